@@ -1,0 +1,33 @@
+# Everyday commands. Each one first runs scripts/setup, which returns at once when .venv is up to date.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench clean
+
+VENV := .venv/bin
+BENCHES := $(wildcard bench/throughput.py bench/two_process.py bench/orchestration.py)
+
+export RAY_USAGE_STATS_ENABLED := 0
+export VLLM_NO_USAGE_STATS := 1
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Build or update .venv (PYTHON=/path/to/python, EXTRA=cpu|gpu)
+	@scripts/setup
+
+demo: setup ## Evaluate the bundled demo model on this machine: no GPU, no download
+	$(VENV)/safechain-ray evaluate --config configs/quickstart.yaml --output runs/demo
+
+test: setup ## Run the tests (ARGS="tests/unit -k floors" for some of them)
+	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest $(ARGS)
+
+check: setup ## Lint, format check, types
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+
+bench: setup ## Run the benchmarks of bench/, each prints a ratio
+	@set -e; for script in $(BENCHES); do echo "== $$script"; $(VENV)/python $$script; done
+
+clean: ## Remove caches and built packages (keeps .venv and runs/)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
