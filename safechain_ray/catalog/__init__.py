@@ -1,0 +1,46 @@
+"""Models, families, data sets and judges by name, read from the YAML files beside this one."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel
+
+from safechain_ray.catalog.entries import DatasetEntry, Family, JudgeEntry, ModelEntry
+from safechain_ray.errors import UnknownNameError
+
+AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
+
+
+def _read(file: str, entry_type: type[AnyEntry]) -> Mapping[str, AnyEntry]:
+    text = (files(__name__) / file).read_text(encoding="utf-8")
+    return {name: entry_type.model_validate({"name": name, **fields}) for name, fields in yaml.safe_load(text).items()}
+
+
+@cache
+def families() -> Mapping[str, Family]:
+    return _read("families.yaml", Family)
+
+
+@cache
+def models() -> Mapping[str, ModelEntry]:
+    return _read("models.yaml", ModelEntry)
+
+
+@cache
+def datasets() -> Mapping[str, DatasetEntry]:
+    return _read("datasets.yaml", DatasetEntry)
+
+
+@cache
+def judges() -> Mapping[str, JudgeEntry]:
+    return _read("judges.yaml", JudgeEntry)
+
+
+def lookup(kind: str, entries: Mapping[str, AnyEntry], name: str) -> AnyEntry:
+    """The entry called `name`. Raises UnknownNameError, which offers the nearest name."""
+    if name not in entries:
+        raise UnknownNameError(kind, name, entries)
+    return entries[name]

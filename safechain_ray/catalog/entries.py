@@ -1,0 +1,91 @@
+"""What the catalog says of a model family, a model, a data set and a judge."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from safechain_ray.schema import Message, ThinkingTags
+
+
+class Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    licence: str = "unknown"
+
+
+class Family(BaseModel):
+    """How models of one family think and are prompted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    tags: ThinkingTags | None = None
+    system_prompt: str | None = Field(None, description="None leaves the system turn to the chat template")
+    source: str = Field("", description="where these facts come from")
+
+    def conversation(self, prompt: str) -> tuple[Message, ...]:
+        """The turns that put `prompt` to a model of this family."""
+        user = Message("user", prompt)
+        if self.system_prompt is None:
+            return (user,)
+        return (Message("system", self.system_prompt), user)
+
+
+class EngineNeeds(BaseModel):
+    """What one replica of an engine takes of a cluster, and how it is started."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(description="Hugging Face id, local path, or package://… for weights shipped with the project")
+    revision: str | None = None
+    parameters: float = Field(description="billions of parameters")
+    dtype: str = "bfloat16"
+    context_length: int = Field(ge=1, description="tokens of prompt and completion together")
+    tensor_parallel_size: int = Field(1, ge=1)
+    pipeline_parallel_size: int = Field(1, ge=1)
+    runs_on_cpu: bool = Field(False, description="small enough to be put on CPUs without being asked to")
+    trust_remote_code: bool = False
+    engine_kwargs: dict[str, object] = Field(default_factory=dict, description="passed to vLLM as they are")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def weight_gigabytes(self) -> float:
+        """Memory that the weights alone take."""
+        bytes_each = {"float32": 4, "bfloat16": 2, "float16": 2}.get(self.dtype, 2)
+        return self.parameters * bytes_each
+
+
+class ModelEntry(Entry, EngineNeeds):
+    """A reasoning model that is run by vLLM replicas."""
+
+    family: str
+    gated: bool = False
+
+
+class DatasetEntry(Entry):
+    """Where a data set comes from, and which of its columns are what."""
+
+    kind: Literal["huggingface", "file", "package"]
+    source: str = Field(description="Hugging Face id, URL or path, or a file of the package")
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    prompt_column: str
+    id_column: str | None = None
+    category_column: str | None = None
+    rows: int | None = Field(None, description="rows expected; another count is an error")
+    gated: bool = False
+
+
+class JudgeEntry(Entry):
+    """A judge: its kind decides the code, the rest is its data. Engine-backed kinds have `engine`."""
+
+    kind: Literal["llama_guard", "refusal_match"]
+    engine: EngineNeeds | None = None
+    phrases: str | None = Field(None, description="refusal_match: the file of refusal phrases, one a line")

@@ -1,0 +1,54 @@
+"""What can go wrong, and with which exit code it ends: every error says what, where, and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SafechainError(Exception):
+    """The root of every error that a user can meet; shown without a traceback."""
+
+    exit_code = 1
+
+
+class InputError(SafechainError):
+    """The user's input (a flag, a config file, a data set, a name) is wrong; nothing has been started."""
+
+    exit_code = 2
+
+
+class UnknownNameError(InputError):
+    """A name that the catalog does not hold; the nearest known one is offered."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = get_close_matches(name, names, n=1, cutoff=0.4)
+        offer = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"Unknown {kind} {name!r}.{offer} Known: {', '.join(names)}.")
+
+
+class PlanError(InputError):
+    """The cluster can't hold the pools of a run; the message ends with the mend."""
+
+
+class RunConflictError(InputError):
+    """The output folder holds a run of another config."""
+
+
+class RowError(SafechainError):
+    """One row can't be done (an over-long prompt, say); the row records it and the run goes on."""
+
+
+class EngineStartError(SafechainError):
+    """An engine did not start; carries the last lines of its log."""
+
+
+class EngineDiedError(SafechainError):
+    """An engine died under its requests; they may be tried again on a new one."""
+
+
+class StallError(SafechainError):
+    """No progress for longer than the stall timeout; names the pool."""
+
+
+class StorageError(SafechainError):
+    """The output can't be written or read (permissions, a full disk, an unreachable store)."""

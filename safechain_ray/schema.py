@@ -1,0 +1,312 @@
+"""The project's words as frozen records: prompts, settings, samples, verdicts, and the calls that engines answer."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Part = Literal["response", "thought", "answer"]
+"""What a judge looks at: the reasoning trace, the final answer, or both together (the default, as in the paper)."""
+
+Outcome = Literal["ok", "truncated", "blocked", "error"]
+"""What became of a sample; `blocked` means that the provider refused."""
+
+FinishReason = Literal["stop", "length"]
+
+
+def short_hash(*parts: object, characters: int = 16) -> str:
+    """A stable hexadecimal name for `parts`, the same in every process and version of Python."""
+    text = "\x1f".join(str(part) for part in parts)
+    return blake2b(text.encode(), digest_size=32).hexdigest()[:characters]
+
+
+class Sampling(BaseModel):
+    """How tokens are drawn. `top_k` of -1 and `top_p` of 1 leave the distribution whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(-1, ge=-1)
+    max_tokens: int = Field(16_000, ge=1, description="most tokens of a response, thought included")
+    repetition_penalty: float = Field(1.0, gt=0)
+    seed: int = Field(0, ge=0, description="the seed of the run, from which each sample's own is derived")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+
+class StrategySpec(BaseModel):
+    """A decoding strategy by name, with its options (for example `compat: paper` of `morethink`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "default"
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        """`zerothink` alone is short for `{name: zerothink}`; other keys beside `name` are its options."""
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "options" not in value:
+            return {
+                "name": value.get("name", "default"),
+                "options": {key: option for key, option in value.items() if key != "name"},
+            }
+        return value
+
+
+class Setting(BaseModel):
+    """One (data set, strategy, sampling, K) of one model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    strategy: StrategySpec = StrategySpec()
+    sampling: Sampling = Sampling()
+    samples: int = Field(1, ge=1, description="K, the samples of each prompt")
+
+    @model_validator(mode="after")
+    def _no_equal_samples(self) -> "Setting":
+        if self.sampling.greedy and self.samples > 1:
+            raise ValueError(
+                f"temperature 0 with {self.samples} samples would generate {self.samples} equal samples; "
+                "set a temperature above 0, or samples: 1"
+            )
+        return self
+
+    @cached_property
+    def setting_id(self) -> str:
+        """Readable and stable: the data set, the strategy, then a hash over every field."""
+        digest = short_hash(self.model_dump_json(), characters=6)
+        return f"{self.dataset}-{self.strategy.name}-t{self.sampling.temperature:g}-k{self.samples}-{digest}"
+
+    def sample_id(self, prompt_id: str, sample_index: int) -> str:
+        return short_hash(self.setting_id, prompt_id, sample_index)
+
+    def sample_seed(self, prompt_id: str, sample_index: int) -> int | None:
+        """The seed of one sample in [0, 2**31); None under greedy decoding, which draws nothing."""
+        if self.sampling.greedy:
+            return None
+        return int(short_hash(self.sampling.seed, self.setting_id, prompt_id, sample_index), 16) % 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request of a data set. A prompt with an `error` is never generated: its samples carry the error."""
+
+    prompt_id: str
+    text: str
+    category: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingTags:
+    """What opens and closes a thought, and (Sky-T1) an answer, in the text of a model family."""
+
+    open: str
+    close: str
+    answer_open: str | None = None
+    answer_close: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion to generate. `prompt` is the whole text, special tokens (BOS too) written out."""
+
+    prompt: str
+    sampling: Sampling
+    max_tokens: int
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What an engine returned for a `Request`; `text` holds neither the prompt nor the stop string.
+
+    `stop_string` is the member of `Request.stop` that ended it, None where the model ended its turn itself.
+    `logprobs` has one mapping a generated token, from token text to natural log-probability, most likely first.
+    """
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: FinishReason
+    stop_string: str | None = None
+    logprobs: tuple[Mapping[str, float], ...] = ()
+
+
+Generate = Callable[[Request], Awaitable[Completion]]
+"""All that a strategy or a judge knows of an engine. Raises `safechain_ray.errors.RowError` for a bad request."""
+
+CountTokens = Callable[[str], int]
+
+
+class Engine(Protocol):
+    """A language model that answers requests concurrently."""
+
+    @property
+    def name(self) -> str:
+        """The engine and its version, for the `engine` column."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and completion may have together."""
+
+    def render(self, messages: tuple[Message, ...]) -> str:
+        """The conversation as prompt text, by the model's chat template, ready for the assistant's turn."""
+
+    def count_tokens(self, text: str) -> int: ...
+
+    async def generate(self, request: Request) -> Completion: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judge's decision on one part of one sample. `unsafe` is None exactly where `error` says why."""
+
+    judge: str
+    part: Part
+    unsafe: bool | None
+    score: float | None = None
+    categories: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One response of a model to a prompt in a setting: a row of `samples/*.parquet`.
+
+    `thought` and `answer` are None for families without thinking tags; `response` is the text that the judge of the
+    paper saw. `prefill` is the part of the response that was written for the model. Token counts are the engine's.
+    """
+
+    sample_id: str
+    setting_id: str
+    model: str
+    dataset: str
+    prompt_id: str
+    category: str
+    prompt: str
+    strategy: str
+    sample_index: int
+    temperature: float
+    top_p: float
+    top_k: int
+    max_tokens: int
+    seed: int | None
+    thought: str | None
+    answer: str | None
+    response: str | None
+    prefill: str
+    outcome: Outcome
+    finish_reason: FinishReason | None
+    error: str | None
+    prompt_tokens: int
+    thought_tokens: int | None
+    answer_tokens: int | None
+    forced_rounds: int
+    seconds: float
+    engine: str
+    verdicts: tuple[Verdict, ...] = ()
+
+
+VERDICT_TYPE = pa.struct(
+    [
+        pa.field("judge", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("unsafe", pa.bool_()),
+        pa.field("score", pa.float64()),
+        pa.field("categories", pa.list_(pa.string())),
+        pa.field("error", pa.string()),
+    ]
+)
+
+SAMPLES_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("setting_id", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("strategy", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("temperature", pa.float64(), nullable=False),
+        pa.field("top_p", pa.float64(), nullable=False),
+        pa.field("top_k", pa.int32(), nullable=False),
+        pa.field("max_tokens", pa.int32(), nullable=False),
+        pa.field("seed", pa.int64()),
+        pa.field("thought", pa.string()),
+        pa.field("answer", pa.string()),
+        pa.field("response", pa.string()),
+        pa.field("prefill", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("finish_reason", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("prompt_tokens", pa.int32(), nullable=False),
+        pa.field("thought_tokens", pa.int32()),
+        pa.field("answer_tokens", pa.int32()),
+        pa.field("forced_rounds", pa.int32(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("engine", pa.string(), nullable=False),
+        pa.field("verdicts", pa.list_(VERDICT_TYPE), nullable=False),
+    ]
+)
+"""The columns of `samples/*.parquet`, one row a `Sample`."""
+
+
+def samples_table(samples: Sequence[Sample]) -> pa.Table:
+    """The samples as an Arrow table of `SAMPLES_SCHEMA`."""
+    columns = {name: [getattr(sample, name) for sample in samples] for name in SAMPLES_SCHEMA.names}
+    columns["verdicts"] = [[asdict(verdict) for verdict in verdicts] for verdicts in columns["verdicts"]]
+    return pa.table(columns, schema=SAMPLES_SCHEMA)
+
+
+def samples_from_table(table: pa.Table) -> list[Sample]:
+    """The rows of a table of `SAMPLES_SCHEMA` as records."""
+    return [
+        Sample(**{**row, "verdicts": tuple(_verdict(verdict) for verdict in row["verdicts"])})
+        for row in table.to_pylist()
+    ]
+
+
+def with_verdicts(table: pa.Table, verdicts: Sequence[Iterable[Verdict]]) -> pa.Table:
+    """The table with `verdicts[i]` put behind those that row i holds already."""
+    place = table.schema.get_field_index("verdicts")
+    rows = [
+        [*held, *(asdict(verdict) for verdict in new)]
+        for held, new in zip(table.column(place).to_pylist(), verdicts, strict=True)
+    ]
+    return table.set_column(place, SAMPLES_SCHEMA.field("verdicts"), pa.array(rows, type=pa.list_(VERDICT_TYPE)))
+
+
+def only(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
+    """The rows of `table` with these ids."""
+    return table.filter(pc.is_in(table["sample_id"], value_set=pa.array(sample_ids, pa.string())))
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    return Verdict(**{**row, "categories": tuple(row["categories"])})
