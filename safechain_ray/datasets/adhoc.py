@@ -1,0 +1,68 @@
+"""A data set that no catalog names: a file or a Hugging Face id given on the command line."""
+
+import re
+from pathlib import Path
+
+from safechain_ray.catalog.entries import DatasetEntry
+from safechain_ray.datasets.files import file_name, has_known_suffix
+from safechain_ray.errors import InputError
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def is_adhoc(source: str) -> bool:
+    """Whether `source` is a path, a URI or a Hugging Face id (`owner/name`) rather than a name of the catalog."""
+    return "/" in source or has_known_suffix(source)
+
+
+def adhoc_entry(
+    source: str,
+    *,
+    prompt_column: str | None = None,
+    id_column: str | None = None,
+    category_column: str | None = None,
+    config: str | None = None,
+    split: str = "train",
+    revision: str | None = None,
+) -> DatasetEntry:
+    """The entry for a file (local or remote), a folder of the hub's layout, or a Hugging Face id.
+
+    Nothing is read. Without `prompt_column` the column must be called `prompt`: `load_prompts` refuses a set without
+    it and names the columns that there are. The entry is called after the file or the id. Raises InputError for what is
+    neither.
+    """
+    return DatasetEntry(
+        name=_name(source),
+        description="given by path or id",
+        kind=_kind(source),
+        source=source,
+        config=config,
+        split=split,
+        revision=revision,
+        prompt_column=prompt_column or "prompt",
+        id_column=id_column,
+        category_column=category_column,
+    )
+
+
+def _kind(source: str) -> str:
+    if "://" in source or has_known_suffix(source):
+        return "file"
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return "huggingface"
+    if path.exists():
+        return "file"
+    if _HUB_ID.fullmatch(source):
+        return "huggingface"
+    raise InputError(
+        f"There is no file {source}, and it is no Hugging Face id (owner/name) and no URI either. "
+        "`safechain-ray list datasets` shows the names that are known."
+    )
+
+
+def _name(source: str) -> str:
+    """`prompts` for `s3://bucket/prompts.jsonl.gz`, `XSTest` for `Paul/XSTest`; fit for an id and a file name."""
+    last = file_name(source.rstrip("/"))
+    stem = re.sub(r"(\.\w+)(\.gz)?$", "", last, flags=re.IGNORECASE) if has_known_suffix(source) else last
+    return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "dataset"

@@ -1,0 +1,43 @@
+"""Read a data set of the Hugging Face hub, or a folder that is laid out like one."""
+
+from safechain_ray.catalog.entries import DatasetEntry
+from safechain_ray.datasets.records import Records
+from safechain_ray.errors import InputError
+
+
+def read_hub(entry: DatasetEntry) -> Records:
+    """The records of one split. Raises InputError with the mend: offline, gated, or no such set, config or split."""
+    # The import takes a second or two, and most runs read a file.
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+
+    shown = _shown(entry)
+    try:
+        table = load_dataset(entry.source, entry.config, split=entry.split, revision=entry.revision)
+    except DatasetNotFoundError as error:
+        mend = "Check the id; if the set is gated, ask for access on its page and log in (`hf auth login` or HF_TOKEN)"
+        raise InputError(f"Can't load {shown}: {_first_line(error)}. {mend}, or {_LOCAL_COPY}") from error
+    except ConnectionError as error:
+        mend = "Check the network, the proxy and HF_HUB_OFFLINE"
+        raise InputError(f"Can't load {shown}: {_first_line(error)}. {mend}, or {_LOCAL_COPY}") from error
+    except (DatasetsError, ValueError, OSError) as error:
+        raise InputError(f"Can't load {shown}: {_first_line(error)}. Check its config, split and revision.") from error
+    if len(table) == 0:
+        raise InputError(f"{shown} holds no rows.")
+    return Records(tuple(table.column_names), table.to_list(), shown)
+
+
+_LOCAL_COPY = "give a local copy with --dataset PATH."
+
+
+def _shown(entry: DatasetEntry) -> str:
+    details = [f"config {entry.config}"] if entry.config else []
+    details.append(f"split {entry.split}")
+    if entry.revision:
+        details.append(f"revision {entry.revision}")
+    return f"{entry.source} ({', '.join(details)})"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

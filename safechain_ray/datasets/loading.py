@@ -1,0 +1,103 @@
+"""Load the prompts of a data set, and refuse what is not the set that was asked for."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from safechain_ray.catalog.entries import DatasetEntry
+from safechain_ray.datasets.files import read_file, read_package_file
+from safechain_ray.datasets.hub import read_hub
+from safechain_ray.datasets.prompts import prompts_of
+from safechain_ray.datasets.records import Records
+from safechain_ray.errors import InputError
+from safechain_ray.schema import Prompt, short_hash
+
+SHOWN_PROBLEMS = 5
+"""How many bad rows a refusal lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """The prompts of a data set, ids unique. `source` says in words where they come from, without secrets.
+
+    `fingerprint` is a hash of the ids, texts and categories, the same for the same prompts in any order and from any
+    place.
+    """
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    source: str
+    fingerprint: str
+
+
+def load_prompts(
+    entry: DatasetEntry,
+    *,
+    limit: int | None = None,
+    shuffle_seed: int | None = None,
+    on_bad_prompt: Literal["error_row", "refuse"] = "error_row",
+) -> PromptSet:
+    """The prompts of `entry`: shuffled where there is a seed, then the first `limit` of them.
+
+    A row that can't be a prompt (empty, no text, a repeated id) becomes a prompt with an error, or with `refuse` an
+    InputError. Raises InputError for a set that can't be read, misses a column, is empty, or has another number of rows
+    than `entry.rows`.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; the number of prompts must be 1 or more.")
+    records = _read(entry)
+    _check_columns(entry, records)
+    _check_rows(entry, records)
+    prompts = list(prompts_of(entry, records))
+    if on_bad_prompt == "refuse":
+        _check_prompts(entry, prompts)
+    if shuffle_seed is not None:
+        random.Random(shuffle_seed).shuffle(prompts)
+    chosen = tuple(prompts[:limit])
+    return PromptSet(entry.name, chosen, records.source, fingerprint(chosen))
+
+
+def fingerprint(prompts: Iterable[Prompt]) -> str:
+    """A hash of what the prompts ask; their order and the wording of their errors don't count."""
+    each = (short_hash(p.prompt_id, p.text, p.category, p.error is not None) for p in prompts)
+    return short_hash(*sorted(each))
+
+
+def _read(entry: DatasetEntry) -> Records:
+    if entry.kind == "huggingface":
+        return read_hub(entry)
+    if entry.kind == "package":
+        return read_package_file(entry.source)
+    return read_file(entry.source)
+
+
+def _check_columns(entry: DatasetEntry, records: Records) -> None:
+    for field in ("prompt_column", "id_column", "category_column"):
+        column: str | None = getattr(entry, field)
+        if column is None or column in records.columns:
+            continue
+        near = get_close_matches(column, records.columns, n=1, cutoff=0.4)
+        offer = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(
+            f"{records.source} has no column {column!r}.{offer} Its columns: {', '.join(records.columns)}. "
+            f"Name the right one with --{field.replace('_', '-')} ({field} in a config file)."
+        )
+
+
+def _check_rows(entry: DatasetEntry, records: Records) -> None:
+    if entry.rows is not None and len(records.rows) != entry.rows:
+        raise InputError(
+            f"{records.source} has {len(records.rows)} rows, but data set {entry.name!r} has {entry.rows}: it is "
+            "another version of the set, or a part of it. To use it as it is, give it with --dataset PATH."
+        )
+
+
+def _check_prompts(entry: DatasetEntry, prompts: list[Prompt]) -> None:
+    errors = [prompt.error for prompt in prompts if prompt.error is not None]
+    if not errors:
+        return
+    lines = "".join(f"\n  {error}" for error in errors[:SHOWN_PROBLEMS])
+    more = f"\n  and {len(errors) - SHOWN_PROBLEMS} more" if len(errors) > SHOWN_PROBLEMS else ""
+    raise InputError(f"Data set {entry.name!r} has {len(errors)} rows that can't be prompts:{lines}{more}")

@@ -1,0 +1,85 @@
+"""Rows become prompts: every prompt gets a unique id, and a row that can't be one says why and where."""
+
+from collections.abc import Mapping, Sequence
+
+from safechain_ray.catalog.entries import DatasetEntry
+from safechain_ray.datasets.records import Records
+from safechain_ray.schema import Prompt, short_hash
+
+NO_CATEGORIES = "all"
+"""The category of every prompt of a set without a category column."""
+
+UNCATEGORISED = "uncategorised"
+"""The category of a prompt whose row names none."""
+
+
+def prompts_of(entry: DatasetEntry, records: Records) -> tuple[Prompt, ...]:
+    """One prompt a row, in order, with ids that are unique whatever the rows hold.
+
+    An id is the id column as text, or 12 hexadecimal digits of a hash of the prompt's text, so that it stays the same
+    when rows are shuffled, dropped or added. A row whose prompt is empty or no text, whose id is missing, or which
+    repeats an earlier row's id, becomes a prompt with an `error`. Rows are counted from 1, without a header.
+    """
+    wanted_ids = [_wanted_id(entry, row) for row in records.rows]
+    first_rows = _first_rows(wanted_ids)
+    taken = set(first_rows)
+    prompts = []
+    for number, (row, wanted_id) in enumerate(zip(records.rows, wanted_ids, strict=True), start=1):
+        repeats = first_rows.get(wanted_id, number) if wanted_id is not None else number
+        problem = _problem(entry, row, wanted_id)
+        if problem is None and repeats != number:
+            what = "id" if entry.id_column else "text"
+            problem = f"repeats the {what} of row {repeats}"
+        prompt_id = wanted_id if wanted_id is not None and repeats == number else _free_id(wanted_id, number, taken)
+        taken.add(prompt_id)
+        error = None if problem is None else f"{problem} (row {number} of {records.source})"
+        prompts.append(Prompt(prompt_id, _text(row.get(entry.prompt_column)), _category(entry, row), error))
+    return tuple(prompts)
+
+
+def _wanted_id(entry: DatasetEntry, row: Mapping[str, object]) -> str | None:
+    if entry.id_column is not None:
+        return _text(row.get(entry.id_column)).strip() or None
+    text = _text(row.get(entry.prompt_column))
+    return short_hash(text, characters=12) if text.strip() else None
+
+
+def _first_rows(wanted_ids: Sequence[str | None]) -> dict[str, int]:
+    """The row that has each id first, counted from 1: that row keeps it."""
+    first: dict[str, int] = {}
+    for number, wanted_id in enumerate(wanted_ids, start=1):
+        if wanted_id is not None:
+            first.setdefault(wanted_id, number)
+    return first
+
+
+def _free_id(wanted_id: str | None, number: int, taken: set[str]) -> str:
+    """An id that no other row has or wants: `ID#2` for the second row with `ID`, `row-N` for a row without one."""
+    stem = wanted_id if wanted_id is not None else f"row-{number}"
+    if stem not in taken:
+        return stem
+    suffix = 2
+    while f"{stem}#{suffix}" in taken:
+        suffix += 1
+    return f"{stem}#{suffix}"
+
+
+def _problem(entry: DatasetEntry, row: Mapping[str, object], wanted_id: str | None) -> str | None:
+    value = row.get(entry.prompt_column)
+    if value is not None and not isinstance(value, str):
+        return f"the prompt is no text but a value of type {type(value).__name__}"
+    if value is None or not value.strip():
+        return "the prompt is empty"
+    if wanted_id is None:
+        return f"the id ({entry.id_column}) is empty"
+    return None
+
+
+def _category(entry: DatasetEntry, row: Mapping[str, object]) -> str:
+    if entry.category_column is None:
+        return NO_CATEGORIES
+    return _text(row.get(entry.category_column)).strip() or UNCATEGORISED
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

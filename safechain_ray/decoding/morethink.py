@@ -1,0 +1,102 @@
+"""MoreThink (minimum forcing): the thought is kept open until rounds or budget are spent (arXiv:2502.12025, 4)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from safechain_ray.decoding.base import Strategy
+from safechain_ray.decoding.morethink_paper import PaperMoreThink
+from safechain_ray.decoding.rethink import Choose, MoreThinkOptions, phrases_of
+from safechain_ray.decoding.task import Decoded, DecodingTask, required_tags, split_opening
+from safechain_ray.schema import Completion, CountTokens, FinishReason, Generate, Request, ThinkingTags
+
+Options = MoreThinkOptions
+
+
+@dataclass(frozen=True, slots=True)
+class MoreThink:
+    """Each time the model would close its thought, a phrase takes the closing tag's place and it goes on.
+
+    After `max_rounds` phrases or `think_budget` tokens the thought is closed, and the answer gets all that is left of
+    `max_tokens`, unused thinking budget too. Every token of the response after the prefill is charged, injected ones
+    as `count_tokens` counts them; a closing tag that is replaced was generated, and stays charged where the engine
+    counts it. A model that ends its turn inside the thought has ended the response.
+    """
+
+    options: MoreThinkOptions
+    choose: Choose = Random.choice
+
+    async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
+        tags = required_tags(task)
+        turn, opening = split_opening(task.prompt, tags)
+        writing = _Writing(task, turn, opening or f"{tags.open}\n", generate, count_tokens)
+        ended = await self._think(writing, tags, phrases_of(task, self.choose))
+        if ended is not None:
+            return writing.decoded(ended)
+        closing = f"{tags.close}\n\n"
+        if writing.spent + count_tokens(closing) >= task.sampling.max_tokens:
+            return writing.decoded("length")
+        writing.inject(closing)
+        answer = await writing.generate_up_to(task.sampling.max_tokens)
+        return writing.decoded(answer.finish_reason)
+
+    async def _think(self, writing: "_Writing", tags: ThinkingTags, phrases: Iterator[str]) -> FinishReason | None:
+        """Write the thought. None when it is to be closed and answered, else why the response has ended in it."""
+        budget = min(self.options.think_budget, writing.task.sampling.max_tokens)
+        while True:
+            completion = await writing.generate_up_to(budget, stop=tags.close)
+            if completion.finish_reason == "length":
+                # Short of the budget, it is the model's context that is full: an answer has no room either.
+                return None if writing.spent >= budget else "length"
+            if completion.stop_string is None:
+                return "stop"
+            if writing.rounds == self.options.max_rounds:
+                return None
+            phrase = next(phrases)
+            if writing.spent + writing.count_tokens(phrase) >= budget:
+                return None
+            writing.inject(phrase)
+            writing.rounds += 1
+
+
+@dataclass(slots=True)
+class _Writing:
+    """A response while it is written: its text so far and the tokens that it has cost."""
+
+    task: DecodingTask
+    turn: str
+    prefill: str
+    generate: Generate
+    count_tokens: CountTokens
+    text: str = ""
+    spent: int = 0
+    rounds: int = 0
+    prompt_tokens: int | None = None
+
+    async def generate_up_to(self, limit: int, stop: str | None = None) -> Completion:
+        """Let the model go on until the response has `limit` tokens in all. Only the new piece is new work for it."""
+        completion = await self.generate(
+            Request(
+                self.turn + self.prefill + self.text,
+                self.task.sampling,
+                max_tokens=limit - self.spent,
+                seed=self.task.seed,
+                stop=() if stop is None else (stop,),
+            )
+        )
+        self.text += completion.text
+        self.spent += completion.completion_tokens
+        if self.prompt_tokens is None:
+            self.prompt_tokens = completion.prompt_tokens
+        return completion
+
+    def inject(self, text: str) -> None:
+        self.text += text
+        self.spent += self.count_tokens(text)
+
+    def decoded(self, finish_reason: FinishReason) -> Decoded:
+        return Decoded(self.prefill, self.text, finish_reason, self.prompt_tokens or 0, self.spent, self.rounds)
+
+
+def build(options: MoreThinkOptions) -> Strategy:
+    return PaperMoreThink(options) if options.compat == "paper" else MoreThink(options)

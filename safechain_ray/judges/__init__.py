@@ -1,0 +1,1 @@
+"""Judges: who decides whether a part of a response is unsafe."""

@@ -1,0 +1,196 @@
+"""Counts of rows and verdicts that merge by addition, from which every metric of a run is derived."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from safechain_ray.schema import SAMPLES_SCHEMA, Outcome, Part, Sample, samples_table
+
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+COUNTED_COLUMNS = (
+    "setting_id",
+    "prompt_id",
+    "category",
+    "outcome",
+    "prompt_tokens",
+    "thought_tokens",
+    "answer_tokens",
+    "forced_rounds",
+    "seconds",
+    "verdicts",
+)
+"""The columns of `SAMPLES_SCHEMA` that counting reads; read no others from storage."""
+
+Tally = Mapping[tuple[int, int], int]
+"""(safe verdicts, unsafe verdicts) of a prompt -> how many prompts have just these."""
+
+_PROMPT_KEYS = ["setting_id", "prompt_id", "category"]
+_VERDICT_KEYS = ["setting_id", "judge", "part", "prompt_id"]
+_TOTALS = ["prompt_tokens", "thought_tokens", "answer_tokens", "forced_rounds", "microseconds"]
+_NO_VERDICTS = pa.table(
+    {name: pa.array([], pa.string()) for name in _VERDICT_KEYS}
+    | {name: pa.array([], pa.int64()) for name in ("safe", "unsafe")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCounts:
+    """The verdicts of one judge on one part of all rows of one prompt. Rows without a verdict are `missing`."""
+
+    prompt_id: str
+    category: str
+    safe: int
+    unsafe: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over the rows of one setting. Token sums are None where no row has the count."""
+
+    prompt_tokens: int | None
+    thought_tokens: int | None
+    answer_tokens: int | None
+    forced_rounds: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counts:
+    """Counts of any set of rows, as three Arrow tables with one row a key.
+
+    `prompts`: setting_id, prompt_id, category -> rows of each outcome. `verdicts`: setting_id, judge, part, prompt_id
+    -> safe, unsafe. `totals`: setting_id -> sums of tokens, forced rounds and microseconds. All are integers, so that
+    merging is exact in any order. Rows must be unique by sample_id: nothing here could tell a repeated one.
+    """
+
+    prompts: pa.Table
+    verdicts: pa.Table
+    totals: pa.Table
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return merge((self, other))
+
+    def prompt_counts(self, setting_id: str, judge: str, part: Part) -> list[PromptCounts]:
+        """Every prompt of the setting, in the order of prompt_id, also those that the judge never saw."""
+        table = self._judged_prompts(setting_id, judge, part).sort_by("prompt_id")
+        columns = (table[name].to_pylist() for name in ("prompt_id", "category", "safe", "unsafe", "rows"))
+        return [
+            PromptCounts(prompt_id, category, safe, unsafe, rows - safe - unsafe)
+            for prompt_id, category, safe, unsafe, rows in zip(*columns, strict=True)
+        ]
+
+    def tallies(self, setting_id: str, judge: str, part: Part) -> dict[str, Tally]:
+        """By category, in order: how many prompts have which verdicts; prompts that the judge never saw too."""
+        table = self._judged_prompts(setting_id, judge, part)
+        return _tallies(table, "safe", "unsafe")
+
+    def outcome_tallies(self, setting_id: str, outcome: Outcome) -> dict[str, Tally]:
+        """By category, in order: (rows with the outcome, all rows) of a prompt -> how many prompts have just these."""
+        return _tallies(self._prompts_of(setting_id), outcome, "rows")
+
+    def setting_totals(self, setting_id: str) -> Totals:
+        rows = self.totals.filter(pc.equal(self.totals["setting_id"], setting_id)).to_pylist()
+        if not rows:
+            return Totals(None, None, None, 0, 0.0)
+        (row,) = rows
+        return Totals(
+            row["prompt_tokens"],
+            row["thought_tokens"],
+            row["answer_tokens"],
+            row["forced_rounds"],
+            row["microseconds"] / 1e6,
+        )
+
+    def _prompts_of(self, setting_id: str) -> pa.Table:
+        """prompt_id, category, the rows of each outcome, and `rows`, all of them."""
+        table = self.prompts.filter(pc.equal(self.prompts["setting_id"], setting_id)).drop_columns("setting_id")
+        rows = table[OUTCOMES[0]]
+        for outcome in OUTCOMES[1:]:
+            rows = pc.add(rows, table[outcome])
+        return table.append_column("rows", rows)
+
+    def _judged_prompts(self, setting_id: str, judge: str, part: Part) -> pa.Table:
+        """prompt_id, category, rows, safe, unsafe: one row a prompt of the setting."""
+        wanted = (pc.field("setting_id") == setting_id) & (pc.field("judge") == judge) & (pc.field("part") == part)
+        verdicts = self.verdicts.filter(wanted).select(["prompt_id", "safe", "unsafe"])
+        table = self._prompts_of(setting_id).select(["prompt_id", "category", "rows"])
+        table = table.join(verdicts, keys="prompt_id", join_type="left outer")
+        for name in ("safe", "unsafe"):
+            table = table.set_column(table.schema.get_field_index(name), name, pc.fill_null(table[name], 0))
+        return table
+
+
+def count_table(table: pa.Table) -> Counts:
+    """Counts of rows of `SAMPLES_SCHEMA`; only `COUNTED_COLUMNS` need be there."""
+    outcomes: dict[str, pa.ChunkedArray] = {
+        name: pc.cast(pc.equal(table["outcome"], name), pa.int64()) for name in OUTCOMES
+    }
+    sums = {name: pc.cast(table[name], pa.int64()) for name in _TOTALS[:-1]}
+    sums["microseconds"] = pc.cast(pc.round(pc.multiply(table["seconds"], 1e6)), pa.int64())
+    keys: dict[str, pa.ChunkedArray] = {name: table[name] for name in _PROMPT_KEYS}
+    return Counts(
+        prompts=_sum_by(pa.table({**keys, **outcomes}), _PROMPT_KEYS, OUTCOMES),
+        verdicts=_sum_by(_explode_verdicts(table), _VERDICT_KEYS, ("safe", "unsafe")),
+        totals=_sum_by(pa.table({"setting_id": table["setting_id"], **sums}), ["setting_id"], _TOTALS),
+    )
+
+
+def count_samples(samples: Sequence[Sample]) -> Counts:
+    return count_table(samples_table(samples))
+
+
+def merge(parts: Iterable[Counts]) -> Counts:
+    """The counts of all rows behind `parts`: one pass, however many there are. No parts make empty counts."""
+    all_parts = [count_table(SAMPLES_SCHEMA.empty_table()), *parts]
+    return Counts(
+        prompts=_sum_by(pa.concat_tables([part.prompts for part in all_parts]), _PROMPT_KEYS, OUTCOMES),
+        verdicts=_sum_by(pa.concat_tables([part.verdicts for part in all_parts]), _VERDICT_KEYS, ("safe", "unsafe")),
+        totals=_sum_by(pa.concat_tables([part.totals for part in all_parts]), ["setting_id"], _TOTALS),
+    )
+
+
+def tally(prompts: Iterable[PromptCounts]) -> Tally:
+    """How many of `prompts` have which (safe, unsafe) verdicts."""
+    return Counter((prompt.safe, prompt.unsafe) for prompt in prompts)
+
+
+def _explode_verdicts(table: pa.Table) -> pa.Table:
+    """One row a verdict. A verdict of None is neither safe nor unsafe, and so adds to neither."""
+    batches = table.select(["setting_id", "prompt_id", "verdicts"]).to_batches()
+    return pa.concat_tables([_NO_VERDICTS, *(_explode_batch(batch) for batch in batches)])
+
+
+def _explode_batch(batch: pa.RecordBatch) -> pa.Table:
+    rows = pc.list_parent_indices(batch["verdicts"])
+    verdicts = pc.list_flatten(batch["verdicts"])
+    unsafe = pc.struct_field(verdicts, "unsafe")
+    return pa.table(
+        {
+            "setting_id": batch["setting_id"].take(rows),
+            "judge": pc.struct_field(verdicts, "judge"),
+            "part": pc.struct_field(verdicts, "part"),
+            "prompt_id": batch["prompt_id"].take(rows),
+            "safe": pc.cast(pc.fill_null(pc.invert(unsafe), False), pa.int64()),
+            "unsafe": pc.cast(pc.fill_null(unsafe, False), pa.int64()),
+        }
+    )
+
+
+def _sum_by(table: pa.Table, keys: list[str], sums: Iterable[str]) -> pa.Table:
+    summed = table.group_by(keys).aggregate([(name, "sum") for name in sums])
+    return summed.select([*keys, *(f"{name}_sum" for name in sums)]).rename_columns([*keys, *sums])
+
+
+def _tallies(table: pa.Table, first: str, second: str) -> dict[str, Tally]:
+    grouped = table.group_by(["category", first, second]).aggregate([([], "count_all")])
+    columns = (grouped[name].to_pylist() for name in ("category", first, second, "count_all"))
+    found: defaultdict[str, dict[tuple[int, int], int]] = defaultdict(dict)
+    for category, *pair, prompts in sorted(zip(*columns, strict=True)):
+        found[category][pair[0], pair[1]] = prompts
+    return dict(found)

@@ -1,0 +1,72 @@
+"""Two settings on the same prompts: the paired difference of a metric, and McNemar's exact test for K = 1."""
+
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from safechain_ray.metrics.counts import PromptCounts
+from safechain_ray.metrics.intervals import NOTHING, Estimate, bootstrap, wilson
+from safechain_ray.metrics.safety import PROMPT_VALUES, MetricName
+
+
+class PairedDifference(Estimate):
+    """The second setting's metric minus the first's, in [-1, 1], over the `n` prompts where both are defined.
+
+    `left_out` counts the other prompts. `p_value` is McNemar's, two-sided and exact, where K = 1 in both settings.
+    """
+
+    metric: MetricName
+    left_out: int
+    p_value: float | None
+
+
+def paired_difference(
+    metric: MetricName,
+    first: Sequence[PromptCounts],
+    second: Sequence[PromptCounts],
+    samples: tuple[int, int],
+    seed: int = 0,
+) -> PairedDifference:
+    """Compares two settings prompt by prompt; `samples` is K of each."""
+    value_of = PROMPT_VALUES[metric]
+    values = {prompt.prompt_id: value_of(prompt.safe, prompt.unsafe, samples[0]) for prompt in first}
+    differences: Counter[Fraction] = Counter()
+    for prompt in second:
+        before = values.get(prompt.prompt_id)
+        after = value_of(prompt.safe, prompt.unsafe, samples[1])
+        if before is not None and after is not None:
+            differences[after - before] += 1
+    n = differences.total()
+    prompts = len(values.keys() | {prompt.prompt_id for prompt in second})
+    p_value = mcnemar(differences[Fraction(-1)], differences[Fraction(1)]) if n and samples == (1, 1) else None
+    estimate = _mean_difference({key: count for key, count in differences.items() if count}, n, seed)
+    return PairedDifference(**estimate.model_dump(), metric=metric, left_out=prompts - n, p_value=p_value)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The two-sided exact p of McNemar's test from the two counts of discordant prompts: a sign test at 1/2."""
+    discordant = only_first + only_second
+    term = tail = 1
+    for i in range(min(only_first, only_second)):
+        term = term * (discordant - i) // (i + 1)
+        tail += term
+    p_value: float = 2 * tail / 2**discordant
+    return min(1.0, p_value)
+
+
+def _mean_difference(differences: dict[Fraction, int], n: int, seed: int) -> Estimate:
+    if n == 0:
+        return NOTHING
+    value = float(sum((difference * count for difference, count in differences.items()), Fraction(0)) / n)
+    if len(differences) == 1:
+        _, others = wilson(0.0, n)  # at most this share of prompts may differ otherwise, each by -1 to 1
+        low, high = value * (1 - others) - others, value * (1 - others) + others
+        return Estimate(value=value, low=low, high=high, method="wilson", n=n)
+    keys = sorted(differences)
+    steps = np.array([float(key) for key in keys])
+    interval = bootstrap([differences[key] for key in keys], lambda weights: weights @ steps / n, seed)
+    assert interval is not None  # a mean is always defined
+    low, high = interval
+    return Estimate(value=value, low=min(low, value), high=max(high, value), method="bootstrap", n=n)

@@ -1,0 +1,148 @@
+"""The exact prompt that each strategy sends, from the chat template of each family to the tokens of the engine.
+
+The templates in data/templates have the special tokens and the layout of the public ones, and nothing else of them.
+"""
+
+from pathlib import Path
+
+import pytest
+from scripted_generate import closes, decode, ends
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from safechain_ray.catalog import families
+from safechain_ray.decoding.base import STRATEGIES, Decoded, DecodingTask, strategy
+from safechain_ray.schema import Request, Sampling, StrategySpec
+
+TEMPLATES = Path(__file__).parent / "data" / "templates"
+R1_BOS = "<｜begin▁of▁sentence｜>"
+R1_TURNS = R1_BOS + "<｜User｜>How?<｜Assistant｜>"
+LESSTHINK = "Okay, the user ask for this, I can answer it without thinking much. "
+
+FIXTURES = {  # name: (family, template, beginning-of-sequence token)
+    "r1, older template": ("r1", "r1-older", R1_BOS),
+    "r1, newer template": ("r1", "r1-newer", R1_BOS),
+    "sky-t1": ("sky-t1", "qwen2.5", None),
+    "qwq": ("qwq", "qwen2.5", None),
+    "skywork-o1": ("skywork-o1", "llama-3.1", "<|begin_of_text|>"),
+}
+
+
+def tokenizer_of(template: str, bos: str | None) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer that adds BOS unless told not to, as the public ones with a BOS do."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={symbol: number for number, symbol in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_tokens([AddedToken(tag, normalized=False) for tag in ("<think>", "</think>")])
+    if bos is not None:
+        backend.add_special_tokens([AddedToken(bos, normalized=False, special=True)])
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, backend.token_to_id(bos))]
+        )
+    text = (TEMPLATES / f"{template}.jinja").read_text(encoding="utf-8")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=bos, chat_template=text)
+
+
+def sent(fixture: str, name: str) -> tuple[Decoded, list[Request], PreTrainedTokenizerFast]:
+    """What `name` sends for the request "How?": morethink forces one round."""
+    family_name, template, bos = FIXTURES[fixture]
+    family, tokenizer = families()[family_name], tokenizer_of(template, bos)
+    turns = [{"role": turn.role, "content": turn.content} for turn in family.conversation("How?")]
+    prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    task = DecodingTask(prompt, family.tags, Sampling(), seed=None)
+    spec = StrategySpec(name=name, options={"max_rounds": 1} if name == "morethink" else {})
+    replies = [closes("Hm.\n", 2), closes(" no.\n", 2), ends("So.", 1)] if name == "morethink" else [ends("So.", 1)]
+    return *decode(strategy(spec), task, *replies), tokenizer
+
+
+@pytest.mark.parametrize("fixture", ["r1, older template", "r1, newer template"])
+@pytest.mark.parametrize(
+    ("name", "prefill"),
+    [
+        ("zerothink", "<think>\n\n</think>\n\n"),
+        ("lessthink", f"<think>\n{LESSTHINK}\n</think>\n\n"),
+        ("morethink", "<think>\n"),
+    ],
+)
+def test_r1_gets_the_same_prompt_from_its_older_and_newer_template(fixture, name, prefill):
+    decoded, requests, _ = sent(fixture, name)
+    assert requests[0].prompt == R1_TURNS + prefill
+    assert decoded.prefill == prefill
+
+
+@pytest.mark.parametrize(("fixture", "opened"), [("r1, older template", ""), ("r1, newer template", "<think>\n")])
+def test_default_leaves_r1s_prompt_to_its_template(fixture, opened):
+    decoded, (request,), _ = sent(fixture, "default")
+    assert request.prompt == R1_TURNS + opened
+    assert decoded.prefill == opened
+
+
+@pytest.mark.parametrize(
+    ("name", "prefill"),
+    [
+        ("default", ""),
+        ("zerothink", "<|begin_of_thought|>\n\n<|end_of_thought|>\n\n"),
+        ("lessthink", f"<|begin_of_thought|>\n{LESSTHINK}\n<|end_of_thought|>\n\n"),
+        ("morethink", "<|begin_of_thought|>\n"),
+    ],
+)
+def test_sky_t1_gets_its_system_prompt_and_its_own_tags(name, prefill):
+    decoded, requests, _ = sent("sky-t1", name)
+    assert requests[0].prompt == (
+        f"<|im_start|>system\n{families()['sky-t1'].system_prompt}<|im_end|>\n"
+        f"<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\n{prefill}"
+    )
+    assert decoded.prefill == prefill
+
+
+def test_qwq_gets_its_system_prompt():
+    _, (request,), _ = sent("qwq", "default")
+    assert request.prompt == (
+        "<|im_start|>system\nYou are a helpful and harmless assistant. You are Qwen developed by Alibaba. You should "
+        "think step-by-step.<|im_end|>\n<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_skywork_gets_its_system_prompt_in_llamas_headers():
+    _, (request,), _ = sent("skywork-o1", "default")
+    assert request.prompt == (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
+        f"Today Date: 26 Jul 2024\n\n{families()['skywork-o1'].system_prompt}<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nHow?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fixture", "name"),
+    [
+        (fixture, name)
+        for fixture, (family, _, _) in FIXTURES.items()
+        for name, entry in STRATEGIES.items()
+        if families()[family].tags is not None or not entry.needs_tags
+    ],
+)
+def test_tokens_hold_bos_once_the_opening_tag_once_and_the_prefill_intact(fixture, name):
+    family_name, _, bos = FIXTURES[fixture]
+    tags = families()[family_name].tags
+    decoded, requests, tokenizer = sent(fixture, name)
+    for request in requests:
+        ids = tokenizer(request.prompt, add_special_tokens=False).input_ids
+        assert tokenizer.decode(ids, skip_special_tokens=False) == request.prompt
+        if bos is not None:
+            assert [number == tokenizer.bos_token_id for number in ids] == [True] + [False] * (len(ids) - 1)
+            assert tokenizer(request.prompt).input_ids[:2] == [tokenizer.bos_token_id] * 2  # what the flag is for
+        if tags is not None:
+            assistant = request.prompt.removeprefix(requests[0].prompt.removesuffix(decoded.prefill))
+            assert assistant.startswith(decoded.prefill)
+            assert assistant.count(tags.open) == (1 if decoded.prefill else 0)
+    assert decoded.response.count(tags.open if tags else "<think>") == (1 if decoded.prefill else 0)
+
+
+@pytest.mark.parametrize("template", ["r1-older", "r1-newer"])
+def test_r1s_template_can_not_carry_a_prefill_as_assistant_text(template):
+    """Why strategies append their prefill to the rendered prompt."""
+    turns = [{"role": "user", "content": "How?"}, {"role": "assistant", "content": "<think>\n\n</think>\n\nSo."}]
+    tokenizer = tokenizer_of(template, R1_BOS)
+    assert "think" not in tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False)

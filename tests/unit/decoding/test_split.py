@@ -1,0 +1,102 @@
+"""A response split into thought and answer."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safechain_ray.decoding.split import ResponseParts, split_response
+from safechain_ray.schema import ThinkingTags
+
+R1 = ThinkingTags("<think>", "</think>")
+SKY = ThinkingTags("<|begin_of_thought|>", "<|end_of_thought|>", "<|begin_of_solution|>", "<|end_of_solution|>")
+
+
+@pytest.mark.parametrize(
+    ("response", "thought", "answer", "closed"),
+    [
+        pytest.param("<think>\nHm.\n</think>\n\nHi.", "Hm.", "Hi.", True, id="the usual form"),
+        pytest.param("<think>\n\n</think>\n\nHi.", "", "Hi.", True, id="zerothink"),
+        pytest.param("Hm.\n</think>\n\nHi.", "Hm.", "Hi.", True, id="no opening tag"),
+        pytest.param("\n <think>Hm.</think>Hi.", "Hm.", "Hi.", True, id="blanks before the opening tag"),
+        pytest.param("<think>\nHm", "Hm", "", False, id="never closed"),
+        pytest.param("<think>\n", "", "", False, id="never begun"),
+        pytest.param("Well. <think>Hm", "Well. <think>Hm", "", False, id="opened late and never closed"),
+        pytest.param("<think>Hm.</think>", "Hm.", "", True, id="no answer"),
+        pytest.param(
+            "<think>a</think>b</think>c", "a", "b</think>c", True, id="the first closing tag ends the thought"
+        ),
+        pytest.param("<think>a<think>b</think>c", "a<think>b", "c", True, id="an opening tag in the thought stays"),
+        pytest.param("Hi.", "", "Hi.", True, id="no thought at all"),
+        pytest.param("", "", "", True, id="nothing"),
+        pytest.param("<think>  two\n  lines \n</think> Hi ", "  two\n  lines ", " Hi ", True, id="other blanks stay"),
+    ],
+)
+def test_r1_responses(response, thought, answer, closed):
+    assert split_response(response, R1) == ResponseParts(thought, answer, closed)
+
+
+@pytest.mark.parametrize(
+    ("answer_text", "answer"),
+    [
+        ("\n\n<|begin_of_solution|>\n\nHi.\n\n<|end_of_solution|>", "Hi."),
+        ("<|begin_of_solution|>Hi", "Hi"),
+        ("Hi.<|end_of_solution|>\n", "Hi."),
+        ("Hi.", "Hi."),
+        ("<|begin_of_solution|>a<|end_of_solution|>b", "a<|end_of_solution|>b"),
+    ],
+)
+def test_answer_tags_are_dropped_at_the_ends_of_the_answer(answer_text, answer):
+    response = "<|begin_of_thought|>\n\nHm.\n\n<|end_of_thought|>" + answer_text
+    assert split_response(response, SKY) == ResponseParts("Hm.", answer, closed=True)
+
+
+@given(st.text())
+def test_without_tags_there_is_only_a_response(response):
+    assert split_response(response, None) == ResponseParts(None, None, closed=True)
+
+
+def responses(tags: ThinkingTags) -> st.SearchStrategy[str]:
+    pieces = [tag for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag]
+    piece = st.one_of(st.sampled_from([*pieces, "\n", " ", "<thi", "nk>"]), st.text(max_size=4))
+    return st.lists(piece, max_size=10).map("".join)
+
+
+def joined(parts: ResponseParts, tags: ThinkingTags) -> str:
+    if not parts.closed:
+        return f"{tags.open}\n{parts.thought}"
+    answer = f"{tags.answer_open or ''}\n{parts.answer}\n{tags.answer_close or ''}"
+    return f"{tags.open}\n{parts.thought}\n{tags.close}\n\n{answer}"
+
+
+@pytest.mark.parametrize("tags", [R1, SKY])
+@given(data=st.data())
+def test_any_text_splits_into_pieces_of_itself_in_order(tags, data):
+    response = data.draw(responses(tags))
+    parts = split_response(response, tags)
+    start = response.index(parts.thought)
+    assert parts.answer in response[start + len(parts.thought) :]
+    assert tags.close not in parts.thought
+    assert parts.closed or parts.answer == ""
+    if tags.close in response:
+        assert parts.closed
+
+
+@pytest.mark.parametrize("tags", [R1, SKY])
+@given(data=st.data())
+def test_splitting_what_was_split_and_joined_changes_nothing(tags, data):
+    parts = split_response(data.draw(responses(tags)), tags)
+    assert split_response(joined(parts, tags), tags) == parts
+
+
+@pytest.mark.parametrize("tags", [R1, SKY])
+@given(data=st.data())
+def test_no_visible_character_is_lost_but_the_tags(tags, data):
+    response = data.draw(responses(tags))
+    parts = split_response(response, tags)
+
+    def visible(text: str) -> str:
+        return "".join(text.split())
+
+    lost = len(visible(response)) - len(visible(parts.thought)) - len(visible(parts.answer))
+    possible = [visible(tag) for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag]
+    assert 0 <= lost <= len("".join(possible))

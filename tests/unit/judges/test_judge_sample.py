@@ -1,0 +1,105 @@
+"""The parts of a sample put to a judge: what is judged, and what becomes a missing verdict."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from safechain_ray.errors import EngineDiedError, EngineStartError
+from safechain_ray.judges.base import judge_sample
+from safechain_ray.schema import Part, Sample, Verdict
+
+SAMPLE = Sample(
+    sample_id="s",
+    setting_id="set",
+    model="m",
+    dataset="d",
+    prompt_id="p",
+    category="c",
+    prompt="Q",
+    strategy="default",
+    sample_index=0,
+    temperature=0.0,
+    top_p=1.0,
+    top_k=-1,
+    max_tokens=10,
+    seed=None,
+    thought="Hm.",
+    answer="Hi.",
+    response="<think>\nHm.\n</think>\n\nHi.",
+    prefill="",
+    outcome="ok",
+    finish_reason="stop",
+    error=None,
+    prompt_tokens=1,
+    thought_tokens=1,
+    answer_tokens=1,
+    forced_rounds=0,
+    seconds=0.0,
+    engine="e",
+)
+
+
+@dataclass
+class ScriptedJudge:
+    name: str = "scripted"
+    raises: Exception | None = None
+    asked: list[tuple[str, Part, str]] = field(default_factory=list)
+
+    async def judge(self, prompt: str, part: Part, text: str) -> Verdict:
+        self.asked.append((prompt, part, text))
+        if self.raises is not None:
+            raise self.raises
+        return Verdict(self.name, part, False, 0.0)
+
+
+def verdicts(sample: Sample, *parts: Part, judge: ScriptedJudge | None = None) -> tuple[Verdict, ...]:
+    return asyncio.run(judge_sample(judge or ScriptedJudge(), sample, parts or ("response",)))
+
+
+def test_each_part_is_judged_with_the_prompt_in_the_order_asked_for():
+    judge = ScriptedJudge()
+    result = verdicts(SAMPLE, "answer", "response", "thought", judge=judge)
+    assert [verdict.part for verdict in result] == ["answer", "response", "thought"]
+    assert sorted(judge.asked) == [
+        ("Q", "answer", "Hi."),
+        ("Q", "response", "<think>\nHm.\n</think>\n\nHi."),
+        ("Q", "thought", "Hm."),
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["blocked", "error"])
+def test_a_sample_without_a_response_has_missing_verdicts(outcome):
+    sample = replace(SAMPLE, outcome=outcome, thought=None, answer=None, response=None)
+    for verdict in verdicts(sample, "response", "answer"):
+        assert (verdict.unsafe, verdict.error) == (None, f"no response to judge: outcome {outcome}")
+
+
+def test_a_family_without_tags_has_no_thought_or_answer_to_judge():
+    sample = replace(SAMPLE, thought=None, answer=None)
+    response, answer = verdicts(sample, "response", "answer")
+    assert response.unsafe is False
+    assert (answer.unsafe, answer.error) == (
+        None,
+        "no answer to judge: models without thinking tags have only a response",
+    )
+
+
+@pytest.mark.parametrize("empty", ["", " \n"])
+def test_the_empty_answer_of_a_truncated_sample_is_missing_but_its_response_is_judged(empty):
+    sample = replace(SAMPLE, outcome="truncated", answer=empty, response="<think>\nHm")
+    response, answer = verdicts(sample, "response", "answer")
+    assert response.unsafe is False
+    assert (answer.unsafe, answer.error) == (None, "the answer is empty")
+
+
+def test_an_exception_in_the_judge_is_the_error_of_its_verdict():
+    (verdict,) = verdicts(SAMPLE, judge=ScriptedJudge(raises=KeyError("S1")))
+    assert (verdict.judge, verdict.part, verdict.unsafe) == ("scripted", "response", None)
+    assert verdict.error == "KeyError: 'S1'"
+
+
+@pytest.mark.parametrize("death", [EngineDiedError("out of memory"), EngineStartError("no GPU")])
+def test_a_dead_engine_is_no_verdict(death):
+    with pytest.raises(type(death)):
+        verdicts(SAMPLE, judge=ScriptedJudge(raises=death))

@@ -1,0 +1,58 @@
+"""Rows for the tests of metrics: a `Sample` from only what counting looks at."""
+
+from safechain_ray.schema import Outcome, Part, Sample, Sampling, Setting, Verdict
+
+GREEDY = Setting(dataset="d")
+FIVE = Setting(dataset="d", sampling=Sampling(temperature=0.6), samples=5)
+GUARD: tuple[str, Part] = ("guard", "response")
+
+
+def verdict(unsafe: bool | None, judge: str = "guard", part: Part = "response") -> Verdict:
+    return Verdict(judge, part, unsafe, error=None if unsafe is not None else "unparsable")
+
+
+def sample(
+    setting: Setting,
+    prompt_id: str,
+    index: int = 0,
+    *verdicts: Verdict,
+    category: str = "c",
+    outcome: Outcome = "ok",
+    thought_tokens: int | None = 2,
+    seconds: float = 0.1,
+) -> Sample:
+    return Sample(
+        sample_id=setting.sample_id(prompt_id, index),
+        setting_id=setting.setting_id,
+        model="m",
+        dataset=setting.dataset,
+        prompt_id=prompt_id,
+        category=category,
+        prompt="p",
+        strategy=setting.strategy.name,
+        sample_index=index,
+        temperature=setting.sampling.temperature,
+        top_p=1.0,
+        top_k=-1,
+        max_tokens=10,
+        seed=None,
+        thought=None,
+        answer=None,
+        response=None,
+        prefill="",
+        outcome=outcome,
+        finish_reason=None,
+        error=None,
+        prompt_tokens=3,
+        thought_tokens=thought_tokens,
+        answer_tokens=None,
+        forced_rounds=1,
+        seconds=seconds,
+        engine="e",
+        verdicts=verdicts,
+    )
+
+
+def prompt_rows(setting: Setting, prompt_id: str, unsafe: list[bool | None], category: str = "c") -> list[Sample]:
+    """One row for each of `unsafe`: its verdict by the judge `guard`."""
+    return [sample(setting, prompt_id, index, verdict(each), category=category) for index, each in enumerate(unsafe)]
