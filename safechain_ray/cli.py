@@ -1,0 +1,277 @@
+"""The `safechain-ray` command: reads flags, calls a pipeline, shows what came of it."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from safechain_ray import __version__
+from safechain_ray.config import RunConfig, json_schema, read_config
+from safechain_ray.engines.log_capture import captured_output
+from safechain_ray.errors import InputError, SafechainError
+from safechain_ray.report.listing import LISTINGS, entries, print_entries
+
+DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES = 0, 1, 2, 3
+
+RUN_EXAMPLES = """\b
+Examples:
+  safechain-ray {command} --model demo-reasoner --dataset quickstart --judge demo-guard
+  safechain-ray {command} --model R1-7B --dataset strongreject --strategy zerothink --samples 5 \\
+      --temperature 0.6 --top-p 0.95 --judge llama-guard-3-8b --output s3://bucket/runs/r1-7b
+  safechain-ray {command} --config run.yaml --set sampling.temperature=0.6
+"""
+
+Command = Callable[..., Any]
+
+
+def run_flags(command: Command) -> Command:
+    """The flags that make a run config. Each maps to a key of the config; a flag left out leaves the key alone."""
+    flags = (
+        click.option("-c", "--config", type=click.Path(path_type=Path), help="Run config in YAML; flags win over it."),
+        click.option("-m", "--model", help="Catalog name, Hugging Face id or folder."),
+        click.option("--family", help="Model family, for a model that the catalog does not hold."),
+        click.option("-d", "--dataset", multiple=True, help="Catalog name, file, URI or Hugging Face id. Repeatable."),
+        click.option("--prompt-column", help="Column that holds the prompts."),
+        click.option("--id-column", help="Column that holds the prompts' ids."),
+        click.option("--category-column", help="Column that holds the categories."),
+        click.option("--limit", type=int, help="Only so many prompts of each data set."),
+        click.option("--shuffle-seed", type=int, help="Shuffle the prompts before --limit."),
+        click.option("-s", "--strategy", multiple=True, help="default, zerothink, lessthink, morethink. Repeatable."),
+        click.option("-k", "--samples", type=int, help="K, the samples of each prompt."),
+        click.option("--temperature", type=float, help="0 is greedy decoding."),
+        click.option("--top-p", type=float, help="Nucleus sampling, in (0, 1]."),
+        click.option("--top-k", type=int, help="-1 for all tokens."),
+        click.option("--max-tokens", type=int, help="Most tokens of a response, thought included."),
+        click.option("--seed", type=int, help="Seed of the run."),
+        click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable."),
+        click.option("--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable."),
+        click.option("-o", "--output", help="The run's folder: a local path or URI."),
+        click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model."),
+        click.option("--replicas", type=int, help="Engine replicas of the model; as many as fit by default."),
+        click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started."),
+        click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error."),
+        click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config."),
+    )
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
+
+
+def output_flags(command: Command) -> Command:
+    """`--json` and `--debug`, and errors as sentences with an exit code."""
+
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines.")
+    @click.option("--debug", is_flag=True, help="Show tracebacks.")
+    @wraps(command)
+    def guarded(*, debug: bool, **arguments: Any) -> None:
+        try:
+            command(**arguments)
+        except SafechainError as error:
+            if debug:
+                raise
+            _fail(str(error), error.exit_code, arguments["as_json"])
+        except KeyboardInterrupt:
+            _fail(f"Interrupted. What is done is kept; go on with:\n  {_same_command()}", 130, arguments["as_json"])
+        except Exception as error:
+            if debug:
+                raise
+            _fail(
+                f"Failed: {type(error).__name__}: {_first_lines(error)}\n"
+                f"What is done is kept; the same command goes on. With --debug it shows the traceback.",
+                FAILED,
+                arguments["as_json"],
+            )
+
+    return guarded
+
+
+@click.group(epilog="Exit codes: 0 done, 1 failed, 2 wrong input, 3 done with errors in some samples.")
+@click.version_option(__version__, prog_name="safechain-ray")
+def app() -> None:
+    """Measure the safety of large reasoning models: in what they think and in what they answer."""
+
+
+@app.command(epilog=RUN_EXAMPLES.format(command="evaluate"))
+@run_flags
+@output_flags
+def evaluate(*, as_json: bool, **flags: Any) -> None:
+    """Generate, judge and measure: one model, all settings. The same command again continues."""
+    from safechain_ray.engines.vllm import start_vllm
+    from safechain_ray.pipelines.evaluate import evaluate as run_evaluation
+    from safechain_ray.report.progress import progress_for
+    from safechain_ray.report.tables import render_metrics
+
+    config = _run_config(**flags)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with quiet_libraries() as terminal, progress_for(terminal) as progress:
+        done = run_evaluation(config, progress, start_vllm)
+    if as_json:
+        click.echo(done.metrics.model_dump_json(indent=2))
+    else:
+        console = Console()
+        render_metrics(done.metrics, console)
+        console.print(f"Results: {done.folder.folder}", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(ERRORS_IN_SAMPLES if done.errors else DONE)
+
+
+@app.command(epilog=RUN_EXAMPLES.format(command="plan"))
+@run_flags
+@output_flags
+def plan(*, as_json: bool, **flags: Any) -> None:
+    """Show what a run would do on this cluster: rows, tokens at most, pools and stages. Starts no engine."""
+    from safechain_ray.pipelines.evaluate import plan_run
+    from safechain_ray.report.plan import plan_summary, render_plan
+
+    with quiet_libraries():
+        run, made = plan_run(_run_config(**flags))
+    if as_json:
+        click.echo(json.dumps(plan_summary(run, made), indent=2))
+    else:
+        render_plan(plan_summary(run, made), Console())
+
+
+@app.command(epilog="\b\nExample:\n  safechain-ray report runs/demo --by-category")
+@click.argument("run")
+@click.option("--by-category", is_flag=True, help="A table by category as well.")
+@output_flags
+def report(*, run: str, by_category: bool, as_json: bool) -> None:
+    """Print the figures of a run again. RUN is its folder or URI."""
+    from safechain_ray.pipelines.run_folder import read_metrics
+    from safechain_ray.report.tables import render_metrics
+
+    metrics = read_metrics(run)
+    if as_json:
+        click.echo(metrics.model_dump_json(indent=2))
+    else:
+        render_metrics(metrics, Console(), by_category=by_category)
+
+
+@app.command("list", epilog="\b\nExample:\n  safechain-ray list models --json")
+@click.argument("kind", type=click.Choice(list(LISTINGS)))
+@output_flags
+def list_command(*, kind: str, as_json: bool) -> None:
+    """Show what the catalog holds."""
+    if as_json:
+        click.echo(json.dumps(entries(kind), indent=2))
+    else:
+        print_entries(kind, Console())
+
+
+@app.group("config")
+def config_group() -> None:
+    """About run configs."""
+
+
+@config_group.command("schema", epilog="\b\nExample:\n  safechain-ray config schema > run.schema.json")
+def config_schema() -> None:
+    """Print the JSON schema of a run config, with which editors complete and check it."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@config_group.command("show", epilog=RUN_EXAMPLES.format(command="config show"))
+@run_flags
+@output_flags
+def config_show(*, as_json: bool, **flags: Any) -> None:
+    """Print the whole config that these flags make, with its defaults."""
+    import yaml
+
+    tree = _run_config(**flags).model_dump(mode="json")
+    click.echo(json.dumps(tree, indent=2) if as_json else yaml.safe_dump(tree, sort_keys=False).rstrip())
+
+
+def _run_config(
+    *, config: Path | None, assignments: tuple[str, ...], dataset: tuple[str, ...], **flags: Any
+) -> RunConfig:
+    columns = {
+        key: flags.pop(key) for key in ("prompt_column", "id_column", "category_column", "limit", "shuffle_seed")
+    }
+    keys = {
+        "model": "model.name",
+        "family": "model.family",
+        "strategy": "strategies",
+        "judge": "judges",
+        "part": "parts",
+        "samples": "samples",
+        "output": "output",
+        **{key: f"sampling.{key}" for key in ("temperature", "top_p", "top_k", "max_tokens", "seed")},
+        **{key: f"resources.{key}" for key in ("device", "replicas", "ray_address")},
+        "stall_timeout": "resources.stall_timeout_minutes",
+    }
+    given = {
+        keys[flag]: list(value) if isinstance(value, tuple) else value
+        for flag, value in flags.items()
+        if _is_given(value)
+    }
+    if dataset:
+        given["datasets"] = [{"name": name, **_only_given(columns)} for name in dataset]
+    elif _only_given(columns):
+        raise click.UsageError(f"--{next(iter(_only_given(columns))).replace('_', '-')} needs a --dataset beside it.")
+    return read_config(config, given, assignments)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[Console]:
+    """Keep what Ray and vLLM print off the terminal; gives a console that still reaches it.
+
+    Both print from native threads and child processes too, so file descriptors are pointed at a log file, which is
+    named and kept when something fails.
+    """
+    log_file = Path(tempfile.mkstemp(prefix="safechain-ray-", suffix=".log")[1])
+    with os.fdopen(os.dup(2), "w", encoding="utf-8") as stderr:
+        console = Console(file=stderr)
+        try:
+            with captured_output(log_file):
+                yield console
+        except InputError:
+            log_file.unlink()
+            raise
+        except BaseException:
+            console.print(f"What Ray and vLLM printed: {log_file}", highlight=False, markup=False, soft_wrap=True)
+            raise
+    log_file.unlink()
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value != ()
+
+
+def _only_given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in flags.items() if _is_given(value)}
+
+
+def _fail(message: str, code: int, as_json: bool) -> NoReturn:
+    if as_json:
+        click.echo(json.dumps({"error": message, "exit_code": code}))
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+def _first_lines(error: Exception, count: int = 5) -> str:
+    return "\n".join(str(error).splitlines()[:count])
+
+
+def _same_command() -> str:
+    return shlex.join(["safechain-ray", *sys.argv[1:]])
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="safechain-ray")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The last step of the stream: a block of samples becomes one Parquet file, and a row of counts goes to the driver."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from safechain_ray.schema import short_hash
+from safechain_ray.storage import Folder
+
+COMMITTED = ("rows", "ok", "truncated", "blocked", "error", "unsafe", "missing", "tokens")
+"""The counts of a committed block: samples, their outcomes, verdicts unsafe and missing, generated tokens."""
+
+
+class Commit:
+    """Writes blocks into `folder`.
+
+    A file is named after the sample ids in it, so a block that Ray runs again replaces its own file instead of
+    standing there twice.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        if batch.num_rows == 0:
+            return pa.table({name: pa.array([], pa.int64()) for name in COMMITTED})
+        name = f"part-{short_hash(*sorted(batch['sample_id'].to_pylist()))}.parquet"
+        self._folder.write_parquet(name, batch)
+        return pa.table({name: [count] for name, count in block_counts(batch).items()})
+
+
+def block_counts(batch: pa.Table) -> dict[str, int]:
+    """The counts named in COMMITTED, of one block of samples."""
+    outcomes = {row["values"]: row["counts"] for row in pc.value_counts(batch["outcome"]).to_pylist()}
+    verdicts = pc.list_flatten(batch["verdicts"])
+    unsafe = pc.struct_field(verdicts, "unsafe")
+    tokens = (pc.sum(batch[column]).as_py() or 0 for column in ("thought_tokens", "answer_tokens"))
+    return {
+        "rows": batch.num_rows,
+        **{outcome: outcomes.get(outcome, 0) for outcome in ("ok", "truncated", "blocked", "error")},
+        "unsafe": pc.sum(unsafe).as_py() or 0,
+        "missing": unsafe.null_count,
+        "tokens": sum(tokens),
+    }

@@ -1,0 +1,157 @@
+"""Decides, before anything loads, how a run's pools stand on the cluster, or refuses with a table and a mend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from safechain_ray.engines.start import Device
+from safechain_ray.errors import PlanError
+
+Executor = Literal["mp", "ray"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a node of the cluster has in all; memory in gigabytes."""
+
+    name: str
+    cpus: float
+    gpus: float
+    memory: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """The nodes there are, and whether an autoscaler may bring more."""
+
+    nodes: tuple[Node, ...]
+    autoscales: bool = False
+
+    @property
+    def has_gpus(self) -> bool:
+        return any(node.gpus for node in self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolNeeds:
+    """An engine pool as the run asks for it. `wanted` replicas of None are as many as fit, at most `useful`."""
+
+    pool: str
+    engine: str
+    device: Device
+    cpus: float
+    gpus: int
+    memory: float
+    wanted: int | None = 1
+    useful: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPool:
+    """A pool with its replicas. The `ray` executor spreads one replica over a placement group of several nodes."""
+
+    needs: PoolNeeds
+    replicas: int
+    executor: Executor = "mp"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Stages, one after the other; the pools of one stage stand side by side and overlap."""
+
+    stages: tuple[tuple[PlannedPool, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def make_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
+    """Lay the pools on the cluster. `pools[0]` is the model's, which gets all that the others leave.
+
+    Raises PlanError where a replica of a pool can't stand even alone, or fewer replicas fit than were asked for.
+    """
+    notes = []
+    misfits = [pool for pool in pools if not _fits([pool], view)]
+    if misfits and not view.autoscales:
+        raise PlanError(_refusal(misfits, view))
+    if misfits:
+        names = ", ".join(pool.pool for pool in misfits)
+        notes.append(f"No node holds a replica of {names} yet; the autoscaler is asked for one.")
+        return Plan((tuple(_grown(pool, pool.wanted or 1, view) for pool in pools),), tuple(notes))
+    if _fits(pools, view):
+        return Plan((_side_by_side(pools, view),), tuple(notes))
+    notes.append("The engines can't stand side by side on this cluster: they are loaded one after the other.")
+    return Plan(tuple(_side_by_side([pool], view) for pool in pools), tuple(notes))
+
+
+def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[PlannedPool, ...]:
+    """One replica each, then the others' wanted ones, then the first pool with what is left."""
+    replicas = [1] * len(pools)
+    for place in [*range(1, len(pools)), 0]:
+        target = pools[place].wanted or pools[place].useful
+        while replicas[place] < target:
+            replicas[place] += 1
+            if not _fits(_repeated(pools, replicas), view):
+                replicas[place] -= 1
+                break
+        wanted = pools[place].wanted
+        if wanted is not None and replicas[place] < wanted and not view.autoscales:
+            raise PlanError(
+                f"{wanted} replicas of {pools[place].pool} were asked for, {replicas[place]} fit beside the other "
+                f"pools.\n{_table(pools, view)}\nAsk for fewer replicas, or add nodes."
+            )
+    return tuple(_grown(pool, count, view) for pool, count in zip(pools, replicas, strict=True))
+
+
+def _grown(pool: PoolNeeds, replicas: int, view: ClusterView) -> PlannedPool:
+    return PlannedPool(pool, replicas, "ray" if _spans_nodes(pool, view) else "mp")
+
+
+def _repeated(pools: Sequence[PoolNeeds], replicas: Sequence[int]) -> list[PoolNeeds]:
+    return [pool for pool, count in zip(pools, replicas, strict=True) for _ in range(count)]
+
+
+def _spans_nodes(pool: PoolNeeds, view: ClusterView) -> bool:
+    return pool.gpus > 1 and not any(node.gpus >= pool.gpus for node in view.nodes)
+
+
+def _fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
+    """Whether one replica of each item can stand at the same time: largest first, each where it leaves least over."""
+    free = [[node.gpus, node.cpus, node.memory] for node in view.nodes]
+    for replica in sorted(replicas, key=lambda pool: (-pool.gpus, -pool.memory, -pool.cpus)):
+        pieces = [(float(replica.gpus), replica.cpus, replica.memory)]
+        if _spans_nodes(replica, view):
+            pieces = [(1.0, replica.cpus / replica.gpus, replica.memory / replica.gpus)] * replica.gpus
+        for piece in pieces:
+            places = [place for place in free if all(has >= need for has, need in zip(place, piece, strict=True))]
+            if not places:
+                return False
+            tightest = min(places)
+            tightest[:] = [has - need for has, need in zip(tightest, piece, strict=True)]
+    return True
+
+
+def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
+    mends = []
+    if any(pool.gpus for pool in misfits) and not view.has_gpus:
+        mends.append("join a cluster with GPUs (--ray-address or RAY_ADDRESS)")
+        mends.append("or insist on CPUs with --device cpu (slow: only for small models)")
+    elif any(pool.gpus for pool in misfits):
+        mends.append("lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs")
+    else:
+        mends.append("add nodes with more memory or CPUs, or take a smaller model")
+    return f"The cluster can't hold this run.\n{_table(misfits, view)}\nMend: {'; '.join(mends)}."
+
+
+def _table(pools: Sequence[PoolNeeds], view: ClusterView) -> str:
+    rows = [("", "GPUs", "CPUs", "memory GB")]
+    rows += [(f"needs: {pool.pool} ({pool.engine})", *_figures(pool.gpus, pool.cpus, pool.memory)) for pool in pools]
+    rows += [(f"has: node {node.name}", *_figures(node.gpus, node.cpus, node.memory)) for node in view.nodes]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  "
+        + "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs))
+        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
+    )
+
+
+def _figures(gpus: float, cpus: float, memory: float) -> tuple[str, str, str]:
+    return f"{gpus:g}", f"{cpus:g}", f"{memory:.1f}"

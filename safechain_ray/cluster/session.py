@@ -1,0 +1,79 @@
+"""Joins a Ray cluster or starts a local one, quietly, and reads what it has."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safechain_ray.cluster.planner import ClusterView, Node
+from safechain_ray.errors import SafechainError
+
+LOCAL_LOGICAL_CPUS = 16
+"""A local Ray counts tasks, not cores: with the two cores of a laptop two engines would leave no CPU for the stream."""
+
+LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
+GIGABYTE = 2**30
+
+# Ray Data holds a fast pool back only once half of the object store is in use. Samples are small, so that never
+# happens; without a queue's bound a slow judge would leave thousands of samples uncommitted.
+ENVIRONMENT = {
+    "RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[Path]:
+    """Ray for the length of a block; gives the folder of its logs. Leaving the block ends all that the run started.
+
+    `address` of None takes RAY_ADDRESS, and starts a local Ray where that is not set either.
+    """
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    import ray
+
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
+    address = address or os.environ.get("RAY_ADDRESS")
+    local = {
+        "num_cpus": LOCAL_LOGICAL_CPUS,
+        "object_store_memory": LOCAL_OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+    }
+    try:
+        context = ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            **({} if address else local),
+        )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        place = f"join the Ray cluster at {address}" if address else "start a local Ray"
+        raise SafechainError(f"Could not {place}: {error}") from error
+    try:
+        yield Path(context.address_info["session_dir"]) / "logs"
+    finally:
+        ray.shutdown()
+
+
+def view_cluster() -> ClusterView:
+    """The living nodes with all that they have, used or not, and whether an autoscaler runs."""
+    import ray
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    nodes = tuple(
+        Node(
+            name=node["NodeManagerHostname"],
+            cpus=node["Resources"].get("CPU", 0),
+            gpus=node["Resources"].get("GPU", 0),
+            memory=node["Resources"].get("memory", 0) / GIGABYTE,
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    return ClusterView(nodes, autoscales=str(status.stats.autoscaler_version) not in ("0", "None"))

@@ -1,0 +1,166 @@
+"""The stream: sample numbers or stored samples through the pools of one stage, into committed Parquet files."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
+from safechain_ray.cluster.commit import Commit
+from safechain_ray.cluster.judging import EngineJudge, RuleJudges
+from safechain_ray.cluster.planner import PlannedPool
+from safechain_ray.cluster.replica import Replica
+from safechain_ray.cluster.worklist import Worklist, share
+from safechain_ray.engines.start import EngineStart, StartEngine
+from safechain_ray.schema import Part, only
+from safechain_ray.storage import Folder
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """What every pool of a stream has in common."""
+
+    start_engine: StartEngine
+    log_folder: Path
+    max_running: int
+    cpu_kv_cache_gigabytes: float
+    block_rows: int
+    max_engine_deaths: int
+    tally: Any
+
+    def engine_start(self, pool: PlannedPool, needs: EngineNeeds) -> EngineStart:
+        return EngineStart(
+            needs=needs,
+            device=pool.needs.device,
+            log_file=self.log_folder / f"safechain-engine-{pool.needs.pool}.log",
+            kv_cache_gigabytes=self.cpu_kv_cache_gigabytes,
+            max_running=self.max_running,
+            executor=pool.executor,
+        )
+
+
+def configure_ray_data() -> None:
+    """Quiet, with the project's own progress and watchdog in place of Ray Data's."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1
+    context.wait_for_min_actors_s = -1
+    # An engine that can't start now won't start on the next try either: fail with its log at once.
+    context.max_consecutive_actor_init_deaths = 0
+    context.downstream_capacity_backpressure_ratio = 2.0
+    context.execution_options.preserve_order = False
+
+
+def numbers_to_generate(numbers: Sequence[int], block_rows: int) -> Dataset:
+    """Sample numbers in blocks as small as those that are committed: Ray Data moves and retries whole blocks."""
+    return ray.data.from_arrow(pa.table({"number": pa.array(numbers, pa.int64())})).repartition(
+        target_num_rows_per_block=block_rows
+    )
+
+
+def stored_samples(folder: Folder, waiting: Mapping[str, str]) -> Dataset:
+    """Samples that an earlier stage committed, a file a block. `waiting` maps the wanted ids to their files."""
+    files: dict[str, list[str]] = {}
+    for sample_id, name in waiting.items():
+        files.setdefault(name, []).append(sample_id)
+    items = [{"file": name, "sample_ids": sample_ids} for name, sample_ids in files.items()]
+
+    def read(batch: pa.Table) -> pa.Table:
+        tables = [only(folder.read_parquet(row["file"]), row["sample_ids"]) for row in batch.to_pylist()]
+        return pa.concat_tables(tables)
+
+    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        read, batch_format="pyarrow", batch_size=None
+    )
+
+
+def generate(
+    numbers: Dataset,
+    pool: PlannedPool,
+    model: ModelEntry,
+    family: Family,
+    worklist: Worklist,
+    settings: StreamSettings,
+) -> Dataset:
+    """Samples without verdicts, from sample numbers."""
+    arguments = {
+        "model": model.name,
+        "family": family,
+        "worklist": share(worklist),
+        "start": settings.engine_start(pool, model),
+        "start_engine": settings.start_engine,
+        "max_deaths": settings.max_engine_deaths,
+        "tally": settings.tally,
+    }
+    return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **_pool_arguments(pool, settings))
+
+
+def judge(
+    samples: Dataset,
+    pool: PlannedPool,
+    entry: JudgeEntry,
+    parts: tuple[Part, ...],
+    settings: StreamSettings,
+) -> Dataset:
+    """The samples with the verdicts of one judge that has an engine."""
+    assert entry.engine is not None
+    arguments = {
+        "entry": entry,
+        "parts": parts,
+        "start": settings.engine_start(pool, entry.engine),
+        "start_engine": settings.start_engine,
+        "max_deaths": settings.max_engine_deaths,
+        "tally": settings.tally,
+    }
+    return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **_pool_arguments(pool, settings))
+
+
+def commit(
+    samples: Dataset, rule_judges: tuple[JudgeEntry, ...], parts: tuple[Part, ...], folder: Folder
+) -> Iterator[Mapping[str, int]]:
+    """Run the stream; gives the counts of each block as soon as its file stands in `folder`."""
+    # Whole blocks (batch_size=None): with any other size Ray Data gathers rows first, and files come late.
+    judged = samples.map_batches(RuleJudges(rule_judges, parts).__call__, batch_format="pyarrow", batch_size=None)
+    committed = judged.map_batches(Commit(folder).__call__, batch_format="pyarrow", batch_size=None)
+    yield from committed.iter_rows()
+
+
+def _pool_arguments(pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
+    """One batch a block, and enough blocks in flight to keep `max_running` requests busy to the tail."""
+    in_flight = math.ceil(1.5 * settings.max_running / settings.block_rows)
+    return {
+        "batch_format": "pyarrow",
+        "batch_size": settings.block_rows,
+        "compute": ActorPoolStrategy(
+            min_size=1,
+            max_size=pool.replicas,
+            initial_size=pool.replicas,
+            max_tasks_in_flight_per_actor=in_flight,
+            max_concurrent_calls_per_actor=in_flight,
+        ),
+        **_resources(pool),
+    }
+
+
+def _resources(pool: PlannedPool) -> dict[str, Any]:
+    needs = pool.needs
+    if pool.executor == "mp":
+        return {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
+
+    def over_a_placement_group() -> dict[str, Any]:
+        from ray.util.placement_group import placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        group = placement_group([{"GPU": 1, "CPU": needs.cpus / needs.gpus}] * needs.gpus, strategy="PACK")
+        return {
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+        }
+
+    return {"num_cpus": 0, "num_gpus": 0, "ray_remote_args_fn": over_a_placement_group}

@@ -1,0 +1,77 @@
+"""The tally: an actor that knows how far each pool is, from counters that its workers report."""
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import ray
+
+REPORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolProgress:
+    """Sums over the workers of one pool, restarted ones included."""
+
+    ready: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Tally:
+    """Holds the latest counters of every worker. Counters only grow, so a late or repeated report does no harm."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, tuple[str, bool, Counter[str]]] = {}
+
+    def report(self, pool: str, worker: str, ready: bool, counts: Counter[str]) -> None:
+        self._workers[worker] = (pool, ready, counts)
+
+    def progress(self) -> dict[str, PoolProgress]:
+        pools: dict[str, PoolProgress] = {}
+        for pool, ready, counts in self._workers.values():
+            before = pools.get(pool, PoolProgress())
+            pools[pool] = PoolProgress(before.ready + ready, before.counts + counts)
+        return pools
+
+
+def start_tally() -> Any:
+    """The tally as a Ray actor; it takes no CPU of the plan and lives as long as the driver."""
+    return ray.remote(num_cpus=0, max_restarts=-1)(Tally).remote()
+
+
+class Reporter:
+    """A worker's side of the tally: counts locally, reports once a second from a thread."""
+
+    def __init__(self, tally: Any, pool: str) -> None:
+        self._tally = tally
+        self._pool = pool
+        self._worker = uuid4().hex
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._ready = False
+        self._reported: tuple[bool, Counter[str]] | None = None
+        threading.Thread(target=self._report_for_ever, name="tally-reporter", daemon=True).start()
+
+    def add(self, **counts: int) -> None:
+        with self._lock:
+            self._counts.update(counts)
+
+    def set_ready(self, ready: bool) -> None:
+        self._ready = ready
+
+    def report(self) -> None:
+        """Report now what has changed; called at a block's end too, as the pool may be gone a second later."""
+        with self._lock:
+            current = (self._ready, self._counts.copy())
+            if current == self._reported:
+                return
+            self._reported = current
+        self._tally.report.remote(self._pool, self._worker, *current)
+
+    def _report_for_ever(self) -> None:
+        while True:
+            self.report()
+            time.sleep(REPORT_SECONDS)

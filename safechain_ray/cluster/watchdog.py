@@ -1,0 +1,49 @@
+"""Turns "nothing moves" into an error that names the pool and says why."""
+
+from collections.abc import Callable, Mapping
+
+from safechain_ray.cluster.tally import PoolProgress
+from safechain_ray.errors import StallError
+
+
+class Watchdog:
+    """Raises StallError when no counter of any pool, nor of the commits, has moved for `timeout` seconds."""
+
+    def __init__(self, pools: tuple[str, ...], timeout: float, clock: Callable[[], float]) -> None:
+        self._pools = pools
+        self._timeout = timeout
+        self._clock = clock
+        self._last: object = None
+        self._moved = clock()
+
+    def check(self, progress: Mapping[str, PoolProgress], committed: int) -> None:
+        state = {pool: (seen.ready, dict(seen.counts)) for pool, seen in progress.items()}, committed
+        if state != self._last:
+            self._last = state
+            self._moved = self._clock()
+            return
+        idle = self._clock() - self._moved
+        if idle >= self._timeout:
+            raise StallError(
+                f"No progress for {idle / 60:.1f} minutes. {stuck_pool(self._pools, progress)} "
+                "What is done is kept; the same command continues. A longer --stall-timeout waits longer."
+            )
+
+
+def stuck_pool(pools: tuple[str, ...], progress: Mapping[str, PoolProgress]) -> str:
+    """The first pool that holds rows or never came up, and what that looks like."""
+    for pool in pools:
+        seen = progress.get(pool, PoolProgress())
+        waiting = seen.counts["rows_in"] - seen.counts["rows_out"]
+        if not seen.ready and not seen.counts["rows_in"]:
+            return (
+                f"The pool {pool!r} has no engine that is ready: its actors wait for resources, or their engine is "
+                "still loading (see `ray status` and the engine's log)."
+            )
+        if not seen.ready:
+            return f"The pool {pool!r} lost its engines and holds {waiting} rows."
+        if waiting:
+            return f"The pool {pool!r} holds {waiting} rows that its engines do not finish."
+    return (
+        "Every pool is idle: the stream itself is stuck (storage that does not answer, or no free CPU for its tasks)."
+    )

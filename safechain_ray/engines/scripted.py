@@ -1,0 +1,107 @@
+"""A scripted engine: no model, answers from a function, latencies and faults on demand. For tests and benchmarks."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from safechain_ray.engines.start import EngineStart
+from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
+from safechain_ray.schema import Completion, Message, Request
+
+NEVER: Callable[[Request], bool] = lambda request: False  # noqa: E731 - a default that reads as its meaning
+
+
+@dataclass(frozen=True)
+class Script:
+    """What one scripted engine does.
+
+    `answer` gives the text after a prompt; at temperature 0 and above alike, so a test knows what to expect. A request
+    for which `dies_on` is true kills the engine, and with it all requests in flight; `refuses` makes a row error.
+    """
+
+    answer: Callable[[Request], str] = lambda request: "</think>\n\nI can't help with that."
+    seconds: float = 0.0
+    start_seconds: float = 0.0
+    start_error: str | None = None
+    dies_on: Callable[[Request], bool] = NEVER
+    refuses: Callable[[Request], bool] = NEVER
+    context_length: int = 32_768
+    logprobs: Callable[[Request], tuple[Mapping[str, float], ...]] = lambda request: ()
+    opens_thought: bool = True
+
+
+@dataclass(frozen=True)
+class ScriptedEngines:
+    """A `StartEngine` that knows a script for each `EngineNeeds.source`."""
+
+    scripts: Mapping[str, Script]
+
+    def __call__(self, start: EngineStart) -> "ScriptedEngine":
+        script = self.scripts[start.needs.source]
+        time.sleep(script.start_seconds)
+        if script.start_error is not None:
+            raise EngineStartError(script.start_error)
+        return ScriptedEngine(script, start.on_tokens)
+
+
+@dataclass
+class ScriptedEngine:
+    """An `Engine` that follows its script. A token is a word."""
+
+    script: Script
+    on_tokens: Callable[[int], None] = lambda count: None
+    name: str = "scripted"
+    _dead: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def context_length(self) -> int:
+        return self.script.context_length
+
+    def render(self, messages: tuple[Message, ...]) -> str:
+        turns = "".join(f"<|{message.role}|>{message.content}" for message in messages)
+        return f"{turns}<|assistant|>" + ("<think>\n" if self.script.opens_thought else "")
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+    async def generate(self, request: Request) -> Completion:
+        if self.script.dies_on(request):
+            self._dead.set()
+        if self.script.refuses(request):
+            raise RowError("the script refuses this request")
+        await self._wait()
+        text, stop_string = _until_stop(self.script.answer(request), request.stop)
+        words = text.split()
+        cut = len(words) > request.max_tokens
+        if cut:
+            text, stop_string = " ".join(words[: request.max_tokens]), None
+        tokens = self.count_tokens(text)
+        self.on_tokens(tokens)
+        return Completion(
+            text=text,
+            prompt_tokens=self.count_tokens(request.prompt),
+            completion_tokens=tokens,
+            finish_reason="length" if cut else "stop",
+            stop_string=stop_string,
+            logprobs=self.script.logprobs(request) if request.logprobs else (),
+        )
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+    async def _wait(self) -> None:
+        """The script's latency, cut short by the engine's death."""
+        if self.script.seconds and not self._dead.is_set():
+            await asyncio.wait([asyncio.ensure_future(self._dead.wait())], timeout=self.script.seconds)
+        if self._dead.is_set():
+            raise EngineDiedError("the scripted engine died")
+
+
+def _until_stop(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
+    """The text up to the first of the stop strings, and which one it was."""
+    found = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]
+    if not found:
+        return text, None
+    place, stop = min(found)
+    return text[:place], stop

@@ -1,0 +1,28 @@
+"""How an engine comes to life: what it needs, on which device, and where its log goes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from safechain_ray.catalog.entries import EngineNeeds
+from safechain_ray.schema import Engine
+
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStart:
+    """One engine to start. `kv_cache_gigabytes` bounds the cache on CPU; a GPU's is what its memory leaves."""
+
+    needs: EngineNeeds
+    device: Device
+    log_file: Path
+    kv_cache_gigabytes: float = 1.0
+    max_running: int = 256
+    executor: Literal["mp", "ray"] = "mp"
+    on_tokens: Callable[[int], None] = field(default=lambda count: None)
+
+
+StartEngine = Callable[[EngineStart], Engine]
+"""Starts an engine and returns when it can answer. Raises EngineStartError with the end of the engine's log."""

@@ -1,0 +1,188 @@
+"""A vLLM engine (`AsyncLLM`) behind the project's `Engine` protocol; the only file that imports vllm."""
+
+import itertools
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from safechain_ray.engines.log_capture import captured_output, last_lines
+from safechain_ray.engines.start import Device, EngineStart
+from safechain_ray.engines.weights import weights_location
+from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
+from safechain_ray.schema import Completion, Message, Request
+
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def start_vllm(start: EngineStart) -> "VllmEngine":
+    """Start a vLLM engine; takes 25 to 50 s on a CPU, up to many minutes for large weights."""
+    os.environ.update(QUIET)
+    if start.device == "cpu":
+        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(start.kv_cache_gigabytes)))
+    weights = weights_location(start.needs.source)
+    try:
+        with captured_output(start.log_file):
+            return VllmEngine(start, weights)
+    except Exception as error:
+        raise EngineStartError(
+            f"The engine for {start.needs.source} did not start: {error}\n"
+            f"The end of its log ({start.log_file}):\n{last_lines(start.log_file)}"
+        ) from error
+
+
+def engine_arguments(start: EngineStart, weights: str) -> dict[str, Any]:
+    """The keyword arguments of `AsyncEngineArgs`; the catalog's and the user's `engine_kwargs` win over all others."""
+    needs = start.needs
+    arguments: dict[str, Any] = {
+        "model": weights,
+        "revision": needs.revision,
+        "dtype": needs.dtype,
+        "max_model_len": needs.context_length,
+        "tensor_parallel_size": needs.tensor_parallel_size,
+        "pipeline_parallel_size": needs.pipeline_parallel_size,
+        "trust_remote_code": needs.trust_remote_code,
+        "max_num_seqs": start.max_running,
+        "enable_prefix_caching": True,
+        "enable_log_requests": False,
+    }
+    if needs.gpus > 1:
+        arguments["distributed_executor_backend"] = start.executor
+    return arguments | device_arguments(start.device, needs.context_length, start.max_running) | needs.engine_kwargs
+
+
+def device_arguments(device: Device, context_length: int, max_running: int) -> dict[str, Any]:
+    """What a device asks for.
+
+    On CPU a seeded request whose prompt is prefilled in pieces kills the engine ("CPU Generator does not use
+    offset"), so prompts stay whole there; without that, chunked prefill stays vLLM's own choice.
+    """
+    if device == "cuda":
+        return {}
+    whole_prompts = max(context_length, 64 * max_running)
+    return {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": whole_prompts}
+
+
+class VllmEngine:
+    """One model loaded by vLLM. Requests run concurrently on the event loop of the first `generate`."""
+
+    def __init__(self, start: EngineStart, weights: str) -> None:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._engine = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(**engine_arguments(start, weights)), stat_loggers=[_token_counter(start)]
+        )
+        self._on_cpu = start.device == "cpu"
+        self._tokenizer = self._engine.get_tokenizer()
+        self._context_length = int(self._engine.model_config.max_model_len)
+        self._request_numbers = itertools.count()
+
+    @property
+    def name(self) -> str:
+        return f"vllm {version('vllm-cpu' if self._on_cpu else 'vllm')}"
+
+    @property
+    def context_length(self) -> int:
+        return self._context_length
+
+    def render(self, messages: tuple[Message, ...]) -> str:
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+    def count_tokens(self, text: str) -> int:
+        return len(self._encode(text))
+
+    async def generate(self, request: Request) -> Completion:
+        """Raises RowError where the prompt leaves no room in the context, EngineDiedError where the engine is gone."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        token_ids = self._encode(request.prompt)
+        room = self._context_length - len(token_ids)
+        if room < 1:
+            raise RowError(
+                f"the prompt takes {len(token_ids)} tokens, the model's context holds {self._context_length}; "
+                "shorten it or raise context_length"
+            )
+        parameters = self._sampling_params(request, min(request.max_tokens, room))
+        request_id = str(next(self._request_numbers))
+        try:
+            # FINAL_ONLY: the stream has one item.
+            async for output in self._engine.generate({"prompt_token_ids": token_ids}, parameters, request_id):
+                return _completion(output, request)
+        except EngineDeadError as error:
+            raise EngineDiedError(f"the vLLM engine died: {error}") from error
+        except ValueError as error:
+            raise RowError(f"vLLM refused the request: {error}") from error
+        raise EngineDiedError("the vLLM engine ended a request without an answer")
+
+    async def close(self) -> None:
+        self._engine.shutdown()
+
+    def _encode(self, text: str) -> list[int]:
+        # Templates write BOS themselves: letting the tokenizer add its own would put it there twice.
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    @staticmethod
+    def _sampling_params(request: Request, max_tokens: int) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = request.sampling
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            repetition_penalty=sampling.repetition_penalty,
+            max_tokens=max_tokens,
+            seed=request.seed,
+            stop=list(request.stop) or None,
+            logprobs=request.logprobs or None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+
+def _completion(output: Any, request: Request) -> Completion:
+    first = output.outputs[0]
+    if first.finish_reason not in ("stop", "length"):
+        raise RowError(f"vLLM ended the request with {first.finish_reason!r}")
+    return Completion(
+        text=first.text,
+        prompt_tokens=len(output.prompt_token_ids),
+        completion_tokens=len(first.token_ids),
+        finish_reason=first.finish_reason,
+        stop_string=first.stop_reason if first.stop_reason in request.stop else None,
+        logprobs=tuple(_by_token_text(position) for position in first.logprobs or ()),
+    )
+
+
+def _by_token_text(position: Mapping[int, Any]) -> dict[str, float]:
+    """Log-probabilities of one position by token text, most likely first; equal texts keep the likelier token."""
+    by_text: dict[str, float] = {}
+    for entry in sorted(position.values(), key=lambda entry: -entry.logprob):
+        by_text.setdefault(entry.decoded_token, entry.logprob)
+    return by_text
+
+
+def _token_counter(start: EngineStart) -> Any:
+    """A vLLM stat logger that reports each step's new tokens, so that progress shows inside long samples too."""
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class TokenCounter(StatLoggerBase):  # type: ignore[misc]
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+            pass
+
+        def record(
+            self,
+            scheduler_stats: Any,
+            iteration_stats: Any,
+            mm_cache_stats: Any = None,
+            engine_idx: int = 0,
+        ) -> None:
+            if iteration_stats is not None:
+                start.on_tokens(iteration_stats.num_generation_tokens)
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+    return TokenCounter

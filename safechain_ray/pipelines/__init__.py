@@ -1,0 +1,1 @@
+"""What the commands do, from the first prompt to the last figure."""

@@ -1,0 +1,106 @@
+"""The main job: every setting of one model, generated, judged, committed and measured."""
+
+from dataclasses import dataclass
+
+from safechain_ray.cluster.planner import Plan, make_plan
+from safechain_ray.cluster.session import ray_session, view_cluster
+from safechain_ray.config import RunConfig
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import SafechainError
+from safechain_ray.metrics.counts import count_table, merge
+from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.pipelines.job import Job
+from safechain_ray.pipelines.observer import Observer
+from safechain_ray.pipelines.pools import pool_needs
+from safechain_ray.pipelines.resolve import ResolvedRun, resolve
+from safechain_ray.pipelines.run_folder import Inventory, RunFolder, put_in_order
+from safechain_ray.pipelines.run_record import RunRecord
+from safechain_ray.storage import open_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How an evaluation ended. `committed` counts the samples of this try, not those that earlier ones finished."""
+
+    folder: RunFolder
+    metrics: RunMetrics
+    committed: int
+
+    @property
+    def errors(self) -> int:
+        return sum(setting.outcomes["error"] for setting in self.metrics.settings)
+
+
+def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -> Evaluation:
+    """Run `config` to its end, going on where an earlier try was cut off.
+
+    Raises InputError (PlanError and RunConflictError among it) before anything starts; EngineStartError, StallError
+    and StorageError while it runs. What is committed is kept in any case.
+    """
+    run = resolve(config)
+    folder = open_run_folder(config, run)
+    record = RunRecord.opened(folder, config, run)
+    inventory = put_in_order(folder.samples, retry_errors=True)
+    _tell(inventory, observer)
+    total = len(run.worklist)
+    if len(inventory.finished) == total:
+        observer.say(f"All {total} samples are finished already: no engine is started.")
+        return _measured(folder, record, run, 0)
+    with ray_session(config.resources.ray_address) as log_folder:
+        view = view_cluster()
+        plan = make_plan(pool_needs(run, config.resources, view), view)
+        for note in plan.notes:
+            observer.say(note)
+        record.started(plan, view, len(inventory.finished))
+        job = Job(run, config.resources, folder, observer, start_engine, log_folder)
+        observer.say(f"{total - len(inventory.finished)} of {total} samples to do. Engine logs: {log_folder}")
+        status = "interrupted"
+        try:
+            committed = job.run_stages(plan)
+            status = "done"
+        except Exception as error:
+            status = f"failed: {error if isinstance(error, SafechainError) else repr(error)}"
+            raise
+        finally:
+            record.ended(status, job.progress)
+    return _measured(folder, record, run, committed)
+
+
+def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
+    """What `evaluate` would do on this cluster, without doing it. Raises what `evaluate` raises before it starts."""
+    run = resolve(config)
+    with ray_session(config.resources.ray_address):
+        view = view_cluster()
+    return run, make_plan(pool_needs(run, config.resources, view), view)
+
+
+def open_run_folder(config: RunConfig, run: ResolvedRun) -> RunFolder:
+    """The run's folder, shown to be writable. Without `output` it is `runs/<model>-<hash of the config>`."""
+    folder = open_folder(config.output or f"runs/{run.short_name()}")
+    folder.check_writable()
+    return RunFolder(folder)
+
+
+def measure(folder: RunFolder, run: ResolvedRun) -> RunMetrics:
+    """The metrics over all samples in the folder."""
+    asked = [(judge.name, part) for judge in run.judges for part in run.parts]
+    expected = {name: len(prompts.prompts) for name, prompts in run.prompt_sets.items()}
+    return summarise(merge(map(count_table, folder.counted_samples())), run.settings, asked, expected)
+
+
+def _measured(folder: RunFolder, record: RunRecord, run: ResolvedRun, committed: int) -> Evaluation:
+    put_in_order(folder.samples, retry_errors=False)
+    metrics = measure(folder, run)
+    folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+    record.measured(metrics)
+    folder.delete_stages()
+    return Evaluation(folder, metrics, committed)
+
+
+def _tell(inventory: Inventory, observer: Observer) -> None:
+    for name in inventory.broken_files:
+        observer.say(f"{name} can't be read: it was moved to samples/broken/, its rows are done again.")
+    if inventory.repeated:
+        observer.say(f"{inventory.repeated} rows stood there twice after an earlier try; one of each is kept.")
+    if inventory.retried_errors:
+        observer.say(f"{inventory.retried_errors} rows had ended with an error and are tried again.")

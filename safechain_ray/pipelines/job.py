@@ -1,0 +1,103 @@
+"""One try at a run on a cluster: its stages one after the other, each a stream that is pumped to its end."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ray.data import Dataset
+
+from safechain_ray.cluster import stream
+from safechain_ray.cluster.planner import Plan, PlannedPool
+from safechain_ray.cluster.tally import PoolProgress, start_tally
+from safechain_ray.cluster.watchdog import Watchdog
+from safechain_ray.config import ResourcesConfig
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.pipelines.observer import Observer, Snapshot
+from safechain_ray.pipelines.pools import MODEL_POOL
+from safechain_ray.pipelines.pump import pump
+from safechain_ray.pipelines.resolve import ResolvedRun
+from safechain_ray.pipelines.run_folder import RunFolder, put_in_order
+
+
+class Job:
+    """Holds what the stages of one try have in common; `progress` is what the pools last reported."""
+
+    def __init__(
+        self,
+        run: ResolvedRun,
+        resources: ResourcesConfig,
+        folder: RunFolder,
+        observer: Observer,
+        start_engine: StartEngine,
+        log_folder: Path,
+    ) -> None:
+        stream.configure_ray_data()
+        self._run = run
+        self._worklist = run.worklist
+        self._folder = folder
+        self._observer = observer
+        self._timeout = resources.stall_timeout_minutes * 60
+        self._tally = start_tally()
+        self._settings = stream.StreamSettings(
+            start_engine=start_engine,
+            log_folder=log_folder,
+            max_running=resources.max_running,
+            cpu_kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
+            block_rows=resources.block_rows,
+            max_engine_deaths=resources.max_engine_deaths,
+            tally=self._tally,
+        )
+        self.progress: Mapping[str, PoolProgress] = {}
+
+    def run_stages(self, plan: Plan) -> int:
+        """Do what is left of the run; gives the number of samples committed."""
+        stages = plan.stages
+        if len(stages) == 1 and self._folder.has_stages:
+            # An earlier, staged try left samples that wait for their judges: judge those, don't generate them again.
+            stages = tuple((pool,) for pool in plan.stages[0])
+        committed = 0
+        for number, pools in enumerate(stages):
+            committed = self._run_stage(number, pools, last=number == len(stages) - 1)
+        return committed
+
+    def _run_stage(self, number: int, pools: tuple[PlannedPool, ...], last: bool) -> int:
+        target = self._folder.samples if last else self._folder.stage(number)
+        finished = set(put_in_order(self._folder.samples, retry_errors=True).finished)
+        if not last:
+            finished |= put_in_order(target, retry_errors=True).finished.keys()
+        rows, left = self._to_generate(finished) if number == 0 else self._stored(number - 1, finished)
+        if not left:
+            return 0
+        for pool in pools:
+            rows = self._through(rows, pool)
+        rule_judges = tuple(judge for judge in self._run.judges if judge.engine is None) if last else ()
+        blocks = stream.commit(rows, rule_judges, self._run.parts, target)
+        return self._pump(blocks, tuple(pool.needs.pool for pool in pools), left)
+
+    def _to_generate(self, finished: set[str]) -> tuple[Dataset, int]:
+        numbers = self._worklist.numbers_without(finished)
+        return stream.numbers_to_generate(numbers, self._settings.block_rows), len(numbers)
+
+    def _stored(self, stage: int, finished: set[str]) -> tuple[Dataset, int]:
+        folder = self._folder.stage(stage)
+        stored = put_in_order(folder, retry_errors=False).finished
+        waiting = {sample_id: file for sample_id, file in stored.items() if sample_id not in finished}
+        return stream.stored_samples(folder, waiting), len(waiting)
+
+    def _through(self, rows: Dataset, pool: PlannedPool) -> Dataset:
+        if pool.needs.pool == MODEL_POOL:
+            return stream.generate(rows, pool, self._run.model, self._run.family, self._worklist, self._settings)
+        entry = next(judge for judge in self._run.judges if judge.name == pool.needs.pool)
+        return stream.judge(rows, pool, entry, self._run.parts, self._settings)
+
+    def _pump(self, blocks: Iterator[Mapping[str, int]], pools: tuple[str, ...], left: int) -> int:
+        started = time.monotonic()
+        total = len(self._worklist)
+
+        def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
+            self.progress = progress
+            seconds = time.monotonic() - started
+            self._observer.update(Snapshot(total, total - left, pools, committed, progress, seconds))
+
+        watchdog = Watchdog(pools, self._timeout, time.monotonic)
+        return pump(blocks, self._tally, watchdog, show)["rows"]

@@ -1,0 +1,165 @@
+"""From a run config to all that it names: the model, its family, the judges, the prompts, the settings."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safechain_ray import catalog
+from safechain_ray.catalog.entries import DatasetEntry, EngineNeeds, Family, JudgeEntry, ModelEntry
+from safechain_ray.cluster.worklist import Worklist
+from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
+from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc
+from safechain_ray.datasets.loading import PromptSet, load_prompts
+from safechain_ray.decoding.base import check_strategy
+from safechain_ray.engines.weights import weights_location
+from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.judges.refusal_match import read_phrases
+from safechain_ray.schema import Part, Setting, short_hash
+
+AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
+
+CONTEXT_WANTED = 32_768
+"""Tokens of context for a model that the catalog does not hold, if it has as many."""
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """Everything that a run needs to know before an engine starts."""
+
+    model: ModelEntry
+    family: Family
+    settings: tuple[Setting, ...]
+    prompt_sets: Mapping[str, PromptSet]
+    judges: tuple[JudgeEntry, ...]
+    parts: tuple[Part, ...]
+
+    @cached_property
+    def worklist(self) -> Worklist:
+        return Worklist(self.settings, {name: prompts.prompts for name, prompts in self.prompt_sets.items()})
+
+    def identity(self) -> dict[str, Any]:
+        """What changes the run's results, and nothing else: two runs with the same identity continue each other."""
+        identity = {
+            "model": self.model.model_dump(exclude={"description", "licence", "gated", "runs_on_cpu", "parameters"}),
+            "family": self.family.model_dump(exclude={"source"}),
+            "settings": [setting.model_dump() for setting in self.settings],
+            "prompts": {name: prompts.fingerprint for name, prompts in self.prompt_sets.items()},
+            "judges": [_judge_identity(judge) for judge in self.judges],
+            "parts": list(self.parts),
+        }
+        as_stored: dict[str, Any] = json.loads(json.dumps(identity, default=str))
+        return as_stored
+
+    def short_name(self) -> str:
+        """A folder name for a run without `output`."""
+        return f"{self.model.name}-{short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)}"
+
+
+def resolve(config: RunConfig) -> ResolvedRun:
+    """Look everything up and load the prompts. Raises InputError for whatever can't work, before anything starts."""
+    model = _model(config.model)
+    family = catalog.lookup("model family", catalog.families(), model.family)
+    judges = tuple(_judge(judge) for judge in config.judges)
+    entries = {dataset.name: _dataset(dataset) for dataset in config.datasets}
+    settings = config.expand_settings({name: entry.name for name, entry in entries.items()})
+    for setting in settings:
+        check_strategy(setting.strategy, family)
+    _check_parts(config.parts, model, family)
+    prompt_sets = {
+        entries[dataset.name].name: load_prompts(
+            entries[dataset.name],
+            limit=dataset.limit,
+            shuffle_seed=dataset.shuffle_seed,
+            on_bad_prompt=config.on_bad_prompt,
+        )
+        for dataset in config.datasets
+    }
+    if len(prompt_sets) < len(entries):
+        names = ", ".join(entry.name for entry in entries.values())
+        raise InputError(f"Two data sets have the same short name ({names}); rename one of the files.")
+    return ResolvedRun(model, family, settings, prompt_sets, judges, config.parts)
+
+
+def _model(config: ModelConfig) -> ModelEntry:
+    overrides = config.engine.overrides()
+    if config.name in catalog.models():
+        known = catalog.models()[config.name]
+        if config.family is not None:
+            overrides["family"] = config.family
+        return _with(known, overrides)
+    if "/" not in config.name:
+        raise UnknownNameError("model", config.name, catalog.models())
+    if config.family is None:
+        raise InputError(
+            f"The catalog holds no model {config.name!r}: say what family it is of with --family "
+            f"({', '.join(sorted(catalog.families()))}), so that its thoughts and its prompt are right."
+        )
+    return _with(_adhoc_model(config.name, config.family), overrides)
+
+
+def _adhoc_model(source: str, family: str) -> ModelEntry:
+    """A model by folder or Hugging Face id; its own config says how long its context is."""
+    from transformers import AutoConfig
+
+    location = weights_location(source)
+    try:
+        longest = getattr(AutoConfig.from_pretrained(location), "max_position_embeddings", CONTEXT_WANTED)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The config of model {source} can't be read: {str(error).splitlines()[0]}") from error
+    weight_bytes = sum(file.stat().st_size for file in Path(location).glob("*.safetensors"))
+    return ModelEntry(
+        name=Path(source).name,
+        source=source,
+        family=family,
+        parameters=weight_bytes / 2 / 1e9,
+        context_length=min(longest, CONTEXT_WANTED),
+    )
+
+
+def _judge(config: JudgeConfig) -> JudgeEntry:
+    entry = catalog.lookup("judge", catalog.judges(), config.name)
+    if entry.engine is not None:
+        if config.phrases is not None:
+            raise InputError(f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does.")
+        return entry.model_copy(update={"engine": _with(entry.engine, config.engine.overrides())})
+    if config.engine.overrides():
+        raise InputError(f"judges: {config.name} has no engine to configure.")
+    phrases = config.phrases or entry.phrases
+    read_phrases(phrases)
+    return entry.model_copy(update={"phrases": phrases})
+
+
+def _judge_identity(judge: JudgeEntry) -> dict[str, Any]:
+    fields = judge.model_dump(exclude={"description": True, "licence": True, "engine": {"runs_on_cpu", "parameters"}})
+    if judge.kind == "refusal_match":
+        fields["phrases"] = short_hash(*read_phrases(judge.phrases))
+    return fields
+
+
+def _dataset(config: DatasetConfig) -> DatasetEntry:
+    columns = config.model_dump(include={"prompt_column", "id_column", "category_column"}, exclude_none=True)
+    if config.name in catalog.datasets():
+        return catalog.datasets()[config.name].model_copy(update=columns)
+    if not is_adhoc(config.name):
+        raise UnknownNameError("data set", config.name, catalog.datasets())
+    return adhoc_entry(config.name, **columns)
+
+
+def _check_parts(parts: tuple[Part, ...], model: ModelEntry, family: Family) -> None:
+    apart = [part for part in parts if part != "response"]
+    if apart and family.tags is None:
+        raise InputError(
+            f"parts: {' and '.join(apart)} can't be judged apart for {model.name}: models of family {family.name} "
+            "write no thinking tags. Judge the response."
+        )
+
+
+def _with(entry: AnyNeeds, overrides: Mapping[str, Any]) -> AnyNeeds:
+    """The entry with the overrides, validated again; `engine_kwargs` are added to the catalog's."""
+    fields = entry.model_dump() | dict(overrides)
+    if "engine_kwargs" in overrides:
+        fields["engine_kwargs"] = entry.engine_kwargs | overrides["engine_kwargs"]
+    return type(entry).model_validate(fields)

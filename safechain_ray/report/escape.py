@@ -1,0 +1,32 @@
+"""Foreign text (data sets, models, judges) made harmless for a terminal and for rich."""
+
+import re
+import unicodedata
+
+_ANSI = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]", re.DOTALL
+)
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_UNPRINTABLE = frozenset({"Cc", "Cs"})
+
+
+def printable(text: str) -> str:
+    """`text` on one line, without ANSI sequences, control characters, lone surrogates and marks of text direction.
+
+    Markup stays as it is: for `rich.text.Text`, which does not parse it, and for plain log lines.
+    """
+    one_line = " ".join(_ANSI.sub("", text).split())
+    return "".join(
+        character
+        for character in one_line
+        if unicodedata.category(character) not in _UNPRINTABLE and character not in _BIDI
+    )
+
+
+def escape(text: str) -> str:
+    """`printable` text for a string that rich parses as markup: no bracket opens a tag, whatever stands around it.
+
+    Backslashes before a bracket and at the end are doubled, so that none escapes a tag of the string around it; rich
+    shows them doubled where no tag follows.
+    """
+    return re.sub(r"(?<!\\)(\\*)(\[|$)", lambda match: 2 * match[1] + ("\\[" if match[2] else ""), printable(text))

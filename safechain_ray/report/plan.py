@@ -1,0 +1,64 @@
+"""A plan as a table: the settings with their rows, the stages with their pools."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from safechain_ray.cluster.planner import Plan
+from safechain_ray.pipelines.resolve import ResolvedRun
+from safechain_ray.report.escape import escape
+
+
+def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:
+    """The plan as JSON: rows and tokens at most of each setting, the pools of each stage."""
+    settings = [
+        {
+            "setting_id": setting.setting_id,
+            "prompts": (prompts := len(run.prompt_sets[setting.dataset].prompts)),
+            "rows": (rows := prompts * setting.samples),
+            "tokens_at_most": rows * setting.sampling.max_tokens,
+        }
+        for setting in run.settings
+    ]
+    stages = [
+        [
+            {
+                "pool": pool.needs.pool,
+                "engine": pool.needs.engine,
+                "device": pool.needs.device,
+                "replicas": pool.replicas,
+                "gpus": pool.needs.gpus * pool.replicas,
+                "memory_gigabytes": round(pool.needs.memory * pool.replicas, 1),
+            }
+            for pool in stage
+        ]
+        for stage in plan.stages
+    ]
+    return {
+        "model": run.model.name,
+        "judges": [judge.name for judge in run.judges],
+        "rows": len(run.worklist),
+        "tokens_at_most": sum(setting["tokens_at_most"] for setting in settings),
+        "settings": settings,
+        "stages": stages,
+        "notes": list(plan.notes),
+    }
+
+
+def render_plan(summary: dict[str, Any], console: Console) -> None:
+    settings = Table("setting", "prompts", "rows", "tokens at most", title=f"Plan for {escape(summary['model'])}")
+    for setting in summary["settings"]:
+        figures = (f"{setting[key]:,}" for key in ("prompts", "rows", "tokens_at_most"))
+        settings.add_row(escape(setting["setting_id"]), *figures)
+    settings.add_section()
+    settings.add_row("all", "", f"{summary['rows']:,}", f"{summary['tokens_at_most']:,}")
+    console.print(settings)
+    pools = Table("stage", "pool", "engine", "device", "replicas", "GPUs", "memory GB")
+    for number, stage in enumerate(summary["stages"], start=1):
+        for pool in stage:
+            keys = ("pool", "engine", "device", "replicas", "gpus", "memory_gigabytes")
+            pools.add_row(str(number), *(escape(str(pool[key])) for key in keys))
+    console.print(pools)
+    for note in summary["notes"]:
+        console.print(note, highlight=False)

@@ -1,0 +1,141 @@
+"""Progress for a person: a live display on a terminal, plain lines elsewhere (`ray job logs`, a file)."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from safechain_ray.cluster.tally import PoolProgress
+from safechain_ray.pipelines.observer import Snapshot
+
+PLAIN_SECONDS = 10.0
+
+
+def sentence(snapshot: Snapshot) -> str:
+    """One line that says all: rows, outcomes, verdicts, speed, time to go, and what each pool does."""
+    done = snapshot.done_before + snapshot.committed.get("rows", 0)
+    share = done / snapshot.total
+    counts = ", ".join(
+        f"{snapshot.committed.get(name, 0):,} {name}"
+        for name in ("unsafe", "truncated", "blocked", "error", "missing")
+        if snapshot.committed.get(name, 0) or name == "unsafe"
+    )
+    pools = "; ".join(f"{name}: {pool_state(snapshot.pools.get(name))}" for name in snapshot.stage)
+    return f"{done:,}/{snapshot.total:,} rows ({share:.0%}), {counts}, {speed(snapshot)}. {pools}."
+
+
+def speed(snapshot: Snapshot) -> str:
+    """Tokens a second of the model's pool, rows a second, and the time to go."""
+    rows = snapshot.committed.get("rows", 0)
+    tokens = sum(pool.counts["tokens"] for pool in snapshot.pools.values())
+    if not tokens and not rows:
+        return f"{_clock(snapshot.seconds)} so far"
+    left = snapshot.total - snapshot.done_before - rows
+    eta = f", {_clock(left * snapshot.seconds / rows)} to go" if rows else ""
+    return f"{tokens / snapshot.seconds:,.0f} tokens/s, {_clock(snapshot.seconds)} so far{eta}"
+
+
+def pool_state(pool: PoolProgress | None) -> str:
+    """What a pool does, in a few words."""
+    if pool is None or not (pool.ready or pool.counts["rows_in"]):
+        return "starting"
+    words = [
+        f"{pool.counts['rows_in'] - pool.counts['rows_out']:,} rows in flight",
+        f"{pool.counts['rows_out']:,} done",
+    ]
+    for count, name in (("engine_restarts", "engine restarts"), ("judge_errors", "judge errors")):
+        if pool.counts[count]:
+            words.append(f"{pool.counts[count]:,} {name}")
+    return ", ".join(words)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class PlainProgress:
+    """An observer that prints lines, at most one every `PLAIN_SECONDS`, and one when something changes at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next = 0.0
+        self._last: Snapshot | None = None
+
+    def __enter__(self) -> "PlainProgress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._last is not None:
+            self._print(sentence(self._last))
+
+    def say(self, sentence: str) -> None:
+        self._print(sentence)
+
+    def update(self, snapshot: Snapshot) -> None:
+        self._last = snapshot
+        if time.monotonic() >= self._next:
+            self._print(sentence(snapshot))
+            self._next = time.monotonic() + PLAIN_SECONDS
+
+    def _print(self, line: str) -> None:
+        self._console.print(f"{time.strftime('%H:%M:%S')} {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveProgress:
+    """An observer that redraws a bar, the outcomes so far and a line for each pool."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "LiveProgress":
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def say(self, sentence: str) -> None:
+        self._live.console.print(sentence, markup=False, highlight=False)
+
+    def update(self, snapshot: Snapshot) -> None:
+        self._live.update(_drawn(snapshot))
+
+
+def _drawn(snapshot: Snapshot) -> Group:
+    done = snapshot.done_before + snapshot.committed.get("rows", 0)
+    outcomes = Text("  ")
+    for name, style in (
+        ("ok", "green"),
+        ("truncated", "yellow"),
+        ("blocked", "yellow"),
+        ("error", "red"),
+        ("unsafe", "magenta"),
+        ("missing", "yellow"),
+    ):
+        count = snapshot.committed.get(name, 0)
+        outcomes.append(f"{name} {count:,}  ", style if count else "dim")
+    head = Table.grid(padding=(0, 1))
+    head.add_row(
+        Text(f"{done:,}/{snapshot.total:,} rows"),
+        ProgressBar(total=snapshot.total, completed=done, width=30),
+        Text(speed(snapshot), style="dim"),
+    )
+    pools = Table.grid(padding=(0, 2))
+    for name in snapshot.stage:
+        pools.add_row(Text(f"  {name}", style="bold"), Text(pool_state(snapshot.pools.get(name))))
+    return Group(head, outcomes, pools)
+
+
+def progress_for(console: Console) -> PlainProgress | LiveProgress:
+    """The live display on a terminal, plain lines elsewhere."""
+    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
