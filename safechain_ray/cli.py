@@ -20,6 +20,7 @@ from safechain_ray.config import RunConfig, json_schema, read_config
 from safechain_ray.engines.log_capture import captured_output
 from safechain_ray.errors import InputError, SafechainError
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
+from safechain_ray.storage import redact
 
 DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES = 0, 1, 2, 3
 
@@ -215,7 +216,7 @@ def _run_config(
     if dataset:
         given["datasets"] = [{"name": name, **_only_given(columns)} for name in dataset]
     elif _only_given(columns):
-        raise click.UsageError(f"--{next(iter(_only_given(columns))).replace('_', '-')} needs a --dataset beside it.")
+        raise InputError(f"--{next(iter(_only_given(columns))).replace('_', '-')} needs a --dataset beside it.")
     return read_config(config, given, assignments)
 
 
@@ -261,7 +262,7 @@ def _first_lines(error: Exception, count: int = 5) -> str:
 
 
 def _same_command() -> str:
-    return shlex.join(["safechain-ray", *sys.argv[1:]])
+    return redact(shlex.join(["safechain-ray", *sys.argv[1:]]))
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

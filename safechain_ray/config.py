@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from safechain_ray.errors import InputError
 from safechain_ray.schema import Part, Sampling, Setting, StrategySpec
@@ -17,7 +19,21 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DatasetConfig(Config):
+class Named(Config):
+    """A part of the config that its name alone is short for: `model: R1-7B` is `model: {name: R1-7B}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The short form too."""
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
+
+
+class DatasetConfig(Named):
     """A data set: a catalog name, a local or remote file, or a Hugging Face id."""
 
     name: str = Field(description="catalog name, path, URI or Hugging Face id")
@@ -26,11 +42,6 @@ class DatasetConfig(Config):
     category_column: str | None = None
     limit: int | None = Field(None, ge=1, description="only the first prompts, after shuffling")
     shuffle_seed: int | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
 
 
 class EngineConfig(Config):
@@ -47,30 +58,20 @@ class EngineConfig(Config):
         return self.model_dump(exclude_none=True)
 
 
-class ModelConfig(Config):
+class ModelConfig(Named):
     """A model: a catalog name, or a Hugging Face id or folder with its family."""
 
     name: str = Field(description="catalog name, Hugging Face id or folder")
     family: str | None = Field(None, description="needed for models that the catalog does not hold")
     engine: EngineConfig = EngineConfig()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
 
-
-class JudgeConfig(Config):
+class JudgeConfig(Named):
     """A judge by catalog name."""
 
     name: str
     phrases: str | None = Field(None, description="refusal-match: a file of refusal phrases, one a line")
     engine: EngineConfig = EngineConfig()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
 
 
 class SettingConfig(Config):
@@ -114,6 +115,12 @@ class RunConfig(Config):
     resources: ResourcesConfig = ResourcesConfig()
 
     @model_validator(mode="after")
+    def _one_list_of_strategies(self) -> "RunConfig":
+        if self.settings and self.strategies != (StrategySpec(),):
+            raise ValueError("settings and strategies exclude each other: every setting names its own strategy")
+        return self
+
+    @model_validator(mode="after")
     def _no_repeats(self) -> "RunConfig":
         listed: tuple[tuple[str, list[str]], ...] = (
             ("datasets", [dataset.name for dataset in self.datasets]),
@@ -149,7 +156,8 @@ class RunConfig(Config):
                 "sampling": self.sampling.model_dump() | setting.sampling,
                 "samples": setting.samples or self.samples,
             }
-            expanded.append(_validated(Setting, fields, f"settings.{index}"))
+            place = f"settings.{index}" if self.settings else f"{setting.dataset} with {setting.strategy.name}"
+            expanded.append(_validated(Setting, fields, place))
         repeated = {setting.setting_id for setting in expanded if expanded.count(setting) > 1}
         if repeated:
             raise InputError(f"settings: {', '.join(sorted(repeated))} stands more than once.")
@@ -158,19 +166,19 @@ class RunConfig(Config):
 
 def read_config(path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str]) -> RunConfig:
     """The YAML file (if any), then the flags, then the `key=value` assignments. Raises InputError with key and file."""
-    tree: dict[str, Any] = {}
-    origin = "command line"
-    if path is not None:
-        origin = str(path)
-        tree = _read_yaml(path)
+    assignments = tuple(assignments)
+    origins = [str(path)] if path is not None else []
+    if path is None or flags or assignments:
+        origins.append("command line")
+    tree = {} if path is None else _read_yaml(path)
     for key, value in flags.items():
         _assign(tree, key, value)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise InputError(f"--set {assignment}: write key=value, for example --set sampling.temperature=0.6.")
-        _assign(tree, key, yaml.safe_load(text))
-    return _validated(RunConfig, tree, origin)
+        _assign(tree, key, _parsed(text, f"--set {assignment}"))
+    return _validated(RunConfig, tree, " and ".join(origins))
 
 
 def json_schema() -> dict[str, Any]:
@@ -182,31 +190,42 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"No config file at {path}.")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Config file {path} can't be read as UTF-8 text: {error}") from error
+    tree = _parsed(text, str(path))
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected keys and values at the top, found {type(tree).__name__}.")
     return tree
 
 
+def _parsed(text: str, origin: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{origin} is not valid YAML: {error}") from error
+
+
 def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set `a.b.0.c` in a tree of mappings and lists. A name where a mapping is needed becomes `{name: ...}`."""
+    """Set `a.b.0.c` in a tree of mappings and lists.
+
+    Where a mapping is needed a name becomes `{name: ...}`, and a key without a value an empty mapping.
+    """
     *parents, last = key.split(".")
     node: Any = tree
     for parent in parents:
-        step: Any = int(parent) if isinstance(node, list) and parent.isdigit() else parent
+        step: Any = int(parent) if isinstance(node, list) and parent.isdecimal() else parent
         try:
             child = node.setdefault(step, {}) if isinstance(node, dict) else node[step]
-            if isinstance(child, str):
-                child = {"name": child}
+            if child is None or isinstance(child, str):
+                child = {} if child is None else {"name": child}
                 node[step] = child
         except (IndexError, TypeError) as error:
             raise InputError(f"--set {key}: there is no {parent!r} to set.") from error
         node = child
     if isinstance(node, list):
-        if not last.isdigit() or int(last) >= len(node):
-            raise InputError(f"--set {key}: the list has items 0 to {len(node) - 1}.")
+        if not last.isdecimal() or int(last) >= len(node):
+            raise InputError(f"--set {key}: the list has no item {last!r}; it has {len(node)}, counted from 0.")
         node[int(last)] = value
     elif isinstance(node, dict):
         node[last] = value

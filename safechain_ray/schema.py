@@ -8,7 +8,9 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 Part = Literal["response", "thought", "answer"]
 """What a judge looks at: the reasoning trace, the final answer, or both together (the default, as in the paper)."""
@@ -17,6 +19,9 @@ Outcome = Literal["ok", "truncated", "blocked", "error"]
 """What became of a sample; `blocked` means that the provider refused."""
 
 FinishReason = Literal["stop", "length"]
+
+LARGEST_INT32 = 2**31 - 1
+"""The most that the integer columns of the samples hold."""
 
 
 def short_hash(*parts: object, characters: int = 16) -> str:
@@ -28,12 +33,12 @@ def short_hash(*parts: object, characters: int = 16) -> str:
 class Sampling(BaseModel):
     """How tokens are drawn. `top_k` of -1 and `top_p` of 1 leave the distribution whole."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
     top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(-1, ge=-1)
-    max_tokens: int = Field(16_000, ge=1, description="most tokens of a response, thought included")
+    top_k: int = Field(-1, ge=-1, le=LARGEST_INT32)
+    max_tokens: int = Field(16_000, ge=1, le=LARGEST_INT32, description="most tokens of a response, thought included")
     repetition_penalty: float = Field(1.0, gt=0)
     seed: int = Field(0, ge=0, description="the seed of the run, from which each sample's own is derived")
 
@@ -62,6 +67,19 @@ class StrategySpec(BaseModel):
                 "options": {key: option for key, option in value.items() if key != "name"},
             }
         return value
+
+    @field_validator("options")
+    @classmethod
+    def _in_order(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Sorted, so that a setting has one id in whatever order its options are written."""
+        return dict(sorted(options.items()))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The short forms too."""
+        whole = handler.resolve_ref_schema(handler(core_schema))
+        option = whole["properties"]["options"]["additionalProperties"]
+        return {"anyOf": [{"type": "string"}, {**whole, "additionalProperties": option}]}
 
 
 class Setting(BaseModel):

@@ -108,9 +108,12 @@ class Folder:
         self.write_bytes(name, text.encode("utf-8"))
 
     def write_parquet(self, name: str, table: pa.Table) -> None:
-        """Write `table` with zstd compression, whole or not at all; it is encoded in memory first."""
+        """Write `table` with zstd compression, whole or not at all; it is encoded in memory first.
+
+        Pages carry checksums: without them a flipped bit in a page may read as other text or another number.
+        """
         buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer, compression="zstd")
+        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
         self.write_bytes(name, memoryview(buffer.getvalue()))
 
     def move(self, name: str, new_name: str) -> None:

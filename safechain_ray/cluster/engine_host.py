@@ -1,11 +1,12 @@
 """Keeps one engine alive inside an actor: starts it, and starts a new one when it dies."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 from safechain_ray.cluster.tally import Reporter
 from safechain_ray.engines.start import EngineStart, StartEngine
-from safechain_ray.errors import EngineDiedError, RowError
+from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
 from safechain_ray.schema import Completion, Engine, Message, Request
 
 
@@ -14,7 +15,7 @@ class EngineHost:
 
     A request in flight at a death is sent again, so that a strategy of many calls loses only the last one. Raises
     EngineStartError where no engine can be started, and RowError for a request under which `max_deaths` engines died:
-    it may well be their cause.
+    it may well be their cause. The first engine's failure to start waits for `check`.
     """
 
     def __init__(self, start: EngineStart, start_engine: StartEngine, reporter: Reporter, max_deaths: int) -> None:
@@ -23,7 +24,15 @@ class EngineHost:
         self._reporter = reporter
         self._max_deaths = max_deaths
         self._restarting = asyncio.Lock()
-        self._engine = self._new_engine()
+        self._failure: EngineStartError | None = None
+        # Of an error in an actor's constructor Ray hands on only the text, so `check` raises it in the first call.
+        with suppress(EngineStartError):
+            self._engine = self._new_engine()
+
+    def check(self) -> None:
+        """Raises the EngineStartError of an engine that did not start: no other start is tried."""
+        if self._failure is not None:
+            raise self._failure
 
     @property
     def name(self) -> str:
@@ -55,6 +64,7 @@ class EngineHost:
 
     async def _replace(self, dead: Engine) -> None:
         async with self._restarting:
+            self.check()
             if self._engine is not dead:
                 return
             self._reporter.set_ready(False)
@@ -63,6 +73,10 @@ class EngineHost:
             self._engine = await asyncio.to_thread(self._new_engine)
 
     def _new_engine(self) -> Engine:
-        engine = self._start_engine(self._start)
+        try:
+            engine = self._start_engine(self._start)
+        except EngineStartError as error:
+            self._failure = error
+            raise
         self._reporter.set_ready(True)
         return engine

@@ -2,17 +2,22 @@
 
 from collections.abc import Iterator
 
+from ray.exceptions import RayError, RayTaskError
+
 from safechain_ray.errors import SafechainError
 
 
 def explain(error: BaseException) -> BaseException:
-    """The SafechainError at the root of `error`, else `error` itself."""
-    for cause in _causes(error, set()):
-        if isinstance(cause, SafechainError):
-            # Ray makes errors that are a RayTaskError and the original at once; their text is a traceback.
-            original = getattr(cause, "cause", None)
-            return original if isinstance(original, SafechainError) else cause
-    return error
+    """The SafechainError at the root of `error`; without one, what was raised on the worker; else `error` itself.
+
+    Ray raises a RayTaskError whose text is a remote traceback and whose `cause` is the original.
+    """
+    causes = list(_causes(error, set()))
+    for cause in causes:
+        if isinstance(cause, SafechainError) and not isinstance(cause, RayTaskError):
+            return cause
+    originals = [cause for cause in causes if not isinstance(cause, RayError)]
+    return originals[0] if originals else error
 
 
 def _causes(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:

@@ -31,6 +31,7 @@ class EngineJudge:
         self._judge = make_judge(entry, self._host)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
+        self._host.check()
         samples = samples_from_table(batch)
         self._reporter.add(rows_in=len(samples))
         verdicts = await asyncio.gather(*(self._verdicts(sample) for sample in samples))
@@ -47,18 +48,18 @@ class RuleJudges:
     """Judges without an engine, as one plain function over a block, so that it runs in the task that commits."""
 
     def __init__(self, entries: tuple[JudgeEntry, ...], parts: tuple[Part, ...]) -> None:
-        self._entries = entries
+        # Made on the driver, and sent along: a file of phrases need not be there on other nodes.
+        self._judges = [make_judge(entry, None) for entry in entries]
         self._parts = parts
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        if not self._entries:
+        if not self._judges:
             return batch
         return asyncio.run(self._judged(batch))
 
     async def _judged(self, batch: pa.Table) -> pa.Table:
-        judges = [make_judge(entry, None) for entry in self._entries]
         samples = samples_from_table(batch)
         verdicts = [
-            [v for judge in judges for v in await judge_sample(judge, sample, self._parts)] for sample in samples
+            [v for judge in self._judges for v in await judge_sample(judge, sample, self._parts)] for sample in samples
         ]
         return with_verdicts(batch, verdicts)

@@ -9,6 +9,9 @@ from safechain_ray.errors import PlanError
 
 Executor = Literal["mp", "ray"]
 
+STREAM_CPUS = 1.0
+"""CPUs that the engines leave to the tasks beside them, which read and commit: without one the stream stands still."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -77,7 +80,10 @@ def make_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
         notes.append(f"No node holds a replica of {names} yet; the autoscaler is asked for one.")
         return Plan((tuple(_grown(pool, pool.wanted or 1, view) for pool in pools),), tuple(notes))
     if _fits(pools, view):
-        return Plan((_side_by_side(pools, view),), tuple(notes))
+        stage = _side_by_side(pools, view)
+        if not _fits(_repeated(pools, [pool.replicas for pool in stage]), view):
+            notes.append("The nodes that are up hold fewer replicas than asked for; the autoscaler is asked for more.")
+        return Plan((stage,), tuple(notes))
     notes.append("The engines can't stand side by side on this cluster: they are loaded one after the other.")
     return Plan(tuple(_side_by_side([pool], view) for pool in pools), tuple(notes))
 
@@ -93,11 +99,14 @@ def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[Planne
                 replicas[place] -= 1
                 break
         wanted = pools[place].wanted
-        if wanted is not None and replicas[place] < wanted and not view.autoscales:
+        if wanted is None or replicas[place] >= wanted:
+            continue
+        if not view.autoscales:
             raise PlanError(
                 f"{wanted} replicas of {pools[place].pool} were asked for, {replicas[place]} fit beside the other "
                 f"pools.\n{_table(pools, view)}\nAsk for fewer replicas, or add nodes."
             )
+        replicas[place] = wanted
     return tuple(_grown(pool, count, view) for pool, count in zip(pools, replicas, strict=True))
 
 
@@ -114,7 +123,10 @@ def _spans_nodes(pool: PoolNeeds, view: ClusterView) -> bool:
 
 
 def _fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
-    """Whether one replica of each item can stand at the same time: largest first, each where it leaves least over."""
+    """Whether one replica of each item can stand at the same time, and the stream beside them.
+
+    Largest first, each where it leaves least over.
+    """
     free = [[node.gpus, node.cpus, node.memory] for node in view.nodes]
     for replica in sorted(replicas, key=lambda pool: (-pool.gpus, -pool.memory, -pool.cpus)):
         pieces = [(float(replica.gpus), replica.cpus, replica.memory)]
@@ -126,24 +138,26 @@ def _fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
                 return False
             tightest = min(places)
             tightest[:] = [has - need for has, need in zip(tightest, piece, strict=True)]
-    return True
+    return any(cpus >= STREAM_CPUS for _, cpus, _ in free)
 
 
 def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
-    mends = []
-    if any(pool.gpus for pool in misfits) and not view.has_gpus:
-        mends.append("join a cluster with GPUs (--ray-address or RAY_ADDRESS)")
-        mends.append("or insist on CPUs with --device cpu (slow: only for small models)")
-    elif any(pool.gpus for pool in misfits):
-        mends.append("lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs")
+    if all(pool.gpus <= sum(node.gpus for node in view.nodes) for pool in misfits):
+        mend = "add nodes with more memory or CPUs, or take a smaller model"
+    elif view.has_gpus:
+        mend = "lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs"
     else:
-        mends.append("add nodes with more memory or CPUs, or take a smaller model")
-    return f"The cluster can't hold this run.\n{_table(misfits, view)}\nMend: {'; '.join(mends)}."
+        mend = (
+            "join a cluster with GPUs (--ray-address or RAY_ADDRESS); "
+            "or insist on CPUs with --device cpu (slow: only for small models)"
+        )
+    return f"The cluster can't hold this run.\n{_table(misfits, view)}\nMend: {mend}."
 
 
 def _table(pools: Sequence[PoolNeeds], view: ClusterView) -> str:
     rows = [("", "GPUs", "CPUs", "memory GB")]
     rows += [(f"needs: {pool.pool} ({pool.engine})", *_figures(pool.gpus, pool.cpus, pool.memory)) for pool in pools]
+    rows.append(("needs: reading and committing", *_figures(0, STREAM_CPUS, 0)))
     rows += [(f"has: node {node.name}", *_figures(node.gpus, node.cpus, node.memory)) for node in view.nodes]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(

@@ -39,6 +39,7 @@ class Replica:
         self._host = EngineHost(start, start_engine, self._reporter, max_deaths)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
+        self._host.check()
         numbers = batch["number"].to_pylist()
         self._reporter.add(rows_in=len(numbers))
         samples = await asyncio.gather(*(self._sample(self._worklist[number]) for number in numbers))

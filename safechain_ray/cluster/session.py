@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +40,7 @@ def ray_session(address: str | None) -> Iterator[Path]:
 
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
     address = address or os.environ.get("RAY_ADDRESS")
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     local = {
         "num_cpus": LOCAL_LOGICAL_CPUS,
         "object_store_memory": LOCAL_OBJECT_STORE_BYTES,
@@ -54,6 +57,9 @@ def ray_session(address: str | None) -> Iterator[Path]:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         place = f"join the Ray cluster at {address}" if address else "start a local Ray"
         raise SafechainError(f"Could not {place}: {error}") from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler would end the process without a word; the caller's is the one that was meant.
+        signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield Path(context.address_info["session_dir"]) / "logs"
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.commit import Commit
@@ -54,6 +54,7 @@ def configure_ray_data() -> None:
     context.wait_for_min_actors_s = -1
     # An engine that can't start now won't start on the next try either: fail with its log at once.
     context.max_consecutive_actor_init_deaths = 0
+    context.raise_original_map_exception = True
     context.downstream_capacity_backpressure_ratio = 2.0
     context.execution_options.preserve_order = False
 
@@ -126,10 +127,12 @@ def commit(
     samples: Dataset, rule_judges: tuple[JudgeEntry, ...], parts: tuple[Part, ...], folder: Folder
 ) -> Iterator[Mapping[str, int]]:
     """Run the stream; gives the counts of each block as soon as its file stands in `folder`."""
-    # Whole blocks (batch_size=None): with any other size Ray Data gathers rows first, and files come late.
-    judged = samples.map_batches(RuleJudges(rule_judges, parts).__call__, batch_format="pyarrow", batch_size=None)
-    committed = judged.map_batches(Commit(folder).__call__, batch_format="pyarrow", batch_size=None)
-    yield from committed.iter_rows()
+    # Whole blocks (batch_size=None): with any other size Ray Data gathers rows first, and files come late. Few tasks at
+    # a time: each of its worker processes costs seconds of imports, and a commit takes milliseconds.
+    few = TaskPoolStrategy(size=max(2, int(ray.cluster_resources().get("CPU", 0)) // 8))
+    whole = {"batch_format": "pyarrow", "batch_size": None, "compute": few}
+    judged = samples.map_batches(RuleJudges(rule_judges, parts).__call__, **whole)
+    yield from judged.map_batches(Commit(folder).__call__, **whole).iter_rows()
 
 
 def _pool_arguments(pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
@@ -17,7 +17,8 @@ class Script:
     """What one scripted engine does.
 
     `answer` gives the text after a prompt; at temperature 0 and above alike, so a test knows what to expect. A request
-    for which `dies_on` is true kills the engine, and with it all requests in flight; `refuses` makes a row error.
+    for which `dies_on` is true kills the engine, and with it all requests in flight; so does, for the first engine of a
+    process, its request number `dies_after`. `refuses` makes a row error.
     """
 
     answer: Callable[[Request], str] = lambda request: "</think>\n\nI can't help with that."
@@ -25,24 +26,27 @@ class Script:
     start_seconds: float = 0.0
     start_error: str | None = None
     dies_on: Callable[[Request], bool] = NEVER
+    dies_after: int | None = None
     refuses: Callable[[Request], bool] = NEVER
     context_length: int = 32_768
     logprobs: Callable[[Request], tuple[Mapping[str, float], ...]] = lambda request: ()
     opens_thought: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass
 class ScriptedEngines:
     """A `StartEngine` that knows a script for each `EngineNeeds.source`."""
 
     scripts: Mapping[str, Script]
+    started: int = 0
 
     def __call__(self, start: EngineStart) -> "ScriptedEngine":
         script = self.scripts[start.needs.source]
         time.sleep(script.start_seconds)
         if script.start_error is not None:
             raise EngineStartError(script.start_error)
-        return ScriptedEngine(script, start.on_tokens)
+        self.started += 1
+        return ScriptedEngine(script if self.started == 1 else replace(script, dies_after=None), start.on_tokens)
 
 
 @dataclass
@@ -52,6 +56,7 @@ class ScriptedEngine:
     script: Script
     on_tokens: Callable[[int], None] = lambda count: None
     name: str = "scripted"
+    requests: int = 0
     _dead: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -66,7 +71,8 @@ class ScriptedEngine:
         return len(text.split())
 
     async def generate(self, request: Request) -> Completion:
-        if self.script.dies_on(request):
+        self.requests += 1
+        if self.script.dies_on(request) or self.requests == self.script.dies_after:
             self._dead.set()
         if self.script.refuses(request):
             raise RowError("the script refuses this request")

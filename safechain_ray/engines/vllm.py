@@ -20,8 +20,8 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
     os.environ.update(QUIET)
     if start.device == "cpu":
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(start.kv_cache_gigabytes)))
-    weights = weights_location(start.needs.source)
     try:
+        weights = weights_location(start.needs.source)
         with captured_output(start.log_file):
             return VllmEngine(start, weights)
     except Exception as error:

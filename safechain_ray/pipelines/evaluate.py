@@ -99,7 +99,7 @@ def _measured(folder: RunFolder, record: RunRecord, run: ResolvedRun, committed:
 
 def _tell(inventory: Inventory, observer: Observer) -> None:
     for name in inventory.broken_files:
-        observer.say(f"{name} can't be read: it was moved to samples/broken/, its rows are done again.")
+        observer.say(f"{name} can't be read: it was moved to samples/_broken/, its rows are done again.")
     if inventory.repeated:
         observer.say(f"{inventory.repeated} rows stood there twice after an earlier try; one of each is kept.")
     if inventory.retried_errors:

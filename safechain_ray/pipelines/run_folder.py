@@ -9,13 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.schema import SAMPLES_SCHEMA, only, short_hash
 from safechain_ray.storage import Folder, open_folder
+
+ABSENT = "(absent)"
 
 READERS = 16
 """Files read at the same time: an object store answers slowly, but many at once."""
@@ -60,8 +61,10 @@ class RunFolder:
             return None
         try:
             run: dict[str, Any] = json.loads(self.folder.read_text("run.json"))
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise InputError(f"{self.folder}/run.json is no valid JSON ({error}).") from error
+        if not isinstance(run, dict) or "identity" not in run:
+            raise InputError(f"{self.folder}/run.json is no run's: it has no identity. Give another --output.")
         return run
 
     def write_run(self, run: dict[str, Any]) -> None:
@@ -94,7 +97,11 @@ def differences(there: Any, here: Any, key: str = "") -> list[str]:
         return []
     if isinstance(there, dict) and isinstance(here, dict):
         keys = [*there, *(name for name in here if name not in there)]
-        return [line for name in keys for line in differences(there.get(name), here.get(name), f"{key}{name}.")]
+        return [
+            line
+            for name in keys
+            for line in differences(there.get(name, ABSENT), here.get(name, ABSENT), f"{key}{name}.")
+        ]
     if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
         pairs = enumerate(zip(there, here, strict=True))
         return [line for place, (old, new) in pairs for line in differences(old, new, f"{key}{place}.")]
@@ -109,16 +116,17 @@ def _brief(value: Any) -> str:
 def put_in_order(folder: Folder, *, retry_errors: bool) -> Inventory:
     """Make every `sample_id` stand once in the Parquet files of `folder`, and say which do.
 
-    A file that can't be read (torn by a crash) is moved to `broken/`; repeated rows go, an error before a finished
-    one; with `retry_errors` rows with outcome `error` go too, to be done again. Rows are dropped by writing the file's
-    rest under a new name before the old one is deleted, so that a crash leaves a repeated row, never a lost one.
+    A file that can't be read (torn by a crash) is moved to `_broken/`, which readers pass over; repeated rows go, an
+    error before a finished one; with `retry_errors` rows with outcome `error` go too, to be done again. Rows are
+    dropped by writing the file's rest under a new name before the old one is deleted, so that a crash leaves a repeated
+    row, never a lost one.
     """
     names = folder.list_files(".parquet")
     with ThreadPoolExecutor(READERS) as readers:
         tables = dict(zip(names, readers.map(partial(_read_ids, folder), names), strict=True))
     broken = tuple(name for name, table in tables.items() if table is None)
     for name in broken:
-        folder.move(name, f"broken/{name}")
+        folder.move(name, f"_broken/{name}")
     rows = [
         (outcome == "error", name, sample_id)
         for name, table in tables.items()
@@ -150,7 +158,7 @@ def _read_ids(folder: Folder, name: str) -> pa.Table | None:
     """
     data = folder.read_bytes(name)
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError):
         return None
     if table.schema.names != SAMPLES_SCHEMA.names:
@@ -174,5 +182,5 @@ def read_metrics(uri: str) -> RunMetrics:
         raise InputError(f"{folder} has no metrics.json: no run, or one that has not ended. Its command continues it.")
     try:
         return RunMetrics.model_validate_json(folder.read_text("metrics.json"))
-    except ValidationError as error:
+    except ValueError as error:  # pydantic's ValidationError and UnicodeDecodeError are of this kind
         raise InputError(f"{folder}/metrics.json does not read as a run's metrics: {error}") from error

@@ -61,4 +61,4 @@ def render_plan(summary: dict[str, Any], console: Console) -> None:
             pools.add_row(str(number), *(escape(str(pool[key])) for key in keys))
     console.print(pools)
     for note in summary["notes"]:
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, markup=False)

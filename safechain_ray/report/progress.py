@@ -11,6 +11,7 @@ from rich.text import Text
 
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.pipelines.observer import Snapshot
+from safechain_ray.report.escape import printable
 
 PLAIN_SECONDS = 10.0
 
@@ -29,9 +30,9 @@ def sentence(snapshot: Snapshot) -> str:
 
 
 def speed(snapshot: Snapshot) -> str:
-    """Tokens a second of the model's pool, rows a second, and the time to go."""
+    """Tokens a second of the stage's first pool, which is the model's where it generates; time spent and to go."""
     rows = snapshot.committed.get("rows", 0)
-    tokens = sum(pool.counts["tokens"] for pool in snapshot.pools.values())
+    tokens = snapshot.pools.get(snapshot.stage[0], PoolProgress()).counts["tokens"]
     if not tokens and not rows:
         return f"{_clock(snapshot.seconds)} so far"
     left = snapshot.total - snapshot.done_before - rows
@@ -86,7 +87,9 @@ class PlainProgress:
             self._next = time.monotonic() + PLAIN_SECONDS
 
     def _print(self, line: str) -> None:
-        self._console.print(f"{time.strftime('%H:%M:%S')} {line}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(
+            f"{time.strftime('%H:%M:%S')} {printable(line)}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 class LiveProgress:
@@ -105,7 +108,7 @@ class LiveProgress:
         self._live.stop()
 
     def say(self, sentence: str) -> None:
-        self._live.console.print(sentence, markup=False, highlight=False)
+        self._live.console.print(printable(sentence), markup=False, highlight=False)
 
     def update(self, snapshot: Snapshot) -> None:
         self._live.update(_drawn(snapshot))

@@ -1,0 +1,22 @@
+"""A real Ray cluster of two nodes for the tests of this folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+from scripted_runs import Runner
+
+
+@pytest.fixture(scope="session")
+def cluster_address() -> Iterator[str]:
+    """Two nodes; engines and tasks land on both."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8})
+    cluster.add_node(num_cpus=8)
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def run(cluster_address: str, tmp_path: Path) -> Runner:
+    return Runner(cluster_address, tmp_path / "run")

@@ -1,0 +1,51 @@
+"""Evaluations with scripted engines into one folder, on a cluster that runs already."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as pads
+
+from safechain_ray.config import RunConfig, read_config
+from safechain_ray.engines.scripted import Script, ScriptedEngines
+from safechain_ray.pipelines.evaluate import Evaluation, evaluate
+from safechain_ray.pipelines.observer import Silent
+
+MODEL, GUARD = "package://demo-reasoner", "package://demo-guard"
+SAFE = ({"safe": -0.1, "unsafe": -2.4},)
+
+
+def guard_script(**changes: Any) -> Script:
+    return Script(**{"answer": lambda request: "safe", "logprobs": lambda request: SAFE, **changes})
+
+
+class Runner:
+    """Evaluates with scripted engines into one folder; the same call again continues."""
+
+    def __init__(self, address: str, output: Path) -> None:
+        self.address = address
+        self.output = output
+        self.observer = Silent()
+
+    def config(self, **flags: Any) -> RunConfig:
+        usual = {
+            "model": "demo-reasoner",
+            "datasets": ["quickstart"],
+            "samples": 5,
+            "sampling.temperature": 1.0,
+            "judges": ["demo-guard", "refusal-match"],
+            "output": str(self.output),
+            "resources.ray_address": self.address,
+            "resources.block_rows": 8,
+        }
+        return read_config(None, {**usual, **flags}, ())
+
+    def __call__(self, model: Script | None = None, guard: Script | None = None, **flags: Any) -> Evaluation:
+        engines = ScriptedEngines({MODEL: model or Script(), GUARD: guard or guard_script()})
+        self.observer = Silent()
+        return evaluate(self.config(**flags), self.observer, engines)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every sample in the folder."""
+        rows: list[dict[str, Any]] = pads.dataset(self.output / "samples", format="parquet").to_table().to_pylist()
+        return rows

@@ -1,0 +1,125 @@
+"""A whole evaluation on a real Ray cluster of two nodes, with scripted engines: results, resume, faults of rows."""
+
+import json
+
+import pytest
+from scripted_runs import SAFE, Runner, guard_script
+
+from safechain_ray.engines.scripted import Script
+from safechain_ray.errors import EngineStartError, RunConflictError
+
+
+def test_every_sample_stands_once_with_the_verdicts_of_every_judge(run: Runner) -> None:
+    done = run(strategies=["default", "zerothink"])
+
+    rows = run.rows
+    assert done.committed == len(rows) == len({row["sample_id"] for row in rows}) == 2 * 60 * 5
+    assert {tuple(verdict["judge"] for verdict in row["verdicts"]) for row in rows} == {("demo-guard", "refusal-match")}
+    assert {row["outcome"] for row in rows} == {"ok"}
+    assert [setting.rows for setting in done.metrics.settings] == [300, 300]
+
+
+def test_files_hold_at_most_a_block_of_rows(run: Runner) -> None:
+    run()
+    assert len(list(run.output.glob("samples/*.parquet"))) >= 300 / 64
+
+
+def test_parts_are_judged_in_one_pass(run: Runner) -> None:
+    done = run(parts=["response", "thought", "answer"], **{"datasets": [{"name": "quickstart", "limit": 5}]})
+
+    asked = {(judge.judge, judge.part) for judge in done.metrics.settings[0].judges}
+    assert asked == {
+        (judge, part) for judge in ("demo-guard", "refusal-match") for part in ("response", "thought", "answer")
+    }
+    # The scripted thought is empty: its verdicts are missing, neither safe nor unsafe.
+    thought = next(judge for judge in done.metrics.settings[0].judges if judge.part == "thought")
+    assert thought.missing == 25
+
+
+def test_a_finished_run_starts_no_engine(run: Runner) -> None:
+    run()
+    again = run(Script(start_error="no engine may start"), guard_script(start_error="no engine may start"))
+
+    assert again.committed == 0
+    assert "no engine is started" in " ".join(run.observer.sentences)
+
+
+def test_only_rows_with_an_error_are_done_again(run: Runner) -> None:
+    first = run(Script(refuses=lambda request: "bicycle" in request.prompt or "cake" in request.prompt))
+    failed = [row["sample_id"] for row in run.rows if row["outcome"] == "error"]
+    assert first.errors == len(failed) > 0
+    assert all(row["error"] == "the script refuses this request" for row in run.rows if row["outcome"] == "error")
+
+    second = run()
+
+    assert second.committed == len(failed)
+    assert second.errors == 0
+    assert len(run.rows) == len({row["sample_id"] for row in run.rows}) == 300
+
+
+def test_a_judge_that_answers_nonsense_leaves_missing_verdicts_with_bounds(run: Runner) -> None:
+    done = run(guard=guard_script(answer=lambda request: "banana", logprobs=lambda request: ()))
+
+    guard, refusal = done.metrics.settings[0].judges
+    assert guard.missing == 300
+    assert guard.safe_at_1.value is None
+    assert (guard.safe_at_1.bound_low, guard.safe_at_1.bound_high) == (0.0, 1.0)
+    assert refusal.missing == 0
+    assert all("banana" in row["verdicts"][0]["error"] for row in run.rows)
+
+
+def test_an_engine_that_dies_is_restarted_and_its_rows_are_done_again(run: Runner) -> None:
+    done = run(Script(seconds=0.2, dies_after=40))
+
+    assert done.errors == 0
+    assert len(run.rows) == 300
+    pools = json.loads((run.output / "run.json").read_text())["tries"][-1]["pools"]
+    assert pools["model"]["engine_restarts"] == 1
+
+
+def test_a_prompt_that_kills_every_engine_becomes_an_error_and_the_rest_goes_on(run: Runner) -> None:
+    done = run(
+        Script(dies_on=lambda request: "bicycle" in request.prompt),
+        **{"datasets": [{"name": "quickstart", "limit": 20}], "samples": 1, "sampling.temperature": 0},
+    )
+    poisoned = [row for row in run.rows if "bicycle" in row["prompt"]]
+    assert poisoned
+    assert all(row["outcome"] == "error" and "the engine died 3 times" in row["error"] for row in poisoned)
+    assert done.errors < 20
+
+
+def test_an_engine_that_fails_to_start_ends_the_run_with_its_log(run: Runner) -> None:
+    with pytest.raises(EngineStartError, match="out of memory"):
+        run(Script(start_error="CUDA out of memory"))
+
+    assert json.loads((run.output / "run.json").read_text())["tries"][-1]["status"].startswith("failed: CUDA")
+
+
+def test_a_judge_that_fails_to_start_ends_the_run_and_keeps_what_is_done(run: Runner) -> None:
+    with pytest.raises(EngineStartError, match="no such judge"):
+        run(guard=guard_script(start_error="no such judge"))
+    assert run().committed == 300
+
+
+def test_another_config_in_the_same_output_is_refused_with_the_difference(run: Runner) -> None:
+    run(datasets=[{"name": "quickstart", "limit": 2}])
+    with pytest.raises(RunConflictError, match=r"settings\.0\.samples: 5 -> 3"):
+        run(datasets=[{"name": "quickstart", "limit": 2}], samples=3)
+
+
+def test_a_torn_file_is_set_aside_and_its_rows_are_done_again(run: Runner) -> None:
+    run()
+    torn = sorted(run.output.glob("samples/*.parquet"))[0]
+    torn.write_bytes(torn.read_bytes()[:-20])
+
+    again = run()
+
+    assert 0 < again.committed <= 8
+    assert len({row["sample_id"] for row in run.rows}) == len(run.rows) == 300
+    assert (run.output / "samples" / "_broken" / torn.name).exists()
+
+
+def test_verdict_scores_come_from_the_judges_log_probabilities(run: Runner) -> None:
+    run(datasets=[{"name": "quickstart", "limit": 2}])
+    scores = {round(row["verdicts"][0]["score"], 3) for row in run.rows}
+    assert scores == {0.091}, f"P(unsafe) of {SAFE} is exp(-2.4) / (exp(-0.1) + exp(-2.4))"
