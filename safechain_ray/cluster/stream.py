@@ -16,6 +16,7 @@ from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.judging import EngineJudge, RuleJudges
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.replica import Replica
+from safechain_ray.cluster.stop_switch import arm_stop_switch
 from safechain_ray.cluster.worklist import Worklist, share
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.schema import Part, only
@@ -47,6 +48,7 @@ class StreamSettings:
 
 def configure_ray_data() -> None:
     """Quiet, with the project's own progress and watchdog in place of Ray Data's."""
+    arm_stop_switch()
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -31,7 +31,6 @@ class Job:
         start_engine: StartEngine,
         log_folder: Path,
     ) -> None:
-        stream.configure_ray_data()
         self._run = run
         self._worklist = run.worklist
         self._folder = folder
@@ -61,6 +60,7 @@ class Job:
         return committed
 
     def _run_stage(self, number: int, pools: tuple[PlannedPool, ...], last: bool) -> int:
+        stream.configure_ray_data()
         target = self._folder.samples if last else self._folder.stage(number)
         finished = set(put_in_order(self._folder.samples, retry_errors=True).finished)
         if not last:

@@ -5,28 +5,36 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError
 
 from safechain_ray.cluster.failures import explain
+from safechain_ray.cluster.stop_switch import stop_streams
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.cluster.watchdog import Watchdog
 
 TICK_SECONDS = 0.5
+ANSWER_SECONDS = 10.0
+STOP_SECONDS = 15.0
+
+Events = queue.Queue[Mapping[str, int] | BaseException | None]
+Show = Callable[[Counter[str], Mapping[str, PoolProgress]], None]
 
 
 def pump(
     blocks: Iterator[Mapping[str, int]],
     tally: Any,
     watchdog: Watchdog,
-    show: Callable[[Counter[str], Mapping[str, PoolProgress]], None],
+    show: Show,
 ) -> Counter[str]:
     """Run the stream to its end; gives the sum of its blocks' counts.
 
     Raises what the stream raises, as a SafechainError where one is at its root, and StallError from the watchdog.
     """
-    events: queue.Queue[Mapping[str, int] | BaseException | None] = queue.Queue()
+    events: Events = queue.Queue()
 
     def consume() -> None:
         try:
@@ -36,18 +44,31 @@ def pump(
         except BaseException as error:
             events.put(error)
 
-    threading.Thread(target=consume, name="stream", daemon=True).start()
+    stream = threading.Thread(target=consume, name="stream", daemon=True)
+    stream.start()
+    try:
+        return _watch(events, tally, watchdog, show)
+    finally:
+        # Ray must not be shut down under a living stream: its thread would start a new Ray.
+        stop_streams()
+        stream.join(STOP_SECONDS)
+
+
+def _watch(events: Events, tally: Any, watchdog: Watchdog, show: Show) -> Counter[str]:
     committed: Counter[str] = Counter()
+    progress: Mapping[str, PoolProgress] = {}
     while True:
         ended = _drain(events, committed)
-        progress = ray.get(tally.progress.remote())
+        # A cluster in trouble may not answer: the watchdog then sees that nothing moves.
+        with suppress(GetTimeoutError):
+            progress = ray.get(tally.progress.remote(), timeout=ANSWER_SECONDS)
         show(committed, progress)
         if ended:
             return committed
         watchdog.check(progress, committed["rows"])
 
 
-def _drain(events: "queue.Queue[Mapping[str, int] | BaseException | None]", committed: Counter[str]) -> bool:
+def _drain(events: Events, committed: Counter[str]) -> bool:
     """Add up what has come within a tick; True at the stream's end."""
     deadline = time.monotonic() + TICK_SECONDS
     while (left := deadline - time.monotonic()) > 0:

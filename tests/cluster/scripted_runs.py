@@ -39,8 +39,8 @@ class Runner:
         }
         return read_config(None, {**usual, **flags}, ())
 
-    def __call__(self, model: Script | None = None, guard: Script | None = None, **flags: Any) -> Evaluation:
-        engines = ScriptedEngines({MODEL: model or Script(), GUARD: guard or guard_script()})
+    def __call__(self, script: Script | None = None, guard: Script | None = None, **flags: Any) -> Evaluation:
+        engines = ScriptedEngines({MODEL: script or Script(), GUARD: guard or guard_script()})
         self.observer = Silent()
         return evaluate(self.config(**flags), self.observer, engines)
 
