@@ -57,7 +57,7 @@ def configure_ray_data() -> None:
     # An engine that can't start now won't start on the next try either: fail with its log at once.
     context.max_consecutive_actor_init_deaths = 0
     context.raise_original_map_exception = True
-    context.downstream_capacity_backpressure_ratio = 2.0
+    context.downstream_capacity_backpressure_ratio = 1.0
     context.execution_options.preserve_order = False
 
 
@@ -134,7 +134,10 @@ def commit(
     few = TaskPoolStrategy(size=max(2, int(ray.cluster_resources().get("CPU", 0)) // 8))
     whole = {"batch_format": "pyarrow", "batch_size": None, "compute": few}
     judged = samples.map_batches(RuleJudges(rule_judges, parts).__call__, **whole)
-    yield from judged.map_batches(Commit(folder).__call__, **whole).iter_rows()
+    committed = judged.map_batches(Commit(folder).__call__, **whole)
+    # Without prefetching: an iterator that holds a block back looks like a slow consumer, for which commits wait.
+    for counts in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from counts.to_pylist()
 
 
 def _pool_arguments(pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:

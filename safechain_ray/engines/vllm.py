@@ -118,6 +118,7 @@ class VllmEngine:
 
     async def close(self) -> None:
         self._engine.shutdown()
+        del self._engine  # vLLM shuts down once more when it is collected, which fails at the interpreter's exit
 
     def _encode(self, text: str) -> list[int]:
         # Templates write BOS themselves: letting the tokenizer add its own would put it there twice.

@@ -52,7 +52,7 @@ def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -
         for note in plan.notes:
             observer.say(note)
         record.started(plan, view, len(inventory.finished))
-        job = Job(run, config.resources, folder, observer, start_engine, log_folder)
+        job = Job(run, config.resources, folder, observer, record, start_engine, log_folder)
         observer.say(f"{total - len(inventory.finished)} of {total} samples to do. Engine logs: {log_folder}")
         status = "interrupted"
         try:

