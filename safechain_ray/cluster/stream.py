@@ -57,7 +57,7 @@ def configure_ray_data() -> None:
     # An engine that can't start now won't start on the next try either: fail with its log at once.
     context.max_consecutive_actor_init_deaths = 0
     context.raise_original_map_exception = True
-    context.downstream_capacity_backpressure_ratio = 1.0
+    context.downstream_capacity_backpressure_ratio = 2.0
     context.execution_options.preserve_order = False
 
 

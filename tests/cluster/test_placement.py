@@ -1,0 +1,49 @@
+"""Replicas of several GPUs on a cluster whose nodes have one (logical) GPU each, and replicas that fill a cluster."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+from scripted_runs import Runner
+
+from safechain_ray.pipelines.evaluate import plan_run
+
+
+@pytest.fixture(scope="module")
+def gpu_cluster() -> Iterator[str]:
+    """Three nodes, two of them with a GPU."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
+    for _ in range(2):
+        cluster.add_node(num_cpus=4, num_gpus=1)
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def on_gpus(gpu_cluster: str, tmp_path: Path) -> Runner:
+    return Runner(gpu_cluster, tmp_path / "run")
+
+
+def test_a_replica_larger_than_a_node_stands_on_a_placement_group(on_gpus: Runner) -> None:
+    flags = {
+        "model.engine.tensor_parallel_size": 2,
+        "judges": ["refusal-match"],
+        "samples": 1,
+        "sampling.temperature": 0,
+    }
+
+    done = on_gpus(**flags)
+
+    _, plan = plan_run(on_gpus.config(**flags))
+    ((pool,),) = plan.stages
+    assert (pool.needs.device, pool.needs.gpus, pool.executor, pool.replicas) == ("cuda", 2, "ray", 1)
+    assert done.committed == len(on_gpus.rows) == 60
+
+
+def test_the_model_fills_the_gpus_that_its_judge_leaves(on_gpus: Runner) -> None:
+    _, plan = plan_run(on_gpus.config(samples=20))
+    assert {pool.needs.pool: pool.replicas for pool in plan.stages[0]} == {"model": 1, "demo-guard": 1}
+
+    _, alone = plan_run(on_gpus.config(samples=20, judges=["refusal-match"]))
+    assert {pool.needs.pool: pool.replicas for pool in alone.stages[0]} == {"model": 2}
