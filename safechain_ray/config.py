@@ -195,7 +195,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"Config file {path} can't be read as UTF-8 text: {error}") from error
     tree = _parsed(text, str(path))
     if not isinstance(tree, dict):
-        raise InputError(f"{path}: expected keys and values at the top, found {type(tree).__name__}.")
+        found = "nothing" if tree is None else type(tree).__name__
+        raise InputError(f"{path}: expected keys and values at the top, found {found}.")
     return tree
 
 

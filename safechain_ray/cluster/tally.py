@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ from uuid import uuid4
 import ray
 
 REPORT_SECONDS = 1.0
+SILENT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +23,24 @@ class PoolProgress:
 
 
 class Tally:
-    """Holds the latest counters of every worker. Counters only grow, so a late or repeated report does no harm."""
+    """Holds the latest counters of every worker. Counters only grow, so a late or repeated report does no harm.
 
-    def __init__(self) -> None:
-        self._workers: dict[str, tuple[str, bool, Counter[str]]] = {}
+    A worker that has been silent for `SILENT_SECONDS` is taken for dead: it is not ready, and what it held is not in
+    flight any more (Ray gives it to others, who count it again).
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._workers: dict[str, tuple[float, str, bool, Counter[str]]] = {}
 
     def report(self, pool: str, worker: str, ready: bool, counts: Counter[str]) -> None:
-        self._workers[worker] = (pool, ready, counts)
+        self._workers[worker] = (self._clock(), pool, ready, counts)
 
     def progress(self) -> dict[str, PoolProgress]:
         pools: dict[str, PoolProgress] = {}
-        for pool, ready, counts in self._workers.values():
+        for heard, pool, ready, counts in self._workers.values():
+            if self._clock() - heard > SILENT_SECONDS:
+                ready, counts = False, Counter({**counts, "rows_in": counts["rows_out"]})
             before = pools.get(pool, PoolProgress())
             pools[pool] = PoolProgress(before.ready + ready, before.counts + counts)
         return pools
@@ -52,7 +61,6 @@ class Reporter:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._ready = False
-        self._reported: tuple[bool, Counter[str]] | None = None
         threading.Thread(target=self._report_for_ever, name="tally-reporter", daemon=True).start()
 
     def add(self, **counts: int) -> None:
@@ -63,13 +71,10 @@ class Reporter:
         self._ready = ready
 
     def report(self) -> None:
-        """Report now what has changed; called at a block's end too, as the pool may be gone a second later."""
+        """Report now; called at a block's end too, as the pool may be gone a second later."""
         with self._lock:
-            current = (self._ready, self._counts.copy())
-            if current == self._reported:
-                return
-            self._reported = current
-        self._tally.report.remote(self._pool, self._worker, *current)
+            counts = self._counts.copy()
+        self._tally.report.remote(self._pool, self._worker, self._ready, counts)
 
     def _report_for_ever(self) -> None:
         while True:

@@ -1,0 +1,61 @@
+"""What vLLM is started with, and how weights that are not there are told; no vLLM is imported."""
+
+from pathlib import Path
+
+import pytest
+
+from safechain_ray.catalog import models
+from safechain_ray.catalog.entries import ModelEntry
+from safechain_ray.engines.start import Device, EngineStart
+from safechain_ray.engines.vllm import engine_arguments, start_vllm
+from safechain_ray.engines.weights import weights_location
+from safechain_ray.errors import EngineStartError, InputError
+
+
+def start(needs: ModelEntry, device: Device = "cuda", **fields: object) -> EngineStart:
+    return EngineStart(needs, device, Path("/no/log"), **fields)
+
+
+def test_the_catalog_decides_what_is_loaded_and_over_how_many_gpus():
+    arguments = engine_arguments(start(models()["R1-32B"], executor="ray", max_running=64), "weights")
+    assert arguments["model"] == "weights"
+    assert (arguments["max_model_len"], arguments["dtype"], arguments["max_num_seqs"]) == (32768, "bfloat16", 64)
+    assert (arguments["tensor_parallel_size"], arguments["distributed_executor_backend"]) == (2, "ray")
+    assert arguments["trust_remote_code"] is False
+
+
+def test_one_gpu_needs_no_executor():
+    assert "distributed_executor_backend" not in engine_arguments(start(models()["R1-7B"]), "w")
+
+
+@pytest.mark.parametrize("max_running", [1, 256])
+def test_on_a_cpu_no_prompt_is_prefilled_in_pieces(max_running: int):
+    arguments = engine_arguments(start(models()["demo-reasoner"], "cpu", max_running=max_running), "w")
+    assert arguments["enable_chunked_prefill"] is False
+    assert arguments["max_num_batched_tokens"] >= arguments["max_model_len"]
+    assert "enable_chunked_prefill" not in engine_arguments(start(models()["demo-reasoner"]), "w")
+
+
+def test_engine_kwargs_win_over_everything_else():
+    needs = models()["R1-7B"].model_copy(update={"engine_kwargs": {"dtype": "float16", "seed": 3}})
+    arguments = engine_arguments(start(needs), "w")
+    assert (arguments["dtype"], arguments["seed"]) == ("float16", 3)
+
+
+def test_a_hub_id_stays_as_it_is_and_a_folder_is_looked_up(tmp_path: Path):
+    assert weights_location("org/model") == "org/model"
+    assert weights_location(str(tmp_path)) == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "source", ["package://no-such-model", "/no/such/folder", "./no-such-folder", "~/no-such-folder"]
+)
+def test_weights_that_are_not_there_are_refused_by_name(source: str):
+    with pytest.raises(InputError, match=source.split("/")[-1]):
+        weights_location(source)
+
+
+def test_weights_that_are_not_on_the_engines_node_are_an_engine_that_does_not_start():
+    needs = models()["R1-7B"].model_copy(update={"source": "/no/such/folder"})
+    with pytest.raises(EngineStartError, match=r"The engine for /no/such/folder did not start: No model folder"):
+        start_vllm(start(needs))

@@ -1,0 +1,106 @@
+"""run.json: all that is needed to do a run again, what became of each try, and no secret."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import config, sample
+
+from safechain_ray.cluster.planner import ClusterView, Node, Plan, PlannedPool
+from safechain_ray.cluster.tally import PoolProgress
+from safechain_ray.errors import RunConflictError
+from safechain_ray.metrics.counts import count_samples
+from safechain_ray.metrics.summary import summarise
+from safechain_ray.pipelines.pools import pool_needs
+from safechain_ray.pipelines.resolve import resolve
+from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.pipelines.run_record import RunRecord
+from safechain_ray.schema import Setting
+from safechain_ray.storage import open_folder
+
+VIEW = ClusterView((Node("laptop", 16, 0, 23.456),))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(open_folder(str(tmp_path / "run")))
+
+
+def opened(folder: RunFolder, **keys: Any) -> RunRecord:
+    settings = config(**keys)
+    return RunRecord.opened(folder, settings, resolve(settings))
+
+
+def start(record: RunRecord, rows_found: int = 0) -> None:
+    settings = config()
+    needs = pool_needs(resolve(settings), settings.resources, VIEW)
+    record.started(Plan((tuple(PlannedPool(each, 1) for each in needs),)), VIEW, rows_found)
+
+
+def stored(folder: RunFolder) -> dict[str, Any]:
+    run: dict[str, Any] = json.loads(folder.folder.read_text("run.json"))
+    return run
+
+
+def test_a_new_runs_record_stands_before_anything_starts(folder: RunFolder):
+    opened(folder)
+    run = stored(folder)
+    assert run["rows"] == 9
+    assert run["config"]["samples"] == 3
+    assert run["datasets"]["quickstart"]["prompts"] == 3
+    assert run["tries"] == []
+
+
+def test_a_try_tells_its_plan_its_hardware_and_how_it_ended(folder: RunFolder):
+    record = opened(folder)
+    start(record)
+    assert stored(folder)["tries"][0]["status"] == "running"
+    record.ended("done", {"model": PoolProgress(1, Counter(rows_out=9, engine_restarts=1))})
+    (only,) = stored(folder)["tries"]
+    assert (only["status"], only["rows_found"]) == ("done", 0)
+    assert only["stages"] == [
+        [
+            {"pool": "model", "device": "cpu", "replicas": 1},
+            {"pool": "demo-guard", "device": "cpu", "replicas": 1},
+        ]
+    ]
+    assert only["hardware"] == [{"node": "laptop", "cpus": 16, "gpus": 0, "memory_gigabytes": 23.5}]
+    assert only["pools"] == {"model": {"rows_out": 9, "engine_restarts": 1}}
+    assert only["ended"] >= only["started"]
+    assert {"python", "ray", "pyarrow"} <= only["versions"].keys()
+
+
+def test_a_try_whose_driver_was_killed_is_cut_off_when_the_next_one_starts(folder: RunFolder):
+    start(opened(folder))
+    start(opened(folder), rows_found=4)
+    assert [(each["status"], each["rows_found"]) for each in stored(folder)["tries"]] == [
+        ("cut off", 0),
+        ("running", 4),
+    ]
+
+
+def test_the_same_folder_for_another_run_is_refused_and_left_as_it_was(folder: RunFolder):
+    opened(folder)
+    before = stored(folder)
+    with pytest.raises(RunConflictError, match=r"settings\.0\.samples: 3 -> 2"):
+        opened(folder, samples=2)
+    assert stored(folder) == before
+
+
+def test_a_finished_run_tells_its_outcomes_and_tokens(folder: RunFolder):
+    setting = Setting(dataset="d")
+    rows = [sample("one"), sample("two", "error")]
+    counts = count_samples([replace(row, setting_id=setting.setting_id) for row in rows])
+    opened(folder).measured(summarise(counts, [setting], []))
+    run = stored(folder)
+    assert run["outcomes"] == {"ok": 1, "truncated": 0, "blocked": 0, "error": 1}
+    assert run["tokens"] == {"prompt": 2, "thought": 0, "answer": 2}
+
+
+def test_secrets_of_a_uri_are_not_written(folder: RunFolder):
+    opened(folder, output="s3://KEY:SECRET@bucket/run?token=SECRET")
+    assert "SECRET" not in folder.folder.read_text("run.json")
+    assert stored(folder)["config"]["output"].startswith("s3://***@bucket/run")

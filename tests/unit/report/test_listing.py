@@ -1,0 +1,47 @@
+"""The catalog as tables and as JSON."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from safechain_ray import catalog
+from safechain_ray.decoding.base import STRATEGIES
+from safechain_ray.report.listing import LISTINGS, entries, print_entries
+
+NAMES = {
+    "models": catalog.models(),
+    "datasets": catalog.datasets(),
+    "judges": catalog.judges(),
+    "strategies": STRATEGIES,
+}
+
+
+def test_every_kind_of_the_catalog_is_listed():
+    assert set(LISTINGS) == set(NAMES)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_kind_is_listed_whole_on_a_terminal_and_as_json(kind: str):
+    listed = json.loads(json.dumps(entries(kind)))
+    assert [entry["name"] for entry in listed] == list(NAMES[kind])
+    assert len({tuple(entry) for entry in listed}) == 1
+    out = io.StringIO()
+    print_entries(kind, Console(file=out, width=400))
+    assert all(name in out.getvalue() for name in NAMES[kind])
+
+
+def test_a_models_entry_says_what_it_takes_and_whether_its_thought_can_be_told_apart():
+    by_name = {entry["name"]: entry for entry in entries("models")}
+    assert (by_name["R1-32B"]["GPUs"], by_name["R1-32B"]["thought apart"]) == (2, True)
+    assert by_name["QwQ"]["thought apart"] is False
+
+
+def test_cells_are_for_people():
+    out = io.StringIO()
+    print_entries("models", Console(file=out, width=400))
+    assert "32,768" in out.getvalue()
+    assert "yes" in out.getvalue()
+    print_entries("judges", Console(file=out, width=400))
+    assert " - " in next(line for line in out.getvalue().splitlines() if "refusal-match" in line)

@@ -1,0 +1,138 @@
+"""Progress in one sentence, in plain lines and on a live display."""
+
+import io
+from collections import Counter
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from safechain_ray.cluster.tally import PoolProgress
+from safechain_ray.pipelines.observer import Snapshot
+from safechain_ray.report import progress
+from safechain_ray.report.progress import LiveProgress, PlainProgress, pool_state, progress_for, sentence
+
+HOSTILE = "[bold]part-1.parquet[/bold] \x1b[31mcan't be read\x1b[0m [/nonsense]"
+
+
+def pool(ready: int = 1, **counts: int) -> PoolProgress:
+    return PoolProgress(ready, Counter(counts))
+
+
+def snapshot(pools: dict[str, PoolProgress] | None = None, **fields: Any) -> Snapshot:
+    usual = {
+        "total": 1565,
+        "done_before": 0,
+        "stage": ("model", "guard"),
+        "committed": {},
+        "pools": pools or {},
+        "seconds": 60.0,
+    }
+    return Snapshot(**{**usual, **fields})
+
+
+def plain() -> tuple[PlainProgress, io.StringIO]:
+    out = io.StringIO()
+    return PlainProgress(Console(file=out, width=40)), out
+
+
+def test_while_engines_load_every_pool_is_starting_and_nothing_is_estimated():
+    assert sentence(snapshot(seconds=75.0)) == (
+        "0/1,565 rows (0%), 0 unsafe, 1:15 so far. model: starting; guard: starting."
+    )
+
+
+def test_a_running_stage_tells_rows_speed_time_to_go_and_its_pools():
+    pools = {
+        "model": pool(rows_in=900, rows_out=700, tokens=120_000),
+        "guard": pool(rows_in=700, rows_out=650, tokens=1_300),
+    }
+    committed = {"rows": 640, "ok": 600, "truncated": 40, "unsafe": 210}
+    assert sentence(snapshot(pools, committed=committed)) == (
+        "640/1,565 rows (41%), 210 unsafe, 40 truncated, 2,000 tokens/s, 1:00 so far, 1:27 to go. "
+        "model: 200 rows in flight, 700 done; guard: 50 rows in flight, 650 done."
+    )
+
+
+def test_tokens_before_the_first_commit_have_a_speed_but_no_end():
+    text = sentence(snapshot({"model": pool(rows_in=64, tokens=6_000)}))
+    assert "100 tokens/s, 1:00 so far. model: 64 rows in flight, 0 done; guard: starting." in text
+
+
+def test_errors_blocks_missing_verdicts_and_restarts_are_told():
+    pools = {
+        "model": pool(rows_in=8, rows_out=8, engine_restarts=2),
+        "guard": pool(rows_in=8, rows_out=8, judge_errors=3),
+    }
+    text = sentence(snapshot(pools, committed={"rows": 8, "unsafe": 0, "blocked": 1, "error": 2, "missing": 5}))
+    assert "0 unsafe, 1 blocked, 2 error, 5 missing" in text
+    assert "8 done, 2 engine restarts; guard: 0 rows in flight, 8 done, 3 judge errors." in text
+
+
+def test_rows_of_an_earlier_try_are_done_but_do_not_speed_this_one_up():
+    text = sentence(snapshot({"model": pool(rows_in=100)}, done_before=1465, committed={"rows": 50}))
+    assert text.startswith("1,515/1,565 rows (97%)")
+    assert "1:00 so far, 1:00 to go" in text
+
+
+def test_a_judges_own_stage_does_not_count_the_tokens_of_the_stage_before():
+    pools = {"model": pool(0, rows_in=1565, rows_out=1565, tokens=10**9), "guard": pool(rows_in=10, tokens=120)}
+    assert ", 2 tokens/s," in sentence(snapshot(pools, stage=("guard",)))
+
+
+def test_hours_are_shown_as_hours():
+    assert "2:00:05 so far" in sentence(snapshot(seconds=7205.2))
+
+
+@pytest.mark.parametrize(("state", "words"), [(None, "starting"), (pool(0), "starting"), (pool(1), "0 rows in flight")])
+def test_a_pool_is_starting_until_an_engine_is_ready(state: PoolProgress | None, words: str):
+    assert pool_state(state).startswith(words)
+
+
+def test_plain_lines_show_hostile_text_as_text():
+    progress, out = plain()
+    progress.say(HOSTILE)
+    assert out.getvalue().endswith("[bold]part-1.parquet[/bold] can't be read [/nonsense]\n")
+    assert "\x1b" not in out.getvalue()
+
+
+def test_plain_lines_are_not_wrapped_for_logs_to_be_searched():
+    progress, out = plain()
+    progress.update(snapshot())
+    assert len(out.getvalue().splitlines()) == 1
+
+
+def test_plain_lines_come_at_most_every_ten_seconds_and_the_last_one_at_the_end(monkeypatch: pytest.MonkeyPatch):
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    observer, out = plain()
+    with observer:
+        for second in range(25):
+            now = 1000.0 + second
+            observer.update(snapshot(committed={"rows": second}))
+    lines = out.getvalue().splitlines()
+    assert [line.split()[1].split("/")[0] for line in lines] == ["0", "10", "20", "24"]
+
+
+def test_a_run_that_never_updated_ends_without_a_line():
+    observer, out = plain()
+    with observer:
+        pass
+    assert out.getvalue() == ""
+
+
+def test_the_live_display_shows_outcomes_and_pools_and_says_hostile_text_as_text():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120)
+    with LiveProgress(console) as live:
+        live.say(HOSTILE)
+        live.update(snapshot({"model": pool(rows_in=900, rows_out=700)}, committed={"rows": 640, "error": 2}))
+    shown = out.getvalue()
+    assert "[bold]part-1.parquet[/bold] can't be read [/nonsense]" in shown
+    for words in ("640/1,565 rows", "error 2", "200 rows in flight", "guard"):
+        assert words in shown
+
+
+def test_a_terminal_gets_the_live_display_and_everything_else_lines():
+    assert isinstance(progress_for(Console(file=io.StringIO(), force_terminal=True)), LiveProgress)
+    assert isinstance(progress_for(Console(file=io.StringIO())), PlainProgress)

@@ -1,0 +1,304 @@
+"""The command: exit codes, errors as sentences, flags as keys of the config, JSON for machines."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from safechain_ray import cli
+from safechain_ray.cli import app, output_flags, quiet_libraries
+from safechain_ray.cluster.planner import ClusterView, Node, make_plan
+from safechain_ray.config import RunConfig, json_schema, read_config
+from safechain_ray.errors import EngineStartError, InputError, RunConflictError, StallError
+from safechain_ray.metrics.counts import merge
+from safechain_ray.metrics.summary import summarise
+from safechain_ray.pipelines import evaluate as pipeline
+from safechain_ray.pipelines.pools import pool_needs
+from safechain_ray.pipelines.resolve import resolve
+from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.schema import Setting
+from safechain_ray.storage import open_folder
+
+RUN = ("--model", "demo-reasoner", "--dataset", "quickstart", "--judge", "refusal-match")
+METRICS = summarise(merge([]), [Setting(dataset="quickstart")], [("refusal-match", "response")], {"quickstart": 2})
+
+
+@pytest.fixture(autouse=True)
+def _own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(cli.tempfile, "tempdir", str(tmp_path))
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def commands(group: click.Group = app, *path: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield *path, name
+
+
+@pytest.fixture
+def evaluation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Puts an end in the place of the real evaluation; gives the configs that it was called with."""
+
+    def stand_in(error: Exception | None = None, errors: int = 0) -> list[RunConfig]:
+        seen: list[RunConfig] = []
+
+        def evaluate(config: RunConfig, progress: Any, start_engine: Any) -> Any:
+            seen.append(config)
+            progress.say("Engines are starting.")
+            os.write(1, b"what Ray prints\n")
+            if error is not None:
+                raise error
+            return SimpleNamespace(folder=RunFolder(open_folder(str(tmp_path / "run"))), metrics=METRICS, errors=errors)
+
+        monkeypatch.setattr(pipeline, "evaluate", evaluate)
+        return seen
+
+    return stand_in
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
+    result = call(*path, "--help")
+    assert result.exit_code == 0
+    assert f"safechain-ray {' '.join(path)}" in result.output.split("Example")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("evaluate", *RUN, "--model", "R1-7b"), "Unknown model 'R1-7b'. Did you mean 'R1-7B'?"),
+        (("evaluate", *RUN, "--samples", "5"), "set a temperature above 0, or samples: 1"),
+        (("evaluate", *RUN, "--model", "QwQ", "--strategy", "zerothink"), "Strategy 'zerothink' steers the text"),
+        (("evaluate", *RUN, "--output", "ftp://host/run"), "ftp:// is not known here"),
+        (("plan", *RUN, "--dataset", "no-such.csv"), "no-such.csv"),
+        (("config", "show", *RUN, "--top-p", "0"), "sampling.top_p: Input should be greater than 0 (found 0.0)"),
+        (("config", "show", *RUN, "--samples", "0"), "samples: Input should be greater than or equal to 1"),
+        (("config", "show", *RUN, "--set", "samples"), "--set samples: write key=value"),
+        (("config", "show", "--config", "no-such.yaml"), "No config file at no-such.yaml"),
+        (("config", "show", "--prompt-column", "prompt"), "--prompt-column needs a --dataset beside it"),
+        (("config", "show", "--config", "no-such.yaml", "--limit", "3"), "--limit needs a --dataset beside it"),
+        (("report", "/no/such/run"), "/no/such/run has no metrics.json"),
+        (("list", "model"), "'model' is not one of 'models', 'datasets', 'judges', 'strategies'"),
+        (("evaluate", "--modle", "R1-7B"), "No such option '--modle'"),
+    ],
+)
+def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], says: str):
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+    assert "Failed:" not in result.output
+
+
+def test_json_tells_an_error_on_stdout_and_the_same_sentence_on_stderr():
+    result = call("report", "/no/such/run", "--json")
+    told = json.loads(result.stdout)
+    assert told["exit_code"] == result.exit_code == 2
+    assert told["error"] == result.stderr.rstrip("\n")
+
+
+def test_debug_lets_an_error_through_with_its_traceback():
+    assert isinstance(call("report", "/no/such/run", "--debug").exception, InputError)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (EngineStartError("The engine did not start: CUDA out of memory"), 1, "The engine did not start: CUDA"),
+        (StallError("No progress for 30 minutes."), 1, "No progress for 30 minutes."),
+        (RunConflictError("runs/x holds another run."), 2, "runs/x holds another run."),
+        (ValueError("\n".join(f"line {n}" for n in range(9))), 1, "Failed: ValueError: line 0\nline 1"),
+    ],
+)
+def test_an_evaluation_that_fails_ends_with_its_errors_code_and_text(
+    evaluation: Any, error: Exception, code: int, says: str
+):
+    evaluation(error)
+    result = call("evaluate", *RUN)
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert "line 5" not in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_unforeseen_error_says_that_the_same_command_goes_on(evaluation: Any):
+    evaluation(ValueError("odd"))
+    assert "What is done is kept; the same command goes on." in call("evaluate", *RUN).stderr
+    assert isinstance(call("evaluate", *RUN, "--debug").exception, ValueError)
+
+
+@pytest.mark.parametrize(("errors", "code"), [(0, 0), (1, 3)])
+def test_a_run_ends_with_0_or_with_3_where_samples_have_errors(evaluation: Any, tmp_path: Path, errors: int, code: int):
+    evaluation(errors=errors)
+    result = call("evaluate", *RUN)
+    assert result.exit_code == code
+    assert f"Results: {tmp_path / 'run'}" in result.stdout
+
+
+def test_json_is_the_runs_metrics_and_nothing_else(evaluation: Any):
+    evaluation()
+    assert json.loads(call("evaluate", *RUN, "--json").stdout) == METRICS.model_dump(mode="json")
+
+
+def test_every_flag_reaches_its_key(evaluation: Any, tmp_path: Path):
+    seen = evaluation()
+    flags = {
+        "--family": "r1",
+        "--prompt-column": "p",
+        "--id-column": "i",
+        "--category-column": "c",
+        "--limit": "3",
+        "--shuffle-seed": "4",
+        "--strategy": "zerothink",
+        "--samples": "5",
+        "--temperature": "0.6",
+        "--top-p": "0.95",
+        "--top-k": "40",
+        "--max-tokens": "600",
+        "--seed": "7",
+        "--part": "answer",
+        "--output": "runs/x",
+        "--device": "cpu",
+        "--replicas": "2",
+        "--ray-address": "auto",
+        "--stall-timeout": "5",
+        "--set": "resources.block_rows=8",
+    }
+    call("evaluate", *RUN, *(word for flag in flags.items() for word in flag))
+    columns = {"prompt_column": "p", "id_column": "i", "category_column": "c"}
+    assert seen == [
+        read_config(
+            None,
+            {
+                "model": {"name": "demo-reasoner", "family": "r1"},
+                "datasets": [{"name": "quickstart", **columns, "limit": 3, "shuffle_seed": 4}],
+                "strategies": ["zerothink"],
+                "sampling": {"temperature": 0.6, "top_p": 0.95, "top_k": 40, "max_tokens": 600, "seed": 7},
+                "samples": 5,
+                "judges": ["refusal-match"],
+                "parts": ["answer"],
+                "output": "runs/x",
+                "resources": {
+                    "device": "cpu",
+                    "replicas": 2,
+                    "ray_address": "auto",
+                    "stall_timeout_minutes": 5,
+                    "block_rows": 8,
+                },
+            },
+            (),
+        )
+    ]
+
+
+def test_flags_win_over_a_file(tmp_path: Path):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump({"model": "R1-7B", "datasets": ["a"], "judges": ["refusal-match"], "samples": 5}))
+    shown = call("config", "show", "--config", str(file), "-s", "default", "-s", "zerothink", "-k", "3", "--json")
+    tree = json.loads(shown.stdout)
+    assert (tree["model"]["name"], tree["samples"]) == ("R1-7B", 3)
+    assert [strategy["name"] for strategy in tree["strategies"]] == ["default", "zerothink"]
+
+
+def test_a_config_that_is_shown_reads_back_as_itself(tmp_path: Path):
+    shown = call("config", "show", *RUN, "--strategy", "zerothink").stdout
+    file = tmp_path / "run.yaml"
+    file.write_text(shown)
+    assert call("config", "show", "--config", str(file)).stdout == shown
+
+
+def test_the_json_schema_is_printed_as_json():
+    assert json.loads(call("config", "schema").stdout) == json_schema()
+
+
+@pytest.mark.parametrize("kind", ["models", "datasets", "judges", "strategies"])
+def test_every_kind_is_listed_as_a_table_and_as_json(kind: str):
+    listed = json.loads(call("list", kind, "--json").stdout)
+    table = call("list", kind)
+    assert table.exit_code == 0
+    assert listed[0]["name"][:4] in table.stdout
+
+
+def test_a_plan_is_shown_as_tables_and_as_json(monkeypatch: pytest.MonkeyPatch):
+    def plan_run(config: RunConfig) -> Any:
+        run, view = resolve(config), ClusterView((Node("laptop", 16, 0, 24),))
+        return run, make_plan(pool_needs(run, config.resources, view), view)
+
+    monkeypatch.setattr(pipeline, "plan_run", plan_run)
+    assert json.loads(call("plan", *RUN, "--json").stdout)["rows"] == 60
+    assert "Plan for demo-reasoner" in call("plan", *RUN).stdout
+
+
+def test_the_figures_of_a_run_are_printed_again(tmp_path: Path):
+    (tmp_path / "metrics.json").write_text(METRICS.model_dump_json())
+    assert json.loads(call("report", str(tmp_path), "--json").stdout) == METRICS.model_dump(mode="json")
+    for flags in ((), ("--by-category",)):
+        printed = call("report", str(tmp_path), *flags)
+        assert printed.exit_code == 0
+        assert "refusal-match" in printed.stdout
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:
+    @click.command()
+    @output_flags
+    def command(*, as_json: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["/bin/safechain-ray", *words])
+    return CliRunner().invoke(command)
+
+
+def test_an_interrupted_command_ends_with_130_and_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch):
+    result = interrupted(monkeypatch, "evaluate", "--model", "R1-7B", "--dataset", "my prompts.csv")
+    assert result.exit_code == 130
+    assert result.stderr == (
+        "Interrupted. What is done is kept; go on with:\n"
+        "  safechain-ray evaluate --model R1-7B --dataset 'my prompts.csv'\n"
+    )
+
+
+def test_secrets_of_a_uri_are_not_repeated(monkeypatch: pytest.MonkeyPatch):
+    result = interrupted(monkeypatch, "evaluate", "--output", "s3://KEY:SECRET@bucket/run")
+    assert "SECRET" not in result.stderr
+    assert "s3://***@bucket/run" in result.stderr
+
+
+def test_what_libraries_print_is_kept_off_the_terminal(
+    evaluation: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
+):
+    evaluation()
+    call("evaluate", *RUN)
+    printed = capfd.readouterr()
+    assert "Engines are starting." in printed.err
+    assert "what Ray prints" not in printed.out + printed.err
+    assert list(tmp_path.glob("safechain-ray-*.log")) == []
+
+
+def test_what_libraries_printed_is_kept_and_named_after_a_failure(
+    evaluation: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
+):
+    evaluation(EngineStartError("CUDA out of memory"))
+    call("evaluate", *RUN)
+    (log,) = tmp_path.glob("safechain-ray-*.log")
+    assert log.read_text() == "what Ray prints\n"
+    assert f"What Ray and vLLM printed: {log}" in capfd.readouterr().err
+
+
+def test_wrong_input_leaves_no_log_behind(tmp_path: Path):
+    with pytest.raises(InputError), quiet_libraries():
+        raise InputError("wrong")
+    assert list(tmp_path.iterdir()) == []

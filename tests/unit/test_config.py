@@ -1,0 +1,249 @@
+"""A run config from YAML, flags and assignments: precedence, what is refused and where, settings, JSON schema."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from safechain_ray.config import RunConfig, json_schema, read_config
+from safechain_ray.errors import InputError
+from safechain_ray.schema import StrategySpec
+
+FOLDER = Path(__file__).parents[2] / "configs"
+CONFIGS = sorted(FOLDER.rglob("*.yaml"))
+WHOLE = {"model": "R1-7B", "datasets": ["strongreject"], "judges": ["refusal-match"]}
+YAML = """
+model: R1-7B
+datasets:
+  - strongreject
+  - name: prompts.csv
+    limit: 10
+strategies: [default, {name: morethink, max_rounds: 3}]
+sampling: {temperature: 0.6, top_p: 0.95}
+samples: 5
+judges: [llama-guard-3-8b]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(YAML)
+    return path
+
+
+def config(*assignments: str, **keys: Any) -> RunConfig:
+    return read_config(None, {**WHOLE, **keys}, assignments)
+
+
+def refusal(*assignments: str, **keys: Any) -> str:
+    with pytest.raises(InputError) as refused:
+        config(*assignments, **keys)
+    return str(refused.value)
+
+
+def test_names_alone_are_short_for_a_model_a_data_set_a_strategy_and_a_judge(file: Path):
+    read = read_config(file, {}, ())
+    assert read.model.name == "R1-7B"
+    assert [(dataset.name, dataset.limit) for dataset in read.datasets] == [("strongreject", None), ("prompts.csv", 10)]
+    assert read.strategies == (StrategySpec(), StrategySpec(name="morethink", options={"max_rounds": 3}))
+    assert [judge.name for judge in read.judges] == ["llama-guard-3-8b"]
+
+
+def test_flags_win_over_the_file_and_assignments_over_both(file: Path):
+    read = read_config(file, {"sampling.temperature": 0.7, "samples": 3}, ["sampling.temperature=0.8"])
+    assert (read.sampling.temperature, read.samples, read.sampling.top_p) == (0.8, 3, 0.95)
+
+
+def test_what_nothing_names_keeps_its_default():
+    read = config()
+    assert (read.samples, read.parts, read.sampling.temperature, read.output) == (1, ("response",), 0, None)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "found"),
+    [
+        ("datasets.1.limit=4", lambda read: read.datasets[1].limit),
+        ("datasets.0.limit=4", lambda read: read.datasets[0].limit),
+        ("model.engine.context_length=4", lambda read: read.model.engine.context_length),
+        ("judges.0.engine.context_length=4", lambda read: read.judges[0].engine.context_length),
+        ("strategies.1.max_rounds=4", lambda read: read.strategies[1].options["max_rounds"]),
+        ("model.engine.engine_kwargs.seed=4", lambda read: read.model.engine.engine_kwargs["seed"]),
+    ],
+)
+def test_an_assignment_reaches_into_lists_and_behind_short_names(file: Path, assignment: str, found: Any):
+    assert found(read_config(file, {}, [assignment])) == 4
+
+
+def test_an_assignment_takes_yaml_on_its_right():
+    assert config("strategies=[default, zerothink]", "output=null").strategies[1].name == "zerothink"
+
+
+def test_a_key_without_a_value_in_the_file_can_be_filled_from_the_command_line(tmp_path: Path):
+    path = tmp_path / "run.yaml"
+    path.write_text("{model: R1-7B, datasets: [strongreject], judges: [refusal-match], sampling: }")
+    assert read_config(path, {"sampling.temperature": 0.6}, ()).sampling.temperature == 0.6
+
+
+def test_an_unknown_key_is_refused_with_the_file_and_the_key(file: Path):
+    file.write_text(YAML + "temprature: 0.6\n")
+    with pytest.raises(InputError, match=rf"{file}: wrong config\n  temprature: is no key of the config"):
+        read_config(file, {}, ())
+
+
+def test_a_wrong_value_beside_a_file_is_looked_for_in_both(file: Path):
+    with pytest.raises(InputError, match=rf"{file} and command line: wrong config\n  sampling.top_p: .*found 3"):
+        read_config(file, {"sampling.top_p": 3}, ())
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"samples": "many"}, "samples: Input should be a valid integer"),
+        ({"samples": 0}, "samples: Input should be greater than or equal to 1 (found 0)"),
+        ({"sampling": {"top_p": 0}}, "sampling.top_p: Input should be greater than 0 (found 0)"),
+        ({"sampling": {"temprature": 1}}, "sampling.temprature: is no key of the config"),
+        ({"datasets": []}, "datasets: Tuple should have at least 1 item"),
+        ({"datasets": [{"name": "a", "limit": 0}]}, "datasets.0.limit: Input should be greater than or equal to 1"),
+        ({"parts": ["reply"]}, "parts.0: Input should be 'response', 'thought' or 'answer' (found 'reply')"),
+        ({"resources": {"device": "tpu"}}, "resources.device: Input should be 'auto', 'cpu' or 'cuda' (found 'tpu')"),
+        ({"datasets": ["a", "b", "a"]}, "config: datasets names a more than once"),
+        ({"judges": ["j", "j"]}, "judges names j more than once"),
+        ({"parts": ["answer", "answer"]}, "parts names answer more than once"),
+        ({"strategies": ["default", {"name": "default"}]}, "strategies names"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_key_and_what_would_be_right(keys: dict[str, Any], says: str):
+    assert says in refusal(**keys)
+
+
+def test_all_problems_of_a_config_are_told_at_once():
+    with pytest.raises(InputError) as refused:
+        read_config(None, {"samples": 0}, ())
+    assert [line.split(":")[0].strip() for line in str(refused.value).splitlines()[1:]] == [
+        "model",
+        "datasets",
+        "samples",
+        "judges",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("samples", "--set samples: write key=value"),
+        ("=3", "--set =3: write key=value"),
+        ("samples=[", "--set samples=[ is not valid YAML"),
+        ("datasets.3=x", "--set datasets.3: the list has no item '3'; it has 1, counted from 0"),
+        ("datasets.first=x", "the list has no item 'first'"),
+        ("datasets.3.limit=1", "--set datasets.3.limit: there is no '3' to set"),
+        ("datasets.first.limit=1", "there is no 'first' to set"),
+        ("samples.most.of=1", "--set samples.most.of: "),
+    ],
+)
+def test_an_assignment_that_leads_nowhere_is_refused(assignment: str, says: str):
+    assert says in refusal(assignment, samples=5)
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"No config file at .*/none\.yaml"):
+        read_config(tmp_path / "none.yaml", {}, ())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"model: [R1-7B", "is not valid YAML"),
+        (b"model: {{", "is not valid YAML"),
+        (b"- model\n", "expected keys and values at the top, found list"),
+        (b"", "expected keys and values at the top, found nothing"),
+        (b"\xff\xfe\x00m", "can't be read as UTF-8 text"),
+        (b"model: !!python/object/apply:os.system [echo]", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_yaml_mapping_is_refused_by_name(file: Path, content: bytes, says: str):
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"run\.yaml") as refused:
+        read_config(file, {}, ())
+    assert says in str(refused.value)
+
+
+def test_settings_are_data_sets_times_strategies():
+    run = config(datasets=["a", "b"], strategies=["default", "zerothink"], samples=5, sampling={"temperature": 1})
+    settings = run.expand_settings({"a": "short-a", "b": "b"})
+    assert [(each.dataset, each.strategy.name) for each in settings] == [
+        ("short-a", "default"),
+        ("short-a", "zerothink"),
+        ("b", "default"),
+        ("b", "zerothink"),
+    ]
+    assert {(each.samples, each.sampling.temperature) for each in settings} == {(5, 1.0)}
+
+
+def test_explicit_settings_take_what_they_leave_out_from_the_run():
+    greedy = {"dataset": "a", "samples": 1, "sampling": {"temperature": 0}}
+    run = config(
+        datasets=["a"],
+        samples=5,
+        sampling={"temperature": 0.6, "top_p": 0.95},
+        settings=[greedy, {"dataset": "a", "strategy": "zerothink"}],
+    )
+    first, second = run.expand_settings({"a": "a"})
+    assert (first.samples, first.sampling.temperature, first.sampling.top_p) == (1, 0, 0.95)
+    assert (second.samples, second.sampling.temperature, second.strategy.name) == (5, 0.6, "zerothink")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ([{"dataset": "b"}], "settings.0.dataset: 'b' is not among datasets (a)"),
+        ([{"dataset": "a"}, {"dataset": "a", "strategy": "default"}], "stands more than once"),
+        ([{"dataset": "a", "samples": 3}], "settings.0: wrong config\n  config: temperature 0 with 3 samples"),
+        ([{"dataset": "a", "sampling": {"temprature": 1}}], "sampling.temprature: is no key of the config"),
+        ([{"dataset": "a", "sampling": {"top_p": 2}}], "settings.0: wrong config\n  sampling.top_p"),
+    ],
+)
+def test_a_wrong_explicit_setting_is_refused_with_its_place(settings: list[dict[str, Any]], says: str):
+    run = config(datasets=["a"], settings=settings)
+    with pytest.raises(InputError) as refused:
+        run.expand_settings({"a": "a"})
+    assert says in str(refused.value)
+
+
+def test_equal_greedy_samples_are_refused_with_the_data_set_and_the_strategy_they_come_from():
+    with pytest.raises(InputError, match=r"strongreject with default: wrong config\n.*set a temperature above 0"):
+        config(samples=5).expand_settings({"strongreject": "strongreject"})
+
+
+def test_strategies_that_explicit_settings_would_leave_unread_are_refused():
+    says = refusal(settings=[{"dataset": "strongreject"}], strategies=["zerothink"])
+    assert "settings and strategies exclude each other" in says
+
+
+@pytest.mark.parametrize("keys", [{}, {"settings": [{"dataset": "strongreject", "strategy": "zerothink"}]}])
+def test_a_config_written_out_whole_reads_back_as_itself(keys: dict[str, Any]):
+    run = config(**keys)
+    assert read_config(None, run.model_dump(mode="json"), ()) == run
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_the_shipped_configs_read_and_fit_the_json_schema(path: Path):
+    jsonschema.validate(yaml.safe_load(path.read_text()), json_schema())
+    read_config(path, {}, ())
+
+
+def test_the_json_schema_beside_the_configs_is_the_one_that_is_printed():
+    assert json.loads((FOLDER / "run.schema.json").read_text()) == json_schema()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temprature": 1}, {"samples": 0}, {"model": {"nmae": "x"}}, {"strategies": [{"options": [1]}]}]
+)
+def test_the_json_schema_refuses_what_reading_refuses(wrong: dict[str, Any]):
+    jsonschema.validate(WHOLE, json_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**WHOLE, **wrong}, json_schema())
+    refusal(**wrong)
