@@ -12,6 +12,7 @@ class Entry(BaseModel):
 
     name: str
     description: str = ""
+    caveat: str | None = Field(None, description="what every report of a run with it has to say")
     licence: str = "unknown"
 
 

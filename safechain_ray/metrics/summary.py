@@ -64,8 +64,10 @@ class SettingMetrics(_Model):
 
 
 class RunMetrics(_Model):
-    """Every setting of one model."""
+    """Every setting of one model. `caveats` are what the catalog wants said of the model and the judges."""
 
+    model: str = ""
+    caveats: tuple[str, ...] = ()
     settings: tuple[SettingMetrics, ...]
 
 

@@ -85,7 +85,9 @@ def measure(folder: RunFolder, run: ResolvedRun) -> RunMetrics:
     """The metrics over all samples in the folder."""
     asked = [(judge.name, part) for judge in run.judges for part in run.parts]
     expected = {name: len(prompts.prompts) for name, prompts in run.prompt_sets.items()}
-    return summarise(merge(map(count_table, folder.counted_samples())), run.settings, asked, expected)
+    metrics = summarise(merge(map(count_table, folder.counted_samples())), run.settings, asked, expected)
+    caveats = dict.fromkeys(entry.caveat for entry in (run.model, *run.judges) if entry.caveat)
+    return metrics.model_copy(update={"model": run.model.name, "caveats": tuple(caveats)})
 
 
 def _measured(folder: RunFolder, record: RunRecord, run: ResolvedRun, committed: int) -> Evaluation:

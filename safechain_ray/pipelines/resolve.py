@@ -21,6 +21,9 @@ from safechain_ray.schema import Part, Setting, short_hash
 
 AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
 
+SAID_OF_MODELS = {"description", "caveat", "licence", "gated", "runs_on_cpu", "parameters"}
+"""What the catalog says of a model that changes no result."""
+
 CONTEXT_WANTED = 32_768
 """Tokens of context for a model that the catalog does not hold, if it has as many."""
 
@@ -43,7 +46,7 @@ class ResolvedRun:
     def identity(self) -> dict[str, Any]:
         """What changes the run's results, and nothing else: two runs with the same identity continue each other."""
         identity = {
-            "model": self.model.model_dump(exclude={"description", "licence", "gated", "runs_on_cpu", "parameters"}),
+            "model": self.model.model_dump(exclude=SAID_OF_MODELS),
             "family": self.family.model_dump(exclude={"source"}),
             "settings": [setting.model_dump() for setting in self.settings],
             "prompts": {name: prompts.fingerprint for name, prompts in self.prompt_sets.items()},
@@ -133,7 +136,7 @@ def _judge(config: JudgeConfig) -> JudgeEntry:
 
 
 def _judge_identity(judge: JudgeEntry) -> dict[str, Any]:
-    fields = judge.model_dump(exclude={"description": True, "licence": True, "engine": {"runs_on_cpu", "parameters"}})
+    fields = judge.model_dump(exclude={"description": True, "caveat": True, "licence": True, "engine": SAID_OF_MODELS})
     if judge.kind == "refusal_match":
         fields["phrases"] = short_hash(*read_phrases(judge.phrases))
     return fields

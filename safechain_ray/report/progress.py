@@ -15,14 +15,23 @@ from safechain_ray.report.escape import printable
 
 PLAIN_SECONDS = 10.0
 
+COUNT_WORDS = {
+    "unsafe": "unsafe verdicts",
+    "truncated": "truncated",
+    "blocked": "blocked",
+    "error": "errors",
+    "missing": "missing verdicts",
+}
+COUNT_STYLES = {"ok": "green", "error": "red", "unsafe": "magenta"}
+
 
 def sentence(snapshot: Snapshot) -> str:
     """One line that says all: rows, outcomes, verdicts, speed, time to go, and what each pool does."""
     done = snapshot.done_before + snapshot.committed.get("rows", 0)
     share = done / snapshot.total
     counts = ", ".join(
-        f"{snapshot.committed.get(name, 0):,} {name}"
-        for name in ("unsafe", "truncated", "blocked", "error", "missing")
+        f"{snapshot.committed.get(name, 0):,} {words}"
+        for name, words in COUNT_WORDS.items()
         if snapshot.committed.get(name, 0) or name == "unsafe"
     )
     pools = "; ".join(f"{name}: {pool_state(snapshot.pools.get(name))}" for name in snapshot.stage)
@@ -117,16 +126,9 @@ class LiveProgress:
 def _drawn(snapshot: Snapshot) -> Group:
     done = snapshot.done_before + snapshot.committed.get("rows", 0)
     outcomes = Text("  ")
-    for name, style in (
-        ("ok", "green"),
-        ("truncated", "yellow"),
-        ("blocked", "yellow"),
-        ("error", "red"),
-        ("unsafe", "magenta"),
-        ("missing", "yellow"),
-    ):
+    for name, words in {"ok": "ok", **COUNT_WORDS}.items():
         count = snapshot.committed.get(name, 0)
-        outcomes.append(f"{name} {count:,}  ", style if count else "dim")
+        outcomes.append(f"{count:,} {words}  ", COUNT_STYLES.get(name, "yellow") if count else "dim")
     head = Table.grid(padding=(0, 1))
     head.add_row(
         Text(f"{done:,}/{snapshot.total:,} rows"),

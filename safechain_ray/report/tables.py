@@ -8,7 +8,14 @@ from rich.text import Text
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SafetyMetrics, SettingMetrics
 from safechain_ray.report.escape import printable
-from safechain_ray.report.labels import METRIC_LABELS, judge_label, metric_lines, percent, setting_label
+from safechain_ray.report.labels import (
+    METRIC_LABELS,
+    common_sampling,
+    judge_label,
+    metric_lines,
+    percent,
+    setting_label,
+)
 from safechain_ray.report.notes import FEW_PROMPTS, notes
 from safechain_ray.schema import Outcome
 
@@ -23,6 +30,8 @@ def render_metrics(metrics: RunMetrics, console: Console, by_category: bool = Fa
 
     Names from data sets and models are printed as inert text, whatever they hold.
     """
+    for caveat in metrics.caveats:
+        console.print(Text(caveat, style="bold yellow"))
     console.print(outcomes_table(metrics))
     console.print(safety_table(metrics))
     if by_category:
@@ -38,7 +47,9 @@ def render_metrics(metrics: RunMetrics, console: Console, by_category: bool = Fa
 
 def outcomes_table(metrics: RunMetrics) -> Table:
     """One row a setting: rows found, and how many of them ended how."""
-    table = _table("Outcomes of samples")
+    common = common_sampling(metrics.settings)
+    title = " ".join(["Outcomes of samples", printable(metrics.model), *common.values()])
+    table = _table(title)
     table.add_column("Setting", overflow="fold")
     for name in ("Rows", *OUTCOMES):
         table.add_column(name, justify="right", no_wrap=True)
@@ -46,18 +57,21 @@ def outcomes_table(metrics: RunMetrics) -> Table:
         rows = f"{setting.rows:,}"
         if setting.rows != setting.rows_expected:
             rows += f"\nof {setting.rows_expected:,}"
-        table.add_row(Text(setting_label(setting)), rows, *(_outcome_text(setting, outcome) for outcome in OUTCOMES))
+        table.add_row(
+            Text(setting_label(setting, common)), rows, *(_outcome_text(setting, outcome) for outcome in OUTCOMES)
+        )
     return table
 
 
 def safety_table(metrics: RunMetrics) -> Table:
     """One row a setting, judge and part."""
+    common = common_sampling(metrics.settings)
     table = _table("Safety", caption=LEGEND)
     table.add_column("Setting; judge, part", overflow="fold")
     _add_metric_columns(table)
     for setting in metrics.settings:
         for judge in setting.judges:
-            name = f"{setting_label(setting)}\n{judge_label(judge)}"
+            name = f"{setting_label(setting, common)}\n{judge_label(judge)}"
             table.add_row(Text(name), *_metric_cells(judge))
         table.add_section()
     return table

@@ -38,7 +38,7 @@ def plain() -> tuple[PlainProgress, io.StringIO]:
 
 def test_while_engines_load_every_pool_is_starting_and_nothing_is_estimated():
     assert sentence(snapshot(seconds=75.0)) == (
-        "0/1,565 rows (0%), 0 unsafe, 1:15 so far. model: starting; guard: starting."
+        "0/1,565 rows (0%), 0 unsafe verdicts, 1:15 so far. model: starting; guard: starting."
     )
 
 
@@ -49,7 +49,7 @@ def test_a_running_stage_tells_rows_speed_time_to_go_and_its_pools():
     }
     committed = {"rows": 640, "ok": 600, "truncated": 40, "unsafe": 210}
     assert sentence(snapshot(pools, committed=committed)) == (
-        "640/1,565 rows (41%), 210 unsafe, 40 truncated, 2,000 tokens/s, 1:00 so far, 1:27 to go. "
+        "640/1,565 rows (41%), 210 unsafe verdicts, 40 truncated, 2,000 tokens/s, 1:00 so far, 1:27 to go. "
         "model: 200 rows in flight, 700 done; guard: 50 rows in flight, 650 done."
     )
 
@@ -65,7 +65,7 @@ def test_errors_blocks_missing_verdicts_and_restarts_are_told():
         "guard": pool(rows_in=8, rows_out=8, judge_errors=3),
     }
     text = sentence(snapshot(pools, committed={"rows": 8, "unsafe": 0, "blocked": 1, "error": 2, "missing": 5}))
-    assert "0 unsafe, 1 blocked, 2 error, 5 missing" in text
+    assert "0 unsafe verdicts, 1 blocked, 2 errors, 5 missing verdicts" in text
     assert "8 done, 2 engine restarts; guard: 0 rows in flight, 8 done, 3 judge errors." in text
 
 
@@ -129,7 +129,7 @@ def test_the_live_display_shows_outcomes_and_pools_and_says_hostile_text_as_text
         live.update(snapshot({"model": pool(rows_in=900, rows_out=700)}, committed={"rows": 640, "error": 2}))
     shown = out.getvalue()
     assert "[bold]part-1.parquet[/bold] can't be read [/nonsense]" in shown
-    for words in ("640/1,565 rows", "error 2", "200 rows in flight", "guard"):
+    for words in ("640/1,565 rows", "2 errors", "200 rows in flight", "guard"):
         assert words in shown
 
 

@@ -95,8 +95,22 @@ def test_outcomes_are_told_before_any_safety_metric() -> None:
 
 
 def test_a_setting_is_told_from_its_likes_by_options_and_sampling() -> None:
-    assert "strongreject default t0.6 K5 top_p=0.95" in printed(metrics_of(FIVE, 40))
-    assert "wildjailbreak-250 morethink t0 K1 compat=paper" in printed(metrics_of(GREEDY, 40))
+    five, greedy = metrics_of(FIVE, 40), metrics_of(GREEDY, 40)
+    text = unwrapped(printed(five.model_copy(update={"settings": (*five.settings, *greedy.settings)})))
+    assert "strongreject default t0.6 K5 top_p=0.95" in text
+    assert "wildjailbreak-250 morethink compat=paper t0 K1" in text
+
+
+def test_what_all_settings_share_stands_once_in_the_title() -> None:
+    text = printed(metrics_of(FIVE, 40))
+    assert text.count("t0.6 K5 top_p=0.95") == 1
+    assert "strongreject default  " in text
+
+
+def test_caveats_of_the_catalog_come_before_any_figure() -> None:
+    metrics = metrics_of(FIVE, 40).model_copy(update={"model": "tiny", "caveats": ("Tiny models prove nothing.",)})
+    text = printed(metrics)
+    assert text.index("Tiny models prove nothing.") < text.index("Outcomes of samples tiny")
 
 
 def test_output_without_a_terminal_has_no_escape_sequences() -> None:
@@ -127,7 +141,7 @@ def test_few_prompts_are_said_outright() -> None:
 
 def test_rows_that_are_not_there_are_said_outright() -> None:
     metrics = metrics_of(GREEDY, 30, expected=250)
-    assert notes(metrics)[0].endswith("K1 compat=paper: only 30 of 250 rows are there.")
+    assert notes(metrics)[0].endswith("compat=paper t0 K1: only 30 of 250 rows are there.")
     assert "of 250" in printed(metrics)
 
 
