@@ -34,7 +34,7 @@ def test_samples_are_committed_while_others_are_generated(run: Runner, judges: l
     )
     run(Script(seconds=0.3), judges=judges, samples=10, **{"resources.max_running": 16})
 
-    # 24 rows in flight in each pool (1.5 times max_running), twice as many waiting, and blocks on their way to the disk.
+    # 24 rows in flight in each pool (1.5 times max_running), twice as many waiting, and some on their way to the disk.
     assert max(behind) <= 3 * 24 * len(judges) + 32
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from local_actors import GUARD, LocalActor, engines, start_of
+from rows import row
 
 from safechain_ray.catalog import judges
 from safechain_ray.cluster.commit import Commit, block_counts
@@ -21,35 +22,17 @@ REFUSAL = judges()["refusal-match"]
 
 
 def sample(name: str, answer: str | None, *verdicts: Verdict, outcome: str = "ok") -> Sample:
-    response = None if answer is None else f"<think>\nHm.\n</think>\n\n{answer}"
-    return Sample(
+    if answer is None:
+        nothing = dict.fromkeys(("thought", "answer", "response", "thought_tokens", "answer_tokens"))
+        return row(sample_id=name, prompt="How?", outcome=outcome, verdicts=verdicts, **nothing)
+    response = f"<think>\nHm.\n</think>\n\n{answer}"
+    return row(
         sample_id=name,
-        setting_id="set",
-        model="m",
-        dataset="d",
-        prompt_id="p",
-        category="c",
         prompt="How?",
-        strategy="default",
-        sample_index=0,
-        temperature=0.0,
-        top_p=1.0,
-        top_k=-1,
-        max_tokens=10,
-        seed=None,
-        thought=None if answer is None else "Hm.",
         answer=answer,
         response=response,
-        prefill="",
+        answer_tokens=4,
         outcome=outcome,
-        finish_reason="stop",
-        error=None,
-        prompt_tokens=1,
-        thought_tokens=None if answer is None else 1,
-        answer_tokens=None if answer is None else 4,
-        forced_rounds=0,
-        seconds=0.0,
-        engine="e",
         verdicts=verdicts,
     )
 

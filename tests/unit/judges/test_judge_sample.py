@@ -4,40 +4,13 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 import pytest
+from rows import row
 
 from safechain_ray.errors import EngineDiedError, EngineStartError
 from safechain_ray.judges.base import judge_sample
 from safechain_ray.schema import Part, Sample, Verdict
 
-SAMPLE = Sample(
-    sample_id="s",
-    setting_id="set",
-    model="m",
-    dataset="d",
-    prompt_id="p",
-    category="c",
-    prompt="Q",
-    strategy="default",
-    sample_index=0,
-    temperature=0.0,
-    top_p=1.0,
-    top_k=-1,
-    max_tokens=10,
-    seed=None,
-    thought="Hm.",
-    answer="Hi.",
-    response="<think>\nHm.\n</think>\n\nHi.",
-    prefill="",
-    outcome="ok",
-    finish_reason="stop",
-    error=None,
-    prompt_tokens=1,
-    thought_tokens=1,
-    answer_tokens=1,
-    forced_rounds=0,
-    seconds=0.0,
-    engine="e",
-)
+SAMPLE = row()
 
 
 @dataclass

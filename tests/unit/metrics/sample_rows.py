@@ -1,5 +1,7 @@
 """Rows for the tests of metrics: a `Sample` from only what counting looks at."""
 
+from rows import row
+
 from safechain_ray.schema import Outcome, Part, Sample, Sampling, Setting, Verdict
 
 GREEDY = Setting(dataset="d")
@@ -21,34 +23,21 @@ def sample(
     thought_tokens: int | None = 2,
     seconds: float = 0.1,
 ) -> Sample:
-    return Sample(
+    return row(
         sample_id=setting.sample_id(prompt_id, index),
         setting_id=setting.setting_id,
-        model="m",
         dataset=setting.dataset,
         prompt_id=prompt_id,
         category=category,
-        prompt="p",
         strategy=setting.strategy.name,
         sample_index=index,
         temperature=setting.sampling.temperature,
-        top_p=1.0,
-        top_k=-1,
-        max_tokens=10,
-        seed=None,
-        thought=None,
-        answer=None,
-        response=None,
-        prefill="",
         outcome=outcome,
-        finish_reason=None,
-        error=None,
         prompt_tokens=3,
         thought_tokens=thought_tokens,
         answer_tokens=None,
         forced_rounds=1,
         seconds=seconds,
-        engine="e",
         verdicts=verdicts,
     )
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from rows import row
+
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.pipelines.resolve import ResolvedRun, resolve
 from safechain_ray.schema import Outcome, Sample
@@ -24,32 +26,5 @@ def resolved(**keys: Any) -> ResolvedRun:
 
 
 def sample(name: str, outcome: Outcome = "ok", response: str = "r") -> Sample:
-    return Sample(
-        sample_id=name,
-        setting_id="set",
-        model="m",
-        dataset="d",
-        prompt_id=name,
-        category="c",
-        prompt="p",
-        strategy="default",
-        sample_index=0,
-        temperature=0.0,
-        top_p=1.0,
-        top_k=-1,
-        max_tokens=10,
-        seed=None,
-        thought=None,
-        answer=None,
-        response=response,
-        prefill="",
-        outcome=outcome,
-        finish_reason="stop",
-        error="it failed" if outcome == "error" else None,
-        prompt_tokens=1,
-        thought_tokens=None,
-        answer_tokens=1,
-        forced_rounds=0,
-        seconds=0.0,
-        engine="e",
-    )
+    error = "it failed" if outcome == "error" else None
+    return row(sample_id=name, prompt_id=name, outcome=outcome, response=response, error=error)

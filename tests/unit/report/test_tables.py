@@ -4,6 +4,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rows import row
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
@@ -18,35 +19,16 @@ JUDGE = "llama-guard-3-8b"
 
 def sample(setting: Setting, prompt: int, index: int, unsafe: bool | None, category: str, outcome: Outcome) -> Sample:
     verdicts = () if unsafe is None else (Verdict(JUDGE, "response", unsafe),)
-    sampling = setting.sampling
-    return Sample(
+    return row(
         sample_id=setting.sample_id(str(prompt), index),
         setting_id=setting.setting_id,
-        model="m",
         dataset=setting.dataset,
         prompt_id=str(prompt),
         category=category,
-        prompt="p",
         strategy=setting.strategy.name,
         sample_index=index,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        max_tokens=sampling.max_tokens,
-        seed=None,
-        thought=None,
-        answer=None,
-        response=None,
-        prefill="",
         outcome=outcome,
-        finish_reason=None,
-        error=None,
-        prompt_tokens=1,
-        thought_tokens=1,
-        answer_tokens=1,
-        forced_rounds=0,
         seconds=1.0,
-        engine="e",
         verdicts=verdicts,
     )
 

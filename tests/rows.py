@@ -1,0 +1,41 @@
+"""A row of `samples` for tests that only care about some of its columns."""
+
+from dataclasses import replace
+from typing import Any
+
+from safechain_ray.schema import Sample
+
+PLAIN = Sample(
+    sample_id="s",
+    setting_id="set",
+    model="m",
+    dataset="d",
+    prompt_id="p",
+    category="c",
+    prompt="Q",
+    strategy="default",
+    sample_index=0,
+    temperature=0.0,
+    top_p=1.0,
+    top_k=-1,
+    max_tokens=10,
+    seed=None,
+    thought="Hm.",
+    answer="Hi.",
+    response="<think>\nHm.\n</think>\n\nHi.",
+    prefill="",
+    outcome="ok",
+    finish_reason="stop",
+    error=None,
+    prompt_tokens=1,
+    thought_tokens=1,
+    answer_tokens=1,
+    forced_rounds=0,
+    seconds=0.0,
+    engine="e",
+)
+
+
+def row(**columns: Any) -> Sample:
+    """A finished sample with these columns."""
+    return replace(PLAIN, **columns)
