@@ -159,11 +159,10 @@ def _read_ids(folder: Folder, name: str) -> pa.Table | None:
     data = folder.read_bytes(name)
     try:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-    except (pa.ArrowException, OSError):
+        whole = table.schema.names == SAMPLES_SCHEMA.names
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None
-    if table.schema.names != SAMPLES_SCHEMA.names:
-        return None
-    return table.select(["sample_id", "outcome"])
+    return table.select(["sample_id", "outcome"]) if whole else None
 
 
 def _keep_only(folder: Folder, name: str, kept: set[str]) -> str:

@@ -97,7 +97,7 @@ def test_a_finished_run_tells_its_outcomes_and_tokens(folder: RunFolder):
     opened(folder).measured(summarise(counts, [setting], []))
     run = stored(folder)
     assert run["outcomes"] == {"ok": 1, "truncated": 0, "blocked": 0, "error": 1}
-    assert run["tokens"] == {"prompt": 2, "thought": 0, "answer": 2}
+    assert run["tokens"] == {"prompt": 2, "thought": 2, "answer": 2}
 
 
 def test_secrets_of_a_uri_are_not_written(folder: RunFolder):
