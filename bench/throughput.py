@@ -1,0 +1,155 @@
+"""Generated tokens a second: the whole pipeline with one replica against `vllm.LLM.generate` on the same requests."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import click
+from direct import generate, start_llm, stop_llm, warm_up
+from measuring import Spread, default_device, in_new_process, load_average, show_machine, write_prompts
+from processor_time import ProcessorTime, StreamWatcher
+from rich.console import Console
+from rich.table import Table
+from timed_engine import TimedEngines, read_marks
+
+from safechain_ray.config import RunConfig, read_config
+from safechain_ray.engines.start import Device
+from safechain_ray.engines.vllm import start_vllm
+from safechain_ray.pipelines.evaluate import evaluate
+from safechain_ray.pipelines.resolve import resolve
+
+TARGET_RATIO = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The requests of a run and how it is laid out; the same for both sides."""
+
+    model: str
+    family: str | None
+    device: Device
+    prompts: int
+    samples: int
+    max_tokens: int
+    max_running: int
+    block_rows: int
+
+    def config(self, folder: Path) -> RunConfig:
+        flags: dict[str, object] = {
+            "model.name": self.model,
+            "datasets": [str(write_prompts(folder / "prompts.csv", self.prompts))],
+            "samples": self.samples,
+            "sampling.temperature": 1.0,
+            "sampling.max_tokens": self.max_tokens,
+            "judges": ["refusal-match"],
+            "output": str(folder / "run"),
+            "resources.device": self.device,
+            "resources.replicas": 1,
+            "resources.max_running": self.max_running,
+            "resources.block_rows": self.block_rows,
+        }
+        if self.family is not None:
+            flags["model.family"] = self.family
+        return read_config(None, flags, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one side generated, in how long."""
+
+    tokens: int
+    seconds: float
+    cpu_seconds: float
+    load: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds
+
+    @property
+    def cpu_microseconds(self) -> float:
+        """Processor time a token, of all processes of this side."""
+        return 1e6 * self.cpu_seconds / self.tokens
+
+
+def run_direct(load: Load) -> Side:
+    """`LLM.generate` after a warm-up: the time of that one call."""
+    with tempfile.TemporaryDirectory(prefix="safechain-bench-") as scratch:
+        config = load.config(Path(scratch))
+        run = resolve(config)
+        llm = start_llm(run.model, load.device, config.resources, Path(scratch) / "engine.log")
+        with ProcessorTime() as processor:
+            warm_up(llm)
+            processor.restart()
+            done = generate(llm, run)
+        stop_llm(llm)
+    return Side(done.tokens, done.seconds, sum(processor.seconds.values()), load_average())
+
+
+def run_pipeline(load: Load) -> Side:
+    """`evaluate`, from the first request after the warm-up until the last sample stands judged in its file."""
+    with tempfile.TemporaryDirectory(prefix="safechain-bench-") as scratch:
+        config = load.config(Path(scratch))
+        notes = Path(scratch) / "notes.txt"
+        source = resolve(config).model.source
+        with ProcessorTime() as processor:
+            observer = StreamWatcher(processor, has_begun=notes.exists)
+            done = evaluate(config, observer, TimedEngines(start_vllm, {source: notes}))
+        assert done.errors == 0, "a row failed: the figures would not compare"
+        marks = read_marks(notes)
+        last_commit = max(file.stat().st_mtime for file in (Path(scratch) / "run/samples").glob("*.parquet"))
+    return Side(marks.tokens, last_commit - marks.first_request, sum(observer.cpu.values()), load_average())
+
+
+@click.command()
+@click.option("--model", default="demo-reasoner", show_default=True, help="Catalog name, folder or Hugging Face id.")
+@click.option("--family", help="The model's family, where the catalog does not hold it.")
+@click.option("--device", type=click.Choice(get_args(Device)), help="cuda where there is one, else cpu.")
+@click.option("--prompts", type=int, default=313, show_default=True, help="Different prompts.")
+@click.option("--samples", type=int, default=8, show_default=True, help="Samples of each prompt.")
+@click.option("--max-tokens", type=int, default=512, show_default=True, help="Most tokens of a response.")
+@click.option(
+    "--max-running", type=int, default=256, show_default=True, help="Requests that the engine decodes at once."
+)
+@click.option("--block-rows", type=int, default=32, show_default=True, help="resources.block_rows of the pipeline.")
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each side, in turns.")
+def main(runs: int, device: Device | None, **load_options: object) -> None:
+    """Generation through the pipeline against vllm.LLM.generate, in tokens/s; the target is a ratio of 0.95 or more.
+
+    Same requests (prompts, sampling, seeds, max_tokens) and same engine arguments. Engine start and 32 warm-up
+    requests are left out on both sides. Direct: the wall time of one LLM.generate call, prompts tokenised before.
+    Pipeline: from the first request until the last sample is judged (refusal-match) and committed; templates,
+    tokenising, splitting, judging and writing are in.
+    """
+    load = Load(device=device or default_device(), **load_options)  # type: ignore[arg-type]
+    console = Console()
+    show_machine(console)
+    table = Table("run", "direct tokens", "s", "tokens/s", "CPU µs a token", "pipeline tokens", "s", "tokens/s",
+                  "CPU µs a token", "ratio", "load",
+                  title=f"Generation, {load.model}, {load.prompts} x {load.samples} requests")  # fmt: skip
+    pairs = []
+    for number in range(1, runs + 1):
+        direct, pipeline = in_new_process(run_direct, load), in_new_process(run_pipeline, load)
+        pairs.append((direct, pipeline))
+        cells = [
+            cell
+            for side in (direct, pipeline)
+            for cell in (
+                f"{side.tokens:,}",
+                f"{side.seconds:.1f}",
+                f"{side.tokens_per_second:,.0f}",
+                f"{side.cpu_microseconds:.0f}",
+            )
+        ]
+        ratio = pipeline.tokens_per_second / direct.tokens_per_second
+        table.add_row(str(number), *cells, f"{ratio:.3f}", f"{direct.load:.1f}, {pipeline.load:.1f}")
+    direct_speed = Spread.of([direct.tokens_per_second for direct, _ in pairs])
+    speed = Spread.of([pipeline.tokens_per_second for _, pipeline in pairs])
+    console.print(table)
+    console.print(f"direct {direct_speed:,.0f} tokens/s; pipeline {speed:,.0f} tokens/s")
+    console.print(f"ratio of the medians {speed.median / direct_speed.median:.3f} (target: {TARGET_RATIO} or more)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What the benchmarks measure with: medians, prompts, and an engine's notes without its warm-up."""
+
+import asyncio
+import csv
+from pathlib import Path
+
+from measuring import Spread, write_prompts
+from timed_engine import WARM_UP_REQUESTS, TimedEngines, read_marks
+
+from safechain_ray.catalog import models
+from safechain_ray.engines.scripted import Script, ScriptedEngines
+from safechain_ray.engines.start import EngineStart
+from safechain_ray.schema import Request, Sampling
+
+
+def test_a_spread_shows_the_median_and_how_far_the_runs_lie_apart() -> None:
+    spread = Spread.of([90.0, 100.0, 130.0])
+    assert spread.median == 100
+    assert f"{spread:.0f}" == "100 (90 to 130, ±20%)"
+
+
+def test_prompts_and_their_beginnings_all_differ(tmp_path: Path) -> None:
+    with write_prompts(tmp_path / "prompts.csv", 313).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len({row["prompt_id"] for row in rows}) == 313
+    assert len({row["prompt"].split()[0] for row in rows}) == 313
+
+
+def test_an_engine_notes_its_completions_and_not_its_warm_up(tmp_path: Path) -> None:
+    needs = models()["demo-reasoner"]
+    notes = tmp_path / "notes.txt"
+    scripted = ScriptedEngines({needs.source: Script(answer=lambda request: "three little words")})
+    seen: list[int] = []
+    engine = TimedEngines(scripted, {needs.source: notes})(
+        EngineStart(needs, "cpu", tmp_path / "engine.log", on_tokens=seen.append)
+    )
+
+    async def ask(times: int) -> None:
+        request = Request("a prompt", Sampling(), max_tokens=10)
+        await asyncio.gather(*(engine.generate(request) for _ in range(times)))
+        await engine.close()
+
+    asyncio.run(ask(5))
+
+    marks = read_marks(notes)
+    assert (marks.requests, marks.tokens) == (5, 15)
+    assert marks.first_request <= marks.last_completion
+    assert len(seen) == WARM_UP_REQUESTS + 5
