@@ -62,6 +62,7 @@ class Side:
     seconds: float
     cpu_seconds: float
     load: float
+    mean_in_engine: float = 0.0
 
     @property
     def tokens_per_second(self) -> float:
@@ -99,7 +100,13 @@ def run_pipeline(load: Load) -> Side:
         assert done.errors == 0, "a row failed: the figures would not compare"
         marks = read_marks(notes)
         last_commit = max(file.stat().st_mtime for file in (Path(scratch) / "run/samples").glob("*.parquet"))
-    return Side(marks.tokens, last_commit - marks.first_request, sum(observer.cpu.values()), load_average())
+    return Side(
+        marks.tokens,
+        last_commit - marks.first_request,
+        sum(observer.cpu.values()),
+        load_average(),
+        marks.mean_in_engine,
+    )
 
 
 @click.command()
@@ -125,9 +132,14 @@ def main(runs: int, device: Device | None, **load_options: object) -> None:
     load = Load(device=device or default_device(), **load_options)  # type: ignore[arg-type]
     console = Console()
     show_machine(console)
-    table = Table("run", "direct tokens", "s", "tokens/s", "CPU µs a token", "pipeline tokens", "s", "tokens/s",
-                  "CPU µs a token", "ratio", "load",
-                  title=f"Generation, {load.model}, {load.prompts} x {load.samples} requests")  # fmt: skip
+    sides = ("tokens", "s", "tokens/s", "CPU µs a token")
+    table = Table(
+        "run",
+        *(f"direct {name}" for name in sides),
+        *(f"pipeline {name}" for name in sides),
+        *("requests in engine", "ratio", "load"),
+        title=f"Generation, {load.model}, {load.prompts} x {load.samples} requests, {load.max_running} running",
+    )
     pairs = []
     for number in range(1, runs + 1):
         direct, pipeline = in_new_process(run_direct, load), in_new_process(run_pipeline, load)
@@ -143,7 +155,8 @@ def main(runs: int, device: Device | None, **load_options: object) -> None:
             )
         ]
         ratio = pipeline.tokens_per_second / direct.tokens_per_second
-        table.add_row(str(number), *cells, f"{ratio:.3f}", f"{direct.load:.1f}, {pipeline.load:.1f}")
+        in_engine = f"{pipeline.mean_in_engine:.0f}"
+        table.add_row(str(number), *cells, in_engine, f"{ratio:.3f}", f"{direct.load:.1f}, {pipeline.load:.1f}")
     direct_speed = Spread.of([direct.tokens_per_second for direct, _ in pairs])
     speed = Spread.of([pipeline.tokens_per_second for _, pipeline in pairs])
     console.print(table)

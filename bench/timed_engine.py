@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from safechain_ray.engines.start import EngineStart, StartEngine
@@ -21,6 +22,8 @@ class Marks:
     last_completion: float
     requests: int
     tokens: int
+    mean_in_engine: float
+    """Requests that the engine had on average, waiting ones too; below `max_running` it was not kept full."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class TimedEngine:
         self._file = file.open("a", encoding="utf-8", buffering=1)
         self._warming = asyncio.Lock()
         self._warm = False
+        self._in_engine = 0
 
     @property
     def name(self) -> str:
@@ -62,8 +66,12 @@ class TimedEngine:
     async def generate(self, request: Request) -> Completion:
         if not self._warm:
             await self._warm_up()
-        completion = await self._engine.generate(request)
-        self._file.write(f"{time.time()} {completion.completion_tokens}\n")
+        self._in_engine += 1
+        try:
+            completion = await self._engine.generate(request)
+        finally:
+            self._in_engine -= 1
+        self._note(completion.completion_tokens)
         return completion
 
     async def close(self) -> None:
@@ -76,8 +84,11 @@ class TimedEngine:
                 return
             requests = [warm_up_request(self.render((Message("user", text),))) for text in warm_up_texts()]
             await asyncio.gather(*map(self._engine.generate, requests))
-            self._file.write(f"{time.time()} 0\n")
+            self._note(0)
             self._warm = True
+
+    def _note(self, tokens: int) -> None:
+        self._file.write(f"{time.time()} {tokens} {self._in_engine}\n")
 
 
 def warm_up_texts() -> list[str]:
@@ -92,5 +103,13 @@ def warm_up_request(prompt: str) -> Request:
 def read_marks(file: Path) -> Marks:
     """What an engine noted in `file`."""
     lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
-    times = [float(moment) for moment, _ in lines]
-    return Marks(times[0], max(times), len(lines) - 1, sum(int(tokens) for _, tokens in lines))
+    times = [float(moment) for moment, _, _ in lines]
+    spans = zip(pairwise(times), lines[1:], strict=True)
+    request_seconds = sum((end - start) * int(in_engine) for (start, end), (_, _, in_engine) in spans)
+    return Marks(
+        first_request=times[0],
+        last_completion=times[-1],
+        requests=len(lines) - 1,
+        tokens=sum(int(tokens) for _, tokens, _ in lines),
+        mean_in_engine=request_seconds / max(times[-1] - times[0], 1e-9),
+    )

@@ -91,7 +91,7 @@ class ResourcesConfig(Config):
     judge_replicas: int | None = Field(None, ge=1, description="engine replicas of each judge; 1 by default")
     max_running: int = Field(256, ge=1, description="requests that one replica decodes at a time")
     cpu_kv_cache_gigabytes: float = Field(1.0, gt=0, description="KV cache of an engine on CPU")
-    block_rows: int = Field(32, ge=1, le=64, description="rows that travel, are retried and are committed together")
+    block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")
     max_engine_deaths: int = Field(3, ge=1, description="a sample in flight at so many engine deaths becomes an error")
     stall_timeout_minutes: float = Field(30, gt=0, description="no progress for so long ends the run with an error")
     ray_address: str | None = Field(None, description="a running cluster to join; else RAY_ADDRESS, else a local Ray")

@@ -1,6 +1,7 @@
 """Judging in the stream: an actor with an engine for each model that judges, a plain function for the rest."""
 
 import asyncio
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -55,7 +56,7 @@ class RuleJudges:
     def __call__(self, batch: pa.Table) -> pa.Table:
         if not self._judges:
             return batch
-        return asyncio.run(self._judged(batch))
+        return _event_loop().run_until_complete(self._judged(batch))
 
     async def _judged(self, batch: pa.Table) -> pa.Table:
         samples = samples_from_table(batch)
@@ -63,3 +64,9 @@ class RuleJudges:
             [v for judge in self._judges for v in await judge_sample(judge, sample, self._parts)] for sample in samples
         ]
         return with_verdicts(batch, verdicts)
+
+
+@cache
+def _event_loop() -> asyncio.AbstractEventLoop:
+    """One loop a worker process: making and closing one costs more than judging a block by rules."""
+    return asyncio.new_event_loop()

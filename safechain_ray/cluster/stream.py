@@ -59,6 +59,7 @@ def configure_ray_data() -> None:
     context.raise_original_map_exception = True
     context.downstream_capacity_backpressure_ratio = 2.0
     context.execution_options.preserve_order = False
+    context.memory_usage_poll_interval_s = None  # it starts a thread a task, for figures that nothing here reads
 
 
 def numbers_to_generate(numbers: Sequence[int], block_rows: int) -> Dataset:

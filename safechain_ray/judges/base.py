@@ -50,6 +50,9 @@ async def judge_sample(judge: Judge, sample: Sample, parts: Sequence[Part] = ("r
     Whatever goes wrong with one part becomes its verdict's error. Only EngineDiedError and EngineStartError are raised:
     they say nothing of the sample, which may be judged on another engine.
     """
+    if len(parts) == 1:
+        # `gather` makes a task of each part, which costs more than a rule does.
+        return (await _judge_part(judge, sample, parts[0]),)
     return tuple(await gather(*(_judge_part(judge, sample, part) for part in parts)))
 
 

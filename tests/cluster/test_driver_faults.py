@@ -24,7 +24,14 @@ def start(output: Path, seconds: float = 0.3, environment: dict[str, str] | None
     command += ["--dataset", "quickstart", "--judge", "demo-guard", "--samples", "10", "--temperature", "1"]
     command += ["--set", "resources.max_running=16", "--set", "resources.block_rows=4", "--output", str(output)]
     environment = {**(environment or os.environ), "PYTHONPATH": str(HERE), ANSWERS: f"{output}.answers"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_ctrl_c
+    )
+
+
+def heed_ctrl_c() -> None:
+    """Shells start background jobs deaf to SIGINT, and a test run in one would hand that down."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(driver: subprocess.Popen[str]) -> tuple[int, str, str]:
