@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.errors import SafechainError
 
@@ -40,7 +42,7 @@ def ray_session(address: str | None) -> Iterator[Path]:
     import ray
 
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = cluster_address(address)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     local = {
         "num_cpus": LOCAL_LOGICAL_CPUS,
@@ -65,6 +67,20 @@ def ray_session(address: str | None) -> Iterator[Path]:
         yield Path(context.address_info["session_dir"]) / "logs"
     finally:
         ray.shutdown()
+
+
+def cluster_address(address: str | None) -> str | None:
+    """The cluster to join: the one given, else RAY_ADDRESS; None for a local Ray."""
+    return address or os.environ.get("RAY_ADDRESS")
+
+
+def view_local() -> ClusterView:
+    """What a local Ray would have, without the seconds that starting one takes."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    gpus = get_accelerator_manager_for_resource("GPU").get_current_node_num_accelerators()
+    memory = psutil.virtual_memory().available - LOCAL_OBJECT_STORE_BYTES
+    return ClusterView((Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE),))
 
 
 def view_cluster() -> ClusterView:

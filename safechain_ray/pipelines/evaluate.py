@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from safechain_ray.cluster.planner import Plan, make_plan
-from safechain_ray.cluster.session import ray_session, view_cluster
+from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
+from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.config import RunConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import SafechainError
@@ -46,9 +46,11 @@ def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -
     if len(inventory.finished) == total:
         observer.say(f"All {total} samples are finished already: no engine is started.")
         return _measured(folder, record, run, 0)
+    if cluster_address(config.resources.ray_address) is None:
+        plan_on(view_local(), run, config)
     with ray_session(config.resources.ray_address) as log_folder:
         view = view_cluster()
-        plan = make_plan(pool_needs(run, config.resources, view), view)
+        plan = plan_on(view, run, config)
         for note in plan.notes:
             observer.say(note)
         record.started(plan, view, len(inventory.finished))
@@ -69,9 +71,15 @@ def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -
 def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
     """What `evaluate` would do on this cluster, without doing it. Raises what `evaluate` raises before it starts."""
     run = resolve(config)
+    if cluster_address(config.resources.ray_address) is None:
+        return run, plan_on(view_local(), run, config)
     with ray_session(config.resources.ray_address):
-        view = view_cluster()
-    return run, make_plan(pool_needs(run, config.resources, view), view)
+        return run, plan_on(view_cluster(), run, config)
+
+
+def plan_on(view: ClusterView, run: ResolvedRun, config: RunConfig) -> Plan:
+    """How the run's pools would stand on this cluster. Raises PlanError where they can't."""
+    return make_plan(pool_needs(run, config.resources, view), view)
 
 
 def open_run_folder(config: RunConfig, run: ResolvedRun) -> RunFolder:
