@@ -32,14 +32,20 @@ class Generated:
         return sum(len(output.outputs[0].token_ids) for output in self.outputs)
 
 
-def start_llm(needs: EngineNeeds, device: Device, resources: ResourcesConfig, log_file: Path) -> Any:
-    """A `vllm.LLM` with the arguments that a replica's engine gets."""
+def start_llm(
+    needs: EngineNeeds, device: Device, resources: ResourcesConfig, log_file: Path, in_process: bool = False
+) -> Any:
+    """A `vllm.LLM` with the arguments that a replica's engine gets, in processes of its own as vLLM would have it.
+
+    `in_process` keeps engine and model in the calling process, with all cores: the fastest way to run a tiny model.
+    """
     start = EngineStart(
         needs, device, log_file, kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes, max_running=resources.max_running
     )
     arguments = engine_arguments(start, weights_location(needs.source))
     del arguments["enable_log_requests"]  # of AsyncLLM only
     os.environ.update(QUIET)
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
     if device == "cpu":
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(resources.cpu_kv_cache_gigabytes)))
     with captured_output(log_file):

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from safechain_ray.pipelines.observer import Snapshot
 
-PERIOD_SECONDS = 0.5
+PERIOD_SECONDS = 1.0
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 MEGABYTES_A_PAGE = os.sysconf("SC_PAGE_SIZE") / 2**20
 

@@ -34,6 +34,7 @@ class Load:
     max_tokens: int
     max_running: int
     block_rows: int
+    in_process: bool
 
     def config(self, folder: Path) -> RunConfig:
         flags: dict[str, object] = {
@@ -79,7 +80,7 @@ def run_direct(load: Load) -> Side:
     with tempfile.TemporaryDirectory(prefix="safechain-bench-") as scratch:
         config = load.config(Path(scratch))
         run = resolve(config)
-        llm = start_llm(run.model, load.device, config.resources, Path(scratch) / "engine.log")
+        llm = start_llm(run.model, load.device, config.resources, Path(scratch) / "engine.log", load.in_process)
         with ProcessorTime() as processor:
             warm_up(llm)
             processor.restart()
@@ -120,6 +121,7 @@ def run_pipeline(load: Load) -> Side:
     "--max-running", type=int, default=256, show_default=True, help="Requests that the engine decodes at once."
 )
 @click.option("--block-rows", type=int, default=32, show_default=True, help="resources.block_rows of the pipeline.")
+@click.option("--in-process", is_flag=True, help="vllm.LLM without processes of its own: faster with a tiny model.")
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each side, in turns.")
 def main(runs: int, device: Device | None, **load_options: object) -> None:
     """Generation through the pipeline against vllm.LLM.generate, in tokens/s; the target is a ratio of 0.95 or more.

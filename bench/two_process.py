@@ -38,6 +38,7 @@ class Task:
     samples: int
     max_tokens: int
     device: Device
+    in_process: bool
 
     def config(self) -> RunConfig:
         return read_config(
@@ -101,7 +102,7 @@ def generate_all(task: Task, file: Path) -> None:
     """The first process: load the model, generate every sample, save."""
     config = task.config()
     run = resolve(config)
-    llm = start_llm(run.model, task.device, config.resources, file.with_suffix(".log"))
+    llm = start_llm(run.model, task.device, config.resources, file.with_suffix(".log"), task.in_process)
     done = generate(llm, run)
     table = {
         "prompt": [item.prompt.text for item in run.worklist],
@@ -118,7 +119,8 @@ def judge_all(task: Task, file: Path, metrics: Path) -> None:
     config = task.config()
     judge = resolve(config).judges[0]
     assert judge.engine is not None, f"{judge.name} has no engine to load"
-    llm = start_llm(judge.engine, task.device, config.resources, file.with_suffix(".judge.log"))
+    log_file = file.with_suffix(".judge.log")
+    llm = start_llm(judge.engine, task.device, config.resources, log_file, task.in_process)
     rows = pq.read_table(file)
     texts = [
         render(llm, (Message("user", row["prompt"]), Message("assistant", row["response"]))) for row in rows.to_pylist()
@@ -163,6 +165,7 @@ def measure(task: Task) -> Pair:
 @click.option("--max-tokens", type=int, default=512, show_default=True, help="Most tokens of a response.")
 @click.option("--model", default="demo-reasoner", show_default=True, help="Model by catalog name.")
 @click.option("--judge", default="demo-guard", show_default=True, help="Judge by catalog name; one with an engine.")
+@click.option("--in-process", is_flag=True, help="vllm.LLM without processes of its own: faster with a tiny model.")
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each way, in turns.")
 def main(scripted: bool, prompts: Path | None, runs: int, **task: Any) -> None:
     """End to end: safechain-ray evaluate against generating everything, saving, then loading a judge for everything.

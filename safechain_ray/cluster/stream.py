@@ -22,6 +22,10 @@ from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.schema import Part, only
 from safechain_ray.storage import Folder
 
+ROWS_IN_FLIGHT_A_SLOT = 2.0
+"""Rows a pool holds for each request that its engine decodes at once. A finished row waits for the slowest one of its
+block: at 1.5 an engine of 256 slots ran short now and then, at 2 it never did (bench/throughput.py)."""
+
 
 @dataclass(frozen=True)
 class StreamSettings:
@@ -142,8 +146,8 @@ def commit(
 
 
 def _pool_arguments(pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
-    """One batch a block, and enough blocks in flight to keep `max_running` requests busy to the tail."""
-    in_flight = math.ceil(1.5 * settings.max_running / settings.block_rows)
+    """One batch a block, and enough blocks in flight to keep `max_running` requests busy."""
+    in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * settings.max_running / settings.block_rows)
     return {
         "batch_format": "pyarrow",
         "batch_size": settings.block_rows,

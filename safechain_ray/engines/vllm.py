@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -14,12 +15,21 @@ from safechain_ray.schema import Completion, Message, Request
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "TOKENIZERS_PARALLELISM": "false"}
 
+IN_THE_CORES_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
+"""Makes vLLM keep the executor `uni` on a CPU, where it would put a worker process in its place.
+
+That process and the engine's core wait for each other by spinning, which costs a tiny model more than it computes; a
+second thread does too. AsyncLLM's core has its own process all the same.
+"""
+
 
 def start_vllm(start: EngineStart) -> "VllmEngine":
     """Start a vLLM engine; takes 25 to 50 s on a CPU, up to many minutes for large weights."""
     os.environ.update(QUIET)
     if start.device == "cpu":
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(start.kv_cache_gigabytes)))
+        if start.needs.engine_kwargs.get("distributed_executor_backend") == "uni":
+            os.environ.update(IN_THE_CORES_PROCESS)
     try:
         weights = weights_location(start.needs.source)
         with captured_output(start.log_file):
@@ -45,6 +55,7 @@ def engine_arguments(start: EngineStart, weights: str) -> dict[str, Any]:
         "max_num_seqs": start.max_running,
         "enable_prefix_caching": True,
         "enable_log_requests": False,
+        "disable_log_stats": True,  # vLLM's own loggers; the one given to AsyncLLM stays
     }
     if needs.gpus > 1:
         arguments["distributed_executor_backend"] = start.executor
@@ -73,14 +84,15 @@ class VllmEngine:
         self._engine = AsyncLLM.from_engine_args(
             AsyncEngineArgs(**engine_arguments(start, weights)), stat_loggers=[_token_counter(start)]
         )
-        self._on_cpu = start.device == "cpu"
+        self._name = f"vllm {version('vllm-cpu' if start.device == 'cpu' else 'vllm')}"
         self._tokenizer = self._engine.get_tokenizer()
+        self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)  # the samples of a prompt come together
         self._context_length = int(self._engine.model_config.max_model_len)
         self._request_numbers = itertools.count()
 
     @property
     def name(self) -> str:
-        return f"vllm {version('vllm-cpu' if self._on_cpu else 'vllm')}"
+        return self._name
 
     @property
     def context_length(self) -> int:
@@ -95,9 +107,10 @@ class VllmEngine:
 
     async def generate(self, request: Request) -> Completion:
         """Raises RowError where the prompt leaves no room in the context, EngineDiedError where the engine is gone."""
+        from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        token_ids = self._encode(request.prompt)
+        token_ids = self._prompt_tokens(request.prompt)
         room = self._context_length - len(token_ids)
         if room < 1:
             raise RowError(
@@ -108,7 +121,7 @@ class VllmEngine:
         request_id = str(next(self._request_numbers))
         try:
             # FINAL_ONLY: the stream has one item.
-            async for output in self._engine.generate({"prompt_token_ids": token_ids}, parameters, request_id):
+            async for output in self._engine.generate(tokens_input(token_ids), parameters, request_id):
                 return _completion(output, request)
         except EngineDeadError as error:
             raise EngineDiedError(f"the vLLM engine died: {error}") from error

@@ -65,8 +65,8 @@ def test_a_driver_killed_twice_loses_nothing_and_doubles_nothing(tmp_path: Path)
     assert code == 0, stderr
     ids = committed(tmp_path)
     assert len(ids) == len(set(ids)) == ROWS
-    # Rows of one pool in flight: 1.5 times what an engine runs. Two pools, and as much again waiting between them.
-    in_flight = 4 * 24
+    # Rows of one pool in flight: twice what an engine runs. Two pools, and as much again waiting between them.
+    in_flight = 4 * 32
     done_again = len(Path(f"{tmp_path}.answers").read_text()) - ROWS
     print(f"{done_again} of {ROWS} rows done again after two kills")
     assert done_again <= 2 * in_flight

@@ -11,6 +11,7 @@ from typing import Any
 
 import datasets
 import pandas as pd
+import psutil
 import pytest
 from processes import left_over, marked_environment, marked_processes
 
@@ -102,14 +103,18 @@ def test_an_engine_killed_in_the_middle_is_restarted_and_nothing_is_lost(tmp_pat
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    engines = [process for process, line in marked_processes(environment).items() if "VLLM::EngineCor" in line]
-    assert len(engines) == 2
-    os.kill(min(engines), signal.SIGKILL)
+    # The judge's: the model's may be done by now, while most rows still wait for a verdict.
+    (engine,) = (
+        process
+        for process, line in marked_processes(environment).items()
+        if "VLLM::EngineCor" in line and "EngineJudge" in " ".join(psutil.Process(process).parent().cmdline())
+    )
+    os.kill(engine, signal.SIGKILL)
     _, stderr = run.communicate(timeout=400)
 
     assert run.returncode == 0, stderr
     ids = samples_of(tmp_path).sample_id
     assert len(set(ids)) == 2 * 60 * 6
     pools = json.loads((tmp_path / "run.json").read_text())["tries"][-1]["pools"]
-    assert sum(pool.get("engine_restarts", 0) for pool in pools.values()) == 1
+    assert pools["demo-guard"]["engine_restarts"] == 1
     assert left_over(environment) == []
