@@ -19,6 +19,7 @@ from safechain_ray import __version__
 from safechain_ray.config import RunConfig, json_schema, read_config
 from safechain_ray.engines.log_capture import captured_output
 from safechain_ray.errors import InputError, SafechainError
+from safechain_ray.report.escape import printable_lines
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
 from safechain_ray.storage import redact
 
@@ -253,7 +254,7 @@ def _only_given(flags: dict[str, Any]) -> dict[str, Any]:
 def _fail(message: str, code: int, as_json: bool) -> NoReturn:
     if as_json:
         click.echo(json.dumps({"error": message, "exit_code": code}))
-    click.echo(message, err=True)
+    click.echo(printable_lines(message), err=True)
     sys.exit(code)
 
 

@@ -15,10 +15,18 @@ def printable(text: str) -> str:
 
     Markup stays as it is: for `rich.text.Text`, which does not parse it, and for plain log lines.
     """
-    one_line = " ".join(_ANSI.sub("", text).split())
+    return _without_controls(" ".join(_ANSI.sub("", text).split()))
+
+
+def printable_lines(text: str) -> str:
+    """The same with line ends and spaces kept, for a message of several lines that quotes foreign text."""
+    return "\n".join(map(_without_controls, _ANSI.sub("", text).expandtabs().splitlines()))
+
+
+def _without_controls(line: str) -> str:
     return "".join(
         character
-        for character in one_line
+        for character in line
         if unicodedata.category(character) not in _UNPRINTABLE and character not in _BIDI
     )
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from safechain_ray.report.escape import escape, printable
+from safechain_ray.report.escape import escape, printable, printable_lines
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,7 @@ def test_escaped_text_neither_opens_nor_breaks_a_tag_of_the_string_around_it(tex
     assert found.endswith("\x1b[31mx\x1b[0m b]")
     assert found.count("\x1b") == 2
     assert found.split("\x1b")[0].replace("\\", "") == printable(text).replace("\\", "")
+
+
+def test_a_message_of_several_lines_keeps_its_columns_and_drops_what_steers_a_terminal() -> None:
+    assert printable_lines("pool   \x1b[2Jneeds\n  a\tb\u202e\x07") == "pool   needs\n  a     b"
