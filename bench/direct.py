@@ -108,5 +108,5 @@ def _sampling(item: WorkItem) -> Any:
         top_k=sampling.top_k,
         repetition_penalty=sampling.repetition_penalty,
         max_tokens=sampling.max_tokens,
-        seed=item.setting.sample_seed(item.prompt.prompt_id, item.sample_index),
+        seed=item.seed,
     )

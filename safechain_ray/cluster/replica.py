@@ -69,7 +69,7 @@ class Replica:
             prompt=engine.render(self._family.conversation(item.prompt.text)),
             tags=self._family.tags,
             sampling=item.setting.sampling,
-            seed=item.setting.sample_seed(item.prompt.prompt_id, item.sample_index),
+            seed=item.seed,
         )
         return await self._strategies[item.setting.setting_id].decode(task, engine.generate, engine.count_tokens)
 
@@ -121,7 +121,7 @@ class Replica:
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             max_tokens=sampling.max_tokens,
-            seed=item.setting.sample_seed(item.prompt.prompt_id, item.sample_index),
+            seed=item.seed,
             engine=self._host.name,
             **{**absent, **nothing, **known},
         )

@@ -65,7 +65,8 @@ class Reporter:
 
     def add(self, **counts: int) -> None:
         with self._lock:
-            self._counts.update(counts)
+            for name, count in counts.items():  # `Counter.update` takes three times as long, and this runs every row
+                self._counts[name] += count
 
     def set_ready(self, ready: bool) -> None:
         self._ready = ready

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -11,7 +12,7 @@ import ray
 from safechain_ray.schema import Prompt, Setting
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WorkItem:
     """One sample to generate."""
 
@@ -19,9 +20,13 @@ class WorkItem:
     prompt: Prompt
     sample_index: int
 
-    @property
+    @cached_property
     def sample_id(self) -> str:
         return self.setting.sample_id(self.prompt.prompt_id, self.sample_index)
+
+    @cached_property
+    def seed(self) -> int:
+        return self.setting.sample_seed(self.prompt.prompt_id, self.sample_index)
 
 
 @dataclass(frozen=True)
