@@ -25,7 +25,7 @@ class WorkItem:
         return self.setting.sample_id(self.prompt.prompt_id, self.sample_index)
 
     @cached_property
-    def seed(self) -> int:
+    def seed(self) -> int | None:
         return self.setting.sample_seed(self.prompt.prompt_id, self.sample_index)
 
 
