@@ -38,8 +38,16 @@ class RowError(SafechainError):
     """One row can't be done (an over-long prompt, say); the row records it and the run goes on."""
 
 
+class BlockedError(RowError):
+    """The provider refused the request, or withheld its answer; the row's outcome is `blocked`, with the reason."""
+
+
 class EngineStartError(SafechainError):
     """An engine did not start; carries the last lines of its log."""
+
+
+class EngineRefusedError(EngineStartError):
+    """A provider refuses every request alike (a wrong key, an unknown model): no row can be done, so the run ends."""
 
 
 class EngineDiedError(SafechainError):

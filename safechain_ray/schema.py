@@ -147,7 +147,11 @@ class ThinkingTags:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One completion to generate. `prompt` is the whole text, special tokens (BOS too) written out."""
+    """One completion to generate.
+
+    `prompt` is what the engine's `render` made, with what a strategy wrote behind it: the whole text, special tokens
+    (BOS too) written out; for an API, which has its template on its own side, the messages as JSON.
+    """
 
     prompt: str
     sampling: Sampling
@@ -163,6 +167,7 @@ class Completion:
 
     `stop_string` is the member of `Request.stop` that ended it, None where the model ended its turn itself.
     `logprobs` has one mapping a generated token, from token text to natural log-probability, most likely first.
+    `thought_tokens` are those of `completion_tokens` that were thought, where an engine knows (an API's bill).
     """
 
     text: str
@@ -171,6 +176,7 @@ class Completion:
     finish_reason: FinishReason
     stop_string: str | None = None
     logprobs: tuple[Mapping[str, float], ...] = ()
+    thought_tokens: int | None = None
 
 
 Generate = Callable[[Request], Awaitable[Completion]]
@@ -191,7 +197,7 @@ class Engine(Protocol):
         """Tokens that prompt and completion may have together."""
 
     def render(self, messages: tuple[Message, ...]) -> str:
-        """The conversation as prompt text, by the model's chat template, ready for the assistant's turn."""
+        """The conversation as `Request.prompt`: text by the model's chat template, ready for the assistant's turn."""
 
     def count_tokens(self, text: str) -> int: ...
 

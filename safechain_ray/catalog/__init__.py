@@ -8,6 +8,7 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel
 
+from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import DatasetEntry, Family, JudgeEntry, ModelEntry
 from safechain_ray.errors import UnknownNameError
 
@@ -27,6 +28,11 @@ def families() -> Mapping[str, Family]:
 @cache
 def models() -> Mapping[str, ModelEntry]:
     return _read("models.yaml", ModelEntry)
+
+
+@cache
+def api_models() -> Mapping[str, ApiEntry]:
+    return _read("api_models.yaml", ApiEntry)
 
 
 @cache

@@ -17,6 +17,7 @@ class Default:
             finish_reason=completion.finish_reason,
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
+            thought_tokens=completion.thought_tokens,
         )
 
 

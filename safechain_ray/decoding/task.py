@@ -28,7 +28,7 @@ class Decoded:
 
     `prefill` is what was written for the model at its start, by the template or the strategy; `text` is everything
     after it, generated and injected. `prompt_tokens` are those of the first call (the prefill among them);
-    `completion_tokens` are those of `text`.
+    `completion_tokens` are those of `text`, `thought_tokens` those of its thought where the engine told them.
     """
 
     prefill: str
@@ -37,6 +37,7 @@ class Decoded:
     prompt_tokens: int
     completion_tokens: int
     forced_rounds: int = 0
+    thought_tokens: int | None = None
 
     @property
     def response(self) -> str:
