@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from timed_engine import TimedEngines, read_marks
 
+from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
 from safechain_ray.engines.vllm import start_vllm
@@ -80,6 +81,7 @@ def run_direct(load: Load) -> Side:
     with tempfile.TemporaryDirectory(prefix="safechain-bench-") as scratch:
         config = load.config(Path(scratch))
         run = resolve(config)
+        assert isinstance(run.model, ModelEntry)
         llm = start_llm(run.model, load.device, config.resources, Path(scratch) / "engine.log", load.in_process)
         with ProcessorTime() as processor:
             warm_up(llm)

@@ -18,6 +18,7 @@ from overlap import measure_overlap
 from rich.console import Console
 from rich.table import Table
 
+from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
 from safechain_ray.judges.llama_guard import LOGPROBS, MAX_TOKENS
@@ -102,6 +103,7 @@ def generate_all(task: Task, file: Path) -> None:
     """The first process: load the model, generate every sample, save."""
     config = task.config()
     run = resolve(config)
+    assert isinstance(run.model, ModelEntry)
     llm = start_llm(run.model, task.device, config.resources, file.with_suffix(".log"), task.in_process)
     done = generate(llm, run)
     table = {

@@ -30,6 +30,8 @@ Examples:
   safechain-ray {command} --model demo-reasoner --dataset quickstart --judge demo-guard
   safechain-ray {command} --model R1-7B --dataset strongreject --strategy zerothink --samples 5 \\
       --temperature 0.6 --top-p 0.95 --judge llama-guard-3-8b --output s3://bucket/runs/r1-7b
+  safechain-ray {command} --model openai:my-model --base-url http://localhost:8000/v1 --max-requests 500 \\
+      --dataset strongreject --judge refusal-match
   safechain-ray {command} --config run.yaml --set sampling.temperature=0.6
 """
 
@@ -42,6 +44,7 @@ def run_flags(command: Command) -> Command:
         click.option("-c", "--config", type=click.Path(path_type=Path), help="Run config in YAML; flags win over it."),
         click.option("-m", "--model", help="Catalog name, Hugging Face id or folder."),
         click.option("--family", help="Model family, for a model that the catalog does not hold."),
+        click.option("--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID)."),
         click.option("-d", "--dataset", multiple=True, help="Catalog name, file, URI or Hugging Face id. Repeatable."),
         click.option("--prompt-column", help="Column that holds the prompts."),
         click.option("--id-column", help="Column that holds the prompts' ids."),
@@ -60,6 +63,8 @@ def run_flags(command: Command) -> Command:
         click.option("-o", "--output", help="The run's folder: a local path or URI."),
         click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model."),
         click.option("--replicas", type=int, help="Engine replicas of the model; as many as fit by default."),
+        click.option("--max-cost", type=float, metavar="DOLLARS", help="API: most that this try may spend."),
+        click.option("--max-requests", type=int, help="API: most requests that this try may send."),
         click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started."),
         click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error."),
         click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config."),
@@ -200,13 +205,14 @@ def _run_config(
     keys = {
         "model": "model.name",
         "family": "model.family",
+        "base_url": "model.base_url",
         "strategy": "strategies",
         "judge": "judges",
         "part": "parts",
         "samples": "samples",
         "output": "output",
         **{key: f"sampling.{key}" for key in ("temperature", "top_p", "top_k", "max_tokens", "seed")},
-        **{key: f"resources.{key}" for key in ("device", "replicas", "ray_address")},
+        **{key: f"resources.{key}" for key in ("device", "replicas", "max_cost", "max_requests", "ray_address")},
         "stall_timeout": "resources.stall_timeout_minutes",
     }
     given = {

@@ -58,10 +58,28 @@ class EngineConfig(Config):
         return self.model_dump(exclude_none=True)
 
 
-class ModelConfig(Named):
-    """A model: a catalog name, or a Hugging Face id or folder with its family."""
+class ApiConfig(Config):
+    """Overrides of what the catalog says of a model behind an API."""
 
-    name: str = Field(description="catalog name, Hugging Face id or folder")
+    prices: dict[str, float] | None = Field(None, description="dollars for a million tokens: {input: 0.5, output: 2}")
+    context_length: int | None = Field(None, ge=1)
+    max_concurrent: int | None = Field(None, ge=1, description="most requests under way together")
+    timeout_seconds: float | None = Field(None, gt=0, description="a request is sent again after so long")
+    extra_body: dict[str, Any] | None = Field(None, description="put into every request as it is")
+    omits: tuple[str, ...] | None = Field(None, description="sampling parameters that are never sent")
+
+    def overrides(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
+class ModelConfig(Named):
+    """A model: a catalog name, a Hugging Face id or folder with its family, or `openai:ID` with its `base_url`."""
+
+    name: str = Field(description="catalog name, Hugging Face id, folder, or openai:ID for the model of an API")
+    base_url: str | None = Field(None, description="API: the endpoint, for example http://localhost:8000/v1")
+    api_model: str | None = Field(None, description="API: the id by which the provider knows the model")
+    api_key_env: str | None = Field(None, description="API: the environment variable that holds the key")
+    api: ApiConfig = ApiConfig()
     family: str | None = Field(None, description="needed for models that the catalog does not hold")
     engine: EngineConfig = EngineConfig()
 
@@ -94,6 +112,8 @@ class ResourcesConfig(Config):
     block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")
     max_engine_deaths: int = Field(3, ge=1, description="a sample in flight at so many engine deaths becomes an error")
     stall_timeout_minutes: float = Field(30, gt=0, description="no progress for so long ends the run with an error")
+    max_cost: float | None = Field(None, gt=0, description="API: most dollars that one try may spend")
+    max_requests: int | None = Field(None, ge=1, description="API: most requests that one try may send, retries too")
     ray_address: str | None = Field(None, description="a running cluster to join; else RAY_ADDRESS, else a local Ray")
 
 

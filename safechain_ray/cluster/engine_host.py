@@ -1,11 +1,14 @@
 """Keeps one engine alive inside an actor: starts it, and starts a new one when it dies."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from safechain_ray.cluster.tally import Reporter
-from safechain_ray.engines.start import EngineStart, StartEngine
+from safechain_ray.engines.api import ApiStart
+from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
 from safechain_ray.schema import Completion, Engine, Message, Request
 
@@ -18,8 +21,10 @@ class EngineHost:
     it may well be their cause. The first engine's failure to start waits for `check`.
     """
 
-    def __init__(self, start: EngineStart, start_engine: StartEngine, reporter: Reporter, max_deaths: int) -> None:
-        self._start = replace(start, on_tokens=lambda count: reporter.add(tokens=count))
+    def __init__(
+        self, start: EngineStart | ApiStart, start_engine: Callable[[Any], Engine], reporter: Reporter, max_deaths: int
+    ) -> None:
+        self._start = replace(start, on_tokens=lambda count: reporter.add(tokens=count), on_counts=reporter.add)
         self._start_engine = start_engine
         self._reporter = reporter
         self._max_deaths = max_deaths

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +14,10 @@ from safechain_ray.cluster.tally import Reporter
 from safechain_ray.cluster.worklist import WorkItem, Worklist
 from safechain_ray.decoding.base import Decoded, DecodingTask, strategy
 from safechain_ray.decoding.split import split_response
-from safechain_ray.engines.start import EngineStart, StartEngine
-from safechain_ray.errors import EngineStartError, RowError
-from safechain_ray.schema import Outcome, Sample, samples_table
+from safechain_ray.engines.api import ApiStart
+from safechain_ray.engines.start import EngineStart
+from safechain_ray.errors import BlockedError, EngineStartError, RowError
+from safechain_ray.schema import Engine, Outcome, Sample, samples_table
 
 
 class Replica:
@@ -26,8 +28,8 @@ class Replica:
         model: str,
         family: Family,
         worklist: Any,
-        start: EngineStart,
-        start_engine: StartEngine,
+        start: EngineStart | ApiStart,
+        start_engine: Callable[[Any], Engine],
         max_deaths: int,
         tally: Any,
     ) -> None:
@@ -56,6 +58,8 @@ class Replica:
             sample = self._finished(item, decoded, time.monotonic() - started)
         except EngineStartError:
             raise
+        except BlockedError as error:
+            sample = self._row(item, outcome="blocked", error=str(error), seconds=time.monotonic() - started)
         except RowError as error:
             sample = self._failed(item, str(error), time.monotonic() - started)
         except Exception as error:
@@ -77,6 +81,11 @@ class Replica:
         response = decoded.prefill + decoded.text
         parts = split_response(response, self._family.tags)
         count = self._host.count_tokens
+        thought_tokens = decoded.thought_tokens
+        answer_tokens = None if thought_tokens is None else max(0, decoded.completion_tokens - thought_tokens)
+        if thought_tokens is None:
+            thought_tokens = None if parts.thought is None else count(parts.thought)
+            answer_tokens = decoded.completion_tokens if parts.answer is None else count(parts.answer)
         outcome: Outcome = "ok" if decoded.finish_reason == "stop" and parts.closed else "truncated"
         return self._row(
             item,
@@ -87,8 +96,8 @@ class Replica:
             outcome=outcome,
             finish_reason=decoded.finish_reason,
             prompt_tokens=decoded.prompt_tokens,
-            thought_tokens=None if parts.thought is None else count(parts.thought),
-            answer_tokens=decoded.completion_tokens if parts.answer is None else count(parts.answer),
+            thought_tokens=thought_tokens,
+            answer_tokens=answer_tokens,
             forced_rounds=decoded.forced_rounds,
             seconds=seconds,
         )

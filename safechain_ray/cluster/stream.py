@@ -11,6 +11,7 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
+from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.judging import EngineJudge, RuleJudges
@@ -18,6 +19,7 @@ from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.replica import Replica
 from safechain_ray.cluster.stop_switch import arm_stop_switch
 from safechain_ray.cluster.worklist import Worklist, share
+from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.schema import Part, only
 from safechain_ray.storage import Folder
@@ -38,6 +40,8 @@ class StreamSettings:
     block_rows: int
     max_engine_deaths: int
     tally: Any
+    max_cost: float | None = None
+    max_requests: int | None = None
 
     def engine_start(self, pool: PlannedPool, needs: EngineNeeds) -> EngineStart:
         return EngineStart(
@@ -48,6 +52,9 @@ class StreamSettings:
             max_running=self.max_running,
             executor=pool.executor,
         )
+
+    def api_start(self, entry: ApiEntry) -> ApiStart:
+        return ApiStart(entry, self.max_running, self.max_cost, self.max_requests)
 
 
 def configure_ray_data() -> None:
@@ -92,7 +99,7 @@ def stored_samples(folder: Folder, waiting: Mapping[str, str]) -> Dataset:
 def generate(
     numbers: Dataset,
     pool: PlannedPool,
-    model: ModelEntry,
+    model: ModelEntry | ApiEntry,
     family: Family,
     worklist: Worklist,
     settings: StreamSettings,
@@ -102,12 +109,17 @@ def generate(
         "model": model.name,
         "family": family,
         "worklist": share(worklist),
-        "start": settings.engine_start(pool, model),
-        "start_engine": settings.start_engine,
+        **_engine_of(model, pool, settings),
         "max_deaths": settings.max_engine_deaths,
         "tally": settings.tally,
     }
     return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **_pool_arguments(pool, settings))
+
+
+def _engine_of(model: ModelEntry | ApiEntry, pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
+    if isinstance(model, ApiEntry):
+        return {"start": settings.api_start(model), "start_engine": start_api}
+    return {"start": settings.engine_start(pool, model), "start_engine": settings.start_engine}
 
 
 def judge(

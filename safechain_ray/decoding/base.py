@@ -58,9 +58,17 @@ def strategy(spec: StrategySpec) -> Strategy:
     return built
 
 
-def check_strategy(spec: StrategySpec, family: Family) -> None:
-    """Refuse, before anything loads, a strategy that models of `family` can't follow. Raises InputError."""
+def check_strategy(spec: StrategySpec, family: Family, takes_prefill: bool = True) -> None:
+    """Refuse, before anything loads, a strategy that models of `family` can't follow. Raises InputError.
+
+    `takes_prefill` is False for an API that takes whole turns only.
+    """
     strategy(spec)
+    if STRATEGIES[spec.name].needs_tags and not takes_prefill:
+        raise InputError(
+            f"Strategy {spec.name!r} writes part of the response itself, and an API takes whole turns only. Use "
+            "strategy 'default' for this model, or run its weights if they are to be had."
+        )
     if family.tags is not None or not STRATEGIES[spec.name].needs_tags:
         return
     able = [model.name for model in models().values() if families()[model.family].tags is not None]

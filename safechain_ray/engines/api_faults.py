@@ -23,7 +23,7 @@ FILTERS = frozenset(
         "safety",
     }
 )
-"""Codes and types, without case and `_`, of a prompt that a provider's filter stopped (OpenAI, Azure, Moonshot, ...)."""
+"""Codes and types, without case and `_`, of a prompt that a provider's filter stopped (OpenAI, Azure, Moonshot)."""
 
 FILTER_MESSAGES = ("content exists risk", "prohibited_content", "content management policy", "considered high risk")
 """What filters say that give no code of their own (DeepSeek's, Gemini's, Azure's, Moonshot's), in lower case."""

@@ -13,7 +13,10 @@ Device = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True, slots=True)
 class EngineStart:
-    """One engine to start. `kv_cache_gigabytes` bounds the cache on CPU; a GPU's is what its memory leaves."""
+    """One engine to start. `kv_cache_gigabytes` bounds the cache on CPU; a GPU's is what its memory leaves.
+
+    `on_tokens` hears of new tokens, `on_counts` of whatever else the engine counts.
+    """
 
     needs: EngineNeeds
     device: Device
@@ -22,6 +25,7 @@ class EngineStart:
     max_running: int = 256
     executor: Literal["mp", "ray"] = "mp"
     on_tokens: Callable[[int], None] = field(default=lambda count: None)
+    on_counts: Callable[..., None] = field(default=lambda **counts: None)
 
 
 StartEngine = Callable[[EngineStart], Engine]

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.config import RunConfig
+from safechain_ray.engines.api import missing_key
 from safechain_ray.engines.start import StartEngine
-from safechain_ray.errors import SafechainError
+from safechain_ray.errors import InputError, SafechainError
 from safechain_ray.metrics.counts import count_table, merge
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.pipelines.job import Job
@@ -47,6 +49,7 @@ def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -
         observer.say(f"All {total} samples are finished already: no engine is started.")
         return _measured(folder, record, run, 0)
     if cluster_address(config.resources.ray_address) is None:
+        _check_key(run)
         plan_on(view_local(), run, config)
     with ray_session(config.resources.ray_address) as log_folder:
         view = view_cluster()
@@ -66,6 +69,13 @@ def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -
         finally:
             record.ended(status, job.progress)
     return _measured(folder, record, run, committed)
+
+
+def _check_key(run: ResolvedRun) -> None:
+    """A local Ray has the driver's environment: a key that is missing here is missing there."""
+    missing = missing_key(run.model) if isinstance(run.model, ApiEntry) else None
+    if missing is not None:
+        raise InputError(missing)
 
 
 def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:

@@ -48,6 +48,8 @@ class Job:
             block_rows=resources.block_rows,
             max_engine_deaths=resources.max_engine_deaths,
             tally=self._tally,
+            max_cost=resources.max_cost,
+            max_requests=resources.max_requests,
         )
         self.progress: Mapping[str, PoolProgress] = {}
 

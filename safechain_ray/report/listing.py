@@ -29,6 +29,32 @@ def _models() -> list[Row]:
     ]
 
 
+def _apis() -> list[Row]:
+    return [
+        {
+            "name": entry.name,
+            "source": entry.source,
+            "family": entry.family,
+            "GPUs": 0,
+            "context": entry.context_length,
+            "thought apart": catalog.families()[entry.family].tags is not None,
+            "gated": entry.api_key_env is not None,
+            "licence": entry.licence,
+            "key": entry.api_key_env,
+            "$/M in": entry.prices and entry.prices.input,
+            "$/M out": entry.prices and entry.prices.output,
+        }
+        for entry in catalog.api_models().values()
+    ]
+
+
+def _all_models() -> list[Row]:
+    """Those that are run here and those behind APIs, with one set of columns."""
+    rows = [*_models(), *_apis()]
+    columns = dict.fromkeys(column for row in rows for column in row)
+    return [{column: row.get(column) for column in columns} for row in rows]
+
+
 def _datasets() -> list[Row]:
     return [
         {"name": entry.name, "source": entry.source, "rows": entry.rows, "gated": entry.gated, "licence": entry.licence}
@@ -57,7 +83,7 @@ def _strategies() -> list[Row]:
 
 
 LISTINGS: Mapping[str, Callable[[], list[Row]]] = {
-    "models": _models,
+    "models": _all_models,
     "datasets": _datasets,
     "judges": _judges,
     "strategies": _strategies,

@@ -22,6 +22,12 @@ COUNT_WORDS = {
     "error": "errors",
     "missing": "missing verdicts",
 }
+POOL_WORDS = {
+    "concurrency": "requests at once at most",
+    "retries": "retries",
+    "engine_restarts": "engine restarts",
+    "judge_errors": "judge errors",
+}
 COUNT_STYLES = {"ok": "green", "error": "red", "unsafe": "magenta"}
 
 
@@ -57,9 +63,11 @@ def pool_state(pool: PoolProgress | None) -> str:
         f"{pool.counts['rows_in'] - pool.counts['rows_out']:,} rows in flight",
         f"{pool.counts['rows_out']:,} done",
     ]
-    for count, name in (("engine_restarts", "engine restarts"), ("judge_errors", "judge errors")):
+    for count, name in POOL_WORDS.items():
         if pool.counts[count]:
             words.append(f"{pool.counts[count]:,} {name}")
+    if pool.counts["cost_microdollars"]:
+        words.append(f"${pool.counts['cost_microdollars'] / 1e6:,.2f}")
     return ", ".join(words)
 
 

@@ -1,0 +1,261 @@
+"""The API engine against a local server that answers, fails, stalls and lies as it is told."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from aiohttp import web
+from scripted_api import ScriptedApi, chat, failure, reset, serving
+
+from safechain_ray.catalog.api_entries import ApiEntry, Prices
+from safechain_ray.engines import api as api_engine
+from safechain_ray.engines.adaptive_limit import FIRST_LIMIT
+from safechain_ray.engines.api import ApiStart, start_api
+from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError, RowError
+from safechain_ray.schema import Completion, Message, Request, Sampling
+
+KEY = "sk-secret-4711"
+Outcome = Completion | BaseException
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_engine, "backoff", lambda attempt, rng: 0.001)
+    monkeypatch.setenv("TEST_API_KEY", KEY)
+
+
+def ask(
+    api: ScriptedApi, *prompts: str, counts: Counter[str] | None = None, sampling: Sampling | None = None, **start: Any
+) -> Sequence[Outcome]:
+    """What an engine before `api` answers to `prompts` that come together; `start` sets its entry and its limits."""
+    counts = Counter() if counts is None else counts
+    limits = {name: start.pop(name) for name in ("max_cost", "max_requests", "max_running") if name in start}
+    usual = {"name": "m", "api_model": "model-1", "base_url": api.url, "api_key_env": "TEST_API_KEY"}
+    entry = ApiEntry.model_validate(usual | start)
+
+    async def together() -> Sequence[Outcome]:
+        engine = start_api(ApiStart(entry, **limits, on_counts=lambda **new: counts.update(new)))
+        requests = (
+            Request(engine.render((Message("user", prompt),)), sampling or Sampling(max_tokens=50), 50)
+            for prompt in prompts
+        )
+        answers = await asyncio.gather(*map(engine.generate, requests), return_exceptions=True)
+        await engine.close()
+        return answers
+
+    return asyncio.run(together())
+
+
+def always(response: Callable[[], web.Response]) -> Any:
+    async def respond(body: dict[str, Any], request: web.Request) -> web.Response:
+        return response()
+
+    return respond
+
+
+def at_first(*responses: Callable[[web.Request], web.StreamResponse]) -> Any:
+    """These in turn, then good answers."""
+    left = list(responses)
+
+    async def respond(body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return left.pop(0)(request) if left else chat()
+
+    return respond
+
+
+def test_an_answer_comes_with_its_thought_its_tokens_and_its_cost():
+    counts: Counter[str] = Counter()
+    with serving(always(lambda: chat("Hello", reasoning_content="Greet."))) as api:
+        (answer,) = ask(api, "Hi", counts=counts, prices={"input": 1.0, "output": 100.0})
+    assert isinstance(answer, Completion)
+    assert answer.text == "<think>\nGreet.\n</think>\n\nHello"
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.thought_tokens) == (7, 10, 3)
+    assert (counts["requests"], counts["retries"], counts["cost_microdollars"]) == (1, 0, 1007)
+    assert (counts["input_tokens"], counts["output_tokens"]) == (7, 10)
+
+
+def test_a_request_holds_the_model_the_turns_and_only_the_sampling_that_was_asked_for():
+    with serving(always(chat)) as api:
+        ask(api, "Hi", sampling=Sampling(temperature=0.5, top_k=5), omits=("seed",), extra_body={"mode": "x"})
+        ask(api, "Hi", omits=("temperature",))
+    first, second = api.bodies
+    assert first.pop("messages") == [{"role": "user", "content": "Hi"}]
+    assert first == {"model": "model-1", "temperature": 0.5, "max_tokens": 50, "top_k": 5, "mode": "x"}
+    assert second.keys() == {"model", "messages", "max_tokens"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda request: failure(429, headers={"Retry-After": "0.01"}),
+        lambda request: failure(500),
+        lambda request: failure(503),
+        lambda request: failure(408),
+        reset,
+        lambda request: web.Response(text="<html>Bad gateway</html>", content_type="text/html"),
+        lambda request: web.Response(text='{"choices": [', content_type="application/json"),
+        lambda request: web.json_response({"choices": []}),
+        lambda request: web.json_response({"error": {"code": 502, "message": "upstream"}}),
+    ],
+    ids=["429", "500", "503", "408", "reset", "HTML", "torn JSON", "no choice", "error under 200"],
+)
+def test_what_passes_is_tried_again_and_counted_and_paid_once(fault: Any):
+    counts: Counter[str] = Counter()
+    with serving(at_first(fault)) as api:
+        (answer,) = ask(api, "Hi", counts=counts)
+    assert isinstance(answer, Completion)
+    assert (counts["requests"], counts["retries"]) == (2, 1)
+    assert api.paid == {"Hi": 1}
+
+
+def test_a_request_without_an_answer_is_sent_again_after_its_timeout():
+    async def stalls_once(body: dict[str, Any], request: web.Request) -> web.Response:
+        if len(api.bodies) == 1:
+            await asyncio.sleep(3)
+        return chat()
+
+    with serving(stalls_once) as api:
+        (answer,) = ask(api, "Hi", timeout_seconds=0.3)
+    assert isinstance(answer, Completion)
+    assert len(api.bodies) == 2
+
+
+def test_tries_are_bounded_and_the_row_says_how_they_ended():
+    with serving(always(lambda: failure(500, "out of order"))) as api:
+        (error,) = ask(api, "Hi")
+    assert type(error) is RowError
+    assert str(error) == "model-1 at 127.0.0.1 failed 10 times, at last with 500: out of order"
+    assert len(api.bodies) == 10
+
+
+def test_all_wait_as_long_as_the_provider_asks():
+    with serving(at_first(lambda request: failure(429, headers={"Retry-After": "0.5"}))) as api:
+        started = asyncio.new_event_loop().time()
+        ask(api, "Hi")
+        assert asyncio.new_event_loop().time() - started >= 0.5
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        lambda: chat(None, "content_filter"),
+        lambda: failure(400, "Content Exists Risk"),
+        lambda: failure(400, code="content_filter"),
+    ],
+)
+def test_a_content_filter_blocks_the_row_and_is_not_argued_with(response: Any):
+    with serving(always(response)) as api:
+        (error,) = ask(api, "Hi")
+    assert isinstance(error, BlockedError)
+    assert len(api.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "mend"),
+    [
+        (401, "environment variable TEST_API_KEY"),
+        (403, "environment variable TEST_API_KEY"),
+        (404, "the model id 'model-1' .*--set model.api_model=ID.*--base-url URL"),
+        (402, "no money or quota"),
+    ],
+)
+def test_what_no_request_escapes_ends_all_of_them_at_once(status: int, mend: str):
+    with serving(always(lambda: failure(status, f"wrong: {KEY}"))) as api:
+        errors = ask(api, *map(str, range(100)))
+    assert {type(error) for error in errors} == {EngineRefusedError}
+    with pytest.raises(EngineRefusedError, match=mend):
+        raise errors[0]  # type: ignore[misc]
+    assert len(api.bodies) <= FIRST_LIMIT
+
+
+def test_without_a_key_a_refusal_says_how_to_name_one():
+    with serving(always(lambda: failure(401))) as api:
+        (error,) = ask(api, "Hi", api_key_env=None)
+    assert "--set model.api_key_env=NAME" in str(error)
+    assert "secret" not in str(api.headers)
+
+
+def test_a_parameter_that_every_request_has_wrong_ends_the_run():
+    with serving(always(lambda: failure(400, "unknown parameter temperature"))) as api:
+        errors = ask(api, *map(str, range(50)))
+    assert {type(error) for error in errors} == {RowError, EngineRefusedError}
+    assert len(api.bodies) <= 20
+    assert "model.api.omits=[temperature]" in str(errors[-1])
+
+
+def test_a_wrong_request_among_right_ones_is_a_row():
+    async def respond(body: dict[str, Any], request: web.Request) -> web.Response:
+        return failure(400, "too long") if body["messages"][0]["content"] == "bad" else chat()
+
+    with serving(respond) as api:
+        *right, wrong = ask(api, "a", "b", "bad")
+    assert all(isinstance(answer, Completion) for answer in right)
+    assert str(wrong) == "the provider refused the request with 400: too long"
+
+
+def test_the_key_goes_to_the_server_and_nowhere_else():
+    with serving(always(lambda: failure(500, f"your key {KEY} is fine"))) as api:
+        (error,) = ask(api, "Hi")
+        entry = ApiEntry(name="m", api_model="m", base_url=api.url, api_key_env="TEST_API_KEY")
+    assert api.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert "your key *** is fine" in str(error)
+    assert KEY not in repr(entry) + entry.model_dump_json() + repr(vars(error)) + repr(start_api(ApiStart(entry)))
+
+
+def test_without_its_key_no_engine_starts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TEST_API_KEY")
+    entry = ApiEntry(name="m", api_model="model-1", base_url="http://h/v1", api_key_env="TEST_API_KEY")
+    with pytest.raises(EngineStartError, match="set the environment variable TEST_API_KEY"):
+        start_api(ApiStart(entry))
+
+
+def test_beyond_the_budget_of_requests_none_is_sent():
+    with serving(always(chat)) as api:
+        answers = ask(api, *map(str, range(30)), max_requests=12)
+    assert len(api.bodies) == 12
+    assert [isinstance(answer, Completion) for answer in answers].count(True) == 12
+    assert "the budget of 12 requests is spent" in str(answers[-1])
+
+
+def test_the_bill_stays_within_the_budget_and_uses_it():
+    prices = Prices(input=0, output=1000)  # 10 tokens cost a cent, the 50 that a request may take five
+    with serving(always(chat)) as api:
+        answers = ask(api, *map(str, range(60)), max_cost=0.3, prices=prices)
+    assert 0.25 <= 0.01 * len(api.bodies) <= 0.3
+    assert "of the budget of $0.3 the rest is less than this request may cost" in str(answers[-1])
+
+
+def test_no_more_requests_than_the_cap_are_under_way():
+    async def slowly(body: dict[str, Any], request: web.Request) -> web.Response:
+        await asyncio.sleep(0.01)
+        return chat()
+
+    with serving(slowly) as api:
+        ask(api, *map(str, range(60)), max_concurrent=5)
+    assert api.most_at_once == 5
+
+
+def test_with_a_third_of_requests_failing_each_prompt_is_answered_and_paid_once():
+    rng = random.Random(1)
+    faults: list[Callable[[web.Request], web.StreamResponse]] = [
+        lambda request: failure(429, headers={"Retry-After": "0.01"}),
+        lambda request: failure(500),
+        reset,
+        lambda request: web.Response(text="garbage"),
+    ]
+
+    async def respond(body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.002)
+        return rng.choice(faults)(request) if rng.random() < 0.3 else chat()
+
+    counts: Counter[str] = Counter()
+    prompts = [f"prompt {number}" for number in range(300)]
+    with serving(respond) as api:
+        answers = ask(api, *prompts, counts=counts)
+    assert all(isinstance(answer, Completion) for answer in answers)
+    assert api.paid == dict.fromkeys(prompts, 1)
+    assert counts["requests"] == len(api.bodies) == 300 + counts["retries"]
+    assert 1 <= counts["concurrency"] <= 64

@@ -1,0 +1,86 @@
+"""Errors of providers, by status and body: another try, a blocked or a wrong row, or the end of the run."""
+
+import random
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safechain_ray.engines.api_faults import (
+    LONGEST_BACKOFF,
+    LONGEST_RETRY_AFTER,
+    RefusesAllError,
+    backoff,
+    read_status,
+    retry_after,
+)
+from safechain_ray.errors import BlockedError, RowError
+
+
+def error(message: str = "no", **fields: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **fields}}
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529, 599])
+def test_what_passes_is_tried_again_and_too_much_work_is_an_overload(status: int):
+    fault = read_status(status, error("busy"), {}, 0.0)
+    assert fault.text == f"{status}: busy"
+    assert fault.overload == (status in (429, 503, 529))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, error(code="content_filter")),
+        (400, error(code="content_policy_violation")),
+        (400, error("The request was rejected because it was considered high risk", type="content_filter")),
+        (400, error("Content Exists Risk", type="invalid_request_error")),
+        (400, error(code="data_inspection_failed")),
+        (403, error("flagged", metadata={"reasons": ["violence"]})),
+        (400, [error("blocked: PROHIBITED_CONTENT")]),
+    ],
+    ids=["Azure", "OpenAI", "Moonshot", "DeepSeek", "Alibaba", "OpenRouter", "Gemini"],
+)
+def test_a_content_filter_blocks_the_row(status: int, body: Any):
+    with pytest.raises(BlockedError, match=str(status)):
+        read_status(status, body, {}, 0.0)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_wrong_request_is_a_row_error_with_the_providers_words(status: int):
+    with pytest.raises(RowError, match=f"{status}: prompt too long") as refused:
+        read_status(status, error("prompt too long"), {}, 0.0)
+    assert type(refused.value) is RowError
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, ""), (402, ""), (403, ""), (404, ""), (429, "insufficient_quota")])
+def test_what_no_request_escapes_ends_the_run(status: int, code: str):
+    with pytest.raises(RefusesAllError) as refused:
+        read_status(status, error("no", code=code), {}, 0.0)
+    assert refused.value.status == status
+
+
+def test_the_provider_may_name_seconds_or_a_date_to_wait():
+    assert retry_after({"retry-after": "2.5"}, 0.0) == 2.5
+    assert retry_after({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 20.0) == 40.0
+    assert retry_after({"retry-after": "99999"}, 0.0) == LONGEST_RETRY_AFTER
+
+
+@given(st.text())
+def test_whatever_it_names_the_wait_is_bounded(wish: str):
+    assert 0 <= retry_after({"retry-after": wish}, 1e9) <= LONGEST_RETRY_AFTER
+
+
+@given(
+    st.integers(100, 599), st.recursive(st.none() | st.text(), lambda b: st.lists(b) | st.dictionaries(st.text(), b))
+)
+def test_no_body_ends_in_another_error(status: int, body: Any):
+    with suppress(RowError, RefusesAllError):
+        read_status(status, {"error": body}, {}, 0.0)
+
+
+@given(st.integers(1, 40), st.integers())
+def test_the_wait_between_tries_is_jittered_and_bounded(attempt: int, seed: int):
+    assert 0 <= backoff(attempt, random.Random(seed)) <= LONGEST_BACKOFF
