@@ -31,6 +31,7 @@ class Script:
     context_length: int = 32_768
     logprobs: Callable[[Request], tuple[Mapping[str, float], ...]] = lambda request: ()
     opens_thought: bool = True
+    thought_tokens: int | None = None
 
 
 @dataclass
@@ -90,6 +91,7 @@ class ScriptedEngine:
             completion_tokens=tokens,
             finish_reason="length" if cut else "stop",
             stop_string=stop_string,
+            thought_tokens=self.script.thought_tokens,
             logprobs=self.script.logprobs(request) if request.logprobs else (),
         )
 

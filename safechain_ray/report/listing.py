@@ -1,4 +1,4 @@
-"""The catalog as tables: models, data sets, judges, strategies."""
+"""The catalog as tables: models, those behind APIs, data sets, judges, strategies."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,26 +33,15 @@ def _apis() -> list[Row]:
     return [
         {
             "name": entry.name,
-            "source": entry.source,
-            "family": entry.family,
-            "GPUs": 0,
-            "context": entry.context_length,
-            "thought apart": catalog.families()[entry.family].tags is not None,
-            "gated": entry.api_key_env is not None,
-            "licence": entry.licence,
+            "model": entry.api_model,
+            "endpoint": entry.base_url,
             "key": entry.api_key_env,
-            "$/M in": entry.prices and entry.prices.input,
-            "$/M out": entry.prices and entry.prices.output,
+            "dollars per M tokens": entry.prices and f"{entry.prices.input:g} in, {entry.prices.output:g} out",
+            "at once": entry.max_concurrent,
+            "description": entry.description,
         }
         for entry in catalog.api_models().values()
     ]
-
-
-def _all_models() -> list[Row]:
-    """Those that are run here and those behind APIs, with one set of columns."""
-    rows = [*_models(), *_apis()]
-    columns = dict.fromkeys(column for row in rows for column in row)
-    return [{column: row.get(column) for column in columns} for row in rows]
 
 
 def _datasets() -> list[Row]:
@@ -83,7 +72,8 @@ def _strategies() -> list[Row]:
 
 
 LISTINGS: Mapping[str, Callable[[], list[Row]]] = {
-    "models": _all_models,
+    "models": _models,
+    "apis": _apis,
     "datasets": _datasets,
     "judges": _judges,
     "strategies": _strategies,

@@ -12,7 +12,7 @@ from safechain_ray.cluster import replica
 from safechain_ray.cluster.replica import Replica
 from safechain_ray.cluster.tally import Tally
 from safechain_ray.cluster.worklist import Worklist
-from safechain_ray.errors import EngineStartError
+from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
 from safechain_ray.schema import SAMPLES_SCHEMA, Prompt, Sample, Sampling, Setting, samples_from_table
 
 HELLO = Prompt("p0", "Hello", "greetings")
@@ -124,6 +124,27 @@ def test_a_bad_prompt_is_a_row_with_its_error_and_never_reaches_the_engine(gener
 def test_a_request_that_the_engine_refuses_is_a_row_with_its_text(generated: Any):
     sample, _ = generated(refuses=lambda request: True)
     assert (sample.outcome, sample.error) == ("error", "the script refuses this request")
+
+
+def test_what_a_provider_withheld_is_blocked_with_its_reason(generated: Any):
+    def answer(request: Any) -> str:
+        raise BlockedError("finish_reason content_filter")
+
+    sample, _ = generated(answer=answer)
+    assert (sample.outcome, sample.error, sample.response) == ("blocked", "finish_reason content_filter", None)
+
+
+def test_a_provider_that_refuses_every_request_is_no_rows_fault(generated: Any):
+    def answer(request: Any) -> str:
+        raise EngineRefusedError("401")
+
+    with pytest.raises(EngineRefusedError, match="401"):
+        generated(answer=answer)
+
+
+def test_tokens_of_thought_and_answer_are_the_engines_where_it_knows_them(generated: Any):
+    sample, _ = generated(thought_tokens=3, answer=lambda request: "Greet them.\n</think>\n\nHello you!")
+    assert (sample.thought_tokens, sample.answer_tokens) == (3, 2)
 
 
 def test_a_poisoned_prompt_is_a_row_with_an_error_and_not_the_end_of_its_block(generated: Any):

@@ -110,7 +110,7 @@ def test_a_model_by_folder_with_a_long_context_is_given_32768_tokens_unless_more
 
 
 def test_a_model_that_the_catalog_does_not_hold_needs_its_family(model_folder: Path):
-    assert "say what family it is of with --family (demo, qwq, r1, sky-t1, skywork-o1)" in refusal(
+    assert "say what family it is of with --family (api, demo, gemini-api, qwq, r1, sky-t1, skywork-o1)" in refusal(
         model=str(model_folder)
     )
 

@@ -12,6 +12,7 @@ from safechain_ray.report.listing import LISTINGS, entries, print_entries
 
 NAMES = {
     "models": catalog.models(),
+    "apis": catalog.api_models(),
     "datasets": catalog.datasets(),
     "judges": catalog.judges(),
     "strategies": STRATEGIES,

@@ -182,7 +182,7 @@ def test_a_parameter_that_every_request_has_wrong_ends_the_run():
     with serving(always(lambda: failure(400, "unknown parameter temperature"))) as api:
         errors = ask(api, *map(str, range(50)))
     assert {type(error) for error in errors} == {RowError, EngineRefusedError}
-    assert len(api.bodies) <= 20
+    assert len(api.bodies) < 30
     assert "model.api.omits=[temperature]" in str(errors[-1])
 
 

@@ -1,0 +1,149 @@
+"""A whole evaluation over HTTP: a real vLLM server behind a proxy that fails three requests in ten."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pandas as pd
+import pytest
+from aiohttp import web
+from scripted_api import ScriptedApi, failure, reset, serving
+from vllm_server import vllm_server
+
+from safechain_ray.config import read_config
+from safechain_ray.engines.vllm import start_vllm
+from safechain_ray.pipelines.evaluate import Evaluation, evaluate
+from safechain_ray.pipelines.observer import Silent, Snapshot
+
+SAMPLES = 2 * 60
+FAULTS = 0.3
+TIMEOUT_SECONDS = 15.0
+BLOCKED = "glue"
+"""The proxy's content filter stops prompts with this word."""
+
+
+class FaultyProxy:
+    """Fails before it forwards, so that no fault is paid for; filters some prompts for good."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._random = random.Random(7)
+        self.faults: Counter[str] = Counter()
+        self.answered: Counter[int] = Counter()
+
+    async def __call__(self, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        if self._random.random() < FAULTS:
+            return await self._fault(request)
+        if BLOCKED in body["messages"][-1]["content"]:
+            return failure(400, "flagged", code="content_filter")
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{self._upstream}/chat/completions", json=body) as answer,
+        ):
+            self.answered[body["seed"]] += answer.status == 200
+            return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
+
+    async def _fault(self, request: web.Request) -> web.StreamResponse:
+        kind = self._random.choices(["429", "500", "reset", "garbage", "stall"], [5, 5, 4, 4, 1])[0]
+        self.faults[kind] += 1
+        match kind:
+            case "429":
+                return failure(429, "slow down", headers={"Retry-After": "0.2"})
+            case "500":
+                return failure(500, "out of order")
+            case "reset":
+                return reset(request)
+            case "garbage":
+                return web.Response(text="<html>It works!</html>", content_type="text/html")
+        await asyncio.sleep(TIMEOUT_SECONDS + 5)
+        return failure(504)
+
+
+@dataclass
+class Finished:
+    """An evaluation, what the proxy saw of it, and the course of the limit (seconds, requests at once at most)."""
+
+    evaluation: Evaluation
+    rows: pd.DataFrame
+    record: dict[str, Any]
+    proxy: FaultyProxy
+    api: ScriptedApi
+    course: list[tuple[int, int]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    output = tmp_path_factory.mktemp("api") / "run"
+    course: list[tuple[int, int]] = []
+
+    def watch(snapshot: Snapshot) -> None:
+        limit = snapshot.pools["model"].counts["concurrency"] if "model" in snapshot.pools else 0
+        if limit and (not course or course[-1][1] != limit):
+            course.append((round(snapshot.seconds), limit))
+
+    with vllm_server(output.parent / "server.log") as upstream:
+        proxy = FaultyProxy(upstream)
+        with serving(proxy) as api:
+            flags = {
+                "model": {
+                    "name": "openai:demo-reasoner",
+                    "base_url": api.url,
+                    "api": {"timeout_seconds": TIMEOUT_SECONDS, "prices": {"input": 1, "output": 2}},
+                },
+                "datasets": ["quickstart"],
+                "samples": SAMPLES // 60,
+                "sampling": {"temperature": 0.8, "max_tokens": 200},
+                "judges": ["refusal-match"],
+                "output": str(output),
+                "resources": {"max_cost": 10, "block_rows": 8, "max_running": 32},
+            }
+            evaluation = evaluate(read_config(None, flags, ()), Silent(watch), start_vllm)
+            rows = pd.concat(pd.read_parquet(path) for path in output.glob("samples/*.parquet"))
+            yield Finished(evaluation, rows, json.loads((output / "run.json").read_text()), proxy, api, course)
+
+
+def test_every_sample_ends_with_an_answer_or_blocked_where_the_filter_was(finished: Finished) -> None:
+    rows = finished.rows
+    assert len(rows) == len(set(rows.sample_id)) == SAMPLES
+    assert set(rows.outcome) <= {"ok", "truncated", "blocked"}
+    blocked = rows.prompt.str.contains(BLOCKED)
+    assert 0 < blocked.sum() < SAMPLES / 2
+    assert (rows.outcome == "blocked").equals(blocked)
+    assert set(rows.error[blocked]) == {"400: flagged"}
+    assert finished.evaluation.errors == 0
+
+
+def test_no_sample_is_paid_twice(finished: Finished) -> None:
+    answered = finished.rows[finished.rows.outcome != "blocked"]
+    assert finished.proxy.answered == dict.fromkeys(answered.seed, 1)
+
+
+def test_thoughts_are_told_from_answers_as_with_an_engine_of_ones_own(finished: Finished) -> None:
+    whole = finished.rows[finished.rows.outcome == "ok"]
+    assert whole.response.str.startswith("<think>\n").all()
+    assert (whole.thought.str.len() > 0).mean() > 0.9
+    assert (whole.answer.str.len() > 0).all()
+    assert ((whole.thought_tokens + whole.answer_tokens) > 0).all()
+    assert whole.engine.str.contains("demo-reasoner at 127.0.0.1").all()
+
+
+def test_run_json_tells_requests_retries_tokens_and_cost(finished: Finished) -> None:
+    counts = finished.record["tries"][-1]["pools"]["model"]
+    assert counts["requests"] == len(finished.api.bodies) == SAMPLES + counts["retries"]
+    assert counts["retries"] == finished.proxy.faults.total() > 0.15 * SAMPLES
+    paid = finished.rows.prompt_tokens.sum() + 2 * (finished.rows.thought_tokens + finished.rows.answer_tokens).sum()
+    assert finished.record["cost_dollars"] == pytest.approx(paid / 1e6, abs=1e-4)
+
+
+def test_the_limit_fell_and_rose(finished: Finished) -> None:
+    print(f"\nrequests at once at most, by second: {finished.course}")
+    print(f"faults injected: {dict(finished.proxy.faults)} in {len(finished.api.bodies)} requests")
+    limits = [limit for _, limit in finished.course]
+    assert 1 <= min(limits) < max(limits) <= 32
+    assert finished.api.most_at_once <= 32
