@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.cluster.planner import Plan
 from safechain_ray.pipelines.resolve import ResolvedRun
 from safechain_ray.report.escape import escape
@@ -42,8 +43,20 @@ def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:
         "tokens_at_most": sum(setting["tokens_at_most"] for setting in settings),
         "settings": settings,
         "stages": stages,
+        "dollars_at_most": _dollars_at_most(run),
         "notes": list(plan.notes),
     }
+
+
+def _dollars_at_most(run: ResolvedRun) -> float | None:
+    """The bill if every response took `max_tokens` and every byte of a prompt were a token; None without a price.
+
+    Retries that a provider bills come on top.
+    """
+    if not isinstance(run.model, ApiEntry) or run.model.prices is None:
+        return None
+    prompts = sum(len(item.prompt.text.encode()) for item in run.worklist)
+    return run.model.prices.cost(prompts, sum(item.setting.sampling.max_tokens for item in run.worklist))
 
 
 def render_plan(summary: dict[str, Any], console: Console) -> None:
@@ -54,6 +67,9 @@ def render_plan(summary: dict[str, Any], console: Console) -> None:
     settings.add_section()
     settings.add_row("all", "", f"{summary['rows']:,}", f"{summary['tokens_at_most']:,}")
     console.print(settings)
+    if summary["dollars_at_most"] is not None:
+        dollars = f"${summary['dollars_at_most']:,.2f}"
+        console.print(f"The API costs {dollars} at most, at the catalog's prices and without retries.", highlight=False)
     pools = Table("stage", "pool", "engine", "device", "replicas", "GPUs", "memory GB")
     for number, stage in enumerate(summary["stages"], start=1):
         for pool in stage:

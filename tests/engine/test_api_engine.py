@@ -6,7 +6,6 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,10 +20,10 @@ from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.pipelines.evaluate import Evaluation, evaluate
 from safechain_ray.pipelines.observer import Silent, Snapshot
 
-SAMPLES = 2 * 60
+SAMPLES = 5 * 60
 FAULTS = 0.3
 TIMEOUT_SECONDS = 15.0
-BLOCKED = "glue"
+BLOCKED = "fake"
 """The proxy's content filter stops prompts with this word."""
 
 
@@ -50,7 +49,7 @@ class FaultyProxy:
             return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
 
     async def _fault(self, request: web.Request) -> web.StreamResponse:
-        kind = self._random.choices(["429", "500", "reset", "garbage", "stall"], [5, 5, 4, 4, 1])[0]
+        kind = self._random.choices(["429", "500", "reset", "garbage", "stall"], [2, 5, 6, 6, 1])[0]
         self.faults[kind] += 1
         match kind:
             case "429":

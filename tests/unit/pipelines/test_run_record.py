@@ -73,6 +73,18 @@ def test_a_try_tells_its_plan_its_hardware_and_how_it_ended(folder: RunFolder):
     assert {"python", "ray", "pyarrow"} <= only["versions"].keys()
 
 
+def test_what_the_tries_paid_to_providers_is_summed_and_absent_where_nobody_was_paid(folder: RunFolder):
+    record = opened(folder)
+    start(record)
+    record.ended("done", {"model": PoolProgress(1, Counter(rows_out=9))})
+    assert "cost_dollars" not in stored(folder)
+    for micro in (1_500_000, 250_000):
+        start(record)
+        record.ended("done", {"model": PoolProgress(1, Counter(requests=9, retries=2, cost_microdollars=micro))})
+    assert stored(folder)["cost_dollars"] == 1.75
+    assert stored(folder)["tries"][-1]["pools"]["model"]["retries"] == 2
+
+
 def test_a_try_whose_driver_was_killed_is_cut_off_when_the_next_one_starts(folder: RunFolder):
     start(opened(folder))
     start(opened(folder), rows_found=4)
