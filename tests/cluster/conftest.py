@@ -1,16 +1,18 @@
 """A real Ray cluster of two nodes for the tests of this folder."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
-from scripted_runs import Runner
+from scripted_runs import API_KEY, API_KEY_ENV, Runner
 
 
 @pytest.fixture(scope="session")
 def cluster_address() -> Iterator[str]:
     """Two nodes; engines and tasks land on both."""
+    os.environ[API_KEY_ENV] = API_KEY  # workers inherit what the nodes start with
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8})
     cluster.add_node(num_cpus=8)
     yield cluster.address

@@ -12,6 +12,7 @@ from safechain_ray.pipelines.evaluate import Evaluation, evaluate
 from safechain_ray.pipelines.observer import Silent, Snapshot
 
 MODEL, GUARD = "package://demo-reasoner", "package://demo-guard"
+API_KEY_ENV, API_KEY = "SAFECHAIN_TEST_API_KEY", "sk-secret-4711"
 SAFE = ({"safe": -0.1, "unsafe": -2.4},)
 
 
