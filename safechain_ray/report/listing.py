@@ -36,9 +36,8 @@ def _apis() -> list[Row]:
             "model": entry.api_model,
             "endpoint": entry.base_url,
             "key": entry.api_key_env,
-            "dollars per M tokens": entry.prices and f"{entry.prices.input:g} in, {entry.prices.output:g} out",
-            "at once": entry.max_concurrent,
-            "description": entry.description,
+            "$/M in": entry.prices and entry.prices.input,
+            "$/M out": entry.prices and entry.prices.output,
         }
         for entry in catalog.api_models().values()
     ]
