@@ -91,7 +91,7 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("config", "show", "--prompt-column", "prompt"), "--prompt-column needs a --dataset beside it"),
         (("config", "show", "--config", "no-such.yaml", "--limit", "3"), "--limit needs a --dataset beside it"),
         (("report", "/no/such/run"), "/no/such/run has no metrics.json"),
-        (("list", "model"), "'model' is not one of 'models', 'datasets', 'judges', 'strategies'"),
+        (("list", "model"), "'model' is not one of 'models', 'apis', 'datasets', 'judges', 'strategies'"),
         (("evaluate", "--modle", "R1-7B"), "No such option '--modle'"),
     ],
 )
