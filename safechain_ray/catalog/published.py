@@ -1,7 +1,4 @@
-"""What the SafeChain paper published (arXiv:2502.12025), as records: its safety table, its pilot of judges, the rest.
-
-Shares are in [0, 1], as this project's own are; published.yaml has them in percent, as they were printed.
-"""
+"""What the SafeChain paper published (arXiv:2502.12025), as records: its safety table, its pilot of judges, the rest."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -9,11 +6,11 @@ from importlib.resources import files
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from safechain_ray.schema import Part
 
-Share = Annotated[float, BeforeValidator(lambda percent: round(percent / 100, 6)), Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Published(BaseModel):
