@@ -1,4 +1,4 @@
-"""What the SafeChain paper published (arXiv:2502.12025), as records: its safety table, its pilot of judges, the rest."""
+"""What the SafeChain paper published (arXiv:2502.12025), as records: its safety table, its pilot of judges and more."""
 
 from collections.abc import Mapping
 from functools import cache

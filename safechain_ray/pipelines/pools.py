@@ -1,6 +1,8 @@
 """What a run's engine pools need of a cluster."""
 
-from safechain_ray.catalog.entries import EngineNeeds
+from collections.abc import Iterable
+
+from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import Device
@@ -23,14 +25,19 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
     model_device = _device(resources, run.model, view)
     replicas = resources.replicas or (1 if model_device == "cpu" else None)
     useful = max(1, len(run.worklist) // resources.max_running)
-    judges = [
+    judges = judge_needs(run.judges, resources, view)
+    return [_needs(MODEL_POOL, run.model, model_device, resources, replicas, useful), *judges]
+
+
+def judge_needs(judges: Iterable[JudgeEntry], resources: ResourcesConfig, view: ClusterView) -> list[PoolNeeds]:
+    """The pools of the judges that have an engine."""
+    return [
         _needs(
             judge.name, judge.engine, _device(resources, judge.engine, view), resources, resources.judge_replicas or 1
         )
-        for judge in run.judges
+        for judge in judges
         if judge.engine is not None
     ]
-    return [_needs(MODEL_POOL, run.model, model_device, resources, replicas, useful), *judges]
 
 
 def _needs(

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from pydantic import BaseModel
+
 from safechain_ray import __version__
 from safechain_ray.cluster.planner import ClusterView, Plan
 from safechain_ray.cluster.tally import PoolProgress
@@ -34,17 +36,29 @@ class RunRecord:
     @classmethod
     def opened(cls, folder: RunFolder, config: RunConfig, run: ResolvedRun) -> "RunRecord":
         """The folder's record, or a new one. Raises RunConflictError for a folder of another run."""
-        identity = run.identity()
+        sets = run.prompt_sets.values()
+        facts = {
+            "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
+            "rows": len(run.worklist),
+        }
+        return cls.resumed(folder, config, run.identity(), facts)
+
+    @classmethod
+    def resumed(
+        cls, folder: RunFolder, config: BaseModel, identity: dict[str, Any], facts: Mapping[str, Any]
+    ) -> "RunRecord":
+        """The record of the folder that belongs to `identity`, or a new one with `facts` that say what it is about.
+
+        Raises RunConflictError for a folder of another identity.
+        """
         stored = folder.read_run()
         if stored is not None:
             folder.check_same(stored, identity)
             return cls(folder, stored)
-        sets = run.prompt_sets.values()
         content = {
             "identity": identity,
             "config": _without_secrets(config.model_dump(mode="json")),
-            "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
-            "rows": len(run.worklist),
+            **facts,
             "safechain_ray": __version__,
             "git_revision": git_revision(),
             "tries": [],
@@ -101,7 +115,11 @@ class RunRecord:
             kind: sum(getattr(setting.tokens, kind) or 0 for setting in metrics.settings)
             for kind in ("prompt", "thought", "answer")
         }
-        self._content |= {"finished": _now(), "outcomes": outcomes, "tokens": tokens}
+        self.finished(outcomes=outcomes, tokens=tokens)
+
+    def finished(self, **facts: Any) -> None:
+        """All is done: what it came to."""
+        self._content |= {"finished": _now(), **facts}
         self._write()
 
     def _write(self) -> None:
