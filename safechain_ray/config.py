@@ -164,8 +164,45 @@ class RunConfig(Config):
         return tuple(expanded)
 
 
+VoteRule = Literal["majority", "any", "all"]
+
+
+class StudyConfig(Config):
+    """A judge study: labelled responses, and the judges that are held against the labels."""
+
+    data: str = Field(description="path, URI or Hugging Face id of the labelled responses")
+    prompt_column: str = "prompt"
+    response_column: str = "response"
+    label_column: str = "label"
+    unsafe_labels: tuple[str, ...] = Field((), description="labels that say unsafe, where they are no common words")
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    votes: tuple[VoteRule, ...] = Field((), description="votes over all the judges, two or more")
+    output: str | None = Field(None, description="the study's folder: a local path or URI")
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "StudyConfig":
+        names = [judge.name for judge in self.judges]
+        for key, listed in (("judges", names), ("votes", list(self.votes))):
+            repeated = {name for name in listed if listed.count(name) > 1}
+            if repeated:
+                raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
+        if self.votes and len(self.judges) == 1:
+            raise ValueError("a vote needs two judges or more; name another one, or leave the vote out")
+        return self
+
+
 def read_config(path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str]) -> RunConfig:
     """The YAML file (if any), then the flags, then the `key=value` assignments. Raises InputError with key and file."""
+    return _read(RunConfig, path, flags, assignments)
+
+
+def read_study_config(path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str]) -> StudyConfig:
+    """The config of a judge study, read as `read_config` does."""
+    return _read(StudyConfig, path, flags, assignments)
+
+
+def _read(model: type[AnyModel], path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str]) -> AnyModel:
     assignments = tuple(assignments)
     origins = [str(path)] if path is not None else []
     if path is None or flags or assignments:
@@ -178,7 +215,7 @@ def read_config(path: Path | None, flags: Mapping[str, Any], assignments: Iterab
         if not equals or not key:
             raise InputError(f"--set {assignment}: write key=value, for example --set sampling.temperature=0.6.")
         _assign(tree, key, _parsed(text, f"--set {assignment}"))
-    return _validated(RunConfig, tree, " and ".join(origins))
+    return _validated(model, tree, " and ".join(origins))
 
 
 def json_schema() -> dict[str, Any]:
