@@ -1,6 +1,6 @@
 """A judge study as a table: for the terminal, and as Markdown."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rich import box
 from rich.console import Console
@@ -13,11 +13,13 @@ from safechain_ray.metrics.judge_study import JudgeStudy, Rater
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import percent
 
-COLUMNS = ("Judge", "Rows", "Missing", "Accuracy", "F1", "PCC", "Kappa", "TP", "FP", "FN", "TN")
+COLUMNS = ("Judge", "Rows", "Accuracy", "F1", "PCC", "Kappa", "TP FP, FN TN")
+
+Write = Callable[[float], str]
 
 LEGEND = (
-    "Unsafe is positive. Accuracy and F1 in percent; PCC is Pearson's r of verdicts and labels; below each figure its "
-    "95% interval. Rows without a verdict are missing, and left out of a judge's figures."
+    "Unsafe is positive. Accuracy and F1 in percent; PCC is Pearson's r of verdicts and labels; with 95% intervals. "
+    "Rows without a verdict are left out of a judge's figures."
 )
 
 
@@ -34,7 +36,7 @@ def render_study(study: JudgeStudy, console: Console) -> None:
     )
     table.add_column(COLUMNS[0], overflow="fold")
     for column in COLUMNS[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column.replace(", ", "\n"), justify="right", no_wrap=True)
     for rater in study.raters:
         table.add_row(*map(Text, _cells(rater, "\n")))
     table.add_section()
@@ -47,10 +49,9 @@ def markdown(study: JudgeStudy) -> str:
     """The same as a document in Markdown."""
     caveats = [f"**{caveat}**\n" for caveat in study.caveats]
     head = [f"# {_inert(headline(study))}\n", *caveats, _line(COLUMNS), _line(["---", *["---:"] * (len(COLUMNS) - 1)])]
-    rows = [_line(map(_inert, _cells(rater, " "))) for rater in study.raters]
+    rows = [_line(map(_inert, _cells(rater, "; "))) for rater in study.raters]
     pilot = [_line(map(_inert, _published_cells(name, judge, study))) for name, judge in study.published.judges.items()]
-    text = _legend(study).replace("below each figure its", "in brackets the")
-    return "\n".join([*head, *rows, *pilot, "", text, ""])
+    return "\n".join([*head, *rows, *pilot, "", _legend(study), ""])
 
 
 def headline(study: JudgeStudy) -> str:
@@ -74,40 +75,34 @@ def _is_rated(judge: PilotJudge, study: JudgeStudy) -> bool:
     return any(rater.name == judge.judge for rater in study.raters)
 
 
-def interval(estimate: Estimate, scale: int = 100) -> str | None:
-    """For example `73.5-78.8`; None where there is none."""
-    if estimate.low is None or estimate.high is None:
-        return None
-    return f"{_figure(estimate.low, scale)}-{_figure(estimate.high, scale)}"
-
-
 def _cells(rater: Rater, between: str) -> Iterator[str]:
-    """The cells of one line of the table; `between` stands between a figure and its interval."""
+    """The cells of one line of the table; `between` stands between what belongs together."""
     found = rater.agreement
     yield printable(rater.name)
-    yield f"{found.n:,}"
-    yield f"{found.missing:,}"
-    for estimate, scale in ((found.accuracy, 100), (found.f1, 100), (found.pearson_r, 1), (found.kappa, 1)):
-        value = "none" if estimate.value is None else _figure(estimate.value, scale)
-        between_95 = interval(estimate, scale)
-        brackets = between_95 if between == "\n" else f"({between_95})"
-        yield value if between_95 is None else f"{value}{between}{brackets}"
-    for count in found.confusion.model_dump().values():
-        yield f"{count:,}"
+    yield f"{found.n:,}" if not found.missing else f"{found.n:,} of{between}{found.n + found.missing:,}"
+    for estimate in (found.accuracy, found.f1):
+        yield between.join(_words(estimate, percent, percent))
+    for estimate in (found.pearson_r, found.kappa):
+        yield between.join(_words(estimate, "{:.3f}".format, "{:.2f}".format))
+    cells = found.confusion
+    yield (f"{cells.true_positive:,} {cells.false_positive:,}{between}{cells.false_negative:,} {cells.true_negative:,}")
+
+
+def _words(estimate: Estimate, value: Write, end: Write) -> Iterator[str]:
+    """A figure, and its interval where it has one: `76.2`, `73.5-78.8`."""
+    yield "none" if estimate.value is None else value(estimate.value)
+    if estimate.low is not None and estimate.high is not None:
+        yield f"{end(estimate.low)}-{end(estimate.high)}"
 
 
 def _published_cells(name: str, judge: PilotJudge, study: JudgeStudy) -> Iterator[str]:
     yield published_label(name)
     yield f"{study.published.kept}"
-    yield ""
     yield percent(judge.accuracy)
     yield percent(judge.f1)
-    yield _figure(judge.pearson_r, 1)
-    yield from [""] * 5
-
-
-def _figure(value: float, scale: int) -> str:
-    return percent(value) if scale == 100 else f"{value:.3f}"
+    yield f"{judge.pearson_r:.3f}"
+    yield ""
+    yield ""
 
 
 def _line(cells: Iterable[str]) -> str:

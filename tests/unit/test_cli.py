@@ -12,8 +12,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from safechain_ray import cli
-from safechain_ray.cli import app, output_flags, quiet_libraries
+from safechain_ray.cli import app, frame
+from safechain_ray.cli.frame import output_flags, quiet_libraries
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
 from safechain_ray.config import RunConfig, json_schema, read_config
 from safechain_ray.errors import EngineStartError, InputError, RunConflictError, StallError
@@ -32,8 +32,8 @@ METRICS = summarise(merge([]), [Setting(dataset="quickstart")], [("refusal-match
 
 @pytest.fixture(autouse=True)
 def _own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
-    monkeypatch.setattr(cli.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(frame.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(frame.tempfile, "tempdir", str(tmp_path))
 
 
 def call(*arguments: str) -> Result:
