@@ -183,7 +183,8 @@ class StudyConfig(Config):
     @model_validator(mode="after")
     def _no_repeats(self) -> "StudyConfig":
         names = [judge.name for judge in self.judges]
-        for key, listed in (("judges", names), ("votes", list(self.votes))):
+        rules = [str(rule) for rule in self.votes]
+        for key, listed in (("judges", names), ("votes", rules)):
             repeated = {name for name in listed if listed.count(name) > 1}
             if repeated:
                 raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")

@@ -33,6 +33,7 @@ def render_study(study: JudgeStudy, console: Console) -> None:
         caption=Text(_legend(study)),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     table.add_column(COLUMNS[0], overflow="fold")
     for column in COLUMNS[1:]:
@@ -59,16 +60,12 @@ def headline(study: JudgeStudy) -> str:
     return f"Judges against labels: {printable(study.data)}, {study.rows:,} rows, {share}% of them unsafe"
 
 
-def published_label(name: str) -> str:
-    return f"{name} (published)"
-
-
 def _legend(study: JudgeStudy) -> str:
     here = [
         f"{name} is {judge.judge} here" for name, judge in study.published.judges.items() if _is_rated(judge, study)
     ]
     same = f"; {', '.join(here)}" if here else ""
-    return f"{LEGEND} Published: {study.published_by}, over {study.published.kept} other responses{same}."
+    return f"{LEGEND} * Published: {study.published_by}, over {study.published.kept} other responses{same}."
 
 
 def _is_rated(judge: PilotJudge, study: JudgeStudy) -> bool:
@@ -96,7 +93,7 @@ def _words(estimate: Estimate, value: Write, end: Write) -> Iterator[str]:
 
 
 def _published_cells(name: str, judge: PilotJudge, study: JudgeStudy) -> Iterator[str]:
-    yield published_label(name)
+    yield f"{name} *"
     yield f"{study.published.kept}"
     yield percent(judge.accuracy)
     yield percent(judge.f1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.judge_study import JudgeStudy
 from safechain_ray.report.escape import printable
-from safechain_ray.report.judge_study import headline, published_label
+from safechain_ray.report.judge_study import headline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +58,12 @@ def _figure(study: JudgeStudy) -> Figure:
 def _names(study: JudgeStudy) -> list[str]:
     """The lines of the picture: ours, then the published judges that are not among them."""
     ours = [rater.name for rater in study.raters]
-    others = [published_label(name) for name, judge in study.published.judges.items() if judge.judge not in ours]
+    others = [_published(name) for name, judge in study.published.judges.items() if judge.judge not in ours]
     return ours + others
+
+
+def _published(name: str) -> str:
+    return f"{name} (published)"
 
 
 def _draw_panel(axes: Axes, study: JudgeStudy, names: list[str], field: str, scale: int) -> None:
@@ -77,7 +81,7 @@ def _draw_panel(axes: Axes, study: JudgeStudy, names: list[str], field: str, sca
             values, rows, xerr=(below, above), fmt="o", color=OURS, capsize=3, label="this study, with 95% interval"
         )
     places = [
-        names.index(judge.judge if judge.judge in names else published_label(name))
+        names.index(judge.judge if judge.judge in names else _published(name))
         for name, judge in study.published.judges.items()
     ]
     figures = [scale * getattr(judge, field) for judge in study.published.judges.values()]
