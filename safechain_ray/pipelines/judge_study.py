@@ -208,7 +208,7 @@ def measure(study: ResolvedStudy, verdicts: Sequence[Mapping[str, Verdict]]) -> 
     columns = {name: [row[name] for row in verdicts] for name in names}
     decided = {name: [verdict.unsafe for verdict in column] for name, column in columns.items()}
     votes = {
-        f"{rule} vote": [vote(rule, [decided[name][row] for name in names]) for row in range(len(labels))]
+        f"vote: {rule}": [vote(rule, [decided[name][row] for name in names]) for row in range(len(labels))]
         for rule in study.votes
     }
     differing = [row for row, label in enumerate(labels) if any(decided[name][row] is not label for name in names)]

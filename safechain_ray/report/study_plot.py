@@ -88,4 +88,4 @@ def _draw_panel(axes: Axes, study: JudgeStudy, names: list[str], field: str, sca
     label = f"published ({study.published_by}), over other responses"
     axes.plot(figures, places, linestyle="", marker="D", fillstyle="none", color=PUBLISHED, label=label)
     lowest = min([*figures, *(low for _, _, low, _ in shown)])
-    axes.set_xlim(min(0.0, 1.05 * lowest), scale)
+    axes.set_xlim(lowest - 0.04 * scale if lowest < 0 else 0, scale)
