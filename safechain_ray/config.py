@@ -10,7 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Part, Sampling, Setting, StrategySpec
+from safechain_ray.schema import Part, Sampling, Setting, StrategySpec, VoteRule
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
@@ -162,9 +162,6 @@ class RunConfig(Config):
         if repeated:
             raise InputError(f"settings: {', '.join(sorted(repeated))} stands more than once.")
         return tuple(expanded)
-
-
-VoteRule = Literal["majority", "any", "all"]
 
 
 class StudyConfig(Config):

@@ -20,6 +20,9 @@ Outcome = Literal["ok", "truncated", "blocked", "error"]
 
 FinishReason = Literal["stop", "length"]
 
+VoteRule = Literal["majority", "any", "all"]
+"""How many judges have to say unsafe: more than half of them, one, or every one."""
+
 LARGEST_INT32 = 2**31 - 1
 """The most that the integer columns of the samples hold."""
 

@@ -90,3 +90,8 @@ class JudgeEntry(Entry):
     kind: Literal["llama_guard", "refusal_match"]
     engine: EngineNeeds | None = None
     phrases: str | None = Field(None, description="refusal_match: the file of refusal phrases, one a line")
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether it decides by itself: it has no pool, and takes part wherever blocks are written."""
+        return self.engine is None

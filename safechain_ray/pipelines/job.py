@@ -80,7 +80,7 @@ class Job(ABC):
             return 0
         for pool in pools:
             rows = self._through(rows, pool)
-        rule_judges = tuple(judge for judge in self._judges if judge.engine is None) if last else ()
+        rule_judges = tuple(judge for judge in self._judges if judge.is_rule) if last else ()
         blocks = stream.commit(rows, rule_judges, self._parts, target)
         return self._pump(blocks, tuple(pool.needs.pool for pool in pools), left)
 

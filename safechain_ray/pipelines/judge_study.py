@@ -13,7 +13,7 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.judging import RuleJudges
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
-from safechain_ray.config import StudyConfig, VoteRule
+from safechain_ray.config import StudyConfig
 from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.judge_study import JudgeStudy, rate
@@ -25,7 +25,7 @@ from safechain_ray.pipelines.pools import judge_needs
 from safechain_ray.pipelines.resolve import as_stored, judge_identity, resolve_judge
 from safechain_ray.pipelines.run_folder import RunFolder, put_in_order
 from safechain_ray.pipelines.run_record import RunRecord
-from safechain_ray.schema import Sample, Verdict, samples_from_table, samples_table, short_hash
+from safechain_ray.schema import Sample, Verdict, VoteRule, samples_from_table, samples_table, short_hash
 from safechain_ray.storage import Folder, open_folder
 
 DISAGREEMENTS = "disagreements.parquet"
@@ -77,8 +77,8 @@ def judge_study(config: StudyConfig, observer: Observer, start_engine: StartEngi
     waiting = [sample for sample in map(as_sample, labelled.responses) if sample.sample_id not in inventory.finished]
     if not waiting:
         observer.say(f"All {len(labelled.responses)} rows are judged already: no engine is started.")
-    elif any(judge.engine for judge in study.judges):
-        _judge_by_engines(study, waiting, config, folder, record, observer, start_engine)
+    elif not all(judge.is_rule for judge in study.judges):
+        _judge_by_pools(study, waiting, config, folder, record, observer, start_engine)
     else:
         _write_blocks(waiting, config.resources.block_rows, folder.samples, study.judges)
     done = _measured(study, folder)
@@ -144,7 +144,7 @@ def vote(rule: VoteRule, verdicts: Sequence[bool | None]) -> bool | None:
     return decided.pop() if len(decided) == 1 else None
 
 
-def _judge_by_engines(
+def _judge_by_pools(
     study: ResolvedStudy,
     waiting: Sequence[Sample],
     config: StudyConfig,
@@ -208,7 +208,7 @@ def measure(study: ResolvedStudy, verdicts: Sequence[Mapping[str, Verdict]]) -> 
     columns = {name: [row[name] for row in verdicts] for name in names}
     decided = {name: [verdict.unsafe for verdict in column] for name, column in columns.items()}
     votes = {
-        f"vote: {rule}": [vote(rule, [decided[name][row] for name in names]) for row in range(len(labels))]
+        f"vote-{rule}": [vote(rule, [decided[name][row] for name in names]) for row in range(len(labels))]
         for rule in study.votes
     }
     differing = [row for row, label in enumerate(labels) if any(decided[name][row] is not label for name in names)]

@@ -26,8 +26,8 @@ def test_every_judge_and_vote_is_held_against_every_row(run: Runner, tmp_path: P
         "demo-guard": all_unsafe,
         "llama-guard-3-1b": 0,
         "refusal-match": all_unsafe,
-        "vote: majority": all_unsafe,
-        "vote: all": 0,
+        "vote-majority": all_unsafe,
+        "vote-all": 0,
     }
     assert done.study.disagreements == 40
     assert json.loads((run.output / "run.json").read_text())["tries"][-1]["status"] == "done"
@@ -52,7 +52,7 @@ def test_a_judge_that_answers_nonsense_has_missing_verdicts(run: Runner, tmp_pat
 
     missing = {rater.name: rater.agreement.missing for rater in done.study.raters}
     # RS-Match finds all of them unsafe and the other guard none: no missing verdict turns either vote.
-    assert missing == {"demo-guard": 10, "llama-guard-3-1b": 0, "refusal-match": 0, "vote: any": 0, "vote: all": 0}
+    assert missing == {"demo-guard": 10, "llama-guard-3-1b": 0, "refusal-match": 0, "vote-any": 0, "vote-all": 0}
     assert done.study.missing_verdicts == 10
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_studies import ROWS, study_config
 
-from safechain_ray.config import VoteRule, read_study_config
+from safechain_ray.config import read_study_config
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.judge_study import JudgeStudy
 from safechain_ray.pipelines.judge_study import StudyDone, judge_study, measure, resolve_study, vote
 from safechain_ray.pipelines.observer import Silent
-from safechain_ray.schema import Verdict
+from safechain_ray.schema import Verdict, VoteRule
 
 JAILJUDGE = Path(__file__).parents[4] / "shared" / "data" / "jailjudge_mini.csv"
 RULES: tuple[VoteRule, ...] = ("majority", "any", "all")

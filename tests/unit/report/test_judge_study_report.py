@@ -27,7 +27,7 @@ def study(data: str = "labels") -> JudgeStudy:
         source="labels.csv",
         rows=8,
         unsafe=3,
-        raters=rate(LABELS, {"refusal-match": verdicts("refusal-match")}, {"vote: any": [False] * 8}),
+        raters=rate(LABELS, {"refusal-match": verdicts("refusal-match")}, {"vote-any": [False] * 8}),
         disagreements=3,
         caveats=("A caveat.",),
         published_by=figures.source,
@@ -53,8 +53,8 @@ def test_figures_of_ours_and_published_ones_stand_in_one_table_of_80_columns():
 
 
 def test_a_figure_that_nothing_defines_is_none():
-    (vote,) = (line for line in shown(study()).splitlines() if "vote: any" in line)
-    assert vote.split()[2:6] == ["8", "62.5", "0.0", "none"]
+    (vote,) = (line for line in shown(study()).splitlines() if "vote-any" in line)
+    assert vote.split()[1:5] == ["8", "62.5", "0.0", "none"]
 
 
 def test_markdown_has_a_line_for_every_judge_of_as_many_cells():
@@ -73,7 +73,7 @@ def test_names_from_files_do_nothing():
 def test_the_picture_is_whole_names_every_judge_and_repeats():
     svg = draw(study(), "svg")
     texts = " ".join(ElementTree.fromstring(svg).itertext())
-    for name in ("refusal-match", "vote: any", "OpenAIMod (published)", "Accuracy, %", "Pearson's r (PCC)"):
+    for name in ("refusal-match", "vote-any", "OpenAIMod (published)", "Accuracy, %", "Pearson's r (PCC)"):
         assert name in texts
     assert svg == draw(study(), "svg")
     assert draw(study(), "png").startswith(b"\x89PNG")
