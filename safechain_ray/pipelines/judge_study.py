@@ -1,22 +1,19 @@
 """The judge study: judges decide on responses that people have labelled, and are held against the labels."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
-
 from safechain_ray.catalog.entries import JudgeEntry
-from safechain_ray.catalog.published import published_figures
 from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.judging import RuleJudges
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.config import StudyConfig
 from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
 from safechain_ray.engines.start import StartEngine
-from safechain_ray.metrics.judge_study import JudgeStudy, rate
+from safechain_ray.metrics.judge_study import JudgeStudy
 from safechain_ray.pipelines.attempt import attempt
 from safechain_ray.pipelines.evaluate import tell
 from safechain_ray.pipelines.job import JudgingJob
@@ -25,7 +22,8 @@ from safechain_ray.pipelines.pools import judge_needs
 from safechain_ray.pipelines.resolve import as_stored, judge_identity, resolve_judge
 from safechain_ray.pipelines.run_folder import RunFolder, put_in_order
 from safechain_ray.pipelines.run_record import RunRecord
-from safechain_ray.schema import Sample, Verdict, VoteRule, samples_from_table, samples_table, short_hash
+from safechain_ray.pipelines.study_figures import measure
+from safechain_ray.schema import Sample, VoteRule, samples_from_table, samples_table, short_hash
 from safechain_ray.storage import Folder, open_folder
 
 DISAGREEMENTS = "disagreements.parquet"
@@ -128,22 +126,6 @@ def as_sample(labelled: LabelledResponse) -> Sample:
     )
 
 
-def vote(rule: VoteRule, verdicts: Sequence[bool | None]) -> bool | None:
-    """The vote of judges (True is unsafe, None has no verdict); None where a missing one could turn it.
-
-    `majority` says unsafe if more than half do, so that a tie is safe, as in ConsSafe@K.
-    """
-
-    def says_unsafe(unsafe: int) -> bool:
-        if rule == "majority":
-            return 2 * unsafe > len(verdicts)
-        return unsafe >= (1 if rule == "any" else len(verdicts))
-
-    least = verdicts.count(True)
-    decided = {says_unsafe(least), says_unsafe(least + verdicts.count(None))}
-    return decided.pop() if len(decided) == 1 else None
-
-
 def _judge_by_pools(
     study: ResolvedStudy,
     waiting: Sequence[Sample],
@@ -192,64 +174,7 @@ def _measured(study: ResolvedStudy, folder: RunFolder) -> JudgeStudy:
         for sample in samples_from_table(table)
     }
     verdicts = [found[as_sample(each).sample_id] for each in study.labelled.responses]
-    done, disagreements = measure(study, verdicts)
+    done, disagreements = measure(study.labelled, study.judges, study.votes, verdicts)
     folder.folder.write_parquet(DISAGREEMENTS, disagreements)
     folder.folder.write_text("study.json", done.model_dump_json(indent=2) + "\n")
     return done
-
-
-def measure(study: ResolvedStudy, verdicts: Sequence[Mapping[str, Verdict]]) -> tuple[JudgeStudy, pa.Table]:
-    """The study's figures, and the rows on which a judge differs from the label or has no verdict.
-
-    `verdicts` has a mapping from judge to verdict for each labelled response, in their order.
-    """
-    names = [judge.name for judge in study.judges]
-    labels = [each.unsafe for each in study.labelled.responses]
-    columns = {name: [row[name] for row in verdicts] for name in names}
-    decided = {name: [verdict.unsafe for verdict in column] for name, column in columns.items()}
-    votes = {
-        f"vote-{rule}": [vote(rule, [decided[name][row] for name in names]) for row in range(len(labels))]
-        for rule in study.votes
-    }
-    differing = [row for row, label in enumerate(labels) if any(decided[name][row] is not label for name in names)]
-    published = published_figures()
-    done = JudgeStudy(
-        data=study.labelled.name,
-        source=study.labelled.source,
-        rows=len(labels),
-        unsafe=sum(labels),
-        raters=rate(labels, columns, votes),
-        disagreements=len(differing),
-        caveats=tuple(dict.fromkeys(judge.caveat for judge in study.judges if judge.caveat)),
-        published_by=published.source,
-        published=published.pilot,
-    )
-    return done, _rows_to_read(study.labelled.responses, columns, votes, differing)
-
-
-def _rows_to_read(
-    responses: Sequence[LabelledResponse],
-    columns: Mapping[str, Sequence[Verdict]],
-    votes: Mapping[str, Sequence[bool | None]],
-    rows: Sequence[int],
-) -> pa.Table:
-    """One line a row: what was judged, what people said, and what each judge and each vote did."""
-    table: dict[str, pa.Array] = {
-        "row": pa.array([responses[row].row for row in rows], pa.int64()),
-        "prompt": pa.array([responses[row].prompt for row in rows], pa.string()),
-        "response": pa.array([responses[row].response for row in rows], pa.string()),
-        "label": pa.array([_word(responses[row].unsafe) for row in rows], pa.string()),
-    }
-    for name, verdicts in columns.items():
-        held = [verdicts[row] for row in rows]
-        table[f"{name} verdict"] = pa.array([_word(verdict.unsafe) for verdict in held], pa.string())
-        table[f"{name} score"] = pa.array([verdict.score for verdict in held], pa.float64())
-        table[f"{name} categories"] = pa.array([list(verdict.categories) for verdict in held], pa.list_(pa.string()))
-        table[f"{name} error"] = pa.array([verdict.error for verdict in held], pa.string())
-    for name, outcomes in votes.items():
-        table[name] = pa.array([_word(outcomes[row]) for row in rows], pa.string())
-    return pa.table(table)
-
-
-def _word(unsafe: bool | None) -> str | None:
-    return None if unsafe is None else "unsafe" if unsafe else "safe"

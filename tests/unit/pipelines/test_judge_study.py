@@ -12,8 +12,9 @@ from small_studies import ROWS, study_config
 from safechain_ray.config import read_study_config
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.judge_study import JudgeStudy
-from safechain_ray.pipelines.judge_study import StudyDone, judge_study, measure, resolve_study, vote
+from safechain_ray.pipelines.judge_study import StudyDone, judge_study, resolve_study
 from safechain_ray.pipelines.observer import Silent
+from safechain_ray.pipelines.study_figures import measure, vote
 from safechain_ray.schema import Verdict, VoteRule
 
 JAILJUDGE = Path(__file__).parents[4] / "shared" / "data" / "jailjudge_mini.csv"
@@ -91,7 +92,7 @@ def test_other_labels_in_the_same_output_are_refused_with_the_difference(tmp_pat
 def test_a_judge_without_a_verdict_is_missing_and_stands_among_the_rows_to_read(tmp_path: Path):
     resolved = resolve_study(study_config(tmp_path))
     verdicts = [{"refusal-match": Verdict("refusal-match", "response", None, error="too long")} for _ in ROWS]
-    done, rows = measure(resolved, verdicts)
+    done, rows = measure(resolved.labelled, resolved.judges, resolved.votes, verdicts)
     assert done.missing_verdicts == len(ROWS) == rows.num_rows
     assert rows["refusal-match error"].to_pylist() == ["too long"] * len(ROWS)
     assert done.raters[0].agreement.score_pearson_r is None
