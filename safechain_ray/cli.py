@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 
 from safechain_ray import __version__
-from safechain_ray.config import RunConfig, json_schema, read_config
+from safechain_ray.config import RunConfig, json_schema, read_config, read_judging_config
 from safechain_ray.engines.log_capture import captured_output
 from safechain_ray.errors import InputError, SafechainError
 from safechain_ray.report.escape import printable_lines
@@ -31,6 +31,12 @@ Examples:
   safechain-ray {command} --model R1-7B --dataset strongreject --strategy zerothink --samples 5 \\
       --temperature 0.6 --top-p 0.95 --judge llama-guard-3-8b --output s3://bucket/runs/r1-7b
   safechain-ray {command} --config run.yaml --set sampling.temperature=0.6
+"""
+
+JUDGE_EXAMPLES = """\b
+Examples:
+  safechain-ray judge runs/demo --judge refusal-match --part answer
+  safechain-ray judge s3://bucket/runs/r1-7b --judge llama-guard-3-8b --part thought --part answer
 """
 
 Command = Callable[..., Any]
@@ -158,6 +164,45 @@ def report(*, run: str, by_category: bool, as_json: bool) -> None:
         render_metrics(metrics, Console(), by_category=by_category)
 
 
+@app.command(epilog=JUDGE_EXAMPLES)
+@click.argument("run")
+@click.option("-j", "--judge", multiple=True, required=True, help="Judge by catalog name. Repeatable.")
+@click.option("--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable.")
+@click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any judge.")
+@click.option("--replicas", type=int, help="Engine replicas of each judge; as many as fit by default.")
+@click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
+@click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="judges.0.… or resources.…")
+@output_flags
+def judge(*, run: str, as_json: bool, assignments: tuple[str, ...], **flags: Any) -> None:
+    """Add judges, or parts to judge, to a finished run. RUN is its folder or URI; nothing is generated again.
+
+    The verdicts go to verdicts/<judge>/ in the run's folder, the figures into its metrics.json. The same command again
+    continues.
+    """
+    from safechain_ray.engines.vllm import start_vllm
+    from safechain_ray.pipelines.rejudge import add_judges
+    from safechain_ray.report.progress import progress_for
+    from safechain_ray.report.tables import render_metrics
+
+    keys = {
+        "judge": "judges",
+        "part": "parts",
+        "device": "resources.device",
+        "replicas": "resources.judge_replicas",
+        "ray_address": "resources.ray_address",
+        "stall_timeout": "resources.stall_timeout_minutes",
+    }
+    config = read_judging_config(_by_key(keys, flags), assignments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with quiet_libraries() as terminal, progress_for(terminal) as progress:
+        done = add_judges(run, config, progress, start_vllm)
+    if as_json:
+        click.echo(done.metrics.model_dump_json(indent=2))
+    else:
+        render_metrics(done.metrics, Console())
+
+
 @app.command("list", epilog="\b\nExample:\n  safechain-ray list models --json")
 @click.argument("kind", type=click.Choice(list(LISTINGS)))
 @output_flags
@@ -209,11 +254,7 @@ def _run_config(
         **{key: f"resources.{key}" for key in ("device", "replicas", "ray_address")},
         "stall_timeout": "resources.stall_timeout_minutes",
     }
-    given = {
-        keys[flag]: list(value) if isinstance(value, tuple) else value
-        for flag, value in flags.items()
-        if _is_given(value)
-    }
+    given = _by_key(keys, flags)
     if dataset:
         given["datasets"] = [{"name": name, **_only_given(columns)} for name in dataset]
     elif _only_given(columns):
@@ -241,6 +282,15 @@ def quiet_libraries() -> Iterator[Console]:
             console.print(f"What Ray and vLLM printed: {log_file}", highlight=False, markup=False, soft_wrap=True)
             raise
     log_file.unlink()
+
+
+def _by_key(keys: dict[str, str], flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, under the config's keys."""
+    return {
+        keys[flag]: list(value) if isinstance(value, tuple) else value
+        for flag, value in flags.items()
+        if _is_given(value)
+    }
 
 
 def _is_given(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """The config of a run: one pydantic model, read from YAML with overrides, and its JSON schema."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -122,16 +122,12 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "RunConfig":
-        listed: tuple[tuple[str, list[str]], ...] = (
-            ("datasets", [dataset.name for dataset in self.datasets]),
-            ("judges", [judge.name for judge in self.judges]),
-            ("parts", [str(part) for part in self.parts]),
-            ("strategies", [strategy.model_dump_json() for strategy in self.strategies]),
+        _refuse_repeats(
+            datasets=[dataset.name for dataset in self.datasets],
+            judges=[judge.name for judge in self.judges],
+            parts=list(self.parts),
+            strategies=[strategy.model_dump_json() for strategy in self.strategies],
         )
-        for key, names in listed:
-            repeated = {name for name in names if names.count(name) > 1}
-            if repeated:
-                raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
         return self
 
     def expand_settings(self, dataset_names: Mapping[str, str]) -> tuple[Setting, ...]:
@@ -164,13 +160,36 @@ class RunConfig(Config):
         return tuple(expanded)
 
 
+class JudgingConfig(Config):
+    """Judges for a run that is finished."""
+
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "JudgingConfig":
+        _refuse_repeats(judges=[judge.name for judge in self.judges], parts=list(self.parts))
+        return self
+
+
+def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> JudgingConfig:
+    """The flags, then the `key=value` assignments. Raises InputError with the key."""
+    return _validated(JudgingConfig, _tree({}, flags, assignments), "command line")
+
+
 def read_config(path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str]) -> RunConfig:
     """The YAML file (if any), then the flags, then the `key=value` assignments. Raises InputError with key and file."""
     assignments = tuple(assignments)
     origins = [str(path)] if path is not None else []
     if path is None or flags or assignments:
         origins.append("command line")
-    tree = {} if path is None else _read_yaml(path)
+    tree = _tree({} if path is None else _read_yaml(path), flags, assignments)
+    return _validated(RunConfig, tree, " and ".join(origins))
+
+
+def _tree(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """The tree with flags and assignments put into it."""
     for key, value in flags.items():
         _assign(tree, key, value)
     for assignment in assignments:
@@ -178,7 +197,14 @@ def read_config(path: Path | None, flags: Mapping[str, Any], assignments: Iterab
         if not equals or not key:
             raise InputError(f"--set {assignment}: write key=value, for example --set sampling.temperature=0.6.")
         _assign(tree, key, _parsed(text, f"--set {assignment}"))
-    return _validated(RunConfig, tree, " and ".join(origins))
+    return tree
+
+
+def _refuse_repeats(**listed: Sequence[str]) -> None:
+    for key, names in listed.items():
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
 
 
 def json_schema() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ray.data import Dataset
 
 from safechain_ray.cluster import stream
+from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.planner import Plan, PlannedPool
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.watchdog import Watchdog
@@ -40,15 +41,7 @@ class Job:
         self._record = record
         self._timeout = resources.stall_timeout_minutes * 60
         self._tally = start_tally()
-        self._settings = stream.StreamSettings(
-            start_engine=start_engine,
-            log_folder=log_folder,
-            max_running=resources.max_running,
-            cpu_kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
-            block_rows=resources.block_rows,
-            max_engine_deaths=resources.max_engine_deaths,
-            tally=self._tally,
-        )
+        self._settings = stream.StreamSettings.of(resources, start_engine, log_folder, self._tally)
         self.progress: Mapping[str, PoolProgress] = {}
 
     def run_stages(self, plan: Plan) -> int:
@@ -74,7 +67,7 @@ class Job:
         for pool in pools:
             rows = self._through(rows, pool)
         rule_judges = tuple(judge for judge in self._run.judges if judge.engine is None) if last else ()
-        blocks = stream.commit(rows, rule_judges, self._run.parts, target)
+        blocks = stream.commit(rows, rule_judges, self._run.parts, Commit(target))
         return self._pump(blocks, tuple(pool.needs.pool for pool in pools), left)
 
     def _to_generate(self, finished: set[str]) -> tuple[Dataset, int]:
@@ -85,7 +78,7 @@ class Job:
         folder = self._folder.stage(stage)
         stored = put_in_order(folder, retry_errors=False).finished
         waiting = {sample_id: file for sample_id, file in stored.items() if sample_id not in finished}
-        return stream.stored_samples(folder, waiting), len(waiting)
+        return stream.stored_samples(folder, waiting, self._settings.block_rows), len(waiting)
 
     def _through(self, rows: Dataset, pool: PlannedPool) -> Dataset:
         if pool.needs.pool == MODEL_POOL:

@@ -1,6 +1,6 @@
 """What a run's engine pools need of a cluster."""
 
-from safechain_ray.catalog.entries import EngineNeeds
+from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import Device
@@ -31,6 +31,15 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
         if judge.engine is not None
     ]
     return [_needs(MODEL_POOL, run.model, model_device, resources, replicas, useful), *judges]
+
+
+def judge_pool(judge: JudgeEntry, rows: int, resources: ResourcesConfig, view: ClusterView) -> PoolNeeds:
+    """The pool of a judge that has the cluster to itself: as many replicas as fit and have work among `rows`."""
+    assert judge.engine is not None
+    device = _device(resources, judge.engine, view)
+    replicas = resources.judge_replicas or (1 if device == "cpu" else None)
+    useful = max(1, rows // resources.max_running)
+    return _needs(judge.name, judge.engine, device, resources, replicas, useful)
 
 
 def _needs(

@@ -50,22 +50,27 @@ class ResolvedRun:
             "family": self.family.model_dump(exclude={"source"}),
             "settings": [setting.model_dump() for setting in self.settings],
             "prompts": {name: prompts.fingerprint for name, prompts in self.prompt_sets.items()},
-            "judges": [_judge_identity(judge) for judge in self.judges],
+            "judges": [judge_identity(judge) for judge in self.judges],
             "parts": list(self.parts),
         }
-        as_stored: dict[str, Any] = json.loads(json.dumps(identity, default=str))
-        return as_stored
+        return as_stored(identity)
 
     def short_name(self) -> str:
         """A folder name for a run without `output`."""
         return f"{self.model.name}-{short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)}"
 
 
+def as_stored(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree as it comes back from a JSON file."""
+    stored: dict[str, Any] = json.loads(json.dumps(tree, default=str))
+    return stored
+
+
 def resolve(config: RunConfig) -> ResolvedRun:
     """Look everything up and load the prompts. Raises InputError for whatever can't work, before anything starts."""
     model = _model(config.model)
     family = catalog.lookup("model family", catalog.families(), model.family)
-    judges = tuple(_judge(judge) for judge in config.judges)
+    judges = tuple(map(resolve_judge, config.judges))
     entries = {dataset.name: _dataset(dataset) for dataset in config.datasets}
     names = [entry.name for entry in entries.values()]
     if len(set(names)) < len(names):
@@ -73,7 +78,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     settings = config.expand_settings({name: entry.name for name, entry in entries.items()})
     for setting in settings:
         check_strategy(setting.strategy, family)
-    _check_parts(config.parts, model, family)
+    check_parts(config.parts, model.name, family)
     prompt_sets = {
         entries[dataset.name].name: load_prompts(
             entries[dataset.name],
@@ -122,7 +127,8 @@ def _adhoc_model(source: str, family: str) -> ModelEntry:
     )
 
 
-def _judge(config: JudgeConfig) -> JudgeEntry:
+def resolve_judge(config: JudgeConfig) -> JudgeEntry:
+    """The judge's catalog entry with its overrides. Raises InputError for an unknown one or a wrong override."""
     entry = catalog.lookup("judge", catalog.judges(), config.name)
     if entry.engine is not None:
         if config.phrases is not None:
@@ -135,7 +141,8 @@ def _judge(config: JudgeConfig) -> JudgeEntry:
     return entry.model_copy(update={"phrases": phrases})
 
 
-def _judge_identity(judge: JudgeEntry) -> dict[str, Any]:
+def judge_identity(judge: JudgeEntry) -> dict[str, Any]:
+    """What of a judge changes its verdicts."""
     fields = judge.model_dump(exclude={"description": True, "caveat": True, "licence": True, "engine": SAID_OF_MODELS})
     if judge.kind == "refusal_match":
         fields["phrases"] = short_hash(*read_phrases(judge.phrases))
@@ -151,11 +158,12 @@ def _dataset(config: DatasetConfig) -> DatasetEntry:
     return adhoc_entry(config.name, **columns)
 
 
-def _check_parts(parts: tuple[Part, ...], model: ModelEntry, family: Family) -> None:
+def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:
+    """Raises InputError where `parts` can't be judged apart: a family without tags has only responses."""
     apart = [part for part in parts if part != "response"]
     if apart and family.tags is None:
         raise InputError(
-            f"parts: {' and '.join(apart)} can't be judged apart for {model.name}: models of family {family.name} "
+            f"parts: {' and '.join(apart)} can't be judged apart for {model}: models of family {family.name} "
             "write no thinking tags. Judge the response."
         )
 
