@@ -1,6 +1,6 @@
 """The config of a run: one pydantic model, read from YAML with overrides, and its JSON schema."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -122,16 +122,12 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "RunConfig":
-        listed: tuple[tuple[str, list[str]], ...] = (
-            ("datasets", [dataset.name for dataset in self.datasets]),
-            ("judges", [judge.name for judge in self.judges]),
-            ("parts", [str(part) for part in self.parts]),
-            ("strategies", [strategy.model_dump_json() for strategy in self.strategies]),
+        _refuse_repeats(
+            datasets=[dataset.name for dataset in self.datasets],
+            judges=[judge.name for judge in self.judges],
+            parts=list(self.parts),
+            strategies=[strategy.model_dump_json() for strategy in self.strategies],
         )
-        for key, names in listed:
-            repeated = {name for name in names if names.count(name) > 1}
-            if repeated:
-                raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
         return self
 
     def expand_settings(self, dataset_names: Mapping[str, str]) -> tuple[Setting, ...]:
@@ -179,14 +175,22 @@ class StudyConfig(Config):
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "StudyConfig":
-        names = [judge.name for judge in self.judges]
-        rules = [str(rule) for rule in self.votes]
-        for key, listed in (("judges", names), ("votes", rules)):
-            repeated = {name for name in listed if listed.count(name) > 1}
-            if repeated:
-                raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
+        _refuse_repeats(judges=[judge.name for judge in self.judges], votes=list(self.votes))
         if self.votes and len(self.judges) == 1:
             raise ValueError("a vote needs two judges or more; name another one, or leave the vote out")
+        return self
+
+
+class JudgingConfig(Config):
+    """Judges for a run that is finished."""
+
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "JudgingConfig":
+        _refuse_repeats(judges=[judge.name for judge in self.judges], parts=list(self.parts))
         return self
 
 
@@ -200,12 +204,22 @@ def read_study_config(path: Path | None, flags: Mapping[str, Any], assignments: 
     return _read(StudyConfig, path, flags, assignments)
 
 
+def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> JudgingConfig:
+    """The judges for a finished run, from flags and assignments alone."""
+    return _read(JudgingConfig, None, flags, assignments)
+
+
 def _read(model: type[AnyModel], path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str]) -> AnyModel:
     assignments = tuple(assignments)
     origins = [str(path)] if path is not None else []
     if path is None or flags or assignments:
         origins.append("command line")
-    tree = {} if path is None else _read_yaml(path)
+    tree = _tree({} if path is None else _read_yaml(path), flags, assignments)
+    return _validated(model, tree, " and ".join(origins))
+
+
+def _tree(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """The tree with flags and assignments put into it."""
     for key, value in flags.items():
         _assign(tree, key, value)
     for assignment in assignments:
@@ -213,7 +227,14 @@ def _read(model: type[AnyModel], path: Path | None, flags: Mapping[str, Any], as
         if not equals or not key:
             raise InputError(f"--set {assignment}: write key=value, for example --set sampling.temperature=0.6.")
         _assign(tree, key, _parsed(text, f"--set {assignment}"))
-    return _validated(model, tree, " and ".join(origins))
+    return tree
+
+
+def _refuse_repeats(**listed: Sequence[str]) -> None:
+    for key, names in listed.items():
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
 
 
 def json_schema() -> dict[str, Any]:

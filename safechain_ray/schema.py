@@ -299,6 +299,12 @@ SAMPLES_SCHEMA = pa.schema(
 """The columns of `samples/*.parquet`, one row a `Sample`."""
 
 
+_SAMPLE_OF_A_VERDICT = ("sample_id", "setting_id", "prompt_id")
+
+VERDICTS_SCHEMA = pa.schema([*(SAMPLES_SCHEMA.field(name) for name in _SAMPLE_OF_A_VERDICT), *VERDICT_TYPE])
+"""The columns of `verdicts/<judge>/*.parquet`, one row a verdict that was added to a finished run."""
+
+
 def samples_table(samples: Sequence[Sample]) -> pa.Table:
     """The samples as an Arrow table of `SAMPLES_SCHEMA`."""
     columns = {name: [getattr(sample, name) for sample in samples] for name in SAMPLES_SCHEMA.names}
@@ -322,6 +328,22 @@ def with_verdicts(table: pa.Table, verdicts: Sequence[Iterable[Verdict]]) -> pa.
         for held, new in zip(table.column(place).to_pylist(), verdicts, strict=True)
     ]
     return table.set_column(place, SAMPLES_SCHEMA.field("verdicts"), pa.array(rows, type=pa.list_(VERDICT_TYPE)))
+
+
+def without_verdicts(table: pa.Table) -> pa.Table:
+    """The samples as if no judge had seen them."""
+    place = table.schema.get_field_index("verdicts")
+    nothing: pa.Array = pa.array([[]] * table.num_rows, type=pa.list_(VERDICT_TYPE))
+    return table.set_column(place, SAMPLES_SCHEMA.field("verdicts"), nothing)
+
+
+def verdicts_table(table: pa.Table) -> pa.Table:
+    """The verdicts in a table of `SAMPLES_SCHEMA`, one row each, as a table of `VERDICTS_SCHEMA`."""
+    rows = pc.list_parent_indices(table["verdicts"])
+    verdicts = pc.list_flatten(table["verdicts"])
+    of_samples = [table[name].take(rows) for name in _SAMPLE_OF_A_VERDICT]
+    of_verdicts = [pc.struct_field(verdicts, field.name) for field in VERDICT_TYPE]
+    return pa.table([*of_samples, *of_verdicts], schema=VERDICTS_SCHEMA)
 
 
 def only(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:

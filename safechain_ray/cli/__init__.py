@@ -19,6 +19,7 @@ from safechain_ray.cli.frame import (
     output_flags,
     quiet_libraries,
 )
+from safechain_ray.cli.judge import judge
 from safechain_ray.cli.judge_study import judge_study
 from safechain_ray.config import RunConfig, json_schema, read_config
 from safechain_ray.errors import InputError
@@ -138,6 +139,7 @@ def list_command(*, kind: str, as_json: bool) -> None:
         print_entries(kind, Console())
 
 
+app.add_command(judge)
 app.add_command(judge_study)
 
 

@@ -18,8 +18,9 @@ from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.replica import Replica
 from safechain_ray.cluster.stop_switch import arm_stop_switch
 from safechain_ray.cluster.worklist import Worklist, share
+from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import EngineStart, StartEngine
-from safechain_ray.schema import Part, only
+from safechain_ray.schema import Part, only, without_verdicts
 from safechain_ray.storage import Folder
 
 ROWS_IN_FLIGHT_A_SLOT = 2.0
@@ -38,6 +39,20 @@ class StreamSettings:
     block_rows: int
     max_engine_deaths: int
     tally: Any
+
+    @classmethod
+    def of(
+        cls, resources: ResourcesConfig, start_engine: StartEngine, log_folder: Path, tally: Any
+    ) -> "StreamSettings":
+        return cls(
+            start_engine=start_engine,
+            log_folder=log_folder,
+            max_running=resources.max_running,
+            cpu_kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
+            block_rows=resources.block_rows,
+            max_engine_deaths=resources.max_engine_deaths,
+            tally=tally,
+        )
 
     def engine_start(self, pool: PlannedPool, needs: EngineNeeds) -> EngineStart:
         return EngineStart(
@@ -73,8 +88,8 @@ def numbers_to_generate(numbers: Sequence[int], block_rows: int) -> Dataset:
     )
 
 
-def stored_samples(folder: Folder, waiting: Mapping[str, str]) -> Dataset:
-    """Samples that an earlier stage committed, a file a block. `waiting` maps the wanted ids to their files."""
+def stored_samples(folder: Folder, waiting: Mapping[str, str], block_rows: int) -> Dataset:
+    """Samples that an earlier stage committed, in blocks of `block_rows`. `waiting` maps their ids to their files."""
     files: dict[str, list[str]] = {}
     for sample_id, name in waiting.items():
         files.setdefault(name, []).append(sample_id)
@@ -84,9 +99,13 @@ def stored_samples(folder: Folder, waiting: Mapping[str, str]) -> Dataset:
         tables = [only(folder.read_parquet(row["file"]), row["sample_ids"]) for row in batch.to_pylist()]
         return pa.concat_tables(tables)
 
-    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        read, batch_format="pyarrow", batch_size=None
-    )
+    samples = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(read, **_whole_blocks())
+    return samples.repartition(target_num_rows_per_block=block_rows)
+
+
+def unjudged(samples: Dataset) -> Dataset:
+    """The samples without the verdicts that they have, to be judged anew."""
+    return samples.map_batches(without_verdicts, **_whole_blocks())
 
 
 def generate(
@@ -131,18 +150,24 @@ def judge(
 
 
 def commit(
-    samples: Dataset, rule_judges: tuple[JudgeEntry, ...], parts: tuple[Part, ...], folder: Folder
+    samples: Dataset, rule_judges: tuple[JudgeEntry, ...], parts: tuple[Part, ...], step: Commit
 ) -> Iterator[Mapping[str, int]]:
-    """Run the stream; gives the counts of each block as soon as its file stands in `folder`."""
-    # Whole blocks (batch_size=None): with any other size Ray Data gathers rows first, and files come late. Few tasks at
-    # a time: each of its worker processes costs seconds of imports, and a commit takes milliseconds.
-    few = TaskPoolStrategy(size=max(2, int(ray.cluster_resources().get("CPU", 0)) // 8))
-    whole = {"batch_format": "pyarrow", "batch_size": None, "compute": few}
-    judged = samples.map_batches(RuleJudges(rule_judges, parts).__call__, **whole)
-    committed = judged.map_batches(Commit(folder).__call__, **whole)
+    """Run the stream; gives the counts of each block as soon as its file stands in the folder of `step`."""
+    judged = samples.map_batches(RuleJudges(rule_judges, parts).__call__, **_whole_blocks())
+    committed = judged.map_batches(step.__call__, **_whole_blocks())
     # Without prefetching: an iterator that holds a block back looks like a slow consumer, for which commits wait.
     for counts in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from counts.to_pylist()
+
+
+def _whole_blocks() -> dict[str, Any]:
+    """How the tasks beside the engines run.
+
+    Whole blocks (batch_size=None): with any other size Ray Data gathers rows first, and files come late. Few tasks at a
+    time: each of their worker processes costs seconds of imports, and a commit takes milliseconds.
+    """
+    few = TaskPoolStrategy(size=max(2, int(ray.cluster_resources().get("CPU", 0)) // 8))
+    return {"batch_format": "pyarrow", "batch_size": None, "compute": few}
 
 
 def _pool_arguments(pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:

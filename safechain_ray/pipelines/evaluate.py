@@ -6,11 +6,11 @@ from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.config import RunConfig
 from safechain_ray.engines.start import StartEngine
-from safechain_ray.metrics.counts import count_table, merge
-from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.attempt import attempt
 from safechain_ray.pipelines.job import GeneratingJob
 from safechain_ray.pipelines.observer import Observer
+from safechain_ray.pipelines.outline import measure
 from safechain_ray.pipelines.pools import pool_needs
 from safechain_ray.pipelines.resolve import ResolvedRun, resolve
 from safechain_ray.pipelines.run_folder import Inventory, RunFolder, put_in_order
@@ -45,7 +45,7 @@ def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -
     total = len(run.worklist)
     if len(inventory.finished) == total:
         observer.say(f"All {total} samples are finished already: no engine is started.")
-        return _measured(folder, record, run, 0)
+        return _measured(folder, record, 0)
     committed = attempt(
         lambda logs: GeneratingJob(run, config.resources, folder, observer, record, start_engine, logs),
         lambda view: plan_on(view, run, config),
@@ -55,7 +55,7 @@ def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -
         len(inventory.finished),
         total,
     )
-    return _measured(folder, record, run, committed)
+    return _measured(folder, record, committed)
 
 
 def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
@@ -79,18 +79,9 @@ def open_run_folder(config: RunConfig, run: ResolvedRun) -> RunFolder:
     return RunFolder(folder)
 
 
-def measure(folder: RunFolder, run: ResolvedRun) -> RunMetrics:
-    """The metrics over all samples in the folder."""
-    asked = [(judge.name, part) for judge in run.judges for part in run.parts]
-    expected = {name: len(prompts.prompts) for name, prompts in run.prompt_sets.items()}
-    metrics = summarise(merge(map(count_table, folder.counted_samples())), run.settings, asked, expected)
-    caveats = dict.fromkeys(entry.caveat for entry in (run.model, *run.judges) if entry.caveat)
-    return metrics.model_copy(update={"model": run.model.name, "caveats": tuple(caveats)})
-
-
-def _measured(folder: RunFolder, record: RunRecord, run: ResolvedRun, committed: int) -> Evaluation:
+def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluation:
     put_in_order(folder.samples, retry_errors=False)
-    metrics = measure(folder, run)
+    metrics = measure(folder, record.outline)
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
     record.measured(metrics)
     folder.delete_stages()

@@ -9,6 +9,7 @@ from ray.data import Dataset
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster import stream
+from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.planner import Plan, PlannedPool
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.watchdog import Watchdog
@@ -47,15 +48,7 @@ class Job(ABC):
         self._record = record
         self._timeout = resources.stall_timeout_minutes * 60
         self._tally = start_tally()
-        self._settings = stream.StreamSettings(
-            start_engine=start_engine,
-            log_folder=log_folder,
-            max_running=resources.max_running,
-            cpu_kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
-            block_rows=resources.block_rows,
-            max_engine_deaths=resources.max_engine_deaths,
-            tally=self._tally,
-        )
+        self._settings = stream.StreamSettings.of(resources, start_engine, log_folder, self._tally)
         self.progress: Mapping[str, PoolProgress] = {}
 
     def run_stages(self, plan: Plan) -> int:
@@ -75,18 +68,23 @@ class Job(ABC):
         finished = set(put_in_order(self._folder.samples, retry_errors=True).finished)
         if not last:
             finished |= put_in_order(target, retry_errors=True).finished.keys()
-        rows, left = self._source(finished) if number == 0 else _stored(self._folder.stage(number - 1), finished)
+        rows, left = self._source(finished) if number == 0 else self._stored(self._folder.stage(number - 1), finished)
         if not left:
             return 0
         for pool in pools:
             rows = self._through(rows, pool)
         rule_judges = tuple(judge for judge in self._judges if judge.is_rule) if last else ()
-        blocks = stream.commit(rows, rule_judges, self._parts, target)
+        blocks = stream.commit(rows, rule_judges, self._parts, Commit(target))
         return self._pump(blocks, tuple(pool.needs.pool for pool in pools), left)
 
     @abstractmethod
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:
         """What the first stage starts from, without the samples that are `finished`, and how many rows it is."""
+
+    def _stored(self, folder: Folder, finished: set[str]) -> tuple[Dataset, int]:
+        stored = put_in_order(folder, retry_errors=False).finished
+        waiting = {sample_id: file for sample_id, file in stored.items() if sample_id not in finished}
+        return stream.stored_samples(folder, waiting, self._settings.block_rows), len(waiting)
 
     def _through(self, rows: Dataset, pool: PlannedPool) -> Dataset:
         entry = next(judge for judge in self._judges if judge.name == pool.needs.pool)
@@ -152,10 +150,4 @@ class JudgingJob(Job):
         self._waiting = waiting
 
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:
-        return _stored(self._waiting, finished)
-
-
-def _stored(folder: Folder, finished: set[str]) -> tuple[Dataset, int]:
-    stored = put_in_order(folder, retry_errors=False).finished
-    waiting = {sample_id: file for sample_id, file in stored.items() if sample_id not in finished}
-    return stream.stored_samples(folder, waiting), len(waiting)
+        return self._stored(self._waiting, finished)

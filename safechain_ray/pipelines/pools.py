@@ -40,6 +40,15 @@ def judge_needs(judges: Iterable[JudgeEntry], resources: ResourcesConfig, view: 
     ]
 
 
+def judge_pool(judge: JudgeEntry, rows: int, resources: ResourcesConfig, view: ClusterView) -> PoolNeeds:
+    """The pool of a judge that has the cluster to itself: as many replicas as fit and have work among `rows`."""
+    assert judge.engine is not None
+    device = _device(resources, judge.engine, view)
+    replicas = resources.judge_replicas or (1 if device == "cpu" else None)
+    useful = max(1, rows // resources.max_running)
+    return _needs(judge.name, judge.engine, device, resources, replicas, useful)
+
+
 def _needs(
     pool: str, engine: EngineNeeds, device: Device, resources: ResourcesConfig, wanted: int | None, useful: int = 1
 ) -> PoolNeeds:

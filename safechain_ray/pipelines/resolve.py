@@ -78,7 +78,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     settings = config.expand_settings({name: entry.name for name, entry in entries.items()})
     for setting in settings:
         check_strategy(setting.strategy, family)
-    _check_parts(config.parts, model, family)
+    check_parts(config.parts, model.name, family)
     prompt_sets = {
         entries[dataset.name].name: load_prompts(
             entries[dataset.name],
@@ -158,11 +158,12 @@ def _dataset(config: DatasetConfig) -> DatasetEntry:
     return adhoc_entry(config.name, **columns)
 
 
-def _check_parts(parts: tuple[Part, ...], model: ModelEntry, family: Family) -> None:
+def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:
+    """Raises InputError where `parts` can't be judged apart: a family without tags has only responses."""
     apart = [part for part in parts if part != "response"]
     if apart and family.tags is None:
         raise InputError(
-            f"parts: {' and '.join(apart)} can't be judged apart for {model.name}: models of family {family.name} "
+            f"parts: {' and '.join(apart)} can't be judged apart for {model}: models of family {family.name} "
             "write no thinking tags. Judge the response."
         )
 

@@ -4,9 +4,10 @@ from typing import Any
 
 from small_runs import resolved
 
+from safechain_ray import catalog
 from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 from safechain_ray.config import ResourcesConfig
-from safechain_ray.pipelines.pools import ENGINE_OVERHEAD_GIGABYTES, pool_needs
+from safechain_ray.pipelines.pools import ENGINE_OVERHEAD_GIGABYTES, judge_pool, pool_needs
 
 LAPTOP = ClusterView((Node("laptop", 16, 0, 24),))
 CLUSTER = ClusterView((Node("gpu", 64, 8, 1000),))
@@ -55,3 +56,12 @@ def test_as_many_replicas_as_fit_and_have_work_unless_a_number_is_asked_for():
 def test_a_judge_has_one_replica_unless_more_are_asked_for():
     assert pools(CLUSTER)["demo-guard"].wanted == 1
     assert pools(CLUSTER, {"judge_replicas": 2})["demo-guard"].wanted == 2
+
+
+def test_a_judge_added_later_gets_all_gpus_that_its_samples_can_use() -> None:
+    judge = catalog.judges()["llama-guard-3-8b"]
+    few, many = (judge_pool(judge, rows, ResourcesConfig(), CLUSTER) for rows in (100, 10_000))
+    assert (few.device, few.gpus, few.wanted, few.useful) == ("cuda", 1, None, 1)
+    assert many.useful == 39
+    assert judge_pool(judge, 10_000, ResourcesConfig(judge_replicas=2), CLUSTER).wanted == 2
+    assert judge_pool(catalog.judges()["demo-guard"], 10_000, ResourcesConfig(), LAPTOP).wanted == 1

@@ -131,7 +131,8 @@ def test_overrides_of_an_engine_are_laid_over_the_catalogs():
     run = resolved(model={"name": "demo-reasoner", "engine": engine}, judges=[{"name": "demo-guard", "engine": engine}])
     assert run.judges[0].engine is not None
     for needs in (run.model, run.judges[0].engine):
-        assert (needs.context_length, needs.engine_kwargs, needs.dtype) == (1024, {"seed": 3}, "float32")
+        kwargs = {"distributed_executor_backend": "uni", "seed": 3}
+        assert (needs.context_length, needs.engine_kwargs, needs.dtype) == (1024, kwargs, "float32")
 
 
 def test_phrases_of_a_judge_with_a_model_and_an_engine_of_one_without_are_refused(tmp_path: Path):
