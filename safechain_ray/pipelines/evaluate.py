@@ -91,9 +91,8 @@ def open_run_folder(config: RunConfig, run: ResolvedRun) -> RunFolder:
 
 def measure(folder: RunFolder, run: ResolvedRun) -> RunMetrics:
     """The metrics over all samples in the folder."""
-    asked = [(judge.name, part) for judge in run.judges for part in run.parts]
     expected = {name: len(prompts.prompts) for name, prompts in run.prompt_sets.items()}
-    metrics = summarise(merge(map(count_table, folder.counted_samples())), run.settings, asked, expected)
+    metrics = summarise(merge(map(count_table, folder.counted_samples())), run.settings, run.asked, expected)
     caveats = dict.fromkeys(entry.caveat for entry in (run.model, *run.judges) if entry.caveat)
     return metrics.model_copy(update={"model": run.model.name, "caveats": tuple(caveats)})
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from ray.data import Dataset
 
 from safechain_ray.cluster import stream
+from safechain_ray.cluster.judging import RulesAndVotes
 from safechain_ray.cluster.planner import Plan, PlannedPool
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.watchdog import Watchdog
@@ -73,8 +74,7 @@ class Job:
             return 0
         for pool in pools:
             rows = self._through(rows, pool)
-        rule_judges = tuple(judge for judge in self._run.judges if judge.engine is None) if last else ()
-        blocks = stream.commit(rows, rule_judges, self._run.parts, target)
+        blocks = stream.commit(rows, self._last_verdicts() if last else None, target)
         return self._pump(blocks, tuple(pool.needs.pool for pool in pools), left)
 
     def _to_generate(self, finished: set[str]) -> tuple[Dataset, int]:
@@ -92,6 +92,11 @@ class Job:
             return stream.generate(rows, pool, self._run.model, self._run.family, self._worklist, self._settings)
         entry = next(judge for judge in self._run.judges if judge.name == pool.needs.pool)
         return stream.judge(rows, pool, entry, self._run.parts, self._settings)
+
+    def _last_verdicts(self) -> RulesAndVotes:
+        """The verdicts that are given where blocks are committed: those of rules, then votes over all."""
+        rules = tuple(judge for judge in self._run.judges if judge.engine is None and judge.endpoint is None)
+        return RulesAndVotes(rules, self._run.votes, self._run.parts)
 
     def _pump(self, blocks: Iterator[Mapping[str, int]], pools: tuple[str, ...], left: int) -> int:
         started = time.monotonic()

@@ -38,6 +38,7 @@ def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:
     return {
         "model": run.model.name,
         "judges": [judge.name for judge in run.judges],
+        "votes": {vote.name: f"{vote.rule} of {', '.join(vote.judges)}" for vote in run.votes},
         "rows": len(run.worklist),
         "tokens_at_most": sum(setting["tokens_at_most"] for setting in settings),
         "settings": settings,

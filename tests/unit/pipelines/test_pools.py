@@ -55,3 +55,13 @@ def test_as_many_replicas_as_fit_and_have_work_unless_a_number_is_asked_for():
 def test_a_judge_has_one_replica_unless_more_are_asked_for():
     assert pools(CLUSTER)["demo-guard"].wanted == 1
     assert pools(CLUSTER, {"judge_replicas": 2})["demo-guard"].wanted == 2
+
+
+def test_a_judge_that_is_asked_over_the_network_has_one_worker_without_gpus():
+    endpoint = {"base_url": "http://127.0.0.1:1/v1", "api_key_env": ""}
+    judges = ["refusal-match", {"name": "openai-moderation", "endpoint": endpoint}]
+    needs = pools(CLUSTER, {"judge_replicas": 2}, judges=judges)
+    worker = needs["openai-moderation"]
+    assert list(needs) == ["model", "openai-moderation"]
+    assert (worker.engine, worker.device, worker.gpus, worker.wanted) == ("omni-moderation-latest", "cpu", 0, 1)
+    assert worker.cpus < 1
