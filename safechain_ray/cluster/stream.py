@@ -107,8 +107,8 @@ def generate(
         "max_deaths": settings.max_engine_deaths,
         "tally": settings.tally,
     }
-    in_flight = _pool_arguments(pool, settings, settings.max_running)
-    return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **in_flight)
+    pool_arguments = _pool_arguments(pool, settings, settings.max_running)
+    return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
 def judge(
@@ -122,16 +122,17 @@ def judge(
     arguments: dict[str, Any] = {"entry": entry, "parts": parts, "tally": settings.tally}
     if entry.endpoint is not None:
         arguments["key"] = entry.endpoint.api_key()
-        in_flight = _pool_arguments(pool, settings, entry.endpoint.max_concurrent)
-        return samples.map_batches(EndpointJudge, fn_constructor_kwargs=arguments, **in_flight)
+        # A block at least, so that a second one fills the slots that the last rows of the first leave.
+        pool_arguments = _pool_arguments(pool, settings, max(entry.endpoint.max_concurrent, settings.block_rows))
+        return samples.map_batches(EndpointJudge, fn_constructor_kwargs=arguments, **pool_arguments)
     assert entry.engine is not None
     arguments |= {
         "start": settings.engine_start(pool, entry.engine),
         "start_engine": settings.start_engine,
         "max_deaths": settings.max_engine_deaths,
     }
-    in_flight = _pool_arguments(pool, settings, settings.max_running)
-    return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **in_flight)
+    pool_arguments = _pool_arguments(pool, settings, settings.max_running)
+    return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
 def commit(samples: Dataset, last_verdicts: RulesAndVotes | None, folder: Folder) -> Iterator[Mapping[str, int]]:
