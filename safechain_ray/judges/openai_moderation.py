@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from openai import APIError, APIStatusError, AsyncOpenAI, AuthenticationError
+from openai import APIError, AsyncOpenAI, AuthenticationError
 from pydantic import BaseModel, Field, ValidationError
 
 from safechain_ray.catalog.entries import Endpoint, JudgeEntry
@@ -78,8 +78,7 @@ class OpenAIModeration:
 
     def _said(self, error: APIError) -> str:
         """What the endpoint said, without the key: some servers quote it."""
-        status = f"{error.status_code} " if isinstance(error, APIStatusError) else ""
-        said = f"{status}{error.message}"
+        said = error.message
         return (said.replace(self.client.api_key, "***") if self.endpoint.api_key_env else said)[:300]
 
 

@@ -71,8 +71,8 @@ def test_a_full_or_failing_server_is_asked_again_as_late_as_it_says():
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (problem(400, "too long: 40,000 tokens"), "400 Error code: 400"),
-        (Answer(404, b"nothing here"), "404 "),
+        (problem(400, "too long: 40,000 tokens"), "Error code: 400 - too long: 40,000 tokens"),
+        (Answer(404, b"nothing here"), "Error code: 404"),
         (Answer(200, b"<html>no JSON</html>"), "the answer is no moderation: the body: Invalid JSON"),
         (Answer(200, b'{"results": []}'), "the answer is no moderation: results"),
         (Answer(200, b'{"results": [{"flagged": "?"}]}'), "the answer is no moderation: results.0.flagged"),
