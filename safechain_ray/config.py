@@ -10,7 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Part, Sampling, Setting, StrategySpec, VoteRule
+from safechain_ray.schema import PLAIN_URL, Part, Sampling, Setting, StrategySpec, VoteRule
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
@@ -66,12 +66,33 @@ class ModelConfig(Named):
     engine: EngineConfig = EngineConfig()
 
 
+class EndpointConfig(Config):
+    """Overrides of what the catalog says of a server."""
+
+    base_url: str | None = Field(None, pattern=PLAIN_URL, description="another server that speaks the same API")
+    model: str | None = Field(None, min_length=1)
+    api_key_env: str | None = Field(None, description="environment variable that holds the key; empty: none is sent")
+    max_concurrent: int | None = Field(None, ge=1, description="requests under way at the same time")
+
+    def overrides(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
 class JudgeConfig(Named):
     """A judge by catalog name."""
 
     name: str
     phrases: str | None = Field(None, description="refusal-match: a file of refusal phrases, one a line")
     engine: EngineConfig = EngineConfig()
+    endpoint: EndpointConfig = EndpointConfig()
+
+
+class VoteConfig(Config):
+    """A vote over judges of the run: one more verdict, shown as a judge of this name."""
+
+    name: str = Field(min_length=1)
+    rule: VoteRule = Field("majority", description="unsafe where more than half, any or all of the judges say so")
+    judges: tuple[str, ...] | None = Field(None, min_length=2, description="all judges of the run by default")
 
 
 class SettingConfig(Config):
@@ -107,6 +128,7 @@ class RunConfig(Config):
     samples: int = Field(1, ge=1, description="K, the samples of each prompt")
     settings: tuple[SettingConfig, ...] = Field((), description="explicit settings instead of datasets x strategies")
     judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    votes: tuple[VoteConfig, ...] = Field((), description="one more verdict each, over the judges' verdicts")
     parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
     on_bad_prompt: Literal["error_row", "refuse"] = Field(
         "error_row", description="an empty or duplicate prompt becomes rows with an error, or is refused at once"
@@ -125,9 +147,24 @@ class RunConfig(Config):
         _refuse_repeats(
             datasets=[dataset.name for dataset in self.datasets],
             judges=[judge.name for judge in self.judges],
+            votes=[vote.name for vote in self.votes],
             parts=list(self.parts),
             strategies=[strategy.model_dump_json() for strategy in self.strategies],
         )
+        return self
+
+    @model_validator(mode="after")
+    def _votes_over_judges(self) -> "RunConfig":
+        names = [judge.name for judge in self.judges]
+        for index, vote in enumerate(self.votes):
+            judges = names if vote.judges is None else vote.judges
+            unknown = [judge for judge in judges if judge not in names]
+            if unknown:
+                raise ValueError(f"votes.{index}.judges: {', '.join(unknown)} is not among judges ({', '.join(names)})")
+            if vote.name in names:
+                raise ValueError(f"votes.{index}.name: {vote.name} is a judge already; give the vote another name")
+            if len(set(judges)) < max(2, len(judges)):
+                raise ValueError(f"votes.{index} needs two judges or more, each once; it has {', '.join(judges)}")
         return self
 
     def expand_settings(self, dataset_names: Mapping[str, str]) -> tuple[Setting, ...]:

@@ -23,6 +23,9 @@ FinishReason = Literal["stop", "length"]
 VoteRule = Literal["majority", "any", "all"]
 """How many judges have to say unsafe: more than half of them, one, or every one."""
 
+PLAIN_URL = r"^https?://[^\s@?#]+$"
+"""An address that holds no secret: no user, no query."""
+
 LARGEST_INT32 = 2**31 - 1
 """The most that the integer columns of the samples hold."""
 
@@ -198,6 +201,9 @@ class Engine(Protocol):
 
     def count_tokens(self, text: str) -> int: ...
 
+    def last_tokens(self, text: str, count: int) -> str:
+        """The end of `text` that its last `count` tokens (at least 1) stand for; all of it where it has no more."""
+
     async def generate(self, request: Request) -> Completion: ...
 
     async def close(self) -> None: ...
@@ -205,7 +211,10 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A judge's decision on one part of one sample. `unsafe` is None exactly where `error` says why."""
+    """A judge's decision on one part of one sample. `unsafe` is None exactly where `error` says why.
+
+    `note` is what a reader of the decision must know, for example that the judge saw only an end of the part.
+    """
 
     judge: str
     part: Part
@@ -213,6 +222,7 @@ class Verdict:
     score: float | None = None
     categories: tuple[str, ...] = ()
     error: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +271,7 @@ VERDICT_TYPE = pa.struct(
         pa.field("score", pa.float64()),
         pa.field("categories", pa.list_(pa.string())),
         pa.field("error", pa.string()),
+        pa.field("note", pa.string()),
     ]
 )
 
@@ -344,6 +355,11 @@ def verdicts_table(table: pa.Table) -> pa.Table:
     of_samples = [table[name].take(rows) for name in _SAMPLE_OF_A_VERDICT]
     of_verdicts = [pc.struct_field(verdicts, field.name) for field in VERDICT_TYPE]
     return pa.table([*of_samples, *of_verdicts], schema=VERDICTS_SCHEMA)
+
+
+def as_samples(table: pa.Table) -> pa.Table:
+    """`table` with the columns of `SAMPLES_SCHEMA`; what a file of an earlier version has not is null in it."""
+    return table.cast(SAMPLES_SCHEMA)
 
 
 def only(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:

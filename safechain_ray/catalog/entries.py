@@ -1,10 +1,15 @@
 """What the catalog says of a model family, a model, a data set and a judge."""
 
+import os
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from safechain_ray.schema import Message, ThinkingTags
+from safechain_ray.errors import InputError
+from safechain_ray.schema import PLAIN_URL, Message, ThinkingTags
+
+MessageContent = Literal["text", "list"]
+"""How a chat template reads a message's content: as text, or as a list of `{type: text, text: ...}`."""
 
 
 class Entry(BaseModel):
@@ -48,6 +53,12 @@ class EngineNeeds(BaseModel):
     pipeline_parallel_size: int = Field(1, ge=1)
     runs_on_cpu: bool = Field(False, description="small enough to be put on CPUs without being asked to")
     trust_remote_code: bool = False
+    message_content: MessageContent = Field(
+        "text",
+        # A default that is not dumped leaves the identities of runs as they were before this field.
+        exclude_if=lambda content: content == "text",
+        description="how the model's chat template reads a message's content; multimodal ones want a list",
+    )
     engine_kwargs: dict[str, object] = Field(default_factory=dict, description="passed to vLLM as they are")
 
     @property
@@ -84,14 +95,40 @@ class DatasetEntry(Entry):
     gated: bool = False
 
 
-class JudgeEntry(Entry):
-    """A judge: its kind decides the code, the rest is its data. Engine-backed kinds have `engine`."""
+class Endpoint(BaseModel):
+    """A server that judges, and how it is asked. The key comes from the environment only."""
 
-    kind: Literal["llama_guard", "refusal_match"]
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str = Field(pattern=PLAIN_URL, description="without a key, a user or a query in it")
+    model: str = Field(min_length=1)
+    api_key_env: str = Field("", description="environment variable that holds the key; empty: none is sent")
+    max_concurrent: int = Field(16, ge=1, description="requests under way at the same time")
+
+    def api_key(self) -> SecretStr | None:
+        """The key, None for an endpoint that wants none. Raises InputError where its variable is not set."""
+        if not self.api_key_env:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise InputError(
+                f"The environment variable {self.api_key_env} is not set: it has to hold the key for {self.base_url}."
+            )
+        return SecretStr(key)
+
+
+class JudgeEntry(Entry):
+    """A judge: its kind decides the code, the rest is its data.
+
+    Kinds that run a model have `engine`, those that ask a server have `endpoint`, rules have neither.
+    """
+
+    kind: Literal["llama_guard", "harmbench", "openai_moderation", "refusal_match"]
     engine: EngineNeeds | None = None
+    endpoint: Endpoint | None = Field(None, exclude_if=lambda endpoint: endpoint is None)
     phrases: str | None = Field(None, description="refusal_match: the file of refusal phrases, one a line")
 
     @property
     def is_rule(self) -> bool:
         """Whether it decides by itself: it has no pool, and takes part wherever blocks are written."""
-        return self.engine is None
+        return self.engine is None and self.endpoint is None

@@ -54,6 +54,7 @@ def run_flags(command: Command) -> Command:
         click.option("--max-tokens", type=int, help="Most tokens of a response, thought included."),
         click.option("--seed", type=int, help="Seed of the run."),
         click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable."),
+        click.option("--vote", multiple=True, help="majority, any or all of the judges as one more. Repeatable."),
         click.option("--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable."),
         click.option("-o", "--output", help="The run's folder: a local path or URI."),
         click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model."),
@@ -166,7 +167,12 @@ def config_show(*, as_json: bool, **flags: Any) -> None:
 
 
 def _run_config(
-    *, config: Path | None, assignments: tuple[str, ...], dataset: tuple[str, ...], **flags: Any
+    *,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    dataset: tuple[str, ...],
+    vote: tuple[str, ...],
+    **flags: Any,
 ) -> RunConfig:
     columns = {
         key: flags.pop(key) for key in ("prompt_column", "id_column", "category_column", "limit", "shuffle_seed")
@@ -188,6 +194,8 @@ def _run_config(
         given["datasets"] = [{"name": name, **only_given(columns)} for name in dataset]
     elif only_given(columns):
         raise InputError(f"--{next(iter(only_given(columns))).replace('_', '-')} needs a --dataset beside it.")
+    if vote:
+        given["votes"] = [{"name": f"vote-{rule}", "rule": rule} for rule in vote]
     return read_config(config, given, assignments)
 
 

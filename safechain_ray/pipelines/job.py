@@ -10,11 +10,13 @@ from ray.data import Dataset
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster import stream
 from safechain_ray.cluster.commit import Commit
+from safechain_ray.cluster.judging import RulesAndVotes
 from safechain_ray.cluster.planner import Plan, PlannedPool
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.watchdog import Watchdog
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
+from safechain_ray.judges.vote import Vote
 from safechain_ray.pipelines.observer import Observer, Snapshot
 from safechain_ray.pipelines.pools import MODEL_POOL
 from safechain_ray.pipelines.pump import pump
@@ -32,6 +34,7 @@ class Job(ABC):
         self,
         total: int,
         judges: tuple[JudgeEntry, ...],
+        votes: tuple[Vote, ...],
         parts: tuple[Part, ...],
         resources: ResourcesConfig,
         folder: RunFolder,
@@ -42,6 +45,7 @@ class Job(ABC):
     ) -> None:
         self._total = total
         self._judges = judges
+        self._votes = votes
         self._parts = parts
         self._folder = folder
         self._observer = observer
@@ -73,8 +77,7 @@ class Job(ABC):
             return 0
         for pool in pools:
             rows = self._through(rows, pool)
-        rule_judges = tuple(judge for judge in self._judges if judge.is_rule) if last else ()
-        blocks = stream.commit(rows, rule_judges, self._parts, Commit(target))
+        blocks = stream.commit(rows, self._last_verdicts() if last else None, Commit(target))
         return self._pump(blocks, tuple(pool.needs.pool for pool in pools), left)
 
     @abstractmethod
@@ -89,6 +92,10 @@ class Job(ABC):
     def _through(self, rows: Dataset, pool: PlannedPool) -> Dataset:
         entry = next(judge for judge in self._judges if judge.name == pool.needs.pool)
         return stream.judge(rows, pool, entry, self._parts, self._settings)
+
+    def _last_verdicts(self) -> RulesAndVotes:
+        """The verdicts that are given where blocks are committed: those of rules, then votes over all."""
+        return RulesAndVotes(tuple(judge for judge in self._judges if judge.is_rule), self._votes, self._parts)
 
     def _pump(self, blocks: Iterator[Mapping[str, int]], pools: tuple[str, ...], left: int) -> int:
         started = time.monotonic()
@@ -117,7 +124,16 @@ class GeneratingJob(Job):
         log_folder: Path,
     ) -> None:
         super().__init__(
-            len(run.worklist), run.judges, run.parts, resources, folder, observer, record, start_engine, log_folder
+            len(run.worklist),
+            run.judges,
+            run.votes,
+            run.parts,
+            resources,
+            folder,
+            observer,
+            record,
+            start_engine,
+            log_folder,
         )
         self._run = run
 
@@ -146,7 +162,9 @@ class JudgingJob(Job):
         start_engine: StartEngine,
         log_folder: Path,
     ) -> None:
-        super().__init__(total, judges, ("response",), resources, folder, observer, record, start_engine, log_folder)
+        super().__init__(
+            total, judges, (), ("response",), resources, folder, observer, record, start_engine, log_folder
+        )
         self._waiting = waiting
 
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.commit import Commit
-from safechain_ray.cluster.judging import RuleJudges
+from safechain_ray.cluster.judging import RulesAndVotes
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.config import StudyConfig
 from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
@@ -160,7 +160,7 @@ def _judge_by_pools(
 def _write_blocks(
     samples: Sequence[Sample], block_rows: int, folder: Folder, rule_judges: tuple[JudgeEntry, ...] = ()
 ) -> None:
-    judged, commit = RuleJudges(rule_judges, ("response",)), Commit(folder)
+    judged, commit = RulesAndVotes(rule_judges, (), ("response",)), Commit(folder)
     for start in range(0, len(samples), block_rows):
         commit(judged(samples_table(samples[start : start + block_rows])))
 

@@ -31,12 +31,13 @@ class Outline:
     def of(cls, run: Mapping[str, Any]) -> "Outline":
         """The outline in the content of a run.json."""
         identity = run["identity"]
+        names = [asked["name"] for asked in (*identity["judges"], *identity.get("votes", ()))]
         return cls(
             model=identity["model"]["name"],
             family=Family.model_validate(identity["family"]),
             settings=tuple(map(Setting.model_validate, identity["settings"])),
             expected_prompts={name: dataset["prompts"] for name, dataset in run["datasets"].items()},
-            asked=tuple((judge["name"], part) for judge in identity["judges"] for part in identity["parts"]),
+            asked=tuple((name, part) for name in names for part in identity["parts"]),
             added=tuple((name, part) for name, judge in run.get("added", {}).items() for part in judge["parts"]),
         )
 

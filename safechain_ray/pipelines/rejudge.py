@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster import stream
 from safechain_ray.cluster.commit import Commit
+from safechain_ray.cluster.judging import RulesAndVotes
 from safechain_ray.cluster.planner import ClusterView, PlannedPool, make_plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.cluster.tally import PoolProgress, start_tally
@@ -122,13 +123,13 @@ def _run(
 
 
 def _plan(passes: list[Pass], resources: ResourcesConfig, view: ClusterView) -> list[PlannedPool | None]:
-    """A pool for each pass, None for a judge without an engine. Passes follow each other: each has the cluster."""
+    """A pool for each pass, None for a rule. Passes follow each other: each has the cluster."""
     pools: list[PlannedPool | None] = []
     for each in passes:
-        if each.judge.engine is None:
+        needs = judge_pool(each.judge, len(each.waiting), resources, view)
+        if needs is None:
             pools.append(None)
             continue
-        needs = judge_pool(each.judge, len(each.waiting), resources, view)
         ((pool,),) = make_plan([needs], view).stages
         pools.append(pool)
     return pools
@@ -146,8 +147,9 @@ def _judge(
     samples = stream.unjudged(stream.stored_samples(folder.samples, each.waiting, settings.block_rows))
     if pool is not None:
         samples = stream.judge(samples, pool, each.judge, each.parts, settings)
+    rule = None if pool is not None else RulesAndVotes((each.judge,), (), each.parts)
     step = Commit(folder.verdicts(each.judge.name), verdicts_table, each.parts)
-    blocks = stream.commit(samples, () if pool is not None else (each.judge,), each.parts, step)
+    blocks = stream.commit(samples, rule, step)
     stage = (each.judge.name,) if pool is not None else ()
     started = time.monotonic()
 

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import DatasetEntry, EngineNeeds, Family, JudgeEntry, ModelEntry
+from safechain_ray.catalog.entries import DatasetEntry, Endpoint, EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.worklist import Worklist
 from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc
@@ -17,6 +17,7 @@ from safechain_ray.decoding.base import check_strategy
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.judges.refusal_match import read_phrases
+from safechain_ray.judges.vote import Vote
 from safechain_ray.schema import Part, Setting, short_hash
 
 AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
@@ -38,6 +39,13 @@ class ResolvedRun:
     prompt_sets: Mapping[str, PromptSet]
     judges: tuple[JudgeEntry, ...]
     parts: tuple[Part, ...]
+    votes: tuple[Vote, ...] = ()
+
+    @property
+    def asked(self) -> tuple[tuple[str, Part], ...]:
+        """Who gives a verdict on what: every judge, then every vote, on every part."""
+        names = [*(judge.name for judge in self.judges), *(vote.name for vote in self.votes)]
+        return tuple((name, part) for name in names for part in self.parts)
 
     @cached_property
     def worklist(self) -> Worklist:
@@ -53,6 +61,8 @@ class ResolvedRun:
             "judges": [judge_identity(judge) for judge in self.judges],
             "parts": list(self.parts),
         }
+        if self.votes:
+            identity["votes"] = [asdict(vote) for vote in self.votes]
         return as_stored(identity)
 
     def short_name(self) -> str:
@@ -88,7 +98,9 @@ def resolve(config: RunConfig) -> ResolvedRun:
         )
         for dataset in config.datasets
     }
-    return ResolvedRun(model, family, settings, prompt_sets, judges, config.parts)
+    every_judge = tuple(judge.name for judge in judges)
+    votes = tuple(Vote(vote.name, vote.rule, vote.judges or every_judge) for vote in config.votes)
+    return ResolvedRun(model, family, settings, prompt_sets, judges, config.parts, votes)
 
 
 def _model(config: ModelConfig) -> ModelEntry:
@@ -130,12 +142,18 @@ def _adhoc_model(source: str, family: str) -> ModelEntry:
 def resolve_judge(config: JudgeConfig) -> JudgeEntry:
     """The judge's catalog entry with its overrides. Raises InputError for an unknown one or a wrong override."""
     entry = catalog.lookup("judge", catalog.judges(), config.name)
-    if entry.engine is not None:
-        if config.phrases is not None:
-            raise InputError(f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does.")
-        return entry.model_copy(update={"engine": _with(entry.engine, config.engine.overrides())})
-    if config.engine.overrides():
+    if entry.engine is None and config.engine.overrides():
         raise InputError(f"judges: {config.name} has no engine to configure.")
+    if entry.endpoint is None and config.endpoint.overrides():
+        raise InputError(f"judges: {config.name} has no endpoint to configure.")
+    if entry.kind != "refusal_match" and config.phrases is not None:
+        raise InputError(f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does.")
+    if entry.engine is not None:
+        return entry.model_copy(update={"engine": _with(entry.engine, config.engine.overrides())})
+    if entry.endpoint is not None:
+        endpoint = Endpoint.model_validate(entry.endpoint.model_dump() | config.endpoint.overrides())
+        endpoint.api_key()
+        return entry.model_copy(update={"endpoint": endpoint})
     phrases = config.phrases or entry.phrases
     read_phrases(phrases)
     return entry.model_copy(update={"phrases": phrases})
@@ -143,7 +161,8 @@ def resolve_judge(config: JudgeConfig) -> JudgeEntry:
 
 def judge_identity(judge: JudgeEntry) -> dict[str, Any]:
     """What of a judge changes its verdicts."""
-    fields = judge.model_dump(exclude={"description": True, "caveat": True, "licence": True, "engine": SAID_OF_MODELS})
+    said: dict[str, Any] = {"description": True, "caveat": True, "licence": True, "engine": SAID_OF_MODELS}
+    fields = judge.model_dump(exclude=said | {"endpoint": {"api_key_env", "max_concurrent"}})
     if judge.kind == "refusal_match":
         fields["phrases"] = short_hash(*read_phrases(judge.phrases))
     return fields

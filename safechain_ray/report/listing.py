@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from safechain_ray import catalog
+from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.decoding.base import STRATEGIES
 
 Row = dict[str, Any]
@@ -41,12 +42,20 @@ def _judges() -> list[Row]:
         {
             "name": entry.name,
             "kind": entry.kind,
-            "model": entry.engine.source if entry.engine else None,
+            "model": _judge_model(entry),
+            "GPUs": entry.engine.gpus if entry.engine else None,
+            "endpoint": entry.endpoint.base_url if entry.endpoint else None,
             "licence": entry.licence,
             "description": entry.description,
         }
         for entry in catalog.judges().values()
     ]
+
+
+def _judge_model(entry: JudgeEntry) -> str | None:
+    if entry.engine is not None:
+        return entry.engine.source
+    return entry.endpoint.model if entry.endpoint else None
 
 
 def _strategies() -> list[Row]:

@@ -208,6 +208,14 @@ def test_every_flag_reaches_its_key(evaluation: Any, tmp_path: Path):
     ]
 
 
+def test_a_vote_by_flag_is_over_all_judges_and_named_after_its_rule():
+    shown = call("config", "show", *RUN, "-j", "demo-guard", "--vote", "majority", "--vote", "any", "--json")
+    assert json.loads(shown.stdout)["votes"] == [
+        {"name": "vote-majority", "rule": "majority", "judges": None},
+        {"name": "vote-any", "rule": "any", "judges": None},
+    ]
+
+
 def test_flags_win_over_a_file(tmp_path: Path):
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump({"model": "R1-7B", "datasets": ["a"], "judges": ["refusal-match"], "samples": 5}))

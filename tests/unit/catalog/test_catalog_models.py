@@ -1,10 +1,12 @@
 """The families, models and judges of the catalog."""
 
 import pytest
+from pydantic import ValidationError
 
 from safechain_ray.catalog import families, judges, lookup, models
+from safechain_ray.catalog.entries import Endpoint
 from safechain_ray.decoding.base import STRATEGIES, check_strategy
-from safechain_ray.errors import UnknownNameError
+from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.schema import StrategySpec, ThinkingTags
 
 PAPER = {"R1-1.5B", "R1-7B", "R1-8B", "R1-14B", "R1-32B", "R1-70B", "Skywork-o1", "QwQ", "Sky-T1"}
@@ -69,15 +71,56 @@ def test_a_family_with_tags_can_follow_every_strategy():
                 check_strategy(StrategySpec(name=name), family)
 
 
-def test_judges_that_are_models_say_what_they_need_and_the_others_need_nothing():
+def test_judges_say_what_their_kind_needs_an_engine_an_endpoint_or_nothing():
     assert {judge.name: judge.kind for judge in judges().values()} == {
         "llama-guard-3-8b": "llama_guard",
         "llama-guard-3-1b": "llama_guard",
+        "llama-guard-4-12b": "llama_guard",
+        "harmbench": "harmbench",
+        "openai-moderation": "openai_moderation",
         "demo-guard": "llama_guard",
         "refusal-match": "refusal_match",
     }
     for judge in judges().values():
-        assert (judge.engine is not None) == (judge.kind == "llama_guard")
+        assert (judge.engine is not None) == (judge.kind in ("llama_guard", "harmbench"))
+        assert (judge.endpoint is not None) == (judge.kind == "openai_moderation")
+
+
+def test_the_harmbench_classifier_has_the_context_that_it_was_trained_with():
+    engine = judges()["harmbench"].engine
+    assert engine is not None
+    assert (engine.context_length, engine.dtype) == (2048, "bfloat16")
+
+
+def test_guards_with_a_multimodal_template_want_a_list_of_contents():
+    lists = {judge.name for judge in judges().values() if judge.engine and judge.engine.message_content == "list"}
+    assert lists == {"llama-guard-3-1b", "llama-guard-4-12b"}
+
+
+def test_a_usual_message_content_is_not_dumped_so_that_older_runs_keep_their_identity():
+    guards = judges()
+    assert "message_content" not in guards["llama-guard-3-8b"].model_dump()["engine"]
+    assert guards["llama-guard-3-1b"].model_dump()["engine"]["message_content"] == "list"
+    assert "endpoint" not in guards["refusal-match"].model_dump()
+
+
+def test_an_address_with_a_secret_in_it_is_no_endpoint():
+    for address in ("https://me:secret@host/v1", "https://host/v1?key=secret", "host/v1"):
+        with pytest.raises(ValidationError, match="base_url"):
+            Endpoint(base_url=address, model="m")
+
+
+def test_a_key_comes_from_its_variable_and_shows_nowhere(monkeypatch):
+    endpoint = Endpoint(base_url="http://host/v1", model="m", api_key_env="A_KEY")
+    monkeypatch.setenv("A_KEY", " sk-secret ")
+    key = endpoint.api_key()
+    assert key is not None
+    assert key.get_secret_value() == "sk-secret"
+    assert "secret" not in repr((endpoint, key))
+    monkeypatch.delenv("A_KEY")
+    with pytest.raises(InputError, match="environment variable A_KEY is not set"):
+        endpoint.api_key()
+    assert Endpoint(base_url="http://host/v1", model="m").api_key() is None
 
 
 def test_an_unknown_name_offers_the_nearest():

@@ -5,7 +5,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from small_studies import ROWS, study_config
 
@@ -14,7 +13,7 @@ from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.judge_study import JudgeStudy
 from safechain_ray.pipelines.judge_study import StudyDone, judge_study, resolve_study
 from safechain_ray.pipelines.observer import Silent
-from safechain_ray.pipelines.study_figures import measure, vote
+from safechain_ray.pipelines.study_figures import measure
 from safechain_ray.schema import Verdict, VoteRule
 
 JAILJUDGE = Path(__file__).parents[4] / "shared" / "data" / "jailjudge_mini.csv"
@@ -96,20 +95,6 @@ def test_a_judge_without_a_verdict_is_missing_and_stands_among_the_rows_to_read(
     assert done.missing_verdicts == len(ROWS) == rows.num_rows
     assert rows["refusal-match error"].to_pylist() == ["too long"] * len(ROWS)
     assert done.raters[0].agreement.score_pearson_r is None
-
-
-@given(VERDICTS)
-def test_a_vote_without_missing_verdicts_is_what_its_name_says(verdicts: list[bool | None]):
-    whole = [verdict is True for verdict in verdicts]
-    assert vote("any", whole) is any(whole)
-    assert vote("all", whole) is all(whole)
-    assert vote("majority", whole) is (sum(whole) > len(whole) / 2)
-
-
-@given(VERDICTS, st.sampled_from(RULES))
-def test_a_vote_is_missing_exactly_where_missing_verdicts_could_turn_it(verdicts: list[bool | None], rule: VoteRule):
-    filled = {vote(rule, [guess if verdict is None else verdict for verdict in verdicts]) for guess in (True, False)}
-    assert vote(rule, verdicts) is (filled.pop() if len(filled) == 1 else None)
 
 
 @pytest.mark.parametrize(

@@ -219,3 +219,44 @@ def test_a_config_is_not_changed_by_resolving_it():
     before = config()
     resolve(before)
     assert before == config()
+
+
+LOCAL = {"name": "openai-moderation", "endpoint": {"base_url": "http://127.0.0.1:1/v1", "api_key_env": "LOCAL_KEY"}}
+
+
+def test_a_key_that_is_not_set_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert "The environment variable OPENAI_API_KEY is not set" in refusal(judges=["openai-moderation"])
+
+
+def test_an_endpoint_may_be_another_server_and_only_what_it_answers_belongs_to_the_identity(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("LOCAL_KEY", "sk-secret")
+    run = resolved(judges=[LOCAL])
+    assert run.identity()["judges"][0]["endpoint"] == {
+        "base_url": "http://127.0.0.1:1/v1",
+        "model": "omni-moderation-latest",
+    }
+    assert "sk-secret" not in repr(run) + json.dumps(run.identity())
+
+
+def test_a_server_that_wants_no_key_is_asked_without_one():
+    endpoint = {"base_url": "http://127.0.0.1:1/v1", "api_key_env": ""}
+    (judge,) = resolved(judges=[{"name": "openai-moderation", "endpoint": endpoint}]).judges
+    assert judge.endpoint is not None
+    assert judge.endpoint.api_key() is None
+
+
+def test_an_endpoint_of_a_judge_without_one_is_refused():
+    judge = {"name": "demo-guard", "endpoint": {"model": "m"}}
+    assert "demo-guard has no endpoint to configure" in refusal(judges=[judge])
+
+
+def test_votes_are_asked_like_judges_and_belong_to_the_identity():
+    run = resolved(votes=[{"name": "either", "rule": "any"}], parts=["response", "answer"])
+    assert run.asked[-2:] == (("either", "response"), ("either", "answer"))
+    assert len(run.asked) == 6
+    judges = ["demo-guard", "refusal-match"]
+    assert run.identity()["votes"] == [{"name": "either", "rule": "any", "judges": judges}]
+    assert "votes" not in resolved().identity()
