@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 
 from safechain_ray import __version__
+from safechain_ray.commands.doctor import doctor_command
 from safechain_ray.config import RunConfig, json_schema, read_config
 from safechain_ray.engines.log_capture import captured_output
 from safechain_ray.errors import InputError, SafechainError
@@ -168,6 +169,9 @@ def list_command(*, kind: str, as_json: bool) -> None:
         click.echo(json.dumps(entries(kind), indent=2))
     else:
         print_entries(kind, Console())
+
+
+app.add_command(doctor_command(output_flags))
 
 
 @app.group("config")
