@@ -64,6 +64,7 @@ def ask_hub(subject: Subject, source: str, revision: str | None) -> HubAnswer:
 
     try:
         info = HfApi().model_info(source, revision=revision, timeout=HUB_TIMEOUT_SECONDS, files_metadata=True)
+        # A gated model's description is open to all, its files are not.
         url = hf_hub_url(source, "config.json", revision=revision)
         get_hf_file_metadata(url, token=get_token(), timeout=HUB_TIMEOUT_SECONDS)
     except GatedRepoError:

@@ -21,6 +21,12 @@ REVISION = "a" * 40
 SECRET = "hf_thesecretofthetest"
 
 
+def point_to(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """What HF_ENDPOINT does at import."""
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """A hub on this machine; called with the status, the error code and the delay of what it answers for files."""
@@ -51,7 +57,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    point_to(monkeypatch, f"http://127.0.0.1:{server.server_port}")
     yield lambda status, code="", delay=0.0: answer.update(status=status, code=code, delay=delay)
     server.shutdown()
 
@@ -84,7 +90,7 @@ def test_a_hub_that_is_down_slow_or_not_there_is_not_checked(hub: Callable[..., 
     monkeypatch.setattr(files, "HUB_TIMEOUT_SECONDS", 0.2)
     hub(200, delay=1.0)
     slow = ask_hub(SUBJECT, "org/name", None)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    point_to(monkeypatch, "http://127.0.0.1:9")
     absent = ask_hub(SUBJECT, "org/name", None)
     for answer in (slow, absent):
         assert (answer.finding.status, answer.reachable) == ("not checked", False)

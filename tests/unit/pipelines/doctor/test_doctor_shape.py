@@ -10,7 +10,13 @@ from safechain_ray.pipelines.doctor.shape import check_shape
 
 
 def examined(needs: EngineNeeds, gpu_memory: int | None = None, **config: int) -> dict[str, Finding]:
-    shape = {"num_attention_heads": 40, "num_hidden_layers": 64, "max_position_embeddings": 131_072, **config}
+    shape = {
+        "hidden_size": 5120,
+        "num_attention_heads": 40,
+        "num_hidden_layers": 64,
+        "max_position_embeddings": 131_072,
+        **config,
+    }
     found = check_shape(Subject("model"), needs, LlamaConfig(**shape), gpu_memory)
     return {finding.check: finding for finding in found}
 
