@@ -47,6 +47,7 @@ def examine(
 
 def _entry(model: ModelConfig, weights: str | None, gpu_memory: int | None) -> ModelEntry:
     entry = resolve_model(model, gpu_memory or GPU_GIGABYTES)
+    catalog.lookup("model family", catalog.families(), entry.family)
     if weights is None:
         return entry
     folder = weights if weights.startswith(("/", "./", "../", "~")) else f"./{weights}"
@@ -67,11 +68,9 @@ def _findings(
 def _model_findings(model: ModelEntry, gpu_memory: int | None) -> Iterator[Finding]:
     subject = Subject(model.name)
     files = yield from _file_findings(subject, model, gated=model.gated, access=model.access)
-    if files.config is not None:
-        yield from check_shape(subject, model, files.config, gpu_memory)
+    yield from check_shape(subject, model, files.config, gpu_memory)
     if files.tokenizer is not None:
-        family = catalog.lookup("model family", catalog.families(), model.family)
-        yield from check_model_prompt(subject, files.tokenizer, family, model.chat_template)
+        yield from check_model_prompt(subject, files.tokenizer, catalog.families()[model.family], model.chat_template)
     else:
         yield subject.not_checked("prompt", "template, BOS, tags and prefills need the tokenizer")
 
@@ -84,8 +83,7 @@ def _judge_findings(
         yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
         return
     files = yield from _file_findings(subject, engine, gated=judge.gated, access=judge.access)
-    if files.config is not None:
-        yield from check_shape(subject, engine, files.config, gpu_memory)
+    yield from check_shape(subject, engine, files.config, gpu_memory)
     broken = False
     if files.tokenizer is not None:
         findings = list(check_judge_prompt(subject, files.tokenizer, engine.chat_template))

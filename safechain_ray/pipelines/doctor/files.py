@@ -137,6 +137,8 @@ def check_disk(subject: Subject, needs: EngineNeeds, hub_bytes: int | None) -> F
     missing = max(0.0, total - cached)
     free = disk_usage(_existing(cache)).free / GIGABYTE
     detail = f"{total:.0f} GB, {missing:.0f} GB of them to download; {free:.0f} GB free at {cache}"
+    if missing > free and os.environ.get("RAY_ADDRESS"):
+        return subject.warning("weights", detail, "see that the nodes of the cluster have more: the weights go there")
     if missing > free:
         return subject.failed("weights", detail, "free some disk, or point HF_HOME to a larger one")
     return subject.ok("weights", detail)

@@ -10,18 +10,23 @@ FULL = 0.85
 """The share of a GPU's memory that weights may take: vLLM uses 0.9 of it, and the KV cache wants the rest."""
 
 
-def check_shape(subject: Subject, needs: EngineNeeds, config: Any, gpu_memory: int | None) -> Iterator[Finding]:
-    """`config` is the model's, as transformers reads it. `gpu_memory` is what the sizes of
-    `needs` were chosen for; None checks all that are listed.
+def check_shape(subject: Subject, needs: EngineNeeds, config: Any | None, gpu_memory: int | None) -> Iterator[Finding]:
+    """`config` is the model's, as transformers reads it; without one only memory is checked.
+
+    `gpu_memory` is what the sizes of `needs` were chosen for; None checks all that are listed.
     """
-    text = config.get_text_config()
-    yield check_context(subject, needs, getattr(text, "max_position_embeddings", None))
+    text = config.get_text_config() if config is not None else None
+    if text is None:
+        yield subject.not_checked("heads and context", "they stand in the model's config")
+    else:
+        yield check_context(subject, needs, getattr(text, "max_position_embeddings", None))
     own = ParallelSizes(
         tensor_parallel_size=needs.tensor_parallel_size, pipeline_parallel_size=needs.pipeline_parallel_size
     )
     for gigabytes in [gpu_memory] if gpu_memory else sorted({GPU_GIGABYTES, *needs.smaller_gpus}):
         sizes = own if gpu_memory else needs.sizes_on(gigabytes)
-        yield check_sizes(subject, gigabytes, sizes, text.num_attention_heads, text.num_hidden_layers)
+        if text is not None:
+            yield check_sizes(subject, gigabytes, sizes, text.num_attention_heads, text.num_hidden_layers)
         yield check_memory(subject, needs, gigabytes, sizes)
 
 

@@ -63,6 +63,7 @@ def test_an_output_that_can_not_be_written_fails(tmp_path: Path):
     ("arguments", "says"),
     [
         (("--model", "R1-7b"), "Did you mean 'R1-7B'?"),
+        (("--model", "R1-7B", "--family", "r-1"), "Unknown model family 'r-1'. Did you mean 'r1'?"),
         (("--judge", "lama-guard"), "Unknown judge 'lama-guard'"),
         (("--weights", "/models/x"), "--weights needs a --model beside it"),
         (("--model", "R1-7B", "--weights", "/no/such/folder"), "No model folder at /no/such/folder"),

@@ -119,6 +119,8 @@ def test_the_disk_has_to_hold_what_is_not_in_the_cache_yet(tmp_path: Path, monke
     assert full.status == "failed"
     assert full.detail.startswith("15 GB, 15 GB of them to download; 10 GB free at ")
     assert check_disk(SUBJECT, models()["R1-1.5B"], None).status == "ok"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert check_disk(SUBJECT, needs, 15_000_000_000).status == "warning"
     blobs = tmp_path / "hub" / "models--deepseek-ai--DeepSeek-R1-Distill-Qwen-7B" / "blobs"
     blobs.mkdir(parents=True)
     with (blobs / "weights").open("wb") as sparse:

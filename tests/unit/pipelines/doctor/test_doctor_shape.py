@@ -29,6 +29,15 @@ def test_every_listed_size_of_gpu_is_checked_or_the_one_that_was_asked_for():
     assert list(examined(models()["R1-32B"], 80)) == ["context", "parallel on 80 GB", "memory on 80 GB"]
 
 
+def test_without_the_models_config_memory_is_still_checked():
+    findings = list(check_shape(Subject("model"), models()["R1-32B"], None, None))
+    assert [(finding.check, finding.status) for finding in findings] == [
+        ("heads and context", "not checked"),
+        ("memory on 48 GB", "ok"),
+        ("memory on 80 GB", "ok"),
+    ]
+
+
 def test_a_tensor_parallel_size_that_does_not_divide_the_heads_fails_with_one_that_does():
     finding = examined(models()["R1-32B"].model_copy(update={"tensor_parallel_size": 6}), 80)["parallel on 80 GB"]
     assert (finding.status, finding.detail) == ("failed", "40 attention heads can't be split in 6")
