@@ -110,6 +110,11 @@ class ResourcesConfig(Config):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cpu insists on CPUs for any model")
     replicas: int | None = Field(None, ge=1, description="engine replicas of the model; as many as fit by default")
     judge_replicas: int | None = Field(None, ge=1, description="engine replicas of each judge; 1 by default")
+    gpu_memory: int = Field(
+        80,
+        ge=1,
+        description="gigabytes of each GPU; chooses the catalog's parallel sizes for an engine that sets none itself",
+    )
     max_running: int = Field(256, ge=1, description="requests that one replica decodes at a time")
     cpu_kv_cache_gigabytes: float = Field(1.0, gt=0, description="KV cache of an engine on CPU")
     block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")

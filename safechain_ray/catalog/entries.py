@@ -1,7 +1,7 @@
 """What the catalog says of a model family, a model, a data set and a judge."""
 
 import os
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -19,6 +19,8 @@ class Entry(BaseModel):
     description: str = ""
     caveat: str | None = Field(None, description="what every report of a run with it has to say")
     licence: str = "unknown"
+    gated: bool = Field(False, description="the hub gives the files only to those whom it has granted access")
+    access: str | None = Field(None, description="how to get the files, where it takes more than a download")
 
 
 class Family(BaseModel):
@@ -39,6 +41,23 @@ class Family(BaseModel):
         return (Message("system", self.system_prompt), user)
 
 
+class ParallelSizes(BaseModel):
+    """How one replica of an engine is spread over GPUs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensor_parallel_size: int = Field(1, ge=1)
+    pipeline_parallel_size: int = Field(1, ge=1)
+
+    @property
+    def gpus(self) -> int:
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+
+GPU_GIGABYTES = 80
+"""Memory of the GPUs that the catalog's parallel sizes are for, where an entry says nothing else."""
+
+
 class EngineNeeds(BaseModel):
     """What one replica of an engine takes of a cluster, and how it is started."""
 
@@ -48,9 +67,14 @@ class EngineNeeds(BaseModel):
     revision: str | None = None
     parameters: float = Field(description="billions of parameters")
     dtype: str = "bfloat16"
+    weights_dtype: str | None = Field(None, description="of the published weights, where it is not `dtype`")
     context_length: int = Field(ge=1, description="tokens of prompt and completion together")
+    chat_template: str | None = Field(None, description="Jinja; None takes the one that comes with the tokenizer")
     tensor_parallel_size: int = Field(1, ge=1)
     pipeline_parallel_size: int = Field(1, ge=1)
+    smaller_gpus: dict[int, ParallelSizes] = Field(
+        default_factory=dict, description=f"sizes for GPUs with less than {GPU_GIGABYTES} GB, by their gigabytes"
+    )
     runs_on_cpu: bool = Field(False, description="small enough to be put on CPUs without being asked to")
     trust_remote_code: bool = False
     message_content: MessageContent = Field(
@@ -69,15 +93,37 @@ class EngineNeeds(BaseModel):
     @property
     def weight_gigabytes(self) -> float:
         """Memory that the weights alone take."""
-        bytes_each = {"float32": 4, "bfloat16": 2, "float16": 2}.get(self.dtype, 2)
+        bytes_each = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}.get(self.weights_dtype or self.dtype, 2)
         return self.parameters * bytes_each
+
+    def sizes_on(self, gpu_gigabytes: int) -> ParallelSizes:
+        """The parallel sizes for GPUs of so much memory: those listed for the most that is not above it.
+
+        Raises InputError where nothing is listed for GPUs so small.
+        """
+        if gpu_gigabytes >= GPU_GIGABYTES or self.runs_on_cpu:
+            return ParallelSizes(
+                tensor_parallel_size=self.tensor_parallel_size, pipeline_parallel_size=self.pipeline_parallel_size
+            )
+        listed = [gigabytes for gigabytes in self.smaller_gpus if gigabytes <= gpu_gigabytes]
+        if not listed:
+            known = ", ".join(f"{gigabytes} GB" for gigabytes in sorted({GPU_GIGABYTES, *self.smaller_gpus}))
+            raise InputError(
+                f"{self.source} is not listed for GPUs of {gpu_gigabytes} GB (listed: {known}). Its weights take "
+                f"{self.weight_gigabytes:.0f} GB: set tensor_parallel_size and pipeline_parallel_size of its engine, "
+                "or give --gpu-memory as it is listed."
+            )
+        return self.smaller_gpus[max(listed)]
+
+    def on_gpus(self, gpu_gigabytes: int) -> Self:
+        """The same with the parallel sizes for GPUs of so much memory. Raises what `sizes_on` raises."""
+        return self.model_copy(update=self.sizes_on(gpu_gigabytes).model_dump())
 
 
 class ModelEntry(Entry, EngineNeeds):
     """A reasoning model that is run by vLLM replicas."""
 
     family: str
-    gated: bool = False
 
 
 class DatasetEntry(Entry):
@@ -92,7 +138,6 @@ class DatasetEntry(Entry):
     id_column: str | None = None
     category_column: str | None = None
     rows: int | None = Field(None, description="rows expected; another count is an error")
-    gated: bool = False
 
 
 class Endpoint(BaseModel):

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from safechain_ray import __version__
+from safechain_ray.cli.doctor import doctor
 from safechain_ray.cli.frame import (
     DONE,
     ERRORS_IN_SAMPLES,
@@ -58,6 +59,7 @@ def run_flags(command: Command) -> Command:
         click.option("--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable."),
         click.option("-o", "--output", help="The run's folder: a local path or URI."),
         click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model."),
+        click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48."),
         click.option("--replicas", type=int, help="Engine replicas of the model; as many as fit by default."),
         click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started."),
         click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error."),
@@ -140,6 +142,7 @@ def list_command(*, kind: str, as_json: bool) -> None:
         print_entries(kind, Console())
 
 
+app.add_command(doctor)
 app.add_command(judge)
 app.add_command(judge_study)
 
@@ -186,7 +189,7 @@ def _run_config(
         "samples": "samples",
         "output": "output",
         **{key: f"sampling.{key}" for key in ("temperature", "top_p", "top_k", "max_tokens", "seed")},
-        **{key: f"resources.{key}" for key in ("device", "replicas", "ray_address")},
+        **{key: f"resources.{key}" for key in ("device", "gpu_memory", "replicas", "ray_address")},
         "stall_timeout": "resources.stall_timeout_minutes",
     }
     given = by_key(keys, flags)

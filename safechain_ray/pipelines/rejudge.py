@@ -60,7 +60,7 @@ def add_judges(run: str, config: JudgingConfig, observer: Observer, start_engine
     folder = RunFolder(open_folder(run))
     record = RunRecord.of_finished(folder)
     outline = record.outline
-    judges = tuple(map(resolve_judge, config.judges))
+    judges = tuple(resolve_judge(judge, config.resources.gpu_memory) for judge in config.judges)
     check_parts(config.parts, outline.model, outline.family)
     folder.folder.check_writable()
     for judge in judges:

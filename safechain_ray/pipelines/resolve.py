@@ -22,8 +22,11 @@ from safechain_ray.schema import Part, Setting, short_hash
 
 AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
 
-SAID_OF_MODELS = {"description", "caveat", "licence", "gated", "runs_on_cpu", "parameters"}
-"""What the catalog says of a model that changes no result."""
+SAID_OF_ENTRIES = {"description", "caveat", "licence", "gated", "access"}
+"""What the catalog says of a model or a judge that changes no result."""
+
+SAID_OF_ENGINES = {"runs_on_cpu", "parameters", "weights_dtype", "smaller_gpus"}
+"""The same of its engine. Parallel sizes do change results, in the last bits."""
 
 CONTEXT_WANTED = 32_768
 """Tokens of context for a model that the catalog does not hold, if it has as many."""
@@ -54,7 +57,7 @@ class ResolvedRun:
     def identity(self) -> dict[str, Any]:
         """What changes the run's results, and nothing else: two runs with the same identity continue each other."""
         identity = {
-            "model": self.model.model_dump(exclude=SAID_OF_MODELS),
+            "model": _engine_identity(self.model),
             "family": self.family.model_dump(exclude={"source"}),
             "settings": [setting.model_dump() for setting in self.settings],
             "prompts": {name: prompts.fingerprint for name, prompts in self.prompt_sets.items()},
@@ -78,9 +81,10 @@ def as_stored(tree: dict[str, Any]) -> dict[str, Any]:
 
 def resolve(config: RunConfig) -> ResolvedRun:
     """Look everything up and load the prompts. Raises InputError for whatever can't work, before anything starts."""
-    model = _model(config.model)
+    gpu_memory = config.resources.gpu_memory
+    model = resolve_model(config.model, gpu_memory)
     family = catalog.lookup("model family", catalog.families(), model.family)
-    judges = tuple(map(resolve_judge, config.judges))
+    judges = tuple(resolve_judge(judge, gpu_memory) for judge in config.judges)
     entries = {dataset.name: _dataset(dataset) for dataset in config.datasets}
     names = [entry.name for entry in entries.values()]
     if len(set(names)) < len(names):
@@ -103,10 +107,11 @@ def resolve(config: RunConfig) -> ResolvedRun:
     return ResolvedRun(model, family, settings, prompt_sets, judges, config.parts, votes)
 
 
-def _model(config: ModelConfig) -> ModelEntry:
+def resolve_model(config: ModelConfig, gpu_memory: int) -> ModelEntry:
+    """The model that a config names, for GPUs of `gpu_memory` gigabytes. Raises InputError with the mend."""
     overrides = config.engine.overrides()
     if config.name in catalog.models():
-        known = catalog.models()[config.name]
+        known = _on_gpus(catalog.models()[config.name], gpu_memory, overrides)
         if config.family is not None:
             overrides["family"] = config.family
         return _with(known, overrides)
@@ -139,8 +144,8 @@ def _adhoc_model(source: str, family: str) -> ModelEntry:
     )
 
 
-def resolve_judge(config: JudgeConfig) -> JudgeEntry:
-    """The judge's catalog entry with its overrides. Raises InputError for an unknown one or a wrong override."""
+def resolve_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
+    """The judge that a config names, its engine for GPUs of `gpu_memory` gigabytes. Raises InputError with the mend."""
     entry = catalog.lookup("judge", catalog.judges(), config.name)
     if entry.engine is None and config.engine.overrides():
         raise InputError(f"judges: {config.name} has no engine to configure.")
@@ -149,7 +154,9 @@ def resolve_judge(config: JudgeConfig) -> JudgeEntry:
     if entry.kind != "refusal_match" and config.phrases is not None:
         raise InputError(f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does.")
     if entry.engine is not None:
-        return entry.model_copy(update={"engine": _with(entry.engine, config.engine.overrides())})
+        overrides = config.engine.overrides()
+        engine = _with(_on_gpus(entry.engine, gpu_memory, overrides), overrides)
+        return entry.model_copy(update={"engine": engine})
     if entry.endpoint is not None:
         endpoint = Endpoint.model_validate(entry.endpoint.model_dump() | config.endpoint.overrides())
         endpoint.api_key()
@@ -159,10 +166,26 @@ def resolve_judge(config: JudgeConfig) -> JudgeEntry:
     return entry.model_copy(update={"phrases": phrases})
 
 
+def _on_gpus(engine: AnyNeeds, gpu_memory: int, overrides: Mapping[str, Any]) -> AnyNeeds:
+    """The catalog's parallel sizes for these GPUs; whoever sets a size of their own has no need of them."""
+    if {"tensor_parallel_size", "pipeline_parallel_size"} & overrides.keys():
+        return engine
+    return engine.on_gpus(gpu_memory)
+
+
+def _engine_identity(engine: EngineNeeds) -> dict[str, Any]:
+    fields = engine.model_dump(exclude=SAID_OF_ENTRIES | SAID_OF_ENGINES)
+    if engine.chat_template is None:
+        del fields["chat_template"]  # runs from before there was this key are still the same runs
+    return fields
+
+
 def judge_identity(judge: JudgeEntry) -> dict[str, Any]:
     """What of a judge changes its verdicts."""
-    said: dict[str, Any] = {"description": True, "caveat": True, "licence": True, "engine": SAID_OF_MODELS}
-    fields = judge.model_dump(exclude=said | {"endpoint": {"api_key_env", "max_concurrent"}})
+    said: dict[str, Any] = dict.fromkeys(SAID_OF_ENTRIES, True) | {"endpoint": {"api_key_env", "max_concurrent"}}
+    fields = judge.model_dump(exclude=said)
+    if judge.engine is not None:
+        fields["engine"] = _engine_identity(judge.engine)
     if judge.kind == "refusal_match":
         fields["phrases"] = short_hash(*read_phrases(judge.phrases))
     return fields

@@ -4,17 +4,23 @@ import pytest
 from pydantic import ValidationError
 
 from safechain_ray.catalog import families, judges, lookup, models
-from safechain_ray.catalog.entries import Endpoint
+from safechain_ray.catalog.entries import GPU_GIGABYTES, Endpoint
+from safechain_ray.config import ResourcesConfig
 from safechain_ray.decoding.base import STRATEGIES, check_strategy
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.schema import StrategySpec, ThinkingTags
 
 PAPER = {"R1-1.5B", "R1-7B", "R1-8B", "R1-14B", "R1-32B", "R1-70B", "Skywork-o1", "QwQ", "Sky-T1"}
-GPU_GIGABYTES = 80
+COMPARED = {"Llama-3.3-70B-Instruct", "Llama-3.1-70B", "R1-7B-SafeChain", "R1-8B-SafeChain", "R1-671B"}
+ENGINES = [*models().values(), *(judge.engine for judge in judges().values() if judge.engine)]
 
 
 def test_the_papers_open_models_are_there():
     assert set(models()) >= PAPER
+
+
+def test_so_are_those_that_it_tunes_or_compares_them_with():
+    assert set(models()) >= COMPARED
 
 
 @pytest.mark.parametrize("model", list(models().values()), ids=lambda model: model.name)
@@ -25,9 +31,61 @@ def test_a_model_has_a_known_family_and_a_licence(model):
 
 
 @pytest.mark.parametrize("model", list(models().values()), ids=lambda model: model.name)
-def test_the_weights_leave_room_for_the_cache_on_gpus_of_80_gb(model):
-    assert model.weight_gigabytes / model.gpus <= 0.6 * GPU_GIGABYTES
+def test_the_context_holds_the_papers_16000_tokens_and_a_prompt(model):
     assert model.context_length > 16_000 or model.runs_on_cpu
+
+
+@pytest.mark.parametrize("gigabytes", [48, 80])
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.source)
+def test_the_weights_leave_room_for_the_cache_on_gpus_of_80_and_of_48_gb(engine, gigabytes):
+    assert engine.weight_gigabytes / engine.sizes_on(gigabytes).gpus <= 0.6 * gigabytes
+
+
+def test_the_catalogs_first_sizes_are_for_the_gpus_that_a_run_takes_for_granted():
+    assert ResourcesConfig().gpu_memory == GPU_GIGABYTES
+
+
+# Attention heads and layers as the models' own config.json has them.
+HEADS_AND_LAYERS = {
+    "R1-1.5B": (12, 28),
+    "R1-7B": (28, 28),
+    "R1-8B": (32, 32),
+    "R1-14B": (40, 48),
+    "R1-32B": (40, 64),
+    "R1-70B": (64, 80),
+    "R1-671B": (128, 61),
+    "R1-7B-SafeChain": (28, 28),
+    "R1-8B-SafeChain": (32, 32),
+    "Skywork-o1": (32, 32),
+    "QwQ": (40, 64),
+    "Sky-T1": (40, 64),
+    "Sky-T1-Flash": (40, 64),
+    "Llama-3.3-70B-Instruct": (64, 80),
+    "Llama-3.1-70B": (64, 80),
+}
+
+
+@pytest.mark.parametrize("gigabytes", [48, 80])
+@pytest.mark.parametrize("name", HEADS_AND_LAYERS)
+def test_tensor_parallel_sizes_divide_the_attention_heads(name, gigabytes):
+    heads, layers = HEADS_AND_LAYERS[name]
+    sizes = models()[name].sizes_on(gigabytes)
+    assert heads % sizes.tensor_parallel_size == 0
+    assert sizes.pipeline_parallel_size <= layers
+
+
+def test_r1_itself_takes_16_gpus():
+    assert models()["R1-671B"].gpus == 16
+
+
+@pytest.mark.parametrize("entry", [*models().values(), *judges().values()], ids=lambda entry: entry.name)
+def test_a_gated_entry_says_how_to_get_access(entry):
+    assert not entry.gated or "HF_TOKEN" in entry.access
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.source)
+def test_a_revision_is_a_whole_commit(engine):
+    assert engine.revision is None or len(bytes.fromhex(engine.revision)) == 20
 
 
 def test_only_the_demo_models_run_on_cpus_unasked():
