@@ -63,6 +63,9 @@ class TimedEngine:
     def count_tokens(self, text: str) -> int:
         return self._engine.count_tokens(text)
 
+    def last_tokens(self, text: str, count: int) -> str:
+        return self._engine.last_tokens(text, count)
+
     async def generate(self, request: Request) -> Completion:
         if not self._warm:
             await self._warm_up()

@@ -1,6 +1,6 @@
 """The config of a run: one pydantic model, read from YAML with overrides, and its JSON schema."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -10,7 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Part, Sampling, Setting, StrategySpec
+from safechain_ray.schema import PLAIN_URL, Part, Sampling, Setting, StrategySpec, VoteRule
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
@@ -84,12 +84,33 @@ class ModelConfig(Named):
     engine: EngineConfig = EngineConfig()
 
 
+class EndpointConfig(Config):
+    """Overrides of what the catalog says of a server."""
+
+    base_url: str | None = Field(None, pattern=PLAIN_URL, description="another server that speaks the same API")
+    model: str | None = Field(None, min_length=1)
+    api_key_env: str | None = Field(None, description="environment variable that holds the key; empty: none is sent")
+    max_concurrent: int | None = Field(None, ge=1, description="requests under way at the same time")
+
+    def overrides(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
 class JudgeConfig(Named):
     """A judge by catalog name."""
 
     name: str
     phrases: str | None = Field(None, description="refusal-match: a file of refusal phrases, one a line")
     engine: EngineConfig = EngineConfig()
+    endpoint: EndpointConfig = EndpointConfig()
+
+
+class VoteConfig(Config):
+    """A vote over judges of the run: one more verdict, shown as a judge of this name."""
+
+    name: str = Field(min_length=1)
+    rule: VoteRule = Field("majority", description="unsafe where more than half, any or all of the judges say so")
+    judges: tuple[str, ...] | None = Field(None, min_length=2, description="all judges of the run by default")
 
 
 class SettingConfig(Config):
@@ -107,6 +128,11 @@ class ResourcesConfig(Config):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cpu insists on CPUs for any model")
     replicas: int | None = Field(None, ge=1, description="engine replicas of the model; as many as fit by default")
     judge_replicas: int | None = Field(None, ge=1, description="engine replicas of each judge; 1 by default")
+    gpu_memory: int = Field(
+        80,
+        ge=1,
+        description="gigabytes of each GPU; chooses the catalog's parallel sizes for an engine that sets none itself",
+    )
     max_running: int = Field(256, ge=1, description="requests that one replica decodes at a time")
     cpu_kv_cache_gigabytes: float = Field(1.0, gt=0, description="KV cache of an engine on CPU")
     block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")
@@ -127,6 +153,7 @@ class RunConfig(Config):
     samples: int = Field(1, ge=1, description="K, the samples of each prompt")
     settings: tuple[SettingConfig, ...] = Field((), description="explicit settings instead of datasets x strategies")
     judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    votes: tuple[VoteConfig, ...] = Field((), description="one more verdict each, over the judges' verdicts")
     parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
     on_bad_prompt: Literal["error_row", "refuse"] = Field(
         "error_row", description="an empty or duplicate prompt becomes rows with an error, or is refused at once"
@@ -142,16 +169,27 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "RunConfig":
-        listed: tuple[tuple[str, list[str]], ...] = (
-            ("datasets", [dataset.name for dataset in self.datasets]),
-            ("judges", [judge.name for judge in self.judges]),
-            ("parts", [str(part) for part in self.parts]),
-            ("strategies", [strategy.model_dump_json() for strategy in self.strategies]),
+        _refuse_repeats(
+            datasets=[dataset.name for dataset in self.datasets],
+            judges=[judge.name for judge in self.judges],
+            votes=[vote.name for vote in self.votes],
+            parts=list(self.parts),
+            strategies=[strategy.model_dump_json() for strategy in self.strategies],
         )
-        for key, names in listed:
-            repeated = {name for name in names if names.count(name) > 1}
-            if repeated:
-                raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _votes_over_judges(self) -> "RunConfig":
+        names = [judge.name for judge in self.judges]
+        for index, vote in enumerate(self.votes):
+            judges = names if vote.judges is None else vote.judges
+            unknown = [judge for judge in judges if judge not in names]
+            if unknown:
+                raise ValueError(f"votes.{index}.judges: {', '.join(unknown)} is not among judges ({', '.join(names)})")
+            if vote.name in names:
+                raise ValueError(f"votes.{index}.name: {vote.name} is a judge already; give the vote another name")
+            if len(set(judges)) < max(2, len(judges)):
+                raise ValueError(f"votes.{index} needs two judges or more, each once; it has {', '.join(judges)}")
         return self
 
     def expand_settings(self, dataset_names: Mapping[str, str]) -> tuple[Setting, ...]:
@@ -184,13 +222,66 @@ class RunConfig(Config):
         return tuple(expanded)
 
 
+class StudyConfig(Config):
+    """A judge study: labelled responses, and the judges that are held against the labels."""
+
+    data: str = Field(description="path, URI or Hugging Face id of the labelled responses")
+    prompt_column: str = "prompt"
+    response_column: str = "response"
+    label_column: str = "label"
+    unsafe_labels: tuple[str, ...] = Field((), description="labels that say unsafe, where they are no common words")
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    votes: tuple[VoteRule, ...] = Field((), description="votes over all the judges, two or more")
+    output: str | None = Field(None, description="the study's folder: a local path or URI")
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "StudyConfig":
+        _refuse_repeats(judges=[judge.name for judge in self.judges], votes=list(self.votes))
+        if self.votes and len(self.judges) == 1:
+            raise ValueError("a vote needs two judges or more; name another one, or leave the vote out")
+        return self
+
+
+class JudgingConfig(Config):
+    """Judges for a run that is finished."""
+
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "JudgingConfig":
+        _refuse_repeats(judges=[judge.name for judge in self.judges], parts=list(self.parts))
+        return self
+
+
 def read_config(path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str]) -> RunConfig:
     """The YAML file (if any), then the flags, then the `key=value` assignments. Raises InputError with key and file."""
+    return _read(RunConfig, path, flags, assignments)
+
+
+def read_study_config(path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str]) -> StudyConfig:
+    """The config of a judge study, read as `read_config` does."""
+    return _read(StudyConfig, path, flags, assignments)
+
+
+def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> JudgingConfig:
+    """The judges for a finished run, from flags and assignments alone."""
+    return _read(JudgingConfig, None, flags, assignments)
+
+
+def _read(model: type[AnyModel], path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str]) -> AnyModel:
     assignments = tuple(assignments)
     origins = [str(path)] if path is not None else []
     if path is None or flags or assignments:
         origins.append("command line")
-    tree = {} if path is None else _read_yaml(path)
+    tree = _tree({} if path is None else _read_yaml(path), flags, assignments)
+    return _validated(model, tree, " and ".join(origins))
+
+
+def _tree(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """The tree with flags and assignments put into it."""
     for key, value in flags.items():
         _assign(tree, key, value)
     for assignment in assignments:
@@ -198,7 +289,14 @@ def read_config(path: Path | None, flags: Mapping[str, Any], assignments: Iterab
         if not equals or not key:
             raise InputError(f"--set {assignment}: write key=value, for example --set sampling.temperature=0.6.")
         _assign(tree, key, _parsed(text, f"--set {assignment}"))
-    return _validated(RunConfig, tree, " and ".join(origins))
+    return tree
+
+
+def _refuse_repeats(**listed: Sequence[str]) -> None:
+    for key, names in listed.items():
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
 
 
 def json_schema() -> dict[str, Any]:

@@ -20,6 +20,12 @@ Outcome = Literal["ok", "truncated", "blocked", "error"]
 
 FinishReason = Literal["stop", "length"]
 
+VoteRule = Literal["majority", "any", "all"]
+"""How many judges have to say unsafe: more than half of them, one, or every one."""
+
+PLAIN_URL = r"^https?://[^\s@?#]+$"
+"""An address that holds no secret: no user, no query."""
+
 LARGEST_INT32 = 2**31 - 1
 """The most that the integer columns of the samples hold."""
 
@@ -201,6 +207,9 @@ class Engine(Protocol):
 
     def count_tokens(self, text: str) -> int: ...
 
+    def last_tokens(self, text: str, count: int) -> str:
+        """The end of `text` that its last `count` tokens (at least 1) stand for; all of it where it has no more."""
+
     async def generate(self, request: Request) -> Completion: ...
 
     async def close(self) -> None: ...
@@ -208,7 +217,10 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A judge's decision on one part of one sample. `unsafe` is None exactly where `error` says why."""
+    """A judge's decision on one part of one sample. `unsafe` is None exactly where `error` says why.
+
+    `note` is what a reader of the decision must know, for example that the judge saw only an end of the part.
+    """
 
     judge: str
     part: Part
@@ -216,6 +228,7 @@ class Verdict:
     score: float | None = None
     categories: tuple[str, ...] = ()
     error: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +277,7 @@ VERDICT_TYPE = pa.struct(
         pa.field("score", pa.float64()),
         pa.field("categories", pa.list_(pa.string())),
         pa.field("error", pa.string()),
+        pa.field("note", pa.string()),
     ]
 )
 
@@ -302,6 +316,12 @@ SAMPLES_SCHEMA = pa.schema(
 """The columns of `samples/*.parquet`, one row a `Sample`."""
 
 
+_SAMPLE_OF_A_VERDICT = ("sample_id", "setting_id", "prompt_id")
+
+VERDICTS_SCHEMA = pa.schema([*(SAMPLES_SCHEMA.field(name) for name in _SAMPLE_OF_A_VERDICT), *VERDICT_TYPE])
+"""The columns of `verdicts/<judge>/*.parquet`, one row a verdict that was added to a finished run."""
+
+
 def samples_table(samples: Sequence[Sample]) -> pa.Table:
     """The samples as an Arrow table of `SAMPLES_SCHEMA`."""
     columns = {name: [getattr(sample, name) for sample in samples] for name in SAMPLES_SCHEMA.names}
@@ -325,6 +345,27 @@ def with_verdicts(table: pa.Table, verdicts: Sequence[Iterable[Verdict]]) -> pa.
         for held, new in zip(table.column(place).to_pylist(), verdicts, strict=True)
     ]
     return table.set_column(place, SAMPLES_SCHEMA.field("verdicts"), pa.array(rows, type=pa.list_(VERDICT_TYPE)))
+
+
+def without_verdicts(table: pa.Table) -> pa.Table:
+    """The samples as if no judge had seen them."""
+    place = table.schema.get_field_index("verdicts")
+    nothing: pa.Array = pa.array([[]] * table.num_rows, type=pa.list_(VERDICT_TYPE))
+    return table.set_column(place, SAMPLES_SCHEMA.field("verdicts"), nothing)
+
+
+def verdicts_table(table: pa.Table) -> pa.Table:
+    """The verdicts in a table of `SAMPLES_SCHEMA`, one row each, as a table of `VERDICTS_SCHEMA`."""
+    rows = pc.list_parent_indices(table["verdicts"])
+    verdicts = pc.list_flatten(table["verdicts"])
+    of_samples = [table[name].take(rows) for name in _SAMPLE_OF_A_VERDICT]
+    of_verdicts = [pc.struct_field(verdicts, field.name) for field in VERDICT_TYPE]
+    return pa.table([*of_samples, *of_verdicts], schema=VERDICTS_SCHEMA)
+
+
+def as_samples(table: pa.Table) -> pa.Table:
+    """`table` with the columns of `SAMPLES_SCHEMA`; what a file of an earlier version has not is null in it."""
+    return table.cast(SAMPLES_SCHEMA)
 
 
 def only(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:

@@ -1,10 +1,15 @@
 """What the catalog says of a model family, a model, a data set and a judge."""
 
-from typing import Literal
+import os
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from safechain_ray.schema import Message, ThinkingTags
+from safechain_ray.errors import InputError
+from safechain_ray.schema import PLAIN_URL, Message, ThinkingTags
+
+MessageContent = Literal["text", "list"]
+"""How a chat template reads a message's content: as text, or as a list of `{type: text, text: ...}`."""
 
 
 class Entry(BaseModel):
@@ -14,6 +19,8 @@ class Entry(BaseModel):
     description: str = ""
     caveat: str | None = Field(None, description="what every report of a run with it has to say")
     licence: str = "unknown"
+    gated: bool = Field(False, description="the hub gives the files only to those whom it has granted access")
+    access: str | None = Field(None, description="how to get the files, where it takes more than a download")
 
 
 class Family(BaseModel):
@@ -34,6 +41,23 @@ class Family(BaseModel):
         return (Message("system", self.system_prompt), user)
 
 
+class ParallelSizes(BaseModel):
+    """How one replica of an engine is spread over GPUs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensor_parallel_size: int = Field(1, ge=1)
+    pipeline_parallel_size: int = Field(1, ge=1)
+
+    @property
+    def gpus(self) -> int:
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+
+GPU_GIGABYTES = 80
+"""Memory of the GPUs that the catalog's parallel sizes are for, where an entry says nothing else."""
+
+
 class EngineNeeds(BaseModel):
     """What one replica of an engine takes of a cluster, and how it is started."""
 
@@ -43,11 +67,22 @@ class EngineNeeds(BaseModel):
     revision: str | None = None
     parameters: float = Field(description="billions of parameters")
     dtype: str = "bfloat16"
+    weights_dtype: str | None = Field(None, description="of the published weights, where it is not `dtype`")
     context_length: int = Field(ge=1, description="tokens of prompt and completion together")
+    chat_template: str | None = Field(None, description="Jinja; None takes the one that comes with the tokenizer")
     tensor_parallel_size: int = Field(1, ge=1)
     pipeline_parallel_size: int = Field(1, ge=1)
+    smaller_gpus: dict[int, ParallelSizes] = Field(
+        default_factory=dict, description=f"sizes for GPUs with less than {GPU_GIGABYTES} GB, by their gigabytes"
+    )
     runs_on_cpu: bool = Field(False, description="small enough to be put on CPUs without being asked to")
     trust_remote_code: bool = False
+    message_content: MessageContent = Field(
+        "text",
+        # A default that is not dumped leaves the identities of runs as they were before this field.
+        exclude_if=lambda content: content == "text",
+        description="how the model's chat template reads a message's content; multimodal ones want a list",
+    )
     engine_kwargs: dict[str, object] = Field(default_factory=dict, description="passed to vLLM as they are")
 
     @property
@@ -58,15 +93,37 @@ class EngineNeeds(BaseModel):
     @property
     def weight_gigabytes(self) -> float:
         """Memory that the weights alone take."""
-        bytes_each = {"float32": 4, "bfloat16": 2, "float16": 2}.get(self.dtype, 2)
+        bytes_each = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}.get(self.weights_dtype or self.dtype, 2)
         return self.parameters * bytes_each
+
+    def sizes_on(self, gpu_gigabytes: int) -> ParallelSizes:
+        """The parallel sizes for GPUs of so much memory: those listed for the most that is not above it.
+
+        Raises InputError where nothing is listed for GPUs so small.
+        """
+        if gpu_gigabytes >= GPU_GIGABYTES or self.runs_on_cpu:
+            return ParallelSizes(
+                tensor_parallel_size=self.tensor_parallel_size, pipeline_parallel_size=self.pipeline_parallel_size
+            )
+        listed = [gigabytes for gigabytes in self.smaller_gpus if gigabytes <= gpu_gigabytes]
+        if not listed:
+            known = ", ".join(f"{gigabytes} GB" for gigabytes in sorted({GPU_GIGABYTES, *self.smaller_gpus}))
+            raise InputError(
+                f"{self.source} is not listed for GPUs of {gpu_gigabytes} GB (listed: {known}). Its weights take "
+                f"{self.weight_gigabytes:.0f} GB: set tensor_parallel_size and pipeline_parallel_size of its engine, "
+                "or give --gpu-memory as it is listed."
+            )
+        return self.smaller_gpus[max(listed)]
+
+    def on_gpus(self, gpu_gigabytes: int) -> Self:
+        """The same with the parallel sizes for GPUs of so much memory. Raises what `sizes_on` raises."""
+        return self.model_copy(update=self.sizes_on(gpu_gigabytes).model_dump())
 
 
 class ModelEntry(Entry, EngineNeeds):
     """A reasoning model that is run by vLLM replicas."""
 
     family: str
-    gated: bool = False
 
 
 class DatasetEntry(Entry):
@@ -81,12 +138,42 @@ class DatasetEntry(Entry):
     id_column: str | None = None
     category_column: str | None = None
     rows: int | None = Field(None, description="rows expected; another count is an error")
-    gated: bool = False
+
+
+class Endpoint(BaseModel):
+    """A server that judges, and how it is asked. The key comes from the environment only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str = Field(pattern=PLAIN_URL, description="without a key, a user or a query in it")
+    model: str = Field(min_length=1)
+    api_key_env: str = Field("", description="environment variable that holds the key; empty: none is sent")
+    max_concurrent: int = Field(16, ge=1, description="requests under way at the same time")
+
+    def api_key(self) -> SecretStr | None:
+        """The key, None for an endpoint that wants none. Raises InputError where its variable is not set."""
+        if not self.api_key_env:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise InputError(
+                f"The environment variable {self.api_key_env} is not set: it has to hold the key for {self.base_url}."
+            )
+        return SecretStr(key)
 
 
 class JudgeEntry(Entry):
-    """A judge: its kind decides the code, the rest is its data. Engine-backed kinds have `engine`."""
+    """A judge: its kind decides the code, the rest is its data.
 
-    kind: Literal["llama_guard", "refusal_match"]
+    Kinds that run a model have `engine`, those that ask a server have `endpoint`, rules have neither.
+    """
+
+    kind: Literal["llama_guard", "harmbench", "openai_moderation", "refusal_match"]
     engine: EngineNeeds | None = None
+    endpoint: Endpoint | None = Field(None, exclude_if=lambda endpoint: endpoint is None)
     phrases: str | None = Field(None, description="refusal_match: the file of refusal phrases, one a line")
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether it decides by itself: it has no pool, and takes part wherever blocks are written."""
+        return self.engine is None and self.endpoint is None

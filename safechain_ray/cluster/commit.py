@@ -1,5 +1,7 @@
 """The last step of the stream: a block of samples becomes one Parquet file, and a row of counts goes to the driver."""
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -10,6 +12,11 @@ COMMITTED = ("rows", "ok", "truncated", "blocked", "error", "unsafe", "missing",
 """The counts of a committed block: samples, their outcomes, verdicts unsafe and missing, generated tokens."""
 
 
+def whole(batch: pa.Table) -> pa.Table:
+    """The block as it is."""
+    return batch
+
+
 class Commit:
     """Writes blocks into `folder`.
 
@@ -17,14 +24,19 @@ class Commit:
     standing there twice.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(
+        self, folder: Folder, rows: Callable[[pa.Table], pa.Table] = whole, marks: tuple[str, ...] = ()
+    ) -> None:
+        """`rows` is what is written of a block; `marks` set its file apart from others of the same samples."""
         self._folder = folder
+        self._rows = rows
+        self._marks = marks
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         if batch.num_rows == 0:
             return pa.table({name: pa.array([], pa.int64()) for name in COMMITTED})
-        name = f"part-{short_hash(*sorted(batch['sample_id'].to_pylist()))}.parquet"
-        self._folder.write_parquet(name, batch)
+        name = f"part-{short_hash(*self._marks, *sorted(batch['sample_id'].to_pylist()))}.parquet"
+        self._folder.write_parquet(name, self._rows(batch))
         return pa.table({name: [count] for name, count in block_counts(batch).items()})
 
 

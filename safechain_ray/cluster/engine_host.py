@@ -53,6 +53,9 @@ class EngineHost:
     def count_tokens(self, text: str) -> int:
         return self._engine.count_tokens(text)
 
+    def last_tokens(self, text: str, count: int) -> str:
+        return self._engine.last_tokens(text, count)
+
     async def generate(self, request: Request) -> Completion:
         for death in range(1, self._max_deaths + 1):
             engine = self._engine

@@ -14,14 +14,15 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.commit import Commit
-from safechain_ray.cluster.judging import EngineJudge, RuleJudges
+from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, RulesAndVotes
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.replica import Replica
 from safechain_ray.cluster.stop_switch import arm_stop_switch
 from safechain_ray.cluster.worklist import Worklist, share
+from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.start import EngineStart, StartEngine
-from safechain_ray.schema import Part, only
+from safechain_ray.schema import Part, as_samples, only, without_verdicts
 from safechain_ray.storage import Folder
 
 ROWS_IN_FLIGHT_A_SLOT = 2.0
@@ -42,6 +43,22 @@ class StreamSettings:
     tally: Any
     max_cost: float | None = None
     max_requests: int | None = None
+
+    @classmethod
+    def of(
+        cls, resources: ResourcesConfig, start_engine: StartEngine, log_folder: Path, tally: Any
+    ) -> "StreamSettings":
+        return cls(
+            start_engine=start_engine,
+            log_folder=log_folder,
+            max_running=resources.max_running,
+            cpu_kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
+            block_rows=resources.block_rows,
+            max_engine_deaths=resources.max_engine_deaths,
+            tally=tally,
+            max_cost=resources.max_cost,
+            max_requests=resources.max_requests,
+        )
 
     def engine_start(self, pool: PlannedPool, needs: EngineNeeds) -> EngineStart:
         return EngineStart(
@@ -80,20 +97,24 @@ def numbers_to_generate(numbers: Sequence[int], block_rows: int) -> Dataset:
     )
 
 
-def stored_samples(folder: Folder, waiting: Mapping[str, str]) -> Dataset:
-    """Samples that an earlier stage committed, a file a block. `waiting` maps the wanted ids to their files."""
+def stored_samples(folder: Folder, waiting: Mapping[str, str], block_rows: int) -> Dataset:
+    """Samples that an earlier stage committed, in blocks of `block_rows`. `waiting` maps their ids to their files."""
     files: dict[str, list[str]] = {}
     for sample_id, name in waiting.items():
         files.setdefault(name, []).append(sample_id)
     items = [{"file": name, "sample_ids": sample_ids} for name, sample_ids in files.items()]
 
     def read(batch: pa.Table) -> pa.Table:
-        tables = [only(folder.read_parquet(row["file"]), row["sample_ids"]) for row in batch.to_pylist()]
+        tables = [only(as_samples(folder.read_parquet(row["file"])), row["sample_ids"]) for row in batch.to_pylist()]
         return pa.concat_tables(tables)
 
-    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        read, batch_format="pyarrow", batch_size=None
-    )
+    samples = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(read, **_whole_blocks())
+    return samples.repartition(target_num_rows_per_block=block_rows)
+
+
+def unjudged(samples: Dataset) -> Dataset:
+    """The samples without the verdicts that they have, to be judged anew."""
+    return samples.map_batches(without_verdicts, **_whole_blocks())
 
 
 def generate(
@@ -113,7 +134,8 @@ def generate(
         "max_deaths": settings.max_engine_deaths,
         "tally": settings.tally,
     }
-    return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **_pool_arguments(pool, settings))
+    pool_arguments = _pool_arguments(pool, settings, settings.max_running)
+    return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
 def _engine_of(model: ModelEntry | ApiEntry, pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
@@ -129,37 +151,48 @@ def judge(
     parts: tuple[Part, ...],
     settings: StreamSettings,
 ) -> Dataset:
-    """The samples with the verdicts of one judge that has an engine."""
+    """The samples with the verdicts of one judge that has a pool: an engine's or an endpoint's."""
+    arguments: dict[str, Any] = {"entry": entry, "parts": parts, "tally": settings.tally}
+    if entry.endpoint is not None:
+        arguments["key"] = entry.endpoint.api_key()
+        # A block at least, so that a second one fills the slots that the last rows of the first leave.
+        pool_arguments = _pool_arguments(pool, settings, max(entry.endpoint.max_concurrent, settings.block_rows))
+        return samples.map_batches(EndpointJudge, fn_constructor_kwargs=arguments, **pool_arguments)
     assert entry.engine is not None
-    arguments = {
-        "entry": entry,
-        "parts": parts,
+    arguments |= {
         "start": settings.engine_start(pool, entry.engine),
         "start_engine": settings.start_engine,
         "max_deaths": settings.max_engine_deaths,
-        "tally": settings.tally,
     }
-    return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **_pool_arguments(pool, settings))
+    pool_arguments = _pool_arguments(pool, settings, settings.max_running)
+    return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
-def commit(
-    samples: Dataset, rule_judges: tuple[JudgeEntry, ...], parts: tuple[Part, ...], folder: Folder
-) -> Iterator[Mapping[str, int]]:
-    """Run the stream; gives the counts of each block as soon as its file stands in `folder`."""
-    # Whole blocks (batch_size=None): with any other size Ray Data gathers rows first, and files come late. Few tasks at
-    # a time: each of its worker processes costs seconds of imports, and a commit takes milliseconds.
-    few = TaskPoolStrategy(size=max(2, int(ray.cluster_resources().get("CPU", 0)) // 8))
-    whole = {"batch_format": "pyarrow", "batch_size": None, "compute": few}
-    judged = samples.map_batches(RuleJudges(rule_judges, parts).__call__, **whole)
-    committed = judged.map_batches(Commit(folder).__call__, **whole)
+def commit(samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit) -> Iterator[Mapping[str, int]]:
+    """Run the stream; gives the counts of each block as soon as its file stands in the folder of `step`.
+
+    `last_verdicts` are given on the way there; None on the way to a later stage.
+    """
+    judged = samples if last_verdicts is None else samples.map_batches(last_verdicts.__call__, **_whole_blocks())
+    committed = judged.map_batches(step.__call__, **_whole_blocks())
     # Without prefetching: an iterator that holds a block back looks like a slow consumer, for which commits wait.
     for counts in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from counts.to_pylist()
 
 
-def _pool_arguments(pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
-    """One batch a block, and enough blocks in flight to keep `max_running` requests busy."""
-    in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * settings.max_running / settings.block_rows)
+def _whole_blocks() -> dict[str, Any]:
+    """How the tasks beside the engines run.
+
+    Whole blocks (batch_size=None): with any other size Ray Data gathers rows first, and files come late. Few tasks at a
+    time: each of their worker processes costs seconds of imports, and a commit takes milliseconds.
+    """
+    few = TaskPoolStrategy(size=max(2, int(ray.cluster_resources().get("CPU", 0)) // 8))
+    return {"batch_format": "pyarrow", "batch_size": None, "compute": few}
+
+
+def _pool_arguments(pool: PlannedPool, settings: StreamSettings, running: int) -> dict[str, Any]:
+    """One batch a block, and enough blocks in flight to keep `running` requests of a worker busy."""
+    in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * running / settings.block_rows)
     return {
         "batch_format": "pyarrow",
         "batch_size": settings.block_rows,

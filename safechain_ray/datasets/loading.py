@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from safechain_ray.catalog.entries import DatasetEntry
@@ -47,7 +46,7 @@ def load_prompts(
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; the number of prompts must be 1 or more.")
-    records = _read(entry)
+    records = read_records(entry)
     _check_columns(entry, records)
     _check_rows(entry, records)
     prompts = list(prompts_of(entry, records))
@@ -65,7 +64,8 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     return short_hash(*sorted(each))
 
 
-def _read(entry: DatasetEntry) -> Records:
+def read_records(entry: DatasetEntry) -> Records:
+    """The rows of `entry` as they are. Raises InputError."""
     if entry.kind == "huggingface":
         return read_hub(entry)
     if entry.kind == "package":
@@ -76,14 +76,9 @@ def _read(entry: DatasetEntry) -> Records:
 def _check_columns(entry: DatasetEntry, records: Records) -> None:
     for field in ("prompt_column", "id_column", "category_column"):
         column: str | None = getattr(entry, field)
-        if column is None or column in records.columns:
-            continue
-        near = get_close_matches(column, records.columns, n=1, cutoff=0.4)
-        offer = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(
-            f"{records.source} has no column {column!r}.{offer} Its columns: {', '.join(records.columns)}. "
-            f"Name the right one with --{field.replace('_', '-')} ({field} in a config file)."
-        )
+        if column is not None:
+            flag = f"--{field.replace('_', '-')} ({field} in a config file)"
+            records.check_column(column, f"Name the right one with {flag}.")
 
 
 def _check_rows(entry: DatasetEntry, records: Records) -> None:

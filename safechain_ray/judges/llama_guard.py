@@ -18,9 +18,14 @@ LOGPROBS = 20
 
 _SPECIAL_TOKEN = re.compile(
     r"<\|(begin_of_text|end_of_text|start_header_id|end_header_id|eot_id|eom_id|python_tag"
-    r"|finetune_right_pad_id|reserved_special_token_\d+)\|>"
+    r"|finetune_right_pad_id|reserved_special_token_\d+"
+    r"|header_start|header_end|eot|eom|step|python_start|python_end|finetune_right_pad|fim_prefix|fim_middle|fim_suffix"
+    r"|image|image_start|image_end|patch|tile_[xy]_separator|[a-z_]+_reserved_special_token_\d+)\|>"
 )
-"""Llama 3's control tokens (model card, "prompt format"): as text in a response they would end the judged turn."""
+"""The control tokens of Llama 3 and, in the last two lines, of Llama 4 (Meta's pages on their prompt formats).
+
+As text in a response they would end the judged turn, or announce an image that is not there.
+"""
 
 
 @dataclass(frozen=True, slots=True)

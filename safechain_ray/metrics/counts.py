@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import pyarrow as pa
@@ -141,6 +141,12 @@ def count_table(table: pa.Table) -> Counts:
     )
 
 
+def count_verdicts(table: pa.Table) -> Counts:
+    """Counts of rows of `VERDICTS_SCHEMA`, to be merged with those of the samples that they are of."""
+    verdicts = _sum_by(_verdict_counts(table), _VERDICT_KEYS, ("safe", "unsafe"))
+    return replace(count_table(SAMPLES_SCHEMA.empty_table()), verdicts=verdicts)
+
+
 def count_samples(samples: Sequence[Sample]) -> Counts:
     return count_table(samples_table(samples))
 
@@ -169,17 +175,17 @@ def _explode_verdicts(table: pa.Table) -> pa.Table:
 def _explode_batch(batch: pa.RecordBatch) -> pa.Table:
     rows = pc.list_parent_indices(batch["verdicts"])
     verdicts = pc.list_flatten(batch["verdicts"])
-    unsafe = pc.struct_field(verdicts, "unsafe")
-    return pa.table(
-        {
-            "setting_id": batch["setting_id"].take(rows),
-            "judge": pc.struct_field(verdicts, "judge"),
-            "part": pc.struct_field(verdicts, "part"),
-            "prompt_id": batch["prompt_id"].take(rows),
-            "safe": pc.cast(pc.fill_null(pc.invert(unsafe), False), pa.int64()),
-            "unsafe": pc.cast(pc.fill_null(unsafe, False), pa.int64()),
-        }
-    )
+    of_verdicts = {name: pc.struct_field(verdicts, name) for name in ("judge", "part", "unsafe")}
+    of_samples = {name: batch[name].take(rows) for name in ("setting_id", "prompt_id")}
+    return _verdict_counts(pa.table({**of_samples, **of_verdicts}))
+
+
+def _verdict_counts(table: pa.Table) -> pa.Table:
+    """A verdict a row, as how many safe and unsafe ones it is."""
+    unsafe = table["unsafe"]
+    decisions = {"safe": pc.fill_null(pc.invert(unsafe), False), "unsafe": pc.fill_null(unsafe, False)}
+    counts = {name: pc.cast(decision, pa.int64()) for name, decision in decisions.items()}
+    return pa.table({**{name: table[name] for name in _VERDICT_KEYS}, **counts})
 
 
 def _sum_by(table: pa.Table, keys: list[str], sums: Iterable[str]) -> pa.Table:

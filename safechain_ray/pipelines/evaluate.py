@@ -8,11 +8,12 @@ from safechain_ray.cluster.session import cluster_address, ray_session, view_clu
 from safechain_ray.config import RunConfig
 from safechain_ray.engines.api import missing_key
 from safechain_ray.engines.start import StartEngine
-from safechain_ray.errors import InputError, SafechainError
-from safechain_ray.metrics.counts import count_table, merge
-from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.pipelines.job import Job
+from safechain_ray.errors import InputError
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.attempt import attempt
+from safechain_ray.pipelines.job import GeneratingJob
 from safechain_ray.pipelines.observer import Observer
+from safechain_ray.pipelines.outline import measure
 from safechain_ray.pipelines.pools import pool_needs
 from safechain_ray.pipelines.resolve import ResolvedRun, resolve
 from safechain_ray.pipelines.run_folder import Inventory, RunFolder, put_in_order
@@ -43,32 +44,23 @@ def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -
     folder = open_run_folder(config, run)
     record = RunRecord.opened(folder, config, run)
     inventory = put_in_order(folder.samples, retry_errors=True)
-    _tell(inventory, observer)
+    tell(inventory, observer)
     total = len(run.worklist)
     if len(inventory.finished) == total:
         observer.say(f"All {total} samples are finished already: no engine is started.")
-        return _measured(folder, record, run, 0)
+        return _measured(folder, record, 0)
     if cluster_address(config.resources.ray_address) is None:
         _check_key(run)
-        plan_on(view_local(), run, config)
-    with ray_session(config.resources.ray_address) as log_folder:
-        view = view_cluster()
-        plan = plan_on(view, run, config)
-        for note in plan.notes:
-            observer.say(note)
-        record.started(plan, view, len(inventory.finished))
-        job = Job(run, config.resources, folder, observer, record, start_engine, log_folder)
-        observer.say(f"{total - len(inventory.finished)} of {total} samples to do. Engine logs: {log_folder}")
-        status = "interrupted"
-        try:
-            committed = job.run_stages(plan)
-            status = "done"
-        except Exception as error:
-            status = f"failed: {error if isinstance(error, SafechainError) else repr(error)}"
-            raise
-        finally:
-            record.ended(status, job.progress)
-    return _measured(folder, record, run, committed)
+    committed = attempt(
+        lambda logs: GeneratingJob(run, config.resources, folder, observer, record, start_engine, logs),
+        lambda view: plan_on(view, run, config),
+        config.resources.ray_address,
+        record,
+        observer,
+        len(inventory.finished),
+        total,
+    )
+    return _measured(folder, record, committed)
 
 
 def _check_key(run: ResolvedRun) -> None:
@@ -99,25 +91,17 @@ def open_run_folder(config: RunConfig, run: ResolvedRun) -> RunFolder:
     return RunFolder(folder)
 
 
-def measure(folder: RunFolder, run: ResolvedRun) -> RunMetrics:
-    """The metrics over all samples in the folder."""
-    asked = [(judge.name, part) for judge in run.judges for part in run.parts]
-    expected = {name: len(prompts.prompts) for name, prompts in run.prompt_sets.items()}
-    metrics = summarise(merge(map(count_table, folder.counted_samples())), run.settings, asked, expected)
-    caveats = dict.fromkeys(entry.caveat for entry in (run.model, *run.judges) if entry.caveat)
-    return metrics.model_copy(update={"model": run.model.name, "caveats": tuple(caveats)})
-
-
-def _measured(folder: RunFolder, record: RunRecord, run: ResolvedRun, committed: int) -> Evaluation:
+def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluation:
     put_in_order(folder.samples, retry_errors=False)
-    metrics = measure(folder, run)
+    metrics = measure(folder, record.outline)
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
     record.measured(metrics)
     folder.delete_stages()
     return Evaluation(folder, metrics, committed)
 
 
-def _tell(inventory: Inventory, observer: Observer) -> None:
+def tell(inventory: Inventory, observer: Observer) -> None:
+    """Say what had to be put in order in a folder of samples."""
     for name in inventory.broken_files:
         observer.say(f"{name} can't be read: it was moved to samples/_broken/, its rows are done again.")
     if inventory.repeated:

@@ -1,31 +1,41 @@
 """One try at a run on a cluster: its stages one after the other, each a stream that is pumped to its end."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ray.data import Dataset
 
+from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster import stream
+from safechain_ray.cluster.commit import Commit
+from safechain_ray.cluster.judging import RulesAndVotes
 from safechain_ray.cluster.planner import Plan, PlannedPool
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.watchdog import Watchdog
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
+from safechain_ray.judges.vote import Vote
 from safechain_ray.pipelines.observer import Observer, Snapshot
 from safechain_ray.pipelines.pools import MODEL_POOL
 from safechain_ray.pipelines.pump import pump
 from safechain_ray.pipelines.resolve import ResolvedRun
 from safechain_ray.pipelines.run_folder import RunFolder, put_in_order
 from safechain_ray.pipelines.run_record import RunRecord
+from safechain_ray.schema import Part
+from safechain_ray.storage import Folder
 
 
-class Job:
+class Job(ABC):
     """Holds what the stages of one try have in common; `progress` is what the pools last reported."""
 
     def __init__(
         self,
-        run: ResolvedRun,
+        total: int,
+        judges: tuple[JudgeEntry, ...],
+        votes: tuple[Vote, ...],
+        parts: tuple[Part, ...],
         resources: ResourcesConfig,
         folder: RunFolder,
         observer: Observer,
@@ -33,24 +43,16 @@ class Job:
         start_engine: StartEngine,
         log_folder: Path,
     ) -> None:
-        self._run = run
-        self._worklist = run.worklist
+        self._total = total
+        self._judges = judges
+        self._votes = votes
+        self._parts = parts
         self._folder = folder
         self._observer = observer
         self._record = record
         self._timeout = resources.stall_timeout_minutes * 60
         self._tally = start_tally()
-        self._settings = stream.StreamSettings(
-            start_engine=start_engine,
-            log_folder=log_folder,
-            max_running=resources.max_running,
-            cpu_kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
-            block_rows=resources.block_rows,
-            max_engine_deaths=resources.max_engine_deaths,
-            tally=self._tally,
-            max_cost=resources.max_cost,
-            max_requests=resources.max_requests,
-        )
+        self._settings = stream.StreamSettings.of(resources, start_engine, log_folder, self._tally)
         self.progress: Mapping[str, PoolProgress] = {}
 
     def run_stages(self, plan: Plan) -> int:
@@ -70,40 +72,100 @@ class Job:
         finished = set(put_in_order(self._folder.samples, retry_errors=True).finished)
         if not last:
             finished |= put_in_order(target, retry_errors=True).finished.keys()
-        rows, left = self._to_generate(finished) if number == 0 else self._stored(number - 1, finished)
+        rows, left = self._source(finished) if number == 0 else self._stored(self._folder.stage(number - 1), finished)
         if not left:
             return 0
         for pool in pools:
             rows = self._through(rows, pool)
-        rule_judges = tuple(judge for judge in self._run.judges if judge.engine is None) if last else ()
-        blocks = stream.commit(rows, rule_judges, self._run.parts, target)
+        blocks = stream.commit(rows, self._last_verdicts() if last else None, Commit(target))
         return self._pump(blocks, tuple(pool.needs.pool for pool in pools), left)
 
-    def _to_generate(self, finished: set[str]) -> tuple[Dataset, int]:
-        numbers = self._worklist.numbers_without(finished)
-        return stream.numbers_to_generate(numbers, self._settings.block_rows), len(numbers)
+    @abstractmethod
+    def _source(self, finished: set[str]) -> tuple[Dataset, int]:
+        """What the first stage starts from, without the samples that are `finished`, and how many rows it is."""
 
-    def _stored(self, stage: int, finished: set[str]) -> tuple[Dataset, int]:
-        folder = self._folder.stage(stage)
+    def _stored(self, folder: Folder, finished: set[str]) -> tuple[Dataset, int]:
         stored = put_in_order(folder, retry_errors=False).finished
         waiting = {sample_id: file for sample_id, file in stored.items() if sample_id not in finished}
-        return stream.stored_samples(folder, waiting), len(waiting)
+        return stream.stored_samples(folder, waiting, self._settings.block_rows), len(waiting)
 
     def _through(self, rows: Dataset, pool: PlannedPool) -> Dataset:
-        if pool.needs.pool == MODEL_POOL:
-            return stream.generate(rows, pool, self._run.model, self._run.family, self._worklist, self._settings)
-        entry = next(judge for judge in self._run.judges if judge.name == pool.needs.pool)
-        return stream.judge(rows, pool, entry, self._run.parts, self._settings)
+        entry = next(judge for judge in self._judges if judge.name == pool.needs.pool)
+        return stream.judge(rows, pool, entry, self._parts, self._settings)
+
+    def _last_verdicts(self) -> RulesAndVotes:
+        """The verdicts that are given where blocks are committed: those of rules, then votes over all."""
+        return RulesAndVotes(tuple(judge for judge in self._judges if judge.is_rule), self._votes, self._parts)
 
     def _pump(self, blocks: Iterator[Mapping[str, int]], pools: tuple[str, ...], left: int) -> int:
         started = time.monotonic()
-        total = len(self._worklist)
 
         def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
             self.progress = progress
             self._record.progressed(progress)
             seconds = time.monotonic() - started
-            self._observer.update(Snapshot(total, total - left, pools, committed, progress, seconds))
+            self._observer.update(Snapshot(self._total, self._total - left, pools, committed, progress, seconds))
 
         watchdog = Watchdog(pools, self._timeout, time.monotonic)
         return pump(blocks, self._tally, watchdog, show)["rows"]
+
+
+class GeneratingJob(Job):
+    """Generates the samples of a run, and has them judged."""
+
+    def __init__(
+        self,
+        run: ResolvedRun,
+        resources: ResourcesConfig,
+        folder: RunFolder,
+        observer: Observer,
+        record: RunRecord,
+        start_engine: StartEngine,
+        log_folder: Path,
+    ) -> None:
+        super().__init__(
+            len(run.worklist),
+            run.judges,
+            run.votes,
+            run.parts,
+            resources,
+            folder,
+            observer,
+            record,
+            start_engine,
+            log_folder,
+        )
+        self._run = run
+
+    def _source(self, finished: set[str]) -> tuple[Dataset, int]:
+        numbers = self._run.worklist.numbers_without(finished)
+        return stream.numbers_to_generate(numbers, self._settings.block_rows), len(numbers)
+
+    def _through(self, rows: Dataset, pool: PlannedPool) -> Dataset:
+        if pool.needs.pool != MODEL_POOL:
+            return super()._through(rows, pool)
+        return stream.generate(rows, pool, self._run.model, self._run.family, self._run.worklist, self._settings)
+
+
+class JudgingJob(Job):
+    """Has samples judged that stand in a folder already."""
+
+    def __init__(
+        self,
+        waiting: Folder,
+        total: int,
+        judges: tuple[JudgeEntry, ...],
+        resources: ResourcesConfig,
+        folder: RunFolder,
+        observer: Observer,
+        record: RunRecord,
+        start_engine: StartEngine,
+        log_folder: Path,
+    ) -> None:
+        super().__init__(
+            total, judges, (), ("response",), resources, folder, observer, record, start_engine, log_folder
+        )
+        self._waiting = waiting
+
+    def _source(self, finished: set[str]) -> tuple[Dataset, int]:
+        return self._stored(self._waiting, finished)

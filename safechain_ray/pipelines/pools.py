@@ -1,7 +1,10 @@
-"""What a run's engine pools need of a cluster."""
+"""What a run's pools need of a cluster."""
+
+from collections.abc import Iterable
+from dataclasses import replace
 
 from safechain_ray.catalog.api_entries import ApiEntry
-from safechain_ray.catalog.entries import EngineNeeds
+from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import Device
@@ -11,26 +14,22 @@ MODEL_POOL = "model"
 
 CPUS_OF_AN_ENGINE = 2.0
 
+CPUS_OF_A_CLIENT = 0.25
+"""A worker that asks an endpoint waits most of its time."""
+
+CLIENT_GIGABYTES = 0.5
+
 ENGINE_OVERHEAD_GIGABYTES = 2.0
 """Memory of an engine's processes beside weights and KV cache, as measured for vLLM on a CPU."""
 
-CPUS_OF_A_CLIENT, CLIENT_GIGABYTES = 0.5, 0.5
-"""Of the replica of a model behind an API, which only waits."""
-
 
 def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) -> list[PoolNeeds]:
-    """The engine pools of a run, the model's first.
+    """The pools of a run, the model's first: its engines, and a worker for each endpoint that judges.
 
     On GPUs the model gets as many replicas as fit and have work; on CPUs a second one would only share the first
     one's cores, so it must be asked for.
     """
-    judges = [
-        _needs(
-            judge.name, judge.engine, _device(resources, judge.engine, view), resources, resources.judge_replicas or 1
-        )
-        for judge in run.judges
-        if judge.engine is not None
-    ]
+    judges = judge_needs(run.judges, resources, view)
     if isinstance(run.model, ApiEntry):
         # One replica, as it holds the budget and the limit of what the provider bears.
         return [PoolNeeds(MODEL_POOL, run.model.source, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES), *judges]
@@ -38,6 +37,30 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
     replicas = resources.replicas or (1 if model_device == "cpu" else None)
     useful = max(1, len(run.worklist) // resources.max_running)
     return [_needs(MODEL_POOL, run.model, model_device, resources, replicas, useful), *judges]
+
+
+def judge_needs(judges: Iterable[JudgeEntry], resources: ResourcesConfig, view: ClusterView) -> list[PoolNeeds]:
+    """The pools of the judges that are no rules."""
+    return [needs for judge in judges if (needs := _judge_needs(judge, resources, view)) is not None]
+
+
+def judge_pool(judge: JudgeEntry, rows: int, resources: ResourcesConfig, view: ClusterView) -> PoolNeeds | None:
+    """The pool of a judge that has the cluster to itself: as many replicas as fit and have work among `rows`."""
+    needs = _judge_needs(judge, resources, view)
+    if needs is None or needs.gpus == 0:
+        return needs
+    return replace(needs, wanted=resources.judge_replicas, useful=max(1, rows // resources.max_running))
+
+
+def _judge_needs(judge: JudgeEntry, resources: ResourcesConfig, view: ClusterView) -> PoolNeeds | None:
+    """None for a rule, which is applied where blocks are committed."""
+    if judge.engine is not None:
+        device = _device(resources, judge.engine, view)
+        return _needs(judge.name, judge.engine, device, resources, resources.judge_replicas or 1)
+    if judge.endpoint is not None:
+        # One worker, whatever `judge_replicas`: `max_concurrent` is the endpoint's, not a worker's.
+        return PoolNeeds(judge.name, judge.endpoint.model, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES)
+    return None
 
 
 def _needs(

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safechain_ray import catalog
 from safechain_ray.catalog.api_entries import ApiEntry
-from safechain_ray.catalog.entries import DatasetEntry, EngineNeeds, Family, JudgeEntry, ModelEntry
+from safechain_ray.catalog.entries import DatasetEntry, Endpoint, EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.worklist import Worklist
 from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc
@@ -18,13 +18,17 @@ from safechain_ray.decoding.base import check_strategy
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.judges.refusal_match import read_phrases
+from safechain_ray.judges.vote import Vote
 from safechain_ray.pipelines.resolve_api import SAID_OF_APIS, api_model, check_limits, check_no_api_keys, is_api
 from safechain_ray.schema import Part, Setting, short_hash
 
 AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
 
-SAID_OF_MODELS = {"description", "caveat", "licence", "gated", "runs_on_cpu", "parameters"}
-"""What the catalog says of a model that changes no result."""
+SAID_OF_ENTRIES = {"description", "caveat", "licence", "gated", "access"}
+"""What the catalog says of a model or a judge that changes no result."""
+
+SAID_OF_ENGINES = {"runs_on_cpu", "parameters", "weights_dtype", "smaller_gpus"}
+"""The same of its engine. Parallel sizes do change results, in the last bits."""
 
 CONTEXT_WANTED = 32_768
 """Tokens of context for a model that the catalog does not hold, if it has as many."""
@@ -40,6 +44,13 @@ class ResolvedRun:
     prompt_sets: Mapping[str, PromptSet]
     judges: tuple[JudgeEntry, ...]
     parts: tuple[Part, ...]
+    votes: tuple[Vote, ...] = ()
+
+    @property
+    def asked(self) -> tuple[tuple[str, Part], ...]:
+        """Who gives a verdict on what: every judge, then every vote, on every part."""
+        names = [*(judge.name for judge in self.judges), *(vote.name for vote in self.votes)]
+        return tuple((name, part) for name in names for part in self.parts)
 
     @cached_property
     def worklist(self) -> Worklist:
@@ -48,26 +59,34 @@ class ResolvedRun:
     def identity(self) -> dict[str, Any]:
         """What changes the run's results, and nothing else: two runs with the same identity continue each other."""
         identity = {
-            "model": self.model.model_dump(exclude=SAID_OF_MODELS | SAID_OF_APIS),
+            "model": _model_identity(self.model),
             "family": self.family.model_dump(exclude={"source"}),
             "settings": [setting.model_dump() for setting in self.settings],
             "prompts": {name: prompts.fingerprint for name, prompts in self.prompt_sets.items()},
-            "judges": [_judge_identity(judge) for judge in self.judges],
+            "judges": [judge_identity(judge) for judge in self.judges],
             "parts": list(self.parts),
         }
-        as_stored: dict[str, Any] = json.loads(json.dumps(identity, default=str))
-        return as_stored
+        if self.votes:
+            identity["votes"] = [asdict(vote) for vote in self.votes]
+        return as_stored(identity)
 
     def short_name(self) -> str:
         """A folder name for a run without `output`."""
         return f"{self.model.name}-{short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)}"
 
 
+def as_stored(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree as it comes back from a JSON file."""
+    stored: dict[str, Any] = json.loads(json.dumps(tree, default=str))
+    return stored
+
+
 def resolve(config: RunConfig) -> ResolvedRun:
     """Look everything up and load the prompts. Raises InputError for whatever can't work, before anything starts."""
-    model = _model(config.model)
+    gpu_memory = config.resources.gpu_memory
+    model = _model(config.model, gpu_memory)
     family = catalog.lookup("model family", catalog.families(), model.family)
-    judges = tuple(_judge(judge) for judge in config.judges)
+    judges = tuple(resolve_judge(judge, gpu_memory) for judge in config.judges)
     entries = {dataset.name: _dataset(dataset) for dataset in config.datasets}
     names = [entry.name for entry in entries.values()]
     if len(set(names)) < len(names):
@@ -77,7 +96,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         check_strategy(setting.strategy, family, takes_prefill=not isinstance(model, ApiEntry))
     if isinstance(model, ApiEntry):
         check_limits(model, config.resources)
-    _check_parts(config.parts, model, family)
+    check_parts(config.parts, model.name, family)
     prompt_sets = {
         entries[dataset.name].name: load_prompts(
             entries[dataset.name],
@@ -87,16 +106,23 @@ def resolve(config: RunConfig) -> ResolvedRun:
         )
         for dataset in config.datasets
     }
-    return ResolvedRun(model, family, settings, prompt_sets, judges, config.parts)
+    every_judge = tuple(judge.name for judge in judges)
+    votes = tuple(Vote(vote.name, vote.rule, vote.judges or every_judge) for vote in config.votes)
+    return ResolvedRun(model, family, settings, prompt_sets, judges, config.parts, votes)
 
 
-def _model(config: ModelConfig) -> ModelEntry | ApiEntry:
+def _model(config: ModelConfig, gpu_memory: int) -> ModelEntry | ApiEntry:
     if is_api(config):
         return api_model(config)
     check_no_api_keys(config)
+    return resolve_model(config, gpu_memory)
+
+
+def resolve_model(config: ModelConfig, gpu_memory: int) -> ModelEntry:
+    """The model that a config names, for GPUs of `gpu_memory` gigabytes. Raises InputError with the mend."""
     overrides = config.engine.overrides()
     if config.name in catalog.models():
-        known = catalog.models()[config.name]
+        known = _on_gpus(catalog.models()[config.name], gpu_memory, overrides)
         if config.family is not None:
             overrides["family"] = config.family
         return _with(known, overrides)
@@ -129,21 +155,54 @@ def _adhoc_model(source: str, family: str) -> ModelEntry:
     )
 
 
-def _judge(config: JudgeConfig) -> JudgeEntry:
+def resolve_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
+    """The judge that a config names, its engine for GPUs of `gpu_memory` gigabytes. Raises InputError with the mend."""
     entry = catalog.lookup("judge", catalog.judges(), config.name)
-    if entry.engine is not None:
-        if config.phrases is not None:
-            raise InputError(f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does.")
-        return entry.model_copy(update={"engine": _with(entry.engine, config.engine.overrides())})
-    if config.engine.overrides():
+    if entry.engine is None and config.engine.overrides():
         raise InputError(f"judges: {config.name} has no engine to configure.")
+    if entry.endpoint is None and config.endpoint.overrides():
+        raise InputError(f"judges: {config.name} has no endpoint to configure.")
+    if entry.kind != "refusal_match" and config.phrases is not None:
+        raise InputError(f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does.")
+    if entry.engine is not None:
+        overrides = config.engine.overrides()
+        engine = _with(_on_gpus(entry.engine, gpu_memory, overrides), overrides)
+        return entry.model_copy(update={"engine": engine})
+    if entry.endpoint is not None:
+        endpoint = Endpoint.model_validate(entry.endpoint.model_dump() | config.endpoint.overrides())
+        endpoint.api_key()
+        return entry.model_copy(update={"endpoint": endpoint})
     phrases = config.phrases or entry.phrases
     read_phrases(phrases)
     return entry.model_copy(update={"phrases": phrases})
 
 
-def _judge_identity(judge: JudgeEntry) -> dict[str, Any]:
-    fields = judge.model_dump(exclude={"description": True, "caveat": True, "licence": True, "engine": SAID_OF_MODELS})
+def _on_gpus(engine: AnyNeeds, gpu_memory: int, overrides: Mapping[str, Any]) -> AnyNeeds:
+    """The catalog's parallel sizes for these GPUs; whoever sets a size of their own has no need of them."""
+    if {"tensor_parallel_size", "pipeline_parallel_size"} & overrides.keys():
+        return engine
+    return engine.on_gpus(gpu_memory)
+
+
+def _model_identity(model: ModelEntry | ApiEntry) -> dict[str, Any]:
+    if isinstance(model, ApiEntry):
+        return model.model_dump(exclude=SAID_OF_ENTRIES | SAID_OF_APIS)
+    return _engine_identity(model)
+
+
+def _engine_identity(engine: EngineNeeds) -> dict[str, Any]:
+    fields = engine.model_dump(exclude=SAID_OF_ENTRIES | SAID_OF_ENGINES)
+    if engine.chat_template is None:
+        del fields["chat_template"]  # runs from before there was this key are still the same runs
+    return fields
+
+
+def judge_identity(judge: JudgeEntry) -> dict[str, Any]:
+    """What of a judge changes its verdicts."""
+    said: dict[str, Any] = dict.fromkeys(SAID_OF_ENTRIES, True) | {"endpoint": {"api_key_env", "max_concurrent"}}
+    fields = judge.model_dump(exclude=said)
+    if judge.engine is not None:
+        fields["engine"] = _engine_identity(judge.engine)
     if judge.kind == "refusal_match":
         fields["phrases"] = short_hash(*read_phrases(judge.phrases))
     return fields
@@ -158,11 +217,12 @@ def _dataset(config: DatasetConfig) -> DatasetEntry:
     return adhoc_entry(config.name, **columns)
 
 
-def _check_parts(parts: tuple[Part, ...], model: ModelEntry | ApiEntry, family: Family) -> None:
+def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:
+    """Raises InputError where `parts` can't be judged apart: a family without tags has only responses."""
     apart = [part for part in parts if part != "response"]
     if apart and family.tags is None:
         raise InputError(
-            f"parts: {' and '.join(apart)} can't be judged apart for {model.name}: models of family {family.name} "
+            f"parts: {' and '.join(apart)} can't be judged apart for {model}: models of family {family.name} "
             "write no thinking tags. Judge the response."
         )
 

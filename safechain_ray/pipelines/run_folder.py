@@ -86,6 +86,17 @@ class RunFolder:
         with ThreadPoolExecutor(READERS) as readers:
             yield from readers.map(partial(self.samples.read_parquet, columns=COUNTED_COLUMNS), names)
 
+    def added_verdicts(self) -> Iterator[pa.Table]:
+        """The verdicts that were added after the run, file by file."""
+        folder = self.folder / "verdicts"
+        judges = folder.list_folders() if self.folder.exists("verdicts") else []
+        for judge in judges:
+            yield from map((folder / judge).read_parquet, (folder / judge).list_files(".parquet"))
+
+    def verdicts(self, judge: str) -> Folder:
+        """Verdicts of a judge that was added after the run."""
+        return self.folder / "verdicts" / judge
+
     def delete_stages(self) -> None:
         if self.folder.exists("stages"):
             self.folder.delete_folder("stages")

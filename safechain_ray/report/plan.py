@@ -8,7 +8,7 @@ from rich.table import Table
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.cluster.planner import Plan
 from safechain_ray.pipelines.resolve import ResolvedRun
-from safechain_ray.report.escape import escape
+from safechain_ray.report.escape import escape, printable
 
 
 def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:
     return {
         "model": run.model.name,
         "judges": [judge.name for judge in run.judges],
+        "votes": {vote.name: f"{vote.rule} of {', '.join(vote.judges)}" for vote in run.votes},
         "rows": len(run.worklist),
         "tokens_at_most": sum(setting["tokens_at_most"] for setting in settings),
         "settings": settings,
@@ -76,5 +77,7 @@ def render_plan(summary: dict[str, Any], console: Console) -> None:
             keys = ("pool", "engine", "device", "replicas", "gpus", "memory_gigabytes")
             pools.add_row(str(number), *(escape(str(pool[key])) for key in keys))
     console.print(pools)
+    for name, vote in summary["votes"].items():
+        console.print(printable(f"Vote {name}: {vote}"), highlight=False, markup=False)
     for note in summary["notes"]:
         console.print(note, highlight=False, markup=False)

@@ -6,18 +6,28 @@ from typing import Any
 
 import pyarrow.dataset as pads
 
-from safechain_ray.config import RunConfig, read_config
+from safechain_ray.config import RunConfig, read_config, read_study_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.pipelines.evaluate import Evaluation, evaluate
+from safechain_ray.pipelines.judge_study import StudyDone, judge_study
 from safechain_ray.pipelines.observer import Silent, Snapshot
 
 MODEL, GUARD = "package://demo-reasoner", "package://demo-guard"
 API_KEY_ENV, API_KEY = "SAFECHAIN_TEST_API_KEY", "sk-secret-4711"
+OTHER_GUARD = "meta-llama/Llama-Guard-3-1B"
 SAFE = ({"safe": -0.1, "unsafe": -2.4},)
 
 
 def guard_script(**changes: Any) -> Script:
     return Script(**{"answer": lambda request: "safe", "logprobs": lambda request: SAFE, **changes})
+
+
+def labelled_rows(folder: Path, count: int) -> Path:
+    """A labelled file: every second response is unsafe by its label, and all of them are to refusal matching."""
+    rows = "".join(f"How {row}?,So: {row}.,{row % 2}\n" for row in range(count))
+    path = folder / "labels.csv"
+    path.write_text(f"prompt,response,label\n{rows}")
+    return path
 
 
 class Runner:
@@ -46,6 +56,20 @@ class Runner:
         engines = ScriptedEngines({MODEL: script or Script(), GUARD: guard or guard_script()})
         self.observer = Silent(self.on_update)
         return evaluate(self.config(**flags), self.observer, engines)
+
+    def study(self, labelled: Path, guard: Script | None = None, **flags: Any) -> StudyDone:
+        """A judge study of demo-guard, a larger guard and RS-Match, into the same folder."""
+        engines = ScriptedEngines({GUARD: guard or guard_script(), OTHER_GUARD: guard_script()})
+        usual = {
+            "data": str(labelled),
+            "judges": ["demo-guard", "llama-guard-3-1b", "refusal-match"],
+            "output": str(self.output),
+            "resources.ray_address": self.address,
+            "resources.device": "cpu",
+            "resources.block_rows": 8,
+        }
+        self.observer = Silent(self.on_update)
+        return judge_study(read_study_config(None, {**usual, **flags}, ()), self.observer, engines)
 
     @property
     def rows(self) -> list[dict[str, Any]]:

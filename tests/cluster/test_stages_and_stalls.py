@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
-from scripted_runs import Runner, guard_script
+from scripted_runs import Runner, guard_script, labelled_rows
 
 from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import EngineStartError, PlanError, StallError
@@ -43,6 +43,18 @@ def test_a_staged_run_judges_what_it_generated_and_generates_nothing_again(small
     done = small(Script(start_error="nothing is left to generate"))
 
     assert done.committed == len({row["sample_id"] for row in small.rows}) == 300
+
+
+def test_judges_of_a_study_without_room_for_all_judge_the_rows_one_after_the_other(small: Runner) -> None:
+    done = small.study(labelled_rows(small.output.parent, 20))
+
+    assert "one after the other" in " ".join(small.observer.sentences)
+    assert {rater.name: rater.agreement.n for rater in done.study.raters} == {
+        "demo-guard": 20,
+        "llama-guard-3-1b": 20,
+        "refusal-match": 20,
+    }
+    assert not (small.output / "stages").exists()
 
 
 def test_a_model_that_needs_gpus_is_refused_where_there_are_none(small: Runner) -> None:

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from safechain_ray import cli
-from safechain_ray.cli import app, output_flags, quiet_libraries
+from safechain_ray.cli import app, frame
+from safechain_ray.cli.frame import output_flags, quiet_libraries
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
 from safechain_ray.config import RunConfig, json_schema, read_config
 from safechain_ray.errors import EngineStartError, InputError, RunConflictError, StallError
@@ -32,8 +32,8 @@ METRICS = summarise(merge([]), [Setting(dataset="quickstart")], [("refusal-match
 
 @pytest.fixture(autouse=True)
 def _own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
-    monkeypatch.setattr(cli.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(frame.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(frame.tempfile, "tempdir", str(tmp_path))
 
 
 def call(*arguments: str) -> Result:
@@ -91,6 +91,9 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("config", "show", "--prompt-column", "prompt"), "--prompt-column needs a --dataset beside it"),
         (("config", "show", "--config", "no-such.yaml", "--limit", "3"), "--limit needs a --dataset beside it"),
         (("report", "/no/such/run"), "/no/such/run has no metrics.json"),
+        (("judge", "/no/such/run", "--judge", "demo-guard"), "/no/such/run holds no run"),
+        (("judge", "/no/such/run"), "Missing option '-j' / '--judge'"),
+        (("judge", "/no/such/run", "--judge", "demo-gard", "--judge", "demo-gard"), "judges names demo-gard more than"),
         (("list", "model"), "'model' is not one of 'models', 'apis', 'datasets', 'judges', 'strategies'"),
         (("evaluate", "--modle", "R1-7B"), "No such option '--modle'"),
     ],
@@ -202,6 +205,14 @@ def test_every_flag_reaches_its_key(evaluation: Any, tmp_path: Path):
             },
             (),
         )
+    ]
+
+
+def test_a_vote_by_flag_is_over_all_judges_and_named_after_its_rule():
+    shown = call("config", "show", *RUN, "-j", "demo-guard", "--vote", "majority", "--vote", "any", "--json")
+    assert json.loads(shown.stdout)["votes"] == [
+        {"name": "vote-majority", "rule": "majority", "judges": None},
+        {"name": "vote-any", "rule": "any", "judges": None},
     ]
 
 

@@ -247,3 +247,35 @@ def test_the_json_schema_refuses_what_reading_refuses(wrong: dict[str, Any]):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**WHOLE, **wrong}, json_schema())
     refusal(**wrong)
+
+
+TWO = ["llama-guard-3-8b", "refusal-match"]
+
+
+def test_a_vote_is_over_all_judges_by_majority_unless_it_says_otherwise():
+    (vote,) = config(judges=TWO, votes=[{"name": "both"}]).votes
+    assert (vote.rule, vote.judges) == ("majority", None)
+
+
+@pytest.mark.parametrize(
+    ("judges", "vote", "says"),
+    [
+        (TWO, {"name": "v", "judges": ["refusal-match", "harmbench"]}, "votes.0.judges: harmbench is not among judges"),
+        (TWO, {"name": "refusal-match"}, "votes.0.name: refusal-match is a judge already"),
+        (TWO[:1], {"name": "v"}, "votes.0 needs two judges or more, each once; it has llama-guard-3-8b"),
+        (TWO, {"name": "v", "judges": TWO[:1] * 2}, "votes.0 needs two judges or more, each once"),
+        (TWO, {"name": "v", "judges": TWO[:1]}, "votes.0.judges"),
+        (TWO, {"name": "v", "rule": "most"}, "votes.0.rule"),
+    ],
+)
+def test_a_vote_that_can_not_be_counted_is_refused(judges: list[str], vote: dict[str, Any], says: str):
+    assert says in refusal(judges=judges, votes=[vote])
+
+
+def test_two_votes_of_one_name_are_refused():
+    assert "votes names v more than once" in refusal(judges=TWO, votes=[{"name": "v"}, {"name": "v", "rule": "any"}])
+
+
+def test_an_endpoint_with_a_secret_in_its_address_is_refused():
+    judge = {"name": "openai-moderation", "endpoint": {"base_url": "https://me:secret@host/v1"}}
+    assert "endpoint.base_url" in refusal(judges=[judge])

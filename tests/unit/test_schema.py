@@ -2,19 +2,26 @@
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from rows import row
 
+from safechain_ray.metrics.counts import PromptCounts, count_table
 from safechain_ray.schema import (
     SAMPLES_SCHEMA,
+    VERDICT_TYPE,
     Sample,
     Sampling,
     Setting,
     StrategySpec,
     Verdict,
+    as_samples,
     only,
     samples_from_table,
     samples_table,
@@ -188,3 +195,20 @@ def test_only_keeps_the_rows_with_the_given_ids_in_order(samples: list[Sample], 
     ids = [each.sample_id for each in samples]
     kept = data.draw(st.sets(st.sampled_from(ids))) if ids else set()
     assert only(samples_table(samples), kept)["sample_id"].to_pylist() == [each for each in ids if each in kept]
+
+
+def test_a_file_from_before_verdicts_had_notes_reads_as_verdicts_without_one(tmp_path: Path):
+    before = pa.struct([field for field in VERDICT_TYPE if field.name != "note"])
+    verdicts = SAMPLES_SCHEMA.get_field_index("verdicts")
+    kept = (row(sample_id="old", verdicts=(Verdict("a", "response", True, 0.9, ("S1",)),)), row(sample_id="none"))
+    old = samples_table(kept).cast(SAMPLES_SCHEMA.set(verdicts, pa.field("verdicts", pa.list_(before), nullable=False)))
+    pq.write_table(old, tmp_path / "old.parquet")
+    read = pq.read_table(tmp_path / "old.parquet")
+
+    assert samples_from_table(read) == list(kept)
+    assert as_samples(read).schema.equals(SAMPLES_SCHEMA)
+    new = Verdict("b", "response", None, error="cut", note="n")
+    judged = with_verdicts(read, [[new], []])
+    assert judged.schema.equals(SAMPLES_SCHEMA)
+    assert samples_from_table(judged)[0].verdicts == (*kept[0].verdicts, new)
+    assert count_table(read).prompt_counts("set", "a", "response") == [PromptCounts("p", "c", 0, 1, 1)]

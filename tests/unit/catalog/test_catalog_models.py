@@ -1,18 +1,26 @@
 """The families, models and judges of the catalog."""
 
 import pytest
+from pydantic import ValidationError
 
 from safechain_ray.catalog import families, judges, lookup, models
+from safechain_ray.catalog.entries import GPU_GIGABYTES, Endpoint
+from safechain_ray.config import ResourcesConfig
 from safechain_ray.decoding.base import STRATEGIES, check_strategy
-from safechain_ray.errors import UnknownNameError
+from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.schema import StrategySpec, ThinkingTags
 
 PAPER = {"R1-1.5B", "R1-7B", "R1-8B", "R1-14B", "R1-32B", "R1-70B", "Skywork-o1", "QwQ", "Sky-T1"}
-GPU_GIGABYTES = 80
+COMPARED = {"Llama-3.3-70B-Instruct", "Llama-3.1-70B", "R1-7B-SafeChain", "R1-8B-SafeChain", "R1-671B"}
+ENGINES = [*models().values(), *(judge.engine for judge in judges().values() if judge.engine)]
 
 
 def test_the_papers_open_models_are_there():
     assert set(models()) >= PAPER
+
+
+def test_so_are_those_that_it_tunes_or_compares_them_with():
+    assert set(models()) >= COMPARED
 
 
 @pytest.mark.parametrize("model", list(models().values()), ids=lambda model: model.name)
@@ -23,9 +31,61 @@ def test_a_model_has_a_known_family_and_a_licence(model):
 
 
 @pytest.mark.parametrize("model", list(models().values()), ids=lambda model: model.name)
-def test_the_weights_leave_room_for_the_cache_on_gpus_of_80_gb(model):
-    assert model.weight_gigabytes / model.gpus <= 0.6 * GPU_GIGABYTES
+def test_the_context_holds_the_papers_16000_tokens_and_a_prompt(model):
     assert model.context_length > 16_000 or model.runs_on_cpu
+
+
+@pytest.mark.parametrize("gigabytes", [48, 80])
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.source)
+def test_the_weights_leave_room_for_the_cache_on_gpus_of_80_and_of_48_gb(engine, gigabytes):
+    assert engine.weight_gigabytes / engine.sizes_on(gigabytes).gpus <= 0.6 * gigabytes
+
+
+def test_the_catalogs_first_sizes_are_for_the_gpus_that_a_run_takes_for_granted():
+    assert ResourcesConfig().gpu_memory == GPU_GIGABYTES
+
+
+# Attention heads and layers as the models' own config.json has them.
+HEADS_AND_LAYERS = {
+    "R1-1.5B": (12, 28),
+    "R1-7B": (28, 28),
+    "R1-8B": (32, 32),
+    "R1-14B": (40, 48),
+    "R1-32B": (40, 64),
+    "R1-70B": (64, 80),
+    "R1-671B": (128, 61),
+    "R1-7B-SafeChain": (28, 28),
+    "R1-8B-SafeChain": (32, 32),
+    "Skywork-o1": (32, 32),
+    "QwQ": (40, 64),
+    "Sky-T1": (40, 64),
+    "Sky-T1-Flash": (40, 64),
+    "Llama-3.3-70B-Instruct": (64, 80),
+    "Llama-3.1-70B": (64, 80),
+}
+
+
+@pytest.mark.parametrize("gigabytes", [48, 80])
+@pytest.mark.parametrize("name", HEADS_AND_LAYERS)
+def test_tensor_parallel_sizes_divide_the_attention_heads(name, gigabytes):
+    heads, layers = HEADS_AND_LAYERS[name]
+    sizes = models()[name].sizes_on(gigabytes)
+    assert heads % sizes.tensor_parallel_size == 0
+    assert sizes.pipeline_parallel_size <= layers
+
+
+def test_r1_itself_takes_16_gpus():
+    assert models()["R1-671B"].gpus == 16
+
+
+@pytest.mark.parametrize("entry", [*models().values(), *judges().values()], ids=lambda entry: entry.name)
+def test_a_gated_entry_says_how_to_get_access(entry):
+    assert not entry.gated or "HF_TOKEN" in entry.access
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.source)
+def test_a_revision_is_a_whole_commit(engine):
+    assert engine.revision is None or len(bytes.fromhex(engine.revision)) == 20
 
 
 def test_only_the_demo_models_run_on_cpus_unasked():
@@ -69,15 +129,56 @@ def test_a_family_with_tags_can_follow_every_strategy():
                 check_strategy(StrategySpec(name=name), family)
 
 
-def test_judges_that_are_models_say_what_they_need_and_the_others_need_nothing():
+def test_judges_say_what_their_kind_needs_an_engine_an_endpoint_or_nothing():
     assert {judge.name: judge.kind for judge in judges().values()} == {
         "llama-guard-3-8b": "llama_guard",
         "llama-guard-3-1b": "llama_guard",
+        "llama-guard-4-12b": "llama_guard",
+        "harmbench": "harmbench",
+        "openai-moderation": "openai_moderation",
         "demo-guard": "llama_guard",
         "refusal-match": "refusal_match",
     }
     for judge in judges().values():
-        assert (judge.engine is not None) == (judge.kind == "llama_guard")
+        assert (judge.engine is not None) == (judge.kind in ("llama_guard", "harmbench"))
+        assert (judge.endpoint is not None) == (judge.kind == "openai_moderation")
+
+
+def test_the_harmbench_classifier_has_the_context_that_it_was_trained_with():
+    engine = judges()["harmbench"].engine
+    assert engine is not None
+    assert (engine.context_length, engine.dtype) == (2048, "bfloat16")
+
+
+def test_guards_with_a_multimodal_template_want_a_list_of_contents():
+    lists = {judge.name for judge in judges().values() if judge.engine and judge.engine.message_content == "list"}
+    assert lists == {"llama-guard-3-1b", "llama-guard-4-12b"}
+
+
+def test_a_usual_message_content_is_not_dumped_so_that_older_runs_keep_their_identity():
+    guards = judges()
+    assert "message_content" not in guards["llama-guard-3-8b"].model_dump()["engine"]
+    assert guards["llama-guard-3-1b"].model_dump()["engine"]["message_content"] == "list"
+    assert "endpoint" not in guards["refusal-match"].model_dump()
+
+
+def test_an_address_with_a_secret_in_it_is_no_endpoint():
+    for address in ("https://me:secret@host/v1", "https://host/v1?key=secret", "host/v1"):
+        with pytest.raises(ValidationError, match="base_url"):
+            Endpoint(base_url=address, model="m")
+
+
+def test_a_key_comes_from_its_variable_and_shows_nowhere(monkeypatch):
+    endpoint = Endpoint(base_url="http://host/v1", model="m", api_key_env="A_KEY")
+    monkeypatch.setenv("A_KEY", " sk-secret ")
+    key = endpoint.api_key()
+    assert key is not None
+    assert key.get_secret_value() == "sk-secret"
+    assert "secret" not in repr((endpoint, key))
+    monkeypatch.delenv("A_KEY")
+    with pytest.raises(InputError, match="environment variable A_KEY is not set"):
+        endpoint.api_key()
+    assert Endpoint(base_url="http://host/v1", model="m").api_key() is None
 
 
 def test_an_unknown_name_offers_the_nearest():

@@ -8,13 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from local_actors import GUARD, LocalActor, engines, start_of
+from moderation_server import moderation_entry, serving
+from pydantic import SecretStr
 from rows import row
 
 from safechain_ray.catalog import judges
 from safechain_ray.cluster.commit import Commit, block_counts
-from safechain_ray.cluster.judging import EngineJudge, RuleJudges
+from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, RulesAndVotes
 from safechain_ray.cluster.tally import Tally
 from safechain_ray.errors import EngineStartError
+from safechain_ray.judges.vote import Vote
 from safechain_ray.schema import SAMPLES_SCHEMA, Sample, Verdict, samples_from_table, samples_table
 from safechain_ray.storage import open_folder
 
@@ -78,7 +81,7 @@ def test_a_judge_whose_engine_does_not_start_judges_nothing():
 
 
 def test_rule_judges_put_their_verdicts_behind_those_of_engines():
-    judged = RuleJudges((REFUSAL,), ("response",))(asyncio.run(guard(Tally())(BLOCK)))
+    judged = RulesAndVotes((REFUSAL,), (), ("response",))(asyncio.run(guard(Tally())(BLOCK)))
     assert [each[-1] for each in verdicts(judged)] == [
         ("refusal-match", "response", False),
         ("refusal-match", "response", True),
@@ -88,20 +91,20 @@ def test_rule_judges_put_their_verdicts_behind_those_of_engines():
 
 
 def test_without_rule_judges_a_block_passes_as_it_is():
-    assert RuleJudges((), ("response",))(BLOCK) is BLOCK
+    assert RulesAndVotes((), (), ("response",))(BLOCK) is BLOCK
 
 
 def test_a_users_phrases_go_along_to_nodes_where_their_file_is_not(tmp_path: Path):
     phrases = tmp_path / "phrases.txt"
     phrases.write_text("Sure\n")
-    sent = pickle.dumps(RuleJudges((REFUSAL.model_copy(update={"phrases": str(phrases)}),), ("answer",)))
+    sent = pickle.dumps(RulesAndVotes((REFUSAL.model_copy(update={"phrases": str(phrases)}),), (), ("answer",)))
     phrases.unlink()
     assert [each[0][2] for each in verdicts(pickle.loads(sent)(BLOCK))] == [True, False, None]
 
 
 def test_a_committed_block_is_one_file_and_one_row_of_counts(tmp_path: Path):
     folder = open_folder(str(tmp_path))
-    judged = RuleJudges((REFUSAL,), ("response", "answer"))(BLOCK)
+    judged = RulesAndVotes((REFUSAL,), (), ("response", "answer"))(BLOCK)
 
     counts = Commit(folder)(judged)
 
@@ -129,3 +132,34 @@ def test_an_empty_block_leaves_no_file(tmp_path: Path):
 
 def test_unjudged_samples_count_no_verdicts():
     assert block_counts(BLOCK)["unsafe"] == block_counts(BLOCK)["missing"] == 0
+
+
+def test_votes_are_counted_last_over_the_verdicts_of_pools_and_rules():
+    vote = Vote("either", "any", ("demo-guard", "refusal-match"))
+    judged = RulesAndVotes((REFUSAL,), (vote,), ("response",))(asyncio.run(guard(Tally())(BLOCK)))
+    assert [each[-2:] for each in verdicts(judged)] == [
+        [("refusal-match", "response", False), ("either", "response", False)],
+        [("refusal-match", "response", True), ("either", "response", True)],
+        [("refusal-match", "response", None), ("either", "response", None)],
+    ]
+    error = samples_from_table(judged)[2].verdicts[-1].error
+    assert error == "undecided without the verdict of demo-guard and refusal-match"
+
+
+def test_votes_are_counted_where_no_judge_is_a_rule():
+    held = samples_table([sample("s", "Sure.", Verdict("a", "response", True), Verdict("b", "response", True))])
+    judged = RulesAndVotes((), (Vote("both", "all", ("a", "b")),), ("response",))(held)
+    assert verdicts(judged)[0][-1] == ("both", "response", True)
+
+
+def test_a_worker_of_an_endpoint_brings_the_drivers_key_along(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NODE_KEY", "")  # undone after the test, with what the worker sets
+    with serving() as moderation:
+        entry = moderation_entry(moderation, api_key_env="NODE_KEY")
+        tally = Tally()
+        judge = EndpointJudge(entry, ("response",), SecretStr("sk-driver"), LocalActor(tally))
+        judged = asyncio.run(judge(BLOCK))
+    assert [each[0][2] for each in verdicts(judged)] == [False, False, None]
+    assert {request.key for request in moderation.requests} == {"sk-driver"}
+    progress = tally.progress()[entry.name]
+    assert (progress.ready, progress.counts["rows_out"], progress.counts["judge_errors"]) == (1, 3, 1)

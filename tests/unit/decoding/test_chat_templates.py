@@ -1,47 +1,16 @@
-"""The exact prompt that each strategy sends, from the chat template of each family to the tokens of the engine.
-
-The templates in data/templates have the special tokens and the layout of the public ones, and nothing else of them.
-"""
-
-from pathlib import Path
+"""The exact prompt that each strategy sends, from the chat template of each family to the tokens of the engine."""
 
 import pytest
+from family_tokenizers import FIXTURES, R1_BOS, tokenizer_of
 from scripted_generate import closes, decode, ends
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from safechain_ray.catalog import families
+from safechain_ray.catalog import families, models
 from safechain_ray.decoding.base import STRATEGIES, Decoded, DecodingTask, strategy
 from safechain_ray.schema import Request, Sampling, StrategySpec
 
-TEMPLATES = Path(__file__).parent / "data" / "templates"
-R1_BOS = "<｜begin▁of▁sentence｜>"
 R1_TURNS = R1_BOS + "<｜User｜>How?<｜Assistant｜>"
 LESSTHINK = "Okay, the user ask for this, I can answer it without thinking much. "
-
-FIXTURES = {  # name: (family, template, beginning-of-sequence token)
-    "r1, older template": ("r1", "r1-older", R1_BOS),
-    "r1, newer template": ("r1", "r1-newer", R1_BOS),
-    "sky-t1": ("sky-t1", "qwen2.5", None),
-    "qwq": ("qwq", "qwen2.5", None),
-    "skywork-o1": ("skywork-o1", "llama-3.1", "<|begin_of_text|>"),
-}
-
-
-def tokenizer_of(template: str, bos: str | None) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer that adds BOS unless told not to, as the public ones with a BOS do."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={symbol: number for number, symbol in enumerate(alphabet)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_tokens([AddedToken(tag, normalized=False) for tag in ("<think>", "</think>")])
-    if bos is not None:
-        backend.add_special_tokens([AddedToken(bos, normalized=False, special=True)])
-        backend.post_processor = processors.TemplateProcessing(
-            single=f"{bos} $A", special_tokens=[(bos, backend.token_to_id(bos))]
-        )
-    text = (TEMPLATES / f"{template}.jinja").read_text(encoding="utf-8")
-    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=bos, chat_template=text)
 
 
 def sent(fixture: str, name: str) -> tuple[Decoded, list[Request], PreTrainedTokenizerFast]:
@@ -146,3 +115,12 @@ def test_r1s_template_can_not_carry_a_prefill_as_assistant_text(template):
     turns = [{"role": "user", "content": "How?"}, {"role": "assistant", "content": "<think>\n\n</think>\n\nSo."}]
     tokenizer = tokenizer_of(template, R1_BOS)
     assert "think" not in tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False)
+
+
+def test_the_base_model_is_sent_the_two_headings_of_the_published_code():
+    tokenizer = tokenizer_of("llama-3.1", "<|begin_of_text|>")
+    turns = [{"role": "user", "content": "How?"}]
+    prompt = tokenizer.apply_chat_template(
+        turns, chat_template=models()["Llama-3.1-70B"].chat_template, tokenize=False, add_generation_prompt=True
+    )
+    assert prompt == "<|begin_of_text|>## Instruction: How?\n## Response: "

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from safechain_ray.catalog import models
 from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.engines.start import Device, EngineStart
-from safechain_ray.engines.vllm import engine_arguments, start_vllm
+from safechain_ray.engines.vllm import end_of_text, engine_arguments, start_vllm, template_turns
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineStartError, InputError
+from safechain_ray.schema import Message
 
 
 def start(needs: ModelEntry, device: Device = "cuda", **fields: object) -> EngineStart:
@@ -59,3 +61,23 @@ def test_weights_that_are_not_on_the_engines_node_are_an_engine_that_does_not_st
     needs = models()["R1-7B"].model_copy(update={"source": "/no/such/folder"})
     with pytest.raises(EngineStartError, match=r"The engine for /no/such/folder did not start: No model folder"):
         start_vllm(start(needs))
+
+
+HELLO = (Message("user", "Hello"), Message("assistant", "Hi"))
+
+
+def test_a_template_gets_contents_as_text_unless_its_entry_wants_a_list():
+    assert template_turns(HELLO, "text")[0] == {"role": "user", "content": "Hello"}
+    assert template_turns(HELLO, "list")[1] == {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}
+
+
+@pytest.mark.parametrize("text", ["one two  three\n\nfour", "naïve 日本語 text 🙂🙂 end", "  blanks  ", "x"])
+def test_the_last_tokens_of_a_text_are_an_end_of_it_that_is_no_longer(text: str):
+    tokenizer = AutoTokenizer.from_pretrained(weights_location("package://demo-guard"))
+    whole = len(tokenizer.encode(text, add_special_tokens=False))
+    for count in range(1, whole + 2):
+        end = end_of_text(tokenizer, text, count)
+        assert end
+        assert text.endswith(end)
+    assert end_of_text(tokenizer, text, whole) == text
+    assert len(tokenizer.encode(end_of_text(tokenizer, "a b c d e f", 3), add_special_tokens=False)) == 3

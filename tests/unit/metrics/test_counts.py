@@ -7,8 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
 
-from safechain_ray.metrics.counts import Counts, PromptCounts, Totals, count_samples, count_table, merge, tally
-from safechain_ray.schema import Sample, samples_table
+from safechain_ray.metrics.counts import (
+    Counts,
+    PromptCounts,
+    Totals,
+    count_samples,
+    count_table,
+    count_verdicts,
+    merge,
+    tally,
+)
+from safechain_ray.schema import Sample, samples_table, verdicts_table, without_verdicts
 
 VERDICTS = st.builds(
     verdict,
@@ -52,6 +61,13 @@ def test_a_sliced_and_chunked_table_counts_like_its_rows(rows: list[Sample], cut
     chunked = pa.concat_tables([table.slice(0, cut), table.slice(cut)])
     assert content(count_table(chunked)) == content(count_samples(rows))
     assert content(count_table(table.slice(cut))) == content(count_samples(rows[cut:]))
+
+
+@given(st.lists(SAMPLES, max_size=12))
+def test_verdicts_in_files_of_their_own_count_as_if_they_stood_in_the_samples(rows: list[Sample]) -> None:
+    table = samples_table(rows)
+    apart = count_table(without_verdicts(table)) + count_verdicts(verdicts_table(table))
+    assert content(apart) == content(count_samples(rows))
 
 
 @given(st.lists(SAMPLES, max_size=30))

@@ -110,8 +110,9 @@ def test_a_model_by_folder_with_a_long_context_is_given_32768_tokens_unless_more
 
 
 def test_a_model_that_the_catalog_does_not_hold_needs_its_family(model_folder: Path):
-    assert "say what family it is of with --family (api, demo, gemini-api, qwq, r1, sky-t1, skywork-o1)" in refusal(
-        model=str(model_folder)
+    assert (
+        "say what family it is of with --family (api, demo, gemini-api, llama-base, llama-instruct, qwq, "
+        in refusal(model=str(model_folder))
     )
 
 
@@ -131,7 +132,25 @@ def test_overrides_of_an_engine_are_laid_over_the_catalogs():
     run = resolved(model={"name": "demo-reasoner", "engine": engine}, judges=[{"name": "demo-guard", "engine": engine}])
     assert run.judges[0].engine is not None
     for needs in (run.model, run.judges[0].engine):
-        assert (needs.context_length, needs.engine_kwargs, needs.dtype) == (1024, {"seed": 3}, "float32")
+        assert (needs.context_length, needs.dtype) == (1024, "float32")
+        assert needs.engine_kwargs == {"distributed_executor_backend": "uni", "seed": 3}
+
+
+def test_parallel_sizes_follow_the_gpus_memory_unless_they_are_set():
+    for gpu_memory, gpus in ((48, 4), (64, 4), (80, 2), (141, 2)):
+        assert resolved(model="R1-32B", resources={"gpu_memory": gpu_memory}).model.gpus == gpus
+    assert "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B is not listed for GPUs of 24 GB (listed: 48 GB, 80 GB)" in refusal(
+        model="R1-32B", resources={"gpu_memory": 24}
+    )
+    own = {"name": "R1-32B", "engine": {"tensor_parallel_size": 8}}
+    assert resolved(model=own, resources={"gpu_memory": 24}).model.gpus == 8
+
+
+def test_what_the_catalog_only_says_of_a_model_is_no_part_of_a_runs_identity():
+    identity = resolved(model="R1-7B", judges=["llama-guard-3-8b"]).identity()
+    for fields in (identity["model"], identity["judges"][0], identity["judges"][0]["engine"]):
+        assert not {"access", "gated", "smaller_gpus", "weights_dtype", "chat_template"} & fields.keys()
+    assert "chat_template" in resolved(model="Llama-3.1-70B").identity()["model"]
 
 
 def test_phrases_of_a_judge_with_a_model_and_an_engine_of_one_without_are_refused(tmp_path: Path):
@@ -218,3 +237,44 @@ def test_a_config_is_not_changed_by_resolving_it():
     before = config()
     resolve(before)
     assert before == config()
+
+
+LOCAL = {"name": "openai-moderation", "endpoint": {"base_url": "http://127.0.0.1:1/v1", "api_key_env": "LOCAL_KEY"}}
+
+
+def test_a_key_that_is_not_set_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert "The environment variable OPENAI_API_KEY is not set" in refusal(judges=["openai-moderation"])
+
+
+def test_an_endpoint_may_be_another_server_and_only_what_it_answers_belongs_to_the_identity(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("LOCAL_KEY", "sk-secret")
+    run = resolved(judges=[LOCAL])
+    assert run.identity()["judges"][0]["endpoint"] == {
+        "base_url": "http://127.0.0.1:1/v1",
+        "model": "omni-moderation-latest",
+    }
+    assert "sk-secret" not in repr(run) + json.dumps(run.identity())
+
+
+def test_a_server_that_wants_no_key_is_asked_without_one():
+    endpoint = {"base_url": "http://127.0.0.1:1/v1", "api_key_env": ""}
+    (judge,) = resolved(judges=[{"name": "openai-moderation", "endpoint": endpoint}]).judges
+    assert judge.endpoint is not None
+    assert judge.endpoint.api_key() is None
+
+
+def test_an_endpoint_of_a_judge_without_one_is_refused():
+    judge = {"name": "demo-guard", "endpoint": {"model": "m"}}
+    assert "demo-guard has no endpoint to configure" in refusal(judges=[judge])
+
+
+def test_votes_are_asked_like_judges_and_belong_to_the_identity():
+    run = resolved(votes=[{"name": "either", "rule": "any"}], parts=["response", "answer"])
+    assert run.asked[-2:] == (("either", "response"), ("either", "answer"))
+    assert len(run.asked) == 6
+    judges = ["demo-guard", "refusal-match"]
+    assert run.identity()["votes"] == [{"name": "either", "rule": "any", "judges": judges}]
+    assert "votes" not in resolved().identity()

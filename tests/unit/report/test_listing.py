@@ -39,10 +39,35 @@ def test_a_models_entry_says_what_it_takes_and_whether_its_thought_can_be_told_a
     assert by_name["QwQ"]["thought apart"] is False
 
 
+@pytest.mark.parametrize("kind", NAMES)
+def test_eighty_columns_hold_every_line_whole(kind: str):
+    out = io.StringIO()
+    print_entries(kind, Console(file=out, width=80))
+    assert all(len(line) <= 80 for line in out.getvalue().splitlines())
+    assert "\u2026" not in out.getvalue()
+    for entry in entries(kind):
+        assert entry["name"] in out.getvalue()
+        assert entry.get("source", "").startswith("http") or entry.get("source", "") in out.getvalue()
+
+
+def test_a_models_json_holds_all_that_the_catalog_says_of_it():
+    by_name = {entry["name"]: entry for entry in entries("models")}
+    r1 = by_name["R1-671B"]
+    assert (r1["parallel on 80 GB"], r1["parallel on 48 GB"]) == (
+        {"tensor": 8, "pipeline": 2},
+        {"tensor": 8, "pipeline": 4},
+    )
+    assert (r1["dtype"], r1["weights dtype"], r1["tags"]["close"]) == ("bfloat16", "fp8", "</think>")
+    assert by_name["QwQ"]["system prompt"].startswith("You are a helpful and harmless assistant")
+    assert by_name["Llama-3.1-70B"]["gated"] is True
+    assert "HF_TOKEN" in by_name["Llama-3.1-70B"]["access"]
+
+
 def test_cells_are_for_people():
     out = io.StringIO()
     print_entries("models", Console(file=out, width=400))
-    assert "32,768" in out.getvalue()
     assert "yes" in out.getvalue()
+    print_entries("datasets", Console(file=out, width=400))
+    assert "313" in out.getvalue()
     print_entries("judges", Console(file=out, width=400))
     assert " - " in next(line for line in out.getvalue().splitlines() if "refusal-match" in line)

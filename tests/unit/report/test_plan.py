@@ -63,3 +63,11 @@ def test_the_tables_show_settings_pools_and_notes(run: ResolvedRun):
     for words in ("Plan for R1-7B", "300,000", "600,000", "meta-llama/Llama-Guard-3-8B", "one after the other [bold]"):
         assert words in shown
     assert all(setting.setting_id in shown for setting in run.settings)
+
+
+def test_votes_are_told_with_their_judges():
+    keys = {"model": "demo-reasoner", "datasets": ["quickstart"], "judges": ["demo-guard", "refusal-match"]}
+    run = resolve(read_config(None, {**keys, "votes": [{"name": "v[red]\x1b[0m", "rule": "all"}]}, ()))
+    out = io.StringIO()
+    render_plan(summary(run, EIGHT_GPUS), Console(file=out, width=200))
+    assert "Vote v[red]: all of demo-guard, refusal-match\n" in out.getvalue()

@@ -1,29 +1,30 @@
 """The `safechain-ray` command: reads flags, calls a pipeline, shows what came of it."""
 
 import json
-import os
-import shlex
-import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from rich.console import Console
 
 from safechain_ray import __version__
+from safechain_ray.cli.doctor import doctor
+from safechain_ray.cli.frame import (
+    DONE,
+    ERRORS_IN_SAMPLES,
+    Command,
+    by_key,
+    interruptible,
+    only_given,
+    output_flags,
+    quiet_libraries,
+)
+from safechain_ray.cli.judge import judge
+from safechain_ray.cli.judge_study import judge_study
 from safechain_ray.config import RunConfig, json_schema, read_config
-from safechain_ray.engines.log_capture import captured_output
-from safechain_ray.errors import InputError, SafechainError
-from safechain_ray.report.escape import printable_lines
+from safechain_ray.errors import InputError
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
-from safechain_ray.storage import redact
-
-DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES = 0, 1, 2, 3
 
 RUN_EXAMPLES = """\b
 Examples:
@@ -34,8 +35,6 @@ Examples:
       --dataset strongreject --judge refusal-match
   safechain-ray {command} --config run.yaml --set sampling.temperature=0.6
 """
-
-Command = Callable[..., Any]
 
 
 def run_flags(command: Command) -> Command:
@@ -59,9 +58,11 @@ def run_flags(command: Command) -> Command:
         click.option("--max-tokens", type=int, help="Most tokens of a response, thought included."),
         click.option("--seed", type=int, help="Seed of the run."),
         click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable."),
+        click.option("--vote", multiple=True, help="majority, any or all of the judges as one more. Repeatable."),
         click.option("--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable."),
         click.option("-o", "--output", help="The run's folder: a local path or URI."),
         click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model."),
+        click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48."),
         click.option("--replicas", type=int, help="Engine replicas of the model; as many as fit by default."),
         click.option("--max-cost", type=float, metavar="DOLLARS", help="API: most that this try may spend."),
         click.option("--max-requests", type=int, help="API: most requests that this try may send."),
@@ -72,34 +73,6 @@ def run_flags(command: Command) -> Command:
     for flag in reversed(flags):
         command = flag(command)
     return command
-
-
-def output_flags(command: Command) -> Command:
-    """`--json` and `--debug`, and errors as sentences with an exit code."""
-
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines.")
-    @click.option("--debug", is_flag=True, help="Show tracebacks.")
-    @wraps(command)
-    def guarded(*, debug: bool, **arguments: Any) -> None:
-        try:
-            command(**arguments)
-        except SafechainError as error:
-            if debug:
-                raise
-            _fail(str(error), error.exit_code, arguments["as_json"])
-        except KeyboardInterrupt:
-            _fail(f"Interrupted. What is done is kept; go on with:\n  {_same_command()}", 130, arguments["as_json"])
-        except Exception as error:
-            if debug:
-                raise
-            _fail(
-                f"Failed: {type(error).__name__}: {_first_lines(error)}\n"
-                f"What is done is kept; the same command goes on. With --debug it shows the traceback.",
-                FAILED,
-                arguments["as_json"],
-            )
-
-    return guarded
 
 
 @click.group(epilog="Exit codes: 0 done, 1 failed, 2 wrong input, 3 done with errors in some samples.")
@@ -119,7 +92,7 @@ def evaluate(*, as_json: bool, **flags: Any) -> None:
     from safechain_ray.report.tables import render_metrics
 
     config = _run_config(**flags)
-    signal.signal(signal.SIGTERM, _interrupt)
+    interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = run_evaluation(config, progress, start_vllm)
     if as_json:
@@ -174,6 +147,11 @@ def list_command(*, kind: str, as_json: bool) -> None:
         print_entries(kind, Console())
 
 
+app.add_command(doctor)
+app.add_command(judge)
+app.add_command(judge_study)
+
+
 @app.group("config")
 def config_group() -> None:
     """About run configs."""
@@ -197,7 +175,12 @@ def config_show(*, as_json: bool, **flags: Any) -> None:
 
 
 def _run_config(
-    *, config: Path | None, assignments: tuple[str, ...], dataset: tuple[str, ...], **flags: Any
+    *,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    dataset: tuple[str, ...],
+    vote: tuple[str, ...],
+    **flags: Any,
 ) -> RunConfig:
     columns = {
         key: flags.pop(key) for key in ("prompt_column", "id_column", "category_column", "limit", "shuffle_seed")
@@ -212,74 +195,22 @@ def _run_config(
         "samples": "samples",
         "output": "output",
         **{key: f"sampling.{key}" for key in ("temperature", "top_p", "top_k", "max_tokens", "seed")},
-        **{key: f"resources.{key}" for key in ("device", "replicas", "max_cost", "max_requests", "ray_address")},
+        **{
+            key: f"resources.{key}"
+            for key in ("device", "gpu_memory", "replicas", "max_cost", "max_requests", "ray_address")
+        },
         "stall_timeout": "resources.stall_timeout_minutes",
     }
-    given = {
-        keys[flag]: list(value) if isinstance(value, tuple) else value
-        for flag, value in flags.items()
-        if _is_given(value)
-    }
+    given = by_key(keys, flags)
     if dataset:
-        given["datasets"] = [{"name": name, **_only_given(columns)} for name in dataset]
-    elif _only_given(columns):
-        raise InputError(f"--{next(iter(_only_given(columns))).replace('_', '-')} needs a --dataset beside it.")
+        given["datasets"] = [{"name": name, **only_given(columns)} for name in dataset]
+    elif only_given(columns):
+        raise InputError(f"--{next(iter(only_given(columns))).replace('_', '-')} needs a --dataset beside it.")
+    if vote:
+        given["votes"] = [{"name": f"vote-{rule}", "rule": rule} for rule in vote]
     return read_config(config, given, assignments)
-
-
-@contextmanager
-def quiet_libraries() -> Iterator[Console]:
-    """Keep what Ray and vLLM print off the terminal; gives a console that still reaches it.
-
-    Both print from native threads and child processes too, so file descriptors are pointed at a log file, which is
-    named and kept when something fails.
-    """
-    log_file = Path(tempfile.mkstemp(prefix="safechain-ray-", suffix=".log")[1])
-    with os.fdopen(os.dup(2), "w", encoding="utf-8") as stderr:
-        console = Console(file=stderr)
-        try:
-            with captured_output(log_file):
-                yield console
-        except InputError:
-            log_file.unlink()
-            raise
-        except BaseException:
-            console.print(f"What Ray and vLLM printed: {log_file}", highlight=False, markup=False, soft_wrap=True)
-            raise
-    log_file.unlink()
-
-
-def _is_given(value: Any) -> bool:
-    return value is not None and value != ()
-
-
-def _only_given(flags: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flags.items() if _is_given(value)}
-
-
-def _fail(message: str, code: int, as_json: bool) -> NoReturn:
-    if as_json:
-        click.echo(json.dumps({"error": message, "exit_code": code}))
-    click.echo(printable_lines(message), err=True)
-    sys.exit(code)
-
-
-def _first_lines(error: Exception, count: int = 5) -> str:
-    return "\n".join(str(error).splitlines()[:count])
-
-
-def _same_command() -> str:
-    return redact(shlex.join(["safechain-ray", *sys.argv[1:]]))
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def main() -> None:
     """The console script."""
     app(prog_name="safechain-ray")
-
-
-if __name__ == "__main__":
-    main()

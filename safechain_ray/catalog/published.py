@@ -1,0 +1,107 @@
+"""What the SafeChain paper published (arXiv:2502.12025), as records: its safety table, its pilot of judges and more."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from safechain_ray.schema import Part
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Published(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SafetyFigures(Published):
+    """One model under one strategy on one data set: greedily on the full set, then sampled on the small one."""
+
+    greedy_safe_at_1: Share
+    safe_at_1: Share
+    cons_safe_at_k: Share
+    safe_at_k: Share
+
+
+class Evaluation(Published):
+    """How the safety figures came about. Both mappings go from a data set's name in the table to the catalog's."""
+
+    judge: str
+    part: Part
+    max_tokens: int
+    samples: int
+    temperature: float
+    top_p: float
+    greedy_datasets: Mapping[str, str]
+    sampled_datasets: Mapping[str, str]
+
+
+class PilotJudge(Published):
+    """A judge's agreement with human labels; `judge` is its name in this catalog."""
+
+    judge: str
+    accuracy: Share
+    f1: Share
+    pearson_r: float = Field(ge=-1, le=1)
+
+
+class Pilot(Published):
+    """The pilot study that chose the judge, over the responses `kept`; judges by the paper's name."""
+
+    models: int
+    prompts: int
+    responses: int
+    kept: int
+    judges: Mapping[str, PilotJudge]
+
+
+class Finetuning(Published):
+    """Model, training data, then a share for each of `columns`."""
+
+    columns: tuple[str, ...]
+    models: Mapping[str, Mapping[str, tuple[Share, ...]]]
+
+
+class DecodingStudy(Published):
+    """The grids of the decoding study; the paper plots its figures and prints none."""
+
+    models: tuple[str, ...]
+    temperature: tuple[float, ...]
+    top_p: tuple[float, ...]
+    top_k: tuple[int, ...]
+
+
+class Pairwise(Published):
+    """Shares of wins, ties and losses of `model` against each other model."""
+
+    model: str
+    against: Mapping[str, tuple[Share, Share, Share]]
+
+
+Safety = Mapping[str, Mapping[str, Mapping[str, SafetyFigures]]]
+
+
+class PublishedFigures(Published):
+    """`safety` goes by model, strategy and data set (its name in the table)."""
+
+    source: str
+    evaluation: Evaluation
+    safety: Safety
+    externally_filtered: tuple[str, ...]
+    pilot: Pilot
+    finetuning: Finetuning
+    decoding_study: DecodingStudy
+    pairwise: Pairwise
+
+
+@cache
+def published_figures() -> PublishedFigures:
+    tree = yaml.safe_load((files(__package__) / "published.yaml").read_text(encoding="utf-8"))
+    columns = tuple(SafetyFigures.model_fields)
+    for strategies in tree["safety"].values():
+        for datasets in strategies.values():
+            datasets |= {name: dict(zip(columns, row, strict=True)) for name, row in datasets.items()}
+    return PublishedFigures.model_validate(tree)

@@ -1,0 +1,6 @@
+"""`python -m safechain_ray.cli`."""
+
+from safechain_ray.cli import main
+
+if __name__ == "__main__":
+    main()

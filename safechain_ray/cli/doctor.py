@@ -1,0 +1,81 @@
+"""`safechain-ray doctor`: what can be checked before a GPU is paid for."""
+
+import json
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+
+from safechain_ray.cli.frame import DONE, FAILED, output_flags
+from safechain_ray.config import JudgeConfig, ModelConfig
+from safechain_ray.errors import InputError
+from safechain_ray.schema import Sampling
+
+EXAMPLES = """\b
+Examples:
+  safechain-ray doctor
+  safechain-ray doctor --model demo-reasoner --judge demo-guard --max-tokens 1000
+  safechain-ray doctor --model R1-7B --judge llama-guard-3-8b --output s3://bucket/runs/r1-7b
+  safechain-ray doctor --model R1-70B --weights /models/r1-70b --gpu-memory 48
+
+Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
+"""
+
+
+@click.command("doctor", epilog=EXAMPLES)
+@click.option("-m", "--model", help="Catalog name, Hugging Face id or folder. Without it: the installation.")
+@click.option("--family", help="Model family, for a model that the catalog does not hold.")
+@click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
+@click.option("--weights", help="A folder with the model's files, in the place of the hub's.")
+@click.option("-o", "--output", help="The run's folder, a local path or URI: can it be written?")
+@click.option("--gpu-memory", type=int, metavar="GB", help="Check this size of GPU; all that are listed by default.")
+@click.option("--max-tokens", type=int, help="Longest response, for the judge's context; 16,000 by default.")
+@output_flags
+def doctor(*, as_json: bool, **flags: Any) -> None:
+    """Check a model, its judges and the output, or this installation, with no GPU and no weights.
+
+    Says for each check whether it is ok, doubtful (warning), failed or could not be done here, and the mend.
+    """
+    from safechain_ray.report.doctor import findings_summary, render_findings
+
+    findings = _findings(**flags)
+    if as_json:
+        click.echo(json.dumps(findings_summary(findings), indent=2))
+    else:
+        render_findings(findings, Console())
+    sys.exit(FAILED if any(finding.status == "failed" for finding in findings) else DONE)
+
+
+def _findings(
+    *,
+    model: str | None,
+    family: str | None,
+    judge: tuple[str, ...],
+    weights: str | None,
+    output: str | None,
+    gpu_memory: int | None,
+    max_tokens: int | None,
+) -> list[Any]:
+    for flag, value in (("--weights", weights), ("--family", family)):
+        if value is not None and model is None:
+            raise InputError(f"{flag} needs a --model beside it.")
+    for flag, number in (("--gpu-memory", gpu_memory), ("--max-tokens", max_tokens)):
+        if number is not None and number < 1:
+            raise InputError(f"{flag} {number}: give 1 or more.")
+    if model is None and not judge and output is None:
+        from safechain_ray.pipelines.doctor.installation import check_installation
+
+        return list(check_installation())
+    from safechain_ray.pipelines.doctor.examine import examine
+
+    return list(
+        examine(
+            None if model is None else ModelConfig(name=model, family=family),
+            tuple(JudgeConfig(name=name) for name in judge),
+            weights=weights,
+            output=output,
+            gpu_memory=gpu_memory,
+            max_tokens=max_tokens or Sampling().max_tokens,
+        )
+    )

@@ -1,0 +1,116 @@
+"""What every command of `safechain-ray` has around it: `--json`, errors as sentences, exit codes, a quiet terminal."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from safechain_ray.engines.log_capture import captured_output
+from safechain_ray.errors import InputError, SafechainError
+from safechain_ray.report.escape import printable_lines
+from safechain_ray.storage import redact
+
+DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES = 0, 1, 2, 3
+
+Command = Callable[..., Any]
+
+
+def output_flags(command: Command) -> Command:
+    """`--json` and `--debug`, and errors as sentences with an exit code."""
+
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines.")
+    @click.option("--debug", is_flag=True, help="Show tracebacks.")
+    @wraps(command)
+    def guarded(*, debug: bool, **arguments: Any) -> None:
+        try:
+            command(**arguments)
+        except SafechainError as error:
+            if debug:
+                raise
+            _fail(str(error), error.exit_code, arguments["as_json"])
+        except KeyboardInterrupt:
+            _fail(f"Interrupted. What is done is kept; go on with:\n  {_same_command()}", 130, arguments["as_json"])
+        except Exception as error:
+            if debug:
+                raise
+            _fail(
+                f"Failed: {type(error).__name__}: {_first_lines(error)}\n"
+                f"What is done is kept; the same command goes on. With --debug it shows the traceback.",
+                FAILED,
+                arguments["as_json"],
+            )
+
+    return guarded
+
+
+def interruptible() -> None:
+    """Let SIGTERM (`ray job stop`) end a command as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[Console]:
+    """Keep what Ray and vLLM print off the terminal; gives a console that still reaches it.
+
+    Both print from native threads and child processes too, so file descriptors are pointed at a log file, which is
+    named and kept when something fails.
+    """
+    log_file = Path(tempfile.mkstemp(prefix="safechain-ray-", suffix=".log")[1])
+    with os.fdopen(os.dup(2), "w", encoding="utf-8") as stderr:
+        console = Console(file=stderr)
+        try:
+            with captured_output(log_file):
+                yield console
+        except InputError:
+            log_file.unlink()
+            raise
+        except BaseException:
+            console.print(f"What Ray and vLLM printed: {log_file}", highlight=False, markup=False, soft_wrap=True)
+            raise
+    log_file.unlink()
+
+
+def by_key(keys: Mapping[str, str], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given, under the config's keys."""
+    return {
+        keys[flag]: list(value) if isinstance(value, tuple) else value
+        for flag, value in flags.items()
+        if is_given(value)
+    }
+
+
+def is_given(value: Any) -> bool:
+    return value is not None and value != ()
+
+
+def only_given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in flags.items() if is_given(value)}
+
+
+def _fail(message: str, code: int, as_json: bool) -> NoReturn:
+    if as_json:
+        click.echo(json.dumps({"error": message, "exit_code": code}))
+    click.echo(printable_lines(message), err=True)
+    sys.exit(code)
+
+
+def _first_lines(error: Exception, count: int = 5) -> str:
+    return "\n".join(str(error).splitlines()[:count])
+
+
+def _same_command() -> str:
+    return redact(shlex.join(["safechain-ray", *sys.argv[1:]]))
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,54 @@
+"""`safechain-ray judge`: judges, and parts to judge, added to a finished run."""
+
+from typing import Any
+
+import click
+from rich.console import Console
+
+from safechain_ray.cli.frame import by_key, interruptible, output_flags, quiet_libraries
+from safechain_ray.config import read_judging_config
+
+EXAMPLES = """\b
+Examples:
+  safechain-ray judge runs/demo --judge refusal-match --part answer
+  safechain-ray judge s3://bucket/runs/r1-7b --judge llama-guard-3-8b --part thought --part answer
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("run")
+@click.option("-j", "--judge", multiple=True, required=True, help="Judge by catalog name. Repeatable.")
+@click.option("--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable.")
+@click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any judge.")
+@click.option("--replicas", type=int, help="Engine replicas of each judge; as many as fit by default.")
+@click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
+@click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="judges.0.… or resources.…")
+@output_flags
+def judge(*, run: str, as_json: bool, assignments: tuple[str, ...], **flags: Any) -> None:
+    """Add judges, or parts to judge, to a finished run. RUN is its folder or URI; nothing is generated again.
+
+    The verdicts go to verdicts/<judge>/ in the run's folder, the figures into its metrics.json. The same command again
+    continues.
+    """
+    from safechain_ray.engines.vllm import start_vllm
+    from safechain_ray.pipelines.rejudge import add_judges
+    from safechain_ray.report.progress import progress_for
+    from safechain_ray.report.tables import render_metrics
+
+    keys = {
+        "judge": "judges",
+        "part": "parts",
+        "device": "resources.device",
+        "replicas": "resources.judge_replicas",
+        "ray_address": "resources.ray_address",
+        "stall_timeout": "resources.stall_timeout_minutes",
+    }
+    config = read_judging_config(by_key(keys, flags), assignments)
+    interruptible()
+    with quiet_libraries() as terminal, progress_for(terminal) as progress:
+        done = add_judges(run, config, progress, start_vllm)
+    if as_json:
+        click.echo(done.metrics.model_dump_json(indent=2))
+    else:
+        render_metrics(done.metrics, Console())

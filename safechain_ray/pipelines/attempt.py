@@ -1,0 +1,46 @@
+"""One try at a job on a cluster: join it or start a local one, plan, run the stages, note in run.json how it ended."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from safechain_ray.cluster.planner import ClusterView, Plan
+from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
+from safechain_ray.errors import SafechainError
+from safechain_ray.pipelines.job import Job
+from safechain_ray.pipelines.observer import Observer
+from safechain_ray.pipelines.run_record import RunRecord
+
+
+def attempt(
+    make_job: Callable[[Path], Job],
+    plan_on: Callable[[ClusterView], Plan],
+    address: str | None,
+    record: RunRecord,
+    observer: Observer,
+    found: int,
+    total: int,
+) -> int:
+    """Do what is left of `total` samples, of which `found` are finished; gives the number committed.
+
+    `make_job` gets the folder of the engines' logs. Raises PlanError before a local Ray starts, and what a job raises.
+    """
+    if cluster_address(address) is None:
+        plan_on(view_local())
+    with ray_session(address) as log_folder:
+        view = view_cluster()
+        plan = plan_on(view)
+        for note in plan.notes:
+            observer.say(note)
+        record.started(plan, view, found)
+        job = make_job(log_folder)
+        observer.say(f"{total - found} of {total} samples to do. Engine logs: {log_folder}")
+        status = "interrupted"
+        try:
+            committed = job.run_stages(plan)
+            status = "done"
+        except Exception as error:
+            status = f"failed: {error if isinstance(error, SafechainError) else repr(error)}"
+            raise
+        finally:
+            record.ended(status, job.progress)
+    return committed

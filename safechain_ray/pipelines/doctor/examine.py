@@ -1,0 +1,124 @@
+"""All checks in their order: a model, its judge, where the results go; or the installation alone."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from safechain_ray import catalog
+from safechain_ray.catalog.entries import GPU_GIGABYTES, EngineNeeds, JudgeEntry, ModelEntry
+from safechain_ray.config import JudgeConfig, ModelConfig
+from safechain_ray.engines.weights import weights_location
+from safechain_ray.errors import StorageError
+from safechain_ray.pipelines.doctor.files import ask_hub, check_disk, check_token, is_local, load
+from safechain_ray.pipelines.doctor.finding import Finding, Subject
+from safechain_ray.pipelines.doctor.judging import check_judge_prompt, check_room, template_tokens
+from safechain_ray.pipelines.doctor.prompt import check_model_prompt
+from safechain_ray.pipelines.doctor.shape import check_shape
+from safechain_ray.pipelines.resolve import resolve_judge, resolve_model
+from safechain_ray.storage import open_folder, redact
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFiles:
+    """What could be loaded of a model without its weights; None where it could not."""
+
+    tokenizer: Any | None
+    config: Any | None
+
+
+def examine(
+    model: ModelConfig | None,
+    judges: tuple[JudgeConfig, ...],
+    *,
+    weights: str | None,
+    output: str | None,
+    gpu_memory: int | None,
+    max_tokens: int,
+) -> Iterator[Finding]:
+    """What there is to say of a model and judges. `weights` is a folder that stands for the model's source.
+
+    Raises InputError, before any finding, for a name or folder that does not exist, and for a GPU memory that an entry
+    is not listed for.
+    """
+    entry = None if model is None else _entry(model, weights, gpu_memory)
+    judge_entries = [resolve_judge(judge, gpu_memory or GPU_GIGABYTES) for judge in judges]
+    return _findings(entry, judge_entries, output, gpu_memory, max_tokens)
+
+
+def _entry(model: ModelConfig, weights: str | None, gpu_memory: int | None) -> ModelEntry:
+    entry = resolve_model(model, gpu_memory or GPU_GIGABYTES)
+    catalog.lookup("model family", catalog.families(), entry.family)
+    if weights is None:
+        return entry
+    folder = weights if weights.startswith(("/", "./", "../", "~")) else f"./{weights}"
+    return entry.model_copy(update={"source": weights_location(folder), "revision": None})
+
+
+def _findings(
+    model: ModelEntry | None, judges: list[JudgeEntry], output: str | None, gpu_memory: int | None, max_tokens: int
+) -> Iterator[Finding]:
+    if model is not None:
+        yield from _model_findings(model, gpu_memory)
+    for judge in judges:
+        yield from _judge_findings(judge, model, gpu_memory, max_tokens)
+    if output is not None:
+        yield check_output(output)
+
+
+def _model_findings(model: ModelEntry, gpu_memory: int | None) -> Iterator[Finding]:
+    subject = Subject(model.name)
+    files = yield from _file_findings(subject, model, gated=model.gated, access=model.access)
+    yield from check_shape(subject, model, files.config, gpu_memory)
+    if files.tokenizer is not None:
+        yield from check_model_prompt(subject, files.tokenizer, catalog.families()[model.family], model.chat_template)
+    else:
+        yield subject.not_checked("prompt", "template, BOS, tags and prefills need the tokenizer")
+
+
+def _judge_findings(
+    judge: JudgeEntry, model: ModelEntry | None, gpu_memory: int | None, max_tokens: int
+) -> Iterator[Finding]:
+    subject, engine = Subject(judge.name), judge.engine
+    if engine is None:
+        yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
+        return
+    files = yield from _file_findings(subject, engine, gated=judge.gated, access=judge.access)
+    yield from check_shape(subject, engine, files.config, gpu_memory)
+    broken = False
+    if files.tokenizer is not None:
+        findings = list(check_judge_prompt(subject, files.tokenizer, engine.chat_template))
+        broken = findings[0].status == "failed"
+        yield from findings
+    else:
+        yield subject.not_checked("prompt", "template and BOS need the tokenizer")
+    if model is not None:
+        known = files.tokenizer is not None and not broken
+        own_tokens = template_tokens(files.tokenizer, engine.chat_template) if known else None
+        yield check_room(subject, model, engine, max_tokens, own_tokens)
+
+
+def _file_findings(
+    subject: Subject, needs: EngineNeeds, *, gated: bool, access: str | None
+) -> Generator[Finding, None, LoadedFiles]:
+    yield check_token(subject, needs.source, needs.revision, gated=gated, access=access)
+    granted, hub_bytes = False, None
+    if not is_local(needs.source):
+        answer = ask_hub(subject, needs.source, needs.revision)
+        yield answer.finding
+        granted, hub_bytes = answer.granted, answer.weight_bytes
+    found, tokenizer = load(subject, "tokenizer", needs.source, needs.revision, from_hub=granted)
+    yield found
+    found, config = load(subject, "config", needs.source, needs.revision, from_hub=granted)
+    yield found
+    yield check_disk(subject, needs, hub_bytes)
+    return LoadedFiles(tokenizer, config)
+
+
+def check_output(output: str) -> Finding:
+    """Whether the run's folder can be written: a small file is written and deleted again."""
+    subject = Subject("output")
+    try:
+        open_folder(output).check_writable()
+    except StorageError as error:
+        return Finding(subject.name, "writable", "failed", str(error))  # the error names the mend itself
+    return subject.ok("writable", f"a file was written to {redact(output)} and deleted again")

@@ -1,0 +1,41 @@
+"""What a check found: fine, doubtful, broken, or out of reach, and what to do about it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["ok", "warning", "failed", "not checked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check of one subject (a model's name, a judge's, "installation"). `mend` is None where nothing is to do."""
+
+    subject: str
+    check: str
+    status: Status
+    detail: str
+    mend: str | None = None
+
+
+def any_failed(findings: Iterable[Finding]) -> bool:
+    return any(finding.status == "failed" for finding in findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Writes findings about one subject."""
+
+    name: str
+
+    def ok(self, check: str, detail: str) -> Finding:
+        return Finding(self.name, check, "ok", detail)
+
+    def warning(self, check: str, detail: str, mend: str) -> Finding:
+        return Finding(self.name, check, "warning", detail, mend)
+
+    def failed(self, check: str, detail: str, mend: str) -> Finding:
+        return Finding(self.name, check, "failed", detail, mend)
+
+    def not_checked(self, check: str, detail: str, mend: str | None = None) -> Finding:
+        return Finding(self.name, check, "not checked", detail, mend)

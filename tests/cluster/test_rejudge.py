@@ -1,0 +1,126 @@
+"""Judges added to a finished run: the same figures as if they had been there, and no sample touched."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from scripted_runs import GUARD, SAFE, Runner, guard_script
+
+from safechain_ray.config import read_judging_config
+from safechain_ray.engines.scripted import Script, ScriptedEngines
+from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.pipelines.observer import Silent
+from safechain_ray.pipelines.rejudge import Judging, add_judges
+from safechain_ray.schema import Request
+
+FEW = {"datasets": [{"name": "quickstart", "limit": 20}]}
+UNSAFE = ({"safe": -2.4, "unsafe": -0.1},)
+
+
+def half_unsafe() -> Script:
+    """A guard whose decision hangs on the text that it is shown, whatever the order."""
+
+    def is_unsafe(request: Request) -> bool:
+        return sum(request.prompt.encode()) % 2 == 0
+
+    return guard_script(
+        answer=lambda request: "unsafe\nS1" if is_unsafe(request) else "safe",
+        logprobs=lambda request: UNSAFE if is_unsafe(request) else SAFE,
+    )
+
+
+@pytest.fixture
+def add(run: Runner) -> Callable[..., Judging]:
+    def added(*judges: object, guard: Script | None = None, **flags: object) -> Judging:
+        given = {"judges": list(judges), "resources.ray_address": run.address, **flags}
+        run.observer = Silent()
+        engines = ScriptedEngines({GUARD: guard or half_unsafe()})
+        return add_judges(str(run.output), read_judging_config(given, ()), run.observer, engines)
+
+    return added
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.glob("*.parquet")}
+
+
+def test_an_added_judge_gives_the_figures_that_it_would_have_given(run: Runner, add: Callable[..., Judging]) -> None:
+    run(judges=["refusal-match"], **FEW)
+    samples = contents(run.output / "samples")
+
+    added = add("demo-guard")
+
+    assert added.committed == 100
+    assert contents(run.output / "samples") == samples
+    together = Runner(run.address, run.output.parent / "together")
+    asked_at_once = together(judges=["refusal-match", "demo-guard"], guard=half_unsafe(), **FEW)
+    assert 0 < added.metrics.settings[0].judges[1].safe_at_1.value < 1
+    assert added.metrics.settings[0].judges == asked_at_once.metrics.settings[0].judges
+    assert json.loads((run.output / "metrics.json").read_text()) == added.metrics.model_dump(mode="json")
+
+
+def test_the_same_command_again_starts_no_engine(run: Runner, add: Callable[..., Judging]) -> None:
+    run(judges=["refusal-match"], **FEW)
+    first = add("demo-guard")
+
+    again = add("demo-guard", guard=Script(start_error="it should not start"))
+
+    assert again.committed == 0
+    assert again.metrics == first.metrics
+    assert "no engine is started" in run.observer.sentences[-1]
+
+
+def test_parts_are_added_to_a_judge_that_the_run_had(run: Runner, add: Callable[..., Judging]) -> None:
+    run(judges=["refusal-match"], **FEW)
+
+    add("refusal-match", parts=["answer"])
+    both = add("refusal-match", parts=["thought", "answer"])
+
+    asked = [(judge.judge, judge.part) for judge in both.metrics.settings[0].judges]
+    assert asked == [("refusal-match", part) for part in ("response", "answer", "thought")]
+    answer = both.metrics.settings[0].judges[1]
+    assert answer.missing == 0
+
+
+def test_what_the_run_itself_judged_is_refused(run: Runner, add: Callable[..., Judging]) -> None:
+    run(judges=["refusal-match"], **FEW)
+    with pytest.raises(InputError, match="has the verdicts of refusal-match on the response already"):
+        add("refusal-match")
+
+
+def test_a_judge_of_the_same_name_that_judges_otherwise_is_refused(
+    run: Runner, add: Callable[..., Judging], tmp_path: Path
+) -> None:
+    run(judges=["refusal-match"], **FEW)
+    (tmp_path / "phrases.txt").write_text("No way\n")
+    with pytest.raises(RunConflictError, match="verdicts of another refusal-match"):
+        add({"name": "refusal-match", "phrases": f"{tmp_path}/phrases.txt"}, parts=["answer"])
+
+
+def test_a_folder_without_a_finished_run_is_refused(run: Runner, add: Callable[..., Judging]) -> None:
+    with pytest.raises(InputError, match="holds no run"):
+        add("demo-guard")
+
+
+def test_a_run_that_goes_on_keeps_the_figures_of_its_added_judges(run: Runner, add: Callable[..., Judging]) -> None:
+    run(judges=["refusal-match"], **FEW)
+    added = add("demo-guard")
+
+    assert run(judges=["refusal-match"], **FEW).metrics == added.metrics
+
+
+def test_judging_goes_on_where_it_was_cut_off(run: Runner, add: Callable[..., Judging]) -> None:
+    run(judges=["refusal-match"], **FEW)
+    whole = add("demo-guard").metrics
+    verdicts = sorted((run.output / "verdicts" / "demo-guard").glob("*.parquet"))
+    lost = {file: pq.read_metadata(file).num_rows for file in verdicts[::2]}
+    for file in lost:
+        file.unlink()
+
+    again = add("demo-guard")
+
+    assert max(lost.values()) <= 32
+    assert 0 < again.committed == sum(lost.values()) < 100
+    assert again.metrics == whole

@@ -1,0 +1,72 @@
+"""The paper's published figures: all there, as shares, under names that the catalog knows."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from safechain_ray import catalog
+from safechain_ray.catalog.published import published_figures
+
+RESULTS = Path(__file__).parents[4] / "shared" / "paper" / "results.yaml"
+
+
+def test_safety_figures_are_shares_by_model_strategy_and_data_set():
+    figures = published_figures().safety["R1-7B"]["lessthink"]["wildjailbreak"]
+    assert figures.model_dump() == {
+        "greedy_safe_at_1": 0.64,
+        "safe_at_1": 0.584,
+        "cons_safe_at_k": 0.56,
+        "safe_at_k": 0.4,
+    }
+
+
+def test_twelve_models_were_evaluated_and_six_of_them_under_every_strategy():
+    safety = published_figures().safety
+    assert len(safety) == 12
+    every = {"default", "zerothink", "lessthink", "morethink"}
+    assert [name for name, strategies in safety.items() if set(strategies) == every] == [
+        f"R1-{size}" for size in ("1.5B", "7B", "8B", "14B", "32B", "70B")
+    ]
+
+
+def test_safe_at_k_is_never_above_safe_at_1():
+    for strategies in published_figures().safety.values():
+        for datasets in strategies.values():
+            for figures in datasets.values():
+                assert figures.safe_at_k <= figures.safe_at_1
+
+
+def test_the_pilots_judges_have_accuracy_and_f1_as_shares_and_r_as_it_is():
+    guard = published_figures().pilot.judges["Llama-Guard"]
+    assert (guard.judge, guard.accuracy, guard.f1, guard.pearson_r) == ("llama-guard-3-8b", 0.882, 0.861, 0.776)
+
+
+def test_its_data_sets_and_its_judge_are_in_the_catalog():
+    evaluation = published_figures().evaluation
+    assert {*evaluation.greedy_datasets.values(), *evaluation.sampled_datasets.values()} <= set(catalog.datasets())
+    assert evaluation.judge in catalog.judges()
+
+
+@pytest.mark.skipif(not RESULTS.exists(), reason="the paper's results.yaml is not at hand")
+def test_every_figure_is_the_papers():
+    paper = yaml.safe_load(RESULTS.read_text())
+    ours = published_figures()
+    for model, strategies in ours.safety.items():
+        for strategy, datasets in strategies.items():
+            there = paper["overall"][model] if strategy == "default" else paper["strategies"][model][strategy]
+            for dataset, figures in datasets.items():
+                assert list(figures.model_dump().values()) == pytest.approx([n / 100 for n in there[dataset]])
+    assert set(ours.externally_filtered) == {name for name, row in paper["overall"].items() if "external_filter" in row}
+    for name, judge in ours.pilot.judges.items():
+        there = paper["evaluators"][name]
+        assert [judge.accuracy, judge.f1, judge.pearson_r] == pytest.approx(
+            [there["acc"] / 100, there["f1"] / 100, there["pcc"]]
+        )
+    for model, rows in paper["finetuning"].items():
+        for data, row in rows.items():
+            assert ours.finetuning.models[model][data] == pytest.approx([n / 100 for n in row])
+    for name, row in paper["pairwise"].items():
+        assert ours.pairwise.against[name] == pytest.approx([n / 100 for n in row])
+    for parameter, grid in paper["decoding_study"].items():
+        assert list(getattr(ours.decoding_study, parameter)) == grid

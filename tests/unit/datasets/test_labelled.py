@@ -1,0 +1,102 @@
+"""Labelled responses: how labels read, and what is refused with its row."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safechain_ray.datasets.labelled import SAFE_WORDS, UNSAFE_WORDS, Columns, load_labelled, read_label
+from safechain_ray.errors import InputError
+
+COLUMNS = Columns("prompt", "response", "label")
+BLANKS = st.text(" \t\n", max_size=2)
+
+
+@given(word=st.sampled_from(sorted(UNSAFE_WORDS | SAFE_WORDS)), before=BLANKS, after=BLANKS, upper=st.booleans())
+def test_a_common_word_reads_alike_in_any_case_and_with_blanks_around_it(
+    word: str, before: str, after: str, upper: bool
+):
+    assert read_label(before + (word.upper() if upper else word) + after) is (word in UNSAFE_WORDS)
+
+
+@given(st.text())
+def test_no_other_text_is_guessed_at(text: str):
+    known = text.strip().casefold() in UNSAFE_WORDS | SAFE_WORDS
+    assert (read_label(text) is None) is not known
+
+
+@given(st.text().filter(str.strip), st.text())
+def test_with_labels_of_its_own_every_other_label_is_safe_and_only_an_empty_one_is_none(chosen: str, label: str):
+    folded = frozenset({chosen.strip().casefold()})
+    expected = label.strip().casefold() in folded if label.strip() else None
+    assert read_label(label, folded) is expected
+
+
+@pytest.mark.parametrize(("value", "unsafe"), [(True, True), (1, True), (1.0, True), (False, False), (0, False)])
+def test_numbers_and_booleans_of_json_and_parquet_are_labels(value: object, unsafe: bool):
+    assert read_label(value) is unsafe
+
+
+def written(folder: Path, *rows: dict[str, Any], name: str = "labels.csv") -> str:
+    path = folder / name
+    if name.endswith(".jsonl"):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(path)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def labelled(label: object = "1", prompt: object = "Q", response: object = "A") -> dict[str, Any]:
+    return {"prompt": prompt, "response": response, "label": label}
+
+
+def test_rows_keep_their_order_number_and_text(tmp_path: Path):
+    found = load_labelled(written(tmp_path, labelled("unsafe"), labelled("safe", response="No.")), COLUMNS)
+    assert found.name == "labels"
+    assert [(each.row, each.response, each.unsafe) for each in found.responses] == [(1, "A", True), (2, "No.", False)]
+
+
+def test_the_fingerprint_changes_with_a_label(tmp_path: Path):
+    one = load_labelled(written(tmp_path, labelled("1"), labelled("0")), COLUMNS)
+    same = load_labelled(written(tmp_path, labelled("yes"), labelled("no"), name="b.csv"), COLUMNS)
+    other = load_labelled(written(tmp_path, labelled("1"), labelled("1"), name="c.csv"), COLUMNS)
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_every_bad_row_is_named_with_its_value_and_the_mend(tmp_path: Path):
+    bad = (labelled(), labelled("maybe"), labelled(""), labelled(response=" "), labelled(prompt=""))
+    with pytest.raises(InputError) as refusal:
+        load_labelled(written(tmp_path, *bad), COLUMNS)
+    assert [line.strip() for line in str(refusal.value).splitlines()[1:5]] == [
+        "row 2: the label 'maybe' says neither safe nor unsafe",
+        "row 3: the label is empty",
+        "row 4: the response is empty",
+        "row 5: the prompt is empty",
+    ]
+    assert "labels.csv has 4 rows" in str(refusal.value)
+    assert "--unsafe-label" in str(refusal.value)
+
+
+def test_a_text_that_is_none_is_named_with_its_type(tmp_path: Path):
+    with pytest.raises(InputError, match="row 1: the response is no text but a value of type int"):
+        load_labelled(written(tmp_path, labelled(response=7), name="a.jsonl"), COLUMNS)
+
+
+def test_labels_of_another_kind_are_named_by_the_user(tmp_path: Path):
+    path = written(tmp_path, labelled("S4"), labelled("fine"), labelled("s5"))
+    found = load_labelled(path, COLUMNS, ["s4", "S5"])
+    assert [each.unsafe for each in found.responses] == [True, False, True]
+    with pytest.raises(InputError, match=r"no row has the label S9 of --unsafe-label"):
+        load_labelled(path, COLUMNS, ["S9"])
+
+
+def test_a_missing_column_offers_the_nearest(tmp_path: Path):
+    with pytest.raises(InputError, match=r"no column 'labels'. Did you mean 'label'\?.*--label-column"):
+        load_labelled(written(tmp_path, labelled()), Columns("prompt", "response", "labels"))

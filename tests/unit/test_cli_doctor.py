@@ -1,0 +1,93 @@
+"""`safechain-ray doctor`: what it prints, its JSON and its exit codes."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from safechain_ray.cli import app
+from safechain_ray.engines.weights import weights_location
+from safechain_ray.pipelines.doctor.finding import Finding
+from safechain_ray.report.doctor import render_findings
+
+
+def doctor(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["doctor", *arguments])
+
+
+def test_the_demo_models_are_checked_whole_and_are_well(tmp_path: Path):
+    result = doctor(
+        *("--model", "demo-reasoner", "--judge", "demo-guard", "--judge", "refusal-match"),
+        *("--max-tokens", "1000", "--output", str(tmp_path / "run"), "--json"),
+    )
+    told = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert told["failed"] is False
+    assert told["counts"] == {"ok": len(told["findings"]), "warning": 0, "failed": 0, "not checked": 0}
+    assert {finding["subject"] for finding in told["findings"]} == {
+        *("demo-reasoner", "demo-guard", "refusal-match", "output")
+    }
+
+
+def test_a_judge_without_room_for_the_longest_response_is_a_warning_and_no_failure():
+    result = doctor("--model", "demo-reasoner", "--judge", "demo-guard")
+    assert result.exit_code == 0
+    assert "1 warning" in result.stdout
+    assert "Mend: raise the judge's context_length" in " ".join(result.stdout.split())
+
+
+def test_a_broken_copy_of_a_model_fails_with_1_and_its_mend(tmp_path: Path):
+    copy = tmp_path / "copy"
+    shutil.copytree(weights_location("package://demo-reasoner"), copy)
+    config = json.loads((copy / "tokenizer_config.json").read_text())
+    config["chat_template"] = "{{ bos_token }}" + config["chat_template"]
+    (copy / "tokenizer_config.json").write_text(json.dumps(config))
+    result = doctor("--model", "demo-reasoner", "--weights", str(copy))
+    assert result.exit_code == 1
+    assert "stands in the prompt 2 times" in " ".join(result.stdout.split())
+    assert "Mend: write bos_token once in the template." in " ".join(result.stdout.split())
+
+
+def test_an_output_that_can_not_be_written_fails(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    result = doctor("--output", str(tmp_path / "file" / "run"))
+    assert result.exit_code == 1
+    assert "1 failed" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--model", "R1-7b"), "Did you mean 'R1-7B'?"),
+        (("--model", "R1-7B", "--family", "r-1"), "Unknown model family 'r-1'. Did you mean 'r1'?"),
+        (("--judge", "lama-guard"), "Unknown judge 'lama-guard'"),
+        (("--weights", "/models/x"), "--weights needs a --model beside it"),
+        (("--model", "R1-7B", "--weights", "/no/such/folder"), "No model folder at /no/such/folder"),
+        (("--model", "R1-32B", "--gpu-memory", "24"), "is not listed for GPUs of 24 GB (listed: 48 GB, 80 GB)"),
+        (("--model", "R1-7B", "--max-tokens", "0"), "--max-tokens 0: give 1 or more"),
+        (("--output", "ftp://host/run"), "ftp:// is not known here"),
+    ],
+)
+def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], says: str):
+    result = doctor(*arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_without_a_model_it_checks_the_installation():
+    told = json.loads(doctor("--json").stdout)
+    assert {finding["subject"] for finding in told["findings"]} == {"installation"}
+
+
+def test_foreign_text_in_a_finding_can_not_write_to_the_terminal():
+    out = io.StringIO()
+    render_findings(
+        [Finding("m", "chat template", "failed", "\x1b[2J[red]bad[/]", "mend")], Console(file=out, width=80)
+    )
+    assert "\x1b" not in out.getvalue()
+    assert "[red]bad[/]" in out.getvalue()
