@@ -32,7 +32,7 @@ NEIGHBOURS = {
 # The only rooms or files, relative to the package, that may import a heavy library.
 LIBRARY_HOMES = {
     "vllm": frozenset({"engines/vllm.py"}),
-    "openai": frozenset({"engines/api.py"}),
+    "openai": frozenset({"engines/api.py", "judges/openai_moderation.py"}),
     "trl": frozenset({"training"}),
     "ray": frozenset().union(*FLOORS[FLOOR_OF["cluster"] :]),
 }
