@@ -45,7 +45,8 @@ class Outline:
     def caveats(self) -> tuple[str, ...]:
         """What the catalog wants said of the model and the judges."""
         judges = (catalog.judges().get(judge) for judge, _ in (*self.asked, *self.added))
-        entries: list[Entry | None] = [catalog.models().get(self.model), *judges]
+        models = (catalog.models().get(self.model), catalog.api_models().get(self.model))
+        entries: list[Entry | None] = [*models, *judges]
         return tuple(dict.fromkeys(entry.caveat for entry in entries if entry is not None and entry.caveat))
 
 
