@@ -98,7 +98,10 @@ def numbers_to_generate(numbers: Sequence[int], block_rows: int) -> Dataset:
 
 
 def stored_samples(folder: Folder, waiting: Mapping[str, str], block_rows: int) -> Dataset:
-    """Samples that an earlier stage committed, in blocks of `block_rows`. `waiting` maps their ids to their files."""
+    """Samples that an earlier stage committed, in blocks of `block_rows` up to twice that, less one.
+
+    `waiting` maps the wanted ids to their files.
+    """
     files: dict[str, list[str]] = {}
     for sample_id, name in waiting.items():
         files.setdefault(name, []).append(sample_id)

@@ -121,6 +121,6 @@ def test_judging_goes_on_where_it_was_cut_off(run: Runner, add: Callable[..., Ju
 
     again = add("demo-guard")
 
-    assert max(lost.values()) <= 32
+    assert max(lost.values()) < 64  # a block of 32 rows takes in a rest that is no block of its own
     assert 0 < again.committed == sum(lost.values()) < 100
     assert again.metrics == whole
