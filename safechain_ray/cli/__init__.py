@@ -22,6 +22,7 @@ from safechain_ray.cli.frame import (
 )
 from safechain_ray.cli.judge import judge
 from safechain_ray.cli.judge_study import judge_study
+from safechain_ray.cli.report import report
 from safechain_ray.config import RunConfig, json_schema, read_config
 from safechain_ray.errors import InputError
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
@@ -120,22 +121,6 @@ def plan(*, as_json: bool, **flags: Any) -> None:
         render_plan(plan_summary(run, made), Console())
 
 
-@app.command(epilog="\b\nExample:\n  safechain-ray report runs/demo --by-category")
-@click.argument("run")
-@click.option("--by-category", is_flag=True, help="A table by category as well.")
-@output_flags
-def report(*, run: str, by_category: bool, as_json: bool) -> None:
-    """Print the figures of a run again. RUN is its folder or URI."""
-    from safechain_ray.pipelines.run_folder import read_metrics
-    from safechain_ray.report.tables import render_metrics
-
-    metrics = read_metrics(run)
-    if as_json:
-        click.echo(metrics.model_dump_json(indent=2))
-    else:
-        render_metrics(metrics, Console(), by_category=by_category)
-
-
 @app.command("list", epilog="\b\nExample:\n  safechain-ray list models --json")
 @click.argument("kind", type=click.Choice(list(LISTINGS)))
 @output_flags
@@ -150,6 +135,7 @@ def list_command(*, kind: str, as_json: bool) -> None:
 app.add_command(doctor)
 app.add_command(judge)
 app.add_command(judge_study)
+app.add_command(report)
 
 
 @app.group("config")
