@@ -23,7 +23,7 @@ class UnknownNameError(InputError):
         names = sorted(known)
         near = get_close_matches(name, names, n=1, cutoff=0.4)
         offer = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"Unknown {kind} {name!r}.{offer} Known: {', '.join(names)}.")
+        super().__init__(f"Unknown {kind} {name!r}.{offer} Known: {', '.join(names) or 'none'}.")
 
 
 class PlanError(InputError):

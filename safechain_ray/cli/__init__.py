@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -18,12 +18,14 @@ from safechain_ray.cli.frame import (
     interruptible,
     only_given,
     output_flags,
+    profile_flag,
     quiet_libraries,
 )
 from safechain_ray.cli.judge import judge
 from safechain_ray.cli.judge_study import judge_study
 from safechain_ray.cli.report import report
-from safechain_ray.config import RunConfig, json_schema, read_config
+from safechain_ray.cli.sweep import plan_sweep, sweep
+from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, json_schema, read_config
 from safechain_ray.errors import InputError
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
 
@@ -37,11 +39,14 @@ Examples:
   safechain-ray {command} --config run.yaml --set sampling.temperature=0.6
 """
 
+PLAN_SWEEP_EXAMPLE = "  safechain-ray plan --config configs/paper/main_table.yaml\n"
+
 
 def run_flags(command: Command) -> Command:
     """The flags that make a run config. Each maps to a key of the config; a flag left out leaves the key alone."""
     flags = (
         click.option("-c", "--config", type=click.Path(path_type=Path), help="Run config in YAML; flags win over it."),
+        profile_flag,
         click.option("-m", "--model", help="Catalog name, Hugging Face id or folder."),
         click.option("--family", help="Model family, for a model that the catalog does not hold."),
         click.option("--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID)."),
@@ -105,14 +110,23 @@ def evaluate(*, as_json: bool, **flags: Any) -> None:
     sys.exit(ERRORS_IN_SAMPLES if done.errors else DONE)
 
 
-@app.command(epilog=RUN_EXAMPLES.format(command="plan"))
+@app.command(epilog=RUN_EXAMPLES.format(command="plan") + PLAN_SWEEP_EXAMPLE)
 @run_flags
+@click.option(
+    "--response-tokens", type=int, help="A sweep's estimate: tokens expected of a response; 2,000 by default."
+)
 @output_flags
-def plan(*, as_json: bool, **flags: Any) -> None:
-    """Show what a run would do on this cluster: rows, tokens at most, pools and stages. Starts no engine."""
+def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
+    """Show what a run would do on this cluster: rows, tokens at most, pools and stages. Starts no engine.
+
+    With the config of a sweep: what its models will come to, in rows, tokens, GPU-hours and API cost.
+    """
     from safechain_ray.pipelines.evaluate import plan_run
     from safechain_ray.report.plan import plan_summary, render_plan
 
+    if holds_sweep(flags["config"]):
+        plan_sweep(flags, response_tokens, as_json)
+        return
     with quiet_libraries():
         run, made = plan_run(_run_config(**flags))
     if as_json:
@@ -136,6 +150,7 @@ app.add_command(doctor)
 app.add_command(judge)
 app.add_command(judge_study)
 app.add_command(report)
+app.add_command(sweep)
 
 
 @app.group("config")
@@ -144,9 +159,10 @@ def config_group() -> None:
 
 
 @config_group.command("schema", epilog="\b\nExample:\n  safechain-ray config schema > run.schema.json")
-def config_schema() -> None:
-    """Print the JSON schema of a run config, with which editors complete and check it."""
-    click.echo(json.dumps(json_schema(), indent=2))
+@click.argument("kind", type=click.Choice(get_args(ConfigKind)), default="run")
+def config_schema(*, kind: ConfigKind) -> None:
+    """Print the JSON schema of a run's config (or a sweep's, a study's), with which editors complete and check it."""
+    click.echo(json.dumps(json_schema(kind), indent=2))
 
 
 @config_group.command("show", epilog=RUN_EXAMPLES.format(command="config show"))
@@ -163,6 +179,7 @@ def config_show(*, as_json: bool, **flags: Any) -> None:
 def _run_config(
     *,
     config: Path | None,
+    profile: str | None,
     assignments: tuple[str, ...],
     dataset: tuple[str, ...],
     vote: tuple[str, ...],
@@ -194,7 +211,7 @@ def _run_config(
         raise InputError(f"--{next(iter(only_given(columns))).replace('_', '-')} needs a --dataset beside it.")
     if vote:
         given["votes"] = [{"name": f"vote-{rule}", "rule": rule} for rule in vote]
-    return read_config(config, given, assignments)
+    return read_config(config, given, assignments, profile)
 
 
 def main() -> None:

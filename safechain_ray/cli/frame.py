@@ -53,6 +53,11 @@ def output_flags(command: Command) -> Command:
     return guarded
 
 
+def profile_flag(command: Command) -> Command:
+    """`--profile`, which every command has that reads a config file."""
+    return click.option("--profile", metavar="NAME", help="The values under profiles.NAME of the config file.")(command)
+
+
 def interruptible() -> None:
     """Let SIGTERM (`ray job stop`) end a command as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)

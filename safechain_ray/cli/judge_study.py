@@ -13,6 +13,7 @@ from safechain_ray.cli.frame import (
     by_key,
     interruptible,
     output_flags,
+    profile_flag,
     quiet_libraries,
 )
 from safechain_ray.config import read_study_config
@@ -22,6 +23,7 @@ Examples:
   safechain-ray judge-study --data labels.csv --judge refusal-match
   safechain-ray judge-study --data labels.csv --prompt-column question --response-column answer \\
       --label-column label --judge llama-guard-3-8b --judge refusal-match --vote any --output studies/mine
+  safechain-ray judge-study --config configs/paper/judge_study.yaml --profile demo
 """
 
 KEYS = {
@@ -42,7 +44,8 @@ KEYS = {
 
 @click.command("judge-study", epilog=EXAMPLES)
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="Study config in YAML; flags win over it.")
-@click.option("--data", help="Labelled responses: CSV, JSONL or Parquet file, URI, or Hugging Face id.")
+@profile_flag
+@click.option("--data", help="Labelled responses: file (CSV, JSONL, Parquet), URI, Hugging Face id, catalog name.")
 @click.option("--prompt-column", help="Column that holds the prompts; prompt by default.")
 @click.option("--response-column", help="Column that holds the responses; response by default.")
 @click.option("--label-column", help="Column that holds the labels; label by default. 0/1, true/false, safe/unsafe, …")
@@ -56,7 +59,9 @@ KEYS = {
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config.")
 @output_flags
-def judge_study(*, as_json: bool, config: Path | None, assignments: tuple[str, ...], **flags: Any) -> None:
+def judge_study(
+    *, as_json: bool, config: Path | None, profile: str | None, assignments: tuple[str, ...], **flags: Any
+) -> None:
     """Hold judges against human labels: accuracy, F1, Pearson's r, kappa. The same command again continues.
 
     Leaves study.json, study.md, study.svg, study.png, and in disagreements.parquet the rows on which a judge and the
@@ -68,7 +73,7 @@ def judge_study(*, as_json: bool, config: Path | None, assignments: tuple[str, .
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.study_files import write_study
 
-    resolved = read_study_config(config, by_key(KEYS, flags), assignments)
+    resolved = read_study_config(config, by_key(KEYS, flags), assignments, profile)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = run_study(resolved, progress, start_vllm)

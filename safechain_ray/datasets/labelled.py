@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from safechain_ray import catalog
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, read_records
 from safechain_ray.datasets.records import Records
@@ -50,12 +51,12 @@ class Columns:
 
 
 def load_labelled(source: str, columns: Columns, unsafe_labels: Sequence[str] = ()) -> LabelledSet:
-    """The labelled responses of a file, a URI or a Hugging Face id.
+    """The labelled responses of a data set of the catalog, a file, a URI or a Hugging Face id.
 
     Labels read as in `read_label`; with `unsafe_labels` a row is unsafe if its label is among them, else safe. Raises
     InputError for what can't be read, a missing column, and, all at once, for rows without a text or a known label.
     """
-    entry = adhoc_entry(source, prompt_column=columns.prompt)
+    entry = catalog.datasets().get(source) or adhoc_entry(source, prompt_column=columns.prompt)
     records = read_records(entry)
     for kind in ("prompt", "response", "label"):
         records.check_column(getattr(columns, kind), f"Name the right one with --{kind}-column.")

@@ -81,8 +81,19 @@ def as_stored(tree: dict[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def resolve(config: RunConfig) -> ResolvedRun:
-    """Look everything up and load the prompts. Raises InputError for whatever can't work, before anything starts."""
+@dataclass(frozen=True, slots=True)
+class ResolvedNames:
+    """What a config names, before any prompt is loaded. `datasets` goes by the name in the config."""
+
+    model: ModelEntry | ApiEntry
+    family: Family
+    judges: tuple[JudgeEntry, ...]
+    datasets: Mapping[str, DatasetEntry]
+    settings: tuple[Setting, ...]
+
+
+def resolve_names(config: RunConfig) -> ResolvedNames:
+    """Look up all that the config names. Raises InputError for whatever can't work together."""
     gpu_memory = config.resources.gpu_memory
     model = _model(config.model, gpu_memory)
     family = catalog.lookup("model family", catalog.families(), model.family)
@@ -97,18 +108,24 @@ def resolve(config: RunConfig) -> ResolvedRun:
     if isinstance(model, ApiEntry):
         check_limits(model, config.resources)
     check_parts(config.parts, model.name, family)
+    return ResolvedNames(model, family, judges, entries, settings)
+
+
+def resolve(config: RunConfig) -> ResolvedRun:
+    """Look everything up and load the prompts. Raises InputError for whatever can't work, before anything starts."""
+    named = resolve_names(config)
     prompt_sets = {
-        entries[dataset.name].name: load_prompts(
-            entries[dataset.name],
+        named.datasets[dataset.name].name: load_prompts(
+            named.datasets[dataset.name],
             limit=dataset.limit,
             shuffle_seed=dataset.shuffle_seed,
             on_bad_prompt=config.on_bad_prompt,
         )
         for dataset in config.datasets
     }
-    every_judge = tuple(judge.name for judge in judges)
+    every_judge = tuple(judge.name for judge in named.judges)
     votes = tuple(Vote(vote.name, vote.rule, vote.judges or every_judge) for vote in config.votes)
-    return ResolvedRun(model, family, settings, prompt_sets, judges, config.parts, votes)
+    return ResolvedRun(named.model, named.family, named.settings, prompt_sets, named.judges, config.parts, votes)
 
 
 def _model(config: ModelConfig, gpu_memory: int) -> ModelEntry | ApiEntry:

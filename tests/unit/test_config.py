@@ -1,6 +1,7 @@
 """A run config from YAML, flags and assignments: precedence, what is refused and where, settings, JSON schema."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,23 @@ import jsonschema
 import pytest
 import yaml
 
-from safechain_ray.config import RunConfig, json_schema, read_config
+from safechain_ray.catalog.published import published_figures
+from safechain_ray.config import (
+    ConfigKind,
+    RunConfig,
+    holds_sweep,
+    json_schema,
+    read_config,
+    read_study_config,
+    read_sweep_config,
+)
 from safechain_ray.errors import InputError
 from safechain_ray.schema import StrategySpec
 
 FOLDER = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted(FOLDER.rglob("*.yaml"))
+RUNS = [FOLDER / "quickstart.yaml"]
+SWEEPS = [FOLDER / "paper" / f"{name}.yaml" for name in ("main_table", "strategies", "decoding_study", "fine_grained")]
+STUDIES = [FOLDER / "paper" / "judge_study.yaml"]
 WHOLE = {"model": "R1-7B", "datasets": ["strongreject"], "judges": ["refusal-match"]}
 YAML = """
 model: R1-7B
@@ -229,14 +241,22 @@ def test_a_config_written_out_whole_reads_back_as_itself(keys: dict[str, Any]):
     assert read_config(None, run.model_dump(mode="json"), ()) == run
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_the_shipped_configs_read_and_fit_the_json_schema(path: Path):
-    jsonschema.validate(yaml.safe_load(path.read_text()), json_schema())
-    read_config(path, {}, ())
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [("run", path) for path in RUNS] + [("sweep", path) for path in SWEEPS] + [("study", path) for path in STUDIES],
+    ids=lambda value: getattr(value, "stem", value),
+)
+def test_the_shipped_configs_fit_the_json_schema_of_their_kind(kind: ConfigKind, path: Path):
+    jsonschema.validate(yaml.safe_load(path.read_text()), json_schema(kind))
 
 
-def test_the_json_schema_beside_the_configs_is_the_one_that_is_printed():
-    assert json.loads((FOLDER / "run.schema.json").read_text()) == json_schema()
+def test_every_shipped_config_is_read_by_a_test():
+    assert sorted(FOLDER.rglob("*.yaml")) == sorted([*RUNS, *SWEEPS, *STUDIES])
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep", "study"])
+def test_the_json_schemas_beside_the_configs_are_those_that_are_printed(kind: ConfigKind):
+    assert json.loads((FOLDER / f"{kind}.schema.json").read_text()) == json_schema(kind)
 
 
 @pytest.mark.parametrize(
@@ -279,3 +299,142 @@ def test_two_votes_of_one_name_are_refused():
 def test_an_endpoint_with_a_secret_in_its_address_is_refused():
     judge = {"name": "openai-moderation", "endpoint": {"base_url": "https://me:secret@host/v1"}}
     assert "endpoint.base_url" in refusal(judges=[judge])
+
+
+PROFILED = """
+model: R1-7B
+datasets: [strongreject]
+sampling: {temperature: 0.6, max_tokens: 16000}
+samples: 5
+settings: [{dataset: strongreject}]
+judges: [llama-guard-3-8b]
+profiles:
+  small:
+    model: demo-reasoner
+    sampling: {max_tokens: 300}
+    settings: null
+  wrong: [1]
+"""
+
+
+@pytest.fixture
+def profiled(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(PROFILED)
+    return path
+
+
+def test_a_profile_lays_its_values_over_the_file_and_takes_keys_away(profiled: Path):
+    small = read_config(profiled, {}, (), "small")
+    assert (small.model.name, small.samples, small.settings) == ("demo-reasoner", 5, ())
+    assert (small.sampling.temperature, small.sampling.max_tokens) == (0.6, 300)
+
+
+def test_without_a_profile_the_others_values_are_left_alone(profiled: Path):
+    assert read_config(profiled, {}, ()).model.name == "R1-7B"
+
+
+def test_flags_win_over_a_profile(profiled: Path):
+    assert read_config(profiled, {"samples": 2}, ["sampling.max_tokens=7"], "small").sampling.max_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("profile", "says"),
+    [("smal", "Unknown profile 'smal'. Did you mean 'small'?"), ("wrong", "profiles: expected keys and values")],
+)
+def test_a_profile_that_is_not_there_or_no_mapping_is_refused(profiled: Path, profile: str, says: str):
+    with pytest.raises(InputError, match=re.escape(says)):
+        read_config(profiled, {}, (), profile)
+
+
+def test_a_wrong_value_names_the_profile_beside_the_file(profiled: Path):
+    profiled.write_text(PROFILED.replace("max_tokens: 300", "max_tokens: 0"))
+    with pytest.raises(InputError, match=r"run\.yaml \(profile small\): wrong config\n  sampling\.max_tokens"):
+        read_config(profiled, {}, (), "small")
+
+
+def test_one_parameter_varies_at_a_time_and_lists_that_meet_make_one_setting():
+    run = config(
+        samples=5, sampling={"temperature": 1.0}, vary={"temperature": [0.5, 1.0], "top_p": [0.9, 1.0], "top_k": [-1]}
+    )
+    points = [
+        (setting.sampling.temperature, setting.sampling.top_p, setting.sampling.top_k)
+        for setting in run.expand_settings({"strongreject": "strongreject"})
+    ]
+    assert points == [(0.5, 1.0, -1), (1.0, 1.0, -1), (1.0, 0.9, -1)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"vary": {"temprature": [1]}}, "vary.temprature"),
+        ({"vary": {"top_p": [0.5]}, "settings": [{"dataset": "strongreject"}]}, "settings and vary exclude each other"),
+    ],
+)
+def test_what_cannot_vary_is_refused(keys: dict[str, Any], says: str):
+    assert says in refusal(**keys)
+
+
+def test_a_value_that_cannot_be_sampled_is_refused_with_its_point():
+    with pytest.raises(InputError, match=r"strongreject with default, top_p 1\.5: wrong config\n  sampling\.top_p"):
+        config(vary={"top_p": [0.5, 1.5]}).expand_settings({"strongreject": "strongreject"})
+
+
+def sweep_file(folder: Path, models: str) -> Path:
+    path = folder / "sweep.yaml"
+    path.write_text(
+        f"models: {models}\ndatasets: [strongreject]\njudges: [refusal-match]\noutput: s3://bucket/sweep/\n"
+    )
+    return path
+
+
+def test_a_sweep_is_a_run_for_each_model_in_a_folder_of_its_own(tmp_path: Path):
+    path = sweep_file(tmp_path, "[R1-7B, {name: some/Model-X, family: r1}]")
+    assert holds_sweep(path)
+    runs = read_sweep_config(path, {"samples": 1}, ()).runs()
+    assert [(run.model.name, run.output) for run in runs] == [
+        ("R1-7B", "s3://bucket/sweep/R1-7B"),
+        ("some/Model-X", "s3://bucket/sweep/Model-X"),
+    ]
+    assert runs[0].model_copy(update={"model": None, "output": None}) == runs[1].model_copy(
+        update={"model": None, "output": None}
+    )
+
+
+def test_two_models_that_would_share_a_folder_are_refused(tmp_path: Path):
+    path = sweep_file(tmp_path, "[one/model, {name: two/model, family: r1}]")
+    with pytest.raises(InputError, match="models names model more than once"):
+        read_sweep_config(path, {}, ())
+
+
+def test_the_papers_main_table_is_1113_samples_of_12_models():
+    sweep = read_sweep_config(FOLDER / "paper" / "main_table.yaml", {}, ())
+    assert len(sweep.models) == 12
+    full, sampled = [setting for setting in sweep.settings if setting.dataset.startswith("strongreject")]
+    assert (full.samples, full.sampling, sampled.samples, sweep.samples) == (1, {"temperature": 0, "top_p": 1}, None, 5)
+
+
+def test_the_papers_decoding_grids_are_31_values_which_make_29_settings_a_data_set():
+    sweep = read_sweep_config(FOLDER / "paper" / "decoding_study.yaml", {}, ())
+    published = published_figures().decoding_study
+    assert sweep.vary == {
+        "temperature": published.temperature,
+        "top_p": published.top_p,
+        "top_k": published.top_k,
+    }
+    assert [model.name for model in sweep.models] == list(published.models)
+    names = {dataset.name: dataset.name for dataset in sweep.datasets}
+    assert sum(map(len, sweep.vary.values())) == 31
+    assert len(sweep.expand_settings(names)) == 29 * 2
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_each_sweep_of_the_paper_has_a_demo_profile_that_needs_no_download(path: Path):
+    demo = read_sweep_config(path, {}, (), "demo")
+    assert [model.name for model in demo.models] == ["demo-reasoner"]
+    assert [dataset.name for dataset in demo.datasets] == ["quickstart"]
+    assert demo.output != read_sweep_config(path, {}, ()).output
+
+
+def test_the_papers_judge_study_has_a_demo_profile_too():
+    assert read_study_config(STUDIES[0], {}, (), "demo").data == "quickstart-labelled"

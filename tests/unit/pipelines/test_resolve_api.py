@@ -30,7 +30,7 @@ def refusal(**keys: Any) -> str:
 
 
 def test_the_papers_models_behind_apis_are_there_and_say_what_became_of_them():
-    assert set(api_models()) == {"R1", "Gemini-2.0-Flash-Thinking", "Kimi-k1.5"}
+    assert set(api_models()) == {"R1", "Gemini-Thinking", "Kimi-k1.5"}
     for model in api_models().values():
         assert model.family in families()
         assert model.api_key_env

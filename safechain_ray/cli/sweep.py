@@ -1,0 +1,111 @@
+"""`safechain-ray sweep`: the same settings of many models; and what `plan` shows of a sweep."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from safechain_ray.cli.frame import (
+    DONE,
+    ERRORS_IN_SAMPLES,
+    FAILED,
+    by_key,
+    interruptible,
+    is_given,
+    output_flags,
+    profile_flag,
+    quiet_libraries,
+)
+from safechain_ray.config import read_sweep_config
+from safechain_ray.errors import InputError
+
+EXAMPLES = """\b
+Examples:
+  safechain-ray sweep --config configs/paper/main_table.yaml --profile demo
+  safechain-ray sweep --config configs/paper/main_table.yaml --output s3://bucket/main_table --skip Kimi-k1.5
+"""
+
+KEYS = {
+    "output": "output",
+    "gpu_memory": "resources.gpu_memory",
+    "ray_address": "resources.ray_address",
+    "stall_timeout": "resources.stall_timeout_minutes",
+}
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("-c", "--config", type=click.Path(path_type=Path), required=True, help="Sweep config in YAML.")
+@profile_flag
+@click.option("--only", multiple=True, metavar="MODEL", help="Only this model of the sweep. Repeatable.")
+@click.option("--skip", multiple=True, metavar="MODEL", help="Not this model. Repeatable.")
+@click.option("-o", "--output", help="The sweep's folder: a local path or URI.")
+@click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48.")
+@click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
+@click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config.")
+@output_flags
+def sweep(
+    *,
+    as_json: bool,
+    config: Path,
+    profile: str | None,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Evaluate many models under the same settings, one after the other. The same command again continues.
+
+    Each model has its own run in a folder below the sweep's. One that fails is told at the end (exit code 1) and
+    leaves the others alone.
+    """
+    from safechain_ray.engines.vllm import start_vllm
+    from safechain_ray.pipelines.sweep import sweep as run_sweep
+    from safechain_ray.report.progress import progress_for
+    from safechain_ray.report.tables import render_metrics
+
+    resolved = read_sweep_config(config, by_key(KEYS, flags), assignments, profile)
+    interruptible()
+    with quiet_libraries() as terminal, progress_for(terminal) as progress:
+        done = run_sweep(resolved, progress, start_vllm, only, skip)
+    if as_json:
+        models = [asdict(model) for model in done.models]
+        metrics = [each.model_dump(mode="json") for each in done.metrics]
+        click.echo(json.dumps({"models": models, "metrics": metrics}, indent=2))
+    else:
+        console = Console()
+        for each in done.metrics:
+            render_metrics(each, console)
+        console.print(f"Results: {done.folder}", highlight=False, markup=False, soft_wrap=True)
+    for model in done.models:
+        if model.status == "failed":
+            click.echo(f"{model.model} failed: {model.error}", err=True)
+    sys.exit(FAILED if done.failed else ERRORS_IN_SAMPLES if done.errors else DONE)
+
+
+def plan_sweep(flags: Mapping[str, Any], response_tokens: int | None, as_json: bool) -> None:
+    """What a sweep will come to, on stdout. `flags` are those of `plan`, of which few say something to a sweep."""
+    from safechain_ray.pipelines.estimate import Assumptions, estimate_sweep
+    from safechain_ray.report.sweep_plan import render_sweep_plan, sweep_summary
+
+    given = {key: value for key, value in flags.items() if is_given(value)}
+    config, profile, assignments = given.pop("config"), given.pop("profile", None), given.pop("assignments", ())
+    foreign = [key for key in given if key not in KEYS]
+    if foreign:
+        raise InputError(
+            f"--{foreign[0].replace('_', '-')} is for a single run; {config} names many models. Use --set KEY=VALUE."
+        )
+    sweep_config = read_sweep_config(config, by_key(KEYS, given), assignments, profile)
+    assumptions = Assumptions()
+    if response_tokens is not None:
+        assumptions = replace(assumptions, response_tokens=response_tokens)
+    estimates = estimate_sweep(sweep_config, assumptions)
+    if as_json:
+        click.echo(json.dumps(sweep_summary(estimates, assumptions), indent=2))
+    else:
+        render_sweep_plan(estimates, assumptions, Console())

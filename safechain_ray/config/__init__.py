@@ -1,0 +1,48 @@
+"""What a user asks for: configs of runs, sweeps and judge studies, as pydantic models read from YAML and flags."""
+
+from safechain_ray.config.parts import (
+    ApiConfig,
+    DatasetConfig,
+    EndpointConfig,
+    EngineConfig,
+    JudgeConfig,
+    ModelConfig,
+    ResourcesConfig,
+    SettingConfig,
+    VoteConfig,
+)
+from safechain_ray.config.reading import (
+    ConfigKind,
+    holds_sweep,
+    json_schema,
+    read_config,
+    read_judging_config,
+    read_study_config,
+    read_sweep_config,
+)
+from safechain_ray.config.run import RunConfig, SettingsConfig, SweepConfig
+from safechain_ray.config.study import JudgingConfig, StudyConfig
+
+__all__ = [
+    "ApiConfig",
+    "ConfigKind",
+    "DatasetConfig",
+    "EndpointConfig",
+    "EngineConfig",
+    "JudgeConfig",
+    "JudgingConfig",
+    "ModelConfig",
+    "ResourcesConfig",
+    "RunConfig",
+    "SettingConfig",
+    "SettingsConfig",
+    "StudyConfig",
+    "SweepConfig",
+    "VoteConfig",
+    "holds_sweep",
+    "json_schema",
+    "read_config",
+    "read_judging_config",
+    "read_study_config",
+    "read_sweep_config",
+]

@@ -1,0 +1,123 @@
+"""The parts that configs are made of: data sets, engines, models, judges, votes, settings, resources."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from safechain_ray.config.base import Config, Named
+from safechain_ray.schema import PLAIN_URL, StrategySpec, VoteRule
+
+
+class DatasetConfig(Named):
+    """A data set: a catalog name, a local or remote file, or a Hugging Face id."""
+
+    name: str = Field(description="catalog name, path, URI or Hugging Face id")
+    prompt_column: str | None = None
+    id_column: str | None = None
+    category_column: str | None = None
+    limit: int | None = Field(None, ge=1, description="only the first prompts, after shuffling")
+    shuffle_seed: int | None = None
+
+
+class EngineConfig(Config):
+    """Overrides of what the catalog says of an engine."""
+
+    revision: str | None = None
+    dtype: str | None = None
+    context_length: int | None = Field(None, ge=1)
+    tensor_parallel_size: int | None = Field(None, ge=1)
+    pipeline_parallel_size: int | None = Field(None, ge=1)
+    engine_kwargs: dict[str, Any] | None = Field(None, description="keyword arguments of vLLM's engine")
+
+    def overrides(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
+class ApiConfig(Config):
+    """Overrides of what the catalog says of a model behind an API."""
+
+    prices: dict[str, float] | None = Field(None, description="dollars for a million tokens: {input: 0.5, output: 2}")
+    context_length: int | None = Field(None, ge=1)
+    max_concurrent: int | None = Field(None, ge=1, description="most requests under way together")
+    timeout_seconds: float | None = Field(None, gt=0, description="a request is sent again after so long")
+    extra_body: dict[str, Any] | None = Field(None, description="put into every request as it is")
+    omits: tuple[str, ...] | None = Field(None, description="sampling parameters that are never sent")
+
+    def overrides(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
+class ModelConfig(Named):
+    """A model: a catalog name, a Hugging Face id or folder with its family, or `openai:ID` with its `base_url`."""
+
+    name: str = Field(description="catalog name, Hugging Face id, folder, or openai:ID for the model of an API")
+    base_url: str | None = Field(None, description="API: the endpoint, for example http://localhost:8000/v1")
+    api_model: str | None = Field(None, description="API: the id by which the provider knows the model")
+    api_key_env: str | None = Field(None, description="API: the environment variable that holds the key")
+    api: ApiConfig = ApiConfig()
+    family: str | None = Field(None, description="needed for models that the catalog does not hold")
+    engine: EngineConfig = EngineConfig()
+
+    @property
+    def short_name(self) -> str:
+        """Without the owner or the folder: a name for the model's own folder."""
+        return self.name.rstrip("/").rpartition("/")[2].removeprefix("openai:")
+
+
+class EndpointConfig(Config):
+    """Overrides of what the catalog says of a server."""
+
+    base_url: str | None = Field(None, pattern=PLAIN_URL, description="another server that speaks the same API")
+    model: str | None = Field(None, min_length=1)
+    api_key_env: str | None = Field(None, description="environment variable that holds the key; empty: none is sent")
+    max_concurrent: int | None = Field(None, ge=1, description="requests under way at the same time")
+
+    def overrides(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
+class JudgeConfig(Named):
+    """A judge by catalog name."""
+
+    name: str
+    phrases: str | None = Field(None, description="refusal-match: a file of refusal phrases, one a line")
+    engine: EngineConfig = EngineConfig()
+    endpoint: EndpointConfig = EndpointConfig()
+
+
+class VoteConfig(Config):
+    """A vote over judges of the run: one more verdict, shown as a judge of this name."""
+
+    name: str = Field(min_length=1)
+    rule: VoteRule = Field("majority", description="unsafe where more than half, any or all of the judges say so")
+    judges: tuple[str, ...] | None = Field(None, min_length=2, description="all judges of the run by default")
+
+
+class SettingConfig(Config):
+    """One setting; what it leaves out is taken from the run's `sampling` and `samples`."""
+
+    dataset: str
+    strategy: StrategySpec = StrategySpec()
+    samples: int | None = Field(None, ge=1)
+    sampling: dict[str, float | int] = Field(default_factory=dict, description="overrides of the run's sampling")
+
+
+class ResourcesConfig(Config):
+    """How the run is laid on the cluster; none of it changes results."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cpu insists on CPUs for any model")
+    replicas: int | None = Field(None, ge=1, description="engine replicas of the model; as many as fit by default")
+    judge_replicas: int | None = Field(None, ge=1, description="engine replicas of each judge; 1 by default")
+    gpu_memory: int = Field(
+        80,
+        ge=1,
+        description="gigabytes of each GPU; chooses the catalog's parallel sizes for an engine that sets none itself",
+    )
+    max_running: int = Field(256, ge=1, description="requests that one replica decodes at a time")
+    cpu_kv_cache_gigabytes: float = Field(1.0, gt=0, description="KV cache of an engine on CPU")
+    block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")
+    max_engine_deaths: int = Field(3, ge=1, description="a sample in flight at so many engine deaths becomes an error")
+    stall_timeout_minutes: float = Field(30, gt=0, description="no progress for so long ends the run with an error")
+    max_cost: float | None = Field(None, gt=0, description="API: most dollars that one try may spend")
+    max_requests: int | None = Field(None, ge=1, description="API: most requests that one try may send, retries too")
+    ray_address: str | None = Field(None, description="a running cluster to join; else RAY_ADDRESS, else a local Ray")

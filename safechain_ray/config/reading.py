@@ -1,0 +1,161 @@
+"""Configs from YAML, profiles, flags and `key=value` assignments, and their JSON schema."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel
+
+from safechain_ray.config.base import AnyModel, validated
+from safechain_ray.config.run import RunConfig, SweepConfig
+from safechain_ray.config.study import JudgingConfig, StudyConfig
+from safechain_ray.errors import InputError, UnknownNameError
+
+ConfigKind = Literal["run", "sweep", "study"]
+
+KINDS: Mapping[ConfigKind, type[BaseModel]] = {"run": RunConfig, "sweep": SweepConfig, "study": StudyConfig}
+
+PROFILES = "profiles"
+"""The key of a config file under which other values for its keys stand, by the name of a profile."""
+
+
+def read_config(
+    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
+) -> RunConfig:
+    """The YAML file (if any), then its profile, then the flags, then the `key=value` assignments.
+
+    Raises InputError with key and file.
+    """
+    return _read(RunConfig, path, flags, assignments, profile)
+
+
+def read_sweep_config(
+    path: Path, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
+) -> SweepConfig:
+    """The config of a sweep, read as `read_config` does."""
+    return _read(SweepConfig, path, flags, assignments, profile)
+
+
+def read_study_config(
+    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
+) -> StudyConfig:
+    """The config of a judge study, read as `read_config` does."""
+    return _read(StudyConfig, path, flags, assignments, profile)
+
+
+def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> JudgingConfig:
+    """The judges for a finished run, from flags and assignments alone."""
+    return _read(JudgingConfig, None, flags, assignments, None)
+
+
+def holds_sweep(path: Path | None) -> bool:
+    """Whether the file is a sweep's: it names models, not a model. Raises InputError where it can't be read."""
+    return path is not None and "models" in _read_yaml(path)
+
+
+def _read(
+    model: type[AnyModel],
+    path: Path | None,
+    flags: Mapping[str, Any],
+    assignments: Iterable[str],
+    profile: str | None,
+) -> AnyModel:
+    assignments = tuple(assignments)
+    origins = [str(path)] if path is not None else []
+    if path is None or flags or assignments:
+        origins.append("command line")
+    tree = {} if path is None else _read_yaml(path)
+    profiles = tree.pop(PROFILES, None) or {}
+    if profile is not None:
+        tree = _profiled(tree, profiles, profile)
+        origins[0] += f" (profile {profile})"
+    return validated(model, _tree(tree, flags, assignments), " and ".join(origins))
+
+
+def _profiled(tree: dict[str, Any], profiles: Any, name: str) -> dict[str, Any]:
+    if not isinstance(profiles, dict) or not isinstance(profiles.get(name, {}), dict):
+        raise InputError(f"{PROFILES}: expected keys and values below the name of each profile.")
+    if name not in profiles:
+        raise UnknownNameError("profile", name, profiles)
+    return _laid_over(tree, profiles[name])
+
+
+def _laid_over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree with the other values of `over`: mappings key by key, all else whole; a null takes its key away."""
+    laid = dict(tree)
+    for key, value in over.items():
+        below = laid.get(key)
+        laid[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return {key: value for key, value in laid.items() if value is not None or key not in over}
+
+
+def _tree(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """The tree with flags and assignments put into it."""
+    for key, value in flags.items():
+        _assign(tree, key, value)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {assignment}: write key=value, for example --set sampling.temperature=0.6.")
+        _assign(tree, key, _parsed(text, f"--set {assignment}"))
+    return tree
+
+
+def json_schema(kind: ConfigKind = "run") -> dict[str, Any]:
+    """The JSON schema of a config file, for editors."""
+    schema = KINDS[kind].model_json_schema()
+    schema["properties"][PROFILES] = {
+        "type": "object",
+        "additionalProperties": {"type": "object"},
+        "description": "other values for these keys, by the name of a profile (--profile NAME)",
+    }
+    return schema
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"No config file at {path}.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Config file {path} can't be read as UTF-8 text: {error}") from error
+    tree = _parsed(text, str(path))
+    if not isinstance(tree, dict):
+        found = "nothing" if tree is None else type(tree).__name__
+        raise InputError(f"{path}: expected keys and values at the top, found {found}.")
+    return tree
+
+
+def _parsed(text: str, origin: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{origin} is not valid YAML: {error}") from error
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set `a.b.0.c` in a tree of mappings and lists.
+
+    Where a mapping is needed a name becomes `{name: ...}`, and a key without a value an empty mapping.
+    """
+    *parents, last = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        step: Any = int(parent) if isinstance(node, list) and parent.isdecimal() else parent
+        try:
+            child = node.setdefault(step, {}) if isinstance(node, dict) else node[step]
+            if child is None or isinstance(child, str):
+                child = {} if child is None else {"name": child}
+                node[step] = child
+        except (IndexError, TypeError) as error:
+            raise InputError(f"--set {key}: there is no {parent!r} to set.") from error
+        node = child
+    if isinstance(node, list):
+        if not last.isdecimal() or int(last) >= len(node):
+            raise InputError(f"--set {key}: the list has no item {last!r}; it has {len(node)}, counted from 0.")
+        node[int(last)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise InputError(f"--set {key}: {parents[-1]!r} holds a value, not keys.")

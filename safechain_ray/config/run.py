@@ -1,0 +1,143 @@
+"""The config of a run, which is all settings of one model, and of a sweep, which is many runs alike."""
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from safechain_ray.config.base import Config, refuse_repeats, validated
+from safechain_ray.config.parts import (
+    DatasetConfig,
+    JudgeConfig,
+    ModelConfig,
+    ResourcesConfig,
+    SettingConfig,
+    VoteConfig,
+)
+from safechain_ray.errors import InputError
+from safechain_ray.schema import Part, Sampling, Setting, StrategySpec
+
+Varied = Literal["temperature", "top_p", "top_k", "max_tokens", "repetition_penalty"]
+
+
+class OneModel(Config):
+    model: ModelConfig
+
+
+class SomeModels(Config):
+    models: tuple[ModelConfig, ...] = Field(min_length=1, description="each is a run of its own")
+
+
+class SettingsConfig(Config):
+    """What is asked of a model: data sets x strategies (x points of the sampling), or an explicit list of settings."""
+
+    datasets: tuple[DatasetConfig, ...] = Field(min_length=1)
+    strategies: tuple[StrategySpec, ...] = Field((StrategySpec(),), min_length=1)
+    sampling: Sampling = Sampling()
+    samples: int = Field(1, ge=1, description="K, the samples of each prompt")
+    vary: dict[Varied, tuple[float | int, ...]] = Field(
+        default_factory=dict,
+        description="values of one sampling parameter at a time, the others as in `sampling`: a setting for each value",
+    )
+    settings: tuple[SettingConfig, ...] = Field((), description="explicit settings instead of datasets x strategies")
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    votes: tuple[VoteConfig, ...] = Field((), description="one more verdict each, over the judges' verdicts")
+    parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
+    on_bad_prompt: Literal["error_row", "refuse"] = Field(
+        "error_row", description="an empty or duplicate prompt becomes rows with an error, or is refused at once"
+    )
+    output: str | None = Field(None, description="the run's folder: a local path or URI")
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _one_list_of_settings(self) -> Self:
+        if self.settings and self.strategies != (StrategySpec(),):
+            raise ValueError("settings and strategies exclude each other: every setting names its own strategy")
+        if self.settings and self.vary:
+            raise ValueError("settings and vary exclude each other: every setting names its own sampling")
+        return self
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> Self:
+        refuse_repeats(
+            datasets=[dataset.name for dataset in self.datasets],
+            judges=[judge.name for judge in self.judges],
+            votes=[vote.name for vote in self.votes],
+            parts=list(self.parts),
+            strategies=[strategy.model_dump_json() for strategy in self.strategies],
+        )
+        return self
+
+    @model_validator(mode="after")
+    def _votes_over_judges(self) -> Self:
+        names = [judge.name for judge in self.judges]
+        for index, vote in enumerate(self.votes):
+            judges = names if vote.judges is None else vote.judges
+            unknown = [judge for judge in judges if judge not in names]
+            if unknown:
+                raise ValueError(f"votes.{index}.judges: {', '.join(unknown)} is not among judges ({', '.join(names)})")
+            if vote.name in names:
+                raise ValueError(f"votes.{index}.name: {vote.name} is a judge already; give the vote another name")
+            if len(set(judges)) < max(2, len(judges)):
+                raise ValueError(f"votes.{index} needs two judges or more, each once; it has {', '.join(judges)}")
+        return self
+
+    def expand_settings(self, dataset_names: Mapping[str, str]) -> tuple[Setting, ...]:
+        """Every setting of the run. `dataset_names` maps `DatasetConfig.name` to the short name used in results.
+
+        Raises InputError for a setting of an unlisted data set and for one that stands twice.
+        """
+        wanted = self.settings or tuple(
+            SettingConfig(dataset=dataset.name, strategy=strategy, sampling=point)
+            for dataset in self.datasets
+            for strategy in self.strategies
+            for point in self._points()
+        )
+        expanded = []
+        for index, setting in enumerate(wanted):
+            if setting.dataset not in dataset_names:
+                raise InputError(
+                    f"settings.{index}.dataset: {setting.dataset!r} is not among datasets ({', '.join(dataset_names)})."
+                )
+            fields = {
+                "dataset": dataset_names[setting.dataset],
+                "strategy": setting.strategy.model_dump(),
+                "sampling": self.sampling.model_dump() | setting.sampling,
+                "samples": setting.samples or self.samples,
+            }
+            point = "".join(f", {key} {value}" for key, value in setting.sampling.items())
+            place = f"settings.{index}" if self.settings else f"{setting.dataset} with {setting.strategy.name}{point}"
+            expanded.append(validated(Setting, fields, place))
+        if self.vary:
+            # The lists may meet, for example where each holds the parameter's usual value.
+            return tuple({setting.setting_id: setting for setting in expanded}.values())
+        repeated = {setting.setting_id for setting in expanded if expanded.count(setting) > 1}
+        if repeated:
+            raise InputError(f"settings: {', '.join(sorted(repeated))} stands more than once.")
+        return tuple(expanded)
+
+    def _points(self) -> list[dict[str, float | int]]:
+        return [{key: value} for key, values in self.vary.items() for value in values] or [{}]
+
+
+class RunConfig(SettingsConfig, OneModel):
+    """All settings of one model."""
+
+
+class SweepConfig(SettingsConfig, SomeModels):
+    """The same settings of many models, each in a run of its own below `output`."""
+
+    output: str = Field(description="the sweep's folder: a local path or URI")
+
+    @model_validator(mode="after")
+    def _a_folder_each(self) -> Self:
+        refuse_repeats(models=[model.short_name for model in self.models])
+        return self
+
+    def runs(self) -> tuple[RunConfig, ...]:
+        """One config a model, with its own folder."""
+        common = {name: getattr(self, name) for name in SettingsConfig.model_fields}
+        return tuple(
+            RunConfig(**common | {"model": model, "output": f"{self.output.rstrip('/')}/{model.short_name}"})
+            for model in self.models
+        )

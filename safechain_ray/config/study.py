@@ -1,0 +1,41 @@
+"""The configs of what judges do with responses that are there: a judge study, and judges for a finished run."""
+
+from pydantic import Field, model_validator
+
+from safechain_ray.config.base import Config, refuse_repeats
+from safechain_ray.config.parts import JudgeConfig, ResourcesConfig
+from safechain_ray.schema import Part, VoteRule
+
+
+class StudyConfig(Config):
+    """A judge study: labelled responses, and the judges that are held against the labels."""
+
+    data: str = Field(description="catalog name, path, URI or Hugging Face id of the labelled responses")
+    prompt_column: str = "prompt"
+    response_column: str = "response"
+    label_column: str = "label"
+    unsafe_labels: tuple[str, ...] = Field((), description="labels that say unsafe, where they are no common words")
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    votes: tuple[VoteRule, ...] = Field((), description="votes over all the judges, two or more")
+    output: str | None = Field(None, description="the study's folder: a local path or URI")
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "StudyConfig":
+        refuse_repeats(judges=[judge.name for judge in self.judges], votes=list(self.votes))
+        if self.votes and len(self.judges) == 1:
+            raise ValueError("a vote needs two judges or more; name another one, or leave the vote out")
+        return self
+
+
+class JudgingConfig(Config):
+    """Judges for a run that is finished."""
+
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "JudgingConfig":
+        refuse_repeats(judges=[judge.name for judge in self.judges], parts=list(self.parts))
+        return self
