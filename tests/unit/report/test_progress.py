@@ -54,6 +54,13 @@ def test_a_running_stage_tells_rows_speed_time_to_go_and_its_pools():
     )
 
 
+def test_a_stage_of_rules_alone_has_no_pools_and_no_tokens():
+    assert sentence(snapshot(stage=())) == "0/1,565 rows (0%), 0 unsafe verdicts, 1:00 so far."
+    assert sentence(snapshot(stage=(), committed={"rows": 313, "unsafe": 9})) == (
+        "313/1,565 rows (20%), 9 unsafe verdicts, 1:00 so far, 4:00 to go."
+    )
+
+
 def test_tokens_before_the_first_commit_have_a_speed_but_no_end():
     text = sentence(snapshot({"model": pool(rows_in=64, tokens=6_000)}))
     assert "100 tokens/s, 1:00 so far. model: 64 rows in flight, 0 done; guard: starting." in text
