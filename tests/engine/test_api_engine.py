@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,13 +17,14 @@ from scripted_api import ScriptedApi, failure, reset, serving
 from vllm_server import vllm_server
 
 from safechain_ray.config import read_config
+from safechain_ray.demo.prompts import sample_request
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.pipelines.evaluate import Evaluation, evaluate
 from safechain_ray.pipelines.observer import Silent, Snapshot
 
-SAMPLES = 5 * 60
+PROMPTS = 500
 FAULTS = 0.3
-TIMEOUT_SECONDS = 15.0
+TIMEOUT_SECONDS = 8.0
 BLOCKED = "fake"
 """The proxy's content filter stops prompts with this word."""
 
@@ -64,6 +66,16 @@ class FaultyProxy:
         return failure(504)
 
 
+def prompts_file(path: Path) -> Path:
+    """As many different prompts as the demo reasoner was taught to read."""
+    draw = random.Random(11)
+    texts: dict[str, None] = {}
+    while len(texts) < PROMPTS:
+        texts[sample_request(draw, "held_out", harmful=draw.random() < 0.5).text] = None
+    pd.DataFrame({"prompt": list(texts)}).to_csv(path, index=False)
+    return path
+
+
 @dataclass
 class Finished:
     """An evaluation, what the proxy saw of it, and the course of the limit (seconds, requests at once at most)."""
@@ -95,8 +107,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
                     "base_url": api.url,
                     "api": {"timeout_seconds": TIMEOUT_SECONDS, "prices": {"input": 1, "output": 2}},
                 },
-                "datasets": ["quickstart"],
-                "samples": SAMPLES // 60,
+                "datasets": [str(prompts_file(output.parent / "prompts.csv"))],
                 "sampling": {"temperature": 0.8, "max_tokens": 200},
                 "judges": ["refusal-match"],
                 "output": str(output),
@@ -109,10 +120,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
 
 def test_every_sample_ends_with_an_answer_or_blocked_where_the_filter_was(finished: Finished) -> None:
     rows = finished.rows
-    assert len(rows) == len(set(rows.sample_id)) == SAMPLES
+    assert len(rows) == len(set(rows.sample_id)) == PROMPTS
     assert set(rows.outcome) <= {"ok", "truncated", "blocked"}
     blocked = rows.prompt.str.contains(BLOCKED)
-    assert 0 < blocked.sum() < SAMPLES / 2
+    assert 0 < blocked.sum() < PROMPTS / 2
     assert (rows.outcome == "blocked").equals(blocked)
     assert set(rows.error[blocked]) == {"400: flagged"}
     assert finished.evaluation.errors == 0
@@ -134,8 +145,8 @@ def test_thoughts_are_told_from_answers_as_with_an_engine_of_ones_own(finished: 
 
 def test_run_json_tells_requests_retries_tokens_and_cost(finished: Finished) -> None:
     counts = finished.record["tries"][-1]["pools"]["model"]
-    assert counts["requests"] == len(finished.api.bodies) == SAMPLES + counts["retries"]
-    assert counts["retries"] == finished.proxy.faults.total() > 0.15 * SAMPLES
+    assert counts["requests"] == len(finished.api.bodies) == PROMPTS + counts["retries"]
+    assert counts["retries"] == finished.proxy.faults.total() > 0.15 * PROMPTS
     paid = finished.rows.prompt_tokens.sum() + 2 * (finished.rows.thought_tokens + finished.rows.answer_tokens).sum()
     assert finished.record["cost_dollars"] == pytest.approx(paid / 1e6, abs=1e-4)
 
