@@ -85,16 +85,25 @@ Safety = Mapping[str, Mapping[str, Mapping[str, SafetyFigures]]]
 
 
 class PublishedFigures(Published):
-    """`safety` goes by model, strategy and data set (its name in the table)."""
+    """`safety` goes by model, strategy and data set (its name in the table).
+
+    `also_known` goes from the catalog's name of a model to the table's, where the two differ.
+    """
 
     source: str
     evaluation: Evaluation
     safety: Safety
+    also_known: Mapping[str, str]
     externally_filtered: tuple[str, ...]
     pilot: Pilot
     finetuning: Finetuning
     decoding_study: DecodingStudy
     pairwise: Pairwise
+
+    def name_of(self, model: str) -> str | None:
+        """The name that `safety` has for a model of the catalog; None for one that nothing was published of."""
+        name = self.also_known.get(model, model)
+        return name if name in self.safety else None
 
 
 @cache

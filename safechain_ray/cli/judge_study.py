@@ -69,9 +69,10 @@ def judge_study(
     """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.judge_study import judge_study as run_study
-    from safechain_ray.report.judge_study import render_study
+    from safechain_ray.report.judge_study import study_document
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.study_files import write_study
+    from safechain_ray.report.terminal import print_document
 
     resolved = read_study_config(config, by_key(KEYS, flags), assignments, profile)
     interruptible()
@@ -82,6 +83,6 @@ def judge_study(
         click.echo(done.study.model_dump_json(indent=2))
     else:
         console = Console()
-        render_study(done.study, console)
+        print_document(study_document(done.study), console)
         console.print(f"Results: {done.folder.folder}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(ERRORS_IN_SAMPLES if done.study.missing_verdicts else DONE)

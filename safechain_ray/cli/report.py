@@ -1,22 +1,48 @@
 """`safechain-ray report`: the figures of a run again."""
 
+import json
+
 import click
-from rich.console import Console
 
+from safechain_ray.catalog.published import published_figures
 from safechain_ray.cli.frame import output_flags
+from safechain_ray.cli.paper import paper_flags, stand_ins
+from safechain_ray.cli.shape import format_flag, show
+
+EXAMPLES = """\b
+Examples:
+  safechain-ray report runs/demo --by-category
+  safechain-ray report runs/r1-7b --paper
+  safechain-ray report runs/demo --paper R1-7B --paper-dataset quickstart=strongreject
+  safechain-ray report runs/r1-7b --format latex > tables.tex
+"""
 
 
-@click.command(epilog="\b\nExample:\n  safechain-ray report runs/demo --by-category")
+@click.command(epilog=EXAMPLES)
 @click.argument("run")
 @click.option("--by-category", is_flag=True, help="A table by category as well.")
+@paper_flags
+@format_flag
 @output_flags
-def report(*, run: str, by_category: bool, as_json: bool) -> None:
+def report(
+    *, run: str, by_category: bool, paper: str | None, paper_dataset: tuple[str, ...], shape: str, as_json: bool
+) -> None:
     """Print the figures of a run again. RUN is its folder or URI."""
+    from safechain_ray.metrics.published import beside
     from safechain_ray.pipelines.run_folder import read_metrics
-    from safechain_ray.report.tables import render_metrics
+    from safechain_ray.report.published import with_published
+    from safechain_ray.report.tables import metrics_document
 
-    metrics = read_metrics(run)
+    standing = stand_ins(paper, paper_dataset)
+    metrics, figures = read_metrics(run), published_figures()
+    found = None if standing is None else beside(metrics, figures, standing)
     if as_json:
-        click.echo(metrics.model_dump_json(indent=2))
-    else:
-        render_metrics(metrics, Console(), by_category=by_category)
+        tree = metrics.model_dump(mode="json")
+        if found is not None:
+            tree["published"] = [each.model_dump(mode="json") for each in found]
+        click.echo(json.dumps(tree, indent=2))
+        return
+    document = metrics_document(metrics, by_category)
+    if standing is not None and found is not None:
+        document = with_published(document, metrics, found, figures, standing)
+    show(document, shape)

@@ -1,19 +1,19 @@
-"""A judge study as a table: for the terminal, and as Markdown."""
+"""A judge study as a table: each judge and vote, and the judges of the paper's pilot."""
 
-from collections.abc import Callable, Iterable, Iterator
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Callable, Iterator
 
 from safechain_ray.catalog.published import PilotJudge
 from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.judge_study import JudgeStudy, Rater
+from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import percent
 
-COLUMNS = ("Judge", "Rows", "Accuracy", "F1", "PCC", "Kappa", "TP FP, FN TN")
+COLUMNS = (
+    text_column("Judge"),
+    *figure_columns("Rows", "Accuracy", "F1", "PCC", "Kappa"),
+    Column(("TP FP", "FN TN")),
+)
 
 Write = Callable[[float], str]
 
@@ -23,36 +23,10 @@ LEGEND = (
 )
 
 
-def render_study(study: JudgeStudy, console: Console) -> None:
-    """Prints the table; names from files and judges as inert text."""
-    for caveat in study.caveats:
-        console.print(Text(caveat, style="bold yellow"))
-    table = Table(
-        title=Text(headline(study), style="bold"),
-        title_justify="left",
-        caption=Text(_legend(study)),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column(COLUMNS[0], overflow="fold")
-    for column in COLUMNS[1:]:
-        table.add_column(column.replace(", ", "\n"), justify="right", no_wrap=True)
-    for rater in study.raters:
-        table.add_row(*map(Text, _cells(rater, "\n")))
-    table.add_section()
-    for name, judge in study.published.judges.items():
-        table.add_row(*map(Text, _published_cells(name, judge, study)))
-    console.print(table)
-
-
-def markdown(study: JudgeStudy) -> str:
-    """The same as a document in Markdown."""
-    caveats = [f"**{caveat}**\n" for caveat in study.caveats]
-    head = [f"# {_inert(headline(study))}\n", *caveats, _line(COLUMNS), _line(["---", *["---:"] * (len(COLUMNS) - 1)])]
-    rows = [_line(map(_inert, _cells(rater, "; "))) for rater in study.raters]
-    pilot = [_line(map(_inert, _published_cells(name, judge, study))) for name, judge in study.published.judges.items()]
-    return "\n".join([*head, *rows, *pilot, "", _legend(study), ""])
+def study_document(study: JudgeStudy) -> Document:
+    pilot = tuple(tuple(_published_cells(name, judge, study)) for name, judge in study.published.judges.items())
+    table = Table(headline(study), COLUMNS, (tuple(map(_row, study.raters)), pilot), _legend(study))
+    return Document((table,), caveats=study.caveats)
 
 
 def headline(study: JudgeStudy) -> str:
@@ -72,17 +46,14 @@ def _is_rated(judge: PilotJudge, study: JudgeStudy) -> bool:
     return any(rater.name == judge.judge for rater in study.raters)
 
 
-def _cells(rater: Rater, between: str) -> Iterator[str]:
-    """The cells of one line of the table; `between` stands between what belongs together."""
-    found = rater.agreement
-    yield printable(rater.name)
-    yield f"{found.n:,}" if not found.missing else f"{found.n:,} of{between}{found.n + found.missing:,}"
-    for estimate in (found.accuracy, found.f1):
-        yield between.join(_words(estimate, percent, percent))
-    for estimate in (found.pearson_r, found.kappa):
-        yield between.join(_words(estimate, "{:.3f}".format, "{:.2f}".format))
-    cells = found.confusion
-    yield (f"{cells.true_positive:,} {cells.false_positive:,}{between}{cells.false_negative:,} {cells.true_negative:,}")
+def _row(rater: Rater) -> Row:
+    found, cells = rater.agreement, rater.agreement.confusion
+    rows = (f"{found.n:,} of", f"{found.n + found.missing:,}") if found.missing else (f"{found.n:,}",)
+    shares = (cell(*_words(estimate, percent, percent)) for estimate in (found.accuracy, found.f1))
+    others = (cell(*_words(each, "{:.3f}".format, "{:.2f}".format)) for each in (found.pearson_r, found.kappa))
+    positive = f"{cells.true_positive:,} {cells.false_positive:,}"
+    negative = f"{cells.false_negative:,} {cells.true_negative:,}"
+    return cell(rater.name), cell(*rows), *shares, *others, cell(positive, negative)
 
 
 def _words(estimate: Estimate, value: Write, end: Write) -> Iterator[str]:
@@ -92,21 +63,11 @@ def _words(estimate: Estimate, value: Write, end: Write) -> Iterator[str]:
         yield f"{end(estimate.low)}-{end(estimate.high)}"
 
 
-def _published_cells(name: str, judge: PilotJudge, study: JudgeStudy) -> Iterator[str]:
-    yield f"{name} *"
-    yield f"{study.published.kept}"
-    yield percent(judge.accuracy)
-    yield percent(judge.f1)
-    yield f"{judge.pearson_r:.3f}"
-    yield ""
-    yield ""
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _inert(text: str) -> str:
-    """Without what Markdown or HTML would read as a mark."""
-    marks = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"})
-    return text.translate(marks)
+def _published_cells(name: str, judge: PilotJudge, study: JudgeStudy) -> Iterator[Cell]:
+    yield cell(f"{name} *")
+    yield cell(f"{study.published.kept}")
+    yield cell(percent(judge.accuracy))
+    yield cell(percent(judge.f1))
+    yield cell(f"{judge.pearson_r:.3f}")
+    yield cell("")
+    yield cell("")

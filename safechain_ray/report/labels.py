@@ -47,11 +47,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def metric_lines(metric: Metric, missing: int) -> str:
-    """The value; its 95% interval; and where verdicts are missing, the bounds in brackets. In percent, one a line."""
+def metric_lines(metric: Metric, missing: int) -> list[str]:
+    """The value; its 95% interval; and where verdicts are missing, the bounds in brackets. In percent."""
     lines = ["none" if metric.value is None else percent(metric.value)]
     if metric.low is not None and metric.high is not None:
         lines.append(f"{percent(metric.low)}-{percent(metric.high)}")
     if missing and metric.bound_low is not None and metric.bound_high is not None:
         lines.append(f"({percent(metric.bound_low)}-{percent(metric.bound_high)})")
-    return "\n".join(lines)
+    return lines

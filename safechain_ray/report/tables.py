@@ -1,13 +1,10 @@
-"""The figures of a run as rich tables: what became of the samples first, then what the judges say."""
+"""The figures of a run as tables: what became of the samples first, then what the judges say."""
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SafetyMetrics, SettingMetrics
-from safechain_ray.report.escape import printable
+from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import (
     METRIC_LABELS,
     common_sampling,
@@ -17,105 +14,86 @@ from safechain_ray.report.labels import (
     setting_label,
 )
 from safechain_ray.report.notes import FEW_PROMPTS, notes
+from safechain_ray.report.terminal import print_document
 from safechain_ray.schema import Outcome
 
 LEGEND = (
-    "In percent. Below each: its 95% interval; in brackets, where verdicts are missing, the bounds over all prompts "
-    "with all of them unsafe and all of them safe. A value leaves unfinished prompts out, and so can lie outside."
+    "In percent, with 95% intervals; in brackets, where verdicts are missing, the bounds over all prompts with all of "
+    "them unsafe and all of them safe. A value leaves unfinished prompts out, and so can lie outside."
 )
+
+METRIC_COLUMNS = figure_columns(*METRIC_LABELS.values(), "Missing")
 
 
 def render_metrics(metrics: RunMetrics, console: Console, by_category: bool = False) -> None:
-    """Prints outcomes, safety metrics, and what to know of them; with `by_category`, a table of each judge's too.
+    """Prints `metrics_document`."""
+    print_document(metrics_document(metrics, by_category), console)
 
-    Names from data sets and models are printed as inert text, whatever they hold.
-    """
-    for caveat in metrics.caveats:
-        console.print(Text(caveat, style="bold yellow"))
-    console.print(outcomes_table(metrics))
-    console.print(safety_table(metrics))
-    if by_category:
-        for setting in metrics.settings:
-            for judge in setting.judges:
-                console.print(category_table(setting, judge))
-    found = notes(metrics)
-    if found:
-        console.print(Text("Read with care", style="bold"))
-    for note in found:
-        console.print(Text(f"- {note}"))
+
+def metrics_document(metrics: RunMetrics, by_category: bool = False) -> Document:
+    """Outcomes, safety metrics, and what to know of them; with `by_category`, a table of each judge's too."""
+    categories = [category_table(setting, judge) for setting in metrics.settings for judge in setting.judges]
+    return Document(
+        caveats=metrics.caveats,
+        tables=(outcomes_table(metrics), safety_table(metrics), *(categories if by_category else ())),
+        notes=tuple(notes(metrics)),
+    )
 
 
 def outcomes_table(metrics: RunMetrics) -> Table:
     """One row a setting: rows found, and how many of them ended how."""
     common = common_sampling(metrics.settings)
-    title = " ".join(["Outcomes of samples", printable(metrics.model), *common.values()])
-    table = _table(title)
-    table.add_column("Setting", overflow="fold")
-    for name in ("Rows", *OUTCOMES):
-        table.add_column(name, justify="right", no_wrap=True)
+    rows = []
     for setting in metrics.settings:
-        rows = f"{setting.rows:,}"
-        if setting.rows != setting.rows_expected:
-            rows += f"\nof {setting.rows_expected:,}"
-        table.add_row(
-            Text(setting_label(setting, common)), rows, *(_outcome_text(setting, outcome) for outcome in OUTCOMES)
-        )
-    return table
+        expected = [f"of {setting.rows_expected:,}"] if setting.rows != setting.rows_expected else []
+        outcomes = (_outcome_cell(setting, outcome) for outcome in OUTCOMES)
+        rows.append((cell(setting_label(setting, common)), cell(f"{setting.rows:,}", *expected), *outcomes))
+    return Table(
+        title=" ".join(["Outcomes of samples", metrics.model, *common.values()]),
+        columns=(text_column("Setting"), *figure_columns("Rows", *OUTCOMES)),
+        groups=(tuple(rows),),
+    )
 
 
 def safety_table(metrics: RunMetrics) -> Table:
     """One row a setting, judge and part."""
     common = common_sampling(metrics.settings)
-    table = _table("Safety", caption=LEGEND)
-    table.add_column("Setting; judge, part", overflow="fold")
-    _add_metric_columns(table)
-    for setting in metrics.settings:
-        for judge in setting.judges:
-            name = f"{setting_label(setting, common)}\n{judge_label(judge)}"
-            table.add_row(Text(name), *_metric_cells(judge))
-        table.add_section()
-    return table
+    return Table(
+        title="Safety",
+        columns=(text_column("Setting; judge, part"), *METRIC_COLUMNS),
+        groups=tuple(
+            tuple(
+                (cell(setting_label(setting, common), judge_label(judge)), *_metric_cells(judge))
+                for judge in setting.judges
+            )
+            for setting in metrics.settings
+        ),
+        caption=LEGEND,
+    )
 
 
 def category_table(setting: SettingMetrics, judge: JudgeMetrics) -> Table:
     """One row a category of the prompts; a star marks those with few prompts."""
-    table = _table(
-        f"{setting_label(setting)}; {judge_label(judge)}", caption=f"* fewer than {FEW_PROMPTS} prompts. {LEGEND}"
-    )
-    table.add_column("Category", overflow="fold")
-    table.add_column("Prompts", justify="right", no_wrap=True)
-    _add_metric_columns(table)
+    rows = []
     for category, safety in judge.categories.items():
         star = "*" if safety.prompts < FEW_PROMPTS else ""
-        table.add_row(Text(printable(category)), f"{safety.prompts:,}{star}", *_metric_cells(safety))
-    return table
-
-
-def _table(title: str, caption: str | None = None) -> Table:
+        rows.append((cell(category), cell(f"{safety.prompts:,}{star}"), *_metric_cells(safety)))
     return Table(
-        title=Text(title, style="bold"),
-        title_justify="left",
-        caption=None if caption is None else Text(caption),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
+        title=f"{setting_label(setting)}; {judge_label(judge)}",
+        columns=(text_column("Category"), *figure_columns("Prompts"), *METRIC_COLUMNS),
+        groups=(tuple(rows),),
+        caption=f"* fewer than {FEW_PROMPTS} prompts. {LEGEND}",
     )
 
 
-def _outcome_text(setting: SettingMetrics, outcome: Outcome) -> Text:
+def _outcome_cell(setting: SettingMetrics, outcome: Outcome) -> Cell:
     """The count, and below it, where there is one, its share in percent."""
     count = setting.outcomes[outcome]
     if count == 0:
-        return Text("0")
-    style = "" if outcome == "ok" else "yellow"
-    return Text(f"{count:,}\n{percent(count / setting.rows)}%", style=style)
+        return cell("0")
+    return cell(f"{count:,}", f"{percent(count / setting.rows)}%", style="" if outcome == "ok" else "yellow")
 
 
-def _add_metric_columns(table: Table) -> None:
-    for label in METRIC_LABELS.values():
-        table.add_column(label, justify="right", no_wrap=True)
-    table.add_column("Missing", justify="right", no_wrap=True)
-
-
-def _metric_cells(safety: SafetyMetrics) -> list[Text]:
-    cells = [Text(metric_lines(getattr(safety, name), safety.missing)) for name in METRIC_LABELS]
-    return [*cells, Text(f"{safety.missing:,}", style="yellow" if safety.missing else "")]
+def _metric_cells(safety: SafetyMetrics) -> Row:
+    cells = (cell(*metric_lines(getattr(safety, name), safety.missing)) for name in METRIC_LABELS)
+    return *cells, cell(f"{safety.missing:,}", style="yellow" if safety.missing else "")

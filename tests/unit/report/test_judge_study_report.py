@@ -8,8 +8,10 @@ from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.judge_study import JudgeStudy, rate
-from safechain_ray.report.judge_study import markdown, render_study
+from safechain_ray.report.judge_study import study_document
+from safechain_ray.report.markdown import markdown
 from safechain_ray.report.study_plot import draw
+from safechain_ray.report.terminal import print_document
 from safechain_ray.schema import Verdict
 
 LABELS = [True, True, True, False, False, False, False, False]
@@ -37,7 +39,7 @@ def study(data: str = "labels") -> JudgeStudy:
 
 def shown(found: JudgeStudy, width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width)
-    render_study(found, console)
+    print_document(study_document(found), console)
     return console.file.getvalue()
 
 
@@ -58,7 +60,7 @@ def test_a_figure_that_nothing_defines_is_none():
 
 
 def test_markdown_has_a_line_for_every_judge_of_as_many_cells():
-    rows = [line for line in markdown(study()).splitlines() if line.startswith("|")]
+    rows = [line for line in markdown(study_document(study())).splitlines() if line.startswith("|")]
     assert {line.count(" | ") for line in rows} == {6}
     assert "| refusal-match | 7 of; 8 | 71.4;" in rows[2]
 
@@ -66,7 +68,7 @@ def test_markdown_has_a_line_for_every_judge_of_as_many_cells():
 def test_names_from_files_do_nothing():
     found = study("<script>*x*\x1b[31m$y^2$")
     assert "\x1b[31m" not in shown(found)
-    assert "\\<script\\>\\*x\\*" in markdown(found)
+    assert "\\<script\\>\\*x\\*" in markdown(study_document(found))
     assert b"<script>" not in draw(found, "svg")
 
 

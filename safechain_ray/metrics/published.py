@@ -1,0 +1,192 @@
+"""The published figures that belong beside ours, with what is different about ours."""
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from safechain_ray import catalog
+from safechain_ray.catalog.published import Evaluation, PublishedFigures, SafetyFigures
+from safechain_ray.errors import UnknownNameError
+from safechain_ray.metrics.safety import MetricName
+from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics
+from safechain_ray.schema import Part, Sampling, Setting, StrategySpec
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Counterpart(_Model):
+    """What was published of a setting: of which model (by the table's name), on which data set, in shares of 1.
+
+    `differs` says in what our setting is not the published one; where it is empty, the figures are of the same thing.
+    """
+
+    model: str
+    dataset: str
+    shares: dict[MetricName, float]
+    differs: tuple[str, ...]
+    externally_filtered: bool
+
+
+class BesideOurs(Counterpart):
+    """The counterpart of what one judge says of one part in one setting of a run.
+
+    `differences` are our figures minus the published ones; `within_interval` says whether the published figure lies in
+    the 95% interval of ours. Both lack a metric that ours leaves undefined.
+    """
+
+    setting_id: str
+    judge: str
+    part: Part
+    differences: dict[MetricName, float]
+    within_interval: dict[MetricName, bool]
+
+
+class StandIns(_Model):
+    """Names that stand for published ones: every model for `model`, a data set for the one it is mapped to."""
+
+    model: str | None = None
+    datasets: Mapping[str, str] = {}
+
+    def check(self, figures: PublishedFigures) -> None:
+        """Raises UnknownNameError for a model or a data set that nothing was published of."""
+        if self.model is not None and figures.name_of(self.model) is None:
+            raise UnknownNameError("published model", self.model, figures.safety)
+        for name in self.datasets.values():
+            if name not in figures.evaluation.greedy_datasets:
+                raise UnknownNameError("published data set", name, figures.evaluation.greedy_datasets)
+
+
+def beside(metrics: RunMetrics, figures: PublishedFigures, stand_ins: StandIns) -> tuple[BesideOurs, ...]:
+    """The counterparts of a run's figures, in their order; none of a setting that was not published."""
+    return tuple(
+        _beside(setting, judge, counterpart)
+        for setting in metrics.settings
+        for judge in setting.judges
+        for counterpart in [
+            find_counterpart(
+                figures,
+                stand_ins,
+                metrics.model,
+                as_setting(setting),
+                prompts=setting.rows_expected // setting.samples,
+                judge=judge.judge,
+                part=judge.part,
+            )
+        ]
+        if counterpart is not None
+    )
+
+
+def as_setting(setting: SettingMetrics) -> Setting:
+    """The setting that the metrics are of."""
+    return Setting(
+        dataset=setting.dataset,
+        strategy=StrategySpec(name=setting.strategy, options=setting.strategy_options),
+        sampling=Sampling.model_validate(setting.sampling),
+        samples=setting.samples,
+    )
+
+
+def find_counterpart(
+    figures: PublishedFigures,
+    stand_ins: StandIns,
+    model: str,
+    setting: Setting,
+    *,
+    prompts: int,
+    judge: str,
+    part: Part,
+) -> Counterpart | None:
+    """What was published of `model` in `setting` as `judge` sees its `part`; None without a model, strategy, data set.
+
+    Greedy settings have a counterpart among the greedy figures, on the full sets; the others among the sampled ones, on
+    the small sets. Whatever else differs (`prompts` is how many the setting has) is told, and shown all the same.
+    """
+    evaluation = figures.evaluation
+    name = figures.name_of(stand_ins.model or model)
+    table = _table_of(setting.dataset, evaluation, stand_ins)
+    if name is None or table is None or setting.strategy.name not in figures.safety[name]:
+        return None
+    greedy = setting.sampling.greedy
+    dataset = (evaluation.greedy_datasets if greedy else evaluation.sampled_datasets)[table]
+    differs = [
+        *([f"model {model}, not {name}"] if figures.name_of(model) != name else ()),
+        *_other_strategy(setting.strategy),
+        *_other_prompts(setting.dataset, dataset, prompts),
+        *_other_sampling(setting, evaluation),
+        *([f"judge {judge}, not {evaluation.judge}"] if judge != evaluation.judge else ()),
+        *([f"the {part}, not the {evaluation.part}"] if part != evaluation.part else ()),
+    ]
+    return Counterpart(
+        model=name,
+        dataset=dataset,
+        shares=_shares(figures.safety[name][setting.strategy.name][table], greedy),
+        differs=tuple(differs),
+        externally_filtered=name in figures.externally_filtered,
+    )
+
+
+def _beside(setting: SettingMetrics, judge: JudgeMetrics, counterpart: Counterpart) -> BesideOurs:
+    differences, within = {}, {}
+    for name, published in counterpart.shares.items():
+        ours = getattr(judge, name)
+        if ours.value is not None:
+            differences[name] = ours.value - published
+            within[name] = ours.low <= published <= ours.high
+    return BesideOurs(
+        **counterpart.model_dump(),
+        setting_id=setting.setting_id,
+        judge=judge.judge,
+        part=judge.part,
+        differences=differences,
+        within_interval=within,
+    )
+
+
+def _shares(figures: SafetyFigures, greedy: bool) -> dict[MetricName, float]:
+    if greedy:
+        return {"safe_at_1": figures.greedy_safe_at_1}
+    return {
+        "safe_at_1": figures.safe_at_1,
+        "cons_safe_at_k": figures.cons_safe_at_k,
+        "safe_at_k": figures.safe_at_k,
+    }
+
+
+def _table_of(dataset: str, evaluation: Evaluation, stand_ins: StandIns) -> str | None:
+    """The name that the tables have for a data set, full or small."""
+    if dataset in stand_ins.datasets:
+        return stand_ins.datasets[dataset]
+    names = (evaluation.greedy_datasets, evaluation.sampled_datasets)
+    return next((table for known in names for table, name in known.items() if name == dataset), None)
+
+
+def _other_strategy(strategy: StrategySpec) -> Iterator[str]:
+    """MoreThink was published with the calls of `compat: paper`."""
+    published = {"compat": "paper"} if strategy.name == "morethink" else {}
+    for key in sorted(published.keys() | strategy.options.keys()):
+        if published.get(key) != strategy.options.get(key):
+            written = f"{key}={strategy.options[key]}" if key in strategy.options else f"no {key}={published[key]}"
+            yield f"{strategy.name} with {written}"
+
+
+def _other_prompts(dataset: str, published: str, prompts: int) -> Iterator[str]:
+    rows = catalog.datasets()[published].rows
+    if dataset != published:
+        yield f"{prompts} prompts of {dataset}, not the {rows} of {published}"
+    elif prompts != rows:
+        yield f"{prompts} of {rows} prompts"
+
+
+def _other_sampling(setting: Setting, evaluation: Evaluation) -> Iterator[str]:
+    sampling, usual = setting.sampling, Sampling()
+    wanted: dict[str, float] = {"max_tokens": evaluation.max_tokens, "repetition_penalty": usual.repetition_penalty}
+    if not sampling.greedy:
+        wanted |= {"temperature": evaluation.temperature, "top_p": evaluation.top_p, "top_k": usual.top_k}
+        if setting.samples != evaluation.samples:
+            yield f"K = {setting.samples}, not {evaluation.samples}"
+    for key, value in wanted.items():
+        if getattr(sampling, key) != value:
+            yield f"{key} {getattr(sampling, key):g}, not {value:g}"

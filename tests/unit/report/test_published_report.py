@@ -1,0 +1,71 @@
+"""The published figures beside ours, as a reader sees them."""
+
+import io
+
+from rich.console import Console
+
+from safechain_ray.catalog.published import published_figures
+from safechain_ray.metrics.counts import merge
+from safechain_ray.metrics.published import StandIns, beside
+from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.report.published import with_published
+from safechain_ray.report.tables import metrics_document
+from safechain_ray.report.terminal import print_document
+from safechain_ray.schema import Sampling, Setting
+
+FIGURES = published_figures()
+OWN = StandIns()
+SETTINGS = (
+    Setting(dataset="strongreject"),
+    Setting(dataset="strongreject-small", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5),
+    Setting(dataset="xstest"),
+)
+ASKED = (("llama-guard-3-8b", "response"), ("refusal-match", "response"))
+EXPECTED = {"strongreject": 313, "strongreject-small": 60, "xstest": 450}
+
+
+def run_of(model: str, settings: tuple[Setting, ...] = SETTINGS) -> RunMetrics:
+    return summarise(merge([]), settings, ASKED, EXPECTED).model_copy(update={"model": model})
+
+
+def shown(metrics: RunMetrics, stand_ins: StandIns = OWN, width: int = 80) -> str:
+    found = beside(metrics, FIGURES, stand_ins)
+    console = Console(file=io.StringIO(), width=width)
+    print_document(with_published(metrics_document(metrics), metrics, found, FIGURES, stand_ins), console)
+    return console.file.getvalue().split("Beside the published")[1]
+
+
+def test_every_figure_of_the_paper_stands_in_80_columns_and_what_was_not_published_is_a_dash() -> None:
+    text = shown(run_of("R1-7B"))
+    assert "figures of R1-7B (SafeChain, arXiv:2502.12025)" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    rows = [line.split() for line in text.split("In percent")[0].splitlines()]
+    for figure in ("36.4", "35.3", "30.0", "15.0"):
+        assert sum(figure in row for row in rows) == 1
+        assert sum(f"{figure}*" in row for row in rows) == 1  # by the other judge
+    assert [row[-4:] for row in rows if row[:1] == ["xstest"]] == [["-"] * 4] * 2
+
+
+def test_only_what_differs_is_starred_and_told() -> None:
+    text = " ".join(shown(run_of("R1-7B", SETTINGS[:1])).split())
+    assert "strongreject default t0 K1; refusal-match, response differs from the published one: judge refusal" in text
+    assert "llama-guard-3-8b, response differs" not in text
+    assert "Every row differs" not in text
+
+
+def test_what_every_row_has_otherwise_is_told_once() -> None:
+    text = " ".join(shown(run_of("demo-reasoner"), StandIns(model="R1-7B")).split())
+    assert text.count("model demo-reasoner, not R1-7B") == 1
+    assert "Every row differs from the published one: model demo-reasoner, not R1-7B." in text
+
+
+def test_a_run_of_which_nothing_was_published_says_how_to_name_a_model_and_a_data_set() -> None:
+    assert "--paper NAME puts the figures of another model beside" in " ".join(shown(run_of("demo-reasoner")).split())
+    text = " ".join(shown(run_of("R1-7B")).split())
+    assert "--paper-dataset xstest=NAME lets it stand for one of strongreject, wildjailbreak." in text
+
+
+def test_a_provider_that_filtered_is_told() -> None:
+    assert "Kimi-k1.5: its provider filtered" in " ".join(shown(run_of("Kimi-k1.5")).split())
+    assert "filtered" not in shown(run_of("R1"))
