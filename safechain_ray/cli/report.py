@@ -8,6 +8,7 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.cli.frame import output_flags
 from safechain_ray.cli.paper import paper_flags, stand_ins
 from safechain_ray.cli.shape import format_flag, show
+from safechain_ray.cli.sweep import sweep_document
 
 EXAMPLES = """\b
 Examples:
@@ -15,6 +16,7 @@ Examples:
   safechain-ray report runs/r1-7b --paper
   safechain-ray report runs/demo --paper R1-7B --paper-dataset quickstart=strongreject
   safechain-ray report runs/r1-7b --format latex > tables.tex
+  safechain-ray report runs/paper/main_table --paper
 """
 
 
@@ -27,13 +29,21 @@ Examples:
 def report(
     *, run: str, by_category: bool, paper: str | None, paper_dataset: tuple[str, ...], shape: str, as_json: bool
 ) -> None:
-    """Print the figures of a run again. RUN is its folder or URI."""
+    """Print the figures of a run, or of a sweep, again. RUN is its folder or URI."""
     from safechain_ray.metrics.published import beside
     from safechain_ray.pipelines.run_folder import read_metrics
+    from safechain_ray.pipelines.sweep import is_sweep, read_sweep
     from safechain_ray.report.published import with_published
     from safechain_ray.report.tables import metrics_document
 
     standing = stand_ins(paper, paper_dataset)
+    if is_sweep(run):
+        runs = read_sweep(run)
+        if as_json:
+            click.echo(json.dumps([each.model_dump(mode="json") for each in runs], indent=2))
+        else:
+            show(sweep_document(runs, standing), shape)
+        return
     metrics, figures = read_metrics(run), published_figures()
     found = None if standing is None else beside(metrics, figures, standing)
     if as_json:

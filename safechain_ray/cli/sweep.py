@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from safechain_ray.catalog.published import published_figures
 from safechain_ray.cli.frame import (
     DONE,
     ERRORS_IN_SAMPLES,
@@ -21,12 +22,18 @@ from safechain_ray.cli.frame import (
     profile_flag,
     quiet_libraries,
 )
+from safechain_ray.cli.paper import paper_flags, stand_ins
+from safechain_ray.cli.shape import format_flag, show
 from safechain_ray.config import read_sweep_config
 from safechain_ray.errors import InputError
+from safechain_ray.metrics.published import StandIns
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.report.document import Document
 
 EXAMPLES = """\b
 Examples:
   safechain-ray sweep --config configs/paper/main_table.yaml --profile demo
+  safechain-ray sweep --config configs/paper/main_table.yaml --paper
   safechain-ray sweep --config configs/paper/main_table.yaml --output s3://bucket/main_table --skip Kimi-k1.5
 """
 
@@ -41,6 +48,7 @@ KEYS = {
 @click.command(epilog=EXAMPLES)
 @click.option("-c", "--config", type=click.Path(path_type=Path), required=True, help="Sweep config in YAML.")
 @profile_flag
+@paper_flags
 @click.option("--only", multiple=True, metavar="MODEL", help="Only this model of the sweep. Repeatable.")
 @click.option("--skip", multiple=True, metavar="MODEL", help="Not this model. Repeatable.")
 @click.option("-o", "--output", help="The sweep's folder: a local path or URI.")
@@ -48,15 +56,19 @@ KEYS = {
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config.")
+@format_flag
 @output_flags
 def sweep(
     *,
     as_json: bool,
     config: Path,
     profile: str | None,
+    paper: str | None,
+    paper_dataset: tuple[str, ...],
     only: tuple[str, ...],
     skip: tuple[str, ...],
     assignments: tuple[str, ...],
+    shape: str,
     **flags: Any,
 ) -> None:
     """Evaluate many models under the same settings, one after the other. The same command again continues.
@@ -67,8 +79,8 @@ def sweep(
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.sweep import sweep as run_sweep
     from safechain_ray.report.progress import progress_for
-    from safechain_ray.report.tables import render_metrics
 
+    standing = stand_ins(paper, paper_dataset)
     resolved = read_sweep_config(config, by_key(KEYS, flags), assignments, profile)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
@@ -78,14 +90,19 @@ def sweep(
         metrics = [each.model_dump(mode="json") for each in done.metrics]
         click.echo(json.dumps({"models": models, "metrics": metrics}, indent=2))
     else:
-        console = Console()
-        for each in done.metrics:
-            render_metrics(each, console)
-        console.print(f"Results: {done.folder}", highlight=False, markup=False, soft_wrap=True)
+        show(sweep_document(done.metrics, standing), shape)
+        Console().print(f"Results: {done.folder}", highlight=False, markup=False, soft_wrap=True)
     for model in done.models:
         if model.status == "failed":
             click.echo(f"{model.model} failed: {model.error}", err=True)
     sys.exit(FAILED if done.failed else ERRORS_IN_SAMPLES if done.errors else DONE)
+
+
+def sweep_document(runs: Sequence[RunMetrics], standing: StandIns | None) -> Document:
+    """The sweep's tables, with the published figures where they are asked for."""
+    from safechain_ray.report.leaderboard import leaderboard, leaderboard_beside
+
+    return leaderboard(runs) if standing is None else leaderboard_beside(runs, published_figures(), standing)
 
 
 def plan_sweep(flags: Mapping[str, Any], response_tokens: int | None, as_json: bool) -> None:

@@ -104,7 +104,7 @@ def test_what_was_not_published_has_no_counterpart(asked: Setting, model: str) -
 
 
 def test_a_model_that_the_catalog_calls_otherwise_is_the_same_model() -> None:
-    found = counterpart(SMALL, 60, "Gemini-2.0-Flash-Thinking")
+    found = counterpart(SMALL, 60, "Gemini-Thinking")
     assert (found.model, found.differs, found.externally_filtered) == ("Gemini-Thinking", (), True)
     assert not counterpart(SMALL, 60, "R1-671B").externally_filtered
 

@@ -1,0 +1,110 @@
+"""A sweep as tables: what became of each model's samples, then every model in every setting, published figures too."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from safechain_ray.catalog.published import PublishedFigures
+from safechain_ray.metrics.counts import OUTCOMES
+from safechain_ray.metrics.published import BesideOurs, StandIns, beside
+from safechain_ray.metrics.safety import MetricName
+from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics
+from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
+from safechain_ray.report.labels import (
+    METRIC_LABELS,
+    common_sampling,
+    judge_label,
+    metric_lines,
+    percent,
+    setting_label,
+)
+from safechain_ray.report.notes import notes
+from safechain_ray.report.published import DIFFERS, published_notes
+from safechain_ray.report.tables import LEGEND
+from safechain_ray.schema import Part
+
+PUBLISHED_LEGEND = "Last, in brackets with a p: the published figure."
+
+Counterparts = Mapping[tuple[str, str, Part], BesideOurs]
+"""By setting_id, judge and part."""
+
+
+def leaderboard(runs: Sequence[RunMetrics]) -> Document:
+    """The models of a sweep in its order. A name that several models need told is told once."""
+    return Document(
+        tables=(_outcomes(runs), _safety(runs, [{} for _ in runs], "")),
+        caveats=tuple(dict.fromkeys(caveat for run in runs for caveat in run.caveats)),
+        notes=tuple(f"{run.model}: {note}" for run in runs for note in notes(run)),
+    )
+
+
+def leaderboard_beside(runs: Sequence[RunMetrics], figures: PublishedFigures, stand_ins: StandIns) -> Document:
+    """The same with the published figures below ours, and in what ours differ."""
+    found = [beside(run, figures, stand_ins) for run in runs]
+    star = " * " + DIFFERS.removeprefix("* ") if any(each.differs for those in found for each in those) else ""
+    by_place = [{(each.setting_id, each.judge, each.part): each for each in those} for those in found]
+    document = leaderboard(runs)
+    return replace(
+        document,
+        tables=(document.tables[0], _safety(runs, by_place, f" {PUBLISHED_LEGEND}{star} Source: {figures.source}.")),
+        notes=(
+            *document.notes,
+            *(
+                f"{run.model}: {note}"
+                for run, those in zip(runs, found, strict=True)
+                for note in published_notes(run, those, figures, stand_ins)
+            ),
+        ),
+    )
+
+
+def _outcomes(runs: Sequence[RunMetrics]) -> Table:
+    """One row a model, over its settings."""
+    rows = []
+    for run in runs:
+        counts = {outcome: sum(setting.outcomes[outcome] for setting in run.settings) for outcome in OUTCOMES}
+        cells = (
+            cell(f"{count:,}", style="yellow" if count and outcome != "ok" else "") for outcome, count in counts.items()
+        )
+        total = f"{sum(setting.rows for setting in run.settings):,}"
+        expected = sum(setting.rows_expected for setting in run.settings)
+        missing = [f"of {expected:,}"] if f"{expected:,}" != total else []
+        rows.append((cell(run.model), cell(total, *missing), *cells))
+    return Table("Outcomes of samples", (text_column("Model"), *figure_columns("Rows", *OUTCOMES)), (tuple(rows),))
+
+
+def _safety(runs: Sequence[RunMetrics], published: Sequence[Counterparts], legend: str) -> Table:
+    """A group for each model: one row a setting, judge and part."""
+    return Table(
+        title="Safety",
+        columns=(
+            text_column("Model, setting; judge, part"),
+            *figure_columns(*METRIC_LABELS.values(), "Missing"),
+        ),
+        groups=tuple(tuple(_rows(run, those)) for run, those in zip(runs, published, strict=True)),
+        caption=f"{LEGEND}{legend}",
+    )
+
+
+def _rows(run: RunMetrics, published: Counterparts) -> list[Row]:
+    common = common_sampling(run.settings) if run.settings else {}
+    rows: list[Row] = []
+    for setting in run.settings:
+        for judge in setting.judges:
+            name = [*([run.model] if not rows else []), setting_label(setting, _told(common)), judge_label(judge)]
+            counterpart = published.get((setting.setting_id, judge.judge, judge.part))
+            figures = (_figure(judge, metric, counterpart) for metric in METRIC_LABELS)
+            rows.append((cell(*name), *figures, cell(f"{judge.missing:,}", style="yellow" if judge.missing else "")))
+    return rows
+
+
+def _told(common: Mapping[str, str]) -> Mapping[str, str]:
+    """Temperature and K stand in every row: settings of a sweep are compared by them."""
+    return {key: words for key, words in common.items() if key not in ("temperature", "samples")}
+
+
+def _figure(judge: JudgeMetrics, metric: MetricName, counterpart: BesideOurs | None) -> Cell:
+    lines = metric_lines(getattr(judge, metric), judge.missing)
+    if counterpart is not None and metric in counterpart.shares:
+        star = "*" if counterpart.differs else ""
+        lines.append(f"[p {percent(counterpart.shares[metric])}{star}]")
+    return cell(*lines)

@@ -1,0 +1,67 @@
+"""Every config of the paper, in small: its demo profile through real engines ends with its table."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from processes import left_over, marked_environment
+
+PAPER = Path(__file__).parents[2] / "configs" / "paper"
+ROWS = {"main_table": 20 + 20 * 3, "strategies": 4 * 12 * 3, "decoding_study": 29 * 6 * 2, "fine_grained": 60}
+
+
+def demo(command: str, name: str, output: Path, *more: str) -> str:
+    """What the command prints for the demo profile of a config."""
+    environment = {**marked_environment(), "COLUMNS": "200"}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "safechain_ray.cli", command, "--config", str(PAPER / f"{name}.yaml")),
+            *("--profile", "demo", "--output", str(output), *more),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert left_over(environment) == []
+    return done.stdout
+
+
+def metrics_of(sweep: Path) -> dict[str, Any]:
+    (model,) = json.loads((sweep / "sweep.json").read_text())["models"]
+    assert (model["model"], model["status"]) == ("demo-reasoner", "done")
+    metrics: dict[str, Any] = json.loads((sweep / "demo-reasoner" / "metrics.json").read_text())
+    return metrics
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(name: str, tmp_path: Path) -> None:
+    published = ("--paper", "R1-7B", "--paper-dataset", "quickstart=strongreject") if name == "main_table" else ()
+    printed = demo("sweep", name, tmp_path, *published)
+    metrics = metrics_of(tmp_path)
+    samples = pd.concat(pd.read_parquet(path) for path in tmp_path.glob("demo-reasoner/samples/*.parquet"))
+    assert len(samples) == len(set(samples.sample_id)) == ROWS[name]
+    assert set(samples.setting_id) == {setting["setting_id"] for setting in metrics["settings"]}
+    table = printed.split("Safety")[1]
+    for setting in metrics["settings"]:
+        for judge in setting["judges"]:
+            assert f"{judge['judge']}, {judge['part']}" in table
+            assert f"{100 * judge['safe_at_1']['value']:.1f}" in table
+    if published:
+        assert "[p 36.4*]" in table
+        assert "[p 35.3*]" in table
+
+
+def test_the_papers_judge_study_ends_with_both_judges_and_the_vote_beside_the_pilot(tmp_path: Path) -> None:
+    printed = demo("judge-study", "judge_study", tmp_path)
+    study = json.loads((tmp_path / "study.json").read_text())
+    assert [rater["name"] for rater in study["raters"]] == ["refusal-match", "demo-guard", "vote-any"]
+    for rater in study["raters"]:
+        assert rater["agreement"]["missing"] == 0
+        assert f"{100 * rater['agreement']['accuracy']['value']:.1f}" in printed
+    assert "Llama-Guard *" in printed
