@@ -107,7 +107,7 @@ def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = Non
 
 def _open_runs(uris: Sequence[str]) -> list[FinishedRun]:
     folders = [RunFolder(open_folder(uri)) for uri in uris]
-    paths = [(type(each.folder.filesystem), each.folder.path.rstrip("/")) for each in folders]
+    paths = [(each.folder.filesystem, each.folder.path.rstrip("/")) for each in folders]
     for each, path in zip(folders, paths, strict=True):
         if paths.count(path) > 1:
             raise InputError(f"{each.folder} is named twice: a run does not differ from itself.")

@@ -101,10 +101,10 @@ def _pair_notes(comparison: Comparison, pair: ComparedSettings) -> Iterator[str]
         yield f"{second} of {pair.run} is compared with {first} of {comparison.baseline}: the nearest there is."
     both, here, there = pair.prompts
     if not pair.same_data or both < max(here, there):
-        yield f"{second}: compared over the {both:,} prompts that are in both, of {here:,} and {there:,}."
+        yield f"{second} of {pair.run}: compared over the {both:,} prompts that are in both, of {here:,} and {there:,}."
     few = min((each.n for judge in pair.judges for each in judge.differences), default=0)
     if few < FEW_PROMPTS:
-        yield f"{second}: some differences rest on only {few} prompts."
+        yield f"{second} of {pair.run}: some differences rest on only {few} prompts."
 
 
 def _counterparts(comparison: Comparison) -> Iterator[tuple[str, Counterpart]]:
