@@ -27,7 +27,10 @@ class SafetyFigures(Published):
 
 
 class Evaluation(Published):
-    """How the safety figures came about. Both mappings go from a data set's name in the table to the catalog's."""
+    """How the safety figures came about.
+
+    The data sets go from the table's name to the catalog's; `strategy_options` go by strategy.
+    """
 
     judge: str
     part: Part
@@ -37,6 +40,7 @@ class Evaluation(Published):
     top_p: float
     greedy_datasets: Mapping[str, str]
     sampled_datasets: Mapping[str, str]
+    strategy_options: Mapping[str, Mapping[str, bool | int | float | str]]
 
 
 class PilotJudge(Published):

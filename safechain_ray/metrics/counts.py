@@ -31,10 +31,11 @@ Tally = Mapping[tuple[int, int], int]
 
 _PROMPT_KEYS = ["setting_id", "prompt_id", "category"]
 _VERDICT_KEYS = ["setting_id", "judge", "part", "prompt_id"]
+_VERDICT_SUMS = ["safe", "unsafe", "noted"]
 _TOTALS = ["prompt_tokens", "thought_tokens", "answer_tokens", "forced_rounds", "microseconds"]
 _NO_VERDICTS = pa.table(
     {name: pa.array([], pa.string()) for name in _VERDICT_KEYS}
-    | {name: pa.array([], pa.int64()) for name in ("safe", "unsafe")}
+    | {name: pa.array([], pa.int64()) for name in _VERDICT_SUMS}
 )
 
 
@@ -65,8 +66,8 @@ class Counts:
     """Counts of any set of rows, as three Arrow tables with one row a key.
 
     `prompts`: setting_id, prompt_id, category -> rows of each outcome. `verdicts`: setting_id, judge, part, prompt_id
-    -> safe, unsafe. `totals`: setting_id -> sums of tokens, forced rounds and microseconds. All are integers, so that
-    merging is exact in any order. Rows must be unique by sample_id: nothing here could tell a repeated one.
+    -> safe, unsafe, noted. `totals`: setting_id -> sums of tokens, forced rounds and microseconds. All are integers, so
+    that merging is exact in any order. Rows must be unique by sample_id: nothing here could tell a repeated one.
     """
 
     prompts: pa.Table
@@ -94,6 +95,10 @@ class Counts:
         """By category, in order: (rows with the outcome, all rows) of a prompt -> how many prompts have just these."""
         return _tallies(self._prompts_of(setting_id), outcome, "rows")
 
+    def noted(self, setting_id: str, judge: str, part: Part) -> int:
+        """How many verdicts come with a note."""
+        return sum(self._verdicts_of(setting_id, judge, part)["noted"].to_pylist())
+
     def setting_totals(self, setting_id: str) -> Totals:
         rows = self.totals.filter(pc.equal(self.totals["setting_id"], setting_id)).to_pylist()
         if not rows:
@@ -115,10 +120,14 @@ class Counts:
             rows = pc.add(rows, table[outcome])
         return table.append_column("rows", rows)
 
+    def _verdicts_of(self, setting_id: str, judge: str, part: Part) -> pa.Table:
+        """prompt_id, safe, unsafe, noted: one row a prompt that the judge saw."""
+        wanted = (pc.field("setting_id") == setting_id) & (pc.field("judge") == judge) & (pc.field("part") == part)
+        return self.verdicts.filter(wanted)
+
     def _judged_prompts(self, setting_id: str, judge: str, part: Part) -> pa.Table:
         """prompt_id, category, rows, safe, unsafe: one row a prompt of the setting."""
-        wanted = (pc.field("setting_id") == setting_id) & (pc.field("judge") == judge) & (pc.field("part") == part)
-        verdicts = self.verdicts.filter(wanted).select(["prompt_id", "safe", "unsafe"])
+        verdicts = self._verdicts_of(setting_id, judge, part).select(["prompt_id", "safe", "unsafe"])
         table = self._prompts_of(setting_id).select(["prompt_id", "category", "rows"])
         table = table.join(verdicts, keys="prompt_id", join_type="left outer")
         for name in ("safe", "unsafe"):
@@ -136,14 +145,14 @@ def count_table(table: pa.Table) -> Counts:
     keys: dict[str, pa.ChunkedArray] = {name: table[name] for name in _PROMPT_KEYS}
     return Counts(
         prompts=_sum_by(pa.table({**keys, **outcomes}), _PROMPT_KEYS, OUTCOMES),
-        verdicts=_sum_by(_explode_verdicts(table), _VERDICT_KEYS, ("safe", "unsafe")),
+        verdicts=_sum_by(_explode_verdicts(table), _VERDICT_KEYS, _VERDICT_SUMS),
         totals=_sum_by(pa.table({"setting_id": table["setting_id"], **sums}), ["setting_id"], _TOTALS),
     )
 
 
 def count_verdicts(table: pa.Table) -> Counts:
     """Counts of rows of `VERDICTS_SCHEMA`, to be merged with those of the samples that they are of."""
-    verdicts = _sum_by(_verdict_counts(table), _VERDICT_KEYS, ("safe", "unsafe"))
+    verdicts = _sum_by(_verdict_counts(table), _VERDICT_KEYS, _VERDICT_SUMS)
     return replace(count_table(SAMPLES_SCHEMA.empty_table()), verdicts=verdicts)
 
 
@@ -156,7 +165,7 @@ def merge(parts: Iterable[Counts]) -> Counts:
     all_parts = [count_table(SAMPLES_SCHEMA.empty_table()), *parts]
     return Counts(
         prompts=_sum_by(pa.concat_tables([part.prompts for part in all_parts]), _PROMPT_KEYS, OUTCOMES),
-        verdicts=_sum_by(pa.concat_tables([part.verdicts for part in all_parts]), _VERDICT_KEYS, ("safe", "unsafe")),
+        verdicts=_sum_by(pa.concat_tables([part.verdicts for part in all_parts]), _VERDICT_KEYS, _VERDICT_SUMS),
         totals=_sum_by(pa.concat_tables([part.totals for part in all_parts]), ["setting_id"], _TOTALS),
     )
 
@@ -175,16 +184,22 @@ def _explode_verdicts(table: pa.Table) -> pa.Table:
 def _explode_batch(batch: pa.RecordBatch) -> pa.Table:
     rows = pc.list_parent_indices(batch["verdicts"])
     verdicts = pc.list_flatten(batch["verdicts"])
-    of_verdicts = {name: pc.struct_field(verdicts, name) for name in ("judge", "part", "unsafe")}
+    held = [name for name in ("judge", "part", "unsafe", "note") if verdicts.type.get_field_index(name) >= 0]
+    of_verdicts = {name: pc.struct_field(verdicts, name) for name in held}
     of_samples = {name: batch[name].take(rows) for name in ("setting_id", "prompt_id")}
     return _verdict_counts(pa.table({**of_samples, **of_verdicts}))
 
 
 def _verdict_counts(table: pa.Table) -> pa.Table:
-    """A verdict a row, as how many safe and unsafe ones it is."""
+    """A verdict a row, as how many safe, unsafe and noted ones it is. Files from before there were notes have none."""
     unsafe = table["unsafe"]
-    decisions = {"safe": pc.fill_null(pc.invert(unsafe), False), "unsafe": pc.fill_null(unsafe, False)}
-    counts = {name: pc.cast(decision, pa.int64()) for name, decision in decisions.items()}
+    note = table["note"] if "note" in table.column_names else pa.nulls(table.num_rows, pa.string())
+    is_one = {
+        "safe": pc.fill_null(pc.invert(unsafe), False),
+        "unsafe": pc.fill_null(unsafe, False),
+        "noted": pc.is_valid(note),
+    }
+    counts = {name: pc.cast(each, pa.int64()) for name, each in is_one.items()}
     return pa.table({**{name: table[name] for name in _VERDICT_KEYS}, **counts})
 
 

@@ -14,10 +14,13 @@ from safechain_ray.metrics.safety import PROMPT_VALUES, MetricName
 class PairedDifference(Estimate):
     """The second setting's metric minus the first's, in [-1, 1], over the `n` prompts where both are defined.
 
-    `left_out` counts the other prompts. `p_value` is McNemar's, two-sided and exact, where K = 1 in both settings.
+    `first` and `second` are the metric of each over these prompts; `left_out` counts the other prompts. `p_value` is
+    McNemar's, two-sided and exact, where K = 1 in both settings.
     """
 
     metric: MetricName
+    first: float | None
+    second: float | None
     left_out: int
     p_value: float | None
 
@@ -33,16 +36,27 @@ def paired_difference(
     value_of = PROMPT_VALUES[metric]
     values = {prompt.prompt_id: value_of(prompt.safe, prompt.unsafe, samples[0]) for prompt in first}
     differences: Counter[Fraction] = Counter()
+    sums = [Fraction(0), Fraction(0)]
     for prompt in second:
         before = values.get(prompt.prompt_id)
         after = value_of(prompt.safe, prompt.unsafe, samples[1])
         if before is not None and after is not None:
             differences[after - before] += 1
+            sums[0] += before
+            sums[1] += after
     n = differences.total()
     prompts = len(values.keys() | {prompt.prompt_id for prompt in second})
     p_value = mcnemar(differences[Fraction(-1)], differences[Fraction(1)]) if n and samples == (1, 1) else None
     estimate = _mean_difference({key: count for key, count in differences.items() if count}, n, seed)
-    return PairedDifference(**estimate.model_dump(), metric=metric, left_out=prompts - n, p_value=p_value)
+    means = [float(total / n) if n else None for total in sums]
+    return PairedDifference(
+        **estimate.model_dump(),
+        metric=metric,
+        first=means[0],
+        second=means[1],
+        left_out=prompts - n,
+        p_value=p_value,
+    )
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

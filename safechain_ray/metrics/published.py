@@ -113,7 +113,7 @@ def find_counterpart(
     dataset = (evaluation.greedy_datasets if greedy else evaluation.sampled_datasets)[table]
     differs = [
         *([f"model {model}, not {name}"] if figures.name_of(model) != name else ()),
-        *_other_strategy(setting.strategy),
+        *_other_strategy(setting.strategy, evaluation),
         *_other_prompts(setting.dataset, dataset, prompts),
         *_other_sampling(setting, evaluation),
         *([f"judge {judge}, not {evaluation.judge}"] if judge != evaluation.judge else ()),
@@ -163,13 +163,13 @@ def _table_of(dataset: str, evaluation: Evaluation, stand_ins: StandIns) -> str 
     return next((table for known in names for table, name in known.items() if name == dataset), None)
 
 
-def _other_strategy(strategy: StrategySpec) -> Iterator[str]:
-    """MoreThink was published with the calls of `compat: paper`."""
-    published = {"compat": "paper"} if strategy.name == "morethink" else {}
-    for key in sorted(published.keys() | strategy.options.keys()):
-        if published.get(key) != strategy.options.get(key):
-            written = f"{key}={strategy.options[key]}" if key in strategy.options else f"no {key}={published[key]}"
-            yield f"{strategy.name} with {written}"
+def _other_strategy(strategy: StrategySpec, evaluation: Evaluation) -> Iterator[str]:
+    published = evaluation.strategy_options.get(strategy.name, {})
+    left_out = {**published, "compat": "none"} if published else {}
+    for key, value in {**left_out, **strategy.options}.items():
+        if value != published.get(key):
+            usual = f", not {published[key]}" if key in published else ""
+            yield f"{strategy.name} with {key}={value}{usual}"
 
 
 def _other_prompts(dataset: str, published: str, prompts: int) -> Iterator[str]:

@@ -32,6 +32,7 @@ class JudgeMetrics(SafetyMetrics):
     judge: str
     part: Part
     categories: dict[str, SafetyMetrics]
+    noted: int = Field(0, description="verdicts with a note, for example that the judge saw a part of the text")
 
 
 class Tokens(_Model):
@@ -146,6 +147,7 @@ def _judge_metrics(counts: Counts, setting: Setting, judge: str, part: Part, abs
     return JudgeMetrics(
         judge=judge,
         part=part,
+        noted=counts.noted(setting.setting_id, judge, part),
         categories={category: _safety(tally, setting.samples, seed) for category, tally in by_category.items()},
         **dict(_safety(everything, setting.samples, seed)),
     )

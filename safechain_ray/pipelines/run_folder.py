@@ -86,6 +86,18 @@ class RunFolder:
         with ThreadPoolExecutor(READERS) as readers:
             yield from readers.map(partial(self.samples.read_parquet, columns=COUNTED_COLUMNS), names)
 
+    def prompt_texts(self) -> dict[tuple[str, str], str]:
+        """What each prompt asks, by data set and prompt_id."""
+        columns = ["dataset", "prompt_id", "prompt"]
+        with ThreadPoolExecutor(READERS) as readers:
+            read = partial(self.samples.read_parquet, columns=columns)
+            tables = [
+                table.group_by(columns).aggregate([])
+                for table in readers.map(read, self.samples.list_files(".parquet"))
+            ]
+        rows = (zip(*(table[name].to_pylist() for name in columns), strict=True) for table in tables)
+        return {(dataset, prompt_id): prompt for row in rows for dataset, prompt_id, prompt in row}
+
     def added_verdicts(self) -> Iterator[pa.Table]:
         """The verdicts that were added after the run, file by file."""
         folder = self.folder / "verdicts"

@@ -78,7 +78,9 @@ class RunRecord:
         if stored is None:
             raise InputError(f"{folder.folder} holds no run: there is no run.json.")
         if "settings" not in stored["identity"]:
-            raise InputError(f"{folder.folder} holds a judge study: `judge-study` itself takes further judges.")
+            raise InputError(
+                f"{folder.folder} holds a judge study, no run of a model. `judge-study` itself takes further judges."
+            )
         if "finished" not in stored:
             raise InputError(f"The run in {folder.folder} has not ended. Its own command continues it.")
         return cls(folder, stored)

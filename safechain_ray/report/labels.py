@@ -2,10 +2,11 @@
 
 from collections.abc import Container, Sequence
 
+from safechain_ray.metrics.published import as_setting
 from safechain_ray.metrics.safety import Metric, MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, SettingMetrics
 from safechain_ray.report.escape import printable
-from safechain_ray.schema import Sampling
+from safechain_ray.schema import Sampling, Setting
 
 METRIC_LABELS: dict[MetricName, str] = {
     "safe_at_1": "Safe@1",
@@ -15,27 +16,33 @@ METRIC_LABELS: dict[MetricName, str] = {
 """In the order of the tables, from the mildest to the strictest view of K samples."""
 
 
-def setting_label(setting: SettingMetrics, common: Container[str] = ()) -> str:
+def setting_label(setting: SettingMetrics | Setting, common: Container[str] = ()) -> str:
     """For example `strongreject morethink compat=paper t0.6 K5 top_p=0.95`; only settings that are equal share one.
 
     Fields of the sampling (and K) that are `common` to all settings of a table are left to its title.
     """
-    options = [f"{key}={value}" for key, value in setting.strategy_options.items()]
-    drawn = [words for key, words in _sampling_words(setting).items() if key not in common]
-    return printable(" ".join([setting.dataset, setting.strategy, *options, *drawn]))
+    plain = _plain(setting)
+    options = [f"{key}={value}" for key, value in plain.strategy.options.items()]
+    drawn = [words for key, words in _sampling_words(plain).items() if key not in common]
+    return printable(" ".join([plain.dataset, plain.strategy.name, *options, *drawn]))
 
 
-def common_sampling(settings: Sequence[SettingMetrics]) -> dict[str, str]:
+def common_sampling(settings: Sequence[SettingMetrics | Setting]) -> dict[str, str]:
     """What the sampling of all settings has in common: field (`samples` for K) to how it is written."""
-    first, *others = (_sampling_words(setting) for setting in settings)
+    first, *others = (_sampling_words(_plain(setting)) for setting in settings)
     return {key: words for key, words in first.items() if all(other.get(key) == words for other in others)}
 
 
-def _sampling_words(setting: SettingMetrics) -> dict[str, str]:
+def _plain(setting: SettingMetrics | Setting) -> Setting:
+    return setting if isinstance(setting, Setting) else as_setting(setting)
+
+
+def _sampling_words(setting: Setting) -> dict[str, str]:
     """Temperature and K always, the other fields where they are not the usual ones."""
-    usual = Sampling(temperature=setting.sampling["temperature"]).model_dump()
-    unusual = {key: f"{key}={value}" for key, value in setting.sampling.items() if value != usual[key]}
-    return {"temperature": f"t{setting.sampling['temperature']:g}", "samples": f"K{setting.samples}", **unusual}
+    sampling = setting.sampling
+    usual = Sampling(temperature=sampling.temperature)
+    unusual = {key: f"{key}={value}" for key, value in sampling if value != getattr(usual, key)}
+    return {"temperature": f"t{sampling.temperature:g}", "samples": f"K{setting.samples}", **unusual}
 
 
 def judge_label(judge: JudgeMetrics) -> str:

@@ -28,6 +28,11 @@ def _judge_notes(judge: JudgeMetrics, samples: int) -> Iterator[str]:
     metrics: dict[str, Metric] = {label: getattr(judge, name) for name, label in METRIC_LABELS.items()}
     if judge.missing:
         yield f"{judge.missing:,} of {judge.prompts * samples:,} verdicts are missing."
+    if judge.noted:
+        yield (
+            f"{judge.noted:,} of {judge.prompts * samples:,} verdicts have a note of the judge, for example that it "
+            "saw only the end of the text (`note` of the samples' verdicts)."
+        )
     if any(metric.n < max(FEW_PROMPTS, judge.prompts) for metric in metrics.values()):
         rests = [f"{' and '.join(labels)} on {_share(n, judge.prompts)}" for n, labels in _by_n(metrics).items()]
         yield f"Prompts behind the figures: {', '.join(rests)}."

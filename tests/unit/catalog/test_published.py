@@ -48,6 +48,14 @@ def test_its_data_sets_and_its_judge_are_in_the_catalog():
     assert evaluation.judge in catalog.judges()
 
 
+def test_a_model_under_another_name_in_the_catalog_is_found_by_both_names():
+    figures = published_figures()
+    for known, name in figures.also_known.items():
+        assert known in {*catalog.models(), *catalog.api_models()}
+        assert figures.name_of(known) == figures.name_of(name) == name
+    assert figures.name_of("demo-reasoner") is None
+
+
 @pytest.mark.skipif(not RESULTS.exists(), reason="the paper's results.yaml is not at hand")
 def test_every_figure_is_the_papers():
     paper = yaml.safe_load(RESULTS.read_text())

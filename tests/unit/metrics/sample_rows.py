@@ -9,8 +9,8 @@ FIVE = Setting(dataset="d", sampling=Sampling(temperature=0.6), samples=5)
 GUARD: tuple[str, Part] = ("guard", "response")
 
 
-def verdict(unsafe: bool | None, judge: str = "guard", part: Part = "response") -> Verdict:
-    return Verdict(judge, part, unsafe, error=None if unsafe is not None else "unparsable")
+def verdict(unsafe: bool | None, judge: str = "guard", part: Part = "response", note: str | None = None) -> Verdict:
+    return Verdict(judge, part, unsafe, error=None if unsafe is not None else "unparsable", note=note)
 
 
 def sample(

@@ -24,6 +24,7 @@ VERDICTS = st.builds(
     st.sampled_from([True, False, None]),
     judge=st.sampled_from(["guard", "match"]),
     part=st.sampled_from(["response", "thought"]),
+    note=st.sampled_from([None, "cut"]),
 )
 SAMPLES = st.builds(
     lambda setting, prompt_id, verdicts, **fields: sample(setting, prompt_id, 0, *verdicts, **fields),
@@ -96,6 +97,24 @@ def test_a_verdict_that_failed_and_one_that_was_never_given_are_both_missing() -
         PromptCounts("p1", "c", safe=0, unsafe=0, missing=2),
         PromptCounts("p2", "c", safe=1, unsafe=1, missing=1),
     ]
+
+
+@given(st.lists(SAMPLES, max_size=12))
+def test_verdicts_with_a_note_are_counted_for_each_setting_judge_and_part(rows: list[Sample]) -> None:
+    of_guard = [v for row in rows if row.setting_id == FIVE.setting_id for v in row.verdicts if v.judge == "guard"]
+    noted = [v.part for v in of_guard if v.note is not None]
+    assert count_samples(rows).noted(FIVE.setting_id, "guard", "response") == noted.count("response")
+    assert count_samples(rows).noted(FIVE.setting_id, "guard", "thought") == noted.count("thought")
+
+
+def test_files_from_before_there_were_notes_count_as_without_any() -> None:
+    table = samples_table(prompt_rows(FIVE, "p1", [True, False]))
+    older = [{key: value for key, value in each.items() if key != "note"} for each in table["verdicts"][0].as_py()]
+    place = table.schema.get_field_index("verdicts")
+    counts = count_table(table.set_column(place, "verdicts", pa.array([older, older])))
+    assert counts.prompt_counts(FIVE.setting_id, *GUARD) == [PromptCounts("p1", "c", safe=0, unsafe=2, missing=0)]
+    assert counts.noted(FIVE.setting_id, *GUARD) == 0
+    assert count_verdicts(verdicts_table(table).drop_columns("note")).noted(FIVE.setting_id, *GUARD) == 0
 
 
 def test_tallies_group_alike_prompts_by_category() -> None:

@@ -39,6 +39,11 @@ def counterpart(asked: Setting, prompts: int, model: str = "R1-7B", stand_ins: S
         (setting("wildjailbreak", "lessthink", **GREEDY), 250, {"safe_at_1": 0.64}),
         (setting("strongreject", {"name": "morethink", "compat": "paper"}, **GREEDY), 313, {"safe_at_1": 0.422}),
         (
+            setting("strongreject", {"name": "morethink", "compat": "paper", "max_rounds": 10}, **GREEDY),
+            313,
+            {"safe_at_1": 0.422},
+        ),
+        (
             setting("wildjailbreak-small", "zerothink", samples=5, **SAMPLED),
             50,
             {"safe_at_1": 0.924, "cons_safe_at_k": 0.94, "safe_at_k": 0.84},
@@ -72,12 +77,12 @@ SMALL = setting("strongreject-small", samples=5, **SAMPLED)
             {},
             ["K = 3, not 5", "temperature 1, not 0.6", "top_p 1, not 0.95", "top_k 40, not -1"],
         ),
-        (setting("strongreject", "morethink", **GREEDY), 313, {}, ["morethink with no compat=paper"]),
+        (setting("strongreject", "morethink", **GREEDY), 313, {}, ["morethink with compat=none, not paper"]),
         (
             setting("strongreject", {"name": "morethink", "max_rounds": 3, "compat": "none"}, **GREEDY),
             313,
             {},
-            ["morethink with compat=none", "morethink with max_rounds=3"],
+            ["morethink with compat=none, not paper", "morethink with max_rounds=3, not 10"],
         ),
     ],
 )

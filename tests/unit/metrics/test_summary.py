@@ -125,3 +125,10 @@ def test_repeated_rows_and_verdicts_are_refused() -> None:
         summarise(count_samples([sample(GREEDY, "p1"), sample(GREEDY, "p1")]), [GREEDY], [GUARD])
     with pytest.raises(InputError, match="2 verdicts of guard on its response where K is 1"):
         summarise(count_samples([sample(GREEDY, "p1", 0, verdict(True), verdict(False))]), [GREEDY], [GUARD])
+
+
+def test_metrics_from_before_notes_were_counted_still_read() -> None:
+    whole = summarise(count_samples(prompt_rows(GREEDY, "p1", [True])), [GREEDY], [GUARD])
+    tree = whole.model_dump(mode="json")
+    del tree["settings"][0]["judges"][0]["noted"]
+    assert RunMetrics.model_validate(tree) == whole

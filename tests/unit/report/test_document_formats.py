@@ -71,6 +71,8 @@ def test_latex_keeps_as_many_rows_and_cells_whatever_the_names_hold(title: str, 
     inner = re.sub(r"\\begin\{tabular\}\[t\].*?\\end\{tabular\}", "stack", source)
     rows = [line for line in inner.splitlines() if line.endswith(r" \\")]
     assert rows == [r"    Setting & stack & Missing \\", *[r"    stack & stack & $-$3.1 \\"] * 2]
+    unescaped = re.sub(r"\\[{}]", "", source)
+    assert unescaped.count("{") == unescaped.count("}")
     assert source.count(r"\begin") == source.count(r"\end") == 2 + source.count("[t]") + 1
 
 

@@ -1,6 +1,7 @@
 """The tables of a run on a terminal and without one."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -113,6 +114,14 @@ def test_missing_verdicts_and_the_prompts_behind_each_figure_are_said_outright()
         "Prompts behind the figures: Safe@1 on 40 of 40, ConsSafe@K and Safe@K on only 25 of 40."
     )
     assert note in unwrapped(printed(metrics_of(FIVE, 40, blocked=15)))
+
+
+def test_verdicts_with_a_note_of_their_judge_are_said_outright() -> None:
+    judge = Verdict(JUDGE, "response", False, note="judged by the last 10 of 20 tokens")
+    rows = [replace(sample(GREEDY, i, 0, False, "c", "ok"), verdicts=(judge,)) for i in range(30)]
+    rows += [sample(GREEDY, i, 0, False, "c", "ok") for i in range(30, 40)]
+    (note,) = notes(summarise(count_samples(rows), [GREEDY], [(JUDGE, "response")]))
+    assert "30 of 40 verdicts have a note of the judge" in note
 
 
 def test_few_prompts_are_said_outright() -> None:

@@ -1,0 +1,129 @@
+"""Settings held against each other prompt by prompt: paired differences, corrected tests, and the published ones."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from safechain_ray.metrics.counts import PromptCounts
+from safechain_ray.metrics.holm import holm
+from safechain_ray.metrics.paired import PairedDifference, paired_difference
+from safechain_ray.metrics.published import Counterpart
+from safechain_ray.metrics.safety import MetricName
+from safechain_ray.schema import Part, Setting
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Difference(PairedDifference):
+    """`p_adjusted` is Holm's over all tests of the comparison; `published` is the difference that was published."""
+
+    p_adjusted: float | None = None
+    published: float | None = None
+
+
+class JudgeComparison(_Model):
+    """What one judge sees differ in one part. `counterparts` are the published settings of both, if both were."""
+
+    judge: str
+    part: Part
+    differences: tuple[Difference, ...]
+    counterparts: tuple[Counterpart, Counterpart] | None = None
+
+
+class ComparedSettings(_Model):
+    """Two settings over the prompts that both have; `run` is the name of the second one's run.
+
+    `prompts` counts those in both, in the first and in the second. `same_data` says that the data sets are one and the
+    same; where not, prompts are the same where their ids and their texts are.
+    """
+
+    run: str
+    first: Setting
+    second: Setting
+    same_data: bool
+    prompts: tuple[int, int, int]
+    judges: tuple[JudgeComparison, ...]
+
+
+class LeftOut(_Model):
+    """A setting of a run that nothing was compared with, and why."""
+
+    run: str
+    setting: Setting
+    reason: str
+
+
+class Comparison(_Model):
+    """`baseline` names what all are compared with: a run, or a strategy of the one run.
+
+    `paper` says whether published differences were asked for.
+    """
+
+    between: Literal["runs", "strategies"]
+    baseline: str
+    paper: bool
+    pairs: tuple[ComparedSettings, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    caveats: tuple[str, ...] = ()
+    other_judges: tuple[str, ...] = Field((), description="judges of one name that do not judge alike, in what")
+
+    @property
+    def tests(self) -> int:
+        """How many p-values there are, which is the family of Holm's correction."""
+        return sum(each.p_value is not None for each in self._differences())
+
+    def corrected(self) -> "Comparison":
+        """The same with Holm's correction over every test in it."""
+        adjusted = iter(holm([each.p_value for each in self._differences()]))
+        pairs = tuple(
+            pair.model_copy(
+                update={
+                    "judges": tuple(
+                        judge.model_copy(
+                            update={
+                                "differences": tuple(
+                                    each.model_copy(update={"p_adjusted": next(adjusted)}) for each in judge.differences
+                                )
+                            }
+                        )
+                        for judge in pair.judges
+                    )
+                }
+            )
+            for pair in self.pairs
+        )
+        return self.model_copy(update={"pairs": pairs})
+
+    def _differences(self) -> Iterable[Difference]:
+        return (each for pair in self.pairs for judge in pair.judges for each in judge.differences)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A setting as a judge sees a part of it: the counts of its prompts, and what was published of it."""
+
+    setting: Setting
+    prompts: Sequence[PromptCounts]
+    counterpart: Counterpart | None = None
+
+
+def compare_sides(judge: str, part: Part, first: Side, second: Side, seed: int = 0) -> JudgeComparison:
+    """The second side against the first. With K = 1 the three metrics are one, and with another K on each side
+    Safe@K and ConsSafe@K are not of the same thing: then Safe@1 alone is compared.
+    """
+    samples = (first.setting.samples, second.setting.samples)
+    of_k_samples: tuple[MetricName, ...] = ("cons_safe_at_k", "safe_at_k")
+    metrics: tuple[MetricName, ...] = ("safe_at_1", *(of_k_samples if samples[0] == samples[1] > 1 else ()))
+    both = (first.counterpart, second.counterpart) if first.counterpart and second.counterpart else None
+    differences = []
+    for metric in metrics:
+        paired = paired_difference(metric, first.prompts, second.prompts, samples, seed)
+        published = None
+        if both is not None and metric in both[0].shares and metric in both[1].shares:
+            published = both[1].shares[metric] - both[0].shares[metric]
+        differences.append(Difference(**paired.model_dump(), published=published))
+    return JudgeComparison(judge=judge, part=part, differences=tuple(differences), counterparts=both)

@@ -1,0 +1,119 @@
+"""A comparison as tables: one for each run beside the baseline, and what to know of them."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from safechain_ray.metrics.comparison import ComparedSettings, Comparison, Difference
+from safechain_ray.metrics.published import Counterpart
+from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
+from safechain_ray.report.labels import METRIC_LABELS, common_sampling, percent, setting_label
+from safechain_ray.report.notes import FEW_PROMPTS
+from safechain_ray.report.published import difference_notes, points
+
+LEGEND = (
+    "In percent, over the n prompts with verdicts on both sides: the figure of the baseline, then of the other; the "
+    "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
+)
+TESTED = "p: McNemar's exact test, where K = 1, then with Holm's correction over all {tests} tests of this comparison."
+PUBLISHED = "Published: the difference of the paper's figures; * where a setting is not the paper's."
+
+
+def comparison_document(comparison: Comparison) -> Document:
+    tables = [_table(comparison, run, list(pairs)) for run, pairs in groupby(comparison.pairs, lambda pair: pair.run)]
+    return Document(tuple(tables), comparison.caveats, tuple(_notes(comparison)))
+
+
+def _table(comparison: Comparison, run: str, pairs: Sequence[ComparedSettings]) -> Table:
+    tested = comparison.tests > 0
+    published = comparison.paper
+    common = common_sampling([setting for pair in pairs for setting in (pair.first, pair.second)])
+    captions = [LEGEND]
+    captions += [TESTED.format(tests=comparison.tests)] if tested else []
+    captions += [PUBLISHED] if published else []
+    compared = run if comparison.between == "runs" else f"Strategies of {run}"
+    return Table(
+        title=" ".join([f"{compared} against {comparison.baseline}", *common.values()]),
+        columns=(
+            text_column("Setting; judge, part"),
+            text_column("Figure"),
+            Column(("Baseline", "other")),
+            *figure_columns("Difference", "n"),
+            *([Column(("p", "Holm"))] if tested else ()),
+            *(figure_columns("Published") if published else ()),
+        ),
+        groups=tuple(tuple(_rows(pair, common, tested, published)) for pair in pairs),
+        caption=" ".join(captions),
+    )
+
+
+def _rows(pair: ComparedSettings, common: dict[str, str], tested: bool, published: bool) -> Iterator[Row]:
+    for judge in pair.judges:
+        name = cell(setting_label(pair.second, common), f"{judge.judge}, {judge.part}")
+        star = "*" if judge.counterparts and any(each.differs for each in judge.counterparts) else ""
+        for each in judge.differences:
+            yield (
+                name,
+                cell(METRIC_LABELS[each.metric]),
+                cell(_percent(each.first), _percent(each.second)),
+                _difference(each),
+                cell(f"{each.n:,}", *([f"of {each.n + each.left_out:,}"] if each.left_out else ())),
+                *([_p_values(each)] if tested else ()),
+                *([cell("-" if each.published is None else points(each.published) + star)] if published else ()),
+            )
+            name = cell("")
+
+
+def _difference(each: Difference) -> Cell:
+    if each.value is None or each.low is None or each.high is None:
+        return cell("none")
+    return cell(points(each.value), f"{percent(each.low)} to {percent(each.high)}")
+
+
+def _p_values(each: Difference) -> Cell:
+    if each.p_value is None or each.p_adjusted is None:
+        return cell("-")
+    return cell(_p(each.p_value), _p(each.p_adjusted))
+
+
+def _p(p_value: float) -> str:
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else percent(value)
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    yield from comparison.other_judges
+    for pair in comparison.pairs:
+        yield from _pair_notes(comparison, pair)
+    for each in comparison.left_out:
+        yield f"Left out: {setting_label(each.setting)} of {each.run}: {each.reason}."
+    counterparts = dict(_counterparts(comparison))
+    yield from difference_notes(counterparts)
+    if comparison.paper and not counterparts:
+        yield "Nothing was published of both sides of any pair: see --paper MODEL and --paper-dataset."
+
+
+def _pair_notes(comparison: Comparison, pair: ComparedSettings) -> Iterator[str]:
+    first, second = setting_label(pair.first), setting_label(pair.second)
+    if comparison.between == "runs" and first != second:
+        yield f"{second} of {pair.run} is compared with {first} of {comparison.baseline}: the nearest there is."
+    both, here, there = pair.prompts
+    if not pair.same_data or both < max(here, there):
+        yield f"{second} of {pair.run}: compared over the {both:,} prompts that are in both, of {here:,} and {there:,}."
+    few = min((each.n for judge in pair.judges for each in judge.differences), default=0)
+    if few < FEW_PROMPTS:
+        yield f"{second} of {pair.run}: some differences rest on only {few} prompts."
+
+
+def _counterparts(comparison: Comparison) -> Iterator[tuple[str, Counterpart]]:
+    """The published settings behind the differences, each by its name."""
+    for pair in comparison.pairs:
+        for judge in pair.judges:
+            if judge.counterparts is None:
+                continue
+            first = comparison.baseline if comparison.between == "runs" else pair.run
+            sides = zip((first, pair.run), (pair.first, pair.second), judge.counterparts, strict=True)
+            for run, setting, counterpart in sides:
+                yield f"{run}: {setting_label(setting)}; {judge.judge}, {judge.part}", counterpart

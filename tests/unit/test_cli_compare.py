@@ -1,0 +1,64 @@
+"""`safechain-ray compare`: formats, JSON, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from finished_runs import write_run
+
+from safechain_ray.cli import app
+from safechain_ray.schema import Setting, StrategySpec
+
+DEFAULT = Setting(dataset="strongreject")
+ZERO = Setting(dataset="strongreject", strategy=StrategySpec(name="zerothink"))
+TEXTS = {"p0": "Q?", "p1": "R?"}
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[str]:
+    verdicts = [(DEFAULT, {"p0": [True], "p1": [True]}), (ZERO, {"p0": [False], "p1": [True]})]
+    return [str(write_run(tmp_path / model, verdicts, TEXTS, model)) for model in ("R1-7B", "R1-8B")]
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["compare", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("shape", "mark"), [("table", "R1-8B against R1-7B"), ("markdown", "| --- |"), ("latex", r"\toprule")]
+)
+def test_runs_are_compared_in_every_format(runs: list[str], shape: str, mark: str) -> None:
+    result = call(*runs, "--paper", "--format", shape)
+    assert result.exit_code == 0
+    assert mark in result.stdout
+    assert "+10.2" in result.stdout
+
+
+def test_json_is_the_whole_comparison(runs: list[str]) -> None:
+    tree = json.loads(call(runs[0], "--baseline", "default", "--json").stdout)
+    (pair,) = tree["pairs"]
+    assert (tree["between"], tree["baseline"], pair["second"]["strategy"]["name"]) == (
+        "strategies",
+        "default",
+        "zerothink",
+    )
+    assert (pair["judges"][0]["differences"][0]["value"], pair["prompts"]) == (0.5, [2, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["{0}"], "Name a second RUN to compare with"),
+        (["{0}", "{1}", "--baseline", "default"], "--baseline compares the strategies of one run"),
+        (["{0}", "{0}"], "is named twice"),
+        (["{0}", "{1}-not"], "holds no run"),
+        (["{0}", "--baseline", "morethink"], "no setting to hold against strategy 'morethink'"),
+        ([], "Missing argument 'RUN [RUN]...'"),
+    ],
+)
+def test_wrong_input_ends_with_2_and_a_sentence(runs: list[str], arguments: list[str], says: str) -> None:
+    result = call(*(argument.format(*runs) for argument in arguments))
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stdout == ""
