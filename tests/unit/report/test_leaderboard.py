@@ -1,0 +1,80 @@
+"""A sweep's tables: every model in its order, published figures below ours, what to know said once."""
+
+import io
+
+from rich.console import Console
+
+from safechain_ray.catalog.published import published_figures
+from safechain_ray.metrics.counts import merge
+from safechain_ray.metrics.published import StandIns
+from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.report.document import Document
+from safechain_ray.report.leaderboard import leaderboard, leaderboard_beside
+from safechain_ray.report.terminal import print_document
+from safechain_ray.schema import Sampling, Setting
+
+FIGURES = published_figures()
+SETTINGS = (
+    Setting(dataset="strongreject"),
+    Setting(dataset="strongreject-small", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5),
+)
+ASKED = [("llama-guard-3-8b", "response")]
+EXPECTED = {"strongreject": 313, "strongreject-small": 60}
+
+
+def run_of(model: str, caveat: str = "Few prompts.") -> RunMetrics:
+    found = summarise(merge([]), SETTINGS, ASKED, EXPECTED)
+    return found.model_copy(update={"model": model, "caveats": (caveat,)})
+
+
+def shown(document: Document) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    print_document(document, console)
+    return console.file.getvalue()
+
+
+def test_models_stand_in_the_sweeps_order_each_named_once_a_table():
+    text = shown(leaderboard([run_of("R1-7B"), run_of("R1-8B")]))
+    outcomes, safety = text.split("Safety")
+    assert outcomes.index("R1-7B") < outcomes.index("R1-8B")
+    table = safety.split("In percent")[0]
+    assert (table.count("R1-7B"), table.count("R1-8B")) == (1, 1)
+    assert table.count("strongreject-small default t0.6 K5") == 2
+
+
+def test_a_caveat_of_several_models_is_told_once_and_notes_name_their_model():
+    document = leaderboard([run_of("R1-7B"), run_of("R1-8B")])
+    assert document.caveats == ("Few prompts.",)
+    assert {note.split(":")[0] for note in document.notes} == {"R1-7B", "R1-8B"}
+
+
+def test_the_rows_of_all_settings_are_counted_for_each_model():
+    (row,) = leaderboard([run_of("R1-7B")]).tables[0].groups[0]
+    assert row[1].lines == ("0", "of 613")
+
+
+def test_the_papers_figures_stand_below_ours():
+    document = leaderboard_beside([run_of("R1-7B"), run_of("Kimi-k1.5")], FIGURES, StandIns())
+    cells = [[cell.lines[-1] for cell in row[1:-1]] for group in document.tables[1].groups for row in group]
+    assert cells[0][0] == "[p 36.4]"
+    assert cells[1] == ["[p 35.3]", "[p 30.0]", "[p 15.0]"]
+    assert cells[2][0] == "[p 76.4]"
+    assert any("Kimi-k1.5: its provider filtered" in note for note in document.notes)
+    assert "SafeChain, arXiv:2502.12025" in document.tables[1].caption
+
+
+def test_what_differs_is_starred_and_told_below():
+    document = leaderboard_beside([run_of("demo-reasoner")], FIGURES, StandIns(model="R1-7B"))
+    assert document.tables[1].groups[0][0][1].lines[-1] == "[p 36.4*]"
+    assert "* Ours is not what was published" in document.tables[1].caption
+    assert any("model demo-reasoner, not R1-7B" in note for note in document.notes)
+
+
+def test_without_a_published_figure_ours_stands_alone():
+    document = leaderboard_beside([run_of("demo-reasoner")], FIGURES, StandIns())
+    assert "[p" not in shown(document).split("Last, in brackets")[0]
+    assert any("Nothing was published of demo-reasoner" in note for note in document.notes)
+
+
+def test_a_sweep_without_any_metrics_is_an_empty_table():
+    assert leaderboard([]).tables[1].groups == ()

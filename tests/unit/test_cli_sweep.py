@@ -1,0 +1,113 @@
+"""`safechain-ray sweep`, `plan` of a sweep, and `report` of one: what is printed, and the exit codes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from safechain_ray.cli import app, frame
+from safechain_ray.config import SweepConfig
+from safechain_ray.metrics.counts import merge
+from safechain_ray.metrics.summary import summarise
+from safechain_ray.pipelines import sweep as pipeline
+from safechain_ray.pipelines.sweep import SweepDone, SweptModel
+from safechain_ray.schema import Setting
+from safechain_ray.storage import open_folder
+
+MAIN_TABLE = str(Path(__file__).parents[2] / "configs" / "paper" / "main_table.yaml")
+METRICS = summarise(
+    merge([]), [Setting(dataset="strongreject")], [("llama-guard-3-8b", "response")], {"strongreject": 313}
+).model_copy(update={"model": "R1-7B"})
+
+
+@pytest.fixture(autouse=True)
+def _own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(frame.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(frame.tempfile, "tempdir", str(tmp_path))
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.fixture
+def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[SweepConfig, Any, Any]]:
+    """Stands for the sweep: one model done, and those that `--only` names failed. Gives what it was called with."""
+    seen: list[tuple[SweepConfig, Any, Any]] = []
+
+    def sweep(config: SweepConfig, observer: Any, start_engine: Any, only: Any, skip: Any) -> SweepDone:
+        seen.append((config, only, skip))
+        models = (
+            SweptModel("R1-7B", "R1-7B", "done", None, errors_in_samples=len(skip)),
+            *(SweptModel(name, name, "failed", "CUDA out of memory") for name in only),
+        )
+        return SweepDone(open_folder(str(tmp_path / "sweep")), models, (METRICS,))
+
+    monkeypatch.setattr(pipeline, "sweep", sweep)
+    return seen
+
+
+def test_the_plan_of_the_papers_main_table_tells_12_models_of_1113_samples():
+    text = call("plan", "--config", MAIN_TABLE).stdout
+    assert "313 + 60 × 5 + 250 + 50 × 5" in text
+    assert text.count("1,113") == 13
+    assert "13,356" in text
+    for model in ("R1-1.5B", "Skywork-o1", "Sky-T1", "Gemini-Thinking", "Kimi-k1.5"):
+        assert model in text
+    assert "Expected: 300 tokens a prompt and 2,000 a response" in text
+    assert "No price is known for Gemini-Thinking, Kimi-k1.5" in text
+
+
+def test_the_plan_as_json_has_every_figure_and_the_assumptions():
+    tree = json.loads(call("plan", "--config", MAIN_TABLE, "--response-tokens", "1000", "--json").stdout)
+    assert [run["rows"] for run in tree["runs"]] == [1113] * 12
+    assert tree["response_tokens"] == {"expected": 12 * 1113 * 1000, "at_most": 12 * 1113 * 16_000}
+    assert tree["assumptions"]["response_tokens"] == 1000
+
+
+def test_a_flag_of_a_single_run_is_refused_beside_a_sweep():
+    result = call("plan", "--config", MAIN_TABLE, "--top-p", "0.5")
+    assert result.exit_code == 2
+    assert "--top-p is for a single run" in result.stderr
+
+
+def test_flags_and_profile_reach_the_sweep(swept: Any, tmp_path: Path):
+    output = str(tmp_path / "own")
+    call("sweep", "-c", MAIN_TABLE, "--profile", "demo", "-o", output, "--gpu-memory", "48", "--set", "samples=2")
+    ((config, only, skip),) = swept
+    assert [model.name for model in config.models] == ["demo-reasoner"]
+    assert (config.output, config.resources.gpu_memory, config.samples, only, skip) == (output, 48, 2, (), ())
+
+
+def test_a_sweep_ends_with_its_leaderboard_and_where_it_lies(swept: Any, tmp_path: Path):
+    result = call("sweep", "-c", MAIN_TABLE, "--paper")
+    assert result.exit_code == 0
+    assert "[p 36.4]" in result.stdout
+    assert f"Results: {tmp_path / 'sweep'}" in result.stdout
+
+
+def test_a_model_that_failed_is_told_and_ends_with_1(swept: Any):
+    result = call("sweep", "-c", MAIN_TABLE, "--only", "R1-8B")
+    assert result.exit_code == 1
+    assert "R1-8B failed: CUDA out of memory" in result.stderr
+
+
+def test_errors_in_samples_end_with_3(swept: Any):
+    assert call("sweep", "-c", MAIN_TABLE, "--skip", "R1-8B").exit_code == 3
+
+
+def test_json_holds_how_each_model_ended_and_its_metrics(swept: Any):
+    tree = json.loads(call("sweep", "-c", MAIN_TABLE, "--json").stdout)
+    assert tree["models"][0]["status"] == "done"
+    assert tree["metrics"] == [METRICS.model_dump(mode="json")]
+
+
+def test_report_prints_a_sweep_again(tmp_path: Path):
+    (tmp_path / "R1-7B").mkdir()
+    (tmp_path / "R1-7B" / "metrics.json").write_text(METRICS.model_dump_json())
+    (tmp_path / "sweep.json").write_text('{"models": [{"model": "R1-7B", "folder": "R1-7B", "status": "done"}]}')
+    assert "[p 36.4]" in call("report", str(tmp_path), "--paper").stdout
+    assert "| Model, setting; judge, part |" in call("report", str(tmp_path), "--format", "markdown").stdout
+    assert json.loads(call("report", str(tmp_path), "--json").stdout)[0]["model"] == "R1-7B"
