@@ -17,6 +17,8 @@ Examples:
   safechain-ray doctor
   safechain-ray doctor --model demo-reasoner --judge demo-guard --max-tokens 1000
   safechain-ray doctor --model R1-7B --judge llama-guard-3-8b --output s3://bucket/runs/r1-7b
+  safechain-ray doctor --model Kimi-k1.5
+  safechain-ray doctor --model openai:my-model --base-url http://localhost:8000/v1
   safechain-ray doctor --model R1-70B --weights /models/r1-70b --gpu-memory 48
 
 Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
@@ -25,6 +27,7 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 
 @click.command("doctor", epilog=EXAMPLES)
 @click.option("-m", "--model", help="Catalog name, Hugging Face id or folder. Without it: the installation.")
+@click.option("--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID).")
 @click.option("--family", help="Model family, for a model that the catalog does not hold.")
 @click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
 @click.option("--weights", help="A folder with the model's files, in the place of the hub's.")
@@ -51,13 +54,14 @@ def _findings(
     *,
     model: str | None,
     family: str | None,
+    base_url: str | None,
     judge: tuple[str, ...],
     weights: str | None,
     output: str | None,
     gpu_memory: int | None,
     max_tokens: int | None,
 ) -> list[Any]:
-    for flag, value in (("--weights", weights), ("--family", family)):
+    for flag, value in (("--weights", weights), ("--family", family), ("--base-url", base_url)):
         if value is not None and model is None:
             raise InputError(f"{flag} needs a --model beside it.")
     for flag, number in (("--gpu-memory", gpu_memory), ("--max-tokens", max_tokens)):
@@ -71,7 +75,7 @@ def _findings(
 
     return list(
         examine(
-            None if model is None else ModelConfig(name=model, family=family),
+            None if model is None else ModelConfig(name=model, family=family, base_url=base_url),
             tuple(JudgeConfig(name=name) for name in judge),
             weights=weights,
             output=output,

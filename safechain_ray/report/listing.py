@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from safechain_ray import catalog
+from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry, ParallelSizes
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.report.escape import escape
@@ -17,18 +18,26 @@ Row = dict[str, Any]
 
 
 def _models() -> list[Row]:
-    return [_model(entry) for entry in catalog.models().values()]
+    """Those that are run here, then those behind APIs, which have no engine."""
+    rows = [_model(entry) for entry in catalog.models().values()]
+    return rows + [dict.fromkeys(rows[0]) | _api_model(entry) for entry in catalog.api_models().values()]
 
 
 def _model(entry: ModelEntry) -> Row:
+    return {**_any_model(entry), "revision": entry.revision, "parameters (B)": entry.parameters, **_engine(entry)}
+
+
+def _api_model(entry: ApiEntry) -> Row:
+    return _any_model(entry) | {"api": next(row for row in _apis() if row["name"] == entry.name)}
+
+
+def _any_model(entry: ModelEntry | ApiEntry) -> Row:
     family = catalog.families()[entry.family]
     return {
         "name": entry.name,
         "source": entry.source,
-        "revision": entry.revision,
+        "api": None,
         "family": entry.family,
-        "parameters (B)": entry.parameters,
-        **_engine(entry),
         "context": entry.context_length,
         "thought apart": family.tags is not None,
         "tags": family.tags and {"open": family.tags.open, "close": family.tags.close},
@@ -67,6 +76,7 @@ def _apis() -> list[Row]:
             "key": entry.api_key_env,
             "$/M in": entry.prices and entry.prices.input,
             "$/M out": entry.prices and entry.prices.output,
+            "at once": entry.max_concurrent,
             "description": entry.description,
             "caveat": entry.caveat,
         }

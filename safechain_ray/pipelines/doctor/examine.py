@@ -2,19 +2,22 @@
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import GPU_GIGABYTES, EngineNeeds, JudgeEntry, ModelEntry
 from safechain_ray.config import JudgeConfig, ModelConfig
 from safechain_ray.engines.weights import weights_location
-from safechain_ray.errors import StorageError
+from safechain_ray.errors import InputError, StorageError
+from safechain_ray.pipelines.doctor.api import check_api
 from safechain_ray.pipelines.doctor.files import ask_hub, check_disk, check_token, is_local, load
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 from safechain_ray.pipelines.doctor.judging import check_judge_prompt, check_room, template_tokens
 from safechain_ray.pipelines.doctor.prompt import check_model_prompt
 from safechain_ray.pipelines.doctor.shape import check_shape
 from safechain_ray.pipelines.resolve import resolve_judge, resolve_model
+from safechain_ray.pipelines.resolve_api import api_model, is_api
 from safechain_ray.storage import open_folder, redact
 
 
@@ -40,8 +43,12 @@ def examine(
     Raises InputError, before any finding, for a name or folder that does not exist, and for a GPU memory that an entry
     is not listed for.
     """
-    entry = None if model is None else _entry(model, weights, gpu_memory)
     judge_entries = [resolve_judge(judge, gpu_memory or GPU_GIGABYTES) for judge in judges]
+    if model is not None and is_api(model):
+        if weights is not None:
+            raise InputError(f"--weights: {model.name} runs behind an API, which has its weights.")
+        return chain(check_api(api_model(model)), _findings(None, judge_entries, output, gpu_memory, max_tokens))
+    entry = None if model is None else _entry(model, weights, gpu_memory)
     return _findings(entry, judge_entries, output, gpu_memory, max_tokens)
 
 

@@ -1,0 +1,89 @@
+"""The doctor on a model behind an API: its key, whether the provider answers and knows the model, its prices."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from safechain_ray import catalog
+from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.pipelines.doctor.finding import Finding, Subject
+
+ANSWER_SECONDS = 10.0
+
+SHOWN_MODELS = 5
+
+ANOTHER_ID = "name the provider's id with --set model.api_model=ID of the run"
+
+
+def check_api(model: ApiEntry) -> Iterator[Finding]:
+    """Asks the provider for its list of models, which costs nothing; no prompt is sent."""
+    subject = Subject(model.name)
+    key = os.environ.get(model.api_key_env, "") if model.api_key_env else ""
+    yield _check_key(subject, model, key)
+    yield check_listed(subject, model, key)
+    yield _check_prices(subject, model)
+    tags = catalog.families()[model.family].tags
+    if tags is None:
+        yield subject.ok("thought", "its thought is no part apart: judge the response")
+    else:
+        yield subject.ok("thought", f"reasoning that comes apart is put between {tags.open} and {tags.close}")
+
+
+def check_listed(subject: Subject, model: ApiEntry, key: str) -> Finding:
+    """Whether the endpoint answers with this key, and lists the model. Never raises."""
+    try:
+        answer = httpx.get(
+            f"{model.base_url}/models",
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=ANSWER_SECONDS,
+        )
+    except httpx.HTTPError as error:
+        reason = f"{model.base_url} is not reachable from here: {type(error).__name__}"
+        return subject.not_checked("endpoint", reason, "check network and proxy, or model.base_url")
+    if answer.status_code in (401, 403):
+        mend = f"check the key in {model.api_key_env}" if model.api_key_env else "name its key with model.api_key_env"
+        return subject.failed("endpoint", f"{model.base_url} refuses the key: it answers {answer.status_code}", mend)
+    ids = _listed(answer)
+    if ids is None:
+        reason = f"{model.base_url} answers {answer.status_code} without a list of its models"
+        return subject.not_checked("endpoint", reason, "try one sample: evaluate --limit 1 --max-requests 1")
+    if model.api_model not in ids:
+        some = ", ".join(ids[:SHOWN_MODELS]) + (
+            f" and {len(ids) - SHOWN_MODELS} more" if len(ids) > SHOWN_MODELS else ""
+        )
+        return subject.failed("endpoint", f"it has no model {model.api_model}; it has {some or 'none'}", ANOTHER_ID)
+    return subject.ok("endpoint", f"{model.base_url} answers, and has {model.api_model}")
+
+
+def _check_key(subject: Subject, model: ApiEntry, key: str) -> Finding:
+    if model.api_key_env is None:
+        return subject.ok("key", "none is sent")
+    if key:
+        return subject.ok("key", f"{model.api_key_env} is set here; a cluster needs it on its own nodes")
+    return subject.failed("key", f"{model.api_key_env} is not set", f"put the provider's key into {model.api_key_env}")
+
+
+def _check_prices(subject: Subject, model: ApiEntry) -> Finding:
+    if model.prices is None:
+        mend = "set model.api.prices={input: …, output: …}, or bound the run with --max-requests"
+        return subject.warning("prices", "unknown: no bill can be estimated or bounded by --max-cost", mend)
+    return subject.ok(
+        "prices", f"${model.prices.input:g} in and ${model.prices.output:g} out a million tokens; they change"
+    )
+
+
+def _listed(answer: httpx.Response) -> list[str] | None:
+    """The ids in a list of models; Gemini's stand behind `models/`."""
+    try:
+        tree: Any = answer.json()
+        models: list[Mapping[str, Any]] = tree["data"]
+        return [str(model["id"]).removeprefix("models/") for model in models]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _some(ids: list[str]) -> str:
+    more = f" and {len(ids) - SHOWN_MODELS} more" if len(ids) > SHOWN_MODELS else ""
+    return (", ".join(ids[:SHOWN_MODELS]) or "none") + more
