@@ -5,13 +5,28 @@ from rich.console import Console
 
 from safechain_ray.cli.frame import output_flags
 
+EXAMPLES = """\b
+Examples:
+  safechain-ray report runs/demo --by-category
+  safechain-ray report runs/demo --fine-grained
+"""
 
-@click.command(epilog="\b\nExample:\n  safechain-ray report runs/demo --by-category")
+
+@click.command(epilog=EXAMPLES)
 @click.argument("run")
 @click.option("--by-category", is_flag=True, help="A table by category as well.")
+@click.option(
+    "--fine-grained",
+    is_flag=True,
+    help="Thought against answer, lengths, Safe@k by k, truncation, over-refusal, first unsafe piece; all of it goes "
+    "to analysis.json in the run's folder.",
+)
 @output_flags
-def report(*, run: str, by_category: bool, as_json: bool) -> None:
+def report(*, run: str, by_category: bool, fine_grained: bool, as_json: bool) -> None:
     """Print the figures of a run again. RUN is its folder or URI."""
+    if fine_grained:
+        _fine_grained(run, by_category, as_json)
+        return
     from safechain_ray.pipelines.run_folder import read_metrics
     from safechain_ray.report.tables import render_metrics
 
@@ -20,3 +35,14 @@ def report(*, run: str, by_category: bool, as_json: bool) -> None:
         click.echo(metrics.model_dump_json(indent=2))
     else:
         render_metrics(metrics, Console(), by_category=by_category)
+
+
+def _fine_grained(run: str, by_category: bool, as_json: bool) -> None:
+    from safechain_ray.pipelines.fine_grained import analyse
+    from safechain_ray.report.fine_grained import render_fine_grained
+
+    analysis = analyse(run)
+    if as_json:
+        click.echo(analysis.model_dump_json(indent=2))
+    else:
+        render_fine_grained(analysis, Console(), by_category=by_category)
