@@ -29,7 +29,7 @@ SAFE, UNSAFE, MISSING = 0, 1, 2
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Texts = NDArray[np.str_]
+Texts = NDArray[np.object_]  # a fixed width would be that of the longest name
 Verdicts = NDArray[np.int8]
 Asked = Sequence[tuple[str, Part]]
 """(judge, part) pairs, of each of which every sample should have a verdict."""
@@ -112,7 +112,7 @@ def codes(column: pa.ChunkedArray) -> Ints:
 
 
 def _nothing(setting: Setting, asked: Asked) -> SettingRows:
-    texts = np.array([], dtype=np.str_)
+    texts = np.array([], dtype=object)
     return SettingRows(
         setting.samples,
         np.array([], dtype=np.int64),
@@ -137,7 +137,7 @@ def _columns(table: pa.Table) -> dict[str, Any]:
 
 
 def _texts(column: pa.ChunkedArray) -> Texts:
-    return np.asarray(column.to_pylist(), dtype=np.str_)
+    return np.asarray(column.to_pylist(), dtype=object)
 
 
 def _own_verdicts(table: pa.Table) -> pa.Table:

@@ -14,7 +14,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.commit import Commit
-from safechain_ray.cluster.judging import Asked, EndpointJudge, EngineJudge, RulesAndVotes
+from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.replica import Replica
 from safechain_ray.cluster.stop_switch import arm_stop_switch
@@ -151,7 +151,7 @@ def judge(
     samples: Dataset,
     pool: PlannedPool,
     entry: JudgeEntry,
-    parts: Asked,
+    parts: PartsOrPieces,
     settings: StreamSettings,
 ) -> Dataset:
     """The samples with the verdicts of one judge that has a pool: an engine's or an endpoint's."""

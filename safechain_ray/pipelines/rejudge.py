@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster import stream
 from safechain_ray.cluster.commit import Commit
-from safechain_ray.cluster.judging import Asked, RulesAndVotes
+from safechain_ray.cluster.judging import PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.planner import ClusterView, PlannedPool, make_plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.cluster.tally import PoolProgress, start_tally
@@ -50,7 +50,7 @@ class Pass:
     """
 
     judge: JudgeEntry
-    parts: Asked
+    parts: PartsOrPieces
     waiting: Mapping[str, str]
     step: Commit
     rule: RulesAndVotes | None = None

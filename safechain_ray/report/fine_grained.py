@@ -206,14 +206,18 @@ def refusal_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
     table = _table("Over-refusal", REFUSAL_LEGEND, "Refused", "Prompts", "Missing")
     for setting in settings:
         for each in setting.over_refusal:
-            lines = {"benign": each.benign, **each.categories, "others": each.others}
+            missing = f"{each.missing:,}"
             table.add_row(Text(_of_part(name(setting), each), style="bold"))
-            for group, rate in lines.items():
-                missing = f"{each.missing:,}" if rate is each.benign else ""
-                indent = "  " if group in each.categories else ""
-                table.add_row(Text(f"{indent}{printable(group)}"), *map(Text, (_line(rate), f"{rate.n:,}", missing)))
+            table.add_row(*map(Text, ("all benign", *_refusal_cells(each.benign), missing)))
+            for category, rate in each.categories.items():
+                table.add_row(*map(Text, (f"  {printable(category)}", *_refusal_cells(rate), "")))
+            table.add_row(*map(Text, ("all others", *_refusal_cells(each.others), "")))
             table.add_section()
     return table
+
+
+def _refusal_cells(rate: Estimate) -> tuple[str, str]:
+    return _line(rate), f"{rate.n:,}"
 
 
 def first_unsafe_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:

@@ -55,6 +55,13 @@ def test_thought_against_answer_is_a_table_of_samples_with_rates_at_its_margins(
     assert ["unsafe", "%", "28.6", "100.0"] in lines
 
 
+def test_benign_prompts_have_a_line_for_all_and_one_for_each_category(run: Path):
+    lines = [line.split() for line in printed(analyse(str(run)), 100).splitlines()]
+    assert ["all", "benign", "100.0", "83.9-100.0", "20", "0"] in lines
+    assert ["benign", "100.0", "72.2-100.0", "10"] in lines
+    assert ["all", "others", "66.7", "51.2-79.2", "40"] in lines
+
+
 def test_a_section_with_nothing_to_show_is_left_out_and_the_mend_is_named(tmp_path: Path):
     finished_run(tmp_path, parts=["response"], samples=1, sampling={"temperature": 0})
     text = printed(analyse(str(tmp_path)))
