@@ -4,6 +4,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.cli.frame import output_flags
+from safechain_ray.errors import InputError
 
 EXAMPLES = """\b
 Examples:
@@ -21,12 +22,21 @@ Examples:
     help="Thought against answer, lengths, Safe@k by k, truncation, over-refusal, first unsafe piece; all of it goes "
     "to analysis.json in the run's folder.",
 )
+@click.option(
+    "--benign-category",
+    multiple=True,
+    metavar="NAME",
+    help="With --fine-grained: to refuse prompts of this category is over-refusal. Repeatable; the catalog knows those "
+    "of its own data sets.",
+)
 @output_flags
-def report(*, run: str, by_category: bool, fine_grained: bool, as_json: bool) -> None:
+def report(*, run: str, by_category: bool, fine_grained: bool, benign_category: tuple[str, ...], as_json: bool) -> None:
     """Print the figures of a run again. RUN is its folder or URI."""
     if fine_grained:
-        _fine_grained(run, by_category, as_json)
+        _fine_grained(run, by_category, benign_category, as_json)
         return
+    if benign_category:
+        raise InputError("--benign-category is for the fine-grained analysis: give --fine-grained too.")
     from safechain_ray.pipelines.run_folder import read_metrics
     from safechain_ray.report.tables import render_metrics
 
@@ -37,11 +47,11 @@ def report(*, run: str, by_category: bool, fine_grained: bool, as_json: bool) ->
         render_metrics(metrics, Console(), by_category=by_category)
 
 
-def _fine_grained(run: str, by_category: bool, as_json: bool) -> None:
+def _fine_grained(run: str, by_category: bool, benign: tuple[str, ...], as_json: bool) -> None:
     from safechain_ray.pipelines.fine_grained import analyse
     from safechain_ray.report.fine_grained import render_fine_grained
 
-    analysis = analyse(run)
+    analysis = analyse(run, benign)
     if as_json:
         click.echo(analysis.model_dump_json(indent=2))
     else:
