@@ -8,7 +8,7 @@ from safechain_ray import catalog
 from safechain_ray.catalog.published import Evaluation, PublishedFigures, SafetyFigures
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.metrics.safety import MetricName
-from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics
+from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingFacts, SettingMetrics
 from safechain_ray.schema import Part, Sampling, Setting, StrategySpec
 
 
@@ -79,7 +79,7 @@ def beside(metrics: RunMetrics, figures: PublishedFigures, stand_ins: StandIns) 
     )
 
 
-def as_setting(setting: SettingMetrics) -> Setting:
+def as_setting(setting: SettingFacts) -> Setting:
     """The setting that the metrics are of."""
     return Setting(
         dataset=setting.dataset,

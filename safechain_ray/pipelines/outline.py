@@ -31,6 +31,7 @@ class Outline:
     asked: Asked
     added: Asked
     judge_identities: Mapping[str, Any]
+    refusal_judges: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "Outline":
@@ -38,6 +39,7 @@ class Outline:
         identity = run["identity"]
         judges = {asked["name"]: asked for asked in (*identity["judges"], *identity.get("votes", ()))}
         added = run.get("added", {})
+        judge_identities = {**judges, **{name: judge["identity"] for name, judge in added.items()}}
         return cls(
             model=identity["model"]["name"],
             family=Family.model_validate(identity["family"]),
@@ -46,7 +48,10 @@ class Outline:
             fingerprints={name: dataset["hash"] for name, dataset in run["datasets"].items()},
             asked=tuple((name, part) for name in judges for part in identity["parts"]),
             added=tuple((name, part) for name, judge in added.items() for part in judge["parts"]),
-            judge_identities={**judges, **{name: judge["identity"] for name, judge in added.items()}},
+            judge_identities=judge_identities,
+            refusal_judges=tuple(
+                name for name, judge in judge_identities.items() if judge.get("kind") == "refusal_match"
+            ),
         )
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Container, Sequence
 
 from safechain_ray.metrics.published import as_setting
 from safechain_ray.metrics.safety import Metric, MetricName
-from safechain_ray.metrics.summary import JudgeMetrics, SettingMetrics
+from safechain_ray.metrics.summary import JudgeMetrics, SettingFacts
 from safechain_ray.report.escape import printable
 from safechain_ray.schema import Sampling, Setting
 
@@ -16,7 +16,7 @@ METRIC_LABELS: dict[MetricName, str] = {
 """In the order of the tables, from the mildest to the strictest view of K samples."""
 
 
-def setting_label(setting: SettingMetrics | Setting, common: Container[str] = ()) -> str:
+def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) -> str:
     """For example `strongreject morethink compat=paper t0.6 K5 top_p=0.95`; only settings that are equal share one.
 
     Fields of the sampling (and K) that are `common` to all settings of a table are left to its title.
@@ -27,13 +27,13 @@ def setting_label(setting: SettingMetrics | Setting, common: Container[str] = ()
     return printable(" ".join([plain.dataset, plain.strategy.name, *options, *drawn]))
 
 
-def common_sampling(settings: Sequence[SettingMetrics | Setting]) -> dict[str, str]:
+def common_sampling(settings: Sequence[SettingFacts | Setting]) -> dict[str, str]:
     """What the sampling of all settings has in common: field (`samples` for K) to how it is written."""
     first, *others = (_sampling_words(_plain(setting)) for setting in settings)
     return {key: words for key, words in first.items() if all(other.get(key) == words for other in others)}
 
 
-def _plain(setting: SettingMetrics | Setting) -> Setting:
+def _plain(setting: SettingFacts | Setting) -> Setting:
     return setting if isinstance(setting, Setting) else as_setting(setting)
 
 
