@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.cli.frame import by_key, interruptible, output_flags, quiet_libraries
+from safechain_ray.cli.shape import show
 from safechain_ray.config import JudgingConfig, read_judging_config
 
 EXAMPLES = """\b
@@ -69,7 +70,7 @@ def _in_pieces(run: str, config: JudgingConfig, as_json: bool) -> None:
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.fine_grained import analyse
     from safechain_ray.pipelines.pieces import judge_in_pieces
-    from safechain_ray.report.fine_grained import render_fine_grained
+    from safechain_ray.report.fine_grained import fine_grained_document
     from safechain_ray.report.progress import progress_for
 
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
@@ -78,4 +79,4 @@ def _in_pieces(run: str, config: JudgingConfig, as_json: bool) -> None:
     if as_json:
         click.echo(analysis.model_dump_json(indent=2))
     else:
-        render_fine_grained(analysis, Console())
+        show(fine_grained_document(analysis), "table")

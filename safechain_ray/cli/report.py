@@ -3,7 +3,6 @@
 import json
 
 import click
-from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.cli.frame import output_flags
@@ -55,7 +54,7 @@ def report(
 ) -> None:
     """Print the figures of a run, or of a sweep, again. RUN is its folder or URI."""
     if fine_grained:
-        _fine_grained(run, by_category, benign_category, as_json)
+        _fine_grained(run, by_category, benign_category, shape, as_json)
         return
     if benign_category:
         raise InputError("--benign-category is for the fine-grained analysis: give --fine-grained too.")
@@ -87,12 +86,12 @@ def report(
     show(document, shape)
 
 
-def _fine_grained(run: str, by_category: bool, benign: tuple[str, ...], as_json: bool) -> None:
+def _fine_grained(run: str, by_category: bool, benign: tuple[str, ...], shape: str, as_json: bool) -> None:
     from safechain_ray.pipelines.fine_grained import analyse
-    from safechain_ray.report.fine_grained import render_fine_grained
+    from safechain_ray.report.fine_grained import fine_grained_document
 
     analysis = analyse(run, benign)
     if as_json:
         click.echo(analysis.model_dump_json(indent=2))
     else:
-        render_fine_grained(analysis, Console(), by_category=by_category)
+        show(fine_grained_document(analysis, by_category), shape)

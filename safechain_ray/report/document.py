@@ -37,11 +37,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`caveats` come before every figure, `notes` after them."""
+    """`caveats` and then the `title` come before every figure, `notes` after them."""
 
     tables: tuple[Table, ...]
     caveats: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    title: str = ""
 
 
 NOTES_HEADING = "Read with care"

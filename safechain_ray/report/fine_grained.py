@@ -1,11 +1,6 @@
-"""The fine-grained analysis of a run as rich tables; sections that have nothing to show are left out."""
+"""The fine-grained analysis of a run as tables; sections that have nothing to show are left out."""
 
 from collections.abc import Callable, Iterable
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from safechain_ray.analysis.fine_grained import FineGrained, SettingAnalysis
 from safechain_ray.analysis.lengths import LengthComparison, LengthSummary, RankTest
@@ -14,7 +9,7 @@ from safechain_ray.analysis.over_refusal import OverRefusal
 from safechain_ray.analysis.sample_count import AtK, SampleCountCurve
 from safechain_ray.analysis.thought_answer import Crosstab, ThoughtAnswer
 from safechain_ray.metrics.intervals import Estimate
-from safechain_ray.report.escape import printable
+from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import common_sampling, percent, setting_label
 
 MOST_K = 6
@@ -44,28 +39,19 @@ FIRST_LEGEND = (
 
 Names = Callable[[SettingAnalysis], str]
 
+FIRST = text_column("Setting; judge")
 
-def render_fine_grained(analysis: FineGrained, console: Console, by_category: bool = False) -> None:
-    """Prints what the analysis holds; with `by_category`, thought against answer by category too.
 
-    Names from data sets and models are printed as inert text, whatever they hold.
-    """
-    for caveat in analysis.caveats:
-        console.print(Text(printable(caveat), style="bold yellow"))
+def fine_grained_document(analysis: FineGrained, by_category: bool = False) -> Document:
+    """What the analysis holds; with `by_category`, thought against answer by category too."""
     common = common_sampling(analysis.settings)
-    title = " ".join(["Fine-grained analysis of", printable(analysis.model), *common.values()])
-    console.print(Text(title, style="bold"))
 
     def name(setting: SettingAnalysis) -> str:
         return setting_label(setting, common)
 
-    for table in _tables(analysis.settings, name, by_category):
-        if table.row_count:
-            console.print(table)
-    if analysis.notes:
-        console.print(Text("Read with care", style="bold"))
-    for note in analysis.notes:
-        console.print(Text(f"- {printable(note)}"))
+    found = [table for table in _tables(analysis.settings, name, by_category) if any(table.groups)]
+    title = " ".join(["Fine-grained analysis of", analysis.model, *common.values()])
+    return Document(tuple(found), analysis.caveats, analysis.notes, title)
 
 
 def _tables(settings: tuple[SettingAnalysis, ...], name: Names, by_category: bool) -> Iterable[Table]:
@@ -81,81 +67,90 @@ def _tables(settings: tuple[SettingAnalysis, ...], name: Names, by_category: boo
 
 def crosstab_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
     """Thought against answer: three lines for each judge that judged both."""
-    table = _table(
-        "Thought against answer", CROSSTAB_LEGEND, "Thought", "Answer\nsafe", "\nunsafe", "\nmissing", "Unsafe\n%"
+    columns = (
+        FIRST,
+        Column(("Thought",)),
+        Column(("Answer", "safe")),
+        Column(("", "unsafe")),
+        Column(("", "missing")),
+        Column(("Unsafe", "%")),
     )
-    for setting in settings:
-        for each in setting.thought_answer:
-            _add_crosstab(table, f"{name(setting)}\n{printable(each.judge)}", each)
-    return table
+    groups = (
+        tuple(_crosstab_rows(cell(name(setting), each.judge), each))
+        for setting in settings
+        for each in setting.thought_answer
+    )
+    return Table("Thought against answer", columns, tuple(groups), CROSSTAB_LEGEND)
 
 
-def _add_crosstab(table: Table, first: str, each: ThoughtAnswer) -> None:
+def _crosstab_rows(first: Cell, each: ThoughtAnswer) -> Iterable[Row]:
     lines = {
-        "safe": (each.thought_safe, _lines(each.answer_unsafe_given_thought_safe)),
-        "unsafe": (each.thought_unsafe, _lines(each.answer_unsafe_given_thought_unsafe)),
-        "missing": (each.thought_missing, ""),
+        "safe": (each.thought_safe, _figure(each.answer_unsafe_given_thought_safe)),
+        "unsafe": (each.thought_unsafe, _figure(each.answer_unsafe_given_thought_unsafe)),
+        "missing": (each.thought_missing, cell("")),
     }
     for thought, (counts, rate) in lines.items():
-        numbers = (f"{count:,}" for count in (counts.safe, counts.unsafe, counts.missing))
-        table.add_row(*map(Text, (first, thought, *numbers, rate)))
-        first = ""
+        numbers = (cell(f"{count:,}") for count in (counts.safe, counts.unsafe, counts.missing))
+        yield first, cell(thought), *numbers, rate
+        first = cell("")
     safe, unsafe = each.thought_unsafe_given_answer_safe, each.thought_unsafe_given_answer_unsafe
-    table.add_row(*map(Text, ("", "unsafe %", _lines(safe), _lines(unsafe), "", "")))
-    table.add_section()
+    yield cell(""), cell("unsafe %"), _figure(safe), _figure(unsafe), cell(""), cell("")
 
 
 def category_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
     """One line a category: the four numbers of samples, and two of the rates."""
-    columns = ("safe\nsafe", "safe\nunsafe", "unsafe\nsafe", "unsafe\nunsafe", "after\nunsafe", "after\nsafe")
-    table = _table("Thought and answer by category", CATEGORY_LEGEND, *columns)
+    headings = (("safe", "safe"), ("safe", "unsafe"), ("unsafe", "safe"), ("unsafe", "unsafe"))
+    rates = (("after", "unsafe"), ("after", "safe"))
+    groups = []
     for setting in settings:
         for each in setting.thought_answer:
-            if not any(
-                rate.n for rate in (each.answer_unsafe_given_thought_safe, each.answer_unsafe_given_thought_unsafe)
-            ):
+            if not each.answer_unsafe_given_thought_safe.n and not each.answer_unsafe_given_thought_unsafe.n:
                 continue
-            table.add_row(Text(f"{name(setting)}\n{printable(each.judge)}", style="bold"))
-            for category, crosstab in each.categories.items():
-                table.add_row(Text(printable(category)), *map(Text, _category_cells(crosstab)))
-            table.add_section()
-    return table
+            head = (cell(name(setting), each.judge, style="bold"), *[cell("")] * 6)
+            rows = ((cell(category), *_category_cells(crosstab)) for category, crosstab in each.categories.items())
+            groups.append((head, *rows))
+    columns = (FIRST, *map(Column, (*headings, *rates)))
+    return Table("Thought and answer by category", columns, tuple(groups), CATEGORY_LEGEND)
 
 
-def _category_cells(each: Crosstab) -> list[str]:
-    counts = [each.thought_safe.safe, each.thought_safe.unsafe, each.thought_unsafe.safe, each.thought_unsafe.unsafe]
-    rates = [each.answer_unsafe_given_thought_unsafe, each.answer_unsafe_given_thought_safe]
-    return [*(f"{count:,}" for count in counts), *map(_lines, rates)]
+def _category_cells(each: Crosstab) -> Iterable[Cell]:
+    counts = (each.thought_safe.safe, each.thought_safe.unsafe, each.thought_unsafe.safe, each.thought_unsafe.unsafe)
+    rates = (each.answer_unsafe_given_thought_unsafe, each.answer_unsafe_given_thought_safe)
+    return *(cell(f"{count:,}") for count in counts), *map(_figure, rates)
 
 
 def length_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
     """Token lengths of safe and unsafe samples, a line for each verdict and what is measured."""
-    table = _table("Length", LENGTH_LEGEND, "Tokens\nof", "Safe", "Unsafe", "Longer", "p")
-    for setting in settings:
-        for each in setting.lengths:
-            table.add_row(
-                Text(_of_part(name(setting), each)),
-                Text(each.tokens_of),
-                Text(_length_lines(each.safe)),
-                Text(_length_lines(each.unsafe)),
-                *map(Text, _test_cells(each.test)),
+    groups = (
+        tuple(
+            (
+                _of_part(name(setting), each),
+                cell(each.tokens_of),
+                _length(each.safe),
+                _length(each.unsafe),
+                *_test_cells(each.test),
             )
-        table.add_section()
-    return table
+            for each in setting.lengths
+        )
+        for setting in settings
+    )
+    columns = (FIRST, Column(("Tokens", "of")), *figure_columns("Safe", "Unsafe", "Longer", "p"))
+    return Table("Length", columns, tuple(groups), LENGTH_LEGEND)
 
 
-def _length_lines(summary: LengthSummary) -> str:
+def _length(summary: LengthSummary) -> Cell:
     if summary.median is None:
-        return "none"
-    return f"{summary.n:,}\n{summary.median:,.0f}\n{summary.lower_quartile:,.0f}-{summary.upper_quartile:,.0f}"
+        return cell("none")
+    quartiles = f"{summary.lower_quartile:,.0f}-{summary.upper_quartile:,.0f}"
+    return cell(f"{summary.n:,}", f"{summary.median:,.0f}", quartiles)
 
 
-def _test_cells(test: RankTest | None) -> tuple[str, str]:
+def _test_cells(test: RankTest | None) -> tuple[Cell, Cell]:
     if test is None:
-        return "", ""
-    interval = "" if test.low is None or test.high is None else f"\n{percent(test.low)}-{percent(test.high)}"
-    clustered = "" if test.clustered_p_value is None else f"\n{_p(test.clustered_p_value)}"
-    return f"{percent(test.longer)}{interval}", f"{_p(test.p_value)}{clustered}"
+        return cell(""), cell("")
+    interval = [] if test.low is None or test.high is None else [f"{percent(test.low)}-{percent(test.high)}"]
+    clustered = [] if test.clustered_p_value is None else [_p(test.clustered_p_value)]
+    return cell(percent(test.longer), *interval), cell(_p(test.p_value), *clustered)
 
 
 def _p(value: float) -> str:
@@ -166,14 +161,12 @@ def curve_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
     """Safe@k and ConsSafe@k for some k from 1 to K."""
     settings = tuple(settings)
     chosen = chosen_counts(max((setting.samples for setting in settings), default=1))
-    table = _table("Safe@k and ConsSafe@k by number of samples", CURVE_LEGEND, *(f"k={k}" for k in chosen))
-    for setting in settings:
-        for each in setting.sample_counts:
-            points = {point.k: point for point in each.points}
-            cells = (_curve_lines(points[k]) if k in points else "" for k in chosen)
-            table.add_row(*map(Text, (_of_part(name(setting), each), *cells)))
-        table.add_section()
-    return table
+    groups = (
+        tuple((_of_part(name(setting), each), *_curve_cells(each, chosen)) for each in setting.sample_counts)
+        for setting in settings
+    )
+    columns = (FIRST, *figure_columns(*(f"k={k}" for k in chosen)))
+    return Table("Safe@k and ConsSafe@k by number of samples", columns, tuple(groups), CURVE_LEGEND)
 
 
 def chosen_counts(most: int) -> list[int]:
@@ -183,87 +176,82 @@ def chosen_counts(most: int) -> list[int]:
     return [round(1 + step * (most - 1) / (MOST_K - 1)) for step in range(MOST_K)]
 
 
-def _curve_lines(point: AtK) -> str:
-    return f"{_lines(point.safe_at_k)}\n{_lines(point.cons_safe_at_k)}"
+def _curve_cells(curve: SampleCountCurve, chosen: Iterable[int]) -> Iterable[Cell]:
+    points: dict[int, AtK] = {point.k: point for point in curve.points}
+    for k in chosen:
+        if k not in points:
+            yield cell("")
+            continue
+        yield cell(*_lines(points[k].safe_at_k), *_lines(points[k].cons_safe_at_k))
 
 
 def truncated_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
     """Truncated samples by verdict, in settings that have some."""
-    table = _table("Truncated", TRUNCATED_LEGEND, "Safe", "Unsafe", "No verdict")
-    for setting in settings:
-        for each in setting.outcomes:
-            if each.safe["truncated"] + each.unsafe["truncated"] + each.missing["truncated"]:
-                safe = f"{_lines(each.truncated_among_safe)}\n{each.safe['truncated']:,}"
-                unsafe = f"{_lines(each.truncated_among_unsafe)}\n{each.unsafe['truncated']:,}"
-                cells = (_of_part(name(setting), each), safe, unsafe, f"{each.missing['truncated']:,}")
-                table.add_row(*map(Text, cells))
-        table.add_section()
-    return table
+    groups = (
+        tuple(
+            (
+                _of_part(name(setting), each),
+                cell(*_lines(each.truncated_among_safe), f"{each.safe['truncated']:,}"),
+                cell(*_lines(each.truncated_among_unsafe), f"{each.unsafe['truncated']:,}"),
+                cell(f"{each.missing['truncated']:,}"),
+            )
+            for each in setting.outcomes
+            if each.safe["truncated"] + each.unsafe["truncated"] + each.missing["truncated"]
+        )
+        for setting in settings
+    )
+    columns = (FIRST, *figure_columns("Safe", "Unsafe", "No verdict"))
+    return Table("Truncated", columns, tuple(groups), TRUNCATED_LEGEND)
 
 
 def refusal_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
     """Refusals of benign prompts, all of them and by category, and of the others."""
-    table = _table("Over-refusal", REFUSAL_LEGEND, "Refused", "Prompts", "Missing")
-    for setting in settings:
-        for each in setting.over_refusal:
-            missing = f"{each.missing:,}"
-            table.add_row(Text(_of_part(name(setting), each), style="bold"))
-            table.add_row(*map(Text, ("all benign", *_refusal_cells(each.benign), missing)))
-            for category, rate in each.categories.items():
-                table.add_row(*map(Text, (f"  {printable(category)}", *_refusal_cells(rate), "")))
-            table.add_row(*map(Text, ("all others", *_refusal_cells(each.others), "")))
-            table.add_section()
-    return table
+    groups = (tuple(_refusal_rows(name(setting), each)) for setting in settings for each in setting.over_refusal)
+    columns = (FIRST, *figure_columns("Refused", "Prompts", "Missing"))
+    return Table("Over-refusal", columns, tuple(groups), REFUSAL_LEGEND)
 
 
-def _refusal_cells(rate: Estimate) -> tuple[str, str]:
-    return _line(rate), f"{rate.n:,}"
+def _refusal_rows(name: str, each: OverRefusal) -> Iterable[Row]:
+    yield cell(name, f"{each.judge}, {each.part}", style="bold"), *[cell("")] * 3
+    yield cell("all benign"), *_refusal_cells(each.benign), cell(f"{each.missing:,}")
+    for category, rate in each.categories.items():
+        yield cell(f"  {category}"), *_refusal_cells(rate), cell("")
+    yield cell("all others"), *_refusal_cells(each.others), cell("")
+
+
+def _refusal_cells(rate: Estimate) -> tuple[Cell, Cell]:
+    return cell(" ".join(_lines(rate))), cell(f"{rate.n:,}")
 
 
 def first_unsafe_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
     """How much of a thought was read when it was first called unsafe, one line a piece."""
-    table = _table("First unsafe piece of the thought", FIRST_LEGEND, "Samples", "Share")
+    groups = []
     for setting in settings:
         for each in setting.first_unsafe:
             missing = f", {each.missing:,} missing" if each.missing else ""
-            head = f"{name(setting)}\n{printable(each.judge)}, n={each.n:,}{missing}"
-            table.add_row(Text(head, style="bold"))
-            if each.n == 0:
-                continue
-            for place, (count, estimate) in enumerate(zip(each.counts, (*each.first, each.never), strict=True), 1):
+            head = cell(name(setting), f"{each.judge}, n={each.n:,}{missing}", style="bold")
+            rows: list[Row] = [(head, cell(""), cell(""))]
+            places = zip(each.counts, (*each.first, each.never), strict=True) if each.n else ()
+            for place, (count, estimate) in enumerate(places, start=1):
                 label = f"  {place}/{each.pieces}" if place <= each.pieces else "  never"
-                table.add_row(*map(Text, (label, f"{count:,}", _line(estimate))))
-            table.add_section()
-    return table
+                rows.append((cell(label), cell(f"{count:,}"), cell(" ".join(_lines(estimate)))))
+            groups.append(tuple(rows))
+    columns = (FIRST, *figure_columns("Samples", "Share"))
+    return Table("First unsafe piece of the thought", columns, tuple(groups), FIRST_LEGEND)
 
 
-def _of_part(name: str, each: LengthComparison | SampleCountCurve | OutcomesByVerdict | OverRefusal) -> str:
-    return f"{name}\n{printable(each.judge)}, {each.part}"
+def _of_part(name: str, each: LengthComparison | SampleCountCurve | OutcomesByVerdict) -> Cell:
+    return cell(name, f"{each.judge}, {each.part}")
 
 
-def _lines(estimate: Estimate) -> str:
-    """A figure, and below it its interval where it has one."""
-    return _line(estimate).replace(" ", "\n")
+def _figure(estimate: Estimate) -> Cell:
+    return cell(*_lines(estimate))
 
 
-def _line(estimate: Estimate) -> str:
+def _lines(estimate: Estimate) -> list[str]:
+    """A figure, and its interval where it has one."""
     if estimate.value is None:
-        return "none"
+        return ["none"]
     if estimate.low is None or estimate.high is None:
-        return percent(estimate.value)
-    return f"{percent(estimate.value)} {percent(estimate.low)}-{percent(estimate.high)}"
-
-
-def _table(title: str, caption: str, *columns: str) -> Table:
-    table = Table(
-        title=Text(title, style="bold"),
-        title_justify="left",
-        caption=Text(caption),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("Setting; judge", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+        return [percent(estimate.value)]
+    return [percent(estimate.value), f"{percent(estimate.low)}-{percent(estimate.high)}"]

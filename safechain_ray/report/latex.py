@@ -49,6 +49,8 @@ def inert(text: str) -> str:
 def _lines(document: Document) -> Iterator[str]:
     for caveat in document.caveats:
         yield from (rf"\par\noindent\textbf{{{inert(caveat)}}}\par", "")
+    if document.title:
+        yield from (rf"\par\noindent\textbf{{{inert(document.title)}}}\par", "")
     for table in document.tables:
         yield from (*_table(table), "")
     if document.notes:

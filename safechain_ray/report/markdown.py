@@ -23,6 +23,8 @@ def inert(text: str) -> str:
 def _lines(document: Document) -> Iterator[str]:
     for caveat in document.caveats:
         yield from (f"**{inert(caveat)}**", "")
+    if document.title:
+        yield from (f"# {inert(document.title)}", "")
     for table in document.tables:
         yield from (f"## {inert(table.title)}", "", *_table(table), "")
         if table.caption:

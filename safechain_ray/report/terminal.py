@@ -13,6 +13,8 @@ def print_document(document: Document, console: Console) -> None:
     """Prints caveats, tables, notes; whatever a text holds is inert."""
     for caveat in document.caveats:
         console.print(Text(printable(caveat), style="bold yellow"))
+    if document.title:
+        console.print(Text(printable(document.title), style="bold"))
     for table in document.tables:
         console.print(rich_table(table))
     if document.notes:
@@ -29,7 +31,7 @@ def rich_table(table: Table) -> RichTable:
         caption=Text(printable(table.caption)) if table.caption else None,
         caption_justify="left",
         box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0) if len(table.columns) > 6 else (0, 1),
+        padding=(0, 1, 0, 0) if len(table.columns) > 5 else (0, 1),
     )
     for column in table.columns:
         heading = "\n".join(column.heading)

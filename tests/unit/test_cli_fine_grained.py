@@ -30,6 +30,20 @@ def test_the_fine_grained_analysis_is_printed_as_tables_and_as_json(tmp_path: Pa
     assert json.loads(document) == json.loads((tmp_path / "analysis.json").read_text())
 
 
+@pytest.mark.parametrize(
+    ("shape", "title"),
+    [
+        ("markdown", "# Fine-grained analysis of demo-reasoner"),
+        ("latex", "\\par\\noindent\\textbf{Fine-grained analysis of demo-reasoner"),
+    ],
+)
+def test_the_fine_grained_analysis_is_written_in_every_format(tmp_path: Path, shape: str, title: str):
+    finished_run(tmp_path)
+    shown = call("report", tmp_path, "--fine-grained", "--format", shape).stdout
+    assert title in shown
+    assert "Thought against answer" in shown
+
+
 def test_a_benign_category_is_named_for_the_fine_grained_analysis_only(tmp_path: Path):
     finished_run(tmp_path)
     named = ("report", tmp_path, "--benign-category", "privacy")

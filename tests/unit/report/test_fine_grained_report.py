@@ -10,7 +10,8 @@ from rich.console import Console
 
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.pipelines.fine_grained import analyse
-from safechain_ray.report.fine_grained import chosen_counts, render_fine_grained
+from safechain_ray.report.fine_grained import chosen_counts, fine_grained_document
+from safechain_ray.report.terminal import print_document
 from safechain_ray.schema import PIECES_SCHEMA
 
 HEADINGS = ("Thought against answer", "Length", "Safe@k and ConsSafe@k", "Over-refusal", "First unsafe piece")
@@ -18,7 +19,7 @@ HEADINGS = ("Thought against answer", "Length", "Safe@k and ConsSafe@k", "Over-r
 
 def printed(analysis: FineGrained, width: int = 80, by_category: bool = False) -> str:
     console = Console(file=io.StringIO(), width=width)
-    render_fine_grained(analysis, console, by_category)
+    print_document(fine_grained_document(analysis, by_category), console)
     return console.file.getvalue()
 
 
