@@ -1,0 +1,139 @@
+"""The page: sections in the order of reading, put into the template under a policy that lets nothing in or out."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.report.escape import printable
+from safechain_ray.report.html.facts import run_facts
+from safechain_ray.report.html.first import know_first
+from safechain_ray.report.html.markup import Markup, element, join
+from safechain_ray.report.html.plot import Plot
+from safechain_ray.report.html.plots import run_plots
+from safechain_ray.report.html.samples import PackedSamples
+from safechain_ray.report.html.tables import outcomes_table, safety_table
+
+SCRIPTS = ("text", "data", "filters", "samples", "keys", "plots", "main")
+"""The files of js/, in the order in which the page runs them, as one script."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page with its heading; `key` names its anchor."""
+
+    key: str
+    title: str
+    body: Markup
+
+
+def run_page(metrics: RunMetrics, run: Mapping[str, Any], samples: PackedSamples) -> str:
+    """The whole report of one run. `run` is the content of its run.json."""
+    return assemble(f"Safety of {printable(metrics.model)}", _run_line(metrics, run), sections(metrics, run, samples), samples)
+
+
+def sections(metrics: RunMetrics, run: Mapping[str, Any], samples: PackedSamples) -> list[Section]:
+    """In the order of reading. What else is known of a run (published figures, an analysis) gets its place here."""
+    return [
+        Section("first", "To know first", know_first(metrics)),
+        Section("figures", "Figures", join(safety_table(metrics), outcomes_table(metrics))),
+        Section("plots", "Plots", join([figure(plot) for plot in run_plots(metrics)])),
+        Section("run", "The run", run_facts(run)),
+        Section("samples", "Samples", _browser(samples)),
+    ]
+
+
+def figure(plot: Plot) -> Markup:
+    """A plot with its caption, and the buttons that save it."""
+    save = [
+        element("button", kind.upper(), type="button", data_save=kind, aria_label=f"Save {plot.title} as {kind.upper()}")
+        for kind in ("svg", "png")
+    ]
+    caption = element("figcaption", element("h3", plot.title), element("p", plot.caption), element("div", save, class_="save"))
+    drawing = element("div", plot.svg, class_="drawing", tabindex=0, role="region", aria_label=plot.title)
+    return element("figure", caption, drawing, id=f"plot-{plot.key}", data_name=plot.key)
+
+
+def assemble(title: str, line: str, parts: Sequence[Section], samples: PackedSamples | None = None) -> str:
+    """The document. Without `samples` it has no sample browser."""
+    style = _file("report.css")
+    script = "\n".join(["(() => {", '"use strict";', *(_file(f"js/{name}.js") for name in SCRIPTS), "})();"])
+    chunks = [
+        f'<script type="application/octet-stream" id="chunk{number}">{chunk}</script>'
+        for number, chunk in enumerate(samples.chunks if samples else ())
+    ]
+    return Template(_file("template.html")).substitute(
+        policy=escape(_policy(style, script)),
+        title=escape(title),
+        style=style,
+        body=_body(title, line, parts),
+        index=samples.index if samples else "",
+        script=script,
+        chunks="\n".join(chunks),
+    )
+
+
+def _body(title: str, line: str, parts: Sequence[Section]) -> Markup:
+    links = [element("li", element("a", part.title, href=f"#{part.key}")) for part in parts]
+    scheme = element("button", "Dark or light", type="button", id="scheme", class_="quiet")
+    header = element("header", element("div", element("h1", title), element("p", line, class_="line")), scheme)
+    drawn = [
+        element("section", element("h2", part.title, id=f"{part.key}-title"), part.body, id=part.key, aria_labelledby=f"{part.key}-title")
+        for part in parts
+    ]
+    return join(
+        element("a", "Skip to the samples", href="#samples", class_="skip"),
+        header,
+        element("nav", element("ul", links), aria_label="Sections"),
+        element("main", drawn),
+    )
+
+
+def _run_line(metrics: RunMetrics, run: Mapping[str, Any]) -> str:
+    counts = (
+        (sum(setting.rows for setting in metrics.settings), "samples"),
+        (len(metrics.settings), "settings"),
+        (len(run["identity"]["judges"]) + len(run.get("added", {})), "judges"),
+    )
+    ended = f"ended {run['finished'][:10]}" if "finished" in run else "not ended"
+    return " · ".join([*(f"{count:,} {words if count != 1 else words[:-1]}" for count, words in counts), ended])
+
+
+def _browser(samples: PackedSamples) -> Markup:
+    told = f"{samples.rows:,} samples."
+    if samples.with_text < samples.rows:
+        told += (
+            f" The texts of {samples.with_text:,} of them are in this file, drawn at random; the run's folder holds all. "
+            "Search finds only samples with text."
+        )
+    warning = "Responses to harmful prompts can be harmful, so texts are blurred until you ask for them."
+    return join(element("p", f"{told} {warning}", class_="legend"), Markup(_file("browser.html")))
+
+
+def _policy(style: str, script: str) -> str:
+    """No request to anywhere, no script but this one, and no way from text to markup within it."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src '{_hash(script)}'",
+            f"style-src '{_hash(style)}'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
+
+
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8").strip()
