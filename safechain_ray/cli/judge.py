@@ -24,8 +24,9 @@ Examples:
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="judges.0.… or resources.…")
+@click.option("--html/--no-html", default=True, help="Write report.html anew (the default), or leave it as it is.")
 @output_flags
-def judge(*, run: str, as_json: bool, assignments: tuple[str, ...], **flags: Any) -> None:
+def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], **flags: Any) -> None:
     """Add judges, or parts to judge, to a finished run. RUN is its folder or URI; nothing is generated again.
 
     The verdicts go to verdicts/<judge>/ in the run's folder, the figures into its metrics.json. The same command again
@@ -33,6 +34,7 @@ def judge(*, run: str, as_json: bool, assignments: tuple[str, ...], **flags: Any
     """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.rejudge import add_judges
+    from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.tables import render_metrics
 
@@ -48,6 +50,8 @@ def judge(*, run: str, as_json: bool, assignments: tuple[str, ...], **flags: Any
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = add_judges(run, config, progress, start_vllm)
+    if html:
+        write_report(done.folder.folder)
     if as_json:
         click.echo(done.metrics.model_dump_json(indent=2))
     else:

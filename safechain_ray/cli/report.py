@@ -1,17 +1,44 @@
-"""`safechain-ray report`: the figures of a run again."""
+"""`safechain-ray report`: the figures of a run again, as tables or as a page."""
+
+import json
 
 import click
 from rich.console import Console
 
 from safechain_ray.cli.frame import output_flags
+from safechain_ray.errors import InputError
+
+EXAMPLES = """\b
+Examples:
+  safechain-ray report runs/demo --by-category
+  safechain-ray report runs/demo --html
+  safechain-ray report s3://bucket/runs/r1-7b --html r1-7b.html --samples-with-text 5000
+"""
 
 
-@click.command(epilog="\b\nExample:\n  safechain-ray report runs/demo --by-category")
+@click.command(epilog=EXAMPLES)
 @click.argument("run")
 @click.option("--by-category", is_flag=True, help="A table by category as well.")
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value="",
+    metavar="[PATH]",
+    help="Write the HTML report instead: to PATH, a file or URI, or to report.html in the run's folder.",
+)
+@click.option(
+    "--samples-with-text",
+    type=click.IntRange(min=0),
+    help="With --html: the samples whose texts the report holds at most, 50,000 by default (about 40 MB at 2 kB each).",
+)
 @output_flags
-def report(*, run: str, by_category: bool, as_json: bool) -> None:
-    """Print the figures of a run again. RUN is its folder or URI."""
+def report(*, run: str, by_category: bool, html: str | None, samples_with_text: int | None, as_json: bool) -> None:
+    """Print the figures of a run again, or make its HTML report. RUN is its folder or URI."""
+    if html is not None:
+        _write_html(run, html, samples_with_text, as_json)
+        return
+    if samples_with_text is not None:
+        raise InputError("--samples-with-text says how much the HTML report holds: give --html beside it.")
     from safechain_ray.pipelines.run_folder import read_metrics
     from safechain_ray.report.tables import render_metrics
 
@@ -20,3 +47,17 @@ def report(*, run: str, by_category: bool, as_json: bool) -> None:
         click.echo(metrics.model_dump_json(indent=2))
     else:
         render_metrics(metrics, Console(), by_category=by_category)
+
+
+def _write_html(run: str, target: str, samples_with_text: int | None, as_json: bool) -> None:
+    from safechain_ray.report.html.samples import WITH_TEXT
+    from safechain_ray.report.html.write import write_report
+    from safechain_ray.storage import open_folder
+
+    written = write_report(
+        open_folder(run), target or None, WITH_TEXT if samples_with_text is None else samples_with_text
+    )
+    if as_json:
+        click.echo(json.dumps({"report": written}))
+    else:
+        Console().print(f"Report: {written}", highlight=False, markup=False, soft_wrap=True)

@@ -23,6 +23,7 @@ from safechain_ray.pipelines import evaluate as pipeline
 from safechain_ray.pipelines.pools import pool_needs
 from safechain_ray.pipelines.resolve import resolve
 from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.report.html import write
 from safechain_ray.schema import Setting
 from safechain_ray.storage import open_folder
 
@@ -64,6 +65,7 @@ def evaluation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             return SimpleNamespace(folder=RunFolder(open_folder(str(tmp_path / "run"))), metrics=METRICS, errors=errors)
 
         monkeypatch.setattr(pipeline, "evaluate", evaluate)
+        monkeypatch.setattr(write, "write_report", lambda folder: f"{folder}/report.html")
         return seen
 
     return stand_in

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from safechain_ray.metrics.safety import Metric
+from safechain_ray.report.escape import printable
 from safechain_ray.report.html import plot
 from safechain_ray.report.html.grouping import Curve, Parameter
 from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.html.plot import GAP, WIDTH, Panel, Plot
 from safechain_ray.report.labels import METRIC_LABELS, judge_label
-from safechain_ray.report.escape import printable
 
 HEIGHT = 190.0
 LINE = HEIGHT + 92

@@ -22,7 +22,9 @@ def run_facts(run: Mapping[str, Any]) -> Markup:
 
 def _facts(run: Mapping[str, Any]) -> dict[str, str]:
     model = run["identity"]["model"]
-    datasets = (f"{name}: {found['prompts']:,} prompts from {found['source']}" for name, found in run["datasets"].items())
+    datasets = (
+        f"{name}: {found['prompts']:,} prompts from {found['source']}" for name, found in run["datasets"].items()
+    )
     judges = (f"{judge['name']} ({judge['kind']})" for judge in run["identity"]["judges"])
     added = (f"{name} (added later, {', '.join(judge['parts'])})" for name, judge in run.get("added", {}).items())
     tokens = run.get("tokens", {})

@@ -3,8 +3,9 @@
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.notes import notes
+from safechain_ray.schema import Outcome
 
-ENDED_BADLY = {
+ENDED_BADLY: dict[Outcome, str] = {
     "error": "ended with an error",
     "blocked": "were blocked by the provider",
     "truncated": "were cut off before their end",
@@ -25,7 +26,9 @@ def know_first(metrics: RunMetrics) -> Markup:
     return join(
         [element("p", caveat, class_="caveat") for caveat in metrics.caveats],
         element("ul", counts, class_="tiles"),
-        element("details", element("summary", f"{len(found):,} notes to read with care"), _list(found), open=len(found) < 6)
+        element(
+            "details", element("summary", f"{len(found):,} notes to read with care"), _list(found), open=len(found) < 6
+        )
         if found
         else element("p", "Every row is there, and no figure rests on few prompts.", class_="legend"),
     )

@@ -47,7 +47,13 @@ def strategy_groups(metrics: RunMetrics) -> list[StrategyGroup]:
     by_sampling: defaultdict[str, defaultdict[Hashable, list[SettingMetrics]]] = defaultdict(lambda: defaultdict(list))
     for setting in metrics.settings:
         by_sampling[setting.dataset][_sampling_key(setting)].append(setting)
-    return [StrategyGroup(name, tuple(max(groups.values(), key=len))) for name, groups in by_sampling.items()]
+    return [
+        max(
+            (StrategyGroup(name, tuple(settings)) for settings in groups.values()),
+            key=lambda group: len(group.settings),
+        )
+        for name, groups in by_sampling.items()
+    ]
 
 
 def curves(metrics: RunMetrics) -> list[Curve]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from html import escape
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from safechain_ray.report.escape import printable_lines
 
@@ -13,7 +13,7 @@ class Markup(str):
     __slots__ = ()
 
 
-Child = Union[str, int, None, Iterable["Child"]]
+Child: TypeAlias = "str | int | Iterable[Child] | None"
 
 _VOID = frozenset({"br", "hr", "input", "meta"})
 

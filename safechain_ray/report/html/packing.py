@@ -7,6 +7,6 @@ from typing import Any
 
 
 def packed(value: Any) -> str:
-    """`value` as the page's script unpacks it. Whatever a text holds (`</script>`, NUL, a lone surrogate) comes back."""
+    """`value` as the page's script unpacks it; all that texts hold (`</script>`, NUL, a lone surrogate) comes back."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return b64encode(zlib.compress(text.encode("ascii"), level=6)).decode("ascii")

@@ -34,7 +34,9 @@ class Section:
 
 def run_page(metrics: RunMetrics, run: Mapping[str, Any], samples: PackedSamples) -> str:
     """The whole report of one run. `run` is the content of its run.json."""
-    return assemble(f"Safety of {printable(metrics.model)}", _run_line(metrics, run), sections(metrics, run, samples), samples)
+    return assemble(
+        f"Safety of {printable(metrics.model)}", _run_line(metrics, run), sections(metrics, run, samples), samples
+    )
 
 
 def sections(metrics: RunMetrics, run: Mapping[str, Any], samples: PackedSamples) -> list[Section]:
@@ -51,10 +53,14 @@ def sections(metrics: RunMetrics, run: Mapping[str, Any], samples: PackedSamples
 def figure(plot: Plot) -> Markup:
     """A plot with its caption, and the buttons that save it."""
     save = [
-        element("button", kind.upper(), type="button", data_save=kind, aria_label=f"Save {plot.title} as {kind.upper()}")
+        element(
+            "button", kind.upper(), type="button", data_save=kind, aria_label=f"Save {plot.title} as {kind.upper()}"
+        )
         for kind in ("svg", "png")
     ]
-    caption = element("figcaption", element("h3", plot.title), element("p", plot.caption), element("div", save, class_="save"))
+    caption = element(
+        "figcaption", element("h3", plot.title), element("p", plot.caption), element("div", save, class_="save")
+    )
     drawing = element("div", plot.svg, class_="drawing", tabindex=0, role="region", aria_label=plot.title)
     return element("figure", caption, drawing, id=f"plot-{plot.key}", data_name=plot.key)
 
@@ -80,10 +86,16 @@ def assemble(title: str, line: str, parts: Sequence[Section], samples: PackedSam
 
 def _body(title: str, line: str, parts: Sequence[Section]) -> Markup:
     links = [element("li", element("a", part.title, href=f"#{part.key}")) for part in parts]
-    scheme = element("button", "Dark or light", type="button", id="scheme", class_="quiet")
+    scheme = element("button", "◐ Dark or light", type="button", id="scheme", class_="quiet")
     header = element("header", element("div", element("h1", title), element("p", line, class_="line")), scheme)
     drawn = [
-        element("section", element("h2", part.title, id=f"{part.key}-title"), part.body, id=part.key, aria_labelledby=f"{part.key}-title")
+        element(
+            "section",
+            element("h2", part.title, id=f"{part.key}-title"),
+            part.body,
+            id=part.key,
+            aria_labelledby=f"{part.key}-title",
+        )
         for part in parts
     ]
     return join(
@@ -108,8 +120,8 @@ def _browser(samples: PackedSamples) -> Markup:
     told = f"{samples.rows:,} samples."
     if samples.with_text < samples.rows:
         told += (
-            f" The texts of {samples.with_text:,} of them are in this file, drawn at random; the run's folder holds all. "
-            "Search finds only samples with text."
+            f" The texts of {samples.with_text:,} of them, drawn at random, are in this file; the run's folder holds "
+            "all. Search finds only samples with text."
         )
     warning = "Responses to harmful prompts can be harmful, so texts are blurred until you ask for them."
     return join(element("p", f"{told} {warning}", class_="legend"), Markup(_file("browser.html")))

@@ -11,7 +11,7 @@ from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.labels import percent
 
 WIDTH = 1040.0
-GAP = 36.0
+GAP = 50.0
 SERIES = 6
 """Colours (classes c0 to c5) and shapes that eyes tell apart, also without colour."""
 
@@ -67,12 +67,16 @@ def picture(height: float, description: str, *children: Markup) -> Markup:
     )
 
 
-def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start", characters: int | None = None) -> Markup:
+def text(
+    x: float, y: float, words: str, kind: str = "", anchor: str = "start", characters: int | None = None
+) -> Markup:
     """One line of text on the baseline y; past `characters` it is cut, and whole in its hover title."""
     whole = None
     if characters is not None and len(words) > characters:
         whole, words = element("title", words), f"{words[: characters - 1]}…"
-    return element("text", words, whole, x=x, y=y, class_=kind or None, text_anchor=None if anchor == "start" else anchor)
+    return element(
+        "text", words, whole, x=x, y=y, class_=kind or None, text_anchor=None if anchor == "start" else anchor
+    )
 
 
 def text_width(words: str) -> float:
@@ -132,7 +136,7 @@ def legend(y: float, names: Sequence[str], left: float = 0.0) -> Markup:
 
 
 def told(metric: Metric, *names: str) -> str:
-    """What hovering over a figure says: `default; demo-guard; Safe@1: 40.6% (95% interval 37.1 to 44.2), 313 prompts`."""
+    """What hovering over a figure says: `default; Safe@1: 40.6% (95% interval 37.1 to 44.2), 313 prompts`."""
     where = "; ".join(names)
     if metric.value is None:
         return f"{where}: no verdict"
@@ -151,7 +155,9 @@ def point_along(panel: Panel, y: float, metric: Metric, series: int, title: str,
     if figure:
         beside = panel.x(high) + 7
         fits = beside + 30 <= panel.right + 6
-        value = text(beside if fits else panel.x(low) - 7, y + 4, percent(metric.value), "value", "start" if fits else "end")
+        value = text(
+            beside if fits else panel.x(low) - 7, y + 4, percent(metric.value), "value", "start" if fits else "end"
+        )
     return element(
         "g",
         element("title", title),

@@ -89,7 +89,7 @@ def strategy_plot(group: StrategyGroup) -> Plot:
         f"strategies-{dataset}",
         f"Strategies on {dataset}",
         f"How the thinking is steered, and what becomes of safety. {_all_have(common_sampling(group.settings))}",
-        plot.picture(top + rows * 268, f"Safety by strategy on {dataset}", join(drawn)),
+        plot.picture(top + rows * 268 - 14, f"Safety by strategy on {dataset}", join(drawn)),
     )
 
 
@@ -129,7 +129,7 @@ def category_plot(group: StrategyGroup) -> Plot:
         f"categories-{dataset}",
         f"Categories of {dataset}",
         f"Safe@1 with its 95% interval; right is safer. {_all_have(common_sampling(settings))}{left_out}",
-        plot.picture(58 + lines * (height + 64) - 30, f"Safe@1 by category of {dataset}", join(drawn)),
+        plot.picture(58 + lines * (height + 64) - 40, f"Safe@1 by category of {dataset}", join(drawn)),
     )
 
 
@@ -165,5 +165,3 @@ def _shades(names: list[str]) -> Markup:
 
 def _all_have(common: dict[str, str]) -> str:
     return f"Sampling: {' '.join(common.values())}." if common else ""
-
-

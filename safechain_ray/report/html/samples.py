@@ -1,7 +1,7 @@
 """The samples of a run as the page's browser takes them: a small index by column, and texts in chunks.
 
 The index is unpacked at once, so that filters are instant; a chunk of texts when one of its samples is looked at or
-searched. With more samples than `with_text` the texts of a part are left out: by their ids, which is as good as at random.
+searched. With more samples than `with_text` the texts of a part are left out: by the ids, as good as at random.
 """
 
 from collections import defaultdict
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -89,6 +89,17 @@ class _Prompts:
         return self.codes[key]
 
 
+class _Row(NamedTuple):
+    """A line of the index; in the order of its fields they are sorted. `text` is -1 where the texts are left out."""
+
+    setting: int
+    prompt: int
+    sample: int
+    outcome: str
+    verdicts: str
+    text: int
+
+
 class _Packer:
     """Takes tables of samples, one after the other."""
 
@@ -101,7 +112,7 @@ class _Packer:
         self._most = with_text
         self._added = added
         self._prompts = _Prompts()
-        self._rows: list[tuple[int, int, int, str, str, int]] = []
+        self._rows: list[_Row] = []
         self._waiting: list[list[Any]] = []
         self._chunks: list[str] = []
 
@@ -113,7 +124,7 @@ class _Packer:
             }
             found = [verdicts.get(judge) for judge in self._judges]
             self._rows.append(
-                (
+                _Row(
                     self._settings[row["setting_id"]],
                     self._prompts.code(row),
                     row["sample_index"],
@@ -127,7 +138,6 @@ class _Packer:
         if self._waiting:
             self._close_chunk()
         rows = sorted(self._rows)
-        settings, prompts, indices, outcomes, verdicts, texts = ([row[place] for row in rows] for place in range(6))
         index = {
             "settings": self._labels,
             "judges": [{"judge": judge, "part": part} for judge, part in self._judges],
@@ -137,16 +147,16 @@ class _Packer:
                 "category": self._prompts.category,
                 "start": self._prompts.start,
             },
-            "setting": settings,
-            "prompt": prompts,
-            "index": indices,
-            "outcome": outcomes,
-            "verdicts": verdicts,
-            "text": texts,
+            "setting": [row.setting for row in rows],
+            "prompt": [row.prompt for row in rows],
+            "index": [row.sample for row in rows],
+            "outcome": [row.outcome for row in rows],
+            "verdicts": [row.verdicts for row in rows],
+            "text": [row.text for row in rows],
             "textsAChunk": TEXTS_A_CHUNK,
             "facts": SHOWN_FACTS,
         }
-        return PackedSamples(packed(index), tuple(self._chunks), len(rows), sum(text >= 0 for text in texts))
+        return PackedSamples(packed(index), tuple(self._chunks), len(rows), sum(row.text >= 0 for row in rows))
 
     def _takes(self, sample_id: str) -> bool:
         if self._share >= 1:

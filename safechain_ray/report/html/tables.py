@@ -17,7 +17,10 @@ def safety_table(metrics: RunMetrics) -> Markup:
     """One row a setting, judge and part."""
     common = common_sampling(metrics.settings)
     groups = [
-        element("tbody", [_safety_row(setting, judge, common, first=not place) for place, judge in enumerate(setting.judges)])
+        element(
+            "tbody",
+            [_safety_row(setting, judge, common, first=not place) for place, judge in enumerate(setting.judges)],
+        )
         for setting in metrics.settings
     ]
     head = ["Setting", "Judge, part", *METRIC_LABELS.values(), "Missing"]

@@ -190,7 +190,9 @@ class Browser {
         make("td", {}, isolated([...categories, error, note].filter((found) => found).join("; "))),
       );
     });
-    const head = ["Judge, part", "Verdict", "Score", "Categories, notes"].map((name) => make("th", { scope: "col" }, name));
+    const head = ["Judge, part", "Verdict", "Score", "Categories, notes"].map((name) =>
+      make("th", { scope: "col", class: name === "Score" ? "number" : "" }, name),
+    );
     return make(
       "table",
       { class: "verdicts" },
