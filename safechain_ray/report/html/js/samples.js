@@ -52,6 +52,7 @@ class Browser {
 
   async filter() {
     const question = (this.questions += 1);
+    this.setBusy(true);
     const words = document.getElementById("search").value;
     let rows = rowsWanted(this.index, this.wanted());
     if (words !== "") {
@@ -64,6 +65,11 @@ class Browser {
     this.say(`${rows.length.toLocaleString("en")} of ${this.index.setting.length.toLocaleString("en")} samples`);
     this.drawPage();
     await this.drawSample();
+    if (question === this.questions) this.setBusy(false);
+  }
+
+  setBusy(busy) {
+    this.list.setAttribute("aria-busy", String(busy));
   }
 
   say(words) {
@@ -261,6 +267,8 @@ class Browser {
     filters.addEventListener("change", (event) => event.target.id !== "search" && this.filter());
     filters.addEventListener("reset", () => setTimeout(() => this.filter()));
     document.getElementById("search").addEventListener("input", () => {
+      this.questions += 1; // what is under way is outdated from the first letter on
+      this.setBusy(true);
       clearTimeout(pause);
       pause = setTimeout(() => this.filter(), 250);
     });
@@ -277,17 +285,12 @@ class Browser {
 function verdictPill(code, judge = null) {
   const name = VERDICTS[code];
   if (judge === null) return make("span", { class: `pill ${name}` }, name);
-  const words = `${judge}: ${name}`;
+  const words = `${inertLine(judge)}: ${name}`;
   return make("span", { class: `dot ${name}`, title: words, role: "img", "aria-label": words }, code === "m" ? "?" : code);
 }
 
 // Fill a select: `all` first, whose value is empty, then [value, name] pairs.
 function options(id, all, pairs) {
-  const drawn = pairs.map(([value, name]) => make("option", { value }, ...plain(name)));
+  const drawn = pairs.map(([value, name]) => make("option", { value }, inertLine(name)));
   document.getElementById(id).replaceChildren(make("option", { value: "" }, all), ...drawn);
-}
-
-// An option takes text alone: what does not show is left out.
-function plain(text) {
-  return inert(text).filter((node) => typeof node === "string");
 }

@@ -41,3 +41,10 @@ function unseenName([run, one]) {
 function isolated(text, properties = {}) {
   return make("bdi", properties, ...inert(text));
 }
+
+// The same for places that take a string alone: options of a select, titles, labels.
+function inertLine(text) {
+  return inert(text)
+    .map((node) => (typeof node === "string" ? node : `‹${node.textContent}›`))
+    .join("");
+}
