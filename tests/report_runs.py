@@ -45,7 +45,9 @@ def sample(of: Setting, prompt: int, index: int = 0, /, **columns: Any) -> Sampl
 
 def varied(settings: Sequence[Setting], prompts: int) -> list[Sample]:
     """Samples with every outcome, verdict and disagreement, by rules of their numbers; guard and match judge."""
-    return [_varied(each, prompt, index) for each in settings for prompt in range(prompts) for index in range(each.samples)]
+    return [
+        _varied(each, prompt, index) for each in settings for prompt in range(prompts) for index in range(each.samples)
+    ]
 
 
 def _varied(of: Setting, prompt: int, index: int) -> Sample:

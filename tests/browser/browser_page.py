@@ -29,7 +29,8 @@ CONTRASTS = """() => {
   };
   const found = [];
   for (const node of document.body.querySelectorAll("*")) {
-    const words = [...node.childNodes].filter((child) => child.nodeType === 3).map((child) => child.data).join("").trim();
+    const texts = [...node.childNodes].filter((child) => child.nodeType === 3);
+    const words = texts.map((child) => child.data).join("").trim();
     if (words === "" || !node.checkVisibility() || node.matches("script, :disabled, title, .skip")) continue;
     const style = getComputedStyle(node);
     const ink = rgb(node instanceof SVGElement ? style.fill : style.color);

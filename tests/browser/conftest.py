@@ -42,7 +42,8 @@ def chromium() -> Iterator[Browser]:
         path = found or playwright.chromium.executable_path
         if not Path(path).exists():
             pytest.skip(
-                f"no Chromium: install one (apt install chromium, or .venv/bin/playwright install chromium), or name one in {ENV}"
+                "no Chromium: install one (apt install chromium, or .venv/bin/playwright install chromium), "
+                f"or name one in {ENV}"
             )
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser

@@ -10,8 +10,8 @@ from report_runs import sample, setting, write_run
 
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.run_folder import RunFolder
-from safechain_ray.report.html.page import run_page
 from safechain_ray.report.html.packing import packed
+from safechain_ray.report.html.page import run_page
 from safechain_ray.report.html.samples import PackedSamples, pack_samples
 from safechain_ray.report.html.write import write_report
 from safechain_ray.schema import Verdict
@@ -21,7 +21,10 @@ MARKUP = (
     "</script></title></style></textarea><script>window.ran = 1</script><img src=x onerror='window.ran = 2'>"
     '<svg onload="window.ran = 3"><iframe src="https://example.org/"></iframe><!-- <script> ]]> &lt;b&gt; $title ${x}'
 )
-UNSEEN = "\x00 \x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b31m \u202egnp.exe\u202c \u2066a\u2069 \u2028 \u2029 \ufeff \U000e0041 \r"
+UNSEEN = (
+    "\x00 \x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b31m "
+    "\u202egnp.exe\u202c \u2066a\u2069 \u2028 \u2029 \ufeff \U000e0041 \r"
+)
 HOSTILE = f"start {MARKUP} {UNSEEN} end"
 JUDGE = f"guard {HOSTILE}"
 

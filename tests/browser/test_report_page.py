@@ -52,7 +52,10 @@ def test_every_figure_of_the_table_is_that_of_metrics_json(run: Run, reader: Rea
     }
     assert seen == {
         (each.setting_id, judge.judge, judge.part): [
-            *(shown_metric(metric, judge.missing) for metric in (judge.safe_at_1, judge.cons_safe_at_k, judge.safe_at_k)),
+            *(
+                shown_metric(metric, judge.missing)
+                for metric in (judge.safe_at_1, judge.cons_safe_at_k, judge.safe_at_k)
+            ),
             [f"{judge.missing:,}"],
         ]
         for each in run.metrics.settings
@@ -61,7 +64,9 @@ def test_every_figure_of_the_table_is_that_of_metrics_json(run: Run, reader: Rea
 
 
 def shown_metric(metric, missing: int) -> list[str]:
-    low, high, bottom, top = (f"{100 * end:.1f}" for end in (metric.low, metric.high, metric.bound_low, metric.bound_high))
+    low, high, bottom, top = (
+        f"{100 * end:.1f}" for end in (metric.low, metric.high, metric.bound_low, metric.bound_high)
+    )
     return [f"{100 * metric.value:.1f}", f"{low}–{high}", *([f"[{bottom}–{top}]"] if missing else [])]
 
 
@@ -87,7 +92,10 @@ FILTERS = {
         {"judge": "guard", "part": "thought", "verdict": "safe"},
         lambda rows: rows["guard thought"] == "safe",
     ),
-    "missing for one judge": ({"judge": "match", "verdict": "missing"}, lambda rows: rows["match response"] == "missing"),
+    "missing for one judge": (
+        {"judge": "match", "verdict": "missing"},
+        lambda rows: rows["match response"] == "missing",
+    ),
     "judges disagree": (
         {"disagree": True},
         lambda rows: (rows["guard response"] + rows["match response"]).isin(["safeunsafe", "unsafesafe"]),
@@ -95,7 +103,13 @@ FILTERS = {
     "words of the answer": ({"search": "ANSWER 7-1"}, lambda rows: rows.answer.str.contains("Answer 7-1", na=False)),
     "words with marks of markup": ({"search": "<b>"}, lambda rows: rows.answer.str.contains("<b>", na=False)),
     "all at once": (
-        {"setting": "small default", "category": "Violence", "outcome": "ok", "verdict": "unsafe", "search": "the salt"},
+        {
+            "setting": "small default",
+            "category": "Violence",
+            "outcome": "ok",
+            "verdict": "unsafe",
+            "search": "the salt",
+        },
         lambda rows: (
             (rows.setting_id == SETTINGS[0].setting_id)
             & (rows.category == "Violence")
@@ -112,7 +126,9 @@ def test_a_filter_shows_exactly_the_rows_that_pandas_selects(run: Run, reader: R
     reader.filter(**wanted)
     rows = run.rows[selects(run.rows)]
     assert reader.found() == len(rows)
-    assert sorted(reader.listed()) == sorted(zip(rows.setting_id.map(labels()), rows.prompt_id, rows.sample_index + 1))
+    assert sorted(reader.listed()) == sorted(
+        zip(rows.setting_id.map(labels()), rows.prompt_id, rows.sample_index + 1, strict=True)
+    )
 
 
 def labels() -> dict[str, str]:

@@ -1,13 +1,16 @@
 // The samples: an index by column, unpacked at once; texts in chunks, unpacked when they are needed.
 
-const CHUNKS_KEPT = 48;
+const CHUNKS_KEPT = 512; // 65,536 samples, some hundred megabytes: searching again is then a matter of moments
 
 async function unpack(packed) {
   const bytes = Uint8Array.fromBase64
     ? Uint8Array.fromBase64(packed)
     : Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).json();
+  const stream = new DecompressionStream("deflate");
+  const writer = stream.writable.getWriter();
+  writer.write(bytes);
+  writer.close();
+  return new Response(stream.readable).json();
 }
 
 const wholePage = new Promise((resolve) => {
