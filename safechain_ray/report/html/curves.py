@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from safechain_ray.metrics.safety import Metric
 from safechain_ray.report.escape import printable
 from safechain_ray.report.html import plot
 from safechain_ray.report.html.grouping import Curve, Parameter
-from safechain_ray.report.html.markup import Markup, element, join
+from safechain_ray.report.html.markup import Markup, join
 from safechain_ray.report.html.plot import GAP, WIDTH, Panel, Plot
 from safechain_ray.report.labels import METRIC_LABELS, judge_label
 
@@ -35,24 +34,19 @@ def curve_plot(parameter: Parameter, curves: Sequence[Curve]) -> Plot:
             for series, curve in enumerate(shown):
                 metrics = [getattr(setting.judges[line], field) for setting in curve.settings]
                 places = [_x(panel, parameter, value, values) for value in curve.values]
-                drawn.append(_line(panel, places, metrics, series))
-                for x, metric, value in zip(places, metrics, curve.values, strict=True):
-                    where = f"{parameter} {_figure(parameter, value)}"
-                    told = plot.told(metric, names[series], where, judge, label)
-                    drawn.append(plot.point_upright(panel, x, metric, series, told))
+                told = [
+                    plot.told(metric, names[series], f"{parameter} {_figure(parameter, value)}", judge, label)
+                    for metric, value in zip(metrics, curve.values, strict=True)
+                ]
+                drawn.append(plot.curve(panel, places, metrics, series, told))
     rest = len(curves) - len(shown)
     left_out = f" Without the last {rest} of {len(curves)} curves." if rest else ""
     return Plot(
         f"decoding-{parameter}",
         f"Safety against {parameter}",
-        f"Settings that differ in {parameter} alone, with 95% intervals; up is safer.{left_out}",
+        f"Settings that differ in {parameter} alone, with 95% intervals as bands; up is safer.{left_out}",
         plot.picture(66 + len(judges) * LINE - 40, f"Safety against {parameter}", join(drawn)),
     )
-
-
-def _line(panel: Panel, places: Sequence[float], metrics: Sequence[Metric], series: int) -> Markup:
-    points = [f"{x:.1f},{panel.y(m.value):.1f}" for x, m in zip(places, metrics, strict=True) if m.value is not None]
-    return element("polyline", points=" ".join(points), class_=f"curve s{series}")
 
 
 def _x(panel: Panel, parameter: Parameter, value: float, values: Sequence[float]) -> float:

@@ -16,6 +16,7 @@ SERIES = 6
 """Colours (classes c0 to c5) and shapes that eyes tell apart, also without colour."""
 
 _CHARACTER = 6.6
+_SCREEN = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,12 @@ def text_width(words: str) -> float:
 
 
 def columns(panel: Panel) -> Markup:
-    """Upright gridlines each 25%, with their figures below the panel."""
+    """Upright gridlines each 25%, with their figures below the panel, and above a panel too high for one look."""
     lines = [
         join(
             element("line", x1=x, x2=x, y1=panel.top, y2=panel.bottom, class_="grid"),
             text(x, panel.bottom + 16, f"{share:.0%}", "tick", "middle"),
+            text(x, panel.top - 6, f"{share:.0%}", "tick", "middle") if panel.height > _SCREEN else None,
         )
         for share in (0.0, 0.25, 0.5, 0.75, 1.0)
         for x in (panel.x(share),)
@@ -169,18 +171,22 @@ def point_along(panel: Panel, y: float, metric: Metric, series: int, title: str,
     )
 
 
-def point_upright(panel: Panel, x: float, metric: Metric, series: int, title: str) -> Markup | None:
-    """A metric on an upright line: its interval and its mark."""
-    if metric.value is None:
-        return None
-    low, high = _ends(metric)
-    return element(
-        "g",
-        element("title", title),
-        _hover_line(x, panel.y(low), x, panel.y(high)),
-        element("line", x1=x, x2=x, y1=panel.y(low), y2=panel.y(high), class_=f"interval s{series % SERIES}"),
-        mark(x, panel.y(metric.value), series),
-        class_="point",
+def curve(panel: Panel, places: Sequence[float], metrics: Sequence[Metric], series: int, told: Sequence[str]) -> Markup:
+    """Metrics at upright places: their marks joined by a line, their intervals as a band behind it."""
+    shown = [
+        (x, metric, title) for x, metric, title in zip(places, metrics, told, strict=True) if metric.value is not None
+    ]
+    tops = [f"{x:.1f},{panel.y(_ends(metric)[1]):.1f}" for x, metric, _ in shown]
+    bottoms = [f"{x:.1f},{panel.y(_ends(metric)[0]):.1f}" for x, metric, _ in reversed(shown)]
+    values = [(x, panel.y(metric.value or 0)) for x, metric, _ in shown]
+    marks = [
+        element("g", element("title", title), _hover_line(x - 1, y, x + 1, y), mark(x, y, series), class_="point")
+        for (x, y), (_, _, title) in zip(values, shown, strict=True)
+    ]
+    return join(
+        element("polygon", points=" ".join([*tops, *bottoms]), class_=f"band c{series % SERIES}"),
+        element("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in values), class_=f"curve s{series % SERIES}"),
+        marks,
     )
 
 

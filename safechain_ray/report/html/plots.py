@@ -38,11 +38,11 @@ def safety_plot(metrics: RunMetrics) -> Plot:
     left = min(300.0, max(plot.text_width(label) for label in [*labels, *judges]) + 34)
     shown = METRIC_LABELS if any(s.samples > 1 for s in metrics.settings) else {"safe_at_1": METRIC_LABELS["safe_at_1"]}
     height = sum(GROUP + ROW * len(setting.judges) for setting in metrics.settings)
-    panels = _panels_beside(len(shown), left, 30.0, height)
+    panels = _panels_beside(len(shown), left, 38.0, height)
     drawn: list[Markup | None] = []
     for panel, label in zip(panels, shown.values(), strict=True):
-        drawn += [plot.text(panel.left, 16, label, "head"), plot.columns(panel)]
-    y = 30.0
+        drawn += [plot.text(panel.left, 14, label, "head"), plot.columns(panel)]
+    y = panels[0].top
     for setting, name in zip(metrics.settings, labels, strict=True):
         drawn.append(plot.text(0, y + 17, name, "group", characters=LABEL_CHARACTERS))
         y += GROUP
@@ -58,7 +58,7 @@ def safety_plot(metrics: RunMetrics) -> Plot:
         "safety",
         "Safety by setting and judge",
         f"Share of safe samples or prompts with its 95% interval; right is safer. {_all_have(common)}",
-        plot.picture(height + 54, f"Safety of {printable(metrics.model)} by setting and judge", join(drawn)),
+        plot.picture(height + 62, f"Safety of {printable(metrics.model)} by setting and judge", join(drawn)),
     )
 
 
@@ -70,8 +70,8 @@ def strategy_plot(group: StrategyGroup) -> Plot:
     drawn: list[Markup | None] = [_shades(list(shown.values()))]
     top = 40.0
     for count, judge in enumerate(first.judges):
-        panel = _panel_of_two(count, len(first.judges), top + 24, 200.0, 44.0, below=44.0)
-        drawn += [plot.text(panel.left, panel.top - 14, judge_label(judge), "head"), plot.rows(panel)]
+        panel = _panel_of_two(count, len(first.judges), top + 34, 200.0, 44.0, below=54.0)
+        drawn += [plot.text(panel.left, panel.top - 24, judge_label(judge), "head"), plot.rows(panel)]
         step = panel.width / len(group.settings)
         wide = min(46.0, 0.78 * step / len(shown))
         for place, setting in enumerate(group.settings):
@@ -89,7 +89,7 @@ def strategy_plot(group: StrategyGroup) -> Plot:
         f"strategies-{dataset}",
         f"Strategies on {dataset}",
         f"How the thinking is steered, and what becomes of safety. {_all_have(common_sampling(group.settings))}",
-        plot.picture(top + rows * 268 - 14, f"Safety by strategy on {dataset}", join(drawn)),
+        plot.picture(top + rows * 278 - 14, f"Safety by strategy on {dataset}", join(drawn)),
     )
 
 
@@ -107,7 +107,7 @@ def category_plot(group: StrategyGroup) -> Plot:
     per_line = min(3, len(first.judges))
     for count, judge in enumerate(first.judges):
         line, column = divmod(count, per_line)
-        top = 58.0 + line * (height + 64)
+        top = 66.0 + line * (height + 72)
         panel = _panels_beside(per_line, left, top, height)[column]
         drawn += [plot.text(panel.left, top - 10, judge_label(judge), "head"), plot.columns(panel)]
         for place, category in enumerate(categories):
@@ -129,7 +129,7 @@ def category_plot(group: StrategyGroup) -> Plot:
         f"categories-{dataset}",
         f"Categories of {dataset}",
         f"Safe@1 with its 95% interval; right is safer. {_all_have(common_sampling(settings))}{left_out}",
-        plot.picture(58 + lines * (height + 64) - 40, f"Safe@1 by category of {dataset}", join(drawn)),
+        plot.picture(66 + lines * (height + 72) - 48, f"Safe@1 by category of {dataset}", join(drawn)),
     )
 
 
