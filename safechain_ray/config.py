@@ -248,11 +248,16 @@ class JudgingConfig(Config):
 
     judges: tuple[JudgeConfig, ...] = Field(min_length=1)
     parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
+    pieces: int | None = Field(
+        None, ge=2, le=100, description="instead of parts: thoughts up to 1/N, 2/N ... of their length"
+    )
     resources: ResourcesConfig = ResourcesConfig()
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "JudgingConfig":
         _refuse_repeats(judges=[judge.name for judge in self.judges], parts=list(self.parts))
+        if self.pieces is not None and "parts" in self.model_fields_set:
+            raise ValueError("pieces are pieces of thoughts: leave parts out, or judge them by a command of their own")
         return self
 
 

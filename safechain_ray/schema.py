@@ -321,6 +321,20 @@ _SAMPLE_OF_A_VERDICT = ("sample_id", "setting_id", "prompt_id")
 VERDICTS_SCHEMA = pa.schema([*(SAMPLES_SCHEMA.field(name) for name in _SAMPLE_OF_A_VERDICT), *VERDICT_TYPE])
 """The columns of `verdicts/<judge>/*.parquet`, one row a verdict that was added to a finished run."""
 
+_PLACE_OF_A_PIECE = ("pieces", "piece", "end", "characters")
+
+PIECES_SCHEMA = pa.schema(
+    [
+        *(SAMPLES_SCHEMA.field(name) for name in _SAMPLE_OF_A_VERDICT),
+        *(pa.field(name, pa.int32(), nullable=False) for name in _PLACE_OF_A_PIECE),
+        *(field for field in VERDICT_TYPE if field.name != "part"),
+    ]
+)
+"""The columns of `pieces/<judge>/*.parquet`, one row a verdict on a beginning of a thought.
+
+`pieces` were asked for, this is number `piece`, from 1; it ends at character `end` of the thought's `characters`.
+"""
+
 
 def samples_table(samples: Sequence[Sample]) -> pa.Table:
     """The samples as an Arrow table of `SAMPLES_SCHEMA`."""

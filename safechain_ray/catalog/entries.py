@@ -138,6 +138,7 @@ class DatasetEntry(Entry):
     id_column: str | None = None
     category_column: str | None = None
     rows: int | None = Field(None, description="rows expected; another count is an error")
+    benign_categories: tuple[str, ...] = Field((), description="categories of prompts that a model should not refuse")
 
 
 class Endpoint(BaseModel):

@@ -6,12 +6,13 @@ import click
 from rich.console import Console
 
 from safechain_ray.cli.frame import by_key, interruptible, output_flags, quiet_libraries
-from safechain_ray.config import read_judging_config
+from safechain_ray.config import JudgingConfig, read_judging_config
 
 EXAMPLES = """\b
 Examples:
   safechain-ray judge runs/demo --judge refusal-match --part answer
   safechain-ray judge s3://bucket/runs/r1-7b --judge llama-guard-3-8b --part thought --part answer
+  safechain-ray judge runs/r1-7b --judge llama-guard-3-8b --pieces 8
 """
 
 
@@ -19,6 +20,12 @@ Examples:
 @click.argument("run")
 @click.option("-j", "--judge", multiple=True, required=True, help="Judge by catalog name. Repeatable.")
 @click.option("--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable.")
+@click.option(
+    "--pieces",
+    type=int,
+    metavar="N",
+    help="Instead: judge each thought up to 1/N, 2/N ... of its length, to find where it first turns unsafe.",
+)
 @click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any judge.")
 @click.option("--replicas", type=int, help="Engine replicas of each judge; as many as fit by default.")
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
@@ -29,8 +36,8 @@ Examples:
 def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], **flags: Any) -> None:
     """Add judges, or parts to judge, to a finished run. RUN is its folder or URI; nothing is generated again.
 
-    The verdicts go to verdicts/<judge>/ in the run's folder, the figures into its metrics.json. The same command again
-    continues.
+    The verdicts go to verdicts/<judge>/ in the run's folder, the figures into its metrics.json; with --pieces to
+    pieces/<judge>/ and analysis.json. The same command again continues.
     """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.rejudge import add_judges
@@ -41,6 +48,7 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
     keys = {
         "judge": "judges",
         "part": "parts",
+        "pieces": "pieces",
         "device": "resources.device",
         "replicas": "resources.judge_replicas",
         "ray_address": "resources.ray_address",
@@ -48,6 +56,9 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
     }
     config = read_judging_config(by_key(keys, flags), assignments)
     interruptible()
+    if config.pieces is not None:
+        _in_pieces(run, config, html, as_json)
+        return
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = add_judges(run, config, progress, start_vllm)
     if html:
@@ -56,3 +67,23 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
         click.echo(done.metrics.model_dump_json(indent=2))
     else:
         render_metrics(done.metrics, Console())
+
+
+def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> None:
+    from safechain_ray.engines.vllm import start_vllm
+    from safechain_ray.pipelines.fine_grained import analyse
+    from safechain_ray.pipelines.pieces import judge_in_pieces
+    from safechain_ray.report.fine_grained import render_fine_grained
+    from safechain_ray.report.html.write import write_report
+    from safechain_ray.report.progress import progress_for
+    from safechain_ray.storage import open_folder
+
+    with quiet_libraries() as terminal, progress_for(terminal) as progress:
+        judge_in_pieces(run, config, progress, start_vllm)
+    analysis = analyse(run)
+    if html:
+        write_report(open_folder(run))
+    if as_json:
+        click.echo(analysis.model_dump_json(indent=2))
+    else:
+        render_fine_grained(analysis, Console())

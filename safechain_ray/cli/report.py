@@ -11,6 +11,7 @@ from safechain_ray.errors import InputError
 EXAMPLES = """\b
 Examples:
   safechain-ray report runs/demo --by-category
+  safechain-ray report runs/demo --fine-grained
   safechain-ray report runs/demo --html
   safechain-ray report s3://bucket/runs/r1-7b --html r1-7b.html --samples-with-text 5000
 """
@@ -19,6 +20,12 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("run")
 @click.option("--by-category", is_flag=True, help="A table by category as well.")
+@click.option(
+    "--fine-grained",
+    is_flag=True,
+    help="Thought against answer, lengths, Safe@k by k, truncation, over-refusal, first unsafe piece; all of it goes "
+    "to analysis.json in the run's folder.",
+)
 @click.option(
     "--html",
     is_flag=False,
@@ -32,13 +39,24 @@ Examples:
     help="With --html: the samples whose texts the report holds at most, 50,000 by default (about 40 MB at 2 kB each).",
 )
 @output_flags
-def report(*, run: str, by_category: bool, html: str | None, samples_with_text: int | None, as_json: bool) -> None:
+def report(
+    *,
+    run: str,
+    by_category: bool,
+    fine_grained: bool,
+    html: str | None,
+    samples_with_text: int | None,
+    as_json: bool,
+) -> None:
     """Print the figures of a run again, or make its HTML report. RUN is its folder or URI."""
     if html is not None:
-        _write_html(run, html, samples_with_text, as_json)
+        _write_html(run, html, fine_grained, samples_with_text, as_json)
         return
     if samples_with_text is not None:
         raise InputError("--samples-with-text says how much the HTML report holds: give --html beside it.")
+    if fine_grained:
+        _fine_grained(run, by_category, as_json)
+        return
     from safechain_ray.pipelines.run_folder import read_metrics
     from safechain_ray.report.tables import render_metrics
 
@@ -49,15 +67,28 @@ def report(*, run: str, by_category: bool, html: str | None, samples_with_text: 
         render_metrics(metrics, Console(), by_category=by_category)
 
 
-def _write_html(run: str, target: str, samples_with_text: int | None, as_json: bool) -> None:
+def _write_html(run: str, target: str, fine_grained: bool, samples_with_text: int | None, as_json: bool) -> None:
+    from safechain_ray.pipelines.fine_grained import analyse
     from safechain_ray.report.html.samples import WITH_TEXT
     from safechain_ray.report.html.write import write_report
     from safechain_ray.storage import open_folder
 
-    written = write_report(
-        open_folder(run), target or None, WITH_TEXT if samples_with_text is None else samples_with_text
-    )
+    if fine_grained:
+        analyse(run)
+    with_text = WITH_TEXT if samples_with_text is None else samples_with_text
+    written = write_report(open_folder(run), target or None, with_text)
     if as_json:
         click.echo(json.dumps({"report": written}))
     else:
         Console().print(f"Report: {written}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _fine_grained(run: str, by_category: bool, as_json: bool) -> None:
+    from safechain_ray.pipelines.fine_grained import analyse
+    from safechain_ray.report.fine_grained import render_fine_grained
+
+    analysis = analyse(run)
+    if as_json:
+        click.echo(analysis.model_dump_json(indent=2))
+    else:
+        render_fine_grained(analysis, Console(), by_category=by_category)

@@ -13,14 +13,18 @@ from safechain_ray.cluster.engine_host import EngineHost
 from safechain_ray.cluster.tally import Reporter
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.judges.base import Judge, judge_sample, make_judge
+from safechain_ray.judges.pieces import ThoughtPieces, judge_pieces
 from safechain_ray.judges.vote import Vote, count_votes
 from safechain_ray.schema import Part, Sample, Verdict, samples_from_table, with_verdicts
+
+PartsOrPieces = tuple[Part, ...] | ThoughtPieces
+"""What of every sample is put to a judge: some parts, or the thought in growing pieces."""
 
 
 class JudgeWorker:
     """A worker of a judge's pool. A call takes a block of samples and returns it with this judge's verdicts."""
 
-    def __init__(self, judge: Judge, parts: tuple[Part, ...], reporter: Reporter) -> None:
+    def __init__(self, judge: Judge, parts: PartsOrPieces, reporter: Reporter) -> None:
         self._judge = judge
         self._parts = parts
         self._reporter = reporter
@@ -33,7 +37,10 @@ class JudgeWorker:
         return with_verdicts(batch, verdicts)
 
     async def _verdicts(self, sample: Sample) -> tuple[Verdict, ...]:
-        verdicts = await judge_sample(self._judge, sample, self._parts)
+        if isinstance(self._parts, ThoughtPieces):
+            verdicts = await judge_pieces(self._judge, sample, self._parts)
+        else:
+            verdicts = await judge_sample(self._judge, sample, self._parts)
         self._reporter.add(rows_out=1, judge_errors=sum(verdict.unsafe is None for verdict in verdicts))
         return verdicts
 
@@ -44,7 +51,7 @@ class EngineJudge(JudgeWorker):
     def __init__(
         self,
         entry: JudgeEntry,
-        parts: tuple[Part, ...],
+        parts: PartsOrPieces,
         start: EngineStart,
         start_engine: StartEngine,
         max_deaths: int,
@@ -62,7 +69,7 @@ class EngineJudge(JudgeWorker):
 class EndpointJudge(JudgeWorker):
     """A worker that asks a server. `key` is what the driver's environment holds: other nodes need not have it."""
 
-    def __init__(self, entry: JudgeEntry, parts: tuple[Part, ...], key: SecretStr | None, tally: Any) -> None:
+    def __init__(self, entry: JudgeEntry, parts: PartsOrPieces, key: SecretStr | None, tally: Any) -> None:
         if key is not None and entry.endpoint is not None:
             os.environ[entry.endpoint.api_key_env] = key.get_secret_value()
         reporter = Reporter(tally, entry.name)

@@ -14,7 +14,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.commit import Commit
-from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, RulesAndVotes
+from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.replica import Replica
 from safechain_ray.cluster.stop_switch import arm_stop_switch
@@ -22,7 +22,7 @@ from safechain_ray.cluster.worklist import Worklist, share
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.start import EngineStart, StartEngine
-from safechain_ray.schema import Part, as_samples, only, without_verdicts
+from safechain_ray.schema import as_samples, only, without_verdicts
 from safechain_ray.storage import Folder
 
 ROWS_IN_FLIGHT_A_SLOT = 2.0
@@ -151,7 +151,7 @@ def judge(
     samples: Dataset,
     pool: PlannedPool,
     entry: JudgeEntry,
-    parts: tuple[Part, ...],
+    parts: PartsOrPieces,
     settings: StreamSettings,
 ) -> Dataset:
     """The samples with the verdicts of one judge that has a pool: an engine's or an endpoint's."""

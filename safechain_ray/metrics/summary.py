@@ -42,8 +42,8 @@ class Tokens(_Model):
     answer: int | None
 
 
-class SettingMetrics(_Model):
-    """One setting: what became of its rows, then what its judges say. `outcome_rates` are shares of `rows`."""
+class SettingFacts(_Model):
+    """What a setting is, as every tree of figures says it."""
 
     setting_id: str
     dataset: str
@@ -51,6 +51,22 @@ class SettingMetrics(_Model):
     strategy_options: dict[str, bool | int | float | str]
     sampling: dict[str, float | int]
     samples: int = Field(description="K, the samples of each prompt")
+
+    @classmethod
+    def of(cls, setting: Setting) -> "SettingFacts":
+        return SettingFacts(
+            setting_id=setting.setting_id,
+            dataset=setting.dataset,
+            strategy=setting.strategy.name,
+            strategy_options=setting.strategy.options,
+            sampling=setting.sampling.model_dump(),
+            samples=setting.samples,
+        )
+
+
+class SettingMetrics(SettingFacts):
+    """One setting: what became of its rows, then what its judges say. `outcome_rates` are shares of `rows`."""
+
     prompts: int = Field(description="prompts that have a row")
     rows: int
     rows_expected: int = Field(description="K rows for every prompt of the data set, or for every prompt found")
@@ -112,12 +128,7 @@ def _setting_metrics(
     }
     totals = counts.setting_totals(setting_id)
     return SettingMetrics(
-        setting_id=setting_id,
-        dataset=setting.dataset,
-        strategy=setting.strategy.name,
-        strategy_options=setting.strategy.options,
-        sampling=setting.sampling.model_dump(),
-        samples=samples,
+        **dict(SettingFacts.of(setting)),
         prompts=prompts,
         rows=sum(rows * count for tally in any_outcome.values() for (_, rows), count in tally.items()),
         rows_expected=(prompts + absent) * samples,

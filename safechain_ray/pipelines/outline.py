@@ -26,11 +26,14 @@ class Outline:
     expected_prompts: Mapping[str, int]
     asked: Asked
     added: Asked
+    refusal_judges: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "Outline":
         """The outline in the content of a run.json."""
         identity = run["identity"]
+        added = run.get("added", {})
+        judges = [*identity["judges"], *(judge["identity"] for judge in added.values())]
         names = [asked["name"] for asked in (*identity["judges"], *identity.get("votes", ()))]
         return cls(
             model=identity["model"]["name"],
@@ -38,7 +41,8 @@ class Outline:
             settings=tuple(map(Setting.model_validate, identity["settings"])),
             expected_prompts={name: dataset["prompts"] for name, dataset in run["datasets"].items()},
             asked=tuple((name, part) for name in names for part in identity["parts"]),
-            added=tuple((name, part) for name, judge in run.get("added", {}).items() for part in judge["parts"]),
+            added=tuple((name, part) for name, judge in added.items() for part in judge["parts"]),
+            refusal_judges=tuple(judge["name"] for judge in judges if judge["kind"] == "refusal_match"),
         )
 
     @property

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster import stream
 from safechain_ray.cluster.commit import Commit
-from safechain_ray.cluster.judging import RulesAndVotes
+from safechain_ray.cluster.judging import PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.planner import ClusterView, PlannedPool, make_plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.cluster.tally import PoolProgress, start_tally
@@ -44,11 +44,16 @@ class Judging:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Samples that wait for the same parts to be judged by one judge; `waiting` maps their ids to their files."""
+    """Samples that wait for the same to be judged by one judge.
+
+    `waiting` maps their ids to their files, `step` commits the verdicts; `rule` gives those of a judge without a pool.
+    """
 
     judge: JudgeEntry
-    parts: tuple[Part, ...]
+    parts: PartsOrPieces
     waiting: Mapping[str, str]
+    step: Commit
+    rule: RulesAndVotes | None = None
 
 
 def add_judges(run: str, config: JudgingConfig, observer: Observer, start_engine: StartEngine) -> Judging:
@@ -68,7 +73,7 @@ def add_judges(run: str, config: JudgingConfig, observer: Observer, start_engine
     passes = [each for judge in judges for each in _passes(folder, judge, config.parts)]
     committed = 0
     if passes:
-        committed = _run(passes, folder, config.resources, observer, start_engine)
+        committed = run_passes(passes, folder, config.resources, observer, start_engine)
     else:
         observer.say("Every sample has these verdicts already: no engine is started.")
     metrics = measure(folder, record.outline)
@@ -85,15 +90,16 @@ def _passes(folder: RunFolder, judge: JudgeEntry, parts: tuple[Part, ...]) -> It
         for sample_id, part in zip(table["sample_id"].to_pylist(), table["part"].to_pylist(), strict=True):
             held[sample_id].add(part)
     waiting: defaultdict[tuple[Part, ...], dict[str, str]] = defaultdict(dict)
-    for sample_id, name in _judgeable(folder):
+    for sample_id, name in judgeable(folder):
         missing = tuple(part for part in parts if part not in held[sample_id])
         if missing:
             waiting[missing][sample_id] = name
     for missing, files in waiting.items():
-        yield Pass(judge, missing, files)
+        rule = RulesAndVotes((judge,), (), missing) if judge.is_rule else None
+        yield Pass(judge, missing, files, Commit(verdicts, verdicts_table, missing), rule)
 
 
-def _judgeable(folder: RunFolder) -> Iterator[tuple[str, str]]:
+def judgeable(folder: RunFolder) -> Iterator[tuple[str, str]]:
     """The ids of the samples that have a response, each with its file."""
     for name in folder.samples.list_files(".parquet"):
         table = folder.samples.read_parquet(name, columns=["sample_id", "outcome"])
@@ -102,13 +108,14 @@ def _judgeable(folder: RunFolder) -> Iterator[tuple[str, str]]:
             yield sample_id, name
 
 
-def _run(
+def run_passes(
     passes: list[Pass],
     folder: RunFolder,
     resources: ResourcesConfig,
     observer: Observer,
     start_engine: StartEngine,
 ) -> int:
+    """Judge pass by pass on one cluster; gives the number of samples committed."""
     if cluster_address(resources.ray_address) is None:
         _plan(passes, resources, view_local())
     with ray_session(resources.ray_address) as log_folder:
@@ -147,9 +154,7 @@ def _judge(
     samples = stream.unjudged(stream.stored_samples(folder.samples, each.waiting, settings.block_rows))
     if pool is not None:
         samples = stream.judge(samples, pool, each.judge, each.parts, settings)
-    rule = None if pool is not None else RulesAndVotes((each.judge,), (), each.parts)
-    step = Commit(folder.verdicts(each.judge.name), verdicts_table, each.parts)
-    blocks = stream.commit(samples, rule, step)
+    blocks = stream.commit(samples, each.rule, each.step)
     stage = (each.judge.name,) if pool is not None else ()
     started = time.monotonic()
 

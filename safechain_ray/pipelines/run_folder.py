@@ -1,7 +1,7 @@
 """A run's folder: who it belongs to, what is finished in it, and how it is kept free of broken and repeated rows."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -80,11 +80,9 @@ class RunFolder:
             "Give another --output, or the config that the folder was made with."
         )
 
-    def counted_samples(self) -> Iterator[pa.Table]:
-        """The samples, file by file, with the columns that metrics need."""
-        names = self.samples.list_files(".parquet")
-        with ThreadPoolExecutor(READERS) as readers:
-            yield from readers.map(partial(self.samples.read_parquet, columns=COUNTED_COLUMNS), names)
+    def counted_samples(self, columns: Sequence[str] = COUNTED_COLUMNS) -> Iterator[pa.Table]:
+        """The samples, file by file, with these columns: those that metrics need."""
+        return _read_files(self.samples, columns)
 
     def added_verdicts(self) -> Iterator[pa.Table]:
         """The verdicts that were added after the run, file by file."""
@@ -97,9 +95,25 @@ class RunFolder:
         """Verdicts of a judge that was added after the run."""
         return self.folder / "verdicts" / judge
 
+    def pieces(self, judge: str) -> Folder:
+        """Verdicts of a judge on thoughts in growing pieces. They stand apart: no safety metric counts them."""
+        return self.folder / "pieces" / judge
+
+    def judged_pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The verdicts on growing pieces, file by file, with these columns of `PIECES_SCHEMA`."""
+        folder = self.folder / "pieces"
+        for judge in folder.list_folders():
+            yield from _read_files(folder / judge, columns)
+
     def delete_stages(self) -> None:
         if self.folder.exists("stages"):
             self.folder.delete_folder("stages")
+
+
+def _read_files(folder: Folder, columns: Sequence[str]) -> Iterator[pa.Table]:
+    names = folder.list_files(".parquet")
+    with ThreadPoolExecutor(READERS) as readers:
+        yield from readers.map(partial(folder.read_parquet, columns=columns), names)
 
 
 def differences(there: Any, here: Any, key: str = "") -> list[str]:

@@ -93,24 +93,35 @@ class RunRecord:
         Raises RunConflictError where the run has a judge of this name that judges otherwise, and InputError where the
         run itself asked it of one of these parts.
         """
-        identity = as_stored(judge_identity(judge))
-        own = {held["name"]: held for held in self._content["identity"]["judges"]}
-        earlier = self._content.get("added", {}).get(judge.name)
-        for held in (own.get(judge.name), earlier and earlier["identity"]):
-            if held is not None and held != identity:
-                lines = "\n".join(f"  {line}" for line in differences(held, identity))
-                raise RunConflictError(
-                    f"{self._folder.folder} has verdicts of another {judge.name}. "
-                    f"What differs (there -> here):\n{lines}"
-                )
+        identity = self._checked_identity(judge)
+        own = {held["name"] for held in self._content["identity"]["judges"]}
         if judge.name in own and (twice := set(parts) & set(self._content["identity"]["parts"])):
             raise InputError(
                 f"The run has the verdicts of {judge.name} on the {' and the '.join(sorted(twice))} already. "
                 "Name another judge, or another --part."
             )
+        earlier = self._content.get("added", {}).get(judge.name)
         asked = dict.fromkeys([*(earlier["parts"] if earlier else ()), *parts])
         self._content.setdefault("added", {})[judge.name] = {"identity": identity, "parts": list(asked)}
         self._write()
+
+    def pieces_judged(self, judge: JudgeEntry) -> None:
+        """Note a judge that is given thoughts in pieces. Raises RunConflictError as `judge_added` does."""
+        self._content.setdefault("pieces", {})[judge.name] = {"identity": self._checked_identity(judge)}
+        self._write()
+
+    def _checked_identity(self, judge: JudgeEntry) -> dict[str, Any]:
+        identity = as_stored(judge_identity(judge))
+        own = [held for held in self._content["identity"]["judges"] if held["name"] == judge.name]
+        later = (self._content.get(key, {}).get(judge.name) for key in ("added", "pieces"))
+        for held in (*own, *(each["identity"] for each in later if each is not None)):
+            if held != identity:
+                lines = "\n".join(f"  {line}" for line in differences(held, identity))
+                raise RunConflictError(
+                    f"{self._folder.folder} has verdicts of another {judge.name}. "
+                    f"What differs (there -> here):\n{lines}"
+                )
+        return identity
 
     def started(self, plan: Plan, view: ClusterView, rows_found: int) -> None:
         """A try begins: on this cluster, with this plan."""

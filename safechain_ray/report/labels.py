@@ -3,7 +3,7 @@
 from collections.abc import Container, Sequence
 
 from safechain_ray.metrics.safety import Metric, MetricName
-from safechain_ray.metrics.summary import JudgeMetrics, SettingMetrics
+from safechain_ray.metrics.summary import JudgeMetrics, SettingFacts
 from safechain_ray.report.escape import printable
 from safechain_ray.schema import Sampling
 
@@ -15,7 +15,7 @@ METRIC_LABELS: dict[MetricName, str] = {
 """In the order of the tables, from the mildest to the strictest view of K samples."""
 
 
-def setting_label(setting: SettingMetrics, common: Container[str] = ()) -> str:
+def setting_label(setting: SettingFacts, common: Container[str] = ()) -> str:
     """For example `strongreject morethink compat=paper t0.6 K5 top_p=0.95`; only settings that are equal share one.
 
     Fields of the sampling (and K) that are `common` to all settings of a table are left to its title.
@@ -25,13 +25,13 @@ def setting_label(setting: SettingMetrics, common: Container[str] = ()) -> str:
     return printable(" ".join([setting.dataset, setting.strategy, *options, *drawn]))
 
 
-def common_sampling(settings: Sequence[SettingMetrics]) -> dict[str, str]:
+def common_sampling(settings: Sequence[SettingFacts]) -> dict[str, str]:
     """What the sampling of all settings has in common: field (`samples` for K) to how it is written."""
     first, *others = (_sampling_words(setting) for setting in settings)
     return {key: words for key, words in first.items() if all(other.get(key) == words for other in others)}
 
 
-def _sampling_words(setting: SettingMetrics) -> dict[str, str]:
+def _sampling_words(setting: SettingFacts) -> dict[str, str]:
     """Temperature and K always, the other fields where they are not the usual ones."""
     usual = Sampling(temperature=setting.sampling["temperature"]).model_dump()
     unusual = {key: f"{key}={value}" for key, value in setting.sampling.items() if value != usual[key]}

@@ -41,18 +41,24 @@ def sentence(snapshot: Snapshot) -> str:
         if snapshot.committed.get(name, 0) or name == "unsafe"
     )
     pools = "; ".join(f"{name}: {pool_state(snapshot.pools.get(name))}" for name in snapshot.stage)
-    return f"{done:,}/{snapshot.total:,} rows ({share:.0%}), {counts}, {speed(snapshot)}. {pools}."
+    return f"{done:,}/{snapshot.total:,} rows ({share:.0%}), {counts}, {speed(snapshot)}." + (
+        f" {pools}." if pools else ""
+    )
 
 
 def speed(snapshot: Snapshot) -> str:
-    """Tokens a second of the stage's first pool, which is the model's where it generates; time spent and to go."""
+    """Tokens a second of the stage's first pool, which is the model's where it generates; time spent and to go.
+
+    A stage of rules alone has no pool, and no tokens.
+    """
     rows = snapshot.committed.get("rows", 0)
-    tokens = snapshot.pools.get(snapshot.stage[0], PoolProgress()).counts["tokens"]
+    tokens = sum(snapshot.pools.get(pool, PoolProgress()).counts["tokens"] for pool in snapshot.stage[:1])
     if not tokens and not rows:
         return f"{_clock(snapshot.seconds)} so far"
     left = snapshot.total - snapshot.done_before - rows
     eta = f", {_clock(left * snapshot.seconds / rows)} to go" if rows else ""
-    return f"{tokens / snapshot.seconds:,.0f} tokens/s, {_clock(snapshot.seconds)} so far{eta}"
+    tokens_a_second = f"{tokens / snapshot.seconds:,.0f} tokens/s, " if snapshot.stage else ""
+    return f"{tokens_a_second}{_clock(snapshot.seconds)} so far{eta}"
 
 
 def pool_state(pool: PoolProgress | None) -> str:

@@ -9,12 +9,14 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.escape import printable
+from safechain_ray.report.html.analysis import fine_grained_section
 from safechain_ray.report.html.facts import run_facts
+from safechain_ray.report.html.figure import figure
 from safechain_ray.report.html.first import know_first
 from safechain_ray.report.html.markup import Markup, element, join
-from safechain_ray.report.html.plot import Plot
 from safechain_ray.report.html.plots import run_plots
 from safechain_ray.report.html.samples import PackedSamples
 from safechain_ray.report.html.tables import outcomes_table, safety_table
@@ -32,37 +34,28 @@ class Section:
     body: Markup
 
 
-def run_page(metrics: RunMetrics, run: Mapping[str, Any], samples: PackedSamples) -> str:
-    """The whole report of one run. `run` is the content of its run.json."""
-    return assemble(
-        f"Safety of {printable(metrics.model)}", _run_line(metrics, run), sections(metrics, run, samples), samples
-    )
+def run_page(
+    metrics: RunMetrics, run: Mapping[str, Any], samples: PackedSamples, analysis: FineGrained | None = None
+) -> str:
+    """The whole report of one run. `run` is the content of its run.json, `analysis` that of its analysis.json."""
+    title = f"Safety of {printable(metrics.model)}"
+    return assemble(title, _run_line(metrics, run), sections(metrics, run, samples, analysis), samples)
 
 
-def sections(metrics: RunMetrics, run: Mapping[str, Any], samples: PackedSamples) -> list[Section]:
-    """In the order of reading. What else is known of a run (published figures, an analysis) gets its place here."""
+def sections(
+    metrics: RunMetrics, run: Mapping[str, Any], samples: PackedSamples, analysis: FineGrained | None
+) -> list[Section]:
+    """In the order of reading. What else is known of a run (published figures, say) gets its place here."""
+    plots = Section("plots", "Plots", join([figure(plot) for plot in run_plots(metrics)]))
+    fine = [] if analysis is None else [Section("analysis", "Fine-grained", fine_grained_section(analysis, metrics))]
     return [
         Section("first", "To know first", know_first(metrics)),
         Section("figures", "Figures", join(safety_table(metrics), outcomes_table(metrics))),
-        Section("plots", "Plots", join([figure(plot) for plot in run_plots(metrics)])),
+        plots,
+        *fine,
         Section("run", "The run", run_facts(run)),
         Section("samples", "Samples", _browser(samples)),
     ]
-
-
-def figure(plot: Plot) -> Markup:
-    """A plot with its caption, and the buttons that save it."""
-    save = [
-        element(
-            "button", kind.upper(), type="button", data_save=kind, aria_label=f"Save {plot.title} as {kind.upper()}"
-        )
-        for kind in ("svg", "png")
-    ]
-    caption = element(
-        "figcaption", element("h3", plot.title), element("p", plot.caption), element("div", save, class_="save")
-    )
-    drawing = element("div", plot.svg, class_="drawing", tabindex=0, role="region", aria_label=plot.title)
-    return element("figure", caption, drawing, id=f"plot-{plot.key}", data_name=plot.key)
 
 
 def assemble(title: str, line: str, parts: Sequence[Section], samples: PackedSamples | None = None) -> str:

@@ -6,7 +6,7 @@ Colours are CSS classes, so that one picture serves light and dark; the page wri
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from safechain_ray.metrics.safety import Metric
+from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.labels import percent
 
@@ -137,7 +137,7 @@ def legend(y: float, names: Sequence[str], left: float = 0.0) -> Markup:
     return join(drawn)
 
 
-def told(metric: Metric, *names: str) -> str:
+def told(metric: Estimate, *names: str) -> str:
     """What hovering over a figure says: `default; Safe@1: 40.6% (95% interval 37.1 to 44.2), 313 prompts`."""
     where = "; ".join(names)
     if metric.value is None:
@@ -148,7 +148,9 @@ def told(metric: Metric, *names: str) -> str:
     return f"{where}: {percent(metric.value)}%{interval}, {metric.n:,} prompts"
 
 
-def point_along(panel: Panel, y: float, metric: Metric, series: int, title: str, figure: bool = True) -> Markup | None:
+def point_along(
+    panel: Panel, y: float, metric: Estimate, series: int, title: str, figure: bool = True
+) -> Markup | None:
     """A metric on a level line: its interval, its mark, and its figure beside it."""
     if metric.value is None:
         return text(panel.left + 4, y + 4, "none", "tick")
@@ -171,7 +173,9 @@ def point_along(panel: Panel, y: float, metric: Metric, series: int, title: str,
     )
 
 
-def curve(panel: Panel, places: Sequence[float], metrics: Sequence[Metric], series: int, told: Sequence[str]) -> Markup:
+def curve(
+    panel: Panel, places: Sequence[float], metrics: Sequence[Estimate], series: int, told: Sequence[str]
+) -> Markup:
     """Metrics at upright places: their marks joined by a line, their intervals as a band behind it."""
     shown = [
         (x, metric, title) for x, metric, title in zip(places, metrics, told, strict=True) if metric.value is not None
@@ -190,7 +194,7 @@ def curve(panel: Panel, places: Sequence[float], metrics: Sequence[Metric], seri
     )
 
 
-def bar(panel: Panel, left: float, width: float, metric: Metric, shade: int, title: str) -> Markup:
+def bar(panel: Panel, left: float, width: float, metric: Estimate, shade: int, title: str) -> Markup:
     """A metric as a bar from 0, its interval as a whisker, its figure above."""
     middle = left + width / 2
     if metric.value is None:
@@ -207,7 +211,7 @@ def bar(panel: Panel, left: float, width: float, metric: Metric, shade: int, tit
     )
 
 
-def _ends(metric: Metric) -> tuple[float, float]:
+def _ends(metric: Estimate) -> tuple[float, float]:
     assert metric.value is not None
     return (
         metric.value if metric.low is None else metric.low,

@@ -1,6 +1,8 @@
 """Writes a run's report: beside the run's other files, or wherever it is asked for."""
 
+from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.errors import InputError
+from safechain_ray.pipelines.fine_grained import ANALYSIS_FILE
 from safechain_ray.pipelines.run_folder import RunFolder, read_metrics
 from safechain_ray.report.html.page import run_page
 from safechain_ray.report.html.samples import WITH_TEXT, pack_samples
@@ -20,9 +22,22 @@ def write_report(folder: Folder, target: str | None = None, with_text: int = WIT
     record = run.read_run()
     if record is None:
         raise InputError(f"{folder} has no run.json beside its metrics.json: copy the whole folder of the run.")
-    page = run_page(metrics, record, pack_samples(run, metrics, with_text)).encode()
+    page = run_page(metrics, record, pack_samples(run, metrics, with_text), _read_analysis(folder)).encode()
     if target is not None:
         write_uri(target, page)
         return redact(target)
     folder.write_bytes(REPORT, page)
     return f"{folder}/{REPORT}"
+
+
+def _read_analysis(folder: Folder) -> FineGrained | None:
+    """The run's analysis, where one was made. Raises InputError for one that does not read."""
+    if not folder.exists(ANALYSIS_FILE):
+        return None
+    try:
+        return FineGrained.model_validate_json(folder.read_text(ANALYSIS_FILE))
+    except ValueError as error:
+        raise InputError(
+            f"{folder}/{ANALYSIS_FILE} does not read as an analysis: {error}. "
+            "`safechain-ray report RUN --fine-grained` makes it anew."
+        ) from error

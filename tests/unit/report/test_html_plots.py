@@ -8,8 +8,8 @@ from report_runs import ASKED, setting, varied
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.report.html.figure import figure
 from safechain_ray.report.html.grouping import curves, strategy_groups
-from safechain_ray.report.html.page import figure
 from safechain_ray.report.html.plots import run_plots
 from safechain_ray.schema import Setting
 

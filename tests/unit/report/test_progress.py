@@ -54,6 +54,16 @@ def test_a_running_stage_tells_rows_speed_time_to_go_and_its_pools():
     )
 
 
+def test_a_stage_of_rules_alone_has_no_pool_and_no_tokens_to_tell():
+    committed = {"rows": 640, "ok": 640, "unsafe": 210}
+    assert sentence(snapshot(stage=(), committed=committed)) == (
+        "640/1,565 rows (41%), 210 unsafe verdicts, 1:00 so far, 1:27 to go."
+    )
+    display, out = plain()
+    display.update(snapshot(stage=()))
+    assert "0/1,565 rows (0%), 0 unsafe verdicts, 1:00 so far." in out.getvalue()
+
+
 def test_tokens_before_the_first_commit_have_a_speed_but_no_end():
     text = sentence(snapshot({"model": pool(rows_in=64, tokens=6_000)}))
     assert "100 tokens/s, 1:00 so far. model: 64 rows in flight, 0 done; guard: starting." in text

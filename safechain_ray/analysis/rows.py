@@ -1,0 +1,163 @@
+"""The samples of a setting as columns without their texts, with every verdict as one column a judge and part."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from safechain_ray.schema import VERDICTS_SCHEMA, Part, Setting
+
+ANALYSED_COLUMNS = (
+    "sample_id",
+    "setting_id",
+    "prompt_id",
+    "category",
+    "outcome",
+    "thought_tokens",
+    "answer_tokens",
+    "verdicts",
+)
+"""The columns of `SAMPLES_SCHEMA` that the analysis reads; read no others from storage."""
+
+SAFE, UNSAFE, MISSING = 0, 1, 2
+"""What a verdict says, as it stands in a column of verdicts."""
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Texts = NDArray[np.object_]  # a fixed width would be that of the longest name
+Verdicts = NDArray[np.int8]
+Asked = Sequence[tuple[str, Part]]
+"""(judge, part) pairs, of each of which every sample should have a verdict."""
+
+_VERDICT_SCHEMA = pa.schema([VERDICTS_SCHEMA.field(name) for name in ("sample_id", "judge", "part", "unsafe")])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SettingRows:
+    """The samples of one setting, each array with one value a sample.
+
+    `samples` is K; `prompts` gives every prompt a number; `tokens` are the lengths of the thoughts and of the answers,
+    NaN where a sample has none; a verdict that is not there is MISSING.
+    """
+
+    samples: int
+    prompts: Ints
+    categories: Texts
+    outcomes: Texts
+    tokens: Mapping[Part, Floats]
+    verdicts: Mapping[tuple[str, Part], Verdicts]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def only(self, wanted: Bools) -> "SettingRows":
+        """The samples that are `wanted`."""
+        return SettingRows(
+            self.samples,
+            self.prompts[wanted],
+            self.categories[wanted],
+            self.outcomes[wanted],
+            {part: tokens[wanted] for part, tokens in self.tokens.items()},
+            {asked: verdicts[wanted] for asked, verdicts in self.verdicts.items()},
+        )
+
+
+def rows_by_setting(
+    samples: Iterable[pa.Table], added: Iterable[pa.Table], settings: Sequence[Setting], asked: Asked
+) -> dict[str, SettingRows]:
+    """By setting_id, the rows of all tables together, in any order.
+
+    `samples` are tables with ANALYSED_COLUMNS, `added` tables of `VERDICTS_SCHEMA`, joined on sample_id. Where a sample
+    has two verdicts of one judge on one part, the later one counts.
+    """
+    rows, verdicts = [], []
+    for table in samples:
+        rows.append(table.drop_columns("verdicts"))
+        verdicts.append(_own_verdicts(table))
+    if not rows:
+        return {setting.setting_id: _nothing(setting, asked) for setting in settings}
+    whole = pa.concat_tables(rows)
+    columns = _columns(whole)
+    said = _verdict_columns(
+        whole["sample_id"],
+        pa.concat_tables([*verdicts, *(table.select(_VERDICT_SCHEMA.names) for table in added)]),
+        asked,
+    )
+    everything = SettingRows(samples=0, **columns, verdicts=said)
+    setting_ids = _texts(whole["setting_id"])
+    found = {}
+    for setting in settings:
+        of_setting = everything.only(setting_ids == setting.setting_id)
+        found[setting.setting_id] = SettingRows(
+            setting.samples,
+            of_setting.prompts,
+            of_setting.categories,
+            of_setting.outcomes,
+            of_setting.tokens,
+            of_setting.verdicts,
+        )
+    return found
+
+
+def codes(column: pa.ChunkedArray) -> Ints:
+    """A number for each value, the same for equal ones, counted from 0."""
+    encoded = column.combine_chunks().dictionary_encode()
+    numbers: Ints = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers
+
+
+def _nothing(setting: Setting, asked: Asked) -> SettingRows:
+    texts = np.array([], dtype=object)
+    return SettingRows(
+        setting.samples,
+        np.array([], dtype=np.int64),
+        texts,
+        texts,
+        {"thought": np.array([]), "answer": np.array([])},
+        {pair: np.array([], dtype=np.int8) for pair in asked},
+    )
+
+
+def _columns(table: pa.Table) -> dict[str, Any]:
+    # A prompt of one id in two settings may have one number: settings are looked at one by one.
+    return {
+        "prompts": codes(table["prompt_id"]),
+        "categories": _texts(table["category"]),
+        "outcomes": _texts(table["outcome"]),
+        "tokens": {
+            part: pc.cast(table[f"{part}_tokens"], pa.float64()).to_numpy().astype(np.float64)
+            for part in ("thought", "answer")
+        },
+    }
+
+
+def _texts(column: pa.ChunkedArray) -> Texts:
+    return np.asarray(column.to_pylist(), dtype=object)
+
+
+def _own_verdicts(table: pa.Table) -> pa.Table:
+    """One row a verdict of the samples in `table`."""
+    table = table.select(["sample_id", "verdicts"]).combine_chunks()
+    samples = table["sample_id"].take(pc.list_parent_indices(table["verdicts"]))
+    verdicts = pc.list_flatten(table["verdicts"])
+    fields = [pc.struct_field(verdicts, name) for name in _VERDICT_SCHEMA.names[1:]]
+    return pa.table([samples, *fields], schema=_VERDICT_SCHEMA)
+
+
+def _verdict_columns(sample_ids: pa.ChunkedArray, verdicts: pa.Table, asked: Asked) -> dict[tuple[str, Part], Verdicts]:
+    ids = sample_ids.combine_chunks()
+    columns = {}
+    for judge, part in asked:
+        of_pair = verdicts.filter((pc.field("judge") == judge) & (pc.field("part") == part))
+        places = pc.index_in(of_pair["sample_id"], value_set=ids)
+        known = places.is_valid().to_numpy()
+        said = pc.fill_null(pc.cast(of_pair["unsafe"], pa.int8()), MISSING).to_numpy()
+        column = np.full(len(ids), MISSING, dtype=np.int8)
+        column[places.drop_null().to_numpy()] = said[known]
+        columns[judge, part] = column
+    return columns

@@ -1,0 +1,61 @@
+"""A finished run in a folder, written without a cluster: for tests of what is done with one afterwards."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rows import row
+
+from safechain_ray.cluster.worklist import WorkItem
+from safechain_ray.config import read_config
+from safechain_ray.pipelines.outline import measure
+from safechain_ray.pipelines.resolve import resolve
+from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.pipelines.run_record import RunRecord
+from safechain_ray.schema import Part, Verdict, samples_table
+from safechain_ray.storage import open_folder
+
+Said = Callable[[WorkItem, Part], bool | None]
+
+
+def unsafe_by_index(item: WorkItem, part: Part) -> bool | None:
+    """Thoughts are unsafe but for the first sample of a prompt, answers of the last sample; benign ones never are."""
+    if item.prompt.category.startswith("benign"):
+        return False
+    return item.sample_index > 0 if part == "thought" else item.sample_index == 2
+
+
+def finished_run(folder: Path, said: Said = unsafe_by_index, **keys: Any) -> RunFolder:
+    """Three samples of each prompt of the quickstart set, judged by refusal-match as `said`; `keys` win."""
+    usual = {
+        "model": "demo-reasoner",
+        "datasets": ["quickstart"],
+        "sampling": {"temperature": 0.6},
+        "samples": 3,
+        "judges": ["refusal-match"],
+        "parts": ["response", "thought", "answer"],
+    }
+    config = read_config(None, usual | keys, ())
+    run = resolve(config)
+    finished = RunFolder(open_folder(str(folder)))
+    record = RunRecord.opened(finished, config, run)
+    rows = [
+        row(
+            sample_id=item.sample_id,
+            setting_id=item.setting.setting_id,
+            dataset=item.setting.dataset,
+            prompt_id=item.prompt.prompt_id,
+            category=item.prompt.category,
+            sample_index=item.sample_index,
+            thought_tokens=10 + item.sample_index,
+            answer_tokens=20,
+            verdicts=tuple(Verdict(judge, part, said(item, part)) for judge, part in run.asked),
+        )
+        for item in run.worklist
+    ]
+    for start in range(0, len(rows), 32):
+        finished.samples.write_parquet(f"part-{start:03}.parquet", samples_table(rows[start : start + 32]))
+    metrics = measure(finished, record.outline)
+    finished.folder.write_text("metrics.json", metrics.model_dump_json(indent=2))
+    record.measured(metrics)
+    return finished

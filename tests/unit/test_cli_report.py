@@ -1,0 +1,50 @@
+"""`safechain-ray report --fine-grained` and `judge --pieces`: tables, JSON, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from finished_run import finished_run
+
+from safechain_ray.cli import app, frame
+
+
+@pytest.fixture(autouse=True)
+def _own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(frame.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(frame.tempfile, "tempdir", str(tmp_path))
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_fine_grained_analysis_is_printed_as_tables_and_as_json(tmp_path: Path):
+    finished_run(tmp_path)
+    shown = call("report", tmp_path, "--fine-grained", "--by-category")
+    assert shown.exit_code == 0
+    assert "Thought against answer" in shown.stdout
+    assert "Thought and answer by category" in shown.stdout
+    document = call("report", tmp_path, "--fine-grained", "--json").stdout
+    assert json.loads(document) == json.loads((tmp_path / "analysis.json").read_text())
+
+
+def test_a_folder_without_a_run_is_wrong_input(tmp_path: Path):
+    result = call("report", tmp_path / "nothing", "--fine-grained")
+    assert (result.exit_code, "holds no run" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--judge", "demo-guard", "--pieces", 8, "--part", "answer"), "pieces are pieces of thoughts"),
+        (("--judge", "demo-guard", "--pieces", 1), "pieces: Input should be greater than or equal to 2"),
+        (("--judge", "refusal-match", "--pieces", 8), "refusal-match can't judge thoughts in pieces"),
+    ],
+)
+def test_pieces_that_can_not_be_judged_are_refused(tmp_path: Path, flags: tuple[object, ...], says: str):
+    finished_run(tmp_path / "run")
+    result = call("judge", tmp_path / "run", *flags)
+    assert result.exit_code == 2
+    assert says in result.output
