@@ -38,6 +38,6 @@ def _read_analysis(folder: Folder) -> FineGrained | None:
         return FineGrained.model_validate_json(folder.read_text(ANALYSIS_FILE))
     except ValueError as error:
         raise InputError(
-            f"{folder}/{ANALYSIS_FILE} does not read as an analysis; `safechain-ray report RUN --fine-grained` makes it "
-            f"anew. {error}"
+            f"{folder}/{ANALYSIS_FILE} does not read as an analysis; `safechain-ray report RUN --fine-grained` makes "
+            f"it anew. {error}"
         ) from error

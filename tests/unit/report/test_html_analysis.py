@@ -81,9 +81,7 @@ def test_samples_that_were_done_again_since_are_told(run: RunFolder):
 
 def test_an_analysis_that_does_not_read_is_an_error_with_the_mend(run: RunFolder):
     run.folder.write_text("analysis.json", '{"model": 1}')
-    with pytest.raises(
-        InputError, match=r"analysis\.json does not read as an analysis; .*--fine-grained` makes it anew"
-    ):
+    with pytest.raises(InputError, match=r"analysis\.json does not read as an analysis; .*--fine-grained` makes"):
         page(run)
 
 
