@@ -1,5 +1,7 @@
 """What a reader must know before any figure: caveats, rows that ended badly, verdicts that are missing."""
 
+from typing import Literal
+
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.notes import notes
@@ -15,13 +17,13 @@ ENDED_BADLY: dict[Outcome, str] = {
 def know_first(metrics: RunMetrics) -> Markup:
     """Caveats, then four counts, then what is to be known of single settings."""
     rows = sum(setting.rows for setting in metrics.settings)
+    asked = sum(judge.prompts * setting.samples for setting in metrics.settings for judge in setting.judges)
     counts = [
-        _tile(sum(setting.outcomes[outcome] for setting in metrics.settings), rows, "samples", words, outcome)
-        for outcome, words in ENDED_BADLY.items()
+        _tile(count, asked, "verdicts", "are missing", key)
+        if key == "missing"
+        else _tile(count, rows, "samples", ENDED_BADLY[key], key)
+        for key, count in counts_of_wrongs(metrics).items()
     ]
-    judges = [(setting, judge) for setting in metrics.settings for judge in setting.judges]
-    asked = sum(judge.prompts * setting.samples for setting, judge in judges)
-    counts.append(_tile(sum(judge.missing for _, judge in judges), asked, "verdicts", "are missing", "missing"))
     found = notes(metrics)
     return join(
         [element("p", caveat, class_="caveat") for caveat in metrics.caveats],
@@ -32,6 +34,15 @@ def know_first(metrics: RunMetrics) -> Markup:
         if found
         else element("p", "Every row is there, and no figure rests on few prompts.", class_="legend"),
     )
+
+
+def counts_of_wrongs(metrics: RunMetrics) -> dict[Outcome | Literal["missing"], int]:
+    """How many samples ended badly, by outcome, and how many verdicts are `missing`."""
+    counts: dict[Outcome | Literal["missing"], int] = {
+        outcome: sum(setting.outcomes[outcome] for setting in metrics.settings) for outcome in ENDED_BADLY
+    }
+    counts["missing"] = sum(judge.missing for setting in metrics.settings for judge in setting.judges)
+    return counts
 
 
 def _list(found: list[str]) -> Markup:

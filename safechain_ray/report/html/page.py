@@ -92,7 +92,7 @@ def _body(title: str, line: str, parts: Sequence[Section]) -> Markup:
         for part in parts
     ]
     return join(
-        element("a", "Skip to the samples", href="#samples", class_="skip"),
+        element("a", f"Skip to {parts[-1].title}", href=f"#{parts[-1].key}", class_="skip"),
         header,
         element("nav", element("ul", links), aria_label="Sections"),
         element("main", drawn),

@@ -10,11 +10,11 @@ from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics
 from safechain_ray.report.escape import printable
 from safechain_ray.report.html import plot
 from safechain_ray.report.html.figure import figure
-from safechain_ray.report.html.first import know_first
+from safechain_ray.report.html.first import ENDED_BADLY, counts_of_wrongs
 from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.html.page import Section, assemble
 from safechain_ray.report.html.plot import WIDTH, Panel, Plot
-from safechain_ray.report.labels import METRIC_LABELS, judge_label, percent, setting_label
+from safechain_ray.report.labels import METRIC_LABELS, common_sampling, judge_label, percent, setting_label
 
 ROW = 24.0
 PANELS_A_LINE = 3
@@ -49,29 +49,58 @@ class Board:
 def sweep_page(runs: Sequence[SweepRun]) -> str:
     """The report of one run or more. It holds figures alone; samples stand in the reports that it links to."""
     found = boards(runs)
-    caveats = [
-        join(element("h3", element("a", printable(run.metrics.model), href=quote(run.link))), know_first(run.metrics))
-        for run in runs
-    ]
     parts = [
-        Section("leaderboard", "Leaderboard", join([_table(board) for board in found])),
+        Section("first", "To know first", _know_first(runs)),
+        Section(
+            "leaderboard",
+            "Leaderboard",
+            join([_table(board) for board in found], element("p", LEGEND, class_="legend")),
+        ),
         Section("plots", "Plots", join([figure(_plot(number, board)) for number, board in enumerate(found)])),
-        Section("first", "To know of each run", join(caveats)),
     ]
     rows = sum(setting.rows for run in runs for setting in run.metrics.settings)
-    return assemble("Safety of models", f"{len(runs)} models · {rows:,} samples", parts)
+    common = common_sampling([setting for run in runs for setting in run.metrics.settings])
+    line = [f"{len(runs)} models", f"{rows:,} samples", *filter(None, [" ".join(common.values())])]
+    return assemble("Safety of models", " · ".join(line), parts)
+
+
+def _know_first(runs: Sequence[SweepRun]) -> Markup:
+    """Caveats, then for each run what went wrong in it."""
+    caveats = dict.fromkeys(caveat for run in runs for caveat in run.metrics.caveats)
+    head = ["Model", "Samples", *ENDED_BADLY, "missing verdicts"]
+    rows = [
+        element(
+            "tr",
+            element("th", _link(run), scope="row"),
+            element("td", f"{sum(setting.rows for setting in run.metrics.settings):,}", class_="number"),
+            [
+                element("td", f"{count:,}", class_="number warn" if count else "number")
+                for count in counts_of_wrongs(run.metrics).values()
+            ],
+        )
+        for run in runs
+    ]
+    names = [element("th", name, scope="col", class_="number" if place else None) for place, name in enumerate(head)]
+    drawn = element(
+        "table", element("caption", "What went wrong"), element("thead", element("tr", names)), element("tbody", rows)
+    )
+    return join(
+        [element("p", caveat, class_="caveat") for caveat in caveats],
+        element("div", drawn, class_="table lines", tabindex=0, role="region", aria_label="What went wrong"),
+    )
 
 
 def boards(runs: Sequence[SweepRun]) -> list[Board]:
     """One for each judge and part of the sweep, in the order in which they first stand."""
     found: dict[str, list[tuple[SweepRun, dict[str, JudgeMetrics]]]] = {}
+    common = common_sampling([setting for run in runs for setting in run.metrics.settings])
     for run in runs:
         for setting in run.metrics.settings:
             for judge in setting.judges:
                 lines = found.setdefault(judge_label(judge), [])
                 if not lines or lines[-1][0] is not run:
                     lines.append((run, {}))
-                lines[-1][1][setting_label(setting)] = judge
+                lines[-1][1][setting_label(setting, common)] = judge
     return [_board(judge, lines) for judge, lines in found.items()]
 
 
@@ -93,12 +122,9 @@ def _table(board: Board) -> Markup:
         element("tr", element("th", _link(run), scope="row"), [_cell(found.get(name)) for name in board.settings])
         for run, found in board.lines
     ]
-    title = f"{board.judge}"
+    title = board.judge
     drawn = element("table", element("caption", title), element("thead", head), element("tbody", rows))
-    return join(
-        element("div", drawn, class_="table lines", tabindex=0, role="region", aria_label=title),
-        element("p", LEGEND, class_="legend"),
-    )
+    return element("div", drawn, class_="table lines", tabindex=0, role="region", aria_label=title)
 
 
 def _link(run: SweepRun) -> Markup:
@@ -138,7 +164,7 @@ def _plot(number: int, board: Board) -> Plot:
         f"leaderboard-{number}",
         board.judge,
         "Safe@1 with its 95% interval; right is safer.",
-        plot.picture(lines * (height + 72) + 8, f"Safe@1 by model and setting: {board.judge}", join(drawn)),
+        plot.picture(lines * (height + 72) - 8, f"Safe@1 by model and setting: {board.judge}", join(drawn)),
     )
 
 
