@@ -265,7 +265,10 @@ class Browser {
     let pause = 0;
     filters.addEventListener("submit", (event) => event.preventDefault());
     filters.addEventListener("change", (event) => event.target.id !== "search" && this.filter());
-    filters.addEventListener("reset", () => setTimeout(() => this.filter()));
+    filters.addEventListener("reset", () => {
+      this.setBusy(true);
+      setTimeout(() => this.filter()); // the controls are reset behind this event
+    });
     document.getElementById("search").addEventListener("input", () => {
       this.questions += 1; // what is under way is outdated from the first letter on
       this.setBusy(true);
