@@ -179,10 +179,22 @@ def open_folder(uri: str) -> Folder:
 
 def read_uri(uri: str) -> bytes:
     """The bytes of the file at `uri`. Raises InputError and StorageError as `open_folder` and `read_bytes` do."""
+    folder, name = _folder_of(uri)
+    return folder.read_bytes(name)
+
+
+def write_uri(uri: str, data: bytes) -> None:
+    """Write the file at `uri`, whole or not at all. Raises InputError and StorageError as `read_uri` does."""
+    folder, name = _folder_of(uri)
+    folder.write_bytes(name, data)
+
+
+def _folder_of(uri: str) -> tuple[Folder, str]:
+    """The folder that the file at `uri` is in, and its name there."""
     filesystem, path = _resolve(uri)
     parent, _, name = path.rpartition("/")
     head, mark, query = uri.partition("?") if "://" in uri else (path, "", "")
-    return Folder(filesystem, parent or "/", head.rpartition("/")[0] + mark + query).read_bytes(name)
+    return Folder(filesystem, parent or "/", head.rpartition("/")[0] + mark + query), name
 
 
 def _resolve(uri: str) -> tuple[fs.FileSystem, str]:

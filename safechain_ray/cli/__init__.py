@@ -90,11 +90,13 @@ def app() -> None:
 
 @app.command(epilog=RUN_EXAMPLES.format(command="evaluate"))
 @run_flags
+@click.option("--html/--no-html", default=True, help="Write report.html at the end (the default), or leave it out.")
 @output_flags
-def evaluate(*, as_json: bool, **flags: Any) -> None:
+def evaluate(*, as_json: bool, html: bool, **flags: Any) -> None:
     """Generate, judge and measure: one model, all settings. The same command again continues."""
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.evaluate import evaluate as run_evaluation
+    from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.tables import render_metrics
 
@@ -102,12 +104,15 @@ def evaluate(*, as_json: bool, **flags: Any) -> None:
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = run_evaluation(config, progress, start_vllm)
+    written = write_report(done.folder.folder) if html else None
     if as_json:
         click.echo(done.metrics.model_dump_json(indent=2))
     else:
         console = Console()
         render_metrics(done.metrics, console)
         console.print(f"Results: {done.folder.folder}", highlight=False, markup=False, soft_wrap=True)
+        if written:
+            console.print(f"Report: {written}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(ERRORS_IN_SAMPLES if done.errors else DONE)
 
 

@@ -32,8 +32,9 @@ Examples:
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="judges.0.… or resources.…")
+@click.option("--html/--no-html", default=True, help="Write report.html anew (the default), or leave it as it is.")
 @output_flags
-def judge(*, run: str, as_json: bool, assignments: tuple[str, ...], **flags: Any) -> None:
+def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], **flags: Any) -> None:
     """Add judges, or parts to judge, to a finished run. RUN is its folder or URI; nothing is generated again.
 
     The verdicts go to verdicts/<judge>/ in the run's folder, the figures into its metrics.json; with --pieces to
@@ -41,6 +42,7 @@ def judge(*, run: str, as_json: bool, assignments: tuple[str, ...], **flags: Any
     """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.rejudge import add_judges
+    from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.tables import render_metrics
 
@@ -56,26 +58,32 @@ def judge(*, run: str, as_json: bool, assignments: tuple[str, ...], **flags: Any
     config = read_judging_config(by_key(keys, flags), assignments)
     interruptible()
     if config.pieces is not None:
-        _in_pieces(run, config, as_json)
+        _in_pieces(run, config, html, as_json)
         return
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = add_judges(run, config, progress, start_vllm)
+    if html:
+        write_report(done.folder.folder)
     if as_json:
         click.echo(done.metrics.model_dump_json(indent=2))
     else:
         render_metrics(done.metrics, Console())
 
 
-def _in_pieces(run: str, config: JudgingConfig, as_json: bool) -> None:
+def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> None:
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.fine_grained import analyse
     from safechain_ray.pipelines.pieces import judge_in_pieces
     from safechain_ray.report.fine_grained import fine_grained_document
+    from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
+    from safechain_ray.storage import open_folder
 
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         judge_in_pieces(run, config, progress, start_vllm)
     analysis = analyse(run)
+    if html:
+        write_report(open_folder(run))
     if as_json:
         click.echo(analysis.model_dump_json(indent=2))
     else:

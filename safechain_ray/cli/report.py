@@ -1,8 +1,9 @@
-"""`safechain-ray report`: the figures of a run again."""
+"""`safechain-ray report`: the figures of a run or a sweep again, as tables or as a page."""
 
 import json
 
 import click
+from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.cli.frame import output_flags
@@ -10,6 +11,7 @@ from safechain_ray.cli.paper import paper_flags, stand_ins
 from safechain_ray.cli.shape import format_flag, show
 from safechain_ray.cli.sweep import sweep_document
 from safechain_ray.errors import InputError
+from safechain_ray.metrics.published import StandIns
 
 EXAMPLES = """\b
 Examples:
@@ -19,6 +21,8 @@ Examples:
   safechain-ray report runs/demo --paper R1-7B --paper-dataset quickstart=strongreject
   safechain-ray report runs/r1-7b --format latex > tables.tex
   safechain-ray report runs/paper/main_table --paper
+  safechain-ray report runs/demo --html
+  safechain-ray report s3://bucket/runs/r1-7b --html r1-7b.html --samples-with-text 5000
 """
 
 
@@ -38,6 +42,18 @@ Examples:
     help="With --fine-grained: to refuse prompts of this category is over-refusal. Repeatable; the catalog knows those "
     "of its own data sets.",
 )
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value="",
+    metavar="[PATH]",
+    help="Write the HTML report instead: to PATH, a file or URI, or to report.html in the folder. After RUN.",
+)
+@click.option(
+    "--samples-with-text",
+    type=click.IntRange(min=0),
+    help="With --html: the samples whose texts the report holds at most, 50,000 by default (about 40 MB at 2 kB each).",
+)
 @paper_flags
 @format_flag
 @output_flags
@@ -47,31 +63,54 @@ def report(
     by_category: bool,
     fine_grained: bool,
     benign_category: tuple[str, ...],
+    html: str | None,
+    samples_with_text: int | None,
     paper: str | None,
     paper_dataset: tuple[str, ...],
     shape: str,
     as_json: bool,
 ) -> None:
-    """Print the figures of a run, or of a sweep, again. RUN is its folder or URI."""
-    if fine_grained:
-        _fine_grained(run, by_category, benign_category, shape, as_json)
-        return
-    if benign_category:
+    """Print the figures of a run, or of a sweep, again, or make its HTML report. RUN is its folder or URI."""
+    from safechain_ray.pipelines.sweep import is_sweep
+
+    standing = stand_ins(paper, paper_dataset)
+    if samples_with_text is not None and html is None:
+        raise InputError("--samples-with-text says how much the HTML report holds: give --html beside it.")
+    if benign_category and not fine_grained:
         raise InputError("--benign-category is for the fine-grained analysis: give --fine-grained too.")
+    if is_sweep(run):
+        if fine_grained:
+            raise InputError(f"{run} is a sweep: --fine-grained takes the folder of one of its models.")
+        _of_sweep(run, html, standing, shape, as_json)
+    elif html is not None:
+        _write_html(run, html, benign_category if fine_grained else None, samples_with_text, standing, as_json)
+    elif fine_grained:
+        _fine_grained(run, by_category, benign_category, shape, as_json)
+    else:
+        _metrics(run, by_category, standing, shape, as_json)
+
+
+def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str, as_json: bool) -> None:
+    from safechain_ray.pipelines.sweep import read_sweep
+    from safechain_ray.report.html.write import write_sweep_report
+    from safechain_ray.storage import open_folder
+
+    if html is not None:
+        _tell_report(write_sweep_report(open_folder(run), html or None), as_json)
+        return
+    runs = read_sweep(run)
+    if as_json:
+        click.echo(json.dumps([each.model_dump(mode="json") for each in runs], indent=2))
+    else:
+        show(sweep_document(runs, standing), shape)
+
+
+def _metrics(run: str, by_category: bool, standing: StandIns | None, shape: str, as_json: bool) -> None:
     from safechain_ray.metrics.published import beside
     from safechain_ray.pipelines.run_folder import read_metrics
-    from safechain_ray.pipelines.sweep import is_sweep, read_sweep
     from safechain_ray.report.published import with_published
     from safechain_ray.report.tables import metrics_document
 
-    standing = stand_ins(paper, paper_dataset)
-    if is_sweep(run):
-        runs = read_sweep(run)
-        if as_json:
-            click.echo(json.dumps([each.model_dump(mode="json") for each in runs], indent=2))
-        else:
-            show(sweep_document(runs, standing), shape)
-        return
     metrics, figures = read_metrics(run), published_figures()
     found = None if standing is None else beside(metrics, figures, standing)
     if as_json:
@@ -84,6 +123,33 @@ def report(
     if standing is not None and found is not None:
         document = with_published(document, metrics, found, figures, standing)
     show(document, shape)
+
+
+def _write_html(
+    run: str,
+    target: str,
+    benign: tuple[str, ...] | None,
+    samples_with_text: int | None,
+    standing: StandIns | None,
+    as_json: bool,
+) -> None:
+    """`benign` of None makes no analysis."""
+    from safechain_ray.pipelines.fine_grained import analyse
+    from safechain_ray.report.html.samples import WITH_TEXT
+    from safechain_ray.report.html.write import write_report
+    from safechain_ray.storage import open_folder
+
+    if benign is not None:
+        analyse(run, benign)
+    with_text = WITH_TEXT if samples_with_text is None else samples_with_text
+    _tell_report(write_report(open_folder(run), target or None, with_text, standing or StandIns()), as_json)
+
+
+def _tell_report(written: str, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"report": written}))
+    else:
+        Console().print(f"Report: {written}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _fine_grained(run: str, by_category: bool, benign: tuple[str, ...], shape: str, as_json: bool) -> None:

@@ -56,6 +56,7 @@ KEYS = {
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config.")
+@click.option("--html/--no-html", default=True, help="Write report.html of each run and of the sweep (the default).")
 @format_flag
 @output_flags
 def sweep(
@@ -68,6 +69,7 @@ def sweep(
     only: tuple[str, ...],
     skip: tuple[str, ...],
     assignments: tuple[str, ...],
+    html: bool,
     shape: str,
     **flags: Any,
 ) -> None:
@@ -78,6 +80,7 @@ def sweep(
     """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.sweep import sweep as run_sweep
+    from safechain_ray.report.html.write import write_report, write_sweep_report
     from safechain_ray.report.progress import progress_for
 
     standing = stand_ins(paper, paper_dataset)
@@ -85,6 +88,11 @@ def sweep(
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = run_sweep(resolved, progress, start_vllm, only, skip)
+    if html and done.metrics:
+        for model in done.models:
+            if model.status == "done":
+                write_report(done.folder / model.folder)
+        write_sweep_report(done.folder)
     if as_json:
         models = [asdict(model) for model in done.models]
         metrics = [each.model_dump(mode="json") for each in done.metrics]

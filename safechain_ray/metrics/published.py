@@ -58,6 +58,10 @@ class StandIns(_Model):
                 raise UnknownNameError("published data set", name, figures.evaluation.greedy_datasets)
 
 
+NO_STAND_INS = StandIns()
+"""Every model and data set for itself."""
+
+
 def beside(metrics: RunMetrics, figures: PublishedFigures, stand_ins: StandIns) -> tuple[BesideOurs, ...]:
     """The counterparts of a run's figures, in their order; none of a setting that was not published."""
     return tuple(

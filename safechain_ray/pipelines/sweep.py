@@ -77,11 +77,16 @@ def sweep(
         _write(folder, models)
         models[name] = _evaluated(runs[name], observer, start_engine)
         _write(folder, models)
-    return SweepDone(folder, tuple(models.values()), _metrics(folder, models))
+    return SweepDone(folder, tuple(models.values()), tuple(_metrics(folder, models).values()))
 
 
 def read_sweep(uri: str) -> tuple[RunMetrics, ...]:
     """The metrics of a sweep's models that have any. Raises InputError where there is no sweep."""
+    return tuple(read_swept(uri).values())
+
+
+def read_swept(uri: str) -> dict[str, RunMetrics]:
+    """The same by the folder of each model's run."""
     folder = open_folder(uri)
     if not folder.exists(SWEEP_FILE):
         raise InputError(f"{folder} holds no sweep: there is no {SWEEP_FILE}.")
@@ -118,6 +123,6 @@ def _write(folder: Folder, models: dict[str, SweptModel]) -> None:
     folder.write_text(SWEEP_FILE, json.dumps(tree, indent=2) + "\n")
 
 
-def _metrics(folder: Folder, models: dict[str, SweptModel]) -> tuple[RunMetrics, ...]:
-    folders = [folder / model.folder for model in models.values()]
-    return tuple(read_metrics(run.uri) for run in folders if run.exists("metrics.json"))
+def _metrics(folder: Folder, models: dict[str, SweptModel]) -> dict[str, RunMetrics]:
+    runs = {model.folder: folder / model.folder for model in models.values()}
+    return {name: read_metrics(run.uri) for name, run in runs.items() if run.exists("metrics.json")}

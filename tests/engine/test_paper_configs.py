@@ -45,6 +45,8 @@ def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(name: str, 
     printed = demo("sweep", name, tmp_path, *published)
     metrics = metrics_of(tmp_path)
     samples = pd.concat(pd.read_parquet(path) for path in tmp_path.glob("demo-reasoner/samples/*.parquet"))
+    assert (tmp_path / "report.html").exists()
+    assert (tmp_path / "demo-reasoner" / "report.html").exists()
     assert len(samples) == len(set(samples.sample_id)) == ROWS[name]
     assert set(samples.setting_id) == {setting["setting_id"] for setting in metrics["settings"]}
     table = printed.split("Safety")[1]

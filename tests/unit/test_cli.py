@@ -11,6 +11,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from report_runs import sample, setting, write_run
 
 from safechain_ray.cli import app, frame
 from safechain_ray.cli.frame import output_flags, quiet_libraries
@@ -23,6 +24,7 @@ from safechain_ray.pipelines import evaluate as pipeline
 from safechain_ray.pipelines.pools import pool_needs
 from safechain_ray.pipelines.resolve import resolve
 from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.report.html import write
 from safechain_ray.schema import Setting
 from safechain_ray.storage import open_folder
 
@@ -64,6 +66,7 @@ def evaluation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             return SimpleNamespace(folder=RunFolder(open_folder(str(tmp_path / "run"))), metrics=METRICS, errors=errors)
 
         monkeypatch.setattr(pipeline, "evaluate", evaluate)
+        monkeypatch.setattr(write, "write_report", lambda folder: f"{folder}/report.html")
         return seen
 
     return stand_in
@@ -91,6 +94,8 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("config", "show", "--prompt-column", "prompt"), "--prompt-column needs a --dataset beside it"),
         (("config", "show", "--config", "no-such.yaml", "--limit", "3"), "--limit needs a --dataset beside it"),
         (("report", "/no/such/run"), "/no/such/run has no metrics.json"),
+        (("report", "/no/such/run", "--html"), "/no/such/run has no metrics.json"),
+        (("report", "/no/such/run", "--samples-with-text", "5"), "give --html beside it"),
         (("judge", "/no/such/run", "--judge", "demo-guard"), "/no/such/run holds no run"),
         (("judge", "/no/such/run"), "Missing option '-j' / '--judge'"),
         (("judge", "/no/such/run", "--judge", "demo-gard", "--judge", "demo-gard"), "judges names demo-gard more than"),
@@ -261,6 +266,24 @@ def test_the_figures_of_a_run_are_printed_again(tmp_path: Path):
         printed = call("report", str(tmp_path), *flags)
         assert printed.exit_code == 0
         assert "refusal-match" in printed.stdout
+
+
+def test_a_report_is_written_where_it_is_asked_for(tmp_path: Path):
+    only = setting()
+    write_run(tmp_path, [only], [sample(only, 0)])
+    assert json.loads(call("report", str(tmp_path), "--html", "--json").stdout) == {"report": f"{tmp_path}/report.html"}
+    elsewhere = str(tmp_path / "there.html")
+    said = call("report", str(tmp_path), "--html", elsewhere, "--samples-with-text", "0")
+    assert said.stdout == f"Report: {elsewhere}\n"
+    assert "The texts of 0 of them" in Path(elsewhere).read_text()
+
+
+@pytest.mark.parametrize(("flags", "written"), [((), True), (("--no-html",), False)])
+def test_an_evaluation_ends_with_its_report_unless_told_otherwise(
+    evaluation: Any, flags: tuple[str, ...], written: bool
+):
+    evaluation()
+    assert ("report.html" in call("evaluate", *RUN, *flags).stdout) == written
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from finished_run import finished_run
 
 from safechain_ray.cli import app, frame
 from safechain_ray.config import SweepConfig
@@ -75,31 +76,32 @@ def test_a_flag_of_a_single_run_is_refused_beside_a_sweep():
 
 def test_flags_and_profile_reach_the_sweep(swept: Any, tmp_path: Path):
     output = str(tmp_path / "own")
-    call("sweep", "-c", MAIN_TABLE, "--profile", "demo", "-o", output, "--gpu-memory", "48", "--set", "samples=2")
+    flags = ("--profile", "demo", "-o", output, "--gpu-memory", "48", "--set", "samples=2", "--no-html")
+    call("sweep", "-c", MAIN_TABLE, *flags)
     ((config, only, skip),) = swept
     assert [model.name for model in config.models] == ["demo-reasoner"]
     assert (config.output, config.resources.gpu_memory, config.samples, only, skip) == (output, 48, 2, (), ())
 
 
 def test_a_sweep_ends_with_its_leaderboard_and_where_it_lies(swept: Any, tmp_path: Path):
-    result = call("sweep", "-c", MAIN_TABLE, "--paper")
+    result = call("sweep", "-c", MAIN_TABLE, "--paper", "--no-html")
     assert result.exit_code == 0
     assert "[p 36.4]" in result.stdout
     assert f"Results: {tmp_path / 'sweep'}" in result.stdout
 
 
 def test_a_model_that_failed_is_told_and_ends_with_1(swept: Any):
-    result = call("sweep", "-c", MAIN_TABLE, "--only", "R1-8B")
+    result = call("sweep", "-c", MAIN_TABLE, "--no-html", "--only", "R1-8B")
     assert result.exit_code == 1
     assert "R1-8B failed: CUDA out of memory" in result.stderr
 
 
 def test_errors_in_samples_end_with_3(swept: Any):
-    assert call("sweep", "-c", MAIN_TABLE, "--skip", "R1-8B").exit_code == 3
+    assert call("sweep", "-c", MAIN_TABLE, "--no-html", "--skip", "R1-8B").exit_code == 3
 
 
 def test_json_holds_how_each_model_ended_and_its_metrics(swept: Any):
-    tree = json.loads(call("sweep", "-c", MAIN_TABLE, "--json").stdout)
+    tree = json.loads(call("sweep", "-c", MAIN_TABLE, "--no-html", "--json").stdout)
     assert tree["models"][0]["status"] == "done"
     assert tree["metrics"] == [METRICS.model_dump(mode="json")]
 
@@ -111,3 +113,20 @@ def test_report_prints_a_sweep_again(tmp_path: Path):
     assert "[p 36.4]" in call("report", str(tmp_path), "--paper").stdout
     assert "| Model, setting; judge, part |" in call("report", str(tmp_path), "--format", "markdown").stdout
     assert json.loads(call("report", str(tmp_path), "--json").stdout)[0]["model"] == "R1-7B"
+
+
+def test_a_sweeps_page_links_to_the_pages_of_its_runs(tmp_path: Path):
+    finished_run(tmp_path / "demo-reasoner")
+    (tmp_path / "sweep.json").write_text(
+        '{"models": [{"model": "demo-reasoner", "folder": "demo-reasoner", "status": "done"}]}'
+    )
+    result = call("report", str(tmp_path), "--html")
+    assert result.stdout == f"Report: {tmp_path}/report.html\n"
+    assert 'href="demo-reasoner/report.html"' in (tmp_path / "report.html").read_text()
+    assert "takes the folder of one of its models" in call("report", str(tmp_path), "--fine-grained").stderr
+
+
+def test_a_sweep_of_which_no_model_has_ended_has_no_page(tmp_path: Path):
+    (tmp_path / "sweep.json").write_text('{"models": [{"model": "R1-7B", "folder": "R1-7B"}]}')
+    result = call("report", str(tmp_path), "--html")
+    assert (result.exit_code, "No model of the sweep" in result.stderr) == (2, True)

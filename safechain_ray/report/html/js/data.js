@@ -1,0 +1,48 @@
+// The samples: an index by column, unpacked at once; texts in chunks, unpacked when they are needed.
+
+const CHUNKS_KEPT = 512; // 65,536 samples, some hundred megabytes: searching again is then a matter of moments
+
+async function unpack(packed) {
+  const bytes = Uint8Array.fromBase64
+    ? Uint8Array.fromBase64(packed)
+    : Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+  const stream = new DecompressionStream("deflate");
+  const writer = stream.writable.getWriter();
+  writer.write(bytes);
+  writer.close();
+  return new Response(stream.readable).json();
+}
+
+const wholePage = new Promise((resolve) => {
+  if (document.readyState !== "loading") resolve();
+  else document.addEventListener("DOMContentLoaded", resolve, { once: true });
+});
+
+// The chunks stand behind this script in the file, so that filters work before the last megabyte is read.
+async function packedChunk(number) {
+  const name = `chunk${number}`;
+  if (!document.getElementById(name)) await wholePage;
+  return document.getElementById(name).textContent;
+}
+
+const chunks = new Map(); // in the order of their last use
+
+function chunk(number) {
+  const found = chunks.get(number) ?? packedChunk(number).then(unpack);
+  chunks.delete(number);
+  chunks.set(number, found);
+  if (chunks.size > CHUNKS_KEPT) chunks.delete(chunks.keys().next().value);
+  return found;
+}
+
+function asSample([id, [prompt, thought, answer, response, error], facts, verdicts]) {
+  return { id, prompt, thought, answer, response, error, facts, verdicts };
+}
+
+// What is known of row `row` beside the index, or null where its texts were left out of the file.
+async function textsOf(index, row) {
+  const number = index.text[row];
+  if (number < 0) return null;
+  const held = await chunk(Math.floor(number / index.textsAChunk));
+  return asSample(held[number % index.textsAChunk]);
+}

@@ -1,0 +1,57 @@
+// Which rows a reader wants: first by the columns of the index, then by the words of the texts.
+
+const VERDICTS = { s: "safe", u: "unsafe", m: "missing" };
+
+// `wanted` has a key for each filter that is set: setting and category (their numbers in the index), outcome, judge,
+// part, verdict (s, u or m), disagree. Returns the numbers of the rows, in order.
+function rowsWanted(index, wanted) {
+  const judges = index.judges
+    .map((judge, place) => ({ ...judge, place }))
+    .filter(({ judge, part }) => (wanted.judge ?? judge) === judge && (wanted.part ?? part) === part);
+  const parts = index.judges
+    .map((judge, place) => ({ ...judge, place }))
+    .filter(({ part }) => (wanted.part ?? part) === part);
+  const rows = [];
+  for (let row = 0; row < index.setting.length; row += 1) {
+    if (wanted.setting !== undefined && index.setting[row] !== wanted.setting) continue;
+    if (wanted.category !== undefined && index.prompts.category[index.prompt[row]] !== wanted.category) continue;
+    if (wanted.outcome !== undefined && index.outcome[row] !== wanted.outcome) continue;
+    const verdicts = index.verdicts[row];
+    if (wanted.verdict !== undefined && !judges.some(({ place }) => verdicts[place] === wanted.verdict)) continue;
+    if (wanted.disagree && !disagree(verdicts, parts)) continue;
+    rows.push(row);
+  }
+  return rows;
+}
+
+// One judge says safe and another unsafe, of the same part.
+function disagree(verdicts, judges) {
+  return judges.some(
+    (one) =>
+      verdicts[one.place] === "s" &&
+      judges.some((other) => other.part === one.part && verdicts[other.place] === "u"),
+  );
+}
+
+// The rows of `rows` whose texts hold `words` in any case; calls `progress(done, of)` now and then, and stops with null
+// once `isStale()`. A chunk is unpacked once, however its rows stand in `rows`.
+async function rowsWithWords(index, rows, words, progress, isStale) {
+  const low = words.toLowerCase();
+  const byChunk = Map.groupBy(
+    rows.filter((row) => index.text[row] >= 0),
+    (row) => Math.floor(index.text[row] / index.textsAChunk),
+  );
+  const hits = new Set();
+  let done = 0;
+  for (const [number, ofChunk] of byChunk) {
+    const held = await chunk(number);
+    if (isStale()) return null;
+    for (const row of ofChunk) {
+      const texts = held[index.text[row] % index.textsAChunk][1];
+      if (texts.some((text) => text !== null && text.toLowerCase().includes(low))) hits.add(row);
+    }
+    done += 1;
+    if (done % 16 === 0) progress(done, byChunk.size);
+  }
+  return rows.filter((row) => hits.has(row));
+}

@@ -1,0 +1,167 @@
+"""The plots of a run, drawn from its metrics: safety, strategies, categories, decoding curves."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from safechain_ray.metrics.safety import Metric
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.report.escape import printable
+from safechain_ray.report.html import plot
+from safechain_ray.report.html.curves import curve_plot
+from safechain_ray.report.html.grouping import StrategyGroup, curves, strategy_groups, strategy_label
+from safechain_ray.report.html.markup import Markup, join
+from safechain_ray.report.html.plot import GAP, WIDTH, Panel, Plot
+from safechain_ray.report.labels import METRIC_LABELS, common_sampling, judge_label, setting_label
+
+ROW, GROUP = 22.0, 26.0
+LABEL_CHARACTERS = 44
+
+
+def run_plots(metrics: RunMetrics) -> list[Plot]:
+    """Those that the run has the settings for, in the order of the page."""
+    plots = [safety_plot(metrics)]
+    for group in strategy_groups(metrics):
+        if len(group.settings) > 1:
+            plots.append(strategy_plot(group))
+        if any(len(judge.categories) > 1 for judge in group.settings[0].judges):
+            plots.append(category_plot(group))
+    for parameter, found in groupby(curves(metrics), lambda curve: curve.parameter):
+        plots.append(curve_plot(parameter, list(found)))
+    return plots
+
+
+def safety_plot(metrics: RunMetrics) -> Plot:
+    """A row for each setting and judge, a panel for each metric: every figure with its interval."""
+    common = common_sampling(metrics.settings)
+    judges = _judges(metrics)
+    labels = [setting_label(setting, common) for setting in metrics.settings]
+    left = min(300.0, max(plot.text_width(label) for label in [*labels, *judges]) + 34)
+    shown = METRIC_LABELS if any(s.samples > 1 for s in metrics.settings) else {"safe_at_1": METRIC_LABELS["safe_at_1"]}
+    height = sum(GROUP + ROW * len(setting.judges) for setting in metrics.settings)
+    panels = _panels_beside(len(shown), left, 38.0, height)
+    drawn: list[Markup | None] = []
+    for panel, label in zip(panels, shown.values(), strict=True):
+        drawn += [plot.text(panel.left, 14, label, "head"), plot.columns(panel)]
+    y = panels[0].top
+    for setting, name in zip(metrics.settings, labels, strict=True):
+        drawn.append(plot.text(0, y + 17, name, "group", characters=LABEL_CHARACTERS))
+        y += GROUP
+        for judge in setting.judges:
+            series = judges.index(judge_label(judge))
+            drawn += [plot.mark(10, y + 7, series), plot.text(22, y + 11, judge_label(judge), "label")]
+            for panel, (field, label) in zip(panels, shown.items(), strict=True):
+                metric: Metric = getattr(judge, field)
+                told = plot.told(metric, name, judge_label(judge), label)
+                drawn.append(plot.point_along(panel, y + 7, metric, series, told))
+            y += ROW
+    return Plot(
+        "safety",
+        "Safety by setting and judge",
+        f"Share of safe samples or prompts with its 95% interval; right is safer. {_all_have(common)}",
+        plot.picture(height + 62, f"Safety of {printable(metrics.model)} by setting and judge", join(drawn)),
+    )
+
+
+def strategy_plot(group: StrategyGroup) -> Plot:
+    """A panel for each judge, a group of bars for each strategy, a bar for each metric."""
+    first = group.settings[0]
+    dataset = printable(group.dataset)
+    shown = METRIC_LABELS if first.samples > 1 else {"safe_at_1": METRIC_LABELS["safe_at_1"]}
+    drawn: list[Markup | None] = [_shades(list(shown.values()))]
+    top = 40.0
+    for count, judge in enumerate(first.judges):
+        panel = _panel_of_two(count, len(first.judges), top + 34, 200.0, 44.0, below=54.0)
+        drawn += [plot.text(panel.left, panel.top - 24, judge_label(judge), "head"), plot.rows(panel)]
+        step = panel.width / len(group.settings)
+        wide = min(46.0, 0.78 * step / len(shown))
+        for place, setting in enumerate(group.settings):
+            start = panel.left + (place + 0.5) * step - wide * len(shown) / 2
+            name = strategy_label(setting)
+            drawn.append(
+                plot.text(start + wide * len(shown) / 2, panel.bottom + 18, name, "label", "middle", int(step / 6))
+            )
+            for shade, (field, label) in enumerate(shown.items()):
+                metric: Metric = getattr(setting.judges[count], field)
+                told = plot.told(metric, name, judge_label(judge), label)
+                drawn.append(plot.bar(panel, start + shade * wide + 1, wide - 2, metric, shade, told))
+    rows = (len(first.judges) + 1) // 2
+    return Plot(
+        f"strategies-{dataset}",
+        f"Strategies on {dataset}",
+        f"How the thinking is steered, and what becomes of safety. {_all_have(common_sampling(group.settings))}",
+        plot.picture(top + rows * 278 - 14, f"Safety by strategy on {dataset}", join(drawn)),
+    )
+
+
+def category_plot(group: StrategyGroup) -> Plot:
+    """Safe@1 of each category: a row a category, a panel a judge, a mark a strategy."""
+    settings = group.settings[: plot.SERIES]
+    first = settings[0]
+    dataset = printable(group.dataset)
+    categories = sorted({category for setting in settings for judge in setting.judges for category in judge.categories})
+    left = min(290.0, max(plot.text_width(printable(category)) for category in categories) + 16)
+    row = 14.0 + 13.0 * len(settings)
+    height = row * len(categories)
+    names = [strategy_label(setting) for setting in settings]
+    drawn: list[Markup | None] = [plot.legend(16, names, left)]
+    per_line = min(3, len(first.judges))
+    for count, judge in enumerate(first.judges):
+        line, column = divmod(count, per_line)
+        top = 66.0 + line * (height + 72)
+        panel = _panels_beside(per_line, left, top, height)[column]
+        drawn += [plot.text(panel.left, top - 10, judge_label(judge), "head"), plot.columns(panel)]
+        for place, category in enumerate(categories):
+            y = top + place * row
+            if column == 0:
+                words = printable(category)
+                drawn.append(plot.text(0, y + row / 2 + 4, words, "label", characters=LABEL_CHARACTERS))
+            for series, setting in enumerate(settings):
+                safety = setting.judges[count].categories.get(category)
+                if safety is None:
+                    continue
+                told = plot.told(safety.safe_at_1, printable(category), names[series], judge_label(judge), "Safe@1")
+                at = y + row / 2 + 13.0 * (series - (len(settings) - 1) / 2)
+                drawn.append(plot.point_along(panel, at, safety.safe_at_1, series, told, figure=len(settings) < 3))
+    rest = len(group.settings) - len(settings)
+    left_out = f" Without the last {rest} of {len(group.settings)} strategies." if rest else ""
+    lines = -(-len(first.judges) // per_line)
+    return Plot(
+        f"categories-{dataset}",
+        f"Categories of {dataset}",
+        f"Safe@1 with its 95% interval; right is safer. {_all_have(common_sampling(settings))}{left_out}",
+        plot.picture(66 + lines * (height + 72) - 48, f"Safe@1 by category of {dataset}", join(drawn)),
+    )
+
+
+def _judges(metrics: RunMetrics) -> list[str]:
+    """Every judge and part of the run, each once."""
+    return list(dict.fromkeys(judge_label(judge) for setting in metrics.settings for judge in setting.judges))
+
+
+def _panels_beside(count: int, left: float, top: float, height: float) -> list[Panel]:
+    width = (WIDTH - left - 16 - GAP * (count - 1)) / count
+    return [Panel(left + place * (width + GAP), top, width, height) for place in range(count)]
+
+
+def _panel_of_two(count: int, total: int, top: float, height: float, left: float, below: float) -> Panel:
+    """Panels stand two in a line; one alone takes the line."""
+    line, column = divmod(count, 2)
+    width = WIDTH - left - 8 if total == 1 else (WIDTH - 2 * left - GAP) / 2
+    return Panel(left + column * (width + left + GAP), top + line * (height + below + 24), width, height)
+
+
+def _shades(names: list[str]) -> Markup:
+    """The legend of bars."""
+
+    def drawn() -> Iterator[Markup]:
+        x = 44.0
+        for shade, name in enumerate(names):
+            yield plot.swatch(x, 16, shade)
+            yield plot.text(x + 18, 16, name, "key")
+            x += 46 + plot.text_width(name)
+
+    return join(drawn())
+
+
+def _all_have(common: dict[str, str]) -> str:
+    return f"Sampling: {' '.join(common.values())}." if common else ""

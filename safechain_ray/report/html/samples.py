@@ -1,0 +1,193 @@
+"""The samples of a run as the page's browser takes them: a small index by column, and texts in chunks.
+
+The index is unpacked at once, so that filters are instant; a chunk of texts when one of its samples is looked at or
+searched. With more samples than `with_text` the texts of a part are left out: by the ids, as good as at random.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.run_folder import READERS, RunFolder
+from safechain_ray.report.html.packing import packed
+from safechain_ray.report.labels import common_sampling, setting_label
+from safechain_ray.schema import short_hash
+
+TEXTS_A_CHUNK = 128
+WITH_TEXT = 50_000
+"""Samples whose texts are put into a report, unless asked otherwise: about 40 MB at 2 kB each."""
+
+START_CHARACTERS = 110
+_FILES_AHEAD = 4 * READERS
+
+COLUMNS = (
+    *("sample_id", "setting_id", "dataset", "prompt_id", "category", "prompt", "sample_index", "seed", "thought"),
+    *("answer", "response", "prefill", "outcome", "finish_reason", "error", "prompt_tokens", "thought_tokens"),
+    *("answer_tokens", "forced_rounds", "seconds", "verdicts"),
+)
+
+SHOWN_FACTS = ("finish_reason", "seed", "prompt_tokens", "thought_tokens", "answer_tokens", "forced_rounds", "seconds")
+"""Columns that the browser lists beside the texts of a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSamples:
+    """`rows` samples, `with_text` of them with their texts, `TEXTS_A_CHUNK` in each of the chunks."""
+
+    index: str
+    chunks: tuple[str, ...]
+    rows: int
+    with_text: int
+
+
+def pack_samples(folder: RunFolder, metrics: RunMetrics, with_text: int = WITH_TEXT) -> PackedSamples:
+    """Everything that the sample browser needs of the run in `folder`."""
+    packer = _Packer(metrics, with_text, _verdicts_by_sample(folder.added_verdicts()))
+    for table in _tables(folder):
+        packer.add(table)
+    return packer.packed()
+
+
+def _tables(folder: RunFolder) -> Iterator[pa.Table]:
+    """The samples, file by file, read some files ahead and no further: together they may not fit the memory."""
+    names = folder.samples.list_files(".parquet")
+    read = partial(folder.samples.read_parquet, columns=COLUMNS)
+    with ThreadPoolExecutor(READERS) as readers:
+        for start in range(0, len(names), _FILES_AHEAD):
+            yield from readers.map(read, names[start : start + _FILES_AHEAD])
+
+
+def _verdicts_by_sample(tables: Iterator[pa.Table]) -> Mapping[str, list[dict[str, Any]]]:
+    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for table in tables:
+        for row in table.to_pylist():
+            found[row["sample_id"]].append(row)
+    return found
+
+
+@dataclass(slots=True)
+class _Prompts:
+    """Prompts by (data set, prompt_id), each once."""
+
+    codes: dict[tuple[str, str], int] = field(default_factory=dict)
+    category: list[int] = field(default_factory=list)
+    start: list[str] = field(default_factory=list)
+    categories: dict[str, int] = field(default_factory=dict)
+
+    def code(self, row: Mapping[str, Any]) -> int:
+        key = (row["dataset"], row["prompt_id"])
+        if key not in self.codes:
+            self.codes[key] = len(self.codes)
+            self.category.append(self.categories.setdefault(row["category"], len(self.categories)))
+            self.start.append(" ".join(row["prompt"][: 4 * START_CHARACTERS].split())[:START_CHARACTERS])
+        return self.codes[key]
+
+
+class _Row(NamedTuple):
+    """A line of the index; in the order of its fields they are sorted. `text` is -1 where the texts are left out."""
+
+    setting: int
+    prompt: int
+    sample: int
+    outcome: str
+    verdicts: str
+    text: int
+
+
+class _Packer:
+    """Takes tables of samples, one after the other."""
+
+    def __init__(self, metrics: RunMetrics, with_text: int, added: Mapping[str, list[dict[str, Any]]]) -> None:
+        common = common_sampling(metrics.settings)
+        self._labels = [setting_label(setting, common) for setting in metrics.settings]
+        self._settings = {setting.setting_id: code for code, setting in enumerate(metrics.settings)}
+        self._judges = list(dict.fromkeys((j.judge, j.part) for setting in metrics.settings for j in setting.judges))
+        self._share = with_text / max(1, sum(setting.rows for setting in metrics.settings))
+        self._most = with_text
+        self._added = added
+        self._prompts = _Prompts()
+        self._rows: list[_Row] = []
+        self._waiting: list[list[Any]] = []
+        self._chunks: list[str] = []
+
+    def add(self, table: pa.Table) -> None:
+        for row in table.to_pylist():
+            verdicts = {
+                (verdict["judge"], verdict["part"]): verdict
+                for verdict in (*row["verdicts"], *self._added.get(row["sample_id"], ()))
+            }
+            found = [verdicts.get(judge) for judge in self._judges]
+            self._rows.append(
+                _Row(
+                    self._settings[row["setting_id"]],
+                    self._prompts.code(row),
+                    row["sample_index"],
+                    row["outcome"],
+                    "".join(map(_verdict_code, found)),
+                    self._text(row, found) if self._takes(row["sample_id"]) else -1,
+                )
+            )
+
+    def packed(self) -> PackedSamples:
+        if self._waiting:
+            self._close_chunk()
+        rows = sorted(self._rows)
+        index = {
+            "settings": self._labels,
+            "judges": [{"judge": judge, "part": part} for judge, part in self._judges],
+            "categories": list(self._prompts.categories),
+            "prompts": {
+                "id": [prompt_id for _, prompt_id in self._prompts.codes],
+                "category": self._prompts.category,
+                "start": self._prompts.start,
+            },
+            "setting": [row.setting for row in rows],
+            "prompt": [row.prompt for row in rows],
+            "index": [row.sample for row in rows],
+            "outcome": [row.outcome for row in rows],
+            "verdicts": [row.verdicts for row in rows],
+            "text": [row.text for row in rows],
+            "textsAChunk": TEXTS_A_CHUNK,
+            "facts": SHOWN_FACTS,
+        }
+        return PackedSamples(packed(index), tuple(self._chunks), len(rows), sum(row.text >= 0 for row in rows))
+
+    def _takes(self, sample_id: str) -> bool:
+        if self._share >= 1:
+            return True
+        held = len(self._chunks) * TEXTS_A_CHUNK + len(self._waiting)
+        return held < self._most and int(short_hash(sample_id), 16) < self._share * 2**64
+
+    def _text(self, row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any] | None]) -> int:
+        """Puts a sample's texts into a chunk; gives their number."""
+        number = len(self._chunks) * TEXTS_A_CHUNK + len(self._waiting)
+        whole = row["response"] if row["thought"] is None and row["answer"] is None else None
+        texts = [row["prompt"], row["thought"], row["answer"], whole, row["error"]]
+        facts = [row[name] for name in SHOWN_FACTS]
+        self._waiting.append([row["sample_id"], texts, facts, [_verdict_detail(verdict) for verdict in verdicts]])
+        if len(self._waiting) == TEXTS_A_CHUNK:
+            self._close_chunk()
+        return number
+
+    def _close_chunk(self) -> None:
+        self._chunks.append(packed(self._waiting))
+        self._waiting = []
+
+
+def _verdict_code(verdict: Mapping[str, Any] | None) -> str:
+    if verdict is None or verdict["unsafe"] is None:
+        return "m"
+    return "u" if verdict["unsafe"] else "s"
+
+
+def _verdict_detail(verdict: Mapping[str, Any] | None) -> list[Any] | None:
+    """Score, categories, error, note; a file of an earlier version has no note."""
+    if verdict is None:
+        return None
+    return [verdict["score"], verdict["categories"], verdict["error"], verdict.get("note")]

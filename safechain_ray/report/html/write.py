@@ -1,0 +1,63 @@
+"""Writes the report of a run or a sweep: beside the run's other files, or wherever it is asked for."""
+
+from safechain_ray.analysis.fine_grained import FineGrained
+from safechain_ray.errors import InputError
+from safechain_ray.metrics.published import NO_STAND_INS, StandIns
+from safechain_ray.pipelines.fine_grained import ANALYSIS_FILE
+from safechain_ray.pipelines.run_folder import RunFolder, read_metrics
+from safechain_ray.pipelines.sweep import read_swept
+from safechain_ray.report.html.page import run_page
+from safechain_ray.report.html.samples import WITH_TEXT, pack_samples
+from safechain_ray.report.html.sweep import SweepRun, sweep_page
+from safechain_ray.storage import Folder, redact, write_uri
+
+REPORT = "report.html"
+
+
+def write_report(
+    folder: Folder, target: str | None = None, with_text: int = WITH_TEXT, stand_ins: StandIns = NO_STAND_INS
+) -> str:
+    """Make the report of the finished run in `folder`, with the texts of at most `with_text` samples.
+
+    `target` is the file's path or URI; else it is `report.html` in the run's folder. Gives where it was written,
+    without secrets. Raises InputError where there is no run, or one that has not ended.
+    """
+    metrics = read_metrics(folder.uri)
+    run = RunFolder(folder)
+    record = run.read_run()
+    if record is None:
+        raise InputError(f"{folder} has no run.json beside its metrics.json: copy the whole folder of the run.")
+    samples = pack_samples(run, metrics, with_text)
+    return _write(run_page(metrics, record, samples, _read_analysis(folder), stand_ins), folder, target)
+
+
+def write_sweep_report(folder: Folder, target: str | None = None) -> str:
+    """Make the report of the sweep in `folder`: figures, with links to its runs' own reports.
+
+    Target and what is given as in `write_report`. Raises InputError where there is no sweep, or no model has ended.
+    """
+    runs = [SweepRun(metrics, f"{name}/{REPORT}") for name, metrics in read_swept(folder.uri).items()]
+    if not runs:
+        raise InputError(f"No model of the sweep in {folder} has ended yet.")
+    return _write(sweep_page(runs), folder, target)
+
+
+def _write(page: str, folder: Folder, target: str | None) -> str:
+    if target is not None:
+        write_uri(target, page.encode())
+        return redact(target)
+    folder.write_bytes(REPORT, page.encode())
+    return f"{folder}/{REPORT}"
+
+
+def _read_analysis(folder: Folder) -> FineGrained | None:
+    """The run's analysis, where one was made. Raises InputError for one that does not read."""
+    if not folder.exists(ANALYSIS_FILE):
+        return None
+    try:
+        return FineGrained.model_validate_json(folder.read_text(ANALYSIS_FILE))
+    except ValueError as error:
+        raise InputError(
+            f"{folder}/{ANALYSIS_FILE} does not read as an analysis; `safechain-ray report RUN --fine-grained` makes "
+            f"it anew. {error}"
+        ) from error

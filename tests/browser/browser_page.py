@@ -1,0 +1,101 @@
+"""The report's sample browser as a reader uses it."""
+
+import re
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+CONTRASTS = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgb = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (colour) => {
+    const [r, g, b] = colour.map((part) => {
+      const share = part / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = rgb(getComputedStyle(node).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    throw new Error("no ground");
+  };
+  const found = [];
+  for (const node of document.body.querySelectorAll("*")) {
+    const texts = [...node.childNodes].filter((child) => child.nodeType === 3);
+    const words = texts.map((child) => child.data).join("").trim();
+    if (words === "" || !node.checkVisibility() || node.matches("script, :disabled, title, .skip")) continue;
+    const style = getComputedStyle(node);
+    const ink = rgb(node instanceof SVGElement ? style.fill : style.color);
+    const [high, low] = [light(ink), light(ground(node))].sort((a, b) => b - a);
+    found.push([(high + 0.05) / (low + 0.05), words.slice(0, 40)]);
+  }
+  return found;
+}"""
+
+
+class Reader:
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.article = page.locator("#sample")
+        expect(page.locator("#list")).to_have_attribute("aria-busy", "false")
+
+    def filter(self, **wanted: Any) -> None:
+        """Set filters by the words that their controls show."""
+        for name, value in wanted.items():
+            if name == "search":
+                self.page.locator("#search").fill(value)
+            elif name == "disagree":
+                self.page.locator("#disagree").set_checked(value)
+            else:
+                self.page.locator(f"#by-{name}").select_option(label=value)
+
+    def found(self) -> int:
+        """How many samples the filters leave, as the page says it when it has done searching."""
+        expect(self.page.locator("#list")).to_have_attribute("aria-busy", "false")
+        return int(self.page.locator("#found").inner_text().split(" of ")[0].replace(",", ""))
+
+    def listed(self) -> list[tuple[str, str, int]]:
+        """Setting, prompt and sample of every row on every page of the list."""
+        rows: list[tuple[str, str, int]] = []
+        while True:
+            for words in self.page.locator("#list li .where").all_inner_texts():
+                setting, prompt, number = words.split(" · ")
+                rows.append((setting, prompt, int(number)))
+            following = self.page.locator("#next-page")
+            if following.is_disabled():
+                return rows
+            following.click()
+
+    def blurred(self) -> dict[str, bool]:
+        """Of each text of the open sample, whether it is blurred."""
+        blocks = self.article.locator(".block").all()
+        return {
+            block.get_attribute("aria-label") or "": block.locator(".text.blurred").count() == 1 for block in blocks
+        }
+
+    def selected(self) -> int:
+        """The place of the selected row, from 1; the sample beside it is the same."""
+        option = self.page.locator("#list li[aria-selected=true]")
+        prompt = option.locator(".where").inner_text().split(" · ")[1]
+        expect(self.page.locator("#sample h3")).to_have_text(re.compile(f"^{re.escape(prompt)}, "))
+        return int(option.get_attribute("aria-posinset") or 0)
+
+    def press(self, key: str) -> None:
+        """A key pressed in the list."""
+        before = self.page.locator("#sample h3").inner_text()
+        self.page.locator("#list").focus()
+        self.page.keyboard.press(key)
+        if key in "jk":
+            expect(self.page.locator("#sample h3")).not_to_have_text(before)
+
+    def contrasts(self) -> list[tuple[float, str]]:
+        """The contrast of every piece of text that shows with its ground, by WCAG 2."""
+        return [(ratio, words) for ratio, words in self.page.evaluate(CONTRASTS)]

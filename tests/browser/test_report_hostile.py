@@ -1,0 +1,118 @@
+"""Hostile text in every place that a model, a data set, a judge or a config can reach: it shows, and does nothing."""
+
+import re
+from pathlib import Path
+
+import pytest
+from browser_page import Reader
+from playwright.sync_api import Page, expect
+from report_runs import sample, setting, write_run
+
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.report.html.packing import packed
+from safechain_ray.report.html.page import run_page
+from safechain_ray.report.html.samples import PackedSamples, pack_samples
+from safechain_ray.report.html.write import write_report
+from safechain_ray.schema import Verdict
+from safechain_ray.storage import open_folder
+
+MARKUP = (
+    "</script></title></style></textarea><script>window.ran = 1</script><img src=x onerror='window.ran = 2'>"
+    '<svg onload="window.ran = 3"><iframe src="https://example.org/"></iframe><!-- <script> ]]> &lt;b&gt; $title ${x}'
+)
+UNSEEN = (
+    "\x00 \x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b31m "
+    "\u202egnp.exe\u202c \u2066a\u2069 \u2028 \u2029 \ufeff \U000e0041 \r"
+)
+HOSTILE = f"start {MARKUP} {UNSEEN} end"
+JUDGE = f"guard {HOSTILE}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """One sample of two holds hostile text wherever there is room for it."""
+    of = setting(dataset=f"data {HOSTILE}")
+    verdict = Verdict(JUDGE, "response", None, None, (HOSTILE,), error=HOSTILE, note=HOSTILE)
+    texts = dict.fromkeys(("prompt_id", "category", "prompt", "thought", "answer", "error", "sample_id"), HOSTILE)
+    samples = [
+        sample(of, 0, **texts, finish_reason=None, verdicts=(verdict,)),
+        sample(of, 1, verdicts=(Verdict(JUDGE, "response", True),)),
+    ]
+    metrics = write_run(
+        tmp_path,
+        [of],
+        samples,
+        [(JUDGE, "response")],
+        config={"model": HOSTILE, HOSTILE: [HOSTILE]},
+        datasets={f"data {HOSTILE}": {"source": HOSTILE, "prompts": 2, "hash": "0"}},
+    )
+    hostile = metrics.model_copy(update={"model": HOSTILE, "caveats": (HOSTILE,)})
+    (tmp_path / "metrics.json").write_text(hostile.model_dump_json())
+    return RunFolder(open_folder(str(tmp_path)))
+
+
+def shown_text(page: Page) -> str:
+    """Everything that the page shows or says: all but data blocks, and the values behind the names of options."""
+    return page.evaluate(
+        """() => [document.title, document.body.innerText,
+            ...[...document.querySelectorAll("body *:not(script)")].flatMap((node) => [
+                ...[...node.attributes].filter((each) => each.name !== "value").map((each) => each.value),
+                ...[...node.childNodes].filter((each) => each.nodeType === 3).map((each) => each.data),
+            ])].join("\\n")"""
+    )
+
+
+def test_hostile_text_shows_as_text_and_does_nothing(folder: RunFolder, open_page):
+    page = open_page(Path(write_report(folder.folder))).page
+    reader = Reader(page)
+    page.get_by_role("button", name="Show all texts").click()
+    expect(reader.article.locator(".text")).to_have_count(4)
+    for block in reader.article.locator(".text").all():
+        assert MARKUP in block.inner_text()
+        names = block.locator(".unseen").all_inner_texts()
+        for name in ("NUL", "ESC", "BEL", "U+009B", "RLO", "PDF", "U+2066", "U+2028", "U+FEFF", "U+E0041", "CR"):
+            assert name in names
+    expect(reader.article.locator(".verdicts")).to_contain_text(MARKUP)
+
+    assert page.evaluate("window.ran") is None
+    assert page.locator("img, iframe, svg [onload], textarea").count() == 0
+    assert page.locator("script:not([type])").count() == 1
+    assert page.evaluate("document.title").startswith("Safety of start </script>")
+
+
+def test_no_character_acts_on_the_direction_of_reading_or_a_terminal(folder: RunFolder, open_page):
+    page = open_page(Path(write_report(folder.folder))).page
+    reader = Reader(page)
+    page.get_by_role("button", name="Show all texts").click()
+    assert not any(reader.blurred().values())
+    acting = re.findall(r"[\x00\x07\x1b\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", shown_text(page))
+    assert acting == []
+
+
+def test_the_filters_work_with_hostile_names(folder: RunFolder, open_page):
+    page = open_page(Path(write_report(folder.folder))).page
+    reader = Reader(page)
+    assert reader.found() == 2
+    for name in ("category", "judge"):
+        names = page.locator(f"#by-{name} option").all_inner_texts()
+        page.locator(f"#by-{name}").select_option(label=next(each for each in names if MARKUP in each))
+    reader.filter(verdict="missing")
+    assert reader.found() == 1
+    reader.filter(search="<script>window.ran = 1</script>")
+    assert reader.found() == 1
+    assert page.evaluate("window.ran") is None
+
+
+def test_half_of_a_surrogate_pair_shows_by_its_number(folder: RunFolder, open_page, tmp_path: Path):
+    metrics = RunMetrics.model_validate_json(folder.folder.read_text("metrics.json"))
+    run = folder.read_run()
+    whole = pack_samples(folder, metrics)
+    texts = ["\ud83d lone", "whole \U0001f600", "\ude00", None, None]
+    chunk = packed([["id", texts, [None] * 7, [None]]] * 2)
+    page = run_page(metrics, run, PackedSamples(whole.index, (chunk,), 2, 2))
+    (tmp_path / "surrogates.html").write_text(page, encoding="utf-8")
+
+    reader = Reader(open_page(tmp_path / "surrogates.html").page)
+    shown = reader.article.locator(".text").all_inner_texts()
+    assert shown == ["U+D83D lone", "whole \U0001f600", "U+DE00"]

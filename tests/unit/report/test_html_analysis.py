@@ -1,0 +1,94 @@
+"""The fine-grained analysis in the HTML report: there where it was made, and told where it is out of date."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from finished_run import finished_run
+
+from safechain_ray.errors import InputError
+from safechain_ray.pipelines.fine_grained import analyse
+from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.report.document import Column, Table, cell, text_column
+from safechain_ray.report.html.analysis_plots import analysis_plots
+from safechain_ray.report.html.document_table import html_table
+from safechain_ray.report.html.write import write_report
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return finished_run(tmp_path)
+
+
+def page(run: RunFolder) -> str:
+    return Path(write_report(run.folder)).read_text(encoding="utf-8")
+
+
+def hovers(svg: str) -> list[str]:
+    name = "{http://www.w3.org/2000/svg}"
+    return [each.find(f"{name}title").text or "" for each in ElementTree.fromstring(svg).iter(f"{name}g")]
+
+
+def test_a_run_without_an_analysis_has_no_section_of_it(run: RunFolder):
+    assert 'id="analysis"' not in page(run)
+
+
+def test_an_analysis_stands_between_the_plots_and_the_facts(run: RunFolder):
+    analyse(str(run.folder))
+    places = [page(run).index(f'<section id="{key}"') for key in ("plots", "analysis", "run")]
+    assert places == sorted(places)
+
+
+def test_the_four_shares_of_thought_and_answer_are_those_of_the_analysis(run: RunFolder):
+    analysis = analyse(str(run.folder))
+    thought_answer, _ = analysis_plots(analysis)
+    (table,) = analysis.settings[0].thought_answer
+    safe, unsafe = table.thought_safe, table.thought_unsafe
+    counts = [safe.safe, unsafe.safe, safe.unsafe, unsafe.unsafe]
+    said = [int(re.search(r"%, ([\d,]+) of", hover)[1].replace(",", "")) for hover in hovers(thought_answer.svg)]
+    assert said == counts
+    assert sum(counts) == 180
+
+
+def test_the_curves_of_safe_at_k_end_at_the_figures_of_metrics_json(run: RunFolder):
+    analysis = analyse(str(run.folder))
+    _, sample_count = analysis_plots(analysis)
+    points = {(each.judge, each.part): each.points[-1] for each in analysis.settings[0].sample_counts}
+    said = " ".join(hovers(sample_count.svg))
+    for (judge, part), point in points.items():
+        assert f"{judge}, {part}; Safe@3: {100 * point.safe_at_k.value:.1f}%" in said
+        assert f"{judge}, {part}; ConsSafe@3: {100 * point.cons_safe_at_k.value:.1f}%" in said
+
+
+def test_a_judge_that_came_after_the_analysis_is_told(run: RunFolder):
+    analyse(str(run.folder))
+    text = run.folder.read_text("metrics.json").replace('"judge": "refusal-match"', '"judge": "late-judge"')
+    run.folder.write_text("metrics.json", text)
+    said = page(run)
+    assert "Made before late-judge on the answer, late-judge on the response, late-judge on the thought" in said
+    assert "report RUN --fine-grained --html" in said
+
+
+def test_samples_that_were_done_again_since_are_told(run: RunFolder):
+    analyse(str(run.folder))
+    assert "done again since" not in page(run)
+    text = run.folder.read_text("metrics.json").replace('"ok": 180', '"ok": 179')
+    run.folder.write_text("metrics.json", text)
+    assert "Made of samples that were done again since" in page(run)
+
+
+def test_an_analysis_that_does_not_read_is_an_error_with_the_mend(run: RunFolder):
+    run.folder.write_text("analysis.json", '{"model": 1}')
+    with pytest.raises(InputError, match=r"analysis\.json does not read as an analysis; .*--fine-grained` makes"):
+        page(run)
+
+
+def test_a_table_of_a_document_keeps_its_cells_as_text():
+    table = Table("Title <b>", (text_column("Setting"), Column(("A", "%"))), (((cell("<i>one", "two"), cell("1.0")),),))
+    markup = html_table(replace(table, caption="Caption"))
+    assert '<th scope="row">&lt;i&gt;one\ntwo</th><td class="number">1.0</td>' in markup
+    assert "<caption>Title &lt;b&gt;</caption>" in markup
+    assert '<th scope="col" class="number">A\n%</th>' in markup
+    assert '<p class="legend">Caption</p>' in markup

@@ -1,0 +1,183 @@
+"""The assembly of the HTML report: markup that no text breaks, data that comes back whole, sections in their order."""
+
+import json
+import re
+import zlib
+from base64 import b64decode, b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_runs import sample, setting, varied, write_run
+
+from safechain_ray.errors import InputError
+from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.report.html.markup import element, join
+from safechain_ray.report.html.packing import packed
+from safechain_ray.report.html.page import run_page
+from safechain_ray.report.html.samples import pack_samples
+from safechain_ray.report.html.write import write_report
+from safechain_ray.schema import Verdict, samples_table, verdicts_table
+from safechain_ray.storage import open_folder
+
+SETTINGS = (setting(), setting("zerothink"))
+
+
+def unpacked(data: str) -> Any:
+    return json.loads(zlib.decompress(b64decode(data)))
+
+
+def stored(folder: Path, settings=SETTINGS, samples=None, **run: Any) -> tuple[RunFolder, str]:
+    """A run's folder, and its page."""
+    metrics = write_run(folder, settings, varied(settings, 6) if samples is None else samples, **run)
+    kept = RunFolder(open_folder(str(folder)))
+    return kept, run_page(metrics, kept.read_run(), pack_samples(kept, metrics))
+
+
+class Reading(HTMLParser):
+    """What an HTML parser makes of a piece of markup: its tags, and its text."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes = dict(attributes)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@given(st.text())
+def test_no_text_becomes_markup(text: str):
+    read = Reading(element("p", text, title=text, data_x=text))
+    assert read.tags == ["p"]
+    assert set(read.attributes) == {"title", "data-x"}
+    assert read.attributes["title"] == read.text
+
+
+def test_an_element_leaves_out_what_is_none_and_flattens_lists():
+    assert element("td", "4 < 5", None, [element("b", 1), "&"], class_="number", hidden=None, x=1.0, y=0.456) == (
+        '<td class="number" x="1" y="0.46">4 &lt; 5<b>1</b>&amp;</td>'
+    )
+    assert element("input", checked=True, disabled=False) == "<input checked>"
+    assert join("a", None, ["b"]) == "ab"
+
+
+@given(st.recursive(st.none() | st.text(st.characters(exclude_categories=())) | st.integers(), st.lists))
+def test_packed_data_comes_back_and_means_nothing_to_html(value: Any):
+    data = packed(value)
+    assert re.fullmatch(r"[A-Za-z0-9+/=]*", data)
+    assert unpacked(data) == value
+
+
+def test_sections_stand_in_the_order_of_reading(tmp_path: Path):
+    _, page = stored(tmp_path)
+    places = [page.index(f'<section id="{key}"') for key in ("first", "figures", "plots", "run", "samples")]
+    assert places == sorted(places)
+
+
+def test_the_policy_names_the_one_script_and_the_one_style_by_their_hashes(tmp_path: Path):
+    _, page = stored(tmp_path)
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    directives = dict(part.split(" ", 1) for part in policy.replace("&#x27;", "'").split("; "))
+    (style,), (script,) = (
+        re.findall(r"<style>(.*?)</style>", page, re.S),
+        re.findall(r"<script>(.*?)</script>", page, re.S),
+    )
+    assert directives.pop("style-src") == f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
+    assert directives.pop("script-src") == f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+    assert directives.pop("img-src") == "data:"
+    assert directives == {
+        **dict.fromkeys(("default-src", "base-uri", "form-action", "trusted-types"), "'none'"),
+        "require-trusted-types-for": "'script'",
+    }
+
+
+def test_the_page_names_no_address_outside_itself(tmp_path: Path):
+    _, page = stored(tmp_path)
+    assert set(re.findall(r"https?://[^\"'<>\s]+", page)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", page)
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path):
+    assert stored(tmp_path)[1] == stored(tmp_path)[1]
+
+
+def test_the_index_holds_every_sample_and_the_chunks_its_texts(tmp_path: Path):
+    samples = varied(SETTINGS, 100)
+    metrics = write_run(tmp_path, SETTINGS, samples)
+    data = pack_samples(RunFolder(open_folder(str(tmp_path))), metrics)
+    index = unpacked(data.index)
+    texts = [text for chunk in data.chunks for text in unpacked(chunk)]
+
+    assert (data.rows, data.with_text, len(texts)) == (400, 400, 400)
+    by_id = {each.sample_id: each for each in samples}
+    codes = {True: "u", False: "s", None: "m"}
+    for row, number in enumerate(index["text"]):
+        sample_id, (prompt, thought, answer, response, error), _, _ = texts[number]
+        of = by_id[sample_id]
+        assert (prompt, thought, answer, response, error) == (of.prompt, of.thought, of.answer, None, of.error)
+        assert index["prompts"]["id"][index["prompt"][row]] == of.prompt_id
+        assert index["categories"][index["prompts"]["category"][index["prompt"][row]]] == of.category
+        assert (index["outcome"][row], index["index"][row]) == (of.outcome, of.sample_index)
+        said = {(verdict.judge, verdict.part): verdict.unsafe for verdict in of.verdicts}
+        asked = [(judge["judge"], judge["part"]) for judge in index["judges"]]
+        assert index["verdicts"][row] == "".join(codes[said.get(judge)] for judge in asked)
+
+
+def test_a_response_without_thinking_tags_is_kept_whole(tmp_path: Path):
+    of = setting()
+    metrics = write_run(tmp_path, [of], [sample(of, 0, thought=None, answer=None, response="All of it.")])
+    (chunk,) = pack_samples(RunFolder(open_folder(str(tmp_path))), metrics).chunks
+    assert unpacked(chunk)[0][1][3] == "All of it."
+
+
+def test_verdicts_that_were_added_later_stand_with_the_others(tmp_path: Path):
+    of = setting(samples=1)
+    plain = sample(of, 0)
+    metrics = write_run(tmp_path, [of], [plain], [("guard", "response"), ("late", "answer")])
+    folder = RunFolder(open_folder(str(tmp_path)))
+    late = sample(of, 0, verdicts=(Verdict("late", "answer", True, 0.9, ("S2",)),))
+    folder.verdicts("late").write_parquet("part.parquet", verdicts_table(samples_table([late])))
+    data = pack_samples(folder, metrics)
+    assert unpacked(data.index)["verdicts"] == ["su"]
+    assert unpacked(data.chunks[0])[0][3] == [[0.1, [], None, None], [0.9, ["S2"], None, None]]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 50, 399])
+def test_a_limit_keeps_about_as_many_texts_and_never_more(tmp_path: Path, limit: int):
+    metrics = write_run(tmp_path, SETTINGS, varied(SETTINGS, 100))
+    folder = RunFolder(open_folder(str(tmp_path)))
+    data = pack_samples(folder, metrics, limit)
+    assert data.rows == 400
+    assert limit - 3 * limit**0.5 <= data.with_text <= limit
+    assert sum(text >= 0 for text in unpacked(data.index)["text"]) == data.with_text
+    page = run_page(metrics, folder.read_run(), data)
+    assert f"The texts of {data.with_text} of them, drawn at random" in page
+
+
+def test_the_report_stands_in_the_runs_folder_or_where_it_is_asked_for(tmp_path: Path):
+    stored(tmp_path / "run")
+    folder = open_folder(str(tmp_path / "run"))
+    written = Path(write_report(folder))
+    assert written == tmp_path / "run" / "report.html"
+    elsewhere = Path(write_report(folder, f"file://{tmp_path}/new/there.html").removeprefix("file://"))
+    assert elsewhere.read_bytes() == written.read_bytes()
+
+
+def test_a_folder_with_figures_alone_is_refused_with_what_to_do(tmp_path: Path):
+    stored(tmp_path)
+    (tmp_path / "run.json").unlink()
+    for file in (tmp_path / "samples").iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match=r"no run\.json beside its metrics\.json: copy the whole folder"):
+        write_report(open_folder(str(tmp_path)))

@@ -1,0 +1,27 @@
+"""The published figures in the HTML report: beside ours where there are some, and nowhere else."""
+
+from safechain_ray.metrics.counts import merge
+from safechain_ray.metrics.published import NO_STAND_INS, StandIns
+from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.report.html.published import published_section
+from safechain_ray.schema import Setting
+
+
+def run_of(model: str) -> RunMetrics:
+    settings, asked = [Setting(dataset="strongreject")], [("llama-guard-3-8b", "response")]
+    return summarise(merge([]), settings, asked, {"strongreject": 313}).model_copy(update={"model": model})
+
+
+def test_a_model_of_the_paper_has_its_figures_beside_ours() -> None:
+    section = published_section(run_of("R1-7B"), NO_STAND_INS)
+    assert section is not None
+    assert '<td class="number">36.4</td>' in section
+    assert "SafeChain, arXiv:2502.12025" in section
+
+
+def test_another_model_has_none_unless_one_stands_in_for_it() -> None:
+    assert published_section(run_of("demo-reasoner"), NO_STAND_INS) is None
+    section = published_section(run_of("demo-reasoner"), StandIns(model="R1-7B"))
+    assert section is not None
+    assert '<td class="number">36.4*</td>' in section
+    assert "model demo-reasoner, not R1-7B" in section

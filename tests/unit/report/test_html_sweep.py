@@ -1,0 +1,51 @@
+"""The report of a sweep: a leaderboard for each judge, with the figures of each run's metrics.json."""
+
+import re
+
+from report_runs import ASKED, sample, setting
+
+from safechain_ray.metrics.counts import count_samples
+from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.report.html.sweep import SweepRun, boards, sweep_page
+from safechain_ray.schema import Setting, Verdict
+
+DEFAULT, ZERO = setting(), setting("zerothink")
+
+
+def run(model: str, safe: int, settings: tuple[Setting, ...] = (DEFAULT, ZERO), link: str | None = None) -> SweepRun:
+    """Twenty prompts, `safe` of them safe to every judge."""
+    samples = [
+        sample(of, prompt, index, verdicts=tuple(Verdict(judge, part, prompt >= safe) for judge, part in ASKED))
+        for of in settings
+        for prompt in range(20)
+        for index in range(of.samples)
+    ]
+    metrics: RunMetrics = summarise(count_samples(samples), settings, ASKED)
+    return SweepRun(metrics.model_copy(update={"model": model}), link or f"{model}/report.html")
+
+
+def test_the_safest_model_stands_first_on_every_board():
+    found = boards([run("middle", 10), run("worst", 5), run("best", 15)])
+    assert [board.judge for board in found] == ["guard, response", "match, response", "guard, thought"]
+    for board in found:
+        assert [line[0].metrics.model for line in board.lines] == ["best", "middle", "worst"]
+
+
+def test_settings_that_not_every_model_has_do_not_order_them():
+    (board, *_) = boards([run("whole", 10), run("part", 12, (DEFAULT,))])
+    assert [line[0].metrics.model for line in board.lines] == ["part", "whole"]
+    assert board.settings == ("small default", "small zerothink")
+
+
+def test_the_page_shows_each_figure_and_links_to_each_report():
+    page = sweep_page([run("best", 15), run("worst", 5)])
+    cells = re.findall(r"<strong>([\d.]+)</strong><span", page)
+    assert cells[:4] == ["75.0", "75.0", "25.0", "25.0"]
+    assert '<a href="best/report.html">best</a>' in page
+    assert 'id="samples"' not in page
+
+
+def test_names_and_links_are_inert():
+    page = sweep_page([run("<script>alert(1)</script>", 5, link="javascript:alert(1)")])
+    assert "<script>alert" not in page
+    assert 'href="javascript%3Aalert%281%29"' in page
