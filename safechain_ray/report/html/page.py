@@ -119,7 +119,7 @@ def _run_line(metrics: RunMetrics, run: Mapping[str, Any]) -> str:
     counts = (
         (sum(setting.rows for setting in metrics.settings), "samples"),
         (len(metrics.settings), "settings"),
-        (len(run["identity"]["judges"]) + len(run.get("added", {})), "judges"),
+        (len({judge["name"] for judge in run["identity"]["judges"]} | set(run.get("added", {}))), "judges"),
     )
     ended = f"ended {run['finished'][:10]}" if "finished" in run else "not ended"
     return " · ".join([*(f"{count:,} {words if count != 1 else words[:-1]}" for count, words in counts), ended])
