@@ -102,10 +102,11 @@ class PreferenceJudge:
 
         Responses that don't fit the context are cut from the left, the longer one first, and the note says so.
         """
+        prompt = _defused(prompt)
         try:
-            (shown_a, shown_b), note = self._fitted(_defused(prompt), _defused(a), _defused(b))
+            (shown_a, shown_b), note = self._fitted(prompt, _defused(a), _defused(b))
             a_first, b_first = await gather(
-                self._look(_defused(prompt), shown_a, shown_b, "A"), self._look(_defused(prompt), shown_b, shown_a, "B")
+                self._look(prompt, shown_a, shown_b, "A"), self._look(prompt, shown_b, shown_a, "B")
             )
         except RowError as error:
             return missing_preference(self.name, str(error))
