@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from safechain_ray.catalog.entries import Entry
+from safechain_ray.catalog.entries import Entry, JudgeEntry
 
 
 class Prices(BaseModel):
@@ -48,3 +48,15 @@ class ApiEntry(Entry):
     def source(self) -> str:
         """The model and its host, for tables."""
         return f"{self.api_model} at {urlsplit(self.base_url).hostname}"
+
+
+def judging_api(judge: JudgeEntry) -> ApiEntry:
+    """The chat model at the endpoint of a judge that has one."""
+    assert judge.endpoint is not None
+    return ApiEntry(
+        name=judge.name,
+        base_url=judge.endpoint.base_url,
+        api_model=judge.endpoint.model,
+        api_key_env=judge.endpoint.api_key_env or None,
+        max_concurrent=judge.endpoint.max_concurrent,
+    )

@@ -166,10 +166,11 @@ class Endpoint(BaseModel):
 class JudgeEntry(Entry):
     """A judge: its kind decides the code, the rest is its data.
 
-    Kinds that run a model have `engine`, those that ask a server have `endpoint`, rules have neither.
+    Kinds that run a model have `engine`, those that ask a server have `endpoint`, rules have neither. All kinds give
+    verdicts on one response but `preference`, which has one of the first two and compares responses.
     """
 
-    kind: Literal["llama_guard", "harmbench", "openai_moderation", "refusal_match"]
+    kind: Literal["llama_guard", "harmbench", "openai_moderation", "refusal_match", "preference"]
     engine: EngineNeeds | None = None
     endpoint: Endpoint | None = Field(None, exclude_if=lambda endpoint: endpoint is None)
     phrases: str | None = Field(None, description="refusal_match: the file of refusal phrases, one a line")

@@ -84,6 +84,13 @@ class Pairwise(Published):
     model: str
     against: Mapping[str, tuple[Share, Share, Share]]
 
+    def between(self, a: str, b: str) -> tuple[Share, Share, Share] | None:
+        """Shares of wins, ties and losses of model `a` against `b`; None for a pair that is not published."""
+        if a == self.model:
+            return self.against.get(b)
+        published = self.against.get(a) if b == self.model else None
+        return None if published is None else (published[2], published[1], published[0])
+
 
 Safety = Mapping[str, Mapping[str, Mapping[str, SafetyFigures]]]
 

@@ -25,19 +25,27 @@ class Commit:
     """
 
     def __init__(
-        self, folder: Folder, rows: Callable[[pa.Table], pa.Table] = whole, marks: tuple[str, ...] = ()
+        self,
+        folder: Folder,
+        rows: Callable[[pa.Table], pa.Table] = whole,
+        marks: tuple[str, ...] = (),
+        counts: Callable[[pa.Table], dict[str, int]] | None = None,
     ) -> None:
-        """`rows` is what is written of a block; `marks` set its file apart from others of the same samples."""
+        """`rows` is what is written of a block; `marks` set its file apart from others of the same samples.
+
+        `counts` are those of a block that the driver hears of; those of samples where nothing else is given.
+        """
         self._folder = folder
         self._rows = rows
         self._marks = marks
+        self._counts = counts or block_counts
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         if batch.num_rows == 0:
-            return pa.table({name: pa.array([], pa.int64()) for name in COMMITTED})
+            return pa.table({name: pa.array([], pa.int64()) for name in self._counts(batch)})
         name = f"part-{short_hash(*self._marks, *sorted(batch['sample_id'].to_pylist()))}.parquet"
         self._folder.write_parquet(name, self._rows(batch))
-        return pa.table({name: [count] for name, count in block_counts(batch).items()})
+        return pa.table({name: [count] for name, count in self._counts(batch).items()})
 
 
 def block_counts(batch: pa.Table) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.api_entries import ApiEntry, judging_api
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.planner import PlannedPool
+from safechain_ray.cluster.preferring import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
 from safechain_ray.cluster.replica import Replica
 from safechain_ray.cluster.stop_switch import arm_stop_switch
 from safechain_ray.cluster.worklist import Worklist, share
@@ -141,7 +142,7 @@ def generate(
     return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
-def _engine_of(model: ModelEntry | ApiEntry, pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
+def _engine_of(model: EngineNeeds | ApiEntry, pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
     if isinstance(model, ApiEntry):
         return {"start": settings.api_start(model), "start_engine": start_api}
     return {"start": settings.engine_start(pool, model), "start_engine": settings.start_engine}
@@ -169,6 +170,32 @@ def judge(
     }
     pool_arguments = _pool_arguments(pool, settings, settings.max_running)
     return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **pool_arguments)
+
+
+def stored_pairs(reader: PairReader, waiting: Sequence[StoredPair], block_rows: int) -> Dataset:
+    """The samples of two runs side by side, in blocks of `block_rows`; what stands in one file stays together."""
+    in_order = sorted(waiting, key=lambda pair: (pair.file, pair.file_b))
+    blocks = [in_order[start : start + block_rows] for start in range(0, len(in_order), block_rows)]
+    items = [{"pairs": [asdict(pair) for pair in block]} for block in blocks]
+    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(reader.__call__, **_whole_blocks())
+
+
+def prefer(
+    pairs: Dataset, pool: PlannedPool, entry: JudgeEntry, parts: tuple[Part, Part], settings: StreamSettings
+) -> Dataset:
+    """What a preference judge decides of each pair; `parts` are what is compared of A and of B."""
+    model = entry.engine or judging_api(entry)
+    arguments = {
+        "entry": entry,
+        "parts": parts,
+        **_engine_of(model, pool, settings),
+        "max_deaths": settings.max_engine_deaths,
+        "key": None if entry.endpoint is None else entry.endpoint.api_key(),
+        "tally": settings.tally,
+    }
+    running = settings.max_running if entry.endpoint is None else entry.endpoint.max_concurrent
+    pool_arguments = _pool_arguments(pool, settings, max(1, running // REQUESTS_A_PAIR))
+    return pairs.map_batches(PreferenceWorker, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
 def commit(samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit) -> Iterator[Mapping[str, int]]:

@@ -17,11 +17,12 @@ from safechain_ray.config.reading import (
     json_schema,
     read_config,
     read_judging_config,
+    read_preference_config,
     read_study_config,
     read_sweep_config,
 )
 from safechain_ray.config.run import RunConfig, SettingsConfig, SweepConfig
-from safechain_ray.config.study import JudgingConfig, StudyConfig
+from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
 
 __all__ = [
     "ApiConfig",
@@ -32,6 +33,7 @@ __all__ = [
     "JudgeConfig",
     "JudgingConfig",
     "ModelConfig",
+    "PreferenceConfig",
     "ResourcesConfig",
     "RunConfig",
     "SettingConfig",
@@ -43,6 +45,7 @@ __all__ = [
     "json_schema",
     "read_config",
     "read_judging_config",
+    "read_preference_config",
     "read_study_config",
     "read_sweep_config",
 ]

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from safechain_ray.config.base import AnyModel, validated
 from safechain_ray.config.run import RunConfig, SweepConfig
-from safechain_ray.config.study import JudgingConfig, StudyConfig
+from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
 
 ConfigKind = Literal["run", "sweep", "study"]
@@ -47,6 +47,11 @@ def read_study_config(
 def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> JudgingConfig:
     """The judges for a finished run, from flags and assignments alone."""
     return _read(JudgingConfig, None, flags, assignments, None)
+
+
+def read_preference_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> PreferenceConfig:
+    """The preference judge for two finished runs, from flags and assignments alone."""
+    return _read(PreferenceConfig, None, flags, assignments, None)
 
 
 def holds_sweep(path: Path | None) -> bool:

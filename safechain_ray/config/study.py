@@ -1,4 +1,4 @@
-"""The configs of what judges do with responses that are there: a judge study, and judges for a finished run."""
+"""The configs of what judges do with responses that are there: a judge study, judges for a run, runs compared."""
 
 from pydantic import Field, model_validator
 
@@ -44,3 +44,13 @@ class JudgingConfig(Config):
         if self.pieces is not None and "parts" in self.model_fields_set:
             raise ValueError("pieces are pieces of thoughts: leave parts out, or judge them by a command of their own")
         return self
+
+
+class PreferenceConfig(Config):
+    """A preference judge for two finished runs."""
+
+    judge: JudgeConfig
+    part: Part | None = Field(None, description="what is compared; the answer where both models have it apart")
+    strategies: tuple[str, ...] = Field((), description="only settings of these; all that both runs have by default")
+    output: str | None = Field(None, description="the folder of the preferences: a local path or URI")
+    resources: ResourcesConfig = ResourcesConfig()

@@ -102,6 +102,10 @@ class ApiEngine:
         """An estimate: the provider keeps its tokenizer to itself."""
         return -(-len(text) // CHARACTERS_A_TOKEN)
 
+    def last_tokens(self, text: str, count: int) -> str:
+        """By the same estimate."""
+        return text[-count * CHARACTERS_A_TOKEN :]
+
     async def generate(self, request: Request) -> Completion:
         """Raises BlockedError where the provider withholds an answer, RowError where the budget is spent, the request
         is wrong or all tries failed, EngineRefusedError where the provider would refuse every request."""
@@ -175,6 +179,7 @@ class ApiEngine:
             completion_tokens=usage.output_tokens,
             finish_reason=answer.finish_reason,
             thought_tokens=api_answers.thought_tokens(usage, text, self._tags),
+            logprobs=api_answers.read_logprobs(body),
         )
 
     def _understood(self, refused: "_Answered") -> Fault:
@@ -223,6 +228,8 @@ def wire_request(entry: ApiEntry, request: Request) -> dict[str, Any]:
         "top_p": sampling.top_p if sampling.top_p < 1 else None,
         "seed": request.seed,
         "max_tokens": request.max_tokens,
+        "logprobs": True if request.logprobs else None,
+        "top_logprobs": request.logprobs or None,
     }
     of_open_models: dict[str, Any] = {
         "top_k": sampling.top_k if sampling.top_k > 0 else None,

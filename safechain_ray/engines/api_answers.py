@@ -124,6 +124,19 @@ def thought_tokens(usage: Usage, response: str, tags: ThinkingTags | None) -> in
     return round(usage.output_tokens * len(thought) / max(1, len(thought) + len(answer)))
 
 
+def read_logprobs(body: Mapping[str, Any]) -> tuple[Mapping[str, float], ...]:
+    """Those of a `Completion`; none where they were not asked for, or the provider has none."""
+    content = _mapping(_first_choice(body).get("logprobs")).get("content")
+    return tuple(
+        {
+            str(top["token"]): float(top["logprob"])
+            for top in map(_mapping, _list(_mapping(token).get("top_logprobs")))
+            if "token" in top and isinstance(top.get("logprob"), int | float)
+        }
+        for token in _list(content)
+    )
+
+
 def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = body.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
@@ -137,6 +150,10 @@ def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _text(value: object) -> str:

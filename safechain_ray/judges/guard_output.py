@@ -5,7 +5,7 @@ Anything else (another word, text after `safe`, an unknown code) is a judge erro
 """
 
 from safechain_ray.judges.base import missing_verdict
-from safechain_ray.judges.two_words import word_share
+from safechain_ray.judges.deciding_token import word_share
 from safechain_ray.schema import Completion, Part, Verdict
 
 CATEGORIES = tuple(f"S{number}" for number in range(1, 15))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import InputError, RowError
 from safechain_ray.judges.base import Judge, missing_verdict
-from safechain_ray.judges.two_words import word_share
+from safechain_ray.judges.deciding_token import word_share
 from safechain_ray.schema import Completion, CountTokens, Engine, Generate, Part, Request, Sampling, Verdict
 
 BOS = "<s> "

@@ -6,23 +6,25 @@ from pathlib import Path
 from safechain_ray.cluster.planner import ClusterView, Plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.errors import SafechainError
-from safechain_ray.pipelines.job import Job
+from safechain_ray.pipelines.job import Work
 from safechain_ray.pipelines.observer import Observer
 from safechain_ray.pipelines.run_record import RunRecord
 
 
 def attempt(
-    make_job: Callable[[Path], Job],
+    make_job: Callable[[Path], Work],
     plan_on: Callable[[ClusterView], Plan],
     address: str | None,
     record: RunRecord,
     observer: Observer,
     found: int,
     total: int,
+    kind: str = "samples",
 ) -> int:
-    """Do what is left of `total` samples, of which `found` are finished; gives the number committed.
+    """Do what is left of `total` rows, of which `found` are finished; gives the number committed.
 
-    `make_job` gets the folder of the engines' logs. Raises PlanError before a local Ray starts, and what a job raises.
+    `make_job` gets the folder of the engines' logs; `kind` is what the rows are. Raises PlanError before a local Ray
+    starts, and what a job raises.
     """
     if cluster_address(address) is None:
         plan_on(view_local())
@@ -33,7 +35,7 @@ def attempt(
             observer.say(note)
         record.started(plan, view, found)
         job = make_job(log_folder)
-        observer.say(f"{total - found} of {total} samples to do. Engine logs: {log_folder}")
+        observer.say(f"{total - found} of {total} {kind} to do. Engine logs: {log_folder}")
         status = "interrupted"
         try:
             committed = job.run_stages(plan)

@@ -103,7 +103,7 @@ def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluatio
 def tell(inventory: Inventory, observer: Observer) -> None:
     """Say what had to be put in order in a folder of samples."""
     for name in inventory.broken_files:
-        observer.say(f"{name} can't be read: it was moved to samples/_broken/, its rows are done again.")
+        observer.say(f"{name} can't be read: it was moved to _broken/ beside it, its rows are done again.")
     if inventory.repeated:
         observer.say(f"{inventory.repeated} rows stood there twice after an earlier try; one of each is kept.")
     if inventory.retried_errors:

@@ -27,8 +27,51 @@ from safechain_ray.schema import Part
 from safechain_ray.storage import Folder
 
 
-class Job(ABC):
-    """Holds what the stages of one try have in common; `progress` is what the pools last reported."""
+class Work(ABC):
+    """What one try does with a cluster and its plan; `progress` is what the pools last reported."""
+
+    decisions: tuple[str, ...] = ("unsafe",)
+    """Counts of committed blocks that say what the judges decide: told also while they are 0."""
+
+    def __init__(
+        self,
+        total: int,
+        resources: ResourcesConfig,
+        observer: Observer,
+        record: RunRecord,
+        start_engine: StartEngine,
+        log_folder: Path,
+    ) -> None:
+        self._total = total
+        self._observer = observer
+        self._record = record
+        self._timeout = resources.stall_timeout_minutes * 60
+        self._tally = start_tally()
+        self._settings = stream.StreamSettings.of(resources, start_engine, log_folder, self._tally)
+        self.progress: Mapping[str, PoolProgress] = {}
+
+    @abstractmethod
+    def run_stages(self, plan: Plan) -> int:
+        """Do what is left of it; gives the number of rows committed."""
+
+    def _pump(self, blocks: Iterator[Mapping[str, int]], pools: tuple[str, ...], left: int) -> int:
+        started = time.monotonic()
+
+        def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
+            self.progress = progress
+            self._record.progressed(progress)
+            seconds = time.monotonic() - started
+            done_before = self._total - left
+            self._observer.update(
+                Snapshot(self._total, done_before, pools, committed, progress, seconds, self.decisions)
+            )
+
+        watchdog = Watchdog(pools, self._timeout, time.monotonic)
+        return pump(blocks, self._tally, watchdog, show)["rows"]
+
+
+class Job(Work):
+    """Samples through the stages of a plan."""
 
     def __init__(
         self,
@@ -43,20 +86,13 @@ class Job(ABC):
         start_engine: StartEngine,
         log_folder: Path,
     ) -> None:
-        self._total = total
+        super().__init__(total, resources, observer, record, start_engine, log_folder)
         self._judges = judges
         self._votes = votes
         self._parts = parts
         self._folder = folder
-        self._observer = observer
-        self._record = record
-        self._timeout = resources.stall_timeout_minutes * 60
-        self._tally = start_tally()
-        self._settings = stream.StreamSettings.of(resources, start_engine, log_folder, self._tally)
-        self.progress: Mapping[str, PoolProgress] = {}
 
     def run_stages(self, plan: Plan) -> int:
-        """Do what is left of the run; gives the number of samples committed."""
         stages = plan.stages
         if len(stages) == 1 and self._folder.has_stages:
             # An earlier, staged try left samples that wait for their judges: judge those, don't generate them again.
@@ -96,18 +132,6 @@ class Job(ABC):
     def _last_verdicts(self) -> RulesAndVotes:
         """The verdicts that are given where blocks are committed: those of rules, then votes over all."""
         return RulesAndVotes(tuple(judge for judge in self._judges if judge.is_rule), self._votes, self._parts)
-
-    def _pump(self, blocks: Iterator[Mapping[str, int]], pools: tuple[str, ...], left: int) -> int:
-        started = time.monotonic()
-
-        def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
-            self.progress = progress
-            self._record.progressed(progress)
-            seconds = time.monotonic() - started
-            self._observer.update(Snapshot(self._total, self._total - left, pools, committed, progress, seconds))
-
-        watchdog = Watchdog(pools, self._timeout, time.monotonic)
-        return pump(blocks, self._tally, watchdog, show)["rows"]
 
 
 class GeneratingJob(Job):

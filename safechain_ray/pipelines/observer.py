@@ -13,6 +13,7 @@ class Snapshot:
 
     `done_before` rows were finished before this stage; `committed` holds the counts (`cluster.commit.COMMITTED`) of the
     rows since; `stage` names the pools at work; `seconds` count from the start of the stage, engines' loading included.
+    `decisions` are the counts that say what the judges decide.
     """
 
     total: int
@@ -21,6 +22,7 @@ class Snapshot:
     committed: Mapping[str, int]
     pools: Mapping[str, PoolProgress]
     seconds: float
+    decisions: tuple[str, ...] = ("unsafe",)
 
 
 class Observer(Protocol):

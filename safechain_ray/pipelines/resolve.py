@@ -175,6 +175,26 @@ def _adhoc_model(source: str, family: str) -> ModelEntry:
 def resolve_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
     """The judge that a config names, its engine for GPUs of `gpu_memory` gigabytes. Raises InputError with the mend."""
     entry = catalog.lookup("judge", catalog.judges(), config.name)
+    if entry.kind == "preference":
+        raise InputError(
+            f"judges: {config.name} compares two responses and gives no verdict on one. "
+            f"`safechain-ray prefer RUN_A RUN_B --judge {config.name}` asks it; here {_named(entry.kind, of_it=False)}."
+        )
+    return _configured(entry, config, gpu_memory)
+
+
+def resolve_preference_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
+    """The same for a judge that compares two responses."""
+    entry = catalog.lookup("judge", catalog.judges(), config.name)
+    if entry.kind != "preference":
+        raise InputError(
+            f"judge: {config.name} gives verdicts on one response and compares none. "
+            f"`safechain-ray judge RUN --judge {config.name}` asks it; here {_named('preference', of_it=True)}."
+        )
+    return _configured(entry, config, gpu_memory)
+
+
+def _configured(entry: JudgeEntry, config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
     if entry.engine is None and config.engine.overrides():
         raise InputError(f"judges: {config.name} has no engine to configure.")
     if entry.endpoint is None and config.endpoint.overrides():
@@ -192,6 +212,12 @@ def resolve_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
     phrases = config.phrases or entry.phrases
     read_phrases(phrases)
     return entry.model_copy(update={"phrases": phrases})
+
+
+def _named(kind: str, of_it: bool) -> str:
+    """The mend: the judges of this kind, or all others."""
+    names = [name for name, judge in catalog.judges().items() if (judge.kind == kind) is of_it]
+    return f"name one of {', '.join(names)}"
 
 
 def _on_gpus(engine: AnyNeeds, gpu_memory: int, overrides: Mapping[str, Any]) -> AnyNeeds:

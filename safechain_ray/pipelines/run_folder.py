@@ -150,8 +150,8 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def put_in_order(folder: Folder, *, retry_errors: bool) -> Inventory:
-    """Make every `sample_id` stand once in the Parquet files of `folder`, and say which do.
+def put_in_order(folder: Folder, *, retry_errors: bool, schema: pa.Schema = SAMPLES_SCHEMA) -> Inventory:
+    """Make every `sample_id` stand once in the Parquet files of `folder`, which are of `schema`, and say which do.
 
     A file that can't be read (torn by a crash) is moved to `_broken/`, which readers pass over; repeated rows go, an
     error before a finished one; with `retry_errors` rows with outcome `error` go too, to be done again. Rows are
@@ -160,7 +160,7 @@ def put_in_order(folder: Folder, *, retry_errors: bool) -> Inventory:
     """
     names = folder.list_files(".parquet")
     with ThreadPoolExecutor(READERS) as readers:
-        tables = dict(zip(names, readers.map(partial(_read_ids, folder), names), strict=True))
+        tables = dict(zip(names, readers.map(partial(_read_ids, folder, schema), names), strict=True))
     broken = tuple(name for name, table in tables.items() if table is None)
     for name in broken:
         folder.move(name, f"_broken/{name}")
@@ -188,7 +188,7 @@ def put_in_order(folder: Folder, *, retry_errors: bool) -> Inventory:
     return Inventory(finished, retried, repeated, broken)
 
 
-def _read_ids(folder: Folder, name: str) -> pa.Table | None:
+def _read_ids(folder: Folder, schema: pa.Schema, name: str) -> pa.Table | None:
     """The ids and outcomes of one file, None for a broken one; every column is read, as any of them may be torn.
 
     Raises StorageError where the bytes can't be had: a store that does not answer does not make a file broken.
@@ -196,7 +196,7 @@ def _read_ids(folder: Folder, name: str) -> pa.Table | None:
     data = folder.read_bytes(name)
     try:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-        whole = table.schema.names == SAMPLES_SCHEMA.names
+        whole = table.schema.names == schema.names
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None
     return table.select(["sample_id", "outcome"]) if whole else None

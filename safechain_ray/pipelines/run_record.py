@@ -79,11 +79,18 @@ class RunRecord:
             raise InputError(f"{folder.folder} holds no run: there is no run.json.")
         if "settings" not in stored["identity"]:
             raise InputError(
-                f"{folder.folder} holds a judge study, no run of a model. `judge-study` itself takes further judges."
+                f"{folder.folder} holds no run of a model, but a judge study (`judge-study` itself takes further "
+                "judges) or preferences."
             )
         if "finished" not in stored:
             raise InputError(f"The run in {folder.folder} has not ended. Its own command continues it.")
         return cls(folder, stored)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the run is, as two runs are compared by it."""
+        identity: dict[str, Any] = self._content["identity"]
+        return identity
 
     @property
     def outline(self) -> Outline:

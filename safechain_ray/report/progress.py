@@ -15,8 +15,8 @@ from safechain_ray.report.escape import printable
 
 PLAIN_SECONDS = 10.0
 
-COUNT_WORDS = {
-    "unsafe": "unsafe verdicts",
+DECISION_WORDS = {"unsafe": "unsafe verdicts", "win": "wins", "tie": "ties", "lose": "losses"}
+OUTCOME_WORDS = {
     "truncated": "truncated",
     "blocked": "blocked",
     "error": "errors",
@@ -37,13 +37,17 @@ def sentence(snapshot: Snapshot) -> str:
     share = done / snapshot.total
     counts = ", ".join(
         f"{snapshot.committed.get(name, 0):,} {words}"
-        for name, words in COUNT_WORDS.items()
-        if snapshot.committed.get(name, 0) or name == "unsafe"
+        for name, words in _count_words(snapshot).items()
+        if snapshot.committed.get(name, 0) or name in snapshot.decisions
     )
     pools = "; ".join(f"{name}: {pool_state(snapshot.pools.get(name))}" for name in snapshot.stage)
     return (
         f"{done:,}/{snapshot.total:,} rows ({share:.0%}), {counts}, {speed(snapshot)}.{f' {pools}.' if pools else ''}"
     )
+
+
+def _count_words(snapshot: Snapshot) -> dict[str, str]:
+    return {name: DECISION_WORDS[name] for name in snapshot.decisions} | OUTCOME_WORDS
 
 
 def speed(snapshot: Snapshot) -> str:
@@ -140,7 +144,7 @@ class LiveProgress:
 def _drawn(snapshot: Snapshot) -> Group:
     done = snapshot.done_before + snapshot.committed.get("rows", 0)
     outcomes = Text("  ")
-    for name, words in {"ok": "ok", **COUNT_WORDS}.items():
+    for name, words in {"ok": "ok", **_count_words(snapshot)}.items():
         count = snapshot.committed.get(name, 0)
         outcomes.append(f"{count:,} {words}  ", COUNT_STYLES.get(name, "yellow") if count else "dim")
     head = Table.grid(padding=(0, 1))

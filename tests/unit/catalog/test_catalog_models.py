@@ -136,10 +136,15 @@ def test_judges_say_what_their_kind_needs_an_engine_an_endpoint_or_nothing():
         "llama-guard-4-12b": "llama_guard",
         "harmbench": "harmbench",
         "openai-moderation": "openai_moderation",
+        "prefer-llama-3.3-70b": "preference",
+        "prefer-gpt-4o": "preference",
         "demo-guard": "llama_guard",
         "refusal-match": "refusal_match",
     }
     for judge in judges().values():
+        if judge.kind == "preference":
+            assert (judge.engine is None) != (judge.endpoint is None)
+            continue
         assert (judge.engine is not None) == (judge.kind in ("llama_guard", "harmbench"))
         assert (judge.endpoint is not None) == (judge.kind == "openai_moderation")
 

@@ -42,6 +42,13 @@ def test_the_pilots_judges_have_accuracy_and_f1_as_shares_and_r_as_it_is():
     assert (guard.judge, guard.accuracy, guard.f1, guard.pearson_r) == ("llama-guard-3-8b", 0.882, 0.861, 0.776)
 
 
+def test_a_pair_of_models_is_published_for_either_side():
+    pairwise = published_figures().pairwise
+    assert pairwise.between("R1-70B", "Llama-3.3-70B-Instruct") == (0.323, 0.22, 0.457)
+    assert pairwise.between("Llama-3.3-70B-Instruct", "R1-70B") == (0.457, 0.22, 0.323)
+    assert pairwise.between("R1-70B", "R1-8B") is pairwise.between("R1-8B", "R1-7B") is None
+
+
 def test_its_data_sets_and_its_judge_are_in_the_catalog():
     evaluation = published_figures().evaluation
     assert {*evaluation.greedy_datasets.values(), *evaluation.sampled_datasets.values()} <= set(catalog.datasets())

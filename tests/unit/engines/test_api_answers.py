@@ -15,6 +15,7 @@ from safechain_ray.engines.api_answers import (
     Usage,
     decode_body,
     read_answer,
+    read_logprobs,
     read_usage,
     thought_tokens,
 )
@@ -128,3 +129,13 @@ def test_no_body_ends_in_another_error(raw: bytes):
         read_answer(answer)
     except (UnusableAnswerError, RowError):
         pass
+
+
+def test_log_probabilities_are_read_by_token_and_none_are_made_up():
+    top = [{"token": "A", "logprob": -0.1, "bytes": [65]}, {"token": " B", "logprob": -2}, {"token": "C"}]
+    answer = body(content="A")
+    answer["choices"][0]["logprobs"] = {"content": [{"token": "A", "logprob": -0.1, "top_logprobs": top}]}
+    assert read_logprobs(answer) == ({"A": -0.1, " B": -2.0},)
+    for nothing in (None, {}, {"content": None}, {"content": "A"}):
+        answer["choices"][0]["logprobs"] = nothing
+        assert read_logprobs(answer) == ()

@@ -61,6 +61,15 @@ def test_a_stage_of_rules_alone_has_no_pools_and_no_tokens():
     )
 
 
+def test_a_comparison_tells_wins_ties_and_losses_in_place_of_unsafe_verdicts():
+    decisions = ("win", "tie", "lose")
+    at_first = sentence(snapshot(decisions=decisions))
+    assert "0 wins, 0 ties, 0 losses, 1:00 so far" in at_first
+    later = sentence(snapshot(decisions=decisions, committed={"rows": 9, "win": 4, "tie": 3, "lose": 1, "missing": 1}))
+    assert "4 wins, 3 ties, 1 losses, 1 missing verdicts" in later
+    assert "unsafe" not in later
+
+
 def test_tokens_before_the_first_commit_have_a_speed_but_no_end():
     text = sentence(snapshot({"model": pool(rows_in=64, tokens=6_000)}))
     assert "100 tokens/s, 1:00 so far. model: 64 rows in flight, 0 done; guard: starting." in text
