@@ -23,7 +23,7 @@ from safechain_ray.cluster.worklist import Worklist, share
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.start import EngineStart, StartEngine
-from safechain_ray.schema import as_samples, only, without_verdicts
+from safechain_ray.schema import Part, as_samples, only, without_verdicts
 from safechain_ray.storage import Folder
 
 ROWS_IN_FLIGHT_A_SLOT = 2.0
