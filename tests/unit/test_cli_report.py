@@ -30,6 +30,14 @@ def test_the_fine_grained_analysis_is_printed_as_tables_and_as_json(tmp_path: Pa
     assert json.loads(document) == json.loads((tmp_path / "analysis.json").read_text())
 
 
+def test_a_benign_category_is_named_for_the_fine_grained_analysis_only(tmp_path: Path):
+    finished_run(tmp_path)
+    named = ("report", tmp_path, "--benign-category", "privacy")
+    document = json.loads(call(*named, "--fine-grained", "--json").stdout)
+    assert set(document["settings"][0]["over_refusal"][0]["categories"]) == {"benign", "benign-sensitive", "privacy"}
+    assert (call(*named).exit_code, "give --fine-grained too" in call(*named).output) == (2, True)
+
+
 def test_a_folder_without_a_run_is_wrong_input(tmp_path: Path):
     result = call("report", tmp_path / "nothing", "--fine-grained")
     assert (result.exit_code, "holds no run" in result.output) == (2, True)

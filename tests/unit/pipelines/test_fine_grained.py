@@ -87,10 +87,26 @@ def test_what_a_judge_of_refusals_means_by_an_unsafe_thought_is_said(tmp_path: P
     )
 
 
-def test_a_data_set_that_names_no_benign_categories_has_no_over_refusal(tmp_path: Path):
-    (tmp_path / "mine.csv").write_text("prompt,category\nWhy?,benign\nHow?,other\n")
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A run on a file of one's own, with a prompt of the category nice and one of other."""
+    (tmp_path / "mine.csv").write_text("prompt,category\nWhy?,nice\nHow?,other\n")
     finished_run(tmp_path / "run", datasets=[{"name": str(tmp_path / "mine.csv"), "category_column": "category"}])
-    assert setting_of(tmp_path / "run").over_refusal == ()
+    return tmp_path / "run"
+
+
+def test_a_data_set_that_names_no_benign_categories_has_no_over_refusal(own: Path):
+    assert setting_of(own).over_refusal == ()
+
+
+def test_benign_categories_of_a_file_of_ones_own_can_be_named(own: Path):
+    (setting,) = analyse(str(own), ("nice",)).settings
+    assert [(each.part, each.benign.n, each.others.n) for each in setting.over_refusal] == [
+        ("response", 1, 1),
+        ("answer", 1, 1),
+    ]
+    with pytest.raises(InputError, match="Unknown category 'niece'"):
+        analyse(str(own), ("niece",))
 
 
 def test_a_run_that_has_not_ended_is_refused(tmp_path: Path):
