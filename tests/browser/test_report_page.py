@@ -284,7 +284,7 @@ def test_a_plot_is_saved_as_svg_and_png_in_its_own_colours(reader: Reader):
         assert downloading.value.suggested_filename == f"safety.{kind.lower()}"
         if kind == "PNG":
             assert data.startswith(b"\x89PNG")
-            assert int.from_bytes(data[16:20]) == 2080
+            assert int.from_bytes(data[16:20]) == 2 * (1040 + 2 * 16)
             assert len(data) > 10_000
         else:
             marks = ElementTree.fromstring(data).iter("{http://www.w3.org/2000/svg}circle")

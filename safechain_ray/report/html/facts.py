@@ -27,11 +27,14 @@ def _facts(run: Mapping[str, Any]) -> dict[str, str]:
     )
     judges = (f"{judge['name']} ({judge['kind']})" for judge in run["identity"]["judges"])
     added = (f"{name} (added later, {', '.join(judge['parts'])})" for name, judge in run.get("added", {}).items())
+    votes = (
+        f"{vote['name']} ({vote['rule']} of {', '.join(vote['judges'])})" for vote in run["identity"].get("votes", ())
+    )
     tokens = run.get("tokens", {})
     return {
         "Model": " ".join(filter(None, (model["name"], _source(model), model.get("dtype")))),
         "Data": "; ".join(datasets),
-        "Judges": "; ".join([*judges, *added]),
+        "Judges": "; ".join([*judges, *votes, *added]),
         "Samples": f"{run['rows']:,}",
         "Tokens": ", ".join(f"{count:,} {part}" for part, count in tokens.items()),
         "Cost": f"${run['cost_dollars']:,.2f} paid to providers" if "cost_dollars" in run else "",
@@ -41,7 +44,8 @@ def _facts(run: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _source(model: Mapping[str, Any]) -> str:
-    source = model.get("source") or model.get("base_url") or ""
+    """Where its weights come from, or which model of which API it is."""
+    source = model.get("source") or " at ".join(filter(None, (model.get("api_model"), model.get("base_url"))))
     revision = model.get("revision")
     return f"({source}{f' at {revision[:12]}' if revision else ''})"
 

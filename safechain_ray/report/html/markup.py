@@ -24,7 +24,9 @@ def element(name: str, /, *children: Child, **attributes: Any) -> Markup:
     An attribute of None or False is left out, one of True stands without a value; `_` in a name is written `-`. Text
     loses ANSI sequences, control characters and marks of text direction, as it does in a terminal.
     """
-    written = "".join(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))
+    written = "".join(
+        _attribute(key, value) for key, value in attributes.items() if value is not None and value is not False
+    )
     if name in _VOID:
         return Markup(f"<{name}{written}>")
     return Markup(f"<{name}{written}>{join(*children)}</{name}>")

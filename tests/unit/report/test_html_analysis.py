@@ -1,13 +1,16 @@
 """The fine-grained analysis in the HTML report: there where it was made, and told where it is out of date."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 from finished_run import finished_run
 
+from safechain_ray.cli import app
 from safechain_ray.errors import InputError
 from safechain_ray.pipelines.fine_grained import analyse
 from safechain_ray.pipelines.run_folder import RunFolder
@@ -33,6 +36,12 @@ def hovers(svg: str) -> list[str]:
 
 def test_a_run_without_an_analysis_has_no_section_of_it(run: RunFolder):
     assert 'id="analysis"' not in page(run)
+
+
+def test_one_command_makes_the_analysis_and_the_report_with_it(run: RunFolder):
+    done = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained", "--html", "--json"])
+    assert json.loads(done.stdout) == {"report": f"{run.folder}/report.html"}
+    assert 'id="analysis"' in Path(f"{run.folder}/report.html").read_text(encoding="utf-8")
 
 
 def test_an_analysis_stands_between_the_plots_and_the_facts(run: RunFolder):

@@ -68,7 +68,7 @@ def test_an_element_leaves_out_what_is_none_and_flattens_lists():
     assert element("td", "4 < 5", None, [element("b", 1), "&"], class_="number", hidden=None, x=1.0, y=0.456) == (
         '<td class="number" x="1" y="0.46">4 &lt; 5<b>1</b>&amp;</td>'
     )
-    assert element("input", checked=True, disabled=False) == "<input checked>"
+    assert element("input", checked=True, disabled=False, tabindex=0) == '<input checked tabindex="0">'
     assert join("a", None, ["b"]) == "ab"
 
 

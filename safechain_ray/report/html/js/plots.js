@@ -5,8 +5,9 @@ const DRAWN = [
   "font-family", "font-size", "font-weight", "font-variant-numeric",
 ];
 const PNG_SCALE = 2;
+const MARGIN = 16;
 
-// The plot as a file of its own, in the colours that the page shows now.
+// The plot as a file of its own with its size, in the colours that the page shows now.
 function standalone(svg) {
   const copy = svg.cloneNode(true);
   const [before, after] = [svg, copy].map((root) => [...root.querySelectorAll("*")]);
@@ -16,22 +17,24 @@ function standalone(svg) {
     after[place].removeAttribute("class");
     if (node.matches(".touch")) after[place].setAttribute("stroke", "none");
   });
+  const size = { width: svg.viewBox.baseVal.width + 2 * MARGIN, height: svg.viewBox.baseVal.height + 2 * MARGIN };
+  setAll(copy, { viewBox: `${-MARGIN} ${-MARGIN} ${size.width} ${size.height}`, ...size });
   const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-  paper.setAttribute("width", "100%");
-  paper.setAttribute("height", "100%");
-  paper.setAttribute("fill", getComputedStyle(svg.closest("figure")).backgroundColor);
+  const fill = getComputedStyle(svg.closest("figure")).backgroundColor;
+  setAll(paper, { x: -MARGIN, y: -MARGIN, ...size, fill });
   copy.querySelector("title").after(paper);
-  return new XMLSerializer().serializeToString(copy);
+  return { source: new XMLSerializer().serializeToString(copy), ...size };
 }
 
-async function asPng(svg, source) {
+function setAll(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+}
+
+async function asPng({ source, width, height }) {
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}`;
   await image.decode();
-  const canvas = make("canvas", {
-    width: svg.width.baseVal.value * PNG_SCALE,
-    height: svg.height.baseVal.value * PNG_SCALE,
-  });
+  const canvas = make("canvas", { width: width * PNG_SCALE, height: height * PNG_SCALE });
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
@@ -44,10 +47,9 @@ function saveAs(blob, name) {
 
 async function savePlot(button) {
   const shown = button.closest("figure");
-  const svg = shown.querySelector("svg");
-  const source = standalone(svg);
+  const drawing = standalone(shown.querySelector("svg"));
   const kind = button.dataset.save;
-  const blob = kind === "svg" ? new Blob([source], { type: "image/svg+xml" }) : await asPng(svg, source);
+  const blob = kind === "svg" ? new Blob([drawing.source], { type: "image/svg+xml" }) : await asPng(drawing);
   saveAs(blob, `${shown.dataset.name}.${kind}`);
 }
 
