@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.cli.frame import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
+from safechain_ray.cli.shape import format_flag, show
 from safechain_ray.config import read_preference_config
 
 EXAMPLES = """\b
@@ -46,9 +47,17 @@ KEYS = {
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="judge.… or resources.…")
+@format_flag
 @output_flags
 def prefer(
-    *, run_a: str, run_b: str, by_category: bool, as_json: bool, assignments: tuple[str, ...], **flags: Any
+    *,
+    run_a: str,
+    run_b: str,
+    by_category: bool,
+    shape: str,
+    as_json: bool,
+    assignments: tuple[str, ...],
+    **flags: Any,
 ) -> None:
     """Ask a judge which of two finished runs responds better, prompt by prompt: wins, ties, losses of RUN_A.
 
@@ -58,7 +67,7 @@ def prefer(
     """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.prefer import prefer as run_preferring
-    from safechain_ray.report.preferences import render_preferences
+    from safechain_ray.report.preferences import preferences_document
     from safechain_ray.report.progress import progress_for
 
     config = read_preference_config(by_key(KEYS, flags), assignments)
@@ -68,7 +77,6 @@ def prefer(
     if as_json:
         click.echo(done.preferences.model_dump_json(indent=2))
     else:
-        console = Console()
-        render_preferences(done.preferences, console, by_category)
-        console.print(f"Results: {done.folder.folder}", highlight=False, markup=False, soft_wrap=True)
+        show(preferences_document(done.preferences, by_category), shape)
+        Console().print(f"Results: {done.folder.folder}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(ERRORS_IN_SAMPLES if done.preferences.missing else DONE)

@@ -2,15 +2,10 @@
 
 from collections.abc import Iterator
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.preferences import Preferences, PreferenceShares, SettingPreferences
-from safechain_ray.report.escape import printable
-from safechain_ray.report.labels import percent
+from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
+from safechain_ray.report.labels import percent, setting_label
 from safechain_ray.report.notes import FEW_PROMPTS
 
 FIGURES = ("Pairs", "Win", "Tie", "Lose", "Win rate")
@@ -21,54 +16,42 @@ LEGEND = (
 )
 
 
-def render_preferences(found: Preferences, console: Console, by_category: bool = False) -> None:
-    """Prints the table, with `by_category` one a setting more, and what to know; foreign names as inert text."""
-    for caveat in found.caveats:
-        console.print(Text(caveat, style="bold yellow"))
-    console.print(_settings_table(found))
-    if by_category:
-        for setting in found.settings:
-            console.print(_category_table(setting))
-    notes = list(_notes(found))
-    if notes:
-        console.print(Text("Read with care", style="bold"))
-    for note in notes:
-        console.print(Text(f"- {printable(note)}"))
+def preferences_document(found: Preferences, by_category: bool = False) -> Document:
+    """The table, with `by_category` one a setting more, and what to know."""
+    categories = [_category_table(setting) for setting in found.settings] if by_category else []
+    return Document((_settings_table(found), *categories), found.caveats, tuple(_notes(found)))
 
 
 def headline(found: Preferences) -> str:
-    judge, a, b = map(printable, (found.judge, found.model_a, found.model_b))
-    return f"{a} (A, {found.part_a}) against {b} (B, {found.part_b}), preferred by {judge}"
+    against = f"{found.model_a} (A, {found.part_a}) against {found.model_b} (B, {found.part_b})"
+    return f"{against}, preferred by {found.judge}"
 
 
 def setting_name(setting: SettingPreferences) -> str:
     """The setting, or both where they are not the same."""
-    first, second = setting.setting_a.setting_id, setting.setting_b.setting_id
-    return printable(first if first == second else f"A {first}, B {second}")
+    first, second = setting_label(setting.setting_a), setting_label(setting.setting_b)
+    return first if first == second else f"A {first}, B {second}"
 
 
 def _settings_table(found: Preferences) -> Table:
-    table = _table(headline(found), _legend(found))
-    table.add_column("Setting", overflow="fold")
-    for name in (*FIGURES, "Orders\ndiffer"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for setting in found.settings:
-        table.add_row(Text(setting_name(setting)), *_cells(setting), Text(_figure(setting.orders_differ)))
+    rows = tuple(
+        (cell(setting_name(setting)), *_cells(setting), _figure(setting.orders_differ)) for setting in found.settings
+    )
+    published: tuple[Row, ...] = ()
     if found.published is not None:
-        table.add_section()
-        table.add_row(Text("published *"), "", *map(percent, found.published), "", "")
-    return table
+        shares = map(cell, map(percent, found.published))
+        published = ((cell("published *"), cell(""), *shares, cell(""), cell("")),)
+    columns = (text_column("Setting"), *figure_columns(*FIGURES), Column(("Orders", "differ")))
+    return Table(headline(found), columns, (rows, published) if published else (rows,), _legend(found))
 
 
 def _category_table(setting: SettingPreferences) -> Table:
-    table = _table(setting_name(setting), f"* fewer than {FEW_PROMPTS} pairs. {LEGEND}")
-    table.add_column("Category", overflow="fold")
-    for name in FIGURES:
-        table.add_column(name, justify="right", no_wrap=True)
-    for category, shares in setting.categories.items():
-        star = " *" if shares.pairs < FEW_PROMPTS else ""
-        table.add_row(Text(printable(category) + star), *_cells(shares))
-    return table
+    rows = tuple(
+        (cell(category + (" *" if shares.pairs < FEW_PROMPTS else "")), *_cells(shares))
+        for category, shares in setting.categories.items()
+    )
+    columns = (text_column("Category"), *figure_columns(*FIGURES))
+    return Table(setting_name(setting), columns, (rows,), f"* fewer than {FEW_PROMPTS} pairs. {LEGEND}")
 
 
 def _legend(found: Preferences) -> str:
@@ -77,19 +60,18 @@ def _legend(found: Preferences) -> str:
     return f"{LEGEND} * {found.published_by}: A's shares there, by the paper's own judge."
 
 
-def _cells(shares: PreferenceShares) -> Iterator[Text]:
+def _cells(shares: PreferenceShares) -> Iterator[Cell]:
     decided = shares.pairs - shares.missing
-    yield Text(f"{decided:,}" if not shares.missing else f"{decided:,} of\n{shares.pairs:,}")
-    for estimate in (shares.win, shares.tie, shares.lose, shares.win_rate):
-        yield Text(_figure(estimate))
+    yield cell(f"{decided:,} of", f"{shares.pairs:,}") if shares.missing else cell(f"{decided:,}")
+    yield from map(_figure, (shares.win, shares.tie, shares.lose, shares.win_rate))
 
 
-def _figure(estimate: Estimate) -> str:
+def _figure(estimate: Estimate) -> Cell:
     """`32.3`, and its interval below it."""
     lines = ["none" if estimate.value is None else percent(estimate.value)]
     if estimate.low is not None and estimate.high is not None:
         lines.append(f"{percent(estimate.low)}-{percent(estimate.high)}")
-    return "\n".join(lines)
+    return cell(*lines)
 
 
 def _notes(found: Preferences) -> Iterator[str]:
@@ -112,14 +94,3 @@ def _notes(found: Preferences) -> Iterator[str]:
     for name, settings in (("A", left.settings_a), ("B", left.settings_b)):
         if settings:
             yield f"Left out, as nothing stands against it, or more than one: {', '.join(settings)} of {name}."
-
-
-def _table(title: str, caption: str) -> Table:
-    return Table(
-        title=Text(title, style="bold"),
-        title_justify="left",
-        caption=Text(caption),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )

@@ -1,6 +1,19 @@
-"""Property tests without a time limit a case: on a busy machine a pause is no failure."""
+"""What all unit tests share: property tests without a time limit a case, and a place for what commands leave."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
+from safechain_ray.cli import frame
+
+# On a busy machine a pause is no failure.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+@pytest.fixture
+def own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """For tests that call the command in this process: its handler of SIGTERM and its log file stay away from here."""
+    monkeypatch.setattr(frame.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(frame.tempfile, "tempdir", str(tmp_path))

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 from report_runs import sample, setting, write_run
 
-from safechain_ray.cli import app, frame
+from safechain_ray.cli import app
 from safechain_ray.cli.frame import output_flags, quiet_libraries
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
 from safechain_ray.config import RunConfig, json_schema, read_config
@@ -28,14 +28,10 @@ from safechain_ray.report.html import write
 from safechain_ray.schema import Setting
 from safechain_ray.storage import open_folder
 
+pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
+
 RUN = ("--model", "demo-reasoner", "--dataset", "quickstart", "--judge", "refusal-match")
 METRICS = summarise(merge([]), [Setting(dataset="quickstart")], [("refusal-match", "response")], {"quickstart": 2})
-
-
-@pytest.fixture(autouse=True)
-def _own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(frame.signal, "signal", lambda *arguments: None)
-    monkeypatch.setattr(frame.tempfile, "tempdir", str(tmp_path))
 
 
 def call(*arguments: str) -> Result:

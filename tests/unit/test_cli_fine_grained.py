@@ -7,13 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 from finished_run import finished_run
 
-from safechain_ray.cli import app, frame
+from safechain_ray.cli import app
 
-
-@pytest.fixture(autouse=True)
-def _own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(frame.signal, "signal", lambda *arguments: None)
-    monkeypatch.setattr(frame.tempfile, "tempdir", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 
 
 def call(*arguments: object) -> Result:

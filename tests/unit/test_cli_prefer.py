@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from contests import finished_run
 
-from safechain_ray.cli import app, frame
+from safechain_ray.cli import app
 from safechain_ray.config import PreferenceConfig, read_preference_config
 from safechain_ray.metrics.preferences import LeftOut, Preferences
 from safechain_ray.pipelines import prefer as pipeline
@@ -16,13 +16,9 @@ from safechain_ray.pipelines.prefer import Preferring
 from safechain_ray.pipelines.run_folder import RunFolder
 from safechain_ray.storage import open_folder
 
+pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
+
 JUDGE = "prefer-llama-3.3-70b"
-
-
-@pytest.fixture(autouse=True)
-def _own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(frame.signal, "signal", lambda *arguments: None)
-    monkeypatch.setattr(frame.tempfile, "tempdir", str(tmp_path))
 
 
 def call(*arguments: str) -> Result:

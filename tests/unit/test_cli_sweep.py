@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from finished_run import finished_run
 
-from safechain_ray.cli import app, frame
+from safechain_ray.cli import app
 from safechain_ray.config import SweepConfig
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
@@ -17,16 +17,12 @@ from safechain_ray.pipelines.sweep import SweepDone, SweptModel
 from safechain_ray.schema import Setting
 from safechain_ray.storage import open_folder
 
+pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
+
 MAIN_TABLE = str(Path(__file__).parents[2] / "configs" / "paper" / "main_table.yaml")
 METRICS = summarise(
     merge([]), [Setting(dataset="strongreject")], [("llama-guard-3-8b", "response")], {"strongreject": 313}
 ).model_copy(update={"model": "R1-7B"})
-
-
-@pytest.fixture(autouse=True)
-def _own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(frame.signal, "signal", lambda *arguments: None)
-    monkeypatch.setattr(frame.tempfile, "tempdir", str(tmp_path))
 
 
 def call(*arguments: str) -> Result:

@@ -8,7 +8,8 @@ from rich.console import Console
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.intervals import share_estimate
 from safechain_ray.metrics.preferences import LeftOut, Preferences, PreferenceShares, SettingPreferences
-from safechain_ray.report.preferences import render_preferences
+from safechain_ray.report.preferences import preferences_document
+from safechain_ray.report.terminal import print_document
 from safechain_ray.schema import Setting
 
 NOTHING_LEFT = LeftOut(samples_a=0, samples_b=0, other_prompt=0, settings_a=(), settings_b=())
@@ -53,7 +54,7 @@ def preferences(left_out: LeftOut = NOTHING_LEFT, **fields: Any) -> Preferences:
 
 def shown(found: Preferences, width: int = 80, by_category: bool = False) -> str:
     console = Console(file=io.StringIO(), width=width)
-    render_preferences(found, console, by_category)
+    print_document(preferences_document(found, by_category), console)
     return console.file.getvalue()
 
 
