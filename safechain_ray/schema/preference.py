@@ -6,7 +6,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from safechain_ray.schema import SAMPLES_SCHEMA
+from safechain_ray.schema.tables import SAMPLES_SCHEMA
 
 Preferred = Literal["a", "b", "tie"]
 """What one look at both responses came to; `tie`: neither is better."""

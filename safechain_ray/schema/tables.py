@@ -1,0 +1,138 @@
+"""The Arrow schemas of what a run writes, and records from and to tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from safechain_ray.schema.samples import Sample, Verdict
+
+VERDICT_TYPE = pa.struct(
+    [
+        pa.field("judge", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("unsafe", pa.bool_()),
+        pa.field("score", pa.float64()),
+        pa.field("categories", pa.list_(pa.string())),
+        pa.field("error", pa.string()),
+        pa.field("note", pa.string()),
+    ]
+)
+
+SAMPLES_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("setting_id", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("strategy", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("temperature", pa.float64(), nullable=False),
+        pa.field("top_p", pa.float64(), nullable=False),
+        pa.field("top_k", pa.int32(), nullable=False),
+        pa.field("max_tokens", pa.int32(), nullable=False),
+        pa.field("seed", pa.int64()),
+        pa.field("thought", pa.string()),
+        pa.field("answer", pa.string()),
+        pa.field("response", pa.string()),
+        pa.field("prefill", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("finish_reason", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("prompt_tokens", pa.int32(), nullable=False),
+        pa.field("thought_tokens", pa.int32()),
+        pa.field("answer_tokens", pa.int32()),
+        pa.field("forced_rounds", pa.int32(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("engine", pa.string(), nullable=False),
+        pa.field("verdicts", pa.list_(VERDICT_TYPE), nullable=False),
+    ]
+)
+"""The columns of `samples/*.parquet`, one row a `Sample`."""
+
+_SAMPLE_OF_A_VERDICT = ("sample_id", "setting_id", "prompt_id")
+
+VERDICTS_SCHEMA = pa.schema([*(SAMPLES_SCHEMA.field(name) for name in _SAMPLE_OF_A_VERDICT), *VERDICT_TYPE])
+"""The columns of `verdicts/<judge>/*.parquet`, one row a verdict that was added to a finished run."""
+
+_PLACE_OF_A_PIECE = ("pieces", "piece", "end", "characters")
+
+PIECES_SCHEMA = pa.schema(
+    [
+        *(SAMPLES_SCHEMA.field(name) for name in _SAMPLE_OF_A_VERDICT),
+        *(pa.field(name, pa.int32(), nullable=False) for name in _PLACE_OF_A_PIECE),
+        *(field for field in VERDICT_TYPE if field.name != "part"),
+    ]
+)
+"""The columns of `pieces/<judge>/*.parquet`, one row a verdict on a beginning of a thought.
+
+`pieces` were asked for, this is number `piece`, from 1; it ends at character `end` of the thought's `characters`.
+"""
+
+
+def samples_table(samples: Sequence[Sample]) -> pa.Table:
+    """The samples as an Arrow table of `SAMPLES_SCHEMA`."""
+    columns = {name: [getattr(sample, name) for sample in samples] for name in SAMPLES_SCHEMA.names}
+    columns["verdicts"] = [[_verdict_row(verdict) for verdict in verdicts] for verdicts in columns["verdicts"]]
+    return pa.table(columns, schema=SAMPLES_SCHEMA)
+
+
+def samples_from_table(table: pa.Table) -> list[Sample]:
+    """The rows of a table of `SAMPLES_SCHEMA` as records."""
+    columns = {name: table.column(name).to_pylist() for name in SAMPLES_SCHEMA.names}
+    columns["verdicts"] = [tuple(map(_verdict, verdicts)) for verdicts in columns["verdicts"]]
+    # By position: the fields of `Sample` stand in the order of the schema, and a mapping a row takes twice the time.
+    return [Sample(*row) for row in zip(*columns.values(), strict=True)]
+
+
+def with_verdicts(table: pa.Table, verdicts: Sequence[Iterable[Verdict]]) -> pa.Table:
+    """The table with `verdicts[i]` put behind those that row i holds already."""
+    place = table.schema.get_field_index("verdicts")
+    rows = [
+        [*held, *(_verdict_row(verdict) for verdict in new)]
+        for held, new in zip(table.column(place).to_pylist(), verdicts, strict=True)
+    ]
+    return table.set_column(place, SAMPLES_SCHEMA.field("verdicts"), pa.array(rows, type=pa.list_(VERDICT_TYPE)))
+
+
+def without_verdicts(table: pa.Table) -> pa.Table:
+    """The samples as if no judge had seen them."""
+    place = table.schema.get_field_index("verdicts")
+    nothing: pa.Array = pa.array([[]] * table.num_rows, type=pa.list_(VERDICT_TYPE))
+    return table.set_column(place, SAMPLES_SCHEMA.field("verdicts"), nothing)
+
+
+def verdicts_table(table: pa.Table) -> pa.Table:
+    """The verdicts in a table of `SAMPLES_SCHEMA`, one row each, as a table of `VERDICTS_SCHEMA`."""
+    rows = pc.list_parent_indices(table["verdicts"])
+    verdicts = pc.list_flatten(table["verdicts"])
+    of_samples = [table[name].take(rows) for name in _SAMPLE_OF_A_VERDICT]
+    of_verdicts = [pc.struct_field(verdicts, field.name) for field in VERDICT_TYPE]
+    return pa.table([*of_samples, *of_verdicts], schema=VERDICTS_SCHEMA)
+
+
+def as_samples(table: pa.Table) -> pa.Table:
+    """`table` with the columns of `SAMPLES_SCHEMA`; what a file of an earlier version has not is null in it."""
+    return table.cast(SAMPLES_SCHEMA)
+
+
+def only(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
+    """The rows of `table` with these ids."""
+    return table.filter(pc.is_in(table["sample_id"], value_set=pa.array(sample_ids, pa.string())))
+
+
+_VERDICT_FIELDS = tuple(field.name for field in fields(Verdict))
+
+
+def _verdict_row(verdict: Verdict) -> dict[str, Any]:
+    # `dataclasses.asdict` copies every value deeply, at ten times the cost.
+    return {name: getattr(verdict, name) for name in _VERDICT_FIELDS}
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    return Verdict(**{**row, "categories": tuple(row["categories"])})
