@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from browser_page import Reader
+from playwright.sync_api import expect
 from report_runs import frame, setting, varied, write_run
 
 from safechain_ray.report.html.write import write_report
@@ -46,6 +47,19 @@ def test_fifty_thousand_samples_load_filter_and_are_searched(many, open_page):
     reader.page.locator("#list").focus()
     reader.page.keyboard.press("End")
     assert reader.selected() == 50_000
+
+
+def test_a_file_that_was_cut_off_says_so(many, open_page, tmp_path: Path):
+    folder, _ = many
+    written = Path(write_report(open_folder(str(folder)), str(tmp_path / "cut.html"), with_text=2_000))
+    page = written.read_bytes()
+    written.write_bytes(page[: page.index(b'id="chunk3"') + 5_000])
+    opened = open_page(written)
+    expect(opened.page.locator("#found")).to_have_text("50,000 of 50,000 samples")
+    opened.page.locator("#search").fill("the salt")
+    expect(opened.page.locator("#found")).to_contain_text("damaged or cut off")
+    assert all(trouble.startswith("error: ") for trouble in opened.troubles)
+    opened.troubles.clear()
 
 
 def test_what_a_limit_leaves_out_is_told_and_stays_in_the_filters(many, open_page, tmp_path: Path):

@@ -18,10 +18,11 @@ const wholePage = new Promise((resolve) => {
   else document.addEventListener("DOMContentLoaded", resolve, { once: true });
 });
 
-// The chunks stand behind this script in the file, so that filters work before the last megabyte is read.
+// The chunks stand behind this script in the file, so that filters work before the last megabyte is read. One that is
+// there may be half read still: it is whole once another element follows.
 async function packedChunk(number) {
   const name = `chunk${number}`;
-  if (!document.getElementById(name)) await wholePage;
+  if (!document.getElementById(name)?.nextElementSibling) await wholePage;
   return document.getElementById(name).textContent;
 }
 

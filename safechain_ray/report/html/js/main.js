@@ -9,11 +9,20 @@ function listenToScheme() {
   });
 }
 
+// A file that was cut off on its way has no last chunks.
+function tellBrokenData() {
+  window.addEventListener("unhandledrejection", () => {
+    document.getElementById("found").textContent =
+      "The samples can't all be read: this file is damaged or cut off. `safechain-ray report RUN --html` makes it anew.";
+  });
+}
+
 async function start() {
   listenToPlots();
   listenToScheme();
   const data = document.getElementById("index").textContent;
   if (data === "") return;
+  tellBrokenData();
   const browser = new Browser(await unpack(data));
   listenToKeys(browser);
   await browser.filter();
