@@ -30,6 +30,12 @@ class ApiEntry(Entry):
     context_length: int = Field(131_072, ge=1, description="tokens of prompt and completion together")
     prices: Prices | None = None
     max_concurrent: int = Field(64, ge=1, description="most requests under way together")
+    most_choices: int = Field(
+        1,
+        ge=1,
+        exclude_if=lambda count: count == 1,  # identities from before there was this key stay as they were
+        description="samples of a prompt that one request may ask for (n); 1 where the provider has no n",
+    )
     timeout_seconds: float = Field(900.0, gt=0, description="a request without an answer for so long is sent again")
     extra_body: dict[str, object] = Field(default_factory=dict, description="put into every request as it is")
     omits: tuple[str, ...] = Field((), description="sampling parameters that the provider refuses, so never sent")

@@ -39,6 +39,7 @@ class ApiConfig(Config):
     prices: dict[str, float] | None = Field(None, description="dollars for a million tokens: {input: 0.5, output: 2}")
     context_length: int | None = Field(None, ge=1)
     max_concurrent: int | None = Field(None, ge=1, description="most requests under way together")
+    most_choices: int | None = Field(None, ge=1, description="samples of a prompt in one request (n)")
     timeout_seconds: float | None = Field(None, gt=0, description="a request is sent again after so long")
     extra_body: dict[str, Any] | None = Field(None, description="put into every request as it is")
     omits: tuple[str, ...] | None = Field(None, description="sampling parameters that are never sent")

@@ -5,7 +5,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ from safechain_ray.engines.adaptive_limit import AdaptiveLimit
 from safechain_ray.engines.api_budget import Budget
 from safechain_ray.engines.api_faults import Fault, RefusesAllError, backoff, read_status
 from safechain_ray.engines.api_gate import Gate, Passage
+from safechain_ray.engines.api_sharing import Outcome, SharedRequests
 from safechain_ray.errors import EngineRefusedError, EngineStartError, RowError
 from safechain_ray.schema import Completion, Message, Request
 
@@ -85,6 +86,7 @@ class ApiEngine:
         self._random = random.Random()
         self._answers = self._wrong_requests = 0
         self._name = f"openai {__version__}, {entry.source}"
+        self._shared = SharedRequests(entry.most_choices, self._choices) if entry.most_choices > 1 else None
 
     @property
     def name(self) -> str:
@@ -109,15 +111,25 @@ class ApiEngine:
     async def generate(self, request: Request) -> Completion:
         """Raises BlockedError where the provider withholds an answer, RowError where the budget is spent, the request
         is wrong or all tries failed, EngineRefusedError where the provider would refuse every request."""
-        wire = wire_request(self._entry, request)
+        if self._shared is not None:
+            return await self._shared.generate(request)
+        (outcome,) = await self._choices(request, 1)
+        if isinstance(outcome, RowError):
+            raise outcome
+        return outcome
+
+    async def _choices(self, request: Request, count: int) -> Sequence[Outcome]:
+        """1 to `count` answers from one request. Raises as `generate` does, for all of them."""
+        wire = wire_request(self._entry, request, count)
         # Tokens of byte-level BPE are at least a byte each.
-        most = self._budget.most(len(request.prompt.encode()) + BYTES_OF_A_TEMPLATE, request.max_tokens)
+        prompt_tokens = len(request.prompt.encode()) + BYTES_OF_A_TEMPLATE
+        most = self._budget.most(prompt_tokens, count * request.max_tokens)
         attempt = 1
         while True:
             async with self._gate.passage(most) as passage:
                 outcome = await self._attempt(wire, passage)
-            if isinstance(outcome, Completion):
-                return outcome
+            if not isinstance(outcome, Fault):
+                return outcome[:count]
             if attempt == ATTEMPTS:
                 raise RowError(f"{self._entry.source} failed {ATTEMPTS} times, at last with {outcome.text}")
             self._count(retries=1)
@@ -127,11 +139,11 @@ class ApiEngine:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _attempt(self, wire: Mapping[str, Any], passage: Passage) -> Completion | Fault:
+    async def _attempt(self, wire: Mapping[str, Any], passage: Passage) -> Sequence[Outcome] | Fault:
         self._count(requests=1)
         try:
             body = await self._sent(wire)
-            return self._completion(body, passage)
+            return self._read(body, passage)
         except _Answered as refused:
             passage.answered = True
             passage.fault = self._understood(refused)
@@ -160,7 +172,7 @@ class ApiEngine:
             raise _Answered(code if isinstance(code, int) else 500, body, answer.headers)
         return body
 
-    def _completion(self, body: Mapping[str, Any], passage: Passage) -> Completion:
+    def _read(self, body: Mapping[str, Any], passage: Passage) -> Sequence[Outcome]:
         usage = api_answers.read_usage(body)
         passage.answered = bool(usage.output_tokens or usage.input_tokens or body.get("choices"))
         passage.cost = self._budget.most(usage.input_tokens, usage.output_tokens)
@@ -171,16 +183,23 @@ class ApiEngine:
             output_tokens=usage.output_tokens,
             cost_microdollars=round(passage.cost * 1e6),
         )
-        answer = api_answers.read_answer(body)
-        text = answer.response(self._tags)
-        return Completion(
-            text=text,
-            prompt_tokens=usage.input_tokens,
-            completion_tokens=usage.output_tokens,
-            finish_reason=answer.finish_reason,
-            thought_tokens=api_answers.thought_tokens(usage, text, self._tags),
-            logprobs=api_answers.read_logprobs(body),
-        )
+        answers = [_answer(body, place) for place in range(api_answers.count_choices(body))]
+        texts = ["" if isinstance(answer, RowError) else answer.response(self._tags) for answer in answers]
+        return [
+            answer
+            if isinstance(answer, RowError)
+            else Completion(
+                text=text,
+                prompt_tokens=usage.input_tokens,
+                completion_tokens=share.output_tokens,
+                finish_reason=answer.finish_reason,
+                thought_tokens=api_answers.thought_tokens(share, text, self._tags),
+                logprobs=api_answers.read_logprobs(body, place),
+            )
+            for place, (answer, text, share) in enumerate(
+                zip(answers, texts, api_answers.shared_usage(usage, texts), strict=True)
+            )
+        ]
 
     def _understood(self, refused: "_Answered") -> Fault:
         """The fault behind an error's status, or the error that it is. Raises as `generate` does."""
@@ -210,6 +229,14 @@ class ApiEngine:
         return json.loads(json.dumps(body, default=str).replace(self._key, "***"))
 
 
+def _answer(body: Mapping[str, Any], place: int) -> api_answers.ApiAnswer | RowError:
+    """The answer, or why this choice alone has none."""
+    try:
+        return api_answers.read_answer(body, place)
+    except RowError as error:
+        return error
+
+
 class _Answered(Exception):  # noqa: N818 - what was answered, for good or ill
     """The provider answered with an error."""
 
@@ -220,7 +247,7 @@ class _Answered(Exception):  # noqa: N818 - what was answered, for good or ill
         self.headers = headers
 
 
-def wire_request(entry: ApiEntry, request: Request) -> dict[str, Any]:
+def wire_request(entry: ApiEntry, request: Request, count: int = 1) -> dict[str, Any]:
     """The keyword arguments of the SDK's call. Parameters that leave the distribution whole are not sent."""
     sampling = request.sampling
     standard: dict[str, Any] = {
@@ -228,6 +255,7 @@ def wire_request(entry: ApiEntry, request: Request) -> dict[str, Any]:
         "top_p": sampling.top_p if sampling.top_p < 1 else None,
         "seed": request.seed,
         "max_tokens": request.max_tokens,
+        "n": count if count > 1 else None,
         "logprobs": True if request.logprobs else None,
         "top_logprobs": request.logprobs or None,
     }

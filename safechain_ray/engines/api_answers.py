@@ -1,7 +1,7 @@
 """Reads a chat completion as providers write it: thought, answer, tokens, or that it was withheld."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,13 +88,18 @@ def read_usage(body: Mapping[str, Any]) -> Usage:
     )
 
 
-def read_answer(body: Mapping[str, Any]) -> ApiAnswer:
-    """The answer of the first choice.
+def count_choices(body: Mapping[str, Any]) -> int:
+    """How many answers a body holds; 1 where it holds none, of which `read_answer` says why."""
+    return max(1, len(_list(body.get("choices"))))
+
+
+def read_answer(body: Mapping[str, Any], place: int = 0) -> ApiAnswer:
+    """The answer of the first choice, or of the one at `place`.
 
     Raises BlockedError for one that was withheld, RowError for one without a text, UnusableAnswerError for a body that
     another try may mend.
     """
-    choice = _first_choice(body)
+    choice = _choice(body, place)
     message = _mapping(choice.get("message"))
     reason = str(choice.get("finish_reason") or "stop")
     content, refusal = _text(message.get("content")), _text(message.get("refusal"))
@@ -112,6 +117,22 @@ def read_answer(body: Mapping[str, Any]) -> ApiAnswer:
     return ApiAnswer(reasoning, content, FINISHED[reason.lower()])
 
 
+def shared_usage(usage: Usage, texts: Sequence[str]) -> list[Usage]:
+    """What falls to each of several answers of one bill: its output in proportion to their characters, none lost.
+
+    The input, which they share, stands with each; so does not what was reasoning.
+    """
+    if len(texts) == 1:
+        return [usage]
+    characters, shares, given = sum(map(len, texts)), [], 0
+    for place in range(len(texts)):
+        upto = sum(map(len, texts[: place + 1]))
+        until = round(usage.output_tokens * (upto / characters if characters else (place + 1) / len(texts)))
+        shares.append(Usage(usage.input_tokens, until - given, None))
+        given = until
+    return shares
+
+
 def thought_tokens(usage: Usage, response: str, tags: ThinkingTags | None) -> int | None:
     """Tokens of the thought: the provider's figure, else the generated tokens in proportion to its characters."""
     if tags is None:
@@ -124,9 +145,9 @@ def thought_tokens(usage: Usage, response: str, tags: ThinkingTags | None) -> in
     return round(usage.output_tokens * len(thought) / max(1, len(thought) + len(answer)))
 
 
-def read_logprobs(body: Mapping[str, Any]) -> tuple[Mapping[str, float], ...]:
+def read_logprobs(body: Mapping[str, Any], place: int = 0) -> tuple[Mapping[str, float], ...]:
     """Those of a `Completion`; none where they were not asked for, or the provider has none."""
-    content = _mapping(_first_choice(body).get("logprobs")).get("content")
+    content = _mapping(_choice(body, place).get("logprobs")).get("content")
     return tuple(
         {
             str(top["token"]): float(top["logprob"])
@@ -137,10 +158,11 @@ def read_logprobs(body: Mapping[str, Any]) -> tuple[Mapping[str, float], ...]:
     )
 
 
-def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = body.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return choices[0]
+def _choice(body: Mapping[str, Any], place: int) -> Mapping[str, Any]:
+    choices = _list(body.get("choices"))
+    if place < len(choices) and isinstance(choices[place], dict):
+        choice: Mapping[str, Any] = choices[place]
+        return choice
     blocked = _mapping(body.get("prompt_feedback")) or _mapping(body.get("promptFeedback"))
     reason = blocked.get("block_reason") or blocked.get("blockReason")
     if reason:
