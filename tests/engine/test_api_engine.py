@@ -33,7 +33,7 @@ class FaultyProxy:
     """Fails before it forwards, so that no fault is paid for; filters some prompts for good."""
 
     def __init__(self, upstream: str) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
         self._random = random.Random(7)
         self.faults: Counter[str] = Counter()
         self.answered: Counter[int] = Counter()
@@ -45,7 +45,7 @@ class FaultyProxy:
             return failure(400, "flagged", code="content_filter")
         async with (
             aiohttp.ClientSession() as session,
-            session.post(f"{self._upstream}/chat/completions", json=body) as answer,
+            session.post(f"{self.upstream}/chat/completions", json=body) as answer,
         ):
             self.answered[body["seed"]] += answer.status == 200
             return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
@@ -157,3 +157,26 @@ def test_the_limit_fell_and_rose(finished: Finished) -> None:
     limits = [limit for _, limit in finished.course]
     assert 1 <= min(limits) < max(limits) <= 32
     assert finished.api.most_at_once <= 32
+
+
+def test_the_samples_of_a_prompt_come_from_one_request_where_the_server_has_n(finished: Finished, tmp_path: Path):
+    flags = {
+        "model": {
+            "name": "openai:demo-reasoner",
+            "base_url": finished.proxy.upstream,
+            "api": {"most_choices": 4},
+        },
+        "datasets": [{"name": "quickstart", "limit": 8}],
+        "samples": 4,
+        "sampling": {"temperature": 1.0, "max_tokens": 200},
+        "judges": ["refusal-match"],
+        "output": str(tmp_path / "run"),
+    }
+    evaluate(read_config(None, flags, ()), Silent(), start_vllm)
+    rows = pd.concat(pd.read_parquet(path) for path in (tmp_path / "run").glob("samples/*.parquet"))
+    assert len(rows) == 8 * 4
+    assert set(rows.outcome) <= {"ok", "truncated"}
+    assert rows.groupby("prompt_id").response.nunique().mean() > 2
+    counts = json.loads((tmp_path / "run" / "run.json").read_text())["tries"][-1]["pools"]["model"]
+    assert counts["requests"] == 8
+    assert counts["output_tokens"] == (rows.thought_tokens + rows.answer_tokens).sum()
