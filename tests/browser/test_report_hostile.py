@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from browser_page import Reader
+from made_runs.by_samples import sample, setting, write_run
 from playwright.sync_api import Page, expect
-from report_runs import sample, setting, write_run
 
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.run_folder import RunFolder

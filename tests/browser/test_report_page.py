@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 from browser_page import Reader
+from made_runs.by_samples import ASKED, frame, setting, varied, write_run
 from playwright.sync_api import expect
-from report_runs import ASKED, frame, setting, varied, write_run
 
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.write import write_report

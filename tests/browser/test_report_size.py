@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from browser_page import Reader
+from made_runs.by_samples import frame, setting, varied, write_run
 from playwright.sync_api import expect
-from report_runs import frame, setting, varied, write_run
 
 from safechain_ray.report.html.write import write_report
 from safechain_ray.schema import Sample

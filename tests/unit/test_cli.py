@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from report_runs import sample, setting, write_run
+from made_runs.by_samples import sample, setting, write_run
 
 from safechain_ray.cli import app
 from safechain_ray.cli.frame import output_flags, quiet_libraries

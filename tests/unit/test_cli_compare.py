@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from written_runs import write_run
+from made_runs.by_verdicts import write_run
 
 from safechain_ray.cli import app
 from safechain_ray.schema import Setting, StrategySpec

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from finished_run import finished_run
+from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from contests import finished_run
+from made_runs.by_answers import finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.config import PreferenceConfig, read_preference_config

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from written_runs import GUARD, Unsafe, add_verdicts, write_run
+from made_runs.by_verdicts import GUARD, Unsafe, add_verdicts, write_run
 
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.comparison import Comparison

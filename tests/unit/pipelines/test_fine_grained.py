@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from finished_run import finished_run
+from made_runs.by_config import finished_run
 
 from safechain_ray.analysis.fine_grained import FineGrained, SettingAnalysis
 from safechain_ray.errors import InputError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from contests import SETTING, finished_run
+from made_runs.by_answers import SETTING, finished_run
 
 from safechain_ray.catalog import judges
 from safechain_ray.cluster.preferring import PairReader, StoredPair

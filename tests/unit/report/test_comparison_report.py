@@ -3,8 +3,8 @@
 import io
 from pathlib import Path
 
+from made_runs.by_verdicts import write_run
 from rich.console import Console
-from written_runs import write_run
 
 from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import StandIns

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from finished_run import finished_run
+from made_runs.by_config import finished_run
 from rich.console import Console
 
 from safechain_ray.analysis.fine_grained import FineGrained

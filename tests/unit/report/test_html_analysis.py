@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
-from finished_run import finished_run
+from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import sample, setting, write_run
+from made_runs.by_samples import sample, setting, write_run
 
 from safechain_ray.report.html.facts import run_facts
 

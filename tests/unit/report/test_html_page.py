@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import sample, setting, varied, write_run
+from made_runs.by_samples import sample, setting, varied, write_run
 
 from safechain_ray.errors import InputError
 from safechain_ray.pipelines.run_folder import RunFolder

@@ -2,7 +2,7 @@
 
 import re
 
-from report_runs import ASKED, sample, setting
+from made_runs.by_samples import ASKED, sample, setting
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise

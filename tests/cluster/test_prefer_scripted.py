@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
-from contests import finished_run
+from made_runs.by_answers import finished_run
 from prefer_cli import JUDGE, catalog_with_judge, preference_script
 from scripted_api import chat, serving
 from scripted_cli import ANSWERS
