@@ -11,7 +11,7 @@ from safechain_ray.cli.paper import paper_flags, stand_ins
 from safechain_ray.cli.shape import format_flag, show
 from safechain_ray.cli.sweep import sweep_document
 from safechain_ray.errors import InputError
-from safechain_ray.metrics.published import StandIns
+from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 
 EXAMPLES = """\b
 Examples:
@@ -96,7 +96,7 @@ def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str,
     from safechain_ray.storage import open_folder
 
     if html is not None:
-        _tell_report(write_sweep_report(open_folder(run), html or None), as_json)
+        _tell_report(write_sweep_report(open_folder(run), html or None, standing or NO_STAND_INS), as_json)
         return
     runs = read_sweep(run)
     if as_json:
@@ -142,7 +142,7 @@ def _write_html(
     if benign is not None:
         analyse(run, benign)
     with_text = WITH_TEXT if samples_with_text is None else samples_with_text
-    _tell_report(write_report(open_folder(run), target or None, with_text, standing or StandIns()), as_json)
+    _tell_report(write_report(open_folder(run), target or None, with_text, standing or NO_STAND_INS), as_json)
 
 
 def _tell_report(written: str, as_json: bool) -> None:

@@ -26,7 +26,7 @@ from safechain_ray.cli.paper import paper_flags, stand_ins
 from safechain_ray.cli.shape import format_flag, show
 from safechain_ray.config import read_sweep_config
 from safechain_ray.errors import InputError
-from safechain_ray.metrics.published import StandIns
+from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.document import Document
 
@@ -91,8 +91,8 @@ def sweep(
     if html and done.metrics:
         for model in done.models:
             if model.status == "done":
-                write_report(done.folder / model.folder)
-        write_sweep_report(done.folder)
+                write_report(done.folder / model.folder, stand_ins=standing or NO_STAND_INS)
+        write_sweep_report(done.folder, stand_ins=standing or NO_STAND_INS)
     if as_json:
         models = [asdict(model) for model in done.models]
         metrics = [each.model_dump(mode="json") for each in done.metrics]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import quote
 
+from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.safety import Metric
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics
 from safechain_ray.report.escape import printable
@@ -14,6 +15,7 @@ from safechain_ray.report.html.first import ENDED_BADLY, counts_of_wrongs
 from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.html.page import Section, assemble
 from safechain_ray.report.html.plot import WIDTH, Panel, Plot
+from safechain_ray.report.html.published import published_sweep_section
 from safechain_ray.report.labels import METRIC_LABELS, common_sampling, judge_label, percent, setting_label
 
 ROW = 24.0
@@ -46,9 +48,13 @@ class Board:
     lines: tuple[Line, ...]
 
 
-def sweep_page(runs: Sequence[SweepRun]) -> str:
-    """The report of one run or more. It holds figures alone; samples stand in the reports that it links to."""
+def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS) -> str:
+    """The report of one run or more. It holds figures alone; samples stand in the reports that it links to.
+
+    Published figures stand beside ours where there are some, of the runs' own models or of what `stand_ins` says.
+    """
     found = boards(runs)
+    published = published_sweep_section([run.metrics for run in runs], stand_ins)
     parts = [
         Section("first", "To know first", _know_first(runs)),
         Section(
@@ -56,6 +62,7 @@ def sweep_page(runs: Sequence[SweepRun]) -> str:
             "Leaderboard",
             join([_table(board) for board in found], element("p", LEGEND, class_="legend")),
         ),
+        *([] if published is None else [Section("published", "Beside the paper", published)]),
         Section("plots", "Plots", join([figure(_plot(number, board)) for number, board in enumerate(found)])),
     ]
     rows = sum(setting.rows for run in runs for setting in run.metrics.settings)

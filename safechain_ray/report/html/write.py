@@ -31,7 +31,7 @@ def write_report(
     return _write(run_page(metrics, record, samples, _read_analysis(folder), stand_ins), folder, target)
 
 
-def write_sweep_report(folder: Folder, target: str | None = None) -> str:
+def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: StandIns = NO_STAND_INS) -> str:
     """Make the report of the sweep in `folder`: figures, with links to its runs' own reports.
 
     Target and what is given as in `write_report`. Raises InputError where there is no sweep, or no model has ended.
@@ -39,7 +39,7 @@ def write_sweep_report(folder: Folder, target: str | None = None) -> str:
     runs = [SweepRun(metrics, f"{name}/{REPORT}") for name, metrics in read_swept(folder.uri).items()]
     if not runs:
         raise InputError(f"No model of the sweep in {folder} has ended yet.")
-    return _write(sweep_page(runs), folder, target)
+    return _write(sweep_page(runs, stand_ins), folder, target)
 
 
 def _write(page: str, folder: Folder, target: str | None) -> str:

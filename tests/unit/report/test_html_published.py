@@ -4,6 +4,7 @@ from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.published import published_section
+from safechain_ray.report.html.sweep import SweepRun, sweep_page
 from safechain_ray.schema import Setting
 
 
@@ -25,3 +26,11 @@ def test_another_model_has_none_unless_one_stands_in_for_it() -> None:
     assert section is not None
     assert '<td class="number">36.4*</td>' in section
     assert "model demo-reasoner, not R1-7B" in section
+
+
+def test_a_sweep_has_them_below_the_figures_of_each_model() -> None:
+    page = sweep_page([SweepRun(run_of(model), f"{model}/report.html") for model in ("R1-7B", "demo-reasoner")])
+    section = page.split('id="published"')[1].split("</section>")[0]
+    assert "[p 36.4]" in section
+    assert "Nothing was published of demo-reasoner" in section
+    assert 'id="published"' not in sweep_page([SweepRun(run_of("demo-reasoner"), "demo-reasoner/report.html")])
