@@ -60,7 +60,9 @@ def _settings_table(estimate: RunEstimate) -> Table:
 
 
 def _models_table(estimates: Sequence[RunEstimate]) -> Table:
-    table = Table(title=f"{len(estimates)} models", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=f"{len(estimates)} model{'s' if len(estimates) > 1 else ''}", title_justify="left", box=box.SIMPLE_HEAD
+    )
     table.add_column("model", no_wrap=True)
     for name in ("samples", "GPUs +\njudge's", "tokens\nat most", "GPU-hours\n(at most)", "API cost $\n(at most)"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -67,7 +67,11 @@ def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS) -> 
     ]
     rows = sum(setting.rows for run in runs for setting in run.metrics.settings)
     common = common_sampling([setting for run in runs for setting in run.metrics.settings])
-    line = [f"{len(runs)} models", f"{rows:,} samples", *filter(None, [" ".join(common.values())])]
+    line = [
+        f"{len(runs)} model{'s' if len(runs) > 1 else ''}",
+        f"{rows:,} samples",
+        *filter(None, [" ".join(common.values())]),
+    ]
     return assemble("Safety of models", " · ".join(line), parts)
 
 
