@@ -6,17 +6,13 @@ from pathlib import Path
 from safechain_ray.cluster.planner import ClusterView, Plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.errors import SafechainError
-from safechain_ray.pipelines.job import Work
-from safechain_ray.pipelines.observer import Observer
-from safechain_ray.pipelines.run_record import RunRecord
+from safechain_ray.pipelines.job import Means, Work
 
 
 def attempt(
     make_job: Callable[[Path], Work],
     plan_on: Callable[[ClusterView], Plan],
-    address: str | None,
-    record: RunRecord,
-    observer: Observer,
+    means: Means,
     found: int,
     total: int,
     kind: str = "samples",
@@ -26,6 +22,7 @@ def attempt(
     `make_job` gets the folder of the engines' logs; `kind` is what the rows are. Raises PlanError before a local Ray
     starts, and what a job raises.
     """
+    address, record, observer = means.resources.ray_address, means.record, means.observer
     if cluster_address(address) is None:
         plan_on(view_local())
     with ray_session(address) as log_folder:

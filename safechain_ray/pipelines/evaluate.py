@@ -11,7 +11,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.attempt import attempt
-from safechain_ray.pipelines.job import GeneratingJob
+from safechain_ray.pipelines.job import GeneratingJob, Means
 from safechain_ray.pipelines.observer import Observer
 from safechain_ray.pipelines.outline import measure
 from safechain_ray.pipelines.pools import pool_needs
@@ -51,12 +51,11 @@ def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -
         return _measured(folder, record, 0)
     if cluster_address(config.resources.ray_address) is None:
         _check_key(run)
+    means = Means(config.resources, observer, record, start_engine)
     committed = attempt(
-        lambda logs: GeneratingJob(run, config.resources, folder, observer, record, start_engine, logs),
+        lambda logs: GeneratingJob(run, folder, means, logs),
         lambda view: plan_on(view, run, config),
-        config.resources.ray_address,
-        record,
-        observer,
+        means,
         len(inventory.finished),
         total,
     )

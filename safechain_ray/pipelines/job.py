@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ray.data import Dataset
@@ -27,27 +28,27 @@ from safechain_ray.schema import Part
 from safechain_ray.storage import Folder
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every try has: its resources, whom it tells, where it is noted, and how its engines start."""
+
+    resources: ResourcesConfig
+    observer: Observer
+    record: RunRecord
+    start_engine: StartEngine
+
+
 class Work(ABC):
     """What one try does with a cluster and its plan; `progress` is what the pools last reported."""
 
     decisions: tuple[str, ...] = ("unsafe",)
     """Counts of committed blocks that say what the judges decide: told also while they are 0."""
 
-    def __init__(
-        self,
-        total: int,
-        resources: ResourcesConfig,
-        observer: Observer,
-        record: RunRecord,
-        start_engine: StartEngine,
-        log_folder: Path,
-    ) -> None:
+    def __init__(self, total: int, means: Means, log_folder: Path) -> None:
         self._total = total
-        self._observer = observer
-        self._record = record
-        self._timeout = resources.stall_timeout_minutes * 60
+        self._means = means
         self._tally = start_tally()
-        self._settings = stream.StreamSettings.of(resources, start_engine, log_folder, self._tally)
+        self._settings = stream.StreamSettings.of(means.resources, means.start_engine, log_folder, self._tally)
         self.progress: Mapping[str, PoolProgress] = {}
 
     @abstractmethod
@@ -59,14 +60,14 @@ class Work(ABC):
 
         def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
             self.progress = progress
-            self._record.progressed(progress)
+            self._means.record.progressed(progress)
             seconds = time.monotonic() - started
             done_before = self._total - left
-            self._observer.update(
+            self._means.observer.update(
                 Snapshot(self._total, done_before, pools, committed, progress, seconds, self.decisions)
             )
 
-        watchdog = Watchdog(pools, self._timeout, time.monotonic)
+        watchdog = Watchdog(pools, self._means.resources.stall_timeout_minutes * 60, time.monotonic)
         return pump(blocks, self._tally, watchdog, show)["rows"]
 
 
@@ -79,14 +80,11 @@ class Job(Work):
         judges: tuple[JudgeEntry, ...],
         votes: tuple[Vote, ...],
         parts: tuple[Part, ...],
-        resources: ResourcesConfig,
         folder: RunFolder,
-        observer: Observer,
-        record: RunRecord,
-        start_engine: StartEngine,
+        means: Means,
         log_folder: Path,
     ) -> None:
-        super().__init__(total, resources, observer, record, start_engine, log_folder)
+        super().__init__(total, means, log_folder)
         self._judges = judges
         self._votes = votes
         self._parts = parts
@@ -137,28 +135,8 @@ class Job(Work):
 class GeneratingJob(Job):
     """Generates the samples of a run, and has them judged."""
 
-    def __init__(
-        self,
-        run: ResolvedRun,
-        resources: ResourcesConfig,
-        folder: RunFolder,
-        observer: Observer,
-        record: RunRecord,
-        start_engine: StartEngine,
-        log_folder: Path,
-    ) -> None:
-        super().__init__(
-            len(run.worklist),
-            run.judges,
-            run.votes,
-            run.parts,
-            resources,
-            folder,
-            observer,
-            record,
-            start_engine,
-            log_folder,
-        )
+    def __init__(self, run: ResolvedRun, folder: RunFolder, means: Means, log_folder: Path) -> None:
+        super().__init__(len(run.worklist), run.judges, run.votes, run.parts, folder, means, log_folder)
         self._run = run
 
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:
@@ -179,16 +157,11 @@ class JudgingJob(Job):
         waiting: Folder,
         total: int,
         judges: tuple[JudgeEntry, ...],
-        resources: ResourcesConfig,
         folder: RunFolder,
-        observer: Observer,
-        record: RunRecord,
-        start_engine: StartEngine,
+        means: Means,
         log_folder: Path,
     ) -> None:
-        super().__init__(
-            total, judges, (), ("response",), resources, folder, observer, record, start_engine, log_folder
-        )
+        super().__init__(total, judges, (), ("response",), folder, means, log_folder)
         self._waiting = waiting
 
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:

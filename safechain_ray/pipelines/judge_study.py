@@ -16,7 +16,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.judge_study import JudgeStudy
 from safechain_ray.pipelines.attempt import attempt
 from safechain_ray.pipelines.evaluate import tell
-from safechain_ray.pipelines.job import JudgingJob
+from safechain_ray.pipelines.job import JudgingJob, Means
 from safechain_ray.pipelines.observer import Observer
 from safechain_ray.pipelines.pools import judge_needs
 from safechain_ray.pipelines.resolve import as_stored, judge_identity, resolve_judge
@@ -76,7 +76,7 @@ def judge_study(config: StudyConfig, observer: Observer, start_engine: StartEngi
     if not waiting:
         observer.say(f"All {len(labelled.responses)} rows are judged already: no engine is started.")
     elif not all(judge.is_rule for judge in study.judges):
-        _judge_by_pools(study, waiting, config, folder, record, observer, start_engine)
+        _judge_by_pools(study, waiting, folder, Means(config.resources, observer, record, start_engine))
     else:
         _write_blocks(waiting, config.resources.block_rows, folder.samples, study.judges)
     done = _measured(study, folder)
@@ -129,29 +129,23 @@ def as_sample(labelled: LabelledResponse) -> Sample:
 def _judge_by_pools(
     study: ResolvedStudy,
     waiting: Sequence[Sample],
-    config: StudyConfig,
     folder: RunFolder,
-    record: RunRecord,
-    observer: Observer,
-    start_engine: StartEngine,
+    means: Means,
 ) -> None:
     """Put the rows into a folder of their own, from which the judges' pools take them."""
-    resources = config.resources
     rows = folder.folder / "stages" / "rows"
     if rows.exists():
         (folder.folder / "stages").delete_folder("rows")
-    _write_blocks(waiting, resources.block_rows, rows)
+    _write_blocks(waiting, means.resources.block_rows, rows)
     total = len(study.labelled.responses)
 
     def plan_on(view: ClusterView) -> Plan:
-        return make_plan(judge_needs(study.judges, resources, view), view)
+        return make_plan(judge_needs(study.judges, means.resources, view), view)
 
     attempt(
-        lambda logs: JudgingJob(rows, total, study.judges, resources, folder, observer, record, start_engine, logs),
+        lambda logs: JudgingJob(rows, total, study.judges, folder, means, logs),
         plan_on,
-        resources.ray_address,
-        record,
-        observer,
+        means,
         total - len(waiting),
         total,
     )

@@ -12,7 +12,7 @@ from safechain_ray.cluster import stream
 from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.preferring import PairReader, StoredPair, preference_counts
-from safechain_ray.config import PreferenceConfig, ResourcesConfig
+from safechain_ray.config import PreferenceConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.judges.preference import QUESTION
@@ -20,7 +20,7 @@ from safechain_ray.metrics.preferences import LeftOut, Preferences, summarise_pr
 from safechain_ray.metrics.setting_pairs import Pairing, pair_runs
 from safechain_ray.pipelines.attempt import attempt
 from safechain_ray.pipelines.evaluate import tell
-from safechain_ray.pipelines.job import Work
+from safechain_ray.pipelines.job import Means, Work
 from safechain_ray.pipelines.observer import Observer
 from safechain_ray.pipelines.outline import Outline
 from safechain_ray.pipelines.pairing import SamplePairs, pair_samples
@@ -106,7 +106,7 @@ def prefer(
     observer.say(f"A is {_described(contest.a)}; B is {_described(contest.b)}.")
     waiting = [pair for pair in pairs if pair.sample_id not in inventory.finished]
     if waiting:
-        _ask(contest, waiting, config.resources, target, record, observer, start_engine)
+        _ask(contest, waiting, target, Means(config.resources, observer, record, start_engine))
     else:
         observer.say(f"All {len(pairs):,} pairs are judged already: no engine is started.")
     preferences = _measured(contest, target)
@@ -166,13 +166,10 @@ class PreferringJob(Work):
         contest: Contest,
         waiting: Sequence[StoredPair],
         target: Folder,
-        resources: ResourcesConfig,
-        observer: Observer,
-        record: RunRecord,
-        start_engine: StartEngine,
+        means: Means,
         log_folder: Path,
     ) -> None:
-        super().__init__(len(contest.samples.answered), resources, observer, record, start_engine, log_folder)
+        super().__init__(len(contest.samples.answered), means, log_folder)
         self._contest = contest
         self._waiting = waiting
         self._target = target
@@ -188,27 +185,17 @@ class PreferringJob(Work):
         return self._pump(blocks, (pool.needs.pool,), len(self._waiting))
 
 
-def _ask(
-    contest: Contest,
-    waiting: Sequence[StoredPair],
-    resources: ResourcesConfig,
-    target: Folder,
-    record: RunRecord,
-    observer: Observer,
-    start_engine: StartEngine,
-) -> None:
+def _ask(contest: Contest, waiting: Sequence[StoredPair], target: Folder, means: Means) -> None:
     def plan_on(view: ClusterView) -> Plan:
-        needs = judge_pool(contest.judge, len(waiting), resources, view)
+        needs = judge_pool(contest.judge, len(waiting), means.resources, view)
         assert needs is not None  # a preference judge has an engine or an endpoint
         return make_plan([needs], view)
 
     total = len(contest.samples.answered)
     attempt(
-        lambda logs: PreferringJob(contest, waiting, target, resources, observer, record, start_engine, logs),
+        lambda logs: PreferringJob(contest, waiting, target, means, logs),
         plan_on,
-        resources.ray_address,
-        record,
-        observer,
+        means,
         total - len(waiting),
         total,
         "pairs",
