@@ -35,8 +35,9 @@ class Opened:
 Open = Callable[..., Opened]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Closed with its module: as long as it lives, Playwright's loop runs in this thread, and no other can."""
     found = os.environ.get(ENV) or next(filter(None, map(shutil.which, NAMES)), None)
     with sync_playwright() as playwright:
         path = found or playwright.chromium.executable_path
