@@ -18,6 +18,7 @@ demo: setup ## Evaluate the bundled demo model on this machine: no GPU, no downl
 	$(VENV)/safechain-ray evaluate --config configs/quickstart.yaml --output runs/demo
 
 test: setup ## Run the tests (ARGS="tests/unit -k floors" for some of them)
+	@scripts/browser
 	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest $(ARGS)
 
 check: setup ## Lint, format check, types
