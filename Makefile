@@ -19,7 +19,7 @@ demo: setup ## Evaluate the bundled demo model on this machine: no GPU, no downl
 
 test: setup ## Run the tests (ARGS="tests/unit -k floors" for some of them)
 	@scripts/browser
-	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest $(ARGS)
+	@scripts/test $(ARGS)
 
 check: setup ## Lint, format check, types
 	$(VENV)/ruff check .

@@ -51,7 +51,7 @@ class FaultyProxy:
             return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
 
     async def _fault(self, request: web.Request) -> web.StreamResponse:
-        kind = self._random.choices(["429", "500", "reset", "garbage", "stall"], [1, 5, 6, 6, 1])[0]
+        kind = self._random.choices(["429", "500", "reset", "garbage", "stall"], [1, 1, 9, 9, 1])[0]
         self.faults[kind] += 1
         match kind:
             case "429":

@@ -1,22 +1,37 @@
 """Every config of the paper, in small: its demo profile through real engines ends with its table."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from processes import left_over, marked_environment
+from ray.cluster_utils import Cluster
 
 PAPER = Path(__file__).parents[2] / "configs" / "paper"
 ROWS = {"main_table": 20 + 20 * 3, "strategies": 4 * 12 * 3, "decoding_study": 29 * 6 * 2, "fine_grained": 60}
 
 
-def demo(command: str, name: str, output: Path, *more: str) -> str:
+@pytest.fixture(scope="module")
+def cluster_address() -> Iterator[str]:
+    """One Ray for all of them: each starts its own engines on it."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 16})
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def demo(cluster_address: str, tmp_path: Path) -> Callable[..., str]:
+    return lambda command, name, *more: printed_by(command, name, tmp_path, cluster_address, *more)
+
+
+def printed_by(command: str, name: str, output: Path, cluster_address: str, *more: str) -> str:
     """What the command prints for the demo profile of a config."""
-    environment = {**marked_environment(), "COLUMNS": "200"}
+    environment = {**os.environ, "RAY_ADDRESS": cluster_address, "COLUMNS": "200"}
     done = subprocess.run(
         [
             *(sys.executable, "-m", "safechain_ray.cli", command, "--config", str(PAPER / f"{name}.yaml")),
@@ -28,7 +43,6 @@ def demo(command: str, name: str, output: Path, *more: str) -> str:
         env=environment,
     )
     assert done.returncode == 0, done.stderr
-    assert left_over(environment) == []
     return done.stdout
 
 
@@ -40,9 +54,11 @@ def metrics_of(sweep: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(name: str, tmp_path: Path) -> None:
+def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(
+    demo: Callable[..., str], name: str, tmp_path: Path
+) -> None:
     published = ("--paper", "R1-7B", "--paper-dataset", "quickstart=strongreject") if name == "main_table" else ()
-    printed = demo("sweep", name, tmp_path, *published)
+    printed = demo("sweep", name, *published)
     metrics = metrics_of(tmp_path)
     samples = pd.concat(pd.read_parquet(path) for path in tmp_path.glob("demo-reasoner/samples/*.parquet"))
     assert (tmp_path / "report.html").exists()
@@ -59,8 +75,10 @@ def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(name: str, 
         assert "[p 35.3*]" in table
 
 
-def test_the_papers_judge_study_ends_with_both_judges_and_the_vote_beside_the_pilot(tmp_path: Path) -> None:
-    printed = demo("judge-study", "judge_study", tmp_path)
+def test_the_papers_judge_study_ends_with_both_judges_and_the_vote_beside_the_pilot(
+    demo: Callable[..., str], tmp_path: Path
+) -> None:
+    printed = demo("judge-study", "judge_study")
     study = json.loads((tmp_path / "study.json").read_text())
     assert [rater["name"] for rater in study["raters"]] == ["refusal-match", "demo-guard", "vote-any"]
     for rater in study["raters"]:
