@@ -5,6 +5,8 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
+from safechain_ray.metrics.summary import Metric, RunMetrics
+
 CONTRASTS = """() => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgb = (colour) => {
@@ -41,11 +43,43 @@ CONTRASTS = """() => {
 }"""
 
 
+Figures = dict[tuple[str | None, ...], list[list[str]]]
+
+
+def figures_of(metrics: RunMetrics) -> Figures:
+    """Every row that the table should show, by setting, judge and part, a list of words a cell."""
+    return {
+        (each.setting_id, judge.judge, judge.part): [
+            *(_shown(metric, judge.missing) for metric in (judge.safe_at_1, judge.cons_safe_at_k, judge.safe_at_k)),
+            [f"{judge.missing:,}"],
+        ]
+        for each in metrics.settings
+        for judge in each.judges
+    }
+
+
+def _shown(metric: Metric, missing: int) -> list[str]:
+    value, low, high, bottom, top = (
+        "none" if figure is None else f"{100 * figure:.1f}"
+        for figure in (metric.value, metric.low, metric.high, metric.bound_low, metric.bound_high)
+    )
+    return [value, f"{low}–{high}", *([f"[{bottom}–{top}]"] if missing else [])]
+
+
 class Reader:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.article = page.locator("#sample")
         expect(page.locator("#list")).to_have_attribute("aria-busy", "false")
+
+    def figures(self) -> Figures:
+        """Every row of the table of figures, as `figures_of` gives them."""
+        return {
+            tuple(row.get_attribute(f"data-{key}") for key in ("setting", "judge", "part")): [
+                cell.inner_text().split() for cell in row.locator("td").all()
+            ]
+            for row in self.page.locator("tr[data-setting]").all()
+        }
 
     def filter(self, **wanted: Any) -> None:
         """Set filters by the words that their controls show."""

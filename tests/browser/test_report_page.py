@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from browser_page import Reader
+from browser_page import Reader, figures_of
 from made_runs.by_samples import ASKED, frame, setting, varied, write_run
 from playwright.sync_api import expect
 
@@ -44,30 +44,7 @@ def reader(run: Run, open_page) -> Reader:
 
 
 def test_every_figure_of_the_table_is_that_of_metrics_json(run: Run, reader: Reader):
-    seen = {
-        (row.get_attribute("data-setting"), row.get_attribute("data-judge"), row.get_attribute("data-part")): [
-            cell.inner_text().split() for cell in row.locator("td").all()
-        ]
-        for row in reader.page.locator("tr[data-setting]").all()
-    }
-    assert seen == {
-        (each.setting_id, judge.judge, judge.part): [
-            *(
-                shown_metric(metric, judge.missing)
-                for metric in (judge.safe_at_1, judge.cons_safe_at_k, judge.safe_at_k)
-            ),
-            [f"{judge.missing:,}"],
-        ]
-        for each in run.metrics.settings
-        for judge in each.judges
-    }
-
-
-def shown_metric(metric, missing: int) -> list[str]:
-    low, high, bottom, top = (
-        f"{100 * end:.1f}" for end in (metric.low, metric.high, metric.bound_low, metric.bound_high)
-    )
-    return [f"{100 * metric.value:.1f}", f"{low}–{high}", *([f"[{bottom}–{top}]"] if missing else [])]
+    assert reader.figures() == figures_of(run.metrics)
 
 
 def test_what_went_wrong_is_counted_before_any_figure(run: Run, reader: Reader):
