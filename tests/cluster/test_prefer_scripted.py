@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
+from equal_files import in_equal_files
 from made_runs.by_answers import finished_run
 from prefer_cli import JUDGE, catalog_with_judge, preference_script
 from scripted_api import chat, serving
@@ -116,7 +116,7 @@ def test_pairs_that_an_earlier_try_left_are_asked_and_no_others(ask: Prefer, tmp
     with pytest.raises(EngineStartError, match="no judge today"):
         ask(Script(start_error="no judge today"))
     whole = ask()
-    lost, torn, kept = in_three_files(tmp_path / "out" / "preferences")
+    lost, torn, kept = in_equal_files(tmp_path / "out" / "preferences", 3)
     lost.unlink()
     torn.write_bytes(torn.read_bytes()[:100])
 
@@ -125,19 +125,6 @@ def test_pairs_that_an_earlier_try_left_are_asked_and_no_others(ask: Prefer, tmp
     assert again.committed == 30 - pq.read_metadata(kept).num_rows == 20
     assert again.preferences == whole.preferences
     assert f"{torn.name} can't be read" in " ".join(ask.said)  # type: ignore[attr-defined]
-
-
-def in_three_files(folder: Path) -> list[Path]:
-    """The rows of a folder anew in three equal files: how many a run commits is a matter of timing."""
-    old = sorted(folder.glob("*.parquet"))
-    whole = pa.concat_tables(map(pq.read_table, old))
-    for file in old:
-        file.unlink()
-    files = [folder / f"part-{number}.parquet" for number in range(3)]
-    size = len(whole) // 3
-    for number, file in enumerate(files):
-        pq.write_table(whole.slice(number * size, size), file)
-    return files
 
 
 def test_a_judge_that_dies_is_started_again_and_one_that_answers_nonsense_decides_nothing(
