@@ -47,7 +47,8 @@ Examples:
     is_flag=False,
     flag_value="",
     metavar="[PATH]",
-    help="Write the HTML report instead: to PATH, a file or URI, or to report.html in the folder. After RUN.",
+    help="Write the HTML report instead: to PATH, a file or URI, or to report.html in the folder. After RUN. Of a "
+    "sweep leaderboard.parquet and leaderboard.md too, into its folder.",
 )
 @click.option(
     "--samples-with-text",
@@ -93,12 +94,15 @@ def report(
 def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str, as_json: bool) -> None:
     from safechain_ray.pipelines.sweep import read_sweep
     from safechain_ray.report.html.write import write_sweep_report
+    from safechain_ray.report.leaderboard_files import write_leaderboard
     from safechain_ray.storage import open_folder
 
-    if html is not None:
-        _tell_report(write_sweep_report(open_folder(run), html or None, standing or NO_STAND_INS), as_json)
-        return
     runs = read_sweep(run)
+    if html is not None:
+        folder = open_folder(run)
+        write_leaderboard(folder, runs, sweep_document(runs, standing))
+        _tell_report(write_sweep_report(folder, html or None, standing or NO_STAND_INS), as_json)
+        return
     if as_json:
         click.echo(json.dumps([each.model_dump(mode="json") for each in runs], indent=2))
     else:

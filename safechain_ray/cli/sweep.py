@@ -1,6 +1,7 @@
 """`safechain-ray sweep`: the same settings of many models; and what `plan` shows of a sweep."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -11,6 +12,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
+from safechain_ray.cli.deadline import DEADLINE
 from safechain_ray.cli.frame import (
     DONE,
     ERRORS_IN_SAMPLES,
@@ -35,6 +37,7 @@ Examples:
   safechain-ray sweep --config configs/paper/main_table.yaml --profile demo
   safechain-ray sweep --config configs/paper/main_table.yaml --paper
   safechain-ray sweep --config configs/paper/main_table.yaml --output s3://bucket/main_table --skip Kimi-k1.5
+  safechain-ray sweep --config configs/paper/main_table.yaml --deadline 07:00 --retries 3
 """
 
 KEYS = {
@@ -52,6 +55,13 @@ KEYS = {
 @click.option("--only", multiple=True, metavar="MODEL", help="Only this model of the sweep. Repeatable.")
 @click.option("--skip", multiple=True, metavar="MODEL", help="Not this model. Repeatable.")
 @click.option("-o", "--output", help="The sweep's folder: a local path or URI.")
+@click.option(
+    "--retries", type=click.IntRange(0), default=1, show_default=True, help="Further tries of a failed model."
+)
+@click.option("--deadline", type=DEADLINE, metavar="TIME", help="Stop at 07:00, at 2026-12-31T07:00, or in +8h.")
+@click.option(
+    "--at-once", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Models at work at most."
+)
 @click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48.")
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
@@ -68,26 +78,36 @@ def sweep(
     paper_dataset: tuple[str, ...],
     only: tuple[str, ...],
     skip: tuple[str, ...],
+    retries: int,
+    deadline: float | None,
+    at_once: int,
     assignments: tuple[str, ...],
     html: bool,
     shape: str,
     **flags: Any,
 ) -> None:
-    """Evaluate many models under the same settings, one after the other. The same command again continues.
+    """Evaluate many models under the same settings, side by side where the cluster has room for several.
 
-    Each model has its own run in a folder below the sweep's. One that fails is told at the end (exit code 1) and
-    leaves the others alone.
+    Each model has its own run in a folder below the sweep's; the same command again continues. The largest start
+    first, and grow into the room that others leave; judges are loaded once for all where they fit beside the models.
+    A model that fails is tried again, leaves the others alone and is told at the end (exit code 1). With a deadline
+    models that wait for room take turns, and what is done by then is a fair part of every setting.
     """
     from safechain_ray.engines.vllm import start_vllm
+    from safechain_ray.pipelines.schedule import Manner
     from safechain_ray.pipelines.sweep import sweep as run_sweep
     from safechain_ray.report.html.write import write_report, write_sweep_report
+    from safechain_ray.report.leaderboard_files import write_leaderboard
     from safechain_ray.report.progress import progress_for
 
     standing = stand_ins(paper, paper_dataset)
     resolved = read_sweep_config(config, by_key(KEYS, flags), assignments, profile)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
-        done = run_sweep(resolved, progress, start_vllm, only, skip)
+        manner = Manner(retries, at_once, math.inf if deadline is None else deadline)
+        done = run_sweep(resolved, progress, start_vllm, only, skip, manner)
+    if done.metrics:
+        write_leaderboard(done.folder, done.metrics, sweep_document(done.metrics, standing))
     if html and done.metrics:
         for model in done.models:
             if model.status == "done":
@@ -100,6 +120,8 @@ def sweep(
     else:
         show(sweep_document(done.metrics, standing), shape)
         Console().print(f"Results: {done.folder}", highlight=False, markup=False, soft_wrap=True)
+    if done.unfinished:
+        click.echo(f"Not finished: {', '.join(done.unfinished)}. The same command goes on with them.", err=True)
     for model in done.models:
         if model.status == "failed":
             click.echo(f"{model.model} failed: {model.error}", err=True)

@@ -1,5 +1,6 @@
 """Decides, before anything loads, how a run's pools stand on the cluster, or refuses with a table and a mend."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -25,14 +26,20 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """The nodes there are, and whether an autoscaler may bring more."""
+    """The nodes there are, whether an autoscaler may bring more, and which, where that is known."""
 
     nodes: tuple[Node, ...]
     autoscales: bool = False
+    may_come: tuple[Node, ...] = ()
 
     @property
     def has_gpus(self) -> bool:
-        return any(node.gpus for node in self.nodes)
+        return any(node.gpus for node in (*self.nodes, *self.may_come))
+
+    @property
+    def grown(self) -> "ClusterView":
+        """The cluster with every node up that may come."""
+        return ClusterView((*self.nodes, *self.may_come))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +78,36 @@ def make_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
 
     Raises PlanError where a replica of a pool can't stand even alone, or fewer replicas fit than were asked for.
     """
+    if view.may_come:
+        return _grown_plan(pools, view)
     notes = []
-    misfits = [pool for pool in pools if not _fits([pool], view)]
+    misfits = [pool for pool in pools if not fits([pool], view)]
     if misfits and not view.autoscales:
         raise PlanError(_refusal(misfits, view))
     if misfits:
         names = ", ".join(pool.pool for pool in misfits)
         notes.append(f"No node holds a replica of {names} yet; the autoscaler is asked for one.")
-        return Plan((tuple(_grown(pool, pool.wanted or 1, view) for pool in pools),), tuple(notes))
-    if _fits(pools, view):
+        return Plan((tuple(planned(pool, pool.wanted or 1, view) for pool in pools),), tuple(notes))
+    if fits(pools, view):
         stage = _side_by_side(pools, view)
-        if not _fits(_repeated(pools, [pool.replicas for pool in stage]), view):
+        if not fits(_repeated(pools, [pool.replicas for pool in stage]), view):
             notes.append("The nodes that are up hold fewer replicas than asked for; the autoscaler is asked for more.")
         return Plan((stage,), tuple(notes))
     notes.append("The engines can't stand side by side on this cluster: they are loaded one after the other.")
     return Plan(tuple(_side_by_side([pool], view) for pool in pools), tuple(notes))
+
+
+def _grown_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
+    """The plan with every node up that may come, and a note where they must come first."""
+    plan = make_plan(pools, view.grown)
+    if all(fits(replicas_of(stage), view) for stage in plan.stages):
+        return plan
+    return Plan(plan.stages, (*plan.notes, "The nodes that are up don't hold all of it: the autoscaler is asked."))
+
+
+def replicas_of(stage: Sequence[PlannedPool]) -> list[PoolNeeds]:
+    """The needs of every replica of a stage, one item each."""
+    return _repeated([pool.needs for pool in stage], [pool.replicas for pool in stage])
 
 
 def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[PlannedPool, ...]:
@@ -95,7 +117,7 @@ def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[Planne
         target = pools[place].wanted or pools[place].useful
         while replicas[place] < target:
             replicas[place] += 1
-            if not _fits(_repeated(pools, replicas), view):
+            if not fits(_repeated(pools, replicas), view):
                 replicas[place] -= 1
                 break
         wanted = pools[place].wanted
@@ -107,10 +129,10 @@ def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[Planne
                 f"pools.\n{_table(pools, view)}\nAsk for fewer replicas, or add nodes."
             )
         replicas[place] = wanted
-    return tuple(_grown(pool, count, view) for pool, count in zip(pools, replicas, strict=True))
+    return tuple(planned(pool, count, view) for pool, count in zip(pools, replicas, strict=True))
 
 
-def _grown(pool: PoolNeeds, replicas: int, view: ClusterView) -> PlannedPool:
+def planned(pool: PoolNeeds, replicas: int, view: ClusterView) -> PlannedPool:
     return PlannedPool(pool, replicas, "ray" if _spans_nodes(pool, view) else "mp")
 
 
@@ -122,7 +144,7 @@ def _spans_nodes(pool: PoolNeeds, view: ClusterView) -> bool:
     return pool.gpus > 1 and not any(node.gpus >= pool.gpus for node in view.nodes)
 
 
-def _fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
+def fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
     """Whether one replica of each item can stand at the same time, and the stream beside them.
 
     Largest first, each where it leaves least over.
@@ -158,7 +180,9 @@ def _table(pools: Sequence[PoolNeeds], view: ClusterView) -> str:
     rows = [("", "GPUs", "CPUs", "memory GB")]
     rows += [(f"needs: {pool.pool} ({pool.engine})", *_figures(pool.gpus, pool.cpus, pool.memory)) for pool in pools]
     rows.append(("needs: reading and committing", *_figures(0, STREAM_CPUS, 0)))
-    rows += [(f"has: node {node.name}", *_figures(node.gpus, node.cpus, node.memory)) for node in view.nodes]
+    for node, count in Counter(view.nodes).items():
+        label = f"has: node {node.name}" if count == 1 else f"has: {count} x {node.name}"
+        rows.append((label, *_figures(node.gpus, node.cpus, node.memory)))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(
         "  "

@@ -5,12 +5,14 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from safechain_ray.cluster.may_come import nodes_that_may_come
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.errors import SafechainError
 
@@ -35,12 +37,16 @@ ENVIRONMENT = {
 def ray_session(address: str | None) -> Iterator[Path]:
     """Ray for the length of a block; gives the folder of its logs. Leaving the block ends all that the run started.
 
-    `address` of None takes RAY_ADDRESS, and starts a local Ray where that is not set either.
+    `address` of None takes RAY_ADDRESS, and starts a local Ray where that is not set either. Inside another session
+    (a sweep's) the block is in that one.
     """
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     import ray
 
+    if ray.is_initialized():
+        yield _log_folder()
+        return
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
     address = cluster_address(address)
     on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -50,7 +56,7 @@ def ray_session(address: str | None) -> Iterator[Path]:
         "include_dashboard": False,
     }
     try:
-        context = ray.init(
+        ray.init(
             address=address or "local",
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -64,9 +70,15 @@ def ray_session(address: str | None) -> Iterator[Path]:
         # Ray's own handler would end the process without a word; the caller's is the one that was meant.
         signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        yield Path(context.address_info["session_dir"]) / "logs"
+        yield _log_folder()
     finally:
         ray.shutdown()
+
+
+def _log_folder() -> Path:
+    from ray._private.worker import global_worker
+
+    return Path(global_worker.node.get_logs_dir_path())
 
 
 def cluster_address(address: str | None) -> str | None:
@@ -83,20 +95,50 @@ def view_local() -> ClusterView:
     return ClusterView((Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE),))
 
 
-def view_cluster() -> ClusterView:
-    """The living nodes with all that they have, used or not, and whether an autoscaler runs."""
-    import ray
+def view_cluster(autoscaler_config: str | None = None) -> ClusterView:
+    """The living nodes with all that they have, used or not, whether an autoscaler runs, and what it may bring.
+
+    `autoscaler_config` is the cluster's YAML file where it is not the one that Ray's launcher leaves on the head.
+    """
     from ray.autoscaler.v2.sdk import get_cluster_status
 
-    nodes = tuple(
-        Node(
-            name=node["NodeManagerHostname"],
-            cpus=node["Resources"].get("CPU", 0),
-            gpus=node["Resources"].get("GPU", 0),
-            memory=node["Resources"].get("memory", 0) / GIGABYTE,
+    nodes = tuple(_node(node, node["Resources"]) for node in _living())
+    status = get_cluster_status(_gcs_address())
+    if str(status.stats.autoscaler_version) in ("0", "None"):
+        return ClusterView(nodes)
+    return ClusterView(nodes, autoscales=True, may_come=nodes_that_may_come(autoscaler_config, nodes))
+
+
+def view_free() -> ClusterView:
+    """The living nodes with what no actor and no task holds now; memory is all that they have, as none asks for it."""
+    from ray._private.state import available_resources_per_node
+
+    free = available_resources_per_node()
+    return ClusterView(
+        tuple(
+            _node(node, {**free.get(node["NodeID"], {}), "memory": node["Resources"].get("memory", 0)})
+            for node in _living()
         )
-        for node in ray.nodes()
-        if node["Alive"]
     )
-    status = get_cluster_status(ray.get_runtime_context().gcs_address)
-    return ClusterView(nodes, autoscales=str(status.stats.autoscaler_version) not in ("0", "None"))
+
+
+def _living() -> list[dict[str, Any]]:
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _node(node: Mapping[str, Any], resources: Mapping[str, float]) -> Node:
+    return Node(
+        name=node["NodeManagerHostname"],
+        cpus=resources.get("CPU", 0),
+        gpus=resources.get("GPU", 0),
+        memory=resources.get("memory", 0) / GIGABYTE,
+    )
+
+
+def _gcs_address() -> str:
+    import ray
+
+    address: str = ray.get_runtime_context().gcs_address
+    return address

@@ -18,7 +18,7 @@ from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPie
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.preferring import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
 from safechain_ray.cluster.replica import Replica
-from safechain_ray.cluster.stop_switch import arm_stop_switch
+from safechain_ray.cluster.steering import Steering
 from safechain_ray.cluster.worklist import Worklist, share
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.api import ApiStart, start_api
@@ -77,7 +77,6 @@ class StreamSettings:
 
 def configure_ray_data() -> None:
     """Quiet, with the project's own progress and watchdog in place of Ray Data's."""
-    arm_stop_switch()
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -198,13 +197,16 @@ def prefer(
     return pairs.map_batches(PreferenceWorker, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
-def commit(samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit) -> Iterator[Mapping[str, int]]:
+def commit(
+    samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit, steering: Steering
+) -> Iterator[Mapping[str, int]]:
     """Run the stream; gives the counts of each block as soon as its file stands in the folder of `step`.
 
     `last_verdicts` are given on the way there; None on the way to a later stage.
     """
     judged = samples if last_verdicts is None else samples.map_batches(last_verdicts.__call__, **_whole_blocks())
     committed = judged.map_batches(step.__call__, **_whole_blocks())
+    steering.take(committed)
     # Without prefetching: an iterator that holds a block back looks like a slow consumer, for which commits wait.
     for counts in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from counts.to_pylist()

@@ -16,10 +16,14 @@ SILENT_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class PoolProgress:
-    """Sums over the workers of one pool, restarted ones included."""
+    """Sums over the workers of one pool, restarted ones included.
+
+    `standing` workers have their place on the cluster; `ready` ones among them have an engine that answers.
+    """
 
     ready: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    standing: int = 0
 
 
 class Tally:
@@ -39,10 +43,11 @@ class Tally:
     def progress(self) -> dict[str, PoolProgress]:
         pools: dict[str, PoolProgress] = {}
         for heard, pool, ready, counts in self._workers.values():
-            if self._clock() - heard > SILENT_SECONDS:
+            silent = self._clock() - heard > SILENT_SECONDS
+            if silent:
                 ready, counts = False, Counter({**counts, "rows_in": counts["rows_out"]})
             before = pools.get(pool, PoolProgress())
-            pools[pool] = PoolProgress(before.ready + ready, before.counts + counts)
+            pools[pool] = PoolProgress(before.ready + ready, before.counts + counts, before.standing + (not silent))
         return pools
 
 

@@ -121,4 +121,7 @@ class ResourcesConfig(Config):
     stall_timeout_minutes: float = Field(30, gt=0, description="no progress for so long ends the run with an error")
     max_cost: float | None = Field(None, gt=0, description="API: most dollars that one try may spend")
     max_requests: int | None = Field(None, ge=1, description="API: most requests that one try may send, retries too")
+    autoscaler_config: str | None = Field(
+        None, description="the cluster's YAML file, for the nodes that may come; else the launcher's on the head"
+    )
     ray_address: str | None = Field(None, description="a running cluster to join; else RAY_ADDRESS, else a local Ray")

@@ -31,7 +31,7 @@ def read_config(
 
 
 def read_sweep_config(
-    path: Path, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
+    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
 ) -> SweepConfig:
     """The config of a sweep, read as `read_config` does."""
     return _read(SweepConfig, path, flags, assignments, profile)

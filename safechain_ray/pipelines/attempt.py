@@ -5,6 +5,7 @@ from pathlib import Path
 
 from safechain_ray.cluster.planner import ClusterView, Plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
+from safechain_ray.cluster.steering import StreamStoppedError
 from safechain_ray.errors import SafechainError
 from safechain_ray.pipelines.job import Means, Work
 
@@ -26,7 +27,7 @@ def attempt(
     if cluster_address(address) is None:
         plan_on(view_local())
     with ray_session(address) as log_folder:
-        view = view_cluster()
+        view = view_cluster(means.resources.autoscaler_config)
         plan = plan_on(view)
         for note in plan.notes:
             observer.say(note)
@@ -37,6 +38,8 @@ def attempt(
         try:
             committed = job.run_stages(plan)
             status = "done"
+        except StreamStoppedError:
+            raise
         except Exception as error:
             status = f"failed: {error if isinstance(error, SafechainError) else repr(error)}"
             raise

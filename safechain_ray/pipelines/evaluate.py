@@ -1,10 +1,12 @@
 """The main job: every setting of one model, generated, judged, committed and measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
+from safechain_ray.cluster.shared_judges import SharedJudge
+from safechain_ray.cluster.steering import Steering
 from safechain_ray.config import RunConfig
 from safechain_ray.engines.api import missing_key
 from safechain_ray.engines.start import StartEngine
@@ -34,30 +36,67 @@ class Evaluation:
         return sum(setting.outcomes["error"] for setting in self.metrics.settings)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sweep lets a run stand: its plan, how it is steered, and the judges that stand already."""
+
+    plan: Plan
+    steering: Steering
+    shared: tuple[SharedJudge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run whose folder is put in order. `found` samples of an earlier try are finished."""
+
+    config: RunConfig
+    run: ResolvedRun
+    folder: RunFolder
+    record: RunRecord
+    found: int
+
+    @property
+    def left(self) -> int:
+        """Samples to do."""
+        return len(self.run.worklist) - self.found
+
+
 def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -> Evaluation:
     """Run `config` to its end, going on where an earlier try was cut off.
 
     Raises InputError (PlanError and RunConflictError among it) before anything starts; EngineStartError, StallError
     and StorageError while it runs. What is committed is kept in any case.
     """
+    return finish(open_run(config, observer), observer, start_engine)
+
+
+def open_run(config: RunConfig, observer: Observer) -> OpenRun:
+    """Look up all that the run names and put its folder in order. Raises InputError for whatever can't work."""
     run = resolve(config)
     folder = open_run_folder(config, run)
     record = RunRecord.opened(folder, config, run)
     inventory = put_in_order(folder.samples, retry_errors=True)
     tell(inventory, observer)
-    total = len(run.worklist)
-    if len(inventory.finished) == total:
-        observer.say(f"All {total} samples are finished already: no engine is started.")
+    return OpenRun(config, run, folder, record, len(inventory.finished))
+
+
+def finish(opened: OpenRun, observer: Observer, start_engine: StartEngine, place: Place | None = None) -> Evaluation:
+    """Do what is left of a run, and measure it. Without `place` it has the cluster to itself. Raises as `evaluate`."""
+    run, folder, record, resources = opened.run, opened.folder, opened.record, opened.config.resources
+    if not opened.left:
+        observer.say(f"All {opened.found} samples are finished already: no engine is started.")
         return _measured(folder, record, 0)
-    if cluster_address(config.resources.ray_address) is None:
+    if cluster_address(resources.ray_address) is None:
         _check_key(run)
-    means = Means(config.resources, observer, record, start_engine)
+    means = Means(resources, observer, record, start_engine)
+    if place is not None:
+        means = replace(means, steering=place.steering, shared=place.shared)
     committed = attempt(
         lambda logs: GeneratingJob(run, folder, means, logs),
-        lambda view: plan_on(view, run, config),
+        lambda view: plan_on(view, run, opened.config) if place is None else place.plan,
         means,
-        len(inventory.finished),
-        total,
+        opened.found,
+        len(run.worklist),
     )
     return _measured(folder, record, committed)
 
@@ -75,7 +114,7 @@ def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
     if cluster_address(config.resources.ray_address) is None:
         return run, plan_on(view_local(), run, config)
     with ray_session(config.resources.ray_address):
-        return run, plan_on(view_cluster(), run, config)
+        return run, plan_on(view_cluster(config.resources.autoscaler_config), run, config)
 
 
 def plan_on(view: ClusterView, run: ResolvedRun, config: RunConfig) -> Plan:
@@ -88,6 +127,14 @@ def open_run_folder(config: RunConfig, run: ResolvedRun) -> RunFolder:
     folder = open_folder(config.output or f"runs/{run.short_name()}")
     folder.check_writable()
     return RunFolder(folder)
+
+
+def measure_so_far(opened: OpenRun) -> None:
+    """Leave the metrics of what there is, of a run that time did not suffice for: the rest counts as missing."""
+    put_in_order(opened.folder.samples, retry_errors=False)
+    if opened.folder.samples.list_files(".parquet"):
+        metrics = measure(opened.folder, opened.record.outline)
+        opened.folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
 
 
 def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluation:

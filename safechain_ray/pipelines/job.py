@@ -3,16 +3,19 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ray.data import Dataset
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster import stream
+from safechain_ray.cluster.balance import in_balance
 from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.judging import RulesAndVotes
 from safechain_ray.cluster.planner import Plan, PlannedPool
+from safechain_ray.cluster.shared_judges import SharedJudge, through_shared
+from safechain_ray.cluster.steering import Steering
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.watchdog import Watchdog
 from safechain_ray.config import ResourcesConfig
@@ -30,12 +33,17 @@ from safechain_ray.storage import Folder
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every try has: its resources, whom it tells, where it is noted, and how its engines start."""
+    """What every try has: its resources, whom it tells, where it is noted, how its engines start, how it is steered.
+
+    `shared` are judges that stand already, for all runs of a sweep.
+    """
 
     resources: ResourcesConfig
     observer: Observer
     record: RunRecord
     start_engine: StartEngine
+    steering: Steering = field(default_factory=Steering)
+    shared: tuple[SharedJudge, ...] = ()
 
 
 class Work(ABC):
@@ -68,7 +76,7 @@ class Work(ABC):
             )
 
         watchdog = Watchdog(pools, self._means.resources.stall_timeout_minutes * 60, time.monotonic)
-        return pump(blocks, self._tally, watchdog, show)["rows"]
+        return pump(blocks, self._tally, watchdog, show, self._means.steering)["rows"]
 
 
 class Job(Work):
@@ -94,7 +102,7 @@ class Job(Work):
         stages = plan.stages
         if len(stages) == 1 and self._folder.has_stages:
             # An earlier, staged try left samples that wait for their judges: judge those, don't generate them again.
-            stages = tuple((pool,) for pool in plan.stages[0])
+            stages = tuple((pool,) for pool in plan.stages[0]) + (((),) if self._means.shared else ())
         committed = 0
         for number, pools in enumerate(stages):
             committed = self._run_stage(number, pools, last=number == len(stages) - 1)
@@ -111,8 +119,11 @@ class Job(Work):
             return 0
         for pool in pools:
             rows = self._through(rows, pool)
-        blocks = stream.commit(rows, self._last_verdicts() if last else None, Commit(target))
-        return self._pump(blocks, tuple(pool.needs.pool for pool in pools), left)
+        for judge in self._means.shared if last else ():
+            rows = through_shared(rows, judge, self._settings)
+        blocks = stream.commit(rows, self._last_verdicts() if last else None, Commit(target), self._means.steering)
+        judges = [judge.entry.name for judge in self._means.shared] if last else []
+        return self._pump(blocks, (*(pool.needs.pool for pool in pools), *judges), left)
 
     @abstractmethod
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:
@@ -141,7 +152,8 @@ class GeneratingJob(Job):
 
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:
         numbers = self._run.worklist.numbers_without(finished)
-        return stream.numbers_to_generate(numbers, self._settings.block_rows), len(numbers)
+        in_order = in_balance(self._run.worklist, numbers)
+        return stream.numbers_to_generate(in_order, self._settings.block_rows), len(numbers)
 
     def _through(self, rows: Dataset, pool: PlannedPool) -> Dataset:
         if pool.needs.pool != MODEL_POOL:

@@ -1,7 +1,7 @@
 """What a pipeline tells of its progress, and to whom."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from safechain_ray.cluster.tally import PoolProgress
@@ -23,6 +23,8 @@ class Snapshot:
     pools: Mapping[str, PoolProgress]
     seconds: float
     decisions: tuple[str, ...] = ("unsafe",)
+    run: str = ""
+    """The model whose run it is, in a sweep."""
 
 
 class Observer(Protocol):
@@ -42,3 +44,19 @@ class Silent:
 
     def say(self, sentence: str) -> None:
         self.sentences.append(sentence)
+
+
+class Named:
+    """One run's part of a sweep's observer: every sentence and snapshot says whose it is. `last` is the latest one."""
+
+    def __init__(self, observer: Observer, name: str) -> None:
+        self._observer = observer
+        self._name = name
+        self.last: Snapshot | None = None
+
+    def say(self, sentence: str) -> None:
+        self._observer.say(f"{self._name}: {sentence}")
+
+    def update(self, snapshot: Snapshot) -> None:
+        self.last = replace(snapshot, run=self._name)
+        self._observer.update(self.last)

@@ -181,7 +181,7 @@ class PreferringJob(Work):
         reader = PairReader(contest.a.folder.samples, contest.b.folder.samples, contest.parts)
         pairs = stream.stored_pairs(reader, self._waiting, self._settings.block_rows)
         preferences = stream.prefer(pairs, pool, contest.judge, contest.parts, self._settings)
-        blocks = stream.commit(preferences, None, Commit(self._target, counts=preference_counts))
+        blocks = stream.commit(preferences, None, Commit(self._target, counts=preference_counts), self._means.steering)
         return self._pump(blocks, (pool.needs.pool,), len(self._waiting))
 
 

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from safechain_ray.cluster.failures import explain
-from safechain_ray.cluster.stop_switch import stop_streams
+from safechain_ray.cluster.steering import Steering
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.cluster.watchdog import Watchdog
 
@@ -29,6 +29,7 @@ def pump(
     tally: Any,
     watchdog: Watchdog,
     show: Show,
+    steering: Steering,
 ) -> Counter[str]:
     """Run the stream to its end; gives the sum of its blocks' counts.
 
@@ -50,7 +51,7 @@ def pump(
         return _watch(events, tally, watchdog, show)
     finally:
         # Ray must not be shut down under a living stream: its thread would start a new Ray.
-        stop_streams()
+        steering.end_stream()
         stream.join(STOP_SECONDS)
 
 

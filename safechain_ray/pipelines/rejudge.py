@@ -14,6 +14,7 @@ from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.judging import PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.planner import ClusterView, PlannedPool, make_plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
+from safechain_ray.cluster.steering import Steering
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.watchdog import Watchdog
 from safechain_ray.config import JudgingConfig, ResourcesConfig
@@ -119,7 +120,7 @@ def run_passes(
     if cluster_address(resources.ray_address) is None:
         _plan(passes, resources, view_local())
     with ray_session(resources.ray_address) as log_folder:
-        pools = _plan(passes, resources, view_cluster())
+        pools = _plan(passes, resources, view_cluster(resources.autoscaler_config))
         settings = stream.StreamSettings.of(resources, start_engine, log_folder, start_tally())
         timeout = resources.stall_timeout_minutes * 60
         rows = sum(len(each.waiting) for each in passes)
@@ -154,11 +155,12 @@ def _judge(
     samples = stream.unjudged(stream.stored_samples(folder.samples, each.waiting, settings.block_rows))
     if pool is not None:
         samples = stream.judge(samples, pool, each.judge, each.parts, settings)
-    blocks = stream.commit(samples, each.rule, each.step)
+    steering = Steering()
+    blocks = stream.commit(samples, each.rule, each.step, steering)
     stage = (each.judge.name,) if pool is not None else ()
     started = time.monotonic()
 
     def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
         observer.update(Snapshot(len(each.waiting), 0, stage, committed, progress, time.monotonic() - started))
 
-    return pump(blocks, settings.tally, Watchdog(stage, timeout, time.monotonic), show)["rows"]
+    return pump(blocks, settings.tally, Watchdog(stage, timeout, time.monotonic), show, steering)["rows"]

@@ -1,34 +1,26 @@
-"""A sweep: the same settings of many models, each a run of its own; one that fails leaves the others alone."""
+"""A sweep: the same settings of many models, each a run of its own, side by side wherever the cluster has room.
 
-import json
+All runs flow in one driver, each in a thread of its own with its own streams. One that fails leaves the others alone.
+"""
+
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
 
+from safechain_ray.cluster.session import ray_session
 from safechain_ray.config import RunConfig, SweepConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError, SafechainError, UnknownNameError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.evaluate import evaluate
-from safechain_ray.pipelines.observer import Observer
+from safechain_ray.pipelines.evaluate import OpenRun, finish, open_run
+from safechain_ray.pipelines.observer import Named, Observer
+from safechain_ray.pipelines.outline import Outline, measure
 from safechain_ray.pipelines.resolve import resolve_names
-from safechain_ray.pipelines.run_folder import read_metrics
+from safechain_ray.pipelines.run_folder import RunFolder, read_metrics
+from safechain_ray.pipelines.schedule import Manner, Schedule
+from safechain_ray.pipelines.sweep_record import SWEEP_FILE, SweepRecord, SweptModel, swept_models
 from safechain_ray.storage import Folder, open_folder
 
-SWEEP_FILE = "sweep.json"
-
-Status = Literal["queued", "running", "done", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class SweptModel:
-    """How far one model of a sweep is. `folder` is its run's, below the sweep's; `error` says why it failed."""
-
-    model: str
-    folder: str
-    status: Status = "queued"
-    error: str | None = None
-    errors_in_samples: int = 0
+ONE_RETRY = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +36,11 @@ class SweepDone:
         return any(model.status == "failed" for model in self.models)
 
     @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Models that time did not suffice for."""
+        return tuple(model.model for model in self.models if model.status == "queued")
+
+    @property
     def errors(self) -> int:
         return sum(model.errors_in_samples for model in self.models)
 
@@ -54,11 +51,12 @@ def sweep(
     start_engine: StartEngine,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
+    manner: Manner = ONE_RETRY,
 ) -> SweepDone:
-    """Evaluate the models one after the other, going on where an earlier try was cut off.
+    """Evaluate the models, going on where an earlier try was cut off.
 
     `only` and `skip` name models of the sweep. Raises InputError for whatever can't work in any run, before the first
-    starts; a run that fails later is noted, and the next one begins.
+    starts; a run that fails later is noted, and the others go on.
     """
     runs = {run.model.short_name: run for run in config.runs()}
     for name in (*only, *skip):
@@ -68,16 +66,14 @@ def sweep(
         resolve_names(run)
     folder = open_folder(config.output)
     folder.check_writable()
-    earlier = _earlier(folder)
-    models = {name: earlier.get(name, SweptModel(name, name)) for name in runs}
-    wanted = [name for name in runs if (not only or name in only) and name not in skip]
-    for number, name in enumerate(wanted, start=1):
-        observer.say(f"Model {number} of {len(wanted)}: {name}")
-        models[name] = SweptModel(name, name, "running")
-        _write(folder, models)
-        models[name] = _evaluated(runs[name], observer, start_engine)
-        _write(folder, models)
-    return SweepDone(folder, tuple(models.values()), tuple(_metrics(folder, models).values()))
+    record = SweepRecord.opened(folder, runs)
+    wanted = {name: run for name, run in runs.items() if (not only or name in only) and name not in skip}
+    waiting = _opened(wanted, record, observer, start_engine)
+    if waiting:
+        observer.say(f"{len(waiting)} of {len(wanted)} models have samples to do.")
+        with ray_session(config.resources.ray_address) as logs:
+            Schedule(waiting, record, observer, start_engine, logs, manner).run()
+    return SweepDone(folder, record.models, tuple(_metrics(folder, record.models).values()))
 
 
 def read_sweep(uri: str) -> tuple[RunMetrics, ...]:
@@ -90,39 +86,44 @@ def read_swept(uri: str) -> dict[str, RunMetrics]:
     folder = open_folder(uri)
     if not folder.exists(SWEEP_FILE):
         raise InputError(f"{folder} holds no sweep: there is no {SWEEP_FILE}.")
-    return _metrics(folder, _earlier(folder))
+    return _metrics(folder, tuple(swept_models(folder).values()))
 
 
 def is_sweep(uri: str) -> bool:
     return open_folder(uri).exists(SWEEP_FILE)
 
 
-def _evaluated(run: RunConfig, observer: Observer, start_engine: StartEngine) -> SweptModel:
-    name = run.model.short_name
-    try:
-        done = evaluate(run, observer, start_engine)
-    except Exception as error:
-        reason = str(error) if isinstance(error, SafechainError) else repr(error)
-        observer.say(f"{name} failed, the sweep goes on: {reason}")
-        return SweptModel(name, name, "failed", reason)
-    return SweptModel(name, name, "done", None, done.errors)
+def _opened(
+    runs: dict[str, RunConfig], record: SweepRecord, observer: Observer, start_engine: StartEngine
+) -> dict[str, OpenRun]:
+    """The runs with samples to do; those with none are measured, and those that can't be opened have failed."""
+    waiting = {}
+    for name, run in runs.items():
+        named = Named(observer, name)
+        try:
+            opened = open_run(run, named)
+            if opened.left:
+                waiting[name] = opened
+                record.queued(name)
+            else:
+                record.done(name, finish(opened, named, start_engine).errors)
+        except SafechainError as error:
+            observer.say(f"{name} can't be evaluated: {error}")
+            record.failed(name, str(error))
+    return waiting
 
 
-def _earlier(folder: Folder) -> dict[str, SweptModel]:
-    if not folder.exists(SWEEP_FILE):
-        return {}
-    try:
-        tree: dict[str, Any] = json.loads(folder.read_text(SWEEP_FILE))
-        return {model["model"]: SweptModel(**model) for model in tree["models"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}/{SWEEP_FILE} is no sweep's: {error!r}. Give another --output.") from error
+def _metrics(folder: Folder, models: Sequence[SweptModel]) -> dict[str, RunMetrics]:
+    """By folder. Of a run that has not ended the metrics are over the samples there are, the rest is missing."""
+    found = {model.folder: _metrics_of(model, folder / model.folder) for model in models}
+    return {name: metrics for name, metrics in found.items() if metrics is not None}
 
 
-def _write(folder: Folder, models: dict[str, SweptModel]) -> None:
-    tree = {"models": [asdict(model) for model in models.values()]}
-    folder.write_text(SWEEP_FILE, json.dumps(tree, indent=2) + "\n")
-
-
-def _metrics(folder: Folder, models: dict[str, SweptModel]) -> dict[str, RunMetrics]:
-    runs = {model.folder: folder / model.folder for model in models.values()}
-    return {name: read_metrics(run.uri) for name, run in runs.items() if run.exists("metrics.json")}
+def _metrics_of(model: SweptModel, folder: Folder) -> RunMetrics | None:
+    if model.status == "done" and folder.exists("metrics.json"):
+        return read_metrics(folder.uri)
+    run = RunFolder(folder)
+    content = run.read_run()
+    if content is None or not run.samples.list_files(".parquet"):
+        return None
+    return measure(run, Outline.of(content))

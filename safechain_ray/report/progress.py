@@ -41,9 +41,9 @@ def sentence(snapshot: Snapshot) -> str:
         if snapshot.committed.get(name, 0) or name in snapshot.decisions
     )
     pools = "; ".join(f"{name}: {pool_state(snapshot.pools.get(name))}" for name in snapshot.stage)
-    return (
-        f"{done:,}/{snapshot.total:,} rows ({share:.0%}), {counts}, {speed(snapshot)}.{f' {pools}.' if pools else ''}"
-    )
+    whose = f"{snapshot.run}: " if snapshot.run else ""
+    rows = f"{done:,}/{snapshot.total:,} rows ({share:.0%})"
+    return f"{whose}{rows}, {counts}, {speed(snapshot)}.{f' {pools}.' if pools else ''}"
 
 
 def _count_words(snapshot: Snapshot) -> dict[str, str]:
@@ -88,12 +88,12 @@ def _clock(seconds: float) -> str:
 
 
 class PlainProgress:
-    """An observer that prints lines, at most one every `PLAIN_SECONDS`, and one when something changes at the end."""
+    """An observer that prints lines: of each run at most one every `PLAIN_SECONDS`, and one at the end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._next = 0.0
-        self._last: Snapshot | None = None
+        self._next: dict[str, float] = {}
+        self._last: dict[str, Snapshot] = {}
 
     def __enter__(self) -> "PlainProgress":
         return self
@@ -101,17 +101,17 @@ class PlainProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._last is not None:
-            self._print(sentence(self._last))
+        for snapshot in self._last.values():
+            self._print(sentence(snapshot))
 
     def say(self, sentence: str) -> None:
         self._print(sentence)
 
     def update(self, snapshot: Snapshot) -> None:
-        self._last = snapshot
-        if time.monotonic() >= self._next:
+        self._last[snapshot.run] = snapshot
+        if time.monotonic() >= self._next.get(snapshot.run, 0.0):
             self._print(sentence(snapshot))
-            self._next = time.monotonic() + PLAIN_SECONDS
+            self._next[snapshot.run] = time.monotonic() + PLAIN_SECONDS
 
     def _print(self, line: str) -> None:
         self._console.print(
@@ -120,9 +120,10 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """An observer that redraws a bar, the outcomes so far and a line for each pool."""
+    """An observer that redraws a bar, the outcomes so far and a line for each pool, of every run at work."""
 
     def __init__(self, console: Console) -> None:
+        self._runs: dict[str, Snapshot] = {}
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "LiveProgress":
@@ -138,7 +139,15 @@ class LiveProgress:
         self._live.console.print(printable(sentence), markup=False, highlight=False)
 
     def update(self, snapshot: Snapshot) -> None:
-        self._live.update(_drawn(snapshot))
+        self._runs[snapshot.run] = snapshot
+        finished = [run for run, seen in self._runs.items() if run != snapshot.run and _is_complete(seen)]
+        for run in finished:
+            del self._runs[run]
+        self._live.update(Group(*map(_drawn, self._runs.values())))
+
+
+def _is_complete(snapshot: Snapshot) -> bool:
+    return snapshot.done_before + snapshot.committed.get("rows", 0) >= snapshot.total
 
 
 def _drawn(snapshot: Snapshot) -> Group:
@@ -156,7 +165,8 @@ def _drawn(snapshot: Snapshot) -> Group:
     pools = Table.grid(padding=(0, 2))
     for name in snapshot.stage:
         pools.add_row(Text(f"  {name}", style="bold"), Text(pool_state(snapshot.pools.get(name))))
-    return Group(head, outcomes, pools)
+    whose = [Text(snapshot.run, style="bold")] if snapshot.run else []
+    return Group(*whose, head, outcomes, pools)
 
 
 def progress_for(console: Console) -> PlainProgress | LiveProgress:

@@ -1,19 +1,26 @@
 """`safechain-ray sweep`, `plan` of a sweep, and `report` of one: what is printed, and the exit codes."""
 
 import json
+import math
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
+from safechain_ray.cli.deadline import when
 from safechain_ray.config import SweepConfig
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.pipelines import sweep as pipeline
-from safechain_ray.pipelines.sweep import SweepDone, SweptModel
+from safechain_ray.pipelines.schedule import Manner
+from safechain_ray.pipelines.sweep import SweepDone
+from safechain_ray.pipelines.sweep_record import SweptModel
 from safechain_ray.schema import Setting
 from safechain_ray.storage import open_folder
 
@@ -30,15 +37,16 @@ def call(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[SweepConfig, Any, Any]]:
+def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[SweepConfig, Any, Any, Manner]]:
     """Stands for the sweep: one model done, and those that `--only` names failed. Gives what it was called with."""
-    seen: list[tuple[SweepConfig, Any, Any]] = []
+    seen: list[tuple[SweepConfig, Any, Any, Manner]] = []
 
-    def sweep(config: SweepConfig, observer: Any, start_engine: Any, only: Any, skip: Any) -> SweepDone:
-        seen.append((config, only, skip))
+    def sweep(config: SweepConfig, observer: Any, start_engine: Any, only: Any, skip: Any, manner: Manner) -> SweepDone:
+        seen.append((config, only, skip, manner))
         models = (
             SweptModel("R1-7B", "R1-7B", "done", None, errors_in_samples=len(skip)),
             *(SweptModel(name, name, "failed", "CUDA out of memory") for name in only),
+            *(SweptModel(name, name) for name in skip if manner.deadline < math.inf),
         )
         return SweepDone(open_folder(str(tmp_path / "sweep")), models, (METRICS,))
 
@@ -74,9 +82,48 @@ def test_flags_and_profile_reach_the_sweep(swept: Any, tmp_path: Path):
     output = str(tmp_path / "own")
     flags = ("--profile", "demo", "-o", output, "--gpu-memory", "48", "--set", "samples=2", "--no-html")
     call("sweep", "-c", MAIN_TABLE, *flags)
-    ((config, only, skip),) = swept
+    ((config, only, skip, manner),) = swept
     assert [model.name for model in config.models] == ["demo-reasoner"]
     assert (config.output, config.resources.gpu_memory, config.samples, only, skip) == (output, 48, 2, (), ())
+    assert manner == Manner(retries=1, at_once=16, deadline=math.inf)
+
+
+def test_tries_and_deadline_reach_the_sweep_and_what_is_not_finished_is_told(swept: Any):
+    flags = ("--retries", "3", "--deadline", "+8h30m", "--at-once", "2", "--skip", "R1-8B", "--no-html")
+    result = call("sweep", "-c", MAIN_TABLE, *flags)
+    ((_, _, _, manner),) = swept
+    assert (manner.retries, manner.at_once) == (3, 2)
+    assert manner.deadline == pytest.approx(time.time() + 8.5 * 3600, abs=60)
+    assert "Not finished: R1-8B." in result.stderr
+
+
+NIGHT = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [("07:00", 9), ("23:30", 1.5), ("22:00", 24), ("+8h", 8), ("+90m", 1.5), ("2026-11-22T07:00+00:00", 9)],
+)
+def test_a_deadline_is_a_time_of_day_a_date_or_a_span(text: str, hours: float):
+    assert when(text, NIGHT) == NIGHT.timestamp() + hours * 3600
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "25:00", "+", "7", "2020-01-01T00:00"])
+def test_what_is_no_time_to_come_is_refused(swept: Any, text: str):
+    result = call("sweep", "-c", MAIN_TABLE, "--deadline", text)
+    assert result.exit_code == 2
+    assert "07:00" in result.stderr or "has passed" in result.stderr
+
+
+def test_the_leaderboard_is_left_as_parquet_and_markdown(swept: Any, tmp_path: Path):
+    call("sweep", "-c", MAIN_TABLE, "--no-html")
+    table = pq.read_table(tmp_path / "sweep" / "leaderboard.parquet").to_pylist()
+    assert [(row["model"], row["dataset"], row["judge"], row["rows"]) for row in table] == (
+        [("R1-7B", "strongreject", "llama-guard-3-8b", 0)]
+    )
+    assert table[0]["safe_at_1_value"] is None
+    assert table[0]["missing"] == 313
+    assert "R1-7B" in (tmp_path / "sweep" / "leaderboard.md").read_text()
 
 
 def test_a_sweep_ends_with_its_leaderboard_and_where_it_lies(swept: Any, tmp_path: Path):

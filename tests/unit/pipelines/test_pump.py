@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayTaskError
 
+from safechain_ray.cluster.steering import Steering
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.cluster.watchdog import Watchdog
 from safechain_ray.errors import EngineStartError, StallError
@@ -51,7 +52,7 @@ def run(blocks: Iterator[Block], shown: list[Counter[str]], timeout: float = 1e9
     def show(committed: Counter[str], progress: Any) -> None:
         shown.append(committed.copy())
 
-    return pump(blocks, Tally(), Watchdog(("model",), timeout, Clock()), show)
+    return pump(blocks, Tally(), Watchdog(("model",), timeout, Clock()), show, Steering())
 
 
 def test_the_counts_of_all_blocks_add_up_and_the_last_look_shows_them_all(shown: list[Counter[str]]):

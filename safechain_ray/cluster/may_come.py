@@ -1,0 +1,63 @@
+"""The nodes that an autoscaler may still bring, read from the cluster's own config."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from safechain_ray.cluster.planner import Node
+from safechain_ray.errors import InputError
+
+BOOTSTRAP_CONFIG = "~/ray_bootstrap_config.yaml"
+"""Where Ray's cluster launcher leaves the config on the head, which is where `ray job submit` runs the driver."""
+
+GIGABYTE = 2**30
+
+
+def nodes_that_may_come(config_file: str | None, present: Sequence[Node]) -> tuple[Node, ...]:
+    """Every worker that the config allows beside those that are `present`; none where no config is found.
+
+    Raises InputError for a file that is no cluster config.
+    """
+    path = Path(os.path.expanduser(config_file or BOOTSTRAP_CONFIG))
+    if config_file is None and not path.exists():
+        return ()
+    try:
+        config = yaml.safe_load(path.read_text())
+        types = dict(config["available_node_types"])
+        del types[config["head_node_type"]]
+        nodes = list(_allowed(types, config.get("max_workers", 2)))
+    except (OSError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"resources.autoscaler_config: {path} does not read as a Ray cluster config ({error!r})."
+        ) from error
+    return tuple(_without_present(nodes, present))
+
+
+def _allowed(types: Mapping[str, Mapping[str, Any]], max_workers: int) -> Iterator[Node]:
+    """The workers of each type at most; those of the largest GPU count first, as `max_workers` bounds them all."""
+    left = max_workers
+    for name, each in sorted(types.items(), key=lambda item: -item[1].get("resources", {}).get("GPU", 0)):
+        resources = each.get("resources", {})
+        node = Node(
+            f"{name} (may come)",
+            cpus=resources.get("CPU", 0),
+            gpus=resources.get("GPU", 0),
+            memory=resources.get("memory", math.inf) / GIGABYTE,
+        )
+        count = min(left, each.get("max_workers", max_workers))
+        left -= count
+        yield from [node] * count
+
+
+def _without_present(nodes: Sequence[Node], present: Sequence[Node]) -> Iterator[Node]:
+    """Take away one for each node that stands there. Nodes don't say of what type they are: GPUs and CPUs tell."""
+    standing = [(node.gpus, node.cpus) for node in present]
+    for node in nodes:
+        if (node.gpus, node.cpus) in standing:
+            standing.remove((node.gpus, node.cpus))
+        else:
+            yield node

@@ -1,0 +1,130 @@
+"""Packs the runs of a sweep onto the cluster: which start now, and which may have one more replica.
+
+Largest first, so that the long runs do not come last (where runs take turns, those that had fewest); then smaller ones
+wherever there is room; then further replicas for whoever has most left to do. Nothing is taken away from a run at work.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, PoolNeeds, fits, make_plan, planned
+from safechain_ray.errors import PlanError
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRun:
+    """A run that has not started. `pools` are its own, the model's first; `work` is how much is left, in any unit.
+
+    `turns` are those that it has had and given up for others.
+    """
+
+    name: str
+    pools: tuple[PoolNeeds, ...]
+    work: float
+    turns: int = 0
+
+    @property
+    def model(self) -> PoolNeeds:
+        return self.pools[0]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRun:
+    """A run at work. `standing` are the replicas of each of its pools that have their place on the cluster."""
+
+    name: str
+    plan: Plan
+    replicas: int
+    standing: Mapping[str, int]
+    work: float
+
+    @property
+    def model(self) -> PlannedPool:
+        return self.plan.stages[0][0]
+
+    @property
+    def is_staged(self) -> bool:
+        return len(self.plan.stages) > 1
+
+    def to_come(self) -> list[PoolNeeds]:
+        """The replicas that were promised and are not there yet: what is free is not free for others."""
+        pools = [(pool.needs, pool.replicas) for pool in self.plan.stages[0]]
+        wanted = [(pools[0][0], self.replicas), *pools[1:]]
+        return [needs for needs, replicas in wanted for _ in range(max(0, replicas - self.standing.get(needs.pool, 0)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """What to do now: runs to start with their plans, and how many replicas the model of a running one may have."""
+
+    starts: Mapping[str, Plan]
+    grown: Mapping[str, int]
+
+
+def pack(waiting: Sequence[WaitingRun], running: Sequence[RunningRun], free: ClusterView, at_once: int) -> Packing:
+    """`free` holds what nothing stands on, and the nodes that may come; at most `at_once` runs work side by side.
+
+    A run that can't have its pools side by side even alone is started when nothing else runs, as its own plan says.
+    """
+    room = free.grown
+    taken = [needs for run in running for needs in run.to_come()]
+    starts: dict[str, Plan] = {}
+    cores_are_taken = any(_computes_on_cpus(run.model.needs) for run in running)
+    for run in sorted(waiting, key=lambda run: (run.turns, -run.model.gpus, -run.work)):
+        if len(running) + len(starts) >= at_once or (cores_are_taken and _computes_on_cpus(run.model)):
+            continue
+        plan = _smallest(run, room)
+        needs = [pool.needs for pool in plan.stages[0] for _ in range(pool.replicas)]
+        if fits([*taken, *needs], room):
+            starts[run.name] = plan
+            taken += needs
+            cores_are_taken |= _computes_on_cpus(run.model)
+    if not starts and not running and waiting:
+        return Packing(_alone(waiting, free), {})
+    started = [
+        RunningRun(run.name, starts[run.name], _own(starts[run.name]), {}, run.work)
+        for run in waiting
+        if run.name in starts
+    ]
+    return Packing(starts, _growth([*running, *started], taken, room))
+
+
+def _smallest(run: WaitingRun, room: ClusterView) -> Plan:
+    """The run with one replica of each pool, or as many as were asked for."""
+    return Plan((tuple(planned(pool, pool.wanted or 1, room) for pool in run.pools),))
+
+
+def _alone(waiting: Sequence[WaitingRun], free: ClusterView) -> dict[str, Plan]:
+    """The first run that fits when it is alone, in stages if need be."""
+    for run in waiting:
+        try:
+            return {run.name: make_plan(run.pools, free)}
+        except PlanError:
+            continue
+    return {}
+
+
+def _growth(runs: Sequence[RunningRun], taken: Sequence[PoolNeeds], room: ClusterView) -> dict[str, int]:
+    """One replica after the other to the run that has most work for each of its own, while there is room."""
+    replicas = {run.name: run.replicas for run in runs if not run.is_staged and run.model.needs.wanted is None}
+    grown: dict[str, int] = {}
+    taken = list(taken)
+    while growing := [run for run in runs if replicas.get(run.name, run.model.needs.useful) < run.model.needs.useful]:
+        neediest = max(growing, key=lambda run: run.work / replicas[run.name])
+        if not fits([*taken, neediest.model.needs], room):
+            # No room for this one: perhaps for one that needs less.
+            replicas[neediest.name] = neediest.model.needs.useful
+            continue
+        taken.append(neediest.model.needs)
+        replicas[neediest.name] += 1
+        grown[neediest.name] = replicas[neediest.name]
+    return grown
+
+
+def _own(plan: Plan) -> int:
+    return plan.stages[0][0].replicas
+
+
+def _computes_on_cpus(needs: PoolNeeds) -> bool:
+    """An engine on CPUs takes all the cores there are, whatever Ray counts; a client of an API next to nothing."""
+    return needs.gpus == 0 and needs.cpus >= 1

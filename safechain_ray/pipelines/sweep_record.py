@@ -1,0 +1,88 @@
+"""sweep.json: which models a sweep has, and how far each is."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from safechain_ray.errors import InputError
+from safechain_ray.storage import Folder
+
+SWEEP_FILE = "sweep.json"
+
+Status = Literal["queued", "running", "done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SweptModel:
+    """How far one model of a sweep is. `folder` is its run's, below the sweep's; `error` says why it failed last.
+
+    `tries` counts the starts of its run in the sweep's latest command.
+    """
+
+    model: str
+    folder: str
+    status: Status = "queued"
+    error: str | None = None
+    errors_in_samples: int = 0
+    tries: int = 0
+
+
+class SweepRecord:
+    """The sweep.json of a folder, written anew at each change, so that a killed driver leaves the last one."""
+
+    def __init__(self, folder: Folder, models: dict[str, SweptModel]) -> None:
+        self._folder = folder
+        self._models = models
+
+    @classmethod
+    def opened(cls, folder: Folder, names: Iterable[str]) -> "SweepRecord":
+        """The record of these models, with what an earlier command left of them.
+
+        A model that was at work when its driver died is queued again. Raises InputError for another sweep.json.
+        """
+        earlier = swept_models(folder)
+        models = {name: earlier.get(name, SweptModel(name, name)) for name in names}
+        cut = {name: replace(model, status="queued") for name, model in models.items() if model.status == "running"}
+        record = cls(folder, {name: replace(model, tries=0) for name, model in (models | cut).items()})
+        record._write()
+        return record
+
+    @property
+    def models(self) -> tuple[SweptModel, ...]:
+        return tuple(self._models.values())
+
+    def __getitem__(self, name: str) -> SweptModel:
+        return self._models[name]
+
+    def started(self, name: str) -> None:
+        self._change(name, status="running", tries=self._models[name].tries + 1)
+
+    def queued(self, name: str, error: str | None = None) -> None:
+        """It waits; with `error` for another try."""
+        self._change(name, status="queued", error=error)
+
+    def done(self, name: str, errors_in_samples: int) -> None:
+        self._change(name, status="done", error=None, errors_in_samples=errors_in_samples)
+
+    def failed(self, name: str, error: str) -> None:
+        self._change(name, status="failed", error=error)
+
+    def _change(self, name: str, **fields: Any) -> None:
+        self._models[name] = replace(self._models[name], **fields)
+        self._write()
+
+    def _write(self) -> None:
+        tree = {"models": [asdict(model) for model in self._models.values()]}
+        self._folder.write_text(SWEEP_FILE, json.dumps(tree, indent=2) + "\n")
+
+
+def swept_models(folder: Folder) -> dict[str, SweptModel]:
+    """The models in a folder's sweep.json; none where there is no such file. Raises InputError for another's file."""
+    if not folder.exists(SWEEP_FILE):
+        return {}
+    try:
+        tree: dict[str, Any] = json.loads(folder.read_text(SWEEP_FILE))
+        return {model["model"]: SweptModel(**model) for model in tree["models"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}/{SWEEP_FILE} is no sweep's: {error!r}. Give another --output.") from error

@@ -1,0 +1,99 @@
+"""A sweep of many models side by side on a real Ray cluster with logical GPUs and scripted engines."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as pads
+import pytest
+from ray.cluster_utils import Cluster
+from scripted_runs import GUARD, guard_script
+
+from safechain_ray import catalog
+from safechain_ray.config import read_sweep_config
+from safechain_ray.engines.scripted import Script, ScriptedEngines
+from safechain_ray.pipelines.observer import Silent, Snapshot
+from safechain_ray.pipelines.sweep import SweepDone, sweep
+
+SIZES = {"R1-70B": 4, "QwQ": 2, "R1-14B": 1, "R1-7B": 1}
+"""Models of the paper with the GPUs that a replica of each takes of 80 GB."""
+
+
+@pytest.fixture(scope="module")
+def gpu_cluster() -> Iterator[str]:
+    """A head without GPUs and two nodes with four each."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 32})
+    for _ in range(2):
+        cluster.add_node(num_cpus=16, num_gpus=4)
+    yield cluster.address
+    cluster.shutdown()
+
+
+class Sweeper:
+    """Sweeps with scripted engines into one folder; the same call again continues."""
+
+    def __init__(self, address: str, output: Path) -> None:
+        self.address = address
+        self.output = output
+        self.observer = Silent()
+        self.snapshots: list[Snapshot] = []
+
+    def __call__(self, models: dict[str, Script], guard: Script | None = None, **flags: Any) -> SweepDone:
+        keys = {
+            "models": list(models),
+            "datasets": [{"name": "quickstart", "limit": 20}],
+            "samples": 5,
+            "sampling.temperature": 0.6,
+            "judges": ["demo-guard", "refusal-match"],
+            "output": str(self.output),
+            "resources.ray_address": self.address,
+            "resources.block_rows": 8,
+            "resources.max_running": 16,
+        }
+        named = {key: flags.pop(key) for key in ("only", "skip", "manner") if key in flags}
+        config = read_sweep_config(None, {**keys, **flags}, ())
+        scripts = {catalog.models()[name].source: script for name, script in models.items()}
+        self.observer = Silent(self.snapshots.append)
+        engines = ScriptedEngines({**scripts, GUARD: guard or guard_script()})
+        return sweep(config, self.observer, engines, **named)
+
+    def rows(self, model: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = (
+            pads.dataset(self.output / model / "samples", format="parquet").to_table().to_pylist()
+        )
+        return rows
+
+    def said(self, words: str) -> list[str]:
+        return [sentence for sentence in self.observer.sentences if words in sentence]
+
+
+@pytest.fixture
+def swept(gpu_cluster: str, tmp_path: Path) -> Sweeper:
+    return Sweeper(gpu_cluster, tmp_path / "sweep")
+
+
+def complete(swept: Sweeper, models: dict[str, Any]) -> bool:
+    """Whether every model has each of its 100 samples once, each with both verdicts."""
+    rows = {model: swept.rows(model) for model in models}
+    return all(
+        len(of_model) == len({row["sample_id"] for row in of_model}) == 100
+        and all(len(row["verdicts"]) == 2 for row in of_model)
+        for of_model in rows.values()
+    )
+
+
+def test_models_stand_side_by_side_share_their_judge_and_each_sample_is_there_once(swept: Sweeper) -> None:
+    models = {name: Script(seconds=0.3) for name in SIZES}
+
+    done = swept(models)
+
+    assert [model.status for model in done.models] == ["done"] * 4, done.models
+    assert complete(swept, models)
+    assert swept.said("demo-guard judges for all models")
+    at_work = {snapshot.run for snapshot in swept.snapshots if snapshot.pools.get("model")}
+    assert at_work == set(SIZES)
+    order = [sentence.split(" starts")[0] for sentence in swept.said(" starts: ")]
+    assert order[0] == "R1-70B"
+    tree = json.loads((swept.output / "sweep.json").read_text())
+    assert [model["tries"] for model in tree["models"]] == [1] * 4
