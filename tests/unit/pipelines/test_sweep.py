@@ -1,23 +1,35 @@
-"""A sweep: every model its own run, one that fails leaves the others alone, what is found again is kept."""
+"""A sweep: every model its own run, side by side where there is room; one that fails leaves the others alone."""
 
 import json
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from safechain_ray.config import RunConfig, SweepConfig
+from safechain_ray.cluster.planner import ClusterView, Node
+from safechain_ray.cluster.steering import StreamStoppedError
+from safechain_ray.config import SweepConfig
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines import schedule
 from safechain_ray.pipelines import sweep as pipeline
+from safechain_ray.pipelines.evaluate import Evaluation, OpenRun, Place
 from safechain_ray.pipelines.observer import Silent
+from safechain_ray.pipelines.schedule import Manner
 from safechain_ray.pipelines.sweep import SweepDone, is_sweep, read_sweep, sweep
+
+ONE_NODE = ClusterView((Node("gpu-node", cpus=64, gpus=8, memory=1000),))
 
 
 def config(folder: Path, **keys: Any) -> SweepConfig:
     usual: dict[str, Any] = {
-        "models": ["demo-reasoner", "R1-7B", "R1-8B"],
+        "models": ["R1-7B", "R1-70B", "R1-8B"],
         "datasets": ["quickstart"],
         "judges": ["refusal-match"],
         "output": str(folder / "sweep"),
@@ -25,81 +37,210 @@ def config(folder: Path, **keys: Any) -> SweepConfig:
     return SweepConfig.model_validate(usual | keys)
 
 
+@dataclass(frozen=True)
+class Ended(Evaluation):
+    """An evaluation with a count of errors that no metrics hold."""
+
+    count: int = 0
+
+    @property
+    def errors(self) -> int:
+        return self.count
+
+
+@dataclass
+class Cluster:
+    """Stands for Ray and for what becomes of the runs on it: `ends` of a model are those of its tries, in turn.
+
+    An end is what is raised, a count of errors, or the seconds that it works before it is done, if nobody stops it.
+    """
+
+    view: ClusterView = ONE_NODE
+    ends: defaultdict[str, list[BaseException | int | float]] = field(default_factory=lambda: defaultdict(list))
+    started: list[str] = field(default_factory=list)
+    at_work: set[str] = field(default_factory=set)
+    met: set[frozenset[str]] = field(default_factory=set)
+
+    def finish(self, opened: OpenRun, observer: object, start_engine: object, place: Place | None = None) -> Evaluation:
+        name = opened.run.model.name
+        assert place is not None
+        self.started.append(name)
+        self.at_work.add(name)
+        self.met.add(frozenset(self.at_work))
+        try:
+            end = self.ends[name].pop(0) if self.ends[name] else 0
+            if isinstance(end, float):
+                self._work(end, place)
+            if isinstance(end, BaseException):
+                raise end
+        finally:
+            self.at_work.discard(name)
+        metrics = RunMetrics(model=name, settings=())
+        opened.folder.folder.write_text("metrics.json", metrics.model_dump_json())
+        return Ended(opened.folder, metrics, opened.left, count=end if isinstance(end, int) else 0)
+
+    def _work(self, seconds: float, place: Place) -> None:
+        over = time.monotonic() + seconds
+        while time.monotonic() < over:
+            if place.steering.is_stopped:
+                raise StreamStoppedError
+            time.sleep(0.01)
+
+
 @pytest.fixture
-def evaluated(monkeypatch: pytest.MonkeyPatch) -> dict[str, BaseException | int]:
-    """Stands for the evaluation of a run: what stands in it by a model's name is raised, or its count of errors."""
-    ends: dict[str, BaseException | int] = {}
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    cluster = Cluster()
 
-    def evaluate(run: RunConfig, observer: object, start_engine: object) -> Any:
-        end = ends.get(run.model.name, 0)
-        if isinstance(end, BaseException):
-            raise end
-        assert run.output is not None
-        Path(run.output).mkdir(parents=True)
-        metrics = RunMetrics(model=run.model.name, settings=())
-        (Path(run.output) / "metrics.json").write_text(metrics.model_dump_json())
-        return SimpleNamespace(errors=end)
+    @contextmanager
+    def no_session(address: str | None) -> Iterator[Path]:
+        yield Path("logs")
 
-    monkeypatch.setattr(pipeline, "evaluate", evaluate)
-    return ends
+    monkeypatch.setattr(pipeline, "ray_session", no_session)
+    monkeypatch.setattr(schedule, "view_cluster", lambda config: cluster.view)
+    monkeypatch.setattr(schedule, "view_free", lambda: cluster.view)
+    monkeypatch.setattr(schedule, "start_tally", lambda: None)
+    monkeypatch.setattr(schedule, "finish", cluster.finish)
+    monkeypatch.setattr(schedule, "TICK_SECONDS", 0.02)
+    return cluster
 
 
-def run(config: SweepConfig, observer: Silent | None = None, **names: tuple[str, ...]) -> SweepDone:
-    return sweep(config, observer or Silent(), lambda *arguments: None, **names)  # type: ignore[arg-type, return-value]
+def run(config: SweepConfig, observer: Silent | None = None, **keys: Any) -> SweepDone:
+    return sweep(config, observer or Silent(), lambda *arguments: None, **keys)  # type: ignore[arg-type, return-value]
+
+
+def told(folder: Path) -> list[dict[str, Any]]:
+    models: list[dict[str, Any]] = json.loads((folder / "sweep" / "sweep.json").read_text())["models"]
+    return models
 
 
 def statuses(done: SweepDone) -> list[tuple[str, str]]:
     return [(model.model, model.status) for model in done.models]
 
 
-def test_every_model_is_a_run_in_its_folder_and_the_sweep_holds_their_metrics(tmp_path: Path, evaluated: Any):
+def test_every_model_is_a_run_in_its_folder_and_the_sweep_holds_their_metrics(tmp_path: Path, cluster: Cluster):
     done = run(config(tmp_path))
-    assert statuses(done) == [("demo-reasoner", "done"), ("R1-7B", "done"), ("R1-8B", "done")]
+    assert statuses(done) == [("R1-7B", "done"), ("R1-70B", "done"), ("R1-8B", "done")]
     assert (tmp_path / "sweep" / "R1-7B" / "metrics.json").exists()
     assert is_sweep(str(tmp_path / "sweep"))
-    assert [metrics.model for metrics in read_sweep(str(tmp_path / "sweep"))] == ["demo-reasoner", "R1-7B", "R1-8B"]
+    assert [metrics.model for metrics in read_sweep(str(tmp_path / "sweep"))] == ["R1-7B", "R1-70B", "R1-8B"]
+
+
+def test_models_are_at_work_side_by_side_the_largest_started_first(tmp_path: Path, cluster: Cluster):
+    cluster.ends |= {name: [0.3] for name in ("R1-7B", "R1-70B", "R1-8B")}
+    run(config(tmp_path))
+    assert cluster.started[0] == "R1-70B"
+    assert frozenset({"R1-7B", "R1-70B", "R1-8B"}) in cluster.met
+
+
+def test_no_more_models_at_once_than_asked_for(tmp_path: Path, cluster: Cluster):
+    cluster.ends |= {name: [0.05] for name in ("R1-7B", "R1-70B", "R1-8B")}
+    run(config(tmp_path), manner=Manner(at_once=1))
+    assert {len(together) for together in cluster.met} == {1}
 
 
 @pytest.mark.parametrize(
     ("error", "reason"),
     [(EngineStartError("CUDA out of memory"), "CUDA out of memory"), (ValueError("odd"), "ValueError('odd')")],
 )
-def test_a_model_that_fails_leaves_the_others_alone_and_is_told(
-    tmp_path: Path, evaluated: Any, error: Exception, reason: str
+def test_a_model_that_fails_leaves_the_others_alone_is_tried_again_and_told(
+    tmp_path: Path, cluster: Cluster, error: Exception, reason: str
 ):
-    evaluated["R1-7B"] = error
+    cluster.ends["R1-7B"] = [error, error, error]
     observer = Silent()
-    done = run(config(tmp_path), observer)
-    assert statuses(done) == [("demo-reasoner", "done"), ("R1-7B", "failed"), ("R1-8B", "done")]
+    done = run(config(tmp_path), observer, manner=Manner(retries=2))
+    assert statuses(done) == [("R1-7B", "failed"), ("R1-70B", "done"), ("R1-8B", "done")]
     assert done.failed
+    assert cluster.started.count("R1-7B") == 3
     assert f"R1-7B failed, the sweep goes on: {reason}" in observer.sentences
-    told = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["models"]
-    assert [model["error"] for model in told] == [None, reason, None]
+    assert [(model["error"], model["tries"]) for model in told(tmp_path)] == [(reason, 3), (None, 1), (None, 1)]
 
 
-def test_an_interrupt_ends_the_sweep_and_the_file_says_where(tmp_path: Path, evaluated: Any):
-    evaluated["demo-reasoner"] = KeyboardInterrupt()
+def test_a_model_that_failed_once_is_done_at_the_second_try(tmp_path: Path, cluster: Cluster):
+    cluster.ends["R1-8B"] = [EngineStartError("a node was lost")]
+    done = run(config(tmp_path))
+    assert statuses(done)[2] == ("R1-8B", "done")
+    assert told(tmp_path)[2]["error"] is None
+
+
+def test_what_is_wrong_with_the_config_is_not_tried_again(tmp_path: Path, cluster: Cluster):
+    cluster.ends["R1-8B"] = [InputError("no key")]
+    assert statuses(run(config(tmp_path)))[2] == ("R1-8B", "failed")
+    assert cluster.started.count("R1-8B") == 1
+
+
+def test_a_model_that_no_node_holds_is_refused_with_the_table_and_the_others_go_on(tmp_path: Path, cluster: Cluster):
+    cluster.view = ClusterView((Node("small", cpus=64, gpus=2, memory=1000),))
+    done = run(config(tmp_path))
+    assert statuses(done) == [("R1-7B", "done"), ("R1-70B", "failed"), ("R1-8B", "done")]
+    assert "needs: model" in str(done.models[1].error)
+
+
+def test_an_interrupt_stops_the_runs_and_leaves_them_queued(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    cluster.ends |= {name: [60.0] for name in ("R1-7B", "R1-70B", "R1-8B")}
+    waited = iter(range(3))
+
+    def interrupted(self: schedule.Schedule) -> None:
+        if next(waited, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(schedule.Schedule, "_end_turns", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(config(tmp_path))
-    told = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["models"]
-    assert [model["status"] for model in told] == ["running", "queued", "queued"]
+    assert [model["status"] for model in told(tmp_path)] == ["queued"] * 3
+    assert cluster.at_work == set()
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("run-")] == []
 
 
-def test_only_and_skip_choose_models_and_the_others_keep_what_they_had(tmp_path: Path, evaluated: Any):
+def test_when_time_is_up_what_is_not_finished_is_queued_for_the_next_command(tmp_path: Path, cluster: Cluster):
+    cluster.ends["R1-7B"] = [60.0]
+    observer = Silent()
+    done = run(config(tmp_path), observer, manner=Manner(deadline=time.time() + 1))
+    assert statuses(done) == [("R1-7B", "queued"), ("R1-70B", "done"), ("R1-8B", "done")]
+    assert done.unfinished == ("R1-7B",)
+    assert any("Time is up before R1-7B" in sentence for sentence in observer.sentences)
+    assert statuses(run(config(tmp_path)))[0] == ("R1-7B", "done")
+
+
+def test_before_a_deadline_models_without_room_beside_each_other_take_turns(tmp_path: Path, cluster: Cluster):
+    cluster.view = ClusterView((Node("one-gpu", cpus=64, gpus=1, memory=1000),))
+    cluster.ends |= {name: [60.0, 60.0, 60.0] for name in ("R1-7B", "R1-8B")}
+    run(config(tmp_path, models=["R1-7B", "R1-8B"]), manner=Manner(deadline=time.time() + 2))
+    assert set(cluster.started) == {"R1-7B", "R1-8B"}
+    assert {len(together) for together in cluster.met} == {1}
+
+
+def test_without_a_deadline_nobody_gives_way(tmp_path: Path, cluster: Cluster):
+    cluster.view = ClusterView((Node("one-gpu", cpus=64, gpus=1, memory=1000),))
+    cluster.ends |= {name: [0.3] for name in ("R1-7B", "R1-8B")}
+    run(config(tmp_path, models=["R1-7B", "R1-8B"]))
+    assert len(cluster.started) == 2
+
+
+def test_what_an_earlier_driver_left_running_is_queued_again(tmp_path: Path, cluster: Cluster):
+    run(config(tmp_path), only=("R1-8B",))
+    file = tmp_path / "sweep" / "sweep.json"
+    file.write_text(file.read_text().replace('"queued"', '"running"'))
+    run(config(tmp_path), only=("R1-8B",))
+    assert [model["status"] for model in told(tmp_path)] == ["queued", "queued", "done"]
+
+
+def test_only_and_skip_choose_models_and_the_others_keep_what_they_had(tmp_path: Path, cluster: Cluster):
     assert statuses(run(config(tmp_path), only=("R1-8B",))) == [
-        ("demo-reasoner", "queued"),
         ("R1-7B", "queued"),
+        ("R1-70B", "queued"),
         ("R1-8B", "done"),
     ]
     assert statuses(run(config(tmp_path), skip=("R1-8B", "R1-7B"))) == [
-        ("demo-reasoner", "done"),
         ("R1-7B", "queued"),
+        ("R1-70B", "done"),
         ("R1-8B", "done"),
     ]
 
 
-def test_errors_in_samples_are_summed_over_the_models(tmp_path: Path, evaluated: Any):
-    evaluated |= {"R1-7B": 2, "R1-8B": 3}
+def test_errors_in_samples_are_summed_over_the_models(tmp_path: Path, cluster: Cluster):
+    cluster.ends |= {"R1-7B": [2], "R1-8B": [3]}
     assert run(config(tmp_path)).errors == 5
 
 
@@ -107,12 +248,12 @@ def test_errors_in_samples_are_summed_over_the_models(tmp_path: Path, evaluated:
     ("keys", "names", "says"),
     [
         ({}, {"only": ("R1-7b",)}, "Unknown model of the sweep 'R1-7b'. Did you mean 'R1-7B'?"),
-        ({"models": ["demo-reasoner", "R1-7b"]}, {}, "Unknown model 'R1-7b'"),
+        ({"models": ["R1-8B", "R1-7b"]}, {}, "Unknown model 'R1-7b'"),
         ({"models": ["demo-reasoner", "QwQ"], "strategies": ["zerothink"]}, {}, "zerothink"),
     ],
 )
 def test_what_cannot_work_in_one_run_is_refused_before_the_first_starts(
-    tmp_path: Path, evaluated: Any, keys: dict[str, Any], names: dict[str, tuple[str, ...]], says: str
+    tmp_path: Path, cluster: Cluster, keys: dict[str, Any], names: dict[str, tuple[str, ...]], says: str
 ):
     with pytest.raises(InputError) as refused:
         run(config(tmp_path, **keys), **names)
