@@ -1,8 +1,10 @@
 """A sweep of many models side by side on a real Ray cluster with logical GPUs and scripted engines."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.dataset as pads
@@ -11,9 +13,12 @@ from ray.cluster_utils import Cluster
 from scripted_runs import GUARD, guard_script
 
 from safechain_ray import catalog
+from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import read_sweep_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
+from safechain_ray.pipelines import schedule
 from safechain_ray.pipelines.observer import Silent, Snapshot
+from safechain_ray.pipelines.schedule import Manner
 from safechain_ray.pipelines.sweep import SweepDone, sweep
 
 SIZES = {"R1-70B": 4, "QwQ": 2, "R1-14B": 1, "R1-7B": 1}
@@ -97,3 +102,46 @@ def test_models_stand_side_by_side_share_their_judge_and_each_sample_is_there_on
     assert order[0] == "R1-70B"
     tree = json.loads((swept.output / "sweep.json").read_text())
     assert [model["tries"] for model in tree["models"]] == [1] * 4
+
+
+def test_a_model_grows_into_the_room_that_others_leave_and_a_done_sweep_starts_no_engine(swept: Sweeper) -> None:
+    models = {"R1-70B": Script(seconds=0.1), "QwQ": Script(seconds=1.5), "R1-14B": Script(seconds=0.1)}
+    swept(models, **{"resources.max_running": 4, "resources.block_rows": 4})
+
+    assert complete(swept, models)
+    replicas = [
+        snapshot.pools.get("model", PoolProgress()).standing for snapshot in swept.snapshots if snapshot.run == "QwQ"
+    ]
+    assert max(replicas) == 3  # with the judge's GPU seven are left
+    assert replicas[0] < 3
+
+    again = swept({name: Script(start_error="no engine may start") for name in models})
+    assert [model.status for model in again.models] == ["done"] * 3
+    assert len(swept.said("no engine is started")) == 3
+
+
+def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_same_command_goes_on(
+    swept: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"strategies": ["default", "zerothink"], "resources.max_running": 8}
+    models = {"R1-70B": Script(seconds=1.0), "R1-7B": Script(seconds=1.0)}
+
+    def clock() -> float:
+        """The night is over as soon as each model has samples."""
+        begun = all(list((swept.output / name / "samples").glob("*.parquet")) for name in models)
+        return time.time() + 86_400 * begun
+
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(time=clock, monotonic=time.monotonic))
+    done = swept(models, manner=Manner(deadline=time.time() + 40_000), **settings)
+
+    assert set(done.unfinished) == set(models)
+    for metrics in done.metrics:
+        rows = [setting.rows for setting in metrics.settings]
+        assert 0 < sum(rows) < 200
+        assert max(rows) - min(rows) <= 26  # a few blocks of 8 may be done before others that began with them
+        assert all(setting.judges[0].missing == 100 - setting.rows for setting in metrics.settings)
+
+    monkeypatch.undo()
+    ended = swept({name: Script() for name in models}, **settings)
+    assert [model.status for model in ended.models] == ["done"] * 2
+    assert all(len({row["sample_id"] for row in swept.rows(name)}) == 200 for name in models)
