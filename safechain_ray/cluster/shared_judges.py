@@ -15,6 +15,7 @@ from safechain_ray.cluster.judging import EngineJudge
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.stream import ROWS_IN_FLIGHT_A_SLOT, StreamSettings
 from safechain_ray.cluster.tally import Reporter
+from safechain_ray.cluster.worklist import share
 from safechain_ray.schema import Part
 
 CLIENT_CPUS = 0.25
@@ -32,7 +33,13 @@ class SharedJudge:
 
 
 class SharedWorker(EngineJudge):
-    """A worker that judges the blocks of whoever calls."""
+    """A worker that judges the blocks of whoever calls.
+
+    It fetches its arguments: as those of an actor that may be restarted they would not outlive their node.
+    """
+
+    def __init__(self, arguments: Any) -> None:
+        super().__init__(*ray.get(arguments.fetch.remote()))
 
     async def judge(self, batch: pa.Table) -> pa.Table:
         return await self(batch)
@@ -57,7 +64,8 @@ def share_judge(pool: PlannedPool, entry: JudgeEntry, parts: Sequence[Part], set
         settings.max_engine_deaths,
         settings.tally,
     )
-    return SharedJudge(entry, tuple(actor.remote(*arguments) for _ in range(pool.replicas)))
+    held = share(arguments)
+    return SharedJudge(entry, tuple(actor.remote(held) for _ in range(pool.replicas)))
 
 
 class SharedJudgeClient:

@@ -12,6 +12,7 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from ray.data import Dataset
+from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 KEY = "safechain_steering"
@@ -66,13 +67,22 @@ class Steering:
         if self._allowed is None or time.monotonic() - self._steered < STEER_SECONDS:
             return
         self._steered = time.monotonic()
-        for operator in executor._topology:
+        for operator, state in executor._topology.items():
             if "(Replica)" in operator.name:
                 for pool in operator.get_autoscaling_actor_pools():
-                    # Ray Data's own autoscaler does the rest: it adds actors up to this size while blocks wait for
-                    # them, and ends idle ones above it.
-                    size = max(self._allowed, pool.min_size())
-                    pool._config = replace(pool._config, max_size=size)
+                    _size(pool, max(self._allowed, pool.min_size()), state.total_enqueued_input_blocks() > 0)
+
+
+def _size(pool: Any, replicas: int, rows_wait: bool) -> None:
+    """Let a pool have so many actors, and start those that are missing while rows wait for them.
+
+    Ray Data's own autoscaler ends idle actors above the size; it would start none, as a pool here never has more calls
+    in flight than its actors take at a time.
+    """
+    pool._config = replace(pool._config, max_size=replicas)
+    missing = replicas - pool.current_size()
+    if rows_wait and missing > 0:
+        pool.scale(ActorPoolScalingRequest.upscale(delta=missing, reason="the sweep has room"))
 
 
 class SteeringCallback(ExecutionCallback):  # type: ignore[misc]

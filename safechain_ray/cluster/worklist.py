@@ -61,16 +61,16 @@ class Worklist:
         return [number for number, item in enumerate(self) if item.sample_id not in finished]
 
 
-class _WorklistHolder:
-    """Hands the worklist to replicas. An object reference as their argument would not survive their restarts."""
+class _Holder:
+    """Hands something to actors. An object reference as their argument would not survive their restarts."""
 
-    def __init__(self, worklist: Worklist) -> None:
-        self._worklist = worklist
+    def __init__(self, held: Any) -> None:
+        self._held = held
 
-    def fetch(self) -> Worklist:
-        return self._worklist
+    def fetch(self) -> Any:
+        return self._held
 
 
-def share(worklist: Worklist) -> Any:
-    """An actor whose `fetch` gives the worklist, on any node, for as long as the driver lives."""
-    return ray.remote(num_cpus=0)(_WorklistHolder).remote(worklist)
+def share(what: Any) -> Any:
+    """An actor whose `fetch` gives it, on any node, for as long as the driver lives."""
+    return ray.remote(num_cpus=0)(_Holder).remote(what)
