@@ -25,10 +25,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """The nodes there are, and whether an autoscaler may bring more."""
+    """The nodes there are, and whether an autoscaler may bring more. With `accelerator`, only such GPUs are counted."""
 
     nodes: tuple[Node, ...]
     autoscales: bool = False
+    accelerator: str | None = None
 
     @property
     def has_gpus(self) -> bool:
@@ -144,6 +145,10 @@ def _fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
 def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
     if all(pool.gpus <= sum(node.gpus for node in view.nodes) for pool in misfits):
         mend = "add nodes with more memory or CPUs, or take a smaller model"
+    elif view.accelerator is not None:
+        mend = (
+            f"only GPUs that Ray calls {view.accelerator!r} are counted: add such nodes, or name another --accelerator"
+        )
     elif view.has_gpus:
         mend = "lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs"
     else:

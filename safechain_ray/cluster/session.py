@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,8 +83,11 @@ def view_local() -> ClusterView:
     return ClusterView((Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE),))
 
 
-def view_cluster() -> ClusterView:
-    """The living nodes with all that they have, used or not, and whether an autoscaler runs."""
+def view_cluster(accelerator: str | None = None) -> ClusterView:
+    """The living nodes with all that they have, used or not, and whether an autoscaler runs.
+
+    With `accelerator`, as Ray names it ("L4"), only GPUs of that kind count.
+    """
     import ray
     from ray.autoscaler.v2.sdk import get_cluster_status
 
@@ -92,11 +95,16 @@ def view_cluster() -> ClusterView:
         Node(
             name=node["NodeManagerHostname"],
             cpus=node["Resources"].get("CPU", 0),
-            gpus=node["Resources"].get("GPU", 0),
+            gpus=_gpus(node["Resources"], accelerator),
             memory=node["Resources"].get("memory", 0) / GIGABYTE,
         )
         for node in ray.nodes()
         if node["Alive"]
     )
     status = get_cluster_status(ray.get_runtime_context().gcs_address)
-    return ClusterView(nodes, autoscales=str(status.stats.autoscaler_version) not in ("0", "None"))
+    return ClusterView(nodes, str(status.stats.autoscaler_version) not in ("0", "None"), accelerator)
+
+
+def _gpus(resources: Mapping[str, float], accelerator: str | None) -> float:
+    other_kind = accelerator is not None and f"accelerator_type:{accelerator}" not in resources
+    return 0.0 if other_kind else resources.get("GPU", 0.0)

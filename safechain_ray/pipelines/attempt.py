@@ -26,7 +26,7 @@ def attempt(
     if cluster_address(address) is None:
         plan_on(view_local())
     with ray_session(address) as log_folder:
-        view = view_cluster()
+        view = view_cluster(means.resources.accelerator)
         plan = plan_on(view)
         for note in plan.notes:
             observer.say(note)
