@@ -147,7 +147,7 @@ def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
         mend = "add nodes with more memory or CPUs, or take a smaller model"
     elif view.accelerator is not None:
         mend = (
-            f"only GPUs that Ray calls {view.accelerator!r} are counted: add such nodes, or name another --accelerator"
+            f"only GPUs that Ray calls {view.accelerator!r} count here: add such nodes, or name another --accelerator"
         )
     elif view.has_gpus:
         mend = "lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs"

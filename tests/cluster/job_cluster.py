@@ -33,9 +33,9 @@ class JobCluster:
     environment: dict[str, str]
     folder: Path
 
-    def ray(self, *arguments: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
-        """The `ray` command against this cluster, with the right token or another."""
-        environment = {**self.environment, "RAY_AUTH_TOKEN": token or self.token, "RAY_API_SERVER_ADDRESS": self.url}
+    def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The `ray` command against this cluster."""
+        environment = {**self.environment, "RAY_AUTH_TOKEN": self.token, "RAY_API_SERVER_ADDRESS": self.url}
         return subprocess.run(
             [RAY, *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
         )
