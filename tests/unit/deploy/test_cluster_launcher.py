@@ -1,10 +1,11 @@
 """cluster.yaml and deploy/gcp.yaml: valid by Ray's own schema, from zero, closed to the world; no cloud is asked."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import LAUNCHER_FILES, launched, read_yaml
+from deployment import LAUNCHER_FILES, ROOT, launched, read_yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.util.accelerators import accelerators
 
@@ -127,6 +128,15 @@ def test_engines_read_weights_from_the_mounted_bucket_and_never_from_the_hub(fil
     config = read_yaml(file)
     assert "HF_HOME=/weights HF_HUB_OFFLINE=1" in config["worker_start_ray_commands"][-1]
     assert any("my-bucket" in command and "/weights" in command for command in config["worker_setup_commands"])
+
+
+@both
+def test_nodes_get_what_the_project_is_installed_from_and_no_environment_of_yours(file: str) -> None:
+    mounts = {
+        remote: Path(local) for remote, local in read_yaml(file)["file_mounts"].items() if "safechain_ray/" in remote
+    }
+    assert {local.name for local in mounts.values()} == {"safechain_ray", "pyproject.toml", "README.md"}
+    assert all((ROOT / local).exists() for local in mounts.values())
 
 
 @both
