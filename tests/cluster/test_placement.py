@@ -51,11 +51,10 @@ def test_the_model_fills_the_gpus_that_its_judge_leaves(on_gpus: Runner) -> None
 
 
 def test_engines_stand_on_gpus_of_the_kind_that_is_named_and_on_no_others(on_gpus: Runner) -> None:
-    flags = {"judges": ["refusal-match"], "samples": 20, "sampling.temperature": 0, "resources.accelerator": "H100"}
-
-    _, plan = plan_run(on_gpus.config(**flags))
+    flags = {"judges": ["refusal-match"], "resources.accelerator": "H100"}
+    _, plan = plan_run(on_gpus.config(samples=20, **flags))
     assert {pool.needs.pool: pool.replicas for pool in plan.stages[0]} == {"model": 1}
-    assert on_gpus(**{**flags, "samples": 1}).committed == 60
-
     with pytest.raises(PlanError, match="only GPUs that Ray calls 'L40S' count here"):
-        on_gpus(**{**flags, "resources.accelerator": "L40S"})
+        plan_run(on_gpus.config(**{**flags, "resources.accelerator": "L40S", "resources.device": "cuda"}))
+
+    assert on_gpus(samples=1, **flags).committed == 60
