@@ -21,10 +21,11 @@ test: setup ## Run the tests (ARGS="tests/unit -k floors" for some of them)
 	@scripts/browser
 	@scripts/test $(ARGS)
 
-check: setup ## Lint, format check, types
+check: setup ## Lint, format check, types, known vulnerabilities of installed packages
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
+	@$(VENV)/python scripts/audit.py
 
 bench: setup ## Run the benchmarks of bench/, each prints a ratio
 	@set -e; for script in $(BENCHES); do echo "== $$script"; $(VENV)/python $$script; done

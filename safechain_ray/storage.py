@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from safechain_ray.errors import InputError, StorageError
+from safechain_ray.schema.plain_columns import plain_columns
 
 SCHEMES = ("file", "s3", "gs", "gcs")
 
@@ -94,7 +95,8 @@ class Folder:
         """The table in the file `name`, or `columns` of it, in that order. A column that is not there is an error."""
         wanted = None if columns is None else list(columns)
         with self._reported("read", name):
-            return pq.read_table(self._path(name), columns=wanted, filesystem=self.filesystem, partitioning=None)
+            table = pq.read_table(self._path(name), columns=wanted, filesystem=self.filesystem, partitioning=None)
+            return plain_columns(table)
 
     def write_bytes(self, name: str, data: bytes | memoryview) -> None:
         """Write the file whole or not at all (see the module), making the folders above it."""

@@ -43,6 +43,7 @@ Examples:
 KEYS = {
     "output": "output",
     "gpu_memory": "resources.gpu_memory",
+    "accelerator": "resources.accelerator",
     "ray_address": "resources.ray_address",
     "stall_timeout": "resources.stall_timeout_minutes",
 }
@@ -63,6 +64,7 @@ KEYS = {
     "--at-once", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Models at work at most."
 )
 @click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48.")
+@click.option("--accelerator", metavar="KIND", help="Only GPUs of this kind, as Ray names it: L4, L40S, H100.")
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config.")

@@ -17,8 +17,10 @@ BOOTSTRAP_CONFIG = "~/ray_bootstrap_config.yaml"
 GIGABYTE = 2**30
 
 
-def nodes_that_may_come(config_file: str | None, present: Sequence[Node]) -> tuple[Node, ...]:
+def nodes_that_may_come(config_file: str | None, accelerator: str | None, present: Sequence[Node]) -> tuple[Node, ...]:
     """Every worker that the config allows beside those that are `present`; none where no config is found.
+
+    Only GPUs of the kind `accelerator` are counted, where one is named.
 
     Raises InputError for a file that is no cluster config.
     """
@@ -29,7 +31,7 @@ def nodes_that_may_come(config_file: str | None, present: Sequence[Node]) -> tup
         config = yaml.safe_load(path.read_text())
         types = dict(config["available_node_types"])
         del types[config["head_node_type"]]
-        nodes = list(_allowed(types, config.get("max_workers", 2)))
+        nodes = list(_allowed(types, accelerator, config.get("max_workers", 2)))
     except (OSError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         raise InputError(
             f"resources.autoscaler_config: {path} does not read as a Ray cluster config ({error!r})."
@@ -37,7 +39,7 @@ def nodes_that_may_come(config_file: str | None, present: Sequence[Node]) -> tup
     return tuple(_without_present(nodes, present))
 
 
-def _allowed(types: Mapping[str, Mapping[str, Any]], max_workers: int) -> Iterator[Node]:
+def _allowed(types: Mapping[str, Mapping[str, Any]], accelerator: str | None, max_workers: int) -> Iterator[Node]:
     """The workers of each type at most; those of the largest GPU count first, as `max_workers` bounds them all."""
     left = max_workers
     for name, each in sorted(types.items(), key=lambda item: -item[1].get("resources", {}).get("GPU", 0)):
@@ -45,7 +47,7 @@ def _allowed(types: Mapping[str, Mapping[str, Any]], max_workers: int) -> Iterat
         node = Node(
             f"{name} (may come)",
             cpus=resources.get("CPU", 0),
-            gpus=resources.get("GPU", 0),
+            gpus=gpus_of_kind(resources, accelerator),
             memory=resources.get("memory", math.inf) / GIGABYTE,
         )
         count = min(left, each.get("max_workers", max_workers))
@@ -61,3 +63,9 @@ def _without_present(nodes: Sequence[Node], present: Sequence[Node]) -> Iterator
             standing.remove((node.gpus, node.cpus))
         else:
             yield node
+
+
+def gpus_of_kind(resources: Mapping[str, float], accelerator: str | None) -> float:
+    """The GPUs among a node's resources; 0 where another kind is asked for than Ray says that they are."""
+    other_kind = accelerator is not None and f"accelerator_type:{accelerator}" not in resources
+    return 0.0 if other_kind else resources.get("GPU", 0.0)

@@ -26,11 +26,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """The nodes there are, whether an autoscaler may bring more, and which, where that is known."""
+    """The nodes there are, whether an autoscaler may bring more, and which, where that is known.
+
+    With `accelerator` only GPUs of that kind are counted.
+    """
 
     nodes: tuple[Node, ...]
     autoscales: bool = False
     may_come: tuple[Node, ...] = ()
+    accelerator: str | None = None
 
     @property
     def has_gpus(self) -> bool:
@@ -39,7 +43,7 @@ class ClusterView:
     @property
     def grown(self) -> "ClusterView":
         """The cluster with every node up that may come."""
-        return ClusterView((*self.nodes, *self.may_come))
+        return ClusterView((*self.nodes, *self.may_come), accelerator=self.accelerator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,10 @@ def fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
 def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
     if all(pool.gpus <= sum(node.gpus for node in view.nodes) for pool in misfits):
         mend = "add nodes with more memory or CPUs, or take a smaller model"
+    elif view.accelerator is not None:
+        mend = (
+            f"only GPUs that Ray calls {view.accelerator!r} count here: add such nodes, or name another --accelerator"
+        )
     elif view.has_gpus:
         mend = "lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs"
     else:

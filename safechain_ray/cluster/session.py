@@ -12,8 +12,9 @@ from typing import Any
 
 import psutil
 
-from safechain_ray.cluster.may_come import nodes_that_may_come
+from safechain_ray.cluster.may_come import gpus_of_kind, nodes_that_may_come
 from safechain_ray.cluster.planner import ClusterView, Node
+from safechain_ray.config import ResourcesConfig
 from safechain_ray.errors import SafechainError
 
 LOCAL_LOGICAL_CPUS = 16
@@ -95,28 +96,34 @@ def view_local() -> ClusterView:
     return ClusterView((Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE),))
 
 
-def view_cluster(autoscaler_config: str | None = None) -> ClusterView:
+def view_cluster(resources: ResourcesConfig) -> ClusterView:
     """The living nodes with all that they have, used or not, whether an autoscaler runs, and what it may bring.
 
-    `autoscaler_config` is the cluster's YAML file where it is not the one that Ray's launcher leaves on the head.
+    With `resources.accelerator`, as Ray names it ("L4"), only GPUs of that kind count.
     """
     from ray.autoscaler.v2.sdk import get_cluster_status
 
-    nodes = tuple(_node(node, node["Resources"]) for node in _living())
+    kind = resources.accelerator
+    nodes = tuple(_node(node, node["Resources"], kind) for node in _living())
     status = get_cluster_status(_gcs_address())
     if str(status.stats.autoscaler_version) in ("0", "None"):
-        return ClusterView(nodes)
-    return ClusterView(nodes, autoscales=True, may_come=nodes_that_may_come(autoscaler_config, nodes))
+        return ClusterView(nodes, accelerator=kind)
+    may_come = nodes_that_may_come(resources.autoscaler_config, kind, nodes)
+    return ClusterView(nodes, autoscales=True, may_come=may_come, accelerator=kind)
 
 
-def view_free() -> ClusterView:
+def view_free(resources: ResourcesConfig) -> ClusterView:
     """The living nodes with what no actor and no task holds now; memory is all that they have, as none asks for it."""
     from ray._private.state import available_resources_per_node
 
     free = available_resources_per_node()
     return ClusterView(
         tuple(
-            _node(node, {**free.get(node["NodeID"], {}), "memory": node["Resources"].get("memory", 0)})
+            _node(
+                node,
+                {**free.get(node["NodeID"], {}), "memory": node["Resources"].get("memory", 0)},
+                resources.accelerator,
+            )
             for node in _living()
         )
     )
@@ -128,11 +135,11 @@ def _living() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _node(node: Mapping[str, Any], resources: Mapping[str, float]) -> Node:
+def _node(node: Mapping[str, Any], resources: Mapping[str, float], accelerator: str | None) -> Node:
     return Node(
         name=node["NodeManagerHostname"],
         cpus=resources.get("CPU", 0),
-        gpus=resources.get("GPU", 0),
+        gpus=gpus_of_kind(resources, accelerator),
         memory=resources.get("memory", 0) / GIGABYTE,
     )
 

@@ -13,7 +13,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.judging import EngineJudge
 from safechain_ray.cluster.planner import PlannedPool
-from safechain_ray.cluster.stream import ROWS_IN_FLIGHT_A_SLOT, StreamSettings
+from safechain_ray.cluster.stream import ROWS_IN_FLIGHT_A_SLOT, StreamSettings, resources_of
 from safechain_ray.cluster.tally import Reporter
 from safechain_ray.cluster.worklist import share
 from safechain_ray.schema import Part
@@ -49,13 +49,9 @@ def share_judge(pool: PlannedPool, entry: JudgeEntry, parts: Sequence[Part], set
     """Start the workers of `pool`; they load while the runs begin."""
     assert entry.engine is not None
     # A worker that dies with its node is started on another one, and the blocks that it held are sent again.
-    actor = ray.remote(SharedWorker).options(
-        num_cpus=pool.needs.cpus,
-        num_gpus=pool.needs.gpus,
-        max_restarts=-1,
-        max_task_retries=-1,
-        max_concurrency=BLOCKS_AT_ONCE,
-    )
+    lasting = {"max_restarts": -1, "max_task_retries": -1, "max_concurrency": BLOCKS_AT_ONCE}
+    resources = resources_of(pool, settings.accelerator if pool.needs.gpus else None)
+    place = resources.pop("ray_remote_args_fn", dict)
     arguments = (
         entry,
         tuple(parts),
@@ -65,7 +61,9 @@ def share_judge(pool: PlannedPool, entry: JudgeEntry, parts: Sequence[Part], set
         settings.tally,
     )
     held = share(arguments)
-    return SharedJudge(entry, tuple(actor.remote(held) for _ in range(pool.replicas)))
+    actor = ray.remote(SharedWorker)
+    workers = (actor.options(**lasting, **resources, **place()).remote(held) for _ in range(pool.replicas))
+    return SharedJudge(entry, tuple(workers))
 
 
 class SharedJudgeClient:

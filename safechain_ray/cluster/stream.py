@@ -30,6 +30,9 @@ ROWS_IN_FLIGHT_A_SLOT = 2.0
 """Rows a pool holds for each request that its engine decodes at once. A finished row waits for the slowest one of its
 block: at 1.5 an engine of 256 slots ran short now and then, at 2 it never did (bench/throughput.py)."""
 
+ACCELERATOR_SHARE = 0.001
+"""Of the one `accelerator_type:…` that a node has; the share that Ray's own `accelerator_type` option takes."""
+
 
 @dataclass(frozen=True)
 class StreamSettings:
@@ -42,6 +45,7 @@ class StreamSettings:
     block_rows: int
     max_engine_deaths: int
     tally: Any
+    accelerator: str | None = None
     max_cost: float | None = None
     max_requests: int | None = None
 
@@ -57,6 +61,7 @@ class StreamSettings:
             block_rows=resources.block_rows,
             max_engine_deaths=resources.max_engine_deaths,
             tally=tally,
+            accelerator=resources.accelerator,
             max_cost=resources.max_cost,
             max_requests=resources.max_requests,
         )
@@ -235,20 +240,23 @@ def _pool_arguments(pool: PlannedPool, settings: StreamSettings, running: int) -
             max_tasks_in_flight_per_actor=in_flight,
             max_concurrent_calls_per_actor=in_flight,
         ),
-        **_resources(pool),
+        **resources_of(pool, settings.accelerator if pool.needs.gpus else None),
     }
 
 
-def _resources(pool: PlannedPool) -> dict[str, Any]:
+def resources_of(pool: PlannedPool, accelerator: str | None) -> dict[str, Any]:
+    """What Ray must give an actor of the pool."""
     needs = pool.needs
     if pool.executor == "mp":
-        return {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
+        return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "accelerator_type": accelerator}
 
     def over_a_placement_group() -> dict[str, Any]:
         from ray.util.placement_group import placement_group
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        group = placement_group([{"GPU": 1, "CPU": needs.cpus / needs.gpus}] * needs.gpus, strategy="PACK")
+        kind = {f"accelerator_type:{accelerator}": ACCELERATOR_SHARE} if accelerator else {}
+        bundle = {"GPU": 1, "CPU": needs.cpus / needs.gpus, **kind}
+        group = placement_group([bundle] * needs.gpus, strategy="PACK")
         return {
             "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
         }

@@ -114,6 +114,9 @@ class ResourcesConfig(Config):
         ge=1,
         description="gigabytes of each GPU; chooses the catalog's parallel sizes for an engine that sets none itself",
     )
+    accelerator: str | None = Field(
+        None, description="engines only on GPUs of this kind, as Ray names it: L4, L40S, A100, H100 (`ray status -v`)"
+    )
     max_running: int = Field(256, ge=1, description="requests that one replica decodes at a time")
     cpu_kv_cache_gigabytes: float = Field(1.0, gt=0, description="KV cache of an engine on CPU")
     block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from safechain_ray.datasets.fetching import fetch
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
+from safechain_ray.schema.plain_columns import plain_columns
 from safechain_ray.storage import redact
 
 
@@ -118,7 +119,7 @@ def _parse_json(data: bytes) -> _Table:
 
 def _parse_parquet(data: bytes) -> _Table:
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = plain_columns(pq.read_table(pa.BufferReader(data)))
         return tuple(table.column_names), table.to_pylist()
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise _BrokenFileError(f"it is no whole Parquet file ({error})") from error

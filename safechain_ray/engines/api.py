@@ -165,7 +165,8 @@ class ApiEngine:
         except APIConnectionError as error:
             raise api_answers.UnusableAnswerError(f"connection: {error.__cause__ or error}") from error
         except APIStatusError as error:
-            raise _Answered(error.status_code, error.body, error.response.headers) from error
+            # Not `from error`: its text quotes the body, which may quote the key, and Ray logs whole chains.
+            raise _Answered(error.status_code, error.body, error.response.headers) from None
         body = api_answers.decode_body(answer.content)
         if "error" in body and not body.get("choices"):  # OpenRouter, under status 200
             code = body["error"].get("code") if isinstance(body["error"], dict) else None

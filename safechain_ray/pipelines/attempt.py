@@ -27,7 +27,7 @@ def attempt(
     if cluster_address(address) is None:
         plan_on(view_local())
     with ray_session(address) as log_folder:
-        view = view_cluster(means.resources.autoscaler_config)
+        view = view_cluster(means.resources)
         plan = plan_on(view)
         for note in plan.notes:
             observer.say(note)

@@ -114,7 +114,7 @@ def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
     if cluster_address(config.resources.ray_address) is None:
         return run, plan_on(view_local(), run, config)
     with ray_session(config.resources.ray_address):
-        return run, plan_on(view_cluster(config.resources.autoscaler_config), run, config)
+        return run, plan_on(view_cluster(config.resources), run, config)
 
 
 def plan_on(view: ClusterView, run: ResolvedRun, config: RunConfig) -> Plan:

@@ -120,7 +120,7 @@ def run_passes(
     if cluster_address(resources.ray_address) is None:
         _plan(passes, resources, view_local())
     with ray_session(resources.ray_address) as log_folder:
-        pools = _plan(passes, resources, view_cluster(resources.autoscaler_config))
+        pools = _plan(passes, resources, view_cluster(resources))
         settings = stream.StreamSettings.of(resources, start_engine, log_folder, start_tally())
         timeout = resources.stall_timeout_minutes * 60
         rows = sum(len(each.waiting) for each in passes)

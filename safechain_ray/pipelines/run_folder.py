@@ -14,6 +14,7 @@ from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.schema import SAMPLES_SCHEMA, only, short_hash
+from safechain_ray.schema.plain_columns import plain_columns
 from safechain_ray.storage import Folder, open_folder
 
 ABSENT = "(absent)"
@@ -195,7 +196,7 @@ def _read_ids(folder: Folder, schema: pa.Schema, name: str) -> pa.Table | None:
     """
     data = folder.read_bytes(name)
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        table = plain_columns(pq.read_table(pa.BufferReader(data), page_checksum_verification=True))
         whole = table.schema.names == schema.names
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None

@@ -86,7 +86,7 @@ class Schedule:
         self._turns = dict.fromkeys(waiting, 0)
         self._ended: queue.Queue[tuple[str, Evaluation | BaseException]] = queue.Queue()
         self._resources = next(iter(waiting.values())).config.resources
-        self._view = view_cluster(self._resources.autoscaler_config)
+        self._view = view_cluster(self._resources)
         self._shared = self._share_judges(logs)
         self._needs = {name: self._needs_of(opened) for name, opened in waiting.items()}
 
@@ -146,9 +146,9 @@ class Schedule:
 
     def _free(self) -> ClusterView:
         if not self._view.autoscales:
-            return view_free()
-        now = view_cluster(self._resources.autoscaler_config)
-        return ClusterView(view_free().nodes, autoscales=True, may_come=now.may_come)
+            return view_free(self._resources)
+        now = view_cluster(self._resources)
+        return ClusterView(view_free(self._resources).nodes, autoscales=True, may_come=now.may_come)
 
     def _turn_seconds(self) -> dict[str, float]:
         runs = {name: (opened, opened.left) for name, opened in self._waiting.items()}

@@ -7,15 +7,16 @@ import pytest
 from ray.cluster_utils import Cluster
 from scripted_runs import Runner
 
+from safechain_ray.errors import PlanError
 from safechain_ray.pipelines.evaluate import plan_run
 
 
 @pytest.fixture(scope="module")
 def gpu_cluster() -> Iterator[str]:
-    """Three nodes, two of them with a GPU."""
+    """Three nodes, two of them with a GPU, each of another kind."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
-    for _ in range(2):
-        cluster.add_node(num_cpus=4, num_gpus=1)
+    for kind in ("L4", "H100"):
+        cluster.add_node(num_cpus=4, num_gpus=1, resources={f"accelerator_type:{kind}": 1})
     yield cluster.address
     cluster.shutdown()
 
@@ -47,3 +48,13 @@ def test_the_model_fills_the_gpus_that_its_judge_leaves(on_gpus: Runner) -> None
 
     _, alone = plan_run(on_gpus.config(samples=20, judges=["refusal-match"]))
     assert {pool.needs.pool: pool.replicas for pool in alone.stages[0]} == {"model": 2}
+
+
+def test_engines_stand_on_gpus_of_the_kind_that_is_named_and_on_no_others(on_gpus: Runner) -> None:
+    flags = {"judges": ["refusal-match"], "resources.accelerator": "H100"}
+    _, plan = plan_run(on_gpus.config(samples=20, **flags))
+    assert {pool.needs.pool: pool.replicas for pool in plan.stages[0]} == {"model": 1}
+    with pytest.raises(PlanError, match="only GPUs that Ray calls 'L40S' count here"):
+        plan_run(on_gpus.config(**{**flags, "resources.accelerator": "L40S", "resources.device": "cuda"}))
+
+    assert on_gpus(samples=1, **flags).committed == 60

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -169,6 +170,14 @@ def test_what_no_request_escapes_ends_all_of_them_at_once(status: int, mend: str
     with pytest.raises(EngineRefusedError, match=mend):
         raise errors[0]  # type: ignore[misc]
     assert len(api.bodies) <= FIRST_LIMIT
+
+
+def test_the_whole_traceback_of_a_refusal_is_free_of_a_key_that_the_provider_quotes():
+    """Ray logs tracebacks with all that an error was raised from."""
+    with serving(always(lambda: failure(401, f"{KEY} is no key"))) as api:
+        (error,) = ask(api, "Hi")
+    assert isinstance(error, EngineRefusedError)
+    assert KEY not in "".join(traceback.format_exception(error))
 
 
 def test_without_a_key_a_refusal_says_how_to_name_one():

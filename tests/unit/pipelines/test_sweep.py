@@ -96,8 +96,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
         yield Path("logs")
 
     monkeypatch.setattr(pipeline, "ray_session", no_session)
-    monkeypatch.setattr(schedule, "view_cluster", lambda config: cluster.view)
-    monkeypatch.setattr(schedule, "view_free", lambda: cluster.view)
+    monkeypatch.setattr(schedule, "view_cluster", lambda resources: cluster.view)
+    monkeypatch.setattr(schedule, "view_free", lambda resources: cluster.view)
     monkeypatch.setattr(schedule, "start_tally", lambda: None)
     monkeypatch.setattr(schedule, "finish", cluster.finish)
     monkeypatch.setattr(schedule, "TICK_SECONDS", 0.02)

@@ -1,0 +1,65 @@
+"""Fetch from the hub, once, the files of every model and judge that a config names; for a bucket or a shared volume.
+
+    python deploy/warm_weights.py --config configs/paper/main_table.yaml --to weights
+    aws s3 sync weights s3://my-bucket/weights --exclude '*/blobs/*'
+
+`--to` is laid out as HF_HOME: nodes that see it as HF_HOME, with HF_HUB_OFFLINE=1, load from it and ask no hub. Without
+the blobs, to which the snapshots link, a bucket holds each file once. Gated models want HF_TOKEN. The same command
+again fetches what is missing.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from safechain_ray.catalog.entries import EngineNeeds, ModelEntry
+from safechain_ray.config import RunConfig, holds_sweep, read_config, read_sweep_config
+from safechain_ray.engines.weights import PACKAGE_SCHEME
+from safechain_ray.errors import SafechainError
+from safechain_ray.pipelines.resolve import resolve_judge, resolve_model
+from safechain_ray.pipelines.resolve_api import is_api
+
+OTHER_FORMATS = ("original/*", "*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack")
+"""The same weights again, in formats that vLLM does not load."""
+
+
+@click.command()
+@click.option("-c", "--config", type=click.Path(path_type=Path), required=True, help="Config of a run or a sweep.")
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The folder, as HF_HOME has it.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
+def warm_weights(config: Path, target: Path, dry_run: bool) -> None:
+    """Fetch the files of every model and judge of a config into a folder that nodes use as HF_HOME."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        wanted = {(engine.source, engine.revision): engine for engine in engines(config)}
+    except SafechainError as error:
+        raise click.ClickException(str(error)) from error
+    for (source, revision), engine in wanted.items():
+        click.echo(f"{source} at {revision or 'main'}: about {engine.weight_gigabytes:.0f} GB")
+        if not dry_run:
+            snapshot_download(source, revision=revision, cache_dir=target / "hub", ignore_patterns=list(OTHER_FORMATS))
+    total = sum(engine.weight_gigabytes for engine in wanted.values())
+    click.echo(f"{len(wanted)} models, about {total:,.0f} GB of weights.")
+
+
+def engines(config: Path) -> Iterator[EngineNeeds]:
+    """The engines of all runs whose weights come from the hub. Raises InputError for a config that can't be read."""
+    runs: tuple[RunConfig, ...]
+    runs = read_sweep_config(config, {}, ()).runs() if holds_sweep(config) else (read_config(config, {}, ()),)
+    for run in runs:
+        judges = [resolve_judge(judge, run.resources.gpu_memory).engine for judge in run.judges]
+        yield from (engine for engine in [*models(run), *judges] if engine and from_hub(engine))
+
+
+def models(run: RunConfig) -> list[ModelEntry]:
+    return [] if is_api(run.model) else [resolve_model(run.model, run.resources.gpu_memory)]
+
+
+def from_hub(engine: EngineNeeds) -> bool:
+    return not engine.source.startswith((PACKAGE_SCHEME, "/", "."))
+
+
+if __name__ == "__main__":
+    warm_weights()

@@ -1,0 +1,15 @@
+"""The node provider of cluster.yaml: Ray's for AWS, with nodes on demand behind spot nodes. Needs boto3."""
+
+from typing import Any
+
+from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+
+from safechain_ray.cluster.spot_first import NodeConfig, SpotFirst
+
+
+class SpotFirstAws(SpotFirst, AWSNodeProvider):  # type: ignore[misc]
+    """`InstanceMarketOptions` says that a node is spot; EC2 gives it on demand without."""
+
+    @staticmethod
+    def on_demand(node_config: NodeConfig) -> dict[str, Any]:
+        return {key: value for key, value in node_config.items() if key != "InstanceMarketOptions"}

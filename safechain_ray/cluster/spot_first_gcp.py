@@ -1,0 +1,21 @@
+"""The node provider of deploy/gcp.yaml: Ray's for Google Cloud, with nodes on demand behind spot nodes.
+
+Needs google-api-python-client.
+"""
+
+from typing import Any
+
+from ray.autoscaler._private.gcp.node_provider import GCPNodeProvider
+
+from safechain_ray.cluster.spot_first import NodeConfig, SpotFirst
+
+SPOT_KEYS = ("provisioningModel", "instanceTerminationAction")
+
+
+class SpotFirstGcp(SpotFirst, GCPNodeProvider):  # type: ignore[misc]
+    """`scheduling` says that a node is spot; what else it says is true of nodes on demand too."""
+
+    @staticmethod
+    def on_demand(node_config: NodeConfig) -> dict[str, Any]:
+        scheduling = {key: value for key, value in node_config.get("scheduling", {}).items() if key not in SPOT_KEYS}
+        return {**node_config, "scheduling": scheduling} if "scheduling" in node_config else dict(node_config)

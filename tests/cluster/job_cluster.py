@@ -1,0 +1,120 @@
+"""A real `ray start --head` that asks everyone for a token, on ports and in a folder of its own."""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from processes import marked_environment, marked_processes
+
+RAY = str(Path(sys.executable).with_name("ray"))
+PATIENCE_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class JobCluster:
+    """`environment` is that of whoever may use it; `folder` holds its logs."""
+
+    url: str
+    token: str
+    environment: dict[str, str]
+    folder: Path
+
+    def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The `ray` command against this cluster."""
+        environment = {**self.environment, "RAY_AUTH_TOKEN": self.token, "RAY_API_SERVER_ADDRESS": self.url}
+        return subprocess.run(
+            [RAY, *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+        )
+
+    def get(self, path: str, token: str | None = None) -> Any:
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token or self.token}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def processes(self) -> list[str]:
+        """What its living processes call themselves."""
+        return list(marked_processes(self.environment).values())
+
+    def logs(self) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def job_cluster(**variables: str) -> Iterator[JobCluster]:
+    """The cluster for the length of a block; its nodes' environment has `variables` too."""
+    folder = Path(tempfile.mkdtemp(prefix="sc-jobs-", dir="/tmp"))  # short: Ray's sockets have paths of 107 characters
+    gcs, dashboard, agent, agent_grpc, runtime_env, client = free_ports(6)
+    token = secrets.token_hex(32)
+    environment = {
+        **marked_environment(),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": "",
+        "RAY_AUTH_MODE": "token",
+        "RAY_JOB_STOP_WAIT_TIME_S": "60",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    command = [RAY, "start", "--head", "--block", f"--temp-dir={folder}", "--num-cpus=8", "--node-ip-address=127.0.0.1"]
+    command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
+    command += [f"--dashboard-agent-grpc-port={agent_grpc}", f"--runtime-env-agent-port={runtime_env}"]
+    command += [f"--ray-client-server-port={client}", "--object-store-memory=200000000"]
+    output = folder / "start.log"
+    with output.open("wb") as log:
+        head = subprocess.Popen(
+            command,
+            env={**environment, **variables, "RAY_AUTH_TOKEN": token},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    cluster = JobCluster(f"http://127.0.0.1:{dashboard}", token, environment, folder)
+    try:
+        wait_until(lambda: answers(cluster), lambda: head.poll() is None, output)
+        yield cluster
+    finally:
+        while marked := marked_processes(environment):
+            for process in marked:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            head.poll()  # a dead child stays in the list until it is asked for
+            time.sleep(0.1)
+        head.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def answers(cluster: JobCluster) -> bool:
+    try:
+        cluster.get("/api/jobs/")
+    except (urllib.error.URLError, OSError):
+        return False
+    return True
+
+
+def wait_until(reached: Any, alive: Any, said: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not reached():
+        assert alive(), said.read_text()
+        assert time.monotonic() < deadline, said.read_text()
+        time.sleep(0.2)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on now, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]

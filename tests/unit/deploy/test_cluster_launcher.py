@@ -1,0 +1,146 @@
+"""cluster.yaml and deploy/gcp.yaml: valid by Ray's own schema, from zero, closed to the world; no cloud is asked."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployment import LAUNCHER_FILES, ROOT, launched, read_yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.util.accelerators import accelerators
+
+from safechain_ray.catalog import models
+
+ACCELERATORS = {value for name, value in vars(accelerators).items() if name.startswith("NVIDIA")}
+
+both = pytest.mark.parametrize("file", LAUNCHER_FILES)
+
+
+def workers(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: node for name, node in config["available_node_types"].items() if name != config["head_node_type"]}
+
+
+@both
+def test_the_file_is_valid_by_rays_own_schema(file: str) -> None:
+    config = prepare_config(read_yaml(file))
+    validate_config(config)
+
+
+@both
+def test_nothing_but_the_head_runs_until_a_run_asks_for_it(file: str) -> None:
+    config = read_yaml(file)
+    assert all(node["min_workers"] == 0 for node in config["available_node_types"].values())
+    assert config["idle_timeout_minutes"] <= 15
+    assert config["provider"]["cache_stopped_nodes"] is False
+    assert launched(prepare_config(config)) == {}
+
+
+@both
+def test_every_gpu_group_says_its_gpus_and_their_kind_so_that_it_can_start_from_zero(file: str) -> None:
+    for name, node in workers(read_yaml(file)).items():
+        count, memory = re.fullmatch(r"gpu-(\d)x(\d+)", name).groups()  # type: ignore[union-attr]
+        assert node["resources"]["GPU"] == int(count)
+        (kind,) = [key.removeprefix("accelerator_type:") for key in node["resources"] if ":" in key]
+        assert kind in ACCELERATORS
+        assert int(memory) in (24, 48, 80)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "count", "group"),
+    [
+        ("cluster.yaml", "L4", 1, "gpu-1x24"),
+        ("cluster.yaml", "L40S", 1, "gpu-1x48"),
+        ("cluster.yaml", "H100", 1, "gpu-8x80"),
+        ("cluster.yaml", "H100", 4, "gpu-8x80"),
+        ("deploy/gcp.yaml", "L4", 1, "gpu-1x24"),
+        ("deploy/gcp.yaml", "A100", 1, "gpu-1x80"),
+        ("deploy/gcp.yaml", "H100", 8, "gpu-8x80"),
+    ],
+)
+def test_an_engine_that_names_its_gpus_gets_a_node_that_has_them(file: str, kind: str, count: int, group: str) -> None:
+    demand = {"CPU": 2.0, "GPU": float(count), f"accelerator_type:{kind}": 0.001}
+    assert launched(prepare_config(read_yaml(file)), demand) == {group: 1}
+
+
+@both
+def test_the_largest_model_of_one_node_fits_the_largest_group(file: str) -> None:
+    config = prepare_config(read_yaml(file))
+    largest = max(model.gpus for model in models().values() if model.gpus <= 8)
+    assert launched(config, {"CPU": 2.0, "GPU": float(largest)}) == {"gpu-8x80": 1}
+
+
+@both
+def test_replicas_that_find_no_room_on_one_node_get_several(file: str) -> None:
+    demands = [{"CPU": 2.0, "GPU": 1.0, "accelerator_type:L4": 0.001}] * 3
+    assert launched(prepare_config(read_yaml(file)), *demands) == {"gpu-1x24": 3}
+
+
+@both
+def test_every_gpu_group_is_spot_with_on_demand_behind_it(file: str) -> None:
+    config = read_yaml(file)
+    assert config["provider"]["module"].startswith("safechain_ray.cluster.spot_first_")
+    for node in workers(config).values():
+        settings = node["node_config"]
+        spot = settings.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
+        assert spot or settings["scheduling"]["provisioningModel"] == "SPOT"
+
+
+@both
+def test_a_token_is_asked_of_everyone_on_every_node(file: str) -> None:
+    config = read_yaml(file)
+    for role in ("head", "worker"):
+        starts = [command for command in config[f"{role}_start_ray_commands"] if "ray start" in command]
+        assert len(starts) == 1
+        assert "RAY_AUTH_MODE=token" in starts[0]
+    assert "/home/ubuntu/.ray/auth_token" in config["file_mounts"]
+    assert any("chmod 600 ~/.ray/auth_token" in command for command in config["setup_commands"])
+
+
+@both
+def test_the_dashboard_listens_on_the_heads_own_loopback_alone(file: str) -> None:
+    start = read_yaml(file)["head_start_ray_commands"][-1]
+    assert "--dashboard-host=127.0.0.1" in start
+    assert "ray-client-server-port" not in start
+
+
+def test_on_aws_no_node_gets_the_group_that_ray_makes_which_opens_ssh_to_the_world() -> None:
+    for node in read_yaml("cluster.yaml")["available_node_types"].values():
+        assert node["node_config"]["SecurityGroupIds"]
+        assert node["node_config"]["MetadataOptions"]["HttpTokens"] == "required"
+    assert "security_group" not in read_yaml("cluster.yaml")["provider"]
+
+
+def test_on_gcp_no_node_has_an_address_outside() -> None:
+    config = read_yaml("deploy/gcp.yaml")
+    assert config["provider"]["use_internal_ips"] is True
+    for node in config["available_node_types"].values():
+        (interface,) = node["node_config"]["networkInterfaces"]
+        assert "accessConfigs" not in interface
+
+
+@both
+def test_a_stopped_job_gets_a_minute_to_end_cleanly(file: str) -> None:
+    assert "RAY_JOB_STOP_WAIT_TIME_S=60" in read_yaml(file)["head_start_ray_commands"][-1]
+
+
+@both
+def test_engines_read_weights_from_the_mounted_bucket_and_never_from_the_hub(file: str) -> None:
+    config = read_yaml(file)
+    assert "HF_HOME=/weights HF_HUB_OFFLINE=1" in config["worker_start_ray_commands"][-1]
+    assert any("my-bucket" in command and "/weights" in command for command in config["worker_setup_commands"])
+
+
+@both
+def test_nodes_get_what_the_project_is_installed_from_and_no_environment_of_yours(file: str) -> None:
+    mounts = {
+        remote: Path(local) for remote, local in read_yaml(file)["file_mounts"].items() if "safechain_ray/" in remote
+    }
+    assert {local.name for local in mounts.values()} == {"safechain_ray", "pyproject.toml", "README.md"}
+    assert all((ROOT / local).exists() for local in mounts.values())
+
+
+@both
+def test_no_secret_stands_in_the_file(file: str) -> None:
+    config = read_yaml(file)
+    assert config["file_mounts"]["/home/ubuntu/.safechain.env"] == "~/.safechain.env"
+    assert not re.search(r"(?i)(api_key|hf_token|secret_access_key|password)\s*[=:]", str(config))

@@ -1,0 +1,110 @@
+"""docs/ and the README: their links lead somewhere, commands exist, figures and messages are the program's."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from deployment import ROOT
+
+from safechain_ray.cli import app
+from safechain_ray.config import read_sweep_config
+from safechain_ray.pipelines.estimate import Assumptions, RunEstimate, estimate_sweep
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+OPERATION = [page for page in PAGES if page.parent.name == "docs"]
+
+JOBS = {f"jobs/{path.name}": path.stem.replace("_", "-") for path in (ROOT / "jobs").glob("*.py")}
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """What the page's blocks of code run, one list of words a command."""
+    for block in re.findall(r"^```\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            if not line.startswith("#") and "…" not in line and "EOF" not in line and line.count("'") % 2 == 0:
+                yield shlex.split(line, comments=True)
+
+
+def ours(words: list[str]) -> list[str] | None:
+    """The arguments of `safechain-ray` in a command, if it is one of its commands or jobs."""
+    for number, word in enumerate(words):
+        starts = number == 0 or words[number - 1] in ("--", "--ntasks=1")
+        if starts and word in ("safechain-ray", ".venv/bin/safechain-ray"):
+            return words[number + 1 :]
+        if word in JOBS:
+            return [JOBS[word], *words[number + 1 :]]
+    return None
+
+
+def parse(root: click.Group, arguments: list[str]) -> None:
+    """Raises click's UsageError where there is no such command or flag; runs nothing."""
+    command: click.Command = root
+    name = "command"
+    while isinstance(command, click.Group):
+        name, found, arguments = command.resolve_command(click.Context(command), arguments)
+        assert found is not None
+        command = found
+    command.make_context(name, list(arguments))
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's command imports Ray Serve
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_the_page_exists_with_its_flags(page: Path) -> None:
+    from ray.scripts.scripts import cli as ray_cli
+
+    for words in commands(page):
+        if (arguments := ours(words)) is not None and not any("|" in word for word in arguments):
+            parse(app, [word for word in arguments if word != ")"])
+        if words[:1] == ["ray"] and words[1:2] != ["symmetric-run"]:
+            end = words.index("&&") if "&&" in words else len(words)
+            parse(ray_cli, words[1:end])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_file_of_the_page_is_there(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (page.parent / target).exists(), target
+    for name in re.findall(r"\b(?:deploy|configs|jobs)/[\w./-]+\.(?:yaml|py)\b", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert [page.name for page in OPERATION if page.name != "README.md" and f"({page.name})" not in index] == []
+    assert "docs/README.md" in (ROOT / "README.md").read_text()
+
+
+def test_every_message_that_the_page_of_stuck_runs_explains_is_one_of_the_program() -> None:
+    source = " ".join(path.read_text() for path in sorted((ROOT / "safechain_ray").rglob("*.py")))
+    said = re.sub(r"""['"]\s*\n\s*f?['"]""", "", source)  # sentences that go on over lines
+    said = re.sub(r"\{[^{}\n]*\}", "…", said)
+    messages = re.findall(r"^\| `([^`]+)`", (ROOT / "docs" / "stuck.md").read_text(), re.MULTILINE)
+    assert len(messages) > 8
+    for message in messages:
+        for piece in re.split(r"…|'[^']*'|s3://", message):
+            assert piece.strip() in said, piece
+
+
+def figures(estimate: RunEstimate) -> str:
+    def amount(which: str) -> str:
+        value = getattr(estimate, which)
+        return "unknown" if value is None else f"{value.expected:.1f} ({value.at_most:.1f})"
+
+    gpus = "API" if estimate.is_api else str(estimate.gpus)
+    cost = f" {amount('dollars')} |" if estimate.is_api else " |"
+    return f"| {estimate.model} | {gpus} + {estimate.judge_gpus} | {amount('gpu_hours')} |{cost}"
+
+
+def test_the_table_of_cost_is_what_plan_prints() -> None:
+    config = read_sweep_config(ROOT / "configs" / "paper" / "main_table.yaml", {}, ())
+    estimates = estimate_sweep(config, Assumptions())
+    page = (ROOT / "docs" / "sizing.md").read_text()
+    assert [figures(estimate) for estimate in estimates if figures(estimate) not in page] == []
+    hours = [estimate.gpu_hours for estimate in estimates if estimate.gpu_hours is not None]
+    assert f"**{sum(h.expected for h in hours):.1f} ({sum(h.at_most for h in hours):.1f})**" in page
+    assumed = Assumptions()
+    for figure in (f"{assumed.response_tokens:,} a response", f"{assumed.peak_tflops:g} TFLOPS", "5 minutes"):
+        assert figure in page
