@@ -1,6 +1,6 @@
 """The last step of the stream: a block of samples becomes one Parquet file, and a row of counts goes to the driver."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +10,13 @@ from safechain_ray.storage import Folder
 
 COMMITTED = ("rows", "ok", "truncated", "blocked", "error", "unsafe", "missing", "tokens")
 """The counts of a committed block: samples, their outcomes, verdicts unsafe and missing, generated tokens."""
+
+DECISIONS = ("safe", "unsafe", "missing")
+
+
+def verdict_count(judge: str, decision: str) -> str:
+    """The name under which a block counts the verdicts of one judge, over all parts."""
+    return f"verdicts/{judge}/{decision}"
 
 
 def whole(batch: pa.Table) -> pa.Table:
@@ -48,9 +55,9 @@ class Commit:
         return pa.table({name: [count] for name, count in self._counts(batch).items()})
 
 
-def block_counts(batch: pa.Table) -> dict[str, int]:
-    """The counts named in COMMITTED, of one block of samples."""
-    outcomes = {row["values"]: row["counts"] for row in pc.value_counts(batch["outcome"]).to_pylist()}
+def block_counts(batch: pa.Table, judges: Sequence[str] = ()) -> dict[str, int]:
+    """The counts named in COMMITTED, of one block of samples, and `verdict_count` of each of `judges`."""
+    outcomes = _counted(batch["outcome"])
     verdicts = pc.list_flatten(batch["verdicts"])
     unsafe = pc.struct_field(verdicts, "unsafe")
     tokens = (pc.sum(batch[column]).as_py() or 0 for column in ("thought_tokens", "answer_tokens"))
@@ -60,4 +67,24 @@ def block_counts(batch: pa.Table) -> dict[str, int]:
         "unsafe": pc.sum(unsafe).as_py() or 0,
         "missing": unsafe.null_count,
         "tokens": sum(tokens),
+        **_decisions(pc.struct_field(verdicts, "judge"), unsafe, judges),
     }
+
+
+def _decisions(judge: pa.ChunkedArray, unsafe: pa.ChunkedArray, judges: Sequence[str]) -> dict[str, int]:
+    """Few passes over whole columns, whatever the number of judges: this runs for every block."""
+    if not judges:
+        return {}
+    said, found_unsafe, missing = (
+        _counted(each) for each in (judge, judge.filter(unsafe), judge.filter(unsafe.is_null()))
+    )
+    counts: dict[str, int] = {}
+    for name in judges:
+        of_judge = {"unsafe": found_unsafe.get(name, 0), "missing": missing.get(name, 0)}
+        of_judge["safe"] = said.get(name, 0) - sum(of_judge.values())
+        counts |= {verdict_count(name, decision): of_judge[decision] for decision in DECISIONS}
+    return counts
+
+
+def _counted(values: pa.ChunkedArray) -> dict[str, int]:
+    return {row["values"]: row["counts"] for row in pc.value_counts(values).to_pylist()}
