@@ -7,9 +7,8 @@ from typing import Any
 
 from safechain_ray.cluster.series import SERIES
 
-DASHBOARD: dict[str, Any] = json.loads(
-    (Path(__file__).parents[2] / "deploy" / "grafana" / "safechain.json").read_text(encoding="utf-8")
-)
+ROOT = Path(__file__).parents[2]
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "safechain.json").read_text(encoding="utf-8"))
 QUERIES: list[str] = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 VARIABLES: list[str] = [each["query"]["query"] for each in DASHBOARD["templating"]["list"] if each["type"] == "query"]
 EXPORTED = {each.exported: {"run", "model", *each.labels} for each in SERIES}
@@ -28,6 +27,11 @@ def test_every_query_names_series_that_the_code_exports():
 
 def test_every_series_that_the_code_exports_is_drawn():
     assert {name for query in QUERIES for name in names(query)} == EXPORTED.keys()
+
+
+def test_the_documentation_names_every_series_and_no_other():
+    text = (ROOT / "docs" / "status.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\bray_safechain_\w+", text)) == EXPORTED.keys()
 
 
 def test_queries_choose_and_group_by_labels_that_their_series_have():
