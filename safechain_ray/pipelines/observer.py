@@ -1,6 +1,5 @@
 """What a pipeline tells of its progress, and to whom."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -78,7 +77,10 @@ class Snapshot:
             total=self.total,
             done_before=self.done_before,
             committed=self.committed.get("rows", 0),
-            counts=Counter(self.found) + Counter(self.committed),
+            # Zeros too: to whoever reads them a count that is not there is unknown.
+            counts={
+                name: self.found.get(name, 0) + self.committed.get(name, 0) for name in (*self.committed, *self.found)
+            },
             ready={name: self.pools[name].ready for name in self.stage if name in self.pools},
             seconds=round(self.seconds, 1),
             tokens_per_second=pace.tokens_per_second,

@@ -97,7 +97,7 @@ def status_lines(status: FolderStatus) -> Iterator[str]:
 def _table(status: FolderStatus) -> Table:
     """A line a model, and no column in which nothing stands: twelve models fit a screen of 80 by 24."""
     models = status.models
-    counted = [name for name in COUNT_WORDS if any(model.counts.get(name) for model in models)]
+    counted = [name for name in COUNT_WORDS if any(_is_told(name, model) for model in models)]
     columns: list[tuple[Column, list[Cell]]] = [
         (text_column("Model"), [cell(model.name) for model in models]),
         (text_column("State"), [_state(model) for model in models]),
@@ -138,11 +138,16 @@ def _to_go(model: RunStatus) -> str:
 
 
 def _count(model: RunStatus, name: str) -> Cell:
-    """Empty before the first commit, and for records of earlier versions, which count nothing."""
-    if not model.counts:
+    """Empty where it is not known: before the first commit, and in records of earlier versions."""
+    if name not in model.counts:
         return cell("")
-    count = model.counts.get(name, 0)
+    count = model.counts[name]
     return cell(f"{count:,}", style=COUNT_STYLES.get(name, "yellow") if count else "")
+
+
+def _is_told(name: str, model: RunStatus) -> bool:
+    """Of all that may be counted only what there is, but that nothing is unsafe is worth telling."""
+    return bool(model.counts.get(name)) or (name == "unsafe" and name in model.counts)
 
 
 def _figures(model: RunStatus) -> Iterator[str]:
@@ -154,7 +159,7 @@ def _figures(model: RunStatus) -> Iterator[str]:
     if model.seconds_to_go is not None:
         yield f"{_to_go(model)} to go"
     for name, words in COUNT_WORDS.items():
-        if model.counts.get(name):
+        if _is_told(name, model):
             yield f"{model.counts[name]:,} {words}"
     if model.cost_dollars is not None:
         yield _cost(model)

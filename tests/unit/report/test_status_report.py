@@ -61,7 +61,7 @@ def test_the_table_has_a_line_a_model_within_80_characters_and_a_sentence_for_ea
 
 def test_columns_in_which_nothing_stands_are_left_out():
     heading = next(line for line in drawn(sweep(DONE, QUEUED)).splitlines() if "Model" in line)
-    assert heading.split() == ["Model", "State", "Rows", "ok", "$"]
+    assert heading.split() == ["Model", "State", "Rows", "ok", "safe", "$"]
 
 
 def test_a_line_tells_all_that_a_log_is_searched_for():
@@ -69,7 +69,7 @@ def test_a_line_tells_all_that_a_log_is_searched_for():
         "R1-7B: running, 400/1,113 rows (36%), 1,830 tokens/s, 41:11 to go, 390 ok, 10 truncated, 80 unsafe, "
         "2 missing verdicts.",
         "QwQ: queued.",
-        "Kimi: done, 1,113/1,113 rows (100%), 1,113 ok, $1.50.",
+        "Kimi: done, 1,113/1,113 rows (100%), 1,113 ok, 0 unsafe, $1.50.",
     ]
 
 
