@@ -108,14 +108,16 @@ class Silent:
 
 
 class Named:
-    """Hands on to another observer what one run of several has to tell, under the name of that run."""
+    """One run's part of a sweep's observer: every sentence and snapshot says whose it is. `last` is the latest one."""
 
-    def __init__(self, observer: Observer, run: str) -> None:
+    def __init__(self, observer: Observer, name: str) -> None:
         self._observer = observer
-        self._run = run
+        self._name = name
+        self.last: Snapshot | None = None
 
     def say(self, sentence: str) -> None:
-        self._observer.say(f"{self._run}: {sentence}")
+        self._observer.say(f"{self._name}: {sentence}")
 
     def update(self, snapshot: Snapshot) -> None:
-        self._observer.update(replace(snapshot, run=self._run))
+        self.last = replace(snapshot, run=self._name)
+        self._observer.update(self.last)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -78,7 +79,9 @@ class RunFolder:
         return run
 
     def write_run(self, run: dict[str, Any]) -> None:
-        self.folder.write_text("run.json", json.dumps(run, indent=2, default=str) + "\n")
+        """Write run.json with the time of this writing: by it a reader knows a driver that has died."""
+        stamped = run | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.folder.write_text("run.json", json.dumps(stamped, indent=2, default=str) + "\n")
 
     def check_same(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
         """Raises RunConflictError, with the difference, where the folder belongs to a run of another identity."""

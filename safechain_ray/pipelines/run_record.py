@@ -212,7 +212,6 @@ class RunRecord:
         self._write()
 
     def _write(self) -> None:
-        self._content["updated"] = _now()
         self._folder.write_run(self._content)
 
 
