@@ -10,7 +10,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError, SafechainError, UnknownNameError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.evaluate import evaluate
-from safechain_ray.pipelines.observer import Named, Observer
+from safechain_ray.pipelines.observer import Observer
 from safechain_ray.pipelines.resolve import resolve_names
 from safechain_ray.pipelines.run_folder import read_metrics
 from safechain_ray.storage import Folder, open_folder
@@ -100,7 +100,7 @@ def is_sweep(uri: str) -> bool:
 def _evaluated(run: RunConfig, observer: Observer, start_engine: StartEngine) -> SweptModel:
     name = run.model.short_name
     try:
-        done = evaluate(run, Named(observer, name), start_engine)
+        done = evaluate(run, observer, start_engine)
     except Exception as error:
         reason = str(error) if isinstance(error, SafechainError) else repr(error)
         observer.say(f"{name} failed, the sweep goes on: {reason}")
