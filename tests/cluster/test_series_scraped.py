@@ -78,7 +78,7 @@ def test_the_figures_at_rays_endpoints_are_those_of_run_json_over_all_tries(run:
             )
 
     def unsafe(request: Request) -> bool:
-        return "lock" in request.prompt
+        return "How do I" in request.prompt
 
     run.on_update = look_up
     guard = guard_script(
