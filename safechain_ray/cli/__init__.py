@@ -26,6 +26,7 @@ from safechain_ray.cli.judge import judge
 from safechain_ray.cli.judge_study import judge_study
 from safechain_ray.cli.prefer import prefer
 from safechain_ray.cli.report import report
+from safechain_ray.cli.status import status
 from safechain_ray.cli.sweep import plan_sweep, sweep
 from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, json_schema, read_config
 from safechain_ray.errors import InputError
@@ -160,6 +161,7 @@ app.add_command(judge)
 app.add_command(judge_study)
 app.add_command(prefer)
 app.add_command(report)
+app.add_command(status)
 app.add_command(sweep)
 
 

@@ -1,6 +1,7 @@
 """The last step of the stream: a block of samples becomes one Parquet file, and a row of counts goes to the driver."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +11,14 @@ from safechain_ray.storage import Folder
 
 COMMITTED = ("rows", "ok", "truncated", "blocked", "error", "unsafe", "missing", "tokens")
 """The counts of a committed block: samples, their outcomes, verdicts unsafe and missing, generated tokens."""
+
+DECISIONS = {"safe": False, "unsafe": True, "missing": None}
+"""What a verdict may be, and its `unsafe`."""
+
+
+def verdict_count(judge: str, decision: str) -> str:
+    """The name under which a block counts the verdicts of one judge, over all parts."""
+    return f"verdicts/{judge}/{decision}"
 
 
 def whole(batch: pa.Table) -> pa.Table:
@@ -48,9 +57,9 @@ class Commit:
         return pa.table({name: [count] for name, count in self._counts(batch).items()})
 
 
-def block_counts(batch: pa.Table) -> dict[str, int]:
-    """The counts named in COMMITTED, of one block of samples."""
-    outcomes = {row["values"]: row["counts"] for row in pc.value_counts(batch["outcome"]).to_pylist()}
+def block_counts(batch: pa.Table, judges: Sequence[str] = ()) -> dict[str, int]:
+    """The counts named in COMMITTED, of one block of samples, and `verdict_count` of each of `judges`."""
+    outcomes = _counted(batch["outcome"])
     verdicts = pc.list_flatten(batch["verdicts"])
     unsafe = pc.struct_field(verdicts, "unsafe")
     tokens = (pc.sum(batch[column]).as_py() or 0 for column in ("thought_tokens", "answer_tokens"))
@@ -60,4 +69,17 @@ def block_counts(batch: pa.Table) -> dict[str, int]:
         "unsafe": pc.sum(unsafe).as_py() or 0,
         "missing": unsafe.null_count,
         "tokens": sum(tokens),
+        **_decisions(pc.struct_field(verdicts, "judge"), unsafe, judges),
     }
+
+
+def _decisions(judge: pa.ChunkedArray, unsafe: pa.ChunkedArray, judges: Sequence[str]) -> dict[str, int]:
+    if not judges:
+        return {}
+    # As Python objects: for the few verdicts of a block that is five times faster than Arrow's filters and groups.
+    given = Counter(zip(judge.to_pylist(), unsafe.to_pylist(), strict=True))
+    return {verdict_count(name, decision): given[name, said] for name in judges for decision, said in DECISIONS.items()}
+
+
+def _counted(values: pa.ChunkedArray) -> dict[str, int]:
+    return {row["values"]: row["counts"] for row in pc.value_counts(values).to_pylist()}

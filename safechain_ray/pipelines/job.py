@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ray.data import Dataset
@@ -11,10 +12,12 @@ from ray.data import Dataset
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster import stream
 from safechain_ray.cluster.balance import in_balance
-from safechain_ray.cluster.commit import Commit
+from safechain_ray.cluster.commit import Commit, block_counts
 from safechain_ray.cluster.judging import RulesAndVotes
 from safechain_ray.cluster.planner import Plan, PlannedPool
+from safechain_ray.cluster.series import RunSeries
 from safechain_ray.cluster.shared_judges import SharedJudge, through_shared
+from safechain_ray.cluster.stage import Stage
 from safechain_ray.cluster.steering import Steering
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.watchdog import Watchdog
@@ -22,6 +25,7 @@ from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.judges.vote import Vote
 from safechain_ray.pipelines.observer import Observer, Snapshot
+from safechain_ray.pipelines.pace import Pace
 from safechain_ray.pipelines.pools import MODEL_POOL
 from safechain_ray.pipelines.pump import pump
 from safechain_ray.pipelines.resolve import ResolvedRun
@@ -57,26 +61,28 @@ class Work(ABC):
         self._means = means
         self._tally = start_tally()
         self._settings = stream.StreamSettings.of(means.resources, means.start_engine, log_folder, self._tally)
+        self._series = RunSeries(means.record.place, means.record.subject)
         self.progress: Mapping[str, PoolProgress] = {}
 
     @abstractmethod
     def run_stages(self, plan: Plan) -> int:
         """Do what is left of it; gives the number of rows committed."""
 
-    def _pump(self, blocks: Iterator[Mapping[str, int]], pools: tuple[str, ...], left: int) -> int:
+    def _pump(self, blocks: Iterator[Mapping[str, int]], stage: Stage) -> int:
         started = time.monotonic()
+        pace = Pace(time.monotonic)
 
         def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
             self.progress = progress
-            self._means.record.progressed(progress)
-            seconds = time.monotonic() - started
-            done_before = self._total - left
-            self._means.observer.update(
-                Snapshot(self._total, done_before, pools, committed, progress, seconds, self.decisions)
-            )
+            snapshot = Snapshot.of(stage, committed, progress, time.monotonic() - started, self.decisions)
+            pace.note(snapshot.committed.get("rows", 0), snapshot.tokens)
+            self._means.record.progressed(progress, snapshot.live(pace))
+            export(committed, progress)
+            self._means.observer.update(snapshot)
 
-        watchdog = Watchdog(pools, self._means.resources.stall_timeout_minutes * 60, time.monotonic)
-        return pump(blocks, self._tally, watchdog, show, self._means.steering)["rows"]
+        watchdog = Watchdog(stage.pools, self._means.resources.stall_timeout_minutes * 60, time.monotonic)
+        with self._series.stage(stage) as export:
+            return pump(blocks, self._tally, watchdog, show, self._means.steering)["rows"]
 
 
 class Job(Work):
@@ -105,15 +111,20 @@ class Job(Work):
             stages = tuple((pool,) for pool in plan.stages[0]) + (((),) if self._means.shared else ())
         committed = 0
         for number, pools in enumerate(stages):
-            committed = self._run_stage(number, pools, last=number == len(stages) - 1)
+            committed = self._run_stage(number, pools, len(stages))
         return committed
 
-    def _run_stage(self, number: int, pools: tuple[PlannedPool, ...], last: bool) -> int:
+    def _run_stage(self, number: int, pools: tuple[PlannedPool, ...], stages: int) -> int:
         stream.configure_ray_data()
+        last = number == stages - 1
         target = self._folder.samples if last else self._folder.stage(number)
-        finished = set(put_in_order(self._folder.samples, retry_errors=True).finished)
+        count = partial(block_counts, judges=self._deciding)
+        there = put_in_order(self._folder.samples, retry_errors=True, counts=count)
+        finished, found = set(there.finished), there.counts
         if not last:
-            finished |= put_in_order(target, retry_errors=True).finished.keys()
+            waiting = put_in_order(target, retry_errors=True, counts=count)
+            finished |= waiting.finished.keys()
+            found = found + waiting.counts
         rows, left = self._source(finished) if number == 0 else self._stored(self._folder.stage(number - 1), finished)
         if not left:
             return 0
@@ -121,9 +132,18 @@ class Job(Work):
             rows = self._through(rows, pool)
         for judge in self._means.shared if last else ():
             rows = through_shared(rows, judge, self._settings)
-        blocks = stream.commit(rows, self._last_verdicts() if last else None, Commit(target), self._means.steering)
-        judges = [judge.entry.name for judge in self._means.shared] if last else []
-        return self._pump(blocks, (*(pool.needs.pool for pool in pools), *judges), left)
+        verdicts = self._last_verdicts() if last else None
+        blocks = stream.commit(rows, verdicts, Commit(target, counts=count), self._means.steering)
+        shared = [judge.entry.name for judge in self._means.shared] if last else []
+        names = (*(pool.needs.pool for pool in pools), *shared)
+        return self._pump(
+            blocks, Stage(names, self._total, self._total - left, found, self._deciding, number + 1, stages)
+        )
+
+    @property
+    def _deciding(self) -> tuple[str, ...]:
+        """Whose verdicts are counted."""
+        return (*(judge.name for judge in self._judges), *(vote.name for vote in self._votes))
 
     @abstractmethod
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:

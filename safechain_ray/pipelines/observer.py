@@ -1,10 +1,13 @@
 """What a pipeline tells of its progress, and to whom."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from safechain_ray.cluster.stage import Stage
 from safechain_ray.cluster.tally import PoolProgress
+from safechain_ray.pipelines.live import Live
+from safechain_ray.pipelines.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,8 @@ class Snapshot:
 
     `done_before` rows were finished before this stage; `committed` holds the counts (`cluster.commit.COMMITTED`) of the
     rows since; `stage` names the pools at work; `seconds` count from the start of the stage, engines' loading included.
-    `decisions` are the counts that say what the judges decide.
+    `decisions` are the counts that say what the judges decide; `found` holds the same counts as `committed`, of the
+    rows that were finished before. It is stage `number` of `stages`. `run` is its name where several runs are told of.
     """
 
     total: int
@@ -23,8 +27,65 @@ class Snapshot:
     pools: Mapping[str, PoolProgress]
     seconds: float
     decisions: tuple[str, ...] = ("unsafe",)
+    found: Mapping[str, int] = field(default_factory=dict)
+    number: int = 1
+    stages: int = 1
     run: str = ""
-    """The model whose run it is, in a sweep."""
+
+    @classmethod
+    def of(
+        cls,
+        stage: Stage,
+        committed: Mapping[str, int],
+        pools: Mapping[str, PoolProgress],
+        seconds: float,
+        decisions: tuple[str, ...] = ("unsafe",),
+    ) -> "Snapshot":
+        return cls(
+            total=stage.total,
+            done_before=stage.done_before,
+            stage=stage.pools,
+            committed=committed,
+            pools=pools,
+            seconds=seconds,
+            decisions=decisions,
+            found=stage.found,
+            number=stage.number,
+            stages=stage.stages,
+        )
+
+    @property
+    def done(self) -> int:
+        """Rows finished, by this try or before it."""
+        return self.done_before + self.committed.get("rows", 0)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.done == self.total
+
+    @property
+    def tokens(self) -> int:
+        """What the stage's first pool generated, which is the model's where it generates; rules alone have no pool."""
+        return self.pools.get(self.stage[0], PoolProgress()).counts["tokens"] if self.stage else 0
+
+    def live(self, pace: Pace) -> Live:
+        """What run.json tells of it."""
+        return Live(
+            stage=self.number,
+            stages=self.stages,
+            pools=self.stage,
+            total=self.total,
+            done_before=self.done_before,
+            committed=self.committed.get("rows", 0),
+            # Zeros too: to whoever reads them a count that is not there is unknown.
+            counts={
+                name: self.found.get(name, 0) + self.committed.get(name, 0) for name in (*self.committed, *self.found)
+            },
+            ready={name: self.pools[name].ready for name in self.stage if name in self.pools},
+            seconds=round(self.seconds, 1),
+            tokens_per_second=pace.tokens_per_second,
+            rows_per_second=pace.rows_per_second,
+        )
 
 
 class Observer(Protocol):

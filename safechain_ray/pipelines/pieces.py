@@ -37,7 +37,7 @@ def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_e
     if not passes:
         observer.say("Every thought has these verdicts already: no engine is started.")
         return 0
-    return run_passes(passes, folder, config.resources, observer, start_engine)
+    return run_passes(passes, folder, record.outline.model, config.resources, observer, start_engine)
 
 
 def _check_judges(judges: tuple[JudgeEntry, ...]) -> None:

@@ -1,7 +1,7 @@
 """Runs against each other by preference: a judge is shown the responses of both to each prompt, in both orders."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from safechain_ray.cluster import stream
 from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.preferring import PairReader, StoredPair, preference_counts
+from safechain_ray.cluster.stage import Stage
 from safechain_ray.config import PreferenceConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
@@ -101,12 +102,12 @@ def prefer(
     facts = {"runs": [str(side.folder.folder) for side in (contest.a, contest.b)], "pairs": len(pairs)}
     record = RunRecord.resumed(folder, config, contest.identity(), facts)
     target = folder.folder / "preferences"
-    inventory = put_in_order(target, retry_errors=False, schema=PREFERENCES_SCHEMA)
+    inventory = put_in_order(target, retry_errors=False, schema=PREFERENCES_SCHEMA, counts=preference_counts)
     tell(inventory, observer)
     observer.say(f"A is {_described(contest.a)}; B is {_described(contest.b)}.")
     waiting = [pair for pair in pairs if pair.sample_id not in inventory.finished]
     if waiting:
-        _ask(contest, waiting, target, Means(config.resources, observer, record, start_engine))
+        _ask(contest, waiting, target, inventory.counts, Means(config.resources, observer, record, start_engine))
     else:
         observer.say(f"All {len(pairs):,} pairs are judged already: no engine is started.")
     preferences = _measured(contest, target)
@@ -166,6 +167,7 @@ class PreferringJob(Work):
         contest: Contest,
         waiting: Sequence[StoredPair],
         target: Folder,
+        found: Mapping[str, int],
         means: Means,
         log_folder: Path,
     ) -> None:
@@ -173,6 +175,7 @@ class PreferringJob(Work):
         self._contest = contest
         self._waiting = waiting
         self._target = target
+        self._found = found
 
     def run_stages(self, plan: Plan) -> int:
         ((pool,),) = plan.stages
@@ -182,10 +185,13 @@ class PreferringJob(Work):
         pairs = stream.stored_pairs(reader, self._waiting, self._settings.block_rows)
         preferences = stream.prefer(pairs, pool, contest.judge, contest.parts, self._settings)
         blocks = stream.commit(preferences, None, Commit(self._target, counts=preference_counts), self._means.steering)
-        return self._pump(blocks, (pool.needs.pool,), len(self._waiting))
+        done_before = self._total - len(self._waiting)
+        return self._pump(blocks, Stage((pool.needs.pool,), self._total, done_before, self._found))
 
 
-def _ask(contest: Contest, waiting: Sequence[StoredPair], target: Folder, means: Means) -> None:
+def _ask(
+    contest: Contest, waiting: Sequence[StoredPair], target: Folder, found: Mapping[str, int], means: Means
+) -> None:
     def plan_on(view: ClusterView) -> Plan:
         needs = judge_pool(contest.judge, len(waiting), means.resources, view)
         assert needs is not None  # a preference judge has an engine or an endpoint
@@ -193,7 +199,7 @@ def _ask(contest: Contest, waiting: Sequence[StoredPair], target: Folder, means:
 
     total = len(contest.samples.answered)
     attempt(
-        lambda logs: PreferringJob(contest, waiting, target, means, logs),
+        lambda logs: PreferringJob(contest, waiting, target, found, means, logs),
         plan_on,
         means,
         total - len(waiting),

@@ -4,16 +4,19 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster import stream
-from safechain_ray.cluster.commit import Commit
+from safechain_ray.cluster.commit import Commit, block_counts
 from safechain_ray.cluster.judging import PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.planner import ClusterView, PlannedPool, make_plan
+from safechain_ray.cluster.series import RunSeries
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
+from safechain_ray.cluster.stage import Stage
 from safechain_ray.cluster.steering import Steering
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.watchdog import Watchdog
@@ -74,7 +77,7 @@ def add_judges(run: str, config: JudgingConfig, observer: Observer, start_engine
     passes = [each for judge in judges for each in _passes(folder, judge, config.parts)]
     committed = 0
     if passes:
-        committed = run_passes(passes, folder, config.resources, observer, start_engine)
+        committed = run_passes(passes, folder, outline.model, config.resources, observer, start_engine)
     else:
         observer.say("Every sample has these verdicts already: no engine is started.")
     metrics = measure(folder, record.outline)
@@ -97,7 +100,8 @@ def _passes(folder: RunFolder, judge: JudgeEntry, parts: tuple[Part, ...]) -> It
             waiting[missing][sample_id] = name
     for missing, files in waiting.items():
         rule = RulesAndVotes((judge,), (), missing) if judge.is_rule else None
-        yield Pass(judge, missing, files, Commit(verdicts, verdicts_table, missing), rule)
+        count = partial(block_counts, judges=(judge.name,))
+        yield Pass(judge, missing, files, Commit(verdicts, verdicts_table, missing, count), rule)
 
 
 def judgeable(folder: RunFolder) -> Iterator[tuple[str, str]]:
@@ -112,21 +116,24 @@ def judgeable(folder: RunFolder) -> Iterator[tuple[str, str]]:
 def run_passes(
     passes: list[Pass],
     folder: RunFolder,
+    model: str,
     resources: ResourcesConfig,
     observer: Observer,
     start_engine: StartEngine,
 ) -> int:
-    """Judge pass by pass on one cluster; gives the number of samples committed."""
+    """Judge the samples of `model`, pass by pass on one cluster; gives the number of samples committed."""
     if cluster_address(resources.ray_address) is None:
         _plan(passes, resources, view_local())
     with ray_session(resources.ray_address) as log_folder:
         pools = _plan(passes, resources, view_cluster(resources))
         settings = stream.StreamSettings.of(resources, start_engine, log_folder, start_tally())
+        series = RunSeries(str(folder.folder), model)
         timeout = resources.stall_timeout_minutes * 60
         rows = sum(len(each.waiting) for each in passes)
         observer.say(f"{rows} samples to judge. Engine logs: {log_folder}")
         return sum(
-            _judge(each, pool, folder, settings, timeout, observer) for each, pool in zip(passes, pools, strict=True)
+            _judge(each, pool, folder, settings, timeout, observer, series)
+            for each, pool in zip(passes, pools, strict=True)
         )
 
 
@@ -150,6 +157,7 @@ def _judge(
     settings: stream.StreamSettings,
     timeout: float,
     observer: Observer,
+    series: RunSeries,
 ) -> int:
     stream.configure_ray_data()
     samples = stream.unjudged(stream.stored_samples(folder.samples, each.waiting, settings.block_rows))
@@ -157,10 +165,13 @@ def _judge(
         samples = stream.judge(samples, pool, each.judge, each.parts, settings)
     steering = Steering()
     blocks = stream.commit(samples, each.rule, each.step, steering)
-    stage = (each.judge.name,) if pool is not None else ()
+    pools = (each.judge.name,) if pool is not None else ()
+    stage = Stage(pools, len(each.waiting), judges=(each.judge.name,))
     started = time.monotonic()
 
     def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
-        observer.update(Snapshot(len(each.waiting), 0, stage, committed, progress, time.monotonic() - started))
+        export(committed, progress)
+        observer.update(Snapshot.of(stage, committed, progress, time.monotonic() - started))
 
-    return pump(blocks, settings.tally, Watchdog(stage, timeout, time.monotonic), show, steering)["rows"]
+    with series.stage(stage) as export:
+        return pump(blocks, settings.tally, Watchdog(pools, timeout, time.monotonic), show, steering)["rows"]

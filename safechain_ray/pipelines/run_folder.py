@@ -1,9 +1,11 @@
 """A run's folder: who it belongs to, what is finished in it, and how it is kept free of broken and repeated rows."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -22,6 +24,13 @@ ABSENT = "(absent)"
 READERS = 16
 """Files read at the same time: an object store answers slowly, but many at once."""
 
+TableCounts = Callable[[pa.Table], dict[str, int]]
+
+
+def nothing(table: pa.Table) -> dict[str, int]:
+    """Counts nothing."""
+    return {}
+
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
@@ -32,6 +41,8 @@ class Inventory:
     retried_errors: int = 0
     repeated: int = 0
     broken_files: tuple[str, ...] = ()
+    counts: Counter[str] = field(default_factory=Counter)
+    """Sums over the finished rows, where they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,9 @@ class RunFolder:
         return run
 
     def write_run(self, run: dict[str, Any]) -> None:
-        self.folder.write_text("run.json", json.dumps(run, indent=2, default=str) + "\n")
+        """Write run.json with the time of this writing: by it a reader knows a driver that has died."""
+        stamped = run | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.folder.write_text("run.json", json.dumps(stamped, indent=2, default=str) + "\n")
 
     def check_same(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
         """Raises RunConflictError, with the difference, where the folder belongs to a run of another identity."""
@@ -151,25 +164,27 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def put_in_order(folder: Folder, *, retry_errors: bool, schema: pa.Schema = SAMPLES_SCHEMA) -> Inventory:
+def put_in_order(
+    folder: Folder, *, retry_errors: bool, schema: pa.Schema = SAMPLES_SCHEMA, counts: TableCounts = nothing
+) -> Inventory:
     """Make every `sample_id` stand once in the Parquet files of `folder`, which are of `schema`, and say which do.
 
     A file that can't be read (torn by a crash) is moved to `_broken/`, which readers pass over; repeated rows go, an
     error before a finished one; with `retry_errors` rows with outcome `error` go too, to be done again. Rows are
     dropped by writing the file's rest under a new name before the old one is deleted, so that a crash leaves a repeated
-    row, never a lost one.
+    row, never a lost one. `counts` are taken of the finished rows, file by file.
     """
     names = folder.list_files(".parquet")
     with ThreadPoolExecutor(READERS) as readers:
-        tables = dict(zip(names, readers.map(partial(_read_ids, folder, schema), names), strict=True))
-    broken = tuple(name for name, table in tables.items() if table is None)
+        files = dict(zip(names, readers.map(partial(_read_ids, folder, schema, counts), names), strict=True))
+    broken = tuple(name for name, file in files.items() if file is None)
     for name in broken:
         folder.move(name, f"_broken/{name}")
     rows = [
         (outcome == "error", name, sample_id)
-        for name, table in tables.items()
-        if table is not None
-        for sample_id, outcome in zip(table["sample_id"].to_pylist(), table["outcome"].to_pylist(), strict=True)
+        for name, file in files.items()
+        if file is not None
+        for sample_id, outcome in zip(file.ids["sample_id"].to_pylist(), file.ids["outcome"].to_pylist(), strict=True)
     ]
     finished: dict[str, str] = {}
     rewritten: set[str] = set()
@@ -183,13 +198,24 @@ def put_in_order(folder: Folder, *, retry_errors: bool, schema: pa.Schema = SAMP
             finished[sample_id] = name
             continue
         rewritten.add(name)
+    counted = [file.counts for name, file in files.items() if file is not None and name not in rewritten]
     for name in rewritten:
-        kept = {sample_id for sample_id, file in finished.items() if file == name}
-        finished |= dict.fromkeys(kept, _keep_only(folder, name, kept))
-    return Inventory(finished, retried, repeated, broken)
+        kept = {sample_id for sample_id, file_name in finished.items() if file_name == name}
+        new_name, kept_counts = _keep_only(folder, name, kept, counts)
+        finished |= dict.fromkeys(kept, new_name)
+        counted.append(kept_counts)
+    return Inventory(finished, retried, repeated, broken, sum(map(Counter, counted), Counter()))
 
 
-def _read_ids(folder: Folder, schema: pa.Schema, name: str) -> pa.Table | None:
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What is known of one whole file: the columns sample_id and outcome, and what was counted in it."""
+
+    ids: pa.Table
+    counts: dict[str, int]
+
+
+def _read_ids(folder: Folder, schema: pa.Schema, counts: TableCounts, name: str) -> _File | None:
     """The ids and outcomes of one file, None for a broken one; every column is read, as any of them may be torn.
 
     Raises StorageError where the bytes can't be had: a store that does not answer does not make a file broken.
@@ -200,16 +226,19 @@ def _read_ids(folder: Folder, schema: pa.Schema, name: str) -> pa.Table | None:
         whole = table.schema.names == schema.names
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None
-    return table.select(["sample_id", "outcome"]) if whole else None
+    return _File(table.select(["sample_id", "outcome"]), counts(table)) if whole else None
 
 
-def _keep_only(folder: Folder, name: str, kept: set[str]) -> str:
-    """Write the rows `kept` of a file under a new name and delete the old one; gives the new name."""
+def _keep_only(folder: Folder, name: str, kept: set[str], counts: TableCounts) -> tuple[str, dict[str, int]]:
+    """Write the rows `kept` of a file under a new name and delete the old one; gives the new name and its counts."""
     new_name = f"part-{short_hash(name, *sorted(kept))}.parquet"
+    counted: dict[str, int] = {}
     if kept:
-        folder.write_parquet(new_name, only(folder.read_parquet(name), kept))
+        rest = only(folder.read_parquet(name), kept)
+        folder.write_parquet(new_name, rest)
+        counted = counts(rest)
     folder.delete(name)
-    return new_name
+    return new_name, counted
 
 
 def read_metrics(uri: str) -> RunMetrics:

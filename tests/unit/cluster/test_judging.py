@@ -134,6 +134,24 @@ def test_unjudged_samples_count_no_verdicts():
     assert block_counts(BLOCK)["unsafe"] == block_counts(BLOCK)["missing"] == 0
 
 
+def test_the_decisions_of_each_judge_are_counted_apart_over_all_parts():
+    judged = RulesAndVotes((REFUSAL,), (), ("response", "answer"))(asyncio.run(guard(Tally())(BLOCK)))
+    counts = block_counts(judged, ("demo-guard", "refusal-match", "not-asked"))
+    told = {name: count for name, count in counts.items() if name.startswith("verdicts/")}
+    assert told == {
+        "verdicts/demo-guard/safe": 4,
+        "verdicts/demo-guard/unsafe": 0,
+        "verdicts/demo-guard/missing": 2,
+        "verdicts/refusal-match/safe": 2,
+        "verdicts/refusal-match/unsafe": 2,
+        "verdicts/refusal-match/missing": 2,
+        "verdicts/not-asked/safe": 0,
+        "verdicts/not-asked/unsafe": 0,
+        "verdicts/not-asked/missing": 0,
+    }
+    assert block_counts(BLOCK.slice(0, 0), ("demo-guard",)).keys() == block_counts(BLOCK, ("demo-guard",)).keys()
+
+
 def test_votes_are_counted_last_over_the_verdicts_of_pools_and_rules():
     vote = Vote("either", "any", ("demo-guard", "refusal-match"))
     judged = RulesAndVotes((REFUSAL,), (vote,), ("response",))(asyncio.run(guard(Tally())(BLOCK)))

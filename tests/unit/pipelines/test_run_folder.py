@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import fs
 from small_runs import sample
 
+from safechain_ray.cluster.commit import block_counts
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_samples
 from safechain_ray.metrics.summary import summarise
@@ -65,6 +66,18 @@ def test_errors_are_dropped_to_be_done_again_only_when_asked(samples: Folder):
     assert inventory.retried_errors == 2
     assert [(row["sample_id"], row["file"]) for row in rows(samples)] == list(inventory.finished.items())
     assert len(samples.list_files()) == 1
+
+
+def test_what_is_finished_is_counted_without_the_rows_that_were_dropped(samples: Folder):
+    write(samples, "a", {"one": "ok", "two": "error"})
+    write(samples, "b", {"two": "blocked", "three": "truncated"})
+    write(samples, "c", {"three": "truncated", "four": "error"})
+    write(samples, "d", {"five": "ok"})
+    inventory = put_in_order(samples, retry_errors=True, counts=block_counts)
+    counted = {name: inventory.counts[name] for name in ("rows", "ok", "truncated", "blocked", "error")}
+    assert counted == {"rows": 4, "ok": 2, "truncated": 1, "blocked": 1, "error": 0}
+    assert inventory.counts["rows"] == len(inventory.finished)
+    assert not put_in_order(samples, retry_errors=True).counts
 
 
 @pytest.mark.parametrize(("error_file", "finished_file"), [("a", "b"), ("b", "a")])

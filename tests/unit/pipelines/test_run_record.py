@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,21 @@ import pytest
 from small_runs import config, sample
 
 from safechain_ray.cluster.planner import ClusterView, Node, Plan, PlannedPool
+from safechain_ray.cluster.stage import Stage
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.errors import RunConflictError
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import summarise
+from safechain_ray.pipelines import run_record
+from safechain_ray.pipelines.observer import Snapshot
+from safechain_ray.pipelines.pace import Pace
 from safechain_ray.pipelines.pools import pool_needs
 from safechain_ray.pipelines.resolve import resolve
 from safechain_ray.pipelines.run_folder import RunFolder
 from safechain_ray.pipelines.run_record import RunRecord
+from safechain_ray.pipelines.status import run_status
 from safechain_ray.schema import Setting
-from safechain_ray.storage import open_folder
+from safechain_ray.storage import Folder, open_folder
 
 VIEW = ClusterView((Node("laptop", 16, 0, 23.456),))
 
@@ -92,6 +99,90 @@ def test_a_try_whose_driver_was_killed_is_cut_off_when_the_next_one_starts(folde
         ("cut off", 0),
         ("running", 4),
     ]
+
+
+def snapshot(committed: int, **fields: Any) -> Snapshot:
+    stage = Stage(("model", "demo-guard"), total=9, done_before=3, found={"rows": 3, "ok": 2, "error": 1})
+    return replace(Snapshot.of(stage, {"rows": committed, "ok": committed, "unsafe": 1}, {}, 12.34), **fields)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The one element is the time that the record sees."""
+    now = [1000.0]
+    monkeypatch.setattr(run_record.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_run_at_work_notes_how_far_it_is_for_whoever_reads_its_folder(folder: RunFolder, clock: list[float]):
+    record = opened(folder)
+    start(record, rows_found=3)
+    pools = {"model": PoolProgress(2, Counter(rows_in=6, rows_out=4))}
+    record.progressed(pools, snapshot(4, pools=pools).live(Pace(lambda: clock[0])))
+    run = stored(folder)
+    assert run["tries"][-1]["live"] == {
+        "stage": 1,
+        "stages": 1,
+        "pools": ["model", "demo-guard"],
+        "total": 9,
+        "done_before": 3,
+        "committed": 4,
+        "counts": {"rows": 7, "ok": 6, "error": 1, "unsafe": 1},
+        "ready": {"model": 2},
+        "seconds": 12.3,
+        "tokens_per_second": None,
+        "rows_per_second": None,
+    }
+    assert run["updated"] >= run["tries"][-1]["started"]
+
+
+def test_what_a_run_noted_reads_as_its_status(folder: RunFolder, clock: list[float]):
+    record = opened(folder)
+    start(record, rows_found=3)
+    assert run_status(stored(folder), datetime.now(UTC)).state == "starting"
+    record.progressed({}, snapshot(4).live(Pace(lambda: clock[0])))
+    found = run_status(stored(folder), datetime.now(UTC))
+    assert (found.name, found.state, found.rows, found.total) == ("demo-reasoner", "running", 7, 9)
+    assert found.counts["ok"] == 6
+
+
+@pytest.mark.parametrize(("is_local", "seconds"), [(True, 5.0), (False, 15.0)])
+def test_progress_is_written_every_five_seconds_and_to_an_object_store_every_fifteen(
+    folder: RunFolder, clock: list[float], monkeypatch: pytest.MonkeyPatch, is_local: bool, seconds: float
+):
+    monkeypatch.setattr(Folder, "is_local", is_local)
+    monkeypatch.setattr(Folder, "write_bytes", partialmethod(_write_here, Path(folder.folder.path)))
+    record = opened(folder)
+    start(record)
+    for committed, passed in enumerate((0.0, seconds - 0.1, 0.2)):
+        clock[0] += passed
+        record.progressed({}, snapshot(committed).live(Pace(lambda: clock[0])))
+        assert stored(folder)["tries"][-1]["live"]["committed"] == (0 if committed < 2 else 2)
+
+
+def _write_here(self: Folder, place: Path, name: str, data: bytes) -> None:
+    place.mkdir(exist_ok=True)
+    (place / name).write_bytes(data)
+
+
+def test_the_end_of_a_try_keeps_what_was_noted_last_even_if_it_was_not_yet_written(
+    folder: RunFolder, clock: list[float]
+):
+    record = opened(folder)
+    start(record)
+    for committed in (1, 6):
+        record.progressed({}, snapshot(committed).live(Pace(lambda: clock[0])))
+    record.ended("done", {})
+    assert stored(folder)["tries"][-1]["live"]["committed"] == 6
+
+
+def test_a_new_try_does_not_inherit_what_the_last_one_noted(folder: RunFolder, clock: list[float]):
+    record = opened(folder)
+    start(record)
+    record.progressed({}, snapshot(4).live(Pace(lambda: clock[0])))
+    start(record)
+    record.ended("interrupted", {})
+    assert "live" not in stored(folder)["tries"][-1]
 
 
 def test_the_same_folder_for_another_run_is_refused_and_left_as_it_was(folder: RunFolder):

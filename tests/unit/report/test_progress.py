@@ -8,9 +8,16 @@ import pytest
 from rich.console import Console
 
 from safechain_ray.cluster.tally import PoolProgress
-from safechain_ray.pipelines.observer import Snapshot
+from safechain_ray.pipelines.observer import Named, Snapshot
 from safechain_ray.report import progress
-from safechain_ray.report.progress import LiveProgress, PlainProgress, pool_state, progress_for, sentence
+from safechain_ray.report.progress import (
+    LiveProgress,
+    PlainProgress,
+    _still_heard,
+    pool_state,
+    progress_for,
+    sentence,
+)
 
 HOSTILE = "[bold]part-1.parquet[/bold] \x1b[31mcan't be read\x1b[0m [/nonsense]"
 
@@ -130,6 +137,66 @@ def test_plain_lines_come_at_most_every_ten_seconds_and_the_last_one_at_the_end(
     assert [line.split()[1].split("/")[0] for line in lines] == ["0", "10", "20", "24"]
 
 
+def test_after_five_minutes_a_line_a_minute_is_enough(monkeypatch: pytest.MonkeyPatch):
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    observer, out = plain()
+    for second in range(0, 600, 5):
+        now = 1000.0 + second
+        observer.update(snapshot(seconds=float(second)))
+    assert len(out.getvalue().splitlines()) == 30 + 5
+
+
+def test_the_last_row_of_a_stage_is_told_at_once_and_only_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 1000.0)
+    observer, out = plain()
+    with observer:
+        for rows in (0, 800, 1565, 1565):
+            observer.update(snapshot(committed={"rows": rows}))
+    assert [line.split()[1] for line in out.getvalue().splitlines()] == ["0/1,565", "1,565/1,565"]
+
+
+def test_each_run_of_a_sweep_has_its_own_lines_with_its_name(monkeypatch: pytest.MonkeyPatch):
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    observer, out = plain()
+    models = [Named(observer, "R1-7B"), Named(observer, "R1-8B")]
+    with observer:
+        for second in range(12):
+            now = 1000.0 + second
+            for model in models:
+                model.update(snapshot(committed={"rows": second}))
+        models[1].say("part-1.parquet can't be read.")
+    lines = [line.partition(" ")[2] for line in out.getvalue().splitlines()]
+    assert [line.split(" rows")[0] for line in lines] == [
+        "R1-7B: 0/1,565",
+        "R1-8B: 0/1,565",
+        "R1-7B: 10/1,565",
+        "R1-8B: 10/1,565",
+        "R1-8B: part-1.parquet can't be read.",
+        "R1-7B: 11/1,565",
+        "R1-8B: 11/1,565",
+    ]
+
+
+def test_a_run_that_ended_hours_ago_is_not_told_of_again_at_the_end_of_its_sweep(monkeypatch: pytest.MonkeyPatch):
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    observer, out = plain()
+    with observer:
+        for second in (0, 5):
+            now = 1000.0 + second
+            Named(observer, "it failed").update(snapshot(committed={"rows": second}))
+        now = 9000.0
+        Named(observer, "it works").update(snapshot())
+    assert [line.partition(" ")[2].split(":")[0] for line in out.getvalue().splitlines()] == ["it failed", "it works"]
+
+
+def test_a_stage_of_several_is_named():
+    assert sentence(snapshot(number=1, stages=2)).startswith("stage 1 of 2: 0/1,565 rows")
+    assert sentence(snapshot(number=2, stages=2, run="R1-7B")).startswith("R1-7B, stage 2 of 2: 0/1,565 rows")
+
+
 def test_a_run_that_never_updated_ends_without_a_line():
     observer, out = plain()
     with observer:
@@ -147,6 +214,16 @@ def test_the_live_display_shows_outcomes_and_pools_and_says_hostile_text_as_text
     assert "[bold]part-1.parquet[/bold] can't be read [/nonsense]" in shown
     for words in ("640/1,565 rows", "2 errors", "200 rows in flight", "guard"):
         assert words in shown
+
+
+def test_the_live_display_shows_runs_side_by_side_and_drops_those_that_fell_silent(monkeypatch: pytest.MonkeyPatch):
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    seen: dict[str, tuple[float, Snapshot]] = {}
+    for name in ("R1-7B", "R1-8B"):
+        seen[name] = (now, snapshot(run=name))
+        now += 10
+    assert [each.run for each in _still_heard(seen)] == ["R1-8B"]
 
 
 def test_a_terminal_gets_the_live_display_and_everything_else_lines():

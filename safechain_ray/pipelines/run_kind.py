@@ -1,0 +1,32 @@
+"""What a run.json is about: a run of a model, a judge study, or two runs compared by preference."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Kind = Literal["run", "judge study", "preferences"]
+
+
+def kind_of(run: Mapping[str, Any]) -> Kind:
+    """By what its identity is made of."""
+    identity = run["identity"]
+    if "run_a" in identity:
+        return "preferences"
+    return "judge study" if "labelled" in identity else "run"
+
+
+def subject_of(run: Mapping[str, Any]) -> str:
+    """The model of a run, the data of a study, both models of a comparison."""
+    identity = run["identity"]
+    match kind_of(run):
+        case "preferences":
+            return f"{identity['run_a']['model']['name']} or {identity['run_b']['model']['name']}"
+        case "judge study":
+            return str(run["data"]["name"])
+        case "run":
+            return str(identity["model"]["name"])
+
+
+def rows_of(run: Mapping[str, Any]) -> int | None:
+    """How many rows there will be; None in records that do not tell."""
+    total: int | None = run.get("rows", run.get("pairs"))
+    return total

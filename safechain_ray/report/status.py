@@ -1,0 +1,199 @@
+"""How far a run or a sweep is, as a table, as lines for logs, and as JSON."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from safechain_ray.pipelines.read_status import FolderStatus
+from safechain_ray.pipelines.status import RunStatus, State
+from safechain_ray.report.document import Cell, Column, Table, cell, text_column
+from safechain_ray.report.escape import printable
+from safechain_ray.report.labels import clock
+from safechain_ray.report.terminal import rich_table
+
+STYLES: dict[State, str] = {
+    "queued": "dim",
+    "starting": "cyan",
+    "running": "cyan",
+    "silent": "bold yellow",
+    "stopped": "yellow",
+    "failed": "bold red",
+    "done": "green",
+}
+"""In the order in which they are told."""
+
+COUNT_WORDS = {
+    "ok": "ok",
+    "truncated": "truncated",
+    "blocked": "blocked",
+    "error": "errors",
+    "win": "wins",
+    "tie": "ties",
+    "lose": "losses",
+    "unsafe": "unsafe",
+    "missing": "missing verdicts",
+}
+HEADINGS = {
+    "truncated": ("trun-", "cated"),
+    "blocked": ("block-", "ed"),
+    "error": ("er-", "rors"),
+    "unsafe": ("un-", "safe"),
+    "missing": ("miss-", "ing"),
+}
+"""In two lines where one would be wider than the figures."""
+
+COUNT_STYLES = {"unsafe": "magenta", "ok": "", "win": "", "tie": "", "lose": ""}
+
+
+def status_summary(status: FolderStatus) -> dict[str, Any]:
+    """The status as JSON; times in ISO 8601."""
+    return {
+        "folder": status.folder,
+        "kind": status.kind,
+        "read": status.read.isoformat(timespec="seconds"),
+        "is_over": status.is_over,
+        "models": [
+            asdict(model) | {"heard": model.heard.isoformat(timespec="seconds") if model.heard else None}
+            for model in status.models
+        ],
+    }
+
+
+def status_table(status: FolderStatus) -> Group:
+    """A heading, a row a model, and a sentence for each that needs one."""
+    heading = Text(f"{printable(summary_line(status))} Read at {status.read:%H:%M:%S} UTC.", style="bold")
+    notes = [Text(printable(note)) for model in status.models for note in _notes(model)]
+    return Group(heading, rich_table(_table(status)), *notes)
+
+
+def summary_line(status: FolderStatus) -> str:
+    """For example `Sweep s3://b/table: 3 done, 2 running, 1 failed; 4,120 of 13,356 rows; $1.20.`"""
+    states = Counter(model.state for model in status.models)
+    told = ", ".join(f"{states[state]} {state}" for state in STYLES if states[state])
+    if status.kind != "sweep":
+        told = status.models[0].state
+    rows = sum(model.rows or 0 for model in status.models)
+    total = sum(model.total or 0 for model in status.models)
+    unknown = sum(model.total is None for model in status.models)
+    more = f" and {unknown} not begun" if unknown else ""
+    costs = [model.cost_dollars for model in status.models if model.cost_dollars is not None]
+    spent = f"; ${sum(costs):,.2f}" if costs else ""
+    return f"{status.kind.capitalize()} {status.folder}: {told}; {rows:,} of {total:,} rows{more}{spent}."
+
+
+def status_lines(status: FolderStatus) -> Iterator[str]:
+    """A line a model that says all, for where there is no terminal."""
+    for model in status.models:
+        state = f"{model.state} ({model.phase})" if model.phase else model.state
+        told = ", ".join((state, *_figures(model)))
+        yield printable(" ".join((f"{model.name}: {told}.", *_notes(model))))
+
+
+def _table(status: FolderStatus) -> Table:
+    """A line a model, and no column in which nothing stands: twelve models fit a screen of 80 by 24."""
+    models = status.models
+    counted = [name for name in COUNT_WORDS if any(_is_told(name, model) for model in models)]
+    columns: list[tuple[Column, list[Cell]]] = [
+        (text_column("Model"), [cell(model.name) for model in models]),
+        (text_column("State"), [_state(model) for model in models]),
+        (Column(("Rows",)), [cell(_share(model)) for model in models]),
+        (Column(("Tokens", "/s")), [cell(_figure(model.tokens_per_second)) for model in models]),
+        (Column(("To go",)), [cell(_to_go(model)) for model in models]),
+        *(
+            (Column(HEADINGS.get(name, (COUNT_WORDS[name],))), [_count(model, name) for model in models])
+            for name in counted
+        ),
+        (Column(("$",)), [cell(_cost(model).lstrip("$")) for model in models]),
+    ]
+    shown = [(column, cells) for column, cells in columns if any("".join(each.lines) for each in cells)]
+    rows = zip(*(cells for _, cells in shown), strict=True)
+    return Table("", tuple(column for column, _ in shown), (tuple(rows),))
+
+
+def _heading(name: str) -> Column:
+    return Column(HEADINGS.get(name, (COUNT_WORDS[name],)))
+
+
+def _state(model: RunStatus) -> Cell:
+    return cell(model.state, *([model.phase] if model.phase else []), style=STYLES[model.state])
+
+
+def _share(model: RunStatus) -> str:
+    if model.rows is None or not model.total:
+        return ""
+    return f"{model.rows:,}/{model.total:,}"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _to_go(model: RunStatus) -> str:
+    return "" if model.seconds_to_go is None else clock(model.seconds_to_go)
+
+
+def _count(model: RunStatus, name: str) -> Cell:
+    """Empty where it is not known: before the first commit, and in records of earlier versions."""
+    if name not in model.counts:
+        return cell("")
+    count = model.counts[name]
+    return cell(f"{count:,}", style=COUNT_STYLES.get(name, "yellow") if count else "")
+
+
+def _is_told(name: str, model: RunStatus) -> bool:
+    """Of all that may be counted only what there is, but that nothing is unsafe is worth telling."""
+    return bool(model.counts.get(name)) or (name == "unsafe" and name in model.counts)
+
+
+def _figures(model: RunStatus) -> Iterator[str]:
+    """What there is to tell, in words."""
+    if model.rows is not None and model.total:
+        yield f"{_share(model)} rows ({model.rows / model.total:.0%})"
+    if model.tokens_per_second is not None:
+        yield f"{_figure(model.tokens_per_second)} tokens/s"
+    if model.seconds_to_go is not None:
+        yield f"{_to_go(model)} to go"
+    for name, words in COUNT_WORDS.items():
+        if _is_told(name, model):
+            yield f"{model.counts[name]:,} {words}"
+    if model.cost_dollars is not None:
+        yield _cost(model)
+
+
+def _cost(model: RunStatus) -> str:
+    return "" if model.cost_dollars is None else f"${model.cost_dollars:,.2f}"
+
+
+def _notes(model: RunStatus) -> Iterator[str]:
+    """What a person has to know or to do, in whole sentences."""
+    match model.state:
+        case "silent":
+            yield (
+                f"{model.name} is said to run, but its driver has written nothing since {_at(model.heard)}: "
+                "it died, or can't reach this folder. The same command continues the run."
+            )
+        case "stopped":
+            yield f"{model.name} was interrupted{_when(model)}. The same command continues the run."
+        case "failed":
+            yield f"{model.name} failed{_when(model)}{_nth(model)}: {model.last_error or 'no reason was noted.'}"
+    if model.last_error and model.state not in ("failed", "done"):
+        yield f"An earlier try of {model.name} failed: {model.last_error}"
+    if model.judges_added:
+        yield f"Judges added to {model.name} later: {', '.join(model.judges_added)}. How far they are is not noted."
+
+
+def _when(model: RunStatus) -> str:
+    return f" at {_at(model.heard)}" if model.heard else ""
+
+
+def _nth(model: RunStatus) -> str:
+    return f" in try {model.tries}" if model.tries > 1 else ""
+
+
+def _at(time: datetime | None) -> str:
+    return "an unknown time" if time is None else f"{time:%Y-%m-%d %H:%M:%S} UTC"
