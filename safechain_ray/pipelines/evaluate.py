@@ -14,11 +14,11 @@ from safechain_ray.pipelines.attempt import attempt
 from safechain_ray.pipelines.job import GeneratingJob, Means
 from safechain_ray.pipelines.observer import Observer
 from safechain_ray.pipelines.outline import measure
+from safechain_ray.pipelines.output import held_output
 from safechain_ray.pipelines.pools import pool_needs
 from safechain_ray.pipelines.resolve import ResolvedRun, resolve
 from safechain_ray.pipelines.run_folder import Inventory, RunFolder, put_in_order
 from safechain_ray.pipelines.run_record import RunRecord
-from safechain_ray.storage import open_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,18 @@ class Evaluation:
 def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -> Evaluation:
     """Run `config` to its end, going on where an earlier try was cut off.
 
-    Raises InputError (PlanError and RunConflictError among it) before anything starts; EngineStartError, StallError
-    and StorageError while it runs. What is committed is kept in any case.
+    Without `output` the folder is `runs/<model>-<hash>`. Raises InputError (PlanError and RunConflictError among it)
+    and OutputHeldError before anything starts; EngineStartError, StallError and StorageError while it runs. What is
+    committed is kept in any case.
     """
     run = resolve(config)
-    folder = open_run_folder(config, run)
+    with held_output(config.output or f"runs/{run.short_name()}", config.resources, observer) as folder:
+        return _evaluated(config, run, folder, observer, start_engine)
+
+
+def _evaluated(
+    config: RunConfig, run: ResolvedRun, folder: RunFolder, observer: Observer, start_engine: StartEngine
+) -> Evaluation:
     record = RunRecord.opened(folder, config, run)
     inventory = put_in_order(folder.samples, retry_errors=True)
     tell(inventory, observer)
@@ -81,13 +88,6 @@ def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
 def plan_on(view: ClusterView, run: ResolvedRun, config: RunConfig) -> Plan:
     """How the run's pools would stand on this cluster. Raises PlanError where they can't."""
     return make_plan(pool_needs(run, config.resources, view), view)
-
-
-def open_run_folder(config: RunConfig, run: ResolvedRun) -> RunFolder:
-    """The run's folder, shown to be writable. Without `output` it is `runs/<model>-<hash of the config>`."""
-    folder = open_folder(config.output or f"runs/{run.short_name()}")
-    folder.check_writable()
-    return RunFolder(folder)
 
 
 def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluation:

@@ -67,7 +67,8 @@ class Work(ABC):
                 Snapshot(self._total, done_before, pools, committed, progress, seconds, self.decisions)
             )
 
-        watchdog = Watchdog(pools, self._means.resources.stall_timeout_minutes * 60, time.monotonic)
+        timeout = self._means.resources.stall_timeout_minutes * 60
+        watchdog = Watchdog(pools, timeout, time.monotonic, excused=lambda: self._means.record.store_is_silent)
         return pump(blocks, self._tally, watchdog, show)["rows"]
 
 
