@@ -143,9 +143,14 @@ class Lease:
             raise OutputHeldError(self._lost)
 
     def _renew_for_ever(self) -> None:
-        while not self._ended.wait(self._timing.renewed_every) and self._lost is None:
+        while not self._ended.wait(self._next_in()) and self._lost is None:
             with suppress(StorageError):
                 self._renew(self._folder.impatient())
+
+    def _next_in(self) -> float:
+        """Seconds until the next renewal; a store that was silent is asked sooner, to learn when it is back."""
+        every = self._timing.renewed_every
+        return min(1.0, every) if self._folder.is_silent else every
 
     def _renew(self, folder: Folder) -> None:
         with self._lock:

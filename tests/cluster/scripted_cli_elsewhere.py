@@ -7,7 +7,7 @@ import scripted_cli
 
 from safechain_ray.storage import lease
 
-LASTS = 8.0
+LASTS = 6.0
 """Seconds that its lease lasts: shorter than usual, so that a test need not wait."""
 
 if __name__ == "__main__":
