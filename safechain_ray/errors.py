@@ -60,3 +60,11 @@ class StallError(SafechainError):
 
 class StorageError(SafechainError):
     """The output can't be written or read (permissions, a full disk, an unreachable store)."""
+
+
+class StoreSilentError(StorageError):
+    """An object store did not answer for as long as it was waited for; the same command goes on when it does."""
+
+
+class OutputHeldError(SafechainError):
+    """Another driver works on this output, or has taken it over: this one writes nothing more."""

@@ -14,6 +14,11 @@ def marked_environment() -> dict[str, str]:
     return {**os.environ, MARK: uuid4().hex, "SPT_NOENV": "1"}
 
 
+def python_path(folder: Path) -> str:
+    """For a child: modules of `folder`, and what this process was given."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def left_over(environment: dict[str, str], patience: float = 20.0) -> list[str]:
     """Command lines of the marked processes that still live after `patience` seconds; none as soon as none does."""
     deadline = time.monotonic() + patience

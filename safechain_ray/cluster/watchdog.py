@@ -7,18 +7,28 @@ from safechain_ray.errors import StallError
 
 
 class Watchdog:
-    """Raises StallError when no counter of any pool, nor of the commits, has moved for `timeout` seconds."""
+    """Raises StallError when no counter of any pool, nor of the commits, has moved for `timeout` seconds.
 
-    def __init__(self, pools: tuple[str, ...], timeout: float, clock: Callable[[], float]) -> None:
+    Time in which the stream is `excused` (its store does not answer) does not count.
+    """
+
+    def __init__(
+        self,
+        pools: tuple[str, ...],
+        timeout: float,
+        clock: Callable[[], float],
+        excused: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._pools = pools
         self._timeout = timeout
         self._clock = clock
+        self._excused = excused
         self._last: object = None
         self._moved = clock()
 
     def check(self, progress: Mapping[str, PoolProgress], committed: int) -> None:
         state = {pool: (seen.ready, dict(seen.counts)) for pool, seen in progress.items()}, committed
-        if state != self._last:
+        if state != self._last or self._excused():
             self._last = state
             self._moved = self._clock()
             return

@@ -122,6 +122,9 @@ class ResourcesConfig(Config):
     block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")
     max_engine_deaths: int = Field(3, ge=1, description="a sample in flight at so many engine deaths becomes an error")
     stall_timeout_minutes: float = Field(30, gt=0, description="no progress for so long ends the run with an error")
+    storage_patience_minutes: float = Field(
+        10, ge=0, description="an object store that does not answer is waited for so long; the run pauses meanwhile"
+    )
     max_cost: float | None = Field(None, gt=0, description="API: most dollars that one try may spend")
     max_requests: int | None = Field(None, ge=1, description="API: most requests that one try may send, retries too")
     autoscaler_config: str | None = Field(

@@ -1,5 +1,7 @@
 """The main job: every setting of one model, generated, judged, committed and measured."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from safechain_ray.catalog.api_entries import ApiEntry
@@ -16,11 +18,11 @@ from safechain_ray.pipelines.attempt import attempt
 from safechain_ray.pipelines.job import GeneratingJob, Means
 from safechain_ray.pipelines.observer import Observer
 from safechain_ray.pipelines.outline import measure
+from safechain_ray.pipelines.output import held_output
 from safechain_ray.pipelines.pools import pool_needs
 from safechain_ray.pipelines.resolve import ResolvedRun, resolve
 from safechain_ray.pipelines.run_folder import Inventory, RunFolder, put_in_order
 from safechain_ray.pipelines.run_record import RunRecord
-from safechain_ray.storage import open_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +66,32 @@ class OpenRun:
 def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -> Evaluation:
     """Run `config` to its end, going on where an earlier try was cut off.
 
-    Raises InputError (PlanError and RunConflictError among it) before anything starts; EngineStartError, StallError
-    and StorageError while it runs. What is committed is kept in any case.
+    Without `output` the folder is `runs/<model>-<hash>`. Raises InputError (PlanError and RunConflictError among it)
+    and OutputHeldError before anything starts; EngineStartError, StallError and StorageError while it runs. What is
+    committed is kept in any case.
     """
-    return finish(open_run(config, observer), observer, start_engine)
+    with open_run(config, resolve(config), observer) as opened:
+        return finish(opened, observer, start_engine)
 
 
-def open_run(config: RunConfig, observer: Observer) -> OpenRun:
-    """Look up all that the run names and put its folder in order. Raises InputError for whatever can't work."""
-    run = resolve(config)
-    folder = open_run_folder(config, run)
-    record = RunRecord.opened(folder, config, run)
-    inventory = put_in_order(folder.samples, retry_errors=True)
-    tell(inventory, observer)
-    return OpenRun(config, run, folder, record, len(inventory.finished))
+@contextmanager
+def open_run(config: RunConfig, run: ResolvedRun, observer: Observer) -> Iterator[OpenRun]:
+    """The run with its folder put in order, held by this driver's lease for the length of a block.
+
+    Raises RunConflictError for a folder of another run, OutputHeldError for one that another driver is at work in.
+    """
+    with held_output(config.output or f"runs/{run.short_name()}", config.resources, observer) as folder:
+        record = RunRecord.opened(folder, config, run)
+        inventory = put_in_order(folder.samples, retry_errors=True)
+        tell(inventory, observer)
+        yield OpenRun(config, run, folder, record, len(inventory.finished))
 
 
 def finish(opened: OpenRun, observer: Observer, start_engine: StartEngine, place: Place | None = None) -> Evaluation:
-    """Do what is left of a run, and measure it. Without `place` it has the cluster to itself. Raises as `evaluate`."""
+    """Do what is left of an open run, and measure it. Without `place` it has the cluster to itself.
+
+    Raises what `evaluate` raises once it runs, and PlanError.
+    """
     run, folder, record, resources = opened.run, opened.folder, opened.record, opened.config.resources
     if not opened.left:
         observer.say(f"All {opened.found} samples are finished already: no engine is started.")
@@ -122,17 +132,9 @@ def plan_on(view: ClusterView, run: ResolvedRun, config: RunConfig) -> Plan:
     return make_plan(pool_needs(run, config.resources, view), view)
 
 
-def open_run_folder(config: RunConfig, run: ResolvedRun) -> RunFolder:
-    """The run's folder, shown to be writable. Without `output` it is `runs/<model>-<hash of the config>`."""
-    folder = open_folder(config.output or f"runs/{run.short_name()}")
-    folder.check_writable()
-    return RunFolder(folder)
-
-
 def measure_so_far(opened: OpenRun) -> None:
     """Leave the metrics of what there is, of a run that time did not suffice for: the rest counts as missing."""
-    put_in_order(opened.folder.samples, retry_errors=False)
-    if opened.folder.samples.list_files(".parquet"):
+    if opened.found:
         metrics = measure(opened.folder, opened.record.outline)
         opened.folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
 

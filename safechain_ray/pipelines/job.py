@@ -80,7 +80,8 @@ class Work(ABC):
             export(committed, progress)
             self._means.observer.update(snapshot)
 
-        watchdog = Watchdog(stage.pools, self._means.resources.stall_timeout_minutes * 60, time.monotonic)
+        timeout = self._means.resources.stall_timeout_minutes * 60
+        watchdog = Watchdog(stage.pools, timeout, time.monotonic, excused=lambda: self._means.record.store_is_silent)
         with self._series.stage(stage) as export:
             return pump(blocks, self._tally, watchdog, show, self._means.steering)["rows"]
 

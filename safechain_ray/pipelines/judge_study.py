@@ -18,13 +18,14 @@ from safechain_ray.pipelines.attempt import attempt
 from safechain_ray.pipelines.evaluate import tell
 from safechain_ray.pipelines.job import JudgingJob, Means
 from safechain_ray.pipelines.observer import Observer
+from safechain_ray.pipelines.output import held_output
 from safechain_ray.pipelines.pools import judge_needs
 from safechain_ray.pipelines.resolve import as_stored, judge_identity, resolve_judge
 from safechain_ray.pipelines.run_folder import RunFolder, put_in_order
 from safechain_ray.pipelines.run_record import RunRecord
 from safechain_ray.pipelines.study_figures import measure
 from safechain_ray.schema import Sample, VoteRule, samples_from_table, samples_table, short_hash
-from safechain_ray.storage import Folder, open_folder
+from safechain_ray.storage import Folder
 
 DISAGREEMENTS = "disagreements.parquet"
 
@@ -62,11 +63,17 @@ def judge_study(config: StudyConfig, observer: Observer, start_engine: StartEngi
     """Judge the labelled responses, going on where an earlier try was cut off, and hold the judges against the labels.
 
     Leaves samples, study.json and the rows to read in the study's folder. Raises InputError (PlanError and
-    RunConflictError among it) before anything starts; EngineStartError, StallError and StorageError while it runs.
+    RunConflictError among it) and OutputHeldError before anything starts; EngineStartError, StallError and StorageError
+    while it runs.
     """
     study = resolve_study(config)
-    folder = RunFolder(open_folder(config.output or f"runs/study-{study.short_name()}"))
-    folder.folder.check_writable()
+    with held_output(config.output or f"runs/study-{study.short_name()}", config.resources, observer) as folder:
+        return _judged(study, config, folder, observer, start_engine)
+
+
+def _judged(
+    study: ResolvedStudy, config: StudyConfig, folder: RunFolder, observer: Observer, start_engine: StartEngine
+) -> StudyDone:
     labelled = study.labelled
     facts = {"data": {"name": labelled.name, "source": labelled.source}, "rows": len(labelled.responses)}
     record = RunRecord.resumed(folder, config, study.identity, facts)

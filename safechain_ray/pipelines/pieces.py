@@ -9,6 +9,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.judges.pieces import ThoughtPieces, pieces_table
 from safechain_ray.pipelines.observer import Observer
+from safechain_ray.pipelines.output import held_output
 from safechain_ray.pipelines.rejudge import Pass, judgeable, run_passes
 from safechain_ray.pipelines.resolve import check_parts, resolve_judge
 from safechain_ray.pipelines.run_folder import RunFolder
@@ -25,19 +26,19 @@ def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_e
     """
     assert config.pieces is not None
     pieces = ThoughtPieces(config.pieces)
-    folder = RunFolder(open_folder(run))
-    record = RunRecord.of_finished(folder)
+    outline = RunRecord.of_finished(RunFolder(open_folder(run))).outline
     judges = tuple(resolve_judge(judge, config.resources.gpu_memory) for judge in config.judges)
     _check_judges(judges)
-    check_parts(("thought",), record.outline.model, record.outline.family)
-    folder.folder.check_writable()
-    for judge in judges:
-        record.pieces_judged(judge)
-    passes = [each for judge in judges if (each := _pass(folder, judge, pieces)).waiting]
-    if not passes:
-        observer.say("Every thought has these verdicts already: no engine is started.")
-        return 0
-    return run_passes(passes, folder, record.outline.model, config.resources, observer, start_engine)
+    check_parts(("thought",), outline.model, outline.family)
+    with held_output(run, config.resources, observer) as folder:
+        record = RunRecord.of_finished(folder)
+        for judge in judges:
+            record.pieces_judged(judge)
+        passes = [each for judge in judges if (each := _pass(folder, judge, pieces)).waiting]
+        if not passes:
+            observer.say("Every thought has these verdicts already: no engine is started.")
+            return 0
+        return run_passes(passes, folder, outline.model, config.resources, observer, start_engine)
 
 
 def _check_judges(judges: tuple[JudgeEntry, ...]) -> None:

@@ -24,6 +24,7 @@ from safechain_ray.pipelines.evaluate import tell
 from safechain_ray.pipelines.job import Means, Work
 from safechain_ray.pipelines.observer import Observer
 from safechain_ray.pipelines.outline import Outline
+from safechain_ray.pipelines.output import held_output
 from safechain_ray.pipelines.pairing import SamplePairs, pair_samples
 from safechain_ray.pipelines.pools import judge_pool
 from safechain_ray.pipelines.resolve import as_stored, check_parts, judge_identity, resolve_preference_judge
@@ -96,8 +97,13 @@ def prefer(
     InputError (PlanError and RunConflictError among it) before anything starts, and what a stream raises.
     """
     contest = resolve_contest(run_a, run_b, config)
-    folder = RunFolder(open_folder(config.output or f"runs/{contest.short_name()}"))
-    folder.folder.check_writable()
+    with held_output(config.output or f"runs/{contest.short_name()}", config.resources, observer) as folder:
+        return _preferred(contest, config, folder, observer, start_engine)
+
+
+def _preferred(
+    contest: Contest, config: PreferenceConfig, folder: RunFolder, observer: Observer, start_engine: StartEngine
+) -> Preferring:
     pairs = contest.samples.answered
     facts = {"runs": [str(side.folder.folder) for side in (contest.a, contest.b)], "pairs": len(pairs)}
     record = RunRecord.resumed(folder, config, contest.identity(), facts)
@@ -123,7 +129,8 @@ def resolve_contest(run_a: str, run_b: str, config: PreferenceConfig) -> Contest
         raise InputError(
             f"resources.max_cost: the prices of {judge.name} are not known here; bound it with resources.max_requests."
         )
-    folders = tuple(RunFolder(open_folder(run)) for run in (run_a, run_b))
+    patience = config.resources.storage_patience_minutes * 60
+    folders = tuple(RunFolder(open_folder(run).patient(patience)) for run in (run_a, run_b))
     if folders[0] == folders[1]:
         raise InputError(f"{folders[0].folder} is named twice: a run is no better than itself.")
     records = tuple(map(RunRecord.of_finished, folders))

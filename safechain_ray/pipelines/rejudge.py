@@ -25,6 +25,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.observer import Observer, Snapshot
 from safechain_ray.pipelines.outline import measure
+from safechain_ray.pipelines.output import held_output
 from safechain_ray.pipelines.pools import judge_pool
 from safechain_ray.pipelines.pump import pump
 from safechain_ray.pipelines.resolve import check_parts, resolve_judge
@@ -66,18 +67,27 @@ def add_judges(run: str, config: JudgingConfig, observer: Observer, start_engine
     Samples without a response (errors, blocked ones) are left alone: their verdicts are missing. Raises InputError
     (PlanError and RunConflictError among it) before anything starts, and what a stream raises.
     """
-    folder = RunFolder(open_folder(run))
-    record = RunRecord.of_finished(folder)
-    outline = record.outline
+    outline = RunRecord.of_finished(RunFolder(open_folder(run))).outline
     judges = tuple(resolve_judge(judge, config.resources.gpu_memory) for judge in config.judges)
     check_parts(config.parts, outline.model, outline.family)
-    folder.folder.check_writable()
+    with held_output(run, config.resources, observer) as folder:
+        return _add(judges, folder, config, observer, start_engine)
+
+
+def _add(
+    judges: tuple[JudgeEntry, ...],
+    folder: RunFolder,
+    config: JudgingConfig,
+    observer: Observer,
+    start_engine: StartEngine,
+) -> Judging:
+    record = RunRecord.of_finished(folder)
     for judge in judges:
         record.judge_added(judge, config.parts)
     passes = [each for judge in judges for each in _passes(folder, judge, config.parts)]
     committed = 0
     if passes:
-        committed = run_passes(passes, folder, outline.model, config.resources, observer, start_engine)
+        committed = run_passes(passes, folder, record.outline.model, config.resources, observer, start_engine)
     else:
         observer.say("Every sample has these verdicts already: no engine is started.")
     metrics = measure(folder, record.outline)
@@ -173,5 +183,6 @@ def _judge(
         export(committed, progress)
         observer.update(Snapshot.of(stage, committed, progress, time.monotonic() - started))
 
+    watchdog = Watchdog(pools, timeout, time.monotonic, excused=lambda: folder.folder.is_silent)
     with series.stage(stage) as export:
-        return pump(blocks, settings.tally, Watchdog(pools, timeout, time.monotonic), show, steering)["rows"]
+        return pump(blocks, settings.tally, watchdog, show, steering)["rows"]

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -16,7 +17,7 @@ from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Plan
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import RunConfig
-from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.live import Live
 from safechain_ray.pipelines.outline import Outline
@@ -173,17 +174,30 @@ class RunRecord:
         self._write()
 
     def progressed(self, progress: Mapping[str, PoolProgress], live: Live) -> None:
-        """Note how far the try is and what its pools did so far (rows, tokens, restarts), at most every few seconds."""
+        """Note how far the try is and what its pools did so far (rows, tokens, restarts), at most every few seconds.
+
+        A store that does not answer is not waited for: a later note says the same and more.
+        """
         self._live = live
-        if time.monotonic() - self._noted >= self._note_seconds:
-            self._note(progress)
+        if time.monotonic() - self._noted >= self._note_seconds and not self.store_is_silent:
+            with suppress(StoreSilentError):
+                self._note(progress, RunFolder(self._folder.folder.impatient()))
 
     def ended(self, status: str, progress: Mapping[str, PoolProgress]) -> None:
-        """The try ends; `progress` is all that its pools did."""
+        """The try ends; `progress` is all that its pools did. One that failed waits for no store to note it."""
         self._content["tries"][-1] |= {"ended": _now(), "status": status}
-        self._note(progress)
+        if status == "done":
+            self._note(progress, self._folder)
+            return
+        with suppress(StoreSilentError):
+            self._note(progress, RunFolder(self._folder.folder.impatient()))
 
-    def _note(self, progress: Mapping[str, PoolProgress]) -> None:
+    @property
+    def store_is_silent(self) -> bool:
+        """Whether the folder's store did not answer when it was last asked."""
+        return self._folder.folder.is_silent
+
+    def _note(self, progress: Mapping[str, PoolProgress], folder: RunFolder) -> None:
         current = self._content["tries"][-1]
         current["pools"] = {name: dict(pool.counts) for name, pool in progress.items()}
         if self._live is not None:
@@ -191,8 +205,8 @@ class RunRecord:
         spent = [cost for one in self._content["tries"] for cost in _costs(one)]
         if spent:
             self._content["cost_dollars"] = sum(spent) / 1e6
+        folder.write_run(self._content)
         self._noted = time.monotonic()
-        self._write()
 
     def measured(self, metrics: RunMetrics) -> None:
         """All samples are there: what they came to."""

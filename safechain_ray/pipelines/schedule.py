@@ -102,7 +102,8 @@ class Schedule:
             self._stop()
         for name, opened in self._waiting.items():
             self._observer.say(f"Time is up before {name} is finished; the same command goes on with it.")
-            measure_so_far(opened)
+            with open_run(opened.config, opened.run, Named(self._observer, name)) as held:
+                measure_so_far(held)
 
     def _share_judges(self, logs: Path) -> tuple[SharedJudge, ...]:
         runs = list(self._waiting.values())
@@ -163,10 +164,13 @@ class Schedule:
         place = Place(plan, at_work.steering, self._shared)
 
         def bring_to_its_end() -> None:
+            result: Evaluation | BaseException
             try:
-                self._ended.put((name, finish(opened, at_work.observer, self._start_engine, place)))
+                with open_run(opened.config, opened.run, at_work.observer) as held:
+                    result = finish(held, at_work.observer, self._start_engine, place)
             except BaseException as error:
-                self._ended.put((name, error))
+                result = error
+            self._ended.put((name, result))
 
         self._record.started(name)
         self._observer.say(f"{name} starts: {_described(plan)}.")
@@ -204,8 +208,10 @@ class Schedule:
             self._fail(name, _reason(result))
 
     def _queue_again(self, name: str, at_work: AtWork, error: str | None) -> None:
+        opened = at_work.opened
         try:
-            self._waiting[name] = open_run(at_work.opened.config, at_work.observer)
+            with open_run(opened.config, opened.run, at_work.observer) as self._waiting[name]:
+                pass
         except SafechainError as refused:
             self._fail(name, str(refused))
             return

@@ -14,7 +14,8 @@ from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.evaluate import OpenRun, finish, open_run
 from safechain_ray.pipelines.observer import Named, Observer
 from safechain_ray.pipelines.outline import Outline, measure
-from safechain_ray.pipelines.resolve import resolve_names
+from safechain_ray.pipelines.output import held_output
+from safechain_ray.pipelines.resolve import resolve, resolve_names
 from safechain_ray.pipelines.run_folder import RunFolder, read_metrics
 from safechain_ray.pipelines.schedule import Manner, Schedule
 from safechain_ray.pipelines.sweep_record import SWEEP_FILE, SweepRecord, SweptModel, swept_models
@@ -64,15 +65,15 @@ def sweep(
             raise UnknownNameError("model of the sweep", name, runs)
     for run in runs.values():
         resolve_names(run)
-    folder = open_folder(config.output)
-    folder.check_writable()
-    record = SweepRecord.opened(folder, runs)
     wanted = {name: run for name, run in runs.items() if (not only or name in only) and name not in skip}
-    waiting = _opened(wanted, record, observer, start_engine)
-    if waiting:
-        observer.say(f"{len(waiting)} of {len(wanted)} models have samples to do.")
-        with ray_session(config.resources.ray_address) as logs:
-            Schedule(waiting, record, observer, start_engine, logs, manner).run()
+    with held_output(config.output, config.resources, observer) as held:
+        record = SweepRecord.opened(held.folder, runs)
+        waiting = _opened(wanted, record, observer, start_engine)
+        if waiting:
+            observer.say(f"{len(waiting)} of {len(wanted)} models have samples to do.")
+            with ray_session(config.resources.ray_address) as logs:
+                Schedule(waiting, record, observer, start_engine, logs, manner).run()
+    folder = open_folder(config.output)
     return SweepDone(folder, record.models, tuple(_metrics(folder, record.models).values()))
 
 
@@ -96,17 +97,20 @@ def is_sweep(uri: str) -> bool:
 def _opened(
     runs: dict[str, RunConfig], record: SweepRecord, observer: Observer, start_engine: StartEngine
 ) -> dict[str, OpenRun]:
-    """The runs with samples to do; those with none are measured, and those that can't be opened have failed."""
+    """The runs with samples to do; those with none are measured, and those that can't be opened have failed.
+
+    Each is held only while it is looked at, and again while it is at work.
+    """
     waiting = {}
     for name, run in runs.items():
         named = Named(observer, name)
         try:
-            opened = open_run(run, named)
-            if opened.left:
-                waiting[name] = opened
-                record.queued(name)
-            else:
-                record.done(name, finish(opened, named, start_engine).errors)
+            with open_run(run, resolve(run), named) as opened:
+                if opened.left:
+                    waiting[name] = opened
+                    record.queued(name)
+                else:
+                    record.done(name, finish(opened, named, start_engine).errors)
         except SafechainError as error:
             observer.say(f"{name} can't be evaluated: {error}")
             record.failed(name, str(error))

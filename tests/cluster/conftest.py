@@ -6,17 +6,25 @@ from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
+from s3_server import CREDENTIALS, Store, s3_store
 from scripted_runs import API_KEY, API_KEY_ENV, Runner
 
 
 @pytest.fixture(scope="session")
 def cluster_address() -> Iterator[str]:
     """Two nodes; engines and tasks land on both."""
-    os.environ[API_KEY_ENV] = API_KEY  # workers inherit what the nodes start with
+    os.environ.update(CREDENTIALS | {API_KEY_ENV: API_KEY})  # workers inherit what the nodes start with
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8})
     cluster.add_node(num_cpus=8)
     yield cluster.address
     cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    os.environ.update(CREDENTIALS)
+    with s3_store() as running:
+        yield running
 
 
 @pytest.fixture

@@ -20,8 +20,12 @@ def answer_and_log(request: Request) -> str:
     return Script().answer(request)
 
 
-if __name__ == "__main__":
+def main() -> None:
     seconds = float(sys.argv.pop(1))
     model = Script(seconds=seconds, answer=answer_and_log)
     vllm.start_vllm = ScriptedEngines({MODEL: model, GUARD: guard_script(seconds=seconds)})
     cli.main()
+
+
+if __name__ == "__main__":
+    main()

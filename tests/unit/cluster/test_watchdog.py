@@ -61,6 +61,20 @@ def test_anything_that_moves_starts_the_wait_again(clock: Clock, progress: dict[
         watchdog.check(progress, committed)
 
 
+def test_time_in_which_the_store_does_not_answer_does_not_count(clock: Clock):
+    silent = True
+    watchdog = Watchdog(POOLS, MINUTE, clock, excused=lambda: silent)
+    watchdog.check({}, 0)
+    clock.now += 10 * MINUTE
+    watchdog.check({}, 0)
+    silent = False
+    clock.now += MINUTE - 1
+    watchdog.check({}, 0)
+    clock.now += 1
+    with pytest.raises(StallError):
+        watchdog.check({}, 0)
+
+
 def test_counters_that_stand_still_in_the_same_mapping_are_no_progress(clock: Clock):
     watchdog = Watchdog(POOLS, MINUTE, clock)
     progress = {"model": pool(tokens=10)}

@@ -1,0 +1,18 @@
+"""Files at any URI (local path, file://, s3://, gs://): whole or not there, patient with a silent store."""
+
+from safechain_ray.storage.folder import Folder, open_folder, read_uri, write_uri
+from safechain_ray.storage.lease import Lease, hold
+from safechain_ray.storage.patience import Patience, Silence
+from safechain_ray.storage.uris import redact
+
+__all__ = [
+    "Folder",
+    "Lease",
+    "Patience",
+    "Silence",
+    "hold",
+    "open_folder",
+    "read_uri",
+    "redact",
+    "write_uri",
+]

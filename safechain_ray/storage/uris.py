@@ -1,0 +1,137 @@
+"""What a URI means: its file system with the options that suit many small files, its path, and what to hide of it.
+
+Credentials come by the usual chains: AWS_* variables, profiles (AWS_PROFILE), the role of the machine; for Google those
+of GOOGLE_APPLICATION_CREDENTIALS, gcloud or the machine. They may stand in an s3:// URI, but are better kept out of it.
+"""
+
+import os
+import re
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from safechain_ray.errors import InputError, StorageError
+from safechain_ray.storage.patience import Patience
+from safechain_ray.storage.trouble import trouble_of
+
+SCHEMES = ("file", "s3", "gs", "gcs")
+
+S3_TEXTS = ("endpoint_override", "scheme", "region", "tls_ca_file_path")
+S3_FLAGS = ("anonymous", "allow_bucket_creation", "force_virtual_addressing")
+
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
+CONNECT_SECONDS = 5.0
+SILENT_SECONDS = 10.0
+"""A request on which no byte moves for so long is given up. 3 s, the SDK's own, cuts the deletion of a folder off."""
+
+GCS_RETRY_SECONDS = 30
+"""The client of Google retries by itself; its 15 minutes would hide an outage for that long."""
+
+_USER_INFO = re.compile(r"(?<=://)(?:[^/\s@]*|[^/\s@:]*:[^\s@]*)@")  # the second form: a secret that holds a slash
+_QUERY = re.compile(r"(\b\w+://[^\s?'\"]*)\?[^\s'\"]+")
+
+
+class OneTryS3(fs.S3FileSystem):  # type: ignore[misc]  # pyarrow has no types
+    """S3 without the retries of its client, also in other processes: `Patience` does them, and tells of them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, (options,) = super().__reduce__()
+        return _one_try, (options,)
+
+
+def _one_try(options: dict[str, Any]) -> OneTryS3:
+    return OneTryS3(**options)
+
+
+def redact(text: str) -> str:
+    """`text` with the user information and the query of every URI in it blotted out: both may hold secrets."""
+    return _QUERY.sub(r"\1?***", _USER_INFO.sub("***@", text))
+
+
+def joined(uri: str, name: str) -> str:
+    """The URI or path of `name` below `uri`, whose query stays at the end."""
+    if not name:
+        return uri
+    head, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
+    return f"{head.rstrip('/')}/{name}{mark}{query}"
+
+
+def resolve(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of `uri`, and its path there. Raises InputError for one that can't be read as a URI.
+
+    StorageError where a bucket's region can't be looked up, which is done only where neither a region nor an endpoint
+    is given.
+    """
+    if not uri:
+        raise InputError("The path of a folder is empty; give a local path, s3://bucket/folder or gs://bucket/folder.")
+    if "://" not in uri:
+        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+    scheme = uri.partition("://")[0]
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{known}://" for known in SCHEMES)
+        raise InputError(
+            f"Can't use {redact(uri)}: {scheme}:// is not known here. Give a local path, or one of {known}."
+        )
+    try:
+        filesystem, path = _s3(uri) if scheme == "s3" else fs.FileSystem.from_uri(_google_retries(uri, scheme))
+    except (pa.ArrowInvalid, ValueError) as error:
+        # The message of a URI that can't be parsed quotes it, and with it what redact may not find.
+        reason = str(error).replace(uri, redact(uri)) if "parse" not in str(error) else "it is not a well-formed URI"
+        raise InputError(f"Can't use {redact(uri)}: {redact(reason)}. Write it as {scheme}://bucket/folder.") from None
+    except OSError as error:
+        raise StorageError(f"Can't reach {redact(uri)}: {redact(trouble_of(error).reason)}.") from error
+    if not path.strip("/") and scheme != "file":
+        raise InputError(f"{redact(uri)} names no bucket; write it as {scheme}://bucket/folder.")
+    return filesystem, path
+
+
+def _s3(uri: str) -> tuple[fs.S3FileSystem, str]:
+    parts = urlsplit(uri)
+    user, _, bucket = parts.netloc.rpartition("@")
+    if ":" in bucket or not bucket:
+        raise ValueError("it names no bucket, or a key in it holds a slash (which is written %2F)")
+    options = _s3_options(parts)
+    if user:
+        key, _, secret = user.partition(":")
+        options |= {"access_key": unquote(key), "secret_key": unquote(secret)}
+    if "endpoint_override" not in options:
+        options |= _endpoint_of_environment()
+    if "endpoint_override" not in options and "region" not in options:
+        options["region"] = Patience().persist(lambda: fs.resolve_s3_region(bucket))
+    filesystem = OneTryS3(
+        **options,
+        allow_delayed_open=True,  # a small file then goes up in one request, not in the three of a multipart upload
+        connect_timeout=CONNECT_SECONDS,
+        request_timeout=SILENT_SECONDS,
+    )
+    return filesystem, f"{bucket}{unquote(parts.path)}".rstrip("/")
+
+
+def _s3_options(parts: SplitResult) -> dict[str, str | bool]:
+    options: dict[str, str | bool] = {}
+    for key, value in parse_qsl(parts.query, keep_blank_values=True):
+        if key not in (*S3_TEXTS, *S3_FLAGS):
+            raise ValueError(f"{key} is no option of s3://; known are {', '.join((*S3_TEXTS, *S3_FLAGS))}")
+        options[key] = value.lower() in ("true", "1") if key in S3_FLAGS else value
+    return options
+
+
+def _endpoint_of_environment() -> dict[str, str | bool]:
+    """The endpoint that AWS's own tools take from the environment too."""
+    url = next((os.environ[name] for name in ENDPOINT_VARIABLES if os.environ.get(name)), None)
+    if url is None:
+        return {}
+    scheme, _, endpoint = url.rpartition("://")
+    return {"endpoint_override": endpoint.rstrip("/"), "scheme": scheme or "https"}
+
+
+def _google_retries(uri: str, scheme: str) -> str:
+    if scheme == "file" or "retry_limit_seconds" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={GCS_RETRY_SECONDS}"

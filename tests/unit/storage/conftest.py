@@ -1,0 +1,25 @@
+"""One object store for the tests of this folder."""
+
+from collections.abc import Iterator
+
+import pytest
+from s3_server import CREDENTIALS, Store, s3_store
+
+
+@pytest.fixture(scope="session")
+def running_store() -> Iterator[Store]:
+    with pytest.MonkeyPatch.context() as patch, s3_store() as store:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield store
+
+
+@pytest.fixture
+def store(running_store: Store) -> Iterator[Store]:
+    """The store in good health, before a test and after it."""
+    running_store.proxy.mode = "passes"
+    running_store.proxy.requests.clear()
+    running_store.proxy.faults = 0
+    yield running_store
+    running_store.proxy.mode = "passes"
+    running_store.server.thaw()

@@ -1,0 +1,90 @@
+"""URIs: what they mean, what is refused, and what of them may be shown."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safechain_ray.errors import InputError
+from safechain_ray.storage import Silence, open_folder, read_uri, redact
+
+IN_STORE = "s3://key:secret@bucket/run?endpoint_override=host:1"
+
+
+@pytest.mark.parametrize("spelling", ["relative", "absolute", "file URI"])
+def test_a_local_folder_may_be_spelt_in_three_ways(
+    spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    uri = {"relative": "out", "absolute": str(tmp_path / "out"), "file URI": (tmp_path / "out").as_uri()}[spelling]
+    opened = open_folder(uri)
+    assert opened.path == str(tmp_path / "out")
+    assert opened.is_local
+
+
+def test_a_relative_folder_stays_where_it_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    opened = open_folder("out")
+    monkeypatch.chdir("/")
+    opened.write_text("a", "text")
+    assert (tmp_path / "out" / "a").read_text() == "text"
+
+
+@pytest.mark.parametrize("uri", ["", "ftp://host/folder", "s3://", "s3://key:sec/ret@bucket/folder", "s3://b/a?nope=1"])
+def test_a_uri_that_can_not_be_used_is_refused(uri: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        open_folder(uri)
+    assert "ret@" not in str(refusal.value)
+
+
+def test_a_key_that_is_percent_encoded_is_decoded() -> None:
+    opened = open_folder("s3://a%3Ab:s%2Fc@bucket/my%20run/?endpoint_override=host:1&scheme=http")
+    assert opened.path == "bucket/my run"
+    assert pickle.loads(pickle.dumps(opened)).filesystem == opened.filesystem
+
+
+def test_the_endpoint_of_the_environment_is_taken_where_the_uri_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example:9000/")
+    by_environment = open_folder("s3://bucket/run").filesystem
+    assert by_environment == open_folder("s3://bucket/run?endpoint_override=store.example:9000&scheme=http").filesystem
+    assert by_environment != open_folder("s3://bucket/run?endpoint_override=other:9000&scheme=http").filesystem
+
+
+def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"endpoint is no option of s3://; known are endpoint_override, scheme"):
+        open_folder("s3://bucket/run?endpoint=host:1")
+
+
+def test_a_folder_in_a_store_shows_no_secrets_and_keeps_its_query() -> None:
+    child = open_folder(IN_STORE) / "samples"
+    assert str(child) == "s3://***@bucket/run/samples?***"
+    assert child.uri == "s3://key:secret@bucket/run/samples?endpoint_override=host:1"
+    assert child.path == "bucket/run/samples"
+    assert "secret" not in repr(child)
+
+
+@pytest.mark.parametrize("uri", ["out", "s3://key:secret@bucket/run?region=us-east-1&scheme=http", "gs://bucket/run"])
+def test_a_folder_travels_to_another_process_with_its_patience_and_without_its_guard(uri: str) -> None:
+    opened = open_folder(uri).patient(7, print).guarded(lambda: None)
+    copy = pickle.loads(pickle.dumps(opened))
+    assert (copy.path, copy.uri, copy.filesystem) == (opened.path, opened.uri, opened.filesystem)
+    assert copy.patience.seconds == 7
+    assert isinstance(copy.patience.silence, Silence)
+    assert copy.guard is None
+
+
+def test_one_file_is_read_by_its_uri(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"text")
+    assert read_uri(str(tmp_path / "a.txt")) == read_uri((tmp_path / "a.txt").as_uri()) == b"text"
+
+
+@given(key=st.text("abc/+=%", min_size=1), path=st.text("xyz/.@", max_size=12))
+def test_no_secret_survives_redaction(key: str, path: str) -> None:
+    assert redact(f"see s3://id:{key}@bucket/{path}?token={key}!") == redact(f"see s3://id:other@bucket/{path}?t=1!")
+
+
+def test_redaction_leaves_plain_addresses_alone() -> None:
+    for text in ("s3://bucket/run", "https://host:8000/a.csv", "/local/a@b.csv", "gs://bucket/a@b"):
+        assert redact(text) == text
