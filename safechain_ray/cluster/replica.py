@@ -10,6 +10,7 @@ import ray
 
 from safechain_ray.catalog.entries import Family
 from safechain_ray.cluster.engine_host import EngineHost
+from safechain_ray.cluster.ledger import Custody, row_in_hand
 from safechain_ray.cluster.tally import Reporter
 from safechain_ray.cluster.worklist import WorkItem, Worklist
 from safechain_ray.decoding.base import Decoded, DecodingTask, strategy
@@ -32,24 +33,27 @@ class Replica:
         start_engine: Callable[[Any], Engine],
         max_deaths: int,
         tally: Any,
+        ledger: Any,
     ) -> None:
         self._model = model
         self._family = family
         self._worklist: Worklist = ray.get(worklist.fetch.remote())
         self._strategies = {item.setting_id: strategy(item.strategy) for item in self._worklist.settings}
         self._reporter = Reporter(tally, "model")
-        self._host = EngineHost(start, start_engine, self._reporter, max_deaths)
+        self._host = EngineHost(start, start_engine, self._reporter, Custody(ledger, "model"), max_deaths)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._host.check()
-        numbers = batch["number"].to_pylist()
-        self._reporter.add(rows_in=len(numbers))
-        samples = await asyncio.gather(*(self._sample(self._worklist[number]) for number in numbers))
+        items = [self._worklist[number] for number in batch["number"].to_pylist()]
+        self._reporter.add(rows_in=len(items))
+        async with self._host.holding([item.sample_id for item in items]):
+            samples = await asyncio.gather(*map(self._sample, items))
         self._reporter.report()
         return samples_table(samples)
 
     async def _sample(self, item: WorkItem) -> Sample:
         """One sample, whatever happens: a failure is its outcome, never its block's."""
+        row_in_hand.set(item.sample_id)
         started = time.monotonic()
         try:
             if item.prompt.error:

@@ -15,6 +15,7 @@ from safechain_ray.catalog.api_entries import ApiEntry, judging_api
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
+from safechain_ray.cluster.ledger import start_ledger
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.preferring import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
 from safechain_ray.cluster.replica import Replica
@@ -42,6 +43,7 @@ class StreamSettings:
     block_rows: int
     max_engine_deaths: int
     tally: Any
+    ledger: Any
     max_cost: float | None = None
     max_requests: int | None = None
 
@@ -57,6 +59,7 @@ class StreamSettings:
             block_rows=resources.block_rows,
             max_engine_deaths=resources.max_engine_deaths,
             tally=tally,
+            ledger=start_ledger(),
             max_cost=resources.max_cost,
             max_requests=resources.max_requests,
         )
@@ -137,6 +140,7 @@ def generate(
         **_engine_of(model, pool, settings),
         "max_deaths": settings.max_engine_deaths,
         "tally": settings.tally,
+        "ledger": settings.ledger,
     }
     pool_arguments = _pool_arguments(pool, settings, settings.max_running)
     return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **pool_arguments)
@@ -167,6 +171,7 @@ def judge(
         "start": settings.engine_start(pool, entry.engine),
         "start_engine": settings.start_engine,
         "max_deaths": settings.max_engine_deaths,
+        "ledger": settings.ledger,
     }
     pool_arguments = _pool_arguments(pool, settings, settings.max_running)
     return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **pool_arguments)
@@ -192,6 +197,7 @@ def prefer(
         "max_deaths": settings.max_engine_deaths,
         "key": None if entry.endpoint is None else entry.endpoint.api_key(),
         "tally": settings.tally,
+        "ledger": settings.ledger,
     }
     running = settings.max_running if entry.endpoint is None else entry.endpoint.max_concurrent
     pool_arguments = _pool_arguments(pool, settings, max(1, running // REQUESTS_A_PAIR))

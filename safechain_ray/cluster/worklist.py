@@ -7,8 +7,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-import ray
-
+from safechain_ray.cluster.nodes import beside_driver
 from safechain_ray.schema import Prompt, Setting
 
 
@@ -72,5 +71,5 @@ class _WorklistHolder:
 
 
 def share(worklist: Worklist) -> Any:
-    """An actor whose `fetch` gives the worklist, on any node, for as long as the driver lives."""
-    return ray.remote(num_cpus=0)(_WorklistHolder).remote(worklist)
+    """An actor whose `fetch` gives the worklist, for as long as the driver's node lives."""
+    return beside_driver(_WorklistHolder, worklist)
