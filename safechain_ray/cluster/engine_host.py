@@ -1,7 +1,7 @@
 """Keeps one engine alive inside an actor: starts one, a new one when it dies, and finds the row that kills them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -10,6 +10,7 @@ from safechain_ray.cluster.gate import TOGETHER, Apart, Gate
 from safechain_ray.cluster.ledger import Custody, row_in_hand
 from safechain_ray.cluster.suspicion import Suspicion, blamed
 from safechain_ray.cluster.tally import Reporter
+from safechain_ray.decoding.task import Kept
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
@@ -72,11 +73,12 @@ class EngineHost:
         return self._engine.last_tokens(text, count)
 
     @asynccontextmanager
-    async def holding(self, rows: Sequence[str]) -> AsyncIterator[None]:
-        """The rows of a block, for as long as the worker is at it: the ledger knows of them."""
-        self._suspicions |= await self._custody.take(rows)
+    async def holding(self, rows: Sequence[str]) -> AsyncIterator[Mapping[str, Kept]]:
+        """The rows of a block, for as long as the worker is at it; gives what was kept of them by another worker."""
+        taken = await self._custody.take(rows)
+        self._suspicions |= taken.suspicions
         try:
-            yield
+            yield taken.kept
         finally:
             self._custody.finish(rows)
             for row in rows:

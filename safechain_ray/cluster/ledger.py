@@ -1,19 +1,27 @@
-"""The ledger: an actor that outlives workers, and knows which rows they hold and under which rows engines died."""
+"""The ledger: an actor that outlives workers, and knows their rows, how far each is, and under which engines died."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from safechain_ray.cluster.nodes import beside_driver, staying_nodes, this_node
 from safechain_ray.cluster.suspicion import Suspicion, blamed
+from safechain_ray.decoding.task import Kept
+
+Known = TypeVar("Known")
 
 row_in_hand: ContextVar[str] = ContextVar("row_in_hand")
 """The row that a worker's coroutine is at: what its requests are counted under."""
 
-Kept = Mapping[str, Any]
-"""What a strategy has of a response that is not finished: plain values only."""
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the ledger has of the rows of a block, where it has anything."""
+
+    suspicions: dict[str, Suspicion]
+    kept: dict[str, Kept]
 
 
 @dataclass(slots=True)
@@ -38,15 +46,24 @@ class Ledger:
         self._holdings: dict[str, _Holding] = {}
         self._holder: dict[str, str] = {}
         self._suspicions: dict[str, Suspicion] = {}
+        self._kept: dict[str, Kept] = {}
 
-    def take(self, worker: str, node: str, rows: list[str]) -> dict[str, Suspicion]:
-        """`worker`, on `node`, begins a block; gives what is held against its rows, where there is anything."""
+    def take(self, worker: str, node: str, rows: list[str]) -> Taken:
+        """`worker`, on `node`, begins a block."""
         gone = {holder for row in rows if (holder := self._holder.get(row, worker)) != worker}
         for holder in gone:
             self._bury(holder)
         self._holdings.setdefault(worker, _Holding(node)).rows.update(rows)
         self._holder.update(dict.fromkeys(rows, worker))
-        return {row: self._suspicions[row] for row in rows if row in self._suspicions}
+        return Taken(
+            {row: self._suspicions[row] for row in rows if row in self._suspicions},
+            {row: self._kept[row] for row in rows if row in self._kept},
+        )
+
+    def keep(self, row: str, kept: Kept) -> None:
+        """How far a row is that may take long; forgotten when its block is done."""
+        if row in self._holder:
+            self._kept[row] = kept
 
     def decodes(self, worker: str, rows: list[str]) -> None:
         """The engine of `worker` decodes these suspects and nothing else; no rows: it decodes all that it holds."""
@@ -66,6 +83,7 @@ class Ledger:
         holding.rows -= mine
         for row in mine:
             del self._holder[row]
+            self._kept.pop(row, None)
 
     def _bury(self, worker: str) -> None:
         holding = self._holdings.pop(worker)
@@ -89,9 +107,13 @@ class Custody:
         self._worker = f"{pool} {uuid4().hex}"
         self._node = this_node()
 
-    async def take(self, rows: Iterable[str]) -> dict[str, Suspicion]:
-        known: Mapping[str, Suspicion] = await self._ledger.take.remote(self._worker, self._node, self._named(rows))
-        return {self._without_pool(row): suspicion for row, suspicion in known.items()}
+    async def take(self, rows: Iterable[str]) -> Taken:
+        taken: Taken = await self._ledger.take.remote(self._worker, self._node, self._named(rows))
+        return Taken(self._unnamed(taken.suspicions), self._unnamed(taken.kept))
+
+    def keep(self, row: str, kept: Kept) -> None:
+        (name,) = self._named([row])
+        self._ledger.keep.remote(name, kept)
 
     async def decodes(self, rows: Iterable[str]) -> None:
         await self._ledger.decodes.remote(self._worker, self._named(rows))
@@ -105,5 +127,5 @@ class Custody:
     def _named(self, rows: Iterable[str]) -> list[str]:
         return [f"{self._pool}/{row}" for row in rows]
 
-    def _without_pool(self, row: str) -> str:
-        return row.removeprefix(f"{self._pool}/")
+    def _unnamed(self, by_row: Mapping[str, Known]) -> dict[str, Known]:
+        return {row.removeprefix(f"{self._pool}/"): known for row, known in by_row.items()}

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from safechain_ray.cluster.tally import Reporter
 from safechain_ray.cluster.worklist import WorkItem, Worklist
 from safechain_ray.decoding.base import Decoded, DecodingTask, strategy
 from safechain_ray.decoding.split import split_response
+from safechain_ray.decoding.task import Kept
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import BlockedError, EngineStartError, RowError
@@ -40,25 +42,26 @@ class Replica:
         self._worklist: Worklist = ray.get(worklist.fetch.remote())
         self._strategies = {item.setting_id: strategy(item.strategy) for item in self._worklist.settings}
         self._reporter = Reporter(tally, "model")
-        self._host = EngineHost(start, start_engine, self._reporter, Custody(ledger, "model"), max_deaths)
+        self._custody = Custody(ledger, "model")
+        self._host = EngineHost(start, start_engine, self._reporter, self._custody, max_deaths)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._host.check()
         items = [self._worklist[number] for number in batch["number"].to_pylist()]
         self._reporter.add(rows_in=len(items))
-        async with self._host.holding([item.sample_id for item in items]):
-            samples = await asyncio.gather(*map(self._sample, items))
+        async with self._host.holding([item.sample_id for item in items]) as kept:
+            samples = await asyncio.gather(*(self._sample(item, kept.get(item.sample_id, {})) for item in items))
         self._reporter.report()
         return samples_table(samples)
 
-    async def _sample(self, item: WorkItem) -> Sample:
+    async def _sample(self, item: WorkItem, kept: Kept) -> Sample:
         """One sample, whatever happens: a failure is its outcome, never its block's."""
         row_in_hand.set(item.sample_id)
         started = time.monotonic()
         try:
             if item.prompt.error:
                 raise RowError(item.prompt.error)
-            decoded = await self._decode(item)
+            decoded = await self._decode(item, kept)
             sample = self._finished(item, decoded, time.monotonic() - started)
         except EngineStartError:
             raise
@@ -71,13 +74,15 @@ class Replica:
         self._reporter.add(rows_out=1, **{sample.outcome: 1})
         return sample
 
-    async def _decode(self, item: WorkItem) -> Decoded:
+    async def _decode(self, item: WorkItem, kept: Kept) -> Decoded:
         engine = self._host
         task = DecodingTask(
             prompt=engine.render(self._family.conversation(item.prompt.text)),
             tags=self._family.tags,
             sampling=item.setting.sampling,
             seed=item.seed,
+            kept=kept,
+            keep=partial(self._custody.keep, item.sample_id),
         )
         return await self._strategies[item.setting.setting_id].decode(task, engine.generate, engine.count_tokens)
 

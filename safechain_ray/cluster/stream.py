@@ -14,6 +14,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from safechain_ray.catalog.api_entries import ApiEntry, judging_api
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.commit import Commit
+from safechain_ray.cluster.handover import Handover
 from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.ledger import start_ledger
 from safechain_ray.cluster.planner import PlannedPool
@@ -82,6 +83,8 @@ def configure_ray_data() -> None:
     """Quiet, with the project's own progress and watchdog in place of Ray Data's."""
     arm_stop_switch()
     context = DataContext.get_current()
+    if Handover not in context.custom_execution_callback_classes:
+        context.custom_execution_callback_classes.append(Handover)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1
