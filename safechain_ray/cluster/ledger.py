@@ -1,4 +1,4 @@
-"""The ledger: an actor that outlives workers, and knows their rows, how far each is, and under which engines died."""
+"""The ledger: an actor that outlives workers, and knows their rows, how far each is and how many engines it met die."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar

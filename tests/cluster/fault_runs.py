@@ -1,0 +1,144 @@
+"""Evaluations on a cluster whose nodes have one (logical) GPU each, and what befalls these nodes on the way."""
+
+import csv
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cloudpickle import register_pickle_by_value
+from ray.cluster_utils import Cluster
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+from scripted_runs import Runner
+
+from safechain_ray.engines.scripted import Script
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.observer import Snapshot
+from safechain_ray.schema import Request
+
+SPOT_NOTICE_SECONDS = 120
+
+register_pickle_by_value(sys.modules[__name__])  # the nodes can't import it
+
+
+class GpuCluster:
+    """A head without GPUs, where the driver runs, and GPU nodes that come and go."""
+
+    def __init__(self) -> None:
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 6})
+        self.address = self._cluster.address
+        self.gpu_nodes: list[Any] = []
+
+    def with_gpus(self, count: int) -> "GpuCluster":
+        """This cluster with so many fresh GPU nodes, whatever became of earlier ones."""
+        while self.gpu_nodes:
+            self.kill(self.gpu_nodes[0])
+        for _ in range(count):
+            self.add()
+        return self
+
+    def add(self) -> Any:
+        self.gpu_nodes.append(self._cluster.add_node(num_cpus=3, num_gpus=1))
+        return self.gpu_nodes[-1]
+
+    def kill(self, node: Any) -> None:
+        """The node is gone from one moment to the next."""
+        self.gpu_nodes.remove(node)
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def notify(self, node: Any) -> None:
+        """A spot notice: the node has two minutes to live."""
+        deadline = int((time.time() + SPOT_NOTICE_SECONDS) * 1000)
+        reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        accepted, why_not = ray._raylet.GcsClient(address=self.address).drain_node(
+            node.node_id, reason, "spot notice", deadline
+        )
+        assert accepted, why_not
+
+    def shutdown(self) -> None:
+        self._cluster.shutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer that an engine gave: when (time.time()), on which node, to which prompt text."""
+
+    seconds: float
+    node: str
+    prompt: str
+
+
+class FaultRuns:
+    """Greedy evaluations of numbered prompts by scripted engines that note each answer."""
+
+    def __init__(self, cluster: GpuCluster, folder: Path) -> None:
+        self.cluster = cluster
+        self.run = Runner(cluster.address, folder / "run")
+        self._folder = folder
+        self._notes = folder / "answers.csv"
+
+    def script(self, seconds: float = 0.3, length: int = 1, **changes: Any) -> Script:
+        """Answers after `seconds`, each with `length` times the same text; every third one refuses."""
+        notes = str(self._notes)
+
+        def answer(request: Request) -> str:
+            number = number_of(request)
+            with open(notes, "a", newline="") as file:
+                csv.writer(file).writerow((time.time(), ray.get_runtime_context().get_node_id(), request.prompt))
+            return "Thinking.</think>\n\n" + ("I can't help with that. " if number % 3 == 0 else "Sure: ") * length
+
+        return Script(**{"answer": answer, "seconds": seconds, **changes})
+
+    def config(self, prompts: int, **flags: Any) -> dict[str, Any]:
+        file = self._folder / f"{prompts}.csv"
+        file.write_text("prompt\n" + "".join(f"Number {number} asks how\n" for number in range(prompts)))
+        usual = {"samples": 1, "sampling.temperature": 0, "judges": ["refusal-match"], "datasets": [str(file)]}
+        small = {"resources.max_running": 16, "resources.stall_timeout_minutes": 3}
+        return {**usual, **small, **flags}
+
+    def answers(self) -> list[Answer]:
+        with open(self._notes, newline="") as file:
+            return [Answer(float(seconds), node, prompt) for seconds, node, prompt in csv.reader(file)]
+
+    def when(self, *steps: tuple[int, Callable[[], None]]) -> None:
+        """Do each step, in this order, once so many rows are committed."""
+        left = list(steps)
+
+        def on_update(snapshot: Snapshot) -> None:
+            if left and snapshot.committed.get("rows", 0) >= left[0][0]:
+                left.pop(0)[1]()
+
+        self.run.on_update = on_update
+
+    def results(self) -> dict[str, tuple[Any, ...]]:
+        """What each sample came to, by its id. Every sample stands once."""
+        rows = self.run.rows
+        results = {
+            row["sample_id"]: (row["prompt"], row["response"], row["outcome"], row["forced_rounds"])
+            + tuple(verdict["unsafe"] for verdict in row["verdicts"])
+            for row in rows
+        }
+        assert len(results) == len(rows)
+        return results
+
+
+def number_of(request: Request) -> int:
+    """The number of the prompt that a request holds."""
+    return number_in(request.prompt)
+
+
+def number_in(text: str) -> int:
+    return int(text.partition("Number ")[2].split()[0])
+
+
+def figures(metrics: RunMetrics) -> Any:
+    """The metrics without what differs between runs alike."""
+    return [(setting.outcomes, setting.judges) for setting in metrics.settings]
+
+
+def kill_process() -> None:
+    os.kill(os.getpid(), 9)
