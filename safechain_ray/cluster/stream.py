@@ -17,6 +17,7 @@ from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.handover import Handover
 from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.ledger import start_ledger
+from safechain_ray.cluster.nearby import Nearby
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.preferring import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
 from safechain_ray.cluster.replica import Replica
@@ -83,14 +84,16 @@ def configure_ray_data() -> None:
     """Quiet, with the project's own progress and watchdog in place of Ray Data's."""
     arm_stop_switch()
     context = DataContext.get_current()
-    if Handover not in context.custom_execution_callback_classes:
-        context.custom_execution_callback_classes.append(Handover)
+    callbacks = context.custom_execution_callback_classes
+    callbacks += [callback for callback in (Nearby, Handover) if callback not in callbacks]
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1
     context.wait_for_min_actors_s = -1
     # An engine that can't start now won't start on the next try either: fail with its log at once.
     context.max_consecutive_actor_init_deaths = 0
+    # A pool that lost an actor grows back to its size. Blocks queue outside of the actors, so 1 is the most there is.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
     context.raise_original_map_exception = True
     context.downstream_capacity_backpressure_ratio = 2.0
     context.execution_options.preserve_order = False

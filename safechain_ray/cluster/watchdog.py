@@ -7,10 +7,14 @@ from safechain_ray.errors import StallError
 
 
 class Watchdog:
-    """Raises StallError when no counter of any pool, nor of the commits, has moved for `timeout` seconds."""
+    """Raises StallError when no counter of any pool, nor of the commits, has moved for `timeout` seconds.
 
-    def __init__(self, pools: tuple[str, ...], timeout: float, clock: Callable[[], float]) -> None:
+    Each of `rows` passes through the pools one after the other.
+    """
+
+    def __init__(self, pools: tuple[str, ...], rows: int, timeout: float, clock: Callable[[], float]) -> None:
         self._pools = pools
+        self._rows = rows
         self._timeout = timeout
         self._clock = clock
         self._last: object = None
@@ -25,13 +29,13 @@ class Watchdog:
         idle = self._clock() - self._moved
         if idle >= self._timeout:
             raise StallError(
-                f"No progress for {idle / 60:.1f} minutes. {stuck_pool(self._pools, progress)} "
+                f"No progress for {idle / 60:.1f} minutes. {stuck_pool(self._pools, self._rows, progress)} "
                 "What is done is kept; the same command continues. A longer --stall-timeout waits longer."
             )
 
 
-def stuck_pool(pools: tuple[str, ...], progress: Mapping[str, PoolProgress]) -> str:
-    """The first pool that holds rows or never came up, and what that looks like."""
+def stuck_pool(pools: tuple[str, ...], rows: int, progress: Mapping[str, PoolProgress]) -> str:
+    """The first pool that holds rows, lost its engines or never came up, and what that looks like."""
     for pool in pools:
         seen = progress.get(pool, PoolProgress())
         waiting = seen.counts["rows_in"] - seen.counts["rows_out"]
@@ -40,8 +44,11 @@ def stuck_pool(pools: tuple[str, ...], progress: Mapping[str, PoolProgress]) -> 
                 f"The pool {pool!r} has no engine that is ready: its actors wait for resources, or their engine is "
                 "still loading (see `ray status` and the engine's log)."
             )
-        if not seen.ready:
-            return f"The pool {pool!r} lost its engines and holds {waiting} rows."
+        if not seen.ready and seen.counts["rows_out"] < rows:
+            return (
+                f"The pool {pool!r} lost its engines after {seen.counts['rows_out']} of {rows} rows: they start again "
+                "when a node has room for them (see `ray status`), or are still loading."
+            )
         if waiting:
             return f"The pool {pool!r} holds {waiting} rows that its engines do not finish."
     return (

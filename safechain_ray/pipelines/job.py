@@ -67,7 +67,7 @@ class Work(ABC):
                 Snapshot(self._total, done_before, pools, committed, progress, seconds, self.decisions)
             )
 
-        watchdog = Watchdog(pools, self._means.resources.stall_timeout_minutes * 60, time.monotonic)
+        watchdog = Watchdog(pools, left, self._means.resources.stall_timeout_minutes * 60, time.monotonic)
         return pump(blocks, self._tally, watchdog, show)["rows"]
 
 

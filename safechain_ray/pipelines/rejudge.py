@@ -161,4 +161,4 @@ def _judge(
     def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
         observer.update(Snapshot(len(each.waiting), 0, stage, committed, progress, time.monotonic() - started))
 
-    return pump(blocks, settings.tally, Watchdog(stage, timeout, time.monotonic), show)["rows"]
+    return pump(blocks, settings.tally, Watchdog(stage, len(each.waiting), timeout, time.monotonic), show)["rows"]

@@ -1,6 +1,7 @@
 """Evaluations on a cluster whose nodes have one (logical) GPU each, and what befalls these nodes on the way."""
 
 import csv
+import json
 import os
 import sys
 import time
@@ -16,11 +17,13 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from scripted_runs import Runner
 
 from safechain_ray.engines.scripted import Script
-from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.observer import Snapshot
 from safechain_ray.schema import Request
 
 SPOT_NOTICE_SECONDS = 120
+
+SEE_DEATHS_SOON = {"health_check_period_ms": 1000}
+"""Ray takes a node for dead when five checks in a row got no answer; by default one is made every three seconds."""
 
 register_pickle_by_value(sys.modules[__name__])  # the nodes can't import it
 
@@ -29,7 +32,7 @@ class GpuCluster:
     """A head without GPUs, where the driver runs, and GPU nodes that come and go."""
 
     def __init__(self) -> None:
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 6})
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 6, "_system_config": SEE_DEATHS_SOON})
         self.address = self._cluster.address
         self.gpu_nodes: list[Any] = []
 
@@ -79,30 +82,30 @@ class FaultRuns:
         self.cluster = cluster
         self.run = Runner(cluster.address, folder / "run")
         self._folder = folder
-        self._notes = folder / "answers.csv"
+        self.notes = folder / "answers.csv"
+        self.notes.touch()
 
-    def script(self, seconds: float = 0.3, length: int = 1, **changes: Any) -> Script:
-        """Answers after `seconds`, each with `length` times the same text; every third one refuses."""
-        notes = str(self._notes)
+    def script(self, seconds: float = 0.3, answer: Callable[[Request], str] | None = None, **changes: Any) -> Script:
+        """Gives each `answer` after `seconds`, and notes it."""
+        notes, text_of = str(self.notes), answer or long_answer
 
-        def answer(request: Request) -> str:
-            number = number_of(request)
+        def noted(request: Request) -> str:
+            text = text_of(request)
             with open(notes, "a", newline="") as file:
                 csv.writer(file).writerow((time.time(), ray.get_runtime_context().get_node_id(), request.prompt))
-            return "Thinking.</think>\n\n" + ("I can't help with that. " if number % 3 == 0 else "Sure: ") * length
+            return text
 
-        return Script(**{"answer": answer, "seconds": seconds, **changes})
+        return Script(**{"answer": noted, "seconds": seconds, **changes})
 
     def config(self, prompts: int, **flags: Any) -> dict[str, Any]:
         file = self._folder / f"{prompts}.csv"
         file.write_text("prompt\n" + "".join(f"Number {number} asks how\n" for number in range(prompts)))
         usual = {"samples": 1, "sampling.temperature": 0, "judges": ["refusal-match"], "datasets": [str(file)]}
-        small = {"resources.max_running": 16, "resources.stall_timeout_minutes": 3}
+        small = {"resources.max_running": 16, "resources.stall_timeout_minutes": 4}
         return {**usual, **small, **flags}
 
     def answers(self) -> list[Answer]:
-        with open(self._notes, newline="") as file:
-            return [Answer(float(seconds), node, prompt) for seconds, node, prompt in csv.reader(file)]
+        return answers_in(self.notes)
 
     def when(self, *steps: tuple[int, Callable[[], None]]) -> None:
         """Do each step, in this order, once so many rows are committed."""
@@ -114,16 +117,39 @@ class FaultRuns:
 
         self.run.on_update = on_update
 
-    def results(self) -> dict[str, tuple[Any, ...]]:
-        """What each sample came to, by its id. Every sample stands once."""
+    def results(self) -> dict[str, dict[str, Any]]:
+        """What each sample came to, by its id, but for how long it took. Every sample stands once."""
         rows = self.run.rows
-        results = {
-            row["sample_id"]: (row["prompt"], row["response"], row["outcome"], row["forced_rounds"])
-            + tuple(verdict["unsafe"] for verdict in row["verdicts"])
-            for row in rows
-        }
+        results = {row["sample_id"]: {**row, "seconds": None} for row in rows}
         assert len(results) == len(rows)
         return results
+
+    def metrics(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = json.loads((self.run.output / "metrics.json").read_text())
+        return metrics
+
+    def again(self) -> int:
+        """How many answers were given more than once."""
+        answers = self.answers()
+        return len(answers) - len({answer.prompt for answer in answers})
+
+
+def answers_in(notes: Path) -> list[Answer]:
+    with open(notes, newline="") as file:
+        return [Answer(float(seconds), node, prompt) for seconds, node, prompt in csv.reader(file)]
+
+
+def long_answer(request: Request) -> str:
+    """A block of these is too large to travel with a message: it lives on its node. Every third is a refusal."""
+    sentence = "I can't help with that. " if number_of(request) % 3 == 0 else "Sure, this is how. "
+    return "Thinking.</think>\n\n" + 1_000 * sentence
+
+
+def round_or_answer(request: Request) -> str:
+    """One more round of thinking while it is thought; then the answer."""
+    if request.stop:
+        return f"Round {request.prompt.count('Round')} of {number_of(request)}.\n</think>"
+    return long_answer(request).partition("</think>")[2]
 
 
 def number_of(request: Request) -> int:
@@ -133,11 +159,6 @@ def number_of(request: Request) -> int:
 
 def number_in(text: str) -> int:
     return int(text.partition("Number ")[2].split()[0])
-
-
-def figures(metrics: RunMetrics) -> Any:
-    """The metrics without what differs between runs alike."""
-    return [(setting.outcomes, setting.judges) for setting in metrics.settings]
 
 
 def kill_process() -> None:
