@@ -42,13 +42,9 @@ class Handover(ExecutionCallback):  # type: ignore[misc]
 
     def _relieve(self, op: ActorPoolMapOperator, staying: frozenset[str], draining: frozenset[str]) -> None:
         leaving = dict(self._leaving(op, staying, draining))
-        heirs = set(op._actor_pool._alive_actors_to_in_flight_tasks_heap) - leaving.keys()
-        if not leaving or not heirs:
+        if not leaving or not actors_at_work(op) - leaving.keys():
             return
-        ids = {actor._actor_id for actor in leaving}
-        for number, task in list(op._data_tasks.items()):
-            if op._metrics._running_tasks[number].task_id.actor_id() in ids:
-                _take_back(op, number, task)
+        take_back(op, {actor._actor_id for actor in leaving})
         for actor, node in leaving.items():
             if node in draining:
                 # It starts again on a node that stays, at once or when there is one, and works on nothing meanwhile.
@@ -70,16 +66,22 @@ class Handover(ExecutionCallback):  # type: ignore[misc]
                 yield actor, node
 
 
-def _take_back(op: ActorPoolMapOperator, number: int, task: Any) -> None:
-    """End a task of `op` before its time, and put its block back where blocks wait for an actor.
+def actors_at_work(op: ActorPoolMapOperator) -> set[ActorHandle]:
+    """The actors of a pool that have started and get blocks."""
+    return set(op._actor_pool._alive_actors_to_in_flight_tasks_heap)
+
+
+def take_back(op: ActorPoolMapOperator, actors: set[ray.ActorID]) -> None:
+    """End the tasks of these actors before their time, and put their blocks back where blocks wait for an actor.
 
     A task makes one block: one that has made it is as good as done.
     """
-    if task.is_drained() or task.has_pending_emits():
-        return
-    running = op._metrics._running_tasks[number]
-    ray.cancel(task.get_waitable())
-    task._task_done_callback(HandedOverError(), None, None)
-    if running.num_outputs == 0:
-        op._bundle_queue.add(running.inputs)
-        op._metrics.on_input_queued(running.inputs, input_index=0)
+    for number, task in list(op._data_tasks.items()):
+        running = op._metrics._running_tasks[number]
+        if running.task_id.actor_id() not in actors or task.is_drained() or task.has_pending_emits():
+            continue
+        ray.cancel(task.get_waitable())
+        task._task_done_callback(HandedOverError(), None, None)
+        if running.num_outputs == 0:
+            op._bundle_queue.add(running.inputs)
+            op._metrics.on_input_queued(running.inputs, input_index=0)

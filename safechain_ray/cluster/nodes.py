@@ -17,6 +17,12 @@ def staying_nodes() -> frozenset[str]:
     return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"]) - draining_nodes()
 
 
+def staying_gpus() -> float:
+    """The GPUs of these nodes, used or not."""
+    staying = staying_nodes()
+    return sum(float(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["NodeID"] in staying)
+
+
 def draining_nodes() -> frozenset[str]:
     """The nodes that were told to go: by a spot notice, or by an autoscaler."""
     return frozenset(ray._private.state.state.get_draining_nodes())

@@ -17,6 +17,7 @@ from safechain_ray.cluster.commit import Commit
 from safechain_ray.cluster.handover import Handover
 from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.ledger import start_ledger
+from safechain_ray.cluster.making_room import MakingRoom
 from safechain_ray.cluster.nearby import Nearby
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.preferring import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
@@ -85,7 +86,7 @@ def configure_ray_data() -> None:
     arm_stop_switch()
     context = DataContext.get_current()
     callbacks = context.custom_execution_callback_classes
-    callbacks += [callback for callback in (Nearby, Handover) if callback not in callbacks]
+    callbacks += [callback for callback in (Nearby, Handover, MakingRoom) if callback not in callbacks]
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1

@@ -87,15 +87,7 @@ class FaultRuns:
 
     def script(self, seconds: float = 0.3, answer: Callable[[Request], str] | None = None, **changes: Any) -> Script:
         """Gives each `answer` after `seconds`, and notes it."""
-        notes, text_of = str(self.notes), answer or long_answer
-
-        def noted(request: Request) -> str:
-            text = text_of(request)
-            with open(notes, "a", newline="") as file:
-                csv.writer(file).writerow((time.time(), ray.get_runtime_context().get_node_id(), request.prompt))
-            return text
-
-        return Script(**{"answer": noted, "seconds": seconds, **changes})
+        return Script(**{"answer": noted(self.notes, answer or long_answer), "seconds": seconds, **changes})
 
     def config(self, prompts: int, **flags: Any) -> dict[str, Any]:
         file = self._folder / f"{prompts}.csv"
@@ -132,6 +124,18 @@ class FaultRuns:
         """How many answers were given more than once."""
         answers = self.answers()
         return len(answers) - len({answer.prompt for answer in answers})
+
+
+def noted(notes: Path, answer: Callable[[Request], str]) -> Callable[[Request], str]:
+    """`answer`, with a line in `notes` for each one given."""
+
+    def answer_and_note(request: Request) -> str:
+        text = answer(request)
+        with open(notes, "a", newline="") as file:
+            csv.writer(file).writerow((time.time(), ray.get_runtime_context().get_node_id(), request.prompt))
+        return text
+
+    return answer_and_note
 
 
 def answers_in(notes: Path) -> list[Answer]:

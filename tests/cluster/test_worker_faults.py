@@ -12,12 +12,14 @@ from fault_runs import (
     answers_in,
     kill_process,
     long_answer,
+    noted,
     number_in,
     number_of,
     round_or_answer,
 )
 from scripted_runs import guard_script
 
+from safechain_ray.cluster import making_room
 from safechain_ray.schema import Request
 
 ROWS = 300
@@ -133,4 +135,26 @@ def test_chains_of_thought_and_their_judge_go_on_when_all_gpus_were_gone_for_a_w
     assert runs.results() == quiet.results()
     assert runs.metrics() == quiet.metrics()
     # Only the call that a chain was at is made again, not the chain's up to eight.
+    assert runs.again() <= ROWS_IN_FLIGHT
+
+
+def test_a_judge_whose_node_dies_gets_the_gpu_of_a_replica_where_no_other_is_left(
+    runs: FaultRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making_room, "PATIENCE_SECONDS", 2.0)
+    cluster = runs.cluster.with_gpus(3)
+    judged = tmp_path / "judged.csv"
+
+    def kill_judges_node() -> None:
+        node = answers_in(judged)[-1].node
+        cluster.kill(next(one for one in cluster.gpu_nodes if one.node_id == node))
+
+    runs.when((30, kill_judges_node))
+    guard = guard_script(answer=noted(judged, lambda request: "safe"))
+    flags = {"judges": ["demo-guard", "refusal-match"], "resources.replicas": 2}
+    runs.run(runs.script(), guard, **runs.config(150, **flags))
+
+    assert len(runs.results()) == 150
+    assert {verdict["error"] for row in runs.run.rows for verdict in row["verdicts"]} == {None}
+    assert len({answer.node for answer in answers_in(judged)}) == 2
     assert runs.again() <= ROWS_IN_FLIGHT
