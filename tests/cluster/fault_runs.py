@@ -116,9 +116,10 @@ class FaultRuns:
         assert len(results) == len(rows)
         return results
 
-    def metrics(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = json.loads((self.run.output / "metrics.json").read_text())
-        return metrics
+    def metrics(self) -> list[dict[str, Any]]:
+        """The figures of each setting, but for how long it took."""
+        metrics = json.loads((self.run.output / "metrics.json").read_text())
+        return [{**setting, "seconds": None} for setting in metrics["settings"]]
 
     def again(self) -> int:
         """How many answers were given more than once."""
