@@ -77,6 +77,8 @@ class EngineHost:
         """The rows of a block, for as long as the worker is at it; gives what was kept of them by another worker."""
         taken = await self._custody.take(rows)
         self._suspicions |= taken.suspicions
+        if taken.again:
+            self._reporter.add(rows_again=taken.again)
         try:
             yield taken.kept
         finally:

@@ -18,10 +18,11 @@ row_in_hand: ContextVar[str] = ContextVar("row_in_hand")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What the ledger has of the rows of a block, where it has anything."""
+    """What the ledger has of a block's rows, where it has anything; `again` is how many another worker had begun."""
 
     suspicions: dict[str, Suspicion]
     kept: dict[str, Kept]
+    again: int = 0
 
 
 @dataclass(slots=True)
@@ -50,20 +51,29 @@ class Ledger:
 
     def take(self, worker: str, node: str, rows: list[str]) -> Taken:
         """`worker`, on `node`, begins a block."""
-        gone = {holder for row in rows if (holder := self._holder.get(row, worker)) != worker}
-        for holder in gone:
+        gone = [holder for row in rows if (holder := self._holder.get(row, worker)) != worker]
+        for holder in set(gone):
             self._bury(holder)
         self._holdings.setdefault(worker, _Holding(node)).rows.update(rows)
         self._holder.update(dict.fromkeys(rows, worker))
         return Taken(
             {row: self._suspicions[row] for row in rows if row in self._suspicions},
             {row: self._kept[row] for row in rows if row in self._kept},
+            len(gone),
         )
 
     def keep(self, row: str, kept: Kept) -> None:
         """How far a row is that may take long; forgotten when its block is done."""
         if row in self._holder:
             self._kept[row] = kept
+
+    def all_kept(self) -> dict[str, Kept]:
+        """How far all rows are that are not done, by their names here."""
+        return self._kept
+
+    def restore(self, kept: dict[str, Kept]) -> None:
+        """Take over what the ledger of an earlier driver had."""
+        self._kept |= kept
 
     def decodes(self, worker: str, rows: list[str]) -> None:
         """The engine of `worker` decodes these suspects and nothing else; no rows: it decodes all that it holds."""
@@ -109,7 +119,7 @@ class Custody:
 
     async def take(self, rows: Iterable[str]) -> Taken:
         taken: Taken = await self._ledger.take.remote(self._worker, self._node, self._named(rows))
-        return Taken(self._unnamed(taken.suspicions), self._unnamed(taken.kept))
+        return Taken(self._unnamed(taken.suspicions), self._unnamed(taken.kept), taken.again)
 
     def keep(self, row: str, kept: Kept) -> None:
         (name,) = self._named([row])

@@ -18,6 +18,7 @@ from safechain_ray.cluster.watchdog import Watchdog
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.judges.vote import Vote
+from safechain_ray.pipelines.kept_rounds import KeptRounds
 from safechain_ray.pipelines.observer import Observer, Snapshot
 from safechain_ray.pipelines.pools import MODEL_POOL
 from safechain_ray.pipelines.pump import pump
@@ -61,6 +62,7 @@ class Work(ABC):
         def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
             self.progress = progress
             self._means.record.progressed(progress)
+            self._at_a_tick()
             seconds = time.monotonic() - started
             done_before = self._total - left
             self._means.observer.update(
@@ -69,6 +71,9 @@ class Work(ABC):
 
         watchdog = Watchdog(pools, left, self._means.resources.stall_timeout_minutes * 60, time.monotonic)
         return pump(blocks, self._tally, watchdog, show)["rows"]
+
+    def _at_a_tick(self) -> None:
+        """What else is to be done about twice a second while a stream runs: nothing."""
 
 
 class Job(Work):
@@ -138,6 +143,11 @@ class GeneratingJob(Job):
     def __init__(self, run: ResolvedRun, folder: RunFolder, means: Means, log_folder: Path) -> None:
         super().__init__(len(run.worklist), run.judges, run.votes, run.parts, folder, means, log_folder)
         self._run = run
+        self._rounds = KeptRounds(folder.folder, self._settings.ledger)
+        self._rounds.restore()
+
+    def _at_a_tick(self) -> None:
+        self._rounds.note()
 
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:
         numbers = self._run.worklist.numbers_without(finished)

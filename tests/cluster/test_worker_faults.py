@@ -20,6 +20,7 @@ from fault_runs import (
 from scripted_runs import guard_script
 
 from safechain_ray.cluster import making_room
+from safechain_ray.pipelines import kept_rounds
 from safechain_ray.schema import Request
 
 ROWS = 300
@@ -158,3 +159,28 @@ def test_a_judge_whose_node_dies_gets_the_gpu_of_a_replica_where_no_other_is_lef
     assert {verdict["error"] for row in runs.run.rows for verdict in row["verdicts"]} == {None}
     assert len({answer.node for answer in answers_in(judged)}) == 2
     assert runs.again() <= ROWS_IN_FLIGHT
+
+
+def test_chains_of_thought_go_on_where_they_were_when_their_driver_is_gone(
+    runs: FaultRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_rounds, "NOTE_SECONDS", 0.0)
+    runs.cluster.with_gpus(1)
+    flags = {"strategies": [{"name": "morethink", "max_rounds": 10}]}
+
+    def gone() -> None:
+        raise KeyboardInterrupt
+
+    runs.when((20, gone))
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(runs.script(0.3, round_or_answer), **runs.config(60, **flags))
+    assert (runs.run.output / "progress" / "rounds.json").exists()
+    runs.when()
+    runs.run(runs.script(0, round_or_answer), **runs.config(60, **flags))
+
+    assert {row["forced_rounds"] for row in runs.results().values()} == {10}
+    assert len(runs.results()) == 60
+    assert not (runs.run.output / "progress").exists()
+    calls = len(runs.answers())
+    # Undisturbed it is 12 calls a row. A second's rounds may not have been noted; all of them were 12 calls for 32 rows.
+    assert calls - 60 * 12 <= 6 * ROWS_IN_FLIGHT

@@ -41,6 +41,12 @@ def test_a_worker_that_went_with_its_node_leaves_nobody_suspected(ledger: Ledger
     assert ledger.take("w2", NODE, ["a", "b"]).suspicions == {}
 
 
+def test_rows_that_another_worker_had_begun_are_counted(ledger: Ledger):
+    ledger.take("w1", NODE, ["a", "b", "c"])
+    assert ledger.take("w1", NODE, ["a"]).again == 0
+    assert ledger.take("w2", NODE, ["b", "c", "d"]).again == 2
+
+
 def test_deaths_of_engines_and_of_workers_add_up(ledger: Ledger):
     ledger.take("w1", NODE, ["a", "b"])
     ledger.died(["a", "b"])
