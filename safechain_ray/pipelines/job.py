@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class Work(ABC):
         self._means = means
         self._tally = start_tally()
         self._settings = stream.StreamSettings.of(means.resources, means.start_engine, log_folder, self._tally)
+        self._ticks: list[Callable[[], None]] = []  # called about twice a second while a stream runs
         self.progress: Mapping[str, PoolProgress] = {}
 
     @abstractmethod
@@ -62,7 +63,8 @@ class Work(ABC):
         def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
             self.progress = progress
             self._means.record.progressed(progress)
-            self._at_a_tick()
+            for tick in self._ticks:
+                tick()
             seconds = time.monotonic() - started
             done_before = self._total - left
             self._means.observer.update(
@@ -71,9 +73,6 @@ class Work(ABC):
 
         watchdog = Watchdog(pools, left, self._means.resources.stall_timeout_minutes * 60, time.monotonic)
         return pump(blocks, self._tally, watchdog, show)["rows"]
-
-    def _at_a_tick(self) -> None:
-        """What else is to be done about twice a second while a stream runs: nothing."""
 
 
 class Job(Work):
@@ -143,11 +142,9 @@ class GeneratingJob(Job):
     def __init__(self, run: ResolvedRun, folder: RunFolder, means: Means, log_folder: Path) -> None:
         super().__init__(len(run.worklist), run.judges, run.votes, run.parts, folder, means, log_folder)
         self._run = run
-        self._rounds = KeptRounds(folder.folder, self._settings.ledger)
-        self._rounds.restore()
-
-    def _at_a_tick(self) -> None:
-        self._rounds.note()
+        rounds = KeptRounds(folder.folder, self._settings.ledger)
+        rounds.restore()
+        self._ticks.append(rounds.note)
 
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:
         numbers = self._run.worklist.numbers_without(finished)

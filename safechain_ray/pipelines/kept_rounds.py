@@ -14,7 +14,7 @@ FILE = "progress/rounds.json"
 NOTE_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
 MOST_BYTES = 16 * 2**20
-"""More than that is not written: at that size it is the rows in flight of many replicas, and costs more than it saves."""
+"""More is not written: it is the rows in flight of many replicas then, and costs more than it saves."""
 
 _KEPT = TypeAdapter(dict[str, dict[str, str | int | bool | None]])
 

@@ -182,5 +182,5 @@ def test_chains_of_thought_go_on_where_they_were_when_their_driver_is_gone(
     assert len(runs.results()) == 60
     assert not (runs.run.output / "progress").exists()
     calls = len(runs.answers())
-    # Undisturbed it is 12 calls a row. A second's rounds may not have been noted; all of them were 12 calls for 32 rows.
+    # Undisturbed it is 12 calls a row; rounds of the last second may not have been noted.
     assert calls - 60 * 12 <= 6 * ROWS_IN_FLIGHT
