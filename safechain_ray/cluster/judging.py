@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.engine_host import EngineHost
+from safechain_ray.cluster.ledger import Custody, row_in_hand
 from safechain_ray.cluster.tally import Reporter
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.judges.base import Judge, judge_sample, make_judge
@@ -37,6 +38,7 @@ class JudgeWorker:
         return with_verdicts(batch, verdicts)
 
     async def _verdicts(self, sample: Sample) -> tuple[Verdict, ...]:
+        row_in_hand.set(sample.sample_id)
         if isinstance(self._parts, ThoughtPieces):
             verdicts = await judge_pieces(self._judge, sample, self._parts)
         else:
@@ -56,14 +58,16 @@ class EngineJudge(JudgeWorker):
         start_engine: StartEngine,
         max_deaths: int,
         tally: Any,
+        ledger: Any,
     ) -> None:
         reporter = Reporter(tally, entry.name)
-        self._host = EngineHost(start, start_engine, reporter, max_deaths)
+        self._host = EngineHost(start, start_engine, reporter, Custody(ledger, entry.name), max_deaths)
         super().__init__(make_judge(entry, self._host), parts, reporter)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._host.check()
-        return await super().__call__(batch)
+        async with self._host.holding(batch["sample_id"].to_pylist()):
+            return await super().__call__(batch)
 
 
 class EndpointJudge(JudgeWorker):

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.engine_host import EngineHost
+from safechain_ray.cluster.ledger import Custody, row_in_hand
 from safechain_ray.cluster.tally import Reporter
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
@@ -74,25 +75,29 @@ class PreferenceWorker:
         max_deaths: int,
         key: SecretStr | None,
         tally: Any,
+        ledger: Any,
     ) -> None:
         if key is not None and entry.endpoint is not None:
             os.environ[entry.endpoint.api_key_env] = key.get_secret_value()
         self._entry = entry
         self._parts = parts
         self._reporter = Reporter(tally, entry.name)
-        self._host = EngineHost(start, start_engine, self._reporter, max_deaths)
+        self._host = EngineHost(start, start_engine, self._reporter, Custody(ledger, entry.name), max_deaths)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """From a table of `PAIRS_SCHEMA` to one of `PREFERENCES_SCHEMA`."""
         self._host.check()
-        rows = batch.select(["prompt", "a", "b"]).to_pylist()
+        rows = batch.select(["sample_id", "prompt", "a", "b"]).to_pylist()
         self._reporter.add(rows_in=len(rows))
-        decided = await asyncio.gather(*(self._decided(row["prompt"], row["a"], row["b"]) for row in rows))
+        async with self._host.holding([row["sample_id"] for row in rows]):
+            decided = await asyncio.gather(*map(self._decided, rows))
         self._reporter.report()
         return preferences_table(batch, decided)
 
-    async def _decided(self, prompt: str, a: str, b: str) -> Preference:
+    async def _decided(self, row: Mapping[str, str]) -> Preference:
         """The decision, whatever happens: a failure is its error, never its block's."""
+        row_in_hand.set(row["sample_id"])
+        prompt, a, b = row["prompt"], row["a"], row["b"]
         texts = zip(self._parts, "AB", (a, b), strict=True)
         empty = [f"the {part} of {name} is empty" for part, name, text in texts if not text.strip()]
         try:

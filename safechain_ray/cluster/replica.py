@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -10,10 +11,12 @@ import ray
 
 from safechain_ray.catalog.entries import Family
 from safechain_ray.cluster.engine_host import EngineHost
+from safechain_ray.cluster.ledger import Custody, row_in_hand
 from safechain_ray.cluster.tally import Reporter
 from safechain_ray.cluster.worklist import WorkItem, Worklist
 from safechain_ray.decoding.base import Decoded, DecodingTask, strategy
 from safechain_ray.decoding.split import split_response
+from safechain_ray.decoding.task import Kept
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import BlockedError, EngineStartError, RowError
@@ -32,29 +35,33 @@ class Replica:
         start_engine: Callable[[Any], Engine],
         max_deaths: int,
         tally: Any,
+        ledger: Any,
     ) -> None:
         self._model = model
         self._family = family
         self._worklist: Worklist = ray.get(worklist.fetch.remote())
         self._strategies = {item.setting_id: strategy(item.strategy) for item in self._worklist.settings}
         self._reporter = Reporter(tally, "model")
-        self._host = EngineHost(start, start_engine, self._reporter, max_deaths)
+        self._custody = Custody(ledger, "model")
+        self._host = EngineHost(start, start_engine, self._reporter, self._custody, max_deaths)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._host.check()
-        numbers = batch["number"].to_pylist()
-        self._reporter.add(rows_in=len(numbers))
-        samples = await asyncio.gather(*(self._sample(self._worklist[number]) for number in numbers))
+        items = [self._worklist[number] for number in batch["number"].to_pylist()]
+        self._reporter.add(rows_in=len(items))
+        async with self._host.holding([item.sample_id for item in items]) as kept:
+            samples = await asyncio.gather(*(self._sample(item, kept.get(item.sample_id, {})) for item in items))
         self._reporter.report()
         return samples_table(samples)
 
-    async def _sample(self, item: WorkItem) -> Sample:
+    async def _sample(self, item: WorkItem, kept: Kept) -> Sample:
         """One sample, whatever happens: a failure is its outcome, never its block's."""
+        row_in_hand.set(item.sample_id)
         started = time.monotonic()
         try:
             if item.prompt.error:
                 raise RowError(item.prompt.error)
-            decoded = await self._decode(item)
+            decoded = await self._decode(item, kept)
             sample = self._finished(item, decoded, time.monotonic() - started)
         except EngineStartError:
             raise
@@ -67,13 +74,15 @@ class Replica:
         self._reporter.add(rows_out=1, **{sample.outcome: 1})
         return sample
 
-    async def _decode(self, item: WorkItem) -> Decoded:
+    async def _decode(self, item: WorkItem, kept: Kept) -> Decoded:
         engine = self._host
         task = DecodingTask(
             prompt=engine.render(self._family.conversation(item.prompt.text)),
             tags=self._family.tags,
             sampling=item.setting.sampling,
             seed=item.seed,
+            kept=kept,
+            keep=partial(self._custody.keep, item.sample_id),
         )
         return await self._strategies[item.setting.setting_id].decode(task, engine.generate, engine.count_tokens)
 

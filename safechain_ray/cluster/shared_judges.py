@@ -59,6 +59,7 @@ def share_judge(pool: PlannedPool, entry: JudgeEntry, parts: Sequence[Part], set
         settings.start_engine,
         settings.max_engine_deaths,
         settings.tally,
+        settings.ledger,
     )
     held = share(arguments)
     actor = ray.remote(SharedWorker)

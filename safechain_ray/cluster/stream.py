@@ -14,7 +14,11 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from safechain_ray.catalog.api_entries import ApiEntry, judging_api
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.commit import Commit
+from safechain_ray.cluster.handover import Handover
 from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
+from safechain_ray.cluster.ledger import start_ledger
+from safechain_ray.cluster.making_room import MakingRoom
+from safechain_ray.cluster.nearby import Nearby
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.preferring import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
 from safechain_ray.cluster.replica import Replica
@@ -45,6 +49,7 @@ class StreamSettings:
     block_rows: int
     max_engine_deaths: int
     tally: Any
+    ledger: Any
     accelerator: str | None = None
     max_cost: float | None = None
     max_requests: int | None = None
@@ -61,6 +66,7 @@ class StreamSettings:
             block_rows=resources.block_rows,
             max_engine_deaths=resources.max_engine_deaths,
             tally=tally,
+            ledger=start_ledger(),
             accelerator=resources.accelerator,
             max_cost=resources.max_cost,
             max_requests=resources.max_requests,
@@ -83,12 +89,16 @@ class StreamSettings:
 def configure_ray_data() -> None:
     """Quiet, with the project's own progress and watchdog in place of Ray Data's."""
     context = DataContext.get_current()
+    callbacks = context.custom_execution_callback_classes
+    callbacks += [callback for callback in (Nearby, Handover, MakingRoom) if callback not in callbacks]
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1
     context.wait_for_min_actors_s = -1
     # An engine that can't start now won't start on the next try either: fail with its log at once.
     context.max_consecutive_actor_init_deaths = 0
+    # A pool that lost an actor grows back to its size. Blocks queue outside of the actors, so 1 is the most there is.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
     context.raise_original_map_exception = True
     context.downstream_capacity_backpressure_ratio = 2.0
     context.execution_options.preserve_order = False
@@ -141,6 +151,7 @@ def generate(
         **_engine_of(model, pool, settings),
         "max_deaths": settings.max_engine_deaths,
         "tally": settings.tally,
+        "ledger": settings.ledger,
     }
     pool_arguments = _pool_arguments(pool, settings, settings.max_running)
     return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **pool_arguments)
@@ -171,6 +182,7 @@ def judge(
         "start": settings.engine_start(pool, entry.engine),
         "start_engine": settings.start_engine,
         "max_deaths": settings.max_engine_deaths,
+        "ledger": settings.ledger,
     }
     pool_arguments = _pool_arguments(pool, settings, settings.max_running)
     return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **pool_arguments)
@@ -196,6 +208,7 @@ def prefer(
         "max_deaths": settings.max_engine_deaths,
         "key": None if entry.endpoint is None else entry.endpoint.api_key(),
         "tally": settings.tally,
+        "ledger": settings.ledger,
     }
     running = settings.max_running if entry.endpoint is None else entry.endpoint.max_concurrent
     pool_arguments = _pool_arguments(pool, settings, max(1, running // REQUESTS_A_PAIR))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-import ray
+from safechain_ray.cluster.nodes import beside_driver
 
 REPORT_SECONDS = 1.0
 SILENT_SECONDS = 20.0
@@ -52,8 +52,8 @@ class Tally:
 
 
 def start_tally() -> Any:
-    """The tally as a Ray actor; it takes no CPU of the plan and lives as long as the driver."""
-    return ray.remote(num_cpus=0, max_restarts=-1)(Tally).remote()
+    """The tally as a Ray actor; it takes no CPU of the plan and lives as long as the driver's node."""
+    return beside_driver(Tally)
 
 
 class Reporter:

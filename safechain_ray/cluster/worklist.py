@@ -7,8 +7,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-import ray
-
+from safechain_ray.cluster.nodes import beside_driver
 from safechain_ray.schema import Prompt, Setting
 
 
@@ -72,5 +71,5 @@ class _Holder:
 
 
 def share(what: Any) -> Any:
-    """An actor whose `fetch` gives it, on any node, for as long as the driver lives."""
-    return ray.remote(num_cpus=0)(_Holder).remote(what)
+    """An actor whose `fetch` gives it, for as long as the driver's node lives."""
+    return beside_driver(_Holder, what)

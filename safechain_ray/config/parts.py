@@ -120,7 +120,9 @@ class ResourcesConfig(Config):
     max_running: int = Field(256, ge=1, description="requests that one replica decodes at a time")
     cpu_kv_cache_gigabytes: float = Field(1.0, gt=0, description="KV cache of an engine on CPU")
     block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")
-    max_engine_deaths: int = Field(3, ge=1, description="a sample in flight at so many engine deaths becomes an error")
+    max_engine_deaths: int = Field(
+        3, ge=1, description="a sample under which so many engines died, the last one with no other in it, is an error"
+    )
     stall_timeout_minutes: float = Field(30, gt=0, description="no progress for so long ends the run with an error")
     storage_patience_minutes: float = Field(
         10, ge=0, description="an object store that does not answer is waited for so long; the run pauses meanwhile"

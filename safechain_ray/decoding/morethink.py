@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
+from typing import Any
 
 from safechain_ray.decoding.base import Strategy
 from safechain_ray.decoding.morethink_paper import PaperMoreThink
@@ -20,7 +22,7 @@ class MoreThink:
     After `max_rounds` phrases or `think_budget` tokens the thought is closed, and the answer gets all that is left of
     `max_tokens`, unused thinking budget too. Every token of the response after the prefill is charged, injected ones
     as `count_tokens` counts them; a closing tag that is replaced was generated, and stays charged where the engine
-    counts it. A model that ends its turn inside the thought has ended the response.
+    counts it. A model that ends its turn inside the thought has ended the response. Rounds that are done are kept.
     """
 
     options: MoreThinkOptions
@@ -29,14 +31,18 @@ class MoreThink:
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
         tags = required_tags(task)
         turn, opening = split_opening(task.prompt, tags)
-        writing = _Writing(task, turn, opening or f"{tags.open}\n", generate, count_tokens)
-        ended = await self._think(writing, tags, phrases_of(task, self.choose))
-        if ended is not None:
-            return writing.decoded(ended)
-        closing = f"{tags.close}\n\n"
-        if writing.spent + count_tokens(closing) >= task.sampling.max_tokens:
-            return writing.decoded("length")
-        writing.inject(closing)
+        kept: Any = task.kept
+        writing = _Writing(task, turn, opening or f"{tags.open}\n", generate, count_tokens, **kept)
+        if not writing.closed:
+            ended = await self._think(writing, tags, islice(phrases_of(task, self.choose), writing.rounds, None))
+            if ended is not None:
+                return writing.decoded(ended)
+            closing = f"{tags.close}\n\n"
+            if writing.spent + count_tokens(closing) >= task.sampling.max_tokens:
+                return writing.decoded("length")
+            writing.inject(closing)
+            writing.closed = True
+            writing.keep()
         answer = await writing.generate_up_to(task.sampling.max_tokens)
         return writing.decoded(answer.finish_reason)
 
@@ -57,11 +63,15 @@ class MoreThink:
                 return None
             writing.inject(phrase)
             writing.rounds += 1
+            writing.keep()
 
 
 @dataclass(slots=True)
 class _Writing:
-    """A response while it is written: its text so far and the tokens that it has cost."""
+    """A response while it is written: its text so far, the tokens that it has cost, and whether its thought is closed.
+
+    What stands below `count_tokens` is kept.
+    """
 
     task: DecodingTask
     turn: str
@@ -72,6 +82,7 @@ class _Writing:
     spent: int = 0
     rounds: int = 0
     prompt_tokens: int | None = None
+    closed: bool = False
 
     async def generate_up_to(self, limit: int, stop: str | None = None) -> Completion:
         """Let the model go on until the response has `limit` tokens in all. Only the new piece is new work for it."""
@@ -93,6 +104,10 @@ class _Writing:
     def inject(self, text: str) -> None:
         self.text += text
         self.spent += self.count_tokens(text)
+
+    def keep(self) -> None:
+        names = ("text", "spent", "rounds", "prompt_tokens", "closed")
+        self.task.keep({name: getattr(self, name) for name in names})
 
     def decoded(self, finish_reason: FinishReason) -> Decoded:
         return Decoded(self.prefill, self.text, finish_reason, self.prompt_tokens or 0, self.spent, self.rounds)

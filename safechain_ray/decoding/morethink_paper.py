@@ -1,7 +1,9 @@
 """MoreThink as it was published, call by call, slips included: `morethink` with `compat: paper`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 from random import Random
+from typing import Any
 
 from safechain_ray.decoding.rethink import Choose, MoreThinkOptions, phrases_of
 from safechain_ray.decoding.task import Decoded, DecodingTask, required_tags, split_opening
@@ -39,30 +41,48 @@ class PaperMoreThink:
             request = Request(task.prompt + text, task.sampling, max_tokens, task.seed, stop=(tags.close,))
             return await generate(request)
 
-        phrases = phrases_of(task, self.choose)
-        budget = self.options.think_budget
-        rounds = 0
-        text = ""
-        completion = first = await call(text, budget)
-        tokens = first.completion_tokens
-        for _ in range(self.options.max_rounds):
-            budget -= completion.completion_tokens
-            if budget <= 0:
-                break
+        kept: Any = task.kept
+        if kept:
+            state = _State(**kept)
+        else:
+            first = await call("", self.options.think_budget)
+            tokens = first.completion_tokens
+            state = _State(self.options.think_budget, first.prompt_tokens, tokens, first.text, tokens)
+            task.keep(asdict(state))
+        phrases = islice(phrases_of(task, self.choose), state.rounds, None)
+        while state.rounds < self.options.max_rounds and state.budget > state.last_tokens:
+            state.budget -= state.last_tokens
             phrase = next(phrases)
-            text += completion.text + phrase
-            rounds += 1
-            completion = await call(text, budget)
-            tokens += count_tokens(phrase) + completion.completion_tokens
+            state.text += state.last + phrase
+            state.rounds += 1
+            completion = await call(state.text, state.budget)
+            state.last, state.last_tokens = completion.text, completion.completion_tokens
+            state.tokens += count_tokens(phrase) + completion.completion_tokens
+            task.keep(asdict(state))
 
         closing = f"{tags.close}\n\n"
-        text += completion.text + closing
-        answer = await call(text, task.sampling.max_tokens - self.options.think_budget + min(0, budget))
+        text = state.text + state.last + closing
+        # Only where rounds are left was the last call charged.
+        overdrawn = state.last_tokens - state.budget if state.rounds < self.options.max_rounds else 0
+        answer = await call(text, task.sampling.max_tokens - self.options.think_budget - overdrawn)
         return Decoded(
             prefill=opening,
             text=text + answer.text,
             finish_reason=answer.finish_reason,
-            prompt_tokens=first.prompt_tokens,
-            completion_tokens=tokens + count_tokens(closing) + answer.completion_tokens,
-            forced_rounds=rounds,
+            prompt_tokens=state.prompt_tokens,
+            completion_tokens=state.tokens + count_tokens(closing) + answer.completion_tokens,
+            forced_rounds=state.rounds,
         )
+
+
+@dataclass(slots=True)
+class _State:
+    """Where the calls are: `last` is what the last one wrote, which neither `text` nor `budget` reckons in yet."""
+
+    budget: int
+    prompt_tokens: int
+    tokens: int
+    last: str
+    last_tokens: int
+    text: str = ""
+    rounds: int = 0

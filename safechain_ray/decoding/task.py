@@ -1,11 +1,21 @@
 """What a decoding strategy is given and hands back."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
 
 from safechain_ray.schema import FinishReason, Sampling, ThinkingTags
+
+Kept = Mapping[str, str | int | None]
+"""What a strategy of many calls has of a response that is not finished; empty at its start."""
+
+Keep = Callable[[Kept], None]
+
+
+def forget(kept: Kept) -> None:
+    """For whoever begins anew after a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,13 +23,16 @@ class DecodingTask:
     """One response to decode.
 
     `prompt` is rendered by the chat template, ready for the assistant's turn; newer R1 templates end it with
-    `<think>\\n` already. `seed` is the sample's own, None under greedy decoding.
+    `<think>\\n` already. `seed` is the sample's own, None under greedy decoding. A strategy of many calls tells `keep`
+    after each one what it needs to go on, and goes on from `kept` where an earlier try at the task was cut off.
     """
 
     prompt: str
     tags: ThinkingTags | None
     sampling: Sampling
     seed: int | None
+    kept: Kept = field(default_factory=dict)
+    keep: Keep = forget
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.attempt import attempt
 from safechain_ray.pipelines.job import GeneratingJob, Means
+from safechain_ray.pipelines.kept_rounds import forget_rounds
 from safechain_ray.pipelines.observer import Observer
 from safechain_ray.pipelines.outline import measure
 from safechain_ray.pipelines.output import held_output
@@ -145,6 +146,7 @@ def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluatio
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
     record.measured(metrics)
     folder.delete_stages()
+    forget_rounds(folder.folder)
     return Evaluation(folder, metrics, committed)
 
 

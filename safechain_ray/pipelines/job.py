@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from safechain_ray.cluster.watchdog import Watchdog
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.judges.vote import Vote
+from safechain_ray.pipelines.kept_rounds import KeptRounds
 from safechain_ray.pipelines.observer import Observer, Snapshot
 from safechain_ray.pipelines.pace import Pace
 from safechain_ray.pipelines.pools import MODEL_POOL
@@ -62,6 +63,7 @@ class Work(ABC):
         self._tally = start_tally()
         self._settings = stream.StreamSettings.of(means.resources, means.start_engine, log_folder, self._tally)
         self._series = RunSeries(means.record.place, means.record.subject)
+        self._ticks: list[Callable[[], None]] = []  # called about twice a second while a stream runs
         self.progress: Mapping[str, PoolProgress] = {}
 
     @abstractmethod
@@ -78,10 +80,13 @@ class Work(ABC):
             pace.note(snapshot.committed.get("rows", 0), snapshot.tokens)
             self._means.record.progressed(progress, snapshot.live(pace))
             export(committed, progress)
+            for tick in self._ticks:
+                tick()
             self._means.observer.update(snapshot)
 
-        timeout = self._means.resources.stall_timeout_minutes * 60
-        watchdog = Watchdog(stage.pools, timeout, time.monotonic, excused=lambda: self._means.record.store_is_silent)
+        record, timeout = self._means.record, self._means.resources.stall_timeout_minutes * 60
+        left = stage.total - stage.done_before
+        watchdog = Watchdog(stage.pools, left, timeout, time.monotonic, excused=lambda: record.store_is_silent)
         with self._series.stage(stage) as export:
             return pump(blocks, self._tally, watchdog, show, self._means.steering)["rows"]
 
@@ -170,6 +175,9 @@ class GeneratingJob(Job):
     def __init__(self, run: ResolvedRun, folder: RunFolder, means: Means, log_folder: Path) -> None:
         super().__init__(len(run.worklist), run.judges, run.votes, run.parts, folder, means, log_folder)
         self._run = run
+        rounds = KeptRounds(folder.folder, self._settings.ledger)
+        rounds.restore()
+        self._ticks.append(rounds.note)
 
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:
         numbers = self._run.worklist.numbers_without(finished)

@@ -183,6 +183,7 @@ def _judge(
         export(committed, progress)
         observer.update(Snapshot.of(stage, committed, progress, time.monotonic() - started))
 
-    watchdog = Watchdog(pools, timeout, time.monotonic, excused=lambda: folder.folder.is_silent)
+    rows = len(each.waiting)
+    watchdog = Watchdog(pools, rows, timeout, time.monotonic, excused=lambda: folder.folder.is_silent)
     with series.stage(stage) as export:
         return pump(blocks, settings.tally, watchdog, show, steering)["rows"]

@@ -98,8 +98,8 @@ def test_a_prompt_that_kills_every_engine_becomes_an_error_and_the_rest_goes_on(
     )
     poisoned = [row for row in run.rows if "bicycle" in row["prompt"]]
     assert poisoned
-    assert all(row["outcome"] == "error" and "the engine died 3 times" in row["error"] for row in poisoned)
-    assert done.errors < 20
+    assert all(row["outcome"] == "error" and "3 engines died" in row["error"] for row in poisoned)
+    assert done.errors == len(poisoned)
 
 
 def test_an_engine_that_fails_to_start_ends_the_run_with_its_log(run: Runner) -> None:

@@ -1,10 +1,17 @@
-"""Reporters without their thread: tests report when they say so, and nothing runs on behind them."""
+"""Workers without Ray: reporters have no thread (tests report when they say so), and there is one node."""
 
 import pytest
+from local_actors import NODE
 
+from safechain_ray.cluster import ledger
 from safechain_ray.cluster.tally import Reporter
 
 
 @pytest.fixture(autouse=True)
 def _no_reporter_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Reporter, "_report_for_ever", lambda self: None)
+
+
+@pytest.fixture(autouse=True)
+def _one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "this_node", lambda: NODE)

@@ -1,13 +1,18 @@
 """Ray actors without Ray, and what an engine pool is given, for the tests of this folder."""
 
+from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from safechain_ray.catalog import judges, models
 from safechain_ray.catalog.entries import EngineNeeds
+from safechain_ray.cluster.ledger import Ledger
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.engines.start import EngineStart
+
+NODE = "node-1"
+"""The node of every worker of these tests."""
 
 MODEL = models()["demo-reasoner"]
 GUARD = judges()["demo-guard"]
@@ -21,6 +26,28 @@ class LocalActor:
 
     def __getattr__(self, name: str) -> Any:
         return SimpleNamespace(remote=getattr(self.target, name))
+
+
+class Answered:
+    """The reference to a result that is there: awaiting it gives it."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def __await__(self) -> Generator[None, None, Any]:
+        return self._result
+        yield
+
+
+class LocalLedger(LocalActor):
+    """A ledger that knows of one node, which stays. Its references are awaited, not got."""
+
+    def __init__(self, ledger: Ledger | None = None) -> None:
+        super().__init__(ledger or Ledger(lambda: frozenset({NODE})))
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.target, name)
+        return SimpleNamespace(remote=lambda *arguments: Answered(method(*arguments)))
 
 
 def start_of(needs: EngineNeeds) -> EngineStart:

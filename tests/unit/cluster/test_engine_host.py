@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from local_actors import MODEL, LocalActor, engines, start_of
+from local_actors import MODEL, LocalActor, LocalLedger, engines, start_of
 
 from safechain_ray.cluster.engine_host import EngineHost
+from safechain_ray.cluster.ledger import Custody, row_in_hand
 from safechain_ray.cluster.tally import PoolProgress, Reporter, Tally
 from safechain_ray.engines.scripted import Script, ScriptedEngine
 from safechain_ray.engines.start import EngineStart, StartEngine
@@ -23,14 +24,19 @@ class Host:
     def __init__(self, start_engine: StartEngine, max_deaths: int = 3) -> None:
         self._tally = Tally()
         self._reporter = Reporter(LocalActor(self._tally), "model")
-        self.host = EngineHost(start_of(MODEL), start_engine, self._reporter, max_deaths)
+        custody = Custody(LocalLedger(), "model")
+        self.host = EngineHost(start_of(MODEL), start_engine, self._reporter, custody, max_deaths)
 
     def answers(self, *prompts: str) -> Sequence[Completion | BaseException]:
-        """What the host answers to `prompts` that arrive at the same time."""
+        """What the host answers to `prompts`, each a row of its own, that arrive at the same time in one block."""
+
+        async def one(prompt: str) -> Completion:
+            row_in_hand.set(prompt)
+            return await self.host.generate(Request(prompt, Sampling(), max_tokens=100))
 
         async def together() -> Sequence[Completion | BaseException]:
-            requests = (Request(prompt, Sampling(), max_tokens=100) for prompt in prompts)
-            return await asyncio.gather(*map(self.host.generate, requests), return_exceptions=True)
+            async with self.host.holding(prompts):
+                return await asyncio.gather(*map(one, prompts), return_exceptions=True)
 
         return asyncio.run(together())
 
@@ -86,9 +92,35 @@ def test_a_request_under_which_so_many_engines_die_is_set_aside_and_the_others_a
     host = Host(started, max_deaths)
     (poisoned,) = host.answers("poison")
     assert isinstance(poisoned, RowError)
-    assert f"the engine died {max_deaths} times under this request" in str(poisoned)
+    assert f"set aside: {max_deaths} engines died while this row was decoded" in str(poisoned)
     assert texts(host.answers("harmless")) == {ANSWER}
     assert started.started == 1 + max_deaths
+
+
+@pytest.mark.parametrize(("max_deaths", "deaths"), [(1, 2), (2, 2), (3, 3), (5, 5)])
+def test_a_row_that_kills_every_engine_is_found_among_many_in_as_many_deaths(max_deaths: int, deaths: int):
+    started = engines(dies_on=lambda request: request.prompt == "poison", seconds=0.005)
+    host = Host(started, max_deaths)
+    prompts = [f"prompt {number}" for number in range(100)]
+    *innocent, poisoned = host.answers(*prompts[:60], *prompts[60:], "poison")
+    assert texts(innocent) == {ANSWER}
+    assert f"{deaths} engines died while this row was decoded, the last one with no other row in it" in str(poisoned)
+    assert host.progress.counts["engine_restarts"] == deaths
+
+
+def test_two_rows_that_kill_every_engine_are_both_found():
+    host = Host(engines(dies_on=lambda request: "poison" in request.prompt, seconds=0.005))
+    first, *innocent, second = host.answers("poison 1", *(f"prompt {number}" for number in range(30)), "poison 2")
+    assert texts(innocent) == {ANSWER}
+    assert {type(first), type(second)} == {RowError}
+
+
+def test_a_row_whose_requests_come_at_once_is_alone_with_itself():
+    """The parts of a response are judged concurrently."""
+    host = Host(engines(dies_on=lambda request: request.prompt == "poison", seconds=0.005), max_deaths=2)
+    answers = host.answers("poison", "poison", "a")
+    assert [type(answer) for answer in answers[:2]] == [RowError, RowError]
+    assert texts(answers[2:]) == {ANSWER}
 
 
 def test_a_row_error_is_no_death():

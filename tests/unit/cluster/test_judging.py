@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from local_actors import GUARD, LocalActor, engines, start_of
+from local_actors import GUARD, LocalActor, LocalLedger, engines, start_of
 from moderation_server import moderation_entry, serving
 from pydantic import SecretStr
 from rows import row
@@ -49,7 +49,8 @@ def guard(tally: Tally, **script: Any) -> EngineJudge:
     assert GUARD.engine is not None
     usual = {"answer": lambda request: "safe", "logprobs": lambda request: ({"safe": -0.1, "unsafe": -2.4},)}
     start_engine = engines(**{**usual, **script})
-    return EngineJudge(GUARD, ("response", "answer"), start_of(GUARD.engine), start_engine, 2, LocalActor(tally))
+    told = LocalActor(tally), LocalLedger()
+    return EngineJudge(GUARD, ("response", "answer"), start_of(GUARD.engine), start_engine, 2, *told)
 
 
 def verdicts(table: pa.Table) -> list[list[tuple[str, str, bool | None]]]:
@@ -72,7 +73,7 @@ def test_a_sample_that_kills_the_judge_has_missing_verdicts_and_the_block_goes_o
     assert [each[0][2] for each in verdicts(judged)][1] is None
     error = samples_from_table(judged)[1].verdicts[0].error
     assert error is not None
-    assert "the engine died 2 times" in error
+    assert "2 engines died" in error
 
 
 def test_a_judge_whose_engine_does_not_start_judges_nothing():

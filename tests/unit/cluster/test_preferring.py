@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from aiohttp import web
-from local_actors import LocalActor, start_of
+from local_actors import LocalActor, LocalLedger, start_of
 from pydantic import SecretStr
 from scripted_api import serving
 
@@ -34,7 +34,8 @@ def worker(tally: Tally, **script: Any) -> PreferenceWorker:
     assert ENTRY.engine is not None
     usual = {"answer": lambda request: "A" if "A " in request.prompt and first_is_good(request.prompt) else "B"}
     engines = ScriptedEngines({ENTRY.engine.source: Script(**{**usual, **script})})
-    return PreferenceWorker(ENTRY, ("answer", "response"), start_of(ENTRY.engine), engines, 2, None, LocalActor(tally))
+    start, told = start_of(ENTRY.engine), (LocalActor(tally), LocalLedger())
+    return PreferenceWorker(ENTRY, ("answer", "response"), start, engines, 2, None, *told)
 
 
 def first_is_good(prompt: str) -> bool:
@@ -65,7 +66,7 @@ def test_a_pair_that_kills_the_judge_is_an_error_and_the_block_goes_on():
     deadly = worker(tally, dies_on=lambda request: "poison" in request.prompt)
     decided = asyncio.run(deadly(pairs(("good", "bad"), ("good", "poison"))))
     assert decided["outcome"].to_pylist() == ["win", "error"]
-    assert "the engine died 2 times" in decided["error"][1].as_py()
+    assert "2 engines died" in decided["error"][1].as_py()
     assert tally.progress()[ENTRY.name].counts["judge_errors"] == 1
 
 
@@ -101,7 +102,7 @@ def test_a_server_is_asked_with_the_drivers_key_for_one_token_and_its_log_probab
         entry = endpoint(api.url)
         start = ApiStart(judging_api(entry))
         asked = PreferenceWorker(
-            entry, ("answer", "answer"), start, start_api, 2, SecretStr("sk-driver"), LocalActor(Tally())
+            entry, ("answer", "answer"), start, start_api, 2, SecretStr("sk-driver"), LocalActor(Tally()), LocalLedger()
         )
         decided = asyncio.run(asked(pairs(("good", "bad"))))
     assert decided["outcome"].to_pylist() == ["win"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from local_actors import MODEL, LocalActor, engines, start_of
+from local_actors import MODEL, LocalActor, LocalLedger, engines, start_of
 
 from safechain_ray.catalog import families
 from safechain_ray.cluster import replica
@@ -54,6 +54,7 @@ def generated(tally: Tally) -> Any:
             start_engine=engines(**script),
             max_deaths=2,
             tally=LocalActor(tally),
+            ledger=LocalLedger(),
         )
         table = asyncio.run(one(pa.table({"number": list(range(len(worklist)))})))
         assert table.schema.equals(SAMPLES_SCHEMA)
@@ -153,7 +154,7 @@ def test_a_poisoned_prompt_is_a_row_with_an_error_and_not_the_end_of_its_block(g
         poison, HELLO, settings=(Setting(dataset="d"),), dies_on=lambda request: "Poison" in request.prompt
     )
     assert samples[0].outcome == "error"
-    assert "the engine died 2 times under this request" in str(samples[0].error)
+    assert "2 engines died while this row was decoded" in str(samples[0].error)
 
 
 def test_an_error_that_nobody_foresaw_is_a_row_with_its_name_and_text(generated: Any):

@@ -9,6 +9,7 @@ from safechain_ray.cluster.watchdog import Watchdog, stuck_pool
 from safechain_ray.errors import StallError
 
 POOLS = ("model", "guard")
+ROWS = 40
 MINUTE = 60.0
 
 
@@ -30,7 +31,7 @@ def pool(ready: int = 1, rows_in: int = 0, rows_out: int = 0, **counts: int) -> 
 
 
 def test_nothing_that_moves_for_the_timeout_is_an_error_with_the_way_on(clock: Clock):
-    watchdog = Watchdog(POOLS, 30 * MINUTE, clock)
+    watchdog = Watchdog(POOLS, ROWS, 30 * MINUTE, clock)
     watchdog.check({}, 0)
     clock.now += 30 * MINUTE - 1
     watchdog.check({}, 0)
@@ -50,7 +51,7 @@ def test_nothing_that_moves_for_the_timeout_is_an_error_with_the_way_on(clock: C
     ids=["a token", "a commit", "an engine", "a pool"],
 )
 def test_anything_that_moves_starts_the_wait_again(clock: Clock, progress: dict[str, PoolProgress], committed: int):
-    watchdog = Watchdog(POOLS, 30 * MINUTE, clock)
+    watchdog = Watchdog(POOLS, ROWS, 30 * MINUTE, clock)
     watchdog.check({"model": pool(rows_in=8, tokens=10)}, 0)
     clock.now += 29 * MINUTE
     watchdog.check(progress, committed)
@@ -76,7 +77,7 @@ def test_time_in_which_the_store_does_not_answer_does_not_count(clock: Clock):
 
 
 def test_counters_that_stand_still_in_the_same_mapping_are_no_progress(clock: Clock):
-    watchdog = Watchdog(POOLS, MINUTE, clock)
+    watchdog = Watchdog(POOLS, ROWS, MINUTE, clock)
     progress = {"model": pool(tokens=10)}
     watchdog.check(progress, 0)
     progress["model"].counts.update(tokens=1)
@@ -93,11 +94,13 @@ def test_counters_that_stand_still_in_the_same_mapping_are_no_progress(clock: Cl
         ({}, "'model' has no engine that is ready"),
         ({"model": pool(0)}, "'model' has no engine that is ready"),
         ({"model": pool(1)}, "'guard' has no engine that is ready"),
-        ({"model": pool(0, 40, 30), "guard": pool(1, 30, 30)}, "'model' lost its engines and holds 10 rows"),
+        ({"model": pool(0, 30, 30), "guard": pool(1, 30, 30)}, "'model' lost its engines after 30 of 40 rows"),
+        ({"model": pool(0, 40, 40), "guard": pool(0, 30, 30)}, "'guard' lost its engines after 30 of 40 rows"),
+        ({"model": pool(0, 40, 40), "guard": pool(1, 40, 30)}, "'guard' holds 10 rows that its engines do not finish"),
         ({"model": pool(1, 40, 30), "guard": pool(1, 30, 30)}, "'model' holds 10 rows that its engines do not finish"),
         ({"model": pool(1, 40, 40), "guard": pool(1, 40, 35)}, "'guard' holds 5 rows that its engines do not finish"),
         ({"model": pool(1, 40, 40), "guard": pool(1, 40, 40)}, "Every pool is idle: the stream itself is stuck"),
     ],
 )
 def test_the_pool_that_holds_the_run_up_is_named(progress: dict[str, PoolProgress], says: str):
-    assert says in stuck_pool(POOLS, progress)
+    assert says in stuck_pool(POOLS, ROWS, progress)

@@ -1,0 +1,186 @@
+"""What becomes of rows when engines, workers and nodes die, on a real Ray cluster: none lost, none doubled."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from fault_runs import (
+    FaultRuns,
+    GpuCluster,
+    answers_in,
+    kill_process,
+    long_answer,
+    noted,
+    number_in,
+    number_of,
+    round_or_answer,
+)
+from scripted_runs import guard_script
+
+from safechain_ray.cluster import making_room
+from safechain_ray.pipelines import kept_rounds
+from safechain_ray.schema import Request
+
+ROWS = 300
+ROWS_IN_FLIGHT = 32
+"""Twice `max_running`: what one engine has at a time."""
+
+
+@pytest.fixture(scope="module")
+def gpus() -> Iterator[GpuCluster]:
+    cluster = GpuCluster()
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(gpus: GpuCluster, tmp_path_factory: pytest.TempPathFactory) -> FaultRuns:
+    """What the same prompts come to when nothing happens."""
+    runs = FaultRuns(gpus.with_gpus(1), tmp_path_factory.mktemp("undisturbed"))
+    runs.run(runs.script(seconds=0), **runs.config(ROWS))
+    return runs
+
+
+@pytest.fixture
+def runs(gpus: GpuCluster, tmp_path: Path) -> FaultRuns:
+    return FaultRuns(gpus, tmp_path)
+
+
+def test_what_kills_engines_workers_or_judges_is_set_aside_and_nothing_else(runs: FaultRuns) -> None:
+    runs.cluster.with_gpus(2)
+
+    def answer(request: Request) -> str:
+        if number_of(request) == 33:
+            kill_process()
+        return long_answer(request)
+
+    script = runs.script(0.1, answer, dies_on=lambda request: number_of(request) == 7)
+    guard = guard_script(dies_on=lambda request: number_of(request) == 50, seconds=0.05)
+    done = runs.run(script, guard, **runs.config(60, judges=["demo-guard", "refusal-match"]))
+
+    assert len(runs.results()) == 60
+    rows = {number_in(row["prompt"]): row for row in runs.run.rows}
+    errors = {number: row["error"] for number, row in rows.items() if row["outcome"] == "error"}
+    assert errors.keys() == {7, 33}
+    assert all("3 engines died while this row was decoded" in error for error in errors.values()), errors
+    unjudged = {number for number, row in rows.items() if row["verdicts"][0]["error"]}
+    assert unjudged == {7, 33, 50}
+    assert "3 engines died while this row was decoded" in rows[50]["verdicts"][0]["error"]
+    assert rows[50]["outcome"] == "ok"
+    assert done.metrics.settings[0].outcomes["ok"] == 58
+
+
+def test_a_spot_notice_hands_the_rows_over_and_a_node_that_joins_gets_its_share(
+    runs: FaultRuns, undisturbed: FaultRuns
+) -> None:
+    doomed, survivor = runs.cluster.with_gpus(2).gpu_nodes
+    old = {doomed.node_id, survivor.node_id}
+    noticed: list[float] = []
+    notes = runs.notes
+
+    def newcomers() -> set[str]:
+        return {answer.node for answer in answers_in(notes)} - old
+
+    def answer(request: Request) -> str:
+        """On nodes of the beginning the last rows wait for the node that joins to give an answer."""
+        deadline = time.monotonic() + 120
+        last = number_of(request) >= 250 and ray.get_runtime_context().get_node_id() in old
+        while last and not newcomers() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return long_answer(request)
+
+    def notify() -> None:
+        runs.cluster.notify(doomed)
+        noticed.append(time.time())
+
+    runs.when((50, notify), (150, lambda: runs.cluster.kill(doomed)), (150, runs.cluster.add))
+    runs.run(runs.script(answer=answer), **runs.config(ROWS))
+
+    assert runs.results() == undisturbed.results()
+    assert runs.metrics() == undisturbed.metrics()
+    assert len(newcomers()) == 1
+    after = [answer for answer in runs.answers() if answer.seconds > noticed[0] + 15]
+    assert doomed.node_id not in {answer.node for answer in after}
+    assert runs.again() <= ROWS_IN_FLIGHT
+
+
+def test_rows_of_a_node_that_dies_go_to_the_survivor_without_waiting_for_its_return(
+    runs: FaultRuns, undisturbed: FaultRuns
+) -> None:
+    doomed, _ = runs.cluster.with_gpus(2).gpu_nodes
+
+    runs.when((50, lambda: runs.cluster.kill(doomed)))
+    runs.run(runs.script(), **runs.config(ROWS))
+
+    assert runs.results() == undisturbed.results()
+    assert runs.metrics() == undisturbed.metrics()
+    assert runs.again() <= ROWS_IN_FLIGHT
+
+
+def test_chains_of_thought_and_their_judge_go_on_when_all_gpus_were_gone_for_a_while(
+    runs: FaultRuns, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    flags = {"judges": ["demo-guard", "refusal-match"], "strategies": [{"name": "morethink", "max_rounds": 6}]}
+    quiet = FaultRuns(runs.cluster.with_gpus(2), tmp_path_factory.mktemp("quiet"))
+    quiet.run(quiet.script(0, round_or_answer), **quiet.config(100, **flags))
+
+    def kill_all() -> None:
+        runs.cluster.with_gpus(0)
+
+    runs.when((30, kill_all), (30, runs.cluster.add), (30, runs.cluster.add))
+    runs.run(runs.script(0.3, round_or_answer), guard_script(seconds=0.05), **runs.config(100, **flags))
+
+    assert {row["forced_rounds"] for row in runs.results().values()} == {6}
+    assert runs.results() == quiet.results()
+    assert runs.metrics() == quiet.metrics()
+    # Only the call that a chain was at is made again, not the chain's up to eight.
+    assert runs.again() <= ROWS_IN_FLIGHT
+
+
+def test_a_judge_whose_node_dies_gets_the_gpu_of_a_replica_where_no_other_is_left(
+    runs: FaultRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making_room, "PATIENCE_SECONDS", 2.0)
+    cluster = runs.cluster.with_gpus(3)
+    judged = tmp_path / "judged.csv"
+
+    def kill_judges_node() -> None:
+        node = answers_in(judged)[-1].node
+        cluster.kill(next(one for one in cluster.gpu_nodes if one.node_id == node))
+
+    runs.when((30, kill_judges_node))
+    guard = guard_script(answer=noted(judged, lambda request: "safe"))
+    flags = {"judges": ["demo-guard", "refusal-match"], "resources.replicas": 2}
+    runs.run(runs.script(), guard, **runs.config(150, **flags))
+
+    assert len(runs.results()) == 150
+    assert {verdict["error"] for row in runs.run.rows for verdict in row["verdicts"]} == {None}
+    assert len({answer.node for answer in answers_in(judged)}) == 2
+    assert runs.again() <= ROWS_IN_FLIGHT
+
+
+def test_chains_of_thought_go_on_where_they_were_when_their_driver_is_gone(
+    runs: FaultRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_rounds, "NOTE_SECONDS", 0.0)
+    runs.cluster.with_gpus(1)
+    flags = {"strategies": [{"name": "morethink", "max_rounds": 10}]}
+
+    def gone() -> None:
+        raise KeyboardInterrupt
+
+    runs.when((20, gone))
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(runs.script(0.3, round_or_answer), **runs.config(60, **flags))
+    assert (runs.run.output / "progress" / "rounds.json").exists()
+    runs.when()
+    runs.run(runs.script(0, round_or_answer), **runs.config(60, **flags))
+
+    assert {row["forced_rounds"] for row in runs.results().values()} == {10}
+    assert len(runs.results()) == 60
+    assert not (runs.run.output / "progress").exists()
+    calls = len(runs.answers())
+    # Undisturbed it is 12 calls a row; rounds of the last second may not have been noted.
+    assert calls - 60 * 12 <= 6 * ROWS_IN_FLIGHT

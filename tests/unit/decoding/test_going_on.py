@@ -1,0 +1,53 @@
+"""MoreThink goes on where it was cut off: call by call what it would have done undisturbed."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from scripted_generate import closes, count_words, decode, ends, runs_out, task
+
+from safechain_ray.decoding.morethink import build
+from safechain_ray.decoding.rethink import MoreThinkOptions
+from safechain_ray.errors import EngineDiedError
+from safechain_ray.schema import Completion, Request
+
+ROUNDS = [closes("one ", 10), closes("two ", 10), closes("three ", 10), closes("four ", 10)]
+WAYS = {
+    "answered after all rounds": (ROUNDS, ends("answer", 5)),
+    "out of thinking budget": (ROUNDS[:3], runs_out("cut ", 18), ends("answer", 5)),
+    "ended inside the thought": (ROUNDS[:2], ends("never closed", 4)),
+}
+
+
+@pytest.mark.parametrize("compat", ["none", "paper"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_response_cut_off_at_any_call_goes_on_with_that_call(compat: str, way: str):
+    strategy = build(MoreThinkOptions(max_rounds=3, think_budget=50, compat=compat))
+    first, *rest = WAYS[way]
+    replies = [*first, *rest, ends("more", 3), ends("still more", 3)]
+    undisturbed, requests = decode(strategy, task(), *replies)
+
+    for cut in range(1, len(requests)):
+        kept: Mapping[str, Any] = {}
+
+        def keep(what: Mapping[str, Any]) -> None:
+            nonlocal kept
+            kept = what
+
+        calls = iter(replies[:cut])
+
+        async def dying(request: Request, calls: Any = calls) -> Completion:
+            for reply in calls:
+                return reply
+            raise EngineDiedError("its node is gone")
+
+        with pytest.raises(EngineDiedError):
+            asyncio.run(strategy.decode(replace(task(), keep=keep), dying, count_words))
+        stored = json.loads(json.dumps(kept))
+        again, asked = decode(strategy, replace(task(), kept=stored), *replies[cut:])
+
+        assert again == undisturbed
+        assert asked == requests[cut:]
