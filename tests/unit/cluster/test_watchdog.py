@@ -64,7 +64,7 @@ def test_anything_that_moves_starts_the_wait_again(clock: Clock, progress: dict[
 
 def test_time_in_which_the_store_does_not_answer_does_not_count(clock: Clock):
     silent = True
-    watchdog = Watchdog(POOLS, MINUTE, clock, excused=lambda: silent)
+    watchdog = Watchdog(POOLS, ROWS, MINUTE, clock, excused=lambda: silent)
     watchdog.check({}, 0)
     clock.now += 10 * MINUTE
     watchdog.check({}, 0)

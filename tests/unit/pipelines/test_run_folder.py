@@ -1,6 +1,7 @@
 """A run's folder stays in order: every sample once, torn files set aside, nothing finished lost, whatever crashed."""
 
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,10 @@ def test_a_flipped_bit_never_passes_for_a_sample(samples: Folder):
 def test_a_run_is_read_as_it_was_written(run: RunFolder):
     assert run.read_run() is None
     run.write_run({"identity": {"samples": 5}, "tries": []})
-    assert run.read_run() == {"identity": {"samples": 5}, "tries": []}
+    written = run.read_run()
+    assert written is not None
+    assert datetime.fromisoformat(written.pop("updated")) <= datetime.now(UTC)
+    assert written == {"identity": {"samples": 5}, "tries": []}
 
 
 def test_samples_without_a_run_are_no_runs_folder(run: RunFolder):

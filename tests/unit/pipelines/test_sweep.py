@@ -127,8 +127,10 @@ def test_every_model_is_a_run_in_its_folder_and_the_sweep_holds_their_metrics(tm
 
 def test_models_are_at_work_side_by_side_the_largest_started_first(tmp_path: Path, cluster: Cluster):
     cluster.ends |= {name: [0.3] for name in ("R1-7B", "R1-70B", "R1-8B")}
-    run(config(tmp_path))
-    assert cluster.started[0] == "R1-70B"
+    observer = Silent()
+    run(config(tmp_path), observer)
+    starts = [sentence.split(" starts")[0] for sentence in observer.sentences if " starts: " in sentence]
+    assert starts == ["R1-70B", "R1-8B", "R1-7B"]
     assert frozenset({"R1-7B", "R1-70B", "R1-8B"}) in cluster.met
 
 
