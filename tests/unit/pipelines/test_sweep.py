@@ -4,10 +4,12 @@ import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -195,20 +197,34 @@ def test_an_interrupt_stops_the_runs_and_leaves_them_queued(
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("run-")] == []
 
 
-def test_when_time_is_up_what_is_not_finished_is_queued_for_the_next_command(tmp_path: Path, cluster: Cluster):
+def with_clock(monkeypatch: pytest.MonkeyPatch, now: Callable[[], float]) -> None:
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(time=now, monotonic=time.monotonic))
+
+
+def test_when_time_is_up_what_is_not_finished_is_queued_for_the_next_command(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
     cluster.ends["R1-7B"] = [60.0]
     observer = Silent()
-    done = run(config(tmp_path), observer, manner=Manner(deadline=time.time() + 1))
+
+    def night_is_over_when_the_others_are_done() -> float:
+        return float([model["status"] for model in told(tmp_path)[1:]] == ["done", "done"])
+
+    with_clock(monkeypatch, night_is_over_when_the_others_are_done)
+    done = run(config(tmp_path), observer, manner=Manner(deadline=1))
     assert statuses(done) == [("R1-7B", "queued"), ("R1-70B", "done"), ("R1-8B", "done")]
     assert done.unfinished == ("R1-7B",)
     assert any("Time is up before R1-7B" in sentence for sentence in observer.sentences)
     assert statuses(run(config(tmp_path)))[0] == ("R1-7B", "done")
 
 
-def test_before_a_deadline_models_without_room_beside_each_other_take_turns(tmp_path: Path, cluster: Cluster):
+def test_before_a_deadline_models_without_room_beside_each_other_take_turns(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
     cluster.view = ClusterView((Node("one-gpu", cpus=64, gpus=1, memory=1000),))
     cluster.ends |= {name: [60.0, 60.0, 60.0] for name in ("R1-7B", "R1-8B")}
-    run(config(tmp_path, models=["R1-7B", "R1-8B"]), manner=Manner(deadline=time.time() + 2))
+    with_clock(monkeypatch, count(1.0).__next__)  # a second goes by whenever somebody looks
+    run(config(tmp_path, models=["R1-7B", "R1-8B"]), manner=Manner(deadline=200))
     assert set(cluster.started) == {"R1-7B", "R1-8B"}
     assert {len(together) for together in cluster.met} == {1}
 
