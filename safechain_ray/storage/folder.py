@@ -204,15 +204,17 @@ class Folder:
             raise kind(f"Can't {action} {redact(joined(self.uri, name))}: {redact(reason)}.") from error
 
 
-def open_folder(uri: str) -> Folder:
-    """The folder at `uri`; nothing is created. A local path that is relative counts from the working folder.
+def open_folder(uri: str, patience: Patience | None = None) -> Folder:
+    """The folder at `uri`, which waits for its store as `patience` says; nothing is created.
 
-    The query of an s3:// URI may hold `endpoint_override`, `scheme`, `region` and more (`storage/uris.py`); without an
-    endpoint AWS_ENDPOINT_URL is taken. Credentials are better kept in the environment. Raises InputError for a URI that
-    can't be read as one, StorageError where a bucket's region has to be looked up and can't.
+    A local path that is relative counts from the working folder. The query of an s3:// URI may hold
+    `endpoint_override`, `scheme`, `region` and more (`storage/uris.py`); without an endpoint AWS_ENDPOINT_URL is taken.
+    Credentials are better kept in the environment. Raises InputError for a URI that can't be read as one, StorageError
+    where a bucket's region has to be looked up and can't.
     """
-    filesystem, path = resolve(uri)
-    return Folder(filesystem, path, uri if "://" in uri else path)
+    patience = patience or Patience()
+    filesystem, path = resolve(uri, patience)
+    return Folder(filesystem, path, uri if "://" in uri else path, patience)
 
 
 def read_uri(uri: str) -> bytes:
@@ -229,7 +231,7 @@ def write_uri(uri: str, data: bytes) -> None:
 
 def _folder_of(uri: str) -> tuple[Folder, str]:
     """The folder that the file at `uri` is in, and its name there."""
-    filesystem, path = resolve(uri)
+    filesystem, path = resolve(uri, Patience())
     parent, _, name = path.rpartition("/")
     head, mark, query = uri.partition("?") if "://" in uri else (path, "", "")
     return Folder(filesystem, parent or "/", head.rpartition("/")[0] + mark + query), name
