@@ -88,6 +88,7 @@ location = us-east-1
 [filter:tempauth]
 use = egg:swift#tempauth
 user_{account}_{name} = {secret} .admin
+user_{account}_guest = guesting
 [filter:copy]
 use = egg:swift#copy
 [filter:slo]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.pipelines.observer import Observer
 from safechain_ray.pipelines.run_folder import RunFolder
-from safechain_ray.storage import hold, open_folder
+from safechain_ray.storage import Patience, Silence, hold, open_folder
 
 
 @contextmanager
@@ -16,7 +16,7 @@ def held_output(uri: str, resources: ResourcesConfig, observer: Observer) -> Ite
     Raises StorageError where it can't be written, OutputHeldError where another driver is at work in it; inside the
     block any change raises that, should another have taken this one's place.
     """
-    folder = open_folder(uri).patient(resources.storage_patience_minutes * 60, observer.say)
+    folder = open_folder(uri, Patience(resources.storage_patience_minutes * 60, Silence(observer.say)))
     folder.check_writable()
     with hold(folder, observer.say) as held:
         yield RunFolder(held)

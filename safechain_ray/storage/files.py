@@ -3,7 +3,8 @@
 import hashlib
 import mimetypes
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
@@ -33,13 +34,24 @@ def read_table(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | No
         if not isinstance(filesystem, fs.LocalFileSystem) and file.size() <= WHOLE_BYTES:
             return _table(pa.BufferReader(_all_of(file, filesystem, path)), columns)
         try:
-            return _table(file, columns)
+            with _still_there():
+                return _table(file, columns)
         finally:
             _check_unchanged(filesystem, path, _entity_tag(file))
 
 
+@contextmanager
+def _still_there() -> Iterator[None]:
+    """Google's store gives the bytes of the version that was opened, or nothing where that is gone."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ReplacedError("it was replaced or deleted while it was read") from error
+
+
 def _all_of(file: pa.NativeFile, filesystem: fs.FileSystem, path: str) -> bytes:
-    tag, data = _entity_tag(file), bytes(file.read())
+    with _still_there():
+        tag, data = _entity_tag(file), bytes(file.read())
     if tag is not None and tag.strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
         _check_unchanged(filesystem, path, tag)  # the tag of what went up in parts, or encrypted, is another hash
     return data

@@ -109,11 +109,10 @@ class Folder:
 
     def write_bytes(self, name: str, data: bytes | memoryview) -> None:
         """Write the file whole or not at all (see the module), making the folders above it."""
-        self._ask_guard()
         if self.is_local:
-            self._do("write", name, lambda: write_local(Path(self._path(name)), data))
+            self._change("write", name, lambda: write_local(Path(self._path(name)), data))
         else:
-            self._do("write", name, lambda: put_object(self.filesystem, self._path(name), data))
+            self._change("write", name, lambda: put_object(self.filesystem, self._path(name), data))
 
     def write_text(self, name: str, text: str) -> None:
         self.write_bytes(name, text.encode("utf-8"))
@@ -129,32 +128,29 @@ class Folder:
 
     def move(self, name: str, new_name: str) -> None:
         """Give a file another name. Atomic on a local disk; a copy and a delete in an object store."""
-        self._ask_guard()
         if self.is_local:
-            self._do("move", name, lambda: move_local(Path(self._path(name)), Path(self._path(new_name))))
+            self._change("move", name, lambda: move_local(Path(self._path(name)), Path(self._path(new_name))))
             return
-        self._do("move", name, lambda: self.filesystem.copy_file(self._path(name), self._path(new_name)))
+        self._change("move", name, lambda: self.filesystem.copy_file(self._path(name), self._path(new_name)))
         self.delete(name)
 
     def delete(self, name: str) -> None:
         """Delete a file; nothing happens where there is none."""
-        self._ask_guard()
 
         def attempt() -> None:
             with suppress(FileNotFoundError):
                 self.filesystem.delete_file(self._path(name))
 
-        self._do("delete", name, attempt)
+        self._change("delete", name, attempt)
 
     def delete_folder(self, name: str) -> None:
         """Delete a folder with all that is in it; nothing happens where there is none."""
-        self._ask_guard()
 
         def attempt() -> None:
             with suppress(FileNotFoundError):
                 self.filesystem.delete_dir(self._path(name))
 
-        self._do("delete", name, attempt)
+        self._change("delete", name, attempt)
 
     def check_writable(self) -> None:
         """Write a small hidden file and delete it again, so that a run learns at its start that it can't be kept.
@@ -182,9 +178,15 @@ class Folder:
             if info.type == kind and info.base_name.endswith(suffix) and not info.base_name.startswith((".", "_"))
         )
 
-    def _ask_guard(self) -> None:
-        if self.guard is not None:
-            self.guard()
+    def _change(self, action: str, name: str, attempt: Callable[[], None]) -> None:
+        """The guard is asked before every try: much may have happened while a store was waited for."""
+
+        def allowed() -> None:
+            if self.guard is not None:
+                self.guard()
+            attempt()
+
+        self._do(action, name, allowed)
 
     def _do(self, action: str, name: str, attempt: Callable[[], T]) -> T:
         """What `attempt` gives: at once on a local disk, with patience in a store."""
@@ -202,15 +204,17 @@ class Folder:
             raise kind(f"Can't {action} {redact(joined(self.uri, name))}: {redact(reason)}.") from error
 
 
-def open_folder(uri: str) -> Folder:
-    """The folder at `uri`; nothing is created. A local path that is relative counts from the working folder.
+def open_folder(uri: str, patience: Patience | None = None) -> Folder:
+    """The folder at `uri`, which waits for its store as `patience` says; nothing is created.
 
-    The query of an s3:// URI may hold `endpoint_override`, `scheme`, `region` and more (`storage/uris.py`); without an
-    endpoint AWS_ENDPOINT_URL is taken. Credentials are better kept in the environment. Raises InputError for a URI that
-    can't be read as one, StorageError where a bucket's region has to be looked up and can't.
+    A local path that is relative counts from the working folder. The query of an s3:// URI may hold
+    `endpoint_override`, `scheme`, `region` and more (`storage/uris.py`); without an endpoint AWS_ENDPOINT_URL is taken.
+    Credentials are better kept in the environment. Raises InputError for a URI that can't be read as one, StorageError
+    where a bucket's region has to be looked up and can't.
     """
-    filesystem, path = resolve(uri)
-    return Folder(filesystem, path, uri if "://" in uri else path)
+    patience = patience or Patience()
+    filesystem, path = resolve(uri, patience)
+    return Folder(filesystem, path, uri if "://" in uri else path, patience)
 
 
 def read_uri(uri: str) -> bytes:
@@ -227,7 +231,7 @@ def write_uri(uri: str, data: bytes) -> None:
 
 def _folder_of(uri: str) -> tuple[Folder, str]:
     """The folder that the file at `uri` is in, and its name there."""
-    filesystem, path = resolve(uri)
+    filesystem, path = resolve(uri, Patience())
     parent, _, name = path.rpartition("/")
     head, mark, query = uri.partition("?") if "://" in uri else (path, "", "")
     return Folder(filesystem, parent or "/", head.rpartition("/")[0] + mark + query), name

@@ -29,7 +29,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from safechain_ray.errors import OutputHeldError, StorageError, StoreSilentError
 from safechain_ray.storage.folder import Folder
@@ -48,7 +50,7 @@ class Timing:
     lasts: float = 30.0
     renewed_every: float = 5.0
     settles: float = 1.0
-    settles_on_disk: float = 0.1
+    settles_on_disk: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Holder:
     host: str
     process: int
     since: str
-    lasts: float
+    lasts: Annotated[float, Field(gt=0, lt=3600)]
     machine: str
     process_started: str
     renewed: int = 0
@@ -243,12 +245,9 @@ def _read(folder: Folder) -> bytes | None:
 def _holder_of(content: bytes) -> Holder | None:
     """Who holds it; None where the file is no lease that this version reads."""
     try:
-        tree: dict[str, Any] = json.loads(content)
-        holder = Holder(**tree)
-        lasts = float(holder.lasts)
-    except (ValueError, TypeError):
+        return TypeAdapter(Holder).validate_json(content)
+    except ValidationError:
         return None
-    return holder if 0 < lasts < 3600 else None
 
 
 def _machine() -> str:

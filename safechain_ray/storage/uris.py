@@ -12,8 +12,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from safechain_ray.errors import InputError, StorageError
-from safechain_ray.storage.patience import Patience
+from safechain_ray.errors import InputError, StorageError, StoreSilentError
+from safechain_ray.storage.patience import Patience, UnansweredError
 from safechain_ray.storage.trouble import trouble_of
 
 SCHEMES = ("file", "s3", "gs", "gcs")
@@ -62,11 +62,11 @@ def joined(uri: str, name: str) -> str:
     return f"{head.rstrip('/')}/{name}{mark}{query}"
 
 
-def resolve(uri: str) -> tuple[fs.FileSystem, str]:
+def resolve(uri: str, patience: Patience) -> tuple[fs.FileSystem, str]:
     """The file system of `uri`, and its path there. Raises InputError for one that can't be read as a URI.
 
-    StorageError where a bucket's region can't be looked up, which is done only where neither a region nor an endpoint
-    is given.
+    StorageError where a bucket's region can't be looked up, with patience, which is done only where neither a region
+    nor an endpoint is given.
     """
     if not uri:
         raise InputError("The path of a folder is empty; give a local path, s3://bucket/folder or gs://bucket/folder.")
@@ -79,19 +79,22 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
             f"Can't use {redact(uri)}: {scheme}:// is not known here. Give a local path, or one of {known}."
         )
     try:
-        filesystem, path = _s3(uri) if scheme == "s3" else fs.FileSystem.from_uri(_google_retries(uri, scheme))
+        filesystem, path = (
+            _s3(uri, patience) if scheme == "s3" else fs.FileSystem.from_uri(_google_retries(uri, scheme))
+        )
     except (pa.ArrowInvalid, ValueError) as error:
         # The message of a URI that can't be parsed quotes it, and with it what redact may not find.
         reason = str(error).replace(uri, redact(uri)) if "parse" not in str(error) else "it is not a well-formed URI"
         raise InputError(f"Can't use {redact(uri)}: {redact(reason)}. Write it as {scheme}://bucket/folder.") from None
     except OSError as error:
-        raise StorageError(f"Can't reach {redact(uri)}: {redact(trouble_of(error).reason)}.") from error
+        kind = StoreSilentError if isinstance(error, UnansweredError) else StorageError
+        raise kind(f"Can't reach {redact(uri)}: {redact(trouble_of(error).reason)}.") from error
     if not path.strip("/") and scheme != "file":
         raise InputError(f"{redact(uri)} names no bucket; write it as {scheme}://bucket/folder.")
     return filesystem, path
 
 
-def _s3(uri: str) -> tuple[fs.S3FileSystem, str]:
+def _s3(uri: str, patience: Patience) -> tuple[fs.S3FileSystem, str]:
     parts = urlsplit(uri)
     user, _, bucket = parts.netloc.rpartition("@")
     if ":" in bucket or not bucket:
@@ -103,7 +106,7 @@ def _s3(uri: str) -> tuple[fs.S3FileSystem, str]:
     if "endpoint_override" not in options:
         options |= _endpoint_of_environment()
     if "endpoint_override" not in options and "region" not in options:
-        options["region"] = Patience().persist(lambda: fs.resolve_s3_region(bucket))
+        options["region"] = patience.persist(lambda: fs.resolve_s3_region(bucket))
     filesystem = OneTryS3(
         **options,
         allow_delayed_open=True,  # a small file then goes up in one request, not in the three of a multipart upload

@@ -17,6 +17,7 @@ from scripted_cli import ANSWERS
 from scripted_runs import Runner
 
 from safechain_ray.engines.scripted import Script
+from safechain_ray.errors import OutputHeldError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.observer import Snapshot
 from safechain_ray.report.html.write import write_report
@@ -82,6 +83,23 @@ def test_an_outage_in_the_middle_pauses_a_run_which_then_ends_as_if_nothing_had_
     write_report(folder)
     assert folder.read_bytes("report.html").startswith(b"<!doctype html>")
     assert not folder.exists(LEASE_FILE)
+
+
+def test_a_driver_whose_lease_another_took_stops_and_writes_nothing_more(run: Runner) -> None:
+    folder = open_folder(str(run.output))
+
+    def take_over_once(snapshot: Snapshot) -> None:
+        lease = json.loads(folder.read_text(LEASE_FILE))
+        if snapshot.committed.get("rows", 0) and lease["token"] != "another":
+            folder.write_text(LEASE_FILE, json.dumps({**lease, "token": "another", "host": "node-8"}))
+
+    run.on_update = take_over_once
+    with pytest.raises(OutputHeldError, match="on node-8"):
+        run(Script(seconds=2.0), **{"resources.max_running": 2})
+
+    assert json.loads(folder.read_text(LEASE_FILE))["token"] == "another"
+    assert json.loads(folder.read_text("run.json"))["tries"][-1]["status"] == "running"
+    assert len(sample_ids(folder)) < ROWS
 
 
 def start(

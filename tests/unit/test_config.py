@@ -388,6 +388,12 @@ def sweep_file(folder: Path, models: str) -> Path:
     return path
 
 
+def test_the_options_of_a_sweeps_uri_stay_behind_the_folders_of_its_runs(tmp_path: Path):
+    path = sweep_file(tmp_path, "[R1-7B]")
+    (run,) = read_sweep_config(path, {"output": "s3://bucket/sweep/?scheme=http&endpoint_override=host:1"}, ()).runs()
+    assert run.output == "s3://bucket/sweep/R1-7B?scheme=http&endpoint_override=host:1"
+
+
 def test_a_sweep_is_a_run_for_each_model_in_a_folder_of_its_own(tmp_path: Path):
     path = sweep_file(tmp_path, "[R1-7B, {name: some/Model-X, family: r1}]")
     assert holds_sweep(path)

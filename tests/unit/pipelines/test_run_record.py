@@ -1,6 +1,7 @@
 """run.json: all that is needed to do a run again, what became of each try, and no secret."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -201,6 +202,16 @@ def test_a_finished_run_tells_its_outcomes_and_tokens(folder: RunFolder):
     run = stored(folder)
     assert run["outcomes"] == {"ok": 1, "truncated": 0, "blocked": 0, "error": 1}
     assert run["tokens"] == {"prompt": 2, "thought": 2, "answer": 2}
+
+
+def test_notes_and_the_end_of_a_failed_try_wait_for_no_store(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waited"))
+    silent = open_folder("s3://key:secret@bucket/run?endpoint_override=127.0.0.1:9&scheme=http").patient(600)
+    record = RunRecord(RunFolder(silent), {"tries": [{"pools": {}}]})
+    record.progressed({})
+    assert record.store_is_silent
+    record.progressed({})
+    record.ended("failed: the store did not answer", {})
 
 
 def test_secrets_of_a_uri_are_not_written(folder: RunFolder):

@@ -71,6 +71,19 @@ def test_a_file_that_is_replaced_while_it_is_read_comes_from_one_version(
     assert folder.read_text("run.json") == texts[1]
 
 
+def test_a_file_that_is_deleted_while_it_is_read_is_not_there(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.write_text("run.json", "{}")
+    tag_of = files._entity_tag
+
+    def tag_and_delete(file: pa.NativeFile) -> str | None:
+        folder.delete("run.json")
+        return tag_of(file)
+
+    monkeypatch.setattr(files, "_entity_tag", tag_and_delete)
+    with pytest.raises(StorageError, match="there is no such file"):
+        folder.read_text("run.json")
+
+
 @pytest.mark.parametrize("fault", ["unavailable", "breaks uploads"])
 def test_a_write_in_an_outage_is_done_again_whole(store: Store, folder: Folder, fault: Mode) -> None:
     store.proxy.mode = fault
@@ -152,8 +165,8 @@ def test_an_outage_and_its_end_are_told_once(store: Store, folder: Folder, monke
     assert not patient.is_silent
 
 
-@pytest.mark.parametrize("keys", ["test%3Atester:wrong", "nobody:testing"])
-def test_wrong_keys_fail_at_once_and_are_not_shown(store: Store, keys: str) -> None:
+@pytest.mark.parametrize("keys", ["test%3Atester:wrong", "nobody:testing", "test%3Aguest:guesting"])
+def test_wrong_keys_and_missing_rights_fail_at_once_without_showing_keys(store: Store, keys: str) -> None:
     began = time.monotonic()
     with pytest.raises(StorageError) as refusal:
         open_folder(store.uri("run", keys)).check_writable()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.errors import InputError
-from safechain_ray.storage import Silence, open_folder, read_uri, redact
+from safechain_ray.storage import Silence, open_folder, read_uri, redact, uris
 
 IN_STORE = "s3://key:secret@bucket/run?endpoint_override=host:1"
 
@@ -50,6 +50,19 @@ def test_the_endpoint_of_the_environment_is_taken_where_the_uri_names_none(monke
     by_environment = open_folder("s3://bucket/run").filesystem
     assert by_environment == open_folder("s3://bucket/run?endpoint_override=store.example:9000&scheme=http").filesystem
     assert by_environment != open_folder("s3://bucket/run?endpoint_override=other:9000&scheme=http").filesystem
+
+
+def test_a_buckets_region_is_looked_up_again_when_the_first_look_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[str | OSError] = [OSError("AWS Error NETWORK_CONNECTION during HeadBucket: no"), "eu-west-1"]
+
+    def look_up(bucket: str) -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(uris.fs, "resolve_s3_region", look_up)
+    assert open_folder("s3://bucket/run").filesystem.region == "eu-west-1"
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
