@@ -43,6 +43,7 @@ def generated(tally: Tally) -> Any:
         *prompts: Prompt,
         settings: tuple[Setting, ...] = (SAMPLED,),
         family: str = "demo",
+        ledger: LocalLedger | None = None,
         **script: Any,
     ) -> list[Sample]:
         worklist = Worklist(settings, {"d": prompts or (HELLO,)})
@@ -54,7 +55,7 @@ def generated(tally: Tally) -> Any:
             start_engine=engines(**script),
             max_deaths=2,
             tally=LocalActor(tally),
-            ledger=LocalLedger(),
+            ledger=ledger or LocalLedger(),
         )
         table = asyncio.run(one(pa.table({"number": list(range(len(worklist)))})))
         assert table.schema.equals(SAMPLES_SCHEMA)
@@ -175,3 +176,20 @@ def test_the_tally_hears_of_rows_outcomes_and_tokens(generated: Any, tally: Tall
     counts = tally.progress()["model"].counts
     assert (counts["rows_in"], counts["rows_out"], counts["ok"], counts["error"]) == (4, 4, 2, 2)
     assert counts["tokens"] > 0
+
+
+def test_a_chain_of_thought_goes_on_from_the_rounds_that_another_replica_kept(generated: Any):
+    chain = Setting(dataset="d", strategy={"name": "morethink", "max_rounds": 2})
+    asked = []
+
+    def answer(request: Any) -> str:
+        asked.append(request.prompt)
+        return "Round.\n</think>" if request.stop else "Hello you!"
+
+    ledger = LocalLedger()
+    kept = {"text": "One. Wait", "spent": 2, "rounds": 1, "prompt_tokens": 3, "closed": False}
+    ledger.target.restore({f"model/{chain.sample_id('p0', 0)}": kept})
+    (sample,) = generated(settings=(chain,), ledger=ledger, answer=answer)
+    assert asked[0].endswith("<think>\nOne. Wait")
+    assert (sample.forced_rounds, sample.prompt_tokens, sample.outcome) == (2, 3, "ok")
+    assert ledger.target.all_kept() == {}
