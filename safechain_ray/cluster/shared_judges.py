@@ -26,10 +26,14 @@ BLOCKS_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class SharedJudge:
-    """A judge's workers, as actors that live as long as the sweep's driver."""
+    """A judge's workers, as actors that live as long as the sweep's driver keeps this.
+
+    So do the actors that they ask: `asked` is only there to hold them.
+    """
 
     entry: JudgeEntry
     workers: tuple[Any, ...]
+    asked: tuple[Any, ...]
 
 
 class SharedWorker(EngineJudge):
@@ -64,7 +68,7 @@ def share_judge(pool: PlannedPool, entry: JudgeEntry, parts: Sequence[Part], set
     held = share(arguments)
     actor = ray.remote(SharedWorker)
     workers = (actor.options(**lasting, **resources, **place()).remote(held) for _ in range(pool.replicas))
-    return SharedJudge(entry, tuple(workers))
+    return SharedJudge(entry, tuple(workers), (held, settings.tally, settings.ledger))
 
 
 class SharedJudgeClient:

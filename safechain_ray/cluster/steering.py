@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
+import ray
 from ray.data import Dataset
 from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
 from ray.data._internal.execution.execution_callback import ExecutionCallback
@@ -34,6 +35,7 @@ class Steering:
         self._over = threading.Event()
         self._allowed: int | None = None
         self._steered = 0.0
+        self._actors: list[Any] = []
         _steerings[self._key] = self
 
     @property
@@ -45,8 +47,18 @@ class Steering:
         self._stopped.set()
 
     def end_stream(self) -> None:
-        """End the stream that flows now. Its actors are ended by its own thread, which must be given a moment."""
+        """End the stream that flows now, at its next step: its own thread does it, and must be given a moment."""
         self._over.set()
+
+    def forget_actors(self, kill: bool) -> None:
+        """Let go of the actors of a stream that has ended; `kill` those of one that failed or was stopped.
+
+        Ray Data itself only forgets them: they would live on while a traceback remembers them, and keep their GPUs from
+        other runs.
+        """
+        for actor in self._actors if kill else ():
+            ray.kill(actor)
+        self._actors = []
 
     def allow(self, replicas: int) -> None:
         """Let the model's pool have so many replicas at most: it grows while rows wait, and gives back what is more."""
@@ -64,13 +76,15 @@ class Steering:
         """Called by the stream's own thread at every step. Raises StreamStoppedError where it was told to stop."""
         if self._stopped.is_set() or self._over.is_set():
             raise StreamStoppedError("the stream was stopped")
-        if self._allowed is None or time.monotonic() - self._steered < STEER_SECONDS:
+        if time.monotonic() - self._steered < STEER_SECONDS:
             return
         self._steered = time.monotonic()
-        for operator, state in executor._topology.items():
-            if "(Replica)" in operator.name:
-                for pool in operator.get_autoscaling_actor_pools():
-                    _size(pool, max(self._allowed, pool.min_size()), state.total_enqueued_input_blocks() > 0)
+        pools = [(operator, pool) for operator in executor._topology for pool in operator.get_autoscaling_actor_pools()]
+        for operator, pool in pools:
+            if self._allowed is not None and "(Replica)" in operator.name:
+                rows_wait = executor._topology[operator].total_enqueued_input_blocks() > 0
+                _size(pool, max(self._allowed, pool.min_size()), rows_wait)
+        self._actors = [actor for _, pool in pools for actor in (*pool._running_actors, *pool._pending_actors.values())]
 
 
 def _size(pool: Any, replicas: int, rows_wait: bool) -> None:

@@ -47,12 +47,16 @@ def pump(
 
     stream = threading.Thread(target=consume, name="stream", daemon=True)
     stream.start()
+    failed = True
     try:
-        return _watch(events, tally, watchdog, show)
+        counts = _watch(events, tally, watchdog, show)
+        failed = False
     finally:
         # Ray must not be shut down under a living stream: its thread would start a new Ray.
         steering.end_stream()
         stream.join(STOP_SECONDS)
+        steering.forget_actors(kill=failed)
+    return counts
 
 
 def _watch(events: Events, tally: Any, watchdog: Watchdog, show: Show) -> Counter[str]:

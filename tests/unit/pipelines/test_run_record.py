@@ -208,9 +208,9 @@ def test_notes_and_the_end_of_a_failed_try_wait_for_no_store(monkeypatch: pytest
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waited"))
     silent = open_folder("s3://key:secret@bucket/run?endpoint_override=127.0.0.1:9&scheme=http").patient(600)
     record = RunRecord(RunFolder(silent), {"tries": [{"pools": {}}]})
-    record.progressed({})
+    record.progressed({}, snapshot(4).live(Pace(lambda: 0.0)))
     assert record.store_is_silent
-    record.progressed({})
+    record.progressed({}, snapshot(4).live(Pace(lambda: 0.0)))
     record.ended("failed: the store did not answer", {})
 
 
