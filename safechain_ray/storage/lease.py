@@ -33,7 +33,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from safechain_ray.errors import OutputHeldError, StorageError, StoreSilentError
+from safechain_ray.errors import OutputHeldError, StorageError
 from safechain_ray.storage.folder import Folder
 from safechain_ray.storage.patience import Say, in_words
 
@@ -234,12 +234,10 @@ def hold(folder: Folder, say: Say, timing: Timing | None = None) -> Iterator[Fol
 def _read(folder: Folder) -> bytes | None:
     try:
         return folder.read_bytes(LEASE_FILE)
-    except StoreSilentError:
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
         raise
-    except StorageError:
-        if folder.exists(LEASE_FILE):
-            raise
-        return None
 
 
 def _holder_of(content: bytes) -> Holder | None:

@@ -109,7 +109,7 @@ def test_a_lease_that_can_not_be_read_runs_out_too(damaged: str, tmp_path: Path)
 
 
 def test_of_many_drivers_that_start_together_one_gets_the_folder(folder: Folder) -> None:
-    together, over = Barrier(4), Barrier(4)
+    together, over = Barrier(4, timeout=60), Barrier(4, timeout=60)
 
     def drive(number: int) -> str:
         together.wait()
