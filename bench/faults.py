@@ -91,6 +91,9 @@ SCRIPTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+FAULTS = [*HALFWAY, *SCRIPTS]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One evaluation under a fault; `seconds` from the first answer to the last commit."""
@@ -158,15 +161,18 @@ def _prompts(file: Path, rows: int) -> Path:
 @click.command()
 @click.option("--rows", type=click.IntRange(min=100), default=600, show_default=True, help="Samples of a run.")
 @click.option("--seconds", type=float, default=0.5, show_default=True, help="How long an engine takes for an answer.")
-def main(rows: int, seconds: float) -> None:
+@click.option("--fault", "faults", multiple=True, type=click.Choice(FAULTS), help="Only these. Repeatable.")
+def main(rows: int, seconds: float, faults: tuple[str, ...]) -> None:
     """What faults cost a run on two replicas, each on a node of its own with a logical GPU.
 
     Engines are scripted and start at once: where a real one loads for minutes, these come on top wherever one starts
-    anew. Nodes are found dead by Ray's health check, after about 15 s.
+    anew. Nodes are found dead by Ray's health check, after about 15 s. "Done again" are answers that were given twice,
+    not those that a fault cut off.
     """
     console = Console()
     show_machine(console)
-    runs = {fault: in_new_process(measure, fault, rows, seconds) for fault in (*HALFWAY, *SCRIPTS)}
+    chosen = dict.fromkeys(["nothing", *(faults or FAULTS)])
+    runs = {fault: in_new_process(measure, fault, rows, seconds) for fault in chosen}
     columns = ("fault", "rows", "with an error", "done again", "seconds", "seconds lost", "load")
     in_flight = 2 * MAX_RUNNING
     table = Table(*columns, title=f"Faults, {rows} rows, {REPLICAS} replicas, {in_flight} rows in flight in each")
