@@ -105,11 +105,10 @@ def view_cluster(resources: ResourcesConfig) -> ClusterView:
 
     kind = resources.accelerator
     nodes = tuple(_node(node, node["Resources"], kind) for node in _living())
-    status = get_cluster_status(_gcs_address())
-    if str(status.stats.autoscaler_version) in ("0", "None"):
-        return ClusterView(nodes, accelerator=kind)
     may_come = nodes_that_may_come(resources.autoscaler_config, kind, nodes)
-    return ClusterView(nodes, autoscales=True, may_come=may_come, accelerator=kind)
+    # An autoscaler that has just begun has no version yet; one that needs no config here (KubeRay's) is told by it.
+    autoscales = bool(may_come) or str(get_cluster_status(_gcs_address()).stats.autoscaler_version) not in ("0", "None")
+    return ClusterView(nodes, autoscales, may_come, kind)
 
 
 def view_free(resources: ResourcesConfig) -> ClusterView:

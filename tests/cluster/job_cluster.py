@@ -32,12 +32,6 @@ class JobCluster:
     token: str
     environment: dict[str, str]
     folder: Path
-    address: str
-
-    @property
-    def autoscaler_config(self) -> Path:
-        """The file of an autoscaled one."""
-        return self.folder / "autoscaler.yaml"
 
     def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The `ray` command against this cluster."""
@@ -60,12 +54,8 @@ class JobCluster:
 
 
 @contextmanager
-def job_cluster(workers: dict[str, Any] | None = None, **variables: str) -> Iterator[JobCluster]:
-    """The cluster for the length of a block; its nodes' environment has `variables` too.
-
-    With `workers`, node types as in a cluster.yaml, Ray's autoscaler starts nodes of them, on this machine, and ends
-    those that are idle for three seconds.
-    """
+def job_cluster(**variables: str) -> Iterator[JobCluster]:
+    """The cluster for the length of a block; its nodes' environment has `variables` too."""
     folder = Path(tempfile.mkdtemp(prefix="sc-jobs-", dir="/tmp"))  # short: Ray's sockets have paths of 107 characters
     gcs, dashboard, agent, agent_grpc, runtime_env, client = free_ports(6)
     token = secrets.token_hex(32)
@@ -81,11 +71,6 @@ def job_cluster(workers: dict[str, Any] | None = None, **variables: str) -> Iter
     command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
     command += [f"--dashboard-agent-grpc-port={agent_grpc}", f"--runtime-env-agent-port={runtime_env}"]
     command += [f"--ray-client-server-port={client}", "--object-store-memory=200000000"]
-    cluster = JobCluster(f"http://127.0.0.1:{dashboard}", token, environment, folder, f"127.0.0.1:{gcs}")
-    if workers is not None:
-        cluster.autoscaler_config.write_text(json.dumps(autoscaler_config(workers, cluster.address)))
-        command.append(f"--autoscaling-config={cluster.autoscaler_config}")
-        variables |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     output = folder / "start.log"
     with output.open("wb") as log:
         head = subprocess.Popen(
@@ -95,6 +80,7 @@ def job_cluster(workers: dict[str, Any] | None = None, **variables: str) -> Iter
             stderr=log,
             start_new_session=True,
         )
+    cluster = JobCluster(f"http://127.0.0.1:{dashboard}", token, environment, folder)
     try:
         wait_until(lambda: answers(cluster), lambda: head.poll() is None, output)
         yield cluster
@@ -107,22 +93,6 @@ def job_cluster(workers: dict[str, Any] | None = None, **variables: str) -> Iter
             time.sleep(0.1)
         head.wait()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def autoscaler_config(workers: dict[str, Any], address: str) -> dict[str, Any]:
-    head = {"resources": {"CPU": 8}, "node_config": {}, "max_workers": 0}
-    return {
-        "cluster_name": "of-a-test",
-        "max_workers": sum(each["max_workers"] for each in workers.values()),
-        "upscaling_speed": 10,
-        "idle_timeout_minutes": 0.05,
-        "provider": {"type": "fake_multinode", "gcs_address": address, "launch_multiple": True},
-        "head_node_type": "ray.head.default",  # so Ray's provider for tests calls it
-        "available_node_types": {
-            "ray.head.default": head,
-            **{name: {"node_config": {}, "min_workers": 0, **each} for name, each in workers.items()},
-        },
-    }
 
 
 def answers(cluster: JobCluster) -> bool:

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -137,18 +138,33 @@ def test_a_model_grows_into_the_room_that_others_leave_and_a_done_sweep_starts_n
 def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_same_command_goes_on(
     swept: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"strategies": ["default", "zerothink"], "resources.max_running": 8}
-    models = {"R1-70B": Script(seconds=1.0), "R1-7B": Script(seconds=1.0)}
+    settings = {"strategies": ["default", "zerothink"], "resources.max_running": 8, "resources.replicas": 1}
+    names = ("R1-70B", "R1-7B")
+
+    def all_have_begun() -> bool:
+        return all(list((swept.output / name / "samples").glob("*.parquet")) for name in names)
 
     def clock() -> float:
         """The night is over as soon as each model has samples."""
-        begun = all(list((swept.output / name / "samples").glob("*.parquet")) for name in models)
-        return time.time() + 86_400 * begun
+        return time.time() + 86_400 * all_have_begun()
+
+    def waits_for_the_other() -> Script:
+        given, give_up = count(), time.time() + 240
+
+        def answer(request: Request) -> str:
+            """After 80 of 200 answers none before the other model has begun too: neither can be done by then."""
+            while next(given) >= 80 and not all_have_begun() and time.time() < give_up:
+                time.sleep(0.1)
+            return "</think>\n\nI can't help with that."
+
+        return Script(answer=answer, seconds=0.3)
 
     monkeypatch.setattr(schedule, "time", SimpleNamespace(time=clock, monotonic=time.monotonic))
-    done = swept(models, manner=Manner(deadline=time.time() + 40_000), **settings)
+    done = swept(
+        {name: waits_for_the_other() for name in names}, manner=Manner(deadline=time.time() + 40_000), **settings
+    )
 
-    assert set(done.unfinished) == set(models)
+    assert set(done.unfinished) == set(names), swept.observer.sentences
     for metrics in done.metrics:
         rows = [setting.rows for setting in metrics.settings]
         assert 0 < sum(rows) < 200
@@ -156,6 +172,6 @@ def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_sam
         assert all(setting.judges[0].missing == 100 - setting.rows for setting in metrics.settings)
 
     monkeypatch.undo()
-    ended = swept({name: Script() for name in models}, **settings)
+    ended = swept({name: Script() for name in names}, **settings)
     assert [model.status for model in ended.models] == ["done"] * 2
-    assert all(len({row["sample_id"] for row in swept.rows(name)}) == 200 for name in models)
+    assert all(len({row["sample_id"] for row in swept.rows(name)}) == 200 for name in names)
