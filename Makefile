@@ -1,6 +1,6 @@
 # Everyday commands. Each one first runs scripts/setup, which returns at once when .venv is up to date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test test-long check bench clean
 
 VENV := .venv/bin
 BENCHES := $(wildcard bench/throughput.py bench/two_process.py bench/orchestration.py)
@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export VLLM_NO_USAGE_STATS := 1
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Build or update .venv (PYTHON=/path/to/python, EXTRA=cpu|gpu)
 	@scripts/setup
@@ -20,6 +20,9 @@ demo: setup ## Evaluate the bundled demo model on this machine: no GPU, no downl
 test: setup ## Run the tests (ARGS="tests/unit -k floors" for some of them)
 	@scripts/browser
 	@scripts/test $(ARGS)
+
+test-long: setup ## Run the tests that take minutes: faults on real clusters, jobs, sweeps
+	@scripts/test -m long tests/cluster
 
 check: setup ## Lint, format check, types, known vulnerabilities of installed packages
 	$(VENV)/ruff check .

@@ -16,6 +16,8 @@ from deployment import ROOT
 from job_cluster import PATIENCE_SECONDS, JobCluster, job_cluster
 from scripted_api import ScriptedApi, chat, failure, serving
 
+pytestmark = pytest.mark.long
+
 KEY_ENV, KEY = "SAFECHAIN_TEST_JOB_KEY", "sk-secret-of-the-job-0815"
 HUB_TOKEN = "hf_secret_of_the_job_4711"
 ROWS = 60

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 from urllib.request import urlopen
 
+import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
 from scripted_runs import SAFE, Runner, guard_script
@@ -14,6 +15,8 @@ from safechain_ray.cluster.commit import DECISIONS, verdict_count
 from safechain_ray.cluster.series import OUTCOMES, SERIES
 from safechain_ray.engines.scripted import Script
 from safechain_ray.schema import Request
+
+pytestmark = pytest.mark.long
 
 UNSAFE = ({"safe": -2.4, "unsafe": -0.1},)
 EXPORTED = {each.exported: each.labels for each in SERIES}

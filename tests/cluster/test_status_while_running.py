@@ -13,6 +13,8 @@ from safechain_ray.pipelines import run_record
 from safechain_ray.pipelines.observer import Snapshot
 from safechain_ray.pipelines.read_status import read_status
 
+pytestmark = pytest.mark.long
+
 
 def status_elsewhere(run: Runner) -> dict[str, Any]:
     command = [sys.executable, "-m", "safechain_ray.cli", "status", str(run.output), "--json"]

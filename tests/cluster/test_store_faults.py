@@ -25,6 +25,8 @@ from safechain_ray.schema import Request
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.storage.lease import LEASE_FILE
 
+pytestmark = pytest.mark.long
+
 HERE = Path(__file__).parent
 ROWS = 300
 

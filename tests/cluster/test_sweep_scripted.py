@@ -23,6 +23,8 @@ from safechain_ray.pipelines.schedule import Manner
 from safechain_ray.pipelines.sweep import SweepDone, sweep
 from safechain_ray.schema import Request
 
+pytestmark = pytest.mark.long
+
 SIZES = {"R1-70B": 4, "QwQ": 2, "R1-14B": 1, "R1-7B": 1}
 """Models of the paper with the GPUs that a replica of each takes of 80 GB."""
 

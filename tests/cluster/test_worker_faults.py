@@ -23,6 +23,8 @@ from safechain_ray.cluster import making_room
 from safechain_ray.pipelines import kept_rounds
 from safechain_ray.schema import Request
 
+pytestmark = pytest.mark.long
+
 ROWS = 300
 ROWS_IN_FLIGHT = 32
 """Twice `max_running`: what one engine has at a time."""
