@@ -107,10 +107,13 @@ class Schedule:
 
     def _share_judges(self, logs: Path) -> tuple[SharedJudge, ...]:
         runs = list(self._waiting.values())
+        pools = shared_pools(runs, self._view)
+        if not pools:
+            return ()
         judges = {judge.name: judge for judge in runs[0].run.judges}
         settings = StreamSettings.of(self._resources, self._start_engine, logs, start_tally())
         shared = []
-        for pool in shared_pools(runs, self._view):
+        for pool in pools:
             self._observer.say(f"{pool.needs.pool} judges for all models, with {_counted(pool.replicas, 'replica')}.")
             shared.append(share_judge(pool, judges[pool.needs.pool], runs[0].run.parts, settings))
         return tuple(shared)
