@@ -54,11 +54,22 @@ class Gate:
         else:
             waiting = _Waiting(-apart.deaths, next(self._numbers), row, apart)
             self._waiting.append(waiting)
-            await waiting.entered.wait()
+            await self._entered(waiting)
         try:
             yield
         finally:
             self._leave(row)
+
+    async def _entered(self, waiting: _Waiting) -> None:
+        """Wait to be let in. Who is cancelled meanwhile gives up the place that it has, or was just given."""
+        try:
+            await waiting.entered.wait()
+        except asyncio.CancelledError:
+            if waiting.entered.is_set():
+                self._leave(waiting.row)
+            else:
+                self._waiting.remove(waiting)
+            raise
 
     def _fits(self, apart: Apart) -> bool:
         if not self._inside:

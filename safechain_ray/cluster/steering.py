@@ -90,8 +90,8 @@ class Steering:
 def _size(pool: Any, replicas: int, rows_wait: bool) -> None:
     """Let a pool have so many actors, and start those that are missing while rows wait for them.
 
-    Ray Data's own autoscaler ends idle actors above the size; it would start none, as a pool here never has more calls
-    in flight than its actors take at a time.
+    Ray Data's own autoscaler ends idle actors above the size, and starts some once those there are nearly full; here
+    the missing ones are started at once.
     """
     pool._config = replace(pool._config, max_size=replicas)
     missing = replicas - pool.current_size()

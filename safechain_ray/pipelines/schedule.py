@@ -102,8 +102,11 @@ class Schedule:
             self._stop()
         for name, opened in self._waiting.items():
             self._observer.say(f"Time is up before {name} is finished; the same command goes on with it.")
-            with open_run(opened.config, opened.run, Named(self._observer, name)) as held:
-                measure_so_far(held)
+            try:
+                with open_run(opened.config, opened.run, Named(self._observer, name)) as held:
+                    measure_so_far(held)
+            except SafechainError as error:
+                self._observer.say(f"What {name} has so far could not be measured: {error}")
 
     def _share_judges(self, logs: Path) -> tuple[SharedJudge, ...]:
         runs = list(self._waiting.values())
@@ -225,13 +228,20 @@ class Schedule:
         self._record.failed(name, reason)
 
     def _stop(self) -> None:
-        """Stop what runs still: after an interruption, or when time is up."""
+        """Stop what runs still, after an interruption or when time is up; what was done just before is done."""
         for at_work in self._running.values():
             at_work.steering.stop()
         deadline = time.monotonic() + STOP_SECONDS
-        for name, at_work in self._running.items():
+        for name in self._running:
             self._threads[name].join(max(0.0, deadline - time.monotonic()))
-            self._queue_again(name, at_work, None)
+        ended = dict(self._ended.get_nowait() for _ in range(self._ended.qsize()))
+        for name, at_work in self._running.items():
+            result = ended.get(name)
+            if isinstance(result, Evaluation):
+                self._record.done(name, result.errors)
+                continue
+            self._record.queued(name)
+            self._waiting[name] = at_work.opened
         self._running.clear()
 
 

@@ -58,3 +58,26 @@ def test_a_row_inside_may_enter_again_though_it_must_be_alone():
     alone = Apart(2, 1)
     together(visit("a", alone), visit("b", alone), visit("a", alone))
     assert set(visit.met) == {frozenset({"a"}), frozenset({"b"})}
+
+
+def test_who_is_cancelled_at_the_gate_leaves_no_place_behind():
+    gate, alone = Gate(), Apart(1, 1)
+
+    async def stay(row: str, until: asyncio.Event) -> None:
+        async with gate.passed(row, alone):
+            await until.wait()
+
+    async def run() -> None:
+        over = asyncio.Event()
+        inside, waiting, last = (asyncio.create_task(stay(row, over)) for row in "abc")
+        await asyncio.sleep(0)
+        waiting.cancel()  # while it waits
+        await asyncio.sleep(0)
+        over.set()
+        await inside
+        last.cancel()  # just let in, and not yet aware of it
+        await asyncio.gather(waiting, last, return_exceptions=True)
+        assert gate.rows == frozenset()
+        await asyncio.wait_for(stay("d", over), 10)
+
+    asyncio.run(run())

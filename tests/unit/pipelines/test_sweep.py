@@ -218,6 +218,15 @@ def test_when_time_is_up_what_is_not_finished_is_queued_for_the_next_command(
     assert statuses(run(config(tmp_path)))[0] == ("R1-7B", "done")
 
 
+def test_a_model_that_ends_in_the_last_moment_is_done(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(schedule.Schedule, "_wait", lambda self: time.sleep(0.02))  # nobody hears of an end in time
+    with_clock(monkeypatch, count(1.0).__next__)
+    done = run(config(tmp_path), manner=Manner(deadline=100))
+    assert [status for _, status in statuses(done)] == ["done"] * 3
+
+
 def test_before_a_deadline_models_without_room_beside_each_other_take_turns(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
