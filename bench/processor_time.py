@@ -71,8 +71,9 @@ class ProcessorTime:
     def _role(self, pid: int, title: str) -> str:
         if pid == os.getpid():
             return "driver"
-        known = self._seen.get(pid, ("other", 0.0))[0]
-        return next((role for start, role in ROLES.items() if title.startswith(f"ray::{start}")), known)
+        if not title.startswith("ray::"):
+            return self._seen.get(pid, ("other", 0.0))[0]
+        return next((role for start, role in ROLES.items() if title.startswith(f"ray::{start}")), "other")
 
 
 class StreamWatcher:

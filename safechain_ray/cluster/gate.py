@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -46,19 +45,30 @@ class Gate:
         """The rows inside."""
         return frozenset(self._inside)
 
-    @asynccontextmanager
-    async def passed(self, row: str, apart: Apart = TOGETHER) -> AsyncIterator[None]:
+    def passed(self, row: str, apart: Apart = TOGETHER) -> AbstractAsyncContextManager[None]:
         """Inside for the length of a block, which begins when the row may enter."""
+        return _Passage(self, row, apart)
+
+    async def enter(self, row: str, apart: Apart = TOGETHER) -> None:
+        """Inside from now on, as soon as the row may enter, until it leaves as often as it entered."""
         if row in self._inside or (not self._waiting and self._fits(apart)):
             self._enter(row, apart)
-        else:
-            waiting = _Waiting(-apart.deaths, next(self._numbers), row, apart)
-            self._waiting.append(waiting)
-            await self._entered(waiting)
-        try:
-            yield
-        finally:
-            self._leave(row)
+            return
+        waiting = _Waiting(-apart.deaths, next(self._numbers), row, apart)
+        self._waiting.append(waiting)
+        await self._entered(waiting)
+
+    def leave(self, row: str) -> None:
+        """Outside again; who waits and may enter now does."""
+        self._inside[row] -= 1
+        if self._inside[row]:
+            return
+        del self._inside[row]
+        self._waiting.sort()
+        while self._waiting and (self._waiting[0].row in self._inside or self._fits(self._waiting[0].apart)):
+            waiting = self._waiting.pop(0)
+            self._enter(waiting.row, waiting.apart)
+            waiting.entered.set()
 
     async def _entered(self, waiting: _Waiting) -> None:
         """Wait to be let in. Who is cancelled meanwhile gives up the place that it has, or was just given."""
@@ -66,7 +76,7 @@ class Gate:
             await waiting.entered.wait()
         except asyncio.CancelledError:
             if waiting.entered.is_set():
-                self._leave(waiting.row)
+                self.leave(waiting.row)
             else:
                 self._waiting.remove(waiting)
             raise
@@ -84,13 +94,17 @@ class Gate:
         self._inside[row] += 1
         self._room = min(self._room, apart.room)
 
-    def _leave(self, row: str) -> None:
-        self._inside[row] -= 1
-        if self._inside[row]:
-            return
-        del self._inside[row]
-        self._waiting.sort()
-        while self._waiting and (self._waiting[0].row in self._inside or self._fits(self._waiting[0].apart)):
-            waiting = self._waiting.pop(0)
-            self._enter(waiting.row, waiting.apart)
-            waiting.entered.set()
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """The way in and out. `asynccontextmanager` would take five times as long, and every request passes here."""
+
+    gate: Gate
+    row: str
+    apart: Apart
+
+    async def __aenter__(self) -> None:
+        await self.gate.enter(self.row, self.apart)
+
+    async def __aexit__(self, *error: object) -> None:
+        self.gate.leave(self.row)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.engine_host import EngineHost
+from safechain_ray.cluster.heap import settle_heap
 from safechain_ray.cluster.ledger import Custody, row_in_hand
 from safechain_ray.cluster.tally import Reporter
 from safechain_ray.engines.start import EngineStart, StartEngine
@@ -29,6 +30,7 @@ class JudgeWorker:
         self._judge = judge
         self._parts = parts
         self._reporter = reporter
+        settle_heap()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         samples = samples_from_table(batch)

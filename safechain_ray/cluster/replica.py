@@ -11,6 +11,7 @@ import ray
 
 from safechain_ray.catalog.entries import Family
 from safechain_ray.cluster.engine_host import EngineHost
+from safechain_ray.cluster.heap import settle_heap
 from safechain_ray.cluster.ledger import Custody, row_in_hand
 from safechain_ray.cluster.tally import Reporter
 from safechain_ray.cluster.worklist import WorkItem, Worklist
@@ -44,6 +45,7 @@ class Replica:
         self._reporter = Reporter(tally, "model")
         self._custody = Custody(ledger, "model")
         self._host = EngineHost(start, start_engine, self._reporter, self._custody, max_deaths)
+        settle_heap()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._host.check()
