@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from safechain_ray.cluster.heap import settle_heap
 from safechain_ray.schema import short_hash
 from safechain_ray.storage import Folder
 
@@ -51,7 +50,6 @@ class Commit:
         self._counts = counts or block_counts
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        settle_heap()
         if batch.num_rows == 0:
             return pa.table({name: pa.array([], pa.int64()) for name in self._counts(batch)})
         name = f"part-{short_hash(*self._marks, *sorted(batch['sample_id'].to_pylist()))}.parquet"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ray.data.exceptions import SystemException
 from ray.exceptions import RayError, RayTaskError
 
 from safechain_ray.errors import SafechainError
@@ -10,20 +11,21 @@ from safechain_ray.errors import SafechainError
 def explain(error: BaseException) -> BaseException:
     """The SafechainError at the root of `error`; without one, what was raised on the worker; else `error` itself.
 
-    Ray raises a RayTaskError whose text is a remote traceback and whose `cause` is the original.
+    Ray raises a RayTaskError whose text is a remote traceback and whose `cause` is the original. To errors that are no
+    worker's Ray Data gives the cause `SystemException`, an empty mark. What else was being handled when an error was
+    raised (its `__context__`: Ray Data ends its loops by StopIteration) is no cause of it, but may hold ours.
     """
-    causes = list(_causes(error, set()))
-    for cause in causes:
-        if isinstance(cause, SafechainError) and not isinstance(cause, RayTaskError):
-            return cause
-    originals = [cause for cause in causes if not isinstance(cause, RayError)]
-    return originals[0] if originals else error
+    for inside in _inside(error, ("cause", "__cause__", "__context__"), set()):
+        if isinstance(inside, SafechainError) and not isinstance(inside, RayTaskError):
+            return inside
+    causes = _inside(error, ("cause", "__cause__"), set())
+    return next((cause for cause in causes if not isinstance(cause, RayError | SystemException)), error)
 
 
-def _causes(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+def _inside(error: BaseException | None, links: tuple[str, ...], seen: set[int]) -> Iterator[BaseException]:
     if not isinstance(error, BaseException) or id(error) in seen:
         return
     seen.add(id(error))
     yield error
-    for inner in (getattr(error, "cause", None), error.__cause__, error.__context__):
-        yield from _causes(inner, seen)
+    for link in links:
+        yield from _inside(getattr(error, link, None), links, seen)

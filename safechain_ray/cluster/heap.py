@@ -1,5 +1,6 @@
 """Spares a worker the garbage collector's passes over what it never frees: the modules and the engine that it has."""
 
+import atexit
 import gc
 from functools import cache
 
@@ -13,3 +14,4 @@ def settle_heap() -> None:
     """
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # at the end all is to be freed, and libraries complain of what is not

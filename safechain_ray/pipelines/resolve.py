@@ -111,18 +111,25 @@ def resolve_names(config: RunConfig) -> ResolvedNames:
     return ResolvedNames(model, family, judges, entries, settings)
 
 
-def resolve(config: RunConfig) -> ResolvedRun:
-    """Look everything up and load the prompts. Raises InputError for whatever can't work, before anything starts."""
-    named = resolve_names(config)
-    prompt_sets = {
-        named.datasets[dataset.name].name: load_prompts(
-            named.datasets[dataset.name],
-            limit=dataset.limit,
-            shuffle_seed=dataset.shuffle_seed,
-            on_bad_prompt=config.on_bad_prompt,
+def prompts_of(config: RunConfig) -> dict[str, PromptSet]:
+    """The prompts of each data set by its short name. Raises InputError where one can't be read."""
+    entries = ((dataset, _dataset(dataset)) for dataset in config.datasets)
+    return {
+        entry.name: load_prompts(
+            entry, limit=dataset.limit, shuffle_seed=dataset.shuffle_seed, on_bad_prompt=config.on_bad_prompt
         )
-        for dataset in config.datasets
+        for dataset, entry in entries
     }
+
+
+def resolve(config: RunConfig, prompt_sets: Mapping[str, PromptSet] | None = None) -> ResolvedRun:
+    """Look everything up and load the prompts, where they are not given: `prompts_of` a config with these data sets.
+
+    Raises InputError for whatever can't work, before anything starts.
+    """
+    named = resolve_names(config)
+    if prompt_sets is None:
+        prompt_sets = prompts_of(config)
     every_judge = tuple(judge.name for judge in named.judges)
     votes = tuple(Vote(vote.name, vote.rule, vote.judges or every_judge) for vote in config.votes)
     return ResolvedRun(named.model, named.family, named.settings, prompt_sets, named.judges, config.parts, votes)

@@ -91,7 +91,8 @@ def swept_status(swept: Mapping[str, Any], own: RunStatus | None) -> RunStatus:
     name, said, error = str(swept["model"]), swept.get("status"), swept.get("error")
     told = RunStatus(name, "queued") if own is None else own
     state: State = told.state
-    if said in ("queued", "failed", "done") and state not in ("starting", "running"):
+    at_work = told.tries and state in ("starting", "running")  # without a try its run.json was only opened
+    if said in ("queued", "failed", "done") and not at_work:
         state = said
     elif said == "running" and own is None:
         state = "starting"

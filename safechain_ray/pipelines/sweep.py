@@ -3,11 +3,12 @@
 All runs flow in one driver, each in a thread of its own with its own streams. One that fails leaves the others alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from safechain_ray.cluster.session import ray_session
 from safechain_ray.config import RunConfig, SweepConfig
+from safechain_ray.datasets.loading import PromptSet
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError, SafechainError, UnknownNameError
 from safechain_ray.metrics.summary import RunMetrics
@@ -15,7 +16,7 @@ from safechain_ray.pipelines.evaluate import OpenRun, finish, open_run
 from safechain_ray.pipelines.observer import Named, Observer
 from safechain_ray.pipelines.outline import Outline, measure
 from safechain_ray.pipelines.output import held_output
-from safechain_ray.pipelines.resolve import resolve, resolve_names
+from safechain_ray.pipelines.resolve import prompts_of, resolve, resolve_names
 from safechain_ray.pipelines.run_folder import RunFolder, read_metrics
 from safechain_ray.pipelines.schedule import Manner, Schedule
 from safechain_ray.pipelines.sweep_record import SWEEP_FILE, SweepRecord, SweptModel, swept_models
@@ -65,10 +66,11 @@ def sweep(
             raise UnknownNameError("model of the sweep", name, runs)
     for run in runs.values():
         resolve_names(run)
+    prompts = prompts_of(next(iter(runs.values())))  # the same for all models, so read once
     wanted = {name: run for name, run in runs.items() if (not only or name in only) and name not in skip}
     with held_output(config.output, config.resources, observer) as held:
         record = SweepRecord.opened(held.folder, runs)
-        waiting = _opened(wanted, record, observer, start_engine)
+        waiting = _opened(wanted, prompts, record, observer, start_engine)
         if waiting:
             observer.say(f"{len(waiting)} of {len(wanted)} models have samples to do.")
             with ray_session(config.resources.ray_address) as logs:
@@ -95,7 +97,11 @@ def is_sweep(uri: str) -> bool:
 
 
 def _opened(
-    runs: dict[str, RunConfig], record: SweepRecord, observer: Observer, start_engine: StartEngine
+    runs: Mapping[str, RunConfig],
+    prompts: Mapping[str, PromptSet],
+    record: SweepRecord,
+    observer: Observer,
+    start_engine: StartEngine,
 ) -> dict[str, OpenRun]:
     """The runs with samples to do; those with none are measured, and those that can't be opened have failed.
 
@@ -105,7 +111,7 @@ def _opened(
     for name, run in runs.items():
         named = Named(observer, name)
         try:
-            with open_run(run, resolve(run), named) as opened:
+            with open_run(run, resolve(run, prompts), named) as opened:
                 if opened.left:
                     waiting[name] = opened
                     record.queued(name)

@@ -1,4 +1,4 @@
-"""A real `ray start --head` that asks everyone for a token, on ports and in a folder of its own."""
+"""A real `ray start --head` that asks everyone for a token, on ports of its own; autoscaled if wanted."""
 
 import json
 import os
@@ -21,7 +21,20 @@ from typing import Any
 from processes import marked_environment, marked_processes
 
 RAY = str(Path(sys.executable).with_name("ray"))
-PATIENCE_SECONDS = 180
+PATIENCE_SECONDS = 240
+
+HEAD_TYPE, HEAD_ID = "ray.head.default", "f" * 51 + "00000"
+"""What Ray's provider of nodes on one machine calls the head."""
+
+NO_COMMANDS = (
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+)
+"""Keys that Ray's autoscaler reads in any config."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,11 @@ class JobCluster:
     token: str
     environment: dict[str, str]
     folder: Path
+
+    @property
+    def autoscaler_config(self) -> Path:
+        """The file of an autoscaled one."""
+        return self.folder / "autoscaler.json"
 
     def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The `ray` command against this cluster."""
@@ -54,8 +72,12 @@ class JobCluster:
 
 
 @contextmanager
-def job_cluster(**variables: str) -> Iterator[JobCluster]:
-    """The cluster for the length of a block; its nodes' environment has `variables` too."""
+def job_cluster(workers: dict[str, Any] | None = None, **variables: str) -> Iterator[JobCluster]:
+    """The cluster for the length of a block; its nodes' environment has `variables` too.
+
+    With `workers`, node types as in a cluster.yaml, Ray's autoscaler starts nodes of them on this machine when they are
+    wanted, and ends those that are idle for a few seconds.
+    """
     folder = Path(tempfile.mkdtemp(prefix="sc-jobs-", dir="/tmp"))  # short: Ray's sockets have paths of 107 characters
     gcs, dashboard, agent, agent_grpc, runtime_env, client = free_ports(6)
     token = secrets.token_hex(32)
@@ -71,6 +93,13 @@ def job_cluster(**variables: str) -> Iterator[JobCluster]:
     command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
     command += [f"--dashboard-agent-grpc-port={agent_grpc}", f"--runtime-env-agent-port={runtime_env}"]
     command += [f"--ray-client-server-port={client}", "--object-store-memory=200000000"]
+    cluster = JobCluster(f"http://127.0.0.1:{dashboard}", token, environment, folder)
+    if workers is not None:
+        cluster.autoscaler_config.write_text(json.dumps(autoscaler_config(workers, f"127.0.0.1:{gcs}")))
+        command.append(f"--autoscaling-config={cluster.autoscaler_config}")
+        variables |= {"RAY_enable_autoscaler_v2": "1", "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        variables |= {"RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID}
+        variables |= {"RAY_NODE_TYPE_NAME": HEAD_TYPE}
     output = folder / "start.log"
     with output.open("wb") as log:
         head = subprocess.Popen(
@@ -80,7 +109,6 @@ def job_cluster(**variables: str) -> Iterator[JobCluster]:
             stderr=log,
             start_new_session=True,
         )
-    cluster = JobCluster(f"http://127.0.0.1:{dashboard}", token, environment, folder)
     try:
         wait_until(lambda: answers(cluster), lambda: head.poll() is None, output)
         yield cluster
@@ -93,6 +121,35 @@ def job_cluster(**variables: str) -> Iterator[JobCluster]:
             time.sleep(0.1)
         head.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def autoscaler_config(workers: dict[str, Any], address: str) -> dict[str, Any]:
+    """A cluster of the head and these node types, of which none need be there."""
+    types = {name: {"node_config": {}, "min_workers": 0, **each} for name, each in workers.items()}
+    return {
+        "cluster_name": "of-a-test",
+        "provider": {
+            "type": "external",  # by its own name Ray looks for a file that its wheel does not have
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "gcs_address": address,
+            "head_node_id": HEAD_ID,
+            "launch_multiple": True,
+            "disable_node_updaters": True,  # nothing is to be installed on them
+            "disable_launch_config_check": True,
+        },
+        "auth": {},
+        "file_mounts": {},
+        "cluster_synced_files": [],
+        **dict.fromkeys(NO_COMMANDS, ()),
+        "max_workers": sum(each["max_workers"] for each in workers.values()),
+        "upscaling_speed": 10,
+        "idle_timeout_minutes": 0.1,
+        "head_node_type": HEAD_TYPE,
+        "available_node_types": {
+            HEAD_TYPE: {"resources": {"CPU": 8}, "node_config": {}, "max_workers": 0},
+            **types,
+        },
+    }
 
 
 def answers(cluster: JobCluster) -> bool:

@@ -2,7 +2,8 @@
 
 import cloudpickle
 import pytest
-from ray.exceptions import RayTaskError, UserCodeException
+from ray.data.exceptions import SystemException
+from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
 
 from safechain_ray.cluster.failures import explain
 from safechain_ray.errors import EngineStartError
@@ -47,6 +48,17 @@ def test_an_error_on_a_worker_that_is_not_ours_comes_out_as_it_was_raised_there(
 
 def test_an_error_of_ray_itself_stays_what_it_is():
     error = UserCodeException("UDF failed to process a data block.")
+    assert explain(error) is error
+
+
+def test_the_mark_of_ray_data_on_errors_of_ray_is_not_taken_for_the_error():
+    error = caused_by(ActorDiedError(), SystemException())
+    assert explain(error) is error
+
+
+def test_what_ray_handled_when_it_met_the_error_is_not_taken_for_it():
+    error = ActorDiedError()
+    error.__context__ = StopIteration()
     assert explain(error) is error
 
 

@@ -136,6 +136,12 @@ def test_a_model_whose_driver_died_in_a_sweep_is_silent_until_the_sweep_says_oth
     assert swept("failed", silent, error="lost its node").last_error == "lost its node"
 
 
+def test_a_run_of_a_sweep_that_was_opened_and_waits_for_room_is_queued() -> None:
+    opened = RunStatus("R1-70B", "starting", tries=0)
+    assert swept("queued", opened).state == "queued"
+    assert swept("running", opened).state == "starting"
+
+
 def test_tries_and_errors_come_from_whichever_record_has_more():
     own = status(one_try("failed: first"))
     assert swept("failed", own, tries=3, error="it can't start").tries == 3

@@ -19,6 +19,7 @@ from safechain_ray.cluster.steering import StreamStoppedError
 from safechain_ray.config import SweepConfig
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines import resolve as resolving
 from safechain_ray.pipelines import schedule
 from safechain_ray.pipelines import sweep as pipeline
 from safechain_ray.pipelines.evaluate import Evaluation, OpenRun, Place
@@ -108,6 +109,23 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 def run(config: SweepConfig, observer: Silent | None = None, **keys: Any) -> SweepDone:
     return sweep(config, observer or Silent(), lambda *arguments: None, **keys)  # type: ignore[arg-type, return-value]
+
+
+def test_a_data_set_that_is_not_there_is_refused_before_any_run_begins(cluster: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.csv"):
+        run(config(tmp_path, datasets=[str(tmp_path / "nowhere.csv")]))
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_the_prompts_are_read_once_for_all_models(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    load = resolving.load_prompts
+    monkeypatch.setattr(resolving, "load_prompts", lambda entry, **how: read.append(entry.name) or load(entry, **how))
+    run(config(tmp_path))
+    assert read == ["quickstart"]
+    assert sorted(cluster.started) == ["R1-70B", "R1-7B", "R1-8B"]
 
 
 def told(folder: Path) -> list[dict[str, Any]]:
