@@ -9,8 +9,8 @@ from functools import cache
 def settle_heap() -> None:
     """Leave all that this process holds now out of later passes; called once a worker has what it works with.
 
-    A hundred thousand objects of imported modules are otherwise walked again and again while rows are made: a tenth of
-    a row's processor time with an engine that answers at once (bench/orchestration.py).
+    A hundred thousand objects of imported modules are otherwise walked again and again while rows are made: about a
+    tenth of what a replica spends on a row whose engine answers at once.
     """
     gc.collect()
     gc.freeze()
