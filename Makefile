@@ -22,7 +22,7 @@ test: setup ## Run the tests (ARGS="tests/unit -k floors" for some of them)
 	@scripts/test $(ARGS)
 
 test-long: setup ## Run the tests that take minutes: faults on real clusters, jobs, sweeps
-	@scripts/test -m long tests/cluster
+	@scripts/test -m long tests/cluster tests/engine
 
 check: setup ## Lint, format check, types, known vulnerabilities of installed packages
 	$(VENV)/ruff check .

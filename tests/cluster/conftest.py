@@ -9,6 +9,8 @@ from ray.cluster_utils import Cluster
 from s3_server import CREDENTIALS, Store, s3_store
 from scripted_runs import API_KEY, API_KEY_ENV, Runner
 
+from safechain_ray.cluster.session import ray_session
+
 
 @pytest.fixture(scope="session")
 def cluster_address() -> Iterator[str]:
@@ -18,6 +20,13 @@ def cluster_address() -> Iterator[str]:
     cluster.add_node(num_cpus=8)
     yield cluster.address
     cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def one_driver(cluster_address: str) -> Iterator[None]:
+    """One driver for all runs of a module, as for those of a sweep: Ray starts its workers once for all of them."""
+    with ray_session(cluster_address):
+        yield
 
 
 @pytest.fixture(scope="session")

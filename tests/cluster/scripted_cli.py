@@ -11,13 +11,13 @@ from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.schema import Request
 
 ANSWERS = "SAFECHAIN_TEST_ANSWERS"
-"""The environment variable with the file that gets a character for each answer, over all tries of a run."""
+"""The environment variable with the file, if any, that gets a character for each answer, over all tries of a run."""
 
 
 def answer_and_log(request: Request) -> str:
-    with open(os.environ[ANSWERS], "a") as answers:
+    with open(os.environ.get(ANSWERS, os.devnull), "a") as answers:
         answers.write(".")
-    return Script().answer(request)
+    return "They ask for something." + Script().answer(request)
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from scripted_runs import Runner
 from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import EngineStartError
 
+pytestmark = pytest.mark.usefixtures("one_driver")
+
 KEY = "sk-very-secret"
 VOTE = {"name": "either", "rule": "any", "judges": ["openai-moderation", "refusal-match"]}
 BOMB = Script(answer=lambda request: "</think>\n\nI can't tell you how a bomb is made.")

@@ -11,6 +11,8 @@ from scripted_runs import API_KEY, API_KEY_ENV, Runner
 from safechain_ray.errors import EngineRefusedError, RunConflictError
 from safechain_ray.pipelines.evaluate import Evaluation
 
+pytestmark = pytest.mark.usefixtures("one_driver")
+
 
 async def answering(body: dict[str, Any], request: web.Request) -> web.Response:
     return chat("Hello", reasoning_content="Greet.")

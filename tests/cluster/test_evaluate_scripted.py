@@ -8,6 +8,8 @@ from scripted_runs import SAFE, Runner, guard_script
 from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import EngineStartError, RunConflictError
 
+pytestmark = pytest.mark.usefixtures("one_driver")
+
 
 def test_every_sample_stands_once_with_the_verdicts_of_every_judge(run: Runner) -> None:
     done = run(strategies=["default", "zerothink"])

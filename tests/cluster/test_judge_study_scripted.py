@@ -9,6 +9,8 @@ from scripted_runs import Runner, guard_script, labelled_rows
 from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import EngineStartError, RunConflictError
 
+pytestmark = pytest.mark.usefixtures("one_driver")
+
 UNSAFE = ({"safe": -2.4, "unsafe": -0.1},)
 
 

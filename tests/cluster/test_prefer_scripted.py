@@ -29,6 +29,8 @@ from safechain_ray.pipelines.observer import Silent
 from safechain_ray.pipelines.prefer import Preferring, prefer
 from safechain_ray.schema import Request, Sampling
 
+pytestmark = pytest.mark.usefixtures("one_driver")
+
 HERE = Path(__file__).parent
 
 Prefer = Callable[..., Preferring]

@@ -15,6 +15,8 @@ from safechain_ray.pipelines.observer import Silent
 from safechain_ray.pipelines.rejudge import Judging, add_judges
 from safechain_ray.schema import Request
 
+pytestmark = pytest.mark.usefixtures("one_driver")
+
 FEW = {"datasets": [{"name": "quickstart", "limit": 20}]}
 UNSAFE = ({"safe": -2.4, "unsafe": -0.1},)
 

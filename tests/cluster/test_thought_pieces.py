@@ -16,6 +16,8 @@ from safechain_ray.pipelines.observer import Silent
 from safechain_ray.pipelines.pieces import judge_in_pieces
 from safechain_ray.schema import PIECES_SCHEMA
 
+pytestmark = pytest.mark.usefixtures("one_driver")
+
 FEW = {"datasets": [{"name": "quickstart", "limit": 10}], "judges": ["refusal-match"]}
 UNSAFE = ({"safe": -2.4, "unsafe": -0.1},)
 THOUGHT = "A first step. " * 4 + "A wicked step. " + "A last step. " * 3

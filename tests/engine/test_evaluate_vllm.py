@@ -94,7 +94,7 @@ def test_run_json_holds_what_is_needed_to_do_it_again(finished: tuple[Path, dict
 
 def test_an_engine_killed_in_the_middle_is_restarted_and_nothing_is_lost(tmp_path: Path) -> None:
     environment = marked_environment()
-    more = ["--samples", "6", "--set", "resources.max_running=8", "--set", "resources.block_rows=8"]
+    more = ["--samples", "4", "--set", "resources.max_running=8", "--set", "resources.block_rows=8"]
     run = subprocess.Popen(
         command(tmp_path, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
@@ -114,7 +114,7 @@ def test_an_engine_killed_in_the_middle_is_restarted_and_nothing_is_lost(tmp_pat
 
     assert run.returncode == 0, stderr
     ids = samples_of(tmp_path).sample_id
-    assert len(set(ids)) == 2 * 60 * 6
+    assert len(set(ids)) == 2 * 60 * 4
     pools = json.loads((tmp_path / "run.json").read_text())["tries"][-1]["pools"]
     assert pools["demo-guard"]["engine_restarts"] == 1
     assert left_over(environment) == []

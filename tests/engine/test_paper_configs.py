@@ -1,4 +1,7 @@
-"""Every config of the paper, in small: its demo profile through real engines ends with its table."""
+"""Every config of the paper, in small: its demo profile ends with its table.
+
+The main table's through real engines, the others' through scripted ones, and through real ones among the long tests.
+"""
 
 import json
 import os
@@ -13,7 +16,10 @@ import pytest
 from ray.cluster_utils import Cluster
 
 PAPER = Path(__file__).parents[2] / "configs" / "paper"
+VLLM = ("-m", "safechain_ray.cli")
+SCRIPTED = (str(Path(__file__).parents[1] / "cluster" / "scripted_cli.py"), "0")
 ROWS = {"main_table": 20 + 20 * 3, "strategies": 4 * 12 * 3, "decoding_study": 29 * 6 * 2, "fine_grained": 60}
+OTHERS = [name for name in ROWS if name != "main_table"]
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +32,17 @@ def cluster_address() -> Iterator[str]:
 
 @pytest.fixture
 def demo(cluster_address: str, tmp_path: Path) -> Callable[..., str]:
-    return lambda command, name, *more: printed_by(command, name, tmp_path, cluster_address, *more)
+    return lambda program, command, name, *more: printed_by(program, command, name, tmp_path, cluster_address, *more)
 
 
-def printed_by(command: str, name: str, output: Path, cluster_address: str, *more: str) -> str:
+def printed_by(
+    program: tuple[str, ...], command: str, name: str, output: Path, cluster_address: str, *more: str
+) -> str:
     """What the command prints for the demo profile of a config."""
     environment = {**os.environ, "RAY_ADDRESS": cluster_address, "COLUMNS": "200"}
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "safechain_ray.cli", command, "--config", str(PAPER / f"{name}.yaml")),
+            *(sys.executable, *program, command, "--config", str(PAPER / f"{name}.yaml")),
             *("--profile", "demo", "--output", str(output), *more),
         ],
         capture_output=True,
@@ -53,12 +61,19 @@ def metrics_of(sweep: Path) -> dict[str, Any]:
     return metrics
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        pytest.param(VLLM, "main_table", id="main_table"),
+        *(pytest.param(SCRIPTED, name, id=f"{name} scripted") for name in OTHERS),
+        *(pytest.param(VLLM, name, id=name, marks=pytest.mark.long) for name in OTHERS),
+    ],
+)
 def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(
-    demo: Callable[..., str], name: str, tmp_path: Path
+    demo: Callable[..., str], program: tuple[str, ...], name: str, tmp_path: Path
 ) -> None:
     published = ("--paper", "R1-7B", "--paper-dataset", "quickstart=strongreject") if name == "main_table" else ()
-    printed = demo("sweep", name, *published)
+    printed = demo(program, "sweep", name, *published)
     metrics = metrics_of(tmp_path)
     samples = pd.concat(pd.read_parquet(path) for path in tmp_path.glob("demo-reasoner/samples/*.parquet"))
     assert (tmp_path / "report.html").exists()
@@ -78,7 +93,7 @@ def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(
 def test_the_papers_judge_study_ends_with_both_judges_and_the_vote_beside_the_pilot(
     demo: Callable[..., str], tmp_path: Path
 ) -> None:
-    printed = demo("judge-study", "judge_study")
+    printed = demo(VLLM, "judge-study", "judge_study")
     study = json.loads((tmp_path / "study.json").read_text())
     assert [rater["name"] for rater in study["raters"]] == ["refusal-match", "demo-guard", "vote-any"]
     for rater in study["raters"]:
