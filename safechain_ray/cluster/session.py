@@ -5,8 +5,8 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[Path]:
+def ray_session(address: str | None, say: Callable[[str], None] | None = None) -> Iterator[Path]:
     """Ray for the length of a block; gives the folder of its logs. Leaving the block ends all that the run started.
 
     `address` of None takes RAY_ADDRESS, and starts a local Ray where that is not set either. Inside another session
-    (a sweep's) the block is in that one.
+    (a sweep's) the block is in that one. `say` gets a sentence for each node that comes or goes meanwhile.
     """
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
@@ -70,8 +70,11 @@ def ray_session(address: str | None) -> Iterator[Path]:
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler would end the process without a word; the caller's is the one that was meant.
         signal.signal(signal.SIGTERM, on_sigterm)
+    from safechain_ray.cluster.node_news import node_news  # imports Ray, whose environment is set by now
+
     try:
-        yield _log_folder()
+        with node_news(say) if say else nullcontext():
+            yield _log_folder()
     finally:
         ray.shutdown()
 

@@ -26,7 +26,7 @@ def attempt(
     address, record, observer = means.resources.ray_address, means.record, means.observer
     if cluster_address(address) is None:
         plan_on(view_local())
-    with ray_session(address) as log_folder:
+    with ray_session(address, observer.say) as log_folder:
         view = view_cluster(means.resources)
         plan = plan_on(view)
         for note in plan.notes:

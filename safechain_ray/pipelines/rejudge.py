@@ -134,7 +134,7 @@ def run_passes(
     """Judge the samples of `model`, pass by pass on one cluster; gives the number of samples committed."""
     if cluster_address(resources.ray_address) is None:
         _plan(passes, resources, view_local())
-    with ray_session(resources.ray_address) as log_folder:
+    with ray_session(resources.ray_address, observer.say) as log_folder:
         pools = _plan(passes, resources, view_cluster(resources))
         settings = stream.StreamSettings.of(resources, start_engine, log_folder, start_tally())
         series = RunSeries(str(folder.folder), model)

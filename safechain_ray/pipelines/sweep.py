@@ -73,7 +73,7 @@ def sweep(
         waiting = _opened(wanted, prompts, record, observer, start_engine)
         if waiting:
             observer.say(f"{len(waiting)} of {len(wanted)} models have samples to do.")
-            with ray_session(config.resources.ray_address) as logs:
+            with ray_session(config.resources.ray_address, observer.say) as logs:
                 Schedule(waiting, record, observer, start_engine, logs, manner).run()
     folder = open_folder(config.output)
     return SweepDone(folder, record.models, tuple(_metrics(folder, record.models).values()))

@@ -1,0 +1,74 @@
+"""Tells, while a driver works, which nodes of its cluster join, are told to go, and are gone."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import ray
+
+from safechain_ray.cluster.nodes import draining_nodes
+
+LOOK_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class SeenNode:
+    """A living node. `goes` is whether it was told to: by a spot notice, or by an autoscaler that has no use for it."""
+
+    name: str
+    gpus: float
+    goes: bool = False
+
+    def __str__(self) -> str:
+        return f"Node {self.name} with {self.gpus:g} GPU{'' if self.gpus == 1 else 's'}"
+
+
+Nodes = Mapping[str, SeenNode]
+"""By Ray's id of the node."""
+
+
+def news(before: Nodes, now: Nodes) -> Iterator[str]:
+    """A sentence for each node that has joined, was told to go, or is gone in between."""
+    for node, seen in now.items():
+        if node not in before:
+            yield f"{seen} has joined."
+        if seen.goes and not (node in before and before[node].goes):
+            yield f"{seen} was told to go: it gets no new rows, and others take those that it has."
+    for node in before.keys() - now.keys():
+        yield f"{replace(before[node], goes=False)} is gone."
+
+
+@contextmanager
+def node_news(say: Callable[[str], None]) -> Iterator[None]:
+    """Say the news from a thread for the length of a block, in which the driver has joined a Ray."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        before = _nodes()
+        while not ended.wait(LOOK_SECONDS):
+            now = _nodes()
+            for sentence in news(before, now):
+                say(sentence)
+            before = now
+
+    watching = threading.Thread(target=watch, name="node-news", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
+
+
+def _nodes() -> Nodes:
+    draining = draining_nodes()
+    return {
+        node["NodeID"]: SeenNode(
+            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
+            node["Resources"].get("GPU", 0),
+            node["NodeID"] in draining,
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    }
