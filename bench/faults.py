@@ -1,97 +1,80 @@
 """What faults cost: rows done again and seconds lost, with scripted engines on a Ray cluster of several nodes."""
 
+import multiprocessing
 import os
 import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
-import ray
+from fault_scene import REPLICAS, Scene
 from measuring import in_new_process, load_average, show_machine
-from ray.cluster_utils import Cluster
 from rich.console import Console
 from rich.table import Table
 
-from safechain_ray.config import read_config
+from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.evaluate import evaluate
+from safechain_ray.pipelines.evaluate import Evaluation, evaluate
 from safechain_ray.pipelines.observer import Silent, Snapshot
 from safechain_ray.schema import Request
 
-MAX_RUNNING, BLOCK_ROWS, REPLICAS = 16, 8, 2
+MAX_RUNNING, BLOCK_ROWS = 16, 8
 POISON = "Prompt 7:"
+MODEL, GUARD = "package://demo-reasoner", "package://demo-guard"
 
 
-class GpuNodes:
-    """A cluster of a head and `REPLICAS` nodes with one logical GPU each."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What befalls a run once half of its rows are committed, or by what its engines do.
 
-    def __init__(self) -> None:
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 6})
-        self.address: str = self._cluster.address
-        self.nodes = [self.add() for _ in range(REPLICAS)]
+    `like` is the fault that it is held against: the same run without one. `judged` runs have a judge with a pool, so
+    that model and judge have a node each; those `in_store` write to a real S3 server.
+    """
 
-    def add(self) -> Any:
-        return self._cluster.add_node(num_cpus=3, num_gpus=1)
-
-    def kill(self, *nodes: Any) -> None:
-        for node in nodes:
-            self._cluster.remove_node(node, allow_graceful=False)
-
-    def notify(self, node: Any) -> None:
-        """A spot notice."""
-        from ray.core.generated.autoscaler_pb2 import DrainNodeReason
-
-        reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-        deadline = int((time.time() + 120) * 1000)
-        ray._raylet.GcsClient(address=self.address).drain_node(node.node_id, reason, "spot notice", deadline)
-
-    def shutdown(self) -> None:
-        self._cluster.shutdown()
+    halfway: Callable[[Scene], None] = lambda scene: None
+    script: Mapping[str, Any] = field(default_factory=dict)
+    like: str = "nothing"
+    judged: bool = False
+    in_store: bool = False
 
 
-def nothing(nodes: GpuNodes) -> None:
-    """What the others are held against."""
+def driver_killed(scene: Scene) -> None:
+    """In the first of the two drivers only; the second one finds the first one's lease."""
+    if scene.is_a_copy:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def node_killed(nodes: GpuNodes) -> None:
-    nodes.kill(nodes.nodes[0])
-
-
-def node_killed_and_replaced(nodes: GpuNodes) -> None:
-    nodes.kill(nodes.nodes[0])
-    nodes.add()
-
-
-def spot_notice(nodes: GpuNodes) -> None:
-    nodes.notify(nodes.nodes[0])
-
-
-def all_nodes_replaced(nodes: GpuNodes) -> None:
-    nodes.kill(*nodes.nodes)
-    for _ in range(REPLICAS):
-        nodes.add()
-
-
-HALFWAY: Mapping[str, Callable[[GpuNodes], None]] = {
-    "nothing": nothing,
-    "a node is killed": node_killed,
-    "a node is killed, another joins": node_killed_and_replaced,
-    "a node gets a spot notice": spot_notice,
-    "all nodes are killed, others join": all_nodes_replaced,
+FAULTS: Mapping[str, Fault] = {
+    "nothing": Fault(),
+    "an engine dies once": Fault(script={"dies_after": 60}),
+    "a worker is killed": Fault(lambda scene: scene.kill_workers("Replica", 1)),
+    "a node is killed": Fault(lambda scene: scene.kill_nodes(1)),
+    "a node is killed, another joins": Fault(lambda scene: scene.replace_nodes(1)),
+    "a node gets a spot notice": Fault(lambda scene: scene.notify()),
+    "all nodes are killed, others join": Fault(lambda scene: scene.replace_nodes(REPLICAS)),
+    "a prompt kills every engine": Fault(script={"dies_on": lambda request: POISON in request.prompt}),
+    "a prompt kills every worker": Fault(),
+    "the driver is killed and started again": Fault(driver_killed),
+    "nothing, with a guard": Fault(judged=True),
+    "all workers of the guard are killed": Fault(
+        lambda scene: scene.kill_workers("EngineJudge", REPLICAS), like="nothing, with a guard", judged=True
+    ),
+    "nothing, in a store": Fault(in_store=True),
+    "the store answers 503 for 10 s": Fault(
+        lambda scene: scene.trouble_store("unavailable", 10), like="nothing, in a store", in_store=True
+    ),
+    "the store stalls for 10 s": Fault(
+        lambda scene: scene.trouble_store("stalls", 10), like="nothing, in a store", in_store=True
+    ),
+    "the store is killed, and back after 10 s": Fault(
+        lambda scene: scene.kill_store(10), like="nothing, in a store", in_store=True
+    ),
 }
-
-SCRIPTS: Mapping[str, Mapping[str, Any]] = {
-    "an engine dies once": {"dies_after": 60},
-    "a prompt kills every engine": {"dies_on": lambda request: POISON in request.prompt},
-    "a prompt kills every worker": {},
-}
-
-
-FAULTS = [*HALFWAY, *SCRIPTS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,49 +88,65 @@ class Run:
     load: float
 
 
-def measure(fault: str, rows: int, seconds: float) -> Run:
+def measure(name: str, rows: int, seconds: float) -> Run:
     """One evaluation on a cluster of its own, in this process."""
-    with tempfile.TemporaryDirectory(prefix="safechain-bench-") as scratch:
-        folder = Path(scratch)
-        notes = str(folder / "answers")
-        deadly = fault == "a prompt kills every worker"
-
-        def answer(request: Request) -> str:
-            if deadly and POISON in request.prompt:
-                os.kill(os.getpid(), signal.SIGKILL)
-            with open(notes, "a") as file:
-                file.write(f"{time.time()}\n")
-            return Script().answer(request)
-
-        nodes = GpuNodes()
-        happened = False
-
-        def at_half(snapshot: Snapshot) -> None:
-            nonlocal happened
-            if not happened and snapshot.committed.get("rows", 0) >= rows / 2:
-                happened = True
-                HALFWAY.get(fault, nothing)(nodes)
-
-        script = Script(**{"answer": answer, "seconds": seconds, **SCRIPTS.get(fault, {})})
-        engines = ScriptedEngines({"package://demo-reasoner": script})
-        done = evaluate(_config(folder, rows, nodes.address), Silent(at_half), engines)
-        times = [float(line) for line in Path(notes).read_text().split()]
-        files = [file.stat().st_mtime for file in (folder / "run" / "samples").glob("*.parquet")]
-        nodes.shutdown()
-        return Run(done.committed, done.errors, len(times), max(files) - min(times), load_average())
+    fault = FAULTS[name]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="safechain-bench-")))
+        scene = stack.enter_context(Scene.set_up(in_store=fault.in_store))
+        answers = folder / "answers"
+        if fault.halfway is driver_killed:
+            copy = multiprocessing.get_context("spawn").Process(
+                target=_evaluated, args=(name, folder, scene.for_a_copy(), rows, seconds)
+            )
+            copy.start()
+            copy.join()
+        done, last_commit = _evaluated(name, folder, scene, rows, seconds)
+        times = [float(line) for line in answers.read_text().split()]
+        return Run(rows, done.errors, len(times), last_commit - min(times), load_average())
 
 
-def _config(folder: Path, rows: int, address: str) -> Any:
+def _evaluated(name: str, folder: Path, scene: Scene, rows: int, seconds: float) -> tuple[Evaluation, float]:
+    """The run, and when its last rows were seen to be committed."""
+    fault = FAULTS[name]
+    deadly = name == "a prompt kills every worker"
+    answers = str(folder / "answers")
+
+    def answer(request: Request) -> str:
+        if deadly and POISON in request.prompt:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with open(answers, "a") as file:
+            file.write(f"{time.time()}\n")
+        return Script().answer(request)
+
+    happened = False
+    last, last_commit = 0, 0.0
+
+    def watch(snapshot: Snapshot) -> None:
+        nonlocal happened, last, last_commit
+        if snapshot.done > last:
+            last, last_commit = snapshot.done, time.time()
+        if not happened and snapshot.done >= rows / 2:
+            happened = True
+            fault.halfway(scene)
+
+    guard = Script(answer=lambda request: "safe", logprobs=lambda request: ({"safe": -0.1, "unsafe": -2.4},))
+    model = Script(**{"answer": answer, "seconds": seconds, **fault.script})
+    done = evaluate(_config(fault, folder, rows, scene), Silent(watch), ScriptedEngines({MODEL: model, GUARD: guard}))
+    return done, last_commit
+
+
+def _config(fault: Fault, folder: Path, rows: int, scene: Scene) -> RunConfig:
     return read_config(
         None,
         {
             "model": "demo-reasoner",
             "datasets": [str(_prompts(folder / "prompts.csv", rows))],
-            "judges": ["refusal-match"],
-            "resources.ray_address": address,
+            "judges": [*(["demo-guard"] if fault.judged else []), "refusal-match"],
+            "resources.ray_address": scene.address,
             "resources.block_rows": BLOCK_ROWS,
             "resources.max_running": MAX_RUNNING,
-            "output": str(folder / "run"),
+            "output": scene.output or str(folder / "run"),
         },
         (),
     )
@@ -161,7 +160,7 @@ def _prompts(file: Path, rows: int) -> Path:
 @click.command()
 @click.option("--rows", type=click.IntRange(min=100), default=600, show_default=True, help="Samples of a run.")
 @click.option("--seconds", type=float, default=0.5, show_default=True, help="How long an engine takes for an answer.")
-@click.option("--fault", "faults", multiple=True, type=click.Choice(FAULTS), help="Only these. Repeatable.")
+@click.option("--fault", "faults", multiple=True, type=click.Choice(list(FAULTS)), help="Only these. Repeatable.")
 def main(rows: int, seconds: float, faults: tuple[str, ...]) -> None:
     """What faults cost a run on two replicas, each on a node of its own with a logical GPU.
 
@@ -171,16 +170,18 @@ def main(rows: int, seconds: float, faults: tuple[str, ...]) -> None:
     """
     console = Console()
     show_machine(console)
-    chosen = dict.fromkeys(["nothing", *(faults or FAULTS)])
-    runs = {fault: in_new_process(measure, fault, rows, seconds) for fault in chosen}
+    wanted = faults or tuple(FAULTS)
+    chosen = [name for name in FAULTS if name in wanted or any(FAULTS[other].like == name for other in wanted)]
     columns = ("fault", "rows", "with an error", "done again", "seconds", "seconds lost", "load")
     in_flight = 2 * MAX_RUNNING
     table = Table(*columns, title=f"Faults, {rows} rows, {REPLICAS} replicas, {in_flight} rows in flight in each")
-    usual = runs["nothing"].seconds
-    for fault, run in runs.items():
+    runs: dict[str, Run] = {}
+    for name in chosen:
+        run = runs[name] = in_new_process(measure, name, rows, seconds)
         again = run.answers - (run.rows - run.errors)
-        lost = f"{run.seconds - usual:.1f}"
-        table.add_row(fault, str(run.rows), str(run.errors), str(again), f"{run.seconds:.1f}", lost, f"{run.load:.1f}")
+        lost = f"{run.seconds - runs[FAULTS[name].like].seconds:.1f}" if name in wanted else ""
+        table.add_row(name, str(run.rows), str(run.errors), str(again), f"{run.seconds:.1f}", lost, f"{run.load:.1f}")
+        console.print(f"{name}: {run.seconds:.1f} s")
     console.print(table)
 
 

@@ -1,44 +1,18 @@
-"""The report of a real run in a real browser: real engines, StrongREJECT where it lies beside the project."""
+"""The report of a real run in a real browser: its figures are those of the run's files."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from browser_page import Reader, figures_of
+from real_run import JUDGES, STRATEGIES, RealRun
 
 from safechain_ray.metrics.summary import RunMetrics
 
-STRONGREJECT = Path(__file__).parents[3] / "shared" / "data" / "strongreject.csv"
-OF_STRONGREJECT = (
-    "--dataset",
-    str(STRONGREJECT),
-    "--prompt-column",
-    "forbidden_prompt",
-    "--category-column",
-    "category",
-)
-STRATEGIES, JUDGES, SAMPLES = ("default", "zerothink"), ("demo-guard", "refusal-match"), 2
 
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run: two strategies and two judges, with its report."""
-    output = tmp_path_factory.mktemp("runs") / "sr"
-    dataset = OF_STRONGREJECT if STRONGREJECT.exists() else ("--dataset", "quickstart")
-    asked = [
-        *(word for strategy in STRATEGIES for word in ("--strategy", strategy)),
-        *(word for judge in JUDGES for word in ("--judge", judge)),
-        *("--samples", str(SAMPLES), "--temperature", "0.6", "--top-p", "0.95", "--output", str(output)),
-    ]
-    command = [sys.executable, "-m", "safechain_ray.cli", "evaluate", "--model", "demo-reasoner", *dataset, *asked]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr
-    return output
+@pytest.fixture
+def finished(real_run: RealRun) -> Path:
+    return real_run.output
 
 
 @pytest.fixture
@@ -46,7 +20,7 @@ def reader(finished: Path, open_page) -> Reader:
     return Reader(open_page(finished / "report.html").page)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def rows(finished: Path) -> pd.DataFrame:
     rows = pd.concat(pd.read_parquet(file) for file in sorted(finished.glob("samples/*.parquet")))
     for judge in JUDGES:

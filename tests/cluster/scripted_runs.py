@@ -1,5 +1,6 @@
 """Evaluations with scripted engines into one folder, on a cluster that runs already."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,10 @@ class Runner:
         self.output = output
         self.observer = Silent()
         self.on_update: Callable[[Snapshot], None] = lambda snapshot: None
+
+    def copied(self, output: Path) -> "Runner":
+        """The same into a copy of the folder, which a test may change."""
+        return Runner(self.address, Path(shutil.copytree(self.output, output)))
 
     def config(self, **flags: Any) -> RunConfig:
         usual = {

@@ -1,6 +1,7 @@
 """A whole evaluation on a real Ray cluster of two nodes, with scripted engines: results, resume, faults of rows."""
 
 import json
+from pathlib import Path
 
 import pytest
 from scripted_runs import SAFE, Runner, guard_script
@@ -9,6 +10,19 @@ from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import EngineStartError, RunConflictError
 
 pytestmark = pytest.mark.usefixtures("one_driver")
+
+
+@pytest.fixture(scope="module")
+def whole(one_driver: None, cluster_address: str, tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """A finished run of 300 samples, for tests that only begin with one."""
+    run = Runner(cluster_address, tmp_path_factory.mktemp("whole") / "run")
+    run()
+    return run
+
+
+@pytest.fixture
+def finished(whole: Runner, tmp_path: Path) -> Runner:
+    return whole.copied(tmp_path / "run")
 
 
 def test_every_sample_stands_once_with_the_verdicts_of_every_judge(run: Runner) -> None:
@@ -21,9 +35,8 @@ def test_every_sample_stands_once_with_the_verdicts_of_every_judge(run: Runner) 
     assert [setting.rows for setting in done.metrics.settings] == [300, 300]
 
 
-def test_files_hold_at_most_a_block_of_rows(run: Runner) -> None:
-    run()
-    assert len(list(run.output.glob("samples/*.parquet"))) >= 300 / 64
+def test_files_hold_at_most_a_block_of_rows(whole: Runner) -> None:
+    assert len(list(whole.output.glob("samples/*.parquet"))) >= 300 / 64
 
 
 @pytest.mark.parametrize("judges", [["refusal-match"], ["demo-guard", "refusal-match"]])
@@ -52,12 +65,11 @@ def test_parts_are_judged_in_one_pass(run: Runner) -> None:
     assert thought.missing == 25
 
 
-def test_a_finished_run_starts_no_engine(run: Runner) -> None:
-    run()
-    again = run(Script(start_error="no engine may start"), guard_script(start_error="no engine may start"))
+def test_a_finished_run_starts_no_engine(finished: Runner) -> None:
+    again = finished(Script(start_error="no engine may start"), guard_script(start_error="no engine may start"))
 
     assert again.committed == 0
-    assert "no engine is started" in " ".join(run.observer.sentences)
+    assert "no engine is started" in " ".join(finished.observer.sentences)
 
 
 def test_only_rows_with_an_error_are_done_again(run: Runner) -> None:
@@ -117,25 +129,22 @@ def test_a_judge_that_fails_to_start_ends_the_run_and_keeps_what_is_done(run: Ru
     assert run().committed == 300
 
 
-def test_another_config_in_the_same_output_is_refused_with_the_difference(run: Runner) -> None:
-    run(datasets=[{"name": "quickstart", "limit": 2}])
+def test_another_config_in_the_same_output_is_refused_with_the_difference(finished: Runner) -> None:
     with pytest.raises(RunConflictError, match=r"settings\.0\.samples: 5 -> 3"):
-        run(datasets=[{"name": "quickstart", "limit": 2}], samples=3)
+        finished(samples=3)
 
 
-def test_a_torn_file_is_set_aside_and_its_rows_are_done_again(run: Runner) -> None:
-    run()
-    torn = sorted(run.output.glob("samples/*.parquet"))[0]
+def test_a_torn_file_is_set_aside_and_its_rows_are_done_again(finished: Runner) -> None:
+    torn = sorted(finished.output.glob("samples/*.parquet"))[0]
     torn.write_bytes(torn.read_bytes()[:-20])
 
-    again = run()
+    again = finished()
 
     assert 0 < again.committed <= 8
-    assert len({row["sample_id"] for row in run.rows}) == len(run.rows) == 300
-    assert (run.output / "samples" / "_broken" / torn.name).exists()
+    assert len({row["sample_id"] for row in finished.rows}) == len(finished.rows) == 300
+    assert (finished.output / "samples" / "_broken" / torn.name).exists()
 
 
-def test_verdict_scores_come_from_the_judges_log_probabilities(run: Runner) -> None:
-    run(datasets=[{"name": "quickstart", "limit": 2}])
-    scores = {round(row["verdicts"][0]["score"], 3) for row in run.rows}
+def test_verdict_scores_come_from_the_judges_log_probabilities(whole: Runner) -> None:
+    scores = {round(row["verdicts"][0]["score"], 3) for row in whole.rows}
     assert scores == {0.091}, f"P(unsafe) of {SAFE} is exp(-2.4) / (exp(-0.1) + exp(-2.4))"

