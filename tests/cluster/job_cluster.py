@@ -87,6 +87,7 @@ def job_cluster(workers: dict[str, Any] | None = None, **variables: str) -> Iter
         "PYTHONPATH": "",
         "RAY_AUTH_MODE": "token",
         "RAY_JOB_STOP_WAIT_TIME_S": "60",
+        "RAY_worker_niceness": "15",  # Ray's own, whatever this process was told: its workers must not starve a store
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     command = [RAY, "start", "--head", "--block", f"--temp-dir={folder}", "--num-cpus=8", "--node-ip-address=127.0.0.1"]

@@ -36,6 +36,9 @@ KEY_ENV = "SAFECHAIN_TEST_SWEEP_KEY"
 BY_API = ("R1", "Gemini-Thinking", "Kimi-k1.5")
 ROWS = 4 * 3
 
+LOOK_SECONDS = 4.0
+"""Each look is some thirty requests: the store of a small machine does little else if it is asked all the time."""
+
 NODES = {
     "four_gpus": {
         "resources": {"CPU": 8, "GPU": 4, "object_store_memory": 200_000_000},
@@ -118,7 +121,7 @@ class Night:
         while not (self.folder.exists("sweep.json") and reached(self.status())):
             assert self.job(job) in ("PENDING", "RUNNING"), self.logs(job)
             assert time.monotonic() < deadline, self.logs(job)
-            time.sleep(0.5)
+            time.sleep(LOOK_SECONDS)
 
     def status(self) -> Sequence[RunStatus]:
         return read_status(self.folder.uri).models
