@@ -1,5 +1,5 @@
-"""A proxy before an HTTP server that a test lets fail: answers 503, stalls, or breaks off in the middle of an upload
-or an answer.
+"""A proxy before an HTTP server that a test lets fail: answers 503, stalls, or breaks an upload
+or an answer off.
 
 It passes bytes on as they are, so that requests keep their signatures.
 """

@@ -49,7 +49,7 @@ class ApiConfig(Config):
 
 
 class ModelConfig(Named):
-    """A model: a catalog name, a Hugging Face id or folder (also s3://, gs://) with its family, or `openai:ID` with its `base_url`."""
+    """A model: a catalog name, a Hugging Face id or folder (also a URI) with its family, or an API's with its URL."""
 
     name: str = Field(description="catalog name, Hugging Face id, folder or URI, or openai:ID for the model of an API")
     base_url: str | None = Field(None, description="API: the endpoint, for example http://localhost:8000/v1")
