@@ -191,9 +191,10 @@ def _longest_context(location: str, source: str) -> int:
     from transformers import AutoConfig
 
     try:
-        longest: int = getattr(AutoConfig.from_pretrained(location), "max_position_embeddings", CONTEXT_WANTED)
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(f"The config of model {redact(source)} can't be read: {str(error).splitlines()[0]}") from error
+    longest: int = getattr(config, "max_position_embeddings", CONTEXT_WANTED)
     return longest
 
 
