@@ -1,4 +1,5 @@
-"""A proxy before an HTTP server that a test lets fail: answers 503, stalls, or breaks off in the middle of an upload.
+"""A proxy before an HTTP server that a test lets fail: answers 503, stalls, or breaks an upload
+or an answer off.
 
 It passes bytes on as they are, so that requests keep their signatures.
 """
@@ -12,7 +13,10 @@ from typing import Literal
 
 from loop_thread import loop_thread
 
-Mode = Literal["passes", "unavailable", "stalls", "breaks uploads"]
+Mode = Literal["passes", "unavailable", "stalls", "breaks uploads", "breaks downloads"]
+
+DOWNLOADS_BREAK_AT = 100_000
+"""Bytes of all answers of one connection."""
 
 REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) \S+ HTTP/1\.1\r\n")
 BODY = b'<?xml version="1.0"?><Error><Code>ServiceUnavailable</Code><Message>Come back later</Message></Error>'
@@ -86,9 +90,15 @@ class FaultProxy:
             to_server.transport.abort()
 
     async def _pass_answers(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        downloaded = 0
         with suppress(OSError):
             while data := await server.read(65536):
                 await self._while_stalled()
+                downloaded += len(data)
+                if downloaded >= DOWNLOADS_BREAK_AT and self.mode == "breaks downloads":
+                    self.faults += 1
+                    to_client.transport.abort()
+                    return
                 to_client.write(data)
                 await to_client.drain()
             to_client.close()

@@ -63,7 +63,7 @@ class EngineNeeds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str = Field(description="Hugging Face id, local path, or package://… for weights shipped with the project")
+    source: str = Field(description="Hugging Face id, local path, s3:// or gs:// folder, or package://… (shipped here)")
     revision: str | None = None
     parameters: float = Field(description="billions of parameters")
     dtype: str = "bfloat16"

@@ -50,7 +50,7 @@ def run_flags(command: Command) -> Command:
     flags = (
         click.option("-c", "--config", type=click.Path(path_type=Path), help="Run config in YAML; flags win over it."),
         profile_flag,
-        click.option("-m", "--model", help="Catalog name, Hugging Face id or folder."),
+        click.option("-m", "--model", help="Catalog name, Hugging Face id or folder (local, s3://, gs://)."),
         click.option("--family", help="Model family, for a model that the catalog does not hold."),
         click.option("--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID)."),
         click.option("-d", "--dataset", multiple=True, help="Catalog name, file, URI or Hugging Face id. Repeatable."),

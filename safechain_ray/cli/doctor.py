@@ -26,11 +26,13 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 
 
 @click.command("doctor", epilog=EXAMPLES)
-@click.option("-m", "--model", help="Catalog name, Hugging Face id or folder. Without it: the installation.")
+@click.option(
+    "-m", "--model", help="Catalog name, Hugging Face id or folder (also s3://, gs://). None: the installation."
+)
 @click.option("--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID).")
 @click.option("--family", help="Model family, for a model that the catalog does not hold.")
 @click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
-@click.option("--weights", help="A folder with the model's files, in the place of the hub's.")
+@click.option("--weights", help="A folder (local, s3://, gs://) with the model's files, in the place of the hub's.")
 @click.option("-o", "--output", help="The run's folder, a local path or URI: can it be written?")
 @click.option("--gpu-memory", type=int, metavar="GB", help="Check this size of GPU; all that are listed by default.")
 @click.option("--max-tokens", type=int, help="Longest response, for the judge's context; 16,000 by default.")

@@ -49,9 +49,9 @@ class ApiConfig(Config):
 
 
 class ModelConfig(Named):
-    """A model: a catalog name, a Hugging Face id or folder with its family, or `openai:ID` with its `base_url`."""
+    """A model: a catalog name, a Hugging Face id or folder (also a URI) with its family, or an API's with its URL."""
 
-    name: str = Field(description="catalog name, Hugging Face id, folder, or openai:ID for the model of an API")
+    name: str = Field(description="catalog name, Hugging Face id, folder or URI, or openai:ID for the model of an API")
     base_url: str | None = Field(None, description="API: the endpoint, for example http://localhost:8000/v1")
     api_model: str | None = Field(None, description="API: the id by which the provider knows the model")
     api_key_env: str | None = Field(None, description="API: the environment variable that holds the key")
@@ -61,7 +61,9 @@ class ModelConfig(Named):
 
     @property
     def short_name(self) -> str:
-        """Without the owner or the folder: a name for the model's own folder."""
+        """Without the owner, the folder or what a URI holds beside it: a name for the model's own folder."""
+        if "://" in self.name:
+            return self.name.partition("?")[0].rstrip("/").rpartition("/")[2].rpartition("@")[2]
         return self.name.rstrip("/").rpartition("/")[2].removeprefix("openai:")
 
 

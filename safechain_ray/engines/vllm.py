@@ -13,6 +13,7 @@ from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
 from safechain_ray.schema import Completion, Message, Request
+from safechain_ray.storage import redact
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -37,7 +38,7 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
             return VllmEngine(start, weights)
     except Exception as error:
         raise EngineStartError(
-            f"The engine for {start.needs.source} did not start: {error}\n"
+            f"The engine for {redact(start.needs.source)} did not start: {error}\n"
             f"The end of its log ({start.log_file}):\n{last_lines(start.log_file)}"
         ) from error
 

@@ -7,6 +7,7 @@ from safechain_ray.catalog.entries import DatasetEntry, EngineNeeds
 from safechain_ray.config import DatasetConfig, RunConfig, SweepConfig
 from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.pipelines.resolve import ResolvedNames, resolve_names
+from safechain_ray.storage import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def estimate_run(config: RunConfig, assumptions: Assumptions) -> RunEstimate:
         hours.append(_generating_hours(engine, responses, assumptions))
     return RunEstimate(
         model=named.model.name,
-        source=named.model.source,
+        source=redact(named.model.source),
         is_api=isinstance(named.model, ApiEntry),
         gpus=0 if engine is None else engine.gpus,
         judge_gpus=sum(judge.gpus for judge in judges),

@@ -9,6 +9,7 @@ from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import Device
 from safechain_ray.pipelines.resolve import ResolvedRun
+from safechain_ray.storage import redact
 
 MODEL_POOL = "model"
 
@@ -70,7 +71,7 @@ def _needs(
     if device == "cpu":
         memory += engine.weight_gigabytes + resources.cpu_kv_cache_gigabytes
     gpus = engine.gpus if device == "cuda" else 0
-    return PoolNeeds(pool, engine.source, device, CPUS_OF_AN_ENGINE, gpus, memory, wanted, useful)
+    return PoolNeeds(pool, redact(engine.source), device, CPUS_OF_AN_ENGINE, gpus, memory, wanted, useful)
 
 
 def _device(resources: ResourcesConfig, engine: EngineNeeds, view: ClusterView) -> Device:

@@ -15,12 +15,14 @@ from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunCon
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc
 from safechain_ray.datasets.loading import PromptSet, load_prompts
 from safechain_ray.decoding.base import check_strategy
-from safechain_ray.engines.weights import weights_location
+from safechain_ray.engines.stored_weights import StoredModel
+from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.judges.vote import Vote
 from safechain_ray.pipelines.resolve_api import SAID_OF_APIS, api_model, check_limits, check_no_api_keys, is_api
 from safechain_ray.schema import Part, Setting, short_hash
+from safechain_ray.storage import place, redact
 
 AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
 
@@ -154,29 +156,46 @@ def resolve_model(config: ModelConfig, gpu_memory: int) -> ModelEntry:
         raise UnknownNameError("model", config.name, [*catalog.models(), *catalog.api_models()])
     if config.family is None:
         raise InputError(
-            f"The catalog holds no model {config.name!r}: say what family it is of with --family "
+            f"The catalog holds no model {redact(config.name)!r}: say what family it is of with --family "
             f"({', '.join(sorted(catalog.families()))}), so that its thoughts and its prompt are right."
         )
-    return _with(_adhoc_model(config.name, config.family), overrides)
+    if is_stored(config.name) and config.engine.revision is not None:
+        raise InputError(
+            f"engine.revision: {redact(config.name)} is a folder of a store, which has no revisions. Leave it out, and "
+            "give each version of the weights a folder of its own."
+        )
+    return _with(_adhoc_model(config.short_name, config.name, config.family), overrides)
 
 
-def _adhoc_model(source: str, family: str) -> ModelEntry:
-    """A model by folder or Hugging Face id; its own config says how long its context is."""
-    from transformers import AutoConfig
-
-    location = weights_location(source)
-    try:
-        longest = getattr(AutoConfig.from_pretrained(location), "max_position_embeddings", CONTEXT_WANTED)
-    except (OSError, ValueError) as error:
-        raise InputError(f"The config of model {source} can't be read: {str(error).splitlines()[0]}") from error
-    weight_bytes = sum(file.stat().st_size for file in Path(location).glob("*.safetensors"))
+def _adhoc_model(name: str, source: str, family: str) -> ModelEntry:
+    """A model by folder or Hugging Face id; its own config says how long its context is. No weights are read."""
+    if is_stored(source):
+        stored = StoredModel.at(source)
+        weight_bytes = stored.weight_bytes
+        with stored.without_weights("config.json") as folder:
+            longest = _longest_context(str(folder), source)
+    else:
+        location = weights_location(source)
+        longest = _longest_context(location, source)
+        weight_bytes = sum(file.stat().st_size for file in Path(location).glob("*.safetensors"))
     return ModelEntry(
-        name=Path(source).name,
+        name=name,
         source=source,
         family=family,
         parameters=weight_bytes / 2 / 1e9,
         context_length=min(longest, CONTEXT_WANTED),
     )
+
+
+def _longest_context(location: str, source: str) -> int:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The config of model {redact(source)} can't be read: {str(error).splitlines()[0]}") from error
+    longest: int = getattr(config, "max_position_embeddings", CONTEXT_WANTED)
+    return longest
 
 
 def resolve_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
@@ -242,6 +261,7 @@ def _model_identity(model: ModelEntry | ApiEntry) -> dict[str, Any]:
 
 def _engine_identity(engine: EngineNeeds) -> dict[str, Any]:
     fields = engine.model_dump(exclude=SAID_OF_ENTRIES | SAID_OF_ENGINES)
+    fields["source"] = place(engine.source)  # keys and endpoint change no result
     if engine.chat_template is None:
         del fields["chat_template"]  # runs from before there was this key are still the same runs
     return fields

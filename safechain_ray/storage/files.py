@@ -1,12 +1,15 @@
-"""Single files on a disk and in a store: read from one version, written whole."""
+"""Single files on a disk and in a store: read or fetched from one version, written whole."""
 
 import hashlib
 import mimetypes
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +19,21 @@ from safechain_ray.schema.plain_columns import plain_columns
 
 WHOLE_BYTES = 8 * 2**20
 """A Parquet file of an object store up to this size is read in one request, a larger one by the columns wanted."""
+
+PIECE_BYTES = 16 * 2**20
+"""A file that is fetched comes in pieces of this size; what breaks is asked for again by the piece."""
+
+PIECES_AT_ONCE = 8
+"""One connection of a store gives some 50 to 100 MB/s, a machine's network a multiple of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a listing says of a file. `modified` counts nanoseconds since 1970."""
+
+    name: str
+    size: int
+    modified: int
 
 
 class ReplacedError(OSError):
@@ -77,6 +95,35 @@ def _entity_tag(file: pa.NativeFile) -> str | None:
     """The tag of an object in S3; None on a disk and in Google's store, where an open file stays what it was."""
     tag = file.metadata().get("ETag")
     return None if tag is None else tag.decode()
+
+
+def fetch_file(
+    filesystem: fs.FileSystem, path: str, size: int, target: Path, persist: Callable[[Callable[[], Any]], Any]
+) -> None:
+    """Bring a file of `size` bytes to the local `target`, which shows it whole or not at all.
+
+    Each request goes through `persist`, which may try it again. Raises ReplacedError where the file is not the one that
+    was listed, or does not stay it; that one is not tried again.
+    """
+    source = persist(lambda: filesystem.open_input_file(path))
+    partial = target.with_name(f"{target.name}.part")
+    with open(partial, "wb") as file:
+
+        def fetch_piece(offset: int) -> None:
+            length = min(PIECE_BYTES, size - offset)
+            data = persist(lambda: source.read_at(length, offset))
+            if len(data) < length:
+                raise ReplacedError("it is shorter than it was listed; start again when nobody writes there")
+            os.pwrite(file.fileno(), data, offset)
+
+        with ThreadPoolExecutor(PIECES_AT_ONCE) as pool:  # ends before the file is closed, whatever happens
+            list(pool.map(fetch_piece, range(0, size, PIECE_BYTES)))
+        file.flush()
+        os.fsync(file.fileno())
+    now = persist(lambda: filesystem.open_input_file(path))
+    if now.size() != size or _entity_tag(now) != _entity_tag(source):
+        raise ReplacedError("it was replaced while it was fetched; start again when nobody writes there")
+    os.replace(partial, target)
 
 
 def write_local(target: Path, data: bytes | memoryview) -> None:

@@ -54,6 +54,11 @@ def redact(text: str) -> str:
     return _QUERY.sub(r"\1?***", _USER_INFO.sub("***@", text))
 
 
+def place(uri: str) -> str:
+    """The URI without user information and query: where something lies, whoever asks and by whatever endpoint."""
+    return _QUERY.sub(r"\1", _USER_INFO.sub("", uri))
+
+
 def joined(uri: str, name: str) -> str:
     """The URI or path of `name` below `uri`, whose query stays at the end."""
     if not name:

@@ -8,7 +8,7 @@ from typing import Any
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import GPU_GIGABYTES, EngineNeeds, JudgeEntry, ModelEntry
 from safechain_ray.config import JudgeConfig, ModelConfig
-from safechain_ray.engines.weights import weights_location
+from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, StorageError
 from safechain_ray.pipelines.doctor.api import check_api
 from safechain_ray.pipelines.doctor.files import ask_hub, check_disk, check_token, is_local, load
@@ -16,6 +16,7 @@ from safechain_ray.pipelines.doctor.finding import Finding, Subject
 from safechain_ray.pipelines.doctor.judging import check_judge_prompt, check_room, template_tokens
 from safechain_ray.pipelines.doctor.prompt import check_model_prompt
 from safechain_ray.pipelines.doctor.shape import check_shape
+from safechain_ray.pipelines.doctor.store import stored_findings
 from safechain_ray.pipelines.resolve import resolve_judge, resolve_model
 from safechain_ray.pipelines.resolve_api import api_model, is_api
 from safechain_ray.storage import open_folder, redact
@@ -57,7 +58,9 @@ def _entry(model: ModelConfig, weights: str | None, gpu_memory: int | None) -> M
     catalog.lookup("model family", catalog.families(), entry.family)
     if weights is None:
         return entry
-    folder = weights if weights.startswith(("/", "./", "../", "~")) else f"./{weights}"
+    if is_stored(weights):
+        return entry.model_copy(update={"source": weights, "revision": None})
+    folder = weights if weights.startswith(("/", "./", "../", "~", "file://")) else f"./{weights}"
     return entry.model_copy(update={"source": weights_location(folder), "revision": None})
 
 
@@ -107,6 +110,8 @@ def _judge_findings(
 def _file_findings(
     subject: Subject, needs: EngineNeeds, *, gated: bool, access: str | None
 ) -> Generator[Finding, None, LoadedFiles]:
+    if is_stored(needs.source):
+        return LoadedFiles(*(yield from stored_findings(subject, needs.source)))
     yield check_token(subject, needs.source, needs.revision, gated=gated, access=access)
     granted, hub_bytes = False, None
     if not is_local(needs.source):

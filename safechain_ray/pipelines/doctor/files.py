@@ -135,7 +135,7 @@ def check_disk(subject: Subject, needs: EngineNeeds, hub_bytes: int | None) -> F
     blobs = cache / f"models--{needs.source.replace('/', '--')}" / "blobs"
     cached = sum(file.stat().st_size for file in blobs.iterdir()) / GIGABYTE if blobs.is_dir() else 0.0
     missing = max(0.0, total - cached)
-    free = disk_usage(_existing(cache)).free / GIGABYTE
+    free = disk_usage(existing(cache)).free / GIGABYTE
     detail = f"{total:.0f} GB, {missing:.0f} GB of them to download; {free:.0f} GB free at {cache}"
     if missing > free and os.environ.get("RAY_ADDRESS"):
         return subject.warning("weights", detail, "see that the nodes of the cluster have more: the weights go there")
@@ -144,7 +144,8 @@ def check_disk(subject: Subject, needs: EngineNeeds, hub_bytes: int | None) -> F
     return subject.ok("weights", detail)
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
     while not folder.exists():
         folder = folder.parent
     return folder
