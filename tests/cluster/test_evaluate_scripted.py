@@ -47,7 +47,7 @@ def test_samples_are_committed_while_others_are_generated(run: Runner, judges: l
         if "model" in snapshot.pools
         else 0
     )
-    run(Script(seconds=0.3), judges=judges, samples=10, **{"resources.max_running": 16})
+    run(Script(seconds=0.5), judges=judges, samples=6, **{"resources.max_running": 16})
 
     # 32 rows in flight in each pool (twice max_running), twice as many waiting, and some on their way to the disk.
     assert max(behind) <= 3 * 32 * len(judges) + 32
