@@ -179,6 +179,7 @@ def committed(output: Path) -> list[str]:
     return [sample_id for file in files for sample_id in pq.read_table(file)["sample_id"].to_pylist()]
 
 
+@pytest.mark.long
 def test_a_command_that_is_killed_half_way_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     a, b = write_runs(tmp_path, prompts=400)
     output = tmp_path / "out"

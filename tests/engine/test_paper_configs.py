@@ -1,6 +1,6 @@
 """Every config of the paper, in small: its demo profile ends with its table.
 
-The main table's through real engines, the others' through scripted ones, and through real ones among the long tests.
+Through scripted engines, and among the long tests through real ones.
 """
 
 import json
@@ -19,7 +19,7 @@ PAPER = Path(__file__).parents[2] / "configs" / "paper"
 VLLM = ("-m", "safechain_ray.cli")
 SCRIPTED = (str(Path(__file__).parents[1] / "cluster" / "scripted_cli.py"), "0")
 ROWS = {"main_table": 20 + 20 * 3, "strategies": 4 * 12 * 3, "decoding_study": 29 * 6 * 2, "fine_grained": 60}
-OTHERS = [name for name in ROWS if name != "main_table"]
+PROGRAMS = [pytest.param(SCRIPTED, id="scripted"), pytest.param(VLLM, id="vllm", marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +61,8 @@ def metrics_of(sweep: Path) -> dict[str, Any]:
     return metrics
 
 
-@pytest.mark.parametrize(
-    ("program", "name"),
-    [
-        pytest.param(VLLM, "main_table", id="main_table"),
-        *(pytest.param(SCRIPTED, name, id=f"{name} scripted") for name in OTHERS),
-        *(pytest.param(VLLM, name, id=name, marks=pytest.mark.long) for name in OTHERS),
-    ],
-)
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(
     demo: Callable[..., str], program: tuple[str, ...], name: str, tmp_path: Path
 ) -> None:
@@ -90,10 +84,11 @@ def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(
         assert "[p 35.3*]" in table
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_the_papers_judge_study_ends_with_both_judges_and_the_vote_beside_the_pilot(
-    demo: Callable[..., str], tmp_path: Path
+    demo: Callable[..., str], program: tuple[str, ...], tmp_path: Path
 ) -> None:
-    printed = demo(VLLM, "judge-study", "judge_study")
+    printed = demo(program, "judge-study", "judge_study")
     study = json.loads((tmp_path / "study.json").read_text())
     assert [rater["name"] for rater in study["raters"]] == ["refusal-match", "demo-guard", "vote-any"]
     for rater in study["raters"]:
