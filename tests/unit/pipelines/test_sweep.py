@@ -95,7 +95,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     cluster = Cluster()
 
     @contextmanager
-    def no_session(address: str | None) -> Iterator[Path]:
+    def no_session(address: str | None, say: Callable[[str], None]) -> Iterator[Path]:
         yield Path("logs")
 
     monkeypatch.setattr(pipeline, "ray_session", no_session)
@@ -146,7 +146,7 @@ def test_every_model_is_a_run_in_its_folder_and_the_sweep_holds_their_metrics(tm
 
 
 def test_models_are_at_work_side_by_side_the_largest_started_first(tmp_path: Path, cluster: Cluster):
-    cluster.ends |= {name: [0.3] for name in ("R1-7B", "R1-70B", "R1-8B")}
+    cluster.ends |= {name: [1.5] for name in ("R1-7B", "R1-70B", "R1-8B")}
     observer = Silent()
     run(config(tmp_path), observer)
     starts = [sentence.split(" starts")[0] for sentence in observer.sentences if " starts: " in sentence]
