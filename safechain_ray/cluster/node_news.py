@@ -11,6 +11,9 @@ from safechain_ray.cluster.nodes import draining_nodes
 
 LOOK_SECONDS = 2.0
 
+END_SECONDS = 10.0
+"""How long the end of a block waits for a last look: a Ray that is in trouble may never answer it."""
+
 
 @dataclass(frozen=True, slots=True)
 class SeenNode:
@@ -34,7 +37,7 @@ def news(before: Nodes, now: Nodes) -> Iterator[str]:
         if node not in before:
             yield f"{seen} has joined."
         if seen.goes and not (node in before and before[node].goes):
-            yield f"{seen} was told to go: it gets no new rows, and others take those that it has."
+            yield f"{seen} was told to go: it gets no new rows, and hands over what it can."
     for node in before.keys() - now.keys():
         yield f"{replace(before[node], goes=False)} is gone."
 
@@ -58,7 +61,7 @@ def node_news(say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        watching.join()
+        watching.join(END_SECONDS)
 
 
 def _nodes() -> Nodes:
