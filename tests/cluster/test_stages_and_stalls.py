@@ -11,6 +11,7 @@ from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import EngineStartError, PlanError, StallError
 
 HANGS = 10_000.0
+HALF_A_MINUTE = {"resources.stall_timeout_minutes": 0.5}  # longer than a busy machine takes to start an actor
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +65,12 @@ def test_a_model_that_needs_gpus_is_refused_where_there_are_none(small: Runner) 
 
 def test_a_model_that_hangs_is_named(run: Runner) -> None:
     with pytest.raises(StallError, match="pool 'model' holds 300 rows"):
-        run(Script(seconds=HANGS), **{"resources.stall_timeout_minutes": 0.1})
+        run(Script(seconds=HANGS), **HALF_A_MINUTE)
 
 
 def test_a_judge_that_hangs_is_named_and_the_run_can_go_on(run: Runner) -> None:
     with pytest.raises(StallError, match="pool 'demo-guard' holds"):
-        run(guard=guard_script(seconds=HANGS), **{"resources.stall_timeout_minutes": 0.1})
+        run(guard=guard_script(seconds=HANGS), **HALF_A_MINUTE)
     assert run().metrics.settings[0].rows == 300
 
 
