@@ -16,6 +16,8 @@ from ray.data import Dataset
 from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
+from safechain_ray.cluster.placement_groups import give_back_groups
+
 KEY = "safechain_steering"
 STEER_SECONDS = 0.5
 
@@ -79,6 +81,7 @@ class Steering:
         if time.monotonic() - self._steered < STEER_SECONDS:
             return
         self._steered = time.monotonic()
+        give_back_groups()
         pools = [(operator, pool) for operator in executor._topology for pool in operator.get_autoscaling_actor_pools()]
         for operator, pool in pools:
             if self._allowed is not None and "(Replica)" in operator.name:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from safechain_ray.catalog.api_entries import ApiEntry, judging_api
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
@@ -19,6 +20,7 @@ from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPie
 from safechain_ray.cluster.ledger import start_ledger
 from safechain_ray.cluster.making_room import MakingRoom
 from safechain_ray.cluster.nearby import Nearby
+from safechain_ray.cluster.placement_groups import new_group
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.preferring import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
 from safechain_ray.cluster.replica import Replica
@@ -103,6 +105,8 @@ def configure_ray_data() -> None:
     context.downstream_capacity_backpressure_ratio = 2.0
     context.execution_options.preserve_order = False
     context.memory_usage_poll_interval_s = None  # it starts a thread a task, for figures that nothing here reads
+    # One asks for a pool's `ray_remote_args_fn` beside the actors: a placement group that holds GPUs for nobody.
+    context.issue_detectors_config.detectors = []
 
 
 def numbers_to_generate(numbers: Sequence[int], block_rows: int) -> Dataset:
@@ -263,15 +267,11 @@ def resources_of(pool: PlannedPool, accelerator: str | None) -> dict[str, Any]:
     if pool.executor == "mp":
         return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "accelerator_type": accelerator}
 
-    def over_a_placement_group() -> dict[str, Any]:
-        from ray.util.placement_group import placement_group
-        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
+    def over_several_nodes() -> dict[str, Any]:
         kind = {f"accelerator_type:{accelerator}": ACCELERATOR_SHARE} if accelerator else {}
-        bundle = {"GPU": 1, "CPU": needs.cpus / needs.gpus, **kind}
-        group = placement_group([bundle] * needs.gpus, strategy="PACK")
+        group = new_group({"GPU": 1, "CPU": needs.cpus / needs.gpus, **kind}, needs.gpus)
         return {
             "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
         }
 
-    return {"num_cpus": 0, "num_gpus": 0, "ray_remote_args_fn": over_a_placement_group}
+    return {"num_cpus": 0, "num_gpus": 0, "ray_remote_args_fn": over_several_nodes}

@@ -21,7 +21,7 @@ from typing import Any
 from processes import marked_environment, marked_processes
 
 RAY = str(Path(sys.executable).with_name("ray"))
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 480
 
 HEAD_TYPE, HEAD_ID = "ray.head.default", "f" * 51 + "00000"
 """What Ray's provider of nodes on one machine calls the head."""

@@ -1,10 +1,11 @@
-"""`jobs/sweep.py` on logical GPUs: `logical_gpu_sweep.py KIND ARGUMENTS`.
+"""`jobs/sweep.py` on logical GPUs: `logical_gpu_sweep.py WHO ARGUMENTS`.
 
-KIND is what stands in for the large models' engines: `demo-weights`, real vLLM engines on the CPU, or `scripted`.
+WHO says which models have real vLLM engines, on the CPU with the demo weights, as the judge always has: `all`, or the
+`small` ones; the engines of others are scripted.
 """
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from safechain_ray import catalog, cli
 from safechain_ray.engines import vllm
@@ -13,21 +14,31 @@ from safechain_ray.engines.start import EngineStart
 from safechain_ray.schema import Engine
 
 GUARD = "package://demo-guard"
+SMALL = ("R1-1.5B", "R1-7B", "R1-8B")
 
 
-def start_demo_weights(start: EngineStart) -> Engine:
-    """Runs in the workers, where vllm.start_vllm is vLLM's own."""
-    needs = start.needs if start.needs.source == GUARD else catalog.models()["demo-reasoner"]
-    return vllm.start_vllm(replace(start, needs=needs, device="cpu"))
+@dataclass(frozen=True)
+class Engines:
+    """Starts the engine of a model by its weights. Runs in the workers, where vllm.start_vllm is vLLM's own."""
+
+    real: frozenset[str]
+    scripted: ScriptedEngines
+
+    def __call__(self, start: EngineStart) -> Engine:
+        if start.needs.source not in self.real:
+            return self.scripted(start)
+        needs = start.needs if start.needs.source == GUARD else catalog.models()["demo-reasoner"]
+        return vllm.start_vllm(replace(start, needs=needs, device="cpu"))
 
 
-def scripted() -> ScriptedEngines:
-    guard = Script(answer=lambda request: "safe", logprobs=lambda request: ({"safe": -0.1, "unsafe": -2.4},))
-    return ScriptedEngines({model.source: Script(seconds=8.0) for model in catalog.models().values()} | {GUARD: guard})
+def engines(who: str) -> Engines:
+    models = catalog.models()
+    real = models if who == "all" else SMALL
+    scripts = ScriptedEngines({model.source: Script(seconds=8.0) for model in models.values()})
+    return Engines(frozenset(models[name].source for name in real) | {GUARD}, scripts)
 
 
 if __name__ == "__main__":
-    kind = sys.argv.pop(1)
-    vllm.start_vllm = start_demo_weights if kind == "demo-weights" else scripted()
+    vllm.start_vllm = engines(sys.argv.pop(1))
     sys.argv.insert(1, "sweep")
     cli.main()

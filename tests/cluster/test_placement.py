@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 from scripted_runs import Runner
 
+from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import PlanError
 from safechain_ray.pipelines.evaluate import plan_run
+from safechain_ray.pipelines.observer import Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,15 @@ def test_a_replica_larger_than_a_node_stands_on_a_placement_group(on_gpus: Runne
     assert done.committed == len(on_gpus.rows) == 60
 
 
+def test_a_replica_larger_than_a_node_gives_its_gpus_back_to_the_judge_that_follows(on_gpus: Runner) -> None:
+    flags = {"model.engine.tensor_parallel_size": 2, "judges": ["demo-guard"], "samples": 1}
+
+    done = on_gpus(**flags, **{"sampling.temperature": 0, "resources.stall_timeout_minutes": 1})
+
+    assert "one after the other" in " ".join(on_gpus.observer.sentences)
+    assert done.committed == len(on_gpus.rows) == 60
+
+
 def test_the_model_fills_the_gpus_that_its_judge_leaves(on_gpus: Runner) -> None:
     _, plan = plan_run(on_gpus.config(samples=20))
     assert {pool.needs.pool: pool.replicas for pool in plan.stages[0]} == {"model": 1, "demo-guard": 1}
@@ -58,3 +70,38 @@ def test_engines_stand_on_gpus_of_the_kind_that_is_named_and_on_no_others(on_gpu
         plan_run(on_gpus.config(**{**flags, "resources.accelerator": "L40S", "resources.device": "cuda"}))
 
     assert on_gpus(samples=1, **flags).committed == 60
+
+
+@pytest.mark.long
+def test_a_replica_over_two_nodes_goes_on_when_its_own_node_dies_and_another_joins(tmp_path: Path) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
+    nodes = {node.node_id: node for node in (cluster.add_node(num_cpus=4, num_gpus=1) for _ in range(2))}
+    run = Runner(cluster.address, tmp_path / "run")
+    killed = []
+
+    def kill_its_node_at_half(snapshot: Snapshot) -> None:
+        if snapshot.done >= 30 and not killed:
+            (replica,) = (
+                actor for actor in ray._private.state.actors().values() if "(Replica)" in actor["ActorClassName"]
+            )
+            killed.append(replica["Address"]["NodeID"])
+            cluster.remove_node(nodes[killed[0]], allow_graceful=False)
+            cluster.add_node(num_cpus=4, num_gpus=1)
+
+    run.on_update = kill_its_node_at_half
+    try:
+        done = run(
+            Script(seconds=0.5),
+            **{
+                "model.engine.tensor_parallel_size": 2,
+                "judges": ["refusal-match"],
+                "samples": 1,
+                "sampling.temperature": 0,
+                "resources.max_running": 4,
+            },
+        )
+    finally:
+        cluster.shutdown()
+
+    assert killed
+    assert done.committed == len({row["sample_id"] for row in run.rows}) == len(run.rows) == 60
