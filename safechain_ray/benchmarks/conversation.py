@@ -54,8 +54,10 @@ def encode(value: Any, keep: Keep) -> Json:
             return [encode(item, keep) for item in value]
         case tuple():
             return {"tuple": [encode(item, keep) for item in value]}
-        case set() | frozenset():
+        case set():
             return {"set": [encode(item, keep) for item in value]}
+        case frozenset():
+            return {"frozenset": [encode(item, keep) for item in value]}
         case dict():
             return {"dict": [[encode(key, keep), encode(item, keep)] for key, item in value.items()]}
         case type() if getattr(builtins, value.__name__, None) is value:
@@ -79,19 +81,16 @@ def decode(data: Json, kept: Callable[[int], Any]) -> Any:
         case {"tuple": list(items)}:
             return tuple(decode(item, kept) for item in items)
         case {"set": list(items)}:
-            return {_hashable(decode(item, kept)) for item in items}
+            return {decode(item, kept) for item in items}
+        case {"frozenset": list(items)}:
+            return frozenset(decode(item, kept) for item in items)
         case {"dict": list(items)}:
-            return {_hashable(decode(key, kept)): decode(item, kept) for key, item in items}
+            return {decode(key, kept): decode(item, kept) for key, item in items}
         case {"type": str(name)} if isinstance(getattr(builtins, name, None), type):
             return getattr(builtins, name)
         case {"kept": int(number)}:
             return kept(number)
     raise ValueError("the answer is none of the conversation's values")
-
-
-def _hashable(value: Any) -> Any:
-    """A set within a set is a frozen one."""
-    return frozenset(value) if isinstance(value, set) else value
 
 
 class CodeGoneError(Exception):
@@ -212,8 +211,8 @@ def examine(
 ) -> int:
     """Runs `before`, takes the names `wanted` from the code under test, and runs the tests: one of the ends above.
 
-    Names that the tests use and nobody binds are modules of the standard library, or else the code's; `wanted` is all of it if given. What is wrong goes to
-    standard error, in a line.
+    Without `wanted`, names that the tests use and nobody binds are modules of the standard library, or else the code's.
+    What is wrong goes to standard error, in a line.
     """
 
     def ask(*request: Any) -> Any:
@@ -305,7 +304,13 @@ def _exception(name: str, message: str) -> Exception:
 def main(given: Mapping[str, Any]) -> None:
     """The start of either side, with its descriptors and what it needs."""
     fed, written = given["wires"]
-    with open(fed, encoding="utf-8") as reading, open(written, "w", encoding="utf-8") as writing:
+    ending = CODE_GONE
+    # Who has gone leaves the other with text that can't be written any more, not even by closing.
+    with (
+        suppress(BrokenPipeError),
+        open(fed, encoding="utf-8") as reading,
+        open(written, "w", encoding="utf-8") as writing,
+    ):
         if "programs" in given:
             serve(given["programs"], reading, writing, given["call_seconds"])
             return

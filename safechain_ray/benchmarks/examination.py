@@ -41,7 +41,10 @@ def grade_code(extracted: str, programs: Sequence[str], examination: Examination
         tested, candidate = _examine(programs, examination, limits)
     except SandboxError as error:
         return Grade(None, extracted, str(error))
-    return _grade(extracted, tested, candidate)
+    fault = candidate.died_of
+    if candidate.ended_by == "processor time" and examination.call_seconds is not None:
+        fault = f"a call used more than {examination.call_seconds} s of processor time"
+    return _grade(extracted, tested, fault)
 
 
 def _examine(programs: Sequence[str], examination: Examination, limits: Limits) -> tuple[Ran, Ran]:
@@ -66,7 +69,7 @@ def _examine(programs: Sequence[str], examination: Examination, limits: Limits) 
     return tested, candidate
 
 
-def _grade(extracted: str, tested: Ran, candidate: Ran) -> Grade:
+def _grade(extracted: str, tested: Ran, fault: str | None) -> Grade:
     said = tested.stderr.strip()[-1000:]
     ending = tested.exit_code if tested.ended_by == "exit" else None
     if ending == PASSED:
@@ -74,7 +77,7 @@ def _grade(extracted: str, tested: Ran, candidate: Ran) -> Grade:
     if ending == FAILED:
         return Grade(False, extracted, said)
     if ending == CODE_GONE:
-        return Grade(False, extracted, candidate.died_of or "the code ended before its tests did")
+        return Grade(False, extracted, fault or "the code ended before its tests did")
     if ending == TESTS_BROKEN:
         return Grade(None, extracted, f"the tests of this problem can't be run: {said}")
     # An examiner dies of what the code has answered: of a value that has no end, say.

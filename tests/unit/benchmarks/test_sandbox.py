@@ -110,7 +110,8 @@ def test_a_fork_bomb_is_ended_by_the_clock():
 
 
 def test_threads_count_as_processes():
-    code = "import threading, time\nfor n in range(50):\n    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()"
+    start = "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()"
+    code = f"import threading, time\nfor _ in range(50): {start}"
     assert run(code, limits=SHORT).died_of == "RuntimeError: can't start new thread"
 
 
@@ -308,7 +309,7 @@ def test_a_sandbox_that_can_not_be_set_up_is_an_error_and_no_verdict(tmp_path: P
     from safechain_ray.benchmarks.sandbox import bubblewrap
 
     monkeypatch.setattr(bubblewrap, "_mounts", lambda: ("--ro-bind", str(tmp_path / "missing"), "/x"))
-    with pytest.raises(SandboxError, match="bubblewrap could not set up the sandbox: .*missing"):
+    with pytest.raises(SandboxError, match=r"bubblewrap could not set up the sandbox: .*missing"):
         run("print(1)")
 
 
