@@ -83,7 +83,7 @@ RIGHT = "return numbers[:1] + [limit] if numbers else []"
     [
         f"class Solution:\n    def spans(self, numbers: List[int], limit: int) -> List:\n        {RIGHT}",
         f"def spans(numbers, limit):\n    {RIGHT}",
-        "class Solution:\n    def spans(self, numbers, limit):\n        return (*numbers[:1], limit) if numbers else ()",
+        "class Solution:\n    def spans(self, of, limit):\n        return (*of[:1], limit) if of else ()",
         "import numpy as np\nclass Solution:\n    def spans(self, numbers, limit):\n        print('debug')\n"
         f"        limit = np.int64(limit)\n        {RIGHT}",
     ],

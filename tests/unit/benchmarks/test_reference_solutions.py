@@ -23,7 +23,11 @@ DATA = Path(__file__).parents[4] / "shared" / "data"
 Solved = tuple[Grader, Problem, str, list[str]]
 """A problem with its grader, its solution and the functions of that which the tests call."""
 
-pytestmark = [needs_sandbox, pytest.mark.skipif(not DATA.exists(), reason="needs shared/data")]
+pytestmark = [
+    needs_sandbox,
+    pytest.mark.skipif(not DATA.exists(), reason="needs shared/data"),
+    pytest.mark.filterwarnings("ignore:invalid escape sequence"),
+]
 
 
 def human_eval() -> Iterator[Solved]:
