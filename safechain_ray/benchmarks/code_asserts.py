@@ -1,5 +1,7 @@
 """Grader of a function against a list of assertions that call it (MBPP, arXiv:2108.07732)."""
 
+import builtins
+import re
 from dataclasses import dataclass
 
 from safechain_ray.benchmarks.base import Grade, Grader, Problem
@@ -20,12 +22,19 @@ class CodeAsserts:
     limits: Limits = LIMITS
 
     def grade(self, problem: Problem, answer: str) -> Grade:
-        code = extract_code(answer)
+        reference = problem.reference
+        code = extract_code(answer, defining=_function_of(str(reference["test_list"][0])))
         if code is None:
             return Grade(False)
-        reference = problem.reference
         parts = (*reference.get("test_imports", ()), reference.get("test_setup_code", ""), *reference["test_list"])
         return grade_code(code, (code,), Examination(tests="\n".join(map(str, parts))), self.limits)
+
+
+def _function_of(test: str) -> str | None:
+    """The first function that it calls by name and that is none of Python's own."""
+    return next(
+        (name for name in re.findall(r"(?<![\w.])([A-Za-z_]\w*)\s*\(", test) if name not in dir(builtins)), None
+    )
 
 
 def build() -> Grader:

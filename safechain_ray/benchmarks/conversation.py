@@ -51,7 +51,7 @@ def encode(value: Any, keep: Keep) -> Json:
         case bytes() | bytearray():
             return {"bytes": value.hex()}
         case list():
-            return [encode(item, keep) for item in value]
+            return list(value) if _is_json(value) else [encode(item, keep) for item in value]
         case tuple():
             return {"tuple": [encode(item, keep) for item in value]}
         case set():
@@ -60,15 +60,15 @@ def encode(value: Any, keep: Keep) -> Json:
             return {"frozenset": [encode(item, keep) for item in value]}
         case dict():
             return {"dict": [[encode(key, keep), encode(item, keep)] for key, item in value.items()]}
-        case type() if getattr(builtins, value.__name__, None) is value:
-            return {"type": value.__name__}
+        case type(__name__=name) if getattr(builtins, name, None) is value:
+            return {"type": name}
     return {"kept": keep(value)}
 
 
 def decode(data: Json, kept: Callable[[int], Any]) -> Any:
     """What `encode` made of a value; `kept` gives what a number of `keep` stands for. Raises ValueError else."""
     if isinstance(data, list):
-        return [decode(item, kept) for item in data]
+        return [decode(item, kept) for item in data] if {dict, list} & set(map(type, data)) else data
     if not isinstance(data, dict):
         return data
     match data:
@@ -91,6 +91,14 @@ def decode(data: Json, kept: Callable[[int], Any]) -> Any:
         case {"kept": int(number)}:
             return kept(number)
     raise ValueError("the answer is none of the conversation's values")
+
+
+def _is_json(items: list[Any]) -> bool:
+    """Whether they are as they should be already: contests hand over lists of 100,000 numbers."""
+    kinds = set(map(type, items))
+    return (kinds <= {int} and (not items or -JSON_INTEGERS < min(items) <= max(items) < JSON_INTEGERS)) or kinds <= {
+        str
+    }
 
 
 class CodeGoneError(Exception):

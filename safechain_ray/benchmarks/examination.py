@@ -60,8 +60,12 @@ def _examine(programs: Sequence[str], examination: Examination, limits: Limits) 
         "given": dict(examination.given),
     }
     examined = {"wires": (asked, answers), "programs": list(programs), "call_seconds": examination.call_seconds}
-    # The examiner waits for the code, so it gets as long; all it uses itself is what the tests compute.
-    ours = replace(CHECKING, wall_seconds=limits.wall_seconds + CHECKING.wall_seconds)
+    # The examiner waits for the code, so it gets longer; it may have as much to compute as the code.
+    ours = replace(
+        CHECKING,
+        processor_seconds=limits.processor_seconds + CHECKING.processor_seconds,
+        wall_seconds=limits.wall_seconds + CHECKING.wall_seconds,
+    )
     tested, candidate = run_programs(
         Program(_conversation(), limits=ours, given=examiner, wires=(answered, asks)),
         Program(_conversation(), limits=limits, given=examined, wires=(asked, answers)),

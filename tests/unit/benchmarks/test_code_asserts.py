@@ -73,3 +73,9 @@ def test_tricks_are_no_answers(code: str, said: str):
     wrong = grade(code, "assert f(1)", "assert set(f(1)) == {1} and math.isclose(1, 1)")
     assert wrong.correct is False
     assert (wrong.error or "").startswith(said)
+
+
+def test_an_example_of_its_use_that_follows_is_not_taken_for_the_answer():
+    answer = "```python\ndef f(x): return x\n```\nFor example:\n```python\nprint(f(3))\n```"
+    problem = Problem("1", "", {"test_list": ["assert set(math.fsum([0]) or f([1])) == {1}"]})
+    assert build().grade(problem, answer) == Grade(True, "def f(x): return x")

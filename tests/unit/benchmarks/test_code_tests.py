@@ -123,6 +123,12 @@ class Solution:
     assert grade(problem(*tests, function="spend"), code, Limits(processor_seconds=2)).correct
 
 
+def test_arguments_of_the_size_of_contests_pass():
+    numbers = json.dumps(list(range(100_000)))
+    tests = [(f"{numbers}\n[{numbers}]", numbers)] * 10
+    assert grade(problem(*tests, function="first"), "def first(numbers, more): return more[0]").correct
+
+
 def test_a_recursion_as_deep_as_contests_have_it_works():
     code = "@cache\ndef f(n): return 0 if n == 0 else 1 + f(n - 1)\nprint(f(int(input())))"
     assert grade(problem(("20000", "20000")), code) == Grade(True, code)
