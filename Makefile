@@ -19,10 +19,12 @@ demo: setup ## Evaluate the bundled demo model on this machine: no GPU, no downl
 
 test: setup ## Run the tests (ARGS="tests/unit -k floors" for some of them)
 	@scripts/browser
+	@scripts/sandbox
 	@scripts/test $(ARGS)
 
-test-long: setup ## Run the tests that take minutes: faults on real clusters, jobs, sweeps
-	@scripts/test -m long tests/cluster tests/engine
+test-long: setup ## Run the tests that take minutes: faults on real clusters, jobs, sweeps, every reference solution
+	@scripts/sandbox
+	@scripts/test -m long tests/cluster tests/engine tests/unit/benchmarks
 
 check: setup ## Lint, format check, types, known vulnerabilities of installed packages
 	$(VENV)/ruff check .

@@ -54,6 +54,10 @@ class EngineDiedError(SafechainError):
     """An engine died under its requests; they may be tried again on a new one."""
 
 
+class SandboxError(SafechainError):
+    """No sandbox works on this machine, so no code of a model is run; the message ends with the mend."""
+
+
 class StallError(SafechainError):
     """No progress for longer than the stall timeout; names the pool."""
 

@@ -1,0 +1,92 @@
+"""Tests of a contest problem as LiveCodeBench (arXiv:2403.07974) stores them, and how it compares printed output."""
+
+import base64
+import io
+import json
+import pickle
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from safechain_ray.errors import InputError
+
+SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ContestTest:
+    """Standard input and output; or, for a function, a JSON value a line for its arguments, and one that it returns."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContestTests:
+    """The public tests, then the private ones. `function` is the one to call, None for programs that read and print."""
+
+    tests: tuple[ContestTest, ...]
+    function: str | None
+
+
+def read_tests(reference: Mapping[str, Any]) -> ContestTests:
+    """From the columns `public_test_cases`, `private_test_cases` and `metadata` of a row. Raises InputError."""
+    try:
+        public = json.loads(reference["public_test_cases"])
+        private = _private(reference["private_test_cases"])
+        tests = tuple(ContestTest(str(each["input"]), str(each["output"])) for each in [*public, *private])
+        function = json.loads(reference["metadata"] or "{}").get("func_name")
+    except (ValueError, TypeError, KeyError, AttributeError, zlib.error, pickle.UnpicklingError, EOFError) as error:
+        raise InputError(
+            f"The tests of this problem can't be read ({type(error).__name__}: {error}). They have to be in "
+            "LiveCodeBench's format: public_test_cases, private_test_cases and metadata, each of them JSON in a text."
+        ) from error
+    if not tests:
+        raise InputError("This problem has no tests, so no answer to it can be graded. Leave it out.")
+    return ContestTests(tests, function)
+
+
+def _private(text: str) -> list[dict[str, str]]:
+    """JSON, or base64 of zlib's compression of a pickle of JSON: the published files have both."""
+    try:
+        return list(json.loads(text))
+    except ValueError:
+        packed = zlib.decompress(base64.b64decode(text, validate=True))
+        return list(json.loads(_pickled_text(packed)))
+
+
+def _pickled_text(data: bytes) -> str:
+    """The text that a pickle holds. Raises UnpicklingError for any other pickle: one may run whatever it names."""
+    text = _TextUnpickler(io.BytesIO(data)).load()
+    if not isinstance(text, str):
+        raise pickle.UnpicklingError(f"a pickle of a {type(text).__name__}, not of a text")
+    return text
+
+
+class _TextUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str, /) -> Any:
+        raise pickle.UnpicklingError(f"the pickle wants {module}.{name}; a text needs nothing")
+
+
+def difference(printed: str, expected: str) -> str | None:
+    """Where the printed output differs from the expected one, None where it counts as the same.
+
+    As LiveCodeBench's checker has it (lcb_runner/evaluation/testing_util.py): white space around the whole and around
+    each line does not count; as many lines; lines are equal as text, or, number by number, as decimal numbers.
+    """
+    lines, wanted = ([line.strip() for line in text.strip().split("\n")] for text in (printed, expected))
+    if len(lines) != len(wanted):
+        return f"{len(lines)} lines instead of {len(wanted)}"
+    for number, (line, right) in enumerate(zip(lines, wanted, strict=True), start=1):
+        if line != right and not _same_numbers(line, right):
+            return f"line {number} is {line[:SHOWN_CHARACTERS]!r} instead of {right[:SHOWN_CHARACTERS]!r}"
+    return None
+
+
+def _same_numbers(line: str, right: str) -> bool:
+    try:
+        return [Decimal(word) for word in line.split()] == [Decimal(word) for word in right.split()]
+    except InvalidOperation:
+        return False

@@ -1,0 +1,106 @@
+"""LiveCodeBench's way of storing tests and of comparing output."""
+
+import base64
+import json
+import os
+import pickle
+import zlib
+from typing import Any
+
+import pytest
+
+from safechain_ray.benchmarks.contest_tests import ContestTest, difference, read_tests
+from safechain_ray.errors import InputError
+
+
+def packed(value: object) -> str:
+    """As the published files hold private tests."""
+    return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
+
+
+def reference(private: str, **others: str) -> dict[str, Any]:
+    public = json.dumps([{"input": "1\n", "output": "2\n", "testtype": "stdin"}])
+    return {"public_test_cases": public, "private_test_cases": private, "metadata": "{}", "starter_code": "", **others}
+
+
+PRIVATE = json.dumps([{"input": "3", "output": "4", "testtype": "stdin"}])
+
+
+@pytest.mark.parametrize("private", [PRIVATE, packed(PRIVATE)])
+def test_public_tests_come_first_then_private_ones_plain_or_packed(private: str):
+    tests = read_tests(reference(private))
+    assert tests.tests == (ContestTest("1\n", "2\n"), ContestTest("3", "4"))
+    assert tests.function is None
+
+
+def test_a_problem_with_a_function_names_it():
+    assert read_tests(reference(PRIVATE, metadata='{"func_name": "minimumCost"}')).function == "minimumCost"
+
+
+class Runs:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch /tmp/unpickled",)
+
+
+@pytest.mark.parametrize("value", [Runs(), [PRIVATE], {"a": Runs()}, 3, b"x", os.getcwd])
+def test_a_pickle_of_anything_but_a_text_is_refused_and_runs_nothing(value: object):
+    with pytest.raises(InputError, match=r"can't be read \(UnpicklingError"):
+        read_tests(reference(packed(value)))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"private_test_cases": "no base64!"},
+        {"private_test_cases": base64.b64encode(b"no zlib").decode()},
+        {"private_test_cases": base64.b64encode(zlib.compress(b"")).decode()},
+        {"public_test_cases": "[{"},
+        {"public_test_cases": '[{"input": "1"}]'},
+        {"public_test_cases": "3"},
+        {"metadata": "[]"},
+    ],
+)
+def test_tests_that_can_not_be_read_are_told(broken: dict[str, str]):
+    with pytest.raises(InputError, match=r"can't be read .*LiveCodeBench's format"):
+        read_tests({**reference(PRIVATE), **broken})
+
+
+def test_a_problem_without_tests_is_told():
+    with pytest.raises(InputError, match="no tests"):
+        read_tests(reference("[]", public_test_cases="[]"))
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        ("1 2\n3", "1 2\n3\n"),
+        ("  1 2  \n3\t\n\n\n", "1 2\n3"),
+        ("1 2\r\n3", "1 2\n3"),
+        ("0.50", "0.5"),
+        ("1e2 -0", "100 0.0"),
+        ("1   2", "1 2"),
+        ("", "\n"),
+        ("50000000000000001", "50000000000000001.0"),
+    ],
+)
+def test_outputs_that_count_as_the_same(printed: str, expected: str):
+    assert difference(printed, expected) is None
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected", "said"),
+    [
+        ("1\n\n2", "1\n2", "3 lines instead of 2"),
+        ("", "1\n2", "1 lines instead of 2"),
+        ("1\n3", "1\n2", "line 2 is '3' instead of '2'"),
+        ("Yes", "YES", "line 1 is 'Yes' instead of 'YES'"),
+        ("a  b", "a b", "line 1 is 'a  b' instead of 'a b'"),
+        ("50000000000000000", "50000000000000001", "line 1 is '50000000000000000' instead of '50000000000000001'"),
+        ("0.3333333", "0.33333333", "line 1 is '0.3333333' instead of '0.33333333'"),
+        ("nan", "nan 1", "line 1 is 'nan' instead of 'nan 1'"),
+        ("snan", "1", "line 1 is 'snan' instead of '1'"),
+        ("x" * 1000, "y", f"line 1 is {'x' * 60!r} instead of 'y'"),
+    ],
+)
+def test_outputs_that_differ(printed: str, expected: str, said: str):
+    assert difference(printed, expected) == said
