@@ -237,7 +237,7 @@ def test_the_json_schema_is_printed_as_json():
     assert json.loads(call("config", "schema").stdout) == json_schema()
 
 
-@pytest.mark.parametrize("kind", ["models", "apis", "datasets", "judges", "strategies"])
+@pytest.mark.parametrize("kind", ["models", "apis", "datasets", "benchmarks", "judges", "strategies"])
 def test_every_kind_is_listed_as_a_table_and_as_json(kind: str):
     listed = json.loads(call("list", kind, "--json").stdout)
     table = call("list", kind)
