@@ -11,6 +11,7 @@ _WORDS = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf)\{([^{}]*)\}")
 _SHORT_BRACES = re.compile(r"([_^])\{(\w)\}")
 _NUMBER = re.compile(rf"([-+]?){NUMBER}")
 _NUMBER_AND_UNIT = re.compile(rf"([-+]?{NUMBER})\s+(?!pi\b)[A-Za-z]{{2,}}[A-Za-z .]*")
+_CHOICE = re.compile(r"\(([A-Z])\)")
 _BASED = re.compile(r"(\w+)_\{?(\d+)\}?")
 
 
@@ -18,7 +19,8 @@ def same_as_written(gold: str, answer: str) -> bool | None:
     """Whether `answer` is `gold`, None where that takes algebra.
 
     Numbers in digits are compared exactly; spaces, sizes of brackets, degrees, dollar signs, thousands separators and
-    a unit in words after a number count for nothing. Numbers of two different bases are different.
+    a unit in words after a number count for nothing. Numbers of two different bases are different. Of a gold `(C)` and
+    an answer that begins with such a choice the letters decide.
     """
     first, second = _plain(gold), _plain(answer)
     if first == second:
@@ -31,6 +33,9 @@ def same_as_written(gold: str, answer: str) -> bool | None:
         right = _number(named[1]) if named else None
     if left is not None and right is not None:
         return left == right
+    choice, chosen = _CHOICE.fullmatch(first), _CHOICE.match(second)
+    if choice is not None and chosen is not None:
+        return choice[1] == chosen[1]
     based = _BASED.fullmatch(first), _BASED.fullmatch(second)
     if based[0] is not None and based[1] is not None:
         return based[0].groups() == based[1].groups()

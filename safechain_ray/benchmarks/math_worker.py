@@ -28,7 +28,8 @@ def _parsed(text: str) -> list[object]:
 
 
 def _equal(gold: str, answer: str) -> bool:
-    return bool(verify(_parsed(gold), _parsed(answer), timeout_seconds=None))
+    # x > 2 and (2, oo) are one set, however the question wanted it written.
+    return bool(verify(_parsed(gold), _parsed(answer), allow_set_relation_comp=True, timeout_seconds=None))
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ SAME = [
     (r"\text{Evelyn}", "Evelyn"),
     (r"\text{even}", "Even"),
     (r"\text{(C)}", "(C)"),
+    (r"\text{(C)}", r"\text{(C) }5"),
     ("4210_{5}", "4210_5"),
     (r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})"),
     ("x^{2}+1", "x^2 + 1"),
@@ -39,6 +40,7 @@ DIFFERENT = [
     (".0000672", "0.0000671"),
     ("18", "19 dollars"),
     (r"\text{Evelyn}", "Navin"),
+    (r"\text{(C)}", r"\textbf{(B)}\ 5"),
     ("2516_8", "2516_7"),
     ("2516_8", "2517_{8}"),
 ]
