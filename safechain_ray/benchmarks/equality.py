@@ -13,7 +13,7 @@ from threading import Lock
 PROCESSOR_SECONDS = 10
 """Processor time of one comparison. Those of MATH-500's gold answers take some milliseconds."""
 
-WALL_SECONDS = 300
+WALL_SECONDS = 900
 """Time after which a process that says nothing is taken for stuck, its start included."""
 
 _WORKER = Path(__file__).with_name("math_worker.py")

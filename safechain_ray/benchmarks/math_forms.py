@@ -4,12 +4,14 @@ import re
 
 from safechain_ray.benchmarks.math_answer import NUMBER
 
-_SPACES = re.compile(r"\\[!,;: ]|\\q?quad\b|[\s~]+")
+_THIN_SPACES = re.compile(r"\\[!,]")
+_WIDE_SPACES = re.compile(r"\\[;: ]|\\q?quad\b|~")
+_NOT_BETWEEN_DIGITS = re.compile(r"(?<!\d)\s+|\s+(?!\d)")  # 1 1/2 is not 11/2
 _NOTHING = re.compile(r"\\left\b|\\right\b|\\displaystyle\b|\^\{?\\circ\}?|\\degree\b|\\?\$")
 _TRAILING_UNIT = re.compile(r"(?<=[^\s=])\s*\\(?:text|mbox|mathrm|textrm)\{\s[^{}]*\}(?:\^\{?\d\}?)?$")
 _WORDS = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf)\{([^{}]*)\}")
 _SHORT_BRACES = re.compile(r"([_^])\{(\w)\}")
-_NUMBER = re.compile(rf"([-+]?){NUMBER}")
+_NUMBER = re.compile(rf"([-+]?)(?:{NUMBER}|\d{{1,3}}(?: \d{{3}})+(?:\.\d+)?)")
 _NUMBER_AND_UNIT = re.compile(rf"([-+]?{NUMBER})\s+(?!pi\b)[A-Za-z]{{2,}}[A-Za-z .]*")
 _CHOICE = re.compile(r"\(([A-Z])\)")
 _BASED = re.compile(r"(\w+)_\{?(\d+)\}?")
@@ -45,7 +47,7 @@ def same_as_written(gold: str, answer: str) -> bool | None:
 def _plain(text: str) -> str:
     text = _NOTHING.sub("", text).strip().rstrip(".")
     text = _WORDS.sub(r"\1", _TRAILING_UNIT.sub("", text))
-    text = _SPACES.sub("", text)
+    text = _NOT_BETWEEN_DIGITS.sub("", _WIDE_SPACES.sub(" ", _THIN_SPACES.sub("", text)))
     return _SHORT_BRACES.sub(r"\1\2", text.replace("dfrac", "frac").replace("tfrac", "frac"))
 
 
@@ -58,6 +60,6 @@ def _number(text: str) -> tuple[str, str, str] | None:
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
-    whole, _, decimals = text.lstrip("+-").replace(",", "").partition(".")
+    whole, _, decimals = text.lstrip("+-").replace(",", "").replace(" ", "").partition(".")
     whole, decimals = whole.lstrip("0"), decimals.rstrip("0")
     return ("-" if match[1] == "-" and (whole or decimals) else "", whole, decimals)

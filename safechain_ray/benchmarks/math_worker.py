@@ -32,16 +32,21 @@ def _equal(gold: str, answer: str) -> bool:
     return bool(verify(_parsed(gold), _parsed(answer), allow_set_relation_comp=True, timeout_seconds=None))
 
 
+def _limit(kind: int, most: int) -> None:
+    """Sets the limit to `most`, or to what the machine allows where that is less."""
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
 def main() -> None:
     # What libraries print must not be taken for an answer.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGXCPU would leave one
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    _limit(resource.RLIMIT_CORE, 0)  # SIGXCPU would leave one
+    _limit(resource.RLIMIT_AS, MEMORY)
     for line in sys.stdin:
         gold, answer, seconds = json.loads(line)
-        deadline = int(time.process_time()) + 1 + seconds
-        resource.setrlimit(resource.RLIMIT_CPU, (deadline, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
         print(json.dumps(_equal(gold, answer)), file=replies, flush=True)
 
 
