@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One item of a benchmark. `reference` is what its grader needs (a gold answer, tests), in values of JSON."""
+    """One item of a benchmark. `reference` is what its grader needs (a gold answer, tests); JSON can hold it."""
 
     problem_id: str
     prompt: str

@@ -1,4 +1,4 @@
-"""Models, families, data sets and judges by name, read from the YAML files beside this one."""
+"""Models, families, data sets, benchmarks and judges by name, read from the YAML files beside this one."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.catalog.entries import DatasetEntry, Family, JudgeEntry, ModelEntry
 from safechain_ray.errors import UnknownNameError
 
@@ -38,6 +39,11 @@ def api_models() -> Mapping[str, ApiEntry]:
 @cache
 def datasets() -> Mapping[str, DatasetEntry]:
     return _read("datasets.yaml", DatasetEntry)
+
+
+@cache
+def benchmarks() -> Mapping[str, BenchmarkEntry]:
+    return _read("benchmarks.yaml", BenchmarkEntry)
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from safechain_ray.catalog.entries import DatasetEntry
+from safechain_ray.catalog.entries import DatasetEntry, RowsEntry
 from safechain_ray.datasets.files import read_file, read_package_file
 from safechain_ray.datasets.hub import read_hub
 from safechain_ray.datasets.prompts import prompts_of
@@ -64,7 +64,7 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     return short_hash(*sorted(each))
 
 
-def read_records(entry: DatasetEntry) -> Records:
+def read_records(entry: RowsEntry) -> Records:
     """The rows of `entry` as they are. Raises InputError."""
     if entry.kind == "huggingface":
         return read_hub(entry)

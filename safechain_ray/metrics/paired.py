@@ -1,7 +1,7 @@
 """Two settings on the same prompts: the paired difference of a metric, and McNemar's exact test for K = 1."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -11,18 +11,23 @@ from safechain_ray.metrics.intervals import NOTHING, Estimate, bootstrap, wilson
 from safechain_ray.metrics.safety import PROMPT_VALUES, MetricName
 
 
-class PairedDifference(Estimate):
-    """The second setting's metric minus the first's, in [-1, 1], over the `n` prompts where both are defined.
+class PairedMeans(Estimate):
+    """The second mean minus the first, in [-1, 1], over the `n` prompts where both have a value.
 
-    `first` and `second` are the metric of each over these prompts; `left_out` counts the other prompts. `p_value` is
-    McNemar's, two-sided and exact, where K = 1 in both settings.
+    `first` and `second` are the mean of each over these prompts; `left_out` counts the other prompts. `p_value` is
+    McNemar's, two-sided and exact, where there is one sample a prompt on both sides.
     """
 
-    metric: MetricName
     first: float | None
     second: float | None
     left_out: int
     p_value: float | None
+
+
+class PairedDifference(PairedMeans):
+    """The second setting's metric minus the first's."""
+
+    metric: MetricName
 
 
 def paired_difference(
@@ -34,27 +39,34 @@ def paired_difference(
 ) -> PairedDifference:
     """Compares two settings prompt by prompt; `samples` is K of each."""
     value_of = PROMPT_VALUES[metric]
-    values = {prompt.prompt_id: value_of(prompt.safe, prompt.unsafe, samples[0]) for prompt in first}
+    values = [
+        {prompt.prompt_id: value_of(prompt.safe, prompt.unsafe, count) for prompt in prompts}
+        for prompts, count in zip((first, second), samples, strict=True)
+    ]
+    return PairedDifference(**paired_means(*values, single=samples == (1, 1), seed=seed).model_dump(), metric=metric)
+
+
+def paired_means(
+    first: Mapping[str, Fraction | None], second: Mapping[str, Fraction | None], *, single: bool, seed: int = 0
+) -> PairedMeans:
+    """Compares the values of prompts by their ids; None is a prompt without one. `single`: each is of one sample."""
     differences: Counter[Fraction] = Counter()
     sums = [Fraction(0), Fraction(0)]
-    for prompt in second:
-        before = values.get(prompt.prompt_id)
-        after = value_of(prompt.safe, prompt.unsafe, samples[1])
+    for prompt_id, after in second.items():
+        before = first.get(prompt_id)
         if before is not None and after is not None:
             differences[after - before] += 1
             sums[0] += before
             sums[1] += after
     n = differences.total()
-    prompts = len(values.keys() | {prompt.prompt_id for prompt in second})
-    p_value = mcnemar(differences[Fraction(-1)], differences[Fraction(1)]) if n and samples == (1, 1) else None
+    p_value = mcnemar(differences[Fraction(-1)], differences[Fraction(1)]) if n and single else None
     estimate = _mean_difference({key: count for key, count in differences.items() if count}, n, seed)
     means = [float(total / n) if n else None for total in sums]
-    return PairedDifference(
+    return PairedMeans(
         **estimate.model_dump(),
-        metric=metric,
         first=means[0],
         second=means[1],
-        left_out=prompts - n,
+        left_out=len(first.keys() | second.keys()) - n,
         p_value=p_value,
     )
 

@@ -53,7 +53,11 @@ def measure(metric: MetricName, prompts: Tally, samples: int, seed: int = 0) -> 
     A verdict is missing wherever a prompt has fewer than K, its rows counted or not. The interval is Wilson's for
     K = 1, else a bootstrap over prompts with the given seed.
     """
-    value_of = PROMPT_VALUES[metric]
+    return measure_values(PROMPT_VALUES[metric], prompts, samples, seed)
+
+
+def measure_values(value_of: PromptValue, prompts: Tally, samples: int, seed: int = 0) -> Metric:
+    """The mean over prompts of a value that may only grow as verdicts turn safe, as `measure` gives it."""
     units: Counter[tuple[Fraction, int]] = Counter()
     lowest = highest = Fraction(0)
     for (safe, unsafe), count in prompts.items():

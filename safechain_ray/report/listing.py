@@ -1,4 +1,4 @@
-"""The catalog as tables: models, those behind APIs, data sets, judges, strategies."""
+"""The catalog as tables: models, those behind APIs, data sets, benchmarks, judges, strategies."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -100,6 +100,30 @@ def _datasets() -> list[Row]:
     ]
 
 
+def _benchmarks() -> list[Row]:
+    return [
+        {
+            "name": entry.name,
+            "grader": entry.grader,
+            "source": entry.source,
+            "config": entry.config,
+            "split": entry.split,
+            "revision": entry.revision,
+            "problems": entry.rows,
+            "columns": list(entry.columns),
+            "prompt": entry.prompt,
+            "source of the prompt": entry.prompt_source,
+            "max tokens": entry.max_tokens,
+            "repetition penalty": entry.repetition_penalty,
+            "gated": entry.gated,
+            "licence": entry.licence,
+            "description": entry.description,
+            "caveat": entry.caveat,
+        }
+        for entry in catalog.benchmarks().values()
+    ]
+
+
 def _judges() -> list[Row]:
     return [
         {
@@ -161,6 +185,11 @@ LISTINGS: Mapping[str, Listing] = {
         _apis, {"key": "key from", "$/M in": "$/M in", "$/M out": "$/M out"}, ("model", "endpoint", "description")
     ),
     "datasets": Listing(_datasets, {"rows": "rows", "gated": "gated"}, ("source", "licence", "description")),
+    "benchmarks": Listing(
+        _benchmarks,
+        {"grader": "grader", "problems": "problems", "repetition penalty": "repetition\npenalty"},
+        ("source", "licence", "description"),
+    ),
     "judges": Listing(
         _judges,
         {"kind": "kind", "GPUs": "GPUs", "context": "context", "gated": "gated"},

@@ -95,7 +95,7 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("judge", "/no/such/run", "--judge", "demo-guard"), "/no/such/run holds no run"),
         (("judge", "/no/such/run"), "Missing option '-j' / '--judge'"),
         (("judge", "/no/such/run", "--judge", "demo-gard", "--judge", "demo-gard"), "judges names demo-gard more than"),
-        (("list", "model"), "'model' is not one of 'models', 'apis', 'datasets', 'judges', 'strategies'"),
+        (("list", "model"), "'model' is not one of 'models', 'apis', 'datasets', 'benchmarks', 'judges', 'strategies'"),
         (("evaluate", "--modle", "R1-7B"), "No such option '--modle'"),
     ],
 )
@@ -237,7 +237,7 @@ def test_the_json_schema_is_printed_as_json():
     assert json.loads(call("config", "schema").stdout) == json_schema()
 
 
-@pytest.mark.parametrize("kind", ["models", "apis", "datasets", "judges", "strategies"])
+@pytest.mark.parametrize("kind", ["models", "apis", "datasets", "benchmarks", "judges", "strategies"])
 def test_every_kind_is_listed_as_a_table_and_as_json(kind: str):
     listed = json.loads(call("list", kind, "--json").stdout)
     table = call("list", kind)

@@ -26,6 +26,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # (importing room, imported room) of one floor, with the reason that lets it pass.
 NEIGHBOURS = {
     ("analysis", "metrics"): "every figure has the intervals of the metrics",
+    ("benchmarks", "datasets"): "the problems of a benchmark are read as the rows of any data set are",
     ("cli", "report"): "the command writes reports",
     ("cli", "demo"): "the command offers the demo models",
 }
@@ -35,6 +36,7 @@ LIBRARY_HOMES = {
     "vllm": frozenset({"engines/vllm.py"}),
     "openai": frozenset({"engines/api.py", "judges/openai_moderation.py"}),
     "trl": frozenset({"training"}),
+    "math_verify": frozenset({"benchmarks/math_worker.py"}),
     "ray": frozenset().union(*FLOORS[FLOOR_OF["cluster"] :]),
 }
 

@@ -1,0 +1,69 @@
+"""The final answer of a response in mathematics, and the gold answer of a problem."""
+
+import re
+
+LONGEST_ANSWER = 1_000
+"""Characters of a final answer; a longer one is no answer to any of the benchmarks, and is not looked at."""
+
+NUMBER = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
+
+_BOXES_AND_BRACES = re.compile(r"\\{1,2}(?:boxed|fbox)\s*+\{|\\.|[{}]", re.DOTALL)
+_BARE_BOX = re.compile(r"\\(?:boxed|fbox)[ \t]+(?=[^\s{])")
+_PHRASE = re.compile(r"\banswer\b[*_]*(?:\s++is\b|[ \t]*+:)[*_:]*+[ \t]*+(?=\S)", re.IGNORECASE)
+_MARK = re.compile(r"####[ \t]*+(?=\S)")
+_FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
+_LEADING_NUMBER = re.compile(rf"-?\\?\$?{NUMBER}(?=\s+[A-Za-z]{{2,}})")
+_SENTENCE_END = re.compile(r"[.!;](?:\s.*)?$")
+_ANY_NUMBER = re.compile(rf"(?:(?<![\w)])-)?\$?{NUMBER}")
+
+
+def final_answer(response: str) -> str | None:
+    r"""The answer that a response ends with, None where there is none.
+
+    That is what the last `\boxed{}` (or `\fbox{}`) holds. Without one: what follows the last "answer is" or "answer:"
+    (Minerva, arXiv:2206.14858), else what follows the last `####` (GSM8K, arXiv:2110.14168), else the last number, as
+    lm-evaluation-harness's flexible-extract of GSM8K takes it. The time taken grows with the length only.
+    """
+    boxed = last_boxed(response)
+    if boxed is not None:
+        return boxed
+    for mark in (_BARE_BOX, _PHRASE, _MARK):
+        ends = [match.end() for match in mark.finditer(response)]
+        answer = _said(response[ends[-1] : ends[-1] + LONGEST_ANSWER]) if ends else ""
+        if answer:
+            return answer
+    numbers = _ANY_NUMBER.findall(response)
+    return numbers[-1] if numbers else None
+
+
+def last_boxed(text: str) -> str | None:
+    r"""What the last `\boxed{...}` that is closed and not empty holds, braces within it balanced."""
+    opened: list[int | None] = []
+    last_start, last = -1, None
+    for token in _BOXES_AND_BRACES.finditer(text):
+        if token[0] == "{":
+            opened.append(None)
+        elif token[0] == "}":
+            start = opened.pop() if opened else None
+            if start is not None and start > last_start and (content := text[start : token.start()].strip()):
+                last_start, last = start, content
+        elif "box" in token[0]:
+            opened.append(token.end())
+    return last
+
+
+def gold_answer(text: str) -> str:
+    """What follows the last `####`, as GSM8K writes its answers, else the text as it is."""
+    return text.rpartition("####")[2].strip()
+
+
+def _said(text: str) -> str:
+    """The first formula of the line, else the number that it starts with, else the line up to its sentence's end."""
+    line = text.partition("\n")[0].strip()
+    formula = _FORMULA.search(line)
+    if formula is not None:
+        return next(group for group in formula.groups() if group is not None).strip()
+    number = _LEADING_NUMBER.match(line)
+    if number is not None:
+        return number[0]
+    return _SENTENCE_END.sub("", line.strip("$*_ ")).strip("$*_ ")
