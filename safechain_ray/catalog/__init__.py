@@ -1,4 +1,4 @@
-"""Models, families, data sets and judges by name, read from the YAML files beside this one."""
+"""Models, families, data sets, training sets and judges by name, read from the YAML files beside this one."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import DatasetEntry, Family, JudgeEntry, ModelEntry
+from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.errors import UnknownNameError
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
@@ -38,6 +39,11 @@ def api_models() -> Mapping[str, ApiEntry]:
 @cache
 def datasets() -> Mapping[str, DatasetEntry]:
     return _read("datasets.yaml", DatasetEntry)
+
+
+@cache
+def training_sets() -> Mapping[str, TrainingSetEntry]:
+    return _read("training_sets.yaml", TrainingSetEntry)
 
 
 @cache

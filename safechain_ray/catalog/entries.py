@@ -126,18 +126,23 @@ class ModelEntry(Entry, EngineNeeds):
     family: str
 
 
-class DatasetEntry(Entry):
-    """Where a data set comes from, and which of its columns are what."""
+class RowsEntry(Entry):
+    """Where the rows of a set come from."""
 
     kind: Literal["huggingface", "file", "package"]
     source: str = Field(description="Hugging Face id, URL or path, or a file of the package")
     config: str | None = None
     split: str = "train"
     revision: str | None = None
+    rows: int | None = Field(None, description="rows expected; another count is an error")
+
+
+class DatasetEntry(RowsEntry):
+    """A data set of prompts: where it comes from, and which of its columns are what."""
+
     prompt_column: str
     id_column: str | None = None
     category_column: str | None = None
-    rows: int | None = Field(None, description="rows expected; another count is an error")
     benign_categories: tuple[str, ...] = Field((), description="categories of prompts that a model should not refuse")
 
 

@@ -1,11 +1,11 @@
 """Read a data set of the Hugging Face hub, or a folder that is laid out like one."""
 
-from safechain_ray.catalog.entries import DatasetEntry
+from safechain_ray.catalog.entries import RowsEntry
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
 
 
-def read_hub(entry: DatasetEntry) -> Records:
+def read_hub(entry: RowsEntry) -> Records:
     """The records of one split. Raises InputError with the mend: offline, gated, or no such set, config or split."""
     # The import takes a second or two, and most runs read a file.
     from datasets import load_dataset
@@ -30,7 +30,7 @@ def read_hub(entry: DatasetEntry) -> Records:
 _LOCAL_COPY = "give a local copy with --dataset PATH."
 
 
-def _shown(entry: DatasetEntry) -> str:
+def _shown(entry: RowsEntry) -> str:
     details = [f"config {entry.config}"] if entry.config else []
     details.append(f"split {entry.split}")
     if entry.revision:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from safechain_ray.catalog.entries import DatasetEntry
+from safechain_ray.catalog.entries import DatasetEntry, RowsEntry
 from safechain_ray.datasets.files import read_file, read_package_file
 from safechain_ray.datasets.hub import read_hub
 from safechain_ray.datasets.prompts import prompts_of
@@ -48,7 +48,7 @@ def load_prompts(
         raise InputError(f"limit is {limit}; the number of prompts must be 1 or more.")
     records = read_records(entry)
     _check_columns(entry, records)
-    _check_rows(entry, records)
+    check_rows(entry, records)
     prompts = list(prompts_of(entry, records))
     if on_bad_prompt == "refuse":
         _check_prompts(entry, prompts)
@@ -64,7 +64,7 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     return short_hash(*sorted(each))
 
 
-def read_records(entry: DatasetEntry) -> Records:
+def read_records(entry: RowsEntry) -> Records:
     """The rows of `entry` as they are. Raises InputError."""
     if entry.kind == "huggingface":
         return read_hub(entry)
@@ -81,7 +81,8 @@ def _check_columns(entry: DatasetEntry, records: Records) -> None:
             records.check_column(column, f"Name the right one with {flag}.")
 
 
-def _check_rows(entry: DatasetEntry, records: Records) -> None:
+def check_rows(entry: RowsEntry, records: Records) -> None:
+    """Raises InputError where the catalog expects another number of rows."""
     if entry.rows is not None and len(records.rows) != entry.rows:
         raise InputError(
             f"{records.source} has {len(records.rows)} rows, but data set {entry.name!r} has {entry.rows}: it is "
