@@ -18,4 +18,4 @@ class Demonstration:
     thought: str | None
     answer: str
     system: str | None = None
-    provenance: Mapping[str, object] = field(default_factory=dict)
+    provenance: Mapping[str, object] = field(default_factory=dict, hash=False)

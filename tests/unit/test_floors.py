@@ -26,6 +26,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # (importing room, imported room) of one floor, with the reason that lets it pass.
 NEIGHBOURS = {
     ("analysis", "metrics"): "every figure has the intervals of the metrics",
+    ("training", "decoding"): "what is learnt follows the prompt that decoding sends",
     ("cli", "report"): "the command writes reports",
     ("cli", "demo"): "the command offers the demo models",
 }
