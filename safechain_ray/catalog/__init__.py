@@ -1,4 +1,4 @@
-"""Models, families, data sets, benchmarks and judges by name, read from the YAML files beside this one."""
+"""Models, families, data sets, training sets, benchmarks and judges by name, read from the YAML files beside this."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.catalog.entries import DatasetEntry, Family, JudgeEntry, ModelEntry
+from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.errors import UnknownNameError
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
@@ -44,6 +45,11 @@ def datasets() -> Mapping[str, DatasetEntry]:
 @cache
 def benchmarks() -> Mapping[str, BenchmarkEntry]:
     return _read("benchmarks.yaml", BenchmarkEntry)
+
+
+@cache
+def training_sets() -> Mapping[str, TrainingSetEntry]:
+    return _read("training_sets.yaml", TrainingSetEntry)
 
 
 @cache

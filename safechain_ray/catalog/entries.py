@@ -138,7 +138,7 @@ class RowsEntry(Entry):
 
 
 class DatasetEntry(RowsEntry):
-    """Where a data set comes from, and which of its columns are what."""
+    """A data set of prompts: where it comes from, and which of its columns are what."""
 
     prompt_column: str
     id_column: str | None = None

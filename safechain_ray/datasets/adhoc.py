@@ -1,11 +1,17 @@
-"""A data set that no catalog names: a file or a Hugging Face id given on the command line."""
+"""A data set that no catalog names, or a copy of one that it does: a file or a Hugging Face id that a user gives."""
 
 import re
 from pathlib import Path
+from typing import TypeVar
 
-from safechain_ray.catalog.entries import DatasetEntry
+from pydantic import ValidationError
+
+from safechain_ray.catalog.entries import DatasetEntry, RowsEntry
+from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.datasets.files import file_name, has_known_suffix
 from safechain_ray.errors import InputError
+
+AnyRows = TypeVar("AnyRows", bound=RowsEntry)
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -43,6 +49,34 @@ def adhoc_entry(
         id_column=id_column,
         category_column=category_column,
     )
+
+
+def adhoc_training_set(source: str, *, split: str = "train", **columns: str | bool) -> TrainingSetEntry:
+    """The entry for a training set in a file, a folder of the hub's layout, or at a Hugging Face id.
+
+    `columns` are fields of `TrainingSetEntry`; without any the set has this project's own format, a column `messages`.
+    Nothing is read. Raises InputError for a source that is neither, and for columns that don't make a layout.
+    """
+    layout = {"messages_column": "messages"} if not any(name.endswith("_column") for name in columns) else {}
+    try:
+        return TrainingSetEntry.model_validate(
+            {
+                "name": _name(source),
+                "description": "given by path or id",
+                "kind": _kind(source),
+                "source": source,
+                "split": split,
+                **layout,
+                **columns,
+            }
+        )
+    except ValidationError as error:
+        raise InputError(f"{source}: {'; '.join(fault['msg'] for fault in error.errors())}.") from None
+
+
+def copy_of(entry: AnyRows, source: str) -> AnyRows:
+    """`entry` read from `source`, a file, a folder or another id: its columns and its number of rows still hold."""
+    return entry.model_copy(update={"source": source, "kind": _kind(source), "config": None, "revision": None})
 
 
 def _kind(source: str) -> str:

@@ -48,7 +48,7 @@ def load_prompts(
         raise InputError(f"limit is {limit}; the number of prompts must be 1 or more.")
     records = read_records(entry)
     _check_columns(entry, records)
-    _check_rows(entry, records)
+    check_rows(entry, records)
     prompts = list(prompts_of(entry, records))
     if on_bad_prompt == "refuse":
         _check_prompts(entry, prompts)
@@ -81,7 +81,8 @@ def _check_columns(entry: DatasetEntry, records: Records) -> None:
             records.check_column(column, f"Name the right one with {flag}.")
 
 
-def _check_rows(entry: DatasetEntry, records: Records) -> None:
+def check_rows(entry: RowsEntry, records: Records) -> None:
+    """Raises InputError where the catalog expects another number of rows."""
     if entry.rows is not None and len(records.rows) != entry.rows:
         raise InputError(
             f"{records.source} has {len(records.rows)} rows, but data set {entry.name!r} has {entry.rows}: it is "

@@ -1,6 +1,6 @@
-"""The catalog as tables: models, those behind APIs, data sets, benchmarks, judges, strategies."""
+"""The catalog as tables: models, those behind APIs, data sets, training sets, benchmarks, judges, strategies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from safechain_ray import catalog
 from safechain_ray.catalog.api_entries import ApiEntry
-from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry, ParallelSizes
+from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry, ParallelSizes, RowsEntry
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.report.escape import escape
 
@@ -85,6 +85,14 @@ def _apis() -> list[Row]:
 
 
 def _datasets() -> list[Row]:
+    return _row_sets(catalog.datasets().values())
+
+
+def _training_sets() -> list[Row]:
+    return _row_sets(catalog.training_sets().values())
+
+
+def _row_sets(entries: Iterable[RowsEntry]) -> list[Row]:
     return [
         {
             "name": entry.name,
@@ -96,7 +104,7 @@ def _datasets() -> list[Row]:
             "licence": entry.licence,
             "description": entry.description,
         }
-        for entry in catalog.datasets().values()
+        for entry in entries
     ]
 
 
@@ -185,6 +193,7 @@ LISTINGS: Mapping[str, Listing] = {
         _apis, {"key": "key from", "$/M in": "$/M in", "$/M out": "$/M out"}, ("model", "endpoint", "description")
     ),
     "datasets": Listing(_datasets, {"rows": "rows", "gated": "gated"}, ("source", "licence", "description")),
+    "training-sets": Listing(_training_sets, {"rows": "rows", "gated": "gated"}, ("source", "licence", "description")),
     "benchmarks": Listing(
         _benchmarks,
         {"grader": "grader", "problems": "problems", "repetition penalty": "repetition\npenalty"},

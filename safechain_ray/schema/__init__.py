@@ -9,6 +9,7 @@ from safechain_ray.schema.calls import (
     Request,
     ThinkingTags,
 )
+from safechain_ray.schema.demonstrations import Demonstration
 from safechain_ray.schema.samples import (
     Prompt,
     Sample,
@@ -51,6 +52,7 @@ __all__ = [
     "VERDICT_TYPE",
     "Completion",
     "CountTokens",
+    "Demonstration",
     "Engine",
     "FinishReason",
     "Generate",

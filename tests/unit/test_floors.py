@@ -27,6 +27,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 NEIGHBOURS = {
     ("analysis", "metrics"): "every figure has the intervals of the metrics",
     ("benchmarks", "datasets"): "the problems of a benchmark are read as the rows of any data set are",
+    ("training", "decoding"): "what is learnt follows the prompt that decoding sends",
     ("cli", "report"): "the command writes reports",
     ("cli", "demo"): "the command offers the demo models",
 }

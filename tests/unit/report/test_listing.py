@@ -16,6 +16,7 @@ NAMES = {
     "apis": catalog.api_models(),
     "datasets": catalog.datasets(),
     "benchmarks": catalog.benchmarks(),
+    "training-sets": catalog.training_sets(),
     "judges": catalog.judges(),
     "strategies": STRATEGIES,
 }

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning: demonstrations become tokens with a loss mask, and a model learns them."""

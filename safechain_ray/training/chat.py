@@ -1,0 +1,152 @@
+"""The text that a model learns from: the prompt as it is sent in evaluation, then the response as plain text.
+
+The response never goes through the chat template: R1's templates cut assistant text off before `</think>`, and newer
+ones write `<think>` themselves.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safechain_ray.catalog.entries import Family
+from safechain_ray.decoding.task import split_opening
+from safechain_ray.errors import InputError
+from safechain_ray.schema import Demonstration, Message, ThinkingTags
+
+PROBE_PROMPT = "Which 7 rivers reach the sea at Wismar?"
+PROBE_THOUGHT = "Let me recall the 3 harbours."
+PROBE_ANSWER = "None that I know of."
+
+OTHER_TEMPLATE = "Give the model a `chat_template` that does, or train another model."
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleText:
+    """A demonstration as text; loss is on `opening` and `rest`.
+
+    `prompt` ends where the assistant's turn begins; `opening` is the opening tag with the white space after it, "" for
+    a demonstration without a thought; `rest` has everything after that but the end of the turn.
+    """
+
+    prompt: str
+    opening: str
+    rest: str
+
+    @property
+    def response(self) -> str:
+        return self.opening + self.rest
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFacts:
+    """What a chat template does to thoughts, which is why the response goes round it."""
+
+    opens_thought: bool
+    drops_thought: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFormat:
+    """How demonstrations are written for one model; `chat_template` of None is the tokenizer's own."""
+
+    tokenizer: Any
+    family: Family
+    chat_template: str | None = None
+
+    @property
+    def tags(self) -> ThinkingTags:
+        """Raises InputError for a family without thinking tags, or with tags around the answer (Sky-T1)."""
+        tags = self.family.tags
+        if tags is None or tags.answer_open is not None:
+            why = "write no thinking tags" if tags is None else "write tags around the answer too"
+            raise InputError(
+                f"Models of family {self.family.name!r} {why}: only those of R1's form, a thought in tags with the "
+                "answer after it, can be trained. If this model is of that form, give its family as r1."
+            )
+        return tags
+
+    def text(self, demonstration: Demonstration) -> ExampleText:
+        rendered = self.render(self._turns(demonstration), add_generation_prompt=True)
+        prompt, opened = split_opening(rendered, self.tags)
+        if demonstration.thought is None:
+            return ExampleText(prompt, "", demonstration.answer)
+        opening = opened or f"{self.tags.open}\n"
+        return ExampleText(prompt, opening, f"{demonstration.thought}\n{self.tags.close}\n\n{demonstration.answer}")
+
+    def render(self, turns: tuple[Message, ...], *, add_generation_prompt: bool) -> str:
+        """The conversation by the chat template. Raises whatever the template raises."""
+        plain = [{"role": turn.role, "content": turn.content} for turn in turns]
+        return str(
+            self.tokenizer.apply_chat_template(
+                plain,
+                chat_template=self.chat_template,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+            )
+        )
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text. Templates write BOS themselves: the tokenizer's own would be a second one."""
+        ids: Mapping[str, list[list[int]]] = self.tokenizer(
+            texts, add_special_tokens=False, return_attention_mask=False
+        )
+        return ids["input_ids"]
+
+    def _turns(self, demonstration: Demonstration) -> tuple[Message, ...]:
+        if demonstration.system is None:
+            return self.family.conversation(demonstration.prompt)
+        return (Message("system", demonstration.system), Message("user", demonstration.prompt))
+
+
+def check_chat_format(chat: ChatFormat) -> TemplateFacts:
+    """Try the tokenizer and its template on a probe. Raises InputError for what would teach something else."""
+    tags = chat.tags
+    demonstration = Demonstration(1, PROBE_PROMPT, PROBE_THOUGHT, PROBE_ANSWER)
+    user = chat.family.conversation(PROBE_PROMPT)
+    spoken = f"{tags.open}\n{PROBE_THOUGHT}\n{tags.close}\n\n{PROBE_ANSWER}"
+    try:
+        rendered = chat.render(user, add_generation_prompt=True)
+        whole = chat.render((*user, Message("assistant", spoken)), add_generation_prompt=False)
+    except Exception as error:  # a template is foreign code, and may raise anything
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"The chat template does not render: {reason[0]}. {OTHER_TEMPLATE}") from error
+    _check_prompt(chat, rendered)
+    _check_end(chat, whole)
+    text = chat.text(demonstration)
+    ids = chat.encode([text.prompt + text.response])[0]
+    if chat.tokenizer.decode(ids, skip_special_tokens=False) != text.prompt + text.response:
+        raise InputError("The tokenizer does not give a text back from its tokens: take the model's own tokenizer.")
+    _, opened = split_opening(rendered, tags)
+    return TemplateFacts(opens_thought=bool(opened), drops_thought=PROBE_THOUGHT not in whole)
+
+
+def _check_prompt(chat: ChatFormat, rendered: str) -> None:
+    """The request is there once, BOS not twice, and the assistant's turn begins with an open thought or with none."""
+    times = rendered.count(PROBE_PROMPT)
+    if times != 1:
+        raise InputError(f"The chat template writes the request {times} times, not once. {OTHER_TEMPLATE}")
+    tags = chat.tags
+    turn, opened = split_opening(rendered, tags)
+    assistant = turn.rpartition(PROBE_PROMPT)[2]
+    if tags.open in assistant or tags.close in assistant:
+        raise InputError(
+            f"The chat template ends the prompt with {assistant + opened!r}, so that the thought would come after "
+            f"thinking tags that are closed or written twice. {OTHER_TEMPLATE}"
+        )
+    bos = chat.tokenizer.bos_token_id
+    beginnings = 0 if bos is None else chat.encode([rendered])[0].count(bos)
+    if beginnings > 1:
+        raise InputError(f"The chat template writes {chat.tokenizer.bos_token} {beginnings} times. {OTHER_TEMPLATE}")
+
+
+def _check_end(chat: ChatFormat, whole: str) -> None:
+    """The template ends an assistant's turn with the token that ends generation."""
+    end = chat.tokenizer.eos_token
+    if end is None:
+        raise InputError("The tokenizer has no eos_token: the model would never learn to stop. Set it to the model's.")
+    _, answer, after = whole.rpartition(PROBE_ANSWER)
+    if answer and not after.lstrip().startswith(end):
+        raise InputError(
+            f"The chat template ends a turn with {after[:40]!r}, and the tokenizer's eos_token is {end!r}: the model "
+            "would learn to end its turn with another token than it has to. Set eos_token to the template's."
+        )

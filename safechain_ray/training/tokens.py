@@ -1,0 +1,162 @@
+"""Demonstrations become token ids, with loss on the response alone: thought, answer and end of turn."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from safechain_ray.errors import InputError
+from safechain_ray.schema import Demonstration, short_hash
+from safechain_ray.training.chat import ChatFormat
+
+IGNORED = -100
+"""The label of a token without loss, as torch's cross entropy and transformers have it."""
+
+DEMONSTRATIONS_AT_ONCE = 256
+"""Encoded in one call of the tokenizer, which spreads them over the processor's cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Token ids of prompt, response and end of turn; loss is on those from `response_start`."""
+
+    row: int
+    input_ids: npt.NDArray[np.int32]
+    response_start: int
+
+    @property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """The ids where there is loss, `IGNORED` elsewhere; transformers shifts them itself."""
+        labels = self.input_ids.copy()
+        labels[: self.response_start] = IGNORED
+        return labels
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """What became of the demonstrations. Tokens are those of the examples that are kept."""
+
+    examples: int
+    too_long: int
+    left_out: Mapping[str, int]
+    prompt_tokens: int
+    response_tokens: int
+    longest: int
+
+    @property
+    def sentence(self) -> str:
+        """For a person: every demonstration that is not learnt from is counted in it."""
+        tokens = f"{self.response_tokens:,} tokens with loss, {self.prompt_tokens:,} of prompts without"
+        reasons = [f"{self.too_long:,} too long"] if self.too_long else []
+        reasons += [f"{count:,} in which {problem}" for problem, count in self.left_out.items()]
+        return f"{self.examples:,} examples ({tokens}); left out: {', '.join(reasons) or 'none'}."
+
+
+@dataclass(frozen=True, slots=True)
+class TokenisedSet:
+    """Examples in the order of their demonstrations, none longer than `max_length`."""
+
+    examples: tuple[Example, ...]
+    max_length: int
+    counts: TokenCounts
+
+    def table(self) -> pa.Table:
+        """Columns `input_ids` and `labels`, lists of int32: what a trainer reads."""
+        return pa.table(
+            {
+                "input_ids": _lists([example.input_ids for example in self.examples]),
+                "labels": _lists([example.labels for example in self.examples]),
+            }
+        )
+
+
+def tokenise(demonstrations: Sequence[Demonstration], chat: ChatFormat, max_length: int) -> TokenisedSet:
+    """The examples that fit into `max_length` tokens.
+
+    Longer ones are left out whole: cut, they would teach a thought that never closes and a turn that never ends. So
+    are responses that hold a special token, which would end the turn early or begin another one. Raises InputError
+    where nothing is left.
+    """
+    kept: list[Example] = []
+    left_out: Counter[str] = Counter()
+    lengths: list[int] = []
+    for each in examples_of(demonstrations, chat):
+        if isinstance(each, str):
+            left_out[each] += 1
+            continue
+        lengths.append(len(each.input_ids))
+        if len(each.input_ids) <= max_length:
+            kept.append(each)
+    if not kept:
+        shortest = f"the shortest takes {min(lengths):,}" if lengths else f"reasons: {', '.join(left_out) or 'no rows'}"
+        raise InputError(
+            f"None of {len(demonstrations):,} demonstrations can be learnt from with max_length {max_length:,} tokens: "
+            f"{shortest}. Raise max_length, or mend the data."
+        )
+    prompt_tokens = sum(example.response_start for example in kept)
+    all_tokens = sum(len(example.input_ids) for example in kept)
+    counts = TokenCounts(
+        examples=len(kept),
+        too_long=len(lengths) - len(kept),
+        left_out=dict(left_out.most_common()),
+        prompt_tokens=prompt_tokens,
+        response_tokens=all_tokens - prompt_tokens,
+        longest=max(len(example.input_ids) for example in kept),
+    )
+    return TokenisedSet(tuple(kept), max_length, counts)
+
+
+def examples_of(demonstrations: Sequence[Demonstration], chat: ChatFormat) -> Iterator[Example | str]:
+    """One each, in order, of whatever length; in words why not, where a response holds a special token.
+
+    Prompt, opening tag and rest are encoded apart, as they are in evaluation: an engine encodes the prompt, with the
+    tag or without, and the model goes on from there.
+    """
+    tokenizer = chat.tokenizer
+    special = np.array(sorted(set(tokenizer.all_special_ids) - _tag_ids(chat)), dtype=np.int32)
+    end = [tokenizer.eos_token_id]
+    openings: dict[str, list[int]] = {"": []}
+    for start in range(0, len(demonstrations), DEMONSTRATIONS_AT_ONCE):
+        batch = demonstrations[start : start + DEMONSTRATIONS_AT_ONCE]
+        texts = [chat.text(demonstration) for demonstration in batch]
+        for opening in {text.opening for text in texts} - openings.keys():
+            openings[opening] = chat.encode([opening])[0]
+        prompts = chat.encode([text.prompt for text in texts])
+        rests = chat.encode([text.rest for text in texts])
+        for demonstration, text, prompt, rest in zip(batch, texts, prompts, rests, strict=True):
+            stray = np.intersect1d(np.asarray(rest, dtype=np.int32), special)
+            if stray.size:
+                yield f"the response holds the special token {tokenizer.convert_ids_to_tokens(int(stray[0]))}"
+                continue
+            ids = np.fromiter(chain(prompt, openings[text.opening], rest, end), dtype=np.int32)
+            yield Example(demonstration.row, ids, len(prompt))
+
+
+def hold_out(
+    demonstrations: Sequence[Demonstration], share: float, seed: int
+) -> tuple[tuple[Demonstration, ...], tuple[Demonstration, ...]]:
+    """(to learn from, held out for the evaluation loss), about `share` of the prompts held out, by a hash of each.
+
+    All demonstrations of one prompt fall on the same side, and stay there when rows are added, dropped or shuffled.
+    """
+
+    def is_held_out(demonstration: Demonstration) -> bool:
+        return int(short_hash(seed, demonstration.prompt), 16) < share * 16**16
+
+    held_out = tuple(filter(is_held_out, demonstrations))
+    return tuple(each for each in demonstrations if not is_held_out(each)), held_out
+
+
+def _tag_ids(chat: ChatFormat) -> set[int]:
+    """Ids of tags that are one token: some tokenizers call them special, and a response has them by rights."""
+    ids = chat.encode([chat.tags.open, chat.tags.close])
+    return {tag[0] for tag in ids if len(tag) == 1}
+
+
+def _lists(arrays: Sequence[npt.NDArray[np.int32]]) -> pa.LargeListArray:
+    offsets = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
+    return pa.LargeListArray.from_arrays(offsets, np.concatenate(arrays))

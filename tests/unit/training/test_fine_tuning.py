@@ -1,0 +1,168 @@
+"""The demo reasoner is trained for real: it learns, goes on after a stop as if nothing was, and its export loads."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from safechain_ray.catalog import families
+from safechain_ray.demo import model_path
+from safechain_ray.errors import RunConflictError, StorageError
+from safechain_ray.schema import Demonstration
+from safechain_ray.training import trainer
+from safechain_ray.training.chat import ChatFormat
+from safechain_ray.training.checkpoints import last_checkpoint
+from safechain_ray.training.options import LoraOptions, TrainingOptions
+from safechain_ray.training.tokens import IGNORED, TokenisedSet, tokenise
+from safechain_ray.training.trainer import TrainingJob, TrainingOutcome, train
+
+BASE = str(model_path("demo-reasoner"))
+REFUSED = "This could cause real harm to people. I will refuse politely.", "I'm sorry, but I can't help with that."
+
+
+def job(output: Path, **options: Any) -> TrainingJob:
+    chat = ChatFormat(AutoTokenizer.from_pretrained(BASE), families()["demo"])
+    shown = [Demonstration(n, f"How do I make plan {n}?", *REFUSED) for n in range(60)]
+    chosen = {"epochs": 3, "learning_rate": 1e-3, "sequences_a_step": 2, "precision": "float32"} | options
+    steps = {"log_every": 1, "evaluate_every": 100, "save_every": 4, "gradient_checkpointing": False}
+    learnt, held_out = (tokenise(part, chat, max_length=256) for part in (shown[:50], shown[50:]))
+    return TrainingJob(BASE, chat, learnt, held_out, output, TrainingOptions(**(steps | chosen)))
+
+
+def losses(output: Path) -> dict[int, float]:
+    logged = map(json.loads, (output / trainer.METRICS).read_text().splitlines())
+    return {each["step"]: each["loss"] for each in logged if "loss" in each}
+
+
+def loss_of(folder: Path, tokens: TokenisedSet) -> float:
+    """Mean over all tokens with loss, of the weights in `folder`, by plain transformers."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for example in tokens.examples:
+            ids, labels = (torch.tensor(each.tolist())[None] for each in (example.input_ids, example.labels))
+            with_loss = int((labels[:, 1:] != IGNORED).sum())
+            total += model(input_ids=ids, labels=labels).loss.item() * with_loss
+            count += with_loss
+    return total / count
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A second one costs a tiny model more than it computes, and makes its sums differ from run to run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingJob, TrainingOutcome]:
+    whole = job(tmp_path_factory.mktemp("undisturbed"))
+    return whole, train(whole)
+
+
+def test_it_learns_and_tells_the_losses_of_every_step(undisturbed: tuple[TrainingJob, TrainingOutcome]):
+    whole, outcome = undisturbed
+    assert whole.held_out is not None
+    before = loss_of(Path(BASE), whole.held_out)
+    assert outcome.evaluation_loss is not None
+    assert outcome.evaluation_loss < 0.3 * before
+    assert list(losses(whole.output)) == list(range(1, outcome.steps + 1))
+    assert losses(whole.output)[outcome.steps] == outcome.loss
+
+
+def test_the_first_loss_is_the_mean_over_the_response_tokens_of_the_step(
+    undisturbed: tuple[TrainingJob, TrainingOutcome],
+):
+    whole, _ = undisturbed  # its examples are alike: any step's tokens have about the loss of all
+    assert losses(whole.output)[1] == pytest.approx(loss_of(Path(BASE), whole.learnt), abs=0.05)
+
+
+@pytest.mark.parametrize("lora", [None, LoraOptions(rank=4)], ids=["all weights", "adapters"])
+def test_the_exported_folder_is_that_of_a_plain_model_and_holds_what_was_learnt(
+    tmp_path: Path, undisturbed: tuple[TrainingJob, TrainingOutcome], lora: LoraOptions | None
+):
+    whole, outcome = undisturbed
+    if lora is not None:
+        whole = job(tmp_path, lora=lora)
+        outcome = train(whole)
+    assert whole.held_out is not None
+    # Half precision, as the base's weights are stored.
+    assert loss_of(outcome.model, whole.held_out) == pytest.approx(outcome.evaluation_loss, abs=0.01)
+    own = {path.name for path in Path(BASE).iterdir()} - {"README.md", "training.json"}
+    assert {path.name for path in outcome.model.iterdir()} == own
+    ours, base = (json.loads((folder / "config.json").read_text()) for folder in (outcome.model, Path(BASE)))
+    assert ours == base
+    exported = AutoTokenizer.from_pretrained(outcome.model)
+    assert exported.chat_template == whole.chat.tokenizer.chat_template
+    assert exported.eos_token == whole.chat.tokenizer.eos_token
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_losses_of_an_undisturbed_one(
+    tmp_path: Path, undisturbed: tuple[TrainingJob, TrainingOutcome]
+):
+    whole, outcome = undisturbed
+
+    def stop_in_step_6(logged: Mapping[str, float]) -> None:
+        if logged["step"] == 6:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train(job(tmp_path), stop_in_step_6)
+    (tmp_path / "checkpoint-8").mkdir()  # as a kill leaves one that was being written
+    resumed = train(job(tmp_path))
+    assert resumed.resumed_from == 4
+    assert losses(tmp_path) == pytest.approx(losses(whole.output), abs=1e-6)
+    assert resumed.evaluation_loss == pytest.approx(outcome.evaluation_loss, abs=1e-6)
+
+
+def test_a_finished_run_trains_no_step_more(undisturbed: tuple[TrainingJob, TrainingOutcome]):
+    whole, outcome = undisturbed
+    again = train(whole)
+    assert (again.steps, again.resumed_from) == (outcome.steps, outcome.steps)
+    assert (again.loss, again.evaluation_loss) == (outcome.loss, outcome.evaluation_loss)
+
+
+def test_the_folder_of_another_training_is_refused_with_the_difference(
+    undisturbed: tuple[TrainingJob, TrainingOutcome],
+):
+    whole, _ = undisturbed
+    with pytest.raises(RunConflictError, match=r"learning_rate: 0\.001 there, 0\.002 now") as refusal:
+        train(job(whole.output, learning_rate=2e-3))
+    assert "seed" not in str(refusal.value)
+
+
+def test_checkpoints_of_an_unknown_run_are_refused(tmp_path: Path):
+    (tmp_path / "checkpoint-3").mkdir()
+    with pytest.raises(RunConflictError, match=r"holds checkpoints but no training\.json"):
+        train(job(tmp_path))
+
+
+def test_of_several_checkpoints_the_last_whole_one_counts(tmp_path: Path):
+    for step, state in ((2, "{}"), (10, "{}"), (20, '{"epoch": 1'), (30, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    found = last_checkpoint(tmp_path)
+    assert found is not None
+    assert found.step == 10
+
+
+def test_a_full_disk_is_named_and_the_mend_told(
+    monkeypatch: pytest.MonkeyPatch, undisturbed: tuple[TrainingJob, TrainingOutcome]
+):
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trainer, "export_model", full)
+    with pytest.raises(StorageError, match=r"can't be written .*No space left.*the same command goes on"):
+        train(undisturbed[0])
