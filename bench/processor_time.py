@@ -83,8 +83,9 @@ class StreamWatcher:
         self._processor = processor
         self._has_begun = has_begun
         self._created = time.monotonic()
-        self._begun = False
+        self._begun: float | None = None
         self.rows_before = 0
+        self.seconds = 0.0
         self.peak_megabytes = 0.0
         self.cpu: dict[str, float] = {}
 
@@ -98,11 +99,13 @@ class StreamWatcher:
 
     def update(self, snapshot: Snapshot) -> None:
         self.peak_megabytes = max(self.peak_megabytes, own_megabytes())
-        if not self._begun and self._has_begun():
-            self._begun = True
+        if self._begun is None and self._has_begun():
+            self._begun = time.monotonic()
             self.rows_before = snapshot.committed["rows"]
             self._processor.restart()
         self.cpu = self._processor.seconds
+        if self._begun is not None:
+            self.seconds = time.monotonic() - self._begun
 
 
 def own_megabytes() -> float:
