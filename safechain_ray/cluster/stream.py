@@ -36,6 +36,10 @@ ROWS_IN_FLIGHT_A_SLOT = 2.0
 """Rows a pool holds for each request that its engine decodes at once. A finished row waits for the slowest one of its
 block: at 1.5 an engine of 256 slots ran short now and then, at 2 it never did (bench/throughput.py)."""
 
+SOURCE_BUFFER_BLOCKS = 32
+"""Blocks that the task at the source may make ahead. The driver takes what is there in each of its six or seven steps a
+second: of Ray Data's 2, that made 13 blocks/s for all replicas together (bench/scaling.py)."""
+
 ACCELERATOR_SHARE = 0.001
 """Of the one `accelerator_type:…` that a node has; the share that Ray's own `accelerator_type` option takes."""
 
@@ -103,6 +107,7 @@ def configure_ray_data() -> None:
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
     context.raise_original_map_exception = True
     context.downstream_capacity_backpressure_ratio = 2.0
+    context._max_num_blocks_in_streaming_gen_buffer = SOURCE_BUFFER_BLOCKS
     context.execution_options.preserve_order = False
     context.memory_usage_poll_interval_s = None  # it starts a thread a task, for figures that nothing here reads
     # One asks for a pool's `ray_remote_args_fn` beside the actors: a placement group that holds GPUs for nobody.
