@@ -22,7 +22,6 @@ from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.pipelines.evaluate import Evaluation, evaluate
 from safechain_ray.pipelines.observer import Silent, Snapshot
 
-PROMPTS = 500
 FAULTS = 0.3
 TIMEOUT_SECONDS = 8.0
 BLOCKED = "fake"
@@ -66,11 +65,11 @@ class FaultyProxy:
         return failure(504)
 
 
-def prompts_file(path: Path) -> Path:
-    """As many different prompts as the demo reasoner was taught to read."""
+def prompts_file(path: Path, prompts: int) -> Path:
+    """As many different prompts, of those that the demo reasoner was taught to read."""
     draw = random.Random(11)
     texts: dict[str, None] = {}
-    while len(texts) < PROMPTS:
+    while len(texts) < prompts:
         texts[sample_request(draw, "held_out", harmful=draw.random() < 0.5).text] = None
     pd.DataFrame({"prompt": list(texts)}).to_csv(path, index=False)
     return path
@@ -80,6 +79,7 @@ def prompts_file(path: Path) -> Path:
 class Finished:
     """An evaluation, what the proxy saw of it, and the course of the limit (seconds, requests at once at most)."""
 
+    prompts: int
     evaluation: Evaluation
     rows: pd.DataFrame
     record: dict[str, Any]
@@ -88,8 +88,8 @@ class Finished:
     course: list[tuple[int, int]]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+@pytest.fixture(scope="module", params=[120, pytest.param(500, marks=pytest.mark.long)])
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     output = tmp_path_factory.mktemp("api") / "run"
     course: list[tuple[int, int]] = []
 
@@ -107,7 +107,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
                     "base_url": api.url,
                     "api": {"timeout_seconds": TIMEOUT_SECONDS, "prices": {"input": 1, "output": 2}},
                 },
-                "datasets": [str(prompts_file(output.parent / "prompts.csv"))],
+                "datasets": [str(prompts_file(output.parent / "prompts.csv", request.param))],
                 "sampling": {"temperature": 0.8, "max_tokens": 200},
                 "judges": ["refusal-match"],
                 "output": str(output),
@@ -115,15 +115,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
             }
             evaluation = evaluate(read_config(None, flags, ()), Silent(watch), start_vllm)
             rows = pd.concat(pd.read_parquet(path) for path in output.glob("samples/*.parquet"))
-            yield Finished(evaluation, rows, json.loads((output / "run.json").read_text()), proxy, api, course)
+            yield Finished(
+                request.param, evaluation, rows, json.loads((output / "run.json").read_text()), proxy, api, course
+            )
 
 
 def test_every_sample_ends_with_an_answer_or_blocked_where_the_filter_was(finished: Finished) -> None:
     rows = finished.rows
-    assert len(rows) == len(set(rows.sample_id)) == PROMPTS
+    assert len(rows) == len(set(rows.sample_id)) == finished.prompts
     assert set(rows.outcome) <= {"ok", "truncated", "blocked"}
     blocked = rows.prompt.str.contains(BLOCKED)
-    assert 0 < blocked.sum() < PROMPTS / 2
+    assert 0 < blocked.sum() < finished.prompts / 2
     assert (rows.outcome == "blocked").equals(blocked)
     assert set(rows.error[blocked]) == {"400: flagged"}
     assert finished.evaluation.errors == 0
@@ -145,8 +147,8 @@ def test_thoughts_are_told_from_answers_as_with_an_engine_of_ones_own(finished: 
 
 def test_run_json_tells_requests_retries_tokens_and_cost(finished: Finished) -> None:
     counts = finished.record["tries"][-1]["pools"]["model"]
-    assert counts["requests"] == len(finished.api.bodies) == PROMPTS + counts["retries"]
-    assert counts["retries"] == finished.proxy.faults.total() > 0.15 * PROMPTS
+    assert counts["requests"] == len(finished.api.bodies) == finished.prompts + counts["retries"]
+    assert counts["retries"] == finished.proxy.faults.total() > 0.15 * finished.prompts
     paid = finished.rows.prompt_tokens.sum() + 2 * (finished.rows.thought_tokens + finished.rows.answer_tokens).sum()
     assert finished.record["cost_dollars"] == pytest.approx(paid / 1e6, abs=1e-4)
 
