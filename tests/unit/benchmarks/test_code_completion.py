@@ -122,7 +122,8 @@ def everything():
         yield repr((frame.f_globals, frame.f_locals))
         frame = frame.f_back
 def doubled(numbers):
-    raise ValueError("seen" if any("SECRET" + "-RESULT" in text for text in everything()) else "not seen")
+    sought = ["SECRET", "RESULT"]  # never joined where Python keeps it
+    raise ValueError("seen" if any("-".join(sought) in text for text in everything()) else "not seen")
 """
     test = "def check(candidate):\n    assert candidate([1]) == 'SECRET-RESULT'\n"
     problem = Problem("demo/1", PROMPT, {"prompt": PROMPT, "entry_point": "doubled", "test": test})

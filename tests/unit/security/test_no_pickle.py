@@ -24,6 +24,15 @@ UNSAFE_CALLS = {"eval", "exec", "compile"}
 UNSAFE_METHODS = {("torch", "load"), ("yaml", "load"), ("yaml", "unsafe_load"), ("yaml", "full_load"), ("np", "load")}
 
 
+BY_DESIGN = {
+    "safechain_ray/benchmarks/contest_tests.py": "reads pickles of LiveCodeBench by an unpickler that knows texts only",
+    "safechain_ray/benchmarks/conversation.py": "runs inside the sandbox",
+    "safechain_ray/benchmarks/examination.py": "compiles the file before",
+    "safechain_ray/benchmarks/sandbox/launcher.py": "runs inside the sandbox, and reads what was handed in",
+    "safechain_ray/benchmarks/sandbox/running.py": "hands it in: marshal only writes here",
+}
+
+
 def unsafe(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -38,13 +47,13 @@ def unsafe(source: str) -> Iterator[str]:
 
 
 def test_no_file_of_the_project_unpickles_or_evaluates() -> None:
-    found = {
-        f"{path.relative_to(ROOT)}:{line}"
+    files = {
+        str(path.relative_to(ROOT)): list(unsafe(path.read_text()))
         for folder in ("safechain_ray", "jobs", "deploy")
         for path in (ROOT / folder).rglob("*.py")
-        for line in unsafe(path.read_text())
     }
-    assert found == set()
+    assert {file: lines for file, lines in files.items() if lines and file not in BY_DESIGN} == {}
+    assert all(files[file] for file in BY_DESIGN)
 
 
 @pytest.mark.parametrize(
