@@ -142,9 +142,10 @@ def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_sam
 ) -> None:
     settings = {"strategies": ["default", "zerothink"], "resources.max_running": 8, "resources.replicas": 1}
     names = ("R1-70B", "R1-7B")
+    samples = [swept.output / name / "samples" for name in names]
 
     def all_have_begun() -> bool:
-        return all(list((swept.output / name / "samples").glob("*.parquet")) for name in names)
+        return all(list(folder.glob("*.parquet")) for folder in samples)
 
     def clock() -> float:
         """The night is over as soon as each model has samples."""
