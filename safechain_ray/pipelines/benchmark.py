@@ -144,6 +144,6 @@ def _measured(
     graded_in_order(folder.samples, retry_errors=False)
     metrics = measure_benchmarks(benchmarks, folder, config.told_ks)
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
-    record.measured(metrics.benchmarks)
+    record.came_to(metrics.benchmarks)
     forget_rounds(folder.folder)
     return Benchmarked(folder, metrics, committed)

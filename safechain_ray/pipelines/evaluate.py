@@ -144,7 +144,7 @@ def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluatio
     put_in_order(folder.samples, retry_errors=False)
     metrics = measure(folder, record.outline)
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
-    record.measured(metrics.settings)
+    record.measured(metrics)
     folder.delete_stages()
     forget_rounds(folder.folder)
     return Evaluation(folder, metrics, committed)

@@ -19,7 +19,7 @@ from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import RunConfig
 from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
 from safechain_ray.metrics.benchmark import BenchmarkFigures
-from safechain_ray.metrics.summary import SettingMetrics
+from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
 from safechain_ray.pipelines.live import Live
 from safechain_ray.pipelines.outline import Outline
 from safechain_ray.pipelines.resolve import ResolvedRun, as_stored, judge_identity
@@ -85,7 +85,7 @@ class RunRecord:
         stored = folder.read_run()
         if stored is None:
             raise InputError(f"{folder.folder} holds no run: there is no run.json.")
-        if kind_of(stored) != "run":
+        if "settings" not in stored["identity"] or kind_of(stored) == "benchmark":
             raise InputError(
                 f"{folder.folder} holds no run of a model, but a judge study (`judge-study` itself takes further "
                 "judges), preferences or benchmarks."
@@ -209,8 +209,12 @@ class RunRecord:
         folder.write_run(self._content)
         self._noted = time.monotonic()
 
-    def measured(self, settings: Sequence[SettingMetrics | BenchmarkFigures]) -> None:
+    def measured(self, metrics: RunMetrics) -> None:
         """All samples are there: what they came to."""
+        self.came_to(metrics.settings)
+
+    def came_to(self, settings: Sequence[SettingMetrics | BenchmarkFigures]) -> None:
+        """All is done: the outcomes and tokens of these settings together."""
         outcomes: dict[str, int] = {}
         for setting in settings:
             for outcome, count in setting.outcomes.items():
