@@ -1,10 +1,13 @@
 """Small benchmarks of mathematics and of code, in files, with answers that are right, wrong and hostile."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
-from safechain_ray.schema import Request
+from safechain_ray.engines.scripted import Script, ScriptedEngine
+from safechain_ray.engines.start import EngineStart
+from safechain_ray.schema import Completion, Request
 
 SUMS = 12
 FUNCTIONS = 8
@@ -56,6 +59,21 @@ def answer(request: Request) -> str:
             return f"I guess.\n</think>\n\nThe answer is \\boxed{{{2 * n + 1}}}."
         case _:
             return f"It is \\boxed{{{2 * n}}}? " + "Hm. " * 200
+
+
+ANSWERED = 8
+"""Requests after which `StuckEngine` answers no more."""
+
+
+class StuckEngine(ScriptedEngine):
+    async def generate(self, request: Request) -> Completion:
+        if self.requests >= ANSWERED:
+            await asyncio.sleep(3600)
+        return await super().generate(request)
+
+
+def start_stuck(start: EngineStart) -> StuckEngine:
+    return StuckEngine(Script(answer=answer), start.on_tokens)
 
 
 def _written(path: Path, rows: list[dict[str, Any]]) -> Path:

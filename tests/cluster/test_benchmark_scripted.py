@@ -13,11 +13,13 @@ import small_benchmarks
 from ray import cloudpickle
 from sandboxes import needs_sandbox
 from scripted_runs import MODEL, Runner
-from small_benchmarks import FUNCTIONS, SUMS, answer, functions_file, sums_file
+from small_benchmarks import ANSWERED, FUNCTIONS, SUMS, answer, functions_file, start_stuck, sums_file
 
+from safechain_ray.cluster import grading
 from safechain_ray.config import read_benchmark_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.errors import RunConflictError
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import RunConflictError, SandboxError
 from safechain_ray.pipelines.benchmark import Benchmarked, benchmark
 from safechain_ray.pipelines.observer import Silent, Snapshot
 from safechain_ray.schema.graded import GRADED_SCHEMA
@@ -43,7 +45,7 @@ class Benchmarks:
     def __call__(
         self,
         files: dict[str, Path],
-        script: Script,
+        script: Script | StartEngine,
         on_update: Callable[[Snapshot], None] = lambda snapshot: None,
         **flags: Any,
     ) -> Benchmarked:
@@ -58,7 +60,8 @@ class Benchmarks:
         }
         self.observer = Silent(on_update)
         config = read_benchmark_config(None, {**usual, **flags}, ())
-        return benchmark(config, self.observer, ScriptedEngines({MODEL: script}))
+        start = ScriptedEngines({MODEL: script}) if isinstance(script, Script) else script
+        return benchmark(config, self.observer, start)
 
     def solved(self, done: Benchmarked) -> dict[str, float | None]:
         return {each.dataset: each.grades.pass_at[1].value for each in done.metrics.benchmarks}
@@ -82,13 +85,12 @@ def test_benchmarks_stopped_in_the_middle_go_on_and_grade_every_answer_once(
     benchmarks: Benchmarks, tmp_path: Path
 ) -> None:
     files = {"gsm8k": sums_file(tmp_path), "mbpp": functions_file(tmp_path)}
-    slow = Script(answer=answer, seconds=0.6)
     with pytest.raises(StoppedError):
-        benchmarks(files, slow, on_update=stop_after(4))
+        benchmarks(files, start_stuck, on_update=stop_after(ANSWERED))
     found = len(benchmarks.run.rows)
-    assert 4 <= found < SUMS + FUNCTIONS
+    assert found == ANSWERED
 
-    done = benchmarks(files, slow)
+    done = benchmarks(files, Script(answer=answer))
 
     rows = benchmarks.run.rows
     assert len({row["sample_id"] for row in rows}) == len(rows) == SUMS + FUNCTIONS
@@ -123,6 +125,16 @@ def test_an_answer_whose_grading_failed_is_graded_again_without_an_engine(
     assert (again.errors, again.committed, benchmarks.solved(again)) == (0, lost, {"gsm8k": 0.5})
     assert len({row["sample_id"] for row in benchmarks.run.rows}) == len(benchmarks.run.rows) == 8
     assert "graded again" in " ".join(benchmarks.observer.sentences)
+
+
+@needs_sandbox
+def test_nodes_without_a_sandbox_are_named_before_an_engine_starts(
+    benchmarks: Benchmarks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grading, "why_no_sandbox", lambda: "No code of a model is run: there is no bwrap.")
+    with pytest.raises(SandboxError, match=r"can't grade code, and no model was loaded\..* there is no bwrap"):
+        benchmarks({"mbpp": functions_file(tmp_path)}, NO_ENGINE)
+    assert not benchmarks.run.output.joinpath("samples").exists()
 
 
 def test_other_problems_in_the_same_output_are_refused(benchmarks: Benchmarks, tmp_path: Path) -> None:
