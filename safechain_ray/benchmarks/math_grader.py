@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from safechain_ray.benchmarks.base import Grade, Problem
+from safechain_ray.benchmarks.base import Grade, Grader, Problem
 from safechain_ray.benchmarks.equality import ComparisonError, MathEquality
 from safechain_ray.benchmarks.math_answer import LONGEST_ANSWER, final_answer, gold_answer
 from safechain_ray.benchmarks.math_forms import same_as_written
@@ -28,3 +28,7 @@ class MathGrader:
         except ComparisonError as error:
             return Grade(correct=None, extracted=extracted, error=str(error))
         return Grade(correct, extracted)
+
+
+def build() -> Grader:
+    return MathGrader()

@@ -68,6 +68,14 @@ class Finetuning(Published):
     columns: tuple[str, ...]
     models: Mapping[str, Mapping[str, tuple[Share, ...]]]
 
+    def rows(self) -> dict[str, Mapping[str, Share]]:
+        """Shares by column, of every model by its name: the base model's own, with its data for one that was tuned."""
+        return {
+            model if data == "base" else f"{model}-{data}": dict(zip(self.columns, shares, strict=True))
+            for model, tuned in self.models.items()
+            for data, shares in tuned.items()
+        }
+
 
 class DecodingStudy(Published):
     """The grids of the decoding study; the paper plots its figures and prints none."""

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from safechain_ray import __version__
+from safechain_ray.cli.benchmark import benchmark
 from safechain_ray.cli.compare import compare
 from safechain_ray.cli.doctor import doctor
 from safechain_ray.cli.frame import (
@@ -155,6 +156,7 @@ def list_command(*, kind: str, as_json: bool) -> None:
         print_entries(kind, Console())
 
 
+app.add_command(benchmark)
 app.add_command(compare)
 app.add_command(doctor)
 app.add_command(judge)
@@ -173,7 +175,7 @@ def config_group() -> None:
 @config_group.command("schema", epilog="\b\nExample:\n  safechain-ray config schema > run.schema.json")
 @click.argument("kind", type=click.Choice(get_args(ConfigKind)), default="run")
 def config_schema(*, kind: ConfigKind) -> None:
-    """Print the JSON schema of a run's config (or a sweep's, a study's), with which editors complete and check it."""
+    """Print the JSON schema of a run's config (a sweep's, a study's, a benchmark's): editors check by it."""
     click.echo(json.dumps(json_schema(kind), indent=2))
 
 

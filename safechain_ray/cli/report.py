@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
+from safechain_ray.cli.benchmark import tell_benchmarks
 from safechain_ray.cli.frame import output_flags
 from safechain_ray.cli.paper import paper_flags, stand_ins
 from safechain_ray.cli.shape import format_flag, show
@@ -71,9 +72,23 @@ def report(
     shape: str,
     as_json: bool,
 ) -> None:
-    """Print the figures of a run, or of a sweep, again, or make its HTML report. RUN is its folder or URI."""
+    """Print the figures of a run, benchmarks or a sweep again, or make its HTML report. RUN is its folder or URI."""
+    from safechain_ray.pipelines.benchmark_figures import is_benchmark
     from safechain_ray.pipelines.sweep import is_sweep
+    from safechain_ray.storage import open_folder
 
+    if is_benchmark(open_folder(run)):
+        for_samples = {
+            "--by-category": by_category,
+            "--fine-grained": fine_grained,
+            "--benign-category": benign_category,
+            "--samples-with-text": samples_with_text is not None,
+            "--paper-dataset": paper_dataset,
+        }
+        if wrong := [flag for flag, given in for_samples.items() if given]:
+            raise InputError(f"{wrong[0]} is for a run that judges looked at: {run} holds benchmarks.")
+        _of_benchmarks(run, html, paper, shape, as_json)
+        return
     standing = stand_ins(paper, paper_dataset)
     if samples_with_text is not None and html is None:
         raise InputError("--samples-with-text says how much the HTML report holds: give --html beside it.")
@@ -89,6 +104,18 @@ def report(
         _fine_grained(run, by_category, benign_category, shape, as_json)
     else:
         _metrics(run, by_category, standing, shape, as_json)
+
+
+def _of_benchmarks(run: str, html: str | None, paper: str | None, shape: str, as_json: bool) -> None:
+    from safechain_ray.pipelines.benchmark_figures import read_benchmark_metrics
+    from safechain_ray.report.html.write import write_benchmark_report
+    from safechain_ray.storage import open_folder
+
+    folder = open_folder(run)
+    if html is not None:
+        _tell_report(write_benchmark_report(folder, html or None, paper or None), as_json)
+        return
+    tell_benchmarks(read_benchmark_metrics(folder), paper, shape, as_json)
 
 
 def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str, as_json: bool) -> None:

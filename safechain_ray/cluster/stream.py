@@ -1,6 +1,7 @@
 """The stream: sample numbers or stored samples through the pools of one stage, into committed Parquet files."""
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from safechain_ray.catalog.api_entries import ApiEntry, judging_api
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.commit import Commit
+from safechain_ray.cluster.grading import Grading
 from safechain_ray.cluster.handover import Handover
 from safechain_ray.cluster.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.ledger import start_ledger
@@ -24,6 +26,7 @@ from safechain_ray.cluster.placement_groups import new_group
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.preferring import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
 from safechain_ray.cluster.replica import Replica
+from safechain_ray.cluster.session import cluster_address
 from safechain_ray.cluster.steering import Steering
 from safechain_ray.cluster.worklist import Worklist, share
 from safechain_ray.config import ResourcesConfig
@@ -222,6 +225,18 @@ def prefer(
     running = settings.max_running if entry.endpoint is None else entry.endpoint.max_concurrent
     pool_arguments = _pool_arguments(pool, settings, max(1, running // REQUESTS_A_PAIR))
     return pairs.map_batches(PreferenceWorker, fn_constructor_kwargs=arguments, **pool_arguments)
+
+
+def grade(samples: Dataset, grading: Grading, ray_address: str | None) -> Dataset:
+    """The samples with their grades: a task a block, as many side by side as there are CPUs.
+
+    A cluster counts its CPUs itself; those of a local Ray are more than the machine has.
+    """
+    at_once = os.cpu_count() if cluster_address(ray_address) is None else None
+    side_by_side = TaskPoolStrategy(size=at_once)
+    return samples.map_batches(
+        grading.__call__, batch_format="pyarrow", batch_size=None, compute=side_by_side, num_cpus=1
+    )
 
 
 def commit(

@@ -1,5 +1,6 @@
-"""What a user asks for: configs of runs, sweeps and judge studies, as pydantic models read from YAML and flags."""
+"""What a user asks for: configs of runs, sweeps, studies and benchmarks, as pydantic models from YAML and flags."""
 
+from safechain_ray.config.benchmark import BenchmarkChoice, BenchmarkConfig, BenchmarkSampling
 from safechain_ray.config.parts import (
     ApiConfig,
     DatasetConfig,
@@ -15,6 +16,7 @@ from safechain_ray.config.reading import (
     ConfigKind,
     holds_sweep,
     json_schema,
+    read_benchmark_config,
     read_config,
     read_judging_config,
     read_preference_config,
@@ -26,6 +28,9 @@ from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyCon
 
 __all__ = [
     "ApiConfig",
+    "BenchmarkChoice",
+    "BenchmarkConfig",
+    "BenchmarkSampling",
     "ConfigKind",
     "DatasetConfig",
     "EndpointConfig",
@@ -43,6 +48,7 @@ __all__ = [
     "VoteConfig",
     "holds_sweep",
     "json_schema",
+    "read_benchmark_config",
     "read_config",
     "read_judging_config",
     "read_preference_config",

@@ -97,8 +97,8 @@ def finish(opened: OpenRun, observer: Observer, start_engine: StartEngine, place
     if not opened.left:
         observer.say(f"All {opened.found} samples are finished already: no engine is started.")
         return _measured(folder, record, 0)
-    if cluster_address(resources.ray_address) is None:
-        _check_key(run)
+    if cluster_address(resources.ray_address) is None and isinstance(run.model, ApiEntry):
+        check_key(run.model)
     means = Means(resources, observer, record, start_engine)
     if place is not None:
         means = replace(means, steering=place.steering, shared=place.shared)
@@ -112,9 +112,9 @@ def finish(opened: OpenRun, observer: Observer, start_engine: StartEngine, place
     return _measured(folder, record, committed)
 
 
-def _check_key(run: ResolvedRun) -> None:
-    """A local Ray has the driver's environment: a key that is missing here is missing there."""
-    missing = missing_key(run.model) if isinstance(run.model, ApiEntry) else None
+def check_key(model: ApiEntry) -> None:
+    """A local Ray has the driver's environment: a key that is missing here is missing there. Raises InputError."""
+    missing = missing_key(model)
     if missing is not None:
         raise InputError(missing)
 

@@ -97,7 +97,7 @@ class ResolvedNames:
 def resolve_names(config: RunConfig) -> ResolvedNames:
     """Look up all that the config names. Raises InputError for whatever can't work together."""
     gpu_memory = config.resources.gpu_memory
-    model = _model(config.model, gpu_memory)
+    model = find_model(config.model, gpu_memory)
     family = catalog.lookup("model family", catalog.families(), model.family)
     judges = tuple(resolve_judge(judge, gpu_memory) for judge in config.judges)
     entries = {dataset.name: _dataset(dataset) for dataset in config.datasets}
@@ -137,7 +137,8 @@ def resolve(config: RunConfig, prompt_sets: Mapping[str, PromptSet] | None = Non
     return ResolvedRun(named.model, named.family, named.settings, prompt_sets, named.judges, config.parts, votes)
 
 
-def _model(config: ModelConfig, gpu_memory: int) -> ModelEntry | ApiEntry:
+def find_model(config: ModelConfig, gpu_memory: int) -> ModelEntry | ApiEntry:
+    """The model that a config names, run here or behind an API. Raises InputError with the mend."""
     if is_api(config):
         return api_model(config)
     check_no_api_keys(config)

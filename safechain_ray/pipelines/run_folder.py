@@ -26,10 +26,20 @@ READERS = 16
 
 TableCounts = Callable[[pa.Table], dict[str, int]]
 
+EachRow = Callable[[pa.Table], list[bool]]
+
+FINISHED, UNFINISHED, FAILED = range(3)
+"""How far a row is: of repeated ones the first of these stays."""
+
 
 def nothing(table: pa.Table) -> dict[str, int]:
     """Counts nothing."""
     return {}
+
+
+def none(table: pa.Table) -> list[bool]:
+    """No row."""
+    return [False] * table.num_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class Inventory:
     broken_files: tuple[str, ...] = ()
     counts: Counter[str] = field(default_factory=Counter)
     """Sums over the finished rows, where they were asked for."""
+    unfinished: dict[str, str] = field(default_factory=dict)
+    """Those of `finished` that lack something still, where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -165,37 +177,46 @@ def _brief(value: Any) -> str:
 
 
 def put_in_order(
-    folder: Folder, *, retry_errors: bool, schema: pa.Schema = SAMPLES_SCHEMA, counts: TableCounts = nothing
+    folder: Folder,
+    *,
+    retry_errors: bool,
+    schema: pa.Schema = SAMPLES_SCHEMA,
+    counts: TableCounts = nothing,
+    unfinished: EachRow = none,
 ) -> Inventory:
     """Make every `sample_id` stand once in the Parquet files of `folder`, which are of `schema`, and say which do.
 
     A file that can't be read (torn by a crash) is moved to `_broken/`, which readers pass over; repeated rows go, an
     error before a finished one; with `retry_errors` rows with outcome `error` go too, to be done again. Rows are
     dropped by writing the file's rest under a new name before the old one is deleted, so that a crash leaves a repeated
-    row, never a lost one. `counts` are taken of the finished rows, file by file.
+    row, never a lost one. `counts` are taken of the finished rows, file by file. Rows that are `unfinished` stay, and
+    are named, but give way to finished ones of the same id.
     """
     names = folder.list_files(".parquet")
     with ThreadPoolExecutor(READERS) as readers:
-        files = dict(zip(names, readers.map(partial(_read_ids, folder, schema, counts), names), strict=True))
+        read = partial(_read_ids, folder, schema, counts, unfinished)
+        files = dict(zip(names, readers.map(read, names), strict=True))
     broken = tuple(name for name, file in files.items() if file is None)
     for name in broken:
         folder.move(name, f"_broken/{name}")
     rows = [
-        (outcome == "error", name, sample_id)
+        (state, name, sample_id)
         for name, file in files.items()
         if file is not None
-        for sample_id, outcome in zip(file.ids["sample_id"].to_pylist(), file.ids["outcome"].to_pylist(), strict=True)
+        for sample_id, state in zip(file.states["sample_id"].to_pylist(), file.states["state"].to_pylist(), strict=True)
     ]
     finished: dict[str, str] = {}
+    lacking: list[str] = []
     rewritten: set[str] = set()
     retried = repeated = 0
-    for is_error, name, sample_id in sorted(rows):
+    for state, name, sample_id in sorted(rows):
         if sample_id in finished:
             repeated += 1
-        elif is_error and retry_errors:
+        elif state == FAILED and retry_errors:
             retried += 1
         else:
             finished[sample_id] = name
+            lacking += [sample_id] if state == UNFINISHED else []
             continue
         rewritten.add(name)
     counted = [file.counts for name, file in files.items() if file is not None and name not in rewritten]
@@ -204,19 +225,20 @@ def put_in_order(
         new_name, kept_counts = _keep_only(folder, name, kept, counts)
         finished |= dict.fromkeys(kept, new_name)
         counted.append(kept_counts)
-    return Inventory(finished, retried, repeated, broken, sum(map(Counter, counted), Counter()))
+    counted_rows = sum(map(Counter, counted), Counter())
+    return Inventory(finished, retried, repeated, broken, counted_rows, {each: finished[each] for each in lacking})
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What is known of one whole file: the columns sample_id and outcome, and what was counted in it."""
+    """What is known of one whole file: the columns sample_id and state, and what was counted in it."""
 
-    ids: pa.Table
+    states: pa.Table
     counts: dict[str, int]
 
 
-def _read_ids(folder: Folder, schema: pa.Schema, counts: TableCounts, name: str) -> _File | None:
-    """The ids and outcomes of one file, None for a broken one; every column is read, as any of them may be torn.
+def _read_ids(folder: Folder, schema: pa.Schema, counts: TableCounts, unfinished: EachRow, name: str) -> _File | None:
+    """The ids of one file and their states, None for a broken one; every column is read, as any of them may be torn.
 
     Raises StorageError where the bytes can't be had: a store that does not answer does not make a file broken.
     """
@@ -226,7 +248,12 @@ def _read_ids(folder: Folder, schema: pa.Schema, counts: TableCounts, name: str)
         whole = table.schema.names == schema.names
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None
-    return _File(table.select(["sample_id", "outcome"]), counts(table)) if whole else None
+    if not whole:
+        return None
+    rows = zip(table["outcome"].to_pylist(), unfinished(table), strict=True)
+    states = [FAILED if outcome == "error" else UNFINISHED if lacks else FINISHED for outcome, lacks in rows]
+    known = {"sample_id": table["sample_id"], "state": pa.array(states, pa.int8())}
+    return _File(pa.table(known), counts(table))
 
 
 def _keep_only(folder: Folder, name: str, kept: set[str], counts: TableCounts) -> tuple[str, dict[str, int]]:

@@ -1,9 +1,9 @@
-"""What a run.json is about: a run of a model, a judge study, or two runs compared by preference."""
+"""What a run.json is about: a run of a model, its benchmarks, a judge study, or two runs compared by preference."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Kind = Literal["run", "judge study", "preferences"]
+Kind = Literal["run", "benchmark", "judge study", "preferences"]
 
 
 def kind_of(run: Mapping[str, Any]) -> Kind:
@@ -11,6 +11,8 @@ def kind_of(run: Mapping[str, Any]) -> Kind:
     identity = run["identity"]
     if "run_a" in identity:
         return "preferences"
+    if "benchmarks" in identity:
+        return "benchmark"
     return "judge study" if "labelled" in identity else "run"
 
 
@@ -22,7 +24,7 @@ def subject_of(run: Mapping[str, Any]) -> str:
             return f"{identity['run_a']['model']['name']} or {identity['run_b']['model']['name']}"
         case "judge study":
             return str(run["data"]["name"])
-        case "run":
+        case "run" | "benchmark":
             return str(identity["model"]["name"])
 
 

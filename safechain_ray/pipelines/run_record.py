@@ -18,12 +18,13 @@ from safechain_ray.cluster.planner import ClusterView, Plan
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import RunConfig
 from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
-from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.metrics.benchmark import BenchmarkFigures
+from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
 from safechain_ray.pipelines.live import Live
 from safechain_ray.pipelines.outline import Outline
 from safechain_ray.pipelines.resolve import ResolvedRun, as_stored, judge_identity
 from safechain_ray.pipelines.run_folder import RunFolder, differences
-from safechain_ray.pipelines.run_kind import subject_of
+from safechain_ray.pipelines.run_kind import kind_of, subject_of
 from safechain_ray.schema import Part
 from safechain_ray.storage import redact
 
@@ -84,10 +85,10 @@ class RunRecord:
         stored = folder.read_run()
         if stored is None:
             raise InputError(f"{folder.folder} holds no run: there is no run.json.")
-        if "settings" not in stored["identity"]:
+        if "settings" not in stored["identity"] or kind_of(stored) == "benchmark":
             raise InputError(
                 f"{folder.folder} holds no run of a model, but a judge study (`judge-study` itself takes further "
-                "judges) or preferences."
+                "judges), preferences or benchmarks."
             )
         if "finished" not in stored:
             raise InputError(f"The run in {folder.folder} has not ended. Its own command continues it.")
@@ -210,12 +211,16 @@ class RunRecord:
 
     def measured(self, metrics: RunMetrics) -> None:
         """All samples are there: what they came to."""
+        self.came_to(metrics.settings)
+
+    def came_to(self, settings: Sequence[SettingMetrics | BenchmarkFigures]) -> None:
+        """All is done: the outcomes and tokens of these settings together."""
         outcomes: dict[str, int] = {}
-        for setting in metrics.settings:
+        for setting in settings:
             for outcome, count in setting.outcomes.items():
                 outcomes[outcome] = outcomes.get(outcome, 0) + count
         tokens = {
-            kind: sum(getattr(setting.tokens, kind) or 0 for setting in metrics.settings)
+            kind: sum(getattr(setting.tokens, kind) or 0 for setting in settings)
             for kind in ("prompt", "thought", "answer")
         }
         self.finished(outcomes=outcomes, tokens=tokens)

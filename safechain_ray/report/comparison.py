@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from safechain_ray.metrics.comparison import ComparedSettings, Comparison, Difference
+from safechain_ray.metrics.comparison import ComparedSettings, Comparison
+from safechain_ray.metrics.paired import PairedMeans
 from safechain_ray.metrics.published import Counterpart
 from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import METRIC_LABELS, common_sampling, percent, setting_label
@@ -54,25 +55,31 @@ def _rows(pair: ComparedSettings, common: dict[str, str], tested: bool, publishe
             yield (
                 name,
                 cell(METRIC_LABELS[each.metric]),
-                cell(_percent(each.first), _percent(each.second)),
-                _difference(each),
+                side_cell(each),
+                difference_cell(each),
                 cell(f"{each.n:,}", *([f"of {each.n + each.left_out:,}"] if each.left_out else ())),
-                *([_p_values(each)] if tested else ()),
+                *([p_values_cell(each.p_value, each.p_adjusted)] if tested else ()),
                 *([cell("-" if each.published is None else points(each.published) + star)] if published else ()),
             )
             name = cell("")
 
 
-def _difference(each: Difference) -> Cell:
+def side_cell(each: PairedMeans) -> Cell:
+    """The figure of the baseline, and below it that of the other."""
+    return cell(_percent(each.first), _percent(each.second))
+
+
+def difference_cell(each: PairedMeans) -> Cell:
+    """In points, and below it its interval."""
     if each.value is None or each.low is None or each.high is None:
         return cell("none")
     return cell(points(each.value), f"{percent(each.low)} to {percent(each.high)}")
 
 
-def _p_values(each: Difference) -> Cell:
-    if each.p_value is None or each.p_adjusted is None:
+def p_values_cell(p_value: float | None, p_adjusted: float | None) -> Cell:
+    if p_value is None or p_adjusted is None:
         return cell("-")
-    return cell(_p(each.p_value), _p(each.p_adjusted))
+    return cell(_p(p_value), _p(p_adjusted))
 
 
 def _p(p_value: float) -> str:

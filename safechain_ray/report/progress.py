@@ -23,12 +23,20 @@ SOON = 300.0
 FORGOTTEN_SECONDS = 15.0
 """A run that tells nothing for so long has ended: others may go on beside it."""
 
-DECISION_WORDS = {"unsafe": "unsafe verdicts", "win": "wins", "tie": "ties", "lose": "losses"}
+DECISION_WORDS = {
+    "unsafe": "unsafe verdicts",
+    "win": "wins",
+    "tie": "ties",
+    "lose": "losses",
+    "correct": "correct",
+    "wrong": "wrong",
+}
 OUTCOME_WORDS = {
     "truncated": "truncated",
     "blocked": "blocked",
     "error": "errors",
     "missing": "missing verdicts",
+    "ungraded": "without a grade",
 }
 POOL_WORDS = {
     "concurrency": "requests at once at most",

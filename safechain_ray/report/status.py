@@ -35,8 +35,11 @@ COUNT_WORDS = {
     "win": "wins",
     "tie": "ties",
     "lose": "losses",
+    "correct": "correct",
+    "wrong": "wrong",
     "unsafe": "unsafe",
     "missing": "missing verdicts",
+    "ungraded": "without a grade",
 }
 HEADINGS = {
     "truncated": ("trun-", "cated"),
@@ -44,10 +47,11 @@ HEADINGS = {
     "error": ("er-", "rors"),
     "unsafe": ("un-", "safe"),
     "missing": ("miss-", "ing"),
+    "ungraded": ("un-", "graded"),
 }
 """In two lines where one would be wider than the figures."""
 
-COUNT_STYLES = {"unsafe": "magenta", "ok": "", "win": "", "tie": "", "lose": ""}
+COUNT_STYLES = {"unsafe": "magenta", "ok": "", "win": "", "tie": "", "lose": "", "correct": "", "wrong": ""}
 
 
 def status_summary(status: FolderStatus) -> dict[str, Any]:

@@ -117,8 +117,8 @@ def verdicts_table(table: pa.Table) -> pa.Table:
 
 
 def as_samples(table: pa.Table) -> pa.Table:
-    """`table` with the columns of `SAMPLES_SCHEMA`; what a file of an earlier version has not is null in it."""
-    return table.cast(SAMPLES_SCHEMA)
+    """`table` with the columns of `SAMPLES_SCHEMA` alone; what a file of an earlier version has not is null in it."""
+    return table.select(SAMPLES_SCHEMA.names).cast(SAMPLES_SCHEMA)
 
 
 def only(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -26,6 +26,7 @@ FOLDER = Path(__file__).parents[2] / "configs"
 RUNS = [FOLDER / "quickstart.yaml"]
 SWEEPS = [FOLDER / "paper" / f"{name}.yaml" for name in ("main_table", "strategies", "decoding_study", "fine_grained")]
 STUDIES = [FOLDER / "paper" / "judge_study.yaml"]
+BENCHMARKS = [FOLDER / "paper" / "benchmarks.yaml"]
 WHOLE = {"model": "R1-7B", "datasets": ["strongreject"], "judges": ["refusal-match"]}
 YAML = """
 model: R1-7B
@@ -251,10 +252,10 @@ def test_the_shipped_configs_fit_the_json_schema_of_their_kind(kind: ConfigKind,
 
 
 def test_every_shipped_config_is_read_by_a_test():
-    assert sorted(FOLDER.rglob("*.yaml")) == sorted([*RUNS, *SWEEPS, *STUDIES])
+    assert sorted(FOLDER.rglob("*.yaml")) == sorted([*RUNS, *SWEEPS, *STUDIES, *BENCHMARKS])
 
 
-@pytest.mark.parametrize("kind", ["run", "sweep", "study"])
+@pytest.mark.parametrize("kind", get_args(ConfigKind))
 def test_the_json_schemas_beside_the_configs_are_those_that_are_printed(kind: ConfigKind):
     assert json.loads((FOLDER / f"{kind}.schema.json").read_text()) == json_schema(kind)
 

@@ -25,7 +25,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, str]:
     datasets = (
         f"{name}: {found['prompts']:,} prompts from {found['source']}" for name, found in run["datasets"].items()
     )
-    judges = (f"{judge['name']} ({judge['kind']})" for judge in run["identity"]["judges"])
+    judges = (f"{judge['name']} ({judge['kind']})" for judge in run["identity"].get("judges", ()))
     added = (f"{name} (added later, {', '.join(judge['parts'])})" for name, judge in run.get("added", {}).items())
     votes = (
         f"{vote['name']} ({vote['rule']} of {', '.join(vote['judges'])})" for vote in run["identity"].get("votes", ())

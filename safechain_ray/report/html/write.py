@@ -3,9 +3,11 @@
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
+from safechain_ray.pipelines.benchmark_figures import read_benchmark_metrics
 from safechain_ray.pipelines.fine_grained import ANALYSIS_FILE
 from safechain_ray.pipelines.run_folder import RunFolder, read_metrics
 from safechain_ray.pipelines.sweep import read_swept
+from safechain_ray.report.html.benchmark import benchmark_page
 from safechain_ray.report.html.page import run_page
 from safechain_ray.report.html.samples import WITH_TEXT, pack_samples
 from safechain_ray.report.html.sweep import SweepRun, sweep_page
@@ -29,6 +31,19 @@ def write_report(
         raise InputError(f"{folder} has no run.json beside its metrics.json: copy the whole folder of the run.")
     samples = pack_samples(run, metrics, with_text)
     return _write(run_page(metrics, record, samples, _read_analysis(folder), stand_ins), folder, target)
+
+
+def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: str | None = None) -> str:
+    """Make the report of the benchmarks in `folder`; target and what is given as in `write_report`.
+
+    Published figures beside ours are those of the same model, or of `stand_in`. Raises InputError where there are no
+    benchmarks, or they have not ended, and UnknownNameError for a stand-in of which nothing was published.
+    """
+    metrics = read_benchmark_metrics(folder)
+    record = RunFolder(folder).read_run()
+    if record is None:
+        raise InputError(f"{folder} has no run.json beside its metrics.json: copy the whole folder of the run.")
+    return _write(benchmark_page(metrics, record, stand_in), folder, target)
 
 
 def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: StandIns = NO_STAND_INS) -> str:

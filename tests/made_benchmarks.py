@@ -1,0 +1,62 @@
+"""Benchmark runs whose every sample is there and graded already: what comes after needs neither Ray nor an engine."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rows import row
+from small_benchmarks import sums_file
+
+from safechain_ray.config import BenchmarkConfig, read_benchmark_config
+from safechain_ray.engines.scripted import Script, ScriptedEngines
+from safechain_ray.pipelines.benchmark import Benchmarked, benchmark
+from safechain_ray.pipelines.observer import Silent
+from safechain_ray.pipelines.resolve_benchmark import resolve_benchmarks
+from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.pipelines.run_record import RunRecord
+from safechain_ray.schema import samples_table
+from safechain_ray.schema.graded import with_grades
+from safechain_ray.storage import open_folder
+
+Grades = Mapping[int, bool | None]
+"""By the sample's number."""
+
+
+def config(folder: Path, **keys: Any) -> BenchmarkConfig:
+    """Four sums for the demo model; `keys` win."""
+    usual = {
+        "model": "demo-reasoner",
+        "benchmarks": [{"name": "gsm8k", "source": str(sums_file(folder, 4))}],
+        "output": str(folder / "run"),
+    }
+    return read_benchmark_config(None, {**usual, **keys}, ())
+
+
+def finished(folder: Path, grades: Grades, **keys: Any) -> Benchmarked:
+    """A run in which sample number n is `grades[n]`, right where that says nothing; one without a grade was blocked."""
+    wanted = config(folder, **keys)
+    resolved = resolve_benchmarks(wanted)
+    run = RunFolder(open_folder(str(folder / "run")))
+    RunRecord.resumed(run, wanted, resolved.identity(), resolved.facts())
+    correct = [grades.get(number, True) for number in range(len(resolved.run.worklist))]
+    samples = [
+        row(
+            sample_id=item.sample_id,
+            setting_id=item.setting.setting_id,
+            dataset=item.setting.dataset,
+            prompt_id=item.prompt.prompt_id,
+            prompt=item.prompt.text,
+            **({"outcome": "blocked", "answer": None, "response": None} if is_correct is None else {}),
+        )
+        for item, is_correct in zip(resolved.run.worklist, correct, strict=True)
+    ]
+    run.samples.write_parquet("all.parquet", with_grades(samples_table(samples), list(map(_grade, correct))))
+    return go_on(wanted)
+
+
+def go_on(wanted: BenchmarkConfig) -> Benchmarked:
+    return benchmark(wanted, Silent(), ScriptedEngines({"package://demo-reasoner": Script(start_error="no engine")}))
+
+
+def _grade(correct: bool | None) -> dict[str, Any]:
+    return {"grader": "math", "correct": correct, "extracted": "4", "error": None if correct is not None else "blocked"}

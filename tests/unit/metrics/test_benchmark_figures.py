@@ -1,0 +1,80 @@
+"""Figures of benchmarks from outcomes and grades, and the published ones beside them."""
+
+from typing import Any
+
+import pytest
+from rows import row
+
+from safechain_ray.catalog.published import published_figures
+from safechain_ray.errors import UnknownNameError
+from safechain_ray.metrics.benchmark import BenchmarkFigures, BenchmarkRunMetrics, benchmark_figures
+from safechain_ray.metrics.counts import count_samples
+from safechain_ray.metrics.published_benchmarks import published_passes
+from safechain_ray.metrics.summary import summarise
+from safechain_ray.schema import Outcome, Sampling, Setting, StrategySpec
+
+FINETUNING = published_figures().finetuning
+PROBLEMS = {"right": True, "wrong": False, "cut": False, "hung": None, "blocked": None, "failed": None}
+OUTCOMES: dict[str, Outcome] = {"cut": "truncated", "blocked": "blocked", "failed": "error"}
+
+
+def figures(dataset: str = "gsm8k", published: int | None = None, **setting: Any) -> BenchmarkFigures:
+    """One sample of each of `PROBLEMS`, and one problem that no row is there of."""
+    wanted = Setting(dataset=dataset, **setting)
+    samples = [
+        row(setting_id=wanted.setting_id, dataset=dataset, prompt_id=name, outcome=OUTCOMES.get(name, "ok"))
+        for name in PROBLEMS
+    ]
+    (found,) = summarise(count_samples(samples), [wanted], (), {dataset: 7}).settings
+    return benchmark_figures(found, "math", [*PROBLEMS, "absent"], published, PROBLEMS.items(), [1])
+
+
+def run(*benchmarks: BenchmarkFigures, model: str = "R1-7B") -> BenchmarkRunMetrics:
+    return BenchmarkRunMetrics(model=model, benchmarks=benchmarks)
+
+
+def test_what_has_no_grade_is_missing_and_only_a_failed_grading_is_to_be_done_again() -> None:
+    found = figures()
+    assert (found.rows, found.rows_expected, found.grades.missing, found.ungraded) == (6, 7, 4, 1)
+    assert found.outcomes == {"ok": 3, "truncated": 1, "blocked": 1, "error": 1}
+    passed = found.grades.pass_at[1]
+    assert (passed.value, passed.n) == (pytest.approx(1 / 3), 3)
+    assert (passed.bound_low, passed.bound_high) == (pytest.approx(1 / 7), pytest.approx(5 / 7))
+
+
+def test_the_published_figures_of_the_same_model_stand_beside() -> None:
+    (found,) = published_passes(run(figures()), FINETUNING)
+    assert (found.model, found.share, found.differs) == ("R1-7B", 0.810, ())
+    assert found.difference == pytest.approx(1 / 3 - 0.810)
+    assert found.within_interval is False
+
+
+def test_a_tuned_model_of_the_catalog_is_known_by_its_name() -> None:
+    (found,) = published_passes(run(figures("math500"), model="R1-8B-SafeChain"), FINETUNING)
+    assert (found.model, found.share) == ("R1-8B-safechain", 0.832)
+
+
+@pytest.mark.parametrize("benchmark", [figures("mbpp-full"), None], ids=["another benchmark", "none"])
+def test_nothing_stands_beside_what_was_not_published(benchmark: BenchmarkFigures | None) -> None:
+    assert published_passes(run(*[benchmark] if benchmark else []), FINETUNING) == ()
+    assert published_passes(run(figures(), model="QwQ"), FINETUNING) == ()
+
+
+def test_a_stand_in_has_to_be_published_and_is_told() -> None:
+    (found,) = published_passes(run(figures(), model="mine"), FINETUNING, "r1-7b-wj-40k")
+    assert (found.share, found.differs) == (0.757, ("model mine, not R1-7B-wj-40k",))
+    with pytest.raises(UnknownNameError, match="'R1-7B-safechain'"):
+        published_passes(run(), FINETUNING, "R1-7B-safechian")
+
+
+def test_whatever_is_not_as_published_is_told() -> None:
+    sampling = Sampling(temperature=0.6, max_tokens=500)
+    ours = figures("mbpp", 378, sampling=sampling, strategy=StrategySpec(name="zerothink"))
+    (found,) = published_passes(run(ours), FINETUNING)
+    assert found.differs == (
+        "7 of 378 problems",
+        "strategy zerothink, not default",
+        "sampled at temperature 0.6, not greedy",
+        "max_tokens 500, not 16000",
+        "repetition_penalty 1, not 1.1",
+    )
