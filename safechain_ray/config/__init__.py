@@ -1,5 +1,6 @@
-"""What a user asks for: configs of runs, sweeps and judge studies, as pydantic models read from YAML and flags."""
+"""What a user asks for: configs of runs, sweeps, judge studies and training sets, read from YAML and flags."""
 
+from safechain_ray.config.dataset import BuildConfig, PromptsConfig
 from safechain_ray.config.parts import (
     ApiConfig,
     DatasetConfig,
@@ -15,6 +16,7 @@ from safechain_ray.config.reading import (
     ConfigKind,
     holds_sweep,
     json_schema,
+    read_build_config,
     read_config,
     read_judging_config,
     read_preference_config,
@@ -26,6 +28,7 @@ from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyCon
 
 __all__ = [
     "ApiConfig",
+    "BuildConfig",
     "ConfigKind",
     "DatasetConfig",
     "EndpointConfig",
@@ -34,6 +37,7 @@ __all__ = [
     "JudgingConfig",
     "ModelConfig",
     "PreferenceConfig",
+    "PromptsConfig",
     "ResourcesConfig",
     "RunConfig",
     "SettingConfig",
@@ -43,6 +47,7 @@ __all__ = [
     "VoteConfig",
     "holds_sweep",
     "json_schema",
+    "read_build_config",
     "read_config",
     "read_judging_config",
     "read_preference_config",

@@ -8,13 +8,19 @@ import yaml
 from pydantic import BaseModel
 
 from safechain_ray.config.base import AnyModel, validated
+from safechain_ray.config.dataset import BuildConfig
 from safechain_ray.config.run import RunConfig, SweepConfig
 from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
 
-ConfigKind = Literal["run", "sweep", "study"]
+ConfigKind = Literal["run", "sweep", "study", "dataset"]
 
-KINDS: Mapping[ConfigKind, type[BaseModel]] = {"run": RunConfig, "sweep": SweepConfig, "study": StudyConfig}
+KINDS: Mapping[ConfigKind, type[BaseModel]] = {
+    "run": RunConfig,
+    "sweep": SweepConfig,
+    "study": StudyConfig,
+    "dataset": BuildConfig,
+}
 
 PROFILES = "profiles"
 """The key of a config file under which other values for its keys stand, by the name of a profile."""
@@ -42,6 +48,13 @@ def read_study_config(
 ) -> StudyConfig:
     """The config of a judge study, read as `read_config` does."""
     return _read(StudyConfig, path, flags, assignments, profile)
+
+
+def read_build_config(
+    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
+) -> BuildConfig:
+    """The config of a training set to be built, read as `read_config` does."""
+    return _read(BuildConfig, path, flags, assignments, profile)
 
 
 def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> JudgingConfig:

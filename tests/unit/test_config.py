@@ -26,6 +26,7 @@ FOLDER = Path(__file__).parents[2] / "configs"
 RUNS = [FOLDER / "quickstart.yaml"]
 SWEEPS = [FOLDER / "paper" / f"{name}.yaml" for name in ("main_table", "strategies", "decoding_study", "fine_grained")]
 STUDIES = [FOLDER / "paper" / "judge_study.yaml"]
+SETS = [FOLDER / "paper" / "safechain_dataset.yaml"]
 WHOLE = {"model": "R1-7B", "datasets": ["strongreject"], "judges": ["refusal-match"]}
 YAML = """
 model: R1-7B
@@ -243,7 +244,11 @@ def test_a_config_written_out_whole_reads_back_as_itself(keys: dict[str, Any]):
 
 @pytest.mark.parametrize(
     ("kind", "path"),
-    [("run", path) for path in RUNS] + [("sweep", path) for path in SWEEPS] + [("study", path) for path in STUDIES],
+    [
+        (kind, path)
+        for kind, paths in (("run", RUNS), ("sweep", SWEEPS), ("study", STUDIES), ("dataset", SETS))
+        for path in paths
+    ],
     ids=lambda value: getattr(value, "stem", value),
 )
 def test_the_shipped_configs_fit_the_json_schema_of_their_kind(kind: ConfigKind, path: Path):
@@ -251,10 +256,10 @@ def test_the_shipped_configs_fit_the_json_schema_of_their_kind(kind: ConfigKind,
 
 
 def test_every_shipped_config_is_read_by_a_test():
-    assert sorted(FOLDER.rglob("*.yaml")) == sorted([*RUNS, *SWEEPS, *STUDIES])
+    assert sorted(FOLDER.rglob("*.yaml")) == sorted([*RUNS, *SWEEPS, *STUDIES, *SETS])
 
 
-@pytest.mark.parametrize("kind", ["run", "sweep", "study"])
+@pytest.mark.parametrize("kind", ["run", "sweep", "study", "dataset"])
 def test_the_json_schemas_beside_the_configs_are_those_that_are_printed(kind: ConfigKind):
     assert json.loads((FOLDER / f"{kind}.schema.json").read_text()) == json_schema(kind)
 
