@@ -43,19 +43,23 @@ class Overlap:
         self._runs: dict[int, dict[tuple[str, ...], str]] = {}  # by length
         for name, texts in evaluation.items():
             for text in texts:
-                self._hold(reason_of(name), folded(text))
+                self._hold_out(reason_of(name), folded(text))
 
     def __call__(self, prompt: Prompt) -> str | None:
         text = folded(prompt.text)
-        reason = self._shared_run(text) or self._alike(text)
+        shingles = _shingles(text)
+        sketch = _sketch(shingles)
+        reason = self._shared_run(text) or self._alike(shingles, sketch)
         if reason is None and self._near_duplicates:
-            self._index.insert(len(self._held), _sketch(text))
-            self._held.append((NEAR_DUPLICATE, text))
+            self._hold(NEAR_DUPLICATE, text, sketch)
         return reason
 
-    def _hold(self, reason: str, text: str) -> None:
-        self._index.insert(len(self._held), _sketch(text))
+    def _hold(self, reason: str, text: str, sketch: MinHash) -> None:
+        self._index.insert(len(self._held), sketch)
         self._held.append((reason, text))
+
+    def _hold_out(self, reason: str, text: str) -> None:
+        self._hold(reason, text, _sketch(_shingles(text)))
         words = text.split()
         length = min(RUN, len(words))
         if length >= SHORTEST_RUN:
@@ -70,10 +74,10 @@ class Overlap:
                     return held[run]
         return None
 
-    def _alike(self, text: str) -> str | None:
+    def _alike(self, shingles: frozenset[str], sketch: MinHash) -> str | None:
         """The oldest of those held that is alike decides."""
-        shingles = _shingles(text)
-        for number in sorted(self._index.query(_sketch(text))):
+        candidates: list[int] = sorted(self._index.query(sketch))
+        for number in candidates:
             reason, other = self._held[number]
             if jaccard(shingles, _shingles(other)) >= self._similarity:
                 return reason
@@ -98,9 +102,9 @@ def _shingles(text: str) -> frozenset[str]:
     return frozenset(text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1)))
 
 
-def _sketch(text: str) -> MinHash:
+def _sketch(shingles: frozenset[str]) -> MinHash:
     sketch = MinHash(num_perm=PERMUTATIONS)
-    sketch.update_batch([shingle.encode() for shingle in _shingles(text)])
+    sketch.update_batch([shingle.encode() for shingle in shingles])
     return sketch
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import DatasetEntry
 from safechain_ray.config import BuildConfig, DatasetConfig, PromptsConfig
-from safechain_ray.curation.draw import NOT_DRAWN, UNUSABLE, Draw, draw_prompts, no_objection
+from safechain_ray.curation.draw import NOT_DRAWN, UNUSABLE, Draw, Objection, draw_prompts, no_objection
 from safechain_ray.curation.overlap import NEAR_DUPLICATE, Overlap, reason_of
 from safechain_ray.datasets.adhoc import copy_of
 from safechain_ray.datasets.loading import COLUMN_FLAGS, PromptSet, fingerprint, load_prompts
@@ -56,7 +56,7 @@ def draw_for(config: BuildConfig) -> DrawnPrompts:
     entry = _entry(config.prompts)
     evaluation = _evaluation_sets(config.decontaminate)
     everything = load_prompts(entry, flags=FLAGS)
-    objection = no_objection
+    objection: Objection = no_objection
     if config.drop_near_duplicates or evaluation:
         texts = {name: [prompt.text for prompt in each.prompts] for name, each in evaluation.items()}
         objection = Overlap(config.similarity, config.drop_near_duplicates, texts)

@@ -17,7 +17,7 @@ def dataset_document(facts: DatasetFacts) -> Document:
     """What the command shows at its end."""
     title = f"{facts.rows:,} rows" + (f" of {facts.wanted:,} asked for" if facts.wanted is not None else "")
     notes = [shortfall(facts)] if facts.missing else []
-    return Document((steps_table(facts), responses_table(facts)), facts.caveats, tuple(notes), title)
+    return Document((steps_table(facts, by_kind=False), responses_table(facts)), facts.caveats, tuple(notes), title)
 
 
 def shortfall(facts: DatasetFacts) -> str:
@@ -32,10 +32,13 @@ def rule_words(facts: DatasetFacts) -> str:
     return RULES[facts.rule].format(k=facts.setting.samples)
 
 
-def steps_table(facts: DatasetFacts) -> Table:
-    """Prompts after each filter step, by kind: each line is the one above it less what was left out."""
+def steps_table(facts: DatasetFacts, by_kind: bool = True) -> Table:
+    """Prompts after each filter step: each line is the one above it less what was left out.
+
+    A column for each kind makes it wide, where there are several.
+    """
     kinds = sorted(facts.steps[0].left)
-    several = kinds if len(kinds) > 1 else []
+    several = kinds if by_kind and len(kinds) > 1 else []
     rows = [
         (
             cell(step.name),

@@ -102,14 +102,14 @@ def test_a_build_stopped_twice_ends_with_the_rows_of_one_that_was_not(
     undisturbed: Building, cluster_address: str, tmp_path: Path
 ) -> None:
     build = config(cluster_address, tmp_path, "set")
-    for share in (1 / 3, 2 / 3):
+    for share in (1 / 4, 1 / 2):  # slowly: what is left takes many times as long as there is between two looks
         with pytest.raises(KeyboardInterrupt):
-            build_dataset(build, StopsAt(int(PROMPTS * K * share)), engines(seconds=0.1))
+            build_dataset(build, StopsAt(int(PROMPTS * K * share)), engines(seconds=0.5))
         assert not (tmp_path / "set/data").exists()
     stopped = build_dataset(build, Silent(), engines())
     assert stopped.run.committed < PROMPTS * K
     assert rows(stopped) == rows(undisturbed)
-    assert stopped.facts == undisturbed.facts
+    assert (stopped.facts.steps, stopped.facts.responses) == (undisturbed.facts.steps, undisturbed.facts.responses)
 
 
 def test_the_counts_add_up_and_nothing_unsafe_or_unfinished_is_kept(undisturbed: Building) -> None:

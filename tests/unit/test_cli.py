@@ -95,7 +95,7 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("judge", "/no/such/run", "--judge", "demo-guard"), "/no/such/run holds no run"),
         (("judge", "/no/such/run"), "Missing option '-j' / '--judge'"),
         (("judge", "/no/such/run", "--judge", "demo-gard", "--judge", "demo-gard"), "judges names demo-gard more than"),
-        (("list", "model"), "'model' is not one of 'models', 'apis', 'datasets', 'benchmarks', 'judges', 'strategies'"),
+        (("list", "model"), "'model' is not one of 'models', 'apis', 'datasets', 'training-sets', 'benchm"),
         (("evaluate", "--modle", "R1-7B"), "No such option '--modle'"),
     ],
 )

@@ -224,7 +224,7 @@ load(sys.argv[1], config="51")
 load(sys.argv[1], config="50", split="test")
 load("owner/name", config="250", revision="main")
 load(
-    sys.argv[1],
+    sys.argv[2],
     config="train",
     load_options={"delimiter": "\t", "keep_default_na": False},
     category_column="data_type",
@@ -238,6 +238,11 @@ configs:
   data_files: big.jsonl
 - config_name: "50"
   data_files: small.jsonl
+---
+"""
+
+TSV_CARD = """---
+configs:
 - config_name: "train"
   data_files: train.tsv
 ---
@@ -250,11 +255,14 @@ def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_
     (folder / "README.md").write_text(CARD)
     written(folder / "big.jsonl", [{"instruction": "big"}])
     written(folder / "small.jsonl", [{"instruction": "one"}, {"instruction": "two"}])
-    (folder / "train.tsv").write_text(
+    kinds = tmp_path / "kinds"
+    kinds.mkdir()
+    (kinds / "README.md").write_text(TSV_CARD)
+    (kinds / "train.tsv").write_text(
         "instruction\tadversarial\tcompletion\tdata_type\nNA\t\tNo.\tvanilla_benign\nx\ty, z\tNo.\tadversarial_benign\n"
     )
     environment = os.environ | {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", HUB, str(folder)]
+    command = [sys.executable, "-c", HUB, str(folder), str(kinds)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
     loaded, no_config, no_split, offline, of_kinds = result.stdout.splitlines()
     assert loaded == "one,two"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
@@ -49,7 +50,13 @@ def test_rows_card_and_record_are_pushed_and_the_run_is_not(built: Folder, monke
 
 
 @pytest.mark.parametrize(
-    "refusal", [HfHubHTTPError("403 Forbidden: no write access", response=None), OSError("no route")]
+    "refusal",
+    [
+        HfHubHTTPError(
+            "403 Forbidden: no write access", response=httpx.Response(403, request=httpx.Request("POST", "https://hub"))
+        ),
+        OSError("no route"),
+    ],
 )
 def test_a_refusal_of_the_hub_says_so_and_that_nothing_is_lost(
     built: Folder, monkeypatch: pytest.MonkeyPatch, refusal: Exception
