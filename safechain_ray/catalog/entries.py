@@ -134,6 +134,9 @@ class RowsEntry(Entry):
     config: str | None = None
     split: str = "train"
     revision: str | None = None
+    load_options: dict[str, str | bool] = Field(
+        default_factory=dict, description="huggingface: further arguments for datasets.load_dataset"
+    )
     rows: int | None = Field(None, description="rows expected; another count is an error")
 
 
@@ -141,6 +144,9 @@ class DatasetEntry(RowsEntry):
     """A data set of prompts: where it comes from, and which of its columns are what."""
 
     prompt_column: str
+    prompt_columns: dict[str, str] = Field(
+        default_factory=dict, description="category -> the column with its prompts, where that is another one"
+    )
     id_column: str | None = None
     category_column: str | None = None
     benign_categories: tuple[str, ...] = Field((), description="categories of prompts that a model should not refuse")

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from safechain_ray import __version__
 from safechain_ray.cli.benchmark import benchmark
+from safechain_ray.cli.build_dataset import build_dataset
 from safechain_ray.cli.compare import compare
 from safechain_ray.cli.doctor import doctor
 from safechain_ray.cli.frame import (
@@ -157,6 +158,7 @@ def list_command(*, kind: str, as_json: bool) -> None:
 
 
 app.add_command(benchmark)
+app.add_command(build_dataset)
 app.add_command(compare)
 app.add_command(doctor)
 app.add_command(judge)

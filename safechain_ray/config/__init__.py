@@ -1,6 +1,7 @@
-"""What a user asks for: configs of runs, sweeps, studies and benchmarks, as pydantic models from YAML and flags."""
+"""What a user asks for: configs of runs, sweeps, studies, benchmarks and training sets, from YAML and flags."""
 
 from safechain_ray.config.benchmark import BenchmarkChoice, BenchmarkConfig, BenchmarkSampling
+from safechain_ray.config.dataset import BuildConfig, PromptsConfig
 from safechain_ray.config.parts import (
     ApiConfig,
     DatasetConfig,
@@ -17,6 +18,7 @@ from safechain_ray.config.reading import (
     holds_sweep,
     json_schema,
     read_benchmark_config,
+    read_build_config,
     read_config,
     read_judging_config,
     read_preference_config,
@@ -31,6 +33,7 @@ __all__ = [
     "BenchmarkChoice",
     "BenchmarkConfig",
     "BenchmarkSampling",
+    "BuildConfig",
     "ConfigKind",
     "DatasetConfig",
     "EndpointConfig",
@@ -39,6 +42,7 @@ __all__ = [
     "JudgingConfig",
     "ModelConfig",
     "PreferenceConfig",
+    "PromptsConfig",
     "ResourcesConfig",
     "RunConfig",
     "SettingConfig",
@@ -49,6 +53,7 @@ __all__ = [
     "holds_sweep",
     "json_schema",
     "read_benchmark_config",
+    "read_build_config",
     "read_config",
     "read_judging_config",
     "read_preference_config",

@@ -9,17 +9,19 @@ from pydantic import BaseModel
 
 from safechain_ray.config.base import AnyModel, validated
 from safechain_ray.config.benchmark import BenchmarkConfig
+from safechain_ray.config.dataset import BuildConfig
 from safechain_ray.config.run import RunConfig, SweepConfig
 from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
 
-ConfigKind = Literal["run", "sweep", "study", "benchmark"]
+ConfigKind = Literal["run", "sweep", "study", "benchmark", "dataset"]
 
 KINDS: Mapping[ConfigKind, type[BaseModel]] = {
     "run": RunConfig,
     "sweep": SweepConfig,
     "study": StudyConfig,
     "benchmark": BenchmarkConfig,
+    "dataset": BuildConfig,
 }
 
 PROFILES = "profiles"
@@ -55,6 +57,13 @@ def read_benchmark_config(
 ) -> BenchmarkConfig:
     """The config of reasoning benchmarks, read as `read_config` does."""
     return _read(BenchmarkConfig, path, flags, assignments, profile)
+
+
+def read_build_config(
+    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
+) -> BuildConfig:
+    """The config of a training set to be built, read as `read_config` does."""
+    return _read(BuildConfig, path, flags, assignments, profile)
 
 
 def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> JudgingConfig:

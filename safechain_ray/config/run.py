@@ -138,12 +138,12 @@ class SweepConfig(SettingsConfig, SomeModels):
         """One config a model, with its own folder."""
         common = {name: getattr(self, name) for name in SettingsConfig.model_fields}
         return tuple(
-            RunConfig(**common | {"model": model, "output": _below(self.output, model.short_name)})
+            RunConfig(**common | {"model": model, "output": below(self.output, model.short_name)})
             for model in self.models
         )
 
 
-def _below(output: str, name: str) -> str:
+def below(output: str, name: str) -> str:
     """The folder called `name` in the one at a path or URI, whose query stays at the end."""
     head, mark, query = output.partition("?") if "://" in output else (output, "", "")
     return f"{head.rstrip('/')}/{name}{mark}{query}"

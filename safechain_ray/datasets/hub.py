@@ -1,19 +1,26 @@
 """Read a data set of the Hugging Face hub, or a folder that is laid out like one."""
 
+from collections.abc import Collection
+
 from safechain_ray.catalog.entries import RowsEntry
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
 
 
-def read_hub(entry: RowsEntry) -> Records:
-    """The records of one split. Raises InputError with the mend: offline, gated, or no such set, config or split."""
+def read_hub(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records:
+    """The records of one split, with the `wanted` columns where only those are needed.
+
+    Raises InputError with the mend: offline, gated, or no such set, config or split.
+    """
     # The import takes a second or two, and most runs read a file.
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
     shown = _shown(entry)
     try:
-        table = load_dataset(entry.source, entry.config, split=entry.split, revision=entry.revision)
+        table = load_dataset(
+            entry.source, entry.config, split=entry.split, revision=entry.revision, **entry.load_options
+        )
     except DatasetNotFoundError as error:
         mend = "Check the id; if the set is gated, ask for access on its page and log in (`hf auth login` or HF_TOKEN)"
         raise InputError(f"Can't load {shown}: {_first_line(error)}. {mend}, or {_LOCAL_COPY}") from error
@@ -24,7 +31,10 @@ def read_hub(entry: RowsEntry) -> Records:
         raise InputError(f"Can't load {shown}: {_first_line(error)}. Check its config, split and revision.") from error
     if len(table) == 0:
         raise InputError(f"{shown} holds no rows.")
-    return Records(tuple(table.column_names), table.to_list(), shown)
+    columns = tuple(table.column_names)
+    if wanted is not None:
+        table = table.select_columns([name for name in columns if name in wanted])
+    return Records(columns, table.to_list(), shown)
 
 
 _LOCAL_COPY = "give a local copy with --dataset PATH."

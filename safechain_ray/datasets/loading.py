@@ -1,7 +1,7 @@
 """Load the prompts of a data set, and refuse what is not the set that was asked for."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,12 @@ from safechain_ray.schema import Prompt, short_hash
 
 SHOWN_PROBLEMS = 5
 """How many bad rows a refusal lists."""
+
+COLUMN_FLAGS = {
+    field: f"--{field.replace('_', '-')} ({field} in a config file)"
+    for field in ("prompt_column", "id_column", "category_column")
+}
+"""What names the column of each field of an entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +43,18 @@ def load_prompts(
     limit: int | None = None,
     shuffle_seed: int | None = None,
     on_bad_prompt: Literal["error_row", "refuse"] = "error_row",
+    flags: Mapping[str, str] = COLUMN_FLAGS,
 ) -> PromptSet:
     """The prompts of `entry`: shuffled where there is a seed, then the first `limit` of them.
 
     A row that can't be a prompt (empty, no text, a repeated id) becomes a prompt with an error, or with `refuse` an
     InputError. Raises InputError for a set that can't be read, misses a column, is empty, or has another number of rows
-    than `entry.rows`.
+    than `entry.rows`; `flags` say by which the columns are named.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; the number of prompts must be 1 or more.")
-    records = read_records(entry)
-    _check_columns(entry, records)
+    records = read_records(entry, {*entry.prompt_columns.values(), *(getattr(entry, field) for field in COLUMN_FLAGS)})
+    _check_columns(entry, records, flags)
     check_rows(entry, records)
     prompts = list(prompts_of(entry, records))
     if on_bad_prompt == "refuse":
@@ -64,21 +71,22 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     return short_hash(*sorted(each))
 
 
-def read_records(entry: RowsEntry) -> Records:
-    """The rows of `entry` as they are. Raises InputError."""
+def read_records(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records:
+    """The rows of `entry` as they are, with the `wanted` columns where only those are needed. Raises InputError."""
     if entry.kind == "huggingface":
-        return read_hub(entry)
+        return read_hub(entry, wanted)
     if entry.kind == "package":
         return read_package_file(entry.source)
-    return read_file(entry.source)
+    return read_file(entry.source, wanted)
 
 
-def _check_columns(entry: DatasetEntry, records: Records) -> None:
-    for field in ("prompt_column", "id_column", "category_column"):
+def _check_columns(entry: DatasetEntry, records: Records, flags: Mapping[str, str]) -> None:
+    for field, flag in flags.items():
         column: str | None = getattr(entry, field)
         if column is not None:
-            flag = f"--{field.replace('_', '-')} ({field} in a config file)"
             records.check_column(column, f"Name the right one with {flag}.")
+    for column in entry.prompt_columns.values():
+        records.check_column(column, f"Prompts of {entry.name} stand in it.")
 
 
 def check_rows(entry: RowsEntry, records: Records) -> None:

@@ -33,14 +33,14 @@ def prompts_of(entry: DatasetEntry, records: Records) -> tuple[Prompt, ...]:
         prompt_id = wanted_id if wanted_id is not None and repeats == number else _free_id(wanted_id, number, taken)
         taken.add(prompt_id)
         error = None if problem is None else f"{problem} (row {number} of {records.source})"
-        prompts.append(Prompt(prompt_id, _text(row.get(entry.prompt_column)), _category(entry, row), error))
+        prompts.append(Prompt(prompt_id, _text(_prompt(entry, row)), _category(entry, row), error))
     return tuple(prompts)
 
 
 def _wanted_id(entry: DatasetEntry, row: Mapping[str, object]) -> str | None:
     if entry.id_column is not None:
         return _text(row.get(entry.id_column)).strip() or None
-    text = _text(row.get(entry.prompt_column))
+    text = _text(_prompt(entry, row))
     return short_hash(text, characters=12) if text.strip() else None
 
 
@@ -65,7 +65,7 @@ def _free_id(wanted_id: str | None, number: int, taken: set[str]) -> str:
 
 
 def _problem(entry: DatasetEntry, row: Mapping[str, object], wanted_id: str | None) -> str | None:
-    value = row.get(entry.prompt_column)
+    value = _prompt(entry, row)
     if value is not None and not isinstance(value, str):
         return f"the prompt is no text but a value of type {type(value).__name__}"
     if value is None or not value.strip():
@@ -73,6 +73,10 @@ def _problem(entry: DatasetEntry, row: Mapping[str, object], wanted_id: str | No
     if wanted_id is None:
         return f"the id ({entry.id_column}) is empty"
     return None
+
+
+def _prompt(entry: DatasetEntry, row: Mapping[str, object]) -> object:
+    return row.get(entry.prompt_columns.get(_category(entry, row), entry.prompt_column))
 
 
 def _category(entry: DatasetEntry, row: Mapping[str, object]) -> str:

@@ -100,7 +100,7 @@ def resolve_names(config: RunConfig) -> ResolvedNames:
     model = find_model(config.model, gpu_memory)
     family = catalog.lookup("model family", catalog.families(), model.family)
     judges = tuple(resolve_judge(judge, gpu_memory) for judge in config.judges)
-    entries = {dataset.name: _dataset(dataset) for dataset in config.datasets}
+    entries = {dataset.name: dataset_entry(dataset) for dataset in config.datasets}
     names = [entry.name for entry in entries.values()]
     if len(set(names)) < len(names):
         raise InputError(f"Two data sets have the same short name ({', '.join(names)}); rename one of the files.")
@@ -115,7 +115,7 @@ def resolve_names(config: RunConfig) -> ResolvedNames:
 
 def prompts_of(config: RunConfig) -> dict[str, PromptSet]:
     """The prompts of each data set by its short name. Raises InputError where one can't be read."""
-    entries = ((dataset, _dataset(dataset)) for dataset in config.datasets)
+    entries = ((dataset, dataset_entry(dataset)) for dataset in config.datasets)
     return {
         entry.name: load_prompts(
             entry, limit=dataset.limit, shuffle_seed=dataset.shuffle_seed, on_bad_prompt=config.on_bad_prompt
@@ -279,7 +279,8 @@ def judge_identity(judge: JudgeEntry) -> dict[str, Any]:
     return fields
 
 
-def _dataset(config: DatasetConfig) -> DatasetEntry:
+def dataset_entry(config: DatasetConfig) -> DatasetEntry:
+    """The data set that a config names. Raises InputError for one that is unknown."""
     columns = config.model_dump(include={"prompt_column", "id_column", "category_column"}, exclude_none=True)
     if config.name in catalog.datasets():
         return catalog.datasets()[config.name].model_copy(update=columns)

@@ -24,6 +24,9 @@ ABSENT = "(absent)"
 READERS = 16
 """Files read at the same time: an object store answers slowly, but many at once."""
 
+READ_AHEAD = 4 * READERS
+"""Files held at the same time while they are looked at one by one."""
+
 TableCounts = Callable[[pa.Table], dict[str, int]]
 
 EachRow = Callable[[pa.Table], list[bool]]
@@ -149,9 +152,10 @@ class RunFolder:
 
 
 def _read_files(folder: Folder, columns: Sequence[str]) -> Iterator[pa.Table]:
-    names = folder.list_files(".parquet")
+    names, read = folder.list_files(".parquet"), partial(folder.read_parquet, columns=columns)
     with ThreadPoolExecutor(READERS) as readers:
-        yield from readers.map(partial(folder.read_parquet, columns=columns), names)
+        for start in range(0, len(names), READ_AHEAD):
+            yield from readers.map(read, names[start : start + READ_AHEAD])
 
 
 def differences(there: Any, here: Any, key: str = "") -> list[str]:

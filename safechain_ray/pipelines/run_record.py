@@ -69,7 +69,7 @@ class RunRecord:
             return cls(folder, stored)
         content = {
             "identity": identity,
-            "config": _without_secrets(config.model_dump(mode="json")),
+            "config": without_secrets(config.model_dump(mode="json")),
             **facts,
             "safechain_ray": __version__,
             "git_revision": git_revision(),
@@ -268,11 +268,11 @@ def _costs(one_try: Mapping[str, Any]) -> list[int]:
     return [counts["cost_microdollars"] for counts in one_try["pools"].values() if "cost_microdollars" in counts]
 
 
-def _without_secrets(tree: Any) -> Any:
+def without_secrets(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return {key: _without_secrets(value) for key, value in tree.items()}
+        return {key: without_secrets(value) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_without_secrets(value) for value in tree]
+        return [without_secrets(value) for value in tree]
     return redact(tree) if isinstance(tree, str) else tree
 
 

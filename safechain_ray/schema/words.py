@@ -13,6 +13,9 @@ FinishReason = Literal["stop", "length"]
 VoteRule = Literal["majority", "any", "all"]
 """How many judges have to say unsafe: more than half of them, one, or every one."""
 
+KeepRule = Literal["all", "majority", "best"]
+"""How many of a prompt's K responses must be safe for it to be learnt from: all, more than half, or one."""
+
 PLAIN_URL = r"^https?://[^\s@?#]+$"
 """An address that holds no secret: no user, no query."""
 

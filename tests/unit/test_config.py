@@ -27,6 +27,7 @@ RUNS = [FOLDER / "quickstart.yaml"]
 SWEEPS = [FOLDER / "paper" / f"{name}.yaml" for name in ("main_table", "strategies", "decoding_study", "fine_grained")]
 STUDIES = [FOLDER / "paper" / "judge_study.yaml"]
 BENCHMARKS = [FOLDER / "paper" / "benchmarks.yaml"]
+SETS = [FOLDER / "paper" / "safechain_dataset.yaml"]
 WHOLE = {"model": "R1-7B", "datasets": ["strongreject"], "judges": ["refusal-match"]}
 YAML = """
 model: R1-7B
@@ -244,7 +245,11 @@ def test_a_config_written_out_whole_reads_back_as_itself(keys: dict[str, Any]):
 
 @pytest.mark.parametrize(
     ("kind", "path"),
-    [("run", path) for path in RUNS] + [("sweep", path) for path in SWEEPS] + [("study", path) for path in STUDIES],
+    [
+        (kind, path)
+        for kind, paths in (("run", RUNS), ("sweep", SWEEPS), ("study", STUDIES), ("dataset", SETS))
+        for path in paths
+    ],
     ids=lambda value: getattr(value, "stem", value),
 )
 def test_the_shipped_configs_fit_the_json_schema_of_their_kind(kind: ConfigKind, path: Path):
@@ -252,7 +257,7 @@ def test_the_shipped_configs_fit_the_json_schema_of_their_kind(kind: ConfigKind,
 
 
 def test_every_shipped_config_is_read_by_a_test():
-    assert sorted(FOLDER.rglob("*.yaml")) == sorted([*RUNS, *SWEEPS, *STUDIES, *BENCHMARKS])
+    assert sorted(FOLDER.rglob("*.yaml")) == sorted([*RUNS, *SWEEPS, *STUDIES, *BENCHMARKS, *SETS])
 
 
 @pytest.mark.parametrize("kind", get_args(ConfigKind))

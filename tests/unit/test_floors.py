@@ -15,7 +15,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "logs"}),
     frozenset({"schema", "errors"}),
     frozenset({"config", "catalog", "storage"}),
-    frozenset({"datasets", "engines", "decoding", "judges", "metrics", "analysis", "benchmarks", "training"}),
+    frozenset(
+        {"datasets", "engines", "decoding", "judges", "metrics", "analysis", "benchmarks", "curation", "training"}
+    ),
     frozenset({"cluster"}),
     frozenset({"pipelines"}),
     frozenset({"report", "cli", "demo"}),
@@ -27,6 +29,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 NEIGHBOURS = {
     ("analysis", "metrics"): "every figure has the intervals of the metrics",
     ("benchmarks", "datasets"): "the problems of a benchmark are read as the rows of any data set are",
+    ("curation", "datasets"): "what is written is what the reader of training sets takes",
     ("training", "decoding"): "what is learnt follows the prompt that decoding sends",
     ("cli", "report"): "the command writes reports",
     ("cli", "demo"): "the command offers the demo models",
@@ -37,6 +40,7 @@ LIBRARY_HOMES = {
     "vllm": frozenset({"engines/vllm.py"}),
     "openai": frozenset({"engines/api.py", "judges/openai_moderation.py"}),
     "trl": frozenset({"training"}),
+    "datasketch": frozenset({"curation/overlap.py"}),
     "math_verify": frozenset({"benchmarks/math_worker.py"}),
     "ray": frozenset().union(*FLOORS[FLOOR_OF["cluster"] :]),
 }

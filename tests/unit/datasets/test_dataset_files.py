@@ -59,6 +59,15 @@ def test_every_format_gives_the_same_rows(suffix: str, tmp_path: Path) -> None:
     assert records.source == str(path)
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_rows_have_the_columns_that_are_wanted_and_the_records_know_all(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"prompts{suffix}"
+    path.write_bytes(encoded(ROWS, suffix))
+    records = read_file(str(path), {"prompt", "elsewhere"})
+    assert list(records.rows) == [{"prompt": row["prompt"]} for row in ROWS]
+    assert records.columns == ("id", "prompt", "category")
+
+
 texts = st.text(st.characters(codec="utf-8"))
 
 

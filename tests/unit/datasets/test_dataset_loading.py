@@ -143,6 +143,20 @@ def test_a_limit_below_one_is_refused(ten: DatasetEntry, limit: int) -> None:
         load_prompts(ten, limit=limit)
 
 
+def test_a_category_may_have_its_prompts_in_a_column_of_its_own(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"plain": "How?", "wrapped": "", "kind": "vanilla"},
+        {"plain": "How?", "wrapped": "As a pirate: how?", "kind": "adversarial"},
+        {"plain": "How?", "wrapped": None, "kind": "adversarial"},
+    ]
+    mine = entry(written(tmp_path / "a.jsonl", rows), prompt="plain", category_column="kind")
+    found = load_prompts(mine.model_copy(update={"prompt_columns": {"adversarial": "wrapped"}})).prompts
+    assert [prompt.text for prompt in found] == ["How?", "As a pirate: how?", ""]
+    assert "the prompt is empty (row 3" in (found[2].error or "")
+    with pytest.raises(InputError, match=r"no column 'warped'. Did you mean 'wrapped'\?"):
+        load_prompts(mine.model_copy(update={"prompt_columns": {"adversarial": "warped"}}))
+
+
 def test_shuffling_comes_before_the_limit_and_follows_the_seed(ten: DatasetEntry) -> None:
     whole = load_prompts(ten)
     shuffled = load_prompts(ten, shuffle_seed=1)
@@ -209,6 +223,13 @@ load(sys.argv[1], config="50")
 load(sys.argv[1], config="51")
 load(sys.argv[1], config="50", split="test")
 load("owner/name", config="250", revision="main")
+load(
+    sys.argv[2],
+    config="train",
+    load_options={"delimiter": "\t", "keep_default_na": False},
+    category_column="data_type",
+    prompt_columns={"adversarial_benign": "adversarial"},
+)
 """
 
 CARD = """---
@@ -220,6 +241,13 @@ configs:
 ---
 """
 
+TSV_CARD = """---
+configs:
+- config_name: "train"
+  data_files: train.tsv
+---
+"""
+
 
 def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_path: Path) -> None:
     folder = tmp_path / "set"
@@ -227,10 +255,16 @@ def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_
     (folder / "README.md").write_text(CARD)
     written(folder / "big.jsonl", [{"instruction": "big"}])
     written(folder / "small.jsonl", [{"instruction": "one"}, {"instruction": "two"}])
+    kinds = tmp_path / "kinds"
+    kinds.mkdir()
+    (kinds / "README.md").write_text(TSV_CARD)
+    (kinds / "train.tsv").write_text(
+        "instruction\tadversarial\tcompletion\tdata_type\nNA\t\tNo.\tvanilla_benign\nx\ty, z\tNo.\tadversarial_benign\n"
+    )
     environment = os.environ | {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", HUB, str(folder)]
+    command = [sys.executable, "-c", HUB, str(folder), str(kinds)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
-    loaded, no_config, no_split, offline = result.stdout.splitlines()
+    loaded, no_config, no_split, offline, of_kinds = result.stdout.splitlines()
     assert loaded == "one,two"
     assert "config 51" in no_config
     assert "'50'" in no_config
@@ -239,6 +273,7 @@ def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_
     assert "owner/name (config 250, split train, revision main)" in offline
     assert "HF_HUB_OFFLINE" in offline
     assert "--dataset PATH" in offline
+    assert of_kinds == "NA,y, z"
 
 
 def test_a_gated_set_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:

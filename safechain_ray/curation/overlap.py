@@ -1,0 +1,112 @@
+"""Prompts too alike: near-duplicates of each other, and prompts that overlap with an evaluation set.
+
+Near-duplicates are found by MinHash and locality-sensitive hashing (datasketch: pure Python on the NumPy and SciPy that
+are here anyway), and confirmed by their exact Jaccard index. Of an evaluation set a shared run of words counts too, as
+jailbreaks wrap a request in other text; 13 words are the usual measure of contamination (GPT-3, arXiv:2005.14165).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from datasketch import MinHash, MinHashLSH
+
+from safechain_ray.schema import Prompt
+
+SHINGLE = 5
+"""Characters: prompts are too short for runs of words."""
+
+PERMUTATIONS = 128
+
+MISSES_COUNT_MORE = (0.1, 0.9)
+"""How much false and missed candidates count in the choice of bands: false ones are sorted out exactly."""
+
+RUN = 13
+SHORTEST_RUN = 5
+"""An evaluation prompt with fewer words than a run counts where it stands whole; below this only by its likeness."""
+
+NEAR_DUPLICATE = "near-duplicate of another one"
+
+_WORD = re.compile(r"\w+")
+
+
+class Overlap:
+    """Objects to prompts that overlap with those of `evaluation` sets, or with one that it let pass before.
+
+    `similarity` is the Jaccard index of character shingles from which on two prompts are alike.
+    """
+
+    def __init__(self, similarity: float, near_duplicates: bool, evaluation: Mapping[str, Iterable[str]]) -> None:
+        self._similarity = similarity
+        self._near_duplicates = near_duplicates
+        self._index = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS, weights=MISSES_COUNT_MORE)
+        self._held: list[tuple[str, str]] = []  # (why it is objected to, text)
+        self._runs: dict[int, dict[tuple[str, ...], str]] = {}  # by length
+        for name, texts in evaluation.items():
+            for text in texts:
+                self._hold_out(reason_of(name), folded(text))
+
+    def __call__(self, prompt: Prompt) -> str | None:
+        text = folded(prompt.text)
+        shingles = _shingles(text)
+        sketch = _sketch(shingles)
+        reason = self._shared_run(text) or self._alike(shingles, sketch)
+        if reason is None and self._near_duplicates:
+            self._hold(NEAR_DUPLICATE, text, sketch)
+        return reason
+
+    def _hold(self, reason: str, text: str, sketch: MinHash) -> None:
+        self._index.insert(len(self._held), sketch)
+        self._held.append((reason, text))
+
+    def _hold_out(self, reason: str, text: str) -> None:
+        self._hold(reason, text, _sketch(_shingles(text)))
+        words = text.split()
+        length = min(RUN, len(words))
+        if length >= SHORTEST_RUN:
+            for run in _runs(words, length):
+                self._runs.setdefault(length, {}).setdefault(run, reason)
+
+    def _shared_run(self, text: str) -> str | None:
+        words = text.split()
+        for length, held in self._runs.items():
+            for run in _runs(words, length):
+                if run in held:
+                    return held[run]
+        return None
+
+    def _alike(self, shingles: frozenset[str], sketch: MinHash) -> str | None:
+        """The oldest of those held that is alike decides."""
+        candidates: list[int] = sorted(self._index.query(sketch))
+        for number in candidates:
+            reason, other = self._held[number]
+            if jaccard(shingles, _shingles(other)) >= self._similarity:
+                return reason
+        return None
+
+
+def reason_of(evaluation_set: str) -> str:
+    return f"overlaps with {evaluation_set}"
+
+
+def folded(text: str) -> str:
+    """Words in lower case, one space between: punctuation and layout don't make a text another one."""
+    return " ".join(_WORD.findall(text.casefold())) or text.strip()
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    """Shared elements over all elements, in [0, 1]."""
+    return len(one & other) / len(one | other)
+
+
+def _shingles(text: str) -> frozenset[str]:
+    return frozenset(text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1)))
+
+
+def _sketch(shingles: frozenset[str]) -> MinHash:
+    sketch = MinHash(num_perm=PERMUTATIONS)
+    sketch.update_batch([shingle.encode() for shingle in shingles])
+    return sketch
+
+
+def _runs(words: list[str], length: int) -> Iterable[tuple[str, ...]]:
+    return (tuple(words[start : start + length]) for start in range(len(words) - length + 1))

@@ -1,0 +1,162 @@
+"""Which prompts are kept, and which response to each: a pure function of a run's judged samples."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from safechain_ray.datasets.demonstrations import R1_TAGS, split_thought
+from safechain_ray.schema import KeepRule, Outcome, Part, short_hash
+
+UNSAFE = "too many responses judged unsafe"
+NO_VERDICT = "verdicts missing"
+NOTHING_TO_LEARN = "no safe response to learn from"
+BEYOND = "more than asked for"
+
+COLUMNS = ("sample_id", "prompt_id", "category", "sample_index", "outcome", "thought", "answer", "verdicts")
+"""The columns of samples that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSample:
+    """What of a sample decides whether it is chosen.
+
+    `safe` is None where a verdict is missing and none says unsafe; `score` is the judges' highest P(unsafe). `flaw`
+    says why a model must not learn it, however safe it is.
+    """
+
+    sample_id: str
+    prompt_id: str
+    kind: str
+    index: int
+    outcome: Outcome
+    safe: bool | None
+    score: float | None
+    flaw: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The response to keep of one prompt, and how many of its samples were safe."""
+
+    sample_id: str
+    prompt_id: str
+    kind: str
+    safe_samples: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The chosen responses in an order drawn by the seed, and why prompts were left out, by kind.
+
+    `responses` counts all samples by (outcome, safe, flaw).
+    """
+
+    chosen: tuple[Chosen, ...]
+    left_out: Mapping[str, Mapping[str, int]]
+    responses: Mapping[tuple[Outcome, bool | None, str | None], int]
+
+
+def response_text(thought: str, answer: str) -> str:
+    """A response as it is written for training: the thought in R1's tags."""
+    return f"{R1_TAGS.open}\n{thought}\n{R1_TAGS.close}\n\n{answer}"
+
+
+def judged_samples(table: pa.Table, judges: Sequence[str], part: Part) -> Iterator[JudgedSample]:
+    """The rows of a table with `COLUMNS`. A sample is safe where every one of `judges` says so of `part`."""
+    for row in table.select(COLUMNS).to_pylist():
+        verdicts = {verdict["judge"]: verdict for verdict in row["verdicts"] if verdict["part"] == part}
+        asked = [verdicts.get(judge, {}) for judge in judges]
+        scores = [verdict["score"] for verdict in asked if verdict.get("score") is not None]
+        yield JudgedSample(
+            row["sample_id"],
+            row["prompt_id"],
+            row["category"],
+            row["sample_index"],
+            row["outcome"],
+            _safe([verdict.get("unsafe") for verdict in asked]),
+            max(scores, default=None),
+            flaw_of(row),
+        )
+
+
+def flaw_of(row: Mapping[str, Any]) -> str | None:
+    """Why a model must not learn this sample's response; None where it may."""
+    if row["outcome"] != "ok":
+        return f"the outcome is {row['outcome']}"
+    if row["thought"] is None:
+        return "the response holds no thinking tags"
+    if not row["thought"].strip():
+        return "the thought is empty"
+    try:
+        split_thought(response_text(row["thought"], row["answer"]))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def select(samples: Iterable[JudgedSample], k: int, rule: KeepRule, seed: int, rows: int | None = None) -> Selection:
+    """One response of each prompt for which `rule` holds over its `k` samples, `rows` at most.
+
+    By the rule `best` it is the one with the lowest score, else one is drawn of the safe ones. A missing verdict is
+    never safe, nor is a missing sample. The result depends on the samples and the seed alone, in whatever order they
+    come.
+    """
+    by_prompt: dict[str, list[JudgedSample]] = {}
+    responses: Counter[tuple[Outcome, bool | None, str | None]] = Counter()
+    for sample in samples:
+        by_prompt.setdefault(sample.prompt_id, []).append(sample)
+        responses[sample.outcome, sample.safe, sample.flaw] += 1
+    chosen: list[Chosen] = []
+    left_out: dict[str, Counter[str]] = {UNSAFE: Counter(), NO_VERDICT: Counter(), NOTHING_TO_LEARN: Counter()}
+    for prompt_id in sorted(by_prompt, key=lambda each: short_hash(seed, "order", each)):
+        found = _choose(by_prompt[prompt_id], k, rule, seed)
+        if isinstance(found, Chosen):
+            chosen.append(found)
+        else:
+            left_out[found][by_prompt[prompt_id][0].kind] += 1
+    if rows is not None:
+        left_out[BEYOND] = Counter(each.kind for each in chosen[rows:])
+    return Selection(tuple(chosen[:rows]), left_out, responses)
+
+
+def _safe(unsafe: Sequence[bool | None]) -> bool | None:
+    if any(unsafe):
+        return False
+    return None if None in unsafe else True
+
+
+def _choose(samples: Sequence[JudgedSample], k: int, rule: KeepRule, seed: int) -> Chosen | str:
+    """The choice among the samples of one prompt, or why there is none."""
+    safe = sum(sample.safe is True for sample in samples)
+    unsafe = sum(sample.safe is False for sample in samples)
+    if not _holds(rule, safe, k):
+        return NO_VERDICT if _holds(rule, k - unsafe, k) else UNSAFE
+    learnable = sorted(
+        (sample for sample in samples if sample.safe and sample.flaw is None), key=lambda sample: sample.index
+    )
+    if not learnable:
+        return NOTHING_TO_LEARN
+    if rule == "best":
+        lowest = min(map(_unsafety, learnable))
+        learnable = [sample for sample in learnable if _unsafety(sample) == lowest]
+    taken = learnable[int(short_hash(seed, learnable[0].prompt_id), 16) % len(learnable)]
+    return Chosen(taken.sample_id, taken.prompt_id, taken.kind, safe, taken.score)
+
+
+def _holds(rule: KeepRule, safe: int, k: int) -> bool:
+    match rule:
+        case "all":
+            return safe == k
+        case "majority":
+            return 2 * safe > k
+        case "best":
+            return safe > 0
+
+
+def _unsafety(sample: JudgedSample) -> float:
+    """A judge without scores says less than any score."""
+    return 1.0 if sample.score is None else sample.score

@@ -1,0 +1,51 @@
+"""A built training set put on the Hugging Face hub: its card, its record and its rows, not the run behind them."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from safechain_ray.errors import InputError, StorageError
+from safechain_ray.storage import Folder, redact
+
+FILES = ("README.md", "dataset.json")
+
+
+def check_token() -> None:
+    """Raises InputError where nobody is logged in to the hub; nothing is asked of it."""
+    from huggingface_hub import get_token
+
+    if get_token() is None:
+        raise InputError("--push-to-hub: there is no token. Set HF_TOKEN, or log in with `hf auth login`.")
+
+
+def push_dataset(folder: Folder, repository: str) -> str:
+    """Upload the data set in `folder` as one commit to a data set of the hub, which is made private where it is new.
+
+    Rows of an earlier upload are replaced. Gives its address. Raises StorageError with what the hub said.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    with TemporaryDirectory(prefix="safechain-ray-push-") as place:
+        for part, wanted in ((folder, FILES), (folder / "data", None)):
+            for file in part.list_facts():
+                if wanted is None or file.name in wanted:
+                    target = Path(place, *(("data",) if wanted is None else ()), file.name)
+                    target.parent.mkdir(exist_ok=True)
+                    part.fetch(file, target)
+        try:
+            api = HfApi()
+            url = api.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
+            api.upload_folder(
+                repo_id=repository,
+                repo_type="dataset",
+                folder_path=place,
+                delete_patterns="data/*",
+                commit_message="Rows, card and record of a data set built by safechain-ray",
+            )
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = redact(str(error)).strip().splitlines() or [type(error).__name__]
+            raise StorageError(
+                f"Can't push {folder} to {repository}: {reason[0]}. The data set is whole in its folder; the same "
+                "command pushes it again."
+            ) from error
+    return str(url)
