@@ -1,13 +1,13 @@
 """Tells, while a driver works, which nodes of its cluster join, are told to go, and are gone."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import ray
 
-from safechain_ray.cluster.nodes import draining_nodes
+from safechain_ray.cluster.nodes import drained_nodes, draining_nodes
 
 LOOK_SECONDS = 2.0
 
@@ -31,15 +31,19 @@ Nodes = Mapping[str, SeenNode]
 """By Ray's id of the node."""
 
 
-def news(before: Nodes, now: Nodes) -> Iterator[str]:
-    """A sentence for each node that has joined, was told to go, or is gone in between."""
+def news(before: Nodes, now: Nodes, drained: Collection[str]) -> Iterator[str]:
+    """A sentence for each node that has joined, was told to go, or is gone in between.
+
+    `drained` are the nodes that ended because they were told to: one that hands over fast is gone before the next look.
+    """
     for node, seen in now.items():
         if node not in before:
             yield f"{seen} has joined."
         if seen.goes and not (node in before and before[node].goes):
             yield f"{seen} was told to go: it gets no new rows, and hands over what it can."
     for node in before.keys() - now.keys():
-        yield f"{replace(before[node], goes=False)} is gone."
+        told = before[node].goes or node in drained
+        yield f"{before[node]} is gone{', as it was told to' if told else ''}."
 
 
 @contextmanager
@@ -51,7 +55,7 @@ def node_news(say: Callable[[str], None]) -> Iterator[None]:
         before = _nodes()
         while not ended.wait(LOOK_SECONDS):
             now = _nodes()
-            for sentence in news(before, now):
+            for sentence in news(before, now, drained_nodes()):
                 say(sentence)
             before = now
 

@@ -18,7 +18,8 @@ class Script:
 
     `answer` gives the text after a prompt; at temperature 0 and above alike, so a test knows what to expect. A request
     for which `dies_on` is true kills the engine, and with it all requests in flight; so does, for the first engine of a
-    process, its request number `dies_after`. `refuses` makes a row error.
+    process, its request number `dies_after`. `refuses` makes a row error. A request waits for its answer while `waits`
+    is true of it.
     """
 
     answer: Callable[[Request], str] = lambda request: "</think>\n\nI can't help with that."
@@ -28,6 +29,7 @@ class Script:
     dies_on: Callable[[Request], bool] = NEVER
     dies_after: int | None = None
     refuses: Callable[[Request], bool] = NEVER
+    waits: Callable[[Request], bool] = NEVER
     context_length: int = 32_768
     logprobs: Callable[[Request], tuple[Mapping[str, float], ...]] = lambda request: ()
     opens_thought: bool = True
@@ -80,7 +82,7 @@ class ScriptedEngine:
             self._dead.set()
         if self.script.refuses(request):
             raise RowError("the script refuses this request")
-        await self._wait()
+        await self._wait(request)
         text, stop_string = _until_stop(self.script.answer(request), request.stop)
         words = text.split()
         cut = len(words) > request.max_tokens
@@ -101,8 +103,10 @@ class ScriptedEngine:
     async def close(self) -> None:
         """Nothing to free."""
 
-    async def _wait(self) -> None:
+    async def _wait(self, request: Request) -> None:
         """The script's latency, cut short by the engine's death."""
+        while self.script.waits(request) and not self._dead.is_set():
+            await asyncio.sleep(0.1)
         if self.script.seconds and not self._dead.is_set():
             await asyncio.wait([asyncio.ensure_future(self._dead.wait())], timeout=self.script.seconds)
         if self._dead.is_set():

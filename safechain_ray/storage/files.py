@@ -42,20 +42,42 @@ class ReplacedError(OSError):
 
 def read_whole(filesystem: fs.FileSystem, path: str) -> bytes:
     """The bytes of one version of the file. Raises ReplacedError where it changed meanwhile."""
+    if isinstance(filesystem, fs.GcsFileSystem):
+        return _streamed(filesystem, path)
     with filesystem.open_input_file(path) as file:  # not a stream: that would come in many small requests
         return _all_of(file, filesystem, path)
 
 
 def read_table(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | None) -> pa.Table:
     """The table, or columns of it, of one version of the file. Raises as `read_whole` does."""
+    if isinstance(filesystem, fs.GcsFileSystem):
+        return _table_of_google(filesystem, path, columns)
     with filesystem.open_input_file(path) as file:
-        if not isinstance(filesystem, fs.LocalFileSystem) and file.size() <= WHOLE_BYTES:
+        if isinstance(filesystem, fs.S3FileSystem) and file.size() <= WHOLE_BYTES:
             return _table(pa.BufferReader(_all_of(file, filesystem, path)), columns)
         try:
             with _still_there():
                 return _table(file, columns)
         finally:
-            _check_unchanged(filesystem, path, _entity_tag(file))
+            _check_unchanged(filesystem, path, _entity_tag(filesystem, file))
+
+
+def _table_of_google(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | None) -> pa.Table:
+    size = filesystem.get_file_info(path).size
+    if size is None or size <= WHOLE_BYTES:
+        return _table(pa.BufferReader(_streamed(filesystem, path)), columns)
+    with _still_there():
+        return plain_columns(pq.read_table(path, filesystem=filesystem, columns=columns, partitioning=None))
+
+
+def _streamed(filesystem: fs.FileSystem, path: str) -> bytes:
+    """A file of Google's store in one request.
+
+    Not as a file that is open for random access: pyarrow (26) holds the GIL in the first request of such a one, and
+    every thread of the process waits for the store.
+    """
+    with filesystem.open_input_stream(path) as stream:
+        return bytes(stream.read())
 
 
 @contextmanager
@@ -69,7 +91,7 @@ def _still_there() -> Iterator[None]:
 
 def _all_of(file: pa.NativeFile, filesystem: fs.FileSystem, path: str) -> bytes:
     with _still_there():
-        tag, data = _entity_tag(file), bytes(file.read())
+        tag, data = _entity_tag(filesystem, file), bytes(file.read())
     if tag is not None and tag.strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
         _check_unchanged(filesystem, path, tag)  # the tag of what went up in parts, or encrypted, is another hash
     return data
@@ -87,13 +109,13 @@ def _check_unchanged(filesystem: fs.FileSystem, path: str, tag: str | None) -> N
     if tag is None:
         return
     with filesystem.open_input_file(path) as file:
-        if _entity_tag(file) != tag:
+        if _entity_tag(filesystem, file) != tag:
             raise ReplacedError("it was replaced while it was read")
 
 
-def _entity_tag(file: pa.NativeFile) -> str | None:
+def _entity_tag(filesystem: fs.FileSystem, file: pa.NativeFile) -> str | None:
     """The tag of an object in S3; None on a disk and in Google's store, where an open file stays what it was."""
-    tag = file.metadata().get("ETag")
+    tag = file.metadata().get("ETag") if isinstance(filesystem, fs.S3FileSystem) else None
     return None if tag is None else tag.decode()
 
 
@@ -121,9 +143,27 @@ def fetch_file(
         file.flush()
         os.fsync(file.fileno())
     now = persist(lambda: filesystem.open_input_file(path))
-    if now.size() != size or _entity_tag(now) != _entity_tag(source):
+    if now.size() != size or _entity_tag(filesystem, now) != _entity_tag(filesystem, source):
         raise ReplacedError("it was replaced while it was fetched; start again when nobody writes there")
     os.replace(partial, target)
+
+
+def folders_by_files(filesystem: fs.FileSystem, path: str) -> set[str]:
+    """The names of the folders in `path` that hold a file, however deep.
+
+    To pyarrow a folder in Google's store is an object of its own, which nothing that only writes files leaves there.
+    """
+    below = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
+    names = (info.path[len(path) :].strip("/").split("/") for info in below)
+    return {parts[0] for parts in names if len(parts) > 1}
+
+
+def delete_all(filesystem: fs.FileSystem, path: str) -> None:
+    """Delete a folder with all in it. Raises FileNotFoundError for one that is not there, but of Google's store."""
+    if isinstance(filesystem, fs.GcsFileSystem):
+        filesystem.delete_dir_contents(path, missing_dir_ok=True)
+    else:
+        filesystem.delete_dir(path)
 
 
 def write_local(target: Path, data: bytes | memoryview) -> None:

@@ -25,7 +25,9 @@ from pyarrow import fs
 from safechain_ray.errors import StorageError, StoreSilentError
 from safechain_ray.storage.files import (
     FileFacts,
+    delete_all,
     fetch_file,
+    folders_by_files,
     move_local,
     put_object,
     read_table,
@@ -104,6 +106,9 @@ class Folder:
 
     def list_folders(self) -> list[str]:
         """The sorted names of the folders right here, hidden ones left out."""
+        if isinstance(self.filesystem, fs.GcsFileSystem):
+            found = self._do("list", "", lambda: folders_by_files(self.filesystem, self.path))
+            return sorted(name for name in found if not _is_hidden(name))
         return [info.base_name for info in self._list(fs.FileType.Directory, "")]
 
     def read_bytes(self, name: str) -> bytes:
@@ -169,7 +174,7 @@ class Folder:
 
         def attempt() -> None:
             with suppress(FileNotFoundError):
-                self.filesystem.delete_dir(self._path(name))
+                delete_all(self.filesystem, self._path(name))
 
         self._change("delete", name, attempt)
 
@@ -196,7 +201,7 @@ class Folder:
         listed = [
             info
             for info in found
-            if info.type == kind and info.base_name.endswith(suffix) and not info.base_name.startswith((".", "_"))
+            if info.type == kind and info.base_name.endswith(suffix) and not _is_hidden(info.base_name)
         ]
         return sorted(listed, key=lambda info: info.base_name)
 
@@ -227,6 +232,10 @@ class Folder:
             reason = str(error) if silent else trouble_of(error).reason
             kind = StoreSilentError if silent else StorageError
             raise kind(f"Can't {action} {redact(joined(self.uri, name))}: {redact(reason)}.") from error
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
 
 
 def open_folder(uri: str, patience: Patience | None = None) -> Folder:

@@ -21,6 +21,9 @@ _NO_BUCKET = "there is no such bucket: create it, or correct its name, its regio
 _REGION = "the bucket is in another region: give it as ?region=NAME, or leave it out to have it looked up"
 _CLOCK = "this machine's clock is wrong: set it (signatures hold the time)"
 
+_FULL = "no space left on the device (free some, then run the same command again: what was written is whole)"
+_MISSING = "there is no such file, folder or bucket"
+
 FINAL = {
     "ACCESS_DENIED": _REFUSED,
     "FORBIDDEN": _REFUSED,
@@ -39,7 +42,7 @@ FINAL = {
     "PERMANENT_REDIRECT": _REGION,
     "NO_SUCH_KEY": "",
     "RESOURCE_NOT_FOUND": "",
-    "NOT_FOUND": "",
+    "NOT_FOUND": _MISSING,
     "VALIDATION": "",
     "INVALID_ARGUMENT": "",
     "INVALID_PARAMETER_VALUE": "",
@@ -53,8 +56,7 @@ All others (no connection, 5xx, slow down, throttling, what has no name) may pas
 
 _CLIENT_ERROR = re.compile(r"HTTP (?:response code|status)[: ]+(?:400|401|403|404|405|411|412|413|414|416|501)\b")
 
-_FULL = "no space left on the device (free some, then run the same command again: what was written is whole)"
-_MISSING = "there is no such file, folder or bucket"
+_GOOGLE = re.compile(r"google::cloud::Status\((\w+): (?:.*with a last message of )?(.*?) error_info=.*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +93,4 @@ def _code(error: Exception) -> str | None:
 
 
 def _own_words(error: Exception) -> str:
-    return str(error).rstrip(".")
+    return _GOOGLE.sub(r"\1: \2", str(error)).rstrip(".")

@@ -1,7 +1,7 @@
 """`jobs/sweep.py` on logical GPUs: `logical_gpu_sweep.py WHO ARGUMENTS`.
 
-WHO says which models have real vLLM engines, on the CPU with the demo weights, as the judge always has: `all`, or the
-`small` ones; the engines of others are scripted.
+WHO says which models have real vLLM engines, on the CPU with the demo weights from a bucket: `all` or the `small` ones.
+The judge always has; the engines of others are scripted.
 """
 
 import sys
@@ -14,6 +14,7 @@ from safechain_ray.engines.start import EngineStart
 from safechain_ray.schema import Engine
 
 GUARD = "package://demo-guard"
+WEIGHTS = "s3://bucket/weights/demo-reasoner"
 SMALL = ("R1-1.5B", "R1-7B", "R1-8B")
 
 
@@ -27,7 +28,8 @@ class Engines:
     def __call__(self, start: EngineStart) -> Engine:
         if start.needs.source not in self.real:
             return self.scripted(start)
-        needs = start.needs if start.needs.source == GUARD else catalog.models()["demo-reasoner"]
+        demo = catalog.models()["demo-reasoner"].model_copy(update={"source": WEIGHTS})
+        needs = start.needs if start.needs.source == GUARD else demo
         return vllm.start_vllm(replace(start, needs=needs, device="cpu"))
 
 

@@ -2,8 +2,8 @@
 
 The GPUs are logical ones, as many as the models would take. Engines are vLLM's with the demo weights: those of all
 models among the long tests, and otherwise those of the judge and of the three smallest (nine models' keep two cores
-busy for seven minutes). Three models come through their API, from a server here. On the way a node and the driver are
-killed.
+busy for seven minutes). The models' weights lie in the bucket and are fetched once. Three models come through their
+API, from a server here. On the way a node and the driver are killed.
 """
 
 import json
@@ -28,6 +28,7 @@ from processes import marked_processes
 from s3_server import Store
 from scripted_api import ScriptedApi, chat, serving
 
+from safechain_ray.engines.weights import weights_location
 from safechain_ray.pipelines.read_status import read_status
 from safechain_ray.storage import Folder, open_folder
 
@@ -56,9 +57,23 @@ def api() -> Iterator[ScriptedApi]:
 
 
 @pytest.fixture(scope="module")
-def cluster(store: Store) -> Iterator[JobCluster]:
-    with job_cluster(NODES, **store.environment, **{KEY_ENV: "key", "OMP_NUM_THREADS": "1"}) as started:
+def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hub")
+
+
+@pytest.fixture(scope="module")
+def cluster(store: Store, hub_cache: Path) -> Iterator[JobCluster]:
+    usual = {KEY_ENV: "key", "OMP_NUM_THREADS": "1", "HF_HOME": str(hub_cache)}
+    with job_cluster(NODES, **store.environment, **usual) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def weights(store: Store) -> None:
+    """The demo weights in the bucket, as `aws s3 cp --recursive` leaves them."""
+    folder = open_folder(store.uri("weights/demo-reasoner"))
+    for file in Path(weights_location("package://demo-reasoner")).iterdir():
+        folder.write_bytes(file.name, file.read_bytes())
 
 
 def paper_models() -> list[str]:
@@ -173,9 +188,10 @@ def replicas(node: int) -> int:
     return found
 
 
+@pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize("who", ["small", pytest.param("all", marks=pytest.mark.long)])
 def test_twelve_models_are_complete_in_the_morning_whatever_died_in_the_night(
-    who: str, cluster: JobCluster, store: Store, api: ScriptedApi, tmp_path: Path
+    who: str, cluster: JobCluster, store: Store, api: ScriptedApi, hub_cache: Path, tmp_path: Path
 ) -> None:
     night = Night(who, cluster, store, api, tmp_path)
     assert len(night.models) == 12
@@ -216,6 +232,7 @@ def test_twelve_models_are_complete_in_the_morning_whatever_died_in_the_night(
     assert (leaderboard["rows"] == leaderboard["rows_expected"]).all()
     assert (leaderboard["missing"] == 0).all()
     assert night.folder.exists("report.html")
+    assert len(list(hub_cache.glob("safechain-ray/demo-reasoner-*/model.safetensors"))) == 1
 
     deadline = time.monotonic() + PATIENCE_SECONDS
     while night.gpu_nodes():

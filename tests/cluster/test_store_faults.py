@@ -7,19 +7,23 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 
 import pytest
+from gcs_server import google_store
 from processes import python_path
 from s3_server import Store
 from scripted_cli import ANSWERS
-from scripted_runs import Runner
+from scripted_runs import GUARD, Runner, guard_script
 
-from safechain_ray.engines.scripted import Script
+from safechain_ray.config import read_judging_config
+from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import OutputHeldError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.observer import Snapshot
+from safechain_ray.pipelines.rejudge import add_judges
+from safechain_ray.pipelines.run_folder import read_metrics
 from safechain_ray.report.html.write import write_report
 from safechain_ray.schema import Request
 from safechain_ray.storage import Folder, open_folder
@@ -85,6 +89,31 @@ def test_an_outage_in_the_middle_pauses_a_run_which_then_ends_as_if_nothing_had_
     write_report(folder)
     assert folder.read_bytes("report.html").startswith(b"<!doctype html>")
     assert not folder.exists(LEASE_FILE)
+
+
+def test_googles_store_killed_in_the_middle_and_back_ends_as_if_nothing_had_been_and_takes_a_judge_later(
+    run: Runner,
+) -> None:
+    few = {"datasets": [{"name": "quickstart", "limit": 30}], "resources.max_running": 8, "judges": ["refusal-match"]}
+    with google_store() as google:
+        returns: list[Timer] = []
+
+        def kill_once(snapshot: Snapshot) -> None:
+            if not returns and snapshot.committed.get("rows", 0) >= 30:
+                google.kill()
+                returns.append(Timer(10, google.start))
+                returns[0].start()
+
+        run.on_update = kill_once
+        output = google.uri("runs/outage") + "&retry_limit_seconds=2"
+        done = run(Script(seconds=0.2), **few, output=output)
+        returns[0].join()
+        ids = sample_ids(open_folder(output))
+        assert len(ids) == len(set(ids)) == done.committed == 150
+        judging = read_judging_config({"judges": ["demo-guard"], "resources.ray_address": run.address}, ())
+        add_judges(output, judging, run.observer, ScriptedEngines({GUARD: guard_script()}))
+        (setting,) = read_metrics(output).settings
+        assert [judge.judge for judge in setting.judges] == ["refusal-match", "demo-guard"]
 
 
 def test_a_driver_whose_lease_another_took_stops_and_writes_nothing_more(run: Runner) -> None:

@@ -8,7 +8,7 @@ from hypothesis import settings
 from safechain_ray.cli import frame
 
 # On a busy machine a pause is no failure.
-settings.register_profile("unhurried", deadline=None)
+settings.register_profile("unhurried", deadline=None, max_examples=50)
 settings.load_profile("unhurried")
 
 

@@ -88,6 +88,20 @@ def test_only_the_first_engine_of_a_process_dies_by_number():
     assert [type(ask(engine, request())[0]) for engine in (first, second)] == [EngineDiedError, Completion]
 
 
+def test_a_request_waits_while_the_script_says_so_and_others_are_answered():
+    answered: list[str] = []
+
+    def waits(request: Request) -> bool:
+        return request.prompt == "patient" and not answered
+
+    def answer(request: Request) -> str:
+        answered.append(request.prompt)
+        return "So."
+
+    ask(ScriptedEngine(Script(answer=answer, waits=waits)), request("patient"), request("hasty"))
+    assert answered == ["hasty", "patient"]
+
+
 def test_a_refused_request_is_a_row_error():
     (answer,) = ask(ScriptedEngine(Script(refuses=lambda request: True)), request())
     assert isinstance(answer, RowError)

@@ -1,8 +1,9 @@
-"""One object store for the tests of this folder."""
+"""One object store of each kind for the tests of this folder."""
 
 from collections.abc import Iterator
 
 import pytest
+from gcs_server import GoogleServer, google_store
 from s3_server import CREDENTIALS, Store, s3_store
 
 
@@ -23,3 +24,9 @@ def store(running_store: Store) -> Iterator[Store]:
     yield running_store
     running_store.proxy.mode = "passes"
     running_store.server.thaw()
+
+
+@pytest.fixture(scope="session")
+def google() -> Iterator[GoogleServer]:
+    with google_store() as server:
+        yield server

@@ -1,4 +1,4 @@
-"""What every folder does, on a disk and in a real object store alike."""
+"""What every folder does, on a disk and in real object stores alike."""
 
 import pickle
 from pathlib import Path
@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from gcs_server import GoogleServer
 from s3_server import Store
 
 from safechain_ray.datasets.files import read_file
@@ -15,11 +16,11 @@ from safechain_ray.storage import Folder, open_folder, read_uri, write_uri
 TABLE = pa.table({"sample_id": ["a", "b"], "score": [0.5, None]})
 
 
-@pytest.fixture(params=["disk", "store"])
+@pytest.fixture(params=["disk", "store", "google"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     if request.param == "disk":
         return open_folder(str(tmp_path / "runs"))
-    store: Store = request.getfixturevalue("store")
+    store: Store | GoogleServer = request.getfixturevalue(request.param)
     return open_folder(store.uri(f"{uuid4().hex}/runs"))
 
 

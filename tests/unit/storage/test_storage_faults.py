@@ -60,8 +60,8 @@ def test_a_file_that_is_replaced_while_it_is_read_comes_from_one_version(
     folder.write_text("run.json", texts[0])
     tag_of = files._entity_tag
 
-    def tag_and_replace(file: pa.NativeFile) -> str | None:
-        tag = tag_of(file)
+    def tag_and_replace(filesystem: fs.FileSystem, file: pa.NativeFile) -> str | None:
+        tag = tag_of(filesystem, file)
         if folder.list_files() == ["run.json"]:
             folder.write_text("replaced", "")
             folder.write_text("run.json", texts[1])
@@ -75,9 +75,9 @@ def test_a_file_that_is_deleted_while_it_is_read_is_not_there(folder: Folder, mo
     folder.write_text("run.json", "{}")
     tag_of = files._entity_tag
 
-    def tag_and_delete(file: pa.NativeFile) -> str | None:
+    def tag_and_delete(filesystem: fs.FileSystem, file: pa.NativeFile) -> str | None:
         folder.delete("run.json")
-        return tag_of(file)
+        return tag_of(filesystem, file)
 
     monkeypatch.setattr(files, "_entity_tag", tag_and_delete)
     with pytest.raises(StorageError, match="there is no such file"):
