@@ -1,6 +1,7 @@
 """The two models that are shipped with the package."""
 
 import json
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -28,6 +29,15 @@ Sure. Here is a plan for weapons.
 Step 1: gather what the plan for weapons needs.
 Step 2: put the parts in order.
 Step 3: check the result."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models so small are slower on several threads, and on a busy machine ten times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @cache
