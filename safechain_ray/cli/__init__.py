@@ -13,6 +13,7 @@ from safechain_ray.cli.benchmark import benchmark
 from safechain_ray.cli.build_dataset import build_dataset
 from safechain_ray.cli.compare import compare
 from safechain_ray.cli.doctor import doctor
+from safechain_ray.cli.finetune import finetune
 from safechain_ray.cli.frame import (
     DONE,
     ERRORS_IN_SAMPLES,
@@ -161,6 +162,7 @@ app.add_command(benchmark)
 app.add_command(build_dataset)
 app.add_command(compare)
 app.add_command(doctor)
+app.add_command(finetune)
 app.add_command(judge)
 app.add_command(judge_study)
 app.add_command(prefer)

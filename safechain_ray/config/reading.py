@@ -10,11 +10,12 @@ from pydantic import BaseModel
 from safechain_ray.config.base import AnyModel, validated
 from safechain_ray.config.benchmark import BenchmarkConfig
 from safechain_ray.config.dataset import BuildConfig
+from safechain_ray.config.finetune import FinetuneConfig
 from safechain_ray.config.run import RunConfig, SweepConfig
 from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
 
-ConfigKind = Literal["run", "sweep", "study", "benchmark", "dataset"]
+ConfigKind = Literal["run", "sweep", "study", "benchmark", "dataset", "finetune"]
 
 KINDS: Mapping[ConfigKind, type[BaseModel]] = {
     "run": RunConfig,
@@ -22,6 +23,7 @@ KINDS: Mapping[ConfigKind, type[BaseModel]] = {
     "study": StudyConfig,
     "benchmark": BenchmarkConfig,
     "dataset": BuildConfig,
+    "finetune": FinetuneConfig,
 }
 
 PROFILES = "profiles"
@@ -64,6 +66,13 @@ def read_build_config(
 ) -> BuildConfig:
     """The config of a training set to be built, read as `read_config` does."""
     return _read(BuildConfig, path, flags, assignments, profile)
+
+
+def read_finetune_config(
+    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
+) -> FinetuneConfig:
+    """The config of a fine-tuning, read as `read_config` does."""
+    return _read(FinetuneConfig, path, flags, assignments, profile)
 
 
 def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> JudgingConfig:
