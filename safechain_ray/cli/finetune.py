@@ -79,7 +79,7 @@ def finetune(
     Leaves model/ (for vLLM, transformers and `evaluate --model`), checkpoints/, metrics.jsonl and finetune.json in the
     output. The same command again goes on from the last checkpoint.
     """
-    given = {"training.lora": {}} if lora else {}
+    given: dict[str, Any] = {"training.lora": {}} if lora else {}
     resolved = read_finetune_config(config, given | by_key(KEYS, flags), assignments, profile)
     if plan:
         _show_plan(resolved, as_json)

@@ -14,7 +14,8 @@ from safechain_ray.cluster.training_news import TRAINING, Began, Failed, Finishe
 from safechain_ray.config import TrainingOptions
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import SafechainError
-from safechain_ray.storage import Folder
+from safechain_ray.schema import short_hash
+from safechain_ray.storage import Folder, place
 from safechain_ray.training.checkpoint_store import CheckpointStore
 from safechain_ray.training.checkpoints import STATE, claim, last_checkpoint
 from safechain_ray.training.processes import Processes
@@ -24,7 +25,7 @@ from safechain_ray.training.processes import Processes
 class TrainingTask:
     """What every worker gets. `learnt` and `held_out` are references to TokenisedSet; `board` is the news' actor.
 
-    `training` is the hash of the training's identity, by which its checkpoints and its scratch folder are known.
+    `training` is the hash of the training's identity, by which its checkpoints are known.
     """
 
     model: str
@@ -101,8 +102,9 @@ def _work(task: TrainingTask, processes: Processes) -> None:
 
 
 def _scratch(task: TrainingTask) -> Path:
-    """One folder a node, for all its workers."""
-    return Path(task.scratch or tempfile.gettempdir()) / f"safechain-ray-training-{task.training}"
+    """One folder a node, for all its workers; the same when they start again."""
+    name = short_hash(task.training, place(task.output.uri))
+    return Path(task.scratch or tempfile.gettempdir()) / f"safechain-ray-training-{name}"
 
 
 def _put_in_place(store: CheckpointStore, job: Any) -> None:
