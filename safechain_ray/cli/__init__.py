@@ -31,7 +31,7 @@ from safechain_ray.cli.prefer import prefer
 from safechain_ray.cli.report import report
 from safechain_ray.cli.status import status
 from safechain_ray.cli.sweep import plan_sweep, sweep
-from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, json_schema, read_config
+from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, holds_training, json_schema, read_config
 from safechain_ray.errors import InputError
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
 
@@ -139,6 +139,11 @@ def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
     if holds_sweep(flags["config"]):
         plan_sweep(flags, response_tokens, as_json)
         return
+    if holds_training(flags["config"]):
+        raise InputError(
+            f"{flags['config']} is the config of a fine-tuning: `safechain-ray finetune --config {flags['config']} "
+            "--plan` shows what it takes."
+        )
     with quiet_libraries():
         run, made = plan_run(_run_config(**flags))
     if as_json:

@@ -84,6 +84,8 @@ def _work(task: TrainingTask, processes: Processes) -> None:
         step = int(checkpoint.name.rpartition("-")[2])
         tell(Phase(f"uploading the checkpoint of step {step}"))
         store.put(checkpoint, step, processes)
+        if processes.is_first:
+            store.put_logs(scratch)
         tell(Phase(TRAINING))
 
     hooks = Hooks(
@@ -93,6 +95,7 @@ def _work(task: TrainingTask, processes: Processes) -> None:
     if processes.is_first:
         tell(Phase("uploading the model"))
         store.put_model(outcome.model)
+        store.put_logs(scratch)
     processes.wait()
     if processes.local_rank == 0:
         shutil.rmtree(scratch, ignore_errors=True)

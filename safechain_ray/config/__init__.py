@@ -18,6 +18,7 @@ from safechain_ray.config.parts import (
 from safechain_ray.config.reading import (
     ConfigKind,
     holds_sweep,
+    holds_training,
     json_schema,
     read_benchmark_config,
     read_build_config,
@@ -61,6 +62,7 @@ __all__ = [
     "VoteConfig",
     "WorkersConfig",
     "holds_sweep",
+    "holds_training",
     "json_schema",
     "read_benchmark_config",
     "read_build_config",

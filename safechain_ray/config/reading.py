@@ -90,6 +90,11 @@ def holds_sweep(path: Path | None) -> bool:
     return path is not None and "models" in _read_yaml(path)
 
 
+def holds_training(path: Path | None) -> bool:
+    """Whether the file is a fine-tuning's. Raises InputError where it can't be read."""
+    return path is not None and "training_set" in _read_yaml(path)
+
+
 def _read(
     model: type[AnyModel],
     path: Path | None,

@@ -1,6 +1,7 @@
 """finetune.json: what is needed to do a training again, and what became of each try at it."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -9,7 +10,7 @@ from typing import Any
 from safechain_ray import __version__
 from safechain_ray.cluster.planner import ClusterView
 from safechain_ray.cluster.training_news import Finished
-from safechain_ray.errors import InputError, RunConflictError, SafechainError
+from safechain_ray.errors import InputError, RunConflictError, SafechainError, StoreSilentError
 from safechain_ray.pipelines.run_folder import differences
 from safechain_ray.pipelines.run_record import git_revision, hardware, versions
 from safechain_ray.pipelines.training_plan import TrainingPlan
@@ -81,6 +82,7 @@ class FinetuneRecord:
         self._write()
 
     def ended(self, error: BaseException | None) -> None:
+        """The try ends; one that failed waits for no store to note it."""
         if error is None:
             status = "done"
         elif isinstance(error, Exception):
@@ -88,15 +90,19 @@ class FinetuneRecord:
         else:
             status = "interrupted"
         self.content["tries"][-1] |= {"ended": _now(), "status": status}
-        self._write()
+        if error is None:
+            self._write()
+            return
+        with suppress(StoreSilentError):
+            self._write(self._folder.impatient())
 
     def finished(self, outcome: Finished) -> None:
         """All is done: what it came to. `seconds` are those of the last try's training."""
         self.content |= {"finished": _now(), **asdict(outcome)}
         self._write()
 
-    def _write(self) -> None:
-        self._folder.write_text(RECORD, json.dumps(self.content, indent=2) + "\n")
+    def _write(self, folder: Folder | None = None) -> None:
+        (folder or self._folder).write_text(RECORD, json.dumps(self.content, indent=2) + "\n")
 
 
 def _read(folder: Folder) -> dict[str, Any]:

@@ -18,6 +18,9 @@ from safechain_ray.training.processes import Processes
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 MODEL = "model"
+LOGS = "runs"
+"""Where transformers has TensorBoard write."""
+
 LAST_OF_MODEL = "config.json"
 """Uploaded after all other files of a model: without it no engine takes the folder for one."""
 
@@ -104,6 +107,11 @@ class CheckpointStore:
         names = sorted(path.name for path in model.iterdir())
         for name in sorted(names, key=lambda name: (name == LAST_OF_MODEL, name)):
             place.upload(model / name, name)
+
+    def put_logs(self, local: Path) -> None:
+        """Upload the logs of a tracker on files (TensorBoard) that one process keeps in the folder `local`."""
+        for path in sorted(path for path in (local / LOGS).rglob("*") if path.is_file()):
+            self.output.upload(path, path.relative_to(local).as_posix())
 
     def _delete_older(self) -> None:
         """All but the last whole ones. The manifest goes first: what is half deleted is no checkpoint."""

@@ -98,10 +98,12 @@ def train(job: TrainingJob, hooks: Hooks = Hooks()) -> TrainingOutcome:
         evaluation_loss = _evaluation_loss(trainer) if job.held_out is not None else None
         _export(trainer, job)
     except Exception as error:
-        if not isinstance(error, OSError) and disk_usage(job.output).free >= FULL_BYTES:
+        is_full = disk_usage(job.output).free < FULL_BYTES
+        if not is_full and not isinstance(error, OSError):
             raise
+        reason = "no space left on the device" if is_full else error
         raise StorageError(
-            f"Training stopped: {job.output} can't be written ({error}). Make room there; the same command goes on "
+            f"Training stopped: {job.output} can't be written ({reason}). Make room there; the same command goes on "
             "from the last whole checkpoint."
         ) from error
     losses = [logged["loss"] for logged in trainer.state.log_history if "loss" in logged]

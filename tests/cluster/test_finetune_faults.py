@@ -50,6 +50,18 @@ def wait_for_checkpoint(folder: Folder, name: str, driver: subprocess.Popen[str]
         time.sleep(0.1)
 
 
+def workers_of(environment: dict[str, str]) -> list[int]:
+    return [process for process, title in marked_processes(environment).items() if "RayTrainWorker" in title]
+
+
+def wait_for_the_end_of(environment: dict[str, str]) -> None:
+    """Of the workers, whose driver is gone: two trainings in one scratch folder would be in each other's way."""
+    deadline = time.monotonic() + 60
+    while workers_of(environment):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def losses(folder: Folder) -> dict[tuple[int, str], float]:
     lines = map(json.loads, folder.read_text("metrics.jsonl").splitlines())
     return {(line["step"], key): line[key] for line in lines for key in ("loss", "eval_loss") if key in line}
@@ -80,7 +92,7 @@ def test_a_driver_killed_in_the_middle(store: Store, undisturbed: dict[tuple[int
     wait_for_checkpoint(folder, KILLED_AFTER, driver)
     driver.kill()
     driver.communicate()
-    assert left_over(environment, 60.0) == []
+    wait_for_the_end_of(environment)
 
     driver, _ = start(folder.uri, store)
     record, stderr = finish(driver)
@@ -95,7 +107,7 @@ def test_a_worker_killed_in_the_middle(store: Store, undisturbed: dict[tuple[int
     folder = open_folder(store.uri("worker-killed"))
     driver, environment = start(folder.uri, store)
     wait_for_checkpoint(folder, KILLED_AFTER, driver)
-    workers = [process for process, title in marked_processes(environment).items() if "RayTrainWorker" in title]
+    workers = workers_of(environment)
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGKILL)
     record, stderr = finish(driver)
@@ -105,6 +117,19 @@ def test_a_worker_killed_in_the_middle(store: Store, undisturbed: dict[tuple[int
     assert re.search(r"Training worker \d .*start again from the last checkpoint \(1 of at most 3 times\)", stderr)
     assert "Traceback" not in stderr
     check_same(folder, undisturbed, record)
+
+
+def test_an_interrupted_training_keeps_its_checkpoints_and_says_how_to_go_on(store: Store) -> None:
+    folder = open_folder(store.uri("interrupted"))
+    driver, environment = start(folder.uri, store)
+    wait_for_checkpoint(folder, "step-000008", driver)
+    driver.send_signal(signal.SIGTERM)
+    _, stderr = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 130
+    assert "go on with:" in stderr
+    assert "Traceback" not in stderr
+    assert json.loads(folder.read_text("finetune.json"))["tries"][-1]["status"] == "interrupted"
+    assert left_over(environment) == []
 
 
 @pytest.fixture

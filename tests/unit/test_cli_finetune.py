@@ -83,3 +83,9 @@ def test_help_has_examples():
     shown = CliRunner().invoke(app, ["finetune", "--help"]).stdout
     assert "--profile demo" in shown
     assert "--plan" in shown
+
+
+def test_plan_says_which_command_shows_a_training():
+    result = CliRunner().invoke(app, ["plan", "--config", CONFIG])
+    assert result.exit_code == 2
+    assert f"safechain-ray finetune --config {CONFIG} --plan" in result.stderr

@@ -150,3 +150,12 @@ def test_the_manifest_is_plain_json(tmp_path: Path):
     assert manifest["step"] == 4
     assert manifest["training"] == "ours"
     assert {file["name"]: file["size"] for file in manifest["files"]}["shards/.metadata"] == 1
+
+
+def test_logs_of_a_tracker_go_along_and_those_of_earlier_tries_stay(tmp_path: Path):
+    for name in ("first", "second"):
+        checkpoint(tmp_path, 0, {f"runs/{name}/events.out": name})
+        store(tmp_path).put_logs(tmp_path / "checkpoint-0")
+        (tmp_path / f"checkpoint-0/runs/{name}/events.out").unlink()
+    assert (tmp_path / "output/runs/first/events.out").read_text() == "first"
+    assert (tmp_path / "output/runs/second/events.out").read_text() == "second"
