@@ -32,7 +32,7 @@ def _process(rank: int, work: Callable[[Path], None], folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=COUNT)
     AcceleratorState.__init__ = _with_fsdp(AcceleratorState.__init__)
     on_gpus = trainer._sharding
-    trainer._sharding = lambda on_cpu: on_gpus(False)
+    trainer._sharding = lambda on_cpu, options: on_gpus(False, options)
     work(folder)
     dist.destroy_process_group()
 

@@ -208,7 +208,6 @@ def _arguments(job: TrainingJob) -> Any:
         per_device_train_batch_size=1,
         per_device_eval_batch_size=1,
         bf16=options.precision == "bfloat16",
-        gradient_checkpointing=options.gradient_checkpointing,
         logging_steps=options.log_every,
         logging_first_step=True,
         eval_strategy="steps" if job.held_out is not None else "no",
@@ -218,7 +217,7 @@ def _arguments(job: TrainingJob) -> Any:
         save_total_limit=options.keep_checkpoints,
         seed=options.seed,
         report_to=list(options.report_to) or "none",
-        **_sharding(on_cpu),
+        **_sharding(on_cpu, options),
         disable_tqdm=True,
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
@@ -234,7 +233,7 @@ def _arguments(job: TrainingJob) -> Any:
     return arguments
 
 
-def _sharding(on_cpu: bool) -> dict[str, Any]:
+def _sharding(on_cpu: bool, options: TrainingOptions) -> dict[str, Any]:
     """FSDP 2 over several processes: each layer is gathered when it computes, and let go of again.
 
     Checkpoints are written in shards: each process writes and reads its own part, and another number of them may go on.
@@ -242,10 +241,15 @@ def _sharding(on_cpu: bool) -> dict[str, Any]:
     FSDP (1.15 drops the wish without a word), so there the processes each hold a copy (DDP).
     """
     if on_cpu or Processes.of_environment().count == 1:
-        return {}
+        return {"gradient_checkpointing": options.gradient_checkpointing}
     enable_fsdp_ram_efficient_loading()  # has to be said before the weights are read, not only to the trainer
     settings = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT", "cpu_ram_efficient_loading": True}
-    return {"fsdp": True, "fsdp_config": settings}
+    # accelerate's own way gathers each layer once less than transformers'. With it, though, adapters are not found in
+    # a checkpoint (1.15), and train anew without a word.
+    its_own = options.gradient_checkpointing and options.lora is None
+    settings |= {"activation_checkpointing": its_own}
+    theirs = options.gradient_checkpointing and not its_own
+    return {"fsdp": True, "fsdp_config": settings, "gradient_checkpointing": theirs}
 
 
 def _dataset(tokens: TokenisedSet) -> Any:

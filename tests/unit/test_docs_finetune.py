@@ -8,7 +8,9 @@ from safechain_ray.config import LoraOptions, TrainingOptions
 from safechain_ray.training.memory_plan import GIGABYTE, plan_memory
 
 PAGE = ROOT / "docs" / "finetune.md"
-WAYS = [(model, gpus, adapters) for gpus, adapters in ((8, False), (4, False), (8, True)) for model in ("R1-7B", "R1-8B")]
+WAYS = [
+    (model, gpus, adapters) for gpus, adapters in ((8, False), (4, False), (8, True)) for model in ("R1-7B", "R1-8B")
+]
 
 
 def line(model: str, gpus: int, adapters: bool) -> str:

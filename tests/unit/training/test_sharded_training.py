@@ -13,7 +13,10 @@ from safechain_ray.training.trainer import Hooks, train
 
 pytestmark = pytest.mark.long
 
-WAYS: dict[str, dict[str, Any]] = {"all-weights": {}, "adapters": {"lora": LoraOptions(rank=4)}}
+WAYS: dict[str, dict[str, Any]] = {
+    "all-weights": {"gradient_checkpointing": True},
+    "adapters": {"gradient_checkpointing": True, "lora": LoraOptions(rank=4)},
+}
 """Options, by the name of a folder: the processes are told of a folder alone."""
 
 
