@@ -1,4 +1,4 @@
-"""Two processes on CPUs that train one model in shards, as they would on GPUs; FSDP over gloo.
+"""Processes on CPUs that train one model in shards, as they would on GPUs; FSDP over gloo.
 
 accelerate leaves FSDP out on CPUs. What comes after that decision works there, so the decision is taken over here.
 """
@@ -16,20 +16,18 @@ from torch import multiprocessing
 
 from safechain_ray.training import trainer
 
-COUNT = 2
 
-
-def in_shards(work: Callable[[Path], None], folder: Path) -> None:
-    """Call `work(folder)` in two processes of one group. Raises what it raises."""
+def in_shards(work: Callable[[Path], None], folder: Path, count: int = 2) -> None:
+    """Call `work(folder)` in processes of one group. Raises what it raises."""
     (folder / "group").unlink(missing_ok=True)  # where they find each other; an earlier group's would mislead them
-    multiprocessing.spawn(_process, (work, folder), nprocs=COUNT)
+    multiprocessing.spawn(_process, (work, folder, count), nprocs=count)
 
 
-def _process(rank: int, work: Callable[[Path], None], folder: Path) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(COUNT), "LOCAL_WORLD_SIZE": str(COUNT)}
+def _process(rank: int, work: Callable[[Path], None], folder: Path, count: int) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=COUNT)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=count)
     AcceleratorState.__init__ = _with_fsdp(AcceleratorState.__init__)
     on_gpus = trainer._sharding
     trainer._sharding = lambda on_cpu, options: on_gpus(False, options)

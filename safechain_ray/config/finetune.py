@@ -32,7 +32,7 @@ class TrainingSetConfig(Named):
 
 
 class WorkersConfig(ClusterConfig):
-    """How the training is laid on the cluster. More workers give the same steps, but for rounding."""
+    """How the training is laid on the cluster. More workers do the same steps, but for an epoch's last and rounding."""
 
     workers: int = Field(1, ge=1, description="processes that train together, each on a GPU (or on CPUs) of its own")
     cpus_per_worker: float = Field(2, gt=0)

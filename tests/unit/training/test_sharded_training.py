@@ -15,6 +15,7 @@ pytestmark = pytest.mark.long
 
 WAYS: dict[str, dict[str, Any]] = {
     "all-weights": {"gradient_checkpointing": True},
+    "more-processes": {"sequences_a_step": 4, "epochs": 6},
     "adapters": {"gradient_checkpointing": True, "lora": LoraOptions(rank=4)},
 }
 """Options, by the name of a folder: the processes are told of a folder alone."""
@@ -42,15 +43,17 @@ def test_a_training_in_shards_that_was_stopped_ends_as_one_of_a_single_process(t
     folder = tmp_path / way
     folder.mkdir()
     in_shards(train_to_step_8, folder)
-    in_shards(go_on, folder)
+    in_shards(go_on, folder, 4 if way == "more-processes" else 2)
 
     alone = job(tmp_path / "alone", **WAYS[way])
     outcome = train(alone)
 
-    assert losses(folder / "run") == pytest.approx(losses(alone.output), abs=1e-5)
+    # The last step of an epoch has two sequences here: four processes each take one, so that these two count twice.
+    tolerance = 0.01 if way == "more-processes" else 1e-5
+    assert losses(folder / "run") == pytest.approx(losses(alone.output), abs=tolerance)
     assert alone.held_out is not None
     assert outcome.evaluation_loss is not None
     # Half precision, as the base's weights are stored.
     assert loss_of(folder / "run" / "model", alone.held_out) == pytest.approx(outcome.evaluation_loss, abs=0.01)
     shards = {path.name for path in (folder / "run" / "checkpoint-12").rglob("*.distcp")}
-    assert shards == {"__0_0.distcp", "__1_0.distcp"}
+    assert {"__0_0.distcp", "__1_0.distcp"} <= shards
