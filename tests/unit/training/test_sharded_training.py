@@ -55,5 +55,5 @@ def test_a_training_in_shards_that_was_stopped_ends_as_one_of_a_single_process(t
     assert outcome.evaluation_loss is not None
     # Half precision, as the base's weights are stored.
     assert loss_of(folder / "run" / "model", alone.held_out) == pytest.approx(outcome.evaluation_loss, abs=0.01)
-    shards = {path.name for path in (folder / "run" / "checkpoint-12").rglob("*.distcp")}
+    shards = {path.name for path in (folder / "run").rglob("*.distcp")}
     assert {"__0_0.distcp", "__1_0.distcp"} <= shards
