@@ -18,6 +18,7 @@ from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.pipelines.resolve import as_stored, resolve_model
 from safechain_ray.pipelines.resolve_api import is_api
+from safechain_ray.pipelines.stored_training_set import fetched_set, is_stored_set, named_after
 from safechain_ray.schema import short_hash
 from safechain_ray.storage import place, redact
 from safechain_ray.training.chat import ChatFormat, check_chat_format
@@ -58,7 +59,7 @@ def resolve_lessons(config: FinetuneConfig, trainee: Trainee) -> Lessons:
 
     Raises InputError for a set that can't be read, a template that would teach something else, and too few examples.
     """
-    source = load_training_set(training_set_entry(config.training_set), config.training_set.on_bad_row)
+    source = _training_set(config.training_set)
     with _small_files(trainee.entry) as location:
         from transformers import AutoTokenizer
 
@@ -105,6 +106,13 @@ def training_set_entry(config: TrainingSetConfig) -> TrainingSetEntry:
     if config.file is not None:
         raise InputError("training_set.file is a copy of a set of the catalog: give yours as training_set.name.")
     return adhoc_training_set(config.name, **columns)
+
+
+def _training_set(config: TrainingSetConfig) -> TrainingSet:
+    if not is_stored_set(config.name):
+        return load_training_set(training_set_entry(config), config.on_bad_row)
+    with fetched_set(config) as local:
+        return named_after(load_training_set(training_set_entry(local), config.on_bad_row), config)
 
 
 def _config_of(entry: ModelEntry) -> Any:

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from safechain_ray.config import FinetuneConfig, read_finetune_config
 from safechain_ray.errors import InputError
-from safechain_ray.pipelines.resolve_finetune import resolve_trainee, training_set_entry
+from safechain_ray.pipelines.resolve_finetune import Lessons, resolve_lessons, resolve_trainee, training_set_entry
 
 FOLDER = Path(__file__).parents[2] / "configs" / "paper"
 
@@ -68,3 +70,33 @@ def test_a_copy_of_the_catalogs_set_is_read_with_its_columns_and_rows(tmp_path: 
     copy.write_text("{}")
     entry = training_set_entry(config(training_set={"name": "safechain", "file": str(copy)}).training_set)
     assert (entry.source, entry.response_column, entry.rows) == (str(copy), "response", 40000)
+
+
+def built(folder: Path) -> Path:
+    """A set as `build-dataset` leaves it."""
+    (folder / "data").mkdir(parents=True)
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nSo."}]
+    rows = pa.table({"messages": [turns] * 20, "id": list(map(str, range(20)))})
+    pq.write_table(rows, folder / "data" / "train-00000-of-00001.parquet")
+    return folder
+
+
+def lessons_of(name: str) -> Lessons:
+    given = config(
+        model="demo-reasoner", training_set={"name": name, "held_out": 0}, max_length=256, **{"resources.workers": 1}
+    )
+    return resolve_lessons(given, resolve_trainee(given.model))
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"], ids=["path", "uri"])
+def test_a_set_that_was_built_is_learnt_from_wherever_it_lies(tmp_path: Path, scheme: str):
+    name = scheme + str(built(tmp_path / "set"))
+    lessons = lessons_of(name)
+    assert lessons.learnt.counts.examples == 20
+    assert lessons.held_out is None
+    assert lessons.source.source.startswith(name)
+
+
+def test_a_folder_of_a_store_without_a_set_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match=r"No training set at file://.*no Parquet file in data/"):
+        lessons_of(f"file://{tmp_path}")
