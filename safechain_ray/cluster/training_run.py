@@ -10,9 +10,8 @@ from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError
-from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, LoggingConfig, PreemptionError, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer
-from ray.train.v2.api.exceptions import PreemptionError, WorkerGroupError
 
 from safechain_ray.cluster.failures import explain
 from safechain_ray.cluster.training_news import Failed, Finished, News
@@ -55,16 +54,19 @@ def run_training(
             raise known
         if not isinstance(error, WorkerGroupError | PreemptionError):
             raise SafechainError(f"Ray Train gave the training up: {_first_line(error)}. Its logs: {log_folder}")
-        deaths += isinstance(error, WorkerGroupError)
+        how = _how(error, watch.failures)
+        if _was_taken_back(error):
+            say(f"{how}. All workers start again from the last checkpoint.")
+            watch.failures = []
+            continue
+        deaths += 1
         if deaths > workers.max_deaths:
             raise SafechainError(
-                f"Training workers died {deaths} times, the last time so: {_how(error, watch.failures)}. The same "
-                f"command goes on from the last checkpoint. The workers' logs: {log_folder}"
+                f"Training workers died {deaths} times, the last time so: {how}. The same command goes on from the "
+                f"last checkpoint. The workers' logs: {log_folder}"
             ) from error
-        say(
-            f"{_how(error, watch.failures)}. All workers start again from the last checkpoint "
-            f"({deaths} of at most {workers.max_deaths} times)."
-        )
+        again = f"{deaths} of at most {workers.max_deaths} times"
+        say(f"{how}. All workers start again from the last checkpoint ({again}).")
         watch.failures = []
 
 
@@ -82,7 +84,7 @@ def _trainer(task: TrainingTask, workers: Workers, log_folder: Path) -> Any:
         run_config=RunConfig(
             name=f"training-{task.training}",
             storage_path=str(log_folder / "train"),  # Ray's own notes: checkpoints go to the output
-            failure_config=FailureConfig(max_failures=0),
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
@@ -142,9 +144,16 @@ class _Watch:
                 self._hear(each)
 
 
+def _was_taken_back(error: BaseException | None) -> bool:
+    """Whether a cloud took a node back, as it said before or as is seen by the workers that went with it."""
+    failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
+    causes = (getattr(failure, "health_check_failure", failure) for failure in failures)
+    return isinstance(error, PreemptionError) or any(getattr(cause, "preempted", False) for cause in causes)
+
+
 def _how(error: BaseException | None, failures: list[Failed]) -> str:
     """Which workers went, and why: those that died without a word before those that had still something to say."""
-    if isinstance(error, PreemptionError):
+    if _was_taken_back(error):
         return "A node with training workers was taken back"
     spoke = {failed.rank for failed in failures}
     silent = sorted(set(error.worker_failures) - spoke) if isinstance(error, WorkerGroupError) else []

@@ -66,6 +66,6 @@ def outcome_document(record: Mapping[str, Any]) -> Document:
         (cell("tokens trained on"), cell(f"{record['tokens']:,}")),
         (cell("time of the last try"), cell(clock(record["seconds"]))),
     )
-    model = record["identity"]["model"]
+    model = record["config"]["model"]["name"]
     table = Table("Training", (text_column(""), *figure_columns("")), (rows,), "Losses in nats a token.")
     return Document((table,), (), (), f"{model}, fine-tuned")
