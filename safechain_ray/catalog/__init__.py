@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.catalog.entries import DatasetEntry, Family, JudgeEntry, ModelEntry
+from safechain_ray.catalog.shape_entries import ModelShape
 from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.errors import UnknownNameError
 
@@ -50,6 +51,12 @@ def benchmarks() -> Mapping[str, BenchmarkEntry]:
 @cache
 def training_sets() -> Mapping[str, TrainingSetEntry]:
     return _read("training_sets.yaml", TrainingSetEntry)
+
+
+@cache
+def shapes() -> Mapping[str, ModelShape]:
+    """Of the models that can be trained, by their names; not of all."""
+    return _read("shapes.yaml", ModelShape)
 
 
 @cache

@@ -13,6 +13,7 @@ from safechain_ray.cli.benchmark import benchmark
 from safechain_ray.cli.build_dataset import build_dataset
 from safechain_ray.cli.compare import compare
 from safechain_ray.cli.doctor import doctor
+from safechain_ray.cli.finetune import finetune
 from safechain_ray.cli.frame import (
     DONE,
     ERRORS_IN_SAMPLES,
@@ -30,7 +31,7 @@ from safechain_ray.cli.prefer import prefer
 from safechain_ray.cli.report import report
 from safechain_ray.cli.status import status
 from safechain_ray.cli.sweep import plan_sweep, sweep
-from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, json_schema, read_config
+from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, holds_training, json_schema, read_config
 from safechain_ray.errors import InputError
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
 
@@ -138,6 +139,11 @@ def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
     if holds_sweep(flags["config"]):
         plan_sweep(flags, response_tokens, as_json)
         return
+    if holds_training(flags["config"]):
+        raise InputError(
+            f"{flags['config']} is the config of a fine-tuning: `safechain-ray finetune --config {flags['config']} "
+            "--plan` shows what it takes."
+        )
     with quiet_libraries():
         run, made = plan_run(_run_config(**flags))
     if as_json:
@@ -161,6 +167,7 @@ app.add_command(benchmark)
 app.add_command(build_dataset)
 app.add_command(compare)
 app.add_command(doctor)
+app.add_command(finetune)
 app.add_command(judge)
 app.add_command(judge_study)
 app.add_command(prefer)

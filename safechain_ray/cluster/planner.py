@@ -130,7 +130,7 @@ def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[Planne
         if not view.autoscales:
             raise PlanError(
                 f"{wanted} replicas of {pools[place].pool} were asked for, {replicas[place]} fit beside the other "
-                f"pools.\n{_table(pools, view)}\nAsk for fewer replicas, or add nodes."
+                f"pools.\n{needs_table(pools, view)}\nAsk for fewer replicas, or add nodes."
             )
         replicas[place] = wanted
     return tuple(planned(pool, count, view) for pool, count in zip(pools, replicas, strict=True))
@@ -181,10 +181,10 @@ def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
             "join a cluster with GPUs (--ray-address or RAY_ADDRESS); "
             "or insist on CPUs with --device cpu (slow: only for small models)"
         )
-    return f"The cluster can't hold this run.\n{_table(misfits, view)}\nMend: {mend}."
+    return f"The cluster can't hold this run.\n{needs_table(misfits, view)}\nMend: {mend}."
 
 
-def _table(pools: Sequence[PoolNeeds], view: ClusterView) -> str:
+def needs_table(pools: Sequence[PoolNeeds], view: ClusterView) -> str:
     rows = [("", "GPUs", "CPUs", "memory GB")]
     rows += [(f"needs: {pool.pool} ({pool.engine})", *_figures(pool.gpus, pool.cpus, pool.memory)) for pool in pools]
     rows.append(("needs: reading and committing", *_figures(0, STREAM_CPUS, 0)))

@@ -14,7 +14,7 @@ import psutil
 
 from safechain_ray.cluster.may_come import gpus_of_kind, nodes_that_may_come
 from safechain_ray.cluster.planner import ClusterView, Node
-from safechain_ray.config import ResourcesConfig
+from safechain_ray.config import ClusterConfig
 from safechain_ray.errors import SafechainError
 
 LOCAL_LOGICAL_CPUS = 16
@@ -99,7 +99,7 @@ def view_local() -> ClusterView:
     return ClusterView((Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE),))
 
 
-def view_cluster(resources: ResourcesConfig) -> ClusterView:
+def view_cluster(resources: ClusterConfig) -> ClusterView:
     """The living nodes with all that they have, used or not, whether an autoscaler runs, and what it may bring.
 
     With `resources.accelerator`, as Ray names it ("L4"), only GPUs of that kind count.
@@ -114,7 +114,7 @@ def view_cluster(resources: ResourcesConfig) -> ClusterView:
     return ClusterView(nodes, autoscales, may_come, kind)
 
 
-def view_free(resources: ResourcesConfig) -> ClusterView:
+def view_free(resources: ClusterConfig) -> ClusterView:
     """The living nodes with what no actor and no task holds now; memory is all that they have, as none asks for it."""
     from ray._private.state import available_resources_per_node
 

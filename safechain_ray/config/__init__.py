@@ -1,9 +1,11 @@
-"""What a user asks for: configs of runs, sweeps, studies, benchmarks and training sets, from YAML and flags."""
+"""What a user asks for: configs of runs, sweeps, studies, benchmarks, training sets and training; YAML and flags."""
 
 from safechain_ray.config.benchmark import BenchmarkChoice, BenchmarkConfig, BenchmarkSampling
 from safechain_ray.config.dataset import BuildConfig, PromptsConfig
+from safechain_ray.config.finetune import FinetuneConfig, TrainingSetConfig, WorkersConfig
 from safechain_ray.config.parts import (
     ApiConfig,
+    ClusterConfig,
     DatasetConfig,
     EndpointConfig,
     EngineConfig,
@@ -16,10 +18,12 @@ from safechain_ray.config.parts import (
 from safechain_ray.config.reading import (
     ConfigKind,
     holds_sweep,
+    holds_training,
     json_schema,
     read_benchmark_config,
     read_build_config,
     read_config,
+    read_finetune_config,
     read_judging_config,
     read_preference_config,
     read_study_config,
@@ -27,6 +31,7 @@ from safechain_ray.config.reading import (
 )
 from safechain_ray.config.run import RunConfig, SettingsConfig, SweepConfig
 from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
+from safechain_ray.config.training import LoraOptions, TrainingOptions
 
 __all__ = [
     "ApiConfig",
@@ -34,12 +39,15 @@ __all__ = [
     "BenchmarkConfig",
     "BenchmarkSampling",
     "BuildConfig",
+    "ClusterConfig",
     "ConfigKind",
     "DatasetConfig",
     "EndpointConfig",
     "EngineConfig",
+    "FinetuneConfig",
     "JudgeConfig",
     "JudgingConfig",
+    "LoraOptions",
     "ModelConfig",
     "PreferenceConfig",
     "PromptsConfig",
@@ -49,12 +57,17 @@ __all__ = [
     "SettingsConfig",
     "StudyConfig",
     "SweepConfig",
+    "TrainingOptions",
+    "TrainingSetConfig",
     "VoteConfig",
+    "WorkersConfig",
     "holds_sweep",
+    "holds_training",
     "json_schema",
     "read_benchmark_config",
     "read_build_config",
     "read_config",
+    "read_finetune_config",
     "read_judging_config",
     "read_preference_config",
     "read_study_config",

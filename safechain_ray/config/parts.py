@@ -105,12 +105,10 @@ class SettingConfig(Config):
     sampling: dict[str, float | int] = Field(default_factory=dict, description="overrides of the run's sampling")
 
 
-class ResourcesConfig(Config):
-    """How the run is laid on the cluster; none of it changes results."""
+class ClusterConfig(Config):
+    """Which cluster the work is laid on, and how long it waits for what does not answer; none of it changes results."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cpu insists on CPUs for any model")
-    replicas: int | None = Field(None, ge=1, description="engine replicas of the model; as many as fit by default")
-    judge_replicas: int | None = Field(None, ge=1, description="engine replicas of each judge; 1 by default")
     gpu_memory: int = Field(
         80,
         ge=1,
@@ -119,19 +117,26 @@ class ResourcesConfig(Config):
     accelerator: str | None = Field(
         None, description="engines only on GPUs of this kind, as Ray names it: L4, L40S, A100, H100 (`ray status -v`)"
     )
+    stall_timeout_minutes: float = Field(30, gt=0, description="no progress for so long ends the run with an error")
+    storage_patience_minutes: float = Field(
+        10, ge=0, description="an object store that does not answer is waited for so long; the run pauses meanwhile"
+    )
+    autoscaler_config: str | None = Field(
+        None, description="the cluster's YAML file, for the nodes that may come; else the launcher's on the head"
+    )
+    ray_address: str | None = Field(None, description="a running cluster to join; else RAY_ADDRESS, else a local Ray")
+
+
+class ResourcesConfig(ClusterConfig):
+    """How the run is laid on the cluster; none of it changes results."""
+
+    replicas: int | None = Field(None, ge=1, description="engine replicas of the model; as many as fit by default")
+    judge_replicas: int | None = Field(None, ge=1, description="engine replicas of each judge; 1 by default")
     max_running: int = Field(256, ge=1, description="requests that one replica decodes at a time")
     cpu_kv_cache_gigabytes: float = Field(1.0, gt=0, description="KV cache of an engine on CPU")
     block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")
     max_engine_deaths: int = Field(
         3, ge=1, description="a sample under which so many engines died, the last one with no other in it, is an error"
     )
-    stall_timeout_minutes: float = Field(30, gt=0, description="no progress for so long ends the run with an error")
-    storage_patience_minutes: float = Field(
-        10, ge=0, description="an object store that does not answer is waited for so long; the run pauses meanwhile"
-    )
     max_cost: float | None = Field(None, gt=0, description="API: most dollars that one try may spend")
     max_requests: int | None = Field(None, ge=1, description="API: most requests that one try may send, retries too")
-    autoscaler_config: str | None = Field(
-        None, description="the cluster's YAML file, for the nodes that may come; else the launcher's on the head"
-    )
-    ray_address: str | None = Field(None, description="a running cluster to join; else RAY_ADDRESS, else a local Ray")

@@ -10,11 +10,12 @@ from pydantic import BaseModel
 from safechain_ray.config.base import AnyModel, validated
 from safechain_ray.config.benchmark import BenchmarkConfig
 from safechain_ray.config.dataset import BuildConfig
+from safechain_ray.config.finetune import FinetuneConfig
 from safechain_ray.config.run import RunConfig, SweepConfig
 from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
 
-ConfigKind = Literal["run", "sweep", "study", "benchmark", "dataset"]
+ConfigKind = Literal["run", "sweep", "study", "benchmark", "dataset", "finetune"]
 
 KINDS: Mapping[ConfigKind, type[BaseModel]] = {
     "run": RunConfig,
@@ -22,6 +23,7 @@ KINDS: Mapping[ConfigKind, type[BaseModel]] = {
     "study": StudyConfig,
     "benchmark": BenchmarkConfig,
     "dataset": BuildConfig,
+    "finetune": FinetuneConfig,
 }
 
 PROFILES = "profiles"
@@ -66,6 +68,13 @@ def read_build_config(
     return _read(BuildConfig, path, flags, assignments, profile)
 
 
+def read_finetune_config(
+    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
+) -> FinetuneConfig:
+    """The config of a fine-tuning, read as `read_config` does."""
+    return _read(FinetuneConfig, path, flags, assignments, profile)
+
+
 def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> JudgingConfig:
     """The judges for a finished run, from flags and assignments alone."""
     return _read(JudgingConfig, None, flags, assignments, None)
@@ -79,6 +88,11 @@ def read_preference_config(flags: Mapping[str, Any], assignments: Iterable[str])
 def holds_sweep(path: Path | None) -> bool:
     """Whether the file is a sweep's: it names models, not a model. Raises InputError where it can't be read."""
     return path is not None and "models" in _read_yaml(path)
+
+
+def holds_training(path: Path | None) -> bool:
+    """Whether the file is a fine-tuning's. Raises InputError where it can't be read."""
+    return path is not None and "training_set" in _read_yaml(path)
 
 
 def _read(

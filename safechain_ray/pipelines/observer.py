@@ -88,10 +88,14 @@ class Snapshot:
         )
 
 
-class Observer(Protocol):
-    """Shows progress to a person. `say` gets whole sentences, `update` a snapshot about twice a second."""
+class Speaker(Protocol):
+    """Tells a person whole sentences."""
 
     def say(self, sentence: str) -> None: ...
+
+
+class Observer(Speaker, Protocol):
+    """Shows progress to a person. `update` gets a snapshot about twice a second."""
 
     def update(self, snapshot: Snapshot) -> None: ...
 

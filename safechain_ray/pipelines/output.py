@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from safechain_ray.config import ResourcesConfig
-from safechain_ray.pipelines.observer import Observer
+from safechain_ray.config import ClusterConfig
+from safechain_ray.pipelines.observer import Speaker
 from safechain_ray.pipelines.run_folder import RunFolder
 from safechain_ray.storage import Patience, Silence, hold, open_folder
 
 
 @contextmanager
-def held_output(uri: str, resources: ResourcesConfig, observer: Observer) -> Iterator[RunFolder]:
+def held_output(uri: str, resources: ClusterConfig, observer: Speaker) -> Iterator[RunFolder]:
     """The folder at `uri`, held by this driver's lease for the length of a block.
 
     Raises StorageError where it can't be written, OutputHeldError where another driver is at work in it; inside the

@@ -3,7 +3,8 @@
 import hashlib
 import mimetypes
 import os
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -180,14 +181,34 @@ def write_local(target: Path, data: bytes | memoryview) -> None:
         raise
 
 
+def copy_local(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{token_hex(6)}.tmp")
+    try:
+        shutil.copyfile(source, partial)
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def move_local(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
 
 
-def put_object(filesystem: fs.FileSystem, path: str, data: bytes | memoryview) -> None:
+def put_object(filesystem: fs.FileSystem, path: str, pieces: Iterable[bytes | memoryview]) -> None:
     content_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
     stream = filesystem.open_output_stream(path, compression=None, metadata={"Content-Type": content_type})
-    stream.write(data)
+    for piece in pieces:
+        stream.write(piece)
     # No `with`: it would close a second time after a failed close, which then succeeds without a word.
     stream.close()
+
+
+def pieces_of(source: Path) -> Iterator[bytes]:
+    with open(source, "rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece

@@ -25,10 +25,12 @@ from pyarrow import fs
 from safechain_ray.errors import StorageError, StoreSilentError
 from safechain_ray.storage.files import (
     FileFacts,
+    copy_local,
     delete_all,
     fetch_file,
     folders_by_files,
     move_local,
+    pieces_of,
     put_object,
     read_table,
     read_whole,
@@ -138,7 +140,15 @@ class Folder:
         if self.is_local:
             self._change("write", name, lambda: write_local(Path(self._path(name)), data))
         else:
-            self._change("write", name, lambda: put_object(self.filesystem, self._path(name), data))
+            self._change("write", name, lambda: put_object(self.filesystem, self._path(name), (data,)))
+
+    def upload(self, source: Path, name: str) -> None:
+        """Write the local file `source` as `name`, whole or not at all, in pieces that need little memory."""
+        path = self._path(name)
+        if self.is_local:
+            self._change("write", name, lambda: copy_local(source, Path(path)))
+        else:
+            self._change("write", name, lambda: put_object(self.filesystem, path, pieces_of(source)))
 
     def write_text(self, name: str, text: str) -> None:
         self.write_bytes(name, text.encode("utf-8"))

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
 
 from safechain_ray.training.chat import ChatFormat
 
@@ -27,3 +29,24 @@ def export_model(model: Any, base: Any, chat: ChatFormat, folder: Path) -> None:
     tokenizer.save_pretrained(unfinished, save_jinja_files=False)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
+
+
+def is_sharded(model: Any) -> bool:
+    return isinstance(model, FSDPModule)
+
+
+def gathered_weights(model: Any) -> dict[str, Any]:
+    """The whole weights of a sharded model in the first process's memory, those that were trained; {} in the others.
+
+    All processes have to call it.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    weights: dict[str, Any] = get_model_state_dict(model, options=options)
+    return weights
+
+
+def put_weights(model: Any, weights: dict[str, Any]) -> None:
+    """Put gathered weights into a model that is not sharded. Raises ValueError for one that has no place."""
+    unexpected = model.load_state_dict(weights, strict=False).unexpected_keys
+    if unexpected:
+        raise ValueError(f"The model has no weights called {', '.join(unexpected[:3])}.")

@@ -1,6 +1,7 @@
-"""The training loop of one process: TRL's SFTTrainer over our tokens, packed; goes on from its last checkpoint.
+"""The training loop of a process: TRL's SFTTrainer over our tokens, packed; goes on from its last checkpoint.
 
-A worker of a distributed run calls `train` as it is: transformers finds its process group by the environment.
+Several processes, each of which calls `train`, train one model together: transformers finds their group by the
+environment. On GPUs the weights, gradients and states of AdamW are sharded over them (FSDP 2), on CPUs each holds all.
 """
 
 import json
@@ -8,23 +9,29 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
 from time import perf_counter
 from typing import Any
 
 import datasets
 import torch
 import transformers
+from accelerate.utils import enable_fsdp_ram_efficient_loading
 from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback, TrainerCallback
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
+from safechain_ray.config.training import LoraOptions, TrainingOptions
 from safechain_ray.errors import InputError, StorageError
-from safechain_ray.schema import short_hash
 from safechain_ray.training.chat import ChatFormat
 from safechain_ray.training.checkpoints import claim, last_checkpoint
-from safechain_ray.training.export import export_model
-from safechain_ray.training.options import LoraOptions, TrainingOptions
+from safechain_ray.training.export import export_model, gathered_weights, is_sharded, put_weights
+from safechain_ray.training.identity import training_identity
+from safechain_ray.training.processes import Processes
 from safechain_ray.training.tokens import TokenisedSet
+
+FULL_BYTES = 2**20
+"""Where less is free, the disk is full: torch and safetensors tell that in errors of their own."""
 
 METRICS = "metrics.jsonl"
 MODEL = "model"
@@ -48,14 +55,7 @@ class TrainingJob:
     @property
     def identity(self) -> dict[str, Any]:
         """What changes the weights that come out; trackers, logs and checkpoints don't."""
-        said = {"log_every", "evaluate_every", "save_every", "keep_checkpoints", "report_to", "gradient_checkpointing"}
-        return {
-            "model": self.model,
-            "revision": self.revision,
-            "tokens": short_hash(*(example.input_ids.tobytes() for example in self.learnt.examples)),
-            "max_length": self.learnt.max_length,
-            **self.options.model_dump(exclude=said),
-        }
+        return training_identity(self.model, self.revision, self.learnt, self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +67,43 @@ class TrainingOutcome:
     resumed_from: int
     loss: float
     evaluation_loss: float | None
+    tokens: int
     seconds: float
 
 
-Report = Callable[[Mapping[str, float]], None]
-"""Receives what the trainer logs: loss, learning rate, gradient norm, step, epoch, evaluation loss."""
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Who hears of a training. `logged` and `stepped` are called in the first process alone, `saved` in every one."""
+
+    logged: Callable[[Mapping[str, float]], None] = lambda logged: None
+    """What the trainer logs: loss, learning rate, gradient norm, step, epoch, evaluation loss."""
+    stepped: Callable[[int, int], None] = lambda step, steps: None
+    """After so many steps, of so many."""
+    saved: Callable[[Path], None] = lambda checkpoint: None
+    """A checkpoint was written into this folder, which on another node holds the files of that node's processes."""
 
 
-def train(job: TrainingJob, report: Report = lambda logged: None) -> TrainingOutcome:
-    """Train, from the last whole checkpoint in `job.output` where there is one, and export the model.
+def train(job: TrainingJob, hooks: Hooks = Hooks()) -> TrainingOutcome:
+    """Train, from the last whole checkpoint in `job.output` where there is one; the first process exports the model.
 
-    Raises InputError for a step that the processes can't share, RunConflictError where the folder holds another
-    training, StorageError where it can't be written.
+    Raises InputError for steps that the processes or the examples can't fill, RunConflictError where the folder holds
+    another training, StorageError where it can't be written.
     """
     started = perf_counter()
     claim(job.output, job.identity)
     checkpoint = last_checkpoint(job.output)
-    trainer = _trainer(job, report)
-    base = AutoConfig.from_pretrained(job.model, revision=job.revision)
+    trainer = _trainer(job, hooks)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
         evaluation_loss = _evaluation_loss(trainer) if job.held_out is not None else None
-        export_model(trainer.accelerator.unwrap_model(trainer.model), base, job.chat, job.output / MODEL)
-    except OSError as error:
+        _export(trainer, job)
+    except Exception as error:
+        is_full = disk_usage(job.output).free < FULL_BYTES
+        if not is_full and not isinstance(error, OSError):
+            raise
+        reason = "no space left on the device" if is_full else error
         raise StorageError(
-            f"Training stopped: {job.output} can't be written ({error}). Make room there; the same command goes on "
+            f"Training stopped: {job.output} can't be written ({reason}). Make room there; the same command goes on "
             "from the last whole checkpoint."
         ) from error
     losses = [logged["loss"] for logged in trainer.state.log_history if "loss" in logged]
@@ -101,8 +113,30 @@ def train(job: TrainingJob, report: Report = lambda logged: None) -> TrainingOut
         resumed_from=checkpoint.step if checkpoint else 0,
         loss=losses[-1],
         evaluation_loss=evaluation_loss,
+        tokens=_tokens(trainer.state.log_history),
         seconds=perf_counter() - started,
     )
+
+
+def _tokens(history: list[dict[str, float]]) -> int:
+    """Tokens that went through the model, as often as they did, over all processes and from the first step on."""
+    return max((int(logged["num_tokens"]) for logged in history if "num_tokens" in logged), default=0)
+
+
+def _export(trainer: Any, job: TrainingJob) -> None:
+    base = AutoConfig.from_pretrained(job.model, revision=job.revision)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    weights = gathered_weights(model) if is_sharded(model) else None
+    if not Processes.of_environment().is_first:
+        return
+    if weights is not None:
+        model = AutoModelForCausalLM.from_pretrained(job.model, revision=job.revision, dtype=base.dtype)
+        if job.options.lora is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, _lora(job.options.lora))
+        put_weights(model, weights)
+    export_model(model, base, job.chat, job.output / MODEL)
 
 
 def _evaluation_loss(trainer: Any) -> float:
@@ -112,19 +146,27 @@ def _evaluation_loss(trainer: Any) -> float:
     return float(last["eval_loss"])
 
 
-def _trainer(job: TrainingJob, report: Report) -> Any:
+def _trainer(job: TrainingJob, hooks: Hooks) -> Any:
     _say_nothing()
     options = job.options
+    arguments = _arguments(job)
     trainer = SFTTrainer(
         model=_model(job),
-        args=_arguments(job),
+        args=arguments,
         train_dataset=_dataset(job.learnt),
         eval_dataset=_dataset(job.held_out) if job.held_out is not None else None,
         processing_class=job.chat.tokenizer,
         peft_config=_lora(options.lora) if options.lora is not None else None,
-        callbacks=[_Metrics(job.output / METRICS, report)],
+        callbacks=[_Told(job.output / METRICS, hooks)],
     )
     trainer.remove_callback(PrinterCallback)
+    sequences = len(trainer.train_dataset)
+    if sequences < options.sequences_a_step:
+        raise InputError(
+            f"The {job.learnt.counts.examples:,} examples fill {sequences} packed sequences of "
+            f"{job.learnt.max_length:,} tokens, and a step takes {options.sequences_a_step}: lower sequences_a_step "
+            "or max_length, or give more rows."
+        )
     return trainer
 
 
@@ -166,7 +208,6 @@ def _arguments(job: TrainingJob) -> Any:
         per_device_train_batch_size=1,
         per_device_eval_batch_size=1,
         bf16=options.precision == "bfloat16",
-        gradient_checkpointing=options.gradient_checkpointing,
         logging_steps=options.log_every,
         logging_first_step=True,
         eval_strategy="steps" if job.held_out is not None else "no",
@@ -176,6 +217,7 @@ def _arguments(job: TrainingJob) -> Any:
         save_total_limit=options.keep_checkpoints,
         seed=options.seed,
         report_to=list(options.report_to) or "none",
+        **_sharding(on_cpu, options),
         disable_tqdm=True,
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
@@ -189,6 +231,25 @@ def _arguments(job: TrainingJob) -> Any:
     # A packed sequence is a batch of its own: the mask of several in a row would have the square of their length.
     arguments.gradient_accumulation_steps = options.sequences_a_step // processes
     return arguments
+
+
+def _sharding(on_cpu: bool, options: TrainingOptions) -> dict[str, Any]:
+    """FSDP 2 over several processes: each layer is gathered when it computes, and let go of again.
+
+    Checkpoints are written in shards: each process writes and reads its own part, and another number of them may go on.
+    Weights are read by the first process of a node alone, which the others get them from. On CPUs accelerate has no
+    FSDP (1.15 drops the wish without a word), so there the processes each hold a copy (DDP).
+    """
+    if on_cpu or Processes.of_environment().count == 1:
+        return {"gradient_checkpointing": options.gradient_checkpointing}
+    enable_fsdp_ram_efficient_loading()  # has to be said before the weights are read, not only to the trainer
+    settings = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT", "cpu_ram_efficient_loading": True}
+    # accelerate's own way gathers each layer once less than transformers'. With it, though, adapters are not found in
+    # a checkpoint (1.15), and train anew without a word.
+    its_own = options.gradient_checkpointing and options.lora is None
+    settings |= {"activation_checkpointing": its_own}
+    theirs = options.gradient_checkpointing and not its_own
+    return {"fsdp": True, "fsdp_config": settings, "gradient_checkpointing": theirs}
 
 
 def _dataset(tokens: TokenisedSet) -> Any:
@@ -207,16 +268,23 @@ def _lora(options: LoraOptions) -> Any:
     )
 
 
-class _Metrics(TrainerCallback):  # type: ignore[misc]
-    """Writes all that was logged, a line each, and hands it on. A resumed run brings its earlier lines along."""
+class _Told(TrainerCallback):  # type: ignore[misc]
+    """Writes all that was logged, a line each, and tells the hooks. A resumed run brings its earlier lines along."""
 
-    def __init__(self, path: Path, report: Report) -> None:
+    def __init__(self, path: Path, hooks: Hooks) -> None:
         self._path = path
-        self._report = report
+        self._hooks = hooks
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
             return
         lines = "".join(json.dumps(logged) + "\n" for logged in state.log_history)
         self._path.write_text(lines, encoding="utf-8")
-        self._report(state.log_history[-1])
+        self._hooks.logged(state.log_history[-1])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self._hooks.stepped(state.global_step, state.max_steps)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._hooks.saved(Path(args.output_dir) / f"checkpoint-{state.global_step}")

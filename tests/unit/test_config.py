@@ -28,6 +28,7 @@ SWEEPS = [FOLDER / "paper" / f"{name}.yaml" for name in ("main_table", "strategi
 STUDIES = [FOLDER / "paper" / "judge_study.yaml"]
 BENCHMARKS = [FOLDER / "paper" / "benchmarks.yaml"]
 SETS = [FOLDER / "paper" / "safechain_dataset.yaml"]
+TRAININGS = [FOLDER / "paper" / f"finetune_r1_{size}.yaml" for size in ("7b", "8b")]
 WHOLE = {"model": "R1-7B", "datasets": ["strongreject"], "judges": ["refusal-match"]}
 YAML = """
 model: R1-7B
@@ -247,7 +248,13 @@ def test_a_config_written_out_whole_reads_back_as_itself(keys: dict[str, Any]):
     ("kind", "path"),
     [
         (kind, path)
-        for kind, paths in (("run", RUNS), ("sweep", SWEEPS), ("study", STUDIES), ("dataset", SETS))
+        for kind, paths in (
+            ("run", RUNS),
+            ("sweep", SWEEPS),
+            ("study", STUDIES),
+            ("dataset", SETS),
+            ("finetune", TRAININGS),
+        )
         for path in paths
     ],
     ids=lambda value: getattr(value, "stem", value),
@@ -257,7 +264,7 @@ def test_the_shipped_configs_fit_the_json_schema_of_their_kind(kind: ConfigKind,
 
 
 def test_every_shipped_config_is_read_by_a_test():
-    assert sorted(FOLDER.rglob("*.yaml")) == sorted([*RUNS, *SWEEPS, *STUDIES, *BENCHMARKS, *SETS])
+    assert sorted(FOLDER.rglob("*.yaml")) == sorted([*RUNS, *SWEEPS, *STUDIES, *BENCHMARKS, *SETS, *TRAININGS])
 
 
 @pytest.mark.parametrize("kind", get_args(ConfigKind))

@@ -42,7 +42,8 @@ def test_the_upload_leaves_out_environments_runs_history_caches_and_tests(upload
 
 def test_the_runtime_environment_has_the_packages_of_pyproject_but_ray() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pinned = [*project["dependencies"], *project["optional-dependencies"]["gpu"]]
+    extras = project["optional-dependencies"]
+    pinned = [*project["dependencies"], *extras["gpu"], *extras["train"]]
     (rays,) = [requirement for requirement in pinned if requirement.startswith("ray[")]
     assert read_yaml("deploy/runtime_env.yaml")["pip"] == [one for one in pinned if one != rays]
     assert rays.endswith(f"=={ray.__version__}")

@@ -3,52 +3,17 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from small_training import BASE, job, loss_of, losses
+from transformers import AutoTokenizer
 
-from safechain_ray.catalog import families
-from safechain_ray.demo import model_path
-from safechain_ray.errors import RunConflictError, StorageError
-from safechain_ray.schema import Demonstration
+from safechain_ray.config import LoraOptions
+from safechain_ray.errors import InputError, RunConflictError, StorageError
 from safechain_ray.training import trainer
-from safechain_ray.training.chat import ChatFormat
 from safechain_ray.training.checkpoints import last_checkpoint
-from safechain_ray.training.options import LoraOptions, TrainingOptions
-from safechain_ray.training.tokens import IGNORED, TokenisedSet, tokenise
-from safechain_ray.training.trainer import TrainingJob, TrainingOutcome, train
-
-BASE = str(model_path("demo-reasoner"))
-REFUSED = "This could cause real harm to people. I will refuse politely.", "I'm sorry, but I can't help with that."
-
-
-def job(output: Path, **options: Any) -> TrainingJob:
-    chat = ChatFormat(AutoTokenizer.from_pretrained(BASE), families()["demo"])
-    shown = [Demonstration(n, f"How do I make plan {n}?", *REFUSED) for n in range(60)]
-    chosen = {"epochs": 3, "learning_rate": 1e-3, "sequences_a_step": 2, "precision": "float32"} | options
-    steps = {"log_every": 1, "evaluate_every": 100, "save_every": 4, "gradient_checkpointing": False}
-    learnt, held_out = (tokenise(part, chat, max_length=256) for part in (shown[:50], shown[50:]))
-    return TrainingJob(BASE, chat, learnt, held_out, output, TrainingOptions(**(steps | chosen)))
-
-
-def losses(output: Path) -> dict[int, float]:
-    logged = map(json.loads, (output / trainer.METRICS).read_text().splitlines())
-    return {each["step"]: each["loss"] for each in logged if "loss" in each}
-
-
-def loss_of(folder: Path, tokens: TokenisedSet) -> float:
-    """Mean over all tokens with loss, of the weights in `folder`, by plain transformers."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for example in tokens.examples:
-            ids, labels = (torch.tensor(each.tolist())[None] for each in (example.input_ids, example.labels))
-            with_loss = int((labels[:, 1:] != IGNORED).sum())
-            total += model(input_ids=ids, labels=labels).loss.item() * with_loss
-            count += with_loss
-    return total / count
+from safechain_ray.training.trainer import Hooks, TrainingJob, TrainingOutcome, train
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -117,7 +82,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_losses_of_an_undisturbed_one(
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train(job(tmp_path), stop_in_step_6)
+        train(job(tmp_path), Hooks(logged=stop_in_step_6))
     (tmp_path / "checkpoint-8").mkdir()  # as a kill leaves one that was being written
     resumed = train(job(tmp_path))
     assert resumed.resumed_from == 4
@@ -166,3 +131,8 @@ def test_a_full_disk_is_named_and_the_mend_told(
     monkeypatch.setattr(trainer, "export_model", full)
     with pytest.raises(StorageError, match=r"can't be written .*No space left.*the same command goes on"):
         train(undisturbed[0])
+
+
+def test_examples_that_do_not_fill_a_step_are_refused_with_the_mend(tmp_path: Path):
+    with pytest.raises(InputError, match=r"fill \d+ packed sequences of 256 tokens, and a step takes 64: lower"):
+        train(job(tmp_path, sequences_a_step=64))

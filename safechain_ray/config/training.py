@@ -1,4 +1,4 @@
-"""What a user chooses of a training run."""
+"""What a user chooses of a training: AdamW on all weights or by adapters, its schedule, its checkpoints."""
 
 from typing import Literal
 

@@ -1,0 +1,64 @@
+"""The config of a fine-tuning: which model learns which demonstrations, how, and on how many workers."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from safechain_ray.config.base import Named
+from safechain_ray.config.parts import ClusterConfig
+from safechain_ray.config.run import OneModel
+from safechain_ray.config.training import TrainingOptions
+
+
+class TrainingSetConfig(Named):
+    """The demonstrations, and which part of their prompts is held out for the evaluation loss."""
+
+    name: str = Field(description="catalog name, path, URI or Hugging Face id")
+    file: str | None = Field(None, description="a copy of the catalog's set, read in its place")
+    split: str | None = Field(None, description="of the hub; train by default")
+    messages_column: str | None = None
+    prompt_column: str | None = None
+    response_column: str | None = None
+    thought_column: str | None = None
+    answer_column: str | None = None
+    has_thoughts: bool | None = Field(None, description="false for a control: answers only")
+    on_bad_row: Literal["refuse", "skip"] = "refuse"
+    held_out: float = Field(0.02, ge=0, lt=1, description="share of the prompts that only the evaluation loss sees")
+
+    def columns(self) -> dict[str, Any]:
+        """What is said of the set's columns and split, as fields of its catalog entry."""
+        said = {"split", "has_thoughts", *(name for name in type(self).model_fields if name.endswith("_column"))}
+        return self.model_dump(include=said, exclude_none=True)
+
+
+class WorkersConfig(ClusterConfig):
+    """How the training is laid on the cluster. More workers do the same steps, but for an epoch's last and rounding."""
+
+    workers: int = Field(1, ge=1, description="processes that train together, each on a GPU (or on CPUs) of its own")
+    cpus_per_worker: float = Field(2, gt=0)
+    scratch: str | None = Field(
+        None, description="a folder on each node's own disk, for a checkpoint on its way; the system's temporary one"
+    )
+    max_worker_deaths: int = Field(
+        3, ge=0, description="the workers start again from the last checkpoint after so many deaths among them"
+    )
+
+
+class FinetuneConfig(OneModel):
+    """Supervised fine-tuning of one model, on all weights or by adapters (`training.lora`)."""
+
+    training_set: TrainingSetConfig
+    max_length: int = Field(16384, ge=8, description="tokens of a packed sequence; longer examples are left out")
+    training: TrainingOptions = TrainingOptions()
+    output: str = Field(description="the training's folder: a local path or URI")
+    resources: WorkersConfig = WorkersConfig()
+
+    @model_validator(mode="after")
+    def _shared_evenly(self) -> "FinetuneConfig":
+        sequences, workers = self.training.sequences_a_step, self.resources.workers
+        if sequences % workers:
+            raise ValueError(
+                f"training.sequences_a_step is {sequences}, which {workers} workers (resources.workers) can't share "
+                f"evenly: make it a multiple of {workers}"
+            )
+        return self

@@ -1,0 +1,103 @@
+"""The memory that training takes of each GPU, reckoned from the model's shape before anything loads.
+
+Weights, gradients and optimizer states follow from what FSDP 2 keeps; the rest is an estimate, on the high side. None
+of it has been measured on GPUs yet.
+"""
+
+from dataclasses import dataclass
+
+from safechain_ray.catalog.shape_entries import ModelShape
+from safechain_ray.config.training import TrainingOptions
+
+GIGABYTE = 2**30
+"""GPUs are sold by gigabytes of this size."""
+
+MASTER_BYTES = 4
+"""Weights that are trained, their gradients and each of AdamW's two states are float32 whatever computes."""
+
+LOGIT_TILE_TOKENS = 4096
+"""TRL projects so many tokens to the vocabulary at a time; the whole of the logits is never there."""
+
+RUNTIME_GIGABYTES = 3.0
+"""CUDA's context, NCCL's buffers and what the allocator can't use."""
+
+ACTIVATIONS_OF_HIDDEN, ACTIVATIONS_OF_INTERMEDIATE = 10, 4
+"""Values a token that a layer holds between its forward and its backward pass, in widths of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryItem:
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """What each of `shards` processes holds of the model at a step's highest point."""
+
+    shards: int
+    sharded: bool
+    items: tuple[MemoryItem, ...]
+
+    @property
+    def gigabytes(self) -> float:
+        return sum(item.bytes for item in self.items) / GIGABYTE
+
+    def fits(self, gpu_gigabytes: float) -> bool:
+        return self.gigabytes <= gpu_gigabytes
+
+
+def plan_memory(
+    shape: ModelShape, options: TrainingOptions, max_length: int, shards: int, sharded: bool = True
+) -> MemoryPlan:
+    """The plan for packed sequences of `max_length` tokens, one at a time in each process.
+
+    Without `sharded` (CPUs, or one process) each process holds the whole model.
+    """
+    sharded = sharded and shards > 1
+    parts = shards if sharded else 1
+    computed = 2 if options.precision == "bfloat16" else 4
+    if options.lora is None:
+        trained, weights = shape.parameters, MASTER_BYTES * shape.parameters
+    else:
+        trained = shape.adapter_parameters(options.lora.rank)
+        weights = computed * shape.parameters + MASTER_BYTES * trained
+    items = {
+        "weights": weights // parts,
+        "gradients": MASTER_BYTES * trained // parts,
+        "AdamW's two states": 2 * MASTER_BYTES * trained // parts,
+        "gathered layers": _gathered(shape, options, computed, sharded),
+        "activations": _activations(shape, options, max_length) * computed,
+        "logits": _logits(shape, options, max_length),
+        "attention mask": 3 * max_length**2,  # one byte, and two as the kernel adds it; none under Flash Attention
+        "runtime": int(RUNTIME_GIGABYTES * GIGABYTE),
+    }
+    return MemoryPlan(shards, sharded, tuple(MemoryItem(*item) for item in items.items()))
+
+
+def _gathered(shape: ModelShape, options: TrainingOptions, computed: int, sharded: bool) -> int:
+    """The layer that computes and the next one, and the output's matrix, with gradients where they are trained.
+
+    Unsharded weights in float32 are copied to bfloat16 for a step.
+    """
+    if not sharded:
+        return computed * shape.parameters if computed < MASTER_BYTES and options.lora is None else 0
+    values = 2 * shape.layer_parameters + shape.embedding_parameters
+    if options.lora is None:
+        values += shape.layer_parameters + shape.embedding_parameters
+    return computed * values
+
+
+def _activations(shape: ModelShape, options: TrainingOptions, tokens: int) -> int:
+    """Values kept for the backward pass: of every layer, or of each its input and of one layer all."""
+    layer = tokens * (ACTIVATIONS_OF_HIDDEN * shape.hidden + ACTIVATIONS_OF_INTERMEDIATE * shape.intermediate)
+    if not options.gradient_checkpointing:
+        return shape.layers * layer
+    return shape.layers * tokens * shape.hidden + layer
+
+
+def _logits(shape: ModelShape, options: TrainingOptions, tokens: int) -> int:
+    """A tile of logits with its gradient, and the gradient of the output's matrix, all in float32."""
+    tile = 2 * min(tokens, LOGIT_TILE_TOKENS) * shape.vocabulary
+    of_matrix = shape.embedding_parameters if options.lora is None else 0
+    return 4 * (tile + of_matrix)

@@ -1,0 +1,91 @@
+"""`safechain-ray finetune`: its plan, what it refuses before anything starts, and how it ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from safechain_ray.cli import app
+
+pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
+
+CONFIG = str(Path(__file__).parents[2] / "configs" / "paper" / "finetune_r1_7b.yaml")
+
+
+def call(*arguments: str, profile: str | None = "demo") -> Result:
+    named = ["--profile", profile] if profile else []
+    return CliRunner().invoke(app, ["finetune", "--config", CONFIG, *named, *arguments])
+
+
+def test_the_plan_of_a_large_model_is_shown_anywhere_and_says_what_is_missing_here():
+    result = call("--plan", "--json", profile=None)
+    assert result.exit_code == 2
+    plan = json.loads(result.stdout)
+    assert plan["gigabytes_a_worker"]["AdamW's two states"] == pytest.approx(7.09, abs=0.01)
+    assert plan["total_gigabytes_a_worker"] < plan["gpu_gigabytes"] == 80
+    assert plan["refusal"] in result.stderr
+    assert "join a cluster with GPUs" in result.stderr
+
+
+def test_the_plan_of_the_demo_fits_and_is_a_table():
+    result = call("--plan")
+    assert result.exit_code == 0, result.stderr
+    assert "demo-reasoner: all weights" in result.stdout
+    assert "AdamW's two states" in result.stdout
+
+
+def test_adapters_are_a_flag():
+    plan = json.loads(call("--plan", "--json", "--lora", "--lora-rank", "4").stdout)
+    assert plan["adapters"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--workers", "3"), "which 3 workers (resources.workers) can't share evenly: make it a multiple of 3"),
+        (("--workers", "400", "--sequences-a-step", "400"), "can't hold 400 training workers at the same time"),
+        (("--training-set", "quickstart-demonstration"), "Did you mean 'quickstart-demonstrations'?"),
+        (("--max-length", "20"), "None of 111 demonstrations can be learnt from with max_length 20 tokens"),
+        (("--sequences-a-step", "200"), "gives 111 examples, and a step takes 200 sequences"),
+        (("--model", "QwQ", "--device", "cpu"), "QwQ"),
+        (("--profile", "deme"), "Did you mean 'demo'?"),
+        (("--set", "model.engine.chat_template=x"), "is no key of the config"),
+    ],
+)
+def test_wrong_input_ends_with_2_and_a_sentence_and_leaves_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], says: str
+):
+    result = call(*arguments, "--output", str(tmp_path / "out"))
+    assert result.exit_code == 2, result.output
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_whose_template_has_no_tags_or_drops_the_request_is_refused(tmp_path: Path):
+    from safechain_ray.demo import model_path
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in model_path("demo-reasoner").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["chat_template"] = "{{ bos_token }}Think nothing.<think>\n\n</think>\n\n"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    named = ("--model", str(folder), "--family", "demo", "--device", "cpu", "--output", str(tmp_path / "out"))
+    result = call(*named)
+    assert result.exit_code == 2, result.output
+    assert "The chat template writes the request 0 times" in result.stderr
+
+
+def test_help_has_examples():
+    shown = CliRunner().invoke(app, ["finetune", "--help"]).stdout
+    assert "--profile demo" in shown
+    assert "--plan" in shown
+
+
+def test_plan_says_which_command_shows_a_training():
+    result = CliRunner().invoke(app, ["plan", "--config", CONFIG])
+    assert result.exit_code == 2
+    assert f"safechain-ray finetune --config {CONFIG} --plan" in result.stderr

@@ -1,0 +1,102 @@
+"""The config of a fine-tuning: what it takes, what it refuses, and which training set it names."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from safechain_ray.config import FinetuneConfig, read_finetune_config
+from safechain_ray.errors import InputError
+from safechain_ray.pipelines.resolve_finetune import Lessons, resolve_lessons, resolve_trainee, training_set_entry
+
+FOLDER = Path(__file__).parents[2] / "configs" / "paper"
+
+
+def config(**keys: Any) -> FinetuneConfig:
+    usual = {"model": "R1-7B", "training_set": "safechain", "output": "runs/x"}
+    return read_finetune_config(None, usual | keys, ())
+
+
+@pytest.mark.parametrize("size", ["7b", "8b"])
+def test_the_papers_trainings_take_8_gpus_and_their_demo_two_workers(size: str):
+    whole = read_finetune_config(FOLDER / f"finetune_r1_{size}.yaml", {}, ())
+    demo = read_finetune_config(FOLDER / f"finetune_r1_{size}.yaml", {}, (), "demo")
+    assert (whole.model.name, whole.resources.workers, whole.training.lora) == (f"R1-{size.upper()}", 8, None)
+    assert (demo.model.name, demo.resources.workers, demo.training.precision) == ("demo-reasoner", 2, "float32")
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"resources.workers": 3}, "training.sequences_a_step is 16, which 3 workers (resources.workers) can't share"),
+        ({"resources.workers": 0}, "resources.workers: Input should be greater than or equal to 1"),
+        ({"training_set.held_out": 1}, "training_set.held_out: Input should be less than 1"),
+        ({"training.epochs": 0}, "training.epochs: Input should be greater than 0"),
+        ({"training.precision": "fp8"}, "training.precision: Input should be 'bfloat16' or 'float32'"),
+        ({"training.lora.rank": 0}, "training.lora.rank: Input should be greater than or equal to 1"),
+        ({"training.lr": 1}, "training.lr: is no key of the config"),
+    ],
+)
+def test_what_can_not_be_is_refused_with_its_key(keys: dict[str, Any], says: str):
+    with pytest.raises(InputError) as refusal:
+        config(**keys)
+    assert says in str(refusal.value)
+
+
+def test_an_output_has_to_be_named():
+    with pytest.raises(InputError, match="output: is missing"):
+        read_finetune_config(None, {"model": "R1-7B", "training_set": "safechain"}, ())
+
+
+def test_columns_are_said_of_a_set_of_ones_own_alone():
+    own = config(training_set={"name": "mine.jsonl", "prompt_column": "q", "response_column": "a"}).training_set
+    assert training_set_entry(own).columns == {"prompt_column": "q", "response_column": "a"}
+    known = config(training_set={"name": "safechain", "prompt_column": "q"}).training_set
+    with pytest.raises(InputError, match="prompt_column can't be said of safechain, whose columns the catalog knows"):
+        training_set_entry(known)
+
+
+def test_an_unknown_set_and_a_model_behind_an_api_are_refused():
+    with pytest.raises(InputError, match="Did you mean 'safechain'"):
+        training_set_entry(config(training_set="safe-chain").training_set)
+    with pytest.raises(InputError, match="behind an API: its weights are not here"):
+        resolve_trainee(config(model={"name": "openai:m", "base_url": "http://localhost:1/v1"}).model)
+
+
+def test_a_copy_of_the_catalogs_set_is_read_with_its_columns_and_rows(tmp_path: Path):
+    copy = tmp_path / "copy.jsonl"
+    copy.write_text("{}")
+    entry = training_set_entry(config(training_set={"name": "safechain", "file": str(copy)}).training_set)
+    assert (entry.source, entry.response_column, entry.rows) == (str(copy), "response", 40000)
+
+
+def built(folder: Path) -> Path:
+    """A set as `build-dataset` leaves it."""
+    (folder / "data").mkdir(parents=True)
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nSo."}]
+    rows = pa.table({"messages": [turns] * 20, "id": list(map(str, range(20)))})
+    pq.write_table(rows, folder / "data" / "train-00000-of-00001.parquet")
+    return folder
+
+
+def lessons_of(name: str) -> Lessons:
+    given = config(
+        model="demo-reasoner", training_set={"name": name, "held_out": 0}, max_length=256, **{"resources.workers": 1}
+    )
+    return resolve_lessons(given, resolve_trainee(given.model))
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"], ids=["path", "uri"])
+def test_a_set_that_was_built_is_learnt_from_wherever_it_lies(tmp_path: Path, scheme: str):
+    name = scheme + str(built(tmp_path / "set"))
+    lessons = lessons_of(name)
+    assert lessons.learnt.counts.examples == 20
+    assert lessons.held_out is None
+    assert lessons.source.source.startswith(name)
+
+
+def test_a_folder_of_a_store_without_a_set_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match=r"No training set at file://.*no Parquet file in data/"):
+        lessons_of(f"file://{tmp_path}")
