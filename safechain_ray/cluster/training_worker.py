@@ -19,6 +19,7 @@ from safechain_ray.storage import Folder, place
 from safechain_ray.training.checkpoint_store import CheckpointStore
 from safechain_ray.training.checkpoints import STATE, claim, last_checkpoint
 from safechain_ray.training.processes import Processes
+from safechain_ray.training.shard_pickles import check_shards
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,9 @@ def _put_in_place(store: CheckpointStore, job: Any) -> None:
     claim(job.output, job.identity)
     checkpoint = store.newest()
     if checkpoint is not None:
-        store.fetch(checkpoint, job.output / f"checkpoint-{checkpoint.step}")
+        local = job.output / f"checkpoint-{checkpoint.step}"
+        store.fetch(checkpoint, local)
+        check_shards(local)
 
 
 def _began(job: Any) -> Began:

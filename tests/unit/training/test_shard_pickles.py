@@ -1,0 +1,70 @@
+"""A checkpoint of shards from a bucket runs nothing that somebody put into it."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+
+from safechain_ray.errors import StorageError
+from safechain_ray.training.shard_pickles import INDEX, check_shards
+
+
+class Writes:
+    """Writes a file where it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._file,)
+
+
+def save(folder: Path, **values: Any) -> Path:
+    """A checkpoint of a model and its optimizer after a step, in its usual place below the folder."""
+    model = torch.nn.Linear(3, 3, dtype=torch.bfloat16)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 3, dtype=torch.bfloat16)).sum().backward()
+    optimizer.step()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **values}
+    dcp.save(state, checkpoint_id=folder / "optimizer_0", no_dist=True)
+    return folder
+
+
+def test_what_torch_writes_passes(tmp_path: Path) -> None:
+    check_shards(save(tmp_path, betas=(0.9, 0.999), name="text"))
+
+
+def test_a_checkpoint_without_shards_passes(tmp_path: Path) -> None:
+    torch.save({"lr": 0.1}, tmp_path / "scheduler.pt")
+    check_shards(tmp_path)
+
+
+def test_an_index_that_names_anything_else_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    folder = save(tmp_path / "checkpoint-8")
+    (folder / "optimizer_0" / INDEX).write_bytes(pickle.dumps(Writes(tmp_path / "written")))
+    with pytest.raises(StorageError, match=r"might run code: optimizer_0/\.metadata: it names "):
+        check_shards(folder)
+    assert not (tmp_path / "written").exists()
+
+
+def test_a_value_among_the_shards_that_is_no_plain_one_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    folder = save(tmp_path / "checkpoint-8", extra=Writes(tmp_path / "written"))
+    with pytest.raises(StorageError, match="Take it out of the output's checkpoints/"):
+        check_shards(folder)
+    assert not (tmp_path / "written").exists()
+
+
+def test_a_cut_off_index_and_a_missing_shard_are_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "checkpoint-8", name="text")
+    index = folder / "optimizer_0" / INDEX
+    whole = index.read_bytes()
+    index.write_bytes(whole[:100])
+    with pytest.raises(StorageError, match="is not as torch writes it"):
+        check_shards(folder)
+    index.write_bytes(whole)
+    (folder / "optimizer_0" / "__0_0.distcp").unlink()
+    with pytest.raises(StorageError, match="No such file"):
+        check_shards(folder)
