@@ -14,15 +14,19 @@ import pyarrow.compute as pc
 from safechain_ray import __version__
 from safechain_ray.curation.rows import ROWS_SCHEMA, RowFormat
 from safechain_ray.curation.selection import Chosen
-from safechain_ray.errors import InputError, RunConflictError
-from safechain_ray.pipelines.run_folder import differences
 from safechain_ray.pipelines.run_record import git_revision
+from safechain_ray.pipelines.stored_record import stored_record
 from safechain_ray.schema import only
 from safechain_ray.storage import Folder
 
 RECORD = "dataset.json"
 
 ROWS_A_FILE = 10_000
+
+MEND = (
+    "Give another --output, or the config that the folder was made with. With --run another data set is chosen from "
+    "the same responses."
+)
 
 
 class DatasetRecord:
@@ -35,15 +39,7 @@ class DatasetRecord:
     @classmethod
     def opened(cls, folder: Folder, identity: dict[str, Any], config: dict[str, Any]) -> "DatasetRecord":
         """The folder's record, or a new one. Raises RunConflictError for a folder of another identity."""
-        if folder.exists(RECORD):
-            stored = _read(folder)
-            lines = "\n".join(f"  {line}" for line in differences(stored["identity"], identity))
-            if lines:
-                raise RunConflictError(
-                    f"{folder} holds another data set. What differs (there -> here):\n{lines}\n"
-                    "Give another --output, or the config that the folder was made with. With --run another data set "
-                    "is chosen from the same responses."
-                )
+        stored_record(folder, RECORD, identity, "data set", MEND)
         made_by = {"safechain_ray": __version__, "git_revision": git_revision()}
         record = cls(folder, {"identity": identity, "config": config, **made_by})
         record._write()
@@ -85,13 +81,3 @@ def write_rows(samples: Iterable[pa.Table], chosen: Sequence[Chosen], rows: RowF
     for stale in set(data.list_files(".parquet")) - set(names):
         data.delete(stale)
     return names
-
-
-def _read(folder: Folder) -> dict[str, Any]:
-    try:
-        stored = json.loads(folder.read_text(RECORD))
-    except ValueError as error:
-        raise InputError(f"{folder}/{RECORD} is no valid JSON ({error}).") from error
-    if not isinstance(stored, dict) or "identity" not in stored:
-        raise InputError(f"{folder}/{RECORD} is no record of a data set. Give another --output.")
-    return stored

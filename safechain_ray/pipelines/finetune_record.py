@@ -10,13 +10,15 @@ from typing import Any
 from safechain_ray import __version__
 from safechain_ray.cluster.planner import ClusterView
 from safechain_ray.cluster.training_news import Finished
-from safechain_ray.errors import InputError, RunConflictError, SafechainError, StoreSilentError
-from safechain_ray.pipelines.run_folder import differences
+from safechain_ray.errors import SafechainError, StoreSilentError
 from safechain_ray.pipelines.run_record import git_revision, hardware, versions
+from safechain_ray.pipelines.stored_record import stored_record
 from safechain_ray.pipelines.training_plan import TrainingPlan
 from safechain_ray.storage import Folder
 
 RECORD = "finetune.json"
+
+MEND = "Give another --output, or the config that the folder was made with."
 
 TRAINING_PACKAGES = ("trl", "accelerate", "peft")
 
@@ -33,14 +35,8 @@ class FinetuneRecord:
         cls, folder: Folder, identity: dict[str, Any], config: dict[str, Any], facts: dict[str, Any]
     ) -> "FinetuneRecord":
         """The folder's record, or a new one with `facts` on the data. Raises RunConflictError for another training."""
-        if folder.exists(RECORD):
-            stored = _read(folder)
-            lines = "\n".join(f"  {line}" for line in differences(stored["identity"], identity))
-            if lines:
-                raise RunConflictError(
-                    f"{folder} holds another training. What differs (there -> here):\n{lines}\n"
-                    "Give another --output, or the config that the folder was made with."
-                )
+        stored = stored_record(folder, RECORD, identity, "training", MEND)
+        if stored is not None:
             return cls(folder, stored)
         made_by = {"safechain_ray": __version__, "git_revision": git_revision()}
         record = cls(folder, {"identity": identity, "config": config, **facts, **made_by, "tries": []})
@@ -103,16 +99,6 @@ class FinetuneRecord:
 
     def _write(self, folder: Folder | None = None) -> None:
         (folder or self._folder).write_text(RECORD, json.dumps(self.content, indent=2) + "\n")
-
-
-def _read(folder: Folder) -> dict[str, Any]:
-    try:
-        stored = json.loads(folder.read_text(RECORD))
-    except ValueError as error:
-        raise InputError(f"{folder}/{RECORD} is no valid JSON ({error}).") from error
-    if not isinstance(stored, dict) or "identity" not in stored:
-        raise InputError(f"{folder}/{RECORD} is no record of a training. Give another --output.")
-    return stored
 
 
 def _now() -> str:

@@ -5,20 +5,15 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.pipelines.observer import Snapshot
+from safechain_ray.report.display import LiveDisplay, PlainDisplay, seconds_to_next_line
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import clock
-
-PLAIN_SECONDS = 10.0
-LATER_PLAIN_SECONDS = 60.0
-SOON = 300.0
-"""A log is followed closely in its first minutes; after so many seconds of a stage a line a minute is enough."""
 
 FORGOTTEN_SECONDS = 15.0
 """A run that tells nothing for so long has ended: others may go on beside it."""
@@ -105,26 +100,20 @@ def pool_state(pool: PoolProgress | None) -> str:
     return ", ".join(words)
 
 
-class PlainProgress:
+class PlainProgress(PlainDisplay):
     """An observer that prints lines: of each run one every `PLAIN_SECONDS`, later fewer, and a last one at the end."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        super().__init__(console)
         self._due: dict[str, float] = {}
         self._complete: set[str] = set()
         self._untold: dict[str, tuple[float, Snapshot]] = {}
-
-    def __enter__(self) -> "PlainProgress":
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for snapshot in _still_heard(self._untold):
-            self._print(sentence(snapshot))
-
-    def say(self, sentence: str) -> None:
-        self._print(sentence)
+            self.say(sentence(snapshot))
 
     def update(self, snapshot: Snapshot) -> None:
         now, run = time.monotonic(), snapshot.run
@@ -135,33 +124,16 @@ class PlainProgress:
             return
         (self._complete.add if snapshot.is_complete else self._complete.discard)(run)
         self._untold.pop(run, None)
-        self._print(sentence(snapshot))
-        self._due[run] = now + (PLAIN_SECONDS if snapshot.seconds < SOON else LATER_PLAIN_SECONDS)
-
-    def _print(self, line: str) -> None:
-        self._console.print(
-            f"{time.strftime('%H:%M:%S')} {printable(line)}", markup=False, highlight=False, soft_wrap=True
-        )
+        self.say(sentence(snapshot))
+        self._due[run] = now + seconds_to_next_line(snapshot.seconds)
 
 
-class LiveProgress:
+class LiveProgress(LiveDisplay):
     """An observer that redraws, of each run at work, a bar, the outcomes so far and a line for each pool."""
 
     def __init__(self, console: Console) -> None:
+        super().__init__(console)
         self._seen: dict[str, tuple[float, Snapshot]] = {}
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> "LiveProgress":
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-
-    def say(self, sentence: str) -> None:
-        self._live.console.print(printable(sentence), markup=False, highlight=False)
 
     def update(self, snapshot: Snapshot) -> None:
         self._seen[snapshot.run] = (time.monotonic(), snapshot)

@@ -1,19 +1,17 @@
 """A training's progress for a person: a live display on a terminal, plain lines elsewhere (`ray job logs`, a file)."""
 
 import time
-from types import TracebackType
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from safechain_ray.cluster.training_news import TRAINING
 from safechain_ray.pipelines.training_observer import TrainingSnapshot
+from safechain_ray.report.display import LiveDisplay, PlainDisplay, seconds_to_next_line
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import clock
-from safechain_ray.report.progress import LATER_PLAIN_SECONDS, PLAIN_SECONDS, SOON
 
 FIGURES = {"loss": ("loss", "{:.4f}"), "eval_loss": ("evaluation loss", "{:.4f}"), "grad_norm": ("gradient", "{:.3g}")}
 """What is shown of that which is logged: its name there, its name here, its format."""
@@ -43,24 +41,13 @@ def _speed(snapshot: TrainingSnapshot) -> list[str]:
     return words
 
 
-class PlainTraining:
+class PlainTraining(PlainDisplay):
     """Prints a line when the workers begin something else than steps, and every so often between."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        super().__init__(console)
         self._due = 0.0
         self._phase = ""
-
-    def __enter__(self) -> "PlainTraining":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def say(self, sentence: str) -> None:
-        self._print(sentence)
 
     def update(self, snapshot: TrainingSnapshot) -> None:
         now = time.monotonic()
@@ -68,32 +55,12 @@ class PlainTraining:
         self._phase = snapshot.phase
         if now < self._due and is_known:
             return
-        self._due = now + (PLAIN_SECONDS if snapshot.seconds < SOON else LATER_PLAIN_SECONDS)
-        self._print(training_sentence(snapshot))
-
-    def _print(self, line: str) -> None:
-        self._console.print(
-            f"{time.strftime('%H:%M:%S')} {printable(line)}", markup=False, highlight=False, soft_wrap=True
-        )
+        self._due = now + seconds_to_next_line(snapshot.seconds)
+        self.say(training_sentence(snapshot))
 
 
-class LiveTraining:
+class LiveTraining(LiveDisplay):
     """Redraws a bar of the steps, the figures and what the workers do."""
-
-    def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> "LiveTraining":
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-
-    def say(self, sentence: str) -> None:
-        self._live.console.print(printable(sentence), markup=False, highlight=False)
 
     def update(self, snapshot: TrainingSnapshot) -> None:
         head = Table.grid(padding=(0, 1))

@@ -9,6 +9,7 @@ from sharded_processes import in_shards
 from small_training import job, loss_of, losses
 
 from safechain_ray.config import LoraOptions
+from safechain_ray.training.shard_pickles import check_shards
 from safechain_ray.training.trainer import Hooks, train
 
 pytestmark = pytest.mark.long
@@ -43,6 +44,7 @@ def test_a_training_in_shards_that_was_stopped_ends_as_one_of_a_single_process(t
     folder = tmp_path / way
     folder.mkdir()
     in_shards(train_to_step_8, folder)
+    check_shards(folder / "run" / "checkpoint-8")
     in_shards(go_on, folder, 4 if way == "more-processes" else 2)
 
     alone = job(tmp_path / "alone", **WAYS[way])
