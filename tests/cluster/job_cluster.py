@@ -37,6 +37,9 @@ NO_COMMANDS = (
 """Keys that Ray's autoscaler reads in any config."""
 
 
+NO_AGENT = "No available agent to submit job"
+
+
 @dataclass(frozen=True)
 class JobCluster:
     """`environment` is that of whoever may use it; `folder` holds its logs."""
@@ -57,6 +60,15 @@ class JobCluster:
         return subprocess.run(
             [RAY, *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
         )
+
+    def submit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`ray job submit`, again while the head has no agent yet: it starts last, and its cluster answers before."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            done = self.ray("job", "submit", *arguments)
+            if NO_AGENT not in done.stderr or time.monotonic() > deadline:
+                return done
+            time.sleep(1)
 
     def get(self, path: str, token: str | None = None) -> Any:
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token or self.token}"})

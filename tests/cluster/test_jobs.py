@@ -35,7 +35,7 @@ def submit(cluster: JobCluster, api: ScriptedApi, output: Path, *more: str) -> A
     job += ["--set", f"model.api_key_env={KEY_ENV}", "--dataset", "quickstart", "--judge", "refusal-match"]
     job += ["--temperature", "0", "--set", "resources.block_rows=4", "--set", "model.api.max_concurrent=8"]
     job += ["--output", str(output)]
-    return cluster.ray("job", "submit", "--working-dir", str(ROOT), *more, "--", *job)
+    return cluster.submit("--working-dir", str(ROOT), *more, "--", *job)
 
 
 def sample_ids(output: Path) -> list[str]:
@@ -117,7 +117,7 @@ def test_a_sweep_as_a_job_leaves_no_secret_though_a_provider_says_it(cluster: Jo
         }
         (tmp_path / "sweep.yaml").write_text(json.dumps(sweep))
         job = ("python", "jobs/sweep.py", "--config", str(tmp_path / "sweep.yaml"))
-        done = cluster.ray("job", "submit", "--working-dir", str(ROOT), "--", *job)
+        done = cluster.submit("--working-dir", str(ROOT), "--", *job)
 
     assert done.returncode == 1, "model-2 was refused"
     assert len(sample_ids(tmp_path / "sweep" / "model-1")) == 4, done.stdout

@@ -116,7 +116,7 @@ class Night:
     def submit(self, name: str, *how: str) -> str:
         # Without an upload: nodes on one machine share its folder, and each would unpack it under the others' feet.
         job = ("python", str(JOB), self._who, "--config", str(self._config), "--at-once", "4")
-        done = self.cluster.ray("job", "submit", "--submission-id", f"{self._who}-{name}", *how, "--", *job)
+        done = self.cluster.submit("--submission-id", f"{self._who}-{name}", *how, "--", *job)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
