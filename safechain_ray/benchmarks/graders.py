@@ -26,6 +26,7 @@ GRADERS: Mapping[GraderKind, GraderEntry] = {
     "code_completion": GraderEntry("code_completion"),
     "code_asserts": GraderEntry("code_asserts"),
     "code_tests": GraderEntry("code_tests"),
+    "terms": GraderEntry("terms_grader", runs_code=False),
 }
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from safechain_ray.catalog.entries import RowsEntry
 
-GraderKind = Literal["math", "code_completion", "code_asserts", "code_tests"]
+GraderKind = Literal["math", "code_completion", "code_asserts", "code_tests", "terms"]
 
 _FIELD = re.compile(r"(\w+)(\[\d+\])?")
 
