@@ -15,6 +15,9 @@ import pandas as pd
 import pytest
 from ray.cluster_utils import Cluster
 
+from safechain_ray.datasets.adhoc import adhoc_training_set
+from safechain_ray.datasets.training_sets import load_training_set
+
 PAPER = Path(__file__).parents[2] / "configs" / "paper"
 VLLM = ("-m", "safechain_ray.cli")
 SCRIPTED = (str(Path(__file__).parents[1] / "cluster" / "scripted_cli.py"), "0")
@@ -95,3 +98,24 @@ def test_the_papers_judge_study_ends_with_both_judges_and_the_vote_beside_the_pi
         assert rater["agreement"]["missing"] == 0
         assert f"{100 * rater['agreement']['accuracy']['value']:.1f}" in printed
     assert "Llama-Guard *" in printed
+
+
+@pytest.mark.long
+def test_the_papers_benchmarks_end_with_what_the_demo_reasoner_solves(demo: Callable[..., str], tmp_path: Path) -> None:
+    printed = demo(VLLM, "benchmark", "benchmarks")
+    (benchmark,) = json.loads((tmp_path / "metrics.json").read_text())["benchmarks"]
+    solved = benchmark["grades"]["pass_at"]["1"]
+    assert (benchmark["rows"], benchmark["ungraded"]) == (200, 0)
+    assert 0.3 < solved["low"] < solved["high"] < 0.95
+    assert f"{100 * solved['value']:.1f}" in printed
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.long
+def test_the_papers_training_set_is_built_and_what_it_leaves_is_read_as_one(
+    demo: Callable[..., str], tmp_path: Path
+) -> None:
+    demo(VLLM, "build-dataset", "safechain_dataset")
+    built = load_training_set(adhoc_training_set(str(tmp_path)))
+    assert len(built.demonstrations) == 8
+    assert all(each.thought for each in built.demonstrations)
