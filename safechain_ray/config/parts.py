@@ -61,10 +61,14 @@ class ModelConfig(Named):
 
     @property
     def short_name(self) -> str:
-        """Without the owner, the folder or what a URI holds beside it: a name for the model's own folder."""
-        if "://" in self.name:
-            return self.name.partition("?")[0].rstrip("/").rpartition("/")[2].rpartition("@")[2]
-        return self.name.rstrip("/").rpartition("/")[2].removeprefix("openai:")
+        """Without the owner, the folders or what a URI holds beside it: a name for the model's own folder.
+
+        A fine-tuning leaves its weights in `model` below its output, and they go by the output's name.
+        """
+        path = self.name.partition("?")[0].rpartition("@")[2] if "://" in self.name else self.name
+        above, _, last = path.rstrip("/").removeprefix("openai:").rpartition("/")
+        output = above.rpartition("/")[2]
+        return output if last == "model" and output.strip(".") else last
 
 
 class EndpointConfig(Config):

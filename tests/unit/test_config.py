@@ -23,12 +23,12 @@ from safechain_ray.errors import InputError
 from safechain_ray.schema import StrategySpec
 
 FOLDER = Path(__file__).parents[2] / "configs"
-RUNS = [FOLDER / "quickstart.yaml"]
+RUNS = [FOLDER / "quickstart.yaml", FOLDER / "story" / "evaluate.yaml"]
 SWEEPS = [FOLDER / "paper" / f"{name}.yaml" for name in ("main_table", "strategies", "decoding_study", "fine_grained")]
 STUDIES = [FOLDER / "paper" / "judge_study.yaml"]
-BENCHMARKS = [FOLDER / "paper" / "benchmarks.yaml"]
-SETS = [FOLDER / "paper" / "safechain_dataset.yaml"]
-TRAININGS = [FOLDER / "paper" / f"finetune_r1_{size}.yaml" for size in ("7b", "8b")]
+BENCHMARKS = [FOLDER / "paper" / "benchmarks.yaml", FOLDER / "story" / "benchmarks.yaml"]
+SETS = [FOLDER / "paper" / "safechain_dataset.yaml", FOLDER / "story" / "dataset.yaml"]
+TRAININGS = [FOLDER / f"{name}.yaml" for name in ("paper/finetune_r1_7b", "paper/finetune_r1_8b", "story/finetune")]
 WHOLE = {"model": "R1-7B", "datasets": ["strongreject"], "judges": ["refusal-match"]}
 YAML = """
 model: R1-7B
@@ -252,6 +252,7 @@ def test_a_config_written_out_whole_reads_back_as_itself(keys: dict[str, Any]):
             ("run", RUNS),
             ("sweep", SWEEPS),
             ("study", STUDIES),
+            ("benchmark", BENCHMARKS),
             ("dataset", SETS),
             ("finetune", TRAININGS),
         )
@@ -421,8 +422,8 @@ def test_a_sweep_is_a_run_for_each_model_in_a_folder_of_its_own(tmp_path: Path):
 
 
 def test_two_models_that_would_share_a_folder_are_refused(tmp_path: Path):
-    path = sweep_file(tmp_path, "[one/model, {name: two/model, family: r1}]")
-    with pytest.raises(InputError, match="models names model more than once"):
+    path = sweep_file(tmp_path, "[one/r1, {name: two/r1, family: r1}]")
+    with pytest.raises(InputError, match="models names r1 more than once"):
         read_sweep_config(path, {}, ())
 
 

@@ -290,6 +290,20 @@ def test_a_bucket_alone_shows_no_keys_in_the_models_name() -> None:
     assert read_config(None, keys, ()).model.short_name == "bucket"
 
 
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("runs/r1-7b-safechain/model", "r1-7b-safechain"),
+        ("s3://K:S@bucket/r1-7b-safechain/model/?region=x", "r1-7b-safechain"),
+        ("./model", "model"),
+        ("s3://model", "model"),
+    ],
+)
+def test_weights_that_a_fine_tuning_left_go_by_the_name_of_its_output(name: str, short: str) -> None:
+    keys = {"model": name, "datasets": ["quickstart"], "judges": ["refusal-match"]}
+    assert read_config(None, keys, ()).model.short_name == short
+
+
 def test_a_revision_of_a_stored_folder_is_refused(model: Uploaded) -> None:
     with pytest.raises(InputError, match="a folder of a store, which has no revisions") as refusal:
         resolve(run_of(model, revision="main"))
