@@ -1,6 +1,6 @@
 """What the SafeChain paper published (arXiv:2502.12025), as records: its safety table, its pilot of judges and more."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Annotated
@@ -68,13 +68,20 @@ class Finetuning(Published):
     columns: tuple[str, ...]
     models: Mapping[str, Mapping[str, tuple[Share, ...]]]
 
-    def rows(self) -> dict[str, Mapping[str, Share]]:
-        """Shares by column, of every model by its name: the base model's own, with its data for one that was tuned."""
-        return {
-            model if data == "base" else f"{model}-{data}": dict(zip(self.columns, shares, strict=True))
-            for model, tuned in self.models.items()
-            for data, shares in tuned.items()
-        }
+    def rows(self, names: Collection[str] | None = None) -> dict[str, Mapping[str, Share]]:
+        """Shares by column, of every model by its name: the base model's own, with its data for one that was tuned.
+
+        With `names`, in any case, those of the base models that one of them is, or was tuned from.
+        """
+        found: dict[str, Mapping[str, Share]] = {}
+        for model, tuned in self.models.items():
+            rows = {
+                model if data == "base" else f"{model}-{data}": dict(zip(self.columns, shares, strict=True))
+                for data, shares in tuned.items()
+            }
+            if names is None or {name.casefold() for name in names} & {name.casefold() for name in rows}:
+                found |= rows
+        return found
 
 
 class DecodingStudy(Published):

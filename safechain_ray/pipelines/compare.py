@@ -10,6 +10,7 @@ from safechain_ray.metrics.comparison import ComparedSettings, Comparison, LeftO
 from safechain_ray.metrics.counts import Counts, PromptCounts
 from safechain_ray.metrics.published import StandIns, find_counterpart
 from safechain_ray.metrics.setting_pairs import Pairing, pair_runs, pair_strategies
+from safechain_ray.pipelines.compared_names import distinct_names
 from safechain_ray.pipelines.outline import Asked, Outline, counted
 from safechain_ray.pipelines.run_folder import RunFolder, differences
 from safechain_ray.pipelines.run_record import RunRecord
@@ -19,7 +20,7 @@ from safechain_ray.storage import open_folder
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that can be compared. `name` tells it from the others: its model, or its folder's name, or its URI."""
+    """A run that can be compared; `name` tells it from the others."""
 
     folder: RunFolder
     outline: Outline
@@ -112,10 +113,7 @@ def _open_runs(uris: Sequence[str]) -> list[FinishedRun]:
         if paths.count(path) > 1:
             raise InputError(f"{each.folder} is named twice: a run does not differ from itself.")
     outlines = [RunRecord.of_finished(each).outline for each in folders]
-    models = [outline.model for outline in outlines]
-    last = [path.rpartition("/")[2] for _, path in paths]
-    whole = [str(each.folder) for each in folders]
-    names = next((kind for kind in (models, last) if len(set(kind)) == len(kind)), whole)
+    names = distinct_names([each.folder for each in folders], [outline.model for outline in outlines])
     return [FinishedRun(*each) for each in zip(folders, outlines, names, strict=True)]
 
 

@@ -10,6 +10,7 @@ from safechain_ray.metrics.benchmark import BenchmarkFigures, BenchmarkRunMetric
 from safechain_ray.metrics.benchmark_comparison import BenchmarkComparison, PassDifference
 from safechain_ray.metrics.passing import ProblemGrades, compare_passes, count_grades
 from safechain_ray.pipelines.benchmark_figures import is_benchmark, read_benchmark_metrics
+from safechain_ray.pipelines.compared_names import distinct_names
 from safechain_ray.pipelines.run_folder import RunFolder
 from safechain_ray.schema import short_hash
 from safechain_ray.storage import Folder, open_folder
@@ -17,7 +18,7 @@ from safechain_ray.storage import Folder, open_folder
 
 @dataclass(frozen=True)
 class FinishedBenchmarks:
-    """A run that can be compared. `name` tells it from the others: its model, or its folder where models repeat."""
+    """A run that can be compared; `name` tells it from the others."""
 
     folder: Folder
     metrics: BenchmarkRunMetrics
@@ -85,6 +86,5 @@ def _open(uris: Sequence[str]) -> list[FinishedBenchmarks]:
         if folders.count(each) > 1:
             raise InputError(f"{each} is named twice: a run does not differ from itself.")
     metrics = [read_benchmark_metrics(each) for each in folders]
-    models = [each.model for each in metrics]
-    names = models if len(set(models)) == len(models) else list(map(str, folders))
+    names = distinct_names(folders, [each.model for each in metrics])
     return [FinishedBenchmarks(*each) for each in zip(folders, metrics, names, strict=True)]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from made_benchmarks import finished
 from made_runs.by_verdicts import write_run
 
 from safechain_ray.cli import app
@@ -46,9 +47,27 @@ def test_json_is_the_whole_comparison(runs: list[str]) -> None:
     assert (pair["judges"][0]["differences"][0]["value"], pair["prompts"]) == (0.5, [2, 2, 2])
 
 
+def test_html_writes_a_page_and_tells_where_beside_the_tables(runs: list[str], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    result = call(*runs, "--html", str(page), "--format", "markdown")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("## R1-8B against R1-7B")
+    assert result.stderr == f"Report: {page}\n"
+    assert "R1-8B against R1-7B" in page.read_text()
+
+
+def test_json_of_runs_and_benchmarks_together_has_both(runs: list[str], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        finished(tmp_path / name, {})
+    tree = json.loads(call(*runs, str(tmp_path / "one" / "run"), str(tmp_path / "two" / "run"), "--json").stdout)
+    assert (tree["runs"]["baseline"], tree["benchmarks"]["differences"][0]["benchmark"]) == ("R1-7B", "gsm8k")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["{0}", "--baseline", "default", "--html", "page.html"], "--html shows models: name a second RUN"),
         (["{0}"], "Name a second RUN to compare with"),
         (["{0}", "{1}", "--baseline", "default"], "--baseline compares the strategies of one run"),
         (["{0}", "{0}"], "is named twice"),

@@ -155,19 +155,24 @@ def point_along(
     if metric.value is None:
         return text(panel.left + 4, y + 4, "none", "tick")
     low, high = _ends(metric)
+    return spread(panel, y, (low, metric.value, high), series, title, percent(metric.value) if figure else None)
+
+
+def spread(
+    panel: Panel, y: float, shares: tuple[float, float, float], series: int, title: str, words: str | None
+) -> Markup:
+    """A mark on a level line within the line from low to high, `shares` of the panel; its words beside it."""
+    low, middle, high = map(panel.x, shares)
     value = None
-    if figure:
-        beside = panel.x(high) + 7
-        fits = beside + 30 <= panel.right + 6
-        value = text(
-            beside if fits else panel.x(low) - 7, y + 4, percent(metric.value), "value", "start" if fits else "end"
-        )
+    if words is not None:
+        fits = high + 37 <= panel.right + 6
+        value = text(high + 7 if fits else low - 7, y + 4, words, "value", "start" if fits else "end")
     return element(
         "g",
         element("title", title),
-        _hover_line(panel.x(low), y, panel.x(high), y),
-        element("line", x1=panel.x(low), x2=panel.x(high), y1=y, y2=y, class_=f"interval s{series % SERIES}"),
-        mark(panel.x(metric.value), y, series),
+        _hover_line(low, y, high, y),
+        element("line", x1=low, x2=high, y1=y, y2=y, class_=f"interval s{series % SERIES}"),
+        mark(middle, y, series),
         value,
         class_="point",
     )

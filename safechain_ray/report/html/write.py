@@ -1,13 +1,15 @@
-"""Writes the report of a run or a sweep: beside the run's other files, or wherever it is asked for."""
+"""Writes the report of a run, of a sweep or of models compared: beside the run's files, or where it is asked for."""
 
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.pipelines.benchmark_figures import read_benchmark_metrics
+from safechain_ray.pipelines.compare_models import ComparedModels
 from safechain_ray.pipelines.fine_grained import ANALYSIS_FILE
 from safechain_ray.pipelines.run_folder import RunFolder, read_metrics
 from safechain_ray.pipelines.sweep import read_swept
 from safechain_ray.report.html.benchmark import benchmark_page
+from safechain_ray.report.html.comparison import comparison_page
 from safechain_ray.report.html.page import run_page
 from safechain_ray.report.html.samples import WITH_TEXT, pack_samples
 from safechain_ray.report.html.sweep import SweepRun, sweep_page
@@ -55,6 +57,12 @@ def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: Sta
     if not runs:
         raise InputError(f"No model of the sweep in {folder} has ended yet.")
     return _write(sweep_page(runs, stand_ins), folder, target)
+
+
+def write_comparison(compared: ComparedModels, target: str, stand_ins: StandIns | None) -> str:
+    """Write the page of what differs between models to `target`, a path or URI; gives it without secrets."""
+    write_uri(target, comparison_page(compared, stand_ins).encode())
+    return redact(target)
 
 
 def _write(page: str, folder: Folder, target: str | None) -> str:

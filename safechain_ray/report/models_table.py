@@ -1,0 +1,94 @@
+"""Models side by side: what each solves and how safe it is, the published models of a fine-tuning beside them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.report.document import Column, Row, Table, cell, text_column
+from safechain_ray.report.labels import common_sampling, judge_label, metric_lines, percent, setting_label
+
+LEGEND = (
+    "pass@1 of benchmarks, Safe@1 of settings as a judge sees them, in percent with 95% intervals; in brackets, where "
+    "grades or verdicts are missing, the bounds with all of them one way and the other."
+)
+NOTHING = cell("–")
+
+Published = Mapping[str, Mapping[str, float]]
+"""Shares by published model, then by benchmark or data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """What one model has in the row of this label. `column` is what that row is called in the published table."""
+
+    label: tuple[str, ...]
+    model: str
+    lines: list[str]
+    column: str | None
+
+
+def models_table(
+    safety_of: Mapping[str, RunMetrics],
+    grades_of: Mapping[str, BenchmarkRunMetrics],
+    published: Published,
+    published_as: Mapping[str, str],
+    source: str,
+) -> Table:
+    """The paper's table of tuned models, turned: a column a model, a row a benchmark or a setting with its judge.
+
+    `published_as` goes from a data set of ours to the published one for which it stands.
+    """
+    models = list(dict.fromkeys([*safety_of, *grades_of]))
+    tested = common_sampling([each for run in grades_of.values() for each in run.benchmarks])
+    judged = common_sampling([each for run in safety_of.values() for each in run.settings])
+    said = [f"Benchmarks: {' '.join(tested.values())}."] if tested else []
+    said += [f"Safety: {' '.join(judged.values())}."] if judged else []
+    said += [source] if published else []
+    return Table(
+        title="Models side by side",
+        columns=(
+            text_column("Benchmark, or setting; judge, part"),
+            *(Column((model,)) for model in models),
+            *(Column((model, "published")) for model in published),
+        ),
+        groups=(
+            tuple(_rows(_passes(grades_of, tested), models, published)),
+            tuple(_rows(_safe_shares(safety_of, judged, published_as), models, published)),
+        ),
+        caption=" ".join([LEGEND, *said]),
+    )
+
+
+def _rows(figures: Iterable[_Figure], models: list[str], published: Published) -> Iterator[Row]:
+    by_label: dict[tuple[str, ...], dict[str, _Figure]] = {}
+    for figure in figures:
+        by_label.setdefault(figure.label, {})[figure.model] = figure
+    for label, found in by_label.items():
+        column = next(iter(found.values())).column
+        ours = (cell(*found[model].lines) if model in found else NOTHING for model in models)
+        theirs = (
+            NOTHING if column is None or column not in row else cell(percent(row[column])) for row in published.values()
+        )
+        yield (cell(*label), *ours, *theirs)
+
+
+def _passes(grades_of: Mapping[str, BenchmarkRunMetrics], common: Mapping[str, str]) -> Iterator[_Figure]:
+    for model, run in grades_of.items():
+        for figures in run.benchmarks:
+            if 1 in figures.grades.pass_at:
+                lines = metric_lines(figures.grades.pass_at[1], figures.grades.missing)
+                yield _Figure((setting_label(figures, common),), model, lines, figures.dataset)
+
+
+def _safe_shares(
+    safety_of: Mapping[str, RunMetrics], common: Mapping[str, str], published_as: Mapping[str, str]
+) -> Iterator[_Figure]:
+    """Published are responses under the default strategy; thoughts, answers and other strategies have no column."""
+    for model, run in safety_of.items():
+        for setting in run.settings:
+            for judge in setting.judges:
+                is_published = setting.strategy == "default" and judge.part == "response"
+                column = published_as.get(setting.dataset, setting.dataset) if is_published else None
+                label = (setting_label(setting, common), judge_label(judge))
+                yield _Figure(label, model, metric_lines(judge.safe_at_1, judge.missing), column)
