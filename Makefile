@@ -1,6 +1,6 @@
 # Everyday commands. Each one first runs scripts/setup, which returns at once when .venv is up to date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check bench clean
+.PHONY: help setup demo story test test-long check bench clean
 
 VENV := .venv/bin
 BENCHES := $(wildcard bench/throughput.py bench/two_process.py bench/orchestration.py)
@@ -16,6 +16,9 @@ setup: ## Build or update .venv (PYTHON=/path/to/python, EXTRA=cpu|gpu)
 
 demo: setup ## Evaluate the bundled demo model on this machine: no GPU, no download
 	$(VENV)/safechain-ray evaluate --config configs/quickstart.yaml --output runs/demo
+
+story: setup ## Make the demo model safer: evaluate, build a training set, fine-tune, evaluate again (about 7 minutes)
+	@scripts/story
 
 test: setup ## Run the tests (ARGS="tests/unit -k floors" for some of them)
 	@scripts/browser

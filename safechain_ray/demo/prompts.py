@@ -47,10 +47,10 @@ class Request:
     system: str = ""
 
 
-def sample_request(rng: Random, split: Split, harmful: bool) -> Request:
-    """Draw a topic, then a prompt about it."""
+def sample_request(rng: Random, split: Split, harmful: bool, fillers: int | None = None) -> Request:
+    """Draw a topic, then a prompt about it, among so many filler sentences; usually none."""
     topic = rng.choice(topics(harmful, split))
-    text = _with_fillers(rng, _request_text(rng, split, topic))
+    text = _with_fillers(rng, _request_text(rng, split, topic), fillers)
     system = rng.choice(frames.SYSTEM_PROMPTS) if rng.random() < 0.1 else ""
     return Request(_with_typing_habits(rng, text), topic, system)
 
@@ -112,8 +112,9 @@ def _filler_sentence(rng: Random) -> str:
     return " ".join(words).capitalize() + rng.choice((".", ".", ".", "?", "!"))
 
 
-def _with_fillers(rng: Random, text: str) -> str:
-    count = rng.choices((0, 1, 2, 3, 8), weights=(76, 13, 7, 3, 1))[0]
+def _with_fillers(rng: Random, text: str, count: int | None) -> str:
+    if count is None:
+        count = rng.choices((0, 1, 2, 3, 8), weights=(76, 13, 7, 3, 1))[0]
     sentences = [_filler_sentence(rng) for _ in range(count)]
     sentences.insert(rng.randint(0, count), text)
     return " ".join(sentences)
