@@ -131,5 +131,9 @@ class Reader:
             expect(self.page.locator("#sample h3")).not_to_have_text(before)
 
     def contrasts(self) -> list[tuple[float, str]]:
-        """The contrast of every piece of text that shows with its ground, by WCAG 2."""
-        return [(ratio, words) for ratio, words in self.page.evaluate(CONTRASTS)]
+        return contrasts(self.page)
+
+
+def contrasts(page: Page) -> list[tuple[float, str]]:
+    """The contrast of every piece of text that shows with its ground, by WCAG 2."""
+    return [(ratio, words) for ratio, words in page.evaluate(CONTRASTS)]

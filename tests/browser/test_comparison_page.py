@@ -1,0 +1,72 @@
+"""The page of what differs between models, in a real browser: its figures, its plot, and that all of it can be read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from browser_page import contrasts
+from made_benchmarks import finished
+from made_runs.by_verdicts import write_run
+
+from safechain_ray.pipelines.compare_models import ComparedModels, compare_models
+from safechain_ray.report.html.write import write_comparison
+from safechain_ray.schema import Sampling, Setting
+
+FIVE = Setting(dataset="strongreject", sampling=Sampling(temperature=0.6), samples=5)
+TEXTS = {f"p{i}": f"Question {i}?" for i in range(40)}
+
+
+@dataclass(frozen=True)
+class Compared:
+    models: ComparedModels
+    page: Path
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """Two runs of 40 prompts, five samples each, the second one safer, and two of four problems."""
+    folder = tmp_path_factory.mktemp("compared")
+    for name, unsafe in (("before", 3), ("after", 1)):
+        verdicts = {prompt: [number < unsafe for number in range(5)] for prompt in TEXTS}
+        write_run(folder / name, [(FIVE, verdicts)], TEXTS, name)
+        (folder / f"{name}-benchmarks").mkdir()
+        finished(folder / f"{name}-benchmarks", {0: False})
+    runs = [folder / "before", folder / "after"]
+    benchmarks = [folder / f"{run.name}-benchmarks" / "run" for run in runs]
+    models = compare_models([str(each) for each in (*runs, *benchmarks)])
+    write_comparison(models, str(folder / "page.html"), None)
+    return Compared(models, folder / "page.html")
+
+
+def test_the_plot_has_a_line_for_every_difference_with_its_figure(compared: Compared, open_page):
+    page = open_page(compared.page).page
+    assert compared.models.safety is not None
+    wanted = [each for pair in compared.models.safety.pairs for judge in pair.judges for each in judge.differences]
+    shown = page.locator("#plots figure").first.locator("g.point .value").all_text_contents()
+    assert shown == [f"{100 * each.value:+.1f}" for each in wanted if each.value is not None]
+    assert shown == ["+40.0", "+100.0", "+0.0"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_stands_out_from_its_ground(compared: Compared, open_page, scheme: str):
+    found = contrasts(open_page(compared.page, scheme=scheme).page)
+    assert [(ratio, words) for ratio, words in found if ratio < 4.5] == []
+    assert len(found) > 40
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_width_scrolls_the_page_sideways(compared: Compared, open_page, width: int):
+    assert open_page(compared.page, width=width).page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_no_label_of_the_plot_reaches_into_its_scale(compared: Compared, open_page):
+    page = open_page(compared.page).page
+    axis = page.locator("#plots line.axis").first.bounding_box()
+    grid = page.locator("#plots line.grid").first.bounding_box()
+    assert axis is not None
+    assert grid is not None
+    assert grid["x"] < axis["x"]
+    for label in page.locator("#plots text.group, #plots text.label").all():
+        box = label.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] < grid["x"]
