@@ -16,7 +16,7 @@ from safechain_ray.demo.topic_problems import problems
 
 FILE = "datasets/data/quickstart_requests.csv"
 ROWS_A_KIND, SEED = 250, 40
-MOST_FILLERS = 1
+MOST_FILLERS = 3
 
 
 def requests(rows_a_kind: int, seed: int) -> Iterator[dict[str, str]]:

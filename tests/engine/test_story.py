@@ -56,7 +56,7 @@ def test_the_counts_of_the_data_card_add_up(story: Path) -> None:
     for before, step in pairwise(steps):
         assert step["left"] == {kind: before["left"][kind] - step["left_out"][kind] for kind in before["left"]}
     assert sum(steps[0]["left"].values()) == 1000
-    assert sum(steps[-1]["left"].values()) == record["rows"] > 900
+    assert sum(steps[-1]["left"].values()) == record["rows"] > 500
     assert sum(each["count"] for each in record["responses"]) == 5000
 
 
