@@ -46,11 +46,35 @@ def pairs(folder: Path, *rows: Mapping[str, Any], **more: bool) -> TrainingSetEn
     return adhoc_training_set(written(folder, *rows), prompt_column="question", response_column="reply", **more)
 
 
+CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*.parquet
+---
+"""
+
+
 @pytest.mark.parametrize("name", ["set.jsonl", "set.parquet"])
 def test_the_projects_own_format_needs_no_column_named_and_keeps_what_else_a_row_says(tmp_path: Path, name: str):
     found = load_training_set(adhoc_training_set(written(tmp_path, conversation(kind="vanilla_benign"), name=name)))
     assert found.demonstrations == (Demonstration(1, "Help me?", THOUGHT, ANSWER, None, {"kind": "vanilla_benign"}),)
     assert (found.name, found.left_out) == ("set", {})
+
+
+def test_a_folder_is_read_as_it_is_now_whatever_one_of_its_name_held_before(tmp_path: Path):
+    def learnt(place: str, *answers: str) -> list[str]:
+        folder = tmp_path / place / "set"
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text(CARD)
+        rows = [conversation(f"<think>\n{THOUGHT}\n</think>\n\n{answer}") for answer in answers]
+        written(folder / "data", *rows, name="train-00000-of-00001.parquet")
+        return [each.answer for each in load_training_set(adhoc_training_set(str(folder))).demonstrations]
+
+    assert learnt("first", "One.") == ["One."]
+    assert learnt("second", "Two.", "Three.") == ["Two.", "Three."]
+    assert learnt("first", "Four.") == ["Four."]
 
 
 def test_every_layout_gives_the_same_demonstration(tmp_path: Path):
