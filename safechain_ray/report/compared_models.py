@@ -9,6 +9,7 @@ from safechain_ray.report.document import Document, Table
 from safechain_ray.report.models_table import models_table
 
 PUBLISHED = "Published ({source}): greedily, on the full sets, the {part} as {judge} sees it."
+NOTHING = "Nothing was published of a model tuned from one of these: --paper {bases} puts others' beside."
 
 
 def differences(compared: ComparedModels) -> Document:
@@ -29,15 +30,14 @@ def side_by_side(compared: ComparedModels, figures: PublishedFigures, stand_ins:
     """
     if not (compared.safety_of and compared.grades_of):
         return None
-    names = compared.names if stand_ins is None or stand_ins.model is None else (stand_ins.model,)
+    if stand_ins is None:
+        return models_table(compared.safety_of, compared.grades_of, {}, {}, "")
+    published = figures.finetuning.rows(compared.names if stand_ins.model is None else (stand_ins.model,))
     evaluation = figures.evaluation
-    return models_table(
-        compared.safety_of,
-        compared.grades_of,
-        {} if stand_ins is None else figures.finetuning.rows(names),
-        {} if stand_ins is None else stand_ins.datasets,
-        PUBLISHED.format(source=figures.source, part=evaluation.part, judge=evaluation.judge),
-    )
+    said = PUBLISHED.format(source=figures.source, part=evaluation.part, judge=evaluation.judge)
+    if not published:
+        said = NOTHING.format(bases=" or ".join(figures.finetuning.models))
+    return models_table(compared.safety_of, compared.grades_of, published, stand_ins.datasets, said)
 
 
 def compared_document(compared: ComparedModels, figures: PublishedFigures, stand_ins: StandIns | None) -> Document:

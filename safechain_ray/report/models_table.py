@@ -33,18 +33,19 @@ def models_table(
     grades_of: Mapping[str, BenchmarkRunMetrics],
     published: Published,
     published_as: Mapping[str, str],
-    source: str,
+    said_of_published: str,
 ) -> Table:
     """The paper's table of tuned models, turned: a column a model, a row a benchmark or a setting with its judge.
 
-    `published_as` goes from a data set of ours to the published one for which it stands.
+    `published_as` goes from a data set of ours to the published one for which it stands; `said_of_published` ends the
+    caption.
     """
     models = list(dict.fromkeys([*safety_of, *grades_of]))
     tested = common_sampling([each for run in grades_of.values() for each in run.benchmarks])
     judged = common_sampling([each for run in safety_of.values() for each in run.settings])
     said = [f"Benchmarks: {' '.join(tested.values())}."] if tested else []
     said += [f"Safety: {' '.join(judged.values())}."] if judged else []
-    said += [source] if published else []
+    said += [said_of_published] if said_of_published else []
     return Table(
         title="Models side by side",
         columns=(

@@ -79,6 +79,11 @@ def test_published_models_of_one_base_stand_beside_ours(story: list[str]) -> Non
     assert "Nothing was published" not in text
 
 
+def test_where_nothing_was_published_of_ours_the_models_are_named_of_which_there_is(story: list[str]) -> None:
+    text = markdown(compared_document(compare_models(story, StandIns()), FIGURES, StandIns()))
+    assert "Nothing was published of a model tuned from one of these: --paper R1-7B or R1-8B puts" in text
+
+
 def test_a_published_tuned_model_of_ours_brings_those_of_its_base() -> None:
     rows = FIGURES.finetuning.rows(["r1-8b-safechain", "mine"])
     assert list(rows) == ["R1-8B", "R1-8B-wj-40k", "R1-8B-safechain"]
