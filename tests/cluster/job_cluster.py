@@ -37,7 +37,8 @@ NO_COMMANDS = (
 """Keys that Ray's autoscaler reads in any config."""
 
 
-NO_AGENT = "No available agent to submit job"
+NOT_UP_YET = ("No available agent to submit job", "Remote end closed connection without response")
+"""What a head says of a job while not all of its processes are there: its agent starts last."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ class JobCluster:
         )
 
     def submit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`ray job submit`, again while the head has no agent yet: it starts last, and its cluster answers before."""
+        """`ray job submit`, again while the head can't take a job yet: it answers other requests before."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             done = self.ray("job", "submit", *arguments)
-            if NO_AGENT not in done.stderr or time.monotonic() > deadline:
+            if not any(words in done.stderr for words in NOT_UP_YET) or time.monotonic() > deadline:
                 return done
             time.sleep(1)
 

@@ -72,7 +72,7 @@ def test_the_benign_categories_of_the_catalog_are_categories_of_their_sets():
     kinds = catalog.datasets()["wildjailbreak-train"].benign_categories
     assert kinds == ("vanilla_benign", "adversarial_benign")
     told = {name for name, entry in catalog.datasets().items() if entry.benign_categories}
-    assert told == {"quickstart", "xstest", "wildjailbreak-train"}
+    assert told == {"quickstart", "quickstart-requests", "xstest", "wildjailbreak-train"}
 
 
 @pytest.mark.skipif(not XSTEST.exists(), reason="needs shared/data")
