@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +38,6 @@ def compared(story: Path) -> dict[str, Any]:
     return tree
 
 
-@pytest.mark.timeout(1800)
 def test_the_model_is_safer_and_no_worse_at_its_tasks(story: Path) -> None:
     tree = compared(story)
     (setting,) = tree["runs"]["pairs"]

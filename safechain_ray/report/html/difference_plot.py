@@ -59,7 +59,7 @@ def difference_plot(key: str, title: str, lines: Sequence[Differing]) -> Plot:
 
 def _limit(lines: Sequence[Differing]) -> float:
     ends = [abs(end) for line in lines for end in (line.difference.low, line.difference.high) if end is not None]
-    return next(limit for limit in LIMITS if limit >= max(ends, default=0.0))
+    return next((limit for limit in LIMITS if limit >= max(ends, default=0.0)), LIMITS[-1])  # 1 and a rounding error
 
 
 def _scale(panel: Panel, limit: float) -> Markup:
