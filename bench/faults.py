@@ -19,8 +19,8 @@ from rich.table import Table
 
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.evaluate import Evaluation, evaluate
-from safechain_ray.pipelines.observer import Silent, Snapshot
+from safechain_ray.pipelines.evaluation.evaluate import Evaluation, evaluate
+from safechain_ray.pipelines.runs.observer import Silent, Snapshot
 from safechain_ray.schema import Request
 
 MAX_RUNNING, BLOCK_ROWS = 16, 8

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.evaluate import evaluate
+from safechain_ray.pipelines.evaluation.evaluate import evaluate
 
 TARGET_ROWS_PER_SECOND = 7_000
 PROMPTS = 1_000

@@ -11,8 +11,8 @@ from timed_engine import TimedEngines, read_marks
 
 from safechain_ray.config import read_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.evaluate import evaluate
-from safechain_ray.pipelines.observer import Silent
+from safechain_ray.pipelines.evaluation.evaluate import evaluate
+from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.schema import Request
 
 TARGET_RATIO = 1.1

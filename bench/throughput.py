@@ -17,8 +17,8 @@ from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
 from safechain_ray.engines.vllm import start_vllm
-from safechain_ray.pipelines.evaluate import evaluate
-from safechain_ray.pipelines.resolve import resolve
+from safechain_ray.pipelines.evaluation.evaluate import evaluate
+from safechain_ray.pipelines.runs.resolve import resolve
 
 TARGET_RATIO = 0.95
 

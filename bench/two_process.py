@@ -22,7 +22,7 @@ from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
 from safechain_ray.judges.llama_guard import LOGPROBS, MAX_TOKENS
-from safechain_ray.pipelines.resolve import resolve
+from safechain_ray.pipelines.runs.resolve import resolve
 from safechain_ray.schema import Message
 
 TARGET_RATIO = 0.9

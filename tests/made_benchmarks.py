@@ -9,11 +9,11 @@ from small_benchmarks import sums_file
 
 from safechain_ray.config import BenchmarkConfig, read_benchmark_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.benchmark import Benchmarked, benchmark
-from safechain_ray.pipelines.observer import Silent
-from safechain_ray.pipelines.resolve_benchmark import resolve_benchmarks
-from safechain_ray.pipelines.run_folder import RunFolder
-from safechain_ray.pipelines.run_record import RunRecord
+from safechain_ray.pipelines.benchmarks.benchmark import Benchmarked, benchmark
+from safechain_ray.pipelines.benchmarks.resolve import resolve_benchmarks
+from safechain_ray.pipelines.runs.observer import Silent
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.schema import samples_table
 from safechain_ray.schema.graded import with_grades
 from safechain_ray.storage import open_folder

@@ -101,7 +101,7 @@ def app() -> None:
 def evaluate(*, as_json: bool, html: bool, **flags: Any) -> None:
     """Generate, judge and measure: one model, all settings. The same command again continues."""
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.evaluate import evaluate as run_evaluation
+    from safechain_ray.pipelines.evaluation.evaluate import evaluate as run_evaluation
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.tables import render_metrics
@@ -133,7 +133,7 @@ def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
 
     With the config of a sweep: what its models will come to, in rows, tokens, GPU-hours and API cost.
     """
-    from safechain_ray.pipelines.evaluate import plan_run
+    from safechain_ray.pipelines.evaluation.evaluate import plan_run
     from safechain_ray.report.plan import plan_summary, render_plan
 
     if holds_sweep(flags["config"]):

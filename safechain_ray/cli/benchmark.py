@@ -98,7 +98,7 @@ def benchmark(*, paper: str | None, html: bool, shape: str, as_json: bool, **fla
     some samples ended with an error, or could not be graded.
     """
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.benchmark import benchmark as run_benchmarks
+    from safechain_ray.pipelines.benchmarks.benchmark import benchmark as run_benchmarks
     from safechain_ray.report.html.write import write_benchmark_report
     from safechain_ray.report.progress import progress_for
 

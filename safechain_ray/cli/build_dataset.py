@@ -108,8 +108,8 @@ def build_dataset(
     or errors in some samples.
     """
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.build_dataset import build_dataset as run_building
-    from safechain_ray.pipelines.push import check_token, push_dataset
+    from safechain_ray.pipelines.training_sets.build_dataset import build_dataset as run_building
+    from safechain_ray.pipelines.training_sets.push import check_token, push_dataset
     from safechain_ray.report.dataset import dataset_document
     from safechain_ray.report.dataset_card import write_card
     from safechain_ray.report.progress import progress_for

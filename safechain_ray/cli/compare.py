@@ -65,7 +65,7 @@ def compare(
 
 
 def _models(runs: tuple[str, ...], standing: StandIns | None, html: str | None, shape: str, as_json: bool) -> None:
-    from safechain_ray.pipelines.compare_models import compare_models
+    from safechain_ray.pipelines.comparison.compare_models import compare_models
     from safechain_ray.report.compared_models import compared_document
     from safechain_ray.report.html.write import write_comparison
 
@@ -84,7 +84,7 @@ def _models(runs: tuple[str, ...], standing: StandIns | None, html: str | None, 
 
 
 def _strategies(run: str, baseline: str, standing: StandIns | None, shape: str, as_json: bool) -> None:
-    from safechain_ray.pipelines.compare import compare_strategies
+    from safechain_ray.pipelines.comparison.compare import compare_strategies
     from safechain_ray.report.comparison import comparison_document
 
     comparison = compare_strategies(run, baseline, standing)

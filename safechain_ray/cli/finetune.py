@@ -88,7 +88,7 @@ def finetune(
 
 
 def _show_plan(config: Any, as_json: bool) -> None:
-    from safechain_ray.pipelines.finetune import plan_finetune
+    from safechain_ray.pipelines.training.finetune import plan_finetune
     from safechain_ray.report.finetune import plan_document, plan_summary
     from safechain_ray.report.terminal import print_document
 
@@ -105,7 +105,7 @@ def _show_plan(config: Any, as_json: bool) -> None:
 
 
 def _train(config: Any, as_json: bool) -> None:
-    from safechain_ray.pipelines.finetune import finetune as run_training
+    from safechain_ray.pipelines.training.finetune import finetune as run_training
     from safechain_ray.report.finetune import outcome_document
     from safechain_ray.report.terminal import print_document
     from safechain_ray.report.training_progress import training_progress_for

@@ -41,7 +41,7 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
     pieces/<judge>/ and analysis.json. The same command again continues.
     """
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.rejudge import add_judges
+    from safechain_ray.pipelines.evaluation.rejudge import add_judges
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.tables import render_metrics
@@ -72,8 +72,8 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
 
 def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> None:
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.fine_grained import analyse
-    from safechain_ray.pipelines.pieces import judge_in_pieces
+    from safechain_ray.pipelines.evaluation.fine_grained import analyse
+    from safechain_ray.pipelines.evaluation.pieces import judge_in_pieces
     from safechain_ray.report.fine_grained import fine_grained_document
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for

@@ -68,7 +68,7 @@ def judge_study(
     label differ. Exit code 3: some verdicts are missing.
     """
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.judge_study import judge_study as run_study
+    from safechain_ray.pipelines.evaluation.judge_study import judge_study as run_study
     from safechain_ray.report.judge_study import study_document
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.study_files import write_study

@@ -66,7 +66,7 @@ def prefer(
     by id and text. The same command again continues. Exit code 3: some pairs are missing.
     """
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.prefer import prefer as run_preferring
+    from safechain_ray.pipelines.comparison.prefer import prefer as run_preferring
     from safechain_ray.report.preferences import preferences_document
     from safechain_ray.report.progress import progress_for
 

@@ -73,8 +73,8 @@ def report(
     as_json: bool,
 ) -> None:
     """Print the figures of a run, benchmarks or a sweep again, or make its HTML report. RUN is its folder or URI."""
-    from safechain_ray.pipelines.benchmark_figures import is_benchmark
-    from safechain_ray.pipelines.sweep import is_sweep
+    from safechain_ray.pipelines.benchmarks.figures import is_benchmark
+    from safechain_ray.pipelines.sweeps.sweep import is_sweep
     from safechain_ray.storage import open_folder
 
     if is_benchmark(open_folder(run)):
@@ -107,7 +107,7 @@ def report(
 
 
 def _of_benchmarks(run: str, html: str | None, paper: str | None, shape: str, as_json: bool) -> None:
-    from safechain_ray.pipelines.benchmark_figures import read_benchmark_metrics
+    from safechain_ray.pipelines.benchmarks.figures import read_benchmark_metrics
     from safechain_ray.report.html.write import write_benchmark_report
     from safechain_ray.storage import open_folder
 
@@ -119,7 +119,7 @@ def _of_benchmarks(run: str, html: str | None, paper: str | None, shape: str, as
 
 
 def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str, as_json: bool) -> None:
-    from safechain_ray.pipelines.sweep import read_sweep
+    from safechain_ray.pipelines.sweeps.sweep import read_sweep
     from safechain_ray.report.html.write import write_sweep_report
     from safechain_ray.report.leaderboard_files import write_leaderboard
     from safechain_ray.storage import open_folder
@@ -138,7 +138,7 @@ def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str,
 
 def _metrics(run: str, by_category: bool, standing: StandIns | None, shape: str, as_json: bool) -> None:
     from safechain_ray.metrics.published import beside
-    from safechain_ray.pipelines.run_folder import read_metrics
+    from safechain_ray.pipelines.runs.run_folder import read_metrics
     from safechain_ray.report.published import with_published
     from safechain_ray.report.tables import metrics_document
 
@@ -165,7 +165,7 @@ def _write_html(
     as_json: bool,
 ) -> None:
     """`benign` of None makes no analysis."""
-    from safechain_ray.pipelines.fine_grained import analyse
+    from safechain_ray.pipelines.evaluation.fine_grained import analyse
     from safechain_ray.report.html.samples import WITH_TEXT
     from safechain_ray.report.html.write import write_report
     from safechain_ray.storage import open_folder
@@ -184,7 +184,7 @@ def _tell_report(written: str, as_json: bool) -> None:
 
 
 def _fine_grained(run: str, by_category: bool, benign: tuple[str, ...], shape: str, as_json: bool) -> None:
-    from safechain_ray.pipelines.fine_grained import analyse
+    from safechain_ray.pipelines.evaluation.fine_grained import analyse
     from safechain_ray.report.fine_grained import fine_grained_document
 
     analysis = analyse(run, benign)

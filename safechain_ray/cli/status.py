@@ -13,7 +13,7 @@ from rich.text import Text
 
 from safechain_ray.cli.frame import output_flags
 from safechain_ray.errors import StorageError
-from safechain_ray.pipelines.read_status import FolderStatus, read_status
+from safechain_ray.pipelines.status.read import FolderStatus, read_status
 from safechain_ray.report.escape import printable
 from safechain_ray.report.status import status_lines, status_summary, status_table, summary_line
 

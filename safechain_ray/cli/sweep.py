@@ -96,8 +96,8 @@ def sweep(
     models that wait for room take turns, and what is done by then is a fair part of every setting.
     """
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.schedule import Manner
-    from safechain_ray.pipelines.sweep import sweep as run_sweep
+    from safechain_ray.pipelines.sweeps.schedule import Manner
+    from safechain_ray.pipelines.sweeps.sweep import sweep as run_sweep
     from safechain_ray.report.html.write import write_report, write_sweep_report
     from safechain_ray.report.leaderboard_files import write_leaderboard
     from safechain_ray.report.progress import progress_for
@@ -139,7 +139,7 @@ def sweep_document(runs: Sequence[RunMetrics], standing: StandIns | None) -> Doc
 
 def plan_sweep(flags: Mapping[str, Any], response_tokens: int | None, as_json: bool) -> None:
     """What a sweep will come to, on stdout. `flags` are those of `plan`, of which few say something to a sweep."""
-    from safechain_ray.pipelines.estimate import Assumptions, estimate_sweep
+    from safechain_ray.pipelines.sweeps.estimate import Assumptions, estimate_sweep
     from safechain_ray.report.sweep_plan import render_sweep_plan, sweep_summary
 
     given = {key: value for key, value in flags.items() if is_given(value)}

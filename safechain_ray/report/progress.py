@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from safechain_ray.cluster.tally import PoolProgress
-from safechain_ray.pipelines.observer import Snapshot
+from safechain_ray.pipelines.runs.observer import Snapshot
 from safechain_ray.report.display import LiveDisplay, PlainDisplay, seconds_to_next_line
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import clock

@@ -8,7 +8,7 @@ from browser_page import contrasts
 from made_benchmarks import finished
 from made_runs.by_verdicts import write_run
 
-from safechain_ray.pipelines.compare_models import ComparedModels, compare_models
+from safechain_ray.pipelines.comparison.compare_models import ComparedModels, compare_models
 from safechain_ray.report.html.write import write_comparison
 from safechain_ray.schema import Sampling, Setting
 

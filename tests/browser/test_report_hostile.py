@@ -9,7 +9,7 @@ from made_runs.by_samples import sample, setting, write_run
 from playwright.sync_api import Page, expect
 
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.report.html.packing import packed
 from safechain_ray.report.html.page import run_page
 from safechain_ray.report.html.samples import PackedSamples, pack_samples

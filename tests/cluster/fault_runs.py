@@ -17,7 +17,7 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from scripted_runs import Runner
 
 from safechain_ray.engines.scripted import Script
-from safechain_ray.pipelines.observer import Snapshot
+from safechain_ray.pipelines.runs.observer import Snapshot
 from safechain_ray.schema import Request
 
 SPOT_NOTICE_SECONDS = 120

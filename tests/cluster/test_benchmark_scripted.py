@@ -15,13 +15,13 @@ from sandboxes import needs_sandbox
 from scripted_runs import MODEL, Runner
 from small_benchmarks import ANSWERED, FUNCTIONS, SUMS, answer, functions_file, start_stuck, sums_file
 
-from safechain_ray.cluster import grading
+from safechain_ray.cluster.workers import grading
 from safechain_ray.config import read_benchmark_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import RunConflictError, SandboxError
-from safechain_ray.pipelines.benchmark import Benchmarked, benchmark
-from safechain_ray.pipelines.observer import Silent, Snapshot
+from safechain_ray.pipelines.benchmarks.benchmark import Benchmarked, benchmark
+from safechain_ray.pipelines.runs.observer import Silent, Snapshot
 from safechain_ray.schema.graded import GRADED_SCHEMA
 
 pytestmark = pytest.mark.usefixtures("one_driver")

@@ -13,8 +13,8 @@ from scripted_runs import GUARD, MODEL, SAFE
 
 from safechain_ray.config import BuildConfig, read_build_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.build_dataset import Building, build_dataset
-from safechain_ray.pipelines.observer import Silent, Snapshot
+from safechain_ray.pipelines.runs.observer import Silent, Snapshot
+from safechain_ray.pipelines.training_sets.build_dataset import Building, build_dataset
 from safechain_ray.schema import Request
 
 pytestmark = pytest.mark.usefixtures("one_driver")

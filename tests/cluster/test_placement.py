@@ -10,8 +10,8 @@ from scripted_runs import Runner
 
 from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import PlanError
-from safechain_ray.pipelines.evaluate import plan_run
-from safechain_ray.pipelines.observer import Snapshot
+from safechain_ray.pipelines.evaluation.evaluate import plan_run
+from safechain_ray.pipelines.runs.observer import Snapshot
 
 
 @pytest.fixture(scope="module")

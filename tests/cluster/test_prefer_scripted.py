@@ -25,8 +25,8 @@ from safechain_ray.config import read_preference_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import EngineStartError, RunConflictError
 from safechain_ray.metrics.preferences import Preferences
-from safechain_ray.pipelines.observer import Silent
-from safechain_ray.pipelines.prefer import Preferring, prefer
+from safechain_ray.pipelines.comparison.prefer import Preferring, prefer
+from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.schema import Request, Sampling
 
 pytestmark = pytest.mark.usefixtures("one_driver")

@@ -11,8 +11,8 @@ from scripted_runs import GUARD, SAFE, Runner, guard_script
 from safechain_ray.config import read_judging_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import InputError, RunConflictError
-from safechain_ray.pipelines.observer import Silent
-from safechain_ray.pipelines.rejudge import Judging, add_judges
+from safechain_ray.pipelines.evaluation.rejudge import Judging, add_judges
+from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.schema import Request
 
 pytestmark = pytest.mark.usefixtures("one_driver")

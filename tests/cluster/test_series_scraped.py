@@ -11,8 +11,8 @@ import ray
 from prometheus_client.parser import text_string_to_metric_families
 from scripted_runs import SAFE, Runner, guard_script
 
-from safechain_ray.cluster.commit import DECISIONS, verdict_count
-from safechain_ray.cluster.series import OUTCOMES, SERIES
+from safechain_ray.cluster.streaming.series import OUTCOMES, SERIES
+from safechain_ray.cluster.workers.commit import DECISIONS, verdict_count
 from safechain_ray.engines.scripted import Script
 from safechain_ray.schema import Request
 

@@ -9,9 +9,9 @@ import pytest
 from scripted_runs import Runner
 
 from safechain_ray.engines.scripted import Script
-from safechain_ray.pipelines import run_record
-from safechain_ray.pipelines.observer import Snapshot
-from safechain_ray.pipelines.read_status import read_status
+from safechain_ray.pipelines.runs import run_record
+from safechain_ray.pipelines.runs.observer import Snapshot
+from safechain_ray.pipelines.status.read import read_status
 
 pytestmark = pytest.mark.long
 

@@ -21,9 +21,9 @@ from safechain_ray.config import read_judging_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import OutputHeldError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.observer import Snapshot
-from safechain_ray.pipelines.rejudge import add_judges
-from safechain_ray.pipelines.run_folder import read_metrics
+from safechain_ray.pipelines.evaluation.rejudge import add_judges
+from safechain_ray.pipelines.runs.observer import Snapshot
+from safechain_ray.pipelines.runs.run_folder import read_metrics
 from safechain_ray.report.html.write import write_report
 from safechain_ray.schema import Request
 from safechain_ray.storage import Folder, open_folder

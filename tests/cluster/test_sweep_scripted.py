@@ -17,10 +17,10 @@ from scripted_runs import GUARD, guard_script
 from safechain_ray import catalog
 from safechain_ray.config import read_sweep_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines import schedule
-from safechain_ray.pipelines.observer import Silent, Snapshot
-from safechain_ray.pipelines.schedule import Manner
-from safechain_ray.pipelines.sweep import SweepDone, sweep
+from safechain_ray.pipelines.runs.observer import Silent, Snapshot
+from safechain_ray.pipelines.sweeps import schedule
+from safechain_ray.pipelines.sweeps.schedule import Manner
+from safechain_ray.pipelines.sweeps.sweep import SweepDone, sweep
 from safechain_ray.schema import Request
 
 pytestmark = pytest.mark.long

@@ -12,9 +12,9 @@ from scripted_runs import GUARD, SAFE, Runner, guard_script
 from safechain_ray.config import read_judging_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import InputError, RunConflictError
-from safechain_ray.pipelines.fine_grained import analyse
-from safechain_ray.pipelines.observer import Silent
-from safechain_ray.pipelines.pieces import judge_in_pieces
+from safechain_ray.pipelines.evaluation.fine_grained import analyse
+from safechain_ray.pipelines.evaluation.pieces import judge_in_pieces
+from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.schema import PIECES_SCHEMA
 
 pytestmark = pytest.mark.usefixtures("one_driver")

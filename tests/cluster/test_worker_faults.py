@@ -19,8 +19,8 @@ from fault_runs import (
 )
 from scripted_runs import guard_script
 
-from safechain_ray.cluster import making_room
-from safechain_ray.pipelines import kept_rounds
+from safechain_ray.cluster.streaming import making_room
+from safechain_ray.pipelines.runs import kept_rounds
 from safechain_ray.schema import Request
 
 pytestmark = pytest.mark.long

@@ -19,8 +19,8 @@ from vllm_server import vllm_server
 from safechain_ray.config import read_config
 from safechain_ray.demo.prompts import sample_request
 from safechain_ray.engines.vllm import start_vllm
-from safechain_ray.pipelines.evaluate import Evaluation, evaluate
-from safechain_ray.pipelines.observer import Silent, Snapshot
+from safechain_ray.pipelines.evaluation.evaluate import Evaluation, evaluate
+from safechain_ray.pipelines.runs.observer import Silent, Snapshot
 
 FAULTS = 0.3
 TIMEOUT_SECONDS = 20.0

@@ -8,10 +8,10 @@ from rows import row
 
 from safechain_ray.cluster.worklist import WorkItem
 from safechain_ray.config import read_config
-from safechain_ray.pipelines.outline import measure
-from safechain_ray.pipelines.resolve import resolve
-from safechain_ray.pipelines.run_folder import RunFolder
-from safechain_ray.pipelines.run_record import RunRecord
+from safechain_ray.pipelines.runs.outline import measure
+from safechain_ray.pipelines.runs.resolve import resolve
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.schema import Part, Verdict, samples_table
 from safechain_ray.storage import open_folder
 

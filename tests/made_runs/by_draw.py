@@ -8,10 +8,10 @@ from rows import row
 
 from safechain_ray.cluster.worklist import WorkItem
 from safechain_ray.config import BuildConfig, read_build_config
-from safechain_ray.pipelines.draw import draw_for
-from safechain_ray.pipelines.resolve import resolve
-from safechain_ray.pipelines.run_folder import RunFolder
-from safechain_ray.pipelines.run_record import RunRecord
+from safechain_ray.pipelines.runs.resolve import resolve
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.pipelines.training_sets.draw import draw_for
 from safechain_ray.schema import Verdict, samples_table
 from safechain_ray.storage import open_folder
 

@@ -9,7 +9,7 @@ from rows import row
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.schema import Outcome, Part, Sample, Sampling, Setting, Verdict, samples_table
 from safechain_ray.storage import open_folder
 

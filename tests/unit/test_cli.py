@@ -20,10 +20,10 @@ from safechain_ray.config import RunConfig, json_schema, read_config
 from safechain_ray.errors import EngineStartError, InputError, RunConflictError, StallError
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
-from safechain_ray.pipelines import evaluate as pipeline
-from safechain_ray.pipelines.pools import pool_needs
-from safechain_ray.pipelines.resolve import resolve
-from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.pipelines.evaluation import evaluate as pipeline
+from safechain_ray.pipelines.runs.pools import pool_needs
+from safechain_ray.pipelines.runs.resolve import resolve
+from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.report.html import write
 from safechain_ray.schema import Setting
 from safechain_ray.storage import open_folder

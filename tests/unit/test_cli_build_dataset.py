@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from made_runs.by_draw import answered, build_config, prompt_file
 
 from safechain_ray.cli import app
-from safechain_ray.pipelines import push
+from safechain_ray.pipelines.training_sets import push
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

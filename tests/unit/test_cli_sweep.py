@@ -17,10 +17,10 @@ from safechain_ray.cli.deadline import when
 from safechain_ray.config import SweepConfig
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
-from safechain_ray.pipelines import sweep as pipeline
-from safechain_ray.pipelines.schedule import Manner
-from safechain_ray.pipelines.sweep import SweepDone
-from safechain_ray.pipelines.sweep_record import SweptModel
+from safechain_ray.pipelines.sweeps import sweep as pipeline
+from safechain_ray.pipelines.sweeps.record import SweptModel
+from safechain_ray.pipelines.sweeps.schedule import Manner
+from safechain_ray.pipelines.sweeps.sweep import SweepDone
 from safechain_ray.schema import Setting
 from safechain_ray.storage import open_folder
 

@@ -165,9 +165,9 @@ def write_package(folder: Path, file: str, source: str) -> Path:
             "engines/scripted.py:1: imports vllm.sampling_params: only engines/vllm.py may import vllm",
         ),
         (
-            "pipelines/finetune.py",
+            "pipelines/training/finetune.py",
             "from trl import SFTTrainer",
-            "pipelines/finetune.py:1: imports trl.SFTTrainer: only training may import trl",
+            "pipelines/training/finetune.py:1: imports trl.SFTTrainer: only training may import trl",
         ),
         (
             "storage.py",

@@ -17,8 +17,8 @@ from safechain_ray.pipelines.doctor.judging import check_judge_prompt, check_roo
 from safechain_ray.pipelines.doctor.prompt import check_model_prompt
 from safechain_ray.pipelines.doctor.shape import check_shape
 from safechain_ray.pipelines.doctor.store import stored_findings
-from safechain_ray.pipelines.resolve import resolve_judge, resolve_model
-from safechain_ray.pipelines.resolve_api import api_model, is_api
+from safechain_ray.pipelines.runs.resolve import resolve_judge, resolve_model
+from safechain_ray.pipelines.runs.resolve_api import api_model, is_api
 from safechain_ray.storage import open_folder, redact
 
 

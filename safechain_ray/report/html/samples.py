@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.run_folder import READERS, RunFolder
+from safechain_ray.pipelines.runs.run_folder import READERS, RunFolder
 from safechain_ray.report.html.packing import packed
 from safechain_ray.report.labels import common_sampling, setting_label
 from safechain_ray.schema import short_hash

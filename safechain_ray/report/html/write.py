@@ -3,11 +3,11 @@
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
-from safechain_ray.pipelines.benchmark_figures import read_benchmark_metrics
-from safechain_ray.pipelines.compare_models import ComparedModels
-from safechain_ray.pipelines.fine_grained import ANALYSIS_FILE
-from safechain_ray.pipelines.run_folder import RunFolder, read_metrics
-from safechain_ray.pipelines.sweep import read_swept
+from safechain_ray.pipelines.benchmarks.figures import read_benchmark_metrics
+from safechain_ray.pipelines.comparison.compare_models import ComparedModels
+from safechain_ray.pipelines.evaluation.fine_grained import ANALYSIS_FILE
+from safechain_ray.pipelines.runs.run_folder import RunFolder, read_metrics
+from safechain_ray.pipelines.sweeps.sweep import read_swept
 from safechain_ray.report.html.benchmark import benchmark_page
 from safechain_ray.report.html.comparison import comparison_page
 from safechain_ray.report.html.page import run_page

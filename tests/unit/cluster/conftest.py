@@ -3,8 +3,8 @@
 import pytest
 from local_actors import NODE
 
-from safechain_ray.cluster import ledger
 from safechain_ray.cluster.tally import Reporter
+from safechain_ray.cluster.workers import ledger
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from safechain_ray.catalog import judges, models
 from safechain_ray.catalog.entries import EngineNeeds
-from safechain_ray.cluster.ledger import Ledger
+from safechain_ray.cluster.workers.ledger import Ledger
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.engines.start import EngineStart
 

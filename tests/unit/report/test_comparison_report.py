@@ -8,7 +8,7 @@ from rich.console import Console
 
 from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import StandIns
-from safechain_ray.pipelines.compare import compare_runs, compare_strategies
+from safechain_ray.pipelines.comparison.compare import compare_runs, compare_strategies
 from safechain_ray.report.comparison import comparison_document
 from safechain_ray.report.terminal import print_document
 from safechain_ray.schema import Sampling, Setting, StrategySpec

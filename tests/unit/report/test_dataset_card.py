@@ -12,8 +12,8 @@ from made_runs.by_draw import answered, build_config
 from safechain_ray.datasets.adhoc import adhoc_training_set
 from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.engines.scripted import ScriptedEngines
-from safechain_ray.pipelines.build_dataset import Building, build_dataset
-from safechain_ray.pipelines.observer import Silent
+from safechain_ray.pipelines.runs.observer import Silent
+from safechain_ray.pipelines.training_sets.build_dataset import Building, build_dataset
 from safechain_ray.report.dataset import steps_table
 from safechain_ray.report.dataset_card import write_card
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from made_runs.by_samples import sample, setting, varied, write_run
 
 from safechain_ray.errors import InputError
-from safechain_ray.pipelines.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.report.html.markup import element, join
 from safechain_ray.report.html.packing import packed
 from safechain_ray.report.html.page import run_page

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
 from safechain_ray.config import ResourcesConfig, read_config
-from safechain_ray.pipelines.pools import pool_needs
-from safechain_ray.pipelines.resolve import ResolvedRun, resolve
+from safechain_ray.pipelines.runs.pools import pool_needs
+from safechain_ray.pipelines.runs.resolve import ResolvedRun, resolve
 from safechain_ray.report.plan import plan_summary, render_plan
 
 ONE_GPU = ClusterView((Node("n", 16, 1, 64),))

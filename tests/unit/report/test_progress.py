@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from safechain_ray.cluster.tally import PoolProgress
-from safechain_ray.pipelines.observer import Named, Snapshot
+from safechain_ray.pipelines.runs.observer import Named, Snapshot
 from safechain_ray.report import progress
 from safechain_ray.report.progress import (
     LiveProgress,

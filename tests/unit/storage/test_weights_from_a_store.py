@@ -26,9 +26,9 @@ from safechain_ray.engines.vllm import QUIET, start_vllm
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineStartError, InputError, StorageError
 from safechain_ray.pipelines.doctor.examine import examine
-from safechain_ray.pipelines.estimate import Assumptions, estimate_run
-from safechain_ray.pipelines.pools import pool_needs
-from safechain_ray.pipelines.resolve import resolve
+from safechain_ray.pipelines.runs.pools import pool_needs
+from safechain_ray.pipelines.runs.resolve import resolve
+from safechain_ray.pipelines.sweeps.estimate import Assumptions, estimate_run
 from safechain_ray.storage import Patience, files, open_folder
 
 KEYS = "test%3Atester:testing"

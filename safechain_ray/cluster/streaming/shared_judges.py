@@ -1,0 +1,114 @@
+"""Judges that the runs of a sweep share: each is loaded once, and every run's stream sends its blocks there."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+from ray.data import ActorPoolStrategy, Dataset
+
+from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.cluster.planner import PlannedPool
+from safechain_ray.cluster.streaming.stream import ROWS_IN_FLIGHT_A_SLOT, StreamSettings, resources_of
+from safechain_ray.cluster.tally import Reporter
+from safechain_ray.cluster.workers.judging import EngineJudge
+from safechain_ray.cluster.worklist import share
+from safechain_ray.schema import Part
+
+CLIENT_CPUS = 0.25
+
+BLOCKS_AT_ONCE = 256
+"""Blocks that one worker may hold at the same time, from all runs together; its engine queues what it can't do yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedJudge:
+    """A judge's workers, as actors that live as long as the sweep's driver keeps this.
+
+    So do the actors that they ask: `asked` is only there to hold them.
+    """
+
+    entry: JudgeEntry
+    workers: tuple[Any, ...]
+    asked: tuple[Any, ...]
+
+
+class SharedWorker(EngineJudge):
+    """A worker that judges the blocks of whoever calls.
+
+    It fetches its arguments: as those of an actor that may be restarted they would not outlive their node.
+    """
+
+    def __init__(self, arguments: Any) -> None:
+        super().__init__(*ray.get(arguments.fetch.remote()))
+
+    async def judge(self, batch: pa.Table) -> pa.Table:
+        return await self(batch)
+
+
+def share_judge(pool: PlannedPool, entry: JudgeEntry, parts: Sequence[Part], settings: StreamSettings) -> SharedJudge:
+    """Start the workers of `pool`; they load while the runs begin."""
+    assert entry.engine is not None
+    # A worker that dies with its node is started on another one, and the blocks that it held are sent again.
+    lasting = {"max_restarts": -1, "max_task_retries": -1, "max_concurrency": BLOCKS_AT_ONCE}
+    resources = resources_of(pool, settings.accelerator if pool.needs.gpus else None)
+    place = resources.pop("ray_remote_args_fn", dict)
+    arguments = (
+        entry,
+        tuple(parts),
+        settings.engine_start(pool, entry.engine),
+        settings.start_engine,
+        settings.max_engine_deaths,
+        settings.tally,
+        settings.ledger,
+    )
+    held = share(arguments)
+    actor = ray.remote(SharedWorker)
+    workers = (actor.options(**lasting, **resources, **place()).remote(held) for _ in range(pool.replicas))
+    return SharedJudge(entry, tuple(workers), (held, settings.tally, settings.ledger))
+
+
+class SharedJudgeClient:
+    """The place of a shared judge in a run's stream. A call takes a block and returns it with the judge's verdicts."""
+
+    def __init__(self, judge: SharedJudge, tally: Any) -> None:
+        self._held = dict.fromkeys(range(len(judge.workers)), 0)
+        self._workers = judge.workers
+        self._name = judge.entry.name
+        self._reporter = Reporter(tally, judge.entry.name)
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        self._reporter.add(rows_in=batch.num_rows)
+        worker = min(self._held, key=self._held.__getitem__)
+        self._held[worker] += 1
+        try:
+            judged: pa.Table = await self._workers[worker].judge.remote(batch)
+        finally:
+            self._held[worker] -= 1
+        self._reporter.set_ready(True)
+        self._reporter.add(rows_out=batch.num_rows, judge_errors=_missing(judged) - _missing(batch))
+        self._reporter.report()
+        return judged
+
+
+def through_shared(samples: Dataset, judge: SharedJudge, settings: StreamSettings) -> Dataset:
+    """The samples with the verdicts of a shared judge."""
+    in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * settings.max_running * len(judge.workers) / settings.block_rows)
+    client = ActorPoolStrategy(
+        size=1, max_tasks_in_flight_per_actor=in_flight, max_concurrent_calls_per_actor=in_flight
+    )
+    return samples.map_batches(
+        SharedJudgeClient,
+        fn_constructor_kwargs={"judge": judge, "tally": settings.tally},
+        batch_format="pyarrow",
+        batch_size=settings.block_rows,
+        compute=client,
+        num_cpus=CLIENT_CPUS,
+    )
+
+
+def _missing(batch: pa.Table) -> int:
+    return int(pc.struct_field(pc.list_flatten(batch["verdicts"]), "unsafe").null_count)

@@ -1,0 +1,111 @@
+"""Steers a running stream from another thread: stops it, or lets its model have more replicas or fewer.
+
+Ray Data has no call for either, but asks its callbacks at every step; they find their stream's steering by a key in the
+stream's own DataContext, so that streams side by side in one driver are steered apart.
+"""
+
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+import ray
+from ray.data import Dataset
+from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+from safechain_ray.cluster.streaming.placement_groups import give_back_groups
+
+KEY = "safechain_steering"
+STEER_SECONDS = 0.5
+
+_steerings: WeakValueDictionary[str, "Steering"] = WeakValueDictionary()
+
+
+class StreamStoppedError(Exception):
+    """Raised inside a stream that was stopped."""
+
+
+class Steering:
+    """What other threads may tell the streams of one run, which flow one after the other."""
+
+    def __init__(self) -> None:
+        self._key = uuid4().hex
+        self._stopped = threading.Event()
+        self._over = threading.Event()
+        self._allowed: int | None = None
+        self._steered = 0.0
+        self._actors: list[Any] = []
+        _steerings[self._key] = self
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Stop for good, at the next step of the stream that flows now or of the next one."""
+        self._stopped.set()
+
+    def end_stream(self) -> None:
+        """End the stream that flows now, at its next step: its own thread does it, and must be given a moment."""
+        self._over.set()
+
+    def forget_actors(self, kill: bool) -> None:
+        """Let go of the actors of a stream that has ended; `kill` those of one that failed or was stopped.
+
+        Ray Data itself only forgets them: they would live on while a traceback remembers them, and keep their GPUs from
+        other runs.
+        """
+        for actor in self._actors if kill else ():
+            ray.kill(actor)
+        self._actors = []
+
+    def allow(self, replicas: int) -> None:
+        """Let the model's pool have so many replicas at most: it grows while rows wait, and gives back what is more."""
+        self._allowed = replicas
+
+    def take(self, stream: Dataset) -> None:
+        """Steer a stream that is about to flow."""
+        self._over.clear()
+        stream.context.set_config(KEY, self._key)
+        classes = stream.context.custom_execution_callback_classes
+        if SteeringCallback not in classes:
+            classes.append(SteeringCallback)
+
+    def step(self, executor: Any) -> None:
+        """Called by the stream's own thread at every step. Raises StreamStoppedError where it was told to stop."""
+        if self._stopped.is_set() or self._over.is_set():
+            raise StreamStoppedError("the stream was stopped")
+        if time.monotonic() - self._steered < STEER_SECONDS:
+            return
+        self._steered = time.monotonic()
+        give_back_groups()
+        pools = [(operator, pool) for operator in executor._topology for pool in operator.get_autoscaling_actor_pools()]
+        for operator, pool in pools:
+            if self._allowed is not None and "(Replica)" in operator.name:
+                rows_wait = executor._topology[operator].total_enqueued_input_blocks() > 0
+                _size(pool, max(self._allowed, pool.min_size()), rows_wait)
+        self._actors = [actor for _, pool in pools for actor in (*pool._running_actors, *pool._pending_actors.values())]
+
+
+def _size(pool: Any, replicas: int, rows_wait: bool) -> None:
+    """Let a pool have so many actors, and start those that are missing while rows wait for them.
+
+    Ray Data's own autoscaler ends idle actors above the size, and starts some once those there are nearly full; here
+    the missing ones are started at once.
+    """
+    pool._config = replace(pool._config, max_size=replicas)
+    missing = replicas - pool.current_size()
+    if rows_wait and missing > 0:
+        pool.scale(ActorPoolScalingRequest.upscale(delta=missing, reason="the sweep has room"))
+
+
+class SteeringCallback(ExecutionCallback):  # type: ignore[misc]
+    """Hands every step of a stream to its steering."""
+
+    def on_execution_step(self, executor: Any) -> None:
+        steering = _steerings.get(executor._data_context.get_config(KEY, ""))
+        if steering is not None:
+            steering.step(executor)

@@ -1,0 +1,297 @@
+"""The stream: sample numbers or stored samples through the pools of one stage, into committed Parquet files."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from safechain_ray.catalog.api_entries import ApiEntry, judging_api
+from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
+from safechain_ray.cluster.planner import PlannedPool
+from safechain_ray.cluster.session import cluster_address
+from safechain_ray.cluster.streaming.handover import Handover
+from safechain_ray.cluster.streaming.making_room import MakingRoom
+from safechain_ray.cluster.streaming.nearby import Nearby
+from safechain_ray.cluster.streaming.placement_groups import new_group
+from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.workers.commit import Commit
+from safechain_ray.cluster.workers.grading import Grading
+from safechain_ray.cluster.workers.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
+from safechain_ray.cluster.workers.ledger import start_ledger
+from safechain_ray.cluster.workers.preferring import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
+from safechain_ray.cluster.workers.replica import Replica
+from safechain_ray.cluster.worklist import Worklist, share
+from safechain_ray.config import ResourcesConfig
+from safechain_ray.engines.api import ApiStart, start_api
+from safechain_ray.engines.start import EngineStart, StartEngine
+from safechain_ray.schema import Part, as_samples, only, without_verdicts
+from safechain_ray.storage import Folder
+
+ROWS_IN_FLIGHT_A_SLOT = 2.0
+"""Rows a pool holds for each request that its engine decodes at once. A finished row waits for the slowest one of its
+block: at 1.5 an engine of 256 slots ran short now and then, at 2 it never did (bench/throughput.py)."""
+
+SOURCE_BUFFER_BLOCKS = 32
+"""Blocks that the task at the source may make ahead. The driver takes what is there in each of its six or seven steps a
+second: of Ray Data's 2, that made 13 blocks/s for all replicas together (bench/scaling.py)."""
+
+ACCELERATOR_SHARE = 0.001
+"""Of the one `accelerator_type:…` that a node has; the share that Ray's own `accelerator_type` option takes."""
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """What every pool of a stream has in common."""
+
+    start_engine: StartEngine
+    log_folder: Path
+    max_running: int
+    cpu_kv_cache_gigabytes: float
+    block_rows: int
+    max_engine_deaths: int
+    tally: Any
+    ledger: Any
+    accelerator: str | None = None
+    max_cost: float | None = None
+    max_requests: int | None = None
+
+    @classmethod
+    def of(
+        cls, resources: ResourcesConfig, start_engine: StartEngine, log_folder: Path, tally: Any
+    ) -> "StreamSettings":
+        return cls(
+            start_engine=start_engine,
+            log_folder=log_folder,
+            max_running=resources.max_running,
+            cpu_kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
+            block_rows=resources.block_rows,
+            max_engine_deaths=resources.max_engine_deaths,
+            tally=tally,
+            ledger=start_ledger(),
+            accelerator=resources.accelerator,
+            max_cost=resources.max_cost,
+            max_requests=resources.max_requests,
+        )
+
+    def engine_start(self, pool: PlannedPool, needs: EngineNeeds) -> EngineStart:
+        return EngineStart(
+            needs=needs,
+            device=pool.needs.device,
+            log_file=self.log_folder / f"safechain-engine-{pool.needs.pool}.log",
+            kv_cache_gigabytes=self.cpu_kv_cache_gigabytes,
+            max_running=self.max_running,
+            executor=pool.executor,
+        )
+
+    def api_start(self, entry: ApiEntry) -> ApiStart:
+        return ApiStart(entry, self.max_running, self.max_cost, self.max_requests)
+
+
+def configure_ray_data() -> None:
+    """Quiet, with the project's own progress and watchdog in place of Ray Data's."""
+    context = DataContext.get_current()
+    callbacks = context.custom_execution_callback_classes
+    callbacks += [callback for callback in (Nearby, Handover, MakingRoom) if callback not in callbacks]
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1
+    context.wait_for_min_actors_s = -1
+    # An engine that can't start now won't start on the next try either: fail with its log at once.
+    context.max_consecutive_actor_init_deaths = 0
+    # A pool that lost an actor grows back to its size. Blocks queue outside of the actors, so 1 is the most there is.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
+    context.raise_original_map_exception = True
+    context.downstream_capacity_backpressure_ratio = 2.0
+    context._max_num_blocks_in_streaming_gen_buffer = SOURCE_BUFFER_BLOCKS
+    context.execution_options.preserve_order = False
+    context.memory_usage_poll_interval_s = None  # it starts a thread a task, for figures that nothing here reads
+    # One asks for a pool's `ray_remote_args_fn` beside the actors: a placement group that holds GPUs for nobody.
+    context.issue_detectors_config.detectors = []
+
+
+def numbers_to_generate(numbers: Sequence[int], block_rows: int) -> Dataset:
+    """Sample numbers in blocks as small as those that are committed: Ray Data moves and retries whole blocks."""
+    return ray.data.from_arrow(pa.table({"number": pa.array(numbers, pa.int64())})).repartition(
+        target_num_rows_per_block=block_rows
+    )
+
+
+def stored_samples(folder: Folder, waiting: Mapping[str, str], block_rows: int) -> Dataset:
+    """Samples that an earlier stage committed, in blocks of `block_rows` up to twice that, less one.
+
+    `waiting` maps the wanted ids to their files.
+    """
+    files: dict[str, list[str]] = {}
+    for sample_id, name in waiting.items():
+        files.setdefault(name, []).append(sample_id)
+    items = [{"file": name, "sample_ids": sample_ids} for name, sample_ids in files.items()]
+
+    def read(batch: pa.Table) -> pa.Table:
+        tables = [only(as_samples(folder.read_parquet(row["file"])), row["sample_ids"]) for row in batch.to_pylist()]
+        return pa.concat_tables(tables)
+
+    samples = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(read, **_whole_blocks())
+    return samples.repartition(target_num_rows_per_block=block_rows)
+
+
+def unjudged(samples: Dataset) -> Dataset:
+    """The samples without the verdicts that they have, to be judged anew."""
+    return samples.map_batches(without_verdicts, **_whole_blocks())
+
+
+def generate(
+    numbers: Dataset,
+    pool: PlannedPool,
+    model: ModelEntry | ApiEntry,
+    family: Family,
+    worklist: Worklist,
+    settings: StreamSettings,
+) -> Dataset:
+    """Samples without verdicts, from sample numbers."""
+    arguments = {
+        "model": model.name,
+        "family": family,
+        "worklist": share(worklist),
+        **_engine_of(model, pool, settings),
+        "max_deaths": settings.max_engine_deaths,
+        "tally": settings.tally,
+        "ledger": settings.ledger,
+    }
+    pool_arguments = _pool_arguments(pool, settings, settings.max_running)
+    return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **pool_arguments)
+
+
+def _engine_of(model: EngineNeeds | ApiEntry, pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
+    if isinstance(model, ApiEntry):
+        return {"start": settings.api_start(model), "start_engine": start_api}
+    return {"start": settings.engine_start(pool, model), "start_engine": settings.start_engine}
+
+
+def judge(
+    samples: Dataset,
+    pool: PlannedPool,
+    entry: JudgeEntry,
+    parts: PartsOrPieces,
+    settings: StreamSettings,
+) -> Dataset:
+    """The samples with the verdicts of one judge that has a pool: an engine's or an endpoint's."""
+    arguments: dict[str, Any] = {"entry": entry, "parts": parts, "tally": settings.tally}
+    if entry.endpoint is not None:
+        arguments["key"] = entry.endpoint.api_key()
+        # A block at least, so that a second one fills the slots that the last rows of the first leave.
+        pool_arguments = _pool_arguments(pool, settings, max(entry.endpoint.max_concurrent, settings.block_rows))
+        return samples.map_batches(EndpointJudge, fn_constructor_kwargs=arguments, **pool_arguments)
+    assert entry.engine is not None
+    arguments |= {
+        "start": settings.engine_start(pool, entry.engine),
+        "start_engine": settings.start_engine,
+        "max_deaths": settings.max_engine_deaths,
+        "ledger": settings.ledger,
+    }
+    pool_arguments = _pool_arguments(pool, settings, settings.max_running)
+    return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **pool_arguments)
+
+
+def stored_pairs(reader: PairReader, waiting: Sequence[StoredPair], block_rows: int) -> Dataset:
+    """The samples of two runs side by side, in blocks of `block_rows`; what stands in one file stays together."""
+    in_order = sorted(waiting, key=lambda pair: (pair.file, pair.file_b))
+    blocks = [in_order[start : start + block_rows] for start in range(0, len(in_order), block_rows)]
+    items = [{"pairs": [asdict(pair) for pair in block]} for block in blocks]
+    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(reader.__call__, **_whole_blocks())
+
+
+def prefer(
+    pairs: Dataset, pool: PlannedPool, entry: JudgeEntry, parts: tuple[Part, Part], settings: StreamSettings
+) -> Dataset:
+    """What a preference judge decides of each pair; `parts` are what is compared of A and of B."""
+    model = entry.engine or judging_api(entry)
+    arguments = {
+        "entry": entry,
+        "parts": parts,
+        **_engine_of(model, pool, settings),
+        "max_deaths": settings.max_engine_deaths,
+        "key": None if entry.endpoint is None else entry.endpoint.api_key(),
+        "tally": settings.tally,
+        "ledger": settings.ledger,
+    }
+    running = settings.max_running if entry.endpoint is None else entry.endpoint.max_concurrent
+    pool_arguments = _pool_arguments(pool, settings, max(1, running // REQUESTS_A_PAIR))
+    return pairs.map_batches(PreferenceWorker, fn_constructor_kwargs=arguments, **pool_arguments)
+
+
+def grade(samples: Dataset, grading: Grading, ray_address: str | None) -> Dataset:
+    """The samples with their grades: a task a block, as many side by side as there are CPUs.
+
+    A cluster counts its CPUs itself; those of a local Ray are more than the machine has.
+    """
+    at_once = os.cpu_count() if cluster_address(ray_address) is None else None
+    side_by_side = TaskPoolStrategy(size=at_once)
+    return samples.map_batches(
+        grading.__call__, batch_format="pyarrow", batch_size=None, compute=side_by_side, num_cpus=1
+    )
+
+
+def commit(
+    samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit, steering: Steering
+) -> Iterator[Mapping[str, int]]:
+    """Run the stream; gives the counts of each block as soon as its file stands in the folder of `step`.
+
+    `last_verdicts` are given on the way there; None on the way to a later stage.
+    """
+    judged = samples if last_verdicts is None else samples.map_batches(last_verdicts.__call__, **_whole_blocks())
+    committed = judged.map_batches(step.__call__, **_whole_blocks())
+    steering.take(committed)
+    # Without prefetching: an iterator that holds a block back looks like a slow consumer, for which commits wait.
+    for counts in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from counts.to_pylist()
+
+
+def _whole_blocks() -> dict[str, Any]:
+    """How the tasks beside the engines run.
+
+    Whole blocks (batch_size=None): with any other size Ray Data gathers rows first, and files come late. Few tasks at a
+    time: each of their worker processes costs seconds of imports, and a commit takes milliseconds.
+    """
+    few = TaskPoolStrategy(size=max(2, int(ray.cluster_resources().get("CPU", 0)) // 8))
+    return {"batch_format": "pyarrow", "batch_size": None, "compute": few}
+
+
+def _pool_arguments(pool: PlannedPool, settings: StreamSettings, running: int) -> dict[str, Any]:
+    """One batch a block, and enough blocks in flight to keep `running` requests of a worker busy."""
+    in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * running / settings.block_rows)
+    return {
+        "batch_format": "pyarrow",
+        "batch_size": settings.block_rows,
+        "compute": ActorPoolStrategy(
+            min_size=1,
+            max_size=pool.replicas,
+            initial_size=pool.replicas,
+            max_tasks_in_flight_per_actor=in_flight,
+            max_concurrent_calls_per_actor=in_flight,
+        ),
+        **resources_of(pool, settings.accelerator if pool.needs.gpus else None),
+    }
+
+
+def resources_of(pool: PlannedPool, accelerator: str | None) -> dict[str, Any]:
+    """What Ray must give an actor of the pool."""
+    needs = pool.needs
+    if pool.executor == "mp":
+        return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "accelerator_type": accelerator}
+
+    def over_several_nodes() -> dict[str, Any]:
+        kind = {f"accelerator_type:{accelerator}": ACCELERATOR_SHARE} if accelerator else {}
+        group = new_group({"GPU": 1, "CPU": needs.cpus / needs.gpus, **kind}, needs.gpus)
+        return {
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+        }
+
+    return {"num_cpus": 0, "num_gpus": 0, "ray_remote_args_fn": over_several_nodes}

@@ -1,0 +1,168 @@
+"""A training on the cluster: Ray Train's workers, started again where they die, watched from the driver's thread."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError
+from ray.train import FailureConfig, LoggingConfig, PreemptionError, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train.torch import TorchTrainer
+
+from safechain_ray.cluster.failures import explain
+from safechain_ray.cluster.training.news import Failed, Finished, News
+from safechain_ray.cluster.training.worker import TrainingTask, work
+from safechain_ray.errors import SafechainError, StallError
+
+TICK_SECONDS = 0.5
+ANSWER_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """What is asked of the cluster: `count` workers with so many CPUs each, and a GPU where `on_gpus`."""
+
+    count: int
+    on_gpus: bool
+    cpus: float
+    accelerator: str | None
+    max_deaths: int
+    stall_seconds: float
+
+
+def run_training(
+    task: TrainingTask, workers: Workers, log_folder: Path, hear: Callable[[News], None], say: Callable[[str], None]
+) -> Finished:
+    """Train to the end; `hear` gets the workers' news, in the driver's thread.
+
+    Workers that die start again together from the last checkpoint, at most `max_deaths` times; a node that is taken
+    back does not count. It is not left to Ray's own retries: they would repeat what only a person can mend, such as a
+    full disk. Raises the SafechainError of a worker, StallError when nothing is heard for too long.
+    """
+    watch = _Watch(task.board, workers.stall_seconds, hear)
+    deaths = 0
+    while True:
+        error = watch.until_end(_trainer(task, workers, log_folder))
+        if watch.finished is not None:
+            return watch.finished
+        known = next((failed.error for failed in watch.failures if failed.error is not None), None)
+        if known is not None:
+            raise known
+        if not isinstance(error, WorkerGroupError | PreemptionError):
+            raise SafechainError(f"Ray Train gave the training up: {_first_line(error)}. Its logs: {log_folder}")
+        how = _how(error, watch.failures)
+        if _was_taken_back(error):
+            say(f"{how}. All workers start again from the last checkpoint.")
+            watch.failures = []
+            continue
+        deaths += 1
+        if deaths > workers.max_deaths:
+            raise SafechainError(
+                f"Training workers died {deaths} times, the last time so: {how}. The same command goes on from the "
+                f"last checkpoint. The workers' logs: {log_folder}"
+            ) from error
+        again = f"{deaths} of at most {workers.max_deaths} times"
+        say(f"{how}. All workers start again from the last checkpoint ({again}).")
+        watch.failures = []
+
+
+def _trainer(task: TrainingTask, workers: Workers, log_folder: Path) -> Any:
+    resources = {"CPU": workers.cpus} | ({"GPU": 1.0} if workers.on_gpus else {})
+    return TorchTrainer(
+        work,
+        train_loop_config={"task": task},
+        scaling_config=ScalingConfig(
+            num_workers=workers.count,
+            use_gpu=workers.on_gpus,
+            resources_per_worker=resources,
+            accelerator_type=workers.accelerator if workers.on_gpus else None,
+        ),
+        run_config=RunConfig(
+            name=f"training-{task.training}",
+            storage_path=str(log_folder / "train"),  # Ray's own notes: checkpoints go to the output
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+    )
+
+
+class _Watch:
+    """Hears the board while Ray Train works in a thread of its own: so the driver's can be interrupted."""
+
+    def __init__(self, board: Any, stall_seconds: float, hear: Callable[[News], None]) -> None:
+        self._board = board
+        self._stall_seconds = stall_seconds
+        self._hear = hear
+        self._heard = 0
+        self._moved = time.monotonic()
+        self.finished: Finished | None = None
+        self.failures: list[Failed] = []
+
+    def until_end(self, trainer: Any) -> BaseException | None:
+        """What Ray Train raised, as it was; None where the workers came to their end."""
+        ended: list[BaseException | None] = []
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+                ended.append(None)
+            except BaseException as error:
+                ended.append(error)
+
+        self._moved = time.monotonic()
+        thread = threading.Thread(target=fit, name="training", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(TICK_SECONDS)
+            self._look()
+            idle = time.monotonic() - self._moved
+            if idle >= self._stall_seconds:
+                raise StallError(
+                    f"No news of the training for {idle / 60:.1f} minutes: its workers wait for resources, are still "
+                    "loading, or stand still (see `ray status`). What is done is kept; the same command continues. A "
+                    "longer --stall-timeout waits longer."
+                )
+        self._look()
+        return ended[0]
+
+    def _look(self) -> None:
+        news: list[News] = []
+        with suppress(GetTimeoutError):
+            news = ray.get(self._board.since.remote(self._heard), timeout=ANSWER_SECONDS)
+        for each in news:
+            self._heard += 1
+            self._moved = time.monotonic()
+            if isinstance(each, Finished):
+                self.finished = each
+            elif isinstance(each, Failed):
+                self.failures.append(each)
+            else:
+                self._hear(each)
+
+
+def _was_taken_back(error: BaseException | None) -> bool:
+    """Whether a cloud took a node back, as it said before or as is seen by the workers that went with it."""
+    failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
+    causes = (getattr(failure, "health_check_failure", failure) for failure in failures)
+    return isinstance(error, PreemptionError) or any(getattr(cause, "preempted", False) for cause in causes)
+
+
+def _how(error: BaseException | None, failures: list[Failed]) -> str:
+    """Which workers went, and why: those that died without a word before those that had still something to say."""
+    if _was_taken_back(error):
+        return "A node with training workers was taken back"
+    spoke = {failed.rank for failed in failures}
+    silent = sorted(set(error.worker_failures) - spoke) if isinstance(error, WorkerGroupError) else []
+    if silent:
+        return f"Training worker {', '.join(map(str, silent))} died"
+    first = failures[0]
+    return f"Training worker {first.rank} failed ({first.reason})"
+
+
+def _first_line(error: BaseException | None) -> str:
+    cause = explain(error) if error is not None else None
+    return next(iter(str(cause).splitlines()), type(cause).__name__)

@@ -1,0 +1,141 @@
+"""The ledger: an actor that outlives workers, and knows their rows, how far each is and how many engines it met die."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from safechain_ray.cluster.nodes import beside_driver, staying_nodes, this_node
+from safechain_ray.cluster.workers.suspicion import Suspicion, blamed
+from safechain_ray.decoding.task import Kept
+
+Known = TypeVar("Known")
+
+row_in_hand: ContextVar[str] = ContextVar("row_in_hand")
+"""The row that a worker's coroutine is at: what its requests are counted under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the ledger has of a block's rows, where it has anything; `again` is how many another worker had begun."""
+
+    suspicions: dict[str, Suspicion]
+    kept: dict[str, Kept]
+    again: int = 0
+
+
+@dataclass(slots=True)
+class _Holding:
+    """Rows of blocks that a worker has begun; `decoding` are those in its engine, known while any is suspected."""
+
+    node: str
+    rows: set[str] = field(default_factory=set)
+    decoding: frozenset[str] = frozenset()
+
+
+class Ledger:
+    """Who holds which rows. Ray gives a row to another worker only when the one that held it is gone.
+
+    A worker that goes while its node stays died of something, perhaps of what it decoded, as an engine does that dies
+    inside a worker that lives: its rows are suspects. A node that goes, or is told to, takes its workers along whatever
+    they do, and nobody is suspected.
+    """
+
+    def __init__(self, staying: Callable[[], frozenset[str]] = staying_nodes) -> None:
+        self._staying = staying
+        self._holdings: dict[str, _Holding] = {}
+        self._holder: dict[str, str] = {}
+        self._suspicions: dict[str, Suspicion] = {}
+        self._kept: dict[str, Kept] = {}
+
+    def take(self, worker: str, node: str, rows: list[str]) -> Taken:
+        """`worker`, on `node`, begins a block."""
+        gone = [holder for row in rows if (holder := self._holder.get(row, worker)) != worker]
+        for holder in set(gone):
+            self._bury(holder)
+        self._holdings.setdefault(worker, _Holding(node)).rows.update(rows)
+        self._holder.update(dict.fromkeys(rows, worker))
+        return Taken(
+            {row: self._suspicions[row] for row in rows if row in self._suspicions},
+            {row: self._kept[row] for row in rows if row in self._kept},
+            len(gone),
+        )
+
+    def keep(self, row: str, kept: Kept) -> None:
+        """How far a row is that may take long; forgotten when its block is done."""
+        if row in self._holder:
+            self._kept[row] = kept
+
+    def all_kept(self) -> dict[str, Kept]:
+        """How far all rows are that are not done, by their names here."""
+        return self._kept
+
+    def restore(self, kept: dict[str, Kept]) -> None:
+        """Take over what the ledger of an earlier driver had."""
+        self._kept |= kept
+
+    def decodes(self, worker: str, rows: list[str]) -> None:
+        """The engine of `worker` decodes these suspects and nothing else; no rows: it decodes all that it holds."""
+        if worker in self._holdings:
+            self._holdings[worker].decoding = frozenset(rows)
+
+    def died(self, rows: list[str]) -> None:
+        """An engine died that decoded these rows; its worker lives and holds them."""
+        self._suspicions |= blamed(self._suspicions, rows)
+
+    def finish(self, worker: str, rows: list[str]) -> None:
+        """`worker` is done with a block."""
+        holding = self._holdings.get(worker)
+        if holding is None:
+            return  # it was taken for gone, and lived
+        mine = holding.rows.intersection(rows)
+        holding.rows -= mine
+        for row in mine:
+            del self._holder[row]
+            self._kept.pop(row, None)
+
+    def _bury(self, worker: str) -> None:
+        holding = self._holdings.pop(worker)
+        for row in holding.rows:
+            del self._holder[row]
+        if holding.node in self._staying():
+            self._suspicions |= blamed(self._suspicions, holding.decoding & holding.rows or holding.rows)
+
+
+def start_ledger() -> Any:
+    """The ledger as a Ray actor; it lives as long as the driver's node."""
+    return beside_driver(Ledger)
+
+
+class Custody:
+    """A worker's side of the ledger: its own rows, under names that no other pool has."""
+
+    def __init__(self, ledger: Any, pool: str) -> None:
+        self._ledger = ledger
+        self._pool = pool
+        self._worker = f"{pool} {uuid4().hex}"
+        self._node = this_node()
+
+    async def take(self, rows: Iterable[str]) -> Taken:
+        taken: Taken = await self._ledger.take.remote(self._worker, self._node, self._named(rows))
+        return Taken(self._unnamed(taken.suspicions), self._unnamed(taken.kept), taken.again)
+
+    def keep(self, row: str, kept: Kept) -> None:
+        (name,) = self._named([row])
+        self._ledger.keep.remote(name, kept)
+
+    async def decodes(self, rows: Iterable[str]) -> None:
+        await self._ledger.decodes.remote(self._worker, self._named(rows))
+
+    async def died(self, rows: Iterable[str]) -> None:
+        await self._ledger.died.remote(self._named(rows))
+
+    def finish(self, rows: Iterable[str]) -> None:
+        self._ledger.finish.remote(self._worker, self._named(rows))
+
+    def _named(self, rows: Iterable[str]) -> list[str]:
+        return [f"{self._pool}/{row}" for row in rows]
+
+    def _unnamed(self, by_row: Mapping[str, Known]) -> dict[str, Known]:
+        return {row.removeprefix(f"{self._pool}/"): known for row, known in by_row.items()}

@@ -1,0 +1,1 @@
+"""Reasoning benchmarks of one model, from its config to its figures."""

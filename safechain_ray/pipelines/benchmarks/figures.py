@@ -1,0 +1,59 @@
+"""The figures of a benchmark run: measured from its samples, and read from its metrics.json."""
+
+from collections import defaultdict
+
+from safechain_ray.errors import InputError
+from safechain_ray.metrics.benchmark import BenchmarkRunMetrics, benchmark_figures
+from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_table, merge
+from safechain_ray.metrics.summary import summarise
+from safechain_ray.pipelines.benchmarks.resolve import ResolvedBenchmarks
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_kind import kind_of
+from safechain_ray.storage import Folder
+
+
+def measure_benchmarks(benchmarks: ResolvedBenchmarks, folder: RunFolder, ks: tuple[int, ...]) -> BenchmarkRunMetrics:
+    """pass@k for each of `ks`, of every benchmark, over all samples in the folder."""
+    counts = []
+    grades: defaultdict[str, list[tuple[str, bool | None]]] = defaultdict(list)
+    for table in folder.counted_samples((*COUNTED_COLUMNS, "dataset", "grade")):
+        counts.append(count_table(table))
+        columns = (table[name].to_pylist() for name in ("dataset", "prompt_id", "grade"))
+        for name, problem_id, grade in zip(*columns, strict=True):
+            grades[name].append((problem_id, grade["correct"]))
+    run = benchmarks.run
+    prompts = {name: len(problems) for name, problems in benchmarks.problems.items()}
+    settings = summarise(merge(counts), run.settings, (), prompts).settings
+    return BenchmarkRunMetrics(
+        model=run.model.name,
+        caveats=benchmarks.caveats,
+        benchmarks=tuple(
+            benchmark_figures(
+                setting,
+                benchmarks.entries[setting.dataset].grader,
+                [problem.problem_id for problem in benchmarks.problems[setting.dataset]],
+                benchmarks.problems_published(setting.dataset),
+                grades[setting.dataset],
+                ks,
+            )
+            for setting in settings
+        ),
+    )
+
+
+def is_benchmark(folder: Folder) -> bool:
+    """Whether the folder holds benchmarks of a model, by its run.json."""
+    if not folder.exists("run.json"):
+        return False
+    run = RunFolder(folder).read_run()
+    return run is not None and kind_of(run) == "benchmark"
+
+
+def read_benchmark_metrics(folder: Folder) -> BenchmarkRunMetrics:
+    """The metrics.json of a benchmark run. Raises InputError where there is none, or one that does not parse."""
+    if not folder.exists("metrics.json"):
+        raise InputError(f"{folder} has no metrics.json: its benchmarks have not ended. Their command continues them.")
+    try:
+        return BenchmarkRunMetrics.model_validate_json(folder.read_text("metrics.json"))
+    except ValueError as error:
+        raise InputError(f"{folder}/metrics.json does not read as figures of benchmarks: {error}") from error

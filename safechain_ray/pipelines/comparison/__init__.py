@@ -1,0 +1,1 @@
+"""Finished runs against each other: by their figures, problem by problem, and by a judge's preference."""

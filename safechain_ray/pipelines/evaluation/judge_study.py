@@ -1,0 +1,181 @@
+"""The judge study: judges decide on responses that people have labelled, and are held against the labels."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
+from safechain_ray.cluster.workers.commit import Commit
+from safechain_ray.cluster.workers.judging import RulesAndVotes
+from safechain_ray.config import StudyConfig
+from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.metrics.judge_study import JudgeStudy
+from safechain_ray.pipelines.evaluation.evaluate import tell
+from safechain_ray.pipelines.evaluation.study_figures import measure
+from safechain_ray.pipelines.runs.attempt import attempt
+from safechain_ray.pipelines.runs.job import JudgingJob, Means
+from safechain_ray.pipelines.runs.observer import Observer
+from safechain_ray.pipelines.runs.output import held_output
+from safechain_ray.pipelines.runs.pools import judge_needs
+from safechain_ray.pipelines.runs.resolve import as_stored, judge_identity, resolve_judge
+from safechain_ray.pipelines.runs.run_folder import RunFolder, put_in_order
+from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.schema import Sample, VoteRule, samples_from_table, samples_table, short_hash
+from safechain_ray.storage import Folder
+
+DISAGREEMENTS = "disagreements.parquet"
+
+
+@dataclass(frozen=True)
+class ResolvedStudy:
+    """Everything that a study needs to know before an engine starts."""
+
+    labelled: LabelledSet
+    judges: tuple[JudgeEntry, ...]
+    votes: tuple[VoteRule, ...]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What changes the verdicts or what they are held against; votes are counted anew each time."""
+        return as_stored(
+            {"labelled": self.labelled.fingerprint, "judges": [judge_identity(judge) for judge in self.judges]}
+        )
+
+    def short_name(self) -> str:
+        """A folder name for a study without `output`."""
+        return f"{self.labelled.name}-{short_hash(json.dumps(self.identity, sort_keys=True), characters=8)}"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDone:
+    """How a study ended. `committed` counts the rows judged in this try."""
+
+    folder: RunFolder
+    study: JudgeStudy
+    committed: int
+
+
+def judge_study(config: StudyConfig, observer: Observer, start_engine: StartEngine) -> StudyDone:
+    """Judge the labelled responses, going on where an earlier try was cut off, and hold the judges against the labels.
+
+    Leaves samples, study.json and the rows to read in the study's folder. Raises InputError (PlanError and
+    RunConflictError among it) and OutputHeldError before anything starts; EngineStartError, StallError and StorageError
+    while it runs.
+    """
+    study = resolve_study(config)
+    with held_output(config.output or f"runs/study-{study.short_name()}", config.resources, observer) as folder:
+        return _judged(study, config, folder, observer, start_engine)
+
+
+def _judged(
+    study: ResolvedStudy, config: StudyConfig, folder: RunFolder, observer: Observer, start_engine: StartEngine
+) -> StudyDone:
+    labelled = study.labelled
+    facts = {"data": {"name": labelled.name, "source": labelled.source}, "rows": len(labelled.responses)}
+    record = RunRecord.resumed(folder, config, study.identity, facts)
+    inventory = put_in_order(folder.samples, retry_errors=True)
+    tell(inventory, observer)
+    waiting = [sample for sample in map(as_sample, labelled.responses) if sample.sample_id not in inventory.finished]
+    if not waiting:
+        observer.say(f"All {len(labelled.responses)} rows are judged already: no engine is started.")
+    elif not all(judge.is_rule for judge in study.judges):
+        _judge_by_pools(study, waiting, folder, Means(config.resources, observer, record, start_engine))
+    else:
+        _write_blocks(waiting, config.resources.block_rows, folder.samples, study.judges)
+    done = _measured(study, folder)
+    record.finished(missing_verdicts=done.missing_verdicts)
+    folder.delete_stages()
+    return StudyDone(folder, done, len(waiting))
+
+
+def resolve_study(config: StudyConfig) -> ResolvedStudy:
+    """Look the judges up and read the labelled responses. Raises InputError for whatever can't work."""
+    judges = tuple(resolve_judge(judge, config.resources.gpu_memory) for judge in config.judges)
+    columns = Columns(config.prompt_column, config.response_column, config.label_column)
+    return ResolvedStudy(load_labelled(config.data, columns, config.unsafe_labels), judges, config.votes)
+
+
+def as_sample(labelled: LabelledResponse) -> Sample:
+    """The row as the sample of nobody's run: a response whole, with nothing known of how it was generated."""
+    row = f"row-{labelled.row}"
+    return Sample(
+        sample_id=short_hash(row, labelled.prompt, labelled.response),
+        setting_id="judge-study",
+        model="",
+        dataset="",
+        prompt_id=row,
+        category="",
+        prompt=labelled.prompt,
+        strategy="",
+        sample_index=0,
+        temperature=0.0,
+        top_p=1.0,
+        top_k=-1,
+        max_tokens=0,
+        seed=None,
+        thought=None,
+        answer=None,
+        response=labelled.response,
+        prefill="",
+        outcome="ok",
+        finish_reason=None,
+        error=None,
+        prompt_tokens=0,
+        thought_tokens=None,
+        answer_tokens=None,
+        forced_rounds=0,
+        seconds=0.0,
+        engine="",
+    )
+
+
+def _judge_by_pools(
+    study: ResolvedStudy,
+    waiting: Sequence[Sample],
+    folder: RunFolder,
+    means: Means,
+) -> None:
+    """Put the rows into a folder of their own, from which the judges' pools take them."""
+    rows = folder.folder / "stages" / "rows"
+    if rows.exists():
+        (folder.folder / "stages").delete_folder("rows")
+    _write_blocks(waiting, means.resources.block_rows, rows)
+    total = len(study.labelled.responses)
+
+    def plan_on(view: ClusterView) -> Plan:
+        return make_plan(judge_needs(study.judges, means.resources, view), view)
+
+    attempt(
+        lambda logs: JudgingJob(rows, total, study.judges, folder, means, logs),
+        plan_on,
+        means,
+        total - len(waiting),
+        total,
+    )
+
+
+def _write_blocks(
+    samples: Sequence[Sample], block_rows: int, folder: Folder, rule_judges: tuple[JudgeEntry, ...] = ()
+) -> None:
+    judged, commit = RulesAndVotes(rule_judges, (), ("response",)), Commit(folder)
+    for start in range(0, len(samples), block_rows):
+        commit(judged(samples_table(samples[start : start + block_rows])))
+
+
+def _measured(study: ResolvedStudy, folder: RunFolder) -> JudgeStudy:
+    put_in_order(folder.samples, retry_errors=False)
+    tables = map(folder.samples.read_parquet, folder.samples.list_files(".parquet"))
+    found = {
+        sample.sample_id: {verdict.judge: verdict for verdict in sample.verdicts}
+        for table in tables
+        for sample in samples_from_table(table)
+    }
+    verdicts = [found[as_sample(each).sample_id] for each in study.labelled.responses]
+    done, disagreements = measure(study.labelled, study.judges, study.votes, verdicts)
+    folder.folder.write_parquet(DISAGREEMENTS, disagreements)
+    folder.folder.write_text("study.json", done.model_dump_json(indent=2) + "\n")
+    return done

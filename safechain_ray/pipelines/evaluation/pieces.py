@@ -1,0 +1,66 @@
+"""Judges thoughts in growing pieces, to find where the first unsafe segment stands; nothing is generated again."""
+
+from functools import partial
+
+from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.cluster.workers.commit import Commit
+from safechain_ray.config import JudgingConfig
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import InputError
+from safechain_ray.judges.pieces import ThoughtPieces, pieces_table
+from safechain_ray.pipelines.evaluation.rejudge import Pass, judgeable, run_passes
+from safechain_ray.pipelines.runs.observer import Observer
+from safechain_ray.pipelines.runs.output import held_output
+from safechain_ray.pipelines.runs.resolve import check_parts, resolve_judge
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.storage import open_folder
+
+
+def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_engine: StartEngine) -> int:
+    """Judge every thought of the finished run in the folder `run` in `config.pieces` growing pieces.
+
+    Gives the number of samples judged in this try; it goes on where an earlier one was cut off. The verdicts go to
+    `pieces/<judge>/`, where no safety metric counts them. Raises InputError (PlanError and RunConflictError among it)
+    before anything starts, and what a stream raises.
+    """
+    assert config.pieces is not None
+    pieces = ThoughtPieces(config.pieces)
+    outline = RunRecord.of_finished(RunFolder(open_folder(run))).outline
+    judges = tuple(resolve_judge(judge, config.resources.gpu_memory) for judge in config.judges)
+    _check_judges(judges)
+    check_parts(("thought",), outline.model, outline.family)
+    with held_output(run, config.resources, observer) as folder:
+        record = RunRecord.of_finished(folder)
+        for judge in judges:
+            record.pieces_judged(judge)
+        passes = [each for judge in judges if (each := _pass(folder, judge, pieces)).waiting]
+        if not passes:
+            observer.say("Every thought has these verdicts already: no engine is started.")
+            return 0
+        return run_passes(passes, folder, outline.model, config.resources, observer, start_engine)
+
+
+def _check_judges(judges: tuple[JudgeEntry, ...]) -> None:
+    for judge in judges:
+        if judge.is_rule:
+            raise InputError(
+                f"judges: {judge.name} can't judge thoughts in pieces: it calls a text unsafe as long as no refusal "
+                "phrase stands in it, so a thought's beginning says nothing. Name a judge with a model."
+            )
+
+
+def _pass(folder: RunFolder, judge: JudgeEntry, pieces: ThoughtPieces) -> Pass:
+    """What is left to do for a judge. The pieces of a sample stand in one file, all or none."""
+    target = folder.pieces(judge.name)
+    held: set[str] = set()
+    for name in target.list_files(".parquet"):
+        table = target.read_parquet(name, columns=["sample_id", "pieces"])
+        held.update(
+            sample_id
+            for sample_id, count in zip(table["sample_id"].to_pylist(), table["pieces"].to_pylist(), strict=True)
+            if count == pieces.count
+        )
+    waiting = {sample_id: name for sample_id, name in judgeable(folder) if sample_id not in held}
+    step = Commit(target, partial(pieces_table, pieces=pieces), (str(pieces.count),))
+    return Pass(judge, pieces, waiting, step)

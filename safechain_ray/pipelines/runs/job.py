@@ -1,0 +1,209 @@
+"""One try at a run on a cluster: its stages one after the other, each a stream that is pumped to its end."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from ray.data import Dataset
+
+from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.cluster.planner import Plan, PlannedPool
+from safechain_ray.cluster.streaming import stream
+from safechain_ray.cluster.streaming.balance import in_balance
+from safechain_ray.cluster.streaming.series import RunSeries
+from safechain_ray.cluster.streaming.shared_judges import SharedJudge, through_shared
+from safechain_ray.cluster.streaming.stage import Stage
+from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.streaming.watchdog import Watchdog
+from safechain_ray.cluster.tally import PoolProgress, start_tally
+from safechain_ray.cluster.workers.commit import Commit, block_counts
+from safechain_ray.cluster.workers.judging import RulesAndVotes
+from safechain_ray.config import ResourcesConfig
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.judges.vote import Vote
+from safechain_ray.pipelines.runs.kept_rounds import KeptRounds
+from safechain_ray.pipelines.runs.observer import Observer, Snapshot
+from safechain_ray.pipelines.runs.pace import Pace
+from safechain_ray.pipelines.runs.pools import MODEL_POOL
+from safechain_ray.pipelines.runs.pump import pump
+from safechain_ray.pipelines.runs.resolve import ResolvedRun
+from safechain_ray.pipelines.runs.run_folder import RunFolder, put_in_order
+from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.schema import Part
+from safechain_ray.storage import Folder
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every try has: its resources, whom it tells, where it is noted, how its engines start, how it is steered.
+
+    `shared` are judges that stand already, for all runs of a sweep.
+    """
+
+    resources: ResourcesConfig
+    observer: Observer
+    record: RunRecord
+    start_engine: StartEngine
+    steering: Steering = field(default_factory=Steering)
+    shared: tuple[SharedJudge, ...] = ()
+
+
+class Work(ABC):
+    """What one try does with a cluster and its plan; `progress` is what the pools last reported."""
+
+    decisions: tuple[str, ...] = ("unsafe",)
+    """Counts of committed blocks that say what the judges decide: told also while they are 0."""
+
+    def __init__(self, total: int, means: Means, log_folder: Path) -> None:
+        self._total = total
+        self._means = means
+        self._tally = start_tally()
+        self._settings = stream.StreamSettings.of(means.resources, means.start_engine, log_folder, self._tally)
+        self._series = RunSeries(means.record.place, means.record.subject)
+        self._ticks: list[Callable[[], None]] = []  # called about twice a second while a stream runs
+        self.progress: Mapping[str, PoolProgress] = {}
+
+    @abstractmethod
+    def run_stages(self, plan: Plan) -> int:
+        """Do what is left of it; gives the number of rows committed."""
+
+    def _pump(self, blocks: Iterator[Mapping[str, int]], stage: Stage) -> int:
+        started = time.monotonic()
+        pace = Pace(time.monotonic)
+
+        def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
+            self.progress = progress
+            snapshot = Snapshot.of(stage, committed, progress, time.monotonic() - started, self.decisions)
+            pace.note(snapshot.committed.get("rows", 0), snapshot.tokens)
+            self._means.record.progressed(progress, snapshot.live(pace))
+            export(committed, progress)
+            for tick in self._ticks:
+                tick()
+            self._means.observer.update(snapshot)
+
+        record, timeout = self._means.record, self._means.resources.stall_timeout_minutes * 60
+        left = stage.total - stage.done_before
+        watchdog = Watchdog(stage.pools, left, timeout, time.monotonic, excused=lambda: record.store_is_silent)
+        with self._series.stage(stage) as export:
+            return pump(blocks, self._tally, watchdog, show, self._means.steering)["rows"]
+
+
+class Job(Work):
+    """Samples through the stages of a plan."""
+
+    def __init__(
+        self,
+        total: int,
+        judges: tuple[JudgeEntry, ...],
+        votes: tuple[Vote, ...],
+        parts: tuple[Part, ...],
+        folder: RunFolder,
+        means: Means,
+        log_folder: Path,
+    ) -> None:
+        super().__init__(total, means, log_folder)
+        self._judges = judges
+        self._votes = votes
+        self._parts = parts
+        self._folder = folder
+
+    def run_stages(self, plan: Plan) -> int:
+        stages = plan.stages
+        if len(stages) == 1 and self._folder.has_stages:
+            # An earlier, staged try left samples that wait for their judges: judge those, don't generate them again.
+            stages = tuple((pool,) for pool in plan.stages[0]) + (((),) if self._means.shared else ())
+        committed = 0
+        for number, pools in enumerate(stages):
+            committed = self._run_stage(number, pools, len(stages))
+        return committed
+
+    def _run_stage(self, number: int, pools: tuple[PlannedPool, ...], stages: int) -> int:
+        stream.configure_ray_data()
+        last = number == stages - 1
+        target = self._folder.samples if last else self._folder.stage(number)
+        count = partial(block_counts, judges=self._deciding)
+        there = put_in_order(self._folder.samples, retry_errors=True, counts=count)
+        finished, found = set(there.finished), there.counts
+        if not last:
+            waiting = put_in_order(target, retry_errors=True, counts=count)
+            finished |= waiting.finished.keys()
+            found = found + waiting.counts
+        rows, left = self._source(finished) if number == 0 else self._stored(self._folder.stage(number - 1), finished)
+        if not left:
+            return 0
+        for pool in pools:
+            rows = self._through(rows, pool)
+        for judge in self._means.shared if last else ():
+            rows = through_shared(rows, judge, self._settings)
+        verdicts = self._last_verdicts() if last else None
+        blocks = stream.commit(rows, verdicts, Commit(target, counts=count), self._means.steering)
+        shared = [judge.entry.name for judge in self._means.shared] if last else []
+        names = (*(pool.needs.pool for pool in pools), *shared)
+        return self._pump(
+            blocks, Stage(names, self._total, self._total - left, found, self._deciding, number + 1, stages)
+        )
+
+    @property
+    def _deciding(self) -> tuple[str, ...]:
+        """Whose verdicts are counted."""
+        return (*(judge.name for judge in self._judges), *(vote.name for vote in self._votes))
+
+    @abstractmethod
+    def _source(self, finished: set[str]) -> tuple[Dataset, int]:
+        """What the first stage starts from, without the samples that are `finished`, and how many rows it is."""
+
+    def _stored(self, folder: Folder, finished: set[str]) -> tuple[Dataset, int]:
+        stored = put_in_order(folder, retry_errors=False).finished
+        waiting = {sample_id: file for sample_id, file in stored.items() if sample_id not in finished}
+        return stream.stored_samples(folder, waiting, self._settings.block_rows), len(waiting)
+
+    def _through(self, rows: Dataset, pool: PlannedPool) -> Dataset:
+        entry = next(judge for judge in self._judges if judge.name == pool.needs.pool)
+        return stream.judge(rows, pool, entry, self._parts, self._settings)
+
+    def _last_verdicts(self) -> RulesAndVotes:
+        """The verdicts that are given where blocks are committed: those of rules, then votes over all."""
+        return RulesAndVotes(tuple(judge for judge in self._judges if judge.is_rule), self._votes, self._parts)
+
+
+class GeneratingJob(Job):
+    """Generates the samples of a run, and has them judged."""
+
+    def __init__(self, run: ResolvedRun, folder: RunFolder, means: Means, log_folder: Path) -> None:
+        super().__init__(len(run.worklist), run.judges, run.votes, run.parts, folder, means, log_folder)
+        self._run = run
+        rounds = KeptRounds(folder.folder, self._settings.ledger)
+        rounds.restore()
+        self._ticks.append(rounds.note)
+
+    def _source(self, finished: set[str]) -> tuple[Dataset, int]:
+        numbers = self._run.worklist.numbers_without(finished)
+        in_order = in_balance(self._run.worklist, numbers)
+        return stream.numbers_to_generate(in_order, self._settings.block_rows), len(numbers)
+
+    def _through(self, rows: Dataset, pool: PlannedPool) -> Dataset:
+        if pool.needs.pool != MODEL_POOL:
+            return super()._through(rows, pool)
+        return stream.generate(rows, pool, self._run.model, self._run.family, self._run.worklist, self._settings)
+
+
+class JudgingJob(Job):
+    """Has samples judged that stand in a folder already."""
+
+    def __init__(
+        self,
+        waiting: Folder,
+        total: int,
+        judges: tuple[JudgeEntry, ...],
+        folder: RunFolder,
+        means: Means,
+        log_folder: Path,
+    ) -> None:
+        super().__init__(total, judges, (), ("response",), folder, means, log_folder)
+        self._waiting = waiting
+
+    def _source(self, finished: set[str]) -> tuple[Dataset, int]:
+        return self._stored(self._waiting, finished)

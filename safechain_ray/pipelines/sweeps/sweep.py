@@ -1,0 +1,139 @@
+"""A sweep: the same settings of many models, each a run of its own, side by side wherever the cluster has room.
+
+All runs flow in one driver, each in a thread of its own with its own streams. One that fails leaves the others alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from safechain_ray.cluster.session import ray_session
+from safechain_ray.config import RunConfig, SweepConfig
+from safechain_ray.datasets.loading import PromptSet
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import InputError, SafechainError, UnknownNameError
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.evaluation.evaluate import OpenRun, finish, open_run
+from safechain_ray.pipelines.runs.observer import Named, Observer
+from safechain_ray.pipelines.runs.outline import Outline, measure
+from safechain_ray.pipelines.runs.output import held_output
+from safechain_ray.pipelines.runs.resolve import prompts_of, resolve, resolve_names
+from safechain_ray.pipelines.runs.run_folder import RunFolder, read_metrics
+from safechain_ray.pipelines.sweeps.record import SWEEP_FILE, SweepRecord, SweptModel, swept_models
+from safechain_ray.pipelines.sweeps.schedule import Manner, Schedule
+from safechain_ray.storage import Folder, open_folder
+
+ONE_RETRY = Manner()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepDone:
+    """How a sweep ended; `metrics` are those of the models that have any, in the sweep's order."""
+
+    folder: Folder
+    models: tuple[SweptModel, ...]
+    metrics: tuple[RunMetrics, ...]
+
+    @property
+    def failed(self) -> bool:
+        return any(model.status == "failed" for model in self.models)
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Models that time did not suffice for."""
+        return tuple(model.model for model in self.models if model.status == "queued")
+
+    @property
+    def errors(self) -> int:
+        return sum(model.errors_in_samples for model in self.models)
+
+
+def sweep(
+    config: SweepConfig,
+    observer: Observer,
+    start_engine: StartEngine,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    manner: Manner = ONE_RETRY,
+) -> SweepDone:
+    """Evaluate the models, going on where an earlier try was cut off.
+
+    `only` and `skip` name models of the sweep. Raises InputError for whatever can't work in any run, before the first
+    starts; a run that fails later is noted, and the others go on.
+    """
+    runs = {run.model.short_name: run for run in config.runs()}
+    for name in (*only, *skip):
+        if name not in runs:
+            raise UnknownNameError("model of the sweep", name, runs)
+    for run in runs.values():
+        resolve_names(run)
+    prompts = prompts_of(next(iter(runs.values())))  # the same for all models, so read once
+    wanted = {name: run for name, run in runs.items() if (not only or name in only) and name not in skip}
+    with held_output(config.output, config.resources, observer) as held:
+        record = SweepRecord.opened(held.folder, runs)
+        waiting = _opened(wanted, prompts, record, observer, start_engine)
+        if waiting:
+            observer.say(f"{len(waiting)} of {len(wanted)} models have samples to do.")
+            with ray_session(config.resources.ray_address, observer.say) as logs:
+                Schedule(waiting, record, observer, start_engine, logs, manner).run()
+    folder = open_folder(config.output)
+    return SweepDone(folder, record.models, tuple(_metrics(folder, record.models).values()))
+
+
+def read_sweep(uri: str) -> tuple[RunMetrics, ...]:
+    """The metrics of a sweep's models that have any. Raises InputError where there is no sweep."""
+    return tuple(read_swept(uri).values())
+
+
+def read_swept(uri: str) -> dict[str, RunMetrics]:
+    """The same by the folder of each model's run."""
+    folder = open_folder(uri)
+    if not folder.exists(SWEEP_FILE):
+        raise InputError(f"{folder} holds no sweep: there is no {SWEEP_FILE}.")
+    return _metrics(folder, tuple(swept_models(folder).values()))
+
+
+def is_sweep(uri: str) -> bool:
+    return open_folder(uri).exists(SWEEP_FILE)
+
+
+def _opened(
+    runs: Mapping[str, RunConfig],
+    prompts: Mapping[str, PromptSet],
+    record: SweepRecord,
+    observer: Observer,
+    start_engine: StartEngine,
+) -> dict[str, OpenRun]:
+    """The runs with samples to do; those with none are measured, and those that can't be opened have failed.
+
+    Each is held only while it is looked at, and again while it is at work.
+    """
+    waiting = {}
+    for name, run in runs.items():
+        named = Named(observer, name)
+        try:
+            with open_run(run, resolve(run, prompts), named) as opened:
+                if opened.left:
+                    waiting[name] = opened
+                    record.queued(name)
+                else:
+                    record.done(name, finish(opened, named, start_engine).errors)
+        except SafechainError as error:
+            observer.say(f"{name} can't be evaluated: {error}")
+            record.failed(name, str(error))
+    return waiting
+
+
+def _metrics(folder: Folder, models: Sequence[SweptModel]) -> dict[str, RunMetrics]:
+    """By folder. Of a run that has not ended the metrics are over the samples there are, the rest is missing."""
+    found = {model.folder: _metrics_of(model, folder / model.folder) for model in models}
+    return {name: metrics for name, metrics in found.items() if metrics is not None}
+
+
+def _metrics_of(model: SweptModel, folder: Folder) -> RunMetrics | None:
+    if model.status == "done" and folder.exists("metrics.json"):
+        return read_metrics(folder.uri)
+    run = RunFolder(folder)
+    content = run.read_run()
+    if content is None or not run.samples.list_files(".parquet"):
+        return None
+    return measure(run, Outline.of(content))

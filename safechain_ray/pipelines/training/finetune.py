@@ -1,0 +1,140 @@
+"""Fine-tuning: demonstrations become tokens, workers learn them together, and the model lies in the output."""
+
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import ray
+
+from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
+from safechain_ray.cluster.training.news import Finished, start_board
+from safechain_ray.cluster.training.run import Workers, run_training
+from safechain_ray.cluster.training.worker import TrainingTask
+from safechain_ray.config import FinetuneConfig
+from safechain_ray.errors import InputError
+from safechain_ray.pipelines.runs.output import held_output
+from safechain_ray.pipelines.runs.run_record import without_secrets
+from safechain_ray.pipelines.training.log import TrainingLog
+from safechain_ray.pipelines.training.observer import TrainingObserver
+from safechain_ray.pipelines.training.plan import TrainingPlan, check_training, plan_training
+from safechain_ray.pipelines.training.record import FinetuneRecord
+from safechain_ray.pipelines.training.resolve import (
+    Lessons,
+    Trainee,
+    finetune_identity,
+    identity_hash,
+    resolve_lessons,
+    resolve_trainee,
+)
+from safechain_ray.storage import Folder
+from safechain_ray.training.checkpoint_store import MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuning:
+    """How it ended: the folder, and its record as finetune.json has it."""
+
+    folder: Folder
+    record: dict[str, Any]
+
+    @property
+    def model(self) -> Folder:
+        return self.folder / MODEL
+
+
+def plan_finetune(config: FinetuneConfig) -> tuple[Trainee, TrainingPlan]:
+    """What `finetune` would take on this cluster. No data is read."""
+    trainee = resolve_trainee(config.model)
+    if cluster_address(config.resources.ray_address) is None:
+        return trainee, plan_training(config, trainee, view_local())
+    with ray_session(config.resources.ray_address):
+        return trainee, plan_training(config, trainee, view_cluster(config.resources))
+
+
+def finetune(config: FinetuneConfig, observer: TrainingObserver) -> FineTuning:
+    """Train to the end, going on from the last whole checkpoint of an earlier try.
+
+    Leaves model/, checkpoints/, metrics.jsonl and finetune.json in the output. Raises InputError (PlanError and
+    RunConflictError among it) and OutputHeldError before anything starts; StorageError, StallError and other
+    SafechainErrors of the workers while it runs. Whole checkpoints are kept in any case.
+    """
+    if find_spec("trl") is None:
+        raise InputError("Fine-tuning needs packages of its own: pip install 'safechain-ray[train]'.")
+    trainee = resolve_trainee(config.model)
+    if cluster_address(config.resources.ray_address) is None:
+        check_training(config, trainee, view_local())
+    lessons = resolve_lessons(config, trainee)
+    identity = finetune_identity(config, trainee, lessons)
+    with held_output(config.output, config.resources, observer) as held:
+        folder = held.folder
+        facts = {"training_set": _facts(lessons)}
+        record = FinetuneRecord.opened(folder, identity, without_secrets(config.model_dump(mode="json")), facts)
+        if record.is_finished and folder.exists(f"{MODEL}/config.json"):
+            observer.say("The training is finished already: no worker is started.")
+            return FineTuning(folder, record.content)
+        observer.say(f"{lessons.source.source}: {lessons.learnt.counts.sentence}")
+        outcome = _trained(config, trainee, lessons, identity_hash(identity), folder, record, observer)
+        record.finished(outcome)
+        return FineTuning(folder, record.content)
+
+
+def _trained(
+    config: FinetuneConfig,
+    trainee: Trainee,
+    lessons: Lessons,
+    training: str,
+    folder: Folder,
+    record: FinetuneRecord,
+    observer: TrainingObserver,
+) -> Finished:
+    resources = config.resources
+    with ray_session(resources.ray_address, observer.say) as log_folder:
+        view = view_cluster(resources)
+        plan = check_training(config, trainee, view)
+        for note in plan.notes:
+            observer.say(note)
+        record.started(plan, view)
+        log = TrainingLog(folder, record, observer)
+        task = TrainingTask(
+            model=trainee.entry.source,
+            revision=trainee.entry.revision,
+            family=trainee.family,
+            chat_template=trainee.entry.chat_template,
+            learnt=ray.put(lessons.learnt),
+            held_out=ray.put(lessons.held_out),
+            options=config.training,
+            output=folder,
+            training=training,
+            scratch=resources.scratch,
+            patience=resources.storage_patience_minutes * 60,
+            board=start_board(),
+        )
+        workers = Workers(
+            count=plan.workers,
+            on_gpus=plan.device == "cuda",
+            cpus=resources.cpus_per_worker,
+            accelerator=resources.accelerator,
+            max_deaths=resources.max_worker_deaths,
+            stall_seconds=resources.stall_timeout_minutes * 60,
+        )
+        observer.say(f"{plan.workers} workers start. Their logs: {log_folder}")
+        failure: BaseException | None = None
+        try:
+            return run_training(task, workers, log_folder, log.hear, observer.say)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            log.close()
+            record.ended(failure)
+
+
+def _facts(lessons: Lessons) -> dict[str, Any]:
+    held_out = lessons.held_out
+    return {
+        "source": lessons.source.source,
+        "fingerprint": lessons.source.fingerprint,
+        "rows_left_out": dict(lessons.source.left_out),
+        "learnt": asdict(lessons.learnt.counts),
+        "held_out": None if held_out is None else asdict(held_out.counts),
+    }

@@ -1,0 +1,139 @@
+"""From a fine-tuning's config to all that it names: the model with its shape, the tokens to learn and to hold out."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from safechain_ray import catalog
+from safechain_ray.catalog.entries import GPU_GIGABYTES, Family, ModelEntry
+from safechain_ray.catalog.shape_entries import ModelShape
+from safechain_ray.catalog.training_entries import TrainingSetEntry
+from safechain_ray.config import FinetuneConfig, ModelConfig, TrainingSetConfig
+from safechain_ray.datasets.adhoc import adhoc_training_set, copy_of, is_adhoc
+from safechain_ray.datasets.training_sets import TrainingSet, load_training_set
+from safechain_ray.engines.stored_weights import StoredModel
+from safechain_ray.engines.weights import is_stored, weights_location
+from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.pipelines.runs.resolve import as_stored, resolve_model
+from safechain_ray.pipelines.runs.resolve_api import is_api
+from safechain_ray.pipelines.training_sets.stored_training_set import fetched_set, is_stored_set, named_after
+from safechain_ray.schema import short_hash
+from safechain_ray.storage import place, redact
+from safechain_ray.training.chat import ChatFormat, check_chat_format
+from safechain_ray.training.identity import tokens_hash, training_identity
+from safechain_ray.training.tokens import TokenisedSet, hold_out, tokenise
+
+
+@dataclass(frozen=True, slots=True)
+class Trainee:
+    """The model that is trained, as the catalog knows it, and its shape."""
+
+    entry: ModelEntry
+    family: Family
+    shape: ModelShape
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What is learnt and what is held out (None: nothing) of a training set."""
+
+    source: TrainingSet
+    learnt: TokenisedSet
+    held_out: TokenisedSet | None
+
+
+def resolve_trainee(config: ModelConfig) -> Trainee:
+    """Look the model up; of one without a shape in the catalog the config is read. Raises InputError."""
+    if is_api(config):
+        raise InputError(f"{config.name} is a model behind an API: its weights are not here to be trained.")
+    entry = resolve_model(config, GPU_GIGABYTES)
+    family = catalog.lookup("model family", catalog.families(), entry.family)
+    known = catalog.shapes().get(entry.name)
+    return Trainee(entry, family, known or ModelShape.of_config(entry.name, _config_of(entry)))
+
+
+def resolve_lessons(config: FinetuneConfig, trainee: Trainee) -> Lessons:
+    """Read the demonstrations and make tokens of them.
+
+    Raises InputError for a set that can't be read, a template that would teach something else, and too few examples.
+    """
+    source = _training_set(config.training_set)
+    with _small_files(trainee.entry) as location:
+        from transformers import AutoTokenizer
+
+        tokenizer = _loaded(AutoTokenizer, location, trainee.entry)
+        chat = ChatFormat(tokenizer, trainee.family, trainee.entry.chat_template)
+        check_chat_format(chat)
+        shown, kept = hold_out(source.demonstrations, config.training_set.held_out, config.training.seed)
+        learnt = tokenise(shown, chat, config.max_length)
+        held_out = tokenise(kept, chat, config.max_length) if kept else None
+    if learnt.counts.examples < config.training.sequences_a_step:
+        raise InputError(
+            f"{source.source} gives {learnt.counts.examples:,} examples, and a step takes "
+            f"{config.training.sequences_a_step:,} sequences of one or more (training.sequences_a_step): lower it, or "
+            "give more rows."
+        )
+    return Lessons(source, learnt, held_out)
+
+
+def finetune_identity(config: FinetuneConfig, trainee: Trainee, lessons: Lessons) -> dict[str, Any]:
+    """What changes the weights, and the evaluation loss."""
+    entry = trainee.entry
+    identity = training_identity(place(entry.source), entry.revision, lessons.learnt, config.training)
+    held_out = None if lessons.held_out is None else tokens_hash(lessons.held_out)
+    return as_stored({**identity, "chat_template": entry.chat_template, "held_out": held_out})
+
+
+def identity_hash(identity: dict[str, Any]) -> str:
+    return short_hash(json.dumps(identity, sort_keys=True))
+
+
+def training_set_entry(config: TrainingSetConfig) -> TrainingSetEntry:
+    """Raises InputError for a set that is unknown, and for columns that make no layout."""
+    columns = config.columns()
+    if config.name in catalog.training_sets():
+        entry = catalog.training_sets()[config.name]
+        if columns:
+            raise InputError(
+                f"training_set: {', '.join(columns)} can't be said of {config.name}, whose columns the catalog knows. "
+                "Give your own set by its path or id."
+            )
+        return entry if config.file is None else copy_of(entry, config.file)
+    if not is_adhoc(config.name):
+        raise UnknownNameError("training set", config.name, catalog.training_sets())
+    if config.file is not None:
+        raise InputError("training_set.file is a copy of a set of the catalog: give yours as training_set.name.")
+    return adhoc_training_set(config.name, **columns)
+
+
+def _training_set(config: TrainingSetConfig) -> TrainingSet:
+    if not is_stored_set(config.name):
+        return load_training_set(training_set_entry(config), config.on_bad_row)
+    with fetched_set(config) as local:
+        return named_after(load_training_set(training_set_entry(local), config.on_bad_row), config)
+
+
+def _config_of(entry: ModelEntry) -> Any:
+    from transformers import AutoConfig
+
+    with _small_files(entry) as location:
+        return _loaded(AutoConfig, location, entry)
+
+
+def _loaded(kind: Any, location: str, entry: ModelEntry) -> Any:
+    try:
+        return kind.from_pretrained(location, revision=entry.revision, trust_remote_code=entry.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise InputError(f"Model {redact(entry.source)} can't be read: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def _small_files(entry: ModelEntry) -> Iterator[str]:
+    """Where config and tokenizer can be read: the weights of a model in an object store stay there."""
+    if is_stored(entry.source):
+        with StoredModel.at(entry.source).without_weights() as folder:
+            yield str(folder)
+    else:
+        yield weights_location(entry.source)

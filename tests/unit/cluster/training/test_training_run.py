@@ -1,0 +1,132 @@
+"""What becomes of a training whose workers die or fail: started again, or ended with what a person can mend."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_actors import LocalActor
+from ray.train import PreemptionError, WorkerGroupError
+from ray.train.v2.api.preemption import PreemptionInfo
+
+from safechain_ray.catalog import families
+from safechain_ray.cluster.training import run as training_run
+from safechain_ray.cluster.training.news import Began, Board, Failed, Finished, News
+from safechain_ray.cluster.training.run import Workers, run_training
+from safechain_ray.cluster.training.worker import TrainingTask
+from safechain_ray.config import TrainingOptions
+from safechain_ray.errors import SafechainError, StallError, StorageError
+from safechain_ray.storage import open_folder
+
+DONE = Finished(steps=5, loss=0.5, evaluation_loss=None, tokens=10, seconds=1.0)
+DIED = WorkerGroupError("actor died", {1: RuntimeError("The actor died.")})
+FULL = StorageError("No room in /scratch.")
+TAKEN_BACK = PreemptionError(PreemptionInfo(deadline_ms=None, preempted_node_to_ranks={"node": [1]}))
+
+
+class Fits:
+    """A trainer that does one thing after another, each time that it is asked to fit."""
+
+    def __init__(self, board: Board, *goes: Callable[[Board], None]) -> None:
+        self._board = board
+        self._goes = list(goes)
+
+    def fit(self) -> None:
+        self._goes.pop(0)(self._board)
+
+
+def dies(error: Exception, *news: News) -> Callable[[Board], None]:
+    def go(board: Board) -> None:
+        for each in news:
+            board.tell(each)
+        raise error
+
+    return go
+
+
+def ends(board: Board) -> None:
+    board.tell(DONE)
+
+
+def collateral(rank: int) -> Failed:
+    return Failed(rank, "RuntimeError: Connection closed by peer", None)
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *goes: Callable[[Board], None], stall: float = 60.0
+) -> tuple[Finished, list[str], list[News]]:
+    board = Board()
+    trainer = Fits(board, *goes)
+    monkeypatch.setattr(training_run, "_trainer", lambda *arguments: trainer)
+    monkeypatch.setattr(training_run, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(training_run.ray, "get", lambda found, timeout: found)
+    task = TrainingTask(
+        model="m",
+        revision=None,
+        family=families()["demo"],
+        chat_template=None,
+        learnt=None,
+        held_out=None,
+        options=TrainingOptions(),
+        output=open_folder(str(tmp_path)),
+        training="t",
+        scratch=None,
+        patience=1.0,
+        board=LocalActor(board),
+    )
+    workers = Workers(2, on_gpus=False, cpus=1.0, accelerator=None, max_deaths=2, stall_seconds=stall)
+    heard: list[News] = []
+    said: list[str] = []
+    done = run_training(task, workers, tmp_path, heard.append, said.append)
+    return done, said, heard
+
+
+def test_workers_start_again_after_one_died_and_who_it_was_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    first = dies(DIED, Began(0, ()), collateral(0))
+    done, said, heard = run(monkeypatch, tmp_path, first, ends)
+    assert done == DONE
+    assert said == ["Training worker 1 died. All workers start again from the last checkpoint (1 of at most 2 times)."]
+    assert heard == [Began(0, ())]
+
+
+def test_a_node_that_was_taken_back_counts_for_no_death(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    done, said, _ = run(monkeypatch, tmp_path, *[dies(TAKEN_BACK, collateral(0))] * 4, ends)
+    assert done == DONE
+    assert (
+        said == ["A node with training workers was taken back. All workers start again from the last checkpoint."] * 4
+    )
+
+
+def test_too_many_deaths_end_it_with_the_reason_and_the_way_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    failed = WorkerGroupError("user code", {0: RuntimeError("x"), 1: RuntimeError("x")})
+    goes = [dies(failed, Failed(0, "ValueError: no such layer", None), collateral(1))] * 3
+    with pytest.raises(SafechainError) as ended:
+        run(monkeypatch, tmp_path, *goes)
+    says = str(ended.value)
+    assert "Training workers died 3 times" in says
+    assert "ValueError: no such layer" in says
+    assert "goes on from the last checkpoint" in says
+    assert str(tmp_path) in says
+
+
+def test_what_only_a_person_can_mend_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    with pytest.raises(StorageError, match=r"No room in /scratch\."):
+        run(monkeypatch, tmp_path, dies(DIED, collateral(1), Failed(0, "No room in /scratch.", FULL)), ends)
+
+
+def test_an_error_of_the_controller_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    with pytest.raises(SafechainError, match="Ray Train gave the training up: it is lost"):
+        run(monkeypatch, tmp_path, dies(ValueError("it is lost\nTraceback: many lines")))
+
+
+def test_silence_is_a_stall_that_says_where_to_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    from threading import Event
+
+    never = Event()
+
+    def waits(board: Board) -> Any:
+        never.wait(5)
+
+    with pytest.raises(StallError, match=r"No news of the training for .* minutes.*ray status"):
+        run(monkeypatch, tmp_path, waits, stall=0.1)
+    never.set()

@@ -1,0 +1,130 @@
+"""Benchmarks before a model loads and after the last grade: what they are, what they refuse, what they leave."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_benchmarks import config, finished, go_on
+from rows import row
+from small_benchmarks import functions_file, sums_file
+
+from safechain_ray.benchmarks.sandbox import ways
+from safechain_ray.errors import InputError, RunConflictError, SandboxError
+from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
+from safechain_ray.pipelines.benchmarks.benchmark import graded_in_order
+from safechain_ray.pipelines.benchmarks.resolve import resolve_benchmarks
+from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.pipelines.status.read import read_status
+from safechain_ray.schema import Sample, samples_table
+from safechain_ray.schema.graded import with_grades
+from safechain_ray.storage import open_folder
+
+RIGHT = {"grader": "math", "correct": True, "extracted": "4", "error": None}
+FAILED = RIGHT | {"correct": None, "error": "it hung"}
+
+
+def both(folder: Path) -> dict[str, Any]:
+    files = {"gsm8k": sums_file(folder, 4), "mbpp": functions_file(folder, 2)}
+    return {"benchmarks": [{"name": name, "source": str(path)} for name, path in files.items()]}
+
+
+def test_every_benchmark_is_a_setting_with_its_own_penalty_unless_one_is_given(tmp_path: Path) -> None:
+    settings = resolve_benchmarks(config(tmp_path, **both(tmp_path))).run.settings
+    assert [(each.dataset, each.sampling.repetition_penalty, each.sampling.greedy) for each in settings] == [
+        ("gsm8k", 1.0, True),
+        ("mbpp", 1.1, True),
+    ]
+    given = resolve_benchmarks(config(tmp_path, **both(tmp_path), **{"sampling.repetition_penalty": 1.2}))
+    assert {each.sampling.repetition_penalty for each in given.run.settings} == {1.2}
+    assert given.run_code == ("mbpp",)
+
+
+def test_what_is_asked_and_what_the_grader_reads_make_the_identity_and_the_place_does_not(tmp_path: Path) -> None:
+    asked = config(tmp_path)
+    one = resolve_benchmarks(asked)
+    (tmp_path / "elsewhere").mkdir()
+    assert resolve_benchmarks(config(tmp_path / "elsewhere")).identity() == one.identity()
+    sums = tmp_path / "sums.jsonl"
+    sums.write_text(sums.read_text().replace("#### 6", "#### 7"))
+    assert resolve_benchmarks(asked).identity() != one.identity()
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"benchmarks": ["gsm9k"]}, "Did you mean 'gsm8k'"),
+        ({"model": "R1-9B"}, "Unknown model"),
+        ({"strategy": "zerothink", "model": "QwQ"}, "write none"),
+        ({"samples": 2}, r"benchmark gsm8k: wrong config\n.*temperature 0 with 2 samples"),
+        ({"benchmarks": [{"name": "gsm8k", "source": "nowhere.jsonl"}]}, "nowhere.jsonl"),
+    ],
+)
+def test_what_can_not_work_is_refused_before_anything_starts(tmp_path: Path, keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        go_on(config(tmp_path, **keys))
+
+
+def test_code_is_refused_where_no_sandbox_works_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ways, "find_bubblewrap", lambda: None)
+    ways.working_way.cache_clear()
+    try:
+        with pytest.raises(SandboxError, match="apt install bubblewrap"):
+            go_on(config(tmp_path, **both(tmp_path)))
+    finally:
+        ways.working_way.cache_clear()
+    assert not (tmp_path / "run" / "samples").exists()
+
+
+def test_a_finished_run_is_measured_without_ray(tmp_path: Path) -> None:
+    done = finished(tmp_path, {2: False})
+    assert (done.committed, done.errors) == (0, 0)
+    (sums,) = done.metrics.benchmarks
+    assert sums.grades.pass_at[1].value == 0.75
+    assert (sums.problems_published, sums.grades.problems) == (1319, 4)
+    left = BenchmarkRunMetrics.model_validate_json((tmp_path / "run" / "metrics.json").read_text())
+    assert left == done.metrics
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["outcomes"], record["rows"]) == ({"ok": 4, "truncated": 0, "blocked": 0, "error": 0}, 4)
+
+
+def test_pass_at_k_is_told_of_k_samples_and_other_ks_are_no_other_run(tmp_path: Path) -> None:
+    k = {"samples": 2, "sampling.temperature": 0.6}
+    done = finished(tmp_path, {0: False, 2: False, 3: False}, **k)
+    passed = done.metrics.benchmarks[0].grades.pass_at
+    assert (passed[1].value, passed[2].value) == (0.625, 0.75)
+    assert set(go_on(config(tmp_path, pass_at=[2], **k)).metrics.benchmarks[0].grades.pass_at) == {2}
+
+
+def test_a_run_of_other_benchmarks_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    finished(tmp_path, {})
+    with pytest.raises(RunConflictError, match=r"settings\.0\.sampling\.max_tokens: 16000 -> 5"):
+        go_on(config(tmp_path, **{"sampling.max_tokens": 5}))
+
+
+def test_it_has_a_status_and_is_no_run_that_judges_can_look_at(tmp_path: Path) -> None:
+    done = finished(tmp_path, {})
+    status = read_status(str(tmp_path / "run"))
+    assert (status.kind, status.models[0].name, status.models[0].state) == ("benchmark", "demo-reasoner", "done")
+    with pytest.raises(InputError, match="or benchmarks"):
+        RunRecord.of_finished(done.folder)
+
+
+def test_of_repeated_samples_a_graded_one_stays_and_one_without_a_grade_is_told(tmp_path: Path) -> None:
+    folder = open_folder(str(tmp_path / "samples"))
+
+    def write(name: str, *rows: tuple[Sample, dict[str, Any]]) -> None:
+        samples, grades = zip(*rows, strict=True)
+        folder.write_parquet(name, with_grades(samples_table(samples), grades))
+
+    one, two, three = (row(sample_id=name) for name in ("one", "two", "three"))
+    write("a.parquet", (one, FAILED), (two, FAILED))
+    write("b.parquet", (one, RIGHT), (three, RIGHT))
+    inventory = graded_in_order(folder, retry_errors=True)
+    assert (set(inventory.finished), set(inventory.unfinished)) == ({"one", "two", "three"}, {"two"})
+    assert inventory.repeated == 1
+    assert inventory.finished["one"] == "b.parquet"
+    assert inventory.unfinished["two"] in folder.list_files(".parquet")
