@@ -11,7 +11,10 @@ SPAN = re.compile(r"\+(?:(\d+)h)?(?:(\d+)m)?")
 
 
 class Deadline(click.ParamType[float]):
-    """Gives seconds since the epoch. A time of day is the next one, here: at 22:00, 07:00 is tomorrow's."""
+    """Gives seconds since the epoch. A time of day is the next one, here: at 22:00, 07:00 is tomorrow's.
+
+    Here is where the driver is: a job's is on the cluster, whose clock mostly shows UTC.
+    """
 
     name = "time"
 
@@ -19,7 +22,7 @@ class Deadline(click.ParamType[float]):
         try:
             found = when(value, datetime.now().astimezone())
         except ValueError:
-            self.fail(f"{value!r} is no time: write 07:00, 2026-12-31T07:00 or +8h30m.", param, ctx)
+            self.fail(f"{value!r} is no time: write 07:00, 2026-12-31T07:00+01:00 or +8h30m.", param, ctx)
         if found <= time.time():
             self.fail(f"{value} has passed.", param, ctx)
         return found

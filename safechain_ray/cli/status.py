@@ -43,7 +43,8 @@ def status(*, folder: str, watch: bool, interval: float, as_json: bool) -> None:
     """How far a run or a sweep is, from anywhere: URI is its folder, which is only read. No Ray is joined.
 
     Of each model: queued, starting (no row yet), running, silent (said to run, but its driver has not written for two
-    minutes), stopped, failed or done; rows, tokens/s and time to go over the last minutes, outcomes, cost, last error.
+    minutes), stopped, skipped, failed or done; rows, tokens/s and time to go over the last minutes, outcomes, cost,
+    last error.
     With --json and --watch each look is one line.
     """
     found = read_status(folder)

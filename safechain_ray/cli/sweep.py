@@ -59,7 +59,12 @@ KEYS = {
 @click.option(
     "--retries", type=click.IntRange(0), default=1, show_default=True, help="Further tries of a failed model."
 )
-@click.option("--deadline", type=DEADLINE, metavar="TIME", help="Stop at 07:00, at 2026-12-31T07:00, or in +8h.")
+@click.option(
+    "--deadline",
+    type=DEADLINE,
+    metavar="TIME",
+    help="Stop at 07:00 of the driver's clock, at 2026-12-31T07:00+01:00, or in +8h.",
+)
 @click.option(
     "--at-once", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Models at work at most."
 )
@@ -124,7 +129,7 @@ def sweep(
         Console().print(f"Results: {done.folder}", highlight=False, markup=False, soft_wrap=True)
     if done.unfinished:
         click.echo(f"Not finished: {', '.join(done.unfinished)}. The same command goes on with them.", err=True)
-    for model in done.models:
+    for model in done.asked_for:
         if model.status == "failed":
             click.echo(f"{model.model} failed: {model.error}", err=True)
     sys.exit(FAILED if done.failed else ERRORS_IN_SAMPLES if done.errors else DONE)

@@ -15,7 +15,7 @@ from safechain_ray.errors import PlanError
 class WaitingRun:
     """A run that has not started. `pools` are its own, the model's first; `work` is how much is left, in any unit.
 
-    `turns` are those that it has had and given up for others.
+    `turns` are those that it has had: it gave way to others, or failed.
     """
 
     name: str
@@ -61,13 +61,20 @@ class Packing:
     grown: Mapping[str, int]
 
 
-def pack(waiting: Sequence[WaitingRun], running: Sequence[RunningRun], free: ClusterView, at_once: int) -> Packing:
+def pack(
+    waiting: Sequence[WaitingRun],
+    running: Sequence[RunningRun],
+    free: ClusterView,
+    at_once: int,
+    promised: Sequence[PoolNeeds] = (),
+) -> Packing:
     """`free` holds what nothing stands on, and the nodes that may come; at most `at_once` runs work side by side.
 
-    A run that can't have its pools side by side even alone is started when nothing else runs, as its own plan says.
+    `promised` are replicas that all runs wait for, as those of shared judges, and that have no place yet. A run that
+    can't have its pools side by side even alone is started when nothing else runs, as its own plan says.
     """
     room = free.grown
-    taken = [needs for run in running for needs in run.to_come()]
+    taken = [*promised, *(needs for run in running for needs in run.to_come())]
     starts: dict[str, Plan] = {}
     cores_are_taken = any(_computes_on_cpus(run.model.needs) for run in running)
     for run in sorted(waiting, key=lambda run: (run.turns, -run.model.gpus, -run.work)):
@@ -75,11 +82,11 @@ def pack(waiting: Sequence[WaitingRun], running: Sequence[RunningRun], free: Clu
             continue
         plan = _smallest(run, room)
         needs = [pool.needs for pool in plan.stages[0] for _ in range(pool.replicas)]
-        if fits([*taken, *needs], room):
+        if fits([*_in_the_way_of(run, taken), *needs], room):
             starts[run.name] = plan
             taken += needs
             cores_are_taken |= _computes_on_cpus(run.model)
-    if not starts and not running and waiting:
+    if not starts and not running and waiting and not promised:
         return Packing(_alone(waiting, free), {})
     started = [
         RunningRun(run.name, starts[run.name], _own(starts[run.name]), {}, run.work)
@@ -92,6 +99,11 @@ def pack(waiting: Sequence[WaitingRun], running: Sequence[RunningRun], free: Clu
 def _smallest(run: WaitingRun, room: ClusterView) -> Plan:
     """The run with one replica of each pool, or as many as were asked for."""
     return Plan((tuple(planned(pool, pool.wanted or 1, room) for pool in run.pools),))
+
+
+def _in_the_way_of(run: WaitingRun, taken: Sequence[PoolNeeds]) -> Sequence[PoolNeeds]:
+    """What is promised already; a client of an API need not wait for GPUs that others wait for."""
+    return taken if any(pool.gpus for pool in run.pools) else [needs for needs in taken if not needs.gpus]
 
 
 def _alone(waiting: Sequence[WaitingRun], free: ClusterView) -> dict[str, Plan]:

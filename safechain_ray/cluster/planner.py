@@ -16,12 +16,20 @@ STREAM_CPUS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a node of the cluster has in all; memory in gigabytes."""
+    """What a node of the cluster has; memory in gigabytes.
+
+    Where that is what is free on it now, `gpus_in_all` are its GPUs, free or not.
+    """
 
     name: str
     cpus: float
     gpus: float
     memory: float
+    gpus_in_all: float | None = None
+
+    def may_hold(self, gpus: int) -> bool:
+        """Whether a replica of so many GPUs stands on this node alone, if not now then when others have left it."""
+        return gpus <= (self.gpus if self.gpus_in_all is None else self.gpus_in_all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +153,7 @@ def _repeated(pools: Sequence[PoolNeeds], replicas: Sequence[int]) -> list[PoolN
 
 
 def _spans_nodes(pool: PoolNeeds, view: ClusterView) -> bool:
-    return pool.gpus > 1 and not any(node.gpus >= pool.gpus for node in view.nodes)
+    return pool.gpus > 1 and not any(node.may_hold(pool.gpus) for node in view.nodes)
 
 
 def fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:

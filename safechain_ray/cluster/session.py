@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,12 @@ def view_free(resources: ClusterConfig) -> ClusterView:
     from ray._private.state import available_resources_per_node
 
     free = available_resources_per_node()
+    kind = resources.accelerator
     return ClusterView(
         tuple(
-            _node(
-                node,
-                {**free.get(node["NodeID"], {}), "memory": node["Resources"].get("memory", 0)},
-                resources.accelerator,
+            replace(
+                _node(node, {**free.get(node["NodeID"], {}), "memory": node["Resources"].get("memory", 0)}, kind),
+                gpus_in_all=gpus_of_kind(node["Resources"], kind),
             )
             for node in _living()
         )

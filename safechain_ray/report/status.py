@@ -22,6 +22,7 @@ STYLES: dict[State, str] = {
     "running": "cyan",
     "silent": "bold yellow",
     "stopped": "yellow",
+    "skipped": "dim",
     "failed": "bold red",
     "done": "green",
 }

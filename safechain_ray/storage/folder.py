@@ -74,7 +74,7 @@ class Folder:
 
     def patient(self, seconds: float, say: Say | None = None) -> "Folder":
         """The same folder that waits so long for a store, and says so where it has to."""
-        return replace(self, patience=Patience(seconds, Silence(say)))
+        return replace(self, patience=Patience(seconds, Silence(say, seconds)))
 
     def impatient(self) -> "Folder":
         """The same folder that tries everything once; whether the store answers is noted for the patient one too."""

@@ -29,10 +29,15 @@ class UnansweredError(OSError):
 
 
 class Silence:
-    """Since when a store has not answered, over all threads that ask it; tells a person when that begins and ends."""
+    """Since when a store has not answered, over all threads that ask it; tells a person when that begins and ends.
 
-    def __init__(self, say: Say | None = None) -> None:
+    `patience` is how long it is waited for in all, in seconds, whoever of those that share this notices it: some of
+    them try once.
+    """
+
+    def __init__(self, say: Say | None = None, patience: float = PATIENCE_SECONDS) -> None:
         self._say = say
+        self._patience = patience
         self._lock = threading.Lock()
         self._since: float | None = None
         self._told = False
@@ -42,7 +47,7 @@ class Silence:
         """The time of `time.monotonic`, None while the store answers."""
         return self._since
 
-    def heard_nothing(self, reason: str, patience: float) -> float:
+    def heard_nothing(self, reason: str) -> float:
         """An attempt failed; gives since when none has succeeded."""
         now = time.monotonic()
         with self._lock:
@@ -55,7 +60,7 @@ class Silence:
             began = datetime.fromtimestamp(time.time() - (now - since), UTC)
             self._say(
                 f"The store does not answer since {began:%H:%M:%S} UTC ({reason}). Nothing is lost: it is asked again "
-                f"for up to {in_words(patience)}, and the work goes on when it answers."
+                f"for up to {in_words(self._patience)}, and the work goes on when it answers."
             )
         return since
 
@@ -99,7 +104,7 @@ class Patience:
                 if trouble.final:
                     self.silence.heard()
                     raise
-                silent_since = self.silence.heard_nothing(trouble.reason, self.seconds)
+                silent_since = self.silence.heard_nothing(trouble.reason)
                 now = time.monotonic()
                 first_failure = first_failure or now
                 waited = now - min(first_failure, silent_since)

@@ -3,22 +3,26 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pyarrow.dataset as pads
 import pytest
 from ray.cluster_utils import Cluster
+from ray.util.state import list_actors
 from scripted_runs import GUARD, guard_script
 
 from safechain_ray import catalog
 from safechain_ray.config import read_sweep_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import EngineStartError
 from safechain_ray.pipelines.runs.observer import Silent, Snapshot
-from safechain_ray.pipelines.sweeps import schedule
+from safechain_ray.pipelines.sweeps import judges_at_work, schedule
 from safechain_ray.pipelines.sweeps.schedule import Manner
 from safechain_ray.pipelines.sweeps.sweep import SweepDone, sweep
 from safechain_ray.schema import Request
@@ -47,6 +51,8 @@ class Sweeper:
         self.output = output
         self.observer = Silent()
         self.snapshots: list[Snapshot] = []
+        self.on_snapshot: Callable[[Snapshot], None] = self.snapshots.append
+        self.start_engine: Callable[[ScriptedEngines], StartEngine] = lambda engines: engines
 
     def __call__(self, models: dict[str, Script], guard: Script | None = None, **flags: Any) -> SweepDone:
         keys = {
@@ -63,9 +69,9 @@ class Sweeper:
         named = {key: flags.pop(key) for key in ("only", "skip", "manner") if key in flags}
         config = read_sweep_config(None, {**keys, **flags}, ())
         scripts = {catalog.models()[name].source: script for name, script in models.items()}
-        self.observer = Silent(self.snapshots.append)
+        self.observer = Silent(self.on_snapshot)
         engines = ScriptedEngines({**scripts, GUARD: guard or guard_script()})
-        return sweep(config, self.observer, engines, **named)
+        return sweep(config, self.observer, self.start_engine(engines), **named)
 
     def rows(self, model: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = (
@@ -178,3 +184,70 @@ def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_sam
     ended = swept({name: Script() for name in names}, **settings)
     assert [model.status for model in ended.models] == ["done"] * 2
     assert all(len({row["sample_id"] for row in swept.rows(name)}) == 200 for name in names)
+
+
+class StartsAtLast:
+    """Scripted engines of which the judge's fails to start until as many have failed as `marks` may hold."""
+
+    def __init__(self, engines: ScriptedEngines, marks: Path, failures: int) -> None:
+        self.engines = engines
+        self.marks = marks
+        self.failures = failures
+
+    def __call__(self, start: Any) -> Any:
+        failed = len(list(self.marks.iterdir()))
+        if start.needs.source == GUARD and failed < self.failures:
+            (self.marks / uuid4().hex).touch()
+            raise EngineStartError("CUDA out of memory: another process has the GPU")
+        return self.engines(start)
+
+
+@pytest.mark.parametrize(("failures", "status"), [(2, "done"), (100, "failed")])
+def test_a_judge_for_all_that_does_not_start_is_started_again_but_not_for_ever(
+    swept: Sweeper, tmp_path: Path, failures: int, status: str
+) -> None:
+    marks = tmp_path / "failed-starts"
+    marks.mkdir()
+    models = {name: Script() for name in ("R1-14B", "R1-7B")}
+    swept.start_engine = lambda engines: StartsAtLast(engines, marks, failures)
+
+    done = swept(models, manner=Manner(retries=0))
+
+    assert [model.status for model in done.models] == [status] * 2, done.models
+    if status == "done":
+        assert len(list(marks.iterdir())) == 2
+        assert complete(swept, models)
+    else:
+        assert len(list(marks.iterdir())) == 3
+        assert all("another process has the GPU" in str(model.error) for model in done.models)
+
+
+def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes of two GPUs: the judge's dies once the models hold all others. What is left is two GPUs."""
+    monkeypatch.setattr(judges_at_work, "PATIENCE_SECONDS", 3.0)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 32})
+    nodes = [cluster.add_node(num_cpus=16, num_gpus=2) for _ in range(2)]
+    lost: list[str] = []
+
+    def lose_the_judges_node(snapshot: Snapshot) -> None:
+        held = snapshot.pools["model"].standing if "model" in snapshot.pools else 0
+        if lost or not held or snapshot.committed.get("rows", 0) < 20:
+            return
+        (judge,) = (actor for actor in list_actors() if actor.class_name == "SharedWorker" and actor.state == "ALIVE")
+        lost.append(str(judge.node_id))
+        cluster.remove_node(next(node for node in nodes if node.node_id == judge.node_id), allow_graceful=False)
+
+    try:
+        swept = Sweeper(cluster.address, tmp_path / "sweep")
+        swept.on_snapshot = lose_the_judges_node
+        models = {name: Script(seconds=0.5) for name in ("R1-14B", "R1-7B")}
+        done = swept(models, **{"resources.max_running": 4, "resources.block_rows": 4})
+    finally:
+        cluster.shutdown()
+
+    assert lost
+    assert [model.status for model in done.models] == ["done"] * 2, done.models
+    assert complete(swept, models)
+    assert swept.said("a judge for all models has no place")

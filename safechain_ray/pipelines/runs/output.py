@@ -16,7 +16,8 @@ def held_output(uri: str, resources: ClusterConfig, observer: Speaker) -> Iterat
     Raises StorageError where it can't be written, OutputHeldError where another driver is at work in it; inside the
     block any change raises that, should another have taken this one's place.
     """
-    folder = open_folder(uri, Patience(resources.storage_patience_minutes * 60, Silence(observer.say)))
+    seconds = resources.storage_patience_minutes * 60
+    folder = open_folder(uri, Patience(seconds, Silence(observer.say, seconds)))
     folder.check_writable()
     with hold(folder, observer.say) as held:
         yield RunFolder(held)

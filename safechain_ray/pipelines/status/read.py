@@ -56,11 +56,13 @@ def _models(folder: Folder, swept: Mapping[str, Any], now: datetime) -> tuple[Ru
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}/sweep.json is no sweep's: {error!r}.") from error
 
+    ended = swept.get("ended") is not None
+
     def status(model: tuple[Mapping[str, Any], Folder]) -> RunStatus:
         record, place = model
         try:
             run = _read(place, "run.json")
-            return swept_status(record, None if run is None else _run_status(place, run, now))
+            return swept_status(record, None if run is None else _run_status(place, run, now), ended)
         except InputError as error:
             # One damaged folder must not hide the other models.
             return swept_status({"error": sentence(str(error)), **record}, None)

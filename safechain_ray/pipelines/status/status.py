@@ -11,8 +11,9 @@ from safechain_ray.pipelines.runs.live import Live
 from safechain_ray.pipelines.runs.run_kind import Kind, kind_of, rows_of, subject_of
 from safechain_ray.storage import redact
 
-State = Literal["queued", "starting", "running", "silent", "stopped", "failed", "done"]
-"""`starting`: no row yet in this try. `silent`: said to run, but long unheard of. `stopped`: interrupted on purpose."""
+State = Literal["queued", "starting", "running", "silent", "stopped", "skipped", "failed", "done"]
+"""`starting`: no row yet in this try. `silent`: said to run, but long unheard of. `stopped`: interrupted on purpose, or
+time was up. `skipped`: the sweep's latest command left it out before it was done."""
 
 SILENT_AFTER = timedelta(minutes=2)
 """A driver at work writes every 5 to 15 seconds."""
@@ -50,7 +51,7 @@ class RunStatus:
     @property
     def is_over(self) -> bool:
         """Whether nothing more will come of it unless somebody starts it again."""
-        return self.state in ("done", "failed", "stopped")
+        return self.state in ("done", "failed", "stopped", "skipped")
 
 
 def run_status(run: Mapping[str, Any], now: datetime) -> RunStatus:
@@ -82,8 +83,10 @@ def run_status(run: Mapping[str, Any], now: datetime) -> RunStatus:
     )
 
 
-def swept_status(swept: Mapping[str, Any], own: RunStatus | None) -> RunStatus:
+def swept_status(swept: Mapping[str, Any], own: RunStatus | None, ended: bool = False) -> RunStatus:
     """The status of one model of a sweep: `swept` is its record in sweep.json, `own` what its run.json tells.
+
+    `ended` says that the sweep's latest command has, so that nothing comes of what is queued.
 
     A run that is at work is what it says itself; of all others the sweep knows more, as it does not write a run.json
     for what waits, nor for what failed before it began.
@@ -92,7 +95,9 @@ def swept_status(swept: Mapping[str, Any], own: RunStatus | None) -> RunStatus:
     told = RunStatus(name, "queued") if own is None else own
     state: State = told.state
     at_work = told.tries and state in ("starting", "running")  # without a try its run.json was only opened
-    if said in ("queued", "failed", "done") and not at_work:
+    if said == "queued" and not at_work:
+        state = "skipped" if swept.get("left_out") else "stopped" if ended else "queued"
+    elif said in ("failed", "done") and not at_work:
         state = said
     elif said == "running" and own is None:
         state = "starting"

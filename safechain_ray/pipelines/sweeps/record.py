@@ -1,8 +1,9 @@
 """sweep.json: which models a sweep has, and how far each is."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from safechain_ray.errors import InputError
@@ -17,7 +18,8 @@ Status = Literal["queued", "running", "done", "failed"]
 class SweptModel:
     """How far one model of a sweep is. `folder` is its run's, below the sweep's; `error` says why it failed last.
 
-    `tries` counts the starts of its run in the sweep's latest command.
+    `tries` counts the starts of its run in the sweep's latest command; `left_out` says that this was told to leave the
+    model as it is.
     """
 
     model: str
@@ -26,6 +28,7 @@ class SweptModel:
     error: str | None = None
     errors_in_samples: int = 0
     tries: int = 0
+    left_out: bool = False
 
 
 class SweepRecord:
@@ -34,17 +37,21 @@ class SweepRecord:
     def __init__(self, folder: Folder, models: dict[str, SweptModel]) -> None:
         self._folder = folder
         self._models = models
+        self._ended: datetime | None = None
 
     @classmethod
-    def opened(cls, folder: Folder, names: Iterable[str]) -> "SweepRecord":
-        """The record of these models, with what an earlier command left of them.
+    def opened(cls, folder: Folder, names: Iterable[str], wanted: Container[str]) -> "SweepRecord":
+        """The record of the sweep's models, with what an earlier command left of them; `wanted` are not left out.
 
         A model that was at work when its driver died is queued again. Raises InputError for another sweep.json.
         """
         earlier = swept_models(folder)
         models = {name: earlier.get(name, SweptModel(name, name)) for name in names}
         cut = {name: replace(model, status="queued") for name, model in models.items() if model.status == "running"}
-        record = cls(folder, {name: replace(model, tries=0) for name, model in (models | cut).items()})
+        record = cls(
+            folder,
+            {name: replace(model, tries=0, left_out=name not in wanted) for name, model in (models | cut).items()},
+        )
         record._write()
         return record
 
@@ -68,12 +75,18 @@ class SweepRecord:
     def failed(self, name: str, error: str) -> None:
         self._change(name, status="failed", error=error)
 
+    def end(self) -> None:
+        """The command ends here, whatever is queued: nothing comes of that before there is another."""
+        self._ended = datetime.now(UTC)
+        self._write()
+
     def _change(self, name: str, **fields: Any) -> None:
         self._models[name] = replace(self._models[name], **fields)
         self._write()
 
     def _write(self) -> None:
-        tree = {"models": [asdict(model) for model in self._models.values()]}
+        models = [asdict(model) for model in self._models.values()]
+        tree = {"ended": self._ended and self._ended.isoformat(timespec="seconds"), "models": models}
         self._folder.write_text(SWEEP_FILE, json.dumps(tree, indent=2) + "\n")
 
 

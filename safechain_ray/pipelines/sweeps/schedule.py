@@ -5,12 +5,13 @@ import queue
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from safechain_ray.cluster.packing import RunningRun, WaitingRun, pack
-from safechain_ray.cluster.planner import ClusterView, Plan, PoolNeeds, make_plan
+from safechain_ray.cluster.planner import ClusterView, Plan, PoolNeeds, make_plan, needs_table
 from safechain_ray.cluster.session import view_cluster, view_free
-from safechain_ray.cluster.streaming.shared_judges import SharedJudge, share_judge
+from safechain_ray.cluster.streaming.shared_judges import share_judge
 from safechain_ray.cluster.streaming.steering import Steering, StreamStoppedError
 from safechain_ray.cluster.streaming.stream import StreamSettings
 from safechain_ray.cluster.tally import start_tally
@@ -19,6 +20,7 @@ from safechain_ray.errors import InputError, PlanError, SafechainError
 from safechain_ray.pipelines.evaluation.evaluate import Evaluation, OpenRun, Place, finish, measure_so_far, open_run
 from safechain_ray.pipelines.runs.observer import Named, Observer
 from safechain_ray.pipelines.runs.pools import pool_needs
+from safechain_ray.pipelines.sweeps.judges_at_work import JudgesAtWork
 from safechain_ray.pipelines.sweeps.record import SweepRecord
 from safechain_ray.pipelines.sweeps.sharing import shared_pools, work
 from safechain_ray.pipelines.sweeps.turns import Share, turn_seconds
@@ -26,12 +28,15 @@ from safechain_ray.pipelines.sweeps.turns import Share, turn_seconds
 TICK_SECONDS = 1.0
 STOP_SECONDS = 30.0
 
+IDLE_TOLD_SECONDS = 60.0
+"""A sweep that can start nothing says so after this long: what a run leaves is free only moments later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a sweep goes about it.
 
-    A run that fails is tried again `retries` times, after the others; `at_once` runs work side by side at most; at
+    A run that fails is tried again `retries` times, after those that wait; `at_once` runs work side by side at most; at
     `deadline` (seconds since the epoch) all stop, and until then models that wait for room take turns.
     """
 
@@ -50,6 +55,11 @@ class AtWork:
     until: float
     observer: Named
     steering: Steering = field(default_factory=Steering)
+
+    @property
+    def gpus(self) -> int:
+        """Of each replica of its model."""
+        return self.plan.stages[0][0].needs.gpus
 
     @property
     def left(self) -> int:
@@ -87,17 +97,22 @@ class Schedule:
         self._ended: queue.Queue[tuple[str, Evaluation | BaseException]] = queue.Queue()
         self._resources = next(iter(waiting.values())).config.resources
         self._view = view_cluster(self._resources)
-        self._shared = self._share_judges(logs)
+        self._idle_since: float | None = None
+        self._told_idle = False
+        self._judges = self._share_judges(logs)
         self._needs = {name: self._needs_of(opened) for name, opened in waiting.items()}
 
     def run(self) -> None:
         """Raises nothing that a run raises. An interruption and the deadline stop all runs and leave them queued."""
         self._refuse_what_never_fits()
+        if math.isfinite(self._manner.deadline):
+            self._observer.say(f"Time is up at {in_local_time(self._manner.deadline)}.")
         try:
             while (self._waiting or self._running) and time.time() < self._manner.deadline:
                 self._pack()
                 self._end_turns()
                 self._wait()
+                self._give_up_in_the_end()
         finally:
             self._stop()
         for name, opened in self._waiting.items():
@@ -108,21 +123,22 @@ class Schedule:
             except SafechainError as error:
                 self._observer.say(f"What {name} has so far could not be measured: {error}")
 
-    def _share_judges(self, logs: Path) -> tuple[SharedJudge, ...]:
+    def _share_judges(self, logs: Path) -> JudgesAtWork:
         runs = list(self._waiting.values())
         pools = shared_pools(runs, self._view)
         if not pools:
-            return ()
+            return JudgesAtWork((), None)
         judges = {judge.name: judge for judge in runs[0].run.judges}
-        settings = StreamSettings.of(self._resources, self._start_engine, logs, start_tally())
+        tally = start_tally()
+        settings = StreamSettings.of(self._resources, self._start_engine, logs, tally)
         shared = []
         for pool in pools:
             self._observer.say(f"{pool.needs.pool} judges for all models, with {_counted(pool.replicas, 'replica')}.")
             shared.append(share_judge(pool, judges[pool.needs.pool], runs[0].run.parts, settings))
-        return tuple(shared)
+        return JudgesAtWork(tuple(shared), tally)
 
     def _needs_of(self, opened: OpenRun) -> tuple[PoolNeeds, ...]:
-        shared = {judge.entry.name for judge in self._shared}
+        shared = {judge.entry.name for judge in self._judges.shared}
         needs = pool_needs(opened.run, self._resources, self._view)
         return tuple(pool for pool in needs if pool.pool not in shared)
 
@@ -141,7 +157,10 @@ class Schedule:
             for name, opened in self._waiting.items()
         ]
         running = [at_work.seen(name) for name, at_work in self._running.items()]
-        packing = pack(waiting, running, self._free(), self._manner.at_once)
+        free, judges = self._free(), self._judges.to_come()
+        if self._judges.want_room(judges, free):
+            self._make_room()
+        packing = pack(waiting, running, free, self._manner.at_once, judges)
         turns = self._turn_seconds()
         for name, plan in packing.starts.items():
             self._start(name, plan, time.time() + turns[name])
@@ -150,6 +169,24 @@ class Schedule:
             self._observer.say(f"{name} may have {_counted(replicas, 'replica')}: there is room.")
             at_work.replicas = replicas
             at_work.steering.allow(replicas)
+
+    def _make_room(self) -> None:
+        """For a shared judge: the model with most replicas gives up one, or gives way where it has a single one.
+
+        Else its samples would wait for their verdicts, and the judge for a place, for ever.
+        """
+        holding = [name for name, run in self._running.items() if run.gpus and not run.steering.is_stopped]
+        if not holding:
+            return
+        name = max(holding, key=lambda name: (self._running[name].replicas, self._running[name].gpus))
+        at_work = self._running[name]
+        if at_work.replicas > 1:
+            at_work.replicas -= 1
+            at_work.steering.allow(at_work.replicas)
+            self._observer.say(f"{name} gives up a replica: a judge for all models has no place.")
+        else:
+            at_work.steering.stop()
+            self._observer.say(f"{name} gives way: a judge for all models has no place.")
 
     def _free(self) -> ClusterView:
         if not self._view.autoscales:
@@ -167,7 +204,7 @@ class Schedule:
     def _start(self, name: str, plan: Plan, until: float) -> None:
         opened = self._waiting.pop(name)
         at_work = AtWork(opened, plan, plan.stages[0][0].replicas, until, Named(self._observer, name))
-        place = Place(plan, at_work.steering, self._shared)
+        place = Place(plan, at_work.steering, self._judges.shared)
 
         def bring_to_its_end() -> None:
             result: Evaluation | BaseException
@@ -193,6 +230,30 @@ class Schedule:
                 self._observer.say(f"{name} gives way to those that wait; it goes on when it is its turn again.")
                 at_work.steering.stop()
 
+    def _give_up_in_the_end(self) -> None:
+        """Nothing runs and nothing starts: that is told, and after `stall_timeout_minutes` what waits has failed."""
+        if self._running or not self._waiting:
+            self._idle_since, self._told_idle = None, False
+            return
+        now = time.monotonic()
+        if self._idle_since is None:
+            self._idle_since = now
+        idle, minutes = now - self._idle_since, self._resources.stall_timeout_minutes
+        if idle >= IDLE_TOLD_SECONDS and not self._told_idle:
+            self._told_idle = True
+            names = ", ".join(self._waiting)
+            self._observer.say(f"There is no room for {names} now: it is waited for, at most {minutes:g} minutes.")
+        if idle < minutes * 60:
+            return
+        free = self._free()
+        for name in list(self._waiting):
+            del self._waiting[name]
+            self._fail(
+                name,
+                f"No room came free for {minutes:g} minutes.\n{needs_table(self._needs[name], free)}\n"
+                "Mend: add nodes, or end what holds the others; the same command goes on.",
+            )
+
     def _wait(self) -> None:
         """Wait for a run to end, no longer than a tick."""
         try:
@@ -208,6 +269,7 @@ class Schedule:
             self._queue_again(name, at_work, None)
         elif self._failures_left[name] and not isinstance(result, InputError):
             self._failures_left[name] -= 1
+            self._turns[name] += 1
             self._observer.say(f"{name} failed and is tried again: {_reason(result)}")
             self._queue_again(name, at_work, _reason(result))
         else:
@@ -243,6 +305,11 @@ class Schedule:
             self._record.queued(name)
             self._waiting[name] = at_work.opened
         self._running.clear()
+
+
+def in_local_time(seconds: float) -> str:
+    """A point in time as a person at the driver reads it, with the time zone: that of a job is the cluster's."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M %Z}"
 
 
 def _reason(error: BaseException) -> str:

@@ -4,6 +4,7 @@ All runs flow in one driver, each in a thread of its own with its own streams. O
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from safechain_ray.cluster.session import ray_session
@@ -27,24 +28,31 @@ ONE_RETRY = Manner()
 
 @dataclass(frozen=True, slots=True)
 class SweepDone:
-    """How a sweep ended; `metrics` are those of the models that have any, in the sweep's order."""
+    """How a sweep ended; `metrics` are those of the models that have any, in the sweep's order.
+
+    `models` that the command left out are there as they were before, and count for nothing of what is told here.
+    """
 
     folder: Folder
     models: tuple[SweptModel, ...]
     metrics: tuple[RunMetrics, ...]
 
     @property
+    def asked_for(self) -> tuple[SweptModel, ...]:
+        return tuple(model for model in self.models if not model.left_out)
+
+    @property
     def failed(self) -> bool:
-        return any(model.status == "failed" for model in self.models)
+        return any(model.status == "failed" for model in self.asked_for)
 
     @property
     def unfinished(self) -> tuple[str, ...]:
         """Models that time did not suffice for."""
-        return tuple(model.model for model in self.models if model.status == "queued")
+        return tuple(model.model for model in self.asked_for if model.status == "queued")
 
     @property
     def errors(self) -> int:
-        return sum(model.errors_in_samples for model in self.models)
+        return sum(model.errors_in_samples for model in self.asked_for)
 
 
 def sweep(
@@ -69,12 +77,16 @@ def sweep(
     prompts = prompts_of(next(iter(runs.values())))  # the same for all models, so read once
     wanted = {name: run for name, run in runs.items() if (not only or name in only) and name not in skip}
     with held_output(config.output, config.resources, observer) as held:
-        record = SweepRecord.opened(held.folder, runs)
-        waiting = _opened(wanted, prompts, record, observer, start_engine)
-        if waiting:
-            observer.say(f"{len(waiting)} of {len(wanted)} models have samples to do.")
-            with ray_session(config.resources.ray_address, observer.say) as logs:
-                Schedule(waiting, record, observer, start_engine, logs, manner).run()
+        record = SweepRecord.opened(held.folder, runs, wanted)
+        try:
+            waiting = _opened(wanted, prompts, record, observer, start_engine)
+            if waiting:
+                observer.say(f"{len(waiting)} of {len(wanted)} models have samples to do.")
+                with ray_session(config.resources.ray_address, observer.say) as logs:
+                    Schedule(waiting, record, observer, start_engine, logs, manner).run()
+        finally:
+            with suppress(SafechainError):  # the store is silent, or another driver's: not the news of this moment
+                record.end()
     folder = open_folder(config.output)
     return SweepDone(folder, record.models, tuple(_metrics(folder, record.models).values()))
 

@@ -108,6 +108,23 @@ def test_nodes_that_may_come_are_room_too():
     assert set(packing.starts) == {"70B", "32B"}
 
 
+def test_what_judges_wait_for_is_not_given_to_models_but_apis_need_not_wait():
+    waiting = (waits("7B"), WaitingRun("Kimi", (CLIENT,), 0.0))
+    packing = pack(waiting, (works("70B", 4),), with_free(1), 16, promised=[GUARD])
+    assert (set(packing.starts), packing.grown) == ({"Kimi"}, {})
+    assert pack(waiting[:1], (), with_free(0), 16, promised=[GUARD]).starts == {}
+    assert set(pack(waiting, (works("70B", 4, useful=1),), with_free(2), 16, promised=[GUARD]).starts) == {"7B", "Kimi"}
+
+
+def test_a_replica_waits_for_a_node_that_holds_it_whole_though_free_gpus_lie_on_two():
+    halves = ClusterView(tuple(replace(NODE, gpus=1, gpus_in_all=8) for _ in range(2)))
+    assert packed(waits("32B", 2), running=(works("7B", useful=1),), free=halves).starts == {}
+    assert packed(running=(works("32B", 2),), free=halves).grown == {}
+    small = ClusterView(tuple(replace(NODE, gpus=1, gpus_in_all=1) for _ in range(2)))
+    (plan,) = packed(waits("32B", 2), free=small).starts.values()
+    assert plan.stages[0][0].executor == "ray"
+
+
 @given(
     st.lists(st.tuples(st.sampled_from([1, 2, 4, 8, 16]), st.floats(0.1, 100), st.integers(1, 6)), max_size=12),
     st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=4),

@@ -106,11 +106,22 @@ def test_a_blip_is_not_told_and_a_silence_is_told_once_with_its_end(clock: Time)
     said: list[str] = []
     Patience(60, Silence(said.append)).persist(Store(failures=1))
     assert said == []
-    Patience(600, Silence(said.append)).persist(Store(failures=20))
+    Patience(600, Silence(said.append, 600)).persist(Store(failures=20))
     assert len(said) == 2
     assert "does not answer since 00:16:" in said[0]
     assert "for up to 10 minutes" in said[0]
     assert "answers again, after" in said[1]
+
+
+def test_who_tries_once_tells_how_long_the_others_wait(clock: Time) -> None:
+    said: list[str] = []
+    silence = Silence(said.append, 600)
+    for _ in range(5):
+        with pytest.raises(UnansweredError):
+            Patience(0, silence).persist(Store(failures=1))
+        clock.sleep(2)
+    assert len(said) == 1
+    assert "for up to 10 minutes" in said[0]
 
 
 def test_pauses_grow_to_a_limit_and_differ() -> None:

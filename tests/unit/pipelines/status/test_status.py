@@ -142,6 +142,14 @@ def test_a_run_of_a_sweep_that_was_opened_and_waits_for_room_is_queued() -> None
     assert swept("running", opened).state == "starting"
 
 
+def test_nothing_comes_of_what_is_queued_when_the_sweep_has_ended_or_left_it_out() -> None:
+    record = {"model": "R1-7B", "folder": "R1-7B", "status": "queued"}
+    assert [swept_status(record, None, ended).state for ended in (False, True)] == ["queued", "stopped"]
+    skipped = swept_status(record | {"left_out": True}, None)
+    assert (skipped.state, skipped.is_over) == ("skipped", True)
+    assert swept_status(record | {"left_out": True, "status": "done"}, None).state == "done"
+
+
 def test_tries_and_errors_come_from_whichever_record_has_more():
     own = status(one_try("failed: first"))
     assert swept("failed", own, tries=3, error="it can't start").tries == 3

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.evaluation.evaluate import Evaluation, OpenRun, Place
 from safechain_ray.pipelines.runs import resolve as resolving
 from safechain_ray.pipelines.runs.observer import Silent
+from safechain_ray.pipelines.status.read import read_status
 from safechain_ray.pipelines.sweeps import schedule
 from safechain_ray.pipelines.sweeps import sweep as pipeline
 from safechain_ray.pipelines.sweeps.schedule import Manner
@@ -282,6 +284,55 @@ def test_only_and_skip_choose_models_and_the_others_keep_what_they_had(tmp_path:
         ("R1-70B", "done"),
         ("R1-8B", "done"),
     ]
+
+
+def test_models_that_are_left_out_count_neither_as_failed_nor_as_unfinished(tmp_path: Path, cluster: Cluster):
+    cluster.ends["R1-8B"] = [InputError("no key")]
+    assert run(config(tmp_path), only=("R1-8B",)).failed
+    done = run(config(tmp_path), only=("R1-7B",))
+    assert statuses(done) == [("R1-7B", "done"), ("R1-70B", "queued"), ("R1-8B", "failed")]
+    assert (done.failed, done.unfinished) == (False, ())
+    assert [model["left_out"] for model in told(tmp_path)] == [False, True, True]
+
+
+def test_a_sweep_that_has_ended_says_so_and_one_at_work_does_not(tmp_path: Path, cluster: Cluster):
+    def ended() -> Any:
+        return json.loads((tmp_path / "sweep" / "sweep.json").read_text())["ended"]
+
+    seen: list[Any] = []
+    observer = Silent()
+    observer.say = lambda sentence: seen.append(ended())  # type: ignore[method-assign]
+    run(config(tmp_path), observer)
+    assert set(seen) == {None}
+    assert read_status(str(tmp_path / "sweep")).is_over
+    assert ended() is not None
+
+
+def test_a_model_that_failed_comes_after_those_that_wait(tmp_path: Path, cluster: Cluster):
+    cluster.ends["R1-70B"] = [EngineStartError("a node was lost")]
+    run(config(tmp_path), manner=Manner(at_once=1))
+    assert cluster.started == ["R1-70B", "R1-8B", "R1-7B", "R1-70B"]
+
+
+def test_a_sweep_that_finds_no_room_says_so_and_fails_what_waits_in_the_end(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    full = ClusterView((Node("gpu-node", cpus=64, gpus=0, memory=1000, gpus_in_all=8),))
+    monkeypatch.setattr(schedule, "view_free", lambda resources: full)
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(time=time.time, monotonic=count(0.0, 10.0).__next__))
+    observer = Silent()
+    done = run(config(tmp_path, models=["R1-7B"], resources={"stall_timeout_minutes": 5}), observer)
+    assert cluster.started == []
+    assert "There is no room for R1-7B now: it is waited for, at most 5 minutes." in observer.sentences
+    assert "No room came free for 5 minutes." in str(done.models[0].error)
+    assert "has: node gpu-node" in str(done.models[0].error)
+
+
+def test_the_deadline_is_told_with_its_time_zone(tmp_path: Path, cluster: Cluster):
+    observer = Silent()
+    run(config(tmp_path), observer, manner=Manner(deadline=4e9))
+    told = datetime.fromtimestamp(4e9).astimezone()
+    assert f"Time is up at {told:%Y-%m-%d %H:%M} {told:%Z}." in observer.sentences
 
 
 def test_errors_in_samples_are_summed_over_the_models(tmp_path: Path, cluster: Cluster):
