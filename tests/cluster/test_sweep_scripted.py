@@ -12,20 +12,20 @@ from uuid import uuid4
 
 import pyarrow.dataset as pads
 import pytest
+import ray
 from ray.cluster_utils import Cluster
-from ray.util.state import list_actors
 from scripted_runs import GUARD, guard_script
 
 from safechain_ray import catalog
 from safechain_ray.config import read_sweep_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.engines.start import StartEngine
+from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.errors import EngineStartError
 from safechain_ray.pipelines.runs.observer import Silent, Snapshot
 from safechain_ray.pipelines.sweeps import judges_at_work, schedule
 from safechain_ray.pipelines.sweeps.schedule import Manner
 from safechain_ray.pipelines.sweeps.sweep import SweepDone, sweep
-from safechain_ray.schema import Request
+from safechain_ray.schema import Engine, Request
 
 pytestmark = pytest.mark.long
 
@@ -186,20 +186,19 @@ def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_sam
     assert all(len({row["sample_id"] for row in swept.rows(name)}) == 200 for name in names)
 
 
-class StartsAtLast:
-    """Scripted engines of which the judge's fails to start until as many have failed as `marks` may hold."""
+def failing_at_first(marks: Path, failures: int) -> Callable[[ScriptedEngines], StartEngine]:
+    """Engines of which the judge's fails to start until `marks` holds as many marks of failures."""
 
-    def __init__(self, engines: ScriptedEngines, marks: Path, failures: int) -> None:
-        self.engines = engines
-        self.marks = marks
-        self.failures = failures
+    def among(engines: ScriptedEngines) -> StartEngine:
+        def start_engine(start: EngineStart) -> Engine:
+            if start.needs.source == GUARD and len(list(marks.iterdir())) < failures:
+                (marks / uuid4().hex).touch()
+                raise EngineStartError("CUDA out of memory: another process has the GPU")
+            return engines(start)
 
-    def __call__(self, start: Any) -> Any:
-        failed = len(list(self.marks.iterdir()))
-        if start.needs.source == GUARD and failed < self.failures:
-            (self.marks / uuid4().hex).touch()
-            raise EngineStartError("CUDA out of memory: another process has the GPU")
-        return self.engines(start)
+        return start_engine
+
+    return among
 
 
 @pytest.mark.parametrize(("failures", "status"), [(2, "done"), (100, "failed")])
@@ -209,7 +208,7 @@ def test_a_judge_for_all_that_does_not_start_is_started_again_but_not_for_ever(
     marks = tmp_path / "failed-starts"
     marks.mkdir()
     models = {name: Script() for name in ("R1-14B", "R1-7B")}
-    swept.start_engine = lambda engines: StartsAtLast(engines, marks, failures)
+    swept.start_engine = failing_at_first(marks, failures)
 
     done = swept(models, manner=Manner(retries=0))
 
@@ -235,9 +234,10 @@ def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
         held = snapshot.pools["model"].standing if "model" in snapshot.pools else 0
         if lost or not held or snapshot.committed.get("rows", 0) < 20:
             return
-        (judge,) = (actor for actor in list_actors() if actor.class_name == "SharedWorker" and actor.state == "ALIVE")
-        lost.append(str(judge.node_id))
-        cluster.remove_node(next(node for node in nodes if node.node_id == judge.node_id), allow_graceful=False)
+        actors = ray._private.state.actors().values()
+        (judges,) = (actor["Address"]["NodeID"] for actor in actors if actor["ActorClassName"] == "SharedWorker")
+        lost.append(judges)
+        cluster.remove_node(next(node for node in nodes if node.node_id == judges), allow_graceful=False)
 
     try:
         swept = Sweeper(cluster.address, tmp_path / "sweep")
