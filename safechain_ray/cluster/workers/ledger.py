@@ -67,9 +67,16 @@ class Ledger:
         if row in self._holder:
             self._kept[row] = kept
 
-    def all_kept(self) -> dict[str, Kept]:
-        """How far all rows are that are not done, by their names here."""
-        return self._kept
+    def longest_kept(self, most: float) -> dict[str, Kept]:
+        """How far rows are that are not done, by their names here: the longest, of `most` characters together."""
+        sizes = {row: sum(len(str(value)) for value in kept.values()) for row, kept in self._kept.items()}
+        longest: dict[str, Kept] = {}
+        for row in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            most -= sizes[row]
+            if most < 0:
+                break
+            longest[row] = self._kept[row]
+        return longest
 
     def restore(self, kept: dict[str, Kept]) -> None:
         """Take over what the ledger of an earlier driver had."""

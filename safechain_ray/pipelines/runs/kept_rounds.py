@@ -13,8 +13,8 @@ from safechain_ray.storage import Folder
 FILE = "progress/rounds.json"
 NOTE_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
-MOST_BYTES = 16 * 2**20
-"""More is not written: it is the rows in flight of many replicas then, and costs more than it saves."""
+MOST_CHARACTERS = 16 * 2**20
+"""So much is worth its way every half minute. Of the rows in flight of many replicas only the longest are kept then."""
 
 _KEPT = TypeAdapter(dict[str, dict[str, str | int | bool | None]])
 
@@ -42,8 +42,8 @@ class KeptRounds:
             return
         self._noted = time.monotonic()
         with suppress(GetTimeoutError):
-            kept = _KEPT.dump_json(ray.get(self._ledger.all_kept.remote(), timeout=ANSWER_SECONDS))
-            if kept != self._written and len(kept) <= MOST_BYTES and (self._written or kept != b"{}"):
+            kept = _KEPT.dump_json(ray.get(self._ledger.longest_kept.remote(MOST_CHARACTERS), timeout=ANSWER_SECONDS))
+            if kept != self._written and (self._written or kept != b"{}"):
                 self._folder.write_bytes(FILE, kept)
                 self._written = kept
 

@@ -1,5 +1,7 @@
 """Finished rounds in the run's folder: what one driver leaves there, the next one goes on from."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +70,17 @@ def test_a_file_that_does_not_read_is_as_good_as_none(folder: Folder, torn: str)
     folder.write_text(FILE, torn)
     ledger = LocalLedger()
     KeptRounds(folder, ledger).restore()
-    assert ledger.ledger.all_kept() == {}
+    assert ledger.ledger.longest_kept(math.inf) == {}
 
 
-def test_more_than_a_store_should_be_sent_every_half_minute_is_not_written(
+def test_of_more_than_a_store_should_be_sent_every_half_minute_the_longest_are_written(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(kept_rounds, "MOST_BYTES", 10)
-    KeptRounds(folder, with_a_chain()).note()
-    assert not folder.exists(FILE)
+    monkeypatch.setattr(kept_rounds, "MOST_CHARACTERS", 1000)
+    ledger = LocalLedger()
+    ledger.ledger.restore({f"model/{size}": CHAIN | {"text": "x" * size} for size in (100, 500, 400, 20)})
+    KeptRounds(folder, ledger).note()
+    assert list(json.loads(folder.read_text(FILE))) == ["model/500", "model/400"]
 
 
 def test_a_complete_run_has_nothing_left_of_it(folder: Folder):
