@@ -1,8 +1,9 @@
 """What becomes of rows when engines, workers and nodes die, on a real Ray cluster: none lost, none doubled."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -50,7 +51,20 @@ def runs(gpus: GpuCluster, tmp_path: Path) -> FaultRuns:
     return FaultRuns(gpus, tmp_path)
 
 
-def test_what_kills_engines_workers_or_judges_is_set_aside_and_nothing_else(runs: FaultRuns) -> None:
+def quiet_run(runs: FaultRuns, folders: pytest.TempPathFactory, prompts: int, **flags: Any) -> FaultRuns:
+    """The same prompts on the same cluster when nothing happens."""
+    quiet = FaultRuns(runs.cluster, folders.mktemp("quiet"))
+    quiet.run(quiet.script(seconds=0), guard_script(), **quiet.config(prompts, **flags))
+    return quiet
+
+
+def without(results: Mapping[str, dict[str, Any]], numbers: Collection[int]) -> dict[str, dict[str, Any]]:
+    return {sample: row for sample, row in results.items() if number_in(row["prompt"]) not in numbers}
+
+
+def test_what_kills_engines_workers_or_judges_is_set_aside_and_nothing_else(
+    runs: FaultRuns, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     runs.cluster.with_gpus(2)
 
     def answer(request: Request) -> str:
@@ -72,6 +86,8 @@ def test_what_kills_engines_workers_or_judges_is_set_aside_and_nothing_else(runs
     assert "3 engines died while this row was decoded" in rows[50]["verdicts"][0]["error"]
     assert rows[50]["outcome"] == "ok"
     assert done.metrics.settings[0].outcomes["ok"] == 58
+    quiet = quiet_run(runs, tmp_path_factory, 60, judges=["demo-guard", "refusal-match"])
+    assert without(runs.results(), errors.keys() | unjudged) == without(quiet.results(), errors.keys() | unjudged)
 
 
 def test_a_spot_notice_hands_the_rows_over_and_a_node_that_joins_gets_its_share(
@@ -141,7 +157,7 @@ def test_chains_of_thought_and_their_judge_go_on_when_all_gpus_were_gone_for_a_w
 
 
 def test_a_judge_whose_node_dies_gets_the_gpu_of_a_replica_where_no_other_is_left(
-    runs: FaultRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: FaultRuns, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(making_room, "PATIENCE_SECONDS", 2.0)
     cluster = runs.cluster.with_gpus(3)
@@ -156,7 +172,10 @@ def test_a_judge_whose_node_dies_gets_the_gpu_of_a_replica_where_no_other_is_lef
     flags = {"judges": ["demo-guard", "refusal-match"], "resources.replicas": 2}
     runs.run(runs.script(), guard, **runs.config(150, **flags))
 
+    quiet = quiet_run(runs, tmp_path_factory, 150, judges=["demo-guard", "refusal-match"])
     assert len(runs.results()) == 150
+    assert runs.results() == quiet.results()
+    assert runs.metrics() == quiet.metrics()
     assert {verdict["error"] for row in runs.run.rows for verdict in row["verdicts"]} == {None}
     assert len({answer.node for answer in answers_in(judged)}) == 2
     assert runs.again() <= ROWS_IN_FLIGHT
