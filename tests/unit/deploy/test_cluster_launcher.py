@@ -131,6 +131,14 @@ def test_engines_read_weights_from_the_mounted_bucket_and_never_from_the_hub(fil
 
 
 @both
+def test_copies_of_models_go_to_the_nodes_own_disk_and_not_to_the_mount_that_is_read_only(file: str) -> None:
+    start = read_yaml(file)["worker_start_ray_commands"][-1]
+    (copies,) = re.findall(r"SAFECHAIN_WEIGHTS=(\S+)", start)
+    assert copies.startswith("$HOME/")
+    assert start.index("SAFECHAIN_WEIGHTS") < start.index("ray start")
+
+
+@both
 def test_nodes_get_what_the_project_is_installed_from_and_no_environment_of_yours(file: str) -> None:
     mounts = {
         remote: Path(local) for remote, local in read_yaml(file)["file_mounts"].items() if "safechain_ray/" in remote

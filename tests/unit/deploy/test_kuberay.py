@@ -148,5 +148,14 @@ def test_workers_read_the_volume_that_the_weights_job_fills(groups: Any) -> None
         assert claims == [{"claimName": claim, "readOnly": True}]
 
 
+def test_copies_of_models_go_to_a_volume_that_the_pod_may_write(groups: Any) -> None:
+    for group in groups:
+        (container,) = group["template"]["spec"]["containers"]
+        (copies,) = [one["value"] for one in container["env"] if one["name"] == "SAFECHAIN_WEIGHTS"]
+        (mount,) = [one for one in container["volumeMounts"] if one["mountPath"] == copies]
+        assert "readOnly" not in mount
+        assert {"name": mount["name"], "emptyDir": {}} in group["template"]["spec"]["volumes"]
+
+
 def test_the_image_is_built_on_the_pinned_ray() -> None:
     assert f"FROM rayproject/ray:{ray_version}-py312-gpu" in (KUBERAY / "Dockerfile").read_text()
