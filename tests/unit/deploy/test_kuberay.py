@@ -1,13 +1,20 @@
 """deploy/kuberay/: what KubeRay and Ray's autoscaler read in it. Field names are those of KubeRay 1.7's RayJob CRD."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from deployment import KUBERAY, launched
+from deployment import KUBERAY, ROOT, launched, read_yaml
 from ray import __version__ as ray_version
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config
+
+from safechain_ray.cluster.may_come import nodes_that_may_come
+from safechain_ray.cluster.packing import WaitingRun, pack
+from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 
 JOB_FIELDS = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
 CLUSTER_FIELDS = {
@@ -94,6 +101,36 @@ def test_an_engine_gets_a_spot_pod_and_one_on_demand_where_spot_pods_did_not_com
     demand = {"CPU": 2.0, "GPU": float(count), f"accelerator_type:{kind}": 0.001}
     assert launched(config, demand) == {f"gpu-{size}-spot": 1}
     assert launched(config, demand, unavailable=(f"gpu-{size}-spot",)) == {f"gpu-{size}-on-demand": 1}
+
+
+def test_what_the_sweep_is_told_of_pods_to_come_is_what_rayjob_yaml_may_bring_each_kind_once(cluster: Any) -> None:
+    told = read_yaml("deploy/kuberay/groups.yaml")
+    kinds = {name: kind for name, kind in told["available_node_types"].items() if name != told["head_node_type"]}
+    groups = {name: group for name, group in autoscaling(cluster)["available_node_types"].items() if "gpu" in name}
+    assert set(groups) == {f"{kind}-{market}" for kind in kinds for market in ("spot", "on-demand")}
+    for name, group in groups.items():
+        kind = kinds[name.removesuffix("-spot").removesuffix("-on-demand")]
+        assert kind == {"max_workers": group["max_workers"], "resources": group["resources"]}, name
+    assert told["max_workers"] == sum(kind["max_workers"] for kind in kinds.values())
+
+
+def test_the_job_names_that_file_where_the_image_has_it(job: Any) -> None:
+    (path,) = re.findall(r"--set resources\.autoscaler_config=(\S+)", job["spec"]["entrypoint"])
+    assert "COPY --chown=ray . /opt/safechain_ray\n" in (KUBERAY / "Dockerfile").read_text()
+    assert (ROOT / Path(path).relative_to("/opt/safechain_ray")).samefile(KUBERAY / "groups.yaml")
+    assert "deploy" not in (KUBERAY / "Dockerfile.dockerignore").read_text()
+
+
+def test_a_sweep_that_begins_on_a_head_alone_starts_several_models_at_once() -> None:
+    head = Node("head", cpus=8, gpus=0, memory=24)
+    may_come = nodes_that_may_come(str(KUBERAY / "groups.yaml"), "H100", [head])
+    assert [(node.gpus, node.cpus, node.memory) for node in may_come if node.gpus] == [(8, 96, 960)] * 2
+
+    needs = PoolNeeds("model", "org/r1", "cuda", cpus=2, gpus=4, memory=40, wanted=None, useful=4)
+    waiting = [WaitingRun(name, (needs,), work=1) for name in ("70B", "32B", "14B", "8B", "7B")]
+    alone = ClusterView((head,), autoscales=True)
+    assert len(pack(waiting, [], alone, at_once=16).starts) == 1
+    assert len(pack(waiting, [], replace(alone, may_come=may_come), at_once=16).starts) == 4
 
 
 def test_spot_pods_that_wait_are_given_up_within_the_stall_timeout_of_a_run(cluster: Any) -> None:

@@ -244,7 +244,8 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(
     stored = model.stored()
     monkeypatch.setattr(stored_weights, "disk_usage", lambda path: Full)
     model.store.proxy.requests.clear()
-    with pytest.raises(StorageError, match=r"need 0.0041 GB more, and 0.001 GB are free .* SAFECHAIN_WEIGHTS to a larger disk"):
+    told = r"need 0.0041 GB more, and 0.001 GB are free .* SAFECHAIN_WEIGHTS to a larger disk"
+    with pytest.raises(StorageError, match=told):
         stored.fetched()
     assert not model.store.proxy.requests
 
