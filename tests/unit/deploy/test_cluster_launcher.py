@@ -1,6 +1,7 @@
 """cluster.yaml and deploy/gcp.yaml: valid by Ray's own schema, from zero, closed to the world; no cloud is asked."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from ray.util.accelerators import accelerators
 from safechain_ray.catalog import models
 
 ACCELERATORS = {value for name, value in vars(accelerators).items() if name.startswith("NVIDIA")}
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 both = pytest.mark.parametrize("file", LAUNCHER_FILES)
 
@@ -128,6 +131,14 @@ def test_engines_read_weights_from_the_mounted_bucket_and_never_from_the_hub(fil
     config = read_yaml(file)
     assert "HF_HOME=/weights HF_HUB_OFFLINE=1" in config["worker_start_ray_commands"][-1]
     assert any("my-bucket" in command and "/weights" in command for command in config["worker_setup_commands"])
+
+
+@both
+def test_the_head_has_what_the_driver_of_a_training_imports_and_no_build_of_torch_for_gpus(file: str) -> None:
+    torch, project = (command for command in read_yaml(file)["head_setup_commands"] if "pip install" in command)
+    (pinned,) = (line for line in PROJECT["optional-dependencies"]["cpu"] if line.startswith("torch=="))
+    assert torch.endswith(f"{pinned}+cpu --extra-index-url https://download.pytorch.org/whl/cpu")
+    assert "-e '/home/ubuntu/safechain_ray[train]'" in project
 
 
 @both
