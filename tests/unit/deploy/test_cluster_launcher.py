@@ -1,6 +1,7 @@
 """cluster.yaml and deploy/gcp.yaml: valid by Ray's own schema, from zero, closed to the world; no cloud is asked."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,23 @@ def test_the_head_has_what_the_driver_of_a_training_imports_and_no_build_of_torc
     (pinned,) = (line for line in PROJECT["optional-dependencies"]["cpu"] if line.startswith("torch=="))
     assert torch.endswith(f"{pinned}+cpu --extra-index-url https://download.pytorch.org/whl/cpu")
     assert "-e '/home/ubuntu/safechain_ray[train]'" in project
+
+
+@both
+def test_every_node_gets_the_sandbox_that_benchmarks_need_with_the_profile_that_ubuntu_2404_asks_for(file: str) -> None:
+    (install,) = (command for command in read_yaml(file)["setup_commands"] if "bubblewrap" in command)
+    assert install.startswith("command -v bwrap ||")
+    (profile,) = (command for command in read_yaml(file)["setup_commands"] if "apparmor_parser" in command)
+    assert profile.startswith("if grep -qsx 1 /proc/sys/kernel/apparmor_restrict_unprivileged_userns; then")
+    assert "profile bwrap /usr/bin/bwrap flags=(unconfined) { userns, }" in profile
+
+
+@both
+def test_every_command_reads_as_one_of_the_shell(file: str) -> None:
+    for name, commands in read_yaml(file).items():
+        for command in commands if name.endswith("_commands") else ():
+            read = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
+            assert (read.returncode, read.stderr) == (0, ""), command
 
 
 @both

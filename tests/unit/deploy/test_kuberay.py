@@ -172,6 +172,17 @@ def test_no_container_runs_as_root(cluster: Any, groups: Any) -> None:
         assert group["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
 
 
+def test_every_pod_may_make_the_sandbox_that_benchmarks_need_and_has_no_capability_for_it(
+    cluster: Any, groups: Any
+) -> None:
+    templates = [cluster["headGroupSpec"]["template"], *(group["template"] for group in groups)]
+    for template in templates:
+        for profile in ("seccompProfile", "appArmorProfile"):
+            assert template["spec"]["securityContext"][profile] == {"type": "Unconfined"}
+    assert all(one["securityContext"]["capabilities"] == {"drop": ["ALL"]} for one in containers(cluster))
+    assert "apt-get install -y --no-install-recommends bubblewrap" in (KUBERAY / "Dockerfile").read_text()
+
+
 def test_workers_read_the_volume_that_the_weights_job_fills(groups: Any) -> None:
     volume, filling = yaml.safe_load_all((KUBERAY / "weights.yaml").read_text())
     claim = volume["metadata"]["name"]
