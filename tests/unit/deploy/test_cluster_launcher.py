@@ -12,6 +12,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.util.accelerators import accelerators
 
 from safechain_ray.catalog import models
+from safechain_ray.cluster.spot_notice import CLOUDS
 
 ACCELERATORS = {value for name, value in vars(accelerators).items() if name.startswith("NVIDIA")}
 
@@ -22,6 +23,12 @@ both = pytest.mark.parametrize("file", LAUNCHER_FILES)
 
 def workers(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: node for name, node in config["available_node_types"].items() if name != config["head_node_type"]}
+
+
+def start_of(config: dict[str, Any], role: str) -> str:
+    """The one command that starts Ray."""
+    (start,) = (command for command in config[f"{role}_start_ray_commands"] if "ray start" in command)
+    return start
 
 
 @both
@@ -93,11 +100,23 @@ def test_every_gpu_group_is_spot_with_on_demand_behind_it(file: str) -> None:
 def test_a_token_is_asked_of_everyone_on_every_node(file: str) -> None:
     config = read_yaml(file)
     for role in ("head", "worker"):
-        starts = [command for command in config[f"{role}_start_ray_commands"] if "ray start" in command]
-        assert len(starts) == 1
-        assert "RAY_AUTH_MODE=token" in starts[0]
+        assert "RAY_AUTH_MODE=token" in start_of(config, role)
     assert "/home/ubuntu/.ray/auth_token" in config["file_mounts"]
     assert any("chmod 600 ~/.ray/auth_token" in command for command in config["setup_commands"])
+
+
+@both
+def test_after_ray_and_once_a_worker_starts_what_tells_ray_of_a_spot_notice_and_nobody_waits_for_it(file: str) -> None:
+    config = read_yaml(file)
+    stop, start, watch = config["worker_start_ray_commands"]
+    assert (stop, start) == ("ray stop", start_of(config, "worker"))
+    command, _, redirected = watch.partition(" < ")
+    cloud = config["provider"]["module"].rsplit("_", 1)[1].split(".")[0]
+    module = "safechain_ray.cluster.spot_notice"
+    assert command == f"RAY_AUTH_MODE=token setsid --fork ~/venv/bin/python -m {module} {cloud}"
+    assert cloud in CLOUDS
+    assert redirected == "/dev/null > ~/spot_notice.log 2>&1"
+    assert not any(module in command for command in config["head_start_ray_commands"])
 
 
 @both
@@ -130,7 +149,7 @@ def test_a_stopped_job_gets_a_minute_to_end_cleanly(file: str) -> None:
 @both
 def test_engines_read_weights_from_the_mounted_bucket_and_never_from_the_hub(file: str) -> None:
     config = read_yaml(file)
-    assert "HF_HOME=/weights HF_HUB_OFFLINE=1" in config["worker_start_ray_commands"][-1]
+    assert "HF_HOME=/weights HF_HUB_OFFLINE=1" in start_of(config, "worker")
     assert any("my-bucket" in command and "/weights" in command for command in config["worker_setup_commands"])
 
 
@@ -161,7 +180,7 @@ def test_every_command_reads_as_one_of_the_shell(file: str) -> None:
 
 @both
 def test_copies_of_models_go_to_the_nodes_own_disk_and_not_to_the_mount_that_is_read_only(file: str) -> None:
-    start = read_yaml(file)["worker_start_ray_commands"][-1]
+    start = start_of(read_yaml(file), "worker")
     (copies,) = re.findall(r"SAFECHAIN_WEIGHTS=(\S+)", start)
     assert copies.startswith("$HOME/")
     assert start.index("SAFECHAIN_WEIGHTS") < start.index("ray start")
