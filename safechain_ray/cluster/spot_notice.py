@@ -18,7 +18,7 @@ from datetime import datetime
 import click
 import httpx
 import psutil
-from ray._raylet import GcsClient
+import ray
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
 from safechain_ray.errors import InputError
@@ -66,7 +66,7 @@ class Raylet:
 
     def drain(self, notice: Notice) -> None:
         """Raises what Ray raises where the head can't be reached, InputError where it refuses."""
-        accepted, why_not = GcsClient(address=self.gcs_address).drain_node(
+        accepted, why_not = ray._raylet.GcsClient(address=self.gcs_address).drain_node(
             self.node_id,
             DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
             f"spot notice: {notice.words}",
