@@ -40,3 +40,27 @@ class SpotFirst(ABC):
                 raise
             logger.warning("No spot node (%s): asking for %d on demand.", error, count)
             return parent.create_node(instead, tags, count)
+
+
+class SpotFirstOneByOne(SpotFirst):
+    """For a provider that starts several nodes at once, and where one is refused raises and leaves the others to come.
+
+    All of them would be asked for again on demand, beside those.
+    """
+
+    def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
+        """Start `count` nodes one after the other, each on demand where there is no spot node for it.
+
+        Where the cloud has none any more, those that came are given: Ray asks for the rest again ten minutes later.
+        Raises what the cloud says where it has none at all.
+        """
+        nodes: dict[str, Any] = {}
+        for missing in range(count, 0, -1):
+            try:
+                nodes |= super().create_node(node_config, tags, 1)
+            except Exception as error:
+                if not nodes:
+                    raise
+                logger.warning("No node any more (%s): %d of %d are missing.", error, missing, count)
+                break
+        return nodes

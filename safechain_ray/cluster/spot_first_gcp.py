@@ -7,13 +7,16 @@ from typing import Any
 
 from ray.autoscaler._private.gcp.node_provider import GCPNodeProvider
 
-from safechain_ray.cluster.spot_first import NodeConfig, SpotFirst
+from safechain_ray.cluster.spot_first import NodeConfig, SpotFirstOneByOne
 
 SPOT_KEYS = ("provisioningModel", "instanceTerminationAction")
 
 
-class SpotFirstGcp(SpotFirst, GCPNodeProvider):  # type: ignore[misc]
-    """`scheduling` says that a node is spot; what else it says is true of nodes on demand too."""
+class SpotFirstGcp(SpotFirstOneByOne, GCPNodeProvider):  # type: ignore[misc]
+    """`scheduling` says that a node is spot; what else it says is true of nodes on demand too.
+
+    One by one: Ray sends the inserts of all nodes before it hears that one was refused.
+    """
 
     @staticmethod
     def on_demand(node_config: NodeConfig) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A model's folder in an object store: what lies there, and its files fetched once a node, whole or not at all."""
 
 import fcntl
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ WEIGHTS = ".safetensors"
 
 WANTED = (WEIGHTS, ".json", ".jinja", ".model", ".tiktoken", ".txt")
 """What engines and tokenizers read. Left in the store: what is unpickled (.bin, .pt, .pth), code, and subfolders."""
+
+COPIES = "SAFECHAIN_WEIGHTS"
+"""The environment variable of a node that names the folder of its copies."""
 
 GIGABYTE = 1e9
 
@@ -90,7 +94,7 @@ class StoredModel:
         except OSError as error:
             raise StorageError(
                 f"The weights at {self.folder} can't be kept in {copies}: {error.strerror}. "
-                "Point HF_HOME to a folder that this user may write."
+                f"Point {COPIES} to a folder that this user may write."
             ) from error
         return target
 
@@ -107,7 +111,7 @@ class StoredModel:
         if needed > free:
             raise StorageError(
                 f"The weights at {self.folder} need {needed / GIGABYTE:.3g} GB more, and {free / GIGABYTE:.3g} GB are "
-                f"free at {partial.parent}. Free some, or point HF_HOME to a larger disk."
+                f"free at {partial.parent}. Free some, or point {COPIES} to a larger disk."
             )
 
 
@@ -118,7 +122,12 @@ def fetched_weights(uri: str) -> str:
 
 
 def copies_folder() -> Path:
-    """Where a node keeps copies of models: beside the hub's own cache."""
+    """Where a node keeps copies of models: in $SAFECHAIN_WEIGHTS, else beside the hub's own cache.
+
+    On a cluster HF_HOME is a shared place that nodes only read, and so no place for copies.
+    """
+    if named := os.environ.get(COPIES):
+        return Path(named).expanduser()
     from huggingface_hub import constants
 
     return Path(constants.HF_HOME) / "safechain-ray"

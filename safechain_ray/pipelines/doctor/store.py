@@ -5,7 +5,7 @@ from collections.abc import Generator
 from shutil import disk_usage
 from typing import Any
 
-from safechain_ray.engines.stored_weights import StoredModel, copies_folder
+from safechain_ray.engines.stored_weights import COPIES, StoredModel, copies_folder
 from safechain_ray.pipelines.doctor.files import GIGABYTE, existing, load
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 from safechain_ray.storage import redact
@@ -36,4 +36,4 @@ def check_room_for_copy(subject: Subject, stored: StoredModel) -> Finding:
         return subject.ok("weights", detail)
     if os.environ.get("RAY_ADDRESS"):
         return subject.warning("weights", detail, "see that the nodes of the cluster have more: the weights go there")
-    return subject.failed("weights", detail, "free some disk, or point HF_HOME to a larger one")
+    return subject.failed("weights", detail, f"free some disk, or point {COPIES} to a larger one")

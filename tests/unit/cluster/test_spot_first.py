@@ -1,10 +1,11 @@
 """A node on demand where the cloud has no spot node, over a provider that stands in for Ray's."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from safechain_ray.cluster.spot_first import SpotFirst
+from safechain_ray.cluster.spot_first import SpotFirst, SpotFirstOneByOne
 
 
 class Cloud:
@@ -54,3 +55,48 @@ def test_a_node_that_was_asked_for_on_demand_is_asked_for_once() -> None:
     with pytest.raises(RuntimeError):
         provider.create_node({"market": "on-demand"}, {}, 1)
     assert provider.asked == ["on-demand"]
+
+
+class GoogleCloud:
+    """Has so many nodes of each market, and starts what it has of them though it raises, as Ray's provider does."""
+
+    def __init__(self, **capacity: int) -> None:
+        self._left = Counter(capacity)
+        self.running: dict[str, str] = {}
+
+    def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
+        market = node_config["market"]
+        started = {f"node-{len(self.running) + place}": market for place in range(min(count, self._left[market]))}
+        self.running |= started
+        self._left[market] -= len(started)
+        if len(started) < count:
+            raise RuntimeError("ZONE_RESOURCE_POOL_EXHAUSTED")
+        return started
+
+
+class OnGoogleCloud(SpotFirstOneByOne, GoogleCloud):
+    @staticmethod
+    def on_demand(node_config: Any) -> dict[str, Any]:
+        return {**node_config, "market": "demand"}
+
+
+@pytest.mark.parametrize(
+    ("spot", "demand", "came"),
+    [
+        (9, 0, ["spot"] * 5),
+        (2, 9, ["spot"] * 2 + ["demand"] * 3),
+        (0, 9, ["demand"] * 5),
+        (2, 1, ["spot"] * 2 + ["demand"]),
+    ],
+)
+def test_where_spot_nodes_are_there_for_a_part_the_others_come_on_demand_and_none_beside_them(
+    spot: int, demand: int, came: list[str]
+) -> None:
+    provider = OnGoogleCloud(spot=spot, demand=demand)
+    assert list(provider.create_node({"market": "spot"}, {}, 5).values()) == came
+    assert list(provider.running.values()) == came
+
+
+def test_where_google_has_neither_it_says_so() -> None:
+    with pytest.raises(RuntimeError, match="ZONE_RESOURCE_POOL_EXHAUSTED"):
+        OnGoogleCloud().create_node({"market": "spot"}, {}, 5)

@@ -1,6 +1,8 @@
 """cluster.yaml and deploy/gcp.yaml: valid by Ray's own schema, from zero, closed to the world; no cloud is asked."""
 
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,23 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.util.accelerators import accelerators
 
 from safechain_ray.catalog import models
+from safechain_ray.cluster.spot_notice import CLOUDS
 
 ACCELERATORS = {value for name, value in vars(accelerators).items() if name.startswith("NVIDIA")}
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 both = pytest.mark.parametrize("file", LAUNCHER_FILES)
 
 
 def workers(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: node for name, node in config["available_node_types"].items() if name != config["head_node_type"]}
+
+
+def start_of(config: dict[str, Any], role: str) -> str:
+    """The one command that starts Ray."""
+    (start,) = (command for command in config[f"{role}_start_ray_commands"] if "ray start" in command)
+    return start
 
 
 @both
@@ -89,11 +100,23 @@ def test_every_gpu_group_is_spot_with_on_demand_behind_it(file: str) -> None:
 def test_a_token_is_asked_of_everyone_on_every_node(file: str) -> None:
     config = read_yaml(file)
     for role in ("head", "worker"):
-        starts = [command for command in config[f"{role}_start_ray_commands"] if "ray start" in command]
-        assert len(starts) == 1
-        assert "RAY_AUTH_MODE=token" in starts[0]
+        assert "RAY_AUTH_MODE=token" in start_of(config, role)
     assert "/home/ubuntu/.ray/auth_token" in config["file_mounts"]
     assert any("chmod 600 ~/.ray/auth_token" in command for command in config["setup_commands"])
+
+
+@both
+def test_after_ray_and_once_a_worker_starts_what_tells_ray_of_a_spot_notice_and_nobody_waits_for_it(file: str) -> None:
+    config = read_yaml(file)
+    stop, start, watch = config["worker_start_ray_commands"]
+    assert (stop, start) == ("ray stop", start_of(config, "worker"))
+    command, _, redirected = watch.partition(" < ")
+    cloud = config["provider"]["module"].rsplit("_", 1)[1].split(".")[0]
+    module = "safechain_ray.cluster.spot_notice"
+    assert command == f"RAY_AUTH_MODE=token setsid --fork ~/venv/bin/python -m {module} {cloud}"
+    assert cloud in CLOUDS
+    assert redirected == "/dev/null > ~/spot_notice.log 2>&1"
+    assert not any(module in command for command in config["head_start_ray_commands"])
 
 
 @both
@@ -126,8 +149,41 @@ def test_a_stopped_job_gets_a_minute_to_end_cleanly(file: str) -> None:
 @both
 def test_engines_read_weights_from_the_mounted_bucket_and_never_from_the_hub(file: str) -> None:
     config = read_yaml(file)
-    assert "HF_HOME=/weights HF_HUB_OFFLINE=1" in config["worker_start_ray_commands"][-1]
+    assert "HF_HOME=/weights HF_HUB_OFFLINE=1" in start_of(config, "worker")
     assert any("my-bucket" in command and "/weights" in command for command in config["worker_setup_commands"])
+
+
+@both
+def test_the_head_has_what_the_driver_of_a_training_imports_and_no_build_of_torch_for_gpus(file: str) -> None:
+    torch, project = (command for command in read_yaml(file)["head_setup_commands"] if "pip install" in command)
+    (pinned,) = (line for line in PROJECT["optional-dependencies"]["cpu"] if line.startswith("torch=="))
+    assert torch.endswith(f"{pinned}+cpu --extra-index-url https://download.pytorch.org/whl/cpu")
+    assert "-e '/home/ubuntu/safechain_ray[train]'" in project
+
+
+@both
+def test_every_node_gets_the_sandbox_that_benchmarks_need_with_the_profile_that_ubuntu_2404_asks_for(file: str) -> None:
+    (install,) = (command for command in read_yaml(file)["setup_commands"] if "bubblewrap" in command)
+    assert install.startswith("command -v bwrap ||")
+    (profile,) = (command for command in read_yaml(file)["setup_commands"] if "apparmor_parser" in command)
+    assert profile.startswith("if grep -qsx 1 /proc/sys/kernel/apparmor_restrict_unprivileged_userns; then")
+    assert "profile bwrap /usr/bin/bwrap flags=(unconfined) { userns, }" in profile
+
+
+@both
+def test_every_command_reads_as_one_of_the_shell(file: str) -> None:
+    for name, commands in read_yaml(file).items():
+        for command in commands if name.endswith("_commands") else ():
+            read = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
+            assert (read.returncode, read.stderr) == (0, ""), command
+
+
+@both
+def test_copies_of_models_go_to_the_nodes_own_disk_and_not_to_the_mount_that_is_read_only(file: str) -> None:
+    start = start_of(read_yaml(file), "worker")
+    (copies,) = re.findall(r"SAFECHAIN_WEIGHTS=(\S+)", start)
+    assert copies.startswith("$HOME/")
+    assert start.index("SAFECHAIN_WEIGHTS") < start.index("ray start")
 
 
 @both

@@ -1,13 +1,20 @@
 """deploy/kuberay/: what KubeRay and Ray's autoscaler read in it. Field names are those of KubeRay 1.7's RayJob CRD."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from deployment import KUBERAY, launched
+from deployment import KUBERAY, ROOT, launched, read_yaml
 from ray import __version__ as ray_version
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config
+
+from safechain_ray.cluster.may_come import nodes_that_may_come
+from safechain_ray.cluster.packing import WaitingRun, pack
+from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 
 JOB_FIELDS = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
 CLUSTER_FIELDS = {
@@ -96,6 +103,36 @@ def test_an_engine_gets_a_spot_pod_and_one_on_demand_where_spot_pods_did_not_com
     assert launched(config, demand, unavailable=(f"gpu-{size}-spot",)) == {f"gpu-{size}-on-demand": 1}
 
 
+def test_what_the_sweep_is_told_of_pods_to_come_is_what_rayjob_yaml_may_bring_each_kind_once(cluster: Any) -> None:
+    told = read_yaml("deploy/kuberay/groups.yaml")
+    kinds = {name: kind for name, kind in told["available_node_types"].items() if name != told["head_node_type"]}
+    groups = {name: group for name, group in autoscaling(cluster)["available_node_types"].items() if "gpu" in name}
+    assert set(groups) == {f"{kind}-{market}" for kind in kinds for market in ("spot", "on-demand")}
+    for name, group in groups.items():
+        kind = kinds[name.removesuffix("-spot").removesuffix("-on-demand")]
+        assert kind == {"max_workers": group["max_workers"], "resources": group["resources"]}, name
+    assert told["max_workers"] == sum(kind["max_workers"] for kind in kinds.values())
+
+
+def test_the_job_names_that_file_where_the_image_has_it(job: Any) -> None:
+    (path,) = re.findall(r"--set resources\.autoscaler_config=(\S+)", job["spec"]["entrypoint"])
+    assert "COPY --chown=ray . /opt/safechain_ray\n" in (KUBERAY / "Dockerfile").read_text()
+    assert (ROOT / Path(path).relative_to("/opt/safechain_ray")).samefile(KUBERAY / "groups.yaml")
+    assert "deploy" not in (KUBERAY / "Dockerfile.dockerignore").read_text()
+
+
+def test_a_sweep_that_begins_on_a_head_alone_starts_several_models_at_once() -> None:
+    head = Node("head", cpus=8, gpus=0, memory=24)
+    may_come = nodes_that_may_come(str(KUBERAY / "groups.yaml"), "H100", [head])
+    assert [(node.gpus, node.cpus, node.memory) for node in may_come if node.gpus] == [(8, 96, 960)] * 2
+
+    needs = PoolNeeds("model", "org/r1", "cuda", cpus=2, gpus=4, memory=40, wanted=None, useful=4)
+    waiting = [WaitingRun(name, (needs,), work=1) for name in ("70B", "32B", "14B", "8B", "7B")]
+    alone = ClusterView((head,), autoscales=True)
+    assert len(pack(waiting, [], alone, at_once=16).starts) == 1
+    assert len(pack(waiting, [], replace(alone, may_come=may_come), at_once=16).starts) == 4
+
+
 def test_spot_pods_that_wait_are_given_up_within_the_stall_timeout_of_a_run(cluster: Any) -> None:
     environment = {one["name"]: one["value"] for one in cluster["autoscalerOptions"]["env"]}
     assert int(environment["RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S"]) < 30 * 60
@@ -135,6 +172,17 @@ def test_no_container_runs_as_root(cluster: Any, groups: Any) -> None:
         assert group["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
 
 
+def test_every_pod_may_make_the_sandbox_that_benchmarks_need_and_has_no_capability_for_it(
+    cluster: Any, groups: Any
+) -> None:
+    templates = [cluster["headGroupSpec"]["template"], *(group["template"] for group in groups)]
+    for template in templates:
+        for profile in ("seccompProfile", "appArmorProfile"):
+            assert template["spec"]["securityContext"][profile] == {"type": "Unconfined"}
+    assert all(one["securityContext"]["capabilities"] == {"drop": ["ALL"]} for one in containers(cluster))
+    assert "apt-get install -y --no-install-recommends bubblewrap" in (KUBERAY / "Dockerfile").read_text()
+
+
 def test_workers_read_the_volume_that_the_weights_job_fills(groups: Any) -> None:
     volume, filling = yaml.safe_load_all((KUBERAY / "weights.yaml").read_text())
     claim = volume["metadata"]["name"]
@@ -146,6 +194,15 @@ def test_workers_read_the_volume_that_the_weights_job_fills(groups: Any) -> None
         assert {"name": "HF_HUB_OFFLINE", "value": "1"} in container["env"]
         claims = [v["persistentVolumeClaim"] for v in group["template"]["spec"]["volumes"] if v["name"] == "weights"]
         assert claims == [{"claimName": claim, "readOnly": True}]
+
+
+def test_copies_of_models_go_to_a_volume_that_the_pod_may_write(groups: Any) -> None:
+    for group in groups:
+        (container,) = group["template"]["spec"]["containers"]
+        (copies,) = [one["value"] for one in container["env"] if one["name"] == "SAFECHAIN_WEIGHTS"]
+        (mount,) = [one for one in container["volumeMounts"] if one["mountPath"] == copies]
+        assert "readOnly" not in mount
+        assert {"name": mount["name"], "emptyDir": {}} in group["template"]["spec"]["volumes"]
 
 
 def test_the_image_is_built_on_the_pinned_ray() -> None:

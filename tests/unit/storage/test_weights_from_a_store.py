@@ -76,9 +76,10 @@ class Uploaded:
 @pytest.fixture
 def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where this node keeps its copies."""
-    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
+    folder = tmp_path / "copies"
+    monkeypatch.setenv("SAFECHAIN_WEIGHTS", str(folder))
     fetched_weights.cache_clear()
-    return tmp_path / "safechain-ray"
+    return folder
 
 
 @pytest.fixture
@@ -99,10 +100,9 @@ def model(store: Store, copies: Path, monkeypatch: pytest.MonkeyPatch) -> Upload
 FETCHED = ["config.json", *(f"model-0000{n}-of-00002.safetensors" for n in (1, 2)), "tokenizer.json"]
 
 
-def fetch_elsewhere(model: Uploaded, copies: Path, before: str = "") -> subprocess.Popen[str]:
-    environment = {**os.environ, "HF_HOME": str(copies.parent)}
+def fetch_elsewhere(model: Uploaded, before: str = "") -> subprocess.Popen[str]:
     command = [sys.executable, "-c", f"{before}\n{FETCH}", model.uri]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def names(folder: Path) -> list[str]:
@@ -126,6 +126,33 @@ def test_weights_are_fetched_whole_without_what_could_run_code(model: Uploaded, 
     assert not (copies / f".{folder.name}.partial").exists()
 
 
+def test_copies_go_where_the_node_says_though_the_hubs_folder_is_one_that_it_only_reads(
+    model: Uploaded, copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_folder = tmp_path / "weights"
+    no_folder.touch()  # as root may write everywhere, a place where nobody can
+    monkeypatch.setattr(constants, "HF_HOME", str(no_folder))
+    assert Path(weights_location(model.uri)).parent == copies
+
+
+def test_copies_lie_beside_the_hubs_where_the_node_says_nothing(
+    model: Uploaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAFECHAIN_WEIGHTS")
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
+    assert Path(weights_location(model.uri)).parent == tmp_path / "safechain-ray"
+
+
+def test_a_place_that_nobody_may_write_is_told_with_the_mend(
+    model: Uploaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_folder = tmp_path / "weights"
+    no_folder.touch()
+    monkeypatch.setenv("SAFECHAIN_WEIGHTS", str(no_folder / "copies"))
+    with pytest.raises(StorageError, match="Point SAFECHAIN_WEIGHTS to a folder that this user may write"):
+        model.stored().fetched()
+
+
 def test_weights_that_are_there_are_not_fetched_again_and_an_engine_that_restarts_asks_nothing(
     model: Uploaded, copies: Path
 ) -> None:
@@ -138,7 +165,7 @@ def test_weights_that_are_there_are_not_fetched_again_and_an_engine_that_restart
 
 
 def test_of_two_processes_at_once_one_fetches(model: Uploaded, copies: Path) -> None:
-    both = [fetch_elsewhere(model, copies) for _ in range(2)]
+    both = [fetch_elsewhere(model) for _ in range(2)]
     told = {Path(process.communicate(timeout=120)[0].strip()) for process in both}
     (folder,) = told
     assert is_whole(folder)
@@ -148,7 +175,7 @@ def test_of_two_processes_at_once_one_fetches(model: Uploaded, copies: Path) -> 
 def test_a_process_that_is_killed_leaves_nothing_that_counts_and_the_next_one_completes_it(
     model: Uploaded, copies: Path
 ) -> None:
-    process = fetch_elsewhere(model, copies, before=DIES)
+    process = fetch_elsewhere(model, before=DIES)
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
     (partial,) = copies.glob(".*.partial")
@@ -217,7 +244,8 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(
     stored = model.stored()
     monkeypatch.setattr(stored_weights, "disk_usage", lambda path: Full)
     model.store.proxy.requests.clear()
-    with pytest.raises(StorageError, match=r"need 0.0041 GB more, and 0.001 GB are free .* HF_HOME to a larger disk"):
+    told = r"need 0.0041 GB more, and 0.001 GB are free .* SAFECHAIN_WEIGHTS to a larger disk"
+    with pytest.raises(StorageError, match=told):
         stored.fetched()
     assert not model.store.proxy.requests
 

@@ -1,0 +1,119 @@
+"""A spot notice of the cloud on a real cluster of two nodes that asks everyone for a token."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from job_cluster import RAY, JobCluster, job_cluster
+from metadata_server import Metadata, metadata_server
+
+import safechain_ray
+from safechain_ray.cluster.spot_notice import Raylet, _raylets
+
+ROOT = Path(safechain_ray.__file__).parents[1]
+
+OBSERVER = """
+import sys, time, ray
+from safechain_ray.cluster.nodes import draining_nodes
+
+@ray.remote(num_cpus=0, resources={"spot": 1})
+class Work:
+    def begun(self):
+        return True
+
+address, node = sys.argv[1:]
+ray.init(address, log_to_driver=False)
+work = Work.remote()
+ray.get(work.begun.remote())
+print("at work", sorted(draining_nodes()), flush=True)
+while node not in draining_nodes():
+    time.sleep(0.2)
+print(ray._private.state.state.get_draining_nodes()[node], flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[JobCluster]:
+    with job_cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def metadata() -> Iterator[Metadata]:
+    with metadata_server() as running:
+        yield running
+
+
+def may_use(cluster: JobCluster) -> dict[str, str]:
+    return {**cluster.environment, "RAY_AUTH_TOKEN": cluster.token}
+
+
+@contextmanager
+def spot_node(cluster: JobCluster) -> Iterator[Raylet]:
+    """A node beside the head, as `ray start` makes it on a worker."""
+    (head,) = wait_for(lambda: raylets_of(cluster))
+    command = [RAY, "start", f"--address={head.gcs_address}", "--block", "--num-cpus=1", "--node-ip-address=127.0.0.1"]
+    command += ['--resources={"spot": 1}', "--object-store-memory=100000000"]
+    with (cluster.folder / "spot.log").open("wb") as log:
+        started = subprocess.Popen(command, env=may_use(cluster), stdout=log, stderr=log)
+    try:
+        yield wait_for(lambda: next((one for one in raylets_of(cluster) if one.node_id != head.node_id), None))
+    finally:
+        started.terminate()
+        started.wait(60)
+
+
+def raylets_of(cluster: JobCluster) -> list[Raylet]:
+    return [raylet for raylet in _raylets() if any(str(cluster.folder) in flag for flag in raylet.process.cmdline())]
+
+
+def wait_for(look: Any, seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return seen
+
+
+def watches(cluster: JobCluster, metadata: Metadata, raylet: Raylet) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "safechain_ray.cluster.spot_notice", "aws"]
+    command += ["--metadata", metadata.url, "--node-id", raylet.node_id]
+    return subprocess.Popen(command, cwd=ROOT, env=may_use(cluster), stderr=subprocess.PIPE, text=True)
+
+
+def test_a_notice_makes_ray_drain_the_node_until_the_time_that_the_cloud_names(
+    cluster: JobCluster, metadata: Metadata
+) -> None:
+    with spot_node(cluster) as raylet:
+        watcher = watches(cluster, metadata, raylet)
+        command = [sys.executable, "-c", OBSERVER, raylet.gcs_address, raylet.node_id]
+        observer = subprocess.Popen(command, cwd=ROOT, env=may_use(cluster), stdout=subprocess.PIPE, text=True)
+        assert observer.stdout is not None
+        assert observer.stdout.readline() == "at work []\n"
+        wait_for(lambda: metadata.looks >= 2)
+        assert watcher.poll() is None
+
+        given = time.time()
+        goes = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(given + 100))
+        metadata.notice = json.dumps({"action": "terminate", "time": goes})
+        deadline = int(observer.stdout.readline()) / 1000
+        assert deadline == pytest.approx(given + 100, abs=2)
+        _, told = watcher.communicate(timeout=60)
+        assert watcher.returncode == 0
+        assert f"Drained node {raylet.node_id}" in told
+        observer.wait(60)
+
+
+def test_the_watch_ends_with_its_node(cluster: JobCluster, metadata: Metadata) -> None:
+    with spot_node(cluster) as raylet:
+        watcher = watches(cluster, metadata, raylet)
+        wait_for(lambda: metadata.looks >= 1)
+        assert psutil.pid_exists(raylet.process.pid)
+    assert watcher.wait(60) == 0
