@@ -135,6 +135,16 @@ def test_a_recursion_as_deep_as_contests_have_it_works():
     assert grade(problem(("20000", "20000")), code) == Grade(True, code)
 
 
+def test_a_recursion_in_a_thread_with_a_stack_as_large_as_contests_have_it_works():
+    code = "import threading\nthreading.stack_size(2**30)\nthreading.Thread(target=lambda: print(3)).start()"
+    assert grade(problem(("", "3")), code) == Grade(True, code)
+
+
+def test_a_program_may_have_what_contests_allow_and_not_all_memory():
+    assert grade(problem(("", "3")), "x = bytearray(3 * 2**29)\nprint(3)").correct
+    assert (grade(problem(("", "3")), "x = bytearray(2**31)\nprint(3)").error or "").endswith("MemoryError")
+
+
 def test_tests_that_can_not_be_read_are_no_fault_of_the_answer():
     missing = grade(Problem("demo", "", {"public_test_cases": "[{", "private_test_cases": "", "metadata": ""}), READS)
     assert missing.correct is None
