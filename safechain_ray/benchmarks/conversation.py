@@ -96,7 +96,7 @@ def _of_the_library(value: Any, keep: Keep) -> Json:
     return None
 
 
-_VIEWS = (type({}.keys()), type({}.items()))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.items()))
 """of dictionaries; values have no views that equal each other"""
 
 
