@@ -14,7 +14,8 @@ from safechain_ray.errors import InputError
 SECONDS_A_TEST = 6
 """As published (lcb_runner, `--timeout`), but of processor time: a busy machine does not make an answer wrong."""
 
-LIMITS = Limits(processor_seconds=SECONDS_A_TEST, wall_seconds=60)
+LIMITS = Limits(processor_seconds=SECONDS_A_TEST, wall_seconds=60, memory=2048 * MIB)
+"""AtCoder allows 1 GiB of memory in use; address space is more, of threads with deep stacks above all."""
 
 # What the published checker runs before an answer, in its order (lcb_runner/evaluation/testing_util.py). Starter code
 # relies on it: it says `List[int]` and imports nothing.

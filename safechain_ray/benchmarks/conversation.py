@@ -16,8 +16,12 @@ import math
 import resource
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence
 from contextlib import suppress
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from importlib import import_module
 from types import CodeType
 from typing import IO, Any
@@ -59,10 +63,41 @@ def encode(value: Any, keep: Keep) -> Json:
         case frozenset():
             return {"frozenset": [encode(item, keep) for item in value]}
         case dict():
-            return {"dict": [[encode(key, keep), encode(item, keep)] for key, item in value.items()]}
+            kind = "counter" if isinstance(value, Counter) else "ordered" if isinstance(value, OrderedDict) else "dict"
+            return {kind: [[encode(key, keep), encode(item, keep)] for key, item in value.items()]}
         case type(__name__=name) if getattr(builtins, name, None) is value:
             return {"type": name}
-    return {"kept": keep(value)}
+    return _of_the_library(value, keep) or {"kept": keep(value)}
+
+
+def _of_the_library(value: Any, keep: Keep) -> Json:
+    """The standard library's values that tests compare as they compare numbers and lists; None for any other."""
+    match value:
+        case Decimal():
+            return {"decimal": str(value)}
+        case Fraction():
+            return {"fraction": [encode(value.numerator, keep), encode(value.denominator, keep)]}
+        case datetime():  # before dates, which they are too
+            return {"datetime": value.isoformat()}
+        case date():
+            return {"date": value.isoformat()}
+        case time():
+            return {"time": value.isoformat()}
+        case timedelta():
+            return {"timedelta": [value.days, value.seconds, value.microseconds]}
+        case range():
+            return {"range": [encode(bound, keep) for bound in (value.start, value.stop, value.step)]}
+        case deque():
+            return {"deque": [encode(item, keep) for item in value], "most": value.maxlen}
+        case KeysView() if type(value) in _VIEWS:
+            return {"keys": [encode(key, keep) for key in value]}
+        case ItemsView() if type(value) in _VIEWS:
+            return {"items": [[encode(key, keep), encode(item, keep)] for key, item in value]}
+    return None
+
+
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.items()))
+"""of dictionaries; values have no views that equal each other"""
 
 
 def decode(data: Json, kept: Callable[[int], Any]) -> Any:
@@ -90,6 +125,39 @@ def decode(data: Json, kept: Callable[[int], Any]) -> Any:
             return getattr(builtins, name)
         case {"kept": int(number)}:
             return kept(number)
+    try:
+        return _for_the_library(data, kept)
+    except (ArithmeticError, TypeError) as error:
+        raise ValueError(f"the answer is none of the conversation's values: {error}") from error
+
+
+def _for_the_library(data: dict[str, Json], kept: Callable[[int], Any]) -> Any:
+    """What `_of_the_library` made of a value. These are Python's own classes; none is found by a name in `data`."""
+    match data:
+        case {"counter": list(items)}:
+            return Counter({decode(key, kept): decode(item, kept) for key, item in items})
+        case {"ordered": list(items)}:
+            return OrderedDict((decode(key, kept), decode(item, kept)) for key, item in items)
+        case {"decimal": str(digits)}:
+            return Decimal(digits)
+        case {"fraction": [numerator, denominator]}:
+            return Fraction(decode(numerator, kept), decode(denominator, kept))
+        case {"datetime": str(text)}:
+            return datetime.fromisoformat(text)
+        case {"date": str(text)}:
+            return date.fromisoformat(text)
+        case {"time": str(text)}:
+            return time.fromisoformat(text)
+        case {"timedelta": [int(days), int(seconds), int(microseconds)]}:
+            return timedelta(days, seconds, microseconds)
+        case {"range": [start, stop, step]}:
+            return range(decode(start, kept), decode(stop, kept), decode(step, kept))
+        case {"deque": list(items), "most": None | int() as most}:
+            return deque((decode(item, kept) for item in items), most)
+        case {"keys": list(keys)}:
+            return dict.fromkeys(decode(key, kept) for key in keys).keys()
+        case {"items": list(items)}:
+            return {decode(key, kept): decode(item, kept) for key, item in items}.items()
     raise ValueError("the answer is none of the conversation's values")
 
 

@@ -9,6 +9,7 @@ from safechain_ray.curation.rows import ROWS_SCHEMA
 from safechain_ray.pipelines.runs.run_record import without_secrets
 from safechain_ray.pipelines.training_sets.build_dataset import Building
 from safechain_ray.pipelines.training_sets.facts import DatasetFacts
+from safechain_ray.pipelines.training_sets.published import published_config
 from safechain_ray.report.dataset import responses_table, rule_words, shortfall, sources_table, steps_table
 from safechain_ray.report.document import Document
 from safechain_ray.report.markdown import inert, markdown
@@ -43,7 +44,7 @@ def write_card(built: Building) -> None:
 
 
 def dataset_card(facts: DatasetFacts, config: dict[str, Any]) -> str:
-    """The card; whatever names and texts hold is inert in it. `config` is shown as it is."""
+    """The card; whatever names and texts hold is inert in it. `config` is shown without what says where it was made."""
     front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
     tables = markdown(
         Document((steps_table(facts), responses_table(facts), sources_table(facts)), caveats=facts.caveats)
@@ -110,7 +111,5 @@ def _columns(facts: DatasetFacts) -> list[str]:
 
 
 def _config(config: dict[str, Any]) -> list[str]:
-    text = json.dumps(
-        {key: value for key, value in config.items() if key not in ("resources", "output", "run")}, indent=2
-    )
+    text = json.dumps(published_config(config), indent=2)
     return ["## Config\n", f"```json\n{text.replace('```', '` ` `')}\n```", ""]

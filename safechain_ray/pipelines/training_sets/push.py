@@ -1,12 +1,15 @@
 """A built training set put on the Hugging Face hub: its card, its record and its rows, not the run behind them."""
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from safechain_ray.errors import InputError, StorageError
+from safechain_ray.pipelines.training_sets.folder import RECORD
+from safechain_ray.pipelines.training_sets.published import published_record
 from safechain_ray.storage import Folder, redact
 
-FILES = ("README.md", "dataset.json")
+CARD = "README.md"
 
 
 def check_token() -> None:
@@ -20,18 +23,23 @@ def check_token() -> None:
 def push_dataset(folder: Folder, repository: str) -> str:
     """Upload the data set in `folder` as one commit to a data set of the hub, which is made private where it is new.
 
-    Rows of an earlier upload are replaced. Gives its address. Raises StorageError with what the hub said.
+    Rows of an earlier upload are replaced. The record goes without what says where the set was made. Gives its address.
+    Raises StorageError with what the hub said.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     with TemporaryDirectory(prefix="safechain-ray-push-") as place:
-        for part, wanted in ((folder, FILES), (folder / "data", None)):
-            for file in part.list_facts():
-                if wanted is None or file.name in wanted:
-                    target = Path(place, *(("data",) if wanted is None else ()), file.name)
-                    target.parent.mkdir(exist_ok=True)
-                    part.fetch(file, target)
+        for file in folder.list_facts():
+            if file.name == CARD:
+                folder.fetch(file, Path(place, CARD))
+        record = published_record(json.loads(folder.read_text(RECORD)))
+        Path(place, RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        rows = folder / "data"
+        for file in rows.list_facts():
+            target = Path(place, "data", file.name)
+            target.parent.mkdir(exist_ok=True)
+            rows.fetch(file, target)
         try:
             api = HfApi()
             url = api.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)

@@ -48,6 +48,15 @@ def height(root):
         ("def sum(a, b): return a * b", "assert sum(2, 5) == 10"),
         ("def f(x): raise ValueError(x)", "try:\n    f(1)\n    assert False\nexcept ValueError:\n    pass"),
         ("def f(x): return complex(x, 1)", "assert f(1) == 1 + 1j"),
+        ("from decimal import Decimal\ndef f(x): return Decimal(x)", "assert f('10') == 10 and f('15.3') > 15"),
+        ("from fractions import Fraction\ndef f(x): return [Fraction(x, 2)]", "assert f(1) == [0.5]"),
+        (
+            "from datetime import *\ndef f(x): return x + timedelta(1)",
+            "d = datetime.date(1, 1, 1)\nassert f(d).day == 2",
+        ),
+        ("def f(x): return range(x)", "assert f(3) == range(3) and f(3) != [0, 1, 2]"),
+        ("def f(x): return {x: 1}.keys()", "assert f(1) == {1} and list(f(2)) == [2]"),
+        ("from collections import *\ndef f(x): return Counter(x)", "assert f('aa') == collections.Counter(a=2, b=0)"),
     ],
 )
 def test_values_and_objects_pass_between_the_assertions_and_the_answer(code: str, test: str):
@@ -65,6 +74,11 @@ def test_imports_that_the_assertions_bring():
         ("def set(x): return 1\nclass math: isclose = print\ndef f(x): return [9]", "AssertionError"),
         ("class A:\n    def __bool__(self): return True\ndef f(x): return A()", "TypeError"),
         ("class A:\n    def __eq__(self, other): return True\ndef f(x): return A()", "TypeError"),
+        # What a class of the answer's own says of itself stays with it: only its number arrives.
+        (
+            "import decimal\nclass A(decimal.Decimal):\n    __eq__ = lambda *_: True\ndef f(x): return [A(2)]",
+            "AssertionError",
+        ),
         ("def g(x): return x", "NameError: name 'f' is not defined"),
         ("def f(x): raise KeyboardInterrupt", "RaisedError: KeyboardInterrupt"),
     ],

@@ -100,7 +100,8 @@ def test_a_function_that_returns_what_is_expected_is_right(code: str):
         ("return None", "AssertionError: test 1 of 4 returned None"),
         ("while numbers: pass\n        return []", "a call used more than 1 s of processor time"),
         ("raise SystemExit(0)", "RaisedError: SystemExit: 0"),
-        ("return deque([1, 2])", "TypeError: an object of the tested code's own class has no value to compare"),
+        ("return deque([1, 2])", "AssertionError: test 1 of 4 returned deque([1, 2]) instead of [1, 2]"),
+        ("return object()", "TypeError: an object of the tested code's own class has no value to compare"),
     ],
 )
 def test_a_function_that_does_not_is_wrong_and_says_of_what(body: str, said: str):
@@ -132,6 +133,16 @@ def test_arguments_of_the_size_of_contests_pass():
 def test_a_recursion_as_deep_as_contests_have_it_works():
     code = "@cache\ndef f(n): return 0 if n == 0 else 1 + f(n - 1)\nprint(f(int(input())))"
     assert grade(problem(("20000", "20000")), code) == Grade(True, code)
+
+
+def test_a_recursion_in_a_thread_with_a_stack_as_large_as_contests_have_it_works():
+    code = "import threading\nthreading.stack_size(2**30)\nthreading.Thread(target=lambda: print(3)).start()"
+    assert grade(problem(("", "3")), code) == Grade(True, code)
+
+
+def test_a_program_may_have_what_contests_allow_and_not_all_memory():
+    assert grade(problem(("", "3")), "x = bytearray(3 * 2**29)\nprint(3)").correct
+    assert (grade(problem(("", "3")), "x = bytearray(2**31)\nprint(3)").error or "").endswith("MemoryError")
 
 
 def test_tests_that_can_not_be_read_are_no_fault_of_the_answer():

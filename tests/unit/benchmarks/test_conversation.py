@@ -2,7 +2,10 @@
 
 import json
 import math
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -60,13 +63,43 @@ def _in_order(value: object) -> object:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        Decimal("10"),
+        Decimal("-1.50E+30"),
+        Decimal("Infinity"),
+        Fraction(-1, 3),
+        pytest.param(Fraction(1, 2**80), id="a fraction of large integers"),
+        date(2024, 2, 29),
+        datetime(2024, 2, 29, 12, 30, 0, 5),
+        datetime(2024, 2, 29, tzinfo=UTC),
+        time(23, 59, 59, 999_999),
+        timedelta(days=-1, microseconds=1),
+        range(5, -(2**60), -3),
+        deque([1, (2,)]),
+        deque([1], maxlen=3),
+        Counter("aab", z=0),
+        OrderedDict([("b", 1), ("a", Decimal(2))]),
+        {"b": 1, ("a",): 2}.keys(),
+        {"b": [1]}.items(),
+    ],
+    ids=repr,
+)
+def test_values_of_the_standard_library_arrive_as_they_were(value: object):
+    arrived = through([value])[0]
+    assert type(arrived) is type(value)
+    assert (arrived, repr(arrived)) == (value, repr(value))
+
+
+@pytest.mark.parametrize(
     ("value", "arrives"),
     [
         (np.int64(3), 3),
         (np.float32(0.5), 0.5),
         (np.bool_(True), True),
-        (Counter("aab"), {"a": 2, "b": 1}),
-        (OrderedDict([(1, (2,))]), {1: (2,)}),
+        (defaultdict(int, a=2), {"a": 2}),
+        (namedtuple("Point", "x y")(1, Decimal(2)), (1, Decimal(2))),
+        (np.float64(0.25) * 2, 0.5),
         (bytearray(b"\xff"), b"\xff"),
         pytest.param(10**5000, 10**5000, id="a long integer"),
         (int, int),
@@ -84,7 +117,7 @@ def test_numbers_that_json_has_no_word_for():
 
 
 @pytest.mark.parametrize(
-    "value", [object(), iter([1]), range(3), len, test_numbers_that_json_has_no_word_for, np.arange(3)]
+    "value", [object(), iter([1]), len, {}.values(), test_numbers_that_json_has_no_word_for, np.arange(3)]
 )
 def test_everything_else_is_kept_and_numbered(value: object):
     data = encode([value], lambda kept: 7 if kept is value else 0)
@@ -93,7 +126,12 @@ def test_everything_else_is_kept_and_numbered(value: object):
 
 @pytest.mark.parametrize(
     "data",
-    [{}, {"type": "len"}, {"type": "sys"}, {"integer": "g"}, {"tuple": 3}, {"kept": "1"}, {"bytes": "x"}, {"other": 1}],
+    [
+        *({}, {"type": "len"}, {"type": "sys"}, {"integer": "g"}, {"tuple": 3}, {"kept": "1"}, {"bytes": "x"}),
+        *({"other": 1}, {"decimal": "ten"}, {"fraction": [1, 0]}, {"fraction": [0.5, "2"]}, {"date": "today"}),
+        *({"datetime": "0"}, {"time": "25:00"}, {"timedelta": [10**12, 0, 0]}, {"range": [0, 1, 0]}),
+        *({"range": ["0", 1, 1]}, {"deque": [], "most": "3"}, {"keys": [[]]}, {"counter": [[[], 1]]}),
+    ],
 )
 def test_what_is_no_value_of_the_conversation_is_refused(data: object):
     with pytest.raises(ValueError, match=r"."):

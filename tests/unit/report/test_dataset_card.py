@@ -15,7 +15,7 @@ from safechain_ray.engines.scripted import ScriptedEngines
 from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.pipelines.training_sets.build_dataset import Building, build_dataset
 from safechain_ray.report.dataset import steps_table
-from safechain_ray.report.dataset_card import write_card
+from safechain_ray.report.dataset_card import dataset_card, write_card
 
 
 def carded(folder: Path, unsafe: bool = False, **keys: Any) -> tuple[Building, str]:
@@ -63,6 +63,16 @@ def test_missing_rows_sources_and_the_limits_of_verdicts_are_told(tmp_path: Path
     assert "## What the verdicts mean, and what they don't" in card
     assert '"name": "demo-reasoner"' in card
     assert str(tmp_path / "set") not in card
+
+
+def test_the_config_is_told_without_folders_cluster_and_endpoints(tmp_path: Path):
+    built, _ = carded(tmp_path)
+    model = {"name": "openai:my-model", "base_url": "http://inside.example/v1"}
+    where = {"output": "s3://inside.example/set", "resources": {"ray_address": "inside.example:6379"}}
+    card = dataset_card(built.facts, {"model": model, "seed": 47, **where})
+    assert '"name": "openai:my-model"' in card
+    assert '"seed": 47' in card
+    assert "inside.example" not in card
 
 
 def test_a_control_is_called_one(tmp_path: Path):
