@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import disk_usage
 from time import perf_counter
 from typing import Any
 
@@ -22,16 +21,14 @@ from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
 from safechain_ray.config.training import LoraOptions, TrainingOptions
-from safechain_ray.errors import InputError, StorageError
+from safechain_ray.errors import InputError
 from safechain_ray.training.chat import ChatFormat
 from safechain_ray.training.checkpoints import claim, last_checkpoint
+from safechain_ray.training.disk_trouble import disk_trouble_told
 from safechain_ray.training.export import export_model, gathered_weights, is_sharded, put_weights
 from safechain_ray.training.identity import training_identity
 from safechain_ray.training.processes import Processes
 from safechain_ray.training.tokens import TokenisedSet
-
-FULL_BYTES = 2**20
-"""Where less is free, the disk is full: torch and safetensors tell that in errors of their own."""
 
 METRICS = "metrics.jsonl"
 MODEL = "model"
@@ -93,19 +90,10 @@ def train(job: TrainingJob, hooks: Hooks = Hooks()) -> TrainingOutcome:
     claim(job.output, job.identity)
     checkpoint = last_checkpoint(job.output)
     trainer = _trainer(job, hooks)
-    try:
+    with disk_trouble_told(job.output):
         trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
         evaluation_loss = _evaluation_loss(trainer) if job.held_out is not None else None
         _export(trainer, job)
-    except Exception as error:
-        is_full = disk_usage(job.output).free < FULL_BYTES
-        if not is_full and not isinstance(error, OSError):
-            raise
-        reason = "no space left on the device" if is_full else error
-        raise StorageError(
-            f"Training stopped: {job.output} can't be written ({reason}). Make room there; the same command goes on "
-            "from the last whole checkpoint."
-        ) from error
     losses = [logged["loss"] for logged in trainer.state.log_history if "loss" in logged]
     return TrainingOutcome(
         model=job.output / MODEL,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from processes import left_over, marked_environment, marked_processes
 from s3_server import Store
+from small_disk import mounted
 
 from safechain_ray.storage import Folder, open_folder
 
@@ -134,14 +135,9 @@ def test_an_interrupted_training_keeps_its_checkpoints_and_says_how_to_go_on(sto
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 12 MiB: less than one checkpoint of the demo reasoner with AdamW's states."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(mount)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)
+    """Less than one checkpoint of the demo reasoner with AdamW's states."""
+    with mounted(tmp_path / "small", "12m") as mount:
+        yield mount
 
 
 @pytest.mark.parametrize("what", ["scratch", "output"])

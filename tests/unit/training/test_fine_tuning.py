@@ -1,12 +1,15 @@
 """The demo reasoner is trained for real: it learns, goes on after a stop as if nothing was, and its export loads."""
 
+import errno
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from traceback import StackSummary
 
 import pytest
 import torch
 from small_training import BASE, job, loss_of, losses
+from torch.distributed.checkpoint.api import CheckpointException
 from transformers import AutoTokenizer
 
 from safechain_ray.config import LoraOptions
@@ -68,6 +71,13 @@ def test_the_exported_folder_is_that_of_a_plain_model_and_holds_what_was_learnt(
     assert exported.eos_token == whole.chat.tokenizer.eos_token
 
 
+def raises(error: BaseException) -> Callable[..., None]:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    return fail
+
+
 class StoppedError(Exception):
     pass
 
@@ -122,15 +132,48 @@ def test_of_several_checkpoints_the_last_whole_one_counts(tmp_path: Path):
     assert found.step == 10
 
 
-def test_a_full_disk_is_named_and_the_mend_told(
-    monkeypatch: pytest.MonkeyPatch, undisturbed: tuple[TrainingJob, TrainingOutcome]
-):
-    def full(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
+def shards_failed(failure: BaseException) -> CheckpointException:
+    """As torch raises it in every process; the second one's write failed, the first had something else."""
+    failures: dict[int, BaseException] = {0: RuntimeError("broken off"), 1: failure}
+    return CheckpointException("", {rank: (each, StackSummary()) for rank, each in failures.items()})
 
-    monkeypatch.setattr(trainer, "export_model", full)
-    with pytest.raises(StorageError, match=r"can't be written .*No space left.*the same command goes on"):
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), r"No space left.*Make room there; the same command goes on"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), r"quota exceeded.*Make room there"),
+        (OSError(errno.EROFS, "Read-only file system"), r"Read-only.*Give this user the right to write there"),
+        (shards_failed(OSError(errno.ENOSPC, "No space left on device")), r"No space left.*Make room there"),
+    ],
+    ids=["full", "quota", "read-only", "full-for-shards"],
+)
+def test_a_disk_that_takes_nothing_is_named_and_the_mend_told(
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: tuple[TrainingJob, TrainingOutcome],
+    error: BaseException,
+    says: str,
+):
+    monkeypatch.setattr(trainer, "export_model", raises(error))
+    with pytest.raises(StorageError, match=f"can't be written .*{says}"):
         train(undisturbed[0])
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("We couldn't connect to 'https://huggingface.co'"), ConnectionResetError(104, "reset by peer")]
+)
+@pytest.mark.parametrize("in_shards", [False, True], ids=["alone", "shards"])
+def test_other_errors_of_the_system_stay_what_they_are_so_that_the_workers_try_again(
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: tuple[TrainingJob, TrainingOutcome],
+    error: OSError,
+    in_shards: bool,
+):
+    raised = CheckpointException("", {1: (error, StackSummary())}) if in_shards else error
+    monkeypatch.setattr(trainer, "export_model", raises(raised))
+    with pytest.raises(type(error)) as found:
+        train(undisturbed[0])
+    assert found.value is error
 
 
 def test_examples_that_do_not_fill_a_step_are_refused_with_the_mend(tmp_path: Path):

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from sharded_processes import in_shards
+from small_disk import mounted
 from small_training import job, loss_of, losses
 
 from safechain_ray.config import LoraOptions
+from safechain_ray.errors import StorageError
 from safechain_ray.training.shard_pickles import check_shards
 from safechain_ray.training.trainer import Hooks, train
 
@@ -59,3 +61,13 @@ def test_a_training_in_shards_that_was_stopped_ends_as_one_of_a_single_process(t
     assert loss_of(folder / "run" / "model", alone.held_out) == pytest.approx(outcome.evaluation_loss, abs=0.01)
     shards = {path.name for path in (folder / "run").rglob("*.distcp")}
     assert {"__0_0.distcp", "__1_0.distcp"} <= shards
+
+
+def train_on_a_full_disk(folder: Path) -> None:
+    with pytest.raises(StorageError, match=r"run can't be written .*No space left on device.*Make room there"):
+        train(job(folder / "run"))
+
+
+def test_shards_that_find_no_room_are_told_as_a_full_disk_by_every_process(tmp_path: Path) -> None:
+    with mounted(tmp_path / "run", "12m"):  # a checkpoint takes 18
+        in_shards(train_on_a_full_disk, tmp_path)
