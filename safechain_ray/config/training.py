@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Tracker = Literal["wandb", "mlflow", "tensorboard"]
+
 
 class LoraOptions(BaseModel):
     """Low-rank adapters (arXiv:2106.09685) on all linear layers but the output, merged into the weights at the end."""
@@ -33,4 +35,4 @@ class TrainingOptions(BaseModel):
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1)
     seed: int = 0
-    report_to: tuple[str, ...] = Field((), description="trackers of transformers: wandb, mlflow, tensorboard")
+    report_to: tuple[Tracker, ...] = Field((), description="trackers of transformers")

@@ -4,8 +4,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import torch.distributed as dist
-
 
 @dataclass(frozen=True, slots=True)
 class Processes:
@@ -32,12 +30,16 @@ class Processes:
     def wait(self) -> None:
         """Until all of them have come here."""
         if self.count > 1:
+            import torch.distributed as dist
+
             dist.barrier()
 
     def gather(self, mine: Any) -> list[Any]:
         """What each of them brings, in the order of their ranks. It is pickled between processes of one training."""
         if self.count == 1:
             return [mine]
+        import torch.distributed as dist
+
         found: list[Any] = [None] * self.count
         dist.all_gather_object(found, mine)
         return found

@@ -26,7 +26,8 @@ def tuned(address: str, output: str, observer: SilentTraining | None = None, **k
 @pytest.fixture(scope="module")
 def done(one_driver: None, cluster_address: str, store: Store) -> tuple[FineTuning, SilentTraining]:
     observer = SilentTraining()
-    return tuned(cluster_address, store.uri("finetuned"), observer), observer
+    kept = {"training.report_to": ["tensorboard"]}
+    return tuned(cluster_address, store.uri("finetuned"), observer, **kept), observer
 
 
 def test_the_model_in_the_output_is_a_plain_one_that_learnt(done: tuple[FineTuning, SilentTraining], tmp_path: Path):
@@ -58,6 +59,19 @@ def test_the_output_holds_whole_checkpoints_metrics_and_the_record(done: tuple[F
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, steps + 1))
     assert observer.last is not None
     assert (observer.last.step, observer.last.steps) == (steps, steps)
+
+
+def test_what_tensorboard_wrote_lies_in_the_output(done: tuple[FineTuning, SilentTraining], tmp_path: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tuning, _ = done
+    (run,) = (tuning.folder / "runs").list_folders()
+    for file in (tuning.folder / "runs" / run).list_facts():
+        (tuning.folder / "runs" / run).fetch(file, tmp_path / file.name)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    lines = [json.loads(line) for line in tuning.folder.read_text("metrics.jsonl").splitlines()]
+    losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
+    assert {each.step: each.value for each in events.Scalars("train/loss")} == pytest.approx(losses)
 
 
 def test_a_finished_training_starts_no_worker(

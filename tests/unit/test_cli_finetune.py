@@ -1,6 +1,8 @@
 """`safechain-ray finetune`: its plan, what it refuses before anything starts, and how it ends."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,7 @@ def test_adapters_are_a_flag():
         (("--sequences-a-step", "200"), "gives 111 examples, and a step takes 200 sequences"),
         (("--model", "QwQ", "--device", "cpu"), "QwQ"),
         (("--profile", "deme"), "Did you mean 'demo'?"),
+        (("--report-to", "tensorbord"), "training.report_to.0: Input should be 'wandb', 'mlflow' or 'tensorboard'"),
         (("--set", "model.engine.chat_template=x"), "is no key of the config"),
     ],
 )
@@ -77,6 +80,49 @@ def test_a_model_whose_template_has_no_tags_or_drops_the_request_is_refused(tmp_
     result = call(*named)
     assert result.exit_code == 2, result.output
     assert "The chat template writes the request 0 times" in result.stderr
+
+
+def without(*packages: str) -> str:
+    """A program that calls the command where these packages can't be imported."""
+    hidden = f"import sys; sys.modules.update(dict.fromkeys({packages!r})); "
+    return f"{hidden}from safechain_ray.cli import main; main()"
+
+
+def call_without(*packages: str, arguments: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", without(*packages), "finetune", "--config", CONFIG, "--profile", "demo"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "says"),
+    [
+        (
+            ("torch", "trl", "accelerate", "peft"),
+            (),
+            "not installed here (torch, trl, accelerate, peft): pip install 'safechain-ray[train]'",
+        ),
+        (
+            ("tensorboard", "wandb"),
+            ("--report-to", "tensorboard", "--report-to", "wandb"),
+            "training.report_to names tensorboard and wandb, not installed here: pip install tensorboard wandb",
+        ),
+    ],
+    ids=["training", "trackers"],
+)
+def test_packages_that_are_missing_are_named_before_anything_starts(
+    tmp_path: Path, missing: tuple[str, ...], arguments: tuple[str, ...], says: str
+):
+    result = call_without(*missing, arguments=(*arguments, "--output", str(tmp_path / "out")))
+    assert result.returncode == 2, result.stderr
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_driver_without_torch_still_plans():
+    result = call_without("torch", "trl", "accelerate", "peft", arguments=("--plan",))
+    assert result.returncode == 0, result.stderr
+    assert "AdamW's two states" in result.stdout
 
 
 def test_help_has_examples():

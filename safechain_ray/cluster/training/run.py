@@ -11,7 +11,6 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError
 from ray.train import FailureConfig, LoggingConfig, PreemptionError, RunConfig, ScalingConfig, WorkerGroupError
-from ray.train.torch import TorchTrainer
 
 from safechain_ray.cluster.failures import explain
 from safechain_ray.cluster.training.news import Failed, Finished, News
@@ -71,6 +70,8 @@ def run_training(
 
 
 def _trainer(task: TrainingTask, workers: Workers, log_folder: Path) -> Any:
+    from ray.train.torch import TorchTrainer  # wants torch, which a driver that only plans may lack
+
     resources = {"CPU": workers.cpus} | ({"GPU": 1.0} if workers.on_gpus else {})
     return TorchTrainer(
         work,

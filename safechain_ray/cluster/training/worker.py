@@ -19,7 +19,6 @@ from safechain_ray.storage import Folder, place
 from safechain_ray.training.checkpoint_store import CheckpointStore
 from safechain_ray.training.checkpoints import STATE, claim, last_checkpoint
 from safechain_ray.training.processes import Processes
-from safechain_ray.training.shard_pickles import check_shards
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,8 @@ def _scratch(task: TrainingTask) -> Path:
 
 def _put_in_place(store: CheckpointStore, job: Any) -> None:
     """Empty the scratch folder, and bring the last whole checkpoint there if there is one."""
+    from safechain_ray.training.shard_pickles import check_shards
+
     shutil.rmtree(job.output, ignore_errors=True)
     claim(job.output, job.identity)
     checkpoint = store.newest()

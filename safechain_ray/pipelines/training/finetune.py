@@ -1,7 +1,6 @@
 """Fine-tuning: demonstrations become tokens, workers learn them together, and the model lies in the output."""
 
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import ray
@@ -11,11 +10,11 @@ from safechain_ray.cluster.training.news import Finished, start_board
 from safechain_ray.cluster.training.run import Workers, run_training
 from safechain_ray.cluster.training.worker import TrainingTask
 from safechain_ray.config import FinetuneConfig
-from safechain_ray.errors import InputError
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.run_record import without_secrets
 from safechain_ray.pipelines.training.log import TrainingLog
 from safechain_ray.pipelines.training.observer import TrainingObserver
+from safechain_ray.pipelines.training.packages import check_packages
 from safechain_ray.pipelines.training.plan import TrainingPlan, check_training, plan_training
 from safechain_ray.pipelines.training.record import FinetuneRecord
 from safechain_ray.pipelines.training.resolve import (
@@ -58,8 +57,7 @@ def finetune(config: FinetuneConfig, observer: TrainingObserver) -> FineTuning:
     RunConflictError among it) and OutputHeldError before anything starts; StorageError, StallError and other
     SafechainErrors of the workers while it runs. Whole checkpoints are kept in any case.
     """
-    if find_spec("trl") is None:
-        raise InputError("Fine-tuning needs packages of its own: pip install 'safechain-ray[train]'.")
+    check_packages(config.training.report_to)
     trainee = resolve_trainee(config.model)
     if cluster_address(config.resources.ray_address) is None:
         check_training(config, trainee, view_local())
