@@ -132,9 +132,9 @@ def _laid_over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 
 def _tree(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """The tree with flags and assignments put into it."""
+    """The tree with flags and assignments put into it. A flag's empty mapping leaves one that is there as it is."""
     for key, value in flags.items():
-        _assign(tree, key, value)
+        _assign(tree, key, value, keeps_mapping=value == {})
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
@@ -175,7 +175,7 @@ def _parsed(text: str, origin: str) -> Any:
         raise InputError(f"{origin} is not valid YAML: {error}") from error
 
 
-def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = False) -> None:
     """Set `a.b.0.c` in a tree of mappings and lists.
 
     Where a mapping is needed a name becomes `{name: ...}`, and a key without a value an empty mapping.
@@ -197,6 +197,7 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
             raise InputError(f"--set {key}: the list has no item {last!r}; it has {len(node)}, counted from 0.")
         node[int(last)] = value
     elif isinstance(node, dict):
-        node[last] = value
+        if not (keeps_mapping and isinstance(node.get(last), dict)):
+            node[last] = value
     else:
         raise InputError(f"--set {key}: {parents[-1]!r} holds a value, not keys.")

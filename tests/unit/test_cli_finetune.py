@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from safechain_ray.cli import app
+from safechain_ray.config import FinetuneConfig
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 
@@ -80,6 +81,33 @@ def test_a_model_whose_template_has_no_tags_or_drops_the_request_is_refused(tmp_
     result = call(*named)
     assert result.exit_code == 2, result.output
     assert "The chat template writes the request 0 times" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("block", "flags", "rank"),
+    [
+        ("lora: {rank: 64}", (), 64),
+        ("lora: {rank: 64}", ("--lora",), 64),
+        ("lora: {rank: 64}", ("--lora", "--lora-rank", "8"), 8),
+        ("lora:", ("--lora",), 16),
+        ("lora:", (), None),
+        ("lora: {rank: 64}", ("--lora", "--set", "training.lora={}"), 16),
+    ],
+)
+def test_the_flag_for_adapters_leaves_what_the_file_says_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: str, flags: tuple[str, ...], rank: int | None
+):
+    config = tmp_path / "own.yaml"
+    config.write_text(
+        f"model: demo-reasoner\ntraining_set: quickstart-demonstrations\noutput: x\ntraining:\n  {block}\n"
+    )
+    read: list[FinetuneConfig] = []
+    command = sys.modules["safechain_ray.cli.finetune"]
+    monkeypatch.setattr(command, "_train", lambda config, as_json: read.append(config))
+    result = CliRunner().invoke(app, ["finetune", "--config", str(config), *flags])
+    assert result.exit_code == 0, result.output
+    lora = read[0].training.lora
+    assert (lora and lora.rank) == rank
 
 
 def without(*packages: str) -> str:
