@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safechain_ray.errors import RunConflictError
+from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.storage import FileFacts, Folder
 from safechain_ray.training.processes import Processes
 
@@ -20,6 +20,9 @@ MANIFEST = "manifest.json"
 MODEL = "model"
 LOGS = "runs"
 """Where transformers has TensorBoard write."""
+
+SHARD = ".distcp"
+"""What torch calls the parts that processes write each of its own."""
 
 LAST_OF_MODEL = "config.json"
 """Uploaded after all other files of a model: without it no engine takes the folder for one."""
@@ -41,6 +44,10 @@ class StoredCheckpoint:
     training: str
     processes: int
     files: tuple[StoredFile, ...]
+
+    @property
+    def is_sharded(self) -> bool:
+        return any(file.name.endswith(SHARD) for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +72,19 @@ class CheckpointStore:
                 return found
         return None
 
-    def fetch(self, checkpoint: StoredCheckpoint, target: Path) -> None:
-        """Bring the checkpoint to a local folder, which need not exist; several processes must not share it."""
+    def fetch(self, checkpoint: StoredCheckpoint, target: Path, in_shards: bool = False) -> None:
+        """Bring the checkpoint to a local folder, which need not exist; several processes must not share it.
+
+        `in_shards` says how those that go on from it train. Raises InputError where they could not read it.
+        """
         if checkpoint.training != self.training:
             raise RunConflictError(
                 f"{self.folder}/{_name(checkpoint.step)} is a checkpoint of another training (its manifest names "
                 f"{checkpoint.training}, this one is {self.training}). Take it out of there, or name another --output."
             )
         place = self.folder / _name(checkpoint.step)
+        if checkpoint.is_sharded != in_shards:
+            raise InputError(_other_kind(str(place), checkpoint))
         for file in checkpoint.files:
             local = target / file.name
             local.parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +145,18 @@ class CheckpointStore:
             return None
         found: dict[str, Any] = json.loads(place.read_text(MANIFEST))
         return StoredCheckpoint(**found | {"files": tuple(StoredFile(**file) for file in found["files"])})
+
+
+def _other_kind(place: str, checkpoint: StoredCheckpoint) -> str:
+    count = checkpoint.processes
+    workers = f"{count} worker{'s' if count > 1 else ''}"
+    if checkpoint.is_sharded:
+        found = f"was written in shards by {workers} on GPUs, and this training has one worker or trains on CPUs"
+        mend = f"take two or more workers on GPUs (it had --workers {count})"
+    else:
+        found = f"was written whole by {workers}, and workers that share a model on GPUs go on from shards alone"
+        mend = "take one worker (--workers 1) or workers on CPUs"
+    return f"{place} {found}. To go on from it {mend}. To begin anew name another --output."
 
 
 def _name(step: int) -> str:

@@ -205,7 +205,7 @@ def _arguments(job: TrainingJob) -> Any:
         save_total_limit=options.keep_checkpoints,
         seed=options.seed,
         report_to=list(options.report_to) or "none",
-        **_sharding(on_cpu, options),
+        **_sharding(options),
         disable_tqdm=True,
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
@@ -221,14 +221,21 @@ def _arguments(job: TrainingJob) -> Any:
     return arguments
 
 
-def _sharding(on_cpu: bool, options: TrainingOptions) -> dict[str, Any]:
+def trains_in_shards() -> bool:
+    """Whether this process holds a part of the model, and the others the rest.
+
+    On CPUs accelerate has no FSDP (1.15 drops the wish without a word), so there each holds a copy (DDP).
+    """
+    return torch.cuda.is_available() and Processes.of_environment().count > 1
+
+
+def _sharding(options: TrainingOptions) -> dict[str, Any]:
     """FSDP 2 over several processes: each layer is gathered when it computes, and let go of again.
 
     Checkpoints are written in shards: each process writes and reads its own part, and another number of them may go on.
-    Weights are read by the first process of a node alone, which the others get them from. On CPUs accelerate has no
-    FSDP (1.15 drops the wish without a word), so there the processes each hold a copy (DDP).
+    Weights are read by the first process of a node alone, which the others get them from.
     """
-    if on_cpu or Processes.of_environment().count == 1:
+    if not trains_in_shards():
         return {"gradient_checkpointing": options.gradient_checkpointing}
     enable_fsdp_ram_efficient_loading()  # has to be said before the weights are read, not only to the trainer
     settings = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT", "cpu_ram_efficient_loading": True}

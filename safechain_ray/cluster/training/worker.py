@@ -113,13 +113,14 @@ def _scratch(task: TrainingTask) -> Path:
 def _put_in_place(store: CheckpointStore, job: Any) -> None:
     """Empty the scratch folder, and bring the last whole checkpoint there if there is one."""
     from safechain_ray.training.shard_pickles import check_shards
+    from safechain_ray.training.trainer import trains_in_shards
 
     shutil.rmtree(job.output, ignore_errors=True)
     claim(job.output, job.identity)
     checkpoint = store.newest()
     if checkpoint is not None:
         local = job.output / f"checkpoint-{checkpoint.step}"
-        store.fetch(checkpoint, local)
+        store.fetch(checkpoint, local, trains_in_shards())
         check_shards(local)
 
 

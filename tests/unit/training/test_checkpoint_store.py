@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from safechain_ray.errors import RunConflictError, StorageError
+from safechain_ray.errors import InputError, RunConflictError, StorageError
 from safechain_ray.storage import open_folder
 from safechain_ray.training.checkpoint_store import CheckpointStore, StoredCheckpoint
 from safechain_ray.training.processes import Processes
@@ -72,6 +72,26 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_mend(tmp_path: Pat
     put(tmp_path, 4)
     with pytest.raises(RunConflictError, match=r"step-000004 is a checkpoint of another training.*another --output"):
         store(tmp_path, training="theirs").fetch(newest(tmp_path), tmp_path / "back")
+
+
+SHARDS = {"trainer_state.json": "{}", "model/.metadata": "m", "model/__0_0.distcp": "0", "model/__1_0.distcp": "1"}
+
+
+def test_shards_are_for_those_that_train_in_shards_again(tmp_path: Path):
+    store(tmp_path).put(checkpoint(tmp_path, 4, SHARDS), 4, ALONE)
+    with pytest.raises(
+        InputError, match=r"step-000004 was written in shards by 1 worker on GPUs.*two or more.*another --output"
+    ):
+        store(tmp_path).fetch(newest(tmp_path), tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+    store(tmp_path).fetch(newest(tmp_path), tmp_path / "back", in_shards=True)
+
+
+def test_a_whole_checkpoint_is_for_those_that_hold_the_whole_model(tmp_path: Path):
+    put(tmp_path, 4)
+    with pytest.raises(InputError, match=r"step-000004 was written whole by 1 worker,.*--workers 1.*another --output"):
+        store(tmp_path).fetch(newest(tmp_path), tmp_path / "back", in_shards=True)
+    assert not (tmp_path / "back").exists()
 
 
 def test_a_file_that_is_not_what_the_manifest_says_is_no_checkpoint_to_go_on_from(tmp_path: Path):
