@@ -21,7 +21,6 @@ from safechain_ray.pipelines.training.resolve import (
     Lessons,
     Trainee,
     finetune_identity,
-    identity_hash,
     resolve_lessons,
     resolve_trainee,
 )
@@ -71,7 +70,7 @@ def finetune(config: FinetuneConfig, observer: TrainingObserver) -> FineTuning:
             observer.say("The training is finished already: no worker is started.")
             return FineTuning(folder, record.content)
         observer.say(f"{lessons.source.source}: {lessons.learnt.counts.sentence}")
-        outcome = _trained(config, trainee, lessons, identity_hash(identity), folder, record, observer)
+        outcome = _trained(config, trainee, lessons, folder, record, observer)
         record.finished(outcome)
         return FineTuning(folder, record.content)
 
@@ -80,7 +79,6 @@ def _trained(
     config: FinetuneConfig,
     trainee: Trainee,
     lessons: Lessons,
-    training: str,
     folder: Folder,
     record: FinetuneRecord,
     observer: TrainingObserver,
@@ -102,7 +100,7 @@ def _trained(
             held_out=ray.put(lessons.held_out),
             options=config.training,
             output=folder,
-            training=training,
+            training=record.training,
             scratch=resources.scratch,
             patience=resources.storage_patience_minutes * 60,
             board=start_board(),

@@ -14,6 +14,7 @@ from safechain_ray.errors import SafechainError, StoreSilentError
 from safechain_ray.pipelines.runs.run_record import git_revision, hardware, versions
 from safechain_ray.pipelines.runs.stored_record import stored_record
 from safechain_ray.pipelines.training.plan import TrainingPlan
+from safechain_ray.pipelines.training.resolve import WEIGHTS, identity_hash
 from safechain_ray.storage import Folder
 
 RECORD = "finetune.json"
@@ -35,13 +36,18 @@ class FinetuneRecord:
         cls, folder: Folder, identity: dict[str, Any], config: dict[str, Any], facts: dict[str, Any]
     ) -> "FinetuneRecord":
         """The folder's record, or a new one with `facts` on the data. Raises RunConflictError for another training."""
-        stored = stored_record(folder, RECORD, identity, "training", MEND)
+        stored = stored_record(folder, RECORD, identity, "training", MEND, may_lack={WEIGHTS})
         if stored is not None:
             return cls(folder, stored)
         made_by = {"safechain_ray": __version__, "git_revision": git_revision()}
         record = cls(folder, {"identity": identity, "config": config, **facts, **made_by, "tries": []})
         record._write()
         return record
+
+    @property
+    def training(self) -> str:
+        """The hash of the identity, as the folder has it, by which its checkpoints are known."""
+        return identity_hash(self.content["identity"])
 
     @property
     def is_finished(self) -> bool:

@@ -1,0 +1,96 @@
+"""A training knows the weights that it starts from, by more than the name of their folder."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from safechain_ray.catalog.entries import ModelEntry
+from safechain_ray.config import FinetuneConfig, read_finetune_config
+from safechain_ray.demo import model_path
+from safechain_ray.engines.stored_weights import StoredModel
+from safechain_ray.errors import RunConflictError
+from safechain_ray.pipelines.training.base_weights import PIECE_BYTES, PIECES, weights_fingerprint
+from safechain_ray.pipelines.training.record import FinetuneRecord
+from safechain_ray.pipelines.training.resolve import finetune_identity, resolve_lessons, resolve_trainee
+from safechain_ray.storage import FileFacts, open_folder
+
+WEIGHTS = "model.safetensors"
+
+LARGE = 4 * PIECES * PIECE_BYTES + 99
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return shutil.copytree(model_path("demo-reasoner"), tmp_path / "base")
+
+
+def entry(source: object) -> ModelEntry:
+    return resolve_trainee(read_config("demo-reasoner").model).entry.model_copy(update={"source": str(source)})
+
+
+def read_config(model: str) -> FinetuneConfig:
+    keys = {"model.name": model, "model.family": "demo", "training_set": "quickstart-demonstrations", "output": "x"}
+    return read_finetune_config(None, keys, ())
+
+
+def retrain(base: Path, place: int) -> None:
+    """Other values in one byte, as of another training; size and name stay."""
+    with open(base / WEIGHTS, "r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_a_copy_has_the_same_weights_and_a_changed_byte_makes_others(base: Path, tmp_path: Path):
+    copy = shutil.copytree(base, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert weights_fingerprint(entry(copy)) == weights_fingerprint(entry(base))
+    retrain(copy, place=1_000_000)
+    assert weights_fingerprint(entry(copy)) != weights_fingerprint(entry(base))
+
+
+@pytest.mark.parametrize("place", [0, (LARGE - PIECE_BYTES) // 3, LARGE - 1])
+def test_a_large_file_is_read_in_pieces_from_its_beginning_to_its_end(base: Path, place: int):
+    with open(base / WEIGHTS, "wb") as file:
+        file.truncate(LARGE)
+    before = weights_fingerprint(entry(base))
+    retrain(base, place)
+    assert weights_fingerprint(entry(base)) != before
+
+
+def test_weights_in_a_store_are_known_by_what_it_lists_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fingerprint(**other: int) -> str | None:
+        weights = {"size": 10, "modified": 1} | other
+        files = (FileFacts("config.json", 5, other.get("modified", 1)), FileFacts(WEIGHTS, **weights))
+        stored = StoredModel(open_folder(str(tmp_path)), files)
+        monkeypatch.setattr(StoredModel, "at", lambda uri: stored)
+        return weights_fingerprint(entry("s3://bucket/model"))
+
+    assert fingerprint() == fingerprint()
+    assert len({fingerprint(), fingerprint(size=11), fingerprint(modified=2)}) == 3
+
+
+def test_a_model_of_the_hub_is_known_by_its_id_and_revision():
+    assert weights_fingerprint(entry("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")) is None
+
+
+def opened(output: Path, base: Path, leave_out: str = "") -> FinetuneRecord:
+    config = read_config(str(base))
+    trainee = resolve_trainee(config.model)
+    identity = finetune_identity(config, trainee, resolve_lessons(config, trainee))
+    kept = {key: value for key, value in identity.items() if key != leave_out}
+    return FinetuneRecord.opened(open_folder(str(output)), kept, {}, {})
+
+
+def test_a_training_whose_base_was_trained_anew_is_another_one(base: Path, tmp_path: Path):
+    first = opened(tmp_path / "out", base)
+    assert opened(tmp_path / "out", base).training == first.training
+    retrain(base, place=1_000_000)
+    with pytest.raises(RunConflictError, match=r"holds another training.*\n  weights: \"\w+\" -> \"\w+\""):
+        opened(tmp_path / "out", base)
+
+
+def test_a_training_whose_record_says_nothing_of_weights_goes_on_under_its_name(base: Path, tmp_path: Path):
+    earlier = opened(tmp_path / "out", base, leave_out="weights")
+    assert opened(tmp_path / "out", base).training == earlier.training
