@@ -8,6 +8,7 @@ from traceback import StackSummary
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_training import BASE, job, loss_of, losses
 from torch.distributed.checkpoint.api import CheckpointException
 from transformers import AutoTokenizer
@@ -69,6 +70,22 @@ def test_the_exported_folder_is_that_of_a_plain_model_and_holds_what_was_learnt(
     exported = AutoTokenizer.from_pretrained(outcome.model)
     assert exported.chat_template == whole.chat.tokenizer.chat_template
     assert exported.eos_token == whole.chat.tokenizer.eos_token
+
+
+@pytest.mark.parametrize("lora", [None, LoraOptions(rank=4)], ids=["all weights", "adapters"])
+def test_half_precision_learns_as_float32_does_and_exports_the_bases_data_type(
+    tmp_path: Path, undisturbed: tuple[TrainingJob, TrainingOutcome], lora: LoraOptions | None
+):
+    whole = undisturbed[0] if lora is None else job(tmp_path / "float32", lora=lora)
+    if lora is not None:
+        train(whole)
+    half = job(tmp_path / "bfloat16", lora=lora, precision="bfloat16")
+    outcome = train(half)
+    assert losses(half.output) == pytest.approx(losses(whole.output), abs=0.01)
+    assert losses(half.output) != losses(whole.output), "nothing was computed in half precision"
+    assert half.held_out is not None
+    assert loss_of(outcome.model, half.held_out) == pytest.approx(outcome.evaluation_loss, abs=0.01)
+    assert {weight.dtype for weight in load_file(outcome.model / "model.safetensors").values()} == {torch.float16}
 
 
 def raises(error: BaseException) -> Callable[..., None]:
