@@ -97,6 +97,29 @@ def test_a_set_that_was_built_is_learnt_from_wherever_it_lies(tmp_path: Path, sc
     assert lessons.source.source.startswith(name)
 
 
+def control(folder: Path, record: str = '{"identity": {"selection": {"answers_only": true}}}') -> Path:
+    """A set as `build-dataset --answers-only` leaves it."""
+    (folder / "data").mkdir(parents=True)
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    rows = pa.table({"messages": [turns] * 20, "id": list(map(str, range(20)))})
+    pq.write_table(rows, folder / "data" / "train-00000-of-00001.parquet")
+    (folder / "dataset.json").write_text(record)
+    return folder
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"], ids=["path", "uri"])
+def test_a_control_says_by_itself_that_it_has_no_thoughts(tmp_path: Path, scheme: str):
+    lessons = lessons_of(scheme + str(control(tmp_path / "set")))
+    assert {shown.thought for shown in lessons.source.demonstrations} == {None}
+    assert lessons.learnt.counts.examples == 20
+
+
+@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"identity": {"selection": {"answers_only": false}}}'])
+def test_answers_without_thoughts_in_a_set_that_is_no_control_are_refused(tmp_path: Path, record: str):
+    with pytest.raises(InputError, match=r"No row of .* can be learnt from"):
+        lessons_of(str(control(tmp_path / "set", record)))
+
+
 def test_a_folder_of_a_store_without_a_set_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"No training set at file://.*no Parquet file in data/"):
         lessons_of(f"file://{tmp_path}")

@@ -19,7 +19,7 @@ from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.pipelines.runs.resolve import as_stored, resolve_model
 from safechain_ray.pipelines.runs.resolve_api import is_api
 from safechain_ray.pipelines.training.base_weights import weights_fingerprint
-from safechain_ray.pipelines.training_sets.stored_training_set import fetched_set, is_stored_set, named_after
+from safechain_ray.pipelines.training_sets.stored_training_set import as_built, fetched_set, is_stored_set, named_after
 from safechain_ray.schema import short_hash
 from safechain_ray.storage import place, redact
 from safechain_ray.training.chat import ChatFormat, check_chat_format
@@ -115,6 +115,8 @@ def training_set_entry(config: TrainingSetConfig) -> TrainingSetEntry:
 
 
 def _training_set(config: TrainingSetConfig) -> TrainingSet:
+    if config.name not in catalog.training_sets():
+        config = as_built(config)
     if not is_stored_set(config.name):
         return load_training_set(training_set_entry(config), config.on_bad_row)
     with fetched_set(config) as local:

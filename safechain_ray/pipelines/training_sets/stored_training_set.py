@@ -1,5 +1,6 @@
-"""A training set that `build-dataset` left in an object store: its files are fetched for as long as they are read."""
+"""A training set that `build-dataset` left: what its record says; from a store, its files while they are read."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,8 @@ from safechain_ray.config import TrainingSetConfig
 from safechain_ray.datasets.files import has_known_suffix
 from safechain_ray.datasets.training_sets import TrainingSet
 from safechain_ray.errors import InputError
-from safechain_ray.storage import open_folder, redact
+from safechain_ray.pipelines.training_sets.folder import RECORD
+from safechain_ray.storage import Folder, open_folder, redact
 
 DATA = "data"
 
@@ -18,6 +20,24 @@ DATA = "data"
 def is_stored_set(name: str) -> bool:
     """Whether it is the URI of a folder, and not of a file."""
     return "://" in name and not has_known_suffix(name)
+
+
+def as_built(config: TrainingSetConfig) -> TrainingSetConfig:
+    """The config with what the folder's own record says of it: a control has no thoughts. What a person says wins."""
+    is_folder = is_stored_set(config.name) or Path(config.name).expanduser().is_dir()
+    if config.has_thoughts is not None or not is_folder or not _is_control(open_folder(config.name)):
+        return config
+    return config.model_copy(update={"has_thoughts": False})
+
+
+def _is_control(folder: Folder) -> bool:
+    """False too where there is no record, or one of something else than `build-dataset`."""
+    if not folder.exists(RECORD):
+        return False
+    try:
+        return bool(json.loads(folder.read_text(RECORD))["identity"]["selection"]["answers_only"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 @contextmanager

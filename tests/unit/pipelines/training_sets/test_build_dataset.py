@@ -11,7 +11,7 @@ import pytest
 from made_runs.by_draw import answered, build_config, prompt_file
 
 from safechain_ray.cluster.worklist import WorkItem
-from safechain_ray.config import BuildConfig
+from safechain_ray.config import BuildConfig, TrainingSetConfig
 from safechain_ray.curation.rows import ROWS_SCHEMA
 from safechain_ray.curation.selection import BEYOND, NO_VERDICT, NOTHING_TO_LEARN, UNSAFE
 from safechain_ray.datasets.adhoc import adhoc_training_set
@@ -21,6 +21,7 @@ from safechain_ray.errors import InputError, RunConflictError, UnknownNameError
 from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.pipelines.training_sets import folder as dataset_folder
 from safechain_ray.pipelines.training_sets.build_dataset import Building, build_dataset
+from safechain_ray.pipelines.training_sets.stored_training_set import as_built
 
 NO_ENGINES = ScriptedEngines({})
 
@@ -133,6 +134,8 @@ def test_a_control_has_the_same_rows_without_their_thoughts_and_needs_no_respons
         assert other["messages"][1]["content"].endswith(f"</think>\n\n{row['messages'][1]['content']}")
     file = tmp_path / "control" / control.facts.files[0]
     assert load_training_set(adhoc_training_set(str(file), has_thoughts=False)).demonstrations[0].thought is None
+    said = [as_built(TrainingSetConfig(name=str(tmp_path / name))).has_thoughts for name in ("set", "control")]
+    assert said == [None, False]
 
 
 def test_many_rows_go_into_several_files_in_the_order_of_the_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
