@@ -21,6 +21,8 @@ from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.judges.vote import Vote
 from safechain_ray.pipelines.runs.resolve_api import SAID_OF_APIS, api_model, check_limits, check_no_api_keys, is_api
+from safechain_ray.pipelines.runs.run_folder import WEIGHTS
+from safechain_ray.pipelines.runs.weights_fingerprint import weights_fingerprint
 from safechain_ray.schema import Part, Setting, short_hash
 from safechain_ray.storage import place, redact
 
@@ -265,6 +267,9 @@ def _engine_identity(engine: EngineNeeds) -> dict[str, Any]:
     fields["source"] = place(engine.source)  # keys and endpoint change no result
     if engine.chat_template is None:
         del fields["chat_template"]  # runs from before there was this key are still the same runs
+    weights = weights_fingerprint(engine.source)
+    if weights is not None:
+        fields[WEIGHTS] = weights
     return fields
 
 

@@ -21,6 +21,9 @@ from safechain_ray.storage import Folder, open_folder
 
 ABSENT = "(absent)"
 
+WEIGHTS = "weights"
+"""Where an identity has the fingerprint of a model's weights (`weights_fingerprint.py`)."""
+
 READERS = 16
 """Files read at the same time: an object store answers slowly, but many at once."""
 
@@ -101,9 +104,10 @@ class RunFolder:
 
     def check_same(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
         """Raises RunConflictError, with the difference, where the folder belongs to a run of another identity."""
-        if stored["identity"] == identity:
+        found = differences(stored["identity"], identity)
+        if not found:
             return
-        lines = "\n".join(f"  {line}" for line in differences(stored["identity"], identity))
+        lines = "\n".join(f"  {line}" for line in found)
         raise RunConflictError(
             f"{self.folder} holds another run. What differs (there -> here):\n{lines}\n"
             "Give another --output, or the config that the folder was made with."
@@ -159,11 +163,14 @@ def _read_files(folder: Folder, columns: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def differences(there: Any, here: Any, key: str = "") -> list[str]:
-    """Where two trees of JSON differ, one line each: `settings.0.samples: 5 -> 3`."""
+    """Where two trees of JSON differ, one line each: `settings.0.samples: 5 -> 3`.
+
+    The fingerprint of weights counts where both tell it: runs of earlier versions noted none.
+    """
     if there == here:
         return []
     if isinstance(there, dict) and isinstance(here, dict):
-        keys = [*there, *(name for name in here if name not in there)]
+        keys = [name for name in there | here if name != WEIGHTS or (name in there and name in here)]
         return [
             line
             for name in keys

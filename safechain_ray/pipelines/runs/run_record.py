@@ -142,8 +142,8 @@ class RunRecord:
         own = [held for held in self._content["identity"]["judges"] if held["name"] == judge.name]
         later = (self._content.get(key, {}).get(judge.name) for key in ("added", "pieces"))
         for held in (*own, *(each["identity"] for each in later if each is not None)):
-            if held != identity:
-                lines = "\n".join(f"  {line}" for line in differences(held, identity))
+            if found := differences(held, identity):
+                lines = "\n".join(f"  {line}" for line in found)
                 raise RunConflictError(
                     f"{self._folder.folder} has verdicts of another {judge.name}. "
                     f"What differs (there -> here):\n{lines}"

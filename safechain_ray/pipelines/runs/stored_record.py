@@ -1,7 +1,7 @@
 """A record at the top of an output, by whose identity the folder is known to be of this work or of another."""
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from safechain_ray.errors import InputError, RunConflictError
@@ -10,12 +10,12 @@ from safechain_ray.storage import Folder
 
 
 def stored_record(
-    folder: Folder, name: str, identity: Mapping[str, Any], what: str, mend: str, may_lack: Container[str] = ()
+    folder: Folder, name: str, identity: Mapping[str, Any], what: str, mend: str
 ) -> dict[str, Any] | None:
     """The JSON record `name` of `folder`; None where there is none yet. `what` says of what it is ("data set").
 
     Raises InputError for a file that is no such record, RunConflictError, with the difference and the `mend`, for the
-    record of another identity; keys in `may_lack` are not asked of a record of earlier versions that lacks them.
+    record of another identity.
     """
     if not folder.exists(name):
         return None
@@ -25,9 +25,7 @@ def stored_record(
         raise InputError(f"{folder}/{name} is no valid JSON ({error}).") from error
     if not isinstance(stored, dict) or "identity" not in stored:
         raise InputError(f"{folder}/{name} is no record of a {what}. Give another --output.")
-    there = stored["identity"]
-    asked = {key: value for key, value in identity.items() if key in there or key not in may_lack}
-    lines = "\n".join(f"  {line}" for line in differences(there, asked))
+    lines = "\n".join(f"  {line}" for line in differences(stored["identity"], identity))
     if lines:
         raise RunConflictError(f"{folder} holds another {what}. What differs (there -> here):\n{lines}\n{mend}")
     return stored

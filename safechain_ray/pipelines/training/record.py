@@ -14,7 +14,7 @@ from safechain_ray.errors import SafechainError, StoreSilentError
 from safechain_ray.pipelines.runs.run_record import git_revision, hardware, versions
 from safechain_ray.pipelines.runs.stored_record import stored_record
 from safechain_ray.pipelines.training.plan import TrainingPlan
-from safechain_ray.pipelines.training.resolve import WEIGHTS, identity_hash
+from safechain_ray.pipelines.training.resolve import identity_hash
 from safechain_ray.storage import Folder
 
 RECORD = "finetune.json"
@@ -36,7 +36,7 @@ class FinetuneRecord:
         cls, folder: Folder, identity: dict[str, Any], config: dict[str, Any], facts: dict[str, Any]
     ) -> "FinetuneRecord":
         """The folder's record, or a new one with `facts` on the data. Raises RunConflictError for another training."""
-        stored = stored_record(folder, RECORD, identity, "training", MEND, may_lack={WEIGHTS})
+        stored = stored_record(folder, RECORD, identity, "training", MEND)
         if stored is not None:
             return cls(folder, stored)
         made_by = {"safechain_ray": __version__, "git_revision": git_revision()}

@@ -18,16 +18,14 @@ from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.pipelines.runs.resolve import as_stored, resolve_model
 from safechain_ray.pipelines.runs.resolve_api import is_api
-from safechain_ray.pipelines.training.base_weights import weights_fingerprint
+from safechain_ray.pipelines.runs.run_folder import WEIGHTS
+from safechain_ray.pipelines.runs.weights_fingerprint import weights_fingerprint
 from safechain_ray.pipelines.training_sets.stored_training_set import as_built, fetched_set, is_stored_set, named_after
 from safechain_ray.schema import short_hash
 from safechain_ray.storage import place, redact
 from safechain_ray.training.chat import ChatFormat, check_chat_format
 from safechain_ray.training.identity import tokens_hash, training_identity
 from safechain_ray.training.tokens import TokenisedSet, hold_out, tokenise
-
-WEIGHTS = "weights"
-"""Where an identity has the fingerprint of the weights that are trained. Records of earlier versions lack it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def finetune_identity(config: FinetuneConfig, trainee: Trainee, lessons: Lessons
     entry = trainee.entry
     identity = training_identity(place(entry.source), entry.revision, lessons.learnt, config.training)
     held_out = None if lessons.held_out is None else tokens_hash(lessons.held_out)
-    weights = weights_fingerprint(entry)
+    weights = weights_fingerprint(entry.source)
     known = {} if weights is None else {WEIGHTS: weights}
     return as_stored({**identity, **known, "chat_template": entry.chat_template, "held_out": held_out})
 

@@ -1,10 +1,9 @@
-"""By what the weights that a training starts from are known: a folder may hold others under the same name later."""
+"""By what a model's weights are known: a folder may hold others under the same name later."""
 
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.engines.stored_weights import WEIGHTS, StoredModel
 from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.schema import short_hash
@@ -15,15 +14,15 @@ PIECES, PIECE_BYTES = 64, 2**16
 """What is read of a file: so many pieces of that size, evenly over it; of a smaller one all."""
 
 
-def weights_fingerprint(entry: ModelEntry) -> str | None:
+def weights_fingerprint(source: str) -> str | None:
     """Another one where a file of weights has another name, size or content; None for an id of the hub.
 
     Of a large local file a part of the bytes is read, alike in copies of it. Of an object store its listing is asked,
     with times: the same weights, uploaded again, count as others there.
     """
-    if is_stored(entry.source):
-        return short_hash(*(file for file in StoredModel.at(entry.source).files if file.name.endswith(WEIGHTS)))
-    folder = Path(weights_location(entry.source))
+    if is_stored(source):
+        return short_hash(*(file for file in StoredModel.at(source).files if file.name.endswith(WEIGHTS)))
+    folder = Path(weights_location(source))
     if not folder.is_dir():
         return None
     files = sorted(path for path in folder.iterdir() if path.name.endswith(LOCAL_WEIGHTS))

@@ -1,16 +1,19 @@
-"""A training knows the weights that it starts from, by more than the name of their folder."""
+"""Runs and trainings know the weights of their model, by more than the name of their folder."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.config import FinetuneConfig, read_finetune_config
+from safechain_ray.config import read_config as read_config_of_run
 from safechain_ray.demo import model_path
 from safechain_ray.engines.stored_weights import StoredModel
 from safechain_ray.errors import RunConflictError
-from safechain_ray.pipelines.training.base_weights import PIECE_BYTES, PIECES, weights_fingerprint
+from safechain_ray.pipelines.runs.resolve import resolve
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.pipelines.runs.weights_fingerprint import PIECE_BYTES, PIECES, weights_fingerprint
 from safechain_ray.pipelines.training.record import FinetuneRecord
 from safechain_ray.pipelines.training.resolve import finetune_identity, resolve_lessons, resolve_trainee
 from safechain_ray.storage import FileFacts, open_folder
@@ -23,10 +26,6 @@ LARGE = 4 * PIECES * PIECE_BYTES + 99
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     return shutil.copytree(model_path("demo-reasoner"), tmp_path / "base")
-
-
-def entry(source: object) -> ModelEntry:
-    return resolve_trainee(read_config("demo-reasoner").model).entry.model_copy(update={"source": str(source)})
 
 
 def read_config(model: str) -> FinetuneConfig:
@@ -45,18 +44,18 @@ def retrain(base: Path, place: int) -> None:
 
 def test_a_copy_has_the_same_weights_and_a_changed_byte_makes_others(base: Path, tmp_path: Path):
     copy = shutil.copytree(base, tmp_path / "copy", copy_function=shutil.copyfile)
-    assert weights_fingerprint(entry(copy)) == weights_fingerprint(entry(base))
+    assert weights_fingerprint(str(copy)) == weights_fingerprint(str(base))
     retrain(copy, place=1_000_000)
-    assert weights_fingerprint(entry(copy)) != weights_fingerprint(entry(base))
+    assert weights_fingerprint(str(copy)) != weights_fingerprint(str(base))
 
 
 @pytest.mark.parametrize("place", [0, (LARGE - PIECE_BYTES) // 3, LARGE - 1])
 def test_a_large_file_is_read_in_pieces_from_its_beginning_to_its_end(base: Path, place: int):
     with open(base / WEIGHTS, "wb") as file:
         file.truncate(LARGE)
-    before = weights_fingerprint(entry(base))
+    before = weights_fingerprint(str(base))
     retrain(base, place)
-    assert weights_fingerprint(entry(base)) != before
+    assert weights_fingerprint(str(base)) != before
 
 
 def test_weights_in_a_store_are_known_by_what_it_lists_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -65,14 +64,14 @@ def test_weights_in_a_store_are_known_by_what_it_lists_of_them(tmp_path: Path, m
         files = (FileFacts("config.json", 5, other.get("modified", 1)), FileFacts(WEIGHTS, **weights))
         stored = StoredModel(open_folder(str(tmp_path)), files)
         monkeypatch.setattr(StoredModel, "at", lambda uri: stored)
-        return weights_fingerprint(entry("s3://bucket/model"))
+        return weights_fingerprint("s3://bucket/model")
 
     assert fingerprint() == fingerprint()
     assert len({fingerprint(), fingerprint(size=11), fingerprint(modified=2)}) == 3
 
 
 def test_a_model_of_the_hub_is_known_by_its_id_and_revision():
-    assert weights_fingerprint(entry("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")) is None
+    assert weights_fingerprint("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B") is None
 
 
 def opened(output: Path, base: Path, leave_out: str = "") -> FinetuneRecord:
@@ -94,3 +93,24 @@ def test_a_training_whose_base_was_trained_anew_is_another_one(base: Path, tmp_p
 def test_a_training_whose_record_says_nothing_of_weights_goes_on_under_its_name(base: Path, tmp_path: Path):
     earlier = opened(tmp_path / "out", base, leave_out="weights")
     assert opened(tmp_path / "out", base).training == earlier.training
+
+
+def run_opened(output: Path, model: Path, leave_out: str = "") -> RunRecord:
+    flags = {"model.name": str(model), "model.family": "demo", "output": str(output), "judges": ["refusal-match"]}
+    config = read_config_of_run(None, flags | {"datasets": ["quickstart"]}, ())
+    identity = resolve(config).identity()
+    identity["model"] = {key: value for key, value in identity["model"].items() if key != leave_out}
+    return RunRecord.resumed(RunFolder(open_folder(str(output))), config, identity, {})
+
+
+def test_a_run_of_a_model_that_was_trained_anew_in_its_folder_is_another_one(base: Path, tmp_path: Path):
+    run_opened(tmp_path / "out", base)
+    run_opened(tmp_path / "out", base)
+    retrain(base, place=1_000_000)
+    with pytest.raises(RunConflictError, match=r"holds another run.*\n  model\.weights: \"\w+\" -> \"\w+\""):
+        run_opened(tmp_path / "out", base)
+
+
+def test_a_run_whose_record_says_nothing_of_weights_goes_on(base: Path, tmp_path: Path):
+    run_opened(tmp_path / "out", base, leave_out="weights")
+    run_opened(tmp_path / "out", base)
