@@ -28,7 +28,7 @@ class Scene:
 
     address: str
     output: str = ""
-    is_a_copy: bool = False
+    autoscaler_config: str | None = None
     _cluster: Any = None
     _nodes: list[Any] = field(default_factory=list)
     _store: Any = None
@@ -61,7 +61,7 @@ class Scene:
             cluster.shutdown()
 
     def for_a_copy(self) -> "Scene":
-        return replace(self, is_a_copy=True, _cluster=None, _nodes=[], _store=None)
+        return replace(self, _cluster=None, _nodes=[], _store=None)
 
     def add_nodes(self, count: int) -> None:
         self._nodes += [self._cluster.add_node(num_cpus=3, num_gpus=1) for _ in range(count)]

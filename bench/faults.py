@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 import click
+from autoscaled_scene import AutoscaledScene
 from fault_scene import REPLICAS, Scene
 from measuring import in_new_process, load_average, show_machine
 from rich.console import Console
@@ -19,7 +21,8 @@ from rich.table import Table
 
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.evaluation.evaluate import Evaluation, evaluate
+from safechain_ray.errors import OutputHeldError
+from safechain_ray.pipelines.evaluation.evaluate import evaluate
 from safechain_ray.pipelines.runs.observer import Silent, Snapshot
 from safechain_ray.schema import Request
 
@@ -33,7 +36,9 @@ class Fault:
     """What befalls a run once half of its rows are committed, or by what its engines do.
 
     `like` is the fault that it is held against: the same run without one. `judged` runs have a judge with a pool, so
-    that model and judge have a node each; those `in_store` write to a real S3 server.
+    that model and judge have a node each; those `in_store` write to a real S3 server; those `autoscaled` begin without
+    a node, and end when none is left. An `earlier_driver` is killed halfway before the one that is measured starts; an
+    `other_driver` comes halfway, and has to be refused.
     """
 
     halfway: Callable[[Scene], None] = lambda scene: None
@@ -41,12 +46,9 @@ class Fault:
     like: str = "nothing"
     judged: bool = False
     in_store: bool = False
-
-
-def driver_killed(scene: Scene) -> None:
-    """In the first of the two drivers only; the second one finds the first one's lease."""
-    if scene.is_a_copy:
-        os.kill(os.getpid(), signal.SIGKILL)
+    autoscaled: bool = False
+    earlier_driver: bool = False
+    other_driver: bool = False
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -59,7 +61,12 @@ FAULTS: Mapping[str, Fault] = {
     "all nodes are killed, others join": Fault(lambda scene: scene.replace_nodes(REPLICAS)),
     "a prompt kills every engine": Fault(script={"dies_on": lambda request: POISON in request.prompt}),
     "a prompt kills every worker": Fault(),
-    "the driver is killed and started again": Fault(driver_killed),
+    "the driver is killed and started again": Fault(earlier_driver=True),
+    "a second driver comes": Fault(other_driver=True),
+    "nothing, on an autoscaler's nodes": Fault(autoscaled=True),
+    "all of an autoscaler's nodes are killed": Fault(
+        lambda scene: scene.kill_nodes(REPLICAS), like="nothing, on an autoscaler's nodes", autoscaled=True
+    ),
     "nothing, with a guard": Fault(judged=True),
     "all workers of the guard are killed": Fault(
         lambda scene: scene.kill_workers("EngineJudge", REPLICAS), like="nothing, with a guard", judged=True
@@ -79,35 +86,101 @@ FAULTS: Mapping[str, Fault] = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One evaluation under a fault; `seconds` from the first answer to the last commit."""
+    """One evaluation under a fault; `seconds` from the first answer to the last commit.
+
+    `rows` are the samples that stand in its folder, `doubled` those that stand there more than once.
+    """
 
     rows: int
+    doubled: int
     errors: int
     answers: int
     seconds: float
     load: float
 
 
+Job = tuple[str, Path, Scene, int, float]
+"""The arguments of `drive`."""
+
+
 def measure(name: str, rows: int, seconds: float) -> Run:
-    """One evaluation on a cluster of its own, in this process."""
+    """One evaluation on a cluster of its own, in this process (on an autoscaler's, in one that has its token)."""
     fault = FAULTS[name]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="safechain-bench-")))
-        scene = stack.enter_context(Scene.set_up(in_store=fault.in_store))
-        answers = folder / "answers"
-        if fault.halfway is driver_killed:
-            copy = multiprocessing.get_context("spawn").Process(
-                target=_evaluated, args=(name, folder, scene.for_a_copy(), rows, seconds)
-            )
-            copy.start()
-            copy.join()
-        done, last_commit = _evaluated(name, folder, scene, rows, seconds)
-        times = [float(line) for line in answers.read_text().split()]
-        return Run(rows, done.errors, len(times), last_commit - min(times), load_average())
+        if fault.autoscaled:
+            brought = stack.enter_context(AutoscaledScene.without_nodes())
+            driven = in_new_process(drive, name, folder, brought, rows, seconds)
+            brought.wait_until_no_node_is_left()
+        else:
+            scene = stack.enter_context(Scene.set_up(in_store=fault.in_store))
+            driven = _with_the_other_driver(fault, (name, folder, scene, rows, seconds))
+        times = [float(line) for line in (folder / "answers").read_text().split()]
+        stand, doubled = driven.rows, len(driven.sample_ids) - driven.rows
+        return Run(stand, doubled, driven.errors, len(times), driven.last_commit - min(times), load_average())
 
 
-def _evaluated(name: str, folder: Path, scene: Scene, rows: int, seconds: float) -> tuple[Evaluation, float]:
-    """The run, and when its last rows were seen to be committed."""
+def _with_the_other_driver(fault: Fault, job: Job) -> "Driven":
+    """The evaluation in this process, and the driver before it or beside it that the fault has."""
+    name, folder, scene, rows, seconds = job
+    copy = (name, folder, scene.for_a_copy(), rows, seconds)
+    if fault.earlier_driver:
+        _join(_started(drive_to_death, *copy), -signal.SIGKILL)
+    if not fault.other_driver:
+        return drive(*job)
+    others: list[SpawnProcess] = []
+    driven = drive(*job, lambda scene: others.append(_started(be_refused, *copy)))
+    _join(others[0], 0)
+    return driven
+
+
+def _started(function: Callable[..., Any], *arguments: Any) -> SpawnProcess:
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
+def _join(process: SpawnProcess, exit_code: int) -> None:
+    process.join()
+    assert process.exitcode == exit_code, f"the other driver ended with {process.exitcode}"
+
+
+def drive_to_death(name: str, folder: Path, scene: Scene, rows: int, seconds: float) -> None:
+    """The driver that is killed halfway; the next one finds its lease."""
+    drive(name, folder, scene, rows, seconds, lambda scene: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def be_refused(name: str, folder: Path, scene: Scene, rows: int, seconds: float) -> None:
+    """The driver that comes while another is at work."""
+    try:
+        drive(name, folder, scene, rows, seconds)
+    except OutputHeldError:
+        return
+    raise AssertionError("two drivers were at work in one folder")
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """How an evaluation ended, and when its last rows were seen to be committed."""
+
+    sample_ids: tuple[str, ...]
+    errors: int
+    last_commit: float
+
+    @property
+    def rows(self) -> int:
+        return len(set(self.sample_ids))
+
+
+def drive(
+    name: str,
+    folder: Path,
+    scene: Scene,
+    rows: int,
+    seconds: float,
+    halfway: Callable[[Scene], None] | None = None,
+) -> Driven:
+    """The evaluation, with `halfway` in place of what the fault has befall it then."""
     fault = FAULTS[name]
     deadly = name == "a prompt kills every worker"
     answers = str(folder / "answers")
@@ -128,12 +201,15 @@ def _evaluated(name: str, folder: Path, scene: Scene, rows: int, seconds: float)
             last, last_commit = snapshot.done, time.time()
         if not happened and snapshot.done >= rows / 2:
             happened = True
-            fault.halfway(scene)
+            (halfway or fault.halfway)(scene)
 
     guard = Script(answer=lambda request: "safe", logprobs=lambda request: ({"safe": -0.1, "unsafe": -2.4},))
     model = Script(**{"answer": answer, "seconds": seconds, **fault.script})
     done = evaluate(_config(fault, folder, rows, scene), Silent(watch), ScriptedEngines({MODEL: model, GUARD: guard}))
-    return done, last_commit
+    samples = done.folder.samples
+    tables = [samples.read_parquet(file, ["sample_id"]) for file in samples.list_files(".parquet")]
+    ids = tuple(sample_id for table in tables for sample_id in table["sample_id"].to_pylist())
+    return Driven(ids, done.errors, last_commit)
 
 
 def _config(fault: Fault, folder: Path, rows: int, scene: Scene) -> RunConfig:
@@ -146,6 +222,8 @@ def _config(fault: Fault, folder: Path, rows: int, scene: Scene) -> RunConfig:
             "resources.ray_address": scene.address,
             "resources.block_rows": BLOCK_ROWS,
             "resources.max_running": MAX_RUNNING,
+            "resources.replicas": 1 if fault.judged else REPLICAS,
+            "resources.autoscaler_config": scene.autoscaler_config,
             "output": scene.output or str(folder / "run"),
         },
         (),
@@ -172,7 +250,7 @@ def main(rows: int, seconds: float, faults: tuple[str, ...]) -> None:
     show_machine(console)
     wanted = faults or tuple(FAULTS)
     chosen = [name for name in FAULTS if name in wanted or any(FAULTS[other].like == name for other in wanted)]
-    columns = ("fault", "rows", "with an error", "done again", "seconds", "seconds lost", "load")
+    columns = ("fault", "rows", "doubled", "with an error", "done again", "seconds", "seconds lost", "load")
     in_flight = 2 * MAX_RUNNING
     table = Table(*columns, title=f"Faults, {rows} rows, {REPLICAS} replicas, {in_flight} rows in flight in each")
     runs: dict[str, Run] = {}
@@ -180,7 +258,8 @@ def main(rows: int, seconds: float, faults: tuple[str, ...]) -> None:
         run = runs[name] = in_new_process(measure, name, rows, seconds)
         again = run.answers - (run.rows - run.errors)
         lost = f"{run.seconds - runs[FAULTS[name].like].seconds:.1f}" if name in wanted else ""
-        table.add_row(name, str(run.rows), str(run.errors), str(again), f"{run.seconds:.1f}", lost, f"{run.load:.1f}")
+        counts = map(str, (run.rows, run.doubled, run.errors, again))
+        table.add_row(name, *counts, f"{run.seconds:.1f}", lost, f"{run.load:.1f}")
         console.print(f"{name}: {run.seconds:.1f} s")
     console.print(table)
 

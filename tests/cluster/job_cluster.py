@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from processes import marked_environment, marked_processes
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -55,6 +56,11 @@ class JobCluster:
         """The file of an autoscaled one."""
         return self.folder / "autoscaler.json"
 
+    @property
+    def address(self) -> str:
+        """That for drivers, of an autoscaled one."""
+        return str(json.loads(self.autoscaler_config.read_text())["provider"]["gcs_address"])
+
     def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The `ray` command against this cluster."""
         environment = {**self.environment, "RAY_AUTH_TOKEN": self.token, "RAY_API_SERVER_ADDRESS": self.url}
@@ -76,12 +82,33 @@ class JobCluster:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def worker_nodes(self) -> list[int]:
+        """The raylets' process ids of all nodes but the head."""
+        raylets = []
+        for pid, name in marked_processes(self.environment).items():
+            with suppress(psutil.NoSuchProcess):
+                if "raylet/raylet" in name and psutil.Process(pid).environ()["RAY_NODE_TYPE_NAME"] != HEAD_TYPE:
+                    raylets.append(pid)
+        return raylets
+
     def processes(self) -> list[str]:
         """What its living processes call themselves."""
         return list(marked_processes(self.environment).values())
 
     def logs(self) -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
+
+
+def with_all_below(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def kill_node(raylet: int) -> None:
+    """The node is gone from one moment to the next."""
+    for process in with_all_below(raylet):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @contextmanager

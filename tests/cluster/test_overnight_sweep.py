@@ -23,7 +23,7 @@ import pytest
 import yaml
 from aiohttp import web
 from deployment import ROOT
-from job_cluster import PATIENCE_SECONDS, JobCluster, job_cluster
+from job_cluster import PATIENCE_SECONDS, JobCluster, job_cluster, kill_node, with_all_below
 from processes import marked_processes
 from s3_server import Store
 from scripted_api import ScriptedApi, chat, serving
@@ -152,15 +152,8 @@ class Night:
         tables = [samples.read_parquet(name, ["sample_id"]) for name in samples.list_files(".parquet")]
         return [sample_id for table in tables for sample_id in table["sample_id"].to_pylist()]
 
-    def gpu_nodes(self) -> list[int]:
-        """The raylets of all nodes but the head."""
-        raylets = [pid for pid, name in marked_processes(self.cluster.environment).items() if "raylet/raylet" in name]
-        return [
-            pid for pid in raylets if not psutil.Process(pid).environ()["RAY_NODE_TYPE_NAME"].startswith("ray.head")
-        ]
-
     def is_at_work_on_two_nodes(self) -> bool:
-        nodes = self.gpu_nodes()
+        nodes = self.cluster.worker_nodes()
         return len(nodes) == 2 and any(replicas(node) for node in nodes)
 
 
@@ -172,11 +165,6 @@ def rows_of_engines(log: str) -> int:
     """The most rows that a model with an engine of its own has."""
     told = re.findall(r"(\S+): (\d+)/12 rows", log)
     return max((int(rows) for model, rows in told if model not in BY_API), default=0)
-
-
-def with_all_below(pid: int) -> list[psutil.Process]:
-    process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]
 
 
 def replicas(node: int) -> int:
@@ -195,16 +183,13 @@ def test_twelve_models_are_complete_in_the_morning_whatever_died_in_the_night(
 ) -> None:
     night = Night(who, cluster, store, api, tmp_path)
     assert len(night.models) == 12
-    assert night.gpu_nodes() == []
+    assert cluster.worker_nodes() == []
 
     night.submit("evening", "--no-wait")
     night.until(lambda log: rows_of_engines(log) >= 4 and night.is_at_work_on_two_nodes(), "evening")
-    nodes = night.gpu_nodes()
-    dies = max(nodes, key=replicas)
-    for process in with_all_below(dies):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    night.until(lambda log: bool(set(night.gpu_nodes()) - set(nodes)), "evening")
+    nodes = cluster.worker_nodes()
+    kill_node(max(nodes, key=replicas))
+    night.until(lambda log: bool(set(cluster.worker_nodes()) - set(nodes)), "evening")
     night.until(lambda log: finished(log) >= 6, "evening")
     seen = night.status_elsewhere()
     assert [model["name"] for model in seen] == night.models
@@ -235,6 +220,6 @@ def test_twelve_models_are_complete_in_the_morning_whatever_died_in_the_night(
     assert len(list(hub_cache.glob("safechain-ray/demo-reasoner-*/model.safetensors"))) == 1
 
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while night.gpu_nodes():
+    while cluster.worker_nodes():
         assert time.monotonic() < deadline, cluster.processes()
         time.sleep(0.5)
