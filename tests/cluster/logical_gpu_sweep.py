@@ -15,7 +15,7 @@ from safechain_ray.schema import Engine
 
 GUARD = "package://demo-guard"
 WEIGHTS = "s3://bucket/weights/demo-reasoner"
-SMALL = ("R1-1.5B", "R1-7B", "R1-8B")
+SMALL = ("R1-1.5B", "R1-8B")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The paper's twelve models swept by `ray job submit` on GPU nodes that come from nothing, into a real S3 server.
 
 The GPUs are logical ones, as many as the models would take. Engines are vLLM's with the demo weights: those of all
-models among the long tests, and otherwise those of the judge and of the three smallest (nine models' keep two cores
+models among the long tests, and otherwise those of the judge and of two small ones (nine models' keep two cores
 busy for seven minutes). The models' weights lie in the bucket and are fetched once. Three models come through their
 API, from a server here. On the way a node and the driver are killed.
 """
