@@ -2,10 +2,11 @@
 
 Largest first, so that the long runs do not come last (where runs take turns, those that had fewest); then smaller ones
 wherever there is room; then further replicas for whoever has most left to do. Nothing is taken away from a run at work.
+Where a replica stands is Ray's to choose, so a small one waits until larger ones that have room now have their place.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, PoolNeeds, fits, make_plan, planned
 from safechain_ray.errors import PlanError
@@ -76,18 +77,26 @@ def pack(
     room = free.grown
     taken = [*promised, *(needs for run in running for needs in run.to_come())]
     starts: dict[str, Plan] = {}
+    unplaced = [run.model.needs for run in running if not run.standing.get(run.model.needs.pool)]
     cores_are_taken = any(_computes_on_cpus(run.model.needs) for run in running)
+    some_wait_for_places = False
     for run in sorted(waiting, key=lambda run: (run.turns, -run.model.gpus, -run.work)):
         if len(running) + len(starts) >= at_once or (cores_are_taken and _computes_on_cpus(run.model)):
             continue
         plan = _smallest(run, room)
         needs = [pool.needs for pool in plan.stages[0] for _ in range(pool.replicas)]
         if fits([*_in_the_way_of(run, taken), *needs], room):
+            if _may_take_a_place(needs, unplaced, taken, free):
+                some_wait_for_places = True
+                continue
             starts[run.name] = plan
             taken += needs
+            unplaced.append(run.model)
             cores_are_taken |= _computes_on_cpus(run.model)
     if not starts and not running and waiting and not promised:
         return Packing(_alone(waiting, free), {})
+    if some_wait_for_places:
+        return Packing(starts, {})  # else the room that they wait for goes to those that work already
     started = [
         RunningRun(run.name, starts[run.name], _own(starts[run.name]), {}, run.work)
         for run in waiting
@@ -104,6 +113,29 @@ def _smallest(run: WaitingRun, room: ClusterView) -> Plan:
 def _in_the_way_of(run: WaitingRun, taken: Sequence[PoolNeeds]) -> Sequence[PoolNeeds]:
     """What is promised already; a client of an API need not wait for GPUs that others wait for."""
     return taken if any(pool.gpus for pool in run.pools) else [needs for needs in taken if not needs.gpus]
+
+
+def _may_take_a_place(
+    needs: Sequence[PoolNeeds], unplaced: Sequence[PoolNeeds], taken: Sequence[PoolNeeds], free: ClusterView
+) -> bool:
+    """Whether larger replicas that could stand now might not, if Ray put these and all smaller ones in their way.
+
+    It might: it rather takes an empty node than one that is half full.
+    """
+    gpus = max(pool.gpus for pool in needs)
+    larger = [pool for pool in unplaced if pool.gpus > gpus > 0]
+    if not larger or not fits(larger, free):
+        return False
+    smaller = [pool for pool in (*taken, *needs) if 0 < pool.gpus <= gpus]
+    nodes = list(free.nodes)
+    least = min(pool.gpus for pool in larger)
+    for pool in smaller:
+        for place, node in enumerate(nodes):
+            if node.gpus >= least > node.gpus - pool.gpus:
+                in_all = node.gpus if node.gpus_in_all is None else node.gpus_in_all
+                nodes[place] = replace(node, gpus=node.gpus - pool.gpus, gpus_in_all=in_all)
+                break
+    return not fits(larger, replace(free, nodes=tuple(nodes)))
 
 
 def _alone(waiting: Sequence[WaitingRun], free: ClusterView) -> dict[str, Plan]:

@@ -54,6 +54,26 @@ def test_room_that_is_left_goes_to_whoever_has_most_to_do_for_each_replica():
     assert packing.grown == {"7B": 5, "8B": 2}
 
 
+def test_a_small_run_starts_where_ray_can_not_put_it_in_the_place_of_a_larger_one():
+    """The 70B needs a whole node of two, and has none if a judge is put on one and a 32B on the other."""
+    nodes = (replace(NODE, gpus=4), replace(NODE, gpus=4))
+    two = ClusterView(nodes)
+    first = pack([waits("32B", 2), waits("70B", 4)], (), two, 16, promised=[GUARD])
+    assert (set(first.starts), first.grown) == ({"70B"}, {})
+
+    coming_up = replace(works("70B", 4, useful=1), standing={})
+    with_judge = ClusterView((replace(NODE, gpus=3, gpus_in_all=4), nodes[1]))
+    assert packed(waits("32B", 2), running=(coming_up,), free=with_judge).starts == {}
+
+    placed = ClusterView((replace(NODE, gpus=3, gpus_in_all=4), replace(NODE, gpus=0, gpus_in_all=4)))
+    assert set(packed(waits("32B", 2), running=(works("70B", 4, useful=1),), free=placed).starts) == {"32B"}
+
+
+def test_a_small_run_does_not_wait_for_one_whose_node_has_yet_to_come():
+    small_now = ClusterView((replace(NODE, gpus=2),), autoscales=True, may_come=(NODE,))
+    assert set(packed(waits("70B", 8, useful=1), waits("32B", 2, useful=1), free=small_now).starts) == {"70B", "32B"}
+
+
 def test_no_run_gets_more_replicas_than_have_work_or_than_were_asked_for():
     assert packed(waits("7B", useful=3)).grown == {"7B": 3}
     packing = packed(waits("7B", wanted=2))
@@ -146,7 +166,10 @@ def test_all_that_is_promised_fits_and_no_room_is_left_that_a_waiting_run_could_
     assert fits(promised, free)
     assert sum(node.cpus for node in free.nodes) > STREAM_CPUS
     for run in waiting:
-        if run.name not in packing.starts:
+        waits_for_a_place = any(
+            started.model.gpus > run.model.gpus for started in waiting if started.name in packing.starts
+        )
+        if run.name not in packing.starts and not waits_for_a_place:
             started = [run.model for run in waiting if run.name in packing.starts]
             assert not fits([*started, run.model], free) or not fits([*promised, run.model], free)
 
