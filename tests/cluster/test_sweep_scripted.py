@@ -236,8 +236,7 @@ def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
     lost: list[str] = []
 
     def lose_the_judges_node(snapshot: Snapshot) -> None:
-        held = snapshot.pools["model"].standing if "model" in snapshot.pools else 0
-        if lost or not held or snapshot.committed.get("rows", 0) < 20:
+        if lost or snapshot.committed.get("rows", 0) < 20 or ray.available_resources().get("GPU", 0) > 0:
             return
         actors = ray._private.state.actors().values()
         (judges,) = (actor["Address"]["NodeID"] for actor in actors if actor["ActorClassName"] == "SharedWorker")
@@ -247,7 +246,7 @@ def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
     try:
         swept = Sweeper(cluster.address, tmp_path / "sweep")
         swept.on_snapshot = lose_the_judges_node
-        models = {name: Script(seconds=0.5) for name in ("R1-14B", "R1-7B")}
+        models = {name: Script(seconds=1.5) for name in ("R1-14B", "R1-7B")}
         done = swept(models, **{"resources.max_running": 4, "resources.block_rows": 4})
     finally:
         cluster.shutdown()
