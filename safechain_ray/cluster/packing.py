@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, PoolNeeds, fits, make_plan, planned
 from safechain_ray.errors import PlanError
 
+PLACE_SECONDS = 300.0
+"""So long smaller runs wait for a larger one to have its place. What keeps it from it then is not they."""
+
 
 @dataclass(frozen=True, slots=True)
 class WaitingRun:
@@ -31,13 +34,19 @@ class WaitingRun:
 
 @dataclass(frozen=True, slots=True)
 class RunningRun:
-    """A run at work. `standing` are the replicas of each of its pools that have their place on the cluster."""
+    """A run at work. `standing` are the replicas of each of its pools that have their place on the cluster.
+
+    `replicas` are those that its model has or waits for. With `last_rows` none waits for a replica any more: those that
+    end are not wanted back. `without_place` says for how many seconds no replica of its model has stood.
+    """
 
     name: str
     plan: Plan
     replicas: int
     standing: Mapping[str, int]
     work: float
+    last_rows: bool = False
+    without_place: float = 0.0
 
     @property
     def model(self) -> PlannedPool:
@@ -46,6 +55,11 @@ class RunningRun:
     @property
     def is_staged(self) -> bool:
         return len(self.plan.stages) > 1
+
+    @property
+    def waits_for_its_place(self) -> bool:
+        has_none = self.replicas > 0 and not self.standing.get(self.model.needs.pool)
+        return has_none and self.without_place < PLACE_SECONDS
 
     def to_come(self) -> list[PoolNeeds]:
         """The replicas that were promised and are not there yet: what is free is not free for others."""
@@ -56,10 +70,14 @@ class RunningRun:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """What to do now: runs to start with their plans, and how many replicas the model of a running one may have."""
+    """What to do now: runs to start with their plans, and how many replicas the model of a running one may have.
+
+    `held` have room, but wait until larger runs have their places.
+    """
 
     starts: Mapping[str, Plan]
     grown: Mapping[str, int]
+    held: tuple[str, ...] = ()
 
 
 def pack(
@@ -77,9 +95,9 @@ def pack(
     room = free.grown
     taken = [*promised, *(needs for run in running for needs in run.to_come())]
     starts: dict[str, Plan] = {}
-    unplaced = [run.model.needs for run in running if not run.standing.get(run.model.needs.pool)]
+    unplaced = [run.model.needs for run in running if run.waits_for_its_place]
     cores_are_taken = any(_computes_on_cpus(run.model.needs) for run in running)
-    some_wait_for_places = False
+    held: list[str] = []
     for run in sorted(waiting, key=lambda run: (run.turns, -run.model.gpus, -run.work)):
         if len(running) + len(starts) >= at_once or (cores_are_taken and _computes_on_cpus(run.model)):
             continue
@@ -87,7 +105,7 @@ def pack(
         needs = [pool.needs for pool in plan.stages[0] for _ in range(pool.replicas)]
         if fits([*_in_the_way_of(run, taken), *needs], room):
             if _may_take_a_place(needs, unplaced, taken, free):
-                some_wait_for_places = True
+                held.append(run.name)
                 continue
             starts[run.name] = plan
             taken += needs
@@ -95,8 +113,8 @@ def pack(
             cores_are_taken |= _computes_on_cpus(run.model)
     if not starts and not running and waiting and not promised:
         return Packing(_alone(waiting, free), {})
-    if some_wait_for_places:
-        return Packing(starts, {})  # else the room that they wait for goes to those that work already
+    if held:
+        return Packing(starts, {}, tuple(held))  # else the room that they wait for goes to those that work already
     started = [
         RunningRun(run.name, starts[run.name], _own(starts[run.name]), {}, run.work)
         for run in waiting
@@ -150,7 +168,7 @@ def _alone(waiting: Sequence[WaitingRun], free: ClusterView) -> dict[str, Plan]:
 
 def _growth(runs: Sequence[RunningRun], taken: Sequence[PoolNeeds], room: ClusterView) -> dict[str, int]:
     """One replica after the other to the run that has most work for each of its own, while there is room."""
-    replicas = {run.name: run.replicas for run in runs if not run.is_staged and run.model.needs.wanted is None}
+    replicas = {run.name: run.replicas for run in runs if _may_grow(run)}
     grown: dict[str, int] = {}
     taken = list(taken)
     while growing := [run for run in runs if replicas.get(run.name, run.model.needs.useful) < run.model.needs.useful]:
@@ -163,6 +181,10 @@ def _growth(runs: Sequence[RunningRun], taken: Sequence[PoolNeeds], room: Cluste
         replicas[neediest.name] += 1
         grown[neediest.name] = replicas[neediest.name]
     return grown
+
+
+def _may_grow(run: RunningRun) -> bool:
+    return not run.is_staged and run.model.needs.wanted is None and not run.last_rows
 
 
 def _own(plan: Plan) -> int:

@@ -143,6 +143,41 @@ def test_a_model_grows_into_the_room_that_others_leave_and_a_done_sweep_starts_n
     assert len(swept.said("no engine is started")) == 3
 
 
+def test_a_model_starts_in_the_places_that_the_last_rows_of_another_one_leave_little_by_little(
+    swept: Sweeper, tmp_path: Path
+) -> None:
+    """Two models of five replicas each, and a judge, want eleven of eight GPUs: three replicas must end first."""
+    names = ("R1-14B", "R1-7B")
+    samples = [swept.output / name / "samples" for name in names]
+    places, mine = [tmp_path / f"replica-{number}" for number in range(10)], list[int]()
+
+    def both_have_samples() -> bool:
+        return all(list(folder.glob("*.parquet")) for folder in samples)
+
+    def is_free(place: Path) -> bool:
+        try:
+            place.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def waits_once(request: Request) -> str:
+        """The first model's replicas have no more rows after 0, 25 and 50 seconds; two wait for the other model."""
+        if not mine:  # as it is in each process
+            mine.append(next(number for number, place in enumerate(places) if is_free(place)))
+            give_up = time.monotonic() + (0, 25, 50, 200, 200, *[0] * 5)[mine[0]]
+            while time.monotonic() < give_up and not both_have_samples():
+                time.sleep(0.1)
+        return "</think>\n\nI can't help with that."
+
+    models = {name: Script(answer=waits_once) for name in names}
+    swept(models, **{"resources.replicas": 5, "resources.max_running": 4, "resources.block_rows": 4})
+
+    assert complete(swept, models)
+    order = [words for words in swept.observer.sentences if " starts: " in words or " is done" in words]
+    assert [" starts: " in words for words in order] == [True, True, False, False], order
+
+
 def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_same_command_goes_on(
     swept: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:

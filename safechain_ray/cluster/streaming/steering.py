@@ -38,11 +38,17 @@ class Steering:
         self._allowed: int | None = None
         self._steered = 0.0
         self._actors: list[Any] = []
+        self._last_replicas: int | None = None
         _steerings[self._key] = self
 
     @property
     def is_stopped(self) -> bool:
         return self._stopped.is_set()
+
+    @property
+    def last_replicas(self) -> int | None:
+        """The replicas with the model's last rows, of which Ray Data ends those without any; None while rows wait."""
+        return self._last_replicas
 
     def stop(self) -> None:
         """Stop for good, at the next step of the stream that flows now or of the next one."""
@@ -69,6 +75,7 @@ class Steering:
     def take(self, stream: Dataset) -> None:
         """Steer a stream that is about to flow."""
         self._over.clear()
+        self._last_replicas = None
         stream.context.set_config(KEY, self._key)
         classes = stream.context.custom_execution_callback_classes
         if SteeringCallback not in classes:
@@ -83,10 +90,15 @@ class Steering:
         self._steered = time.monotonic()
         give_back_groups()
         pools = [(operator, pool) for operator in executor._topology for pool in operator.get_autoscaling_actor_pools()]
+        last_replicas: int | None = 0  # of a stage that only judges
         for operator, pool in pools:
-            if self._allowed is not None and "(Replica)" in operator.name:
-                rows_wait = executor._topology[operator].total_enqueued_input_blocks() > 0
+            if "(Replica)" not in operator.name:
+                continue
+            rows_wait = executor._topology[operator].total_enqueued_input_blocks() > 0
+            last_replicas = pool.current_size() if operator._inputs_complete and not rows_wait else None
+            if self._allowed is not None:
                 _size(pool, max(self._allowed, pool.min_size()), rows_wait)
+        self._last_replicas = last_replicas
         self._actors = [actor for _, pool in pools for actor in (*pool._running_actors, *pool._pending_actors.values())]
 
 

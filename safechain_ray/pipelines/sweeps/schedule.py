@@ -4,15 +4,15 @@ import math
 import queue
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from safechain_ray.cluster.packing import RunningRun, WaitingRun, pack
+from safechain_ray.cluster.packing import PLACE_SECONDS, WaitingRun, pack
 from safechain_ray.cluster.planner import ClusterView, Plan, PoolNeeds, make_plan, needs_table
 from safechain_ray.cluster.session import view_cluster, view_free
 from safechain_ray.cluster.streaming.shared_judges import share_judge
-from safechain_ray.cluster.streaming.steering import Steering, StreamStoppedError
+from safechain_ray.cluster.streaming.steering import StreamStoppedError
 from safechain_ray.cluster.streaming.stream import StreamSettings
 from safechain_ray.cluster.tally import start_tally
 from safechain_ray.engines.start import StartEngine
@@ -20,16 +20,15 @@ from safechain_ray.errors import InputError, PlanError, SafechainError
 from safechain_ray.pipelines.evaluation.evaluate import Evaluation, OpenRun, Place, finish, measure_so_far, open_run
 from safechain_ray.pipelines.runs.observer import Named, Observer
 from safechain_ray.pipelines.runs.pools import pool_needs
+from safechain_ray.pipelines.sweeps.at_work import AtWork
 from safechain_ray.pipelines.sweeps.judges_at_work import JudgesAtWork
+from safechain_ray.pipelines.sweeps.lasting import Lasting
 from safechain_ray.pipelines.sweeps.record import SweepRecord
 from safechain_ray.pipelines.sweeps.sharing import shared_pools, work
 from safechain_ray.pipelines.sweeps.turns import Share, turn_seconds
 
 TICK_SECONDS = 1.0
 STOP_SECONDS = 30.0
-
-IDLE_TOLD_SECONDS = 60.0
-"""A sweep that can start nothing says so after this long: what a run leaves is free only moments later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +42,6 @@ class Manner:
     retries: int = 1
     at_once: int = 16
     deadline: float = math.inf
-
-
-@dataclass
-class AtWork:
-    """A run in its thread. `replicas` are those that its model may have now; `until` is when its turn ends."""
-
-    opened: OpenRun
-    plan: Plan
-    replicas: int
-    until: float
-    observer: Named
-    steering: Steering = field(default_factory=Steering)
-
-    @property
-    def gpus(self) -> int:
-        """Of each replica of its model."""
-        return self.plan.stages[0][0].needs.gpus
-
-    @property
-    def left(self) -> int:
-        snapshot = self.observer.last
-        return self.opened.left - (snapshot.committed.get("rows", 0) if snapshot else 0)
-
-    def seen(self, name: str) -> RunningRun:
-        """The run as the packing sees it."""
-        snapshot = self.observer.last
-        standing = {pool: progress.standing for pool, progress in snapshot.pools.items()} if snapshot else {}
-        return RunningRun(name, self.plan, self.replicas, standing, work(self.opened, self.left))
 
 
 class Schedule:
@@ -97,8 +68,8 @@ class Schedule:
         self._ended: queue.Queue[tuple[str, Evaluation | BaseException]] = queue.Queue()
         self._resources = next(iter(waiting.values())).config.resources
         self._view = view_cluster(self._resources)
-        self._idle_since: float | None = None
-        self._told_idle = False
+        self._idle = Lasting()
+        self._held = Lasting()
         self._judges = self._share_judges(logs)
         self._needs = {name: self._needs_of(opened) for name, opened in waiting.items()}
 
@@ -161,6 +132,12 @@ class Schedule:
         if self._judges.want_room(judges, free):
             self._make_room()
         packing = pack(waiting, running, free, self._manner.at_once, judges)
+        if self._held.is_to_tell(self._held.seconds(bool(packing.held))):
+            names, minutes = ", ".join(packing.held), PLACE_SECONDS / 60
+            self._observer.say(
+                f"There is room for {names}, but a larger model has no place yet, and Ray might put them in its way: "
+                f"they wait, at most {minutes:g} minutes."
+            )
         turns = self._turn_seconds()
         for name, plan in packing.starts.items():
             self._start(name, plan, time.time() + turns[name])
@@ -175,13 +152,13 @@ class Schedule:
 
         Else its samples would wait for their verdicts, and the judge for a place, for ever.
         """
-        holding = [name for name, run in self._running.items() if run.gpus and not run.steering.is_stopped]
+        holding = [name for name, run in self._running.items() if run.holds_gpus and not run.steering.is_stopped]
         if not holding:
             return
-        name = max(holding, key=lambda name: (self._running[name].replicas, self._running[name].gpus))
+        name = max(holding, key=lambda name: (self._running[name].wanted, self._running[name].gpus))
         at_work = self._running[name]
-        if at_work.replicas > 1:
-            at_work.replicas -= 1
+        if at_work.wanted > 1:
+            at_work.replicas = at_work.wanted - 1
             at_work.steering.allow(at_work.replicas)
             self._observer.say(f"{name} gives up a replica: a judge for all models has no place.")
         else:
@@ -232,15 +209,8 @@ class Schedule:
 
     def _give_up_in_the_end(self) -> None:
         """Nothing runs and nothing starts: that is told, and after `stall_timeout_minutes` what waits has failed."""
-        if self._running or not self._waiting:
-            self._idle_since, self._told_idle = None, False
-            return
-        now = time.monotonic()
-        if self._idle_since is None:
-            self._idle_since = now
-        idle, minutes = now - self._idle_since, self._resources.stall_timeout_minutes
-        if idle >= IDLE_TOLD_SECONDS and not self._told_idle:
-            self._told_idle = True
+        idle, minutes = self._idle.seconds(not self._running), self._resources.stall_timeout_minutes
+        if self._idle.is_to_tell(idle):
             names = ", ".join(self._waiting)
             self._observer.say(f"There is no room for {names} now: it is waited for, at most {minutes:g} minutes.")
         if idle < minutes * 60:

@@ -69,6 +69,29 @@ def test_a_small_run_starts_where_ray_can_not_put_it_in_the_place_of_a_larger_on
     assert set(packed(waits("32B", 2), running=(works("70B", 4, useful=1),), free=placed).starts) == {"32B"}
 
 
+def test_a_small_run_waits_for_the_place_of_a_larger_one_no_longer_than_five_minutes():
+    nodes = ClusterView((replace(NODE, gpus=3, gpus_in_all=4), replace(NODE, gpus=4)))
+    coming_up = replace(works("70B", 4, useful=1), standing={}, without_place=299.0)
+    small = waits("32B", 2, useful=1)
+    assert packed(small, running=(coming_up,), free=nodes) == Packing({}, {}, held=("32B",))
+    after_all = packed(small, running=(replace(coming_up, without_place=300.0),), free=nodes)
+    assert (set(after_all.starts), after_all.held) == ({"32B"}, ())
+
+
+def test_what_the_last_rows_of_a_run_leave_is_free_for_others_and_the_run_does_not_grow():
+    """Of its five replicas two have its last rows, one of which is starting anew."""
+    ending = replace(works("7B", replicas=2), standing={"model": 1}, last_rows=True)
+    assert packed(waits("32B", 4), running=(ending,), free=with_free(4)).starts == {}
+    assert set(packed(waits("32B", 4), running=(ending,), free=with_free(5)).starts) == {"32B"}
+    assert packed(running=(ending,), free=with_free(5)).grown == {}
+
+
+def test_a_run_that_only_waits_for_verdicts_needs_no_place():
+    judged = replace(works("70B", 4, replicas=0), last_rows=True)
+    nodes = ClusterView((replace(NODE, gpus=3, gpus_in_all=4), replace(NODE, gpus=4)))
+    assert set(packed(waits("32B", 2), running=(judged,), free=nodes).starts) == {"32B"}
+
+
 def test_a_small_run_does_not_wait_for_one_whose_node_has_yet_to_come():
     small_now = ClusterView((replace(NODE, gpus=2),), autoscales=True, may_come=(NODE,))
     assert set(packed(waits("70B", 8, useful=1), waits("32B", 2, useful=1), free=small_now).starts) == {"70B", "32B"}

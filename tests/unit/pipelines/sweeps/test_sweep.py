@@ -24,7 +24,7 @@ from safechain_ray.pipelines.evaluation.evaluate import Evaluation, OpenRun, Pla
 from safechain_ray.pipelines.runs import resolve as resolving
 from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.pipelines.status.read import read_status
-from safechain_ray.pipelines.sweeps import schedule
+from safechain_ray.pipelines.sweeps import lasting, schedule
 from safechain_ray.pipelines.sweeps import sweep as pipeline
 from safechain_ray.pipelines.sweeps.schedule import Manner
 from safechain_ray.pipelines.sweeps.sweep import SweepDone, is_sweep, read_sweep, sweep
@@ -319,13 +319,29 @@ def test_a_sweep_that_finds_no_room_says_so_and_fails_what_waits_in_the_end(
 ):
     full = ClusterView((Node("gpu-node", cpus=64, gpus=0, memory=1000, gpus_in_all=8),))
     monkeypatch.setattr(schedule, "view_free", lambda resources: full)
-    monkeypatch.setattr(schedule, "time", SimpleNamespace(time=time.time, monotonic=count(0.0, 10.0).__next__))
+    monkeypatch.setattr(lasting, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
     observer = Silent()
     done = run(config(tmp_path, models=["R1-7B"], resources={"stall_timeout_minutes": 5}), observer)
     assert cluster.started == []
     assert "There is no room for R1-7B now: it is waited for, at most 5 minutes." in observer.sentences
     assert "No room came free for 5 minutes." in str(done.models[0].error)
     assert "has: node gpu-node" in str(done.models[0].error)
+
+
+def test_a_sweep_says_so_when_models_with_room_wait_long_for_the_place_of_a_larger_one(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    cluster.view = ClusterView(tuple(Node(f"node-{number}", cpus=64, gpus=4, memory=1000) for number in range(2)))
+    cluster.ends["R1-70B"], cluster.ends["R1-32B"] = [0.5], [0.5]
+    monkeypatch.setattr(lasting, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
+    observer = Silent()
+
+    done = run(config(tmp_path, models=["R1-70B", "R1-32B", "QwQ"]), observer)
+
+    assert [model.status for model in done.models] == ["done"] * 3
+    (said,) = [sentence for sentence in observer.sentences if "has no place yet" in sentence]
+    assert said.startswith("There is room for QwQ, but a larger model")
+    assert said.endswith("they wait, at most 5 minutes.")
 
 
 def test_the_deadline_is_told_with_its_time_zone(tmp_path: Path, cluster: Cluster):
