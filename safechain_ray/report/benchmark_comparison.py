@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from safechain_ray.metrics.benchmark_comparison import BenchmarkComparison, PassDifference
-from safechain_ray.report.comparison import difference_cell, p_values_cell, side_cell
+from safechain_ray.report.comparison import TESTED, difference_cell, p_values_cell, side_cell
 from safechain_ray.report.document import Column, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.notes import FEW_PROMPTS
 
@@ -12,7 +12,6 @@ LEGEND = (
     "In percent, over the n problems with grades on both sides: the figure of the baseline, then of the other; the "
     "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
 )
-TESTED = "p: McNemar's exact test, where K = 1, then with Holm's correction over all {tests} tests of this comparison."
 
 
 def benchmark_comparison_document(comparison: BenchmarkComparison) -> Document:

@@ -15,7 +15,9 @@ LEGEND = (
     "In percent, over the n prompts with verdicts on both sides: the figure of the baseline, then of the other; the "
     "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
 )
-TESTED = "p: McNemar's exact test, where K = 1, then with Holm's correction over all {tests} tests of this comparison."
+TESTED = (
+    "p: McNemar's exact test, where K = 1, then with Holm's correction over this comparison's tests, {tests} in all."
+)
 PUBLISHED = "Published: the difference of the paper's figures; * where a setting is not the paper's."
 
 
