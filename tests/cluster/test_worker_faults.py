@@ -165,14 +165,23 @@ def test_a_judge_whose_node_dies_gets_the_gpu_of_a_replica_where_no_other_is_lef
 ) -> None:
     monkeypatch.setattr(making_room, "PATIENCE_SECONDS", 2.0)
     cluster = runs.cluster.with_gpus(3)
-    judged = tmp_path / "judged.csv"
+    judged, killed = tmp_path / "judged.csv", tmp_path / "killed"
+    judged.touch()
 
     def kill_judges_node() -> None:
         node = answers_in(judged)[-1].node
         cluster.kill(next(one for one in cluster.gpu_nodes if one.node_id == node))
+        killed.touch()
+
+    def half_of_them_at_first(request: Request) -> str:
+        """A judge must not be done before its node is killed."""
+        give_up = time.monotonic() + 60
+        while len(answers_in(judged)) >= 75 and not killed.exists() and time.monotonic() < give_up:
+            time.sleep(0.1)
+        return "safe"
 
     runs.when((30, kill_judges_node))
-    guard = guard_script(answer=noted(judged, lambda request: "safe"))
+    guard = guard_script(answer=noted(judged, half_of_them_at_first))
     flags = {"judges": ["demo-guard", "refusal-match"], "resources.replicas": 2}
     runs.run(runs.script(), guard, **runs.config(150, **flags))
 
