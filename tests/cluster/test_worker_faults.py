@@ -1,5 +1,6 @@
 """What becomes of rows when engines, workers and nodes die, on a real Ray cluster: none lost, none doubled."""
 
+import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -62,6 +63,12 @@ def without(results: Mapping[str, dict[str, Any]], numbers: Collection[int]) -> 
     return {sample: row for sample, row in results.items() if number_in(row["prompt"]) not in numbers}
 
 
+def deaths_in(error: str) -> int:
+    found = re.search(r"(\d+) engines died while this row was decoded", error)
+    assert found, error
+    return int(found[1])
+
+
 def test_what_kills_engines_workers_or_judges_is_set_aside_and_nothing_else(
     runs: FaultRuns, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -80,10 +87,10 @@ def test_what_kills_engines_workers_or_judges_is_set_aside_and_nothing_else(
     rows = {number_in(row["prompt"]): row for row in runs.run.rows}
     errors = {number: row["error"] for number, row in rows.items() if row["outcome"] == "error"}
     assert errors.keys() == {7, 33}
-    assert all("3 engines died while this row was decoded" in error for error in errors.values()), errors
+    assert all(deaths_in(error) >= 3 for error in errors.values()), errors  # more: in engines that another row killed
     unjudged = {number for number, row in rows.items() if row["verdicts"][0]["error"]}
     assert unjudged == {7, 33, 50}
-    assert "3 engines died while this row was decoded" in rows[50]["verdicts"][0]["error"]
+    assert deaths_in(rows[50]["verdicts"][0]["error"]) >= 3
     assert rows[50]["outcome"] == "ok"
     assert done.metrics.settings[0].outcomes["ok"] == 58
     quiet = quiet_run(runs, tmp_path_factory, 60, judges=["demo-guard", "refusal-match"])
@@ -115,7 +122,8 @@ def test_a_spot_notice_hands_the_rows_over_and_a_node_that_joins_gets_its_share(
     runs.when(
         (50, notify), (120, room_is_left.touch), (120, lambda: runs.cluster.kill(doomed)), (120, runs.cluster.add)
     )
-    runs.run(runs.script(1.0, waits=waits), **runs.config(ROWS))
+    # As many as there are nodes: Ray Data lets the idle one go, and a later one must find its GPU free.
+    runs.run(runs.script(1.0, waits=waits), **runs.config(ROWS, **{"resources.replicas": 2}))
 
     assert runs.results() == undisturbed.results()
     assert runs.metrics() == undisturbed.metrics()

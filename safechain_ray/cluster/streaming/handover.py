@@ -27,7 +27,8 @@ class Handover(ExecutionCallback):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._looked = 0.0
-        self._moved: set[tuple[ActorHandle, str]] = set()
+        # Ids: a handle would keep an actor alive that Ray Data has let go, on a GPU that the next one waits for.
+        self._moved: set[tuple[ray.ActorID, str]] = set()
 
     def on_execution_step(self, executor: Any) -> None:
         pools = [op for op in executor._topology if isinstance(op, ActorPoolMapOperator)]
@@ -48,7 +49,7 @@ class Handover(ExecutionCallback):  # type: ignore[misc]
         for actor, node in leaving.items():
             if node in draining:
                 # It starts again on a node that stays, at once or when there is one, and works on nothing meanwhile.
-                self._moved.add((actor, node))
+                self._moved.add((actor._actor_id, node))
                 ray.kill(actor, no_restart=False)
 
     def _leaving(
@@ -60,7 +61,7 @@ class Handover(ExecutionCallback):  # type: ignore[misc]
         """
         for actor, state in op._actor_pool._running_actors.items():
             node = state.actor_location
-            if node in staying or (actor, node) in self._moved:
+            if node in staying or (actor._actor_id, node) in self._moved:
                 continue
             if node in draining or state.is_restarting:
                 yield actor, node
