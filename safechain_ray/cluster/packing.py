@@ -12,7 +12,7 @@ from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, PoolNe
 from safechain_ray.errors import PlanError
 
 PLACE_SECONDS = 300.0
-"""So long smaller runs wait for a larger one to have its place. What keeps it from it then is not they."""
+"""Smaller runs wait so long for a larger one to have its place; by then something else than they keeps it waiting."""
 
 
 @dataclass(frozen=True, slots=True)
