@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,7 +28,7 @@ def left_over(environment: dict[str, str], patience: float = 20.0) -> list[str]:
     return list(living.values())
 
 
-def marked_processes(environment: dict[str, str]) -> dict[int, str]:
+def marked_processes(environment: Mapping[str, str]) -> dict[int, str]:
     """Process id -> command line (or the title that the process gave itself)."""
     mark = f"{MARK}={environment[MARK]}".encode()
     found = {}

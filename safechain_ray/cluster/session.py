@@ -3,7 +3,9 @@
 import logging
 import os
 import signal
+import socket
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -20,6 +22,11 @@ from safechain_ray.errors import SafechainError
 
 LOCAL_LOGICAL_CPUS = 16
 """A local Ray counts tasks, not cores: with the two cores of a laptop two engines would leave no CPU for the stream."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+CONNECT_TIMEOUT_SECONDS = 5.0
+CONNECT_PATIENCE_SECONDS = 10.0
+"""How long a cluster may take to accept connections; a head that just started needs a moment."""
 
 LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
 GIGABYTE = 2**30
@@ -51,6 +58,8 @@ def ray_session(address: str | None, say: Callable[[str], None] | None = None) -
         return
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
     address = cluster_address(address)
+    if address is not None:
+        check_reachable(address)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     local = {
         "num_cpus": LOCAL_LOGICAL_CPUS,
@@ -89,6 +98,42 @@ def _log_folder() -> Path:
 def cluster_address(address: str | None) -> str | None:
     """The cluster to join: the one given, else RAY_ADDRESS; None for a local Ray."""
     return address or os.environ.get("RAY_ADDRESS")
+
+
+def check_reachable(address: str, patience: float = CONNECT_PATIENCE_SECONDS) -> None:
+    """Check that a server accepts connections at `address` ("host:port", "ray://host:port"; "auto" is left to Ray).
+
+    `ray.init` itself retries for minutes without a message where nobody listens.
+
+    Raises:
+        SafechainError: Nobody accepts a connection for `patience` seconds, or the host name is unknown.
+    """
+    import ray.util
+
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdigit():
+        return
+    # Ray itself replaces a loopback address by the address of this node.
+    hosts = (host, ray.util.get_node_ip_address()) if host in LOOPBACK else (host,)
+    deadline = time.monotonic() + patience
+    while True:
+        for each in hosts:
+            try:
+                socket.create_connection((each, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
+                return
+            except socket.gaierror as error:
+                reason = f"the host name is unknown ({error.strerror})"
+                deadline = 0.0
+            except OSError as error:
+                reason = error.strerror or str(error) or type(error).__name__
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(1)
+    raise SafechainError(
+        f"No Ray cluster answers at {address}: {reason}. Fix: start the cluster, correct --ray-address or RAY_ADDRESS, "
+        "or unset RAY_ADDRESS to use a local Ray."
+    )
 
 
 def view_local() -> ClusterView:

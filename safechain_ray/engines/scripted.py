@@ -60,6 +60,7 @@ class ScriptedEngine:
     on_tokens: Callable[[int], None] = lambda count: None
     name: str = "scripted"
     requests: int = 0
+    _closed: bool = False
     _dead: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -77,6 +78,8 @@ class ScriptedEngine:
         return " ".join(text.split()[-count:])
 
     async def generate(self, request: Request) -> Completion:
+        if self._closed:
+            raise RuntimeError("a closed engine received a request")
         self.requests += 1
         if self.script.dies_on(request) or self.requests == self.script.dies_after:
             self._dead.set()
@@ -101,7 +104,9 @@ class ScriptedEngine:
         )
 
     async def close(self) -> None:
-        """Nothing to free."""
+        """Requests in flight end, as an engine's do that is shut down; one that comes later is its sender's fault."""
+        self._closed = True
+        self._dead.set()
 
     async def _wait(self, request: Request) -> None:
         """The script's latency, cut short by the engine's death."""

@@ -1,5 +1,6 @@
 """A vLLM engine (`AsyncLLM`) behind the project's `Engine` protocol; the only file that imports vllm."""
 
+import asyncio
 import itertools
 import os
 from collections.abc import Mapping
@@ -109,6 +110,8 @@ class VllmEngine:
         self._message_content = start.needs.message_content
         self._context_length = int(self._engine.model_config.max_model_len)
         self._request_numbers = itertools.count()
+        self._in_flight: set[asyncio.Future[Any]] = set()
+        self._closed = False
 
     @property
     def name(self) -> str:
@@ -134,9 +137,8 @@ class VllmEngine:
 
     async def generate(self, request: Request) -> Completion:
         """Raises RowError where the prompt leaves no room in the context, EngineDiedError where the engine is gone."""
-        from vllm.inputs.engine import tokens_input
-        from vllm.v1.engine.exceptions import EngineDeadError
-
+        if self._closed:
+            raise EngineDiedError("the vLLM engine is closed")
         token_ids = self._prompt_tokens(request.prompt)
         room = self._context_length - len(token_ids)
         if room < 1:
@@ -145,18 +147,45 @@ class VllmEngine:
                 "shorten it or raise context_length"
             )
         parameters = self._sampling_params(request, min(request.max_tokens, room))
+        # A task of its own: `close` cancels it, as vLLM may end its output handler before a request receives the error.
+        answer = asyncio.ensure_future(self._answer(token_ids, parameters))
+        self._in_flight.add(answer)
+        answer.add_done_callback(self._in_flight.discard)
+        try:
+            return _completion(await answer, request)
+        except asyncio.CancelledError as error:
+            if not answer.cancelled() or _is_cancelled():
+                raise
+            raise EngineDiedError("the vLLM engine was closed under a request") from error
+
+    async def _answer(self, token_ids: list[int], parameters: Any) -> Any:
+        """vLLM's output for one request. Raises RowError for a refused request, EngineDiedError."""
+        from vllm.inputs.engine import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
         request_id = str(next(self._request_numbers))
         try:
             # FINAL_ONLY: the stream has one item.
             async for output in self._engine.generate(tokens_input(token_ids), parameters, request_id):
-                return _completion(output, request)
+                return output
         except EngineDeadError as error:
             raise EngineDiedError(f"the vLLM engine died: {error}") from error
+        except EngineGenerateError as error:
+            # vLLM wraps whatever fails in its client, such as a closed socket of a dead engine.
+            if self._closed or self._engine.errored:
+                raise EngineDiedError(f"the vLLM engine died: {error.__cause__ or error}") from error
+            raise RowError(f"vLLM failed on the request: {error.__cause__ or error}") from error
         except ValueError as error:
             raise RowError(f"vLLM refused the request: {error}") from error
         raise EngineDiedError("the vLLM engine ended a request without an answer")
 
     async def close(self) -> None:
+        """Shut the engine down. Requests in flight end with EngineDiedError."""
+        if self._closed:
+            return
+        self._closed = True
+        for answer in list(self._in_flight):
+            answer.cancel()
         self._engine.shutdown()
         del self._engine  # vLLM shuts down once more when it is collected, which fails at the interpreter's exit
 
@@ -183,8 +212,17 @@ class VllmEngine:
         )
 
 
+def _is_cancelled() -> bool:
+    """Whether the running task itself is being cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def _completion(output: Any, request: Request) -> Completion:
     first = output.outputs[0]
+    if first.finish_reason == "abort":
+        # Nobody aborts requests here, so the engine is shutting down, for example after SIGTERM.
+        raise EngineDiedError("the vLLM engine aborted a request")
     if first.finish_reason not in ("stop", "length"):
         raise RowError(f"vLLM ended the request with {first.finish_reason!r}")
     return Completion(

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import quote
 
 from ray.util.metrics import Counter, Gauge
 
 from safechain_ray.cluster.streaming.stage import Stage
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.cluster.workers.commit import DECISIONS, verdict_count
+
+PRINTABLE_ASCII = "".join(map(chr, range(32, 127)))
 
 EXPORT_SECONDS = 1.0
 RAYS_PREFIX = "ray_"
@@ -167,4 +170,15 @@ class RunSeries:
 
     def _tags(self, key: tuple[str, Labels]) -> dict[str, str]:
         name, values = key
-        return self._names | dict(zip(self._labels[name], values, strict=True))
+        tags = self._names | dict(zip(self._labels[name], values, strict=True))
+        return {label: ascii_label(value) for label, value in tags.items()}
+
+
+def ascii_label(value: str) -> str:
+    """A label value as Ray takes it: ASCII only, with all other characters percent-encoded as in a URL.
+
+    Example:
+        >>> ascii_label("/runs/modèle")
+        '/runs/mod%C3%A8le'
+    """
+    return value if value.isascii() else quote(value, safe=PRINTABLE_ASCII, errors="backslashreplace")

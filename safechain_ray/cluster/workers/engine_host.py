@@ -103,11 +103,12 @@ class EngineHost:
                     continue  # another request of the row met a death while this one waited
                 await self._tell(self._gate.rows if suspicion else frozenset())
                 engine = self._engine
-                try:
-                    return await engine.generate(request)
-                except EngineDiedError as error:
-                    self._note_death(engine)
-                    cause = error
+                if engine is not self._dead:  # a dead one is closed already: wait for the next
+                    try:
+                        return await engine.generate(request)
+                    except EngineDiedError as error:
+                        self._note_death(engine)
+                        cause = error
             await self._replace(engine)
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from safechain_ray.cluster.streaming import series
-from safechain_ray.cluster.streaming.series import SERIES, RunSeries
+from safechain_ray.cluster.streaming.series import SERIES, RunSeries, ascii_label
 from safechain_ray.cluster.streaming.stage import Stage
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.cluster.workers.commit import verdict_count
@@ -147,3 +147,23 @@ def test_a_stage_that_ends_leaves_no_rows_in_flight_nor_replicas(instruments: In
     gauges = {each.name for each in SERIES if each.kind == "gauge"}
     assert {value for key, value in instruments.told.items() if key[0] in gauges} == {0.0}
     assert instruments.told["safechain_committed_rows", "r", "m", "ok"] == 8
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("/runs/r1-7b", "/runs/r1-7b"),
+        ("/runs/modèle 1", "/runs/mod%C3%A8le 1"),
+        ("判定", "%E5%88%A4%E5%AE%9A"),
+        ("50% é", "50% %C3%A9"),
+        ("bad byte \udcff é", "bad byte \\udcff %C3%A9"),
+    ],
+)
+def test_label_values_are_ascii_as_ray_demands(value: str, label: str):
+    assert ascii_label(value) == label
+
+
+def test_names_outside_ascii_reach_the_instruments_encoded(instruments: Instruments):
+    with RunSeries("/runs/é", "modèle").stage(Stage(("wächter",), total=1, judges=("wächter",))) as update:
+        update({"rows": 1, verdict_count("wächter", "safe"): 1}, {"wächter": pool(rows_in=1, rows_out=1)})
+    assert instruments.told["safechain_verdicts", "/runs/%C3%A9", "mod%C3%A8le", "w%C3%A4chter", "safe"] == 1

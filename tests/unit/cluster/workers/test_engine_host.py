@@ -27,16 +27,17 @@ class Host:
         custody = Custody(LocalLedger(), "model")
         self.host = EngineHost(start_of(MODEL), start_engine, self._reporter, custody, max_deaths)
 
-    def answers(self, *prompts: str) -> Sequence[Completion | BaseException]:
-        """What the host answers to `prompts`, each a row of its own, that arrive at the same time in one block."""
+    def answers(self, *prompts: str, seconds_apart: float = 0.0) -> Sequence[Completion | BaseException]:
+        """What the host answers to `prompts`, each a row of its own in one block, that arrive one after the other."""
 
-        async def one(prompt: str) -> Completion:
+        async def one(number: int, prompt: str) -> Completion:
             row_in_hand.set(prompt)
+            await asyncio.sleep(number * seconds_apart)
             return await self.host.generate(Request(prompt, Sampling(), max_tokens=100))
 
         async def together() -> Sequence[Completion | BaseException]:
             async with self.host.holding(prompts):
-                return await asyncio.gather(*map(one, prompts), return_exceptions=True)
+                return await asyncio.gather(*map(one, range(len(prompts)), prompts), return_exceptions=True)
 
         return asyncio.run(together())
 
@@ -82,6 +83,17 @@ def test_many_requests_in_flight_at_a_death_start_one_new_engine():
     host = Host(started)
     answers = host.answers(*(f"prompt {number}" for number in range(30)))
     assert texts(answers) == {ANSWER}
+    assert started.started == 2
+    assert host.progress.counts["engine_restarts"] == 1
+
+
+def test_requests_that_arrive_while_a_new_engine_starts_wait_for_it():
+    """A dead engine is closed before the next one starts, which takes up to minutes with real weights."""
+    started = engines(dies_after=1, start_seconds=0.3)
+    host = Host(started)
+    answers = host.answers(*(f"prompt {number}" for number in range(20)), seconds_apart=0.01)
+    assert texts(answers) == {ANSWER}
+    assert len(answers) == 20
     assert started.started == 2
     assert host.progress.counts["engine_restarts"] == 1
 

@@ -1,0 +1,42 @@
+"""Joining a cluster: an address where nobody listens is one sentence, soon."""
+
+import socket
+import time
+
+import pytest
+
+from safechain_ray.cluster.session import check_reachable
+from safechain_ray.errors import SafechainError
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "localhost:{port}", "ray://127.0.0.1:{port}", "[::1]:{port}"])
+def test_an_address_where_nobody_listens_is_refused_with_the_fix(address: str, free_port: int):
+    named = address.format(port=free_port)
+    began = time.monotonic()
+    with pytest.raises(SafechainError) as refusal:
+        check_reachable(named, patience=1.0)
+    assert time.monotonic() - began < 15
+    assert f"No Ray cluster answers at {named}: Connection refused" in str(refusal.value)
+    assert "Fix: start the cluster, correct --ray-address or RAY_ADDRESS" in str(refusal.value)
+
+
+def test_an_unknown_host_is_refused_at_once():
+    with pytest.raises(SafechainError, match=r"No Ray cluster answers at no-such-host\.invalid:6379: the host name"):
+        check_reachable("no-such-host.invalid:6379", patience=60.0)
+
+
+def test_an_address_that_listens_passes():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check_reachable(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "nonsense"])
+def test_what_names_no_port_is_left_to_ray(address: str):
+    check_reachable(address)
