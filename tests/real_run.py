@@ -1,4 +1,4 @@
-"""A run of the whole command with real vLLM engines: on StrongREJECT where it lies beside the project."""
+"""A run of the whole command with real vLLM engines, on prompts that come with the project."""
 
 import json
 import subprocess
@@ -9,7 +9,6 @@ from typing import Any
 
 from processes import left_over, marked_environment
 
-STRONGREJECT = Path(__file__).parents[2] / "shared" / "data" / "strongreject.csv"
 PROMPTS, SAMPLES = 30, 5
 STRATEGIES, JUDGES = ("default", "zerothink"), ("demo-guard", "refusal-match")
 
@@ -31,11 +30,10 @@ def command(output: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "safechain_ray.cli", "evaluate", *common, *flags, *more]
 
 
-def evaluated(output: Path) -> RealRun:
-    """2 x 30 x 5 samples."""
-    columns = ("--prompt-column", "forbidden_prompt", "--category-column", "category")
-    dataset = (str(STRONGREJECT), *columns) if STRONGREJECT.exists() else ("quickstart",)
-    asked = command(output, "--dataset", *dataset, "--limit", str(PROMPTS), "--samples", str(SAMPLES), "--json")
+def evaluated(output: Path, *dataset: str) -> RealRun:
+    """2 x 30 x 5 samples; `dataset` are the flags that name another data set than the project's own."""
+    asked = command(output, *(dataset or ("--dataset", "quickstart")), "--shuffle-seed", "1")
+    asked += ["--limit", str(PROMPTS), "--samples", str(SAMPLES), "--json"]
     environment = marked_environment()
     done = subprocess.run(asked, capture_output=True, text=True, timeout=400, env=environment)
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,9 @@ from safechain_ray.schema import PLAIN_URL, Message, ThinkingTags
 MessageContent = Literal["text", "list"]
 """How a chat template reads a message's content: as text, or as a list of `{type: text, text: ...}`."""
 
+SpecialTokens = Literal["control", "text"]
+"""What a special token in a prompt is to the engine: the control token itself, or text like any other."""
+
 
 class Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,6 +85,11 @@ class EngineNeeds(BaseModel):
         # A default that is not dumped leaves the identities of runs as they were before this field.
         exclude_if=lambda content: content == "text",
         description="how the model's chat template reads a message's content; multimodal ones want a list",
+    )
+    special_tokens: SpecialTokens = Field(
+        "control",
+        exclude_if=lambda special_tokens: special_tokens == "control",
+        description="special tokens within a prompt, such as <|eot_id|>: control tokens, or broken up into plain text",
     )
     engine_kwargs: dict[str, object] = Field(default_factory=dict, description="passed to vLLM as they are")
 

