@@ -6,13 +6,10 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from safechain_ray.errors import InputError
-from safechain_ray.schema import PLAIN_URL, Message, ThinkingTags
+from safechain_ray.schema import PLAIN_URL, Message, SpecialTokens, ThinkingTags
 
 MessageContent = Literal["text", "list"]
 """How a chat template reads a message's content: as text, or as a list of `{type: text, text: ...}`."""
-
-SpecialTokens = Literal["control", "text"]
-"""What a special token in a prompt is to the engine: the control token itself, or text like any other."""
 
 
 class Entry(BaseModel):

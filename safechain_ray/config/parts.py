@@ -4,9 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from safechain_ray.catalog.entries import SpecialTokens
 from safechain_ray.config.base import Config, Named
-from safechain_ray.schema import PLAIN_URL, StrategySpec, VoteRule
+from safechain_ray.schema import PLAIN_URL, SpecialTokens, StrategySpec, VoteRule
 
 
 class DatasetConfig(Named):

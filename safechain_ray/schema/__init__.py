@@ -41,6 +41,7 @@ from safechain_ray.schema.words import (
     KeepRule,
     Outcome,
     Part,
+    SpecialTokens,
     VoteRule,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "Sample",
     "Sampling",
     "Setting",
+    "SpecialTokens",
     "StrategySpec",
     "ThinkingTags",
     "Verdict",
