@@ -174,7 +174,7 @@ class VllmEngine:
         self._in_flight.add(answer)
         answer.add_done_callback(self._in_flight.discard)
         try:
-            return _completion(await answer, request)
+            return completion_of(await answer, request)
         except asyncio.CancelledError as error:
             if not answer.cancelled() or _is_cancelled():
                 raise
@@ -240,7 +240,8 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _completion(output: Any, request: Request) -> Completion:
+def completion_of(output: Any, request: Request) -> Completion:
+    """vLLM's finished output as a completion. Raises EngineDiedError for an aborted request, RowError for a failed one."""
     first = output.outputs[0]
     if first.finish_reason == "abort":
         # Nobody aborts requests here, so the engine is shutting down, for example after SIGTERM.

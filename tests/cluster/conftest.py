@@ -38,4 +38,5 @@ def store() -> Iterator[Store]:
 
 @pytest.fixture
 def run(cluster_address: str, tmp_path: Path) -> Runner:
-    return Runner(cluster_address, tmp_path / "run")
+    # Outside ASCII, as folders of users are: Ray takes labels of metrics in ASCII only.
+    return Runner(cluster_address, tmp_path / "läufe" / "run")

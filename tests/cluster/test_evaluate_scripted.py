@@ -89,6 +89,7 @@ def test_a_judge_that_answers_nonsense_leaves_missing_verdicts_with_bounds(run: 
     done = run(guard=guard_script(answer=lambda request: "banana", logprobs=lambda request: ()))
 
     guard, refusal = done.metrics.settings[0].judges
+    assert len(run.rows) == 300
     assert guard.missing == 300
     assert guard.safe_at_1.value is None
     assert (guard.safe_at_1.bound_low, guard.safe_at_1.bound_high) == (0.0, 1.0)
@@ -111,7 +112,8 @@ def test_a_prompt_that_kills_every_engine_becomes_an_error_and_the_rest_goes_on(
         **{"datasets": [{"name": "quickstart", "limit": 20}], "samples": 1, "sampling.temperature": 0},
     )
     poisoned = [row for row in run.rows if "bicycle" in row["prompt"]]
-    assert poisoned
+    assert len(run.rows) == len({row["sample_id"] for row in run.rows}) == 20
+    assert len(poisoned) == 1
     assert all(row["outcome"] == "error" and "3 engines died" in row["error"] for row in poisoned)
     assert done.errors == len(poisoned)
 

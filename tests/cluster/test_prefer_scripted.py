@@ -88,7 +88,9 @@ def test_wins_ties_and_losses_are_counted_and_stand_beside_the_published_ones(as
     stored = Preferences.model_validate_json((tmp_path / "out" / "preferences.json").read_text())
     assert stored == done.preferences
     assert {row["judge"] for row in rows(tmp_path / "out")} == {JUDGE}
-    assert all(row["score"] is not None for row in rows(tmp_path / "out"))
+    stored_rows = rows(tmp_path / "out")
+    assert len(stored_rows) == 40 - 10
+    assert all(row["score"] is not None for row in stored_rows)
     files = (tmp_path / "out" / "preferences").glob("*.parquet")
     assert max(pq.read_metadata(file).num_rows for file in files) <= 64
     assert json.loads((tmp_path / "out" / "run.json").read_text())["tries"][-1]["status"] == "done"

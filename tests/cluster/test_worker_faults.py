@@ -44,6 +44,7 @@ def undisturbed(gpus: GpuCluster, tmp_path_factory: pytest.TempPathFactory) -> F
     """What the same prompts come to when nothing happens."""
     runs = FaultRuns(gpus.with_gpus(1), tmp_path_factory.mktemp("undisturbed"))
     runs.run(runs.script(seconds=0), **runs.config(ROWS))
+    assert len(runs.results()) == ROWS
     return runs
 
 
@@ -56,6 +57,7 @@ def quiet_run(runs: FaultRuns, folders: pytest.TempPathFactory, prompts: int, **
     """The same prompts on the same cluster when nothing happens."""
     quiet = FaultRuns(runs.cluster, folders.mktemp("quiet"))
     quiet.run(quiet.script(seconds=0), guard_script(), **quiet.config(prompts, **flags))
+    assert len(quiet.results()) == prompts
     return quiet
 
 
