@@ -25,7 +25,7 @@ LOCAL_LOGICAL_CPUS = 16
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CONNECT_TIMEOUT_SECONDS = 5.0
-CONNECT_PATIENCE_SECONDS = 10.0
+CONNECT_PATIENCE_SECONDS = 5.0
 """How long a cluster may take to accept connections; a head that just started needs a moment."""
 
 LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
