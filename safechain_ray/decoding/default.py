@@ -1,16 +1,25 @@
 """The default strategy: the model decodes as it likes, in one call."""
 
+from dataclasses import dataclass
+
 from safechain_ray.decoding.base import Strategy
-from safechain_ray.decoding.task import Decoded, DecodingTask, StrategyOptions, split_opening
+from safechain_ray.decoding.task import Decoded, DecodingTask, OneCallOptions, published_prompt, split_opening
 from safechain_ray.schema import CountTokens, Generate, Request
 
-Options = StrategyOptions
+Options = OneCallOptions
 
 
+@dataclass(frozen=True, slots=True)
 class Default:
+    """One call. With `compat: paper` BOS is sent twice, and an opening tag of the template's is not judged."""
+
+    options: OneCallOptions
+
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
         _, opening = split_opening(task.prompt, task.tags)
-        completion = await generate(Request(task.prompt, task.sampling, task.sampling.max_tokens, task.seed))
+        published = self.options.compat == "paper"
+        prompt = published_prompt(task.prompt) if published else task.prompt
+        completion = await generate(Request(prompt, task.sampling, task.sampling.max_tokens, task.seed))
         return Decoded(
             prefill=opening,
             text=completion.text,
@@ -18,8 +27,9 @@ class Default:
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
             thought_tokens=completion.thought_tokens,
+            judge_prefill=not published,
         )
 
 
-def build(options: StrategyOptions) -> Strategy:
-    return Default()
+def build(options: OneCallOptions) -> Strategy:
+    return Default(options)

@@ -23,6 +23,7 @@ class MoreThink:
     `max_tokens`, unused thinking budget too. Every token of the response after the prefill is charged, injected ones
     as `count_tokens` counts them; a closing tag that is replaced was generated, and stays charged where the engine
     counts it. A model that ends its turn inside the thought has ended the response. Rounds that are done are kept.
+    Every call has a seed of its own: the thinking calls by the rounds before them, then the answer.
     """
 
     options: MoreThinkOptions
@@ -91,7 +92,7 @@ class _Writing:
                 self.turn + self.prefill + self.text,
                 self.task.sampling,
                 max_tokens=limit - self.spent,
-                seed=self.task.seed,
+                seed=self.task.call_seed(self.rounds + self.closed),
                 stop=() if stop is None else (stop,),
             )
         )

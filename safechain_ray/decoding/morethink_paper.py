@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from safechain_ray.decoding.rethink import Choose, MoreThinkOptions, phrases_of
-from safechain_ray.decoding.task import Decoded, DecodingTask, required_tags, split_opening
+from safechain_ray.decoding.task import Decoded, DecodingTask, published_prompt, required_tags, split_opening
 from safechain_ray.errors import RowError
 from safechain_ray.schema import Completion, CountTokens, Generate, Request
 
@@ -19,10 +19,11 @@ class PaperMoreThink:
     - injected tokens are not charged, nor is the last thinking call when the rounds run out;
     - the answer gets `max_tokens - think_budget`, however little was thought;
     - a closing tag in the answer cuts it;
-    - the prompt is sent as the template made it: nothing opens a thought that the template left closed.
+    - the prompt is sent as the template made it: nothing opens a thought that the template left closed;
+    - BOS is sent twice where the template writes it.
 
-    The choice of phrases is seeded, which the published one was not. Raises RowError where `max_tokens` leaves the
-    answer nothing.
+    The choice of phrases and every call are seeded, which the published ones were not. Raises RowError where
+    `max_tokens` leaves the answer nothing.
     """
 
     options: MoreThinkOptions
@@ -37,15 +38,17 @@ class PaperMoreThink:
                 f"{self.options.think_budget} tokens; raise max_tokens, lower think_budget, or leave compat out"
             )
 
-        async def call(text: str, max_tokens: int) -> Completion:
-            request = Request(task.prompt + text, task.sampling, max_tokens, task.seed, stop=(tags.close,))
-            return await generate(request)
+        prompt = published_prompt(task.prompt)
+
+        async def call(number: int, text: str, max_tokens: int) -> Completion:
+            seed = task.call_seed(number)
+            return await generate(Request(prompt + text, task.sampling, max_tokens, seed, stop=(tags.close,)))
 
         kept: Any = task.kept
         if kept:
             state = _State(**kept)
         else:
-            first = await call("", self.options.think_budget)
+            first = await call(0, "", self.options.think_budget)
             tokens = first.completion_tokens
             state = _State(self.options.think_budget, first.prompt_tokens, tokens, first.text, tokens)
             task.keep(asdict(state))
@@ -55,7 +58,7 @@ class PaperMoreThink:
             phrase = next(phrases)
             state.text += state.last + phrase
             state.rounds += 1
-            completion = await call(state.text, state.budget)
+            completion = await call(state.rounds, state.text, state.budget)
             state.last, state.last_tokens = completion.text, completion.completion_tokens
             state.tokens += count_tokens(phrase) + completion.completion_tokens
             task.keep(asdict(state))
@@ -64,7 +67,7 @@ class PaperMoreThink:
         text = state.text + state.last + closing
         # Only where rounds are left was the last call charged.
         overdrawn = state.last_tokens - state.budget if state.rounds < self.options.max_rounds else 0
-        answer = await call(text, task.sampling.max_tokens - self.options.think_budget - overdrawn)
+        answer = await call(state.rounds + 1, text, task.sampling.max_tokens - self.options.think_budget - overdrawn)
         return Decoded(
             prefill=opening,
             text=text + answer.text,

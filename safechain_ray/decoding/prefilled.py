@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from safechain_ray.decoding.task import Decoded, DecodingTask, required_tags, split_opening
+from safechain_ray.decoding.task import (
+    Decoded,
+    DecodingTask,
+    OneCallOptions,
+    published_prompt,
+    required_tags,
+    split_opening,
+)
 from safechain_ray.schema import CountTokens, Generate, Request
 
 
@@ -12,19 +19,27 @@ class Prefilled:
 
     The prompt text is built here, as R1's chat template strips assistant text before the closing tag and so can't
     carry a prefill.
+
+    Judges see the prefill as part of the thought. With `compat: paper` they see what was generated and nothing else, as
+    in the published code (resp_gen.py of github.com/uw-nsl/safechain stores the completion alone), and BOS is sent
+    twice.
     """
 
     thought: str
+    options: OneCallOptions
 
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
         tags = required_tags(task)
         turn, _ = split_opening(task.prompt, tags)
         prefill = f"{tags.open}\n{self.thought}\n{tags.close}\n\n"
-        completion = await generate(Request(turn + prefill, task.sampling, task.sampling.max_tokens, task.seed))
+        published = self.options.compat == "paper"
+        prompt = published_prompt(turn + prefill) if published else turn + prefill
+        completion = await generate(Request(prompt, task.sampling, task.sampling.max_tokens, task.seed))
         return Decoded(
             prefill=prefill,
             text=completion.text,
             finish_reason=completion.finish_reason,
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
+            judge_prefill=not published,
         )

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from safechain_ray.schema import FinishReason, Sampling, ThinkingTags
+from safechain_ray.schema import FinishReason, Sampling, ThinkingTags, short_hash
 
 Kept = Mapping[str, str | int | None]
 """What a strategy of many calls has of a response that is not finished; empty at its start."""
@@ -34,6 +35,17 @@ class DecodingTask:
     kept: Kept = field(default_factory=dict)
     keep: Keep = forget
 
+    def call_seed(self, number: int) -> int | None:
+        """The seed of the sample's call `number`, from 0: its own for each call, the same after a resume.
+
+        vLLM seeds its generator anew for every request. With one seed for all calls of a sample, a call draws the same
+        random numbers as the one before, and the text behind an injected phrase repeats the text before it. The first
+        call has the sample's own seed.
+        """
+        if self.seed is None or number == 0:
+            return self.seed
+        return int(short_hash("call", self.seed, number), 16) % 2**31
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -42,6 +54,7 @@ class Decoded:
     `prefill` is what was written for the model at its start, by the template or the strategy; `text` is everything
     after it, generated and injected. `prompt_tokens` are those of the first call (the prefill among them);
     `completion_tokens` are those of `text`, `thought_tokens` those of its thought where the engine told them.
+    `judge_prefill` is False where judges see only what was generated, as in the published code.
     """
 
     prefill: str
@@ -51,17 +64,45 @@ class Decoded:
     completion_tokens: int
     forced_rounds: int = 0
     thought_tokens: int | None = None
+    judge_prefill: bool = True
+
+    @property
+    def whole(self) -> str:
+        """The model's turn from its first character, prefill included: what is split into thought and answer."""
+        return self.prefill + self.text
 
     @property
     def response(self) -> str:
-        """The thought and the answer as the judge sees them."""
-        return self.prefill + self.text
+        """What judges see of the response. The published code strips what was generated."""
+        return self.whole if self.judge_prefill else self.text.strip()
 
 
 class StrategyOptions(BaseModel):
     """The options of a strategy that has none; the base of all others."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OneCallOptions(StrategyOptions):
+    """Options of the strategies of one call: `default`, `zerothink`, `lessthink`."""
+
+    compat: Literal["none", "paper"] = Field(
+        "none", description="`paper` sends and judges what the published code does: BOS twice, no prefill judged"
+    )
+
+
+_BOS = re.compile(r"<｜begin▁of▁sentence｜>|<\|begin_of_text\|>|<s>")
+"""The BOS tokens of R1's, Llama 3's and Llama 2's tokenizers, which put one before every text they are given."""
+
+
+def published_prompt(prompt: str) -> str:
+    """`prompt` with the tokens that the published code sends: BOS twice where the chat template writes it.
+
+    resp_gen.py of github.com/uw-nsl/safechain hands the rendered text to vLLM, whose tokenizer adds a BOS of its own.
+    Templates without BOS (QwQ, Sky-T1) and APIs are sent the same prompt either way.
+    """
+    opening = _BOS.match(prompt)
+    return prompt if opening is None else opening.group() + prompt
 
 
 def split_opening(prompt: str, tags: ThinkingTags | None) -> tuple[str, str]:

@@ -2,10 +2,10 @@
 
 from safechain_ray.decoding.base import Strategy
 from safechain_ray.decoding.prefilled import Prefilled
-from safechain_ray.decoding.task import StrategyOptions
+from safechain_ray.decoding.task import OneCallOptions
 
-Options = StrategyOptions
+Options = OneCallOptions
 
 
-def build(options: StrategyOptions) -> Strategy:
-    return Prefilled(thought="")
+def build(options: OneCallOptions) -> Strategy:
+    return Prefilled("", options)

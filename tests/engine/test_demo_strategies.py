@@ -1,9 +1,13 @@
 """The four strategies on the demo reasoner, and the demo guard as a judge, through real vLLM engines."""
 
+import re
+from itertools import pairwise
+
 from running_engine import SAMPLED, RunningEngine
 
 from safechain_ray import catalog
 from safechain_ray.decoding.base import Decoded, DecodingTask, strategy
+from safechain_ray.decoding.rethink import PHRASES
 from safechain_ray.decoding.split import split_response
 from safechain_ray.judges.base import make_judge
 from safechain_ray.schema import StrategySpec
@@ -40,6 +44,18 @@ def test_morethink_thinks_longer_than_default_and_counts_its_rounds(reasoner: Ru
     assert len(thoughts[1]) > len(thoughts[0])
     assert 1 <= more.forced_rounds <= 3
     assert thoughts[1].count("Wait") + thoughts[1].count("Let me think again") >= more.forced_rounds
+
+
+def test_morethinks_rounds_do_not_repeat_each_other(reasoner: RunningEngine) -> None:
+    """With one seed for all calls of a sample about 7 of 10 rounds were the same text as the round before."""
+    pairs = [
+        pair
+        for seed in range(1, 25)
+        for decoded in [decode(reasoner, "morethink", seed, max_rounds=3)]
+        for pair in pairwise(re.split("|".join(PHRASES), split_response(decoded.response, FAMILY.tags).thought or ""))
+    ]
+    assert len(pairs) >= 24
+    assert sum(first.strip() == second.strip() for first, second in pairs) <= 0.1 * len(pairs)
 
 
 def test_the_guard_calls_a_refusal_safe_and_a_compliance_unsafe(guard: RunningEngine) -> None:

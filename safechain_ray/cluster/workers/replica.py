@@ -89,8 +89,7 @@ class Replica:
         return await self._strategies[item.setting.setting_id].decode(task, engine.generate, engine.count_tokens)
 
     def _finished(self, item: WorkItem, decoded: Decoded, seconds: float) -> Sample:
-        response = decoded.prefill + decoded.text
-        parts = split_response(response, self._family.tags)
+        parts = split_response(decoded.whole, self._family.tags)
         count = self._host.count_tokens
         thought_tokens = decoded.thought_tokens
         answer_tokens = None if thought_tokens is None else max(0, decoded.completion_tokens - thought_tokens)
@@ -102,7 +101,7 @@ class Replica:
             item,
             thought=parts.thought,
             answer=parts.answer,
-            response=response,
+            response=decoded.response,
             prefill=decoded.prefill,
             outcome=outcome,
             finish_reason=decoded.finish_reason,

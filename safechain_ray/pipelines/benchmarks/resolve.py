@@ -55,7 +55,8 @@ class ResolvedBenchmarks:
         graded = {
             name: {"problems": sets[name].fingerprint, "grader": entry.grader} for name, entry in self.entries.items()
         }
-        return as_stored({key: of_run[key] for key in ("model", "family", "settings")} | {"benchmarks": graded})
+        decoded = {key: of_run[key] for key in ("model", "family", "settings", "decoding") if key in of_run}
+        return as_stored(decoded | {"benchmarks": graded})
 
     def facts(self) -> dict[str, Any]:
         """What run.json says of the problems: where they come from, and how many rows there will be."""

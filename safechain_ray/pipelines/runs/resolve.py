@@ -20,6 +20,7 @@ from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.judges.vote import Vote
+from safechain_ray.pipelines.runs.changed_results import decoding_marks
 from safechain_ray.pipelines.runs.resolve_api import SAID_OF_APIS, api_model, check_limits, check_no_api_keys, is_api
 from safechain_ray.pipelines.runs.run_folder import WEIGHTS
 from safechain_ray.pipelines.runs.weights_fingerprint import weights_fingerprint
@@ -70,6 +71,8 @@ class ResolvedRun:
             "judges": [judge_identity(judge) for judge in self.judges],
             "parts": list(self.parts),
         }
+        if marks := decoding_marks(self.settings):
+            identity["decoding"] = marks
         if self.votes:
             identity["votes"] = [asdict(vote) for vote in self.votes]
         return as_stored(identity)

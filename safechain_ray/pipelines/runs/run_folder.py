@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.runs.changed_results import explained
 from safechain_ray.schema import SAMPLES_SCHEMA, only, short_hash
 from safechain_ray.schema.plain_columns import plain_columns
 from safechain_ray.storage import Folder, open_folder
@@ -107,9 +108,8 @@ class RunFolder:
         found = differences(stored["identity"], identity)
         if not found:
             return
-        lines = "\n".join(f"  {line}" for line in found)
         raise RunConflictError(
-            f"{self.folder} holds another run. What differs (there -> here):\n{lines}\n"
+            f"{self.folder} holds another run. What differs (there -> here):\n{explained(found)}\n"
             "Give another --output, or the config that the folder was made with."
         )
 

@@ -20,6 +20,7 @@ from safechain_ray.config import RunConfig
 from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
 from safechain_ray.metrics.benchmark import BenchmarkFigures
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
+from safechain_ray.pipelines.runs.changed_results import explained
 from safechain_ray.pipelines.runs.live import Live
 from safechain_ray.pipelines.runs.outline import Outline
 from safechain_ray.pipelines.runs.resolve import ResolvedRun, as_stored, judge_identity
@@ -143,10 +144,9 @@ class RunRecord:
         later = (self._content.get(key, {}).get(judge.name) for key in ("added", "pieces"))
         for held in (*own, *(each["identity"] for each in later if each is not None)):
             if found := differences(held, identity):
-                lines = "\n".join(f"  {line}" for line in found)
                 raise RunConflictError(
                     f"{self._folder.folder} has verdicts of another {judge.name}. "
-                    f"What differs (there -> here):\n{lines}"
+                    f"What differs (there -> here):\n{explained(found)}"
                 )
         return identity
 

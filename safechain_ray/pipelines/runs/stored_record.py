@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.pipelines.runs.changed_results import explained
 from safechain_ray.pipelines.runs.run_folder import differences
 from safechain_ray.storage import Folder
 
@@ -25,7 +26,8 @@ def stored_record(
         raise InputError(f"{folder}/{name} is no valid JSON ({error}).") from error
     if not isinstance(stored, dict) or "identity" not in stored:
         raise InputError(f"{folder}/{name} is no record of a {what}. Give another --output.")
-    lines = "\n".join(f"  {line}" for line in differences(stored["identity"], identity))
-    if lines:
-        raise RunConflictError(f"{folder} holds another {what}. What differs (there -> here):\n{lines}\n{mend}")
+    if found := differences(stored["identity"], identity):
+        raise RunConflictError(
+            f"{folder} holds another {what}. What differs (there -> here):\n{explained(found)}\n{mend}"
+        )
     return stored

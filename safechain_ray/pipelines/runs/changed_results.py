@@ -1,0 +1,52 @@
+"""What gives other results than in earlier versions: marks in a run's identity, and why an older folder is refused.
+
+A mark is in the identity of the runs concerned and of no others, so that all other folders are resumed as before.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from safechain_ray.schema import Setting
+
+CALL_SEEDS = "morethink_seeds"
+PUBLISHED_BOS = "morethink_bos"
+ALIKE_APOSTROPHES = "apostrophes alike"
+
+_REASONS = {
+    CALL_SEEDS: (
+        "The derivation of morethink's seeds has changed: earlier versions sent one seed with every call of a sample, "
+        "so that its rounds repeated each other. Now each call has its own."
+    ),
+    PUBLISHED_BOS: "morethink with compat: paper now sends BOS twice, as the published code does.",
+    ALIKE_APOSTROPHES: "refusal-match now finds a phrase with ' also where a text has ’ in its place.",
+}
+
+_FIX = (
+    "Rows of both kinds are never mixed. Fix: rerun with another --output. "
+    "`report` and `compare` still read the older folder."
+)
+
+
+def decoding_marks(settings: Iterable[Setting]) -> dict[str, str]:
+    """The marks of these settings by name; empty where all are decoded as ever."""
+    marks = {}
+    for setting in settings:
+        if setting.strategy.name != "morethink":
+            continue
+        if not setting.sampling.greedy:
+            marks[CALL_SEEDS] = "one for each call"
+        if setting.strategy.options.get("compat") == "paper":
+            marks[PUBLISHED_BOS] = "twice"
+    return marks
+
+
+def explained(differences: Iterable[str]) -> str:
+    """The differences of two identities, one an indented line, and after them the reason for each mark in them."""
+    lines = list(differences)
+    return "\n".join([*(f"  {line}" for line in lines), *_reasons(lines)])
+
+
+def _reasons(lines: list[str]) -> Iterator[str]:
+    found = [reason for mark, reason in _REASONS.items() if any(mark in line for line in lines)]
+    if found:
+        yield from found
+        yield _FIX

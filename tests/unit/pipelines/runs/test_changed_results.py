@@ -1,0 +1,44 @@
+"""What gives other results than in earlier versions makes another run, and only that: an older folder is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import resolved
+
+from safechain_ray.errors import RunConflictError
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.storage import open_folder
+
+PAPER = {"name": "morethink", "compat": "paper"}
+GREEDY = {"sampling": {"temperature": 0, "max_tokens": 600}, "samples": 1}
+
+
+@pytest.mark.parametrize(
+    ("keys", "marks"),
+    [
+        ({"strategies": ["default", "zerothink", "lessthink"]}, None),
+        ({"strategies": ["morethink"], **GREEDY}, None),
+        ({"strategies": ["default", "morethink"]}, {"morethink_seeds": "one for each call"}),
+        ({"strategies": [PAPER]}, {"morethink_seeds": "one for each call", "morethink_bos": "twice"}),
+        ({"strategies": [PAPER], **GREEDY}, {"morethink_bos": "twice"}),
+    ],
+    ids=["others", "greedy", "sampled", "paper", "paper, greedy"],
+)
+def test_only_runs_whose_results_change_are_other_runs(keys: dict[str, Any], marks: dict[str, str] | None) -> None:
+    assert resolved(**keys).identity().get("decoding") == marks
+
+
+def test_a_folder_of_sampled_morethink_from_before_is_refused_with_the_reason_and_the_fix(tmp_path: Path) -> None:
+    identity = resolved(strategies=["morethink"]).identity()
+    older = {key: value for key, value in identity.items() if key != "decoding"}
+    folder = RunFolder(open_folder(str(tmp_path)))
+    folder.write_run({"identity": older})
+    stored = folder.read_run()
+    assert stored is not None
+    with pytest.raises(RunConflictError) as refused:
+        folder.check_same(stored, identity)
+    said = str(refused.value)
+    assert 'decoding: "(absent)" -> {"morethink_seeds": "one for each call"}' in said
+    assert "The derivation of morethink's seeds has changed" in said
+    assert "Fix: rerun with another --output" in said
