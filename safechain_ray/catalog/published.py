@@ -29,7 +29,8 @@ class SafetyFigures(Published):
 class Evaluation(Published):
     """How the safety figures came about.
 
-    The data sets go from the table's name to the catalog's; `strategy_options` go by strategy.
+    The data sets go from the table's name to the catalog's; `strategy_options` go by strategy. `bos_twice` are models
+    that were sent BOS twice. `ran` goes from a model's name in the table to the catalog's name of the one that ran.
     """
 
     judge: str
@@ -41,15 +42,22 @@ class Evaluation(Published):
     greedy_datasets: Mapping[str, str]
     sampled_datasets: Mapping[str, str]
     strategy_options: Mapping[str, Mapping[str, bool | int | float | str]]
+    bos_twice: tuple[str, ...]
+    ran: Mapping[str, str]
 
 
 class PilotJudge(Published):
-    """A judge's agreement with human labels; `judge` is its name in this catalog."""
+    """A judge's agreement with human labels; `judge` is its name in this catalog.
+
+    `phrases` is the fingerprint of the phrases of a judge that looks for some, `model` the model behind an API.
+    """
 
     judge: str
     accuracy: Share
     f1: Share
     pearson_r: float = Field(ge=-1, le=1)
+    phrases: str | None = None
+    model: str | None = None
 
 
 class Pilot(Published):

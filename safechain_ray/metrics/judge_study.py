@@ -23,7 +23,8 @@ class JudgeStudy(BaseModel):
     """`rows` labelled responses, `unsafe` of them by their labels; judges in their order, then the votes.
 
     `disagreements` counts the rows on which some judge differs from the label or has no verdict. `published` is the
-    paper's pilot, over other responses.
+    paper's pilot, over other responses. `differs` says, by the name of a judge here that has a published counterpart,
+    why the two are not the same judge.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +38,7 @@ class JudgeStudy(BaseModel):
     caveats: tuple[str, ...]
     published_by: str
     published: Pilot
+    differs: Mapping[str, str] = {}
 
     @property
     def missing_verdicts(self) -> int:

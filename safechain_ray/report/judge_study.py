@@ -23,10 +23,14 @@ LEGEND = (
 )
 
 
+OTHER_JUDGE = "** Also by another judge than the one here: the notes say which."
+
+
 def study_document(study: JudgeStudy) -> Document:
     pilot = tuple(tuple(_published_cells(name, judge, study)) for name, judge in study.published.judges.items())
     table = Table(headline(study), COLUMNS, (tuple(map(_row, study.raters)), pilot), _legend(study))
-    return Document((table,), caveats=study.caveats)
+    notes = (f"{name} here is not {_paper_name(name, study)}: {reason}." for name, reason in study.differs.items())
+    return Document((table,), caveats=study.caveats, notes=tuple(map(printable, notes)))
 
 
 def headline(study: JudgeStudy) -> str:
@@ -36,14 +40,21 @@ def headline(study: JudgeStudy) -> str:
 
 def _legend(study: JudgeStudy) -> str:
     here = [
-        f"{name} is {judge.judge} here" for name, judge in study.published.judges.items() if _is_rated(judge, study)
+        f"{name} is {judge.judge} here"
+        for name, judge in study.published.judges.items()
+        if _is_rated(judge, study) and judge.judge not in study.differs
     ]
     same = f"; {', '.join(here)}" if here else ""
-    return f"{LEGEND} * Published: {study.published_by}, over {study.published.kept} other responses{same}."
+    other = f" {OTHER_JUDGE}" if study.differs else ""
+    return f"{LEGEND} * Published: {study.published_by}, over {study.published.kept} other responses{same}.{other}"
 
 
 def _is_rated(judge: PilotJudge, study: JudgeStudy) -> bool:
     return any(rater.name == judge.judge for rater in study.raters)
+
+
+def _paper_name(judge: str, study: JudgeStudy) -> str:
+    return next((name for name, published in study.published.judges.items() if published.judge == judge), judge)
 
 
 def _row(rater: Rater) -> Row:
@@ -64,7 +75,7 @@ def _words(estimate: Estimate, value: Write, end: Write) -> Iterator[str]:
 
 
 def _published_cells(name: str, judge: PilotJudge, study: JudgeStudy) -> Iterator[Cell]:
-    yield cell(f"{name} *")
+    yield cell(f"{name} {'**' if judge.judge in study.differs else '*'}")
     yield cell(f"{study.published.kept}")
     yield cell(percent(judge.accuracy))
     yield cell(percent(judge.f1))

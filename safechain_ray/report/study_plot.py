@@ -58,8 +58,14 @@ def _figure(study: JudgeStudy) -> Figure:
 def _names(study: JudgeStudy) -> list[str]:
     """The lines of the picture: ours, then the published judges that are not among them."""
     ours = [rater.name for rater in study.raters]
-    others = [_published(name) for name, judge in study.published.judges.items() if judge.judge not in ours]
-    return ours + others
+    return list(dict.fromkeys([*ours, *(_line(name, study) for name in study.published.judges)]))
+
+
+def _line(name: str, study: JudgeStudy) -> str:
+    """The line of a published judge: that of the same judge here, or one of its own."""
+    ours = study.published.judges[name].judge
+    same = ours not in study.differs and any(rater.name == ours for rater in study.raters)
+    return ours if same else _published(name)
 
 
 def _published(name: str) -> str:
@@ -80,10 +86,7 @@ def _draw_panel(axes: Axes, study: JudgeStudy, names: list[str], field: str, sca
         axes.errorbar(
             values, rows, xerr=(below, above), fmt="o", color=OURS, capsize=3, label="this study, with 95% interval"
         )
-    places = [
-        names.index(judge.judge if judge.judge in names else _published(name))
-        for name, judge in study.published.judges.items()
-    ]
+    places = [names.index(_line(name, study)) for name in study.published.judges]
     figures = [scale * getattr(judge, field) for judge in study.published.judges.values()]
     label = f"published ({study.published_by}), over other responses"
     axes.plot(figures, places, linestyle="", marker="D", fillstyle="none", color=PUBLISHED, label=label)

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from safechain_ray.catalog.entries import JudgeEntry
-from safechain_ray.catalog.published import published_figures
+from safechain_ray.catalog.published import Pilot, published_figures
 from safechain_ray.datasets.labelled import LabelledResponse, LabelledSet
+from safechain_ray.judges.refusal_match import phrases_fingerprint, read_phrases
 from safechain_ray.judges.vote import Vote, count_votes
 from safechain_ray.metrics.judge_study import JudgeStudy, rate
 from safechain_ray.schema import Verdict, VoteRule
@@ -42,8 +43,25 @@ def measure(
         caveats=tuple(dict.fromkeys(judge.caveat for judge in judges if judge.caveat)),
         published_by=published.source,
         published=published.pilot,
+        differs=_not_the_published(judges, published.pilot),
     )
     return done, _rows_to_read(labelled.responses, columns, votes, differing)
+
+
+def _not_the_published(judges: Sequence[JudgeEntry], pilot: Pilot) -> dict[str, str]:
+    """Why a judge is not the published one of which it is the counterpart; nothing for one that is."""
+    by_name = {each.judge: (name, each) for name, each in pilot.judges.items()}
+    differs = {}
+    for judge in judges:
+        name, published = by_name.get(judge.name, ("", None))
+        if published is None:
+            continue
+        if published.phrases is not None and phrases_fingerprint(read_phrases(judge.phrases)) != published.phrases:
+            whose = "this project's phrases" if judge.phrases is None else "the phrases of a file"
+            differs[judge.name] = f"{whose}, not those of {name} in the published code"
+        if published.model is not None and judge.endpoint is not None and judge.endpoint.model != published.model:
+            differs[judge.name] = f"model {judge.endpoint.model}, not {published.model}"
+    return differs
 
 
 def _rows_to_read(

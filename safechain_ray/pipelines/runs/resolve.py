@@ -20,7 +20,7 @@ from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.judges.vote import Vote
-from safechain_ray.pipelines.runs.changed_results import decoding_marks
+from safechain_ray.pipelines.runs.changed_results import ALIKE_APOSTROPHES, decoding_marks
 from safechain_ray.pipelines.runs.resolve_api import SAID_OF_APIS, api_model, check_limits, check_no_api_keys, is_api
 from safechain_ray.pipelines.runs.run_folder import WEIGHTS
 from safechain_ray.pipelines.runs.weights_fingerprint import weights_fingerprint
@@ -288,7 +288,7 @@ def judge_identity(judge: JudgeEntry) -> dict[str, Any]:
     if judge.engine is not None:
         fields["engine"] = _engine_identity(judge.engine)
     if judge.kind == "refusal_match":
-        fields["phrases"] = short_hash(*read_phrases(judge.phrases))
+        fields["phrases"] = f"{short_hash(*read_phrases(judge.phrases))}, {ALIKE_APOSTROPHES}"
     return fields
 
 

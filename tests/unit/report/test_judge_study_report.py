@@ -22,7 +22,7 @@ def verdicts(judge: str) -> list[Verdict]:
     return [Verdict(judge, "response", unsafe, error=None if unsafe is not None else "no") for unsafe in GUESSES]
 
 
-def study(data: str = "labels") -> JudgeStudy:
+def study(data: str = "labels", **differs: str) -> JudgeStudy:
     figures = published_figures()
     return JudgeStudy(
         data=data,
@@ -34,6 +34,7 @@ def study(data: str = "labels") -> JudgeStudy:
         caveats=("A caveat.",),
         published_by=figures.source,
         published=figures.pilot,
+        differs={name.replace("_", "-"): reason for name, reason in differs.items()},
     )
 
 
@@ -52,6 +53,17 @@ def test_figures_of_ours_and_published_ones_stand_in_one_table_of_80_columns():
     assert lines["Llama-Guard"][2:] == ["272", "88.2", "86.1", "0.776"]
     assert "A caveat." in text
     assert "RS-Match is refusal-match here" in " ".join(text.split())
+
+
+def test_a_judge_that_is_not_the_published_one_is_starred_with_the_reason():
+    found = study(refusal_match="this project's phrases, not those of RS-Match in the published code")
+    text = " ".join(shown(found).split())
+    assert "RS-Match ** " in text
+    assert "Llama-Guard * " in text
+    assert "RS-Match is refusal-match here" not in text
+    assert "refusal-match here is not RS-Match: this project's phrases" in text
+    assert "RS-Match (published)" in " ".join(ElementTree.fromstring(draw(found, "svg")).itertext())
+    assert "RS-Match (published)" not in " ".join(ElementTree.fromstring(draw(study(), "svg")).itertext())
 
 
 def test_a_figure_that_nothing_defines_is_none():
