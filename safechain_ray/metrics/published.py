@@ -58,6 +58,17 @@ class StandIns(_Model):
                 raise UnknownNameError("published data set", name, figures.evaluation.greedy_datasets)
 
 
+IN_PLACE_OF_BLOCKED = "the published code had a refusal judged in the place of each"
+"""utils_model.py and resp_gen.py of github.com/uw-nsl/safechain: a fixed sentence, which a judge calls safe."""
+
+WITHOUT_COMPAT = {
+    "default": "BOS once, not twice",
+    "zerothink": "judged with its prefill; BOS once, not twice",
+    "lessthink": "judged with its prefill; BOS once, not twice",
+    "morethink": "not the calls of the published code; BOS once, not twice",
+}
+"""What differs from the published code without `compat: paper`, by strategy."""
+
 NO_STAND_INS = StandIns()
 """Every model and data set for itself."""
 
@@ -77,6 +88,7 @@ def beside(metrics: RunMetrics, figures: PublishedFigures, stand_ins: StandIns) 
                 prompts=setting.rows_expected // setting.samples,
                 judge=judge.judge,
                 part=judge.part,
+                blocked=setting.outcomes["blocked"],
             )
         ]
         if counterpart is not None
@@ -102,11 +114,13 @@ def find_counterpart(
     prompts: int,
     judge: str,
     part: Part,
+    blocked: int = 0,
 ) -> Counterpart | None:
     """What was published of `model` in `setting` as `judge` sees its `part`; None without a model, strategy, data set.
 
     Greedy settings have a counterpart among the greedy figures, on the full sets; the others among the sampled ones, on
-    the small sets. Whatever else differs (`prompts` is how many the setting has) is told, and shown all the same.
+    the small sets. Other differences are listed, and the figures are shown all the same. `prompts` is the number of
+    prompts of the setting, `blocked` that of responses that a provider blocked.
     """
     evaluation = figures.evaluation
     name = figures.name_of(stand_ins.model or model)
@@ -116,12 +130,13 @@ def find_counterpart(
     greedy = setting.sampling.greedy
     dataset = (evaluation.greedy_datasets if greedy else evaluation.sampled_datasets)[table]
     differs = [
-        *([f"model {model}, not {name}"] if figures.name_of(model) != name else ()),
-        *_other_strategy(setting.strategy, evaluation),
+        *_other_model(model, name, figures),
+        *_other_strategy(setting.strategy, name, evaluation),
         *_other_prompts(setting.dataset, dataset, prompts),
         *_other_sampling(setting, evaluation),
         *([f"judge {judge}, not {evaluation.judge}"] if judge != evaluation.judge else ()),
         *([f"the {part}, not the {evaluation.part}"] if part != evaluation.part else ()),
+        *([f"{blocked} blocked responses are missing; {IN_PLACE_OF_BLOCKED}"] if blocked else ()),
     ]
     return Counterpart(
         model=name,
@@ -167,13 +182,24 @@ def _table_of(dataset: str, evaluation: Evaluation, stand_ins: StandIns) -> str 
     return next((table for known in names for table, name in known.items() if name == dataset), None)
 
 
-def _other_strategy(strategy: StrategySpec, evaluation: Evaluation) -> Iterator[str]:
+def _other_model(model: str, name: str, figures: PublishedFigures) -> Iterator[str]:
+    ran = figures.evaluation.ran.get(name, model)
+    if figures.name_of(model) != name:
+        yield f"model {model}, not {name}"
+    elif model != ran:
+        yield f"model {model}; the published code ran {ran}"
+
+
+def _other_strategy(strategy: StrategySpec, model: str, evaluation: Evaluation) -> Iterator[str]:
+    """`model` is the published one. By default it is sent and judged alike either way where its template has no BOS."""
     published = evaluation.strategy_options.get(strategy.name, {})
     left_out = {**published, "compat": "none"} if published else {}
     for key, value in {**left_out, **strategy.options}.items():
-        if value != published.get(key):
-            usual = f", not {published[key]}" if key in published else ""
-            yield f"{strategy.name} with {key}={value}{usual}"
+        if value == published.get(key) or (strategy.name == "default" and model not in evaluation.bos_twice):
+            continue
+        usual = f", not {published[key]}" if key in published else ""
+        reason = f" ({WITHOUT_COMPAT[strategy.name]})" if key == "compat" else ""
+        yield f"{strategy.name} with {key}={value}{usual}{reason}"
 
 
 def _other_prompts(dataset: str, published: str, prompts: int) -> Iterator[str]:

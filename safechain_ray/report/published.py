@@ -68,6 +68,8 @@ def published_notes(
     names = {setting.setting_id: setting_label(setting) for setting in metrics.settings}
     rows = {f"{names[each.setting_id]}; {each.judge}, {each.part}": each for each in found}
     yield from difference_notes(rows)
+    if any(each.judge == figures.evaluation.judge for each in found):
+        yield f"{figures.evaluation.judge}: the published code sent its prompts with BOS twice; here BOS is sent once."
     yield from _nothing_published(metrics, found, figures, stand_ins)
 
 

@@ -39,6 +39,11 @@ class FinishedRun:
     def asked(self) -> Asked:
         return (*self.outline.asked, *self.outline.added)
 
+    def blocked(self, setting: Setting) -> int:
+        """The responses of a setting that a provider blocked."""
+        tallies = self.counts.outcome_tallies(setting.setting_id, "blocked").values()
+        return sum(blocked * prompts for tally in tallies for (blocked, _), prompts in tally.items())
+
     def prompts_of(self, setting: Setting, judge: str, part: Part) -> list[PromptCounts]:
         """Raises InputError where a prompt has more rows or verdicts than K: rows that repeat."""
         prompts = self.counts.prompt_counts(setting.setting_id, judge, part)
@@ -199,7 +204,14 @@ def _side(
     judge, part = asked
     expected = run.outline.expected_prompts[setting.dataset]
     counterpart = find_counterpart(
-        published_figures(), stand_ins, run.outline.model, setting, prompts=expected, judge=judge, part=part
+        published_figures(),
+        stand_ins,
+        run.outline.model,
+        setting,
+        prompts=expected,
+        judge=judge,
+        part=part,
+        blocked=run.blocked(setting),
     )
     return Side(setting, kept, counterpart)
 

@@ -27,6 +27,10 @@ def setting(dataset: str, strategy: object = "default", samples: int = 1, **samp
     )
 
 
+def as_published(name: str = "default", **options: object) -> dict[str, object]:
+    return {"name": name, "compat": "paper", **options}
+
+
 def counterpart(asked: Setting, prompts: int, model: str = "R1-7B", stand_ins: StandIns = OWN, **seen: Any) -> Any:
     seen = {"judge": "llama-guard-3-8b", "part": "response", **seen}
     return find_counterpart(FIGURES, stand_ins, model, asked, prompts=prompts, **seen)
@@ -35,8 +39,8 @@ def counterpart(asked: Setting, prompts: int, model: str = "R1-7B", stand_ins: S
 @pytest.mark.parametrize(
     ("asked", "prompts", "shares"),
     [
-        (setting("strongreject", **GREEDY), 313, {"safe_at_1": 0.364}),
-        (setting("wildjailbreak", "lessthink", **GREEDY), 250, {"safe_at_1": 0.64}),
+        (setting("strongreject", as_published(), **GREEDY), 313, {"safe_at_1": 0.364}),
+        (setting("wildjailbreak", as_published("lessthink"), **GREEDY), 250, {"safe_at_1": 0.64}),
         (setting("strongreject", {"name": "morethink", "compat": "paper"}, **GREEDY), 313, {"safe_at_1": 0.422}),
         (
             setting("strongreject", {"name": "morethink", "compat": "paper", "max_rounds": 10}, **GREEDY),
@@ -44,7 +48,7 @@ def counterpart(asked: Setting, prompts: int, model: str = "R1-7B", stand_ins: S
             {"safe_at_1": 0.422},
         ),
         (
-            setting("wildjailbreak-small", "zerothink", samples=5, **SAMPLED),
+            setting("wildjailbreak-small", as_published("zerothink"), samples=5, **SAMPLED),
             50,
             {"safe_at_1": 0.924, "cons_safe_at_k": 0.94, "safe_at_k": 0.84},
         ),
@@ -58,7 +62,7 @@ def test_a_setting_of_the_paper_has_its_column_and_no_difference(
     assert (found.model, found.dataset, found.differs) == ("R1-7B", asked.dataset, ())
 
 
-SMALL = setting("strongreject-small", samples=5, **SAMPLED)
+SMALL = setting("strongreject-small", as_published(), samples=5, **SAMPLED)
 
 
 @pytest.mark.parametrize(
@@ -67,17 +71,41 @@ SMALL = setting("strongreject-small", samples=5, **SAMPLED)
         (SMALL, 4, {}, ["4 of 60 prompts"]),
         (SMALL, 60, {"judge": "demo-guard"}, ["judge demo-guard, not llama-guard-3-8b"]),
         (SMALL, 60, {"part": "thought"}, ["the thought, not the response"]),
-        (setting("strongreject", **GREEDY, max_tokens=600), 313, {}, ["max_tokens 600, not 16000"]),
-        (setting("strongreject", **GREEDY, top_p=0.5), 313, {}, []),
-        (setting("strongreject-small", **GREEDY), 60, {}, ["60 prompts of strongreject-small, not the 313 of strong"]),
-        (setting("strongreject", samples=5, **SAMPLED), 313, {}, ["313 prompts of strongreject, not the 60 of"]),
+        (setting("strongreject", as_published(), **GREEDY, max_tokens=600), 313, {}, ["max_tokens 600, not 16000"]),
+        (setting("strongreject", as_published(), **GREEDY, top_p=0.5), 313, {}, []),
         (
-            setting("strongreject-small", samples=3, temperature=1.0, top_k=40),
+            setting("strongreject-small", as_published(), **GREEDY),
+            60,
+            {},
+            ["60 prompts of strongreject-small, not the"],
+        ),
+        (
+            setting("strongreject", as_published(), samples=5, **SAMPLED),
+            313,
+            {},
+            ["313 prompts of strongreject, not the"],
+        ),
+        (
+            setting("strongreject-small", as_published(), samples=3, temperature=1.0, top_k=40),
             60,
             {},
             ["K = 3, not 5", "temperature 1, not 0.6", "top_p 1, not 0.95", "top_k 40, not -1"],
         ),
+        (setting("strongreject", **GREEDY), 313, {}, ["default with compat=none, not paper (BOS once, not twice)"]),
+        (
+            setting("strongreject", "zerothink", **GREEDY),
+            313,
+            {},
+            ["zerothink with compat=none, not paper (judged with its prefill; BOS once, not twice)"],
+        ),
+        (
+            setting("strongreject", "lessthink", **GREEDY),
+            313,
+            {},
+            ["lessthink with compat=none, not paper (judg"],
+        ),
         (setting("strongreject", "morethink", **GREEDY), 313, {}, ["morethink with compat=none, not paper"]),
+        (SMALL, 60, {"blocked": 7}, ["7 blocked responses are missing; the published code had a refusal judged"]),
         (
             setting("strongreject", {"name": "morethink", "max_rounds": 3, "compat": "none"}, **GREEDY),
             313,
@@ -116,13 +144,13 @@ def test_a_model_that_the_catalog_calls_otherwise_is_the_same_model() -> None:
 
 def test_stand_ins_are_told_as_what_they_are() -> None:
     stand_ins = StandIns(model="R1-7B", datasets={"quickstart": "wildjailbreak"})
-    greedy = counterpart(setting("quickstart"), 60, "demo-reasoner", stand_ins)
+    greedy = counterpart(setting("quickstart", as_published()), 60, "demo-reasoner", stand_ins)
     assert greedy.shares == {"safe_at_1": 0.496}
     assert greedy.differs == (
         "model demo-reasoner, not R1-7B",
         "60 prompts of quickstart, not the 250 of wildjailbreak",
     )
-    sampled = counterpart(setting("quickstart", samples=5, **SAMPLED), 60, "demo-reasoner", stand_ins)
+    sampled = counterpart(setting("quickstart", as_published(), samples=5, **SAMPLED), 60, "demo-reasoner", stand_ins)
     assert sampled.differs[1] == "60 prompts of quickstart, not the 50 of wildjailbreak-small"
 
 
@@ -139,8 +167,21 @@ def test_a_stand_in_for_nothing_published_is_refused(stand_ins: StandIns, says: 
     assert says in str(refused.value)
 
 
+@pytest.mark.parametrize("model", ["QwQ", "Sky-T1-Flash", "R1", "Kimi-k1.5"])
+@pytest.mark.parametrize("strategy", ["default", as_published()])
+def test_a_model_that_was_sent_bos_once_or_through_an_api_needs_no_compat(model: str, strategy: object) -> None:
+    assert counterpart(setting("strongreject", strategy), 313, model).differs == ()
+
+
+def test_sky_t1s_figures_are_those_of_the_model_that_the_published_code_ran() -> None:
+    flash, preview = (counterpart(setting("strongreject"), 313, model) for model in ("Sky-T1-Flash", "Sky-T1"))
+    assert flash.shares == preview.shares == {"safe_at_1": 0.514}
+    assert flash.differs == ()
+    assert preview.differs == ("model Sky-T1; the published code ran Sky-T1-Flash",)
+
+
 def run_of(unsafe: list[bool | None]) -> RunMetrics:
-    asked = setting("strongreject")
+    asked = setting("strongreject", as_published())
     rows = [row for i, each in enumerate(unsafe) for row in prompt_rows(asked, f"p{i}", [each])]
     return summarise(count_samples(rows), [asked], [("guard", "response")]).model_copy(update={"model": "R1-7B"})
 

@@ -43,7 +43,8 @@ def test_a_run_against_another_shows_both_figures_the_difference_and_both_p_valu
     assert "Safe@1 50.0 +50.0 40 <0.001 +10.2*" in flat(text)
     assert row.startswith("strongreject")
     assert "with Holm's correction over this comparison's tests, 1 in all" in flat(text)
-    assert "Every row differs from the published one: 40 of 313 prompts; judge guard" in flat(text)
+    assert "Every row differs from the published one: default with compat=none, not paper" in flat(text)
+    assert "40 of 313 prompts; judge guard" in flat(text)
 
 
 def test_without_a_test_there_is_no_column_of_p_values(tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.published import published_section
 from safechain_ray.report.html.sweep import SweepRun, sweep_page
-from safechain_ray.schema import Setting
+from safechain_ray.schema import Setting, StrategySpec
 
 
 def run_of(model: str) -> RunMetrics:
-    settings, asked = [Setting(dataset="strongreject")], [("llama-guard-3-8b", "response")]
+    settings, asked = (
+        [Setting(dataset="strongreject", strategy=StrategySpec(name="default", options={"compat": "paper"}))],
+        [("llama-guard-3-8b", "response")],
+    )
     return summarise(merge([]), settings, asked, {"strongreject": 313}).model_copy(update={"model": model})
 
 

@@ -54,10 +54,10 @@ def test_the_rows_of_all_settings_are_counted_for_each_model():
 
 
 def test_the_papers_figures_stand_below_ours():
-    document = leaderboard_beside([run_of("R1-7B"), run_of("Kimi-k1.5")], FIGURES, StandIns())
+    document = leaderboard_beside([run_of("QwQ"), run_of("Kimi-k1.5")], FIGURES, StandIns())
     cells = [[cell.lines[-1] for cell in row[1:-1]] for group in document.tables[1].groups for row in group]
-    assert cells[0][0] == "[p 36.4]"
-    assert cells[1] == ["[p 35.3]", "[p 30.0]", "[p 15.0]"]
+    assert cells[0][0] == "[p 97.1]"
+    assert cells[1] == ["[p 97.0]", "[p 96.7]", "[p 93.3]"]
     assert cells[2][0] == "[p 76.4]"
     assert any("Kimi-k1.5: its provider filtered" in note for note in document.notes)
     assert "SafeChain, arXiv:2502.12025" in document.tables[1].caption

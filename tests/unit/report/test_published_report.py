@@ -11,14 +11,17 @@ from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.published import with_published
 from safechain_ray.report.tables import metrics_document
 from safechain_ray.report.terminal import print_document
-from safechain_ray.schema import Sampling, Setting
+from safechain_ray.schema import Sampling, Setting, StrategySpec
 
 FIGURES = published_figures()
 OWN = StandIns()
+PUBLISHED = StrategySpec(name="default", options={"compat": "paper"})
 SETTINGS = (
-    Setting(dataset="strongreject"),
-    Setting(dataset="strongreject-small", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5),
-    Setting(dataset="xstest"),
+    Setting(dataset="strongreject", strategy=PUBLISHED),
+    Setting(
+        dataset="strongreject-small", strategy=PUBLISHED, sampling=Sampling(temperature=0.6, top_p=0.95), samples=5
+    ),
+    Setting(dataset="xstest", strategy=PUBLISHED),
 )
 ASKED = (("llama-guard-3-8b", "response"), ("refusal-match", "response"))
 EXPECTED = {"strongreject": 313, "strongreject-small": 60, "xstest": 450}
@@ -49,7 +52,10 @@ def test_every_figure_of_the_paper_stands_in_80_columns_and_what_was_not_publish
 
 def test_only_what_differs_is_starred_and_told() -> None:
     text = " ".join(shown(run_of("R1-7B", SETTINGS[:1])).split())
-    assert "strongreject default t0 K1; refusal-match, response differs from the published one: judge refusal" in text
+    assert (
+        "strongreject default compat=paper t0 K1; refusal-match, response differs from the published one: judge refusal"
+        in text
+    )
     assert "llama-guard-3-8b, response differs" not in text
     assert "Every row differs" not in text
 
@@ -64,6 +70,12 @@ def test_a_run_of_which_nothing_was_published_says_how_to_name_a_model_and_a_dat
     assert "--paper NAME puts the figures of another model beside" in " ".join(shown(run_of("demo-reasoner")).split())
     text = " ".join(shown(run_of("R1-7B")).split())
     assert "--paper-dataset xstest=NAME lets it stand for one of strongreject, wildjailbreak." in text
+
+
+def test_the_judges_bos_is_told_where_the_published_judge_is_asked() -> None:
+    assert "llama-guard-3-8b: the published code sent its prompts with BOS twice" in " ".join(
+        shown(run_of("R1")).split()
+    )
 
 
 def test_a_provider_that_filtered_is_told() -> None:

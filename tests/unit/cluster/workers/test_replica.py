@@ -65,6 +65,21 @@ def generated(tally: Tally) -> Any:
     return samples
 
 
+@pytest.mark.parametrize("name", ["zerothink", "lessthink"])
+def test_compat_paper_stores_what_was_generated_as_the_response_and_the_prefill_beside(name: str, generated: Any):
+    ours, paper = (
+        generated(settings=(setting,), answer=lambda request: "Hello you!")[0]
+        for setting in (
+            Setting(dataset="d", strategy={"name": name}),
+            Setting(dataset="d", strategy={"name": name, "compat": "paper"}),
+        )
+    )
+    assert paper.response == "Hello you!"
+    assert ours.response == ours.prefill + "Hello you!"
+    assert (paper.prefill, paper.thought, paper.answer) == (ours.prefill, ours.thought, "Hello you!")
+    assert (paper.outcome, paper.thought_tokens, paper.answer_tokens) == (ours.outcome, ours.thought_tokens, 2)
+
+
 def test_a_sample_holds_what_was_asked_and_what_came_of_it(generated: Any):
     first, second = generated(answer=lambda request: "Greet them.\n</think>\n\nHello you!")
     assert (first.outcome, first.finish_reason, first.error) == ("ok", "stop", None)
