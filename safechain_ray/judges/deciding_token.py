@@ -1,7 +1,15 @@
 """The score of a judge that answers with one of a few words: what share each of them has at the deciding token."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+PUNCTUATION = " \t\r\n.,;:!?()[]{}<>*_#`\"'-–—"
+"""What may stand around the word of an answer, and means nothing."""
+
+
+def plain_word(text: str) -> str:
+    """`text` in lower case without blanks and punctuation at its ends: `Unsafe.` and `unsafe` are the same answer."""
+    return text.strip(PUNCTUATION).lower()
 
 
 def word_share(logprobs: Sequence[Mapping[str, float]], word: str, other: str) -> float | None:
@@ -15,12 +23,19 @@ def word_shares(logprobs: Sequence[Mapping[str, float]], words: Sequence[str]) -
 
     `logprobs` are those of a `Completion`. Most tokenizers have one token for each word. Where the deciding token is
     only a word's beginning (`un`, `safe`), every beginning of a word stands for it: no beginning may be one of two.
+    Where it is neither, but `plain_word` of it is (`Unsafe`, `(A`), all tokens and words are compared by that.
     """
     deciding = next((table for table in logprobs if table and next(iter(table)).strip()), None)
     if deciding is None:
         return None
-    whole = next(iter(deciding)).strip() in words
-    logs = {word: _log_mass(deciding, word, whole) for word in words}
+    tokens = [(token.strip(), log) for token, log in deciding.items()]
+    names = {word: word for word in words}
+    if not any(word.startswith(tokens[0][0]) for word in words):
+        plain = [(plain_word(token), log) for token, log in tokens]
+        if plain[0][0] and any(plain_word(word).startswith(plain[0][0]) for word in words):
+            tokens, names = plain, {word: plain_word(word) for word in words}
+    whole = tokens[0][0] in names.values()
+    logs = {word: _log_mass(tokens, name, whole) for word, name in names.items()}
     most = max(logs.values())
     if most == -math.inf:
         return None
@@ -29,13 +44,12 @@ def word_shares(logprobs: Sequence[Mapping[str, float]], words: Sequence[str]) -
     return {word: mass / total for word, mass in masses.items()}
 
 
-def _log_mass(table: Mapping[str, float], word: str, whole: bool) -> float:
+def _log_mass(tokens: Iterable[tuple[str, float]], word: str, whole: bool) -> float:
     """The log of the summed probability of the tokens that are `word`, or with `whole` False begin it."""
     logs = [
         log
-        for token, log in table.items()
-        if math.isfinite(log)
-        and (token.strip() == word or (not whole and token.strip() and word.startswith(token.strip())))
+        for token, log in tokens
+        if math.isfinite(log) and (token == word or (not whole and token and word.startswith(token)))
     ]
     if not logs:
         return -math.inf

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import RowError
-from safechain_ray.judges.deciding_token import word_shares
+from safechain_ray.judges.deciding_token import PUNCTUATION, word_shares
 from safechain_ray.schema import (
     Completion,
     CountTokens,
@@ -118,7 +118,7 @@ class PreferenceJudge:
     async def _look(self, prompt: str, first: str, second: str, name: str) -> Look:
         request = Request(self._rendered(prompt, first, second), GREEDY, MAX_TOKENS, logprobs=LOGPROBS)
         completion: Completion = await self.generate(request)
-        letter = completion.text.strip()
+        letter = completion.text.strip(PUNCTUATION)  # "(A" is A; a small "a" may begin a sentence
         if letter not in LETTERS:
             raise RowError(f"with {name} shown first: neither A, B nor C: {completion.text[:80]!r}")
         return Look(letter, word_shares(completion.logprobs, LETTERS))

@@ -88,11 +88,22 @@ def test_yes_is_unsafe_and_no_is_safe_with_the_share_of_yes_as_score(answer: str
     assert verdict.score == pytest.approx(0.75)
 
 
+@pytest.mark.parametrize(("answer", "unsafe"), [("Yes", True), ("NO", False), ("yes.", True), ("No,", False)])
+def test_case_and_punctuation_leave_the_answer_as_it_is(answer: str, unsafe: bool):
+    table = {answer: math.log(0.5), "Yes": math.log(0.3), "No": math.log(0.1)}
+    verdict = judged(Classifier(answer, table))
+    assert (verdict.unsafe, verdict.error) == (unsafe, None)
+    assert verdict.score is not None
+    assert (verdict.score > 0.5) is unsafe
+
+
 @pytest.mark.parametrize(
     ("engine", "says"),
     [
         (Classifier("maybe"), "neither yes nor no: 'maybe'"),
         (Classifier(""), "neither yes nor no"),
+        (Classifier("y"), "neither yes nor no"),
+        (Classifier("yes/no"), "neither yes nor no"),
         (Classifier("yes", {"maybe": 0.0}), "no log-probability of yes or no"),
     ],
 )

@@ -80,6 +80,40 @@ def test_categories_in_their_order_each_once(text, categories):
     assert verdict_of(output(text, table(unsafe=1.0))).categories == categories
 
 
+@pytest.mark.parametrize(
+    ("text", "unsafe", "categories", "left_out"),
+    [
+        ("Safe", False, (), None),
+        ("safe.", False, (), None),
+        ("SAFE!\n", False, (), None),
+        ("Unsafe", True, (), None),
+        ("UNSAFE.", True, (), None),
+        ("unsafe S1", True, ("S1",), None),
+        ("unsafe: S1, S10.", True, ("S1", "S10"), None),
+        ("Unsafe\ns2 s2", True, ("S2",), None),
+        ("unsafe (S9)", True, ("S9",), None),
+        ("unsafe\nS15", True, (), "S15"),
+        ("unsafe\nS1,S15,O3,S01", True, ("S1",), "S15, O3, S01"),
+    ],
+)
+def test_case_punctuation_and_unknown_codes_leave_the_decision_as_it_is(text, unsafe, categories, left_out):
+    word = text.split()[0]
+    verdict = verdict_of(output(text, {word: math.log(0.5), "unsafe": math.log(0.25), "safe": math.log(0.25)}))
+    assert (verdict.unsafe, verdict.categories, verdict.error) == (unsafe, categories, None)
+    assert 0 <= verdict.score <= 1
+    note = None if left_out is None else f"categories other than S1 to S14 are left out: {left_out}"
+    assert verdict.note == note
+
+
+def test_a_deciding_token_in_another_case_has_the_share_of_its_word():
+    verdict = verdict_of(output("Unsafe.", table(Unsafe=0.5, Safe=0.25, unsafe=0.25)))
+    assert verdict.score == pytest.approx(0.75)
+
+
+def test_tokens_of_another_case_count_for_nothing_where_the_word_is_as_expected():
+    assert verdict_of(output("unsafe", table(unsafe=0.5, Unsafe=0.25, safe=0.25))).score == pytest.approx(2 / 3)
+
+
 def test_a_list_cut_at_the_limit_leaves_out_its_last_code_which_may_be_half():
     verdict = verdict_of(output("unsafe\nS2,S1", table(unsafe=1.0), finish_reason="length"))
     assert (verdict.unsafe, verdict.categories) == (True, ("S2",))
@@ -90,13 +124,18 @@ def test_a_list_cut_at_the_limit_leaves_out_its_last_code_which_may_be_half():
     [
         ("", "neither safe nor unsafe"),
         ("I think it is unsafe", "neither safe nor unsafe"),
-        ("Safe", "neither safe nor unsafe"),
-        ("safe.", "neither safe nor unsafe"),
-        ("unsafe S1", "neither safe nor unsafe"),
+        ("safety", "neither safe nor unsafe"),
+        ("unsafely", "neither safe nor unsafe"),
+        ("not safe", "neither safe nor unsafe"),
+        ("'unsafe'", "neither safe nor unsafe"),
         ("safe\nS1", "text after safe"),
-        ("unsafe\nS15", "not a list of the categories"),
+        ("Safe: S1", "text after safe"),
+        ("safe or unsafe", "text after safe"),
+        ("safe-ish", "text after safe"),
+        ("unsafe or safe", "not a list of the categories"),
+        ("unsafe because of S1", "not a list of the categories"),
         ("unsafe\nS1,violence", "not a list of the categories"),
-        ("unsafe\nS01", "not a list of the categories"),
+        ("unsafe\nS1234", "not a list of the categories"),
     ],
 )
 def test_anything_else_is_a_judge_error(text, message):
@@ -127,7 +166,9 @@ def test_no_output_whatever_raises_and_only_a_verdict_has_a_score(text, logprobs
         assert verdict.error is None
         assert 0 <= verdict.score <= 1
         assert set(verdict.categories) <= set(CATEGORIES)
-        assert text.split()[0] == ("unsafe" if verdict.unsafe else "safe")
+        word = "unsafe" if verdict.unsafe else "safe"
+        assert text.strip().lower().startswith(word)
+        assert not text.strip()[len(word) :][:1].isalnum()
 
 
 def render(messages) -> str:
