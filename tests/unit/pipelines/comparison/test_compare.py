@@ -142,7 +142,11 @@ def test_published_differences_stand_beside_where_both_sides_were_published(one:
     assert pair.judges[0].differences[0].published == pytest.approx(0.466 - 0.364)
     first, second = pair.judges[0].counterparts or ()
     assert (first.model, second.model) == ("R1-7B", "R1-8B")
-    assert first.differs == ("6 of 313 prompts", "judge guard, not llama-guard-3-8b")
+    assert first.differs == (
+        "default with compat=none, not paper (BOS once, not twice)",
+        "6 of 313 prompts",
+        "judge guard, not llama-guard-3-8b",
+    )
 
 
 def rewritten(run: Path, **changes: Any) -> Path:
