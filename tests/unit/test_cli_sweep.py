@@ -21,15 +21,16 @@ from safechain_ray.pipelines.sweeps import sweep as pipeline
 from safechain_ray.pipelines.sweeps.record import SweptModel
 from safechain_ray.pipelines.sweeps.schedule import Manner
 from safechain_ray.pipelines.sweeps.sweep import SweepDone
-from safechain_ray.schema import Setting
+from safechain_ray.schema import Setting, StrategySpec
 from safechain_ray.storage import open_folder
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 
 MAIN_TABLE = str(Path(__file__).parents[2] / "configs" / "paper" / "main_table.yaml")
-METRICS = summarise(
-    merge([]), [Setting(dataset="strongreject")], [("llama-guard-3-8b", "response")], {"strongreject": 313}
-).model_copy(update={"model": "R1-7B"})
+PUBLISHED = Setting(dataset="strongreject", strategy=StrategySpec(name="default", options={"compat": "paper"}))
+METRICS = summarise(merge([]), [PUBLISHED], [("llama-guard-3-8b", "response")], {"strongreject": 313}).model_copy(
+    update={"model": "R1-7B"}
+)
 
 
 def call(*arguments: str) -> Result:
