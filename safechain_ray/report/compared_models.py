@@ -8,7 +8,7 @@ from safechain_ray.report.comparison import comparison_document
 from safechain_ray.report.document import Document, Table
 from safechain_ray.report.models_table import models_table
 
-PUBLISHED = "Published ({source}): greedily, on the full sets, the {part} as {judge} sees it."
+PUBLISHED = "Published ({source}): greedily, on the full sets, the {part} as {judge} sees it, BOS sent twice."
 NOTHING = "Nothing was published of a model tuned from one of these: --paper {bases} puts others' beside."
 
 
