@@ -8,9 +8,12 @@ import pytest
 from hypothesis import strategies as st
 from small_studies import ROWS, study_config
 
+from safechain_ray.catalog.published import published_figures
 from safechain_ray.config import read_study_config
 from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.judges.refusal_match import phrases_fingerprint
 from safechain_ray.metrics.judge_study import JudgeStudy
+from safechain_ray.pipelines.evaluation import study_figures
 from safechain_ray.pipelines.evaluation.judge_study import StudyDone, judge_study, resolve_study
 from safechain_ray.pipelines.evaluation.study_figures import measure
 from safechain_ray.pipelines.runs.observer import Silent
@@ -95,6 +98,43 @@ def test_a_judge_without_a_verdict_is_missing_and_stands_among_the_rows_to_read(
     assert done.missing_verdicts == len(ROWS) == rows.num_rows
     assert rows["refusal-match error"].to_pylist() == ["too long"] * len(ROWS)
     assert done.raters[0].agreement.score_pearson_r is None
+
+
+LATEST = "model omni-moderation-latest, not omni-moderation-2024-09-26"
+
+
+def differs(folder: Path, *judges: Any) -> dict[str, str]:
+    resolved = resolve_study(study_config(folder, judges=list(judges)))
+    names = [judge.name for judge in resolved.judges]
+    verdicts = [{name: Verdict(name, "response", True) for name in names} for _ in ROWS]
+    return dict(measure(resolved.labelled, resolved.judges, (), verdicts)[0].differs)
+
+
+def test_a_judge_that_only_shares_its_name_with_the_published_one_is_said_to_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    own = "this project's phrases, not those of RS-Match in the published code"
+    assert differs(tmp_path, "refusal-match", "openai-moderation", "demo-guard") == {
+        "refusal-match": own,
+        "openai-moderation": LATEST,
+    }
+    pinned = {"name": "openai-moderation", "endpoint": {"model": "omni-moderation-2024-09-26"}}
+    assert differs(tmp_path, pinned, "harmbench", "llama-guard-3-8b") == {}
+
+
+def test_phrases_are_the_published_ones_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "phrases.txt"
+    file.write_text("No way\n I'm out\n")
+    judge = {"name": "refusal-match", "phrases": str(file)}
+    assert differs(tmp_path, judge)["refusal-match"].startswith("the phrases of a file, not those of RS-Match")
+    figures = published_figures()
+    rs_match = figures.pilot.judges["RS-Match"].model_copy(
+        update={"phrases": phrases_fingerprint([" I’m out", "No way"])}
+    )
+    pilot = figures.pilot.model_copy(update={"judges": {"RS-Match": rs_match}})
+    monkeypatch.setattr(study_figures, "published_figures", lambda: figures.model_copy(update={"pilot": pilot}))
+    assert differs(tmp_path, judge) == {}
 
 
 @pytest.mark.parametrize(
