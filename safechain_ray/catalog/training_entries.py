@@ -1,6 +1,6 @@
 """What the catalog says of a training set: prompts with the responses that a model is to learn."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,33 +13,49 @@ LAYOUTS = (
 )
 """The columns that hold a demonstration: a conversation, or a prompt with its response whole or in two."""
 
+LossOn = Literal["last", "all"]
+"""Which assistant turns of a conversation are learnt."""
+
 
 class TrainingSetEntry(RowsEntry):
     """Where demonstrations come from, and which of their columns are what.
 
-    Exactly the columns of one of `LAYOUTS` are named. Thoughts stand between R1's tags, whatever model is trained; the
-    opening tag may be missing.
+    Exactly the columns of one of `LAYOUTS` are named, or none: the layout is then detected from the columns that the
+    data has. Thoughts are in the tags of `family`, R1's by default, whatever model is trained; the opening tag may be
+    missing.
     """
 
-    messages_column: str | None = Field(None, description="a list of {role, content}: system or not, user, assistant")
+    messages_column: str | None = Field(None, description="a list of messages, in OpenAI's or ShareGPT's form")
     prompt_column: str | None = None
-    response_column: str | None = Field(None, description="thought, in R1's tags, and answer")
+    response_column: str | None = Field(None, description="thought, in tags, and answer")
     thought_column: str | None = Field(None, description="the thought alone, without tags")
     answer_column: str | None = Field(None, description="the answer alone")
+    input_column: str | None = Field(
+        None, description="text that belongs to the prompt; `input` beside a prompt in `instruction`, '' for none"
+    )
+    system_column: str | None = Field(None, description="the system turn; `system` where there is one, '' for none")
     has_thoughts: bool = Field(True, description="False for a control: answers only, and a thinking tag is an error")
+    family: str | None = Field(None, description="the model family in whose tags the thoughts are; r1 by default")
+    loss_on: LossOn = Field("last", description="the assistant turns that are learnt")
 
     @property
     def columns(self) -> dict[str, str]:
         """The named columns, by field."""
-        names = ("messages_column", "prompt_column", "response_column", "thought_column", "answer_column")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        layout = ("messages_column", "prompt_column", "response_column", "thought_column", "answer_column")
+        return {name: getattr(self, name) for name in (*layout, "input_column", "system_column") if getattr(self, name)}
+
+    @property
+    def layout(self) -> frozenset[str]:
+        """The named columns that make a layout."""
+        return frozenset(self.columns) - {"input_column", "system_column"}
 
     @model_validator(mode="after")
     def _one_layout(self) -> Self:
-        named = frozenset(self.columns)
-        if named not in LAYOUTS:
+        if self.layout and self.layout not in LAYOUTS:
             known = "; or ".join(", ".join(sorted(layout, reverse=True)) for layout in LAYOUTS)
-            raise ValueError(f"the columns named are {', '.join(sorted(named)) or 'none'}; name {known}")
-        if "thought_column" in named and not self.has_thoughts:
+            raise ValueError(f"the columns named are {', '.join(sorted(self.layout))}; name {known}")
+        if self.input_column and self.layout == LAYOUTS[0]:
+            raise ValueError("input_column belongs to prompt_column, and messages_column is named: take one out")
+        if self.thought_column is not None and not self.has_thoughts:
             raise ValueError("has_thoughts is false, and thought_column names thoughts: take one of them out")
         return self

@@ -62,7 +62,7 @@ KEYS = {
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config.")
-@click.option("--plan", is_flag=True, help="Show what it takes of memory and cluster, and start nothing.")
+@click.option("--plan", is_flag=True, help="Read the data, show what it takes of memory and cluster, start nothing.")
 @output_flags
 def finetune(
     *,
@@ -93,14 +93,15 @@ def _show_plan(config: Any, as_json: bool) -> None:
     from safechain_ray.report.terminal import print_document
 
     with quiet_libraries():
-        trainee, made = plan_finetune(config)
-    summary = plan_summary(config, trainee, made)
+        trainee, made, data = plan_finetune(config)
+    summary = plan_summary(config, trainee, made, data)
     if as_json:
         click.echo(json.dumps(summary, indent=2))
     else:
         print_document(plan_document(summary), Console())
-    if made.refusal is not None:
-        click.echo(made.refusal, err=True)
+    refusals = [refusal for refusal in (made.refusal, data.refusal) if refusal is not None]
+    if refusals:
+        click.echo("\n".join(refusals), err=True)
         sys.exit(WRONG_INPUT)
 
 

@@ -21,13 +21,25 @@ class TrainingSetConfig(Named):
     response_column: str | None = None
     thought_column: str | None = None
     answer_column: str | None = None
+    input_column: str | None = Field(None, description="what belongs to the prompt; '' for none")
+    system_column: str | None = Field(None, description="the system turn; '' for none")
     has_thoughts: bool | None = Field(None, description="false for a control: answers only")
+    family: str | None = Field(None, description="the model family in whose tags the thoughts are; r1 by default")
+    loss_on: Literal["last", "all"] | None = Field(
+        None, description="which assistant turns of a conversation are learnt; last by default"
+    )
     on_bad_row: Literal["refuse", "skip"] = "refuse"
     held_out: float = Field(0.02, ge=0, lt=1, description="share of the prompts that only the evaluation loss sees")
 
     def columns(self) -> dict[str, Any]:
-        """What is said of the set's columns and split, as fields of its catalog entry."""
-        said = {"split", "has_thoughts", *(name for name in type(self).model_fields if name.endswith("_column"))}
+        """What is said of the set's form and split, as fields of its catalog entry."""
+        said = {
+            "split",
+            "has_thoughts",
+            "family",
+            "loss_on",
+            *(name for name in type(self).model_fields if name.endswith("_column")),
+        }
         return self.model_dump(include=said, exclude_none=True)
 
 

@@ -54,10 +54,9 @@ def adhoc_entry(
 def adhoc_training_set(source: str, *, split: str = "train", **columns: str | bool) -> TrainingSetEntry:
     """The entry for a training set in a file, a folder of the hub's layout, or at a Hugging Face id.
 
-    `columns` are fields of `TrainingSetEntry`; without any the set has this project's own format, a column `messages`.
-    Nothing is read. Raises InputError for a source that is neither, and for columns that don't make a layout.
+    `columns` are fields of `TrainingSetEntry`; without any the layout is detected when the set is read. Nothing is read
+    here. Raises InputError for a source that is neither, and for columns that don't make a layout.
     """
-    layout = {"messages_column": "messages"} if not any(name.endswith("_column") for name in columns) else {}
     try:
         return TrainingSetEntry.model_validate(
             {
@@ -66,7 +65,6 @@ def adhoc_training_set(source: str, *, split: str = "train", **columns: str | bo
                 "kind": _kind(source),
                 "source": source,
                 "split": split,
-                **layout,
                 **columns,
             }
         )

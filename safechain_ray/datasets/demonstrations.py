@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from safechain_ray import catalog
 from safechain_ray.catalog.training_entries import TrainingSetEntry
+from safechain_ray.datasets.conversations import RowError, Turn, is_messages, turns_of
+from safechain_ray.datasets.layouts import HISTORY
 from safechain_ray.datasets.records import Records
-from safechain_ray.schema import Demonstration, ThinkingTags
+from safechain_ray.datasets.thinking_tags import NO_FAMILY, R1_TAGS, foreign_tag, split_thought
+from safechain_ray.errors import InputError
+from safechain_ray.schema import Demonstration, Exchange, ThinkingTags
 
-R1_TAGS = ThinkingTags("<think>", "</think>")
-"""The tags of training data, whatever model learns from it."""
+__all__ = ["R1_TAGS", "BadRow", "demonstrations_of", "split_thought", "tags_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,92 +23,182 @@ class BadRow:
     problem: str
 
 
-class _BadRowError(Exception):
-    """The message is a `BadRow.problem`: of the same words for the same fault, so that rows can be counted by it."""
+def tags_of(entry: TrainingSetEntry, trainee: ThinkingTags | None = None) -> tuple[ThinkingTags, ...]:
+    """The tags that the thoughts of a set may be in: those of its family, else R1's and those of the model trained.
+
+    Raises:
+        UnknownNameError: the set's family is not in the catalog.
+        InputError: the family has no thinking tags.
+    """
+    if entry.family is None:
+        return (R1_TAGS,) if trainee is None or trainee == R1_TAGS else (R1_TAGS, trainee)
+    tags = catalog.lookup("model family", catalog.families(), entry.family).tags
+    if tags is None:
+        raise InputError(
+            f"training_set.family: models of family {entry.family!r} write no thinking tags. Fix: name the family in "
+            "whose tags the thoughts of the data are, or has_thoughts: false for answers alone."
+        )
+    return (tags,)
 
 
-def demonstrations_of(entry: TrainingSetEntry, records: Records) -> Iterator[Demonstration | BadRow]:
-    """One a row, in order."""
+def demonstrations_of(
+    entry: TrainingSetEntry, records: Records, tags: Sequence[ThinkingTags] = (R1_TAGS,)
+) -> Iterator[Demonstration | BadRow]:
+    """Those of each row, in order; the thoughts are in any one of `tags`.
+
+    A row gives one demonstration, or one for each assistant turn where the loss is on all, or a BadRow.
+    """
     for number, row in enumerate(records.rows, start=1):
         try:
-            yield _demonstration(entry, number, row)
-        except _BadRowError as error:
+            found = list(_Reader(entry, tuple(tags)).demonstrations(number, row))
+        except RowError as error:
             yield BadRow(number, str(error))
+        else:
+            yield from found
 
 
-def split_thought(response: str, tags: ThinkingTags = R1_TAGS) -> tuple[str, str]:
-    """Thought and answer of `response`, whose opening tag may be missing.
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    entry: TrainingSetEntry
+    tags: tuple[ThinkingTags, ...]
 
-    Raises ValueError, unlike `split_response` of what a model wrote, for all that is not one closed thought with an
-    answer after it: a model would learn it.
-    """
-    text = response.lstrip()
-    body = text.removeprefix(tags.open)
-    closings = body.count(tags.close)
-    if closings == 0:
-        opened = "the thought is never closed" if tags.open in text else "the response holds no thought"
-        raise ValueError(f"{opened}: no {tags.close}")
-    if closings > 1 or tags.open in body:
-        raise ValueError(f"the response holds {tags.open} or {tags.close} more than once, or out of place")
-    thought, _, answer = body.partition(tags.close)
-    if not answer.strip():
-        raise ValueError(f"the answer after {tags.close} is empty")
-    return thought.strip("\n"), answer.strip("\n")
+    def demonstrations(self, number: int, row: Mapping[str, object]) -> Iterator[Demonstration]:
+        system, turns = _in_order(self._turns(row))
+        used = set(self.entry.columns.values())
+        provenance = {column: value for column, value in row.items() if column not in used}
+        earlier: tuple[Exchange, ...] = ()
+        for index in range(0, len(turns), 2):
+            prompt, reply = _filled(turns[index].text, "prompt"), turns[index + 1]
+            is_last = index + 2 == len(turns)
+            if is_last or self.entry.loss_on == "all":
+                thought, answer = self._learnt(reply)
+                yield Demonstration(number, prompt, thought, answer, system, provenance, earlier)
+            else:
+                answer = self._context(reply)
+            earlier = (*earlier, Exchange(prompt, answer))
+
+    def _turns(self, row: Mapping[str, object]) -> list[Turn]:
+        """The row as a conversation, in whatever layout it is."""
+        entry = self.entry
+        system = _optional(row, entry.system_column, "system turn")
+        before = [Turn("system", system)] if system else []
+        if entry.messages_column is not None:
+            return [*before, *turns_of(row.get(entry.messages_column))]
+        if row.get(HISTORY):
+            raise RowError(f"the column {HISTORY} holds earlier turns, which only a conversation can. Fix: messages")
+        turns = [*before, *_asked(row, entry)]
+        if entry.answer_column is None:
+            return [*turns, *_replied(row.get(entry.response_column or ""))]
+        thought = _text(row.get(entry.thought_column or ""), "thought")
+        return [*turns, Turn("assistant", _text(row.get(entry.answer_column), "answer"), thought)]
+
+    def _learnt(self, reply: Turn) -> tuple[str | None, str]:
+        """Thought and answer of a turn that carries loss."""
+        text = _filled(reply.text, "response" if reply.thought is None else "answer")
+        if not self.entry.has_thoughts:
+            if reply.thought is not None:
+                raise RowError("the response has a thought of its own, and has_thoughts is false")
+            return None, self._untagged(text, "response")
+        if reply.thought is not None:
+            return self._apart(reply.thought, text)
+        tags = next((tags for tags in self.tags if tags.close in text or tags.open in text), self.tags[0])
+        self._refuse_foreign(text, tags)
+        thought, answer = _split(text, tags)
+        self._refuse_foreign(answer, tags)
+        return thought, answer
+
+    def _apart(self, thought: str, text: str) -> tuple[str, str]:
+        """A thought in a key or a column of its own. A response that repeats it in its tags is read too."""
+        thought = self._untagged(_filled(thought, "thought"), "thought")
+        tags = next((tags for tags in self.tags if tags.close in text), None)
+        if tags is None:
+            return thought, self._untagged(text, "answer")
+        repeated, answer = _split(text, tags)
+        if repeated.strip() != thought.strip():
+            raise RowError(f"the response holds a thought before {tags.close}, and another one of its own")
+        return thought, self._untagged(answer, "answer")
+
+    def _context(self, reply: Turn) -> str:
+        """The answer of an earlier turn, which carries no loss: its thought may be missing or empty."""
+        text = _filled(reply.text, "response")
+        tags = next((tags for tags in self.tags if tags.close in text), None)
+        if tags is not None:
+            thought, _, answer = text.partition(tags.close)
+            text = answer if not thought.replace(tags.open, "").strip() else _split(text, tags)[1]
+        return self._untagged(_filled(text, "answer"), "response")
+
+    def _untagged(self, text: str, kind: str) -> str:
+        for tags in self.tags:
+            if tags.open in text or tags.close in text:
+                raise RowError(f"the {kind} holds {tags.open} or {tags.close}, where no tag is expected")
+        self._refuse_foreign(text, None)
+        return text.strip("\n")
+
+    def _refuse_foreign(self, text: str, own: ThinkingTags | None) -> None:
+        found = foreign_tag(text, own)
+        if found is None:
+            return
+        tag, family = found
+        fix = ". Fix: take the tags out" if family == NO_FAMILY else f". Fix: training_set.family: {family}"
+        if not self.entry.has_thoughts and family != NO_FAMILY:
+            fix = f". Fix: take the thoughts out, or has_thoughts: true with training_set.family: {family}"
+        raise RowError(f"the response holds {tag}, a thinking tag of {_family(family)}{fix}")
 
 
-def _demonstration(entry: TrainingSetEntry, number: int, row: Mapping[str, object]) -> Demonstration:
-    system: str | None = None
-    if entry.messages_column is not None:
-        system, prompt, response = _conversation(row.get(entry.messages_column))
-    else:
-        prompt = _text(row, entry.prompt_column, "prompt")
-        response = "" if entry.response_column is None else _text(row, entry.response_column, "response")
-    if entry.answer_column is not None:
-        thought: str | None = _untagged(_text(row, entry.thought_column, "thought"), "thought")
-        answer = _untagged(_text(row, entry.answer_column, "answer"), "answer")
-    elif entry.has_thoughts:
-        try:
-            thought, answer = split_thought(response)
-        except ValueError as error:
-            raise _BadRowError(str(error)) from None
-    else:
-        thought, answer = None, _untagged(response, "response")
-    used = set(entry.columns.values())
-    provenance = {column: value for column, value in row.items() if column not in used}
-    return Demonstration(number, prompt, thought, answer, system, provenance)
+def _family(name: str) -> str:
+    return name if name == NO_FAMILY else f"family {name}"
 
 
-def _text(row: Mapping[str, object], column: str | None, kind: str) -> str:
-    return _checked(row.get(column or ""), kind)
+def _split(text: str, tags: ThinkingTags) -> tuple[str, str]:
+    try:
+        return split_thought(text, tags)
+    except ValueError as error:
+        raise RowError(str(error)) from None
 
 
-def _checked(value: object, kind: str) -> str:
+def _asked(row: Mapping[str, object], entry: TrainingSetEntry) -> list[Turn]:
+    """The prompt: text, with what `input` adds to it, or messages."""
+    prompt = row.get(entry.prompt_column or "")
+    added = _optional(row, entry.input_column, "input")
+    if is_messages(prompt):
+        turns = turns_of(prompt)
+        return [*turns[:-1], Turn(turns[-1].role, f"{turns[-1].text}\n{added}")] if added else turns
+    text = _text(prompt, "prompt")
+    return [Turn("user", f"{text}\n{added}" if added else text)]
+
+
+def _replied(response: object) -> list[Turn]:
+    return turns_of(response) if is_messages(response) else [Turn("assistant", _text(response, "response"))]
+
+
+def _in_order(turns: Sequence[Turn]) -> tuple[str | None, list[Turn]]:
+    """The system turn, where there is one that is not empty, and the turns of user and assistant by turns."""
+    systems = [turn for turn in turns if turn.role == "system" and turn.text.strip()]
+    if len({turn.text for turn in systems}) > 1:
+        raise RowError("the conversation holds two different system turns")
+    spoken = [turn for turn in turns if turn.role != "system"]
+    if any(turn.role == "system" and turn.text.strip() for turn in turns[len(turns) - len(spoken) :]):
+        raise RowError("the conversation holds a system turn after its start")
+    if not spoken or spoken[-1].role != "assistant":
+        raise RowError("the conversation does not end with an assistant turn")
+    if [turn.role for turn in spoken] != ["user", "assistant"] * (len(spoken) // 2):
+        raise RowError("the turns of user and assistant do not alternate, beginning with the user's")
+    return (systems[0].text if systems else None), spoken
+
+
+def _optional(row: Mapping[str, object], column: str | None, kind: str) -> str:
+    """The text of a column that may be empty; "" where it is, or where no column is named."""
+    value = row.get(column) if column else None
+    return "" if value is None or (isinstance(value, str) and not value.strip()) else _text(value, kind)
+
+
+def _text(value: object, kind: str) -> str:
     if value is not None and not isinstance(value, str):
-        raise _BadRowError(f"the {kind} is no text but a value of type {type(value).__name__}")
-    if value is None or not value.strip():
-        raise _BadRowError(f"the {kind} is empty")
-    return value
+        raise RowError(f"the {kind} is no text but a value of type {type(value).__name__}")
+    return _filled(value or "", kind)
 
 
-def _untagged(text: str, kind: str) -> str:
-    if R1_TAGS.open in text or R1_TAGS.close in text:
-        raise _BadRowError(f"the {kind} holds {R1_TAGS.open} or {R1_TAGS.close}, where no tag is expected")
-    return text.strip("\n")
-
-
-def _conversation(value: object) -> tuple[str | None, str, str]:
-    """System turn, prompt and response of a list of messages."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise _BadRowError("the conversation is no list of messages")
-    turns = list(value)
-    if not all(isinstance(turn, Mapping) and "role" in turn and "content" in turn for turn in turns):
-        raise _BadRowError("the conversation holds a message without role and content")
-    roles = [turn["role"] for turn in turns]
-    if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
-        raise _BadRowError("the conversation is not one user turn and one assistant turn (after a system turn or none)")
-    *system, prompt, response = (turn["content"] for turn in turns)
-    return (
-        _checked(system[0], "system turn") if system else None,
-        _checked(prompt, "prompt"),
-        _checked(response, "response"),
-    )
+def _filled(text: str, kind: str) -> str:
+    if not text.strip():
+        raise RowError(f"the {kind} is empty")
+    return text

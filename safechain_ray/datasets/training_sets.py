@@ -3,50 +3,76 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from safechain_ray.catalog.training_entries import TrainingSetEntry
-from safechain_ray.datasets.demonstrations import BadRow, demonstrations_of
+from safechain_ray.datasets.demonstrations import BadRow, demonstrations_of, tags_of
+from safechain_ray.datasets.layouts import with_layout
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, check_rows, read_records
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Demonstration, short_hash
+from safechain_ray.schema import Demonstration, ThinkingTags, short_hash
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
     """Demonstrations in the order of their rows, and why others were left out, with how many rows each.
 
-    `source` says in words where they come from, without secrets.
+    `source` says in words where they come from, without secrets; `columns` are those that were read, by field.
     """
 
     name: str
     source: str
     demonstrations: tuple[Demonstration, ...]
     left_out: Mapping[str, int]
+    rows: int
+    columns: Mapping[str, str]
 
     @property
     def fingerprint(self) -> str:
         """A hash of what is learnt, in its order; rows' numbers and provenance don't count."""
-        return short_hash(*(short_hash(d.system, d.prompt, d.thought, d.answer) for d in self.demonstrations))
+        return short_hash(*map(_content_hash, self.demonstrations))
 
 
-def load_training_set(entry: TrainingSetEntry, on_bad_row: Literal["refuse", "skip"] = "refuse") -> TrainingSet:
-    """The demonstrations of `entry`.
+def _content_hash(shown: Demonstration) -> str:
+    earlier = chain.from_iterable((each.prompt, each.answer) for each in shown.earlier)
+    return short_hash(shown.system, shown.prompt, shown.thought, shown.answer, *earlier)
 
-    Raises InputError for a set that can't be read, misses a column, has another number of rows than `entry.rows`, or
-    holds no good row; and, unless they are skipped, for bad rows, with their numbers.
+
+def load_training_set(
+    entry: TrainingSetEntry,
+    on_bad_row: Literal["refuse", "skip"] = "refuse",
+    trainee: ThinkingTags | None = None,
+) -> TrainingSet:
+    """The demonstrations of `entry`, for a model that thinks in the tags `trainee`.
+
+    Raises:
+        InputError: the set can't be read, misses a column, can be read in several ways, has another number of rows than
+            `entry.rows`, or holds no good row; and, unless they are skipped, for bad rows, with their numbers.
     """
-    records = read_records(entry)
+    return training_set_of(entry, read_records(entry), on_bad_row, trainee)
+
+
+def training_set_of(
+    entry: TrainingSetEntry,
+    records: Records,
+    on_bad_row: Literal["refuse", "skip"] = "refuse",
+    trainee: ThinkingTags | None = None,
+) -> TrainingSet:
+    """The demonstrations of rows that were read already. Raises what `load_training_set` raises."""
+    tags = tags_of(entry, trainee)
+    entry = with_layout(entry, records)
     for field, column in entry.columns.items():
         records.check_column(column, f"Name the right one with {field}.")
     check_rows(entry, records)
-    found = list(demonstrations_of(entry, records))
+    found = list(demonstrations_of(entry, records, tags))
     good = tuple(each for each in found if isinstance(each, Demonstration))
     bad = [each for each in found if isinstance(each, BadRow)]
     if bad and (on_bad_row == "refuse" or not good):
         raise InputError(_refusal(records, bad))
-    return TrainingSet(entry.name, records.source, good, dict(Counter(each.problem for each in bad).most_common()))
+    left_out = dict(Counter(each.problem for each in bad).most_common())
+    return TrainingSet(entry.name, records.source, good, left_out, len(records.rows), entry.columns)
 
 
 def _refusal(records: Records, bad: Sequence[BadRow]) -> str:
@@ -55,9 +81,10 @@ def _refusal(records: Records, bad: Sequence[BadRow]) -> str:
     if len(bad) == len(records.rows):
         return (
             f"No row of {records.source} can be learnt from:{shown}{more}\n"
-            "Check which columns hold what, and has_thoughts: it is false for a set of answers without thoughts."
+            "Fix: check which columns hold what, the family in whose tags the thoughts are (training_set.family), and "
+            "has_thoughts: it is false for a set of answers without thoughts."
         )
     return (
         f"{records.source} has {len(bad):,} rows of {len(records.rows):,} that can't be learnt from:{shown}{more}\n"
-        "Mend the rows, or leave them out and have them counted: on_bad_row: skip."
+        "Fix: correct the rows, or leave them out and have them counted: on_bad_row: skip."
     )

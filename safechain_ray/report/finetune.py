@@ -1,9 +1,11 @@
 """A fine-tuning in tables: what it would take of memory and cluster, and what it came to."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from safechain_ray.config import FinetuneConfig
+from safechain_ray.pipelines.training.data_plan import DataPlan
 from safechain_ray.pipelines.training.plan import TrainingPlan
 from safechain_ray.pipelines.training.resolve import Trainee
 from safechain_ray.report.document import Document, Row, Table, cell, figure_columns, text_column
@@ -16,7 +18,7 @@ ESTIMATE = (
 )
 
 
-def plan_summary(config: FinetuneConfig, trainee: Trainee, plan: TrainingPlan) -> dict[str, Any]:
+def plan_summary(config: FinetuneConfig, trainee: Trainee, plan: TrainingPlan, data: DataPlan) -> dict[str, Any]:
     """The plan as JSON."""
     return {
         "model": trainee.entry.name,
@@ -32,8 +34,18 @@ def plan_summary(config: FinetuneConfig, trainee: Trainee, plan: TrainingPlan) -
         "gpu_gigabytes": config.resources.gpu_memory if plan.device == "cuda" else None,
         "cpus_a_worker": plan.worker.cpus,
         "node_gigabytes_a_worker": round(plan.worker.memory, 1),
-        "notes": list(plan.notes),
-        "refusal": plan.refusal,
+        "notes": [*plan.notes, *data.notes],
+        "refusal": plan.refusal or data.refusal,
+        "training_set": {
+            "source": data.source,
+            "columns": dict(data.columns),
+            "rows": data.rows,
+            "demonstrations": data.demonstrations,
+            "rows_left_out": dict(data.rows_left_out),
+            "learnt": None if data.learnt is None else asdict(data.learnt),
+            "held_out": None if data.held_out is None else asdict(data.held_out),
+            "refusal": data.refusal,
+        },
     }
 
 
@@ -50,7 +62,29 @@ def plan_document(summary: Mapping[str, Any]) -> Document:
         f"{summary['model']}: {what} of {summary['parameters']:,} parameters, by {summary['workers']} workers "
         f"({summary['device']}), {how}"
     )
-    return Document((memory,), (), (*summary["notes"], ESTIMATE), title)
+    return Document((memory, *_data(summary["training_set"])), (), (*summary["notes"], ESTIMATE), title)
+
+
+def _data(training_set: Mapping[str, Any]) -> tuple[Table, ...]:
+    """What the training set gives, as far as it was read."""
+    if training_set["rows"] is None:
+        return ()
+    rows = [
+        (cell("rows"), cell(f"{training_set['rows']:,}")),
+        *((cell(f"left out: {reason}"), cell(f"{count:,}")) for reason, count in training_set["rows_left_out"].items()),
+        (cell("demonstrations"), cell(f"{training_set['demonstrations']:,}")),
+    ]
+    for name, kind in (("learnt", "learnt"), ("held_out", "held out")):
+        counts = training_set[name]
+        if counts is not None:
+            rows.append((cell(f"examples {kind}"), cell(f"{counts['examples']:,}")))
+            rows.append((cell(f"tokens with loss, {kind}"), cell(f"{counts['response_tokens']:,}")))
+            rows.append((cell(f"tokens of prompts, {kind}"), cell(f"{counts['prompt_tokens']:,}")))
+            out = {"too long": counts["too_long"], **counts["left_out"]}
+            rows += [(cell(f"left out: {why}"), cell(f"{count:,}")) for why, count in out.items() if count]
+    columns = ", ".join(f"{field} {column}" for field, column in training_set["columns"].items())
+    note = f"{training_set['source']}, read by {columns}."
+    return (Table("Training set", (text_column(""), *figure_columns("")), (tuple(rows),), note),)
 
 
 def outcome_document(record: Mapping[str, Any]) -> Document:

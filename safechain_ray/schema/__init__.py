@@ -9,7 +9,7 @@ from safechain_ray.schema.calls import (
     Request,
     ThinkingTags,
 )
-from safechain_ray.schema.demonstrations import Demonstration
+from safechain_ray.schema.demonstrations import Demonstration, Exchange
 from safechain_ray.schema.samples import (
     Prompt,
     Sample,
@@ -56,6 +56,7 @@ __all__ = [
     "CountTokens",
     "Demonstration",
     "Engine",
+    "Exchange",
     "FinishReason",
     "Generate",
     "KeepRule",

@@ -1,21 +1,24 @@
 """The text that a model learns from: the prompt as it is sent in evaluation, then the response as plain text.
 
 The response never goes through the chat template: R1's templates cut assistant text off before `</think>`, and newer
-ones write `<think>` themselves.
+ones write `<think>` themselves. Earlier turns of a conversation do go through it, with their answers alone, as they do
+when a conversation goes on in use: R1's templates and API leave earlier thoughts out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from safechain_ray.catalog.entries import Family
 from safechain_ray.decoding.task import split_opening
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Demonstration, Message, ThinkingTags
+from safechain_ray.schema import Demonstration, Exchange, Message, ThinkingTags
 
 PROBE_PROMPT = "Which 7 rivers reach the sea at Wismar?"
 PROBE_THOUGHT = "Let me recall the 3 harbours."
 PROBE_ANSWER = "None that I know of."
+PROBE_SYSTEM = "You answer in the manner of 5 harbour masters."
+PROBE_EARLIER = Exchange("Which 4 seas have no tides?", "All of them have some.")
 
 OTHER_TEMPLATE = "Give the model a `chat_template` that does, or train another model."
 
@@ -55,13 +58,12 @@ class ChatFormat:
 
     @property
     def tags(self) -> ThinkingTags:
-        """Raises InputError for a family without thinking tags, or with tags around the answer (Sky-T1)."""
+        """Raises InputError for a family without thinking tags."""
         tags = self.family.tags
-        if tags is None or tags.answer_open is not None:
-            why = "write no thinking tags" if tags is None else "write tags around the answer too"
+        if tags is None:
             raise InputError(
-                f"Models of family {self.family.name!r} {why}: only those of R1's form, a thought in tags with the "
-                "answer after it, can be trained. If this model is of that form, give its family as r1."
+                f"Models of family {self.family.name!r} write no thinking tags: only models that think in tags can be "
+                "trained. Fix: if this model is of R1's form, give its family as r1."
             )
         return tags
 
@@ -70,8 +72,15 @@ class ChatFormat:
         prompt, opened = split_opening(rendered, self.tags)
         if demonstration.thought is None:
             return ExampleText(prompt, "", demonstration.answer)
-        opening = opened or f"{self.tags.open}\n"
-        return ExampleText(prompt, opening, f"{demonstration.thought}\n{self.tags.close}\n\n{demonstration.answer}")
+        gap = "\n" if self.tags.answer_open is None else "\n\n"
+        opening = opened or f"{self.tags.open}{gap}"
+        answer = self._answer(demonstration.answer)
+        return ExampleText(prompt, opening, f"{demonstration.thought}{gap}{self.tags.close}\n\n{answer}")
+
+    def _answer(self, answer: str) -> str:
+        """Sky-T1 writes its answer in tags too, each tag between blank lines, as its published training set has it."""
+        tags = self.tags
+        return answer if tags.answer_open is None else f"{tags.answer_open}\n\n{answer}\n\n{tags.answer_close}"
 
     def render(self, turns: tuple[Message, ...], *, add_generation_prompt: bool) -> str:
         """The conversation by the chat template. Raises whatever the template raises."""
@@ -93,9 +102,35 @@ class ChatFormat:
         return ids["input_ids"]
 
     def _turns(self, demonstration: Demonstration) -> tuple[Message, ...]:
-        if demonstration.system is None:
-            return self.family.conversation(demonstration.prompt)
-        return (Message("system", demonstration.system), Message("user", demonstration.prompt))
+        *before, _ = self.family.conversation(demonstration.first_prompt)
+        if demonstration.system is not None:
+            before = [Message("system", demonstration.system)]
+        for each in demonstration.earlier:
+            before += [Message("user", each.prompt), Message("assistant", each.answer)]
+        return (*before, Message("user", demonstration.prompt))
+
+
+def check_demonstrations(chat: ChatFormat, demonstrations: Sequence[Demonstration]) -> None:
+    """Try the template on a system turn and on earlier turns, where the data has such.
+
+    Raises:
+        InputError: the template does not render these turns, loses one, or writes the beginning of sequence twice.
+    """
+    system = PROBE_SYSTEM if any(each.system is not None for each in demonstrations) else None
+    earlier = (PROBE_EARLIER,) if any(each.earlier for each in demonstrations) else ()
+    if system is None and not earlier:
+        return
+    probe = Demonstration(1, PROBE_PROMPT, PROBE_THOUGHT, PROBE_ANSWER, system, earlier=earlier)
+    try:
+        prompt = chat.text(probe).prompt
+    except Exception as error:  # a template is foreign code, and may raise anything
+        raise InputError(f"The chat template does not render the turns of this data: {_reason(error)}.") from error
+    turns = {"system turn": system, "earlier request": earlier and earlier[0].prompt}
+    turns["earlier answer"] = earlier and earlier[0].answer
+    lost = [kind for kind, text in turns.items() if text and prompt.count(text) != 1]
+    if lost:
+        raise InputError(f"The chat template does not write the {lost[0]} once. {OTHER_TEMPLATE}")
+    _check_beginning(chat, prompt)
 
 
 def check_chat_format(chat: ChatFormat) -> TemplateFacts:
@@ -103,13 +138,12 @@ def check_chat_format(chat: ChatFormat) -> TemplateFacts:
     tags = chat.tags
     demonstration = Demonstration(1, PROBE_PROMPT, PROBE_THOUGHT, PROBE_ANSWER)
     user = chat.family.conversation(PROBE_PROMPT)
-    spoken = f"{tags.open}\n{PROBE_THOUGHT}\n{tags.close}\n\n{PROBE_ANSWER}"
     try:
         rendered = chat.render(user, add_generation_prompt=True)
+        spoken = chat.text(demonstration).response
         whole = chat.render((*user, Message("assistant", spoken)), add_generation_prompt=False)
     except Exception as error:  # a template is foreign code, and may raise anything
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"The chat template does not render: {reason[0]}. {OTHER_TEMPLATE}") from error
+        raise InputError(f"The chat template does not render: {_reason(error)}. {OTHER_TEMPLATE}") from error
     _check_prompt(chat, rendered)
     _check_end(chat, whole)
     text = chat.text(demonstration)
@@ -118,6 +152,10 @@ def check_chat_format(chat: ChatFormat) -> TemplateFacts:
         raise InputError("The tokenizer does not give a text back from its tokens: take the model's own tokenizer.")
     _, opened = split_opening(rendered, tags)
     return TemplateFacts(opens_thought=bool(opened), drops_thought=PROBE_THOUGHT not in whole)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _check_prompt(chat: ChatFormat, rendered: str) -> None:
@@ -133,6 +171,10 @@ def _check_prompt(chat: ChatFormat, rendered: str) -> None:
             f"The chat template ends the prompt with {assistant + opened!r}, so that the thought would come after "
             f"thinking tags that are closed or written twice. {OTHER_TEMPLATE}"
         )
+    _check_beginning(chat, rendered)
+
+
+def _check_beginning(chat: ChatFormat, rendered: str) -> None:
     bos = chat.tokenizer.bos_token_id
     beginnings = 0 if bos is None else chat.encode([rendered])[0].count(bos)
     if beginnings > 1:
@@ -144,7 +186,7 @@ def _check_end(chat: ChatFormat, whole: str) -> None:
     end = chat.tokenizer.eos_token
     if end is None:
         raise InputError("The tokenizer has no eos_token: the model would never learn to stop. Set it to the model's.")
-    _, answer, after = whole.rpartition(PROBE_ANSWER)
+    _, answer, after = whole.rpartition(chat.tags.answer_close or PROBE_ANSWER)
     if answer and not after.lstrip().startswith(end):
         raise InputError(
             f"The chat template ends a turn with {after[:40]!r}, and the tokenizer's eos_token is {end!r}: the model "

@@ -141,11 +141,12 @@ def hold_out(
 ) -> tuple[tuple[Demonstration, ...], tuple[Demonstration, ...]]:
     """(to learn from, held out for the evaluation loss), about `share` of the prompts held out, by a hash of each.
 
-    All demonstrations of one prompt fall on the same side, and stay there when rows are added, dropped or shuffled.
+    All demonstrations of one prompt fall on the same side, and stay there when rows are added, dropped or shuffled. So
+    do all turns of a conversation: its first prompt decides.
     """
 
     def is_held_out(demonstration: Demonstration) -> bool:
-        return int(short_hash(seed, demonstration.prompt), 16) < share * 16**16
+        return int(short_hash(seed, demonstration.first_prompt), 16) < share * 16**16
 
     held_out = tuple(filter(is_held_out, demonstrations))
     return tuple(each for each in demonstrations if not is_held_out(each)), held_out
@@ -153,7 +154,8 @@ def hold_out(
 
 def _tag_ids(chat: ChatFormat) -> set[int]:
     """Ids of tags that are one token: some tokenizers call them special, and a response has them by rights."""
-    ids = chat.encode([chat.tags.open, chat.tags.close])
+    tags = chat.tags
+    ids = chat.encode([tag for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag is not None])
     return {tag[0] for tag in ids if len(tag) == 1}
 
 

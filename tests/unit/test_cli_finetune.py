@@ -38,6 +38,57 @@ def test_the_plan_of_the_demo_fits_and_is_a_table():
     assert "AdamW's two states" in result.stdout
 
 
+SET = """model: demo-reasoner
+training_set: {{name: {name}, held_out: 0}}
+max_length: 512
+training: {{sequences_a_step: 1, precision: float32}}
+output: runs/x
+resources: {{workers: 1, device: cpu}}
+"""
+GOOD = {"prompt": "How?", "response": "<think>\nHm.\n</think>\n\nSo."}
+EMPTY = {"prompt": "How?", "response": "<think>\n\n</think>\n\nSo."}
+
+
+def plan_of(folder: Path, *rows: dict[str, str], arguments: tuple[str, ...] = ()) -> Result:
+    data, config = folder / "set.jsonl", folder / "own.yaml"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config.write_text(SET.format(name=data))
+    return CliRunner().invoke(app, ["finetune", "--config", str(config), "--plan", "--json", *arguments])
+
+
+def test_the_plan_reads_the_data_and_counts_rows_and_tokens(tmp_path: Path):
+    result = plan_of(tmp_path, GOOD, EMPTY, arguments=("--set", "training_set.on_bad_row=skip"))
+    assert result.exit_code == 0, result.stderr
+    planned = json.loads(result.stdout)["training_set"]
+    assert (planned["rows"], planned["demonstrations"]) == (2, 1)
+    assert planned["rows_left_out"] == {"the thought before </think> is empty": 1}
+    assert planned["columns"] == {"prompt_column": "prompt", "response_column": "response"}
+    assert (planned["learnt"]["examples"], planned["held_out"]) == (1, None)
+    assert planned["learnt"]["response_tokens"] > 4
+
+
+def test_the_plan_refuses_bad_rows_with_their_numbers_and_still_shows_the_memory(tmp_path: Path):
+    result = plan_of(tmp_path, GOOD, EMPTY)
+    assert result.exit_code == 2
+    assert "row 2: the thought before </think> is empty" in result.stderr
+    plan = json.loads(result.stdout)
+    assert "row 2" in plan["refusal"]
+    assert plan["gigabytes_a_worker"]
+
+
+def test_the_plan_of_a_set_that_the_hub_does_not_give_says_so_and_goes_without(tmp_path: Path):
+    result = plan_of(tmp_path, GOOD, arguments=("--set", "training_set.name=nobody-at-all/no-such-set"))
+    assert result.exit_code == 0, result.stderr
+    (note,) = (note for note in json.loads(result.stdout)["notes"] if "was not read" in note)
+    assert "nobody-at-all/no-such-set" in note
+
+
+def test_the_table_of_a_plan_shows_the_data():
+    shown = call("--plan").stdout
+    assert "Training set" in shown
+    assert "tokens with loss, learnt" in shown
+
+
 def test_adapters_are_a_flag():
     plan = json.loads(call("--plan", "--json", "--lora", "--lora-rank", "4").stdout)
     assert plan["adapters"]

@@ -12,6 +12,7 @@ from safechain_ray.cluster.training.worker import TrainingTask
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.run_record import without_secrets
+from safechain_ray.pipelines.training.data_plan import DataPlan, plan_data
 from safechain_ray.pipelines.training.log import TrainingLog
 from safechain_ray.pipelines.training.observer import TrainingObserver
 from safechain_ray.pipelines.training.packages import check_packages
@@ -40,13 +41,14 @@ class FineTuning:
         return self.folder / MODEL
 
 
-def plan_finetune(config: FinetuneConfig) -> tuple[Trainee, TrainingPlan]:
-    """What `finetune` would take on this cluster. No data is read."""
+def plan_finetune(config: FinetuneConfig) -> tuple[Trainee, TrainingPlan, DataPlan]:
+    """What `finetune` would take on this cluster, and what it would learn."""
     trainee = resolve_trainee(config.model)
+    data = plan_data(config, trainee)
     if cluster_address(config.resources.ray_address) is None:
-        return trainee, plan_training(config, trainee, view_local())
+        return trainee, plan_training(config, trainee, view_local()), data
     with ray_session(config.resources.ray_address):
-        return trainee, plan_training(config, trainee, view_cluster(config.resources))
+        return trainee, plan_training(config, trainee, view_cluster(config.resources)), data
 
 
 def finetune(config: FinetuneConfig, observer: TrainingObserver) -> FineTuning:
@@ -69,7 +71,8 @@ def finetune(config: FinetuneConfig, observer: TrainingObserver) -> FineTuning:
         if record.is_finished and folder.exists(f"{MODEL}/config.json"):
             observer.say("The training is finished already: no worker is started.")
             return FineTuning(folder, record.content)
-        observer.say(f"{lessons.source.source}: {lessons.learnt.counts.sentence}")
+        columns = ", ".join(lessons.source.columns.values())
+        observer.say(f"{lessons.source.source} (columns {columns}): {lessons.learnt.counts.sentence}")
         outcome = _trained(config, trainee, lessons, folder, record, observer)
         record.finished(outcome)
         return FineTuning(folder, record.content)
@@ -130,6 +133,7 @@ def _facts(lessons: Lessons) -> dict[str, Any]:
     return {
         "source": lessons.source.source,
         "fingerprint": lessons.source.fingerprint,
+        "columns": dict(lessons.source.columns),
         "rows_left_out": dict(lessons.source.left_out),
         "learnt": asdict(lessons.learnt.counts),
         "held_out": None if held_out is None else asdict(held_out.counts),

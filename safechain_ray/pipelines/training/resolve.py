@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from safechain_ray import catalog
@@ -12,7 +13,8 @@ from safechain_ray.catalog.shape_entries import ModelShape
 from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.config import FinetuneConfig, ModelConfig, TrainingSetConfig
 from safechain_ray.datasets.adhoc import adhoc_training_set, copy_of, is_adhoc
-from safechain_ray.datasets.training_sets import TrainingSet, load_training_set
+from safechain_ray.datasets.loading import read_records
+from safechain_ray.datasets.training_sets import TrainingSet, training_set_of
 from safechain_ray.engines.stored_weights import StoredModel
 from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError
@@ -23,9 +25,13 @@ from safechain_ray.pipelines.runs.weights_fingerprint import weights_fingerprint
 from safechain_ray.pipelines.training_sets.stored_training_set import as_built, fetched_set, is_stored_set, named_after
 from safechain_ray.schema import short_hash
 from safechain_ray.storage import place, redact
-from safechain_ray.training.chat import ChatFormat, check_chat_format
+from safechain_ray.training.chat import ChatFormat, check_chat_format, check_demonstrations
 from safechain_ray.training.identity import tokens_hash, training_identity
 from safechain_ray.training.tokens import TokenisedSet, hold_out, tokenise
+
+
+class UnreadHubError(InputError):
+    """The hub did not give a model's or a set's files: no network, no access, or no such id. A plan does without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +67,18 @@ def resolve_lessons(config: FinetuneConfig, trainee: Trainee) -> Lessons:
 
     Raises InputError for a set that can't be read, a template that would teach something else, and too few examples.
     """
-    source = _training_set(config.training_set)
+    return tokenise_set(config, trainee, read_training_set(config.training_set, trainee))
+
+
+def tokenise_set(config: FinetuneConfig, trainee: Trainee, source: TrainingSet) -> Lessons:
+    """The tokens of demonstrations that were read. Raises what `resolve_lessons` raises after reading."""
     with _small_files(trainee.entry) as location:
         from transformers import AutoTokenizer
 
         tokenizer = _loaded(AutoTokenizer, location, trainee.entry)
         chat = ChatFormat(tokenizer, trainee.family, trainee.entry.chat_template)
         check_chat_format(chat)
+        check_demonstrations(chat, source.demonstrations)
         shown, kept = hold_out(source.demonstrations, config.training_set.held_out, config.training.seed)
         learnt = tokenise(shown, chat, config.max_length)
         held_out = tokenise(kept, chat, config.max_length) if kept else None
@@ -112,13 +123,29 @@ def training_set_entry(config: TrainingSetConfig) -> TrainingSetEntry:
     return adhoc_training_set(config.name, **columns)
 
 
-def _training_set(config: TrainingSetConfig) -> TrainingSet:
+def read_training_set(config: TrainingSetConfig, trainee: Trainee) -> TrainingSet:
+    """The demonstrations, from wherever they are.
+
+    Raises:
+        UnreadHubError: the hub did not give the set.
+        InputError: everything else that is wrong with the set or its rows.
+    """
     if config.name not in catalog.training_sets():
         config = as_built(config)
     if not is_stored_set(config.name):
-        return load_training_set(training_set_entry(config), config.on_bad_row)
+        return _read(training_set_entry(config), config, trainee)
     with fetched_set(config) as local:
-        return named_after(load_training_set(training_set_entry(local), config.on_bad_row), config)
+        return named_after(_read(training_set_entry(local), config, trainee), config)
+
+
+def _read(entry: TrainingSetEntry, config: TrainingSetConfig, trainee: Trainee) -> TrainingSet:
+    try:
+        records = read_records(entry)
+    except InputError as error:
+        if entry.kind == "huggingface" and not Path(entry.source).expanduser().is_dir():
+            raise UnreadHubError(str(error)) from error
+        raise
+    return training_set_of(entry, records, config.on_bad_row, trainee.family.tags)
 
 
 def _config_of(entry: ModelEntry) -> Any:
@@ -132,7 +159,9 @@ def _loaded(kind: Any, location: str, entry: ModelEntry) -> Any:
     try:
         return kind.from_pretrained(location, revision=entry.revision, trust_remote_code=entry.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise InputError(f"Model {redact(entry.source)} can't be read: {str(error).splitlines()[0]}") from error
+        message = f"Model {redact(entry.source)} can't be read: {str(error).splitlines()[0]}"
+        is_local = Path(location).expanduser().is_dir()
+        raise (InputError if is_local else UnreadHubError)(message) from error
 
 
 @contextmanager

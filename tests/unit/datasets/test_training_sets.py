@@ -101,7 +101,12 @@ def test_a_system_turn_is_kept(tmp_path: Path):
 LINES = st.text(st.characters(exclude_characters="<>", exclude_categories=["Cs"])).map(lambda text: text.strip("\n"))
 
 
-@given(thought=LINES, answer=LINES.filter(str.strip), opened=st.booleans(), before=st.text(" \n", max_size=2))
+@given(
+    thought=LINES.filter(str.strip),
+    answer=LINES.filter(str.strip),
+    opened=st.booleans(),
+    before=st.text(" \n", max_size=2),
+)
 def test_thought_and_answer_come_back_as_they_were_put_together(thought: str, answer: str, opened: bool, before: str):
     response = f"{before}{'<think>' if opened else ''}\n{thought}\n</think>\n\n{answer}"
     found = split_thought(response)
@@ -148,7 +153,7 @@ def test_a_bad_response_is_refused_with_its_row_or_left_out_and_counted(tmp_path
     [
         ("Help me?", "the conversation is no list of messages"),
         ([{"role": "user"}], "the conversation holds a message without role and content"),
-        ([{"role": "user", "content": "Q"}], "the conversation is not one user turn and one assistant turn"),
+        ([{"role": "user", "content": "Q"}], "the conversation does not end with an assistant turn"),
         (
             [{"role": "user", "content": " "}, {"role": "assistant", "content": RESPONSE}],
             "the prompt is empty",

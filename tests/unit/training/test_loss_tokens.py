@@ -14,8 +14,8 @@ from safechain_ray.catalog import families, training_sets
 from safechain_ray.datasets.adhoc import copy_of
 from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Demonstration
-from safechain_ray.training.chat import ChatFormat, TemplateFacts, check_chat_format
+from safechain_ray.schema import Demonstration, Exchange
+from safechain_ray.training.chat import ChatFormat, TemplateFacts, check_chat_format, check_demonstrations
 from safechain_ray.training.tokens import IGNORED, Example, examples_of, hold_out, tokenise
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -193,10 +193,66 @@ def test_a_tokenizer_without_an_end_of_turn_is_refused():
         check_chat_format(ChatFormat(tokenizer_of("r1-newer", R1_BOS), R1))
 
 
-@pytest.mark.parametrize(("family", "why"), [("qwq", "no thinking tags"), ("sky-t1", "tags around the answer")])
-def test_a_family_that_is_not_of_r1s_form_is_refused(family: str, why: str):
-    with pytest.raises(InputError, match=why):
-        check_chat_format(ChatFormat(tokenizer_of("qwen2.5", None), families()[family]))
+def test_a_family_without_thinking_tags_is_refused():
+    with pytest.raises(InputError, match="no thinking tags"):
+        check_chat_format(ChatFormat(tokenizer_of("qwen2.5", None), families()["qwq"]))
+
+
+TALK = Demonstration(1, "Why?", "Hm.", "So.", "Be brief.", earlier=(Exchange("How?", "Thus."),))
+
+
+@pytest.mark.parametrize(("style", "template"), STYLES)
+def test_of_several_turns_the_last_carries_loss_and_earlier_ones_are_rendered_as_in_use(style: str, template: str):
+    form = chat(style, template)
+    check_demonstrations(form, [TALK])
+    example = only_example(TALK, form)
+    prompt, learnt = example.input_ids[: example.response_start], example.input_ids[example.response_start :]
+    assert decoded(form, prompt) == (
+        f"{R1_BOS}Be brief.<｜User｜>How?<｜Assistant｜>Thus.{R1_EOS}<｜User｜>Why?<｜Assistant｜>"
+    )
+    assert decoded(form, learnt) == f"<think>\nHm.\n</think>\n\nSo.{R1_EOS}"
+    assert (example.labels[example.response_start :] == learnt).all()
+    assert (example.labels[: example.response_start] == IGNORED).all()
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "says"),
+    [
+        ("message.content.split('</think>')[-1] +", "", "does not write the earlier answer once"),
+        ("message.role == 'system' %}{{ message.content }}", "message.role == 'system' %}", "the system turn once"),
+        ("{% else %}{{", "{% else %}{{ raise_exception('one turn only') }}{{", "turns of this data: one turn only"),
+    ],
+)
+def test_a_template_that_loses_a_turn_of_the_data_is_refused(was: str, now: str, says: str):
+    form = altered(was=was, now=now)
+    check_demonstrations(form, [SHOWN])
+    with pytest.raises(InputError, match=says):
+        check_demonstrations(form, [SHOWN, TALK])
+
+
+def test_sky_t1_learns_its_own_tags_around_thought_and_answer():
+    form = ChatFormat(tokenizer_of("qwen2.5", None), families()["sky-t1"])
+    form.tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
+    assert check_chat_format(form) == TemplateFacts(opens_thought=False, drops_thought=False)
+    text = form.text(SHOWN)
+    assert text.opening == "<|begin_of_thought|>\n\n"
+    assert text.rest == (
+        f"{THOUGHT}\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\nThere are **12**.\n\n<|end_of_solution|>"
+    )
+    example = only_example(SHOWN, form)
+    assert decoded(form, example.input_ids[example.response_start :]) == f"{text.response}<|im_end|>"
+
+
+def test_all_turns_of_a_conversation_are_held_out_together():
+    talks = [
+        Demonstration(row, f"Why {turn}?", "Hm.", "So.", earlier=(Exchange(f"How {row}?", "Thus."),) * turn)
+        for row in range(200)
+        for turn in (1, 2)
+    ]
+    learnt, held_out = hold_out(talks, share=0.2, seed=3)
+    assert learnt
+    assert held_out
+    assert not {each.row for each in learnt} & {each.row for each in held_out}
 
 
 def test_prompts_are_held_out_by_what_they_ask_and_stay_so_when_rows_are_added():

@@ -1,0 +1,89 @@
+"""Thinking tags in training data: whose they are, how a response splits at them, and tags that are out of place."""
+
+from collections.abc import Iterator, Mapping
+
+from safechain_ray import catalog
+from safechain_ray.schema import ThinkingTags
+
+R1_TAGS = ThinkingTags("<think>", "</think>")
+"""The tags of training data where nothing else is said, whatever model learns from it."""
+
+NO_FAMILY = "no family of the catalog"
+OTHER_TAGS: Mapping[str, ThinkingTags] = {
+    "<thinking>": ThinkingTags("<thinking>", "</thinking>"),
+    "<reasoning>": ThinkingTags("<reasoning>", "</reasoning>"),
+    "[THINK]": ThinkingTags("[THINK]", "[/THINK]"),
+    "◁think▷": ThinkingTags("◁think▷", "◁/think▷"),
+    "<seed:think>": ThinkingTags("<seed:think>", "</seed:think>"),
+}
+"""Tags of models that have no family in the catalog: common in prompts, Magistral's, Kimi's, Seed-OSS'."""
+
+
+def split_thought(response: str, tags: ThinkingTags = R1_TAGS) -> tuple[str, str]:
+    """Thought and answer of `response`, whose opening tag may be missing.
+
+    Unlike `split_response`, which reads what a model wrote, this refuses everything but one closed thought that is not
+    empty, with an answer after it: a model would learn it.
+
+    Raises:
+        ValueError: with the fault in words.
+    """
+    text = response.lstrip()
+    body = text.removeprefix(tags.open)
+    closings = body.count(tags.close)
+    if closings == 0:
+        opened = "the thought is never closed" if tags.open in text else "the response holds no thought"
+        raise ValueError(f"{opened}: no {tags.close}")
+    if closings > 1 or tags.open in body:
+        raise ValueError(f"the response holds {tags.open} or {tags.close} more than once, or out of place")
+    thought, _, answer = body.partition(tags.close)
+    if not thought.strip():
+        raise ValueError(f"the thought before {tags.close} is empty")
+    answer = _without_answer_tags(answer, tags)
+    if not answer.strip():
+        raise ValueError(f"the answer after {tags.close} is empty")
+    return thought.strip("\n"), answer.strip("\n")
+
+
+def _without_answer_tags(answer: str, tags: ThinkingTags) -> str:
+    """What is between the answer's own tags, for a family that has them (Sky-T1)."""
+    if tags.answer_open is None or tags.answer_close is None:
+        return answer
+    inner = answer.strip()
+    if not inner.startswith(tags.answer_open) or not inner.endswith(tags.answer_close):
+        raise ValueError(f"the answer is not between {tags.answer_open} and {tags.answer_close}")
+    inner = inner.removeprefix(tags.answer_open).removesuffix(tags.answer_close)
+    if tags.answer_open in inner or tags.answer_close in inner:
+        raise ValueError(f"the response holds {tags.answer_open} or {tags.answer_close} more than once")
+    return inner
+
+
+def foreign_tag(text: str, own: ThinkingTags | None) -> tuple[str, str] | None:
+    """(tag, family) of the first tag in `text` of another family than that of `own`; None where there is none.
+
+    A tag that is written like a control token (`<|...|>`) counts anywhere. A tag that could be prose or XML counts where
+    it gives the text its form: the opening tag at its start, or a closing tag that nothing opened.
+    """
+    start = text.lstrip()
+    for family, tags in _known_tags():
+        if own is not None and tags.open == own.open:
+            continue
+        for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close):
+            if tag is not None and tag.startswith("<|") and tag in text:
+                return tag, family
+        if start.startswith(tags.open):
+            return tags.open, family
+        before, closed, _ = text.partition(tags.close)
+        if closed and tags.open not in before:
+            return tags.close, family
+    return None
+
+
+def _known_tags() -> Iterator[tuple[str, ThinkingTags]]:
+    seen = set()
+    for name, family in catalog.families().items():
+        if family.tags is not None and family.tags.open not in seen:
+            seen.add(family.tags.open)
+            yield name, family.tags
+    for tags in OTHER_TAGS.values():
+        yield NO_FAMILY, tags
