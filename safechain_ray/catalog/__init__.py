@@ -5,7 +5,6 @@ from functools import cache
 from importlib.resources import files
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel
 
 from safechain_ray.catalog.api_entries import ApiEntry
@@ -14,13 +13,14 @@ from safechain_ray.catalog.entries import DatasetEntry, Family, JudgeEntry, Mode
 from safechain_ray.catalog.shape_entries import ModelShape
 from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.errors import UnknownNameError
+from safechain_ray.schema.yaml_text import load_yaml
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
 
 
 def _read(file: str, entry_type: type[AnyEntry]) -> Mapping[str, AnyEntry]:
     text = (files(__name__) / file).read_text(encoding="utf-8")
-    return {name: entry_type.model_validate({"name": name, **fields}) for name, fields in yaml.safe_load(text).items()}
+    return {name: entry_type.model_validate({"name": name, **fields}) for name, fields in load_yaml(text, file).items()}
 
 
 @cache

@@ -34,6 +34,7 @@ from safechain_ray.cli.sweep import plan_sweep, sweep
 from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, holds_training, json_schema, read_config
 from safechain_ray.errors import InputError
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
+from safechain_ray.schema.yaml_text import dump_yaml
 
 RUN_EXAMPLES = """\b
 Examples:
@@ -193,10 +194,8 @@ def config_schema(*, kind: ConfigKind) -> None:
 @output_flags
 def config_show(*, as_json: bool, **flags: Any) -> None:
     """Print the whole config that these flags make, with its defaults."""
-    import yaml
-
     tree = _run_config(**flags).model_dump(mode="json")
-    click.echo(json.dumps(tree, indent=2) if as_json else yaml.safe_dump(tree, sort_keys=False).rstrip())
+    click.echo(json.dumps(tree, indent=2) if as_json else dump_yaml(tree).rstrip())
 
 
 def _run_config(

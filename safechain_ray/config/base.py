@@ -1,18 +1,19 @@
 """What every part of a config is: frozen, without keys that nobody reads, refused with its key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, ErrorDetails
 
 from safechain_ray.errors import InputError
+from safechain_ray.schema import StrictNumbers
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
-class Config(BaseModel):
+class Config(StrictNumbers):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -37,15 +38,32 @@ def refuse_repeats(**listed: Sequence[str]) -> None:
             raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
 
 
-def validated(model: type[AnyModel], tree: Mapping[str, Any], origin: str) -> AnyModel:
+Step = str | int
+LineOf = Callable[[tuple[Step, ...]], int | None]
+"""The line of a config file at which a key's value is written; None where it comes from elsewhere."""
+
+
+def validated(
+    model: type[AnyModel], tree: Mapping[str, Any], origin: str, line_of: LineOf = lambda key: None
+) -> AnyModel:
+    """The config that `tree` makes. Raises InputError with each wrong key, and its line where `line_of` knows it."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        problems = [
-            f"  {'.'.join(str(step) for step in problem['loc']) or 'config'}: {_plain(problem)}"
-            for problem in error.errors()
-        ]
+        problems = []
+        for problem in _root_causes(error):
+            line = line_of(problem["loc"])
+            where = "" if line is None else f" (line {line})"
+            key = ".".join(str(step) for step in problem["loc"]) or "config"
+            problems.append(f"  {key}: {_plain(problem)}{where}")
         raise InputError(f"{origin}: wrong config\n" + "\n".join(problems)) from error
+
+
+def _root_causes(error: ValidationError) -> list[ErrorDetails]:
+    """The errors without those that only follow from another one: a list is too short where its items are wrong."""
+    found = error.errors()
+    wrong = {problem["loc"][:length] for problem in found for length in range(1, len(problem["loc"]))}
+    return [problem for problem in found if not (problem["type"] == "too_short" and problem["loc"] in wrong)]
 
 
 def _plain(problem: Any) -> str:

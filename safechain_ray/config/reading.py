@@ -1,19 +1,21 @@
 """Configs from YAML, profiles, flags and `key=value` assignments, and their JSON schema."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel
 
-from safechain_ray.config.base import AnyModel, validated
+from safechain_ray.config.base import AnyModel, Step, validated
 from safechain_ray.config.benchmark import BenchmarkConfig
 from safechain_ray.config.dataset import BuildConfig
 from safechain_ray.config.finetune import FinetuneConfig
 from safechain_ray.config.run import RunConfig, SweepConfig
 from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.schema.yaml_text import lines_of, load_yaml
 
 ConfigKind = Literal["run", "sweep", "study", "benchmark", "dataset", "finetune"]
 
@@ -87,12 +89,12 @@ def read_preference_config(flags: Mapping[str, Any], assignments: Iterable[str])
 
 def holds_sweep(path: Path | None) -> bool:
     """Whether the file is a sweep's: it names models, not a model. Raises InputError where it can't be read."""
-    return path is not None and "models" in _read_yaml(path)
+    return path is not None and "models" in _read_yaml(path).tree
 
 
 def holds_training(path: Path | None) -> bool:
     """Whether the file is a fine-tuning's. Raises InputError where it can't be read."""
-    return path is not None and "training_set" in _read_yaml(path)
+    return path is not None and "training_set" in _read_yaml(path).tree
 
 
 def _read(
@@ -106,12 +108,38 @@ def _read(
     origins = [str(path)] if path is not None else []
     if path is None or flags or assignments:
         origins.append("command line")
-    tree = {} if path is None else _read_yaml(path)
+    file = _File({}, {}) if path is None else _read_yaml(path)
+    tree = file.tree
     profiles = tree.pop(PROFILES, None) or {}
     if profile is not None:
         tree = _profiled(tree, profiles, profile)
-        origins[0] += f" (profile {profile})"
-    return validated(model, _tree(tree, flags, assignments), " and ".join(origins))
+        origins = [f"{path} (profile {profile})", *origins[1:]] if path is not None else origins
+    given = [*flags, *(assignment.partition("=")[0] for assignment in assignments)]
+
+    def line_of(key: tuple[Step, ...]) -> int | None:
+        dotted = ".".join(map(str, key))
+        if any(f"{dotted}.".startswith(f"{each}.") for each in given):
+            return None
+        return file.line(key, profile)
+
+    return validated(model, _tree(tree, flags, assignments), " and ".join(origins), line_of)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A config file's keys and values, and the line of each."""
+
+    tree: dict[str, Any]
+    lines: Mapping[tuple[Step, ...], int]
+
+    def line(self, key: tuple[Step, ...], profile: str | None) -> int | None:
+        """The line of `key`, or of what holds it; of the profile first, as its values win."""
+        for length in range(len(key), 0, -1):
+            for above in ((PROFILES, profile), ()) if profile is not None else ((),):
+                line = self.lines.get((*above, *key[:length]))
+                if line is not None:
+                    return line
+        return None
 
 
 def _profiled(tree: dict[str, Any], profiles: Any, name: str) -> dict[str, Any]:
@@ -154,25 +182,26 @@ def json_schema(kind: ConfigKind = "run") -> dict[str, Any]:
     return schema
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> _File:
+    path = path.expanduser()
     if not path.is_file():
         raise InputError(f"No config file at {path}.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Config file {path} can't be read as UTF-8 text: {error}") from error
     tree = _parsed(text, str(path))
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else type(tree).__name__
         raise InputError(f"{path}: expected keys and values at the top, found {found}.")
-    return tree
+    return _File(tree, lines_of(text))
 
 
 def _parsed(text: str, origin: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text, origin)
     except yaml.YAMLError as error:
-        raise InputError(f"{origin} is not valid YAML: {error}") from error
+        raise InputError(f"{origin} is not valid YAML: {error}\nFix: correct it there.") from error
 
 
 def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = False) -> None:

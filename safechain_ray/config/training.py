@@ -2,12 +2,14 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from safechain_ray.schema import StrictNumbers
 
 Tracker = Literal["wandb", "mlflow", "tensorboard"]
 
 
-class LoraOptions(BaseModel):
+class LoraOptions(StrictNumbers):
     """Low-rank adapters (arXiv:2106.09685) on all linear layers but the output, merged into the weights at the end."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -17,7 +19,7 @@ class LoraOptions(BaseModel):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
-class TrainingOptions(BaseModel):
+class TrainingOptions(StrictNumbers):
     """AdamW, a cosine schedule after a warm-up, and packed sequences. A step is one of the optimizer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

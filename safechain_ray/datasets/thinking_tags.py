@@ -61,8 +61,8 @@ def _without_answer_tags(answer: str, tags: ThinkingTags) -> str:
 def foreign_tag(text: str, own: ThinkingTags | None) -> tuple[str, str] | None:
     """(tag, family) of the first tag in `text` of another family than that of `own`; None where there is none.
 
-    A tag that is written like a control token (`<|...|>`) counts anywhere. A tag that could be prose or XML counts where
-    it gives the text its form: the opening tag at its start, or a closing tag that nothing opened.
+    A tag that is written like a control token (`<|...|>`) counts anywhere. A tag that could be prose or XML counts
+    where it gives the text its form: the opening tag at its start, or a closing tag that nothing opened.
     """
     start = text.lstrip()
     for family, tags in _known_tags():

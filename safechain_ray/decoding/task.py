@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from safechain_ray.schema import FinishReason, Sampling, ThinkingTags, short_hash
+from safechain_ray.schema import FinishReason, Sampling, StrictNumbers, ThinkingTags, short_hash
 
 Kept = Mapping[str, str | int | None]
 """What a strategy of many calls has of a response that is not finished; empty at its start."""
@@ -77,7 +77,7 @@ class Decoded:
         return self.whole if self.judge_prefill else self.text.strip()
 
 
-class StrategyOptions(BaseModel):
+class StrategyOptions(StrictNumbers):
     """The options of a strategy that has none; the base of all others."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -21,6 +21,7 @@ from safechain_ray.schema.settings import (
     StrategySpec,
     short_hash,
 )
+from safechain_ray.schema.strict_numbers import StrictNumbers
 from safechain_ray.schema.tables import (
     PIECES_SCHEMA,
     SAMPLES_SCHEMA,
@@ -70,6 +71,7 @@ __all__ = [
     "Setting",
     "SpecialTokens",
     "StrategySpec",
+    "StrictNumbers",
     "ThinkingTags",
     "Verdict",
     "VoteRule",

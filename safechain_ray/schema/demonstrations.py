@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An earlier request of a conversation and its answer, without the thought: templates leave earlier thoughts out."""
+    """An earlier request of a conversation and its answer. Its thought is left out, as templates leave it out."""
 
     prompt: str
     answer: str

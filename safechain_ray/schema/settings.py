@@ -4,10 +4,11 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from safechain_ray.schema.strict_numbers import StrictNumbers
 from safechain_ray.schema.words import LARGEST_INT32
 
 
@@ -17,7 +18,7 @@ def short_hash(*parts: object, characters: int = 16) -> str:
     return blake2b(text.encode(), digest_size=32).hexdigest()[:characters]
 
 
-class Sampling(BaseModel):
+class Sampling(StrictNumbers):
     """How tokens are drawn. `top_k` of -1 and `top_p` of 1 leave the distribution whole."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -34,7 +35,7 @@ class Sampling(BaseModel):
         return self.temperature == 0
 
 
-class StrategySpec(BaseModel):
+class StrategySpec(StrictNumbers):
     """A decoding strategy by name, with its options (for example `compat: paper` of `morethink`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +70,7 @@ class StrategySpec(BaseModel):
         return {"anyOf": [{"type": "string"}, {**whole, "additionalProperties": option}]}
 
 
-class Setting(BaseModel):
+class Setting(StrictNumbers):
     """One (data set, strategy, sampling, K) of one model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Training data in the forms that people have: chat messages of all kinds, layouts found by their columns, other tags."""
+"""Training data in the forms that people have: chat messages, layouts found by their columns, other tags."""
 
 import json
 from collections.abc import Mapping
@@ -305,10 +305,9 @@ JSON = st.recursive(
 def test_any_value_in_place_of_messages_is_read_or_refused_in_words(value: object):
     try:
         turns = turns_of(value)
-    except RowError as error:
-        assert str(error)
-    else:
-        assert all(isinstance(turn.text, str) for turn in turns)
+    except RowError:
+        return
+    assert all(isinstance(turn.text, str) for turn in turns)
 
 
 def test_an_unknown_family_is_an_unknown_name(tmp_path: Path):

@@ -1,0 +1,50 @@
+"""The base of what people write in configs: true and false are no numbers.
+
+Pydantic reads true as 1, so that `samples: true` was K = 1. A number in quotes is still read as the number it is.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationInfo, field_validator
+
+MOST_DEPTH = 4
+
+
+class StrictNumbers(BaseModel):
+    """Refuses a boolean where a field takes numbers and no booleans, also inside its lists and mappings."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields.get(info.field_name or "")
+        if field is not None and _takes_numbers_alone(field.annotation) and _holds_boolean(value):
+            raise ValueError("a number is expected, and true and false are none")
+        return value
+
+
+@cache
+def _takes_numbers_alone(annotation: Any) -> bool:
+    kinds = set(_leaves(annotation))
+    return bool(kinds & {int, float}) and kinds <= {int, float, str, NoneType}
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The types that values of `annotation` are made of, without the containers around them."""
+    if get_origin(annotation) is Literal:
+        yield from map(type, get_args(annotation))
+    elif get_args(annotation):
+        for each in get_args(annotation):
+            if each is not Ellipsis:
+                yield from _leaves(each)
+    else:
+        yield annotation
+
+
+def _holds_boolean(value: Any, depth: int = 0) -> bool:
+    """Down to the depth that a field of numbers can have: a YAML anchor may make a list that holds itself."""
+    if depth > MOST_DEPTH or not isinstance(value, dict | list | tuple):
+        return isinstance(value, bool)
+    return any(_holds_boolean(each, depth + 1) for each in (value.values() if isinstance(value, dict) else value))

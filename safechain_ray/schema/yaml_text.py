@@ -1,0 +1,137 @@
+"""YAML as people write it, read by the core schema of YAML 1.2, with a key given twice refused.
+
+PyYAML follows YAML 1.1: `yes` is true, `010` is 8, `1:30` is 90, and of a key that is given twice the last one wins. A
+number nobody wrote then changes a run without a word. The loader here keeps PyYAML's parser, which is a dependency
+anyway (ruamel.yaml would be another one), and changes two things:
+
+1. The types of plain scalars are those of YAML 1.2: only `true` and `false` are booleans, `010` is 10 and `0o10` is 8,
+   `no`, `1:30` and `2024-01-01` are text.
+2. Two equal keys in one mapping are an error with both lines. A key that overrides one from `<<` is not.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import yaml
+
+KeyPath = tuple[str | int, ...]
+"""Where a value is: the keys and list indices that lead to it."""
+
+_BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
+_INT = re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
+_FLOAT = re.compile(
+    r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+_MERGE = re.compile(r"^<<$")
+
+_Resolvers = dict[str, list[tuple[str, re.Pattern[str]]]]
+_TAG = "tag:yaml.org,2002:"
+_RESOLVERS = (
+    ("bool", _BOOL, "tTfF"),
+    ("null", _NULL, ["~", "n", "N", ""]),
+    ("int", _INT, "-+0123456789"),
+    ("float", _FLOAT, "-+0123456789."),
+    ("merge", _MERGE, "<"),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: ClassVar[_Resolvers] = {}
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The mapping as it is written, before `<<` lays others under it."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        first: dict[tuple[str, str], yaml.Mark] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == f"{_TAG}merge":
+                continue
+            named = (key.tag, key.value)
+            if named in first:
+                raise yaml.composer.ComposerError(
+                    None,
+                    None,
+                    f"the key {key.value!r} is given twice, first in line {first[named].line + 1}",
+                    key.start_mark,
+                )
+            first[named] = key.start_mark
+        return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        text = self.construct_scalar(node)
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        return int(text[2:], base) if base != 10 else int(text)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1 or 1.2 would read as something else."""
+
+    yaml_implicit_resolvers: ClassVar[_Resolvers] = {
+        first: list(patterns) for first, patterns in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }
+
+
+for _name, _pattern, _first in _RESOLVERS:
+    _Loader.add_implicit_resolver(f"{_TAG}{_name}", _pattern, list(_first))
+    _Dumper.add_implicit_resolver(f"{_TAG}{_name}", _pattern, list(_first))
+_Loader.add_constructor(f"{_TAG}int", _Loader.construct_yaml_int)
+
+
+def load_yaml(text: str, origin: str = "") -> Any:
+    """The value of a YAML document; `origin` names it in errors.
+
+    Raises:
+        yaml.YAMLError: what is written is no YAML, or gives a key twice; with the line.
+    """
+    loader = _loader(text, origin)
+    try:
+        return loader.get_single_data()
+    except (ValueError, RecursionError) as error:  # an integer of too many digits, a list in a list in a list
+        raise yaml.YAMLError(str(error)) from error
+    finally:
+        loader.dispose()
+
+
+def lines_of(text: str) -> Mapping[KeyPath, int]:
+    """The line, counted from 1, of every key and list item of a document that `load_yaml` reads.
+
+    What an alias repeats has its line where the anchor is.
+    """
+    loader = _loader(text, "")
+    try:
+        node = loader.get_single_node()
+    finally:
+        loader.dispose()
+    lines: dict[KeyPath, int] = {}
+    todo: list[tuple[KeyPath, Any]] = [((), node)]
+    seen: set[int] = set()
+    while todo:
+        path, node = todo.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            children = [(key.value, key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
+        elif isinstance(node, yaml.SequenceNode):
+            children = [(index, value, value) for index, value in enumerate(node.value)]
+        else:
+            continue
+        for step, marked, value in children:
+            lines[*path, step] = marked.start_mark.line + 1
+            todo.append(((*path, step), value))
+    return lines
+
+
+def dump_yaml(tree: Any) -> str:
+    """`tree` as YAML that `load_yaml`, and a reader of YAML 1.1, gives back."""
+    return str(yaml.dump(tree, Dumper=_Dumper, sort_keys=False))
+
+
+def _loader(text: str, origin: str) -> _Loader:
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        raise yaml.YAMLError(f"it holds a character that YAML does not allow ({error.reason})") from error
+    loader.name = origin or "YAML"
+    return loader

@@ -1,0 +1,235 @@
+"""YAML that people write: the types of YAML 1.2, no key twice, lines; and numbers that are no booleans."""
+
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from safechain_ray.cli import app
+from safechain_ray.config import read_config
+from safechain_ray.errors import InputError
+from safechain_ray.schema import StrictNumbers
+from safechain_ray.schema.yaml_text import dump_yaml, lines_of, load_yaml
+
+pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
+
+RUN = """model: demo-reasoner
+datasets:
+- {{name: quickstart, {dataset}}}
+judges: [refusal-match]
+sampling: {{{sampling}}}
+{more}
+"""
+
+
+def run(folder: Path, dataset: str = "limit: 2", sampling: str = "temperature: 0.6", more: str = "") -> Path:
+    path = folder / "run.yaml"
+    path.write_text(RUN.format(dataset=dataset, sampling=sampling, more=more), encoding="utf-8")
+    return path
+
+
+def refusal(path: Path | None, *assignments: str) -> str:
+    flags = {} if path is not None else {"model": "R1-7B", "datasets": ["strongreject"], "judges": ["refusal-match"]}
+    with pytest.raises(InputError) as refused:
+        read_config(path, flags, assignments)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *((word, word) for word in ("yes", "no", "on", "off", "Yes", "NO", "y", "n", "TruE")),
+        *((word, True) for word in ("true", "True", "TRUE")),
+        *((word, False) for word in ("false", "False", "FALSE")),
+        *((word, None) for word in ("", "~", "null", "Null", "NULL")),
+        ("1:30", "1:30"),
+        ("190:20:30.15", "190:20:30.15"),
+        ("010", 10),
+        ("-07", -7),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("0b11", "0b11"),
+        ("1_000", "1_000"),
+        ("1e-5", 1e-5),
+        ("1.0e-5", 1e-5),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("-.inf", float("-inf")),
+        ("2024-01-01", "2024-01-01"),
+        ("'5'", "5"),
+        ("!!int '7'", 7),
+    ],
+)
+def test_plain_scalars_are_what_yaml_1_2_says(text: str, value: Any):
+    found = load_yaml(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_key_given_twice_is_refused_with_both_lines():
+    with pytest.raises(yaml.YAMLError, match=r"'b' is given twice, first in line 3") as refused:
+        load_yaml("a:\n- c: 1\n  b: 1\n  d: 2\n  'b': 2\n", "run.yaml")
+    assert 'in "run.yaml", line 5' in str(refused.value)
+
+
+def test_a_merged_key_may_be_overridden_and_other_mappings_may_have_the_same():
+    text = "base: &base {a: 1, b: 2}\nx: {<<: *base, b: 3}\ny: {<<: [*base], a: 4}\n"
+    assert load_yaml(text) == {"base": {"a": 1, "b": 2}, "x": {"a": 1, "b": 3}, "y": {"a": 4, "b": 2}}
+    assert lines_of(text)["x", "b"] == 2
+
+
+def test_every_key_and_item_has_its_line():
+    text = "# about\na:\n  b:\n  - c: 1\n    d: 2\n  - 3\n"
+    assert lines_of(text) == {
+        ("a",): 2,
+        ("a", "b"): 3,
+        ("a", "b", 0): 4,
+        ("a", "b", 0, "c"): 4,
+        ("a", "b", 0, "d"): 5,
+        ("a", "b", 1): 6,
+    }
+
+
+def test_aliases_of_aliases_take_no_time():
+    text = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+    assert lines_of(text)["a59",] == 60
+
+
+PLAIN = st.text(string.ascii_letters + string.digits + ".:_-+~ ", max_size=6)
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | PLAIN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(TREES)
+def test_what_is_dumped_reads_the_same_under_both_versions(tree: Any):
+    text = dump_yaml(tree)
+    assert load_yaml(text) == tree
+    assert yaml.safe_load(text) == tree
+
+
+@given(st.text(string.printable, max_size=40))
+def test_any_text_is_read_or_refused_as_yaml(text: str):
+    try:
+        load_yaml(text)
+    except yaml.YAMLError as error:
+        refused = str(error)
+    else:
+        lines_of(text)
+        return
+    assert refused
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (
+            {"more": "samples: yes"},
+            "samples: Input should be a valid integer, unable to parse string as an integer (found 'yes') (line 6)",
+        ),
+        ({"more": "samples: true"}, "samples: a number is expected, and true and false are none (line 6)"),
+        ({"sampling": "temperature: on"}, "sampling.temperature: Input should be a valid number"),
+        ({"sampling": "temperature: true"}, "sampling.temperature: a number is expected"),
+        ({"dataset": "limit: 1:30"}, "datasets.0.limit: Input should be a valid integer"),
+        ({"dataset": "limit: true"}, "datasets.0.limit: a number is expected, and true and false are none (line 3)"),
+        ({"more": "samples: 2\nsamples: 3"}, "the key 'samples' is given twice, first in line 6"),
+        ({"more": "resources: {max_cost: true}"}, "resources.max_cost: a number is expected"),
+        ({"more": "sample: 3"}, "sample: is no key of the config (line 6)"),
+    ],
+)
+def test_what_is_no_number_is_refused_with_its_key_and_line(tmp_path: Path, written: dict[str, str], says: str):
+    path = run(tmp_path, **written)
+    result = CliRunner().invoke(app, ["plan", "--config", str(path)])
+    assert result.exit_code == 2, result.output
+    assert says in result.stderr
+    assert str(path) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("value", ["yes", "true"])
+def test_an_option_of_a_strategy_is_as_strict(tmp_path: Path, value: str):
+    path = run(tmp_path, more=f"strategies: [{{name: morethink, max_rounds: {value}}}]")
+    result = CliRunner().invoke(app, ["plan", "--config", str(path)])
+    assert result.exit_code == 2, result.output
+    assert "'max_rounds'" in result.stderr
+
+
+def test_what_was_written_is_what_is_read(tmp_path: Path):
+    read = read_config(run(tmp_path, "prompt_column: no", "seed: 010", "samples: '5'\noutput: 2024-01-01"), {}, ())
+    assert (read.datasets[0].prompt_column, read.sampling.seed, read.samples, read.output) == (
+        "no",
+        10,
+        5,
+        "2024-01-01",
+    )
+
+
+def test_a_list_whose_only_item_is_wrong_is_not_called_too_short(tmp_path: Path):
+    assert "at least 1 item" not in refusal(run(tmp_path, "limit: 0"))
+
+
+def test_the_line_is_that_of_the_profile_and_none_where_a_flag_wins(tmp_path: Path):
+    path = run(tmp_path, more="samples: 2\nprofiles:\n  wrong: {samples: 0}")
+    with pytest.raises(InputError, match=r"samples: .*\(line 8\)"):
+        read_config(path, {}, (), "wrong")
+    message = refusal(path, "samples=0")
+    assert "samples: Input should be greater than or equal to 1" in message
+    assert "(line" not in message
+
+
+@pytest.mark.parametrize("given_as", ["5", "'5'", "0x5", "05"])
+def test_numbers_can_be_set(given_as: str):
+    flags = {"model": "R1-7B", "datasets": ["strongreject"], "judges": ["refusal-match"]}
+    assert read_config(None, flags, [f"samples={given_as}"]).samples == 5
+
+
+@pytest.mark.parametrize("given_as", ["yes", "true", "1:30", "5.5", "{a: 1, a: 2}"])
+def test_other_values_can_not(given_as: str):
+    assert "samples" in refusal(None, f"samples={given_as}")
+
+
+def test_a_config_with_a_byte_order_mark_and_below_the_home_folder_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = run(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_config(Path("~/run.yaml"), {}, ()).model.name == "demo-reasoner"
+
+
+def test_what_config_show_prints_is_read_back(tmp_path: Path):
+    path = run(tmp_path, "prompt_column: '010', id_column: 'no', category_column: '1e3'")
+    shown = CliRunner().invoke(app, ["config", "show", "--config", str(path)])
+    again = tmp_path / "again.yaml"
+    again.write_text(shown.stdout)
+    assert read_config(again, {}, ()) == read_config(path, {}, ())
+
+
+class Inner(BaseModel):
+    on: bool
+
+
+class Numbers(StrictNumbers):
+    one: int | None = None
+    many: tuple[float, ...] = ()
+    named: dict[str, float] = Field(default_factory=dict)
+    either: bool | int = 0
+    inner: Inner | int = 0
+    anything: Any = None
+
+
+def test_booleans_are_refused_for_numbers_alone():
+    for wrong in ({"one": True}, {"many": [1, False]}, {"named": {"a": True}}):
+        with pytest.raises(ValueError, match="a number is expected"):
+            Numbers(**wrong)
+    read = Numbers(one=1, many=[1], named={"a": 2}, either=True, inner={"on": True}, anything=[True])
+    assert read.either is True
+    assert read.many == (1.0,)
