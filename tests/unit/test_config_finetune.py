@@ -24,6 +24,7 @@ def test_the_papers_trainings_take_8_gpus_and_their_demo_two_workers(size: str):
     whole = read_finetune_config(FOLDER / f"finetune_r1_{size}.yaml", {}, ())
     demo = read_finetune_config(FOLDER / f"finetune_r1_{size}.yaml", {}, (), "demo")
     assert (whole.model.name, whole.resources.workers, whole.training.lora) == (f"R1-{size.upper()}", 8, None)
+    assert whole.training_set.held_out == 0
     assert (demo.model.name, demo.resources.workers, demo.training.precision) == ("demo-reasoner", 2, "float32")
 
 

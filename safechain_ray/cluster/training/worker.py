@@ -107,7 +107,7 @@ def _work(task: TrainingTask, processes: Processes) -> None:
 def _scratch(task: TrainingTask) -> Path:
     """One folder a node, for all its workers; the same when they start again."""
     name = short_hash(task.training, place(task.output.uri))
-    return Path(task.scratch or tempfile.gettempdir()) / f"safechain-ray-training-{name}"
+    return Path(task.scratch or tempfile.gettempdir()).expanduser() / f"safechain-ray-training-{name}"
 
 
 def _put_in_place(store: CheckpointStore, job: Any) -> None:
