@@ -3,10 +3,15 @@
 Near-duplicates are found by MinHash and locality-sensitive hashing (datasketch: pure Python on the NumPy and SciPy that
 are here anyway), and confirmed by their exact Jaccard index. Of an evaluation set a shared run of words counts too, as
 jailbreaks wrap a request in other text; 13 words are the usual measure of contamination (GPT-3, arXiv:2005.14165).
+
+Chinese, Japanese, Thai and their like write no blanks between words: there each character is a token, and a run has as
+many tokens as 13 words have characters in that script. All text is compared in Unicode's form NFKC, case folded,
+without invisible characters, so that neither decomposed accents nor full-width letters hide a prompt.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from unicodedata import category, normalize
 
 from datasketch import MinHash, MinHashLSH
 
@@ -25,6 +30,16 @@ SHORTEST_RUN = 5
 """An evaluation prompt with fewer words than a run counts where it stands whole; below this only by its likeness."""
 
 NEAR_DUPLICATE = "near-duplicate of another one"
+
+WORDS_A_CHARACTER = (
+    (
+        2 / 3,
+        ((0x3041, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF)),
+    ),
+    (1 / 4, ((0x0E01, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))),
+)
+"""Scripts without blanks, by code points, with the words that a character stands for: a Chinese or Japanese word has
+about one and a half characters, one of Thai, Lao, Burmese or Khmer about four."""
 
 _WORD = re.compile(r"\w+")
 
@@ -61,8 +76,9 @@ class Overlap:
     def _hold_out(self, reason: str, text: str) -> None:
         self._hold(reason, text, _sketch(_shingles(text)))
         words = text.split()
-        length = min(RUN, len(words))
-        if length >= SHORTEST_RUN:
+        tokens_a_word = len(words) / max(1.0, sum(map(_words_in, words)))
+        length = min(round(RUN * tokens_a_word), len(words))
+        if length >= round(SHORTEST_RUN * tokens_a_word):
             for run in _runs(words, length):
                 self._runs.setdefault(length, {}).setdefault(run, reason)
 
@@ -89,8 +105,43 @@ def reason_of(evaluation_set: str) -> str:
 
 
 def folded(text: str) -> str:
-    """Words in lower case, one space between: punctuation and layout don't make a text another one."""
-    return " ".join(_WORD.findall(text.casefold())) or text.strip()
+    """Words in lower case, one space between: punctuation and layout don't make a text another one.
+
+    A character of a script without blanks is a word of its own.
+    """
+    if text.isascii():
+        return " ".join(_WORD.findall(text.casefold())) or text.strip()
+    text = normalize("NFKC", normalize("NFKC", text).casefold())
+    return " ".join(_tokens(text)) or text.strip()
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """Words, with the marks above and below their letters; characters of scripts without blanks one by one."""
+    word = ""
+    for character in text:
+        kind = category(character)
+        if kind == "Cf":  # zero-width blanks and joiners, soft hyphens
+            continue
+        belongs = kind[0] == "M" or character == "_" or character.isalnum()
+        if word and (not belongs or (kind[0] != "M" and (_stands_alone(character) or _stands_alone(word[0])))):
+            yield word
+            word = ""
+        if belongs:
+            word += character
+    if word:
+        yield word
+
+
+def _stands_alone(character: str) -> bool:
+    return _words_in(character) < 1
+
+
+def _words_in(token: str) -> float:
+    """How many words a token stands for: 1, or less for a character of a script without blanks."""
+    code = ord(token[0])
+    if code < 0x0E01:
+        return 1.0
+    return next((words for words, ranges in WORDS_A_CHARACTER if any(a <= code <= b for a, b in ranges)), 1.0)
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from safechain_ray.datasets.demonstrations import R1_TAGS, split_thought
+from safechain_ray.datasets.thinking_tags import R1_TAGS, foreign_tag, split_thought
 from safechain_ray.schema import KeepRule, Outcome, Part, short_hash
 
 UNSAFE = "too many responses judged unsafe"
@@ -91,11 +91,13 @@ def flaw_of(row: Mapping[str, Any]) -> str | None:
         return "the response holds no thinking tags"
     if not row["thought"].strip():
         return "the thought is empty"
+    response = response_text(row["thought"], row["answer"])
     try:
-        split_thought(response_text(row["thought"], row["answer"]))
+        split_thought(response)
     except ValueError as error:
         return str(error)
-    return None
+    foreign = foreign_tag(response, R1_TAGS) or foreign_tag(row["answer"], R1_TAGS)
+    return None if foreign is None else f"the response holds {foreign[0]}, a thinking tag of {foreign[1]}"
 
 
 def select(samples: Iterable[JudgedSample], k: int, rule: KeepRule, seed: int, rows: int | None = None) -> Selection:

@@ -12,8 +12,6 @@ from safechain_ray.datasets.thinking_tags import NO_FAMILY, R1_TAGS, foreign_tag
 from safechain_ray.errors import InputError
 from safechain_ray.schema import Demonstration, Exchange, ThinkingTags
 
-__all__ = ["R1_TAGS", "BadRow", "demonstrations_of", "split_thought", "tags_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class BadRow:

@@ -21,7 +21,7 @@ from safechain_ray.curation.selection import (
     response_text,
     select,
 )
-from safechain_ray.datasets.demonstrations import split_thought
+from safechain_ray.datasets.thinking_tags import split_thought
 from safechain_ray.schema import KeepRule, Sample, Verdict, samples_table
 
 SEED = 3
@@ -173,6 +173,7 @@ def test_the_score_is_the_highest_of_the_judges():
         ({"thought": ""}, "the thought is empty"),
         ({"answer": "\n"}, "the answer after </think> is empty"),
         ({"answer": "a</think>b"}, "the response holds <think> or </think> more than once, or out of place"),
+        ({"answer": "<thinking>a"}, "the response holds <thinking>, a thinking tag of no family of the catalog"),
         ({"thought": "a<think>b"}, "the response holds <think> or </think> more than once, or out of place"),
     ],
 )
