@@ -20,7 +20,8 @@ class StrictNumbers(BaseModel):
     @classmethod
     def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields.get(info.field_name or "")
-        if field is not None and _takes_numbers_alone(field.annotation) and _holds_boolean(value):
+        annotation: Any = None if field is None else field.annotation
+        if _takes_numbers_alone(annotation) and _holds_boolean(value):
             raise ValueError("a number is expected, and true and false are none")
         return value
 

@@ -11,7 +11,7 @@ anyway (ruamel.yaml would be another one), and changes two things:
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -38,7 +38,7 @@ _RESOLVERS = (
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[_Resolvers] = {}
+    yaml_implicit_resolvers: _Resolvers = {}  # noqa: RUF012 (as PyYAML declares it)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """The mapping as it is written, before `<<` lays others under it."""
@@ -67,7 +67,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Quotes text that YAML 1.1 or 1.2 would read as something else."""
 
-    yaml_implicit_resolvers: ClassVar[_Resolvers] = {
+    yaml_implicit_resolvers: _Resolvers = {  # noqa: RUF012
         first: list(patterns) for first, patterns in yaml.SafeDumper.yaml_implicit_resolvers.items()
     }
 
