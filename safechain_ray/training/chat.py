@@ -2,7 +2,7 @@
 
 The response never goes through the chat template: R1's templates cut assistant text off before `</think>`, and newer
 ones write `<think>` themselves. Earlier turns of a conversation do go through it, with their answers alone, as they do
-when a conversation goes on in use: R1's templates and API leave earlier thoughts out.
+when a conversation continues in use: R1's templates and API leave earlier thoughts out.
 """
 
 from collections.abc import Mapping, Sequence
