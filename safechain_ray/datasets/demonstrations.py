@@ -95,7 +95,10 @@ class _Reader:
         text = _filled(reply.text, "response" if reply.thought is None else "answer")
         if not self.entry.has_thoughts:
             if reply.thought is not None:
-                raise RowError("the response has a thought of its own, and has_thoughts is false")
+                raise RowError(
+                    "the response has a thought of its own, and has_thoughts is false. Fix: take the thoughts out, or "
+                    "has_thoughts: true"
+                )
             return None, self._untagged(text, "response")
         if reply.thought is not None:
             return self._apart(reply.thought, text)
