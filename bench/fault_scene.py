@@ -19,6 +19,19 @@ REPLICAS = 2
 SPOT_NOTICE_SECONDS = 120
 
 
+def below_this_process() -> list[psutil.Process]:
+    """All processes that this one started, directly or not: others on the machine may run the same programs."""
+    return psutil.Process().children(recursive=True)
+
+
+def title_of(process: psutil.Process) -> str:
+    """The title that a process gave itself, or its command line; empty for one that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 @dataclass
 class Scene:
     """A head without GPUs, and nodes with one logical GPU each. `output` is a folder in the store, where there is one.
@@ -86,8 +99,7 @@ class Scene:
     def kill_workers(self, kind: str, count: int) -> None:
         """The first `count` worker processes of a pool."""
         title = f"ray::MapWorker(MapBatches({kind}"
-        processes = psutil.process_iter(["cmdline"])
-        found = [each.pid for each in processes if " ".join(each.info["cmdline"] or ()).startswith(title)]
+        found = [each.pid for each in below_this_process() if title_of(each).startswith(title)]
         assert found, title
         for pid in found[:count]:
             os.kill(pid, signal.SIGKILL)

@@ -11,8 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 import click
-import psutil
-from fault_scene import REPLICAS, Scene
+from fault_scene import REPLICAS, Scene, below_this_process, title_of
 from measuring import in_new_process, load_average, show_machine
 from ray.cloudpickle import register_pickle_by_value
 from rich.console import Console
@@ -39,11 +38,10 @@ class OnCpu:
 
 def kill_engine_core(worker: str) -> None:
     """`kill -9` of the engine core below one worker of a pool."""
-    for process in psutil.process_iter(["cmdline"]):
-        if "VLLM::EngineCor" not in " ".join(process.info["cmdline"] or ()):
-            continue
+    title = f"ray::MapWorker({worker}"
+    for process in below_this_process():
         parent = process.parent()
-        if parent is not None and worker in " ".join(parent.cmdline()):
+        if title_of(process).startswith("VLLM::EngineCor") and parent is not None and title in title_of(parent):
             os.kill(process.pid, signal.SIGKILL)
             return
     raise AssertionError(f"no engine core below {worker}")
