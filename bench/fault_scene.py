@@ -21,7 +21,8 @@ SPOT_NOTICE_SECONDS = 120
 
 def below_this_process() -> list[psutil.Process]:
     """All processes that this one started, directly or not: others on the machine may run the same programs."""
-    return psutil.Process().children(recursive=True)
+    children: list[psutil.Process] = psutil.Process().children(recursive=True)
+    return children
 
 
 def title_of(process: psutil.Process) -> str:
