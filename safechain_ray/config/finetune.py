@@ -15,6 +15,7 @@ class TrainingSetConfig(Named):
 
     name: str = Field(description="catalog name, path, URI or Hugging Face id")
     file: str | None = Field(None, description="a copy of the catalog's set, read in its place")
+    config: str | None = Field(None, description="of the hub: which config of the set")
     split: str | None = Field(None, description="of the hub; train by default")
     messages_column: str | None = None
     prompt_column: str | None = None
@@ -34,6 +35,7 @@ class TrainingSetConfig(Named):
     def columns(self) -> dict[str, Any]:
         """What is said of the set's form and split, as fields of its catalog entry."""
         said = {
+            "config",
             "split",
             "has_thoughts",
             "family",

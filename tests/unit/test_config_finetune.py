@@ -59,6 +59,12 @@ def test_columns_are_said_of_a_set_of_ones_own_alone():
         training_set_entry(known)
 
 
+def test_a_config_and_a_split_of_a_set_can_be_named():
+    own = config(training_set={"name": "owner/set", "config": "math", "split": "sft"}).training_set
+    entry = training_set_entry(own)
+    assert (entry.config, entry.split, entry.columns) == ("math", "sft", {})
+
+
 def test_an_unknown_set_and_a_model_behind_an_api_are_refused():
     with pytest.raises(InputError, match="Did you mean 'safechain'"):
         training_set_entry(config(training_set="safe-chain").training_set)
