@@ -136,8 +136,8 @@ class RowsEntry(Entry):
 
     kind: Literal["huggingface", "file", "package"]
     source: str = Field(description="Hugging Face id, URL or path, or a file of the package")
-    config: str | None = None
-    split: str = "train"
+    config: str | None = Field(None, description="huggingface: which of the set's configs")
+    split: str | None = Field("train", description="huggingface: which split; None takes the only one")
     revision: str | None = None
     load_options: dict[str, str | bool] = Field(
         default_factory=dict, description="huggingface: further arguments for datasets.load_dataset"

@@ -46,6 +46,9 @@ Examples:
   safechain-ray {command} --config run.yaml --set sampling.temperature=0.6
 """
 
+DATASET_FLAGS = ("split", "prompt_column", "id_column", "category_column", "limit", "shuffle_seed")
+"""Flags that say what of each --dataset is read; --name is another one, for the key `config`."""
+
 PLAN_SWEEP_EXAMPLE = "  safechain-ray plan --config configs/paper/main_table.yaml\n"
 
 
@@ -58,7 +61,11 @@ def run_flags(command: Command) -> Command:
         click.option("--family", help="Model family, for a model that the catalog does not hold."),
         click.option("--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID)."),
         click.option("-d", "--dataset", multiple=True, help="Catalog name, file, URI or Hugging Face id. Repeatable."),
-        click.option("--prompt-column", help="Column that holds the prompts."),
+        click.option("--name", help="Config of a hub set or folder, as its card names it; the only one by default."),
+        click.option("--split", help="Split of a hub set or folder; the only one by default."),
+        click.option(
+            "--prompt-column", help="Column that holds the prompts: texts, or chat messages with a user turn."
+        ),
         click.option("--id-column", help="Column that holds the prompts' ids."),
         click.option("--category-column", help="Column that holds the categories."),
         click.option("--limit", type=int, help="Only so many prompts of each data set."),
@@ -207,9 +214,7 @@ def _run_config(
     vote: tuple[str, ...],
     **flags: Any,
 ) -> RunConfig:
-    columns = {
-        key: flags.pop(key) for key in ("prompt_column", "id_column", "category_column", "limit", "shuffle_seed")
-    }
+    columns = {key: flags.pop(flag) for flag, key in {"name": "config", **{key: key for key in DATASET_FLAGS}}.items()}
     keys = {
         "model": "model.name",
         "family": "model.family",
@@ -230,7 +235,8 @@ def _run_config(
     if dataset:
         given["datasets"] = [{"name": name, **only_given(columns)} for name in dataset]
     elif only_given(columns):
-        raise InputError(f"--{next(iter(only_given(columns))).replace('_', '-')} needs a --dataset beside it.")
+        flag = next(iter(only_given(columns))).replace("config", "name").replace("_", "-")
+        raise InputError(f"--{flag} needs a --dataset beside it.")
     if vote:
         given["votes"] = [{"name": f"vote-{rule}", "rule": rule} for rule in vote]
     return read_config(config, given, assignments, profile)

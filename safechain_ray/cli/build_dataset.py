@@ -34,6 +34,8 @@ KEYS = {
     "base_url": "model.base_url",
     "prompts": "prompts.name",
     "prompts_file": "prompts.file",
+    "name": "prompts.config",
+    "split": "prompts.split",
     "prompt_column": "prompts.prompt_column",
     "id_column": "prompts.id_column",
     "kind_column": "prompts.kind_column",
@@ -68,6 +70,8 @@ KEYS = {
 @click.option("--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID).")
 @click.option("-p", "--prompts", help="Catalog name (wildjailbreak-train), file, URI or Hugging Face id.")
 @click.option("--prompts-file", metavar="PATH", help="A copy of the catalog's set, read in its place.")
+@click.option("--name", help="Config of a hub set or folder, as its card names it; the only one by default.")
+@click.option("--split", help="Split of a hub set or folder; the only one by default.")
 @click.option("--prompt-column", help="Column that holds the prompts; prompt by default.")
 @click.option("--id-column", help="Column that holds the prompts' ids.")
 @click.option("--kind-column", help="Column of the kinds, of which equally many prompts are drawn.")

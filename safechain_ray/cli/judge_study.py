@@ -28,6 +28,8 @@ Examples:
 
 KEYS = {
     "data": "data",
+    "name": "config",
+    "split": "split",
     "prompt_column": "prompt_column",
     "response_column": "response_column",
     "label_column": "label_column",
@@ -46,9 +48,15 @@ KEYS = {
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="Study config in YAML; flags win over it.")
 @profile_flag
 @click.option("--data", help="Labelled responses: file (CSV, JSONL, Parquet), URI, Hugging Face id, catalog name.")
+@click.option("--name", help="Config of a hub set or folder, as its card names it; the only one by default.")
+@click.option("--split", help="Split of a hub set or folder; the only one by default.")
 @click.option("--prompt-column", help="Column that holds the prompts; prompt by default.")
 @click.option("--response-column", help="Column that holds the responses; response by default.")
-@click.option("--label-column", help="Column that holds the labels; label by default. 0/1, true/false, safe/unsafe, …")
+@click.option(
+    "--label-column",
+    help="Column that holds the labels; label by default. safe and unsafe say it themselves; true and 1 affirm the "
+    "column's name (is_safe, harmful), and mean unsafe in one called label.",
+)
 @click.option("--unsafe-label", multiple=True, help="A label that says unsafe; all others are safe. Repeatable.")
 @click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
 @click.option("--vote", multiple=True, help="A vote over all judges: majority, any, all say unsafe. Repeatable.")

@@ -19,6 +19,8 @@ class PromptsConfig(Named):
 
     name: str = Field(description="catalog name, path, URI or Hugging Face id")
     file: str | None = Field(None, description="a copy of the catalog's set, whole or a part, read in its place")
+    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
+    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
     prompt_column: str | None = None
     id_column: str | None = None
     kind_column: str | None = Field(None, description="column of the kinds, of which equally many are drawn")
@@ -26,8 +28,14 @@ class PromptsConfig(Named):
 
     def dataset(self) -> DatasetConfig:
         """The same as a data set that is evaluated."""
-        columns = {"prompt_column": self.prompt_column, "id_column": self.id_column}
-        return DatasetConfig(name=self.name, category_column=self.kind_column, **columns)
+        return DatasetConfig(
+            name=self.name,
+            config=self.config,
+            split=self.split,
+            prompt_column=self.prompt_column,
+            id_column=self.id_column,
+            category_column=self.kind_column,
+        )
 
 
 class BuildConfig(OneModel):

@@ -12,6 +12,8 @@ class DatasetConfig(Named):
     """A data set: a catalog name, a local or remote file, or a Hugging Face id."""
 
     name: str = Field(description="catalog name, path, URI or Hugging Face id")
+    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
+    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
     prompt_column: str | None = None
     id_column: str | None = None
     category_column: str | None = None

@@ -11,10 +11,12 @@ class StudyConfig(Config):
     """A judge study: labelled responses, and the judges that are held against the labels."""
 
     data: str = Field(description="catalog name, path, URI or Hugging Face id of the labelled responses")
+    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
+    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
     prompt_column: str = "prompt"
     response_column: str = "response"
     label_column: str = "label"
-    unsafe_labels: tuple[str, ...] = Field((), description="labels that say unsafe, where they are no common words")
+    unsafe_labels: tuple[str, ...] = Field((), description="labels that say unsafe; all others say safe")
     judges: tuple[JudgeConfig, ...] = Field(min_length=1)
     votes: tuple[VoteRule, ...] = Field((), description="votes over all the judges, two or more")
     output: str | None = Field(None, description="the study's folder: a local path or URI")

@@ -10,6 +10,7 @@ from safechain_ray.catalog.entries import DatasetEntry, RowsEntry
 from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.datasets.files import file_name, has_known_suffix
 from safechain_ray.errors import InputError
+from safechain_ray.storage import redact
 
 AnyRows = TypeVar("AnyRows", bound=RowsEntry)
 
@@ -28,14 +29,14 @@ def adhoc_entry(
     id_column: str | None = None,
     category_column: str | None = None,
     config: str | None = None,
-    split: str = "train",
+    split: str | None = None,
     revision: str | None = None,
 ) -> DatasetEntry:
     """The entry for a file (local or remote), a folder of the hub's layout, or a Hugging Face id.
 
     Nothing is read. Without `prompt_column` the column must be called `prompt`: `load_prompts` refuses a set without
-    it and names the columns that there are. The entry is called after the file or the id. Raises InputError for what is
-    neither.
+    it and names the columns that there are. Without `split` the set must have one split. The entry is called after the
+    file or the id. Raises InputError for what is neither.
     """
     return DatasetEntry(
         name=_name(source),
@@ -70,6 +71,18 @@ def adhoc_training_set(source: str, *, split: str = "train", **columns: str | bo
         )
     except ValidationError as error:
         raise InputError(f"{source}: {'; '.join(fault['msg'] for fault in error.errors())}.") from None
+
+
+def with_place(entry: AnyRows, *, config: str | None = None, split: str | None = None) -> AnyRows:
+    """`entry` with another config or split of its set. Raises InputError for a single file, which has none."""
+    named = {field: value for field, value in (("config", config), ("split", split)) if value is not None}
+    if named and entry.kind != "huggingface":
+        flags = " and ".join("--name (config)" if field == "config" else "--split" for field in named)
+        raise InputError(
+            f"{redact(entry.source)} is a file, and {flags} chooses a part of a folder or of a set of the Hugging Face "
+            "hub. Fix: leave the flag out, or give the folder."
+        )
+    return entry.model_copy(update=named)
 
 
 def copy_of(entry: AnyRows, source: str) -> AnyRows:

@@ -1,54 +1,219 @@
-"""Read a data set of the Hugging Face hub, or a folder that is laid out like one."""
+"""Read a data set of the Hugging Face hub, a folder that is laid out like one, or one that `save_to_disk` wrote.
 
-from collections.abc import Collection, Iterator
+The `datasets` library says which files a config and a split are made of. The files themselves are read as single files
+are: pandas, by which that library reads CSV, makes 7.0 of the id 007 and nothing of the prompt NA, and Arrow's JSON
+reader makes timestamps of texts. Only formats that single files don't have are read by the library.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from safechain_ray.catalog.entries import RowsEntry
+from safechain_ray.datasets.class_names import class_names
+from safechain_ray.datasets.columnar import is_saved, plain_rows, read_saved, saved_splits
 from safechain_ray.datasets.records import Records
+from safechain_ray.datasets.split_files import FileFormat, SplitFiles, remember, remembered
+from safechain_ray.datasets.text_files import BrokenFileError
 from safechain_ray.errors import InputError
+
+_LOCAL_COPY = "give a local copy with --dataset PATH."
+
+NAME_SPLIT = "--split (split in a config file)"
+NAME_CONFIG = "--name (config in a config file)"
+
+CSV_OPTIONS = frozenset({"sep", "delimiter", "encoding", "keep_default_na", "na_filter", "chunksize", "features"})
+"""Options of a card's CSV files with which they are read as single files are; the others change what a row is."""
+
+COMPRESSED = (".zip", ".bz2", ".xz", ".zst", ".lz4", ".7z")
+"""Files that only the `datasets` library unpacks."""
 
 
 def read_hub(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records:
     """The records of one split, with the `wanted` columns where only those are needed.
 
-    Raises InputError with the mend: offline, gated, or no such set, config or split.
+    Raises InputError with the mend: offline, gated, or no such set, config or split, or several and none named.
     """
+    local = Path(entry.source).expanduser()
+    try:
+        records = _saved(entry, local, wanted) if local.is_dir() else None
+    except BrokenFileError as error:
+        raise InputError(f"{_shown(entry, entry.split)} is broken: {error}.") from error
+    if records is None:
+        with _cache(local) as cache:
+            records = _from_card(entry, str(local) if cache else entry.source, cache, wanted)
+    if not records.rows:
+        raise InputError(f"{records.source} holds no rows.")
+    return records
+
+
+def _saved(entry: RowsEntry, folder: Path, wanted: Collection[str] | None) -> Records | None:
+    """The records of a folder of `Dataset.save_to_disk` or `DatasetDict.save_to_disk`; None for another one."""
+    splits = saved_splits(folder)
+    if not splits and not is_saved(folder):
+        return None
+    if not splits:
+        return Records(*read_saved(folder, wanted), str(folder))
+    split = _split(entry, splits)
+    return Records(*read_saved(folder / split, wanted), _shown(entry, split))
+
+
+def _from_card(entry: RowsEntry, place: str, cache: str | None, wanted: Collection[str] | None) -> Records:
+    """The records of a folder or of a set of the hub, by its card or by its files' names."""
     # The import takes a second or two, and most runs read a file.
-    from datasets import load_dataset
+    from datasets import config, load_dataset_builder
+
+    hub_cache, key = Path(config.HF_CACHE_HOME), (entry.source, entry.config, entry.split, entry.revision)
+    with _explained(entry, place):
+        try:
+            builder: Any = load_dataset_builder(
+                place, entry.config, revision=entry.revision, cache_dir=cache, **entry.load_options
+            )
+        except ConnectionError:
+            before = remembered(hub_cache, *key, entry.load_options)
+            if before is None:
+                raise
+            return before.read(_shown(entry, before.split), wanted)
+        if builder.name == "cache":  # the hub can't be reached, and the library has the set from an earlier time
+            before = remembered(hub_cache, *key, entry.load_options)
+            return (
+                _prepared(entry, builder, wanted)
+                if before is None
+                else before.read(_shown(entry, before.split), wanted)
+            )
+        data_files: Mapping[str, Sequence[str]] = builder.config.data_files or {}
+        split = _split(entry, tuple(map(str, data_files)) or tuple(builder.info.splits or ()))
+
+        def read(split: str) -> Records:
+            files = _files(entry, builder, split, data_files)
+            if files is None:
+                return _by_library(entry, builder, split, wanted)
+            if cache is None and split == _split(entry, tuple(map(str, data_files))):
+                remember(files, hub_cache, *key, entry.load_options)
+            return files.read(_shown(entry, split), wanted)
+
+        return read(split) if split in data_files or not _is_slice(split) else _slices(entry, split, read)
+
+
+def _files(entry: RowsEntry, builder: Any, split: str, data_files: Mapping[str, Sequence[str]]) -> SplitFiles | None:
+    """The files of a split on this machine, downloaded where need be; None for a format that only the library reads."""
+    from datasets import DownloadManager
+
+    names = list(data_files.get(split, ()))
+    kind: FileFormat | None = next((each for each in ("csv", "json", "parquet") if each == builder.name), None)
+    if kind is None or not names or any(name.lower().endswith(COMPRESSED) for name in names):
+        return None
+    delimiter, encoding = ",", None
+    if kind == "csv":
+        _check_csv_options(entry, builder.config)
+        delimiter, encoding = builder.config.sep, builder.config.encoding
+    return SplitFiles(
+        split,
+        kind,
+        tuple(map(str, DownloadManager().download(names))),
+        delimiter,
+        encoding,
+        builder.config.field if kind == "json" else None,
+        class_names(builder.info.features.to_dict() if builder.info.features else None),
+    )
+
+
+def _check_csv_options(entry: RowsEntry, config: Any) -> None:
+    usual = type(config)()
+    other = [
+        name
+        for name in vars(usual)
+        if name
+        not in CSV_OPTIONS | {"name", "version", "data_dir", "data_files", "description", "names", "column_names"}
+        and getattr(config, name) != getattr(usual, name)
+    ]
+    other += ["column_names"] if config.names else []
+    if other:
+        raise InputError(
+            f"{_shown(entry, entry.split)} is CSV with the options {', '.join(other)}, which change what its rows are "
+            f"and are not read here. Fix: {_LOCAL_COPY}"
+        )
+
+
+def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[str] | None) -> Records:
+    """The rows as the `datasets` library reads them: text, Arrow, archives and what else single files can't be."""
+    builder.download_and_prepare()
+    table = builder.as_dataset(split=split)
+    columns = tuple(table.column_names)
+    if wanted is not None:
+        table = table.select_columns([name for name in columns if name in wanted])
+    names = class_names(table.features.to_dict())
+    if not table.column_names:
+        return Records(columns, [{} for _ in range(len(table))], _shown(entry, split))
+    return Records(columns, plain_rows(table.data.table, names), _shown(entry, split))
+
+
+def _prepared(entry: RowsEntry, builder: Any, wanted: Collection[str] | None) -> Records:
+    """What the library prepared when it was asked by another program, and the hub could be reached."""
+    if builder.info.builder_name == "csv":
+        raise InputError(
+            f"Can't load {_shown(entry, entry.split)}: the hub can't be reached, and in the cache of `datasets` its "
+            "CSV values have types that were guessed. Fix: load it once without HF_HUB_OFFLINE, or "
+            f"{_LOCAL_COPY}"
+        )
+    return _by_library(entry, builder, _split(entry, tuple(builder.info.splits or ())), wanted)
+
+
+def _split(entry: RowsEntry, splits: Sequence[str]) -> str:
+    """The split that the entry names, or the only one. Raises InputError with those that there are."""
+    if entry.split is None and len(splits) == 1:
+        return splits[0]
+    if entry.split is not None and (entry.split in splits or not splits or _is_slice(entry.split)):
+        return entry.split
+    if entry.split is None:
+        raise InputError(
+            f"{_shown(entry, None)} has several splits: {', '.join(splits) or 'none that is known'}. Fix: name one "
+            f"with {NAME_SPLIT}."
+        )
+    raise InputError(
+        f"Can't load {_shown(entry, entry.split)}: there is no split {entry.split!r}, only {', '.join(splits)}. "
+        f"Check its config, split and revision. Fix: name another one with {NAME_SPLIT}."
+    )
+
+
+def _is_slice(split: str) -> bool:
+    return re.search(r"[\[+]", split) is not None
+
+
+def _slices(entry: RowsEntry, split: str, read: Callable[[str], Records]) -> Records:
+    """The rows of a split as the `datasets` library writes slices and sums: `train[:10%]+test`."""
+    from datasets import ReadInstruction
+
+    found = {name: read(name) for name in dict.fromkeys(re.findall(r"(?:^|\+)\s*([\w.-]+)", split))}
+    parts = ReadInstruction.from_spec(split).to_absolute({name: len(each.rows) for name, each in found.items()})
+    rows = [row for part in parts for row in found[part.splitname].rows[part.from_ : part.to]]
+    columns = dict.fromkeys(column for each in found.values() for column in each.columns)
+    return Records(tuple(columns), rows, _shown(entry, split))
+
+
+@contextmanager
+def _explained(entry: RowsEntry, place: str) -> Iterator[None]:
+    """The library's errors as an InputError with the fix."""
+    from datasets import get_dataset_config_names
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
-    shown = _shown(entry)
-    local = Path(entry.source).expanduser()
-    with _cache(local) as cache:
-        try:
-            table = load_dataset(
-                str(local) if cache else entry.source,
-                entry.config,
-                split=entry.split,
-                revision=entry.revision,
-                cache_dir=cache,
-                **entry.load_options,
-            )
-        except DatasetNotFoundError as error:
-            mend = (
-                "Check the id; if the set is gated, ask for access on its page and log in (`hf auth login` or HF_TOKEN)"
-            )
-            raise InputError(f"Can't load {shown}: {_first_line(error)}. {mend}, or {_LOCAL_COPY}") from error
-        except ConnectionError as error:
-            mend = "Check the network, the proxy and HF_HUB_OFFLINE"
-            raise InputError(f"Can't load {shown}: {_first_line(error)}. {mend}, or {_LOCAL_COPY}") from error
-        except (DatasetsError, ValueError, OSError) as error:
-            raise InputError(
-                f"Can't load {shown}: {_first_line(error)}. Check its config, split and revision."
-            ) from error
-        if len(table) == 0:
-            raise InputError(f"{shown} holds no rows.")
-        columns = tuple(table.column_names)
-        if wanted is not None:
-            table = table.select_columns([name for name in columns if name in wanted])
-        return Records(columns, table.to_list(), shown)
+    shown = _shown(entry, entry.split)
+    try:
+        yield
+    except DatasetNotFoundError as error:
+        mend = "Check the id; if the set is gated, ask for access on its page and log in (`hf auth login` or HF_TOKEN)"
+        raise InputError(f"Can't load {shown}: {_first_line(error)}. {mend}, or {_LOCAL_COPY}") from error
+    except ConnectionError as error:
+        mend = "Check the network, the proxy and HF_HUB_OFFLINE"
+        raise InputError(f"Can't load {shown}: {_first_line(error)}. {mend}, or {_LOCAL_COPY}") from error
+    except (DatasetsError, ValueError, OSError) as error:
+        if entry.config is None and str(error).startswith("Config name is missing"):
+            configs = ", ".join(get_dataset_config_names(place, revision=entry.revision))
+            raise InputError(f"{shown} has several configs: {configs}. Fix: name one with {NAME_CONFIG}.") from error
+        raise InputError(f"Can't load {shown}: {_first_line(error)}. Check its config, split and revision.") from error
 
 
 @contextmanager
@@ -65,15 +230,11 @@ def _cache(local: Path) -> Iterator[str | None]:
         yield folder
 
 
-_LOCAL_COPY = "give a local copy with --dataset PATH."
-
-
-def _shown(entry: RowsEntry) -> str:
+def _shown(entry: RowsEntry, split: str | None) -> str:
     details = [f"config {entry.config}"] if entry.config else []
-    details.append(f"split {entry.split}")
-    if entry.revision:
-        details.append(f"revision {entry.revision}")
-    return f"{entry.source} ({', '.join(details)})"
+    details += [f"split {split}"] if split else []
+    details += [f"revision {entry.revision}"] if entry.revision else []
+    return f"{entry.source} ({', '.join(details)})" if details else entry.source
 
 
 def _first_line(error: Exception) -> str:

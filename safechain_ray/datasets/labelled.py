@@ -4,17 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from safechain_ray import catalog
-from safechain_ray.datasets.adhoc import adhoc_entry
+from safechain_ray.datasets.adhoc import adhoc_entry, with_place
+from safechain_ray.datasets.label_meaning import (
+    FALSE_WORDS,
+    SAFE_WORDS,
+    TRUE_WORDS,
+    UNSAFE_WORDS,
+    folded,
+    read_label,
+    true_means_unsafe,
+)
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, read_records
-from safechain_ray.datasets.records import Records
+from safechain_ray.datasets.records import Records, text_problem
 from safechain_ray.errors import InputError
 from safechain_ray.schema import short_hash
 
-UNSAFE_WORDS = frozenset({"1", "1.0", "true", "yes", "unsafe", "harmful"})
-SAFE_WORDS = frozenset({"0", "0.0", "false", "no", "safe", "harmless", "unharmful"})
-"""How labels are commonly written; upper and lower case are alike."""
-
 SHOWN_CHARACTERS = 40
+
+SHOWN_LABELS = 10
+"""How many of a column's labels a refusal lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +58,27 @@ class Columns:
     label: str
 
 
-def load_labelled(source: str, columns: Columns, unsafe_labels: Sequence[str] = ()) -> LabelledSet:
+def load_labelled(
+    source: str,
+    columns: Columns,
+    unsafe_labels: Sequence[str] = (),
+    *,
+    config: str | None = None,
+    split: str | None = None,
+) -> LabelledSet:
     """The labelled responses of a data set of the catalog, a file, a URI or a Hugging Face id.
 
-    Labels read as in `read_label`; with `unsafe_labels` a row is unsafe if its label is among them, else safe. Raises
-    InputError for what can't be read, a missing column, and, all at once, for rows without a text or a known label.
+    A label reads by its own word or by its column's name, as in `label_meaning`; with `unsafe_labels` a row is unsafe
+    if its label is among them, else safe. Raises InputError for what can't be read, a missing column, ambiguous labels,
+    and, all at once, for rows without a text or a known label.
     """
-    entry = catalog.datasets().get(source) or adhoc_entry(source, prompt_column=columns.prompt)
-    records = read_records(entry)
+    known = catalog.datasets().get(source) or adhoc_entry(source, prompt_column=columns.prompt)
+    entry = with_place(known, config=config, split=split)
+    records = read_records(entry, {columns.prompt, columns.response, columns.label})
     for kind in ("prompt", "response", "label"):
         records.check_column(getattr(columns, kind), f"Name the right one with --{kind}-column.")
-    chosen = frozenset(map(_folded, unsafe_labels))
+    chosen = frozenset(map(folded, unsafe_labels))
+    _check_meaning(records, columns.label, chosen, unsafe_labels)
     responses, problems = [], []
     for number, row in enumerate(records.rows, start=1):
         found = _labelled(number, row, columns, chosen)
@@ -69,52 +87,57 @@ def load_labelled(source: str, columns: Columns, unsafe_labels: Sequence[str] = 
         else:
             responses.append(found)
     if problems:
-        raise InputError(_refusal(records, problems))
-    if chosen and not any(each.unsafe for each in responses):
-        raise InputError(f"{records.source}: no row has the label {_listed(unsafe_labels)} of --unsafe-label.")
+        raise InputError(_refusal(records, columns.label, problems))
     return LabelledSet(entry.name, records.source, tuple(responses))
 
 
-def read_label(value: object, unsafe_labels: frozenset[str] = frozenset()) -> bool | None:
-    """Whether a label says unsafe; None for one that is neither of `UNSAFE_WORDS` nor of `SAFE_WORDS`.
-
-    With `unsafe_labels`, folded to lower case, every other label that is not empty says safe.
-    """
-    word = _folded(value)
-    if unsafe_labels:
-        return word in unsafe_labels if word else None
-    return True if word in UNSAFE_WORDS else False if word in SAFE_WORDS else None
+def _check_meaning(records: Records, column: str, chosen: frozenset[str], named: Sequence[str]) -> None:
+    labels = dict.fromkeys(folded(row.get(column)) for row in records.rows)
+    labels.pop("", None)
+    found = _listed([label[:SHOWN_CHARACTERS] for label in list(labels)[:SHOWN_LABELS]])
+    if chosen:
+        if not chosen & labels.keys():
+            raise InputError(
+                f"{records.source}: no row has the label {_listed(named)} of --unsafe-label. Labels in column "
+                f"{column!r}: {found}."
+            )
+        return
+    truths = [label for label in labels if label in TRUE_WORDS | FALSE_WORDS]
+    if truths and true_means_unsafe(column) is None:
+        raise InputError(
+            f"{records.source}: column {column!r} holds {found}, and its name does not say which of them means "
+            f"unsafe. Fix: name the label that means unsafe, --unsafe-label {truths[0]} or another one."
+        )
 
 
 def _labelled(
     number: int, row: Mapping[str, object], columns: Columns, unsafe_labels: frozenset[str]
 ) -> LabelledResponse | str:
     """The row as a labelled response, or what is wrong with it."""
-    texts = []
-    for kind, column in (("prompt", columns.prompt), ("response", columns.response)):
-        value = row.get(column)
-        if value is not None and not isinstance(value, str):
-            return f"the {kind} is no text but a value of type {type(value).__name__}"
-        if value is None or not value.strip():
-            return f"the {kind} is empty"
-        texts.append(value)
-    unsafe = read_label(row.get(columns.label), unsafe_labels)
+    prompt, response = row.get(columns.prompt), row.get(columns.response)
+    problem = text_problem(prompt, "prompt") or text_problem(response, "response")
+    if problem is not None:
+        return problem
+    unsafe = read_label(row.get(columns.label), unsafe_labels, true_means_unsafe(columns.label))
     if unsafe is None:
-        label = _folded(row.get(columns.label))
+        label = folded(row.get(columns.label))
         return f"the label {label[:SHOWN_CHARACTERS]!r} says neither safe nor unsafe" if label else "the label is empty"
-    return LabelledResponse(number, texts[0], texts[1], unsafe)
+    return LabelledResponse(number, str(prompt), str(response), unsafe)
 
 
-def _folded(value: object) -> str:
-    return "" if value is None else str(value).strip().casefold()
-
-
-def _refusal(records: Records, problems: Sequence[str]) -> str:
+def _refusal(records: Records, column: str, problems: Sequence[str]) -> str:
     more = f"\n  and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
+    unsafe, safe = UNSAFE_WORDS, SAFE_WORDS
+    meaning = true_means_unsafe(column)
+    if meaning is not None:
+        unsafe, safe = (
+            (unsafe | TRUE_WORDS, safe | FALSE_WORDS) if meaning else (unsafe | FALSE_WORDS, safe | TRUE_WORDS)
+        )
     return (
         f"{records.source} has {len(problems)} rows that can't be used:{''.join(problems[:SHOWN_PROBLEMS])}{more}\n"
-        f"Labels are read as unsafe ({_listed(sorted(UNSAFE_WORDS))}) or safe ({_listed(sorted(SAFE_WORDS))}); other "
-        "ones are named with --unsafe-label VALUE, all the rest being safe then. Mend the rows, or take them out."
+        f"Labels in {column!r} are read as unsafe ({_listed(sorted(unsafe))}) or safe ({_listed(sorted(safe))}). Fix: "
+        "correct the rows, take them out, or name other labels that mean unsafe with --unsafe-label VALUE, all the "
+        "rest being safe then."
     )
 
 

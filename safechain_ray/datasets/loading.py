@@ -1,14 +1,14 @@
 """Load the prompts of a data set, and refuse what is not the set that was asked for."""
 
 import random
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from safechain_ray.catalog.entries import DatasetEntry, RowsEntry
 from safechain_ray.datasets.files import read_file, read_package_file
 from safechain_ray.datasets.hub import read_hub
-from safechain_ray.datasets.prompts import prompts_of
+from safechain_ray.datasets.prompts import prompts_of, system_turns
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
 from safechain_ray.schema import Prompt, short_hash
@@ -48,8 +48,8 @@ def load_prompts(
     """The prompts of `entry`: shuffled where there is a seed, then the first `limit` of them.
 
     A row that can't be a prompt (empty, no text, a repeated id) becomes a prompt with an error, or with `refuse` an
-    InputError. Raises InputError for a set that can't be read, misses a column, is empty, or has another number of rows
-    than `entry.rows`; `flags` say by which the columns are named.
+    InputError. Raises InputError for a set that can't be read, misses a column, is empty, has another number of rows
+    than `entry.rows`, or has no good row among those chosen; `flags` say by which the columns are named.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; the number of prompts must be 1 or more.")
@@ -62,7 +62,14 @@ def load_prompts(
     if shuffle_seed is not None:
         random.Random(shuffle_seed).shuffle(prompts)
     chosen = tuple(prompts[:limit])
-    return PromptSet(entry.name, chosen, records.source, fingerprint(chosen))
+    if all(prompt.error is not None for prompt in chosen):
+        raise InputError(
+            f"No row of {records.source} can be a prompt:{_listed([str(prompt.error) for prompt in chosen])}\n"
+            f"Fix: correct the rows, or name the column that holds the prompts with {flags['prompt_column']}."
+        )
+    left_out = system_turns(entry, records)
+    source = f"{records.source}, without the system turns of {left_out:,} rows" if left_out else records.source
+    return PromptSet(entry.name, chosen, source, fingerprint(chosen))
 
 
 def fingerprint(prompts: Iterable[Prompt]) -> str:
@@ -76,7 +83,7 @@ def read_records(entry: RowsEntry, wanted: Collection[str] | None = None) -> Rec
     if entry.kind == "huggingface":
         return read_hub(entry, wanted)
     if entry.kind == "package":
-        return read_package_file(entry.source)
+        return read_package_file(entry.source, wanted)
     return read_file(entry.source, wanted)
 
 
@@ -102,6 +109,9 @@ def _check_prompts(entry: DatasetEntry, prompts: list[Prompt]) -> None:
     errors = [prompt.error for prompt in prompts if prompt.error is not None]
     if not errors:
         return
+    raise InputError(f"Data set {entry.name!r} has {len(errors)} rows that can't be prompts:{_listed(errors)}")
+
+
+def _listed(errors: Sequence[str]) -> str:
     lines = "".join(f"\n  {error}" for error in errors[:SHOWN_PROBLEMS])
-    more = f"\n  and {len(errors) - SHOWN_PROBLEMS} more" if len(errors) > SHOWN_PROBLEMS else ""
-    raise InputError(f"Data set {entry.name!r} has {len(errors)} rows that can't be prompts:{lines}{more}")
+    return f"{lines}\n  and {len(errors) - SHOWN_PROBLEMS:,} more" if len(errors) > SHOWN_PROBLEMS else lines

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from safechain_ray.catalog.entries import DatasetEntry
-from safechain_ray.datasets.records import Records
+from safechain_ray.datasets.chat_messages import ChatPrompt, chat_prompt, is_chat
+from safechain_ray.datasets.records import BrokenText, Records, as_text, text_problem
 from safechain_ray.schema import Prompt, short_hash
 
 NO_CATEGORIES = "all"
@@ -17,30 +18,38 @@ def prompts_of(entry: DatasetEntry, records: Records) -> tuple[Prompt, ...]:
     """One prompt a row, in order, with ids that are unique whatever the rows hold.
 
     An id is the id column as text, or 12 hexadecimal digits of a hash of the prompt's text, so that it stays the same
-    when rows are shuffled, dropped or added. A row whose prompt is empty or no text, whose id is missing, or which
-    repeats an earlier row's id, becomes a prompt with an `error`. Rows are counted from 1, without a header.
+    when rows are shuffled, dropped or added. Of chat messages the one user turn is the prompt. A row whose prompt is
+    empty or no text, whose id is missing, or which repeats an earlier row's id, becomes a prompt with an `error`. Rows
+    are counted from 1, without a header.
     """
-    wanted_ids = [_wanted_id(entry, row) for row in records.rows]
+    values = [_prompt(entry, row) for row in records.rows]
+    wanted_ids = [_wanted_id(entry, row, value) for row, value in zip(records.rows, values, strict=True)]
     first_rows = _first_rows(wanted_ids)
     taken = set(first_rows)
     prompts = []
-    for number, (row, wanted_id) in enumerate(zip(records.rows, wanted_ids, strict=True), start=1):
+    for number, (row, value, wanted_id) in enumerate(zip(records.rows, values, wanted_ids, strict=True), start=1):
         repeats = first_rows.get(wanted_id, number) if wanted_id is not None else number
-        problem = _problem(entry, row, wanted_id)
+        problem = _problem(entry, row, value, wanted_id)
         if problem is None and repeats != number:
             what = "id" if entry.id_column else "text"
             problem = f"repeats the {what} of row {repeats}"
         prompt_id = wanted_id if wanted_id is not None and repeats == number else _free_id(wanted_id, number, taken)
         taken.add(prompt_id)
         error = None if problem is None else f"{problem} (row {number} of {records.source})"
-        prompts.append(Prompt(prompt_id, _text(_prompt(entry, row)), _category(entry, row), error))
+        prompts.append(Prompt(prompt_id, _text(value), _category(entry, row), error))
     return tuple(prompts)
 
 
-def _wanted_id(entry: DatasetEntry, row: Mapping[str, object]) -> str | None:
+def system_turns(entry: DatasetEntry, records: Records) -> int:
+    """How many rows have a system turn before the user turn that is their prompt."""
+    found = (_chat(_raw_prompt(entry, row)) for row in records.rows)
+    return sum(isinstance(each, ChatPrompt) and each.has_system for each in found)
+
+
+def _wanted_id(entry: DatasetEntry, row: Mapping[str, object], prompt: object) -> str | None:
     if entry.id_column is not None:
-        return _text(row.get(entry.id_column)).strip() or None
-    text = _text(_prompt(entry, row))
+        return as_text(row.get(entry.id_column)).strip() or None
+    text = _text(prompt)
     return short_hash(text, characters=12) if text.strip() else None
 
 
@@ -64,25 +73,41 @@ def _free_id(wanted_id: str | None, number: int, taken: set[str]) -> str:
     return f"{stem}#{suffix}"
 
 
-def _problem(entry: DatasetEntry, row: Mapping[str, object], wanted_id: str | None) -> str | None:
-    value = _prompt(entry, row)
-    if value is not None and not isinstance(value, str):
-        return f"the prompt is no text but a value of type {type(value).__name__}"
-    if value is None or not value.strip():
-        return "the prompt is empty"
+def _problem(entry: DatasetEntry, row: Mapping[str, object], prompt: object, wanted_id: str | None) -> str | None:
+    refusal = _chat(prompt)
+    if isinstance(refusal, str):
+        return refusal
+    problem = text_problem(prompt, "prompt")
+    if problem is not None:
+        return problem
+    for kind, column in (("id", entry.id_column), ("category", entry.category_column)):
+        value = row.get(column) if column is not None else None
+        if isinstance(value, BrokenText):
+            return f"the {kind} ({column}) {value.problem}"
     if wanted_id is None:
         return f"the id ({entry.id_column}) is empty"
     return None
 
 
 def _prompt(entry: DatasetEntry, row: Mapping[str, object]) -> object:
+    """The prompt's text, or the row's value where that is none."""
+    value = _raw_prompt(entry, row)
+    chat = _chat(value)
+    return chat.text if isinstance(chat, ChatPrompt) else value
+
+
+def _raw_prompt(entry: DatasetEntry, row: Mapping[str, object]) -> object:
     return row.get(entry.prompt_columns.get(_category(entry, row), entry.prompt_column))
+
+
+def _chat(value: object) -> ChatPrompt | str | None:
+    return chat_prompt(value) if is_chat(value) else None
 
 
 def _category(entry: DatasetEntry, row: Mapping[str, object]) -> str:
     if entry.category_column is None:
         return NO_CATEGORIES
-    return _text(row.get(entry.category_column)).strip() or UNCATEGORISED
+    return as_text(row.get(entry.category_column)).strip() or UNCATEGORISED
 
 
 def _text(value: object) -> str:

@@ -8,6 +8,20 @@ from safechain_ray.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenText:
+    """A value that was written as text and is none: half of a surrogate pair, bytes that are not UTF-8.
+
+    Only its row is bad. As text the value has U+FFFD in place of what can't be read.
+    """
+
+    readable: str
+    problem: str
+
+    def __str__(self) -> str:
+        return self.readable
+
+
+@dataclass(frozen=True, slots=True)
 class Records:
     """`rows` in their order, each with the `columns` that it has; `source` says in words where they come from."""
 
@@ -24,3 +38,26 @@ class Records:
         raise InputError(
             f"{self.source} has no column {column!r}.{offer} Its columns: {', '.join(self.columns)}. {mend}"
         )
+
+
+def as_text(value: object) -> str:
+    """An id, a category or a label as text; empty for a missing one.
+
+    A table library stores integers beside a missing value as floats: 1.0 is the integer 1, and NaN is missing.
+    """
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def text_problem(value: object, kind: str) -> str | None:
+    """Why `value` is not the text that a row needs as its `kind`; None for a text that is not blank."""
+    if isinstance(value, BrokenText):
+        return f"the {kind} {value.problem}"
+    if value is not None and not isinstance(value, str):
+        return f"the {kind} is no text but a value of type {type(value).__name__}"
+    if value is None or not value.strip():
+        return f"the {kind} is empty"
+    return None

@@ -96,7 +96,8 @@ def resolve_study(config: StudyConfig) -> ResolvedStudy:
     """Look the judges up and read the labelled responses. Raises InputError for whatever can't work."""
     judges = tuple(resolve_judge(judge, config.resources.gpu_memory) for judge in config.judges)
     columns = Columns(config.prompt_column, config.response_column, config.label_column)
-    return ResolvedStudy(load_labelled(config.data, columns, config.unsafe_labels), judges, config.votes)
+    labelled = load_labelled(config.data, columns, config.unsafe_labels, config=config.config, split=config.split)
+    return ResolvedStudy(labelled, judges, config.votes)
 
 
 def as_sample(labelled: LabelledResponse) -> Sample:

@@ -12,7 +12,7 @@ from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import DatasetEntry, Endpoint, EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.worklist import Worklist
 from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
-from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc
+from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_place
 from safechain_ray.datasets.loading import PromptSet, load_prompts
 from safechain_ray.decoding.base import check_strategy
 from safechain_ray.engines.stored_weights import StoredModel
@@ -296,10 +296,12 @@ def dataset_entry(config: DatasetConfig) -> DatasetEntry:
     """The data set that a config names. Raises InputError for one that is unknown."""
     columns = config.model_dump(include={"prompt_column", "id_column", "category_column"}, exclude_none=True)
     if config.name in catalog.datasets():
-        return catalog.datasets()[config.name].model_copy(update=columns)
-    if not is_adhoc(config.name):
+        entry = catalog.datasets()[config.name].model_copy(update=columns)
+    elif is_adhoc(config.name):
+        entry = adhoc_entry(config.name, **columns)
+    else:
         raise UnknownNameError("data set", config.name, catalog.datasets())
-    return adhoc_entry(config.name, **columns)
+    return with_place(entry, config=config.config, split=config.split)
 
 
 def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:

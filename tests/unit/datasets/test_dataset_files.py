@@ -72,7 +72,7 @@ texts = st.text(st.characters(codec="utf-8"))
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@given(rows=st.lists(st.fixed_dictionaries({"id": texts, "prompt": texts}), min_size=1, max_size=4))
+@given(rows=st.lists(st.fixed_dictionaries({"id": texts.filter(bool), "prompt": texts}), min_size=1, max_size=4))
 def test_any_text_survives_any_format(suffix: str, rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / f"any{suffix}"
     path.write_bytes(encoded(rows, suffix))
@@ -92,7 +92,6 @@ def test_any_text_survives_any_format(suffix: str, rows: Rows, tmp_path_factory:
         ("a.json", b'{"prompt": "x"}', "not a list of objects"),
         ("a.json", b'["x"]', "item 1 is not an object"),
         ("a.jsonl", b'{"prompt": "x"}\n{"prompt"\n', "line 2 is not JSON"),
-        ("a.jsonl", b'{"prompt": "\\ud800"}\n', "line 1 holds half of a surrogate pair"),
         ("a.parquet", b"PAR1 and no more", "no whole Parquet file"),
         ("a.csv.gz", b"id,prompt\n", "can't be unzipped"),
         ("a.csv.gz", gzip.compress(b"id,prompt\n1,x\n")[:-9], "can't be unzipped"),

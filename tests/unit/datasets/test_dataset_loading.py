@@ -283,7 +283,7 @@ def test_a_gated_set_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(*args: object, **kwargs: object) -> None:
         raise DatasetNotFoundError("Dataset 'owner/name' is a gated dataset on the Hub.\nVisit its page.")
 
-    monkeypatch.setattr(hub, "load_dataset", refuse)
+    monkeypatch.setattr(hub, "load_dataset_builder", refuse)
     gated = DatasetEntry(name="mine", kind="huggingface", source="owner/name", prompt_column="prompt")
     with pytest.raises(InputError, match=r"is a gated dataset on the Hub\. .*hf auth login.*--dataset PATH"):
         load_prompts(gated)

@@ -1,0 +1,114 @@
+"""Read Parquet, and folders that `Dataset.save_to_disk` wrote: only the columns that are wanted."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from safechain_ray.datasets.class_names import Names, class_names, names_in_metadata, with_class_names
+from safechain_ray.datasets.records import BrokenText
+from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.schema.plain_columns import plain_columns
+
+Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
+
+
+def parse_parquet(data: bytes | Path, wanted: Collection[str] | None, names: Names | None = None) -> Rows:
+    """The rows of a Parquet file, from its bytes or its place on this machine. Raises BrokenFileError.
+
+    Class numbers become the class names of `names`, or else of the file's own metadata. Columns that are not wanted are
+    not read, whatever their types.
+    """
+    try:
+        with pq.ParquetFile(pa.BufferReader(data) if isinstance(data, bytes) else data) as file:
+            schema = file.schema_arrow
+            chosen = _chosen(schema.names, wanted)
+            table = file.read(columns=chosen) if chosen else pa.table({}).select([])
+            size = file.metadata.num_rows
+        return tuple(schema.names), _rows(table, chosen, size, {**names_in_metadata(schema.metadata), **(names or {})})
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise BrokenFileError(f"it is no whole Parquet file ({error})") from error
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `Dataset.save_to_disk` wrote the folder."""
+    return (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
+
+
+def saved_splits(folder: Path) -> tuple[str, ...]:
+    """The splits of a folder that `DatasetDict.save_to_disk` wrote; empty for any other folder."""
+    try:
+        splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BrokenFileError(f"its dataset_dict.json can't be read ({error})") from error
+    return tuple(splits)
+
+
+def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
+    """The rows of a folder that `Dataset.save_to_disk` wrote. Raises BrokenFileError."""
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        files = [folder / Path(file["filename"]).name for file in state["_data_files"]]
+        names = class_names(info.get("features"))
+        columns: dict[str, None] = dict.fromkeys(info.get("features") or ())
+        rows: list[Mapping[str, object]] = []
+        for file in files:
+            with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as reader:
+                columns.update(dict.fromkeys(reader.schema.names))
+                chosen = _chosen(reader.schema.names, wanted)
+                for batch in reader:
+                    table = pa.Table.from_batches([batch]).select(chosen)
+                    rows += _rows(table, chosen, batch.num_rows, {**names_in_metadata(reader.schema.metadata), **names})
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise BrokenFileError(f"it is no whole folder of Dataset.save_to_disk ({error})") from error
+    return tuple(columns), rows
+
+
+def plain_rows(table: pa.Table, names: Names) -> list[Mapping[str, object]]:
+    """The rows of a table, class numbers as names. Raises ArrowInvalid for columns of Python objects."""
+    return _rows(table, table.column_names, table.num_rows, names)
+
+
+def _chosen(columns: Iterable[str], wanted: Collection[str] | None) -> list[str]:
+    """The columns to read; raises BrokenFileError where two of them have the same name."""
+    chosen = [name for name in columns if wanted is None or name in wanted]
+    repeated = sorted({name for name in chosen if chosen.count(name) > 1})
+    if repeated:
+        raise BrokenFileError(f"two columns have the same name ({', '.join(repeated)})")
+    return chosen
+
+
+def _rows(table: pa.Table, chosen: list[str], size: int, names: Names) -> list[Mapping[str, object]]:
+    columns = {name: _values(plain_columns(table.select([name]))[name]) for name in chosen}
+    if not columns:
+        return [{} for _ in range(size)]
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return with_class_names(rows, {name: names[name] for name in chosen if name in names})
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return [_decoded(value) for value in column.to_pylist()]
+    if isinstance(kind, pa.UuidType):
+        return [str(value) if isinstance(value, UUID) else value for value in column.to_pylist()]
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:  # a text column of a writer that did not check
+        return [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
+
+
+def _decoded(value: object) -> object:
+    """Writers without Parquet's text annotation store texts as bytes."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return BrokenText(value.decode("utf-8", "replace"), "holds bytes that are not UTF-8 text")

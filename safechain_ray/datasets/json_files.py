@@ -1,0 +1,123 @@
+"""Read JSON: a list of objects, or JSON Lines, whichever of the two a file holds."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+
+from safechain_ray.datasets.records import BrokenText
+from safechain_ray.datasets.text_files import BrokenFileError, check_no_nul, not_text, text_lines
+
+Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
+
+
+class _RepeatedKeyError(ValueError):
+    pass
+
+
+def parse_json_lines(data: bytes, wanted: Collection[str] | None) -> Rows:
+    """The rows of JSON Lines, with their `wanted` fields; of a list too. Raises BrokenFileError."""
+    if _first_character(data) == "[":
+        return parse_json(data, wanted)
+    return _rows(_lines(data), wanted)
+
+
+def parse_json(data: bytes, wanted: Collection[str] | None, field: str | None = None) -> Rows:
+    """The rows of a list of objects, with their `wanted` fields; of JSON Lines too. Raises BrokenFileError.
+
+    `field` names the key that holds the list, where it is not the file itself.
+    """
+    try:
+        text = text_lines(data).read()
+    except UnicodeError:
+        raise not_text(data) from None
+    try:
+        items = _loaded(text)
+    except json.JSONDecodeError as error:
+        if field is None and error.msg == "Extra data" and text.lstrip().startswith("{"):
+            del text
+            return _rows(_lines(data), wanted)
+        raise _not_json("it", error) from error
+    except (ValueError, RecursionError) as error:
+        raise _not_json("it", error) from error
+    if field is not None and isinstance(items, dict):
+        items = items.get(field)
+    if not isinstance(items, list):
+        raise BrokenFileError(_no_list(items))
+    return _rows(((f"item {number}", item) for number, item in enumerate(items, start=1)), wanted)
+
+
+def _lines(data: bytes) -> Iterator[tuple[str, object]]:
+    try:
+        for number, line in enumerate(text_lines(data, newline="\n"), start=1):
+            yield from _line(line, number)
+    except UnicodeError:
+        raise not_text(data) from None
+
+
+def _line(line: str, number: int) -> Iterator[tuple[str, object]]:
+    if not line.strip():
+        return
+    if number == 1:
+        check_no_nul(line)
+    place = f"line {number}"
+    try:
+        yield place, _loaded(line)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(place, error) from error
+
+
+def _rows(items: Iterator[tuple[str, object]], wanted: Collection[str] | None) -> Rows:
+    columns: dict[str, None] = {}
+    rows: list[Mapping[str, object]] = []
+    for place, item in items:
+        if not isinstance(item, dict):
+            raise BrokenFileError(f"{place} is not an object with named fields")
+        row = {str(_readable(name)): value for name, value in item.items()}
+        columns.update(dict.fromkeys(row))
+        rows.append({name: _readable(value) for name, value in row.items() if wanted is None or name in wanted})
+    return tuple(columns), rows
+
+
+def _readable(value: object) -> object:
+    """Half of a surrogate pair can be written in JSON, but is no text that could be tokenized or stored."""
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        readable = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return BrokenText(readable, "holds half of a surrogate pair, which is no text")
+    return value
+
+
+def _loaded(text: str) -> object:
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise _RepeatedKeyError(f"the key {repeated!r} is there twice in one object")
+    return found
+
+
+def _not_json(place: str, error: Exception) -> BrokenFileError:
+    if isinstance(error, _RepeatedKeyError):
+        return BrokenFileError(f"{place}: {error}" if place != "it" else str(error))
+    return BrokenFileError(f"{place} is not JSON ({error})")
+
+
+def _no_list(items: object) -> str:
+    complaint = "it is not a list of objects"
+    lists = [name for name, value in items.items() if isinstance(value, list)] if isinstance(items, dict) else []
+    if lists:
+        keys = " or ".join(repr(name) for name in lists)
+        return f"{complaint}: the key {keys} holds a list. Fix: save that list alone as the file"
+    return f"{complaint}; one object a line is called .jsonl"
+
+
+def _first_character(data: bytes) -> str:
+    try:
+        return text_lines(data).read(64).lstrip()[:1]
+    except UnicodeError:
+        raise not_text(data) from None

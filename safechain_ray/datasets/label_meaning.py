@@ -1,0 +1,69 @@
+"""What a label says of a response: by its own word, or by the name of its column.
+
+`unsafe` and `harmless` speak for themselves. `true`, `1` and `yes` affirm what the column is called: in `is_safe` they
+say safe, in `is_unsafe` and `jailbroken` they say unsafe. In a column called `label` they say unsafe, as published sets
+have it. In any other column they are ambiguous.
+"""
+
+import re
+
+from safechain_ray.datasets.records import as_text
+
+UNSAFE_WORDS = frozenset({"unsafe", "harmful", "toxic", "jailbroken"})
+SAFE_WORDS = frozenset({"safe", "harmless", "unharmful", "benign"})
+"""Words with a meaning of their own; upper and lower case are alike."""
+
+TRUE_WORDS = frozenset({"1", "true", "yes"})
+FALSE_WORDS = frozenset({"0", "false", "no"})
+"""Words that affirm or deny what the column's name says. Numbers are alike however they are stored: 1 and 1.0."""
+
+DEFAULT_NAMES = frozenset({"label", "labels"})
+"""Names of columns in which a true word says unsafe."""
+
+_UNSAFE_NAMES = frozenset(
+    {"unsafe", "harmful", "harm", "toxic", "toxicity", "jailbroken", "jailbreak", "violation", "violating", "flagged"}
+)
+_SAFE_NAMES = frozenset({"safe", "harmless", "unharmful", "benign", "nontoxic"})
+_NEGATIONS = frozenset({"not", "non", "isnt", "un"})
+
+
+def true_means_unsafe(column: str) -> bool | None:
+    """Whether a true word in `column` says unsafe; None where the column's name does not decide.
+
+    >>> true_means_unsafe("is_response_safe"), true_means_unsafe("label"), true_means_unsafe("human_majority")
+    (False, True, None)
+    """
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column))
+    words = [word.casefold() for word in words]
+    if len(words) == 1 and words[0] in DEFAULT_NAMES:
+        return True
+    said = {
+        (word in _UNSAFE_NAMES) is not (place > 0 and words[place - 1] in _NEGATIONS)
+        for place, word in enumerate(words)
+        if word in _UNSAFE_NAMES | _SAFE_NAMES
+    }
+    return said.pop() if len(said) == 1 else None
+
+
+def read_label(
+    value: object, unsafe_labels: frozenset[str] = frozenset(), true_is_unsafe: bool | None = True
+) -> bool | None:
+    """Whether a label says unsafe; None for one that is empty, unknown or ambiguous.
+
+    With `unsafe_labels`, folded by `folded`, every other label that is not empty says safe. `true_is_unsafe` is what
+    `true_means_unsafe` says of the label's column.
+    """
+    word = folded(value)
+    if unsafe_labels:
+        return word in unsafe_labels if word else None
+    if word in UNSAFE_WORDS | SAFE_WORDS:
+        return word in UNSAFE_WORDS
+    if true_is_unsafe is None or word not in TRUE_WORDS | FALSE_WORDS:
+        return None
+    return (word in TRUE_WORDS) is true_is_unsafe
+
+
+def folded(value: object) -> str:
+    """A label as it is compared: without blanks around it, in lower case, 1.0 as 1."""
+    word = as_text(value).strip().casefold()
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", word)

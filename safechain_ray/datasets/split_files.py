@@ -1,0 +1,85 @@
+"""The files that a split is made of, and how they are read; remembered for the time when the hub can't be reached."""
+
+import contextlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from safechain_ray.datasets.class_names import with_class_names
+from safechain_ray.datasets.columnar import parse_parquet
+from safechain_ray.datasets.delimited import parse_delimited
+from safechain_ray.datasets.files import unzipped
+from safechain_ray.datasets.json_files import parse_json, parse_json_lines
+from safechain_ray.datasets.records import Records
+from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.errors import InputError
+from safechain_ray.schema import short_hash
+
+FileFormat = Literal["csv", "json", "parquet"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFiles:
+    """Files on this machine, in their order. `class_names` are those that the set's card declares."""
+
+    split: str
+    format: FileFormat
+    files: tuple[str, ...]
+    delimiter: str = ","
+    encoding: str | None = None
+    list_field: str | None = None
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def read(self, shown: str, wanted: Collection[str] | None) -> Records:
+        """The records of all files, one after the other. Raises InputError for a broken one."""
+        columns: dict[str, None] = {}
+        rows: list[Mapping[str, object]] = []
+        for file in map(Path, self.files):
+            try:
+                found, more = self._rows(file, wanted)
+            except (BrokenFileError, OSError) as error:
+                raise InputError(f"{file.name} of {shown} is broken: {error}.") from error
+            columns.update(dict.fromkeys(found))
+            rows += more
+        return Records(tuple(columns), rows, shown)
+
+    def _rows(self, file: Path, wanted: Collection[str] | None) -> tuple[tuple[str, ...], list[Mapping[str, object]]]:
+        if self.format == "parquet":
+            return parse_parquet(file, wanted, self.class_names)
+        data = unzipped(file.read_bytes()) if file.name.lower().endswith(".gz") else file.read_bytes()
+        if self.format == "csv":
+            columns, rows = parse_delimited(data, wanted, self.delimiter, self.encoding)
+        elif self.list_field is not None:
+            columns, rows = parse_json(data, wanted, self.list_field)
+        else:
+            columns, rows = parse_json_lines(data, wanted)
+        return columns, with_class_names(rows, self.class_names)
+
+
+def remember(files: SplitFiles, cache: Path, *key: object) -> None:
+    """Note in the hub's cache folder where the downloaded files of a split are; a read-only cache is no error."""
+    relative = asdict(files) | {"files": [os.path.relpath(file, cache) for file in files.files]}
+    with contextlib.suppress(OSError):
+        note = _note(cache, *key)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        partial_note = note.with_suffix(f".{os.getpid()}.tmp")
+        partial_note.write_text(json.dumps(relative), encoding="utf-8")
+        partial_note.replace(note)
+
+
+def remembered(cache: Path, *key: object) -> SplitFiles | None:
+    """The files that `remember` noted under the same key, where all of them are still there."""
+    try:
+        stored = json.loads(_note(cache, *key).read_text(encoding="utf-8"))
+        stored["files"] = tuple(os.path.normpath(cache / file) for file in stored["files"])
+        found = SplitFiles(**stored)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if all(map(os.path.exists, found.files)) else None
+
+
+def _note(cache: Path, *key: object) -> Path:
+    return cache / "safechain-ray" / f"{short_hash(*map(repr, key))}.json"
