@@ -7,7 +7,7 @@ from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.files import read_file
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, read_records
-from safechain_ray.datasets.records import Records
+from safechain_ray.datasets.records import BrokenText, Records
 from safechain_ray.errors import InputError
 from safechain_ray.schema import short_hash
 
@@ -71,6 +71,9 @@ def _problem(entry: BenchmarkEntry, row: Mapping[str, object]) -> Problem | str:
     nulls = [column for column in entry.columns if row.get(column) is None]
     if nulls:
         return f"no value in {', '.join(nulls)}"
+    broken = next((value for column in entry.columns if isinstance(value := row[column], BrokenText)), None)
+    if broken is not None:
+        return f"a value {broken.problem}"
     template = next((each for column, each in entry.prompt_without.items() if not row[column]), entry.prompt)
     try:
         prompt = template.format_map(row)

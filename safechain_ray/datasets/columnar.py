@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ def parse_parquet(data: bytes | Path, wanted: Collection[str] | None, names: Nam
         with pq.ParquetFile(pa.BufferReader(data) if isinstance(data, bytes) else data) as file:
             schema = file.schema_arrow
             chosen = _chosen(schema.names, wanted)
-            table = file.read(columns=chosen) if chosen else pa.table({}).select([])
+            table = file.read(columns=chosen) if chosen else pa.table({})
             size = file.metadata.num_rows
         return tuple(schema.names), _rows(table, chosen, size, {**names_in_metadata(schema.metadata), **(names or {})})
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
@@ -40,20 +41,20 @@ def is_saved(folder: Path) -> bool:
 
 def saved_splits(folder: Path) -> tuple[str, ...]:
     """The splits of a folder that `DatasetDict.save_to_disk` wrote; empty for any other folder."""
-    try:
-        splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BrokenFileError(f"its dataset_dict.json can't be read ({error})") from error
-    return tuple(splits)
+    described = folder / "dataset_dict.json"
+    return tuple(map(str, _json_of(described).get("splits", ()))) if described.is_file() else ()
+
+
+def saved_as(folder: Path) -> str | None:
+    """The split that a folder of `Dataset.save_to_disk` was, where it says so."""
+    split = _json_of(folder / "state.json").get("_split")
+    return split if isinstance(split, str) else None
 
 
 def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
     """The rows of a folder that `Dataset.save_to_disk` wrote. Raises BrokenFileError."""
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        state, info = _json_of(folder / "state.json"), _json_of(folder / "dataset_info.json")
         files = [folder / Path(file["filename"]).name for file in state["_data_files"]]
         names = class_names(info.get("features"))
         columns: dict[str, None] = dict.fromkeys(info.get("features") or ())
@@ -68,6 +69,16 @@ def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise BrokenFileError(f"it is no whole folder of Dataset.save_to_disk ({error})") from error
     return tuple(columns), rows
+
+
+def _json_of(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BrokenFileError(f"its {file.name} can't be read ({error})") from error
+    if not isinstance(found, dict):
+        raise BrokenFileError(f"its {file.name} is no JSON object")
+    return found
 
 
 def plain_rows(table: pa.Table, names: Names) -> list[Mapping[str, object]]:

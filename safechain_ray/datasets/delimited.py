@@ -66,7 +66,7 @@ def _header(fields: Sequence[str], wanted: Collection[str] | None, delimiter: st
     check_no_nul("".join(header))
     repeated = [name for name in dict.fromkeys(header) if header.count(name) > 1]
     if repeated:
-        raise BrokenFileError(f"two columns have the same name in its header ({', '.join(repeated)})")
+        raise BrokenFileError(f"two columns have the same name in its header ({', '.join(repeated) or 'none'})")
     if len(header) == 1 and header[0] not in (wanted or ()):
         _check_delimiter(header[0], delimiter)
     return header

@@ -14,7 +14,7 @@ from typing import Any
 
 from safechain_ray.catalog.entries import RowsEntry
 from safechain_ray.datasets.class_names import class_names
-from safechain_ray.datasets.columnar import is_saved, plain_rows, read_saved, saved_splits
+from safechain_ray.datasets.columnar import is_saved, plain_rows, read_saved, saved_as, saved_splits
 from safechain_ray.datasets.records import Records
 from safechain_ray.datasets.split_files import FileFormat, SplitFiles, remember, remembered
 from safechain_ray.datasets.text_files import BrokenFileError
@@ -56,6 +56,10 @@ def _saved(entry: RowsEntry, folder: Path, wanted: Collection[str] | None) -> Re
     if not splits and not is_saved(folder):
         return None
     if not splits:
+        if entry.split not in (None, "train", saved_as(folder)):
+            raise InputError(
+                f"{folder} was saved as one split, and {NAME_SPLIT} asks for {entry.split!r} of it. Fix: leave it out."
+            )
         return Records(*read_saved(folder, wanted), str(folder))
     split = _split(entry, splits)
     return Records(*read_saved(folder / split, wanted), _shown(entry, split))
@@ -66,19 +70,20 @@ def _from_card(entry: RowsEntry, place: str, cache: str | None, wanted: Collecti
     # The import takes a second or two, and most runs read a file.
     from datasets import config, load_dataset_builder
 
-    hub_cache, key = Path(config.HF_CACHE_HOME), (entry.source, entry.config, entry.split, entry.revision)
+    hub_cache = Path(config.HF_CACHE_HOME)
+    key = (entry.source, entry.config, entry.split, entry.revision, entry.load_options)
     with _explained(entry, place):
         try:
             builder: Any = load_dataset_builder(
                 place, entry.config, revision=entry.revision, cache_dir=cache, **entry.load_options
             )
         except ConnectionError:
-            before = remembered(hub_cache, *key, entry.load_options)
+            before = remembered(hub_cache, *key)
             if before is None:
                 raise
             return before.read(_shown(entry, before.split), wanted)
         if builder.name == "cache":  # the hub can't be reached, and the library has the set from an earlier time
-            before = remembered(hub_cache, *key, entry.load_options)
+            before = remembered(hub_cache, *key)
             return (
                 _prepared(entry, builder, wanted)
                 if before is None
@@ -91,8 +96,9 @@ def _from_card(entry: RowsEntry, place: str, cache: str | None, wanted: Collecti
             files = _files(entry, builder, split, data_files)
             if files is None:
                 return _by_library(entry, builder, split, wanted)
-            if cache is None and split == _split(entry, tuple(map(str, data_files))):
-                remember(files, hub_cache, *key, entry.load_options)
+            if cache is None:
+                for asked in {split, entry.split} if entry.split is None else {split}:
+                    remember(files, hub_cache, entry.source, entry.config, asked, entry.revision, entry.load_options)
             return files.read(_shown(entry, split), wanted)
 
         return read(split) if split in data_files or not _is_slice(split) else _slices(entry, split, read)

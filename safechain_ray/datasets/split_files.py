@@ -34,9 +34,13 @@ class SplitFiles:
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def read(self, shown: str, wanted: Collection[str] | None) -> Records:
-        """The records of all files, one after the other. Raises InputError for a broken one."""
+        """The records of all files, one after the other.
+
+        Raises InputError for a broken file, and for a table that lacks a wanted column which another one has.
+        """
         columns: dict[str, None] = {}
         rows: list[Mapping[str, object]] = []
+        columns_of: dict[str, tuple[str, ...]] = {}
         for file in map(Path, self.files):
             try:
                 found, more = self._rows(file, wanted)
@@ -44,6 +48,9 @@ class SplitFiles:
                 raise InputError(f"{file.name} of {shown} is broken: {error}.") from error
             columns.update(dict.fromkeys(found))
             rows += more
+            columns_of[file.name] = found
+        if self.format != "json":  # an object may leave a field out
+            _check_columns(columns_of, [name for name in columns if wanted is None or name in wanted], shown)
         return Records(tuple(columns), rows, shown)
 
     def _rows(self, file: Path, wanted: Collection[str] | None) -> tuple[tuple[str, ...], list[Mapping[str, object]]]:
@@ -57,6 +64,16 @@ class SplitFiles:
         else:
             columns, rows = parse_json_lines(data, wanted)
         return columns, with_class_names(rows, self.class_names)
+
+
+def _check_columns(columns_of: Mapping[str, Collection[str]], expected: Collection[str], shown: str) -> None:
+    for file, columns in columns_of.items():
+        missing = [name for name in expected if name not in columns]
+        if missing:
+            raise InputError(
+                f"{file} of {shown} has no column {', '.join(missing)}, which another file of the split has. Fix: "
+                "make the files alike, or give one of them."
+            )
 
 
 def remember(files: SplitFiles, cache: Path, *key: object) -> None:

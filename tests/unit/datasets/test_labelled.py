@@ -101,3 +101,56 @@ def test_labels_of_another_kind_are_named_by_the_user(tmp_path: Path):
 def test_a_missing_column_offers_the_nearest(tmp_path: Path):
     with pytest.raises(InputError, match=r"no column 'labels'. Did you mean 'label'\?.*--label-column"):
         load_labelled(written(tmp_path, labelled()), Columns("prompt", "response", "labels"))
+
+
+def shaped(folder: Path, column: str, *labels: object, name: str = "a.jsonl") -> tuple[str, Columns]:
+    """A file whose labels stand in `column`."""
+    rows = [{"prompt": f"Q{number}", "response": "A", column: label} for number, label in enumerate(labels)]
+    return written(folder, *rows, name=name), Columns("prompt", "response", column)
+
+
+@pytest.mark.parametrize(
+    ("column", "unsafe"), [("is_safe", [False, True]), ("is_unsafe", [True, False]), ("label", [True, False])]
+)
+@pytest.mark.parametrize("labels", [(True, False), (1, 0), ("yes", "no"), (1.0, 0.0)])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_truths_are_read_by_the_name_of_their_column(
+    tmp_path: Path, column: str, unsafe: list[bool], labels: tuple[object, ...], name: str
+):
+    found = load_labelled(*shaped(tmp_path, column, *labels, name=name))
+    assert [each.unsafe for each in found.responses] == unsafe
+
+
+def test_truths_in_a_column_that_decides_nothing_are_refused_until_one_is_named(tmp_path: Path):
+    source, columns = shaped(tmp_path, "human_majority", True, False)
+    with pytest.raises(InputError, match=r"'human_majority' holds true, false, .*Fix: .*--unsafe-label true"):
+        load_labelled(source, columns)
+    assert [each.unsafe for each in load_labelled(source, columns, ["True"]).responses] == [True, False]
+
+
+def test_the_refusal_of_other_words_lists_what_this_column_is_read_by(tmp_path: Path):
+    with pytest.raises(InputError, match=r"'is_safe' are read as unsafe \(0, false, .*or safe \(1, "):
+        load_labelled(*shaped(tmp_path, "is_safe", True, "perhaps"))
+
+
+def test_a_label_that_no_row_has_is_refused_with_those_there_are(tmp_path: Path):
+    with pytest.raises(InputError, match=r"no row has the label 7 .*Labels in column 'label': unsafe, safe"):
+        load_labelled(*shaped(tmp_path, "label", "unsafe", "safe"), ["7"])
+
+
+def test_class_numbers_are_read_by_their_names(tmp_path: Path):
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    features = Features({"prompt": Value("string"), "response": Value("string"), "label": ClassLabel(2, ["unsafe", "safe"])})
+    rows = {"prompt": ["P", "Q"], "response": ["A", "B"], "label": [0, 1]}
+    Dataset.from_dict(rows, features).to_parquet(tmp_path / "a.parquet")
+    for unsafe_labels in ((), ("unsafe",)):
+        found = load_labelled(str(tmp_path / "a.parquet"), COLUMNS, unsafe_labels)
+        assert [each.unsafe for each in found.responses] == [True, False]
+
+
+def test_a_bad_text_is_one_problem_of_its_row(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "Q", "response": "half \\ud83d", "label": 1}\n')
+    with pytest.raises(InputError, match=r"row 1: the response holds half of a surrogate pair"):
+        load_labelled(str(path), COLUMNS)
