@@ -18,7 +18,7 @@ def names_in_metadata(metadata: Mapping[bytes, bytes] | None) -> Names:
     try:
         stored: Any = json.loads((metadata or {}).get(METADATA_KEY, b"{}"))
         return class_names(stored["info"]["features"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -13,6 +13,8 @@ ENCODINGS = (
 
 SAVE_AS_UTF8 = "Fix: save the file as UTF-8"
 
+NUL_BYTES = f"its first line holds NUL bytes, as UTF-16 without a byte order mark does. {SAVE_AS_UTF8}"
+
 
 class BrokenFileError(Exception):
     """What is wrong inside a file, with a fix where there is one; the caller adds the file's name."""
@@ -34,6 +36,8 @@ def not_text(data: bytes, encoding: str | None = None) -> BrokenFileError:
         return BrokenFileError("it is an Excel workbook or a zip archive. Fix: save it as CSV in UTF-8")
     if named != "utf-8-sig":
         return BrokenFileError(f"it is not {named.upper()} text, as it claims to be. {SAVE_AS_UTF8}")
+    if b"\0" in data.partition(b"\n")[0]:
+        return BrokenFileError(NUL_BYTES)
     try:
         data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -45,9 +49,7 @@ def not_text(data: bytes, encoding: str | None = None) -> BrokenFileError:
 def check_no_nul(line: str) -> None:
     """Raises BrokenFileError where the first line holds NUL: the text is UTF-16 without a byte order mark."""
     if "\0" in line:
-        raise BrokenFileError(
-            f"its first line holds NUL bytes, as UTF-16 without a byte order mark does. {SAVE_AS_UTF8}"
-        )
+        raise BrokenFileError(NUL_BYTES)
 
 
 def _encoding(data: bytes) -> str:

@@ -13,7 +13,16 @@ from safechain_ray.datasets.label_meaning import (
     true_means_unsafe,
 )
 
-SAFE_COLUMNS = ["is_safe", "safe", "isSafe", "response_safe", "is-response-safe", "harmless", "not_harmful", "non_toxic"]
+SAFE_COLUMNS = [
+    "is_safe",
+    "safe",
+    "isSafe",
+    "response_safe",
+    "is-response-safe",
+    "harmless",
+    "not_harmful",
+    "non_toxic",
+]
 UNSAFE_COLUMNS = ["is_unsafe", "unsafe", "harmful", "harm", "jailbroken", "isToxic", "not_safe", "label", "Label"]
 UNDECIDED = ["human_majority", "score", "refused", "safety", "safe_or_unsafe", "human_label", "majority", ""]
 

@@ -141,7 +141,9 @@ def test_a_label_that_no_row_has_is_refused_with_those_there_are(tmp_path: Path)
 def test_class_numbers_are_read_by_their_names(tmp_path: Path):
     from datasets import ClassLabel, Dataset, Features, Value
 
-    features = Features({"prompt": Value("string"), "response": Value("string"), "label": ClassLabel(2, ["unsafe", "safe"])})
+    features = Features(
+        {"prompt": Value("string"), "response": Value("string"), "label": ClassLabel(2, ["unsafe", "safe"])}
+    )
     rows = {"prompt": ["P", "Q"], "response": ["A", "B"], "label": [0, 1]}
     Dataset.from_dict(rows, features).to_parquet(tmp_path / "a.parquet")
     for unsafe_labels in ((), ("unsafe",)):
