@@ -119,7 +119,7 @@ def _files(entry: RowsEntry, builder: Any, split: str, data_files: Mapping[str, 
     return SplitFiles(
         split,
         kind,
-        tuple(map(str, DownloadManager().download(names))),
+        tuple(map(str, DownloadManager().download(names) if any("://" in name for name in names) else names)),
         delimiter,
         encoding,
         builder.config.field if kind == "json" else None,
