@@ -12,6 +12,10 @@ from safechain_ray.datasets.files import file_name, has_known_suffix
 from safechain_ray.errors import InputError
 from safechain_ray.storage import redact
 
+NAME_CONFIG = "--name (config in a config file)"
+NAME_SPLIT = "--split (split in a config file)"
+"""What names a part of a set."""
+
 AnyRows = TypeVar("AnyRows", bound=RowsEntry)
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -77,7 +81,7 @@ def with_place(entry: AnyRows, *, config: str | None = None, split: str | None =
     """`entry` with another config or split of its set. Raises InputError for a single file, which has none."""
     named = {field: value for field, value in (("config", config), ("split", split)) if value is not None}
     if named and entry.kind != "huggingface":
-        flags = " and ".join("--name (config)" if field == "config" else "--split" for field in named)
+        flags = " and ".join({"config": NAME_CONFIG, "split": NAME_SPLIT}[field] for field in named)
         raise InputError(
             f"{redact(entry.source)} is a file, and {flags} chooses a part of a folder or of a set of the Hugging Face "
             "hub. Fix: leave the flag out, or give the folder."

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from safechain_ray.catalog.entries import RowsEntry
+from safechain_ray.datasets.adhoc import NAME_CONFIG, NAME_SPLIT
 from safechain_ray.datasets.class_names import class_names
 from safechain_ray.datasets.columnar import is_saved, plain_rows, read_saved, saved_as, saved_splits
 from safechain_ray.datasets.records import Records
@@ -21,9 +22,6 @@ from safechain_ray.datasets.text_files import BrokenFileError
 from safechain_ray.errors import InputError
 
 _LOCAL_COPY = "give a local copy with --dataset PATH."
-
-NAME_SPLIT = "--split (split in a config file)"
-NAME_CONFIG = "--name (config in a config file)"
 
 CSV_OPTIONS = frozenset({"sep", "delimiter", "encoding", "keep_default_na", "na_filter", "chunksize", "features"})
 """Options of a card's CSV files with which they are read as single files are; the others change what a row is."""

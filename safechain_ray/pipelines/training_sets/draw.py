@@ -10,7 +10,7 @@ from safechain_ray.catalog.entries import DatasetEntry
 from safechain_ray.config import BuildConfig, DatasetConfig, PromptsConfig
 from safechain_ray.curation.draw import NOT_DRAWN, UNUSABLE, Draw, Objection, draw_prompts, no_objection
 from safechain_ray.curation.overlap import NEAR_DUPLICATE, Overlap, reason_of
-from safechain_ray.datasets.adhoc import copy_of
+from safechain_ray.datasets.adhoc import copy_of, with_place
 from safechain_ray.datasets.loading import COLUMN_FLAGS, PromptSet, fingerprint, load_prompts
 from safechain_ray.errors import InputError
 from safechain_ray.pipelines.runs.resolve import dataset_entry
@@ -77,7 +77,8 @@ def _entry(prompts: PromptsConfig) -> DatasetEntry:
             f"prompts.file is a copy of a set of the catalog, and {redact(prompts.name)} is none. Give the file itself "
             "with --prompts."
         )
-    return copy_of(entry, prompts.file).model_copy(update={"rows": None})
+    copy = with_place(copy_of(entry, prompts.file), config=prompts.config, split=prompts.split)
+    return copy.model_copy(update={"rows": None})
 
 
 def _evaluation_sets(names: Sequence[str]) -> dict[str, PromptSet]:
