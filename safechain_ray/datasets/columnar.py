@@ -110,9 +110,10 @@ def _values(column: pa.ChunkedArray) -> list[object]:
     if isinstance(kind, pa.UuidType):
         return [str(value) if isinstance(value, UUID) else value for value in column.to_pylist()]
     try:
-        return column.to_pylist()
+        values: list[object] = column.to_pylist()
     except UnicodeDecodeError:  # a text column of a writer that did not check
-        return [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
+        values = [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
+    return values
 
 
 def _decoded(value: object) -> object:

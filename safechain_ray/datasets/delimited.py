@@ -1,7 +1,7 @@
 """Read CSV and TSV. Values stay text as written: an id of `007` or a prompt of `NA` is no number and no null."""
 
 import csv
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from safechain_ray.datasets.text_files import BrokenFileError, check_no_nul, not_text, text_lines
@@ -24,21 +24,20 @@ def parse_delimited(
     behind: they are ignored.
     """
     with text_lines(data, encoding) as text, _long_fields():
-        first = 1
         try:
             start = text.readline().strip("\r\n")
-            if start.startswith(SEPARATOR_LINE) and len(start) == len(SEPARATOR_LINE) + 1:
-                delimiter, first = start[-1], 2
-            else:
-                text.seek(0)
-            return _parse(csv.reader(text, delimiter=delimiter, strict=True), wanted, delimiter, first - 1)
+            if start.startswith(SEPARATOR_LINE) and start[len(SEPARATOR_LINE) :] in DELIMITERS:
+                return _parse(text, wanted, start[-1], 1)
+            text.seek(0)
+            return _parse(text, wanted, delimiter, 0)
         except UnicodeError:
             raise not_text(data, encoding) from None
 
 
 def _parse(
-    lines: "csv._reader", wanted: Collection[str] | None, delimiter: str, skipped_lines: int
+    text: Iterable[str], wanted: Collection[str] | None, delimiter: str, skipped_lines: int
 ) -> tuple[tuple[str, ...], list[Mapping[str, object]]]:
+    lines = csv.reader(text, delimiter=delimiter, strict=True)
     rows: list[Mapping[str, object]] = []
     empty_rows = 0
     try:
