@@ -44,8 +44,8 @@ def chat_prompt(turns: Sequence[Mapping[str, object]]) -> ChatPrompt | str:
     has_system = roles[0] == "system"
     if roles[has_system:] != ["user"]:
         return (
-            f"the prompt is a dialogue of {len(turns)} turns ({', '.join(roles[:6])}), and only one user turn after a "
-            "system turn or none is read"
+            f"the prompt is a dialogue of {len(turns)} turns ({', '.join(roles[:6])}), and only one user turn, with or "
+            "without a system turn before it, is read"
         )
     system, user = (_content(turns[0]) if has_system else ""), _content(turns[-1])
     if user is None:

@@ -30,7 +30,7 @@ def parse_parquet(data: bytes | Path, wanted: Collection[str] | None, names: Nam
             table = file.read(columns=chosen) if chosen else pa.table({})
             size = file.metadata.num_rows
         return tuple(schema.names), _rows(table, chosen, size, {**names_in_metadata(schema.metadata), **(names or {})})
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise BrokenFileError(f"it is no whole Parquet file ({error})") from error
 
 

@@ -33,7 +33,7 @@ COMPRESSED = (".zip", ".bz2", ".xz", ".zst", ".lz4", ".7z")
 def read_hub(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records:
     """The records of one split, with the `wanted` columns where only those are needed.
 
-    Raises InputError with the mend: offline, gated, or no such set, config or split, or several and none named.
+    Raises InputError with the fix: offline, gated, no such set, config or split, or several and no name for one.
     """
     local = Path(entry.source).expanduser()
     try:
@@ -208,11 +208,11 @@ def _explained(entry: RowsEntry, place: str) -> Iterator[None]:
     try:
         yield
     except DatasetNotFoundError as error:
-        mend = "Check the id; if the set is gated, ask for access on its page and log in (`hf auth login` or HF_TOKEN)"
-        raise InputError(f"Can't load {shown}: {_first_line(error)}. {mend}, or {_LOCAL_COPY}") from error
+        fix = "Check the id; if the set is gated, ask for access on its page and log in (`hf auth login` or HF_TOKEN)"
+        raise InputError(f"Can't load {shown}: {_first_line(error)}. {fix}, or {_LOCAL_COPY}") from error
     except ConnectionError as error:
-        mend = "Check the network, the proxy and HF_HUB_OFFLINE"
-        raise InputError(f"Can't load {shown}: {_first_line(error)}. {mend}, or {_LOCAL_COPY}") from error
+        fix = "Check the network, the proxy and HF_HUB_OFFLINE"
+        raise InputError(f"Can't load {shown}: {_first_line(error)}. {fix}, or {_LOCAL_COPY}") from error
     except (DatasetsError, ValueError, OSError) as error:
         if entry.config is None and str(error).startswith("Config name is missing"):
             configs = ", ".join(get_dataset_config_names(place, revision=entry.revision))

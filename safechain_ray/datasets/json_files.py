@@ -9,8 +9,10 @@ from safechain_ray.datasets.text_files import BrokenFileError, check_no_nul, not
 Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
 
 
-class _RepeatedKeyError(ValueError):
-    pass
+class _RepeatingObject(dict[str, object]):
+    """An object in which a key is there twice; Python keeps the last value."""
+
+    repeated: frozenset[str] = frozenset()
 
 
 def parse_json_lines(data: bytes, wanted: Collection[str] | None) -> Rows:
@@ -71,6 +73,10 @@ def _rows(items: Iterator[tuple[str, object]], wanted: Collection[str] | None) -
     for place, item in items:
         if not isinstance(item, dict):
             raise BrokenFileError(f"{place} is not an object with named fields")
+        if isinstance(item, _RepeatingObject):
+            twice = sorted(name for name in item.repeated if wanted is None or name in wanted)
+            if twice:
+                raise BrokenFileError(f"{place} has the key {', '.join(map(repr, twice))} more than once")
         row = {str(_readable(name)): value for name, value in item.items()}
         columns.update(dict.fromkeys(row))
         rows.append({name: _readable(value) for name, value in row.items() if wanted is None or name in wanted})
@@ -94,16 +100,15 @@ def _loaded(text: str) -> object:
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise _RepeatedKeyError(f"the key {repeated!r} is there twice in one object")
-    return found
+    if len(found) == len(pairs):
+        return found
+    repeating = _RepeatingObject(found)
+    names = [name for name, _ in pairs]
+    repeating.repeated = frozenset(name for name in found if names.count(name) > 1)
+    return repeating
 
 
 def _not_json(place: str, error: Exception) -> BrokenFileError:
-    if isinstance(error, _RepeatedKeyError):
-        return BrokenFileError(f"{place}: {error}" if place != "it" else str(error))
     return BrokenFileError(f"{place} is not JSON ({error})")
 
 

@@ -133,7 +133,7 @@ def test_an_odd_prompt_is_one_row_with_its_text_unchanged(tmp_path: Path, name: 
         ("a.json", '[{"prompt": "x"}] trailing', r"it is not JSON \(Extra data"),
         ("a.json", "", "it is not JSON"),
         ("a.jsonl", "", "holds no rows"),
-        ("a.jsonl", '{"prompt": "x", "prompt": "y"}\n', "line 1: the key 'prompt' is there twice"),
+        ("a.jsonl", '{"prompt": "x", "prompt": "y"}\n', "line 1 has the key 'prompt' more than once"),
         ("a.jsonl", '{"prompt": "x"}\n["y"]\n', "line 2 is not an object with named fields"),
         ("a.jsonl", '{"prompt": "x"} {"prompt": "y"}\n', r"line 1 is not JSON \(Extra data"),
     ],
@@ -201,3 +201,8 @@ def test_a_number_that_is_none_is_a_missing_id(tmp_path: Path):
         ("3", "3"),
     ]
     assert [prompt.error is None for prompt in found] == [False, False, True]
+
+
+def test_a_key_twice_where_nobody_asked_for_it_changes_nothing(tmp_path: Path):
+    path = written(tmp_path, "a.jsonl", '{"prompt": "Why?", "other": 1, "other": {"a": 1, "a": 2}}\n')
+    assert [prompt.text for prompt in load_prompts(adhoc_entry(path)).prompts] == ["Why?"]

@@ -104,7 +104,7 @@ def test_a_missing_column_offers_the_nearest(tmp_path: Path):
 
 
 def shaped(folder: Path, column: str, *labels: object, name: str = "a.jsonl") -> tuple[str, Columns]:
-    """A file whose labels stand in `column`."""
+    """A file with its labels in `column`."""
     rows = [{"prompt": f"Q{number}", "response": "A", column: label} for number, label in enumerate(labels)]
     return written(folder, *rows, name=name), Columns("prompt", "response", column)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -123,3 +124,21 @@ def test_objects_are_found_at_any_depth(objects: pa.Array) -> None:
     for column in (listed, pa.StructArray.from_arrays([listed], ["inside"])):
         with pytest.raises(pa.ArrowInvalid, match="column"):
             plain_columns(pa.table({"column": column}))
+
+
+def test_a_column_of_objects_that_nobody_asked_for_is_not_read(tmp_path: Path, objects: pa.Array, mark: Path) -> None:
+    path = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"prompt": ["Why?"], "other": objects}), path)
+    assert [prompt.text for prompt in load_prompts(adhoc_entry(str(path))).prompts] == ["Why?"]
+    with pytest.raises(InputError, match="other could run code"):
+        load_prompts(adhoc_entry(str(path), category_column="other"))
+    assert not mark.exists()
+
+
+def test_arrows_own_extension_types_hold_no_objects(objects: pa.Array) -> None:
+    json_texts = pa.array(["{}"]).cast(pa.json_())
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((1, 2)))
+    table = pa.table({"json": json_texts, "tensor": tensors})
+    assert plain_columns(table) is table
+    with pytest.raises(pa.ArrowInvalid, match="columns trap could"):
+        plain_columns(table.append_column("trap", objects))
