@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from safechain_ray.schema import ThinkingTags
+from safechain_ray.schema import ThinkingTags, read_tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,34 +18,25 @@ class ResponseParts:
 
 
 def split_response(response: str, tags: ThinkingTags | None) -> ResponseParts:
-    """Split `response` (the prefill included) at the first closing tag; later ones belong to the answer.
+    """Split `response` (the prefill included) at the first closing tag, by the rules of `read_tags`.
 
-    - The opening tag is dropped from the response's start; a thought without one (templates or data that leave it
-      out) ends at the closing tag all the same.
-    - With neither tag nothing was thought: the whole is the answer, the thought is empty.
+    - An opening tag counts only at the response's start; a template that opens the thought has it in the prefill.
+    - With no tag that counts nothing was thought: the whole is the answer, the thought is empty.
     - Tags around the answer (Sky-T1) are dropped at its two ends, each where it stands.
 
     Both parts are pieces of the response, in order. Never raises.
     """
     if tags is None:
         return ResponseParts(None, None, closed=True)
-    thought, close, answer = _without_start(response, tags.open).partition(tags.close)
-    if close:
-        return ResponseParts(thought.strip("\n"), _answer(answer, tags), closed=True)
-    if tags.open in response:
-        return ResponseParts(thought.strip("\n"), "", closed=False)
-    return ResponseParts("", _answer(response, tags), closed=True)
+    text = read_tags(response, tags)
+    if text.form == "unclosed":
+        return ResponseParts(text.thought.strip("\n"), "", closed=False)
+    return ResponseParts(text.thought.strip("\n"), _answer(text.answer, tags), closed=True)
 
 
 def _answer(text: str, tags: ThinkingTags) -> str:
-    if tags.answer_open is not None:
-        text = _without_start(text, tags.answer_open)
+    if tags.answer_open is not None and text.lstrip().startswith(tags.answer_open):
+        text = text.lstrip().removeprefix(tags.answer_open)
     if tags.answer_close is not None and text.rstrip().endswith(tags.answer_close):
         text = text.rstrip().removesuffix(tags.answer_close)
     return text.strip("\n")
-
-
-def _without_start(text: str, tag: str) -> str:
-    """`text` after `tag` where it starts with it (whitespace before is let pass), else `text` as it is."""
-    start = text.lstrip()
-    return start.removeprefix(tag) if start.startswith(tag) else text

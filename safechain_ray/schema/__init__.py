@@ -35,6 +35,12 @@ from safechain_ray.schema.tables import (
     with_verdicts,
     without_verdicts,
 )
+from safechain_ray.schema.thinking import (
+    TaggedText,
+    TagForm,
+    read_tags,
+    without_tags,
+)
 from safechain_ray.schema.words import (
     LARGEST_INT32,
     PLAIN_URL,
@@ -72,15 +78,19 @@ __all__ = [
     "SpecialTokens",
     "StrategySpec",
     "StrictNumbers",
+    "TagForm",
+    "TaggedText",
     "ThinkingTags",
     "Verdict",
     "VoteRule",
     "as_samples",
     "only",
+    "read_tags",
     "samples_from_table",
     "samples_table",
     "short_hash",
     "verdicts_table",
     "with_verdicts",
+    "without_tags",
     "without_verdicts",
 ]

@@ -1,0 +1,64 @@
+"""Reads the message of a chat completion: content, reasoning and refusal, in the fields that providers use."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from safechain_ray.engines.api_json import as_list, as_mapping, as_text
+
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+"""Reasoning beside the content, the first field with a text: DeepSeek and SGLang, OpenRouter and vLLM, Ollama, and
+OpenRouter's and MiniMax' list of details."""
+
+TEXT_FIELDS = ("text", "thinking", "reasoning", "summary", "content", "output_text")
+"""Where a part of a list has its text. A part of Mistral's type `thinking` holds a list of further parts."""
+
+_REASONING_TYPE = re.compile(r"(redacted_)?thinking|reasoning|summary", re.IGNORECASE)
+
+PartKind = Literal["content", "reasoning", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTexts:
+    """`reasoning` is None where the provider hands none over apart: the content may hold it between tags."""
+
+    content: str
+    reasoning: str | None
+    refusal: str
+
+
+def read_message(message: Mapping[str, Any]) -> MessageTexts:
+    """The texts of an assistant's message. Never raises: what has another form counts as absent."""
+    parts = as_list(message.get("content"))
+    apart = next(filter(None, (_joined(message.get(name), "\n\n") for name in REASONING_FIELDS)), "")
+    return MessageTexts(
+        content=as_text(message.get("content")) or _of_kind(parts, "content"),
+        reasoning=apart or _of_kind(parts, "reasoning") or None,
+        refusal=as_text(message.get("refusal")) or _of_kind(parts, "refusal"),
+    )
+
+
+def _of_kind(parts: list[Any], kind: PartKind) -> str:
+    return "".join(_joined(part, "") for part in parts if _kind(part) == kind)
+
+
+def _kind(part: object) -> PartKind:
+    name = as_text(as_mapping(part).get("type"))
+    if name == "refusal":
+        return "refusal"
+    return "reasoning" if _REASONING_TYPE.match(name) else "content"
+
+
+def _joined(value: object, between: str, depth: int = 0) -> str:
+    """The text in a string, a part, or a list of parts; "" for what holds none, encrypted reasoning among it."""
+    if isinstance(value, str):
+        return value
+    if depth > 8:
+        return ""
+    if isinstance(value, list):
+        # The parts of one part are the pieces of one text; the items of a list of details are paragraphs.
+        return between.join(filter(None, (_joined(each, "", depth + 1) for each in value)))
+    part = as_mapping(value)
+    fields = ("refusal", *TEXT_FIELDS) if part.get("type") == "refusal" else TEXT_FIELDS
+    return next(filter(None, (_joined(part.get(name), "", depth + 1) for name in fields)), "")

@@ -1,0 +1,82 @@
+"""What a provider bills for a chat completion, in tokens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from safechain_ray.engines.api_json import as_count, as_mapping
+from safechain_ray.schema import LARGEST_INT32, ThinkingTags, read_tags
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider bills them, None where it gives no count that can be true.
+
+    `reasoning_tokens` are among `output_tokens`.
+    """
+
+    input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.input_tokens is not None and self.output_tokens is not None
+
+
+def read_usage(body: Mapping[str, Any], has_text: bool = True) -> Usage:
+    """The bill of a whole body. No tokens for an answer that `has_text` are no count.
+
+    Reasoning counts as output also where the provider bills it beside the completion:
+
+    - xAI counts it in `total_tokens` and not in `completion_tokens`, and so does Gemini, without any details;
+    - more reasoning than completion can't be a part of it.
+    """
+    usage = as_mapping(body.get("usage"))
+    input_tokens = _first_count(usage, "prompt_tokens", "input_tokens")
+    output_tokens = _first_count(usage, "completion_tokens", "output_tokens")
+    details = as_mapping(usage.get("completion_tokens_details")) or as_mapping(usage.get("output_tokens_details"))
+    reasoning = as_count(details.get("reasoning_tokens"))
+    if reasoning is None:
+        reasoning = as_count(usage.get("reasoning_tokens"))
+    if has_text:
+        input_tokens, output_tokens = input_tokens or None, output_tokens or None
+    total = as_count(usage.get("total_tokens"))
+    if output_tokens is None or input_tokens is None:
+        return Usage(input_tokens, output_tokens, reasoning if output_tokens is not None else None)
+    beside = max(0, (total or 0) - input_tokens - output_tokens)
+    if reasoning is not None and reasoning > output_tokens:
+        beside = max(beside, reasoning)
+    if beside and reasoning is None:
+        reasoning = beside
+    return Usage(input_tokens, min(output_tokens + beside, LARGEST_INT32), reasoning)
+
+
+def shared_usage(usage: Usage, texts: Sequence[str]) -> list[Usage]:
+    """What falls to each of several answers of one bill: its output in proportion to their characters, none lost.
+
+    The input, which they share, stands with each; so does not what was reasoning.
+    """
+    if len(texts) == 1 or usage.output_tokens is None:
+        return [usage] * len(texts)
+    characters, shares, given = sum(map(len, texts)), [], 0
+    for place in range(len(texts)):
+        upto = sum(map(len, texts[: place + 1]))
+        until = round(usage.output_tokens * (upto / characters if characters else (place + 1) / len(texts)))
+        shares.append(Usage(usage.input_tokens, until - given, None))
+        given = until
+    return shares
+
+
+def thought_tokens(output_tokens: int, reasoning_tokens: int | None, response: str, tags: ThinkingTags | None) -> int | None:
+    """Tokens of the thought: the provider's figure, else the generated tokens in proportion to its characters."""
+    if tags is None:
+        return None
+    if reasoning_tokens is not None:
+        return min(reasoning_tokens, output_tokens)
+    text = read_tags(response, tags)
+    return round(output_tokens * len(text.thought) / max(1, len(text.thought) + len(text.answer)))
+
+
+def _first_count(usage: Mapping[str, Any], *names: str) -> int | None:
+    return next((count for name in names if (count := as_count(usage.get(name))) is not None), None)
