@@ -1,5 +1,6 @@
 """What the catalog says of a model behind an API that speaks OpenAI's chat completions."""
 
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -39,6 +40,15 @@ class ApiEntry(Entry):
     timeout_seconds: float = Field(900.0, gt=0, description="a request without an answer for so long is sent again")
     extra_body: dict[str, object] = Field(default_factory=dict, description="put into every request as it is")
     omits: tuple[str, ...] = Field((), description="sampling parameters that the provider refuses, so never sent")
+    max_tokens_parameter: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="how the provider calls the limit of tokens; learnt where it refuses max_tokens"
+    )
+    opens_thought: bool | None = Field(
+        None,
+        exclude_if=lambda opens: opens is None,
+        description="whether the server's chat template opens the thought, so that answers hold no opening tag; "
+        "None finds out",
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -57,7 +67,7 @@ class ApiEntry(Entry):
 
 
 def judging_api(judge: JudgeEntry) -> ApiEntry:
-    """The chat model at the endpoint of a judge that has one."""
+    """The chat model at the endpoint of a judge that has one. Its letter is no thought, and is cut by design."""
     assert judge.endpoint is not None
     return ApiEntry(
         name=judge.name,
@@ -65,4 +75,5 @@ def judging_api(judge: JudgeEntry) -> ApiEntry:
         api_model=judge.endpoint.model,
         api_key_env=judge.endpoint.api_key_env or None,
         max_concurrent=judge.endpoint.max_concurrent,
+        opens_thought=False,
     )

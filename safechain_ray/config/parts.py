@@ -48,6 +48,12 @@ class ApiConfig(Config):
     timeout_seconds: float | None = Field(None, gt=0, description="a request is sent again after so long")
     extra_body: dict[str, Any] | None = Field(None, description="put into every request as it is")
     omits: tuple[str, ...] | None = Field(None, description="sampling parameters that are never sent")
+    max_tokens_parameter: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        None, description="how the provider calls the limit of tokens; learnt where it refuses max_tokens"
+    )
+    opens_thought: bool | None = Field(
+        None, description="whether the server's chat template opens the thought; found out where it is not said"
+    )
 
     def overrides(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)

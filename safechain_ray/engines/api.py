@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-compatible API as the project's `Engine`; the only file that imports openai."""
+"""A model behind an OpenAI-compatible API as the project's `Engine`."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -14,10 +15,23 @@ from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.engines import api_answers
 from safechain_ray.engines.adaptive_limit import AdaptiveLimit
 from safechain_ray.engines.api_budget import Budget
-from safechain_ray.engines.api_faults import Fault, RefusesAllError, backoff, read_status
+from safechain_ray.engines.api_faults import (
+    REFUSES_ALL,
+    Fault,
+    RefusesAllError,
+    backoff,
+    read_status,
+    rejected_parameter,
+    wants_max_completion_tokens,
+)
 from safechain_ray.engines.api_gate import Gate, Passage
+from safechain_ray.engines.api_json import as_count, as_mapping, decode_json
 from safechain_ray.engines.api_sharing import Outcome, SharedRequests
-from safechain_ray.errors import EngineRefusedError, EngineStartError, RowError
+from safechain_ray.engines.api_thoughts import PROBE, PROBE_TOKENS, ThoughtOpening
+from safechain_ray.engines.api_usage import Usage, read_usage, shared_usage, thought_tokens
+from safechain_ray.engines.api_wire import parameters, wire_request
+from safechain_ray.errors import EngineRefusedError, EngineStartError, InputError, RowError
+from safechain_ray.http_clients import openai_client
 from safechain_ray.schema import Completion, Message, Request
 
 ATTEMPTS = 10
@@ -26,10 +40,21 @@ ATTEMPTS = 10
 REFUSED_AT_FIRST = 10
 """So many wrong requests with no right one among them are the fault of all: a parameter that the model refuses."""
 
+FORBIDDEN_IN_A_ROW = 10
+"""So many 403s in a row after right answers end the run; a few are refusals of their prompts in unknown words."""
+
 CHARACTERS_A_TOKEN = 4
 BYTES_OF_A_TEMPLATE = 256
 
 NO_KEY = "none"
+
+CUT_WITHOUT_TAGS = (
+    "cut this text before any thinking tag: whether it is a thought or an answer is unknown. Fix: say whether the "
+    "server's chat template opens the thought, with --set model.api.opens_thought=true or false, or raise --max-tokens"
+)
+
+LONG_KEY = 12
+"""Characters of a key that no answer holds by chance. A shorter one (`EMPTY`, say) is removed from errors only."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +74,15 @@ def start_api(start: ApiStart) -> "ApiEngine":
     missing = missing_key(start.needs)
     if missing is not None:
         raise EngineStartError(f"{missing} The engine reads it on the node where it runs.")
-    return ApiEngine(start)
+    try:
+        return ApiEngine(start)
+    except InputError as error:
+        raise EngineStartError(f"{error} The engine reads the variable on the node where it runs.") from None
 
 
 def missing_key(entry: ApiEntry) -> str | None:
     """What to do where the environment lacks the entry's key; None where all is there."""
-    if entry.api_key_env is None or os.environ.get(entry.api_key_env):
+    if entry.api_key_env is None or os.environ.get(entry.api_key_env, "").strip():
         return None
     return (
         f"No key for {entry.source}: set the environment variable {entry.api_key_env}, "
@@ -69,22 +97,23 @@ class ApiEngine:
     """
 
     def __init__(self, start: ApiStart) -> None:
-        from openai import AsyncOpenAI, __version__
+        from openai import __version__
 
         entry = start.needs
         self._entry = entry
-        self._key = os.environ[entry.api_key_env] if entry.api_key_env else NO_KEY
-        self._client = AsyncOpenAI(
-            api_key=self._key, base_url=entry.base_url, max_retries=0, timeout=entry.timeout_seconds
-        )
+        self._key = os.environ[entry.api_key_env].strip() if entry.api_key_env else NO_KEY
+        self._client = openai_client(entry.base_url, self._key, max_retries=0, timeout=entry.timeout_seconds)
         self._tags = families()[entry.family].tags
+        self._opening = ThoughtOpening(entry.opens_thought, self._tags)
+        self._probing: asyncio.Task[None] | None = None
+        self._max_tokens_parameter = entry.max_tokens_parameter
         self._budget = Budget(entry.prices, start.max_cost, start.max_requests)
         limit = AdaptiveLimit(min(start.max_running, entry.max_concurrent))
         self._gate = Gate(limit, self._budget, lambda change: start.on_counts(concurrency=change))
         self._on_tokens = start.on_tokens
         self._count = start.on_counts
         self._random = random.Random()
-        self._answers = self._wrong_requests = 0
+        self._answers = self._wrong_requests = self._forbidden = 0
         self._name = f"openai {__version__}, {entry.source}"
         self._shared = SharedRequests(entry.most_choices, self._choices) if entry.most_choices > 1 else None
 
@@ -118,39 +147,50 @@ class ApiEngine:
             raise outcome
         return outcome
 
-    async def _choices(self, request: Request, count: int) -> Sequence[Outcome]:
-        """1 to `count` answers from one request. Raises as `generate` does, for all of them."""
-        wire = wire_request(self._entry, request, count)
-        # Tokens of byte-level BPE are at least a byte each.
-        prompt_tokens = len(request.prompt.encode()) + BYTES_OF_A_TEMPLATE
-        most = self._budget.most(prompt_tokens, count * request.max_tokens)
-        attempt = 1
-        while True:
-            async with self._gate.passage(most) as passage:
-                outcome = await self._attempt(wire, passage)
-            if not isinstance(outcome, Fault):
-                return outcome[:count]
-            if attempt == ATTEMPTS:
-                raise RowError(f"{self._entry.source} failed {ATTEMPTS} times, at last with {outcome.text}")
-            self._count(retries=1)
-            await asyncio.sleep(backoff(attempt, self._random))
-            attempt += 1
-
     async def close(self) -> None:
         await self._client.close()
 
-    async def _attempt(self, wire: Mapping[str, Any], passage: Passage) -> Sequence[Outcome] | Fault:
+    async def _choices(self, request: Request, count: int) -> Sequence[Outcome]:
+        """1 to `count` answers from one request. Raises as `generate` does, for all of them."""
+        received = await self._receive(request, count)
+        if any(self._is_ambiguous(answer) for _, answer in received.answers):
+            if self._probing is None:
+                self._probing = asyncio.create_task(self._probe(request))
+            await asyncio.shield(self._probing)
+        return self._outcomes(received)[:count]
+
+    async def _receive(self, request: Request, count: int) -> "_Received":
+        """The answers to one request, sent until the provider answers. Raises as `generate` does."""
+        # Tokens of byte-level BPE are at least a byte each.
+        bounds = Usage(len(request.prompt.encode()) + BYTES_OF_A_TEMPLATE, count * request.max_tokens)
+        attempt = 1
+        while True:
+            wire = wire_request(self._entry, request, count, self._max_tokens_parameter)
+            async with self._gate.passage(self._cost(bounds)) as passage:
+                outcome = await self._attempt(wire, bounds, passage)
+            if not isinstance(outcome, Fault):
+                return outcome
+            self._count(retries=1)
+            if "max_tokens" in wire and self._max_tokens_parameter != "max_tokens":
+                continue  # at once, under the name of the limit that the answer was about
+            if attempt == ATTEMPTS:
+                raise RowError(f"{self._entry.source} failed {ATTEMPTS} times, at last with {outcome.text}")
+            await asyncio.sleep(backoff(attempt, self._random))
+            attempt += 1
+
+    async def _attempt(self, wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> "_Received | Fault":
         self._count(requests=1)
         try:
             body = await self._sent(wire)
-            return self._read(body, passage)
+            return self._read(body, wire, bounds, passage)
         except _Answered as refused:
             passage.answered = True
-            passage.fault = self._understood(refused)
+            passage.fault = self._understood(refused, wire)
         except api_answers.InterruptedAnswerError as error:
             passage.fault = Fault(str(error), overload=True)
         except (TimeoutError, api_answers.UnusableAnswerError) as error:
-            passage.fault = Fault(str(error) or f"no answer for {self._entry.timeout_seconds:g} s")
+            text = str(error) or f"no answer for {self._entry.timeout_seconds:g} s"
+            passage.fault = Fault(self._without_key(text))
         return passage.fault
 
     async def _sent(self, wire: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -163,59 +203,126 @@ class ApiEngine:
         except APITimeoutError as error:
             raise TimeoutError from error
         except APIConnectionError as error:
-            raise api_answers.UnusableAnswerError(f"connection: {error.__cause__ or error}") from error
+            raise api_answers.UnusableAnswerError(f"connection: {error.__cause__ or error}") from None
         except APIStatusError as error:
             # Not `from error`: its text quotes the body, which may quote the key, and Ray logs whole chains.
-            raise _Answered(error.status_code, error.body, error.response.headers) from None
-        body = api_answers.decode_body(answer.content)
+            raise _Answered(
+                error.status_code, self._error_body(error.response.content), error.response.headers
+            ) from None
+        body = api_answers.decode_body(self._safe_content(answer.content))
         if "error" in body and not body.get("choices"):  # OpenRouter, under status 200
-            code = body["error"].get("code") if isinstance(body["error"], dict) else None
-            raise _Answered(code if isinstance(code, int) else 500, body, answer.headers)
+            raise _Answered(_status_in(body["error"]), body, answer.headers)
         return body
 
-    def _read(self, body: Mapping[str, Any], passage: Passage) -> Sequence[Outcome]:
-        usage = api_answers.read_usage(body)
-        passage.answered = bool(usage.output_tokens or usage.input_tokens or body.get("choices"))
-        passage.cost = self._budget.most(usage.input_tokens, usage.output_tokens)
-        self._answers += passage.answered
-        self._on_tokens(usage.output_tokens)
+    def _read(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> "_Received":
+        """Settles the bill, then reads the answers. Raises what the first one failed with where all failed."""
+        answers: list[tuple[int, api_answers.ApiAnswer | RowError]] = []
+        failures: list[api_answers.UnusableAnswerError] = []
+        for place in range(api_answers.count_choices(body)):
+            try:
+                answers.append((place, api_answers.read_answer(body, place)))
+            except RowError as error:
+                answers.append((place, type(error)(self._without_key(str(error)))))
+            except api_answers.UnusableAnswerError as error:
+                failures.append(error)
+        usage = self._settle(body, wire, bounds, passage)
+        if not answers and isinstance(failures[0], api_answers.FailedChoiceError):
+            status = _status_in(failures[0].error)
+            # Of what no request escapes, the provider would not speak inside an answer.
+            raise _Answered(500 if status in REFUSES_ALL else status, {"error": failures[0].error}, {})
+        if not answers:
+            raise failures[0]
+        for _, answer in answers:
+            if isinstance(answer, api_answers.ApiAnswer):
+                self._opening.note(answer)
+        return _Received(body, usage, answers)
+
+    def _settle(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> Usage:
+        """The tokens of a body, estimated where the bill has none, and their cost.
+
+        A bill that is missing costs what the request may have cost at most: so the budget is kept in any case.
+        """
+        texts = api_answers.texts(body)
+        bill = read_usage(body, has_text=any(texts))
+        passage.answered = bool(bill.output_tokens or bill.input_tokens or body.get("choices"))
+        if not passage.answered:
+            return bill
+        self._answers += 1
+        self._forbidden = 0
+        prompt = "".join(message["content"] for message in wire["messages"])
+        usage = bill.filled(Usage(self.count_tokens(prompt), sum(map(self.count_tokens, texts))))
+        passage.cost = self._cost(bill.filled(bounds))
+        self._on_tokens(usage.output_tokens or 0)
         self._count(
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
+            input_tokens=usage.input_tokens or 0,
+            output_tokens=usage.output_tokens or 0,
             cost_microdollars=round(passage.cost * 1e6),
         )
-        answers = [_answer(body, place) for place in range(api_answers.count_choices(body))]
-        texts = ["" if isinstance(answer, RowError) else answer.response(self._tags) for answer in answers]
-        return [
-            answer
-            if isinstance(answer, RowError)
-            else Completion(
-                text=text,
-                prompt_tokens=usage.input_tokens,
-                completion_tokens=share.output_tokens,
-                finish_reason=answer.finish_reason,
-                thought_tokens=api_answers.thought_tokens(share, text, self._tags),
-                logprobs=api_answers.read_logprobs(body, place),
-            )
-            for place, (answer, text, share) in enumerate(
-                zip(answers, texts, api_answers.shared_usage(usage, texts), strict=True)
-            )
-        ]
+        if not bill.is_complete:
+            self._count(estimated_bills=1)
+        return usage
 
-    def _understood(self, refused: "_Answered") -> Fault:
+    def _cost(self, usage: Usage) -> float:
+        return self._budget.most(usage.input_tokens or 0, usage.output_tokens or 0)
+
+    def _outcomes(self, received: "_Received") -> Sequence[Outcome]:
+        opens = bool(self._opening.opens)
+        texts = [
+            "" if isinstance(answer, RowError) else answer.response(self._tags, opens) for _, answer in received.answers
+        ]
+        shares = shared_usage(received.usage, texts)
+        outcomes: list[Outcome] = []
+        for (place, answer), text, share in zip(received.answers, texts, shares, strict=True):
+            if isinstance(answer, RowError):
+                outcomes.append(answer)
+            elif self._opening.is_ambiguous(answer):
+                outcomes.append(RowError(f"{self._entry.source} {CUT_WITHOUT_TAGS}"))
+            else:
+                output_tokens = share.output_tokens or 0
+                outcomes.append(
+                    Completion(
+                        text=text,
+                        prompt_tokens=share.input_tokens or 0,
+                        completion_tokens=output_tokens,
+                        finish_reason=answer.finish_reason,
+                        thought_tokens=thought_tokens(output_tokens, share.reasoning_tokens, text, self._tags),
+                        logprobs=api_answers.read_logprobs(received.body, place),
+                    )
+                )
+        return outcomes
+
+    def _is_ambiguous(self, answer: api_answers.ApiAnswer | RowError) -> bool:
+        return isinstance(answer, api_answers.ApiAnswer) and self._opening.is_ambiguous(answer)
+
+    async def _probe(self, request: Request) -> None:
+        """Ask something harmless and short: a whole answer shows how the server writes thoughts."""
+        self._count(probes=1)
+        with suppress(RowError):
+            await self._receive(Request(self.render(PROBE), request.sampling, PROBE_TOKENS), 1)
+
+    def _understood(self, refused: "_Answered", wire: Mapping[str, Any]) -> Fault:
         """The fault behind an error's status, or the error that it is. Raises as `generate` does."""
         try:
-            return read_status(refused.status, self._without_key(refused.body), refused.headers, time.time())
+            return read_status(refused.status, refused.body, refused.headers, time.time())
         except RefusesAllError as error:
+            if error.status == 403 and self._answers and self._forbidden < FORBIDDEN_IN_A_ROW:
+                self._forbidden += 1
+                raise RowError(f"the provider refused the request with {error}") from None
             self._refuse(f"{error}. {_mend(error.status, self._entry)}", error)
         except RowError as error:
+            if "max_tokens" in wire and wants_max_completion_tokens(refused.body):
+                self._max_tokens_parameter = "max_completion_tokens"
+                return Fault(str(error))
+            named = rejected_parameter(refused.body, parameters(wire))
             self._wrong_requests += type(error) is RowError
             if not self._answers and self._wrong_requests >= REFUSED_AT_FIRST:
                 self._refuse(
-                    f"the first {self._wrong_requests} requests were all wrong ({error}). Leave out a sampling "
-                    "parameter that it refuses with --set 'model.api.omits=[temperature]'",
+                    f"the first {self._wrong_requests} requests were all wrong ({error}). Fix: leave out the sampling "
+                    f"parameter that it refuses with --set 'model.api.omits=[{named or 'NAME'}]'",
                     error,
                 )
+            if named is not None and named not in str(error):
+                raise type(error)(f"{error} (parameter {named})") from None
             raise
 
     def _refuse(self, text: str, cause: Exception) -> NoReturn:
@@ -223,19 +330,36 @@ class ApiEngine:
         self._gate.shut(refusal)
         raise refusal from cause
 
-    def _without_key(self, body: object) -> object:
+    def _without_key(self, text: str) -> str:
         """Providers quote a wrong key in their message."""
-        if self._key == NO_KEY:
-            return body
-        return json.loads(json.dumps(body, default=str).replace(self._key, "***"))
+        return text if self._key == NO_KEY else text.replace(self._key, "***")
+
+    def _safe_content(self, content: bytes) -> bytes:
+        """An answer's body without the key, where the key is too long to be there by chance."""
+        return content.replace(self._key.encode(), b"***") if len(self._key) >= LONG_KEY else content
+
+    def _error_body(self, content: bytes) -> object:
+        if self._key != NO_KEY:
+            content = content.replace(self._key.encode(), b"***")
+        try:
+            return decode_json(content)
+        except ValueError:
+            return content.decode(errors="replace")
 
 
-def _answer(body: Mapping[str, Any], place: int) -> api_answers.ApiAnswer | RowError:
-    """The answer, or why this choice alone has none."""
-    try:
-        return api_answers.read_answer(body, place)
-    except RowError as error:
-        return error
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A body with its tokens, and what its choices came to, each with its place. Choices that failed are left out."""
+
+    body: Mapping[str, Any]
+    usage: Usage
+    answers: Sequence[tuple[int, api_answers.ApiAnswer | RowError]]
+
+
+def _status_in(error: object) -> int:
+    """The status in an error that came without one of its own: 500 where it names none."""
+    code = as_count(as_mapping(error).get("code"))
+    return code if code is not None and 400 <= code < 600 else 500
 
 
 class _Answered(Exception):  # noqa: N818 - what was answered, for good or ill
@@ -246,34 +370,6 @@ class _Answered(Exception):  # noqa: N818 - what was answered, for good or ill
         self.status = status
         self.body = body
         self.headers = headers
-
-
-def wire_request(entry: ApiEntry, request: Request, count: int = 1) -> dict[str, Any]:
-    """The keyword arguments of the SDK's call. Parameters that leave the distribution whole are not sent."""
-    sampling = request.sampling
-    standard: dict[str, Any] = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p if sampling.top_p < 1 else None,
-        "seed": request.seed,
-        "max_tokens": request.max_tokens,
-        "n": count if count > 1 else None,
-        "logprobs": True if request.logprobs else None,
-        "top_logprobs": request.logprobs or None,
-    }
-    of_open_models: dict[str, Any] = {
-        "top_k": sampling.top_k if sampling.top_k > 0 else None,
-        "repetition_penalty": sampling.repetition_penalty if sampling.repetition_penalty != 1 else None,
-    }
-    return {
-        "model": entry.api_model,
-        "messages": json.loads(request.prompt),
-        **_given(standard, entry.omits),
-        "extra_body": _given(of_open_models, entry.omits) | entry.extra_body,
-    }
-
-
-def _given(parameters: Mapping[str, Any], omits: tuple[str, ...]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if value is not None and name not in omits}
 
 
 def _mend(status: int, entry: ApiEntry) -> str:

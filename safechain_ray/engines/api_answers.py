@@ -88,7 +88,7 @@ class ApiAnswer:
             put_back = text.form == "unopened" or (text.form == "none" and opens_thought)
             return f"{tags.open}\n{self.content}" if put_back else self.content
         reasoning, more = without_tags(self.reasoning, tags), text.thought.strip()
-        thought = f"{tags.open}\n{reasoning if more in reasoning else f'{reasoning}\n\n{more}'}"
+        thought = "\n\n".join(filter(None, (f"{tags.open}\n{reasoning}", "" if more in reasoning else more)))
         if text.form == "unclosed" or (self.finish_reason == "length" and not text.answer):
             return thought
         return f"{thought}\n{tags.close}\n\n{text.answer.lstrip()}"
@@ -137,10 +137,10 @@ def read_answer(body: Mapping[str, Any], place: int = 0) -> ApiAnswer:
     return ApiAnswer(message.reasoning, message.content, FINISHED[lowered])
 
 
-def has_text(body: Mapping[str, Any]) -> bool:
-    """Whether any choice of a body holds a text, which some tokens were generated for."""
+def texts(body: Mapping[str, Any]) -> list[str]:
+    """All that was generated for each choice of a body, as far as the provider shows it."""
     messages = (read_message(as_mapping(as_mapping(each).get("message"))) for each in as_list(body.get("choices")))
-    return any(message.content or message.reasoning for message in messages)
+    return [f"{message.reasoning or ''}{message.content}" for message in messages]
 
 
 def read_logprobs(body: Mapping[str, Any], place: int = 0) -> tuple[Mapping[str, float], ...]:

@@ -1,11 +1,13 @@
 """What an HTTP status with its body means: try again, a row that was blocked or is wrong, or the end of the run."""
 
 import random
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from safechain_ray.engines.api_json import as_list, as_mapping, as_text, well_formed
 from safechain_ray.errors import BlockedError, RowError
 
 OVERLOADED = frozenset({429, 503, 529})
@@ -20,15 +22,34 @@ FILTERS = frozenset(
         "moderationblocked",
         "datainspectionfailed",
         "prohibitedcontent",
+        "responsibleaipolicyviolation",
         "safety",
+        "sensitivewordsdetected",
+        "promptblocked",
+        "1301",
     }
 )
-"""Codes and types, without case and `_`, of a prompt that a provider's filter stopped (OpenAI, Azure, Moonshot)."""
+"""Codes and types, without case and `_`, of a prompt that a filter stopped: OpenAI, Azure, Moonshot, Alibaba, New API's
+gateways; 1301 is Zhipu's and Z.ai's."""
 
-FILTER_MESSAGES = ("content exists risk", "prohibited_content", "content management policy", "considered high risk")
-"""What filters say that give no code of their own (DeepSeek's, Gemini's, Azure's, Moonshot's), in lower case."""
+FILTER_MESSAGES = (
+    "content exists risk",
+    "prohibited_content",
+    "content management policy",
+    "considered high risk",
+    "violates usage guidelines",
+    "limited access to this content for safety reasons",
+)
+"""What filters say that give no code of their own, or one that means other things too, in lower case: DeepSeek, Gemini,
+Azure, Moonshot, xAI (403 with the code of a missing permission), OpenAI (`invalid_prompt`)."""
 
-NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"})
+FLAGGED = re.compile(r"\b(content|prompt|input|output|request|message|text|response|it)\b[^.]{0,40}\bflagged\b")
+"""A text was flagged. What is said of an account or a key is another matter."""
+
+NOT_OF_A_TEXT = re.compile(r"\b(account|key|organi[sz]ation|user|team)\b[^.]{0,40}\bflagged\b")
+
+NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "1113"})
+"""1113 is Zhipu's and Z.ai's."""
 
 LONGEST_RETRY_AFTER = 600.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 60.0
@@ -59,15 +80,35 @@ def read_status(status: int, body: object, headers: Mapping[str, str], now: floa
     is wrong itself.
     """
     error = _error(body)
-    text = f"{status}: {_message(error) or 'no message'}"[:LONGEST_QUOTE]
+    message = _message(error)
+    text = f"{status}: {message or 'no message'}"[:LONGEST_QUOTE]
     codes = {str(error.get(key, "")) for key in ("code", "type", "status")}
-    if status < 500 and _filtered(error, codes):
+    if _filtered(error, message.lower(), codes):
         raise BlockedError(text)
     if status in REFUSES_ALL or codes & NO_MONEY:
         raise RefusesAllError(status, text)
     if status in AGAIN or status >= 500:
         return Fault(text, status in OVERLOADED, retry_after(headers, now))
     raise RowError(f"the provider refused the request with {text}")
+
+
+def rejected_parameter(body: object, sent: Iterable[str]) -> str | None:
+    """Which of the parameters that were `sent` an error is about, where it names one."""
+    error = _error(body)
+    names = sorted(sent, key=len, reverse=True)
+    named = as_text(error.get("param")).rpartition(".")[2]
+    if named in names:
+        return named
+    words = set(re.findall(r"\w+", _message(error)))
+    return next((name for name in names if name in words), None)
+
+
+def wants_max_completion_tokens(body: object) -> bool:
+    """Whether an error says that the limit of tokens goes by OpenAI's newer name (reasoning models refuse the old)."""
+    error = _error(body)
+    about_limit = error.get("param") == "max_tokens" and error.get("code") == "unsupported_parameter"
+    words = set(re.findall(r"\w+", _message(error)))
+    return about_limit or {"max_tokens", "max_completion_tokens"} <= words
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float:
@@ -90,24 +131,41 @@ def backoff(attempt: int, rng: random.Random) -> float:
     return rng.uniform(0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (attempt - 1)))
 
 
-def _filtered(error: Mapping[str, Any], codes: set[str]) -> bool:
+def _filtered(error: Mapping[str, Any], message: str, codes: set[str]) -> bool:
     if {code.replace("_", "").replace("-", "").lower() for code in codes} & FILTERS:
         return True
-    if isinstance(error.get("metadata"), dict) and error["metadata"].get("reasons"):  # OpenRouter's moderation
+    if as_mapping(error.get("metadata")).get("reasons"):  # OpenRouter's moderation
         return True
-    return any(words in _message(error).lower() for words in FILTER_MESSAGES)
+    if any(words in message for words in FILTER_MESSAGES):
+        return True
+    return FLAGGED.search(message) is not None and NOT_OF_A_TEXT.search(message) is None
 
 
 def _error(body: object) -> Mapping[str, Any]:
-    """The error object; Gemini's endpoint puts it into a list."""
+    """The error object. Gemini's endpoint puts it into a list; xAI has the message in its place, and a code beside."""
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, dict):
         return {"message": body} if isinstance(body, str) else {}
-    inner = body.get("error", body)
-    return inner if isinstance(inner, dict) else {"message": str(inner)}
+    inner = body.get("error") or next(iter(as_list(body.get("errors"))), None)
+    if isinstance(inner, dict):
+        return inner
+    return body if inner is None else {**body, "message": inner}
 
 
 def _message(error: Mapping[str, Any]) -> str:
-    message = error.get("message")
-    return message if isinstance(message, str) else ""
+    """The provider's words: `message`, or what FastAPI has as `detail`, a text or a list of faults with their place."""
+    for name in ("message", "detail", "msg", "error_msg"):
+        if words := _words(error.get(name)):
+            return well_formed(words)
+    return ""
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list):
+        return "; ".join(filter(None, map(_words, value)))
+    if not isinstance(value, dict):
+        return as_text(value)
+    words = as_text(value.get("msg")) or as_text(value.get("message"))
+    place = ".".join(map(str, as_list(value.get("loc"))))
+    return f"{place}: {words}" if place and words else words

@@ -14,6 +14,8 @@ OpenRouter's and MiniMax' list of details."""
 TEXT_FIELDS = ("text", "thinking", "reasoning", "summary", "content", "output_text")
 """Where a part of a list has its text. A part of Mistral's type `thinking` holds a list of further parts."""
 
+DEEPEST = 6
+
 _REASONING_TYPE = re.compile(r"(redacted_)?thinking|reasoning|summary", re.IGNORECASE)
 
 PartKind = Literal["content", "reasoning", "refusal"]
@@ -54,11 +56,11 @@ def _joined(value: object, between: str, depth: int = 0) -> str:
     """The text in a string, a part, or a list of parts; "" for what holds none, encrypted reasoning among it."""
     if isinstance(value, str):
         return value
-    if depth > 8:
+    if depth > DEEPEST:
         return ""
     if isinstance(value, list):
         # The parts of one part are the pieces of one text; the items of a list of details are paragraphs.
         return between.join(filter(None, (_joined(each, "", depth + 1) for each in value)))
     part = as_mapping(value)
     fields = ("refusal", *TEXT_FIELDS) if part.get("type") == "refusal" else TEXT_FIELDS
-    return next(filter(None, (_joined(part.get(name), "", depth + 1) for name in fields)), "")
+    return next(filter(None, (_joined(part[name], "", depth + 1) for name in fields if name in part)), "")

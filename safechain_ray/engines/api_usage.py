@@ -23,6 +23,14 @@ class Usage:
     def is_complete(self) -> bool:
         return self.input_tokens is not None and self.output_tokens is not None
 
+    def filled(self, other: "Usage") -> "Usage":
+        """This bill, with the counts of `other` where it has none."""
+        return Usage(
+            other.input_tokens if self.input_tokens is None else self.input_tokens,
+            other.output_tokens if self.output_tokens is None else self.output_tokens,
+            self.reasoning_tokens,
+        )
+
 
 def read_usage(body: Mapping[str, Any], has_text: bool = True) -> Usage:
     """The bill of a whole body. No tokens for an answer that `has_text` are no count.
@@ -41,14 +49,14 @@ def read_usage(body: Mapping[str, Any], has_text: bool = True) -> Usage:
         reasoning = as_count(usage.get("reasoning_tokens"))
     if has_text:
         input_tokens, output_tokens = input_tokens or None, output_tokens or None
+    if output_tokens is None:
+        return Usage(input_tokens, None)
     total = as_count(usage.get("total_tokens"))
-    if output_tokens is None or input_tokens is None:
-        return Usage(input_tokens, output_tokens, reasoning if output_tokens is not None else None)
-    beside = max(0, (total or 0) - input_tokens - output_tokens)
-    if reasoning is not None and reasoning > output_tokens:
+    beside = 0 if total is None or input_tokens is None else max(0, total - input_tokens - output_tokens)
+    if reasoning is None:
+        reasoning = beside or None
+    elif reasoning > output_tokens:
         beside = max(beside, reasoning)
-    if beside and reasoning is None:
-        reasoning = beside
     return Usage(input_tokens, min(output_tokens + beside, LARGEST_INT32), reasoning)
 
 
@@ -68,7 +76,9 @@ def shared_usage(usage: Usage, texts: Sequence[str]) -> list[Usage]:
     return shares
 
 
-def thought_tokens(output_tokens: int, reasoning_tokens: int | None, response: str, tags: ThinkingTags | None) -> int | None:
+def thought_tokens(
+    output_tokens: int, reasoning_tokens: int | None, response: str, tags: ThinkingTags | None
+) -> int | None:
     """Tokens of the thought: the provider's figure, else the generated tokens in proportion to its characters."""
     if tags is None:
         return None

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from safechain_ray.catalog.entries import Endpoint, JudgeEntry
 from safechain_ray.errors import EngineStartError, InputError
+from safechain_ray.http_clients import openai_client
 from safechain_ray.judges.base import Judge, missing_verdict
 from safechain_ray.schema import Engine, Part, Verdict
 
@@ -88,9 +89,9 @@ def build(entry: JudgeEntry, engine: Engine | None) -> Judge:
             f"Judge {entry.name!r} of kind openai_moderation needs a server: give its catalog entry `endpoint:`"
         )
     key = entry.endpoint.api_key()
-    client = AsyncOpenAI(
-        base_url=entry.endpoint.base_url,
-        api_key=NO_KEY if key is None else key.get_secret_value(),
+    client = openai_client(
+        entry.endpoint.base_url,
+        NO_KEY if key is None else key.get_secret_value(),
         max_retries=RETRIES,
         timeout=TIMEOUT_SECONDS,
     )

@@ -36,8 +36,8 @@ from safechain_ray.schema.tables import (
     without_verdicts,
 )
 from safechain_ray.schema.thinking import (
-    TaggedText,
     TagForm,
+    TaggedText,
     read_tags,
     without_tags,
 )

@@ -14,7 +14,7 @@ PACKAGE = Path(safechain_ray.__file__).parent
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "logs"}),
     frozenset({"schema", "errors"}),
-    frozenset({"config", "catalog", "storage"}),
+    frozenset({"config", "catalog", "storage", "http_clients"}),
     frozenset(
         {"datasets", "engines", "decoding", "judges", "metrics", "analysis", "benchmarks", "curation", "training"}
     ),
@@ -38,7 +38,7 @@ NEIGHBOURS = {
 # The only rooms or files, relative to the package, that may import a heavy library.
 LIBRARY_HOMES = {
     "vllm": frozenset({"engines/vllm.py"}),
-    "openai": frozenset({"engines/api.py", "judges/openai_moderation.py"}),
+    "openai": frozenset({"engines/api.py", "judges/openai_moderation.py", "http_clients.py"}),
     "trl": frozenset({"training"}),
     "datasketch": frozenset({"curation/overlap.py"}),
     "math_verify": frozenset({"benchmarks/math_worker.py"}),

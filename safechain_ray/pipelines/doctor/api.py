@@ -8,6 +8,8 @@ import httpx
 
 from safechain_ray import catalog
 from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.errors import InputError
+from safechain_ray.http_clients import connection_options
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 
 ANSWER_SECONDS = 10.0
@@ -34,10 +36,16 @@ def check_api(model: ApiEntry) -> Iterator[Finding]:
 def check_listed(subject: Subject, model: ApiEntry, key: str) -> Finding:
     """Whether the endpoint answers with this key, and lists the model. Never raises."""
     try:
+        options = connection_options(model.base_url)
+    except InputError as error:
+        problem, _, mend = str(error).partition(" Fix: ")
+        return subject.failed("endpoint", problem.rstrip("."), mend.rstrip("."))
+    try:
         answer = httpx.get(
             f"{model.base_url}/models",
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=ANSWER_SECONDS,
+            **options,
         )
     except httpx.HTTPError as error:
         reason = f"{model.base_url} is not reachable from here: {type(error).__name__}"

@@ -18,10 +18,18 @@ from safechain_ray.decoding.base import check_strategy
 from safechain_ray.engines.stored_weights import StoredModel
 from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.http_clients import check_proxy
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.judges.vote import Vote
 from safechain_ray.pipelines.runs.changed_results import ALIKE_APOSTROPHES, decoding_marks
-from safechain_ray.pipelines.runs.resolve_api import SAID_OF_APIS, api_model, check_limits, check_no_api_keys, is_api
+from safechain_ray.pipelines.runs.resolve_api import (
+    READING,
+    SAID_OF_APIS,
+    api_model,
+    check_limits,
+    check_no_api_keys,
+    is_api,
+)
 from safechain_ray.pipelines.runs.run_folder import WEIGHTS
 from safechain_ray.pipelines.runs.weights_fingerprint import weights_fingerprint
 from safechain_ray.schema import Part, Setting, short_hash
@@ -245,6 +253,7 @@ def _configured(entry: JudgeEntry, config: JudgeConfig, gpu_memory: int) -> Judg
     if entry.endpoint is not None:
         endpoint = Endpoint.model_validate(entry.endpoint.model_dump() | config.endpoint.overrides())
         endpoint.api_key()
+        check_proxy(endpoint.base_url)
         return entry.model_copy(update={"endpoint": endpoint})
     phrases = config.phrases or entry.phrases
     read_phrases(phrases)
@@ -266,7 +275,7 @@ def _on_gpus(engine: AnyNeeds, gpu_memory: int, overrides: Mapping[str, Any]) ->
 
 def _model_identity(model: ModelEntry | ApiEntry) -> dict[str, Any]:
     if isinstance(model, ApiEntry):
-        return model.model_dump(exclude=SAID_OF_ENTRIES | SAID_OF_APIS)
+        return {**model.model_dump(exclude=SAID_OF_ENTRIES | SAID_OF_APIS), "reading": READING}
     return _engine_identity(model)
 
 

@@ -8,12 +8,17 @@ from safechain_ray import catalog
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.config import ModelConfig, ResourcesConfig
 from safechain_ray.errors import InputError
+from safechain_ray.http_clients import check_proxy
 
 ANY_SERVER = "openai:"
 """What stands before the id of a model that the catalog does not hold, at an endpoint that is given."""
 
-SAID_OF_APIS = {"api_key_env", "prices", "max_concurrent", "timeout_seconds"}
+SAID_OF_APIS = {"api_key_env", "prices", "max_concurrent", "timeout_seconds", "max_tokens_parameter"}
 """What an API's entry holds that changes no result."""
+
+
+READING = 2
+"""The rules by which answers become thought and answer. Rows that were read by other rules are not mixed with these."""
 
 
 def is_api(config: ModelConfig) -> bool:
@@ -39,10 +44,12 @@ def api_model(config: ModelConfig) -> ApiEntry:
         fields = {"name": model_id.rsplit("/", 1)[-1], "api_model": model_id}
     given = config.model_dump(include={"base_url", "api_model", "api_key_env", "family"}, exclude_none=True)
     try:
-        return ApiEntry.model_validate(fields | given | config.api.overrides())
+        entry = ApiEntry.model_validate(fields | given | config.api.overrides())
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise InputError(f"model {config.name}: {problems}.") from None
+    check_proxy(entry.base_url)
+    return entry
 
 
 def check_limits(entry: ApiEntry, resources: ResourcesConfig) -> None:

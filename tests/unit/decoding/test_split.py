@@ -1,5 +1,7 @@
 """A response split into thought and answer."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,20 @@ SKY = ThinkingTags("<|begin_of_thought|>", "<|end_of_thought|>", "<|begin_of_sol
         pytest.param("\n <think>Hm.</think>Hi.", "Hm.", "Hi.", True, id="blanks before the opening tag"),
         pytest.param("<think>\nHm", "Hm", "", False, id="never closed"),
         pytest.param("<think>\n", "", "", False, id="never begun"),
-        pytest.param("Well. <think>Hm", "Well. <think>Hm", "", False, id="opened late and never closed"),
+        pytest.param("Well. <think>Hm", "", "Well. <think>Hm", True, id="an opening tag in prose"),
+        pytest.param("Tags <think> and </think> are XML.", "", "Tags <think> and </think> are XML.", True, id="prose"),
+        pytest.param("The tag </think> is XML.", "", "The tag </think> is XML.", True, id="a closing tag in prose"),
+        pytest.param(
+            "<think>\nHm.\n</think>\n\nA <think> and a </think>.",
+            "Hm.",
+            "A <think> and a </think>.",
+            True,
+            id="tags in the prose of an answer",
+        ),
+        pytest.param("<think>\n<think>\nHm.\n</think>\n\nHi.", "Hm.", "Hi.", True, id="a doubled opening tag"),
+        pytest.param("<think>\n<think>\nHm", "Hm", "", False, id="a doubled opening tag and no closing one"),
+        pytest.param("<think>\nHm.\n</think>\n</think>\n\nHi.", "Hm.", "Hi.", True, id="a doubled closing tag"),
+        pytest.param("</think>\n\nHi.", "", "Hi.", True, id="a closing tag alone at the start"),
         pytest.param("<think>Hm.</think>", "Hm.", "", True, id="no answer"),
         pytest.param(
             "<think>a</think>b</think>c", "a", "b</think>c", True, id="the first closing tag ends the thought"
@@ -90,13 +105,34 @@ def test_splitting_what_was_split_and_joined_changes_nothing(tags, data):
 
 @pytest.mark.parametrize("tags", [R1, SKY])
 @given(data=st.data())
-def test_no_visible_character_is_lost_but_the_tags(tags, data):
+def test_nothing_is_lost_but_tags_and_blanks(tags, data):
     response = data.draw(responses(tags))
     parts = split_response(response, tags)
+    possible = filter(None, (tags.open, tags.close, tags.answer_open, tags.answer_close))
+    lost = rf"(?:\s|{'|'.join(map(re.escape, possible))})*"
+    assert re.fullmatch(f"{lost}{re.escape(parts.thought)}{lost}{re.escape(parts.answer)}{lost}", response)
 
-    def visible(text: str) -> str:
-        return "".join(text.split())
 
-    lost = len(visible(response)) - len(visible(parts.thought)) - len(visible(parts.answer))
-    possible = [visible(tag) for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag]
-    assert 0 <= lost <= len("".join(possible))
+PLAIN = st.text(st.characters(exclude_characters="<>|"), max_size=40)
+
+
+def build(thought: str, answer: str, tags: ThinkingTags, opened: bool = True) -> str:
+    """A response as a model writes it; without its opening tag as behind a template that opens the thought."""
+    opening = f"{tags.open}\n" if opened else ""
+    answer = f"{tags.answer_open}\n{answer}\n{tags.answer_close}" if tags.answer_open else answer
+    return f"{opening}{thought}\n{tags.close}\n\n{answer}"
+
+
+@pytest.mark.parametrize("tags", [R1, SKY])
+@given(thought=PLAIN, answer=PLAIN, opened=st.booleans())
+def test_what_was_built_of_a_thought_and_an_answer_splits_into_them(tags, thought, answer, opened):
+    parts = split_response(build(thought, answer, tags, opened), tags)
+    assert parts == ResponseParts(thought.strip("\n"), answer.strip("\n"), closed=True)
+
+
+@pytest.mark.parametrize("tags", [R1, SKY])
+@given(text=PLAIN)
+def test_a_text_without_tags_is_an_answer_and_after_an_opening_tag_a_thought_that_was_cut(tags, text):
+    assert split_response(text, tags).thought == ""
+    assert split_response(text, tags).closed
+    assert split_response(f"{tags.open}\n{text}", tags) == ResponseParts(text.strip("\n"), "", closed=False)

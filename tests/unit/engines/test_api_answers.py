@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.decoding.split import split_response
+from safechain_ray.decoding.split import ResponseParts, split_response
 from safechain_ray.engines.api_answers import (
     ApiAnswer,
+    FailedChoiceError,
     InterruptedAnswerError,
     UnusableAnswerError,
-    Usage,
     decode_body,
     read_answer,
     read_logprobs,
-    read_usage,
-    thought_tokens,
+    texts,
 )
+from safechain_ray.engines.api_usage import read_usage
 from safechain_ray.errors import BlockedError, RowError
 from safechain_ray.schema import ThinkingTags
 
@@ -35,16 +35,77 @@ def body(finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
         {"content": "Hello", "reasoning_content": "Greet."},
         {"content": "Hello", "reasoning": "Greet."},
         {"content": "Hello", "reasoning": "Greet.", "reasoning_content": None},
+        {"content": "Hello", "thinking": "Greet."},
+        {"content": "Hello", "reasoning_details": [{"type": "reasoning.text", "text": "Greet."}]},
+        {"content": "Hello", "reasoning_details": [{"type": "reasoning.summary", "summary": "Greet."}]},
+        {"content": "Hello", "reasoning": {"content": "Greet."}},
+        {"content": [{"type": "thinking", "thinking": "Greet."}, {"type": "text", "text": "Hello"}]},
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "Gre"}, {"type": "text", "text": "et."}]},
+                {"type": "text", "text": "Hel"},
+                {"type": "text", "text": "lo"},
+            ]
+        },
+        {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Greet."}]}, "Hello"]},
         {"content": "<think>\nGreet.\n</think>\n\nHello"},
         {"content": "Greet.\n</think>\n\nHello"},
+        {"content": "<think>\nGreet.\n</think>\n\nHello", "reasoning_content": "Greet."},
+        {"content": "Greet.\n</think>\n\nHello", "reasoning_content": "Greet."},
+        {"content": "</think>\n\nHello", "reasoning_content": "<think>\nGreet.\n"},
+        {"content": "Hello", "reasoning_content": "<think>\nGreet.\n</think>"},
     ],
-    ids=["DeepSeek", "OpenRouter and vLLM", "both", "in tags", "opened by the template"],
+    ids=[
+        "DeepSeek",
+        "OpenRouter and vLLM",
+        "both",
+        "Ollama",
+        "details",
+        "summaries",
+        "an object",
+        "parts, the thought a text",
+        "parts, as Mistral's",
+        "parts, one a bare text",
+        "in tags",
+        "opened by the template",
+        "apart and repeated in tags",
+        "apart and repeated behind an opening template",
+        "apart, the closing tag left in the content",
+        "apart, with tags",
+    ],
 )
 def test_thought_and_answer_come_out_alike_however_they_are_handed_over(message: dict[str, Any]):
     response = read_answer(body(**message)).response(TAGS)
     assert response == "<think>\nGreet.\n</think>\n\nHello"
     parts = split_response(response, TAGS)
     assert (parts.thought, parts.answer) == ("Greet.", "Hello")
+
+
+def test_a_thought_of_the_content_that_is_another_than_the_reasoning_follows_it():
+    message = {"content": "<think>\nSmile.\n</think>\n\nHello", "reasoning_content": "Greet."}
+    parts = split_response(read_answer(body(**message)).response(TAGS), TAGS)
+    assert (parts.thought, parts.answer) == ("Greet.\n\nSmile.", "Hello")
+
+
+def test_reasoning_that_the_provider_encrypts_is_no_thought():
+    details = [{"type": "reasoning.encrypted", "data": "gAAAA"}]
+    assert read_answer(body(content="Hello", reasoning_details=details)) == ApiAnswer(None, "Hello", "stop")
+
+
+def test_a_refusal_in_a_list_of_parts_blocks():
+    with pytest.raises(BlockedError, match="refusal: I won't"):
+        read_answer(body(content=[{"type": "refusal", "refusal": "I won't."}]))
+
+
+def test_a_cut_text_without_tags_is_a_thought_where_the_template_opens_thoughts():
+    answer = read_answer(body("length", content="Okay, step one"))
+    assert split_response(answer.response(TAGS, opens_thought=True), TAGS) == ResponseParts("Okay, step one", "", False)
+    assert split_response(answer.response(TAGS), TAGS) == ResponseParts("", "Okay, step one", True)
+
+
+def test_tags_that_an_answer_names_in_prose_divide_nothing():
+    prose = "The tag <think> opens a thought in XML, and </think> closes it."
+    assert read_answer(body(content=prose)).response(TAGS) == prose
 
 
 def test_a_thought_that_was_cut_stays_open():
@@ -68,6 +129,7 @@ def test_without_tags_thought_and_answer_are_one_response():
         (body("content_filter", content=None), "finish_reason content_filter"),
         (body("content_filter: PROHIBITED_CONTENT"), "PROHIBITED_CONTENT"),
         (body("SAFETY", content=""), "SAFETY"),
+        (body("guardrail_intervened", content="x"), "guardrail_intervened"),
         (body("stop", content=None, refusal="I won't."), "refusal: I won't."),
         ({"choices": [], "promptFeedback": {"blockReason": "SAFETY"}}, "prompt blocked: SAFETY"),
     ],
@@ -83,9 +145,45 @@ def test_a_body_without_a_choice_is_worth_another_try(answer: dict[str, Any]):
         read_answer(answer)
 
 
+@pytest.mark.parametrize("reason", ["eos", "eos_token", "stop_sequence", "end_turn", "COMPLETE", "STOP"])
+def test_an_end_has_many_names(reason: str):
+    assert read_answer(body(reason, content="Hello")).finish_reason == "stop"
+
+
+@pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", "model_length", "model_context_window_exceeded"])
+def test_a_cut_has_many_names(reason: str):
+    assert read_answer(body(reason, content="Hel")).finish_reason == "length"
+
+
 def test_a_generation_that_the_provider_broke_off_is_worth_another_try():
     with pytest.raises(InterruptedAnswerError):
         read_answer(body("insufficient_system_resource", content="Hel"))
+    for reason in ("error", "network_error", "abort"):
+        with pytest.raises(UnusableAnswerError, match=reason):
+            read_answer(body(reason, content="Hel"))
+
+
+def test_an_error_in_the_place_of_an_answer_is_handed_on():
+    answer = body("error", content="")
+    answer["choices"][0]["error"] = {"code": 502, "message": "upstream timeout"}
+    with pytest.raises(FailedChoiceError) as failed:
+        read_answer(answer)
+    assert failed.value.error == {"code": 502, "message": "upstream timeout"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (rb'"half a pair: \ud83d"', "half a pair: \ufffd"),
+        (rb'"the other half \uDE00."', "the other half \ufffd."),
+        (rb'"whole: \ud83d\ude00"', "whole: \U0001f600"),
+        (b'"as bytes: \xed\xa0\xbd"', "as bytes: \ufffd"),
+    ],
+)
+def test_half_of_a_surrogate_pair_becomes_the_replacement_character(raw: bytes, text: str):
+    decoded = decode_body(b'{"choices": [{"message": {"content": ' + raw + b"}}]}")
+    assert read_answer(decoded).content == text
+    text.encode()
 
 
 @pytest.mark.parametrize("answer", [body("tool_calls", content="x"), body(content=""), body()])
@@ -94,28 +192,18 @@ def test_an_answer_without_a_text_is_a_row_error(answer: dict[str, Any]):
         read_answer(answer)
 
 
-def test_tokens_are_the_providers():
-    usage = {"prompt_tokens": 5, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 4}}
-    assert read_usage({"usage": usage}) == Usage(5, 9, 4)
-    assert thought_tokens(Usage(5, 9, 4), "<think>\nx\n</think>\n\ny", TAGS) == 4
-    assert read_usage({}) == Usage(0, 0, None)
-
-
-def test_tokens_of_a_thought_that_no_one_counted_go_by_its_characters():
-    response = "<think>\n" + "t" * 92 + "</think>" + "a" * 100
-    assert thought_tokens(Usage(5, 50, None), response, TAGS) == 25
-    assert thought_tokens(Usage(5, 50, None), "no thought", TAGS) == 0
-    assert thought_tokens(Usage(5, 50, None), "<think>\nopen", TAGS) == 50
-    assert thought_tokens(Usage(5, 50, None), "no tags", None) is None
-
-
+KEYS = st.text(max_size=8) | st.sampled_from(["type", "text", "thinking", "reasoning", "summary", "error"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
 )
+MESSAGES = st.dictionaries(st.sampled_from(["content", "reasoning", "reasoning_details", "refusal"]), JSON)
 SHAPED = st.fixed_dictionaries(
     {
-        "choices": JSON | st.lists(st.fixed_dictionaries({"message": JSON, "finish_reason": JSON}), max_size=2),
+        "choices": JSON
+        | st.lists(
+            st.fixed_dictionaries({"message": JSON | MESSAGES, "finish_reason": JSON | st.just("stop")}), max_size=2
+        ),
         "usage": JSON | st.fixed_dictionaries({"prompt_tokens": JSON, "completion_tokens": JSON}),
     }
 )
@@ -126,7 +214,8 @@ def test_no_body_ends_in_another_error(raw: bytes):
     try:
         answer = decode_body(raw)
         read_usage(answer)
-        read_answer(answer)
+        "".join(texts(answer)).encode()
+        read_answer(answer).response(TAGS).encode()
     except (UnusableAnswerError, RowError):
         pass
 

@@ -1,0 +1,52 @@
+"""Whether a server's chat template opens the thought, so that its answers hold no opening tag.
+
+Behind such a server a thought that was cut before its closing tag looks like an answer: it holds no tag at all. It was
+judged as one. Whether it is one cannot be seen in this answer, but in other answers of the same server.
+"""
+
+from safechain_ray.engines.api_answers import ApiAnswer
+from safechain_ray.schema import Message, ThinkingTags, read_tags
+
+PROBE = (Message("user", "Reply with one word: ready"),)
+"""Asked once where an answer is ambiguous and no other answer has shown how the server writes thoughts."""
+
+PROBE_TOKENS = 2048
+
+
+class ThoughtOpening:
+    """What is known of a server's template: as the user says, else as the server's answers show.
+
+    - An answer that closes a thought which it never opened shows that the template opens thoughts. It outweighs others.
+    - An answer that opens its thought itself, has its reasoning apart, or ended by itself without any tag, shows that
+      the template does not.
+    """
+
+    def __init__(self, said: bool | None, tags: ThinkingTags | None) -> None:
+        self._said = said
+        self._seen: bool | None = None
+        self._tags = tags
+
+    @property
+    def opens(self) -> bool | None:
+        """None where nothing is known yet."""
+        return self._seen if self._said is None else self._said
+
+    def note(self, answer: ApiAnswer) -> None:
+        """Learn from one answer."""
+        if self._tags is None:
+            return
+        form = read_tags(answer.content, self._tags).form
+        if answer.reasoning is None and form == "unopened":
+            self._seen = True
+        elif self._seen is None and (answer.reasoning is not None or form != "none" or answer.finish_reason == "stop"):
+            self._seen = False
+
+    def is_ambiguous(self, answer: ApiAnswer) -> bool:
+        """Whether an answer may be a thought that was cut or an answer that was cut."""
+        return (
+            self._tags is not None
+            and self.opens is None
+            and answer.reasoning is None
+            and bool(answer.content.strip())
+            and read_tags(answer.content, self._tags).form == "none"
+        )
