@@ -13,11 +13,13 @@ from aiohttp import web
 Respond = Callable[[dict[str, Any], web.Request], Awaitable[web.StreamResponse]]
 
 
-def chat(content: str | None = "Hello", finish_reason: str = "stop", **message: Any) -> web.Response:
-    """A good answer of 10 tokens, 3 of them thought where there is a thought."""
-    usage: dict[str, Any] = {"prompt_tokens": 7, "completion_tokens": 10, "total_tokens": 17}
-    if "reasoning_content" in message:
-        usage["completion_tokens_details"] = {"reasoning_tokens": 3}
+USUAL: dict[str, Any] = {"prompt_tokens": 7, "completion_tokens": 10, "total_tokens": 17}
+
+
+def chat(content: object = "Hello", finish_reason: str = "stop", usage: object = USUAL, **message: Any) -> web.Response:
+    """A good answer of 10 tokens, 3 of them thought where there is a thought; or with another bill."""
+    if usage is USUAL and "reasoning_content" in message:
+        usage = {**USUAL, "completion_tokens_details": {"reasoning_tokens": 3}}
     choice = {"index": 0, "finish_reason": finish_reason, "message": {"content": content, **message}}
     return web.json_response({"object": "chat.completion", "choices": [choice], "usage": usage})
 
@@ -60,8 +62,10 @@ class ScriptedApi:
 
 
 def is_chat(response: web.StreamResponse) -> bool:
+    """Whether it holds an answer: a choice that ended with an error is none."""
     try:
-        return bool(json.loads(getattr(response, "body", None) or b"")["choices"])
+        choices = json.loads(getattr(response, "body", None) or b"")["choices"]
+        return bool(choices) and choices[0]["finish_reason"] != "error"
     except (ValueError, KeyError, TypeError):
         return False
 

@@ -2,34 +2,26 @@
 
 import asyncio
 import json
-import os
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from safechain_ray.catalog import families
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.engines import api_answers
 from safechain_ray.engines.adaptive_limit import AdaptiveLimit
 from safechain_ray.engines.api_budget import Budget
-from safechain_ray.engines.api_faults import (
-    REFUSES_ALL,
-    Fault,
-    RefusesAllError,
-    backoff,
-    read_status,
-    rejected_parameter,
-    wants_max_completion_tokens,
-)
+from safechain_ray.engines.api_faults import REFUSES_ALL, Fault, backoff
 from safechain_ray.engines.api_gate import Gate, Passage
 from safechain_ray.engines.api_json import as_count, as_mapping, decode_json
+from safechain_ray.engines.api_key import ApiKey, missing_key
+from safechain_ray.engines.api_refusals import AnsweredError, Refusals
 from safechain_ray.engines.api_sharing import Outcome, SharedRequests
 from safechain_ray.engines.api_thoughts import PROBE, PROBE_TOKENS, ThoughtOpening
 from safechain_ray.engines.api_usage import Usage, read_usage, shared_usage, thought_tokens
-from safechain_ray.engines.api_wire import parameters, wire_request
+from safechain_ray.engines.api_wire import wire_request
 from safechain_ray.errors import EngineRefusedError, EngineStartError, InputError, RowError
 from safechain_ray.http_clients import openai_client
 from safechain_ray.schema import Completion, Message, Request
@@ -37,24 +29,13 @@ from safechain_ray.schema import Completion, Message, Request
 ATTEMPTS = 10
 """Times that one request is sent at most; a row that they don't suffice for is tried again by the next command."""
 
-REFUSED_AT_FIRST = 10
-"""So many wrong requests with no right one among them are the fault of all: a parameter that the model refuses."""
-
-FORBIDDEN_IN_A_ROW = 10
-"""So many 403s in a row after right answers end the run; a few are refusals of their prompts in unknown words."""
-
 CHARACTERS_A_TOKEN = 4
 BYTES_OF_A_TEMPLATE = 256
-
-NO_KEY = "none"
 
 CUT_WITHOUT_TAGS = (
     "cut this text before any thinking tag: whether it is a thought or an answer is unknown. Fix: say whether the "
     "server's chat template opens the thought, with --set model.api.opens_thought=true or false, or raise --max-tokens"
 )
-
-LONG_KEY = 12
-"""Characters of a key that no answer holds by chance. A shorter one (`EMPTY`, say) is removed from errors only."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +61,6 @@ def start_api(start: ApiStart) -> "ApiEngine":
         raise EngineStartError(f"{error} The engine reads the variable on the node where it runs.") from None
 
 
-def missing_key(entry: ApiEntry) -> str | None:
-    """What to do where the environment lacks the entry's key; None where all is there."""
-    if entry.api_key_env is None or os.environ.get(entry.api_key_env, "").strip():
-        return None
-    return (
-        f"No key for {entry.source}: set the environment variable {entry.api_key_env}, "
-        "or name another one with --set model.api_key_env=NAME."
-    )
-
-
 class ApiEngine:
     """Sends requests to one endpoint, as many at once as it bears, and tries those again that a try may mend.
 
@@ -101,19 +72,18 @@ class ApiEngine:
 
         entry = start.needs
         self._entry = entry
-        self._key = os.environ[entry.api_key_env].strip() if entry.api_key_env else NO_KEY
-        self._client = openai_client(entry.base_url, self._key, max_retries=0, timeout=entry.timeout_seconds)
+        self._key = ApiKey.of(entry)
+        self._client = openai_client(entry.base_url, self._key.value, max_retries=0, timeout=entry.timeout_seconds)
         self._tags = families()[entry.family].tags
         self._opening = ThoughtOpening(entry.opens_thought, self._tags)
         self._probing: asyncio.Task[None] | None = None
-        self._max_tokens_parameter = entry.max_tokens_parameter
+        self._refusals = Refusals(entry)
         self._budget = Budget(entry.prices, start.max_cost, start.max_requests)
         limit = AdaptiveLimit(min(start.max_running, entry.max_concurrent))
         self._gate = Gate(limit, self._budget, lambda change: start.on_counts(concurrency=change))
         self._on_tokens = start.on_tokens
         self._count = start.on_counts
         self._random = random.Random()
-        self._answers = self._wrong_requests = self._forbidden = 0
         self._name = f"openai {__version__}, {entry.source}"
         self._shared = SharedRequests(entry.most_choices, self._choices) if entry.most_choices > 1 else None
 
@@ -165,13 +135,14 @@ class ApiEngine:
         bounds = Usage(len(request.prompt.encode()) + BYTES_OF_A_TEMPLATE, count * request.max_tokens)
         attempt = 1
         while True:
-            wire = wire_request(self._entry, request, count, self._max_tokens_parameter)
             async with self._gate.passage(self._cost(bounds)) as passage:
+                # Only now: requests that waited at the gate have the name of the limit that others learnt.
+                wire = wire_request(self._entry, request, count, self._refusals.max_tokens_parameter)
                 outcome = await self._attempt(wire, bounds, passage)
             if not isinstance(outcome, Fault):
                 return outcome
             self._count(retries=1)
-            if "max_tokens" in wire and self._max_tokens_parameter != "max_tokens":
+            if "max_tokens" in wire and self._refusals.max_tokens_parameter != "max_tokens":
                 continue  # at once, under the name of the limit that the answer was about
             if attempt == ATTEMPTS:
                 raise RowError(f"{self._entry.source} failed {ATTEMPTS} times, at last with {outcome.text}")
@@ -183,18 +154,22 @@ class ApiEngine:
         try:
             body = await self._sent(wire)
             return self._read(body, wire, bounds, passage)
-        except _Answered as refused:
+        except AnsweredError as refused:
             passage.answered = True
-            passage.fault = self._understood(refused, wire)
+            try:
+                passage.fault = self._refusals.understand(refused, wire)
+            except EngineRefusedError as refusal:
+                self._gate.shut(refusal)
+                raise
         except api_answers.InterruptedAnswerError as error:
             passage.fault = Fault(str(error), overload=True)
         except (TimeoutError, api_answers.UnusableAnswerError) as error:
             text = str(error) or f"no answer for {self._entry.timeout_seconds:g} s"
-            passage.fault = Fault(self._without_key(text))
+            passage.fault = Fault(self._key.removed_from(text))
         return passage.fault
 
     async def _sent(self, wire: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The body of a good answer. Raises _Answered for an error's status, UnusableAnswerError, TimeoutError."""
+        """The body of a good answer. Raises AnsweredError for an error's status, UnusableAnswerError, TimeoutError."""
         from openai import APIConnectionError, APIStatusError, APITimeoutError
 
         try:
@@ -206,12 +181,14 @@ class ApiEngine:
             raise api_answers.UnusableAnswerError(f"connection: {error.__cause__ or error}") from None
         except APIStatusError as error:
             # Not `from error`: its text quotes the body, which may quote the key, and Ray logs whole chains.
-            raise _Answered(
-                error.status_code, self._error_body(error.response.content), error.response.headers
+            raise AnsweredError(
+                error.status_code,
+                _decoded(self._key.removed_from_error(error.response.content)),
+                error.response.headers,
             ) from None
-        body = api_answers.decode_body(self._safe_content(answer.content))
+        body = api_answers.decode_body(self._key.removed_from_answer(answer.content))
         if "error" in body and not body.get("choices"):  # OpenRouter, under status 200
-            raise _Answered(_status_in(body["error"]), body, answer.headers)
+            raise AnsweredError(_status_in(body["error"]), body, answer.headers)
         return body
 
     def _read(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> "_Received":
@@ -222,16 +199,17 @@ class ApiEngine:
             try:
                 answers.append((place, api_answers.read_answer(body, place)))
             except RowError as error:
-                answers.append((place, type(error)(self._without_key(str(error)))))
+                answers.append((place, type(error)(self._key.removed_from(str(error)))))
             except api_answers.UnusableAnswerError as error:
                 failures.append(error)
         usage = self._settle(body, wire, bounds, passage)
         if not answers and isinstance(failures[0], api_answers.FailedChoiceError):
             status = _status_in(failures[0].error)
             # Of what no request escapes, the provider would not speak inside an answer.
-            raise _Answered(500 if status in REFUSES_ALL else status, {"error": failures[0].error}, {})
+            raise AnsweredError(500 if status in REFUSES_ALL else status, {"error": failures[0].error}, {})
         if not answers:
             raise failures[0]
+        self._refusals.note_answer()
         for _, answer in answers:
             if isinstance(answer, api_answers.ApiAnswer):
                 self._opening.note(answer)
@@ -247,8 +225,6 @@ class ApiEngine:
         passage.answered = bool(bill.output_tokens or bill.input_tokens or body.get("choices"))
         if not passage.answered:
             return bill
-        self._answers += 1
-        self._forbidden = 0
         prompt = "".join(message["content"] for message in wire["messages"])
         usage = bill.filled(Usage(self.count_tokens(prompt), sum(map(self.count_tokens, texts))))
         passage.cost = self._cost(bill.filled(bounds))
@@ -300,52 +276,6 @@ class ApiEngine:
         with suppress(RowError):
             await self._receive(Request(self.render(PROBE), request.sampling, PROBE_TOKENS), 1)
 
-    def _understood(self, refused: "_Answered", wire: Mapping[str, Any]) -> Fault:
-        """The fault behind an error's status, or the error that it is. Raises as `generate` does."""
-        try:
-            return read_status(refused.status, refused.body, refused.headers, time.time())
-        except RefusesAllError as error:
-            if error.status == 403 and self._answers and self._forbidden < FORBIDDEN_IN_A_ROW:
-                self._forbidden += 1
-                raise RowError(f"the provider refused the request with {error}") from None
-            self._refuse(f"{error}. {_mend(error.status, self._entry)}", error)
-        except RowError as error:
-            if "max_tokens" in wire and wants_max_completion_tokens(refused.body):
-                self._max_tokens_parameter = "max_completion_tokens"
-                return Fault(str(error))
-            named = rejected_parameter(refused.body, parameters(wire))
-            self._wrong_requests += type(error) is RowError
-            if not self._answers and self._wrong_requests >= REFUSED_AT_FIRST:
-                self._refuse(
-                    f"the first {self._wrong_requests} requests were all wrong ({error}). Fix: leave out the sampling "
-                    f"parameter that it refuses with --set 'model.api.omits=[{named or 'NAME'}]'",
-                    error,
-                )
-            if named is not None and named not in str(error):
-                raise type(error)(f"{error} (parameter {named})") from None
-            raise
-
-    def _refuse(self, text: str, cause: Exception) -> NoReturn:
-        refusal = EngineRefusedError(f"{self._entry.source} refuses the run: {text}")
-        self._gate.shut(refusal)
-        raise refusal from cause
-
-    def _without_key(self, text: str) -> str:
-        """Providers quote a wrong key in their message."""
-        return text if self._key == NO_KEY else text.replace(self._key, "***")
-
-    def _safe_content(self, content: bytes) -> bytes:
-        """An answer's body without the key, where the key is too long to be there by chance."""
-        return content.replace(self._key.encode(), b"***") if len(self._key) >= LONG_KEY else content
-
-    def _error_body(self, content: bytes) -> object:
-        if self._key != NO_KEY:
-            content = content.replace(self._key.encode(), b"***")
-        try:
-            return decode_json(content)
-        except ValueError:
-            return content.decode(errors="replace")
-
 
 @dataclass(frozen=True, slots=True)
 class _Received:
@@ -356,32 +286,15 @@ class _Received:
     answers: Sequence[tuple[int, api_answers.ApiAnswer | RowError]]
 
 
+def _decoded(body: bytes) -> object:
+    """An error's body: JSON, or its text."""
+    try:
+        return decode_json(body)
+    except ValueError:
+        return body.decode(errors="replace")
+
+
 def _status_in(error: object) -> int:
     """The status in an error that came without one of its own: 500 where it names none."""
     code = as_count(as_mapping(error).get("code"))
     return code if code is not None and 400 <= code < 600 else 500
-
-
-class _Answered(Exception):  # noqa: N818 - what was answered, for good or ill
-    """The provider answered with an error."""
-
-    def __init__(self, status: int, body: object, headers: Mapping[str, str]) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = body
-        self.headers = headers
-
-
-def _mend(status: int, entry: ApiEntry) -> str:
-    match status:
-        case 401 | 403 if entry.api_key_env is None:
-            return "No key was sent: name its environment variable with --set model.api_key_env=NAME."
-        case 401 | 403:
-            return f"Check the key in the environment variable {entry.api_key_env}."
-        case 404 | 405:
-            return (
-                f"Check the model id {entry.api_model!r} (another one: --set model.api_model=ID) "
-                f"and the endpoint {entry.base_url} (another one: --base-url URL)."
-            )
-        case _:
-            return "The account has no money or quota left."

@@ -10,7 +10,7 @@ from safechain_ray.cluster.session import cluster_address, ray_session, view_clu
 from safechain_ray.cluster.streaming.shared_judges import SharedJudge
 from safechain_ray.cluster.streaming.steering import Steering
 from safechain_ray.config import RunConfig
-from safechain_ray.engines.api import missing_key
+from safechain_ray.engines.api_key import missing_key
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics

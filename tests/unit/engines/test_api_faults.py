@@ -40,8 +40,18 @@ def test_what_passes_is_tried_again_and_too_much_work_is_an_overload(status: int
         (400, error(code="data_inspection_failed")),
         (403, error("flagged", metadata={"reasons": ["violence"]})),
         (400, [error("blocked: PROHIBITED_CONTENT")]),
+        (403, {"code": "permission-denied", "error": "Content violates usage guidelines. "}),
+        (400, error("Invalid prompt: it was flagged.", code="invalid_prompt")),
+        (400, error("Invalid prompt: we've limited access to this content for safety reasons.", code="invalid_prompt")),
+        (400, error("x", code="1301")),
+        (400, error("x", code=1301)),
+        (502, error("This content was flagged.", code=502)),
+        (403, error("Your prompt was flagged as potentially violating our usage policy.")),
     ],
-    ids=["Azure", "OpenAI", "Moonshot", "DeepSeek", "Alibaba", "OpenRouter", "Gemini"],
+    ids=[
+        *("Azure", "OpenAI", "Moonshot", "DeepSeek", "Alibaba", "OpenRouter", "Gemini", "xAI"),
+        *("OpenAI's invalid prompt", "OpenAI's limited access", "Zhipu", "Z.ai", "a gateway", "OpenAI's policy"),
+    ],
 )
 def test_a_content_filter_blocks_the_row(status: int, body: Any):
     with pytest.raises(BlockedError, match=str(status)):
@@ -55,7 +65,19 @@ def test_a_wrong_request_is_a_row_error_with_the_providers_words(status: int):
     assert type(refused.value) is RowError
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, ""), (402, ""), (403, ""), (404, ""), (429, "insufficient_quota")])
+def test_an_account_that_was_flagged_or_a_prompt_that_is_malformed_is_no_filter():
+    with pytest.raises(RefusesAllError):
+        read_status(403, error("Your account was flagged; this request is refused."), {}, 0.0)
+    with pytest.raises(RowError, match="schema") as malformed:
+        read_status(400, error("Invalid prompt: it matches no schema.", code="invalid_prompt"), {}, 0.0)
+    assert type(malformed.value) is RowError
+    assert read_status(502, error("upstream timeout"), {}, 0.0).text == "502: upstream timeout"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, ""), (402, ""), (403, ""), (404, ""), (429, "insufficient_quota"), (429, "1113")],
+)
 def test_what_no_request_escapes_ends_the_run(status: int, code: str):
     with pytest.raises(RefusesAllError) as refused:
         read_status(status, error("no", code=code), {}, 0.0)

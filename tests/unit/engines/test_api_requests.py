@@ -4,22 +4,20 @@ import asyncio
 import random
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
-from scripted_api import ScriptedApi, chat, failure, reset, serving
+from api_asking import KEY, always, ask, at_first
+from scripted_api import chat, failure, reset, serving
 
 from safechain_ray.catalog.api_entries import ApiEntry, Prices
 from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.adaptive_limit import FIRST_LIMIT
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError, RowError
-from safechain_ray.schema import Completion, Message, Request, Sampling
-
-KEY = "sk-secret-4711"
-Outcome = Completion | BaseException
+from safechain_ray.schema import Completion, Sampling
 
 
 @pytest.fixture(autouse=True)
@@ -28,43 +26,9 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_API_KEY", KEY)
 
 
-def ask(
-    api: ScriptedApi, *prompts: str, counts: Counter[str] | None = None, sampling: Sampling | None = None, **start: Any
-) -> Sequence[Outcome]:
-    """What an engine before `api` answers to `prompts` that come together; `start` sets its entry and its limits."""
-    counts = Counter() if counts is None else counts
-    limits = {name: start.pop(name) for name in ("max_cost", "max_requests", "max_running") if name in start}
-    usual = {"name": "m", "api_model": "model-1", "base_url": api.url, "api_key_env": "TEST_API_KEY"}
-    entry = ApiEntry.model_validate(usual | start)
-
-    async def together() -> Sequence[Outcome]:
-        engine = start_api(ApiStart(entry, **limits, on_counts=lambda **new: counts.update(new)))
-        requests = (
-            Request(engine.render((Message("user", prompt),)), sampling or Sampling(max_tokens=50), 50)
-            for prompt in prompts
-        )
-        answers = await asyncio.gather(*map(engine.generate, requests), return_exceptions=True)
-        await engine.close()
-        return answers
-
-    return asyncio.run(together())
-
-
-def always(response: Callable[[], web.Response]) -> Any:
-    async def respond(body: dict[str, Any], request: web.Request) -> web.Response:
-        return response()
-
-    return respond
-
-
-def at_first(*responses: Callable[[web.Request], web.StreamResponse]) -> Any:
-    """These in turn, then good answers."""
-    left = list(responses)
-
-    async def respond(body: dict[str, Any], request: web.Request) -> web.StreamResponse:
-        return left.pop(0)(request) if left else chat()
-
-    return respond
+def failed_choice(error: object) -> web.Response:
+    choice = {"index": 0, "finish_reason": "error", "message": {"content": ""}, "error": error}
+    return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 0, "completion_tokens": 0}})
 
 
 def test_an_answer_comes_with_its_thought_its_tokens_and_its_cost():
@@ -100,8 +64,14 @@ def test_a_request_holds_the_model_the_turns_and_only_the_sampling_that_was_aske
         lambda request: web.Response(text='{"choices": [', content_type="application/json"),
         lambda request: web.json_response({"choices": []}),
         lambda request: web.json_response({"error": {"code": 502, "message": "upstream"}}),
+        lambda request: failed_choice({"code": 502, "message": "upstream timeout"}),
+        lambda request: failed_choice({"code": 403, "message": "the upstream key is wrong"}),
+        lambda request: failed_choice(None),
     ],
-    ids=["429", "500", "503", "408", "reset", "HTML", "torn JSON", "no choice", "error under 200"],
+    ids=[
+        *("429", "500", "503", "408", "reset", "HTML", "torn JSON", "no choice", "error under 200"),
+        *("error in a choice", "error in a choice that would end a run", "finish reason error"),
+    ],
 )
 def test_what_passes_is_tried_again_and_counted_and_paid_once(fault: Any):
     counts: Counter[str] = Counter()

@@ -1,0 +1,93 @@
+"""What a provider's refusals mean in the light of its earlier answers: a row's error, or the end of the run."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.engines.api_faults import (
+    Fault,
+    RefusesAllError,
+    read_status,
+    rejected_parameter,
+    wants_max_completion_tokens,
+)
+from safechain_ray.engines.api_wire import parameters
+from safechain_ray.errors import EngineRefusedError, RowError
+
+REFUSED_AT_FIRST = 10
+"""So many wrong requests with no right one among them are the fault of all: a parameter that the model refuses."""
+
+FORBIDDEN_IN_A_ROW = 10
+"""So many 403s in a row after right answers end the run; a few are refusals of their prompts in unknown words."""
+
+
+class AnsweredError(Exception):
+    """The provider answered with an error."""
+
+    def __init__(self, status: int, body: object, headers: Mapping[str, str]) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+class Refusals:
+    """Counts what one endpoint refused, and learns how it calls the limit of tokens."""
+
+    def __init__(self, entry: ApiEntry) -> None:
+        self.max_tokens_parameter: str = entry.max_tokens_parameter
+        self._entry = entry
+        self._answers = self._wrong_requests = self._forbidden = 0
+
+    def note_answer(self) -> None:
+        self._answers += 1
+        self._forbidden = 0
+
+    def understand(self, refused: AnsweredError, wire: Mapping[str, Any]) -> Fault:
+        """The fault behind an error's status.
+
+        Raises:
+            BlockedError: a content filter refused the prompt.
+            RowError: the request is wrong itself.
+            EngineRefusedError: the provider would refuse every request.
+        """
+        try:
+            return read_status(refused.status, refused.body, refused.headers, time.time())
+        except RefusesAllError as error:
+            if error.status == 403 and self._answers and self._forbidden < FORBIDDEN_IN_A_ROW:
+                self._forbidden += 1
+                raise RowError(f"the provider refused the request with {error}") from None
+            raise self._of_all(f"{error}. {_mend(error.status, self._entry)}") from error
+        except RowError as error:
+            if "max_tokens" in wire and wants_max_completion_tokens(refused.body):
+                self.max_tokens_parameter = "max_completion_tokens"
+                return Fault(str(error))
+            named = rejected_parameter(refused.body, parameters(wire))
+            self._wrong_requests += type(error) is RowError
+            if not self._answers and self._wrong_requests >= REFUSED_AT_FIRST:
+                raise self._of_all(
+                    f"the first {self._wrong_requests} requests were all wrong ({error}). Fix: leave out the sampling "
+                    f"parameter that it refuses with --set 'model.api.omits=[{named or 'NAME'}]'"
+                ) from error
+            if named is not None and named not in str(error):
+                raise type(error)(f"{error} (parameter {named})") from None
+            raise
+
+    def _of_all(self, text: str) -> EngineRefusedError:
+        return EngineRefusedError(f"{self._entry.source} refuses the run: {text}")
+
+
+def _mend(status: int, entry: ApiEntry) -> str:
+    match status:
+        case 401 | 403 if entry.api_key_env is None:
+            return "No key was sent: name its environment variable with --set model.api_key_env=NAME."
+        case 401 | 403:
+            return f"Check the key in the environment variable {entry.api_key_env}."
+        case 404 | 405:
+            return (
+                f"Check the model id {entry.api_model!r} (another one: --set model.api_model=ID) "
+                f"and the endpoint {entry.base_url} (another one: --base-url URL)."
+            )
+        case _:
+            return "The account has no money or quota left."
