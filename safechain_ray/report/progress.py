@@ -36,6 +36,7 @@ OUTCOME_WORDS = {
 POOL_WORDS = {
     "concurrency": "requests at once at most",
     "retries": "retries",
+    "estimated_bills": "bills estimated",
     "engine_restarts": "engine restarts",
     "judge_errors": "judge errors",
 }
