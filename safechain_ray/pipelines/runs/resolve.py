@@ -83,6 +83,8 @@ class ResolvedRun:
             identity["decoding"] = marks
         if self.votes:
             identity["votes"] = [asdict(vote) for vote in self.votes]
+        if set(self.parts) - {"response"} and not isinstance(self.model, ApiEntry):
+            identity["reading"] = READING  # only thoughts and answers depend on where a local model's thought ends
         return as_stored(identity)
 
     def short_name(self) -> str:

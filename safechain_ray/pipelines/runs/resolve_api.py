@@ -18,7 +18,7 @@ SAID_OF_APIS = {"api_key_env", "prices", "max_concurrent", "timeout_seconds", "m
 
 
 READING = 2
-"""The rules by which answers become thought and answer. Rows that were read by other rules are not mixed with these."""
+"""Version of the rules that divide a response into thought and answer. Rows of different versions are never mixed."""
 
 
 def is_api(config: ModelConfig) -> bool:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from small_runs import config, resolved
 
-from safechain_ray.catalog import api_models, families
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog import api_models, families, judges
+from safechain_ray.catalog.api_entries import ApiEntry, judging_api
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.errors import InputError
@@ -92,8 +92,21 @@ def test_the_endpoint_and_the_model_make_a_run_and_budgets_and_prices_do_not():
     usual = identity(model="R1")
     assert identity(model={"name": "R1", "api": {"prices": {"input": 1, "output": 2}, "max_concurrent": 2}}) == usual
     assert identity(model="R1", resources={"max_cost": 1, "max_requests": 9}) == usual
+    assert identity(model={"name": "R1", "api": {"max_tokens_parameter": "max_completion_tokens"}}) == usual
     assert identity(model={"name": "R1", "api_model": "other"}) != usual
+    assert identity(model={"name": "R1", "api": {"opens_thought": True}}) != usual
     assert identity(model={"name": "R1", "base_url": URL}) != usual
+
+
+def test_rows_whose_thoughts_were_divided_by_other_rules_are_not_mixed_with_these():
+    assert resolved(model=SERVER, judges=RULES).identity()["model"]["reading"] == 2
+    assert resolved(judges=RULES, parts=["response", "answer"]).identity()["reading"] == 2
+    assert "reading" not in resolved(judges=RULES).identity()
+
+
+def test_a_judge_behind_an_api_is_never_asked_how_it_thinks():
+    """Its answer is one letter, cut by design, and would look like a thought that was cut."""
+    assert judging_api(judges()["prefer-gpt-4o"]).opens_thought is False
 
 
 def test_a_pool_of_an_api_model_takes_no_gpu_and_little_else():
