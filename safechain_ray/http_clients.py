@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass_environment
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -107,7 +107,7 @@ def check_proxy(url: str) -> None:
 def proxy_for(url: str) -> Proxy | None:
     """The proxy that the environment names for `url`; None where requests go there directly."""
     parts, proxies = urlsplit(url), getproxies()
-    if is_this_machine(url) or proxy_bypass_environment(parts.netloc.rpartition("@")[2], proxies):
+    if is_this_machine(url) or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     for name in (parts.scheme, "all"):
         if proxies.get(name):

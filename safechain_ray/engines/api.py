@@ -13,9 +13,8 @@ from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.engines import api_answers
 from safechain_ray.engines.adaptive_limit import AdaptiveLimit
 from safechain_ray.engines.api_budget import Budget
-from safechain_ray.engines.api_faults import REFUSES_ALL, Fault, backoff
+from safechain_ray.engines.api_faults import REFUSES_ALL, Fault, backoff, decode_error, status_in
 from safechain_ray.engines.api_gate import Gate, Passage
-from safechain_ray.engines.api_json import as_count, as_mapping, decode_json
 from safechain_ray.engines.api_key import ApiKey, missing_key
 from safechain_ray.engines.api_refusals import AnsweredError, Refusals
 from safechain_ray.engines.api_sharing import Outcome, SharedRequests
@@ -141,13 +140,13 @@ class ApiEngine:
                 outcome = await self._attempt(wire, bounds, passage)
             if not isinstance(outcome, Fault):
                 return outcome
-            self._count(retries=1)
-            if "max_tokens" in wire and self._refusals.max_tokens_parameter != "max_tokens":
-                continue  # at once, under the name of the limit that the answer was about
-            if attempt == ATTEMPTS:
+            is_renamed = "max_tokens" in wire and self._refusals.max_tokens_parameter != "max_tokens"
+            if attempt == ATTEMPTS and not is_renamed:
                 raise RowError(f"{self._entry.source} failed {ATTEMPTS} times, at last with {outcome.text}")
-            await asyncio.sleep(backoff(attempt, self._random))
-            attempt += 1
+            self._count(retries=1)
+            if not is_renamed:
+                await asyncio.sleep(backoff(attempt, self._random))
+                attempt += 1
 
     async def _attempt(self, wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> "_Received | Fault":
         self._count(requests=1)
@@ -183,12 +182,12 @@ class ApiEngine:
             # Not `from error`: its text quotes the body, which may quote the key, and Ray logs whole chains.
             raise AnsweredError(
                 error.status_code,
-                _decoded(self._key.removed_from_error(error.response.content)),
+                decode_error(self._key.removed_from_error(error.response.content)),
                 error.response.headers,
             ) from None
         body = api_answers.decode_body(self._key.removed_from_answer(answer.content))
         if "error" in body and not body.get("choices"):  # OpenRouter, under status 200
-            raise AnsweredError(_status_in(body["error"]), body, answer.headers)
+            raise AnsweredError(status_in(body["error"]), body, answer.headers)
         return body
 
     def _read(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> "_Received":
@@ -204,7 +203,7 @@ class ApiEngine:
                 failures.append(error)
         usage = self._settle(body, wire, bounds, passage)
         if not answers and isinstance(failures[0], api_answers.FailedChoiceError):
-            status = _status_in(failures[0].error)
+            status = status_in(failures[0].error)
             # Of what no request escapes, the provider would not speak inside an answer.
             raise AnsweredError(500 if status in REFUSES_ALL else status, {"error": failures[0].error}, {})
         if not answers:
@@ -271,10 +270,15 @@ class ApiEngine:
         return isinstance(answer, api_answers.ApiAnswer) and self._opening.is_ambiguous(answer)
 
     async def _probe(self, request: Request) -> None:
-        """Ask something harmless and short: a whole answer shows how the server writes thoughts."""
+        """Ask something harmless and short: a whole answer shows how the server writes thoughts.
+
+        The second limit of tokens is for a server whose context is too short for the first.
+        """
         self._count(probes=1)
-        with suppress(RowError):
-            await self._receive(Request(self.render(PROBE), request.sampling, PROBE_TOKENS), 1)
+        for max_tokens in (max(PROBE_TOKENS, request.max_tokens), request.max_tokens):
+            with suppress(RowError):
+                await self._receive(Request(self.render(PROBE), request.sampling, max_tokens), 1)
+                return
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,17 +288,3 @@ class _Received:
     body: Mapping[str, Any]
     usage: Usage
     answers: Sequence[tuple[int, api_answers.ApiAnswer | RowError]]
-
-
-def _decoded(body: bytes) -> object:
-    """An error's body: JSON, or its text."""
-    try:
-        return decode_json(body)
-    except ValueError:
-        return body.decode(errors="replace")
-
-
-def _status_in(error: object) -> int:
-    """The status in an error that came without one of its own: 500 where it names none."""
-    code = as_count(as_mapping(error).get("code"))
-    return code if code is not None and 400 <= code < 600 else 500

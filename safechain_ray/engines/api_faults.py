@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from safechain_ray.engines.api_json import as_list, as_mapping, as_text, well_formed
+from safechain_ray.engines.api_json import as_count, as_list, as_mapping, as_text, decode_json, well_formed
 from safechain_ray.errors import BlockedError, RowError
 
 OVERLOADED = frozenset({429, 503, 529})
@@ -109,6 +109,20 @@ def wants_max_completion_tokens(body: object) -> bool:
     about_limit = error.get("param") == "max_tokens" and error.get("code") == "unsupported_parameter"
     words = set(re.findall(r"\w+", _message(error)))
     return about_limit or {"max_tokens", "max_completion_tokens"} <= words
+
+
+def decode_error(body: bytes) -> object:
+    """An error's body: JSON, or its text."""
+    try:
+        return decode_json(body)
+    except ValueError:
+        return body.decode(errors="replace")
+
+
+def status_in(error: object) -> int:
+    """The status in an error that came without one of its own: 500 where it names none."""
+    code = as_count(as_mapping(error).get("code"))
+    return code if code is not None and 400 <= code < 600 else 500
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float:

@@ -38,7 +38,7 @@ def wire_request(
 
 def parameters(wire: Mapping[str, Any]) -> set[str]:
     """The names of the sampling parameters that a request holds."""
-    return (wire.keys() | wire["extra_body"].keys()) - NOT_PARAMETERS
+    return {*wire, *wire["extra_body"]} - NOT_PARAMETERS
 
 
 def _given(parameters: Mapping[str, Any], omits: tuple[str, ...]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class ResolvedRun:
 
     def identity(self) -> dict[str, Any]:
         """What changes the run's results, and nothing else: two runs with the same identity continue each other."""
-        identity = {
+        identity: dict[str, Any] = {
             "model": _model_identity(self.model),
             "family": self.family.model_dump(exclude={"source"}),
             "settings": [setting.model_dump() for setting in self.settings],

@@ -154,3 +154,17 @@ def test_a_bill_is_shared_out_by_length_and_nothing_of_it_is_lost():
     assert {share.input_tokens for share in shares} == {7}
     assert [share.output_tokens for share in shared_usage(Usage(7, 5, None), ["", ""])] == [2, 3]
     assert shared_usage(Usage(7, 100, 40), ["whole"]) == [Usage(7, 100, 40)]
+
+
+def test_a_choice_that_failed_is_asked_for_again_and_the_others_are_kept():
+    async def respond(body: dict[str, Any], request: web.Request) -> web.Response:
+        if body.get("n", 1) == 1:
+            return choices("late")
+        listed = [{"index": 0, "finish_reason": "error", "message": {"content": ""}, "error": {"code": 502}}]
+        listed += [{"index": place, "finish_reason": "stop", "message": {"content": f"{place}"}} for place in (1, 2)]
+        return web.json_response({"choices": listed, "usage": {"prompt_tokens": 7, "completion_tokens": 30}})
+
+    with serving(respond) as api:
+        answers = ask(api, ["same"] * 3, most=3)
+    assert all(isinstance(answer, Completion) for answer in answers)
+    assert [body.get("n", 1) for body in api.bodies] == [3, 1]
