@@ -61,3 +61,29 @@ def test_a_provider_that_refuses_the_key_ends_the_run_at_once_with_the_mend(run:
     assert API_KEY not in str(refused.value) + (run.output / "run.json").read_text()
     assert len(api.bodies) < 60
     assert list(run.output.glob("samples/*.parquet")) == []
+
+
+def test_cut_thoughts_and_odd_answers_are_rows_of_their_own_and_disturb_no_other(run: Runner) -> None:
+    """The server's template opens the thought; some bills and characters fit no column."""
+
+    async def oddly(body: dict[str, Any], request: web.Request) -> web.Response:
+        match sum(body["messages"][-1]["content"].encode()) % 4:
+            case 0:
+                return chat("Let me see", "length")
+            case 1:
+                return chat("Hm.\n</think>\n\nHello", usage={"prompt_tokens": 2**31, "completion_tokens": 2**40})
+            case 2:
+                text = r'{"choices": [{"message": {"content": "Hm.\n</think>\n\nHal\ud83d"}, "finish_reason": "stop"}]}'
+                return web.Response(text=text, content_type="application/json")
+        return chat("Hm.\n</think>\n\nHello")
+
+    with serving(oddly) as api:
+        assert evaluate_over(api, run).errors == 0
+    rows = run.rows
+    assert len(rows) == 60
+    assert {(row["thought"], row["answer"], row["outcome"]) for row in rows} == {
+        ("Let me see", "", "truncated"),
+        ("Hm.", "Hello", "ok"),
+        ("Hm.", "Hal\ufffd", "ok"),
+    }
+    assert all(0 < row["thought_tokens"] + row["answer_tokens"] <= 10 for row in rows)
