@@ -1,13 +1,14 @@
 """Counts of rows and verdicts that merge by addition, from which every metric of a run is derived."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from safechain_ray.metrics.reasons import REASON_KEYS, REASONS_SCHEMA, Reason, bounded, commonest, plain_reason
 from safechain_ray.schema import SAMPLES_SCHEMA, Outcome, Part, Sample, samples_table
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -17,6 +18,7 @@ COUNTED_COLUMNS = (
     "prompt_id",
     "category",
     "outcome",
+    "error",
     "prompt_tokens",
     "thought_tokens",
     "answer_tokens",
@@ -36,6 +38,7 @@ _TOTALS = ["prompt_tokens", "thought_tokens", "answer_tokens", "forced_rounds", 
 _NO_VERDICTS = pa.table(
     {name: pa.array([], pa.string()) for name in _VERDICT_KEYS}
     | {name: pa.array([], pa.int64()) for name in _VERDICT_SUMS}
+    | {"error": pa.array([], pa.string())}
 )
 
 
@@ -63,16 +66,19 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counts:
-    """Counts of any set of rows, as three Arrow tables with one row a key.
+    """Counts of any set of rows, as four Arrow tables with one row a key.
 
     `prompts`: setting_id, prompt_id, category -> rows of each outcome. `verdicts`: setting_id, judge, part, prompt_id
-    -> safe, unsafe, noted. `totals`: setting_id -> sums of tokens, forced rounds and microseconds. All are integers, so
-    that merging is exact in any order. Rows must be unique by sample_id: nothing here could tell a repeated one.
+    -> safe, unsafe, noted. `totals`: setting_id -> sums of tokens, forced rounds and microseconds. `reasons`:
+    setting_id, judge, part, reason -> rows, see `metrics.reasons`. All are integers, so that merging is exact in any
+    order, but for reasons beyond the most that are kept. Rows must be unique by sample_id: counts can't show a
+    repeated one.
     """
 
     prompts: pa.Table
     verdicts: pa.Table
     totals: pa.Table
+    reasons: pa.Table
 
     def __add__(self, other: "Counts") -> "Counts":
         return merge((self, other))
@@ -98,6 +104,12 @@ class Counts:
     def noted(self, setting_id: str, judge: str, part: Part) -> int:
         """How many verdicts come with a note."""
         return sum(self._verdicts_of(setting_id, judge, part)["noted"].to_pylist())
+
+    def error_reasons(self, setting_id: str, judge: str = "", part: str = "") -> tuple[Reason, ...]:
+        """The commonest reasons why samples ended with an error, or why verdicts of `judge` on `part` are missing."""
+        wanted = (pc.field("setting_id") == setting_id) & (pc.field("judge") == judge) & (pc.field("part") == part)
+        found = self.reasons.filter(wanted)
+        return commonest(list(zip(found["reason"].to_pylist(), found["rows"].to_pylist(), strict=True)))
 
     def setting_totals(self, setting_id: str) -> Totals:
         rows = self.totals.filter(pc.equal(self.totals["setting_id"], setting_id)).to_pylist()
@@ -137,6 +149,7 @@ class Counts:
 
 def count_table(table: pa.Table) -> Counts:
     """Counts of rows of `SAMPLES_SCHEMA`; only `COUNTED_COLUMNS` need be there."""
+    exploded = _explode_verdicts(table)
     outcomes: dict[str, pa.ChunkedArray] = {
         name: pc.cast(pc.equal(table["outcome"], name), pa.int64()) for name in OUTCOMES
     }
@@ -145,15 +158,20 @@ def count_table(table: pa.Table) -> Counts:
     keys: dict[str, pa.ChunkedArray] = {name: table[name] for name in _PROMPT_KEYS}
     return Counts(
         prompts=_sum_by(pa.table({**keys, **outcomes}), _PROMPT_KEYS, OUTCOMES),
-        verdicts=_sum_by(_explode_verdicts(table), _VERDICT_KEYS, _VERDICT_SUMS),
+        verdicts=_sum_by(exploded, _VERDICT_KEYS, _VERDICT_SUMS),
         totals=_sum_by(pa.table({"setting_id": table["setting_id"], **sums}), ["setting_id"], _TOTALS),
+        reasons=_reasons([*_sample_errors(table), *_verdict_errors(exploded)]),
     )
 
 
 def count_verdicts(table: pa.Table) -> Counts:
     """Counts of rows of `VERDICTS_SCHEMA`, to be merged with those of the samples that they are of."""
-    verdicts = _sum_by(_verdict_counts(table), _VERDICT_KEYS, _VERDICT_SUMS)
-    return replace(count_table(SAMPLES_SCHEMA.empty_table()), verdicts=verdicts)
+    counted = _verdict_counts(table)
+    return replace(
+        count_table(SAMPLES_SCHEMA.empty_table()),
+        verdicts=_sum_by(counted, _VERDICT_KEYS, _VERDICT_SUMS),
+        reasons=_reasons(_verdict_errors(counted)),
+    )
 
 
 def count_samples(samples: Sequence[Sample]) -> Counts:
@@ -167,6 +185,7 @@ def merge(parts: Iterable[Counts]) -> Counts:
         prompts=_sum_by(pa.concat_tables([part.prompts for part in all_parts]), _PROMPT_KEYS, OUTCOMES),
         verdicts=_sum_by(pa.concat_tables([part.verdicts for part in all_parts]), _VERDICT_KEYS, _VERDICT_SUMS),
         totals=_sum_by(pa.concat_tables([part.totals for part in all_parts]), ["setting_id"], _TOTALS),
+        reasons=_sum_reasons(pa.concat_tables([part.reasons for part in all_parts])),
     )
 
 
@@ -184,14 +203,17 @@ def _explode_verdicts(table: pa.Table) -> pa.Table:
 def _explode_batch(batch: pa.RecordBatch) -> pa.Table:
     rows = pc.list_parent_indices(batch["verdicts"])
     verdicts = pc.list_flatten(batch["verdicts"])
-    held = [name for name in ("judge", "part", "unsafe", "note") if verdicts.type.get_field_index(name) >= 0]
+    held = [name for name in ("judge", "part", "unsafe", "error", "note") if verdicts.type.get_field_index(name) >= 0]
     of_verdicts = {name: pc.struct_field(verdicts, name) for name in held}
     of_samples = {name: batch[name].take(rows) for name in ("setting_id", "prompt_id")}
     return _verdict_counts(pa.table({**of_samples, **of_verdicts}))
 
 
 def _verdict_counts(table: pa.Table) -> pa.Table:
-    """A verdict a row, as how many safe, unsafe and noted ones it is. Files from before there were notes have none."""
+    """A verdict a row, as how many safe, unsafe and noted ones it is, and its error.
+
+    Files of earlier versions have no notes.
+    """
     unsafe = table["unsafe"]
     note = table["note"] if "note" in table.column_names else pa.nulls(table.num_rows, pa.string())
     is_one = {
@@ -200,7 +222,31 @@ def _verdict_counts(table: pa.Table) -> pa.Table:
         "noted": pc.is_valid(note),
     }
     counts = {name: pc.cast(each, pa.int64()) for name, each in is_one.items()}
-    return pa.table({**{name: table[name] for name in _VERDICT_KEYS}, **counts})
+    return pa.table({**{name: table[name] for name in _VERDICT_KEYS}, **counts, "error": pc.cast(table["error"], pa.string())})
+
+
+def _sample_errors(table: pa.Table) -> Iterator[tuple[str, str, str, str]]:
+    """REASON_KEYS of each row that ended with an error."""
+    failed = table.select(["setting_id", "prompt_id", "outcome", "error"]).filter(pc.field("outcome") == "error")
+    for row in failed.to_pylist():
+        yield row["setting_id"], "", "", plain_reason(row["error"] or "no reason given", [row["prompt_id"]])
+
+
+def _verdict_errors(verdicts: pa.Table) -> Iterator[tuple[str, str, str, str]]:
+    """REASON_KEYS of each verdict that is missing for a reason."""
+    failed = verdicts.select([*_VERDICT_KEYS, "error"]).filter(pc.is_valid(pc.field("error")))
+    for row in failed.to_pylist():
+        yield row["setting_id"], row["judge"], row["part"], plain_reason(row["error"], [row["prompt_id"]])
+
+
+def _reasons(rows: Iterable[tuple[str, str, str, str]]) -> pa.Table:
+    counted = Counter(rows)
+    columns = {name: [key[place] for key in counted] for place, name in enumerate(REASON_KEYS)}
+    return bounded(pa.table({**columns, "rows": list(counted.values())}, schema=REASONS_SCHEMA))
+
+
+def _sum_reasons(reasons: pa.Table) -> pa.Table:
+    return bounded(_sum_by(reasons, REASON_KEYS, ["rows"]))
 
 
 def _sum_by(table: pa.Table, keys: list[str], sums: Iterable[str]) -> pa.Table:

@@ -1,13 +1,15 @@
 """The figures of a whole run as one tree of frozen models, which is `metrics.json`."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.counts import OUTCOMES, Counts, Tally
 from safechain_ray.metrics.intervals import Estimate, share_estimate
+from safechain_ray.metrics.reasons import Reason
+from safechain_ray.metrics.refusals import OverRefusalMetrics, PromptKinds, RefusalSource, over_refusal
 from safechain_ray.metrics.safety import Metric, measure, missing_verdicts
 from safechain_ray.schema import Outcome, Part, Setting
 
@@ -17,7 +19,7 @@ class _Model(BaseModel):
 
 
 class SafetyMetrics(_Model):
-    """The safety metrics of a group of prompts. `missing` counts the verdicts not there, of K for each prompt."""
+    """The safety metrics of a group of harmful prompts. `missing` counts the verdicts not there, of K for each."""
 
     prompts: int
     missing: int
@@ -27,12 +29,25 @@ class SafetyMetrics(_Model):
 
 
 class JudgeMetrics(SafetyMetrics):
-    """What one judge says of one part of the samples of a setting, over all prompts and by category."""
+    """What one judge says of one part of the samples of a setting: its harmful prompts, and those by category.
+
+    Verdicts on benign prompts are in no safety metric; they are counted beside.
+    """
 
     judge: str
     part: Part
     categories: dict[str, SafetyMetrics]
     noted: int = Field(0, description="verdicts with a note, for example that the judge saw a part of the text")
+    missing_on_benign: int = Field(0, description="verdicts not there, of K for each benign prompt")
+    unsafe_on_benign: int | None = Field(
+        None, description="unsafe verdicts on benign prompts; None of a judge that looks for refusals"
+    )
+    missing_reasons: tuple[Reason, ...] = Field((), description="the commonest reasons of missing verdicts")
+
+    @property
+    def all_missing(self) -> int:
+        """Verdicts that are not there, on prompts of both kinds."""
+        return self.missing + self.missing_on_benign
 
 
 class Tokens(_Model):
@@ -78,6 +93,17 @@ class SettingMetrics(SettingFacts):
     forced_rounds: int
     seconds: float = Field(description="summed over rows, which ran at the same time")
     judges: tuple[JudgeMetrics, ...]
+    benign_categories: tuple[str, ...] | None = Field(
+        (), description="categories of benign prompts; null: nobody named any, so all prompts count as harmful"
+    )
+    benign_prompts: int = Field(0, description="prompts that a model should not refuse; in no safety metric")
+    over_refusal: OverRefusalMetrics | None = Field(None, description="null without a benign prompt")
+    error_reasons: tuple[Reason, ...] = Field((), description="the commonest reasons of rows with an error")
+
+    @property
+    def harmful_prompts(self) -> int:
+        """How many prompts the safety metrics are over, those that have no row yet among them."""
+        return self.rows_expected // self.samples - self.benign_prompts
 
 
 class RunMetrics(_Model):
@@ -86,6 +112,9 @@ class RunMetrics(_Model):
     model: str = ""
     caveats: tuple[str, ...] = ()
     settings: tuple[SettingMetrics, ...]
+    harmful_apart: bool = Field(
+        False, description="whether safety metrics leave benign prompts out; files of earlier versions pool them"
+    )
 
 
 def summarise(
@@ -94,30 +123,55 @@ def summarise(
     asked: Sequence[tuple[str, Part]],
     expected_prompts: Mapping[str, int] | None = None,
     seed: int = 0,
+    kinds: Mapping[str, PromptKinds] | None = None,
+    refusals: RefusalSource | None = None,
+    refusal_judges: Collection[str] = (),
 ) -> RunMetrics:
     """The figures of `settings` from the counts of all their rows.
 
     `asked` are the (judge, part) pairs that every row should have a verdict of; a row without one counts as missing.
     `expected_prompts` maps a data set to its number of prompts: prompts that no row speaks of then count as rows
     expected and as missing verdicts. `seed` is that of the bootstraps.
+    `kinds` says by data set which prompts are benign; `refusals` whose verdicts on them say what was refused, and
+    `refusal_judges` which judges look for refusals, so that their unsafe verdicts on benign prompts are no news.
     Raises InputError where a prompt has more rows than K or more verdicts than rows, that is, where rows repeat.
     """
     expected = expected_prompts or {}
     return RunMetrics(
         settings=tuple(
-            _setting_metrics(counts, setting, asked, expected.get(setting.dataset), seed) for setting in settings
-        )
+            _setting_metrics(
+                counts,
+                setting,
+                asked,
+                expected.get(setting.dataset, 0),
+                seed,
+                (kinds or {}).get(setting.dataset, PromptKinds()),
+                refusals,
+                refusal_judges,
+            )
+            for setting in settings
+        ),
+        harmful_apart=True,
     )
 
 
 def _setting_metrics(
-    counts: Counts, setting: Setting, asked: Sequence[tuple[str, Part]], expected_prompts: int | None, seed: int
+    counts: Counts,
+    setting: Setting,
+    asked: Sequence[tuple[str, Part]],
+    expected_prompts: int,
+    seed: int,
+    kinds: PromptKinds,
+    refusals: RefusalSource | None,
+    refusal_judges: Collection[str],
 ) -> SettingMetrics:
     setting_id, samples = setting.setting_id, setting.samples
     tallies = {outcome: counts.outcome_tallies(setting_id, outcome) for outcome in OUTCOMES}
     any_outcome = tallies["ok"]
     prompts = sum(sum(tally.values()) for tally in any_outcome.values())
-    absent = max(0, (expected_prompts or 0) - prompts)
+    benign = sum(sum(tally.values()) for category, tally in any_outcome.items() if kinds.is_benign(category))
+    absent = max(0, expected_prompts - prompts)
+    absent_benign = min(absent, max(0, kinds.benign_prompts - benign))
     most_rows = max((rows for tally in any_outcome.values() for _, rows in tally), default=0)
     if most_rows > samples:
         raise InputError(
@@ -142,26 +196,65 @@ def _setting_metrics(
         tokens=Tokens(prompt=totals.prompt_tokens, thought=totals.thought_tokens, answer=totals.answer_tokens),
         forced_rounds=totals.forced_rounds,
         seconds=totals.seconds,
-        judges=tuple(_judge_metrics(counts, setting, judge, part, absent, seed) for judge, part in asked),
+        judges=tuple(
+            _judge_metrics(
+                counts, setting, judge, part, (absent - absent_benign, absent_benign), seed, kinds, refusal_judges
+            )
+            for judge, part in asked
+        ),
+        benign_categories=kinds.benign_categories,
+        benign_prompts=benign + absent_benign,
+        over_refusal=None
+        if refusals is None
+        else over_refusal(
+            _of_kind(_verdicts(counts, setting, *refusals), kinds, benign=True), absent_benign, refusals, samples, seed
+        ),
+        error_reasons=counts.error_reasons(setting_id),
     )
 
 
-def _judge_metrics(counts: Counts, setting: Setting, judge: str, part: Part, absent: int, seed: int) -> JudgeMetrics:
+def _judge_metrics(
+    counts: Counts,
+    setting: Setting,
+    judge: str,
+    part: Part,
+    absent: tuple[int, int],
+    seed: int,
+    kinds: PromptKinds,
+    refusal_judges: Collection[str],
+) -> JudgeMetrics:
+    """`absent` counts the harmful and the benign prompts without any row."""
+    tallies = _verdicts(counts, setting, judge, part)
+    harmful, benign = _of_kind(tallies, kinds, benign=False), _of_kind(tallies, kinds, benign=True)
+    on_benign = _union([*benign.values(), {(0, 0): absent[1]}])
+    return JudgeMetrics(
+        judge=judge,
+        part=part,
+        noted=counts.noted(setting.setting_id, judge, part),
+        categories={category: _safety(tally, setting.samples, seed) for category, tally in harmful.items()},
+        missing_on_benign=missing_verdicts(on_benign, setting.samples),
+        unsafe_on_benign=None
+        if judge in refusal_judges
+        else sum(unsafe * prompts for (_, unsafe), prompts in on_benign.items()),
+        missing_reasons=counts.error_reasons(setting.setting_id, judge, part),
+        **dict(_safety(_union([*harmful.values(), {(0, 0): absent[0]}]), setting.samples, seed)),
+    )
+
+
+def _verdicts(counts: Counts, setting: Setting, judge: str, part: Part) -> dict[str, Tally]:
+    """Tallies by category. Raises InputError where a prompt has more verdicts than K."""
     by_category = counts.tallies(setting.setting_id, judge, part)
-    everything = _union([*by_category.values(), {(0, 0): absent}])
-    most_verdicts = max((safe + unsafe for safe, unsafe in everything), default=0)
+    most_verdicts = max((safe + unsafe for tally in by_category.values() for safe, unsafe in tally), default=0)
     if most_verdicts > setting.samples:
         raise InputError(
             f"Setting {setting.setting_id}: a prompt has {most_verdicts} verdicts of {judge} on its {part} "
             f"where K is {setting.samples}. Keep one verdict a judge, part and sample_id before counting."
         )
-    return JudgeMetrics(
-        judge=judge,
-        part=part,
-        noted=counts.noted(setting.setting_id, judge, part),
-        categories={category: _safety(tally, setting.samples, seed) for category, tally in by_category.items()},
-        **dict(_safety(everything, setting.samples, seed)),
-    )
+    return by_category
+
+
+def _of_kind(tallies: Mapping[str, Tally], kinds: PromptKinds, *, benign: bool) -> dict[str, Tally]:
+    return {category: tally for category, tally in tallies.items() if kinds.is_benign(category) is benign}
 
 
 def _safety(tally: Tally, samples: int, seed: int) -> SafetyMetrics:

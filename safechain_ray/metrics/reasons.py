@@ -1,0 +1,80 @@
+"""Reasons of errors, counted in bounded memory: messages that differ only by numbers and names are one reason."""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+REASON_CHARACTERS = 200
+"""Of a longer message only the start is kept."""
+
+MOST_REASONS = 200
+"""Distinct reasons that are kept of each (setting, judge, part); the rarest ones are counted together."""
+
+MOST_SHOWN = 3
+
+OTHERS = "other reasons"
+"""What the rarest reasons are counted as where there are more than `MOST_REASONS`."""
+
+REASON_KEYS = ["setting_id", "judge", "part", "reason"]
+REASONS_SCHEMA = pa.schema([*(pa.field(name, pa.string()) for name in REASON_KEYS), pa.field("rows", pa.int64())])
+"""`judge` and `part` are empty for the errors of samples themselves."""
+
+_STATUS = r"(?:HTTP|status|code)\D{0,8}[1-5]\d\d\b"
+_NAMES = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b|\d+(?:[.,:]\d+)*"
+_VARYING = re.compile(rf"(?P<kept>{_STATUS})|(?:{_NAMES})", re.IGNORECASE)
+
+
+class Reason(BaseModel):
+    """Why rows ended with an error, or verdicts are missing, and how many. Numbers in it are written as N.
+
+    The text comes from engines, providers and models: whoever shows it makes it harmless first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: str
+    rows: int
+
+
+def plain_reason(message: str, names: Iterable[str] = ()) -> str:
+    """`message` on one line, with N for every number and hexadecimal id and "…" for each of `names`.
+
+    The status codes of HTTP stay: 429 and 500 are two reasons.
+    """
+    text = " ".join(message[: 10 * REASON_CHARACTERS].split())
+    for name in names:
+        if len(name) > 2:
+            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)
+    text = _VARYING.sub(lambda match: match["kept"] or "N", text)
+    return text if len(text) <= REASON_CHARACTERS else f"{text[: REASON_CHARACTERS - 1]}…"
+
+
+def bounded(reasons: pa.Table) -> pa.Table:
+    """`reasons` with at most `MOST_REASONS` of each setting, judge and part: the commonest, and the sum of the rest.
+
+    The sums stay what they were. As long as there are no more distinct reasons the counts are exact, in whatever order
+    tables were merged.
+    """
+    if reasons.num_rows <= MOST_REASONS:
+        return reasons
+    kept = []
+    rows = sorted(reasons.to_pylist(), key=_key)
+    for key, of_key in groupby(rows, _key):
+        ordered = sorted(of_key, key=lambda row: (row["reason"] == OTHERS, -row["rows"], row["reason"]))
+        kept += ordered[:MOST_REASONS]
+        if rest := sum(row["rows"] for row in ordered[MOST_REASONS:]):
+            kept.append(dict(zip(REASON_KEYS, (*key, OTHERS), strict=True)) | {"rows": rest})
+    return pa.Table.from_pylist(kept, schema=REASONS_SCHEMA)
+
+
+def commonest(reasons: Sequence[tuple[str, int]]) -> tuple[Reason, ...]:
+    """The commonest of (reason, rows), at most `MOST_SHOWN`; equally common ones in the order of their texts."""
+    ordered = sorted(reasons, key=lambda each: (each[0] == OTHERS, -each[1], each[0]))
+    return tuple(Reason(reason=reason, rows=rows) for reason, rows in ordered[:MOST_SHOWN])
+
+
+def _key(row: dict[str, str]) -> tuple[str, str, str]:
+    return row["setting_id"], row["judge"], row["part"]
