@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from safechain_ray.analysis.first_unsafe import FirstUnsafe, first_unsafe
 from safechain_ray.analysis.lengths import LengthComparison, length_comparison
 from safechain_ray.analysis.outcomes import OutcomesByVerdict, outcomes_by_verdict
-from safechain_ray.analysis.over_refusal import OverRefusal, over_refusal
+from safechain_ray.analysis.over_refusal import OverRefusal, is_benign, over_refusal
 from safechain_ray.analysis.rows import Asked, SettingRows
 from safechain_ray.analysis.sample_count import SampleCountCurve, sample_count_curve
 from safechain_ray.analysis.thought_answer import ThoughtAnswer, thought_answer
+from safechain_ray.metrics.refusals import REFUSAL_RULE
 from safechain_ray.metrics.summary import SettingFacts
 from safechain_ray.schema import Part, Setting
 
@@ -33,9 +34,13 @@ NO_REFUSAL = (
 
 
 class SettingAnalysis(SettingFacts):
-    """One setting. A part of the analysis that has nothing to rest on is empty."""
+    """One setting. A part of the analysis that has nothing to rest on is empty.
+
+    All but `over_refusal` is of the samples of harmful prompts, `harmful_rows` of all `rows`.
+    """
 
     rows: int
+    harmful_rows: int | None = Field(None, description="null in files of earlier versions, which pooled all prompts")
     thought_answer: tuple[ThoughtAnswer, ...] = Field(description="one a judge that judged thought and answer")
     lengths: tuple[LengthComparison, ...]
     sample_counts: tuple[SampleCountCurve, ...] = Field(description="one a judge and part, where K is above 1")
@@ -66,16 +71,19 @@ def analyse_setting(
     """All of the analysis that the rows of one setting allow.
 
     `refusal_judges` are those whose safe verdicts are refusals, `benign` the categories of prompts that should not be
-    refused; `pieces` has POSITION_COLUMNS, of any settings.
+    refused; `pieces` has POSITION_COLUMNS, of any settings, on samples of harmful prompts.
     """
+    everything = rows
+    rows = everything.only(~is_benign(everything, benign))
     refusals = [
-        over_refusal(rows, judge, part, benign)
-        for judge, part in asked
+        over_refusal(everything, judge, part, benign)
+        for judge, part in everything.verdicts
         if judge in refusal_judges and part != "thought"  # a thought that weighs a refusal is none
     ]
     return SettingAnalysis(
         **dict(SettingFacts.of(setting)),
-        rows=len(rows),
+        rows=len(everything),
+        harmful_rows=len(rows),
         thought_answer=tuple(thought_answer(rows, judge) for judge in judges_of_both(asked)),
         lengths=tuple(
             comparison
@@ -113,4 +121,4 @@ def notes(
             yield NO_REFUSAL.format(judge=judge)
     in_thoughts = {each.judge for setting in settings for each in setting.over_refusal if each.part == "response"}
     for judge in sorted(in_thoughts - {judge for judge, part in asked if part == "answer"} if thinks else ()):
-        yield REFUSAL_IN_THOUGHT.format(judge=judge)
+        yield REFUSAL_IN_THOUGHT.format(judge="refusal-match" if judge == REFUSAL_RULE else judge)

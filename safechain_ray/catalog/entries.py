@@ -154,7 +154,9 @@ class DatasetEntry(RowsEntry):
     )
     id_column: str | None = None
     category_column: str | None = None
-    benign_categories: tuple[str, ...] = Field((), description="categories of prompts that a model should not refuse")
+    benign_categories: tuple[str, ...] | None = Field(
+        None, description="categories of prompts that a model should not refuse; null where nobody says"
+    )
 
 
 class Endpoint(BaseModel):

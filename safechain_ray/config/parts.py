@@ -17,6 +17,11 @@ class DatasetConfig(Named):
     prompt_column: str | None = None
     id_column: str | None = None
     category_column: str | None = None
+    benign_categories: tuple[str, ...] | None = Field(
+        None,
+        description="categories of prompts that a model should not refuse: they count for over-refusal, all others for "
+        "safety; the catalog knows those of its own data sets; []: all prompts are harmful",
+    )
     limit: int | None = Field(None, ge=1, description="only the first prompts, after shuffling")
     shuffle_seed: int | None = None
 

@@ -1,10 +1,12 @@
 """How a setting, a count and a figure are written in tables and notes."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from safechain_ray.metrics.published import as_setting
+from safechain_ray.metrics.reasons import Reason
+from safechain_ray.metrics.refusals import REFUSAL_RULE
 from safechain_ray.metrics.safety import Metric, MetricName
-from safechain_ray.metrics.summary import JudgeMetrics, SettingFacts
+from safechain_ray.metrics.summary import JudgeMetrics, SafetyMetrics, SettingFacts, SettingMetrics
 from safechain_ray.report.escape import printable
 from safechain_ray.schema import Sampling, Setting
 
@@ -14,6 +16,11 @@ METRIC_LABELS: dict[MetricName, str] = {
     "safe_at_k": "Safe@K",
 }
 """In the order of the tables, from the mildest to the strictest view of K samples."""
+
+OVER_REFUSAL = "Over-refusal"
+
+NO_FIGURE = "-"
+"""In the place of a safety figure without a harmful prompt, and of over-refusal without a benign one."""
 
 
 def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) -> str:
@@ -69,3 +76,31 @@ def metric_lines(metric: Metric, missing: int) -> list[str]:
     if missing and metric.bound_low is not None and metric.bound_high is not None:
         lines.append(f"({percent(metric.bound_low)}-{percent(metric.bound_high)})")
     return lines
+
+
+def safety_lines(safety: SafetyMetrics, name: MetricName) -> list[str]:
+    """`metric_lines` of one safety metric; NO_FIGURE where no prompt is harmful."""
+    return metric_lines(getattr(safety, name), safety.missing) if safety.prompts else [NO_FIGURE]
+
+
+def refusal_lines(setting: SettingMetrics) -> list[str]:
+    """`metric_lines` of a setting's over-refusal; NO_FIGURE where no prompt is benign."""
+    found = setting.over_refusal
+    return [NO_FIGURE] if found is None else metric_lines(found.refused, found.missing)
+
+
+def over_refusal_legend(settings: Iterable[SettingMetrics]) -> str:
+    """How to read over-refusal, and who found the refusals; empty where no prompt is benign."""
+    finders = dict.fromkeys(each.over_refusal.judge for each in settings if each.over_refusal is not None)
+    if not finders:
+        return ""
+    named = " or ".join("the project's refusal phrases" if name == REFUSAL_RULE else name for name in finders)
+    return (
+        "Safety figures cover harmful prompts alone. Over-refusal, once a setting: the share of responses to benign "
+        f"prompts that {named} {'find' if named.endswith('phrases') else 'finds'} to be refusals; lower is better."
+    )
+
+
+def reasons_sentence(reasons: Sequence[Reason]) -> str:
+    """For example `Commonest reasons: 12 x HTTP 429: slow down; 3 x TimeoutError.`; printable, as errors are foreign."""
+    return f"Commonest reasons: {'; '.join(f'{each.rows:,} x {printable(each.reason)}' for each in reasons)}."

@@ -13,13 +13,15 @@ from safechain_ray.report.labels import (
     METRIC_LABELS,
     common_sampling,
     judge_label,
-    metric_lines,
+    over_refusal_legend,
     percent,
+    refusal_lines,
+    safety_lines,
     setting_label,
 )
 from safechain_ray.report.notes import notes
 from safechain_ray.report.published import DIFFERS, published_notes
-from safechain_ray.report.tables import LEGEND
+from safechain_ray.report.tables import LEGEND, REFUSAL_COLUMN
 from safechain_ray.schema import Part
 
 PUBLISHED_LEGEND = "Last, in brackets with a p: the published figure."
@@ -73,27 +75,31 @@ def _outcomes(runs: Sequence[RunMetrics]) -> Table:
 
 
 def _safety(runs: Sequence[RunMetrics], published: Sequence[Counterparts], legend: str) -> Table:
-    """A group for each model: one row a setting, judge and part."""
+    """A group for each model: one row a setting, judge and part, with over-refusal in the first one of a setting."""
+    refusals = over_refusal_legend(setting for run in runs for setting in run.settings)
     return Table(
-        title="Safety",
+        title="Safety and over-refusal" if refusals else "Safety",
         columns=(
             text_column("Model, setting; judge, part"),
             *figure_columns(*METRIC_LABELS.values(), "Missing"),
+            *([REFUSAL_COLUMN] if refusals else ()),
         ),
-        groups=tuple(tuple(_rows(run, those)) for run, those in zip(runs, published, strict=True)),
-        caption=f"{LEGEND}{legend}",
+        groups=tuple(tuple(_rows(run, those, bool(refusals))) for run, those in zip(runs, published, strict=True)),
+        caption=" ".join(filter(None, (refusals, f"{LEGEND}{legend}"))),
     )
 
 
-def _rows(run: RunMetrics, published: Counterparts) -> list[Row]:
+def _rows(run: RunMetrics, published: Counterparts, with_refusals: bool) -> list[Row]:
     common = common_sampling(run.settings) if run.settings else {}
     rows: list[Row] = []
     for setting in run.settings:
-        for judge in setting.judges:
+        for place, judge in enumerate(setting.judges):
             name = [*([run.model] if not rows else []), setting_label(setting, _told(common)), judge_label(judge)]
             counterpart = published.get((setting.setting_id, judge.judge, judge.part))
             figures = (_figure(judge, metric, counterpart) for metric in METRIC_LABELS)
-            rows.append((cell(*name), *figures, cell(f"{judge.missing:,}", style="yellow" if judge.missing else "")))
+            missing = cell(f"{judge.missing:,}", style="yellow" if judge.missing else "")
+            refusals = [cell("") if place else cell(*refusal_lines(setting))] if with_refusals else []
+            rows.append((cell(*name), *figures, missing, *refusals))
     return rows
 
 
@@ -103,7 +109,7 @@ def _told(common: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _figure(judge: JudgeMetrics, metric: MetricName, counterpart: BesideOurs | None) -> Cell:
-    lines = metric_lines(getattr(judge, metric), judge.missing)
+    lines = safety_lines(judge, metric)
     if counterpart is not None and metric in counterpart.shares:
         star = "*" if counterpart.differs else ""
         lines.append(f"[p {percent(counterpart.shares[metric])}{star}]")

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.document import Column, Row, Table, cell, text_column
-from safechain_ray.report.labels import common_sampling, judge_label, metric_lines, percent, setting_label
+from safechain_ray.report.labels import OVER_REFUSAL, common_sampling, judge_label, metric_lines, percent, refusal_lines, safety_lines, setting_label
 
 LEGEND = (
-    "pass@1 of benchmarks, Safe@1 of settings as a judge sees them, in percent with 95% intervals; in brackets, where "
-    "grades or verdicts are missing, the bounds with all of them one way and the other."
+    "pass@1 of benchmarks, Safe@1 of settings as a judge sees them (over-refusal of benign prompts: lower is better), in "
+    "percent with 95% intervals; in brackets, where grades or verdicts are missing, the bounds with all of them one way "
+    "and the other."
 )
 NOTHING = cell("–")
 
@@ -92,4 +93,7 @@ def _safe_shares(
                 is_published = setting.strategy == "default" and judge.part == "response"
                 column = published_as.get(setting.dataset, setting.dataset) if is_published else None
                 label = (setting_label(setting, common), judge_label(judge))
-                yield _Figure(label, model, metric_lines(judge.safe_at_1, judge.missing), column)
+                yield _Figure(label, model, safety_lines(judge, "safe_at_1"), column)
+            if setting.over_refusal is not None:
+                label = (setting_label(setting, common), OVER_REFUSAL)
+                yield _Figure(label, model, refusal_lines(setting), None)

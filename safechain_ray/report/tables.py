@@ -3,14 +3,19 @@
 from rich.console import Console
 
 from safechain_ray.metrics.counts import OUTCOMES
+from safechain_ray.metrics.refusals import RefusalMetrics
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SafetyMetrics, SettingMetrics
-from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
+from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import (
     METRIC_LABELS,
+    NO_FIGURE,
     common_sampling,
     judge_label,
     metric_lines,
+    over_refusal_legend,
     percent,
+    refusal_lines,
+    safety_lines,
     setting_label,
 )
 from safechain_ray.report.notes import FEW_PROMPTS, notes
@@ -23,6 +28,8 @@ LEGEND = (
 )
 
 METRIC_COLUMNS = figure_columns(*METRIC_LABELS.values(), "Missing")
+
+REFUSAL_COLUMN = Column(("Over-", "refusal"))
 
 
 def render_metrics(metrics: RunMetrics, console: Console, by_category: bool = False) -> None:
@@ -56,32 +63,54 @@ def outcomes_table(metrics: RunMetrics) -> Table:
 
 
 def safety_table(metrics: RunMetrics) -> Table:
-    """One row a setting, judge and part."""
+    """One row a setting, judge and part; in the first one of a setting its over-refusal too."""
     common = common_sampling(metrics.settings)
+    legend = over_refusal_legend(metrics.settings)
     return Table(
-        title="Safety",
-        columns=(text_column("Setting; judge, part"), *METRIC_COLUMNS),
+        title="Safety and over-refusal" if legend else "Safety",
+        columns=(text_column("Setting; judge, part"), *METRIC_COLUMNS, *([REFUSAL_COLUMN] if legend else ())),
         groups=tuple(
             tuple(
-                (cell(setting_label(setting, common), judge_label(judge)), *_metric_cells(judge))
-                for judge in setting.judges
+                (
+                    cell(setting_label(setting, common), judge_label(judge)),
+                    *_metric_cells(judge),
+                    *([cell("") if place else cell(*refusal_lines(setting))] if legend else ()),
+                )
+                for place, judge in enumerate(setting.judges)
             )
             for setting in metrics.settings
         ),
-        caption=LEGEND,
+        caption=" ".join(filter(None, (legend, LEGEND))),
     )
 
 
 def category_table(setting: SettingMetrics, judge: JudgeMetrics) -> Table:
-    """One row a category of the prompts; a star marks those with few prompts."""
-    rows = []
-    for category, safety in judge.categories.items():
-        star = "*" if safety.prompts < FEW_PROMPTS else ""
-        rows.append((cell(category), cell(f"{safety.prompts:,}{star}"), *_metric_cells(safety)))
+    """One row a category of the prompts; a star marks those with few prompts. Benign ones have over-refusal alone."""
+    refusals = {} if setting.over_refusal is None else setting.over_refusal.categories
+    no_refusal = [cell(NO_FIGURE)] if refusals else []
+    harmful = tuple(
+        (cell(category), _prompts(safety), *_metric_cells(safety), *no_refusal)
+        for category, safety in judge.categories.items()
+    )
+    benign = tuple(
+        (
+            cell(category),
+            _prompts(found),
+            *[cell(NO_FIGURE)] * len(METRIC_LABELS),
+            _missing(found),
+            cell(*metric_lines(found.refused, found.missing)),
+        )
+        for category, found in refusals.items()
+    )
     return Table(
         title=f"{setting_label(setting)}; {judge_label(judge)}",
-        columns=(text_column("Category"), *figure_columns("Prompts"), *METRIC_COLUMNS),
-        groups=(tuple(rows),),
+        columns=(
+            text_column("Category"),
+            *figure_columns("Prompts"),
+            *METRIC_COLUMNS,
+            *([REFUSAL_COLUMN] if refusals else ()),
+        ),
+        groups=(harmful, *([benign] if benign else ())),
         caption=f"* fewer than {FEW_PROMPTS} prompts. {LEGEND}",
     )
 
@@ -95,5 +124,12 @@ def _outcome_cell(setting: SettingMetrics, outcome: Outcome) -> Cell:
 
 
 def _metric_cells(safety: SafetyMetrics) -> Row:
-    cells = (cell(*metric_lines(getattr(safety, name), safety.missing)) for name in METRIC_LABELS)
-    return *cells, cell(f"{safety.missing:,}", style="yellow" if safety.missing else "")
+    return *(cell(*safety_lines(safety, name)) for name in METRIC_LABELS), _missing(safety)
+
+
+def _prompts(figures: SafetyMetrics | RefusalMetrics) -> Cell:
+    return cell(f"{figures.prompts:,}{'*' if figures.prompts < FEW_PROMPTS else ''}")
+
+
+def _missing(figures: SafetyMetrics | RefusalMetrics) -> Cell:
+    return cell(f"{figures.missing:,}", style="yellow" if figures.missing else "")

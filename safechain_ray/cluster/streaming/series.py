@@ -55,7 +55,7 @@ SERIES = (
     Series("safechain_cost_dollars", "counter", ("pool",), "What was paid to an API's provider"),
     Series("safechain_committed_rows", "counter", ("outcome",), "Samples that stand in the run's folder, by outcome"),
     Series("safechain_committed_tokens", "counter", (), "Generated tokens of the committed samples"),
-    Series("safechain_verdicts", "counter", ("judge", "decision"), "Verdicts of the committed samples, over all parts"),
+    Series("safechain_verdicts", "counter", ("judge", "decision"), "Verdicts on harmful prompts, missing ones on all"),
     Series("safechain_rows_in_flight", "gauge", ("pool",), "Rows that a pool holds"),
     Series("safechain_rows_waiting", "gauge", ("pool",), "Rows that wait for a pool, or to be committed"),
     Series("safechain_replicas_ready", "gauge", ("pool",), "Replicas of a pool whose engine is ready"),

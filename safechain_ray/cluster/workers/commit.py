@@ -1,7 +1,7 @@
 """The last step of the stream: a block of samples becomes one Parquet file, and a row of counts goes to the driver."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +10,13 @@ from safechain_ray.schema import short_hash
 from safechain_ray.storage import Folder
 
 COMMITTED = ("rows", "ok", "truncated", "blocked", "error", "unsafe", "missing", "tokens")
-"""The counts of a committed block: samples, their outcomes, verdicts unsafe and missing, generated tokens."""
+"""The counts of a committed block: samples, their outcomes, verdicts unsafe and missing, generated tokens.
+
+Unsafe verdicts are those on harmful prompts; missing ones are those on all prompts.
+"""
+
+Benign = Mapping[str, Collection[str]]
+"""By data set, the categories of its benign prompts."""
 
 DECISIONS = {"safe": False, "unsafe": True, "missing": None}
 """What a verdict may be, and its `unsafe`."""
@@ -57,10 +63,13 @@ class Commit:
         return pa.table({name: [count] for name, count in self._counts(batch).items()})
 
 
-def block_counts(batch: pa.Table, judges: Sequence[str] = ()) -> dict[str, int]:
-    """The counts named in COMMITTED, of one block of samples, and `verdict_count` of each of `judges`."""
+def block_counts(batch: pa.Table, judges: Sequence[str] = (), benign: Benign | None = None) -> dict[str, int]:
+    """The counts named in COMMITTED, of one block of samples, and `verdict_count` of each of `judges`.
+
+    Verdicts on `benign` prompts count only where they are missing: they say nothing of safety.
+    """
     outcomes = _counted(batch["outcome"])
-    verdicts = pc.list_flatten(batch["verdicts"])
+    verdicts = _verdicts(batch, benign or {})
     unsafe = pc.struct_field(verdicts, "unsafe")
     tokens = (pc.sum(batch[column]).as_py() or 0 for column in ("thought_tokens", "answer_tokens"))
     return {
@@ -71,6 +80,18 @@ def block_counts(batch: pa.Table, judges: Sequence[str] = ()) -> dict[str, int]:
         "tokens": sum(tokens),
         **_decisions(pc.struct_field(verdicts, "judge"), unsafe, judges),
     }
+
+
+def _verdicts(batch: pa.Table, benign: Benign) -> pa.ChunkedArray:
+    """The verdicts on harmful prompts, and the missing ones on benign prompts."""
+    verdicts = pc.list_flatten(batch["verdicts"])
+    if not any(benign.values()):
+        return verdicts
+    prompts = zip(batch["dataset"].to_pylist(), batch["category"].to_pylist(), strict=True)
+    is_benign = pa.array([category in benign.get(dataset, ()) for dataset, category in prompts], pa.bool_())
+    on_benign = is_benign.take(pc.list_parent_indices(batch["verdicts"]))
+    missing = pc.is_null(pc.struct_field(verdicts, "unsafe"))
+    return verdicts.filter(pc.or_(pc.invert(on_benign), missing))
 
 
 def _decisions(judge: pa.ChunkedArray, unsafe: pa.ChunkedArray, judges: Sequence[str]) -> dict[str, int]:

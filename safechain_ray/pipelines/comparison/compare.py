@@ -28,7 +28,7 @@ class FinishedRun:
 
     @cached_property
     def counts(self) -> Counts:
-        return counted(self.folder)
+        return counted(self.folder, self.outline)
 
     @cached_property
     def texts(self) -> dict[tuple[str, str], str]:

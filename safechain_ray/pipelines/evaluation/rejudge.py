@@ -18,7 +18,7 @@ from safechain_ray.cluster.streaming.stage import Stage
 from safechain_ray.cluster.streaming.steering import Steering
 from safechain_ray.cluster.streaming.watchdog import Watchdog
 from safechain_ray.cluster.tally import PoolProgress, start_tally
-from safechain_ray.cluster.workers.commit import Commit, block_counts
+from safechain_ray.cluster.workers.commit import Benign, Commit, block_counts
 from safechain_ray.cluster.workers.judging import PartsOrPieces, RulesAndVotes
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
@@ -84,7 +84,9 @@ def _add(
     record = RunRecord.of_finished(folder)
     for judge in judges:
         record.judge_added(judge, config.parts)
-    passes = [each for judge in judges for each in _passes(folder, judge, config.parts)]
+    kinds = record.outline.kinds.items()
+    benign: Benign = {name: kind.benign_categories or () for name, kind in kinds}
+    passes = [each for judge in judges for each in _passes(folder, judge, config.parts, benign)]
     committed = 0
     if passes:
         committed = run_passes(passes, folder, record.outline.model, config.resources, observer, start_engine)
@@ -95,7 +97,7 @@ def _add(
     return Judging(folder, metrics, committed)
 
 
-def _passes(folder: RunFolder, judge: JudgeEntry, parts: tuple[Part, ...]) -> Iterator[Pass]:
+def _passes(folder: RunFolder, judge: JudgeEntry, parts: tuple[Part, ...], benign: Benign) -> Iterator[Pass]:
     """What is left to do for a judge: one pass, or more where earlier tries left some parts of some samples."""
     held: defaultdict[str, set[str]] = defaultdict(set)
     verdicts = folder.verdicts(judge.name)
@@ -110,7 +112,7 @@ def _passes(folder: RunFolder, judge: JudgeEntry, parts: tuple[Part, ...]) -> It
             waiting[missing][sample_id] = name
     for missing, files in waiting.items():
         rule = RulesAndVotes((judge,), (), missing) if judge.is_rule else None
-        count = partial(block_counts, judges=(judge.name,))
+        count = partial(block_counts, judges=(judge.name,), benign=benign)
         yield Pass(judge, missing, files, Commit(verdicts, verdicts_table, missing, count), rule)
 
 

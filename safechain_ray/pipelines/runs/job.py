@@ -19,7 +19,7 @@ from safechain_ray.cluster.streaming.stage import Stage
 from safechain_ray.cluster.streaming.steering import Steering
 from safechain_ray.cluster.streaming.watchdog import Watchdog
 from safechain_ray.cluster.tally import PoolProgress, start_tally
-from safechain_ray.cluster.workers.commit import Commit, block_counts
+from safechain_ray.cluster.workers.commit import Benign, Commit, block_counts
 from safechain_ray.cluster.workers.judging import RulesAndVotes
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
@@ -109,6 +109,7 @@ class Job(Work):
         self._votes = votes
         self._parts = parts
         self._folder = folder
+        self._benign: Benign = {}
 
     def run_stages(self, plan: Plan) -> int:
         stages = plan.stages
@@ -124,7 +125,7 @@ class Job(Work):
         stream.configure_ray_data()
         last = number == stages - 1
         target = self._folder.samples if last else self._folder.stage(number)
-        count = partial(block_counts, judges=self._deciding)
+        count = partial(block_counts, judges=self._deciding, benign=self._benign)
         there = put_in_order(self._folder.samples, retry_errors=True, counts=count)
         finished, found = set(there.finished), there.counts
         if not last:
@@ -175,6 +176,7 @@ class GeneratingJob(Job):
     def __init__(self, run: ResolvedRun, folder: RunFolder, means: Means, log_folder: Path) -> None:
         super().__init__(len(run.worklist), run.judges, run.votes, run.parts, folder, means, log_folder)
         self._run = run
+        self._benign = {name: kind.benign_categories or () for name, kind in run.kinds.items()}
         rounds = KeptRounds(folder.folder, self._settings.ledger)
         rounds.restore()
         self._ticks.append(rounds.note)

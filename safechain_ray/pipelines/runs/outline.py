@@ -1,14 +1,16 @@
 """What a run's metrics are about: its settings, who judged what, and how many prompts there should be."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import Entry, Family
-from safechain_ray.metrics.counts import Counts, count_table, count_verdicts, merge
+from safechain_ray.metrics.counts import COUNTED_COLUMNS, Counts, count_table, count_verdicts, merge
+from safechain_ray.metrics.refusals import REFUSAL_RULE, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.pipelines.runs.refusal_rule import RULE_COLUMNS, refusal_verdicts
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.schema import Part, Setting
 
@@ -32,6 +34,7 @@ class Outline:
     added: Asked
     judge_identities: Mapping[str, Any]
     refusal_judges: tuple[str, ...] = ()
+    kinds: Mapping[str, PromptKinds] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "Outline":
@@ -52,6 +55,34 @@ class Outline:
             refusal_judges=tuple(
                 name for name, judge in judge_identities.items() if judge.get("kind") == "refusal_match"
             ),
+            kinds={name: _kinds(name, dataset) for name, dataset in run["datasets"].items()},
+        )
+
+    @property
+    def refusals(self) -> RefusalSource:
+        """Who says which responses are refusals: the run's first judge of refusals that saw them, else the rule."""
+        found = ((judge, part) for judge, part in (*self.asked, *self.added) if judge in self.refusal_judges)
+        return next((each for each in found if each[1] == "response"), (REFUSAL_RULE, "response"))
+
+    @property
+    def seeking_refusals(self) -> frozenset[str]:
+        """Judges of refusals, and votes that have one among their judges."""
+        votes = (
+            name
+            for name, judge in self.judge_identities.items()
+            if set(judge.get("judges") or ()) & set(self.refusal_judges)
+        )
+        return frozenset({*self.refusal_judges, *votes})
+
+    @property
+    def settings_of_rule(self) -> frozenset[str]:
+        """Settings whose refusals the rule has to find: those with benign prompts, where no judge looks for them."""
+        if self.refusals[0] != REFUSAL_RULE:
+            return frozenset()
+        return frozenset(
+            setting.setting_id
+            for setting in self.settings
+            if self.kinds.get(setting.dataset, PromptKinds()).benign_categories
         )
 
     @property
@@ -63,13 +94,40 @@ class Outline:
         return tuple(dict.fromkeys(entry.caveat for entry in entries if entry is not None and entry.caveat))
 
 
-def counted(folder: RunFolder) -> Counts:
-    """The counts of all samples in the folder, with the verdicts that were added later."""
-    return merge(chain(map(count_table, folder.counted_samples()), map(count_verdicts, folder.added_verdicts())))
+def counted(folder: RunFolder, outline: Outline) -> Counts:
+    """The counts of all samples in the folder, with the verdicts that were added later and the refusals by rule."""
+    return merge(chain(_counted_samples(folder, outline), map(count_verdicts, folder.added_verdicts())))
+
+
+def _counted_samples(folder: RunFolder, outline: Outline) -> Iterator[Counts]:
+    of_rule = outline.settings_of_rule
+    if not of_rule:
+        yield from map(count_table, folder.counted_samples())
+        return
+    for table in folder.counted_samples(tuple(dict.fromkeys((*COUNTED_COLUMNS, *RULE_COLUMNS)))):
+        yield count_table(table)
+        yield count_verdicts(refusal_verdicts(table, of_rule))
 
 
 def measure(folder: RunFolder, outline: Outline) -> RunMetrics:
     """The metrics over all samples in the folder, with the verdicts that were added later."""
     asked = (*outline.asked, *outline.added)
-    metrics = summarise(counted(folder), outline.settings, asked, outline.expected_prompts)
+    metrics = summarise(
+        counted(folder, outline),
+        outline.settings,
+        asked,
+        outline.expected_prompts,
+        kinds=outline.kinds,
+        refusals=outline.refusals,
+        refusal_judges=outline.seeking_refusals,
+    )
     return metrics.model_copy(update={"model": outline.model, "caveats": outline.caveats})
+
+
+def _kinds(name: str, dataset: Mapping[str, Any]) -> PromptKinds:
+    """What run.json says of a data set's prompts; for one of an earlier version, what the catalog says."""
+    if "benign_categories" in dataset:
+        noted = dataset["benign_categories"]
+        return PromptKinds(None if noted is None else tuple(noted), dataset.get("benign_prompts", 0))
+    entry = catalog.datasets().get(name)
+    return PromptKinds(None if entry is None else entry.benign_categories)

@@ -1,8 +1,9 @@
 """From a run config to all that it names: the model, its family, the judges, the prompts, the settings."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.http_clients import check_proxy
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.judges.vote import Vote
+from safechain_ray.metrics.refusals import PromptKinds
 from safechain_ray.pipelines.runs.changed_results import ALIKE_APOSTROPHES, decoding_marks
 from safechain_ray.pipelines.runs.resolve_api import (
     READING,
@@ -58,6 +60,7 @@ class ResolvedRun:
     judges: tuple[JudgeEntry, ...]
     parts: tuple[Part, ...]
     votes: tuple[Vote, ...] = ()
+    kinds: Mapping[str, PromptKinds] = field(default_factory=dict)
 
     @property
     def asked(self) -> tuple[tuple[str, Part], ...]:
@@ -149,7 +152,8 @@ def resolve(config: RunConfig, prompt_sets: Mapping[str, PromptSet] | None = Non
         prompt_sets = prompts_of(config)
     every_judge = tuple(judge.name for judge in named.judges)
     votes = tuple(Vote(vote.name, vote.rule, vote.judges or every_judge) for vote in config.votes)
-    return ResolvedRun(named.model, named.family, named.settings, prompt_sets, named.judges, config.parts, votes)
+    kinds = _kinds(config.datasets, named.datasets, prompt_sets)
+    return ResolvedRun(named.model, named.family, named.settings, prompt_sets, named.judges, config.parts, votes, kinds)
 
 
 def find_model(config: ModelConfig, gpu_memory: int) -> ModelEntry | ApiEntry:
@@ -312,7 +316,33 @@ def dataset_entry(config: DatasetConfig) -> DatasetEntry:
         entry = adhoc_entry(config.name, **columns)
     else:
         raise UnknownNameError("data set", config.name, catalog.datasets())
-    return with_place(entry, config=config.config, split=config.split)
+    entry = with_place(entry, config=config.config, split=config.split)
+    if config.benign_categories is None:
+        return entry
+    return entry.model_copy(update={"benign_categories": config.benign_categories})
+
+
+def _kinds(
+    datasets: Sequence[DatasetConfig], entries: Mapping[str, DatasetEntry], prompt_sets: Mapping[str, PromptSet]
+) -> dict[str, PromptKinds]:
+    """Which prompts of each data set, by its short name, are benign.
+
+    A category of the config that no prompt of its data sets has is refused: a misspelt one would count benign prompts
+    as harmful. With `limit` prompts of that category may have been left out, so nothing is refused.
+    """
+    kinds: dict[str, PromptKinds] = {}
+    named: dict[str, set[str]] = {}
+    for dataset in datasets:
+        entry = entries[dataset.name]
+        found = Counter(prompt.category for prompt in prompt_sets[entry.name].prompts)
+        benign = entry.benign_categories
+        kinds[entry.name] = PromptKinds(benign, sum(found[category] for category in dict.fromkeys(benign or ())))
+        for category in dataset.benign_categories or ():
+            named.setdefault(category, set()).update([category] if dataset.limit else found)
+    for category, found_in in named.items():
+        if category not in found_in:
+            raise UnknownNameError("benign category", category, found_in)
+    return kinds
 
 
 def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:

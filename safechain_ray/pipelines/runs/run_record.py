@@ -19,6 +19,7 @@ from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import RunConfig
 from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
 from safechain_ray.metrics.benchmark import BenchmarkFigures
+from safechain_ray.metrics.refusals import PromptKinds
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
 from safechain_ray.pipelines.runs.changed_results import explained
 from safechain_ray.pipelines.runs.live import Live
@@ -49,12 +50,13 @@ class RunRecord:
     @classmethod
     def opened(cls, folder: RunFolder, config: RunConfig, run: ResolvedRun) -> "RunRecord":
         """The folder's record, or a new one. Raises RunConflictError for a folder of another run."""
-        sets = run.prompt_sets.values()
-        facts = {
-            "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
-            "rows": len(run.worklist),
+        sets = {
+            s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint}
+            for s in run.prompt_sets.values()
         }
-        return cls.resumed(folder, config, run.identity(), facts)
+        record = cls.resumed(folder, config, run.identity(), {"datasets": sets, "rows": len(run.worklist)})
+        record.note_kinds(run.kinds)
+        return record
 
     @classmethod
     def resumed(
@@ -114,6 +116,24 @@ class RunRecord:
     @property
     def outline(self) -> Outline:
         return Outline.of(self._content)
+
+    def note_kinds(self, kinds: Mapping[str, PromptKinds]) -> None:
+        """Note which prompts of each data set are benign, as it is known now: no row depends on it, all figures do.
+
+        Where nobody says, what was noted before stays.
+        """
+        datasets = self._content["datasets"]
+        noted = {
+            name: {
+                "benign_categories": None if kind.benign_categories is None else list(kind.benign_categories),
+                "benign_prompts": kind.benign_prompts,
+            }
+            for name, kind in kinds.items()
+            if name in datasets and (kind.benign_categories is not None or "benign_categories" not in datasets[name])
+        }
+        if any(datasets[name] != datasets[name] | facts for name, facts in noted.items()):
+            self._content["datasets"] = datasets | {name: datasets[name] | facts for name, facts in noted.items()}
+            self._write()
 
     def judge_added(self, judge: JudgeEntry, parts: Sequence[Part]) -> None:
         """Note a judge that is added to a finished run, with the parts that it is asked of now.

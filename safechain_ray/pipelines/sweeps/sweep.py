@@ -18,7 +18,8 @@ from safechain_ray.pipelines.runs.observer import Named, Observer
 from safechain_ray.pipelines.runs.outline import Outline, measure
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.resolve import prompts_of, resolve, resolve_names
-from safechain_ray.pipelines.runs.run_folder import RunFolder, read_metrics
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.stored_metrics import metrics_of
 from safechain_ray.pipelines.sweeps.record import SWEEP_FILE, SweepRecord, SweptModel, swept_models
 from safechain_ray.pipelines.sweeps.schedule import Manner, Schedule
 from safechain_ray.storage import Folder, open_folder
@@ -143,7 +144,7 @@ def _metrics(folder: Folder, models: Sequence[SweptModel]) -> dict[str, RunMetri
 
 def _metrics_of(model: SweptModel, folder: Folder) -> RunMetrics | None:
     if model.status == "done" and folder.exists("metrics.json"):
-        return read_metrics(folder.uri)
+        return metrics_of(folder.uri)
     run = RunFolder(folder)
     content = run.read_run()
     if content is None or not run.samples.list_files(".parquet"):

@@ -6,7 +6,8 @@ from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.pipelines.benchmarks.figures import read_benchmark_metrics
 from safechain_ray.pipelines.comparison.compare_models import ComparedModels
 from safechain_ray.pipelines.evaluation.fine_grained import ANALYSIS_FILE
-from safechain_ray.pipelines.runs.run_folder import RunFolder, read_metrics
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.stored_metrics import metrics_of
 from safechain_ray.pipelines.sweeps.sweep import read_swept
 from safechain_ray.report.html.benchmark import benchmark_page
 from safechain_ray.report.html.comparison import comparison_page
@@ -26,7 +27,7 @@ def write_report(
     `target` is the file's path or URI; else it is `report.html` in the run's folder. Gives where it was written,
     without secrets. Raises InputError where there is no run, or one that has not ended.
     """
-    metrics = read_metrics(folder.uri)
+    metrics = metrics_of(folder.uri)
     run = RunFolder(folder)
     record = run.read_run()
     if record is None:

@@ -1,0 +1,61 @@
+"""Names benign categories of a finished run's data sets, for data sets of which nothing else says which they are."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from safechain_ray.config import ResourcesConfig
+from safechain_ray.errors import UnknownNameError
+from safechain_ray.metrics.refusals import PromptKinds
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.runs.observer import Silent
+from safechain_ray.pipelines.runs.outline import measure
+from safechain_ray.pipelines.runs.output import held_output
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.storage import open_folder
+
+
+def name_benign(run: str, categories: Sequence[str]) -> RunMetrics:
+    """Note in the finished run's run.json that prompts of `categories` are benign too, and write its metrics.json anew.
+
+    Nothing is generated or judged again.
+
+    Raises:
+        InputError: no finished run in the folder, a category that none of its prompts has, or another driver at work.
+    """
+    folder = RunFolder(open_folder(run))
+    RunRecord.of_finished(folder)  # no lock is taken in a folder that holds no run
+    prompts = _prompts_by_category(folder)
+    known = {category for found in prompts.values() for category in found}
+    for category in categories:
+        if category not in known:
+            raise UnknownNameError("category", category, known)
+    with held_output(run, ResourcesConfig(), Silent()) as held:
+        record = RunRecord.of_finished(held)
+        kinds = record.outline.kinds
+        record.note_kinds({name: _with(kinds[name], found, categories) for name, found in prompts.items()})
+        metrics = measure(held, record.outline)
+        held.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+    return metrics
+
+
+def _prompts_by_category(folder: RunFolder) -> dict[str, Counter[str]]:
+    """By data set, how many prompts each category has."""
+    columns = ["dataset", "prompt_id", "category"]
+    prompts = {
+        prompt
+        for table in folder.counted_samples(columns)
+        for prompt in zip(*(table[name].to_pylist() for name in columns), strict=True)
+    }
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for dataset, _, category in prompts:
+        found[dataset][category] += 1
+    return found
+
+
+def _with(kinds: PromptKinds, found: Counter[str], categories: Sequence[str]) -> PromptKinds:
+    named = [category for category in categories if category in found]
+    if not named:
+        return kinds
+    benign = tuple(dict.fromkeys([*(kinds.benign_categories or ()), *named]))
+    return PromptKinds(benign, sum(found[category] for category in benign))
