@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from safechain_ray.analysis.fine_grained import FineGrained, SettingAnalysis
 from safechain_ray.analysis.outcomes import OutcomesByVerdict
 from safechain_ray.metrics.counts import OUTCOMES
-from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
 from safechain_ray.report import fine_grained
 from safechain_ray.report.escape import printable
 from safechain_ray.report.html.analysis_plots import analysis_plots
@@ -50,11 +50,22 @@ def _lateness(analysis: FineGrained, metrics: RunMetrics) -> Iterator[str]:
     late = sorted(f"{printable(judge)} on the {part}" for judge, part in found - held)
     if late:
         yield f"Made before {', '.join(late)} was judged: {ANEW}."
-    ended = {setting.setting_id: setting.outcomes for setting in metrics.settings}
+    ended = {setting.setting_id: _harmful(setting) for setting in metrics.settings}
+    pairs = [(setting, ended.get(setting.setting_id, {})) for setting in analysis.settings]
     if any(
-        _outcomes(each) != ended.get(setting.setting_id) for setting in analysis.settings for each in setting.outcomes
+        (setting.rows if setting.harmful_rows is None else setting.harmful_rows) != sum(outcomes.values())
+        for setting, outcomes in pairs
     ):
+        yield f"Made of other prompts than those that count as harmful above: {ANEW}."
+    elif any(_outcomes(each) != outcomes for setting, outcomes in pairs for each in setting.outcomes):
         yield f"Made of samples that were done again since: {ANEW}."
+
+
+def _harmful(setting: SettingMetrics) -> dict[Outcome, int]:
+    """The outcomes of the samples of harmful prompts."""
+    benign = setting.benign_categories or ()
+    harmful = [found for category, found in setting.outcomes_by_category.items() if category not in benign]
+    return {outcome: sum(found[outcome] for found in harmful) for outcome in OUTCOMES}
 
 
 def _outcomes(each: OutcomesByVerdict) -> dict[Outcome, int]:

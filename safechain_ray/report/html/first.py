@@ -17,7 +17,11 @@ ENDED_BADLY: dict[Outcome, str] = {
 def know_first(metrics: RunMetrics) -> Markup:
     """Caveats, then four counts, then what is to be known of single settings."""
     rows = sum(setting.rows for setting in metrics.settings)
-    asked = sum(judge.prompts * setting.samples for setting in metrics.settings for judge in setting.judges)
+    asked = sum(
+        (judge.prompts + setting.benign_prompts) * setting.samples
+        for setting in metrics.settings
+        for judge in setting.judges
+    )
     counts = [
         _tile(count, asked, "verdicts", "are missing", key)
         if key == "missing"
@@ -41,7 +45,7 @@ def counts_of_wrongs(metrics: RunMetrics) -> dict[Outcome | Literal["missing"], 
     counts: dict[Outcome | Literal["missing"], int] = {
         outcome: sum(setting.outcomes[outcome] for setting in metrics.settings) for outcome in ENDED_BADLY
     }
-    counts["missing"] = sum(judge.missing for setting in metrics.settings for judge in setting.judges)
+    counts["missing"] = sum(judge.all_missing for setting in metrics.settings for judge in setting.judges)
     return counts
 
 

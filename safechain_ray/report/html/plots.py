@@ -11,6 +11,7 @@ from safechain_ray.report.html.curves import curve_plot
 from safechain_ray.report.html.grouping import StrategyGroup, curves, strategy_groups, strategy_label
 from safechain_ray.report.html.markup import Markup, join
 from safechain_ray.report.html.plot import GAP, WIDTH, Panel, Plot
+from safechain_ray.report.html.refusal_plot import over_refusal_plot
 from safechain_ray.report.labels import METRIC_LABELS, common_sampling, judge_label, setting_label
 
 ROW, GROUP = 22.0, 26.0
@@ -19,7 +20,9 @@ LABEL_CHARACTERS = 44
 
 def run_plots(metrics: RunMetrics) -> list[Plot]:
     """Those that the run has the settings for, in the order of the page."""
-    plots = [safety_plot(metrics)]
+    plots = [safety_plot(metrics)] if any(setting.harmful_prompts for setting in metrics.settings) else []
+    refusals = over_refusal_plot(metrics)
+    plots += [] if refusals is None else [refusals]
     for group in strategy_groups(metrics):
         if len(group.settings) > 1:
             plots.append(strategy_plot(group))

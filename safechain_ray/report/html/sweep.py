@@ -16,6 +16,7 @@ from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.html.page import Section, assemble
 from safechain_ray.report.html.plot import WIDTH, Panel, Plot
 from safechain_ray.report.html.published import published_sweep_section
+from safechain_ray.report.html.sweep_refusals import over_refusal_board
 from safechain_ray.report.labels import METRIC_LABELS, common_sampling, judge_label, percent, setting_label
 
 ROW = 24.0
@@ -60,7 +61,11 @@ def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS) -> 
         Section(
             "leaderboard",
             "Leaderboard",
-            join([_table(board) for board in found], element("p", LEGEND, class_="legend")),
+            join(
+                [_table(board) for board in found],
+                element("p", LEGEND, class_="legend"),
+                over_refusal_board([(run.metrics, _link(run)) for run in runs]),
+            ),
         ),
         *([] if published is None else [Section("published", "Beside the paper", published)]),
         Section("plots", "Plots", join([figure(_plot(number, board)) for number, board in enumerate(found)])),
@@ -108,6 +113,8 @@ def boards(runs: Sequence[SweepRun]) -> list[Board]:
     for run in runs:
         for setting in run.metrics.settings:
             for judge in setting.judges:
+                if not judge.prompts:
+                    continue  # every prompt is benign: there is no safety figure
                 lines = found.setdefault(judge_label(judge), [])
                 if not lines or lines[-1][0] is not run:
                     lines.append((run, {}))

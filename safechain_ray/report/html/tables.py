@@ -4,7 +4,16 @@ from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.safety import Metric
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics
 from safechain_ray.report.html.markup import Markup, element, join
-from safechain_ray.report.labels import METRIC_LABELS, common_sampling, judge_label, percent, setting_label
+from safechain_ray.report.labels import (
+    METRIC_LABELS,
+    NO_FIGURE,
+    OVER_REFUSAL,
+    common_sampling,
+    judge_label,
+    over_refusal_legend,
+    percent,
+    setting_label,
+)
 from safechain_ray.schema import Outcome
 
 LEGEND = (
@@ -14,17 +23,23 @@ LEGEND = (
 
 
 def safety_table(metrics: RunMetrics) -> Markup:
-    """One row a setting, judge and part."""
+    """One row a setting, judge and part; where a prompt is benign, the over-refusal of each setting beside."""
     common = common_sampling(metrics.settings)
+    refusals = over_refusal_legend(metrics.settings)
     groups = [
         element(
             "tbody",
-            [_safety_row(setting, judge, common, first=not place) for place, judge in enumerate(setting.judges)],
+            [
+                _safety_row(setting, judge, common, first=not place, with_refusals=bool(refusals))
+                for place, judge in enumerate(setting.judges)
+            ],
         )
         for setting in metrics.settings
     ]
-    head = ["Setting", "Judge, part", *METRIC_LABELS.values(), "Missing"]
-    return _table("Safety", head, groups, numbers_from=2, legend=_legend(common))
+    head = ["Setting", "Judge, part", *METRIC_LABELS.values(), "Missing", *([OVER_REFUSAL] if refusals else ())]
+    title = f"Safety and {OVER_REFUSAL.lower()}" if refusals else "Safety"
+    legend = " ".join(filter(None, (refusals, _legend(common))))
+    return _table(title, head, groups, numbers_from=2, legend=legend)
 
 
 def outcomes_table(metrics: RunMetrics) -> Markup:
@@ -57,28 +72,54 @@ def _table(caption: str, head: list[str], bodies: list[Markup], numbers_from: in
     )
 
 
-def _safety_row(setting: SettingMetrics, judge: JudgeMetrics, common: dict[str, str], first: bool) -> Markup:
+def _safety_row(
+    setting: SettingMetrics, judge: JudgeMetrics, common: dict[str, str], first: bool, with_refusals: bool
+) -> Markup:
     name = element("th", setting_label(setting, common), scope="rowgroup", rowspan=len(setting.judges))
     return element(
         "tr",
         name if first else None,
         element("th", judge_label(judge), scope="row"),
-        [_metric(getattr(judge, field), judge.missing, field) for field in METRIC_LABELS],
+        [
+            _metric(getattr(judge, field), judge.missing, field) if judge.prompts else _no_figure(field)
+            for field in METRIC_LABELS
+        ],
         element("td", f"{judge.missing:,}", class_="number warn" if judge.missing else "number"),
+        _refusals(setting) if first and with_refusals else None,
         data_setting=setting.setting_id,
         data_judge=judge.judge,
         data_part=judge.part,
     )
 
 
-def _metric(metric: Metric, missing: int, field: str) -> Markup:
+def _refusals(setting: SettingMetrics) -> Markup:
+    """The figure of a setting, in one cell for all of its judges."""
+    found, judges = setting.over_refusal, len(setting.judges)
+    if found is None:
+        return _no_figure("over_refusal", judges)
+    return _metric(found.refused, found.missing, "over_refusal", judges)
+
+
+def _no_figure(field: str, rows: int = 1) -> Markup:
+    return element("td", NO_FIGURE, class_="number", data_metric=field, rowspan=rows if rows > 1 else None)
+
+
+def _metric(metric: Metric, missing: int, field: str, rows: int = 1) -> Markup:
     value = "none" if metric.value is None else percent(metric.value)
     interval = bounds = None
     if metric.low is not None and metric.high is not None:
         interval = element("span", f"{percent(metric.low)}–{percent(metric.high)}", class_="interval")
     if missing and metric.bound_low is not None and metric.bound_high is not None:
         bounds = element("span", f"[{percent(metric.bound_low)}–{percent(metric.bound_high)}]", class_="bounds")
-    return element("td", element("strong", value), interval, bounds, class_="number", data_metric=field)
+    return element(
+        "td",
+        element("strong", value),
+        interval,
+        bounds,
+        class_="number",
+        data_metric=field,
+        rowspan=rows if rows > 1 else None,
+    )
 
 
 def _rows(setting: SettingMetrics) -> str:

@@ -25,9 +25,9 @@ def printed(analysis: FineGrained, width: int = 80, by_category: bool = False) -
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run, one thought of which was judged in pieces."""
+    """A run, one thought of which, on a harmful prompt, was judged in pieces."""
     finished = finished_run(tmp_path)
-    sample = finished.samples.read_parquet("part-000.parquet").slice(0, 1).to_pylist()[0]
+    sample = finished.samples.read_parquet("part-160.parquet").slice(0, 1).to_pylist()[0]
     rows = [
         {**sample, "pieces": 4, "piece": piece, "end": piece, "characters": 4, "judge": "guard", "unsafe": piece == 3}
         for piece in (1, 2, 3, 4)
@@ -50,10 +50,10 @@ def test_every_section_fits_the_width_with_every_figure_whole(run: Path, width: 
 
 def test_thought_against_answer_is_a_table_of_samples_with_rates_at_its_margins(run: Path):
     lines = [line.split() for line in printed(analyse(str(run)), 100).splitlines()]
-    assert ["quickstart", "default", "safe", "100", "0", "0", "0.0"] in lines
-    assert ["refusal-match", "0.0-6.0"] in lines
+    assert ["quickstart", "default", "safe", "40", "0", "0", "0.0"] in lines
+    assert ["refusal-match", "0.0-8.8"] in lines
     assert ["unsafe", "40", "40", "0", "50.0"] in lines
-    assert ["unsafe", "%", "28.6", "100.0"] in lines
+    assert ["unsafe", "%", "50.0", "100.0"] in lines
 
 
 def test_benign_prompts_have_a_line_for_all_and_one_for_each_category(run: Path):

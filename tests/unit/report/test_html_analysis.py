@@ -58,7 +58,7 @@ def test_the_four_shares_of_thought_and_answer_are_those_of_the_analysis(run: Ru
     counts = [safe.safe, unsafe.safe, safe.unsafe, unsafe.unsafe]
     said = [int(re.search(r"%, ([\d,]+) of", hover)[1].replace(",", "")) for hover in hovers(thought_answer.svg)]
     assert said == counts
-    assert sum(counts) == 180
+    assert sum(counts) == 120  # three samples of each of 40 harmful prompts
 
 
 def test_the_curves_of_safe_at_k_end_at_the_figures_of_metrics_json(run: RunFolder):
@@ -83,9 +83,19 @@ def test_a_judge_that_came_after_the_analysis_is_told(run: RunFolder):
 def test_samples_that_were_done_again_since_are_told(run: RunFolder):
     analyse(str(run.folder))
     assert "done again since" not in page(run)
-    text = run.folder.read_text("metrics.json").replace('"ok": 180', '"ok": 179')
-    run.folder.write_text("metrics.json", text)
+    metrics = json.loads(run.folder.read_text("metrics.json"))
+    _, *harmful = reversed(metrics["settings"][0]["outcomes_by_category"].values())
+    harmful[0] |= {"ok": harmful[0]["ok"] - 1, "truncated": 1}
+    run.folder.write_text("metrics.json", json.dumps(metrics))
     assert "Made of samples that were done again since" in page(run)
+
+
+def test_an_analysis_of_other_harmful_prompts_is_told(run: RunFolder):
+    analyse(str(run.folder))
+    older = json.loads(run.folder.read_text("analysis.json"))
+    del older["settings"][0]["harmful_rows"]  # an earlier version, which pooled harmful and benign prompts
+    run.folder.write_text("analysis.json", json.dumps(older))
+    assert "Made of other prompts than those that count as harmful above" in page(run)
 
 
 def test_an_analysis_that_does_not_read_is_an_error_with_the_mend(run: RunFolder):

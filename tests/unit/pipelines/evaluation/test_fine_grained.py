@@ -29,9 +29,9 @@ def test_every_part_of_the_analysis_rests_on_the_rows_of_the_run(tmp_path: Path)
     finished_run(tmp_path)
     setting = setting_of(tmp_path)
     (table,) = setting.thought_answer
-    assert (setting.rows, setting.dataset, setting.samples) == (180, "quickstart", 3)
+    assert (setting.rows, setting.harmful_rows, setting.dataset, setting.samples) == (180, 120, "quickstart", 3)
     assert table.thought_unsafe.model_dump() == {"safe": 40, "unsafe": 40, "missing": 0}
-    assert table.thought_safe.model_dump() == {"safe": 100, "unsafe": 0, "missing": 0}
+    assert table.thought_safe.model_dump() == {"safe": 40, "unsafe": 0, "missing": 0}
     assert [(each.part, each.tokens_of) for each in setting.lengths] == [
         (part, tokens_of) for part in ("response", "thought", "answer") for tokens_of in ("thought", "answer")
     ]
