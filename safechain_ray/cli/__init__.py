@@ -46,8 +46,17 @@ Examples:
   safechain-ray {command} --config run.yaml --set sampling.temperature=0.6
 """
 
-DATASET_FLAGS = ("split", "prompt_column", "id_column", "category_column", "limit", "shuffle_seed")
-"""Flags that say what of each --dataset is read; --name is another one, for the key `config`."""
+DATASET_FLAGS = {
+    "config": "--name",
+    "split": "--split",
+    "prompt_column": "--prompt-column",
+    "id_column": "--id-column",
+    "category_column": "--category-column",
+    "benign_categories": "--benign-category",
+    "limit": "--limit",
+    "shuffle_seed": "--shuffle-seed",
+}
+"""Keys of a data set's config, with the flags that set them for each --dataset."""
 
 PLAN_SWEEP_EXAMPLE = "  safechain-ray plan --config configs/paper/main_table.yaml\n"
 
@@ -68,6 +77,14 @@ def run_flags(command: Command) -> Command:
         ),
         click.option("--id-column", help="Column that holds the prompts' ids."),
         click.option("--category-column", help="Column that holds the categories."),
+        click.option(
+            "--benign-category",
+            "benign_categories",
+            multiple=True,
+            metavar="NAME",
+            help="Prompts of this category count for over-refusal, all others for safety. Repeatable; the catalog knows "
+            "those of its own data sets.",
+        ),
         click.option("--limit", type=int, help="Only so many prompts of each data set."),
         click.option("--shuffle-seed", type=int, help="Shuffle the prompts before --limit."),
         click.option("-s", "--strategy", multiple=True, help="default, zerothink, lessthink, morethink. Repeatable."),
@@ -214,7 +231,7 @@ def _run_config(
     vote: tuple[str, ...],
     **flags: Any,
 ) -> RunConfig:
-    columns = {key: flags.pop(flag) for flag, key in {"name": "config", **{key: key for key in DATASET_FLAGS}}.items()}
+    columns = {key: flags.pop("name" if key == "config" else key) for key in DATASET_FLAGS}
     keys = {
         "model": "model.name",
         "family": "model.family",
@@ -235,8 +252,8 @@ def _run_config(
     if dataset:
         given["datasets"] = [{"name": name, **only_given(columns)} for name in dataset]
     elif only_given(columns):
-        flag = next(iter(only_given(columns))).replace("config", "name").replace("_", "-")
-        raise InputError(f"--{flag} needs a --dataset beside it.")
+        flag = DATASET_FLAGS[next(iter(only_given(columns)))]
+        raise InputError(f"{flag} needs a --dataset beside it.")
     if vote:
         given["votes"] = [{"name": f"vote-{rule}", "rule": rule} for rule in vote]
     return read_config(config, given, assignments, profile)

@@ -18,6 +18,7 @@ EXAMPLES = """\b
 Examples:
   safechain-ray report runs/demo --by-category
   safechain-ray report runs/demo --fine-grained
+  safechain-ray report runs/mine --benign-category harmless
   safechain-ray report runs/r1-7b --paper
   safechain-ray report runs/demo --paper R1-7B --paper-dataset quickstart=strongreject
   safechain-ray report runs/r1-7b --format latex > tables.tex
@@ -40,8 +41,8 @@ Examples:
     "--benign-category",
     multiple=True,
     metavar="NAME",
-    help="With --fine-grained: to refuse prompts of this category is over-refusal. Repeatable; the catalog knows those "
-    "of its own data sets.",
+    help="Prompts of this category count for over-refusal and not for safety. The run notes it, and its figures are "
+    "counted anew. Repeatable; the catalog knows those of its own data sets.",
 )
 @click.option(
     "--html",
@@ -74,6 +75,7 @@ def report(
 ) -> None:
     """Print the figures of a run, benchmarks or a sweep again, or make its HTML report. RUN is its folder or URI."""
     from safechain_ray.pipelines.benchmarks.figures import is_benchmark
+    from safechain_ray.pipelines.evaluation.benign import name_benign
     from safechain_ray.pipelines.sweeps.sweep import is_sweep
     from safechain_ray.storage import open_folder
 
@@ -92,16 +94,18 @@ def report(
     standing = stand_ins(paper, paper_dataset)
     if samples_with_text is not None and html is None:
         raise InputError("--samples-with-text says how much the HTML report holds: give --html beside it.")
-    if benign_category and not fine_grained:
-        raise InputError("--benign-category is for the fine-grained analysis: give --fine-grained too.")
     if is_sweep(run):
-        if fine_grained:
-            raise InputError(f"{run} is a sweep: --fine-grained takes the folder of one of its models.")
+        for_runs = {"--fine-grained": fine_grained, "--benign-category": benign_category}
+        if wrong := [flag for flag, given in for_runs.items() if given]:
+            raise InputError(f"{run} is a sweep: {wrong[0]} takes the folder of one of its models.")
         _of_sweep(run, html, standing, shape, as_json)
-    elif html is not None:
-        _write_html(run, html, benign_category if fine_grained else None, samples_with_text, standing, as_json)
+        return
+    if benign_category:
+        name_benign(run, benign_category)
+    if html is not None:
+        _write_html(run, html, fine_grained, samples_with_text, standing, as_json)
     elif fine_grained:
-        _fine_grained(run, by_category, benign_category, shape, as_json)
+        _fine_grained(run, by_category, shape, as_json)
     else:
         _metrics(run, by_category, standing, shape, as_json)
 
@@ -138,11 +142,11 @@ def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str,
 
 def _metrics(run: str, by_category: bool, standing: StandIns | None, shape: str, as_json: bool) -> None:
     from safechain_ray.metrics.published import beside
-    from safechain_ray.pipelines.runs.run_folder import read_metrics
+    from safechain_ray.pipelines.runs.stored_metrics import metrics_of
     from safechain_ray.report.published import with_published
     from safechain_ray.report.tables import metrics_document
 
-    metrics, figures = read_metrics(run), published_figures()
+    metrics, figures = metrics_of(run), published_figures()
     found = None if standing is None else beside(metrics, figures, standing)
     if as_json:
         tree = metrics.model_dump(mode="json")
@@ -159,19 +163,19 @@ def _metrics(run: str, by_category: bool, standing: StandIns | None, shape: str,
 def _write_html(
     run: str,
     target: str,
-    benign: tuple[str, ...] | None,
+    fine_grained: bool,
     samples_with_text: int | None,
     standing: StandIns | None,
     as_json: bool,
 ) -> None:
-    """`benign` of None makes no analysis."""
+    """With `fine_grained` the analysis is made first."""
     from safechain_ray.pipelines.evaluation.fine_grained import analyse
     from safechain_ray.report.html.samples import WITH_TEXT
     from safechain_ray.report.html.write import write_report
     from safechain_ray.storage import open_folder
 
-    if benign is not None:
-        analyse(run, benign)
+    if fine_grained:
+        analyse(run)
     with_text = WITH_TEXT if samples_with_text is None else samples_with_text
     _tell_report(write_report(open_folder(run), target or None, with_text, standing or NO_STAND_INS), as_json)
 
@@ -183,11 +187,11 @@ def _tell_report(written: str, as_json: bool) -> None:
         Console().print(f"Report: {written}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _fine_grained(run: str, by_category: bool, benign: tuple[str, ...], shape: str, as_json: bool) -> None:
+def _fine_grained(run: str, by_category: bool, shape: str, as_json: bool) -> None:
     from safechain_ray.pipelines.evaluation.fine_grained import analyse
     from safechain_ray.report.fine_grained import fine_grained_document
 
-    analysis = analyse(run, benign)
+    analysis = analyse(run)
     if as_json:
         click.echo(analysis.model_dump_json(indent=2))
     else:

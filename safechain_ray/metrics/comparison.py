@@ -1,6 +1,6 @@
 """Settings held against each other prompt by prompt: paired differences, corrected tests, and the published ones."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from safechain_ray.metrics.counts import PromptCounts
 from safechain_ray.metrics.holm import holm
-from safechain_ray.metrics.paired import PairedDifference, paired_difference
+from safechain_ray.metrics.paired import PairedDifference, PairedMeans, paired_difference
 from safechain_ray.metrics.published import Counterpart
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.schema import Part, Setting
@@ -25,8 +25,14 @@ class Difference(PairedDifference):
     published: float | None = None
 
 
+class OverRefusalDifference(PairedMeans):
+    """The second over-refusal minus the first, over the benign prompts of both; below 0 is better."""
+
+    p_adjusted: float | None = None
+
+
 class JudgeComparison(_Model):
-    """What one judge sees differ in one part. `counterparts` are the published settings of both, if both were."""
+    """What one judge sees differ in one part, over harmful prompts. `counterparts` are the published settings of both, if both were."""
 
     judge: str
     part: Part
@@ -47,6 +53,14 @@ class ComparedSettings(_Model):
     same_data: bool
     prompts: tuple[int, int, int]
     judges: tuple[JudgeComparison, ...]
+    over_refusal: OverRefusalDifference | None = Field(None, description="null without a benign prompt in both")
+
+
+    @property
+    def differences(self) -> tuple[Difference | OverRefusalDifference, ...]:
+        """Of every judge, then of over-refusal."""
+        of_judges = tuple(each for judge in self.judges for each in judge.differences)
+        return of_judges if self.over_refusal is None else (*of_judges, self.over_refusal)
 
 
 class LeftOut(_Model):
@@ -70,6 +84,7 @@ class Comparison(_Model):
     left_out: tuple[LeftOut, ...] = ()
     caveats: tuple[str, ...] = ()
     other_judges: tuple[str, ...] = Field((), description="judges of one name that do not judge alike, in what")
+    notes: tuple[str, ...] = Field((), description="in what the runs know or find benign prompts and refusals unlike")
 
     @property
     def tests(self) -> int:
@@ -91,15 +106,19 @@ class Comparison(_Model):
                             }
                         )
                         for judge in pair.judges
-                    )
+                    ),
+                    "over_refusal": None
+                    if pair.over_refusal is None
+                    else pair.over_refusal.model_copy(update={"p_adjusted": next(adjusted)}),
                 }
             )
             for pair in self.pairs
         )
         return self.model_copy(update={"pairs": pairs})
 
-    def _differences(self) -> Iterable[Difference]:
-        return (each for pair in self.pairs for judge in pair.judges for each in judge.differences)
+    def _differences(self) -> Iterator[Difference | OverRefusalDifference]:
+        for pair in self.pairs:
+            yield from pair.differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +146,11 @@ def compare_sides(judge: str, part: Part, first: Side, second: Side, seed: int =
             published = both[1].shares[metric] - both[0].shares[metric]
         differences.append(Difference(**paired.model_dump(), published=published))
     return JudgeComparison(judge=judge, part=part, differences=tuple(differences), counterparts=both)
+
+
+def compare_refusals(
+    first: Sequence[PromptCounts], second: Sequence[PromptCounts], samples: tuple[int, int], seed: int = 0
+) -> OverRefusalDifference:
+    """The refusals of benign prompts on both sides, which these counts hold as safe verdicts; `samples` is K of each."""
+    paired = paired_difference("safe_at_1", first, second, samples, seed)
+    return OverRefusalDifference(**paired.model_dump(exclude={"metric"}))

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from safechain_ray.metrics.comparison import ComparedSettings, Comparison
+from safechain_ray.metrics.comparison import ComparedSettings, Comparison, Difference, OverRefusalDifference
 from safechain_ray.metrics.paired import PairedMeans
 from safechain_ray.metrics.published import Counterpart
 from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
-from safechain_ray.report.labels import METRIC_LABELS, common_sampling, percent, setting_label
+from safechain_ray.report.labels import METRIC_LABELS, NO_FIGURE, OVER_REFUSAL, common_sampling, percent, setting_label
 from safechain_ray.report.notes import FEW_PROMPTS
 from safechain_ray.report.published import difference_notes, points
 
@@ -15,6 +15,8 @@ LEGEND = (
     "In percent, over the n prompts with verdicts on both sides: the figure of the baseline, then of the other; the "
     "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
 )
+REFUSALS = "Safety is compared over harmful prompts, over-refusal over benign ones: there less is better."
+BENIGN = "benign prompts"
 TESTED = (
     "p: McNemar's exact test, where K = 1, then with Holm's correction over this comparison's tests, {tests} in all."
 )
@@ -31,6 +33,7 @@ def _table(comparison: Comparison, run: str, pairs: Sequence[ComparedSettings]) 
     published = comparison.paper
     common = common_sampling([setting for pair in pairs for setting in (pair.first, pair.second)])
     captions = [LEGEND]
+    captions += [REFUSALS] if any(pair.over_refusal is not None for pair in pairs) else []
     captions += [TESTED.format(tests=comparison.tests)] if tested else []
     captions += [PUBLISHED] if published else []
     compared = run if comparison.between == "runs" else f"Strategies of {run}"
@@ -57,13 +60,27 @@ def _rows(pair: ComparedSettings, common: dict[str, str], tested: bool, publishe
             yield (
                 name,
                 cell(METRIC_LABELS[each.metric]),
-                side_cell(each),
-                difference_cell(each),
-                cell(f"{each.n:,}", *([f"of {each.n + each.left_out:,}"] if each.left_out else ())),
-                *([p_values_cell(each.p_value, each.p_adjusted)] if tested else ()),
+                *_difference_cells(each, tested),
                 *([cell("-" if each.published is None else points(each.published) + star)] if published else ()),
             )
             name = cell("")
+    if pair.over_refusal is not None:
+        yield (
+            cell(setting_label(pair.second, common), BENIGN),
+            cell(OVER_REFUSAL),
+            *_difference_cells(pair.over_refusal, tested),
+            *([cell(NO_FIGURE)] if published else ()),
+        )
+
+
+def _difference_cells(each: Difference | OverRefusalDifference, tested: bool) -> Row:
+    """The sides, the difference, the prompts behind it, and its p-values where any is told."""
+    return (
+        side_cell(each),
+        difference_cell(each),
+        cell(f"{each.n:,}", *([f"of {each.n + each.left_out:,}"] if each.left_out else ())),
+        *([p_values_cell(each.p_value, each.p_adjusted)] if tested else ()),
+    )
 
 
 def side_cell(each: PairedMeans) -> Cell:
@@ -94,6 +111,7 @@ def _percent(value: float | None) -> str:
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     yield from comparison.other_judges
+    yield from comparison.notes
     for pair in comparison.pairs:
         yield from _pair_notes(comparison, pair)
     for each in comparison.left_out:
@@ -111,7 +129,7 @@ def _pair_notes(comparison: Comparison, pair: ComparedSettings) -> Iterator[str]
     both, here, there = pair.prompts
     if not pair.same_data or both < max(here, there):
         yield f"{second} of {pair.run}: compared over the {both:,} prompts that are in both, of {here:,} and {there:,}."
-    few = min((each.n for judge in pair.judges for each in judge.differences), default=0)
+    few = min((each.n for each in pair.differences), default=0)
     if few < FEW_PROMPTS:
         yield f"{second} of {pair.run}: some differences rest on only {few} prompts."
 

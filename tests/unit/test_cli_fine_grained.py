@@ -40,12 +40,21 @@ def test_the_fine_grained_analysis_is_written_in_every_format(tmp_path: Path, sh
     assert "Thought against answer" in shown
 
 
-def test_a_benign_category_is_named_for_the_fine_grained_analysis_only(tmp_path: Path):
+def test_a_benign_category_that_was_named_once_is_benign_in_every_later_report(tmp_path: Path):
     finished_run(tmp_path)
-    named = ("report", tmp_path, "--benign-category", "privacy")
-    document = json.loads(call(*named, "--fine-grained", "--json").stdout)
-    assert set(document["settings"][0]["over_refusal"][0]["categories"]) == {"benign", "benign-sensitive", "privacy"}
-    assert (call(*named).exit_code, "give --fine-grained too" in call(*named).output) == (2, True)
+    benign = {"benign", "benign-sensitive", "privacy"}
+    named = json.loads(call("report", tmp_path, "--benign-category", "privacy", "--json").stdout)
+    assert set(named["settings"][0]["over_refusal"]["categories"]) == benign
+    assert (named["settings"][0]["benign_prompts"], named["settings"][0]["judges"][0]["prompts"]) == (30, 30)
+    assert json.loads(call("report", tmp_path, "--json").stdout) == named
+    analysis = json.loads(call("report", tmp_path, "--fine-grained", "--json").stdout)
+    assert set(analysis["settings"][0]["over_refusal"][0]["categories"]) == benign
+
+
+def test_a_benign_category_that_no_prompt_has_is_refused(tmp_path: Path):
+    finished_run(tmp_path)
+    done = call("report", tmp_path, "--benign-category", "privasy")
+    assert (done.exit_code, "Did you mean 'privacy'?" in done.output) == (2, True)
 
 
 def test_a_folder_without_a_run_is_wrong_input(tmp_path: Path):

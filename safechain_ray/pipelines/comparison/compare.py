@@ -1,14 +1,22 @@
 """Compares finished runs with each other, or the strategies of one: reads their folders, pairs settings and prompts."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.errors import InputError
-from safechain_ray.metrics.comparison import ComparedSettings, Comparison, LeftOut, Side, compare_sides
+from safechain_ray.metrics.comparison import (
+    ComparedSettings,
+    Comparison,
+    LeftOut,
+    Side,
+    compare_refusals,
+    compare_sides,
+)
 from safechain_ray.metrics.counts import Counts, PromptCounts
 from safechain_ray.metrics.published import StandIns, find_counterpart
+from safechain_ray.metrics.refusals import PromptKinds
 from safechain_ray.metrics.setting_pairs import Pairing, pair_runs, pair_strategies
 from safechain_ray.pipelines.comparison.compared_names import distinct_names
 from safechain_ray.pipelines.runs.outline import Asked, Outline, counted
@@ -85,6 +93,7 @@ def compare_runs(uris: Sequence[str], stand_ins: StandIns | None = None) -> Comp
         left_out=tuple(left_out),
         caveats=tuple(caveats),
         other_judges=tuple(judged_otherwise),
+        notes=tuple(_refusal_notes([baseline, *others], pairs)),
     ).corrected()
 
 
@@ -118,8 +127,28 @@ def _open_runs(uris: Sequence[str]) -> list[FinishedRun]:
         if paths.count(path) > 1:
             raise InputError(f"{each.folder} is named twice: a run does not differ from itself.")
     outlines = [RunRecord.of_finished(each).outline for each in folders]
+    outlines = _with_common_kinds(outlines)
     names = distinct_names([each.folder for each in folders], [outline.model for outline in outlines])
     return [FinishedRun(*each) for each in zip(folders, outlines, names, strict=True)]
+
+
+def _with_common_kinds(outlines: Sequence[Outline]) -> list[Outline]:
+    """What one run calls benign of a data set is benign in all: the same prompt can't be harmful beside it."""
+    common: dict[str, PromptKinds] = {}
+    for outline in outlines:
+        for name, kinds in outline.kinds.items():
+            known = common.get(name, PromptKinds()).benign_categories or ()
+            common[name] = PromptKinds(tuple(dict.fromkeys([*known, *(kinds.benign_categories or ())])))
+    return [replace(outline, kinds={name: common[name] for name in outline.kinds}) for outline in outlines]
+
+
+def _refusal_notes(runs: Sequence[FinishedRun], pairs: Sequence[ComparedSettings]) -> Iterator[str]:
+    """Who finds the refusals, where that is not the same in all runs."""
+    if all(pair.over_refusal is None for pair in pairs):
+        return
+    finders = {run.name: run.outline.refusals[0] for run in runs}
+    if len(set(finders.values())) > 1:
+        yield f"Refusals are found by {', '.join(f'{finder} in {name}' for name, finder in finders.items())}."
 
 
 def _check_settings(pairing: Pairing, baseline: FinishedRun, other: FinishedRun) -> None:
@@ -172,14 +201,23 @@ def _compared_pair(
     if not same_data:
         texts = (baseline.texts, other.texts)
         shared = {each for each in shared if texts[0][first.dataset, each] == texts[1][first.dataset, each]}
+    benign = shared & (_benign(baseline, first, here[asked[0]]) | _benign(other, second, there[asked[0]]))
+    harmful = shared - benign
     judges = tuple(
         compare_sides(
             *each,
-            _side(baseline, first, each, here[each], shared, stand_ins),
-            _side(other, second, each, there[each], shared, stand_ins),
+            _side(baseline, first, each, here[each], harmful, stand_ins),
+            _side(other, second, each, there[each], harmful, stand_ins),
         )
-        for each in asked
+        for each in (asked if harmful else ())
     )
+    refusals = None
+    if benign:
+        refusals = compare_refusals(
+            _only(baseline.prompts_of(first, *baseline.outline.refusals), benign),
+            _only(other.prompts_of(second, *other.outline.refusals), benign),
+            (first.samples, second.samples),
+        )
     return ComparedSettings(
         run=other.name,
         first=first,
@@ -187,7 +225,17 @@ def _compared_pair(
         same_data=same_data,
         prompts=(len(shared), len(ids[0]), len(ids[1])),
         judges=judges,
+        over_refusal=refusals,
     )
+
+
+def _benign(run: FinishedRun, setting: Setting, prompts: Sequence[PromptCounts]) -> set[str]:
+    kinds = run.outline.kinds[setting.dataset]
+    return {prompt.prompt_id for prompt in prompts if kinds.is_benign(prompt.category)}
+
+
+def _only(prompts: Sequence[PromptCounts], prompt_ids: Collection[str]) -> list[PromptCounts]:
+    return [prompt for prompt in prompts if prompt.prompt_id in prompt_ids]
 
 
 def _side(
@@ -198,7 +246,7 @@ def _side(
     shared: Collection[str],
     stand_ins: StandIns | None,
 ) -> Side:
-    kept = [prompt for prompt in prompts if prompt.prompt_id in shared]
+    kept = _only(prompts, shared)
     if stand_ins is None:
         return Side(setting, kept)
     judge, part = asked
