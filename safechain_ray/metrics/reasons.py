@@ -23,8 +23,14 @@ REASONS_SCHEMA = pa.schema([*(pa.field(name, pa.string()) for name in REASON_KEY
 """`judge` and `part` are empty for the errors of samples themselves."""
 
 _STATUS = r"(?:HTTP|status|code)\D{0,8}[1-5]\d\d\b"
-_NAMES = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b|\d+(?:[.,:]\d+)*"
-_VARYING = re.compile(rf"(?P<kept>{_STATUS})|(?:{_NAMES})", re.IGNORECASE)
+_IDS = (
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",  # a UUID
+    r"\b(?:req|request|resp|msg|chatcmpl|cmpl)[_-](?=\w*\d)[\w-]+",  # what providers call a request or its answer
+    r"\b0x[0-9a-f]+\b",
+    r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b",
+    r"\d+(?:[.,:]\d+)*",
+)
+_VARYING = re.compile(rf"(?P<kept>{_STATUS})|{'|'.join(_IDS)}", re.IGNORECASE)
 
 
 class Reason(BaseModel):
