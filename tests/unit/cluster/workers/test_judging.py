@@ -182,3 +182,12 @@ def test_a_worker_of_an_endpoint_brings_the_drivers_key_along(monkeypatch: pytes
     assert {request.key for request in moderation.requests} == {"sk-driver"}
     progress = tally.progress()[entry.name]
     assert (progress.ready, progress.counts["rows_out"], progress.counts["judge_errors"]) == (1, 3, 1)
+
+
+def test_unsafe_verdicts_on_benign_prompts_are_not_counted_but_missing_ones_are():
+    judged = RulesAndVotes((REFUSAL,), (), ("response", "answer"))(BLOCK)
+    (dataset,), (category,) = (set(BLOCK[name].to_pylist()) for name in ("dataset", "category"))
+    counts = block_counts(judged, ("refusal-match",), {dataset: (category,)})
+    assert (counts["rows"], counts["unsafe"], counts["missing"]) == (3, 0, 2)
+    assert (counts["verdicts/refusal-match/unsafe"], counts["verdicts/refusal-match/missing"]) == (0, 2)
+    assert block_counts(judged, (), {dataset: ("another",), "another": (category,)})["unsafe"] == 2
