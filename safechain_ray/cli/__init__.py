@@ -82,8 +82,8 @@ def run_flags(command: Command) -> Command:
             "benign_categories",
             multiple=True,
             metavar="NAME",
-            help="Prompts of this category count for over-refusal, all others for safety. Repeatable; the catalog knows "
-            "those of its own data sets.",
+            help="Prompts of this category count for over-refusal, all others for safety. Repeatable; the catalog "
+            "knows those of its own data sets.",
         ),
         click.option("--limit", type=int, help="Only so many prompts of each data set."),
         click.option("--shuffle-seed", type=int, help="Shuffle the prompts before --limit."),

@@ -32,7 +32,10 @@ class OverRefusalDifference(PairedMeans):
 
 
 class JudgeComparison(_Model):
-    """What one judge sees differ in one part, over harmful prompts. `counterparts` are the published settings of both, if both were."""
+    """What one judge sees differ in one part, over harmful prompts.
+
+    `counterparts` are the published settings of both, if both were.
+    """
 
     judge: str
     part: Part
@@ -54,7 +57,6 @@ class ComparedSettings(_Model):
     prompts: tuple[int, int, int]
     judges: tuple[JudgeComparison, ...]
     over_refusal: OverRefusalDifference | None = Field(None, description="null without a benign prompt in both")
-
 
     @property
     def differences(self) -> tuple[Difference | OverRefusalDifference, ...]:
@@ -151,6 +153,6 @@ def compare_sides(judge: str, part: Part, first: Side, second: Side, seed: int =
 def compare_refusals(
     first: Sequence[PromptCounts], second: Sequence[PromptCounts], samples: tuple[int, int], seed: int = 0
 ) -> OverRefusalDifference:
-    """The refusals of benign prompts on both sides, which these counts hold as safe verdicts; `samples` is K of each."""
+    """The refusals of benign prompts on both sides; these counts hold them as safe verdicts. `samples` is K of each."""
     paired = paired_difference("safe_at_1", first, second, samples, seed)
     return OverRefusalDifference(**paired.model_dump(exclude={"metric"}))

@@ -222,7 +222,9 @@ def _verdict_counts(table: pa.Table) -> pa.Table:
         "noted": pc.is_valid(note),
     }
     counts = {name: pc.cast(each, pa.int64()) for name, each in is_one.items()}
-    return pa.table({**{name: table[name] for name in _VERDICT_KEYS}, **counts, "error": pc.cast(table["error"], pa.string())})
+    return pa.table(
+        {**{name: table[name] for name in _VERDICT_KEYS}, **counts, "error": pc.cast(table["error"], pa.string())}
+    )
 
 
 def _sample_errors(table: pa.Table) -> Iterator[tuple[str, str, str, str]]:

@@ -102,5 +102,5 @@ def over_refusal_legend(settings: Iterable[SettingMetrics]) -> str:
 
 
 def reasons_sentence(reasons: Sequence[Reason]) -> str:
-    """For example `Commonest reasons: 12 x HTTP 429: slow down; 3 x TimeoutError.`; printable, as errors are foreign."""
+    """For example `Commonest reasons: 12 x HTTP 429: slow down; 3 x TimeoutError.`; errors are made printable."""
     return f"Commonest reasons: {'; '.join(f'{each.rows:,} x {printable(each.reason)}' for each in reasons)}."

@@ -6,12 +6,21 @@ from dataclasses import dataclass
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.document import Column, Row, Table, cell, text_column
-from safechain_ray.report.labels import OVER_REFUSAL, common_sampling, judge_label, metric_lines, percent, refusal_lines, safety_lines, setting_label
+from safechain_ray.report.labels import (
+    OVER_REFUSAL,
+    common_sampling,
+    judge_label,
+    metric_lines,
+    percent,
+    refusal_lines,
+    safety_lines,
+    setting_label,
+)
 
 LEGEND = (
-    "pass@1 of benchmarks, Safe@1 of settings as a judge sees them (over-refusal of benign prompts: lower is better), in "
-    "percent with 95% intervals; in brackets, where grades or verdicts are missing, the bounds with all of them one way "
-    "and the other."
+    "pass@1 of benchmarks, Safe@1 of settings as a judge sees them (over-refusal of benign prompts: lower is better), "
+    "in percent with 95% intervals; in brackets, where grades or verdicts are missing, the bounds with all of them one "
+    "way and the other."
 )
 NOTHING = cell("–")
 

@@ -13,7 +13,7 @@ ALL = "all benign prompts"
 
 
 def over_refusal_plot(metrics: RunMetrics) -> Plot | None:
-    """A group for each setting with benign prompts, in it a row for all of them and one a category; None without any."""
+    """A group for each setting with benign prompts: a row for all of them, and one a category; None without any."""
     common = common_sampling(metrics.settings)
     groups = [(setting_label(setting, common), _lines(setting)) for setting in metrics.settings]
     groups = [(name, lines) for name, lines in groups if lines]

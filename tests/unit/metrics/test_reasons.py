@@ -59,7 +59,11 @@ def test_a_long_message_is_cut():
 
 def test_the_three_commonest_reasons_of_rows_and_of_missing_verdicts_are_counted():
     rows = [failed(f"p{i}", f"engine {i} died") for i in range(4)]
-    rows += [failed(f"q{i}", "HTTP 500") for i in range(2)] + [failed("r1", None), failed("r2", "odd"), failed("r3", "z")]
+    rows += [failed(f"q{i}", "HTTP 500") for i in range(2)] + [
+        failed("r1", None),
+        failed("r2", "odd"),
+        failed("r3", "z"),
+    ]
     rows += [sample(GREEDY, f"v{i}", 0, Verdict("guard", "response", None, error=f"spoke {i}")) for i in range(3)]
     (found,) = summarise(count_samples(rows), [GREEDY], [GUARD]).settings
     assert found.error_reasons == (
