@@ -62,7 +62,7 @@ def test_parts_are_judged_in_one_pass(run: Runner) -> None:
     }
     # The scripted thought is empty: its verdicts are missing, neither safe nor unsafe.
     thought = next(judge for judge in done.metrics.settings[0].judges if judge.part == "thought")
-    assert thought.missing == 25
+    assert thought.all_missing == 25
 
 
 def test_a_finished_run_starts_no_engine(finished: Runner) -> None:
@@ -90,10 +90,10 @@ def test_a_judge_that_answers_nonsense_leaves_missing_verdicts_with_bounds(run: 
 
     guard, refusal = done.metrics.settings[0].judges
     assert len(run.rows) == 300
-    assert guard.missing == 300
+    assert guard.all_missing == 300
     assert guard.safe_at_1.value is None
     assert (guard.safe_at_1.bound_low, guard.safe_at_1.bound_high) == (0.0, 1.0)
-    assert refusal.missing == 0
+    assert refusal.all_missing == 0
     assert all("banana" in row["verdicts"][0]["error"] for row in run.rows)
 
 

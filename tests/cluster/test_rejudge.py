@@ -17,7 +17,7 @@ from safechain_ray.schema import Request
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 
-FEW = {"datasets": [{"name": "quickstart", "limit": 20}]}
+FEW = {"datasets": [{"name": "quickstart", "limit": 20, "benign_categories": []}]}
 UNSAFE = ({"safe": -2.4, "unsafe": -0.1},)
 
 

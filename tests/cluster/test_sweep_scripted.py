@@ -218,7 +218,7 @@ def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_sam
         rows = [setting.rows for setting in metrics.settings]
         assert 0 < sum(rows) < 200
         assert max(rows) - min(rows) <= 26  # a few blocks of 8 may be done before others that began with them
-        assert all(setting.judges[0].missing == 100 - setting.rows for setting in metrics.settings)
+        assert all(setting.judges[0].all_missing == 100 - setting.rows for setting in metrics.settings)
 
     monkeypatch.undo()
     ended = swept({name: Script() for name in names}, **settings)

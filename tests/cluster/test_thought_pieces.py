@@ -19,7 +19,7 @@ from safechain_ray.schema import PIECES_SCHEMA
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 
-FEW = {"datasets": [{"name": "quickstart", "limit": 10}], "judges": ["refusal-match"]}
+FEW = {"datasets": [{"name": "quickstart", "limit": 10, "benign_categories": []}], "judges": ["refusal-match"]}
 UNSAFE = ({"safe": -2.4, "unsafe": -0.1},)
 THOUGHT = "A first step. " * 4 + "A wicked step. " + "A last step. " * 3
 

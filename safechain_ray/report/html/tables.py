@@ -85,7 +85,7 @@ def _safety_row(
             for field in METRIC_LABELS
         ],
         element("td", f"{judge.missing:,}", class_="number warn" if judge.missing else "number"),
-        _refusals(setting) if first and with_refusals else None,
+        (_refusals(setting) if first else element("td")) if with_refusals else None,
         data_setting=setting.setting_id,
         data_judge=judge.judge,
         data_part=judge.part,
@@ -93,33 +93,22 @@ def _safety_row(
 
 
 def _refusals(setting: SettingMetrics) -> Markup:
-    """The figure of a setting, in one cell for all of its judges."""
-    found, judges = setting.over_refusal, len(setting.judges)
-    if found is None:
-        return _no_figure("over_refusal", judges)
-    return _metric(found.refused, found.missing, "over_refusal", judges)
+    found = setting.over_refusal
+    return _no_figure("over_refusal") if found is None else _metric(found.refused, found.missing, "over_refusal")
 
 
-def _no_figure(field: str, rows: int = 1) -> Markup:
-    return element("td", NO_FIGURE, class_="number", data_metric=field, rowspan=rows if rows > 1 else None)
+def _no_figure(field: str) -> Markup:
+    return element("td", NO_FIGURE, class_="number", data_metric=field)
 
 
-def _metric(metric: Metric, missing: int, field: str, rows: int = 1) -> Markup:
+def _metric(metric: Metric, missing: int, field: str) -> Markup:
     value = "none" if metric.value is None else percent(metric.value)
     interval = bounds = None
     if metric.low is not None and metric.high is not None:
         interval = element("span", f"{percent(metric.low)}–{percent(metric.high)}", class_="interval")
     if missing and metric.bound_low is not None and metric.bound_high is not None:
         bounds = element("span", f"[{percent(metric.bound_low)}–{percent(metric.bound_high)}]", class_="bounds")
-    return element(
-        "td",
-        element("strong", value),
-        interval,
-        bounds,
-        class_="number",
-        data_metric=field,
-        rowspan=rows if rows > 1 else None,
-    )
+    return element("td", element("strong", value), interval, bounds, class_="number", data_metric=field)
 
 
 def _rows(setting: SettingMetrics) -> str:

@@ -109,10 +109,10 @@ def test_every_format_shows_both(both: RunMetrics, write):
         assert words in text
 
 
-def test_the_page_has_one_cell_of_over_refusal_for_all_judges_of_a_setting(both: RunMetrics, benign: RunMetrics):
+def test_the_page_has_over_refusal_once_a_setting(both: RunMetrics, benign: RunMetrics):
     markup = html_safety_table(both)
     assert markup.count('data-metric="over_refusal"') == 1
-    assert 'data-metric="over_refusal" rowspan="2"' in markup
+    assert markup.count("<td></td>") == 1
     assert "<caption>Safety and over-refusal</caption>" in markup
     assert '<td class="number" data-metric="safe_at_1">-</td>' in html_safety_table(benign)
 
