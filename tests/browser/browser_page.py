@@ -5,7 +5,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from safechain_ray.metrics.summary import Metric, RunMetrics
+from safechain_ray.metrics.summary import Metric, RunMetrics, SettingMetrics
 
 CONTRASTS = """() => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -48,14 +48,21 @@ Figures = dict[tuple[str | None, ...], list[list[str]]]
 
 def figures_of(metrics: RunMetrics) -> Figures:
     """Every row that the table should show, by setting, judge and part, a list of words a cell."""
+    with_refusals = any(each.over_refusal is not None for each in metrics.settings)
     return {
         (each.setting_id, judge.judge, judge.part): [
             *(_shown(metric, judge.missing) for metric in (judge.safe_at_1, judge.cons_safe_at_k, judge.safe_at_k)),
             [f"{judge.missing:,}"],
+            *([[] if place else _refusals(each)] if with_refusals else []),
         ]
         for each in metrics.settings
-        for judge in each.judges
+        for place, judge in enumerate(each.judges)
     }
+
+
+def _refusals(setting: SettingMetrics) -> list[str]:
+    found = setting.over_refusal
+    return ["-"] if found is None else _shown(found.refused, found.missing)
 
 
 def _shown(metric: Metric, missing: int) -> list[str]:
