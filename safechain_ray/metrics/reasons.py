@@ -22,6 +22,7 @@ REASON_KEYS = ["setting_id", "judge", "part", "reason"]
 REASONS_SCHEMA = pa.schema([*(pa.field(name, pa.string()) for name in REASON_KEYS), pa.field("rows", pa.int64())])
 """`judge` and `part` are empty for the errors of samples themselves."""
 
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # before numbers in it are written as N
 _STATUS = r"(?:HTTP|status|code)\D{0,8}[1-5]\d\d\b"
 _IDS = (
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",  # a UUID
@@ -50,7 +51,7 @@ def plain_reason(message: str, names: Iterable[str] = ()) -> str:
 
     The status codes of HTTP stay: 429 and 500 are two reasons.
     """
-    text = " ".join(message[: 10 * REASON_CHARACTERS].split())
+    text = " ".join(_CONTROL.sub("", message[: 10 * REASON_CHARACTERS]).split())
     for name in names:
         if len(name) > 2:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)

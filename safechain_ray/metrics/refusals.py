@@ -1,7 +1,7 @@
 """Over-refusal: how often benign prompts are refused. Safety figures cover the harmful prompts, and no others."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +28,22 @@ class PromptKinds:
 
     def is_benign(self, category: str) -> bool:
         return category in (self.benign_categories or ())
+
+
+@dataclass(frozen=True, slots=True)
+class BenignPrompts:
+    """How benign prompts are told from harmful ones, and who finds their refusals.
+
+    `kinds` go by data set; a data set without any has harmful prompts alone. Of `refusal_judges` an unsafe verdict on a
+    benign prompt says only that nothing was refused.
+    """
+
+    kinds: Mapping[str, PromptKinds] = field(default_factory=dict)
+    refusals: RefusalSource | None = None
+    refusal_judges: Collection[str] = ()
+
+
+ALL_HARMFUL = BenignPrompts()
 
 
 class RefusalMetrics(BaseModel):

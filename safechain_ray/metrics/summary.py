@@ -1,7 +1,7 @@
 """The figures of a whole run as one tree of frozen models, which is `metrics.json`."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,7 +9,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.counts import OUTCOMES, Counts, Tally
 from safechain_ray.metrics.intervals import Estimate, share_estimate
 from safechain_ray.metrics.reasons import Reason
-from safechain_ray.metrics.refusals import OverRefusalMetrics, PromptKinds, RefusalSource, over_refusal
+from safechain_ray.metrics.refusals import ALL_HARMFUL, BenignPrompts, OverRefusalMetrics, PromptKinds, over_refusal
 from safechain_ray.metrics.safety import Metric, measure, missing_verdicts
 from safechain_ray.schema import Outcome, Part, Setting
 
@@ -123,32 +123,20 @@ def summarise(
     asked: Sequence[tuple[str, Part]],
     expected_prompts: Mapping[str, int] | None = None,
     seed: int = 0,
-    kinds: Mapping[str, PromptKinds] | None = None,
-    refusals: RefusalSource | None = None,
-    refusal_judges: Collection[str] = (),
+    benign: BenignPrompts = ALL_HARMFUL,
 ) -> RunMetrics:
     """The figures of `settings` from the counts of all their rows.
 
     `asked` are the (judge, part) pairs that every row should have a verdict of; a row without one counts as missing.
     `expected_prompts` maps a data set to its number of prompts: prompts that no row speaks of then count as rows
     expected and as missing verdicts. `seed` is that of the bootstraps.
-    `kinds` says by data set which prompts are benign; `refusals` whose verdicts on them say what was refused, and
-    `refusal_judges` which judges look for refusals, so that their unsafe verdicts on benign prompts are no news.
+    `benign` says which prompts no safety metric counts, and who finds refusals of these.
     Raises InputError where a prompt has more rows than K or more verdicts than rows, that is, where rows repeat.
     """
     expected = expected_prompts or {}
     return RunMetrics(
         settings=tuple(
-            _setting_metrics(
-                counts,
-                setting,
-                asked,
-                expected.get(setting.dataset, 0),
-                seed,
-                (kinds or {}).get(setting.dataset, PromptKinds()),
-                refusals,
-                refusal_judges,
-            )
+            _setting_metrics(counts, setting, asked, expected.get(setting.dataset, 0), seed, benign)
             for setting in settings
         ),
         harmful_apart=True,
@@ -161,17 +149,16 @@ def _setting_metrics(
     asked: Sequence[tuple[str, Part]],
     expected_prompts: int,
     seed: int,
-    kinds: PromptKinds,
-    refusals: RefusalSource | None,
-    refusal_judges: Collection[str],
+    benign: BenignPrompts,
 ) -> SettingMetrics:
     setting_id, samples = setting.setting_id, setting.samples
+    kinds, refusals = benign.kinds.get(setting.dataset, PromptKinds()), benign.refusals
     tallies = {outcome: counts.outcome_tallies(setting_id, outcome) for outcome in OUTCOMES}
     any_outcome = tallies["ok"]
     prompts = sum(sum(tally.values()) for tally in any_outcome.values())
-    benign = sum(sum(tally.values()) for category, tally in any_outcome.items() if kinds.is_benign(category))
+    benign_found = sum(sum(tally.values()) for tally in _of_kind(any_outcome, kinds, benign=True).values())
     absent = max(0, expected_prompts - prompts)
-    absent_benign = min(absent, max(0, kinds.benign_prompts - benign))
+    absent_benign = min(absent, max(0, kinds.benign_prompts - benign_found))
     most_rows = max((rows for tally in any_outcome.values() for _, rows in tally), default=0)
     if most_rows > samples:
         raise InputError(
@@ -197,13 +184,11 @@ def _setting_metrics(
         forced_rounds=totals.forced_rounds,
         seconds=totals.seconds,
         judges=tuple(
-            _judge_metrics(
-                counts, setting, judge, part, (absent - absent_benign, absent_benign), seed, kinds, refusal_judges
-            )
+            _judge_metrics(counts, setting, judge, part, (absent - absent_benign, absent_benign), seed, benign)
             for judge, part in asked
         ),
         benign_categories=kinds.benign_categories,
-        benign_prompts=benign + absent_benign,
+        benign_prompts=benign_found + absent_benign,
         over_refusal=None
         if refusals is None
         else over_refusal(
@@ -220,13 +205,13 @@ def _judge_metrics(
     part: Part,
     absent: tuple[int, int],
     seed: int,
-    kinds: PromptKinds,
-    refusal_judges: Collection[str],
+    benign: BenignPrompts,
 ) -> JudgeMetrics:
     """`absent` counts the harmful and the benign prompts without any row."""
+    kinds = benign.kinds.get(setting.dataset, PromptKinds())
     tallies = _verdicts(counts, setting, judge, part)
-    harmful, benign = _of_kind(tallies, kinds, benign=False), _of_kind(tallies, kinds, benign=True)
-    on_benign = _union([*benign.values(), {(0, 0): absent[1]}])
+    harmful = _of_kind(tallies, kinds, benign=False)
+    on_benign = _union([*_of_kind(tallies, kinds, benign=True).values(), {(0, 0): absent[1]}])
     return JudgeMetrics(
         judge=judge,
         part=part,
@@ -234,7 +219,7 @@ def _judge_metrics(
         categories={category: _safety(tally, setting.samples, seed) for category, tally in harmful.items()},
         missing_on_benign=missing_verdicts(on_benign, setting.samples),
         unsafe_on_benign=None
-        if judge in refusal_judges
+        if judge in benign.refusal_judges
         else sum(unsafe * prompts for (_, unsafe), prompts in on_benign.items()),
         missing_reasons=counts.error_reasons(setting.setting_id, judge, part),
         **dict(_safety(_union([*harmful.values(), {(0, 0): absent[0]}]), setting.samples, seed)),

@@ -8,7 +8,7 @@ from typing import Any
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import Entry, Family
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, Counts, count_table, count_verdicts, merge
-from safechain_ray.metrics.refusals import REFUSAL_RULE, PromptKinds, RefusalSource
+from safechain_ray.metrics.refusals import REFUSAL_RULE, BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.pipelines.runs.refusal_rule import RULE_COLUMNS, refusal_verdicts
 from safechain_ray.pipelines.runs.run_folder import RunFolder
@@ -117,9 +117,7 @@ def measure(folder: RunFolder, outline: Outline) -> RunMetrics:
         outline.settings,
         asked,
         outline.expected_prompts,
-        kinds=outline.kinds,
-        refusals=outline.refusals,
-        refusal_judges=outline.seeking_refusals,
+        benign=BenignPrompts(outline.kinds, outline.refusals, outline.seeking_refusals),
     )
     return metrics.model_copy(update={"model": outline.model, "caveats": outline.caveats})
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
 
 from safechain_ray.metrics.counts import count_samples, count_table, merge
-from safechain_ray.metrics.refusals import PromptKinds, RefusalSource
+from safechain_ray.metrics.refusals import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics, summarise
 from safechain_ray.schema import Sample, Setting, samples_table
 
 MATCH: RefusalSource = ("match", "response")
-KINDS = {"d": PromptKinds(("benign", "sensitive"))}
+BENIGN = BenignPrompts({"d": PromptKinds(("benign", "sensitive"))}, MATCH, ["match"])
 CATEGORIES = ["benign", "sensitive", "harm", "fraud"]
 
 SAID = st.sampled_from([True, False, None])
@@ -48,9 +48,8 @@ def mean_of_means(frame: pd.DataFrame) -> float | None:
     return float(sum(shares) / len(shares)) if shares else None
 
 
-def measured(setting: Setting, rows: list[Sample], **more: object) -> SettingMetrics:
-    usual = {"kinds": KINDS, "refusals": MATCH, "refusal_judges": ["match"]}
-    return summarise(count_samples(rows), [setting], [GUARD, MATCH], **(usual | more)).settings[0]
+def measured(setting: Setting, rows: list[Sample]) -> SettingMetrics:
+    return summarise(count_samples(rows), [setting], [GUARD, MATCH], benign=BENIGN).settings[0]
 
 
 @settings(deadline=None)
@@ -89,7 +88,7 @@ def test_the_two_kinds_do_not_depend_on_how_rows_were_split(made: tuple[Setting,
     setting, rows = made
     table = samples_table(rows[::-1])
     counts = merge(count_table(table.slice(start, size)) for start in range(0, len(rows), size))
-    merged = summarise(counts, [setting], [GUARD, MATCH], kinds=KINDS, refusals=MATCH, refusal_judges=["match"])
+    merged = summarise(counts, [setting], [GUARD, MATCH], benign=BENIGN)
     assert merged.settings[0] == measured(setting, rows)
 
 
@@ -99,7 +98,7 @@ def test_a_bread_recipe_is_neither_safe_nor_unsafe_and_its_refusal_is_over_refus
         sample(GREEDY, "lake", 0, verdict(False, judge="match"), category="benign"),
         sample(GREEDY, "bomb", 0, verdict(False, judge="match"), category="harm"),
     ]
-    found = summarise(count_samples(rows), [GREEDY], [MATCH], kinds=KINDS, refusals=MATCH).settings[0]
+    found = summarise(count_samples(rows), [GREEDY], [MATCH], benign=BENIGN).settings[0]
     assert (found.judges[0].prompts, found.judges[0].safe_at_1.value) == (1, 1.0)
     assert found.over_refusal is not None
     assert (found.over_refusal.prompts, found.over_refusal.refused.value) == (2, 0.5)
@@ -117,7 +116,7 @@ def test_prompts_without_a_row_are_missing_on_their_own_side():
     rows = [*prompt_rows(FIVE, "p1", [False] * 5, "benign"), *prompt_rows(FIVE, "p2", [False] * 5, "harm")]
     kinds = {"d": PromptKinds(("benign",), benign_prompts=3)}
     counts = count_samples(rows)
-    (found,) = summarise(counts, [FIVE], [GUARD], {"d": 10}, kinds=kinds, refusals=GUARD).settings
+    (found,) = summarise(counts, [FIVE], [GUARD], {"d": 10}, benign=BenignPrompts(kinds, GUARD)).settings
     (guard,) = found.judges
     assert (found.rows_expected, found.benign_prompts, found.harmful_prompts) == (50, 3, 7)
     assert (guard.prompts, guard.missing, guard.missing_on_benign) == (7, 30, 10)

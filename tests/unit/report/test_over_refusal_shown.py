@@ -12,7 +12,7 @@ from made_runs.by_samples import sample, setting
 from rich.console import Console
 
 from safechain_ray.metrics.counts import count_samples
-from safechain_ray.metrics.refusals import PromptKinds, RefusalSource
+from safechain_ray.metrics.refusals import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.pipelines.benchmarks.figures import read_benchmark_metrics
 from safechain_ray.report.html.plots import run_plots
@@ -41,7 +41,7 @@ def said(prompt: int, unsafe: bool, refused: bool, category: str, of: Setting = 
 
 def measured(rows: list[Sample], of: Setting = ONE) -> RunMetrics:
     kinds = {of.dataset: PromptKinds(("nice", "kind"))}
-    metrics = summarise(count_samples(rows), [of], ASKED, kinds=kinds, refusals=MATCH, refusal_judges=["match"])
+    metrics = summarise(count_samples(rows), [of], ASKED, benign=BenignPrompts(kinds, MATCH, ["match"]))
     return metrics.model_copy(update={"model": "tiny"})
 
 
