@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+Graded = Literal["answer", "response", "generated"]
+"""What of a sample is graded: the answer behind its thought, all of its response, or that without the prefill."""
 
 
 @dataclass(frozen=True, slots=True)

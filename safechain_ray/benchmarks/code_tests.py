@@ -1,11 +1,9 @@
 """Grader of contest problems in LiveCodeBench's format: programs that read and print, functions with JSON arguments."""
 
-import json
 from dataclasses import dataclass, replace
-from typing import Any
 
 from safechain_ray.benchmarks.base import Grade, Grader, Problem
-from safechain_ray.benchmarks.contest_tests import ContestTest, ContestTests, difference, read_tests
+from safechain_ray.benchmarks.contest_tests import ContestTest, ContestTests, difference, read_cases, read_tests
 from safechain_ray.benchmarks.examination import Examination, grade_code
 from safechain_ray.benchmarks.extraction import defines, extract_code
 from safechain_ray.benchmarks.sandbox import MIB, Limits, Program, run_programs
@@ -82,10 +80,7 @@ class CodeTests:
         return ran.died_of or difference(ran.stdout, test.output)
 
     def _grade_function(self, code: str, tests: ContestTests, function: str) -> Grade:
-        try:
-            cases = [_case(test) for test in tests.tests]
-        except ValueError as error:
-            raise InputError(f"The tests of this problem are no JSON: {error}. Leave it out, or mend them.") from error
+        cases = read_cases(tests)
         owner = "Solution()." if defines(code, "Solution") else ""
         examination = Examination(
             tests=f"FUNCTION = {owner}{function}\n{CALLS}",
@@ -98,11 +93,6 @@ class CodeTests:
             wall_seconds=self.limits.wall_seconds * (len(cases) + 1),
         )
         return grade_code(code, (PREFACE + code,), examination, whole)
-
-
-def _case(test: ContestTest) -> tuple[list[Any], Any]:
-    """Arguments, and what the function returns. Raises ValueError for what is no JSON."""
-    return [json.loads(line) for line in test.input.split("\n")], json.loads(test.output)
 
 
 def build() -> Grader:

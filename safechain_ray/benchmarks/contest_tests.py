@@ -25,18 +25,19 @@ class ContestTest:
 
 @dataclass(frozen=True, slots=True)
 class ContestTests:
-    """The public tests, then the private ones. `function` is the one to call, None for programs that read and print."""
+    """The public tests (if wanted), then the private ones. `function` is the one to call, None for programs that read and print."""
 
     tests: tuple[ContestTest, ...]
     function: str | None
 
 
-def read_tests(reference: Mapping[str, Any]) -> ContestTests:
+def read_tests(reference: Mapping[str, Any], private_only: bool = False) -> ContestTests:
     """From the columns `public_test_cases`, `private_test_cases` and `metadata` of a row. Raises InputError."""
     try:
         public = json.loads(reference["public_test_cases"])
         private = _private(reference["private_test_cases"])
-        tests = tuple(ContestTest(str(each["input"]), str(each["output"])) for each in [*public, *private])
+        given = private if private_only else [*public, *private]
+        tests = tuple(ContestTest(str(each["input"]), str(each["output"])) for each in given)
         function = json.loads(reference["metadata"] or "{}").get("func_name")
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error, pickle.UnpicklingError, EOFError) as error:
         raise InputError(
@@ -46,6 +47,16 @@ def read_tests(reference: Mapping[str, Any]) -> ContestTests:
     if not tests:
         raise InputError("This problem has no tests, so no answer to it can be graded. Leave it out.")
     return ContestTests(tests, function)
+
+
+def read_cases(tests: ContestTests) -> list[tuple[list[Any], Any]]:
+    """Arguments and the value to return, for each test of a function. Raises InputError for tests that are not JSON."""
+    try:
+        return [([json.loads(line) for line in test.input.split("\n")], json.loads(test.output)) for test in tests.tests]
+    except ValueError as error:
+        raise InputError(
+            f"The tests of this problem are no JSON: {error}. Fix: leave the problem out, or correct its tests."
+        ) from error
 
 
 def _private(text: str) -> list[dict[str, str]]:

@@ -76,7 +76,7 @@ def _problem(entry: BenchmarkEntry, row: Mapping[str, object]) -> Problem | str:
         return f"a value {broken.problem}"
     template = next((each for column, each in entry.prompt_without.items() if not row[column]), entry.prompt)
     try:
-        prompt = template.format_map(row)
+        prompt = template.format_map(_stripped(row) if entry.strip else row)
     except (IndexError, KeyError, TypeError) as error:
         return f"the prompt can't be made of it ({type(error).__name__}: {error})"
     if not prompt.strip():
@@ -85,3 +85,7 @@ def _problem(entry: BenchmarkEntry, row: Mapping[str, object]) -> Problem | str:
     if not problem_id:
         return f"the id ({entry.id_column}) is empty"
     return Problem(problem_id, prompt, {name: row[column] for name, column in entry.reference.items()})
+
+
+def _stripped(row: Mapping[str, object]) -> dict[str, object]:
+    return {name: value.strip() if isinstance(value, str) else value for name, value in row.items()}

@@ -3,15 +3,49 @@
 import re
 from collections.abc import Iterator
 from string import Formatter
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from safechain_ray.catalog.entries import RowsEntry
+from safechain_ray.errors import UnknownNameError
 
-GraderKind = Literal["math", "code_completion", "code_asserts", "code_tests", "terms"]
+GraderKind = Literal[
+    "math",
+    "code_completion",
+    "code_completion_evalplus",
+    "code_asserts",
+    "code_asserts_evalplus",
+    "code_tests",
+    "code_tests_skythought",
+    "terms",
+]
+
+DEFAULT_STYLE = "default"
 
 _FIELD = re.compile(r"(\w+)(\[\d+\])?")
+
+
+class BenchmarkStyle(BaseModel):
+    """Another way to ask and grade the same problems, such as that of a published tool.
+
+    What a style leaves out is as in the entry. `description` says how the style differs from the default one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str
+    prompt: str | None = None
+    prompt_without: dict[str, str] | None = None
+    prompt_source: str | None = None
+    strip: bool | None = None
+    grader: GraderKind | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    strategy: str | None = Field(None, description="a decoding strategy of its own; no other can be asked for then")
+
+    def overrides(self) -> dict[str, Any]:
+        """The fields of the entry that the style replaces."""
+        return self.model_dump(exclude_none=True, exclude={"description"})
 
 
 class BenchmarkEntry(RowsEntry):
@@ -29,9 +63,13 @@ class BenchmarkEntry(RowsEntry):
         default_factory=dict, description="templates of rows for which the named column is empty"
     )
     prompt_source: str = Field(description="where the template comes from")
+    strip: bool = Field(False, description="drop white space at both ends of each column's text in the template")
     reference: dict[str, str] = Field(description="what the grader reads of a problem, and the column that holds it")
     max_tokens: int = Field(16_000, ge=1, description="most tokens of a response, thought included, as published")
     repetition_penalty: float = Field(1.0, gt=0, description="as published")
+    strategy: str = Field("default", description="the decoding strategy where the config names none")
+    style: str = Field(DEFAULT_STYLE, description="the style that this entry describes")
+    styles: dict[str, BenchmarkStyle] = Field(default_factory=dict, description="other styles by name")
 
     @field_validator("prompt")
     @classmethod
@@ -50,6 +88,25 @@ class BenchmarkEntry(RowsEntry):
         if self.more_files and self.kind != "file":
             raise ValueError(f"more_files belong to kind file, not to {self.kind}")
         return self
+
+    @model_validator(mode="after")
+    def _styles_work(self) -> Self:
+        for name in self.styles if self.style == DEFAULT_STYLE else ():
+            self.in_style(name)
+        return self
+
+    def in_style(self, name: str) -> "BenchmarkEntry":
+        """The entry with what a style replaces. Raises UnknownNameError for a style that the benchmark lacks."""
+        if name == self.style:
+            return self
+        if name not in self.styles:
+            raise UnknownNameError(f"style of benchmark {self.name}", name, (DEFAULT_STYLE, *self.styles))
+        return type(self).model_validate(self.model_dump() | self.styles[name].overrides() | {"style": name})
+
+    @property
+    def style_description(self) -> str:
+        """How the style differs from the default one; empty for the default style."""
+        return self.styles[self.style].description if self.style in self.styles else ""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -15,6 +15,11 @@ class BenchmarkChoice(Named):
     name: str = Field(description="catalog name (`safechain-ray list benchmarks`)")
     source: str | None = Field(None, description="a local copy or part: path, URI or Hugging Face id, same columns")
     limit: int | None = Field(None, ge=1, description="only the first problems")
+    style: str = Field(
+        "default",
+        description="how it is asked and graded: default, or evalplus or skythought as the paper ran code, "
+        "where the benchmark has such a style",
+    )
 
 
 class BenchmarkSampling(Config):

@@ -41,15 +41,21 @@ STRATEGIES: Mapping[str, StrategyEntry] = {
     "morethink": StrategyEntry("morethink", "the thought is kept open for up to 10 rounds or 10,000 tokens"),
 }
 
+STYLE_STRATEGIES: Mapping[str, StrategyEntry] = {
+    "evalplus": StrategyEntry("evalplus", "the answer begins with an opened code block", needs_tags=False),
+}
+"""Strategies that belong to a style of a benchmark: the style chooses them, a user does not."""
+
 
 def strategy(spec: StrategySpec) -> Strategy:
     """The strategy that `spec` names, with its options.
 
     Raises UnknownNameError for its name, InputError for an option that it does not have or a value that it refuses.
     """
-    if spec.name not in STRATEGIES:
+    entry = STYLE_STRATEGIES.get(spec.name) or STRATEGIES.get(spec.name)
+    if entry is None:
         raise UnknownNameError("strategy", spec.name, STRATEGIES)
-    module = import_module(f"{__package__}.{STRATEGIES[spec.name].module}")
+    module = import_module(f"{__package__}.{entry.module}")
     try:
         options = module.Options.model_validate(spec.options)
     except ValidationError as error:
@@ -63,6 +69,8 @@ def check_strategy(spec: StrategySpec, family: Family, takes_prefill: bool = Tru
 
     `takes_prefill` is False for an API that takes whole turns only.
     """
+    if spec.name not in STRATEGIES:
+        raise UnknownNameError("strategy", spec.name, STRATEGIES)
     strategy(spec)
     if STRATEGIES[spec.name].needs_tags and not takes_prefill:
         raise InputError(

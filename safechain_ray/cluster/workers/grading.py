@@ -14,7 +14,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from safechain_ray.benchmarks import Grade, Grader, Problem
-from safechain_ray.benchmarks.graders import make_grader
+from safechain_ray.benchmarks.graders import GRADERS, make_grader
 from safechain_ray.benchmarks.grading import grade_sample
 from safechain_ray.benchmarks.sandbox import why_no_sandbox
 from safechain_ray.catalog.benchmark_entries import GraderKind
@@ -57,7 +57,8 @@ class Grading:
             counts["rows_in"] += batch.num_rows
             for sample in samples_from_table(batch):
                 problems = self._problems[sample.dataset]
-                grade = grade_sample(_grader(problems.grader), problems.fetch(sample.prompt_id), sample)
+                reads = GRADERS[problems.grader].reads
+                grade = grade_sample(_grader(problems.grader), problems.fetch(sample.prompt_id), sample, reads)
                 grades.append(_row(problems.grader, grade))
                 counts["rows_out"] += 1
         return with_grades(batch, grades)

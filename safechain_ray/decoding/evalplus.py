@@ -1,0 +1,69 @@
+"""EvalPlus' decoding of a chat model: the answer begins with an opened code block and ends at its closing fence."""
+
+import re
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from safechain_ray.decoding.base import Strategy
+from safechain_ray.decoding.task import Decoded, DecodingTask, StrategyOptions, split_opening
+from safechain_ray.errors import RowError
+from safechain_ray.schema import CountTokens, Generate, Request
+
+RESPONSE_PREFIX = (
+    "Below is a Python script with a self-contained function that solves the problem and passes corresponding tests:\n"
+    "```python\n"
+)
+"""`response_prefix` of evalplus/codegen.py, and the fence that make_raw_chat_prompt of provider/utility.py adds."""
+
+STOP = ("<|endoftext|>", "<|endofmask|>", "</s>", "\nif __name__", "\ndef main(", "\nprint(", "\n```\n")
+"""`EOS` of evalplus/provider/utility.py, and the fence that provider/vllm.py adds for chat models."""
+
+_BOS = re.compile(r"<｜begin▁of▁sentence｜>|<\|begin_of_text\|>|<s>")
+
+
+class Options(StrategyOptions):
+    context_length: int = Field(2048, ge=1, strict=True, description="tokens of prompt and response together")
+
+
+@dataclass(frozen=True, slots=True)
+class EvalPlus:
+    """Writes the start of the answer, so that a reasoning model answers without a thought.
+
+    The opening tag that a chat template puts at the end of the prompt is removed: EvalPlus renders a turn of the
+    assistant that holds the prefix, and such a turn has no thought. EvalPlus hands the rendered text to vLLM, whose
+    tokenizer puts BOS before the BOS of the template; so does this.
+    """
+
+    context_length: int
+
+    async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
+        """Decode one response. Raises RowError for a prompt that fills the context, and what `generate` raises."""
+        turn, _ = split_opening(task.prompt, task.tags)
+        prompt = _bos_twice(turn) + RESPONSE_PREFIX
+        used = count_tokens(prompt)
+        room = self.context_length - used
+        if room < 1:
+            raise RowError(
+                f"the prompt takes {used} tokens, and EvalPlus' context holds {self.context_length}. Fix: ask this "
+                "problem in the default style."
+            )
+        limit = min(task.sampling.max_tokens, room)
+        completion = await generate(Request(prompt, task.sampling, limit, task.seed, stop=STOP))
+        return Decoded(
+            prefill=RESPONSE_PREFIX,
+            text=completion.text,
+            finish_reason=completion.finish_reason,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            thought_tokens=None if task.tags is None else 0,
+        )
+
+
+def _bos_twice(prompt: str) -> str:
+    bos = _BOS.match(prompt)
+    return prompt if bos is None else bos[0] + prompt
+
+
+def build(options: Options) -> Strategy:
+    return EvalPlus(options.context_length)
