@@ -71,9 +71,13 @@ class Pilot(Published):
 
 
 class Finetuning(Published):
-    """Model, training data, then a share for each of `columns`."""
+    """Model, training data, then a share for each of `columns`.
+
+    `styles` are the styles in which benchmarks of the catalog were asked and graded, for those not in the default one.
+    """
 
     columns: tuple[str, ...]
+    styles: Mapping[str, str] = {}
     models: Mapping[str, Mapping[str, tuple[Share, ...]]]
 
     def rows(self, names: Collection[str] | None = None) -> dict[str, Mapping[str, Share]]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ EXAMPLES = """\b
 Examples:
   safechain-ray benchmark --model R1-7B --benchmark gsm8k --benchmark mbpp --output runs/r1-7b-benchmarks
   safechain-ray benchmark --model R1-7B --benchmark math500=./math500.jsonl --limit 50 --paper
+  safechain-ray benchmark --model R1-7B --benchmark humaneval --benchmark mbpp --style evalplus --paper
   safechain-ray benchmark --model ./tuned --family r1 --benchmark aime24 --samples 16 --temperature 0.6 \\
       --top-p 0.95 --pass-at 1 --pass-at 4 --pass-at 16
   safechain-ray benchmark --config configs/paper/benchmarks.yaml --output s3://bucket/r1-7b-benchmarks
@@ -67,6 +69,11 @@ PAPER = "The paper's figures beside ours: those of the same model, or of MODEL (
     help="Catalog name; its rows from SOURCE. Repeatable.",
 )
 @click.option("--limit", type=int, help="Only the first so many problems of each benchmark.")
+@click.option(
+    "--style",
+    metavar="NAME",
+    help="How each --benchmark is asked and graded: default, evalplus (humaneval, mbpp), skythought (livecodebench).",
+)
 @click.option("-s", "--strategy", help="default, zerothink, lessthink or morethink.")
 @click.option("-k", "--samples", type=int, help="K, the samples of each problem; 1 by default.")
 @click.option("--pass-at", type=int, multiple=True, metavar="k", help="A k of pass@k; 1 and K by default. Repeatable.")
@@ -146,19 +153,21 @@ def _config(
     assignments: tuple[str, ...],
     benchmark: tuple[str, ...],
     limit: int | None,
+    style: str | None,
     **flags: Any,
 ) -> BenchmarkConfig:
     given = by_key(KEYS, flags)
+    of_each = only_given({"limit": limit, "style": style})
     if benchmark:
-        given["benchmarks"] = [_choice(each, limit) for each in benchmark]
-    elif limit is not None:
-        raise InputError("--limit needs a --benchmark beside it.")
+        given["benchmarks"] = [_choice(each, of_each) for each in benchmark]
+    elif of_each:
+        raise InputError(f"--{next(iter(of_each))} needs a --benchmark beside it.")
     return read_benchmark_config(config, given, assignments, profile)
 
 
-def _choice(text: str, limit: int | None) -> dict[str, Any]:
+def _choice(text: str, of_each: Mapping[str, Any]) -> dict[str, Any]:
     """A benchmark as a flag names it: `math500`, or `math500=./math500.jsonl`."""
     name, equals, source = text.partition("=")
     if not name or (equals and not source):
         raise InputError(f"--benchmark {text}: write NAME or NAME=SOURCE, for example math500=./math500.jsonl.")
-    return {"name": name, **only_given({"source": source or None, "limit": limit})}
+    return {"name": name, **only_given({"source": source or None}), **of_each}

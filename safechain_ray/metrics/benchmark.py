@@ -13,6 +13,7 @@ class BenchmarkFigures(SettingFacts):
     """One benchmark: what became of its samples, then how many were solved."""
 
     grader: str
+    style: str = Field("default", description="how it was asked and graded; earlier versions had the default style only")
     problems_published: int | None = Field(description="how many the whole benchmark has, where the catalog says so")
     rows: int
     rows_expected: int = Field(description="K rows for every problem")
@@ -44,6 +45,7 @@ def benchmark_figures(
     problems_published: int | None,
     grades: Iterable[tuple[str, bool | None]],
     ks: Iterable[int],
+    style: str = "default",
 ) -> BenchmarkFigures:
     """The figures of one benchmark, from the outcomes in `setting` and (problem_id, correct) of every row.
 
@@ -55,6 +57,7 @@ def benchmark_figures(
     return BenchmarkFigures(
         **{name: getattr(setting, name) for name in SettingFacts.model_fields},
         grader=grader,
+        style=style,
         problems_published=problems_published,
         rows=setting.rows,
         rows_expected=setting.rows_expected,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from safechain_ray import catalog
+from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE
 from safechain_ray.catalog.published import Finetuning
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.metrics.benchmark import BenchmarkFigures, BenchmarkRunMetrics
@@ -44,13 +45,13 @@ def published_passes(
         return ()
     other = [] if metrics.model.casefold() == name.casefold() else [f"model {metrics.model}, not {name}"]
     return tuple(
-        _beside(figures, name, rows[name][figures.dataset], other)
+        _beside(figures, name, rows[name][figures.dataset], other, finetuning.styles.get(figures.dataset, DEFAULT_STYLE))
         for figures in metrics.benchmarks
         if figures.dataset in rows[name]
     )
 
 
-def _beside(figures: BenchmarkFigures, model: str, share: float, other: list[str]) -> PublishedPass:
+def _beside(figures: BenchmarkFigures, model: str, share: float, other: list[str], style: str) -> PublishedPass:
     ours = figures.grades.pass_at.get(1)
     difference = within = None
     if ours is not None and ours.value is not None and ours.low is not None and ours.high is not None:
@@ -59,20 +60,24 @@ def _beside(figures: BenchmarkFigures, model: str, share: float, other: list[str
         benchmark=figures.dataset,
         model=model,
         share=share,
-        differs=(*other, *_differs(figures)),
+        differs=(*other, *_differs(figures, style)),
         difference=difference,
         within_interval=within,
     )
 
 
-def _differs(figures: BenchmarkFigures) -> Iterator[str]:
-    """In what the run of one benchmark is not as published, as far as that is known."""
-    entry = catalog.benchmarks()[figures.dataset]
+def _differs(figures: BenchmarkFigures, style: str) -> Iterator[str]:
+    """In what the run of one benchmark is not as published, as far as that is known; `style` is the published one."""
+    entry = catalog.benchmarks()[figures.dataset].in_style(style)
     problems, whole = figures.grades.problems, figures.problems_published
     if whole is not None and problems != whole:
         yield f"{problems:,} of {whole:,} problems"
-    if figures.strategy != "default":
-        yield f"strategy {figures.strategy}, not default"
+    if figures.style != entry.style:
+        means = f" ({entry.style_description})" if entry.style_description else ""
+        yield f"style {figures.style}, not {entry.style}{means}"
+    usual = catalog.benchmarks()[figures.dataset].in_style(figures.style).strategy
+    if figures.strategy != usual:
+        yield f"strategy {figures.strategy}, not {usual}"
     if not figures.greedy:
         yield f"sampled at temperature {figures.sampling['temperature']:g}, not greedy"
     published = {"max_tokens": entry.max_tokens, "repetition_penalty": entry.repetition_penalty}

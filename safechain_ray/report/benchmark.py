@@ -1,6 +1,6 @@
 """The figures of benchmarks as tables: how many problems were solved, and the published figures beside."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 
 from safechain_ray.catalog.published import PublishedFigures
@@ -20,8 +20,8 @@ PUBLISHED_LEGEND = (
     "whether the published figure lies inside our interval."
 )
 UNPUBLISHED = (
-    "The paper's prompts and graders are not published: ours are those of the repositories that it names, as far as "
-    "that is known (docs/benchmarks.md)."
+    "The paper's adaptations of prompts and graders are not published: ours are those of the repositories that it "
+    "names, as far as that is known (docs/benchmarks.md)."
 )
 
 
@@ -43,7 +43,7 @@ def benchmark_table(metrics: BenchmarkRunMetrics) -> Table:
             *passes,
             *figure_columns("Missing", "Truncated", "Errors"),
         ),
-        groups=(tuple(_row(figures, ks, setting_label(figures, common)) for figures in metrics.benchmarks),),
+        groups=(tuple(_row(figures, ks, _name(figures, common)) for figures in metrics.benchmarks),),
         caption=LEGEND,
     )
 
@@ -82,6 +82,12 @@ def published_notes(found: Sequence[PublishedPass]) -> Iterator[str]:
     yield UNPUBLISHED
 
 
+def _name(figures: BenchmarkFigures, common: Container[str] = ()) -> str:
+    """The setting, with its style where that is neither the default one nor named by the strategy."""
+    label = setting_label(figures, common)
+    return label if figures.style in ("default", figures.strategy) else f"{label} style={figures.style}"
+
+
 def _row(figures: BenchmarkFigures, ks: Sequence[int], name: str) -> Row:
     grades = figures.grades
     return (
@@ -117,7 +123,7 @@ def _notes(metrics: BenchmarkRunMetrics) -> Iterator[str]:
     for figures in metrics.benchmarks:
         said = list(_said(figures))
         if said:
-            yield f"{setting_label(figures)}: {' '.join(said)}"
+            yield f"{_name(figures)}: {' '.join(said)}"
 
 
 def _said(figures: BenchmarkFigures) -> Iterator[str]:

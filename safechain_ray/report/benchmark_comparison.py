@@ -23,7 +23,7 @@ def benchmark_comparison_document(comparison: BenchmarkComparison) -> Document:
         comparison.caveats,
         (
             *(f"{each.benchmark}, pass@{each.k}: {each.run} differs over only {each.n} problems." for each in few),
-            *(f"Left out, as the other run has none: {each}." for each in comparison.left_out),
+            *(f"Left out, as the other run has none like it: {each}." for each in comparison.left_out),
         ),
     )
 

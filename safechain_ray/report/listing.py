@@ -113,6 +113,7 @@ def _benchmarks() -> list[Row]:
         {
             "name": entry.name,
             "grader": entry.grader,
+            "styles": ", ".join(["default", *entry.styles]),
             "source": entry.source,
             "config": entry.config,
             "split": entry.split,
@@ -196,7 +197,12 @@ LISTINGS: Mapping[str, Listing] = {
     "training-sets": Listing(_training_sets, {"rows": "rows", "gated": "gated"}, ("source", "licence", "description")),
     "benchmarks": Listing(
         _benchmarks,
-        {"grader": "grader", "problems": "problems", "repetition penalty": "repetition\npenalty"},
+        {
+            "grader": "grader",
+            "styles": "styles",
+            "problems": "problems",
+            "repetition penalty": "repetition\npenalty",
+        },
         ("source", "licence", "description"),
     ),
     "judges": Listing(

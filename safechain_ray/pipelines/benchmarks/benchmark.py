@@ -19,6 +19,7 @@ from safechain_ray.config import BenchmarkConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.pipelines.benchmarks.figures import measure_benchmarks
+from safechain_ray.pipelines.benchmarks.regrade import drop_old_grades
 from safechain_ray.pipelines.benchmarks.resolve import ResolvedBenchmarks, resolve_benchmarks
 from safechain_ray.pipelines.evaluation.evaluate import check_key, tell
 from safechain_ray.pipelines.runs.attempt import attempt
@@ -69,11 +70,15 @@ def _benchmarked(
     start_engine: StartEngine,
 ) -> Benchmarked:
     record = RunRecord.resumed(folder, config, benchmarks.identity(), benchmarks.facts())
+    old_grades = drop_old_grades(folder, record, benchmarks.grader_versions)
+    if old_grades:
+        observer.say(f"{old_grades} answers were graded by an earlier version of their grader and are graded again.")
     inventory = graded_in_order(folder.samples, retry_errors=True)
     tell(inventory, observer)
     total, graded = len(benchmarks.run.worklist), len(inventory.finished) - len(inventory.unfinished)
-    if inventory.unfinished:
-        observer.say(f"{len(inventory.unfinished)} answers could not be graded before and are graded again.")
+    if len(inventory.unfinished) > old_grades:
+        failed = len(inventory.unfinished) - old_grades
+        observer.say(f"{failed} answers could not be graded before and are graded again.")
     if graded == total:
         observer.say(f"All {total} samples are graded already: no engine is started.")
         return _measured(benchmarks, config, folder, record, 0)

@@ -35,6 +35,7 @@ def measure_benchmarks(benchmarks: ResolvedBenchmarks, folder: RunFolder, ks: tu
                 benchmarks.problems_published(setting.dataset),
                 grades[setting.dataset],
                 ks,
+                benchmarks.entries[setting.dataset].style,
             )
             for setting in settings
         ),

@@ -10,16 +10,19 @@ from safechain_ray.benchmarks import Problem
 from safechain_ray.benchmarks.graders import GRADERS
 from safechain_ray.benchmarks.loading import load_problems, read_from
 from safechain_ray.catalog.api_entries import ApiEntry
-from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
+from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE, BenchmarkEntry
 from safechain_ray.config import BenchmarkChoice, BenchmarkConfig
 from safechain_ray.config.base import validated
 from safechain_ray.datasets.loading import PromptSet
 from safechain_ray.datasets.prompts import NO_CATEGORIES
 from safechain_ray.decoding.base import check_strategy
+from safechain_ray.errors import InputError
 from safechain_ray.pipelines.runs.resolve import ResolvedRun, as_stored, find_model
 from safechain_ray.pipelines.runs.resolve_api import check_limits
-from safechain_ray.schema import Prompt, Setting, short_hash
+from safechain_ray.schema import Prompt, Setting, StrategySpec, short_hash
 from safechain_ray.storage import redact
+
+DEFAULT_STRATEGY = StrategySpec().name
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class ResolvedBenchmarks:
         said = (self.run.model.caveat, *(entry.caveat for entry in self.entries.values()))
         return tuple(caveat for caveat in said if caveat)
 
+    @property
+    def grader_versions(self) -> dict[str, int]:
+        """The version of each benchmark's grader."""
+        return {name: GRADERS[entry.grader].version for name, entry in self.entries.items()}
+
     def problems_published(self, name: str) -> int | None:
         """How many problems the whole benchmark has, by the catalog."""
         return catalog.benchmarks()[name].rows
@@ -53,7 +61,10 @@ class ResolvedBenchmarks:
         of_run = self.run.identity()
         sets = self.run.prompt_sets
         graded = {
-            name: {"problems": sets[name].fingerprint, "grader": entry.grader} for name, entry in self.entries.items()
+            # Runs of earlier versions name no style: they are of the default one.
+            name: {"problems": sets[name].fingerprint, "grader": entry.grader}
+            | ({} if entry.style == DEFAULT_STYLE else {"style": entry.style})
+            for name, entry in self.entries.items()
         }
         decoded = {key: of_run[key] for key in ("model", "family", "settings", "decoding") if key in of_run}
         return as_stored(decoded | {"benchmarks": graded})
@@ -64,6 +75,7 @@ class ResolvedBenchmarks:
         return {
             "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
             "rows": len(self.run.worklist),
+            "graders": self.grader_versions,
         }
 
     def short_name(self) -> str:
@@ -80,6 +92,8 @@ def resolve_benchmarks(config: BenchmarkConfig) -> ResolvedBenchmarks:
     if isinstance(model, ApiEntry):
         check_limits(model, config.resources)
     entries = {choice.name: _entry(choice) for choice in config.benchmarks}
+    for entry in entries.values():
+        _check_style(entry, config, takes_prefill=not isinstance(model, ApiEntry))
     settings = tuple(_setting(entry, config) for entry in entries.values())
     problems = {choice.name: load_problems(entries[choice.name], choice.limit) for choice in config.benchmarks}
     prompts = {name: as_prompts(entries[name], found) for name, found in problems.items()}
@@ -98,15 +112,32 @@ def _digest(problem: Problem) -> str:
 
 
 def _entry(choice: BenchmarkChoice) -> BenchmarkEntry:
-    entry = catalog.lookup("benchmark", catalog.benchmarks(), choice.name)
+    entry = catalog.lookup("benchmark", catalog.benchmarks(), choice.name).in_style(choice.style)
     return entry if choice.source is None else read_from(entry, choice.source)
+
+
+def _check_style(entry: BenchmarkEntry, config: BenchmarkConfig, takes_prefill: bool) -> None:
+    """Raises InputError for a style whose decoding does not fit the config's strategy, or the model."""
+    if entry.strategy == DEFAULT_STRATEGY:
+        return
+    if config.strategy.name != DEFAULT_STRATEGY:
+        raise InputError(
+            f"benchmarks: style {entry.style!r} of {entry.name} writes the start of the answer, and so does strategy "
+            f"{config.strategy.name!r}. Fix: leave out the style or the strategy."
+        )
+    if not takes_prefill:
+        raise InputError(
+            f"benchmarks: style {entry.style!r} of {entry.name} writes the start of the answer, and an API takes whole "
+            "turns only. Fix: use the default style for this model."
+        )
 
 
 def _setting(entry: BenchmarkEntry, config: BenchmarkConfig) -> Setting:
     sampling = config.sampling.with_defaults(entry.max_tokens, entry.repetition_penalty)
+    own = StrategySpec(name=entry.strategy)
     fields = {
         "dataset": entry.name,
-        "strategy": config.strategy.model_dump(),
+        "strategy": (config.strategy if entry.strategy == DEFAULT_STRATEGY else own).model_dump(),
         "sampling": sampling.model_dump(),
         "samples": config.samples,
     }

@@ -59,6 +59,12 @@ def compare_benchmarks(uris: Sequence[str]) -> BenchmarkComparison:
                 f"there, {', '.join(other.figures)} here."
             )
         differences += found
+        left_out += [
+            f"{name}, asked in style {baseline.figures[name].style} by {baseline.name} and in style {figures.style} by "
+            f"{other.name}"
+            for name, figures in other.figures.items()
+            if name in baseline.figures and figures.style != baseline.figures[name].style
+        ]
         left_out += [f"{name} of {baseline.name}" for name in baseline.figures if name not in other.figures]
         left_out += [f"{name} of {other.name}" for name in other.figures if name not in baseline.figures]
     caveats = dict.fromkeys(caveat for run in (baseline, *others) for caveat in run.metrics.caveats)
@@ -70,7 +76,7 @@ def compare_benchmarks(uris: Sequence[str]) -> BenchmarkComparison:
 def _differences(baseline: FinishedBenchmarks, other: FinishedBenchmarks) -> Iterator[PassDifference]:
     """pass@1 of every benchmark that both have, and pass@K where K is the same."""
     for name, figures in baseline.figures.items():
-        if name not in other.figures:
+        if name not in other.figures or other.figures[name].style != figures.style:
             continue
         samples = (figures.samples, other.figures[name].samples)
         for k in sorted({1, samples[0]} if samples[0] == samples[1] else {1}):

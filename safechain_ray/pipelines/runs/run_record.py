@@ -135,6 +135,17 @@ class RunRecord:
             self._content["datasets"] = datasets | {name: datasets[name] | facts for name, facts in noted.items()}
             self._write()
 
+    @property
+    def grader_versions(self) -> dict[str, int]:
+        """The version of the grader of each benchmark; none of runs from before graders had versions."""
+        versions: dict[str, int] = self._content.get("graders", {})
+        return versions
+
+    def graded_by(self, versions: Mapping[str, int]) -> None:
+        """Note that every grade of the run is of these versions of the graders, or is still missing."""
+        self._content["graders"] = dict(versions)
+        self._write()
+
     def judge_added(self, judge: JudgeEntry, parts: Sequence[Part]) -> None:
         """Note a judge that is added to a finished run, with the parts that it is asked of now.
 

@@ -69,12 +69,48 @@ def test_a_stand_in_has_to_be_published_and_is_told() -> None:
 
 def test_whatever_is_not_as_published_is_told() -> None:
     sampling = Sampling(temperature=0.6, max_tokens=500)
-    ours = figures("mbpp", 378, sampling=sampling, strategy=StrategySpec(name="zerothink"))
+    ours = figures("math500", 500, sampling=sampling, strategy=StrategySpec(name="zerothink"))
     (found,) = published_passes(run(ours), FINETUNING)
     assert found.differs == (
-        "7 of 378 problems",
+        "7 of 500 problems",
         "strategy zerothink, not default",
         "sampled at temperature 0.6, not greedy",
         "max_tokens 500, not 16000",
-        "repetition_penalty 1, not 1.1",
     )
+
+
+EVALPLUS = {"strategy": StrategySpec(name="evalplus"), "sampling": Sampling(max_tokens=768, repetition_penalty=1.1)}
+LONG = {"sampling": Sampling(max_tokens=32768, repetition_penalty=1.1)}
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "style", "setting"),
+    [
+        ("gsm8k", "default", {}),
+        ("humaneval", "evalplus", EVALPLUS),
+        ("mbpp", "evalplus", EVALPLUS),
+        ("livecodebench", "skythought", LONG),
+    ],
+)
+def test_a_run_in_the_published_style_differs_in_nothing(benchmark: str, style: str, setting: dict[str, Any]) -> None:
+    ours = figures(benchmark, **setting).model_copy(update={"style": style})
+    (found,) = published_passes(run(ours), FINETUNING)
+    assert found.differs == ()
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "style", "tokens"),
+    [("humaneval", "evalplus", 768), ("mbpp", "evalplus", 768), ("livecodebench", "skythought", 32768)],
+)
+def test_the_default_style_is_starred_where_another_was_published(benchmark: str, style: str, tokens: int) -> None:
+    ours = figures(benchmark, sampling=Sampling(repetition_penalty=1.1))
+    (found,) = published_passes(run(ours), FINETUNING)
+    way, length = found.differs
+    assert way.startswith(f"style default, not {style} (")
+    assert length == f"max_tokens 16000, not {tokens}"
+
+
+def test_figures_from_before_there_were_styles_are_of_the_default_one() -> None:
+    old = figures("humaneval").model_dump(mode="json")
+    del old["style"]
+    assert BenchmarkFigures.model_validate(old).style == "default"

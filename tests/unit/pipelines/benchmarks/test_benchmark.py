@@ -13,7 +13,8 @@ from safechain_ray.benchmarks.sandbox import ways
 from safechain_ray.errors import InputError, RunConflictError, SandboxError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.pipelines.benchmarks.benchmark import graded_in_order
-from safechain_ray.pipelines.benchmarks.resolve import resolve_benchmarks
+from safechain_ray.pipelines.benchmarks.regrade import drop_old_grades
+from safechain_ray.pipelines.benchmarks.resolve import ResolvedBenchmarks, resolve_benchmarks
 from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.pipelines.status.read import read_status
 from safechain_ray.schema import Sample, samples_table
@@ -128,3 +129,70 @@ def test_of_repeated_samples_a_graded_one_stays_and_one_without_a_grade_is_told(
     assert inventory.repeated == 1
     assert inventory.finished["one"] == "b.parquet"
     assert inventory.unfinished["two"] in folder.list_files(".parquet")
+
+
+def test_a_style_is_a_setting_with_its_own_strategy_and_tokens_and_another_identity(tmp_path: Path) -> None:
+    def resolved(**style: str) -> ResolvedBenchmarks:
+        choice = {"name": "mbpp", "source": str(functions_file(tmp_path, 2)), **style}
+        return resolve_benchmarks(config(tmp_path, benchmarks=[choice]))
+
+    evalplus = resolved(style="evalplus")
+    (setting,) = evalplus.run.settings
+    assert (setting.strategy.name, setting.sampling.max_tokens, setting.sampling.repetition_penalty) == (
+        "evalplus",
+        768,
+        1.1,
+    )
+    assert evalplus.identity()["benchmarks"]["mbpp"]["style"] == "evalplus"
+    default = resolved()
+    assert default.identity() == resolved(style="default").identity()
+    # The identity of a run from before there were styles, which continues.
+    assert set(default.identity()["benchmarks"]["mbpp"]) == {"problems", "grader"}
+    assert default.run.settings[0].setting_id != setting.setting_id
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"style": "evalplus"}, "Unknown style of benchmark gsm8k 'evalplus'.*Known: default"),
+        ({"name": "mbpp", "style": "skythought"}, "Unknown style of benchmark mbpp 'skythought'.*default, evalplus"),
+    ],
+)
+def test_a_style_that_a_benchmark_lacks_is_refused(tmp_path: Path, keys: dict[str, str], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        go_on(config(tmp_path, benchmarks=[{"name": "gsm8k", **keys}]))
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"strategy": "zerothink"}, "so does strategy 'zerothink'. Fix"),
+        ({"model": "openai:gpt-x", "model.base_url": "http://127.0.0.1:9/v1"}, "an API takes whole turns only. Fix"),
+        ({"strategy": "evalplus"}, "Unknown strategy 'evalplus'"),
+    ],
+)
+def test_a_style_that_writes_the_start_of_the_answer_is_refused_where_it_can_not(
+    tmp_path: Path, keys: dict[str, Any], says: str
+) -> None:
+    choice = {"name": "mbpp", "source": str(functions_file(tmp_path, 2)), "style": "evalplus"}
+    model = {"name": keys["model"], "base_url": keys["model.base_url"]} if "model" in keys else "demo-reasoner"
+    with pytest.raises(InputError, match=says):
+        go_on(config(tmp_path, **{**keys, "model": model, "benchmarks": [choice]}))
+
+
+def test_grades_of_an_earlier_grader_are_given_again_and_nothing_else_changes(tmp_path: Path) -> None:
+    done = finished(tmp_path, {1: False, 2: None})
+    stored = done.folder.read_run()
+    assert stored is not None
+    assert stored.pop("graders") == {"gsm8k": 2}
+    done.folder.write_run(stored)  # as a run of an earlier version left it
+    resolved = resolve_benchmarks(config(tmp_path))
+    record = RunRecord.resumed(done.folder, config(tmp_path), resolved.identity(), {})
+
+    assert drop_old_grades(done.folder, record, resolved.grader_versions) == 3
+    inventory = graded_in_order(done.folder.samples, retry_errors=True)
+    assert (len(inventory.finished), len(inventory.unfinished)) == (4, 3)
+    assert drop_old_grades(done.folder, record, resolved.grader_versions) == 0
+    again = done.folder.read_run()
+    assert again is not None
+    assert again["graders"] == {"gsm8k": 2}

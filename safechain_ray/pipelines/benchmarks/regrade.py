@@ -1,0 +1,55 @@
+"""Grades of an earlier version of a grader are given again, so that a run never mixes the two.
+
+A grader's version rises whenever the same text may get another grade. Nothing is generated again: the answers of a
+run are graded anew when its command is given again, before anything else.
+"""
+
+from collections.abc import Mapping, Set
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from safechain_ray.pipelines.runs.run_folder import RunFolder, put_in_order
+from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.schema import short_hash
+from safechain_ray.schema.graded import GRADE_TYPE, GRADED_SCHEMA, without_grade
+from safechain_ray.storage import Folder
+
+FIRST_VERSION = 1
+"""That of graders in runs which name no version."""
+
+REASON = "graded by an earlier version of the grader"
+
+
+def drop_old_grades(folder: RunFolder, record: RunRecord, versions: Mapping[str, int]) -> int:
+    """Remove the grades that another version of their grader gave; returns how many.
+
+    `versions` go by benchmark. The record gets the new versions last, so that a removal that was cut off is done
+    again. Removing a grade twice does no harm.
+    """
+    found = record.grader_versions
+    old = {name for name, version in versions.items() if found.get(name, FIRST_VERSION) != version}
+    if not old:
+        return 0
+    put_in_order(folder.samples, retry_errors=False, schema=GRADED_SCHEMA, unfinished=without_grade)
+    dropped = sum(_drop(folder.samples, name, old) for name in folder.samples.list_files(".parquet"))
+    record.graded_by(versions)
+    return dropped
+
+
+def _drop(samples: Folder, name: str, benchmarks: Set[str]) -> int:
+    """Rewrite one file without the grades of these benchmarks: the new file is there before the old one goes."""
+    table = samples.read_parquet(name)
+    graded = pc.is_valid(pc.struct_field(table["grade"], "correct"))
+    stale = pc.and_(graded, pc.is_in(table["dataset"], pa.array(sorted(benchmarks)))).to_pylist()
+    if not any(stale):
+        return 0
+    grades = [
+        grade | {"correct": None, "error": REASON} if is_stale else grade
+        for grade, is_stale in zip(table["grade"].to_pylist(), stale, strict=True)
+    ]
+    place = table.schema.get_field_index("grade")
+    rest = table.set_column(place, GRADED_SCHEMA.field("grade"), pa.array(grades, GRADE_TYPE))
+    samples.write_parquet(f"part-{short_hash(REASON, name)}.parquet", rest)
+    samples.delete(name)
+    return sum(stale)
