@@ -4,15 +4,19 @@ import base64
 import io
 import json
 import pickle
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from safechain_ray.errors import InputError
 
 SHOWN_CHARACTERS = 60
+
+_WHITE_SPACE = re.compile(r"[ \t\r\f\v]+")
+_NUMBER = re.compile(r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]{1,6})?|inf(?:inity)?)", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,9 @@ def difference(printed: str, expected: str) -> str | None:
 
     As LiveCodeBench's checker has it (lcb_runner/evaluation/testing_util.py): white space around the whole and around
     each line does not count; as many lines; lines are equal as text, or, number by number, as decimal numbers.
+
+    Stricter than that checker in one thing: a number is written in ASCII. Python's own parser reads underscores
+    (`1_0`), full-width digits and those of every script, which a contest's checker does not.
     """
     lines, wanted = ([line.strip() for line in text.strip().split("\n")] for text in (printed, expected))
     if len(lines) != len(wanted):
@@ -97,7 +104,7 @@ def difference(printed: str, expected: str) -> str | None:
 
 
 def _same_numbers(line: str, right: str) -> bool:
-    try:
-        return [Decimal(word) for word in line.split()] == [Decimal(word) for word in right.split()]
-    except InvalidOperation:
+    words, wanted = (_WHITE_SPACE.split(text) for text in (line, right))
+    if len(words) != len(wanted) or not all(map(_NUMBER.fullmatch, (*words, *wanted))):
         return False
+    return list(map(Decimal, words)) == list(map(Decimal, wanted))

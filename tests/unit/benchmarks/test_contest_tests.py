@@ -4,10 +4,13 @@ import base64
 import json
 import os
 import pickle
+import re
 import zlib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from safechain_ray.benchmarks.contest_tests import ContestTest, difference, read_tests
 from safechain_ray.errors import InputError
@@ -81,6 +84,10 @@ def test_a_problem_without_tests_is_told():
         ("1   2", "1 2"),
         ("", "\n"),
         ("50000000000000001", "50000000000000001.0"),
+        ("+5 .5 5.", "5 0.5 5"),
+        ("1\t2", "1 2.0"),
+        ("1E2", "100"),
+        ("-INF", "-inf"),
     ],
 )
 def test_outputs_that_count_as_the_same(printed: str, expected: str):
@@ -104,3 +111,36 @@ def test_outputs_that_count_as_the_same(printed: str, expected: str):
 )
 def test_outputs_that_differ(printed: str, expected: str, said: str):
     assert difference(printed, expected) == said
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        ("1_0", "10"),
+        ("1_000.5", "1000.5"),
+        ("１０", "10"),
+        ("١٠", "10"),
+        ("१०", "10"),
+        ("𝟏𝟎", "10"),
+        ("1e１", "10"),
+        ("−5", "-5"),
+        ("1\u30002", "1 2"),
+        ("1\xa02", "1 2"),
+        ("1,000", "1000"),
+        ("0x10", "16"),
+        ("1e", "1"),
+        ("10", "1_0"),
+        ("１", "1"),
+        ("nan", "NaN"),
+    ],
+)
+def test_only_numbers_written_in_ascii_are_compared_as_numbers(printed: str, expected: str):
+    assert difference(printed, expected) is not None
+    assert difference(expected, expected) is None
+
+
+@given(st.text(alphabet="0123456789_.eE+-１٣१𝟗 \u3000²", min_size=1, max_size=8), st.integers(0, 30))
+def test_what_counts_as_a_number_is_plain_ascii(printed: str, number: int):
+    if difference(printed, str(number)) is None:
+        assert re.fullmatch(r"[0-9.eE+-]+", printed.strip())
+        assert float(printed) == number
