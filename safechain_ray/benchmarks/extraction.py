@@ -2,35 +2,64 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from textwrap import dedent
 
 PYTHON_WORDS = frozenset({"python", "python3", "py"})
 
-_FENCE = re.compile(r"[ \t]*(?P<marks>`{3,}|~{3,})[ \t]*(?P<language>[^\s`{]*)")
+# As in CommonMark, what follows the backticks of a fence has no backtick: ```x = 1``` is no fence.
+_FENCE = re.compile(r"[ \t]*(?P<marks>`{3,}(?!.*`)|~{3,})[ \t]*(?P<language>[^\s`{]*)")
+
+_TRIPLE = re.compile(r'("""|\'\'\')|#.*|"(?:\\.|[^"\\])*+"?|\'(?:\\.|[^\'\\])*+\'?')
+
+# The start of a line of Python that a line of prose hardly has.
+_STATEMENT = re.compile(
+    r"""^[ \t]*(?:
+        (?:async[ ]+)?def[ ]+\w+[ ]*\( | class[ ]+\w+[ ]*[:(] | @\w+
+        | import[ ]+[\w.]+(?:[ ]*,[ ]*[\w.]+|[ ]+as[ ]+\w+)*[ \t]*$ | from[ ]+[\w.]+[ ]+import[ ]
+        | (?:if|elif|while|except)\b.*:[ \t]*$ | for[ ].*[ ]in[ ].*: | with[ ].*\(.*:[ \t]*$ | (?:try|else|finally):
+        | return\b(?!.*\.[ \t]*$) | [\w.]+(?:\[[^\]]*\])?(?:[ ]*,[ ]*[\w.]+)*[ ]*[-+*/%|&^]?=(?!=)[ ]*\S
+        | [\w.]+\(.*\)[ \t]*$
+    )""",
+    re.MULTILINE | re.VERBOSE,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block of Markdown. `language` is what follows its opening marks, in lower case."""
+    """A fenced block of Markdown.
+
+    `language` is what follows its opening marks, in lower case. `closed` is False for a block without its closing
+    fence, which ends with the text. `before` is the text in front of the block.
+    """
 
     language: str
     text: str
+    closed: bool = True
+    before: str = field(default="", repr=False)
 
 
 def extract_code(answer: str, defining: str | None = None) -> str | None:
     """The last block marked as Python, else the last without a language, else the whole answer; None for an empty one.
 
-    Of these blocks the last that defines `defining` goes before all others: many answers end with an example of use.
+    1. Of these blocks the last that defines `defining` goes before all others: many answers end with an example of use.
+    2. A block that is closed goes before one that is cut off.
+    3. A single fence without a language may open code or close it. The side that defines `defining` is the code, else
+       the side with lines of Python, what follows the fence first. Where neither has any, there is no code: prose is
+       not handed to a grader.
+
     Nothing is parsed, so that it may be the start of a function or its body alone.
     """
-    blocks = [block for block in fenced_blocks(answer) if block.text.strip()]
-    candidates = [block.text for block in blocks if block.language in PYTHON_WORDS] or [
-        block.text for block in blocks if not block.language
+    blocks = list(fenced_blocks(answer))
+    if len(blocks) == 1 and not blocks[0].closed and not blocks[0].language:
+        return _beside_fence(blocks[0], defining)
+    blocks = [block for block in blocks if block.text.strip()]
+    candidates = [block for block in blocks if block.language in PYTHON_WORDS] or [
+        block for block in blocks if not block.language
     ]
     if candidates:
-        meant = [text for text in candidates if defining is not None and defines(text, defining)]
-        return (meant or candidates)[-1]
+        meant = [block for block in candidates if defining is not None and defines(block.text, defining)] or candidates
+        return ([block for block in meant if block.closed] or meant)[-1].text
     # Fenced in another language, it is no Python.
     return answer if answer.strip() and not blocks else None
 
@@ -41,22 +70,76 @@ def defines(code: str, name: str) -> bool:
 
 
 def fenced_blocks(text: str) -> Iterator[Block]:
-    """The fenced blocks in their order, without the indentation of their fence; the last may lack its end."""
-    opened: re.Match[str] | None = None
-    lines: list[str] = []
-    for line in text.splitlines():
-        fence = _FENCE.match(line)
-        if opened is None:
-            opened, lines = fence, []
-        elif fence and fence["marks"].startswith(opened["marks"]) and not line[fence.end("marks") :].strip():
-            yield _block(opened, lines)
-            opened = None
-        else:
-            lines.append(line)
-    if opened is not None:
-        yield _block(opened, lines)
+    """The fenced blocks in their order, without the indentation of their fence; the last may lack its end.
+
+    As in CommonMark, but for two habits of models:
+
+    - A fence with a language inside a block opens another one: the block before it lacks its end.
+    - A fence inside a string of three quotes belongs to the string, where the string and the block both end.
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    start, knows_strings = 0, True
+    while start < len(lines):
+        block, start, knows_strings = _next_block(lines, start, knows_strings)
+        if block is not None:
+            yield block
 
 
-def _block(opened: re.Match[str], lines: list[str]) -> Block:
-    text = "\n".join(lines)
-    return Block(opened["language"].lower(), dedent(text) if opened.start("marks") else text)
+def _next_block(lines: list[str], start: int, knows_strings: bool) -> tuple[Block | None, int, bool]:
+    """The first block from line `start` on, the line behind it, and whether strings are still looked at.
+
+    They are not any more once a string did not end: so no text is read more than twice.
+    """
+    opening = next((number for number in range(start, len(lines)) if _FENCE.match(lines[number])), len(lines))
+    opened = _FENCE.match(lines[opening]) if opening < len(lines) else None
+    if opened is None:
+        return None, len(lines), knows_strings
+    quotes, in_string = "", None
+    for number in range(opening + 1, len(lines)):
+        fence = _FENCE.match(lines[number])
+        if fence and fence["marks"].startswith(opened["marks"]):
+            is_end = not lines[number][fence.end("marks") :].strip()
+            if quotes and knows_strings:
+                in_string = in_string or (number if is_end else None)
+            elif is_end:
+                return _block(opened, lines, opening, number, closed=True), number + 1, knows_strings
+            elif fence["language"]:
+                return _block(opened, lines, opening, number, closed=False), number, knows_strings
+        quotes = _quotes_after(lines[number], quotes)
+    if in_string is not None:
+        return _block(opened, lines, opening, in_string, closed=True), in_string + 1, False
+    return _block(opened, lines, opening, len(lines), closed=False), len(lines), knows_strings
+
+
+def _quotes_after(line: str, quotes: str) -> str:
+    """The three quotes of the string that is open after a line of Python, "" for none; `quotes` are open before it."""
+    place = 0
+    while True:
+        if quotes:
+            end = re.compile(rf"(?:\\.|[^\\])*?{quotes}").match(line, place)
+            if end is None:
+                return quotes
+            place, quotes = end.end(), ""
+        opening = next((token for token in _TRIPLE.finditer(line, place) if token[1]), None)
+        if opening is None:
+            return ""
+        place, quotes = opening.end(), opening[1]
+
+
+def _block(opened: re.Match[str], lines: list[str], opening: int, end: int, *, closed: bool) -> Block:
+    text = "\n".join(lines[opening + 1 : end])
+    if not closed:
+        text = text.rstrip("\n")
+    return Block(
+        opened["language"].lower(),
+        dedent(text) if opened.start("marks") else text,
+        closed,
+        "\n".join(lines[:opening]),
+    )
+
+
+def _beside_fence(block: Block, defining: str | None) -> str | None:
+    """The code of an answer with a single fence that says no language: behind the fence, or in front of it."""
+    sides = [side for side in (block.text, block.before) if side.strip()]
+    meant = [side for side in sides if defining is not None and defines(side, defining)]
+    return next((side for side in (*meant, *filter(_STATEMENT.search, sides))), None)

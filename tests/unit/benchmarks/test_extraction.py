@@ -1,5 +1,7 @@
 """The code in an answer: which block is meant, and what is taken where there is none."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,81 @@ from safechain_ray.benchmarks.extraction import defines, extract_code, fenced_bl
 )
 def test_the_last_block_of_python_is_the_code(answer: str, code: str):
     assert extract_code(answer) == code
+
+
+LONE = [
+    # The fence closes what stands before it: the answer was begun as a block, or its opening fence is missing.
+    ("def f(x):\n    return x\n```", "def f(x):\n    return x"),
+    ("def f(x):\n    return x\n```\n", "def f(x):\n    return x"),
+    ("def f(x):\n    return x\n```\nThis returns its argument.", "def f(x):\n    return x"),
+    ("n = int(input())\nprint(n)\n```\nIt reads a number and prints it:\nas asked.", "n = int(input())\nprint(n)"),
+    ("    return x\n```\nDone.", "    return x"),
+    ("def f(x):\n    return x\n~~~\nThis returns its argument.", "def f(x):\n    return x"),
+    # It opens what follows, and the end is cut off.
+    ("So:\n```\ndef f(x):\n    return x", "def f(x):\n    return x"),
+    ("So we read it.\n```\nn = int(input())\nprint(n", "n = int(input())\nprint(n"),
+    ("So:\n~~~\nx = 1", "x = 1"),
+    # Prose on both sides is no code.
+    ("I can not do this.\n```", None),
+    ("I can not do this.\n```\nSorry for that.", None),
+    ("Title\n~~~~~\nSome text, for example: this.", None),
+    ("```\nI am sorry, but no.", None),
+    ("```", None),
+]
+
+
+@pytest.mark.parametrize(("answer", "code"), LONE)
+def test_a_single_fence_has_the_code_on_the_side_with_python_and_makes_no_prose_into_code(
+    answer: str, code: str | None
+):
+    assert extract_code(answer) == code
+
+
+def test_beside_a_single_fence_the_side_that_defines_the_function_is_the_code():
+    answer = "def f(x):\n    return x\n```\nprint(f(1))"
+    assert extract_code(answer, defining="f") == "def f(x):\n    return x"
+    assert extract_code(answer, defining="g") == extract_code(answer) == "print(f(1))"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        # The last closed block goes before one that is cut off.
+        ("```python\nx = 1\n```\nUse it:\n```python\nprint(", "x = 1"),
+        ("```\nx = 1\n```\nUse it:\n```\nprint(", "x = 1"),
+        # A closing fence too many, and an opening one that was never closed, hide no block behind them.
+        ("x = 0\n```\nBetter:\n```python\nx = 1\n```", "x = 1"),
+        ("```python\nx = 0\nNo, wait.\n```python\nx = 1\n```", "x = 1"),
+        ("```markdown\nThus:\n```python\nx = 1\n```\n```", "x = 1"),
+        # Fences of strings belong to them.
+        ('```python\ns = "```"\nx = 1\n```', 's = "```"\nx = 1'),
+        ("```python\ns = \'\'\'\n```\n\'\'\'\nx = 1\n```", "s = \'\'\'\n```\n\'\'\'\nx = 1"),
+        (
+            '```python\ndef f():\n    """Use:\n    ```python\n    f()\n    ```\n    """\n    return 1\n```\nSo.',
+            'def f():\n    """Use:\n    ```python\n    f()\n    ```\n    """\n    return 1',
+        ),
+        ("~~~python\ns = \'\'\'\n```\n\'\'\'\n~~~", "s = \'\'\'\n```\n\'\'\'"),
+        ("```python\nx = 1  # it\'s \'\'\' here\n```\n```text\nno\n```", "x = 1  # it\'s \'\'\' here"),
+        # A string that never ends does not take the fence with it.
+        ("```python\ns = \'\'\'\n```\nSo it is.", "s = \'\'\'"),
+        ("```python\ns = \'\'\'\n```\nOr:\n```python\nx = 1\n```\nSo.", "x = 1"),
+        # Backticks around a line are no fence.
+        ("Use ```x = 1``` here:\n```python\ny = 2\n```", "y = 2"),
+        ("```x = 1```\n```python\ny = 2\n```", "y = 2"),
+        ("```python\r\nx = 1\r\ny = 2\r\n```\r\n", "x = 1\ny = 2"),
+        ("```python\ns = \'\u2028\'\n```", "s = \'\u2028\'"),
+    ],
+)
+def test_the_last_closed_block_is_found_past_what_models_do_to_fences(answer: str, code: str):
+    assert extract_code(answer) == code
+
+
+@pytest.mark.parametrize("piece", ["```\n", "```python\n", "\'\'\'\n```\n", "```\n\'\'\'\n", "~~~\n```\n", "`", "\'", "\\", '\\"'])
+def test_the_longest_answers_take_no_time_worth_mentioning(piece: str):
+    text = "```python\n" + piece * (100_000 // len(piece))
+    started = time.process_time()
+    extract_code(text)
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("answer", ["", "  \n", "```java\nint x;\n```"])
