@@ -14,7 +14,15 @@ _MARK = re.compile(r"####[ \t]*+(?=\S)")
 _FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 _LEADING_NUMBER = re.compile(rf"-?\\?\$?{NUMBER}(?=\s+[A-Za-z]{{2,}})")
 _SENTENCE_END = re.compile(r"[.!;](?:\s.*)?$")
-_ANY_NUMBER = re.compile(rf"(?:(?<![\w)])-)?\$?{NUMBER}")
+_NOT = r"(?:\bnot\b|n['’]t\b)(?:\s++(?:equal(?:\s++to)?|be|exactly|just|simply)\b)?"
+_ANY_NUMBER = re.compile(rf"(?P<denied>{_NOT}[\s$*\\(]*+)?(?P<number>(?:(?<![\w)])-)?\$?{NUMBER})")
+_DENIED = re.compile(rf"{_NOT}(?=[\s$*\\(+-]*+[0-9.$])", re.IGNORECASE)
+"""A denied figure or formula. "Not enough information" is an answer."""
+
+_INSTEAD = re.compile(
+    r"(?:\b(?:it|this|that)(?:\s++is|['’]s)|\bbut(?:\s++rather)?|\brather|\binstead)\b[:,]?[ \t]*+(?=\S)", re.IGNORECASE
+)
+_AND_NOT = re.compile(r"(?:,|\band\b|\brather\b)\s*+(?:and\s++)?(?:not|than)\b.*$", re.IGNORECASE)
 
 
 def final_answer(response: str) -> str | None:
@@ -23,16 +31,21 @@ def final_answer(response: str) -> str | None:
     That is what the last `\boxed{}` (or `\fbox{}`) holds. Without one: what follows the last "answer is" or "answer:"
     (Minerva, arXiv:2206.14858), else what follows the last `####` (GSM8K, arXiv:2110.14168), else the last number, as
     lm-evaluation-harness's flexible-extract of GSM8K takes it. The time taken grows with the length only.
+
+    A denied answer is none: of "The answer is not 17. It is 18." the 17 is passed over, and what is said instead
+    counts ("it is", "but"), else the statement before. A number right behind "not" is never the last number.
     """
     boxed = last_boxed(response)
     if boxed is not None:
         return boxed
     for mark in (_BARE_BOX, _PHRASE, _MARK):
-        ends = [match.end() for match in mark.finditer(response)]
-        answer = _said(response[ends[-1] : ends[-1] + LONGEST_ANSWER]) if ends else ""
-        if answer:
-            return answer
-    numbers = _ANY_NUMBER.findall(response)
+        for match in reversed(list(mark.finditer(response))):
+            answer = _stated(response[match.end() : match.end() + LONGEST_ANSWER])
+            if answer is not None:
+                if answer:
+                    return answer
+                break
+    numbers = [match["number"] for match in _ANY_NUMBER.finditer(response) if not match["denied"]]
     return numbers[-1] if numbers else None
 
 
@@ -57,6 +70,15 @@ def gold_answer(text: str) -> str:
     return text.rpartition("####")[2].strip()
 
 
+def _stated(text: str) -> str | None:
+    """The answer at the start of the text, or what is said instead of one that is denied; None for a mere denial."""
+    if not _DENIED.match(text):
+        return _said(text)
+    instead = [match.end() for match in _INSTEAD.finditer(text)]
+    stated = [place for place in instead if not _DENIED.match(text, place)]
+    return _said(text[stated[-1] :]) if stated else None
+
+
 def _said(text: str) -> str:
     """The first formula of the line, else the number that it starts with, else the line up to its sentence's end."""
     line = text.partition("\n")[0].strip()
@@ -66,4 +88,5 @@ def _said(text: str) -> str:
     number = _LEADING_NUMBER.match(line)
     if number is not None:
         return number[0]
-    return _SENTENCE_END.sub("", line.strip("$*_ ")).strip("$*_ ")
+    sentence = _SENTENCE_END.sub("", line.strip("$*_ ")).strip("$*_ ")
+    return _AND_NOT.sub("", sentence).strip("$*_ ") or sentence

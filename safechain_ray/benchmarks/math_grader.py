@@ -6,6 +6,8 @@ from safechain_ray.benchmarks.base import Grade, Grader, Problem
 from safechain_ray.benchmarks.equality import ComparisonError, MathEquality
 from safechain_ray.benchmarks.math_answer import LONGEST_ANSWER, final_answer, gold_answer
 from safechain_ray.benchmarks.math_forms import same_as_written
+from safechain_ray.benchmarks.math_intervals import same_set
+from safechain_ray.benchmarks.math_quantities import same_quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,22 @@ class MathGrader:
             return Grade(correct=False, extracted=None)
         gold = gold_answer(str(problem.reference["gold"]))
         try:
-            same = same_as_written(gold, extracted)
-            correct = self.equality.equal(gold, extracted) if same is None else same
+            correct = _by_form(gold, extracted)
+            if correct is None:
+                correct = self.equality.equal(gold, extracted)
         except ComparisonError as error:
             return Grade(correct=None, extracted=extracted, error=str(error))
         return Grade(correct, extracted)
+
+
+def _by_form(gold: str, answer: str) -> bool | None:
+    """What the form of the two decides, None where it takes algebra."""
+    for compare in (same_as_written, same_quantity, same_set):
+        same = compare(gold, answer)
+        if same is not None:
+            return same
+    # Algebra would read digits of other scripts as if they were ASCII.
+    return False if any(character.isdecimal() and not character.isascii() for character in answer) else None
 
 
 def build() -> Grader:

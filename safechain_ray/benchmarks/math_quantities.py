@@ -1,0 +1,146 @@
+"""Numbers as people write them: mixed numbers, number words with a figure, figures with simple or compound units."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from safechain_ray.benchmarks.number_words import number_in_words
+
+_DROPPED = re.compile(r"\\left\b|\\right\b|\\displaystyle\b|\\[!,]|\\?\$")
+_WIDE_SPACES = re.compile(r"\\[;: ]|\\q?quad\b|~")
+_WORDS = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf)\s?\{([^{}]*)\}")
+_NUMBER_FRACTION = re.compile(r"\\[dt]?frac\s?(?:\{([0-9]+)\}\s?\{([0-9]+)\}|([0-9])([0-9]))")
+_UNIT_FRACTION = re.compile(r"\\[dt]?frac\s?\{([A-Za-z^0-9{} ]+)\}\s?\{([A-Za-z^0-9{} ]+)\}")
+
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
+_VALUE = re.compile(
+    rf"(?P<sign>[-+]?)(?:(?P<whole>[0-9]+)\s+(?P<part>[0-9]+)/(?P<of>[0-9]+)|(?P<top>[0-9]+)/(?P<bottom>[0-9]+)"
+    rf"|(?P<decimal>{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+))(?![0-9.,]*[0-9])"
+)
+_IN_BRACKETS = re.compile(r"\s*(?P<outside>[^()]+?)\s*\(\s*(?P<inside>[^()]+?)\s*\)\s*(?P<rest>[^()]*)")
+
+_POWER = r"(?:\^?\{?-?[0-9]\}?|[²³])"
+_ATOM = re.compile(rf"(?P<word>[A-Za-zµΩ]+)\.?(?P<power>{_POWER}?)")
+_JOINT = re.compile(r"\s*(?:/|·|\\cdot\b|\bper\b)\s*")
+_PLAIN_UNIT = re.compile(r"[A-Za-z]{2,}(?: (?:a|[A-Za-z]{2,}\.?)|-[A-Za-z]{3,})*\.?")
+
+_SYMBOLS = frozenset(
+    "mm cm dm km m in ft yd mi s sec min h hr hrs g kg mg lb lbs oz L ml mL cl dl gal qt N J W kW V A Pa kPa Hz kHz mol "
+    "rad deg day man men".split()
+)
+_NO_UNITS = frozenset(
+    "or and to not if when where for unless mod choose pi plus minus times over squared cubed factorial more less than "
+    "hundred thousand million billion trillion dozen half percent point sqrt frac sin cos tan cot sec csc log ln exp "
+    "arcsin arccos arctan sinh cosh tanh infty infinity theta alpha beta gamma delta sigma omega lambda".split()
+)
+_SPEEDS = frozenset({"m/s", "m/s^2", "m/s2", "m/s²"})
+"""units of single letters only that are no products of variables"""
+
+_SHORTEST_WORD = 4
+"""letters of a unit in a compound one that is none of the symbols: shorter words may be products of variables"""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """`value` is None where an answer contradicts itself, as "eighteen (17)" does.
+
+    `plain` is true of a bare number or fraction, which other rules compare.
+    """
+
+    value: Fraction | None
+    unit: str = ""
+    plain: bool = False
+
+
+def same_quantity(gold: str, answer: str) -> bool | None:
+    """Whether the two are the same number, None where neither has one of these forms or a side is no number.
+
+    Where only one side has a unit the numbers decide. Two different units are not compared.
+    """
+    first, second = quantity(gold), quantity(answer)
+    if first is None or second is None or (first.plain and second.plain):
+        return None
+    if first.unit and second.unit and first.unit != second.unit:
+        return None
+    return first.value is not None and first.value == second.value
+
+
+def quantity(text: str) -> Quantity | None:
+    """The number that the whole text is, None for any other text."""
+    has_tex, says_unit = "frac" in text, _is_all_unit(text)
+    text = _spelled_out(text)
+    value = _VALUE.match(text)
+    if value is not None and "(" not in text:
+        number = _fraction(value)
+        unit = _unit(text[value.end() :], says_unit)
+        if number is None or unit is None:
+            return None
+        is_mixed = value["whole"] is not None and not has_tex
+        return Quantity(number, unit, plain=not unit and not is_mixed)
+    in_words = number_in_words(text)
+    return _said_twice(text) if in_words is None else Quantity(Fraction(in_words))
+
+
+def _said_twice(text: str) -> Quantity | None:
+    """`eighteen (18)` and `18 (eighteen)`, with a unit behind them."""
+    match = _IN_BRACKETS.fullmatch(text)
+    if match is None:
+        return None
+    words, figure = match["outside"], match["inside"]
+    if number_in_words(words) is None:
+        words, figure = figure, words
+    in_words, value, unit = number_in_words(words), _VALUE.fullmatch(figure), _unit(match["rest"])
+    if in_words is None or value is None or unit is None:
+        return None
+    return Quantity(Fraction(in_words) if _fraction(value) == in_words else None, unit)
+
+
+def _spelled_out(text: str) -> str:
+    """LaTeX of numbers and units as plain text."""
+    text = _WIDE_SPACES.sub(" ", _DROPPED.sub("", text))
+    text = _WORDS.sub(r" \1 ", text)
+    text = _NUMBER_FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]} ", text)
+    text = _UNIT_FRACTION.sub(r" \1/\2 ", text)
+    return re.sub(r"\s*(/)\s*|\s+(?=\^)", r"\1", " ".join(text.split())).removesuffix(".")
+
+
+def _is_all_unit(text: str) -> bool:
+    r"""Whether its letters are all text (`18\text{ m}^2`), so that none is a variable."""
+    rest = re.sub(r"\\[a-z]+", "", _WORDS.sub("", text))
+    return _WORDS.search(text) is not None and not re.search(r"[A-Za-z]", rest)
+
+
+def _fraction(match: re.Match[str]) -> Fraction | None:
+    """None for a division by zero, and for a mixed number whose fraction is 1 or more: it may be a product."""
+    if match["decimal"] is not None:
+        value = Fraction(match["decimal"].replace(",", ""))
+    else:
+        top, bottom = int(match["part"] or match["top"]), int(match["of"] or match["bottom"])
+        if bottom == 0 or (match["whole"] is not None and not 0 < top < bottom):
+            return None
+        value = int(match["whole"] or 0) + Fraction(top, bottom)
+    return -value if match["sign"] == "-" else value
+
+
+def _unit(text: str, says_unit: bool = False) -> str | None:
+    """The unit that a text is, "" for none, None for what is no unit.
+
+    `says_unit` is true where no letter can be a variable. Else a unit of single letters may be a product: `18 m^2`.
+    """
+    text = text.strip()
+    if not text:
+        return ""
+    if _PLAIN_UNIT.fullmatch(text):
+        return None if _NO_UNITS & set(re.findall(r"[a-z]+", text.lower())) else text.rstrip(".")
+    joint = _JOINT.match(text)
+    atoms = _JOINT.split(text[joint.end() :] if joint else text)
+    matches = [_ATOM.fullmatch(atom.strip()) for atom in atoms]
+    words = [match["word"] for match in matches if match is not None]
+    unit = re.sub(r"\s|[{}]", "", text)
+    if len(words) < len(atoms) or not all(map(_is_unit, words)):
+        return None
+    return unit if says_unit or unit in _SPEEDS or any(len(word) > 1 for word in words) else None
+
+
+def _is_unit(word: str) -> bool:
+    return word in _SYMBOLS or (len(word) >= _SHORTEST_WORD and word.isalpha() and word.lower() not in _NO_UNITS)
