@@ -28,9 +28,7 @@ class CodeCompletion:
         code = (answer if answer.strip() else None) if self.evalplus else extract_code(answer, defining=entry_point)
         if code is None:
             return Grade(False)
-        programs = (
-            (sanitizing_program(code, entry_point),) if self.evalplus else completions(prompt, entry_point, code)
-        )
+        programs = (sanitizing_program(code, entry_point),) if self.evalplus else completions(prompt, entry_point, code)
         # What the prompt defines beside the function is taken from the prompt, not from the answer.
         examination = Examination(
             tests=f"{problem.reference['test']}\ncheck({entry_point})\n", before=prompt, wanted=(entry_point,)

@@ -16,7 +16,9 @@ from safechain_ray.errors import InputError
 SHOWN_CHARACTERS = 60
 
 _WHITE_SPACE = re.compile(r"[ \t\r\f\v]+")
-_NUMBER = re.compile(r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]{1,6})?|inf(?:inity)?)", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(
+    r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]{1,6})?|inf(?:inity)?)", re.IGNORECASE | re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,9 @@ def read_tests(reference: Mapping[str, Any], private_only: bool = False) -> Cont
 def read_cases(tests: ContestTests) -> list[tuple[list[Any], Any]]:
     """Arguments and the value to return, for each test of a function. Raises InputError for tests that are not JSON."""
     try:
-        return [([json.loads(line) for line in test.input.split("\n")], json.loads(test.output)) for test in tests.tests]
+        return [
+            ([json.loads(line) for line in test.input.split("\n")], json.loads(test.output)) for test in tests.tests
+        ]
     except ValueError as error:
         raise InputError(
             f"The tests of this problem are no JSON: {error}. Fix: leave the problem out, or correct its tests."

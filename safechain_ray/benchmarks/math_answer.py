@@ -1,9 +1,13 @@
 """The final answer of a response in mathematics, and the gold answer of a problem."""
 
 import re
+from collections import deque
 
 LONGEST_ANSWER = 1_000
 """Characters of a final answer; a longer one is no answer to any of the benchmarks, and is not looked at."""
+
+MOST_DENIALS = 50
+"""Statements that are looked at from the last one back, where each is denied."""
 
 NUMBER = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
 
@@ -39,7 +43,7 @@ def final_answer(response: str) -> str | None:
     if boxed is not None:
         return boxed
     for mark in (_BARE_BOX, _PHRASE, _MARK):
-        for match in reversed(list(mark.finditer(response))):
+        for match in reversed(deque(mark.finditer(response), MOST_DENIALS)):
             answer = _stated(response[match.end() : match.end() + LONGEST_ANSWER])
             if answer is not None:
                 if answer:

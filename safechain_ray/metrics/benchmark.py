@@ -13,7 +13,9 @@ class BenchmarkFigures(SettingFacts):
     """One benchmark: what became of its samples, then how many were solved."""
 
     grader: str
-    style: str = Field("default", description="how it was asked and graded; earlier versions had the default style only")
+    style: str = Field(
+        "default", description="how it was asked and graded; earlier versions had the default style only"
+    )
     problems_published: int | None = Field(description="how many the whole benchmark has, where the catalog says so")
     rows: int
     rows_expected: int = Field(description="K rows for every problem")

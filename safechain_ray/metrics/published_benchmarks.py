@@ -45,7 +45,9 @@ def published_passes(
         return ()
     other = [] if metrics.model.casefold() == name.casefold() else [f"model {metrics.model}, not {name}"]
     return tuple(
-        _beside(figures, name, rows[name][figures.dataset], other, finetuning.styles.get(figures.dataset, DEFAULT_STYLE))
+        _beside(
+            figures, name, rows[name][figures.dataset], other, finetuning.styles.get(figures.dataset, DEFAULT_STYLE)
+        )
         for figures in metrics.benchmarks
         if figures.dataset in rows[name]
     )

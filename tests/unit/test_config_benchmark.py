@@ -69,6 +69,8 @@ MODELS = [profile for profile in yaml.safe_load(PAPER.read_text())["profiles"] i
 def test_the_config_of_the_paper_has_its_six_benchmarks_for_each_model(profile: str | None) -> None:
     read = read_benchmark_config(PAPER, {}, (), profile)
     assert tuple(each.name for each in read.benchmarks) == published_figures().finetuning.columns[:6]
+    styles = published_figures().finetuning.styles
+    assert {each.name: each.style for each in read.benchmarks if each.style != "default"} == styles
     assert read.model.name == (profile or "R1-7B")
     assert read.output == f"runs/paper/benchmarks/{read.model.name}"
 

@@ -68,6 +68,23 @@ def test_an_item_of_a_list_and_doubled_braces_may_stand_in_a_template(tmp_path: 
     assert problem == Problem("1", "t0 {x}", {"tests": ["t0", "t1"]})
 
 
+def test_a_style_may_strip_what_it_puts_into_its_template_and_nothing_else(tmp_path: Path):
+    row = {"id": 1, "q": "\n\ndef f():\n    ", "a": "2"}
+    styles = {"bare": {"description": "stripped", "prompt": "[{q}]", "strip": True, "max_tokens": 5}}
+    default = entry(written(tmp_path / "a.jsonl", [row]), styles=styles, prompt="[{q}]", reference={"gold": "q"})
+    styled = default.in_style("bare")
+    assert (styled.style, styled.max_tokens, styled.grader) == ("bare", 5, "math")
+    (plain,), (stripped,) = load_problems(default), load_problems(styled)
+    assert (plain.prompt, stripped.prompt) == ("[\n\ndef f():\n    ]", "[def f():]")
+    assert plain.reference == stripped.reference == {"gold": row["q"]}
+    assert load_problems(read_from(styled, default.source))[0].prompt == "[def f():]"
+
+
+def test_a_style_with_a_template_that_reads_no_column_is_refused_with_the_catalog():
+    with pytest.raises(ValidationError, match="holds no column"):
+        entry(styles={"bad": {"description": "none", "prompt": "no column"}})
+
+
 def test_more_files_hold_the_rest_of_the_rows(tmp_path: Path):
     first = written(tmp_path / "one.jsonl", SUMS[:1])
     written(tmp_path / "two.jsonl", SUMS[1:])

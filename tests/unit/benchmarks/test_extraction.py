@@ -77,28 +77,30 @@ def test_beside_a_single_fence_the_side_that_defines_the_function_is_the_code():
         ("```markdown\nThus:\n```python\nx = 1\n```\n```", "x = 1"),
         # Fences of strings belong to them.
         ('```python\ns = "```"\nx = 1\n```', 's = "```"\nx = 1'),
-        ("```python\ns = \'\'\'\n```\n\'\'\'\nx = 1\n```", "s = \'\'\'\n```\n\'\'\'\nx = 1"),
+        ("```python\ns = '''\n```\n'''\nx = 1\n```", "s = '''\n```\n'''\nx = 1"),
         (
             '```python\ndef f():\n    """Use:\n    ```python\n    f()\n    ```\n    """\n    return 1\n```\nSo.',
             'def f():\n    """Use:\n    ```python\n    f()\n    ```\n    """\n    return 1',
         ),
-        ("~~~python\ns = \'\'\'\n```\n\'\'\'\n~~~", "s = \'\'\'\n```\n\'\'\'"),
-        ("```python\nx = 1  # it\'s \'\'\' here\n```\n```text\nno\n```", "x = 1  # it\'s \'\'\' here"),
+        ("~~~python\ns = '''\n```\n'''\n~~~", "s = '''\n```\n'''"),
+        ("```python\nx = 1  # it's ''' here\n```\n```text\nno\n```", "x = 1  # it's ''' here"),
         # A string that never ends does not take the fence with it.
-        ("```python\ns = \'\'\'\n```\nSo it is.", "s = \'\'\'"),
-        ("```python\ns = \'\'\'\n```\nOr:\n```python\nx = 1\n```\nSo.", "x = 1"),
+        ("```python\ns = '''\n```\nSo it is.", "s = '''"),
+        ("```python\ns = '''\n```\nOr:\n```python\nx = 1\n```\nSo.", "x = 1"),
         # Backticks around a line are no fence.
         ("Use ```x = 1``` here:\n```python\ny = 2\n```", "y = 2"),
         ("```x = 1```\n```python\ny = 2\n```", "y = 2"),
         ("```python\r\nx = 1\r\ny = 2\r\n```\r\n", "x = 1\ny = 2"),
-        ("```python\ns = \'\u2028\'\n```", "s = \'\u2028\'"),
+        ("```python\ns = '\u2028'\n```", "s = '\u2028'"),
     ],
 )
 def test_the_last_closed_block_is_found_past_what_models_do_to_fences(answer: str, code: str):
     assert extract_code(answer) == code
 
 
-@pytest.mark.parametrize("piece", ["```\n", "```python\n", "\'\'\'\n```\n", "```\n\'\'\'\n", "~~~\n```\n", "`", "\'", "\\", '\\"'])
+@pytest.mark.parametrize(
+    "piece", ["```\n", "```python\n", "'''\n```\n", "```\n'''\n", "~~~\n```\n", "`", "'", "\\", '\\"']
+)
 def test_the_longest_answers_take_no_time_worth_mentioning(piece: str):
     text = "```python\n" + piece * (100_000 // len(piece))
     started = time.process_time()

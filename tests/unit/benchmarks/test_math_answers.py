@@ -33,6 +33,12 @@ RESPONSES = {
     "She pays $1,250.50 for 3 of them, that is $3,751.50": "$3,751.50",
     "between 10-20": "20",
     "it falls to -4": "-4",
+    "The answer is not 17. It is 18.": "18",
+    "The answer is not 17 but rather $\\frac{1}{2}$.": r"\frac{1}{2}",
+    "The answer is 18, and not 17.": "18",
+    "The answer is 18. The answer is not 17.": "18",
+    "It is not 17 but 18, not 19.": "18",
+    "The answer is not possible to find.": "not possible to find",
 }
 
 
@@ -41,7 +47,10 @@ def test_the_final_answer_is_found(response: str):
     assert final_answer(response) == RESPONSES[response]
 
 
-@pytest.mark.parametrize("response", ["", "I do not know.", r"\boxed{}", r"\boxed{ } {", "The answer is"])
+@pytest.mark.parametrize(
+    "response",
+    ["", "I do not know.", "It is not 18.", "The answer is not 18.", r"\boxed{}", r"\boxed{ } {", "The answer is"],
+)
 def test_a_response_without_one_has_none(response: str):
     assert final_answer(response) is None
 
@@ -72,7 +81,26 @@ def test_no_text_breaks_it(text: str):
 
 
 @pytest.mark.parametrize(
-    "piece", [r"\boxed{", "{", "}", "\\", "answer is ", "answer ", " ", "1,", "#### ", "$", r"\(", "-", ".", "*", "\n"]
+    "piece",
+    [
+        r"\boxed{",
+        "{",
+        "}",
+        "\\",
+        "answer is ",
+        "answer is not 1 ",
+        "not ",
+        "answer ",
+        " ",
+        "1,",
+        "#### ",
+        "$",
+        r"\(",
+        "-",
+        ".",
+        "*",
+        "\n",
+    ],
 )
 def test_the_longest_responses_take_no_time_worth_mentioning(piece: str):
     text = "answer: " + piece * (200_000 // len(piece))

@@ -3,6 +3,8 @@
 import pytest
 
 from safechain_ray.catalog import benchmarks
+from safechain_ray.catalog.published import published_figures
+from safechain_ray.errors import UnknownNameError
 
 PAPER = {"gsm8k": 1319, "math500": 500, "aime24": 30, "humaneval": 164, "mbpp": 378, "livecodebench": 880}
 CODE = {"humaneval", "mbpp", "mbpp-full", "livecodebench"}
@@ -43,3 +45,38 @@ def test_the_papers_figures_are_shares_of_so_many_problems(name: str):
     assert rows is not None
     shares = {round(100 * solved / rows, 1) for solved in range(rows + 1)}
     assert shares.issuperset(FIGURES[name])
+
+
+INSTRUCTION = (
+    "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n```\n"
+)
+
+
+def test_the_paper_ran_code_in_styles_of_other_tools():
+    assert published_figures().finetuning.styles == {
+        "humaneval": "evalplus",
+        "mbpp": "evalplus",
+        "livecodebench": "skythought",
+    }
+
+
+@pytest.mark.parametrize("name", ["humaneval", "mbpp", "mbpp-full"])
+def test_evalplus_asks_with_its_instruction_and_at_most_768_tokens_without_a_thought(name: str):
+    style = benchmarks()[name].in_style("evalplus")
+    assert style.prompt.startswith(INSTRUCTION)
+    assert style.prompt.endswith("\n```\n")
+    assert (style.max_tokens, style.strategy, style.repetition_penalty) == (768, "evalplus", 1.1)
+    assert style.grader.endswith("_evalplus")
+    assert style.strip is (name == "humaneval")
+
+
+def test_skythought_shows_no_starter_code_and_takes_32768_tokens():
+    style = benchmarks()["livecodebench"].in_style("skythought")
+    assert "starter_code" not in style.prompt
+    assert style.prompt_without == benchmarks()["livecodebench"].prompt_without
+    assert (style.max_tokens, style.strategy, style.grader) == (32768, "default", "code_tests_skythought")
+
+
+def test_a_style_that_is_not_there_is_refused_with_those_that_are():
+    with pytest.raises(UnknownNameError, match="Unknown style of benchmark mbpp 'evalpuls'. Did you mean 'evalplus'"):
+        benchmarks()["mbpp"].in_style("evalpuls")
