@@ -31,7 +31,10 @@ class ContestTest:
 
 @dataclass(frozen=True, slots=True)
 class ContestTests:
-    """The public tests (if wanted), then the private ones. `function` is the one to call, None for programs that read and print."""
+    """The public tests (if wanted), then the private ones.
+
+    `function` is the one to call, None for programs that read and print.
+    """
 
     tests: tuple[ContestTest, ...]
     function: str | None

@@ -18,10 +18,9 @@ def grade_sample(grader: Grader, problem: Problem, sample: Sample, reads: Graded
 def graded_text(sample: Sample, reads: Graded = "answer") -> str | None:
     """What of the sample is graded; None without a response.
 
-    The answer is empty (and so wrong) where the thought was cut off.
-
-    Instead of the answer the whole response is graded where there is no thought to set apart: of models without thinking tags, and where a
-    response ended by itself with its thought still open.
+    The answer is empty (and so wrong) where the thought was cut off. The whole response is graded in its place where
+    there is no thought to set apart: of models without thinking tags, and where a response ended by itself with its
+    thought still open.
     """
     if sample.response is None:
         return None

@@ -24,14 +24,19 @@ _ATOM = re.compile(rf"(?P<word>[A-Za-zµΩ]+)\.?(?P<power>{_POWER}?)")
 _JOINT = re.compile(r"\s*(?:/|·|\\cdot\b|\bper\b)\s*")
 _PLAIN_UNIT = re.compile(r"[A-Za-z]{2,}(?: (?:a|[A-Za-z]{2,}\.?)|-[A-Za-z]{3,})*\.?")
 
-_SYMBOLS = frozenset(
-    "mm cm dm km m in ft yd mi s sec min h hr hrs g kg mg lb lbs oz L ml mL cl dl gal qt N J W kW V A Pa kPa Hz kHz mol "
-    "rad deg day man men".split()
+
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_SYMBOLS = _listed(
+    "mm cm dm km m in ft yd mi s sec min h hr hrs g kg mg lb lbs oz L ml mL cl dl gal qt N J W kW V A Pa kPa Hz kHz "
+    "mol rad deg day man men"
 )
-_NO_UNITS = frozenset(
+_NO_UNITS = _listed(
     "or and to not if when where for unless mod choose pi plus minus times over squared cubed factorial more less than "
     "hundred thousand million billion trillion dozen half percent point sqrt frac sin cos tan cot sec csc log ln exp "
-    "arcsin arccos arctan sinh cosh tanh infty infinity theta alpha beta gamma delta sigma omega lambda".split()
+    "arcsin arccos arctan sinh cosh tanh infty infinity theta alpha beta gamma delta sigma omega lambda"
 )
 _SPEEDS = frozenset({"m/s", "m/s^2", "m/s2", "m/s²"})
 """units of single letters only that are no products of variables"""

@@ -17,11 +17,13 @@ from small_benchmarks import ANSWERED, FUNCTIONS, SUMS, answer, functions_file, 
 
 from safechain_ray.cluster.workers import grading
 from safechain_ray.config import read_benchmark_config
+from safechain_ray.decoding.evalplus import RESPONSE_PREFIX
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import RunConflictError, SandboxError
 from safechain_ray.pipelines.benchmarks.benchmark import Benchmarked, benchmark
 from safechain_ray.pipelines.runs.observer import Silent, Snapshot
+from safechain_ray.schema import Request
 from safechain_ray.schema.graded import GRADED_SCHEMA
 
 pytestmark = pytest.mark.usefixtures("one_driver")
@@ -158,3 +160,51 @@ def lose_grades(output: Path, count: int) -> int:
             lost += 1
         pq.write_table(pa.Table.from_pylist(rows, schema=GRADED_SCHEMA), path)
     return lost
+
+
+@needs_sandbox
+def test_a_style_begins_the_answer_and_its_run_is_another_one(benchmarks: Benchmarks, tmp_path: Path) -> None:
+    choice = {"name": "mbpp", "source": str(functions_file(tmp_path))}
+    styled = {"benchmarks": [{**choice, "style": "evalplus"}], "sampling.max_tokens": 768}
+    done = benchmarks({}, Script(answer=behind_an_opened_block), **styled)
+    assert benchmarks.solved(done) == {"mbpp": 0.25}
+    rows = benchmarks.run.rows
+    assert {(row["strategy"], row["prefill"] == RESPONSE_PREFIX, row["thought"]) for row in rows} == {
+        ("evalplus", True, "")
+    }
+    assert {row["grade"]["grader"] for row in rows} == {"code_asserts_evalplus"}
+    assert done.metrics.benchmarks[0].style == "evalplus"
+    with pytest.raises(RunConflictError, match=r"benchmarks\.mbpp\.style: \"evalplus\" -> \"\(absent\)\""):
+        benchmarks({}, NO_ENGINE, **{**styled, "benchmarks": [choice]})
+
+
+def test_a_run_from_before_graders_had_versions_is_graded_again_without_an_engine(
+    benchmarks: Benchmarks, tmp_path: Path
+) -> None:
+    files = {"gsm8k": sums_file(tmp_path, 8)}
+    benchmarks(files, Script(answer=answer))
+    record = benchmarks.run.output / "run.json"
+    record.write_text(
+        json.dumps({key: value for key, value in json.loads(record.read_text()).items() if key != "graders"})
+    )
+    grade_wrongly(benchmarks.run.output)
+
+    done = benchmarks(files, NO_ENGINE)
+    assert (done.errors, done.committed, benchmarks.solved(done)) == (0, 8, {"gsm8k": 0.5})
+    assert "8 answers were graded by an earlier version" in " ".join(benchmarks.observer.sentences)
+    assert len({row["sample_id"] for row in benchmarks.run.rows}) == len(benchmarks.run.rows) == 8
+    assert benchmarks(files, NO_ENGINE).committed == 0
+
+
+def behind_an_opened_block(request: Request) -> str:
+    """The code of `answer` without its thought and its opening fence, and prose behind it."""
+    assert request.prompt.endswith("```python\n")
+    return answer(request).partition("```python\n")[2] + "So it is."
+
+
+def grade_wrongly(output: Path) -> None:
+    for path in sorted(output.glob("samples/*.parquet")):
+        rows = pq.read_table(path).to_pylist()
+        for row in rows:
+            row["grade"] |= {"correct": False}
+        pq.write_table(pa.Table.from_pylist(rows, schema=GRADED_SCHEMA), path)

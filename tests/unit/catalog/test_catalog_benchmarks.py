@@ -78,5 +78,5 @@ def test_skythought_shows_no_starter_code_and_takes_32768_tokens():
 
 
 def test_a_style_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(UnknownNameError, match="Unknown style of benchmark mbpp 'evalpuls'. Did you mean 'evalplus'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown style of benchmark mbpp 'evalpuls'\. Did you mean 'evalplus'"):
         benchmarks()["mbpp"].in_style("evalpuls")
