@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from family_tokenizers import FIXTURES, tokenizer_of
 from scripted_generate import PROMPT, ScriptedGenerate, count_words, decode, ends, task
 
 from safechain_ray.catalog import families
@@ -49,3 +50,19 @@ def test_it_belongs_to_a_style_and_is_no_strategy_to_ask_for() -> None:
     assert "evalplus" not in STRATEGIES
     with pytest.raises(UnknownNameError, match="Unknown strategy 'evalplus'"):
         check_strategy(EVALPLUS, families()["r1"])
+
+
+@pytest.mark.parametrize("fixture", ["r1, older template", "r1, newer template"])
+def test_r1_is_sent_the_tokens_that_evalplus_sends(fixture: str) -> None:
+    """EvalPlus renders the start of the answer as a turn of the assistant, cuts what the template puts behind it, and
+    hands the text to vLLM, whose tokenizer adds a BOS."""
+    family, template, bos = FIXTURES[fixture]
+    tokenizer = tokenizer_of(template, bos)
+    user = {"role": "user", "content": "Solve it:\n```\ndef f():\n```\n"}
+    turn = {"role": "assistant", "content": f"{RESPONSE_PREFIX}CUT\n```\n"}
+    theirs = tokenizer.apply_chat_template([user, turn], tokenize=False).split("CUT")[0]
+
+    ours = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+    _, (request,) = decode(strategy(EVALPLUS), task(ours, tags=families()[family].tags), ends("x", 1))
+    assert tokenizer(request.prompt, add_special_tokens=False).input_ids == tokenizer(theirs).input_ids
+    assert "think" not in request.prompt
