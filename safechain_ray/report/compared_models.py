@@ -31,13 +31,14 @@ def side_by_side(compared: ComparedModels, figures: PublishedFigures, stand_ins:
     if not (compared.safety_of and compared.grades_of):
         return None
     if stand_ins is None:
-        return models_table(compared.safety_of, compared.grades_of, {}, {}, "")
+        return models_table(compared.safety_of, compared.grades_of, {}, {}, "", {})
     published = figures.finetuning.rows(compared.names if stand_ins.model is None else (stand_ins.model,))
     evaluation = figures.evaluation
     said = PUBLISHED.format(source=figures.source, part=evaluation.part, judge=evaluation.judge)
     if not published:
         said = NOTHING.format(bases=" or ".join(figures.finetuning.models))
-    return models_table(compared.safety_of, compared.grades_of, published, stand_ins.datasets, said)
+    styles = figures.finetuning.styles
+    return models_table(compared.safety_of, compared.grades_of, published, stand_ins.datasets, said, styles)
 
 
 def compared_document(compared: ComparedModels, figures: PublishedFigures, stand_ins: StandIns | None) -> Document:

@@ -22,6 +22,7 @@ LEGEND = (
     "in percent with 95% intervals; in brackets, where grades or verdicts are missing, the bounds with all of them one "
     "way and the other."
 )
+STARRED = "* published in another style than ours (`report RUN --paper` says how they differ)."
 NOTHING = cell("–")
 
 Published = Mapping[str, Mapping[str, float]]
@@ -30,12 +31,17 @@ Published = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """What one model has in the row of this label. `column` is what that row is called in the published table."""
+    """What one model has in the row of this label.
+
+    `column` is what that row is called in the published table; `differs` is true where the published figure was asked
+    and graded in another style.
+    """
 
     label: tuple[str, ...]
     model: str
     lines: list[str]
     column: str | None
+    differs: bool = False
 
 
 def models_table(
@@ -44,11 +50,12 @@ def models_table(
     published: Published,
     published_as: Mapping[str, str],
     said_of_published: str,
+    styles: Mapping[str, str],
 ) -> Table:
     """The paper's table of tuned models, turned: a column a model, a row a benchmark or a setting with its judge.
 
     `published_as` goes from a data set of ours to the published one for which it stands; `said_of_published` ends the
-    caption.
+    caption; `styles` are those of the published benchmarks, for those not in the default one.
     """
     models = list(dict.fromkeys([*safety_of, *grades_of]))
     tested = common_sampling([each for run in grades_of.values() for each in run.benchmarks])
@@ -56,6 +63,9 @@ def models_table(
     said = [f"Benchmarks: {' '.join(tested.values())}."] if tested else []
     said += [f"Safety: {' '.join(judged.values())}."] if judged else []
     said += [said_of_published] if said_of_published else []
+    passes = list(_passes(grades_of, tested, styles))
+    if any(each.differs and each.column in row for each in passes for row in published.values()):
+        said.append(STARRED)
     return Table(
         title="Models side by side",
         columns=(
@@ -64,7 +74,7 @@ def models_table(
             *(Column((model, "published")) for model in published),
         ),
         groups=(
-            tuple(_rows(_passes(grades_of, tested), models, published)),
+            tuple(_rows(passes, models, published)),
             tuple(_rows(_safe_shares(safety_of, judged, published_as), models, published)),
         ),
         caption=" ".join([LEGEND, *said]),
@@ -77,19 +87,24 @@ def _rows(figures: Iterable[_Figure], models: list[str], published: Published) -
         by_label.setdefault(figure.label, {})[figure.model] = figure
     for label, found in by_label.items():
         column = next(iter(found.values())).column
+        star = "*" if any(figure.differs for figure in found.values()) else ""
         ours = (cell(*found[model].lines) if model in found else NOTHING for model in models)
         theirs = (
-            NOTHING if column is None or column not in row else cell(percent(row[column])) for row in published.values()
+            NOTHING if column is None or column not in row else cell(percent(row[column]) + star)
+            for row in published.values()
         )
         yield (cell(*label), *ours, *theirs)
 
 
-def _passes(grades_of: Mapping[str, BenchmarkRunMetrics], common: Mapping[str, str]) -> Iterator[_Figure]:
+def _passes(
+    grades_of: Mapping[str, BenchmarkRunMetrics], common: Mapping[str, str], styles: Mapping[str, str]
+) -> Iterator[_Figure]:
     for model, run in grades_of.items():
         for figures in run.benchmarks:
             if 1 in figures.grades.pass_at:
                 lines = metric_lines(figures.grades.pass_at[1], figures.grades.missing)
-                yield _Figure((setting_label(figures, common),), model, lines, figures.dataset)
+                differs = figures.style != styles.get(figures.dataset, "default")
+                yield _Figure((setting_label(figures, common),), model, lines, figures.dataset, differs)
 
 
 def _safe_shares(

@@ -1,5 +1,6 @@
 """Benchmarks of two models compared problem by problem, and what can't be compared."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def test_pass_at_k_is_compared_where_k_is_the_same(tmp_path: Path) -> None:
     assert [each.k for each in compare_benchmarks(two).differences] == [1, 2]
     one = made(tmp_path, "third", {})
     assert [each.k for each in compare_benchmarks([one, two[0]]).differences] == [1]
+
+
+def test_a_benchmark_in_two_styles_is_left_out(tmp_path: Path) -> None:
+    runs = [made(tmp_path, name, {}) for name in ("first", "second")]
+    place = Path(runs[1]) / "metrics.json"
+    metrics = json.loads(place.read_text())
+    other = {**metrics["benchmarks"][0], "style": "evalplus"}
+    place.write_text(json.dumps({**metrics, "benchmarks": [other]}))
+    with pytest.raises(InputError, match="no graded problem in common"):
+        compare_benchmarks(runs)
 
 
 def test_what_is_no_other_benchmark_run_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Runs and benchmarks named together: each kind among itself, the models side by side, the published ones beside."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,19 @@ def test_published_models_of_one_base_stand_beside_ours(story: list[str]) -> Non
     assert "| 36.4 | 95.2 | 53.4 |" in text
     assert "Published (SafeChain, arXiv:2502.12025): greedily, on the full sets" in text
     assert "Nothing was published" not in text
+
+
+def test_a_benchmark_in_another_style_than_the_published_one_has_a_star(story: list[str]) -> None:
+    stand_ins = StandIns(model="R1-7B")
+    compared = compare_models(story, stand_ins)
+    assert "published in another style" not in markdown(compared_document(compared, FIGURES, stand_ins))
+    styled = {
+        name: run.model_copy(update={"benchmarks": (run.benchmarks[0].model_copy(update={"dataset": "humaneval"}),)})
+        for name, run in compared.grades_of.items()
+    }
+    text = markdown(compared_document(replace(compared, grades_of=styled), FIGURES, stand_ins))
+    assert "| 39.0\\* | 62.2\\* | 63.4\\* |" in text
+    assert "published in another style than ours" in text
 
 
 def test_where_nothing_was_published_of_ours_the_models_are_named_of_which_there_is(story: list[str]) -> None:
