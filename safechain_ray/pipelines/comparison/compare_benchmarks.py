@@ -55,8 +55,8 @@ def compare_benchmarks(uris: Sequence[str]) -> BenchmarkComparison:
         found = list(_differences(baseline, other))
         if not any(each.n for each in found):
             raise InputError(
-                f"{baseline.folder} and {other.folder} have no graded problem in common: {', '.join(baseline.figures)} "
-                f"there, {', '.join(other.figures)} here."
+                f"{baseline.folder} and {other.folder} have no graded problem in common: {_asked(baseline)} there, "
+                f"{_asked(other)} here."
             )
         differences += found
         left_out += [
@@ -71,6 +71,11 @@ def compare_benchmarks(uris: Sequence[str]) -> BenchmarkComparison:
     return BenchmarkComparison(
         baseline=baseline.name, differences=tuple(differences), left_out=tuple(left_out), caveats=tuple(caveats)
     ).corrected()
+
+
+def _asked(run: FinishedBenchmarks) -> str:
+    names = {name: "" if each.style == "default" else f" in style {each.style}" for name, each in run.figures.items()}
+    return ", ".join(name + style for name, style in names.items())
 
 
 def _differences(baseline: FinishedBenchmarks, other: FinishedBenchmarks) -> Iterator[PassDifference]:
