@@ -19,7 +19,7 @@ from safechain_ray.config import BenchmarkConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.pipelines.benchmarks.figures import measure_benchmarks
-from safechain_ray.pipelines.benchmarks.regrade import drop_old_grades
+from safechain_ray.pipelines.benchmarks.regrade import drop_old_grades, outdated
 from safechain_ray.pipelines.benchmarks.resolve import ResolvedBenchmarks, resolve_benchmarks
 from safechain_ray.pipelines.evaluation.evaluate import check_key, tell
 from safechain_ray.pipelines.runs.attempt import attempt
@@ -70,6 +70,9 @@ def _benchmarked(
     start_engine: StartEngine,
 ) -> Benchmarked:
     record = RunRecord.resumed(folder, config, benchmarks.identity(), benchmarks.facts())
+    is_local = cluster_address(config.resources.ray_address) is None
+    if is_local and outdated(record, benchmarks.grader_versions).intersection(benchmarks.run_code):
+        require_sandbox()  # before grades are removed
     old_grades = drop_old_grades(folder, record, benchmarks.grader_versions)
     if old_grades:
         observer.say(f"{old_grades} answers were graded by an earlier version of their grader and are graded again.")
@@ -82,7 +85,6 @@ def _benchmarked(
     if graded == total:
         observer.say(f"All {total} samples are graded already: no engine is started.")
         return _measured(benchmarks, config, folder, record, 0)
-    is_local = cluster_address(config.resources.ray_address) is None
     if is_local and benchmarks.run_code:
         require_sandbox()
     if is_local and isinstance(benchmarks.run.model, ApiEntry):

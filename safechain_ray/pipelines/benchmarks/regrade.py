@@ -21,14 +21,18 @@ FIRST_VERSION = 1
 REASON = "graded by an earlier version of the grader"
 
 
+def outdated(record: RunRecord, versions: Mapping[str, int]) -> set[str]:
+    """The benchmarks with grades of another version of their grader; `versions` go by benchmark."""
+    return {name for name, version in versions.items() if record.grader_versions.get(name, FIRST_VERSION) != version}
+
+
 def drop_old_grades(folder: RunFolder, record: RunRecord, versions: Mapping[str, int]) -> int:
     """Remove the grades that another version of their grader gave; returns how many.
 
     `versions` go by benchmark. The record gets the new versions last, so that a removal that was cut off is done
     again. Removing a grade twice does no harm.
     """
-    found = record.grader_versions
-    old = {name for name, version in versions.items() if found.get(name, FIRST_VERSION) != version}
+    old = outdated(record, versions)
     if not old:
         return 0
     put_in_order(folder.samples, retry_errors=False, schema=GRADED_SCHEMA, unfinished=without_grade)
