@@ -32,7 +32,7 @@ def test_the_last_block_of_python_is_the_code(answer: str, code: str):
 
 
 LONE = [
-    # The fence closes what stands before it: the answer was begun as a block, or its opening fence is missing.
+    # The fence closes what is before it: the answer was begun as a block, or its opening fence is missing.
     ("def f(x):\n    return x\n```", "def f(x):\n    return x"),
     ("def f(x):\n    return x\n```\n", "def f(x):\n    return x"),
     ("def f(x):\n    return x\n```\nThis returns its argument.", "def f(x):\n    return x"),
