@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
+from safechain_ray.catalog import benchmarks
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.config import BenchmarkConfig, json_schema, read_benchmark_config
 from safechain_ray.errors import InputError
@@ -72,6 +73,8 @@ def test_the_config_of_the_paper_has_its_six_benchmarks_for_each_model(profile: 
     styles = published_figures().finetuning.styles
     assert {each.name: each.style for each in read.benchmarks if each.style != "default"} == styles
     assert read.model.name == (profile or "R1-7B")
+    longest = max(benchmarks()[each.name].in_style(each.style).max_tokens for each in read.benchmarks)
+    assert (read.model.engine.context_length or 0) >= longest + 8192
     assert read.output == f"runs/paper/benchmarks/{read.model.name}"
 
 
