@@ -56,7 +56,7 @@ def adhoc_entry(
     )
 
 
-def adhoc_training_set(source: str, *, split: str = "train", **columns: str | bool) -> TrainingSetEntry:
+def adhoc_training_set(source: str, *, split: str | None = None, **columns: str | bool) -> TrainingSetEntry:
     """The entry for a training set in a file, a folder of the hub's layout, or at a Hugging Face id.
 
     `columns` are fields of `TrainingSetEntry`; without any the layout is detected when the set is read. Nothing is read

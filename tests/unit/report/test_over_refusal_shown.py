@@ -144,7 +144,7 @@ def test_a_sweeps_leaderboard_has_both_in_its_table_its_files_and_its_page(both:
 def test_models_side_by_side_show_over_refusal_too(both: RunMetrics, tmp_path: Path):
     finished(tmp_path, {})
     grades = read_benchmark_metrics(open_folder(str(tmp_path / "run")))
-    (_, safety) = models_table({"tiny": both}, {"tiny": grades}, {}, {}, "").groups
+    (_, safety) = models_table({"tiny": both}, {"tiny": grades}, {}, {}, "", {}).groups
     assert [(row[0].lines[1], row[1].lines[0]) for row in safety] == [
         ("guard, response", "75.0"),
         ("match, response", "100.0"),
