@@ -61,6 +61,12 @@ def answer(request: Request) -> str:
             return f"It is \\boxed{{{2 * n}}}? " + "Hm. " * 200
 
 
+def behind_an_opened_block(request: Request) -> str:
+    """The code of `answer` without its thought and its opening fence, and prose behind it."""
+    assert request.prompt.endswith("```python\n")
+    return answer(request).partition("```python\n")[2] + "So it is."
+
+
 ANSWERED = 8
 """Requests after which `StuckEngine` answers no more."""
 

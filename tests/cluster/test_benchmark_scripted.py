@@ -13,7 +13,16 @@ import small_benchmarks
 from ray import cloudpickle
 from sandboxes import needs_sandbox
 from scripted_runs import MODEL, Runner
-from small_benchmarks import ANSWERED, FUNCTIONS, SUMS, answer, functions_file, start_stuck, sums_file
+from small_benchmarks import (
+    ANSWERED,
+    FUNCTIONS,
+    SUMS,
+    answer,
+    behind_an_opened_block,
+    functions_file,
+    start_stuck,
+    sums_file,
+)
 
 from safechain_ray.cluster.workers import grading
 from safechain_ray.config import read_benchmark_config
@@ -23,7 +32,6 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import RunConflictError, SandboxError
 from safechain_ray.pipelines.benchmarks.benchmark import Benchmarked, benchmark
 from safechain_ray.pipelines.runs.observer import Silent, Snapshot
-from safechain_ray.schema import Request
 from safechain_ray.schema.graded import GRADED_SCHEMA
 
 pytestmark = pytest.mark.usefixtures("one_driver")
@@ -167,7 +175,8 @@ def test_a_style_begins_the_answer_and_its_run_is_another_one(benchmarks: Benchm
     choice = {"name": "mbpp", "source": str(functions_file(tmp_path))}
     styled = {"benchmarks": [{**choice, "style": "evalplus"}], "sampling.max_tokens": 768}
     done = benchmarks({}, Script(answer=behind_an_opened_block), **styled)
-    assert benchmarks.solved(done) == {"mbpp": 0.25}
+    # The mischief of every fourth answer is no part of its function, so it is not run.
+    assert benchmarks.solved(done) == {"mbpp": 0.5}
     rows = benchmarks.run.rows
     assert {(row["strategy"], row["prefill"] == RESPONSE_PREFIX, row["thought"]) for row in rows} == {
         ("evalplus", True, "")
@@ -194,12 +203,6 @@ def test_a_run_from_before_graders_had_versions_is_graded_again_without_an_engin
     assert "8 answers were graded by an earlier version" in " ".join(benchmarks.observer.sentences)
     assert len({row["sample_id"] for row in benchmarks.run.rows}) == len(benchmarks.run.rows) == 8
     assert benchmarks(files, NO_ENGINE).committed == 0
-
-
-def behind_an_opened_block(request: Request) -> str:
-    """The code of `answer` without its thought and its opening fence, and prose behind it."""
-    assert request.prompt.endswith("```python\n")
-    return answer(request).partition("```python\n")[2] + "So it is."
 
 
 def grade_wrongly(output: Path) -> None:
