@@ -195,3 +195,23 @@ def test_errors_are_foreign_text_and_shown_as_text():
 
 def test_the_outcomes_of_both_kinds_of_prompts_are_in_one_table(both: RunMetrics):
     assert outcomes_table(both).groups[0][0][1].lines == ("8",)
+
+
+def test_safety_and_over_refusal_fit_80_columns_with_every_figure_whole():
+    of = setting("morethink", samples=5, dataset="wildjailbreak-train")
+    rows = [
+        sample(
+            of,
+            number,
+            index,
+            category="bad" if number % 2 else "nice",
+            verdicts=(Verdict("match", "response", index == number % 7),),
+        )
+        for number in range(200)
+        for index in range(5 if number % 9 else 4)
+    ]
+    text = io.StringIO()
+    render_metrics(measured(rows, of), Console(file=text, width=80), by_category=True)
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in text.getvalue()
