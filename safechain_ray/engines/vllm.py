@@ -241,7 +241,10 @@ def _is_cancelled() -> bool:
 
 
 def completion_of(output: Any, request: Request) -> Completion:
-    """vLLM's finished output as a completion. Raises EngineDiedError for an aborted request, RowError for a failed one."""
+    """vLLM's finished output as a completion.
+
+    Raises EngineDiedError for an aborted request, RowError for a failed one.
+    """
     first = output.outputs[0]
     if first.finish_reason == "abort":
         # Nobody aborts requests here, so the engine is shutting down, for example after SIGTERM.
