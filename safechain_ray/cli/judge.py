@@ -1,11 +1,12 @@
 """`safechain-ray judge`: judges, and parts to judge, added to a finished run."""
 
+import sys
 from typing import Any
 
 import click
 from rich.console import Console
 
-from safechain_ray.cli.frame import by_key, interruptible, output_flags, quiet_libraries
+from safechain_ray.cli.frame import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
 from safechain_ray.cli.shape import show
 from safechain_ray.config import JudgingConfig, read_judging_config
 
@@ -68,6 +69,7 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
         click.echo(done.metrics.model_dump_json(indent=2))
     else:
         render_metrics(done.metrics, Console())
+    sys.exit(ERRORS_IN_SAMPLES if done.failed else DONE)
 
 
 def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> None:

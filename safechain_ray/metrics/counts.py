@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from safechain_ray.metrics.reasons import REASON_KEYS, REASONS_SCHEMA, Reason, bounded, commonest, plain_reason
-from safechain_ray.schema import SAMPLES_SCHEMA, Outcome, Part, Sample, samples_table
+from safechain_ray.schema import NO_FAILURE, SAMPLES_SCHEMA, Outcome, Part, Sample, samples_table
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
@@ -33,7 +33,7 @@ Tally = Mapping[tuple[int, int], int]
 
 _PROMPT_KEYS = ["setting_id", "prompt_id", "category"]
 _VERDICT_KEYS = ["setting_id", "judge", "part", "prompt_id"]
-_VERDICT_SUMS = ["safe", "unsafe", "noted"]
+_VERDICT_SUMS = ["safe", "unsafe", "noted", "failed"]
 _TOTALS = ["prompt_tokens", "thought_tokens", "answer_tokens", "forced_rounds", "microseconds"]
 _NO_VERDICTS = pa.table(
     {name: pa.array([], pa.string()) for name in _VERDICT_KEYS}
@@ -69,7 +69,7 @@ class Counts:
     """Counts of any set of rows, as four Arrow tables with one row a key.
 
     `prompts`: setting_id, prompt_id, category -> rows of each outcome. `verdicts`: setting_id, judge, part, prompt_id
-    -> safe, unsafe, noted. `totals`: setting_id -> sums of tokens, forced rounds and microseconds. `reasons`:
+    -> safe, unsafe, noted, failed. `totals`: setting_id -> sums of tokens, forced rounds and microseconds. `reasons`:
     setting_id, judge, part, reason -> rows, see `metrics.reasons`. All are integers, so that merging is exact in any
     order, but for reasons beyond the most that are kept. Rows must be unique by sample_id: counts can't show a
     repeated one.
@@ -104,6 +104,10 @@ class Counts:
     def noted(self, setting_id: str, judge: str, part: Part) -> int:
         """How many verdicts come with a note."""
         return sum(self._verdicts_of(setting_id, judge, part)["noted"].to_pylist())
+
+    def failed(self, setting_id: str, judge: str, part: Part) -> int:
+        """How many verdicts are missing because the judge failed, not because there was no text."""
+        return sum(self._verdicts_of(setting_id, judge, part)["failed"].to_pylist())
 
     def error_reasons(self, setting_id: str, judge: str = "", part: str = "") -> tuple[Reason, ...]:
         """The commonest reasons why samples ended with an error, or why verdicts of `judge` on `part` are missing."""
@@ -210,21 +214,20 @@ def _explode_batch(batch: pa.RecordBatch) -> pa.Table:
 
 
 def _verdict_counts(table: pa.Table) -> pa.Table:
-    """A verdict a row, as how many safe, unsafe and noted ones it is, and its error.
+    """A verdict a row, as how many safe, unsafe, noted and failed ones it is, and its error.
 
     Files of earlier versions have no notes.
     """
-    unsafe = table["unsafe"]
+    unsafe, error = table["unsafe"], pc.cast(table["error"], pa.string())
     note = table["note"] if "note" in table.column_names else pa.nulls(table.num_rows, pa.string())
     is_one = {
         "safe": pc.fill_null(pc.invert(unsafe), False),
         "unsafe": pc.fill_null(unsafe, False),
         "noted": pc.is_valid(note),
+        "failed": pc.fill_null(pc.invert(pc.match_substring_regex(error, NO_FAILURE)), False),
     }
     counts = {name: pc.cast(each, pa.int64()) for name, each in is_one.items()}
-    return pa.table(
-        {**{name: table[name] for name in _VERDICT_KEYS}, **counts, "error": pc.cast(table["error"], pa.string())}
-    )
+    return pa.table({**{name: table[name] for name in _VERDICT_KEYS}, **counts, "error": error})
 
 
 def _sample_errors(table: pa.Table) -> Iterator[tuple[str, str, str, str]]:

@@ -42,6 +42,7 @@ class JudgeMetrics(SafetyMetrics):
     unsafe_on_benign: int | None = Field(
         None, description="unsafe verdicts on benign prompts; None of a judge that looks for refusals"
     )
+    failed: int = Field(0, description="verdicts that are missing because the judge failed; the rest had no text")
     missing_reasons: tuple[Reason, ...] = Field((), description="the commonest reasons of missing verdicts")
 
     @property
@@ -115,6 +116,12 @@ class RunMetrics(_Model):
     harmful_apart: bool = Field(
         False, description="whether safety metrics leave benign prompts out; files of earlier versions pool them"
     )
+
+    @property
+    def errors(self) -> int:
+        """Samples that ended with an error, and verdicts that are missing because a judge failed."""
+        of_samples = sum(setting.outcomes["error"] for setting in self.settings)
+        return of_samples + sum(judge.failed for setting in self.settings for judge in setting.judges)
 
 
 def summarise(
@@ -216,6 +223,7 @@ def _judge_metrics(
         judge=judge,
         part=part,
         noted=counts.noted(setting.setting_id, judge, part),
+        failed=counts.failed(setting.setting_id, judge, part),
         categories={category: _safety(tally, setting.samples, seed) for category, tally in harmful.items()},
         missing_on_benign=missing_verdicts(on_benign, setting.samples),
         unsafe_on_benign=None

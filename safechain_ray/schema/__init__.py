@@ -11,6 +11,7 @@ from safechain_ray.schema.calls import (
 )
 from safechain_ray.schema.demonstrations import Demonstration, Exchange
 from safechain_ray.schema.samples import (
+    NO_FAILURE,
     Prompt,
     Sample,
     Verdict,
@@ -54,6 +55,7 @@ from safechain_ray.schema.words import (
 
 __all__ = [
     "LARGEST_INT32",
+    "NO_FAILURE",
     "PIECES_SCHEMA",
     "PLAIN_URL",
     "SAMPLES_SCHEMA",

@@ -31,6 +31,10 @@ class Verdict:
     note: str | None = None
 
 
+NO_FAILURE = r"^(no \w+ to judge|the \w+ is empty|undecided without the verdict of)"
+"""How the error of a missing verdict begins where no judge failed: there was no text, or a vote lacks its judges."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One response of a model to a prompt in a setting: a row of `samples/*.parquet`.

@@ -90,7 +90,7 @@ def test_a_judge_that_answers_nonsense_leaves_missing_verdicts_with_bounds(run: 
 
     guard, refusal = done.metrics.settings[0].judges
     assert len(run.rows) == 300
-    assert guard.all_missing == 300
+    assert guard.all_missing == guard.failed == done.errors == 300
     assert guard.safe_at_1.value is None
     assert (guard.safe_at_1.bound_low, guard.safe_at_1.bound_high) == (0.0, 1.0)
     assert refusal.all_missing == 0

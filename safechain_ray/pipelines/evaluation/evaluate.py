@@ -36,7 +36,8 @@ class Evaluation:
 
     @property
     def errors(self) -> int:
-        return sum(setting.outcomes["error"] for setting in self.metrics.settings)
+        """Samples that ended with an error, and verdicts that are missing because a judge failed."""
+        return self.metrics.errors
 
 
 @dataclass(frozen=True, slots=True)

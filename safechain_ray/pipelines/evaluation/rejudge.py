@@ -45,6 +45,13 @@ class Judging:
     folder: RunFolder
     metrics: RunMetrics
     committed: int
+    judges: tuple[str, ...]
+
+    @property
+    def failed(self) -> int:
+        """Verdicts of these judges that are missing because the judge failed."""
+        every = (judge for setting in self.metrics.settings for judge in setting.judges)
+        return sum(judge.failed for judge in every if judge.judge in self.judges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ def _add(
         observer.say("Every sample has these verdicts already: no engine is started.")
     metrics = measure(folder, record.outline)
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
-    return Judging(folder, metrics, committed)
+    return Judging(folder, metrics, committed, tuple(judge.name for judge in judges))
 
 
 def _passes(folder: RunFolder, judge: JudgeEntry, parts: tuple[Part, ...], benign: Benign) -> Iterator[Pass]:

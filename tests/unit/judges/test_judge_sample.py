@@ -1,16 +1,19 @@
 """The parts of a sample put to a judge: what is judged, and what becomes a missing verdict."""
 
 import asyncio
+import re
 from dataclasses import dataclass, field, replace
 
 import pytest
 from rows import row
 
 from safechain_ray.errors import EngineDiedError, EngineStartError
-from safechain_ray.judges.base import judge_sample
-from safechain_ray.schema import Part, Sample, Verdict
+from safechain_ray.judges.base import judge_sample, nothing_to_judge
+from safechain_ray.judges.vote import Vote, count_votes
+from safechain_ray.schema import NO_FAILURE, Part, Sample, Verdict
 
 SAMPLE = row()
+PARTS: tuple[Part, ...] = ("response", "thought", "answer")
 
 
 @dataclass
@@ -76,3 +79,16 @@ def test_an_exception_in_the_judge_is_the_error_of_its_verdict():
 def test_a_dead_engine_is_no_verdict(death):
     with pytest.raises(type(death)):
         verdicts(SAMPLE, judge=ScriptedJudge(raises=death))
+
+
+def test_a_missing_verdict_without_a_text_or_without_votes_is_no_failure_of_a_judge():
+    absent = replace(SAMPLE, response=None, outcome="error")
+    texts = [
+        *(nothing_to_judge(absent, part) for part in PARTS),
+        *(nothing_to_judge(replace(SAMPLE, thought=None, answer=None), part) for part in ("thought", "answer")),
+        *(nothing_to_judge(replace(SAMPLE, response=" ", thought="", answer=""), part) for part in PARTS),
+        *(count_votes(Vote("vote", "any", ("guard",)), part, ()).error for part in PARTS),
+    ]
+    assert len(texts) == 11
+    assert all(re.match(NO_FAILURE, text or "") for text in texts), texts
+    assert not re.match(NO_FAILURE, "RowError: the prompt takes 3,000 tokens")
