@@ -241,9 +241,9 @@ class ApiEngine:
         return self._budget.most(usage.input_tokens or 0, usage.output_tokens or 0)
 
     def _outcomes(self, received: "_Received") -> Sequence[Outcome]:
-        opens = bool(self._opening.opens)
         texts = [
-            "" if isinstance(answer, RowError) else answer.response(self._tags, opens) for _, answer in received.answers
+            "" if isinstance(answer, RowError) else answer.response(self._tags, self._opening.opens_before(answer))
+            for _, answer in received.answers
         ]
         shares = shared_usage(received.usage, texts)
         outcomes: list[Outcome] = []

@@ -31,6 +31,13 @@ class ThoughtOpening:
         """None where nothing is known yet."""
         return self._seen if self._said is None else self._said
 
+    def opens_before(self, answer: ApiAnswer) -> bool:
+        """Whether a text without tags is a thought. What answers showed holds for texts that were cut only: so a whole
+        text is the same row whenever it comes."""
+        if self._said is not None:
+            return self._said
+        return bool(self._seen) and answer.finish_reason == "length"
+
     def note(self, answer: ApiAnswer) -> None:
         """Learn from one answer."""
         if self._tags is None:

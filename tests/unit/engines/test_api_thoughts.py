@@ -130,6 +130,8 @@ def test_an_answer_that_closes_what_it_never_opened_outweighs_the_others():
     opening.note(ApiAnswer(None, "I reason.\n</think>\n\nReady", "stop"))
     opening.note(ApiAnswer(None, "Ready", "stop"))
     assert opening.opens is True
+    assert opening.opens_before(cut)
+    assert not opening.opens_before(ApiAnswer(None, "Ready", "stop"))
 
 
 def test_a_family_without_tags_has_nothing_to_find_out():
