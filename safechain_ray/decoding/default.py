@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from safechain_ray.decoding.base import Strategy
-from safechain_ray.decoding.task import Decoded, DecodingTask, OneCallOptions, published_prompt, split_opening
+from safechain_ray.decoding.task import Decoded, DecodingTask, OneCallOptions, bos_twice, split_opening
 from safechain_ray.schema import CountTokens, Generate, Request
 
 Options = OneCallOptions
@@ -18,7 +18,7 @@ class Default:
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
         _, opening = split_opening(task.prompt, task.tags)
         published = self.options.compat == "paper"
-        prompt = published_prompt(task.prompt) if published else task.prompt
+        prompt = bos_twice(task.prompt) if published else task.prompt
         completion = await generate(Request(prompt, task.sampling, task.sampling.max_tokens, task.seed))
         return Decoded(
             prefill=opening,

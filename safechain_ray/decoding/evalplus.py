@@ -1,12 +1,11 @@
 """EvalPlus' decoding of a chat model: the answer begins with an opened code block and ends at its closing fence."""
 
-import re
 from dataclasses import dataclass
 
 from pydantic import Field
 
 from safechain_ray.decoding.base import Strategy
-from safechain_ray.decoding.task import Decoded, DecodingTask, StrategyOptions, split_opening
+from safechain_ray.decoding.task import Decoded, DecodingTask, StrategyOptions, bos_twice, split_opening
 from safechain_ray.errors import RowError
 from safechain_ray.schema import CountTokens, Generate, Request
 
@@ -18,8 +17,6 @@ RESPONSE_PREFIX = (
 
 STOP = ("<|endoftext|>", "<|endofmask|>", "</s>", "\nif __name__", "\ndef main(", "\nprint(", "\n```\n")
 """`EOS` of evalplus/provider/utility.py, and the fence that provider/vllm.py adds for chat models."""
-
-_BOS = re.compile(r"<｜begin▁of▁sentence｜>|<\|begin_of_text\|>|<s>")
 
 
 class Options(StrategyOptions):
@@ -40,7 +37,7 @@ class EvalPlus:
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
         """Decode one response. Raises RowError for a prompt that fills the context, and what `generate` raises."""
         turn, _ = split_opening(task.prompt, task.tags)
-        prompt = _bos_twice(turn) + RESPONSE_PREFIX
+        prompt = bos_twice(turn) + RESPONSE_PREFIX
         used = count_tokens(prompt)
         room = self.context_length - used
         if room < 1:
@@ -58,11 +55,6 @@ class EvalPlus:
             completion_tokens=completion.completion_tokens,
             thought_tokens=None if task.tags is None else 0,
         )
-
-
-def _bos_twice(prompt: str) -> str:
-    bos = _BOS.match(prompt)
-    return prompt if bos is None else bos[0] + prompt
 
 
 def build(options: Options) -> Strategy:

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from safechain_ray.decoding.rethink import Choose, MoreThinkOptions, phrases_of
-from safechain_ray.decoding.task import Decoded, DecodingTask, published_prompt, required_tags, split_opening
+from safechain_ray.decoding.task import Decoded, DecodingTask, bos_twice, required_tags, split_opening
 from safechain_ray.errors import RowError
 from safechain_ray.schema import Completion, CountTokens, Generate, Request
 
@@ -38,7 +38,7 @@ class PaperMoreThink:
                 f"{self.options.think_budget} tokens; raise max_tokens, lower think_budget, or leave compat out"
             )
 
-        prompt = published_prompt(task.prompt)
+        prompt = bos_twice(task.prompt)
 
         async def call(number: int, text: str, max_tokens: int) -> Completion:
             seed = task.call_seed(number)

@@ -6,7 +6,7 @@ from safechain_ray.decoding.task import (
     Decoded,
     DecodingTask,
     OneCallOptions,
-    published_prompt,
+    bos_twice,
     required_tags,
     split_opening,
 )
@@ -33,7 +33,7 @@ class Prefilled:
         turn, _ = split_opening(task.prompt, tags)
         prefill = f"{tags.open}\n{self.thought}\n{tags.close}\n\n"
         published = self.options.compat == "paper"
-        prompt = published_prompt(turn + prefill) if published else turn + prefill
+        prompt = bos_twice(turn + prefill) if published else turn + prefill
         completion = await generate(Request(prompt, task.sampling, task.sampling.max_tokens, task.seed))
         return Decoded(
             prefill=prefill,

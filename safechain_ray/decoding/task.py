@@ -95,11 +95,11 @@ _BOS = re.compile(r"<｜begin▁of▁sentence｜>|<\|begin_of_text\|>|<s>")
 """The BOS tokens of R1's, Llama 3's and Llama 2's tokenizers, which put one before every text they are given."""
 
 
-def published_prompt(prompt: str) -> str:
-    """`prompt` with the tokens that the published code sends: BOS twice where the chat template writes it.
+def bos_twice(prompt: str) -> str:
+    """`prompt` with a second BOS where the chat template writes one, as it reaches a model of the published codes.
 
-    resp_gen.py of github.com/uw-nsl/safechain hands the rendered text to vLLM, whose tokenizer adds a BOS of its own.
-    Templates without BOS (QwQ, Sky-T1) and APIs are sent the same prompt either way.
+    resp_gen.py of github.com/uw-nsl/safechain and EvalPlus hand the rendered text to vLLM, whose tokenizer adds a BOS
+    of its own. Templates without BOS (QwQ, Sky-T1) and APIs are sent the same prompt either way.
     """
     opening = _BOS.match(prompt)
     return prompt if opening is None else opening.group() + prompt
