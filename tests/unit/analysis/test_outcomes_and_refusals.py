@@ -1,11 +1,10 @@
 """Outcomes by verdict, and refusals of benign prompts."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judged_samples import FIVE, GREEDY, rows_of, sample
+from real_data import needs_real_data, real
 
 from safechain_ray import catalog
 from safechain_ray.analysis.outcomes import outcomes_by_verdict
@@ -13,7 +12,7 @@ from safechain_ray.analysis.over_refusal import over_refusal
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.loading import load_prompts
 
-XSTEST = Path(__file__).parents[4] / "shared" / "data" / "xstest_prompts.csv"
+XSTEST = real("data/xstest_prompts.csv")
 OUTCOMES = st.sampled_from(["ok", "truncated", "blocked", "error"])
 
 
@@ -75,7 +74,7 @@ def test_the_benign_categories_of_the_catalog_are_categories_of_their_sets():
     assert told == {"quickstart", "quickstart-requests", "xstest", "wildjailbreak-train"}
 
 
-@pytest.mark.skipif(not XSTEST.exists(), reason="needs shared/data")
+@needs_real_data("data/xstest_prompts.csv")
 def test_xstests_benign_categories_hold_its_250_safe_prompts():
     entry = adhoc_entry(str(XSTEST), category_column="type", id_column="id")
     benign = catalog.datasets()["xstest"].benign_categories

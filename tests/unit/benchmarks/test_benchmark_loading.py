@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from real_data import needs_real_data, real
 
 from safechain_ray.benchmarks import Problem
 from safechain_ray.benchmarks.loading import load_problems, read_from
@@ -15,7 +16,7 @@ from safechain_ray.catalog import benchmarks
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.errors import InputError
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
+SHARED = real("data")
 SUMS = [{"id": 1, "q": "1 + 1?", "a": "2"}, {"id": 2, "q": "What is {2}?", "a": "2"}]
 
 
@@ -157,7 +158,7 @@ def test_more_files_belong_to_a_file():
         entry(kind="huggingface", source="a/b", more_files=["c.jsonl"])
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the published sets are not at hand")
+@needs_real_data("data")
 @pytest.mark.parametrize(
     ("name", "file"),
     [

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from real_data import real, real_data_marks
 
 from safechain_ray.benchmarks import Problem
 from safechain_ray.benchmarks.loading import load_problems, read_from
@@ -12,10 +12,10 @@ from safechain_ray.benchmarks.math_answer import gold_answer
 from safechain_ray.benchmarks.math_grader import MathGrader
 from safechain_ray.catalog import benchmarks
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
+SHARED = real("data")
 FILES = {"gsm8k": ("gsm8k_test.jsonl", 1319), "math500": ("math500.jsonl", 500), "aime24": ("aime24.jsonl", 30)}
 
-pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="the published sets are not at hand")
+pytestmark = real_data_marks("data")
 
 
 @pytest.fixture(scope="module")

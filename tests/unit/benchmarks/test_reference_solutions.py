@@ -8,24 +8,24 @@ import gzip
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
+from real_data import real, real_data_marks
 from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks import Grade, Grader, Problem
 from safechain_ray.benchmarks.code_asserts import build as asserts
 from safechain_ray.benchmarks.code_completion import build as completion
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = real("data")
 
 Solved = tuple[Grader, Problem, str, list[str]]
 """A problem with its grader, its solution and the functions of that which the tests call."""
 
 pytestmark = [
     needs_sandbox,
-    pytest.mark.skipif(not DATA.exists(), reason="needs shared/data"),
+    *real_data_marks("data"),
     pytest.mark.filterwarnings("ignore:invalid escape sequence"),
 ]
 

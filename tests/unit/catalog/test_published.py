@@ -1,14 +1,13 @@
 """The paper's published figures: all there, as shares, under names that the catalog knows."""
 
-from pathlib import Path
-
 import pytest
 import yaml
+from real_data import needs_real_data, real
 
 from safechain_ray import catalog
 from safechain_ray.catalog.published import published_figures
 
-RESULTS = Path(__file__).parents[4] / "shared" / "paper" / "results.yaml"
+RESULTS = real("paper/results.yaml")
 
 
 def test_safety_figures_are_shares_by_model_strategy_and_data_set():
@@ -63,7 +62,7 @@ def test_a_model_under_another_name_in_the_catalog_is_found_by_both_names():
     assert figures.name_of("demo-reasoner") is None
 
 
-@pytest.mark.skipif(not RESULTS.exists(), reason="the paper's results.yaml is not at hand")
+@needs_real_data("paper/results.yaml")
 def test_every_figure_is_the_papers():
     paper = yaml.safe_load(RESULTS.read_text())
     ours = published_figures()

@@ -1,19 +1,19 @@
 """Files that people really have, where a copy of them is at hand: the right reading of each."""
 
 import csv
-from pathlib import Path
 from typing import Any
 
 import pytest
+from real_data import real, real_data_marks
 
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.labelled import Columns, load_labelled
 from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.errors import InputError
 
-CASES = Path(__file__).parents[4] / "shared" / "cases"
+CASES = real("cases")
 
-pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="the folder of case files is not at hand")
+pytestmark = real_data_marks("cases")
 
 
 def loaded(name: str, **columns: Any) -> list[tuple[str, str, bool]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import needs_real_data, real
 
 from safechain_ray.catalog import datasets
 from safechain_ray.catalog.entries import DatasetEntry
@@ -21,7 +22,7 @@ from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
 from safechain_ray.schema import Prompt
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
+SHARED = real("data")
 
 
 def entry(source: str = "", rows: int | None = None, prompt: str = "prompt", **columns: str) -> DatasetEntry:
@@ -194,10 +195,9 @@ def test_every_catalog_entry_names_a_licence_and_the_commit_of_its_url() -> None
             assert found.revision in found.source
 
 
+@needs_real_data("data/strongreject.csv", "data/xstest_prompts.csv")
 @pytest.mark.parametrize(("name", "file"), [("strongreject", "strongreject.csv"), ("xstest", "xstest_prompts.csv")])
 def test_a_local_copy_of_a_public_set_fits_its_entry(name: str, file: str) -> None:
-    if not (SHARED / file).exists():
-        pytest.skip(f"no copy of {file} at hand")
     local = datasets()[name].model_copy(update={"source": str(SHARED / file)})
     found = load_prompts(local, on_bad_prompt="refuse")
     with open(SHARED / file, newline="", encoding="utf-8") as lines:

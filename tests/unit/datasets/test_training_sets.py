@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import needs_real_data, real
 
 from safechain_ray.catalog import training_sets
 from safechain_ray.catalog.training_entries import TrainingSetEntry
@@ -19,7 +20,7 @@ from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.errors import InputError
 from safechain_ray.schema import Demonstration
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
+SHARED = real("data")
 THOUGHT, ANSWER = "They ask for help.\n\nI can give it.", "Sure: <b>here</b>."
 RESPONSE = f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}"
 
@@ -209,9 +210,8 @@ def test_every_published_set_has_a_licence_and_a_number_of_rows():
         assert entry.rows is not None
 
 
+@needs_real_data("data/star1.json")
 def test_all_of_star_1_is_read_and_nothing_of_it_is_lost():
-    if not (SHARED / "star1.json").exists():
-        pytest.skip("no copy of star1.json at hand")
     found = load_training_set(copy_of(training_sets()["star-1"], str(SHARED / "star1.json")))
     rows = json.loads((SHARED / "star1.json").read_text(encoding="utf-8"))
     assert [(d.prompt, f"<think>\n{d.thought}\n</think>\n\n{d.answer}") for d in found.demonstrations] == [

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from real_data import real, real_data_marks
 from scripted_generate import PROMPT, closes, decode, ends, task
 
 from safechain_ray.decoding.morethink_paper import PaperMoreThink
@@ -11,13 +12,14 @@ from safechain_ray.decoding.rethink import MoreThinkOptions
 from safechain_ray.errors import RowError
 
 OWN = Path(__file__).parent / "data" / "morethink_paper_calls.json"
-SHARED = Path(__file__).parents[4] / "shared" / "paper" / "morethink_calls.json"
+SHARED = real("paper/morethink_calls.json")
 
 
 def cases(file: Path):
+    marks = real_data_marks("paper/morethink_calls.json") if file == SHARED else []
     if not file.exists():
-        return [pytest.param(None, marks=pytest.mark.skip(reason=f"{file.name} is not at hand"), id=file.name)]
-    return [pytest.param(case, id=name) for name, case in json.loads(file.read_text())["cases"].items()]
+        return [pytest.param(None, marks=marks, id=file.name)]
+    return [pytest.param(case, marks=marks, id=name) for name, case in json.loads(file.read_text())["cases"].items()]
 
 
 def paper(case: dict) -> PaperMoreThink:

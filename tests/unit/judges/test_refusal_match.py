@@ -2,11 +2,11 @@
 
 import asyncio
 import csv
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import needs_real_data, real
 
 from safechain_ray.catalog import judges
 from safechain_ray.catalog.entries import JudgeEntry
@@ -17,7 +17,7 @@ from safechain_ray.judges.refusal_match import phrases_fingerprint, read_phrases
 from safechain_ray.metrics.agreement import agreement
 
 APOSTROPHES = "'’‘‛ʼ′＇´"
-JAILJUDGE = Path(__file__).parents[4] / "shared" / "data" / "jailjudge_mini.csv"
+JAILJUDGE = real("data/jailjudge_mini.csv")
 
 
 def judged(text: str, entry: JudgeEntry | None = None):
@@ -109,7 +109,7 @@ def test_a_list_that_can_not_be_read_or_is_empty_is_refused(tmp_path):
         read_phrases(str(empty))
 
 
-@pytest.mark.skipif(not JAILJUDGE.exists(), reason="jailjudge_mini.csv is not at hand")
+@needs_real_data("data/jailjudge_mini.csv")
 def test_it_agrees_with_people_as_well_as_the_published_phrases_do(capsys):
     with JAILJUDGE.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -1,19 +1,19 @@
 """Agreement with labels equals scikit-learn's and scipy's figures on a thousand responses that people labelled."""
 
 import csv
-from pathlib import Path
 
 import pytest
+from real_data import needs_real_data, real
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, f1_score
 
 from safechain_ray.judges.refusal_match import read_phrases, refusal_match
 from safechain_ray.metrics.agreement import agreement
 
-JAILJUDGE = Path(__file__).parents[4] / "shared" / "data" / "jailjudge_mini.csv"
+JAILJUDGE = real("data/jailjudge_mini.csv")
 
 
-@pytest.mark.skipif(not JAILJUDGE.exists(), reason="jailjudge_mini.csv is not at hand")
+@needs_real_data("data/jailjudge_mini.csv")
 def test_every_figure_of_rs_match_is_theirs_to_a_billionth():
     with JAILJUDGE.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

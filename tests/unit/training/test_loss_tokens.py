@@ -8,6 +8,7 @@ import pytest
 from family_tokenizers import R1_BOS, R1_EOS, TEMPLATES, r1_tokenizer, tokenizer_of
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import needs_real_data, real
 from transformers import PreTrainedTokenizerFast
 
 from safechain_ray.catalog import families, training_sets
@@ -18,7 +19,7 @@ from safechain_ray.schema import Demonstration, Exchange
 from safechain_ray.training.chat import ChatFormat, TemplateFacts, check_chat_format, check_demonstrations
 from safechain_ray.training.tokens import IGNORED, Example, examples_of, hold_out, tokenise
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
+SHARED = real("data")
 ROOT = Path(__file__).parents[3]
 R1 = families()["r1"]
 TEXTS = ((ROOT / "README.md").read_text(encoding="utf-8"),)
@@ -98,10 +99,9 @@ def test_a_template_that_drops_the_thought_is_found_out_and_gone_round(template:
     assert THOUGHT in decoded(form, only_example(SHOWN, form).input_ids)
 
 
+@needs_real_data("data/star1.json")
 @pytest.mark.parametrize(("style", "template"), STYLES)
 def test_all_of_star_1_loss_is_exactly_on_the_responses_of_its_file(style: str, template: str):
-    if not (SHARED / "star1.json").exists():
-        pytest.skip("no copy of star1.json at hand")
     found = load_training_set(copy_of(training_sets()["star-1"], str(SHARED / "star1.json")))
     rows = json.loads((SHARED / "star1.json").read_text(encoding="utf-8"))
     form = chat(style, template)

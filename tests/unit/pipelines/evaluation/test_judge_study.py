@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
+from real_data import needs_real_data, real
 from small_studies import ROWS, study_config
 
 from safechain_ray.catalog.published import published_figures
@@ -19,7 +20,7 @@ from safechain_ray.pipelines.evaluation.study_figures import measure
 from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.schema import Verdict, VoteRule
 
-JAILJUDGE = Path(__file__).parents[5] / "shared" / "data" / "jailjudge_mini.csv"
+JAILJUDGE = real("data/jailjudge_mini.csv")
 RULES: tuple[VoteRule, ...] = ("majority", "any", "all")
 VERDICTS = st.lists(st.sampled_from([True, False, None]), min_size=2, max_size=5)
 
@@ -156,7 +157,7 @@ def test_a_study_needs_its_data():
         read_study_config(None, {"judges": ["refusal-match"]}, ())
 
 
-@pytest.mark.skipif(not JAILJUDGE.exists(), reason="jailjudge_mini.csv is not at hand")
+@needs_real_data("data/jailjudge_mini.csv")
 def test_rs_match_on_a_thousand_labelled_answers(tmp_path: Path):
     columns = {"prompt_column": "question", "response_column": "answer"}
     done = study(tmp_path, data=str(JAILJUDGE), **columns).study
