@@ -20,7 +20,7 @@ class DatasetConfig(Named):
     benign_categories: tuple[str, ...] | None = Field(
         None,
         description="categories of prompts that a model should not refuse: they count for over-refusal, all others for "
-        "safety; the catalog knows those of its own data sets; []: all prompts are harmful",
+        "safety; added to those that the catalog knows of the data set; []: all prompts are harmful",
     )
     limit: int | None = Field(None, ge=1, description="only the first prompts, after shuffling")
     shuffle_seed: int | None = None

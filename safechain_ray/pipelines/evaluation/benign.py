@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.errors import UnknownNameError
-from safechain_ray.metrics.refusals import PromptKinds
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.pipelines.runs.outline import measure
@@ -32,8 +31,11 @@ def name_benign(run: str, categories: Sequence[str]) -> RunMetrics:
             raise UnknownNameError("category", category, known)
     with held_output(run, ResourcesConfig(), Silent()) as held:
         record = RunRecord.of_finished(held)
-        kinds = record.outline.kinds
-        record.note_kinds({name: _with(kinds[name], found, categories) for name, found in prompts.items()})
+        added = {
+            name: {category: found[category] for category in categories if category in found}
+            for name, found in prompts.items()
+        }
+        record.add_benign(added)
         metrics = measure(held, record.outline)
         held.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
     return metrics
@@ -51,11 +53,3 @@ def _prompts_by_category(folder: RunFolder) -> dict[str, Counter[str]]:
     for dataset, _, category in prompts:
         found[dataset][category] += 1
     return found
-
-
-def _with(kinds: PromptKinds, found: Counter[str], categories: Sequence[str]) -> PromptKinds:
-    named = [category for category in categories if category in found]
-    if not named:
-        return kinds
-    benign = tuple(dict.fromkeys([*(kinds.benign_categories or ()), *named]))
-    return PromptKinds(benign, sum(found[category] for category in benign))

@@ -14,6 +14,9 @@ from safechain_ray.pipelines.runs.refusal_rule import RULE_COLUMNS, refusal_verd
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.schema import Part, Setting
 
+BENIGN_ADDED = "benign_added"
+"""Where run.json has categories that were called benign after the run: category -> prompts."""
+
 Asked = tuple[tuple[str, Part], ...]
 """(judge, part) pairs, of each of which every sample should have a verdict."""
 
@@ -126,6 +129,10 @@ def _kinds(name: str, dataset: Mapping[str, Any]) -> PromptKinds:
     """What run.json says of a data set's prompts; for one of an earlier version, what the catalog says."""
     if "benign_categories" in dataset:
         noted = dataset["benign_categories"]
-        return PromptKinds(None if noted is None else tuple(noted), dataset.get("benign_prompts", 0))
-    entry = catalog.datasets().get(name)
-    return PromptKinds(None if entry is None else entry.benign_categories)
+        kinds = PromptKinds(None if noted is None else tuple(noted), dataset.get("benign_prompts", 0))
+    else:
+        entry = catalog.datasets().get(name)
+        kinds = PromptKinds(None if entry is None else entry.benign_categories)
+    known = kinds.benign_categories or ()
+    added = {category: count for category, count in dataset.get(BENIGN_ADDED, {}).items() if category not in known}
+    return PromptKinds((*known, *added), kinds.benign_prompts + sum(added.values())) if added else kinds

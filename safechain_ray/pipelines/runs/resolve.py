@@ -319,7 +319,9 @@ def dataset_entry(config: DatasetConfig) -> DatasetEntry:
     entry = with_place(entry, config=config.config, split=config.split)
     if config.benign_categories is None:
         return entry
-    return entry.model_copy(update={"benign_categories": config.benign_categories})
+    # Beside the catalog's: a flag is for every data set of a command. An empty list counts all prompts as harmful.
+    benign = (*(entry.benign_categories or ()), *config.benign_categories) if config.benign_categories else ()
+    return entry.model_copy(update={"benign_categories": tuple(dict.fromkeys(benign))})
 
 
 def _kinds(

@@ -23,7 +23,7 @@ from safechain_ray.metrics.refusals import PromptKinds
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
 from safechain_ray.pipelines.runs.changed_results import explained
 from safechain_ray.pipelines.runs.live import Live
-from safechain_ray.pipelines.runs.outline import Outline
+from safechain_ray.pipelines.runs.outline import BENIGN_ADDED, Outline
 from safechain_ray.pipelines.runs.resolve import ResolvedRun, as_stored, judge_identity
 from safechain_ray.pipelines.runs.run_folder import RunFolder, differences
 from safechain_ray.pipelines.runs.run_kind import kind_of, subject_of
@@ -134,6 +134,16 @@ class RunRecord:
         if any(datasets[name] != datasets[name] | facts for name, facts in noted.items()):
             self._content["datasets"] = datasets | {name: datasets[name] | facts for name, facts in noted.items()}
             self._write()
+
+    def add_benign(self, added: Mapping[str, Mapping[str, int]]) -> None:
+        """Note categories that a user calls benign after the run: by data set, how many prompts each one has.
+
+        They are kept apart from those of the config, which the next run of the command notes anew.
+        """
+        datasets = self._content["datasets"]
+        for name, categories in added.items():
+            datasets[name] = datasets[name] | {BENIGN_ADDED: {**datasets[name].get(BENIGN_ADDED, {}), **categories}}
+        self._write()
 
     @property
     def grader_versions(self) -> dict[str, int]:

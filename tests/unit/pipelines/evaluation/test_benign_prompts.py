@@ -90,6 +90,33 @@ def test_a_finished_run_is_told_later_what_is_benign(own: str, tmp_path: Path):
         name_benign(str(run.folder), ["niece"])
 
 
+def test_what_was_called_benign_later_outlives_the_next_run_of_the_command(own: str, tmp_path: Path):
+    config = config_of(own, benign_categories=["bad"])
+    folder = RunFolder(open_folder(str(tmp_path / "run")))
+    RunRecord.opened(folder, config, resolve(config)).add_benign({"own": {"nice": 2}})
+    kinds = RunRecord.opened(folder, config, resolve(config)).outline.kinds["own"]
+    assert (kinds.benign_categories, kinds.benign_prompts) == (("bad", "nice"), 3)
+
+
+def test_a_benign_category_is_added_to_those_that_the_catalog_knows(own: str):
+    """A flag of the command is for each of its data sets."""
+    both = [
+        {"name": "quickstart", "benign_categories": ["nice"]},
+        {"name": own, "category_column": "kind", "benign_categories": ["nice"]},
+    ]
+    config = read_config(None, {"model": "demo-reasoner", "datasets": both, "judges": ["refusal-match"]}, ())
+    kinds = resolve(config).kinds
+    assert kinds["quickstart"].benign_categories == ("benign", "benign-sensitive", "nice")
+    assert kinds["quickstart"].benign_prompts == 20
+    assert kinds["own"].benign_categories == ("nice",)
+
+
+def test_an_empty_list_counts_all_prompts_of_a_known_set_as_harmful():
+    none = {"model": "demo-reasoner", "datasets": [{"name": "quickstart", "benign_categories": []}]}
+    kinds = resolve(read_config(None, {**none, "judges": ["refusal-match"]}, ())).kinds["quickstart"]
+    assert (kinds.benign_categories, kinds.benign_prompts) == ((), 0)
+
+
 def test_without_a_judge_of_refusals_the_phrases_find_them(tmp_path: Path):
     """Half of the responses refuse; no judge of the run looks for that."""
     run = finished_run(tmp_path, judges=["demo-guard"], parts=["response"])
