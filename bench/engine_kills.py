@@ -1,4 +1,4 @@
-"""What `kill -9` of vLLM's engine core costs: rows, errors, missing verdicts and seconds, with real engines on CPUs."""
+"""Rows, errors, missing verdicts and seconds after `kill -9` of vLLM's engine core, with real engines on CPUs."""
 
 import csv
 import json
@@ -157,8 +157,8 @@ def main(
 ) -> None:
     """Kill the engine core of the model, of the judge, or of a study's judge, at the first commit and again at half.
 
-    Each run is the whole command, so that its seconds hold the imports and the first engines' starts too. "Lost" is
-    against the undisturbed run of this table. A new engine of the demo models takes 10 to 25 s to start on two cores.
+    Each run is the whole command: its seconds include imports and engine starts. "Lost" is the difference to the
+    undisturbed run of the table. A new engine of the demo models takes 10 to 25 s to start on two cores.
     """
     console = Console()
     show_machine(console)

@@ -1,4 +1,4 @@
-"""What faults cost with real vLLM engines: the rows of the fault table that concern engines, workers and nodes."""
+"""The cost of faults of engines, workers and nodes with real vLLM engines: errors, missing verdicts and seconds."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ class Fault:
 
     @property
     def like(self) -> str:
-        """The run without a fault that it is compared with."""
+        """The run without a fault to compare with."""
         return "nothing, with a guard" if self.judged else "nothing"
 
 

@@ -1,10 +1,10 @@
-"""HTTP clients for endpoints: which proxy they use, and what of the environment they send.
+"""HTTP clients for endpoints: their proxy, and the environment variables that they send.
 
 Two failures made this module necessary. With `HTTP_PROXY` set, requests to a server on loopback went to the proxy,
 which can't reach that server. And OpenAI's SDK adds `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID` and `OPENAI_CUSTOM_HEADERS` to
 the requests to any server.
 
-1. A loopback address is reached directly, whatever the proxy variables say.
+1. A loopback address is reached directly, with any proxy variables.
 2. Variables of OpenAI's SDK are used for OpenAI's own hosts only.
 3. A proxy that can't be used is refused before anything starts.
 """
@@ -59,7 +59,7 @@ def openai_client(base_url: str, api_key: str, *, max_retries: int, timeout: flo
 def connection_options(url: str) -> dict[str, Any]:
     """Keyword arguments of an httpx client for `url`: its one proxy, and certificates as `SSL_CERT_FILE` names them.
 
-    Left to itself, httpx prepares all proxies of the environment, and fails for one that `url` has no use for. Raises
+    By default httpx prepares all proxies of the environment, and fails for one that `url` does not use. Raises
     InputError for a proxy that can't be used.
     """
     check_proxy(url)
@@ -119,7 +119,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 @contextmanager
 def _without_sdk_variables(base_url: str) -> Iterator[None]:
-    """Hide the variables that the SDK reads when a client is made: it has no other way to send none of them."""
+    """Hide the variables that the SDK reads when a client is made. The SDK has no other way to leave them out."""
     if is_openai(base_url):
         yield
         return

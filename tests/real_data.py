@@ -1,4 +1,4 @@
-"""Published data for the tests that need it: a test without it is skipped, and never takes other input.
+"""Published data for the tests that need it. Without the data such a test is skipped; it never uses other input.
 
 This is the only file of the tests that looks beside the project.
 """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 Graded = Literal["answer", "response", "generated"]
-"""What of a sample is graded: the answer behind its thought, all of its response, or that without the prefill."""
+"""The graded part of a sample: the answer after the thought, the whole response, or what was generated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ _FENCE = re.compile(r"[ \t]*(?P<marks>`{3,}(?!.*`)|~{3,})[ \t]*(?P<language>[^\s
 
 _TRIPLE = re.compile(r'("""|\'\'\')|#.*|"(?:\\.|[^"\\])*+"?|\'(?:\\.|[^\'\\])*+\'?')
 
-# The start of a line of Python that a line of prose hardly has.
+# The start of a line of Python, which is rare in prose.
 _STATEMENT = re.compile(
     r"""^[ \t]*(?:
         (?:async[ ]+)?def[ ]+\w+[ ]*\( | class[ ]+\w+[ ]*[:(] | @\w+
@@ -88,7 +88,7 @@ def fenced_blocks(text: str) -> Iterator[Block]:
 def _next_block(lines: list[str], start: int, knows_strings: bool) -> tuple[Block | None, int, bool]:
     """The first block from line `start` on, the line behind it, and whether strings are still looked at.
 
-    They are not any more once a string did not end: so no text is read more than twice.
+    Once a string did not end, strings are ignored: so no text is read more than twice.
     """
     opening = next((number for number in range(start, len(lines)) if _FENCE.match(lines[number])), len(lines))
     opened = _FENCE.match(lines[opening]) if opening < len(lines) else None

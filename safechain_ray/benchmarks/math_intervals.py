@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 Bound = Fraction | float
-"""A float is an infinite one."""
+"""An infinite bound is a float."""
 
 INFINITE = float("inf")
 
@@ -58,7 +58,7 @@ Union = tuple[Interval, ...]
 
 @dataclass(frozen=True, slots=True)
 class RealSet:
-    """`name` is the variable that is said to be in it, "" where none is said."""
+    """`name` is the variable whose values it describes, "" without one."""
 
     union: Union
     name: str = ""

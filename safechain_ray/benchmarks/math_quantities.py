@@ -110,7 +110,7 @@ def _spelled_out(text: str) -> str:
 
 
 def _is_all_unit(text: str) -> bool:
-    r"""Whether its letters are all text (`18\text{ m}^2`), so that none is a variable."""
+    r"""Whether all letters are in text (`18\text{ m}^2`), so that no letter can be a variable."""
     rest = re.sub(r"\\[a-z]+", "", _WORDS.sub("", text))
     return _WORDS.search(text) is not None and not re.search(r"[A-Za-z]", rest)
 

@@ -41,13 +41,13 @@ class ApiEntry(Entry):
     extra_body: dict[str, object] = Field(default_factory=dict, description="put into every request as it is")
     omits: tuple[str, ...] = Field((), description="sampling parameters that the provider refuses, so never sent")
     max_tokens_parameter: Literal["max_tokens", "max_completion_tokens"] = Field(
-        "max_tokens", description="how the provider calls the limit of tokens; learnt where it refuses max_tokens"
+        "max_tokens", description="name of the token limit in a request; detected if the provider refuses max_tokens"
     )
     opens_thought: bool | None = Field(
         None,
         exclude_if=lambda opens: opens is None,
         description="whether the server's chat template opens the thought, so that answers hold no opening tag; "
-        "None finds out",
+        "None: detected",
     )
 
     @field_validator("base_url")
@@ -67,7 +67,7 @@ class ApiEntry(Entry):
 
 
 def judging_api(judge: JudgeEntry) -> ApiEntry:
-    """The chat model at the endpoint of a judge that has one. Its letter is no thought, and is cut by design."""
+    """The chat model at the endpoint of a judge that has one. Its answer is one letter, cut by design."""
     assert judge.endpoint is not None
     return ApiEntry(
         name=judge.name,

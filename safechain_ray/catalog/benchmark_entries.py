@@ -29,7 +29,7 @@ _FIELD = re.compile(r"(\w+)(\[\d+\])?")
 class BenchmarkStyle(BaseModel):
     """Another way to ask and grade the same problems, such as that of a published tool.
 
-    What a style leaves out is as in the entry. `description` says how the style differs from the default one.
+    A style inherits every field that it does not set. `description` says how the style differs from the default one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +41,7 @@ class BenchmarkStyle(BaseModel):
     strip: bool | None = None
     grader: GraderKind | None = None
     max_tokens: int | None = Field(None, ge=1)
-    strategy: str | None = Field(None, description="a decoding strategy of its own; no other can be asked for then")
+    strategy: str | None = Field(None, description="the style's decoding strategy, which a config can't change")
 
     def overrides(self) -> dict[str, Any]:
         """The fields of the entry that the style replaces."""
@@ -67,7 +67,7 @@ class BenchmarkEntry(RowsEntry):
     reference: dict[str, str] = Field(description="what the grader reads of a problem, and the column that holds it")
     max_tokens: int = Field(16_000, ge=1, description="most tokens of a response, thought included, as published")
     repetition_penalty: float = Field(1.0, gt=0, description="as published")
-    strategy: str = Field("default", description="the decoding strategy where the config names none")
+    strategy: str = Field("default", description="the decoding strategy if the config names none")
     style: str = Field(DEFAULT_STYLE, description="the style that this entry describes")
     styles: dict[str, BenchmarkStyle] = Field(default_factory=dict, description="other styles by name")
 
@@ -96,7 +96,7 @@ class BenchmarkEntry(RowsEntry):
         return self
 
     def in_style(self, name: str) -> "BenchmarkEntry":
-        """The entry with what a style replaces. Raises UnknownNameError for a style that the benchmark lacks."""
+        """The entry with the fields of a style. Raises UnknownNameError for a style that the benchmark lacks."""
         if name == self.style:
             return self
         if name not in self.styles:

@@ -86,7 +86,7 @@ class EngineNeeds(BaseModel):
     special_tokens: SpecialTokens = Field(
         "control",
         exclude_if=lambda special_tokens: special_tokens == "control",
-        description="special tokens within a prompt, such as <|eot_id|>: control tokens, or broken up into plain text",
+        description="how special tokens within a prompt (<|eot_id|>) are sent: as control tokens, or as plain text",
     )
     engine_kwargs: dict[str, object] = Field(default_factory=dict, description="passed to vLLM as they are")
 
@@ -155,7 +155,7 @@ class DatasetEntry(RowsEntry):
     id_column: str | None = None
     category_column: str | None = None
     benign_categories: tuple[str, ...] | None = Field(
-        None, description="categories of prompts that a model should not refuse; null where nobody says"
+        None, description="categories of prompts that a model should not refuse; null: unknown"
     )
 
 

@@ -27,10 +27,11 @@ class SafetyFigures(Published):
 
 
 class Evaluation(Published):
-    """How the safety figures came about.
+    """How the published safety figures were made.
 
-    The data sets go from the table's name to the catalog's; `strategy_options` go by strategy. `bos_twice` are models
-    that were sent BOS twice. `ran` goes from a model's name in the table to the catalog's name of the one that ran.
+    The data sets map the table's name to the catalog's name, and `strategy_options` a strategy to its options.
+    `bos_twice` lists models whose prompts had BOS twice. `ran` maps a model's name in the table to the catalog's name
+    of the model that ran.
     """
 
     judge: str
@@ -49,7 +50,7 @@ class Evaluation(Published):
 class PilotJudge(Published):
     """A judge's agreement with human labels; `judge` is its name in this catalog.
 
-    `phrases` is the fingerprint of the phrases of a judge that looks for some, `model` the model behind an API.
+    `phrases` is the fingerprint of a refusal judge's phrases, `model` the model behind an API.
     """
 
     judge: str

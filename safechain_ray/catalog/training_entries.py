@@ -14,15 +14,15 @@ LAYOUTS = (
 """The columns that hold a demonstration: a conversation, or a prompt with its response whole or in two."""
 
 LossOn = Literal["last", "all"]
-"""Which assistant turns of a conversation are learnt."""
+"""The assistant turns of a conversation that carry loss."""
 
 
 class TrainingSetEntry(RowsEntry):
     """Where demonstrations come from, and which of their columns are what.
 
-    Exactly the columns of one of `LAYOUTS` are named, or none: the layout is then detected from the columns that the
-    data has. Thoughts are in the tags of `family`, R1's by default, whatever model is trained; the opening tag may be
-    missing.
+    Either exactly the columns of one of `LAYOUTS` are named, or none. Without names the layout is detected from the
+    columns of the data. Thoughts are in the tags of `family`, R1's by default, for every trained model. The opening tag
+    may be missing.
     """
 
     messages_column: str | None = Field(None, description="a list of messages, in OpenAI's or ShareGPT's form")
@@ -31,12 +31,12 @@ class TrainingSetEntry(RowsEntry):
     thought_column: str | None = Field(None, description="the thought alone, without tags")
     answer_column: str | None = Field(None, description="the answer alone")
     input_column: str | None = Field(
-        None, description="text that belongs to the prompt; `input` beside a prompt in `instruction`, '' for none"
+        None, description="text appended to the prompt; by default `input` beside `instruction`; '' for none"
     )
-    system_column: str | None = Field(None, description="the system turn; `system` where there is one, '' for none")
+    system_column: str | None = Field(None, description="the system turn; by default a column `system`; '' for none")
     has_thoughts: bool = Field(True, description="False for a control: answers only, and a thinking tag is an error")
     family: str | None = Field(None, description="the model family in whose tags the thoughts are; r1 by default")
-    loss_on: LossOn = Field("last", description="the assistant turns that are learnt")
+    loss_on: LossOn = Field("last", description="the assistant turns that carry loss")
 
     @property
     def columns(self) -> dict[str, str]:
@@ -55,7 +55,7 @@ class TrainingSetEntry(RowsEntry):
             known = "; or ".join(", ".join(sorted(layout, reverse=True)) for layout in LAYOUTS)
             raise ValueError(f"the columns named are {', '.join(sorted(self.layout))}; name {known}")
         if self.input_column and self.layout == LAYOUTS[0]:
-            raise ValueError("input_column belongs to prompt_column, and messages_column is named: take one out")
+            raise ValueError("input_column needs prompt_column, but messages_column is named: remove one of them")
         if self.thought_column is not None and not self.has_thoughts:
-            raise ValueError("has_thoughts is false, and thought_column names thoughts: take one of them out")
+            raise ValueError("has_thoughts is false, but thought_column names thoughts: remove one of them")
         return self

@@ -69,11 +69,13 @@ def run_flags(command: Command) -> Command:
         click.option("-m", "--model", help="Catalog name, Hugging Face id or folder (local, s3://, gs://)."),
         click.option("--family", help="Model family, for a model that the catalog does not hold."),
         click.option("--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID)."),
-        click.option("-d", "--dataset", multiple=True, help="Catalog name, file, URI or Hugging Face id. Repeatable."),
-        click.option("--name", help="Config of a hub set or folder, as its card names it; the only one by default."),
-        click.option("--split", help="Split of a hub set or folder; the only one by default."),
         click.option(
-            "--prompt-column", help="Column that holds the prompts: texts, or chat messages with a user turn."
+            "-d", "--dataset", multiple=True, help="Catalog name, file, folder, URI or Hugging Face id. Repeatable."
+        ),
+        click.option("--name", help="Config (subset) of a hub set or folder; needed if there are several."),
+        click.option("--split", help="Split of a hub set or folder; needed if there are several."),
+        click.option(
+            "--prompt-column", help="Column that holds the prompts: text, or chat messages with one user turn."
         ),
         click.option("--id-column", help="Column that holds the prompts' ids."),
         click.option("--category-column", help="Column that holds the categories."),
@@ -82,8 +84,8 @@ def run_flags(command: Command) -> Command:
             "benign_categories",
             multiple=True,
             metavar="NAME",
-            help="Prompts of this category count for over-refusal, all others for safety. Repeatable; the catalog "
-            "knows those of its own data sets.",
+            help="Category of benign prompts: they count for over-refusal, all other prompts for safety. Repeatable. "
+            "Not needed for data sets of the catalog.",
         ),
         click.option("--limit", type=int, help="Only so many prompts of each data set."),
         click.option("--shuffle-seed", type=int, help="Shuffle the prompts before --limit."),
@@ -113,7 +115,10 @@ def run_flags(command: Command) -> Command:
     return command
 
 
-@click.group(epilog="Exit codes: 0 done, 1 failed, 2 wrong input, 3 done with errors in some samples.")
+@click.group(
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong input, 3 done, but some samples ended with an error or some "
+    "verdicts are missing."
+)
 @click.version_option(__version__, prog_name="safechain-ray")
 def app() -> None:
     """Measure the safety of large reasoning models: in what they think and in what they answer."""
@@ -124,7 +129,10 @@ def app() -> None:
 @click.option("--html/--no-html", default=True, help="Write report.html at the end (the default), or leave it out.")
 @output_flags
 def evaluate(*, as_json: bool, html: bool, **flags: Any) -> None:
-    """Generate, judge and measure: one model, all settings. The same command again continues."""
+    """Generate, judge and measure: one model, all settings. The same command again continues.
+
+    Exit code 3: some samples ended with an error, or a judge failed on some verdicts.
+    """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.evaluation.evaluate import evaluate as run_evaluation
     from safechain_ray.report.html.write import write_report
@@ -253,7 +261,7 @@ def _run_config(
         given["datasets"] = [{"name": name, **only_given(columns)} for name in dataset]
     elif only_given(columns):
         flag = DATASET_FLAGS[next(iter(only_given(columns)))]
-        raise InputError(f"{flag} needs a --dataset beside it.")
+        raise InputError(f"{flag} needs a --dataset. Fix: add --dataset.")
     if vote:
         given["votes"] = [{"name": f"vote-{rule}", "rule": rule} for rule in vote]
     return read_config(config, given, assignments, profile)

@@ -72,7 +72,8 @@ PAPER = "The paper's figures beside ours: those of the same model, or of MODEL (
 @click.option(
     "--style",
     metavar="NAME",
-    help="How each --benchmark is asked and graded: default, evalplus (humaneval, mbpp), skythought (livecodebench).",
+    help="How each --benchmark is asked and graded: default, or as in the paper: evalplus (humaneval, mbpp, "
+    "mbpp-full), skythought (livecodebench).",
 )
 @click.option("-s", "--strategy", help="default, zerothink, lessthink or morethink.")
 @click.option("-k", "--samples", type=int, help="K, the samples of each problem; 1 by default.")
@@ -98,11 +99,11 @@ PAPER = "The paper's figures beside ours: those of the same model, or of MODEL (
 @format_flag
 @output_flags
 def benchmark(*, paper: str | None, html: bool, shape: str, as_json: bool, **flags: Any) -> None:
-    """Put reasoning benchmarks to one model and grade its answers: pass@1, pass@k. The same command again continues.
+    """Run reasoning benchmarks on one model and grade its answers: pass@1, pass@k. The same command again continues.
 
     The model is loaded once for all benchmarks, and answers are graded as they come: mathematics by algebra, code by
-    running it in a sandbox on every CPU of the cluster (docs/sandbox.md); where none works nothing is run. Exit code 3:
-    some samples ended with an error, or could not be graded.
+    running it in a sandbox on every CPU of the cluster (docs/sandbox.md). Without a working sandbox no code is run.
+    Exit code 3: some samples ended with an error, or could not be graded.
     """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.benchmarks.benchmark import benchmark as run_benchmarks
@@ -161,7 +162,7 @@ def _config(
     if benchmark:
         given["benchmarks"] = [_choice(each, of_each) for each in benchmark]
     elif of_each:
-        raise InputError(f"--{next(iter(of_each))} needs a --benchmark beside it.")
+        raise InputError(f"--{next(iter(of_each))} needs a --benchmark. Fix: add --benchmark.")
     return read_benchmark_config(config, given, assignments, profile)
 
 

@@ -43,7 +43,12 @@ KEYS = {
 @click.option("--family", help="Model family, for a model that the catalog does not hold.")
 @click.option("-t", "--training-set", help="Catalog name (safechain), folder of build-dataset, file, URI or hub id.")
 @click.option("--training-set-file", metavar="PATH", help="A copy of the catalog's set, read in its place.")
-@click.option("--held-out", type=float, metavar="SHARE", help="Of the prompts, for the evaluation loss; 0.02.")
+@click.option(
+    "--held-out",
+    type=float,
+    metavar="SHARE",
+    help="Share of the prompts that only the evaluation loss uses; 0.02 by default.",
+)
 @click.option("--max-length", type=int, help="Tokens of a packed sequence; 16,384 by default.")
 @click.option("--epochs", type=float, help="2 by default.")
 @click.option("--learning-rate", type=float, help="1e-5 by default.")
@@ -51,7 +56,7 @@ KEYS = {
 @click.option("--precision", help="bfloat16 (default) or float32, of the computation.")
 @click.option("--lora", is_flag=True, help="Train low-rank adapters, and merge them into the weights at the end.")
 @click.option("--lora-rank", type=int, help="The adapters' rank; 16 by default.")
-@click.option("--seed", type=int, help="Order of the examples, which are held out, adapters; 0 by default.")
+@click.option("--seed", type=int, help="Seed of the example order, the held-out choice and the adapters; 0 by default.")
 @click.option("--report-to", multiple=True, metavar="TRACKER", help="wandb, mlflow or tensorboard. Repeatable.")
 @click.option("-o", "--output", help="The training's folder: a local path or URI.")
 @click.option("-n", "--workers", type=int, help="Processes that train together, each on a GPU; 1 by default.")
@@ -62,7 +67,9 @@ KEYS = {
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config.")
-@click.option("--plan", is_flag=True, help="Read the data, show what it takes of memory and cluster, start nothing.")
+@click.option(
+    "--plan", is_flag=True, help="Read the data, show the GPU memory and the workers that the training needs, and exit."
+)
 @output_flags
 def finetune(
     *,

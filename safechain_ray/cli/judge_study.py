@@ -47,17 +47,21 @@ KEYS = {
 @click.command("judge-study", epilog=EXAMPLES)
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="Study config in YAML; flags win over it.")
 @profile_flag
-@click.option("--data", help="Labelled responses: file (CSV, JSONL, Parquet), URI, Hugging Face id, catalog name.")
-@click.option("--name", help="Config of a hub set or folder, as its card names it; the only one by default.")
-@click.option("--split", help="Split of a hub set or folder; the only one by default.")
+@click.option(
+    "--data", help="Labelled responses: file (CSV, JSON, JSONL, Parquet), folder, URI, Hugging Face id, catalog name."
+)
+@click.option("--name", help="Config (subset) of a hub set or folder; needed if there are several.")
+@click.option("--split", help="Split of a hub set or folder; needed if there are several.")
 @click.option("--prompt-column", help="Column that holds the prompts; prompt by default.")
 @click.option("--response-column", help="Column that holds the responses; response by default.")
 @click.option(
     "--label-column",
-    help="Column that holds the labels; label by default. safe and unsafe say it themselves; true and 1 affirm the "
-    "column's name (is_safe, harmful), and mean unsafe in one called label.",
+    help="Column that holds the labels; label by default. Labels are safe and unsafe, or true/false and 1/0: true "
+    "means safe in is_safe, and unsafe in harmful or label. For other labels use --unsafe-label.",
 )
-@click.option("--unsafe-label", multiple=True, help="A label that says unsafe; all others are safe. Repeatable.")
+@click.option(
+    "--unsafe-label", multiple=True, help="A label that means unsafe; all other labels mean safe. Repeatable."
+)
 @click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
 @click.option("--vote", multiple=True, help="A vote over all judges: majority, any, all say unsafe. Repeatable.")
 @click.option("-o", "--output", help="The study's folder: a local path or URI.")
@@ -70,7 +74,7 @@ KEYS = {
 def judge_study(
     *, as_json: bool, config: Path | None, profile: str | None, assignments: tuple[str, ...], **flags: Any
 ) -> None:
-    """Hold judges against human labels: accuracy, F1, Pearson's r, kappa. The same command again continues.
+    """Compare judges with human labels: accuracy, F1, Pearson's r, kappa. The same command again continues.
 
     Leaves study.json, study.md, study.svg, study.png, and in disagreements.parquet the rows on which a judge and the
     label differ. Exit code 3: some verdicts are missing.

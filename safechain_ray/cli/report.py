@@ -41,8 +41,8 @@ Examples:
     "--benign-category",
     multiple=True,
     metavar="NAME",
-    help="Prompts of this category count for over-refusal and not for safety. The run notes it, and its figures are "
-    "counted anew. Repeatable; the catalog knows those of its own data sets.",
+    help="Category of benign prompts: they count for over-refusal and not for safety. Stored in the run, whose figures "
+    "are then recomputed. Repeatable. Not needed for data sets of the catalog.",
 )
 @click.option(
     "--html",

@@ -40,7 +40,7 @@ def refuse_repeats(**listed: Sequence[str]) -> None:
 
 Step = str | int
 LineOf = Callable[[tuple[Step, ...]], int | None]
-"""The line of a config file at which a key's value is written; None where it comes from elsewhere."""
+"""The line of the config file that holds a key's value; None for a value from elsewhere."""
 
 
 def validated(
@@ -60,7 +60,7 @@ def validated(
 
 
 def _root_causes(error: ValidationError) -> list[ErrorDetails]:
-    """The errors without those that only follow from another one: a list is too short where its items are wrong."""
+    """The errors without those that follow from another one: a list of invalid items is also reported as too short."""
     found = error.errors()
     wrong = {problem["loc"][:length] for problem in found for length in range(1, len(problem["loc"]))}
     return [problem for problem in found if not (problem["type"] == "too_short" and problem["loc"] in wrong)]

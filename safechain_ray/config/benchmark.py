@@ -17,8 +17,8 @@ class BenchmarkChoice(Named):
     limit: int | None = Field(None, ge=1, description="only the first problems")
     style: str = Field(
         "default",
-        description="how it is asked and graded: default, or evalplus or skythought as the paper ran code, "
-        "where the benchmark has such a style",
+        description="how it is asked and graded: default, or as in the paper: evalplus (humaneval, mbpp, mbpp-full), "
+        "skythought (livecodebench)",
     )
 
 

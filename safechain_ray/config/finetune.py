@@ -15,25 +15,25 @@ class TrainingSetConfig(Named):
 
     name: str = Field(description="catalog name, path, URI or Hugging Face id")
     file: str | None = Field(None, description="a copy of the catalog's set, read in its place")
-    config: str | None = Field(None, description="of the hub: which config of the set")
-    split: str | None = Field(None, description="of the hub; train by default")
+    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
+    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
     messages_column: str | None = None
     prompt_column: str | None = None
     response_column: str | None = None
     thought_column: str | None = None
     answer_column: str | None = None
-    input_column: str | None = Field(None, description="what belongs to the prompt; '' for none")
+    input_column: str | None = Field(None, description="text appended to the prompt; '' for none")
     system_column: str | None = Field(None, description="the system turn; '' for none")
     has_thoughts: bool | None = Field(None, description="false for a control: answers only")
     family: str | None = Field(None, description="the model family in whose tags the thoughts are; r1 by default")
     loss_on: Literal["last", "all"] | None = Field(
-        None, description="which assistant turns of a conversation are learnt; last by default"
+        None, description="the assistant turns of a conversation that carry loss; last by default"
     )
     on_bad_row: Literal["refuse", "skip"] = "refuse"
     held_out: float = Field(0.02, ge=0, lt=1, description="share of the prompts that only the evaluation loss sees")
 
     def columns(self) -> dict[str, Any]:
-        """What is said of the set's form and split, as fields of its catalog entry."""
+        """The set's layout, config and split, as fields of its catalog entry."""
         said = {
             "config",
             "split",

@@ -19,8 +19,8 @@ class DatasetConfig(Named):
     category_column: str | None = None
     benign_categories: tuple[str, ...] | None = Field(
         None,
-        description="categories of prompts that a model should not refuse: they count for over-refusal, all others for "
-        "safety; added to those that the catalog knows of the data set; []: all prompts are harmful",
+        description="categories of benign prompts, which a model should not refuse: they count for over-refusal, all "
+        "other prompts for safety; added to those that the catalog lists; []: all prompts are harmful",
     )
     limit: int | None = Field(None, ge=1, description="only the first prompts, after shuffling")
     shuffle_seed: int | None = None
@@ -35,7 +35,7 @@ class EngineConfig(Config):
     tensor_parallel_size: int | None = Field(None, ge=1)
     pipeline_parallel_size: int | None = Field(None, ge=1)
     special_tokens: SpecialTokens | None = Field(
-        None, description="special tokens within a prompt: `control` tokens, or broken up into plain `text`"
+        None, description="how special tokens within a prompt are sent: as `control` tokens, or as plain `text`"
     )
     engine_kwargs: dict[str, Any] | None = Field(None, description="keyword arguments of vLLM's engine")
 
@@ -54,10 +54,10 @@ class ApiConfig(Config):
     extra_body: dict[str, Any] | None = Field(None, description="put into every request as it is")
     omits: tuple[str, ...] | None = Field(None, description="sampling parameters that are never sent")
     max_tokens_parameter: Literal["max_tokens", "max_completion_tokens"] | None = Field(
-        None, description="how the provider calls the limit of tokens; learnt where it refuses max_tokens"
+        None, description="name of the token limit in a request; detected if the provider refuses max_tokens"
     )
     opens_thought: bool | None = Field(
-        None, description="whether the server's chat template opens the thought; found out where it is not said"
+        None, description="whether the server's chat template opens the thought; detected by default"
     )
 
     def overrides(self) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class _File:
     lines: Mapping[tuple[Step, ...], int]
 
     def line(self, key: tuple[Step, ...], profile: str | None) -> int | None:
-        """The line of `key`, or of what holds it; of the profile first, as its values win."""
+        """The line of `key`, or of its parent; the profile is searched first, because its values win."""
         for length in range(len(key), 0, -1):
             for above in ((PROFILES, profile), ()) if profile is not None else ((),):
                 line = self.lines.get((*above, *key[:length]))

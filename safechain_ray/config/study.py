@@ -16,7 +16,7 @@ class StudyConfig(Config):
     prompt_column: str = "prompt"
     response_column: str = "response"
     label_column: str = "label"
-    unsafe_labels: tuple[str, ...] = Field((), description="labels that say unsafe; all others say safe")
+    unsafe_labels: tuple[str, ...] = Field((), description="labels that mean unsafe; all others mean safe")
     judges: tuple[JudgeConfig, ...] = Field(min_length=1)
     votes: tuple[VoteRule, ...] = Field((), description="votes over all the judges, two or more")
     output: str | None = Field(None, description="the study's folder: a local path or URI")

@@ -4,8 +4,8 @@ Near-duplicates are found by MinHash and locality-sensitive hashing (datasketch:
 are here anyway), and confirmed by their exact Jaccard index. Of an evaluation set a shared run of words counts too, as
 jailbreaks wrap a request in other text; 13 words are the usual measure of contamination (GPT-3, arXiv:2005.14165).
 
-Chinese, Japanese, Thai and their like write no blanks between words: there each character is a token, and a run has as
-many tokens as 13 words have characters in that script. All text is compared in Unicode's form NFKC, case folded,
+Chinese, Japanese, Thai and similar scripts have no blanks between words. Each of their characters is a token, and a run
+has as many tokens as 13 words have characters in that script. All text is compared in Unicode's form NFKC, case folded,
 without invisible characters, so that neither decomposed accents nor full-width letters hide a prompt.
 """
 
@@ -38,8 +38,8 @@ WORDS_A_CHARACTER = (
     ),
     (1 / 4, ((0x0E01, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))),
 )
-"""Scripts without blanks, by code points, with the words that a character stands for: a Chinese or Japanese word has
-about one and a half characters, one of Thai, Lao, Burmese or Khmer about four."""
+"""Scripts without blanks, by code points, with the words per character: a Chinese or Japanese word has about one and a
+half characters, a word of Thai, Lao, Burmese or Khmer about four."""
 
 _WORD = re.compile(r"\w+")
 
@@ -105,7 +105,7 @@ def reason_of(evaluation_set: str) -> str:
 
 
 def folded(text: str) -> str:
-    """Words in lower case, one space between: punctuation and layout don't make a text another one.
+    """Words in lower case with one space between them, so that punctuation and layout are ignored.
 
     A character of a script without blanks is a word of its own.
     """
@@ -137,7 +137,7 @@ def _stands_alone(character: str) -> bool:
 
 
 def _words_in(token: str) -> float:
-    """How many words a token stands for: 1, or less for a character of a script without blanks."""
+    """How many words a token counts for: 1, or less for a character of a script without blanks."""
     code = ord(token[0])
     if code < 0x0E01:
         return 1.0

@@ -12,9 +12,9 @@ from safechain_ray.datasets.files import file_name, has_known_suffix
 from safechain_ray.errors import InputError
 from safechain_ray.storage import redact
 
-NAME_CONFIG = "--name (config in a config file)"
-NAME_SPLIT = "--split (split in a config file)"
-"""What names a part of a set."""
+NAME_CONFIG = "--name (config in a config file, training_set.config for finetune)"
+NAME_SPLIT = "--split (split in a config file, training_set.split for finetune)"
+"""How a user names a part of a set. `finetune` has no such flags, only keys of its config."""
 
 AnyRows = TypeVar("AnyRows", bound=RowsEntry)
 
@@ -40,7 +40,7 @@ def adhoc_entry(
 
     Nothing is read. Without `prompt_column` the column must be called `prompt`: `load_prompts` refuses a set without
     it and names the columns that there are. Without `split` the set must have one split. The entry is called after the
-    file or the id. Raises InputError for what is neither.
+    file or the id. Raises InputError for any other source.
     """
     return DatasetEntry(
         name=_name(source),
@@ -60,7 +60,7 @@ def adhoc_training_set(source: str, *, split: str | None = None, **columns: str 
     """The entry for a training set in a file, a folder of the hub's layout, or at a Hugging Face id.
 
     `columns` are fields of `TrainingSetEntry`; without any the layout is detected when the set is read. Nothing is read
-    here. Raises InputError for a source that is neither, and for columns that don't make a layout.
+    here. Raises InputError for any other source, and for columns that don't make a layout.
     """
     try:
         return TrainingSetEntry.model_validate(

@@ -14,7 +14,7 @@ ROLES = {
     "assistant": "assistant",
     "gpt": "assistant",
 }
-"""Roles as chat formats write them, by what they are."""
+"""Roles of chat formats, by their meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def is_chat(value: object) -> TypeGuard[Sequence[Mapping[str, object]]]:
 
 
 def chat_prompt(turns: Sequence[Mapping[str, object]]) -> ChatPrompt | str:
-    """The prompt of a chat of one user turn, after a system turn or none; or why it is none."""
+    """The prompt of a chat with one user turn, after an optional system turn; or why the chat has no prompt."""
     roles = [_role(turn) or "" for turn in turns]
     has_system = roles[0] == "system"
     if roles[has_system:] != ["user"]:

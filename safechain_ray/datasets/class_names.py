@@ -1,6 +1,6 @@
 """The names of ClassLabel columns, which the `datasets` library stores as numbers.
 
-A number says nothing by itself: 0 is `unsafe` in one set and `safe` in another.
+The number alone has no meaning: 0 is `unsafe` in one set and `safe` in another.
 """
 
 import json

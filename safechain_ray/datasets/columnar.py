@@ -1,4 +1,4 @@
-"""Read Parquet, and folders that `Dataset.save_to_disk` wrote: only the columns that are wanted."""
+"""Read the wanted columns of Parquet files and of folders that `Dataset.save_to_disk` wrote."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -18,10 +18,10 @@ Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
 
 
 def parse_parquet(data: bytes | Path, wanted: Collection[str] | None, names: Names | None = None) -> Rows:
-    """The rows of a Parquet file, from its bytes or its place on this machine. Raises BrokenFileError.
+    """The rows of a Parquet file, from its bytes or its local path. Raises BrokenFileError.
 
-    Class numbers become the class names of `names`, or else of the file's own metadata. Columns that are not wanted are
-    not read, whatever their types.
+    Class numbers become the class names of `names`, or else of the file's own metadata. Only wanted columns are
+    read, so other columns may have any type.
     """
     try:
         with pq.ParquetFile(pa.BufferReader(data) if isinstance(data, bytes) else data) as file:

@@ -1,11 +1,11 @@
-"""Chat messages as people store them, read as turns: OpenAI's and ShareGPT's keys, content parts, JSON text.
+"""Reader of stored chat messages: OpenAI's and ShareGPT's keys, content parts, JSON text.
 
 The formats are those that TRL, LLaMA-Factory and the OpenAI API document:
 
 - `role` and `content`, or ShareGPT's `from` and `value`; roles in any case, `human` and `gpt` too;
 - `developer` is OpenAI's newer name of the system role;
-- content as text, or as a list of parts, of which only text and thinking parts can be trained on;
-- the thought of an assistant turn in a key of its own (`reasoning_content`, `thinking`, `reasoning`).
+- content as text, or as a list of parts; only text and thinking parts can be trained on;
+- the thought of an assistant turn in a separate key (`reasoning_content`, `thinking`, `reasoning`, `thought`).
 """
 
 import json
@@ -32,12 +32,12 @@ CALL_KEYS = ("tool_calls", "function_call")
 
 
 class RowError(ValueError):
-    """Why a row can't be learnt from: the same words for the same fault, so that rows can be counted by it."""
+    """Why a row can't be learnt from. The same fault has the same text, so that rows can be counted by reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of a conversation; `thought` is what a key or a part of its own holds."""
+    """One turn of a conversation; `thought` comes from a separate key or part."""
 
     role: Literal["system", "user", "assistant"]
     text: str

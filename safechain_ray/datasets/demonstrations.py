@@ -22,7 +22,7 @@ class BadRow:
 
 
 def tags_of(entry: TrainingSetEntry, trainee: ThinkingTags | None = None) -> tuple[ThinkingTags, ...]:
-    """The tags that the thoughts of a set may be in: those of its family, else R1's and those of the model trained.
+    """The tags that the thoughts of a set may have: those of its family, else R1's and the trained model's.
 
     Raises:
         UnknownNameError: the set's family is not in the catalog.
@@ -33,8 +33,8 @@ def tags_of(entry: TrainingSetEntry, trainee: ThinkingTags | None = None) -> tup
     tags = catalog.lookup("model family", catalog.families(), entry.family).tags
     if tags is None:
         raise InputError(
-            f"training_set.family: models of family {entry.family!r} write no thinking tags. Fix: name the family in "
-            "whose tags the thoughts of the data are, or has_thoughts: false for answers alone."
+            f"training_set.family: models of family {entry.family!r} write no thinking tags. Fix: name the "
+            "family whose tags the data has, or set has_thoughts: false for answers without thoughts."
         )
     return (tags,)
 
@@ -76,14 +76,16 @@ class _Reader:
             earlier = (*earlier, Exchange(prompt, answer))
 
     def _turns(self, row: Mapping[str, object]) -> list[Turn]:
-        """The row as a conversation, in whatever layout it is."""
+        """The row of any layout as a conversation."""
         entry = self.entry
         system = _optional(row, entry.system_column, "system turn")
         before = [Turn("system", system)] if system else []
         if entry.messages_column is not None:
             return [*before, *turns_of(row.get(entry.messages_column))]
         if row.get(HISTORY):
-            raise RowError(f"the column {HISTORY} holds earlier turns, which only a conversation can. Fix: messages")
+            raise RowError(
+                f"the column {HISTORY} holds earlier turns, which only chat messages can hold. Fix: use messages"
+            )
         turns = [*before, *_asked(row, entry)]
         if entry.answer_column is None:
             return [*turns, *_replied(row.get(entry.response_column or ""))]
@@ -96,8 +98,8 @@ class _Reader:
         if not self.entry.has_thoughts:
             if reply.thought is not None:
                 raise RowError(
-                    "the response has a thought of its own, and has_thoughts is false. Fix: take the thoughts out, or "
-                    "has_thoughts: true"
+                    "the response has a thought of its own, but has_thoughts is false. Fix: remove the thoughts, or "
+                    "set has_thoughts: true"
                 )
             return None, self._untagged(text, "response")
         if reply.thought is not None:
@@ -140,9 +142,9 @@ class _Reader:
         if found is None:
             return
         tag, family = found
-        fix = ". Fix: take the tags out" if family == NO_FAMILY else f". Fix: training_set.family: {family}"
+        fix = ". Fix: remove the tags" if family == NO_FAMILY else f". Fix: training_set.family: {family}"
         if not self.entry.has_thoughts and family != NO_FAMILY:
-            fix = f". Fix: take the thoughts out, or has_thoughts: true with training_set.family: {family}"
+            fix = f". Fix: remove the thoughts, or set has_thoughts: true and training_set.family: {family}"
         raise RowError(f"the response holds {tag}, a thinking tag of {_family(family)}{fix}")
 
 
@@ -173,7 +175,7 @@ def _replied(response: object) -> list[Turn]:
 
 
 def _in_order(turns: Sequence[Turn]) -> tuple[str | None, list[Turn]]:
-    """The system turn, where there is one that is not empty, and the turns of user and assistant by turns."""
+    """The system turn, if there is one that is not empty, and the alternating turns of user and assistant."""
     systems = [turn for turn in turns if turn.role == "system" and turn.text.strip()]
     if len({turn.text for turn in systems}) > 1:
         raise RowError("the conversation holds two different system turns")

@@ -1,8 +1,8 @@
 """Read a data set of the Hugging Face hub, a folder that is laid out like one, or one that `save_to_disk` wrote.
 
-The `datasets` library says which files a config and a split are made of. The files themselves are read as single files
-are: pandas, by which that library reads CSV, makes 7.0 of the id 007 and nothing of the prompt NA, and Arrow's JSON
-reader makes timestamps of texts. Only formats that single files don't have are read by the library.
+The `datasets` library lists the files of a config and a split. The files are then read like single files. The library's
+own readers change values: pandas reads the id 007 as 7.0 and the prompt NA as missing, and Arrow's JSON reader turns
+texts into timestamps. Only formats that this project can't read are read by the library.
 """
 
 import re
@@ -24,7 +24,7 @@ from safechain_ray.errors import InputError
 _LOCAL_COPY = "give a local copy with --dataset PATH."
 
 CSV_OPTIONS = frozenset({"sep", "delimiter", "encoding", "keep_default_na", "na_filter", "chunksize", "features"})
-"""Options of a card's CSV files with which they are read as single files are; the others change what a row is."""
+"""CSV options of a card that don't change the rows; all others are refused."""
 
 COMPRESSED = (".zip", ".bz2", ".xz", ".zst", ".lz4", ".7z")
 """Files that only the `datasets` library unpacks."""
@@ -143,7 +143,7 @@ def _check_csv_options(entry: RowsEntry, config: Any) -> None:
 
 
 def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[str] | None) -> Records:
-    """The rows as the `datasets` library reads them: text, Arrow, archives and what else single files can't be."""
+    """The rows as the `datasets` library reads them: text, Arrow, archives and formats of several files."""
     builder.download_and_prepare()
     table = builder.as_dataset(split=split)
     columns = tuple(table.column_names)
@@ -156,7 +156,7 @@ def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[s
 
 
 def _prepared(entry: RowsEntry, builder: Any, wanted: Collection[str] | None) -> Records:
-    """What the library prepared when it was asked by another program, and the hub could be reached."""
+    """The rows in the library's cache, which another program filled while the hub could be reached."""
     if builder.info.builder_name == "csv":
         raise InputError(
             f"Can't load {_shown(entry, entry.split)}: the hub can't be reached, and in the cache of `datasets` its "

@@ -1,4 +1,4 @@
-"""Read JSON: a list of objects, or JSON Lines, whichever of the two a file holds."""
+"""Read JSON: a list of objects or JSON Lines, detected from the content of the file."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -10,7 +10,7 @@ Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
 
 
 class _RepeatingObject(dict[str, object]):
-    """An object in which a key is there twice; Python keeps the last value."""
+    """An object with a duplicate key; Python keeps the last value."""
 
     repeated: frozenset[str] = frozenset()
 
@@ -118,7 +118,7 @@ def _no_list(items: object) -> str:
     if lists:
         keys = " or ".join(repr(name) for name in lists)
         return f"{complaint}: the key {keys} holds a list. Fix: save that list alone as the file"
-    return f"{complaint}; one object a line is called .jsonl"
+    return f"{complaint}; a file with one object per line is called .jsonl"
 
 
 def _first_character(data: bytes) -> str:

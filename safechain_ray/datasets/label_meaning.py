@@ -1,8 +1,8 @@
-"""What a label says of a response: by its own word, or by the name of its column.
+"""The meaning of a label: from its own word, or from the name of its column.
 
-`unsafe` and `harmless` speak for themselves. `true`, `1` and `yes` affirm what the column is called: in `is_safe` they
-say safe, in `is_unsafe` and `jailbroken` they say unsafe. In a column called `label` they say unsafe, as published sets
-have it. In any other column they are ambiguous.
+`unsafe` and `harmless` have a meaning of their own. `true`, `1` and `yes` affirm the column's name: they mean safe in
+`is_safe`, and unsafe in `is_unsafe` and `jailbroken`. In a column called `label` they mean unsafe, as in published
+sets. In any other column they are ambiguous.
 """
 
 import re
@@ -11,14 +11,14 @@ from safechain_ray.datasets.records import as_text
 
 UNSAFE_WORDS = frozenset({"unsafe", "harmful", "toxic", "jailbroken"})
 SAFE_WORDS = frozenset({"safe", "harmless", "unharmful", "benign"})
-"""Words with a meaning of their own; upper and lower case are alike."""
+"""Words with a meaning of their own, in any case."""
 
 TRUE_WORDS = frozenset({"1", "true", "yes"})
 FALSE_WORDS = frozenset({"0", "false", "no"})
-"""Words that affirm or deny what the column's name says. Numbers are alike however they are stored: 1 and 1.0."""
+"""Words that affirm or deny the column's name. 1 and 1.0 are the same number."""
 
 DEFAULT_NAMES = frozenset({"label", "labels"})
-"""Names of columns in which a true word says unsafe."""
+"""Names of columns in which a true word means unsafe."""
 
 _UNSAFE_NAMES = frozenset(
     {"unsafe", "harmful", "harm", "toxic", "toxicity", "jailbroken", "jailbreak", "violation", "violating", "flagged"}
@@ -28,7 +28,7 @@ _NEGATIONS = frozenset({"not", "non", "isnt", "un"})
 
 
 def true_means_unsafe(column: str) -> bool | None:
-    """Whether a true word in `column` says unsafe; None where the column's name does not decide.
+    """Whether a true word in `column` means unsafe; None if the column's name does not decide.
 
     >>> true_means_unsafe("is_response_safe"), true_means_unsafe("label"), true_means_unsafe("human_majority")
     (False, True, None)
@@ -48,10 +48,10 @@ def true_means_unsafe(column: str) -> bool | None:
 def read_label(
     value: object, unsafe_labels: frozenset[str] = frozenset(), true_is_unsafe: bool | None = True
 ) -> bool | None:
-    """Whether a label says unsafe; None for one that is empty, unknown or ambiguous.
+    """Whether a label means unsafe; None for a label that is empty, unknown or ambiguous.
 
-    With `unsafe_labels`, folded by `folded`, every other label that is not empty says safe. `true_is_unsafe` is what
-    `true_means_unsafe` says of the label's column.
+    With `unsafe_labels`, folded by `folded`, every other label that is not empty means safe. `true_is_unsafe` is the
+    result of `true_means_unsafe` for the label's column.
     """
     word = folded(value)
     if unsafe_labels:

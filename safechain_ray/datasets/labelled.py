@@ -22,7 +22,7 @@ from safechain_ray.schema import short_hash
 SHOWN_CHARACTERS = 40
 
 SHOWN_LABELS = 10
-"""How many of a column's labels a refusal lists."""
+"""Most labels of a column that an error message lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def load_labelled(
 ) -> LabelledSet:
     """The labelled responses of a data set of the catalog, a file, a URI or a Hugging Face id.
 
-    A label reads by its own word or by its column's name, as in `label_meaning`; with `unsafe_labels` a row is unsafe
+    A label is read as in `label_meaning`, by its own word or its column's name. With `unsafe_labels` a row is unsafe
     if its label is among them, else safe. Raises InputError for what can't be read, a missing column, ambiguous labels,
     and, all at once, for rows without a text or a known label.
     """
@@ -106,7 +106,7 @@ def _check_meaning(records: Records, column: str, chosen: frozenset[str], named:
     if truths and true_means_unsafe(column) is None:
         raise InputError(
             f"{records.source}: column {column!r} holds {found}, and its name does not say which of them means "
-            f"unsafe. Fix: name the label that means unsafe, --unsafe-label {truths[0]} or another one."
+            f"unsafe. Fix: name the label that means unsafe, for example --unsafe-label {truths[0]}."
         )
 
 
@@ -136,8 +136,8 @@ def _refusal(records: Records, column: str, problems: Sequence[str]) -> str:
     return (
         f"{records.source} has {len(problems)} rows that can't be used:{''.join(problems[:SHOWN_PROBLEMS])}{more}\n"
         f"Labels in {column!r} are read as unsafe ({_listed(sorted(unsafe))}) or safe ({_listed(sorted(safe))}). Fix: "
-        "correct the rows, take them out, or name other labels that mean unsafe with --unsafe-label VALUE, all the "
-        "rest being safe then."
+        "correct or remove these rows, or name the labels that mean unsafe with --unsafe-label VALUE; all other labels "
+        "then mean safe."
     )
 
 

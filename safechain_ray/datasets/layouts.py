@@ -1,6 +1,6 @@
-"""Which columns of a training set are what, detected from their names where nobody has named them.
+"""Detection of a training set's layout from its column names, if the config names no columns.
 
-Nothing is chosen among several candidates: a set whose columns can be read in two ways is refused with both.
+A set whose columns can be read in several ways is refused, with all of them in the message.
 """
 
 from collections.abc import Mapping

@@ -9,9 +9,9 @@ from safechain_ray.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class BrokenText:
-    """A value that was written as text and is none: half of a surrogate pair, bytes that are not UTF-8.
+    """An invalid text: half of a surrogate pair, or bytes that are not UTF-8.
 
-    Only its row is bad. As text the value has U+FFFD in place of what can't be read.
+    Only its row is bad. Converted to text, the value has U+FFFD in place of the invalid part.
     """
 
     readable: str

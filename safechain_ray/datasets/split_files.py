@@ -1,4 +1,4 @@
-"""The files that a split is made of, and how they are read; remembered for the time when the hub can't be reached."""
+"""The files of a split and how they are read; cached, so that the set can be loaded offline."""
 
 import contextlib
 import json
@@ -72,7 +72,7 @@ def _check_columns(columns_of: Mapping[str, Collection[str]], expected: Collecti
         if missing:
             raise InputError(
                 f"{file} of {shown} has no column {', '.join(missing)}, which another file of the split has. Fix: "
-                "make the files alike, or give one of them."
+                "give all files the same columns, or name one of them."
             )
 
 

@@ -35,7 +35,7 @@ def not_text(data: bytes, encoding: str | None = None) -> BrokenFileError:
     if data.startswith(b"PK\x03\x04"):
         return BrokenFileError("it is an Excel workbook or a zip archive. Fix: save it as CSV in UTF-8")
     if named != "utf-8-sig":
-        return BrokenFileError(f"it is not {named.upper()} text, as it claims to be. {SAVE_AS_UTF8}")
+        return BrokenFileError(f"it has a byte order mark, but is not {named.upper()} text. {SAVE_AS_UTF8}")
     if b"\0" in data.partition(b"\n")[0]:
         return BrokenFileError(NUL_BYTES)
     try:

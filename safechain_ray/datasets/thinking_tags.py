@@ -1,4 +1,4 @@
-"""Thinking tags in training data: whose they are, how a response splits at them, and tags that are out of place."""
+"""Thinking tags in training data: their family, the split of a response, and tags that are out of place."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ from safechain_ray import catalog
 from safechain_ray.schema import ThinkingTags
 
 R1_TAGS = ThinkingTags("<think>", "</think>")
-"""The tags of training data where nothing else is said, whatever model learns from it."""
+"""The default tags of training data, for every trained model."""
 
 NO_FAMILY = "no family of the catalog"
 OTHER_TAGS: Mapping[str, ThinkingTags] = {
@@ -22,8 +22,8 @@ OTHER_TAGS: Mapping[str, ThinkingTags] = {
 def split_thought(response: str, tags: ThinkingTags = R1_TAGS) -> tuple[str, str]:
     """Thought and answer of `response`, whose opening tag may be missing.
 
-    Unlike `split_response`, which reads what a model wrote, this refuses everything but one closed thought that is not
-    empty, with an answer after it: a model would learn it.
+    Unlike `split_response`, which reads a model's output, this accepts only one closed thought that is not empty, with
+    an answer after it, because a model would learn any other form.
 
     Raises:
         ValueError: with the fault in words.

@@ -17,9 +17,9 @@ from safechain_ray.schema import Demonstration, ThinkingTags, short_hash
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Demonstrations in the order of their rows, and why others were left out, with how many rows each.
+    """Demonstrations in the order of their rows, and the reasons for which rows were left out, with their counts.
 
-    `source` says in words where they come from, without secrets; `columns` are those that were read, by field.
+    `source` describes where they come from, without secrets. `columns` are the columns that were read, by field.
     """
 
     name: str
@@ -81,10 +81,10 @@ def _refusal(records: Records, bad: Sequence[BadRow]) -> str:
     if len(bad) == len(records.rows):
         return (
             f"No row of {records.source} can be learnt from:{shown}{more}\n"
-            "Fix: check which columns hold what, the family in whose tags the thoughts are (training_set.family), and "
+            "Fix: check the columns that were read, the family whose tags the data has (training_set.family), and "
             "has_thoughts: it is false for a set of answers without thoughts."
         )
     return (
         f"{records.source} has {len(bad):,} rows of {len(records.rows):,} that can't be learnt from:{shown}{more}\n"
-        "Fix: correct the rows, or leave them out and have them counted: on_bad_row: skip."
+        "Fix: correct the rows, or leave them out with on_bad_row: skip, which counts them."
     )

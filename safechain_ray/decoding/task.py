@@ -38,8 +38,8 @@ class DecodingTask:
     def call_seed(self, number: int) -> int | None:
         """The seed of the sample's call `number`, from 0: its own for each call, the same after a resume.
 
-        vLLM seeds its generator anew for every request. With one seed for all calls of a sample, a call draws the same
-        random numbers as the one before, and the text behind an injected phrase repeats the text before it. The first
+        vLLM seeds its generator for every request. With one seed for all calls of a sample, every call draws the same
+        random numbers, and the text after an injected phrase repeats the text before it. The first
         call has the sample's own seed.
         """
         if self.seed is None or number == 0:

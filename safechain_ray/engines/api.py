@@ -32,8 +32,9 @@ CHARACTERS_A_TOKEN = 4
 BYTES_OF_A_TEMPLATE = 256
 
 CUT_WITHOUT_TAGS = (
-    "cut this text before any thinking tag: whether it is a thought or an answer is unknown. Fix: say whether the "
-    "server's chat template opens the thought, with --set model.api.opens_thought=true or false, or raise --max-tokens"
+    "cut this text before any thinking tag: whether it is a thought or an answer is unknown. Fix: pass "
+    "--set model.api.opens_thought=true or false (true if the server's chat template opens the thought), or raise "
+    "--max-tokens"
 )
 
 
@@ -135,7 +136,7 @@ class ApiEngine:
         attempt = 1
         while True:
             async with self._gate.passage(self._cost(bounds)) as passage:
-                # Only now: requests that waited at the gate have the name of the limit that others learnt.
+                # Built after the wait at the gate: another request may have detected the parameter's name meanwhile.
                 wire = wire_request(self._entry, request, count, self._refusals.max_tokens_parameter)
                 outcome = await self._attempt(wire, bounds, passage)
             if not isinstance(outcome, Fault):
@@ -204,7 +205,7 @@ class ApiEngine:
         usage = self._settle(body, wire, bounds, passage)
         if not answers and isinstance(failures[0], api_answers.FailedChoiceError):
             status = status_in(failures[0].error)
-            # Of what no request escapes, the provider would not speak inside an answer.
+            # Providers report what concerns every request (key, quota) outside of answers: take it as a server error.
             raise AnsweredError(500 if status in REFUSES_ALL else status, {"error": failures[0].error}, {})
         if not answers:
             raise failures[0]
@@ -217,7 +218,7 @@ class ApiEngine:
     def _settle(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> Usage:
         """The tokens of a body, estimated where the bill has none, and their cost.
 
-        A bill that is missing costs what the request may have cost at most: so the budget is kept in any case.
+        A request without usage is charged at its maximum cost, so that the budget holds in any case.
         """
         texts = api_answers.texts(body)
         bill = read_usage(body, has_text=any(texts))
@@ -270,9 +271,9 @@ class ApiEngine:
         return isinstance(answer, api_answers.ApiAnswer) and self._opening.is_ambiguous(answer)
 
     async def _probe(self, request: Request) -> None:
-        """Ask something harmless and short: a whole answer shows how the server writes thoughts.
+        """Send a short, harmless prompt: a complete answer shows how the server writes thoughts.
 
-        The second limit of tokens is for a server whose context is too short for the first.
+        The second token limit is for a server whose context is too short for the first.
         """
         self._count(probes=1)
         for max_tokens in (max(PROBE_TOKENS, request.max_tokens), request.max_tokens):
@@ -283,7 +284,7 @@ class ApiEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """A body with its tokens, and what its choices came to, each with its place. Choices that failed are left out."""
+    """A body, its usage, and the outcome of each choice with its index. Failed choices are left out."""
 
     body: Mapping[str, Any]
     usage: Usage

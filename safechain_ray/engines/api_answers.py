@@ -58,7 +58,7 @@ class InterruptedAnswerError(UnusableAnswerError):
 
 
 class FailedChoiceError(UnusableAnswerError):
-    """The provider reports an error in the place of an answer. `error` is what it says, as in an error's body."""
+    """The provider reports an error in place of an answer. `error` is the error object, as in an error's body."""
 
     def __init__(self, text: str, error: object) -> None:
         super().__init__(text)
@@ -79,7 +79,7 @@ class ApiAnswer:
         1. A thought that was cut stays open.
         2. A chat template that opens the thought leaves the opening tag out of the content: the tag is put back. Where
            the content has no closing tag either, only `opens_thought` says that the content is a thought.
-        3. A thought that the content repeats beside the reasoning is there once; another one follows the reasoning.
+        3. If the content repeats the thought of the reasoning field, it is kept once. A different thought is appended.
         """
         if tags is None:
             return "\n\n".join(filter(None, (self.reasoning, self.content)))

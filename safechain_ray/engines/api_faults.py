@@ -40,11 +40,11 @@ FILTER_MESSAGES = (
     "violates usage guidelines",
     "limited access to this content for safety reasons",
 )
-"""What filters say that give no code of their own, or one that means other things too, in lower case: DeepSeek, Gemini,
+"""Phrases, in lower case, of filters without a code of their own, or with an ambiguous code: DeepSeek, Gemini,
 Azure, Moonshot, xAI (403 with the code of a missing permission), OpenAI (`invalid_prompt`)."""
 
 FLAGGED = re.compile(r"\b(content|prompt|input|output|request|message|text|response|it)\b[^.]{0,40}\bflagged\b")
-"""A text was flagged. What is said of an account or a key is another matter."""
+"""A text was flagged, not an account or a key."""
 
 NOT_OF_A_TEXT = re.compile(r"\b(account|key|organi[sz]ation|user|team)\b[^.]{0,40}\bflagged\b")
 
@@ -104,7 +104,7 @@ def rejected_parameter(body: object, sent: Iterable[str]) -> str | None:
 
 
 def wants_max_completion_tokens(body: object) -> bool:
-    """Whether an error says that the limit of tokens goes by OpenAI's newer name (reasoning models refuse the old)."""
+    """Whether an error asks for `max_completion_tokens`, as OpenAI's reasoning models do."""
     error = _error(body)
     about_limit = error.get("param") == "max_tokens" and error.get("code") == "unsupported_parameter"
     words = set(re.findall(r"\w+", _message(error)))

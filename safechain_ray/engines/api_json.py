@@ -1,4 +1,4 @@
-"""Values of JSON that somebody else wrote, by their expected type; text that is valid Unicode."""
+"""Typed access to JSON from providers, and replacement of invalid Unicode."""
 
 import json
 import math

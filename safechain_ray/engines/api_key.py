@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from safechain_ray.catalog.api_entries import ApiEntry
 
 NO_KEY = "none"
-"""What is sent to a server that wants no key: the client insists on one."""
+"""Sent to a server that needs no key, because the client requires one."""
 
 LONG_KEY = 12
-"""Characters of a key that no answer holds by chance. A shorter one (`EMPTY`, say) is removed from errors only."""
+"""Shortest key that an answer can't hold by chance. A shorter one (`EMPTY`, say) is removed from errors only."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """Providers quote a wrong key in their message, and some servers whatever they were sent."""
+    """Providers quote a wrong key in their message. Some servers quote the whole request."""
 
     value: str = field(repr=False)
 

@@ -23,7 +23,7 @@ PartKind = Literal["content", "reasoning", "refusal"]
 
 @dataclass(frozen=True, slots=True)
 class MessageTexts:
-    """`reasoning` is None where the provider hands none over apart: the content may hold it between tags."""
+    """`reasoning` is None without a separate field. The content may then hold the reasoning between tags."""
 
     content: str
     reasoning: str | None
@@ -31,7 +31,7 @@ class MessageTexts:
 
 
 def read_message(message: Mapping[str, Any]) -> MessageTexts:
-    """The texts of an assistant's message. Never raises: what has another form counts as absent."""
+    """The texts of an assistant's message. Never raises: fields of another form count as absent."""
     parts = as_list(message.get("content"))
     apart = next(filter(None, (_joined(message.get(name), "\n\n") for name in REASONING_FIELDS)), "")
     return MessageTexts(

@@ -1,4 +1,4 @@
-"""What a provider's refusals mean in the light of its earlier answers: a row's error, or the end of the run."""
+"""Classifies a provider's errors, given its earlier answers: the error of a row, or the end of the run."""
 
 import time
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from safechain_ray.engines.api_wire import parameters
 from safechain_ray.errors import EngineRefusedError, RowError
 
 REFUSED_AT_FIRST = 10
-"""So many wrong requests with no right one among them are the fault of all: a parameter that the model refuses."""
+"""The run ends after this many rejected requests without an accepted one: they share a rejected parameter."""
 
 FORBIDDEN_IN_A_ROW = 10
-"""So many 403s in a row after right answers end the run; a few are refusals of their prompts in unknown words."""
+"""This many 403s in a row after good answers end the run; fewer are content refusals in unknown words."""
 
 
 class AnsweredError(Exception):
@@ -33,7 +33,7 @@ class AnsweredError(Exception):
 
 
 class Refusals:
-    """Counts what one endpoint refused, and learns how it calls the limit of tokens."""
+    """Counts the refusals of one endpoint, and detects its name for the token limit."""
 
     def __init__(self, entry: ApiEntry) -> None:
         self.max_tokens_parameter: str = entry.max_tokens_parameter
@@ -49,7 +49,7 @@ class Refusals:
 
         Raises:
             BlockedError: a content filter refused the prompt.
-            RowError: the request is wrong itself.
+            RowError: this request alone is invalid.
             EngineRefusedError: the provider would refuse every request.
         """
         try:
@@ -58,7 +58,7 @@ class Refusals:
             if error.status == 403 and self._answers and self._forbidden < FORBIDDEN_IN_A_ROW:
                 self._forbidden += 1
                 raise RowError(f"the provider refused the request with {error}") from None
-            raise self._of_all(f"{error}. {_mend(error.status, self._entry)}") from error
+            raise self._of_all(f"{error}. {_fix(error.status, self._entry)}") from error
         except RowError as error:
             if "max_tokens" in wire and wants_max_completion_tokens(refused.body):
                 self.max_tokens_parameter = "max_completion_tokens"
@@ -67,8 +67,8 @@ class Refusals:
             self._wrong_requests += type(error) is RowError
             if not self._answers and self._wrong_requests >= REFUSED_AT_FIRST:
                 raise self._of_all(
-                    f"the first {self._wrong_requests} requests were all wrong ({error}). Fix: leave out the sampling "
-                    f"parameter that it refuses with --set 'model.api.omits=[{named or 'NAME'}]'"
+                    f"the first {self._wrong_requests} requests were all rejected ({error}). Fix: leave out the "
+                    f"sampling parameter that the provider refuses with --set 'model.api.omits=[{named or 'NAME'}]'"
                 ) from error
             if named is not None and named not in str(error):
                 raise type(error)(f"{error} (parameter {named})") from None
@@ -78,7 +78,7 @@ class Refusals:
         return EngineRefusedError(f"{self._entry.source} refuses the run: {text}")
 
 
-def _mend(status: int, entry: ApiEntry) -> str:
+def _fix(status: int, entry: ApiEntry) -> str:
     match status:
         case 401 | 403 if entry.api_key_env is None:
             return "No key was sent: name its environment variable with --set model.api_key_env=NAME."

@@ -1,24 +1,24 @@
 """Whether a server's chat template opens the thought, so that its answers hold no opening tag.
 
-Behind such a server a thought that was cut before its closing tag looks like an answer: it holds no tag at all. It was
-judged as one. Whether it is one cannot be seen in this answer, but in other answers of the same server.
+Behind such a server a thought that was cut before its closing tag has no tag at all, and was judged as an answer. The
+response alone does not show which of the two it is. Other answers of the same server do.
 """
 
 from safechain_ray.engines.api_answers import ApiAnswer
 from safechain_ray.schema import Message, ThinkingTags, read_tags
 
 PROBE = (Message("user", "Reply with one word: ready"),)
-"""Asked once where an answer is ambiguous and no other answer has shown how the server writes thoughts."""
+"""Sent once if an answer is ambiguous and no other answer has shown how the server writes thoughts."""
 
 PROBE_TOKENS = 2048
 
 
 class ThoughtOpening:
-    """What is known of a server's template: as the user says, else as the server's answers show.
+    """Whether a server's template opens the thought: from the config, else from the server's answers.
 
-    - An answer that closes a thought which it never opened shows that the template opens thoughts. It outweighs others.
-    - An answer that opens its thought itself, has its reasoning apart, or ended by itself without any tag, shows that
-      the template does not.
+    - An answer that closes a thought which it never opened shows that the template opens thoughts. It has priority.
+    - An answer that opens its own thought, has its reasoning in a separate field, or ended by itself without any tag,
+      shows that the template does not.
     """
 
     def __init__(self, said: bool | None, tags: ThinkingTags | None) -> None:
@@ -32,8 +32,11 @@ class ThoughtOpening:
         return self._seen if self._said is None else self._said
 
     def opens_before(self, answer: ApiAnswer) -> bool:
-        """Whether a text without tags is a thought. What answers showed holds for texts that were cut only: so a whole
-        text is the same row whenever it comes."""
+        """Whether a text without tags is a thought.
+
+        Evidence from other answers applies only to texts that were cut. So a complete text gives the same row at any
+        time of the run.
+        """
         if self._said is not None:
             return self._said
         return bool(self._seen) and answer.finish_reason == "length"
@@ -49,7 +52,7 @@ class ThoughtOpening:
             self._seen = False
 
     def is_ambiguous(self, answer: ApiAnswer) -> bool:
-        """Whether an answer may be a thought that was cut or an answer that was cut."""
+        """Whether an answer may be either a cut thought or a cut answer."""
         return (
             self._tags is not None
             and self.opens is None

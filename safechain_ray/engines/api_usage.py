@@ -1,4 +1,4 @@
-"""What a provider bills for a chat completion, in tokens."""
+"""Token usage of a chat completion, as the provider bills it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from safechain_ray.schema import LARGEST_INT32, ThinkingTags, read_tags
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider bills them, None where it gives no count that can be true.
+    """Tokens as the provider bills them; None without a plausible count.
 
     `reasoning_tokens` are among `output_tokens`.
     """
@@ -33,12 +33,12 @@ class Usage:
 
 
 def read_usage(body: Mapping[str, Any], has_text: bool = True) -> Usage:
-    """The bill of a whole body. No tokens for an answer that `has_text` are no count.
+    """The bill of a whole body. A count of 0 for an answer that `has_text` is ignored.
 
     Reasoning counts as output also where the provider bills it beside the completion:
 
     - xAI counts it in `total_tokens` and not in `completion_tokens`, and so does Gemini, without any details;
-    - more reasoning than completion can't be a part of it.
+    - reasoning that exceeds the completion can't be a part of it.
     """
     usage = as_mapping(body.get("usage"))
     input_tokens = _first_count(usage, "prompt_tokens", "input_tokens")
@@ -61,9 +61,9 @@ def read_usage(body: Mapping[str, Any], has_text: bool = True) -> Usage:
 
 
 def shared_usage(usage: Usage, texts: Sequence[str]) -> list[Usage]:
-    """What falls to each of several answers of one bill: its output in proportion to their characters, none lost.
+    """Split one bill over its answers: the output tokens in proportion to the characters, without a remainder.
 
-    The input, which they share, stands with each; so does not what was reasoning.
+    Each answer gets all input tokens, which the answers share. Reasoning tokens are not split.
     """
     if len(texts) == 1 or usage.output_tokens is None:
         return [usage] * len(texts)

@@ -104,7 +104,7 @@ class ScriptedEngine:
         )
 
     async def close(self) -> None:
-        """Requests in flight end, as an engine's do that is shut down; one that comes later is its sender's fault."""
+        """End the requests in flight, as an engine does on shutdown. A later request is an error of its sender."""
         self._closed = True
         self._dead.set()
 

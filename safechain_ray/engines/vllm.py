@@ -193,7 +193,7 @@ class VllmEngine:
         except EngineDeadError as error:
             raise EngineDiedError(f"the vLLM engine died: {error}") from error
         except EngineGenerateError as error:
-            # vLLM wraps whatever fails in its client, such as a closed socket of a dead engine.
+            # vLLM wraps every failure of its client, for example the closed socket of a dead engine.
             if self._closed or self._engine.errored:
                 raise EngineDiedError(f"the vLLM engine died: {error.__cause__ or error}") from error
             raise RowError(f"vLLM failed on the request: {error.__cause__ or error}") from error

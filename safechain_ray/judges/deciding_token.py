@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 PUNCTUATION = " \t\r\n.,;:!?()[]{}<>*_#`\"'-–—"
-"""What may stand around the word of an answer, and means nothing."""
+"""Characters around the word of an answer that have no meaning."""
 
 
 def plain_word(text: str) -> str:
@@ -22,8 +22,8 @@ def word_shares(logprobs: Sequence[Mapping[str, float]], words: Sequence[str]) -
     """Each word's share of the probability of all `words` at the first token that is not blank; None without any.
 
     `logprobs` are those of a `Completion`. Most tokenizers have one token for each word. Where the deciding token is
-    only a word's beginning (`un`, `safe`), every beginning of a word stands for it: no beginning may be one of two.
-    Where it is neither, but `plain_word` of it is (`Unsafe`, `(A`), all tokens and words are compared by that.
+    only a word's beginning (`un`, `safe`), every beginning of a word counts for that word; no two words may share one.
+    If it is neither, but its `plain_word` is (`Unsafe`, `(A`), all tokens and words are compared by `plain_word`.
     """
     deciding = next((table for table in logprobs if table and next(iter(table)).strip()), None)
     if deciding is None:

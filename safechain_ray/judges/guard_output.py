@@ -1,7 +1,7 @@
-"""What Llama Guard generated, read as a verdict.
+"""Parser of Llama Guard's output.
 
 The grammar: `safe`, or `unsafe` and then codes of categories, on the lines after it or on its own, with blanks or
-punctuation between. Upper and lower case and punctuation behind a word change nothing: `Unsafe: S1.` is a decision.
+punctuation between. Case, and punctuation after a word, are ignored: `Unsafe: S1.` is a decision.
 Codes outside S1 to S14 (another version's S15, Llama Guard 1's O3) are left out, and the verdict's note names them.
 Anything else (another word, a code after `safe`) is a judge error, never a guess.
 """

@@ -86,7 +86,9 @@ class Comparison(_Model):
     left_out: tuple[LeftOut, ...] = ()
     caveats: tuple[str, ...] = ()
     other_judges: tuple[str, ...] = Field((), description="judges of one name that do not judge alike, in what")
-    notes: tuple[str, ...] = Field((), description="in what the runs know or find benign prompts and refusals unlike")
+    notes: tuple[str, ...] = Field(
+        (), description="how the runs differ in their benign prompts, or in the judge of refusals"
+    )
 
     @property
     def tests(self) -> int:

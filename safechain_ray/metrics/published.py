@@ -191,7 +191,7 @@ def _other_model(model: str, name: str, figures: PublishedFigures) -> Iterator[s
 
 
 def _other_strategy(strategy: StrategySpec, model: str, evaluation: Evaluation) -> Iterator[str]:
-    """`model` is the published one. By default it is sent and judged alike either way where its template has no BOS."""
+    """`model` is the published one. `compat` changes nothing for `default` if the model's template has no BOS."""
     published = evaluation.strategy_options.get(strategy.name, {})
     left_out = {**published, "compat": "none"} if published else {}
     for key, value in {**left_out, **strategy.options}.items():

@@ -37,7 +37,7 @@ _VARYING = re.compile(rf"(?P<kept>{_STATUS})|{'|'.join(_IDS)}", re.IGNORECASE)
 class Reason(BaseModel):
     """Why rows ended with an error, or verdicts are missing, and how many. Numbers in it are written as N.
 
-    The text comes from engines, providers and models: whoever shows it makes it harmless first.
+    The text comes from engines, providers and models. Code that shows it has to escape it first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,8 +62,7 @@ def plain_reason(message: str, names: Iterable[str] = ()) -> str:
 def bounded(reasons: pa.Table) -> pa.Table:
     """`reasons` with at most `MOST_REASONS` of each setting, judge and part: the commonest, and the sum of the rest.
 
-    The sums stay what they were. As long as there are no more distinct reasons the counts are exact, in whatever order
-    tables were merged.
+    The sums do not change. With at most `MOST_REASONS` distinct reasons the counts are exact, in any order of merging.
     """
     if reasons.num_rows <= MOST_REASONS:
         return reasons

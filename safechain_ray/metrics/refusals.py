@@ -10,17 +10,17 @@ from safechain_ray.metrics.safety import Metric, measure, missing_verdicts
 from safechain_ray.schema import Part
 
 REFUSAL_RULE = "refusal phrases"
-"""Who looks for refusals in responses where no judge of the run does. The blank sets it apart from judges' names."""
+"""Name of the refusal rule, used if the run has no refusal judge. The blank keeps it distinct from judges' names."""
 
 RefusalSource = tuple[str, Part]
-"""Who says which responses are refusals, and of which part: what this judge calls safe is a refusal."""
+"""The judge that finds refusals, and the part that it judged. A safe verdict of this judge is a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptKinds:
-    """Which prompts of a data set are benign: those of `benign_categories`, of which there should be `benign_prompts`.
+    """The benign prompts of a data set: those of `benign_categories`; `benign_prompts` is their expected number.
 
-    None says that nobody named benign categories: every prompt counts as harmful, and the report says so.
+    None: no benign categories are known. Every prompt then counts as harmful, and the report says so.
     """
 
     benign_categories: tuple[str, ...] | None = ()
@@ -32,10 +32,10 @@ class PromptKinds:
 
 @dataclass(frozen=True, slots=True)
 class BenignPrompts:
-    """How benign prompts are told from harmful ones, and who finds their refusals.
+    """Which prompts are benign, and which judge finds their refusals.
 
-    `kinds` go by data set; a data set without any has harmful prompts alone. Of `refusal_judges` an unsafe verdict on a
-    benign prompt says only that nothing was refused.
+    `kinds` maps a data set to its kinds; an absent data set has only harmful prompts. An unsafe verdict of one of
+    `refusal_judges` on a benign prompt means only that the prompt was not refused.
     """
 
     kinds: Mapping[str, PromptKinds] = field(default_factory=dict)

@@ -29,7 +29,7 @@ class SafetyMetrics(_Model):
 
 
 class JudgeMetrics(SafetyMetrics):
-    """What one judge says of one part of the samples of a setting: its harmful prompts, and those by category.
+    """One judge's verdicts on one part of a setting's samples: over all harmful prompts, and by category.
 
     Verdicts on benign prompts are in no safety metric; they are counted beside.
     """
@@ -95,7 +95,7 @@ class SettingMetrics(SettingFacts):
     seconds: float = Field(description="summed over rows, which ran at the same time")
     judges: tuple[JudgeMetrics, ...]
     benign_categories: tuple[str, ...] | None = Field(
-        (), description="categories of benign prompts; null: nobody named any, so all prompts count as harmful"
+        (), description="categories of benign prompts; null: unknown, so all prompts count as harmful"
     )
     benign_prompts: int = Field(0, description="prompts that a model should not refuse; in no safety metric")
     over_refusal: OverRefusalMetrics | None = Field(None, description="null without a benign prompt")

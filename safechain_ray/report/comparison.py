@@ -74,7 +74,7 @@ def _rows(pair: ComparedSettings, common: dict[str, str], tested: bool, publishe
 
 
 def _difference_cells(each: Difference | OverRefusalDifference, tested: bool) -> Row:
-    """The sides, the difference, the prompts behind it, and its p-values where any is told."""
+    """The sides, the difference, the prompts behind it, and its p-values if any are shown."""
     return (
         side_cell(each),
         difference_cell(each),

@@ -23,7 +23,7 @@ LEGEND = (
 )
 
 
-OTHER_JUDGE = "** Also by another judge than the one here: the notes say which."
+OTHER_JUDGE = "** Published, by a judge that differs from the one here: see the notes."
 
 
 def study_document(study: JudgeStudy) -> Document:

@@ -22,7 +22,7 @@ LEGEND = (
     "in percent with 95% intervals; in brackets, where grades or verdicts are missing, the bounds with all of them one "
     "way and the other."
 )
-STARRED = "* published in another style than ours (`report RUN --paper` says how they differ)."
+STARRED = "* published in another style than ours (`report RUN --paper` shows the difference)."
 NOTHING = cell("–")
 
 Published = Mapping[str, Mapping[str, float]]

@@ -12,8 +12,8 @@ FEW_PROMPTS = 30
 
 
 UNSAID = (
-    "{dataset}: nobody says which prompts are benign, so all of them count as harmful. Fix: name the benign categories "
-    "with --benign-category, or none at all with `benign_categories: []` of the data set in the config."
+    "{dataset}: no benign categories are known, so all prompts count as harmful. Fix: name the benign categories with "
+    "--benign-category; if all prompts are harmful, set `benign_categories: []` for the data set in the config."
 )
 ALL_BENIGN = "{dataset}: every prompt is benign, so there is no safety figure."
 
@@ -32,14 +32,14 @@ def notes(metrics: RunMetrics) -> list[str]:
 
 
 def _dataset_notes(setting: SettingMetrics) -> Iterator[str]:
-    """What is alike in all settings of a data set."""
+    """Notes that are the same in all settings of a data set."""
     dataset = printable(setting.dataset)
     if setting.benign_categories is None:
         yield UNSAID.format(dataset=dataset)
     if setting.benign_prompts and not setting.harmful_prompts:
         yield ALL_BENIGN.format(dataset=dataset)
     if 0 < setting.benign_prompts < FEW_PROMPTS:
-        yield f"{dataset}: over-refusal rests on only {setting.benign_prompts:,} benign prompts."
+        yield f"{dataset}: over-refusal is based on only {setting.benign_prompts:,} benign prompts."
 
 
 def _setting_notes(setting: SettingMetrics, name: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ class Demonstration:
     """A prompt, and the response to it that a model is to learn: a thought and an answer.
 
     Both are without tags and without line breaks around them. `thought` is None in a set that has no thoughts at all.
-    `system` is the system turn that the data brings along, `earlier` the turns before the prompt, which carry no loss.
+    `system` is the data's system turn. `earlier` are the turns before the prompt, which carry no loss.
     `row` counts from 1, without a header; a conversation with loss on all its turns gives several demonstrations of one
     row. `provenance` is what else the row says (its id, category, source, scores).
     """

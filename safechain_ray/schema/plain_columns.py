@@ -1,4 +1,4 @@
-"""Refuses Arrow columns that hold Python objects: to read one is to run whatever its writer put there."""
+"""Refuses Arrow columns of Python objects, because reading one can run any code that its writer put there."""
 
 import pyarrow as pa
 

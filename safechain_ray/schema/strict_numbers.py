@@ -1,4 +1,4 @@
-"""The base of what people write in configs: true and false are no numbers.
+"""Base class of configs: a boolean is refused where a number is expected.
 
 Pydantic reads true as 1, so that `samples: true` was K = 1. A number in quotes is still read as the number it is.
 """
@@ -22,7 +22,7 @@ class StrictNumbers(BaseModel):
         field = cls.model_fields.get(info.field_name or "")
         annotation: Any = None if field is None else field.annotation
         if _takes_numbers_alone(annotation) and _holds_boolean(value):
-            raise ValueError("a number is expected, and true and false are none")
+            raise ValueError("a number is expected, not true or false")
         return value
 
 

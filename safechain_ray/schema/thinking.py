@@ -24,7 +24,7 @@ def read_tags(text: str, tags: ThinkingTags) -> TaggedText:
     1. An opening tag counts only at the start of the text, after blanks. A repeated opening tag is dropped.
     2. After an opening tag the first closing tag ends the thought.
     3. Without an opening tag the first closing tag ends the thought only at the start or the end of a line, and with no
-       opening tag before it. Otherwise the text names tags in prose, and the whole text is the answer.
+       opening tag before it. Otherwise the text mentions tags in prose, and the whole text is the answer.
     4. Closing tags that directly follow the first one are dropped.
     """
     inside = _without_repeated(text, tags.open)

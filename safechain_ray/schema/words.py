@@ -17,7 +17,7 @@ KeepRule = Literal["all", "majority", "best"]
 """How many of a prompt's K responses must be safe for it to be learnt from: all, more than half, or one."""
 
 SpecialTokens = Literal["control", "text"]
-"""What a special token within a prompt is to the engine: the control token itself, or text like any other."""
+"""How an engine reads a special token within a prompt: as the control token, or as plain text."""
 
 PLAIN_URL = r"^https?://[^\s@?#]+$"
 """An address that holds no secret: no user, no query."""

@@ -1,7 +1,7 @@
-"""YAML as people write it, read by the core schema of YAML 1.2, with a key given twice refused.
+"""YAML reader with the core schema of YAML 1.2, which refuses duplicate keys.
 
-PyYAML follows YAML 1.1: `yes` is true, `010` is 8, `1:30` is 90, and of a key that is given twice the last one wins. A
-number nobody wrote then changes a run without a word. The loader here keeps PyYAML's parser, which is a dependency
+PyYAML follows YAML 1.1: `yes` is true, `010` is 8, `1:30` is 90, and the last of duplicate keys wins. So a run
+could silently use a number that nobody wrote. The loader here keeps PyYAML's parser, which is a dependency
 anyway (ruamel.yaml would be another one), and changes two things:
 
 1. The types of plain scalars are those of YAML 1.2: only `true` and `false` are booleans, `010` is 10 and `0o10` is 8,

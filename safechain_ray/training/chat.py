@@ -129,7 +129,7 @@ def check_demonstrations(chat: ChatFormat, demonstrations: Sequence[Demonstratio
     turns["earlier answer"] = earlier and earlier[0].answer
     lost = [kind for kind, text in turns.items() if text and prompt.count(text) != 1]
     if lost:
-        raise InputError(f"The chat template does not write the {lost[0]} once. {OTHER_TEMPLATE}")
+        raise InputError(f"The chat template does not write the {lost[0]} exactly once. {OTHER_TEMPLATE}")
     _check_beginning(chat, prompt)
 
 

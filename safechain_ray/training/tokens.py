@@ -95,7 +95,7 @@ def tokenise(demonstrations: Sequence[Demonstration], chat: ChatFormat, max_leng
         shortest = f"the shortest takes {min(lengths):,}" if lengths else f"reasons: {', '.join(left_out) or 'no rows'}"
         raise InputError(
             f"None of {len(demonstrations):,} demonstrations can be learnt from with max_length {max_length:,} tokens: "
-            f"{shortest}. Raise max_length, or mend the data."
+            f"{shortest}. Raise max_length, or correct the data."
         )
     prompt_tokens = sum(example.response_start for example in kept)
     all_tokens = sum(len(example.input_ids) for example in kept)

@@ -68,8 +68,8 @@ def test_a_set_that_can_not_be_read_ends_with_2(folder: Path, command: str, flag
         ("prompt;category\nHow?;x\n", (), "separated by ;"),
         ("prompt\n\n", (), "holds no rows"),
         ("prompt,id\n ,1\n ,2\n", (), "No row of"),
-        ("prompt\nHow?\n", ("--split", "test"), "--split (split in a config file)"),
-        ("prompt\nHow?\n", ("--name", "x"), "--name (config in a config file)"),
+        ("prompt\nHow?\n", ("--split", "test"), "--split (split in a config file, training_set.split for finetune)"),
+        ("prompt\nHow?\n", ("--name", "x"), "--name (config in a config file, training_set.config for finetune)"),
     ],
 )
 def test_a_file_that_can_not_be_read_ends_with_2(tmp_path: Path, content: str, flags: tuple[str, ...], says: str):
@@ -84,7 +84,7 @@ def test_a_file_that_can_not_be_read_ends_with_2(tmp_path: Path, content: str, f
 def test_a_place_without_a_set_is_refused(flag: str):
     result = call("plan", *RUN, flag, "x")
     assert result.exit_code == 2
-    assert f"{flag} needs a --dataset beside it" in result.output
+    assert f"{flag} needs a --dataset. Fix: add --dataset" in result.output
 
 
 def test_name_and_split_are_keys_of_the_config():

@@ -1,7 +1,7 @@
-"""Grades of an earlier version of a grader are given again, so that a run never mixes the two.
+"""Regrading after a change of a grader's version, so that a run never mixes grades of two versions.
 
-A grader's version rises whenever the same text may get another grade. Nothing is generated again: the answers of a
-run are graded anew when its command is given again, before anything else.
+A grader's version rises when the same text may get another grade. A rerun of the command first regrades the stored
+answers. Nothing is generated again.
 """
 
 from collections.abc import Mapping, Set
@@ -16,7 +16,7 @@ from safechain_ray.schema.graded import GRADE_TYPE, GRADED_SCHEMA, without_grade
 from safechain_ray.storage import Folder
 
 FIRST_VERSION = 1
-"""That of graders in runs which name no version."""
+"""The version of graders in runs that record no version."""
 
 REASON = "graded by an earlier version of the grader"
 

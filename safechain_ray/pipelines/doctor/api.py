@@ -38,8 +38,8 @@ def check_listed(subject: Subject, model: ApiEntry, key: str) -> Finding:
     try:
         options = connection_options(model.base_url)
     except InputError as error:
-        problem, _, mend = str(error).partition(" Fix: ")
-        return subject.failed("endpoint", problem.rstrip("."), mend.rstrip("."))
+        problem, _, fix = str(error).partition(" Fix: ")
+        return subject.failed("endpoint", problem.rstrip("."), fix.rstrip("."))
     try:
         answer = httpx.get(
             f"{model.base_url}/models",

@@ -1,4 +1,4 @@
-"""Names benign categories of a finished run's data sets, for data sets of which nothing else says which they are."""
+"""Add benign categories to a finished run, for data sets whose benign categories neither config nor catalog names."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from safechain_ray.storage import open_folder
 
 
 def name_benign(run: str, categories: Sequence[str]) -> RunMetrics:
-    """Note in the finished run's run.json that prompts of `categories` are benign too, and write its metrics.json anew.
+    """Record `categories` as benign in the run.json of a finished run, and rewrite its metrics.json.
 
     Nothing is generated or judged again.
 

@@ -49,7 +49,7 @@ def measure(
 
 
 def _not_the_published(judges: Sequence[JudgeEntry], pilot: Pilot) -> dict[str, str]:
-    """Why a judge is not the published one of which it is the counterpart; nothing for one that is."""
+    """Why a judge differs from its published counterpart, by name; judges that do not differ are absent."""
     by_name = {each.judge: (name, each) for name, each in pilot.judges.items()}
     differs = {}
     for judge in judges:

@@ -1,6 +1,6 @@
-"""What gives other results than in earlier versions: marks in a run's identity, and why an older folder is refused.
+"""Changes of results since earlier versions: marks in a run's identity, and the reason that an older folder is refused.
 
-A mark is in the identity of the runs concerned and of no others, so that all other folders are resumed as before.
+Only the runs concerned have a mark in their identity. All other folders are resumed as before.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,8 +13,8 @@ ALIKE_APOSTROPHES = "apostrophes alike"
 
 _REASONS = {
     CALL_SEEDS: (
-        "The derivation of morethink's seeds has changed: earlier versions sent one seed with every call of a sample, "
-        "so that its rounds repeated each other. Now each call has its own."
+        "The derivation of morethink's seeds has changed: earlier versions sent the same seed with every call of a "
+        "sample, so that its rounds repeated each other. Now each call has its own seed."
     ),
     PUBLISHED_BOS: "morethink with compat: paper now sends BOS twice, as the published code does.",
     ALIKE_APOSTROPHES: "refusal-match now finds a phrase with ' also where a text has ’ in its place.",
@@ -27,7 +27,7 @@ _FIX = (
 
 
 def decoding_marks(settings: Iterable[Setting]) -> dict[str, str]:
-    """The marks of these settings by name; empty where all are decoded as ever."""
+    """The marks of these settings by name; empty if all are decoded as in earlier versions."""
     marks = {}
     for setting in settings:
         if setting.strategy.name != "morethink":

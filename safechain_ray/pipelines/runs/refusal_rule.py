@@ -1,4 +1,4 @@
-"""Refusals by rule, for runs with benign prompts of which no judge looks for refusals: the stored text says it all."""
+"""Refusal matching on the stored text, for runs with benign prompts and without a refusal judge."""
 
 from collections.abc import Collection
 

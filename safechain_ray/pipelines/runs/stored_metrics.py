@@ -1,4 +1,4 @@
-"""The figures of a finished run: its metrics.json, counted anew where an earlier version pooled prompts in it."""
+"""The metrics of a finished run: its metrics.json, recomputed if an earlier version pooled all prompts in it."""
 
 from safechain_ray import catalog
 from safechain_ray.metrics.summary import RunMetrics
@@ -7,16 +7,16 @@ from safechain_ray.pipelines.runs.run_folder import RunFolder, read_metrics
 from safechain_ray.storage import open_folder
 
 POOLED = (
-    "An earlier version made these figures: harmful and benign prompts are pooled in them, and the samples that could "
-    "tell them apart are not in this folder."
+    "These figures are of an earlier version and pool harmful and benign prompts. The samples that are needed to "
+    "separate them are not in this folder."
 )
 
 
 def metrics_of(uri: str) -> RunMetrics:
     """The metrics of the run in the folder `uri`.
 
-    Figures of an earlier version are counted anew from the run's samples. Where these are gone, the stored figures are
-    given as they are, with POOLED as a caveat if a data set may have benign prompts. Nothing is written.
+    Figures of an earlier version are recomputed from the run's samples. Without the samples the stored figures are
+    returned unchanged, with POOLED as a caveat if a data set may have benign prompts. Nothing is written.
 
     Raises:
         InputError: no metrics.json in the folder, or one that does not parse.

@@ -1,4 +1,4 @@
-"""What a training would learn: its rows, the rows that are bad, and the tokens where counting them is cheap."""
+"""The data of a planned training: its rows, its bad rows, and its tokens if counting them is cheap."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from safechain_ray.pipelines.training.resolve import Trainee, UnreadHubError, re
 from safechain_ray.training.tokens import TokenCounts
 
 TOKENS_COUNTED = 5_000
-"""Demonstrations of which a plan counts the tokens, which takes seconds: 40,000 long ones take minutes."""
+"""Most demonstrations whose tokens a plan counts, which takes seconds; 40,000 long ones take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataPlan:
-    """The data of a training as far as a plan reads it; `refusal` is why it can't be learnt.
+    """The data of a training as far as a plan reads it; `refusal` is why it can't be trained on.
 
-    `learnt` and `held_out` are None where the tokens were not counted, which `notes` explain.
+    `learnt` and `held_out` are None if the tokens were not counted; `notes` then give the reason.
     """
 
     source: str | None = None
@@ -36,7 +36,7 @@ def plan_data(config: FinetuneConfig, trainee: Trainee) -> DataPlan:
     try:
         source = read_training_set(config.training_set, trainee)
     except UnreadHubError as error:
-        return DataPlan(notes=(f"The training set was not read, and the training will need it. {error}",))
+        return DataPlan(notes=(f"The training set was not read, but the training needs it. {error}",))
     except InputError as error:
         return DataPlan(refusal=str(error))
     if len(source.demonstrations) > TOKENS_COUNTED:
@@ -44,7 +44,7 @@ def plan_data(config: FinetuneConfig, trainee: Trainee) -> DataPlan:
     try:
         lessons = tokenise_set(config, trainee, source)
     except UnreadHubError as error:
-        return _planned(source, f"Tokens were not counted without the model's tokenizer. {error}")
+        return _planned(source, f"Tokens were not counted, because the model's tokenizer could not be loaded. {error}")
     except InputError as error:
         return _planned(source, refusal=str(error))
     held_out = None if lessons.held_out is None else lessons.held_out.counts

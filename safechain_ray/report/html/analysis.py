@@ -56,7 +56,7 @@ def _lateness(analysis: FineGrained, metrics: RunMetrics) -> Iterator[str]:
         (setting.rows if setting.harmful_rows is None else setting.harmful_rows) != sum(outcomes.values())
         for setting, outcomes in pairs
     ):
-        yield f"Made of other prompts than those that count as harmful above: {ANEW}."
+        yield f"Computed over other prompts than those that count as harmful above: {ANEW}."
     elif any(_outcomes(each) != outcomes for setting, outcomes in pairs for each in setting.outcomes):
         yield f"Made of samples that were done again since: {ANEW}."
 

@@ -25,7 +25,7 @@ def printed(analysis: FineGrained, width: int = 80, by_category: bool = False) -
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run, one thought of which, on a harmful prompt, was judged in pieces."""
+    """A run with one thought, on a harmful prompt, that was judged in pieces."""
     finished = finished_run(tmp_path)
     sample = finished.samples.read_parquet("part-160.parquet").slice(0, 1).to_pylist()[0]
     rows = [

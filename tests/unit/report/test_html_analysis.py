@@ -95,7 +95,7 @@ def test_an_analysis_of_other_harmful_prompts_is_told(run: RunFolder):
     older = json.loads(run.folder.read_text("analysis.json"))
     del older["settings"][0]["harmful_rows"]  # an earlier version, which pooled harmful and benign prompts
     run.folder.write_text("analysis.json", json.dumps(older))
-    assert "Made of other prompts than those that count as harmful above" in page(run)
+    assert "Computed over other prompts than those that count as harmful above" in page(run)
 
 
 def test_an_analysis_that_does_not_read_is_an_error_with_the_mend(run: RunFolder):

@@ -218,8 +218,12 @@ def test_of_several_turns_the_last_carries_loss_and_earlier_ones_are_rendered_as
 @pytest.mark.parametrize(
     ("was", "now", "says"),
     [
-        ("message.content.split('</think>')[-1] +", "", "does not write the earlier answer once"),
-        ("message.role == 'system' %}{{ message.content }}", "message.role == 'system' %}", "the system turn once"),
+        ("message.content.split('</think>')[-1] +", "", "does not write the earlier answer exactly once"),
+        (
+            "message.role == 'system' %}{{ message.content }}",
+            "message.role == 'system' %}",
+            "the system turn exactly once",
+        ),
         ("{% else %}{{", "{% else %}{{ raise_exception('one turn only') }}{{", "turns of this data: one turn only"),
     ],
 )

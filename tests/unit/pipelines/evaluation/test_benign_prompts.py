@@ -55,7 +55,7 @@ def test_one_that_names_none_counts_as_harmful_and_the_report_says_so_once(own: 
     run = run_on(tmp_path / "run", own)
     metrics = metrics_of(str(run.folder))
     assert (metrics.settings[0].benign_categories, metrics.settings[0].harmful_prompts) == (None, 3)
-    said = [note for note in notes(metrics) if "nobody says which prompts are benign" in note]
+    said = [note for note in notes(metrics) if "no benign categories are known" in note]
     assert len(said) == 1
     assert "Fix: name the benign categories with --benign-category" in said[0]
 
