@@ -58,22 +58,30 @@ Union = tuple[Interval, ...]
 
 @dataclass(frozen=True, slots=True)
 class RealSet:
-    """`name` is the variable whose values it describes, "" without one."""
+    """`name` is the variable whose values it describes, "" without one.
+
+    `may_be_point` is true of a bare open interval with finite bounds: `(1,2)` may also be a point of the plane.
+    """
 
     union: Union
     name: str = ""
+    may_be_point: bool = False
 
 
 def same_set(gold: str, answer: str) -> bool | None:
     """Whether both are the same set of real numbers.
 
-    None where one is no such set or of another variable, and where a bound is a decimal number that may be rounded.
+    None for:
+
+    - a side that is no such set, or is one of another variable,
+    - a bound that is a decimal number and may be rounded,
+    - equal sets of which only one may be a point: a gold point `(1,2)` accepted the answer `1 < x < 2`.
     """
     first, second = real_set(gold), real_set(answer)
     if first is None or second is None or (first.name and second.name and first.name != second.name):
         return None
     if first.union == second.union:
-        return True
+        return True if first.may_be_point == second.may_be_point else None
     return None if "." in gold + answer and not _AND.search(gold + answer) else False
 
 
@@ -89,7 +97,8 @@ def real_set(text: str) -> RealSet | None:
     if len(found) < len(atoms) or len(names) > 1:
         return None
     sides = [_intersection([atom.union for atom in side if atom is not None]) for side in alternatives]
-    return RealSet(united(interval for side in sides for interval in side), "".join(names))
+    may_be_point = len(atoms) == 1 and found[0].may_be_point
+    return RealSet(united(interval for side in sides for interval in side), "".join(names), may_be_point)
 
 
 def united(intervals: Iterable[Interval]) -> Union:
@@ -138,7 +147,9 @@ def _atom(text: str) -> RealSet | None:
         )
         if low is None or high is None or low >= high or closed_at_infinity:
             return None
-        return RealSet((Interval(low, interval[1] == "(", high, interval[4] == ")"),), text[0] if member else "")
+        union = (Interval(low, interval[1] == "(", high, interval[4] == ")"),)
+        is_bare = member is None and interval[1] + interval[4] == "()" and low > -INFINITE and high < INFINITE
+        return RealSet(union, text[0] if member else "", may_be_point=is_bare)
     chain = _CHAIN.fullmatch(text)
     if chain is None or not (chain["first"] or chain["second"]):
         return None

@@ -106,7 +106,8 @@ def test_inequalities_and_intervals_of_the_same_bounds_are_the_same_set(parts: l
     parts = [(min(a, b), max(a, b) + 1, low, high) for a, b, low, high in parts]
     written = " \\cup ".join(f"{'(' if o else '['}{a}, {b}{')' if c else ']'}" for a, b, o, c in parts)
     said = " or ".join(f"{a} {'<' if o else '<='} x {'<' if c else '≤'} {b}" for a, b, o, c in parts)
-    assert same_set(written, said) is True
+    may_be_point = len(parts) == 1 and parts[0][2] and parts[0][3]
+    assert same_set(written, said) is (None if may_be_point else True)
     moved = " or ".join(f"{a} {'<' if o else '<='} x {'<' if c else '≤'} {b + 20}" for a, b, o, c in parts)
     assert same_set(written, moved) is False
 
@@ -116,6 +117,20 @@ def test_inequalities_and_intervals_of_the_same_bounds_are_the_same_set(parts: l
 )
 def test_what_is_no_set_of_numbers_is_left_to_algebra(text: str):
     assert real_set(text) is None
+
+
+@pytest.mark.parametrize("answer", ["1<x<2", "1 < x < 2", r"x \in (1,2)", "x > 1 and x < 2", "(1,2) \\cup (1,2)"])
+def test_a_pair_that_may_be_a_point_is_not_decided_to_be_an_interval(answer: str):
+    assert same_set("(1,2)", answer) is same_set(answer, "(1,2)") is None
+    assert same_set("(1,3)", answer) is False
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [("(1,2)", "(1, 2)"), ("[1,2)", "1 <= x < 2"), (r"(1,\infty)", "x > 1"), (r"x \in (1,2)", "1 < x < 2")],
+)
+def test_what_is_no_point_is_decided(gold: str, answer: str):
+    assert same_set(gold, answer) is True
 
 
 def test_another_variable_is_left_to_algebra():
