@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from safechain_ray.benchmarks.math_units import changes_number, is_atom, is_unit
 from safechain_ray.benchmarks.number_words import number_in_words
 
 _DROPPED = re.compile(r"\\left\b|\\right\b|\\displaystyle\b|\\[!,]|\\?\$")
@@ -22,27 +23,8 @@ _IN_BRACKETS = re.compile(r"\s*(?P<outside>[^()]+?)\s*\(\s*(?P<inside>[^()]+?)\s
 _POWER = r"(?:\^?\{?-?[0-9]\}?|[²³])"
 _ATOM = re.compile(rf"(?P<word>[A-Za-zµΩ]+)\.?(?P<power>{_POWER}?)")
 _JOINT = re.compile(r"\s*(?:/|·|\\cdot\b|\bper\b)\s*")
-_PLAIN_UNIT = re.compile(r"[A-Za-z]{2,}(?: (?:a|[A-Za-z]{2,}\.?)|-[A-Za-z]{3,})*\.?")
-
-
-def _listed(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_SYMBOLS = _listed(
-    "mm cm dm km m in ft yd mi s sec min h hr hrs g kg mg lb lbs oz L ml mL cl dl gal qt N J W kW V A Pa kPa Hz kHz "
-    "mol rad deg day man men"
-)
-_NO_UNITS = _listed(
-    "or and to not if when where for unless mod choose pi plus minus times over squared cubed factorial more less than "
-    "hundred thousand million billion trillion dozen half percent point sqrt frac sin cos tan cot sec csc log ln exp "
-    "arcsin arccos arctan sinh cosh tanh infty infinity theta alpha beta gamma delta sigma omega lambda"
-)
 _SPEEDS = frozenset({"m/s", "m/s^2", "m/s2", "m/s²"})
 """units of single letters only that are no products of variables"""
-
-_SHORTEST_WORD = 4
-"""letters of a unit in a compound one that is none of the symbols: shorter words may be products of variables"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +42,12 @@ class Quantity:
 def same_quantity(gold: str, answer: str) -> bool | None:
     """Whether the two are the same number, None where neither has one of these forms or a side is no number.
 
-    Where only one side has a unit the numbers decide. Two different units are not compared.
+    Where only one side has a unit the numbers decide. Two different units are not compared. The figure of the gold
+    answer with a word that makes it another number ("18 million") is wrong: math-verify ignores `\\text{ million}`.
     """
     first, second = quantity(gold), quantity(answer)
+    if first is not None and first.value and first.value == _figure_before_multiplier(answer):
+        return False
     if first is None or second is None or (first.plain and second.plain):
         return None
     if first.unit and second.unit and first.unit != second.unit:
@@ -77,13 +62,23 @@ def quantity(text: str) -> Quantity | None:
     value = _VALUE.match(text)
     if value is not None and "(" not in text:
         number = _fraction(value)
-        unit = _unit(text[value.end() :], says_unit)
-        if number is None or unit is None:
+        if number is None:
+            return None
+        unit = _unit(text[value.end() :], says_unit=says_unit, singular=abs(number) <= 1)
+        if unit is None:
             return None
         is_mixed = value["whole"] is not None and not has_tex
         return Quantity(number, unit, plain=not unit and not is_mixed)
     in_words = number_in_words(text)
     return _said_twice(text) if in_words is None else Quantity(Fraction(in_words))
+
+
+def _figure_before_multiplier(text: str) -> Fraction | None:
+    """The figure of an answer such as "18 million" or "3 theta", None for any other text."""
+    text = _spelled_out(text)
+    value = _VALUE.match(text)
+    word = re.match(r"[\s-]*([A-Za-z]{2,})", text[value.end() :]) if value is not None else None
+    return _fraction(value) if value is not None and word is not None and changes_number(word[1].lower()) else None
 
 
 def _said_twice(text: str) -> Quantity | None:
@@ -94,8 +89,11 @@ def _said_twice(text: str) -> Quantity | None:
     words, figure = match["outside"], match["inside"]
     if number_in_words(words) is None:
         words, figure = figure, words
-    in_words, value, unit = number_in_words(words), _VALUE.fullmatch(figure), _unit(match["rest"])
-    if in_words is None or value is None or unit is None:
+    in_words, value = number_in_words(words), _VALUE.fullmatch(figure)
+    if in_words is None or value is None:
+        return None
+    unit = _unit(match["rest"], singular=in_words <= 1)
+    if unit is None:
         return None
     return Quantity(Fraction(in_words) if _fraction(value) == in_words else None, unit)
 
@@ -127,25 +125,24 @@ def _fraction(match: re.Match[str]) -> Fraction | None:
     return -value if match["sign"] == "-" else value
 
 
-def _unit(text: str, says_unit: bool = False) -> str | None:
+def _unit(text: str, *, says_unit: bool = False, singular: bool = False) -> str | None:
     """The unit that a text is, "" for none, None for what is no unit.
 
     `says_unit` is true where no letter can be a variable. Else a unit of single letters may be a product: `18 m^2`.
+    `singular` is true behind a number of at most 1.
     """
     text = text.strip()
     if not text:
         return ""
-    if _PLAIN_UNIT.fullmatch(text):
-        return None if _NO_UNITS & set(re.findall(r"[a-z]+", text.lower())) else text.rstrip(".")
+    if is_unit(text, singular=singular):
+        return text.rstrip(".")
     joint = _JOINT.match(text)
     atoms = _JOINT.split(text[joint.end() :] if joint else text)
     matches = [_ATOM.fullmatch(atom.strip()) for atom in atoms]
     words = [match["word"] for match in matches if match is not None]
     unit = re.sub(r"\s|[{}]", "", text)
-    if len(words) < len(atoms) or not all(map(_is_unit, words)):
+    if len(words) < len(atoms):
+        return None
+    if not all(is_atom(word, singular=singular or bool(joint) or place > 0) for place, word in enumerate(words)):
         return None
     return unit if says_unit or unit in _SPEEDS or any(len(word) > 1 for word in words) else None
-
-
-def _is_unit(word: str) -> bool:
-    return word in _SYMBOLS or (len(word) >= _SHORTEST_WORD and word.isalpha() and word.lower() not in _NO_UNITS)

@@ -9,6 +9,13 @@ from safechain_ray.benchmarks.math_grader import MathGrader
 
 UNION = r"(-\infty,-1) \cup (1,\infty)"
 
+MULTIPLIERS = (
+    *("million", "millions", "billion", "thousands", "dozen", "dozens", "gross", "lakh", "crores"),
+    *("thousandths", "halves", "thirds", "fifths", "twentieths"),
+    *("theta", "pi", "phi", "psi", "lambdas"),
+    *("squared", "cubed", "root", "negative", "inverse", "double", "twice", "factorial", "mod"),
+)
+
 
 @pytest.fixture(scope="module")
 def grader() -> Iterator[MathGrader]:
@@ -36,6 +43,25 @@ RIGHT = [
     ("18 km/h", r"\boxed{18}"),
     (r"18 \text{ km/h}", r"\boxed{18 km/h}"),
     (r"\frac{3}{4}", r"\boxed{3/4 \text{ of a cup}}"),
+    ("18", r"\boxed{18 apples}"),
+    ("18", r"\boxed{18 pies}"),
+    ("18", r"\boxed{18 red apples}"),
+    ("18", r"\boxed{18 more apples}"),
+    ("18", r"\boxed{18 months}"),
+    ("18", r"\boxed{18 seconds}"),
+    ("18", r"\boxed{18 points}"),
+    ("18", r"\boxed{18 sq. ft.}"),
+    ("18", r"\boxed{18 square meters}"),
+    ("18", r"\boxed{18 meters squared}"),
+    ("18", r"\boxed{18 people}"),
+    ("18", r"\boxed{18 years old}"),
+    ("18", r"\boxed{18 each}"),
+    ("18", r"\boxed{18 dollars per shirt}"),
+    ("18", r"\boxed{18 dollars/shirt}"),
+    ("18", r"\boxed{18 percent}"),
+    ("1", r"\boxed{1 apple}"),
+    (r"\frac{1}{2}", r"\boxed{1/2 pizza}"),
+    (r"\frac{1}{2}", r"\boxed{1/2 hours}"),
     # mixed numbers
     ("3/2", r"\boxed{1 1/2}"),
     (r"\frac{3}{2}", r"\boxed{1 1/2}"),
@@ -92,6 +118,22 @@ NEAR_MISSES = [
     ("18", r"\boxed{\text{about 19 dollars}}"),
     ("18", r"\boxed{\text{18 or 19 dollars}}"),
     ("3/4", r"\boxed{4/3 \text{ cups}}"),
+    # words that make it another number
+    *(
+        (r"\frac{1}{2}", rf"\boxed{{1/2 {word}}}")
+        for word in ["millions", "thousandths", "phi", "negative", "pct", "dozens"]
+    ),
+    *(("18", rf"\boxed{{18 {word}}}") for word in MULTIPLIERS),
+    *(("18", rf"\boxed{{\text{{18 {word}}}}}") for word in MULTIPLIERS),
+    *(("18", rf"\boxed{{18\text{{ {word}}}}}") for word in MULTIPLIERS),
+    (r"\frac{3}{2}", r"\boxed{1 1/2 hundredths}"),
+    ("18", r"\boxed{eighteen (18) thousandths}"),
+    ("18", r"\boxed{18 million dollars}"),
+    ("18", r"\boxed{18 dozen eggs}"),
+    ("18", r"\boxed{18 ten-thousandths}"),
+    ("18", r"\boxed{18 quarters}"),
+    ("18", r"\boxed{18\text{ or 19}}"),
+    ("3", r"\boxed{3 theta}"),
     # numbers beside each other
     ("18", r"\boxed{1.8}"),
     ("18", r"\boxed{1 8}"),
