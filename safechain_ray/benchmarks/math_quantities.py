@@ -77,8 +77,7 @@ def _figure_before_multiplier(text: str) -> Fraction | None:
     """The figure of an answer such as "18 million" or "3 theta", None for any other text."""
     text = _spelled_out(text)
     value = _VALUE.match(text)
-    word = re.match(r"[\s-]*([A-Za-z]{2,})", text[value.end() :]) if value is not None else None
-    return _fraction(value) if value is not None and word is not None and changes_number(word[1].lower()) else None
+    return _fraction(value) if value is not None and changes_number(text[value.end() :].strip(" -")) else None
 
 
 def _said_twice(text: str) -> Quantity | None:

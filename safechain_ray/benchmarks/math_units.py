@@ -41,8 +41,8 @@ _KNOWN = _listed(
     "bit byte kb mb gb tb watt kilowatt kw kwh mw volt amp joule newton pascal pa kpa hertz hz khz mhz ghz "
     "calorie kcal mol mole "
     # counts
-    "people person men women children feet teeth mice geese oxen dice fish sheep deer shrimp fruit unit piece point page "
-    "tvs cds dvds pcs total altogether overall each apiece left remaining extra old"
+    "people person men women children feet teeth mice geese oxen dice fish sheep deer shrimp fruit "
+    "unit piece point page tvs cds dvds pcs total altogether overall each apiece left remaining extra old"
 )
 _IRREGULAR_PLURAL = re.compile(r"[a-z]*(?:men|people|children|fish|feet|teeth|geese|mice|sheep|deer)")
 _PLURAL = re.compile(r"[a-z]{2,}[a-rt-z]s")
@@ -62,12 +62,14 @@ _GREEK = _listed(
     "psi omega"
 )
 _MATHEMATICS = _listed(
-    "or plus minus times over point mod modulo modulus choose factorial root roots surd squared cubed "
-    "power powers exponent negative positive inverse inverses reciprocal reciprocals opposite conjugate transpose "
-    "prime absolute twice thrice doubled tripled halved divided multiplied multiple fold sqrt frac "
-    "sin cos tan cot sec csc log ln exp sine cosine tangent cotangent secant cosecant logarithm logarithms arcsin "
-    "arccos arctan sinh cosh tanh infty infinity infinite imaginary recurring repeating"
+    "or plus minus times over point mod modulo modulus choose factorial root surd squared cubed power exponent "
+    "reciprocal conjugate transpose twice thrice doubled tripled halved divided multiplied fold sqrt frac "
+    "sin cos tan cot sec csc log ln exp sine cosine tangent cotangent secant cosecant logarithm arcsin arccos arctan "
+    "sinh cosh tanh infty infinity recurring repeating"
 )
+_ADJECTIVES = _listed("negative positive inverse opposite prime absolute multiple infinite imaginary")
+"""Words of mathematics that are refused unless a noun follows: "18 positive integers"."""
+
 _PERCENT = _listed("percent pct percentage percentile permille permil permyriad ppm ppb basis")
 _SENTENCE = _listed(
     "and to not if when where for unless more less than is are was were has have does this that thus its equal "
@@ -95,7 +97,9 @@ def is_unit(text: str, *, singular: bool = False) -> bool:
     if _PHRASE.fullmatch(text) is None or re.search(r"\bper cent\b", text, re.IGNORECASE):
         return False
     words = re.findall(r"[a-z]+", text.lower())
-    if any(is_refused(word) or (len(word) < _SHORTEST_NOUN and not _is_short(word)) for word in words):
+    if _is_plural(words[-1]):
+        words = [word for word in words if word not in _ADJECTIVES]
+    if any(_is_refused(word) or (len(word) < _SHORTEST_NOUN and not _is_short(word)) for word in words):
         return False
     return any(_is_known(word) or (singular and len(word) >= _SHORTEST_NOUN) for word in words)
 
@@ -105,23 +109,31 @@ def is_atom(word: str, *, singular: bool = False) -> bool:
     if word in SYMBOLS:
         return True
     lower = word.lower()
-    return len(word) >= _SHORTEST_WORD and not is_refused(lower) and (singular or _is_known(lower))
+    return len(word) >= _SHORTEST_WORD and not _is_refused(lower) and (singular or _is_known(lower))
 
 
-def is_refused(word: str) -> bool:
-    """Whether a word in lower case is no part of a unit."""
-    return changes_number(word) or word in _SENTENCE or not (_PERCENT | _AMBIGUOUS).isdisjoint(_singular(word))
+def changes_number(text: str) -> bool:
+    """Whether a phrase behind a number makes it another number: "million", "thousandths of a mile", "pi"."""
+    word = re.match(r"[a-z]*", text.lower())
+    return word is not None and _is_multiplier(word[0]) and not is_unit(text)
 
 
-def changes_number(word: str) -> bool:
-    """Whether a word in lower case behind a number makes it another number: "million", "thousandths", "pi"."""
-    if _ORDINAL.fullmatch(word) or _MULTIPLE.fullmatch(word) or word in _MATHEMATICS:
+def _is_multiplier(word: str) -> bool:
+    if _ORDINAL.fullmatch(word) or _MULTIPLE.fullmatch(word) or word in _MATHEMATICS | _ADJECTIVES:
         return True
     return not (_MULTIPLIERS | _GREEK).isdisjoint(_singular(word))
 
 
+def _is_refused(word: str) -> bool:
+    return _is_multiplier(word) or word in _SENTENCE or not (_PERCENT | _AMBIGUOUS).isdisjoint(_singular(word))
+
+
 def _is_known(word: str) -> bool:
-    return any((word in _KNOWN, _PLURAL.fullmatch(word), _IRREGULAR_PLURAL.fullmatch(word)))
+    return word in _KNOWN or _is_plural(word)
+
+
+def _is_plural(word: str) -> bool:
+    return bool(_PLURAL.fullmatch(word) or _IRREGULAR_PLURAL.fullmatch(word))
 
 
 def _is_short(word: str) -> bool:

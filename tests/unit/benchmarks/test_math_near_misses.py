@@ -45,6 +45,8 @@ RIGHT = [
     (r"\frac{3}{4}", r"\boxed{3/4 \text{ of a cup}}"),
     ("18", r"\boxed{18 apples}"),
     ("18", r"\boxed{18 pies}"),
+    ("18", r"\boxed{18 positive integers}"),
+    ("18", r"\boxed{18 real roots}"),
     ("18", r"\boxed{18 red apples}"),
     ("18", r"\boxed{18 more apples}"),
     ("18", r"\boxed{18 months}"),
