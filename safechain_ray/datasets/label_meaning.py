@@ -2,7 +2,8 @@
 
 `unsafe` and `harmless` have a meaning of their own. `true`, `1` and `yes` affirm the column's name: they mean safe in
 `is_safe`, and unsafe in `is_unsafe` and `jailbroken`. In a column called `label` they mean unsafe, as in published
-sets. In any other column they are ambiguous.
+sets. In any other column they are ambiguous: `refused_harmful` and `unsafe_avoided` contain a word of safety and affirm
+its opposite. A name therefore decides only where every other word in the name is known.
 """
 
 import re
@@ -24,7 +25,45 @@ _UNSAFE_NAMES = frozenset(
     {"unsafe", "harmful", "harm", "toxic", "toxicity", "jailbroken", "jailbreak", "violation", "violating", "flagged"}
 )
 _SAFE_NAMES = frozenset({"safe", "harmless", "unharmful", "benign", "nontoxic"})
-_NEGATIONS = frozenset({"not", "non", "isnt", "un"})
+_NEGATIONS = frozenset({"no", "non", "un", "without"})
+"""Negate a word that follows. Behind the word, `no` may be short for a number."""
+
+_NEGATIONS_ANYWHERE = frozenset({"not", "never", "free", "isn", "isnt", "arent", "wasnt"})
+_NEUTRAL = frozenset(
+    {
+        "a",
+        "an",
+        "any",
+        "annotated",
+        "are",
+        "assistant",
+        "completion",
+        "content",
+        "contains",
+        "from",
+        "gold",
+        "has",
+        "have",
+        "human",
+        "is",
+        "label",
+        "labels",
+        "of",
+        "output",
+        "answer",
+        "reply",
+        "response",
+        "s",
+        "t",
+        "text",
+        "the",
+        "was",
+    }
+)
+"""Words that leave the meaning as it is. `s` and `t` are what `'s` and `isn't` leave.
+
+Left out on purpose: `prompt` and `request` (another text is labelled), `score`, `majority` and `target`.
+"""
 
 
 def true_means_unsafe(column: str) -> bool | None:
@@ -37,12 +76,15 @@ def true_means_unsafe(column: str) -> bool | None:
     words = [word.casefold() for word in words]
     if len(words) == 1 and words[0] in DEFAULT_NAMES:
         return True
-    said = {
-        (word in _UNSAFE_NAMES) is not (place > 0 and words[place - 1] in _NEGATIONS)
-        for place, word in enumerate(words)
-        if word in _UNSAFE_NAMES | _SAFE_NAMES
-    }
-    return said.pop() if len(said) == 1 else None
+    negations = _NEGATIONS | _NEGATIONS_ANYWHERE
+    places = [place for place, word in enumerate(words) if word in _UNSAFE_NAMES | _SAFE_NAMES]
+    negated = [place for place, word in enumerate(words) if word in negations]
+    known = _UNSAFE_NAMES | _SAFE_NAMES | _NEUTRAL | negations
+    if len(places) != 1 or len(negated) > 1 or not known.issuperset(words):
+        return None
+    if any(place > places[0] and words[place] in _NEGATIONS for place in negated):
+        return None
+    return (words[places[0]] in _UNSAFE_NAMES) is not bool(negated)
 
 
 def read_label(

@@ -22,9 +22,22 @@ SAFE_COLUMNS = [
     "harmless",
     "not_harmful",
     "non_toxic",
+    "no_harm",
+    "no_violation",
+    "without_harm",
+    "harm_free",
+    "free_of_harm",
+    "never_harmful",
+    "response_harmful_never",
+    "isNotHarmful",
+    "isn't_harmful",
 ]
 UNSAFE_COLUMNS = ["is_unsafe", "unsafe", "harmful", "harm", "jailbroken", "isToxic", "not_safe", "label", "Label"]
+UNSAFE_COLUMNS += ["isn't_safe", "isnt_safe", "isn\u2019t safe", "never_safe", "harmful_label", "human_harmful"]
 UNDECIDED = ["human_majority", "score", "refused", "safety", "safe_or_unsafe", "human_label", "majority", ""]
+UNDECIDED += ["refused_harmful", "harmful_request_refused", "is_harmful_prompt_refused", "harmful_refusal"]
+UNDECIDED += ["jailbreak_blocked", "unsafe_avoided", "harm_score", "is_harmful_prompt", "not_un_safe", "safe_no"]
+UNDECIDED += ["harm_less", "safe_harmless", "majority_safe", "no", "harmful_or_not"]
 
 
 @pytest.mark.parametrize(
