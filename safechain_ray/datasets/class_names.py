@@ -4,8 +4,11 @@ The number alone has no meaning: 0 is `unsafe` in one set and `safe` in another.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from safechain_ray.datasets.text_files import BrokenFileError
 
 METADATA_KEY = b"huggingface"
 """Key of a Parquet or Arrow schema's metadata that holds the features as JSON: {"info": {"features": {...}}}."""
@@ -29,11 +32,21 @@ def class_names(features: Mapping[str, Any] | None) -> Names:
 
 
 def with_class_names(rows: Iterable[Mapping[str, object]], names: Names) -> list[Mapping[str, object]]:
-    """The rows with class names in the place of class numbers; -1, which means no label, becomes None."""
+    """The rows with class names in the place of class numbers; -1, which means no label, becomes None.
+
+    A number counts in any form that a table library writes: `1`, `1.0` and ` 1` are the class 1.
+
+    Raises:
+        BrokenFileError: a value is neither a class name nor a class number.
+
+    Example:
+        >>> with_class_names([{"label": 0.0}, {"label": " 1"}], {"label": ("unsafe", "safe")})
+        [{'label': 'unsafe'}, {'label': 'safe'}]
+    """
     if not names:
         return list(rows)
     return [
-        {column: _named(value, names[column]) if column in names else value for column, value in row.items()}
+        {column: _named(value, column, names[column]) if column in names else value for column, value in row.items()}
         for row in rows
     ]
 
@@ -48,10 +61,23 @@ def _names(feature: Any) -> tuple[str, ...]:
     return _names(feature.get("feature")) if feature.get("_type") in ("Sequence", "List", "LargeList") else ()
 
 
-def _named(value: object, names: tuple[str, ...]) -> object:
+def _named(value: object, column: str, names: tuple[str, ...]) -> object:
     if isinstance(value, list):
-        return [_named(each, names) for each in value]
-    number = int(value) if isinstance(value, str) and value.isdecimal() and value not in names else value
-    if number == -1:
+        return [_named(each, column, names) for each in value]
+    if value is None or value in names:
+        return value
+    if value != value:  # NaN is a missing value in a column of floats
         return None
-    return names[number] if isinstance(number, int) and 0 <= number < len(names) else value
+    word = re.sub(r"^([-+]?\d+)\.0*$", r"\1", str(value).strip())
+    if not word:
+        return None
+    if isinstance(value, str) and word in names:
+        return word
+    number = int(word) if re.fullmatch(r"[-+]?[0-9]{1,9}", word) else len(names)
+    if isinstance(value, bool) or number not in range(-1, len(names)):
+        raise BrokenFileError(
+            f"the column {column!r} holds {str(value)[:40]!r}, which is neither a class number from 0 to "
+            f"{len(names) - 1} nor a class name ({', '.join(names[:10])}). Fix: correct the value, or the class names "
+            "of the column in the set's features"
+        )
+    return None if number == -1 else names[number]

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,6 +151,41 @@ def test_class_numbers_are_read_by_their_names(tmp_path: Path):
     for unsafe_labels in ((), ("unsafe",)):
         found = load_labelled(str(tmp_path / "a.parquet"), COLUMNS, unsafe_labels)
         assert [each.unsafe for each in found.responses] == [True, False]
+
+
+CLASSES = {"features": [{"name": "label", "dtype": {"class_label": {"names": {"0": "unsafe", "1": "safe"}}}}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(
+            ("train.csv", f"prompt,response,label\nP,A,{zero}\nQ,B,{one}\n")
+            for zero, one in [("0.0", "1.0"), (" 0", " 1")]
+        ),
+        *(
+            ("train.jsonl", "".join(json.dumps(labelled(label)) + "\n" for label in (zero, 1.0)))
+            for zero in (0.0, 0, " 0")
+        ),
+    ],
+)
+def test_class_numbers_of_a_folder_are_read_by_the_names_of_its_card(tmp_path: Path, name: str, text: str):
+    (tmp_path / "README.md").write_text(f"---\n{json.dumps({'dataset_info': CLASSES})}\n---\n")
+    (tmp_path / name).write_text(text)
+    assert [each.unsafe for each in load_labelled(str(tmp_path), COLUMNS).responses] == [True, False]
+    (tmp_path / name).write_text(text.replace("1.0", "7").replace(" 1", "7"))
+    with pytest.raises(InputError, match=r"'label' holds '7', .*Fix: correct the value"):
+        load_labelled(str(tmp_path), COLUMNS)
+
+
+@pytest.mark.parametrize("labels", [[0.0, 1.0], ["0", "1"], [" 0", "1.0"]])
+def test_class_numbers_of_parquet_are_named_whatever_their_type(tmp_path: Path, labels: list[object]):
+    features = {"label": {"_type": "ClassLabel", "names": ["unsafe", "safe"]}}
+    table = pa.table({"prompt": ["P", "Q"], "response": ["A", "B"], "label": labels})
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "a.parquet")
+    found = load_labelled(str(tmp_path / "a.parquet"), COLUMNS)
+    assert [each.unsafe for each in found.responses] == [True, False]
 
 
 def test_a_bad_text_is_one_problem_of_its_row(tmp_path: Path):
