@@ -38,11 +38,11 @@ def read_hub(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records
     local = Path(entry.source).expanduser()
     try:
         records = _saved(entry, local, wanted) if local.is_dir() else None
+        if records is None:
+            with _cache(local) as cache:
+                records = _from_card(entry, str(local) if cache else entry.source, cache, wanted)
     except BrokenFileError as error:
         raise InputError(f"{_shown(entry, entry.split)} is broken: {error}.") from error
-    if records is None:
-        with _cache(local) as cache:
-            records = _from_card(entry, str(local) if cache else entry.source, cache, wanted)
     if not records.rows:
         raise InputError(f"{records.source} holds no rows.")
     return records
@@ -54,9 +54,11 @@ def _saved(entry: RowsEntry, folder: Path, wanted: Collection[str] | None) -> Re
     if not splits and not is_saved(folder):
         return None
     if not splits:
-        if entry.split not in (None, "train", saved_as(folder)):
+        stored = saved_as(folder)
+        if entry.split not in (None, stored or "train"):  # the library's name for the split of a set without splits
             raise InputError(
-                f"{folder} was saved as one split, and {NAME_SPLIT} asks for {entry.split!r} of it. Fix: leave it out."
+                f"{folder} was saved as one split{f', {stored!r}' if stored else ''}, and {NAME_SPLIT} asks for "
+                f"{entry.split!r} of it. Fix: leave {NAME_SPLIT} out."
             )
         return Records(*read_saved(folder, wanted), str(folder))
     split = _split(entry, splits)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.class_names import class_names, with_class_names
 from safechain_ray.datasets.files import read_file
 from safechain_ray.datasets.loading import load_prompts
+from safechain_ray.datasets.text_files import BrokenFileError
 from safechain_ray.errors import InputError
 
 PROMPTS = ["How tall?", "À la carte?"]
@@ -119,14 +121,41 @@ FEATURES = {
 def test_class_numbers_become_names_and_no_label_is_none():
     names = class_names(FEATURES)
     assert names == {"kind": ("weapons", "greeting"), "kinds": ("a", "b"), "old": ("c",)}
-    rows = [{"kind": 1, "kinds": [0, 1]}, {"kind": -1}, {"kind": None}, {"kind": 7}, {"kind": "0"}, {"kind": "weapons"}]
+    rows = [{"kind": 1, "kinds": [0, 1]}, {"kind": -1}, {"kind": None}, {"kind": "0"}, {"kind": "weapons"}]
     assert with_class_names(rows, names) == [
         {"kind": "greeting", "kinds": ["a", "b"]},
         {"kind": None},
         {"kind": None},
-        {"kind": 7},
         {"kind": "weapons"},
         {"kind": "weapons"},
+    ]
+
+
+UNSAFE_FIRST = {"label": ("unsafe", "safe")}
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, "0", "0.0", "0.", " 0", "0 ", "00", "+0", Decimal("0"), "unsafe", " unsafe"])
+def test_class_numbers_are_named_in_any_form(zero: object):
+    assert with_class_names([{"label": zero}], UNSAFE_FIRST) == [{"label": "unsafe"}]
+
+
+@pytest.mark.parametrize("missing", [-1, -1.0, "-1", " -1.0", None, float("nan"), "", " "])
+def test_a_missing_class_is_none(missing: object):
+    assert with_class_names([{"label": missing}], UNSAFE_FIRST) == [{"label": None}]
+
+
+@pytest.mark.parametrize("other", [2, 7.0, -2, 0.5, "0.5", "2", "maybe", True, float("inf"), "9" * 5000, {"a": 1}])
+def test_what_is_no_class_is_refused(other: object):
+    with pytest.raises(BrokenFileError, match=r"column 'label' holds .* nor a class name \(unsafe, safe\)\. Fix: "):
+        with_class_names([{"label": other}], UNSAFE_FIRST)
+
+
+def test_names_that_look_like_numbers_are_names():
+    names = {"label": ("1", "0")}
+    assert with_class_names([{"label": "1"}, {"label": "1.0"}, {"label": 1.0}], names) == [
+        {"label": "1"},
+        {"label": "1"},
+        {"label": "0"},
     ]
 
 
@@ -183,6 +212,19 @@ def test_of_saved_splits_one_is_named(tmp_path: Path, labelled_set: Any):
     labelled_set.save_to_disk(tmp_path / "one")
     with pytest.raises(InputError, match="was saved as one split"):
         load_prompts(adhoc_entry(str(tmp_path / "one"), split="benign"))
+    assert len(load_prompts(adhoc_entry(str(tmp_path / "one"), split="train")).prompts) == len(PROMPTS)
+
+
+def test_a_saved_folder_that_names_its_split_gives_no_other_one(tmp_path: Path, labelled_set: Any):
+    from datasets import DatasetDict
+
+    DatasetDict({"test": labelled_set}).save_to_disk(tmp_path / "set")
+    path = tmp_path / "set" / "test"
+    state = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps({**state, "_split": "test"}))
+    assert len(load_prompts(adhoc_entry(str(path), split="test")).prompts) == len(PROMPTS)
+    with pytest.raises(InputError, match=r"was saved as one split, 'test', and --split .* 'train' of it\. Fix: leave"):
+        load_prompts(adhoc_entry(str(path), split="train"))
 
 
 def test_a_saved_folder_that_lost_a_file_is_refused(tmp_path: Path, labelled_set: Any):
