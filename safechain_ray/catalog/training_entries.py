@@ -31,7 +31,7 @@ class TrainingSetEntry(RowsEntry):
     thought_column: str | None = Field(None, description="the thought alone, without tags")
     answer_column: str | None = Field(None, description="the answer alone")
     input_column: str | None = Field(
-        None, description="text appended to the prompt; by default `input` beside `instruction`; '' for none"
+        None, description="text appended to the prompt; by default a column `input` or `context`; '' for none"
     )
     system_column: str | None = Field(None, description="the system turn; by default a column `system`; '' for none")
     has_thoughts: bool = Field(True, description="False for a control: answers only, and a thinking tag is an error")

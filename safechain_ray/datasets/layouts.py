@@ -3,10 +3,10 @@
 A set whose columns can be read in several ways is refused, with all of them in the message.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from safechain_ray.catalog.training_entries import TrainingSetEntry
-from safechain_ray.datasets.records import Records
+from safechain_ray.datasets.records import Records, as_text
 from safechain_ray.errors import InputError
 
 CANDIDATES: Mapping[str, tuple[str, ...]] = {
@@ -17,24 +17,41 @@ CANDIDATES: Mapping[str, tuple[str, ...]] = {
 }
 """Usual names in lower case: TRL's, Alpaca's and ShareGPT's, and those of published reasoning sets."""
 
-INSTRUCTION, INPUT, SYSTEM, HISTORY = "instruction", "input", "system", "history"
-"""Alpaca's columns that belong to the prompt, as LLaMA-Factory reads them."""
+INPUTS = ("input", "context")
+"""Columns that belong to the prompt: Alpaca's and Dolly's."""
+
+SYSTEM, HISTORY = "system", "history"
+"""Alpaca's columns of earlier turns, as LLaMA-Factory reads them."""
 
 
 def with_layout(entry: TrainingSetEntry, records: Records) -> TrainingSetEntry:
     """`entry` with the columns that hold its demonstrations, and the columns that belong to their prompts.
 
     Raises:
-        InputError: the set has no column for a layout, or more than one.
+        InputError: the set has no column for a layout, or more than one; or two columns hold text that belongs to the
+            prompt.
     """
     named = {} if entry.layout else _detected(records)
-    prompt = entry.prompt_column or named.get("prompt_column", "")
-    belongs = {"system_column": SYSTEM} | ({"input_column": INPUT} if prompt.lower() == INSTRUCTION else {})
-    for field, name in belongs.items():
-        column = _by_lower_case(records).get(name)
-        if getattr(entry, field) is None and column is not None:
-            named[field] = column
+    system = _by_lower_case(records).get(SYSTEM)
+    if entry.system_column is None and system is not None:
+        named["system_column"] = system
+    used = {*entry.columns.values(), *named.values()}
+    if entry.input_column is None and (entry.prompt_column or "prompt_column" in named):
+        named |= _input_column(records, used)
     return entry.model_copy(update=named)
+
+
+def _input_column(records: Records, used: Collection[str]) -> dict[str, str]:
+    """The column whose text follows the prompt. A model that never sees this text learns answers without a reason."""
+    columns = [column for column in records.columns if column.lower() in INPUTS and column not in used]
+    filled = [column for column in columns if any(as_text(row.get(column)).strip() for row in records.rows)]
+    if len(filled) > 1:
+        raise InputError(
+            f"The columns {' and '.join(filled)} of {records.source} may both belong to the prompt. Fix: name one of "
+            "them with training_set.input_column, or '' for none."
+        )
+    found = filled or columns
+    return {"input_column": found[0]} if found else {}
 
 
 def _by_lower_case(records: Records) -> dict[str, str]:
