@@ -1,6 +1,8 @@
 """Thinking tags in training data: their family, the split of a response, and tags that are out of place."""
 
+import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from safechain_ray import catalog
 from safechain_ray.schema import ThinkingTags
@@ -17,6 +19,17 @@ OTHER_TAGS: Mapping[str, ThinkingTags] = {
     "<seed:think>": ThinkingTags("<seed:think>", "</seed:think>"),
 }
 """Tags of models that have no family in the catalog: common in prompts, Magistral's, Kimi's, Seed-OSS'."""
+
+NAMES_AT_START = ("analysis", "scratchpad", "reflection")
+"""XML names of thoughts that are common in documents too: they count at the start of a response alone."""
+
+CONTROL_TOKENS = ThinkingTags("<|think|>", "<|/think|>"), ThinkingTags("<|channel|>analysis<|message|>", "<|end|>")
+"""Tags of control tokens, the second gpt-oss': they count at the start or as a pair, as prose may name one of them."""
+
+_HARMONY_START = re.compile(
+    r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary|final)[^<]*<\|(?:message|constrain)\|>",
+    re.I,
+)
 
 
 def split_thought(response: str, tags: ThinkingTags = R1_TAGS) -> tuple[str, str]:
@@ -61,22 +74,56 @@ def _without_answer_tags(answer: str, tags: ThinkingTags) -> str:
 def foreign_tag(text: str, own: ThinkingTags | None) -> tuple[str, str] | None:
     """(tag, family) of the first tag in `text` of another family than that of `own`; None where there is none.
 
-    A tag that is written like a control token (`<|...|>`) counts anywhere. A tag that could be prose or XML counts
-    where it gives the text its form: the opening tag at its start, or a closing tag that nothing opened.
+    A family's tag that is written like a control token (`<|...|>`) counts anywhere. A tag that could be prose or XML
+    counts where it gives the text its form: the opening tag at its start, or a closing tag that nothing opened. Case,
+    blanks within a tag and attributes don't matter; the family of a tag that is not written as the family writes it is
+    `NO_FAMILY`.
     """
     start = text.lstrip()
     for family, tags in _known_tags():
         if own is not None and tags.open == own.open:
             continue
-        for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close):
-            if tag is not None and tag.startswith("<|") and tag in text:
-                return tag, family
-        if start.startswith(tags.open):
-            return tags.open, family
-        before, closed, _ = text.partition(tags.close)
-        if closed and tags.open not in before:
-            return tags.close, family
+        found = next(
+            (
+                _found(tag, match.group(), family)
+                for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close)
+                if tag is not None and tag.startswith("<|") and (match := _pattern(tag).search(text))
+            ),
+            None,
+        )
+        if found is not None:
+            return found
+        if opening := _pattern(tags.open).match(start):
+            return _found(tags.open, opening.group(), family)
+        closing = _pattern(tags.close).search(text)
+        if closing and not _pattern(tags.open).search(text, 0, closing.start()):
+            return _found(tags.close, closing.group(), family)
+    return _other_form(text, start)
+
+
+def _other_form(text: str, start: str) -> tuple[str, str] | None:
+    """The first tag of `NAMES_AT_START` or `CONTROL_TOKENS`."""
+    patterns = (*(_pattern(f"<{name}>") for name in NAMES_AT_START), _HARMONY_START)
+    if opening := next((match for pattern in patterns if (match := pattern.match(start))), None):
+        return opening.group(), NO_FAMILY
+    for tags in CONTROL_TOKENS:
+        opening = _pattern(tags.open).search(text)
+        if opening and (not text[: opening.start()].strip() or _pattern(tags.close).search(text, opening.end())):
+            return opening.group(), NO_FAMILY
     return None
+
+
+def _found(tag: str, written: str, family: str) -> tuple[str, str]:
+    return written, family if written == tag else NO_FAMILY
+
+
+@cache
+def _pattern(tag: str) -> re.Pattern[str]:
+    """A tag in upper or lower case, with blanks between its parts; an XML name with or without attributes."""
+    parts = [re.escape(part) for part in re.findall(r"\w+|[^\w\s]", tag)]
+    if re.fullmatch(r"<[\w:]+>", tag):
+        parts[-1] = r"(?:\s[^<>]*)?>"
+    return re.compile(r"[ \t]*".join(parts), re.IGNORECASE)
 
 
 def _known_tags() -> Iterator[tuple[str, ThinkingTags]]:

@@ -122,6 +122,27 @@ def test_the_input_of_an_instruction_is_part_of_the_prompt_whoever_names_the_col
     assert first(tmp_path, row, **columns, input_column="").prompt == "Translate."
 
 
+@pytest.mark.parametrize("column", ["input", "context", "Context"])
+@pytest.mark.parametrize("prompt", ["instruction", "prompt", "question"])
+def test_input_and_context_belong_to_every_prompt(tmp_path: Path, prompt: str, column: str):
+    row = {prompt: "Summarize.", column: "A long text.", "response": TAGGED}
+    for named in ({}, {"prompt_column": prompt, "response_column": "response"}):
+        assert first(tmp_path, row, **named).prompt == "Summarize.\nA long text."
+        assert first(tmp_path, {**row, column: ""}, **named).prompt == "Summarize."
+    assert first(tmp_path, row, input_column="").prompt == "Summarize."
+
+
+def test_of_two_filled_columns_of_the_prompt_one_is_named(tmp_path: Path):
+    row = {"prompt": "Why?", "input": "A", "context": "B", "response": TAGGED}
+    message = refusal(tmp_path, row)
+    assert "columns input and context" in message
+    assert "Fix: name one of them with training_set.input_column" in message
+    assert first(tmp_path, row, input_column="context").prompt == "Why?\nB"
+    assert first(tmp_path, {**row, "input": ""}).prompt == "Why?\nB"
+    named = {"prompt_column": "input", "response_column": "response"}
+    assert first(tmp_path, row, **named).prompt == "A\nB"
+
+
 def test_earlier_turns_of_an_instruction_are_refused_and_not_dropped(tmp_path: Path):
     row = {"instruction": "And now?", "output": TAGGED, "history": [["How?", "So."]]}
     assert "row 1: the column history holds earlier turns" in refusal(tmp_path, row)
@@ -238,6 +259,22 @@ def test_a_family_without_tags_or_that_nobody_knows_is_refused(tmp_path: Path, f
         f"[THINK]{THOUGHT}[/THINK]{ANSWER}",
         f"◁think▷{THOUGHT}◁/think▷{ANSWER}",
         TAGGED,
+        "<Think>a</Think>b",
+        "<THINK>a</THINK>b",
+        "<think >a</think >b",
+        "< think>a</ think>b",
+        "a</Think>b",
+        '<thinking mode="x">a</thinking>b',
+        "<|channel|>analysis<|message|>a<|end|>",
+        "<|start|>assistant<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b",
+        "So: <|channel|>analysis<|message|>a<|end|>b",
+        "<|channel|>final<|message|>b",
+        "<|think|>a",
+        "So <|think|>a<|/think|>b",
+        "<analysis>a</analysis>b",
+        " <Scratchpad>a</Scratchpad>b",
+        "<reflection>a</reflection>b",
+        "<|Begin_of_thought|>a",
     ],
 )
 def test_no_familys_thought_passes_as_an_answer_of_a_control(tmp_path: Path, reply: str):
@@ -247,6 +284,21 @@ def test_no_familys_thought_passes_as_an_answer_of_a_control(tmp_path: Path, rep
 def test_a_tag_in_prose_or_xml_is_no_thought():
     assert foreign_tag("Write <thought>I am cold.</thought> into the XML file, then <thinking>.", None) is None
     assert foreign_tag(TAGGED, families()["r1"].tags) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gpt-oss writes `<|channel|>analysis<|message|>` before its thought.",
+        "Split at `<|think|>`, and at <analysis> or </analysis>.",
+        "<analysis-report>a</analysis-report>",
+        "The reflection: a </reflection> tag closes it.",
+        "analysis of <b>a</b>",
+        "x <thinking id='1'>a</thinking> y",
+    ],
+)
+def test_prose_and_code_may_name_a_tag(tmp_path: Path, text: str):
+    assert first(tmp_path, asked(text), has_thoughts=False).answer == text
 
 
 def test_a_thought_of_its_own_in_a_control_is_refused_and_not_dropped(tmp_path: Path):
