@@ -2,11 +2,13 @@
 
 PyYAML follows YAML 1.1: `yes` is true, `010` is 8, `1:30` is 90, and the last of duplicate keys wins. So a run
 could silently use a number that nobody wrote. The loader here keeps PyYAML's parser, which is a dependency
-anyway (ruamel.yaml would be another one), and changes two things:
+anyway (ruamel.yaml would be another one), and changes three things:
 
 1. The types of plain scalars are those of YAML 1.2: only `true` and `false` are booleans, `010` is 10 and `0o10` is 8,
    `no`, `1:30` and `2024-01-01` are text.
 2. Two equal keys in one mapping are an error with both lines. A key that overrides one from `<<` is not.
+3. An explicit tag is one of YAML 1.2's core schema, and its text fits the tag. PyYAML reads `!!bool yes` as true and
+   `!!float 1:30` as 90, and fails with a KeyError for `!!bool 1`.
 """
 
 import re
@@ -37,8 +39,28 @@ _RESOLVERS = (
 )
 
 
+_FITTING: Mapping[str, re.Pattern[str] | None] = {
+    "bool": _BOOL,
+    "null": _NULL,
+    "int": _INT,
+    "float": _FLOAT,
+    "str": None,
+    "seq": None,
+    "map": None,
+}
+"""The tags of the core schema, and the text that fits a scalar of each."""
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: _Resolvers = {}  # noqa: RUF012 (as PyYAML declares it)
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """The node, once its explicit tag was checked."""
+        event: Any = self.peek_event()
+        tag = getattr(event, "tag", None)
+        if tag is not None and tag != "!":
+            _check_tag(tag, event)
+        return super().compose_node(parent, index)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """The mapping as it is written, before `<<` lays others under it."""
@@ -62,6 +84,23 @@ class _Loader(yaml.SafeLoader):
         text = self.construct_scalar(node)
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         return int(text[2:], base) if base != 10 else int(text)
+
+
+def _check_tag(tag: str, event: Any) -> None:
+    """Raises yaml.composer.ComposerError for a tag outside the core schema, and for a text that does not fit it."""
+    name = tag.removeprefix(_TAG)
+    shown = f"!!{name}" if tag.startswith(_TAG) else tag
+    problem = f"the tag {shown} is none of {', '.join(f'!!{known}' for known in _FITTING)}"
+    if tag.startswith(_TAG) and name in _FITTING:
+        pattern = _FITTING[name]
+        kinds = {"seq": yaml.SequenceStartEvent, "map": yaml.MappingStartEvent}
+        if isinstance(event, kinds.get(name, yaml.ScalarEvent)):
+            if pattern is None or pattern.fullmatch(event.value):
+                return
+            problem = f"{event.value[:40]!r} does not fit the tag {shown}"
+        else:
+            problem = f"the tag {shown} does not fit this kind of value"
+    raise yaml.composer.ComposerError(None, None, f"{problem}; write the value without the tag", event.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -64,12 +64,63 @@ def refusal(path: Path | None, *assignments: str) -> str:
         ("2024-01-01", "2024-01-01"),
         ("'5'", "5"),
         ("!!int '7'", 7),
+        ("!!int 0o10", 8),
+        ("!!float 7", 7.0),
+        ("!!bool 'true'", True),
+        ("!!null ''", None),
+        ("!!str 5", "5"),
+        ("!!seq [1]", [1]),
+        ("!!map {a: !!int 1}", {"a": 1}),
     ],
 )
 def test_plain_scalars_are_what_yaml_1_2_says(text: str, value: Any):
     found = load_yaml(text)
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("!!bool 1", "!!bool yes", "!!bool ''", "!!bool [a]", "!!int x", "!!int 1:30", "!!int ''", "!!float 1:30"),
+        *(
+            "!!float 1_0",
+            "!!null x",
+            "!!timestamp x",
+            "!!timestamp 2024-01-01",
+            "!!binary aGk=",
+            "!!set {a}",
+            "!mine 1",
+        ),
+        *("!!omap [a: 1]", "!!pairs [a: 1]", "!!python/name:os.system ''", "!!str [a]", "!!map x", "!!seq {a: 1}"),
+        *("!!set {a}", '!!bool "true\\n"', "!!merge <<", "!<x> 1", "[{b: !!bool 1}]"),
+    ],
+)
+def test_tags_outside_the_core_schema_and_values_that_do_not_fit_are_refused(tmp_path: Path, value: str):
+    with pytest.raises(yaml.YAMLError, match=r'tag(.|\n)*in "YAML", line 2'):
+        load_yaml(f"a: 1\nsamples: {value}\n")
+    message = refusal(run(tmp_path, more=f"samples: {value}"))
+    assert "line 6" in message
+    assert "samples" in message
+    assert "Fix: " in message
+    assert "Fix: " in refusal(None, f"samples={value}")
+
+
+@pytest.mark.parametrize("value", ["!!bool 1", "!!timestamp x", "!!float 1:30", "!!bool yes"])
+def test_a_wrong_tag_ends_with_exit_code_2(tmp_path: Path, value: str):
+    for more, arguments in ((f"samples: {value}", []), ("", ["--set", f"samples={value}"])):
+        result = CliRunner().invoke(app, ["plan", "--config", str(run(tmp_path, more=more)), *arguments])
+        assert result.exit_code == 2, result.output
+        assert "samples" in result.stderr
+        assert "Fix: " in result.stderr
+
+
+TAGS = st.sampled_from(["bool", "int", "float", "null", "str", "seq", "map", "timestamp", "binary", "set", "merge"])
+
+
+@given(TAGS, st.text(string.printable, max_size=10))
+def test_any_tagged_text_is_read_or_refused_as_yaml(tag: str, text: str):
+    test_any_text_is_read_or_refused_as_yaml.hypothesis.inner_test(f"a: !!{tag} {text}")
 
 
 def test_a_key_given_twice_is_refused_with_both_lines():
