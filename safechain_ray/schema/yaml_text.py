@@ -56,7 +56,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """The node, once its explicit tag was checked."""
-        event: Any = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         tag = getattr(event, "tag", None)
         if tag is not None and tag != "!":
             _check_tag(tag, event)
@@ -93,8 +93,9 @@ def _check_tag(tag: str, event: Any) -> None:
     problem = f"the tag {shown} is none of {', '.join(f'!!{known}' for known in _FITTING)}"
     if tag.startswith(_TAG) and name in _FITTING:
         pattern = _FITTING[name]
-        kinds = {"seq": yaml.SequenceStartEvent, "map": yaml.MappingStartEvent}
-        if isinstance(event, kinds.get(name, yaml.ScalarEvent)):
+        kinds: dict[str, type] = {"seq": yaml.SequenceStartEvent, "map": yaml.MappingStartEvent}
+        fits: bool = isinstance(event, kinds.get(name, yaml.ScalarEvent))
+        if fits:
             if pattern is None or pattern.fullmatch(event.value):
                 return
             problem = f"{event.value[:40]!r} does not fit the tag {shown}"
