@@ -1,9 +1,11 @@
 """The code in a model's answer: the fenced block that is meant, or the answer itself where it has none."""
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from textwrap import dedent
+from itertools import islice
+from textwrap import dedent, indent
 
 PYTHON_WORDS = frozenset({"python", "python3", "py"})
 
@@ -23,6 +25,10 @@ _STATEMENT = re.compile(
     )""",
     re.MULTILINE | re.VERBOSE,
 )
+
+
+MOST_STARTS = 20
+"""Lines in front of a closing fence at which the code is tried to begin; each one parses the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +53,10 @@ def extract_code(answer: str, defining: str | None = None) -> str | None:
     3. A single fence without a language may open code or close it. The side that defines `defining` is the code, else
        the side with lines of Python, what follows the fence first. Where neither has any, there is no code: prose is
        not handed to a grader.
+    4. Text in front of a single closing fence may begin with prose. Where it is no Python as a whole, the code begins
+       at the first statement from which the rest is Python, else at the first statement.
 
-    Nothing is parsed, so that it may be the start of a function or its body alone.
+    The code may be the start of a function or its body alone. Only rule 4 parses text.
     """
     blocks = list(fenced_blocks(answer))
     if len(blocks) == 1 and not blocks[0].closed and not blocks[0].language:
@@ -142,4 +150,29 @@ def _beside_fence(block: Block, defining: str | None) -> str | None:
     """The code of an answer with a single fence that says no language: behind the fence, or in front of it."""
     sides = [side for side in (block.text, block.before) if side.strip()]
     meant = [side for side in sides if defining is not None and defines(side, defining)]
-    return next((side for side in (*meant, *filter(_STATEMENT.search, sides))), None)
+    code = next((side for side in (*meant, *filter(_STATEMENT.search, sides))), None)
+    return _without_prose(code) if code is not None and code == block.before else code
+
+
+def _without_prose(text: str) -> str:
+    """The text from its first statement on, where the whole is no Python.
+
+    A line of prose may look like a statement ("with this (short) code:"), so later starts are tried too.
+    """
+    if _is_python(text):
+        return text
+    starts = [text[match.start() :] for match in islice(_STATEMENT.finditer(text), MOST_STARTS)]
+    return next(filter(_is_python, starts), starts[0] if starts else text)
+
+
+def _is_python(text: str) -> bool:
+    """Whether it is Python, or the body of a function, which may lack the indentation of its first line."""
+    return any(map(_parses, (text, f"def _():\n{indent(dedent(text), '    ')}", f"def _():\n    {text.lstrip(' ')}")))
+
+
+def _parses(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True

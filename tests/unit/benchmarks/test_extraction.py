@@ -39,6 +39,17 @@ LONE = [
     ("n = int(input())\nprint(n)\n```\nIt reads a number and prints it:\nas asked.", "n = int(input())\nprint(n)"),
     ("    return x\n```\nDone.", "    return x"),
     ("def f(x):\n    return x\n~~~\nThis returns its argument.", "def f(x):\n    return x"),
+    # Prose in front of the code is left out.
+    ("Here is code:\n\ndef f(x):\n    return x\n```\nThat returns x.", "def f(x):\n    return x"),
+    ("Here is code:\n@cache\ndef f(x):\n    return x\n```", "@cache\ndef f(x):\n    return x"),
+    ("Here is code:\n\nimport re\n\nclass A:\n    x = 1\n```", "import re\n\nclass A:\n    x = 1"),
+    ("It's short.\nx = 1\nprint(x)\n```", "x = 1\nprint(x)"),
+    ("with this (short) code:\n\ndef f(x):\n    return x\n```", "def f(x):\n    return x"),
+    ("Here is code:\ndef f(x):\n    return (x\n```", "def f(x):\n    return (x"),
+    ("# Adds one.\ny = x + 1\nreturn y\n```", "# Adds one.\ny = x + 1\nreturn y"),
+    ("    # Adds one.\n    return x + 1\n```", "    # Adds one.\n    return x + 1"),
+    ("y = x + 1\n    return y\n```", "y = x + 1\n    return y"),
+    ('''    """Doc:\n    x = 1\n    """\n    return x\n```''', '''    """Doc:\n    x = 1\n    """\n    return x'''),
     # It opens what follows, and the end is cut off.
     ("So:\n```\ndef f(x):\n    return x", "def f(x):\n    return x"),
     ("So we read it.\n```\nn = int(input())\nprint(n", "n = int(input())\nprint(n"),
@@ -106,6 +117,14 @@ def test_the_longest_answers_take_no_time_worth_mentioning(piece: str):
     started = time.process_time()
     extract_code(text)
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("line", ["x = (", "x = 1\n", "(" * 1000, "x = " + "-" * 5000 + "1\n", "for a in b: it is\n"])
+def test_prose_in_front_of_a_lone_fence_is_found_in_no_time_worth_mentioning(line: str):
+    text = "So it is:\n" + line * (100_000 // len(line)) + "\nx = 1\n```"
+    started = time.process_time()
+    extract_code(text)
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("answer", ["", "  \n", "```java\nint x;\n```"])
