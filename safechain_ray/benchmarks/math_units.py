@@ -76,7 +76,8 @@ _SENTENCE = _listed(
     "equals axis always sometimes perhaps maybe about approx approximately undefined wrong false true none"
 )
 _ORDINAL = re.compile(
-    r"firsts?|(?:n|four|fif|six|seven|eigh|nin|ten|eleven|twelf|dozen|[a-z]+teen|[a-z]+tie|hundred|thousand|[a-z]*illion)ths?"
+    r"firsts?|(?:n|four|fif|six|seven|eigh|nin|ten|eleven|twelf|dozen|hundred|thousand)ths?"
+    r"|(?:[a-z]+teen|[a-z]+tie|[a-z]*illion)ths?"
 )
 _MULTIPLE = re.compile(r"[a-z]*illions?")
 _POWERED = re.compile(
