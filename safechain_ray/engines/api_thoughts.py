@@ -5,7 +5,7 @@ response alone does not show which of the two it is. Other answers of the same s
 """
 
 from safechain_ray.engines.api_answers import ApiAnswer
-from safechain_ray.schema import Message, ThinkingTags, read_tags
+from safechain_ray.schema import Message, TagForm, ThinkingTags, read_tags
 
 PROBE = (Message("user", "Reply with one word: ready"),)
 """Sent once if an answer is ambiguous and no other answer has shown how the server writes thoughts."""
@@ -16,9 +16,11 @@ PROBE_TOKENS = 2048
 class ThoughtOpening:
     """Whether a server's template opens the thought: from the config, else from the server's answers.
 
-    - An answer that closes a thought which it never opened shows that the template opens thoughts. It has priority.
-    - An answer that opens its own thought, has its reasoning in a separate field, or ended by itself without any tag,
-      shows that the template does not.
+    - An answer that closes a thought which it never opened shows that the template opens thoughts. It outweighs others.
+    - An answer that opens its thought itself, has its reasoning in a separate field, or ended by itself without any tag, shows that
+      the template does not.
+    - A text that names the closing tag without an opening tag may be a thought. It never shows that the template opens
+      nothing: thoughts that were cut later would be judged as answers.
     """
 
     def __init__(self, said: bool | None, tags: ThinkingTags | None) -> None:
@@ -48,8 +50,14 @@ class ThoughtOpening:
         form = read_tags(answer.content, self._tags).form
         if answer.reasoning is None and form == "unopened":
             self._seen = True
-        elif self._seen is None and (answer.reasoning is not None or form != "none" or answer.finish_reason == "stop"):
+        elif self._seen is None and self._shows_no_opening(answer, form):
             self._seen = False
+
+    def _shows_no_opening(self, answer: ApiAnswer, form: TagForm) -> bool:
+        if form in ("closed", "unclosed"):
+            return True
+        names_closing_tag = self._tags is not None and self._tags.close in answer.content
+        return not names_closing_tag and (answer.reasoning is not None or answer.finish_reason == "stop")
 
     def is_ambiguous(self, answer: ApiAnswer) -> bool:
         """Whether an answer may be either a cut thought or a cut answer."""

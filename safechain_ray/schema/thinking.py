@@ -8,6 +8,10 @@ from safechain_ray.schema.calls import ThinkingTags
 TagForm = Literal["closed", "unclosed", "unopened", "none"]
 """Both tags; only the opening tag; only the closing tag (the chat template opened the thought); no tag that counts."""
 
+APOSTROPHES = "'’"
+OPENING_MARKS = "([{<‘«‹「『" + APOSTROPHES
+EMPHASIS = "*_|"
+
 
 @dataclass(frozen=True, slots=True)
 class TaggedText:
@@ -23,9 +27,18 @@ def read_tags(text: str, tags: ThinkingTags) -> TaggedText:
 
     1. An opening tag counts only at the start of the text, after blanks. A repeated opening tag is dropped.
     2. After an opening tag the first closing tag ends the thought.
-    3. Without an opening tag the first closing tag ends the thought only at the start or the end of a line, and with no
-       opening tag before it. Otherwise the text mentions tags in prose, and the whole text is the answer.
-    4. Closing tags that directly follow the first one are dropped.
+    3. Without an opening tag the first closing tag ends the thought at the start or the end of a line, or where it is
+       glued to the text on both sides. Otherwise the text mentions the tag in prose, and the whole text is the answer.
+    4. A glued closing tag inside quotes, brackets or a code span is prose too.
+    5. An opening tag later in the text makes the closing tag prose where the two form a pair: on one line, or with the
+       opening tag at the start or the end of a line. Otherwise a blank beside the closing tag makes it prose.
+    6. Closing tags that directly follow the first one are dropped.
+
+    Example:
+        >>> read_tags("Okay done.</think>Sure.", ThinkingTags("<think>", "</think>"))
+        TaggedText(thought='Okay done.', answer='Sure.', form='unopened')
+        >>> read_tags("The tag </think> is XML.", ThinkingTags("<think>", "</think>")).form
+        'none'
     """
     inside = _without_repeated(text, tags.open)
     thought, close, answer = (text if inside is None else inside).partition(tags.close)
@@ -47,11 +60,27 @@ def without_tags(thought: str, tags: ThinkingTags) -> str:
 
 
 def _closes_alone(before: str, after: str, tags: ThinkingTags) -> bool:
+    """Whether a closing tag between these texts ends a thought that the text does not open."""
+    line, rest = before.rpartition("\n")[2], after.partition("\n")[0]
+    starts_line, ends_line = not line.strip(), not rest.strip()
+    no_blanks = (starts_line or not line[-1].isspace()) and (ends_line or not rest[0].isspace())
+    glued = no_blanks and not _is_quoted(before, line, rest)
     if tags.open in before:
-        return False
-    starts_line = not before.rpartition("\n")[2].strip()
-    ends_line = not after.partition("\n")[0].strip()
-    return starts_line or ends_line
+        return glued and not _is_paired(before, line, tags.open)
+    return starts_line or ends_line or glued
+
+
+def _is_paired(before: str, line: str, opening: str) -> bool:
+    edges = (each.strip() for each in before.split("\n"))
+    return opening in line or any(each.startswith(opening) or each.endswith(opening) for each in edges)
+
+
+def _is_quoted(before: str, line: str, rest: str) -> bool:
+    """Whether the tag stands inside code or a quotation. A quotation that ends before the tag is text of a thought."""
+    inside = before.count("`") % 2 or line.count('"') % 2 or line.count("“") > line.count("”")
+    left, right = line[-1:], rest[:1]
+    wrapped = left in OPENING_MARKS or right in APOSTROPHES or (left == right and left in EMPHASIS)
+    return bool(inside or (left and right and wrapped))
 
 
 def _without_repeated(text: str, tag: str) -> str | None:

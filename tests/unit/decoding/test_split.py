@@ -51,6 +51,50 @@ def test_r1_responses(response, thought, answer, closed):
 
 
 @pytest.mark.parametrize(
+    ("response", "thought", "answer"),
+    [
+        ("Okay done.</think>Sure, here", "Okay done.", "Sure, here"),
+        ("Line one\nOkay done.</think>Sure, here\nand more", "Line one\nOkay done.", "Sure, here\nand more"),
+        (" Hmm <think>. ok\n</think>\nAnswer", " Hmm <think>. ok", "Answer"),
+        ("The <think> tag.\nOk.</think>Answer", "The <think> tag.\nOk.", "Answer"),
+        ("The <think> tag.\nOk.</think>\n\nAnswer", "The <think> tag.\nOk.", "Answer"),
+        ('He said "no."</think>Sure', 'He said "no."', "Sure"),
+        ('Okay.</think>"Sure," he said', "Okay.", '"Sure," he said'),
+        ("It is `x`.</think>Sure", "It is `x`.", "Sure"),
+        ("I don't.</think>Sure", "I don't.", "Sure"),
+        ("好的。</think>你好", "好的。", "你好"),
+        ("a</think>b, and </think> is a tag", "a", "b, and </think> is a tag"),
+    ],
+)
+def test_a_closing_tag_that_is_glued_to_text_ends_an_unopened_thought(response: str, thought: str, answer: str):
+    assert split_response(response, R1) == ResponseParts(thought, answer, closed=True)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "the tag </think> is XML",
+        "the tag `</think>` is XML",
+        'the tag "</think>" is XML',
+        "the tag '</think>' is XML",
+        "the tag “</think>” is XML",
+        "the tag (</think>) is XML",
+        "the tag **</think>** is XML",
+        'text.split("a</think>b")[1]',
+        "text.split('a</think>')[1]",
+        "```\nx</think>y\n```",
+        "It ends with </think>, as XML does.",
+        "Write <think>x</think>y for a thought",
+        "Tags <think> and\n</think> are XML.",
+        "An example:\n<think>\nx\n</think>\n\nDone.",
+        "An example: <think>\nx\n</think>\n\nDone.",
+    ],
+)
+def test_prose_that_names_the_closing_tag_is_the_answer(response: str):
+    assert split_response(response, R1) == ResponseParts("", response, closed=True)
+
+
+@pytest.mark.parametrize(
     ("answer_text", "answer"),
     [
         ("\n\n<|begin_of_solution|>\n\nHi.\n\n<|end_of_solution|>", "Hi."),
@@ -128,6 +172,17 @@ def build(thought: str, answer: str, tags: ThinkingTags, opened: bool = True) ->
 def test_what_was_built_of_a_thought_and_an_answer_splits_into_them(tags, thought, answer, opened):
     parts = split_response(build(thought, answer, tags, opened), tags)
     assert parts == ResponseParts(thought.strip("\n"), answer.strip("\n"), closed=True)
+
+
+WORDS = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20)
+
+
+@pytest.mark.parametrize("tags", [R1, SKY])
+@given(thought=WORDS, answer=WORDS)
+def test_words_glued_to_a_lone_closing_tag_are_a_thought_and_words_apart_from_it_are_prose(tags, thought, answer):
+    assert split_response(f"{thought}{tags.close}{answer}", tags) == ResponseParts(thought, answer, closed=True)
+    prose = f"{thought} {tags.close} {answer}"
+    assert split_response(prose, tags) == ResponseParts("", prose, closed=True)
 
 
 @pytest.mark.parametrize("tags", [R1, SKY])

@@ -54,8 +54,9 @@ AN_ANSWER = ResponseParts("", CUT, closed=True)
         ("I reason.\n</think>\n\nReady", A_THOUGHT),
         ("<think>\nI reason.\n</think>\n\nReady", AN_ANSWER),
         ("Ready", AN_ANSWER),
+        ("I reason.</think>Ready", A_THOUGHT),
     ],
-    ids=["the template opens the thought", "the model opens it", "there is none"],
+    ids=["the template opens the thought", "the model opens it", "there is none", "the closing tag is glued"],
 )
 def test_a_text_that_was_cut_without_tags_is_what_a_whole_answer_shows(whole: str, cut: ResponseParts):
     counts: Counter[str] = Counter()
@@ -132,6 +133,22 @@ def test_an_answer_that_closes_what_it_never_opened_outweighs_the_others():
     assert opening.opens is True
     assert opening.opens_before(cut)
     assert not opening.opens_before(ApiAnswer(None, "Ready", "stop"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ApiAnswer(None, "The user asks about </think> in XML. Ready", "stop"),
+        ApiAnswer("I reason.", "the tag </think> is XML", "stop"),
+        ApiAnswer("I reason.", "\n</think>\nReady", "stop"),
+    ],
+)
+def test_a_text_that_names_the_closing_tag_shows_nothing(answer: ApiAnswer):
+    opening = ThoughtOpening(None, TAGS)
+    opening.note(answer)
+    assert opening.opens is None
+    opening.note(ApiAnswer(None, "Ready", "stop"))
+    assert opening.opens is False
 
 
 def test_a_family_without_tags_has_nothing_to_find_out():
