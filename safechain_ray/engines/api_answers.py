@@ -7,7 +7,7 @@ from typing import Any
 from safechain_ray.engines.api_json import as_list, as_mapping, decode_json
 from safechain_ray.engines.api_messages import read_message
 from safechain_ray.errors import BlockedError, RowError
-from safechain_ray.schema import FinishReason, ThinkingTags, read_tags, without_tags
+from safechain_ray.schema import FinishReason, ThinkingTags, broken_up, read_tags, without_tags
 
 FINISHED: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -80,6 +80,8 @@ class ApiAnswer:
         2. A chat template that opens the thought leaves the opening tag out of the content: the tag is put back. Where
            the content has no closing tag either, only `opens_thought` says that the content is a thought.
         3. If the content repeats the thought of the reasoning field, it is kept once. A different thought is appended.
+        4. Tags that the reasoning, or the content beside it, mentions in prose get a zero-width space. Otherwise the
+           thought would end at the first closing tag in the reasoning, and the rest would be the answer.
         """
         if tags is None:
             return "\n\n".join(filter(None, (self.reasoning, self.content)))
@@ -88,10 +90,12 @@ class ApiAnswer:
             put_back = text.form == "unopened" or (text.form == "none" and opens_thought)
             return f"{tags.open}\n{self.content}" if put_back else self.content
         reasoning, more = without_tags(self.reasoning, tags), text.thought.strip()
-        thought = "\n\n".join(filter(None, (f"{tags.open}\n{reasoning}", "" if more in reasoning else more)))
+        named = (tags.open, tags.close)
+        thinking = broken_up("\n\n".join(filter(None, (reasoning, "" if more in reasoning else more))), named)
+        thought = f"{tags.open}\n{thinking}"
         if text.form == "unclosed" or (self.finish_reason == "length" and not text.answer):
             return thought
-        return f"{thought}\n{tags.close}\n\n{text.answer.lstrip()}"
+        return f"{thought}\n{tags.close}\n\n{broken_up(text.answer.lstrip(), named)}"
 
 
 def decode_body(body: bytes) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -13,12 +13,10 @@ from safechain_ray.engines.log_capture import captured_output, last_lines
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
-from safechain_ray.schema import Completion, Message, Request
+from safechain_ray.schema import Completion, Message, Request, broken_up
 from safechain_ray.storage import redact
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "TOKENIZERS_PARALLELISM": "false"}
-
-ZERO_WIDTH_SPACE = "\u200b"
 
 IN_THE_CORES_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
 """Makes vLLM keep the executor `uni` on a CPU, where it would put a worker process in its place.
@@ -90,18 +88,6 @@ def special_tokens(tokenizer: Any) -> tuple[str, ...]:
     """The tokenizer's control tokens as texts, longest first; added tokens that are only blanks are no control."""
     added = (token.content for token in tokenizer.added_tokens_decoder.values())
     return tuple(sorted({token for token in added if len(token.strip()) > 1}, key=len, reverse=True))
-
-
-def broken_up(text: str, tokens: Collection[str]) -> str:
-    """`text` with a zero-width space inside each of `tokens`, so that a tokenizer reads them as plain text.
-
-    Example:
-        >>> broken_up("stop <|eot_id|> here", ["<|eot_id|>"]) == "stop <\u200b|eot_id|> here"
-        True
-    """
-    for token in tokens:
-        text = text.replace(token, token[0] + ZERO_WIDTH_SPACE + token[1:])
-    return text
 
 
 def end_of_text(tokenizer: Any, text: str, count: int) -> str:

@@ -52,6 +52,7 @@ from safechain_ray.schema.words import (
     SpecialTokens,
     VoteRule,
 )
+from safechain_ray.schema.zero_width import ZERO_WIDTH_SPACE, broken_up
 
 __all__ = [
     "LARGEST_INT32",
@@ -61,6 +62,7 @@ __all__ = [
     "SAMPLES_SCHEMA",
     "VERDICTS_SCHEMA",
     "VERDICT_TYPE",
+    "ZERO_WIDTH_SPACE",
     "Completion",
     "CountTokens",
     "Demonstration",
@@ -86,6 +88,7 @@ __all__ = [
     "Verdict",
     "VoteRule",
     "as_samples",
+    "broken_up",
     "only",
     "read_tags",
     "samples_from_table",

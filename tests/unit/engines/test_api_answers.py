@@ -20,7 +20,7 @@ from safechain_ray.engines.api_answers import (
 )
 from safechain_ray.engines.api_usage import read_usage
 from safechain_ray.errors import BlockedError, RowError
-from safechain_ray.schema import ThinkingTags
+from safechain_ray.schema import ZERO_WIDTH_SPACE, ThinkingTags
 
 TAGS = ThinkingTags("<think>", "</think>")
 
@@ -85,6 +85,44 @@ def test_a_thought_of_the_content_that_is_another_than_the_reasoning_follows_it(
     message = {"content": "<think>\nSmile.\n</think>\n\nHello", "reasoning_content": "Greet."}
     parts = split_response(read_answer(body(**message)).response(TAGS), TAGS)
     assert (parts.thought, parts.answer) == ("Greet.\n\nSmile.", "Hello")
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "content", "thought", "answer"),
+    [
+        ("The user asks about </think> in XML. I refuse.", "Sorry.", None, "Sorry."),
+        ("I know </think>\n and <think>.", "Sorry.", None, "Sorry."),
+        ("</think>\nI refuse.", "Sorry.", None, "Sorry."),
+        ("I refuse.", "The tag </think> is XML.", "I refuse.", None),
+        ("I refuse.", "Tags <think> and </think> are XML.", "I refuse.", None),
+        ("Use </think>.", "<think>\nUse </think>.", None, "."),
+    ],
+)
+def test_tags_that_reasoning_apart_names_divide_nothing(
+    reasoning: str, content: str, thought: str | None, answer: str | None
+):
+    response = read_answer(body(content=content, reasoning=reasoning)).response(TAGS)
+    assert (response.count(TAGS.open), response.count(TAGS.close)) == (1, 1)
+    parts = split_response(response, TAGS)
+    assert (parts.thought or "").replace(ZERO_WIDTH_SPACE, "") == (thought or reasoning)
+    assert (parts.answer or "").replace(ZERO_WIDTH_SPACE, "") == (answer or content)
+
+
+TAGGED = st.lists(st.sampled_from(["<think>", "</think>", "\n", " ", "a", "b."]), max_size=8).map("".join)
+
+
+@given(TAGGED, TAGGED)
+def test_reasoning_apart_is_in_the_thought_whatever_tags_it_names(reasoning: str, content: str):
+    response = ApiAnswer(f"x{reasoning}y", content, "stop").response(TAGS)
+    thought = (split_response(response, TAGS).thought or "").replace(ZERO_WIDTH_SPACE, "")
+    assert thought.startswith(f"x{reasoning}y")
+    assert response.count(TAGS.close) <= 1
+
+
+def test_a_thought_apart_that_was_cut_stays_open_where_it_names_the_closing_tag():
+    response = read_answer(body("length", content=None, reasoning="It asks about </think> and")).response(TAGS)
+    parts = split_response(response, TAGS)
+    assert (parts.closed, parts.answer) == (False, "")
 
 
 def test_reasoning_that_the_provider_encrypts_is_no_thought():

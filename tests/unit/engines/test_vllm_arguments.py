@@ -12,8 +12,6 @@ from safechain_ray.catalog import models
 from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.vllm import (
-    ZERO_WIDTH_SPACE,
-    broken_up,
     end_of_text,
     engine_arguments,
     special_tokens,
@@ -22,7 +20,7 @@ from safechain_ray.engines.vllm import (
 )
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineStartError, InputError
-from safechain_ray.schema import Message
+from safechain_ray.schema import ZERO_WIDTH_SPACE, Message, broken_up
 
 
 def start(needs: ModelEntry, device: Device = "cuda", **fields: object) -> EngineStart:
