@@ -67,7 +67,7 @@ class ResolvedBenchmarks:
             for name, entry in self.entries.items()
         }
         decoded = {key: of_run[key] for key in ("model", "family", "settings", "decoding") if key in of_run}
-        return as_stored(decoded | {"benchmarks": graded})
+        return as_stored(decoded | self.run.reading_mark | {"benchmarks": graded})
 
     def facts(self) -> dict[str, Any]:
         """What run.json says of the problems: where they come from, and how many rows there will be."""

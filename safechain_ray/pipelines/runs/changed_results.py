@@ -3,20 +3,31 @@
 Only the runs concerned have a mark in their identity. All other folders are resumed as before.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
+from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.schema import Setting
 
 CALL_SEEDS = "morethink_seeds"
 PUBLISHED_BOS = "morethink_bos"
 ALIKE_APOSTROPHES = "apostrophes alike"
 
-_REASONS = {
+READING = 2
+"""Version of the rules that divide a response into thought and answer. Rows of different versions are never mixed."""
+
+_READING_KEY = r"^(run\.|run_[ab]\.)?(model\.)?reading: "
+
+_REASONS = {  # by a pattern of the line that has the mark
     CALL_SEEDS: (
         "The derivation of morethink's seeds has changed: earlier versions sent the same seed with every call of a "
         "sample, so that its rounds repeated each other. Now each call has its own seed."
     ),
     PUBLISHED_BOS: "morethink with compat: paper now sends BOS twice, as the published code does.",
+    _READING_KEY: (
+        "The rules that divide a response into thought and answer have changed: a thinking tag that a text names in "
+        "prose no longer ends or opens a thought."
+    ),
     ALIKE_APOSTROPHES: "refusal-match now finds a phrase with ' also where a text has ’ in its place.",
 }
 
@@ -39,6 +50,16 @@ def decoding_marks(settings: Iterable[Setting]) -> dict[str, str]:
     return marks
 
 
+def reading_mark(settings: Iterable[Setting]) -> dict[str, int]:
+    """The mark of a local model with thinking tags whose thoughts or answers are used; empty where they are as ever.
+
+    A strategy that writes the opening tag itself gives the thoughts of earlier versions. With another strategy the
+    chat template may write the opening tag, but only the replica reads the template: such runs are marked too.
+    """
+    free = any(entry is None or not entry.needs_tags for entry in (STRATEGIES.get(s.strategy.name) for s in settings))
+    return {"reading": READING} if free else {}
+
+
 def explained(differences: Iterable[str]) -> str:
     """The differences of two identities, one an indented line, and after them the reason for each mark in them."""
     lines = list(differences)
@@ -46,7 +67,7 @@ def explained(differences: Iterable[str]) -> str:
 
 
 def _reasons(lines: list[str]) -> Iterator[str]:
-    found = [reason for mark, reason in _REASONS.items() if any(mark in line for line in lines)]
+    found = [reason for mark, reason in _REASONS.items() if any(re.search(mark, line) for line in lines)]
     if found:
         yield from found
         yield _FIX

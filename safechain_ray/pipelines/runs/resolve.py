@@ -23,9 +23,8 @@ from safechain_ray.http_clients import check_proxy
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.judges.vote import Vote
 from safechain_ray.metrics.refusals import PromptKinds
-from safechain_ray.pipelines.runs.changed_results import ALIKE_APOSTROPHES, decoding_marks
+from safechain_ray.pipelines.runs.changed_results import ALIKE_APOSTROPHES, READING, decoding_marks, reading_mark
 from safechain_ray.pipelines.runs.resolve_api import (
-    READING,
     SAID_OF_APIS,
     api_model,
     check_limits,
@@ -72,6 +71,14 @@ class ResolvedRun:
     def worklist(self) -> Worklist:
         return Worklist(self.settings, {name: prompts.prompts for name, prompts in self.prompt_sets.items()})
 
+    @property
+    def reading_mark(self) -> dict[str, int]:
+        """The mark for an identity where thoughts or answers are used. An API's model has the mark in its own fields:
+        there the whole response depends on where a thought ends."""
+        if self.family.tags is None or isinstance(self.model, ApiEntry):
+            return {}
+        return reading_mark(self.settings)
+
     def identity(self) -> dict[str, Any]:
         """What changes the run's results, and nothing else: two runs with the same identity continue each other."""
         identity: dict[str, Any] = {
@@ -86,8 +93,8 @@ class ResolvedRun:
             identity["decoding"] = marks
         if self.votes:
             identity["votes"] = [asdict(vote) for vote in self.votes]
-        if set(self.parts) - {"response"} and not isinstance(self.model, ApiEntry):
-            identity["reading"] = READING  # only thoughts and answers depend on where a local model's thought ends
+        if set(self.parts) - {"response"}:
+            identity |= self.reading_mark
         return as_stored(identity)
 
     def short_name(self) -> str:

@@ -17,10 +17,6 @@ SAID_OF_APIS = {"api_key_env", "prices", "max_concurrent", "timeout_seconds", "m
 """What an API's entry holds that changes no result."""
 
 
-READING = 2
-"""Version of the rules that divide a response into thought and answer. Rows of different versions are never mixed."""
-
-
 def is_api(config: ModelConfig) -> bool:
     return config.name in catalog.api_models() or config.name.startswith(ANY_SERVER)
 

@@ -68,9 +68,9 @@ def build_dataset(config: BuildConfig, observer: Observer, start_engine: StartEn
 
 
 def _identity(config: BuildConfig, drawn: DrawnPrompts, run: ResolvedRun) -> dict[str, Any]:
-    """What changes the rows."""
+    """What changes the rows. They hold thoughts and answers also where only whole responses are judged."""
     selection = {"rule": config.rule, "seed": config.seed, "rows": config.rows, "answers_only": config.answers_only}
-    return as_stored({"draw": drawn.identity, "run": run.identity(), "selection": selection})
+    return as_stored({"draw": drawn.identity, "run": run.identity() | run.reading_mark, "selection": selection})
 
 
 def _selected(config: BuildConfig, run: ResolvedRun, done: Evaluation) -> Selection:

@@ -51,6 +51,11 @@ def test_what_is_asked_and_what_the_grader_reads_make_the_identity_and_the_place
     assert resolve_benchmarks(asked).identity() != one.identity()
 
 
+def test_answers_that_are_divided_by_other_rules_are_graded_in_another_run(tmp_path: Path) -> None:
+    assert resolve_benchmarks(config(tmp_path)).identity()["reading"] == 2
+    assert "reading" not in resolve_benchmarks(config(tmp_path, strategy="zerothink")).identity()
+
+
 @pytest.mark.parametrize(
     ("keys", "says"),
     [

@@ -48,6 +48,17 @@ def by_turns(item: WorkItem) -> dict[str, Any]:
     return {}
 
 
+def test_thoughts_that_were_divided_by_other_rules_are_not_mixed_with_these(tmp_path: Path):
+    config = answered(build_config(tmp_path))
+    built(config)
+    path = tmp_path / "set/dataset.json"
+    record = json.loads(path.read_text())
+    assert record["identity"]["run"].pop("reading") == 2
+    path.write_text(json.dumps(record))
+    with pytest.raises(RunConflictError, match="The rules that divide a response into thought and answer"):
+        built(config)
+
+
 def test_every_row_is_a_conversation_with_its_provenance(tmp_path: Path):
     done = built(answered(build_config(tmp_path)))
     table = pq.read_table(tmp_path / "set/data/train-00000-of-00001.parquet")
