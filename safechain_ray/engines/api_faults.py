@@ -43,10 +43,20 @@ FILTER_MESSAGES = (
 """Phrases, in lower case, of filters without a code of their own, or with an ambiguous code: DeepSeek, Gemini,
 Azure, Moonshot, xAI (403 with the code of a missing permission), OpenAI (`invalid_prompt`)."""
 
-FLAGGED = re.compile(r"\b(content|prompt|input|output|request|message|text|response|it)\b[^.]{0,40}\bflagged\b")
-"""A text was flagged, not an account or a key."""
+_TEXT = r"(?:content|prompt|input|output|request|message|text|response)s?"
 
-NOT_OF_A_TEXT = re.compile(r"\b(account|key|organi[sz]ation|user|team)\b[^.]{0,40}\bflagged\b")
+FLAGGED = re.compile(rf"\b(?:{_TEXT}|it)\b[^.]{{0,40}}\bflagged\b")
+"""A text was flagged."""
+
+NOT_OF_A_TEXT = re.compile(rf"\b(?:account|key|organi[sz]ation|user|team)\b(?:(?!\b{_TEXT}\b)[^.]){{0,40}}\bflagged\b")
+"""An account or a key was flagged: no word for a text stands between it and "flagged"."""
+
+FLAGGED_BY_GATEWAY = re.compile(
+    rf"(?:this|the|your)(?: user)? {_TEXT} (?:was|were|is|has been) flagged"
+    r"(?:\W*|.*(?:moderat|polic|safe|harm|violat).*)",
+    re.DOTALL,
+)
+"""The whole message of a gateway that answers a content filter with a 5xx, in lower case."""
 
 NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "1113"})
 """1113 is Zhipu's and Z.ai's."""
@@ -83,7 +93,7 @@ def read_status(status: int, body: object, headers: Mapping[str, str], now: floa
     message = _message(error)
     text = f"{status}: {message or 'no message'}"[:LONGEST_QUOTE]
     codes = {str(error.get(key, "")) for key in ("code", "type", "status")}
-    if _filtered(error, message.lower(), codes):
+    if _filtered(status, error, message.lower(), codes):
         raise BlockedError(text)
     if status in REFUSES_ALL or codes & NO_MONEY:
         raise RefusesAllError(status, text)
@@ -145,13 +155,29 @@ def backoff(attempt: int, rng: random.Random) -> float:
     return rng.uniform(0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (attempt - 1)))
 
 
-def _filtered(error: Mapping[str, Any], message: str, codes: set[str]) -> bool:
-    if {code.replace("_", "").replace("-", "").lower() for code in codes} & FILTERS:
+def _filtered(status: int, error: Mapping[str, Any], message: str, codes: set[str]) -> bool:
+    """Whether a content filter stopped the request: by its code, by the provider's metadata, or by its wording."""
+    inner = as_mapping(error.get("innererror")) or as_mapping(error.get("inner_error"))  # Azure
+    named = codes | {as_text(inner.get("code"))}
+    if {code.replace("_", "").replace("-", "").lower() for code in named} & FILTERS:
         return True
     if as_mapping(error.get("metadata")).get("reasons"):  # OpenRouter's moderation
         return True
+    return _filtered_by_wording(status, message)
+
+
+def _filtered_by_wording(status: int, message: str) -> bool:
+    """Whether a message in lower case is a content filter's.
+
+    A rate limit and a failed server use the same words of requests and nodes. So a 429 is no filter by its wording, and
+    "flagged" in a 5xx counts only in the form of a gateway's message.
+    """
+    if status == 429:
+        return False
     if any(words in message for words in FILTER_MESSAGES):
         return True
+    if status >= 500:
+        return FLAGGED_BY_GATEWAY.fullmatch(message.strip()) is not None
     return FLAGGED.search(message) is not None and NOT_OF_A_TEXT.search(message) is None
 
 

@@ -47,10 +47,20 @@ def test_what_passes_is_tried_again_and_too_much_work_is_an_overload(status: int
         (400, error("x", code=1301)),
         (502, error("This content was flagged.", code=502)),
         (403, error("Your prompt was flagged as potentially violating our usage policy.")),
+        (400, error("The user prompt was flagged by our moderation system.")),
+        (400, error("Your organization's request was flagged by content moderation")),
+        (400, error("no", code="", innererror={"code": "ResponsibleAIPolicyViolation"})),
+        (400, error("no", code=None, inner_error={"code": "ResponsibleAIPolicyViolation"})),
+        (502, error("no", metadata={"reasons": ["violence"]})),
+        (500, error("no", code="content_filter")),
+        (500, error("The prompt was flagged by our moderation system.")),
+        (500, error("Content Exists Risk")),
     ],
     ids=[
         *("Azure", "OpenAI", "Moonshot", "DeepSeek", "Alibaba", "OpenRouter", "Gemini", "xAI"),
         *("OpenAI's invalid prompt", "OpenAI's limited access", "Zhipu", "Z.ai", "a gateway", "OpenAI's policy"),
+        *("a user's prompt", "an organization's request", "Azure's inner error", "Azure's inner error, snake case"),
+        *("OpenRouter as 502", "a code as 500", "an error in the place of an answer", "DeepSeek as 500"),
     ],
 )
 def test_a_content_filter_blocks_the_row(status: int, body: Any):
@@ -72,6 +82,29 @@ def test_an_account_that_was_flagged_or_a_prompt_that_is_malformed_is_no_filter(
         read_status(400, error("Invalid prompt: it matches no schema.", code="invalid_prompt"), {}, 0.0)
     assert type(malformed.value) is RowError
     assert read_status(502, error("upstream timeout"), {}, 0.0).text == "502: upstream timeout"
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (429, "Your request was flagged for exceeding rate limits"),
+        (429, "This content was flagged."),
+        (500, "output flagged unhealthy node"),
+        (500, "Your request was flagged for exceeding rate limits"),
+        (503, "the request was routed to a node that is flagged"),
+    ],
+)
+def test_a_limit_or_a_failed_server_that_speaks_of_flags_is_no_filter(status: int, message: str):
+    assert read_status(status, error(message), {}, 0.0).text == f"{status}: {message}"
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["Your account was flagged.", "The API key of this request is flagged: your user was flagged for abuse"],
+)
+def test_a_user_who_was_flagged_ends_the_run(message: str):
+    with pytest.raises(RefusesAllError):
+        read_status(403, error(message), {}, 0.0)
 
 
 @pytest.mark.parametrize(
