@@ -43,11 +43,27 @@ def test_tokens_are_the_providers(body: dict[str, Any], usage: Usage):
         (bill(10, 7, 300), Usage(10, 307, 300)),
         (bill(10, 7, total_tokens=317), Usage(10, 307, 300)),
         (bill(10, 307, 300, total_tokens=317), Usage(10, 307, 300)),
+        (bill(10, 100, 120, total_tokens=150), Usage(10, 140, 120)),
+        (bill(10, 7, 300, total_tokens=0), Usage(10, 307, 300)),
     ],
-    ids=["xAI", "xAI with little reasoning", "no total", "Gemini without details", "among the completion"],
+    ids=[
+        "xAI",
+        "xAI with little reasoning",
+        "no total",
+        "Gemini without details",
+        "among the completion",
+        "in part",
+        "a total of zero",
+    ],
 )
 def test_reasoning_that_is_billed_beside_the_completion_is_output(body: dict[str, Any], usage: Usage):
     assert read_usage(body) == usage
+
+
+@given(st.integers(1, 999), st.integers(1, 999), st.none() | st.integers(0, 999), st.integers(0, 999))
+def test_with_a_total_the_output_is_what_it_has_beside_the_input(prompt: int, completion: int, apart: Any, more: int):
+    total = prompt + completion + more
+    assert read_usage(bill(prompt, completion, apart, total_tokens=total)).output_tokens == total - prompt
 
 
 @pytest.mark.parametrize(
