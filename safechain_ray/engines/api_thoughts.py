@@ -17,8 +17,8 @@ class ThoughtOpening:
     """Whether a server's template opens the thought: from the config, else from the server's answers.
 
     - An answer that closes a thought which it never opened shows that the template opens thoughts. It outweighs others.
-    - An answer that opens its thought itself, has its reasoning in a separate field, or ended by itself without any tag, shows that
-      the template does not.
+    - An answer that opens its thought itself, has its reasoning in a separate field, or ended by itself without any
+      tag, shows that the template does not.
     - A text that names the closing tag without an opening tag may be a thought. It never shows that the template opens
       nothing: thoughts that were cut later would be judged as answers.
     """

@@ -35,17 +35,12 @@ class Usage:
 def read_usage(body: Mapping[str, Any], has_text: bool = True) -> Usage:
     """The bill of a whole body. A count of 0 for an answer that `has_text` is ignored.
 
-        Reasoning counts as output also where the provider bills it beside the completion:
+    Reasoning counts as output also where the provider bills it beside the completion:
 
-        - xAI counts it in `total_tokens` and not in `completion_tokens`, and so does Gemini, without any details;
-    <<<<<<< HEAD
-        - reasoning that exceeds the completion can't be a part of it.
-    =======
-        - more reasoning than completion can't be a part of it.
+    - xAI counts it in `total_tokens` and not in `completion_tokens`, and so does Gemini, without any details;
+    - reasoning that exceeds the completion can't be a part of it.
 
-        With a total the output is what the total has beside the input; without a total, the sum of both. A total of less
-        than input and completion can't be true and counts as absent.
-    >>>>>>> 08dc219 (engines: bill the output that the total of a bill says)
+    A total above the sum of input and completion says how much output there is. Any other total is ignored.
     """
     usage = as_mapping(body.get("usage"))
     input_tokens = _first_count(usage, "prompt_tokens", "input_tokens")
@@ -59,9 +54,9 @@ def read_usage(body: Mapping[str, Any], has_text: bool = True) -> Usage:
     if output_tokens is None:
         return Usage(input_tokens, None)
     total = as_count(usage.get("total_tokens"))
-    if total is not None and input_tokens is not None and total >= input_tokens + output_tokens:
+    if total is not None and input_tokens is not None and total > input_tokens + output_tokens:
         beside = total - input_tokens - output_tokens
-        reasoning = beside or None if reasoning is None else reasoning
+        reasoning = beside if reasoning is None else reasoning
     else:
         beside = reasoning if reasoning is not None and reasoning > output_tokens else 0
     return Usage(input_tokens, min(output_tokens + beside, LARGEST_INT32), reasoning)
