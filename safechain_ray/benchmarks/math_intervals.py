@@ -75,7 +75,7 @@ def same_set(gold: str, answer: str) -> bool | None:
 
     - a side that is no such set, or is one of another variable,
     - a bound that is a decimal number and may be rounded,
-    - equal sets of which only one may be a point: a gold point `(1,2)` accepted the answer `1 < x < 2`.
+    - two equal sets, if only one may be a point: a gold point `(1,2)` accepted the answer `1 < x < 2`.
     """
     first, second = real_set(gold), real_set(answer)
     if first is None or second is None or (first.name and second.name and first.name != second.name):

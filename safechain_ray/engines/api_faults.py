@@ -49,7 +49,7 @@ FLAGGED = re.compile(rf"\b(?:{_TEXT}|it)\b[^.]{{0,40}}\bflagged\b")
 """A text was flagged."""
 
 NOT_OF_A_TEXT = re.compile(rf"\b(?:account|key|organi[sz]ation|user|team)\b(?:(?!\b{_TEXT}\b)[^.]){{0,40}}\bflagged\b")
-"""An account or a key was flagged: no word for a text stands between it and "flagged"."""
+"""An account or a key was flagged: no word for a text is between that word and "flagged"."""
 
 FLAGGED_BY_GATEWAY = re.compile(
     rf"(?:this|the|your)(?: user)? {_TEXT} (?:was|were|is|has been) flagged"

@@ -76,7 +76,7 @@ def _is_paired(before: str, line: str, opening: str) -> bool:
 
 
 def _is_quoted(before: str, line: str, rest: str) -> bool:
-    """Whether the tag stands inside code or a quotation. A quotation that ends before the tag is text of a thought."""
+    """Whether the tag is inside code or a quotation. A quotation that ends before the tag is text of a thought."""
     inside = before.count("`") % 2 or line.count('"') % 2 or line.count("“") > line.count("”")
     left, right = line[-1:], rest[:1]
     wrapped = left in OPENING_MARKS or right in APOSTROPHES or (left == right and left in EMPHASIS)
