@@ -10,7 +10,7 @@ from safechain_ray.cli.benchmark import tell_benchmarks
 from safechain_ray.cli.frame import output_flags
 from safechain_ray.cli.paper import paper_flags, stand_ins
 from safechain_ray.cli.shape import format_flag, show
-from safechain_ray.cli.sweep import sweep_document
+from safechain_ray.cli.sweep import sweep_document, sweep_json
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 
@@ -128,16 +128,18 @@ def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str,
     from safechain_ray.report.leaderboard_files import write_leaderboard
     from safechain_ray.storage import open_folder
 
-    runs = read_sweep(run)
+    results = read_sweep(run)
+    runs = tuple(results.metrics.values())
+    document = sweep_document(runs, results.models, standing)
     if html is not None:
         folder = open_folder(run)
-        write_leaderboard(folder, runs, sweep_document(runs, standing))
+        write_leaderboard(folder, runs, results.models, document)
         _tell_report(write_sweep_report(folder, html or None, standing or NO_STAND_INS), as_json)
         return
     if as_json:
-        click.echo(json.dumps([each.model_dump(mode="json") for each in runs], indent=2))
+        click.echo(sweep_json(results.models, runs))
     else:
-        show(sweep_document(runs, standing), shape)
+        show(document, shape)
 
 
 def _metrics(run: str, by_category: bool, standing: StandIns | None, shape: str, as_json: bool) -> None:

@@ -30,6 +30,7 @@ from safechain_ray.config import read_sweep_config
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.sweeps.record import SweptModel
 from safechain_ray.report.document import Document
 
 EXAMPLES = """\b
@@ -113,20 +114,20 @@ def sweep(
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         manner = Manner(retries, at_once, math.inf if deadline is None else deadline)
         done = run_sweep(resolved, progress, start_vllm, only, skip, manner)
-    if done.metrics:
-        write_leaderboard(done.folder, done.metrics, sweep_document(done.metrics, standing))
-    if html and done.metrics:
+    document = sweep_document(done.metrics, done.models, standing)
+    write_leaderboard(done.folder, done.metrics, done.models, document)
+    if html:
         for model in done.models:
             if model.status == "done":
                 write_report(done.folder / model.folder, stand_ins=standing or NO_STAND_INS)
-        write_sweep_report(done.folder, stand_ins=standing or NO_STAND_INS)
+        report = write_sweep_report(done.folder, stand_ins=standing or NO_STAND_INS)
     if as_json:
-        models = [asdict(model) for model in done.models]
-        metrics = [each.model_dump(mode="json") for each in done.metrics]
-        click.echo(json.dumps({"models": models, "metrics": metrics}, indent=2))
+        click.echo(sweep_json(done.models, done.metrics))
     else:
-        show(sweep_document(done.metrics, standing), shape)
+        show(document, shape)
         Console().print(f"Results: {done.folder}", highlight=False, markup=False, soft_wrap=True)
+        if html:
+            Console().print(f"Report: {report}", highlight=False, markup=False, soft_wrap=True)
     if done.unfinished:
         click.echo(f"Not finished: {', '.join(done.unfinished)}. The same command goes on with them.", err=True)
     for model in done.asked_for:
@@ -135,11 +136,19 @@ def sweep(
     sys.exit(FAILED if done.failed else ERRORS_IN_SAMPLES if done.errors else DONE)
 
 
-def sweep_document(runs: Sequence[RunMetrics], standing: StandIns | None) -> Document:
+def sweep_document(runs: Sequence[RunMetrics], models: Sequence[SweptModel], standing: StandIns | None) -> Document:
     """The sweep's tables, with the published figures where they are asked for."""
     from safechain_ray.report.leaderboard import leaderboard, leaderboard_beside
 
-    return leaderboard(runs) if standing is None else leaderboard_beside(runs, published_figures(), standing)
+    if standing is None:
+        return leaderboard(runs, models)
+    return leaderboard_beside(runs, published_figures(), standing, models)
+
+
+def sweep_json(models: Sequence[SweptModel], runs: Sequence[RunMetrics]) -> str:
+    """What `--json` of `sweep` and of a sweep's `report` prints."""
+    tree = {"models": list(map(asdict, models)), "metrics": [each.model_dump(mode="json") for each in runs]}
+    return json.dumps(tree, indent=2)
 
 
 def plan_sweep(flags: Mapping[str, Any], response_tokens: int | None, as_json: bool) -> None:

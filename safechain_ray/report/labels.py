@@ -35,7 +35,12 @@ def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) 
 
 
 def common_sampling(settings: Sequence[SettingFacts | Setting]) -> dict[str, str]:
-    """What the sampling of all settings has in common: field (`samples` for K) to how it is written."""
+    """What the sampling of all settings has in common: field (`samples` for K) to how it is written.
+
+    Empty without settings.
+    """
+    if not settings:
+        return {}
     first, *others = (_sampling_words(_plain(setting)) for setting in settings)
     return {key: words for key, words in first.items() if all(other.get(key) == words for other in others)}
 

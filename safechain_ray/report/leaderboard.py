@@ -1,4 +1,4 @@
-"""A sweep as tables: what became of each model's samples, then every model in every setting, published figures too."""
+"""A sweep as tables: models that are not done, outcomes of samples, then every setting with published figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.published import BesideOurs, StandIns, beside
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics
+from safechain_ray.pipelines.sweeps.record import Status, SweptModel
 from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import (
     METRIC_LABELS,
@@ -30,24 +31,33 @@ Counterparts = Mapping[tuple[str, str, Part], BesideOurs]
 """By setting_id, judge and part."""
 
 
-def leaderboard(runs: Sequence[RunMetrics]) -> Document:
-    """The models of a sweep in its order. A name that several models need told is told once."""
+NOT_DONE: tuple[Status, ...] = ("failed", "running", "queued")
+"""The order in which models without all of their results are listed."""
+
+
+def leaderboard(runs: Sequence[RunMetrics], models: Sequence[SweptModel] = ()) -> Document:
+    """The runs of a sweep in its order, after those of `models` that are not done. Equal caveats are given once."""
     return Document(
-        tables=(_outcomes(runs), _safety(runs, [{} for _ in runs], "")),
+        tables=(*not_done_tables(models), _outcomes(runs), _safety(runs, [{} for _ in runs], "")),
         caveats=tuple(dict.fromkeys(caveat for run in runs for caveat in run.caveats)),
         notes=tuple(f"{run.model}: {note}" for run in runs for note in notes(run)),
     )
 
 
-def leaderboard_beside(runs: Sequence[RunMetrics], figures: PublishedFigures, stand_ins: StandIns) -> Document:
+def leaderboard_beside(
+    runs: Sequence[RunMetrics],
+    figures: PublishedFigures,
+    stand_ins: StandIns,
+    models: Sequence[SweptModel] = (),
+) -> Document:
     """The same with the published figures below ours, and in what ours differ."""
     found = [beside(run, figures, stand_ins) for run in runs]
     star = " * " + DIFFERS.removeprefix("* ") if any(each.differs for those in found for each in those) else ""
     by_place = [{(each.setting_id, each.judge, each.part): each for each in those} for those in found]
-    document = leaderboard(runs)
+    document = leaderboard(runs, models)
     return replace(
         document,
-        tables=(document.tables[0], _safety(runs, by_place, f" {PUBLISHED_LEGEND}{star} Source: {figures.source}.")),
+        tables=(*document.tables[:-1], _safety(runs, by_place, f" {PUBLISHED_LEGEND}{star} Source: {figures.source}.")),
         notes=(
             *document.notes,
             *(
@@ -57,6 +67,29 @@ def leaderboard_beside(runs: Sequence[RunMetrics], figures: PublishedFigures, st
             ),
         ),
     )
+
+
+def not_done_tables(models: Sequence[SweptModel]) -> tuple[Table, ...]:
+    """One table of the models that are not done, failed ones first; none if all are done."""
+    rows = tuple(
+        (
+            cell(model.model),
+            cell(_status_label(model), style="red" if status == "failed" else "yellow"),
+            cell(f"{model.tries:,}"),
+            cell(model.error or ""),
+        )
+        for status in NOT_DONE
+        for model in models
+        if model.status == status
+    )
+    if not rows:
+        return ()
+    columns = (text_column("Model"), text_column("Status"), *figure_columns("Attempts"), text_column("Last error"))
+    return (Table(f"Not done: {len(rows)} of {len(models)} models", columns, (rows,)),)
+
+
+def _status_label(model: SweptModel) -> str:
+    return "skipped" if model.left_out and model.status == "queued" else model.status
 
 
 def _outcomes(runs: Sequence[RunMetrics]) -> Table:
@@ -90,7 +123,7 @@ def _safety(runs: Sequence[RunMetrics], published: Sequence[Counterparts], legen
 
 
 def _rows(run: RunMetrics, published: Counterparts, with_refusals: bool) -> list[Row]:
-    common = common_sampling(run.settings) if run.settings else {}
+    common = common_sampling(run.settings)
     rows: list[Row] = []
     for setting in run.settings:
         for place, judge in enumerate(setting.judges):

@@ -156,7 +156,8 @@ def test_report_prints_a_sweep_again(tmp_path: Path):
     (tmp_path / "sweep.json").write_text('{"models": [{"model": "R1-7B", "folder": "R1-7B", "status": "done"}]}')
     assert "[p 36.4]" in call("report", str(tmp_path), "--paper").stdout
     assert "| Model, setting; judge, part |" in call("report", str(tmp_path), "--format", "markdown").stdout
-    assert json.loads(call("report", str(tmp_path), "--json").stdout)[0]["model"] == "R1-7B"
+    tree = json.loads(call("report", str(tmp_path), "--json").stdout)
+    assert (tree["models"][0]["status"], tree["metrics"][0]["model"]) == ("done", "R1-7B")
 
 
 def test_a_sweeps_page_links_to_the_pages_of_its_runs(tmp_path: Path):
@@ -170,7 +171,12 @@ def test_a_sweeps_page_links_to_the_pages_of_its_runs(tmp_path: Path):
     assert "takes the folder of one of its models" in call("report", str(tmp_path), "--fine-grained").stderr
 
 
-def test_a_sweep_of_which_no_model_has_ended_has_no_page(tmp_path: Path):
-    (tmp_path / "sweep.json").write_text('{"models": [{"model": "R1-7B", "folder": "R1-7B"}]}')
+def test_a_sweep_without_results_reports_the_last_error_of_each_model(tmp_path: Path):
+    (tmp_path / "sweep.json").write_text(
+        '{"models": [{"model": "R1-7B", "folder": "R1-7B", "status": "failed", "error": "CUDA out of memory"}]}'
+    )
     result = call("report", str(tmp_path), "--html")
-    assert (result.exit_code, "No model of the sweep" in result.stderr) == (2, True)
+    assert result.exit_code == 0
+    assert "CUDA out of memory" in (tmp_path / "report.html").read_text()
+    assert "CUDA out of memory" in (tmp_path / "leaderboard.md").read_text()
+    assert "CUDA out of memory" in call("report", str(tmp_path)).stdout

@@ -92,17 +92,21 @@ def sweep(
     return SweepDone(folder, record.models, tuple(_metrics(folder, record.models).values()))
 
 
-def read_sweep(uri: str) -> tuple[RunMetrics, ...]:
-    """The metrics of a sweep's models that have any. Raises InputError where there is no sweep."""
-    return tuple(read_swept(uri).values())
+@dataclass(frozen=True, slots=True)
+class SweepResults:
+    """All models of a sweep, and the metrics of those with samples by the folder of their run."""
+
+    models: tuple[SweptModel, ...]
+    metrics: Mapping[str, RunMetrics]
 
 
-def read_swept(uri: str) -> dict[str, RunMetrics]:
-    """The same by the folder of each model's run."""
+def read_sweep(uri: str) -> SweepResults:
+    """The results in a sweep's folder. Raises InputError where there is no sweep."""
     folder = open_folder(uri)
     if not folder.exists(SWEEP_FILE):
         raise InputError(f"{folder} holds no sweep: there is no {SWEEP_FILE}.")
-    return _metrics(folder, tuple(swept_models(folder).values()))
+    models = tuple(swept_models(folder).values())
+    return SweepResults(models, _metrics(folder, models))
 
 
 def is_sweep(uri: str) -> bool:

@@ -28,8 +28,7 @@ def published_sweep_section(runs: Sequence[RunMetrics], stand_ins: StandIns) -> 
     if not any(beside(run, figures, stand_ins) for run in runs):
         return None
     document = leaderboard_beside(runs, figures, stand_ins)
-    _, safety = document.tables
-    return _with_notes(html_table(safety), document.notes)
+    return _with_notes(html_table(document.tables[-1]), document.notes)
 
 
 def _with_notes(table: Markup, notes: Iterable[str]) -> Markup:

@@ -8,8 +8,10 @@ from urllib.parse import quote
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.safety import Metric
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics
+from safechain_ray.pipelines.sweeps.record import SweptModel
 from safechain_ray.report.escape import printable
 from safechain_ray.report.html import plot
+from safechain_ray.report.html.document_table import html_table
 from safechain_ray.report.html.figure import figure
 from safechain_ray.report.html.first import ENDED_BADLY, counts_of_wrongs
 from safechain_ray.report.html.markup import Markup, element, join
@@ -17,6 +19,7 @@ from safechain_ray.report.html.page import Section, assemble
 from safechain_ray.report.html.plot import WIDTH, Panel, Plot
 from safechain_ray.report.html.published import published_sweep_section
 from safechain_ray.report.html.sweep_refusals import over_refusal_board
+from safechain_ray.report.leaderboard import not_done_tables
 from safechain_ray.report.labels import METRIC_LABELS, common_sampling, judge_label, percent, setting_label
 
 ROW = 24.0
@@ -49,15 +52,16 @@ class Board:
     lines: tuple[Line, ...]
 
 
-def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS) -> str:
-    """The report of one run or more. It holds figures alone; samples stand in the reports that it links to.
+def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS, models: Sequence[SweptModel] = ()) -> str:
+    """The report of a sweep: figures alone, with links to the reports that hold the samples.
 
-    Published figures stand beside ours where there are some, of the runs' own models or of what `stand_ins` says.
+    `models` are all models of the sweep: those that are not done are listed first. Published figures stand beside ours
+    where there are some, of the runs' own models or of what `stand_ins` says.
     """
     found = boards(runs)
     published = published_sweep_section([run.metrics for run in runs], stand_ins)
     parts = [
-        Section("first", "To know first", _know_first(runs)),
+        Section("first", "To know first", _know_first(runs, models)),
         Section(
             "leaderboard",
             "Leaderboard",
@@ -68,20 +72,20 @@ def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS) -> 
             ),
         ),
         *([] if published is None else [Section("published", "Beside the paper", published)]),
-        Section("plots", "Plots", join([figure(_plot(number, board)) for number, board in enumerate(found)])),
+        *([Section("plots", "Plots", join(map(figure, map(_plot, range(len(found)), found))))] if found else []),
     ]
     rows = sum(setting.rows for run in runs for setting in run.metrics.settings)
     common = common_sampling([setting for run in runs for setting in run.metrics.settings])
     line = [
-        f"{len(runs)} model{'s' if len(runs) > 1 else ''}",
+        f"{len(runs)} model{'' if len(runs) == 1 else 's'}",
         f"{rows:,} samples",
         *filter(None, [" ".join(common.values())]),
     ]
     return assemble("Safety of models", " · ".join(line), parts)
 
 
-def _know_first(runs: Sequence[SweepRun]) -> Markup:
-    """Caveats, then for each run what went wrong in it."""
+def _know_first(runs: Sequence[SweepRun], models: Sequence[SweptModel]) -> Markup:
+    """Caveats, models that are not done with their last errors, then what went wrong in each run."""
     caveats = dict.fromkeys(caveat for run in runs for caveat in run.metrics.caveats)
     head = ["Model", "Samples", *ENDED_BADLY, "missing verdicts"]
     rows = [
@@ -102,6 +106,7 @@ def _know_first(runs: Sequence[SweepRun]) -> Markup:
     )
     return join(
         [element("p", caveat, class_="caveat") for caveat in caveats],
+        *map(html_table, not_done_tables(models)),
         element("div", drawn, class_="table lines", tabindex=0, role="region", aria_label="What went wrong"),
     )
 

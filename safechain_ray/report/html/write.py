@@ -8,7 +8,7 @@ from safechain_ray.pipelines.comparison.compare_models import ComparedModels
 from safechain_ray.pipelines.evaluation.fine_grained import ANALYSIS_FILE
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.stored_metrics import metrics_of
-from safechain_ray.pipelines.sweeps.sweep import read_swept
+from safechain_ray.pipelines.sweeps.sweep import read_sweep
 from safechain_ray.report.html.benchmark import benchmark_page
 from safechain_ray.report.html.comparison import comparison_page
 from safechain_ray.report.html.page import run_page
@@ -52,12 +52,11 @@ def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: 
 def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: StandIns = NO_STAND_INS) -> str:
     """Make the report of the sweep in `folder`: figures, with links to its runs' own reports.
 
-    Target and what is given as in `write_report`. Raises InputError where there is no sweep, or no model has ended.
+    Target and what is given as in `write_report`. Raises InputError where there is no sweep.
     """
-    runs = [SweepRun(metrics, f"{name}/{REPORT}") for name, metrics in read_swept(folder.uri).items()]
-    if not runs:
-        raise InputError(f"No model of the sweep in {folder} has ended yet.")
-    return _write(sweep_page(runs, stand_ins), folder, target)
+    results = read_sweep(folder.uri)
+    runs = [SweepRun(metrics, f"{name}/{REPORT}") for name, metrics in results.metrics.items()]
+    return _write(sweep_page(runs, stand_ins, results.models), folder, target)
 
 
 def write_comparison(compared: ComparedModels, target: str, stand_ins: StandIns | None) -> str:

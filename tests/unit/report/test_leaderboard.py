@@ -8,8 +8,11 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.pipelines.sweeps.record import SweptModel
 from safechain_ray.report.document import Document
+from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.leaderboard import leaderboard, leaderboard_beside
+from safechain_ray.report.leaderboard_files import leaderboard_table
 from safechain_ray.report.terminal import print_document
 from safechain_ray.schema import Sampling, Setting
 
@@ -74,6 +77,42 @@ def test_without_a_published_figure_ours_stands_alone():
     document = leaderboard_beside([run_of("demo-reasoner")], FIGURES, StandIns())
     assert "[p" not in shown(document).split("Last, in brackets")[0]
     assert any("Nothing was published of demo-reasoner" in note for note in document.notes)
+
+
+def test_models_that_are_not_done_come_first_failed_ones_before_others_with_their_last_errors():
+    models = [
+        SweptModel("R1-7B", "R1-7B", "done"),
+        SweptModel("R1-8B", "R1-8B", "queued", left_out=True),
+        SweptModel("QwQ", "QwQ", "running", tries=1),
+        SweptModel("R1-70B", "R1-70B", "failed", "CUDA out of memory", tries=2),
+    ]
+    table = leaderboard([run_of("R1-7B")], models).tables[0]
+    assert table.title == "Not done: 3 of 4 models"
+    assert [[cell.lines[0] for cell in row] for row in table.groups[0]] == [
+        ["R1-70B", "failed", "2", "CUDA out of memory"],
+        ["QwQ", "running", "1", ""],
+        ["R1-8B", "skipped", "0", ""],
+    ]
+    beside = leaderboard_beside([run_of("R1-7B")], FIGURES, StandIns(), models)
+    assert beside.tables[0] == table
+    page = sweep_page([], models=models)
+    assert page.index("R1-70B") < page.index("CUDA out of memory") < page.index("QwQ")
+
+
+def test_a_model_without_results_is_a_row_of_the_parquet_leaderboard():
+    models = [SweptModel("R1-7B", "R1-7B", "done"), SweptModel("QwQ", "QwQ", "failed", "no GPU")]
+    rows = leaderboard_table([run_of("R1-7B")], models).to_pylist()
+    assert [(row["model"], row["status"], row["error"], row["rows_expected"]) for row in rows] == [
+        ("QwQ", "failed", "no GPU", None),
+        ("R1-7B", "done", None, 313),
+        ("R1-7B", "done", None, 300),
+    ]
+    assert leaderboard_table([], models).schema == leaderboard_table([run_of("R1-7B")]).schema
+
+
+def test_a_sweep_whose_models_are_all_done_has_no_table_of_others():
+    models = [SweptModel("R1-7B", "R1-7B", "done")]
+    assert [table.title for table in leaderboard([run_of("R1-7B")], models).tables] == ["Outcomes of samples", "Safety"]
 
 
 def test_a_sweep_without_any_metrics_is_an_empty_table():

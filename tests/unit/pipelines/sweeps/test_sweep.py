@@ -144,7 +144,7 @@ def test_every_model_is_a_run_in_its_folder_and_the_sweep_holds_their_metrics(tm
     assert statuses(done) == [("R1-7B", "done"), ("R1-70B", "done"), ("R1-8B", "done")]
     assert (tmp_path / "sweep" / "R1-7B" / "metrics.json").exists()
     assert is_sweep(str(tmp_path / "sweep"))
-    assert [metrics.model for metrics in read_sweep(str(tmp_path / "sweep"))] == ["R1-7B", "R1-70B", "R1-8B"]
+    assert list(read_sweep(str(tmp_path / "sweep")).metrics) == ["R1-7B", "R1-70B", "R1-8B"]
 
 
 def test_models_are_at_work_side_by_side_the_largest_started_first(tmp_path: Path, cluster: Cluster):
