@@ -19,8 +19,8 @@ from safechain_ray.report.html.page import Section, assemble
 from safechain_ray.report.html.plot import WIDTH, Panel, Plot
 from safechain_ray.report.html.published import published_sweep_section
 from safechain_ray.report.html.sweep_refusals import over_refusal_board
-from safechain_ray.report.leaderboard import not_done_tables
 from safechain_ray.report.labels import METRIC_LABELS, common_sampling, judge_label, percent, setting_label
+from safechain_ray.report.leaderboard import not_done_tables
 
 ROW = 24.0
 PANELS_A_LINE = 3
