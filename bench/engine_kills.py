@@ -64,7 +64,7 @@ class Outcome:
 
 def command(target: Target, size: Size, folder: Path) -> list[str]:
     """One run of the command line with the demo models."""
-    words = [sys.executable, "-m", "safechain_ray.cli"]
+    words = [sys.executable, "-m", "safechain_ray"]
     if "study" in target:
         data = str(write_labelled(folder / "labelled.csv", size.labelled))
         words += ["judge-study", "--data", data, "--judge", "demo-guard", "--judge", "refusal-match"]

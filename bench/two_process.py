@@ -72,7 +72,7 @@ class Task:
         return [
             sys.executable,
             "-m",
-            "safechain_ray.cli",
+            "safechain_ray",
             "evaluate",
             "--json",
             *(str(word) for flag in flags.items() for word in flag),

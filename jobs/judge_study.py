@@ -1,9 +1,6 @@
 """`ray job submit --working-dir . -- python jobs/judge_study.py …`, with the flags of `safechain-ray judge-study`."""
 
-import sys
-
-from safechain_ray.cli import main
+from _command import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "judge-study")
-    main()
+    run_command("judge-study")

@@ -1,9 +1,6 @@
 """`ray job submit --working-dir . -- python jobs/sweep.py …`, with the flags of `safechain-ray sweep`."""
 
-import sys
-
-from safechain_ray.cli import main
+from _command import run_command
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "sweep")
-    main()
+    run_command("sweep")

@@ -27,7 +27,7 @@ def command(output: Path, *more: str) -> list[str]:
     flags = [word for strategy in STRATEGIES for word in ("--strategy", strategy)]
     flags += [word for judge in JUDGES for word in ("--judge", judge)]
     common = ["--model", "demo-reasoner", "--temperature", "0.6", "--top-p", "0.95", "--output", str(output)]
-    return [sys.executable, "-m", "safechain_ray.cli", "evaluate", *common, *flags, *more]
+    return [sys.executable, "-m", "safechain_ray", "evaluate", *common, *flags, *more]
 
 
 def evaluated(output: Path, *dataset: str) -> RealRun:

@@ -116,8 +116,9 @@ def run_flags(command: Command) -> Command:
 
 
 @click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},  # commands inherit both names
     epilog="Exit codes: 0 done, 1 failed, 2 wrong input, 3 done, but some samples ended with an error or some "
-    "verdicts are missing."
+    "verdicts are missing.",
 )
 @click.version_option(__version__, prog_name="safechain-ray")
 def app() -> None:

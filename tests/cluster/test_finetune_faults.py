@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 300.0
 
 def start(output: str, store: Store, *more: str) -> tuple[subprocess.Popen[str], dict[str, str]]:
     environment = {**marked_environment(), **store.environment}
-    command = [sys.executable, "-m", "safechain_ray.cli", "finetune", "--config", str(CONFIG), "--profile", "demo"]
+    command = [sys.executable, "-m", "safechain_ray", "finetune", "--config", str(CONFIG), "--profile", "demo"]
     command += [word for each in LONGER for word in ("--set", each)] + ["--json", "--output", output, *more]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     return driver, environment

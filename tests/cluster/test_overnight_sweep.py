@@ -126,7 +126,7 @@ class Night:
 
     def status_elsewhere(self) -> list[dict[str, Any]]:
         """What `safechain-ray status` tells, in a process that knows the bucket and no Ray."""
-        command = [sys.executable, "-m", "safechain_ray.cli", "status", self._uri, "--json"]
+        command = [sys.executable, "-m", "safechain_ray", "status", self._uri, "--json"]
         environment = {**os.environ, **self._store.environment}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         models: list[dict[str, Any]] = json.loads(done.stdout)["models"]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 
 
 def status_elsewhere(run: Runner) -> dict[str, Any]:
-    command = [sys.executable, "-m", "safechain_ray.cli", "status", str(run.output), "--json"]
+    command = [sys.executable, "-m", "safechain_ray", "status", str(run.output), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     model: dict[str, Any] = json.loads(done.stdout)["models"][0]
     return model

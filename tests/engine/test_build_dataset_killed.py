@@ -20,7 +20,7 @@ K = 5
 
 
 def start(output: Path, prompts: int, environment: dict[str, str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "safechain_ray.cli", "build-dataset", "--config", str(CONFIG)]
+    command = [sys.executable, "-m", "safechain_ray", "build-dataset", "--config", str(CONFIG)]
     command += ["--number", str(prompts), "--output", str(output)]
     environment = {key: value for key, value in environment.items() if key != "RAY_ADDRESS"}
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)

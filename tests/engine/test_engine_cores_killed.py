@@ -24,7 +24,7 @@ def test_an_evaluation_whose_engine_cores_are_killed_has_every_row_and_verdict(
     """One core at the first commit, and the next one at half."""
     run, environment = tmp_path / "run", marked_environment()
     command = [
-        *(sys.executable, "-m", "safechain_ray.cli", "evaluate", "--model", "demo-reasoner"),
+        *(sys.executable, "-m", "safechain_ray", "evaluate", "--model", "demo-reasoner"),
         *("--dataset", "quickstart-requests", "--limit", "313", "--samples", "4", "--temperature", "0.6"),
         *("--judge", "demo-guard", "--judge", "refusal-match", "--set", "resources.block_rows=16"),
         *("--set", "resources.max_running=64", "--output", str(run)),

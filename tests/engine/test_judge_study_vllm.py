@@ -71,7 +71,7 @@ def killed_study(folder: Path, labelled: Path, prompt_column: str, response_colu
     columns = ("--prompt-column", prompt_column, "--response-column", response_column)
     judges = ("--judge", "demo-guard", "--judge", "refusal-match", "--vote", "any")
     command = [
-        *(sys.executable, "-m", "safechain_ray.cli", "judge-study", "--data", str(labelled)),
+        *(sys.executable, "-m", "safechain_ray", "judge-study", "--data", str(labelled)),
         *(*columns, *judges, "--set", "resources.block_rows=16", "--json", "--output", str(study)),
     ]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

@@ -19,7 +19,7 @@ from safechain_ray.datasets.adhoc import adhoc_training_set
 from safechain_ray.datasets.training_sets import load_training_set
 
 PAPER = Path(__file__).parents[2] / "configs" / "paper"
-VLLM = ("-m", "safechain_ray.cli")
+VLLM = ("-m", "safechain_ray")
 SCRIPTED = (str(Path(__file__).parents[1] / "cluster" / "scripted_cli.py"), "0")
 ROWS = {"main_table": 20 + 20 * 3, "strategies": 4 * 12 * 3, "decoding_study": 29 * 6 * 2, "fine_grained": 60}
 PROGRAMS = [pytest.param(SCRIPTED, id="scripted"), pytest.param(VLLM, id="vllm", marks=pytest.mark.long)]

@@ -34,7 +34,7 @@ def told(command: list[str]) -> str:
 
 def compared(story: Path) -> dict[str, Any]:
     folders = [str(story / name) for name in ("before", "after", "before-benchmarks", "after-benchmarks")]
-    tree: dict[str, Any] = json.loads(told([sys.executable, "-m", "safechain_ray.cli", "compare", *folders, "--json"]))
+    tree: dict[str, Any] = json.loads(told([sys.executable, "-m", "safechain_ray", "compare", *folders, "--json"]))
     return tree
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +13,10 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from deployment import ROOT
 from made_runs.by_samples import sample, setting, write_run
 
+from safechain_ray import __version__
 from safechain_ray.cli import app
 from safechain_ray.cli.frame import output_flags, quiet_libraries
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
@@ -44,6 +48,26 @@ def commands(group: click.Group = app, *path: str) -> Iterator[tuple[str, ...]]:
             yield from commands(command, *path, name)
         else:
             yield *path, name
+
+
+@pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)
+def test_every_command_has_help_under_both_names(path: tuple[str, ...]):
+    short, long = call(*path, "-h"), call(*path, "--help")
+    assert (short.exit_code, short.stdout) == (0, long.stdout)
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "safechain_ray", "--version"]
+    assert __version__ in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("job", sorted((ROOT / "jobs").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_a_job_script_without_the_packages_ends_with_one_sentence(job: Path):
+    run = subprocess.run([sys.executable, "-S", str(job), "--help"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.count("\n") == 1
+    assert "has no package" in run.stderr
+    assert "Fix: " in run.stderr
 
 
 @pytest.fixture

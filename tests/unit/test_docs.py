@@ -16,7 +16,7 @@ from safechain_ray.pipelines.sweeps.estimate import Assumptions, RunEstimate, es
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPERATION = [page for page in PAGES if page.parent.name == "docs"]
 
-JOBS = {f"jobs/{path.name}": path.stem.replace("_", "-") for path in (ROOT / "jobs").glob("*.py")}
+JOBS = {f"jobs/{path.name}": path.stem.replace("_", "-") for path in (ROOT / "jobs").glob("[a-z]*.py")}
 
 
 def commands(page: Path) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""`python -m safechain_ray.cli`."""
+"""`python -m safechain_ray`."""
 
 from safechain_ray.cli import main
 
