@@ -188,7 +188,7 @@ class JudgeEntry(Entry):
     verdicts on one response but `preference`, which has one of the first two and compares responses.
     """
 
-    kind: Literal["llama_guard", "harmbench", "openai_moderation", "refusal_match", "preference"]
+    kind: str = Field(description="the module of `judges/` that has its code, or `preference`")
     engine: EngineNeeds | None = None
     endpoint: Endpoint | None = Field(None, exclude_if=lambda endpoint: endpoint is None)
     phrases: str | None = Field(None, description="refusal_match: the file of refusal phrases, one a line")

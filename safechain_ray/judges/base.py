@@ -1,12 +1,15 @@
 """The protocol of a judge, judges by kind, and how the parts of one sample are put to one."""
 
 from asyncio import gather
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Protocol
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Protocol, TypeAlias
 
+from safechain_ray import judges
 from safechain_ray.catalog.entries import JudgeEntry
-from safechain_ray.errors import EngineDiedError, EngineStartError
+from safechain_ray.errors import EngineDiedError, EngineStartError, UnknownNameError
 from safechain_ray.schema import Engine, Part, Sample, Verdict
 
 
@@ -19,14 +22,29 @@ class Judge(Protocol):
     async def judge(self, prompt: str, part: Part, text: str) -> Verdict: ...
 
 
+BuildJudge: TypeAlias = Callable[[JudgeEntry, Engine | None], Judge]
+
+
 def make_judge(entry: JudgeEntry, engine: Engine | None) -> Judge:
     """The judge of a catalog entry; `engine` runs the entry's model, None for kinds without one.
 
-    A kind is the module of this package that has its name and a `build`. Raises InputError where the kind needs an
-    engine and has none, or its phrase file can't be read.
+    Raises UnknownNameError for an unknown kind, and InputError where the kind needs an engine and has none, or its
+    phrase file can't be read.
     """
-    judge: Judge = import_module(f"{__package__}.{entry.kind}").build(entry, engine)
-    return judge
+    return builder(entry.kind)(entry, engine)
+
+
+def builder(kind: str) -> BuildJudge:
+    """The `build` of the module of this package that is named after the kind. Raises UnknownNameError."""
+    known = [module.name for module in iter_modules(judges.__path__)]
+    build: BuildJudge | None = getattr(_module(kind), "build", None) if kind in known else None
+    if build is None:
+        raise UnknownNameError("kind of judge", kind, (name for name in known if hasattr(_module(name), "build")))
+    return build
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"{__package__}.{name}")
 
 
 def nothing_to_judge(sample: Sample, part: Part) -> str | None:

@@ -20,6 +20,7 @@ from safechain_ray.engines.stored_weights import StoredModel
 from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.http_clients import check_proxy
+from safechain_ray.judges.base import builder
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.judges.vote import Vote
 from safechain_ray.metrics.refusals import PromptKinds
@@ -233,6 +234,7 @@ def resolve_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
             f"judges: {config.name} compares two responses and gives no verdict on one. "
             f"`safechain-ray prefer RUN_A RUN_B --judge {config.name}` asks it; here {_named(entry.kind, of_it=False)}."
         )
+    builder(entry.kind)  # an unknown kind is refused before an engine starts
     return _configured(entry, config, gpu_memory)
 
 
