@@ -11,6 +11,8 @@ from rich.text import Text
 
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.pipelines.runs.observer import Snapshot
+from safechain_ray.pipelines.runs.pace import PoolRate
+from safechain_ray.pipelines.runs.pools import MODEL_POOL
 from safechain_ray.report.display import LiveDisplay, PlainDisplay, seconds_to_next_line
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import clock
@@ -44,7 +46,7 @@ COUNT_STYLES = {"ok": "green", "error": "red", "unsafe": "magenta"}
 
 
 def sentence(snapshot: Snapshot) -> str:
-    """One line that says all: rows, outcomes, verdicts, speed, time to go, and what each pool does."""
+    """One line for logs: rows, outcomes, verdicts, throughput, time to go, and the state of each pool."""
     done = snapshot.done
     share = done / snapshot.total
     counts = ", ".join(
@@ -71,24 +73,18 @@ def _count_words(snapshot: Snapshot) -> dict[str, str]:
 
 
 def speed(snapshot: Snapshot) -> str:
-    """Tokens a second of the stage's first pool, which is the model's where it generates; time spent and to go.
-
-    A stage of rules alone has no pool, and so no tokens.
-    """
-    rows = snapshot.committed.get("rows", 0)
-    tokens = snapshot.tokens
-    if not tokens and not rows:
-        return f"{clock(snapshot.seconds)} so far"
-    left = snapshot.total - snapshot.done
-    eta = f", {clock(left * snapshot.seconds / rows)} to go" if rows else ""
-    rate = f"{tokens / snapshot.seconds:,.0f} tokens/s, " if snapshot.stage else ""
+    """Tokens per second of the stage's first pool over the last minute, time spent, and time to go."""
+    first = snapshot.rates.get(snapshot.stage[0], PoolRate()) if snapshot.stage else PoolRate()
+    rate = f"{first.tokens_per_second:,.0f} tokens/s, " if first.tokens_per_second else ""
+    left = snapshot.seconds_left
+    eta = "" if left is None else f", {clock(left)} to go"
     return f"{rate}{clock(snapshot.seconds)} so far{eta}"
 
 
 def pool_state(pool: PoolProgress | None) -> str:
     """What a pool does, in a few words."""
     if pool is None or not (pool.ready or pool.counts["rows_in"]):
-        return "starting"
+        return "loading"
     words = [
         f"{pool.counts['rows_in'] - pool.counts['rows_out']:,} rows in flight",
         f"{pool.counts['rows_out']:,} done",
@@ -130,7 +126,7 @@ class PlainProgress(PlainDisplay):
 
 
 class LiveProgress(LiveDisplay):
-    """An observer that redraws, of each run at work, a bar, the outcomes so far and a line for each pool."""
+    """An observer that redraws a bar for each pool and the outcomes so far, for each active run."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -149,21 +145,28 @@ def _still_heard(seen: Mapping[str, tuple[float, Snapshot]]) -> Iterator[Snapsho
 
 
 def _drawn(snapshot: Snapshot) -> Group:
-    done = snapshot.done
+    """A line of the run, a bar for each pool, and the counts of finished rows."""
     outcomes = Text("  ")
     for name, words in {"ok": "ok", **_count_words(snapshot)}.items():
         count = snapshot.committed.get(name, 0)
         outcomes.append(f"{count:,} {words}  ", COUNT_STYLES.get(name, "yellow") if count else "dim")
-    head = Table.grid(padding=(0, 1))
-    head.add_row(
-        Text(printable(f"{_whose(snapshot)}{done:,}/{snapshot.total:,} rows")),
-        ProgressBar(total=snapshot.total, completed=done, width=30),
-        Text(speed(snapshot), style="dim"),
-    )
-    pools = Table.grid(padding=(0, 2))
+    head = Text(printable(f"{_whose(snapshot)}{snapshot.done:,}/{snapshot.total:,} rows, "))
+    head.append(speed(snapshot), style="dim")
+    bars = Table.grid(padding=(0, 2))
+    for label, rows, state in _bars(snapshot):
+        bar = ProgressBar(total=snapshot.total, completed=rows, width=24)
+        share = Text(f"{rows / snapshot.total:.0%}", justify="right")
+        bars.add_row(Text(f"  {label}", style="bold"), bar, share, Text(printable(state)))
+    return Group(head, bars, outcomes)
+
+
+def _bars(snapshot: Snapshot) -> Iterator[tuple[str, int, str]]:
+    """Label, finished rows and state of each pool. Without a pool that judges, the last bar has the committed rows."""
     for name in snapshot.stage:
-        pools.add_row(Text(f"  {name}", style="bold"), Text(pool_state(snapshot.pools.get(name))))
-    return Group(head, outcomes, pools)
+        label = "generated" if name == MODEL_POOL else "judged"
+        yield label, snapshot.rows_of(name), f"{name}: {pool_state(snapshot.pools.get(name))}"
+    if snapshot.stage in ((), (MODEL_POOL,)):
+        yield "finished", snapshot.done, ""
 
 
 def progress_for(console: Console) -> PlainProgress | LiveProgress:

@@ -26,6 +26,7 @@ from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.runs.observer import Observer, Snapshot
 from safechain_ray.pipelines.runs.outline import measure
 from safechain_ray.pipelines.runs.output import held_output
+from safechain_ray.pipelines.runs.pace import PoolRates
 from safechain_ray.pipelines.runs.pools import judge_pool
 from safechain_ray.pipelines.runs.pump import pump
 from safechain_ray.pipelines.runs.resolve import check_parts, resolve_judge
@@ -186,11 +187,12 @@ def _judge(
     blocks = stream.commit(samples, each.rule, each.step, steering)
     pools = (each.judge.name,) if pool is not None else ()
     stage = Stage(pools, len(each.waiting), judges=(each.judge.name,))
-    started = time.monotonic()
+    started, rates = time.monotonic(), PoolRates(time.monotonic)
 
     def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
         export(committed, progress)
-        observer.update(Snapshot.of(stage, committed, progress, time.monotonic() - started))
+        seconds = time.monotonic() - started
+        observer.update(Snapshot.of(stage, committed, progress, seconds, rates=rates.note(progress)))
 
     rows = len(each.waiting)
     watchdog = Watchdog(pools, rows, timeout, time.monotonic, excused=lambda: folder.folder.is_silent)

@@ -26,7 +26,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.judges.vote import Vote
 from safechain_ray.pipelines.runs.kept_rounds import KeptRounds
 from safechain_ray.pipelines.runs.observer import Observer, Snapshot
-from safechain_ray.pipelines.runs.pace import Pace
+from safechain_ray.pipelines.runs.pace import Pace, PoolRates
 from safechain_ray.pipelines.runs.pools import MODEL_POOL
 from safechain_ray.pipelines.runs.pump import pump
 from safechain_ray.pipelines.runs.resolve import ResolvedRun
@@ -72,11 +72,12 @@ class Work(ABC):
 
     def _pump(self, blocks: Iterator[Mapping[str, int]], stage: Stage) -> int:
         started = time.monotonic()
-        pace = Pace(time.monotonic)
+        pace, rates = Pace(time.monotonic), PoolRates(time.monotonic)
 
         def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
             self.progress = progress
-            snapshot = Snapshot.of(stage, committed, progress, time.monotonic() - started, self.decisions)
+            seconds = time.monotonic() - started
+            snapshot = Snapshot.of(stage, committed, progress, seconds, self.decisions, rates.note(progress))
             pace.note(snapshot.committed.get("rows", 0), snapshot.tokens)
             self._means.record.progressed(progress, snapshot.live(pace))
             export(committed, progress)

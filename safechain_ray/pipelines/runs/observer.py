@@ -7,7 +7,7 @@ from typing import Protocol
 from safechain_ray.cluster.streaming.stage import Stage
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.pipelines.runs.live import Live
-from safechain_ray.pipelines.runs.pace import Pace
+from safechain_ray.pipelines.runs.pace import Pace, PoolRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +15,10 @@ class Snapshot:
     """How far a run is.
 
     `done_before` rows were finished before this stage; `committed` holds the counts (`cluster.commit.COMMITTED`) of the
-    rows since; `stage` names the pools at work; `seconds` count from the start of the stage, engines' loading included.
-    `decisions` are the counts that say what the judges decide; `found` holds the same counts as `committed`, of the
-    rows that were finished before. It is stage `number` of `stages`. `run` is its name where several runs are told of.
+    rows since; `stage` names its pools; `seconds` count from the start of the stage, engines' loading included. `rates`
+    are the throughputs of the pools that have started. `decisions` are the counts that say what the judges decide;
+    `found` holds the same counts as `committed`, of the rows that were finished before. It is stage `number` of
+    `stages`. `run` is its name where several runs are reported.
     """
 
     total: int
@@ -31,6 +32,7 @@ class Snapshot:
     number: int = 1
     stages: int = 1
     run: str = ""
+    rates: Mapping[str, PoolRate] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -40,6 +42,7 @@ class Snapshot:
         pools: Mapping[str, PoolProgress],
         seconds: float,
         decisions: tuple[str, ...] = ("unsafe",),
+        rates: Mapping[str, PoolRate] | None = None,
     ) -> "Snapshot":
         return cls(
             total=stage.total,
@@ -52,6 +55,7 @@ class Snapshot:
             found=stage.found,
             number=stage.number,
             stages=stage.stages,
+            rates=rates or {},
         )
 
     @property
@@ -62,6 +66,24 @@ class Snapshot:
     @property
     def is_complete(self) -> bool:
         return self.done == self.total
+
+    def rows_of(self, pool: str) -> int:
+        """Rows that `pool` has finished, by this attempt or before it. Rows that were redone count once at most."""
+        counted = self.pools.get(pool, PoolProgress()).counts["rows_out"]
+        return min(self.total, self.done_before + max(counted, self.committed.get("rows", 0)))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the slowest pool has all rows, at the rates of the last minute; None before a rate is known."""
+        left = [
+            (self.total - self.rows_of(pool)) / rate.rows_per_second
+            for pool, rate in self.rates.items()
+            if pool in self.stage and rate.rows_per_second
+        ]
+        if left:
+            return max(left)
+        rows = self.committed.get("rows", 0)
+        return (self.total - self.done) * self.seconds / rows if rows else None
 
     @property
     def tokens(self) -> int:

@@ -9,10 +9,12 @@ from rich.console import Console
 
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.pipelines.runs.observer import Named, Snapshot
+from safechain_ray.pipelines.runs.pace import PoolRate
 from safechain_ray.report import progress
 from safechain_ray.report.progress import (
     LiveProgress,
     PlainProgress,
+    _drawn,
     _still_heard,
     pool_state,
     progress_for,
@@ -43,20 +45,21 @@ def plain() -> tuple[PlainProgress, io.StringIO]:
     return PlainProgress(Console(file=out, width=40)), out
 
 
-def test_while_engines_load_every_pool_is_starting_and_nothing_is_estimated():
+def test_while_engines_load_every_pool_is_named_as_loading_and_nothing_is_estimated():
     assert sentence(snapshot(seconds=75.0)) == (
-        "0/1,565 rows (0%), 0 unsafe verdicts, 1:15 so far. model: starting; guard: starting."
+        "0/1,565 rows (0%), 0 unsafe verdicts, 1:15 so far. model: loading; guard: loading."
     )
 
 
-def test_a_running_stage_tells_rows_speed_time_to_go_and_its_pools():
+def test_a_running_stage_reports_rows_throughput_time_to_go_and_its_pools():
     pools = {
         "model": pool(rows_in=900, rows_out=700, tokens=120_000),
         "guard": pool(rows_in=700, rows_out=650, tokens=1_300),
     }
     committed = {"rows": 640, "ok": 600, "truncated": 40, "unsafe": 210}
-    assert sentence(snapshot(pools, committed=committed)) == (
-        "640/1,565 rows (41%), 210 unsafe verdicts, 40 truncated, 2,000 tokens/s, 1:00 so far, 1:27 to go. "
+    rates = {"model": PoolRate(20.0, 2000.0), "guard": PoolRate(10.0, 20.0)}
+    assert sentence(snapshot(pools, committed=committed, rates=rates)) == (
+        "640/1,565 rows (41%), 210 unsafe verdicts, 40 truncated, 2,000 tokens/s, 1:00 so far, 1:32 to go. "
         "model: 200 rows in flight, 700 done; guard: 50 rows in flight, 650 done."
     )
 
@@ -78,8 +81,8 @@ def test_a_comparison_tells_wins_ties_and_losses_in_place_of_unsafe_verdicts():
 
 
 def test_tokens_before_the_first_commit_have_a_speed_but_no_end():
-    text = sentence(snapshot({"model": pool(rows_in=64, tokens=6_000)}))
-    assert "100 tokens/s, 1:00 so far. model: 64 rows in flight, 0 done; guard: starting." in text
+    text = sentence(snapshot({"model": pool(rows_in=64, tokens=6_000)}, rates={"model": PoolRate(0.0, 100.0)}))
+    assert "100 tokens/s, 1:00 so far. model: 64 rows in flight, 0 done; guard: loading." in text
 
 
 def test_errors_blocks_missing_verdicts_and_restarts_are_told():
@@ -100,15 +103,16 @@ def test_rows_of_an_earlier_try_are_done_but_do_not_speed_this_one_up():
 
 def test_a_judges_own_stage_does_not_count_the_tokens_of_the_stage_before():
     pools = {"model": pool(0, rows_in=1565, rows_out=1565, tokens=10**9), "guard": pool(rows_in=10, tokens=120)}
-    assert ", 2 tokens/s," in sentence(snapshot(pools, stage=("guard",)))
+    rates = {"model": PoolRate(None, 10_000.0), "guard": PoolRate(0.1, 2.0)}
+    assert ", 2 tokens/s," in sentence(snapshot(pools, stage=("guard",), rates=rates))
 
 
 def test_hours_are_shown_as_hours():
     assert "2:00:05 so far" in sentence(snapshot(seconds=7205.2))
 
 
-@pytest.mark.parametrize(("state", "words"), [(None, "starting"), (pool(0), "starting"), (pool(1), "0 rows in flight")])
-def test_a_pool_is_starting_until_an_engine_is_ready(state: PoolProgress | None, words: str):
+@pytest.mark.parametrize(("state", "words"), [(None, "loading"), (pool(0), "loading"), (pool(1), "0 rows in flight")])
+def test_a_pool_is_loading_until_an_engine_is_ready(state: PoolProgress | None, words: str):
     assert pool_state(state).startswith(words)
 
 
@@ -214,6 +218,40 @@ def test_the_live_display_shows_outcomes_and_pools_and_says_hostile_text_as_text
     assert "[bold]part-1.parquet[/bold] can't be read [/nonsense]" in shown
     for words in ("640/1,565 rows", "2 errors", "200 rows in flight", "guard"):
         assert words in shown
+
+
+def bars(shown: Snapshot) -> dict[str, str]:
+    """Label -> share of each bar that the live display draws."""
+    out = io.StringIO()
+    Console(file=out, width=120).print(_drawn(shown))
+    lines = (line.split() for line in out.getvalue().splitlines())
+    return {line[0]: next(word for word in line if word.endswith("%")) for line in lines if "%" in " ".join(line)}
+
+
+def test_both_bars_move_before_the_first_block_is_committed():
+    pools = {"model": pool(rows_in=900, rows_out=783), "guard": pool(rows_in=700, rows_out=313)}
+    assert bars(snapshot(pools)) == {"generated": "50%", "judged": "20%"}
+
+
+def test_bars_include_the_rows_of_earlier_attempts_and_never_exceed_all_rows():
+    assert bars(snapshot({"model": pool(rows_in=9, rows_out=9)}, done_before=1560)) == {
+        "generated": "100%",
+        "judged": "100%",
+    }
+
+
+def test_rules_and_graders_have_a_bar_of_the_committed_rows():
+    pools = {"model": pool(rows_in=900, rows_out=783)}
+    assert bars(snapshot(pools, stage=("model",), committed={"rows": 313})) == {"generated": "50%", "finished": "20%"}
+    assert bars(snapshot(stage=(), committed={"rows": 313})) == {"finished": "20%"}
+
+
+def test_the_time_to_go_is_that_of_the_slowest_pool():
+    pools = {"model": pool(rows_in=900, rows_out=565), "guard": pool(rows_in=700, rows_out=465)}
+    rates = {"model": PoolRate(100.0, 1.0), "guard": PoolRate(10.0, 1.0)}
+    assert snapshot(pools, rates=rates).seconds_left == pytest.approx(110)
+    assert snapshot(pools, rates={"model": rates["model"]}).seconds_left == pytest.approx(10)
+    assert snapshot(pools).seconds_left is None
 
 
 def test_the_live_display_shows_runs_side_by_side_and_drops_those_that_fell_silent(monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,9 @@
 """The pace: speeds over the last minutes, whatever was before."""
 
-from safechain_ray.pipelines.runs.pace import ROW_SECONDS, Pace
+from collections import Counter
+
+from safechain_ray.cluster.tally import PoolProgress
+from safechain_ray.pipelines.runs.pace import ROW_SECONDS, Pace, PoolRate, PoolRates
 
 
 class Clock:
@@ -52,3 +55,26 @@ def test_looks_at_short_intervals_are_not_all_kept():
         clock.now = half / 2
         pace.note(half, half)
     assert len(pace._seen) <= ROW_SECONDS + 1
+
+
+def pool(ready: int, rows: int, tokens: int = 0) -> dict[str, PoolProgress]:
+    return {"model": PoolProgress(ready, Counter(rows_out=rows, tokens=tokens))}
+
+
+def test_a_pools_rates_begin_when_a_replica_is_ready_so_that_loading_does_not_count():
+    clock = Clock()
+    rates = PoolRates(clock)
+    assert rates.note(pool(0, 0)) == {}
+    clock.now = 300.0
+    assert rates.note(pool(1, 0)) == {"model": PoolRate()}
+    clock.now = 310.0
+    assert rates.note(pool(1, 50, 4000)) == {"model": PoolRate(5.0, 400.0)}
+
+
+def test_a_pools_rates_are_those_of_the_last_minute():
+    clock = Clock()
+    rates = PoolRates(clock)
+    for second in range(200):
+        clock.now = float(second)
+        seen = rates.note(pool(1, 100 * min(second, 100) + max(0, second - 100)))
+    assert seen["model"].rows_per_second == 1.0
