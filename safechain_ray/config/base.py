@@ -1,12 +1,13 @@
 """What every part of a config is: frozen, without keys that nobody reads, refused with its key."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, ErrorDetails
+from pydantic_core import CoreSchema
 
+from safechain_ray.config.messages import LineOf, explain
 from safechain_ray.errors import InputError
 from safechain_ray.schema import StrictNumbers
 
@@ -38,11 +39,6 @@ def refuse_repeats(**listed: Sequence[str]) -> None:
             raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
 
 
-Step = str | int
-LineOf = Callable[[tuple[Step, ...]], int | None]
-"""The line of the config file that holds a key's value; None for a value from elsewhere."""
-
-
 def validated(
     model: type[AnyModel], tree: Mapping[str, Any], origin: str, line_of: LineOf = lambda key: None
 ) -> AnyModel:
@@ -50,28 +46,4 @@ def validated(
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        problems = []
-        for problem in _root_causes(error):
-            line = line_of(problem["loc"])
-            where = "" if line is None else f" (line {line})"
-            key = ".".join(str(step) for step in problem["loc"]) or "config"
-            problems.append(f"  {key}: {_plain(problem)}{where}")
-        raise InputError(f"{origin}: wrong config\n" + "\n".join(problems)) from error
-
-
-def _root_causes(error: ValidationError) -> list[ErrorDetails]:
-    """The errors without those that follow from another one: a list of invalid items is also reported as too short."""
-    found = error.errors()
-    wrong = {problem["loc"][:length] for problem in found for length in range(1, len(problem["loc"]))}
-    return [problem for problem in found if not (problem["type"] == "too_short" and problem["loc"] in wrong)]
-
-
-def _plain(problem: Any) -> str:
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "missing":
-        return "is missing"
-    if problem["type"] == "extra_forbidden":
-        return "is no key of the config"
-    if problem["type"] == "value_error":
-        return message
-    return f"{message} (found {problem['input']!r})"
+        raise InputError(f"{origin}: wrong config\n{explain(error, model, line_of)}") from error

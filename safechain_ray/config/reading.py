@@ -8,10 +8,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel
 
-from safechain_ray.config.base import AnyModel, Step, validated
+from safechain_ray.config.base import AnyModel, validated
 from safechain_ray.config.benchmark import BenchmarkConfig
 from safechain_ray.config.dataset import BuildConfig
 from safechain_ray.config.finetune import FinetuneConfig
+from safechain_ray.config.messages import Step
 from safechain_ray.config.run import RunConfig, SweepConfig
 from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
@@ -27,6 +28,17 @@ KINDS: Mapping[ConfigKind, type[BaseModel]] = {
     "dataset": BuildConfig,
     "finetune": FinetuneConfig,
 }
+
+COMMAND_OF_KEY: Mapping[str, str] = {
+    "models": "sweep",
+    "data": "judge-study",
+    "benchmarks": "benchmark",
+    "prompts": "build-dataset",
+    "training_set": "finetune",
+    "datasets": "evaluate",
+    "model": "evaluate",
+}
+"""Keys by which a config file that was given to another command is recognised; the first one found counts."""
 
 PROFILES = "profiles"
 """The key of a config file under which other values for its keys stand, by the name of a profile."""
@@ -114,6 +126,7 @@ def _read(
     if profile is not None:
         tree = _profiled(tree, profiles, profile)
         origins = [f"{path} (profile {profile})", *origins[1:]] if path is not None else origins
+    _check_kind(model, tree, path)
     given = [*flags, *(assignment.partition("=")[0] for assignment in assignments)]
 
     def line_of(key: tuple[Step, ...]) -> int | None:
@@ -123,6 +136,16 @@ def _read(
         return file.line(key, profile)
 
     return validated(model, _tree(tree, flags, assignments), " and ".join(origins), line_of)
+
+
+def _check_kind(model: type[BaseModel], tree: Mapping[str, Any], path: Path | None) -> None:
+    """Raises InputError for the config file of another command."""
+    for key, command in COMMAND_OF_KEY.items():
+        if key in tree and key not in model.model_fields:
+            raise InputError(
+                f"{path} is the config of another command: {key!r} belongs to `safechain-ray {command}`. "
+                f"Fix: safechain-ray {command} --config {path}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

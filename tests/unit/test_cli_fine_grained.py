@@ -66,7 +66,7 @@ def test_a_folder_without_a_run_is_wrong_input(tmp_path: Path):
     ("flags", "says"),
     [
         (("--judge", "demo-guard", "--pieces", 8, "--part", "answer"), "pieces are pieces of thoughts"),
-        (("--judge", "demo-guard", "--pieces", 1), "pieces: Input should be greater than or equal to 2"),
+        (("--judge", "demo-guard", "--pieces", 1), "pieces: must be at least 2"),
         (("--judge", "refusal-match", "--pieces", 8), "refusal-match can't judge thoughts in pieces"),
     ],
 )

@@ -104,7 +104,7 @@ def test_adapters_are_a_flag():
         (("--sequences-a-step", "200"), "gives 111 examples, and a step takes 200 sequences"),
         (("--model", "QwQ", "--device", "cpu"), "QwQ"),
         (("--profile", "deme"), "Did you mean 'demo'?"),
-        (("--report-to", "tensorbord"), "training.report_to.0: Input should be 'wandb', 'mlflow' or 'tensorboard'"),
+        (("--report-to", "tensorbord"), "training.report_to.0: must be 'wandb', 'mlflow' or 'tensorboard'"),
         (("--set", "model.engine.chat_template=x"), "is no key of the config"),
     ],
 )

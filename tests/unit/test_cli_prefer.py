@@ -107,7 +107,7 @@ def test_missing_pairs_end_with_3(preferring: list[Any], monkeypatch: pytest.Mon
         (("prefer", "A", "B", "--judge", "prefer-llama"), "Did you mean 'prefer-llama-3.3-70b'?"),
         (("prefer", "A", "/no/such/run", "--judge", JUDGE), "/no/such/run holds no run"),
         (("prefer", "A", "A", "--judge", JUDGE), "is named twice"),
-        (("prefer", "A", "B", "--judge", JUDGE, "--part", "answers"), "part: Input should be 'response', 'thought'"),
+        (("prefer", "A", "B", "--judge", JUDGE, "--part", "answers"), "part: must be 'response', 'thought'"),
         (("prefer", "A", "--judge", JUDGE), "Missing argument 'RUN_B'"),
         (("prefer", "A", "B"), "Missing option '-j' / '--judge'"),
         (("judge", "A", "--judge", JUDGE), "compares two responses and gives no verdict on one"),

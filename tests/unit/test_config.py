@@ -117,14 +117,14 @@ def test_a_wrong_value_beside_a_file_is_looked_for_in_both(file: Path):
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"samples": "many"}, "samples: Input should be a valid integer"),
-        ({"samples": 0}, "samples: Input should be greater than or equal to 1 (found 0)"),
-        ({"sampling": {"top_p": 0}}, "sampling.top_p: Input should be greater than 0 (found 0)"),
+        ({"samples": "many"}, "samples: must be a whole number"),
+        ({"samples": 0}, "samples: must be at least 1 (found 0)"),
+        ({"sampling": {"top_p": 0}}, "sampling.top_p: must be above 0 (found 0)"),
         ({"sampling": {"temprature": 1}}, "sampling.temprature: is no key of the config"),
-        ({"datasets": []}, "datasets: Tuple should have at least 1 item"),
-        ({"datasets": [{"name": "a", "limit": 0}]}, "datasets.0.limit: Input should be greater than or equal to 1"),
-        ({"parts": ["reply"]}, "parts.0: Input should be 'response', 'thought' or 'answer' (found 'reply')"),
-        ({"resources": {"device": "tpu"}}, "resources.device: Input should be 'auto', 'cpu' or 'cuda' (found 'tpu')"),
+        ({"datasets": []}, "datasets: must have at least 1 item"),
+        ({"datasets": [{"name": "a", "limit": 0}]}, "datasets.0.limit: must be at least 1"),
+        ({"parts": ["reply"]}, "parts.0: must be 'response', 'thought' or 'answer' (found 'reply')"),
+        ({"resources": {"device": "tpu"}}, "resources.device: must be 'auto', 'cpu' or 'cuda' (found 'tpu')"),
         ({"datasets": ["a", "b", "a"]}, "config: datasets names a more than once"),
         ({"judges": ["j", "j"]}, "judges names j more than once"),
         ({"parts": ["answer", "answer"]}, "parts names answer more than once"),
@@ -458,3 +458,41 @@ def test_each_sweep_of_the_paper_has_a_demo_profile_that_needs_no_download(path:
 
 def test_the_papers_judge_study_has_a_demo_profile_too():
     assert read_study_config(STUDIES[0], {}, (), "demo").data == "quickstart-labelled"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("sampling.temprature=1", "sampling.temprature: is no key of the config: did you mean 'temperature'?"),
+        ("model.engine.tensor_paralel_size=2", "did you mean 'tensor_parallel_size'?"),
+        ("dataset=x", "dataset: is no key of the config: did you mean 'datasets'?"),
+        ("datasets.0.limt=3", "datasets.0.limt: is no key of the config: did you mean 'limit'?"),
+        ("zzz=1", "zzz: is no key of the config\n"),
+    ],
+)
+def test_a_wrong_key_is_refused_with_the_nearest_known_one(assignment: str, says: str):
+    with pytest.raises(InputError) as refused:
+        read_config(None, {"model": "demo-reasoner", "datasets": [{"name": "quickstart"}]}, [assignment])
+    assert says in f"{refused.value}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("main_table", "sweep"),
+        ("judge_study", "judge-study"),
+        ("benchmarks", "benchmark"),
+        ("safechain_dataset", "build-dataset"),
+        ("finetune_r1_7b", "finetune"),
+    ],
+)
+def test_the_config_of_another_command_is_refused_with_that_command(name: str, command: str):
+    path = FOLDER / "paper" / f"{name}.yaml"
+    with pytest.raises(InputError) as refused:
+        read_config(path, {}, [])
+    assert f"Fix: safechain-ray {command} --config {path}" in str(refused.value)
+
+
+def test_the_config_of_a_run_given_to_a_sweep_is_refused_with_evaluate():
+    with pytest.raises(InputError, match="belongs to `safechain-ray evaluate`"):
+        read_sweep_config(FOLDER / "quickstart.yaml", {}, [])

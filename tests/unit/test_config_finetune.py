@@ -32,11 +32,11 @@ def test_the_papers_trainings_take_8_gpus_and_their_demo_two_workers(size: str):
     ("keys", "says"),
     [
         ({"resources.workers": 3}, "training.sequences_a_step is 16, which 3 workers (resources.workers) can't share"),
-        ({"resources.workers": 0}, "resources.workers: Input should be greater than or equal to 1"),
-        ({"training_set.held_out": 1}, "training_set.held_out: Input should be less than 1"),
-        ({"training.epochs": 0}, "training.epochs: Input should be greater than 0"),
-        ({"training.precision": "fp8"}, "training.precision: Input should be 'bfloat16' or 'float32'"),
-        ({"training.lora.rank": 0}, "training.lora.rank: Input should be greater than or equal to 1"),
+        ({"resources.workers": 0}, "resources.workers: must be at least 1"),
+        ({"training_set.held_out": 1}, "training_set.held_out: must be below 1"),
+        ({"training.epochs": 0}, "training.epochs: must be above 0"),
+        ({"training.precision": "fp8"}, "training.precision: must be 'bfloat16' or 'float32'"),
+        ({"training.lora.rank": 0}, "training.lora.rank: must be at least 1"),
         ({"training.lr": 1}, "training.lr: is no key of the config"),
     ],
 )

@@ -184,12 +184,12 @@ def test_any_text_is_read_or_refused_as_yaml(text: str):
     [
         (
             {"more": "samples: yes"},
-            "samples: Input should be a valid integer, unable to parse string as an integer (found 'yes') (line 6)",
+            "samples: must be a whole number, unable to parse string as an integer (found 'yes') (line 6)",
         ),
         ({"more": "samples: true"}, "samples: a number is expected, not true or false (line 6)"),
-        ({"sampling": "temperature: on"}, "sampling.temperature: Input should be a valid number"),
+        ({"sampling": "temperature: on"}, "sampling.temperature: must be a number"),
         ({"sampling": "temperature: true"}, "sampling.temperature: a number is expected"),
-        ({"dataset": "limit: 1:30"}, "datasets.0.limit: Input should be a valid integer"),
+        ({"dataset": "limit: 1:30"}, "datasets.0.limit: must be a whole number"),
         ({"dataset": "limit: true"}, "datasets.0.limit: a number is expected, not true or false (line 3)"),
         ({"more": "samples: 2\nsamples: 3"}, "the key 'samples' is given twice, first in line 6"),
         ({"more": "resources: {max_cost: true}"}, "resources.max_cost: a number is expected"),
@@ -232,7 +232,7 @@ def test_the_line_is_that_of_the_profile_and_none_where_a_flag_wins(tmp_path: Pa
     with pytest.raises(InputError, match=r"samples: .*\(line 8\)"):
         read_config(path, {}, (), "wrong")
     message = refusal(path, "samples=0")
-    assert "samples: Input should be greater than or equal to 1" in message
+    assert "samples: must be at least 1" in message
     assert "(line" not in message
 
 

@@ -1,0 +1,95 @@
+"""What is wrong with a config, in plain words: pydantic's errors with the key, the limit and the nearest known key."""
+
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+Step = str | int
+LineOf = Callable[[tuple[Step, ...]], int | None]
+"""The line of the config file that holds a key's value; None for a value from elsewhere."""
+
+WORDS: Mapping[str, str] = {
+    "greater_than_equal": "must be at least {ge:g}",
+    "greater_than": "must be above {gt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "less_than": "must be below {lt:g}",
+    "finite_number": "must be a finite number",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "literal_error": "must be {expected}",
+    "too_short": "must have at least {min_length} item(s)",
+    "string_too_short": "must not be empty",
+    "dict_type": "must be keys and values",
+    "model_type": "must be keys and values",
+    "model_attributes_type": "must be keys and values",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+}
+"""By pydantic's type of an error; the fields are those of its context."""
+
+
+def explain(error: ValidationError, model: type[BaseModel], line_of: LineOf) -> str:
+    """One line for each wrong key, with its line in the file where `line_of` knows it."""
+    return "\n".join(_line(problem, model, line_of) for problem in _root_causes(error))
+
+
+def _line(problem: ErrorDetails, model: type[BaseModel], line_of: LineOf) -> str:
+    line = line_of(problem["loc"])
+    where = "" if line is None else f" (line {line})"
+    key = ".".join(str(step) for step in problem["loc"]) or "config"
+    return f"  {key}: {_plain(problem, model)}{where}"
+
+
+def _root_causes(error: ValidationError) -> list[ErrorDetails]:
+    """The errors without those that follow from another one: a list of invalid items is also reported as too short."""
+    found = error.errors()
+    wrong = {problem["loc"][:length] for problem in found for length in range(1, len(problem["loc"]))}
+    return [problem for problem in found if not (problem["type"] == "too_short" and problem["loc"] in wrong)]
+
+
+def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    kind = problem["type"]
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return f"is no key of the config{_nearest(problem['loc'], model)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if kind == "value_error":
+        return message
+    context = problem.get("ctx", {})
+    return f"{WORDS[kind].format(**context) if kind in WORDS else message} (found {problem['input']!r})"
+
+
+def _nearest(loc: tuple[Step, ...], model: type[BaseModel]) -> str:
+    """The known key that is nearest to the last one of `loc`."""
+    *parents, wrong = loc
+    known = {name for each in _models_at(model, parents) for name in each.model_fields}
+    near = get_close_matches(str(wrong), sorted(known), n=1)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+def _models_at(model: type[BaseModel], steps: list[Step]) -> Iterator[type[BaseModel]]:
+    """The models whose keys may stand at `steps` below `model`."""
+    names = [step for step in steps if isinstance(step, str)]
+    if not names:
+        yield model
+        return
+    field = model.model_fields.get(names[0])
+    for below in () if field is None else _models_of(field.annotation):
+        yield from _models_at(below, list(names[1:]))
+
+
+def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_of(argument)
