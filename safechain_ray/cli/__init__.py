@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 from rich.console import Console
 
-from safechain_ray import __version__
+from safechain_ray import __version__, catalog
 from safechain_ray.cli.benchmark import benchmark
 from safechain_ray.cli.build_dataset import build_dataset
 from safechain_ray.cli.compare import compare
@@ -226,8 +226,17 @@ def config_schema(*, kind: ConfigKind) -> None:
 @run_flags
 @output_flags
 def config_show(*, as_json: bool, **flags: Any) -> None:
-    """Print the whole config that these flags make, with its defaults."""
-    tree = _run_config(**flags).model_dump(mode="json")
+    """Print the whole config that these flags make, with its defaults. Names that no catalog entry has are refused."""
+    from safechain_ray.decoding.base import strategy
+    from safechain_ray.pipelines.runs.resolve import dataset_entry
+
+    config = _run_config(**flags)
+    names = {dataset.name: dataset_entry(dataset).name for dataset in config.datasets}
+    for setting in config.expand_settings(names):
+        strategy(setting.strategy)
+    for each in config.judges:
+        catalog.lookup("judge", catalog.judges(), each.name)
+    tree = config.model_dump(mode="json")
     click.echo(json.dumps(tree, indent=2) if as_json else dump_yaml(tree).rstrip())
 
 

@@ -63,12 +63,13 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
         return
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = add_judges(run, config, progress, start_vllm)
-    if html:
-        write_report(done.folder.folder)
+    written = write_report(done.folder.folder) if html else None
     if as_json:
         click.echo(done.metrics.model_dump_json(indent=2))
     else:
         render_metrics(done.metrics, Console())
+        if written:
+            Console().print(f"Report: {written}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(ERRORS_IN_SAMPLES if done.failed else DONE)
 
 

@@ -13,6 +13,10 @@ from safechain_ray.cli.shape import format_flag, show
 from safechain_ray.cli.sweep import sweep_document, sweep_json
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
+from safechain_ray.pipelines.runs.run_kind import Kind
+from safechain_ray.storage import Folder
+
+CONTENT = {"benchmark": "benchmarks", "judge study": "a judge study", "preferences": "a comparison by a judge"}
 
 EXAMPLES = """\b
 Examples:
@@ -23,6 +27,7 @@ Examples:
   safechain-ray report runs/demo --paper R1-7B --paper-dataset quickstart=strongreject
   safechain-ray report runs/r1-7b --format latex > tables.tex
   safechain-ray report runs/paper/main_table --paper
+  safechain-ray report runs/study
   safechain-ray report runs/demo --html
   safechain-ray report s3://bucket/runs/r1-7b --html r1-7b.html --samples-with-text 5000
 """
@@ -73,23 +78,33 @@ def report(
     shape: str,
     as_json: bool,
 ) -> None:
-    """Print the figures of a run, benchmarks or a sweep again, or make its HTML report. RUN is its folder or URI."""
-    from safechain_ray.pipelines.benchmarks.figures import is_benchmark
+    """Print the figures of a finished run, sweep, benchmark, judge study or `prefer` again, or make the HTML report.
+
+    RUN is its folder or URI.
+    """
     from safechain_ray.pipelines.evaluation.benign import name_benign
+    from safechain_ray.pipelines.runs.run_kind import kind_in
     from safechain_ray.pipelines.sweeps.sweep import is_sweep
     from safechain_ray.storage import open_folder
 
-    if is_benchmark(open_folder(run)):
-        for_samples = {
-            "--by-category": by_category,
+    kind = kind_in(open_folder(run))
+    if kind in ("benchmark", "judge study", "preferences"):
+        is_benchmark = kind == "benchmark"
+        for_runs = {
+            "--by-category": by_category and kind != "preferences",
             "--fine-grained": fine_grained,
             "--benign-category": benign_category,
             "--samples-with-text": samples_with_text is not None,
             "--paper-dataset": paper_dataset,
+            "--html": html is not None and not is_benchmark,
+            "--paper": paper is not None and not is_benchmark,
         }
-        if wrong := [flag for flag, given in for_samples.items() if given]:
-            raise InputError(f"{wrong[0]} is for a run that judges looked at: {run} holds benchmarks.")
-        _of_benchmarks(run, html, paper, shape, as_json)
+        if wrong := [flag for flag, given in for_runs.items() if given]:
+            raise InputError(f"{wrong[0]} is for a run of a model: {run} holds {CONTENT[kind]}.")
+        if is_benchmark:
+            _of_benchmarks(run, html, paper, shape, as_json)
+        else:
+            _of_judges(open_folder(run), kind, by_category, shape, as_json)
         return
     standing = stand_ins(paper, paper_dataset)
     if samples_with_text is not None and html is None:
@@ -120,6 +135,27 @@ def _of_benchmarks(run: str, html: str | None, paper: str | None, shape: str, as
         _tell_report(write_benchmark_report(folder, html or None, paper or None), as_json)
         return
     tell_benchmarks(read_benchmark_metrics(folder), paper, shape, as_json)
+
+
+def _of_judges(folder: Folder, kind: Kind, by_category: bool, shape: str, as_json: bool) -> None:
+    """The figures of a finished judge study, or of two runs that a judge compared."""
+    from safechain_ray.metrics.judge_study import JudgeStudy
+    from safechain_ray.metrics.preferences import Preferences
+    from safechain_ray.pipelines.runs.run_folder import read_figures
+    from safechain_ray.report.judge_study import study_document
+    from safechain_ray.report.preferences import preferences_document
+
+    figures: JudgeStudy | Preferences
+    if kind == "judge study":
+        figures = read_figures(folder, "study.json", JudgeStudy)
+        document = study_document(figures)
+    else:
+        figures = read_figures(folder, "preferences.json", Preferences)
+        document = preferences_document(figures, by_category)
+    if as_json:
+        click.echo(figures.model_dump_json(indent=2))
+    else:
+        show(document, shape)
 
 
 def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str, as_json: bool) -> None:

@@ -69,7 +69,10 @@ def _whose(snapshot: Snapshot) -> str:
 
 
 def _count_words(snapshot: Snapshot) -> dict[str, str]:
-    return {name: DECISION_WORDS[name] for name in snapshot.decisions} | OUTCOME_WORDS
+    """The counts to show, in order: missing verdicts only of judged rows, missing grades only of graded ones."""
+    foreign = "missing" if "correct" in snapshot.decisions else "ungraded"
+    outcomes = {name: words for name, words in OUTCOME_WORDS.items() if name != foreign}
+    return {name: DECISION_WORDS[name] for name in snapshot.decisions} | outcomes
 
 
 def speed(snapshot: Snapshot) -> str:

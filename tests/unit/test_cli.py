@@ -246,8 +246,10 @@ def test_a_vote_by_flag_is_over_all_judges_and_named_after_its_rule():
 
 def test_flags_win_over_a_file(tmp_path: Path):
     file = tmp_path / "run.yaml"
-    file.write_text(yaml.safe_dump({"model": "R1-7B", "datasets": ["a"], "judges": ["refusal-match"], "samples": 5}))
-    shown = call("config", "show", "--config", str(file), "-s", "default", "-s", "zerothink", "-k", "3", "--json")
+    keys = {"model": "R1-7B", "datasets": ["strongreject"], "judges": ["refusal-match"], "samples": 5}
+    file.write_text(yaml.safe_dump(keys))
+    flags = ("-s", "default", "-s", "zerothink", "-k", "3", "--temperature", "0.6")
+    shown = call("config", "show", "--config", str(file), *flags, "--json")
     tree = json.loads(shown.stdout)
     assert (tree["model"]["name"], tree["samples"]) == ("R1-7B", 3)
     assert [strategy["name"] for strategy in tree["strategies"]] == ["default", "zerothink"]
@@ -359,3 +361,16 @@ def test_wrong_input_leaves_no_log_behind(tmp_path: Path):
     with pytest.raises(InputError), quiet_libraries():
         raise InputError("wrong")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("-s", "zerothnk"), "Unknown strategy 'zerothnk'. Did you mean 'zerothink'?"),
+        (("-j", "demo-gard"), "Unknown judge 'demo-gard'. Did you mean 'demo-guard'?"),
+        (("-d", "strongrejct"), "Unknown data set 'strongrejct'. Did you mean 'strongreject'?"),
+    ],
+)
+def test_config_show_refuses_a_name_that_the_catalog_does_not_have(flags: tuple[str, ...], says: str):
+    result = call("config", "show", *RUN, *flags)
+    assert (result.exit_code, says in result.stderr) == (2, True)

@@ -59,3 +59,15 @@ def test_wrong_input_ends_with_2_and_a_sentence(labels: Path, flags: tuple[str, 
     result = call(labels, *flags)
     assert result.exit_code == 2
     assert says in result.stderr
+
+
+def test_report_prints_a_finished_study_again(labels: Path):
+    judged = call(labels, *COLUMNS, "--judge", "refusal-match")
+    study = str(labels.parent / "study")
+    shown = CliRunner().invoke(app, ["report", study])
+    assert shown.exit_code == 0, shown.output
+    assert judged.stdout.startswith(shown.stdout.rstrip())
+    as_json = CliRunner().invoke(app, ["report", study, "--json"]).stdout
+    assert json.loads(as_json) == json.loads((labels.parent / "study" / "study.json").read_text())
+    refused = CliRunner().invoke(app, ["report", study, "--html"])
+    assert (refused.exit_code, "--html is for a run of a model" in refused.stderr) == (2, True)

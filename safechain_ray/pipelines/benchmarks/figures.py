@@ -8,7 +8,6 @@ from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_table, merge
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.pipelines.benchmarks.resolve import ResolvedBenchmarks
 from safechain_ray.pipelines.runs.run_folder import RunFolder
-from safechain_ray.pipelines.runs.run_kind import kind_of
 from safechain_ray.storage import Folder
 
 
@@ -40,14 +39,6 @@ def measure_benchmarks(benchmarks: ResolvedBenchmarks, folder: RunFolder, ks: tu
             for setting in settings
         ),
     )
-
-
-def is_benchmark(folder: Folder) -> bool:
-    """Whether the folder holds benchmarks of a model, by its run.json."""
-    if not folder.exists("run.json"):
-        return False
-    run = RunFolder(folder).read_run()
-    return run is not None and kind_of(run) == "benchmark"
 
 
 def read_benchmark_metrics(folder: Folder) -> BenchmarkRunMetrics:

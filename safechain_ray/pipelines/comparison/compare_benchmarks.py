@@ -9,9 +9,10 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.benchmark import BenchmarkFigures, BenchmarkRunMetrics
 from safechain_ray.metrics.benchmark_comparison import BenchmarkComparison, PassDifference
 from safechain_ray.metrics.passing import ProblemGrades, compare_passes, count_grades
-from safechain_ray.pipelines.benchmarks.figures import is_benchmark, read_benchmark_metrics
+from safechain_ray.pipelines.benchmarks.figures import read_benchmark_metrics
 from safechain_ray.pipelines.comparison.compared_names import distinct_names
 from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_kind import kind_in
 from safechain_ray.schema import short_hash
 from safechain_ray.storage import Folder, open_folder
 
@@ -92,7 +93,7 @@ def _differences(baseline: FinishedBenchmarks, other: FinishedBenchmarks) -> Ite
 def _open(uris: Sequence[str]) -> list[FinishedBenchmarks]:
     folders = [open_folder(uri) for uri in uris]
     for each in folders:
-        if not is_benchmark(each):
+        if kind_in(each) != "benchmark":
             raise InputError(f"{each} holds no benchmarks, and the others do: only like is compared with like.")
         if folders.count(each) > 1:
             raise InputError(f"{each} is named twice: a run does not differ from itself.")

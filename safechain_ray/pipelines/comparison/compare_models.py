@@ -9,12 +9,13 @@ from safechain_ray.metrics.benchmark_comparison import BenchmarkComparison
 from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.benchmarks.figures import is_benchmark, read_benchmark_metrics
+from safechain_ray.pipelines.benchmarks.figures import read_benchmark_metrics
 from safechain_ray.pipelines.comparison.compare import compare_runs
 from safechain_ray.pipelines.comparison.compare_benchmarks import compare_benchmarks
 from safechain_ray.pipelines.comparison.compared_names import distinct_names
 from safechain_ray.pipelines.runs.outline import measure
 from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_kind import kind_in
 from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.storage import open_folder
 
@@ -48,7 +49,7 @@ def compare_models(uris: Sequence[str], stand_ins: StandIns | None = None) -> Co
     published of tuned models has a table of its own (`report.models_table`). Raises InputError for a run that is the
     only one of its kind, and for what `compare_runs` and `compare_benchmarks` refuse.
     """
-    benchmarked = [uri for uri in uris if is_benchmark(open_folder(uri))]
+    benchmarked = [uri for uri in uris if kind_in(open_folder(uri)) == "benchmark"]
     judged = [uri for uri in uris if uri not in benchmarked]
     for alone, kind in ((benchmarked, "benchmarks"), (judged, "a run that judges looked at")):
         if len(alone) == 1:

@@ -173,10 +173,15 @@ def find_model(config: ModelConfig, gpu_memory: int) -> ModelEntry | ApiEntry:
 
 
 def resolve_model(config: ModelConfig, gpu_memory: int) -> ModelEntry:
-    """The model that a config names, for GPUs of `gpu_memory` gigabytes. Raises InputError with the mend."""
+    """The model that a config names, for GPUs of `gpu_memory` gigabytes. Raises InputError with the fix.
+
+    The hub id of a catalog model, without a family, names that model.
+    """
     overrides = config.engine.overrides()
-    if config.name in catalog.models():
-        known = _on_gpus(catalog.models()[config.name], gpu_memory, overrides)
+    by_source = {model.source: model for model in catalog.models().values()}
+    entry = catalog.models().get(config.name) or (None if config.family else by_source.get(config.name))
+    if entry is not None:
+        known = _on_gpus(entry, gpu_memory, overrides)
         if config.family is not None:
             overrides["family"] = config.family
         return _with(known, overrides)
@@ -187,6 +192,7 @@ def resolve_model(config: ModelConfig, gpu_memory: int) -> ModelEntry:
             f"The catalog holds no model {redact(config.name)!r}: say what family it is of with --family "
             f"({', '.join(sorted(catalog.families()))}), so that its thoughts and its prompt are right."
         )
+    catalog.lookup("model family", catalog.families(), config.family)  # before the hub is asked
     if is_stored(config.name) and config.engine.revision is not None:
         raise InputError(
             f"engine.revision: {redact(config.name)} is a folder of a store, which has no revisions. Leave it out, and "

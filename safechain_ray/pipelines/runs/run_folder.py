@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
@@ -19,6 +20,8 @@ from safechain_ray.pipelines.runs.changed_results import explained
 from safechain_ray.schema import SAMPLES_SCHEMA, only, short_hash
 from safechain_ray.schema.plain_columns import plain_columns
 from safechain_ray.storage import Folder, open_folder
+
+Figures = TypeVar("Figures", bound=BaseModel)
 
 ABSENT = "(absent)"
 
@@ -281,10 +284,14 @@ def _keep_only(folder: Folder, name: str, kept: set[str], counts: TableCounts) -
 
 def read_metrics(uri: str) -> RunMetrics:
     """The metrics.json of a run. Raises InputError where there is none, or one that does not parse."""
-    folder = open_folder(uri)
-    if not folder.exists("metrics.json"):
-        raise InputError(f"{folder} has no metrics.json: no run, or one that has not ended. Its command continues it.")
+    return read_figures(open_folder(uri), "metrics.json", RunMetrics)
+
+
+def read_figures(folder: Folder, file: str, model: type[Figures]) -> Figures:
+    """The figures that a finished run left in `file`. Raises InputError where there are none, or they don't parse."""
+    if not folder.exists(file):
+        raise InputError(f"{folder} has no {file}: no run, or one that has not ended. Its command continues it.")
     try:
-        return RunMetrics.model_validate_json(folder.read_text("metrics.json"))
+        return model.model_validate_json(folder.read_text(file))
     except ValueError as error:  # pydantic's ValidationError and UnicodeDecodeError are of this kind
-        raise InputError(f"{folder}/metrics.json does not read as a run's metrics: {error}") from error
+        raise InputError(f"{folder}/{file} does not read as figures of a run: {error}") from error

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.storage import Folder
+
 Kind = Literal["run", "benchmark", "judge study", "preferences"]
 
 
@@ -14,6 +17,12 @@ def kind_of(run: Mapping[str, Any]) -> Kind:
     if "benchmarks" in identity:
         return "benchmark"
     return "judge study" if "labelled" in identity else "run"
+
+
+def kind_in(folder: Folder) -> Kind | None:
+    """What the run.json of `folder` is about; None without one. Raises InputError for one that is no run's."""
+    run = RunFolder(folder).read_run() if folder.exists("run.json") else None
+    return None if run is None else kind_of(run)
 
 
 def subject_of(run: Mapping[str, Any]) -> str:

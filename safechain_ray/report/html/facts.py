@@ -76,7 +76,10 @@ def _try(each: Mapping[str, Any]) -> tuple[Any, ...]:
         for pool, counts in each["pools"].items()
     ]
     hardware = [
-        element("div", f"{node['node']}: {node['cpus']:g} CPUs, {node['gpus']:g} GPUs, {node['memory_gigabytes']:g} GB")
+        element(
+            "div",
+            f"{node['node']}: {node['cpus']:g} logical CPUs, {node['gpus']:g} GPUs, {node['memory_gigabytes']:g} GB",
+        )
         for node in each["hardware"]
     ]
     return (

@@ -267,3 +267,14 @@ def test_the_live_display_shows_runs_side_by_side_and_drops_those_that_fell_sile
 def test_a_terminal_gets_the_live_display_and_everything_else_lines():
     assert isinstance(progress_for(Console(file=io.StringIO(), force_terminal=True)), LiveProgress)
     assert isinstance(progress_for(Console(file=io.StringIO())), PlainProgress)
+
+
+def test_only_graded_rows_can_be_without_a_grade_and_only_judged_ones_without_a_verdict():
+    out = io.StringIO()
+    Console(file=out, width=160).print(_drawn(snapshot()))
+    assert "missing verdicts" in out.getvalue()
+    assert "without a grade" not in out.getvalue()
+    out = io.StringIO()
+    Console(file=out, width=160).print(_drawn(snapshot(decisions=("correct", "wrong"))))
+    assert "without a grade" in out.getvalue()
+    assert "missing verdicts" not in out.getvalue()

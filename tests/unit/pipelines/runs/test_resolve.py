@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from small_runs import config, resolved
 
+from safechain_ray import catalog
 from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.pipelines.runs import resolve as resolving
 from safechain_ray.pipelines.runs.resolve import resolve
 
 
@@ -114,6 +116,16 @@ def test_a_model_that_the_catalog_does_not_hold_needs_its_family(model_folder: P
         "say what family it is of with --family (api, demo, gemini-api, llama-base, llama-instruct, qwq, "
         in refusal(model=str(model_folder))
     )
+
+
+def test_an_unknown_family_is_refused_before_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(resolving, "weights_location", lambda source: pytest.fail("asked for the weights"))
+    assert "Unknown model family 'r-1'" in refusal(model={"name": "someone/model", "family": "r-1"})
+
+
+def test_the_hub_id_of_a_catalog_model_names_that_model():
+    run = resolved(model="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")
+    assert (run.model, run.family.name) == (catalog.models()["R1-7B"], "r1")
 
 
 def test_a_folder_without_a_readable_config_is_refused(model_folder: Path):

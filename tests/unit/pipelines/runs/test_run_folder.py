@@ -292,5 +292,5 @@ def test_a_folder_without_metrics_is_no_finished_run(run: RunFolder):
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"settings": 3}', b"\xff"])
 def test_metrics_that_do_not_parse_are_refused_by_name(run: RunFolder, content: bytes):
     run.folder.write_bytes("metrics.json", content)
-    with pytest.raises(InputError, match=r"/metrics\.json does not read as a run's metrics"):
+    with pytest.raises(InputError, match=r"/metrics\.json does not read as figures of a run"):
         read_metrics(run.folder.uri)
