@@ -12,7 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.catalog.entries import RowsEntry
+from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.datasets.adhoc import NAME_CONFIG, NAME_SPLIT
 from safechain_ray.datasets.class_names import class_names
 from safechain_ray.datasets.columnar import is_saved, plain_rows, read_saved, saved_as, saved_splits
@@ -20,8 +22,6 @@ from safechain_ray.datasets.records import Records
 from safechain_ray.datasets.split_files import FileFormat, SplitFiles, remember, remembered
 from safechain_ray.datasets.text_files import BrokenFileError
 from safechain_ray.errors import InputError
-
-_LOCAL_COPY = "give a local copy with --dataset PATH."
 
 CSV_OPTIONS = frozenset({"sep", "delimiter", "encoding", "keep_default_na", "na_filter", "chunksize", "features"})
 """CSV options of a card that don't change the rows; all others are refused."""
@@ -140,7 +140,7 @@ def _check_csv_options(entry: RowsEntry, config: Any) -> None:
     if other:
         raise InputError(
             f"{_shown(entry, entry.split)} is CSV with the options {', '.join(other)}, which change what its rows are "
-            f"and are not read here. Fix: {_LOCAL_COPY}"
+            f"and are not read here. Fix: {_local_copy(entry)}"
         )
 
 
@@ -163,7 +163,7 @@ def _prepared(entry: RowsEntry, builder: Any, wanted: Collection[str] | None) ->
         raise InputError(
             f"Can't load {_shown(entry, entry.split)}: the hub can't be reached, and in the cache of `datasets` its "
             "CSV values have types that were guessed. Fix: load it once without HF_HUB_OFFLINE, or "
-            f"{_LOCAL_COPY}"
+            f"{_local_copy(entry)}"
         )
     return _by_library(entry, builder, _split(entry, tuple(builder.info.splits or ())), wanted)
 
@@ -200,6 +200,15 @@ def _slices(entry: RowsEntry, split: str, read: Callable[[str], Records]) -> Rec
     return Records(tuple(columns), rows, _shown(entry, split))
 
 
+def _local_copy(entry: RowsEntry) -> str:
+    """The fix of last resort, with the flag that takes a local copy of this kind of set."""
+    if isinstance(entry, BenchmarkEntry):
+        return f"give a local copy with --benchmark {entry.name}=PATH."
+    if isinstance(entry, TrainingSetEntry):
+        return "give a local copy with --training-set-file PATH."
+    return "give the path of a local copy in place of its name."
+
+
 @contextmanager
 def _explained(entry: RowsEntry, place: str) -> Iterator[None]:
     """The library's errors as an InputError with the fix."""
@@ -211,10 +220,10 @@ def _explained(entry: RowsEntry, place: str) -> Iterator[None]:
         yield
     except DatasetNotFoundError as error:
         fix = "Check the id; if the set is gated, ask for access on its page and log in (`hf auth login` or HF_TOKEN)"
-        raise InputError(f"Can't load {shown}: {_first_line(error)}. {fix}, or {_LOCAL_COPY}") from error
+        raise InputError(f"Can't load {shown}: {_first_line(error)}. {fix}, or {_local_copy(entry)}") from error
     except ConnectionError as error:
         fix = "Check the network, the proxy and HF_HUB_OFFLINE"
-        raise InputError(f"Can't load {shown}: {_first_line(error)}. {fix}, or {_LOCAL_COPY}") from error
+        raise InputError(f"Can't load {shown}: {_first_line(error)}. {fix}, or {_local_copy(entry)}") from error
     except (DatasetsError, ValueError, OSError) as error:
         if entry.config is None and str(error).startswith("Config name is missing"):
             configs = ", ".join(get_dataset_config_names(place, revision=entry.revision))

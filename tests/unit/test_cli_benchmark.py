@@ -91,3 +91,14 @@ def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], says
 
 def test_the_schema_of_its_config_is_offered() -> None:
     assert "benchmarks" in json.loads(call("config", "schema", "benchmark").stdout)["properties"]
+
+
+def test_a_benchmark_that_the_hub_cannot_give_names_the_flag_for_a_local_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to the hub")
+
+    monkeypatch.setattr("datasets.load_dataset_builder", unreachable)
+    result = call("benchmark", "-m", "demo-reasoner", "-b", "gsm8k", "-o", str(tmp_path / "run"))
+    assert (result.exit_code, "--benchmark gsm8k=PATH" in result.stderr) == (2, True)

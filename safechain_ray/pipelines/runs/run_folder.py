@@ -1,8 +1,9 @@
 """A run's folder: who it belongs to, what is finished in it, and how it is kept free of broken and repeated rows."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,6 +68,12 @@ class Inventory:
     """Those of `finished` that lack something still, where that was asked for."""
 
 
+HASHES = re.compile(r'"[0-9a-f]{16}" -> "[0-9a-f]{16}"')
+
+ROW_KEYS = frozenset({"datasets", "data", "prompts", "benchmarks"})
+"""Keys of configs that choose rows."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """`<output>/<run>/`, as DESIGN.md draws it, on any file system."""
@@ -106,11 +113,20 @@ class RunFolder:
         stamped = run | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
         self.folder.write_text("run.json", json.dumps(stamped, indent=2, default=str) + "\n")
 
-    def check_same(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
-        """Raises RunConflictError, with the difference, where the folder belongs to a run of another identity."""
+    def check_same(
+        self, stored: dict[str, Any], identity: dict[str, Any], config: Mapping[str, Any] | None = None
+    ) -> None:
+        """Raises RunConflictError, with the difference, where the folder belongs to a run of another identity.
+
+        The identity has only hashes of rows, so the keys of `config` that chose other rows are given before them.
+        """
         found = differences(stored["identity"], identity)
         if not found:
             return
+        if any(HASHES.search(line) for line in found):
+            configs = (stored.get("config") or {}, config or {})
+            there, here = ({key: each[key] for key in ROW_KEYS & each.keys()} for each in configs)
+            found = [*differences(there, here), *(HASHES.sub("other content", line) for line in found)]
         raise RunConflictError(
             f"{self.folder} holds another run. What differs (there -> here):\n{explained(found)}\n"
             "Give another --output, or the config that the folder was made with."

@@ -66,13 +66,14 @@ class RunRecord:
 
         Raises RunConflictError for a folder of another identity.
         """
+        settled = without_secrets(config.model_dump(mode="json"))
         stored = folder.read_run()
         if stored is not None:
-            folder.check_same(stored, identity)
+            folder.check_same(stored, identity, settled)
             return cls(folder, stored)
         content = {
             "identity": identity,
-            "config": without_secrets(config.model_dump(mode="json")),
+            "config": settled,
             **facts,
             "safechain_ray": __version__,
             "git_revision": git_revision(),

@@ -272,7 +272,7 @@ def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_
     assert "Check its config, split and revision" in no_split
     assert "owner/name (config 250, split train, revision main)" in offline
     assert "HF_HUB_OFFLINE" in offline
-    assert "--dataset PATH" in offline
+    assert "the path of a local copy" in offline
     assert of_kinds == "NA,y, z"
 
 
@@ -285,5 +285,5 @@ def test_a_gated_set_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(hub, "load_dataset_builder", refuse)
     gated = DatasetEntry(name="mine", kind="huggingface", source="owner/name", prompt_column="prompt")
-    with pytest.raises(InputError, match=r"is a gated dataset on the Hub\. .*hf auth login.*--dataset PATH"):
+    with pytest.raises(InputError, match=r"is a gated dataset on the Hub\. .*hf auth login.*the path of a local copy"):
         load_prompts(gated)

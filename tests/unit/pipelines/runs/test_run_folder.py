@@ -250,6 +250,21 @@ tree = st.recursive(
 )
 
 
+def test_a_run_of_other_rows_is_refused_with_the_keys_that_chose_them(tmp_path: Path):
+    run = RunFolder(open_folder(str(tmp_path)))
+    there = {"prompts": {"quickstart": "0" * 16}, "settings": [{"samples": 5}]}
+    here = {"prompts": {"quickstart": "1" * 16}, "settings": [{"samples": 4}]}
+    stored = {"identity": there, "config": {"datasets": [{"name": "quickstart", "limit": 60}], "output": "a"}}
+    with pytest.raises(RunConflictError) as refused:
+        run.check_same(stored, here, {"datasets": [{"name": "quickstart", "limit": 61}], "output": "b"})
+    lines = str(refused.value).splitlines()
+    assert lines[1:4] == [
+        "  datasets.0.limit: 60 -> 61",
+        "  prompts.quickstart: other content",
+        "  settings.0.samples: 5 -> 4",
+    ]
+
+
 @given(tree, tree)
 def test_trees_differ_in_at_least_one_line_just_where_they_are_not_equal(there: Any, here: Any):
     assert bool(differences(there, here)) == (there != here)

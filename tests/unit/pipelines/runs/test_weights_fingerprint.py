@@ -107,7 +107,7 @@ def test_a_run_of_a_model_that_was_trained_anew_in_its_folder_is_another_one(bas
     run_opened(tmp_path / "out", base)
     run_opened(tmp_path / "out", base)
     retrain(base, place=1_000_000)
-    with pytest.raises(RunConflictError, match=r"holds another run.*\n  model\.weights: \"\w+\" -> \"\w+\""):
+    with pytest.raises(RunConflictError, match=r"holds another run.*\n  model\.weights: other content"):
         run_opened(tmp_path / "out", base)
 
 
