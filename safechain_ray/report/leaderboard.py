@@ -1,6 +1,6 @@
 """A sweep as tables: models that are not done, outcomes of samples, then every setting with published figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from safechain_ray.catalog.published import PublishedFigures
@@ -40,7 +40,7 @@ def leaderboard(runs: Sequence[RunMetrics], models: Sequence[SweptModel] = ()) -
     return Document(
         tables=(*not_done_tables(models), _outcomes(runs), _safety(runs, [{} for _ in runs], "")),
         caveats=tuple(dict.fromkeys(caveat for run in runs for caveat in run.caveats)),
-        notes=tuple(f"{run.model}: {note}" for run in runs for note in notes(run)),
+        notes=_by_models((run.model, note) for run in runs for note in notes(run)),
     )
 
 
@@ -60,13 +60,21 @@ def leaderboard_beside(
         tables=(*document.tables[:-1], _safety(runs, by_place, f" {PUBLISHED_LEGEND}{star} Source: {figures.source}.")),
         notes=(
             *document.notes,
-            *(
-                f"{run.model}: {note}"
+            *_by_models(
+                (run.model, note)
                 for run, those in zip(runs, found, strict=True)
                 for note in published_notes(run, those, figures, stand_ins)
             ),
         ),
     )
+
+
+def _by_models(notes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Each note once, after the names of all models that it concerns."""
+    models: dict[str, list[str]] = {}
+    for model, note in notes:
+        models.setdefault(note, []).append(model)
+    return tuple(f"{', '.join(named)}: {note}" for note, named in models.items())
 
 
 def not_done_tables(models: Sequence[SweptModel]) -> tuple[Table, ...]:

@@ -45,10 +45,11 @@ def test_models_stand_in_the_sweeps_order_each_named_once_a_table():
     assert table.count("strongreject-small default t0.6 K5") == 2
 
 
-def test_a_caveat_of_several_models_is_told_once_and_notes_name_their_model():
+def test_caveats_and_notes_of_several_models_are_given_once_with_all_their_names():
     document = leaderboard([run_of("R1-7B"), run_of("R1-8B")])
     assert document.caveats == ("Few prompts.",)
-    assert {note.split(":")[0] for note in document.notes} == {"R1-7B", "R1-8B"}
+    assert {note.split(":")[0] for note in document.notes} == {"R1-7B, R1-8B"}
+    assert len(set(document.notes)) == len(document.notes)
 
 
 def test_the_rows_of_all_settings_are_counted_for_each_model():
