@@ -15,8 +15,7 @@ from typing import Literal
 
 import click
 import pyarrow.parquet as pq
-from measuring import load_average, show_machine
-from rich.console import Console
+from measuring import load_average, show_machine, wide_console
 from rich.table import Table
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -160,7 +159,7 @@ def main(
     Each run is the whole command: its seconds include imports and engine starts. "Lost" is the difference to the
     undisturbed run of the table. A new engine of the demo models takes 10 to 25 s to start on two cores.
     """
-    console = Console()
+    console = wide_console()
     show_machine(console)
     size = Size(prompts, samples, labelled)
     columns = ("killed", "kills", "rows", "doubled", "errors", "missing", "restarts", "exit", "seconds", "lost", "load")

@@ -15,8 +15,7 @@ from typing import Any
 import click
 from autoscaled_scene import AutoscaledScene
 from fault_scene import REPLICAS, Scene
-from measuring import in_new_process, load_average, show_machine
-from rich.console import Console
+from measuring import in_new_process, load_average, show_machine, wide_console
 from rich.table import Table
 
 from safechain_ray.config import RunConfig, read_config
@@ -246,7 +245,7 @@ def main(rows: int, seconds: float, faults: tuple[str, ...]) -> None:
     anew. Nodes are found dead by Ray's health check, after about 15 s. "Done again" are answers that were given twice,
     not those that a fault cut off.
     """
-    console = Console()
+    console = wide_console()
     show_machine(console)
     wanted = faults or tuple(FAULTS)
     chosen = [name for name in FAULTS if name in wanted or any(FAULTS[other].like == name for other in wanted)]

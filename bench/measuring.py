@@ -4,6 +4,7 @@ import csv
 import multiprocessing
 import os
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ def default_device() -> Device:
 def load_average() -> float:
     """Runnable processes over the last minute: above the number of cores, others took part of the machine."""
     return os.getloadavg()[0]
+
+
+def wide_console() -> Console:
+    """The console of a benchmark: 160 characters wide in a pipe or a file, where rich would cut columns at 80."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def show_machine(console: Console) -> None:

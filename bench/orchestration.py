@@ -7,9 +7,8 @@ from resource import RUSAGE_SELF, getrusage
 
 import click
 import pyarrow.parquet as pq
-from measuring import Spread, in_new_process, load_average, show_machine, write_prompts
+from measuring import Spread, in_new_process, load_average, show_machine, wide_console, write_prompts
 from processor_time import ProcessorTime, StreamWatcher
-from rich.console import Console
 from rich.table import Table
 
 from safechain_ray.config import RunConfig, read_config
@@ -114,7 +113,7 @@ def main(rows: tuple[int, ...], runs: int, block_rows: int, max_running: int) ->
     left out; "whole" has them in. CPU is processor time a row in the driver, in the replica, in the tasks that judge
     and commit, and in Ray's own processes. The target is 7,000 rows/s for every number of rows, driver memory flat.
     """
-    console = Console()
+    console = wide_console()
     show_machine(console)
     table = Table(
         *("rows", "run", "rows/s", "files", "rows a file ≤", "stream s", "whole s", "driver MB in stream", "MB peak"),

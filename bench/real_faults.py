@@ -12,9 +12,8 @@ from time import monotonic
 
 import click
 from fault_scene import REPLICAS, Scene, below_this_process, title_of
-from measuring import in_new_process, load_average, show_machine
+from measuring import in_new_process, load_average, show_machine, wide_console
 from ray.cloudpickle import register_pickle_by_value
-from rich.console import Console
 from rich.table import Table
 
 from safechain_ray.config import RunConfig, read_config
@@ -153,7 +152,7 @@ def main(prompts: int, samples: int, faults: tuple[str, ...]) -> None:
 
     A node is found dead by Ray's health check, after about 15 s. An engine takes 10 to 25 s to start on two cores.
     """
-    console = Console()
+    console = wide_console()
     show_machine(console)
     wanted = faults or tuple(FAULTS)
     chosen = [name for name in FAULTS if name in wanted or any(FAULTS[other].like == name for other in wanted)]

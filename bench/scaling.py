@@ -8,9 +8,8 @@ from statistics import median
 
 import click
 import pyarrow.parquet as pq
-from measuring import in_new_process, show_machine, write_prompts
+from measuring import in_new_process, show_machine, wide_console, write_prompts
 from processor_time import ProcessorTime, StreamWatcher
-from rich.console import Console
 from rich.table import Table
 from slotted_engine import SlottedEngines
 
@@ -131,7 +130,7 @@ def main(
     the machine, which carries all nodes, has a core to spare). The driver schedules blocks in one thread: its processor
     time a block says at how many blocks a second it is full, and so at how many replicas of a given speed a run bends.
     """
-    console = Console()
+    console = wide_console()
     show_machine(console)
     block = 8
     scales = [

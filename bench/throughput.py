@@ -7,9 +7,8 @@ from typing import get_args
 
 import click
 from direct import generate, start_llm, stop_llm, warm_up
-from measuring import Spread, default_device, in_new_process, load_average, show_machine, write_prompts
+from measuring import Spread, default_device, in_new_process, load_average, show_machine, wide_console, write_prompts
 from processor_time import ProcessorTime, StreamWatcher
-from rich.console import Console
 from rich.table import Table
 from timed_engine import TimedEngines, read_marks
 
@@ -134,7 +133,7 @@ def main(runs: int, device: Device | None, **load_options: object) -> None:
     tokenising, splitting, judging and writing are in.
     """
     load = Load(device=device or default_device(), **load_options)  # type: ignore[arg-type]
-    console = Console()
+    console = wide_console()
     show_machine(console)
     sides = ("tokens", "s", "tokens/s", "CPU µs a token")
     table = Table(

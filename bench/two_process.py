@@ -13,7 +13,7 @@ import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 from direct import generate, render, start_llm, stop_llm, timed_generate, token_prompt
-from measuring import Spread, default_device, in_new_process, load_average, show_machine, write_prompts
+from measuring import Spread, default_device, in_new_process, load_average, show_machine, wide_console, write_prompts
 from overlap import measure_overlap
 from rich.console import Console
 from rich.table import Table
@@ -176,7 +176,7 @@ def main(scripted: bool, prompts: Path | None, runs: int, **task: Any) -> None:
     or less. With --scripted: generation, judging and both at once with engines whose time is waiting, from the first
     request to the last commit; the target is both / max(generation, judging) of 1.1 or less.
     """
-    console = Console()
+    console = wide_console()
     show_machine(console)
     if scripted:
         measure_overlap(console, runs)
