@@ -1,6 +1,7 @@
 """Labelled responses that the demo guard finds both safe and unsafe, in any number, for judge studies."""
 
 import csv
+import io
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,8 +14,7 @@ def write_labelled(path: Path, rows: int, too_long: int = 0) -> Path:
     The last `too_long` of them do not fit the demo guard's context.
     """
     source = files("safechain_ray") / "datasets" / "data" / "quickstart_labelled.csv"
-    with source.open(encoding="utf-8", newline="") as file:
-        known = list(csv.DictReader(file))
+    known = list(csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"))))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
