@@ -62,11 +62,16 @@ def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return "is missing"
     if kind == "extra_forbidden":
         return f"is no key of the config{_nearest(problem['loc'], model)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if kind == "value_error":
-        return message
-    context = problem.get("ctx", {})
-    return f"{WORDS[kind].format(**context) if kind in WORDS else message} (found {problem['input']!r})"
+    found = "" if kind == "value_error" else f" (found {problem['input']!r})"
+    return f"{plain_words(problem)}{found}"
+
+
+def plain_words(problem: ErrorDetails) -> str:
+    """What a value must be, without the value that was found."""
+    words = WORDS.get(problem["type"])
+    if words is None:
+        return problem["msg"].removeprefix("Value error, ")
+    return words.format(**problem.get("ctx", {}))
 
 
 def _nearest(loc: tuple[Step, ...], model: type[BaseModel]) -> str:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from safechain_ray.catalog.entries import DatasetEntry, RowsEntry
 from safechain_ray.catalog.training_entries import TrainingSetEntry
+from safechain_ray.config.messages import plain_words
 from safechain_ray.datasets.files import file_name, has_known_suffix
 from safechain_ray.errors import InputError
 from safechain_ray.storage import redact
@@ -74,7 +75,7 @@ def adhoc_training_set(source: str, *, split: str | None = None, **columns: str 
             }
         )
     except ValidationError as error:
-        raise InputError(f"{source}: {'; '.join(fault['msg'] for fault in error.errors())}.") from None
+        raise InputError(f"{source}: {'; '.join(map(plain_words, error.errors()))}.") from None
 
 
 def with_place(entry: AnyRows, *, config: str | None = None, split: str | None = None) -> AnyRows:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from safechain_ray.catalog import families, models
 from safechain_ray.catalog.entries import Family
+from safechain_ray.config.messages import plain_words
 from safechain_ray.decoding.task import Decoded, DecodingTask
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.schema import CountTokens, Generate, StrategySpec
@@ -90,7 +91,7 @@ def _explain(spec: StrategySpec, error: ValidationError, known: tuple[str, ...])
     problems = "; ".join(
         f"no option {fault['loc'][0]!r}"
         if fault["type"] == "extra_forbidden"
-        else f"option {fault['loc'][0]!r}: {fault['msg']}, not {fault['input']!r}"
+        else f"option {fault['loc'][0]!r}: {plain_words(fault)}, not {fault['input']!r}"
         for fault in error.errors()
     )
     return f"Strategy {spec.name!r}: {problems}. Known options: {', '.join(known) or 'none'}."

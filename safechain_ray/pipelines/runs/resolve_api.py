@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from safechain_ray import catalog
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.config import ModelConfig, ResourcesConfig
+from safechain_ray.config.messages import plain_words
 from safechain_ray.errors import InputError
 from safechain_ray.http_clients import check_proxy
 
@@ -42,7 +43,7 @@ def api_model(config: ModelConfig) -> ApiEntry:
     try:
         entry = ApiEntry.model_validate(fields | given | config.api.overrides())
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {plain_words(fault)}" for fault in error.errors())
         raise InputError(f"model {config.name}: {problems}.") from None
     check_proxy(entry.base_url)
     return entry
