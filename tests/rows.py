@@ -1,7 +1,10 @@
 """A row of `samples` for tests that only care about some of its columns."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from safechain_ray.schema import Sample
 
@@ -39,3 +42,15 @@ PLAIN = Sample(
 def row(**columns: Any) -> Sample:
     """A finished sample with these columns."""
     return replace(PLAIN, **columns)
+
+
+def in_blocks(samples: Path, rows: int) -> list[Path]:
+    """Split the Parquet files of a finished run into files of `rows` rows, as they were before compaction."""
+    parts = []
+    for path in sorted(samples.glob("*.parquet")):
+        table = pq.read_table(path)
+        path.unlink()
+        for start in range(0, table.num_rows, rows):
+            parts.append(samples / f"part-{path.stem}-{start:06}.parquet")
+            pq.write_table(table.slice(start, rows), parts[-1], write_page_checksum=True)
+    return parts

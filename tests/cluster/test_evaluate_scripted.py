@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rows import in_blocks
 from scripted_runs import SAFE, Runner, guard_script
 
 from safechain_ray.engines.scripted import Script
@@ -35,8 +36,8 @@ def test_every_sample_stands_once_with_the_verdicts_of_every_judge(run: Runner) 
     assert [setting.rows for setting in done.metrics.settings] == [300, 300]
 
 
-def test_files_hold_at_most_a_block_of_rows(whole: Runner) -> None:
-    assert len(list(whole.output.glob("samples/*.parquet"))) >= 300 / 64
+def test_the_files_of_a_finished_run_are_merged(whole: Runner) -> None:
+    assert len(list(whole.output.glob("samples/*.parquet"))) == 1
 
 
 @pytest.mark.parametrize("judges", [["refusal-match"], ["demo-guard", "refusal-match"]])
@@ -137,7 +138,7 @@ def test_another_config_in_the_same_output_is_refused_with_the_difference(finish
 
 
 def test_a_torn_file_is_set_aside_and_its_rows_are_done_again(finished: Runner) -> None:
-    torn = sorted(finished.output.glob("samples/*.parquet"))[0]
+    torn = in_blocks(finished.output / "samples", 8)[0]
     torn.write_bytes(torn.read_bytes()[:-20])
 
     again = finished()

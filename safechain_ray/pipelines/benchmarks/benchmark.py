@@ -23,6 +23,7 @@ from safechain_ray.pipelines.benchmarks.regrade import drop_old_grades, outdated
 from safechain_ray.pipelines.benchmarks.resolve import ResolvedBenchmarks, resolve_benchmarks
 from safechain_ray.pipelines.evaluation.evaluate import check_key, tell
 from safechain_ray.pipelines.runs.attempt import attempt
+from safechain_ray.pipelines.runs.compaction import compact
 from safechain_ray.pipelines.runs.job import GeneratingJob, Means
 from safechain_ray.pipelines.runs.kept_rounds import forget_rounds
 from safechain_ray.pipelines.runs.observer import Observer
@@ -153,4 +154,5 @@ def _measured(
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
     record.came_to(metrics.benchmarks)
     forget_rounds(folder.folder)
+    compact(folder.samples)
     return Benchmarked(folder, metrics, committed)

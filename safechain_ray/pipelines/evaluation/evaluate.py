@@ -15,6 +15,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.runs.attempt import attempt
+from safechain_ray.pipelines.runs.compaction import compact
 from safechain_ray.pipelines.runs.job import GeneratingJob, Means
 from safechain_ray.pipelines.runs.kept_rounds import forget_rounds
 from safechain_ray.pipelines.runs.observer import Observer
@@ -148,6 +149,7 @@ def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluatio
     record.measured(metrics)
     folder.delete_stages()
     forget_rounds(folder.folder)
+    compact(folder.samples)
     return Evaluation(folder, metrics, committed)
 
 

@@ -17,6 +17,7 @@ from safechain_ray.metrics.judge_study import JudgeStudy
 from safechain_ray.pipelines.evaluation.evaluate import tell
 from safechain_ray.pipelines.evaluation.study_figures import measure
 from safechain_ray.pipelines.runs.attempt import attempt
+from safechain_ray.pipelines.runs.compaction import compact
 from safechain_ray.pipelines.runs.job import JudgingJob, Means
 from safechain_ray.pipelines.runs.observer import Observer
 from safechain_ray.pipelines.runs.output import held_output
@@ -89,6 +90,7 @@ def _judged(
     done = _measured(study, folder)
     record.finished(missing_verdicts=done.missing_verdicts)
     folder.delete_stages()
+    compact(folder.samples)
     return StudyDone(folder, done, len(waiting))
 
 

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 from real_data import needs_real_data, real
+from rows import in_blocks
 from small_studies import ROWS, study_config
 
 from safechain_ray.catalog.published import published_figures
@@ -80,7 +81,7 @@ def test_a_finished_study_judges_nothing_again(tmp_path: Path):
 def test_rows_that_an_earlier_try_left_are_judged_and_no_others(tmp_path: Path):
     keys = {"resources.block_rows": 2}
     first = study(tmp_path, **keys)
-    sorted((tmp_path / "study" / "samples").glob("*.parquet"))[0].unlink()
+    in_blocks(tmp_path / "study" / "samples", 2)[0].unlink()
     again = study(tmp_path, **keys)
     assert 1 <= again.committed <= 2
     assert again.study == first.study
