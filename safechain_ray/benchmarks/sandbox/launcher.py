@@ -42,7 +42,8 @@ def filter_calls(instructions: bytes) -> None:
 
     code = array("B", instructions)
     address, size = code.buffer_info()
-    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+    this_process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # typeshed knows no None
+    prctl = _ctypes.dlsym(this_process, "prctl")
     if _ctypes.call_function(prctl, (SET_SECCOMP, MODE_FILTER, pack("@HP", size // 8, address), 0, 0)) != 0:
         raise OSError("the kernel takes no filter of system calls")
 
