@@ -15,6 +15,9 @@ from safechain_ray.errors import InputError
 
 SHOWN_CHARACTERS = 60
 
+LONGEST_TESTS = 2**30
+"""Bytes of the private tests of one problem, unpacked."""
+
 _WHITE_SPACE = re.compile(r"[ \t\r\f\v]+")
 _NUMBER = re.compile(
     r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]{1,6})?|inf(?:inity)?)", re.IGNORECASE | re.ASCII
@@ -75,8 +78,19 @@ def _private(text: str) -> list[dict[str, str]]:
     try:
         return list(json.loads(text))
     except ValueError:
-        packed = zlib.decompress(base64.b64decode(text, validate=True))
+        packed = _unpacked(base64.b64decode(text, validate=True))
         return list(json.loads(_pickled_text(packed)))
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Raises ValueError for tests that are larger than any published ones, zlib.error for broken ones."""
+    unpacking = zlib.decompressobj()
+    found = unpacking.decompress(data, LONGEST_TESTS)
+    if unpacking.unconsumed_tail:
+        raise ValueError(f"they unpack to more than {LONGEST_TESTS / 2**20:.0f} MiB")
+    if not unpacking.eof:
+        raise zlib.error("incomplete or truncated stream")
+    return found
 
 
 def _pickled_text(data: bytes) -> str:

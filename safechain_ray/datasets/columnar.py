@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from safechain_ray.datasets.class_names import Names, class_names, names_in_metadata, with_class_names
 from safechain_ray.datasets.records import BrokenText
 from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.datasets.unpacking import check_arrow
 from safechain_ray.schema.plain_columns import plain_columns
 
 Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
@@ -27,6 +28,7 @@ def parse_parquet(data: bytes | Path, wanted: Collection[str] | None, names: Nam
         with pq.ParquetFile(pa.BufferReader(data) if isinstance(data, bytes) else data) as file:
             schema = file.schema_arrow
             chosen = _chosen(schema.names, wanted)
+            check_arrow(data, chosen, "parquet")
             table = file.read(columns=chosen) if chosen else pa.table({})
             size = file.metadata.num_rows
         return tuple(schema.names), _rows(table, chosen, size, {**names_in_metadata(schema.metadata), **(names or {})})
@@ -60,15 +62,28 @@ def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
         columns: dict[str, None] = dict.fromkeys(info.get("features") or ())
         rows: list[Mapping[str, object]] = []
         for file in files:
+            check_arrow(file, wanted, "stream")
             with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as reader:
                 columns.update(dict.fromkeys(reader.schema.names))
                 chosen = _chosen(reader.schema.names, wanted)
                 for batch in reader:
+                    _check_buffers(batch, chosen)
                     table = pa.Table.from_batches([batch]).select(chosen)
                     rows += _rows(table, chosen, batch.num_rows, {**names_in_metadata(reader.schema.metadata), **names})
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise BrokenFileError(f"it is no whole folder of Dataset.save_to_disk ({error})") from error
     return tuple(columns), rows
+
+
+def _check_buffers(batch: pa.RecordBatch, chosen: list[str]) -> None:
+    """Raises ArrowInvalid for offsets that lead out of the file: reading such a value ends the process with a signal.
+
+    A text column is looked at as bytes: a text that is not UTF-8 is its row's error alone.
+    """
+    as_bytes = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+    for name in chosen:
+        column = batch.column(name)
+        column.view(as_bytes.get(column.type, column.type)).validate(full=True)
 
 
 def _json_of(file: Path) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Read one file of records: CSV, TSV, JSON, JSON Lines or Parquet, gzipped or not."""
 
-import gzip
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from importlib.resources import files
@@ -14,6 +12,7 @@ from safechain_ray.datasets.fetching import fetch
 from safechain_ray.datasets.json_files import parse_json, parse_json_lines
 from safechain_ray.datasets.records import Records
 from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.datasets.unpacking import unzipped
 from safechain_ray.errors import InputError
 from safechain_ray.storage import redact
 
@@ -64,14 +63,6 @@ def _parse(data: bytes, name: str, shown: str, wanted: Collection[str] | None) -
 def _format(name: str) -> str:
     """The suffix that tells the format: `.csv` of `a.b.CSV.gz`."""
     return PurePosixPath(name.lower().removesuffix(".gz")).suffix
-
-
-def unzipped(data: bytes) -> bytes:
-    """Raises BrokenFileError."""
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BrokenFileError(f"it can't be unzipped ({error})") from error
 
 
 _PARSERS: dict[str, Parser] = {

@@ -8,7 +8,7 @@ texts into timestamps. Only formats that this project can't read are read by the
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,6 +21,7 @@ from safechain_ray.datasets.columnar import is_saved, plain_rows, read_saved, sa
 from safechain_ray.datasets.records import Records
 from safechain_ray.datasets.split_files import FileFormat, SplitFiles, remember, remembered
 from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.datasets.unpacking import check_archive, check_arrow
 from safechain_ray.errors import InputError
 
 CSV_OPTIONS = frozenset({"sep", "delimiter", "encoding", "keep_default_na", "na_filter", "chunksize", "features"})
@@ -146,6 +147,7 @@ def _check_csv_options(entry: RowsEntry, config: Any) -> None:
 
 def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[str] | None) -> Records:
     """The rows as the `datasets` library reads them: text, Arrow, archives and formats of several files."""
+    _check_packed(builder.config.data_files or {})
     builder.download_and_prepare()
     table = builder.as_dataset(split=split)
     columns = tuple(table.column_names)
@@ -155,6 +157,25 @@ def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[s
     if not table.column_names:
         return Records(columns, [{} for _ in range(len(table))], _shown(entry, split))
     return Records(columns, plain_rows(table.data.table, names), _shown(entry, split))
+
+
+def _check_packed(data_files: Mapping[str, Sequence[str]]) -> None:
+    """Raises BrokenFileError for files that unpack to more than they may, which would fill the disk or the memory."""
+    from datasets import DownloadManager
+
+    for name in dict.fromkeys(name for names in data_files.values() for name in names):
+        packed = str(name).rpartition("::")[2]  # zip://prompts.csv::archive.zip
+        suffix = PurePosixPath(packed.lower()).suffix
+        if suffix not in (*COMPRESSED, ".gz", ".tgz", ".arrow"):
+            continue
+        file = Path(DownloadManager().download(packed) if "://" in packed else packed)
+        try:
+            if suffix == ".arrow":
+                check_arrow(file, None, "stream")
+            else:
+                check_archive(file, suffix)
+        except BrokenFileError as error:
+            raise BrokenFileError(f"{PurePosixPath(packed).name}: {error}") from error
 
 
 def _prepared(entry: RowsEntry, builder: Any, wanted: Collection[str] | None) -> Records:

@@ -11,10 +11,10 @@ from typing import Literal
 from safechain_ray.datasets.class_names import with_class_names
 from safechain_ray.datasets.columnar import parse_parquet
 from safechain_ray.datasets.delimited import parse_delimited
-from safechain_ray.datasets.files import unzipped
 from safechain_ray.datasets.json_files import parse_json, parse_json_lines
 from safechain_ray.datasets.records import Records
 from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.datasets.unpacking import unzipped
 from safechain_ray.errors import InputError
 from safechain_ray.schema import short_hash
 

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from safechain_ray.demo.corpus import Conversation
 from safechain_ray.demo.guard_corpus import Judgement
+from safechain_ray.model_files import render_chat
 
 CONVERSATION_MARK = "<BEGIN CONVERSATION>"
 CONVERSATION_WEIGHT = 0.05
@@ -23,14 +24,12 @@ class Example:
 def reasoner_prompt(tokenizer: PreTrainedTokenizerFast, text: str, system: str = "") -> str:
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": text})
-    rendered: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return rendered
+    return render_chat(tokenizer, messages)
 
 
 def guard_prompt(tokenizer: PreTrainedTokenizerFast, prompt: str, response: str) -> str:
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    rendered: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return rendered
+    return render_chat(tokenizer, messages)
 
 
 def reasoner_examples(

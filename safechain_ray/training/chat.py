@@ -12,6 +12,7 @@ from typing import Any
 from safechain_ray.catalog.entries import Family
 from safechain_ray.decoding.task import split_opening
 from safechain_ray.errors import InputError
+from safechain_ray.model_files import ChatTemplateError, render_chat
 from safechain_ray.schema import Demonstration, Exchange, Message, ThinkingTags
 
 PROBE_PROMPT = "Which 7 rivers reach the sea at Wismar?"
@@ -83,16 +84,9 @@ class ChatFormat:
         return answer if tags.answer_open is None else f"{tags.answer_open}\n\n{answer}\n\n{tags.answer_close}"
 
     def render(self, turns: tuple[Message, ...], *, add_generation_prompt: bool) -> str:
-        """The conversation by the chat template. Raises whatever the template raises."""
+        """The conversation by the chat template. Raises what `render_chat` raises."""
         plain = [{"role": turn.role, "content": turn.content} for turn in turns]
-        return str(
-            self.tokenizer.apply_chat_template(
-                plain,
-                chat_template=self.chat_template,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-            )
-        )
+        return render_chat(self.tokenizer, plain, self.chat_template, add_generation_prompt=add_generation_prompt)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text. Templates write BOS themselves: the tokenizer's own would be a second one."""
@@ -155,7 +149,8 @@ def check_chat_format(chat: ChatFormat) -> TemplateFacts:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = error.reason if isinstance(error, ChatTemplateError) else str(error)
+    return (text.strip().splitlines() or [type(error).__name__])[0]
 
 
 def _check_prompt(chat: ChatFormat, rendered: str) -> None:

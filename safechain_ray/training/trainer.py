@@ -16,12 +16,13 @@ import datasets
 import torch
 import transformers
 from accelerate.utils import enable_fsdp_ram_efficient_loading
-from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
 from safechain_ray.config.training import LoraOptions, TrainingOptions
 from safechain_ray.errors import InputError
+from safechain_ray.model_files import load_config, load_weights
 from safechain_ray.training.chat import ChatFormat
 from safechain_ray.training.checkpoints import claim, last_checkpoint
 from safechain_ray.training.disk_trouble import disk_trouble_told
@@ -112,13 +113,13 @@ def _tokens(history: list[dict[str, float]]) -> int:
 
 
 def _export(trainer: Any, job: TrainingJob) -> None:
-    base = AutoConfig.from_pretrained(job.model, revision=job.revision)
+    base = load_config(job.model, job.revision)
     model = trainer.accelerator.unwrap_model(trainer.model)
     weights = gathered_weights(model) if is_sharded(model) else None
     if not Processes.of_environment().is_first:
         return
     if weights is not None:
-        model = AutoModelForCausalLM.from_pretrained(job.model, revision=job.revision, dtype=base.dtype)
+        model = load_weights(job.model, job.revision, dtype=base.dtype)
         if job.options.lora is not None:
             from peft import get_peft_model
 
@@ -173,9 +174,9 @@ def _model(job: TrainingJob) -> Any:
     """All weights are trained in float32 whatever the computation's precision; under adapters they are only read."""
     only_read = job.options.lora is not None and job.options.precision == "bfloat16"
     flash = torch.cuda.is_available() and is_flash_attn_2_available()
-    return AutoModelForCausalLM.from_pretrained(
+    return load_weights(
         job.model,
-        revision=job.revision,
+        job.revision,
         dtype=torch.bfloat16 if only_read else torch.float32,
         attn_implementation="flash_attention_2" if flash else "sdpa",
     )

@@ -116,3 +116,27 @@ def test_half_of_a_surrogate_pair_shows_by_its_number(folder: RunFolder, open_pa
     reader = Reader(open_page(tmp_path / "surrogates.html").page)
     shown = reader.article.locator(".text").all_inner_texts()
     assert shown == ["U+D83D lone", "whole \U0001f600", "U+DE00"]
+
+
+MANY_UNSEEN = ("\u200b\u2060" * 75_000, "\u200b" * 2_000_000, "\x00 " * 300_000)
+
+
+def test_a_text_of_many_unseen_characters_shows_and_hides_no_other_sample(tmp_path: Path, open_page):
+    of = setting(samples=1)
+    samples = [sample(of, number, answer=f"start {unseen} end") for number, unseen in enumerate((*MANY_UNSEEN, ""))]
+    write_run(tmp_path, [of], samples, [("guard", "response")])
+    page = open_page(Path(write_report(open_folder(str(tmp_path))))).page
+    reader = Reader(page)
+    page.get_by_role("button", name="Show all texts").click()
+    for number in range(len(samples)):
+        page.locator("#list li").nth(number).click()
+        expect(reader.article.locator("h3")).to_contain_text(f"prompt-{number}")
+        shown = reader.article.locator("[aria-label=Answer] .text").text_content()
+        assert shown.startswith("start ")
+        assert " end" in shown[-60:]
+        assert reader.article.locator(".unseen").count() <= 5_000
+    assert reader.found() == len(samples)
+    page.locator("#list li").first.click()
+    expect(reader.article.locator("[aria-label=Answer] .unseen").last).to_have_text(
+        "148,000 more characters that do not show"
+    )

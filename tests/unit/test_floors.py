@@ -13,8 +13,8 @@ PACKAGE = Path(safechain_ray.__file__).parent
 # A room is a file or a folder directly under the package. A room may import itself and the rooms of lower floors.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "logs"}),
-    frozenset({"schema", "errors"}),
-    frozenset({"config", "catalog", "storage", "http_clients"}),
+    frozenset({"schema", "errors", "limited_process"}),
+    frozenset({"config", "catalog", "storage", "http_clients", "model_files"}),
     frozenset(
         {"datasets", "engines", "decoding", "judges", "metrics", "analysis", "benchmarks", "curation", "training"}
     ),

@@ -106,7 +106,8 @@ def _mounts() -> tuple[str, ...]:
 def _mount_operations() -> Iterator[tuple[str, ...]]:
     """Read-only: the interpreter with its standard library, the system's shared libraries, and PACKAGES.
 
-    No programs are among them, so no shell, and /proc, /sys and all of /etc but the linker's cache are missing too.
+    /proc, /sys and all of /etc but the linker's cache are missing. Some programs lie beside the libraries; the launcher
+    has the kernel refuse to start any.
     """
     for folder in ("/dev", "/etc", "/python", "/python/bin", "/usr", LIBRARIES):
         yield "--dir", folder  # made on the way to a mount they would be root's alone

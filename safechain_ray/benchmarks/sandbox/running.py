@@ -13,7 +13,7 @@ from typing import IO
 
 from safechain_ray.benchmarks.sandbox.bubblewrap import LIBRARIES, Bubblewrap, Way, command, rlimits
 from safechain_ray.benchmarks.sandbox.limits import DEFAULT_LIMITS, Ending, Limits, Program, Ran
-from safechain_ray.benchmarks.sandbox.seccomp import seccomp_filter
+from safechain_ray.benchmarks.sandbox.seccomp import no_programs_filter, seccomp_filter
 from safechain_ray.benchmarks.sandbox.ways import user_of, working_way
 from safechain_ray.errors import SandboxError
 
@@ -139,7 +139,10 @@ class _Running:
 def _start(bwrap: Bubblewrap, way: Way, program: Program) -> _Running:
     limits = program.limits
     with ExitStack() as ours:
-        handed = (user_of(way), rlimits(limits, way), LIBRARIES, program.code, program.given)
+        handed = (
+            *(user_of(way), rlimits(limits, way), no_programs_filter()),
+            *(LIBRARIES, program.code, program.given),
+        )
         handed_fd = _file_of(marshal.dumps(handed), ours)
         filter_fd = _file_of(seccomp_filter(), ours)
         status_fd, theirs = os.pipe()

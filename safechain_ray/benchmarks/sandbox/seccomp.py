@@ -10,7 +10,7 @@ import errno
 import platform
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from safechain_ray.errors import SandboxError
 
@@ -62,6 +62,9 @@ NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 
 X32_CALLS = 0x40000000
 """From this number on x86_64 has the same calls once more, for a 32-bit interface."""
 
+# System calls that start a program. Bubblewrap starts Python by one of them behind the first filter.
+STARTS_PROGRAMS = ((59, 221), (322, 281))  # execve, execveat
+
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
 ALLOW, FAIL, KILL = 0x7FFF0000, 0x00050000, 0x80000000
@@ -72,13 +75,37 @@ def seccomp_filter(machine: str | None = None) -> bytes:
 
     Raises SandboxError for an architecture whose numbers are not listed.
     """
+    return _packed(_instructions(_known(machine)))
+
+
+def no_programs_filter(machine: str | None = None) -> bytes:
+    """The filter that the launcher adds in front of a program: no other program can be started from then on.
+
+    Raises what `seccomp_filter` raises.
+    """
+    return _packed(_refusing(_known(machine), STARTS_PROGRAMS))
+
+
+def _known(machine: str | None) -> str:
     machine = machine or platform.machine()
     if machine not in AUDIT_ARCHITECTURES:
         raise SandboxError(
             f"The sandbox has no list of system calls for {machine} (only for {', '.join(AUDIT_ARCHITECTURES)}): grade "
             "on a machine of one of these."
         )
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in _instructions(machine))
+    return machine
+
+
+def _packed(instructions: Iterable[tuple[int, int, int, int]]) -> bytes:
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
+
+
+def _refusing(machine: str, calls: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int, int]]:
+    yield LOAD, 0, 0, NUMBER
+    for numbers in calls:
+        yield EQUAL, 0, 1, numbers[list(AUDIT_ARCHITECTURES).index(machine)]
+        yield RETURN, 0, 0, FAIL | errno.EPERM
+    yield RETURN, 0, 0, ALLOW
 
 
 def _instructions(machine: str) -> Iterator[tuple[int, int, int, int]]:

@@ -26,6 +26,8 @@ if not refused(lambda: socket.socket(socket.AF_INET)):
     print("it may open a socket")
 if not refused(lambda: open("/file", "w")):
     print("it may write outside of its scratch")
+if not refused(lambda: os.execv("/python/bin/python3", ["python3", "-c", ""])):
+    print("it may start programs")
 children = 0
 while children < 8:
     try:

@@ -14,6 +14,7 @@ from safechain_ray.cluster.training.news import TRAINING, Began, Failed, Finishe
 from safechain_ray.config import TrainingOptions
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import SafechainError
+from safechain_ray.model_files import load_tokenizer
 from safechain_ray.schema import short_hash
 from safechain_ray.storage import Folder, place
 from safechain_ray.training.checkpoint_store import CheckpointStore
@@ -58,8 +59,6 @@ def work(config: dict[str, TrainingTask]) -> None:
 
 
 def _work(task: TrainingTask, processes: Processes) -> None:
-    from transformers import AutoTokenizer
-
     from safechain_ray.training.chat import ChatFormat
     from safechain_ray.training.trainer import Hooks, TrainingJob, train
 
@@ -69,7 +68,7 @@ def _work(task: TrainingTask, processes: Processes) -> None:
 
     tell(Phase("loading the model"))
     model = weights_location(task.model)
-    chat = ChatFormat(AutoTokenizer.from_pretrained(model, revision=task.revision), task.family, task.chat_template)
+    chat = ChatFormat(load_tokenizer(model, task.revision), task.family, task.chat_template)
     scratch = _scratch(task)
     learnt, held_out = ray.get([task.learnt, task.held_out])
     job = TrainingJob(model, chat, learnt, held_out, scratch, task.options, task.revision)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.engines.weights import weights_location
+from safechain_ray.model_files import CustomCodeError, load_config, load_tokenizer
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 
 HUB_TIMEOUT_SECONDS = 5.0
@@ -15,6 +16,8 @@ HUB_TIMEOUT_SECONDS = 5.0
 WEIGHT_FILES = (".safetensors", ".bin")
 
 GIGABYTE = 1e9
+
+OWN_CODE = "take a copy of the model in a format that transformers loads itself"
 
 LOCAL_COPY = "download the model elsewhere and give its folder with --weights"
 
@@ -104,12 +107,12 @@ def load(
     subject: Subject, check: Literal["tokenizer", "config"], source: str, revision: str | None, *, from_hub: bool
 ) -> tuple[Finding, Any | None]:
     """Tokenizer or config from the model's folder, the cache, or (`from_hub`) the hub; None where it does not load."""
-    from transformers import AutoConfig, AutoTokenizer
-
     where = "from its folder" if is_local(source) else "from the hub" if from_hub else "from the cache"
-    loader = {"tokenizer": AutoTokenizer, "config": AutoConfig}[check]
+    loader = {"tokenizer": load_tokenizer, "config": load_config}[check]
     try:
-        loaded = loader.from_pretrained(weights_location(source), revision=revision, local_files_only=not from_hub)
+        loaded = loader(weights_location(source), revision, only_local=not from_hub)
+    except CustomCodeError:
+        return subject.failed(check, "needs Python code from the model's folder, which is not run", OWN_CODE), None
     except Exception as error:  # foreign files: whatever is wrong with them is what the check is for
         if not is_local(source) and not from_hub:
             return subject.not_checked(check, "not in the cache, and the hub gives none", LOCAL_COPY), None

@@ -6,6 +6,7 @@ from typing import Any
 
 from safechain_ray.catalog.entries import Family
 from safechain_ray.decoding.base import STRATEGIES, DecodingTask, strategy
+from safechain_ray.model_files import ChatTemplateError, render_chat
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 from safechain_ray.schema import Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
 
@@ -16,11 +17,8 @@ OTHER_TEMPLATE = "give a tokenizer with the model's own chat template, or the ca
 
 
 def render(tokenizer: Any, turns: tuple[Message, ...], chat_template: str | None) -> str:
-    """The conversation as the engine renders it. Raises whatever the template raises."""
-    plain = [{"role": turn.role, "content": turn.content} for turn in turns]
-    return str(
-        tokenizer.apply_chat_template(plain, chat_template=chat_template, tokenize=False, add_generation_prompt=True)
-    )
+    """The conversation as the engine renders it. Raises what `render_chat` raises."""
+    return render_chat(tokenizer, [{"role": turn.role, "content": turn.content} for turn in turns], chat_template)
 
 
 def check_model_prompt(
@@ -47,7 +45,8 @@ def check_model_prompt(
 def template_failure(subject: Subject, tokenizer: Any, chat_template: str | None, error: Exception) -> Finding:
     if chat_template is None and tokenizer.chat_template is None:
         return subject.failed("chat template", "the tokenizer has none", OTHER_TEMPLATE)
-    reason = str(error).strip().splitlines() or [type(error).__name__]
+    text = error.reason if isinstance(error, ChatTemplateError) else str(error)
+    reason = text.strip().splitlines() or [type(error).__name__]
     return subject.failed("chat template", f"it does not render: {reason[0]}", OTHER_TEMPLATE)
 
 

@@ -24,6 +24,7 @@ from safechain_ray.judges.base import builder
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.judges.vote import Vote
 from safechain_ray.metrics.refusals import PromptKinds
+from safechain_ray.model_files import CustomCodeError, load_config
 from safechain_ray.pipelines.runs.changed_results import ALIKE_APOSTROPHES, READING, decoding_marks, reading_mark
 from safechain_ray.pipelines.runs.resolve_api import (
     SAID_OF_APIS,
@@ -222,10 +223,10 @@ def _adhoc_model(name: str, source: str, family: str) -> ModelEntry:
 
 
 def _longest_context(location: str, source: str) -> int:
-    from transformers import AutoConfig
-
     try:
-        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+        config = load_config(location)
+    except CustomCodeError as error:
+        raise CustomCodeError(f"Model {redact(source)}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"The config of model {redact(source)} can't be read: {str(error).splitlines()[0]}") from error
     longest: int = getattr(config, "max_position_embeddings", CONTEXT_WANTED)

@@ -1,7 +1,7 @@
 """From a fine-tuning's config to all that it names: the model with its shape, the tokens to learn and to hold out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from safechain_ray.datasets.training_sets import TrainingSet, training_set_of
 from safechain_ray.engines.stored_weights import StoredModel
 from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.model_files import CustomCodeError, load_config, load_tokenizer
 from safechain_ray.pipelines.runs.resolve import as_stored, resolve_model
 from safechain_ray.pipelines.runs.resolve_api import is_api
 from safechain_ray.pipelines.runs.run_folder import WEIGHTS
@@ -73,9 +74,7 @@ def resolve_lessons(config: FinetuneConfig, trainee: Trainee) -> Lessons:
 def tokenise_set(config: FinetuneConfig, trainee: Trainee, source: TrainingSet) -> Lessons:
     """The tokens of demonstrations that were read. Raises what `resolve_lessons` raises after reading."""
     with _small_files(trainee.entry) as location:
-        from transformers import AutoTokenizer
-
-        tokenizer = _loaded(AutoTokenizer, location, trainee.entry)
+        tokenizer = _loaded(load_tokenizer, location, trainee.entry)
         chat = ChatFormat(tokenizer, trainee.family, trainee.entry.chat_template)
         check_chat_format(chat)
         check_demonstrations(chat, source.demonstrations)
@@ -149,15 +148,15 @@ def _read(entry: TrainingSetEntry, config: TrainingSetConfig, trainee: Trainee) 
 
 
 def _config_of(entry: ModelEntry) -> Any:
-    from transformers import AutoConfig
-
     with _small_files(entry) as location:
-        return _loaded(AutoConfig, location, entry)
+        return _loaded(load_config, location, entry)
 
 
-def _loaded(kind: Any, location: str, entry: ModelEntry) -> Any:
+def _loaded(load: Callable[..., Any], location: str, entry: ModelEntry) -> Any:
     try:
-        return kind.from_pretrained(location, revision=entry.revision, trust_remote_code=entry.trust_remote_code)
+        return load(location, entry.revision, trust_remote_code=entry.trust_remote_code)
+    except CustomCodeError as error:
+        raise CustomCodeError(f"Model {redact(entry.source)}") from error
     except (OSError, ValueError) as error:
         message = f"Model {redact(entry.source)} can't be read: {str(error).splitlines()[0]}"
         is_local = Path(location).expanduser().is_dir()

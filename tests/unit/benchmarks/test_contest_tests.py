@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safechain_ray.benchmarks import contest_tests
 from safechain_ray.benchmarks.contest_tests import ContestTest, difference, read_tests
 from safechain_ray.errors import InputError
 
@@ -66,6 +67,13 @@ def test_a_pickle_of_anything_but_a_text_is_refused_and_runs_nothing(value: obje
 def test_tests_that_can_not_be_read_are_told(broken: dict[str, str]):
     with pytest.raises(InputError, match=r"can't be read .*LiveCodeBench's format"):
         read_tests({**reference(PRIVATE), **broken})
+
+
+def test_private_tests_that_unpack_to_too_much_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(contest_tests, "LONGEST_TESTS", 2**20)
+    assert read_tests(reference(packed(PRIVATE))).tests
+    with pytest.raises(InputError, match="they unpack to more than 1 MiB"):
+        read_tests(reference(packed("[" + " " * 2**20 + "]")))
 
 
 def test_a_problem_without_tests_is_told():

@@ -104,12 +104,12 @@ def test_many_threads_get_each_their_own_grade(grader: MathGrader):
 
 def test_a_process_forked_from_this_one_asks_a_process_of_its_own(grader: MathGrader):
     graded(grader, r"\frac14", r"\boxed{0.25}")
-    process = grader.equality._process
+    process = grader.equality.child.process
     assert process is not None
 
     def grade_there() -> None:
         same = graded(grader, r"\frac13", r"\boxed{2/6}").correct
-        own = grader.equality._process
+        own = grader.equality.child.process
         ok = same is True and own is not None and own.pid != process.pid
         grader.equality.close()
         os._exit(0 if ok else 1)
@@ -125,9 +125,9 @@ def test_a_process_forked_from_this_one_asks_a_process_of_its_own(grader: MathGr
 def test_a_process_that_was_killed_is_started_again():
     equality = MathEquality()
     assert equality.equal("1/2", "0.5")
-    assert equality._process is not None
-    os.kill(equality._process.pid, signal.SIGKILL)
-    equality._process.wait()
+    assert equality.child.process is not None
+    os.kill(equality.child.process.pid, signal.SIGKILL)
+    equality.child.process.wait()
     assert equality.equal("1/2", "2/4")
     equality.close()
 
@@ -136,5 +136,5 @@ def test_a_process_that_says_nothing_is_given_up():
     equality = MathEquality(processor_seconds=600, wall_seconds=1)
     with pytest.raises(ComparisonError, match="did not end within 1 s"):
         equality.equal("5", HANGS)
-    assert equality._process is not None
-    assert equality._process.returncode == -signal.SIGKILL
+    assert equality.child.process is not None
+    assert equality.child.process.returncode == -signal.SIGKILL

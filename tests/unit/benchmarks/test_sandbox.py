@@ -195,6 +195,44 @@ print(*os.listdir(f"/python/lib/python{os.sys.version_info[0]}.{os.sys.version_i
         assert ran.stdout == "False\n", wanted
 
 
+def test_no_program_of_the_system_can_be_started():
+    """Libraries of the system come with programs in their folders; Python and the linker have to be there too."""
+    code = """
+import os
+tried = started = 0
+for top, _, files in os.walk("/"):
+    for path in (os.path.join(top, file) for file in files):
+        if os.access(path, os.X_OK):
+            tried += 1
+            try:
+                os.posix_spawn(path, [path, "--version"], {})
+                started += 1
+            except PermissionError:
+                pass
+print(tried > 1, started)
+os.execv("/python/bin/python3", ["python3", "-c", "print('started')"])
+"""
+    ran = run(code)
+    assert (ran.stdout, ran.died_of) == ("True 0\n", "PermissionError: [Errno 1] Operation not permitted")
+
+
+def test_a_program_that_was_written_to_the_scratch_can_not_be_started():
+    code = """
+import os, subprocess
+for text in ("#!/python/bin/python3\\nprint('started')", open("/python/bin/python3", "rb").read(2**20)):
+    with open("mine", "wb") as file:
+        file.write(text if isinstance(text, bytes) else text.encode())
+    os.chmod("mine", 0o755)
+    try:
+        subprocess.run(["./mine"])
+    except PermissionError as error:
+        print(error.errno)
+os.system("./mine")
+"""
+    ran = run(code)
+    assert (ran.stdout, ran.stderr, ran.exit_code) == ("1\n1\n", "", 0)
+
+
 def test_secrets_of_the_environment_are_not_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_TOKEN", "a-secret-of-the-environment")
     ran = run("import os, json\nprint(json.dumps(dict(os.environ)))")

@@ -2,7 +2,18 @@
 
 const CHUNKS_KEPT = 512; // 65,536 samples, some hundred megabytes: searching again is then a matter of moments
 
+// The data of this file is not what was written there: it was cut off or changed on its way.
+class DamagedError extends Error {}
+
 async function unpack(packed) {
+  try {
+    return await unpacked(packed);
+  } catch (error) {
+    throw new DamagedError(error.message);
+  }
+}
+
+async function unpacked(packed) {
   const bytes = Uint8Array.fromBase64
     ? Uint8Array.fromBase64(packed)
     : Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
@@ -23,7 +34,9 @@ const wholePage = new Promise((resolve) => {
 async function packedChunk(number) {
   const name = `chunk${number}`;
   if (!document.getElementById(name)?.nextElementSibling) await wholePage;
-  return document.getElementById(name).textContent;
+  const element = document.getElementById(name);
+  if (element === null) throw new DamagedError(`${name} is missing`);
+  return element.textContent;
 }
 
 const chunks = new Map(); // in the order of their last use

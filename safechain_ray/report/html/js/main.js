@@ -9,11 +9,13 @@ function listenToScheme() {
   });
 }
 
-// A file that was cut off on its way has no last chunks.
-function tellBrokenData() {
-  window.addEventListener("unhandledrejection", () => {
+// A file that was cut off on its way has no last chunks. Any other error is one of this page.
+function reportErrors() {
+  window.addEventListener("unhandledrejection", ({ reason }) => {
     document.getElementById("found").textContent =
-      "The samples can't all be read: this file is damaged or cut off. `safechain-ray report RUN --html` makes it anew.";
+      reason instanceof DamagedError
+        ? "The samples can't all be read: this file is damaged or cut off. `safechain-ray report RUN --html` makes it anew."
+        : `This sample can't be shown (${reason}). The run's folder holds it, and the other samples can be read.`;
   });
 }
 
@@ -22,7 +24,7 @@ async function start() {
   listenToScheme();
   const data = document.getElementById("index").textContent;
   if (data === "") return;
-  tellBrokenData();
+  reportErrors();
   const browser = new Browser(await unpack(data));
   listenToKeys(browser);
   await browser.filter();

@@ -81,7 +81,7 @@ class Browser {
   drawPage() {
     const first = this.place - (this.place % ROWS_A_PAGE);
     const shown = this.rows.slice(first, first + ROWS_A_PAGE);
-    this.list.replaceChildren(...shown.map((row, place) => this.option(row, first + place)));
+    fill(this.list, shown.map((row, place) => this.option(row, first + place)));
     const pages = Math.max(1, Math.ceil(this.rows.length / ROWS_A_PAGE));
     const page = first / ROWS_A_PAGE + 1;
     document.getElementById("page").textContent = `page ${page} of ${pages.toLocaleString("en")}`;
@@ -117,7 +117,7 @@ class Browser {
         "span",
         { class: "marks" },
         outcome === "ok" ? null : make("span", { class: `pill ${outcome}` }, outcome),
-        ...index.judges.map(({ judge, part }, at) => verdictPill(index.verdicts[row][at], `${judge}, ${part}`)),
+        index.judges.map(({ judge, part }, at) => verdictPill(index.verdicts[row][at], `${judge}, ${part}`)),
       ),
     );
   }
@@ -154,14 +154,14 @@ class Browser {
   async drawSample() {
     const row = this.rows[this.place];
     if (row === undefined) {
-      this.article.replaceChildren(make("p", { class: "empty" }, "No sample fits the filters."));
+      fill(this.article, [make("p", { class: "empty" }, "No sample fits the filters.")]);
       return;
     }
     const sample = await textsOf(this.index, row);
     if (row !== this.rows[this.place]) return; // the reader has gone on
     const { index } = this;
     const prompt = index.prompt[row];
-    this.article.replaceChildren(
+    fill(this.article, [
       make(
         "header",
         {},
@@ -177,10 +177,10 @@ class Browser {
         ),
       ),
       this.verdictTable(row, sample),
-      ...(sample === null
-        ? [make("p", { class: "empty" }, "The texts of this sample are not in this file; the run's folder holds them.")]
-        : [...TEXTS.flatMap(([key, name]) => this.textBlock(sample[key], name)), this.factList(sample)]),
-    );
+      sample === null
+        ? make("p", { class: "empty" }, "The texts of this sample are not in this file; the run's folder holds them.")
+        : [TEXTS.map(([key, name]) => this.textBlock(sample[key], name)), this.factList(sample)],
+    ]);
     this.article.scrollTop = 0;
   }
 
@@ -203,21 +203,21 @@ class Browser {
       "table",
       { class: "verdicts" },
       make("caption", { class: "unseen-caption" }, "Verdicts"),
-      make("thead", {}, make("tr", {}, ...head)),
-      make("tbody", {}, ...lines),
+      make("thead", {}, make("tr", {}, head)),
+      make("tbody", {}, lines),
     );
   }
 
   textBlock(text, name) {
-    if (text === null) return [];
-    const body = make("div", { class: "text", dir: "auto", tabindex: "0" }, ...inert(text));
+    if (text === null) return null;
+    const body = make("div", { class: "text", dir: "auto", tabindex: "0" }, inert(text));
     if (text === "") body.append(make("em", {}, "empty"));
     const button = make("button", { type: "button", class: "reveal", "data-reveals": name });
     const block = make("section", { class: "block", "aria-label": name }, make("h4", {}, name, button), body);
     this.reveal(block, this.showsAll);
     button.addEventListener("click", () => this.reveal(block, body.classList.contains("blurred")));
     body.addEventListener("click", () => this.reveal(block, true));
-    return [block];
+    return block;
   }
 
   reveal(block, shown) {
@@ -254,7 +254,7 @@ class Browser {
     return make(
       "dl",
       { class: "facts" },
-      ...known.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, isolated(written(value))))),
+      known.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, isolated(written(value))))),
     );
   }
 
@@ -295,5 +295,5 @@ function verdictPill(code, judge = null) {
 // Fill a select: `all` first, whose value is empty, then [value, name] pairs.
 function options(id, all, pairs) {
   const drawn = pairs.map(([value, name]) => make("option", { value }, inertLine(name)));
-  document.getElementById(id).replaceChildren(make("option", { value: "" }, all), ...drawn);
+  fill(document.getElementById(id), [make("option", { value: "" }, all), drawn]);
 }

@@ -6,6 +6,10 @@ const UNSEEN =
 
 const NAMES = { 0: "NUL", 7: "BEL", 8: "BS", 13: "CR", 27: "ESC", 0x202e: "RLO", 0x202d: "LRO", 0x202c: "PDF" };
 
+const MOST_NAMES = 2_000; // of unseen characters in one text: each is an element, and a page holds only so many
+
+// Children are nodes, strings, null or arrays of them. A function takes some 100,000 arguments at most, and a text of
+// one sample may have more parts: so arrays are never spread into a call.
 function make(name, properties = {}, ...children) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -13,21 +17,47 @@ function make(name, properties = {}, ...children) {
     else if (value === true) node.setAttribute(key, "");
     else if (value !== false && value !== null && value !== undefined) node.setAttribute(key, value);
   }
-  node.append(...children.filter((child) => child !== null)); // strings become text nodes
+  return fill(node, children);
+}
+
+// Replaces what the node has.
+function fill(node, children) {
+  node.textContent = "";
+  for (const child of children.flat(Infinity)) {
+    if (child !== null) node.append(child); // strings become text nodes
+  }
   return node;
 }
 
-// Text nodes and names of unseen characters, in order: `a`, <span class="unseen">ESC</span>, `[31m`.
-function inert(text) {
-  const nodes = [];
+// Pairs of text that shows and the name of what does not, in order: `a` and ESC, `[31m` and "".
+function* cut(text) {
   let end = 0;
   for (const found of text.matchAll(UNSEEN)) {
-    if (found.index > end) nodes.push(text.slice(end, found.index));
-    nodes.push(make("span", { class: "unseen", title: "a character that does not show" }, unseenName(found)));
+    yield [text.slice(end, found.index), unseenName(found)];
     end = found.index + found[0].length;
   }
-  if (end < text.length) nodes.push(text.slice(end));
-  return nodes;
+  yield [text.slice(end), ""];
+}
+
+// Text nodes and elements with names of unseen characters: `a`, <span class="unseen">ESC</span>, `[31m`. Behind the
+// first names unseen characters are left out and counted.
+function inert(text) {
+  const nodes = [];
+  let names = 0;
+  let rest = "";
+  for (const [shown, name] of cut(text)) {
+    if (names < MOST_NAMES) nodes.push(shown, name === "" ? "" : unseen(name));
+    else rest += shown;
+    if (name !== "") names += 1;
+  }
+  nodes.push(rest);
+  const left = names - MOST_NAMES;
+  if (left > 0) nodes.push(unseen(`${left.toLocaleString("en")} more characters that do not show`));
+  return nodes.filter((node) => node !== "");
+}
+
+function unseen(name) {
+  return make("span", { class: "unseen", title: "a character that does not show" }, name);
 }
 
 function unseenName([run, one]) {
@@ -39,12 +69,12 @@ function unseenName([run, one]) {
 
 // A line of foreign text within our own, kept from changing the direction of what stands around it.
 function isolated(text, properties = {}) {
-  return make("bdi", properties, ...inert(text));
+  return make("bdi", properties, inert(text));
 }
 
 // The same for places that take a string alone: options of a select, titles, labels.
 function inertLine(text) {
-  return inert(text)
-    .map((node) => (typeof node === "string" ? node : `‹${node.textContent}›`))
-    .join("");
+  let line = "";
+  for (const [shown, name] of cut(text)) line += name === "" ? shown : `${shown}‹${name}›`;
+  return line;
 }

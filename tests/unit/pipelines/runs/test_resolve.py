@@ -138,7 +138,7 @@ def test_a_folder_without_a_readable_config_is_refused(model_folder: Path):
 def test_a_config_that_wants_code_of_its_own_is_refused_without_asking(model_folder: Path):
     (model_folder / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoConfig": "someone/code--c.C"}}')
     text = refusal(model={"name": str(model_folder), "family": "r1"})
-    assert f"The config of model {model_folder} can't be read" in text
+    assert f"Model {model_folder} needs Python code from its own folder" in text
 
 
 def test_a_missing_model_folder_is_refused():

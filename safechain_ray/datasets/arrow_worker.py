@@ -1,0 +1,67 @@
+"""Weighs what the columns of a Parquet file or an Arrow stream hold: run by `LimitedProcess`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+ROWS = 128
+"""Few, because each of them may hold a text of many megabytes."""
+
+
+def answer(request: list[Any]) -> bool:
+    """Whether the values of `columns` weigh at most `limit`, where each value counts `each` beside its bytes."""
+    path, kind, columns, limit, each = request
+    batches = _parquet(path, columns, limit // each) if kind == "parquet" else _stream(path, columns)
+    weight = 0
+    for rows, arrays in batches:
+        weight += rows * each + sum(_weight(array, each) for array in arrays)
+        if weight > limit:
+            return False
+    return True
+
+
+def _parquet(path: str, columns: list[str], most_rows: int) -> Iterator[tuple[int, list[pa.Array]]]:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        rows = file.metadata.num_rows
+        yield rows, []
+        if rows > most_rows or not columns:
+            return
+        for batch in file.iter_batches(ROWS, columns=columns, use_threads=False):
+            yield 0, batch.columns
+
+
+def _stream(path: str, columns: list[str] | None) -> Iterator[tuple[int, list[pa.Array]]]:
+    with pa.memory_map(path) as mapped, pa.ipc.open_stream(mapped) as reader:
+        for batch in reader:
+            for start in range(0, batch.num_rows, ROWS):
+                part = batch.slice(start, ROWS)
+                yield part.num_rows, _named(part, columns)
+
+
+def _named(batch: pa.RecordBatch, columns: list[str] | None) -> list[pa.Array]:
+    named = zip(batch.schema.names, batch.columns, strict=True)
+    return [array for name, array in named if columns is None or name in columns]
+
+
+def _weight(array: pa.Array, each: int) -> int:
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _weight(array.storage, each)
+    if pa.types.is_dictionary(kind):
+        return _weight(array.dictionary_decode(), each)
+    if pa.types.is_run_end_encoded(kind):
+        return _weight(pc.run_end_decode(array), each)
+    own = len(array) * each
+    if pa.types.is_struct(kind):
+        return own + sum(_weight(part, each) for part in array.flatten())
+    if pa.types.is_map(kind):
+        return own + _weight(array.keys, each) + _weight(array.items, each)
+    if pa.types.is_nested(kind) and not pa.types.is_union(kind):
+        return own + _weight(array.flatten(), each)
+    try:
+        return own + (pc.sum(pc.binary_length(array)).as_py() or 0)
+    except pa.ArrowNotImplementedError:  # no text
+        return own + int(array.nbytes)

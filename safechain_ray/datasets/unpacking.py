@@ -1,0 +1,124 @@
+"""Limits for compressed data: a file of 2 MB can hold 4 GB, and 300 bytes of Parquet 8 GB.
+
+A file may unpack to 1 GiB, or to 100 times its size where that is more. Text seldom compresses more than 20 times, so
+real data sets of any size pass. Small values count for more than their bytes, since each is a Python object later.
+"""
+
+import bz2
+import gzip
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, Literal
+
+import pyarrow as pa
+
+from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.limited_process import AnswerError, LimitedProcess, LimitExceededError
+
+LEAST_LIMIT = 2**30
+RATIO = 100
+
+OBJECT_BYTES = 128
+"""What a row, or a list or an object of JSON, counts for beside its text."""
+
+PIECE_BYTES = 2**24
+
+_ARROW = LimitedProcess(Path(__file__).with_name("arrow_worker.py"), processor_seconds=600, memory=3 * 2**30)
+
+
+def limit_of(size: int) -> int:
+    """Bytes that a file of `size` bytes may unpack to."""
+    return max(LEAST_LIMIT, RATIO * size)
+
+
+def unzipped(data: bytes) -> bytes:
+    """The content of a gzip file. Raises BrokenFileError, also for content above the limit."""
+    pieces: list[bytes] = []
+    try:
+        with gzip.open(BytesIO(data)) as stream:
+            for piece in _within(stream, limit_of(len(data))):
+                pieces.append(piece)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BrokenFileError(f"it can't be unzipped ({error})") from error
+    return b"".join(pieces)
+
+
+def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal["parquet", "stream"]) -> None:
+    """Read the columns (None: all) once in a child process with little memory, before they are read here.
+
+    Nothing in the file says how large its values are: a dictionary holds a long text once for many rows, and a page's
+    own size may differ from the file's index. Raises BrokenFileError for values above the limit. Other errors are left
+    to the reader.
+    """
+    if isinstance(data, bytes):
+        with NamedTemporaryFile(prefix="safechain-ray-", suffix=f".{kind}") as file:
+            file.write(data)
+            file.flush()
+            check_arrow(Path(file.name), columns, kind)
+        return
+    limit = limit_of(data.stat().st_size)
+    try:
+        fits = _ARROW.ask(
+            [str(data), kind, None if columns is None else [name for name in columns if name], limit, OBJECT_BYTES]
+        )
+    except LimitExceededError as error:
+        raise BrokenFileError(f"reading it in a process of its own {error}") from error
+    except AnswerError:
+        return
+    if not fits:
+        raise _too_large(limit)
+
+
+def check_archive(file: Path, suffix: str) -> None:
+    """Unpack a file once and keep nothing; `suffix` is in lower case.
+
+    Raises BrokenFileError for a file that is broken or unpacks to more than the limit.
+    """
+    limit = limit_of(file.stat().st_size)
+    try:
+        if suffix == ".zip":
+            with zipfile.ZipFile(file) as archive:  # a member gives no more bytes than its header says
+                if sum(member.file_size for member in archive.infolist()) > limit:
+                    raise _too_large(limit)
+            return
+        with _opened(file, suffix) as stream:
+            for _ in _within(stream, limit):
+                pass
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
+        raise BrokenFileError(f"it can't be unpacked ({error})") from error
+
+
+def _opened(file: Path, suffix: str) -> IO[bytes] | Any:
+    match suffix:
+        case ".gz" | ".tgz":
+            return gzip.open(file)
+        case ".bz2":
+            return bz2.open(file)
+        case ".xz":
+            return lzma.open(file)
+        case ".zst" | ".lz4":
+            return pa.CompressedInputStream(pa.OSFile(str(file)), {".zst": "zstd", ".lz4": "lz4"}[suffix])
+        case _:
+            raise BrokenFileError(f"files of format {suffix} are not unpacked here. Fix: unpack it yourself")
+
+
+def _within(stream: IO[bytes] | Any, limit: int) -> Iterable[bytes]:
+    """The pieces of a stream. Raises BrokenFileError before they are more than `limit`."""
+    weight = 0
+    while piece := stream.read(PIECE_BYTES):
+        weight += len(piece) + OBJECT_BYTES * sum(map(piece.count, (b"\n", b"{", b"[")))
+        if weight > limit:
+            raise _too_large(limit)
+        yield piece
+
+
+def _too_large(limit: int) -> BrokenFileError:
+    return BrokenFileError(
+        f"it unpacks to more than {limit / 2**30:.3g} GiB, over {RATIO} times its size. Fix: unpack it yourself if you "
+        "trust it, and give it as JSON Lines without compression"
+    )

@@ -1,0 +1,40 @@
+"""The child of `LimitedProcess`: run as a script with a worker's file, its memory and seconds; imported by nobody.
+
+Each line of its input is a request as JSON, each line of its output a reply: `{"answer": ...}`, `{"error": text}` for
+an exception, `{"limit": text}` for too little memory. Processor time above the limit ends the process by SIGXCPU.
+"""
+
+import json
+import os
+import resource
+import runpy
+import sys
+import time
+
+
+def _limit(kind: int, most: int) -> None:
+    """Sets the limit to `most`, or to what the machine allows where that is less."""
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def main(worker: str, memory: int, seconds: int) -> None:
+    # What libraries print must not be taken for an answer.
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answer = runpy.run_path(worker)["answer"]
+    _limit(resource.RLIMIT_CORE, 0)  # SIGXCPU would leave one
+    _limit(resource.RLIMIT_AS, memory)
+    for line in sys.stdin:
+        _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
+        try:
+            reply = json.dumps({"answer": answer(json.loads(line))})
+        except MemoryError:
+            reply = json.dumps({"limit": f"took more than {memory / 2**30:g} GiB of memory"})
+        except Exception as error:
+            reply = json.dumps({"error": str(error).strip() or type(error).__name__})
+        print(reply, file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,20 @@
+"""Files of other people's models, opened without running what they hold."""
+
+from safechain_ray.model_files.chat_template import (
+    ChatTemplateError,
+    ChatTemplateLimitError,
+    check_template_limits,
+    render_chat,
+)
+from safechain_ray.model_files.loading import CustomCodeError, load_config, load_tokenizer, load_weights
+
+__all__ = [
+    "ChatTemplateError",
+    "ChatTemplateLimitError",
+    "CustomCodeError",
+    "check_template_limits",
+    "load_config",
+    "load_tokenizer",
+    "load_weights",
+    "render_chat",
+]

@@ -1,0 +1,176 @@
+"""Compressed files whose content is far larger than they are: refused by a sentence, with little memory."""
+
+import bz2
+import gzip
+import io
+import lzma
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deployment import ROOT
+
+from safechain_ray.datasets import unpacking
+from safechain_ray.datasets.adhoc import adhoc_entry
+from safechain_ray.datasets.columnar import read_saved
+from safechain_ray.datasets.loading import load_prompts
+from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.datasets.unpacking import check_archive, check_arrow, limit_of, unzipped
+from safechain_ray.errors import InputError
+
+MIB = 2**20
+
+WITH_LITTLE_MEMORY = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (5 * 2**29, 5 * 2**29))
+from safechain_ray.datasets.adhoc import adhoc_entry
+from safechain_ray.datasets.loading import load_prompts
+from safechain_ray.errors import InputError
+for path in sys.argv[1:]:
+    try:
+        load_prompts(adhoc_entry(path, prompt_column="prompt"), limit=5)
+    except InputError as error:
+        print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.fixture
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One MiB, however small the file is."""
+    monkeypatch.setattr(unpacking, "LEAST_LIMIT", MIB)
+    monkeypatch.setattr(unpacking, "RATIO", 0)
+
+
+def repeated(characters: int, rows: int) -> pa.Array:
+    """One text for all rows, as Parquet's dictionaries hold it."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["a" * characters]))
+
+
+def nested(characters: int, rows: int) -> pa.Array:
+    return pa.ListArray.from_arrays([0, rows], repeated(characters, rows))
+
+
+def parquet(folder: Path, column: pa.Array, *, stored_schema: bool = False) -> Path:
+    path = folder / "bomb.parquet"
+    pq.write_table(pa.table({"prompt": column}), path, compression="zstd", store_schema=stored_schema)
+    return path
+
+
+def test_bombs_are_refused_with_little_memory(tmp_path: Path):
+    zipped = tmp_path / "bomb.csv.gz"
+    block = gzip.compress(b"a" * (16 * MIB) + b"\n")
+    zipped.write_bytes(gzip.compress(b"prompt\n") + 100 * block)  # members follow one another
+    columnar = parquet(tmp_path, repeated(MIB, 8192))
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_MEMORY, str(zipped), str(columnar)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    *refusals, peak = done.stdout.splitlines()
+    assert zipped.stat().st_size < 2 * MIB
+    assert columnar.stat().st_size < 1000
+    assert [refusal.count("unpacks to more than 1 GiB, over 100 times its size") for refusal in refusals] == [1, 1]
+    assert int(peak) < 2 * MIB  # KiB: 2 GiB
+
+
+@pytest.mark.parametrize("stored_schema", [True, False])
+@pytest.mark.parametrize("column", [repeated(MIB // 4, 64), nested(MIB // 4, 64), pa.nulls(10_000, pa.string())])
+def test_a_parquet_file_is_weighed_by_its_values(
+    tmp_path: Path, small_limit: None, column: pa.Array, stored_schema: bool
+):
+    path = parquet(tmp_path, column, stored_schema=stored_schema)
+    for data in (path, path.read_bytes()):
+        with pytest.raises(BrokenFileError, match="unpacks to more than"):
+            check_arrow(data, ["prompt"], "parquet")
+    with pytest.raises(InputError, match=r"bomb.parquet is broken: it unpacks to more than .* Fix: unpack it yourself"):
+        load_prompts(adhoc_entry(str(path), prompt_column="prompt"), limit=5)
+
+
+def test_columns_that_are_not_read_have_no_weight(tmp_path: Path, small_limit: None):
+    table = pa.table({"prompt": ["Why?"] * 64, "other": repeated(MIB, 64)})
+    pq.write_table(table, tmp_path / "set.parquet")
+    assert load_prompts(adhoc_entry(str(tmp_path / "set.parquet"), prompt_column="prompt"), limit=5).prompts
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_a_saved_folder_is_weighed_by_its_values(tmp_path: Path, small_limit: None, compression: str | None):
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    table = pa.table({"prompt": repeated(MIB // 4, 64) if compression is None else pa.array(["a" * MIB] * 8)})
+    with pa.ipc.new_stream(str(tmp_path / "data.arrow"), table.schema, options=options) as writer:
+        writer.write_table(table)
+    (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
+    (tmp_path / "dataset_info.json").write_text("{}")
+    with pytest.raises(BrokenFileError, match="unpacks to more than"):
+        read_saved(tmp_path, ["prompt"])
+
+
+def test_a_stream_with_wrong_offsets_is_refused(tmp_path: Path):
+    offsets = pa.array([0, 1_000_000, 3], pa.int32()).buffers()[1]
+    broken = pa.StringArray.from_buffers(2, offsets, pa.py_buffer(b"abc"))
+    with pa.ipc.new_stream(str(tmp_path / "data.arrow"), pa.schema({"prompt": pa.string()})) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays([broken], ["prompt"]))
+    (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
+    (tmp_path / "dataset_info.json").write_text("{}")
+    with pytest.raises(BrokenFileError, match="no whole folder"):
+        read_saved(tmp_path, ["prompt"])
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+    ".zip": lambda data: zipped(data),
+}
+
+
+def zipped(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("prompts.csv", data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_archives_are_unpacked_up_to_a_limit(tmp_path: Path, small_limit: None, suffix: str):
+    file = tmp_path / f"prompts{suffix}"
+    file.write_bytes(PACKERS[suffix](b"a" * MIB))
+    check_archive(file, suffix)
+    file.write_bytes(PACKERS[suffix](b"a" * (MIB + 1)))
+    with pytest.raises(BrokenFileError, match="unpacks to more than"):
+        check_archive(file, suffix)
+    file.write_bytes(b"no archive")
+    with pytest.raises(BrokenFileError, match="can't be unpacked"):
+        check_archive(file, suffix)
+
+
+def test_a_format_that_is_not_unpacked_is_refused(tmp_path: Path):
+    (tmp_path / "x.7z").write_bytes(b"7z")
+    with pytest.raises(BrokenFileError, match=r"format .7z are not unpacked here. Fix: unpack it yourself"):
+        check_archive(tmp_path / "x.7z", ".7z")
+
+
+def test_a_zipped_text_in_a_folder_is_weighed_before_the_library_reads_it(tmp_path: Path, small_limit: None):
+    (tmp_path / "prompts.txt.gz").write_bytes(gzip.compress(b"a" * (2 * MIB)))
+    with pytest.raises(InputError, match=r"prompts.txt.gz: it unpacks to more than"):
+        load_prompts(adhoc_entry(str(tmp_path), prompt_column="text"), limit=5)
+
+
+def test_short_rows_count_for_more_than_their_bytes(small_limit: None):
+    assert unzipped(gzip.compress(b"x" * 20_000))
+    for row in (b"x\n", b"{},", b"[],"):
+        with pytest.raises(BrokenFileError, match="unpacks to more than"):
+            unzipped(gzip.compress(row * 10_000))
+
+
+def test_a_large_file_may_unpack_to_a_hundred_times_its_size():
+    assert limit_of(2_000_000) == 2**30
+    assert limit_of(2**30) == 100 * 2**30
