@@ -7,7 +7,7 @@ from typing import Protocol
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import EngineDiedError, EngineStartError
-from safechain_ray.schema import Engine, Part, Sample, Verdict
+from safechain_ray.schema import Engine, Part, Sample, Verdict, check_storable
 
 
 class Judge(Protocol):
@@ -61,7 +61,9 @@ async def _judge_part(judge: Judge, sample: Sample, part: Part) -> Verdict:
     if reason is not None:
         return missing_verdict(judge.name, part, reason)
     try:
-        return await judge.judge(sample.prompt, part, _text(sample, part) or "")
+        verdict = await judge.judge(sample.prompt, part, _text(sample, part) or "")
+        check_storable(verdict)
+        return verdict
     except (EngineDiedError, EngineStartError):
         raise
     except Exception as error:
