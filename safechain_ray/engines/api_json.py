@@ -41,6 +41,7 @@ def as_count(value: object) -> int | None:
             value = float(value)
         except ValueError:
             return None
-    # Compared before anything else: a JSON integer may be too large for a float, and NaN fails every comparison.
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if is_number and 0 <= value <= LARGEST_INT32 else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # Not by math.isfinite: a JSON integer may be too large for a float. NaN fails every comparison.
+    return int(value) if 0 <= value <= LARGEST_INT32 else None
