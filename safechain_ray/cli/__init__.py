@@ -35,6 +35,7 @@ from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, holds_train
 from safechain_ray.errors import InputError
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
 from safechain_ray.schema.yaml_text import dump_yaml
+from safechain_ray.storage import without_secrets
 
 RUN_EXAMPLES = """\b
 Examples:
@@ -225,8 +226,8 @@ def config_schema(*, kind: ConfigKind) -> None:
 @run_flags
 @output_flags
 def config_show(*, as_json: bool, **flags: Any) -> None:
-    """Print the whole config that these flags make, with its defaults."""
-    tree = _run_config(**flags).model_dump(mode="json")
+    """Print the whole config that these flags make, with its defaults; passwords and queries of URIs as ***."""
+    tree = without_secrets(_run_config(**flags).model_dump(mode="json"))
     click.echo(json.dumps(tree, indent=2) if as_json else dump_yaml(tree).rstrip())
 
 

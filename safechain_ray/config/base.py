@@ -14,7 +14,7 @@ AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 class Config(StrictNumbers):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Named(Config):
@@ -29,6 +29,9 @@ class Named(Config):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """The short form too."""
         return {"anyOf": [{"type": "string"}, handler(core_schema)]}
+
+
+LONGEST_QUOTE = 30
 
 
 def refuse_repeats(**listed: Sequence[str]) -> None:
@@ -56,7 +59,8 @@ def validated(
             where = "" if line is None else f" (line {line})"
             key = ".".join(str(step) for step in problem["loc"]) or "config"
             problems.append(f"  {key}: {_plain(problem)}{where}")
-        raise InputError(f"{origin}: wrong config\n" + "\n".join(problems)) from error
+        # Not `from error`: its text quotes the values, and a value may be a secret.
+        raise InputError(f"{origin}: wrong config\n" + "\n".join(problems)) from None
 
 
 def _root_causes(error: ValidationError) -> list[ErrorDetails]:
@@ -74,4 +78,13 @@ def _plain(problem: Any) -> str:
         return "is no key of the config"
     if problem["type"] == "value_error":
         return message
-    return f"{message} (found {problem['input']!r})"
+    if problem["type"] == "string_pattern_mismatch" or any("key" in str(step) for step in problem["loc"][-1:]):
+        return f"{message} (the value is not shown: it may hold a secret)"
+    return f"{message} (found {_quotable(problem['input'])})"
+
+
+def _quotable(value: Any) -> str:
+    """A wrong value as an error may show it: a short text or a number. Longer ones and mappings may hold secrets."""
+    if isinstance(value, str | int | float | None) and len(repr(value)) <= LONGEST_QUOTE and "://" not in str(value):
+        return repr(value)
+    return f"a {type(value).__name__}"

@@ -52,6 +52,7 @@ from safechain_ray.schema.words import (
     Outcome,
     Part,
     SpecialTokens,
+    VariableName,
     VoteRule,
 )
 from safechain_ray.schema.zero_width import ZERO_WIDTH_SPACE, broken_up
@@ -87,6 +88,7 @@ __all__ = [
     "TagForm",
     "TaggedText",
     "ThinkingTags",
+    "VariableName",
     "Verdict",
     "VoteRule",
     "arrow_array",
