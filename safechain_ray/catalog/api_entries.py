@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from safechain_ray.catalog.entries import Entry, JudgeEntry
+from safechain_ray.schema import VariableName
 
 
 class Prices(BaseModel):
@@ -26,7 +27,7 @@ class ApiEntry(Entry):
 
     base_url: str = Field(description="the endpoint, up to the part before /chat/completions")
     api_model: str = Field(description="the id by which the provider knows the model")
-    api_key_env: str | None = Field(None, description="the environment variable of the key; None sends no key")
+    api_key_env: VariableName | None = Field(None, description="the environment variable of the key; None sends no key")
     family: str = Field("api", description="tags around a thought that comes apart, or in the text; the system prompt")
     context_length: int = Field(131_072, ge=1, description="tokens of prompt and completion together")
     prices: Prices | None = None
@@ -55,7 +56,7 @@ class ApiEntry(Entry):
     def _without_secrets(cls, url: str) -> str:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{parts.scheme or 'nothing'}://… is no endpoint: write http(s)://host/v1")
+            raise ValueError("this is no endpoint: write http(s)://host/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("a URL must hold no user, password, query or fragment: keys come from the environment")
         return url.rstrip("/")

@@ -6,14 +6,14 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from safechain_ray.errors import InputError
-from safechain_ray.schema import PLAIN_URL, Message, SpecialTokens, ThinkingTags
+from safechain_ray.schema import PLAIN_URL, Message, SpecialTokens, ThinkingTags, VariableName
 
 MessageContent = Literal["text", "list"]
 """How a chat template reads a message's content: as text, or as a list of `{type: text, text: ...}`."""
 
 
 class Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: str
     description: str = ""
@@ -162,11 +162,11 @@ class DatasetEntry(RowsEntry):
 class Endpoint(BaseModel):
     """A server that judges, and how it is asked. The key comes from the environment only."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     base_url: str = Field(pattern=PLAIN_URL, description="without a key, a user or a query in it")
     model: str = Field(min_length=1)
-    api_key_env: str = Field("", description="environment variable that holds the key; empty: none is sent")
+    api_key_env: VariableName = Field("", description="environment variable that holds the key; empty: none is sent")
     max_concurrent: int = Field(16, ge=1, description="requests under way at the same time")
 
     def api_key(self) -> SecretStr | None:

@@ -35,6 +35,7 @@ from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, holds_train
 from safechain_ray.errors import InputError
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
 from safechain_ray.schema.yaml_text import dump_yaml
+from safechain_ray.storage import without_secrets
 
 RUN_EXAMPLES = """\b
 Examples:
@@ -226,7 +227,10 @@ def config_schema(*, kind: ConfigKind) -> None:
 @run_flags
 @output_flags
 def config_show(*, as_json: bool, **flags: Any) -> None:
-    """Print the whole config that these flags make, with its defaults. Names that no catalog entry has are refused."""
+    """Print the whole config that these flags make, with its defaults; passwords and queries of URIs as ***.
+
+    Names that the catalog does not have are refused.
+    """
     from safechain_ray.decoding.base import strategy
     from safechain_ray.pipelines.runs.resolve import dataset_entry
 
@@ -236,7 +240,7 @@ def config_show(*, as_json: bool, **flags: Any) -> None:
         strategy(setting.strategy)
     for each in config.judges:
         catalog.lookup("judge", catalog.judges(), each.name)
-    tree = config.model_dump(mode="json")
+    tree = without_secrets(config.model_dump(mode="json"))
     click.echo(json.dumps(tree, indent=2) if as_json else dump_yaml(tree).rstrip())
 
 

@@ -103,6 +103,7 @@ def only_given(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fail(message: str, code: int, as_json: bool) -> NoReturn:
+    message = redact(message)
     if as_json:
         click.echo(json.dumps({"error": message, "exit_code": code}))
     click.echo(printable_lines(message), err=True)

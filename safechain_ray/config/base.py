@@ -15,7 +15,7 @@ AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 class Config(StrictNumbers):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Named(Config):
@@ -46,4 +46,5 @@ def validated(
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"{origin}: wrong config\n{explain(error, model, line_of)}") from error
+        # Not `from error`: its text quotes the values, and a value may be a secret.
+        raise InputError(f"{origin}: wrong config\n{explain(error, model, line_of)}") from None

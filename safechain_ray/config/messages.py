@@ -11,6 +11,9 @@ Step = str | int
 LineOf = Callable[[tuple[Step, ...]], int | None]
 """The line of the config file that holds a key's value; None for a value from elsewhere."""
 
+LONGEST_QUOTE = 30
+"""Characters of a wrong value that an error shows."""
+
 WORDS: Mapping[str, str] = {
     "greater_than_equal": "must be at least {ge:g}",
     "greater_than": "must be above {gt:g}",
@@ -62,8 +65,19 @@ def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return "is missing"
     if kind == "extra_forbidden":
         return f"is no key of the config{_nearest(problem['loc'], model)}"
-    found = "" if kind == "value_error" else f" (found {problem['input']!r})"
-    return f"{plain_words(problem)}{found}"
+    words = plain_words(problem)
+    if kind == "value_error":
+        return words
+    if kind == "string_pattern_mismatch" or any("key" in str(step) for step in problem["loc"][-1:]):
+        return f"{words} (the value is not shown: it may hold a secret)"
+    return f"{words} (found {_quotable(problem['input'])})"
+
+
+def _quotable(value: Any) -> str:
+    """A wrong value as an error may show it: a short text or a number. Longer ones and mappings may hold secrets."""
+    if isinstance(value, str | int | float | None) and len(repr(value)) <= LONGEST_QUOTE and "://" not in str(value):
+        return repr(value)
+    return f"a {type(value).__name__}"
 
 
 def plain_words(problem: ErrorDetails) -> str:

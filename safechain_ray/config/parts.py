@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from safechain_ray.config.base import Config, Named
-from safechain_ray.schema import PLAIN_URL, SpecialTokens, StrategySpec, VoteRule
+from safechain_ray.schema import PLAIN_URL, SpecialTokens, StrategySpec, VariableName, VoteRule
 
 
 class DatasetConfig(Named):
@@ -70,7 +70,7 @@ class ModelConfig(Named):
     name: str = Field(description="catalog name, Hugging Face id, folder or URI, or openai:ID for the model of an API")
     base_url: str | None = Field(None, description="API: the endpoint, for example http://localhost:8000/v1")
     api_model: str | None = Field(None, description="API: the id by which the provider knows the model")
-    api_key_env: str | None = Field(None, description="API: the environment variable that holds the key")
+    api_key_env: VariableName | None = Field(None, description="API: the environment variable that holds the key")
     api: ApiConfig = ApiConfig()
     family: str | None = Field(None, description="needed for models that the catalog does not hold")
     engine: EngineConfig = EngineConfig()
@@ -92,7 +92,9 @@ class EndpointConfig(Config):
 
     base_url: str | None = Field(None, pattern=PLAIN_URL, description="another server that speaks the same API")
     model: str | None = Field(None, min_length=1)
-    api_key_env: str | None = Field(None, description="environment variable that holds the key; empty: none is sent")
+    api_key_env: VariableName | None = Field(
+        None, description="environment variable that holds the key; empty: none is sent"
+    )
     max_concurrent: int | None = Field(None, ge=1, description="requests under way at the same time")
 
     def overrides(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from safechain_ray.config.base import AnyModel, validated
 from safechain_ray.config.benchmark import BenchmarkConfig
 from safechain_ray.config.dataset import BuildConfig
 from safechain_ray.config.finetune import FinetuneConfig
-from safechain_ray.config.messages import Step
+from safechain_ray.config.messages import LONGEST_QUOTE, Step
 from safechain_ray.config.run import RunConfig, SweepConfig
 from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
@@ -189,8 +189,9 @@ def _tree(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Iterable[
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise InputError(f"--set {assignment}: write key=value, for example --set sampling.temperature=0.6.")
-        _assign(tree, key, _parsed(text, f"--set {assignment}"))
+            shown = assignment.partition(":")[0][:LONGEST_QUOTE]
+            raise InputError(f"--set {shown}: write key=value, for example --set sampling.temperature=0.6.")
+        _assign(tree, key, _assigned(key, text))
     return tree
 
 
@@ -225,6 +226,15 @@ def _parsed(text: str, origin: str) -> Any:
         return load_yaml(text, origin)
     except yaml.YAMLError as error:
         raise InputError(f"{origin} is not valid YAML: {error}\nFix: correct it there.") from error
+
+
+def _assigned(key: str, text: str) -> Any:
+    """The value of an assignment. The error does not quote it: it may be a secret."""
+    try:
+        return load_yaml(text)
+    except yaml.YAMLError as error:
+        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
+        raise InputError(f"--set {key}=… is not valid YAML: {problem}. Fix: correct the value.") from None
 
 
 def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = False) -> None:

@@ -75,7 +75,7 @@ def adhoc_training_set(source: str, *, split: str | None = None, **columns: str 
             }
         )
     except ValidationError as error:
-        raise InputError(f"{source}: {'; '.join(map(plain_words, error.errors()))}.") from None
+        raise InputError(f"{redact(source)}: {'; '.join(map(plain_words, error.errors()))}.") from None
 
 
 def with_place(entry: AnyRows, *, config: str | None = None, split: str | None = None) -> AnyRows:

@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from safechain_ray.catalog import families
@@ -13,16 +13,16 @@ from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.engines import api_answers
 from safechain_ray.engines.adaptive_limit import AdaptiveLimit
 from safechain_ray.engines.api_budget import Budget
-from safechain_ray.engines.api_faults import REFUSES_ALL, Fault, backoff, decode_error, status_in
+from safechain_ray.engines.api_faults import LONGEST_QUOTE, REFUSES_ALL, Fault, backoff, decode_error, status_in
 from safechain_ray.engines.api_gate import Gate, Passage
-from safechain_ray.engines.api_key import ApiKey, missing_key
+from safechain_ray.engines.api_key import key_of, missing_key
 from safechain_ray.engines.api_refusals import AnsweredError, Refusals
 from safechain_ray.engines.api_sharing import Outcome, SharedRequests
 from safechain_ray.engines.api_thoughts import PROBE, PROBE_TOKENS, ThoughtOpening
 from safechain_ray.engines.api_usage import Usage, read_usage, shared_usage, thought_tokens
-from safechain_ray.engines.api_wire import wire_request
-from safechain_ray.errors import EngineRefusedError, EngineStartError, InputError, RowError
-from safechain_ray.http_clients import openai_client
+from safechain_ray.engines.api_wire import most_answer_bytes, wire_request
+from safechain_ray.errors import EngineRefusedError, EngineStartError, InputError, RowError, SafechainError
+from safechain_ray.http_clients import openai_client, secrets_sent
 from safechain_ray.schema import Completion, Message, Request
 
 ATTEMPTS = 10
@@ -72,8 +72,9 @@ class ApiEngine:
 
         entry = start.needs
         self._entry = entry
-        self._key = ApiKey.of(entry)
-        self._client = openai_client(entry.base_url, self._key.value, max_retries=0, timeout=entry.timeout_seconds)
+        key = key_of(entry)
+        self._secrets = secrets_sent(entry.base_url, key)
+        self._client = openai_client(entry.base_url, key, max_retries=0, timeout=entry.timeout_seconds)
         self._tags = families()[entry.family].tags
         self._opening = ThoughtOpening(entry.opens_thought, self._tags)
         self._probing: asyncio.Task[None] | None = None
@@ -121,7 +122,24 @@ class ApiEngine:
         await self._client.close()
 
     async def _choices(self, request: Request, count: int) -> Sequence[Outcome]:
-        """1 to `count` answers from one request. Raises as `generate` does, for all of them."""
+        """1 to `count` answers from one request, without quoted secrets. Raises as `generate` does, for all of them.
+
+        The client has removed secrets from bodies. Here the parts of an answer are joined: a part may end in a secret.
+        """
+        try:
+            return [self._without_secrets(outcome) for outcome in await self._answered(request, count)]
+        except SafechainError as error:
+            raise type(error)(self._secrets.removed_from_message(str(error))) from None
+        except Exception as error:
+            text = f"{self._entry.source} sent an answer that can't be read: {type(error).__name__}: {error}"
+            raise RowError(self._secrets.removed_from_message(text)[:LONGEST_QUOTE]) from None
+
+    def _without_secrets(self, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, RowError):
+            return type(outcome)(self._secrets.removed_from_message(str(outcome)))
+        return replace(outcome, text=self._secrets.removed_from(outcome.text))
+
+    async def _answered(self, request: Request, count: int) -> Sequence[Outcome]:
         received = await self._receive(request, count)
         if any(self._is_ambiguous(answer) for _, answer in received.answers):
             if self._probing is None:
@@ -133,12 +151,13 @@ class ApiEngine:
         """The answers to one request, sent until the provider answers. Raises as `generate` does."""
         # Tokens of byte-level BPE are at least a byte each.
         bounds = Usage(len(request.prompt.encode()) + BYTES_OF_A_TEMPLATE, count * request.max_tokens)
+        most_bytes = most_answer_bytes(request, count)
         attempt = 1
         while True:
             async with self._gate.passage(self._cost(bounds)) as passage:
                 # Built after the wait at the gate: another request may have detected the parameter's name meanwhile.
                 wire = wire_request(self._entry, request, count, self._refusals.max_tokens_parameter)
-                outcome = await self._attempt(wire, bounds, passage)
+                outcome = await self._attempt(wire, bounds, most_bytes, passage)
             if not isinstance(outcome, Fault):
                 return outcome
             is_renamed = "max_tokens" in wire and self._refusals.max_tokens_parameter != "max_tokens"
@@ -149,10 +168,12 @@ class ApiEngine:
                 await asyncio.sleep(backoff(attempt, self._random))
                 attempt += 1
 
-    async def _attempt(self, wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> "_Received | Fault":
+    async def _attempt(
+        self, wire: Mapping[str, Any], bounds: Usage, most_bytes: int, passage: Passage
+    ) -> "_Received | Fault":
         self._count(requests=1)
         try:
-            body = await self._sent(wire)
+            body = await self._sent(wire, most_bytes)
             return self._read(body, wire, bounds, passage)
         except AnsweredError as refused:
             passage.answered = True
@@ -165,28 +186,39 @@ class ApiEngine:
             passage.fault = Fault(str(error), overload=True)
         except (TimeoutError, api_answers.UnusableAnswerError) as error:
             text = str(error) or f"no answer for {self._entry.timeout_seconds:g} s"
-            passage.fault = Fault(self._key.removed_from(text))
+            passage.fault = Fault(text)
         return passage.fault
 
-    async def _sent(self, wire: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The body of a good answer. Raises AnsweredError for an error's status, UnusableAnswerError, TimeoutError."""
-        from openai import APIConnectionError, APIStatusError, APITimeoutError
+    async def _sent(self, wire: Mapping[str, Any], most_bytes: int) -> Mapping[str, Any]:
+        """The body of a good answer.
+
+        Raises:
+            AnsweredError: an error's status.
+            UnusableAnswerError, TimeoutError: another attempt may succeed.
+            RowError: the answer is too long.
+        """
+        from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+
+        from safechain_ray.http_clients.provider_client import AnswerTooLongError, RedirectedError, limited_to
 
         try:
             async with asyncio.timeout(self._entry.timeout_seconds):
-                answer = await self._client.chat.completions.with_raw_response.create(**wire)
+                with limited_to(most_bytes):
+                    answer = await self._client.chat.completions.with_raw_response.create(**wire)
         except APITimeoutError as error:
             raise TimeoutError from error
         except APIConnectionError as error:
             raise api_answers.UnusableAnswerError(f"connection: {error.__cause__ or error}") from None
         except APIStatusError as error:
-            # Not `from error`: its text quotes the body, which may quote the key, and Ray logs whole chains.
-            raise AnsweredError(
-                error.status_code,
-                decode_error(self._key.removed_from_error(error.response.content)),
-                error.response.headers,
-            ) from None
-        body = api_answers.decode_body(self._key.removed_from_answer(answer.content))
+            body = decode_error(error.response.content)
+            raise AnsweredError(error.status_code, body, error.response.headers) from None
+        except RedirectedError as error:
+            raise AnsweredError(error.status, {"error": {"message": str(error)}}, {}) from None
+        except AnswerTooLongError as error:
+            raise RowError(f"{self._entry.source}: {error}") from None
+        except OpenAIError as error:
+            raise api_answers.UnusableAnswerError(str(error)) from None
+        body = api_answers.decode_body(answer.content)
         if "error" in body and not body.get("choices"):  # OpenRouter, under status 200
             raise AnsweredError(status_in(body["error"]), body, answer.headers)
         return body
@@ -199,7 +231,7 @@ class ApiEngine:
             try:
                 answers.append((place, api_answers.read_answer(body, place)))
             except RowError as error:
-                answers.append((place, type(error)(self._key.removed_from(str(error)))))
+                answers.append((place, error))
             except api_answers.UnusableAnswerError as error:
                 failures.append(error)
         usage = self._settle(body, wire, bounds, passage)

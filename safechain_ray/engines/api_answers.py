@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safechain_ray.engines.api_json import as_list, as_mapping, decode_json
+from safechain_ray.engines.api_json import as_list, as_mapping, as_text, decode_json
 from safechain_ray.engines.api_messages import read_message
 from safechain_ray.errors import BlockedError, RowError
 from safechain_ray.schema import FinishReason, ThinkingTags, broken_up, read_tags, without_tags
@@ -47,6 +47,10 @@ OVERLOADED = "insufficient_system_resource"
 
 BROKEN_OFF = frozenset({OVERLOADED, "error", "network_error", "abort", "cancelled"})
 """Finish reasons of a generation that failed: OpenRouter's, Z.ai's, vLLM's and SGLang's, watsonx'."""
+
+
+LONGEST_REASON = 100
+"""Characters of a finish reason that an error quotes."""
 
 
 class UnusableAnswerError(Exception):
@@ -122,7 +126,7 @@ def read_answer(body: Mapping[str, Any], place: int = 0) -> ApiAnswer:
     """
     choice = _choice(body, place)
     message = read_message(as_mapping(choice.get("message")))
-    reason = str(choice.get("finish_reason") or "stop")
+    reason = str(choice.get("finish_reason") or "stop")[:LONGEST_REASON]
     lowered = reason.lower()
     if lowered.startswith(WITHHELD):
         raise BlockedError(": ".join(filter(None, (f"finish_reason {reason}", message.refusal))))
@@ -152,12 +156,17 @@ def read_logprobs(body: Mapping[str, Any], place: int = 0) -> tuple[Mapping[str,
     content = as_mapping(_choice(body, place).get("logprobs")).get("content")
     return tuple(
         {
-            str(top["token"]): float(top["logprob"])
+            as_text(top["token"]): float(top["logprob"])
             for top in map(as_mapping, as_list(as_mapping(token).get("top_logprobs")))
-            if "token" in top and isinstance(top.get("logprob"), int | float)
+            if isinstance(top.get("token"), str) and _is_logprob(top.get("logprob"))
         }
         for token in as_list(content)
     )
+
+
+def _is_logprob(value: object) -> bool:
+    """Not for NaN and integers too large for a float. Servers write -9999.0 for minus infinity."""
+    return isinstance(value, int | float) and -1e9 <= value <= 1e9
 
 
 def _choice(body: Mapping[str, Any], place: int) -> Mapping[str, Any]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from safechain_ray.engines.api_json import as_count, as_list, as_mapping, as_text, decode_json, well_formed
+from safechain_ray.engines.api_json import as_count, as_list, as_mapping, as_text, decode_json
 from safechain_ray.errors import BlockedError, RowError
+from safechain_ray.schema.unicode_text import well_formed
 
 OVERLOADED = frozenset({429, 503, 529})
 AGAIN = frozenset({408, 409, 425}) | OVERLOADED
@@ -95,11 +96,15 @@ def read_status(status: int, body: object, headers: Mapping[str, str], now: floa
     codes = {str(error.get(key, "")) for key in ("code", "type", "status")}
     if _filtered(status, error, message.lower(), codes):
         raise BlockedError(text)
-    if status in REFUSES_ALL or codes & NO_MONEY:
+    if status in REFUSES_ALL or is_redirect(status) or codes & NO_MONEY:
         raise RefusesAllError(status, text)
     if status in AGAIN or status >= 500:
         return Fault(text, status in OVERLOADED, retry_after(headers, now))
     raise RowError(f"the provider refused the request with {text}")
+
+
+def is_redirect(status: int) -> bool:
+    return 300 <= status < 400
 
 
 def rejected_parameter(body: object, sent: Iterable[str]) -> str | None:
@@ -145,7 +150,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(wish).timestamp() - now
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else 0.0
 

@@ -1,11 +1,11 @@
-"""Typed access to JSON from providers, and replacement of invalid Unicode."""
+"""Typed access to JSON from providers."""
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from safechain_ray.schema import LARGEST_INT32
+from safechain_ray.schema.unicode_text import well_formed_tree
 
 
 def decode_json(text: bytes) -> Any:
@@ -17,17 +17,9 @@ def decode_json(text: bytes) -> Any:
         value = json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    # Only an escape, or bytes from 0xED on, can make a surrogate. A whole answer is walked only where one may be.
-    return _well_formed(value) if b"\\u" in text or b"\xed" in text else value
-
-
-def well_formed(text: str) -> str:
-    """`text` with each half of a surrogate pair replaced by U+FFFD; whole pairs become their character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    # In UTF-8, only an escape or a byte 0xED can make a surrogate. NUL bytes show that the text is UTF-16 or UTF-32.
+    may_hold_surrogates = b"\\u" in text or b"\xed" in text or b"\0" in text
+    return well_formed_tree(value) if may_hold_surrogates else value
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:
@@ -49,16 +41,7 @@ def as_count(value: object) -> int | None:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
+    # Not by math.isfinite: a JSON integer may be too large for a float. NaN fails every comparison.
     return int(value) if 0 <= value <= LARGEST_INT32 else None
-
-
-def _well_formed(value: Any) -> Any:
-    if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, list):
-        return [_well_formed(each) for each in value]
-    if isinstance(value, dict):
-        return {well_formed(key): _well_formed(each) for key, each in value.items()}
-    return value

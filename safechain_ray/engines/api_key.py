@@ -1,35 +1,13 @@
-"""The key of an endpoint: read from the environment, and removed from what the provider says."""
+"""The key of an endpoint, read from the environment."""
 
 import os
-from dataclasses import dataclass, field
 
 from safechain_ray.catalog.api_entries import ApiEntry
 
-NO_KEY = "none"
-"""Sent to a server that needs no key, because the client requires one."""
 
-LONG_KEY = 12
-"""Shortest key that an answer can't hold by chance. A shorter one (`EMPTY`, say) is removed from errors only."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """Providers quote a wrong key in their message. Some servers quote the whole request."""
-
-    value: str = field(repr=False)
-
-    @classmethod
-    def of(cls, entry: ApiEntry) -> "ApiKey":
-        return cls(os.environ[entry.api_key_env].strip() if entry.api_key_env else NO_KEY)
-
-    def removed_from(self, text: str) -> str:
-        return text if self.value == NO_KEY else text.replace(self.value, "***")
-
-    def removed_from_error(self, body: bytes) -> bytes:
-        return body if self.value == NO_KEY else body.replace(self.value.encode(), b"***")
-
-    def removed_from_answer(self, body: bytes) -> bytes:
-        return body if len(self.value) < LONG_KEY else self.removed_from_error(body)
+def key_of(entry: ApiEntry) -> str | None:
+    """The key; None where the entry names no variable. The variable is set: see `missing_key`."""
+    return os.environ[entry.api_key_env].strip() if entry.api_key_env else None
 
 
 def missing_key(entry: ApiEntry) -> str | None:

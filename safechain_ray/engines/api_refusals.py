@@ -8,6 +8,7 @@ from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.engines.api_faults import (
     Fault,
     RefusesAllError,
+    is_redirect,
     read_status,
     rejected_parameter,
     wants_max_completion_tokens,
@@ -19,7 +20,7 @@ REFUSED_AT_FIRST = 10
 """The run ends after this many rejected requests without an accepted one: they share a rejected parameter."""
 
 FORBIDDEN_IN_A_ROW = 10
-"""This many 403s in a row after good answers end the run; fewer are content refusals in unknown words."""
+"""This many 403s or redirects in a row after good answers end the run; fewer are content refusals in unknown words."""
 
 
 class AnsweredError(Exception):
@@ -55,7 +56,8 @@ class Refusals:
         try:
             return read_status(refused.status, refused.body, refused.headers, time.time())
         except RefusesAllError as error:
-            if error.status == 403 and self._answers and self._forbidden < FORBIDDEN_IN_A_ROW:
+            passing = error.status == 403 or is_redirect(error.status)
+            if passing and self._answers and self._forbidden < FORBIDDEN_IN_A_ROW:
                 self._forbidden += 1
                 raise RowError(f"the provider refused the request with {error}") from None
             raise self._of_all(f"{error}. {_fix(error.status, self._entry)}") from error
@@ -84,6 +86,8 @@ def _fix(status: int, entry: ApiEntry) -> str:
             return "No key was sent: name its environment variable with --set model.api_key_env=NAME."
         case 401 | 403:
             return f"Check the key in the environment variable {entry.api_key_env}."
+        case redirect if is_redirect(redirect):
+            return f"Check the endpoint {entry.base_url}; if the other address is right, give it with --base-url URL."
         case 404 | 405:
             return (
                 f"Check the model id {entry.api_model!r} (another one: --set model.api_model=ID) "

@@ -9,6 +9,12 @@ from safechain_ray.schema import Request
 
 NOT_PARAMETERS = frozenset({"model", "messages", "extra_body"})
 
+BYTES_OF_AN_ENVELOPE = 2**20
+BYTES_A_TOKEN = 512
+"""A token has 4 to 6 characters on average. JSON escapes take up to 6 bytes each, and a thought may come twice."""
+
+BYTES_A_LOGPROB = 256
+
 
 def wire_request(
     entry: ApiEntry, request: Request, count: int = 1, max_tokens_parameter: str | None = None
@@ -34,6 +40,12 @@ def wire_request(
         **_given(standard, entry.omits),
         "extra_body": _given(of_open_models, entry.omits) | entry.extra_body,
     }
+
+
+def most_answer_bytes(request: Request, count: int) -> int:
+    """The most bytes that `count` answers to `request` may have; an answer beyond them is no answer to it."""
+    of_token = BYTES_A_TOKEN + request.logprobs * BYTES_A_LOGPROB
+    return BYTES_OF_AN_ENVELOPE + count * request.max_tokens * of_token
 
 
 def parameters(wire: Mapping[str, Any]) -> set[str]:

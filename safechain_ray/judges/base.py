@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from safechain_ray import judges
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import EngineDiedError, EngineStartError, UnknownNameError
-from safechain_ray.schema import Engine, Part, Sample, Verdict
+from safechain_ray.schema import Engine, Part, Sample, Verdict, check_storable
 
 
 class Judge(Protocol):
@@ -79,7 +79,9 @@ async def _judge_part(judge: Judge, sample: Sample, part: Part) -> Verdict:
     if reason is not None:
         return missing_verdict(judge.name, part, reason)
     try:
-        return await judge.judge(sample.prompt, part, _text(sample, part) or "")
+        verdict = await judge.judge(sample.prompt, part, _text(sample, part) or "")
+        check_storable(verdict)
+        return verdict
     except (EngineDiedError, EngineStartError):
         raise
     except Exception as error:

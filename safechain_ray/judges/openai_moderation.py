@@ -4,22 +4,27 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from openai import APIError, AsyncOpenAI, AuthenticationError
+from openai import APIError, AsyncOpenAI, AuthenticationError, OpenAIError
 from pydantic import BaseModel, Field, ValidationError
 
 from safechain_ray.catalog.entries import Endpoint, JudgeEntry
 from safechain_ray.errors import EngineStartError, InputError
-from safechain_ray.http_clients import openai_client
+from safechain_ray.http_clients import openai_client, secrets_sent
+from safechain_ray.http_clients.provider_client import limited_to
 from safechain_ray.judges.base import Judge, missing_verdict
 from safechain_ray.schema import Engine, Part, Verdict
+from safechain_ray.schema.known_secrets import KnownSecrets
+from safechain_ray.schema.unicode_text import well_formed
 
 RETRIES = 8
 """On 429, 5xx, timeouts and lost connections, with growing pauses or as long as Retry-After says: about 40 s in all."""
 
 TIMEOUT_SECONDS = 60.0
 
-NO_KEY = "none"
-"""What is sent to a server that wants no key: the client insists on one."""
+LONGEST_QUOTE = 300
+
+MOST_BYTES = 2**20
+"""The most that an answer may have; one with all categories has about 2 kB."""
 
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -48,6 +53,7 @@ class OpenAIModeration:
     name: str
     endpoint: Endpoint
     client: AsyncOpenAI = field(repr=False)
+    secrets: KnownSecrets = field(repr=False)
     slots: asyncio.Semaphore = field(repr=False)
 
     async def judge(self, prompt: str, part: Part, text: str) -> Verdict:
@@ -57,19 +63,22 @@ class OpenAIModeration:
         """
         try:
             async with self.slots:
-                answer = await self.client.moderations.with_raw_response.create(model=self.endpoint.model, input=text)
+                with limited_to(MOST_BYTES):
+                    create = self.client.moderations.with_raw_response.create
+                    answer = await create(model=self.endpoint.model, input=text)
             return self._verdict(part, answer.content)
         except AuthenticationError as error:
             raise EngineStartError(
                 f"{self.endpoint.base_url} refuses the key in {self.endpoint.api_key_env or '(none was sent)'}: "
                 f"{self._said(error)}"
             ) from None
-        except APIError as error:
+        except OpenAIError as error:
             return missing_verdict(self.name, part, self._said(error))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the body"
-            return missing_verdict(self.name, part, f"the answer is no moderation: {where}: {first['msg']}")
+            reason = f"the answer is no moderation: {where}: {first['msg']}"
+            return missing_verdict(self.name, part, self._quotable(reason))
 
     def _verdict(self, part: Part, body: bytes) -> Verdict:
         (result,) = _Moderation.model_validate_json(body).results
@@ -77,10 +86,12 @@ class OpenAIModeration:
         categories = tuple(name for name, flagged in result.categories.items() if flagged)
         return Verdict(self.name, part, result.flagged, score, categories)
 
-    def _said(self, error: APIError) -> str:
-        """What the endpoint said, without the key: some servers quote it."""
-        said = error.message
-        return (said.replace(self.client.api_key, "***") if self.endpoint.api_key_env else said)[:300]
+    def _said(self, error: OpenAIError) -> str:
+        return self._quotable(error.message if isinstance(error, APIError) else str(error))
+
+    def _quotable(self, text: str) -> str:
+        """What an error may quote of the endpoint's words: without secrets, and of a length that a table bears."""
+        return well_formed(self.secrets.removed_from_message(text))[:LONGEST_QUOTE]
 
 
 def build(entry: JudgeEntry, engine: Engine | None) -> Judge:
@@ -88,11 +99,8 @@ def build(entry: JudgeEntry, engine: Engine | None) -> Judge:
         raise InputError(
             f"Judge {entry.name!r} of kind openai_moderation needs a server: give its catalog entry `endpoint:`"
         )
-    key = entry.endpoint.api_key()
-    client = openai_client(
-        entry.endpoint.base_url,
-        NO_KEY if key is None else key.get_secret_value(),
-        max_retries=RETRIES,
-        timeout=TIMEOUT_SECONDS,
-    )
-    return OpenAIModeration(entry.name, entry.endpoint, client, asyncio.Semaphore(entry.endpoint.max_concurrent))
+    url, secret = entry.endpoint.base_url, entry.endpoint.api_key()
+    key = None if secret is None else secret.get_secret_value()
+    client = openai_client(url, key, max_retries=RETRIES, timeout=TIMEOUT_SECONDS)
+    slots = asyncio.Semaphore(entry.endpoint.max_concurrent)
+    return OpenAIModeration(entry.name, entry.endpoint, client, secrets_sent(url, key), slots)

@@ -6,13 +6,13 @@ from typing import Any
 import yaml
 
 from safechain_ray.curation.rows import ROWS_SCHEMA
-from safechain_ray.pipelines.runs.run_record import without_secrets
 from safechain_ray.pipelines.training_sets.build_dataset import Building
 from safechain_ray.pipelines.training_sets.facts import DatasetFacts
 from safechain_ray.pipelines.training_sets.published import published_config
 from safechain_ray.report.dataset import responses_table, rule_words, shortfall, sources_table, steps_table
 from safechain_ray.report.document import Document
 from safechain_ray.report.markdown import inert, markdown
+from safechain_ray.storage import without_secrets
 
 CARD = "README.md"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from safechain_ray.schema.tables import SAMPLES_SCHEMA
+from safechain_ray.schema.tables import SAMPLES_SCHEMA, arrow_array
 
 GRADE_TYPE = pa.struct(
     [
@@ -24,7 +24,7 @@ GRADED_SCHEMA = SAMPLES_SCHEMA.append(pa.field("grade", GRADE_TYPE, nullable=Fal
 
 def with_grades(table: pa.Table, grades: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Samples (of `SAMPLES_SCHEMA`) with one grade each, as a table of `GRADED_SCHEMA`."""
-    return table.append_column(GRADED_SCHEMA.field("grade"), pa.array(grades, GRADE_TYPE))
+    return table.append_column(GRADED_SCHEMA.field("grade"), arrow_array(grades, GRADE_TYPE))
 
 
 def without_grade(table: pa.Table) -> list[bool]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from safechain_ray.schema.tables import SAMPLES_SCHEMA
+from safechain_ray.schema.tables import SAMPLES_SCHEMA, arrow_array
 
 Preferred = Literal["a", "b", "tie"]
 """What one look at both responses came to; `tie`: neither is better."""
@@ -69,5 +69,10 @@ PREFERENCES_SCHEMA = pa.schema(
 def preferences_table(pairs: pa.Table, preferences: Sequence[Preference]) -> pa.Table:
     """What was decided of each row of `pairs` (of `PAIRS_SCHEMA`), as a table of `PREFERENCES_SCHEMA`."""
     decided = PREFERENCES_SCHEMA.names[len(_PAIR) :]
-    columns = {name: [getattr(preference, name) for preference in preferences] for name in decided}
+    columns = {
+        name: arrow_array(
+            [getattr(preference, name) for preference in preferences], PREFERENCES_SCHEMA.field(name).type
+        )
+        for name in decided
+    }
     return pa.table({**{field.name: pairs[field.name] for field in _PAIR}, **columns}, schema=PREFERENCES_SCHEMA)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from safechain_ray.schema.samples import Sample, Verdict
+from safechain_ray.schema.unicode_text import well_formed_tree
 
 VERDICT_TYPE = pa.struct(
     [
@@ -75,11 +76,24 @@ PIECES_SCHEMA = pa.schema(
 """
 
 
+def arrow_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """`values` as Arrow has them, with each half of a surrogate pair in a text replaced by U+FFFD.
+
+    Models, judges and graders all quote foreign text. One text that UTF-8 can't store would fail the whole block.
+    """
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        return pa.array(well_formed_tree(values), kind)
+
+
 def samples_table(samples: Sequence[Sample]) -> pa.Table:
     """The samples as an Arrow table of `SAMPLES_SCHEMA`."""
     columns = {name: [getattr(sample, name) for sample in samples] for name in SAMPLES_SCHEMA.names}
     columns["verdicts"] = [[_verdict_row(verdict) for verdict in verdicts] for verdicts in columns["verdicts"]]
-    return pa.table(columns, schema=SAMPLES_SCHEMA)
+    return pa.table(
+        {field.name: arrow_array(columns[field.name], field.type) for field in SAMPLES_SCHEMA}, SAMPLES_SCHEMA
+    )
 
 
 def samples_from_table(table: pa.Table) -> list[Sample]:
@@ -97,7 +111,18 @@ def with_verdicts(table: pa.Table, verdicts: Sequence[Iterable[Verdict]]) -> pa.
         [*held, *(_verdict_row(verdict) for verdict in new)]
         for held, new in zip(table.column(place).to_pylist(), verdicts, strict=True)
     ]
-    return table.set_column(place, SAMPLES_SCHEMA.field("verdicts"), pa.array(rows, type=pa.list_(VERDICT_TYPE)))
+    return table.set_column(place, SAMPLES_SCHEMA.field("verdicts"), arrow_array(rows, pa.list_(VERDICT_TYPE)))
+
+
+def check_storable(record: Sample | Verdict) -> None:
+    """Raises what Arrow raises for a value that a column can't hold.
+
+    Called inside the error handling of one row, so that the value does not fail its block.
+    """
+    if isinstance(record, Sample):
+        samples_table([record])
+    else:
+        arrow_array([_verdict_row(record)], VERDICT_TYPE)
 
 
 def without_verdicts(table: pa.Table) -> pa.Table:

@@ -1,6 +1,9 @@
 """The words of a closed list: parts, outcomes, rules; and what values may look like."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 Part = Literal["response", "thought", "answer"]
 """What a judge looks at: the reasoning trace, the final answer, or both together (the default, as in the paper)."""
@@ -24,3 +27,17 @@ PLAIN_URL = r"^https?://[^\s@?#]+$"
 
 LARGEST_INT32 = 2**31 - 1
 """The most that the integer columns of the samples hold."""
+
+
+def _check_variable_name(name: str) -> str:
+    """The error does not quote `name`: a key is written in its place by mistake."""
+    if name and re.fullmatch(r"[A-Z_][A-Z0-9_]*", name) is None:
+        raise ValueError(
+            "this is no name of an environment variable (capital letters, digits and _). If it is the key itself, put "
+            "it into a variable and write the variable's name here"
+        )
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_check_variable_name)]
+"""Name of the environment variable that holds a key. Keys have other characters than capitals, so they are refused."""

@@ -28,6 +28,8 @@ _FLOAT = re.compile(
 )
 _MERGE = re.compile(r"^<<$")
 
+_MAY_HOLD_SECRET = re.compile(r"key|token|secret|passw|auth|://|[\w-]{16}", re.IGNORECASE)
+
 _Resolvers = dict[str, list[tuple[str, re.Pattern[str]]]]
 _TAG = "tag:yaml.org,2002:"
 _RESOLVERS = (
@@ -127,10 +129,20 @@ def load_yaml(text: str, origin: str = "") -> Any:
     loader = _loader(text, origin)
     try:
         return loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        raise _without_snippets(error) from None
     except (ValueError, RecursionError) as error:  # an integer of too many digits, a list in a list in a list
         raise yaml.YAMLError(str(error)) from error
     finally:
         loader.dispose()
+
+
+def _without_snippets(error: yaml.MarkedYAMLError) -> yaml.MarkedYAMLError:
+    """The error with its lines and columns, and without the text of a line that may hold a secret."""
+    for mark in (error.problem_mark, error.context_mark):
+        if mark is not None and _MAY_HOLD_SECRET.search(mark.get_snippet(max_length=10_000) or ""):
+            mark.buffer = None
+    return error
 
 
 def lines_of(text: str) -> Mapping[KeyPath, int]:

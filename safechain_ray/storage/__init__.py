@@ -4,7 +4,7 @@ from safechain_ray.storage.files import FileFacts
 from safechain_ray.storage.folder import Folder, open_folder, read_uri, write_uri
 from safechain_ray.storage.lease import Lease, hold
 from safechain_ray.storage.patience import Patience, Silence
-from safechain_ray.storage.uris import place, redact
+from safechain_ray.storage.uris import place, redact, without_secrets
 
 __all__ = [
     "FileFacts",
@@ -17,5 +17,6 @@ __all__ = [
     "place",
     "read_uri",
     "redact",
+    "without_secrets",
     "write_uri",
 ]

@@ -30,8 +30,13 @@ SILENT_SECONDS = 10.0
 GCS_RETRY_SECONDS = 30
 """The client of Google retries by itself; its 15 minutes would hide an outage for that long."""
 
-_USER_INFO = re.compile(r"(?<=://)(?:[^/\s@]*|[^/\s@:]*:[^\s@]*)@")  # the second form: a secret that holds a slash
-_QUERY = re.compile(r"(\b\w+://[^\s?'\"]*)\?[^\s'\"]+")
+_USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s]*|[^/\s@:]*:[^\s@]*)@")  # the second form: a secret that holds a slash
+_QUERY = re.compile(r"(\b\w+://[^\s?]*)\?\S+")
+
+_URI = re.compile(r"(\b\w+://)((?:[^/\s@:]*:[^/@\n]*@)?\S*)")
+"""A URI in a text, to the next blank. A password may hold blanks; `@` ends it."""
+
+_HOLDS_USER_INFO = re.compile(r"[^/@]*@|[^/\s@:]*:[^@]*@")
 
 
 class OneTryS3(fs.S3FileSystem):  # type: ignore[misc]  # pyarrow has no types
@@ -50,13 +55,36 @@ def _one_try(options: dict[str, Any]) -> OneTryS3:
 
 
 def redact(text: str) -> str:
-    """`text` with the user information and the query of every URI in it blotted out: both may hold secrets."""
-    return _QUERY.sub(r"\1?***", _USER_INFO.sub("***@", text))
+    """`text` with the user information and the query of every URI in it blotted out: both may hold secrets.
+
+    A password may hold any character. `@`, `/`, `?`, quotes and blanks in it make its end ambiguous. Then too much is
+    blotted out rather than too little: everything up to the last `@`, and a query up to the next blank.
+    """
+    return _URI.sub(lambda match: match[1] + _shown(match[2]), text)
+
+
+def without_secrets(tree: Any) -> Any:
+    """A config as it may be shown: `redact` for every text in its mappings and lists."""
+    if isinstance(tree, dict):
+        return {key: without_secrets(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [without_secrets(value) for value in tree]
+    return redact(tree) if isinstance(tree, str) else tree
 
 
 def place(uri: str) -> str:
     """The URI without user information and query: where something lies, whoever asks and by whatever endpoint."""
     return _QUERY.sub(r"\1", _USER_INFO.sub("", uri))
+
+
+def _shown(rest: str) -> str:
+    """What follows a URI's `://`, without its secrets."""
+    before, at, after = rest.rpartition("@")
+    if not (at and _HOLDS_USER_INFO.match(rest)):
+        head, mark, _ = rest.partition("?")
+        return f"{head}?***" if mark else head
+    # A `?` before the last `@` may begin a query that holds the `@`.
+    return f"***@{'***' if '?' in before else _shown(after)}"
 
 
 def joined(uri: str, name: str) -> str:

@@ -151,7 +151,7 @@ def test_all_problems_of_a_config_are_told_at_once():
     [
         ("samples", "--set samples: write key=value"),
         ("=3", "--set =3: write key=value"),
-        ("samples=[", "--set samples=[ is not valid YAML"),
+        ("samples=[", "--set samples=… is not valid YAML"),
         ("datasets.3=x", "--set datasets.3: the list has no item '3'; it has 1, counted from 0"),
         ("datasets.first=x", "the list has no item 'first'"),
         ("datasets.3.limit=1", "--set datasets.3.limit: there is no '3' to set"),

@@ -1,4 +1,4 @@
-"""docs/faults.md promises nothing that no test holds: every test that it names exists."""
+"""docs/faults.md and docs/security.md promise nothing that no test holds: every test that they name exists."""
 
 import ast
 import re
@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (PROJECT / "docs" / "faults.md").read_text(encoding="utf-8"))
+NAMED = [
+    test
+    for page in ("faults.md", "security.md")
+    for test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (PROJECT / "docs" / page).read_text(encoding="utf-8"))
+]
 
 
 def test_tests_are_named():

@@ -38,7 +38,7 @@ NEIGHBOURS = {
 # The only rooms or files, relative to the package, that may import a heavy library.
 LIBRARY_HOMES = {
     "vllm": frozenset({"engines/vllm.py"}),
-    "openai": frozenset({"engines/api.py", "judges/openai_moderation.py", "http_clients.py"}),
+    "openai": frozenset({"engines/api.py", "judges/openai_moderation.py", "http_clients", "pipelines/doctor/api.py"}),
     "trl": frozenset({"training"}),
     "datasketch": frozenset({"curation/overlap.py"}),
     "math_verify": frozenset({"benchmarks/math_worker.py"}),

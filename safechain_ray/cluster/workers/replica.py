@@ -21,7 +21,7 @@ from safechain_ray.decoding.task import Kept
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import BlockedError, EngineStartError, RowError
-from safechain_ray.schema import Engine, Outcome, Sample, samples_table
+from safechain_ray.schema import Engine, Outcome, Sample, check_storable, samples_table
 
 
 class Replica:
@@ -65,6 +65,7 @@ class Replica:
                 raise RowError(item.prompt.error)
             decoded = await self._decode(item, kept)
             sample = self._finished(item, decoded, time.monotonic() - started)
+            check_storable(sample)
         except EngineStartError:
             raise
         except BlockedError as error:

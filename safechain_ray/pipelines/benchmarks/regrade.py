@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from safechain_ray.pipelines.runs.run_folder import RunFolder, put_in_order
 from safechain_ray.pipelines.runs.run_record import RunRecord
-from safechain_ray.schema import short_hash
+from safechain_ray.schema import arrow_array, short_hash
 from safechain_ray.schema.graded import GRADE_TYPE, GRADED_SCHEMA, without_grade
 from safechain_ray.storage import Folder
 
@@ -53,7 +53,7 @@ def _drop(samples: Folder, name: str, benchmarks: Set[str]) -> int:
         for grade, is_stale in zip(table["grade"].to_pylist(), stale, strict=True)
     ]
     place = table.schema.get_field_index("grade")
-    rest = table.set_column(place, GRADED_SCHEMA.field("grade"), pa.array(grades, GRADE_TYPE))
+    rest = table.set_column(place, GRADED_SCHEMA.field("grade"), arrow_array(grades, GRADE_TYPE))
     samples.write_parquet(f"part-{short_hash(REASON, name)}.parquet", rest)
     samples.delete(name)
     return sum(stale)

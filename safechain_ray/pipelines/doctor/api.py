@@ -1,20 +1,23 @@
 """The doctor on a model behind an API: its key, whether the provider answers and knows the model, its prices."""
 
+import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import httpx
+from openai import APIConnectionError, APIStatusError, OpenAIError
 
 from safechain_ray import catalog
 from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.engines.api_json import decode_json
 from safechain_ray.errors import InputError
-from safechain_ray.http_clients import connection_options
+from safechain_ray.http_clients import openai_client
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 
 ANSWER_SECONDS = 10.0
 
 SHOWN_MODELS = 5
+LONGEST_ID = 200
 
 ANOTHER_ID = "name the provider's id with --set model.api_model=ID of the run"
 
@@ -36,26 +39,22 @@ def check_api(model: ApiEntry) -> Iterator[Finding]:
 def check_listed(subject: Subject, model: ApiEntry, key: str) -> Finding:
     """Whether the endpoint answers with this key, and lists the model. Never raises."""
     try:
-        options = connection_options(model.base_url)
+        status, body = asyncio.run(_models(model, key))
     except InputError as error:
         problem, _, fix = str(error).partition(" Fix: ")
         return subject.failed("endpoint", problem.rstrip("."), fix.rstrip("."))
-    try:
-        answer = httpx.get(
-            f"{model.base_url}/models",
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=ANSWER_SECONDS,
-            **options,
-        )
-    except httpx.HTTPError as error:
-        reason = f"{model.base_url} is not reachable from here: {type(error).__name__}"
+    except APIConnectionError as error:
+        reason = f"{model.base_url} is not reachable from here: {type(error.__cause__ or error).__name__}"
         return subject.not_checked("endpoint", reason, "check network and proxy, or model.base_url")
-    if answer.status_code in (401, 403):
+    except OpenAIError as error:
+        reason = f"{model.base_url} gives no list of its models: {error}"
+        return subject.not_checked("endpoint", reason, "check network and proxy, or model.base_url")
+    if status in (401, 403):
         mend = f"check the key in {model.api_key_env}" if model.api_key_env else "name its key with model.api_key_env"
-        return subject.failed("endpoint", f"{model.base_url} refuses the key: it answers {answer.status_code}", mend)
-    ids = _listed(answer)
+        return subject.failed("endpoint", f"{model.base_url} refuses the key: it answers {status}", mend)
+    ids = _listed(body)
     if ids is None:
-        reason = f"{model.base_url} answers {answer.status_code} without a list of its models"
+        reason = f"{model.base_url} answers {status} without a list of its models"
         return subject.not_checked("endpoint", reason, "try one sample: evaluate --limit 1 --max-requests 1")
     if model.api_model not in ids:
         some = ", ".join(ids[:SHOWN_MODELS]) + (
@@ -82,16 +81,19 @@ def _check_prices(subject: Subject, model: ApiEntry) -> Finding:
     )
 
 
-def _listed(answer: httpx.Response) -> list[str] | None:
+async def _models(model: ApiEntry, key: str) -> tuple[int, bytes]:
+    """Status and body of the list of models. Raises OpenAIError without an answer that can be used."""
+    async with openai_client(model.base_url, key or None, max_retries=0, timeout=ANSWER_SECONDS) as client:
+        try:
+            return 200, (await client.models.with_raw_response.list()).content
+        except APIStatusError as error:
+            return error.status_code, error.response.content
+
+
+def _listed(body: bytes) -> list[str] | None:
     """The ids in a list of models; Gemini's stand behind `models/`."""
     try:
-        tree: Any = answer.json()
-        models: list[Mapping[str, Any]] = tree["data"]
-        return [str(model["id"]).removeprefix("models/") for model in models]
+        models: list[Mapping[str, Any]] = decode_json(body)["data"]
+        return [str(model["id"]).removeprefix("models/")[:LONGEST_ID] for model in models]
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _some(ids: list[str]) -> str:
-    more = f" and {len(ids) - SHOWN_MODELS} more" if len(ids) > SHOWN_MODELS else ""
-    return (", ".join(ids[:SHOWN_MODELS]) or "none") + more

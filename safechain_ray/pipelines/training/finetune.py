@@ -11,7 +11,6 @@ from safechain_ray.cluster.training.run import Workers, run_training
 from safechain_ray.cluster.training.worker import TrainingTask
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.pipelines.runs.output import held_output
-from safechain_ray.pipelines.runs.run_record import without_secrets
 from safechain_ray.pipelines.training.data_plan import DataPlan, plan_data
 from safechain_ray.pipelines.training.log import TrainingLog
 from safechain_ray.pipelines.training.observer import TrainingObserver
@@ -25,7 +24,7 @@ from safechain_ray.pipelines.training.resolve import (
     resolve_lessons,
     resolve_trainee,
 )
-from safechain_ray.storage import Folder
+from safechain_ray.storage import Folder, without_secrets
 from safechain_ray.training.checkpoint_store import MODEL
 
 

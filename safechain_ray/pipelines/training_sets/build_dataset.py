@@ -14,12 +14,11 @@ from safechain_ray.pipelines.evaluation.evaluate import Evaluation, finish, open
 from safechain_ray.pipelines.runs.observer import Observer
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.resolve import ResolvedRun, as_stored, resolve, resolve_names
-from safechain_ray.pipelines.runs.run_record import without_secrets
 from safechain_ray.pipelines.training_sets.draw import DrawnPrompts, draw_for
 from safechain_ray.pipelines.training_sets.facts import DatasetFacts, facts_of
 from safechain_ray.pipelines.training_sets.folder import DatasetRecord, write_rows
 from safechain_ray.schema import short_hash
-from safechain_ray.storage import Folder
+from safechain_ray.storage import Folder, without_secrets
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """Bills that are missing or can't be true, and a budget that is kept all the same."""
 
+import json
 from collections import Counter
 from typing import Any
 
 import pytest
 from aiohttp import web
-from api_asking import KEY, always, ask
-from scripted_api import chat, serving
+from api_asking import KEY, always, ask, at_first
+from scripted_api import chat, failure, serving
 
 from safechain_ray.errors import RowError
 from safechain_ray.schema import Completion
@@ -99,3 +100,39 @@ def test_a_key_that_a_server_quotes_in_an_answer_is_removed():
     assert isinstance(answer, Completion)
     assert answer.text == "You sent Bearer ***."
     assert KEY not in f"{error}{answer}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"usage": {"prompt_tokens": 10**400, "completion_tokens": 2**31}},
+        {"usage": {"prompt_tokens": "1e999", "completion_tokens": float("nan")}},
+        {"logprobs": {"content": [{"top_logprobs": [{"token": "A", "logprob": 10**400}]}]}},
+        {"logprobs": {"content": [{"top_logprobs": [{"token": ["A"], "logprob": -0.1}, None, 7]}, None]}},
+    ],
+)
+def test_a_number_that_nothing_can_hold_costs_no_answer(answer: dict[str, Any]):
+    choice = {"finish_reason": "stop", "message": {"content": "Hello"}, "logprobs": answer.get("logprobs")}
+    body = json.dumps({"choices": [choice], "usage": answer.get("usage")})
+    with serving(always(lambda: web.Response(text=body, content_type="application/json"))) as api:
+        (completion,) = ask(api, "Hi")
+    assert isinstance(completion, Completion)
+    assert completion.text == "Hello"
+    assert completion.completion_tokens < 2**31
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32-be"])
+def test_half_a_character_is_replaced_in_any_encoding_of_json(encoding: str):
+    body = '{"choices": [{"message": {"content": "half: \ud83d"}, "finish_reason": "stop"}]}'
+    raw = body.encode(encoding, "surrogatepass")
+    with serving(always(lambda: web.Response(body=raw, content_type="application/json"))) as api:
+        (completion,) = ask(api, "Hi")
+    assert isinstance(completion, Completion)
+    assert completion.text.startswith("half: \ufffd")
+
+
+def test_a_date_beyond_all_calendars_delays_nothing():
+    headers = {"Retry-After": "Mon, 01 Jan 0001 00:00:00 -0000"}
+    with serving(at_first(lambda request: failure(429, headers=headers))) as api:
+        (completion,) = ask(api, "Hi")
+    assert isinstance(completion, Completion)

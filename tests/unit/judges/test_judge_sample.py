@@ -69,6 +69,24 @@ def test_the_empty_answer_of_a_truncated_sample_is_missing_but_its_response_is_j
     assert (answer.unsafe, answer.error) == (None, "the answer is empty")
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Verdict("scripted", "response", True, categories=(1, 2)),
+        Verdict("scripted", "response", "yes"),
+        Verdict("scripted", "response", True, score="much"),
+    ],
+)
+def test_a_verdict_that_a_table_can_not_hold_is_the_error_of_its_part_and_not_its_blocks(broken: Verdict):
+    class Careless(ScriptedJudge):
+        async def judge(self, prompt: str, part: Part, text: str) -> Verdict:
+            return broken
+
+    (verdict,) = verdicts(SAMPLE, judge=Careless())
+    assert verdict.unsafe is None
+    assert "Arrow" in str(verdict.error) or "Type" in str(verdict.error)
+
+
 def test_an_exception_in_the_judge_is_the_error_of_its_verdict():
     (verdict,) = verdicts(SAMPLE, judge=ScriptedJudge(raises=KeyError("S1")))
     assert (verdict.judge, verdict.part, verdict.unsafe) == ("scripted", "response", None)

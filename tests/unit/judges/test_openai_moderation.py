@@ -1,6 +1,7 @@
 """The moderation API as a judge, against a local server that speaks it: verdicts, retries, errors, the key."""
 
 import asyncio
+import gzip
 import json
 import time
 
@@ -126,3 +127,22 @@ def test_it_can_not_be_made_without_a_server():
         entry = moderation_entry(server).model_copy(update={"endpoint": None})
     with pytest.raises(InputError, match="needs a server"):
         make_judge(entry, None)
+
+
+def test_a_redirect_is_not_followed_and_is_a_verdict_with_an_error():
+    with serving() as other:
+        moved = Answer(307, headers={"Location": f"{other.url}/moderations?token=of-others"})
+        with serving(answer=lambda text: moved) as server:
+            (verdict,) = judged(server, "a cake")
+    assert (other.requests, len(server.requests)) == ([], 1)
+    assert f"redirects to {other.url.removesuffix('/v1')}; redirects are not followed" in str(verdict.error)
+    assert "of-others" not in str(verdict.error)
+
+
+def test_an_answer_without_bounds_is_a_verdict_with_an_error():
+    bomb = Answer(body=gzip.compress(b" " * 2**25), headers={"Content-Encoding": "gzip"})
+    for endless in (bomb, Answer(body=b" " * 2**22)):
+        with serving(answer=lambda text, endless=endless: endless) as server:
+            (verdict,) = judged(server, "a cake")
+        assert len(server.requests) == 1
+        assert "the answer is longer than 1.0 MiB" in str(verdict.error)

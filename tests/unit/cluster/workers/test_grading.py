@@ -10,7 +10,7 @@ from safechain_ray.benchmarks import Problem
 from safechain_ray.cluster.tally import Tally
 from safechain_ray.cluster.workers.grading import GRADING, Grading, grade_counts
 from safechain_ray.schema import SAMPLES_SCHEMA, as_samples, samples_from_table, samples_table
-from safechain_ray.schema.graded import GRADED_SCHEMA, without_grade
+from safechain_ray.schema.graded import GRADED_SCHEMA, with_grades, without_grade
 
 
 class LocalProblems:
@@ -68,3 +68,11 @@ def test_only_a_response_without_a_grade_is_to_be_graded_again() -> None:
     rows = graded(Tally()).to_pylist()
     rows[1]["grade"] = no_grade
     assert without_grade(pa.Table.from_pylist(rows, schema=GRADED_SCHEMA)) == [False, True, False, False]
+
+
+def test_a_grade_that_quotes_half_of_a_surrogate_pair_is_kept() -> None:
+    block = samples_table([row()])
+    (grade,) = with_grades(block, [{"grader": "g", "correct": None, "extracted": "\ud83d", "error": "no \ud83d"}])[
+        "grade"
+    ].to_pylist()
+    assert (grade["extracted"], grade["error"]) == ("\ufffd", "no \ufffd")

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from local_actors import GUARD, LocalActor, LocalLedger, engines, start_of
-from moderation_server import moderation_entry, serving
+from moderation_server import Answer, flags_bombs, moderation_entry, serving
 from pydantic import SecretStr
 from rows import row
 
@@ -191,3 +191,13 @@ def test_unsafe_verdicts_on_benign_prompts_are_not_counted_but_missing_ones_are(
     assert (counts["rows"], counts["unsafe"], counts["missing"]) == (3, 0, 2)
     assert (counts["verdicts/refusal-match/unsafe"], counts["verdicts/refusal-match/missing"]) == (0, 2)
     assert block_counts(judged, (), {dataset: ("another",), "another": (category,)})["unsafe"] == 2
+
+
+def test_an_endpoint_whose_error_holds_half_of_a_surrogate_pair_costs_one_verdict():
+    half = Answer(400, rb'{"error": {"message": "no: \ud83d"}}')
+    with serving(answer=lambda text: half if "Sure" in text else flags_bombs(text)) as moderation:
+        judge = EndpointJudge(moderation_entry(moderation), ("response",), None, LocalActor(Tally()))
+        table = asyncio.run(judge(BLOCK))
+    errors = [each.verdicts[0].error for each in samples_from_table(table)]
+    assert errors[0] is None
+    assert "no: \ufffd" in str(errors[1])

@@ -70,6 +70,15 @@ def test_a_pair_that_kills_the_judge_is_an_error_and_the_block_goes_on():
     assert tally.progress()[ENTRY.name].counts["judge_errors"] == 1
 
 
+def test_an_error_with_half_of_a_surrogate_pair_costs_one_pair():
+    def answer(request: Any) -> str:
+        raise RuntimeError("half: \ud83d")
+
+    table = asyncio.run(worker(Tally(), answer=answer)(pairs(("good", "bad"))))
+    assert table["outcome"].to_pylist() == ["error"]
+    assert "half: \ufffd" in table["error"].to_pylist()[0]
+
+
 def test_a_judge_whose_engine_does_not_start_decides_nothing():
     with pytest.raises(EngineStartError, match="no such judge"):
         asyncio.run(worker(Tally(), start_error="no such judge")(pairs(("good", "bad"))))

@@ -181,6 +181,26 @@ def test_an_error_that_nobody_foresaw_is_a_row_with_its_name_and_text(generated:
     assert (sample.outcome, sample.error) == ("error", "KeyError: 'no such token'")
 
 
+@pytest.mark.parametrize("broken", ["half: \ud83d", "raised"])
+def test_half_of_a_surrogate_pair_costs_neither_the_row_nor_its_block(generated: Any, broken: str):
+    def answer(request: Any) -> str:
+        if broken == "raised":
+            raise RuntimeError("half: \ud83d")
+        return f"</think>\n{broken}"
+
+    samples = generated(HELLO, answer=answer)
+    assert len(samples) == 2
+    assert "half: \ufffd" in (samples[0].answer or samples[0].error or "")
+
+
+def test_a_count_beyond_its_column_is_the_error_of_its_row_and_counted_as_one(generated: Any, tally: Tally):
+    sample, _ = generated(thought_tokens=2**31, answer=lambda request: "Hm.\n</think>\n\nHello you!")
+    assert (sample.outcome, sample.response) == ("error", None)
+    assert "too large" in str(sample.error)
+    counts = tally.progress()["model"].counts
+    assert (counts["error"], counts.get("ok", 0)) == (2, 0)
+
+
 def test_an_engine_that_does_not_start_is_no_rows_fault(generated: Any):
     with pytest.raises(EngineStartError, match="CUDA out of memory"):
         generated(start_error="CUDA out of memory")

@@ -7,6 +7,8 @@ the requests to any server.
 1. A loopback address is reached directly, with any proxy variables.
 2. Variables of OpenAI's SDK are used for OpenAI's own hosts only.
 3. A proxy that can't be used is refused before anything starts.
+
+The clients for providers are those of `provider_client.py`: bounded, without redirects, and without quoted secrets.
 """
 
 import os
@@ -23,6 +25,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from safechain_ray.errors import InputError
+from safechain_ray.schema.known_secrets import LONG, KnownSecrets
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -42,18 +45,39 @@ class Proxy:
     url: str = field(repr=False)
 
 
-def openai_client(base_url: str, api_key: str, *, max_retries: int, timeout: float) -> "AsyncOpenAI":
+NO_KEY = "none"
+"""Sent to a server that needs no key, because the SDK requires one."""
+
+
+def openai_client(base_url: str, api_key: str | None, *, max_retries: int, timeout: float) -> "AsyncOpenAI":
     """The SDK's client for an endpoint. Raises InputError for a proxy that can't be used."""
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+    from openai import AsyncOpenAI
+
+    from safechain_ray.http_clients.provider_client import ProviderClient
 
     with _without_sdk_variables(base_url):
         return AsyncOpenAI(
-            api_key=api_key,
+            api_key=api_key or NO_KEY,
             base_url=base_url,
             max_retries=max_retries,
             timeout=timeout,
-            http_client=DefaultAsyncHttpxClient(timeout=timeout, **connection_options(base_url)),
+            http_client=ProviderClient(secrets_sent(base_url, api_key), timeout, **connection_options(base_url)),
         )
+
+
+def secrets_sent(base_url: str, api_key: str | None) -> KnownSecrets:
+    """The secrets that requests to `base_url` hold, which its server or proxy may quote: key and proxy password.
+
+    OpenAI's own hosts also get the headers in `OPENAI_CUSTOM_HEADERS`.
+    """
+    proxy = proxy_for(base_url)
+    parts = None if proxy is None else urlsplit(proxy.url)
+    custom = os.environ.get("OPENAI_CUSTOM_HEADERS", "") if is_openai(base_url) else ""
+    return KnownSecrets.of(
+        api_key or "",
+        (parts and parts.password) or "",
+        *(word for line in custom.splitlines() for word in line.partition(":")[2].split() if len(word) >= LONG),
+    )
 
 
 def connection_options(url: str) -> dict[str, Any]:

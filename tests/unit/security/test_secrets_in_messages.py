@@ -1,0 +1,110 @@
+"""Secrets in a config, where they belong or where they don't, are in no message of a command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.cli import app
+from safechain_ray.config import read_config
+
+SECRET = "hunter2-canary-7788"
+API = (
+    "plan",
+    "--model",
+    "openai:m",
+    "--base-url",
+    "http://h/v1",
+    "--dataset",
+    "quickstart",
+    "--judge",
+    "refusal-match",
+)
+JUDGED = ("plan", "--model", "demo-reasoner", "--dataset", "quickstart", "--judge", "openai-moderation")
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--output", "/no/such/folder"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((*API, "--base-url", f"http://user:{SECRET}@h/v1"), "must hold no user, password"),
+        ((*API, "--base-url", f"http://h/v1?key={SECRET}"), "must hold no user, password"),
+        ((*API, "--base-url", f"{SECRET}://h"), "this is no endpoint"),
+        (
+            (*API, "--set", f"model.api_key_env={SECRET}"),
+            "model.api_key_env: this is no name of an environment variable",
+        ),
+        (
+            (*API, "--set", "model.api_key_env=hf_hunter2"),
+            "model.api_key_env: this is no name of an environment variable",
+        ),
+        ((*API, "--set", f"model.api_key_env=['{SECRET}"), "model.api_key_env=… is not valid YAML"),
+        ((*API, "--set", f"model.api_key_env=[{SECRET}]"), "model.api_key_env: Input should be a valid string"),
+        ((*API, "--set", f"model.api_key={SECRET}"), "model.api_key: is no key of the config"),
+        ((*API, "--set", f"resources={SECRET}-{SECRET}"), "resources"),
+        ((*API, "--set", f"model.api_key_env:{SECRET}"), "--set model.api_key_env: write key=value"),
+        ((*JUDGED, "--set", f"judges.0.endpoint.base_url=http://u:{SECRET}@h/v1"), "judges.0.endpoint.base_url"),
+        ((*JUDGED, "--set", f"judges.0.endpoint.api_key_env={SECRET}"), "this is no name of an environment variable"),
+        ((*JUDGED, "--set", f"judges=[{{name: openai-moderation, endpoint: [{SECRET}]}}]"), "(found a list)"),
+        ((*API, "--dataset", f"ftp://user:p@{SECRET}@h/x.csv"), "ftp://***@h/x.csv"),
+    ],
+)
+def test_a_secret_in_a_wrong_place_is_refused_and_not_quoted(arguments: tuple[str, ...], says: str):
+    result = call(*arguments)
+    assert result.exit_code == 2, result.output
+    assert says in result.output
+    assert "hunter2" not in result.output
+
+
+def test_the_chain_of_a_refusal_holds_no_secret():
+    """`--debug` shows it, and Ray logs it."""
+    result = CliRunner().invoke(
+        app, [*JUDGED, "--set", f"judges.0.endpoint.base_url=http://u:{SECRET}@h/v1", "--debug"]
+    )
+    assert result.exception is not None
+    assert result.exception.__cause__ is None
+    assert result.exception.__suppress_context__
+
+
+@pytest.mark.parametrize("line", [f"api_key_env: [{SECRET}", f"base_url: 'http://u:{SECRET}@h/v1", f"x: {{{SECRET}"])
+def test_a_line_that_is_no_yaml_and_may_hold_a_secret_is_named_and_not_quoted(tmp_path: Path, line: str):
+    (tmp_path / "run.yaml").write_text(f"model:\n  name: openai:m\n  {line}\n")
+    result = call("plan", "--config", str(tmp_path / "run.yaml"))
+    assert result.exit_code == 2
+    assert "line 3" in result.output
+    assert "hunter2" not in result.output
+
+
+def test_config_show_blots_out_passwords_and_queries_of_uris():
+    result = CliRunner().invoke(
+        app,
+        [
+            *("config", "show", "--json", "--model", "openai:m", "--base-url", f"http://u:{SECRET}@h/v1"),
+            *("--dataset", f"https://h/x.csv?token={SECRET}'s", "--judge", "refusal-match"),
+            *("--output", f"s3://id:p@{SECRET}@bucket/run"),
+        ],
+    )
+    shown = json.loads(result.output)
+    assert (shown["model"]["base_url"], shown["output"]) == ("http://***@h/v1", "s3://***@bucket/run")
+    assert "hunter2" not in result.output
+
+
+def test_the_name_of_a_variable_is_taken_and_none_is_sent_for_an_empty_one():
+    keys = {
+        "model": {"name": "openai:m", "base_url": "http://h/v1", "api_key_env": "MY_KEY_2"},
+        "datasets": ["quickstart"],
+    }
+    assert read_config(None, {**keys, "judges": ["refusal-match"]}, ()).model.api_key_env == "MY_KEY_2"
+    endpoint = {"name": "openai-moderation", "endpoint": {"api_key_env": ""}}
+    assert read_config(None, {**keys, "judges": [endpoint]}, ()).judges[0].endpoint.api_key_env == ""
+
+
+def test_a_validation_error_of_an_entry_quotes_no_value():
+    with pytest.raises(ValueError, match="base_url") as refused:
+        ApiEntry(name="m", api_model="m", base_url=f"http://u:{SECRET}@h/v1")
+    assert "hunter2" not in str(refused.value)
