@@ -6,6 +6,7 @@ from typing import Any
 
 from safechain_ray.catalog.entries import Family
 from safechain_ray.decoding.base import STRATEGIES, DecodingTask, strategy
+from safechain_ray.errors import first_line
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 from safechain_ray.schema import Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
 
@@ -47,8 +48,7 @@ def check_model_prompt(
 def template_failure(subject: Subject, tokenizer: Any, chat_template: str | None, error: Exception) -> Finding:
     if chat_template is None and tokenizer.chat_template is None:
         return subject.failed("chat template", "the tokenizer has none", OTHER_TEMPLATE)
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return subject.failed("chat template", f"it does not render: {reason[0]}", OTHER_TEMPLATE)
+    return subject.failed("chat template", f"it does not render: {first_line(error)}", OTHER_TEMPLATE)
 
 
 def check_rendering(subject: Subject, prompt: str) -> Finding:

@@ -17,7 +17,7 @@ from safechain_ray.datasets.loading import read_records
 from safechain_ray.datasets.training_sets import TrainingSet, training_set_of
 from safechain_ray.engines.stored_weights import StoredModel
 from safechain_ray.engines.weights import is_stored, weights_location
-from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.errors import InputError, UnknownNameError, first_line
 from safechain_ray.pipelines.runs.resolve import as_stored, resolve_model
 from safechain_ray.pipelines.runs.resolve_api import is_api
 from safechain_ray.pipelines.runs.run_folder import WEIGHTS
@@ -159,7 +159,7 @@ def _loaded(kind: Any, location: str, entry: ModelEntry) -> Any:
     try:
         return kind.from_pretrained(location, revision=entry.revision, trust_remote_code=entry.trust_remote_code)
     except (OSError, ValueError) as error:
-        message = f"Model {redact(entry.source)} can't be read: {str(error).splitlines()[0]}"
+        message = f"Model {redact(entry.source)} can't be read: {first_line(error)}"
         is_local = Path(location).expanduser().is_dir()
         raise (InputError if is_local else UnreadHubError)(message) from error
 
