@@ -121,6 +121,26 @@ def as_samples(table: pa.Table) -> pa.Table:
     return table.select(SAMPLES_SCHEMA.names).cast(SAMPLES_SCHEMA)
 
 
+def fits(found: pa.Schema, expected: pa.Schema) -> bool:
+    """Whether a file with the schema `found` can be read as `expected`: the same columns in the same order.
+
+    Numbers may have another width. Fields of structs may be absent, as verdicts of earlier versions have no notes.
+    """
+    return found.names == expected.names and all(_alike(found.field(field.name).type, field.type) for field in expected)
+
+
+def _alike(found: pa.DataType, expected: pa.DataType) -> bool:
+    if pa.types.is_list(expected):
+        return pa.types.is_list(found) and _alike(found.value_type, expected.value_type)
+    if pa.types.is_struct(expected):
+        known = {field.name: field.type for field in expected}
+        return pa.types.is_struct(found) and all(
+            field.name in known and _alike(field.type, known[field.name]) for field in found
+        )
+    alike = (pa.types.is_integer, pa.types.is_floating)
+    return found == expected or any(is_kind(found) and is_kind(expected) for is_kind in alike)
+
+
 def only(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
     """The rows of `table` with these ids."""
     return table.filter(pc.is_in(table["sample_id"], value_set=pa.array(sample_ids, pa.string())))

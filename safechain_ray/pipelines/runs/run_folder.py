@@ -1,23 +1,19 @@
-"""A run's folder: who it belongs to, what is finished in it, and how it is kept free of broken and repeated rows."""
+"""A run's folder: who it belongs to, and where its records and its rows are."""
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.runs.changed_results import explained
-from safechain_ray.schema import SAMPLES_SCHEMA, only, short_hash
-from safechain_ray.schema.plain_columns import plain_columns
 from safechain_ray.storage import Folder, open_folder
 
 ABSENT = "(absent)"
@@ -30,38 +26,6 @@ READERS = 16
 
 READ_AHEAD = 4 * READERS
 """Files held at the same time while they are looked at one by one."""
-
-TableCounts = Callable[[pa.Table], dict[str, int]]
-
-EachRow = Callable[[pa.Table], list[bool]]
-
-FINISHED, UNFINISHED, FAILED = range(3)
-"""How far a row is: of repeated ones the first of these stays."""
-
-
-def nothing(table: pa.Table) -> dict[str, int]:
-    """Counts nothing."""
-    return {}
-
-
-def none(table: pa.Table) -> list[bool]:
-    """No row."""
-    return [False] * table.num_rows
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """What stands in a folder of samples after it was put in order."""
-
-    finished: dict[str, str]
-    """sample_id -> the file that holds it."""
-    retried_errors: int = 0
-    repeated: int = 0
-    broken_files: tuple[str, ...] = ()
-    counts: Counter[str] = field(default_factory=Counter)
-    """Sums over the finished rows, where they were asked for."""
-    unfinished: dict[str, str] = field(default_factory=dict)
-    """Those of `finished` that lack something still, where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -185,98 +149,6 @@ def differences(there: Any, here: Any, key: str = "") -> list[str]:
 def _brief(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def put_in_order(
-    folder: Folder,
-    *,
-    retry_errors: bool,
-    schema: pa.Schema = SAMPLES_SCHEMA,
-    counts: TableCounts = nothing,
-    unfinished: EachRow = none,
-) -> Inventory:
-    """Make every `sample_id` stand once in the Parquet files of `folder`, which are of `schema`, and say which do.
-
-    A file that can't be read (torn by a crash) is moved to `_broken/`, which readers pass over; repeated rows go, an
-    error before a finished one; with `retry_errors` rows with outcome `error` go too, to be done again. Rows are
-    dropped by writing the file's rest under a new name before the old one is deleted, so that a crash leaves a repeated
-    row, never a lost one. `counts` are taken of the finished rows, file by file. Rows that are `unfinished` stay, and
-    are named, but give way to finished ones of the same id.
-    """
-    names = folder.list_files(".parquet")
-    with ThreadPoolExecutor(READERS) as readers:
-        read = partial(_read_ids, folder, schema, counts, unfinished)
-        files = dict(zip(names, readers.map(read, names), strict=True))
-    broken = tuple(name for name, file in files.items() if file is None)
-    for name in broken:
-        folder.move(name, f"_broken/{name}")
-    rows = [
-        (state, name, sample_id)
-        for name, file in files.items()
-        if file is not None
-        for sample_id, state in zip(file.states["sample_id"].to_pylist(), file.states["state"].to_pylist(), strict=True)
-    ]
-    finished: dict[str, str] = {}
-    lacking: list[str] = []
-    rewritten: set[str] = set()
-    retried = repeated = 0
-    for state, name, sample_id in sorted(rows):
-        if sample_id in finished:
-            repeated += 1
-        elif state == FAILED and retry_errors:
-            retried += 1
-        else:
-            finished[sample_id] = name
-            lacking += [sample_id] if state == UNFINISHED else []
-            continue
-        rewritten.add(name)
-    counted = [file.counts for name, file in files.items() if file is not None and name not in rewritten]
-    for name in rewritten:
-        kept = {sample_id for sample_id, file_name in finished.items() if file_name == name}
-        new_name, kept_counts = _keep_only(folder, name, kept, counts)
-        finished |= dict.fromkeys(kept, new_name)
-        counted.append(kept_counts)
-    counted_rows = sum(map(Counter, counted), Counter())
-    return Inventory(finished, retried, repeated, broken, counted_rows, {each: finished[each] for each in lacking})
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """What is known of one whole file: the columns sample_id and state, and what was counted in it."""
-
-    states: pa.Table
-    counts: dict[str, int]
-
-
-def _read_ids(folder: Folder, schema: pa.Schema, counts: TableCounts, unfinished: EachRow, name: str) -> _File | None:
-    """The ids of one file and their states, None for a broken one; every column is read, as any of them may be torn.
-
-    Raises StorageError where the bytes can't be had: a store that does not answer does not make a file broken.
-    """
-    data = folder.read_bytes(name)
-    try:
-        table = plain_columns(pq.read_table(pa.BufferReader(data), page_checksum_verification=True))
-        whole = table.schema.names == schema.names
-    except (pa.ArrowException, OSError, UnicodeDecodeError):
-        return None
-    if not whole:
-        return None
-    rows = zip(table["outcome"].to_pylist(), unfinished(table), strict=True)
-    states = [FAILED if outcome == "error" else UNFINISHED if lacks else FINISHED for outcome, lacks in rows]
-    known = {"sample_id": table["sample_id"], "state": pa.array(states, pa.int8())}
-    return _File(pa.table(known), counts(table))
-
-
-def _keep_only(folder: Folder, name: str, kept: set[str], counts: TableCounts) -> tuple[str, dict[str, int]]:
-    """Write the rows `kept` of a file under a new name and delete the old one; gives the new name and its counts."""
-    new_name = f"part-{short_hash(name, *sorted(kept))}.parquet"
-    counted: dict[str, int] = {}
-    if kept:
-        rest = only(folder.read_parquet(name), kept)
-        folder.write_parquet(new_name, rest)
-        counted = counts(rest)
-    folder.delete(name)
-    return new_name, counted
 
 
 def read_metrics(uri: str) -> RunMetrics:
