@@ -2,11 +2,10 @@
 
 from collections.abc import Container, Iterable, Sequence
 
-from safechain_ray.metrics.published import as_setting
 from safechain_ray.metrics.reasons import Reason
 from safechain_ray.metrics.refusals import REFUSAL_RULE
 from safechain_ray.metrics.safety import Metric, MetricName
-from safechain_ray.metrics.summary import JudgeMetrics, SafetyMetrics, SettingFacts, SettingMetrics
+from safechain_ray.metrics.summary import JudgeMetrics, SafetyMetrics, SettingFacts, SettingMetrics, as_setting
 from safechain_ray.report.escape import printable
 from safechain_ray.schema import Sampling, Setting
 
@@ -36,6 +35,8 @@ def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) 
 
 def common_sampling(settings: Sequence[SettingFacts | Setting]) -> dict[str, str]:
     """What the sampling of all settings has in common: field (`samples` for K) to how it is written."""
+    if not settings:
+        return {}
     first, *others = (_sampling_words(_plain(setting)) for setting in settings)
     return {key: words for key, words in first.items() if all(other.get(key) == words for other in others)}
 

@@ -121,12 +121,21 @@ def as_samples(table: pa.Table) -> pa.Table:
     return table.select(SAMPLES_SCHEMA.names).cast(SAMPLES_SCHEMA)
 
 
-def fits(found: pa.Schema, expected: pa.Schema) -> bool:
-    """Whether a file with the schema `found` can be read as `expected`: the same columns in the same order.
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` with just this schema. What verdicts of earlier versions have not (a note) is null in it.
 
-    Numbers may have another width. Fields of structs may be absent, as verdicts of earlier versions have no notes.
+    Raises ArrowException for other columns, columns of another kind, texts that are no UTF-8, and missing values where
+    there must be some: whoever reads the table need not look again.
     """
-    return found.names == expected.names and all(_alike(found.field(field.name).type, field.type) for field in expected)
+    if table.schema.names != schema.names:
+        raise pa.ArrowInvalid(f"its columns are {', '.join(table.schema.names) or 'none'}")
+    for found, expected in zip(table.schema, schema, strict=True):
+        if not _alike(found.type, expected.type):
+            raise pa.ArrowInvalid(f"column {found.name} is of another type, {found.type}")
+        if not expected.nullable and table[found.name].null_count:
+            raise pa.ArrowInvalid(f"column {found.name} has missing values")
+    table.validate(full=True)
+    return table.cast(schema)
 
 
 def _alike(found: pa.DataType, expected: pa.DataType) -> bool:

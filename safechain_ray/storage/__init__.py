@@ -5,7 +5,7 @@ from safechain_ray.storage.folder import Folder, open_folder, read_uri, write_ur
 from safechain_ray.storage.lease import Lease, hold
 from safechain_ray.storage.names import InsideName, checked_name
 from safechain_ray.storage.patience import Patience, Silence
-from safechain_ray.storage.records import parse_json, read_record, reason_of
+from safechain_ray.storage.records import parse_json, read_checked_tree, read_record, reason_of
 from safechain_ray.storage.uris import place, redact
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "open_folder",
     "parse_json",
     "place",
+    "read_checked_tree",
     "read_record",
     "read_uri",
     "reason_of",

@@ -28,23 +28,36 @@ def parse_json(data: bytes) -> Any:
     return tree
 
 
-def read_record(folder: Folder, name: str, kind: type[T] | TypeAdapter[T], what: str, fix: str = "") -> T:
-    """The record `name` of `folder` as a value of `kind`; `what` says what it should be ("a run's record").
+def read_record(folder: Folder, name: str, kind: type[T], what: str, fix: str = "") -> T:
+    """The record `name` of `folder` as a value of `kind`; `what` says what it should be ("record of a run").
 
     Raises:
         InputError: the file is no JSON, or no record of this kind; `fix` ends the message.
         StorageError: the file can't be read.
     """
-    adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
+    _, record = _tree_and_record(folder, name, kind, what, fix)
+    return record
+
+
+def read_checked_tree(folder: Folder, name: str, kind: type[Any], what: str, fix: str = "") -> dict[str, Any]:
+    """The same record as the JSON tree that it is, with keys that `kind` does not know: for records that are rewritten.
+
+    Raises what `read_record` raises.
+    """
+    tree, _ = _tree_and_record(folder, name, kind, what, fix)
+    return dict(tree)
+
+
+def _tree_and_record(folder: Folder, name: str, kind: type[T], what: str, fix: str) -> tuple[Any, T]:
     data = folder.read_bytes(name)
     try:
         tree = parse_json(data)
     except ValueError as error:
         raise InputError(f"{folder}/{name} is no valid JSON ({error}).{_then(fix)}") from error
     try:
-        return adapter.validate_python(tree)
+        return tree, TypeAdapter(kind).validate_python(tree)
     except ValueError as error:
-        raise InputError(f"{folder}/{name} is not {what}: {reason_of(error)}.{_then(fix)}") from error
+        raise InputError(f"{folder}/{name} is no {what}: {reason_of(error)}.{_then(fix)}") from error
 
 
 def reason_of(error: ValueError) -> str:

@@ -18,6 +18,7 @@ from safechain_ray.pipelines.runs.attempt import attempt
 from safechain_ray.pipelines.runs.inventory import put_in_order, tell
 from safechain_ray.pipelines.runs.job import GeneratingJob, Means
 from safechain_ray.pipelines.runs.kept_rounds import forget_rounds
+from safechain_ray.pipelines.runs.later_verdicts import put_verdicts_in_order
 from safechain_ray.pipelines.runs.observer import Observer
 from safechain_ray.pipelines.runs.outline import measure
 from safechain_ray.pipelines.runs.output import held_output
@@ -87,6 +88,7 @@ def open_run(config: RunConfig, run: ResolvedRun, observer: Observer) -> Iterato
         record = RunRecord.opened(folder, config, run)
         inventory = put_in_order(folder.samples, retry_errors=True, expected=run.worklist.ids())
         tell(inventory, observer)
+        put_verdicts_in_order(folder, inventory.finished, observer)
         yield OpenRun(config, run, folder, record, len(inventory.finished))
 
 

@@ -1,7 +1,7 @@
 """Puts a folder of rows in order: torn files and foreign rows are set aside, no row is there twice."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from safechain_ray.pipelines.runs.observer import Speaker
 from safechain_ray.pipelines.runs.run_folder import READERS
-from safechain_ray.schema import SAMPLES_SCHEMA, fits, only, short_hash
+from safechain_ray.schema import SAMPLES_SCHEMA, conformed, only, short_hash
 from safechain_ray.schema.plain_columns import plain_columns
 from safechain_ray.storage import Folder
 
@@ -138,14 +138,14 @@ def put_in_order(
     )
 
 
-def tell(inventory: Inventory, observer: Speaker) -> None:
-    """Report what had to be put in order in a folder of rows."""
+def tell(inventory: Inventory, observer: Speaker, place: str = "") -> None:
+    """Report what had to be put in order in a folder of rows; `place` is written before the names of its files."""
     for name in inventory.broken_files:
-        observer.say(f"{name} can't be read: it was moved to {ASIDE}/ beside it, its rows are done again.")
+        observer.say(f"{place}{name} can't be read: it was moved to {ASIDE}/ beside it, its rows are done again.")
     for name, rows in inventory.foreign.items():
         observer.say(
-            f"{name} held {rows} rows of samples that this run does not have: they were moved to {ASIDE}/ beside it "
-            "and are not counted."
+            f"{place}{name} held {rows} rows of samples that this run does not have: they were moved to {ASIDE}/ "
+            "beside it and are not counted."
         )
     if inventory.repeated:
         observer.say(f"{inventory.repeated} rows stood there twice after an earlier try; one of each is kept.")
@@ -177,19 +177,13 @@ def _read_keys(folder: Folder, kind: RowKind, counts: TableCounts, unfinished: E
     data = folder.read_bytes(name)
     try:
         table = plain_columns(pq.read_table(pa.BufferReader(data), page_checksum_verification=True))
-        table.validate(full=True)  # texts that are no UTF-8 among it
-        if not fits(table.schema, kind.schema) or any(table[name].null_count for name in _required(kind.schema)):
-            return None
+        table = conformed(table, kind.schema)
     except (pa.ArrowException, OSError):
         return None
     rows = zip(kind.failed(table), unfinished(table), strict=True)
     states = [FAILED if has_failed else UNFINISHED if lacks else FINISHED for has_failed, lacks in rows]
     keys = kind.keys(table)
     return _File(keys, keys if kind.key == ("sample_id",) else table["sample_id"].to_pylist(), states, counts(table))
-
-
-def _required(schema: pa.Schema) -> Sequence[str]:
-    return [field.name for field in schema if not field.nullable]
 
 
 def _keep_only(

@@ -1,7 +1,7 @@
 """A run's folder: who it belongs to, and where its records and its rows are."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +14,16 @@ from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.runs.changed_results import explained
-from safechain_ray.storage import Folder, open_folder
+from safechain_ray.pipelines.runs.stored_rows import read_pieces, read_samples, read_verdicts
+from safechain_ray.pipelines.runs.stored_run import RUN_FILE, read_stored_run
+from safechain_ray.storage import Folder, open_folder, read_record
 
 ABSENT = "(absent)"
 
 WEIGHTS = "weights"
 """Where an identity has the fingerprint of a model's weights (`weights_fingerprint.py`)."""
+
+METRICS_FIX = "run the run's own command again: it measures the samples anew."
 
 READERS = 16
 """Files read at the same time: an object store answers slowly, but many at once."""
@@ -48,24 +52,18 @@ class RunFolder:
 
     def read_run(self) -> dict[str, Any] | None:
         """run.json, or None for a new folder. Raises InputError where the folder holds something else."""
-        if not self.folder.exists("run.json"):
+        if not self.folder.exists(RUN_FILE):
             if self.folder.exists("samples") and self.samples.list_files(".parquet"):
                 raise InputError(
                     f"{self.folder} holds samples but no run.json: it is no run's folder, or a damaged one."
                 )
             return None
-        try:
-            run: dict[str, Any] = json.loads(self.folder.read_text("run.json"))
-        except ValueError as error:
-            raise InputError(f"{self.folder}/run.json is no valid JSON ({error}).") from error
-        if not isinstance(run, dict) or "identity" not in run:
-            raise InputError(f"{self.folder}/run.json is no run's: it has no identity. Give another --output.")
-        return run
+        return read_stored_run(self.folder)
 
     def write_run(self, run: dict[str, Any]) -> None:
         """Write run.json with the time of this writing: by it a reader knows a driver that has died."""
         stamped = run | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
-        self.folder.write_text("run.json", json.dumps(stamped, indent=2, default=str) + "\n")
+        self.folder.write_text(RUN_FILE, json.dumps(stamped, indent=2, default=str) + "\n")
 
     def check_same(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
         """Raises RunConflictError, with the difference, where the folder belongs to a run of another identity."""
@@ -79,13 +77,13 @@ class RunFolder:
 
     def counted_samples(self, columns: Sequence[str] = COUNTED_COLUMNS) -> Iterator[pa.Table]:
         """The samples, file by file, with these columns: those that metrics need."""
-        return _read_files(self.samples, columns)
+        return _read_files(self.samples, partial(read_samples, self.samples, columns=columns))
 
     def prompt_texts(self) -> dict[tuple[str, str], str]:
         """What each prompt asks, by data set and prompt_id."""
         columns = ["dataset", "prompt_id", "prompt"]
         with ThreadPoolExecutor(READERS) as readers:
-            read = partial(self.samples.read_parquet, columns=columns)
+            read = partial(read_samples, self.samples, columns=columns)
             tables = [
                 table.group_by(columns).aggregate([])
                 for table in readers.map(read, self.samples.list_files(".parquet"))
@@ -98,7 +96,7 @@ class RunFolder:
         folder = self.folder / "verdicts"
         judges = folder.list_folders() if self.folder.exists("verdicts") else []
         for judge in judges:
-            yield from map((folder / judge).read_parquet, (folder / judge).list_files(".parquet"))
+            yield from map(partial(read_verdicts, folder / judge), (folder / judge).list_files(".parquet"))
 
     def verdicts(self, judge: str) -> Folder:
         """Verdicts of a judge that was added after the run."""
@@ -112,15 +110,15 @@ class RunFolder:
         """The verdicts on growing pieces, file by file, with these columns of `PIECES_SCHEMA`."""
         folder = self.folder / "pieces"
         for judge in folder.list_folders():
-            yield from _read_files(folder / judge, columns)
+            yield from _read_files(folder / judge, partial(read_pieces, folder / judge, columns=columns))
 
     def delete_stages(self) -> None:
         if self.folder.exists("stages"):
             self.folder.delete_folder("stages")
 
 
-def _read_files(folder: Folder, columns: Sequence[str]) -> Iterator[pa.Table]:
-    names, read = folder.list_files(".parquet"), partial(folder.read_parquet, columns=columns)
+def _read_files(folder: Folder, read: Callable[[str], pa.Table]) -> Iterator[pa.Table]:
+    names = folder.list_files(".parquet")
     with ThreadPoolExecutor(READERS) as readers:
         for start in range(0, len(names), READ_AHEAD):
             yield from readers.map(read, names[start : start + READ_AHEAD])
@@ -156,7 +154,4 @@ def read_metrics(uri: str) -> RunMetrics:
     folder = open_folder(uri)
     if not folder.exists("metrics.json"):
         raise InputError(f"{folder} has no metrics.json: no run, or one that has not ended. Its command continues it.")
-    try:
-        return RunMetrics.model_validate_json(folder.read_text("metrics.json"))
-    except ValueError as error:  # pydantic's ValidationError and UnicodeDecodeError are of this kind
-        raise InputError(f"{folder}/metrics.json does not read as a run's metrics: {error}") from error
+    return read_record(folder, "metrics.json", RunMetrics, "file of a run's metrics", METRICS_FIX)

@@ -16,7 +16,7 @@ class Record(BaseModel):
 
 def read(folder: Path, data: bytes) -> Record:
     (folder / "record.json").write_bytes(data)
-    return read_record(open_folder(str(folder)), "record.json", Record, "a test's record", "write it again.")
+    return read_record(open_folder(str(folder)), "record.json", Record, "record of a test", "write it again.")
 
 
 def test_a_record_is_read_as_its_type(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_text_that_is_no_plain_json_is_refused_in_a_sentence(tmp_path: Path, dat
 
 
 def test_the_key_that_is_wrong_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"record\.json is not a test's record: steps\.1: .*valid integer.*\. Fix"):
+    with pytest.raises(InputError, match=r"record\.json is no record of a test: steps\.1: .*valid integer.*\. Fix"):
         read(tmp_path, b'{"steps": [1, "b"]}')
-    with pytest.raises(InputError, match=r"record: folder: the name '\.\./b' leads out of its folder\. Fix"):
+    with pytest.raises(InputError, match=r"test: folder: the name '\.\./b' leads out of its folder\. Fix"):
         read(tmp_path, b'{"steps": [], "folder": "../b"}')
