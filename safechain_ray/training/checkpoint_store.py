@@ -158,7 +158,7 @@ class CheckpointStore:
         if not place.exists(MANIFEST):
             return None
         fix = f"delete {place}; the same command then resumes from the checkpoint before it."
-        found = read_record(place, MANIFEST, StoredCheckpoint, "the manifest of a checkpoint", fix)
+        found = read_record(place, MANIFEST, StoredCheckpoint, "manifest of a checkpoint", fix)
         if found.step != step:
             raise InputError(f"{place}/{MANIFEST} is the manifest of step {found.step}. Fix: {fix}")
         return found
