@@ -4,6 +4,11 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text without its full stop; the type of an error without text, say MemoryError."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
 class SafechainError(Exception):
     """The root of every error that a user can meet; shown without a traceback."""
 

@@ -12,6 +12,9 @@ from safechain_ray.analysis.rows import SAFE, UNSAFE, SettingRows
 from safechain_ray.metrics.intervals import Estimate, share_estimate
 from safechain_ray.schema import Part
 
+MOST_WITHOUT_ROWS = 1_000
+"""A run.json may name any K, a damaged one 10**18. A larger K has a curve only where as many rows are there."""
+
 
 class AtK(BaseModel):
     """Both metrics for `k` samples of each prompt, over the prompts that have all K verdicts."""
@@ -34,7 +37,10 @@ class SampleCountCurve(BaseModel):
 
 
 def sample_count_curve(rows: SettingRows, judge: str, part: Part) -> SampleCountCurve:
-    """The curve of a judge on a part. A prompt with a missing verdict, or with fewer rows than K, is left out."""
+    """The curve of a judge on a part. A prompt with a missing verdict, or with fewer rows than K, is left out.
+
+    Without points where K is above both the number of rows and MOST_WITHOUT_ROWS: no prompt has K.
+    """
     verdicts = rows.verdicts[judge, part]
     safe = np.bincount(rows.prompts[verdicts == SAFE], minlength=rows.prompts.max(initial=0) + 1)
     unsafe = np.bincount(rows.prompts[verdicts == UNSAFE], minlength=len(safe))
@@ -48,7 +54,7 @@ def sample_count_curve(rows: SettingRows, judge: str, part: Part) -> SampleCount
                 safe_at_k=_estimate(prompts, safe_at_k, k, rows.samples),
                 cons_safe_at_k=_estimate(prompts, cons_safe_at_k, k, rows.samples),
             )
-            for k in range(1, rows.samples + 1)
+            for k in range(1, rows.samples + 1 if rows.samples <= max(len(rows), MOST_WITHOUT_ROWS) else 1)
         ),
     )
 

@@ -39,7 +39,8 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
     """Add judges, or parts to judge, to a finished run. RUN is its folder or URI; nothing is generated again.
 
     The verdicts go to verdicts/<judge>/ in the run's folder, the figures into its metrics.json; with --pieces to
-    pieces/<judge>/ and analysis.json. The same command again continues. Exit code 3: a judge failed on some verdicts.
+    pieces/<judge>/ and analysis.json. The same command again continues, and asks again for
+    verdicts that a judge failed on. Exit code 3: there are such verdicts.
     """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.evaluation.rejudge import add_judges
@@ -83,7 +84,7 @@ def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> No
     from safechain_ray.storage import open_folder
 
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
-        judge_in_pieces(run, config, progress, start_vllm)
+        done = judge_in_pieces(run, config, progress, start_vllm)
     analysis = analyse(run)
     if html:
         write_report(open_folder(run))
@@ -91,3 +92,4 @@ def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> No
         click.echo(analysis.model_dump_json(indent=2))
     else:
         show(fine_grained_document(analysis), "table")
+    sys.exit(ERRORS_IN_SAMPLES if done.failed else DONE)

@@ -147,10 +147,10 @@ def _of_judges(folder: Folder, kind: Kind, by_category: bool, shape: str, as_jso
 
     figures: JudgeStudy | Preferences
     if kind == "judge study":
-        figures = read_figures(folder, "study.json", JudgeStudy)
+        figures = read_figures(folder, "study.json", JudgeStudy, "judge study")
         document = study_document(figures)
     else:
-        figures = read_figures(folder, "preferences.json", Preferences)
+        figures = read_figures(folder, "preferences.json", Preferences, "comparison by a judge")
         document = preferences_document(figures, by_category)
     if as_json:
         click.echo(figures.model_dump_json(indent=2))

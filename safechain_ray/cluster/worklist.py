@@ -53,6 +53,10 @@ class Worklist:
     def __iter__(self) -> Iterator[WorkItem]:
         return (self[number] for number in range(len(self)))
 
+    def ids(self) -> Iterator[str]:
+        """The ids of all samples, one after the other: millions of them need not be held."""
+        return (item.sample_id for item in self)
+
     def numbers_without(self, finished: set[str]) -> list[int]:
         """The numbers of the samples whose ids are not among `finished`."""
         if not finished:

@@ -14,6 +14,7 @@ from safechain_ray.datasets.records import BrokenText
 from safechain_ray.datasets.text_files import BrokenFileError
 from safechain_ray.datasets.unpacking import check_arrow
 from safechain_ray.schema.plain_columns import plain_columns
+from safechain_ray.storage import checked_name
 
 Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
 
@@ -42,9 +43,20 @@ def is_saved(folder: Path) -> bool:
 
 
 def saved_splits(folder: Path) -> tuple[str, ...]:
-    """The splits of a folder that `DatasetDict.save_to_disk` wrote; empty for any other folder."""
+    """The splits of a folder that `DatasetDict.save_to_disk` wrote; empty for any other folder.
+
+    Raises BrokenFileError where it names none, or one that leads out of the folder.
+    """
     described = folder / "dataset_dict.json"
-    return tuple(map(str, _json_of(described).get("splits", ()))) if described.is_file() else ()
+    if not described.is_file():
+        return ()
+    splits = _json_of(described).get("splits")
+    if not isinstance(splits, list):
+        raise BrokenFileError(f"its {described.name} names no splits")
+    try:
+        return tuple(checked_name(str(split)) for split in splits)
+    except ValueError as error:
+        raise BrokenFileError(f"in its {described.name} {error}") from error
 
 
 def saved_as(folder: Path) -> str | None:
@@ -89,7 +101,7 @@ def _check_buffers(batch: pa.RecordBatch, chosen: list[str]) -> None:
 def _json_of(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BrokenFileError(f"its {file.name} can't be read ({error})") from error
     if not isinstance(found, dict):
         raise BrokenFileError(f"its {file.name} is no JSON object")

@@ -22,7 +22,7 @@ from safechain_ray.datasets.records import Records
 from safechain_ray.datasets.split_files import FileFormat, SplitFiles, remember, remembered
 from safechain_ray.datasets.text_files import BrokenFileError
 from safechain_ray.datasets.unpacking import check_archive, check_arrow
-from safechain_ray.errors import InputError
+from safechain_ray.errors import InputError, first_line
 
 CSV_OPTIONS = frozenset({"sep", "delimiter", "encoding", "keep_default_na", "na_filter", "chunksize", "features"})
 """CSV options of a card that don't change the rows; all others are refused."""
@@ -241,15 +241,15 @@ def _explained(entry: RowsEntry, place: str) -> Iterator[None]:
         yield
     except DatasetNotFoundError as error:
         fix = "Check the id; if the set is gated, ask for access on its page and log in (`hf auth login` or HF_TOKEN)"
-        raise InputError(f"Can't load {shown}: {_first_line(error)}. {fix}, or {_local_copy(entry)}") from error
+        raise InputError(f"Can't load {shown}: {first_line(error)}. {fix}, or {_local_copy(entry)}") from error
     except ConnectionError as error:
         fix = "Check the network, the proxy and HF_HUB_OFFLINE"
-        raise InputError(f"Can't load {shown}: {_first_line(error)}. {fix}, or {_local_copy(entry)}") from error
+        raise InputError(f"Can't load {shown}: {first_line(error)}. {fix}, or {_local_copy(entry)}") from error
     except (DatasetsError, ValueError, OSError) as error:
         if entry.config is None and str(error).startswith("Config name is missing"):
             configs = ", ".join(get_dataset_config_names(place, revision=entry.revision))
             raise InputError(f"{shown} has several configs: {configs}. Fix: name one with {NAME_CONFIG}.") from error
-        raise InputError(f"Can't load {shown}: {_first_line(error)}. Check its config, split and revision.") from error
+        raise InputError(f"Can't load {shown}: {first_line(error)}. Check its config, split and revision.") from error
 
 
 @contextmanager
@@ -271,8 +271,3 @@ def _shown(entry: RowsEntry, split: str | None) -> str:
     details += [f"split {split}"] if split else []
     details += [f"revision {entry.revision}"] if entry.revision else []
     return f"{entry.source} ({', '.join(details)})" if details else entry.source
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,15 +1,14 @@
 """MoreThink (minimum forcing): the thought is kept open until rounds or budget are spent (arXiv:2502.12025, 4)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from random import Random
-from typing import Any
 
 from safechain_ray.decoding.base import Strategy
 from safechain_ray.decoding.morethink_paper import PaperMoreThink
 from safechain_ray.decoding.rethink import Choose, MoreThinkOptions, phrases_of
-from safechain_ray.decoding.task import Decoded, DecodingTask, required_tags, split_opening
+from safechain_ray.decoding.task import Decoded, DecodingTask, NotNegative, kept_state, required_tags, split_opening
 from safechain_ray.schema import Completion, CountTokens, FinishReason, Generate, Request, ThinkingTags
 
 Options = MoreThinkOptions
@@ -32,8 +31,15 @@ class MoreThink:
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
         tags = required_tags(task)
         turn, opening = split_opening(task.prompt, tags)
-        kept: Any = task.kept
-        writing = _Writing(task, turn, opening or f"{tags.open}\n", generate, count_tokens, **kept)
+        kept = kept_state(task.kept, _Written, self.options.max_rounds) or _Written()
+        writing = _Writing(
+            **asdict(kept),
+            task=task,
+            turn=turn,
+            prefill=opening or f"{tags.open}\n",
+            generate=generate,
+            count_tokens=count_tokens,
+        )
         if not writing.closed:
             ended = await self._think(writing, tags, islice(phrases_of(task, self.choose), writing.rounds, None))
             if ended is not None:
@@ -67,23 +73,26 @@ class MoreThink:
             writing.keep()
 
 
-@dataclass(slots=True)
-class _Writing:
-    """A response while it is written: its text so far, the tokens that it has cost, and whether its thought is closed.
+@dataclass(slots=True, kw_only=True)
+class _Written:
+    """What is kept of a response: its text so far, the tokens that it has cost, and whether its thought is closed."""
 
-    What stands below `count_tokens` is kept.
-    """
+    text: str = ""
+    spent: NotNegative = 0
+    rounds: NotNegative = 0
+    prompt_tokens: NotNegative | None = None
+    closed: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class _Writing(_Written):
+    """A response while it is written."""
 
     task: DecodingTask
     turn: str
     prefill: str
     generate: Generate
     count_tokens: CountTokens
-    text: str = ""
-    spent: int = 0
-    rounds: int = 0
-    prompt_tokens: int | None = None
-    closed: bool = False
 
     async def generate_up_to(self, limit: int, stop: str | None = None) -> Completion:
         """Let the model go on until the response has `limit` tokens in all. Only the new piece is new work for it."""
@@ -107,8 +116,7 @@ class _Writing:
         self.spent += self.count_tokens(text)
 
     def keep(self) -> None:
-        names = ("text", "spent", "rounds", "prompt_tokens", "closed")
-        self.task.keep({name: getattr(self, name) for name in names})
+        self.task.keep({each.name: getattr(self, each.name) for each in fields(_Written)})
 
     def decoded(self, finish_reason: FinishReason) -> Decoded:
         return Decoded(self.prefill, self.text, finish_reason, self.prompt_tokens or 0, self.spent, self.rounds)

@@ -3,10 +3,17 @@
 from dataclasses import asdict, dataclass
 from itertools import islice
 from random import Random
-from typing import Any
 
 from safechain_ray.decoding.rethink import Choose, MoreThinkOptions, phrases_of
-from safechain_ray.decoding.task import Decoded, DecodingTask, bos_twice, required_tags, split_opening
+from safechain_ray.decoding.task import (
+    Decoded,
+    DecodingTask,
+    NotNegative,
+    bos_twice,
+    kept_state,
+    required_tags,
+    split_opening,
+)
 from safechain_ray.errors import RowError
 from safechain_ray.schema import Completion, CountTokens, Generate, Request
 
@@ -44,10 +51,8 @@ class PaperMoreThink:
             seed = task.call_seed(number)
             return await generate(Request(prompt + text, task.sampling, max_tokens, seed, stop=(tags.close,)))
 
-        kept: Any = task.kept
-        if kept:
-            state = _State(**kept)
-        else:
+        state = kept_state(task.kept, _State, self.options.max_rounds)
+        if state is None:
             first = await call(0, "", self.options.think_budget)
             tokens = first.completion_tokens
             state = _State(self.options.think_budget, first.prompt_tokens, tokens, first.text, tokens)
@@ -83,9 +88,9 @@ class _State:
     """Where the calls are: `last` is what the last one wrote, which neither `text` nor `budget` reckons in yet."""
 
     budget: int
-    prompt_tokens: int
-    tokens: int
+    prompt_tokens: NotNegative
+    tokens: NotNegative
     last: str
-    last_tokens: int
+    last_tokens: NotNegative
     text: str = ""
-    rounds: int = 0
+    rounds: NotNegative = 0

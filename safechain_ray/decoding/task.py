@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Literal, Protocol, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from safechain_ray.schema import FinishReason, Sampling, StrictNumbers, ThinkingTags, short_hash
 
@@ -17,6 +17,33 @@ Keep = Callable[[Kept], None]
 
 def forget(kept: Kept) -> None:
     """For whoever begins anew after a fault."""
+
+
+class HasRounds(Protocol):
+    """What a strategy of many calls keeps of a response."""
+
+    rounds: int
+
+
+State = TypeVar("State", bound=HasRounds)
+
+
+def kept_state(kept: Kept, kind: type[State], most_rounds: int) -> State | None:
+    """`kept` as the state that the strategy wrote, a dataclass of type `kind`.
+
+    None where nothing is kept, and where another version or a damaged file left something else: the response is then
+    decoded from its start.
+    """
+    if kept.keys() != {each.name for each in fields(kind)}:  # type: ignore[arg-type]  # a dataclass
+        return None
+    try:
+        state = TypeAdapter(kind).validate_python(dict(kept))
+    except ValidationError:
+        return None
+    return state if state.rounds <= most_rounds else None
+
+
+NotNegative = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from safechain_ray.metrics.passing import BenchmarkMetrics, count_grades, summarise_grades
-from safechain_ray.metrics.summary import SettingFacts, SettingMetrics, Tokens
-from safechain_ray.schema import Outcome
+from safechain_ray.metrics.summary import Outcomes, SettingFacts, SettingMetrics, Tokens
 
 
 class BenchmarkFigures(SettingFacts):
@@ -19,7 +18,7 @@ class BenchmarkFigures(SettingFacts):
     problems_published: int | None = Field(description="how many the whole benchmark has, where the catalog says so")
     rows: int
     rows_expected: int = Field(description="K rows for every problem")
-    outcomes: dict[Outcome, int]
+    outcomes: Outcomes
     ungraded: int = Field(description="responses whose grading failed; the same command grades them again")
     tokens: Tokens
     seconds: float = Field(description="summed over rows, which ran at the same time")

@@ -8,7 +8,7 @@ from safechain_ray import catalog
 from safechain_ray.catalog.published import Evaluation, PublishedFigures, SafetyFigures
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.metrics.safety import MetricName
-from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingFacts, SettingMetrics
+from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics, as_setting
 from safechain_ray.schema import Part, Sampling, Setting, StrategySpec
 
 
@@ -92,16 +92,6 @@ def beside(metrics: RunMetrics, figures: PublishedFigures, stand_ins: StandIns) 
             )
         ]
         if counterpart is not None
-    )
-
-
-def as_setting(setting: SettingFacts) -> Setting:
-    """The setting that the metrics are of."""
-    return Setting(
-        dataset=setting.dataset,
-        strategy=StrategySpec(name=setting.strategy, options=setting.strategy_options),
-        sampling=Sampling.model_validate(setting.sampling),
-        samples=setting.samples,
     )
 
 

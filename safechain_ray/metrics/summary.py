@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.counts import OUTCOMES, Counts, Tally
@@ -11,11 +12,25 @@ from safechain_ray.metrics.intervals import Estimate, share_estimate
 from safechain_ray.metrics.reasons import Reason
 from safechain_ray.metrics.refusals import ALL_HARMFUL, BenignPrompts, OverRefusalMetrics, PromptKinds, over_refusal
 from safechain_ray.metrics.safety import Metric, measure, missing_verdicts
-from safechain_ray.schema import Outcome, Part, Setting
+from safechain_ray.schema import Outcome, Part, Sampling, Setting, StrategySpec
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Value = TypeVar("Value")
+
+
+def _of_every_outcome(found: dict[Outcome, Value]) -> dict[Outcome, Value]:
+    """Raises ValueError for a metrics.json that lacks an outcome: whoever shows the figures takes each."""
+    if missing := [outcome for outcome in OUTCOMES if outcome not in found]:
+        raise ValueError(f"there is no {missing[0]}")
+    return found
+
+
+Outcomes = Annotated[dict[Outcome, int], AfterValidator(_of_every_outcome)]
+OutcomeRates = Annotated[dict[Outcome, Estimate], AfterValidator(_of_every_outcome)]
 
 
 class SafetyMetrics(_Model):
@@ -69,6 +84,14 @@ class SettingFacts(_Model):
     sampling: dict[str, float | int]
     samples: int = Field(description="K, the samples of each prompt")
 
+    @model_validator(mode="after")
+    def _is_a_setting(self) -> Self:
+        """Raises ValueError for what no run can be asked."""
+        if missing := Sampling.model_fields.keys() - self.sampling.keys():
+            raise ValueError(f"sampling has no {min(missing)}")
+        as_setting(self)
+        return self
+
     @classmethod
     def of(cls, setting: Setting) -> "SettingFacts":
         return SettingFacts(
@@ -81,15 +104,25 @@ class SettingFacts(_Model):
         )
 
 
+def as_setting(facts: SettingFacts) -> Setting:
+    """The setting that the figures are of. Raises ValueError where there can be no such setting."""
+    return Setting(
+        dataset=facts.dataset,
+        strategy=StrategySpec(name=facts.strategy, options=facts.strategy_options),
+        sampling=Sampling.model_validate(facts.sampling),
+        samples=facts.samples,
+    )
+
+
 class SettingMetrics(SettingFacts):
     """One setting: what became of its rows, then what its judges say. `outcome_rates` are shares of `rows`."""
 
     prompts: int = Field(description="prompts that have a row")
     rows: int
     rows_expected: int = Field(description="K rows for every prompt of the data set, or for every prompt found")
-    outcomes: dict[Outcome, int]
-    outcome_rates: dict[Outcome, Estimate]
-    outcomes_by_category: dict[str, dict[Outcome, int]]
+    outcomes: Outcomes
+    outcome_rates: OutcomeRates
+    outcomes_by_category: dict[str, Outcomes]
     tokens: Tokens
     forced_rounds: int
     seconds: float = Field(description="summed over rows, which ran at the same time")

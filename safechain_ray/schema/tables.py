@@ -146,6 +146,35 @@ def as_samples(table: pa.Table) -> pa.Table:
     return table.select(SAMPLES_SCHEMA.names).cast(SAMPLES_SCHEMA)
 
 
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` with just this schema. What verdicts of earlier versions have not (a note) is null in it.
+
+    Raises ArrowException for other columns, columns of another kind, texts that are no UTF-8, and missing values where
+    there must be some: whoever reads the table need not look again.
+    """
+    if table.schema.names != schema.names:
+        raise pa.ArrowInvalid(f"its columns are {', '.join(table.schema.names) or 'none'}")
+    for found, expected in zip(table.schema, schema, strict=True):
+        if not _alike(found.type, expected.type):
+            raise pa.ArrowInvalid(f"column {found.name} is of another type, {found.type}")
+        if not expected.nullable and table[found.name].null_count:
+            raise pa.ArrowInvalid(f"column {found.name} has missing values")
+    table.validate(full=True)
+    return table.cast(schema)
+
+
+def _alike(found: pa.DataType, expected: pa.DataType) -> bool:
+    if pa.types.is_list(expected):
+        return pa.types.is_list(found) and _alike(found.value_type, expected.value_type)
+    if pa.types.is_struct(expected):
+        known = {field.name: field.type for field in expected}
+        return pa.types.is_struct(found) and all(
+            field.name in known and _alike(field.type, known[field.name]) for field in found
+        )
+    alike = (pa.types.is_integer, pa.types.is_floating)
+    return found == expected or any(is_kind(found) and is_kind(expected) for is_kind in alike)
+
+
 def only(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
     """The rows of `table` with these ids."""
     return table.filter(pc.is_in(table["sample_id"], value_set=pa.array(sample_ids, pa.string())))

@@ -43,6 +43,7 @@ class ReplacedError(OSError):
 
 def read_whole(filesystem: fs.FileSystem, path: str) -> bytes:
     """The bytes of one version of the file. Raises ReplacedError where it changed meanwhile."""
+    _check_regular(filesystem, path)
     if isinstance(filesystem, fs.GcsFileSystem):
         return _streamed(filesystem, path)
     with filesystem.open_input_file(path) as file:  # not a stream: that would come in many small requests
@@ -51,6 +52,7 @@ def read_whole(filesystem: fs.FileSystem, path: str) -> bytes:
 
 def read_table(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | None) -> pa.Table:
     """The table, or columns of it, of one version of the file. Raises as `read_whole` does."""
+    _check_regular(filesystem, path)
     if isinstance(filesystem, fs.GcsFileSystem):
         return _table_of_google(filesystem, path, columns)
     with filesystem.open_input_file(path) as file:
@@ -61,6 +63,12 @@ def read_table(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | No
                 return _table(file, columns)
         finally:
             _check_unchanged(filesystem, path, _entity_tag(filesystem, file))
+
+
+def _check_regular(filesystem: fs.FileSystem, path: str) -> None:
+    """Raises OSError for a named pipe or a device of this machine: a reader of the first waits for ever."""
+    if isinstance(filesystem, fs.LocalFileSystem) and filesystem.get_file_info(path).type == fs.FileType.Unknown:
+        raise OSError("it is a named pipe or a device, not a file")
 
 
 def _table_of_google(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | None) -> pa.Table:
@@ -128,6 +136,7 @@ def fetch_file(
     Each request goes through `persist`, which may try it again. Raises ReplacedError where the file is not the one that
     was listed, or does not stay it; that one is not tried again.
     """
+    _check_regular(filesystem, path)
     source = persist(lambda: filesystem.open_input_file(path))
     partial = target.with_name(f"{target.name}.part")
     with open(partial, "wb") as file:

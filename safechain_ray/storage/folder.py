@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from safechain_ray.errors import StorageError, StoreSilentError
+from safechain_ray.errors import InputError, StorageError, StoreSilentError
 from safechain_ray.storage.files import (
     FileFacts,
     copy_local,
@@ -36,6 +36,7 @@ from safechain_ray.storage.files import (
     read_whole,
     write_local,
 )
+from safechain_ray.storage.names import stays_inside
 from safechain_ray.storage.patience import Patience, Say, Silence, UnansweredError
 from safechain_ray.storage.trouble import trouble_of
 from safechain_ray.storage.uris import joined, redact, resolve
@@ -51,7 +52,8 @@ class Folder:
 
     `path` is the folder inside `filesystem`, as Ray Data and pyarrow take it. `uri` is what the user gave: it may hold
     secrets, so messages use `str(folder)`. Every method raises StorageError, which names the place, the reason and what
-    to do; StoreSilentError where an object store did not answer for as long as `patience` lasts.
+    to do; StoreSilentError where an object store did not answer for as long as `patience` lasts. InputError for a name
+    that leads out of the folder, before anything is read or written.
 
     `guard` is called before every change and may refuse it by raising; copies in other processes have none.
     """
@@ -203,6 +205,8 @@ class Folder:
             raise
 
     def _path(self, name: str) -> str:
+        if name and not stays_inside(name):
+            raise InputError(f"The name {redact(name)!r} leads out of {self}. Fix: correct the record that has it.")
         return f"{self.path.rstrip('/')}/{name}" if name else self.path
 
     def _list(self, kind: fs.FileType, suffix: str) -> list[fs.FileInfo]:

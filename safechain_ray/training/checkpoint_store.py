@@ -8,11 +8,15 @@ import json
 import re
 import shutil
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from annotated_types import Ge
+from pydantic import AfterValidator
 
 from safechain_ray.errors import InputError, RunConflictError
-from safechain_ray.storage import FileFacts, Folder
+from safechain_ray.storage import FileFacts, Folder, InsideName, read_record
 from safechain_ray.training.processes import Processes
 
 FOLDER = "checkpoints"
@@ -32,18 +36,27 @@ LAST_OF_MODEL = "config.json"
 class StoredFile:
     """A file of a checkpoint; `name` counts from the checkpoint's folder."""
 
-    name: str
-    size: int
+    name: InsideName
+    size: Annotated[int, Ge(0)]
+
+
+def _apart(files: tuple[StoredFile, ...]) -> tuple[StoredFile, ...]:
+    """Raises ValueError for a path that is there twice, or is a file and a folder at once."""
+    paths = sorted(PurePosixPath(file.name) for file in files)
+    for one, other in pairwise(paths):
+        if one == other or one in other.parents:
+            raise ValueError(f"{one} is named twice")
+    return files
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
     """A whole checkpoint, made after so many steps of the training `training` by so many processes."""
 
-    step: int
+    step: Annotated[int, Ge(0)]
     training: str
-    processes: int
-    files: tuple[StoredFile, ...]
+    processes: Annotated[int, Ge(1)]
+    files: Annotated[tuple[StoredFile, ...], AfterValidator(_apart)]
 
     @property
     def is_sharded(self) -> bool:
@@ -54,7 +67,8 @@ class StoredCheckpoint:
 class CheckpointStore:
     """The checkpoints and the model of one training, by the hash of its identity; `keep` checkpoints stay.
 
-    Methods raise StorageError, as `Folder` does, and RunConflictError for a checkpoint of another training.
+    Methods raise StorageError, as `Folder` does, RunConflictError for a checkpoint of another training, and InputError
+    for a manifest that no training wrote: others may write in a bucket too.
     """
 
     output: Folder
@@ -143,8 +157,11 @@ class CheckpointStore:
         place = self.folder / _name(step)
         if not place.exists(MANIFEST):
             return None
-        found: dict[str, Any] = json.loads(place.read_text(MANIFEST))
-        return StoredCheckpoint(**found | {"files": tuple(StoredFile(**file) for file in found["files"])})
+        fix = f"delete {place}; the same command then resumes from the checkpoint before it."
+        found = read_record(place, MANIFEST, StoredCheckpoint, "manifest of a checkpoint", fix)
+        if found.step != step:
+            raise InputError(f"{place}/{MANIFEST} is the manifest of step {found.step}. Fix: {fix}")
+        return found
 
 
 def _other_kind(place: str, checkpoint: StoredCheckpoint) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
-from safechain_ray.errors import StorageError
+from safechain_ray.errors import StorageError, first_line
+from safechain_ray.storage import checked_name
 
 INDEX = ".metadata"
 
@@ -39,7 +40,7 @@ def check_shards(checkpoint: Path) -> None:
         except Exception as error:  # whatever bytes may do to an unpickler
             raise StorageError(
                 f"The checkpoint in {checkpoint} is not as torch writes it, and loading it might run code: "
-                f"{index.relative_to(checkpoint)}: {str(error).splitlines()[0]}. Take it out of the output's "
+                f"{index.relative_to(checkpoint)}: {first_line(error)}. Take it out of the output's "
                 "checkpoints/: the same command goes on from the one before, or from the beginning."
             ) from error
 
@@ -48,6 +49,7 @@ def _check_values(index: Path) -> None:
     with open(index, "rb") as file:
         metadata = _IndexUnpickler(file).load()
     for place, info in metadata.storage_data.items():
+        checked_name(info.relative_path)  # torch reads tensors from there too
         if isinstance(metadata.state_dict_metadata[place.fqn], BytesStorageMetadata):
             with open(index.parent / info.relative_path, "rb") as shard:
                 shard.seek(info.offset)

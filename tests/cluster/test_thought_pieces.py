@@ -57,7 +57,8 @@ def cut(finished: Runner) -> Callable[..., int]:
         given = {"judges": [judge], "pieces": 8, "resources.ray_address": finished.address, **flags}
         finished.observer = Silent()
         engines = ScriptedEngines({GUARD: guard or wary()})
-        return judge_in_pieces(str(finished.output), read_judging_config(given, ()), finished.observer, engines)
+        config = read_judging_config(given, ())
+        return judge_in_pieces(str(finished.output), config, finished.observer, engines).committed
 
     return judged
 

@@ -36,8 +36,9 @@ def finished_run(
         "parts": ["response"],
     }
     datasets = {setting.dataset: {"prompts": len(each), "hash": "h"} for setting, each in by_setting}
+    run = {"identity": identity, "datasets": datasets, "finished": "2026-01-01T00:00:00+00:00"}
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"identity": identity, "datasets": datasets, "finished": "today"}))
+    (folder / "run.json").write_text(json.dumps(run))
     tagged = families()[family].tags is not None
     samples = [
         _sample(setting, prompt_id, index, answer, tagged, (prompts or {}).get(prompt_id, f"How {prompt_id}?"))

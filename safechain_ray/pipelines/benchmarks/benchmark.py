@@ -21,19 +21,20 @@ from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.pipelines.benchmarks.figures import measure_benchmarks
 from safechain_ray.pipelines.benchmarks.regrade import drop_old_grades, outdated
 from safechain_ray.pipelines.benchmarks.resolve import ResolvedBenchmarks, resolve_benchmarks
-from safechain_ray.pipelines.evaluation.evaluate import check_key, tell
+from safechain_ray.pipelines.evaluation.evaluate import check_key
 from safechain_ray.pipelines.runs.attempt import attempt
 from safechain_ray.pipelines.runs.compaction import compact
+from safechain_ray.pipelines.runs.inventory import Inventory, RowKind, put_in_order, tell
 from safechain_ray.pipelines.runs.job import GeneratingJob, Means
 from safechain_ray.pipelines.runs.kept_rounds import forget_rounds
 from safechain_ray.pipelines.runs.observer import Observer
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.pools import pool_needs
-from safechain_ray.pipelines.runs.run_folder import Inventory, RunFolder, put_in_order
+from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.schema.graded import GRADED_SCHEMA, without_grade
 
-graded_in_order = partial(put_in_order, schema=GRADED_SCHEMA, unfinished=without_grade)
+graded_in_order = partial(put_in_order, kind=RowKind(GRADED_SCHEMA), unfinished=without_grade)
 """`put_in_order` of a benchmark's samples: those whose grading failed are told as unfinished."""
 
 
@@ -77,7 +78,7 @@ def _benchmarked(
     old_grades = drop_old_grades(folder, record, benchmarks.grader_versions)
     if old_grades:
         observer.say(f"{old_grades} answers were graded by an earlier version of their grader and are graded again.")
-    inventory = graded_in_order(folder.samples, retry_errors=True)
+    inventory = graded_in_order(folder.samples, retry_errors=True, expected=benchmarks.run.worklist.ids())
     tell(inventory, observer)
     total, graded = len(benchmarks.run.worklist), len(inventory.finished) - len(inventory.unfinished)
     if len(inventory.unfinished) > old_grades:

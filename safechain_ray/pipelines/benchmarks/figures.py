@@ -7,8 +7,8 @@ from safechain_ray.metrics.benchmark import BenchmarkRunMetrics, benchmark_figur
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_table, merge
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.pipelines.benchmarks.resolve import ResolvedBenchmarks
-from safechain_ray.pipelines.runs.run_folder import RunFolder
-from safechain_ray.storage import Folder
+from safechain_ray.pipelines.runs.run_folder import METRICS_FIX, RunFolder
+from safechain_ray.storage import Folder, read_record
 
 
 def measure_benchmarks(benchmarks: ResolvedBenchmarks, folder: RunFolder, ks: tuple[int, ...]) -> BenchmarkRunMetrics:
@@ -45,7 +45,4 @@ def read_benchmark_metrics(folder: Folder) -> BenchmarkRunMetrics:
     """The metrics.json of a benchmark run. Raises InputError where there is none, or one that does not parse."""
     if not folder.exists("metrics.json"):
         raise InputError(f"{folder} has no metrics.json: its benchmarks have not ended. Their command continues them.")
-    try:
-        return BenchmarkRunMetrics.model_validate_json(folder.read_text("metrics.json"))
-    except ValueError as error:
-        raise InputError(f"{folder}/metrics.json does not read as figures of benchmarks: {error}") from error
+    return read_record(folder, "metrics.json", BenchmarkRunMetrics, "file of benchmarks' figures", METRICS_FIX)

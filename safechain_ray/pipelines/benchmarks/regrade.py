@@ -9,7 +9,8 @@ from collections.abc import Mapping, Set
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from safechain_ray.pipelines.runs.run_folder import RunFolder, put_in_order
+from safechain_ray.pipelines.runs.inventory import RowKind, put_in_order
+from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.schema import arrow_array, short_hash
 from safechain_ray.schema.graded import GRADE_TYPE, GRADED_SCHEMA, without_grade
@@ -35,7 +36,7 @@ def drop_old_grades(folder: RunFolder, record: RunRecord, versions: Mapping[str,
     old = outdated(record, versions)
     if not old:
         return 0
-    put_in_order(folder.samples, retry_errors=False, schema=GRADED_SCHEMA, unfinished=without_grade)
+    put_in_order(folder.samples, retry_errors=False, kind=RowKind(GRADED_SCHEMA), unfinished=without_grade)
     dropped = sum(_drop(folder.samples, name, old) for name in folder.samples.list_files(".parquet"))
     record.graded_by(versions)
     return dropped

@@ -38,8 +38,8 @@ class FinishedBenchmarks:
             for name, problem_id, prompt, grade in zip(*(table[key].to_pylist() for key in columns), strict=True):
                 found[name].append((f"{problem_id} {short_hash(prompt)}", grade["correct"]))
         return {
-            name: count_grades(rows, dict.fromkeys(key for key, _ in rows), self.figures[name].samples)
-            for name, rows in found.items()
+            name: count_grades(found[name], dict.fromkeys(key for key, _ in found[name]), figures.samples)
+            for name, figures in self.figures.items()
         }
 
 

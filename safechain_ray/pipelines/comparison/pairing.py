@@ -8,6 +8,7 @@ from safechain_ray.cluster.workers.preferring import StoredPair
 from safechain_ray.metrics.preferences import Unanswered
 from safechain_ray.pipelines.evaluation.rejudge import ANSWERED
 from safechain_ray.pipelines.runs.run_folder import READERS, RunFolder
+from safechain_ray.pipelines.runs.stored_rows import read_samples
 from safechain_ray.schema import Setting, short_hash
 
 _COLUMNS = ("setting_id", "prompt_id", "sample_index", "sample_id", "category", "prompt", "outcome")
@@ -71,7 +72,7 @@ def _files(run: RunFolder) -> Collection[str]:
 
 
 def _in_file(run: RunFolder, name: str, settings: dict[str, str]) -> Iterator[tuple[Place, _Stored]]:
-    table = run.samples.read_parquet(name, _COLUMNS)
+    table = read_samples(run.samples, name, _COLUMNS)
     for setting_id, prompt_id, sample_index, sample_id, category, prompt, outcome in zip(
         *(table[column].to_pylist() for column in _COLUMNS), strict=True
     ):

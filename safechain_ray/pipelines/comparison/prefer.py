@@ -20,19 +20,21 @@ from safechain_ray.judges.preference import QUESTION
 from safechain_ray.metrics.preferences import LeftOut, Preferences, summarise_preferences
 from safechain_ray.metrics.setting_pairs import Pairing, pair_runs
 from safechain_ray.pipelines.comparison.pairing import SamplePairs, pair_samples
-from safechain_ray.pipelines.evaluation.evaluate import tell
 from safechain_ray.pipelines.runs.attempt import attempt
+from safechain_ray.pipelines.runs.inventory import RowKind, put_in_order, tell
 from safechain_ray.pipelines.runs.job import Means, Work
 from safechain_ray.pipelines.runs.observer import Observer
 from safechain_ray.pipelines.runs.outline import Outline
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.pools import judge_pool
 from safechain_ray.pipelines.runs.resolve import as_stored, check_parts, judge_identity, resolve_preference_judge
-from safechain_ray.pipelines.runs.run_folder import RunFolder, put_in_order
+from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.schema import Part, Setting, short_hash
 from safechain_ray.schema.preference import PREFERENCES_SCHEMA
 from safechain_ray.storage import Folder, open_folder
+
+PREFERENCE_ROWS = RowKind(PREFERENCES_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,13 @@ def _preferred(
     facts = {"runs": [str(side.folder.folder) for side in (contest.a, contest.b)], "pairs": len(pairs)}
     record = RunRecord.resumed(folder, config, contest.identity(), facts)
     target = folder.folder / "preferences"
-    inventory = put_in_order(target, retry_errors=False, schema=PREFERENCES_SCHEMA, counts=preference_counts)
+    inventory = put_in_order(
+        target,
+        retry_errors=False,
+        kind=PREFERENCE_ROWS,
+        counts=preference_counts,
+        expected=[pair.sample_id for pair in pairs],
+    )
     tell(inventory, observer)
     observer.say(f"A is {_described(contest.a)}; B is {_described(contest.b)}.")
     waiting = [pair for pair in pairs if pair.sample_id not in inventory.finished]
@@ -216,7 +224,7 @@ def _ask(
 
 
 def _measured(contest: Contest, target: Folder) -> Preferences:
-    put_in_order(target, retry_errors=False, schema=PREFERENCES_SCHEMA)
+    put_in_order(target, retry_errors=False, kind=PREFERENCE_ROWS)
     tables = map(target.read_parquet, target.list_files(".parquet"))
     a, b, samples, settings = contest.a, contest.b, contest.samples, contest.settings
     caveats = [*a.outline.caveats, *b.outline.caveats, *([contest.judge.caveat] if contest.judge.caveat else ())]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.engines.weights import weights_location
+from safechain_ray.errors import first_line
 from safechain_ray.model_files import CustomCodeError, load_config, load_tokenizer
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 
@@ -116,8 +117,9 @@ def load(
     except Exception as error:  # foreign files: whatever is wrong with them is what the check is for
         if not is_local(source) and not from_hub:
             return subject.not_checked(check, "not in the cache, and the hub gives none", LOCAL_COPY), None
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return subject.failed(check, f"does not load {where}: {reason}", "fetch the model's files again"), None
+        return subject.failed(
+            check, f"does not load {where}: {first_line(error)}", "fetch the model's files again"
+        ), None
     return subject.ok(check, f"loads {where}"), loaded
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from safechain_ray.catalog.entries import Family
 from safechain_ray.decoding.base import STRATEGIES, DecodingTask, strategy
+from safechain_ray.errors import first_line
 from safechain_ray.model_files import ChatTemplateError, render_chat
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 from safechain_ray.schema import Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
@@ -45,9 +46,8 @@ def check_model_prompt(
 def template_failure(subject: Subject, tokenizer: Any, chat_template: str | None, error: Exception) -> Finding:
     if chat_template is None and tokenizer.chat_template is None:
         return subject.failed("chat template", "the tokenizer has none", OTHER_TEMPLATE)
-    text = error.reason if isinstance(error, ChatTemplateError) else str(error)
-    reason = text.strip().splitlines() or [type(error).__name__]
-    return subject.failed("chat template", f"it does not render: {reason[0]}", OTHER_TEMPLATE)
+    text = error.reason if isinstance(error, ChatTemplateError) else first_line(error)
+    return subject.failed("chat template", f"it does not render: {text}", OTHER_TEMPLATE)
 
 
 def check_rendering(subject: Subject, prompt: str) -> Finding:

@@ -16,14 +16,16 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.runs.attempt import attempt
 from safechain_ray.pipelines.runs.compaction import compact
+from safechain_ray.pipelines.runs.inventory import put_in_order, tell
 from safechain_ray.pipelines.runs.job import GeneratingJob, Means
 from safechain_ray.pipelines.runs.kept_rounds import forget_rounds
+from safechain_ray.pipelines.runs.later_verdicts import put_verdicts_in_order
 from safechain_ray.pipelines.runs.observer import Observer
 from safechain_ray.pipelines.runs.outline import measure
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.pools import pool_needs
 from safechain_ray.pipelines.runs.resolve import ResolvedRun, resolve
-from safechain_ray.pipelines.runs.run_folder import Inventory, RunFolder, put_in_order
+from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
 
 
@@ -85,8 +87,9 @@ def open_run(config: RunConfig, run: ResolvedRun, observer: Observer) -> Iterato
     """
     with held_output(config.output or f"runs/{run.short_name()}", config.resources, observer) as folder:
         record = RunRecord.opened(folder, config, run)
-        inventory = put_in_order(folder.samples, retry_errors=True)
+        inventory = put_in_order(folder.samples, retry_errors=True, expected=run.worklist.ids())
         tell(inventory, observer)
+        put_verdicts_in_order(folder, inventory.finished, observer)
         yield OpenRun(config, run, folder, record, len(inventory.finished))
 
 
@@ -151,13 +154,3 @@ def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluatio
     forget_rounds(folder.folder)
     compact(folder.samples)
     return Evaluation(folder, metrics, committed)
-
-
-def tell(inventory: Inventory, observer: Observer) -> None:
-    """Say what had to be put in order in a folder of samples."""
-    for name in inventory.broken_files:
-        observer.say(f"{name} can't be read: it was moved to _broken/ beside it, its rows are done again.")
-    if inventory.repeated:
-        observer.say(f"{inventory.repeated} rows stood there twice after an earlier try; one of each is kept.")
-    if inventory.retried_errors:
-        observer.say(f"{inventory.retried_errors} rows had ended with an error and are tried again.")

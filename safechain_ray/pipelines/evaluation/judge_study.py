@@ -14,16 +14,16 @@ from safechain_ray.config import StudyConfig
 from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.judge_study import JudgeStudy
-from safechain_ray.pipelines.evaluation.evaluate import tell
 from safechain_ray.pipelines.evaluation.study_figures import measure
 from safechain_ray.pipelines.runs.attempt import attempt
 from safechain_ray.pipelines.runs.compaction import compact
+from safechain_ray.pipelines.runs.inventory import put_in_order, tell
 from safechain_ray.pipelines.runs.job import JudgingJob, Means
 from safechain_ray.pipelines.runs.observer import Observer
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.pools import judge_needs
 from safechain_ray.pipelines.runs.resolve import as_stored, judge_identity, resolve_judge
-from safechain_ray.pipelines.runs.run_folder import RunFolder, put_in_order
+from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.schema import Sample, VoteRule, samples_from_table, samples_table, short_hash
 from safechain_ray.storage import Folder
@@ -78,9 +78,11 @@ def _judged(
     labelled = study.labelled
     facts = {"data": {"name": labelled.name, "source": labelled.source}, "rows": len(labelled.responses)}
     record = RunRecord.resumed(folder, config, study.identity, facts)
-    inventory = put_in_order(folder.samples, retry_errors=True)
+    samples = [as_sample(response) for response in labelled.responses]
+    expected = [sample.sample_id for sample in samples]
+    inventory = put_in_order(folder.samples, retry_errors=True, expected=expected)
     tell(inventory, observer)
-    waiting = [sample for sample in map(as_sample, labelled.responses) if sample.sample_id not in inventory.finished]
+    waiting = [sample for sample in samples if sample.sample_id not in inventory.finished]
     if not waiting:
         observer.say(f"All {len(labelled.responses)} rows are judged already: no engine is started.")
     elif not all(judge.is_rule for judge in study.judges):

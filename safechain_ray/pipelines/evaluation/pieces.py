@@ -1,6 +1,9 @@
 """Judges thoughts in growing pieces, to find where the first unsafe segment stands; nothing is generated again."""
 
+from dataclasses import dataclass
 from functools import partial
+
+import pyarrow.compute as pc
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.workers.commit import Commit
@@ -9,18 +12,28 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.judges.pieces import ThoughtPieces, pieces_table
 from safechain_ray.pipelines.evaluation.rejudge import Pass, judgeable, run_passes
+from safechain_ray.pipelines.runs.later_verdicts import failed, put_verdicts_in_order, sample_ids
 from safechain_ray.pipelines.runs.observer import Observer
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.resolve import check_parts, resolve_judge
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.pipelines.runs.stored_rows import read_pieces
 from safechain_ray.storage import open_folder
 
 
-def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_engine: StartEngine) -> int:
+@dataclass(frozen=True, slots=True)
+class JudgedPieces:
+    """How it ended. `committed` counts the samples judged in this try, `failed` the verdicts that a judge failed on."""
+
+    committed: int
+    failed: int
+
+
+def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_engine: StartEngine) -> JudgedPieces:
     """Judge every thought of the finished run in the folder `run` in `config.pieces` growing pieces.
 
-    Gives the number of samples judged in this try; it goes on where an earlier one was cut off. The verdicts go to
+    It resumes where an earlier try was cut off, and asks again for thoughts with a failed verdict. The verdicts go to
     `pieces/<judge>/`, where no safety metric counts them. Raises InputError (PlanError and RunConflictError among it)
     before anything starts, and what a stream raises.
     """
@@ -34,11 +47,22 @@ def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_e
         record = RunRecord.of_finished(folder)
         for judge in judges:
             record.pieces_judged(judge)
+        names = tuple(judge.name for judge in judges)
+        put_verdicts_in_order(folder, sample_ids(folder), observer, again=names)
         passes = [each for judge in judges if (each := _pass(folder, judge, pieces)).waiting]
-        if not passes:
+        committed = 0
+        if passes:
+            committed = run_passes(passes, folder, outline.model, config.resources, observer, start_engine)
+        else:
             observer.say("Every thought has these verdicts already: no engine is started.")
-            return 0
-        return run_passes(passes, folder, outline.model, config.resources, observer, start_engine)
+        return JudgedPieces(committed, sum(_failed(folder, judge, pieces) for judge in judges))
+
+
+def _failed(folder: RunFolder, judge: JudgeEntry, pieces: ThoughtPieces) -> int:
+    """The verdicts of a judge on so many pieces that are missing because it failed."""
+    target = folder.pieces(judge.name)
+    tables = (read_pieces(target, name, ["pieces", "error"]) for name in target.list_files(".parquet"))
+    return sum(sum(failed(table.filter(pc.equal(table["pieces"], pieces.count)))) for table in tables)
 
 
 def _check_judges(judges: tuple[JudgeEntry, ...]) -> None:
@@ -55,7 +79,7 @@ def _pass(folder: RunFolder, judge: JudgeEntry, pieces: ThoughtPieces) -> Pass:
     target = folder.pieces(judge.name)
     held: set[str] = set()
     for name in target.list_files(".parquet"):
-        table = target.read_parquet(name, columns=["sample_id", "pieces"])
+        table = read_pieces(target, name, ["sample_id", "pieces"])
         held.update(
             sample_id
             for sample_id, count in zip(table["sample_id"].to_pylist(), table["pieces"].to_pylist(), strict=True)

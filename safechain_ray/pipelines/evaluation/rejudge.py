@@ -23,6 +23,7 @@ from safechain_ray.cluster.workers.judging import PartsOrPieces, RulesAndVotes
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.pipelines.runs.later_verdicts import put_verdicts_in_order, sample_ids
 from safechain_ray.pipelines.runs.observer import Observer, Snapshot
 from safechain_ray.pipelines.runs.outline import measure
 from safechain_ray.pipelines.runs.output import held_output
@@ -32,6 +33,7 @@ from safechain_ray.pipelines.runs.pump import pump
 from safechain_ray.pipelines.runs.resolve import check_parts, resolve_judge
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.pipelines.runs.stored_rows import read_samples, read_verdicts
 from safechain_ray.schema import Part, verdicts_table
 from safechain_ray.storage import open_folder
 
@@ -92,6 +94,8 @@ def _add(
     record = RunRecord.of_finished(folder)
     for judge in judges:
         record.judge_added(judge, config.parts)
+    names = tuple(judge.name for judge in judges)
+    put_verdicts_in_order(folder, sample_ids(folder), observer, again=names, parts=config.parts)
     kinds = record.outline.kinds.items()
     benign: Benign = {name: kind.benign_categories or () for name, kind in kinds}
     passes = [each for judge in judges for each in _passes(folder, judge, config.parts, benign)]
@@ -102,7 +106,7 @@ def _add(
         observer.say("Every sample has these verdicts already: no engine is started.")
     metrics = measure(folder, record.outline)
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
-    return Judging(folder, metrics, committed, tuple(judge.name for judge in judges))
+    return Judging(folder, metrics, committed, names)
 
 
 def _passes(folder: RunFolder, judge: JudgeEntry, parts: tuple[Part, ...], benign: Benign) -> Iterator[Pass]:
@@ -110,7 +114,7 @@ def _passes(folder: RunFolder, judge: JudgeEntry, parts: tuple[Part, ...], benig
     held: defaultdict[str, set[str]] = defaultdict(set)
     verdicts = folder.verdicts(judge.name)
     for name in verdicts.list_files(".parquet"):
-        table = verdicts.read_parquet(name, columns=["sample_id", "part"])
+        table = read_verdicts(verdicts, name)
         for sample_id, part in zip(table["sample_id"].to_pylist(), table["part"].to_pylist(), strict=True):
             held[sample_id].add(part)
     waiting: defaultdict[tuple[Part, ...], dict[str, str]] = defaultdict(dict)
@@ -127,7 +131,7 @@ def _passes(folder: RunFolder, judge: JudgeEntry, parts: tuple[Part, ...], benig
 def judgeable(folder: RunFolder) -> Iterator[tuple[str, str]]:
     """The ids of the samples that have a response, each with its file."""
     for name in folder.samples.list_files(".parquet"):
-        table = folder.samples.read_parquet(name, columns=["sample_id", "outcome"])
+        table = read_samples(folder.samples, name, ["sample_id", "outcome"])
         answered = pc.is_in(table["outcome"], value_set=pa.array(ANSWERED))
         for sample_id in table.filter(answered)["sample_id"].to_pylist():
             yield sample_id, name

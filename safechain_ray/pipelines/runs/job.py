@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,13 +24,14 @@ from safechain_ray.cluster.workers.judging import RulesAndVotes
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.judges.vote import Vote
+from safechain_ray.pipelines.runs.inventory import put_in_order, tell
 from safechain_ray.pipelines.runs.kept_rounds import KeptRounds
 from safechain_ray.pipelines.runs.observer import Observer, Snapshot
 from safechain_ray.pipelines.runs.pace import Pace, PoolRates
 from safechain_ray.pipelines.runs.pools import MODEL_POOL
 from safechain_ray.pipelines.runs.pump import pump
 from safechain_ray.pipelines.runs.resolve import ResolvedRun
-from safechain_ray.pipelines.runs.run_folder import RunFolder, put_in_order
+from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.schema import Part
 from safechain_ray.storage import Folder
@@ -130,7 +131,8 @@ class Job(Work):
         there = put_in_order(self._folder.samples, retry_errors=True, counts=count)
         finished, found = set(there.finished), there.counts
         if not last:
-            waiting = put_in_order(target, retry_errors=True, counts=count)
+            waiting = put_in_order(target, retry_errors=True, counts=count, expected=self._expected())
+            tell(waiting, self._means.observer)
             finished |= waiting.finished.keys()
             found = found + waiting.counts
         rows, left = self._source(finished) if number == 0 else self._stored(self._folder.stage(number - 1), finished)
@@ -157,9 +159,14 @@ class Job(Work):
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:
         """What the first stage starts from, without the samples that are `finished`, and how many rows it is."""
 
+    def _expected(self) -> Iterable[str] | None:
+        """The ids of the samples that the work is about; None where no other ones can be in its folders."""
+        return None
+
     def _stored(self, folder: Folder, finished: set[str]) -> tuple[Dataset, int]:
-        stored = put_in_order(folder, retry_errors=False).finished
-        waiting = {sample_id: file for sample_id, file in stored.items() if sample_id not in finished}
+        stored = put_in_order(folder, retry_errors=False, expected=self._expected())
+        tell(stored, self._means.observer)
+        waiting = {sample_id: file for sample_id, file in stored.finished.items() if sample_id not in finished}
         return stream.stored_samples(folder, waiting, self._settings.block_rows), len(waiting)
 
     def _through(self, rows: Dataset, pool: PlannedPool) -> Dataset:
@@ -181,6 +188,9 @@ class GeneratingJob(Job):
         rounds = KeptRounds(folder.folder, self._settings.ledger)
         rounds.restore()
         self._ticks.append(rounds.note)
+
+    def _expected(self) -> Iterable[str] | None:
+        return self._run.worklist.ids()
 
     def _source(self, finished: set[str]) -> tuple[Dataset, int]:
         numbers = self._run.worklist.numbers_without(finished)

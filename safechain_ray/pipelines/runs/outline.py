@@ -7,6 +7,7 @@ from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import Entry, Family
+from safechain_ray.errors import InputError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, Counts, count_table, count_verdicts, merge
 from safechain_ray.metrics.refusals import REFUSAL_RULE, BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
@@ -41,8 +42,10 @@ class Outline:
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "Outline":
-        """The outline in the content of a run.json."""
+        """The outline in the content of a run.json that `read_stored_run` gave. Raises InputError without settings."""
         identity = run["identity"]
+        if not identity.get("settings"):
+            raise InputError("The run.json names no settings: it is no run of a model, or a damaged one.")
         judges = {asked["name"]: asked for asked in (*identity["judges"], *identity.get("votes", ()))}
         added = run.get("added", {})
         judge_identities = {**judges, **{name: judge["identity"] for name, judge in added.items()}}

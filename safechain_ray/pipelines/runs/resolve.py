@@ -18,7 +18,7 @@ from safechain_ray.datasets.loading import PromptSet, load_prompts
 from safechain_ray.decoding.base import check_strategy
 from safechain_ray.engines.stored_weights import StoredModel
 from safechain_ray.engines.weights import is_stored, weights_location
-from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.errors import InputError, UnknownNameError, first_line
 from safechain_ray.http_clients import check_proxy
 from safechain_ray.judges.base import builder
 from safechain_ray.judges.refusal_match import read_phrases
@@ -228,7 +228,7 @@ def _longest_context(location: str, source: str) -> int:
     except CustomCodeError as error:
         raise CustomCodeError(f"Model {redact(source)}") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"The config of model {redact(source)} can't be read: {str(error).splitlines()[0]}") from error
+        raise InputError(f"The config of model {redact(source)} can't be read: {first_line(error)}") from error
     longest: int = getattr(config, "max_position_embeddings", CONTEXT_WANTED)
     return longest
 

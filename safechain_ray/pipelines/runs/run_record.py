@@ -70,7 +70,7 @@ class RunRecord:
         stored = folder.read_run()
         if stored is not None:
             folder.check_same(stored, identity, settled)
-            return cls(folder, stored)
+            return cls(folder, {"tries": [], **stored})
         content = {
             "identity": identity,
             "config": settled,
@@ -89,12 +89,12 @@ class RunRecord:
         stored = folder.read_run()
         if stored is None:
             raise InputError(f"{folder.folder} holds no run: there is no run.json.")
-        if "settings" not in stored["identity"] or kind_of(stored) == "benchmark":
+        if not stored["identity"].get("settings") or kind_of(stored) == "benchmark":
             raise InputError(
                 f"{folder.folder} holds no run of a model, but a judge study (`judge-study` itself takes further "
                 "judges), preferences or benchmarks."
             )
-        if "finished" not in stored:
+        if not stored.get("finished"):
             raise InputError(f"The run in {folder.folder} has not ended. Its own command continues it.")
         return cls(folder, stored)
 
@@ -195,7 +195,7 @@ class RunRecord:
     def started(self, plan: Plan, view: ClusterView, rows_found: int) -> None:
         """A try begins: on this cluster, with this plan."""
         for earlier in self._content["tries"]:
-            if earlier["ended"] is None:
+            if earlier.get("ended") is None:
                 earlier["status"] = "cut off"
         stages = [
             [{"pool": pool.needs.pool, "device": pool.needs.device, "replicas": pool.replicas} for pool in stage]
@@ -268,8 +268,8 @@ class RunRecord:
         self.finished(outcomes=outcomes, tokens=tokens)
 
     def finished(self, **facts: Any) -> None:
-        """All is done: what it came to."""
-        self._content |= {"finished": _now(), **facts}
+        """All is done: what it came to, and after how many attempts, which a clock that is set back does not change."""
+        self._content |= {"finished": _now(), "finished_tries": len(self._content["tries"]), **facts}
         self._write()
 
     def _write(self) -> None:
@@ -307,7 +307,9 @@ def git_revision() -> str | None:
 
 def _costs(one_try: Mapping[str, Any]) -> list[int]:
     """What its pools paid to providers, in millionths of a dollar; none for engines of one's own."""
-    return [counts["cost_microdollars"] for counts in one_try["pools"].values() if "cost_microdollars" in counts]
+    return [
+        counts["cost_microdollars"] for counts in one_try.get("pools", {}).values() if "cost_microdollars" in counts
+    ]
 
 
 def _now() -> str:

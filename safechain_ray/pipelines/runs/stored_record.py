@@ -1,13 +1,18 @@
 """A record at the top of an output, by whose identity the folder is known to be of this work or of another."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from safechain_ray.errors import InputError, RunConflictError
+from pydantic import BaseModel
+
+from safechain_ray.errors import RunConflictError
 from safechain_ray.pipelines.runs.changed_results import explained
 from safechain_ray.pipelines.runs.run_folder import differences
-from safechain_ray.storage import Folder
+from safechain_ray.storage import Folder, read_checked_tree
+
+
+class _Identified(BaseModel):
+    identity: dict[str, Any]
 
 
 def stored_record(
@@ -20,12 +25,7 @@ def stored_record(
     """
     if not folder.exists(name):
         return None
-    try:
-        stored: dict[str, Any] = json.loads(folder.read_text(name))
-    except ValueError as error:
-        raise InputError(f"{folder}/{name} is no valid JSON ({error}).") from error
-    if not isinstance(stored, dict) or "identity" not in stored:
-        raise InputError(f"{folder}/{name} is no record of a {what}. Give another --output.")
+    stored = read_checked_tree(folder, name, _Identified, f"record of a {what}", "give another --output.")
     if found := differences(stored["identity"], identity):
         raise RunConflictError(
             f"{folder} holds another {what}. What differs (there -> here):\n{explained(found)}\n{mend}"

@@ -1,16 +1,20 @@
 """Reads how far a run or a sweep is from its folder, wherever that is: joins no Ray and writes nothing."""
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, model_validator
 
 from safechain_ray.errors import InputError
 from safechain_ray.pipelines.runs.run_kind import Kind
+from safechain_ray.pipelines.runs.stored_run import RUN_FILE, Count, read_stored_run
 from safechain_ray.pipelines.status.status import RunStatus, run_status, sentence, swept_status
-from safechain_ray.storage import Folder, open_folder
+from safechain_ray.storage import Folder, InsideName, checked_name, open_folder, read_checked_tree
+
+SWEEP_FILE = "sweep.json"
 
 READERS = 16
 """Models read at the same time: an object store answers slowly, but many at once."""
@@ -30,6 +34,27 @@ class FolderStatus:
         return all(model.is_over for model in self.models)
 
 
+class _StoredSwept(BaseModel):
+    """A model in sweep.json: what its status is told from. Earlier versions wrote fewer keys."""
+
+    model: str
+    folder: InsideName | None = None
+    status: str | None = None
+    error: str | None = None
+    tries: Count | None = None
+    left_out: bool = False
+
+    @model_validator(mode="after")
+    def _in_a_folder(self) -> Self:
+        checked_name(self.folder or self.model)
+        return self
+
+
+class _StoredSweep(BaseModel):
+    ended: str | None = None
+    models: tuple[_StoredSwept, ...]
+
+
 def read_status(uri: str) -> FolderStatus:
     """The status of the run or sweep in the folder `uri`.
 
@@ -37,54 +62,30 @@ def read_status(uri: str) -> FolderStatus:
     """
     folder = open_folder(uri)
     now = datetime.now(UTC)
-    swept = _read(folder, "sweep.json")
-    if swept is not None:
+    if folder.exists(SWEEP_FILE):
+        swept = read_checked_tree(folder, SWEEP_FILE, _StoredSweep, "record of a sweep")
         return FolderStatus(str(folder), "sweep", now, _models(folder, swept, now))
-    run = _read(folder, "run.json")
-    if run is None:
+    if not folder.exists(RUN_FILE):
         raise InputError(
             f"{folder} holds no run and no sweep: there is neither run.json nor sweep.json. Give the folder that "
             "--output named."
         )
-    status = _run_status(folder, run, now)
+    status = run_status(read_stored_run(folder), now)
     return FolderStatus(str(folder), status.kind, now, (status,))
 
 
 def _models(folder: Folder, swept: Mapping[str, Any], now: datetime) -> tuple[RunStatus, ...]:
-    try:
-        models = [(each, folder / str(each.get("folder", each["model"]))) for each in swept["models"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder}/sweep.json is no sweep's: {error!r}.") from error
-
+    models = [(each, folder / (each.get("folder") or each["model"])) for each in swept["models"]]
     ended = swept.get("ended") is not None
 
     def status(model: tuple[Mapping[str, Any], Folder]) -> RunStatus:
         record, place = model
         try:
-            run = _read(place, "run.json")
-            return swept_status(record, None if run is None else _run_status(place, run, now), ended)
+            own = run_status(read_stored_run(place), now) if place.exists(RUN_FILE) else None
+            return swept_status(record, own, ended)
         except InputError as error:
             # One damaged folder must not hide the other models.
             return swept_status({"error": sentence(str(error)), **record}, None)
 
     with ThreadPoolExecutor(READERS) as readers:
         return tuple(readers.map(status, models))
-
-
-def _run_status(folder: Folder, run: Mapping[str, Any], now: datetime) -> RunStatus:
-    try:
-        return run_status(run, now)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{folder}/run.json is no run's, or of another version: {error!r}.") from error
-
-
-def _read(folder: Folder, name: str) -> Mapping[str, Any] | None:
-    if not folder.exists(name):
-        return None
-    try:
-        tree = json.loads(folder.read_text(name))
-    except ValueError as error:
-        raise InputError(f"{folder}/{name} is no valid JSON ({error}).") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{folder}/{name} is no run's and no sweep's: it holds no keys.")
-    return tree

@@ -129,19 +129,30 @@ def sentence(error: str) -> str:
 def _state(run: Mapping[str, Any], last: Mapping[str, Any], live: Live | None) -> tuple[State, str]:
     """What the records say, whoever wrote them and when; and what a run at work is at."""
     status = last.get("status", "")
-    finished, ended = _time(run.get("finished")), _time(last.get("ended"))
     if status == "running":
         if live is None or (live.committed == 0 and live.stage == 1):
             return "starting", ""
         of = f"stage {live.stage} of {live.stages}: {', '.join(live.pools)}"
         return "running", of if live.stages > 1 else ""
-    if finished is not None and (ended is None or finished >= ended):
+    if _is_finished(run, last):
         return "done", ""
     if status == "done":
         return "running", "measuring"
     if status.startswith("failed"):
         return "failed", ""
     return ("stopped" if status else "starting"), ""
+
+
+def _is_finished(run: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
+    """Whether the run was finished after its latest attempt.
+
+    By the number of attempts: a clock that was set back tells the times wrong. Earlier versions noted the times alone.
+    """
+    finished, started = _time(run.get("finished")), _time(last.get("started"))
+    noted: int | None = run.get("finished_tries")
+    if finished is None or noted is not None:
+        return finished is not None and noted == len(run.get("tries", []))
+    return started is None or finished >= started
 
 
 def _patience(phase: str, live: Live | None) -> timedelta:

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from safechain_ray.errors import InputError
-from safechain_ray.storage import Folder
+from pydantic import BaseModel
+
+from safechain_ray.storage import Folder, InsideName, read_record
 
 SWEEP_FILE = "sweep.json"
 
@@ -23,12 +24,16 @@ class SweptModel:
     """
 
     model: str
-    folder: str
+    folder: InsideName
     status: Status = "queued"
     error: str | None = None
     errors_in_samples: int = 0
     tries: int = 0
     left_out: bool = False
+
+
+class _StoredSweep(BaseModel):
+    models: tuple[SweptModel, ...]
 
 
 class SweepRecord:
@@ -94,8 +99,5 @@ def swept_models(folder: Folder) -> dict[str, SweptModel]:
     """The models in a folder's sweep.json; none where there is no such file. Raises InputError for another's file."""
     if not folder.exists(SWEEP_FILE):
         return {}
-    try:
-        tree: dict[str, Any] = json.loads(folder.read_text(SWEEP_FILE))
-        return {model["model"]: SweptModel(**model) for model in tree["models"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}/{SWEEP_FILE} is no sweep's: {error!r}. Give another --output.") from error
+    stored = read_record(folder, SWEEP_FILE, _StoredSweep, "record of a sweep", "give another --output.")
+    return {model.model: model for model in stored.models}

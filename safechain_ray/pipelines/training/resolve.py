@@ -17,7 +17,7 @@ from safechain_ray.datasets.loading import read_records
 from safechain_ray.datasets.training_sets import TrainingSet, training_set_of
 from safechain_ray.engines.stored_weights import StoredModel
 from safechain_ray.engines.weights import is_stored, weights_location
-from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.errors import InputError, UnknownNameError, first_line
 from safechain_ray.model_files import CustomCodeError, load_config, load_tokenizer
 from safechain_ray.pipelines.runs.resolve import as_stored, resolve_model
 from safechain_ray.pipelines.runs.resolve_api import is_api
@@ -158,7 +158,7 @@ def _loaded(load: Callable[..., Any], location: str, entry: ModelEntry) -> Any:
     except CustomCodeError as error:
         raise CustomCodeError(f"Model {redact(entry.source)}") from error
     except (OSError, ValueError) as error:
-        message = f"Model {redact(entry.source)} can't be read: {str(error).splitlines()[0]}"
+        message = f"Model {redact(entry.source)} can't be read: {first_line(error)}"
         is_local = Path(location).expanduser().is_dir()
         raise (InputError if is_local else UnreadHubError)(message) from error
 

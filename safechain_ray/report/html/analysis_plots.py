@@ -41,7 +41,7 @@ def analysis_plots(analysis: FineGrained) -> list[Plot]:
     ]
     curves: dict[str, list[_Named]] = {}
     for name, setting in zip(names, analysis.settings, strict=True):
-        for each in setting.sample_counts:
+        for each in (curve for curve in setting.sample_counts if curve.points):
             curves.setdefault(f"{printable(each.judge)}, {each.part}", []).append(_Named(name, each))
     plots = []
     if tables:

@@ -10,12 +10,12 @@ from safechain_ray.report.html.markup import Markup, element, join
 
 def run_facts(run: Mapping[str, Any]) -> Markup:
     """`run` is the content of run.json, whose secrets were blotted out when it was written."""
-    tries = run["tries"]
+    tries = run.get("tries", [])
     return join(
         element("dl", [_fact(name, value) for name, value in _facts(run).items() if value]),
         _tries(tries) if tries else None,
-        _versions(tries[-1]["versions"]) if tries else None,
-        _details("Config", json.dumps(run["config"], indent=2)),
+        _versions(tries[-1].get("versions", {})) if tries else None,
+        _details("Config", json.dumps(run.get("config", {}), indent=2)),
         _details("Identity: what changes the results", json.dumps(run["identity"], indent=2)),
     )
 
@@ -23,9 +23,10 @@ def run_facts(run: Mapping[str, Any]) -> Markup:
 def _facts(run: Mapping[str, Any]) -> dict[str, str]:
     model = run["identity"]["model"]
     datasets = (
-        f"{name}: {found['prompts']:,} prompts from {found['source']}" for name, found in run["datasets"].items()
+        f"{name}: {found['prompts']:,} prompts from {found.get('source', 'an unknown place')}"
+        for name, found in run.get("datasets", {}).items()
     )
-    judges = (f"{judge['name']} ({judge['kind']})" for judge in run["identity"].get("judges", ()))
+    judges = (f"{judge['name']} ({judge.get('kind', 'unknown')})" for judge in run["identity"].get("judges", ()))
     added = (f"{name} (added later, {', '.join(judge['parts'])})" for name, judge in run.get("added", {}).items())
     votes = (
         f"{vote['name']} ({vote['rule']} of {', '.join(vote['judges'])})" for vote in run["identity"].get("votes", ())
@@ -35,11 +36,11 @@ def _facts(run: Mapping[str, Any]) -> dict[str, str]:
         "Model": " ".join(filter(None, (model["name"], _source(model), model.get("dtype")))),
         "Data": "; ".join(datasets),
         "Judges": "; ".join([*judges, *votes, *added]),
-        "Samples": f"{run['rows']:,}",
+        "Samples": f"{run['rows']:,}" if run.get("rows") is not None else "",
         "Tokens": ", ".join(f"{count:,} {part}" for part, count in tokens.items()),
-        "Cost": f"${run['cost_dollars']:,.2f} paid to providers" if "cost_dollars" in run else "",
-        "Finished": _time(run["finished"]) if "finished" in run else "not yet",
-        "Made by": f"safechain_ray {run['safechain_ray']}" + _revision(run["git_revision"]),
+        "Cost": f"${run['cost_dollars']:,.2f} paid to providers" if run.get("cost_dollars") is not None else "",
+        "Finished": _time(run["finished"]) if run.get("finished") else "not yet",
+        "Made by": f"safechain_ray {run.get('safechain_ray', '')}" + _revision(run.get("git_revision")),
     }
 
 
@@ -70,24 +71,24 @@ def _tries(tries: list[Mapping[str, Any]]) -> Markup:
 
 
 def _try(each: Mapping[str, Any]) -> tuple[Any, ...]:
-    ended = each["ended"]
+    ended = each.get("ended")
     pools = [
         element("div", f"{pool}: {', '.join(f'{count:,} {key}' for key, count in counts.items())}")
-        for pool, counts in each["pools"].items()
+        for pool, counts in each.get("pools", {}).items()
     ]
     hardware = [
         element(
             "div",
             f"{node['node']}: {node['cpus']:g} logical CPUs, {node['gpus']:g} GPUs, {node['memory_gigabytes']:g} GB",
         )
-        for node in each["hardware"]
+        for node in each.get("hardware", [])
     ]
     return (
         _time(each["started"]),
         _time(ended) if ended else "",
         _minutes(each["started"], ended) if ended else "",
         each["status"],
-        f"{each['rows_found']:,}",
+        f"{each.get('rows_found', 0):,}",
         hardware,
         pools,
     )

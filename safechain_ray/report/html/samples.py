@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.runs.run_folder import READERS, RunFolder
+from safechain_ray.pipelines.runs.stored_rows import read_samples
 from safechain_ray.report.html.packing import packed
 from safechain_ray.report.labels import common_sampling, setting_label
 from safechain_ray.schema import short_hash
@@ -57,7 +59,7 @@ def pack_samples(folder: RunFolder, metrics: RunMetrics, with_text: int = WITH_T
 def _tables(folder: RunFolder) -> Iterator[pa.Table]:
     """The samples, file by file, read some files ahead and no further: together they may not fit the memory."""
     names = folder.samples.list_files(".parquet")
-    read = partial(folder.samples.read_parquet, columns=COLUMNS)
+    read = partial(read_samples, folder.samples, columns=COLUMNS)
     with ThreadPoolExecutor(READERS) as readers:
         for start in range(0, len(names), _FILES_AHEAD):
             yield from readers.map(read, names[start : start + _FILES_AHEAD])
@@ -118,6 +120,11 @@ class _Packer:
 
     def add(self, table: pa.Table) -> None:
         for row in table.to_pylist():
+            if row["setting_id"] not in self._settings:
+                raise InputError(
+                    f"A sample is of setting {row['setting_id']}, which metrics.json does not have. Fix: run the run's "
+                    "own command again: it sets samples of other runs aside."
+                )
             verdicts = {
                 (verdict["judge"], verdict["part"]): verdict
                 for verdict in (*row["verdicts"], *self._added.get(row["sample_id"], ()))

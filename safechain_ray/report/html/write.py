@@ -3,6 +3,7 @@
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
+from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.benchmarks.figures import read_benchmark_metrics
 from safechain_ray.pipelines.comparison.compare_models import ComparedModels
 from safechain_ray.pipelines.evaluation.fine_grained import ANALYSIS_FILE
@@ -14,7 +15,7 @@ from safechain_ray.report.html.comparison import comparison_page
 from safechain_ray.report.html.page import run_page
 from safechain_ray.report.html.samples import WITH_TEXT, pack_samples
 from safechain_ray.report.html.sweep import SweepRun, sweep_page
-from safechain_ray.storage import Folder, redact, write_uri
+from safechain_ray.storage import Folder, read_record, redact, write_uri
 
 REPORT = "report.html"
 
@@ -33,7 +34,7 @@ def write_report(
     if record is None:
         raise InputError(f"{folder} has no run.json beside its metrics.json: copy the whole folder of the run.")
     samples = pack_samples(run, metrics, with_text)
-    return _write(run_page(metrics, record, samples, _read_analysis(folder), stand_ins), folder, target)
+    return _write(run_page(metrics, record, samples, _read_analysis(folder, metrics), stand_ins), folder, target)
 
 
 def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: str | None = None) -> str:
@@ -73,14 +74,15 @@ def _write(page: str, folder: Folder, target: str | None) -> str:
     return f"{folder}/{REPORT}"
 
 
-def _read_analysis(folder: Folder) -> FineGrained | None:
-    """The run's analysis, where one was made. Raises InputError for one that does not read."""
+def _read_analysis(folder: Folder, metrics: RunMetrics) -> FineGrained | None:
+    """The run's analysis, where one was made. Raises InputError for one that does not read, or is of other settings."""
     if not folder.exists(ANALYSIS_FILE):
         return None
-    try:
-        return FineGrained.model_validate_json(folder.read_text(ANALYSIS_FILE))
-    except ValueError as error:
+    fix = "run `safechain-ray report RUN --fine-grained`: it makes the analysis anew."
+    analysis = read_record(folder, ANALYSIS_FILE, FineGrained, "fine-grained analysis", fix)
+    if {each.setting_id for each in analysis.settings} != {each.setting_id for each in metrics.settings}:
         raise InputError(
-            f"{folder}/{ANALYSIS_FILE} does not read as an analysis; `safechain-ray report RUN --fine-grained` makes "
-            f"it anew. {error}"
-        ) from error
+            f"{folder}/{ANALYSIS_FILE} and metrics.json are of different settings. Fix: run the run's own command "
+            "again, then `safechain-ray report RUN --fine-grained`."
+        )
+    return analysis

@@ -236,3 +236,12 @@ def test_a_saved_folder_that_lost_a_file_is_refused(tmp_path: Path, labelled_set
     (tmp_path / "set" / "state.json").write_text(json.dumps([]))
     with pytest.raises(InputError, match=r"its state\.json is no JSON object"):
         load_prompts(adhoc_entry(str(tmp_path / "set")))
+
+
+def test_splits_of_a_folder_lie_in_it(tmp_path: Path, labelled_set: Any):
+    labelled_set.save_to_disk(tmp_path / "elsewhere")
+    (tmp_path / "set").mkdir()
+    for splits in (["../elsewhere"], [str(tmp_path / "elsewhere")], 3, None):
+        (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": splits}))
+        with pytest.raises(InputError, match=r"set is broken: (in )?its dataset_dict\.json"):
+            load_prompts(adhoc_entry(str(tmp_path / "set")))

@@ -51,3 +51,16 @@ def test_a_response_cut_off_at_any_call_goes_on_with_that_call(compat: str, way:
 
         assert again == undisturbed
         assert asked == requests[cut:]
+
+
+@pytest.mark.parametrize("compat", ["none", "paper"])
+@pytest.mark.parametrize(
+    "changed", [{"of a later version": 1}, {"rounds": -1}, {"rounds": 10**9}, {"text": 3}, {"rounds": None}], ids=str
+)
+def test_kept_rounds_that_no_strategy_wrote_are_passed_over(compat: str, changed: Mapping[str, Any]):
+    strategy = build(MoreThinkOptions(max_rounds=3, think_budget=50, compat=compat))
+    replies = [*ROUNDS, ends("answer", 5)]
+    kept: list[Mapping[str, Any]] = []
+    undisturbed, requests = decode(strategy, replace(task(), keep=kept.append), *replies)
+    again, asked = decode(strategy, replace(task(), kept={**kept[0], **changed}), *replies)
+    assert (again, asked) == (undisturbed, requests)

@@ -8,8 +8,8 @@ from sample_rows import prompt_rows
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.metrics.counts import count_samples
-from safechain_ray.metrics.published import Counterpart, StandIns, as_setting, beside, find_counterpart
-from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.metrics.published import Counterpart, StandIns, beside, find_counterpart
+from safechain_ray.metrics.summary import RunMetrics, as_setting, summarise
 from safechain_ray.schema import Sampling, Setting, StrategySpec
 
 FIGURES = published_figures()

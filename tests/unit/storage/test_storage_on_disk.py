@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.dataset import dataset
 
-from safechain_ray.errors import StorageError
-from safechain_ray.storage import Folder, open_folder
+from safechain_ray.errors import InputError, StorageError
+from safechain_ray.storage import FileFacts, Folder, open_folder
 
 TABLE = pa.table({"sample_id": ["a", "b"], "score": [0.5, None]})
 
@@ -119,3 +119,23 @@ def test_an_interrupted_write_removes_its_hidden_file(folder: Folder, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         folder.write_text("a", "text")
     assert os.listdir(folder.path) == []
+
+
+@pytest.mark.parametrize("name", ["../victim", "/etc/victim", "a/../../victim", "a//b", "./a", "a\0b", "\ud800"])
+def test_a_name_that_leads_out_of_the_folder_is_refused_before_anything_is_done(folder: Folder, name: str) -> None:
+    for act in (folder.read_bytes, folder.exists, folder.delete, folder.delete_folder, folder.__truediv__):
+        with pytest.raises(InputError, match="leads out of"):
+            act(name)
+    with pytest.raises(InputError, match="leads out of"):
+        folder.write_text(name, "")
+    assert list(Path(folder.path).parent.iterdir()) == []
+
+
+def test_a_named_pipe_is_no_file_and_keeps_nobody_waiting(folder: Folder, tmp_path: Path) -> None:
+    Path(folder.path).mkdir()
+    os.mkfifo(tmp_path / "runs" / "run.json")
+    (tmp_path / "runs" / "part.parquet").symlink_to("/dev/zero")
+    for read in (folder.read_bytes, folder.read_parquet, lambda name: folder.fetch(FileFacts(name, 1, 0), tmp_path)):
+        for name in ("run.json", "part.parquet"):
+            with pytest.raises(StorageError, match=f"{name}: it is a named pipe or a device, not a file"):
+                read(name)

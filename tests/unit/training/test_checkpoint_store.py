@@ -101,6 +101,43 @@ def test_a_file_that_is_not_what_the_manifest_says_is_no_checkpoint_to_go_on_fro
         store(tmp_path).fetch(newest(tmp_path), tmp_path / "back")
 
 
+def rewrite_manifest(folder: Path, **changed: Any) -> None:
+    manifest = folder / "output/checkpoints/step-000004/manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changed))
+
+
+@pytest.mark.parametrize("name", ["../../victim", "{folder}/victim", "shards/../../../victim", "", "a\0b", "\ud800"])
+def test_a_name_that_leads_out_of_the_checkpoint_is_refused_before_any_fetch(tmp_path: Path, name: str):
+    put(tmp_path, 4)
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "output/checkpoints/victim").write_text("replaced")
+    good = {"name": "trainer_state.json", "size": 2}
+    rewrite_manifest(tmp_path, files=[good, {"name": name.format(folder=tmp_path), "size": 8}])
+    with pytest.raises(InputError, match=r"step-000004/manifest\.json is .*Fix: delete .*step-000004"):
+        store(tmp_path).fetch(newest(tmp_path), tmp_path / "a/back")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"step": 8},
+        {"step": "4/../../.."},
+        {"files": [{"name": "a", "size": 1}, {"name": "a/b", "size": 1}]},
+        {"files": [{"name": "a", "size": -1}]},
+        {"files": 3},
+        {"processes": None},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_no_training_wrote_is_refused_with_the_fix(tmp_path: Path, changed: dict[str, Any]):
+    put(tmp_path, 4)
+    rewrite_manifest(tmp_path, **changed)
+    with pytest.raises(InputError, match=r"manifest\.json is .*Fix: delete .*resumes from the checkpoint before it"):
+        store(tmp_path).newest()
+
+
 @dataclass
 class Together:
     """Two processes as threads: what they gather and where they wait."""

@@ -68,3 +68,23 @@ def test_a_cut_off_index_and_a_missing_shard_are_refused(tmp_path: Path) -> None
     (folder / "optimizer_0" / "__0_0.distcp").unlink()
     with pytest.raises(StorageError, match="No such file"):
         check_shards(folder)
+
+
+def test_a_shard_outside_the_checkpoint_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "checkpoint-8")
+    index = folder / "optimizer_0" / INDEX
+    metadata = pickle.loads(index.read_bytes())
+    (tmp_path / "elsewhere").write_bytes((folder / "optimizer_0" / "__0_0.distcp").read_bytes())
+    for name in ("../../elsewhere", str(tmp_path / "elsewhere")):
+        for info in metadata.storage_data.values():
+            info.relative_path = name
+        index.write_bytes(pickle.dumps(metadata))
+        with pytest.raises(StorageError, match="leads out of its folder"):
+            check_shards(folder)
+
+
+def test_an_error_without_text_is_named_by_its_type(tmp_path: Path) -> None:
+    folder = save(tmp_path / "checkpoint-8")
+    (folder / "optimizer_0" / INDEX).write_bytes(b"\x80\x05\x8e" + (2**62).to_bytes(8, "little"))
+    with pytest.raises(StorageError, match=r"optimizer_0/\.metadata: MemoryError\. Take it out"):
+        check_shards(folder)

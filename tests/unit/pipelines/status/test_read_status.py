@@ -78,16 +78,16 @@ def test_an_unknown_key_of_a_later_version_is_passed_over(tmp_path: Path):
     ("name", "content", "says"),
     [
         (None, None, "holds no run and no sweep: there is neither run.json nor sweep.json"),
-        ("run.json", "[]", "run.json is no run's and no sweep's"),
+        ("run.json", "[]", "run.json is no record of a run: Input should be a valid dictionary"),
         ("run.json", "{", "run.json is no valid JSON"),
-        ("run.json", "{}", "run.json is no run's, or of another version: KeyError('identity')"),
+        ("run.json", "{}", "run.json is no record of a run: identity: Field required"),
         (
             "run.json",
             '{"identity": {"model": {"name": "m"}}, "updated": "noon"}',
-            "run.json is no run's, or of another",
+            "run.json is no record of a run: updated: Invalid isoformat string",
         ),
-        ("sweep.json", '{"models": [{}]}', "sweep.json is no sweep's: KeyError('model')"),
-        ("sweep.json", '{"models": ["R1-7B"]}', "sweep.json is no sweep's"),
+        ("sweep.json", '{"models": [{}]}', "sweep.json is no record of a sweep: models.0.model: Field required"),
+        ("sweep.json", '{"models": ["R1-7B"]}', "sweep.json is no record of a sweep: models.0"),
     ],
 )
 def test_a_folder_of_something_else_is_refused_with_its_place(tmp_path: Path, name: str, content: str, says: str):

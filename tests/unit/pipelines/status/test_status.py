@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from run_records import NOW, live, one_try, record
+from run_records import NOW, ago, live, one_try, record
 
 from safechain_ray.pipelines.status.status import RunStatus, run_status, sentence, swept_status
 
@@ -166,3 +166,11 @@ def test_an_error_is_one_line_of_bounded_length(error: str):
 
 def test_an_error_keeps_no_secret_of_a_uri():
     assert sentence("can't write s3://KEY:SECRET@bucket/run") == "can't write s3://***@bucket/run"
+
+
+def test_a_clock_that_was_set_back_does_not_make_a_finished_run_silent():
+    earlier = one_try("done", started=ago(10), ended=ago(1))
+    for noted in ({"finished_tries": 1, "finished": ago(600)}, {"finished": ago(1.02)}):
+        assert run_status(record(earlier, minutes=60, **noted), NOW).state == "done"
+    again = record(one_try("done"), one_try("failed: no GPU"), finished=ago(9), finished_tries=1)
+    assert run_status(again, NOW).state == "failed"

@@ -377,5 +377,5 @@ def test_a_folder_without_a_sweep_and_one_with_a_broken_file_are_refused(tmp_pat
     with pytest.raises(InputError, match=r"holds no sweep: there is no sweep\.json"):
         read_sweep(str(tmp_path))
     (tmp_path / "sweep.json").write_text('{"models": [{"name": 1}]}')
-    with pytest.raises(InputError, match=r"sweep\.json is no sweep's"):
+    with pytest.raises(InputError, match=r"sweep\.json is no record of a sweep"):
         read_sweep(str(tmp_path))

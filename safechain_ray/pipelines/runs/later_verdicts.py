@@ -1,0 +1,66 @@
+"""Verdicts that judges gave after the run, put in order: torn files set aside, failed verdicts asked for again."""
+
+from collections.abc import Collection, Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from safechain_ray.pipelines.runs.inventory import EachRow, RowKind, put_in_order, tell
+from safechain_ray.pipelines.runs.observer import Speaker
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.stored_rows import read_samples
+from safechain_ray.schema import NO_FAILURE, PIECES_SCHEMA, VERDICTS_SCHEMA, Part
+
+
+def failed(table: pa.Table) -> list[bool]:
+    """Of each verdict, whether it is missing because the judge failed."""
+    no_failure = pc.match_substring_regex(table["error"], NO_FAILURE)
+    found: list[bool] = pc.fill_null(pc.invert(no_failure), False).to_pylist()
+    return found
+
+
+def failed_on(parts: Collection[Part]) -> EachRow:
+    """The failed verdicts on these parts."""
+
+    def failed_rows(table: pa.Table) -> list[bool]:
+        return [each and part in parts for each, part in zip(failed(table), table["part"].to_pylist(), strict=True)]
+
+    return failed_rows
+
+
+def failed_pieces(table: pa.Table) -> list[bool]:
+    """All pieces of each thought that has a failed one: a thought is judged as a whole."""
+    thoughts = list(zip(table["sample_id"].to_pylist(), table["pieces"].to_pylist(), strict=True))
+    again = {thought for thought, each in zip(thoughts, failed(table), strict=True) if each}
+    return [thought in again for thought in thoughts]
+
+
+PIECE_ROWS = RowKind(PIECES_SCHEMA, ("sample_id", "pieces", "piece"), failed_pieces)
+
+
+def sample_ids(folder: RunFolder) -> Iterator[str]:
+    """The ids of all samples of the run."""
+    for name in folder.samples.list_files(".parquet"):
+        yield from read_samples(folder.samples, name, ["sample_id"])["sample_id"].to_pylist()
+
+
+def put_verdicts_in_order(
+    folder: RunFolder,
+    expected: Iterable[str],
+    observer: Speaker,
+    again: Collection[str] = (),
+    parts: Collection[Part] = (),
+) -> None:
+    """Put verdicts/ and pieces/ of the run in order, whose sample ids are `expected`, and report what was wrong.
+
+    Of the judges in `again` failed verdicts go, on these `parts` or on pieces where none is named, to be asked for
+    again.
+    """
+    kinds = {"verdicts": RowKind(VERDICTS_SCHEMA, ("sample_id", "part"), failed_on(parts)), "pieces": PIECE_ROWS}
+    places = [(place, folder.folder / place) for place in kinds if (folder.folder / place).exists()]
+    found = [(place, above / judge, judge) for place, above in places for judge in above.list_folders()]
+    ids = frozenset(expected) if found else frozenset()
+    for place, target, judge in found:
+        asked_again = judge in again and (place == "verdicts") == bool(parts)
+        inventory = put_in_order(target, retry_errors=asked_again, kind=kinds[place], expected=ids)
+        tell(inventory, observer, f"{place}/{judge}/")

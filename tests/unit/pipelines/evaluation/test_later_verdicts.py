@@ -1,0 +1,132 @@
+"""Judges added to a run: torn and foreign files below verdicts/ are set aside, failed verdicts are asked for again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from made_runs.by_config import finished_run
+
+from safechain_ray.cli import app
+from safechain_ray.config import read_judging_config
+from safechain_ray.pipelines.evaluation import pieces, rejudge
+from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.schema import PIECES_SCHEMA, Verdict, samples_from_table, samples_table, verdicts_table
+
+pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
+
+GUARD = "demo-guard"
+
+
+class Spoken:
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+    def update(self, snapshot: object) -> None: ...
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return finished_run(tmp_path / "run", datasets=[{"name": "quickstart", "limit": 2}])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The samples that are judged, pass by pass, in place of judging them."""
+    found: list[tuple[str, ...]] = []
+
+    def run_passes(passes: Sequence[Any], *arguments: object) -> int:
+        found.extend(tuple(sorted(each.waiting)) for each in passes)
+        return sum(len(each.waiting) for each in passes)
+
+    monkeypatch.setattr(rejudge, "run_passes", run_passes)
+    return found
+
+
+def ids(run: RunFolder) -> list[str]:
+    return [
+        sample_id
+        for name in run.samples.list_files(".parquet")
+        for sample_id in run.samples.read_parquet(name, ["sample_id"])["sample_id"].to_pylist()
+    ]
+
+
+def write_verdicts(run: RunFolder, name: str, sample_ids: Sequence[str], error: str | None = None) -> None:
+    (file,) = run.samples.list_files(".parquet")
+    samples = samples_from_table(run.samples.read_parquet(file))
+    by_id = {sample.sample_id: sample for sample in samples}
+    verdict = Verdict(GUARD, "response", None if error else False, error=error)
+    rows = [replace(by_id.get(each, samples[0]), sample_id=each, verdicts=(verdict,)) for each in sample_ids]
+    run.verdicts(GUARD).write_parquet(name, verdicts_table(samples_table(rows)))
+
+
+def judge(run: RunFolder) -> list[str]:
+    spoken = Spoken()
+    config = read_judging_config({"judges": [GUARD], "parts": ["response"]}, ())
+    rejudge.add_judges(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
+    return spoken.sentences
+
+
+def tear(run: RunFolder, name: str) -> None:
+    path = Path(run.verdicts(GUARD).path) / name
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def test_a_torn_file_of_verdicts_is_set_aside_and_its_samples_are_judged_again(
+    run: RunFolder, asked: list[tuple[str, ...]]
+):
+    every = ids(run)
+    write_verdicts(run, "a.parquet", every[:2])
+    write_verdicts(run, "b.parquet", every[2:])
+    tear(run, "a.parquet")
+    sentences = judge(run)
+    assert asked == [tuple(sorted(every[:2]))]
+    assert run.verdicts(GUARD).list_files() == ["b.parquet"]
+    assert (run.verdicts(GUARD) / "_broken").list_files() == ["a.parquet"]
+    assert f"verdicts/{GUARD}/a.parquet can't be read" in sentences[0]
+
+
+def test_a_report_of_torn_verdicts_names_the_file_and_the_command_that_sets_it_aside(run: RunFolder):
+    write_verdicts(run, "a.parquet", ids(run))
+    tear(run, "a.parquet")
+    result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
+    assert result.exit_code == 1
+    assert f"verdicts/{GUARD}/a.parquet" in result.stderr
+    assert "Fix: run `safechain-ray judge RUN --judge NAME`" in result.stderr
+
+
+def test_verdicts_on_samples_of_another_run_are_set_aside(run: RunFolder, asked: list[tuple[str, ...]]):
+    write_verdicts(run, "a.parquet", [*ids(run), "stranger"])
+    sentences = judge(run)
+    assert asked == []
+    assert f"verdicts/{GUARD}/a.parquet held 1 rows of samples that this run does not have" in sentences[0]
+
+
+def test_just_the_verdicts_that_a_judge_failed_on_are_asked_for_again(run: RunFolder, asked: list[tuple[str, ...]]):
+    every = ids(run)
+    write_verdicts(run, "a.parquet", every[:3])
+    write_verdicts(run, "b.parquet", every[3:5], error="HTTP 500")
+    write_verdicts(run, "c.parquet", every[5:], error="the response is empty")
+    judge(run)
+    assert asked == [tuple(sorted(every[3:5]))]
+
+
+@pytest.mark.parametrize(("error", "code"), [("HTTP 500", 3), ("the thought is empty", 0), (None, 0)])
+def test_judging_in_pieces_ends_with_3_where_a_verdict_failed(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, error: str | None, code: int
+):
+    piece = {"setting_id": "s", "prompt_id": "p", "pieces": 3, "piece": 1, "end": 1, "characters": 3, "judge": GUARD}
+    rows = [piece | {"sample_id": each, "unsafe": None if error else False, "error": error} for each in ids(run)]
+
+    def run_passes(*arguments: object) -> int:
+        run.pieces(GUARD).write_parquet("a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+        return len(rows)
+
+    monkeypatch.setattr(pieces, "run_passes", run_passes)
+    result = CliRunner().invoke(app, ["judge", str(run.folder), "--judge", GUARD, "--pieces", "3", "--no-html"])
+    assert result.exit_code == code, result.output
