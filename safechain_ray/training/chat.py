@@ -12,7 +12,7 @@ from typing import Any
 from safechain_ray.catalog.entries import Family
 from safechain_ray.decoding.task import split_opening
 from safechain_ray.errors import InputError, first_line
-from safechain_ray.model_files import render_chat
+from safechain_ray.model_files import ChatTemplateError, render_chat
 from safechain_ray.schema import Demonstration, Exchange, Message, ThinkingTags
 
 PROBE_PROMPT = "Which 7 rivers reach the sea at Wismar?"
@@ -118,7 +118,7 @@ def check_demonstrations(chat: ChatFormat, demonstrations: Sequence[Demonstratio
     try:
         prompt = chat.text(probe).prompt
     except Exception as error:  # a template is foreign code, and may raise anything
-        raise InputError(f"The chat template does not render the turns of this data: {first_line(error)}.") from error
+        raise InputError(f"The chat template does not render the turns of this data: {_reason(error)}.") from error
     turns = {"system turn": system, "earlier request": earlier and earlier[0].prompt}
     turns["earlier answer"] = earlier and earlier[0].answer
     lost = [kind for kind, text in turns.items() if text and prompt.count(text) != 1]
@@ -137,7 +137,7 @@ def check_chat_format(chat: ChatFormat) -> TemplateFacts:
         spoken = chat.text(demonstration).response
         whole = chat.render((*user, Message("assistant", spoken)), add_generation_prompt=False)
     except Exception as error:  # a template is foreign code, and may raise anything
-        raise InputError(f"The chat template does not render: {first_line(error)}. {OTHER_TEMPLATE}") from error
+        raise InputError(f"The chat template does not render: {_reason(error)}. {OTHER_TEMPLATE}") from error
     _check_prompt(chat, rendered)
     _check_end(chat, whole)
     text = chat.text(demonstration)
@@ -146,6 +146,10 @@ def check_chat_format(chat: ChatFormat) -> TemplateFacts:
         raise InputError("The tokenizer does not give a text back from its tokens: take the model's own tokenizer.")
     _, opened = split_opening(rendered, tags)
     return TemplateFacts(opens_thought=bool(opened), drops_thought=PROBE_THOUGHT not in whole)
+
+
+def _reason(error: Exception) -> str:
+    return error.reason if isinstance(error, ChatTemplateError) else first_line(error)
 
 
 def _check_prompt(chat: ChatFormat, rendered: str) -> None:

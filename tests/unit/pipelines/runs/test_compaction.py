@@ -10,7 +10,7 @@ from small_runs import sample
 from safechain_ray.errors import StorageError
 from safechain_ray.pipelines.runs import compaction
 from safechain_ray.pipelines.runs.compaction import compact
-from safechain_ray.pipelines.runs.run_folder import put_in_order
+from safechain_ray.pipelines.runs.inventory import put_in_order
 from safechain_ray.schema import SAMPLES_SCHEMA, samples_table
 from safechain_ray.storage import Folder, open_folder
 
