@@ -159,12 +159,12 @@ class StoredRun(_Part):
                 raise ValueError("the study has no data in it")
         elif identity.model is None:
             raise ValueError("its identity has no model")
-        if identity.settings and "benchmarks" not in (identity.model_extra or {}):
+        if self.finished and identity.settings and "benchmarks" not in (identity.model_extra or {}):
             self._check_settings(identity.settings)
         return self
 
     def _check_settings(self, settings: tuple[Setting, ...]) -> None:
-        """Raises ValueError where the settings are there, and what figures need beside them is not."""
+        """Raises ValueError where a finished run lacks what its figures need beside the settings."""
         for key in ("family", "judges", "parts"):
             if getattr(self.identity, key) is None:
                 raise ValueError(f"its identity has no {key}")

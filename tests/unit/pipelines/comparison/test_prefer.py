@@ -127,7 +127,8 @@ def test_runs_with_nothing_in_common_are_refused_with_what_each_has(tmp_path: Pa
 def test_what_is_no_finished_run_is_refused(tmp_path: Path):
     a = finished_run(tmp_path / "a", {"x": ["1"]})
     (tmp_path / "study").mkdir()
-    (tmp_path / "study" / "run.json").write_text(json.dumps({"identity": {"judges": []}}))
+    study = {"identity": {"judges": [], "labelled": "h"}, "data": {"name": "d"}}
+    (tmp_path / "study" / "run.json").write_text(json.dumps(study))
     assert "holds no run of a model, but a judge study" in refusal(a, tmp_path / "study")
     assert "holds no run" in refusal(a, tmp_path / "nothing")
 
