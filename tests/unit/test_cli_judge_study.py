@@ -32,7 +32,15 @@ def test_it_prints_a_table_and_leaves_the_files_for_reading(labels: Path):
     assert "refusal-match" in result.stdout
     assert "RS-Match *" in result.stdout
     left = {path.name for path in (labels.parent / "study").iterdir() if path.is_file()}
-    assert left == {"run.json", "study.json", "study.md", "study.svg", "study.png", "disagreements.parquet"}
+    assert left == {
+        "run.json",
+        "study.json",
+        "study.md",
+        "study.svg",
+        "study.png",
+        "disagreements.parquet",
+        "README.md",
+    }
 
 
 def test_json_is_study_json(labels: Path):

@@ -156,4 +156,5 @@ def _measured(
     record.came_to(metrics.benchmarks)
     forget_rounds(folder.folder)
     compact(folder.samples)
+    folder.write_card()
     return Benchmarked(folder, metrics, committed)

@@ -153,4 +153,5 @@ def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluatio
     folder.delete_stages()
     forget_rounds(folder.folder)
     compact(folder.samples)
+    folder.write_card()
     return Evaluation(folder, metrics, committed)

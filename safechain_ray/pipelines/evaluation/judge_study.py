@@ -93,6 +93,7 @@ def _judged(
     record.finished(missing_verdicts=done.missing_verdicts)
     folder.delete_stages()
     compact(folder.samples)
+    folder.write_card()
     return StudyDone(folder, done, len(waiting))
 
 

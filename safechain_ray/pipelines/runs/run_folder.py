@@ -36,6 +36,19 @@ READ_AHEAD = 4 * READERS
 """Files held at the same time while they are looked at one by one."""
 
 
+CARD = """---
+configs:
+- config_name: samples
+  data_files: samples/*.parquet
+  default: true
+---
+# A run of safechain_ray
+
+`samples` has one row per sample, with its verdicts. `run.json` says what was run, `metrics.json` has the figures.
+
+Responses of a model to harmful prompts can be harmful: treat this folder accordingly.
+"""
+
 HASHES = re.compile(r'"[0-9a-f]{16}" -> "[0-9a-f]{16}"')
 
 ROW_KEYS = frozenset({"datasets", "data", "prompts", "benchmarks"})
@@ -74,6 +87,10 @@ class RunFolder:
         """Write run.json with the time of this writing: by it a reader knows a driver that has died."""
         stamped = run | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
         self.folder.write_text(RUN_FILE, json.dumps(stamped, indent=2, default=str) + "\n")
+
+    def write_card(self) -> None:
+        """Write README.md, by which `datasets.load_dataset(FOLDER)` reads the samples and no other Parquet file."""
+        self.folder.write_text("README.md", CARD)
 
     def check_same(
         self, stored: dict[str, Any], identity: dict[str, Any], config: Mapping[str, Any] | None = None
