@@ -27,7 +27,7 @@ test: setup ## Run the tests (ARGS="tests/unit -k floors" for some of them)
 
 test-long: setup ## Run the tests that take minutes: faults on real clusters, jobs, sweeps, every reference solution
 	@scripts/sandbox
-	@scripts/test -m long tests/cluster tests/engine tests/unit/benchmarks tests/unit/report tests/unit/training
+	@scripts/test -m long tests
 
 check: setup ## Lint, format check, types, known vulnerabilities of installed packages
 	$(VENV)/ruff check .

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from safechain_ray.config import ResourcesConfig
-from safechain_ray.errors import UnknownNameError
+from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.pipelines.runs.outline import measure
@@ -23,8 +23,13 @@ def name_benign(run: str, categories: Sequence[str]) -> RunMetrics:
         InputError: no finished run in the folder, a category that none of its prompts has, or another driver at work.
     """
     folder = RunFolder(open_folder(run))
-    RunRecord.of_finished(folder)  # no lock is taken in a folder that holds no run
+    outline = RunRecord.of_finished(folder).outline  # no lock is taken in a folder that holds no run
     prompts = _prompts_by_category(folder)
+    if unknown := prompts.keys() - outline.kinds.keys():
+        raise InputError(
+            f"{folder.folder} has samples of data set {min(unknown)!r}, which its run.json does not name. Fix: run the "
+            "run's own command again: it sets samples of other runs aside."
+        )
     known = {category for found in prompts.values() for category in found}
     for category in categories:
         if category not in known:
