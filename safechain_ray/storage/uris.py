@@ -6,6 +6,7 @@ of GOOGLE_APPLICATION_CREDENTIALS, gcloud or the machine. They may stand in an s
 
 import os
 import re
+from functools import cache
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from safechain_ray.errors import InputError, StorageError, StoreSilentError
+from safechain_ray.schema.known_secrets import KnownSecrets
 from safechain_ray.storage.patience import Patience, UnansweredError
 from safechain_ray.storage.trouble import trouble_of
 
@@ -22,6 +24,15 @@ S3_TEXTS = ("endpoint_override", "scheme", "region", "tls_ca_file_path")
 S3_FLAGS = ("anonymous", "allow_bucket_creation", "force_virtual_addressing")
 
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
+SECRET_VARIABLES = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "RAY_AUTH_TOKEN",
+)
+"""Variables whose values a server may quote in an error. Keys of APIs have other names: their clients remove them."""
 
 CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 10.0
@@ -55,12 +66,18 @@ def _one_try(options: dict[str, Any]) -> OneTryS3:
 
 
 def redact(text: str) -> str:
-    """`text` with the user information and the query of every URI in it blotted out: both may hold secrets.
+    """`text` without the user information and the query of every URI in it, and without the environment's secrets.
 
     A password may hold any character. `@`, `/`, `?`, quotes and blanks in it make its end ambiguous. Then too much is
     blotted out rather than too little: everything up to the last `@`, and a query up to the next blank.
     """
-    return _URI.sub(lambda match: match[1] + _shown(match[2]), text)
+    values = tuple(filter(None, map(os.environ.get, SECRET_VARIABLES)))
+    return _URI.sub(lambda match: match[1] + _shown(match[2]), _known(values).removed_from(text))
+
+
+@cache
+def _known(values: tuple[str, ...]) -> KnownSecrets:
+    return KnownSecrets.of(*values)
 
 
 def without_secrets(tree: Any) -> Any:

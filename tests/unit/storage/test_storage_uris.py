@@ -126,3 +126,18 @@ def test_the_place_of_a_folder_holds_no_part_of_a_password_with_an_at_sign() -> 
 def test_redaction_leaves_plain_addresses_alone() -> None:
     for text in ("s3://bucket/run", "https://host:8000/a.csv", "/local/a@b.csv", "gs://bucket/a@b"):
         assert redact(text) == text
+
+
+@pytest.mark.parametrize("variable", uris.SECRET_VARIABLES)
+def test_a_secret_of_the_environment_that_a_server_quotes_is_removed(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "hf_CanaryOfASecret/4711")
+    assert redact("403: the token hf_CanaryOfASecret%2F4711 may not read it") == "403: the token *** may not read it"
+    monkeypatch.delenv(variable)
+    assert redact("403: hf_CanaryOfASecret/4711") == "403: hf_CanaryOfASecret/4711"
+
+
+def test_a_short_value_of_a_secret_variable_does_not_blot_out_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "run")
+    assert redact("the run has ended") == "the run has ended"
