@@ -12,6 +12,7 @@ from safechain_ray.report.labels import percent
 
 WIDTH = 1040.0
 GAP = 50.0
+HEADING_LINE = 14.0
 SERIES = 6
 """Colours (classes c0 to c5) and shapes that eyes tell apart, also without colour."""
 
@@ -71,13 +72,26 @@ def picture(height: float, description: str, *children: Markup) -> Markup:
 def text(
     x: float, y: float, words: str, kind: str = "", anchor: str = "start", characters: int | None = None
 ) -> Markup:
-    """One line of text on the baseline y; past `characters` it is cut, and whole in its hover title."""
+    """One line of text on the baseline y; past `characters` its middle is cut, and it is whole in its hover title.
+
+    Names that are compared often differ at their ends alone.
+    """
     whole = None
     if characters is not None and len(words) > characters:
-        whole, words = element("title", words), f"{words[: characters - 1]}…"
+        tail = (characters - 1) // 2
+        whole, words = element("title", words), f"{words[: characters - 1 - tail]}…{words[len(words) - tail :]}"
     return element(
         "text", words, whole, x=x, y=y, class_=kind or None, text_anchor=None if anchor == "start" else anchor
     )
+
+
+def heading(x: float, y: float, words: str, characters: int) -> Markup:
+    """A heading whose last line is on the baseline y: up to two lines, the second one cut if it is still too long."""
+    end = words.rfind(" ", 0, characters + 1)
+    if len(words) <= characters or end < 0:
+        return text(x, y, words, "head", characters=characters)
+    first, rest = words[:end], words[end + 1 :]
+    return join(text(x, y - HEADING_LINE, first, "head"), text(x, y, rest, "head", characters=characters))
 
 
 def text_width(words: str) -> float:

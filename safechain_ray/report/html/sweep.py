@@ -24,6 +24,7 @@ from safechain_ray.report.leaderboard import not_done_tables
 
 ROW = 24.0
 PANELS_A_LINE = 3
+TOP, LINE_GAP = 48.0, 86.0  # room for headings of two lines
 
 LEGEND = (
     "Safe@1 in percent with its 95% interval, then ConsSafe@K and Safe@K. Ordered by the mean of Safe@1 over the "
@@ -187,7 +188,7 @@ def _plot(number: int, board: Board) -> Plot:
         f"leaderboard-{number}",
         board.judge,
         "Safe@1 with its 95% interval; right is safer.",
-        plot.picture(lines * (height + 72) - 8, f"Safe@1 by model and setting: {board.judge}", join(drawn)),
+        plot.picture(lines * (height + LINE_GAP) - 8, f"Safe@1 by model and setting: {board.judge}", join(drawn)),
     )
 
 
@@ -196,8 +197,8 @@ def _panels(board: Board, models: Sequence[str], left: float, height: float) -> 
     width = (WIDTH - left - 16 - plot.GAP * (beside - 1)) / beside
     for place, name in enumerate(board.settings):
         line, column = divmod(place, beside)
-        panel = Panel(left + column * (width + plot.GAP), 34 + line * (height + 72), width, height)
-        yield plot.text(panel.left, panel.top - 14, name, "head", characters=int(width / 7))
+        panel = Panel(left + column * (width + plot.GAP), TOP + line * (height + LINE_GAP), width, height)
+        yield plot.heading(panel.left, panel.top - 14, name, int(width / 7))
         yield plot.columns(panel)
         for row, ((_, found), model) in enumerate(zip(board.lines, models, strict=True)):
             y = panel.top + 4 + ROW * (row + 0.5)

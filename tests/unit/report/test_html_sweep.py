@@ -6,6 +6,8 @@ from made_runs.by_samples import ASKED, sample, setting
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.report.html.plot import heading as heading_of
+from safechain_ray.report.html.plot import text
 from safechain_ray.report.html.sweep import SweepRun, boards, sweep_page
 from safechain_ray.schema import Setting, Verdict
 
@@ -49,3 +51,16 @@ def test_names_and_links_are_inert():
     page = sweep_page([run("<script>alert(1)</script>", 5, link="javascript:alert(1)")])
     assert "<script>alert" not in page
     assert 'href="javascript%3Aalert%281%29"' in page
+
+
+def test_headings_of_panels_are_whole_where_two_lines_are_enough():
+    heading = str(heading_of(0, 0, "strongreject-small zerothink t0.6 K5", 24))
+    assert re.findall(r">([^<]+)</text>", heading) == ["strongreject-small", "zerothink t0.6 K5"]
+    assert "…" not in heading
+
+
+def test_long_names_keep_their_ends_by_which_they_differ():
+    names = [f"DeepSeek-R1-Distill-Llama-70B-SafeChain-v{version}" for version in (1, 2)]
+    drawn = [re.findall(r">([^<]+)<title>", str(text(0, 0, name, characters=30)))[0] for name in names]
+    assert [len(name) for name in drawn] == [30, 30]
+    assert [name[-3:] for name in drawn] == ["-v1", "-v2"]
