@@ -50,13 +50,13 @@ class StoredModel(_Part):
 class StoredJudge(_Part):
     """A judge as the identity of a run has it."""
 
-    name: InsideName
+    name: StrictStr
     kind: StrictStr = ""
     judges: tuple[StrictStr, ...] | None = None
 
 
 class StoredVote(_Part):
-    name: InsideName
+    name: StrictStr
     rule: StrictStr
     judges: tuple[StrictStr, ...]
 

@@ -44,7 +44,7 @@ def call(*arguments: str) -> Result:
             "model.api_key_env: this is no name of an environment variable",
         ),
         ((*API, "--set", f"model.api_key_env=['{SECRET}"), "model.api_key_env=… is not valid YAML"),
-        ((*API, "--set", f"model.api_key_env=[{SECRET}]"), "model.api_key_env: Input should be a valid string"),
+        ((*API, "--set", f"model.api_key_env=[{SECRET}]"), "model.api_key_env: must be text"),
         ((*API, "--set", f"model.api_key={SECRET}"), "model.api_key: is no key of the config"),
         ((*API, "--set", f"resources={SECRET}-{SECRET}"), "resources"),
         ((*API, "--set", f"model.api_key_env:{SECRET}"), "--set model.api_key_env: write key=value"),
