@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 
 
 def _of_every_outcome(found: dict[Outcome, Value]) -> dict[Outcome, Value]:
-    """Raises ValueError for a metrics.json that lacks an outcome: whoever shows the figures takes each."""
+    """Raises ValueError for a metrics.json that lacks an outcome: reports show each of them."""
     if missing := [outcome for outcome in OUTCOMES if outcome not in found]:
         raise ValueError(f"there is no {missing[0]}")
     return found

@@ -150,7 +150,7 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """`table` with just this schema. What verdicts of earlier versions have not (a note) is null in it.
 
     Raises ArrowException for other columns, columns of another kind, texts that are no UTF-8, and missing values where
-    there must be some: whoever reads the table need not look again.
+    there must be some: code that reads the table need not check again.
     """
     if table.schema.names != schema.names:
         raise pa.ArrowInvalid(f"its columns are {', '.join(table.schema.names) or 'none'}")

@@ -35,7 +35,7 @@ class FolderStatus:
 
 
 class _StoredSwept(BaseModel):
-    """A model in sweep.json: what its status is told from. Earlier versions wrote fewer keys."""
+    """A model in sweep.json, from which its status is derived. Earlier versions wrote fewer keys."""
 
     model: str
     folder: InsideName | None = None

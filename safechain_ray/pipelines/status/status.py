@@ -146,7 +146,8 @@ def _state(run: Mapping[str, Any], last: Mapping[str, Any], live: Live | None) -
 def _is_finished(run: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
     """Whether the run was finished after its latest attempt.
 
-    By the number of attempts: a clock that was set back tells the times wrong. Earlier versions noted the times alone.
+    By the number of attempts: after a clock was set back, the times are in the wrong order. Earlier versions noted only
+    the times.
     """
     finished, started = _time(run.get("finished")), _time(last.get("started"))
     noted: int | None = run.get("finished_tries")

@@ -105,7 +105,7 @@ def check_terminal(text: str) -> None:
 
 
 def check_latex(text: str) -> None:
-    """A command stands for each character that LaTeX acts on: read back, they are the text."""
+    """Each character that LaTeX acts on is written as a command: read back, they are the text."""
     source = latex.inert(text)
     characters = {command: character for character, command in latex.COMMANDS.items()} | {"{-}": "-"}
     command = re.compile("|".join(re.escape(each) for each in sorted(characters, key=len, reverse=True)))

@@ -1,4 +1,4 @@
-"""Compaction: many small files become few, and every row is there once whatever crashed."""
+"""Compaction: many small files become few, and every row is there once after any crash."""
 
 from collections import Counter
 from pathlib import Path

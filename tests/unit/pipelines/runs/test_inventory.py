@@ -1,4 +1,4 @@
-"""A run's folder stays in order: every sample once, torn files set aside, nothing finished lost, whatever crashed."""
+"""A run's folder stays in order: every sample once, torn files set aside, nothing finished is lost by a crash."""
 
 import random
 from pathlib import Path
