@@ -67,7 +67,7 @@ def test_every_link_and_file_of_the_page_is_there(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert (page.parent / target).exists(), target
-    for name in re.findall(r"\b(?:deploy|configs|jobs)/[\w./-]+\.(?:yaml|py)\b", text):
+    for name in re.findall(r"(?<![\w/])(?:deploy|configs|jobs)/[\w./-]+\.(?:yaml|py)\b", text):
         assert (ROOT / name).exists(), name
 
 

@@ -178,6 +178,12 @@ def test_phrases_of_a_judge_with_a_model_and_an_engine_of_one_without_are_refuse
     )
 
 
+def test_special_tokens_as_text_are_refused_where_a_judge_has_no_chat_template():
+    assert "harmbench has a prompt of its own without a chat template" in refusal(
+        judges=[{"name": "harmbench", "engine": {"special_tokens": "text"}}]
+    )
+
+
 def test_a_missing_or_empty_file_of_phrases_is_refused(tmp_path: Path):
     phrases = tmp_path / "phrases.txt"
     assert "phrases.txt" in refusal(judges=[{"name": "refusal-match", "phrases": str(phrases)}])
