@@ -16,7 +16,7 @@ def run_command(name: str) -> None:
         setup = "" if venv.exists() else "run `make setup`, then "
         sys.exit(
             f"{sys.executable} has no package {missing.name}. Fix: {setup}start this script with {venv}; on a cluster, "
-            "install the project on every node (docs/jobs.md)."
+            "submit it with --runtime-env deploy/runtime_env.yaml (docs/jobs.md)."
         )
     sys.argv.insert(1, name)
     main()

@@ -184,8 +184,8 @@ class Endpoint(BaseModel):
 class JudgeEntry(Entry):
     """A judge: its kind decides the code, the rest is its data.
 
-    Kinds that run a model have `engine`, those that ask a server have `endpoint`, rules have neither. All kinds give
-    verdicts on one response but `preference`, which has one of the first two and compares responses.
+    Kinds that run a model have `engine`, those that ask a server have `endpoint`, rules have neither. Judges of kind
+    `preference` compare two responses, and only `prefer` uses them; all others judge one response.
     """
 
     kind: str = Field(description="the module of `judges/` that has its code, or `preference`")

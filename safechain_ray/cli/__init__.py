@@ -118,8 +118,8 @@ def run_flags(command: Command) -> Command:
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},  # commands inherit both names
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong input, 3 done, but some samples ended with an error or some "
-    "verdicts are missing.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong input, 3 done, but some samples ended with an error or a judge "
+    "failed on some verdicts (judge-study, prefer: some are missing), 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="safechain-ray")
 def app() -> None:
@@ -229,7 +229,8 @@ def config_schema(*, kind: ConfigKind) -> None:
 def config_show(*, as_json: bool, **flags: Any) -> None:
     """Print the whole config that these flags make, with its defaults; passwords and queries of URIs as ***.
 
-    Names that the catalog does not have are refused.
+    Unknown judges and strategies are refused, and data sets that are no catalog name, file, URI or hub id. The model
+    is not checked.
     """
     from safechain_ray.decoding.base import strategy
     from safechain_ray.pipelines.runs.resolve import dataset_entry

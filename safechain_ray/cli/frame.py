@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
@@ -35,19 +36,16 @@ def output_flags(command: Command) -> Command:
         try:
             command(**arguments)
         except SafechainError as error:
-            if debug:
-                raise
-            _fail(str(error), error.exit_code, arguments["as_json"])
+            _fail(str(error), error.exit_code, arguments["as_json"], debug=debug)
         except KeyboardInterrupt:
             _fail(f"Interrupted. What is done is kept; go on with:\n  {_same_command()}", 130, arguments["as_json"])
         except Exception as error:
-            if debug:
-                raise
             _fail(
                 f"Failed: {type(error).__name__}: {_first_lines(error)}\n"
                 f"What is done is kept; the same command goes on. With --debug it shows the traceback.",
                 FAILED,
                 arguments["as_json"],
+                debug=debug,
             )
 
     return guarded
@@ -102,10 +100,13 @@ def only_given(flags: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flags.items() if is_given(value)}
 
 
-def _fail(message: str, code: int, as_json: bool) -> NoReturn:
+def _fail(message: str, code: int, as_json: bool, *, debug: bool = False) -> NoReturn:
+    """End with `message`; with `debug` the traceback of the current error is printed before it, without secrets."""
     message = redact(message)
     if as_json:
         click.echo(json.dumps({"error": message, "exit_code": code}))
+    if debug:
+        click.echo(printable_lines("\n".join(map(redact, traceback.format_exc().splitlines()))), err=True)
     click.echo(printable_lines(message), err=True)
     sys.exit(code)
 

@@ -39,8 +39,8 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
     """Add judges, or parts to judge, to a finished run. RUN is its folder or URI; nothing is generated again.
 
     The verdicts go to verdicts/<judge>/ in the run's folder, the figures into its metrics.json; with --pieces to
-    pieces/<judge>/ and analysis.json. The same command again continues, and asks again for
-    verdicts that a judge failed on. Exit code 3: there are such verdicts.
+    pieces/<judge>/ and analysis.json. Rerun the command to resume: failed verdicts are requested again.
+    Exit code 3: a judge failed on some verdicts.
     """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.evaluation.rejudge import add_judges

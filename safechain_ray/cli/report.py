@@ -78,9 +78,9 @@ def report(
     shape: str,
     as_json: bool,
 ) -> None:
-    """Print the figures of a finished run, sweep, benchmark, judge study or `prefer` again, or make the HTML report.
+    """Print the figures of a finished run, sweep, benchmark, judge study or `prefer`.
 
-    RUN is its folder or URI.
+    RUN is its folder or URI. --html makes the HTML report of a run, sweep or benchmark.
     """
     from safechain_ray.pipelines.evaluation.benign import name_benign
     from safechain_ray.pipelines.runs.run_kind import kind_in
@@ -100,7 +100,7 @@ def report(
             "--paper": paper is not None and not is_benchmark,
         }
         if wrong := [flag for flag, given in for_runs.items() if given]:
-            raise InputError(f"{wrong[0]} is for a run of a model: {run} holds {CONTENT[kind]}.")
+            raise InputError(f"{wrong[0]} does not apply to {CONTENT[kind]} ({run}). Fix: leave {wrong[0]} out.")
         if is_benchmark:
             _of_benchmarks(run, html, paper, shape, as_json)
         else:
@@ -108,7 +108,7 @@ def report(
         return
     standing = stand_ins(paper, paper_dataset)
     if samples_with_text is not None and html is None:
-        raise InputError("--samples-with-text says how much the HTML report holds: give --html beside it.")
+        raise InputError("--samples-with-text limits the HTML report. Fix: give --html too.")
     if is_sweep(run):
         for_runs = {"--fine-grained": fine_grained, "--benign-category": benign_category}
         if wrong := [flag for flag, given in for_runs.items() if given]:

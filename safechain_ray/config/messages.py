@@ -1,11 +1,13 @@
 """What is wrong with a config, in plain words: pydantic's errors with the key, the limit and the nearest known key."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from safechain_ray.schema.plain_words import plain_words
 
 Step = str | int
 LineOf = Callable[[tuple[Step, ...]], int | None]
@@ -13,31 +15,6 @@ LineOf = Callable[[tuple[Step, ...]], int | None]
 
 LONGEST_QUOTE = 30
 """Characters of a wrong value that an error shows."""
-
-WORDS: Mapping[str, str] = {
-    "greater_than_equal": "must be at least {ge:g}",
-    "greater_than": "must be above {gt:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "less_than": "must be below {lt:g}",
-    "finite_number": "must be a finite number",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "string_type": "must be text",
-    "literal_error": "must be {expected}",
-    "too_short": "must have at least {min_length} item(s)",
-    "string_too_short": "must not be empty",
-    "dict_type": "must be keys and values",
-    "model_type": "must be keys and values",
-    "model_attributes_type": "must be keys and values",
-    "list_type": "must be a list",
-    "tuple_type": "must be a list",
-}
-"""By pydantic's type of an error; the fields are those of its context."""
 
 
 def explain(error: ValidationError, model: type[BaseModel], line_of: LineOf) -> str:
@@ -78,14 +55,6 @@ def _quotable(value: Any) -> str:
     if isinstance(value, str | int | float | None) and len(repr(value)) <= LONGEST_QUOTE and "://" not in str(value):
         return repr(value)
     return f"a {type(value).__name__}"
-
-
-def plain_words(problem: ErrorDetails) -> str:
-    """What a value must be, without the value that was found."""
-    words = WORDS.get(problem["type"])
-    if words is None:
-        return problem["msg"].removeprefix("Value error, ")
-    return words.format(**problem.get("ctx", {}))
 
 
 def _nearest(loc: tuple[Step, ...], model: type[BaseModel]) -> str:

@@ -40,6 +40,9 @@ COMMAND_OF_KEY: Mapping[str, str] = {
 }
 """Keys by which a config file that was given to another command is recognised; the first one found counts."""
 
+PLANNED = ("evaluate", "sweep")
+"""Commands whose configs `plan` takes."""
+
 PROFILES = "profiles"
 """The key of a config file under which other values for its keys stand, by the name of a profile."""
 
@@ -144,8 +147,12 @@ def _check_kind(model: type[BaseModel], tree: Mapping[str, Any], path: Path | No
         if key in tree and key not in model.model_fields:
             raise InputError(
                 f"{path} is the config of another command: {key!r} belongs to `safechain-ray {command}`. "
-                f"Fix: safechain-ray {command} --config {path}"
+                f"Fix: `safechain-ray {command} --config {path}` runs it{_preview(command, path)}."
             )
+
+
+def _preview(command: str, path: Path | None) -> str:
+    return f"; `safechain-ray plan --config {path}` shows what it would run" if command in PLANNED else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ from safechain_ray.config.base import Config, refuse_repeats
 from safechain_ray.config.parts import JudgeConfig, ResourcesConfig
 from safechain_ray.schema import Part, VoteRule
 
+PIECE_COUNTS = range(2, 101)
+"""In how many pieces a thought may be judged."""
+
 
 class StudyConfig(Config):
     """A judge study: labelled responses, and the judges that are held against the labels."""
@@ -36,7 +39,10 @@ class JudgingConfig(Config):
     judges: tuple[JudgeConfig, ...] = Field(min_length=1)
     parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
     pieces: int | None = Field(
-        None, ge=2, le=100, description="instead of parts: thoughts up to 1/N, 2/N ... of their length"
+        None,
+        ge=PIECE_COUNTS.start,
+        le=PIECE_COUNTS.stop - 1,
+        description="instead of parts: thoughts up to 1/N, 2/N ... of their length",
     )
     resources: ResourcesConfig = ResourcesConfig()
 

@@ -54,7 +54,7 @@ def _parse(data: bytes, name: str, shown: str, wanted: Collection[str] | None) -
     try:
         columns, rows = parser(unzipped(data) if name.lower().endswith(".gz") else data, wanted)
     except BrokenFileError as error:
-        raise InputError(f"{shown} is broken: {error}.") from error
+        raise InputError(error.of(shown)) from error
     if not rows:
         raise InputError(f"{shown} holds no rows.")
     return Records(columns, rows, shown)

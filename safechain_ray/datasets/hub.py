@@ -43,7 +43,7 @@ def read_hub(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records
             with _cache(local) as cache:
                 records = _from_card(entry, str(local) if cache else entry.source, cache, wanted)
     except BrokenFileError as error:
-        raise InputError(f"{_shown(entry, entry.split)} is broken: {error}.") from error
+        raise InputError(error.of(_shown(entry, entry.split))) from error
     if not records.rows:
         raise InputError(f"{records.source} holds no rows.")
     return records
@@ -147,7 +147,7 @@ def _check_csv_options(entry: RowsEntry, config: Any) -> None:
 
 def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[str] | None) -> Records:
     """The rows as the `datasets` library reads them: text, Arrow, archives and formats of several files."""
-    _check_packed(builder.config.data_files or {})
+    _check_packed(builder.config.data_files or {}, _shown(entry, split))
     builder.download_and_prepare()
     table = builder.as_dataset(split=split)
     columns = tuple(table.column_names)
@@ -159,8 +159,8 @@ def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[s
     return Records(columns, plain_rows(table.data.table, names), _shown(entry, split))
 
 
-def _check_packed(data_files: Mapping[str, Sequence[str]]) -> None:
-    """Raises BrokenFileError for files that unpack to more than they may, which would fill the disk or the memory."""
+def _check_packed(data_files: Mapping[str, Sequence[str]], shown: str) -> None:
+    """Raises InputError for files of `shown` that unpack to more than they may: they would fill disk or memory."""
     from datasets import DownloadManager
 
     for name in dict.fromkeys(name for names in data_files.values() for name in names):
@@ -175,7 +175,7 @@ def _check_packed(data_files: Mapping[str, Sequence[str]]) -> None:
             else:
                 check_archive(file, suffix)
         except BrokenFileError as error:
-            raise BrokenFileError(f"{PurePosixPath(packed).name}: {error}") from error
+            raise InputError(error.of(f"{PurePosixPath(packed).name} of {shown}")) from error
 
 
 def _prepared(entry: RowsEntry, builder: Any, wanted: Collection[str] | None) -> Records:

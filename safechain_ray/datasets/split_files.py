@@ -44,7 +44,9 @@ class SplitFiles:
         for file in map(Path, self.files):
             try:
                 found, more = self._rows(file, wanted)
-            except (BrokenFileError, OSError) as error:
+            except BrokenFileError as error:
+                raise InputError(error.of(f"{file.name} of {shown}")) from error
+            except OSError as error:
                 raise InputError(f"{file.name} of {shown} is broken: {error}.") from error
             columns.update(dict.fromkeys(found))
             rows += more

@@ -19,6 +19,17 @@ NUL_BYTES = f"its first line holds NUL bytes, as UTF-16 without a byte order mar
 class BrokenFileError(Exception):
     """What is wrong inside a file, with a fix where there is one; the caller adds the file's name."""
 
+    def of(self, file: str) -> str:
+        """The sentence about this file."""
+        return f"{file} is broken: {self}."
+
+
+class TooLargeError(BrokenFileError):
+    """The file may be whole, but reading it takes too much; the text is a predicate."""
+
+    def of(self, file: str) -> str:
+        return f"{file} {self}."
+
 
 def text_lines(data: bytes, encoding: str | None = None, newline: str = "") -> io.TextIOWrapper:
     """The decoded text of `data`, line ends as written; with `newline` a line ends there and nowhere else.

@@ -17,7 +17,7 @@ from typing import IO, Any, Literal
 
 import pyarrow as pa
 
-from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.datasets.text_files import BrokenFileError, TooLargeError
 from safechain_ray.limited_process import AnswerError, LimitedProcess, LimitExceededError
 
 LEAST_LIMIT = 2**30
@@ -51,9 +51,9 @@ def unzipped(data: bytes) -> bytes:
 def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal["parquet", "stream"]) -> None:
     """Read the columns (None: all) once in a child process with little memory, before they are read here.
 
-    Nothing in the file says how large its values are: a dictionary holds a long text once for many rows, and a page's
-    own size may differ from the file's index. Raises BrokenFileError for values above the limit. Other errors are left
-    to the reader.
+    The file's metadata does not give the size of its values. A dictionary stores a long text once for many rows, and a
+    page's header may differ from the file's index. Raises TooLargeError for values above the limit. Other errors are
+    left to the reader.
     """
     if isinstance(data, bytes):
         with NamedTemporaryFile(prefix="safechain-ray-", suffix=f".{kind}") as file:
@@ -67,7 +67,9 @@ def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal
             [str(data), kind, None if columns is None else [name for name in columns if name], limit, OBJECT_BYTES]
         )
     except LimitExceededError as error:
-        raise BrokenFileError(f"reading it in a process of its own {error}") from error
+        raise TooLargeError(
+            f"can't be checked: reading it {error}. Fix: split it into smaller files, or convert it to JSON Lines"
+        ) from error
     except AnswerError:
         return
     if not fits:
@@ -117,8 +119,9 @@ def _within(stream: IO[bytes] | Any, limit: int) -> Iterable[bytes]:
         yield piece
 
 
-def _too_large(limit: int) -> BrokenFileError:
-    return BrokenFileError(
-        f"it unpacks to more than {limit / 2**30:.3g} GiB, over {RATIO} times its size. Fix: unpack it yourself if you "
-        "trust it, and give it as JSON Lines without compression"
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(
+        f"unpacks to more than {limit / 2**30:.3g} GiB, over {RATIO} times its size ({OBJECT_BYTES} bytes for "
+        "each row, list or object among it). Fix: unpack it yourself if you trust it, and give it as JSON Lines "
+        "without compression"
     )

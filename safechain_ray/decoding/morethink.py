@@ -75,7 +75,7 @@ class MoreThink:
 
 @dataclass(slots=True, kw_only=True)
 class _Written:
-    """What is kept of a response: its text so far, the tokens that it has cost, and whether its thought is closed."""
+    """Checkpoint of a response: its text so far, the tokens that it has cost, and whether its thought is closed."""
 
     text: str = ""
     spent: NotNegative = 0

@@ -87,7 +87,10 @@ def _fix(status: int, entry: ApiEntry) -> str:
         case 401 | 403:
             return f"Check the key in the environment variable {entry.api_key_env}."
         case redirect if is_redirect(redirect):
-            return f"Check the endpoint {entry.base_url}; if the other address is right, give it with --base-url URL."
+            return (
+                f"Check the endpoint {entry.base_url}. If the other address is right, set it: --base-url URL for a "
+                "model, --set judge.endpoint.base_url=URL for a judge of preferences."
+            )
         case 404 | 405:
             return (
                 f"Check the model id {entry.api_model!r} (another one: --set model.api_model=ID) "

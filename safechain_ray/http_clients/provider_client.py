@@ -28,6 +28,7 @@ USUAL_BYTES = 16 * MIB
 """The limit outside of `limited_to`: lists of models are the longest of these answers."""
 
 LONGEST = 2
+"""The most that reading a whole answer may take, in timeouts of one read."""
 
 _UNFIT_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
@@ -78,13 +79,13 @@ class ProviderClient(DefaultAsyncHttpxClient):
             async with asyncio.timeout(self._longest_seconds):
                 response = await super().send(request, **(options | {"stream": True, "follow_redirects": False}))
                 try:
-                    return await self._received(response, request)
+                    return await self._read_response(response, request)
                 finally:
                     await response.aclose()
         except TimeoutError:
             raise APITimeoutError(request=request) from None
 
-    async def _received(self, response: Any, request: Any) -> Any:
+    async def _read_response(self, response: Any, request: Any) -> Any:
         """The whole response, cleaned."""
         headers = [
             (name, self._secrets.removed_from_bytes(value))

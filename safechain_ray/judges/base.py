@@ -23,6 +23,24 @@ class Judge(Protocol):
 
 
 BuildJudge: TypeAlias = Callable[[JudgeEntry, Engine | None], Judge]
+"""The function `build` of a judge's module. The engine is None for entries without `engine`.
+
+Example:
+    `judges/longest.py`, for an entry `{name: longest, kind: longest}` of `judges.yaml`::
+
+        @dataclass(frozen=True)
+        class Longest:
+            name: str
+
+            async def judge(self, prompt: str, part: Part, text: str) -> Verdict:
+                if not text.isprintable():
+                    return missing_verdict(self.name, part, "unprintable text")
+                return Verdict(self.name, part, unsafe=len(text) > 1000)
+
+
+        def build(entry: JudgeEntry, engine: Engine | None) -> Judge:
+            return Longest(entry.name)
+"""
 
 
 def make_judge(entry: JudgeEntry, engine: Engine | None) -> Judge:

@@ -35,7 +35,8 @@ class LimitedProcess:
     `worker` is a Python file with a function `answer(request)`. Threads wait for each other. A forked process starts
     a child of its own.
 
-    Processor time is what is limited: a busy machine changes no answer.
+    Processor time and address space are limited. `wall_seconds` ends a process that is stuck: it is so long that a busy
+    machine does not reach it.
     """
 
     worker: Path
@@ -55,7 +56,7 @@ class LimitedProcess:
             self._owner, self._turn, self.process = os.getpid(), Lock(), None
         with self._turn:
             if self.process is None or self.process.poll() is not None:
-                self.process = self._started()
+                self.process = self._start()
             try:
                 reply = self._exchange(self.process, request)
             except BaseException:
@@ -72,7 +73,7 @@ class LimitedProcess:
             if self.process is not None:
                 _end(self.process, self._owner)
 
-    def _started(self) -> "subprocess.Popen[bytes]":
+    def _start(self) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
             [sys.executable, "-P", str(_CHILD), str(self.worker), str(self.memory), str(self.processor_seconds)],
             stdin=subprocess.PIPE,
@@ -107,6 +108,8 @@ class LimitedProcess:
     def _death(self, process: "subprocess.Popen[bytes]") -> LimitExceededError:
         if process.wait() == -signal.SIGXCPU:
             return LimitExceededError(f"took more than {self.processor_seconds} s of processor time")
+        if process.returncode < 0:
+            return LimitExceededError(f"ended its process by {signal.Signals(-process.returncode).name}")
         return LimitExceededError(f"ended its process with exit code {process.returncode}")
 
 

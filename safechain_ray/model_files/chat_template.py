@@ -1,9 +1,9 @@
 """Renders chat templates in a child process under limits.
 
-A chat template is a program by the model's author. Jinja's sandbox keeps it from files and the network, but not from
-loops: `{% for a in range(99999) %}{% for b in range(99999) %}` ran in `doctor` and in a replica's event loop without
-end. A thread can't be stopped inside one long operation (`7 ** (10 ** 9)`), a process can. A loop may depend on the
-prompt, so every prompt is rendered there, not just one at the start.
+A chat template is a program by the model's author. Jinja's sandbox blocks files and the network, but not loops. A
+template with nested loops (`{% for a in range(99999) %}` twice) blocked `doctor` and a replica's event loop forever.
+A thread can't be stopped inside one long operation (`7 ** (10 ** 9)`), but a process can. A loop may depend on the
+prompt, so every prompt is rendered there, not only the first one.
 
 One child serves all templates of a process. A prompt costs about 0.1 ms more than rendering in this process, one of
 60,000 characters 0.6 ms (two busy cores).

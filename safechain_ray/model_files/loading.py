@@ -1,8 +1,8 @@
 """Loads tokenizers, configs and weights with transformers; the only file that calls `from_pretrained`.
 
 A model's folder may name code of its own (`auto_map`). Without a value for `trust_remote_code` transformers asks on the
-terminal whether to run that code, and takes a `y` on stdin for consent. So every load passes False, unless the catalog
-entry of the model says otherwise.
+terminal whether to run that code, and takes a `y` on stdin for consent. So every load passes False. Only a catalog
+entry can set `trust_remote_code`, and no built-in entry does.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ class CustomCodeError(InputError):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"{model} needs Python code from its own folder (auto_map), which is not run. Fix: take a copy of the "
-            "model in a format that transformers loads itself."
+            f"{model} needs Python code from its own folder (auto_map), which is not run. Fix: use a version of the "
+            "model whose config.json and tokenizer_config.json have no auto_map."
         )
 
 
@@ -26,7 +26,7 @@ def load_tokenizer(
     """Raises CustomCodeError, and what transformers raises for files that are missing or damaged."""
     from transformers import AutoTokenizer
 
-    return _loaded(AutoTokenizer, location, revision, trust_remote_code, local_files_only=only_local)
+    return _load(AutoTokenizer, location, revision, trust_remote_code, local_files_only=only_local)
 
 
 def load_config(
@@ -35,17 +35,17 @@ def load_config(
     """Raises what `load_tokenizer` raises."""
     from transformers import AutoConfig
 
-    return _loaded(AutoConfig, location, revision, trust_remote_code, local_files_only=only_local)
+    return _load(AutoConfig, location, revision, trust_remote_code, local_files_only=only_local)
 
 
 def load_weights(location: str, revision: str | None, *, dtype: Any, **options: Any) -> Any:
     """A causal language model for training. Raises what `load_tokenizer` raises."""
     from transformers import AutoModelForCausalLM
 
-    return _loaded(AutoModelForCausalLM, location, revision, trust_remote_code=False, dtype=dtype, **options)
+    return _load(AutoModelForCausalLM, location, revision, trust_remote_code=False, dtype=dtype, **options)
 
 
-def _loaded(kind: Any, location: str, revision: str | None, trust_remote_code: bool, **options: Any) -> Any:
+def _load(kind: Any, location: str, revision: str | None, trust_remote_code: bool, **options: Any) -> Any:
     try:
         return kind.from_pretrained(location, revision=revision, trust_remote_code=trust_remote_code, **options)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Blots known secrets out of foreign text: keys and passwords that were sent to a server, which may quote them.
+"""Redacts known secrets from untrusted text: a server may quote the keys and passwords that it received.
 
 A server may quote a secret as it is, escaped (JSON, URL, HTML), as base64 or hex, or in pieces. Replacing the plain
 text alone left these in samples, reports and logs.
@@ -8,8 +8,8 @@ Guarantees, for secrets of at least `LONG` characters:
 1. Case is ignored. Escapes of single characters are read: `\\u002d`, `\\x2d`, `\\/`, `%2D`, `&#45;`, `&#x2d;`.
 2. Base64 (both alphabets) and hex are found, also where the secret is a part of what was encoded.
 3. Blanks, zero-width characters and thinking tags inside a secret don't hide it. They are kept.
-4. In a text, a piece of a secret is found where it has at least `2 * LONG` characters. Bytes are searched for whole
-   secrets alone: their texts are still to be joined, and a secret without one of its pieces would not be found then.
+4. In a text, a piece of a secret is found where it has at least `2 * LONG` characters. In bytes only whole secrets are
+   redacted: the texts of a body are joined later, and a secret that lost a piece could not be detected then.
 
 Trade-off: a shorter secret (`EMPTY`, say) may be an ordinary word, so it is removed from messages only, as it is.
 Scope: a server that disguises a secret in another way (reversed, spelled, in short pieces) is not detected.

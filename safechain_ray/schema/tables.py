@@ -147,10 +147,10 @@ def as_samples(table: pa.Table) -> pa.Table:
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` with just this schema. What verdicts of earlier versions have not (a note) is null in it.
+    """`table` with exactly this schema. Fields that older verdicts lack (`note`) become null.
 
-    Raises ArrowException for other columns, columns of another kind, texts that are no UTF-8, and missing values where
-    there must be some: code that reads the table need not check again.
+    Raises:
+        ArrowException: other columns or types, text that is not UTF-8, or nulls in a required column.
     """
     if table.schema.names != schema.names:
         raise pa.ArrowInvalid(f"its columns are {', '.join(table.schema.names) or 'none'}")

@@ -206,7 +206,10 @@ class Folder:
 
     def _path(self, name: str) -> str:
         if name and not stays_inside(name):
-            raise InputError(f"The name {redact(name)!r} leads out of {self}. Fix: correct the record that has it.")
+            raise InputError(
+                f"{redact(name)!r} is no name inside {self}. Fix: correct it in the record that has it (run.json, "
+                "sweep.json, a checkpoint's manifest) to a relative path without `..`."
+            )
         return f"{self.path.rstrip('/')}/{name}" if name else self.path
 
     def _list(self, kind: fs.FileType, suffix: str) -> list[fs.FileInfo]:

@@ -20,7 +20,7 @@ def stays_inside(name: str) -> bool:
 def checked_name(name: str) -> str:
     """The name itself. Raises ValueError for one that leads out of its folder."""
     if not stays_inside(name):
-        raise ValueError(f"the name {name!r} leads out of its folder")
+        raise ValueError(f"{name!r} is no name inside the folder: it must be a relative path without `..`")
     return name
 
 

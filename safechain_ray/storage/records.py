@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from safechain_ray.errors import InputError
+from safechain_ray.schema.plain_words import plain_words
 from safechain_ray.storage.folder import Folder
 
 T = TypeVar("T")
@@ -22,7 +23,11 @@ KEY_CHARACTERS, REASON_CHARACTERS = 80, 200
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError for another text, for nesting beyond 200 and for odd numbers."""
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: no JSON, nesting deeper than 200 levels, NaN, infinity, or an integer beyond 64 bits.
+    """
     tree = from_json(data, allow_inf_nan=False)
     _check_numbers(tree)
     return tree
@@ -61,12 +66,12 @@ def _tree_and_record(folder: Folder, name: str, kind: type[T], what: str, fix: s
 
 
 def reason_of(error: ValueError) -> str:
-    """The first thing that is wrong, with its key: `tries.0.status: Input should be a valid string`."""
+    """The first thing that is wrong, with its key: `tries.0.status: must be text`."""
     if not isinstance(error, ValidationError):
         return str(error)
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     key = ".".join(map(str, first["loc"]))[:KEY_CHARACTERS]
-    message = first["msg"].removeprefix("Value error, ").splitlines()[0].rstrip(".")[:REASON_CHARACTERS]
+    message = plain_words(first).splitlines()[0].rstrip(".")[:REASON_CHARACTERS]
     return f"{key}: {message}" if key else message
 
 

@@ -68,8 +68,8 @@ def _one_try(options: dict[str, Any]) -> OneTryS3:
 def redact(text: str) -> str:
     """`text` without the user information and the query of every URI in it, and without the environment's secrets.
 
-    A password may hold any character. `@`, `/`, `?`, quotes and blanks in it make its end ambiguous. Then too much is
-    blotted out rather than too little: everything up to the last `@`, and a query up to the next blank.
+    A password may hold any character. `@`, `/`, `?`, quotes and blanks in it make its end ambiguous. Where it is
+    ambiguous, too much is removed: everything up to the last `@`, and a query up to the next blank.
     """
     values = tuple(filter(None, map(os.environ.get, SECRET_VARIABLES)))
     return _URI.sub(lambda match: match[1] + _shown(match[2]), _known(values).removed_from(text))

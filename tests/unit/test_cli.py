@@ -115,7 +115,7 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("config", "show", "--config", "no-such.yaml", "--limit", "3"), "--limit needs a --dataset. Fix: add"),
         (("report", "/no/such/run"), "/no/such/run has no metrics.json"),
         (("report", "/no/such/run", "--html"), "/no/such/run has no metrics.json"),
-        (("report", "/no/such/run", "--samples-with-text", "5"), "give --html beside it"),
+        (("report", "/no/such/run", "--samples-with-text", "5"), "Fix: give --html too"),
         (("judge", "/no/such/run", "--judge", "demo-guard"), "/no/such/run holds no run"),
         (("judge", "/no/such/run"), "Missing option '-j' / '--judge'"),
         (("judge", "/no/such/run", "--judge", "demo-gard", "--judge", "demo-gard"), "judges names demo-gard more than"),
@@ -142,8 +142,22 @@ def test_json_tells_an_error_on_stdout_and_the_same_sentence_on_stderr():
     assert told["error"] == result.stderr.rstrip("\n")
 
 
-def test_debug_lets_an_error_through_with_its_traceback():
-    assert isinstance(call("report", "/no/such/run", "--debug").exception, InputError)
+def test_debug_shows_the_traceback_before_the_message():
+    result = call("report", "/no/such/run", "--debug")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Traceback (most recent call last):")
+    assert result.stderr.endswith(call("report", "/no/such/run").stderr)
+
+
+def test_a_traceback_holds_no_secret(evaluation: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_quoted_by_a_hub_0815")
+    error = ValueError("GET https://u:hunter2hunter2@hub/x: hf_quoted_by_a_hub_0815")
+    error.__cause__ = OSError("s3://id:hunter2hunter2@bucket?secret_key=hunter2hunter2")
+    evaluation(error)
+    output = call("evaluate", *RUN, "--debug").output
+    assert "Traceback" in output
+    assert "hunter2" not in output
+    assert "0815" not in output
 
 
 @pytest.mark.parametrize(
@@ -169,7 +183,7 @@ def test_an_evaluation_that_fails_ends_with_its_errors_code_and_text(
 def test_an_unforeseen_error_says_that_the_same_command_goes_on(evaluation: Any):
     evaluation(ValueError("odd"))
     assert "What is done is kept; the same command goes on." in call("evaluate", *RUN).stderr
-    assert isinstance(call("evaluate", *RUN, "--debug").exception, ValueError)
+    assert "ValueError: odd" in call("evaluate", *RUN, "--debug").stderr
 
 
 @pytest.mark.parametrize(("errors", "code"), [(0, 0), (1, 3)])

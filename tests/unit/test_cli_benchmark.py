@@ -60,7 +60,7 @@ def test_report_refuses_what_is_for_judged_runs(tmp_path: Path) -> None:
     finished(tmp_path, {})
     result = call("report", str(tmp_path / "run"), "--fine-grained")
     assert result.exit_code == 2
-    assert "--fine-grained is for a run of a model" in result.stderr
+    assert "--fine-grained does not apply to" in result.stderr
 
 
 MODEL = ("benchmark", "--model", "demo-reasoner")

@@ -78,4 +78,4 @@ def test_report_prints_a_finished_study_again(labels: Path):
     as_json = CliRunner().invoke(app, ["report", study, "--json"]).stdout
     assert json.loads(as_json) == json.loads((labels.parent / "study" / "study.json").read_text())
     refused = CliRunner().invoke(app, ["report", study, "--html"])
-    assert (refused.exit_code, "--html is for a run of a model" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "--html does not apply to a judge study" in refused.stderr) == (2, True)

@@ -490,7 +490,8 @@ def test_the_config_of_another_command_is_refused_with_that_command(name: str, c
     path = FOLDER / "paper" / f"{name}.yaml"
     with pytest.raises(InputError) as refused:
         read_config(path, {}, [])
-    assert f"Fix: safechain-ray {command} --config {path}" in str(refused.value)
+    assert f"Fix: `safechain-ray {command} --config {path}` runs it" in str(refused.value)
+    assert (f"`safechain-ray plan --config {path}`" in str(refused.value)) == (command == "sweep")
 
 
 def test_the_config_of_a_run_given_to_a_sweep_is_refused_with_evaluate():

@@ -12,6 +12,7 @@ from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.engines.api_json import decode_json
 from safechain_ray.errors import InputError
 from safechain_ray.http_clients import openai_client
+from safechain_ray.http_clients.provider_client import RedirectedError
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 
 ANSWER_SECONDS = 10.0
@@ -43,6 +44,9 @@ def check_listed(subject: Subject, model: ApiEntry, key: str) -> Finding:
     except InputError as error:
         problem, _, fix = str(error).partition(" Fix: ")
         return subject.failed("endpoint", problem.rstrip("."), fix.rstrip("."))
+    except RedirectedError as error:
+        fix = "set model.base_url to the address that it redirects to, if you trust it"
+        return subject.failed("endpoint", str(error), fix)
     except APIConnectionError as error:
         reason = f"{model.base_url} is not reachable from here: {type(error.__cause__ or error).__name__}"
         return subject.not_checked("endpoint", reason, "check network and proxy, or model.base_url")

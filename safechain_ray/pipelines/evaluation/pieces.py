@@ -24,7 +24,7 @@ from safechain_ray.storage import open_folder
 
 @dataclass(frozen=True, slots=True)
 class JudgedPieces:
-    """How it ended. `committed` counts the samples judged in this try, `failed` the verdicts that a judge failed on."""
+    """Result of judging pieces: samples judged in this attempt, and verdicts that a judge failed on."""
 
     committed: int
     failed: int
@@ -59,7 +59,7 @@ def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_e
 
 
 def _failed(folder: RunFolder, judge: JudgeEntry, pieces: ThoughtPieces) -> int:
-    """The verdicts of a judge on so many pieces that are missing because it failed."""
+    """Number of verdicts on thoughts in `pieces` that are missing because the judge failed."""
     target = folder.pieces(judge.name)
     tables = (read_pieces(target, name, ["pieces", "error"]) for name in target.list_files(".parquet"))
     return sum(sum(failed(table.filter(pc.equal(table["pieces"], pieces.count)))) for table in tables)

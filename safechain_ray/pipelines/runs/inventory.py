@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, count
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,7 +47,9 @@ class Inventory:
     """What is in a folder of samples after it was put in order."""
 
     finished: dict[str, str]
-    """sample_id -> the file that holds it."""
+    """The file of each row, by the row's key: its sample_id, or `sample_id:part` for verdicts.
+
+    Failed rows are among them unless they are retried."""
     retried_errors: int = 0
     repeated: int = 0
     broken_files: tuple[str, ...] = ()
@@ -89,9 +92,9 @@ def put_in_order(
     are the run's sample ids, rows of other samples are moved there too: they would count as finished work. Of repeated
     rows one stays, a finished one before an error. With `retry_errors` failed rows go too, to be done again.
 
-    Rows are dropped by writing the file's rest under a new name before the old one is deleted, so that a crash leaves a
-    repeated row, never a lost one. `counts` are taken of the finished rows, file by file. Rows that are `unfinished`
-    stay, and are named, but give way to finished ones of the same key.
+    To drop rows, the remaining rows are written to a new file before the old file is deleted. A crash can repeat a row
+    but not lose it. `counts` are taken of the finished rows, file by file. Rows that are `unfinished` stay, and are
+    named, but give way to finished ones of the same key.
     """
     names = folder.list_files(".parquet")
     with ThreadPoolExecutor(READERS) as readers:
@@ -99,13 +102,13 @@ def put_in_order(
         files = dict(zip(names, readers.map(read, names), strict=True))
     broken = tuple(name for name, file in files.items() if file is None)
     for name in broken:
-        folder.move(name, f"{ASIDE}/{name}")
+        folder.move(name, _free_name(folder, name))
     whole = {name: file for name, file in files.items() if file is not None}
     strange = _strange(whole, expected)
     foreign = {name: found for name, file in whole.items() if (found := sum(each in strange for each in file.samples))}
     for name in foreign:
         table = folder.read_parquet(name)
-        folder.write_parquet(f"{ASIDE}/{name}", only(table, strange))
+        folder.write_parquet(_free_name(folder, name), only(table, strange))
     rows = [
         (state, name, key)
         for name, file in whole.items()
@@ -138,19 +141,29 @@ def put_in_order(
     )
 
 
-def tell(inventory: Inventory, observer: Speaker, place: str = "") -> None:
-    """Report what had to be put in order in a folder of rows; `place` is written before the names of its files."""
+def _free_name(folder: Folder, name: str) -> str:
+    """A name below `_broken/` that no file has: a run that is continued may write the same name again."""
+    taken = set((folder / ASIDE).list_files())
+    others = (f"{name.removesuffix('.parquet')}-{number}.parquet" for number in count(2))
+    return f"{ASIDE}/{next(each for each in chain([name], others) if each not in taken)}"
+
+
+def tell(inventory: Inventory, observer: Speaker, place: str = "", again: str = "Its rows are done again.") -> None:
+    """Report what had to be put in order in a folder of rows.
+
+    `place` is written before the names of files; `again` says who does the rows of a torn file again.
+    """
     for name in inventory.broken_files:
-        observer.say(f"{place}{name} can't be read: it was moved to {ASIDE}/ beside it, its rows are done again.")
+        observer.say(f"{place}{name} can't be read and was moved to {ASIDE}/ beside it. {again}")
     for name, rows in inventory.foreign.items():
         observer.say(
             f"{place}{name} held {rows} rows of samples that this run does not have: they were moved to {ASIDE}/ "
             "beside it and are not counted."
         )
     if inventory.repeated:
-        observer.say(f"{inventory.repeated} rows stood there twice after an earlier try; one of each is kept.")
+        observer.say(f"{place or 'samples'}: {inventory.repeated} repeated rows of an earlier attempt were removed.")
     if inventory.retried_errors:
-        observer.say(f"{inventory.retried_errors} rows had ended with an error and are tried again.")
+        observer.say(f"{place or 'samples'}: {inventory.retried_errors} rows had ended with an error and are retried.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,8 +53,8 @@ def put_verdicts_in_order(
 ) -> None:
     """Put verdicts/ and pieces/ of the run in order, whose sample ids are `expected`, and report what was wrong.
 
-    Of the judges in `again` failed verdicts go, on these `parts` or on pieces where none is named, to be asked for
-    again.
+    Failed verdicts of the judges in `again` are removed, so that they are requested again: those on these `parts`, or
+    those on pieces where `parts` is empty.
     """
     kinds = {"verdicts": RowKind(VERDICTS_SCHEMA, ("sample_id", "part"), failed_on(parts)), "pieces": PIECE_ROWS}
     places = [(place, folder.folder / place) for place in kinds if (folder.folder / place).exists()]
@@ -63,4 +63,6 @@ def put_verdicts_in_order(
     for place, target, judge in found:
         asked_again = judge in again and (place == "verdicts") == bool(parts)
         inventory = put_in_order(target, retry_errors=asked_again, kind=kinds[place], expected=ids)
-        tell(inventory, observer, f"{place}/{judge}/")
+        option = "--part" if place == "verdicts" else "--pieces"
+        fix = f"Fix: run `safechain-ray judge RUN --judge {judge}` with the same {option} as before to judge its rows."
+        tell(inventory, observer, f"{place}/{judge}/", "Its rows are judged again." if asked_again else fix)

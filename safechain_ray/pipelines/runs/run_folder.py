@@ -17,7 +17,7 @@ from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.runs.changed_results import explained
 from safechain_ray.pipelines.runs.stored_rows import read_pieces, read_samples, read_verdicts
-from safechain_ray.pipelines.runs.stored_run import RUN_FILE, read_stored_run
+from safechain_ray.pipelines.runs.stored_run import RESTORE_RUN, RUN_FILE, read_stored_run
 from safechain_ray.storage import Folder, open_folder, read_record
 
 Figures = TypeVar("Figures", bound=BaseModel)
@@ -77,9 +77,7 @@ class RunFolder:
         """run.json, or None for a new folder. Raises InputError where the folder holds something else."""
         if not self.folder.exists(RUN_FILE):
             if self.folder.exists("samples") and self.samples.list_files(".parquet"):
-                raise InputError(
-                    f"{self.folder} holds samples but no run.json: it is no run's folder, or a damaged one."
-                )
+                raise InputError(f"{self.folder} holds samples but no run.json. Fix: {RESTORE_RUN}")
             return None
         return read_stored_run(self.folder)
 
@@ -193,5 +191,7 @@ def read_metrics(uri: str) -> RunMetrics:
 def read_figures(folder: Folder, file: str, model: type[Figures], what: str) -> Figures:
     """The figures that a finished run left in `file`. Raises InputError where there are none, or they don't parse."""
     if not folder.exists(file):
-        raise InputError(f"{folder} has no {file}: no run, or one that has not ended. Its command continues it.")
+        raise InputError(
+            f"{folder} has no {file}. Fix: check the path; if the run has not ended, rerun its command to resume."
+        )
     return read_record(folder, file, model, what, METRICS_FIX)

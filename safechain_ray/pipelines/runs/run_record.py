@@ -268,7 +268,10 @@ class RunRecord:
         self.finished(outcomes=outcomes, tokens=tokens)
 
     def finished(self, **facts: Any) -> None:
-        """All is done: what it came to, and after how many attempts, which a clock that is set back does not change."""
+        """Record the end of the run with these facts, and the number of attempts.
+
+        `status` compares attempts rather than times, because a clock may be set back.
+        """
         self._content |= {"finished": _now(), "finished_tries": len(self._content["tries"]), **facts}
         self._write()
 

@@ -32,11 +32,14 @@ def _moment(text: str) -> str:
 Moment = Annotated[StrictStr, AfterValidator(_moment)]
 
 
-class _Part(BaseModel):
+RESTORE_RUN = "restore run.json from a copy, or give another --output to start again."
+
+
+class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class StoredModel(_Part):
+class StoredModel(_Stored):
     """A model as the identity of a run has it."""
 
     name: StrictStr
@@ -47,7 +50,7 @@ class StoredModel(_Part):
     base_url: StrictStr | None = None
 
 
-class StoredJudge(_Part):
+class StoredJudge(_Stored):
     """A judge as the identity of a run has it."""
 
     name: StrictStr
@@ -55,13 +58,13 @@ class StoredJudge(_Part):
     judges: tuple[StrictStr, ...] | None = None
 
 
-class StoredVote(_Part):
+class StoredVote(_Stored):
     name: StrictStr
     rule: StrictStr
     judges: tuple[StrictStr, ...]
 
 
-class StoredIdentity(_Part):
+class StoredIdentity(_Stored):
     """What a run is. Preferences have `run_a` and `run_b` in place of a model, a study has `labelled`."""
 
     model: StoredModel | None = None
@@ -78,7 +81,7 @@ class StoredIdentity(_Part):
         return self.run_a is not None or self.run_b is not None
 
 
-class StoredDataset(_Part):
+class StoredDataset(_Stored):
     """A data set of a run: where it comes from and how many prompts it has."""
 
     prompts: Count
@@ -89,14 +92,14 @@ class StoredDataset(_Part):
     benign_added: dict[StrictStr, Count] = {}
 
 
-class StoredNode(_Part):
+class StoredNode(_Stored):
     node: StrictStr
     cpus: Amount
     gpus: Amount
     memory_gigabytes: Amount
 
 
-class StoredTry(_Part):
+class StoredTry(_Stored):
     """One attempt at a run. What a driver notes of its progress (`live`) is read by `status` alone."""
 
     started: Moment
@@ -108,24 +111,24 @@ class StoredTry(_Part):
     pools: dict[StrictStr, dict[StrictStr, StrictInt]] = {}
 
 
-class AddedJudge(_Part):
+class AddedJudge(_Stored):
     """A judge that was added to a finished run."""
 
     identity: StoredJudge
     parts: tuple[Part, ...]
 
 
-class PiecesJudge(_Part):
+class PiecesJudge(_Stored):
     identity: StoredJudge
 
 
-class StoredData(_Part):
+class StoredData(_Stored):
     """The labelled responses of a judge study."""
 
     name: StrictStr
 
 
-class StoredRun(_Part):
+class StoredRun(_Stored):
     """The content of run.json."""
 
     identity: StoredIdentity
@@ -173,6 +176,6 @@ class StoredRun(_Part):
                 raise ValueError(f"datasets has no {setting.dataset}, which a setting names")
 
 
-def read_stored_run(folder: Folder, fix: str = "") -> dict[str, Any]:
+def read_stored_run(folder: Folder) -> dict[str, Any]:
     """The content of the folder's run.json. Raises InputError for a file that is no record of a run."""
-    return read_checked_tree(folder, RUN_FILE, StoredRun, "record of a run", fix)
+    return read_checked_tree(folder, RUN_FILE, StoredRun, "record of a run", RESTORE_RUN)

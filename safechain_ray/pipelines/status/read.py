@@ -12,9 +12,8 @@ from safechain_ray.errors import InputError
 from safechain_ray.pipelines.runs.run_kind import Kind
 from safechain_ray.pipelines.runs.stored_run import RUN_FILE, Count, read_stored_run
 from safechain_ray.pipelines.status.status import RunStatus, run_status, sentence, swept_status
+from safechain_ray.pipelines.sweeps.record import SWEEP_FILE, SWEEP_FIX
 from safechain_ray.storage import Folder, InsideName, checked_name, open_folder, read_checked_tree
-
-SWEEP_FILE = "sweep.json"
 
 READERS = 16
 """Models read at the same time: an object store answers slowly, but many at once."""
@@ -63,12 +62,12 @@ def read_status(uri: str) -> FolderStatus:
     folder = open_folder(uri)
     now = datetime.now(UTC)
     if folder.exists(SWEEP_FILE):
-        swept = read_checked_tree(folder, SWEEP_FILE, _StoredSweep, "record of a sweep")
+        swept = read_checked_tree(folder, SWEEP_FILE, _StoredSweep, "record of a sweep", SWEEP_FIX)
         return FolderStatus(str(folder), "sweep", now, _models(folder, swept, now))
     if not folder.exists(RUN_FILE):
         raise InputError(
-            f"{folder} holds no run and no sweep: there is neither run.json nor sweep.json. Give the folder that "
-            "--output named."
+            f"{folder} holds no run and no sweep: there is neither run.json nor sweep.json. Fix: give the folder that "
+            "--output named; if it is this one, restore the file from a copy."
         )
     status = run_status(read_stored_run(folder), now)
     return FolderStatus(str(folder), status.kind, now, (status,))

@@ -4,13 +4,15 @@ import json
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from safechain_ray.storage import Folder, InsideName, read_record
 
 SWEEP_FILE = "sweep.json"
+
+SWEEP_FIX = "restore sweep.json from a copy; to sweep again, give another --output."
 
 Status = Literal["queued", "running", "done", "failed"]
 
@@ -32,8 +34,15 @@ class SweptModel:
     left_out: bool = False
 
 
+def _with_folders(models: Any) -> Any:
+    """Earlier versions wrote no folder: it had the model's name."""
+    if not isinstance(models, list):
+        return models
+    return [{"folder": each.get("model"), **each} if isinstance(each, dict) else each for each in models]
+
+
 class _StoredSweep(BaseModel):
-    models: tuple[SweptModel, ...]
+    models: Annotated[tuple[SweptModel, ...], BeforeValidator(_with_folders)]
 
 
 class SweepRecord:
@@ -99,5 +108,5 @@ def swept_models(folder: Folder) -> dict[str, SweptModel]:
     """The models in a folder's sweep.json; none where there is no such file. Raises InputError for another's file."""
     if not folder.exists(SWEEP_FILE):
         return {}
-    stored = read_record(folder, SWEEP_FILE, _StoredSweep, "record of a sweep", "give another --output.")
+    stored = read_record(folder, SWEEP_FILE, _StoredSweep, "record of a sweep", SWEEP_FIX)
     return {model.model: model for model in stored.models}

@@ -122,8 +122,8 @@ class _Packer:
         for row in table.to_pylist():
             if row["setting_id"] not in self._settings:
                 raise InputError(
-                    f"A sample is of setting {row['setting_id']}, which metrics.json does not have. Fix: run the run's "
-                    "own command again: it sets samples of other runs aside."
+                    f"samples/ has rows of setting {row['setting_id']}, which metrics.json lacks. Fix: run the run's "
+                    "own command again: it moves rows of other runs to _broken/."
                 )
             verdicts = {
                 (verdict["judge"], verdict["part"]): verdict

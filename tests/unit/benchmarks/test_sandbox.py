@@ -19,7 +19,7 @@ from safechain_ray.errors import SandboxError
 
 pytestmark = needs_sandbox
 
-SHORT = Limits(processor_seconds=1, wall_seconds=30, memory=256 * MIB)
+SHORT = Limits(processor_seconds=1, wall_seconds=120, memory=256 * MIB)
 
 
 def test_a_program_reads_its_input_and_prints():

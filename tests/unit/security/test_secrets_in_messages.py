@@ -61,14 +61,12 @@ def test_a_secret_in_a_wrong_place_is_refused_and_not_quoted(arguments: tuple[st
     assert "hunter2" not in result.output
 
 
-def test_the_chain_of_a_refusal_holds_no_secret():
-    """`--debug` shows it, and Ray logs it."""
+def test_the_traceback_of_a_refusal_holds_no_secret():
     result = CliRunner().invoke(
         app, [*JUDGED, "--set", f"judges.0.endpoint.base_url=http://u:{SECRET}@h/v1", "--debug"]
     )
-    assert result.exception is not None
-    assert result.exception.__cause__ is None
-    assert result.exception.__suppress_context__
+    assert "Traceback" in result.output
+    assert SECRET not in result.output
 
 
 @pytest.mark.parametrize("line", [f"api_key_env: [{SECRET}", f"base_url: 'http://u:{SECRET}@h/v1", f"x: {{{SECRET}"])

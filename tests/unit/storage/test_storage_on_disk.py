@@ -124,9 +124,9 @@ def test_an_interrupted_write_removes_its_hidden_file(folder: Folder, monkeypatc
 @pytest.mark.parametrize("name", ["../victim", "/etc/victim", "a/../../victim", "a//b", "./a", "a\0b", "\ud800"])
 def test_a_name_that_leads_out_of_the_folder_is_refused_before_anything_is_done(folder: Folder, name: str) -> None:
     for act in (folder.read_bytes, folder.exists, folder.delete, folder.delete_folder, folder.__truediv__):
-        with pytest.raises(InputError, match="leads out of"):
+        with pytest.raises(InputError, match="is no name inside"):
             act(name)
-    with pytest.raises(InputError, match="leads out of"):
+    with pytest.raises(InputError, match="is no name inside"):
         folder.write_text(name, "")
     assert list(Path(folder.path).parent.iterdir()) == []
 

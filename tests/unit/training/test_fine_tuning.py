@@ -140,7 +140,8 @@ def test_checkpoints_of_an_unknown_run_are_refused(tmp_path: Path):
 
 
 def test_of_several_checkpoints_the_last_whole_one_counts(tmp_path: Path):
-    for step, state in ((2, "{}"), (10, "{}"), (20, '{"epoch": 1'), (30, None)):
+    whole = '{"log_history": []}'
+    for step, state in ((2, whole), (10, whole), (20, '{"epoch": 1'), (30, None), (40, "[]"), (50, "{}")):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if state is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)

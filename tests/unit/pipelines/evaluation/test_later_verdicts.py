@@ -65,9 +65,9 @@ def write_verdicts(run: RunFolder, name: str, sample_ids: Sequence[str], error: 
     run.verdicts(GUARD).write_parquet(name, verdicts_table(samples_table(rows)))
 
 
-def judge(run: RunFolder) -> list[str]:
+def judge(run: RunFolder, name: str = GUARD) -> list[str]:
     spoken = Spoken()
-    config = read_judging_config({"judges": [GUARD], "parts": ["response"]}, ())
+    config = read_judging_config({"judges": [name], "parts": ["response"]}, ())
     rejudge.add_judges(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
     return spoken.sentences
 
@@ -89,6 +89,17 @@ def test_a_torn_file_of_verdicts_is_set_aside_and_its_samples_are_judged_again(
     assert run.verdicts(GUARD).list_files() == ["b.parquet"]
     assert (run.verdicts(GUARD) / "_broken").list_files() == ["a.parquet"]
     assert f"verdicts/{GUARD}/a.parquet can't be read" in sentences[0]
+    assert sentences[0].endswith("Its rows are judged again.")
+
+
+def test_another_judges_torn_file_is_moved_with_the_command_that_judges_its_rows_again(
+    run: RunFolder, asked: list[tuple[str, ...]]
+):
+    write_verdicts(run, "a.parquet", ids(run))
+    tear(run, "a.parquet")
+    sentences = judge(run, "llama-guard-3-8b")
+    assert (run.verdicts(GUARD) / "_broken").list_files() == ["a.parquet"]
+    assert f"Fix: run `safechain-ray judge RUN --judge {GUARD}` with the same --part as before" in sentences[0]
 
 
 def test_a_report_of_torn_verdicts_names_the_file_and_the_command_that_sets_it_aside(run: RunFolder):
@@ -97,7 +108,7 @@ def test_a_report_of_torn_verdicts_names_the_file_and_the_command_that_sets_it_a
     result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
     assert result.exit_code == 1
     assert f"verdicts/{GUARD}/a.parquet" in result.stderr
-    assert "Fix: run `safechain-ray judge RUN --judge NAME`" in result.stderr
+    assert f"Fix: run `safechain-ray judge RUN --judge {GUARD}` with the same --part" in result.stderr
 
 
 def test_verdicts_on_samples_of_another_run_are_set_aside(run: RunFolder, asked: list[tuple[str, ...]]):
@@ -114,6 +125,16 @@ def test_just_the_verdicts_that_a_judge_failed_on_are_asked_for_again(run: RunFo
     write_verdicts(run, "c.parquet", every[5:], error="the response is empty")
     judge(run)
     assert asked == [tuple(sorted(every[3:5]))]
+
+
+@pytest.mark.parametrize("count", [-1, 1, 101, 2**31 - 1])
+def test_a_file_of_pieces_with_counts_that_no_command_writes_is_refused_by_name(run: RunFolder, count: int):
+    piece = {"setting_id": "s", "prompt_id": "p", "pieces": count, "piece": 1, "end": 1, "characters": 3}
+    rows = [piece | {"sample_id": each, "judge": GUARD, "unsafe": False} for each in ids(run)]
+    run.pieces(GUARD).write_parquet("a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+    result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
+    assert result.exit_code == 1
+    assert f"pieces/{GUARD}/a.parquet holds thoughts in fewer than 2 or more than 100 pieces. Fix: " in result.stderr
 
 
 @pytest.mark.parametrize(("error", "code"), [("HTTP 500", 3), ("the thought is empty", 0), (None, 0)])

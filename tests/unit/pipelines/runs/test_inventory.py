@@ -171,6 +171,14 @@ def test_a_torn_file_is_moved_aside_and_the_others_count(samples: Folder):
     assert len(list(Path(samples.path).glob("*broken/b.parquet"))) == 1
 
 
+def test_a_file_moved_aside_replaces_no_earlier_one(samples: Folder):
+    for content in (b"first", b"second", b"third"):
+        samples.write_bytes("a.parquet", content)
+        put_in_order(samples, retry_errors=True)
+    broken = samples / "_broken"
+    assert {broken.read_bytes(name) for name in broken.list_files()} == {b"first", b"second", b"third"}
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"no parquet at all", pytest.param(None, id="another schema")],

@@ -78,15 +78,15 @@ def test_an_unknown_key_of_a_later_version_is_passed_over(tmp_path: Path):
     ("name", "content", "says"),
     [
         (None, None, "holds no run and no sweep: there is neither run.json nor sweep.json"),
-        ("run.json", "[]", "run.json is no record of a run: Input should be a valid dictionary"),
+        ("run.json", "[]", "run.json is no record of a run: must be keys and values"),
         ("run.json", "{", "run.json is no valid JSON"),
-        ("run.json", "{}", "run.json is no record of a run: identity: Field required"),
+        ("run.json", "{}", "run.json is no record of a run: identity: is missing"),
         (
             "run.json",
             '{"identity": {"model": {"name": "m"}}, "updated": "noon"}',
             "run.json is no record of a run: updated: Invalid isoformat string",
         ),
-        ("sweep.json", '{"models": [{}]}', "sweep.json is no record of a sweep: models.0.model: Field required"),
+        ("sweep.json", '{"models": [{}]}', "sweep.json is no record of a sweep: models.0.model: is missing"),
         ("sweep.json", '{"models": ["R1-7B"]}', "sweep.json is no record of a sweep: models.0"),
     ],
 )
