@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from safechain_ray.errors import InputError
 from safechain_ray.schema import VERDICTS_SCHEMA, Part, Setting
 
 ANALYSED_COLUMNS = (
@@ -82,6 +83,8 @@ def rows_by_setting(
     if not rows:
         return {setting.setting_id: _nothing(setting, asked) for setting in settings}
     whole = pa.concat_tables(rows)
+    if pc.count_distinct(whole["sample_id"]).as_py() < whole.num_rows:
+        raise InputError("Samples are there twice. Fix: rerun the run's own command: it keeps one row of each sample.")
     columns = _columns(whole)
     said = _verdict_columns(
         whole["sample_id"],

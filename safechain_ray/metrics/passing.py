@@ -52,7 +52,8 @@ def count_grades(
         rows = correct + wrong + counts[problem_id, None]
         if rows > samples:
             raise InputError(
-                f"Problem {problem_id} has {rows} rows where K is {samples}. Keep one row a sample_id before counting."
+                f"Problem {problem_id} has {rows} rows where K is {samples}. Fix: rerun the benchmark's own "
+                "command: it keeps one row of each sample."
             )
         counted.append(ProblemGrades(problem_id, correct, wrong, samples - correct - wrong))
     return counted

@@ -203,7 +203,7 @@ def _setting_metrics(
     if most_rows > samples:
         raise InputError(
             f"Setting {setting_id}: a prompt has {most_rows} rows where K is {samples}. "
-            "Keep one row a sample_id before counting."
+            "Fix: rerun the run's own command: it keeps one row of each sample."
         )
     outcomes_by_category: dict[str, dict[Outcome, int]] = {
         category: {outcome: _first_sum(tallies[outcome][category]) for outcome in OUTCOMES} for category in any_outcome

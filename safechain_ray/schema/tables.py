@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from safechain_ray.schema.samples import Sample, Verdict
 from safechain_ray.schema.unicode_text import well_formed_tree
+from safechain_ray.schema.words import Outcome, Part
 
 VERDICT_TYPE = pa.struct(
     [
@@ -74,6 +75,10 @@ PIECES_SCHEMA = pa.schema(
 
 `pieces` were asked for, this is number `piece`, from 1; it ends at character `end` of the thought's `characters`.
 """
+
+
+WORDS: Mapping[str, frozenset[str]] = {"outcome": frozenset(get_args(Outcome)), "part": frozenset(get_args(Part))}
+"""The values of columns of samples and verdicts that are words of a closed list."""
 
 
 def arrow_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
@@ -146,11 +151,14 @@ def as_samples(table: pa.Table) -> pa.Table:
     return table.select(SAMPLES_SCHEMA.names).cast(SAMPLES_SCHEMA)
 
 
-def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def conformed(table: pa.Table, schema: pa.Schema, words: Mapping[str, frozenset[str]] = WORDS) -> pa.Table:
     """`table` with exactly this schema. Fields that older verdicts lack (`note`) become null.
 
+    `words` are the allowed values of columns with a closed list.
+
     Raises:
-        ArrowException: other columns or types, text that is not UTF-8, or nulls in a required column.
+        ArrowException: other columns or types, text that is not UTF-8, nulls in a required column, numbers that are
+            not finite, or words that are not in `words`.
     """
     if table.schema.names != schema.names:
         raise pa.ArrowInvalid(f"its columns are {', '.join(table.schema.names) or 'none'}")
@@ -160,7 +168,23 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
         if not expected.nullable and table[found.name].null_count:
             raise pa.ArrowInvalid(f"column {found.name} has missing values")
     table.validate(full=True)
+    for field in schema:
+        _check_values(field.name, table[field.name], words)
     return table.cast(schema)
+
+
+def _check_values(name: str, values: pa.ChunkedArray | pa.Array, words: Mapping[str, frozenset[str]]) -> None:
+    """Raises ArrowInvalid for numbers that are not finite and for words outside of their closed list."""
+    if pa.types.is_list(values.type):
+        _check_values(name, pc.list_flatten(values), words)
+    elif pa.types.is_struct(values.type):
+        for field in values.type:
+            _check_values(field.name, pc.struct_field(values, field.name), words)
+    elif pa.types.is_floating(values.type):
+        if not pc.all(pc.is_finite(values), min_count=0).as_py():
+            raise pa.ArrowInvalid(f"column {name} has a number that is not finite")
+    elif name in words and (unknown := set(pc.unique(values).to_pylist()) - words[name]):
+        raise pa.ArrowInvalid(f"column {name} has the unknown value {str(min(unknown, key=str))[:40]!r}")
 
 
 def _alike(found: pa.DataType, expected: pa.DataType) -> bool:

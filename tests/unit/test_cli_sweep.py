@@ -160,6 +160,21 @@ def test_report_prints_a_sweep_again(tmp_path: Path):
     assert (tree["models"][0]["status"], tree["metrics"][0]["model"]) == ("done", "R1-7B")
 
 
+@pytest.mark.parametrize("html", [(), ("--html",)])
+def test_a_model_with_damaged_metrics_is_reported_as_failed_and_hides_no_other(tmp_path: Path, html: tuple[str, ...]):
+    models = [{"model": name, "folder": name, "status": "done"} for name in ("R1-7B", "R1-8B")]
+    for model in models:
+        (tmp_path / model["folder"]).mkdir()
+        (tmp_path / model["folder"] / "metrics.json").write_text(METRICS.model_dump_json())
+    (tmp_path / "R1-8B" / "metrics.json").write_text("{")
+    (tmp_path / "sweep.json").write_text(json.dumps({"models": models}))
+    result = call("report", str(tmp_path), *html)
+    assert result.exit_code == 0, result.output
+    shown = (tmp_path / "leaderboard.md").read_text() if html else result.stdout
+    assert "R1-7B" in shown
+    assert "is no valid JSON" in " ".join(shown.split())
+
+
 def test_a_sweeps_page_links_to_the_pages_of_its_runs(tmp_path: Path):
     finished_run(tmp_path / "demo-reasoner")
     (tmp_path / "sweep.json").write_text(

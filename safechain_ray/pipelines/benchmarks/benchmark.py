@@ -151,10 +151,10 @@ def _measured(
     benchmarks: ResolvedBenchmarks, config: BenchmarkConfig, folder: RunFolder, record: RunRecord, committed: int
 ) -> Benchmarked:
     graded_in_order(folder.samples, retry_errors=False)
+    compact(folder.samples)
     metrics = measure_benchmarks(benchmarks, folder, config.told_ks)
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+    folder.write_card()
     record.came_to(metrics.benchmarks)
     forget_rounds(folder.folder)
-    compact(folder.samples)
-    folder.write_card()
     return Benchmarked(folder, metrics, committed)

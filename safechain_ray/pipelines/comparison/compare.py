@@ -57,7 +57,8 @@ class FinishedRun:
         prompts = self.counts.prompt_counts(setting.setting_id, judge, part)
         if any(each.missing < 0 or each.safe + each.unsafe + each.missing > setting.samples for each in prompts):
             raise InputError(
-                f"{self.folder.folder}: rows or verdicts of {setting.setting_id} repeat. Keep one a sample_id."
+                f"{self.folder.folder}: rows or verdicts of {setting.setting_id} repeat. Fix: rerun the run's own "
+                "command: it keeps one row of each sample."
             )
         return prompts
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.catalog.published import published_figures
@@ -31,10 +31,10 @@ from safechain_ray.pipelines.runs.resolve import as_stored, check_parts, judge_i
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.schema import Part, Setting, short_hash
-from safechain_ray.schema.preference import PREFERENCES_SCHEMA
+from safechain_ray.schema.preference import PREFERENCES_SCHEMA, PreferenceOutcome
 from safechain_ray.storage import Folder, open_folder
 
-PREFERENCE_ROWS = RowKind(PREFERENCES_SCHEMA)
+PREFERENCE_ROWS = RowKind(PREFERENCES_SCHEMA, words={"outcome": frozenset(get_args(PreferenceOutcome))})
 
 
 @dataclass(frozen=True, slots=True)

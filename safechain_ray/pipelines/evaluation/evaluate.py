@@ -147,11 +147,11 @@ def measure_so_far(opened: OpenRun) -> None:
 
 def _measured(folder: RunFolder, record: RunRecord, committed: int) -> Evaluation:
     put_in_order(folder.samples, retry_errors=False)
+    compact(folder.samples)  # before the run counts as finished: a crash in it repeats rows until the next attempt
     metrics = measure(folder, record.outline)
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+    folder.write_card()
     record.measured(metrics)
     folder.delete_stages()
     forget_rounds(folder.folder)
-    compact(folder.samples)
-    folder.write_card()
     return Evaluation(folder, metrics, committed)

@@ -89,11 +89,11 @@ def _judged(
         _judge_by_pools(study, waiting, folder, Means(config.resources, observer, record, start_engine))
     else:
         _write_blocks(waiting, config.resources.block_rows, folder.samples, study.judges)
+    compact(folder.samples)
     done = _measured(study, folder)
+    folder.write_card()
     record.finished(missing_verdicts=done.missing_verdicts)
     folder.delete_stages()
-    compact(folder.samples)
-    folder.write_card()
     return StudyDone(folder, done, len(waiting))
 
 

@@ -12,7 +12,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.judges.pieces import ThoughtPieces, pieces_table
 from safechain_ray.pipelines.evaluation.rejudge import Pass, judgeable, run_passes
-from safechain_ray.pipelines.runs.later_verdicts import failed, put_verdicts_in_order, sample_ids
+from safechain_ray.pipelines.runs.later_verdicts import failed, put_verdicts_in_order, samples_in_order
 from safechain_ray.pipelines.runs.observer import Observer
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.resolve import check_parts, resolve_judge
@@ -48,7 +48,7 @@ def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_e
         for judge in judges:
             record.pieces_judged(judge)
         names = tuple(judge.name for judge in judges)
-        put_verdicts_in_order(folder, sample_ids(folder), observer, again=names)
+        put_verdicts_in_order(folder, samples_in_order(folder, observer), observer, again=names)
         passes = [each for judge in judges if (each := _pass(folder, judge, pieces)).waiting]
         committed = 0
         if passes:

@@ -23,7 +23,7 @@ from safechain_ray.cluster.workers.judging import PartsOrPieces, RulesAndVotes
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.runs.later_verdicts import put_verdicts_in_order, sample_ids
+from safechain_ray.pipelines.runs.later_verdicts import put_verdicts_in_order, samples_in_order
 from safechain_ray.pipelines.runs.observer import Observer, Snapshot
 from safechain_ray.pipelines.runs.outline import measure
 from safechain_ray.pipelines.runs.output import held_output
@@ -95,7 +95,8 @@ def _add(
     for judge in judges:
         record.judge_added(judge, config.parts)
     names = tuple(judge.name for judge in judges)
-    put_verdicts_in_order(folder, sample_ids(folder), observer, again=names, parts=config.parts)
+    samples = samples_in_order(folder, observer)
+    put_verdicts_in_order(folder, samples, observer, again=names, parts=config.parts)
     kinds = record.outline.kinds.items()
     benign: Benign = {name: kind.benign_categories or () for name, kind in kinds}
     passes = [each for judge in judges for each in _passes(folder, judge, config.parts, benign)]

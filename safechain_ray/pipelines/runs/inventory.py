@@ -1,7 +1,7 @@
 """Puts a folder of rows in order: torn files and foreign rows are set aside, no row is there twice."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from safechain_ray.pipelines.runs.observer import Speaker
 from safechain_ray.pipelines.runs.run_folder import READERS
-from safechain_ray.schema import SAMPLES_SCHEMA, conformed, only, short_hash
+from safechain_ray.schema import SAMPLES_SCHEMA, WORDS, conformed, only, short_hash
 from safechain_ray.schema.plain_columns import plain_columns
 from safechain_ray.storage import Folder
 
@@ -68,6 +68,7 @@ class RowKind:
     schema: pa.Schema = SAMPLES_SCHEMA
     key: tuple[str, ...] = ("sample_id",)
     failed: EachRow = with_error
+    words: Mapping[str, frozenset[str]] = field(default_factory=lambda: WORDS)
 
     def keys(self, table: pa.Table) -> list[str]:
         """One text for each row; the sample_id itself where rows are samples."""
@@ -110,31 +111,36 @@ def put_in_order(
         table = folder.read_parquet(name)
         folder.write_parquet(_free_name(folder, name), only(table, strange))
     rows = [
-        (state, name, key)
+        (state, name, place, key)
         for name, file in whole.items()
-        for key, sample_id, state in zip(file.keys, file.samples, file.states, strict=True)
+        for place, (key, sample_id, state) in enumerate(zip(file.keys, file.samples, file.states, strict=True))
         if sample_id not in strange
     ]
     finished: dict[str, str] = {}
+    kept: defaultdict[str, list[int]] = defaultdict(list)
     lacking: list[str] = []
-    rewritten: set[str] = set(foreign)
     retried = repeated = 0
-    for state, name, key in sorted(rows):
+    for state, name, place, key in sorted(rows):
         if key in finished:
             repeated += 1
         elif state == FAILED and retry_errors:
             retried += 1
         else:
             finished[key] = name
+            kept[name].append(place)
             lacking += [key] if state == UNFINISHED else []
+    counted = []
+    taken = set(whole)
+    for name, file in whole.items():
+        if len(kept[name]) == len(file.keys):
+            counted.append(file.counts)
             continue
-        rewritten.add(name)
-    counted = [file.counts for name, file in whole.items() if name not in rewritten]
-    for name in rewritten:
-        kept = {key for key, file_name in finished.items() if file_name == name}
-        new_name, kept_counts = _keep_only(folder, name, kind, kept, counts)
-        finished |= dict.fromkeys(kept, new_name)
-        counted.append(kept_counts)
+        keys = [file.keys[place] for place in kept[name]]
+        # A crash may have left a file of the name that the same rows got then.
+        new_name = next(each for each in _names(name, keys) if each not in taken)
+        taken.add(new_name)
+        counted.append(_keep_only(folder, name, new_name, kept[name], counts))
+        finished |= dict.fromkeys(keys, new_name)
     counted_rows = sum(map(Counter, counted), Counter())
     return Inventory(
         finished, retried, repeated, broken, foreign, counted_rows, {each: finished[each] for each in lacking}
@@ -190,7 +196,7 @@ def _read_keys(folder: Folder, kind: RowKind, counts: TableCounts, unfinished: E
     data = folder.read_bytes(name)
     try:
         table = plain_columns(pq.read_table(pa.BufferReader(data), page_checksum_verification=True))
-        table = conformed(table, kind.schema)
+        table = conformed(table, kind.schema, kind.words)
     except (pa.ArrowException, OSError):
         return None
     rows = zip(kind.failed(table), unfinished(table), strict=True)
@@ -199,16 +205,18 @@ def _read_keys(folder: Folder, kind: RowKind, counts: TableCounts, unfinished: E
     return _File(keys, keys if kind.key == ("sample_id",) else table["sample_id"].to_pylist(), states, counts(table))
 
 
-def _keep_only(
-    folder: Folder, name: str, kind: RowKind, kept: set[str], counts: TableCounts
-) -> tuple[str, dict[str, int]]:
-    """Write the rows `kept` of a file under a new name and delete the old one; gives the new name and its counts."""
-    new_name = f"part-{short_hash(name, *sorted(kept))}.parquet"
+def _names(name: str, keys: list[str]) -> Iterator[str]:
+    """Names for the file that gets the rows `keys` of the file `name`."""
+    for number in count():
+        yield f"part-{short_hash(name, *sorted(keys), *([str(number)] if number else []))}.parquet"
+
+
+def _keep_only(folder: Folder, name: str, new_name: str, places: list[int], counts: TableCounts) -> dict[str, int]:
+    """Write the rows at `places` of a file under a new name and delete the old one; gives the counts of these rows."""
     counted: dict[str, int] = {}
-    if kept:
-        table = folder.read_parquet(name)
-        rest = table.filter(pa.array([key in kept for key in kind.keys(table)], pa.bool_()))
+    if places:
+        rest = folder.read_parquet(name).take(sorted(places))
         folder.write_parquet(new_name, rest)
         counted = counts(rest)
     folder.delete(name)
-    return new_name, counted
+    return counted

@@ -1,6 +1,6 @@
 """Verdicts that judges gave after the run, put in order: torn files set aside, failed verdicts asked for again."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 from safechain_ray.pipelines.runs.inventory import EachRow, RowKind, put_in_order, tell
 from safechain_ray.pipelines.runs.observer import Speaker
 from safechain_ray.pipelines.runs.run_folder import RunFolder
-from safechain_ray.pipelines.runs.stored_rows import read_samples
 from safechain_ray.schema import NO_FAILURE, PIECES_SCHEMA, VERDICTS_SCHEMA, Part
 
 
@@ -38,10 +37,11 @@ def failed_pieces(table: pa.Table) -> list[bool]:
 PIECE_ROWS = RowKind(PIECES_SCHEMA, ("sample_id", "pieces", "piece"), failed_pieces)
 
 
-def sample_ids(folder: RunFolder) -> Iterator[str]:
-    """The ids of all samples of the run."""
-    for name in folder.samples.list_files(".parquet"):
-        yield from read_samples(folder.samples, name, ["sample_id"])["sample_id"].to_pylist()
+def samples_in_order(folder: RunFolder, observer: Speaker) -> Collection[str]:
+    """The ids of all samples of the run, after repeated rows of a command that was cut off are removed."""
+    inventory = put_in_order(folder.samples, retry_errors=False)
+    tell(inventory, observer, again="Fix: rerun the run's own command: it does the file's rows again.")
+    return inventory.finished
 
 
 def put_verdicts_in_order(

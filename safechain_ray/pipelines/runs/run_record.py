@@ -94,7 +94,8 @@ class RunRecord:
                 f"{folder.folder} holds no run of a model, but a judge study (`judge-study` itself takes further "
                 "judges), preferences or benchmarks."
             )
-        if not stored.get("finished"):
+        attempts = len(stored.get("tries", ()))
+        if not stored.get("finished") or stored.get("finished_tries", attempts) < attempts:
             raise InputError(f"The run in {folder.folder} has not ended. Its own command continues it.")
         return cls(folder, stored)
 

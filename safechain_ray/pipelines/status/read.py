@@ -8,10 +8,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, model_validator
 
-from safechain_ray.errors import InputError
+from safechain_ray.errors import InputError, SafechainError
 from safechain_ray.pipelines.runs.run_kind import Kind
 from safechain_ray.pipelines.runs.stored_run import RUN_FILE, Count, read_stored_run
-from safechain_ray.pipelines.status.status import RunStatus, run_status, sentence, swept_status
+from safechain_ray.pipelines.status.status import RunStatus, run_status, swept_status
 from safechain_ray.pipelines.sweeps.record import SWEEP_FILE, SWEEP_FIX
 from safechain_ray.storage import Folder, InsideName, checked_name, open_folder, read_checked_tree
 
@@ -82,9 +82,9 @@ def _models(folder: Folder, swept: Mapping[str, Any], now: datetime) -> tuple[Ru
         try:
             own = run_status(read_stored_run(place), now) if place.exists(RUN_FILE) else None
             return swept_status(record, own, ended)
-        except InputError as error:
+        except SafechainError as error:
             # One damaged folder must not hide the other models.
-            return swept_status({"error": sentence(str(error)), **record}, None)
+            return swept_status({**record, "error": str(error)}, None)
 
     with ThreadPoolExecutor(READERS) as readers:
         return tuple(readers.map(status, models))

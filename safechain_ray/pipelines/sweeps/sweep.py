@@ -3,9 +3,9 @@
 All runs flow in one driver, each in a thread of its own with its own streams. One that fails leaves the others alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safechain_ray.cluster.session import ray_session
 from safechain_ray.config import RunConfig, SweepConfig
@@ -89,7 +89,8 @@ def sweep(
             with suppress(SafechainError):  # the store is silent, or another driver's: not the news of this moment
                 record.end()
     folder = open_folder(config.output)
-    return SweepDone(folder, record.models, tuple(_metrics(folder, record.models).values()))
+    results = _results(folder, record.models)
+    return SweepDone(folder, results.models, tuple(results.metrics.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,7 @@ def read_sweep(uri: str) -> SweepResults:
     folder = open_folder(uri)
     if not folder.exists(SWEEP_FILE):
         raise InputError(f"{folder} holds no sweep: there is no {SWEEP_FILE}.")
-    models = tuple(swept_models(folder).values())
-    return SweepResults(models, _metrics(folder, models))
+    return _results(folder, tuple(swept_models(folder).values()))
 
 
 def is_sweep(uri: str) -> bool:
@@ -140,10 +140,22 @@ def _opened(
     return waiting
 
 
-def _metrics(folder: Folder, models: Sequence[SweptModel]) -> dict[str, RunMetrics]:
-    """By folder. Of a run that has not ended the metrics are over the samples there are, the rest is missing."""
-    found = {model.folder: _metrics_of(model, folder / model.folder) for model in models}
-    return {name: metrics for name, metrics in found.items() if metrics is not None}
+def _results(folder: Folder, models: Iterable[SweptModel]) -> SweepResults:
+    """Of a run that has not ended the metrics are over the samples there are, the rest is missing.
+
+    A model whose folder is damaged counts as failed: it must not hide the others.
+    """
+    listed, found = [], {}
+    for model in models:
+        try:
+            metrics = _metrics_of(model, folder / model.folder)
+        except SafechainError as error:
+            listed.append(replace(model, status="failed", error=str(error)))
+            continue
+        listed.append(model)
+        if metrics is not None:
+            found[model.folder] = metrics
+    return SweepResults(tuple(listed), found)
 
 
 def _metrics_of(model: SweptModel, folder: Folder) -> RunMetrics | None:

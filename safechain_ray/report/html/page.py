@@ -121,7 +121,8 @@ def _run_line(metrics: RunMetrics, run: Mapping[str, Any]) -> str:
         (len(metrics.settings), "settings"),
         (len({judge["name"] for judge in run["identity"]["judges"]} | set(run.get("added", {}))), "judges"),
     )
-    ended = f"ended {run['finished'][:10]}" if "finished" in run else "not ended"
+    finished = run.get("finished")
+    ended = f"ended {finished[:10]}" if finished else "not ended"
     return " · ".join([*(f"{count:,} {words if count != 1 else words[:-1]}" for count, words in counts), ended])
 
 

@@ -122,8 +122,8 @@ class _Packer:
         for row in table.to_pylist():
             if row["setting_id"] not in self._settings:
                 raise InputError(
-                    f"samples/ has rows of setting {row['setting_id']}, which metrics.json lacks. Fix: run the run's "
-                    "own command again: it moves rows of other runs to _broken/."
+                    f"samples/ has rows of setting {row['setting_id']}, which metrics.json lacks. Fix: remove the "
+                    "file that has them, and rerun the run's own command: it does the file's rows again."
                 )
             verdicts = {
                 (verdict["judge"], verdict["part"]): verdict

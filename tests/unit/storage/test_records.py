@@ -44,9 +44,7 @@ def test_text_that_is_no_plain_json_is_refused_in_a_sentence(tmp_path: Path, dat
 
 
 def test_the_key_that_is_wrong_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"record\.json is no record of a test: steps\.1: must be a whole .*\. Fix"
-    ):
+    with pytest.raises(InputError, match=r"record\.json is no record of a test: steps\.1: must be a whole .*\. Fix"):
         read(tmp_path, b'{"steps": [1, "b"]}')
     with pytest.raises(InputError, match=r"test: folder: '\.\./b' is no name inside the folder.*\. Fix"):
         read(tmp_path, b'{"steps": [], "folder": "../b"}')

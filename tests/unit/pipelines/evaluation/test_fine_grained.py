@@ -116,5 +116,16 @@ def test_a_run_that_has_not_ended_is_refused(tmp_path: Path):
     finished.write_run({key: value for key, value in run.items() if key != "finished"})
     with pytest.raises(InputError, match=r"has not ended\. Its own command"):
         analyse(str(tmp_path))
+    finished.write_run(run | {"finished_tries": 0, "tries": [{"started": run["finished"], "status": "cut off"}]})
+    with pytest.raises(InputError, match=r"has not ended\. Its own command"):
+        analyse(str(tmp_path))
     with pytest.raises(InputError, match="holds no run"):
         analyse(str(tmp_path / "nothing"))
+
+
+def test_repeated_samples_are_refused_with_the_command_that_removes_them(tmp_path: Path):
+    finished = finished_run(tmp_path)
+    (name, *_) = finished.samples.list_files(".parquet")
+    finished.samples.write_parquet("copy.parquet", finished.samples.read_parquet(name))
+    with pytest.raises(InputError, match=r"Samples are there twice\. Fix: rerun the run's own command"):
+        analyse(str(tmp_path))

@@ -11,6 +11,7 @@ from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.config import read_judging_config
+from safechain_ray.errors import InputError
 from safechain_ray.pipelines.evaluation import pieces, rejudge
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.schema import PIECES_SCHEMA, Verdict, samples_from_table, samples_table, verdicts_table
@@ -90,6 +91,29 @@ def test_a_torn_file_of_verdicts_is_set_aside_and_its_samples_are_judged_again(
     assert (run.verdicts(GUARD) / "_broken").list_files() == ["a.parquet"]
     assert f"verdicts/{GUARD}/a.parquet can't be read" in sentences[0]
     assert sentences[0].endswith("Its rows are judged again.")
+
+
+def test_samples_that_a_killed_command_repeated_are_judged_once(run: RunFolder, asked: list[tuple[str, ...]]):
+    (name,) = run.samples.list_files(".parquet")
+    run.samples.write_parquet("copy.parquet", run.samples.read_parquet(name))
+    every = sorted(set(ids(run)))
+    judge(run)
+    assert asked == [tuple(every)]
+    assert sorted(ids(run)) == every
+
+
+@pytest.mark.parametrize("place", ["samples", "verdicts", f"verdicts/{GUARD}"])
+def test_a_folder_that_is_a_link_to_other_files_is_refused_and_nothing_is_moved(
+    run: RunFolder, tmp_path: Path, place: str
+):
+    write_verdicts(run, "a.parquet", ids(run))
+    folder, elsewhere = Path(run.folder.path) / place, tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    with pytest.raises(InputError, match=f"{place} is a link, and rows are only written in real folders. Fix: "):
+        judge(run)
+    assert sorted(elsewhere.rglob("*")) == before
 
 
 def test_another_judges_torn_file_is_moved_with_the_command_that_judges_its_rows_again(

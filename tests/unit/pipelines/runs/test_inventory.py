@@ -171,6 +171,38 @@ def test_a_torn_file_is_moved_aside_and_the_others_count(samples: Folder):
     assert len(list(Path(samples.path).glob("*broken/b.parquet"))) == 1
 
 
+def test_rows_repeated_in_one_file_are_there_once_afterwards(samples: Folder):
+    rows_twice = [sample(each, outcome) for each in ("one", "two") for outcome in ("error", "ok")]
+    samples.write_parquet("a.parquet", samples_table(rows_twice))
+    inventory = put_in_order(samples, retry_errors=False, counts=block_counts)
+    assert inventory.repeated == 2
+    assert [(row["sample_id"], row["outcome"]) for row in rows(samples)] == [("one", "ok"), ("two", "ok")]
+    assert inventory.counts["rows"] == 2
+    assert put_in_order(samples, retry_errors=False).repeated == 0
+
+
+def test_rows_are_counted_once_after_a_crash_between_a_rewrite_and_its_delete(samples: Folder):
+    write(samples, "a", {"one": "ok", "two": "error"})
+    old = samples.read_bytes("a.parquet")
+    put_in_order(samples, retry_errors=True)
+    samples.write_bytes("a.parquet", old)
+    inventory = put_in_order(samples, retry_errors=True, counts=block_counts)
+    assert [row["sample_id"] for row in rows(samples)] == ["one"]
+    assert (inventory.counts["rows"], inventory.repeated) == (1, 1)
+    assert [row["file"] for row in rows(samples)] == list(inventory.finished.values())
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("seconds", float("nan")), ("seconds", float("inf")), ("outcome", "weird")]
+)
+def test_a_file_with_values_that_no_run_writes_is_moved_aside(samples: Folder, column: str, value: object):
+    write(samples, "a", {"one": "ok"})
+    table = samples.read_parquet("a.parquet")
+    place = table.schema.get_field_index(column)
+    samples.write_parquet("a.parquet", table.set_column(place, table.schema.field(column), pa.array([value])))
+    assert put_in_order(samples, retry_errors=True).broken_files == ("a.parquet",)
+
+
 def test_a_file_moved_aside_replaces_no_earlier_one(samples: Folder):
     for content in (b"first", b"second", b"third"):
         samples.write_bytes("a.parquet", content)

@@ -123,9 +123,7 @@ def test_the_metrics_of_a_run_read_as_they_were_written(run: RunFolder):
 
 
 def test_a_folder_without_metrics_is_no_finished_run(run: RunFolder):
-    with pytest.raises(
-        InputError, match=r"has no metrics\.json\. Fix: check the path; if the run has not ended"
-    ):
+    with pytest.raises(InputError, match=r"has no metrics\.json\. Fix: check the path; if the run has not ended"):
         read_metrics(run.folder.uri)
 
 

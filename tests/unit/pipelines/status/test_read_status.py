@@ -1,6 +1,7 @@
 """Reading how far a run or a sweep is: one look at its folder, which stays as it was, without Ray."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,17 @@ def test_a_damaged_run_of_a_sweep_is_told_and_hides_no_other(tmp_path: Path):
     assert [model.state for model in found.models] == ["starting", "done"]
     assert found.models[0].last_error is not None
     assert "A/run.json is no valid JSON" in found.models[0].last_error
+
+
+def test_a_pipe_in_place_of_a_models_record_hides_no_other_model(tmp_path: Path):
+    models = [{"model": "A", "status": "done", "error": None}, {"model": "B", "status": "done"}]
+    write(tmp_path, {"models": models}, "sweep.json")
+    (tmp_path / "A").mkdir()
+    os.mkfifo(tmp_path / "A" / "run.json")
+    found = read_status(str(tmp_path))
+    assert [model.name for model in found.models] == ["A", "B"]
+    assert found.models[0].last_error is not None
+    assert "A/run.json" in found.models[0].last_error
 
 
 def test_an_unknown_key_of_a_later_version_is_passed_over(tmp_path: Path):
