@@ -237,17 +237,24 @@ def _listens(port: int) -> bool:
     return False
 
 
-def _build_ring(path: Path, port: int) -> None:
-    """Where things are kept: on one disk, once."""
-    from swift.common.ring import RingBuilder
+BUILD_RING = """
+import sys
+from swift.common.ring import RingBuilder
 
-    builder = RingBuilder(4, 1, 0)
-    builder.add_dev(
-        {"region": 1, "zone": 1, "ip": "127.0.0.1", "port": port, "device": "disk", "weight": 1.0}
-        | {"replication_ip": "127.0.0.1", "replication_port": port, "meta": ""}
-    )
-    builder.rebalance()
-    builder.get_ring().save(str(path))
+path, port = sys.argv[1], int(sys.argv[2])
+builder = RingBuilder(4, 1, 0)
+builder.add_dev(
+    {"region": 1, "zone": 1, "ip": "127.0.0.1", "port": port, "device": "disk", "weight": 1.0}
+    | {"replication_ip": "127.0.0.1", "replication_port": port, "meta": ""}
+)
+builder.rebalance()
+builder.get_ring().save(path)
+"""
+"""Where things are kept: on one disk, once. In a process of its own, because Swift imports parts of urllib anew."""
+
+
+def _build_ring(path: Path, port: int) -> None:
+    subprocess.run([sys.executable, "-c", BUILD_RING, str(path), str(port)], check=True)
 
 
 def _user() -> str:
