@@ -74,7 +74,7 @@ def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
         columns: dict[str, None] = dict.fromkeys(info.get("features") or ())
         rows: list[Mapping[str, object]] = []
         for file in files:
-            check_arrow(file, wanted, "stream")
+            check_arrow(file, wanted, "arrow")
             with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as reader:
                 columns.update(dict.fromkeys(reader.schema.names))
                 chosen = _chosen(reader.schema.names, wanted)

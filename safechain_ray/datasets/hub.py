@@ -171,7 +171,7 @@ def _check_packed(data_files: Mapping[str, Sequence[str]], shown: str) -> None:
         file = Path(DownloadManager().download(packed) if "://" in packed else packed)
         try:
             if suffix == ".arrow":
-                check_arrow(file, None, "stream")
+                check_arrow(file, None, "arrow")
             else:
                 check_archive(file, suffix)
         except BrokenFileError as error:

@@ -48,12 +48,15 @@ def unzipped(data: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal["parquet", "stream"]) -> None:
+def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal["parquet", "arrow"]) -> None:
     """Read the columns (None: all) once in a child process with little memory, before they are read here.
 
     The file's metadata does not give the size of its values. A dictionary stores a long text once for many rows, and a
-    page's header may differ from the file's index. Raises TooLargeError for values above the limit. Other errors are
-    left to the reader.
+    page's header may differ from the file's index.
+
+    Raises:
+        TooLargeError: the values are above the limit.
+        BrokenFileError: the child process can't read the values, so that their size is not known.
     """
     if isinstance(data, bytes):
         with NamedTemporaryFile(prefix="safechain-ray-", suffix=f".{kind}") as file:
@@ -63,15 +66,13 @@ def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal
         return
     limit = limit_of(data.stat().st_size)
     try:
-        fits = _ARROW.ask(
-            [str(data), kind, None if columns is None else [name for name in columns if name], limit, OBJECT_BYTES]
-        )
+        fits = _ARROW.ask([str(data), kind, None if columns is None else list(columns), limit, OBJECT_BYTES])
     except LimitExceededError as error:
         raise TooLargeError(
             f"can't be checked: reading it {error}. Fix: split it into smaller files, or convert it to JSON Lines"
         ) from error
-    except AnswerError:
-        return
+    except AnswerError as error:
+        raise BrokenFileError(f"its values can't be read ({error})") from error
     if not fits:
         raise _too_large(limit)
 

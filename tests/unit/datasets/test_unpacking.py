@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from deployment import ROOT
 
 from safechain_ray.datasets import unpacking
 from safechain_ray.datasets.adhoc import adhoc_entry
-from safechain_ray.datasets.columnar import read_saved
+from safechain_ray.datasets.columnar import parse_parquet, read_saved
 from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.datasets.text_files import BrokenFileError
 from safechain_ray.datasets.unpacking import check_archive, check_arrow, limit_of, unzipped
@@ -94,6 +95,13 @@ def test_a_parquet_file_is_weighed_by_its_values(
         load_prompts(adhoc_entry(str(path), prompt_column="prompt"), limit=5)
 
 
+def test_a_column_without_a_name_has_a_weight(tmp_path: Path, small_limit: None):
+    pq.write_table(pa.table({"": repeated(MIB // 4, 64), "prompt": ["Why?"] * 64}), tmp_path / "set.parquet")
+    for wanted in (None, ["", "prompt"]):
+        with pytest.raises(BrokenFileError, match="unpacks to more than"):
+            parse_parquet(tmp_path / "set.parquet", wanted)
+
+
 def test_columns_that_are_not_read_have_no_weight(tmp_path: Path, small_limit: None):
     table = pa.table({"prompt": ["Why?"] * 64, "other": repeated(MIB, 64)})
     pq.write_table(table, tmp_path / "set.parquet")
@@ -110,6 +118,36 @@ def test_a_saved_folder_is_weighed_by_its_values(tmp_path: Path, small_limit: No
     (tmp_path / "dataset_info.json").write_text("{}")
     with pytest.raises(BrokenFileError, match="unpacks to more than"):
         read_saved(tmp_path, ["prompt"])
+
+
+@pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+def test_both_arrow_formats_are_weighed_before_the_library_reads_them(
+    tmp_path: Path, small_limit: None, new: Callable[..., Any]
+):
+    def write(size: int) -> None:
+        table = pa.table({"prompt": [f"{number} " + "a" * size for number in range(8)]})
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with new(str(tmp_path / "train.arrow"), table.schema, options=options) as writer:
+            writer.write_table(table)
+
+    entry = adhoc_entry(str(tmp_path), prompt_column="prompt")
+    write(MIB // 16)
+    assert len(load_prompts(entry, limit=5).prompts) == 5
+    write(MIB)
+    with pytest.raises(InputError, match=r"train.arrow of .* unpacks to more than"):
+        load_prompts(entry, limit=5)
+
+
+def test_values_that_can_not_be_weighed_are_refused(tmp_path: Path):
+    (tmp_path / "train.arrow").write_bytes(b"no Arrow file")
+    with pytest.raises(InputError, match=r"train.arrow of .* is broken: its values can't be read"):
+        load_prompts(adhoc_entry(str(tmp_path), prompt_column="prompt"), limit=5)
+    whole = tmp_path / "set.parquet"
+    pq.write_table(pa.table({"prompt": ["Why?"] * 64}), whole, compression="zstd", write_statistics=False)
+    data = bytearray(whole.read_bytes())
+    data[4:40] = bytes(36)  # the first page; the footer is whole
+    with pytest.raises(BrokenFileError, match="its values can't be read"):
+        parse_parquet(bytes(data), ["prompt"])
 
 
 def test_a_stream_with_wrong_offsets_is_refused(tmp_path: Path):
