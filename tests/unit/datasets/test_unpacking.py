@@ -1,12 +1,8 @@
 """Compressed files whose content is far larger than they are: refused by a sentence, with little memory."""
 
-import bz2
 import gzip
-import io
-import lzma
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from deployment import ROOT
 
-from safechain_ray.datasets import unpacking
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.columnar import parse_parquet, read_saved
 from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.datasets.text_files import BrokenFileError
-from safechain_ray.datasets.unpacking import check_archive, check_arrow, limit_of, unzipped
+from safechain_ray.datasets.unpacking import check_arrow, limit_of, unzipped
 from safechain_ray.errors import InputError
 
 MIB = 2**20
@@ -39,13 +34,6 @@ for path in sys.argv[1:]:
         print(error)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-
-
-@pytest.fixture
-def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One MiB, however small the file is."""
-    monkeypatch.setattr(unpacking, "LEAST_LIMIT", MIB)
-    monkeypatch.setattr(unpacking, "RATIO", 0)
 
 
 def repeated(characters: int, rows: int) -> pa.Array:
@@ -159,47 +147,6 @@ def test_a_stream_with_wrong_offsets_is_refused(tmp_path: Path):
     (tmp_path / "dataset_info.json").write_text("{}")
     with pytest.raises(BrokenFileError, match="no whole folder"):
         read_saved(tmp_path, ["prompt"])
-
-
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-    ".zst": lambda data: pa.compress(data, "zstd", asbytes=True),
-    ".zip": lambda data: zipped(data),
-}
-
-
-def zipped(data: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("prompts.csv", data)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("suffix", PACKERS)
-def test_archives_are_unpacked_up_to_a_limit(tmp_path: Path, small_limit: None, suffix: str):
-    file = tmp_path / f"prompts{suffix}"
-    file.write_bytes(PACKERS[suffix](b"a" * MIB))
-    check_archive(file, suffix)
-    file.write_bytes(PACKERS[suffix](b"a" * (MIB + 1)))
-    with pytest.raises(BrokenFileError, match="unpacks to more than"):
-        check_archive(file, suffix)
-    file.write_bytes(b"no archive")
-    with pytest.raises(BrokenFileError, match="can't be unpacked"):
-        check_archive(file, suffix)
-
-
-def test_a_format_that_is_not_unpacked_is_refused(tmp_path: Path):
-    (tmp_path / "x.7z").write_bytes(b"7z")
-    with pytest.raises(BrokenFileError, match=r"format .7z are not unpacked here. Fix: unpack it yourself"):
-        check_archive(tmp_path / "x.7z", ".7z")
-
-
-def test_a_zipped_text_in_a_folder_is_weighed_before_the_library_reads_it(tmp_path: Path, small_limit: None):
-    (tmp_path / "prompts.txt.gz").write_bytes(gzip.compress(b"a" * (2 * MIB)))
-    with pytest.raises(InputError, match=r"prompts.txt.gz of .* unpacks to more than"):
-        load_prompts(adhoc_entry(str(tmp_path), prompt_column="text"), limit=5)
 
 
 def test_short_rows_count_for_more_than_their_bytes(small_limit: None):
