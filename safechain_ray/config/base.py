@@ -1,5 +1,6 @@
 """What every part of a config is: frozen, without keys that nobody reads, refused with its key."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -34,7 +35,7 @@ class Named(Config):
 
 def refuse_repeats(**listed: Sequence[str]) -> None:
     for key, names in listed.items():
-        repeated = {name for name in names if names.count(name) > 1}
+        repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
             raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
 

@@ -1,5 +1,6 @@
 """The config of a run, which is all settings of one model, and of a sweep, which is many runs alike."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, Self
 
@@ -111,7 +112,7 @@ class SettingsConfig(Config):
         if self.vary:
             # The lists may meet, for example where each holds the parameter's usual value.
             return tuple({setting.setting_id: setting for setting in expanded}.values())
-        repeated = {setting.setting_id for setting in expanded if expanded.count(setting) > 1}
+        repeated = [name for name, times in Counter(setting.setting_id for setting in expanded).items() if times > 1]
         if repeated:
             raise InputError(f"settings: {', '.join(sorted(repeated))} stands more than once.")
         return tuple(expanded)

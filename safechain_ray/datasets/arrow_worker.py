@@ -1,4 +1,4 @@
-"""Weighs what the columns of a Parquet file or an Arrow stream hold: run by `LimitedProcess`."""
+"""Weighs what the columns of a Parquet or an Arrow file hold: run by `LimitedProcess`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ ROWS = 128
 def answer(request: list[Any]) -> bool:
     """Whether the values of `columns` weigh at most `limit`, where each value counts `each` beside its bytes."""
     path, kind, columns, limit, each = request
-    batches = _parquet(path, columns, limit // each) if kind == "parquet" else _stream(path, columns)
+    batches = _parquet(path, columns, limit // each) if kind == "parquet" else _arrow(path, columns)
     weight = 0
     for rows, arrays in batches:
         weight += rows * each + sum(_weight(array, each) for array in arrays)
@@ -23,22 +23,33 @@ def answer(request: list[Any]) -> bool:
     return True
 
 
-def _parquet(path: str, columns: list[str], most_rows: int) -> Iterator[tuple[int, list[pa.Array]]]:
+def _parquet(path: str, columns: list[str] | None, most_rows: int) -> Iterator[tuple[int, list[pa.Array]]]:
     with pq.ParquetFile(path, pre_buffer=False) as file:
         rows = file.metadata.num_rows
         yield rows, []
-        if rows > most_rows or not columns:
+        if rows > most_rows or columns == []:
             return
         for batch in file.iter_batches(ROWS, columns=columns, use_threads=False):
             yield 0, batch.columns
 
 
-def _stream(path: str, columns: list[str] | None) -> Iterator[tuple[int, list[pa.Array]]]:
-    with pa.memory_map(path) as mapped, pa.ipc.open_stream(mapped) as reader:
-        for batch in reader:
+def _arrow(path: str, columns: list[str] | None) -> Iterator[tuple[int, list[pa.Array]]]:
+    with pa.memory_map(path) as mapped:
+        for batch in _batches(mapped):
             for start in range(0, batch.num_rows, ROWS):
                 part = batch.slice(start, ROWS)
                 yield part.num_rows, _named(part, columns)
+
+
+def _batches(mapped: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
+    """The batches in the stream format, or else in the file format: the order in which `datasets` tries them."""
+    try:
+        stream = pa.ipc.open_stream(mapped)
+    except pa.ArrowInvalid:
+        file = pa.ipc.open_file(mapped)
+        yield from map(file.get_batch, range(file.num_record_batches))
+    else:
+        yield from stream
 
 
 def _named(batch: pa.RecordBatch, columns: list[str] | None) -> list[pa.Array]:

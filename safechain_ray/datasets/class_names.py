@@ -5,7 +5,7 @@ The number alone has no meaning: 0 is `unsafe` in one set and `safe` in another.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from safechain_ray.datasets.text_files import BrokenFileError
@@ -45,8 +45,12 @@ def with_class_names(rows: Iterable[Mapping[str, object]], names: Names) -> list
     """
     if not names:
         return list(rows)
+    known = {column: frozenset(each) for column, each in names.items()}
     return [
-        {column: _named(value, column, names[column]) if column in names else value for column, value in row.items()}
+        {
+            column: _named(value, column, names[column], known[column]) if column in names else value
+            for column, value in row.items()
+        }
         for row in rows
     ]
 
@@ -61,17 +65,17 @@ def _names(feature: Any) -> tuple[str, ...]:
     return _names(feature.get("feature")) if feature.get("_type") in ("Sequence", "List", "LargeList") else ()
 
 
-def _named(value: object, column: str, names: tuple[str, ...]) -> object:
+def _named(value: object, column: str, names: tuple[str, ...], known: Collection[str]) -> object:
     if isinstance(value, list):
-        return [_named(each, column, names) for each in value]
-    if value is None or value in names:
+        return [_named(each, column, names, known) for each in value]
+    if value is None or (isinstance(value, str) and value in known):
         return value
     if value != value:  # NaN is a missing value in a column of floats
         return None
     word = re.sub(r"^([-+]?\d+)\.0*$", r"\1", str(value).strip())
     if not word:
         return None
-    if isinstance(value, str) and word in names:
+    if isinstance(value, str) and word in known:
         return word
     number = int(word) if re.fullmatch(r"[-+]?[0-9]{1,9}", word) else len(names)
     if isinstance(value, bool) or number not in range(-1, len(names)):

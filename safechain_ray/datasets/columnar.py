@@ -1,6 +1,7 @@
 """Read the wanted columns of Parquet files and of folders that `Dataset.save_to_disk` wrote."""
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
         columns: dict[str, None] = dict.fromkeys(info.get("features") or ())
         rows: list[Mapping[str, object]] = []
         for file in files:
-            check_arrow(file, wanted, "stream")
+            check_arrow(file, wanted, "arrow")
             with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as reader:
                 columns.update(dict.fromkeys(reader.schema.names))
                 chosen = _chosen(reader.schema.names, wanted)
@@ -116,7 +117,7 @@ def plain_rows(table: pa.Table, names: Names) -> list[Mapping[str, object]]:
 def _chosen(columns: Iterable[str], wanted: Collection[str] | None) -> list[str]:
     """The columns to read; raises BrokenFileError where two of them have the same name."""
     chosen = [name for name in columns if wanted is None or name in wanted]
-    repeated = sorted({name for name in chosen if chosen.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(chosen).items() if times > 1)
     if repeated:
         raise BrokenFileError(f"two columns have the same name ({', '.join(repeated)})")
     return chosen

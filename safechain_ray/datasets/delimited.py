@@ -1,6 +1,7 @@
 """Read CSV and TSV. Values stay text as written: an id of `007` or a prompt of `NA` is no number and no null."""
 
 import csv
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -63,7 +64,7 @@ def _header(fields: Sequence[str], wanted: Collection[str] | None, delimiter: st
     while header and not header[-1]:
         header.pop()
     check_no_nul("".join(header))
-    repeated = [name for name in dict.fromkeys(header) if header.count(name) > 1]
+    repeated = [name for name, times in Counter(header).items() if times > 1]
     if repeated:
         raise BrokenFileError(f"two columns have the same name in its header ({', '.join(repeated) or 'none'})")
     if len(header) == 1 and header[0] not in (wanted or ()):

@@ -18,10 +18,11 @@ from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.datasets.adhoc import NAME_CONFIG, NAME_SPLIT
 from safechain_ray.datasets.class_names import class_names
 from safechain_ray.datasets.columnar import is_saved, plain_rows, read_saved, saved_as, saved_splits
+from safechain_ray.datasets.packed_files import check_packed
 from safechain_ray.datasets.records import Records
 from safechain_ray.datasets.split_files import FileFormat, SplitFiles, remember, remembered
 from safechain_ray.datasets.text_files import BrokenFileError
-from safechain_ray.datasets.unpacking import check_archive, check_arrow
+from safechain_ray.datasets.unpacking import check_arrow
 from safechain_ray.errors import InputError, first_line
 
 CSV_OPTIONS = frozenset({"sep", "delimiter", "encoding", "keep_default_na", "na_filter", "chunksize", "features"})
@@ -29,6 +30,12 @@ CSV_OPTIONS = frozenset({"sep", "delimiter", "encoding", "keep_default_na", "na_
 
 COMPRESSED = (".zip", ".bz2", ".xz", ".zst", ".lz4", ".7z")
 """Files that only the `datasets` library unpacks."""
+
+BY_LIBRARY = frozenset(
+    {"text", "csv", "json", "parquet", "arrow", "xml", "conll", "eval", "webdataset", "harbor", "cache"}
+    | {"imagefolder", "audiofolder", "videofolder", "pdffolder"}
+)
+"""Formats that the library may read. The others (HDF5, Lance, Vortex) unpack their values while they are read."""
 
 
 def read_hub(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records:
@@ -147,7 +154,7 @@ def _check_csv_options(entry: RowsEntry, config: Any) -> None:
 
 def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[str] | None) -> Records:
     """The rows as the `datasets` library reads them: text, Arrow, archives and formats of several files."""
-    _check_packed(builder.config.data_files or {}, _shown(entry, split))
+    _check_files(builder, _shown(entry, split))
     builder.download_and_prepare()
     table = builder.as_dataset(split=split)
     columns = tuple(table.column_names)
@@ -159,23 +166,27 @@ def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[s
     return Records(columns, plain_rows(table.data.table, names), _shown(entry, split))
 
 
-def _check_packed(data_files: Mapping[str, Sequence[str]], shown: str) -> None:
+def _check_files(builder: Any, shown: str) -> None:
     """Raises InputError for files of `shown` that unpack to more than they may: they would fill disk or memory."""
     from datasets import DownloadManager
 
-    for name in dict.fromkeys(name for names in data_files.values() for name in names):
-        packed = str(name).rpartition("::")[2]  # zip://prompts.csv::archive.zip
-        suffix = PurePosixPath(packed.lower()).suffix
-        if suffix not in (*COMPRESSED, ".gz", ".tgz", ".arrow"):
-            continue
-        file = Path(DownloadManager().download(packed) if "://" in packed else packed)
+    if builder.name not in BY_LIBRARY:
+        raise InputError(
+            f"{shown} is of the format {builder.name!r}, and how much its files unpack to can't be checked. Fix: "
+            "convert it to JSON Lines, CSV or Parquet."
+        )
+    names = [str(name) for names in (builder.config.data_files or {}).values() for name in names]
+    for name in dict.fromkeys(name.rpartition("::")[2] for name in names):  # zip://prompts.csv::archive.zip
+        file = Path(DownloadManager().download(name) if "://" in name else name)
+        suffix = PurePosixPath(name.lower()).suffix
         try:
-            if suffix == ".arrow":
-                check_arrow(file, None, "stream")
-            else:
-                check_archive(file, suffix)
+            check_packed(file, suffix)
+            if builder.name == "arrow":
+                check_arrow(file, None, "arrow")
+            elif builder.name == "parquet" or suffix == ".parquet":  # a folder of images may have metadata.parquet
+                check_arrow(file, None, "parquet")
         except BrokenFileError as error:
-            raise InputError(error.of(f"{PurePosixPath(packed).name} of {shown}")) from error
+            raise InputError(error.of(f"{PurePosixPath(name).name} of {shown}")) from error
 
 
 def _prepared(entry: RowsEntry, builder: Any, wanted: Collection[str] | None) -> Records:

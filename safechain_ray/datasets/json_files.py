@@ -1,6 +1,7 @@
 """Read JSON: a list of objects or JSON Lines, detected from the content of the file."""
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from safechain_ray.datasets.records import BrokenText
@@ -103,8 +104,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) == len(pairs):
         return found
     repeating = _RepeatingObject(found)
-    names = [name for name, _ in pairs]
-    repeating.repeated = frozenset(name for name in found if names.count(name) > 1)
+    repeating.repeated = frozenset(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
     return repeating
 
 

@@ -1,6 +1,6 @@
 """Rows become prompts: every prompt gets a unique id, and a row that can't be one says why and where."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from safechain_ray.catalog.entries import DatasetEntry
 from safechain_ray.datasets.chat_messages import ChatPrompt, chat_prompt, is_chat
@@ -26,6 +26,7 @@ def prompts_of(entry: DatasetEntry, records: Records) -> tuple[Prompt, ...]:
     wanted_ids = [_wanted_id(entry, row, value) for row, value in zip(records.rows, values, strict=True)]
     first_rows = _first_rows(wanted_ids)
     taken = set(first_rows)
+    suffixes: dict[str, int] = {}
     prompts = []
     for number, (row, value, wanted_id) in enumerate(zip(records.rows, values, wanted_ids, strict=True), start=1):
         repeats = first_rows.get(wanted_id, number) if wanted_id is not None else number
@@ -33,7 +34,10 @@ def prompts_of(entry: DatasetEntry, records: Records) -> tuple[Prompt, ...]:
         if problem is None and repeats != number:
             what = "id" if entry.id_column else "text"
             problem = f"repeats the {what} of row {repeats}"
-        prompt_id = wanted_id if wanted_id is not None and repeats == number else _free_id(wanted_id, number, taken)
+        if wanted_id is not None and repeats == number:
+            prompt_id = wanted_id
+        else:
+            prompt_id = _free_id(wanted_id, number, taken, suffixes)
         taken.add(prompt_id)
         error = None if problem is None else f"{problem} (row {number} of {records.source})"
         prompts.append(Prompt(prompt_id, _text(value), _category(entry, row), error))
@@ -62,14 +66,18 @@ def _first_rows(wanted_ids: Sequence[str | None]) -> dict[str, int]:
     return first
 
 
-def _free_id(wanted_id: str | None, number: int, taken: set[str]) -> str:
-    """An id that no other row has or wants: `ID#2` for the second row with `ID`, `row-N` for a row without one."""
+def _free_id(wanted_id: str | None, number: int, taken: Collection[str], suffixes: dict[str, int]) -> str:
+    """An id that no other row has or wants: `ID#2` for the second row with `ID`, `row-N` for a row without one.
+
+    `suffixes` holds the last suffix of each id. If all rows are alike, a search from 2 takes quadratic time.
+    """
     stem = wanted_id if wanted_id is not None else f"row-{number}"
     if stem not in taken:
         return stem
-    suffix = 2
+    suffix = suffixes.get(stem, 1) + 1
     while f"{stem}#{suffix}" in taken:
         suffix += 1
+    suffixes[stem] = suffix
     return f"{stem}#{suffix}"
 
 

@@ -70,7 +70,8 @@ class SplitFiles:
 
 def _check_columns(columns_of: Mapping[str, Collection[str]], expected: Collection[str], shown: str) -> None:
     for file, columns in columns_of.items():
-        missing = [name for name in expected if name not in columns]
+        there = set(columns)
+        missing = [name for name in expected if name not in there]
         if missing:
             raise InputError(
                 f"{file} of {shown} has no column {', '.join(missing)}, which another file of the split has. Fix: "

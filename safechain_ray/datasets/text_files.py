@@ -25,7 +25,7 @@ class BrokenFileError(Exception):
 
 
 class TooLargeError(BrokenFileError):
-    """The file may be whole, but reading it takes too much; the text is a predicate."""
+    """The file may be whole, but takes too much to read, or may do so; the text is a predicate."""
 
     def of(self, file: str) -> str:
         return f"{file} {self}."

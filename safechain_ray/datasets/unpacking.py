@@ -4,18 +4,14 @@ A file may unpack to 1 GiB, or to 100 times its size where that is more. Text se
 real data sets of any size pass. Small values count for more than their bytes, since each is a Python object later.
 """
 
-import bz2
 import gzip
-import lzma
-import zipfile
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Any, Literal
-
-import pyarrow as pa
+from typing import Literal
 
 from safechain_ray.datasets.text_files import BrokenFileError, TooLargeError
 from safechain_ray.limited_process import AnswerError, LimitedProcess, LimitExceededError
@@ -36,24 +32,45 @@ def limit_of(size: int) -> int:
     return max(LEAST_LIMIT, RATIO * size)
 
 
+@dataclass
+class Weight:
+    """The sum of what was unpacked. Adding to it raises TooLargeError above the limit."""
+
+    limit: int
+    total: int = 0
+
+    def add(self, size: int) -> None:
+        self.total += size
+        if self.total > self.limit:
+            raise _too_large(self.limit)
+
+    def add_text(self, piece: bytes) -> None:
+        self.add(len(piece) + OBJECT_BYTES * sum(map(piece.count, (b"\n", b"{", b"["))))
+
+
 def unzipped(data: bytes) -> bytes:
     """The content of a gzip file. Raises BrokenFileError, also for content above the limit."""
     pieces: list[bytes] = []
+    weight = Weight(limit_of(len(data)))
     try:
         with gzip.open(BytesIO(data)) as stream:
-            for piece in _within(stream, limit_of(len(data))):
+            while piece := stream.read(PIECE_BYTES):
+                weight.add_text(piece)
                 pieces.append(piece)
     except (OSError, EOFError, zlib.error) as error:
         raise BrokenFileError(f"it can't be unzipped ({error})") from error
     return b"".join(pieces)
 
 
-def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal["parquet", "stream"]) -> None:
+def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal["parquet", "arrow"]) -> None:
     """Read the columns (None: all) once in a child process with little memory, before they are read here.
 
     The file's metadata does not give the size of its values. A dictionary stores a long text once for many rows, and a
-    page's header may differ from the file's index. Raises TooLargeError for values above the limit. Other errors are
-    left to the reader.
+    page's header may differ from the file's index.
+
+    Raises:
+        TooLargeError: the values are above the limit.
+        BrokenFileError: the child process can't read the values, so that their size is not known.
     """
     if isinstance(data, bytes):
         with NamedTemporaryFile(prefix="safechain-ray-", suffix=f".{kind}") as file:
@@ -63,60 +80,15 @@ def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal
         return
     limit = limit_of(data.stat().st_size)
     try:
-        fits = _ARROW.ask(
-            [str(data), kind, None if columns is None else [name for name in columns if name], limit, OBJECT_BYTES]
-        )
+        fits = _ARROW.ask([str(data), kind, None if columns is None else list(columns), limit, OBJECT_BYTES])
     except LimitExceededError as error:
         raise TooLargeError(
             f"can't be checked: reading it {error}. Fix: split it into smaller files, or convert it to JSON Lines"
         ) from error
-    except AnswerError:
-        return
+    except AnswerError as error:
+        raise BrokenFileError(f"its values can't be read ({error})") from error
     if not fits:
         raise _too_large(limit)
-
-
-def check_archive(file: Path, suffix: str) -> None:
-    """Unpack a file once and keep nothing; `suffix` is in lower case.
-
-    Raises BrokenFileError for a file that is broken or unpacks to more than the limit.
-    """
-    limit = limit_of(file.stat().st_size)
-    try:
-        if suffix == ".zip":
-            with zipfile.ZipFile(file) as archive:  # a member gives no more bytes than its header says
-                if sum(member.file_size for member in archive.infolist()) > limit:
-                    raise _too_large(limit)
-            return
-        with _opened(file, suffix) as stream:
-            for _ in _within(stream, limit):
-                pass
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
-        raise BrokenFileError(f"it can't be unpacked ({error})") from error
-
-
-def _opened(file: Path, suffix: str) -> IO[bytes] | Any:
-    match suffix:
-        case ".gz" | ".tgz":
-            return gzip.open(file)
-        case ".bz2":
-            return bz2.open(file)
-        case ".xz":
-            return lzma.open(file)
-        case ".zst" | ".lz4":
-            return pa.CompressedInputStream(pa.OSFile(str(file)), {".zst": "zstd", ".lz4": "lz4"}[suffix])
-        case _:
-            raise BrokenFileError(f"files of format {suffix} are not unpacked here. Fix: unpack it yourself")
-
-
-def _within(stream: IO[bytes] | Any, limit: int) -> Iterable[bytes]:
-    """The pieces of a stream. Raises BrokenFileError before they are more than `limit`."""
-    weight = 0
-    while piece := stream.read(PIECE_BYTES):
-        weight += len(piece) + OBJECT_BYTES * sum(map(piece.count, (b"\n", b"{", b"[")))
-        if weight > limit:
-            raise _too_large(limit)
-        yield piece
 
 
 def _too_large(limit: int) -> TooLargeError:

@@ -1,26 +1,22 @@
 """Compressed files whose content is far larger than they are: refused by a sentence, with little memory."""
 
-import bz2
 import gzip
-import io
-import lzma
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deployment import ROOT
 
-from safechain_ray.datasets import unpacking
 from safechain_ray.datasets.adhoc import adhoc_entry
-from safechain_ray.datasets.columnar import read_saved
+from safechain_ray.datasets.columnar import parse_parquet, read_saved
 from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.datasets.text_files import BrokenFileError
-from safechain_ray.datasets.unpacking import check_archive, check_arrow, limit_of, unzipped
+from safechain_ray.datasets.unpacking import check_arrow, limit_of, unzipped
 from safechain_ray.errors import InputError
 
 MIB = 2**20
@@ -38,13 +34,6 @@ for path in sys.argv[1:]:
         print(error)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-
-
-@pytest.fixture
-def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One MiB, however small the file is."""
-    monkeypatch.setattr(unpacking, "LEAST_LIMIT", MIB)
-    monkeypatch.setattr(unpacking, "RATIO", 0)
 
 
 def repeated(characters: int, rows: int) -> pa.Array:
@@ -94,6 +83,13 @@ def test_a_parquet_file_is_weighed_by_its_values(
         load_prompts(adhoc_entry(str(path), prompt_column="prompt"), limit=5)
 
 
+def test_a_column_without_a_name_has_a_weight(tmp_path: Path, small_limit: None):
+    pq.write_table(pa.table({"": repeated(MIB // 4, 64), "prompt": ["Why?"] * 64}), tmp_path / "set.parquet")
+    for wanted in (None, ["", "prompt"]):
+        with pytest.raises(BrokenFileError, match="unpacks to more than"):
+            parse_parquet(tmp_path / "set.parquet", wanted)
+
+
 def test_columns_that_are_not_read_have_no_weight(tmp_path: Path, small_limit: None):
     table = pa.table({"prompt": ["Why?"] * 64, "other": repeated(MIB, 64)})
     pq.write_table(table, tmp_path / "set.parquet")
@@ -112,6 +108,36 @@ def test_a_saved_folder_is_weighed_by_its_values(tmp_path: Path, small_limit: No
         read_saved(tmp_path, ["prompt"])
 
 
+@pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+def test_both_arrow_formats_are_weighed_before_the_library_reads_them(
+    tmp_path: Path, small_limit: None, new: Callable[..., Any]
+):
+    def write(size: int) -> None:
+        table = pa.table({"prompt": [f"{number} " + "a" * size for number in range(8)]})
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with new(str(tmp_path / "train.arrow"), table.schema, options=options) as writer:
+            writer.write_table(table)
+
+    entry = adhoc_entry(str(tmp_path), prompt_column="prompt")
+    write(MIB // 16)
+    assert len(load_prompts(entry, limit=5).prompts) == 5
+    write(MIB)
+    with pytest.raises(InputError, match=r"train.arrow of .* unpacks to more than"):
+        load_prompts(entry, limit=5)
+
+
+def test_values_that_can_not_be_weighed_are_refused(tmp_path: Path):
+    (tmp_path / "train.arrow").write_bytes(b"no Arrow file")
+    with pytest.raises(InputError, match=r"train.arrow of .* is broken: its values can't be read"):
+        load_prompts(adhoc_entry(str(tmp_path), prompt_column="prompt"), limit=5)
+    whole = tmp_path / "set.parquet"
+    pq.write_table(pa.table({"prompt": ["Why?"] * 64}), whole, compression="zstd", write_statistics=False)
+    data = bytearray(whole.read_bytes())
+    data[4:40] = bytes(36)  # the first page; the footer is whole
+    with pytest.raises(BrokenFileError, match="its values can't be read"):
+        parse_parquet(bytes(data), ["prompt"])
+
+
 def test_a_stream_with_wrong_offsets_is_refused(tmp_path: Path):
     offsets = pa.array([0, 1_000_000, 3], pa.int32()).buffers()[1]
     broken = pa.StringArray.from_buffers(2, offsets, pa.py_buffer(b"abc"))
@@ -121,47 +147,6 @@ def test_a_stream_with_wrong_offsets_is_refused(tmp_path: Path):
     (tmp_path / "dataset_info.json").write_text("{}")
     with pytest.raises(BrokenFileError, match="no whole folder"):
         read_saved(tmp_path, ["prompt"])
-
-
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-    ".zst": lambda data: pa.compress(data, "zstd", asbytes=True),
-    ".zip": lambda data: zipped(data),
-}
-
-
-def zipped(data: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("prompts.csv", data)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("suffix", PACKERS)
-def test_archives_are_unpacked_up_to_a_limit(tmp_path: Path, small_limit: None, suffix: str):
-    file = tmp_path / f"prompts{suffix}"
-    file.write_bytes(PACKERS[suffix](b"a" * MIB))
-    check_archive(file, suffix)
-    file.write_bytes(PACKERS[suffix](b"a" * (MIB + 1)))
-    with pytest.raises(BrokenFileError, match="unpacks to more than"):
-        check_archive(file, suffix)
-    file.write_bytes(b"no archive")
-    with pytest.raises(BrokenFileError, match="can't be unpacked"):
-        check_archive(file, suffix)
-
-
-def test_a_format_that_is_not_unpacked_is_refused(tmp_path: Path):
-    (tmp_path / "x.7z").write_bytes(b"7z")
-    with pytest.raises(BrokenFileError, match=r"format .7z are not unpacked here. Fix: unpack it yourself"):
-        check_archive(tmp_path / "x.7z", ".7z")
-
-
-def test_a_zipped_text_in_a_folder_is_weighed_before_the_library_reads_it(tmp_path: Path, small_limit: None):
-    (tmp_path / "prompts.txt.gz").write_bytes(gzip.compress(b"a" * (2 * MIB)))
-    with pytest.raises(InputError, match=r"prompts.txt.gz of .* unpacks to more than"):
-        load_prompts(adhoc_entry(str(tmp_path), prompt_column="text"), limit=5)
 
 
 def test_short_rows_count_for_more_than_their_bytes(small_limit: None):
