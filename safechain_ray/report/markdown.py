@@ -24,8 +24,11 @@ def inert(text: str) -> str:
 
 
 def _no_mail(word: str) -> str:
-    """GitHub looks for mail addresses after it has resolved all escapes: only an element within prevents a link."""
-    if "." not in word.partition("@")[2]:
+    """Mail addresses become links after all escapes are resolved, those after `mailto:` without a dot too.
+
+    Only an element within the address prevents the link.
+    """
+    if "." not in word.partition("@")[2] and ":" not in word.rpartition("@")[0]:
         return word
     return word[:1] + word[1:].replace("@", "<!-- -->@")
 

@@ -11,7 +11,7 @@ import ray
 from prometheus_client.parser import text_string_to_metric_families
 from scripted_runs import SAFE, Runner, guard_script
 
-from safechain_ray.cluster.streaming.series import OUTCOMES, SERIES
+from safechain_ray.cluster.streaming.series import OUTCOMES, SERIES, ascii_label
 from safechain_ray.cluster.workers.commit import DECISIONS, verdict_count
 from safechain_ray.engines.scripted import Script
 from safechain_ray.schema import Request
@@ -65,7 +65,7 @@ def wait_until_told(endpoints: set[str], run: Runner) -> None:
     content = json.loads((run.output / "run.json").read_text())
     expected = told(content["tries"])
     gauges = {each.exported for each in SERIES if each.kind == "gauge"}
-    while (found := scrape(endpoints, str(run.output))) != expected and time.monotonic() < deadline:
+    while (found := scrape(endpoints, ascii_label(str(run.output)))) != expected and time.monotonic() < deadline:
         time.sleep(0.5)
     assert {key: value for key, value in found.items() if key[0] not in gauges} == expected
     assert {key[0] for key in found} & gauges == set()  # of a run that has ended nothing is in flight

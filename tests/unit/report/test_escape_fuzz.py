@@ -125,6 +125,8 @@ def check_all(text: str) -> None:
 @example("+@.com[^1]")
 @example("@a.b")
 @example("mailto:@.com")
+@example("mailto:---@0")
+@example("@mailto:a@b")
 @example("www.**")
 @example("//localhost")
 @example("- - -")
