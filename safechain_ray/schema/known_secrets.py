@@ -108,7 +108,8 @@ def _blotted(text: str, forms: Sequence[str], shortest: int | None) -> str:
         return text
     if next(spans, None) is not None:
         return MARK
-    kept, done = [], 0
+    kept: list[str] = []
+    done = 0
     for first, last in found:
         start, end = written.span(first, last)
         kept += (text[done:start], MARK, without_canonical(text[start:end]))
