@@ -227,7 +227,7 @@ def config_schema(*, kind: ConfigKind) -> None:
 @run_flags
 @output_flags
 def config_show(*, as_json: bool, **flags: Any) -> None:
-    """Print the whole config that these flags make, with its defaults; passwords and queries of URIs as ***.
+    """Print the whole config that these flags make, with its defaults; secrets in URIs as ***.
 
     Unknown judges and strategies are refused, and data sets that are no catalog name, file, URI or hub id. The model
     is not checked.

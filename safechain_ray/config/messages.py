@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from safechain_ray.schema.likely_keys import may_hold_key, without_likely_keys
 from safechain_ray.schema.plain_words import plain_words
 
 Step = str | int
@@ -25,7 +26,7 @@ def explain(error: ValidationError, model: type[BaseModel], line_of: LineOf) -> 
 def _line(problem: ErrorDetails, model: type[BaseModel], line_of: LineOf) -> str:
     line = line_of(problem["loc"])
     where = "" if line is None else f" (line {line})"
-    key = ".".join(str(step) for step in problem["loc"]) or "config"
+    key = without_likely_keys(".".join(str(step) for step in problem["loc"])) or "config"
     return f"  {key}: {_plain(problem, model)}{where}"
 
 
@@ -51,9 +52,11 @@ def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _quotable(value: Any) -> str:
-    """A wrong value as an error may show it: a short text or a number. Longer ones and mappings may hold secrets."""
-    if isinstance(value, str | int | float | None) and len(repr(value)) <= LONGEST_QUOTE and "://" not in str(value):
-        return repr(value)
+    """A wrong value as an error may show it: a short text or a number. Others may hold secrets."""
+    if isinstance(value, str | int | float | None):
+        shown = repr(value)
+        if len(shown) <= LONGEST_QUOTE and "://" not in shown and not may_hold_key(shown):
+            return shown
     return f"a {type(value).__name__}"
 
 

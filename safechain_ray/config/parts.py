@@ -1,8 +1,9 @@
 """The parts that configs are made of: data sets, engines, models, judges, votes, settings, resources."""
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from safechain_ray.config.base import Config, Named
 from safechain_ray.schema import PLAIN_URL, SpecialTokens, StrategySpec, VariableName, VoteRule
@@ -74,6 +75,14 @@ class ModelConfig(Named):
     api: ApiConfig = ApiConfig()
     family: str | None = Field(None, description="needed for models that the catalog does not hold")
     engine: EngineConfig = EngineConfig()
+
+    @field_validator("base_url")
+    @classmethod
+    def _with_scheme(cls, url: str | None) -> str | None:
+        """`redact` finds secrets in URIs. Without a scheme, `user:password@host` is none, and would be shown."""
+        if url is not None and not re.match("https?://", url, re.IGNORECASE):
+            raise ValueError("this is no endpoint: write http(s)://host/v1")
+        return url
 
     @property
     def short_name(self) -> str:

@@ -16,6 +16,7 @@ from safechain_ray.config.messages import LONGEST_QUOTE, Step
 from safechain_ray.config.run import RunConfig, SweepConfig
 from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.schema.likely_keys import without_likely_keys
 from safechain_ray.schema.yaml_text import lines_of, load_yaml
 
 ConfigKind = Literal["run", "sweep", "study", "benchmark", "dataset", "finetune"]
@@ -196,7 +197,7 @@ def _tree(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Iterable[
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            shown = assignment.partition(":")[0][:LONGEST_QUOTE]
+            shown = without_likely_keys(assignment.partition(":")[0])[:LONGEST_QUOTE]
             raise InputError(f"--set {shown}: write key=value, for example --set sampling.temperature=0.6.")
         _assign(tree, key, _assigned(key, text))
     return tree
@@ -241,7 +242,9 @@ def _assigned(key: str, text: str) -> Any:
         return load_yaml(text)
     except yaml.YAMLError as error:
         problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
-        raise InputError(f"--set {key}=… is not valid YAML: {problem}. Fix: correct the value.") from None
+        raise InputError(
+            f"--set {without_likely_keys(key)}=… is not valid YAML: {problem}. Fix: correct the value."
+        ) from None
 
 
 def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = False) -> None:
@@ -250,6 +253,7 @@ def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = Fa
     Where a mapping is needed a name becomes `{name: ...}`, and a key without a value an empty mapping.
     """
     *parents, last = key.split(".")
+    shown = without_likely_keys(key)
     node: Any = tree
     for parent in parents:
         step: Any = int(parent) if isinstance(node, list) and parent.isdecimal() else parent
@@ -258,15 +262,18 @@ def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = Fa
             if child is None or isinstance(child, str):
                 child = {} if child is None else {"name": child}
                 node[step] = child
-        except (IndexError, TypeError) as error:
-            raise InputError(f"--set {key}: there is no {parent!r} to set.") from error
+        except (IndexError, TypeError):
+            raise InputError(f"--set {shown}: there is no {without_likely_keys(parent)!r} to set.") from None
         node = child
     if isinstance(node, list):
         if not last.isdecimal() or int(last) >= len(node):
-            raise InputError(f"--set {key}: the list has no item {last!r}; it has {len(node)}, counted from 0.")
+            raise InputError(
+                f"--set {shown}: the list has no item {without_likely_keys(last)!r}; it has {len(node)}, "
+                "counted from 0."
+            )
         node[int(last)] = value
     elif isinstance(node, dict):
         if not (keeps_mapping and isinstance(node.get(last), dict)):
             node[last] = value
     else:
-        raise InputError(f"--set {key}: {parents[-1]!r} holds a value, not keys.")
+        raise InputError(f"--set {shown}: {without_likely_keys(parents[-1])!r} holds a value, not keys.")

@@ -173,7 +173,7 @@ class ApiEngine:
     ) -> "_Received | Fault":
         self._count(requests=1)
         try:
-            body = await self._sent(wire, most_bytes)
+            body = api_answers.first_choices(await self._sent(wire, most_bytes), wire.get("n", 1))
             return self._read(body, wire, bounds, passage)
         except AnsweredError as refused:
             passage.answered = True
@@ -245,7 +245,8 @@ class ApiEngine:
         for _, answer in answers:
             if isinstance(answer, api_answers.ApiAnswer):
                 self._opening.note(answer)
-        return _Received(body, usage, answers)
+        tops: int = wire.get("top_logprobs", 0)
+        return _Received(body, usage, answers, ((bounds.output_tokens or 0) if tops else 0, tops))
 
     def _settle(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> Usage:
         """The tokens of a body, estimated where the bill has none, and their cost.
@@ -294,7 +295,7 @@ class ApiEngine:
                         completion_tokens=output_tokens,
                         finish_reason=answer.finish_reason,
                         thought_tokens=thought_tokens(output_tokens, share.reasoning_tokens, text, self._tags),
-                        logprobs=api_answers.read_logprobs(received.body, place),
+                        logprobs=api_answers.read_logprobs(received.body, place, *received.logprobs),
                     )
                 )
         return outcomes
@@ -316,8 +317,12 @@ class ApiEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """A body, its usage, and the outcome of each choice with its index. Failed choices are left out."""
+    """A body, its usage, and the outcome of each choice with its index. Failed choices are left out.
+
+    `logprobs` has the number of tokens and of log-probabilities for each token that may be read.
+    """
 
     body: Mapping[str, Any]
     usage: Usage
     answers: Sequence[tuple[int, api_answers.ApiAnswer | RowError]]
+    logprobs: tuple[int, int]

@@ -113,6 +113,12 @@ def decode_body(body: bytes) -> Mapping[str, Any]:
     return decoded
 
 
+def first_choices(body: Mapping[str, Any], count: int) -> Mapping[str, Any]:
+    """`body` without the choices beyond the `count` that were requested: a server may send 300,000 in 1 MB."""
+    choices = as_list(body.get("choices"))
+    return {**body, "choices": choices[:count]} if len(choices) > count else body
+
+
 def count_choices(body: Mapping[str, Any]) -> int:
     """How many answers a body holds; 1 where it holds none, of which `read_answer` says why."""
     return max(1, len(as_list(body.get("choices"))))
@@ -146,21 +152,28 @@ def read_answer(body: Mapping[str, Any], place: int = 0) -> ApiAnswer:
 
 
 def texts(body: Mapping[str, Any]) -> list[str]:
-    """All that was generated for each choice of a body, as far as the provider shows it."""
-    messages = (read_message(as_mapping(as_mapping(each).get("message"))) for each in as_list(body.get("choices")))
-    return [f"{message.reasoning or ''}{message.content}" for message in messages]
+    """All that was generated for each choice of a body, as far as the provider shows it; "" for too many parts."""
+    return [_text(as_mapping(as_mapping(each).get("message"))) for each in as_list(body.get("choices"))]
 
 
-def read_logprobs(body: Mapping[str, Any], place: int = 0) -> tuple[Mapping[str, float], ...]:
-    """Those of a `Completion`; none where they were not asked for, or the provider has none."""
+def _text(message: Mapping[str, Any]) -> str:
+    try:
+        read = read_message(message)
+    except RowError:
+        return ""
+    return f"{read.reasoning or ''}{read.content}"
+
+
+def read_logprobs(body: Mapping[str, Any], place: int, tokens: int, tops: int) -> tuple[Mapping[str, float], ...]:
+    """The `tops` most likely tokens at each of the first `tokens` positions, as requested; () where there are none."""
     content = as_mapping(_choice(body, place).get("logprobs")).get("content")
     return tuple(
         {
             as_text(top["token"]): float(top["logprob"])
-            for top in map(as_mapping, as_list(as_mapping(token).get("top_logprobs")))
+            for top in map(as_mapping, as_list(as_mapping(token).get("top_logprobs"))[:tops])
             if isinstance(top.get("token"), str) and _is_logprob(top.get("logprob"))
         }
-        for token in as_list(content)
+        for token in as_list(content)[:tokens]
     )
 
 

@@ -66,6 +66,12 @@ LONGEST_RETRY_AFTER = 600.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 60.0
 LONGEST_QUOTE = 300
 
+LONGEST_MESSAGE = 10_000
+"""Characters of an error's message that are examined."""
+
+MOST_DETAILS = 100
+"""Items of a list of faults that are read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -202,15 +208,15 @@ def _message(error: Mapping[str, Any]) -> str:
     """The provider's words: `message`, or what FastAPI has as `detail`, a text or a list of faults with their place."""
     for name in ("message", "detail", "msg", "error_msg"):
         if words := _words(error.get(name)):
-            return well_formed(words)
+            return well_formed(words[:LONGEST_MESSAGE])
     return ""
 
 
 def _words(value: object) -> str:
     if isinstance(value, list):
-        return "; ".join(filter(None, map(_words, value)))
+        return "; ".join(filter(None, map(_words, value[:MOST_DETAILS])))
     if not isinstance(value, dict):
         return as_text(value)
     words = as_text(value.get("msg")) or as_text(value.get("message"))
-    place = ".".join(map(str, as_list(value.get("loc"))))
+    place = ".".join(map(str, as_list(value.get("loc"))[:MOST_DETAILS]))
     return f"{place}: {words}" if place and words else words

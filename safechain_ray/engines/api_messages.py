@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from safechain_ray.engines.api_json import as_list, as_mapping, as_text
+from safechain_ray.errors import RowError
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 """Reasoning beside the content, the first field with a text: DeepSeek and SGLang, OpenRouter and vLLM, Ollama, and
@@ -15,6 +16,9 @@ TEXT_FIELDS = ("text", "thinking", "reasoning", "summary", "content", "output_te
 """Where a part of a list has its text. A part of Mistral's type `thinking` holds a list of further parts."""
 
 DEEPEST = 6
+
+MOST_PARTS = 10_000
+"""Parts of a message and their fields that are read. Providers send fewer than 100; 1 MB holds 300,000 empty parts."""
 
 _REASONING_TYPE = re.compile(r"(redacted_)?thinking|reasoning|summary", re.IGNORECASE)
 
@@ -31,7 +35,12 @@ class MessageTexts:
 
 
 def read_message(message: Mapping[str, Any]) -> MessageTexts:
-    """The texts of an assistant's message. Never raises: fields of another form count as absent."""
+    """The texts of an assistant's message. Fields of another form count as absent.
+
+    Raises RowError for a message of more than `MOST_PARTS` parts, which would block the event loop.
+    """
+    if _has_too_many_parts([message.get(name) for name in ("content", "refusal", *REASONING_FIELDS)]):
+        raise RowError(f"the answer has more than {MOST_PARTS:,} parts")
     parts = as_list(message.get("content"))
     apart = next(filter(None, (_joined(message.get(name), "\n\n") for name in REASONING_FIELDS)), "")
     return MessageTexts(
@@ -39,6 +48,16 @@ def read_message(message: Mapping[str, Any]) -> MessageTexts:
         reasoning=apart or _of_kind(parts, "reasoning") or None,
         refusal=as_text(message.get("refusal")) or _of_kind(parts, "refusal"),
     )
+
+
+def _has_too_many_parts(values: list[object]) -> bool:
+    todo, seen = values, 0
+    while todo and seen <= MOST_PARTS:
+        value = todo.pop()
+        seen += 1
+        if isinstance(value, list | dict):
+            todo += value.values() if isinstance(value, dict) else value
+    return bool(todo)
 
 
 def _of_kind(parts: list[Any], kind: PartKind) -> str:

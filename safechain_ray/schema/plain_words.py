@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic_core import ErrorDetails
 
+from safechain_ray.schema.strict_numbers import NOT_INT64
 from safechain_ray.schema.words import PLAIN_URL
 
 WORDS: Mapping[str, str] = {
@@ -16,6 +17,7 @@ WORDS: Mapping[str, str] = {
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "int_parsing_size": NOT_INT64,
     "float_type": "must be a number",
     "float_parsing": "must be a number",
     "bool_type": "must be true or false",

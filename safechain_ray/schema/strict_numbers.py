@@ -1,9 +1,10 @@
-"""Base class of configs: a boolean is refused where a number is expected.
+"""Base class of configs: a boolean is refused where a number is expected, and a whole number beyond 64 bits.
 
 Pydantic reads true as 1, so that `samples: true` was K = 1. A number in quotes is still read as the number it is.
+Python's integers have no bound. A seed of 5000 digits was accepted, and then no column and no message could hold it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -12,18 +13,34 @@ from pydantic import BaseModel, ValidationInfo, field_validator
 
 MOST_DEPTH = 4
 
+NOT_INT64 = "must be from -9223372036854775808 to 9223372036854775807 (64 bits)"
+
 
 class StrictNumbers(BaseModel):
-    """Refuses a boolean where a field takes numbers and no booleans, also inside its lists and mappings."""
+    """Refuses a boolean where a field takes numbers and no booleans, also inside its lists and mappings.
+
+    A whole number of more than 64 bits is refused in every field.
+    """
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields.get(info.field_name or "")
         annotation: Any = None if field is None else field.annotation
-        if _takes_numbers_alone(annotation) and _holds_boolean(value):
+        if _takes_numbers_alone(annotation) and _holds(value, lambda each: isinstance(each, bool)):
             raise ValueError("a number is expected, not true or false")
         return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_number_beyond_64_bits(cls, value: Any) -> Any:
+        if _holds(value, lambda each: isinstance(each, int) and not fits_int64(each)):
+            raise ValueError(NOT_INT64)
+        return value
+
+
+def fits_int64(number: int) -> bool:
+    return -(2**63) <= number < 2**63
 
 
 @cache
@@ -44,8 +61,8 @@ def _leaves(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _holds_boolean(value: Any, depth: int = 0) -> bool:
+def _holds(value: Any, is_wrong: Callable[[Any], bool], depth: int = 0) -> bool:
     """Down to the depth that a field of numbers can have: a YAML anchor may make a list that holds itself."""
     if depth > MOST_DEPTH or not isinstance(value, dict | list | tuple):
-        return isinstance(value, bool)
-    return any(_holds_boolean(each, depth + 1) for each in (value.values() if isinstance(value, dict) else value))
+        return is_wrong(value)
+    return any(_holds(each, is_wrong, depth + 1) for each in (value.values() if isinstance(value, dict) else value))

@@ -2,12 +2,13 @@
 
 PyYAML follows YAML 1.1: `yes` is true, `010` is 8, `1:30` is 90, and the last of duplicate keys wins. So a run
 could silently use a number that nobody wrote. The loader here keeps PyYAML's parser, which is a dependency
-anyway (ruamel.yaml would be another one), and changes three things:
+anyway (ruamel.yaml would be another one), and changes four things:
 
 1. The types of plain scalars are those of YAML 1.2: only `true` and `false` are booleans, `010` is 10 and `0o10` is 8,
    `no`, `1:30` and `2024-01-01` are text.
 2. Two equal keys in one mapping are an error with both lines. A key that overrides one from `<<` is not.
-3. An explicit tag is one of YAML 1.2's core schema, and its text fits the tag. PyYAML reads `!!bool yes` as true and
+3. A whole number of more than 64 bits is an error: no column, seed or message can hold it.
+4. An explicit tag is one of YAML 1.2's core schema, and its text fits the tag. PyYAML reads `!!bool yes` as true and
    `!!float 1:30` as 90, and fails with a KeyError for `!!bool 1`.
 """
 
@@ -16,6 +17,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+
+from safechain_ray.schema.likely_keys import may_hold_key, without_likely_keys
+from safechain_ray.schema.strict_numbers import NOT_INT64, fits_int64
+
+MOST_DIGITS = 1000
 
 KeyPath = tuple[str | int, ...]
 """Where a value is: the keys and list indices that lead to it."""
@@ -29,6 +35,11 @@ _FLOAT = re.compile(
 _MERGE = re.compile(r"^<<$")
 
 _MAY_HOLD_SECRET = re.compile(r"key|token|secret|passw|auth|://|[\w-]{16}", re.IGNORECASE)
+
+_NAME = re.compile(r"^(found (?:undefined alias|duplicate anchor|undefined tag handle))\b")
+"""PyYAML's words before the name of an alias, an anchor or a tag."""
+
+_TAG_OR_ALIAS = re.compile(r"(?:^|[\s:,\[{-])[!&*][^!\s]")
 
 _Resolvers = dict[str, list[tuple[str, re.Pattern[str]]]]
 _TAG = "tag:yaml.org,2002:"
@@ -76,7 +87,7 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.composer.ComposerError(
                     None,
                     None,
-                    f"the key {key.value!r} is given twice, first in line {first[named].line + 1}",
+                    f"the key {without_likely_keys(key.value)!r} is given twice, first in line {first[named].line + 1}",
                     key.start_mark,
                 )
             first[named] = key.start_mark
@@ -85,14 +96,20 @@ class _Loader(yaml.SafeLoader):
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         text = self.construct_scalar(node)
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-        return int(text[2:], base) if base != 10 else int(text)
+        number = text[2:] if base != 10 else text
+        # int() refuses more than 4300 digits, and a message can't show them.
+        value = int(number, base) if len(number) <= MOST_DIGITS else None
+        if value is None or not fits_int64(value):
+            raise yaml.constructor.ConstructorError(None, None, f"a whole number {NOT_INT64}", node.start_mark)
+        return value
 
 
 def _check_tag(tag: str, event: Any) -> None:
     """Raises yaml.composer.ComposerError for a tag outside the core schema, and for a text that does not fit it."""
     name = tag.removeprefix(_TAG)
-    shown = f"!!{name}" if tag.startswith(_TAG) else tag
-    problem = f"the tag {shown} is none of {', '.join(f'!!{known}' for known in _FITTING)}"
+    # A tag of one's own may be a key that was written after a "!".
+    shown = f"the tag !!{without_likely_keys(name)}" if tag.startswith(_TAG) else "this tag"
+    problem = f"{shown} is none of {', '.join(f'!!{known}' for known in _FITTING)}"
     if tag.startswith(_TAG) and name in _FITTING:
         pattern = _FITTING[name]
         kinds: dict[str, type] = {"seq": yaml.SequenceStartEvent, "map": yaml.MappingStartEvent}
@@ -100,9 +117,9 @@ def _check_tag(tag: str, event: Any) -> None:
         if fits:
             if pattern is None or pattern.fullmatch(event.value):
                 return
-            problem = f"{event.value[:40]!r} does not fit the tag {shown}"
+            problem = f"{without_likely_keys(event.value)[:40]!r} does not fit {shown}"
         else:
-            problem = f"the tag {shown} does not fit this kind of value"
+            problem = f"{shown} does not fit this kind of value"
     raise yaml.composer.ComposerError(None, None, f"{problem}; write the value without the tag", event.start_mark)
 
 
@@ -138,9 +155,15 @@ def load_yaml(text: str, origin: str = "") -> Any:
 
 
 def _without_snippets(error: yaml.MarkedYAMLError) -> yaml.MarkedYAMLError:
-    """The error with its lines and columns, and without the text of a line that may hold a secret."""
+    """The error with its lines and columns, and without text that may hold a secret: of a line, a tag or an alias."""
+    names = _NAME.search(error.problem or "")
+    if names:
+        error.problem = names[1]
     for mark in (error.problem_mark, error.context_mark):
-        if mark is not None and _MAY_HOLD_SECRET.search(mark.get_snippet(max_length=10_000) or ""):
+        line = "" if mark is None else mark.get_snippet(max_length=10_000) or ""
+        if mark is not None and (
+            names or _TAG_OR_ALIAS.search(line) or _MAY_HOLD_SECRET.search(line) or may_hold_key(line)
+        ):
             mark.buffer = None
     return error
 

@@ -15,6 +15,7 @@ from pyarrow import fs
 
 from safechain_ray.errors import InputError, StorageError, StoreSilentError
 from safechain_ray.schema.known_secrets import KnownSecrets
+from safechain_ray.schema.unicode_text import well_formed
 from safechain_ray.storage.patience import Patience, UnansweredError
 from safechain_ray.storage.trouble import trouble_of
 
@@ -42,7 +43,7 @@ GCS_RETRY_SECONDS = 30
 """The client of Google retries by itself; its 15 minutes would hide an outage for that long."""
 
 _USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s]*|[^/\s@:]*:[^\s@]*)@")  # the second form: a secret that holds a slash
-_QUERY = re.compile(r"(\b\w+://[^\s?]*)\?\S+")
+_QUERY = re.compile(r"(\b\w+://[^\s?#]*)[?#]\S+")
 
 _URI = re.compile(r"(\b\w+://)((?:[^/\s@:]*:[^/@\n]*@)?\S*)")
 """A URI in a text, to the next blank. A password may hold blanks; `@` ends it."""
@@ -66,10 +67,10 @@ def _one_try(options: dict[str, Any]) -> OneTryS3:
 
 
 def redact(text: str) -> str:
-    """`text` without the user information and the query of every URI in it, and without the environment's secrets.
+    """`text` without user information, query and fragment of every URI in it, and without the environment's secrets.
 
     A password may hold any character. `@`, `/`, `?`, quotes and blanks in it make its end ambiguous. Where it is
-    ambiguous, too much is removed: everything up to the last `@`, and a query up to the next blank.
+    ambiguous, too much is removed: everything up to the last `@`, and a query or fragment up to the next blank.
     """
     values = tuple(filter(None, map(os.environ.get, SECRET_VARIABLES)))
     return _URI.sub(lambda match: match[1] + _shown(match[2]), _known(values).removed_from(text))
@@ -90,7 +91,7 @@ def without_secrets(tree: Any) -> Any:
 
 
 def place(uri: str) -> str:
-    """The URI without user information and query: where something lies, whoever asks and by whatever endpoint."""
+    """The URI without user information, query and fragment: where something lies, for any user and endpoint."""
     return _QUERY.sub(r"\1", _USER_INFO.sub("", uri))
 
 
@@ -98,10 +99,10 @@ def _shown(rest: str) -> str:
     """What follows a URI's `://`, without its secrets."""
     before, at, after = rest.rpartition("@")
     if not (at and _HOLDS_USER_INFO.match(rest)):
-        head, mark, _ = rest.partition("?")
-        return f"{head}?***" if mark else head
-    # A `?` before the last `@` may begin a query that holds the `@`.
-    return f"***@{'***' if '?' in before else _shown(after)}"
+        begin = re.search("[?#]", rest)
+        return f"{rest[: begin.end()]}***" if begin else rest
+    # A `?` or `#` before the last `@` may begin a query or fragment that holds the `@`.
+    return f"***@{'***' if re.search('[?#]', before) else _shown(after)}"
 
 
 def joined(uri: str, name: str) -> str:
@@ -118,6 +119,9 @@ def resolve(uri: str, patience: Patience) -> tuple[fs.FileSystem, str]:
     StorageError where a bucket's region can't be looked up, with patience, which is done only where neither a region
     nor an endpoint is given.
     """
+    if well_formed(uri) != uri:
+        shown = redact(uri.encode("utf-8", "backslashreplace").decode())
+        raise InputError(f"Can't use the path {shown}: its name is not UTF-8 text. Fix: rename it.")
     if not uri:
         raise InputError("The path of a folder is empty; give a local path, s3://bucket/folder or gs://bucket/folder.")
     if "://" not in uri:

@@ -497,3 +497,28 @@ def test_the_config_of_another_command_is_refused_with_that_command(name: str, c
 def test_the_config_of_a_run_given_to_a_sweep_is_refused_with_evaluate():
     with pytest.raises(InputError, match="belongs to `safechain-ray evaluate`"):
         read_sweep_config(FOLDER / "quickstart.yaml", {}, [])
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "9" * 5000, str(2**63), f"-{2**63 + 1}"])
+@pytest.mark.parametrize("key", ["samples", "sampling.seed", "model.api.extra_body.x"])
+def test_a_whole_number_beyond_64_bits_is_refused_in_a_file_and_in_an_assignment(
+    tmp_path: Path, number: str, key: str
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "{"
+        + "".join(f"{part}: {{" for part in key.split(".")[:-1])
+        + f"{key.split('.')[-1]}: {number}"
+        + "}" * key.count(".")
+        + "}"
+    )
+    for path, assignments in ((file, ()), (None, (f"{key}={number}",))):
+        with pytest.raises(InputError, match=r"a whole number must be from -9223372036854775808 to") as refused:
+            read_config(path, {}, assignments)
+        assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("number", ["9" * 100, 1e30, 2**64])
+def test_a_whole_number_beyond_64_bits_is_refused_however_it_is_given(number: object) -> None:
+    with pytest.raises(InputError, match=r"samples: must be from -9223372036854775808 to"):
+        read_config(None, {"samples": number}, ())

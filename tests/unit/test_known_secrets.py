@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.schema.known_secrets import KnownSecrets
+from safechain_ray.schema.known_secrets import MOST_FOUND, KnownSecrets
 
 KEY = "sk-Secret/4711+Canary=="
 SECRETS = KnownSecrets.of(KEY)
@@ -100,3 +100,28 @@ def test_a_hostile_text_takes_linear_time(unit: str):
     began = time.process_time()
     SECRETS.removed_from(text)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["a" * 9_000_000 + KEY, "two words\n" * 900_000 + KEY, KEY[:-1] * 400_000, KEY * 400_000, "\0".join(KEY) * 200_000],
+)
+def test_an_answer_of_9_megabytes_with_a_quoted_key_is_cleaned_fast(body: str):
+    began = time.process_time()
+    assert KEY not in SECRETS.removed_from(body).replace("\0", "")
+    SECRETS.removed_from_bytes(body.encode())
+    assert time.process_time() - began < 4
+
+
+@given(st.integers(0, 3000), st.sampled_from(["a", " b", "%41", "\\", "\\\\u0041", "ß", "&#x41;", "<b>", "\u200b"]))
+def test_a_secret_anywhere_in_a_long_text_is_found_and_the_rest_stays(count: int, unit: str):
+    before, after = unit * count + "|", "|" + unit * 50
+    assert SECRETS.removed_from(f"{before}{KEY}{after}") == f"{before}***{after}"
+    raw = f"{before}{KEY}{after}".encode()
+    assert SECRETS.removed_from_bytes(raw) == f"{before}***{after}".encode()
+
+
+def test_a_text_with_very_many_secrets_is_replaced_as_a_whole():
+    assert SECRETS.removed_from(f"{KEY}, " * MOST_FOUND) == "***, " * MOST_FOUND
+    assert SECRETS.removed_from(f"{KEY}, " * (MOST_FOUND + 1)) == "***"
+    assert SECRETS.removed_from_bytes(f"{KEY}, ".encode() * (MOST_FOUND + 1)) == b"***"

@@ -101,7 +101,7 @@ def test_tags_outside_the_core_schema_and_values_that_do_not_fit_are_refused(tmp
         load_yaml(f"a: 1\nsamples: {value}\n")
     message = refusal(run(tmp_path, more=f"samples: {value}"))
     assert "line 6" in message
-    assert "samples" in message
+    assert ("samples" in message) == value.startswith(("!!", "[")), "a tag of one's own may be a key"
     assert "Fix: " in message
     assert "Fix: " in refusal(None, f"samples={value}")
 
@@ -154,7 +154,7 @@ def test_aliases_of_aliases_take_no_time():
 
 PLAIN = st.text(string.ascii_letters + string.digits + ".:_-+~ ", max_size=6)
 TREES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | PLAIN,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | PLAIN,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN, inner, max_size=3),
     max_leaves=8,
 )

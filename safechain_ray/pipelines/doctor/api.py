@@ -19,6 +19,7 @@ ANSWER_SECONDS = 10.0
 
 SHOWN_MODELS = 5
 LONGEST_ID = 200
+MOST_MODELS = 100_000
 
 ANOTHER_ID = "name the provider's id with --set model.api_model=ID of the run"
 
@@ -98,6 +99,6 @@ def _listed(body: bytes) -> list[str] | None:
     """The ids in a list of models; Gemini's stand behind `models/`."""
     try:
         models: list[Mapping[str, Any]] = decode_json(body)["data"]
-        return [str(model["id"]).removeprefix("models/")[:LONGEST_ID] for model in models]
+        return [str(model["id"]).removeprefix("models/")[:LONGEST_ID] for model in models[:MOST_MODELS]]
     except (ValueError, KeyError, TypeError):
         return None

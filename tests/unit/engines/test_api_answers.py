@@ -262,7 +262,9 @@ def test_log_probabilities_are_read_by_token_and_none_are_made_up():
     top = [{"token": "A", "logprob": -0.1, "bytes": [65]}, {"token": " B", "logprob": -2}, {"token": "C"}]
     answer = body(content="A")
     answer["choices"][0]["logprobs"] = {"content": [{"token": "A", "logprob": -0.1, "top_logprobs": top}]}
-    assert read_logprobs(answer) == ({"A": -0.1, " B": -2.0},)
+    assert read_logprobs(answer, 0, 1, 20) == ({"A": -0.1, " B": -2.0},)
+    assert read_logprobs(answer, 0, 1, 1) == ({"A": -0.1},), "no more than were requested"
+    assert read_logprobs(answer, 0, 0, 20) == ()
     for nothing in (None, {}, {"content": None}, {"content": "A"}):
         answer["choices"][0]["logprobs"] = nothing
-        assert read_logprobs(answer) == ()
+        assert read_logprobs(answer, 0, 1, 20) == ()

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
 from typing import Any
@@ -66,6 +67,35 @@ def test_an_answer_far_longer_than_was_asked_for_is_a_row_error_in_little_memory
     assert "the answer is longer than 1.0 MiB, the most for this request" in str(error)
     assert len(api.bodies) == 1, "another attempt would be as long"
     assert peak < 32 * MIB
+
+
+EMPTY = "{}," * 300_000 + "{}"
+EMPTY_LISTS = {
+    "choices": f'{{"choices": [{EMPTY}]}}',
+    "choices after a good one": f'{{"choices": [{{"message": {{"content": "x"}}}}, {EMPTY}]}}',
+    "content": f'{{"choices": [{{"message": {{"content": [{EMPTY}]}}}}]}}',
+    "parts of a part": f'{{"choices": [{{"message": {{"content": [{{"content": [{EMPTY}]}}]}}}}]}}',
+    "reasoning": f'{{"choices": [{{"message": {{"content": "x", "reasoning_details": [{EMPTY}]}}}}]}}',
+    "logprobs": f'{{"choices": [{{"message": {{"content": "x"}}, "logprobs": {{"content": [{EMPTY}]}}}}]}}',
+    "details of an error": f'{{"error": {{"code": 400, "detail": [{EMPTY}]}}}}',
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY_LISTS)
+def test_a_list_of_300000_items_in_an_answer_does_not_block_the_event_loop(kind: str):
+    async def respond(body: dict[str, Any], request: web.Request) -> web.Response:
+        return web.Response(body=EMPTY_LISTS[kind].encode(), content_type="application/json")
+
+    with serving(respond) as api:
+        began = time.process_time()
+        (outcome,) = ask(api, "Hi", opens_thought=False)
+    assert time.process_time() - began < 10, "ten attempts, each of which decodes 900 kB"
+    if kind in ("choices after a good one", "logprobs"):
+        assert isinstance(outcome, Completion)
+    else:
+        assert isinstance(outcome, RowError)
+        if kind not in ("choices", "details of an error"):
+            assert "the answer has more than 10,000 parts" in str(outcome)
 
 
 def test_the_limit_follows_the_tokens_that_were_asked_for():

@@ -51,6 +51,13 @@ def call(*arguments: str) -> Result:
         ((*JUDGED, "--set", f"judges.0.endpoint.base_url=http://u:{SECRET}@h/v1"), "judges.0.endpoint.base_url"),
         ((*JUDGED, "--set", f"judges.0.endpoint.api_key_env={SECRET}"), "this is no name of an environment variable"),
         ((*JUDGED, "--set", f"judges=[{{name: openai-moderation, endpoint: [{SECRET}]}}]"), "(found a list)"),
+        ((*API, "--set", f"{SECRET}=x"), "***: is no key of the config"),
+        ((*API, "--set", SECRET), "--set ***: write key=value"),
+        ((*API, "--set", f"datasets.{SECRET}.x=1"), "--set datasets.***.x: there is no '***'"),
+        ((*API, "--set", f"samples={SECRET}"), "samples: must be a whole number (found a str)"),
+        ((*API, "--set", f"{SECRET}=!!int {SECRET}"), "does not fit the tag !!int"),
+        ((*API, "--set", f"samples=!{SECRET} x"), "this tag is none of !!bool"),
+        ((*API, "--set", f"model.base_url=host:{SECRET}/v1"), "this is no endpoint"),
         ((*API, "--dataset", f"ftp://user:p@{SECRET}@h/x.csv"), "ftp://***@h/x.csv"),
     ],
 )
@@ -69,12 +76,35 @@ def test_the_traceback_of_a_refusal_holds_no_secret():
     assert SECRET not in result.output
 
 
-@pytest.mark.parametrize("line", [f"api_key_env: [{SECRET}", f"base_url: 'http://u:{SECRET}@h/v1", f"x: {{{SECRET}"])
+@pytest.mark.parametrize(
+    "key", ["sk-hunter2", "hf_hunter2", "ghp_hunter2", "xoxb-hunter2", "AKIAhunter2", "eyJhunter2"]
+)
+def test_a_short_value_with_the_prefix_of_a_key_is_not_quoted(key: str):
+    result = call(*API, "--set", f"samples={key}")
+    assert "samples: must be a whole number (found a str)" in result.output
+    assert "hunter2" not in result.output
+
+
+def test_an_ordinary_wrong_word_is_quoted_and_the_nearest_key_is_named():
+    result = call(*API, "--set", "samplse=1", "--set", "samples=two", "--set", "resources.prompts_per_blokc=1")
+    assert "samplse: is no key of the config: did you mean 'samples'?" in result.output
+    assert "samples: must be a whole number (found 'two')" in result.output
+    assert "resources.prompts_per_blokc: is no key of the config" in result.output
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"api_key_env: [{SECRET}", f"base_url: 'http://u:{SECRET}@h/v1", f"x: {{{SECRET}"),
+        *("x: *hunter2", "x: !hunter2 y", "x: !hunter2!y z", f"{SECRET}: 1\n  {SECRET}: 2", f"x: !!int {SECRET}"),
+        *("x: *hunter2\n  y: [", "x: [!hunter2 y"),
+    ],
+)
 def test_a_line_that_is_no_yaml_and_may_hold_a_secret_is_named_and_not_quoted(tmp_path: Path, line: str):
     (tmp_path / "run.yaml").write_text(f"model:\n  name: openai:m\n  {line}\n")
     result = call("plan", "--config", str(tmp_path / "run.yaml"))
     assert result.exit_code == 2
-    assert "line 3" in result.output
+    assert "line " in result.output
     assert "hunter2" not in result.output
 
 
@@ -84,6 +114,7 @@ def test_config_show_blots_out_passwords_and_queries_of_uris():
         [
             *("config", "show", "--json", "--model", "openai:m", "--base-url", f"http://u:{SECRET}@h/v1"),
             *("--dataset", f"https://h/x.csv?token={SECRET}'s", "--judge", "refusal-match"),
+            *("--dataset", f"https://h/y.csv#{SECRET}"),
             *("--output", f"s3://id:p@{SECRET}@bucket/run"),
         ],
     )

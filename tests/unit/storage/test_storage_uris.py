@@ -101,6 +101,8 @@ def test_no_secret_survives_redaction(key: str, path: str, token: str) -> None:
     for text in (
         f"see s3://id:{key}@bucket/{path}?token={token}! It is there.",
         f"see 's3://id:{key}@bucket/{path}' or https://host:8000/{path}?{token}",
+        f"https://host/{path}#{token}",
+        f"s3://id:{key}@bucket/{path}#{token}",
         f"https://{key.replace('/', '')}@host/{path}",  # a user with a slash is a host with a path
     ):
         shown = redact(text)
@@ -141,3 +143,9 @@ def test_a_secret_of_the_environment_that_a_server_quotes_is_removed(
 def test_a_short_value_of_a_secret_variable_does_not_blot_out_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "run")
     assert redact("the run has ended") == "the run has ended"
+
+
+@pytest.mark.parametrize("uri", ["/tmp/\udce4", "a\udce4b", "s3://bucket/\udce4"])
+def test_a_name_that_is_not_utf8_is_refused_in_one_sentence(uri: str) -> None:
+    with pytest.raises(InputError, match=r"\\udce4b?: its name is not UTF-8 text. Fix: rename it"):
+        open_folder(uri)
