@@ -43,7 +43,7 @@ GCS_RETRY_SECONDS = 30
 """The client of Google retries by itself; its 15 minutes would hide an outage for that long."""
 
 _USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s]*|[^/\s@:]*:[^\s@]*)@")  # the second form: a secret that holds a slash
-_QUERY = re.compile(r"(\b\w+://[^\s?#]*)[?#]\S+")
+_QUERY = re.compile(r"(\b\w+://[^\s?]*)\?\S+")
 
 _URI = re.compile(r"(\b\w+://)((?:[^/\s@:]*:[^/@\n]*@)?\S*)")
 """A URI in a text, to the next blank. A password may hold blanks; `@` ends it."""
@@ -91,7 +91,10 @@ def without_secrets(tree: Any) -> Any:
 
 
 def place(uri: str) -> str:
-    """The URI without user information, query and fragment: where something lies, for any user and endpoint."""
+    """The URI without user information and query: where something lies, for any user and endpoint.
+
+    A `#` stays: it may be part of an object's name.
+    """
     return _QUERY.sub(r"\1", _USER_INFO.sub("", uri))
 
 
