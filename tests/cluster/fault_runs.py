@@ -82,6 +82,7 @@ class FaultRuns:
         self.cluster = cluster
         self.run = Runner(cluster.address, folder / "run")
         self._folder = folder
+        self.committed = 0
         self.notes = folder / "answers.csv"
         self.notes.touch()
 
@@ -99,13 +100,14 @@ class FaultRuns:
     def answers(self) -> list[Answer]:
         return answers_in(self.notes)
 
-    def when(self, *steps: tuple[int, Callable[[], None]]) -> None:
-        """Do each step, in this order, once so many rows are committed."""
+    def when(self, *steps: tuple[int, Callable[[], object]]) -> None:
+        """Do each step, in this order, once so many rows are committed; again if it returns False."""
         left = list(steps)
 
         def on_update(snapshot: Snapshot) -> None:
-            if left and snapshot.committed.get("rows", 0) >= left[0][0]:
-                left.pop(0)[1]()
+            self.committed = snapshot.committed.get("rows", 0)
+            if left and self.committed >= left[0][0] and left[0][1]() is not False:
+                left.pop(0)
 
         self.run.on_update = on_update
 

@@ -41,12 +41,15 @@ def ours(words: list[str]) -> list[str] | None:
 def parse(root: click.Group, arguments: list[str]) -> None:
     """Raises click's UsageError where there is no such command or flag; runs nothing."""
     command: click.Command = root
-    name = "command"
+    context: click.Context | None = None
+    name: str | None = "command"
     while isinstance(command, click.Group):
-        name, found, arguments = command.resolve_command(click.Context(command), arguments)
+        # Commands inherit settings from their group's context, and click caches what they got first.
+        context = click.Context(command, parent=context, **command.context_settings)
+        name, found, arguments = command.resolve_command(context, arguments)
         assert found is not None
         command = found
-    command.make_context(name, list(arguments))
+    command.make_context(name, list(arguments), parent=context)
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's command imports Ray Serve
