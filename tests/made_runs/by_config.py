@@ -15,6 +15,16 @@ from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.schema import Part, Verdict, samples_table
 from safechain_ray.storage import open_folder
 
+USUAL: dict[str, Any] = {
+    "model": "demo-reasoner",
+    "datasets": ["quickstart"],
+    "sampling": {"temperature": 0.6},
+    "samples": 3,
+    "judges": ["refusal-match"],
+    "parts": ["response", "thought", "answer"],
+}
+"""The config of `finished_run`, as keys."""
+
 Said = Callable[[WorkItem, Part], bool | None]
 
 
@@ -27,15 +37,7 @@ def unsafe_by_index(item: WorkItem, part: Part) -> bool | None:
 
 def finished_run(folder: Path, said: Said = unsafe_by_index, **keys: Any) -> RunFolder:
     """Three samples of each prompt of the quickstart set, judged by refusal-match as `said`; `keys` win."""
-    usual = {
-        "model": "demo-reasoner",
-        "datasets": ["quickstart"],
-        "sampling": {"temperature": 0.6},
-        "samples": 3,
-        "judges": ["refusal-match"],
-        "parts": ["response", "thought", "answer"],
-    }
-    config = read_config(None, usual | keys, ())
+    config = read_config(None, USUAL | keys, ())
     run = resolve(config)
     finished = RunFolder(open_folder(str(folder)))
     record = RunRecord.opened(finished, config, run)

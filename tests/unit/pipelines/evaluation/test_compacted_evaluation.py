@@ -2,10 +2,9 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from made_runs.by_config import finished_run
+from made_runs.by_config import USUAL, finished_run
 
 from safechain_ray.config import read_config
 from safechain_ray.errors import InputError, StorageError
@@ -14,15 +13,6 @@ from safechain_ray.pipelines.evaluation.fine_grained import analyse
 from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.storage import Folder
-
-KEYS: dict[str, Any] = {
-    "model": "demo-reasoner",
-    "datasets": ["quickstart"],
-    "sampling": {"temperature": 0.6},
-    "samples": 3,
-    "judges": ["refusal-match"],
-    "parts": ["response", "thought", "answer"],
-}
 
 
 @pytest.fixture
@@ -36,7 +26,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def resume(run: RunFolder) -> None:
-    config = read_config(None, KEYS | {"output": run.folder.path}, ())
+    config = read_config(None, USUAL | {"output": run.folder.path}, ())
     evaluate(config, Silent(), lambda start: None)  # type: ignore[arg-type,return-value]
 
 
