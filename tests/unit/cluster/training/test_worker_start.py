@@ -21,7 +21,7 @@ def stored(folder: Path, files: tuple[str, ...]) -> CheckpointStore:
     made = folder / "made"
     for name in files:
         (made / name).parent.mkdir(parents=True, exist_ok=True)
-        (made / name).write_text("{}")
+        (made / name).write_text('{"log_history": []}')
     store = CheckpointStore(open_folder(str(folder / "output")), "ours", keep=2)
     store.put(made, 4, Processes(0, 1, 0, 1))
     return store
