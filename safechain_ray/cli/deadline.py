@@ -33,7 +33,10 @@ def when(text: str, now: datetime) -> float:
     span = SPAN.fullmatch(text)
     if span and any(span.groups()):
         hours, minutes = (int(number or 0) for number in span.groups())
-        return (now + timedelta(hours=hours, minutes=minutes)).timestamp()
+        try:
+            return (now + timedelta(hours=hours, minutes=minutes)).timestamp()
+        except OverflowError as error:
+            raise ValueError("the time is after the year 9999") from error
     if re.fullmatch(r"\d{1,2}:\d{2}", text):
         hour, minute = map(int, text.split(":"))
         today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)

@@ -109,7 +109,7 @@ def test_a_deadline_is_a_time_of_day_a_date_or_a_span(text: str, hours: float):
     assert when(text, NIGHT) == NIGHT.timestamp() + hours * 3600
 
 
-@pytest.mark.parametrize("text", ["tomorrow", "25:00", "+", "7", "2020-01-01T00:00"])
+@pytest.mark.parametrize("text", ["tomorrow", "25:00", "+", "7", "2020-01-01T00:00", "+999999999999h"])
 def test_what_is_no_time_to_come_is_refused(swept: Any, text: str):
     result = call("sweep", "-c", MAIN_TABLE, "--deadline", text)
     assert result.exit_code == 2
