@@ -89,7 +89,7 @@ def test_a_list_of_300000_items_in_an_answer_does_not_block_the_event_loop(kind:
     with serving(respond) as api:
         began = time.process_time()
         (outcome,) = ask(api, "Hi", opens_thought=False)
-    assert time.process_time() - began < 10, "ten attempts, each of which decodes 900 kB"
+    assert time.process_time() - began < 10, "ten attempts that each decode 900 kB"
     if kind in ("choices after a good one", "logprobs"):
         assert isinstance(outcome, Completion)
     else:
