@@ -3,6 +3,16 @@
 import pytest
 from real_run import RealRun, evaluated
 
+from safechain_ray.cli.frame import ExitCode
+
+EXIT_CODE = ExitCode()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Each driver of a process leaves native threads of Ray behind; the tests of clusters have dozens of drivers."""
+    EXIT_CODE.keep(int(exitstatus))
+
 
 @pytest.fixture(scope="session")
 def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:

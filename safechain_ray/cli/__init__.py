@@ -18,6 +18,7 @@ from safechain_ray.cli.frame import (
     DONE,
     ERRORS_IN_SAMPLES,
     Command,
+    ExitCode,
     by_key,
     interruptible,
     only_given,
@@ -284,4 +285,9 @@ def _run_config(
 
 def main() -> None:
     """The console script."""
-    app(prog_name="safechain-ray")
+    kept = ExitCode()
+    try:
+        app(prog_name="safechain-ray")
+    except SystemExit as end:
+        kept.keep(end.code if isinstance(end.code, int) else DONE)
+        raise

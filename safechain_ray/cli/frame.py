@@ -1,6 +1,8 @@
 """What every command of `safechain-ray` has around it: `--json`, errors as sentences, exit codes, a quiet terminal."""
 
+import atexit
 import json
+import logging
 import os
 import shlex
 import signal
@@ -8,7 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -49,6 +51,31 @@ def output_flags(command: Command) -> Command:
             )
 
     return guarded
+
+
+class ExitCode:
+    """Ends the process with its command's code, before native libraries clean up after themselves.
+
+    Ray leaves native threads running (metrics, RPC), and C's `exit()` frees memory that they may still use: a process
+    whose work was done sometimes ended with a segmentation fault, which a scheduler takes for a failure. Handlers of
+    `atexit` that are registered after this object run as always.
+    """
+
+    def __init__(self) -> None:
+        self._code: int | None = None
+        atexit.register(self._end)
+
+    def keep(self, code: int) -> None:
+        self._code = code
+
+    def _end(self) -> None:
+        if self._code is None:
+            return
+        logging.shutdown()
+        with suppress(OSError, ValueError):  # closed, or nobody reads it any more
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(self._code)
 
 
 def profile_flag(command: Command) -> Command:

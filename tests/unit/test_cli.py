@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,6 +134,21 @@ def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], says
     assert result.stdout == ""
     assert "Traceback" not in result.output
     assert "Failed:" not in result.output
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("list", "models", "--json"), 0), (("list", "nothing"), 2)])
+def test_the_exit_code_holds_when_a_native_library_crashes_at_exit(arguments: tuple[str, ...], code: int):
+    crash_at_exit = "import ctypes; c = ctypes.CDLL(None); c.__cxa_atexit(c.abort, None, None)"
+    command = f"import sys; sys.argv[1:] = {list(arguments)}; from safechain_ray.cli import main; main()"
+
+    without = subprocess.run([sys.executable, "-c", crash_at_exit], check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{crash_at_exit}; {command}"], stdout=subprocess.PIPE, text=True, check=False
+    )
+
+    assert without.returncode == -signal.SIGABRT
+    assert ended.returncode == code
+    assert bool(ended.stdout) == (code == 0)
 
 
 def test_json_tells_an_error_on_stdout_and_the_same_sentence_on_stderr():
