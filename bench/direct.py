@@ -12,9 +12,10 @@ from timed_engine import WARM_UP_TOKENS, warm_up_texts
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.cluster.worklist import WorkItem
 from safechain_ray.config import ResourcesConfig
+from safechain_ray.engines.environment import engine_environment
 from safechain_ray.engines.log_capture import captured_output
 from safechain_ray.engines.start import Device, EngineStart
-from safechain_ray.engines.vllm import QUIET, engine_arguments
+from safechain_ray.engines.vllm import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.pipelines.runs.resolve import ResolvedRun
 from safechain_ray.schema import Message
@@ -44,10 +45,10 @@ def start_llm(
     )
     arguments = engine_arguments(start, weights_location(needs.source))
     del arguments["enable_log_requests"]  # of AsyncLLM only
-    os.environ.update(QUIET)
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
-    if device == "cpu":
-        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(resources.cpu_kv_cache_gigabytes)))
+    environment = engine_environment(start, os.environ)
+    environment.pop("OMP_NUM_THREADS", None)  # all cores
+    environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
+    os.environ.update(environment)
     with captured_output(log_file):
         from vllm import LLM
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from safechain_ray.catalog.entries import MessageContent
+from safechain_ray.engines.environment import engine_environment
 from safechain_ray.engines.log_capture import captured_output, last_lines
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.weights import weights_location
@@ -17,23 +18,10 @@ from safechain_ray.model_files import ChatTemplateLimitError, check_template_lim
 from safechain_ray.schema import Completion, Message, Request, broken_up
 from safechain_ray.storage import redact
 
-QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "TOKENIZERS_PARALLELISM": "false"}
-
-IN_THE_CORES_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
-"""Makes vLLM keep the executor `uni` on a CPU, where it would put a worker process in its place.
-
-That process and the engine's core wait for each other by spinning, which costs a tiny model more than it computes; a
-second thread does too. AsyncLLM's core has its own process all the same.
-"""
-
 
 def start_vllm(start: EngineStart) -> "VllmEngine":
     """Start a vLLM engine; takes 25 to 50 s on a CPU, up to many minutes for large weights."""
-    os.environ.update(QUIET)
-    if start.device == "cpu":
-        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(start.kv_cache_gigabytes)))
-        if start.needs.engine_kwargs.get("distributed_executor_backend") == "uni":
-            os.environ.update(IN_THE_CORES_PROCESS)
+    os.environ.update(engine_environment(start, os.environ))
     try:
         weights = weights_location(start.needs.source)
         with captured_output(start.log_file):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safechain_ray.catalog import models
-from safechain_ray.engines.vllm import IN_THE_CORES_PROCESS, QUIET
+from safechain_ray.engines.environment import ONE_CORE_PROCESS, QUIET
 from safechain_ray.engines.weights import weights_location
 
 MODEL = models()["demo-reasoner"]
@@ -25,7 +25,7 @@ def vllm_server(log_file: Path) -> Iterator[str]:
     """Its endpoint, as soon as it answers."""
     port = _free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *_arguments(port)]
-    environment = {**os.environ, **QUIET, **IN_THE_CORES_PROCESS, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    environment = {**os.environ, **QUIET, **ONE_CORE_PROCESS, "VLLM_CPU_KVCACHE_SPACE": "1"}
     with log_file.open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:

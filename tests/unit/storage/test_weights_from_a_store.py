@@ -20,9 +20,10 @@ from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ResourcesConfig, RunConfig, read_config, read_sweep_config
 from safechain_ray.engines import stored_weights
+from safechain_ray.engines.environment import QUIET
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.stored_weights import StoredModel, fetched_weights
-from safechain_ray.engines.vllm import QUIET, start_vllm
+from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineStartError, InputError, StorageError
 from safechain_ray.pipelines.doctor.examine import examine
