@@ -1,0 +1,60 @@
+"""`scripts/setup` on a GPU machine, with a pretended Python: what it installs, and what it checks at its end."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from deployment import ROOT
+
+PYTHON = """#!/bin/sh
+case "$*" in
+  *"-m venv"*)
+    mkdir -p "$3/bin"
+    cp "$0" "$3/bin/python"
+    printf '#!/bin/sh\\necho "table of the doctor"\\nexit $DOCTOR\\n' > "$3/bin/safechain-ray"
+    chmod +x "$3/bin/safechain-ray" ;;
+  *"-m pip"*) echo "$*" >> installed ;;
+  *ensurepip*) echo 3.11.7 ;;
+  *_base_executable*) echo "$0" ;;
+  *platform*) echo "Python 3.11.7, torch 2.13.0" ;;
+esac
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A checkout with a Python that only notes what it is asked to install."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "setup", tmp_path / "scripts" / "setup")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def set_up(tree: Path, doctor: int) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "/usr/bin:/bin", "EXTRA": "gpu", "PYTHON": str(tree / "python"), "DOCTOR": str(doctor)}
+    return subprocess.run(
+        [str(tree / "scripts" / "setup")], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_gpu_machine_is_ready_when_the_doctor_finds_no_fault(tree: Path):
+    done = set_up(tree, doctor=0)
+
+    assert done.returncode == 0, done.stderr
+    assert "table of the doctor" in done.stdout
+    assert "ready (gpu)" in done.stdout
+    assert ".[gpu,train,dev]" in (tree / "installed").read_text()
+    assert set_up(tree, doctor=1).stdout == ""  # up to date: nothing is checked again
+
+
+def test_a_gpu_machine_is_not_ready_with_a_check_that_failed(tree: Path):
+    failed = set_up(tree, doctor=1)
+
+    assert failed.returncode == 1
+    assert "table of the doctor" in failed.stdout
+    assert "a check failed: fix it, then run this again" in failed.stderr
+    assert "ready" not in failed.stdout
+    assert set_up(tree, doctor=0).returncode == 0
