@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from safechain_ray.engines.engine_package import EnginePackage
 from safechain_ray.engines.start import Device
 from safechain_ray.errors import PlanError
 
@@ -36,13 +37,15 @@ class Node:
 class ClusterView:
     """The nodes there are, whether an autoscaler may bring more, and which, where that is known.
 
-    With `accelerator` only GPUs of that kind are counted.
+    With `accelerator` only GPUs of that kind are counted. `engine_package` is the vLLM of this machine, where engines
+    run here; None on a cluster, whose nodes have their own.
     """
 
     nodes: tuple[Node, ...]
     autoscales: bool = False
     may_come: tuple[Node, ...] = ()
     accelerator: str | None = None
+    engine_package: EnginePackage | None = None
 
     @property
     def has_gpus(self) -> bool:

@@ -18,6 +18,7 @@ import psutil
 from safechain_ray.cluster.may_come import gpus_of_kind, nodes_that_may_come
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ClusterConfig
+from safechain_ray.engines.engine_package import EnginePackage, installed_engine_package
 from safechain_ray.errors import SafechainError
 
 LOCAL_LOGICAL_CPUS = 16
@@ -142,7 +143,8 @@ def view_local() -> ClusterView:
 
     gpus = get_accelerator_manager_for_resource("GPU").get_current_node_num_accelerators()
     memory = psutil.virtual_memory().available - LOCAL_OBJECT_STORE_BYTES
-    return ClusterView((Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE),))
+    node = Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE)
+    return ClusterView((node,), engine_package=installed_engine_package())
 
 
 def view_cluster(resources: ClusterConfig) -> ClusterView:
@@ -157,7 +159,7 @@ def view_cluster(resources: ClusterConfig) -> ClusterView:
     may_come = nodes_that_may_come(resources.autoscaler_config, kind, nodes)
     # An autoscaler that has just begun has no version yet; one that needs no config here (KubeRay's) is told by it.
     autoscales = bool(may_come) or str(get_cluster_status(_gcs_address()).stats.autoscaler_version) not in ("0", "None")
-    return ClusterView(nodes, autoscales, may_come, kind)
+    return ClusterView(nodes, autoscales, may_come, kind, _own_engine_package(resources))
 
 
 def view_free(resources: ClusterConfig) -> ClusterView:
@@ -173,8 +175,14 @@ def view_free(resources: ClusterConfig) -> ClusterView:
                 gpus_in_all=gpus_of_kind(node["Resources"], kind),
             )
             for node in _living()
-        )
+        ),
+        engine_package=_own_engine_package(resources),
     )
+
+
+def _own_engine_package(resources: ClusterConfig) -> EnginePackage | None:
+    """This machine's vLLM where its engines run here, in a local Ray."""
+    return installed_engine_package() if cluster_address(resources.ray_address) is None else None
 
 
 def _living() -> list[dict[str, Any]]:

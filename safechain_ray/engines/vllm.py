@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from safechain_ray.catalog.entries import MessageContent
+from safechain_ray.engines.engine_package import installed_engine_package, package_mismatch
 from safechain_ray.engines.environment import engine_environment
 from safechain_ray.engines.log_capture import captured_output, last_lines
 from safechain_ray.engines.start import Device, EngineStart
@@ -20,10 +21,16 @@ from safechain_ray.storage import redact
 
 
 def start_vllm(start: EngineStart) -> "VllmEngine":
-    """Start a vLLM engine; takes 25 to 50 s on a CPU, up to many minutes for large weights."""
-    os.environ.update(engine_environment(start, os.environ))
+    """Start a vLLM engine; takes 25 to 50 s on a CPU, up to many minutes for large weights.
+
+    Raises:
+        EngineStartError: vLLM for this device is not installed here, or the engine failed to start.
+    """
+    if mismatch := package_mismatch(start.device, installed_engine_package()):
+        raise EngineStartError(f"The engine for {redact(start.needs.source)} did not start. {mismatch}")
     try:
         weights = weights_location(start.needs.source)
+        os.environ.update(engine_environment(start, os.environ))
         with captured_output(start.log_file):
             return VllmEngine(start, weights)
     except Exception as error:

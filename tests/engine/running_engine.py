@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from installed_device import INSTALLED_DEVICE
+
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.schema import Completion, Engine, Message, Request, Sampling
 
 Result = TypeVar("Result")
+
+SHARE_OF_A_GPU = 0.2
 
 GREEDY = Sampling(max_tokens=300)
 SAMPLED = Sampling(temperature=0.8, top_p=0.95, max_tokens=300)
@@ -44,6 +48,9 @@ class RunningEngine:
 
 @contextmanager
 def start(needs: EngineNeeds, loop: asyncio.AbstractEventLoop, folder: Path) -> Iterator[RunningEngine]:
-    engine = start_vllm(EngineStart(needs, "cpu", folder / "engine.log"))
+    if INSTALLED_DEVICE == "cuda":  # the engines of a test session share one GPU
+        share = {"gpu_memory_utilization": SHARE_OF_A_GPU}
+        needs = needs.model_copy(update={"engine_kwargs": {**needs.engine_kwargs, **share}})
+    engine = start_vllm(EngineStart(needs, INSTALLED_DEVICE, folder / "engine.log"))
     yield RunningEngine(engine, loop)
     loop.run_until_complete(engine.close())

