@@ -12,7 +12,7 @@ from timed_engine import WARM_UP_TOKENS, warm_up_texts
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.cluster.worklist import WorkItem
 from safechain_ray.config import ResourcesConfig
-from safechain_ray.engines.environment import engine_environment
+from safechain_ray.engines.environment import KernelSources, engine_environment
 from safechain_ray.engines.log_capture import captured_output
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.vllm import engine_arguments
@@ -45,7 +45,7 @@ def start_llm(
     )
     arguments = engine_arguments(start, weights_location(needs.source))
     del arguments["enable_log_requests"]  # of AsyncLLM only
-    environment = engine_environment(start, os.environ)
+    environment = engine_environment(start, os.environ, KernelSources.here())
     environment.pop("OMP_NUM_THREADS", None)  # all cores
     environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
     os.environ.update(environment)

@@ -3,7 +3,10 @@
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 from safechain_ray.engines.start import EngineStart
 
@@ -16,6 +19,12 @@ Without a CUDA toolkit the compilation fails and ends the start (vllm-project/vl
 sampler: each sampled request has a seed, and seeded requests use vLLM's own sampler.
 """
 
+NATIVE_ALL_REDUCE = {"VLLM_ALLREDUCE_USE_FLASHINFER": "0"}
+"""Without it vLLM 0.32 compiles FlashInfer's all-reduce at the first use, on GPUs with NVSwitch and TP > 1."""
+
+NO_DEEP_GEMM = {"VLLM_USE_DEEP_GEMM": "0"}
+"""DeepGEMM compiles its FP8 kernels with nvcc, on Hopper and Blackwell (R1-671B is in FP8)."""
+
 ONE_CORE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
 """Keeps vLLM's executor `uni` on a CPU, where vLLM would replace it by a worker process.
 
@@ -24,19 +33,42 @@ AsyncLLM's core has a process of its own all the same.
 """
 
 
-def engine_environment(start: EngineStart, current: Mapping[str, str]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class KernelSources:
+    """Where kernels come from that vLLM's wheel does not hold: a compiler, or FlashInfer's package of built ones."""
+
+    has_nvcc: bool
+    has_flashinfer_kernels: bool
+
+    @classmethod
+    def here(cls) -> "KernelSources":
+        """Looks where FlashInfer looks: CUDA_HOME, CUDA_PATH, PATH, /usr/local/cuda."""
+        homes = (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda")
+        in_a_home = any(Path(home, "bin", "nvcc").is_file() for home in homes if home)
+        return cls(in_a_home or which("nvcc") is not None, find_spec("flashinfer_jit_cache") is not None)
+
+
+def engine_environment(start: EngineStart, current: Mapping[str, str], kernels: KernelSources) -> dict[str, str]:
     """The variables to set before an engine of `start` starts, given the `current` ones.
 
-    The user's VLLM_USE_FLASHINFER_SAMPLER wins. The `bin` folder of this Python comes first on PATH: libraries of the
-    engine look for `ninja` there, and an environment that was never activated is not on PATH.
+    Variables of the user win where they concern kernels. The `bin` folder of this Python comes first on PATH: libraries
+    of the engine look for `ninja` there, and an environment that was never activated is not on PATH.
     """
     changes = QUIET | {"PATH": path_with_own_programs(current.get("PATH", os.defpath))}
     if start.device == "cuda":
-        return NATIVE_SAMPLER | {name: current[name] for name in NATIVE_SAMPLER if name in current} | changes
+        chosen = NATIVE_SAMPLER | kernel_choices(kernels)
+        return {name: current.get(name, value) for name, value in chosen.items()} | changes
     changes["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(start.kv_cache_gigabytes)))
     if start.needs.engine_kwargs.get("distributed_executor_backend") == "uni":
         changes |= ONE_CORE_PROCESS
     return changes
+
+
+def kernel_choices(kernels: KernelSources) -> dict[str, str]:
+    """The variables that keep vLLM from compiling kernels for which this machine has no compiler."""
+    if kernels.has_nvcc:
+        return {}
+    return NO_DEEP_GEMM if kernels.has_flashinfer_kernels else NATIVE_ALL_REDUCE | NO_DEEP_GEMM
 
 
 def path_with_own_programs(path: str, python: str = sys.executable) -> str:

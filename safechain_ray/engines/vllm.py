@@ -10,7 +10,7 @@ from typing import Any
 
 from safechain_ray.catalog.entries import MessageContent
 from safechain_ray.engines.engine_package import installed_engine_package, package_mismatch
-from safechain_ray.engines.environment import engine_environment
+from safechain_ray.engines.environment import NATIVE_ALL_REDUCE, KernelSources, engine_environment
 from safechain_ray.engines.log_capture import captured_output, last_lines
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.weights import weights_location
@@ -30,7 +30,7 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
         raise EngineStartError(f"The engine for {redact(start.needs.source)} did not start. {mismatch}")
     try:
         weights = weights_location(start.needs.source)
-        os.environ.update(engine_environment(start, os.environ))
+        os.environ.update(engine_environment(start, os.environ, KernelSources.here()))
         with captured_output(start.log_file):
             return VllmEngine(start, weights)
     except Exception as error:
@@ -58,6 +58,9 @@ def engine_arguments(start: EngineStart, weights: str) -> dict[str, Any]:
     }
     if needs.gpus > 1:
         arguments["distributed_executor_backend"] = start.executor
+        if os.environ.items() >= NATIVE_ALL_REDUCE.items():
+            # vLLM 0.25.1 compiles FlashInfer's all-reduce through this fusion, whatever the variable.
+            arguments["compilation_config"] = {"pass_config": {"fuse_allreduce_rms": False}}
     return arguments | device_arguments(start.device, needs.context_length, start.max_running) | needs.engine_kwargs
 
 

@@ -6,13 +6,19 @@ from pathlib import Path
 import pytest
 
 from safechain_ray.catalog import models
-from safechain_ray.engines.environment import engine_environment, path_with_own_programs
+from safechain_ray.engines.environment import KernelSources, engine_environment, path_with_own_programs
 from safechain_ray.engines.start import Device, EngineStart
 
+TOOLKIT = KernelSources(has_nvcc=True, has_flashinfer_kernels=False)
+BUILT_KERNELS = KernelSources(has_nvcc=False, has_flashinfer_kernels=True)
+NEITHER = KernelSources(has_nvcc=False, has_flashinfer_kernels=False)
 
-def environment(device: Device, model: str = "R1-7B", **current: str) -> dict[str, str]:
+
+def environment(
+    device: Device, model: str = "R1-7B", kernels: KernelSources = NEITHER, **current: str
+) -> dict[str, str]:
     start = EngineStart(models()[model], device, Path("/no/log"), kv_cache_gigabytes=2.4)
-    return engine_environment(start, current)
+    return engine_environment(start, current, kernels)
 
 
 def test_a_gpu_engine_compiles_no_sampler_at_its_start():
@@ -21,8 +27,32 @@ def test_a_gpu_engine_compiles_no_sampler_at_its_start():
     assert "VLLM_USE_FLASHINFER_SAMPLER" not in environment("cpu")
 
 
-def test_the_users_choice_of_sampler_wins():
-    assert environment("cuda", VLLM_USE_FLASHINFER_SAMPLER="1")["VLLM_USE_FLASHINFER_SAMPLER"] == "1"
+@pytest.mark.parametrize(
+    ("kernels", "all_reduce", "deep_gemm"), [(TOOLKIT, None, None), (BUILT_KERNELS, None, "0"), (NEITHER, "0", "0")]
+)
+def test_without_a_compiler_no_kernel_is_compiled_later(
+    kernels: KernelSources, all_reduce: str | None, deep_gemm: str | None
+):
+    """cuda_communicator.py (0.32.0: line 70) and utils/deep_gemm.py read the variables; both compile with nvcc."""
+    found = environment("cuda", kernels=kernels)
+    assert found.get("VLLM_ALLREDUCE_USE_FLASHINFER") == all_reduce
+    assert found.get("VLLM_USE_DEEP_GEMM") == deep_gemm
+
+
+@pytest.mark.parametrize("name", ["VLLM_USE_FLASHINFER_SAMPLER", "VLLM_ALLREDUCE_USE_FLASHINFER", "VLLM_USE_DEEP_GEMM"])
+def test_the_users_choice_of_kernels_wins(name: str):
+    assert environment("cuda", **{name: "1"})[name] == "1"
+
+
+def test_a_compiler_is_looked_for_where_flashinfer_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
+    before = KernelSources.here().has_nvcc
+    (tmp_path / "cuda" / "bin").mkdir(parents=True)
+    (tmp_path / "cuda" / "bin" / "nvcc").touch()
+    assert KernelSources.here().has_nvcc
+    assert not before or Path("/usr/local/cuda/bin/nvcc").is_file()
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -37,6 +37,19 @@ def test_the_catalog_decides_what_is_loaded_and_over_how_many_gpus():
     assert arguments["trust_remote_code"] is False
 
 
+@pytest.mark.parametrize(("all_reduce", "fused"), [("0", False), ("1", True), (None, True)])
+def test_without_flashinfers_all_reduce_nothing_is_fused_into_it(
+    monkeypatch: pytest.MonkeyPatch, all_reduce: str | None, fused: bool
+):
+    monkeypatch.delenv("VLLM_ALLREDUCE_USE_FLASHINFER", raising=False)
+    if all_reduce is not None:
+        monkeypatch.setenv("VLLM_ALLREDUCE_USE_FLASHINFER", all_reduce)
+    arguments = engine_arguments(start(models()["R1-32B"]), "w")
+    not_fused = {"pass_config": {"fuse_allreduce_rms": False}}
+    assert arguments.get("compilation_config") == (None if fused else not_fused)
+    assert "compilation_config" not in engine_arguments(start(models()["R1-7B"]), "w")
+
+
 def test_one_gpu_needs_no_executor():
     assert "distributed_executor_backend" not in engine_arguments(start(models()["R1-7B"]), "w")
 
