@@ -15,7 +15,7 @@ from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.environment import KernelSources, engine_environment
 from safechain_ray.engines.log_capture import captured_output
 from safechain_ray.engines.start import Device, EngineStart
-from safechain_ray.engines.vllm import engine_arguments
+from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.pipelines.runs.resolve import ResolvedRun
 from safechain_ray.schema import Message

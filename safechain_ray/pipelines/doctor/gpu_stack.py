@@ -10,19 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from safechain_ray.engines.gpu_memory import DEFAULT_SHARE, GIB, holders, short_gpus
 from safechain_ray.engines.gpus import VISIBLE_DEVICES, Gpu, GpuReport, read_gpus, visible_gpus
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
-
-GIB = 2**30
 
 DRIVER_OF_CUDA = {12: 525, 13: 580}
 """Oldest driver of each CUDA major version (NVIDIA's CUDA compatibility guide, minor version compatibility)."""
 
 OLDEST_CAPABILITY = (8, 0)
 """Ampere: the catalog's models are in bfloat16, which older GPUs lack."""
-
-ENGINE_MEMORY_SHARE = 0.92
-"""vLLM's default for `gpu_memory_utilization`: an engine does not start where less of the memory is free."""
 
 TORCH_SECONDS = 180
 
@@ -149,24 +145,14 @@ def check_free_memory(gpu: Gpu) -> Finding:
     if not gpu.memory:
         return STACK.not_checked(check, f"GPU {gpu.index} {gpu.name}: NVML does not report its memory")
     detail = f"GPU {gpu.index} {gpu.name}: {gpu.free / GIB:.1f} of {gpu.memory / GIB:.1f} GiB free"
-    if gpu.free >= ENGINE_MEMORY_SHARE * gpu.memory:
+    if not short_gpus([gpu], DEFAULT_SHARE):
         return STACK.ok(check, detail)
     return STACK.warning(
         check,
         f"{detail}; held by {holders(gpu)}",
         "end these processes, or lower gpu_memory_utilization in engine_kwargs: an engine takes "
-        f"{ENGINE_MEMORY_SHARE:.0%} by default",
+        f"{DEFAULT_SHARE:.0%} by default",
     )
-
-
-def holders(gpu: Gpu) -> str:
-    """The processes that hold the GPU's memory, for messages."""
-    listed = [
-        f"{process.name} (pid {process.pid}"
-        + (f", {process.memory / GIB:.1f} GiB)" if process.memory is not None else ")")
-        for process in gpu.processes
-    ]
-    return ", ".join(listed) or "processes that are not visible here"
 
 
 def check_compiler(environment: Mapping[str, str], include: Path | None = None) -> Finding:

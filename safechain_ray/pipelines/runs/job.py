@@ -26,7 +26,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.judges.vote import Vote
 from safechain_ray.pipelines.runs.inventory import put_in_order, tell
 from safechain_ray.pipelines.runs.kept_rounds import KeptRounds
-from safechain_ray.pipelines.runs.observer import Observer, Snapshot
+from safechain_ray.pipelines.runs.observer import Observer, PoolNotes, Snapshot
 from safechain_ray.pipelines.runs.pace import Pace, PoolRates
 from safechain_ray.pipelines.runs.pools import MODEL_POOL
 from safechain_ray.pipelines.runs.pump import pump
@@ -65,6 +65,7 @@ class Work(ABC):
         self._settings = stream.StreamSettings.of(means.resources, means.start_engine, log_folder, self._tally)
         self._series = RunSeries(means.record.place, means.record.subject)
         self._ticks: list[Callable[[], None]] = []  # called about twice a second while a stream runs
+        self._notes = PoolNotes(means.observer)
         self.progress: Mapping[str, PoolProgress] = {}
 
     @abstractmethod
@@ -77,6 +78,7 @@ class Work(ABC):
 
         def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
             self.progress = progress
+            self._notes.show(progress)
             seconds = time.monotonic() - started
             snapshot = Snapshot.of(stage, committed, progress, seconds, self.decisions, rates.note(progress))
             pace.note(snapshot.committed.get("rows", 0), snapshot.tokens)

@@ -1,5 +1,6 @@
 """What a pipeline tells of its progress, and to whom."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -120,6 +121,20 @@ class Observer(Speaker, Protocol):
     """Shows progress to a person. `update` gets a snapshot about twice a second."""
 
     def update(self, snapshot: Snapshot) -> None: ...
+
+
+class PoolNotes:
+    """Shows each note of a run's pools once, such as GPU memory that an engine waits for."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker = speaker
+        self._shown: Counter[str] = Counter()
+
+    def show(self, progress: Mapping[str, PoolProgress]) -> None:
+        for pool, seen in progress.items():
+            for sentence in seen.notes[self._shown[pool] :]:
+                self._speaker.say(f"{pool}: {sentence}")
+            self._shown[pool] = len(seen.notes)
 
 
 class Silent:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_actors import LocalActor
 
-from safechain_ray.cluster.tally import SILENT_SECONDS, Reporter, Tally
+from safechain_ray.cluster.tally import MOST_NOTES, SILENT_SECONDS, Reporter, Tally
 
 
 def test_the_counters_of_a_pools_workers_add_up_restarted_ones_too():
@@ -58,3 +58,16 @@ def test_a_silent_worker_is_dead_and_holds_nothing_in_flight():
 
     assert progress.ready == 1
     assert progress.counts == Counter(rows_in=32 + 8, rows_out=32, tokens=900)
+
+
+def test_notes_of_a_pool_are_shown_in_order_and_are_not_endless():
+    tally = Tally()
+    reporter = Reporter(LocalActor(tally), "model")
+    reporter.report()
+    for number in range(MOST_NOTES + 5):
+        reporter.note(f"note {number}")
+
+    notes = tally.progress()["model"].notes
+
+    assert notes[:2] == ("note 0", "note 1")
+    assert len(notes) == MOST_NOTES

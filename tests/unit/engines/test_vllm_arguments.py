@@ -15,11 +15,11 @@ from safechain_ray.engines import vllm
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.vllm import (
     end_of_text,
-    engine_arguments,
     special_tokens,
     start_vllm,
     template_turns,
 )
+from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.schema import ZERO_WIDTH_SPACE, Message, broken_up

@@ -47,8 +47,9 @@ def test_nothing_that_moves_for_the_timeout_is_an_error_with_the_way_on(clock: C
         ({"model": pool(rows_in=8, tokens=10)}, 8),
         ({"model": pool(2, rows_in=8, tokens=10)}, 0),
         ({"model": pool(rows_in=8, tokens=10), "guard": pool()}, 0),
+        ({"model": pool(rows_in=8, tokens=10, loaded_megabytes=64)}, 0),
     ],
-    ids=["a token", "a commit", "an engine", "a pool"],
+    ids=["a token", "a commit", "an engine", "a pool", "weights that are loading"],
 )
 def test_anything_that_moves_starts_the_wait_again(clock: Clock, progress: dict[str, PoolProgress], committed: int):
     watchdog = Watchdog(POOLS, ROWS, 30 * MINUTE, clock)

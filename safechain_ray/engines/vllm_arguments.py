@@ -1,0 +1,43 @@
+"""The arguments that a vLLM engine is started with, from what a model needs and where it runs."""
+
+import os
+from typing import Any
+
+from safechain_ray.engines.environment import NATIVE_ALL_REDUCE
+from safechain_ray.engines.start import Device, EngineStart
+
+
+def engine_arguments(start: EngineStart, weights: str) -> dict[str, Any]:
+    """The keyword arguments of `AsyncEngineArgs`; the catalog's and the user's `engine_kwargs` win over all others."""
+    needs = start.needs
+    arguments: dict[str, Any] = {
+        "model": weights,
+        "revision": needs.revision,
+        "dtype": needs.dtype,
+        "max_model_len": needs.context_length,
+        "tensor_parallel_size": needs.tensor_parallel_size,
+        "pipeline_parallel_size": needs.pipeline_parallel_size,
+        "trust_remote_code": needs.trust_remote_code,
+        "max_num_seqs": start.max_running,
+        "enable_prefix_caching": True,
+        "enable_log_requests": False,
+        "disable_log_stats": True,  # vLLM's own loggers; the one given to AsyncLLM stays
+    }
+    if needs.gpus > 1:
+        arguments["distributed_executor_backend"] = start.executor
+        if os.environ.items() >= NATIVE_ALL_REDUCE.items():
+            # vLLM 0.25.1 compiles FlashInfer's all-reduce through this fusion, whatever the variable.
+            arguments["compilation_config"] = {"pass_config": {"fuse_allreduce_rms": False}}
+    return arguments | device_arguments(start.device, needs.context_length, start.max_running) | needs.engine_kwargs
+
+
+def device_arguments(device: Device, context_length: int, max_running: int) -> dict[str, Any]:
+    """What a device asks for.
+
+    On CPU a seeded request whose prompt is prefilled in pieces kills the engine ("CPU Generator does not use
+    offset"), so prompts stay whole there; without that, chunked prefill stays vLLM's own choice.
+    """
+    if device == "cuda":
+        return {}
+    whole_prompts = max(context_length, 64 * max_running)
+    return {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": whole_prompts}

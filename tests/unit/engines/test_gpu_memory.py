@@ -1,0 +1,95 @@
+"""Waiting for GPU memory that a predecessor gives back, on pretended GPUs."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pretended_nvml import GIB, PretendedGpu, PretendedNvml
+
+from safechain_ray.engines.gpu_memory import failed_for_memory, memory_share, wait_for_memory
+from safechain_ray.engines.gpus import GpuReport, read_gpus
+
+
+@pytest.fixture(autouse=True)
+def all_gpus_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def held(*gigabytes: int) -> Callable[[], GpuReport]:
+    """One GPU of 80 GiB of which so much is held at each reading; the last one stays."""
+
+    def readings() -> Iterator[int]:
+        yield from gigabytes
+        while True:
+            yield gigabytes[-1]
+
+    used = readings()
+
+    def read() -> GpuReport:
+        gpu = PretendedGpu(used=next(used) * GIB, processes={7: 60 * GIB})
+        return read_gpus(PretendedNvml([gpu], names={7: "VLLM::EngineCore"}))
+
+    return read
+
+
+def waited(read: Callable[[], GpuReport], share: float = 0.92, patience: float = 120) -> tuple[float, list[str]]:
+    """Seconds slept, and the notes."""
+    slept: list[float] = []
+    notes: list[str] = []
+    wait_for_memory(share, notes.append, patience, read, slept.append)
+    return sum(slept), notes
+
+
+def test_a_free_gpu_is_not_waited_for():
+    assert waited(held(1)) == (0, [])
+
+
+def test_memory_is_waited_for_until_it_is_free_and_its_holder_is_named():
+    seconds, notes = waited(held(60, 60, 30, 2))
+    assert seconds == 3
+    assert notes == [
+        "Waiting for GPU memory: GPU 0 has 20.0 of 80.0 GiB free, 73.6 are needed; "
+        "held by VLLM::EngineCore (pid 7, 60.0 GiB)"
+    ]
+
+
+def test_after_two_minutes_the_engine_is_started_all_the_same():
+    seconds, notes = waited(held(60))
+    assert seconds == 120
+    assert [note.partition(":")[0] for note in notes] == [
+        *["Waiting for GPU memory"] * 4,
+        "Starting the engine without waiting any longer",
+    ]
+
+
+def test_a_smaller_share_needs_less():
+    assert waited(held(30), share=0.6) == (0, [])
+    assert memory_share({"gpu_memory_utilization": 0.6}) == 0.6
+    assert memory_share({}) == 0.92
+
+
+def test_without_nvml_and_on_gpus_that_report_no_memory_nothing_is_waited_for():
+    assert waited(lambda: read_gpus(PretendedNvml(starts=False))) == (0, [])
+    assert waited(lambda: read_gpus(PretendedNvml([PretendedGpu(memory=None)]))) == (0, [])
+
+
+def test_only_the_gpus_of_this_process_are_waited_for(monkeypatch: pytest.MonkeyPatch):
+    gpus = [PretendedGpu(used=70 * GIB), PretendedGpu(uuid="GPU-1")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert waited(lambda: read_gpus(PretendedNvml(gpus))) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "failed"),
+    [
+        ("", "ValueError: Free memory on device cuda:0 (1/2 GiB) on startup", True),
+        ("", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", True),
+        ("CUDA out of memory", "ValueError: No available memory for the cache blocks", False),
+        ("", "\xff\xfe", False),
+    ],
+)
+def test_the_log_of_this_start_says_whether_memory_was_short(tmp_path: Path, before: str, after: str, failed: bool):
+    log = tmp_path / "log"
+    log.write_bytes((before + after).encode("latin-1"))
+    assert failed_for_memory(log, len(before)) is failed
+    assert failed_for_memory(tmp_path / "none", 0) is False

