@@ -214,5 +214,8 @@ def test_copies_of_models_go_to_a_volume_that_the_pod_may_write(groups: Any) -> 
         assert {"name": mount["name"], "emptyDir": {}} in group["template"]["spec"]["volumes"]
 
 
-def test_the_image_is_built_on_the_pinned_ray() -> None:
-    assert f"FROM rayproject/ray:{ray_version}-py312-gpu" in (KUBERAY / "Dockerfile").read_text()
+def test_the_image_is_built_on_the_pinned_ray_with_cuda_13_and_brings_its_kernels() -> None:
+    """Ray's tag `-gpu` is CUDA 12.1 (ray-images.json of the ray repository); vLLM's wheels link CUDA 13."""
+    dockerfile = (KUBERAY / "Dockerfile").read_text()
+    assert f"FROM rayproject/ray:{ray_version}-py312-cu130" in dockerfile
+    assert "vllm download-kernels" in dockerfile
