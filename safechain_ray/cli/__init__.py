@@ -19,6 +19,7 @@ from safechain_ray.cli.frame import (
     ERRORS_IN_SAMPLES,
     Command,
     ExitCode,
+    batch_invariant_flag,
     by_key,
     interruptible,
     only_given,
@@ -105,6 +106,7 @@ def run_flags(command: Command) -> Command:
         click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model."),
         click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48."),
         click.option("--accelerator", metavar="KIND", help="Only GPUs of this kind, as Ray names it: L4, L40S, H100."),
+        batch_invariant_flag,
         click.option("--replicas", type=int, help="Engine replicas of the model; as many as fit by default."),
         click.option("--max-cost", type=float, metavar="DOLLARS", help="API: most that this try may spend."),
         click.option("--max-requests", type=int, help="API: most requests that this try may send."),
@@ -268,7 +270,10 @@ def _run_config(
         **{key: f"sampling.{key}" for key in ("temperature", "top_p", "top_k", "max_tokens", "seed")},
         **{
             key: f"resources.{key}"
-            for key in ("device", "gpu_memory", "accelerator", "replicas", "max_cost", "max_requests", "ray_address")
+            for key in (
+                *("device", "gpu_memory", "accelerator", "batch_invariant", "replicas"),
+                *("max_cost", "max_requests", "ray_address"),
+            )
         },
         "stall_timeout": "resources.stall_timeout_minutes",
     }

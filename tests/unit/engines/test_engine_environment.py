@@ -75,3 +75,9 @@ def test_a_cpu_engine_gets_whole_gigabytes_of_cache():
 def test_a_tiny_cpu_model_stays_in_the_process_of_its_engine_core():
     assert environment("cpu", "demo-reasoner")["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in environment("cpu", "R1-1.5B")
+
+
+def test_batch_invariance_is_a_variable_of_gpu_engines():
+    start = EngineStart(models()["R1-7B"], "cuda", Path("/no/log"), batch_invariant=True)
+    assert engine_environment(start, {"VLLM_BATCH_INVARIANT": "0"}, TOOLKIT)["VLLM_BATCH_INVARIANT"] == "1"
+    assert "VLLM_BATCH_INVARIANT" not in environment("cuda")

@@ -46,6 +46,8 @@ def test_without_flashinfers_all_reduce_nothing_is_fused_into_it(
         monkeypatch.setenv("VLLM_ALLREDUCE_USE_FLASHINFER", all_reduce)
     arguments = engine_arguments(start(models()["R1-32B"]), "w")
     not_fused = {"pass_config": {"fuse_allreduce_rms": False}}
+    invariant = start(models()["R1-32B"], batch_invariant=True)
+    assert engine_arguments(invariant, "w")["compilation_config"] == not_fused
     assert arguments.get("compilation_config") == (None if fused else not_fused)
     assert "compilation_config" not in engine_arguments(start(models()["R1-7B"]), "w")
 

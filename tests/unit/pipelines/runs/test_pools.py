@@ -71,6 +71,12 @@ def test_without_any_gpu_the_plan_refuses_and_not_the_package():
     assert pools(here, model="R1-7B")["model"].device == "cuda"
 
 
+def test_batch_invariance_is_refused_on_cpus():
+    with pytest.raises(PlanError, match="Fix: leave out --batch-invariant"):
+        pools(LAPTOP, {"batch_invariant": True})
+    assert pools(CLUSTER, {"batch_invariant": True})["model"].device == "cuda"
+
+
 def test_cpus_insisted_on_hold_weights_and_cache_in_memory():
     resources = {"device": "cpu", "cpu_kv_cache_gigabytes": 4}
     model = pools(CLUSTER, resources, model="R1-7B")["model"]
