@@ -1,9 +1,13 @@
 """The arguments that a vLLM engine is started with, from what a model needs and where it runs."""
 
 import os
+from pathlib import Path
 from typing import Any
 
+from huggingface_hub.constants import HF_HUB_CACHE
+
 from safechain_ray.engines.environment import NATIVE_ALL_REDUCE
+from safechain_ray.engines.filesystems import filesystem_of, is_fuse
 from safechain_ray.engines.start import Device, EngineStart
 
 
@@ -28,7 +32,20 @@ def engine_arguments(start: EngineStart, weights: str) -> dict[str, Any]:
         if start.batch_invariant or os.environ.items() >= NATIVE_ALL_REDUCE.items():
             # vLLM 0.25.1 takes FlashInfer's all-reduce by this fusion, whatever the variables.
             arguments["compilation_config"] = {"pass_config": {"fuse_allreduce_rms": False}}
-    return arguments | device_arguments(start.device, needs.context_length, start.max_running) | needs.engine_kwargs
+    arguments |= device_arguments(start.device, needs.context_length, start.max_running)
+    if start.device == "cuda":
+        arguments |= loading_arguments(weights)
+    return arguments | needs.engine_kwargs
+
+
+def loading_arguments(weights: str) -> dict[str, Any]:
+    """How weights are read: ahead and in large pieces from a bucket that is mounted.
+
+    vLLM maps the files into memory, and each page fault of a FUSE mount is a request of its own. It reads ahead by
+    itself on NFS and Lustre only (0.25.1 to 0.33.0, model_executor/model_loader/weight_utils.py).
+    """
+    folder = Path(weights) if Path(weights).is_dir() else Path(HF_HUB_CACHE)
+    return {"safetensors_load_strategy": "prefetch"} if is_fuse(filesystem_of(folder)) else {}
 
 
 def device_arguments(device: Device, context_length: int, max_running: int) -> dict[str, Any]:

@@ -5,11 +5,19 @@ model of a sweep, would wait for it for ever.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 
 import ray
 from ray.core.generated.gcs_pb2 import ActorTableData
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+
+from safechain_ray.errors import EngineStartError
 
 _groups: dict[bytes, PlacementGroup] = {}
 _lock = threading.Lock()
@@ -31,6 +39,36 @@ def give_back_groups() -> None:
         ended = [group for group, lives in _lives_by_group().items() if not lives]
         for group in _groups.keys() & ended:
             remove_placement_group(_groups.pop(group))
+
+
+def check_tensor_parallel(size: int) -> None:
+    """Check that the tensor-parallel groups of this actor's placement group lie within nodes.
+
+    Raises:
+        EngineStartError: A group of `size` GPUs is spread over nodes, though a node has as many GPUs. Each token would
+            wait for the network; vLLM only warns.
+    """
+    group = ray.util.get_current_placement_group()
+    if group is None:
+        return
+    nodes = placement_group_table(group)["bundles_to_node_id"].values()
+    spread = spread_groups(Counter(nodes), size, max(node["Resources"].get("GPU", 0) for node in ray.nodes()))
+    if spread:
+        raise EngineStartError(
+            f"A tensor-parallel group of {size} GPUs is spread over nodes: Ray placed {spread} GPUs of the replica on "
+            f"them. Fix: free nodes with {size} GPUs each, or lower tensor_parallel_size; the same command resumes."
+        )
+
+
+def spread_groups(gpus_by_node: Mapping[str, int], size: int, largest_node: float) -> str | None:
+    """The numbers of GPUs on each node where a group of `size` straddles nodes, such as "7 + 9"; None where none does.
+
+    vLLM fills groups node by node. A size larger than any node is spread on purpose.
+    """
+    counts = sorted(gpus_by_node.values())
+    if size > largest_node or all(count % size == 0 for count in counts):
+        return None
+    return " + ".join(map(str, counts))
 
 
 def _lives_by_group() -> Mapping[bytes, bool]:

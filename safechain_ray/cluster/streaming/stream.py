@@ -31,6 +31,7 @@ from safechain_ray.cluster.workers.replica import Replica
 from safechain_ray.cluster.worklist import Worklist, share
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.api import ApiStart, start_api
+from safechain_ray.engines.environment import path_with_own_programs
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.schema import Part, as_samples, only, without_verdicts
 from safechain_ray.storage import Folder
@@ -297,4 +298,11 @@ def resources_of(pool: PlannedPool, accelerator: str | None) -> dict[str, Any]:
             "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
         }
 
-    return {"num_cpus": 0, "num_gpus": 0, "ray_remote_args_fn": over_several_nodes}
+    # vLLM's actors on other nodes take the runtime environment of this one, and no PATH of its process.
+    path = path_with_own_programs("${PATH}")
+    return {
+        "num_cpus": 0,
+        "num_gpus": 0,
+        "ray_remote_args_fn": over_several_nodes,
+        "runtime_env": {"env_vars": {"PATH": path}},
+    }

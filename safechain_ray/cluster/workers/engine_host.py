@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+from safechain_ray.cluster.streaming.placement_groups import check_tensor_parallel
 from safechain_ray.cluster.tally import Reporter
 from safechain_ray.cluster.workers.gate import TOGETHER, Apart, Gate
 from safechain_ray.cluster.workers.ledger import Custody, row_in_hand
@@ -142,6 +143,8 @@ class EngineHost:
 
     def _new_engine(self) -> Engine:
         try:
+            if isinstance(self._start, EngineStart) and self._start.executor == "ray":
+                check_tensor_parallel(self._start.needs.tensor_parallel_size)
             engine = self._start_engine(self._start)
         except EngineStartError as error:
             self._failure = error
