@@ -1,6 +1,9 @@
 """What Prometheus would read at Ray's own endpoints of a run, held against what its run.json tells."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from typing import Any
@@ -8,6 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 import ray
+from deployment import ROOT
 from prometheus_client.parser import text_string_to_metric_families
 from scripted_runs import SAFE, Runner, guard_script
 
@@ -17,6 +21,8 @@ from safechain_ray.engines.scripted import Script
 from safechain_ray.schema import Request
 
 pytestmark = pytest.mark.long
+
+OWN_PROCESS = "SAFECHAIN_TEST_IN_ITS_OWN_PROCESS"
 
 UNSAFE = ({"safe": -2.4, "unsafe": -0.1},)
 EXPORTED = {each.exported: each.labels for each in SERIES}
@@ -71,7 +77,15 @@ def wait_until_told(endpoints: set[str], run: Runner) -> None:
     assert {key[0] for key in found} & gauges == set()  # of a run that has ended nothing is in flight
 
 
-def test_the_figures_at_rays_endpoints_are_those_of_run_json_over_all_tries(run: Runner) -> None:
+def test_the_figures_at_rays_endpoints_are_those_of_run_json_over_all_tries(request: pytest.FixtureRequest) -> None:
+    """In a process of its own: Ray 2.60 counts twice what a process records that has joined a cluster twice before."""
+    if OWN_PROCESS not in os.environ:
+        command = [sys.executable, "-m", "pytest", "-m", "long", request.node.nodeid]
+        environment = {**os.environ, OWN_PROCESS: "1"}
+        child = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert child.returncode == 0, child.stdout
+        return
+    run: Runner = request.getfixturevalue("run")
     endpoints: set[str] = set()
 
     def look_up(snapshot: object) -> None:

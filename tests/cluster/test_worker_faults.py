@@ -159,17 +159,26 @@ def test_chains_of_thought_and_their_judge_go_on_when_all_gpus_were_gone_for_a_w
     quiet.run(quiet.script(0, round_or_answer), **quiet.config(100, **flags))
     calls = len(quiet.answers()) // 100
 
+    killed = []
+
     def kill_all() -> bool:
-        """Wait for a moment without rows that are finished and not committed: their calls would all be made again."""
-        made = Counter(number_in(answer.prompt) for answer in runs.answers())
-        if sum(count == calls for count in made.values()) > runs.committed:
+        """Kill the model's node, then its judge's, at a moment without rows that are finished and not committed.
+
+        All calls of such rows are made again. Chains that are about to be finished would be when their node dies.
+        """
+        answers = runs.answers()
+        made = Counter(number_in(answer.prompt) for answer in answers)
+        if sum(count > calls - 4 for count in made.values()) > runs.committed:
             return False
+        runs.cluster.kill(next(node for node in runs.cluster.gpu_nodes if node.node_id == answers[-1].node))
         runs.cluster.with_gpus(0)
+        killed.append(len(made))
         return True
 
     runs.when((30, kill_all), (30, runs.cluster.add), (30, runs.cluster.add))
-    runs.run(runs.script(0.3, round_or_answer), guard_script(seconds=0.05), **runs.config(100, **flags))
+    runs.run(runs.script(0.5, round_or_answer), guard_script(seconds=0.05), **runs.config(100, **flags))
 
+    assert killed
     assert {row["forced_rounds"] for row in runs.results().values()} == {6}
     assert runs.results() == quiet.results()
     assert runs.metrics() == quiet.metrics()
