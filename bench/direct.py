@@ -41,14 +41,19 @@ def start_llm(
     `in_process` keeps engine and model in the calling process, with all cores: the fastest way to run a tiny model.
     """
     start = EngineStart(
-        needs, device, log_file, kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes, max_running=resources.max_running
+        needs,
+        device,
+        log_file,
+        kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
+        max_running=resources.max_running,
+        batch_invariant=resources.batch_invariant,
     )
-    arguments = engine_arguments(start, weights_location(needs.source))
-    del arguments["enable_log_requests"]  # of AsyncLLM only
     environment = engine_environment(start, os.environ, KernelSources.here())
     environment.pop("OMP_NUM_THREADS", None)  # all cores
     environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
     os.environ.update(environment)
+    arguments = engine_arguments(start, weights_location(needs.source), os.environ)
+    del arguments["enable_log_requests"]  # of AsyncLLM only
     with captured_output(log_file):
         from vllm import LLM
 

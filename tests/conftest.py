@@ -1,5 +1,7 @@
 """What tests of several folders share."""
 
+from collections.abc import Iterator
+
 import pytest
 from real_run import RealRun, evaluated
 
@@ -8,10 +10,11 @@ from safechain_ray.cli.frame import ExitCode
 EXIT_CODE = ExitCode()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(exitstatus: int) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """Each driver of a process leaves native threads of Ray behind; the tests of clusters have dozens of drivers."""
-    EXIT_CODE.keep(int(exitstatus))
+    yield
+    EXIT_CODE.keep(int(session.exitstatus))
 
 
 @pytest.fixture(scope="session")

@@ -294,5 +294,5 @@ def main() -> None:
     try:
         app(prog_name="safechain-ray")
     except SystemExit as end:
-        kept.keep(end.code if isinstance(end.code, int) else DONE)
+        kept.keep(end.code)
         raise

@@ -58,22 +58,36 @@ class ExitCode:
 
     Ray leaves native threads running (metrics, RPC), and C's `exit()` frees memory that they may still use: a process
     whose work was done sometimes ended with a segmentation fault, which a scheduler takes for a failure. Handlers of
-    `atexit` that are registered after this object run as always.
+    `atexit` that are registered after this object was made run before; those registered earlier do not run. After an
+    error that nothing caught the process ends as always.
     """
 
     def __init__(self) -> None:
         self._code: int | None = None
+        self._report_error = sys.excepthook
+        sys.excepthook = self._forget
         atexit.register(self._end)
 
-    def keep(self, code: int) -> None:
-        self._code = code
+    def keep(self, code: int | str | None) -> None:
+        """Keep the code of a SystemExit: None is 0, a text 1."""
+        self._code = code if isinstance(code, int) else int(code is not None)
+
+    def _forget(self, *error: Any) -> None:
+        self._code = None
+        self._report_error(*error)
 
     def _end(self) -> None:
         if self._code is None:
             return
         logging.shutdown()
-        with suppress(OSError, ValueError):  # closed, or nobody reads it any more
+        try:
             sys.stdout.flush()
+        except (BrokenPipeError, ValueError):  # nobody reads it any more, or it is closed
+            pass
+        except OSError as error:
+            self._code = self._code or FAILED
+            print(f"What was printed could not be written: {error}", file=sys.stderr)
+        with suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(self._code)
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from safechain_ray.cluster.nodes import beside_driver
+from safechain_ray.engines.loading import LOADED
 
 REPORT_SECONDS = 1.0
 SILENT_SECONDS = 20.0
@@ -21,13 +22,14 @@ class PoolProgress:
     """Sums over the workers of one pool, restarted ones included.
 
     `standing` workers have their place on the cluster; `ready` ones among them have an engine that answers. `notes` are
-    sentences for the driver's screen, in the order in which they came.
+    sentences for the driver's screen, in the order in which they came. `loaded_megabytes` grow while engines load.
     """
 
     ready: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     standing: int = 0
     notes: tuple[str, ...] = ()
+    loaded_megabytes: int = 0
 
 
 class Tally:
@@ -57,7 +59,10 @@ class Tally:
                 ready, counts = False, Counter({**counts, "rows_in": counts["rows_out"]})
             before = pools.get(pool, PoolProgress())
             pools[pool] = PoolProgress(before.ready + ready, before.counts + counts, before.standing + (not silent))
-        return {pool: replace(seen, notes=tuple(self._notes[pool])) for pool, seen in pools.items()}
+        return {
+            pool: replace(seen, notes=tuple(self._notes[pool]), loaded_megabytes=seen.counts.pop(LOADED, 0))
+            for pool, seen in pools.items()
+        }
 
 
 def start_tally() -> Any:

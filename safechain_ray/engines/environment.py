@@ -1,6 +1,8 @@
 """Environment variables of a vLLM engine, set in the worker before vLLM is imported and inherited by its processes."""
 
 import os
+import re
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ sampler: each sampled request has a seed, and seeded requests use vLLM's own sam
 NATIVE_ALL_REDUCE = {"VLLM_ALLREDUCE_USE_FLASHINFER": "0"}
 """Without it vLLM 0.32 compiles FlashInfer's all-reduce at the first use, on GPUs with NVSwitch and TP > 1."""
 
+OLDEST_NVCC = (12, 9)
+"""DeepGEMM in vLLM's wheel asks for it; older ones can't read the headers of a torch for CUDA 13 either."""
+
 NO_DEEP_GEMM = {"VLLM_USE_DEEP_GEMM": "0"}
 """DeepGEMM compiles its FP8 kernels with nvcc, on Hopper and Blackwell (R1-671B is in FP8)."""
 
@@ -37,17 +42,35 @@ AsyncLLM's core has a process of its own all the same.
 
 @dataclass(frozen=True, slots=True)
 class KernelSources:
-    """Where kernels come from that vLLM's wheel does not hold: a compiler, or FlashInfer's package of built ones."""
+    """Where kernels come from that vLLM's wheel does not hold: a compiler, or FlashInfer's package of built ones.
+
+    `has_nvcc`: an nvcc that is new enough for them.
+    """
 
     has_nvcc: bool
     has_flashinfer_kernels: bool
 
     @classmethod
     def here(cls) -> "KernelSources":
-        """Looks where FlashInfer looks: CUDA_HOME, CUDA_PATH, PATH, /usr/local/cuda."""
-        homes = (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda")
-        in_a_home = any(Path(home, "bin", "nvcc").is_file() for home in homes if home)
-        return cls(in_a_home or which("nvcc") is not None, find_spec("flashinfer_jit_cache") is not None)
+        return cls(nvcc_version(nvcc_path(os.environ)) >= OLDEST_NVCC, find_spec("flashinfer_jit_cache") is not None)
+
+
+def nvcc_path(environment: Mapping[str, str]) -> str | None:
+    """The nvcc that FlashInfer and vLLM take: of CUDA_HOME or CUDA_PATH if set, else on PATH, else the usual one."""
+    home = environment.get("CUDA_HOME") or environment.get("CUDA_PATH")
+    if home:
+        return str(Path(home, "bin", "nvcc"))
+    return which("nvcc", path=environment.get("PATH")) or "/usr/local/cuda/bin/nvcc"
+
+
+def nvcc_version(nvcc: str | None) -> tuple[int, int]:
+    """Its CUDA version; (0, 0) where it is missing or does not answer."""
+    try:
+        answer = subprocess.run([str(nvcc), "--version"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0, 0
+    found = re.search(r"release (\d+)\.(\d+)", answer.stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def engine_environment(start: EngineStart, current: Mapping[str, str], kernels: KernelSources) -> dict[str, str]:

@@ -1,10 +1,11 @@
 """Waits for GPU memory that a predecessor is still giving back, before an engine starts.
 
-vLLM does not start where less than `gpu_memory_utilization` of a GPU is free. The driver frees the memory of an engine
-that was ended seconds after its processes are gone: between the stages of a run on one GPU, after an engine died, and
-between the models of a sweep.
+vLLM does not start where less than `gpu_memory_utilization` of a GPU is free. The driver frees an engine's memory
+seconds after its processes have ended. The next engine meets that between the stages of a run on one GPU, after an
+engine died, and between the models of a sweep.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,14 +21,11 @@ GIB = 2**30
 DEFAULT_SHARE = 0.92
 """vLLM's default of `gpu_memory_utilization` (vllm 0.25.1 to 0.33.0, config/cache.py)."""
 
-MEMORY_ERRORS = (
-    "Free memory on device",
-    "Error in memory profiling",
-    "CUDA out of memory",
-    "torch.OutOfMemoryError",
-    "CUDA error: out of memory",
-)
-"""What vLLM and torch log when other processes hold the memory, or give it back while the engine measures it."""
+OTHERS_HELD_MEMORY = re.compile(r"Free memory on device .* on startup is less than|Error in memory profiling")
+"""vLLM's errors where other processes hold memory, or give it back while the engine measures it."""
+
+OUT_OF_MEMORY = re.compile(r"CUDA out of memory(?! occurred when warming up)|CUDA error: out of memory")
+"""Other processes may be the cause, or a model that is too large for the GPU."""
 
 
 def memory_share(engine_kwargs: Mapping[str, object]) -> float:
@@ -37,7 +35,7 @@ def memory_share(engine_kwargs: Mapping[str, object]) -> float:
 
 
 def short_gpus(gpus: Sequence[Gpu], share: float) -> tuple[Gpu, ...]:
-    """The GPUs of which less than `share` is free; those that report no memory are left out."""
+    """The GPUs with less than `share` of their memory free; those that report no memory are left out."""
     return tuple(gpu for gpu in gpus if gpu.memory and gpu.free < share * gpu.memory)
 
 
@@ -47,8 +45,8 @@ def wait_for_memory(
     patience: float = PATIENCE_SECONDS,
     read: Callable[[], GpuReport] = read_gpus,
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Return when `share` of each GPU of this process is free, at the latest after `patience` seconds.
+) -> bool:
+    """Wait until `share` of each GPU of this process is free, at most `patience` seconds; says whether it is.
 
     `on_note` gets the processes that hold the memory, at once and every half a minute. The engine is started in any
     case: CUDA decides, and its error is the better one.
@@ -56,12 +54,13 @@ def wait_for_memory(
     waited = 0.0
     while short := short_gpus(gpus_of_this_process(read()), share):
         if waited >= patience:
-            on_note(f"Starting the engine without waiting any longer: {describe(short, share)}")
-            return
+            on_note(f"GPU memory is still in use after {patience:g} s; starting anyway: {describe(short, share)}")
+            return False
         if waited % NOTE_SECONDS == 0:
             on_note(f"Waiting for GPU memory: {describe(short, share)}")
         sleep(POLL_SECONDS)
         waited += POLL_SECONDS
+    return True
 
 
 def describe(gpus: Sequence[Gpu], share: float) -> str:
@@ -82,11 +81,14 @@ def holders(gpu: Gpu) -> str:
     return ", ".join(listed) or "processes that are not visible here"
 
 
-def failed_for_memory(log_file: Path, start: int) -> bool:
-    """Whether an engine's log says so behind byte `start`; vLLM's own exception never names the cause."""
+def failed_for_memory(log_file: Path, start: int, was_free: bool) -> bool:
+    """Whether a start failed as other processes held memory, by the engine's log behind byte `start`.
+
+    vLLM's own exception never names the cause. Where the memory `was_free`, a model that finds no room is too large.
+    """
     if not log_file.exists():
         return False
     with log_file.open("rb") as log:
         log.seek(start)
         text = log.read().decode(errors="replace")
-    return any(error in text for error in MEMORY_ERRORS)
+    return bool(OTHERS_HELD_MEMORY.search(text) or (not was_free and OUT_OF_MEMORY.search(text)))

@@ -70,7 +70,7 @@ def visible_gpus(gpus: Sequence[Gpu], visible: str | None) -> tuple[Gpu, ...]:
     """The GPUs that CUDA shows to a process whose CUDA_VISIBLE_DEVICES is `visible`; None shows all.
 
     As CUDA reads it: indexes, or prefixes of UUIDs (GPU-…, MIG-…), up to the first that names no GPU. Indexes are
-    taken as NVML's, as Ray and vLLM take them.
+    taken as NVML's, as Ray and vLLM take them. The index of a GPU in MIG mode shows its first slice.
     """
     if visible is None:
         return tuple(gpus)
@@ -90,7 +90,7 @@ def gpus_of_this_process(report: GpuReport) -> tuple[Gpu, ...]:
 
 def _is_named(gpu: Gpu, name: str) -> bool:
     if name.isdigit():
-        return not gpu.is_mig_slice and gpu.index == int(name)
+        return gpu.index == int(name)
     return bool(name) and gpu.uuid.lower().startswith(name.lower())
 
 

@@ -14,12 +14,13 @@ import psutil
 from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus
 
 POLL_SECONDS = 5.0
+JOIN_SECONDS = 10.0
 PAGE = 4096
 MIB = 2**20
 SLOWEST_LOAD = 50 * MIB
 """Bytes a second. Loads in processes of other nodes can't be watched; they count as progress for this long at most."""
 
-COUNT = "loaded_megabytes"
+LOADED = "loaded_megabytes"
 """The pool's counter that moves while an engine loads."""
 
 
@@ -46,13 +47,13 @@ class LoadedBytes:
         me = psutil.Process()
         counts = {0: self._gpu_memory()}
         for process in (me, *me.children(recursive=True)):
-            with suppress(psutil.Error, OSError):  # it ended meanwhile
+            with suppress(psutil.Error, OSError, ValueError, RuntimeError):  # it ended meanwhile, or is ending
                 counts[process.pid] = _moved_bytes(process)
         return counts
 
 
 def used_gpu_memory() -> int:
-    """Bytes of this process's GPUs that are in use, by whichever process."""
+    """Bytes of this process's GPUs that are in use, by all processes together."""
     return sum(gpu.memory - gpu.free for gpu in gpus_of_this_process(read_gpus()))
 
 
@@ -73,7 +74,7 @@ def loading_reported(
             if (time.monotonic() - started) * SLOWEST_LOAD < unseen_bytes:
                 moved += int(poll * SLOWEST_LOAD)
             if moved >= MIB:
-                on_counts(**{COUNT: moved // MIB})
+                on_counts(**{LOADED: moved // MIB})
 
     thread = threading.Thread(target=report, name="loading", daemon=True)
     thread.start()
@@ -81,7 +82,7 @@ def loading_reported(
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(JOIN_SECONDS)  # NVML hangs where the driver does
 
 
 def _moved_bytes(process: psutil.Process) -> int:

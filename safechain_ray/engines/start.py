@@ -16,7 +16,7 @@ class EngineStart:
     """One engine to start. `kv_cache_gigabytes` bounds the cache on CPU; a GPU's is what its memory leaves.
 
     `batch_invariant` engines of GPUs give a text that does not depend on the requests beside it.
-    `on_tokens` gets the number of new tokens, `on_counts` whatever else the engine counts, `on_note` sentences for the
+    `on_tokens` gets the number of new tokens, `on_counts` the engine's other counts, `on_note` sentences for the
     driver's screen.
     """
 

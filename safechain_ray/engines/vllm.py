@@ -44,6 +44,7 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
             for _ in range(MEMORY_STARTS - 1):
                 if engine := _start_unless_memory_is_short(start, weights):
                     return engine
+            _wait_for_memory(start)
             return _start(start, weights)
     except Exception as error:
         raise EngineStartError(
@@ -54,20 +55,25 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
 
 def _start_unless_memory_is_short(start: EngineStart, weights: str) -> "VllmEngine | None":
     """None where the engine failed for GPU memory: others gave it back, or took it, while it started."""
+    memory_was_free = _wait_for_memory(start)
     log_end = start.log_file.stat().st_size if start.log_file.exists() else 0
     try:
         return _start(start, weights)
     except Exception as error:
-        if start.device == "cpu" or not failed_for_memory(start.log_file, log_end):
+        if start.device == "cpu" or not failed_for_memory(start.log_file, log_end, memory_was_free):
             raise
-        start.on_note(f"The engine did not start for want of GPU memory and is started again: {error}")
+        start.on_note(f"The engine failed to start, as GPU memory was in use; retrying: {error}")
         return None
 
 
-def _start(start: EngineStart, weights: str) -> "VllmEngine":
+def _wait_for_memory(start: EngineStart) -> bool:
     # Replicas of the Ray executor run in actors of their own, whose GPUs this process does not see.
-    if start.device == "cuda" and start.executor == "mp":
-        wait_for_memory(memory_share(start.needs.engine_kwargs), start.on_note)
+    if start.device == "cpu" or start.executor == "ray":
+        return True
+    return wait_for_memory(memory_share(start.needs.engine_kwargs), start.on_note)
+
+
+def _start(start: EngineStart, weights: str) -> "VllmEngine":
     with captured_output(start.log_file):
         return VllmEngine(start, weights)
 
@@ -110,7 +116,7 @@ class VllmEngine:
 
         # The defaults of the offline class `LLM`: 8,192 or 16,384 batched tokens a step, where AsyncLLM takes 2,048.
         self._engine = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(**engine_arguments(start, weights)),
+            AsyncEngineArgs(**engine_arguments(start, weights, os.environ)),
             usage_context=UsageContext.LLM_CLASS,
             stat_loggers=[_token_counter(start)],
         )

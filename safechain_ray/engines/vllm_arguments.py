@@ -1,18 +1,29 @@
 """The arguments that a vLLM engine is started with, from what a model needs and where it runs."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from safechain_ray.engines.environment import NATIVE_ALL_REDUCE
 from safechain_ray.engines.filesystems import filesystem_of, is_fuse
 from safechain_ray.engines.start import Device, EngineStart
 
+OWN_WAYS_TO_LOAD = {"safetensors_load_strategy", "load_format", "model_loader_extra_config"}
+"""Keys of `engine_kwargs` that say how weights are read."""
 
-def engine_arguments(start: EngineStart, weights: str) -> dict[str, Any]:
-    """The keyword arguments of `AsyncEngineArgs`; the catalog's and the user's `engine_kwargs` win over all others."""
+SHARE_FOR_WEIGHTS = 0.9
+"""Of the available memory: vLLM's own bound for reading ahead."""
+
+
+def engine_arguments(start: EngineStart, weights: str, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """The keyword arguments of `AsyncEngineArgs`; the catalog's and the user's `engine_kwargs` win over all others.
+
+    `environment` is that of `engine_environment`, in which the engine starts.
+    """
     needs = start.needs
     arguments: dict[str, Any] = {
         "model": weights,
@@ -29,23 +40,35 @@ def engine_arguments(start: EngineStart, weights: str) -> dict[str, Any]:
     }
     if needs.gpus > 1:
         arguments["distributed_executor_backend"] = start.executor
-        if start.batch_invariant or os.environ.items() >= NATIVE_ALL_REDUCE.items():
-            # vLLM 0.25.1 takes FlashInfer's all-reduce by this fusion, whatever the variables.
+        if start.batch_invariant or environment.items() >= NATIVE_ALL_REDUCE.items():
+            # vLLM 0.25.1 takes FlashInfer's all-reduce by this fusion even where the variables are set.
             arguments["compilation_config"] = {"pass_config": {"fuse_allreduce_rms": False}}
     arguments |= device_arguments(start.device, needs.context_length, start.max_running)
-    if start.device == "cuda":
-        arguments |= loading_arguments(weights)
+    if start.device == "cuda" and start.executor == "mp" and not needs.engine_kwargs.keys() & OWN_WAYS_TO_LOAD:
+        arguments |= loading_arguments(weights, needs.weight_gigabytes)
     return arguments | needs.engine_kwargs
 
 
-def loading_arguments(weights: str) -> dict[str, Any]:
-    """How weights are read: ahead and in large pieces from a bucket that is mounted.
+def loading_arguments(weights: str, gigabytes: float) -> dict[str, Any]:
+    """How weights are read: ahead and in large pieces from a bucket that is mounted, where memory holds them.
 
     vLLM maps the files into memory, and each page fault of a FUSE mount is a request of its own. It reads ahead by
     itself on NFS and Lustre only (0.25.1 to 0.33.0, model_executor/model_loader/weight_utils.py).
     """
     folder = Path(weights) if Path(weights).is_dir() else Path(HF_HUB_CACHE)
-    return {"safetensors_load_strategy": "prefetch"} if is_fuse(filesystem_of(folder)) else {}
+    if not is_fuse(filesystem_of(folder)) or gigabytes * 1e9 > SHARE_FOR_WEIGHTS * available_memory():
+        return {}
+    return {"safetensors_load_strategy": "prefetch"}
+
+
+def available_memory(limits: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that this process may still take: of the machine, and of its container (cgroup version 2)."""
+    available = float(psutil.virtual_memory().available)
+    try:
+        limit, used = ((limits / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return available
+    return available if limit == "max" else min(available, float(limit) - float(used))
 
 
 def device_arguments(device: Device, context_length: int, max_running: int) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from installed_device import INSTALLED_DEVICE
 from running_engine import SHARE_OF_A_GPU
 
 from safechain_ray.catalog import models
-from safechain_ray.engines.environment import ONE_CORE_PROCESS, QUIET
+from safechain_ray.engines.environment import KernelSources, engine_environment
+from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.weights import weights_location
 
 MODEL = models()["demo-reasoner"]
@@ -28,7 +29,8 @@ def vllm_server(log_file: Path) -> Iterator[str]:
     """Its endpoint, as soon as it answers."""
     port = _free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *_arguments(port)]
-    environment = {**os.environ, **QUIET, **ONE_CORE_PROCESS, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    start = EngineStart(MODEL, INSTALLED_DEVICE, log_file)
+    environment = {**os.environ, **engine_environment(start, os.environ, KernelSources.here())}
     with log_file.open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import click
 import pytest
@@ -149,6 +149,23 @@ def test_the_exit_code_holds_when_a_native_library_crashes_at_exit(arguments: tu
     assert without.returncode == -signal.SIGABRT
     assert ended.returncode == code
     assert bool(ended.stdout) == (code == 0)
+
+
+def exit_code(*statements: str, stdout: int | IO[bytes] = subprocess.DEVNULL) -> int:
+    """Of a process that makes an `ExitCode` and ends with the statements."""
+    program = ["import sys", "from safechain_ray.cli.frame import ExitCode", "kept = ExitCode()", *statements]
+    return subprocess.run([sys.executable, "-c", "\n".join(program)], stdout=stdout, check=False).returncode
+
+
+def test_texts_and_errors_that_nothing_caught_end_with_1():
+    assert exit_code("kept.keep(None)") == 0
+    assert exit_code("kept.keep('a text')") == 1
+    assert exit_code("kept.keep(0)", "raise RuntimeError('uncaught')") == 1
+
+
+def test_output_that_finds_no_room_is_a_failure():
+    with open("/dev/full", "wb") as full:
+        assert exit_code("kept.keep(0)", "print('lost')", stdout=full) == 1
 
 
 def test_json_tells_an_error_on_stdout_and_the_same_sentence_on_stderr():

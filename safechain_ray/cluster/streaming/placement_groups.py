@@ -61,7 +61,7 @@ def check_tensor_parallel(size: int) -> None:
 
 
 def spread_groups(gpus_by_node: Mapping[str, int], size: int, largest_node: float) -> str | None:
-    """The numbers of GPUs on each node where a group of `size` straddles nodes, such as "7 + 9"; None where none does.
+    """The GPUs on each node, such as "7 + 9", where a group of `size` straddles nodes; None where no group does.
 
     vLLM fills groups node by node. A size larger than any node is spread on purpose.
     """

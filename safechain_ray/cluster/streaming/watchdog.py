@@ -30,7 +30,8 @@ class Watchdog:
         self._moved = clock()
 
     def check(self, progress: Mapping[str, PoolProgress], committed: int) -> None:
-        state = {pool: (seen.ready, dict(seen.counts)) for pool, seen in progress.items()}, committed
+        pools = {pool: (seen.ready, dict(seen.counts), seen.loaded_megabytes) for pool, seen in progress.items()}
+        state = pools, committed
         if state != self._last or self._excused():
             self._last = state
             self._moved = self._clock()

@@ -57,7 +57,7 @@ def check_gpu_stack(installed: Mapping[str, str]) -> Iterator[Finding]:
     visible = os.environ.get(VISIBLE_DEVICES)
     yield check_gpus(report, visible)
     yield check_engine_for_gpus(report, installed)
-    if not report.gpus and "vllm" not in installed:
+    if "vllm" not in installed:
         return
     torch = probe_torch()
     yield check_torch_cuda(torch)
@@ -150,7 +150,7 @@ def check_capability(gpu: Gpu) -> Finding:
 
 
 def check_free_memory(gpu: Gpu) -> Finding:
-    """An engine takes its share of the whole memory, whatever other processes hold."""
+    """An engine takes its share of the whole memory; what other processes hold is not left out."""
     check = "GPU memory"
     if not gpu.memory:
         return STACK.not_checked(check, f"GPU {gpu.index} {gpu.name}: NVML does not report its memory")
@@ -180,9 +180,9 @@ def check_compiler(environment: Mapping[str, str], include: Path | None = None) 
 
 
 def check_driver_library(environment: Mapping[str, str]) -> Finding:
-    """Triton looks for the driver's libcuda.so.1 in the linker's cache and on LD_LIBRARY_PATH."""
-    folders = filter(None, environment.get("LD_LIBRARY_PATH", "").split(os.pathsep))
-    on_path = [folder for folder in folders if Path(folder, "libcuda.so.1").exists()]
+    """Triton looks for libcuda.so.1 in TRITON_LIBCUDA_PATH, the linker's cache and LD_LIBRARY_PATH."""
+    folders = [environment.get("TRITON_LIBCUDA_PATH", ""), *environment.get("LD_LIBRARY_PATH", "").split(os.pathsep)]
+    on_path = [folder for folder in folders if folder and Path(folder, "libcuda.so.1").exists()]
     if on_path:
         return STACK.ok("libcuda", on_path[0])
     if found := find_library("cuda"):
@@ -198,7 +198,12 @@ def probe_torch(python: str = sys.executable, timeout: float = TORCH_SECONDS) ->
     """PyTorch's first kernel, in a child process: a broken driver can hang or kill the process that tries."""
     try:
         child = subprocess.run(
-            [python, "-c", TORCH_PROBE], capture_output=True, text=True, timeout=timeout, check=False
+            [python, "-c", TORCH_PROBE],
+            env=with_compatibility_libraries(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return TorchCuda(problem=f"torch did not run a kernel within {timeout:g} s")
@@ -206,3 +211,13 @@ def probe_torch(python: str = sys.executable, timeout: float = TORCH_SECONDS) ->
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
         return TorchCuda(problem=f"importing torch failed (exit code {child.returncode}): {last}")
     return TorchCuda(**json.loads(child.stdout.strip().splitlines()[-1]))
+
+
+def with_compatibility_libraries(environment: Mapping[str, str], root: Path = Path("/usr/local")) -> dict[str, str]:
+    """`environment` with NVIDIA's compatibility libraries first, where vLLM is asked to take them as well."""
+    if environment.get("VLLM_ENABLE_CUDA_COMPATIBILITY") != "1":
+        return dict(environment)
+    given = environment.get("VLLM_CUDA_COMPATIBILITY_PATH")
+    folders = [given] if given else [str(folder) for folder in sorted(root.glob("cuda-*/compat"), reverse=True)]
+    libraries = [*folders, *filter(None, [environment.get("LD_LIBRARY_PATH")])]
+    return {**environment, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}

@@ -1,6 +1,6 @@
 """The main job: every setting of one model, generated, judged, committed and measured."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -45,11 +45,15 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a sweep lets a run stand: its plan, how it is steered, and the judges that stand already."""
+    """Where a sweep places a run: its plan, how it is steered, and the judges that are running already.
+
+    Time in which these judges load, by `judges_load`, is no stall of the run.
+    """
 
     plan: Plan
     steering: Steering
     shared: tuple[SharedJudge, ...]
+    judges_load: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ def finish(opened: OpenRun, observer: Observer, start_engine: StartEngine, place
         check_key(run.model)
     means = Means(resources, observer, record, start_engine)
     if place is not None:
-        means = replace(means, steering=place.steering, shared=place.shared)
+        means = replace(means, steering=place.steering, shared=place.shared, judges_load=place.judges_load)
     committed = attempt(
         lambda logs: GeneratingJob(run, folder, means, logs),
         lambda view: plan_on(view, run, opened.config) if place is None else place.plan,

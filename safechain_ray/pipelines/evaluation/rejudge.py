@@ -24,7 +24,7 @@ from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.runs.later_verdicts import put_verdicts_in_order, samples_in_order
-from safechain_ray.pipelines.runs.observer import Observer, Snapshot
+from safechain_ray.pipelines.runs.observer import Observer, PoolNotes, Snapshot
 from safechain_ray.pipelines.runs.outline import measure
 from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.pace import PoolRates
@@ -194,8 +194,11 @@ def _judge(
     stage = Stage(pools, len(each.waiting), judges=(each.judge.name,))
     started, rates = time.monotonic(), PoolRates(time.monotonic)
 
+    notes = PoolNotes(observer)
+
     def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
         export(committed, progress)
+        notes.show(progress)
         seconds = time.monotonic() - started
         observer.update(Snapshot.of(stage, committed, progress, seconds, rates=rates.note(progress)))
 

@@ -41,7 +41,7 @@ from safechain_ray.storage import Folder
 class Means:
     """What every try has: its resources, whom it tells, where it is noted, how its engines start, how it is steered.
 
-    `shared` are judges that stand already, for all runs of a sweep.
+    `shared` are judges that stand already, for all runs of a sweep. Time in which they load is no stall.
     """
 
     resources: ResourcesConfig
@@ -50,6 +50,7 @@ class Means:
     start_engine: StartEngine
     steering: Steering = field(default_factory=Steering)
     shared: tuple[SharedJudge, ...] = ()
+    judges_load: Callable[[], bool] = lambda: False
 
 
 class Work(ABC):
@@ -90,7 +91,10 @@ class Work(ABC):
 
         record, timeout = self._means.record, self._means.resources.stall_timeout_minutes * 60
         left = stage.total - stage.done_before
-        watchdog = Watchdog(stage.pools, left, timeout, time.monotonic, excused=lambda: record.store_is_silent)
+        judges_load = self._means.judges_load
+        watchdog = Watchdog(
+            stage.pools, left, timeout, time.monotonic, excused=lambda: record.store_is_silent or judges_load()
+        )
         with self._series.stage(stage) as export:
             return pump(blocks, self._tally, watchdog, show, self._means.steering)["rows"]
 

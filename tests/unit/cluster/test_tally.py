@@ -71,3 +71,13 @@ def test_notes_of_a_pool_are_shown_in_order_and_are_not_endless():
 
     assert notes[:2] == ("note 0", "note 1")
     assert len(notes) == MOST_NOTES
+
+
+def test_what_engines_load_is_no_count_of_the_pool():
+    tally = Tally()
+    tally.report("model", "first", False, Counter(loaded_megabytes=100))
+    tally.report("model", "second", True, Counter(loaded_megabytes=20, rows_out=3))
+
+    seen = tally.progress()["model"]
+
+    assert (seen.loaded_megabytes, seen.counts) == (120, Counter(rows_out=3))

@@ -33,8 +33,18 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def set_up(tree: Path, doctor: int) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": "/usr/bin:/bin", "EXTRA": "gpu", "PYTHON": str(tree / "python"), "DOCTOR": str(doctor)}
+def set_up(tree: Path, doctor: int, gpus: bool = True) -> subprocess.CompletedProcess[str]:
+    """Setup for GPUs, on a machine that has some or none; the doctor ends with the exit code `doctor`."""
+    nvidia_smi = tree / "bin" / "nvidia-smi"
+    nvidia_smi.parent.mkdir(exist_ok=True)
+    nvidia_smi.write_text(f"#!/bin/sh\n{'echo GPU 0: NVIDIA L4' if gpus else 'exit 9'}\n")
+    nvidia_smi.chmod(0o755)
+    environment = {
+        "PATH": f"{nvidia_smi.parent}:/usr/bin:/bin",
+        "EXTRA": "gpu",
+        "PYTHON": str(tree / "python"),
+        "DOCTOR": str(doctor),
+    }
     return subprocess.run(
         [str(tree / "scripts" / "setup")], env=environment, capture_output=True, text=True, check=False
     )
@@ -58,3 +68,11 @@ def test_a_gpu_machine_is_not_ready_with_a_check_that_failed(tree: Path):
     assert "a check failed: fix it, then run this again" in failed.stderr
     assert "ready" not in failed.stdout
     assert set_up(tree, doctor=0).returncode == 0
+
+
+def test_a_login_node_without_a_gpu_is_set_up_for_nodes_that_have_some(tree: Path):
+    done = set_up(tree, doctor=1, gpus=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "no GPU here: run '.venv/bin/safechain-ray doctor' on a GPU node" in done.stdout
+    assert "table of the doctor" not in done.stdout

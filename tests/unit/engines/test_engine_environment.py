@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from safechain_ray.catalog import models
-from safechain_ray.engines.environment import KernelSources, engine_environment, path_with_own_programs
+from safechain_ray.engines.environment import (
+    KernelSources,
+    engine_environment,
+    nvcc_path,
+    nvcc_version,
+    path_with_own_programs,
+)
 from safechain_ray.engines.start import Device, EngineStart
 
 TOOLKIT = KernelSources(has_nvcc=True, has_flashinfer_kernels=False)
@@ -44,15 +50,42 @@ def test_the_users_choice_of_kernels_wins(name: str):
     assert environment("cuda", **{name: "1"})[name] == "1"
 
 
-def test_a_compiler_is_looked_for_where_flashinfer_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CUDA_PATH", raising=False)
+def pretended_nvcc(folder: Path, answer: str) -> Path:
+    folder.mkdir(parents=True)
+    nvcc = folder / "nvcc"
+    nvcc.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    nvcc.chmod(0o755)
+    return nvcc
+
+
+def test_a_compiler_is_looked_for_where_flashinfer_looks(tmp_path: Path):
+    """vllm 0.32.0, utils/flashinfer.py `_flashinfer_nvcc_path`: CUDA_HOME is the only place where it is set."""
+    on_path = pretended_nvcc(tmp_path / "bin", "")
+    path = {"PATH": str(tmp_path / "bin")}
+
+    assert nvcc_path(path) == str(on_path)
+    assert nvcc_path({**path, "CUDA_PATH": "/cuda"}) == "/cuda/bin/nvcc"
+    assert nvcc_path({**path, "CUDA_PATH": "/cuda", "CUDA_HOME": "/home"}) == "/home/bin/nvcc"
+    assert nvcc_path({"PATH": "/none"}) == "/usr/local/cuda/bin/nvcc"
+
+
+@pytest.mark.parametrize(
+    ("answer", "version"),
+    [
+        ("Cuda compilation tools, release 13.0, V13.0.88", (13, 0)),
+        ("Cuda compilation tools, release 12.0, V12.0.140", (12, 0)),
+        ("nvcc: command not understood", (0, 0)),
+    ],
+)
+def test_an_old_compiler_counts_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, version: tuple[int, int]
+):
+    nvcc = pretended_nvcc(tmp_path / "cuda" / "bin", answer)
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
-    before = KernelSources.here().has_nvcc
-    (tmp_path / "cuda" / "bin").mkdir(parents=True)
-    (tmp_path / "cuda" / "bin" / "nvcc").touch()
-    assert KernelSources.here().has_nvcc
-    assert not before or Path("/usr/local/cuda/bin/nvcc").is_file()
+
+    assert nvcc_version(str(nvcc)) == version
+    assert KernelSources.here().has_nvcc == (version[0] == 13)
+    assert nvcc_version(str(tmp_path / "none")) == (0, 0)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -16,7 +16,7 @@ def all_gpus_visible(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def held(*gigabytes: int) -> Callable[[], GpuReport]:
-    """One GPU of 80 GiB of which so much is held at each reading; the last one stays."""
+    """One GPU of 80 GiB with so much in use at each reading; the last number stays."""
 
     def readings() -> Iterator[int]:
         yield from gigabytes
@@ -58,8 +58,13 @@ def test_after_two_minutes_the_engine_is_started_all_the_same():
     assert seconds == 120
     assert [note.partition(":")[0] for note in notes] == [
         *["Waiting for GPU memory"] * 4,
-        "Starting the engine without waiting any longer",
+        "GPU memory is still in use after 120 s; starting anyway",
     ]
+
+
+def test_the_wait_says_whether_the_memory_came_free():
+    assert wait_for_memory(0.92, print, read=held(60, 1), sleep=lambda seconds: None)
+    assert not wait_for_memory(0.92, print, read=held(60), sleep=lambda seconds: None)
 
 
 def test_a_smaller_share_needs_less():
@@ -82,14 +87,16 @@ def test_only_the_gpus_of_this_process_are_waited_for(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("before", "after", "failed"),
     [
-        ("", "ValueError: Free memory on device cuda:0 (1/2 GiB) on startup", True),
-        ("", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", True),
-        ("CUDA out of memory", "ValueError: No available memory for the cache blocks", False),
+        ("", "ValueError: Free memory on device cuda:0 (1/2 GiB) on startup is less than desired", True),
+        ("", "INFO Free memory on device (1/2 GiB) on startup. Desired GPU memory utilization is", False),
+        ("", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", False),
+        ("Error in memory profiling", "ValueError: No available memory for the cache blocks", False),
         ("", "\xff\xfe", False),
     ],
 )
 def test_the_log_of_this_start_says_whether_memory_was_short(tmp_path: Path, before: str, after: str, failed: bool):
     log = tmp_path / "log"
     log.write_bytes((before + after).encode("latin-1"))
-    assert failed_for_memory(log, len(before)) is failed
-    assert failed_for_memory(tmp_path / "none", 0) is False
+    assert failed_for_memory(log, len(before), was_free=True) is failed
+    assert failed_for_memory(log, len(before), was_free=False) is (failed or "CUDA out of memory" in after)
+    assert failed_for_memory(tmp_path / "none", 0, was_free=False) is False

@@ -66,8 +66,8 @@ def test_visible_devices_are_read_as_cuda_reads_them(visible: str | None, indexe
     assert [gpu.index for gpu in visible_gpus(two_gpus(), visible)] == indexes
 
 
-def test_a_slice_is_named_by_its_uuid_only():
+def test_a_slice_is_named_by_its_uuid_and_the_first_one_by_its_gpus_index():
     slices = read_gpus(PretendedNvml([PretendedGpu(slices=[10 * GIB, 20 * GIB])])).gpus
 
-    assert visible_gpus(slices, "0") == ()
+    assert [gpu.memory for gpu in visible_gpus(slices, "0")] == [10 * GIB]
     assert [gpu.memory for gpu in visible_gpus(slices, "MIG-1")] == [20 * GIB]

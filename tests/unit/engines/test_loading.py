@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from safechain_ray.engines.loading import COUNT, MIB, LoadedBytes, loading_reported
+from safechain_ray.engines.loading import LOADED, MIB, LoadedBytes, loading_reported
 
 READER = "import sys, time; print(len(open(sys.argv[1], 'rb').read()), flush=True); time.sleep(60)"
 SPINNER = "print(0, flush=True)\nwhile True: pass"
@@ -70,7 +70,7 @@ class Counted(LoadedBytes):
 def reported(loaded: Counted, unseen: float = 0.0) -> list[int]:
     """The megabytes that are counted until two polls after the last number."""
     counts: list[int] = []
-    with loading_reported(lambda **more: counts.append(more[COUNT]), loaded, unseen, poll=0.05):
+    with loading_reported(lambda **more: counts.append(more[LOADED]), loaded, unseen, poll=0.05):
         assert loaded.done.wait(60)
         time.sleep(0.2)
     return counts

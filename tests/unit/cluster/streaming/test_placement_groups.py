@@ -2,7 +2,9 @@
 
 import pytest
 
-from safechain_ray.cluster.streaming.placement_groups import spread_groups
+from safechain_ray.cluster.streaming import placement_groups
+from safechain_ray.cluster.streaming.placement_groups import check_tensor_parallel, spread_groups
+from safechain_ray.errors import EngineStartError
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,14 @@ def test_a_group_that_could_lie_on_one_node_does_not_straddle(
 ):
     by_node = {f"node-{number}": count for number, count in enumerate(gpus)}
     assert spread_groups(by_node, size, largest_node) == spread
+
+
+def test_a_replica_is_refused_where_ray_spread_its_group(monkeypatch: pytest.MonkeyPatch):
+    nodes = {bundle: "a" if bundle < 7 else "b" for bundle in range(16)}
+    monkeypatch.setattr(placement_groups.ray.util, "get_current_placement_group", lambda: "the group")
+    monkeypatch.setattr(placement_groups, "placement_group_table", lambda group: {"bundles_to_node_id": nodes})
+    monkeypatch.setattr(placement_groups.ray, "nodes", lambda: [{"Resources": {"GPU": 16}}, {"Resources": {}}])
+
+    with pytest.raises(EngineStartError, match=r"Ray placed 7 \+ 9 GPUs"):
+        check_tensor_parallel(8)
+    check_tensor_parallel(1)

@@ -1,6 +1,7 @@
 """The watchdog: what counts as progress, and which pool it names."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_nothing_that_moves_for_the_timeout_is_an_error_with_the_way_on(clock: C
         ({"model": pool(rows_in=8, tokens=10)}, 8),
         ({"model": pool(2, rows_in=8, tokens=10)}, 0),
         ({"model": pool(rows_in=8, tokens=10), "guard": pool()}, 0),
-        ({"model": pool(rows_in=8, tokens=10, loaded_megabytes=64)}, 0),
+        ({"model": replace(pool(rows_in=8, tokens=10), loaded_megabytes=64)}, 0),
     ],
     ids=["a token", "a commit", "an engine", "a pool", "weights that are loading"],
 )

