@@ -1,11 +1,11 @@
 """Evaluations on a cluster whose nodes have one (logical) GPU each, and what befalls these nodes on the way."""
 
-import csv
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class FaultRuns:
         self.run = Runner(cluster.address, folder / "run")
         self._folder = folder
         self.committed = 0
-        self.notes = folder / "answers.csv"
+        self.notes = folder / "answers.jsonl"
         self.notes.touch()
 
     def script(self, seconds: float = 0.3, answer: Callable[[Request], str] | None = None, **changes: Any) -> Script:
@@ -130,20 +130,28 @@ class FaultRuns:
 
 
 def noted(notes: Path, answer: Callable[[Request], str]) -> Callable[[Request], str]:
-    """`answer`, with a line in `notes` for each one given."""
+    """`answer`, with a line of JSON in `notes` for each one given, appended by a single write of the process."""
 
     def answer_and_note(request: Request) -> str:
         text = answer(request)
-        with open(notes, "a", newline="") as file:
-            csv.writer(file).writerow((time.time(), ray.get_runtime_context().get_node_id(), request.prompt))
+        line = json.dumps([time.time(), ray.get_runtime_context().get_node_id(), request.prompt]) + "\n"
+        file = os.open(notes, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(file, line.encode())
+        finally:
+            os.close(file)
         return text
 
     return answer_and_note
 
 
 def answers_in(notes: Path) -> list[Answer]:
-    with open(notes, newline="") as file:
-        return [Answer(float(seconds), node, prompt) for seconds, node, prompt in csv.reader(file)]
+    """The answers of whole lines: another process may be at its line, or have been killed in it."""
+    answers = []
+    for line in notes.read_text().splitlines():
+        with suppress(json.JSONDecodeError):
+            answers.append(Answer(*json.loads(line)))
+    return answers
 
 
 def long_answer(request: Request) -> str:

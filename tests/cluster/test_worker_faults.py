@@ -191,7 +191,7 @@ def test_a_judge_whose_node_dies_gets_the_gpu_of_a_replica_where_no_other_is_lef
 ) -> None:
     monkeypatch.setattr(making_room, "PATIENCE_SECONDS", 2.0)
     cluster = runs.cluster.with_gpus(3)
-    judged, killed = tmp_path / "judged.csv", tmp_path / "killed"
+    judged, killed = tmp_path / "judged.jsonl", tmp_path / "killed"
     judged.touch()
 
     def kill_judges_node() -> None:
