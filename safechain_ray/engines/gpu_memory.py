@@ -84,7 +84,7 @@ def holders(gpu: Gpu) -> str:
 def failed_for_memory(log_file: Path, start: int, was_free: bool) -> bool:
     """Whether a start failed as other processes held memory, by the engine's log behind byte `start`.
 
-    vLLM's own exception never names the cause. Where the memory `was_free`, a model that finds no room is too large.
+    vLLM's own exception never names the cause. Where the memory `was_free`, a model that does not fit is too large.
     """
     if not log_file.exists():
         return False

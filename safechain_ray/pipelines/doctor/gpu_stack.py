@@ -29,7 +29,7 @@ problem = None
 try:
     torch.ones(1, device="cuda").sum().item()
 except Exception as error:
-    problem = str(error).strip().splitlines()[0]
+    problem = (str(error).strip() or type(error).__name__).splitlines()[0]
 print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda, "problem": problem}))
 """
 

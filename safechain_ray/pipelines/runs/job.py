@@ -41,7 +41,7 @@ from safechain_ray.storage import Folder
 class Means:
     """What every try has: its resources, whom it tells, where it is noted, how its engines start, how it is steered.
 
-    `shared` are judges that stand already, for all runs of a sweep. Time in which they load is no stall.
+    `shared` are judges that are running already, for all runs of a sweep. Time in which they load is no stall.
     """
 
     resources: ResourcesConfig

@@ -1,9 +1,15 @@
 """Tensor-parallel groups of a replica over several nodes."""
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
+from safechain_ray.cluster.planner import PlannedPool, PoolNeeds
 from safechain_ray.cluster.streaming import placement_groups
 from safechain_ray.cluster.streaming.placement_groups import check_tensor_parallel, spread_groups
+from safechain_ray.cluster.streaming.stream import resources_of
 from safechain_ray.errors import EngineStartError
 
 
@@ -35,3 +41,9 @@ def test_a_replica_is_refused_where_ray_spread_its_group(monkeypatch: pytest.Mon
     with pytest.raises(EngineStartError, match=r"Ray placed 7 \+ 9 GPUs"):
         check_tensor_parallel(8)
     check_tensor_parallel(1)
+
+
+def test_vllms_actors_on_other_nodes_find_the_programs_of_the_environment():
+    pool = PlannedPool(PoolNeeds("model", "m", "cuda", cpus=2, gpus=2, memory=2), replicas=1, executor="ray")
+    own = str(Path(sys.executable).parent)
+    assert resources_of(pool, None)["runtime_env"]["env_vars"]["PATH"] == f"{own}{os.pathsep}${{PATH}}"

@@ -151,6 +151,13 @@ def test_the_compatibility_package_is_tried_where_vllm_is_to_take_it(tmp_path: P
     assert found == f"{tmp_path}/cuda-13.0/compat:/mine"
 
 
+def test_an_error_of_torch_without_a_text_is_named_by_its_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    version = "import types\nversion = types.SimpleNamespace(cuda='13.0')\n__version__ = '2.13.0'\n"
+    (tmp_path / "torch.py").write_text(version + "def ones(*size, device):\n    raise RuntimeError\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert probe_torch() == TorchCuda("2.13.0", "13.0", "RuntimeError")
+
+
 def test_torch_is_tried_in_a_child_process():
     assert probe_torch().version is not None
 
