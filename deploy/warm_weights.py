@@ -49,12 +49,12 @@ def engines(config: Path) -> Iterator[EngineNeeds]:
     runs: tuple[RunConfig, ...]
     runs = read_sweep_config(config, {}, ()).runs() if holds_sweep(config) else (read_config(config, {}, ()),)
     for run in runs:
-        judges = [resolve_judge(judge, run.resources.gpu_memory).engine for judge in run.judges]
+        judges = [resolve_judge(judge).engine for judge in run.judges]
         yield from (engine for engine in [*models(run), *judges] if engine and from_hub(engine))
 
 
 def models(run: RunConfig) -> list[ModelEntry]:
-    return [] if is_api(run.model) else [resolve_model(run.model, run.resources.gpu_memory)]
+    return [] if is_api(run.model) else [resolve_model(run.model)]
 
 
 def from_hub(engine: EngineNeeds) -> bool:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from safechain_ray.catalog.parallelism import Attention, ParallelSizes
 from safechain_ray.errors import InputError
 from safechain_ray.schema import PLAIN_URL, Message, SpecialTokens, ThinkingTags, VariableName
 
@@ -41,21 +42,11 @@ class Family(BaseModel):
         return (Message("system", self.system_prompt), user)
 
 
-class ParallelSizes(BaseModel):
-    """How one replica of an engine is spread over GPUs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tensor_parallel_size: int = Field(1, ge=1)
-    pipeline_parallel_size: int = Field(1, ge=1)
-
-    @property
-    def gpus(self) -> int:
-        return self.tensor_parallel_size * self.pipeline_parallel_size
-
-
 GPU_GIGABYTES = 80
-"""Memory of the GPUs that the catalog's parallel sizes are for, where an entry says nothing else."""
+"""Memory of the GPUs that the catalog's parallel sizes are for."""
+
+QUANTIZED_GIGABYTES = 1.15
+"""Of a billion parameters in fp8: one byte each, and two for the embeddings, which vLLM leaves as they are."""
 
 
 class EngineNeeds(BaseModel):
@@ -70,10 +61,16 @@ class EngineNeeds(BaseModel):
     weights_dtype: str | None = Field(None, description="of the published weights, where it is not `dtype`")
     context_length: int = Field(ge=1, description="tokens of prompt and completion together")
     chat_template: str | None = Field(None, description="Jinja; None takes the one that comes with the tokenizer")
-    tensor_parallel_size: int = Field(1, ge=1)
-    pipeline_parallel_size: int = Field(1, ge=1)
-    smaller_gpus: dict[int, ParallelSizes] = Field(
-        default_factory=dict, description=f"sizes for GPUs with less than {GPU_GIGABYTES} GB, by their gigabytes"
+    tensor_parallel_size: int = Field(1, ge=1, description=f"on GPUs of {GPU_GIGABYTES} GB")
+    pipeline_parallel_size: int = Field(1, ge=1, description=f"on GPUs of {GPU_GIGABYTES} GB")
+    attention: Attention | None = Field(None, description="of config.json; None where it is not known")
+    fixed: frozenset[str] = Field(
+        frozenset(), description="fields that the user has set: a plan takes them as they are", exclude=True
+    )
+    quantization: Literal["fp8"] | None = Field(
+        None,
+        exclude_if=lambda quantization: quantization is None,
+        description="vLLM quantizes the weights while it loads them; results differ from those of the published ones",
     )
     runs_on_cpu: bool = Field(False, description="small enough to be put on CPUs without being asked to")
     trust_remote_code: bool = False
@@ -91,38 +88,27 @@ class EngineNeeds(BaseModel):
     engine_kwargs: dict[str, object] = Field(default_factory=dict, description="passed to vLLM as they are")
 
     @property
+    def sizes(self) -> ParallelSizes:
+        return ParallelSizes(
+            tensor_parallel_size=self.tensor_parallel_size, pipeline_parallel_size=self.pipeline_parallel_size
+        )
+
+    @property
     def gpus(self) -> int:
         """GPUs of one replica."""
-        return self.tensor_parallel_size * self.pipeline_parallel_size
+        return self.sizes.gpus
 
     @property
     def weight_gigabytes(self) -> float:
         """Memory that the weights alone take."""
+        if self.quantization is not None:
+            return self.parameters * QUANTIZED_GIGABYTES
         bytes_each = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}.get(self.weights_dtype or self.dtype, 2)
         return self.parameters * bytes_each
 
-    def sizes_on(self, gpu_gigabytes: int) -> ParallelSizes:
-        """The parallel sizes for GPUs of so much memory: those listed for the most that is not above it.
-
-        Raises InputError where nothing is listed for GPUs so small.
-        """
-        if gpu_gigabytes >= GPU_GIGABYTES or self.runs_on_cpu:
-            return ParallelSizes(
-                tensor_parallel_size=self.tensor_parallel_size, pipeline_parallel_size=self.pipeline_parallel_size
-            )
-        listed = [gigabytes for gigabytes in self.smaller_gpus if gigabytes <= gpu_gigabytes]
-        if not listed:
-            known = ", ".join(f"{gigabytes} GB" for gigabytes in sorted({GPU_GIGABYTES, *self.smaller_gpus}))
-            raise InputError(
-                f"{self.source} is not listed for GPUs of {gpu_gigabytes} GB (listed: {known}). Its weights take "
-                f"{self.weight_gigabytes:.0f} GB: set tensor_parallel_size and pipeline_parallel_size of its engine, "
-                "or give --gpu-memory as it is listed."
-            )
-        return self.smaller_gpus[max(listed)]
-
-    def on_gpus(self, gpu_gigabytes: int) -> Self:
-        """The same with the parallel sizes for GPUs of so much memory. Raises what `sizes_on` raises."""
-        return self.model_copy(update=self.sizes_on(gpu_gigabytes).model_dump())
+    def spread(self, sizes: ParallelSizes, context_length: int) -> Self:
+        """The same over other GPUs, with another context."""
+        return self.model_copy(update={**sizes.model_dump(), "context_length": context_length})
 
 
 class ModelEntry(Entry, EngineNeeds):

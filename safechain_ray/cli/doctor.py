@@ -7,8 +7,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.frame import DONE, FAILED, output_flags
-from safechain_ray.config import JudgeConfig, ModelConfig
+from safechain_ray.cli.frame import DONE, FAILED, by_key, output_flags
+from safechain_ray.config import read_check_config
 from safechain_ray.errors import InputError
 from safechain_ray.schema import Sampling
 
@@ -20,6 +20,7 @@ Examples:
   safechain-ray doctor --model Kimi-k1.5
   safechain-ray doctor --model openai:my-model --base-url http://localhost:8000/v1
   safechain-ray doctor --model R1-70B --weights /models/r1-70b --gpu-memory 48
+  safechain-ray doctor --model R1-8B --gpu-memory 24 --set model.engine.context_length=20000
 
 Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 """
@@ -34,8 +35,11 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 @click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
 @click.option("--weights", help="A folder (local, s3://, gs://) with the model's files, in the place of the hub's.")
 @click.option("-o", "--output", help="The run's folder, a local path or URI: can it be written?")
-@click.option("--gpu-memory", type=int, metavar="GB", help="Check this size of GPU; all that are listed by default.")
+@click.option(
+    "--gpu-memory", type=int, metavar="GB", help="GPUs of this size; by default this machine's, or common sizes."
+)
 @click.option("--max-tokens", type=int, help="Longest response, for the judge's context; 16,000 by default.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="model.… or judges.0.…")
 @output_flags
 def doctor(*, as_json: bool, **flags: Any) -> None:
     """Check a model, its judges and the output, or this installation, with no GPU and no weights.
@@ -62,6 +66,7 @@ def _findings(
     output: str | None,
     gpu_memory: int | None,
     max_tokens: int | None,
+    assignments: tuple[str, ...],
 ) -> list[Any]:
     for flag, value in (("--weights", weights), ("--family", family), ("--base-url", base_url)):
         if value is not None and model is None:
@@ -69,16 +74,21 @@ def _findings(
     for flag, number in (("--gpu-memory", gpu_memory), ("--max-tokens", max_tokens)):
         if number is not None and number < 1:
             raise InputError(f"{flag} {number}: give 1 or more.")
+    if assignments and model is None and not judge:
+        raise InputError("--set needs a --model or a --judge beside it.")
     if model is None and not judge and output is None:
         from safechain_ray.pipelines.doctor.installation import check_installation
 
         return list(check_installation())
     from safechain_ray.pipelines.doctor.examine import examine
 
+    keys = {"model": "model.name", "family": "model.family", "base_url": "model.base_url", "judge": "judges"}
+    named = {"model": model, "family": family, "base_url": base_url, "judge": judge}
+    config = read_check_config(by_key(keys, named), assignments)
     return list(
         examine(
-            None if model is None else ModelConfig(name=model, family=family, base_url=base_url),
-            tuple(JudgeConfig(name=name) for name in judge),
+            config.model,
+            config.judges,
             weights=weights,
             output=output,
             gpu_memory=gpu_memory,

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from safechain_ray.cluster.gpu_fit import GIGABYTES_OF_TYPES
 from safechain_ray.cluster.planner import Node
 from safechain_ray.errors import InputError
 
@@ -15,6 +16,8 @@ BOOTSTRAP_CONFIG = "~/ray_bootstrap_config.yaml"
 """Where Ray's cluster launcher leaves the config on the head, which is where `ray job submit` runs the driver."""
 
 GIGABYTE = 2**30
+
+TYPE = "accelerator_type:"
 
 
 def nodes_that_may_come(config_file: str | None, accelerator: str | None, present: Sequence[Node]) -> tuple[Node, ...]:
@@ -49,6 +52,7 @@ def _allowed(types: Mapping[str, Mapping[str, Any]], accelerator: str | None, ma
             cpus=resources.get("CPU", 0),
             gpus=gpus_of_kind(resources, accelerator),
             memory=resources.get("memory", math.inf) / GIGABYTE,
+            gpu_memory=memory_of_type(resources),
         )
         count = min(left, each.get("max_workers", max_workers))
         left -= count
@@ -67,5 +71,11 @@ def _without_present(nodes: Sequence[Node], present: Sequence[Node]) -> Iterator
 
 def gpus_of_kind(resources: Mapping[str, float], accelerator: str | None) -> float:
     """The GPUs among a node's resources; 0 where another kind is asked for than Ray says that they are."""
-    other_kind = accelerator is not None and f"accelerator_type:{accelerator}" not in resources
+    other_kind = accelerator is not None and f"{TYPE}{accelerator}" not in resources
     return 0.0 if other_kind else resources.get("GPU", 0.0)
+
+
+def memory_of_type(resources: Mapping[str, Any]) -> float | None:
+    """Memory of a node's GPUs, in 1e9 bytes, by the accelerator type among its Ray resources."""
+    types = (name.removeprefix(TYPE) for name in resources if name.startswith(TYPE))
+    return next((GIGABYTES_OF_TYPES[each] for each in types if each in GIGABYTES_OF_TYPES), None)

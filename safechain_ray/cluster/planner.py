@@ -1,10 +1,12 @@
 """Decides, before anything loads, how a run's pools stand on the cluster, or refuses with a table and a mend."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from safechain_ray.cluster.gpu_fit import GIGABYTES_OF_TYPES, GpuFit, Gpus
+from safechain_ray.cluster.gpu_sharing import share_one_gpu
 from safechain_ray.engines.engine_package import EnginePackage
 from safechain_ray.engines.start import Device
 from safechain_ray.errors import PlanError
@@ -19,7 +21,8 @@ STREAM_CPUS = 1.0
 class Node:
     """What a node of the cluster has; memory in gigabytes.
 
-    Where that is what is free on it now, `gpus_in_all` are its GPUs, free or not.
+    Where that is what is free on it now, `gpus_in_all` are its GPUs, free or not. `gpu_memory` is that of its smallest
+    GPU, in 1e9 bytes; None where it could not be read.
     """
 
     name: str
@@ -27,10 +30,16 @@ class Node:
     gpus: float
     memory: float
     gpus_in_all: float | None = None
+    gpu_memory: float | None = None
 
-    def may_hold(self, gpus: int) -> bool:
+    @property
+    def all_gpus(self) -> float:
+        """Free or not."""
+        return self.gpus if self.gpus_in_all is None else self.gpus_in_all
+
+    def may_hold(self, gpus: float) -> bool:
         """Whether a replica of so many GPUs stands on this node alone, if not now then when others have left it."""
-        return gpus <= (self.gpus if self.gpus_in_all is None else self.gpus_in_all)
+        return gpus <= self.all_gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,24 @@ class ClusterView:
     def has_gpus(self) -> bool:
         return any(node.gpus for node in (*self.nodes, *self.may_come))
 
+    def gpus_of(self, gigabytes: float | None) -> Gpus | None:
+        """The GPUs that sizes are planned for; None where no memory is known.
+
+        `gigabytes` takes the place of what was read, and the accelerator that was asked for of what was not. An
+        autoscaler without a known config may bring nodes of eight.
+        """
+        nodes = [node for node in (*self.nodes, *self.may_come) if node.all_gpus]
+        known = {(int(node.all_gpus), gigabytes or node.gpu_memory or 0.0) for node in nodes}
+        by_node = tuple(sorted((count, memory) for count, memory in known if memory))
+        smallest = gigabytes or min((memory for _, memory in by_node), default=None)
+        smallest = smallest or GIGABYTES_OF_TYPES.get(self.accelerator or "")
+        if smallest is None:
+            return None
+        if not nodes or (self.autoscales and not self.may_come):
+            return Gpus(smallest)
+        in_all = int(sum(node.all_gpus for node in nodes))
+        return Gpus(smallest, max(int(node.all_gpus) for node in nodes), in_all, by_node)
+
     @property
     def grown(self) -> "ClusterView":
         """The cluster with every node up that may come."""
@@ -59,16 +86,26 @@ class ClusterView:
 
 @dataclass(frozen=True, slots=True)
 class PoolNeeds:
-    """An engine pool as the run asks for it. `wanted` replicas of None are as many as fit, at most `useful`."""
+    """An engine pool as the run asks for it. `wanted` replicas of None are as many as fit, at most `useful`.
+
+    `gpus` are those of one replica: a fraction where engines share one. `fit` says how they are used; None takes the
+    engine's own sizes. `note` says why, for a person.
+    """
 
     pool: str
     engine: str
     device: Device
     cpus: float
-    gpus: int
+    gpus: float
     memory: float
     wanted: int | None = 1
     useful: int = 1
+    fit: GpuFit | None = None
+    note: str | None = None
+
+    @property
+    def shares_a_gpu(self) -> bool:
+        return 0 < self.gpus < 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +132,7 @@ def make_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
     """
     if view.may_come:
         return _grown_plan(pools, view)
-    notes = []
+    notes = list(dict.fromkeys(pool.note for pool in pools if pool.note))
     misfits = [pool for pool in pools if not fits([pool], view)]
     if misfits and not view.autoscales:
         raise PlanError(_refusal(misfits, view))
@@ -108,6 +145,8 @@ def make_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
         if not fits(_repeated(pools, [pool.replicas for pool in stage]), view):
             notes.append("The nodes that are up hold fewer replicas than asked for; the autoscaler is asked for more.")
         return Plan((stage,), tuple(notes))
+    if (sharing := _on_one_gpu(pools, view)) is not None:
+        return Plan((sharing,), tuple(_share_notes(sharing)))
     notes.append("The engines can't stand side by side on this cluster: they are loaded one after the other.")
     return Plan(tuple(_side_by_side([pool], view) for pool in pools), tuple(notes))
 
@@ -147,6 +186,33 @@ def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[Planne
     return tuple(planned(pool, count, view) for pool, count in zip(pools, replicas, strict=True))
 
 
+def _on_one_gpu(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[PlannedPool, ...] | None:
+    """All engines on the only GPU; None where there are more, or the memory does not suffice.
+
+    With several GPUs Ray may put a fraction on any of them, so that one would be overfull.
+    """
+    engines = [pool for pool in pools if pool.gpus]
+    known = [pool.fit for pool in engines if pool.fit is not None and pool.gpus == 1 and (pool.wanted or 1) == 1]
+    if view.autoscales or sum(node.gpus for node in view.nodes) != 1 or len(known) < len(engines):
+        return None
+    shared = share_one_gpu(known)
+    if shared is None:
+        return None
+    places = iter(shared)
+    part = int(100 / len(engines)) / 100
+    smaller = [replace(pool, gpus=part, fit=next(places)) if pool.gpus else pool for pool in pools]
+    return tuple(PlannedPool(pool, 1) for pool in smaller) if fits(smaller, view) else None
+
+
+def _share_notes(sharing: Sequence[PlannedPool]) -> Iterator[str]:
+    for pool in sharing:
+        if (fit := pool.needs.fit) is not None:
+            yield (
+                f"{pool.needs.pool}: {fit.memory_share:.0%} of the only GPU ({fit.gpu_gigabytes:.3g} GB), "
+                f"with a KV cache of {fit.cache_tokens:,} tokens."
+            )
+
+
 def planned(pool: PoolNeeds, replicas: int, view: ClusterView) -> PlannedPool:
     return PlannedPool(pool, replicas, "ray" if _spans_nodes(pool, view) else "mp")
 
@@ -168,7 +234,7 @@ def fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
     for replica in sorted(replicas, key=lambda pool: (-pool.gpus, -pool.memory, -pool.cpus)):
         pieces = [(float(replica.gpus), replica.cpus, replica.memory)]
         if _spans_nodes(replica, view):
-            pieces = [(1.0, replica.cpus / replica.gpus, replica.memory / replica.gpus)] * replica.gpus
+            pieces = [(1.0, replica.cpus / replica.gpus, replica.memory / replica.gpus)] * int(replica.gpus)
         for piece in pieces:
             places = [place for place in free if all(has >= need for has, need in zip(place, piece, strict=True))]
             if not places:

@@ -19,6 +19,7 @@ from safechain_ray.cluster.may_come import gpus_of_kind, nodes_that_may_come
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ClusterConfig
 from safechain_ray.engines.engine_package import EnginePackage, installed_engine_package
+from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus, smallest_memory
 from safechain_ray.errors import SafechainError
 
 LOCAL_LOGICAL_CPUS = 16
@@ -141,9 +142,13 @@ def view_local() -> ClusterView:
     """What a local Ray would have, without the seconds that starting one takes."""
     from ray._private.accelerators import get_accelerator_manager_for_resource
 
-    gpus = get_accelerator_manager_for_resource("GPU").get_current_node_num_accelerators()
+    manager = get_accelerator_manager_for_resource("GPU")
+    gpus = manager.get_current_node_num_accelerators()
+    visible = manager.get_current_process_visible_accelerator_ids()
+    if visible is not None:  # CUDA_VISIBLE_DEVICES, as Ray itself counts
+        gpus = min(gpus, len(visible))
     memory = psutil.virtual_memory().available - LOCAL_OBJECT_STORE_BYTES
-    node = Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE)
+    node = Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE, gpu_memory=_own_gpu_memory() if gpus else None)
     return ClusterView((node,), engine_package=installed_engine_package())
 
 
@@ -155,7 +160,9 @@ def view_cluster(resources: ClusterConfig) -> ClusterView:
     from ray.autoscaler.v2.sdk import get_cluster_status
 
     kind = resources.accelerator
-    nodes = tuple(_node(node, node["Resources"], kind) for node in _living())
+    living = _living()
+    memory = _gpu_memory(living, resources)
+    nodes = tuple(_node(node, node["Resources"], kind, memory) for node in living)
     may_come = nodes_that_may_come(resources.autoscaler_config, kind, nodes)
     # An autoscaler that has just begun has no version yet; one that needs no config here (KubeRay's) is told by it.
     autoscales = bool(may_come) or str(get_cluster_status(_gcs_address()).stats.autoscaler_version) not in ("0", "None")
@@ -168,13 +175,17 @@ def view_free(resources: ClusterConfig) -> ClusterView:
 
     free = available_resources_per_node()
     kind = resources.accelerator
+    living = _living()
+    memory = _gpu_memory(living, resources)
     return ClusterView(
         tuple(
             replace(
-                _node(node, {**free.get(node["NodeID"], {}), "memory": node["Resources"].get("memory", 0)}, kind),
+                _node(
+                    node, {**free.get(node["NodeID"], {}), "memory": node["Resources"].get("memory", 0)}, kind, memory
+                ),
                 gpus_in_all=gpus_of_kind(node["Resources"], kind),
             )
-            for node in _living()
+            for node in living
         ),
         engine_package=_own_engine_package(resources),
     )
@@ -191,12 +202,33 @@ def _living() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _node(node: Mapping[str, Any], resources: Mapping[str, float], accelerator: str | None) -> Node:
+def _gpu_memory(nodes: list[dict[str, Any]], resources: ClusterConfig) -> Mapping[str, float | None]:
+    """Memory of each node's smallest GPU by node id; empty where the user has given it."""
+    if resources.gpu_memory is not None:
+        return {}
+    if cluster_address(resources.ray_address) is None:
+        return {node["NodeID"]: _own_gpu_memory() for node in nodes if node["Resources"].get("GPU")}
+    from safechain_ray.cluster.gpu_probe import probe_gpu_memory
+
+    return probe_gpu_memory(nodes)
+
+
+def _own_gpu_memory() -> float | None:
+    return smallest_memory(gpus_of_this_process(read_gpus()))
+
+
+def _node(
+    node: Mapping[str, Any],
+    resources: Mapping[str, float],
+    accelerator: str | None,
+    gpu_memory: Mapping[str, float | None],
+) -> Node:
     return Node(
         name=node["NodeManagerHostname"],
         cpus=resources.get("CPU", 0),
         gpus=gpus_of_kind(resources, accelerator),
         memory=resources.get("memory", 0) / GIGABYTE,
+        gpu_memory=gpu_memory.get(node["NodeID"]),
     )
 
 

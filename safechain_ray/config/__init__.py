@@ -22,6 +22,7 @@ from safechain_ray.config.reading import (
     json_schema,
     read_benchmark_config,
     read_build_config,
+    read_check_config,
     read_config,
     read_finetune_config,
     read_judging_config,
@@ -30,7 +31,7 @@ from safechain_ray.config.reading import (
     read_sweep_config,
 )
 from safechain_ray.config.run import RunConfig, SettingsConfig, SweepConfig
-from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
+from safechain_ray.config.study import CheckConfig, JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.config.training import LoraOptions, TrainingOptions
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "BenchmarkConfig",
     "BenchmarkSampling",
     "BuildConfig",
+    "CheckConfig",
     "ClusterConfig",
     "ConfigKind",
     "DatasetConfig",
@@ -66,6 +68,7 @@ __all__ = [
     "json_schema",
     "read_benchmark_config",
     "read_build_config",
+    "read_check_config",
     "read_config",
     "read_finetune_config",
     "read_judging_config",

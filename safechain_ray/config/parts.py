@@ -35,6 +35,9 @@ class EngineConfig(Config):
     context_length: int | None = Field(None, ge=1)
     tensor_parallel_size: int | None = Field(None, ge=1)
     pipeline_parallel_size: int | None = Field(None, ge=1)
+    quantization: Literal["fp8"] | None = Field(
+        None, description="fp8: vLLM quantizes the weights while it loads them, on GPUs; halves them, changes results"
+    )
     special_tokens: SpecialTokens | None = Field(
         None, description="how special tokens within a prompt are sent: as `control` tokens, or as plain `text`"
     )
@@ -140,10 +143,8 @@ class ClusterConfig(Config):
     """Which cluster the work is laid on, and how long it waits for what does not answer; none of it changes results."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cpu insists on CPUs for any model")
-    gpu_memory: int = Field(
-        80,
-        ge=1,
-        description="gigabytes of each GPU; chooses the catalog's parallel sizes for an engine that sets none itself",
+    gpu_memory: int | None = Field(
+        None, ge=1, description="gigabytes of each GPU, for parallel sizes; read from the GPUs by default"
     )
     accelerator: str | None = Field(
         None, description="engines only on GPUs of this kind, as Ray names it: L4, L40S, A100, H100 (`ray status -v`)"

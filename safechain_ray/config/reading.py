@@ -14,7 +14,7 @@ from safechain_ray.config.dataset import BuildConfig
 from safechain_ray.config.finetune import FinetuneConfig
 from safechain_ray.config.messages import LONGEST_QUOTE, Step
 from safechain_ray.config.run import RunConfig, SweepConfig
-from safechain_ray.config.study import JudgingConfig, PreferenceConfig, StudyConfig
+from safechain_ray.config.study import CheckConfig, JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.schema.likely_keys import without_likely_keys
 from safechain_ray.schema.yaml_text import lines_of, load_yaml
@@ -101,6 +101,11 @@ def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) ->
 def read_preference_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> PreferenceConfig:
     """The preference judge for two finished runs, from flags and assignments alone."""
     return _read(PreferenceConfig, None, flags, assignments, None)
+
+
+def read_check_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> CheckConfig:
+    """The model and the judges to check, from flags and assignments alone."""
+    return _read(CheckConfig, None, flags, assignments, None)
 
 
 def holds_sweep(path: Path | None) -> bool:

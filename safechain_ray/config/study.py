@@ -1,9 +1,9 @@
-"""The configs of what judges do with responses that are there: a judge study, judges for a run, runs compared."""
+"""The configs of what judges do with responses that are there, and of what `doctor` checks."""
 
 from pydantic import Field, model_validator
 
 from safechain_ray.config.base import Config, refuse_repeats
-from safechain_ray.config.parts import JudgeConfig, ResourcesConfig
+from safechain_ray.config.parts import JudgeConfig, ModelConfig, ResourcesConfig
 from safechain_ray.schema import Part, VoteRule
 
 PIECE_COUNTS = range(2, 101)
@@ -52,6 +52,13 @@ class JudgingConfig(Config):
         if self.pieces is not None and "parts" in self.model_fields_set:
             raise ValueError("pieces are pieces of thoughts: leave parts out, or judge them by a command of their own")
         return self
+
+
+class CheckConfig(Config):
+    """A model and judges that `doctor` checks."""
+
+    model: ModelConfig | None = None
+    judges: tuple[JudgeConfig, ...] = ()
 
 
 class PreferenceConfig(Config):

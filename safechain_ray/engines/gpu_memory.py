@@ -5,10 +5,14 @@ seconds after its processes have ended. The next engine meets that between the s
 engine died, and between the models of a sweep.
 """
 
+import fcntl
+import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 from safechain_ray.engines.gpus import Gpu, GpuReport, gpus_of_this_process, read_gpus
 
@@ -28,10 +32,23 @@ OUT_OF_MEMORY = re.compile(r"CUDA out of memory(?! occurred when warming up)|CUD
 """Other processes may be the cause, or a model that is too large for the GPU."""
 
 
-def memory_share(engine_kwargs: Mapping[str, object]) -> float:
-    """The share of each GPU's memory that an engine takes."""
+def memory_share(engine_kwargs: Mapping[str, object], planned: float | None = None) -> float:
+    """The share of each GPU's memory that an engine takes: the user's, else the planned one, else vLLM's default."""
     share = engine_kwargs.get("gpu_memory_utilization")
-    return float(share) if isinstance(share, int | float) else DEFAULT_SHARE
+    return float(share) if isinstance(share, int | float) else planned or DEFAULT_SHARE
+
+
+@contextmanager
+def alone_on_gpu(gpus: Sequence[Gpu]) -> Iterator[None]:
+    """One start at a time on these GPUs. A killed process lets go.
+
+    vLLM measures free memory while it starts. A neighbour that loads weights meanwhile would count as its own use.
+    """
+    with ExitStack() as held:
+        for gpu in sorted(gpus, key=lambda gpu: gpu.uuid):
+            lock = held.enter_context(open(Path(gettempdir(), f"safechain-ray-{os.getuid()}-{gpu.uuid}.lock"), "w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def short_gpus(gpus: Sequence[Gpu], share: float) -> tuple[Gpu, ...]:

@@ -88,6 +88,11 @@ def gpus_of_this_process(report: GpuReport) -> tuple[Gpu, ...]:
     return visible_gpus(report.gpus, os.environ.get(VISIBLE_DEVICES))
 
 
+def smallest_memory(gpus: Sequence[Gpu]) -> float | None:
+    """Memory of the smallest GPU, in 1e9 bytes; None where no GPU reports any."""
+    return min((gpu.memory / 1e9 for gpu in gpus if gpu.memory), default=None)
+
+
 def _is_named(gpu: Gpu, name: str) -> bool:
     if name.isdigit():
         return gpu.index == int(name)

@@ -15,6 +15,8 @@ Device = Literal["cpu", "cuda"]
 class EngineStart:
     """One engine to start. `kv_cache_gigabytes` bounds the cache on CPU; a GPU's is what its memory leaves.
 
+    `memory_share` is the engine's part of a GPU that it shares with others; None where its GPUs are its own.
+
     `batch_invariant` engines of GPUs give a text that does not depend on the requests beside it.
     `on_tokens` gets the number of new tokens, `on_counts` the engine's other counts, `on_note` sentences for the
     driver's screen.
@@ -27,6 +29,7 @@ class EngineStart:
     max_running: int = 256
     executor: Literal["mp", "ray"] = "mp"
     batch_invariant: bool = False
+    memory_share: float | None = None
     on_tokens: Callable[[int], None] = field(default=lambda count: None)
     on_counts: Callable[..., None] = field(default=lambda **counts: None)
     on_note: Callable[[str], None] = field(default=lambda sentence: None)

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from safechain_ray.catalog.entries import MessageContent
 from safechain_ray.engines.engine_package import installed_engine_package, package_mismatch
 from safechain_ray.engines.environment import KernelSources, engine_environment
-from safechain_ray.engines.gpu_memory import failed_for_memory, memory_share, wait_for_memory
+from safechain_ray.engines.gpu_memory import alone_on_gpu, failed_for_memory, memory_share, wait_for_memory
+from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus
 from safechain_ray.engines.loading import LoadedBytes, loading_reported, used_gpu_memory
 from safechain_ray.engines.log_capture import captured_output, last_lines
 from safechain_ray.engines.start import EngineStart
@@ -38,7 +39,7 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
     if mismatch := package_mismatch(start.device, installed_engine_package()):
         raise EngineStartError(f"The engine for {redact(start.needs.source)} did not start. {mismatch}")
     try:
-        with _loading_reported(start):
+        with _loading_reported(start), _alone_on_a_shared_gpu(start):
             weights = weights_location(start.needs.source)
             os.environ.update(engine_environment(start, os.environ, KernelSources.here()))
             for _ in range(MEMORY_STARTS - 1):
@@ -70,7 +71,11 @@ def _wait_for_memory(start: EngineStart) -> bool:
     # Replicas of the Ray executor run in actors of their own, whose GPUs this process does not see.
     if start.device == "cpu" or start.executor == "ray":
         return True
-    return wait_for_memory(memory_share(start.needs.engine_kwargs), start.on_note)
+    return wait_for_memory(memory_share(start.needs.engine_kwargs, start.memory_share), start.on_note)
+
+
+def _alone_on_a_shared_gpu(start: EngineStart) -> AbstractContextManager[None]:
+    return nullcontext() if start.memory_share is None else alone_on_gpu(gpus_of_this_process(read_gpus()))
 
 
 def _start(start: EngineStart, weights: str) -> "VllmEngine":

@@ -15,6 +15,12 @@ from safechain_ray.engines.start import Device, EngineStart
 OWN_WAYS_TO_LOAD = {"safetensors_load_strategy", "load_format", "model_loader_extra_config"}
 """Keys of `engine_kwargs` that say how weights are read."""
 
+QUANTIZATIONS = {"fp8": "fp8_per_tensor"}
+"""vLLM's names of quantizations while loading (0.25.1 to 0.33.0, model_executor/layers/quantization/online)."""
+
+SHARED_BATCHED_TOKENS = 8_192
+"""Of an engine on a part of a GPU: the default of vLLM's offline class on GPUs of less than 70 GB."""
+
 SHARE_FOR_WEIGHTS = 0.9
 """Of the available memory: vLLM's own bound for reading ahead."""
 
@@ -38,6 +44,11 @@ def engine_arguments(start: EngineStart, weights: str, environment: Mapping[str,
         "enable_log_requests": False,
         "disable_log_stats": True,  # vLLM's own loggers; the one given to AsyncLLM stays
     }
+    if needs.quantization is not None:
+        arguments["quantization"] = QUANTIZATIONS[needs.quantization]
+    if start.memory_share is not None:
+        # vLLM chooses the size of a step by the memory of the whole GPU.
+        arguments |= {"gpu_memory_utilization": start.memory_share, "max_num_batched_tokens": SHARED_BATCHED_TOKENS}
     if needs.gpus > 1:
         arguments["distributed_executor_backend"] = start.executor
         if start.batch_invariant or environment.items() >= NATIVE_ALL_REDUCE.items():

@@ -31,7 +31,7 @@ def plan_summary(config: FinetuneConfig, trainee: Trainee, plan: TrainingPlan, d
         "sequences_a_step": config.training.sequences_a_step,
         "gigabytes_a_worker": {item.name: round(item.bytes / GIGABYTE, 2) for item in plan.memory.items},
         "total_gigabytes_a_worker": round(plan.memory.gigabytes, 2),
-        "gpu_gigabytes": config.resources.gpu_memory if plan.device == "cuda" else None,
+        "gpu_gigabytes": round(plan.gpu_gigabytes, 2) if plan.device == "cuda" else None,
         "cpus_a_worker": plan.worker.cpus,
         "node_gigabytes_a_worker": round(plan.worker.memory, 1),
         "notes": [*plan.notes, *data.notes],

@@ -10,7 +10,9 @@ from rich.table import Column, Table
 
 from safechain_ray import catalog
 from safechain_ray.catalog.api_entries import ApiEntry
-from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry, ParallelSizes, RowsEntry
+from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry, RowsEntry
+from safechain_ray.catalog.parallelism import ParallelSizes
+from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.report.escape import escape
 
@@ -52,7 +54,7 @@ def _any_model(entry: ModelEntry | ApiEntry) -> Row:
 
 
 def _engine(needs: EngineNeeds) -> Row:
-    sizes = {needs_of: needs.sizes_on(needs_of) for needs_of in (80, 48)}
+    sizes = {gigabytes: fit_engine(needs, Gpus(gigabytes)).sizes for gigabytes in (80, 48, 24)}
     return {
         "dtype": needs.dtype,
         "weights dtype": needs.weights_dtype or needs.dtype,

@@ -31,6 +31,7 @@ def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:
                 "replicas": pool.replicas,
                 "gpus": pool.needs.gpus * pool.replicas,
                 "memory_gigabytes": round(pool.needs.memory * pool.replicas, 1),
+                **({} if pool.needs.fit is None else pool.needs.fit.facts),
             }
             for pool in stage
         ]

@@ -8,6 +8,9 @@ import ray
 from ray.cluster_utils import Cluster
 from scripted_runs import Runner
 
+from safechain_ray.cluster.gpu_probe import read_smallest_memory
+from safechain_ray.cluster.session import ray_session, view_cluster, view_free
+from safechain_ray.config import ClusterConfig
 from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import PlanError
 from safechain_ray.pipelines.evaluation.evaluate import plan_run
@@ -70,6 +73,19 @@ def test_engines_stand_on_gpus_of_the_kind_that_is_named_and_on_no_others(on_gpu
         plan_run(on_gpus.config(**{**flags, "resources.accelerator": "L40S", "resources.device": "cuda"}))
 
     assert on_gpus(samples=1, **flags).committed == 60
+
+
+def test_gpu_memory_is_read_on_each_node_or_follows_from_its_accelerator_type(gpu_cluster: str) -> None:
+    here = read_smallest_memory()  # the same on all nodes, which are on this machine
+    config = ClusterConfig(ray_address=gpu_cluster)
+    with ray_session(gpu_cluster):
+        nodes = view_cluster(config).nodes
+        free = view_free(config).nodes
+        given = view_cluster(ClusterConfig(ray_address=gpu_cluster, gpu_memory=48)).nodes
+    memory = [node.gpu_memory for node in nodes if node.gpus]
+    assert sorted(memory) == ([here, here] if here else [24, 80])
+    assert [node.gpu_memory for node in free] == [node.gpu_memory for node in nodes]
+    assert {node.gpu_memory for node in given} == {None}
 
 
 @pytest.mark.long

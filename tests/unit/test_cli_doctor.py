@@ -67,7 +67,8 @@ def test_an_output_that_can_not_be_written_fails(tmp_path: Path):
         (("--judge", "lama-guard"), "Unknown judge 'lama-guard'"),
         (("--weights", "/models/x"), "--weights needs a --model beside it"),
         (("--model", "R1-7B", "--weights", "/no/such/folder"), "No model folder at /no/such/folder"),
-        (("--model", "R1-32B", "--gpu-memory", "24"), "is not listed for GPUs of 24 GB (listed: 48 GB, 80 GB)"),
+        (("--set", "model.engine.dtype=float16"), "--set needs a --model or a --judge beside it"),
+        (("--model", "R1-7B", "--set", "model.engin.dtype=float16"), "did you mean 'engine'?"),
         (("--model", "R1-7B", "--max-tokens", "0"), "--max-tokens 0: give 1 or more"),
         (("--output", "ftp://host/run"), "ftp:// is not known here"),
     ],
@@ -77,6 +78,14 @@ def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], says
     assert result.exit_code == 2
     assert says in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_set_changes_what_is_checked():
+    flags = ("--model", "demo-reasoner", "--gpu-memory", "80", "--json")
+    found = json.loads(doctor(*flags, "--set", "model.engine.context_length=4096").stdout)["findings"]
+    assert [finding["mend"] for finding in found if finding["status"] == "failed"] == [
+        "set the engine's context_length to 2048 or less"
+    ]
 
 
 def test_without_a_model_it_checks_the_installation():

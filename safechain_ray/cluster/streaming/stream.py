@@ -85,14 +85,16 @@ class StreamSettings:
         )
 
     def engine_start(self, pool: PlannedPool, needs: EngineNeeds) -> EngineStart:
+        fit = pool.needs.fit
         return EngineStart(
-            needs=needs,
+            needs=needs if fit is None else needs.spread(fit.sizes, fit.context_length),
             device=pool.needs.device,
             log_file=self.log_folder / f"safechain-engine-{pool.needs.pool}.log",
             kv_cache_gigabytes=self.cpu_kv_cache_gigabytes,
             max_running=self.max_running,
             executor=pool.executor,
             batch_invariant=self.batch_invariant,
+            memory_share=fit.memory_share if fit is not None and pool.needs.shares_a_gpu else None,
         )
 
     def api_start(self, entry: ApiEntry) -> ApiStart:
@@ -293,7 +295,7 @@ def resources_of(pool: PlannedPool, accelerator: str | None) -> dict[str, Any]:
 
     def over_several_nodes() -> dict[str, Any]:
         kind = {f"accelerator_type:{accelerator}": ACCELERATOR_SHARE} if accelerator else {}
-        group = new_group({"GPU": 1, "CPU": needs.cpus / needs.gpus, **kind}, needs.gpus)
+        group = new_group({"GPU": 1, "CPU": needs.cpus / needs.gpus, **kind}, int(needs.gpus))
         return {
             "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
         }

@@ -86,7 +86,7 @@ class ResolvedBenchmarks:
 
 def resolve_benchmarks(config: BenchmarkConfig) -> ResolvedBenchmarks:
     """Look everything up and load the problems. Raises InputError for whatever can't work, before anything starts."""
-    model = find_model(config.model, config.resources.gpu_memory)
+    model = find_model(config.model)
     family = catalog.lookup("model family", catalog.families(), model.family)
     check_strategy(config.strategy, family, takes_prefill=not isinstance(model, ApiEntry))
     if isinstance(model, ApiEntry):

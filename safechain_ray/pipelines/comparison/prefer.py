@@ -132,7 +132,7 @@ def _preferred(
 
 def resolve_contest(run_a: str, run_b: str, config: PreferenceConfig) -> Contest:
     """Read both runs and pair their samples. Raises InputError for whatever can't be compared."""
-    judge = resolve_preference_judge(config.judge, config.resources.gpu_memory)
+    judge = resolve_preference_judge(config.judge)
     if judge.endpoint is not None and config.resources.max_cost is not None:
         raise InputError(
             f"resources.max_cost: the prices of {judge.name} are not known here; bound it with resources.max_requests."

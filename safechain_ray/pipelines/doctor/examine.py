@@ -6,8 +6,10 @@ from itertools import chain
 from typing import Any
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import GPU_GIGABYTES, EngineNeeds, JudgeEntry, ModelEntry
+from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry
+from safechain_ray.cluster.gpu_fit import Gpus
 from safechain_ray.config import JudgeConfig, ModelConfig
+from safechain_ray.engines.gpus import read_gpus
 from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, StorageError
 from safechain_ray.pipelines.doctor.api import check_api
@@ -15,7 +17,7 @@ from safechain_ray.pipelines.doctor.files import ask_hub, check_disk, check_toke
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 from safechain_ray.pipelines.doctor.judging import check_judge_prompt, check_room, template_tokens
 from safechain_ray.pipelines.doctor.prompt import check_model_prompt
-from safechain_ray.pipelines.doctor.shape import check_shape
+from safechain_ray.pipelines.doctor.shape import check_shape, gpus_to_check
 from safechain_ray.pipelines.doctor.store import stored_findings
 from safechain_ray.pipelines.runs.resolve import resolve_judge, resolve_model
 from safechain_ray.pipelines.runs.resolve_api import api_model, is_api
@@ -41,20 +43,20 @@ def examine(
 ) -> Iterator[Finding]:
     """What there is to say of a model and judges. `weights` is a folder that stands for the model's source.
 
-    Raises InputError, before any finding, for a name or folder that does not exist, and for a GPU memory that an entry
-    is not listed for.
+    Raises InputError, before any finding, for a name or folder that does not exist.
     """
-    judge_entries = [resolve_judge(judge, gpu_memory or GPU_GIGABYTES) for judge in judges]
+    judge_entries = [resolve_judge(judge) for judge in judges]
+    gpus = gpus_to_check(gpu_memory, read_gpus())
     if model is not None and is_api(model):
         if weights is not None:
             raise InputError(f"--weights: {model.name} runs behind an API, which has its weights.")
-        return chain(check_api(api_model(model)), _findings(None, judge_entries, output, gpu_memory, max_tokens))
-    entry = None if model is None else _entry(model, weights, gpu_memory)
-    return _findings(entry, judge_entries, output, gpu_memory, max_tokens)
+        return chain(check_api(api_model(model)), _findings(None, judge_entries, output, gpus, max_tokens))
+    entry = None if model is None else _entry(model, weights)
+    return _findings(entry, judge_entries, output, gpus, max_tokens)
 
 
-def _entry(model: ModelConfig, weights: str | None, gpu_memory: int | None) -> ModelEntry:
-    entry = resolve_model(model, gpu_memory or GPU_GIGABYTES)
+def _entry(model: ModelConfig, weights: str | None) -> ModelEntry:
+    entry = resolve_model(model)
     catalog.lookup("model family", catalog.families(), entry.family)
     if weights is None:
         return entry
@@ -65,20 +67,20 @@ def _entry(model: ModelConfig, weights: str | None, gpu_memory: int | None) -> M
 
 
 def _findings(
-    model: ModelEntry | None, judges: list[JudgeEntry], output: str | None, gpu_memory: int | None, max_tokens: int
+    model: ModelEntry | None, judges: list[JudgeEntry], output: str | None, gpus: tuple[Gpus, ...], max_tokens: int
 ) -> Iterator[Finding]:
     if model is not None:
-        yield from _model_findings(model, gpu_memory)
+        yield from _model_findings(model, gpus)
     for judge in judges:
-        yield from _judge_findings(judge, model, gpu_memory, max_tokens)
+        yield from _judge_findings(judge, model, gpus, max_tokens)
     if output is not None:
         yield check_output(output)
 
 
-def _model_findings(model: ModelEntry, gpu_memory: int | None) -> Iterator[Finding]:
+def _model_findings(model: ModelEntry, gpus: tuple[Gpus, ...]) -> Iterator[Finding]:
     subject = Subject(model.name)
     files = yield from _file_findings(subject, model, gated=model.gated, access=model.access)
-    yield from check_shape(subject, model, files.config, gpu_memory)
+    yield from check_shape(subject, model, files.config, gpus)
     if files.tokenizer is not None:
         yield from check_model_prompt(subject, files.tokenizer, catalog.families()[model.family], model.chat_template)
     else:
@@ -86,14 +88,14 @@ def _model_findings(model: ModelEntry, gpu_memory: int | None) -> Iterator[Findi
 
 
 def _judge_findings(
-    judge: JudgeEntry, model: ModelEntry | None, gpu_memory: int | None, max_tokens: int
+    judge: JudgeEntry, model: ModelEntry | None, gpus: tuple[Gpus, ...], max_tokens: int
 ) -> Iterator[Finding]:
     subject, engine = Subject(judge.name), judge.engine
     if engine is None:
         yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
         return
     files = yield from _file_findings(subject, engine, gated=judge.gated, access=judge.access)
-    yield from check_shape(subject, engine, files.config, gpu_memory)
+    yield from check_shape(subject, engine, files.config, gpus)
     broken = False
     if files.tokenizer is not None:
         findings = list(check_judge_prompt(subject, files.tokenizer, engine.chat_template))

@@ -1,33 +1,36 @@
-"""Whether a model's own config agrees with what the catalog asks of its engine: sizes, layers, context, memory."""
+"""Checks a model's own config against the catalog, and its engine against the memory of GPUs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from safechain_ray.catalog.entries import GPU_GIGABYTES, EngineNeeds, ParallelSizes
+from safechain_ray.catalog.entries import EngineNeeds
+from safechain_ray.catalog.parallelism import Attention
+from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, Gpus, fit_engine, fit_sentence
+from safechain_ray.engines.gpus import GpuReport, gpus_of_this_process, smallest_memory
+from safechain_ray.errors import PlanError
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 
-FULL = 0.85
-"""The share of a GPU's memory that weights may take: vLLM uses 0.9 of it, and the KV cache wants the rest."""
+
+def gpus_to_check(gpu_memory: int | None, report: GpuReport) -> tuple[Gpus, ...]:
+    """The GPUs of `gpu_memory` gigabytes that the user asks about, else those of this machine, else common ones."""
+    if gpu_memory is not None:
+        return (Gpus(gpu_memory),)
+    here = gpus_of_this_process(report)
+    if memory := smallest_memory(here):
+        return (Gpus(memory, len(here), len(here)),)
+    return tuple(Gpus(gigabytes) for gigabytes in KINDS_OF_GPUS)
 
 
-def check_shape(subject: Subject, needs: EngineNeeds, config: Any | None, gpu_memory: int | None) -> Iterator[Finding]:
-    """`config` is the model's, as transformers reads it; without one only memory is checked.
-
-    `gpu_memory` is what the sizes of `needs` were chosen for; None checks all that are listed.
-    """
-    text = config.get_text_config() if config is not None else None
-    if text is None:
-        yield subject.not_checked("heads and context", "they stand in the model's config")
+def check_shape(subject: Subject, needs: EngineNeeds, config: Any | None, gpus: Sequence[Gpus]) -> Iterator[Finding]:
+    """`config` is the model's, as transformers reads it; without one only memory is checked."""
+    if config is None:
+        yield subject.not_checked("attention and context", "they are in the model's config")
     else:
-        yield check_context(subject, needs, getattr(text, "max_position_embeddings", None))
-    own = ParallelSizes(
-        tensor_parallel_size=needs.tensor_parallel_size, pipeline_parallel_size=needs.pipeline_parallel_size
-    )
-    for gigabytes in [gpu_memory] if gpu_memory else sorted({GPU_GIGABYTES, *needs.smaller_gpus}):
-        sizes = own if gpu_memory else needs.sizes_on(gigabytes)
-        if text is not None:
-            yield check_sizes(subject, gigabytes, sizes, text.num_attention_heads, text.num_hidden_layers)
-        yield check_memory(subject, needs, gigabytes, sizes)
+        yield check_context(subject, needs, getattr(config.get_text_config(), "max_position_embeddings", None))
+        yield check_attention(subject, needs, Attention.of_config(config))
+        needs = needs.model_copy(update={"attention": Attention.of_config(config) or needs.attention})
+    for each in gpus:
+        yield check_memory(subject, needs, each)
 
 
 def check_context(subject: Subject, needs: EngineNeeds, longest: int | None) -> Finding:
@@ -42,30 +45,25 @@ def check_context(subject: Subject, needs: EngineNeeds, longest: int | None) -> 
     return subject.ok("context", f"{needs.context_length:,} of the model's {longest:,} tokens")
 
 
-def check_sizes(subject: Subject, gigabytes: int, sizes: ParallelSizes, heads: int, layers: int) -> Finding:
-    check = f"parallel on {gigabytes} GB"
-    tensor, pipeline = sizes.tensor_parallel_size, sizes.pipeline_parallel_size
-    if heads % tensor:
-        fitting = max(size for size in range(1, tensor) if heads % size == 0)
+def check_attention(subject: Subject, needs: EngineNeeds, own: Attention | None) -> Finding:
+    """Whether the catalog's attention, by which plans compute the KV cache, is that of the model's config."""
+    if own is None:
+        return subject.not_checked("attention", "the model's config names no layers or heads")
+    found = f"{own.layers} layers, {own.heads} heads, {own.key_value_heads} key-value heads of {own.head_size}"
+    if needs.attention not in (None, own):
         return subject.failed(
-            check,
-            f"{heads} attention heads can't be split in {tensor}",
-            f"set tensor_parallel_size to a divisor, such as {fitting}",
+            "attention",
+            f"config.json has {found}; the catalog has another attention",
+            "correct attention of the catalog's entry, or the model's name",
         )
-    if pipeline > layers:
-        return subject.failed(
-            check, f"{layers} layers can't be split in {pipeline}", f"set pipeline_parallel_size to {layers} or less"
-        )
-    return subject.ok(check, f"tensor {tensor} divides {heads} heads, pipeline {pipeline}: {sizes.gpus} in all")
+    return subject.ok("attention", found)
 
 
-def check_memory(subject: Subject, needs: EngineNeeds, gigabytes: int, sizes: ParallelSizes) -> Finding:
-    check = f"memory on {gigabytes} GB"
-    each = needs.weight_gigabytes / sizes.gpus
-    if each > FULL * gigabytes:
-        return subject.failed(
-            check,
-            f"{each:.1f} GB of weights on each of {sizes.gpus} GPUs leave no room for the KV cache",
-            "raise tensor_parallel_size",
-        )
-    return subject.ok(check, f"{each:.3g} GB of weights on each GPU")
+def check_memory(subject: Subject, needs: EngineNeeds, gpus: Gpus) -> Finding:
+    check = f"memory on {gpus.gigabytes:.3g} GB"
+    try:
+        fit = fit_engine(needs, gpus)
+    except PlanError as error:
+        detail, _, fix = str(error).partition("Fix: ")
+        return subject.failed(check, detail.rstrip(), fix.removesuffix("."))
+    return subject.ok(check, fit_sentence(needs, fit))

@@ -99,7 +99,7 @@ def _judged(
 
 def resolve_study(config: StudyConfig) -> ResolvedStudy:
     """Look the judges up and read the labelled responses. Raises InputError for whatever can't work."""
-    judges = tuple(resolve_judge(judge, config.resources.gpu_memory) for judge in config.judges)
+    judges = tuple(resolve_judge(judge) for judge in config.judges)
     columns = Columns(config.prompt_column, config.response_column, config.label_column)
     labelled = load_labelled(config.data, columns, config.unsafe_labels, config=config.config, split=config.split)
     return ResolvedStudy(labelled, judges, config.votes)
@@ -153,7 +153,8 @@ def _judge_by_pools(
     total = len(study.labelled.responses)
 
     def plan_on(view: ClusterView) -> Plan:
-        return make_plan(judge_needs(study.judges, means.resources, view), view)
+        longest = max(len(f"{sample.prompt}{sample.response}".encode()) for sample in waiting)
+        return make_plan(judge_needs(study.judges, means.resources, view, longest), view)
 
     attempt(
         lambda logs: JudgingJob(rows, total, study.judges, folder, means, logs),

@@ -40,7 +40,7 @@ def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_e
     assert config.pieces is not None
     pieces = ThoughtPieces(config.pieces)
     outline = RunRecord.of_finished(RunFolder(open_folder(run))).outline
-    judges = tuple(resolve_judge(judge, config.resources.gpu_memory) for judge in config.judges)
+    judges = tuple(resolve_judge(judge) for judge in config.judges)
     _check_judges(judges)
     check_parts(("thought",), outline.model, outline.family)
     with held_output(run, config.resources, observer) as folder:

@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,6 +57,9 @@ class Judging:
         return sum(judge.failed for judge in every if judge.judge in self.judges)
 
 
+TOKEN_COLUMNS = ("prompt_tokens", "thought_tokens", "answer_tokens")
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """Samples that wait for the same to be judged by one judge.
@@ -78,7 +81,7 @@ def add_judges(run: str, config: JudgingConfig, observer: Observer, start_engine
     (PlanError and RunConflictError among it) before anything starts, and what a stream raises.
     """
     outline = RunRecord.of_finished(RunFolder(open_folder(run))).outline
-    judges = tuple(resolve_judge(judge, config.resources.gpu_memory) for judge in config.judges)
+    judges = tuple(resolve_judge(judge) for judge in config.judges)
     check_parts(config.parts, outline.model, outline.family)
     with held_output(run, config.resources, observer) as folder:
         return _add(judges, folder, config, observer, start_engine)
@@ -147,10 +150,11 @@ def run_passes(
     start_engine: StartEngine,
 ) -> int:
     """Judge the samples of `model`, pass by pass on one cluster; gives the number of samples committed."""
+    tokens = _longest_sample(folder) if any(each.judge.engine for each in passes) else None
     if cluster_address(resources.ray_address) is None:
-        _plan(passes, resources, view_local())
+        _plan(passes, resources, view_local(), tokens)
     with ray_session(resources.ray_address, observer.say) as log_folder:
-        pools = _plan(passes, resources, view_cluster(resources))
+        pools = _plan(passes, resources, view_cluster(resources), tokens)
         settings = stream.StreamSettings.of(resources, start_engine, log_folder, start_tally())
         series = RunSeries(str(folder.folder), model)
         timeout = resources.stall_timeout_minutes * 60
@@ -162,11 +166,25 @@ def run_passes(
         )
 
 
-def _plan(passes: list[Pass], resources: ResourcesConfig, view: ClusterView) -> list[PlannedPool | None]:
-    """A pool for each pass, None for a rule. Passes follow each other: each has the cluster."""
+def _longest_sample(folder: RunFolder) -> int | None:
+    """Tokens of the longest prompt and response, as its model counted them; None where no tokens were counted."""
+    longest = 0
+    for table in folder.counted_samples(TOKEN_COLUMNS):
+        counts = [pc.fill_null(table[column], 0) for column in TOKEN_COLUMNS]
+        longest = max(longest, pc.max(reduce(pc.add, counts)).as_py() or 0)
+    return longest or None
+
+
+def _plan(
+    passes: list[Pass], resources: ResourcesConfig, view: ClusterView, tokens: int | None
+) -> list[PlannedPool | None]:
+    """A pool for each pass, None for a rule. Passes follow each other: each has the cluster.
+
+    `tokens` bound a sample's prompt and response.
+    """
     pools: list[PlannedPool | None] = []
     for each in passes:
-        needs = judge_pool(each.judge, len(each.waiting), resources, view)
+        needs = judge_pool(each.judge, len(each.waiting), resources, view, tokens)
         if needs is None:
             pools.append(None)
             continue

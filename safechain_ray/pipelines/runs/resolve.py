@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from safechain_ray import catalog
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import DatasetEntry, Endpoint, EngineNeeds, Family, JudgeEntry, ModelEntry
+from safechain_ray.catalog.parallelism import Attention
 from safechain_ray.cluster.worklist import Worklist
 from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_place
@@ -43,8 +44,16 @@ AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
 SAID_OF_ENTRIES = {"description", "caveat", "licence", "gated", "access"}
 """What the catalog says of a model or a judge that changes no result."""
 
-SAID_OF_ENGINES = {"runs_on_cpu", "parameters", "weights_dtype", "smaller_gpus"}
-"""The same of its engine. Parallel sizes do change results, in the last bits."""
+SAID_OF_ENGINES = {"runs_on_cpu", "parameters", "weights_dtype", "attention"}
+"""The same of its engine."""
+
+PLANNED_ARGUMENTS = {
+    "tensor_parallel_size": "set tensor_parallel_size of the engine itself",
+    "pipeline_parallel_size": "set pipeline_parallel_size of the engine itself",
+    "max_model_len": "set context_length of the engine",
+    "data_parallel_size": "set resources.replicas",
+}
+"""Arguments of vLLM that `engine_kwargs` must not set, with the key to set in their place."""
 
 CONTEXT_WANTED = 32_768
 """Tokens of context for a model that the catalog does not hold, if it has as many."""
@@ -123,10 +132,9 @@ class ResolvedNames:
 
 def resolve_names(config: RunConfig) -> ResolvedNames:
     """Look up all that the config names. Raises InputError for whatever can't work together."""
-    gpu_memory = config.resources.gpu_memory
-    model = find_model(config.model, gpu_memory)
+    model = find_model(config.model)
     family = catalog.lookup("model family", catalog.families(), model.family)
-    judges = tuple(resolve_judge(judge, gpu_memory) for judge in config.judges)
+    judges = tuple(resolve_judge(judge) for judge in config.judges)
     entries = {dataset.name: dataset_entry(dataset) for dataset in config.datasets}
     names = [entry.name for entry in entries.values()]
     if len(set(names)) < len(names):
@@ -165,16 +173,16 @@ def resolve(config: RunConfig, prompt_sets: Mapping[str, PromptSet] | None = Non
     return ResolvedRun(named.model, named.family, named.settings, prompt_sets, named.judges, config.parts, votes, kinds)
 
 
-def find_model(config: ModelConfig, gpu_memory: int) -> ModelEntry | ApiEntry:
+def find_model(config: ModelConfig) -> ModelEntry | ApiEntry:
     """The model that a config names, run here or behind an API. Raises InputError with the mend."""
     if is_api(config):
         return api_model(config)
     check_no_api_keys(config)
-    return resolve_model(config, gpu_memory)
+    return resolve_model(config)
 
 
-def resolve_model(config: ModelConfig, gpu_memory: int) -> ModelEntry:
-    """The model that a config names, for GPUs of `gpu_memory` gigabytes. Raises InputError with the fix.
+def resolve_model(config: ModelConfig) -> ModelEntry:
+    """The model that a config names. Raises InputError with the fix.
 
     The hub id of a catalog model, without a family, names that model.
     """
@@ -182,10 +190,9 @@ def resolve_model(config: ModelConfig, gpu_memory: int) -> ModelEntry:
     by_source = {model.source: model for model in catalog.models().values()}
     entry = catalog.models().get(config.name) or (None if config.family else by_source.get(config.name))
     if entry is not None:
-        known = _on_gpus(entry, gpu_memory, overrides)
         if config.family is not None:
             overrides["family"] = config.family
-        return _with(known, overrides)
+        return _with(entry, overrides)
     if "/" not in config.name:
         raise UnknownNameError("model", config.name, [*catalog.models(), *catalog.api_models()])
     if config.family is None:
@@ -208,33 +215,33 @@ def _adhoc_model(name: str, source: str, family: str) -> ModelEntry:
         stored = StoredModel.at(source)
         weight_bytes = stored.weight_bytes
         with stored.without_weights("config.json") as folder:
-            longest = _longest_context(str(folder), source)
+            model_config = _model_config(str(folder), source)
     else:
         location = weights_location(source)
-        longest = _longest_context(location, source)
+        model_config = _model_config(location, source)
         weight_bytes = sum(file.stat().st_size for file in Path(location).glob("*.safetensors"))
     return ModelEntry(
         name=name,
         source=source,
         family=family,
         parameters=weight_bytes / 2 / 1e9,
-        context_length=min(longest, CONTEXT_WANTED),
+        context_length=min(getattr(model_config, "max_position_embeddings", CONTEXT_WANTED), CONTEXT_WANTED),
+        attention=Attention.of_config(model_config),
     )
 
 
-def _longest_context(location: str, source: str) -> int:
+def _model_config(location: str, source: str) -> Any:
+    """The model's config as transformers reads it. Raises InputError for one that can't be read, or is code."""
     try:
-        config = load_config(location)
+        return load_config(location)
     except CustomCodeError as error:
         raise CustomCodeError(f"Model {redact(source)}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"The config of model {redact(source)} can't be read: {first_line(error)}") from error
-    longest: int = getattr(config, "max_position_embeddings", CONTEXT_WANTED)
-    return longest
 
 
-def resolve_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
-    """The judge that a config names, its engine for GPUs of `gpu_memory` gigabytes. Raises InputError with the mend."""
+def resolve_judge(config: JudgeConfig) -> JudgeEntry:
+    """The judge that a config names. Raises InputError with the fix."""
     entry = catalog.lookup("judge", catalog.judges(), config.name)
     if entry.kind == "preference":
         raise InputError(
@@ -242,10 +249,10 @@ def resolve_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
             f"`safechain-ray prefer RUN_A RUN_B --judge {config.name}` asks it; here {_named(entry.kind, of_it=False)}."
         )
     builder(entry.kind)  # an unknown kind is refused before an engine starts
-    return _configured(entry, config, gpu_memory)
+    return _configured(entry, config)
 
 
-def resolve_preference_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
+def resolve_preference_judge(config: JudgeConfig) -> JudgeEntry:
     """The same for a judge that compares two responses."""
     entry = catalog.lookup("judge", catalog.judges(), config.name)
     if entry.kind != "preference":
@@ -253,10 +260,10 @@ def resolve_preference_judge(config: JudgeConfig, gpu_memory: int) -> JudgeEntry
             f"judge: {config.name} gives verdicts on one response and compares none. "
             f"`safechain-ray judge RUN --judge {config.name}` asks it; here {_named('preference', of_it=True)}."
         )
-    return _configured(entry, config, gpu_memory)
+    return _configured(entry, config)
 
 
-def _configured(entry: JudgeEntry, config: JudgeConfig, gpu_memory: int) -> JudgeEntry:
+def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
     if entry.engine is None and config.engine.overrides():
         raise InputError(f"judges: {config.name} has no engine to configure.")
     if entry.endpoint is None and config.endpoint.overrides():
@@ -269,9 +276,7 @@ def _configured(entry: JudgeEntry, config: JudgeConfig, gpu_memory: int) -> Judg
             "broken up. Fix: leave engine.special_tokens out."
         )
     if entry.engine is not None:
-        overrides = config.engine.overrides()
-        engine = _with(_on_gpus(entry.engine, gpu_memory, overrides), overrides)
-        return entry.model_copy(update={"engine": engine})
+        return entry.model_copy(update={"engine": _with(entry.engine, config.engine.overrides())})
     if entry.endpoint is not None:
         endpoint = Endpoint.model_validate(entry.endpoint.model_dump() | config.endpoint.overrides())
         endpoint.api_key()
@@ -286,13 +291,6 @@ def _named(kind: str, of_it: bool) -> str:
     """The mend: the judges of this kind, or all others."""
     names = [name for name, judge in catalog.judges().items() if (judge.kind == kind) is of_it]
     return f"name one of {', '.join(names)}"
-
-
-def _on_gpus(engine: AnyNeeds, gpu_memory: int, overrides: Mapping[str, Any]) -> AnyNeeds:
-    """The catalog's parallel sizes for these GPUs; whoever sets a size of their own has no need of them."""
-    if {"tensor_parallel_size", "pipeline_parallel_size"} & overrides.keys():
-        return engine
-    return engine.on_gpus(gpu_memory)
 
 
 def _model_identity(model: ModelEntry | ApiEntry) -> dict[str, Any]:
@@ -374,8 +372,16 @@ def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:
 
 
 def _with(entry: AnyNeeds, overrides: Mapping[str, Any]) -> AnyNeeds:
-    """The entry with the overrides, validated again; `engine_kwargs` are added to the catalog's."""
-    fields = entry.model_dump() | dict(overrides)
-    if "engine_kwargs" in overrides:
-        fields["engine_kwargs"] = entry.engine_kwargs | overrides["engine_kwargs"]
+    """The entry with the overrides, validated again; `engine_kwargs` are added to the catalog's.
+
+    Raises InputError for `engine_kwargs` that a plan would not know of, and for weights that are quantized twice.
+    """
+    fields = entry.model_dump() | dict(overrides) | {"fixed": frozenset(overrides)}
+    added = overrides.get("engine_kwargs", {})
+    for key, own in PLANNED_ARGUMENTS.items():
+        if key in added:
+            raise InputError(f"engine_kwargs: the plan chooses {key}. Fix: {own}.")
+    fields["engine_kwargs"] = entry.engine_kwargs | added
+    if "quantization" in overrides and (entry.weights_dtype == "fp8" or "quantization" in fields["engine_kwargs"]):
+        raise InputError(f"quantization: the weights of {redact(entry.source)} are quantized already. Leave it out.")
     return type(entry).model_validate(fields)

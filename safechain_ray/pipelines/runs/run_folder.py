@@ -24,6 +24,8 @@ Figures = TypeVar("Figures", bound=BaseModel)
 
 ABSENT = "(absent)"
 
+PARALLEL_SIZES = {"tensor_parallel_size", "pipeline_parallel_size"}
+
 WEIGHTS = "weights"
 """Where an identity has the fingerprint of a model's weights (`weights_fingerprint.py`)."""
 
@@ -161,12 +163,17 @@ def _read_files(folder: Folder, read: Callable[[str], pa.Table]) -> Iterator[pa.
 def differences(there: Any, here: Any, key: str = "") -> list[str]:
     """Where two trees of JSON differ, one line each: `settings.0.samples: 5 -> 3`.
 
-    The fingerprint of weights counts where both tell it: runs of earlier versions noted none.
+    The fingerprint of weights counts where both tell it: runs of earlier versions noted none. Parallel sizes do not
+    count: they change results in the last bits only, and a run may be resumed on other GPUs.
     """
     if there == here:
         return []
     if isinstance(there, dict) and isinstance(here, dict):
-        keys = [name for name in there | here if name != WEIGHTS or (name in there and name in here)]
+        keys = [
+            name
+            for name in there | here
+            if name not in PARALLEL_SIZES and (name != WEIGHTS or (name in there and name in here))
+        ]
         return [
             line
             for name in keys

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from safechain_ray import __version__
 from safechain_ray.catalog.entries import JudgeEntry
-from safechain_ray.cluster.planner import ClusterView, Plan
+from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import RunConfig
 from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
@@ -198,10 +198,7 @@ class RunRecord:
         for earlier in self._content["tries"]:
             if earlier.get("ended") is None:
                 earlier["status"] = "cut off"
-        stages = [
-            [{"pool": pool.needs.pool, "device": pool.needs.device, "replicas": pool.replicas} for pool in stage]
-            for stage in plan.stages
-        ]
+        stages = [[_planned(pool) for pool in stage] for stage in plan.stages]
         self._content["tries"].append(
             {
                 "started": _now(),
@@ -292,11 +289,17 @@ def versions() -> dict[str, str]:
 
 
 def hardware(view: ClusterView) -> list[dict[str, Any]]:
-    """The nodes, as Ray counts them."""
+    """The nodes, as Ray counts them, and the memory of their GPUs where it is known."""
     return [
         {"node": node.name, "cpus": node.cpus, "gpus": node.gpus, "memory_gigabytes": round(node.memory, 1)}
+        | ({"gpu_memory_gigabytes": round(node.gpu_memory, 1)} if node.gpu_memory else {})
         for node in view.nodes
     ]
+
+
+def _planned(pool: PlannedPool) -> dict[str, Any]:
+    facts = {"pool": pool.needs.pool, "device": pool.needs.device, "replicas": pool.replicas}
+    return facts if pool.needs.fit is None else {**facts, "gpus": pool.needs.gpus, **pool.needs.fit.facts}
 
 
 def git_revision() -> str | None:

@@ -27,7 +27,7 @@ class AtWork:
     stood: float = field(default_factory=time.monotonic)
 
     @property
-    def gpus(self) -> int:
+    def gpus(self) -> float:
         """Of each replica of its model."""
         return self.plan.stages[0][0].needs.gpus
 

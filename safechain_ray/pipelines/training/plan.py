@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from safechain_ray.catalog.entries import GPU_GIGABYTES
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.cluster.training.plan import check_workers
 from safechain_ray.config import FinetuneConfig, LoraOptions, TrainingOptions
@@ -20,9 +21,10 @@ MOST_WORKERS = 64
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """`notes` are what there is to say of it, `refusal` why it can't be."""
+    """`notes` are what there is to say of it, `refusal` why it can't be. `gpu_gigabytes` are those of each GPU."""
 
     device: Device
+    gpu_gigabytes: float
     memory: MemoryPlan
     worker: PoolNeeds
     workers: int
@@ -49,14 +51,16 @@ def plan_training(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -
     gpus = 1 if device == "cuda" else 0
     worker = PoolNeeds("training", redact(trainee.entry.source), device, resources.cpus_per_worker, gpus, own)
     note, refusal = None, None
-    if device == "cuda" and not memory.fits(resources.gpu_memory):
-        refusal = _too_small(config, trainee, memory)
+    known = view.gpus_of(resources.gpu_memory)
+    gpu_gigabytes = GPU_GIGABYTES if known is None else known.gigabytes
+    if device == "cuda" and not memory.fits(gpu_gigabytes):
+        refusal = _too_small(config, trainee, memory, gpu_gigabytes)
     else:
         try:
             note = check_workers(worker, resources.workers, view)
         except PlanError as error:
             refusal = str(error)
-    return TrainingPlan(device, memory, worker, resources.workers, (note,) if note else (), refusal)
+    return TrainingPlan(device, gpu_gigabytes, memory, worker, resources.workers, (note,) if note else (), refusal)
 
 
 def memory_of(config: FinetuneConfig, trainee: Trainee, device: Device) -> MemoryPlan:
@@ -71,33 +75,34 @@ def _device(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -> Devi
     return "cpu" if trainee.entry.runs_on_cpu and not view.has_gpus else "cuda"
 
 
-def _too_small(config: FinetuneConfig, trainee: Trainee, memory: MemoryPlan) -> str:
-    gigabytes, workers = config.resources.gpu_memory, config.resources.workers
+def _too_small(config: FinetuneConfig, trainee: Trainee, memory: MemoryPlan, gigabytes: float) -> str:
+    workers = config.resources.workers
     lines = "".join(f"\n  {item.name:<20} {item.bytes / GIGABYTE:6.1f}" for item in memory.items)
     return (
         f"Training {trainee.entry.name} with {workers} workers takes {memory.gigabytes:.1f} GB of each GPU, and each "
-        f"has {gigabytes} GB:{lines}\nMend: {'; or '.join(_mends(config, trainee))}. Other GPUs: --gpu-memory."
+        f"has {gigabytes:.3g} GB:{lines}\nFix: {'; or '.join(_fixes(config, trainee, gigabytes))}. "
+        "Other GPUs: --gpu-memory."
     )
 
 
-def _mends(config: FinetuneConfig, trainee: Trainee) -> list[str]:
+def _fixes(config: FinetuneConfig, trainee: Trainee, gigabytes: float) -> list[str]:
     """What would fit: more workers, shorter sequences, adapters."""
 
     def fits(options: TrainingOptions, length: int, workers: int) -> bool:
-        return plan_memory(trainee.shape, options, length, workers).fits(config.resources.gpu_memory)
+        return plan_memory(trainee.shape, options, length, workers).fits(gigabytes)
 
     options, length, workers = config.training, config.max_length, config.resources.workers
-    mends = []
+    fixes = []
     more = next((count for count in _doubled(workers) if fits(options, length, count)), None)
     if more is not None:
-        mends.append(f"take {more} workers")
+        fixes.append(f"take {more} workers")
     shorter = next((cut for cut in (length // 2, length // 4) if cut >= 1024 and fits(options, cut, workers)), None)
     if shorter is not None:
-        mends.append(f"max_length {shorter:,} (longer examples are left out)")
+        fixes.append(f"max_length {shorter:,} (longer examples are left out)")
     adapters = options.model_copy(update={"lora": LoraOptions()})
     if options.lora is None and fits(adapters, length, workers):
-        mends.append("train adapters (--lora)")
-    return mends or ["take GPUs with more memory, or a smaller model"]
+        fixes.append("train adapters (--lora)")
+    return fixes or ["take GPUs with more memory, or a smaller model"]
 
 
 def _doubled(workers: int) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import GPU_GIGABYTES, Family, ModelEntry
+from safechain_ray.catalog.entries import Family, ModelEntry
 from safechain_ray.catalog.shape_entries import ModelShape
 from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.config import FinetuneConfig, ModelConfig, TrainingSetConfig
@@ -57,7 +57,7 @@ def resolve_trainee(config: ModelConfig) -> Trainee:
     """Look the model up; of one without a shape in the catalog the config is read. Raises InputError."""
     if is_api(config):
         raise InputError(f"{config.name} is a model behind an API: its weights are not here to be trained.")
-    entry = resolve_model(config, GPU_GIGABYTES)
+    entry = resolve_model(config)
     family = catalog.lookup("model family", catalog.families(), entry.family)
     known = catalog.shapes().get(entry.name)
     return Trainee(entry, family, known or ModelShape.of_config(entry.name, _config_of(entry)))

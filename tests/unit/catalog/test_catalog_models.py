@@ -3,9 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from safechain_ray.catalog import families, judges, lookup, models
-from safechain_ray.catalog.entries import GPU_GIGABYTES, Endpoint
-from safechain_ray.config import ResourcesConfig
+from safechain_ray.catalog import families, judges, lookup, models, shapes
+from safechain_ray.catalog.entries import Endpoint
 from safechain_ray.decoding.base import STRATEGIES, check_strategy
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.schema import StrategySpec, ThinkingTags
@@ -35,16 +34,6 @@ def test_the_context_holds_the_papers_16000_tokens_and_a_prompt(model):
     assert model.context_length > 16_000 or model.runs_on_cpu
 
 
-@pytest.mark.parametrize("gigabytes", [48, 80])
-@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.source)
-def test_the_weights_leave_room_for_the_cache_on_gpus_of_80_and_of_48_gb(engine, gigabytes):
-    assert engine.weight_gigabytes / engine.sizes_on(gigabytes).gpus <= 0.6 * gigabytes
-
-
-def test_the_catalogs_first_sizes_are_for_the_gpus_that_a_run_takes_for_granted():
-    assert ResourcesConfig().gpu_memory == GPU_GIGABYTES
-
-
 # Attention heads and layers as the models' own config.json has them.
 HEADS_AND_LAYERS = {
     "R1-1.5B": (12, 28),
@@ -65,13 +54,17 @@ HEADS_AND_LAYERS = {
 }
 
 
-@pytest.mark.parametrize("gigabytes", [48, 80])
 @pytest.mark.parametrize("name", HEADS_AND_LAYERS)
-def test_tensor_parallel_sizes_divide_the_attention_heads(name, gigabytes):
-    heads, layers = HEADS_AND_LAYERS[name]
-    sizes = models()[name].sizes_on(gigabytes)
-    assert heads % sizes.tensor_parallel_size == 0
-    assert sizes.pipeline_parallel_size <= layers
+def test_attention_is_that_of_the_models_own_config(name):
+    attention = models()[name].attention
+    assert (attention.heads, attention.layers) == HEADS_AND_LAYERS[name]
+
+
+@pytest.mark.parametrize("name", shapes())
+def test_attention_agrees_with_the_shape_that_training_is_planned_by(name):
+    shape, attention = shapes()[name], models()[name].attention
+    found = (attention.layers, attention.heads, attention.key_value_heads, attention.head_size)
+    assert found == (shape.layers, shape.heads, shape.key_value_heads, shape.head_size or shape.hidden // shape.heads)
 
 
 def test_r1_itself_takes_16_gpus():

@@ -1,11 +1,15 @@
-"""Joining a cluster: an address where nobody listens is one sentence, soon."""
+"""Joining a cluster: an address where nobody listens is one sentence, soon. What a local Ray has."""
 
 import socket
 import time
 
 import pytest
+from pretended_nvml import GIB, PretendedGpu, PretendedNvml
+from ray._private.accelerators import get_accelerator_manager_for_resource
 
+from safechain_ray.cluster import session
 from safechain_ray.cluster.session import check_reachable
+from safechain_ray.engines.gpus import read_gpus
 from safechain_ray.errors import SafechainError
 
 
@@ -40,3 +44,18 @@ def test_an_address_that_listens_passes():
 @pytest.mark.parametrize("address", ["auto", "local", "nonsense"])
 def test_what_names_no_port_is_left_to_ray(address: str):
     check_reachable(address)
+
+
+@pytest.mark.parametrize(("visible", "seen"), [(None, 4), ("0,2", 2), ("", 0), ("0,1,2,3,4", 4)])
+def test_a_local_ray_has_the_gpus_that_cuda_shows(monkeypatch: pytest.MonkeyPatch, visible: str | None, seen: int):
+    manager = get_accelerator_manager_for_resource("GPU")
+    monkeypatch.setattr(manager, "get_current_node_num_accelerators", staticmethod(lambda: 4))
+    nvml = PretendedNvml([PretendedGpu(memory=24 * GIB), PretendedGpu(memory=48 * GIB, uuid="GPU-2")])
+    monkeypatch.setattr(session, "read_gpus", lambda: read_gpus(nvml))
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    (node,) = session.view_local().nodes
+    assert node.gpus == seen
+    assert node.gpu_memory == (24 * GIB / 1e9 if seen else None)

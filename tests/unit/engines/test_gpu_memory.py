@@ -1,5 +1,7 @@
 """Waiting for GPU memory that a predecessor gives back, on pretended GPUs."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,3 +102,25 @@ def test_the_log_of_this_start_says_whether_memory_was_short(tmp_path: Path, bef
     assert failed_for_memory(log, len(before), was_free=True) is failed
     assert failed_for_memory(log, len(before), was_free=False) is (failed or "CUDA out of memory" in after)
     assert failed_for_memory(tmp_path / "none", 0, was_free=False) is False
+
+
+def test_engines_on_one_gpu_start_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The second start waits for the first; the lock of a killed process is free."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = (
+        "import sys, time\n"
+        "from safechain_ray.engines.gpu_memory import alone_on_gpu\n"
+        "from safechain_ray.engines.gpus import Gpu\n"
+        "with alone_on_gpu([Gpu(0, 'GPU-1', 'L4', 0, 0, (8, 9))]):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(float(sys.argv[1]))\n"
+    )
+    first = subprocess.Popen([sys.executable, "-c", code, "60"], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "held\n"
+    second = subprocess.Popen([sys.executable, "-c", code, "0"], stdout=subprocess.PIPE, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.communicate(timeout=2)
+    first.kill()
+    first.wait()
+    assert second.communicate(timeout=30)[0] == "held\n"

@@ -52,6 +52,20 @@ def test_without_flashinfers_all_reduce_nothing_is_fused_into_it(
     assert "compilation_config" not in engine_arguments(start(models()["R1-7B"]), "w")
 
 
+def test_weights_are_quantized_where_it_is_asked_for():
+    quantized = models()["R1-7B"].model_copy(update={"quantization": "fp8"})
+    assert engine_arguments(start(quantized), "w")["quantization"] == "fp8_per_tensor"
+    assert "quantization" not in engine_arguments(start(models()["R1-7B"]), "w")
+
+
+def test_a_part_of_a_gpu_is_the_plans_unless_the_user_has_set_it():
+    shared = {"gpu_memory_utilization": 0.4, "max_num_batched_tokens": 8192}
+    arguments = engine_arguments(start(models()["R1-7B"], memory_share=0.4), "w")
+    assert {key: arguments[key] for key in shared} == shared
+    own = models()["R1-7B"].model_copy(update={"engine_kwargs": {"gpu_memory_utilization": 0.3}})
+    assert engine_arguments(start(own, memory_share=0.4), "w")["gpu_memory_utilization"] == 0.3
+
+
 def test_one_gpu_needs_no_executor():
     assert "distributed_executor_backend" not in engine_arguments(start(models()["R1-7B"]), "w")
 

@@ -1,6 +1,8 @@
 """How a vLLM engine is started on a GPU, with a pretended vLLM: arguments, memory, repeated starts."""
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from pretended_vllm import PretendedVllm
 
 from safechain_ray.catalog import models
 from safechain_ray.engines import vllm
+from safechain_ray.engines.gpus import Gpu
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.vllm import MEMORY_STARTS, start_vllm
 from safechain_ray.errors import EngineStartError
@@ -118,3 +121,22 @@ def test_the_share_of_memory_is_the_users_and_the_gpus_of_other_nodes_are_not_wa
     start_vllm(EngineStart(needs, "cuda", pretended.log_file))
     start_vllm(start(pretended, "R1-32B", executor="ray"))
     assert gpu_machine == [0.6]
+
+
+def test_an_engine_on_a_part_of_a_gpu_waits_for_its_share_and_starts_alone(
+    pretended: PretendedVllm, gpu_machine: list[float], monkeypatch: pytest.MonkeyPatch
+):
+    locked: list[str] = []
+
+    @contextmanager
+    def alone(gpus: Sequence[Gpu]) -> Iterator[None]:
+        locked.append("held")
+        yield
+        locked.append(f"given back after {len(pretended.started)} start")
+
+    monkeypatch.setattr(vllm, "alone_on_gpu", alone)
+    start_vllm(start(pretended, memory_share=0.3))
+    assert gpu_machine == [0.3]
+    assert locked == ["held", "given back after 1 start"]
+    arguments = pretended.started[0][0]
+    assert (arguments["gpu_memory_utilization"], arguments["max_num_batched_tokens"]) == (0.3, 8192)

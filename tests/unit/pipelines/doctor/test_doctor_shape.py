@@ -1,59 +1,71 @@
-"""The doctor on sizes: attention heads, layers, context and memory."""
+"""The doctor on attention, context and the memory of GPUs."""
 
 import pytest
 from transformers import LlamaConfig
 
 from safechain_ray.catalog import models
 from safechain_ray.catalog.entries import EngineNeeds
+from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, Gpus
+from safechain_ray.engines.gpus import Gpu, GpuReport
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
-from safechain_ray.pipelines.doctor.shape import check_shape
+from safechain_ray.pipelines.doctor.shape import check_shape, gpus_to_check
+
+R1_32B = {
+    "hidden_size": 5120,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "num_hidden_layers": 64,
+    "max_position_embeddings": 131_072,
+}
 
 
-def examined(needs: EngineNeeds, gpu_memory: int | None = None, **config: int) -> dict[str, Finding]:
-    shape = {
-        "hidden_size": 5120,
-        "num_attention_heads": 40,
-        "num_hidden_layers": 64,
-        "max_position_embeddings": 131_072,
-        **config,
-    }
-    found = check_shape(Subject("model"), needs, LlamaConfig(**shape), gpu_memory)
+def examined(needs: EngineNeeds, gigabytes: float = 80, **config: int) -> dict[str, Finding]:
+    found = check_shape(Subject("model"), needs, LlamaConfig(**R1_32B | config), [Gpus(gigabytes)])
     return {finding.check: finding for finding in found}
 
 
-def test_every_listed_size_of_gpu_is_checked_or_the_one_that_was_asked_for():
-    listed = examined(models()["R1-32B"])
-    assert {finding.status for finding in listed.values()} == {"ok"}
-    assert "parallel on 48 GB" in listed
-    assert "parallel on 80 GB" in listed
-    assert list(examined(models()["R1-32B"], 80)) == ["context", "parallel on 80 GB", "memory on 80 GB"]
+def test_a_model_that_agrees_with_the_catalog_is_well():
+    findings = examined(models()["R1-32B"])
+    assert list(findings) == ["context", "attention", "memory on 80 GB"]
+    assert {finding.status for finding in findings.values()} == {"ok"}
+    assert findings["memory on 80 GB"].detail.startswith("2 GPUs (tensor 2 parallel) of 80 GB for 65.5 GB of weights")
 
 
 def test_without_the_models_config_memory_is_still_checked():
-    findings = list(check_shape(Subject("model"), models()["R1-32B"], None, None))
+    findings = list(check_shape(Subject("model"), models()["R1-32B"], None, [Gpus(48), Gpus(80)]))
     assert [(finding.check, finding.status) for finding in findings] == [
-        ("heads and context", "not checked"),
+        ("attention and context", "not checked"),
         ("memory on 48 GB", "ok"),
         ("memory on 80 GB", "ok"),
     ]
 
 
-def test_a_tensor_parallel_size_that_does_not_divide_the_heads_fails_with_one_that_does():
-    finding = examined(models()["R1-32B"].model_copy(update={"tensor_parallel_size": 6}), 80)["parallel on 80 GB"]
-    assert (finding.status, finding.detail) == ("failed", "40 attention heads can't be split in 6")
-    assert finding.mend == "set tensor_parallel_size to a divisor, such as 5"
+def test_another_attention_than_the_catalogs_fails():
+    finding = examined(models()["R1-32B"], num_key_value_heads=40)["attention"]
+    assert finding.status == "failed"
+    assert "40 key-value heads of 128; the catalog has another" in finding.detail
 
 
-def test_more_pipeline_stages_than_layers_fail():
-    needs = models()["R1-32B"].model_copy(update={"pipeline_parallel_size": 4})
-    assert examined(needs, 80, num_hidden_layers=3)["parallel on 80 GB"].status == "failed"
+def test_a_tensor_parallel_size_that_does_not_divide_the_heads_fails_with_those_that_do():
+    needs = models()["R1-32B"].model_copy(update={"tensor_parallel_size": 6})
+    finding = examined(needs)["memory on 80 GB"]
+    assert (finding.status, finding.mend) == ("failed", "1, 2, 4, 5, 8, 10 do")
 
 
 def test_a_context_that_the_model_does_not_have_fails():
-    finding = examined(models()["R1-32B"], 80, max_position_embeddings=4096)["context"]
+    finding = examined(models()["R1-32B"], max_position_embeddings=4096)["context"]
     assert (finding.status, finding.mend) == ("failed", "set the engine's context_length to 4096 or less")
 
 
-@pytest.mark.parametrize(("gpu_memory", "status"), [(80, "ok"), (24, "failed")])
-def test_weights_that_leave_a_gpu_no_room_for_the_cache_fail(gpu_memory: int, status: str):
-    assert examined(models()["R1-32B"], gpu_memory)[f"memory on {gpu_memory} GB"].status == status
+@pytest.mark.parametrize(("gigabytes", "status"), [(80, "ok"), (2, "failed")])
+def test_a_model_that_gpus_do_not_hold_fails_with_those_that_do(gigabytes: float, status: str):
+    finding = examined(models()["R1-32B"], gigabytes)[f"memory on {gigabytes} GB"]
+    assert finding.status == status
+    assert (finding.mend is not None) == (status == "failed")
+
+
+def test_this_machines_gpus_are_checked_unless_others_are_asked_for():
+    here = GpuReport(gpus=tuple(Gpu(place, f"GPU-{place}", "L4", 24 * 10**9, 0, (8, 9)) for place in range(2)))
+    assert gpus_to_check(None, here) == (Gpus(24, a_node=2, in_all=2),)
+    assert gpus_to_check(48, here) == (Gpus(48),)
+    assert gpus_to_check(None, GpuReport()) == tuple(Gpus(gigabytes) for gigabytes in KINDS_OF_GPUS)

@@ -12,7 +12,7 @@ from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.engine_package import EnginePackage
 from safechain_ray.errors import PlanError
-from safechain_ray.pipelines.runs.pools import ENGINE_OVERHEAD_GIGABYTES, judge_pool, pool_needs
+from safechain_ray.pipelines.runs.pools import ENGINE_GIGABYTES, WORKER_GIGABYTES, judge_pool, pool_needs
 
 LAPTOP = ClusterView((Node("laptop", 16, 0, 24),))
 CLUSTER = ClusterView((Node("gpu", 64, 8, 1000),))
@@ -36,7 +36,7 @@ def test_small_models_run_on_cpus_where_there_are_no_gpus():
 
 def test_large_models_ask_for_gpus_even_where_there_are_none():
     model = pools(LAPTOP, model="R1-32B")["model"]
-    assert (model.device, model.gpus, model.memory) == ("cuda", 2, ENGINE_OVERHEAD_GIGABYTES)
+    assert (model.device, model.gpus, model.memory) == ("cuda", 2, ENGINE_GIGABYTES + 2 * WORKER_GIGABYTES)
 
 
 def test_gpus_are_used_where_there_are_some():
@@ -81,7 +81,7 @@ def test_cpus_insisted_on_hold_weights_and_cache_in_memory():
     resources = {"device": "cpu", "cpu_kv_cache_gigabytes": 4}
     model = pools(CLUSTER, resources, model="R1-7B")["model"]
     assert (model.device, model.gpus) == ("cpu", 0)
-    assert model.memory == ENGINE_OVERHEAD_GIGABYTES + 2 * 7.62 + 4
+    assert model.memory == ENGINE_GIGABYTES + 2 * 7.62 + 4
 
 
 def test_as_many_replicas_as_fit_and_have_work_unless_a_number_is_asked_for():

@@ -11,6 +11,7 @@ from safechain_ray import catalog
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.pipelines.runs import resolve as resolving
 from safechain_ray.pipelines.runs.resolve import resolve
+from safechain_ray.pipelines.runs.run_folder import differences
 
 
 def refusal(**keys: Any) -> str:
@@ -154,20 +155,43 @@ def test_overrides_of_an_engine_are_laid_over_the_catalogs():
         assert needs.engine_kwargs == {"distributed_executor_backend": "uni", "seed": 3}
 
 
-def test_parallel_sizes_follow_the_gpus_memory_unless_they_are_set():
-    for gpu_memory, gpus in ((48, 4), (64, 4), (80, 2), (141, 2)):
-        assert resolved(model="R1-32B", resources={"gpu_memory": gpu_memory}).model.gpus == gpus
-    assert "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B is not listed for GPUs of 24 GB (listed: 48 GB, 80 GB)" in refusal(
-        model="R1-32B", resources={"gpu_memory": 24}
-    )
+def test_what_a_config_sets_of_an_engine_is_known_to_be_the_users():
     own = {"name": "R1-32B", "engine": {"tensor_parallel_size": 8}}
-    assert resolved(model=own, resources={"gpu_memory": 24}).model.gpus == 8
+    assert resolved(model=own).model.fixed == {"tensor_parallel_size"}
+    assert resolved(model="R1-32B").model.fixed == frozenset()
+
+
+def test_the_gpus_that_a_run_has_are_no_part_of_its_identity():
+    identities = [resolved(model="R1-32B", resources={"gpu_memory": memory}).identity() for memory in (None, 48)]
+    assert identities[0] == identities[1]
+    fixed = resolved(model={"name": "R1-32B", "engine": {"tensor_parallel_size": 8}}).identity()
+    assert fixed != identities[0]
+    assert differences(identities[0], fixed) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ({"engine_kwargs": {"tensor_parallel_size": 2}}, "the plan chooses tensor_parallel_size. Fix: set tensor_para"),
+        ({"engine_kwargs": {"max_model_len": 99}}, "the plan chooses max_model_len. Fix: set context_length"),
+        ({"engine_kwargs": {"quantization": "awq"}, "quantization": "fp8"}, "are quantized already"),
+    ],
+)
+def test_engine_arguments_that_contradict_the_plan_are_refused(engine: dict[str, Any], says: str):
+    assert says in refusal(model={"name": "R1-32B", "engine": engine})
+
+
+def test_quantization_is_part_of_the_identity_where_it_is_asked_for():
+    assert "quantization" not in resolved(model="R1-7B").identity()["model"]
+    quantized = resolved(model={"name": "R1-7B", "engine": {"quantization": "fp8"}})
+    assert quantized.identity()["model"]["quantization"] == "fp8"
+    assert "are quantized already" in refusal(model={"name": "R1-671B", "engine": {"quantization": "fp8"}})
 
 
 def test_what_the_catalog_only_says_of_a_model_is_no_part_of_a_runs_identity():
     identity = resolved(model="R1-7B", judges=["llama-guard-3-8b"]).identity()
     for fields in (identity["model"], identity["judges"][0], identity["judges"][0]["engine"]):
-        assert not {"access", "gated", "smaller_gpus", "weights_dtype", "chat_template"} & fields.keys()
+        assert not {"access", "gated", "attention", "fixed", "weights_dtype", "chat_template"} & fields.keys()
     assert "chat_template" in resolved(model="Llama-3.1-70B").identity()["model"]
 
 

@@ -1,0 +1,269 @@
+"""Fits an engine onto GPUs: the parallel sizes and the context for which its memory is large enough.
+
+Each GPU holds its part of the weights, working memory, and its part of the KV cache. vLLM refuses to start where the
+KV cache is smaller than one full context. A model with room for only one context decodes one long request at a time,
+so more GPUs are taken until the cache holds `MODEL_CONTEXTS` of them. A judge writes few tokens and needs only one.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from safechain_ray.catalog.entries import EngineNeeds
+from safechain_ray.catalog.parallelism import ParallelSizes
+from safechain_ray.engines.gpu_memory import memory_share
+from safechain_ray.errors import PlanError
+from safechain_ray.storage import redact
+
+GIGABYTE = 1e9
+
+WORKING_GIGABYTES = 1.5
+"""CUDA's context, NCCL's buffers and CUDA graphs on each GPU. An estimate: it has not been measured."""
+
+WORKING_SHARE = 0.05
+"""Of the weights on each GPU, for the activations of a prefill step. An estimate, too."""
+
+SPARE = 1.1
+"""KV cache for a context that is wanted and not needed, as the memory left for the cache is an estimate."""
+
+MODEL_CONTEXTS = 4
+JUDGE_CONTEXTS = 1
+
+UNKNOWN_ATTENTION_BYTES = 16_384
+"""Of KV cache a token for each billion parameters, where `config.json` is not known: Llama 3's 8B."""
+
+PARALLEL_FIELDS = {"tensor_parallel_size", "pipeline_parallel_size"}
+
+KINDS_OF_GPUS = (24, 48, 80, 141)
+"""Gigabytes of the GPUs that a refusal looks at."""
+
+
+GIGABYTES_OF_TYPES: Mapping[str, float] = {
+    "T4": 16,
+    "V100": 16,
+    "A10G": 24,
+    "L4": 24,
+    "A100": 40,
+    "A100-40G": 40,
+    "A100-80G": 80,
+    "L40S": 48,
+    "H100": 80,
+    "H20": 96,
+    "RTX-PRO-6000": 96,
+    "H200": 141,
+    "B200": 180,
+}
+"""By Ray's accelerator types (ray.util.accelerators, 2.60), from NVIDIA's data sheets; the smaller one of two models.
+
+For nodes that an autoscaler may bring, and for those that do not answer.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The GPUs that an engine may use: how many on the largest node and in all, and the memory of the smallest one.
+
+    Memory is in 1e9 bytes. `by_node` has the number of GPUs and the memory of each for nodes that differ.
+    """
+
+    gigabytes: float
+    a_node: int = 8
+    in_all: int = 64
+    by_node: tuple[tuple[int, float], ...] = ()
+
+    def memory_for(self, gpus: int) -> float:
+        """Memory of the smallest GPU among nodes with so many: Ray may place a replica on any of them."""
+        return min((memory for count, memory in self.by_node if count >= gpus), default=self.gigabytes)
+
+    def __str__(self) -> str:
+        return f"GPUs of {self.gigabytes:.3g} GB"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFit:
+    """How one replica of an engine is placed on GPUs of `gpu_gigabytes`, of which it uses the share `memory_share`.
+
+    `fixed_gigabytes` of each GPU hold weights and working memory. The KV cache takes the rest, at `token_gigabytes` a
+    token. No request is longer than `needed_context`; `wanted_context` is the catalog's or the user's.
+    """
+
+    sizes: ParallelSizes
+    gpu_gigabytes: float
+    memory_share: float
+    fixed_gigabytes: float
+    token_gigabytes: float
+    needed_context: int
+    wanted_context: int
+
+    @property
+    def cache_tokens(self) -> int:
+        """Tokens that the KV cache of the replica holds."""
+        room = self.memory_share * self.gpu_gigabytes - self.fixed_gigabytes
+        return int(room / self.token_gigabytes + 1e-6)
+
+    @property
+    def context_length(self) -> int:
+        """The wanted context where the KV cache holds it with room to spare, else the needed one."""
+        return self.wanted_context if self.cache_tokens >= SPARE * self.wanted_context else self.needed_context
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """For the record of a run."""
+        return {
+            **self.sizes.model_dump(),
+            "context_length": self.context_length,
+            "gpu_gigabytes": round(self.gpu_gigabytes, 1),
+            "memory_share": round(self.memory_share, 3),
+            "kv_cache_tokens": self.cache_tokens,
+        }
+
+    @property
+    def cache_gigabytes(self) -> float:
+        """KV cache of one needed context on each GPU."""
+        return self.needed_context * self.token_gigabytes
+
+    @property
+    def least_gigabytes(self) -> float:
+        """Memory of each GPU that the engine needs to start: vLLM refuses a KV cache of less than one context."""
+        return self.fixed_gigabytes + self.cache_gigabytes
+
+
+def fit_engine(engine: EngineNeeds, gpus: Gpus, tokens: int | None = None, contexts: int = MODEL_CONTEXTS) -> GpuFit:
+    """The fewest GPUs whose KV cache holds `contexts` contexts; else those that hold most, one at least.
+
+    `tokens` bound a request's prompt and completion together. Where the engine's whole context does not fit, it is
+    lowered to that bound, which cuts no request. Without a bound, and where the user has set the context, it stays.
+
+    Raises:
+        PlanError: No parallel size fits, and the message names what would; or the user's sizes divide no heads.
+
+    Example:
+        >>> fit_engine(models()["R1-14B"], Gpus(48)).sizes.gpus
+        2
+    """
+    _check_own_sizes(engine)
+    fit = _best_fit(engine, gpus, tokens, contexts)
+    if fit is None:
+        raise PlanError(_refusal(engine, gpus, tokens))
+    return fit
+
+
+def _check_own_sizes(engine: EngineNeeds) -> None:
+    """Raises PlanError for sizes of the user that vLLM refuses."""
+    attention, sizes = engine.attention, engine.sizes
+    if attention is None:
+        return
+    if attention.heads % sizes.tensor_parallel_size:
+        possible = [str(size) for size in range(1, 17) if attention.heads % size == 0]
+        raise PlanError(
+            f"{redact(engine.source)} has {attention.heads} attention heads, which tensor_parallel_size "
+            f"{sizes.tensor_parallel_size} does not divide. Fix: {', '.join(possible)} do."
+        )
+    if sizes.pipeline_parallel_size > attention.layers:
+        raise PlanError(
+            f"{redact(engine.source)} has {attention.layers} layers, fewer than pipeline_parallel_size "
+            f"{sizes.pipeline_parallel_size}. Fix: lower it."
+        )
+
+
+def _best_fit(engine: EngineNeeds, gpus: Gpus, tokens: int | None, contexts: int = 1) -> GpuFit | None:
+    needed = _needed_context(engine, tokens)
+    fits = [fit for sizes in _possible_sizes(engine, gpus) if (fit := _fit(engine, gpus, sizes, needed)) is not None]
+    enough = (fit for fit in fits if fit.cache_tokens >= contexts * needed)
+    return next(enough, max(fits, key=lambda fit: fit.cache_tokens, default=None))
+
+
+def _needed_context(engine: EngineNeeds, tokens: int | None) -> int:
+    if tokens is None or "context_length" in engine.fixed:
+        return engine.context_length
+    return min(tokens, engine.context_length)
+
+
+def _possible_sizes(engine: EngineNeeds, gpus: Gpus) -> Iterator[ParallelSizes]:
+    """From one GPU upwards: tensor-parallel within a node, pipeline-parallel over nodes."""
+    if engine.fixed & PARALLEL_FIELDS:
+        yield engine.sizes
+        return
+    attention = engine.attention
+    tensor = 1
+    widest = 0
+    while tensor <= min(gpus.a_node, gpus.in_all):
+        if attention is None or attention.heads % tensor == 0:
+            widest = tensor
+            yield ParallelSizes(tensor_parallel_size=tensor)
+        tensor *= 2
+    for pipeline in range(2, gpus.in_all // max(widest, 1) + 1):
+        if attention is not None and pipeline > attention.layers:
+            return
+        yield ParallelSizes(tensor_parallel_size=widest, pipeline_parallel_size=pipeline)
+
+
+def _fit(engine: EngineNeeds, gpus: Gpus, sizes: ParallelSizes, needed: int) -> GpuFit | None:
+    weights = engine.weight_gigabytes / sizes.gpus
+    fit = GpuFit(
+        sizes=sizes,
+        gpu_gigabytes=gpus.memory_for(sizes.gpus),
+        memory_share=memory_share(engine.engine_kwargs),
+        fixed_gigabytes=weights + WORKING_GIGABYTES + WORKING_SHARE * weights,
+        token_gigabytes=cache_bytes(engine, sizes) / GIGABYTE,
+        needed_context=needed,
+        wanted_context=engine.context_length,
+    )
+    return fit if fit.cache_tokens >= needed else None
+
+
+def cache_bytes(engine: EngineNeeds, sizes: ParallelSizes) -> float:
+    """Bytes of KV cache that a token takes on each GPU."""
+    if engine.attention is not None:
+        return engine.attention.cache_bytes(sizes)
+    return UNKNOWN_ATTENTION_BYTES * max(engine.parameters, 1.0) / sizes.gpus
+
+
+def _refusal(engine: EngineNeeds, gpus: Gpus, tokens: int | None) -> str:
+    needed = _needed_context(engine, tokens)
+    cache = needed * cache_bytes(engine, ParallelSizes()) / GIGABYTE
+    return (
+        f"{redact(engine.source)} does not fit {gpus}, {gpus.a_node} a node and {gpus.in_all} in all: its weights take "
+        f"{engine.weight_gigabytes:.1f} GB, the KV cache of {needed:,} tokens takes {cache:.1f} GB.\n"
+        f"Fix: {'; or '.join(_fixes(engine, gpus, tokens))}."
+    )
+
+
+def _fixes(engine: EngineNeeds, gpus: Gpus, tokens: int | None) -> list[str]:
+    """What would fit: keys of the engine, or other GPUs."""
+    free = engine.model_copy(update={"fixed": engine.fixed - PARALLEL_FIELDS})
+    fixes = []
+    if engine.fixed & PARALLEL_FIELDS and _best_fit(free, gpus, tokens):
+        fixes.append("leave out tensor_parallel_size and pipeline_parallel_size of its engine")
+    shorter = free.model_copy(update={"context_length": engine.context_length // 2})
+    if _best_fit(shorter, gpus, None):
+        fixes.append(f"lower context_length of its engine, for example to {shorter.context_length}")
+    quantized = free.model_copy(update={"quantization": "fp8"})
+    if engine.quantization is None and engine.weights_dtype != "fp8" and _best_fit(quantized, gpus, tokens):
+        fixes.append("set quantization: fp8 of its engine, which changes results")
+    kinds = [gpus.gigabytes, *(kind for kind in KINDS_OF_GPUS if kind > gpus.gigabytes)]
+    elsewhere = ((kind, _best_fit(free, Gpus(kind), tokens)) for kind in kinds)
+    fixes += [f"use {_counted(fit.sizes.gpus)} of {kind:.3g} GB" for kind, fit in elsewhere if fit is not None]
+    return fixes[:4] or ["use a smaller model"]
+
+
+def _counted(gpus: int) -> str:
+    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+
+
+def fit_sentence(engine: EngineNeeds, fit: GpuFit) -> str:
+    """Why a plan takes these sizes, for a person."""
+    ways = (("tensor", fit.sizes.tensor_parallel_size), ("pipeline", fit.sizes.pipeline_parallel_size))
+    spread = " x ".join(f"{way} {size}" for way, size in ways if size > 1)
+    number = _counted(fit.sizes.gpus) + (f" ({spread} parallel)" if spread else "")
+    sentence = (
+        f"{number} of {fit.gpu_gigabytes:.3g} GB for {engine.weight_gigabytes:.3g} GB of weights and a KV cache of "
+        f"{fit.cache_tokens:,} tokens."
+    )
+    if fit.context_length < engine.context_length:
+        sentence += (
+            f" The context is {fit.context_length:,} tokens, which holds every request of this run; "
+            f"{engine.context_length:,} do not fit."
+        )
+    if engine.attention is None:
+        sentence += " The KV cache is a guess, as config.json is not known."
+    return sentence
