@@ -14,7 +14,7 @@ from safechain_ray.cluster.worklist import WorkItem
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.environment import KernelSources, engine_environment
 from safechain_ray.engines.log_capture import captured_output
-from safechain_ray.engines.start import Device, EngineStart
+from safechain_ray.engines.start import RUNNING, Device, EngineStart
 from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.pipelines.runs.resolve import ResolvedRun
@@ -45,7 +45,7 @@ def start_llm(
         device,
         log_file,
         kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
-        max_running=resources.max_running,
+        max_running=resources.max_running or RUNNING,
         batch_invariant=resources.batch_invariant,
     )
     environment = engine_environment(start, os.environ, KernelSources.here())

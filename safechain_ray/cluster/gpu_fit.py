@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.catalog.parallelism import ParallelSizes
-from safechain_ray.engines.gpu_memory import memory_share
+from safechain_ray.engines.gpu_memory import DEFAULT_SHARE, memory_share
+from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import PlanError
 from safechain_ray.storage import redact
 
@@ -32,6 +33,13 @@ UNKNOWN_ATTENTION_BYTES = 16_384
 """Of KV cache a token for each billion parameters, where `config.json` is not known: Llama 3's 8B."""
 
 PARALLEL_FIELDS = {"tensor_parallel_size", "pipeline_parallel_size"}
+
+LARGE_GPU_GIGABYTES = 70 * 2**30 / GIGABYTE
+RUNNING_ON_LARGE_GPUS = 1_024
+"""As vLLM's offline class has it by default (0.25.1 to 0.33.0, `get_batch_defaults`); 256 on smaller GPUs."""
+
+TYPICAL_TOKENS = 1_000
+"""Of prompt and response half way. With fewer tokens of KV cache for each request vLLM would preempt requests."""
 
 KINDS_OF_GPUS = (24, 48, 80, 141)
 """Gigabytes of the GPUs that a refusal looks at."""
@@ -104,6 +112,12 @@ class GpuFit:
     def context_length(self) -> int:
         """The wanted context where the KV cache holds it with room to spare, else the needed one."""
         return self.wanted_context if self.cache_tokens >= SPARE * self.wanted_context else self.needed_context
+
+    @property
+    def most_running(self) -> int:
+        """Requests that the engine decodes at once where there is work for so many."""
+        large = self.gpu_gigabytes >= LARGE_GPU_GIGABYTES and self.memory_share >= DEFAULT_SHARE
+        return max(RUNNING, min(RUNNING_ON_LARGE_GPUS if large else RUNNING, self.cache_tokens // TYPICAL_TOKENS))
 
     @property
     def facts(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Literal
 from safechain_ray.cluster.gpu_fit import GIGABYTES_OF_TYPES, GpuFit, Gpus
 from safechain_ray.cluster.gpu_sharing import share_one_gpu
 from safechain_ray.engines.engine_package import EnginePackage
-from safechain_ray.engines.start import Device
+from safechain_ray.engines.start import RUNNING, Device
 from safechain_ray.errors import PlanError
 
 Executor = Literal["mp", "ray"]
@@ -115,6 +115,18 @@ class PlannedPool:
     needs: PoolNeeds
     replicas: int
     executor: Executor = "mp"
+
+    @property
+    def running(self) -> int:
+        """Requests that one replica decodes at once, where the user says nothing.
+
+        A large GPU decodes more than 256 only where each replica has twice as many rows: rows go to the replicas that
+        are ready first, and small runs would leave the others without any.
+        """
+        if self.needs.fit is None:
+            return RUNNING
+        rows_of_a_replica = self.needs.useful * RUNNING // self.replicas
+        return max(RUNNING, min(self.needs.fit.most_running, rows_of_a_replica // 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,9 @@ class ResourcesConfig(ClusterConfig):
     batch_invariant: bool = Field(
         False, description="GPUs: a text does not depend on the requests beside it; vLLM's kernels for that are slower"
     )
-    max_running: int = Field(256, ge=1, description="requests that one replica decodes at a time")
+    max_running: int | None = Field(
+        None, ge=1, description="requests that one replica decodes at once; 256 by default, up to 1,024 on large GPUs"
+    )
     cpu_kv_cache_gigabytes: float = Field(1.0, gt=0, description="KV cache of an engine on CPU")
     block_rows: int = Field(32, ge=1, le=256, description="rows that travel, are retried and are committed together")
     max_engine_deaths: int = Field(

@@ -21,6 +21,7 @@ from safechain_ray.engines.api_sharing import Outcome, SharedRequests
 from safechain_ray.engines.api_thoughts import PROBE, PROBE_TOKENS, ThoughtOpening
 from safechain_ray.engines.api_usage import Usage, read_usage, shared_usage, thought_tokens
 from safechain_ray.engines.api_wire import most_answer_bytes, wire_request
+from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import EngineRefusedError, EngineStartError, InputError, RowError, SafechainError
 from safechain_ray.http_clients import openai_client, secrets_sent
 from safechain_ray.schema import Completion, Message, Request
@@ -43,7 +44,7 @@ class ApiStart:
     """One API engine to start: its entry, and what it may take. `on_counts` hears what it did, as differences."""
 
     needs: ApiEntry
-    max_running: int = 256
+    max_running: int = RUNNING
     max_cost: float | None = None
     max_requests: int | None = None
     on_tokens: Callable[[int], None] = field(default=lambda count: None)

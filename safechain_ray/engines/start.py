@@ -10,6 +10,9 @@ from safechain_ray.schema import Engine
 
 Device = Literal["cpu", "cuda"]
 
+RUNNING = 256
+"""Requests that an engine decodes at once, where neither the user nor the GPU's memory says another number."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineStart:
@@ -26,7 +29,7 @@ class EngineStart:
     device: Device
     log_file: Path
     kv_cache_gigabytes: float = 1.0
-    max_running: int = 256
+    max_running: int = RUNNING
     executor: Literal["mp", "ray"] = "mp"
     batch_invariant: bool = False
     memory_share: float | None = None

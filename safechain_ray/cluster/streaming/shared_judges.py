@@ -158,7 +158,8 @@ class SharedJudgeClient:
 
 def through_shared(samples: Dataset, judge: SharedJudge, settings: StreamSettings) -> Dataset:
     """The samples with the verdicts of a shared judge."""
-    in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * settings.max_running * len(judge.workers) / settings.block_rows)
+    running = settings.running(judge.pool) * len(judge.workers)
+    in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * running / settings.block_rows)
     client = ActorPoolStrategy(
         size=1, max_tasks_in_flight_per_actor=in_flight, max_concurrent_calls_per_actor=in_flight
     )

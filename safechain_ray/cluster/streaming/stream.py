@@ -32,7 +32,7 @@ from safechain_ray.cluster.worklist import Worklist, share
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.environment import path_with_own_programs
-from safechain_ray.engines.start import EngineStart, StartEngine
+from safechain_ray.engines.start import RUNNING, EngineStart, StartEngine
 from safechain_ray.schema import Part, as_samples, only, without_verdicts
 from safechain_ray.storage import Folder
 
@@ -54,7 +54,7 @@ class StreamSettings:
 
     start_engine: StartEngine
     log_folder: Path
-    max_running: int
+    max_running: int | None
     cpu_kv_cache_gigabytes: float
     block_rows: int
     max_engine_deaths: int
@@ -91,14 +91,18 @@ class StreamSettings:
             device=pool.needs.device,
             log_file=self.log_folder / f"safechain-engine-{pool.needs.pool}.log",
             kv_cache_gigabytes=self.cpu_kv_cache_gigabytes,
-            max_running=self.max_running,
+            max_running=self.running(pool),
             executor=pool.executor,
             batch_invariant=self.batch_invariant,
             memory_share=fit.memory_share if fit is not None and pool.needs.shares_a_gpu else None,
         )
 
     def api_start(self, entry: ApiEntry) -> ApiStart:
-        return ApiStart(entry, self.max_running, self.max_cost, self.max_requests)
+        return ApiStart(entry, self.max_running or RUNNING, self.max_cost, self.max_requests)
+
+    def running(self, pool: PlannedPool) -> int:
+        """Requests that one replica of the pool decodes at once."""
+        return self.max_running or pool.running
 
 
 def configure_ray_data() -> None:
@@ -171,7 +175,7 @@ def generate(
         "tally": settings.tally,
         "ledger": settings.ledger,
     }
-    pool_arguments = _pool_arguments(pool, settings, settings.max_running)
+    pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
     return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
@@ -202,7 +206,7 @@ def judge(
         "max_deaths": settings.max_engine_deaths,
         "ledger": settings.ledger,
     }
-    pool_arguments = _pool_arguments(pool, settings, settings.max_running)
+    pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
     return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
@@ -228,7 +232,7 @@ def prefer(
         "tally": settings.tally,
         "ledger": settings.ledger,
     }
-    running = settings.max_running if entry.endpoint is None else entry.endpoint.max_concurrent
+    running = settings.running(pool) if entry.endpoint is None else entry.endpoint.max_concurrent
     pool_arguments = _pool_arguments(pool, settings, max(1, running // REQUESTS_A_PAIR))
     return pairs.map_batches(PreferenceWorker, fn_constructor_kwargs=arguments, **pool_arguments)
 

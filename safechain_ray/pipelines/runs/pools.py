@@ -9,7 +9,7 @@ from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, MODEL_CONTEXTS, fit_en
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.engine_package import package_mismatch
-from safechain_ray.engines.start import Device
+from safechain_ray.engines.start import RUNNING, Device
 from safechain_ray.errors import PlanError
 from safechain_ray.pipelines.runs.resolve import ResolvedRun
 from safechain_ray.storage import redact
@@ -57,7 +57,7 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
         return [PoolNeeds(MODEL_POOL, run.model.source, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES), *judges]
     model_device = engine_device(resources, run.model, view)
     replicas = resources.replicas or (1 if model_device == "cpu" else None)
-    useful = max(1, len(run.worklist) // resources.max_running)
+    useful = max(1, len(run.worklist) // (resources.max_running or RUNNING))
     model = _needs(
         MODEL_POOL,
         run.model,
@@ -99,7 +99,7 @@ def judge_pool(
     needs = _judge_needs(judge, resources, view, tokens)
     if needs is None or needs.gpus == 0:
         return needs
-    return replace(needs, wanted=resources.judge_replicas, useful=max(1, rows // resources.max_running))
+    return replace(needs, wanted=resources.judge_replicas, useful=max(1, rows // (resources.max_running or RUNNING)))
 
 
 def _judge_needs(

@@ -51,6 +51,7 @@ PLANNED_ARGUMENTS = {
     "tensor_parallel_size": "set tensor_parallel_size of the engine itself",
     "pipeline_parallel_size": "set pipeline_parallel_size of the engine itself",
     "max_model_len": "set context_length of the engine",
+    "max_num_seqs": "set resources.max_running",
     "data_parallel_size": "set resources.replicas",
 }
 """Arguments of vLLM that `engine_kwargs` must not set, with the key to set in their place."""

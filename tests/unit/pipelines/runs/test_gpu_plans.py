@@ -1,13 +1,14 @@
 """Plans of whole runs on pretended GPUs: replicas, parallel sizes, contexts and the judge's share."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_runs import config, resolved
 
 from safechain_ray.catalog import models
-from safechain_ray.cluster.planner import ClusterView, Node, Plan, make_plan
+from safechain_ray.cluster.planner import ClusterView, Node, Plan, PlannedPool, make_plan
 from safechain_ray.cluster.streaming.stream import StreamSettings, resources_of
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.errors import PlanError
@@ -113,6 +114,7 @@ def test_engines_are_started_as_planned():
     assert model.needs.fit is not None
     shared = settings.engine_start(model, entry)
     assert shared.memory_share == model.needs.fit.memory_share
+    assert shared.max_running == 256
     assert resources_of(model, None)["num_gpus"] == 0.5
 
     ((spread, _),) = plan("R1-14B", 1, 8, A100).stages
@@ -167,6 +169,26 @@ def test_a_replica_of_several_gpus_takes_a_cpu_and_memory_for_the_process_of_eac
     one, four = (plan(model, 1, 8, H100).stages[0][0].needs for model in ("R1-8B", "R1-70B"))
     assert (one.cpus, one.memory) == (2, 2)
     assert (four.cpus, four.memory) == (6, 10)
+
+
+@pytest.mark.parametrize(
+    ("model", "memory", "rows_of_a_replica", "running"),
+    [
+        ("R1-1.5B", H100, 4_096, 1_024),
+        ("R1-1.5B", H100, 1_024, 512),
+        ("R1-1.5B", H100, 256, 256),
+        ("R1-8B", H100, 4_096, 460),
+        ("R1-1.5B", L4, 4_096, 256),
+        ("R1-1.5B", None, 4_096, 256),
+    ],
+)
+def test_large_gpus_decode_more_where_their_cache_holds_it_and_every_replica_has_rows(
+    model: str, memory: float | None, rows_of_a_replica: int, running: int
+):
+    view = ClusterView((Node("gpu", 96, 8, 1000, gpu_memory=memory),))
+    needs = pool_needs(resolved(**PAPER | {"model": model}), ResourcesConfig(), view)[0]
+    pool = PlannedPool(replace(needs, useful=4 * rows_of_a_replica // 256), replicas=4)
+    assert pool.running == running
 
 
 def test_a_request_is_bounded_by_its_prompts_bytes_and_its_tokens():

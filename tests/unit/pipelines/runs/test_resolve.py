@@ -174,6 +174,7 @@ def test_the_gpus_that_a_run_has_are_no_part_of_its_identity():
     [
         ({"engine_kwargs": {"tensor_parallel_size": 2}}, "the plan chooses tensor_parallel_size. Fix: set tensor_para"),
         ({"engine_kwargs": {"max_model_len": 99}}, "the plan chooses max_model_len. Fix: set context_length"),
+        ({"engine_kwargs": {"max_num_seqs": 9}}, "the plan chooses max_num_seqs. Fix: set resources.max_running"),
         ({"engine_kwargs": {"quantization": "awq"}, "quantization": "fp8"}, "are quantized already"),
     ],
 )
