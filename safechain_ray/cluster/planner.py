@@ -89,7 +89,8 @@ class PoolNeeds:
     """An engine pool as the run asks for it. `wanted` replicas of None are as many as fit, at most `useful`.
 
     `gpus` are those of one replica: a fraction where engines share one. `fit` says how they are used; None takes the
-    engine's own sizes. `note` says why, for a person.
+    engine's own sizes. `note` says why, for a person. `seconds` are what all work takes one replica, in any unit that
+    the pools have in common.
     """
 
     pool: str
@@ -102,6 +103,7 @@ class PoolNeeds:
     useful: int = 1
     fit: GpuFit | None = None
     note: str | None = None
+    seconds: float = 0.0
 
     @property
     def shares_a_gpu(self) -> bool:
@@ -177,25 +179,35 @@ def replicas_of(stage: Sequence[PlannedPool]) -> list[PoolNeeds]:
 
 
 def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[PlannedPool, ...]:
-    """One replica each, then the others' wanted ones, then the first pool with what is left."""
+    """One replica each, then those that were asked for, then one after the other where most work is left for each."""
     replicas = [1] * len(pools)
-    for place in [*range(1, len(pools)), 0]:
-        target = pools[place].wanted or pools[place].useful
-        while replicas[place] < target:
-            replicas[place] += 1
-            if not fits(_repeated(pools, replicas), view):
-                replicas[place] -= 1
+    for place, pool in enumerate(pools):
+        while pool.wanted is not None and replicas[place] < pool.wanted:
+            if not fits(_repeated(pools, _one_more(replicas, place)), view):
+                if not view.autoscales:
+                    raise PlanError(
+                        f"{pool.wanted} replicas of {pool.pool} were asked for, {replicas[place]} fit beside the other "
+                        f"pools.\n{needs_table(pools, view)}\nAsk for fewer replicas, or add nodes."
+                    )
+                replicas[place] = pool.wanted
                 break
-        wanted = pools[place].wanted
-        if wanted is None or replicas[place] >= wanted:
-            continue
-        if not view.autoscales:
-            raise PlanError(
-                f"{wanted} replicas of {pools[place].pool} were asked for, {replicas[place]} fit beside the other "
-                f"pools.\n{needs_table(pools, view)}\nAsk for fewer replicas, or add nodes."
-            )
-        replicas[place] = wanted
+            replicas = _one_more(replicas, place)
+    while (slowest := _slowest(pools, replicas)) is not None:
+        more = _one_more(replicas, slowest)
+        if more[slowest] > pools[slowest].useful or not fits(_repeated(pools, more), view):
+            break
+        replicas = more
     return tuple(planned(pool, count, view) for pool, count in zip(pools, replicas, strict=True))
+
+
+def _slowest(pools: Sequence[PoolNeeds], replicas: Sequence[int]) -> int | None:
+    """Of the pools whose size is open the one that takes longest, the first of equals; None where all are fixed."""
+    is_open = [place for place, pool in enumerate(pools) if pool.wanted is None]
+    return max(is_open, key=lambda place: pools[place].seconds / replicas[place], default=None)
+
+
+def _one_more(replicas: Sequence[int], place: int) -> list[int]:
+    return [count + (number == place) for number, count in enumerate(replicas)]
 
 
 def _on_one_gpu(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[PlannedPool, ...] | None:

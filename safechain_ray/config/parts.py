@@ -163,7 +163,7 @@ class ResourcesConfig(ClusterConfig):
     """How the run is laid on the cluster; none of it changes results."""
 
     replicas: int | None = Field(None, ge=1, description="engine replicas of the model; as many as fit by default")
-    judge_replicas: int | None = Field(None, ge=1, description="engine replicas of each judge; 1 by default")
+    judge_replicas: int | None = Field(None, ge=1, description="engine replicas of each judge; by its work by default")
     batch_invariant: bool = Field(
         False, description="GPUs: a text does not depend on the requests beside it; vLLM's kernels for that are slower"
     )

@@ -154,7 +154,7 @@ def _judge_by_pools(
 
     def plan_on(view: ClusterView) -> Plan:
         longest = max(len(f"{sample.prompt}{sample.response}".encode()) for sample in waiting)
-        return make_plan(judge_needs(study.judges, means.resources, view, longest), view)
+        return make_plan(judge_needs(study.judges, means.resources, view, longest, rows=len(waiting)), view)
 
     attempt(
         lambda logs: JudgingJob(rows, total, study.judges, folder, means, logs),

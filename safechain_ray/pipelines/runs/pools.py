@@ -27,6 +27,10 @@ TEMPLATE_TOKENS = 1_024
 JUDGE_TOKENS = 1.5
 """Tokens of a judge for each token of a model: tokenizers differ. Longer texts are errors of their rows."""
 
+DECODE_UTILISATION = 0.10
+PREFILL_UTILISATION = 0.40
+"""Shares of a GPU's peak: cautious for vLLM with full batches. A model decodes, a judge reads what was decoded."""
+
 UNKNOWN_MEMORY = f"The memory of the GPUs is not known: parallel sizes are those for {GPU_GIGABYTES} GB (--gpu-memory)."
 
 CPUS_OF_AN_ENGINE = 2.0
@@ -51,7 +55,7 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
     one's cores, so it must be asked for.
     """
     tokens = longest_request(run)
-    judges = judge_needs(run.judges, resources, view, tokens)
+    judges = judge_needs(run.judges, resources, view, tokens, rows=len(run.worklist), parts=len(run.parts))
     if isinstance(run.model, ApiEntry):
         # One replica, as it holds the budget and the limit of what the provider bears.
         return [PoolNeeds(MODEL_POOL, run.model.source, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES), *judges]
@@ -69,7 +73,8 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
         wanted=replicas,
         useful=useful,
     )
-    return [model, *judges]
+    work = len(run.worklist) * run.model.parameters / DECODE_UTILISATION
+    return [_with_work(model, work), *judges]
 
 
 def longest_request(run: ResolvedRun) -> int | None:
@@ -86,24 +91,44 @@ def longest_request(run: ResolvedRun) -> int | None:
 
 
 def judge_needs(
-    judges: Iterable[JudgeEntry], resources: ResourcesConfig, view: ClusterView, tokens: int | None = None
+    judges: Iterable[JudgeEntry],
+    resources: ResourcesConfig,
+    view: ClusterView,
+    tokens: int | None = None,
+    *,
+    rows: int = 0,
+    parts: int = 1,
 ) -> list[PoolNeeds]:
-    """The pools of the judges that are no rules. `tokens` bound a sample, as a model counts them."""
-    return [needs for judge in judges if (needs := _judge_needs(judge, resources, view, tokens)) is not None]
+    """The pools of the judges that are no rules. `tokens` bound a sample, as a model counts them.
+
+    `parts` of each of `rows` samples are judged. The planner weighs the pools' work; without rows each judge has one
+    replica.
+    """
+    needs = ((judge, _judge_needs(judge, resources, view, tokens, rows)) for judge in judges)
+    return [
+        each if judge.engine is None else _with_work(each, rows * parts * judge.engine.parameters / PREFILL_UTILISATION)
+        for judge, each in needs
+        if each is not None
+    ]
+
+
+def _with_work(needs: PoolNeeds, work: float) -> PoolNeeds:
+    """With the time that the work takes one replica; as fast as it has GPUs."""
+    return replace(needs, seconds=work / max(1.0, needs.gpus))
 
 
 def judge_pool(
     judge: JudgeEntry, rows: int, resources: ResourcesConfig, view: ClusterView, tokens: int | None = None
 ) -> PoolNeeds | None:
     """The pool of a judge that has the cluster to itself: as many replicas as fit and have work among `rows`."""
-    needs = _judge_needs(judge, resources, view, tokens)
+    needs = _judge_needs(judge, resources, view, tokens, rows)
     if needs is None or needs.gpus == 0:
         return needs
-    return replace(needs, wanted=resources.judge_replicas, useful=max(1, rows // (resources.max_running or RUNNING)))
+    return replace(needs, wanted=resources.judge_replicas)
 
 
 def _judge_needs(
-    judge: JudgeEntry, resources: ResourcesConfig, view: ClusterView, tokens: int | None
+    judge: JudgeEntry, resources: ResourcesConfig, view: ClusterView, tokens: int | None, rows: int
 ) -> PoolNeeds | None:
     """None for a rule, which is applied where blocks are committed."""
     if judge.engine is not None:
@@ -117,7 +142,8 @@ def _judge_needs(
             view,
             tokens=bound,
             contexts=JUDGE_CONTEXTS,
-            wanted=resources.judge_replicas or 1,
+            wanted=resources.judge_replicas or (1 if device == "cpu" else None),
+            useful=max(1, rows // (resources.max_running or RUNNING)),
         )
     if judge.endpoint is not None:
         # One worker, whatever `judge_replicas`: `max_concurrent` is the endpoint's, not a worker's.

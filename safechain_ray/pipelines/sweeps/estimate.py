@@ -6,6 +6,7 @@ from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import DatasetEntry, EngineNeeds
 from safechain_ray.config import DatasetConfig, RunConfig, SweepConfig
 from safechain_ray.datasets.loading import load_prompts
+from safechain_ray.pipelines.runs.pools import DECODE_UTILISATION, PREFILL_UTILISATION
 from safechain_ray.pipelines.runs.resolve import ResolvedNames, resolve_names
 from safechain_ray.storage import redact
 
@@ -19,8 +20,8 @@ class Assumptions:
     gpu: str = "H100"
     peak_tflops: float = 989.0
     """Dense bfloat16, from NVIDIA's data sheet of the H100 SXM."""
-    decode_utilisation: float = 0.10
-    prefill_utilisation: float = 0.40
+    decode_utilisation: float = DECODE_UTILISATION
+    prefill_utilisation: float = PREFILL_UTILISATION
     start_minutes: float = 5.0
     """Until an engine answers, its weights being on disk."""
 

@@ -71,7 +71,7 @@ def test_a_models_json_holds_all_that_the_catalog_says_of_it():
     r1 = by_name["R1-671B"]
     assert (r1["parallel on 80 GB"], r1["parallel on 48 GB"]) == (
         {"tensor": 8, "pipeline": 2},
-        {"tensor": 8, "pipeline": 4},
+        {"tensor": 8, "pipeline": 3},
     )
     assert (r1["dtype"], r1["weights dtype"], r1["tags"]["close"]) == ("bfloat16", "fp8", "</think>")
     assert by_name["QwQ"]["system prompt"].startswith("You are a helpful and harmless assistant")

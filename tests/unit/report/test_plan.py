@@ -47,7 +47,7 @@ def test_a_summary_holds_each_stages_pools_with_their_gpus(run: ResolvedRun):
     (stage,) = summary(run, EIGHT_GPUS)["stages"]
     assert [(pool["pool"], pool["replicas"], pool["gpus"]) for pool in stage] == [
         ("model", 6, 6),
-        ("llama-guard-3-8b", 1, 1),
+        ("llama-guard-3-8b", 2, 2),
     ]
     assert [[pool["pool"] for pool in stage] for stage in summary(run, ONE_GPU)["stages"]] == [
         ["model"],

@@ -114,7 +114,7 @@ def test_code_in_a_models_folder_is_refused_without_a_question(
         with pytest.raises(CustomCodeError, match="needs Python code from its own folder"):
             load(str(with_code))
     with pytest.raises(InputError, match="needs Python code from its own folder"):
-        resolve_model(ModelConfig(name=str(with_code), family="demo"), 80)
+        resolve_model(ModelConfig(name=str(with_code), family="demo"))
     assert not asked
     assert not mark.exists()
 

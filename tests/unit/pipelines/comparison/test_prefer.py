@@ -139,7 +139,7 @@ def test_a_judge_of_verdicts_compares_nothing_and_a_preference_judge_gives_no_ve
     assert "demo-guard gives verdicts on one response and compares none" in said
     assert f"name one of {JUDGE}, prefer-gpt-4o" in said
     with pytest.raises(InputError, match="compares two responses and gives no verdict on one") as refused:
-        resolve_judge(config().judge, 80)
+        resolve_judge(config().judge)
     assert f"prefer RUN_A RUN_B --judge {JUDGE}" in str(refused.value)
     assert "name one of llama-guard-3-8b, " in str(refused.value)
 

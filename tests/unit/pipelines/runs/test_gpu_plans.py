@@ -76,15 +76,26 @@ def test_one_gpu_of_80_gb_streams_with_a_share_for_each_engine():
     assert model.needs.fit.memory_share + guard.needs.fit.memory_share < 0.92
 
 
-def test_a_node_of_eight_gives_the_judge_one_and_the_model_all_others():
-    assert outline(plan("R1-8B", 1, 8, H100)) == [{"model": (7, 1, "mp"), GUARD: (1, 1, "mp")}]
+def test_a_node_of_eight_is_divided_by_the_work_of_model_and_judge():
+    """One judge of 8B keeps up with four replicas of a model of 8B, and with 0.9 of R1-1.5B."""
+    assert outline(plan("R1-8B", 1, 8, H100)) == [{"model": (6, 1, "mp"), GUARD: (2, 1, "mp")}]
+    assert outline(plan("R1-1.5B", 1, 8, H100)) == [{"model": (4, 1, "mp"), GUARD: (4, 1, "mp")}]
+    thoughts = {"parts": ["thought", "answer"]}
+    assert outline(plan("R1-8B", 1, 8, H100, **thoughts)) == [{"model": (5, 1, "mp"), GUARD: (3, 1, "mp")}]
     assert outline(plan("R1-70B", 1, 8, H100)) == [{"model": (1, 4, "mp"), GUARD: (1, 1, "mp")}]
     assert outline(plan("R1-14B", 1, 8, A100)) == [{"model": (3, 2, "mp"), GUARD: (1, 1, "mp")}]
 
 
 def test_two_nodes_of_eight_hold_r1_itself_and_its_judge_after_it():
-    assert outline(plan("R1-671B", 2, 8, H100)) == [{"model": (1, 16, "ray")}, {GUARD: (1, 1, "mp")}]
+    assert outline(plan("R1-671B", 2, 8, H100)) == [{"model": (1, 16, "ray")}, {GUARD: (16, 1, "mp")}]
     assert outline(plan("R1-70B", 2, 8, H100)) == [{"model": (3, 4, "mp"), GUARD: (1, 1, "mp")}]
+
+
+def test_a_number_of_replicas_that_is_asked_for_leaves_the_rest_to_the_others():
+    fixed = ResourcesConfig(judge_replicas=1, max_running=8)
+    view = ClusterView((Node("gpu", 96, 8, 1000, gpu_memory=H100),))
+    staged = make_plan(pool_needs(resolved(**PAPER | {"model": "R1-1.5B"}), fixed, view), view)
+    assert outline(staged) == [{"model": (7, 1, "mp"), GUARD: (1, 1, "mp")}]
 
 
 def test_gpu_memory_that_the_user_gives_takes_the_place_of_what_was_read():

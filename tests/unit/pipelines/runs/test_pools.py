@@ -92,8 +92,10 @@ def test_as_many_replicas_as_fit_and_have_work_unless_a_number_is_asked_for():
     assert pools(CLUSTER, {"replicas": 3})["model"].wanted == 3
 
 
-def test_a_judge_has_one_replica_unless_more_are_asked_for():
-    assert pools(CLUSTER)["demo-guard"].wanted == 1
+def test_a_judge_has_replicas_by_its_work_on_gpus_and_one_on_cpus_unless_more_are_asked_for():
+    on_gpus, on_cpus = (pools(view, {"max_running": 2})["demo-guard"] for view in (CLUSTER, LAPTOP))
+    assert (on_gpus.wanted, on_gpus.useful) == (None, 4)
+    assert on_cpus.wanted == 1
     assert pools(CLUSTER, {"judge_replicas": 2})["demo-guard"].wanted == 2
 
 
