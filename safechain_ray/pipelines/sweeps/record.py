@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator
 
-from safechain_ray.storage import Folder, InsideName, read_record
+from safechain_ray.storage import Folder, InsideName, read_record, redact
 
 SWEEP_FILE = "sweep.json"
 
@@ -81,13 +81,13 @@ class SweepRecord:
 
     def queued(self, name: str, error: str | None = None) -> None:
         """It waits; with `error` for another try."""
-        self._change(name, status="queued", error=error)
+        self._change(name, status="queued", error=None if error is None else redact(error))
 
     def done(self, name: str, errors_in_samples: int) -> None:
         self._change(name, status="done", error=None, errors_in_samples=errors_in_samples)
 
     def failed(self, name: str, error: str) -> None:
-        self._change(name, status="failed", error=error)
+        self._change(name, status="failed", error=redact(error))
 
     def end(self) -> None:
         """The command ends here, whatever is queued: nothing comes of that before there is another."""

@@ -15,7 +15,7 @@ from safechain_ray.pipelines.runs.run_record import git_revision, hardware, vers
 from safechain_ray.pipelines.runs.stored_record import stored_record
 from safechain_ray.pipelines.training.plan import TrainingPlan
 from safechain_ray.pipelines.training.resolve import identity_hash
-from safechain_ray.storage import Folder
+from safechain_ray.storage import Folder, redact
 
 RECORD = "finetune.json"
 
@@ -91,7 +91,7 @@ class FinetuneRecord:
             status = f"failed: {error if isinstance(error, SafechainError) else repr(error)}"
         else:
             status = "interrupted"
-        self.content["tries"][-1] |= {"ended": _now(), "status": status}
+        self.content["tries"][-1] |= {"ended": _now(), "status": redact(status)}
         if error is None:
             self._write()
             return

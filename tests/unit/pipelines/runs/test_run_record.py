@@ -81,6 +81,16 @@ def test_a_try_tells_its_plan_its_hardware_and_how_it_ended(folder: RunFolder):
     assert {"python", "ray", "pyarrow"} <= only["versions"].keys()
 
 
+def test_an_error_that_quotes_a_secret_is_stored_without_it(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    """The end of an engine's log may hold a token, and is part of the error."""
+    monkeypatch.setenv("HF_TOKEN", "hf_canaryCanaryCanary123")
+    record = opened(folder)
+    start(record)
+    record.ended("failed: 401 for Bearer hf_canaryCanaryCanary123", {})
+    assert "canaryCanary" not in folder.folder.read_text("run.json")
+    assert stored(folder)["tries"][0]["status"].startswith("failed: 401 for Bearer ")
+
+
 def test_what_the_tries_paid_to_providers_is_summed_and_absent_where_nobody_was_paid(folder: RunFolder):
     record = opened(folder)
     start(record)
