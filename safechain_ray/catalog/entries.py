@@ -45,6 +45,9 @@ class Family(BaseModel):
 GPU_GIGABYTES = 80
 """Memory of the GPUs that the catalog's parallel sizes are for."""
 
+QUANTIZED_DTYPES = ("fp8", "quantized")
+"""Values of `weights_dtype` for weights that are quantized already; `quantized` is any other way."""
+
 QUANTIZED_GIGABYTES = 1.15
 """Of a billion parameters in fp8: one byte each, and two for the embeddings, which vLLM leaves as they are."""
 
@@ -97,6 +100,11 @@ class EngineNeeds(BaseModel):
     def gpus(self) -> int:
         """GPUs of one replica."""
         return self.sizes.gpus
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the published weights are, or vLLM is asked to quantize them by `engine_kwargs`."""
+        return self.weights_dtype in QUANTIZED_DTYPES or "quantization" in self.engine_kwargs
 
     @property
     def weight_gigabytes(self) -> float:

@@ -58,6 +58,15 @@ class Attention(BaseModel):
             latent_size=latent + text.qk_rope_head_dim if latent else None,
         )
 
+    def divides(self, tensor_parallel_size: int) -> bool:
+        """Whether vLLM can divide attention and key-value heads over so many GPUs."""
+        if self.heads % tensor_parallel_size:
+            return False
+        if self.latent_size is not None:
+            return True
+        groups = (self.key_value_heads, tensor_parallel_size)
+        return max(groups) % min(groups) == 0
+
     def cache_bytes(self, sizes: ParallelSizes) -> int:
         """Bytes that a token takes in the KV cache of each GPU.
 

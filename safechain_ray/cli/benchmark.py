@@ -90,7 +90,7 @@ PAPER = "The paper's figures beside ours: those of the same model, or of MODEL (
 @click.option("--seed", type=int, help="Seed of the run.")
 @click.option("-o", "--output", help="The run's folder: a local path or URI.")
 @click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model.")
-@click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48.")
+@click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU; read from the GPUs by default.")
 @click.option("--accelerator", metavar="KIND", help="Only GPUs of this kind, as Ray names it: L4, L40S, H100.")
 @batch_invariant_flag
 @click.option("--replicas", type=int, help="Engine replicas of the model; as many as fit by default.")

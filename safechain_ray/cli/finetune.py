@@ -61,7 +61,7 @@ KEYS = {
 @click.option("-o", "--output", help="The training's folder: a local path or URI.")
 @click.option("-n", "--workers", type=int, help="Processes that train together, each on a GPU; 1 by default.")
 @click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model.")
-@click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default.")
+@click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU; read from the GPUs by default.")
 @click.option("--accelerator", metavar="KIND", help="Only GPUs of this kind, as Ray names it: L4, L40S, H100.")
 @click.option("--scratch", metavar="FOLDER", help="On each node's disk, for a checkpoint on its way to the output.")
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")

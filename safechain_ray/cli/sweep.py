@@ -71,7 +71,7 @@ KEYS = {
 @click.option(
     "--at-once", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Models at work at most."
 )
-@click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU: 80 by default, or 48.")
+@click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU; read from the GPUs by default.")
 @click.option("--accelerator", metavar="KIND", help="Only GPUs of this kind, as Ray names it: L4, L40S, H100.")
 @batch_invariant_flag
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")

@@ -5,12 +5,13 @@ KV cache is smaller than one full context. A model with room for only one contex
 so more GPUs are taken until the cache holds `MODEL_CONTEXTS` of them. A judge writes few tokens and needs only one.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.catalog.parallelism import ParallelSizes
-from safechain_ray.engines.gpu_memory import DEFAULT_SHARE, memory_share
+from safechain_ray.engines.gpu_memory import SHARE_ARGUMENT, memory_share
 from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import PlanError
 from safechain_ray.storage import redact
@@ -26,6 +27,11 @@ WORKING_SHARE = 0.05
 SPARE = 1.1
 """KV cache for a context that is wanted and not needed, as the memory left for the cache is an estimate."""
 
+MANY_GPUS = 64
+"""In all, where nobody knows how many an autoscaler may bring."""
+
+POWERS_OF_TWO = tuple(2**power for power in range(7))
+
 MODEL_CONTEXTS = 4
 JUDGE_CONTEXTS = 1
 
@@ -35,8 +41,10 @@ UNKNOWN_ATTENTION_BYTES = 16_384
 PARALLEL_FIELDS = {"tensor_parallel_size", "pipeline_parallel_size"}
 
 LARGE_GPU_GIGABYTES = 70 * 2**30 / GIGABYTE
+LARGE_SHARE = 0.85
 RUNNING_ON_LARGE_GPUS = 1_024
-"""As vLLM's offline class has it by default (0.25.1 to 0.33.0, `get_batch_defaults`); 256 on smaller GPUs."""
+"""As vLLM's offline class has it by default (0.25.1 to 0.33.0, `get_batch_defaults`), but for A100: 256 there and on
+smaller GPUs."""
 
 TYPICAL_TOKENS = 1_000
 """Of prompt and response half way. With fewer tokens of KV cache for each request vLLM would preempt requests."""
@@ -70,13 +78,20 @@ For nodes that an autoscaler may bring, and for those that do not answer.
 class Gpus:
     """The GPUs that an engine may use: how many on the largest node and in all, and the memory of the smallest one.
 
-    Memory is in 1e9 bytes. `by_node` has the number of GPUs and the memory of each for nodes that differ.
+    Memory is in 1e9 bytes. `by_node` has the number of GPUs and the memory of each for nodes that differ. Where
+    `are_known` is False, an autoscaler may bring nodes of any number of GPUs.
     """
 
     gigabytes: float
     a_node: int = 8
-    in_all: int = 64
+    in_all: int = MANY_GPUS
     by_node: tuple[tuple[int, float], ...] = ()
+    are_known: bool = True
+
+    @property
+    def across_nodes(self) -> int:
+        """GPUs of a tensor-parallel group in a replica over nodes. Ray fills nodes, and no group may straddle two."""
+        return math.gcd(*(count for count, _ in self.by_node)) or self.a_node
 
     def memory_for(self, gpus: int) -> float:
         """Memory of the smallest GPU among nodes with so many: Ray may place a replica on any of them."""
@@ -97,6 +112,7 @@ class GpuFit:
     sizes: ParallelSizes
     gpu_gigabytes: float
     memory_share: float
+    user_set_share: bool
     fixed_gigabytes: float
     token_gigabytes: float
     needed_context: int
@@ -116,7 +132,7 @@ class GpuFit:
     @property
     def most_running(self) -> int:
         """Requests that the engine decodes at once where there is work for so many."""
-        large = self.gpu_gigabytes >= LARGE_GPU_GIGABYTES and self.memory_share >= DEFAULT_SHARE
+        large = self.gpu_gigabytes >= LARGE_GPU_GIGABYTES and self.memory_share >= LARGE_SHARE
         return max(RUNNING, min(RUNNING_ON_LARGE_GPUS if large else RUNNING, self.cache_tokens // TYPICAL_TOKENS))
 
     @property
@@ -142,10 +158,11 @@ class GpuFit:
 
 
 def fit_engine(engine: EngineNeeds, gpus: Gpus, tokens: int | None = None, contexts: int = MODEL_CONTEXTS) -> GpuFit:
-    """The fewest GPUs whose KV cache holds `contexts` contexts; else those that hold most, one at least.
+    """The fewest GPUs whose KV cache holds `contexts` contexts; else those of a node that hold most, one at least.
 
-    `tokens` bound a request's prompt and completion together. Where the engine's whole context does not fit, it is
-    lowered to that bound, which cuts no request. Without a bound, and where the user has set the context, it stays.
+    A replica is spread over nodes only where none holds it. `tokens` bound a request's prompt and completion together.
+    Where the engine's whole context does not fit, it is lowered to that bound, which cuts no request. Without a bound,
+    and where the user has set the context, it stays.
 
     Raises:
         PlanError: No parallel size fits, and the message names what would; or the user's sizes divide no heads.
@@ -155,7 +172,7 @@ def fit_engine(engine: EngineNeeds, gpus: Gpus, tokens: int | None = None, conte
         2
     """
     _check_own_sizes(engine)
-    fit = _best_fit(engine, gpus, tokens, contexts)
+    fit = _best_fit(engine, gpus, tokens, contexts if gpus.are_known else 1)
     if fit is None:
         raise PlanError(_refusal(engine, gpus, tokens))
     return fit
@@ -166,11 +183,12 @@ def _check_own_sizes(engine: EngineNeeds) -> None:
     attention, sizes = engine.attention, engine.sizes
     if attention is None:
         return
-    if attention.heads % sizes.tensor_parallel_size:
-        possible = [str(size) for size in range(1, 17) if attention.heads % size == 0]
+    if not attention.divides(sizes.tensor_parallel_size):
+        possible = [str(size) for size in range(1, 17) if attention.divides(size)]
         raise PlanError(
-            f"{redact(engine.source)} has {attention.heads} attention heads, which tensor_parallel_size "
-            f"{sizes.tensor_parallel_size} does not divide. Fix: {', '.join(possible)} do."
+            f"{redact(engine.source)} has {attention.heads} attention heads and {attention.key_value_heads} key-value "
+            f"heads, which tensor_parallel_size {sizes.tensor_parallel_size} does not divide. "
+            f"Fix: {', '.join(possible)} do."
         )
     if sizes.pipeline_parallel_size > attention.layers:
         raise PlanError(
@@ -182,8 +200,10 @@ def _check_own_sizes(engine: EngineNeeds) -> None:
 def _best_fit(engine: EngineNeeds, gpus: Gpus, tokens: int | None, contexts: int = 1) -> GpuFit | None:
     needed = _needed_context(engine, tokens)
     fits = [fit for sizes in _possible_sizes(engine, gpus) if (fit := _fit(engine, gpus, sizes, needed)) is not None]
-    enough = (fit for fit in fits if fit.cache_tokens >= contexts * needed)
-    return next(enough, max(fits, key=lambda fit: fit.cache_tokens, default=None))
+    on_a_node = [fit for fit in fits if fit.sizes.gpus <= gpus.a_node]
+    enough = (fit for fit in on_a_node if fit.cache_tokens >= contexts * needed)
+    most = max(on_a_node, key=lambda fit: fit.cache_tokens, default=None)
+    return next(enough, most) or next(iter(fits), None)
 
 
 def _needed_context(engine: EngineNeeds, tokens: int | None) -> int:
@@ -193,22 +213,21 @@ def _needed_context(engine: EngineNeeds, tokens: int | None) -> int:
 
 
 def _possible_sizes(engine: EngineNeeds, gpus: Gpus) -> Iterator[ParallelSizes]:
-    """From one GPU upwards: tensor-parallel within a node, pipeline-parallel over nodes."""
+    """From one GPU upwards: tensor-parallel within a node, then pipeline-parallel over nodes."""
     if engine.fixed & PARALLEL_FIELDS:
         yield engine.sizes
         return
     attention = engine.attention
-    tensor = 1
-    widest = 0
-    while tensor <= min(gpus.a_node, gpus.in_all):
-        if attention is None or attention.heads % tensor == 0:
-            widest = tensor
+    tensors = [size for size in POWERS_OF_TWO if attention is None or attention.divides(size)]
+    for tensor in tensors:
+        if tensor <= min(gpus.a_node, gpus.in_all):
             yield ParallelSizes(tensor_parallel_size=tensor)
-        tensor *= 2
-    for pipeline in range(2, gpus.in_all // max(widest, 1) + 1):
+    widest = max(size for size in tensors if gpus.across_nodes % size == 0)
+    for pipeline in range(2, gpus.in_all // widest + 1):
         if attention is not None and pipeline > attention.layers:
             return
-        yield ParallelSizes(tensor_parallel_size=widest, pipeline_parallel_size=pipeline)
+        if widest * pipeline > gpus.a_node:
+            yield ParallelSizes(tensor_parallel_size=widest, pipeline_parallel_size=pipeline)
 
 
 def _fit(engine: EngineNeeds, gpus: Gpus, sizes: ParallelSizes, needed: int) -> GpuFit | None:
@@ -217,6 +236,7 @@ def _fit(engine: EngineNeeds, gpus: Gpus, sizes: ParallelSizes, needed: int) -> 
         sizes=sizes,
         gpu_gigabytes=gpus.memory_for(sizes.gpus),
         memory_share=memory_share(engine.engine_kwargs),
+        user_set_share=SHARE_ARGUMENT in engine.engine_kwargs,
         fixed_gigabytes=weights + WORKING_GIGABYTES + WORKING_SHARE * weights,
         token_gigabytes=cache_bytes(engine, sizes) / GIGABYTE,
         needed_context=needed,
@@ -228,16 +248,18 @@ def _fit(engine: EngineNeeds, gpus: Gpus, sizes: ParallelSizes, needed: int) -> 
 def cache_bytes(engine: EngineNeeds, sizes: ParallelSizes) -> float:
     """Bytes of KV cache that a token takes on each GPU."""
     if engine.attention is not None:
-        return engine.attention.cache_bytes(sizes)
+        return engine.attention.cache_bytes(sizes) * (2 if engine.dtype == "float32" else 1)
     return UNKNOWN_ATTENTION_BYTES * max(engine.parameters, 1.0) / sizes.gpus
 
 
 def _refusal(engine: EngineNeeds, gpus: Gpus, tokens: int | None) -> str:
     needed = _needed_context(engine, tokens)
     cache = needed * cache_bytes(engine, ParallelSizes()) / GIGABYTE
+    own_share = SHARE_ARGUMENT in engine.engine_kwargs
+    share = f" with {SHARE_ARGUMENT} {memory_share(engine.engine_kwargs):g}" if own_share else ""
     return (
-        f"{redact(engine.source)} does not fit {gpus}, {gpus.a_node} a node and {gpus.in_all} in all: its weights take "
-        f"{engine.weight_gigabytes:.1f} GB, the KV cache of {needed:,} tokens takes {cache:.1f} GB.\n"
+        f"{redact(engine.source)} does not fit {gpus}{share}, {gpus.a_node} a node and {gpus.in_all} in all: its "
+        f"weights take {engine.weight_gigabytes:.1f} GB, the KV cache of {needed:,} tokens takes {cache:.1f} GB.\n"
         f"Fix: {'; or '.join(_fixes(engine, gpus, tokens))}."
     )
 
@@ -248,16 +270,25 @@ def _fixes(engine: EngineNeeds, gpus: Gpus, tokens: int | None) -> list[str]:
     fixes = []
     if engine.fixed & PARALLEL_FIELDS and _best_fit(free, gpus, tokens):
         fixes.append("leave out tensor_parallel_size and pipeline_parallel_size of its engine")
-    shorter = free.model_copy(update={"context_length": engine.context_length // 2})
-    if _best_fit(shorter, gpus, None):
-        fixes.append(f"lower context_length of its engine, for example to {shorter.context_length}")
-    quantized = free.model_copy(update={"quantization": "fp8"})
-    if engine.quantization is None and engine.weights_dtype != "fp8" and _best_fit(quantized, gpus, tokens):
+    kwargs = {name: value for name, value in engine.engine_kwargs.items() if name != SHARE_ARGUMENT}
+    if len(kwargs) < len(engine.engine_kwargs) and _best_fit(_with(free, engine_kwargs=kwargs), gpus, tokens):
+        fixes.append(f"leave out {SHARE_ARGUMENT} of its engine_kwargs")
+    if "context_length" in engine.fixed and _best_fit(_with(free, fixed=frozenset()), gpus, tokens):
+        fixes.append("leave out context_length of its engine")
+    half = engine.context_length // 2
+    if not fixes and _best_fit(_with(free, context_length=half), gpus, None):
+        fixes.append(f"lower context_length of its engine, for example to {half}")
+    can_be_quantized = engine.quantization is None and not engine.is_quantized
+    if can_be_quantized and _best_fit(_with(free, quantization="fp8"), gpus, tokens):
         fixes.append("set quantization: fp8 of its engine, which changes results")
     kinds = [gpus.gigabytes, *(kind for kind in KINDS_OF_GPUS if kind > gpus.gigabytes)]
     elsewhere = ((kind, _best_fit(free, Gpus(kind), tokens)) for kind in kinds)
     fixes += [f"use {_counted(fit.sizes.gpus)} of {kind:.3g} GB" for kind, fit in elsewhere if fit is not None]
     return fixes[:4] or ["use a smaller model"]
+
+
+def _with(engine: EngineNeeds, **fields: object) -> EngineNeeds:
+    return engine.model_copy(update=fields)
 
 
 def _counted(gpus: int) -> str:

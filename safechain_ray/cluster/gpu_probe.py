@@ -9,7 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from safechain_ray.cluster.may_come import memory_of_type
 from safechain_ray.engines.gpus import read_gpus, smallest_memory
 
-PROBE_SECONDS = 60.0
+PROBE_SECONDS = 30.0
 
 _read: dict[str, float | None] = {}
 """By node id: the GPUs of a node stay, and a sweep looks at its cluster every second."""
@@ -24,7 +24,9 @@ def probe_gpu_memory(nodes: Sequence[Mapping[str, Any]]) -> dict[str, float | No
     new = {node["NodeID"]: node for node in nodes if node["Resources"].get("GPU") and node["NodeID"] not in _read}
     probe = ray.remote(num_cpus=0, max_retries=0)(read_smallest_memory)
     tasks = {probe.options(scheduling_strategy=_on(node_id)).remote(): node_id for node_id in new}
-    answered, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=PROBE_SECONDS) if tasks else ([], [])
+    answered, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=PROBE_SECONDS) if tasks else ([], [])
+    for task in late:
+        ray.cancel(task, force=True)
     memory = {tasks[task]: _result(task) for task in answered}
     _read.update({node_id: memory.get(node_id) or memory_of_type(node["Resources"]) for node_id, node in new.items()})
     return {node["NodeID"]: _read.get(node["NodeID"]) for node in nodes}

@@ -78,4 +78,5 @@ def gpus_of_kind(resources: Mapping[str, float], accelerator: str | None) -> flo
 def memory_of_type(resources: Mapping[str, Any]) -> float | None:
     """Memory of a node's GPUs, in 1e9 bytes, by the accelerator type among its Ray resources."""
     types = (name.removeprefix(TYPE) for name in resources if name.startswith(TYPE))
-    return next((GIGABYTES_OF_TYPES[each] for each in types if each in GIGABYTES_OF_TYPES), None)
+    known = sorted((each for each in types if each in GIGABYTES_OF_TYPES), key=len)
+    return GIGABYTES_OF_TYPES[known[-1]] if known else None  # A100-80G says more than A100

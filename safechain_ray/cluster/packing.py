@@ -125,7 +125,7 @@ def pack(
 
 def _smallest(run: WaitingRun, room: ClusterView) -> Plan:
     """The run with one replica of each pool, or as many as were asked for."""
-    return Plan((tuple(planned(pool, pool.wanted or 1, room) for pool in run.pools),))
+    return Plan((tuple(planned(pool, pool.wanted or 1, room, may_grow=True) for pool in run.pools),))
 
 
 def _in_the_way_of(run: WaitingRun, taken: Sequence[PoolNeeds]) -> Sequence[PoolNeeds]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from safechain_ray.cluster.gpu_fit import GIGABYTES_OF_TYPES, GpuFit, Gpus
+from safechain_ray.cluster.gpu_fit import GIGABYTES_OF_TYPES, MANY_GPUS, GpuFit, Gpus
 from safechain_ray.cluster.gpu_sharing import share_one_gpu
 from safechain_ray.engines.engine_package import EnginePackage
 from safechain_ray.engines.start import RUNNING, Device
@@ -64,7 +64,7 @@ class ClusterView:
         """The GPUs that sizes are planned for; None where no memory is known.
 
         `gigabytes` takes the place of what was read, and the accelerator that was asked for of what was not. An
-        autoscaler without a known config may bring nodes of eight.
+        autoscaler without a known config may bring more nodes like those that are up.
         """
         nodes = [node for node in (*self.nodes, *self.may_come) if node.all_gpus]
         known = {(int(node.all_gpus), gigabytes or node.gpu_memory or 0.0) for node in nodes}
@@ -73,8 +73,11 @@ class ClusterView:
         smallest = smallest or GIGABYTES_OF_TYPES.get(self.accelerator or "")
         if smallest is None:
             return None
-        if not nodes or (self.autoscales and not self.may_come):
-            return Gpus(smallest)
+        if not nodes:
+            return Gpus(smallest, are_known=False)
+        if self.autoscales and not self.may_come:
+            most = max(int(node.all_gpus) for node in nodes)
+            return Gpus(smallest, most, max(most, MANY_GPUS), by_node, are_known=False)
         in_all = int(sum(node.all_gpus for node in nodes))
         return Gpus(smallest, max(int(node.all_gpus) for node in nodes), in_all, by_node)
 
@@ -89,8 +92,8 @@ class PoolNeeds:
     """An engine pool as the run asks for it. `wanted` replicas of None are as many as fit, at most `useful`.
 
     `gpus` are those of one replica: a fraction where engines share one. `fit` says how they are used; None takes the
-    engine's own sizes. `note` says why, for a person. `seconds` are what all work takes one replica, in any unit that
-    the pools have in common.
+    engine's own sizes. `notes` say why, for a person. `seconds` are what all work takes one replica, in any unit that
+    the pools have in common. `smaller` is the same pool on the fewest GPUs that hold it.
     """
 
     pool: str
@@ -102,8 +105,9 @@ class PoolNeeds:
     wanted: int | None = 1
     useful: int = 1
     fit: GpuFit | None = None
-    note: str | None = None
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    smaller: "PoolNeeds | None" = None
 
     @property
     def shares_a_gpu(self) -> bool:
@@ -112,11 +116,15 @@ class PoolNeeds:
 
 @dataclass(frozen=True, slots=True)
 class PlannedPool:
-    """A pool with its replicas. The `ray` executor spreads one replica over a placement group of several nodes."""
+    """A pool with its replicas, which a sweep lets grow where `may_grow`.
+
+    The `ray` executor spreads one replica over a placement group of several nodes.
+    """
 
     needs: PoolNeeds
     replicas: int
     executor: Executor = "mp"
+    may_grow: bool = False
 
     @property
     def running(self) -> int:
@@ -125,7 +133,7 @@ class PlannedPool:
         A large GPU decodes more than 256 only where each replica has twice as many rows: rows go to the replicas that
         are ready first, and small runs would leave the others without any.
         """
-        if self.needs.fit is None:
+        if self.needs.fit is None or self.may_grow:
             return RUNNING
         rows_of_a_replica = self.needs.useful * RUNNING // self.replicas
         return max(RUNNING, min(self.needs.fit.most_running, rows_of_a_replica // 2))
@@ -146,7 +154,7 @@ def make_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
     """
     if view.may_come:
         return _grown_plan(pools, view)
-    notes = list(dict.fromkeys(pool.note for pool in pools if pool.note))
+    notes = _notes_of(pools)
     misfits = [pool for pool in pools if not fits([pool], view)]
     if misfits and not view.autoscales:
         raise PlanError(_refusal(misfits, view))
@@ -160,7 +168,10 @@ def make_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
             notes.append("The nodes that are up hold fewer replicas than asked for; the autoscaler is asked for more.")
         return Plan((stage,), tuple(notes))
     if (sharing := _on_one_gpu(pools, view)) is not None:
-        return Plan((sharing,), tuple(_share_notes(sharing)))
+        return Plan((sharing,), (*_share_notes(sharing), *_notes_of(pools, 1)))
+    smaller = [pool.smaller or pool for pool in pools]
+    if fits(smaller, view):
+        return Plan((_side_by_side(smaller, view),), tuple(_notes_of(smaller)))
     notes.append("The engines can't stand side by side on this cluster: they are loaded one after the other.")
     return Plan(tuple(_side_by_side([pool], view) for pool in pools), tuple(notes))
 
@@ -176,6 +187,11 @@ def _grown_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
 def replicas_of(stage: Sequence[PlannedPool]) -> list[PoolNeeds]:
     """The needs of every replica of a stage, one item each."""
     return _repeated([pool.needs for pool in stage], [pool.replicas for pool in stage])
+
+
+def _notes_of(pools: Sequence[PoolNeeds], start: int = 0) -> list[str]:
+    """Each note once; from the second one of each pool on with `start` 1."""
+    return list(dict.fromkeys(note for pool in pools for note in pool.notes[start:]))
 
 
 def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[PlannedPool, ...]:
@@ -201,9 +217,16 @@ def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[Planne
 
 
 def _slowest(pools: Sequence[PoolNeeds], replicas: Sequence[int]) -> int | None:
-    """Of the pools whose size is open the one that takes longest, the first of equals; None where all are fixed."""
+    """Of the pools whose size is open the one that takes longest, the first of equals; None where all are fixed.
+
+    None, too, where a judge is faster than a pool of fixed size. A model grows beside any judge: its time is a guess.
+    """
     is_open = [place for place, pool in enumerate(pools) if pool.wanted is None]
-    return max(is_open, key=lambda place: pools[place].seconds / replicas[place], default=None)
+    slowest = max(is_open, key=lambda place: pools[place].seconds / replicas[place], default=None)
+    if slowest is None or slowest == 0:
+        return slowest
+    fixed = (pool.seconds / replicas[place] for place, pool in enumerate(pools) if place not in is_open)
+    return slowest if pools[slowest].seconds / replicas[slowest] > max(fixed, default=0.0) else None
 
 
 def _one_more(replicas: Sequence[int], place: int) -> list[int]:
@@ -233,12 +256,12 @@ def _share_notes(sharing: Sequence[PlannedPool]) -> Iterator[str]:
         if (fit := pool.needs.fit) is not None:
             yield (
                 f"{pool.needs.pool}: {fit.memory_share:.0%} of the only GPU ({fit.gpu_gigabytes:.3g} GB), "
-                f"with a KV cache of {fit.cache_tokens:,} tokens."
+                f"with a KV cache of {fit.cache_tokens:,} tokens and a context of {fit.context_length:,}."
             )
 
 
-def planned(pool: PoolNeeds, replicas: int, view: ClusterView) -> PlannedPool:
-    return PlannedPool(pool, replicas, "ray" if _spans_nodes(pool, view) else "mp")
+def planned(pool: PoolNeeds, replicas: int, view: ClusterView, may_grow: bool = False) -> PlannedPool:
+    return PlannedPool(pool, replicas, "ray" if _spans_nodes(pool, view) else "mp", may_grow)
 
 
 def _repeated(pools: Sequence[PoolNeeds], replicas: Sequence[int]) -> list[PoolNeeds]:

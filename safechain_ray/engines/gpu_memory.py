@@ -22,6 +22,8 @@ NOTE_SECONDS = 30.0
 
 GIB = 2**30
 
+SHARE_ARGUMENT = "gpu_memory_utilization"
+
 DEFAULT_SHARE = 0.92
 """vLLM's default of `gpu_memory_utilization` (vllm 0.25.1 to 0.33.0, config/cache.py)."""
 
@@ -34,7 +36,7 @@ OUT_OF_MEMORY = re.compile(r"CUDA out of memory(?! occurred when warming up)|CUD
 
 def memory_share(engine_kwargs: Mapping[str, object], planned: float | None = None) -> float:
     """The share of each GPU's memory that an engine takes: the user's, else the planned one, else vLLM's default."""
-    share = engine_kwargs.get("gpu_memory_utilization")
+    share = engine_kwargs.get(SHARE_ARGUMENT)
     return float(share) if isinstance(share, int | float) else planned or DEFAULT_SHARE
 
 

@@ -39,14 +39,15 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
     if mismatch := package_mismatch(start.device, installed_engine_package()):
         raise EngineStartError(f"The engine for {redact(start.needs.source)} did not start. {mismatch}")
     try:
-        with _loading_reported(start), _alone_on_a_shared_gpu(start):
+        with _loading_reported(start):
             weights = weights_location(start.needs.source)
             os.environ.update(engine_environment(start, os.environ, KernelSources.here()))
-            for _ in range(MEMORY_STARTS - 1):
-                if engine := _start_unless_memory_is_short(start, weights):
-                    return engine
-            _wait_for_memory(start)
-            return _start(start, weights)
+            with _alone_on_a_shared_gpu(start):
+                for _ in range(MEMORY_STARTS - 1):
+                    if engine := _start_unless_memory_is_short(start, weights):
+                        return engine
+                _wait_for_memory(start)
+                return _start(start, weights)
     except Exception as error:
         raise EngineStartError(
             f"The engine for {redact(start.needs.source)} did not start: {error}\n"

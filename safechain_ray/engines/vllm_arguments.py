@@ -47,8 +47,10 @@ def engine_arguments(start: EngineStart, weights: str, environment: Mapping[str,
     if needs.quantization is not None:
         arguments["quantization"] = QUANTIZATIONS[needs.quantization]
     if start.memory_share is not None:
-        # vLLM chooses the size of a step by the memory of the whole GPU.
-        arguments |= {"gpu_memory_utilization": start.memory_share, "max_num_batched_tokens": SHARED_BATCHED_TOKENS}
+        arguments["gpu_memory_utilization"] = start.memory_share
+        if needs.engine_kwargs.get("enable_chunked_prefill") is not False:
+            # vLLM chooses the size of a step by the memory of the whole GPU.
+            arguments["max_num_batched_tokens"] = max(SHARED_BATCHED_TOKENS, start.max_running)
     if needs.gpus > 1:
         arguments["distributed_executor_backend"] = start.executor
         if start.batch_invariant or environment.items() >= NATIVE_ALL_REDUCE.items():

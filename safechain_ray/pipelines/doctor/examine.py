@@ -7,7 +7,7 @@ from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry
-from safechain_ray.cluster.gpu_fit import Gpus
+from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, Gpus
 from safechain_ray.config import JudgeConfig, ModelConfig
 from safechain_ray.engines.gpus import read_gpus
 from safechain_ray.engines.weights import is_stored, weights_location
@@ -19,9 +19,13 @@ from safechain_ray.pipelines.doctor.judging import check_judge_prompt, check_roo
 from safechain_ray.pipelines.doctor.prompt import check_model_prompt
 from safechain_ray.pipelines.doctor.shape import check_shape, gpus_to_check
 from safechain_ray.pipelines.doctor.store import stored_findings
+from safechain_ray.pipelines.runs.pools import TEMPLATE_TOKENS, judge_bound
 from safechain_ray.pipelines.runs.resolve import resolve_judge, resolve_model
 from safechain_ray.pipelines.runs.resolve_api import api_model, is_api
 from safechain_ray.storage import open_folder, redact
+
+PROMPT_TOKENS = 2_048
+"""Of the longest prompt, where no data set is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +74,17 @@ def _findings(
     model: ModelEntry | None, judges: list[JudgeEntry], output: str | None, gpus: tuple[Gpus, ...], max_tokens: int
 ) -> Iterator[Finding]:
     if model is not None:
-        yield from _model_findings(model, gpus)
+        yield from _model_findings(model, gpus, max_tokens)
     for judge in judges:
         yield from _judge_findings(judge, model, gpus, max_tokens)
     if output is not None:
         yield check_output(output)
 
 
-def _model_findings(model: ModelEntry, gpus: tuple[Gpus, ...]) -> Iterator[Finding]:
+def _model_findings(model: ModelEntry, gpus: tuple[Gpus, ...], max_tokens: int) -> Iterator[Finding]:
     subject = Subject(model.name)
     files = yield from _file_findings(subject, model, gated=model.gated, access=model.access)
-    yield from check_shape(subject, model, files.config, gpus)
+    yield from check_shape(subject, model, files.config, gpus, PROMPT_TOKENS + TEMPLATE_TOKENS + max_tokens)
     if files.tokenizer is not None:
         yield from check_model_prompt(subject, files.tokenizer, catalog.families()[model.family], model.chat_template)
     else:
@@ -95,7 +99,7 @@ def _judge_findings(
         yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
         return
     files = yield from _file_findings(subject, engine, gated=judge.gated, access=judge.access)
-    yield from check_shape(subject, engine, files.config, gpus)
+    yield from check_shape(subject, engine, files.config, gpus, judge_bound(PROMPT_TOKENS + max_tokens), JUDGE_CONTEXTS)
     broken = False
     if files.tokenizer is not None:
         findings = list(check_judge_prompt(subject, files.tokenizer, engine.chat_template))

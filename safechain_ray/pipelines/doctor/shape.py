@@ -5,7 +5,7 @@ from typing import Any
 
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.catalog.parallelism import Attention
-from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, Gpus, fit_engine, fit_sentence
+from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, MODEL_CONTEXTS, Gpus, fit_engine, fit_sentence
 from safechain_ray.engines.gpus import GpuReport, gpus_of_this_process, smallest_memory
 from safechain_ray.errors import PlanError
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
@@ -21,8 +21,18 @@ def gpus_to_check(gpu_memory: int | None, report: GpuReport) -> tuple[Gpus, ...]
     return tuple(Gpus(gigabytes) for gigabytes in KINDS_OF_GPUS)
 
 
-def check_shape(subject: Subject, needs: EngineNeeds, config: Any | None, gpus: Sequence[Gpus]) -> Iterator[Finding]:
-    """`config` is the model's, as transformers reads it; without one only memory is checked."""
+def check_shape(
+    subject: Subject,
+    needs: EngineNeeds,
+    config: Any | None,
+    gpus: Sequence[Gpus],
+    tokens: int | None = None,
+    contexts: int = MODEL_CONTEXTS,
+) -> Iterator[Finding]:
+    """`config` is the model's, as transformers reads it; without one only memory is checked.
+
+    `tokens` bound a request, and the KV cache should hold `contexts` contexts, as in a plan.
+    """
     if config is None:
         yield subject.not_checked("attention and context", "they are in the model's config")
     else:
@@ -30,7 +40,7 @@ def check_shape(subject: Subject, needs: EngineNeeds, config: Any | None, gpus: 
         yield check_attention(subject, needs, Attention.of_config(config))
         needs = needs.model_copy(update={"attention": Attention.of_config(config) or needs.attention})
     for each in gpus:
-        yield check_memory(subject, needs, each)
+        yield check_memory(subject, needs, each, tokens, contexts)
 
 
 def check_context(subject: Subject, needs: EngineNeeds, longest: int | None) -> Finding:
@@ -50,7 +60,10 @@ def check_attention(subject: Subject, needs: EngineNeeds, own: Attention | None)
     if own is None:
         return subject.not_checked("attention", "the model's config names no layers or heads")
     found = f"{own.layers} layers, {own.heads} heads, {own.key_value_heads} key-value heads of {own.head_size}"
-    if needs.attention not in (None, own):
+    known = needs.attention
+    if known is not None and own.latent_size is not None:  # vLLM does not use the size of their heads
+        own, known = (each.model_copy(update={"head_size": 1}) for each in (own, known))
+    if known not in (None, own):
         return subject.failed(
             "attention",
             f"config.json has {found}; the catalog has another attention",
@@ -59,10 +72,10 @@ def check_attention(subject: Subject, needs: EngineNeeds, own: Attention | None)
     return subject.ok("attention", found)
 
 
-def check_memory(subject: Subject, needs: EngineNeeds, gpus: Gpus) -> Finding:
+def check_memory(subject: Subject, needs: EngineNeeds, gpus: Gpus, tokens: int | None, contexts: int) -> Finding:
     check = f"memory on {gpus.gigabytes:.3g} GB"
     try:
-        fit = fit_engine(needs, gpus)
+        fit = fit_engine(needs, gpus, tokens, contexts)
     except PlanError as error:
         detail, _, fix = str(error).partition("Fix: ")
         return subject.failed(check, detail.rstrip(), fix.removesuffix("."))

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 
@@ -152,9 +152,9 @@ def run_passes(
     """Judge the samples of `model`, pass by pass on one cluster; gives the number of samples committed."""
     tokens = _longest_sample(folder) if any(each.judge.engine for each in passes) else None
     if cluster_address(resources.ray_address) is None:
-        _plan(passes, resources, view_local(), tokens)
+        _plan(passes, resources, view_local(), tokens, lambda note: None)
     with ray_session(resources.ray_address, observer.say) as log_folder:
-        pools = _plan(passes, resources, view_cluster(resources), tokens)
+        pools = _plan(passes, resources, view_cluster(resources), tokens, observer.say)
         settings = stream.StreamSettings.of(resources, start_engine, log_folder, start_tally())
         series = RunSeries(str(folder.folder), model)
         timeout = resources.stall_timeout_minutes * 60
@@ -176,11 +176,15 @@ def _longest_sample(folder: RunFolder) -> int | None:
 
 
 def _plan(
-    passes: list[Pass], resources: ResourcesConfig, view: ClusterView, tokens: int | None
+    passes: list[Pass],
+    resources: ResourcesConfig,
+    view: ClusterView,
+    tokens: int | None,
+    say: Callable[[str], None],
 ) -> list[PlannedPool | None]:
     """A pool for each pass, None for a rule. Passes follow each other: each has the cluster.
 
-    `tokens` bound a sample's prompt and response.
+    `tokens` bound a sample's prompt and response; `say` gets the notes of the plan.
     """
     pools: list[PlannedPool | None] = []
     for each in passes:
@@ -188,7 +192,10 @@ def _plan(
         if needs is None:
             pools.append(None)
             continue
-        ((pool,),) = make_plan([needs], view).stages
+        plan = make_plan([needs], view)
+        for note in plan.notes:
+            say(note)
+        ((pool,),) = plan.stages
         pools.append(pool)
     return pools
 

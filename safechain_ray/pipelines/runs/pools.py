@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import GPU_GIGABYTES, EngineNeeds, JudgeEntry
-from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, MODEL_CONTEXTS, fit_engine, fit_sentence
+from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, MODEL_CONTEXTS, GpuFit, Gpus, fit_engine, fit_sentence
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.engine_package import package_mismatch
@@ -30,6 +30,9 @@ JUDGE_TOKENS = 1.5
 DECODE_UTILISATION = 0.10
 PREFILL_UTILISATION = 0.40
 """Shares of a GPU's peak: cautious for vLLM with full batches. A model decodes, a judge reads what was decoded."""
+
+MEMORY_ARGUMENTS = {"quantization", "cpu_offload_gb", "kv_cache_dtype", "kv_cache_memory_bytes"}
+"""Of `engine_kwargs`: with them an engine takes another amount of memory than is computed here."""
 
 UNKNOWN_MEMORY = f"The memory of the GPUs is not known: parallel sizes are those for {GPU_GIGABYTES} GB (--gpu-memory)."
 
@@ -56,6 +59,9 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
     """
     tokens = longest_request(run)
     judges = judge_needs(run.judges, resources, view, tokens, rows=len(run.worklist), parts=len(run.parts))
+    on_gpus = not isinstance(run.model, ApiEntry) and engine_device(resources, run.model, view) == "cuda"
+    if not on_gpus:  # how fast an API or a CPU is nobody knows
+        judges = [replace(judge, wanted=judge.wanted or 1) for judge in judges]
     if isinstance(run.model, ApiEntry):
         # One replica, as it holds the budget and the limit of what the provider bears.
         return [PoolNeeds(MODEL_POOL, run.model.source, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES), *judges]
@@ -114,7 +120,13 @@ def judge_needs(
 
 def _with_work(needs: PoolNeeds, work: float) -> PoolNeeds:
     """With the time that the work takes one replica; as fast as it has GPUs."""
-    return replace(needs, seconds=work / max(1.0, needs.gpus))
+    smaller = None if needs.smaller is None else _with_work(needs.smaller, work)
+    return replace(needs, seconds=work / max(1.0, needs.gpus), smaller=smaller)
+
+
+def judge_bound(tokens: int) -> int:
+    """Tokens of a judge's question about a sample of so many tokens of its model."""
+    return int(JUDGE_TOKENS * tokens) + TEMPLATE_TOKENS
 
 
 def judge_pool(
@@ -124,7 +136,7 @@ def judge_pool(
     needs = _judge_needs(judge, resources, view, tokens, rows)
     if needs is None or needs.gpus == 0:
         return needs
-    return replace(needs, wanted=resources.judge_replicas)
+    return replace(needs, wanted=resources.judge_replicas, smaller=None)
 
 
 def _judge_needs(
@@ -133,7 +145,7 @@ def _judge_needs(
     """None for a rule, which is applied where blocks are committed."""
     if judge.engine is not None:
         device = engine_device(resources, judge.engine, view)
-        bound = None if tokens is None else int(JUDGE_TOKENS * tokens) + TEMPLATE_TOKENS
+        bound = None if tokens is None else judge_bound(tokens)
         return _needs(
             judge.name,
             judge.engine,
@@ -173,10 +185,28 @@ def _needs(
         return replace(needs, memory=ENGINE_GIGABYTES + own)
     gpus = view.gpus_of(resources.gpu_memory) if view.has_gpus or view.autoscales else None
     if gpus is None:
-        note = UNKNOWN_MEMORY if view.has_gpus and not engine.runs_on_cpu else None
-        return _with_workers(replace(needs, note=note), engine.gpus)
-    fit = fit_engine(engine, gpus, tokens, contexts)
-    return _with_workers(replace(needs, fit=fit, note=f"{pool}: {fit_sentence(engine, fit)}"), fit.sizes.gpus)
+        notes = (UNKNOWN_MEMORY,) if view.has_gpus and not engine.runs_on_cpu else ()
+        return _with_workers(replace(needs, notes=notes), engine.gpus)
+    try:
+        wide, least = (fit_engine(engine, gpus, tokens, each) for each in (contexts, 1))
+    except PlanError as error:
+        if not engine.engine_kwargs.keys() & MEMORY_ARGUMENTS:
+            raise
+        note = f"{pool}: by its engine_kwargs it may fit all the same. {error}"
+        return _with_workers(replace(needs, notes=(note,)), engine.gpus)
+    larger, smaller = (_fitted(needs, engine, gpus, fit) for fit in (wide, least))
+    return larger if least == wide else replace(larger, smaller=smaller)
+
+
+def _fitted(needs: PoolNeeds, engine: EngineNeeds, gpus: Gpus, fit: GpuFit) -> PoolNeeds:
+    notes = [f"{needs.pool}: {fit_sentence(engine, fit)}"]
+    if len(kinds := sorted({memory for _, memory in gpus.by_node})) > 1:
+        listed = " and ".join(f"{memory:.3g}" for memory in kinds)
+        notes.append(
+            f"There are GPUs of {listed} GB: a replica is sized for the smallest that it may be placed on. "
+            "--accelerator chooses one kind."
+        )
+    return _with_workers(replace(needs, fit=fit, notes=tuple(notes)), fit.sizes.gpus)
 
 
 def _with_workers(needs: PoolNeeds, gpus: int) -> PoolNeeds:

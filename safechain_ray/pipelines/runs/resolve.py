@@ -17,6 +17,7 @@ from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunCon
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_place
 from safechain_ray.datasets.loading import PromptSet, load_prompts
 from safechain_ray.decoding.base import check_strategy
+from safechain_ray.engines.gpu_memory import SHARE_ARGUMENT
 from safechain_ray.engines.stored_weights import StoredModel
 from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError, first_line
@@ -47,14 +48,18 @@ SAID_OF_ENTRIES = {"description", "caveat", "licence", "gated", "access"}
 SAID_OF_ENGINES = {"runs_on_cpu", "parameters", "weights_dtype", "attention"}
 """The same of its engine."""
 
-PLANNED_ARGUMENTS = {
+REFUSED_ARGUMENTS = {
     "tensor_parallel_size": "set tensor_parallel_size of the engine itself",
     "pipeline_parallel_size": "set pipeline_parallel_size of the engine itself",
     "max_model_len": "set context_length of the engine",
     "max_num_seqs": "set resources.max_running",
+    "trust_remote_code": "leave it out: only an entry of the catalog may ask for code of a model's folder",
     "data_parallel_size": "set resources.replicas",
+    "data_parallel_size_local": "set resources.replicas",
+    "prefill_context_parallel_size": "set tensor_parallel_size of the engine itself",
+    "nnodes": "set pipeline_parallel_size of the engine itself",
 }
-"""Arguments of vLLM that `engine_kwargs` must not set, with the key to set in their place."""
+"""Arguments of vLLM that `engine_kwargs` must not set, with what to do in their place."""
 
 CONTEXT_WANTED = 32_768
 """Tokens of context for a model that the catalog does not hold, if it has as many."""
@@ -228,6 +233,7 @@ def _adhoc_model(name: str, source: str, family: str) -> ModelEntry:
         parameters=weight_bytes / 2 / 1e9,
         context_length=min(getattr(model_config, "max_position_embeddings", CONTEXT_WANTED), CONTEXT_WANTED),
         attention=Attention.of_config(model_config),
+        weights_dtype="quantized" if getattr(model_config, "quantization_config", None) else None,
     )
 
 
@@ -375,14 +381,19 @@ def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:
 def _with(entry: AnyNeeds, overrides: Mapping[str, Any]) -> AnyNeeds:
     """The entry with the overrides, validated again; `engine_kwargs` are added to the catalog's.
 
-    Raises InputError for `engine_kwargs` that a plan would not know of, and for weights that are quantized twice.
+    Raises InputError for `engine_kwargs` that a plan would not know of or that run a model's own code, and for weights
+    that are quantized twice.
     """
     fields = entry.model_dump() | dict(overrides) | {"fixed": frozenset(overrides)}
     added = overrides.get("engine_kwargs", {})
-    for key, own in PLANNED_ARGUMENTS.items():
+    for key, own in REFUSED_ARGUMENTS.items():
         if key in added:
-            raise InputError(f"engine_kwargs: the plan chooses {key}. Fix: {own}.")
+            raise InputError(f"engine_kwargs: {key} is not set there. Fix: {own}.")
     fields["engine_kwargs"] = entry.engine_kwargs | added
-    if "quantization" in overrides and (entry.weights_dtype == "fp8" or "quantization" in fields["engine_kwargs"]):
+    resolved = type(entry).model_validate(fields)
+    if resolved.quantization is not None and resolved.is_quantized:
         raise InputError(f"quantization: the weights of {redact(entry.source)} are quantized already. Leave it out.")
-    return type(entry).model_validate(fields)
+    share = resolved.engine_kwargs.get(SHARE_ARGUMENT, 1.0)
+    if not isinstance(share, int | float) or not 0 < share <= 1:
+        raise InputError(f"engine_kwargs.{SHARE_ARGUMENT}: give a number above 0 and up to 1.")
+    return resolved

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.cluster.planner import ClusterView, PlannedPool, PoolNeeds, fits, planned
+from safechain_ray.errors import PlanError
 from safechain_ray.pipelines.evaluation.evaluate import OpenRun
-from safechain_ray.pipelines.runs.pools import judge_needs, pool_needs
+from safechain_ray.pipelines.runs.pools import judge_needs, longest_request, pool_needs
 from safechain_ray.pipelines.sweeps.estimate import Assumptions
 
 
@@ -19,7 +20,12 @@ def shared_pools(runs: Sequence[OpenRun], view: ClusterView) -> tuple[PlannedPoo
     first = runs[0]
     resources, judges = first.config.resources, first.run.judges
     engines = {judge.name: judge.engine for judge in judges if judge.engine is not None}
-    needs = [pool for pool in judge_needs(judges, resources, view) if pool.pool in engines]
+    bounds = [longest_request(run.run) for run in runs]
+    tokens = None if None in bounds else max(bound for bound in bounds if bound is not None)
+    try:
+        needs = [pool for pool in judge_needs(judges, resources, view, tokens) if pool.pool in engines]
+    except PlanError:
+        return ()
     models = [pool_needs(run.run, resources, view)[0] for run in runs]
     possible = [model for model in models if fits([model], view.grown)]
     if len(runs) < 2 or not needs or not _stand_beside(possible, needs, view):

@@ -12,6 +12,9 @@ from safechain_ray.pipelines.training.resolve import Trainee
 from safechain_ray.storage import redact
 from safechain_ray.training.memory_plan import GIGABYTE, MASTER_BYTES, MemoryPlan, plan_memory
 
+BYTES_READ = 1e9
+"""Of the unit in which a cluster's GPU memory is read."""
+
 WORKER_GIGABYTES = 4.0
 """Of a node's own memory that a worker on a GPU takes beside its share of the weights."""
 
@@ -51,8 +54,7 @@ def plan_training(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -
     gpus = 1 if device == "cuda" else 0
     worker = PoolNeeds("training", redact(trainee.entry.source), device, resources.cpus_per_worker, gpus, own)
     note, refusal = None, None
-    known = view.gpus_of(resources.gpu_memory)
-    gpu_gigabytes = GPU_GIGABYTES if known is None else known.gigabytes
+    gpu_gigabytes = _gpu_memory(config, view)
     if device == "cuda" and not memory.fits(gpu_gigabytes):
         refusal = _too_small(config, trainee, memory, gpu_gigabytes)
     else:
@@ -73,6 +75,14 @@ def _device(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -> Devi
     if config.resources.device != "auto":
         return config.resources.device
     return "cpu" if trainee.entry.runs_on_cpu and not view.has_gpus else "cuda"
+
+
+def _gpu_memory(config: FinetuneConfig, view: ClusterView) -> float:
+    """GiB of each GPU, as the memory plan counts: what the user gives, else what was read, else 80."""
+    if config.resources.gpu_memory is not None:
+        return config.resources.gpu_memory
+    known = view.gpus_of(None)
+    return GPU_GIGABYTES if known is None else known.gigabytes * BYTES_READ / GIGABYTE
 
 
 def _too_small(config: FinetuneConfig, trainee: Trainee, memory: MemoryPlan, gigabytes: float) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safechain_ray.catalog import judges, models
 from safechain_ray.catalog.entries import GPU_GIGABYTES, EngineNeeds
 from safechain_ray.catalog.parallelism import ParallelSizes
-from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, Gpus, fit_engine, fit_sentence
+from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, Gpus, cache_bytes, fit_engine, fit_sentence
 from safechain_ray.errors import PlanError
 
 ENGINES = {**models(), **{name: judge.engine for name, judge in judges().items() if judge.engine}}
@@ -43,7 +43,7 @@ def test_the_catalogs_sizes_are_those_that_a_plan_computes_for_gpus_of_80_gb(nam
         ("R1-8B", (2, 1), (1, 1), (1, 1)),
         ("R1-14B", (4, 1), (2, 1), (1, 1)),
         ("R1-32B", (8, 1), (4, 1), (1, 1)),
-        ("R1-70B", (8, 2), (8, 1), (2, 1)),
+        ("R1-70B", (8, 1), (8, 1), (2, 1)),
         ("R1-671B", (8, 5), (8, 3), (8, 1)),
     ],
 )
@@ -81,8 +81,9 @@ def test_sizes_that_the_user_has_set_are_kept_or_refused():
 
 
 def test_tensor_parallelism_divides_the_attention_heads():
-    assert "28 attention heads, which tensor_parallel_size 8 does not divide. Fix: 1, 2, 4, 7, 14 do." in refusal(
-        changed("R1-7B", tensor_parallel_size=8), Gpus(80)
+    assert (
+        "28 attention heads and 4 key-value heads, which tensor_parallel_size 8 does not divide. Fix: 1, 2, 4 do."
+        in refusal(changed("R1-7B", tensor_parallel_size=8), Gpus(80))
     )
     assert "28 layers, fewer than pipeline_parallel_size 40" in refusal(
         changed("R1-7B", pipeline_parallel_size=40), Gpus(80)
@@ -170,3 +171,36 @@ def test_where_nodes_differ_a_replica_is_sized_for_the_smallest_gpus_that_it_may
     mixed = Gpus(24, a_node=8, in_all=28, by_node=((1, 24), (8, 85)))
     assert [fit_engine(ENGINES[name], mixed).sizes.gpus for name in ("R1-1.5B", "R1-70B")] == [1, 4]
     assert fit_engine(ENGINES["R1-70B"], mixed).gpu_gigabytes == 85
+
+
+def test_key_value_heads_are_divided_or_copied_whole():
+    """As vLLM asserts (0.25.1 to 0.33.0, model_executor/models/llama.py)."""
+    ten = ENGINES["R1-14B"].attention.model_copy(update={"key_value_heads": 10})
+    assert [size for size in (1, 2, 4, 5, 8, 20) if ten.divides(size)] == [1, 2, 5, 20]
+
+
+def test_float32_doubles_the_kv_cache():
+    half, whole = (cache_bytes(changed("R1-8B", dtype=dtype), ParallelSizes()) for dtype in ("bfloat16", "float32"))
+    assert whole == 2 * half
+
+
+def test_a_replica_is_spread_over_nodes_only_where_none_holds_it():
+    singles = Gpus(48.3, a_node=1, in_all=8, by_node=((1, 48.3),))
+    assert fit_engine(ENGINES["R1-14B"], singles).sizes == ParallelSizes()
+    assert fit_engine(ENGINES["R1-32B"], singles).sizes == ParallelSizes(pipeline_parallel_size=2)
+
+
+def test_no_tensor_parallel_group_straddles_two_nodes():
+    sixes = Gpus(24, a_node=6, in_all=24, by_node=((6, 24),))
+    sizes = fit_engine(ENGINES["R1-70B"], sixes).sizes
+    assert (sizes.tensor_parallel_size, sizes.gpus > 6) == (2, True)
+    loose = Gpus(80, a_node=8, in_all=16, by_node=((1, 80), (8, 80)))
+    assert fit_engine(ENGINES["R1-671B"], loose).sizes.tensor_parallel_size == 1
+
+
+def test_a_refusal_names_what_the_user_has_set():
+    small = changed("R1-8B", engine_kwargs={"gpu_memory_utilization": 0.15})
+    says = refusal(small, Gpus(85.5, 1, 1))
+    assert "with gpu_memory_utilization 0.15" in says
+    assert "Fix: leave out gpu_memory_utilization of its engine_kwargs" in says
+    assert "leave out context_length" in refusal(changed("R1-8B", context_length=32_000), L4, tokens=20_000)

@@ -49,8 +49,8 @@ def test_one_gpu_of_24_gb_streams_small_engines_and_stages_larger_ones():
     small = plan("R1-1.5B", 1, 1, L4, judges=["llama-guard-3-1b"])
     assert outline(small) == [{"model": (1, 0.5, "mp"), "llama-guard-3-1b": (1, 0.5, "mp")}]
     assert small.notes == (
-        "model: 59% of the only GPU (24.1 GB), with a KV cache of 316,844 tokens.",
-        "llama-guard-3-1b: 31% of the only GPU (24.1 GB), with a KV cache of 83,783 tokens.",
+        "model: 59% of the only GPU (24.1 GB), with a KV cache of 316,844 tokens and a context of 32,768.",
+        "llama-guard-3-1b: 31% of the only GPU (24.1 GB), with a KV cache of 83,783 tokens and a context of 32,768.",
     )
 
     assert outline(plan("R1-7B", 1, 1, L4)) == [{"model": (1, 1, "mp")}, {GUARD: (1, 1, "mp")}]
@@ -151,10 +151,43 @@ def test_a_record_has_the_sizes_that_a_run_had(tmp_path: Path):
 def test_nodes_that_an_autoscaler_is_yet_to_bring_have_the_accelerator_that_was_asked_for():
     view = ClusterView((Node("head", 8, 0, 32),), autoscales=True, accelerator="L4")
     run = resolved(**PAPER | {"model": "R1-14B"})
-    assert pool_needs(run, ResourcesConfig(accelerator="L4"), view)[0].gpus == 4
+    assert pool_needs(run, ResourcesConfig(accelerator="L4"), view)[0].gpus == 2
     unnamed = ClusterView(view.nodes, autoscales=True)
     assert pool_needs(run, ResourcesConfig(), unnamed)[0].gpus == 1
-    assert pool_needs(run, ResourcesConfig(gpu_memory=48), unnamed)[0].gpus == 2
+    assert pool_needs(run, ResourcesConfig(gpu_memory=24), unnamed)[0].gpus == 2
+
+
+def test_an_autoscaler_without_a_config_brings_nodes_like_those_that_are_up():
+    view = ClusterView((Node("a", 8, 1, 64, gpu_memory=L4),) * 2, autoscales=True)
+    needs = pool_needs(resolved(**PAPER | {"model": "R1-8B"}), ResourcesConfig(), view)
+    assert [each.gpus for each in needs] == [1, 1]
+
+
+def test_a_model_takes_fewer_gpus_where_it_would_push_its_judge_off_the_node():
+    side_by_side = plan("R1-8B", 1, 2, L4)
+    assert outline(side_by_side) == [{"model": (1, 1, "mp"), GUARD: (1, 1, "mp")}]
+
+
+def test_judges_of_a_model_without_gpus_take_one_each():
+    view = ClusterView((Node("gpu", 96, 8, 1000, gpu_memory=H100),))
+    api = {"name": "openai:m", "base_url": "http://localhost:1/v1"}
+    needs = pool_needs(resolved(**PAPER | {"model": api}), ResourcesConfig(), view)
+    assert needs[1].wanted == 1
+
+
+def test_judges_stop_growing_where_a_model_of_fixed_size_is_slower():
+    fixed = ResourcesConfig(replicas=1, max_running=8)
+    view = ClusterView((Node("gpu", 96, 8, 1000, gpu_memory=H100),))
+    made = make_plan(pool_needs(resolved(**PAPER | {"model": "R1-8B"}), fixed, view), view)
+    assert outline(made) == [{"model": (1, 1, "mp"), GUARD: (1, 1, "mp")}]
+
+
+def test_an_engine_whose_memory_its_arguments_change_is_planned_as_it_is():
+    model = {"name": "R1-14B", "engine": {"engine_kwargs": {"cpu_offload_gb": 16}}}
+    view = ClusterView((Node("gpu", 8, 1, 64, gpu_memory=L4),))
+    needs = pool_needs(resolved(**PAPER | {"model": model}), ResourcesConfig(), view)[0]
+    assert (needs.gpus, needs.fit) == (1, None)
+    assert "it may fit all the same" in needs.notes[0]
 
 
 def test_gpus_of_two_sizes_are_planned_for_as_the_smaller_ones():
@@ -162,6 +195,8 @@ def test_gpus_of_two_sizes_are_planned_for_as_the_smaller_ones():
     view = ClusterView(nodes)
     model = pool_needs(resolved(**PAPER | {"model": "R1-32B"}), ResourcesConfig(), view)[0]
     assert model.gpus == 8
+    assert "There are GPUs of 24.1 and 85.5 GB" in model.notes[1]
+    assert "--accelerator chooses one kind" in model.notes[1]
 
 
 def test_a_model_that_no_gpu_here_holds_is_refused_before_anything_starts():
@@ -200,6 +235,7 @@ def test_large_gpus_decode_more_where_their_cache_holds_it_and_every_replica_has
     needs = pool_needs(resolved(**PAPER | {"model": model}), ResourcesConfig(), view)[0]
     pool = PlannedPool(replace(needs, useful=4 * rows_of_a_replica // 256), replicas=4)
     assert pool.running == running
+    assert replace(pool, may_grow=True).running == 256
 
 
 def test_a_request_is_bounded_by_its_prompts_bytes_and_its_tokens():

@@ -172,13 +172,16 @@ def test_the_gpus_that_a_run_has_are_no_part_of_its_identity():
 @pytest.mark.parametrize(
     ("engine", "says"),
     [
-        ({"engine_kwargs": {"tensor_parallel_size": 2}}, "the plan chooses tensor_parallel_size. Fix: set tensor_para"),
-        ({"engine_kwargs": {"max_model_len": 99}}, "the plan chooses max_model_len. Fix: set context_length"),
-        ({"engine_kwargs": {"max_num_seqs": 9}}, "the plan chooses max_num_seqs. Fix: set resources.max_running"),
+        ({"engine_kwargs": {"tensor_parallel_size": 2}}, "tensor_parallel_size is not set there. Fix: set tensor_para"),
+        ({"engine_kwargs": {"max_model_len": 99}}, "max_model_len is not set there. Fix: set context_length"),
+        ({"engine_kwargs": {"max_num_seqs": 9}}, "max_num_seqs is not set there. Fix: set resources.max_running"),
+        ({"engine_kwargs": {"trust_remote_code": True}}, "Fix: leave it out: only an entry of the catalog may ask"),
+        ({"engine_kwargs": {"gpu_memory_utilization": "0.5"}}, "give a number above 0 and up to 1"),
+        ({"engine_kwargs": {"gpu_memory_utilization": 90}}, "give a number above 0 and up to 1"),
         ({"engine_kwargs": {"quantization": "awq"}, "quantization": "fp8"}, "are quantized already"),
     ],
 )
-def test_engine_arguments_that_contradict_the_plan_are_refused(engine: dict[str, Any], says: str):
+def test_engine_arguments_that_contradict_the_plan_or_run_foreign_code_are_refused(engine: dict[str, Any], says: str):
     assert says in refusal(model={"name": "R1-32B", "engine": engine})
 
 
