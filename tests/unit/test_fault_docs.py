@@ -7,6 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from safechain_ray.benchmarks.contest_tests import LONGEST_TESTS
+from safechain_ray.cluster.spot_notice import LOOK_SECONDS
+from safechain_ray.cluster.streaming import making_room
+from safechain_ray.config import ResourcesConfig
+from safechain_ray.datasets import unpacking
+from safechain_ray.engines.api_messages import MOST_PARTS
+from safechain_ray.engines.api_wire import BYTES_A_LOGPROB, BYTES_A_TOKEN, BYTES_OF_AN_ENVELOPE
+from safechain_ray.http_clients.provider_client import USUAL_BYTES
+from safechain_ray.judges import openai_moderation
+from safechain_ray.model_files.chat_template import LONGEST_PROMPT, MEMORY, PROCESSOR_SECONDS
+from safechain_ray.pipelines.runs.kept_rounds import MOST_CHARACTERS, NOTE_SECONDS
+from safechain_ray.schema.known_secrets import LONG, MOST_FOUND
+
 PROJECT = Path(__file__).parents[2]
 PAGES = ("faults.md", "security.md")
 
@@ -38,3 +51,34 @@ def test_each_promise_names_its_test(page: str, row: str):
 def test_a_test_that_holds_a_promise_exists(file: str, name: str):
     tree = ast.parse((PROJECT / file).read_text(encoding="utf-8"))
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+MIB, GIB = 2**20, 2**30
+
+IN_WORDS = {120: "two minutes", 30: "half a minute"}
+"""Of seconds."""
+
+FIGURES = [
+    ("security.md", f"({LONG} characters or more)"),
+    ("security.md", f"a key of fewer than {LONG} characters"),
+    ("security.md", f"over {MOST_FOUND} keys or pieces"),
+    ("security.md", f"up to {BYTES_OF_AN_ENVELOPE // MIB} MiB plus {BYTES_A_TOKEN} bytes for each token"),
+    ("security.md", f"({BYTES_A_LOGPROB} more for each log-probability)"),
+    ("security.md", f"a moderation up to {openai_moderation.MOST_BYTES // MIB} MiB"),
+    ("security.md", f"a list of models up to {USUAL_BYTES // MIB} MiB"),
+    ("security.md", f"more than {MOST_PARTS:,} parts"),
+    ("security.md", f"{PROCESSOR_SECONDS} s of processor time, {MEMORY // GIB} GiB of memory"),
+    ("security.md", f"{LONGEST_PROMPT // MIB} million characters"),
+    ("security.md", f"a child process with {unpacking._ARROW.memory // GIB} GiB"),
+    ("security.md", f"may unpack to {LONGEST_TESTS // GIB} GiB"),
+    ("faults.md", f"`resources.max_engine_deaths` ({ResourcesConfig().max_engine_deaths}) deaths"),
+    ("faults.md", f"reads it within {LOOK_SECONDS:g} s"),
+    ("faults.md", f"after {IN_WORDS[making_room.PATIENCE_SECONDS]} one of them"),
+    ("faults.md", f"done {IN_WORDS[NOTE_SECONDS]} before"),
+    ("faults.md", f"of more than {MOST_CHARACTERS // MIB} million characters"),
+]
+
+
+@pytest.mark.parametrize(("page", "figure"), FIGURES)
+def test_limits_of_the_pages_are_those_of_the_program(page: str, figure: str):
+    assert figure in " ".join(text_of(page).split())

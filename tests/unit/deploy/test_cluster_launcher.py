@@ -98,6 +98,15 @@ def test_every_gpu_group_is_spot_with_on_demand_behind_it(file: str) -> None:
 
 
 @both
+def test_the_head_which_has_the_driver_of_a_job_is_no_spot_machine(file: str) -> None:
+    config = read_yaml(file)
+    settings = config["available_node_types"][config["head_node_type"]]["node_config"]
+    assert "InstanceMarketOptions" not in settings
+    assert settings.get("scheduling", {}).get("provisioningModel") != "SPOT"
+    assert not settings.get("scheduling", {}).get("preemptible")
+
+
+@both
 def test_a_token_is_asked_of_everyone_on_every_node(file: str) -> None:
     config = read_yaml(file)
     for role in ("head", "worker"):
@@ -201,3 +210,21 @@ def test_no_secret_stands_in_the_file(file: str) -> None:
     config = read_yaml(file)
     assert config["file_mounts"]["/home/ubuntu/.safechain.env"] == "~/.safechain.env"
     assert not re.search(r"(?i)(api_key|hf_token|secret_access_key|password)\s*[=:]", str(config))
+
+
+@both
+def test_every_node_reads_the_file_of_keys_when_it_starts_and_nobody_else_may(file: str) -> None:
+    config = read_yaml(file)
+    for role in ("head", "worker"):
+        before, _, _ = start_of(config, role).partition("ray start")
+        assert "set -a; . ~/.safechain.env; set +a;" in before
+    (chmod,) = (command for command in config["setup_commands"] if command.startswith("chmod 600"))
+    assert chmod.endswith(" ~/.safechain.env")
+
+
+@both
+def test_every_worker_has_a_role_or_an_account_that_may_use_the_bucket(file: str) -> None:
+    """Ray's launcher makes an account for a head on Google Cloud."""
+    for node in workers(read_yaml(file)).values():
+        settings = node["node_config"]
+        assert settings["IamInstanceProfile"] if "InstanceType" in settings else settings["serviceAccounts"]

@@ -172,6 +172,18 @@ def test_no_container_runs_as_root(cluster: Any, groups: Any) -> None:
         assert group["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
 
 
+def test_neither_the_head_nor_the_job_of_the_weights_runs_as_root(cluster: Any) -> None:
+    _, filling = yaml.safe_load_all((KUBERAY / "weights.yaml").read_text())
+    for pod in (cluster["headGroupSpec"]["template"]["spec"], filling["spec"]["template"]["spec"]):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert {one["securityContext"]["allowPrivilegeEscalation"] for one in pod["containers"]} == {False}
+
+
+def test_every_pod_has_an_account_that_may_use_the_bucket(cluster: Any) -> None:
+    pods = [group["template"]["spec"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+    assert {pod["serviceAccountName"] for pod in pods} == {"safechain-ray"}
+
+
 def profiles(rayjob: str) -> list[Any]:
     """What the pods of the file say of seccomp and AppArmor, each thing once."""
     cluster = yaml.safe_load(rayjob)["spec"]["rayClusterSpec"]

@@ -148,3 +148,15 @@ def test_one_redirect_among_good_answers_is_a_row():
     assert isinstance(answer, Completion)
     assert type(error) is RowError
     assert "the endpoint redirects to another path of its host" in str(error)
+
+
+def test_more_than_ten_redirects_in_a_row_end_the_run():
+    async def respond(body: dict[str, Any], request: web.Request) -> web.Response:
+        good = body["messages"][0]["content"] == "good"
+        return chat() if good else web.Response(status=307, headers={"Location": "/maintenance"})
+
+    with serving(respond) as api:
+        ten = ["moved"] * 10
+        outcomes = ask(api, "good", *ten, "good", *ten, "moved", max_concurrent=1)
+    rows = [Completion, *[RowError] * 10]
+    assert [type(outcome) for outcome in outcomes] == [*rows, *rows, EngineRefusedError]

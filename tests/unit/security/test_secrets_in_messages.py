@@ -22,6 +22,7 @@ API = (
     "--judge",
     "refusal-match",
 )
+WITH_PASSWORD = f"http://user:{SECRET}@h/v1"
 JUDGED = ("plan", "--model", "demo-reasoner", "--dataset", "quickstart", "--judge", "openai-moderation")
 
 
@@ -66,6 +67,36 @@ def test_a_secret_in_a_wrong_place_is_refused_and_not_quoted(arguments: tuple[st
     assert result.exit_code == 2, result.output
     assert says in result.output
     assert "hunter2" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*API, "--base-url", WITH_PASSWORD),
+        ("evaluate", *API[1:], "--base-url", WITH_PASSWORD),
+        ("evaluate", *JUDGED[1:], "--set", f"judges.0.endpoint.base_url={WITH_PASSWORD}"),
+        ("benchmark", "--model", "openai:m", "--benchmark", "gsm8k", "--base-url", WITH_PASSWORD),
+        ("build-dataset", "--model", "openai:m", "--prompts", "p.csv", "--judge", "j", "--base-url", WITH_PASSWORD),
+        ("judge", "/no/run", "--judge", "j", "--set", f"judges.0.endpoint.base_url={WITH_PASSWORD}"),
+        ("judge-study", "--data", "d.csv", "--judge", "j", "--set", f"judges.0.endpoint.base_url={WITH_PASSWORD}"),
+        ("prefer", "/no/a", "/no/b", "--judge", "j", "--set", f"judge.endpoint.base_url={WITH_PASSWORD}"),
+        ("doctor", "--model", "openai:m", "--base-url", WITH_PASSWORD),
+        ("sweep", "--config", "sweep.yaml"),
+        ("plan", "--config", "sweep.yaml"),
+    ],
+)
+def test_every_command_that_runs_or_plans_refuses_a_password_in_a_base_url(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    models = [{"name": "openai:m", "base_url": WITH_PASSWORD}]
+    sweep = {"models": models, "datasets": ["quickstart"], "judges": ["refusal-match"], "output": "swept"}
+    (tmp_path / "sweep.yaml").write_text(json.dumps(sweep))
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2, result.output
+    assert "without user, password" in result.output or "must hold no user, password" in result.output
+    assert SECRET not in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
 
 
 def test_the_traceback_of_a_refusal_holds_no_secret():

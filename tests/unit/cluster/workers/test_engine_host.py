@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from local_actors import MODEL, LocalActor, LocalLedger, engines, start_of
+from local_actors import MODEL, NODE, LocalActor, LocalLedger, engines, start_of
 
 from safechain_ray.cluster.tally import PoolProgress, Reporter, Tally
 from safechain_ray.cluster.workers.engine_host import EngineHost
@@ -21,10 +21,10 @@ ANSWER = Script().answer(Request("any", Sampling(), 1))
 class Host:
     """An engine host with a tally that can be read."""
 
-    def __init__(self, start_engine: StartEngine, max_deaths: int = 3) -> None:
+    def __init__(self, start_engine: StartEngine, max_deaths: int = 3, ledger: LocalLedger | None = None) -> None:
         self._tally = Tally()
         self._reporter = Reporter(LocalActor(self._tally), "model")
-        custody = Custody(LocalLedger(), "model")
+        custody = Custody(ledger or LocalLedger(), "model")
         self.host = EngineHost(start_of(MODEL), start_engine, self._reporter, custody, max_deaths)
 
     def answers(self, *prompts: str, seconds_apart: float = 0.0) -> Sequence[Completion | BaseException]:
@@ -160,3 +160,11 @@ def test_a_new_engine_that_does_not_start_ends_every_request_after_one_try():
     assert host.progress.ready == 0
     with pytest.raises(EngineStartError):
         host.host.check()
+
+
+def test_rows_that_another_worker_had_begun_are_counted():
+    ledger = LocalLedger()
+    ledger.target.take("another", NODE, ["model/a", "model/b"])
+    host = Host(engines(), ledger=ledger)
+    assert texts(host.answers("a", "b", "c")) == {ANSWER}
+    assert host.progress.counts["rows_again"] == 2

@@ -1,6 +1,7 @@
 """The replica: a block of sample numbers becomes a block of samples, whatever happens to a row."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +13,18 @@ from safechain_ray.cluster.tally import Tally
 from safechain_ray.cluster.workers import replica
 from safechain_ray.cluster.workers.replica import Replica
 from safechain_ray.cluster.worklist import Worklist
+from safechain_ray.engines.scripted import ScriptedEngine
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
-from safechain_ray.schema import SAMPLES_SCHEMA, Prompt, Sample, Sampling, Setting, samples_from_table
+from safechain_ray.schema import (
+    SAMPLES_SCHEMA,
+    Message,
+    Prompt,
+    Sample,
+    Sampling,
+    Setting,
+    broken_up,
+    samples_from_table,
+)
 
 HELLO = Prompt("p0", "Hello", "greetings")
 BAD = Prompt("p1", "", "greetings", error="the prompt is empty (row 2 of prompts.csv)")
@@ -95,6 +106,21 @@ def test_a_sample_holds_what_was_asked_and_what_came_of_it(generated: Any):
     assert first.verdicts == ()
     assert [sample.sample_index for sample in (first, second)] == [0, 1]
     assert [sample.seed for sample in (first, second)] == [SAMPLED.sample_seed("p0", 0), SAMPLED.sample_seed("p0", 1)]
+
+
+def test_the_stored_prompt_is_the_original_though_its_special_tokens_are_broken_up(
+    generated: Any, monkeypatch: pytest.MonkeyPatch
+):
+    render = ScriptedEngine.render
+
+    def broken(engine: ScriptedEngine, messages: tuple[Message, ...]) -> str:
+        return render(engine, tuple(replace(turn, content=broken_up(turn.content, ["<s>"])) for turn in messages))
+
+    monkeypatch.setattr(ScriptedEngine, "render", broken)
+    asked: list[str] = []
+    sample, _ = generated(Prompt("p0", "Hi<s>", "c"), answer=lambda request: asked.append(request.prompt) or "Hi")
+    assert "<s>" not in asked[0]
+    assert sample.prompt == "Hi<s>"
 
 
 def test_each_row_follows_its_own_settings_strategy(generated: Any):

@@ -13,13 +13,15 @@ from safechain_ray.cluster.workers.preferring import PairReader, StoredPair
 from safechain_ray.config import PreferenceConfig, read_preference_config
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.preferences import Unanswered
+from safechain_ray.pipelines.comparison import prefer
 from safechain_ray.pipelines.comparison.pairing import pair_samples
 from safechain_ray.pipelines.comparison.prefer import compared_parts, resolve_contest
+from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.pipelines.runs.resolve import resolve_judge
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.schema import Sampling, Setting, StrategySpec
-from safechain_ray.schema.preference import PAIRS_SCHEMA
+from safechain_ray.schema.preference import PAIRS_SCHEMA, PREFERENCES_SCHEMA
 from safechain_ray.storage import open_folder
 
 JUDGE = "prefer-llama-3.3-70b"
@@ -177,3 +179,27 @@ def test_the_catalogs_preference_judges_run_a_model_or_ask_a_server():
     found = [judge for judge in judges().values() if judge.kind == "preference"]
     assert [judge.name for judge in found] == [JUDGE, "prefer-gpt-4o"]
     assert [(judge.engine is None, judge.endpoint is None) for judge in found] == [(False, True), (True, False)]
+
+
+def test_preferences_on_samples_of_another_run_are_moved_aside_and_count_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    a, b = (finished_run(tmp_path / name, {"x1": ["1"], "x2": ["2"]}) for name in "ab")
+    own, stranger = SETTING.sample_id("x1", 0), SETTING.sample_id("z9", 0)
+    said = dict.fromkeys(PREFERENCES_SCHEMA.names, "x") | {
+        **{"setting_id": SETTING.setting_id, "setting_id_b": SETTING.setting_id, "sample_index": 0, "score": 1.0},
+        **{"outcome": "win", "judge": JUDGE, "error": None},
+    }
+    rows = [said | {"sample_id": each, "sample_id_b": each} for each in (own, stranger)]
+    target = open_folder(str(tmp_path / "out")) / "preferences"
+    target.write_parquet("copied.parquet", pa.Table.from_pylist(rows, schema=PREFERENCES_SCHEMA))
+    asked: list[str] = []
+    monkeypatch.setattr(
+        prefer, "_ask", lambda contest, waiting, *more: asked.extend(pair.sample_id for pair in waiting)
+    )
+    observer = Silent()
+    done = prefer.prefer(str(a), str(b), config(output=str(tmp_path / "out")), observer, pytest.fail)
+    assert asked == [SETTING.sample_id("x2", 0)]
+    assert (done.preferences.settings[0].pairs, done.preferences.settings[0].missing) == (1, 0)
+    assert (target / "_broken").list_files() == ["copied.parquet"]
+    assert "copied.parquet held 1 rows of samples that this run does not have" in observer.sentences[0]

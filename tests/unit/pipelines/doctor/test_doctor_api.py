@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -20,12 +21,14 @@ KEY_ENV = "DOCTOR_TEST_KEY"
 
 
 class Provider:
-    """Lists its models to whoever has the key; `status` and `body` stand for other answers."""
+    """Lists its models to whoever has the key; `status`, `body` and `moved` stand for other answers."""
 
     def __init__(self) -> None:
         self.status = 200
         self.body = json.dumps({"data": [{"id": "models/a-model"}, {"id": "b-model"}]})
         self.url = ""
+        self.moved: str | None = None
+        self.asked = 0
 
 
 @pytest.fixture
@@ -36,7 +39,10 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
         def do_GET(self) -> None:
             known = self.path == "/v1/models" and self.headers["Authorization"] == f"Bearer {SECRET}"
             body = provider.body.encode()
+            provider.asked += 1
             self.send_response(provider.status if known else 401)
+            if provider.moved is not None:
+                self.send_header("Location", provider.moved)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -111,3 +117,32 @@ def test_a_model_behind_an_api_has_no_weights_to_check(provider: Provider):
     assert {finding.subject for finding in found} == {"a-model"}
     with pytest.raises(InputError, match="--weights: openai:a-model runs behind an API"):
         examine(model, (), weights="/models/x", output=None, gpu_memory=None, max_tokens=100)
+
+
+@pytest.mark.parametrize(
+    "body", [{"data": [{"id": f"model of {SECRET}"}]}, {"data": [{"id": SECRET.upper()}]}, {"error": SECRET}]
+)
+@pytest.mark.parametrize("status", [200, 403, 404])
+def test_a_key_that_a_list_of_models_quotes_is_not_shown(provider: Provider, body: dict[str, Any], status: int):
+    provider.status, provider.body = status, json.dumps(body)
+    found = findings(provider)
+    assert provider.asked == 1
+    assert SECRET.lower() not in repr(found).lower()
+
+
+def test_a_redirect_is_not_followed_and_its_host_is_told(provider: Provider):
+    provider.status, provider.moved = 307, f"{provider.url}/elsewhere?token=of-others"
+    found = findings(provider)["endpoint"]
+    assert provider.asked == 1
+    assert found.status == "failed"
+    assert f"the endpoint redirects to {provider.url.removesuffix('/v1')}" in found.detail
+    assert "of-others" not in repr(found)
+
+
+def test_a_list_of_models_is_read_up_to_16_mib_and_100000_models(provider: Provider):
+    provider.body = json.dumps({"data": [{"id": "x"}] * 300_000})
+    assert "it has x, x, x, x, x and 99995 more" in findings(provider)["endpoint"].detail
+    provider.body = " " * (2**24 + 1)
+    found = findings(provider)["endpoint"]
+    assert found.status == "not checked"
+    assert "the answer is longer than 16.0 MiB" in found.detail

@@ -7,18 +7,22 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from made_runs.by_config import finished_run
+from made_runs.by_config import USUAL, finished_run
 
 from safechain_ray.cli import app
-from safechain_ray.config import read_judging_config
+from safechain_ray.config import read_config, read_judging_config
 from safechain_ray.errors import InputError
 from safechain_ray.pipelines.evaluation import pieces, rejudge
+from safechain_ray.pipelines.evaluation.evaluate import open_run
+from safechain_ray.pipelines.runs.resolve import resolve
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.schema import PIECES_SCHEMA, Verdict, samples_from_table, samples_table, verdicts_table
+from safechain_ray.storage import Folder
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 
 GUARD = "demo-guard"
+FEW: dict[str, Any] = {"datasets": [{"name": "quickstart", "limit": 2}]}
 
 
 class Spoken:
@@ -33,7 +37,7 @@ class Spoken:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return finished_run(tmp_path / "run", datasets=[{"name": "quickstart", "limit": 2}])
+    return finished_run(tmp_path / "run", **FEW)
 
 
 @pytest.fixture
@@ -73,8 +77,14 @@ def judge(run: RunFolder, name: str = GUARD) -> list[str]:
     return spoken.sentences
 
 
-def tear(run: RunFolder, name: str) -> None:
-    path = Path(run.verdicts(GUARD).path) / name
+def write_pieces(run: RunFolder, name: str, sample_ids: Sequence[str]) -> None:
+    piece = {"setting_id": "s", "prompt_id": "p", "pieces": 3, "piece": 1, "end": 1, "characters": 3, "judge": GUARD}
+    rows = [piece | {"sample_id": each, "unsafe": False} for each in sample_ids]
+    run.pieces(GUARD).write_parquet(name, PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+
+
+def tear(folder: Folder, name: str) -> None:
+    path = Path(folder.path) / name
     path.write_bytes(path.read_bytes()[:-20])
 
 
@@ -84,7 +94,7 @@ def test_a_torn_file_of_verdicts_is_set_aside_and_its_samples_are_judged_again(
     every = ids(run)
     write_verdicts(run, "a.parquet", every[:2])
     write_verdicts(run, "b.parquet", every[2:])
-    tear(run, "a.parquet")
+    tear(run.verdicts(GUARD), "a.parquet")
     sentences = judge(run)
     assert asked == [tuple(sorted(every[:2]))]
     assert run.verdicts(GUARD).list_files() == ["b.parquet"]
@@ -120,7 +130,7 @@ def test_another_judges_torn_file_is_moved_with_the_command_that_judges_its_rows
     run: RunFolder, asked: list[tuple[str, ...]]
 ):
     write_verdicts(run, "a.parquet", ids(run))
-    tear(run, "a.parquet")
+    tear(run.verdicts(GUARD), "a.parquet")
     sentences = judge(run, "llama-guard-3-8b")
     assert (run.verdicts(GUARD) / "_broken").list_files() == ["a.parquet"]
     assert f"Fix: run `safechain-ray judge RUN --judge {GUARD}` with the same --part as before" in sentences[0]
@@ -128,8 +138,56 @@ def test_another_judges_torn_file_is_moved_with_the_command_that_judges_its_rows
 
 def test_a_report_of_torn_verdicts_names_the_file_and_the_command_that_sets_it_aside(run: RunFolder):
     write_verdicts(run, "a.parquet", ids(run))
-    tear(run, "a.parquet")
+    tear(run.verdicts(GUARD), "a.parquet")
     result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
+    assert result.exit_code == 1
+    assert f"verdicts/{GUARD}/a.parquet" in result.stderr
+    assert f"Fix: run `safechain-ray judge RUN --judge {GUARD}` with the same --part" in result.stderr
+
+
+def test_a_torn_file_of_pieces_is_set_aside_and_its_thoughts_are_judged_again(
+    run: RunFolder, asked: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pieces, "run_passes", rejudge.run_passes)
+    every = sorted(ids(run))
+    write_pieces(run, "a.parquet", every[:2])
+    write_pieces(run, "b.parquet", every[2:])
+    tear(run.pieces(GUARD), "a.parquet")
+    spoken = Spoken()
+    config = read_judging_config({"judges": [GUARD], "pieces": 3}, ())
+    pieces.judge_in_pieces(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
+    assert asked == [tuple(every[:2])]
+    assert (run.pieces(GUARD) / "_broken").list_files() == ["a.parquet"]
+    assert f"pieces/{GUARD}/a.parquet can't be read" in spoken.sentences[0]
+
+
+def test_the_runs_own_command_moves_a_torn_file_and_names_the_command_that_judges_its_rows_again(run: RunFolder):
+    write_verdicts(run, "a.parquet", ids(run))
+    tear(run.verdicts(GUARD), "a.parquet")
+    spoken = Spoken()
+    config = read_config(None, USUAL | FEW | {"output": str(run.folder)}, ())
+    with open_run(config, resolve(config), spoken) as opened:
+        assert opened.left == 0
+    assert (run.verdicts(GUARD) / "_broken").list_files() == ["a.parquet"]
+    assert f"Fix: run `safechain-ray judge RUN --judge {GUARD}`" in spoken.sentences[0]
+
+
+def test_a_report_of_torn_pieces_names_the_file_and_the_command_that_sets_it_aside(run: RunFolder):
+    write_pieces(run, "a.parquet", ids(run))
+    tear(run.pieces(GUARD), "a.parquet")
+    result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
+    assert result.exit_code == 1
+    assert f"pieces/{GUARD}/a.parquet" in result.stderr
+    assert f"Fix: run `safechain-ray judge RUN --judge {GUARD} --pieces N` with the same N" in result.stderr
+
+
+def test_a_comparison_of_torn_verdicts_names_the_file_and_the_command_that_sets_it_aside(
+    run: RunFolder, tmp_path: Path
+):
+    other = finished_run(tmp_path / "other", **FEW)
+    write_verdicts(run, "a.parquet", ids(run))
+    tear(run.verdicts(GUARD), "a.parquet")
+    result = CliRunner().invoke(app, ["compare", str(other.folder), str(run.folder)])
     assert result.exit_code == 1
     assert f"verdicts/{GUARD}/a.parquet" in result.stderr
     assert f"Fix: run `safechain-ray judge RUN --judge {GUARD}` with the same --part" in result.stderr
@@ -174,4 +232,17 @@ def test_judging_in_pieces_ends_with_3_where_a_verdict_failed(
 
     monkeypatch.setattr(pieces, "run_passes", run_passes)
     result = CliRunner().invoke(app, ["judge", str(run.folder), "--judge", GUARD, "--pieces", "3", "--no-html"])
+    assert result.exit_code == code, result.output
+
+
+@pytest.mark.parametrize(("error", "code"), [("HTTP 500", 3), ("the response is empty", 0), (None, 0)])
+def test_judging_ends_with_3_where_a_verdict_failed(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, error: str | None, code: int
+):
+    def run_passes(*arguments: object) -> int:
+        write_verdicts(run, "a.parquet", ids(run), error)
+        return len(ids(run))
+
+    monkeypatch.setattr(rejudge, "run_passes", run_passes)
+    result = CliRunner().invoke(app, ["judge", str(run.folder), "--judge", GUARD, "--part", "response", "--no-html"])
     assert result.exit_code == code, result.output

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import sample
 
+from safechain_ray.config import ResourcesConfig
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_samples
 from safechain_ray.metrics.summary import summarise
+from safechain_ray.pipelines.runs.observer import Silent
+from safechain_ray.pipelines.runs.output import OF_ROWS, held_output
 from safechain_ray.pipelines.runs.run_folder import RunFolder, differences, read_metrics
 from safechain_ray.schema import Outcome, samples_table
 from safechain_ray.storage import Folder, open_folder
@@ -132,3 +135,17 @@ def test_metrics_that_do_not_parse_are_refused_by_name(run: RunFolder, content: 
     run.folder.write_bytes("metrics.json", content)
     with pytest.raises(InputError, match=r"/metrics\.json is no .*Fix: run the run's own command again"):
         read_metrics(run.folder.uri)
+
+
+@pytest.mark.parametrize("place", [*OF_ROWS, "verdicts/a-judge", "pieces/a-judge"])
+def test_no_driver_may_hold_a_folder_in_which_a_folder_of_rows_is_a_link(tmp_path: Path, place: str):
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "run" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(InputError, match=f"{place} is a link, and rows are only written in real folders"),
+        held_output(str(tmp_path / "run"), ResourcesConfig(), Silent()),
+    ):
+        pass
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [place.partition("/")[0]]

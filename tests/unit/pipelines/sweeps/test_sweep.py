@@ -411,3 +411,12 @@ def test_a_folder_without_a_sweep_and_one_with_a_broken_file_are_refused(tmp_pat
     (tmp_path / "sweep.json").write_text('{"models": [{"name": 1}]}')
     with pytest.raises(InputError, match=r"sweep\.json is no record of a sweep"):
         read_sweep(str(tmp_path))
+
+
+@pytest.mark.parametrize("folder", ["../victim", "/etc", "a/../../victim"])
+def test_a_folder_of_a_model_outside_the_sweeps_is_refused(tmp_path: Path, folder: str):
+    models = [{"model": "m", "folder": folder, "status": "done"}]
+    (tmp_path / "sweep.json").write_text(json.dumps({"models": models}))
+    for read in (read_sweep, read_status):
+        with pytest.raises(InputError, match=r"models\.0.*is no name inside the folder"):
+            read(str(tmp_path))
