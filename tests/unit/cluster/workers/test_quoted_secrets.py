@@ -33,8 +33,6 @@ from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
 from safechain_ray.judges import openai_moderation
-from safechain_ray.pipelines.doctor.api import check_listed
-from safechain_ray.pipelines.doctor.finding import Subject
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.report.html.page import run_page
 from safechain_ray.report.html.samples import pack_samples
@@ -263,17 +261,6 @@ def test_a_moderations_key_is_in_no_verdict_or_log(way: str, log: list[str]):
     assert server.requests[0].key == KEY
     assert sample.response
     assert not is_quoted(shown + "\n".join(log), KEY)
-
-
-def test_the_doctor_shows_no_key_of_a_list_of_models(log: list[str]):
-    for body in ({"data": [{"id": f"model of {KEY}"}]}, {"error": {"message": KEY}}):
-
-        async def listing(request: web.Request, body: Any = body) -> web.Response:
-            return web.json_response(body)
-
-        with serving(always(WAYS["content"])) as api:
-            found = check_listed(Subject("m"), ApiEntry(name="m", api_model="m", base_url=api.url), KEY)
-        assert not is_quoted(repr(found) + "\n".join(log), KEY)
 
 
 def _one_sample() -> pa.Table:
