@@ -107,7 +107,9 @@ def run_flags(command: Command) -> Command:
         click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU; read from the GPUs by default."),
         click.option("--accelerator", metavar="KIND", help="Only GPUs of this kind, as Ray names it: L4, L40S, H100."),
         batch_invariant_flag,
-        click.option("--replicas", type=int, help="Engine replicas of the model; as many as fit by default."),
+        click.option(
+            "--replicas", type=int, help="Engine replicas of the model; by default as many as fit, one for 256 rows."
+        ),
         click.option("--max-cost", type=float, metavar="DOLLARS", help="API: most that this try may spend."),
         click.option("--max-requests", type=int, help="API: most requests that this try may send."),
         click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started."),

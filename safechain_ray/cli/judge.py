@@ -29,7 +29,9 @@ Examples:
     help="Instead: judge each thought up to 1/N, 2/N ... of its length, to find where it first turns unsafe.",
 )
 @click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any judge.")
-@click.option("--replicas", type=int, help="Engine replicas of each judge; as many as fit by default.")
+@click.option(
+    "--replicas", type=int, help="Engine replicas of each judge; by default as many as fit, one for 256 rows."
+)
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="judges.0.… or resources.…")

@@ -42,7 +42,7 @@ KEYS = {
 @click.option("--by-category", is_flag=True, help="A table by category as well.")
 @click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any judge.")
 @click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU; read from the GPUs by default.")
-@click.option("--replicas", type=int, help="Engine replicas of the judge; as many as fit by default.")
+@click.option("--replicas", type=int, help="Engine replicas of the judge; by default as many as fit, one for 256 rows.")
 @click.option("--max-requests", type=int, help="API: most requests that this try may send.")
 @click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
 @click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")

@@ -162,7 +162,9 @@ class ClusterConfig(Config):
 class ResourcesConfig(ClusterConfig):
     """How the run is laid on the cluster; none of it changes results."""
 
-    replicas: int | None = Field(None, ge=1, description="engine replicas of the model; as many as fit by default")
+    replicas: int | None = Field(
+        None, ge=1, description="engine replicas of the model; as many as fit by default, one for 256 rows"
+    )
     judge_replicas: int | None = Field(None, ge=1, description="engine replicas of each judge; by its work by default")
     batch_invariant: bool = Field(
         False, description="GPUs: a text does not depend on the requests beside it; vLLM's kernels for that are slower"
