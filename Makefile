@@ -1,6 +1,6 @@
 # Everyday commands. Each one first runs scripts/setup, which returns at once when .venv is up to date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo story test test-long check bench clean
+.PHONY: help setup demo story test test-long check gpu-check bench clean
 
 VENV := .venv/bin
 BENCHES := $(wildcard bench/throughput.py bench/two_process.py bench/orchestration.py)
@@ -34,6 +34,9 @@ check: setup ## Lint, format check, types, known vulnerabilities of installed pa
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 	@$(VENV)/python scripts/audit.py
+
+gpu-check: setup ## Prove in about ten minutes what this machine's GPU does (ARGS="--step engine", docs/gpu.md)
+	$(VENV)/safechain-ray doctor --gpu-check $(ARGS)
 
 bench: setup ## Run the benchmarks of bench/, each prints a ratio
 	@set -e; for script in $(BENCHES); do echo "== $$script"; $(VENV)/python $$script; done

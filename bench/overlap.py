@@ -7,11 +7,11 @@ from pathlib import Path
 from measuring import Spread, in_new_process, load_average, write_prompts
 from rich.console import Console
 from rich.table import Table
-from timed_engine import TimedEngines, read_marks
 
 from safechain_ray.config import read_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.pipelines.evaluation.evaluate import evaluate
+from safechain_ray.pipelines.gpu_check.timed_engine import TimedEngines, read_marks
 from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.schema import Request
 

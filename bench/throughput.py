@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import get_args
 
 import click
-from direct import generate, start_llm, stop_llm, warm_up
 from measuring import Spread, default_device, in_new_process, load_average, show_machine, wide_console, write_prompts
 from processor_time import ProcessorTime, StreamWatcher
 from rich.table import Table
-from timed_engine import TimedEngines, read_marks
 
 from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.pipelines.evaluation.evaluate import evaluate
+from safechain_ray.pipelines.gpu_check.direct import generate, start_llm, stop_llm, warm_up
+from safechain_ray.pipelines.gpu_check.timed_engine import TimedEngines, read_marks
 from safechain_ray.pipelines.runs.resolve import resolve
 
 TARGET_RATIO = 0.95

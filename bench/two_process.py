@@ -12,7 +12,6 @@ from typing import Any
 import click
 import pyarrow as pa
 import pyarrow.parquet as pq
-from direct import generate, render, start_llm, stop_llm, timed_generate, token_prompt
 from measuring import Spread, default_device, in_new_process, load_average, show_machine, wide_console, write_prompts
 from overlap import measure_overlap
 from rich.console import Console
@@ -22,6 +21,7 @@ from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
 from safechain_ray.judges.llama_guard import LOGPROBS, MAX_TOKENS
+from safechain_ray.pipelines.gpu_check.direct import generate, render, start_llm, stop_llm, timed_generate, token_prompt
 from safechain_ray.pipelines.runs.resolve import resolve
 from safechain_ray.schema import Message
 

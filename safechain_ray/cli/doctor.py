@@ -1,7 +1,10 @@
 """`safechain-ray doctor`: what can be checked before a GPU is paid for."""
 
 import json
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +12,7 @@ from rich.console import Console
 
 from safechain_ray.cli.frame import DONE, FAILED, by_key, output_flags
 from safechain_ray.config import read_check_config
+from safechain_ray.engines.start import Device
 from safechain_ray.errors import InputError
 from safechain_ray.schema import Sampling
 
@@ -21,6 +25,7 @@ Examples:
   safechain-ray doctor --model openai:my-model --base-url http://localhost:8000/v1
   safechain-ray doctor --model R1-70B --weights /models/r1-70b --gpu-memory 48
   safechain-ray doctor --model R1-8B --gpu-memory 24 --set model.engine.context_length=20000
+  safechain-ray doctor --gpu-check
 
 Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 """
@@ -40,20 +45,46 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 )
 @click.option("--max-tokens", type=int, help="Longest response, for the judge's context; 16,000 by default.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="model.… or judges.0.…")
+@click.option("--gpu-check", is_flag=True, help="Run engines, a whole run and its faults on this machine's GPU.")
+@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="--gpu-check: cpu tries the check itself.")
+@click.option("--step", "steps", multiple=True, metavar="NAME", help="--gpu-check: only this step. Repeatable.")
 @output_flags
-def doctor(*, as_json: bool, **flags: Any) -> None:
+def doctor(*, as_json: bool, gpu_check: bool, device: Any, steps: tuple[str, ...], **flags: Any) -> None:
     """Check a model, its judges and the output, or this installation, with no GPU and no weights.
 
     Says for each check whether it is ok, doubtful (warning), failed or could not be done here, and the mend.
+    --gpu-check takes about ten minutes on one 80 GB GPU, and needs no internet (docs/gpu.md).
     """
     from safechain_ray.report.doctor import findings_summary, render_findings
 
-    findings = _findings(**flags)
+    if (device or steps) and not gpu_check:
+        raise InputError("--device and --step belong to --gpu-check.")
+    if gpu_check and any(value not in (None, ()) for value in flags.values()):
+        raise InputError(
+            "--gpu-check takes --device and --step alone: check models and outputs in a command of its own."
+        )
+    findings = _gpu_check(device or "cuda", steps) if gpu_check else _findings(**flags)
     if as_json:
         click.echo(json.dumps(findings_summary(findings), indent=2))
     else:
         render_findings(findings, Console())
     sys.exit(FAILED if any(finding.status == "failed" for finding in findings) else DONE)
+
+
+def _gpu_check(device: Device, names: tuple[str, ...]) -> list[Any]:
+    from safechain_ray.pipelines.doctor.finding import any_failed
+    from safechain_ray.pipelines.gpu_check.check import Step, chosen_steps, run_steps
+
+    def show(step: Step) -> None:
+        click.echo(f"Step {step.name!r}, {step.seconds:g} s at most …", err=True)
+
+    scratch = Path(tempfile.mkdtemp(prefix="safechain-gpu-check-"))
+    findings = list(run_steps(chosen_steps(names), device, scratch, show))
+    if any_failed(findings):
+        click.echo(f"Logs: {scratch}", err=True)
+    else:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return findings
 
 
 def _findings(

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from running_engine import RunningEngine, start
+from running_engine import start
 
 from safechain_ray import catalog
+from safechain_ray.pipelines.gpu_check.running_engine import RunningEngine
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from running_engine import GREEDY, start
+from running_engine import start
 from small_training import REFUSED, job
 
 from safechain_ray import catalog
+from safechain_ray.pipelines.gpu_check.cases import GREEDY
 from safechain_ray.schema import Request
 from safechain_ray.training.trainer import train
 

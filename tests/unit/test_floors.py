@@ -37,7 +37,7 @@ NEIGHBOURS = {
 
 # The only rooms or files, relative to the package, that may import a heavy library.
 LIBRARY_HOMES = {
-    "vllm": frozenset({"engines/vllm.py"}),
+    "vllm": frozenset({"engines/vllm.py", "pipelines/gpu_check/direct.py"}),
     "openai": frozenset({"engines/api.py", "judges/openai_moderation.py", "http_clients", "pipelines/doctor/api.py"}),
     "trl": frozenset({"training"}),
     "datasketch": frozenset({"curation/overlap.py"}),
@@ -162,7 +162,8 @@ def write_package(folder: Path, file: str, source: str) -> Path:
         (
             "engines/scripted.py",
             "import vllm.sampling_params",
-            "engines/scripted.py:1: imports vllm.sampling_params: only engines/vllm.py may import vllm",
+            "engines/scripted.py:1: imports vllm.sampling_params: only engines/vllm.py, pipelines/gpu_check/direct.py "
+            "may import vllm",
         ),
         (
             "pipelines/training/finetune.py",

@@ -5,11 +5,11 @@ import csv
 from pathlib import Path
 
 from measuring import Spread, write_prompts
-from timed_engine import WARM_UP_REQUESTS, TimedEngines, read_marks
 
 from safechain_ray.catalog import models
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.engines.start import EngineStart
+from safechain_ray.pipelines.gpu_check.timed_engine import WARM_UP_REQUESTS, TimedEngines, read_marks
 from safechain_ray.schema import Request, Sampling
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timed_engine import WARM_UP_TOKENS, warm_up_texts
-
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.cluster.worklist import WorkItem
 from safechain_ray.config import ResourcesConfig
@@ -17,8 +15,12 @@ from safechain_ray.engines.log_capture import captured_output
 from safechain_ray.engines.start import RUNNING, Device, EngineStart
 from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
+from safechain_ray.pipelines.gpu_check.timed_engine import WARM_UP_TOKENS, warm_up_texts
 from safechain_ray.pipelines.runs.resolve import ResolvedRun
 from safechain_ray.schema import Message
+
+OF_THE_MODEL = {"model", "revision", "dtype", "max_model_len", "tensor_parallel_size", "trust_remote_code"}
+"""Arguments that say what is run, and not how fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,17 @@ class Generated:
 
 
 def start_llm(
-    needs: EngineNeeds, device: Device, resources: ResourcesConfig, log_file: Path, in_process: bool = False
+    needs: EngineNeeds,
+    device: Device,
+    resources: ResourcesConfig,
+    log_file: Path,
+    in_process: bool = False,
+    own_defaults: bool = False,
 ) -> Any:
     """A `vllm.LLM` with the arguments that a replica's engine gets, in processes of its own as vLLM would have it.
 
     `in_process` keeps engine and model in the calling process, with all cores: the fastest way to run a tiny model.
+    `own_defaults` leaves to vLLM what a model does not ask for.
     """
     start = EngineStart(
         needs,
@@ -54,6 +62,8 @@ def start_llm(
     os.environ.update(environment)
     arguments = engine_arguments(start, weights_location(needs.source), os.environ)
     del arguments["enable_log_requests"]  # of AsyncLLM only
+    if own_defaults:
+        arguments = {name: arguments[name] for name in OF_THE_MODEL & arguments.keys()} | needs.engine_kwargs
     with captured_output(log_file):
         from vllm import LLM
 
