@@ -34,7 +34,7 @@ def on_gpus(gpu_cluster: str, tmp_path: Path) -> Runner:
 
 def test_a_replica_larger_than_a_node_stands_on_a_placement_group(on_gpus: Runner) -> None:
     flags = {
-        "model.engine.tensor_parallel_size": 2,
+        "model.engine.pipeline_parallel_size": 2,
         "judges": ["refusal-match"],
         "samples": 1,
         "sampling.temperature": 0,
@@ -49,7 +49,7 @@ def test_a_replica_larger_than_a_node_stands_on_a_placement_group(on_gpus: Runne
 
 
 def test_a_replica_larger_than_a_node_gives_its_gpus_back_to_the_judge_that_follows(on_gpus: Runner) -> None:
-    flags = {"model.engine.tensor_parallel_size": 2, "judges": ["demo-guard"], "samples": 1}
+    flags = {"model.engine.pipeline_parallel_size": 2, "judges": ["demo-guard"], "samples": 1}
 
     done = on_gpus(**flags, **{"sampling.temperature": 0, "resources.stall_timeout_minutes": 1})
 
@@ -109,7 +109,7 @@ def test_a_replica_over_two_nodes_goes_on_when_its_own_node_dies_and_another_joi
         done = run(
             Script(seconds=0.5),
             **{
-                "model.engine.tensor_parallel_size": 2,
+                "model.engine.pipeline_parallel_size": 2,
                 "judges": ["refusal-match"],
                 "samples": 1,
                 "sampling.temperature": 0,
