@@ -15,6 +15,7 @@ from safechain_ray.engines.log_capture import captured_output
 from safechain_ray.engines.start import RUNNING, Device, EngineStart
 from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
+from safechain_ray.model_files import render_chat
 from safechain_ray.pipelines.gpu_check.timed_engine import WARM_UP_TOKENS, warm_up_texts
 from safechain_ray.pipelines.runs.resolve import ResolvedRun
 from safechain_ray.schema import Message
@@ -102,7 +103,7 @@ def timed_generate(llm: Any, prompts: Sequence[Any], parameters: Any) -> Generat
 def render(llm: Any, messages: tuple[Message, ...]) -> str:
     """The conversation as prompt text, by the model's chat template."""
     turns = [{"role": message.role, "content": message.content} for message in messages]
-    return str(llm.get_tokenizer().apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    return render_chat(llm.get_tokenizer(), turns)
 
 
 def token_prompt(llm: Any, text: str) -> dict[str, list[int]]:
