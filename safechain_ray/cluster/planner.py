@@ -47,7 +47,8 @@ class ClusterView:
     """The nodes there are, whether an autoscaler may bring more, and which, where that is known.
 
     With `accelerator` only GPUs of that kind are counted. `engine_package` is the vLLM of this machine, where engines
-    run here; None on a cluster, whose nodes have their own.
+    run here; None on a cluster, whose nodes have their own. `unused_gpus` are those of this machine that Ray was
+    started without.
     """
 
     nodes: tuple[Node, ...]
@@ -55,6 +56,7 @@ class ClusterView:
     may_come: tuple[Node, ...] = ()
     accelerator: str | None = None
     engine_package: EnginePackage | None = None
+    unused_gpus: int = 0
 
     @property
     def has_gpus(self) -> bool:
@@ -300,6 +302,11 @@ def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
         )
     elif view.has_gpus:
         mend = "lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs"
+    elif view.unused_gpus:
+        mend = (
+            f"this machine has {view.unused_gpus} GPUs, but Ray was started without them: start it with "
+            f"--num-gpus={view.unused_gpus}"
+        )
     else:
         mend = (
             "join a cluster with GPUs (--ray-address or RAY_ADDRESS); "

@@ -166,7 +166,9 @@ def view_cluster(resources: ClusterConfig) -> ClusterView:
     may_come = nodes_that_may_come(resources.autoscaler_config, kind, nodes)
     # An autoscaler that has just begun has no version yet; one that needs no config here (KubeRay's) is told by it.
     autoscales = bool(may_come) or str(get_cluster_status(_gcs_address()).stats.autoscaler_version) not in ("0", "None")
-    return ClusterView(nodes, autoscales, may_come, kind, _own_engine_package(resources))
+    without_gpus = not any(node["Resources"].get("GPU") for node in living)
+    unused = len(gpus_of_this_process(read_gpus())) if without_gpus else 0
+    return ClusterView(nodes, autoscales, may_come, kind, _own_engine_package(resources), unused)
 
 
 def view_free(resources: ClusterConfig) -> ClusterView:

@@ -43,6 +43,13 @@ def test_a_gpu_pool_on_a_cluster_without_gpus_is_refused_with_a_table_and_two_me
     assert "--device cpu" in text
 
 
+def test_gpus_that_ray_was_started_without_are_named():
+    view = ClusterView(LAPTOP.nodes, unused_gpus=2)
+    assert "this machine has 2 GPUs, but Ray was started without them: start it with --num-gpus=2" in refusal(
+        [MODEL], view
+    )
+
+
 def test_model_and_judge_stand_side_by_side_where_both_fit():
     plan = make_plan([on_cpu(MODEL), on_cpu(GUARD)], LAPTOP)
     assert replicas(plan) == [{"model": 1, "guard": 1}]
