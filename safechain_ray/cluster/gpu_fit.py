@@ -5,12 +5,12 @@ KV cache is smaller than one full context. A model with room for only one contex
 so more GPUs are taken until the cache holds `MODEL_CONTEXTS` of them. A judge writes few tokens and needs only one.
 """
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.catalog.parallelism import ParallelSizes
+from safechain_ray.cluster.gpu_supply import Gpus
 from safechain_ray.engines.gpu_memory import SHARE_ARGUMENT, memory_share
 from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import PlanError
@@ -26,9 +26,6 @@ WORKING_SHARE = 0.05
 
 SPARE = 1.1
 """KV cache for a context that is wanted and not needed, as the memory left for the cache is an estimate."""
-
-MANY_GPUS = 64
-"""In all, where nobody knows how many an autoscaler may bring."""
 
 POWERS_OF_TWO = tuple(2**power for power in range(7))
 
@@ -51,54 +48,6 @@ TYPICAL_TOKENS = 1_000
 
 KINDS_OF_GPUS = (24, 48, 80, 141)
 """Gigabytes of the GPUs that a refusal looks at."""
-
-
-GIGABYTES_OF_TYPES: Mapping[str, float] = {
-    "T4": 16,
-    "V100": 16,
-    "A10G": 24,
-    "L4": 24,
-    "A100": 40,
-    "A100-40G": 40,
-    "A100-80G": 80,
-    "L40S": 48,
-    "H100": 80,
-    "H20": 96,
-    "RTX-PRO-6000": 96,
-    "H200": 141,
-    "B200": 180,
-}
-"""By Ray's accelerator types (ray.util.accelerators, 2.60), from NVIDIA's data sheets; the smaller one of two models.
-
-For nodes that an autoscaler may bring, and for those that do not answer.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Gpus:
-    """The GPUs that an engine may use: how many on the largest node and in all, and the memory of the smallest one.
-
-    Memory is in 1e9 bytes. `by_node` has the number of GPUs and the memory of each for nodes that differ. Where
-    `are_known` is False, an autoscaler may bring nodes of any number of GPUs.
-    """
-
-    gigabytes: float
-    a_node: int = 8
-    in_all: int = MANY_GPUS
-    by_node: tuple[tuple[int, float], ...] = ()
-    are_known: bool = True
-
-    @property
-    def across_nodes(self) -> int:
-        """GPUs of a tensor-parallel group in a replica over nodes. Ray fills nodes, and no group may straddle two."""
-        return math.gcd(*(count for count, _ in self.by_node)) or self.a_node
-
-    def memory_for(self, gpus: int) -> float:
-        """Memory of the smallest GPU among nodes with so many: Ray may place a replica on any of them."""
-        return min((memory for count, memory in self.by_node if count >= gpus), default=self.gigabytes)
-
-    def __str__(self) -> str:
-        return f"GPUs of {self.gigabytes:.3g} GB"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from safechain_ray.cluster.gpu_fit import GIGABYTES_OF_TYPES
+from safechain_ray.cluster.gpu_supply import GIGABYTES_OF_TYPES
 from safechain_ray.cluster.planner import Node
 from safechain_ray.errors import InputError
 

@@ -12,7 +12,8 @@ from safechain_ray import catalog
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry, RowsEntry
 from safechain_ray.catalog.parallelism import ParallelSizes
-from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
+from safechain_ray.cluster.gpu_fit import fit_engine
+from safechain_ray.cluster.gpu_supply import Gpus
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.report.escape import escape
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry
-from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, Gpus
+from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS
+from safechain_ray.cluster.gpu_supply import Gpus
 from safechain_ray.config import JudgeConfig, ModelConfig
 from safechain_ray.engines.gpus import read_gpus
 from safechain_ray.engines.weights import is_stored, weights_location

@@ -5,7 +5,8 @@ from typing import Any
 
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.catalog.parallelism import Attention
-from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, MODEL_CONTEXTS, Gpus, fit_engine, fit_sentence
+from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, MODEL_CONTEXTS, fit_engine, fit_sentence
+from safechain_ray.cluster.gpu_supply import Gpus
 from safechain_ray.engines.gpus import GpuReport, gpus_of_this_process, smallest_memory
 from safechain_ray.errors import PlanError
 from safechain_ray.pipelines.doctor.finding import Finding, Subject

@@ -3,7 +3,7 @@
 import pytest
 from ray.util.accelerators import accelerators
 
-from safechain_ray.cluster.gpu_fit import GIGABYTES_OF_TYPES
+from safechain_ray.cluster.gpu_supply import GIGABYTES_OF_TYPES
 from safechain_ray.cluster.may_come import gpus_of_kind, memory_of_type
 
 

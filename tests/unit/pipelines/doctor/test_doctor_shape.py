@@ -5,7 +5,8 @@ from transformers import LlamaConfig
 
 from safechain_ray.catalog import models
 from safechain_ray.catalog.entries import EngineNeeds
-from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, Gpus
+from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS
+from safechain_ray.cluster.gpu_supply import Gpus
 from safechain_ray.engines.gpus import Gpu, GpuReport
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 from safechain_ray.pipelines.doctor.shape import check_shape, gpus_to_check
