@@ -1,9 +1,9 @@
 """Tests of a contest problem as LiveCodeBench (arXiv:2403.07974) stores them, and how it compares printed output."""
 
 import base64
-import io
 import json
 import pickle
+import pickletools
 import re
 import zlib
 from collections.abc import Mapping
@@ -32,6 +32,18 @@ class ContestTest:
     output: str
 
 
+READING_ERRORS = (
+    *(ValueError, TypeError, KeyError, AttributeError, zlib.error, pickle.UnpicklingError, EOFError),
+    *(RecursionError, OverflowError),
+)
+
+OPCODES_OF_A_TEXT = {
+    *("PROTO", "FRAME", "STOP", "MEMOIZE", "BINPUT"),
+    *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+}
+"""Of `pickletools`, for what `pickle.dumps` writes of a text."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContestTests:
     """The public tests (if wanted), then the private ones.
@@ -51,7 +63,7 @@ def read_tests(reference: Mapping[str, Any], private_only: bool = False) -> Cont
         given = private if private_only else [*public, *private]
         tests = tuple(ContestTest(str(each["input"]), str(each["output"])) for each in given)
         function = json.loads(reference["metadata"] or "{}").get("func_name")
-    except (ValueError, TypeError, KeyError, AttributeError, zlib.error, pickle.UnpicklingError, EOFError) as error:
+    except READING_ERRORS as error:
         raise InputError(
             f"The tests of this problem can't be read ({type(error).__name__}: {error}). They have to be in "
             "LiveCodeBench's format: public_test_cases, private_test_cases and metadata, each of them JSON in a text."
@@ -94,16 +106,18 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _pickled_text(data: bytes) -> str:
-    """The text that a pickle holds. Raises UnpicklingError for any other pickle: one may run whatever it names."""
-    text = _TextUnpickler(io.BytesIO(data)).load()
-    if not isinstance(text, str):
-        raise pickle.UnpicklingError(f"a pickle of a {type(text).__name__}, not of a text")
-    return text
+    """The text that a pickle holds, read without unpickling: a pickle may run whatever it names, or fill memory.
 
-
-class _TextUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str, /) -> Any:
-        raise pickle.UnpicklingError(f"the pickle wants {module}.{name}; a text needs nothing")
+    Raises UnpicklingError for any other pickle.
+    """
+    texts = []
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name not in OPCODES_OF_A_TEXT:
+            raise pickle.UnpicklingError(f"the pickle holds {opcode.name}; a text needs nothing like it")
+        texts += [argument] if isinstance(argument, str) else []
+    if len(texts) != 1:
+        raise pickle.UnpicklingError(f"a pickle of {len(texts)} texts, not of one")
+    return texts[0]
 
 
 def difference(printed: str, expected: str) -> str | None:

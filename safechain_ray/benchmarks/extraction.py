@@ -36,13 +36,20 @@ class Block:
     """A fenced block of Markdown.
 
     `language` is what follows its opening marks, in lower case. `closed` is False for a block without its closing
-    fence, which ends with the text. `before` is the text in front of the block.
+    fence, which ends with the text. It opens at line `opening` of `lines`, the whole text: a block holds no copy of
+    what is before it, as an answer may have 100,000 of them.
     """
 
     language: str
     text: str
     closed: bool = True
-    before: str = field(default="", repr=False)
+    lines: list[str] = field(default_factory=list, repr=False, compare=False)
+    opening: int = field(default=0, repr=False, compare=False)
+
+    @property
+    def before(self) -> str:
+        """The text in front of the block."""
+        return "\n".join(self.lines[: self.opening])
 
 
 def extract_code(answer: str, defining: str | None = None) -> str | None:
@@ -142,7 +149,8 @@ def _block(opened: re.Match[str], lines: list[str], opening: int, end: int, *, c
         opened["language"].lower(),
         dedent(text) if opened.start("marks") else text,
         closed,
-        "\n".join(lines[:opening]),
+        lines,
+        opening,
     )
 
 

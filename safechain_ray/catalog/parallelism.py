@@ -45,9 +45,9 @@ class Attention(BaseModel):
     def of_config(cls, config: Any) -> "Attention | None":
         """From a config of transformers; None where it has other fields than decoder-only transformers have."""
         text = config.get_text_config()
-        layers, heads = getattr(text, "num_hidden_layers", None), getattr(text, "num_attention_heads", None)
-        hidden = getattr(text, "hidden_size", None)
-        if not (layers and heads and hidden):
+        names = ("num_hidden_layers", "num_attention_heads", "hidden_size")
+        layers, heads, hidden = (getattr(text, name, None) or 0 for name in names)
+        if not all(isinstance(number, int) and number > 0 for number in (layers, heads, hidden)):
             return None
         latent = getattr(text, "kv_lora_rank", None)
         return cls(

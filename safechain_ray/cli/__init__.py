@@ -35,6 +35,7 @@ from safechain_ray.cli.status import status
 from safechain_ray.cli.sweep import plan_sweep, sweep
 from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, holds_training, json_schema, read_config
 from safechain_ray.errors import InputError
+from safechain_ray.report.escape import printable
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
 from safechain_ray.schema.yaml_text import dump_yaml
 from safechain_ray.storage import without_secrets
@@ -158,7 +159,7 @@ def evaluate(*, as_json: bool, html: bool, **flags: Any) -> None:
         render_metrics(done.metrics, console)
         console.print(f"Results: {done.folder.folder}", highlight=False, markup=False, soft_wrap=True)
         if written:
-            console.print(f"Report: {written}", highlight=False, markup=False, soft_wrap=True)
+            console.print(printable(f"Report: {written}"), highlight=False, markup=False, soft_wrap=True)
     sys.exit(ERRORS_IN_SAMPLES if done.errors else DONE)
 
 

@@ -11,6 +11,7 @@ from safechain_ray.cli.paper import paper_flags, stand_ins
 from safechain_ray.cli.shape import format_flag, show
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import StandIns
+from safechain_ray.report.escape import printable
 
 EXAMPLES = """\b
 Examples:
@@ -76,7 +77,7 @@ def _models(runs: tuple[str, ...], standing: StandIns | None, html: str | None, 
     if not as_json:
         show(compared_document(compared, published_figures(), standing), shape)
         if written is not None:
-            Console(stderr=True).print(f"Report: {written}", highlight=False, markup=False, soft_wrap=True)
+            Console(stderr=True).print(printable(f"Report: {written}"), highlight=False, markup=False, soft_wrap=True)
         return
     parts = {"runs": compared.safety, "benchmarks": compared.benchmarks}
     trees = {kind: part.model_dump(mode="json") for kind, part in parts.items() if part is not None}

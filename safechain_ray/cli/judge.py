@@ -9,6 +9,7 @@ from rich.console import Console
 from safechain_ray.cli.frame import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
 from safechain_ray.cli.shape import show
 from safechain_ray.config import JudgingConfig, read_judging_config
+from safechain_ray.report.escape import printable
 
 EXAMPLES = """\b
 Examples:
@@ -72,7 +73,7 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
     else:
         render_metrics(done.metrics, Console())
         if written:
-            Console().print(f"Report: {written}", highlight=False, markup=False, soft_wrap=True)
+            Console().print(printable(f"Report: {written}"), highlight=False, markup=False, soft_wrap=True)
     sys.exit(ERRORS_IN_SAMPLES if done.failed else DONE)
 
 

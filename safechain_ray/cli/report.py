@@ -14,6 +14,7 @@ from safechain_ray.cli.sweep import sweep_document, sweep_json
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.pipelines.runs.run_kind import Kind
+from safechain_ray.report.escape import printable
 from safechain_ray.storage import Folder
 
 CONTENT = {"benchmark": "benchmarks", "judge study": "a judge study", "preferences": "a comparison by a judge"}
@@ -222,7 +223,7 @@ def _tell_report(written: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"report": written}))
     else:
-        Console().print(f"Report: {written}", highlight=False, markup=False, soft_wrap=True)
+        Console().print(printable(f"Report: {written}"), highlight=False, markup=False, soft_wrap=True)
 
 
 def _fine_grained(run: str, by_category: bool, shape: str, as_json: bool) -> None:

@@ -33,6 +33,7 @@ from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.pipelines.sweeps.record import SweptModel
 from safechain_ray.report.document import Document
+from safechain_ray.report.escape import printable, printable_lines
 
 EXAMPLES = """\b
 Examples:
@@ -128,14 +129,14 @@ def sweep(
         click.echo(sweep_json(done.models, done.metrics))
     else:
         show(document, shape)
-        Console().print(f"Results: {done.folder}", highlight=False, markup=False, soft_wrap=True)
+        Console().print(printable(f"Results: {done.folder}"), highlight=False, markup=False, soft_wrap=True)
         if html:
-            Console().print(f"Report: {report}", highlight=False, markup=False, soft_wrap=True)
+            Console().print(printable(f"Report: {report}"), highlight=False, markup=False, soft_wrap=True)
     if done.unfinished:
         click.echo(f"Not finished: {', '.join(done.unfinished)}. The same command goes on with them.", err=True)
     for model in done.asked_for:
         if model.status == "failed":
-            click.echo(f"{model.model} failed: {model.error}", err=True)
+            click.echo(printable_lines(f"{model.model} failed: {model.error}"), err=True)
     sys.exit(FAILED if done.failed else ERRORS_IN_SAMPLES if done.errors else DONE)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -72,6 +73,11 @@ def _weight(array: pa.Array, each: int) -> int:
         return own + _weight(array.keys, each) + _weight(array.items, each)
     if pa.types.is_nested(kind) and not pa.types.is_union(kind):
         return own + _weight(array.flatten(), each)
+    if kind in (pa.string_view(), pa.binary_view()):
+        # Many rows may share one value, which the buffers hold once and a reader once a row. A view begins with its
+        # length in four bytes of sixteen.
+        views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
+        return own + int(views[array.offset : array.offset + len(array), 0].sum(dtype=np.int64))
     try:
         return own + (pc.sum(pc.binary_length(array)).as_py() or 0)
     except pa.ArrowNotImplementedError:  # no text

@@ -24,6 +24,7 @@ from safechain_ray.datasets.split_files import FileFormat, SplitFiles, remember,
 from safechain_ray.datasets.text_files import BrokenFileError
 from safechain_ray.datasets.unpacking import check_arrow
 from safechain_ray.errors import InputError, first_line
+from safechain_ray.storage import redact
 
 CSV_OPTIONS = frozenset({"sep", "delimiter", "encoding", "keep_default_na", "na_filter", "chunksize", "features"})
 """CSV options of a card that don't change the rows; all others are refused."""
@@ -98,6 +99,8 @@ def _from_card(entry: RowsEntry, place: str, cache: str | None, wanted: Collecti
                 else before.read(_shown(entry, before.split), wanted)
             )
         data_files: Mapping[str, Sequence[str]] = builder.config.data_files or {}
+        if "data_files" not in entry.load_options:  # those of the catalog may be anywhere
+            _check_own_files(place, [name for names in data_files.values() for name in names])
         split = _split(entry, tuple(map(str, data_files)) or tuple(builder.info.splits or ()))
 
         def read(split: str) -> Records:
@@ -110,6 +113,24 @@ def _from_card(entry: RowsEntry, place: str, cache: str | None, wanted: Collecti
             return files.read(_shown(entry, split), wanted)
 
         return read(split) if split in data_files or not _is_slice(split) else _slices(entry, split, read)
+
+
+def _check_own_files(place: str, names: Sequence[str]) -> None:
+    """Raises InputError where the card of a set names files that are not the set's own.
+
+    A card is as foreign as its rows. It may name any file of this machine or any URL, whose content would then be
+    prompts, and go to models of others.
+    """
+    folder = Path(place).resolve()
+    inside = (folder, folder.parent.parent / "blobs")  # where the hub's cache keeps the files of a snapshot
+    for name in names:
+        *_, source = str(name).split("::")
+        if not Path(place).is_dir():
+            is_own = source.startswith("hf://datasets/")
+        else:
+            is_own = "://" not in source and any(Path(source).resolve().is_relative_to(each) for each in inside)
+        if not is_own:
+            raise InputError(f"The card of {redact(place)} names {redact(str(name))}, which is no file of the set.")
 
 
 def _files(entry: RowsEntry, builder: Any, split: str, data_files: Mapping[str, Sequence[str]]) -> SplitFiles | None:
@@ -256,7 +277,7 @@ def _explained(entry: RowsEntry, place: str) -> Iterator[None]:
     except ConnectionError as error:
         fix = "Check the network, the proxy and HF_HUB_OFFLINE"
         raise InputError(f"Can't load {shown}: {first_line(error)}. {fix}, or {_local_copy(entry)}") from error
-    except (DatasetsError, ValueError, OSError) as error:
+    except (DatasetsError, ValueError, OSError, RecursionError, AttributeError, TypeError, LookupError) as error:
         if entry.config is None and str(error).startswith("Config name is missing"):
             configs = ", ".join(get_dataset_config_names(place, revision=entry.revision))
             raise InputError(f"{shown} has several configs: {configs}. Fix: name one with {NAME_CONFIG}.") from error

@@ -107,10 +107,15 @@ def decode_body(body: bytes) -> Mapping[str, Any]:
     try:
         decoded = decode_json(body)
     except ValueError as error:
-        raise UnusableAnswerError(f"the answer is not JSON: {body[:80]!r}") from error
+        raise UnusableAnswerError(f"the answer is not JSON: {_quoted(body)}") from error
     if not isinstance(decoded, dict):
-        raise UnusableAnswerError(f"the answer is no JSON object: {body[:80]!r}")
+        raise UnusableAnswerError(f"the answer is no JSON object: {_quoted(body)}")
     return decoded
+
+
+def _quoted(body: bytes) -> str:
+    """Its beginning as text: escapes of `repr` would hide a secret between whose characters others are written."""
+    return f"'{body[:80].decode(errors='replace')}'"
 
 
 def first_choices(body: Mapping[str, Any], count: int) -> Mapping[str, Any]:

@@ -52,3 +52,6 @@ def _load(kind: Any, location: str, revision: str | None, trust_remote_code: boo
         if "trust_remote_code=True" in str(error):
             raise CustomCodeError(location) from error
         raise
+    except (RecursionError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        # What transformers makes of a config.json that is nested too deeply, is no mapping, or has 0 heads.
+        raise ValueError(f"its files are damaged ({type(error).__name__}: {error})") from error

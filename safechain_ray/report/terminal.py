@@ -34,7 +34,7 @@ def rich_table(table: Table) -> RichTable:
         padding=(0, 1, 0, 0) if len(table.columns) > 5 else (0, 1),
     )
     for column in table.columns:
-        heading = "\n".join(column.heading)
+        heading = Text("\n".join(map(printable, column.heading)))
         if column.is_figure:
             shown.add_column(heading, justify="right", no_wrap=True)
         else:

@@ -17,20 +17,33 @@ _ESCAPE = re.compile(
     r"|%(?:25){0,3}(?P<percent>[0-9a-fA-F]{2})"
     r"|&(?:amp;){0,3}#(?:[xX]0{0,6}(?P<hex>[0-9a-fA-F]{2})|0{0,6}(?P<decimal>[0-9]{2,3}));"
     r"|</?(?:think(?:ing)?|thought|reasoning|answer|\|(?:begin|end)_of_(?:thought|solution)\|)>"
+    r"|\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|[\]PX^_][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|[ -/]{0,8}[0-~])"
+    r"|\x9b[0-?]{0,32}[ -/]{0,8}[@-~]"
 )
-"""One escaped ASCII character, or a tag. Each alternative begins with a literal character, which `re` finds fast."""
+"""One escaped ASCII character, a tag, or an ANSI sequence, which a terminal does not show. Each alternative begins with
+a literal character, which `re` finds fast."""
 
 _ESCAPE_ALONE = re.sub(r"\?P<\w+>", "?:", _ESCAPE.pattern)
 """Without groups: `re` of Python 3.11 loses count of groups in a possessive repetition."""
 
-_BLOCK = re.compile(rf"(?:[^\\%&<]{{1,32}}+|{_ESCAPE_ALONE}|.){{1,32}}+", re.DOTALL)
+_BLOCK = re.compile(rf"(?:[^\\%&<\x1b\x9b]{{1,32}}+|{_ESCAPE_ALONE}|.){{1,32}}+", re.DOTALL)
 """At most 1024 characters that end outside of an escape: runs without escapes, escapes, and other characters."""
 
 _CHANGED = re.compile(rf"{_ESCAPE_ALONE}|[^!-~]")
 """What may be more or less than one character in canonical form. The rest is ASCII without blanks."""
 
-_NO_WIDTH = re.compile("[\u0000\u007f\u00ad\u200b-\u200f\u2060\ufeff]")
-"""NUL (every second byte of UTF-16) and characters of no width."""
+_NO_WIDTH = re.compile(
+    "["
+    "\u0000-\u001f\u007f-\u009f"  # controls, among them every second byte of UTF-16
+    "\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff"  # format characters, tags, variation selectors
+    "\ud800-\udfff"  # halves of surrogate pairs
+    "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f"  # combining marks
+    "\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0"  # fillers
+    "]"
+)
+"""Characters of no width of their own: a secret between whose characters they are written looks whole."""
 
 
 def canonical(text: str) -> str:

@@ -1,6 +1,8 @@
 """Where thinking tags in a text open and close a thought."""
 
+import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from safechain_ray.schema.calls import ThinkingTags
@@ -54,9 +56,12 @@ def without_tags(thought: str, tags: ThinkingTags) -> str:
     """A thought that a server hands over apart, without tags that the server left at its ends."""
     inside = _without_repeated(thought, tags.open)
     text = (thought if inside is None else inside).strip()
-    while text.endswith(tags.close):
-        text = text.removesuffix(tags.close).rstrip()
-    return text
+    end = len(text)
+    while text.endswith(tags.close, 0, end):
+        end -= len(tags.close)
+        while end and text[end - 1].isspace():
+            end -= 1
+    return text[:end]
 
 
 def _closes_alone(before: str, after: str, tags: ThinkingTags) -> bool:
@@ -85,9 +90,11 @@ def _is_quoted(before: str, line: str, rest: str) -> bool:
 
 def _without_repeated(text: str, tag: str) -> str | None:
     """`text` after all the `tag`s that it starts with; None where it starts with none. Blanks may surround each tag."""
-    found: str | None = None
-    start = text.lstrip()
-    while start.startswith(tag):
-        found = start.removeprefix(tag)
-        start = found.lstrip()
-    return found
+    match = _repeated(tag).match(text)
+    return None if match is None else text[match.end() :]
+
+
+@cache
+def _repeated(tag: str) -> re.Pattern[str]:
+    """Possessive: a server may send a megabyte of one tag, and the event loop waits for it."""
+    return re.compile(rf"(?:\s*{re.escape(tag)})++")

@@ -138,6 +138,8 @@ def fetch_file(
     """
     _check_regular(filesystem, path)
     source = persist(lambda: filesystem.open_input_file(path))
+    if persist(source.size) != size:  # before a piece is planned for each 8 MiB that a listing promises
+        raise ReplacedError("it is of another size than it was listed; start again when nobody writes there")
     partial = target.with_name(f"{target.name}.part")
     with open(partial, "wb") as file:
 

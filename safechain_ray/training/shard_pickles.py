@@ -6,6 +6,11 @@ torch unpickles the index of the shards (`.metadata`) and the values among them 
 
 import io
 import pickle
+import pickletools
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import EnumType
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,8 @@ from safechain_ray.errors import StorageError, first_line
 from safechain_ray.storage import checked_name
 
 INDEX = ".metadata"
+
+_ABSENT = object()
 
 NAMES_IN_AN_INDEX = {
     ("pathlib", "PosixPath"),
@@ -46,14 +53,63 @@ def check_shards(checkpoint: Path) -> None:
 
 
 def _check_values(index: Path) -> None:
-    with open(index, "rb") as file:
-        metadata = _IndexUnpickler(file).load()
+    data = index.read_bytes()
+    _check_memo(data)
+    with _unchanged_classes():
+        metadata = _IndexUnpickler(io.BytesIO(data)).load()
     for place, info in metadata.storage_data.items():
         checked_name(info.relative_path)  # torch reads tensors from there too
         if isinstance(metadata.state_dict_metadata[place.fqn], BytesStorageMetadata):
             with open(index.parent / info.relative_path, "rb") as shard:
                 shard.seek(info.offset)
                 torch.load(io.BytesIO(shard.read(info.length)), weights_only=True)
+
+
+def _check_memo(data: bytes) -> None:
+    """Raises UnpicklingError for a pickle that asks for a table larger than itself: 13 bytes can ask for 64 GiB.
+
+    What does not parse is left to the unpickler, which stops at the same place.
+    """
+    with suppress(ValueError):
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
+                raise pickle.UnpicklingError(f"it numbers an object {argument}")
+
+
+@contextmanager
+def _unchanged_classes() -> Iterator[None]:
+    """Raises UnpicklingError where a pickle has changed a class that it names, and undoes that.
+
+    BUILD sets attributes of any object, a class too. An index could so look empty here, and hold other shards when
+    torch loads it in the same process.
+    """
+    objects = [obj for module, name in NAMES_IN_AN_INDEX for obj in _with_members(module, name)]
+    before = [(obj, dict(vars(obj))) for obj in objects]
+    try:
+        yield
+    finally:
+        changed = [obj for obj, attributes in before if _restore(obj, attributes)]
+    if changed:
+        raise pickle.UnpicklingError(f"it changes {changed[0]!r}")
+
+
+def _with_members(module: str, name: str) -> Iterator[Any]:
+    """The object of this name, and the members of an enumeration: those that have attributes of their own."""
+    found = getattr(import_module(module), name)
+    members = found if isinstance(found, EnumType) else ()
+    yield from (each for each in (found, *members) if hasattr(each, "__dict__"))
+
+
+def _restore(obj: Any, attributes: dict[str, Any]) -> bool:
+    """Give `obj` back its attributes; says whether it had lost any, or had others."""
+    now = dict(vars(obj))
+    different = [key for key in {*now, *attributes} if now.get(key, _ABSENT) is not attributes.get(key, _ABSENT)]
+    for key in different:
+        if key in attributes:
+            setattr(obj, key, attributes[key])
+        else:
+            delattr(obj, key)
+    return bool(different)
 
 
 class _IndexUnpickler(pickle.Unpickler):

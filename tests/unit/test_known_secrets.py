@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safechain_ray.report.escape import printable
 from safechain_ray.schema.known_secrets import MOST_FOUND, KnownSecrets
 
 KEY = "sk-Secret/4711+Canary=="
@@ -125,3 +126,18 @@ def test_a_text_with_very_many_secrets_is_replaced_as_a_whole():
     assert SECRETS.removed_from(f"{KEY}, " * MOST_FOUND) == "***, " * MOST_FOUND
     assert SECRETS.removed_from(f"{KEY}, " * (MOST_FOUND + 1)) == "***"
     assert SECRETS.removed_from_bytes(f"{KEY}, ".encode() * (MOST_FOUND + 1)) == b"***"
+
+
+SHOWN_AS_NOTHING = (
+    *("\u2066", "\u061c", "\x01", "\x08", "\x1b[31m", "\x9b31m", "\x1b]0;title\x07", "\ud800"),
+    *("\u2063", "\u034f", "\ufe0f", "\u180e", "\U000e0100", "\u200b"),
+)
+
+
+@pytest.mark.parametrize("between", SHOWN_AS_NOTHING, ids=ascii)
+def test_characters_that_no_terminal_shows_hide_no_secret(between: str):
+    """Terminals get texts without them, so that a secret between whose characters they are written would be whole."""
+    secret = "sk-Canary+4711/Zzyzx-Umlaut"
+    cleaned = KnownSecrets.of(secret).removed_from(f"key: {between.join(secret)}.")
+    assert "canary" not in printable(cleaned).casefold()
+    assert printable(cleaned).startswith("key: ***")

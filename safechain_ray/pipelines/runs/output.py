@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safechain_ray.config import ClusterConfig
 from safechain_ray.errors import InputError
+from safechain_ray.pipelines.runs.inventory import ASIDE
 from safechain_ray.pipelines.runs.observer import Speaker
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.storage import Folder, Patience, Silence, hold, open_folder
@@ -35,7 +36,8 @@ def _check_no_links(folder: Folder) -> None:
     if not folder.is_local:
         return
     root = Path(folder.path)
-    of_judges = (each for name in ("verdicts", "pieces") for each in (root / name).glob("*"))
-    for place in (*(root / name for name in OF_ROWS), *of_judges):
+    folders = [root / name for name in OF_ROWS]
+    below = [each for name in ("verdicts", "pieces", "stages") for each in (root / name).glob("*")]
+    for place in (*folders, *below, *(folder / ASIDE for folder in (*folders, *below))):
         if place.is_symlink():
             raise InputError(f"{place} is a link, and rows are only written in real folders. Fix: replace the link.")

@@ -152,3 +152,16 @@ def test_what_counts_as_a_number_is_plain_ascii(printed: str, number: int):
     if difference(printed, str(number)) is None:
         assert re.fullmatch(r"[0-9.eE+-]+", printed.strip())
         assert float(printed) == number
+
+
+@pytest.mark.parametrize(
+    "pickled", [b"X\x02\0\0\0[]r\xff\xff\xff\xff.", b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7f."]
+)
+def test_a_short_pickle_that_asks_for_much_memory_is_refused(pickled: bytes):
+    with pytest.raises(InputError, match="can't be read"):
+        read_tests(reference(base64.b64encode(zlib.compress(pickled)).decode()))
+
+
+def test_deep_nesting_is_refused_as_any_other_text():
+    with pytest.raises(InputError, match=r"can't be read \(RecursionError"):
+        read_tests(reference(PRIVATE) | {"public_test_cases": "[" * 100_000})

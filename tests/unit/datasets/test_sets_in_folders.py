@@ -245,3 +245,34 @@ def test_a_set_of_the_hub_has_the_rows_of_its_files_and_is_read_again_without_th
     offline = load("http://127.0.0.1:9", "1")
     assert offline[:2] == [rows, rows]
     assert "HF_HUB_OFFLINE" in offline[2]
+
+
+@pytest.mark.parametrize(
+    "named", ["../outside.csv", "{outside}", "zip://outside.csv::{packed}", "http://127.0.0.1:1/x.csv"]
+)
+def test_a_card_that_names_files_outside_of_its_folder_is_refused(tmp_path: Path, named: str):
+    """Their content would be prompts, and go to the models of others."""
+    (tmp_path / "outside.csv").write_text("prompt\na secret\n")
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
+        packed.writestr("outside.csv", "prompt\na secret\n")
+    folder = tmp_path / "set"
+    folder.mkdir()
+    path = named.format(outside=tmp_path / "outside.csv", packed=tmp_path / "packed.zip")
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: a\n  data_files: '{path}'\n---\n")
+    with pytest.raises(InputError):
+        load_prompts(adhoc_entry(str(folder)))
+
+
+def test_a_link_to_a_file_outside_of_its_folder_is_refused_but_for_the_hubs_cache(tmp_path: Path):
+    (tmp_path / "outside.csv").write_text("prompt\nWhy?\n")
+    snapshot = tmp_path / "datasets--org--set" / "snapshots" / "0a1b"
+    snapshot.mkdir(parents=True)
+    blob = snapshot.parent.parent / "blobs" / "77"
+    blob.parent.mkdir()
+    blob.write_text("prompt\nWhy?\n")
+    (snapshot / "train.csv").symlink_to(blob)
+    assert len(load_prompts(adhoc_entry(str(snapshot))).prompts) == 1
+    (snapshot / "train.csv").unlink()
+    (snapshot / "train.csv").symlink_to(tmp_path / "outside.csv")
+    with pytest.raises(InputError, match="which is no file of the set"):
+        load_prompts(adhoc_entry(str(snapshot)))

@@ -1,6 +1,7 @@
 """Compressed files whose content is far larger than they are: refused by a sentence, with little memory."""
 
 import gzip
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,3 +160,16 @@ def test_short_rows_count_for_more_than_their_bytes(small_limit: None):
 def test_a_large_file_may_unpack_to_a_hundred_times_its_size():
     assert limit_of(2_000_000) == 2**30
     assert limit_of(2**30) == 100 * 2**30
+
+
+def test_views_of_one_value_are_weighed_once_a_row(tmp_path: Path, small_limit: None):
+    """A view has sixteen bytes, whatever the value takes that it shows."""
+    size = MIB // 4
+    view = struct.pack("<i4sii", size, b"aaaa", 0, 0)  # length, beginning, buffer, place in it
+    buffers = [None, pa.py_buffer(view * 64), pa.py_buffer(b"a" * size)]
+    table = pa.table({"prompt": pa.Array.from_buffers(pa.string_view(), 64, buffers)})
+    with pa.ipc.new_stream(str(tmp_path / "train.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    assert (tmp_path / "train.arrow").stat().st_size < 4 * MIB
+    with pytest.raises(InputError, match=r"train.arrow of .* unpacks to more than"):
+        load_prompts(adhoc_entry(str(tmp_path), prompt_column="prompt"), limit=5)

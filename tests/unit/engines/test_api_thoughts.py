@@ -14,6 +14,7 @@ from safechain_ray.engines.api_answers import ApiAnswer
 from safechain_ray.engines.api_thoughts import PROBE, ThoughtOpening
 from safechain_ray.errors import RowError
 from safechain_ray.schema import Completion, ThinkingTags
+from safechain_ray.schema.thinking import read_tags, without_tags
 
 TAGS = ThinkingTags("<think>", "</think>")
 CUT = "Okay, first I would"
@@ -155,3 +156,12 @@ def test_a_family_without_tags_has_nothing_to_find_out():
     opening = ThoughtOpening(None, None)
     opening.note(ApiAnswer(None, "Ready", "stop"))
     assert not opening.is_ambiguous(ApiAnswer(None, CUT, "length"))
+
+
+def test_a_million_repeated_tags_take_linear_time():
+    """Copying the rest for each tag took 36 s of the event loop for a quarter of them."""
+    tags = ThinkingTags("<think>", "</think>")
+    text = "<think> " * 1_000_000
+    assert read_tags(text, tags).form == "unclosed"
+    assert read_tags(f"{text}{'</think> ' * 1_000_000}answer", tags).answer == " answer"
+    assert without_tags(f"{text}thought{' </think>' * 1_000_000}", tags) == "thought"

@@ -115,7 +115,19 @@ def test_an_answer_within_the_limit_passes_compressed_or_not():
         assert answer.text == "é" * 100_000
 
 
-@pytest.mark.parametrize(("encoding", "body"), [("br", b"\x0b\x02"), ("gzip", b"no gzip"), ("gzip, gzip", b"")])
+ANSWER = json.dumps({"choices": [{"finish_reason": "stop", "message": {"content": "ok"}}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("br", b"\x0b\x02"),
+        ("gzip", b"no gzip"),
+        ("gzip, gzip", b""),
+        ("gzip", gzip.compress(ANSWER) + b"x" * 1000),  # zlib would collect what follows without a limit
+    ],
+    ids=["unknown", "none", "twice", "goes on"],
+)
 def test_a_compression_that_can_not_be_read_is_a_row_error(encoding: str, body: bytes):
     with serving(always(lambda: web.Response(body=body, headers={"Content-Encoding": encoding}))) as api:
         (error,) = ask(api, "Hi")

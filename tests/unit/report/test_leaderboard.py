@@ -9,7 +9,7 @@ from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.pipelines.sweeps.record import SweptModel
-from safechain_ray.report.document import Document
+from safechain_ray.report.document import Column, Document, Table, cell
 from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.leaderboard import leaderboard, leaderboard_beside
 from safechain_ray.report.leaderboard_files import leaderboard_table
@@ -118,3 +118,10 @@ def test_a_sweep_whose_models_are_all_done_has_no_table_of_others():
 
 def test_a_sweep_without_any_metrics_is_an_empty_table():
     assert leaderboard([]).tables[1].groups == ()
+
+
+def test_headings_are_text_and_write_nothing_to_the_terminal():
+    column = Column(("m\x1b]0;pwned\x07\x1b[31mX", "[red]run[/] :v:"))
+    text = shown(Document((Table("t", (column,), (((cell("1"),),),)),)))
+    assert "\x1b" not in text
+    assert "[red]run[/] :v:" in text

@@ -231,3 +231,19 @@ def test_a_child_ends_with_the_process_that_started_it() -> None:
     while process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
     assert process.returncode is not None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[" * 100_000,
+        "null",
+        '{"model_type": "llama", "num_attention_heads": 0}',
+        '{"model_type": "llama", "dtype": "os.system"}',
+    ],
+    ids=["deep", "null", "no heads", "dtype"],
+)
+def test_a_damaged_config_is_one_sentence(tmp_path: Path, config: str):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match=r"The config of model .* can't be read: "):
+        resolve_model(ModelConfig(name=str(tmp_path), family="demo"))

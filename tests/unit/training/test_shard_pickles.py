@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, MetadataIndex, StorageMeta
 
 from safechain_ray.errors import StorageError
 from safechain_ray.training.shard_pickles import INDEX, check_shards
@@ -87,4 +89,43 @@ def test_an_error_without_text_is_named_by_its_type(tmp_path: Path) -> None:
     folder = save(tmp_path / "checkpoint-8")
     (folder / "optimizer_0" / INDEX).write_bytes(b"\x80\x05\x8e" + (2**62).to_bytes(8, "little"))
     with pytest.raises(StorageError, match=r"optimizer_0/\.metadata: MemoryError\. Take it out"):
+        check_shards(folder)
+
+
+def index_that_changes_a_class(shard: bytes) -> bytes:
+    """An index that is empty, and sets attributes of its own class: the next one that is loaded has other shards."""
+
+    def fields(value: object) -> bytes:
+        return pickle.dumps(value, 2)[2:-1]
+
+    empty = {"state_dict_metadata": {}, "planner_data": None, "storage_data": {}, "storage_meta": None, "version": None}
+    later = {
+        "state_dict_metadata": {"x": BytesStorageMetadata()},
+        "storage_data": {MetadataIndex("x"): _StorageInfo("__0_0.distcp", 0, len(shard))},
+        "__setstate__": StorageMeta,
+    }
+    name = b"ctorch.distributed.checkpoint.metadata\nMetadata\n"
+    built = name + b")\x81" + fields(empty) + b"b"
+    return b"\x80\x02" + built + name + b"N" + fields(later) + b"\x86b0."
+
+
+def test_an_index_that_changes_a_class_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    """torch loads the index again in this process, and would run what the changed class names."""
+    shards = tmp_path / "checkpoint-8" / "optimizer_0"
+    shards.mkdir(parents=True)
+    with open(shards / "__0_0.distcp", "wb") as shard:
+        torch.save(Writes(tmp_path / "written"), shard)
+    (shards / INDEX).write_bytes(index_that_changes_a_class((shards / "__0_0.distcp").read_bytes()))
+    attributes = dict(vars(Metadata))
+    with pytest.raises(StorageError, match=r"it changes <class '.*Metadata'>"):
+        check_shards(tmp_path / "checkpoint-8")
+    assert dict(vars(Metadata)) == attributes
+    assert not (tmp_path / "written").exists()
+    check_shards(save(tmp_path / "other"))
+
+
+def test_an_index_that_asks_for_much_memory_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "checkpoint-8")
+    (folder / "optimizer_0" / INDEX).write_bytes(b"\x80\x02Nr\xff\xff\xff\x0f.")
+    with pytest.raises(StorageError, match="it numbers an object 268435455"):
         check_shards(folder)

@@ -137,7 +137,10 @@ def test_metrics_that_do_not_parse_are_refused_by_name(run: RunFolder, content: 
         read_metrics(run.folder.uri)
 
 
-@pytest.mark.parametrize("place", [*OF_ROWS, "verdicts/a-judge", "pieces/a-judge"])
+LINKS = ("verdicts/a-judge", "pieces/a-judge", "stages/0", "samples/_broken", "verdicts/a-judge/_broken")
+
+
+@pytest.mark.parametrize("place", [*OF_ROWS, *LINKS])
 def test_no_driver_may_hold_a_folder_in_which_a_folder_of_rows_is_a_link(tmp_path: Path, place: str):
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "run" / place
