@@ -106,7 +106,7 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _pickled_text(data: bytes) -> str:
-    """The text that a pickle holds, read without unpickling: a pickle may run whatever it names, or fill memory.
+    """The text that a pickle holds, read without unpickling: a pickle may run code that it names, or fill memory.
 
     Raises UnpicklingError for any other pickle.
     """

@@ -52,7 +52,7 @@ KINDS_OF_GPUS = (24, 48, 80, 141)
 
 @dataclass(frozen=True, slots=True)
 class GpuFit:
-    """How one replica of an engine is placed on GPUs of `gpu_gigabytes`, of which it uses the share `memory_share`.
+    """How one replica of an engine is placed on GPUs of `gpu_gigabytes`. It uses the share `memory_share` of each.
 
     `fixed_gigabytes` of each GPU hold weights and working memory. The KV cache takes the rest, at `token_gigabytes` a
     token. No request is longer than `needed_context`; `wanted_context` is the catalog's or the user's.

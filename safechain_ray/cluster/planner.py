@@ -243,7 +243,7 @@ def _on_one_gpu(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[PlannedP
     """
     engines = [pool for pool in pools if pool.gpus]
     known = [pool.fit for pool in engines if pool.fit is not None and pool.gpus == 1 and (pool.wanted or 1) == 1]
-    if view.autoscales or sum(node.gpus for node in view.nodes) != 1 or len(known) < len(engines):
+    if len(engines) < 2 or len(known) < len(engines) or view.autoscales or sum(node.gpus for node in view.nodes) != 1:
         return None
     shared = share_one_gpu(known)
     if shared is None:

@@ -113,8 +113,8 @@ async def _bounded_body(response: Any, most: int) -> bytes:
             body += chunk if unpacker is None else unpacker.decompress(chunk, most + 1 - len(body))
         except zlib.error as error:
             raise OpenAIError(f"the answer is not gzip, as its header says: {error}") from None
-        if unpacker is not None and unpacker.unused_data:  # zlib would collect whatever follows, without a limit
-            raise OpenAIError("the answer goes on after the end of its gzip data")
+        if unpacker is not None and unpacker.unused_data:  # zlib collects all that follows, without a limit
+            raise OpenAIError("the answer has bytes after the end of its gzip data")
         if len(body) > most:
             raise AnswerTooLongError(f"the answer is longer than {most / MIB:.1f} MiB, the most for this request")
     return bytes(body)

@@ -43,6 +43,13 @@ def test_a_gpu_pool_on_a_cluster_without_gpus_is_refused_with_a_table_and_two_me
     assert "--device cpu" in text
 
 
+def test_engines_on_cpus_share_no_gpu_of_their_machine():
+    """They are staged where memory holds one of them alone, also where one GPU is idle."""
+    machine = ClusterView((Node("one-gpu", cpus=16, gpus=1, memory=3),))
+    assert replicas(make_plan([on_cpu(MODEL), on_cpu(GUARD)], machine)) == [{"model": 1}, {"guard": 1}]
+    assert replicas(make_plan([changed(MODEL, memory=2), on_cpu(GUARD)], machine)) == [{"model": 1}, {"guard": 1}]
+
+
 def test_gpus_that_ray_was_started_without_are_named():
     view = ClusterView(LAPTOP.nodes, unused_gpus=2)
     assert "this machine has 2 GPUs, but Ray was started without them: start it with --num-gpus=2" in refusal(

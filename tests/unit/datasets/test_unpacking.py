@@ -163,7 +163,7 @@ def test_a_large_file_may_unpack_to_a_hundred_times_its_size():
 
 
 def test_views_of_one_value_are_weighed_once_a_row(tmp_path: Path, small_limit: None):
-    """A view has sixteen bytes, whatever the value takes that it shows."""
+    """A view takes sixteen bytes. Its value may take a gigabyte."""
     size = MIB // 4
     view = struct.pack("<i4sii", size, b"aaaa", 0, 0)  # length, beginning, buffer, place in it
     buffers = [None, pa.py_buffer(view * 64), pa.py_buffer(b"a" * size)]
