@@ -13,7 +13,7 @@ anyway (ruamel.yaml would be another one), and changes four things:
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -64,16 +64,34 @@ _FITTING: Mapping[str, re.Pattern[str] | None] = {
 """The tags of the core schema, and the text that fits a scalar of each."""
 
 
+MOST_VALUES = 1_000_000
+"""Values of a document. A few lines of aliases of aliases can stand for 9^9."""
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: _Resolvers = {}  # noqa: RUF012 (as PyYAML declares it)
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._values_below: dict[int, int] = {}  # by the id of a composed node: its values, aliases written out
+
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """The node, once its explicit tag was checked."""
+        """The node, once its explicit tag was checked, and how many values it stands for."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        tag = getattr(event, "tag", None)
+        tag, start = getattr(event, "tag", None), event.start_mark
         if tag is not None and tag != "!":
             _check_tag(tag, event)
-        return super().compose_node(parent, index)
+        node: Any = super().compose_node(parent, index)
+        if isinstance(event, yaml.AliasEvent):
+            if id(node) not in self._values_below:
+                raise yaml.composer.ComposerError(None, None, "this alias repeats what it is in", start)
+            return node
+        values = 1 + sum(self._values_below[id(child)] for child in _children(node))
+        if values > MOST_VALUES:
+            problem = f"with its aliases written out, this has more than {MOST_VALUES:,} values"
+            raise yaml.composer.ComposerError(None, None, problem, start)
+        self._values_below[id(node)] = values
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """The mapping as it is written, before `<<` lays others under it."""
@@ -102,6 +120,12 @@ class _Loader(yaml.SafeLoader):
         if value is None or not fits_int64(value):
             raise yaml.constructor.ConstructorError(None, None, f"a whole number {NOT_INT64}", node.start_mark)
         return value
+
+
+def _children(node: Any) -> Iterable[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return (part for pair in node.value for part in pair)
+    return tuple(node.value) if isinstance(node, yaml.SequenceNode) else ()
 
 
 def _check_tag(tag: str, event: Any) -> None:

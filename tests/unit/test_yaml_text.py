@@ -147,9 +147,26 @@ def test_every_key_and_item_has_its_line():
     }
 
 
-def test_aliases_of_aliases_take_no_time():
-    text = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
-    assert lines_of(text)["a59",] == 60
+def aliases_of_aliases(depth: int) -> str:
+    return "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, depth))
+
+
+def test_aliases_of_aliases_that_stand_for_many_values_are_refused():
+    assert lines_of(aliases_of_aliases(15))["a14",] == 15
+    for read in (load_yaml, lines_of):
+        with pytest.raises(yaml.YAMLError, match=r"more than 1,000,000 values"):
+            read(aliases_of_aliases(60))
+    merged = "a0: &a0 {x: 1, y: 1}\n" + "".join(
+        f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 10)
+    )
+    with pytest.raises(yaml.YAMLError, match=r"more than 1,000,000 values"):
+        load_yaml(merged)
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: {c: *a}}", "a: &a\n  <<: *a\n", "&a {*a : 1}"])
+def test_an_alias_of_what_it_is_in_is_refused(text: str):
+    with pytest.raises(yaml.YAMLError, match="this alias repeats what it is in"):
+        load_yaml(text)
 
 
 PLAIN = st.text(string.ascii_letters + string.digits + ".:_-+~ ", max_size=6)
