@@ -75,6 +75,8 @@ def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
         columns: dict[str, None] = dict.fromkeys(info.get("features") or ())
         rows: list[Mapping[str, object]] = []
         for file in files:
+            if file.exists() and not file.is_file():  # opening a pipe waits for its other end
+                raise BrokenFileError(f"its {file.name} is not a file")
             check_arrow(file, wanted, "arrow")
             with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as reader:
                 columns.update(dict.fromkeys(reader.schema.names))
@@ -83,7 +85,7 @@ def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
                     _check_buffers(batch, chosen)
                     table = pa.Table.from_batches([batch]).select(chosen)
                     rows += _rows(table, chosen, batch.num_rows, {**names_in_metadata(reader.schema.metadata), **names})
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
         raise BrokenFileError(f"it is no whole folder of Dataset.save_to_disk ({error})") from error
     return tuple(columns), rows
 

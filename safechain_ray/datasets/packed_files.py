@@ -24,6 +24,10 @@ MEMBER_BYTES = 2**10
 
 START_BYTES = 2**16
 
+ARRAYS = (".pth", ".npy", ".npz", ".ten", ".tb", ".mp", ".msg", ".cbor")
+"""Files of a tar archive that the library decodes, with torch or NumPy. They hold no prompts, and unpack by themselves.
+"""
+
 STARTS = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bz2",
@@ -136,6 +140,8 @@ def _of_zip(archive: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes]]]:
 def _of_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
     """Links are refused, because many of them can lead to one large file, and pipes, because reading one can hang."""
     for member in archive:
+        if member.name.lower().endswith(ARRAYS):
+            raise BrokenFileError(f"it holds {member.name!r}, an array and no text. Fix: unpack it yourself")
         content = archive.extractfile(member) if member.isreg() else None
         if content is not None:
             yield member.name, content

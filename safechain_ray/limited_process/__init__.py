@@ -75,7 +75,8 @@ class LimitedProcess:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD), str(self.worker), str(self.memory), str(self.processor_seconds)],
+            [sys.executable, "-P", str(_CHILD), str(self.worker)]
+            + [str(number) for number in (self.memory, self.processor_seconds, os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The child of `LimitedProcess`: run as a script with a worker's file, its memory and seconds; imported by nobody.
+"""The child of `LimitedProcess`: a script that nobody imports. Arguments: a worker's file, memory, seconds, parent.
 
 Each line of its input is a request as JSON, each line of its output a reply: `{"answer": ...}`, `{"error": text}` for
 an exception, `{"limit": text}` for too little memory. Processor time above the limit ends the process by SIGXCPU.
@@ -10,6 +10,7 @@ import resource
 import runpy
 import sys
 import time
+from threading import Thread
 
 
 def _limit(kind: int, most: int) -> None:
@@ -18,7 +19,18 @@ def _limit(kind: int, most: int) -> None:
     resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def main(worker: str, memory: int, seconds: int) -> None:
+def _end_with_parent(parent: int) -> None:
+    """End this process after its parent's death: a worker that waits in a call would not see the end of its input.
+
+    PR_SET_PDEATHSIG would not do: it follows the thread that started the process, and other threads ask it too.
+    """
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def main(worker: str, memory: int, seconds: int, parent: int) -> None:
+    Thread(target=_end_with_parent, args=[parent], daemon=True).start()
     # What libraries print must not be taken for an answer.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -37,4 +49,4 @@ def main(worker: str, memory: int, seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -121,7 +121,9 @@ def test_a_control_says_by_itself_that_it_has_no_thoughts(tmp_path: Path, scheme
     assert lessons.learnt.counts.examples == 20
 
 
-@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"identity": {"selection": {"answers_only": false}}}'])
+@pytest.mark.parametrize(
+    "record", ["{", "[]", "{}", "[" * 100_000, '{"identity": {"selection": {"answers_only": false}}}']
+)
 def test_answers_without_thoughts_in_a_set_that_is_no_control_are_refused(tmp_path: Path, record: str):
     with pytest.raises(InputError, match=r"No row of .* can be learnt from"):
         lessons_of(str(control(tmp_path / "set", record)))

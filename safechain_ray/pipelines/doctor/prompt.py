@@ -10,6 +10,7 @@ from safechain_ray.errors import first_line
 from safechain_ray.model_files import ChatTemplateError, render_chat
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 from safechain_ray.schema import Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
+from safechain_ray.schema.unicode_text import well_formed
 
 PROBE = "Which 7 rivers reach the sea at Wismar?"
 """The request that is put through the template; no template and no system prompt holds it."""
@@ -19,7 +20,10 @@ OTHER_TEMPLATE = "give a tokenizer with the model's own chat template, or the ca
 
 def render(tokenizer: Any, turns: tuple[Message, ...], chat_template: str | None) -> str:
     """The conversation as the engine renders it. Raises what `render_chat` raises."""
-    return render_chat(tokenizer, [{"role": turn.role, "content": turn.content} for turn in turns], chat_template)
+    prompt = render_chat(tokenizer, [{"role": turn.role, "content": turn.content} for turn in turns], chat_template)
+    if well_formed(prompt) != prompt:
+        raise ChatTemplateError("it writes half of a surrogate pair, which no tokenizer reads")
+    return prompt
 
 
 def check_model_prompt(

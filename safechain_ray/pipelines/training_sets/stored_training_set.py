@@ -36,7 +36,7 @@ def _is_control(folder: Folder) -> bool:
         return False
     try:
         return bool(json.loads(folder.read_text(RECORD))["identity"]["selection"]["answers_only"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

@@ -1,6 +1,8 @@
 """Parquet of every writer, and folders of `save_to_disk`: the same prompts, and class names in the place of numbers."""
 
 import json
+import os
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -235,6 +237,25 @@ def test_a_saved_folder_that_lost_a_file_is_refused(tmp_path: Path, labelled_set
         load_prompts(adhoc_entry(str(tmp_path / "set")))
     (tmp_path / "set" / "state.json").write_text(json.dumps([]))
     with pytest.raises(InputError, match=r"its state\.json is no JSON object"):
+        load_prompts(adhoc_entry(str(tmp_path / "set")))
+
+
+@pytest.mark.parametrize(
+    "features", ["5", "[1]", '"x"', '{"prompt": 5}', '{"prompt": {"names": 5, "_type": "ClassLabel"}}']
+)
+def test_a_saved_folder_of_damaged_features_is_one_sentence(tmp_path: Path, labelled_set: Any, features: str):
+    labelled_set.save_to_disk(tmp_path / "set")
+    (tmp_path / "set" / "dataset_info.json").write_text(f'{{"features": {features}}}')
+    with suppress(InputError):
+        load_prompts(adhoc_entry(str(tmp_path / "set")))
+
+
+def test_a_pipe_in_a_saved_folder_is_refused_and_does_not_hang(tmp_path: Path, labelled_set: Any):
+    labelled_set.save_to_disk(tmp_path / "set")
+    (file,) = (tmp_path / "set").glob("*.arrow")
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(InputError, match=r"set is broken: its .*\.arrow is not a file"):
         load_prompts(adhoc_entry(str(tmp_path / "set")))
 
 

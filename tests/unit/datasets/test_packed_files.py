@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -102,6 +103,12 @@ def test_a_format_that_is_not_unpacked_is_refused(tmp_path: Path, start: bytes):
         load_prompts(adhoc_entry(str(tmp_path), prompt_column="text"), limit=5)
 
 
+def test_a_pipe_is_refused_and_does_not_hang(tmp_path: Path):
+    os.mkfifo(tmp_path / "train.txt")
+    with pytest.raises(InputError, match="doesn't contain any data files"):
+        load_prompts(adhoc_entry(str(tmp_path), prompt_column="text"))
+
+
 @pytest.mark.parametrize("data", [b"", b"Why?\n", b"]\n" * 50, bytes(2000), tarred(b"Why?\n")])
 def test_other_files_pass(tmp_path: Path, data: bytes):
     (tmp_path / "train.txt").write_bytes(data)
@@ -123,6 +130,13 @@ def test_links_and_pipes_of_an_archive_are_refused(tmp_path: Path, kind: bytes):
     (tmp_path / "train.txt").write_bytes(tarred(b"", kind=kind))
     with pytest.raises(BrokenFileError, match=r"'0001.txt', which is no file and no folder"):
         check_packed(tmp_path / "train.txt", ".txt")
+
+
+@pytest.mark.parametrize("name", ["0001.pth", "0001.model.PTH", "0001.npz"])
+def test_arrays_of_an_archive_are_refused_before_the_library_decodes_them(tmp_path: Path, name: str):
+    (tmp_path / "train.tar").write_bytes(tarred(b"no array", name=name))
+    with pytest.raises(InputError, match=rf"{name}', an array and no text. Fix: unpack it yourself"):
+        load_prompts(adhoc_entry(str(tmp_path), prompt_column="txt"), limit=5)
 
 
 def test_many_small_files_of_an_archive_count_for_more_than_their_bytes(tmp_path: Path, small_limit: None):

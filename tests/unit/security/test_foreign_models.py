@@ -2,7 +2,10 @@
 
 import ast
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -205,6 +208,13 @@ def test_the_message_of_a_template_that_refuses_a_conversation_is_kept(tokenizer
         render_chat(tokenizer, TURNS, "{{ raise_exception('no system turn') }}")
 
 
+def test_doctor_reports_a_template_that_writes_half_a_character(tokenizer: Any) -> None:
+    findings = list(check_model_prompt(Subject("model"), tokenizer, families()["demo"], r"{{ '\ud800' }}"))
+    assert [(each.status, each.detail) for each in findings] == [
+        ("failed", "it does not render: it writes half of a surrogate pair, which no tokenizer reads")
+    ]
+
+
 def test_threads_share_the_child_and_get_their_own_prompts(tokenizer: Any) -> None:
     rendered: dict[int, str] = {}
 
@@ -231,6 +241,35 @@ def test_a_child_ends_with_the_process_that_started_it() -> None:
     while process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
     assert process.returncode is not None
+
+
+def test_a_child_that_waits_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "worker.py").write_text("def answer(path):\n    return open(path).read()\n")
+    program = (
+        "from pathlib import Path\n"
+        "from safechain_ray.limited_process import LimitedProcess\n"
+        f"child = LimitedProcess(Path({str(tmp_path / 'worker.py')!r}), processor_seconds=9, memory=2**29)\n"
+        "child.process = child._start()\n"
+        "print(child.process.pid, flush=True)\n"
+        f"child.ask({str(tmp_path / 'pipe')!r})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    end = time.monotonic() + 60
+    while Path(f"/proc/{child}/stat").exists() and not _is_zombie(child):
+        assert time.monotonic() < end, "the child still runs"
+        time.sleep(0.1)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it ended, and nobody has asked for its exit code yet: process 1 of a container may never do so."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 @pytest.mark.parametrize(
