@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from safechain_ray.schema.likely_keys import name_for_message
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text without its full stop; the type of an error without text, say MemoryError."""
@@ -26,9 +28,10 @@ class UnknownNameError(InputError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = get_close_matches(name, names, n=1, cutoff=0.4)
+        shown = name_for_message(name)
+        near = get_close_matches(shown, names, n=1, cutoff=0.4)
         offer = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"Unknown {kind} {name!r}.{offer} Known: {', '.join(names) or 'none'}.")
+        super().__init__(f"Unknown {kind} {shown!r}.{offer} Known: {', '.join(names) or 'none'}.")
 
 
 class PlanError(InputError):

@@ -1,12 +1,13 @@
 """What the catalog says of a model behind an API that speaks OpenAI's chat completions."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from safechain_ray.catalog.entries import Entry, JudgeEntry
 from safechain_ray.schema import VariableName
+from safechain_ray.schema.likely_keys import without_prefixed_keys
 
 
 class Prices(BaseModel):
@@ -39,7 +40,9 @@ class ApiEntry(Entry):
         description="samples of a prompt that one request may ask for (n); 1 where the provider has no n",
     )
     timeout_seconds: float = Field(900.0, gt=0, description="a request without an answer for so long is sent again")
-    extra_body: dict[str, object] = Field(default_factory=dict, description="put into every request as it is")
+    extra_body: Annotated[dict[str, object], AfterValidator(without_prefixed_keys)] = Field(
+        default_factory=dict, description="put into every request as it is"
+    )
     omits: tuple[str, ...] = Field((), description="sampling parameters that the provider refuses, so never sent")
     max_tokens_parameter: Literal["max_tokens", "max_completion_tokens"] = Field(
         "max_tokens", description="name of the token limit in a request; detected if the provider refuses max_tokens"

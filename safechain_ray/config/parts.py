@@ -1,12 +1,13 @@
 """The parts that configs are made of: data sets, engines, models, judges, votes, settings, resources."""
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from safechain_ray.config.base import Config, Named
 from safechain_ray.schema import PLAIN_URL, SpecialTokens, StrategySpec, VariableName, VoteRule
+from safechain_ray.schema.likely_keys import without_prefixed_keys
 
 
 class DatasetConfig(Named):
@@ -55,7 +56,9 @@ class ApiConfig(Config):
     max_concurrent: int | None = Field(None, ge=1, description="most requests under way together")
     most_choices: int | None = Field(None, ge=1, description="samples of a prompt in one request (n)")
     timeout_seconds: float | None = Field(None, gt=0, description="a request is sent again after so long")
-    extra_body: dict[str, Any] | None = Field(None, description="put into every request as it is")
+    extra_body: Annotated[dict[str, Any] | None, AfterValidator(without_prefixed_keys)] = Field(
+        None, description="put into every request as it is"
+    )
     omits: tuple[str, ...] | None = Field(None, description="sampling parameters that are never sent")
     max_tokens_parameter: Literal["max_tokens", "max_completion_tokens"] | None = Field(
         None, description="name of the token limit in a request; detected if the provider refuses max_tokens"

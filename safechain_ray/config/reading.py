@@ -1,5 +1,6 @@
 """Configs from YAML, profiles, flags and `key=value` assignments, and their JSON schema."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,6 +253,10 @@ def _assigned(key: str, text: str) -> Any:
         ) from None
 
 
+_INDEX = re.compile("[0-9]{1,9}")
+"""The place of an item in a list. `int` refuses more than 4300 digits."""
+
+
 def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = False) -> None:
     """Set `a.b.0.c` in a tree of mappings and lists.
 
@@ -261,7 +266,7 @@ def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = Fa
     shown = without_likely_keys(key)
     node: Any = tree
     for parent in parents:
-        step: Any = int(parent) if isinstance(node, list) and parent.isdecimal() else parent
+        step: Any = int(parent) if isinstance(node, list) and _INDEX.fullmatch(parent) else parent
         try:
             child = node.setdefault(step, {}) if isinstance(node, dict) else node[step]
             if child is None or isinstance(child, str):
@@ -271,7 +276,7 @@ def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = Fa
             raise InputError(f"--set {shown}: there is no {without_likely_keys(parent)!r} to set.") from None
         node = child
     if isinstance(node, list):
-        if not last.isdecimal() or int(last) >= len(node):
+        if not _INDEX.fullmatch(last) or int(last) >= len(node):
             raise InputError(
                 f"--set {shown}: the list has no item {without_likely_keys(last)!r}; it has {len(node)}, "
                 "counted from 0."

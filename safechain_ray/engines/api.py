@@ -79,7 +79,7 @@ class ApiEngine:
         self._tags = families()[entry.family].tags
         self._opening = ThoughtOpening(entry.opens_thought, self._tags)
         self._probing: asyncio.Task[None] | None = None
-        self._refusals = Refusals(entry)
+        self._refusals = Refusals(entry, self._secrets)
         self._budget = Budget(entry.prices, start.max_cost, start.max_requests)
         limit = AdaptiveLimit(min(start.max_running, entry.max_concurrent))
         self._gate = Gate(limit, self._budget, lambda change: start.on_counts(concurrency=change))

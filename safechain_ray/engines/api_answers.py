@@ -137,8 +137,10 @@ def read_answer(body: Mapping[str, Any], place: int = 0) -> ApiAnswer:
     """
     choice = _choice(body, place)
     message = read_message(as_mapping(choice.get("message")))
-    reason = str(choice.get("finish_reason") or "stop")[:LONGEST_REASON]
-    lowered = reason.lower()
+    reason = str(choice.get("finish_reason") or "stop")
+    lowered = reason[:LONGEST_REASON].lower()
+    if len(reason) > LONGEST_REASON:  # a cut may leave the start of a secret, which could not be detected later
+        reason = f"a finish_reason of {len(reason)} characters"
     if lowered.startswith(WITHHELD):
         raise BlockedError(": ".join(filter(None, (f"finish_reason {reason}", message.refusal))))
     if message.refusal and not message.content:

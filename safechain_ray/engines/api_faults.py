@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -90,15 +90,19 @@ class RefusesAllError(Exception):
         self.status = status
 
 
-def read_status(status: int, body: object, headers: Mapping[str, str], now: float) -> Fault:
+def read_status(
+    status: int, body: object, headers: Mapping[str, str], now: float, clean: Callable[[str], str] = str
+) -> Fault:
     """What became of a request that was answered with an error; `now` in seconds since 1970.
+
+    `clean` removes secrets from the message before it is cut: the start of a secret could not be detected later.
 
     Raises BlockedError for a content filter, RefusesAllError for what no request escapes, RowError for a request that
     is wrong itself.
     """
     error = _error(body)
     message = _message(error)
-    text = f"{status}: {message or 'no message'}"[:LONGEST_QUOTE]
+    text = f"{status}: {clean(message) or 'no message'}"[:LONGEST_QUOTE]
     codes = {str(error.get(key, "")) for key in ("code", "type", "status")}
     if _filtered(status, error, message.lower(), codes):
         raise BlockedError(text)

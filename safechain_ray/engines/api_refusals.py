@@ -15,6 +15,7 @@ from safechain_ray.engines.api_faults import (
 )
 from safechain_ray.engines.api_wire import parameters
 from safechain_ray.errors import EngineRefusedError, RowError
+from safechain_ray.schema.known_secrets import KnownSecrets
 
 REFUSED_AT_FIRST = 10
 """The run ends after this many rejected requests without an accepted one: they share a rejected parameter."""
@@ -36,7 +37,8 @@ class AnsweredError(Exception):
 class Refusals:
     """Counts the refusals of one endpoint, and detects its name for the token limit."""
 
-    def __init__(self, entry: ApiEntry) -> None:
+    def __init__(self, entry: ApiEntry, secrets: KnownSecrets) -> None:
+        self._secrets = secrets
         self.max_tokens_parameter: str = entry.max_tokens_parameter
         self._entry = entry
         self._answers = self._wrong_requests = self._forbidden = 0
@@ -54,7 +56,8 @@ class Refusals:
             EngineRefusedError: the provider would refuse every request.
         """
         try:
-            return read_status(refused.status, refused.body, refused.headers, time.time())
+            clean = self._secrets.removed_from_message
+            return read_status(refused.status, refused.body, refused.headers, time.time(), clean)
         except RefusesAllError as error:
             passing = error.status == 403 or is_redirect(error.status)
             if passing and self._answers and self._forbidden < FORBIDDEN_IN_A_ROW:

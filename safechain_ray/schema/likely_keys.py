@@ -7,28 +7,72 @@ Trade-off: a long word with digits that is no key (`2024-01-01T12`) is hidden to
 """
 
 import re
+from typing import TypeVar
 
 from safechain_ray.schema.known_secrets import MARK
 
+T = TypeVar("T")
+
 _WORD = re.compile(r"[\w+/=~-]+")
 
-_KEY = re.compile(
-    r"(?:^|[^A-Za-z0-9])(?:(?:sk|pk|rk|gsk|xai|pplx|nvapi)-|(?:hf|gh[pousr]|github_pat|glpat|r8)[_-]|AKIA|ASIA|AIza|xox[a-z]|eyJ)"
-    r"|^(?=.*[A-Za-z])(?=.*[0-9]).{12,}$"
+_PREFIX = (
+    r"(?:^|[^A-Za-z0-9])(?:(?:sk|pk|rk|gsk|xai|pplx|nvapi)-"
+    r"|(?:hf|gh[pousr]|github_pat|glpat|r8)[_-]|AKIA|ASIA|AIza|xox[a-z]|eyJ)"
 )
+_PREFIXED = re.compile(_PREFIX)
+
+_KEY = re.compile(_PREFIX + r"|^(?=.*[A-Za-z])(?=.*[0-9]).{12,}$")
 """A known prefix of keys, or at least 12 characters that have letters and digits."""
+
+_KEY_FOR_NAME = re.compile(_PREFIX + r"|(?:^|[^A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{20}")
+"""A known prefix of keys, or 20 letters and digits in a row. Names of models have digits too, but with hyphens."""
+
+LONGEST = 200
+"""Characters of a name or a key of a config that a message shows."""
+
+
+def name_for_message(name: str) -> str:
+    """A name that a user wrote, as a message shows it: a mark in place of what may be a key, and cut.
+
+    Example:
+        >>> name_for_message("DeepSeek-R1-Distill-Llama-8B"), name_for_message("sk-canary-0123456789")
+        ('DeepSeek-R1-Distill-Llama-8B', '***')
+    """
+    return _cut(_WORD.sub(lambda word: MARK if _KEY_FOR_NAME.search(word[0]) else word[0], name[: 2 * LONGEST]))
 
 
 def without_likely_keys(text: str) -> str:
-    """`text` with a mark in place of each word that may be a key.
+    """`text`, cut to `LONGEST` characters, with a mark in place of each word that may be a key.
 
     Example:
         >>> without_likely_keys("model.sk-canary-0123456789")
         'model.***'
     """
-    return _WORD.sub(lambda word: MARK if _KEY.search(word[0]) else word[0], text)
+    # The cut comes last: it may not leave the start of a key that is too short to be known as one.
+    return _cut(_WORD.sub(lambda word: MARK if _KEY.search(word[0]) else word[0], text[: 2 * LONGEST]))
 
 
 def may_hold_key(text: str) -> bool:
     """Whether a word in `text` may be a key."""
-    return without_likely_keys(text) != text
+    return any(_KEY.search(word[0]) for word in _WORD.finditer(text))
+
+
+def without_prefixed_keys(tree: T) -> T:
+    """The tree of mappings and lists itself. Raises ValueError where a text in it begins as the keys of a provider do.
+
+    For what is recorded as it is: unlike a password in a URI, nothing says which of its texts is a secret.
+    """
+    todo: list[object] = [tree]
+    while todo:
+        match todo.pop():
+            case dict() as mapping:
+                todo += mapping.values()
+            case list() | tuple() as items:
+                todo += items
+            case str() as text if any(_PREFIXED.search(word[0]) for word in _WORD.finditer(text)):
+                raise ValueError("a text in it looks like a key, which would be recorded; keys come from api_key_env")
+    return tree
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -45,8 +45,17 @@ GCS_RETRY_SECONDS = 30
 _USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s]*|[^/\s@:]*:[^\s@]*)@")  # the second form: a secret that holds a slash
 _QUERY = re.compile(r"(\b\w+://[^\s?]*)\?\S+")
 
-_URI = re.compile(r"(\b\w+://)((?:[^/\s@:]*:[^/@\n]*@)?\S*)")
-"""A URI in a text, to the next blank. A password may hold blanks; `@` ends it."""
+_URI = re.compile(
+    r"(\b\w+:(?:\\{0,7}/){2})"
+    r"((?:[^/\s@:]{0,256}:(?:[^/@\n]{0,256}|(?![0-9]+/)[^@\n]{0,256})@)?\S*)"
+)
+"""A URI in a text, to the next blank. JSON may escape its slashes.
+
+A password may hold blanks and slashes; `@` ends it. Digits before a slash are a port.
+"""
+
+_NESTED = re.compile(r"\b\w+:(?:\\{0,7}/){2}")
+"""The start of the inner URI of `zip://member::https://host/file.zip`."""
 
 _HOLDS_USER_INFO = re.compile(r"[^/@]*@|[^/\s@:]*:[^@]*@")
 
@@ -102,7 +111,9 @@ def _shown(rest: str) -> str:
     """What follows a URI's `://`, without its secrets."""
     before, at, after = rest.rpartition("@")
     if not (at and _HOLDS_USER_INFO.match(rest)):
-        begin = re.search("[?#]", rest)
+        begin, inner = re.search("[?#]", rest), _NESTED.search(rest)
+        if inner and (begin is None or inner.start() < begin.start()):
+            return rest[: inner.end()] + _shown(rest[inner.end() :])
         return f"{rest[: begin.end()]}***" if begin else rest
     # A `?` or `#` before the last `@` may begin a query or fragment that holds the `@`.
     return f"***@{'***' if re.search('[?#]', before) else _shown(after)}"

@@ -27,6 +27,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # (importing room, imported room) of one floor, with the reason that lets it pass.
 NEIGHBOURS = {
+    ("errors", "schema"): "an error that quotes a name hides what may be a key in it",
     ("analysis", "metrics"): "every figure has the intervals of the metrics",
     ("benchmarks", "datasets"): "the problems of a benchmark are read as the rows of any data set are",
     ("curation", "datasets"): "what is written is what the reader of training sets takes",

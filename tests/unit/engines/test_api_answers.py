@@ -29,6 +29,13 @@ def body(finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
     return {"choices": [{"finish_reason": finish_reason, "message": {"role": "assistant", **message}}]}
 
 
+def test_a_finish_reason_is_quoted_whole_or_not_at_all():
+    with pytest.raises(RowError, match="'eos_reached'"):
+        read_answer(body("eos_reached", content="x"))
+    with pytest.raises(RowError, match="'a finish_reason of 104 characters'"):
+        read_answer(body("x" * 90 + "sk-CanaryOfAKe", content="x"))
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from safechain_ray.engines.api_faults import (
     LONGEST_BACKOFF,
+    LONGEST_QUOTE,
     LONGEST_RETRY_AFTER,
     RefusesAllError,
     backoff,
@@ -17,6 +18,7 @@ from safechain_ray.engines.api_faults import (
     retry_after,
 )
 from safechain_ray.errors import BlockedError, RowError
+from safechain_ray.schema.known_secrets import KnownSecrets
 
 
 def error(message: str = "no", **fields: Any) -> dict[str, Any]:
@@ -73,6 +75,15 @@ def test_a_wrong_request_is_a_row_error_with_the_providers_words(status: int):
     with pytest.raises(RowError, match=f"{status}: prompt too long") as refused:
         read_status(status, error("prompt too long"), {}, 0.0)
     assert type(refused.value) is RowError
+
+
+def test_secrets_are_removed_from_a_message_before_it_is_cut():
+    secret = "sk-CanaryOfAnAttack0815"
+    for padding in range(LONGEST_QUOTE - 40, LONGEST_QUOTE):
+        message = "x" * padding + secret.replace("-", "\u200b-")
+        fault = read_status(500, error(message), {}, 0.0, KnownSecrets.of(secret).removed_from_message)
+        assert "sk" not in fault.text
+        assert len(fault.text) <= LONGEST_QUOTE
 
 
 def test_an_account_that_was_flagged_or_a_prompt_that_is_malformed_is_no_filter():

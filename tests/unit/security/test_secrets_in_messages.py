@@ -69,6 +69,48 @@ def test_a_secret_in_a_wrong_place_is_refused_and_not_quoted(arguments: tuple[st
     assert "hunter2" not in result.output
 
 
+@pytest.mark.parametrize("key", ["sk-hunter2", "hf_hunter2", "0123hunter2456789012345"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--set", "model.name={}"),
+        ("--model", "{}"),
+        ("--dataset", "{}"),
+        ("--judge", "{}"),
+        ("--strategy", "{}"),
+        ("--vote", "{}"),
+        ("--profile", "{}"),
+        ("--family", "{}", "--model", "org/model"),
+        ("--set", "datasets.0.benign_categories=['{}']"),
+    ],
+)
+def test_a_key_in_the_place_of_a_name_is_not_quoted(arguments: tuple[str, ...], key: str):
+    quickstart = ("plan", "--model", "demo-reasoner", "--dataset", "quickstart", "--judge", "demo-guard")
+    result = call(*quickstart, *(argument.format(key) for argument in arguments))
+    assert result.exit_code == 2, result.output
+    assert "hunter2" not in result.output
+
+
+def test_a_body_that_holds_a_key_is_refused_because_it_would_be_recorded():
+    result = call(*API, "--set", "model.api.extra_body={headers: [{key: sk-hunter2}]}")
+    assert result.exit_code == 2, result.output
+    assert "looks like a key, which would be recorded" in result.output
+    assert "hunter2" not in result.output
+
+
+def test_a_name_that_is_unknown_is_quoted():
+    result = call("plan", "--model", "DeepSeek-R1-Distill-Llama-8b", "--dataset", "quickstart", "--judge", "demo-guard")
+    assert "'DeepSeek-R1-Distill-Llama-8b'" in result.output
+
+
+def test_a_key_of_a_megabyte_is_cut(tmp_path: Path):
+    (tmp_path / "run.yaml").write_text(f"? {'k' * 10**6}\n: 1\n")
+    result = call("plan", "--config", str(tmp_path / "run.yaml"))
+    assert result.exit_code == 2
+    assert "is no key of the config" in result.output
+    assert len(result.output) < 2000
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

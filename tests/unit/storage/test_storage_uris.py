@@ -114,6 +114,30 @@ def test_a_password_with_blanks_is_no_exception() -> None:
     assert redact("Can't use s3://id:pass word@bucket/x: no") == "Can't use s3://***@bucket/x: no"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "zip://data.csv::https://u:ABC@h/set.zip",
+        "zip://data/part.csv::https://u:ABC@h/set.zip?x=1",
+        "zip://a/b.csv::gzip://c::https://h/set.zip?token=ABC",
+        r"{\"url\": \"https:\/\/u:ABC@h\/v1\"}",
+        r"https:\\/\\/u:ABC@h",
+        "s3://id:A B/C@bucket/x",
+        "s3://id:A/B C@bucket/x",
+        "a s3://bucket/x and s3://id:A B/C@bucket/x",
+    ],
+)
+def test_no_way_to_write_a_uri_hides_its_secrets(text: str) -> None:
+    shown = redact(text)
+    assert not set("ABC") & set(shown)
+    assert "***" in shown
+
+
+def test_a_port_is_no_password() -> None:
+    text = "Can't reach http://host:8000/v1 for you@example.org, nor zip://a/b.csv::https://h/set.zip"
+    assert redact(text) == text
+
+
 def test_what_no_secret_makes_ambiguous_is_shown() -> None:
     assert redact("Can't reach s3://id:pa@ss@bucket/run?region=x: no such bucket") == (
         "Can't reach s3://***@bucket/run?*** no such bucket"
