@@ -54,15 +54,20 @@ class MakingRoom(ExecutionCallback):  # type: ignore[misc]
 
 
 def _make_room(pools: list[ActorPoolMapOperator]) -> None:
-    """End one actor of the pool that has most of them at work; its blocks go to the others there.
+    """End one actor of the pool that has most of them at work.
 
     Ray Data lets the pool grow back as soon as the cluster has room for it.
     """
-    op = max(pools, key=lambda op: len(actors_at_work(op)))
+    end_one_actor(max(pools, key=lambda op: len(actors_at_work(op))))
+
+
+def end_one_actor(op: ActorPoolMapOperator) -> bool:
+    """End the actor of a pool that has least to do; its blocks go to the others there. False if it is the only one."""
     actors = actors_at_work(op)
     if len(actors) < 2:
-        return
+        return False
     actor = min(actors, key=lambda actor: op._actor_pool._running_actors[actor].num_tasks_in_flight)
     take_back(op, {actor._actor_id})
     op._actor_pool._release_running_actor(actor)
     ray.kill(actor)
+    return True

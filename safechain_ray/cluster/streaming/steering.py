@@ -1,4 +1,4 @@
-"""Steers a running stream from another thread: stops it, or lets its model have more replicas or fewer.
+"""Steers a running stream from another thread: stops it, lets its model have more replicas or fewer, or moves one.
 
 Ray Data has no call for either, but asks its callbacks at every step; they find their stream's steering by a key in the
 stream's own DataContext, so that streams side by side in one driver are steered apart.
@@ -16,6 +16,7 @@ from ray.data import Dataset
 from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
+from safechain_ray.cluster.streaming.making_room import end_one_actor
 from safechain_ray.cluster.streaming.placement_groups import give_back_groups
 
 KEY = "safechain_steering"
@@ -36,6 +37,7 @@ class Steering:
         self._stopped = threading.Event()
         self._over = threading.Event()
         self._allowed: int | None = None
+        self._move: tuple[int, int] | None = None
         self._steered = 0.0
         self._actors: list[Any] = []
         self._last_replicas: int | None = None
@@ -72,9 +74,14 @@ class Steering:
         """Let the model's pool have so many replicas at most: it grows while rows wait, and gives back what is more."""
         self._allowed = replicas
 
+    def move_replica(self, donor: int, receiver: int) -> None:
+        """End one replica of a pool and start one of another; both are counted in the order of the stream."""
+        self._move = donor, receiver
+
     def take(self, stream: Dataset) -> None:
         """Steer a stream that is about to flow."""
         self._over.clear()
+        self._move = None
         self._last_replicas = None
         stream.context.set_config(KEY, self._key)
         classes = stream.context.custom_execution_callback_classes
@@ -90,6 +97,10 @@ class Steering:
         self._steered = time.monotonic()
         give_back_groups()
         pools = [(operator, pool) for operator in executor._topology for pool in operator.get_autoscaling_actor_pools()]
+        if self._move is not None:
+            donor, receiver = (pools[place] for place in self._move)
+            self._move = None
+            _move_replica(*donor, receiver[1])
         last_replicas: int | None = 0  # of a stage that only judges
         for operator, pool in pools:
             if "(Replica)" not in operator.name:
@@ -112,6 +123,15 @@ def _size(pool: Any, replicas: int, rows_wait: bool) -> None:
     missing = replicas - pool.current_size()
     if rows_wait and missing > 0:
         pool.scale(ActorPoolScalingRequest.upscale(delta=missing, reason="the sweep has room"))
+
+
+def _move_replica(donor_operator: Any, donor: Any, receiver: Any) -> None:
+    """The new replica waits for its GPU until Ray has ended the old one."""
+    if not end_one_actor(donor_operator):
+        return
+    donor._config = replace(donor._config, max_size=donor.max_size() - 1)
+    receiver._config = replace(receiver._config, max_size=receiver.max_size() + 1)
+    receiver.scale(ActorPoolScalingRequest.upscale(delta=1, reason="a GPU has moved to this pool"))
 
 
 class SteeringCallback(ExecutionCallback):  # type: ignore[misc]

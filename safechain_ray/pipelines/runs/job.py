@@ -30,6 +30,7 @@ from safechain_ray.pipelines.runs.observer import Observer, PoolNotes, Snapshot
 from safechain_ray.pipelines.runs.pace import Pace, PoolRates
 from safechain_ray.pipelines.runs.pools import MODEL_POOL
 from safechain_ray.pipelines.runs.pump import pump
+from safechain_ray.pipelines.runs.rebalance import Rebalance
 from safechain_ray.pipelines.runs.resolve import ResolvedRun
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
@@ -73,7 +74,7 @@ class Work(ABC):
     def run_stages(self, plan: Plan) -> int:
         """Do what is left of it; gives the number of rows committed."""
 
-    def _pump(self, blocks: Iterator[Mapping[str, int]], stage: Stage) -> int:
+    def _pump(self, blocks: Iterator[Mapping[str, int]], stage: Stage, rebalance: Rebalance | None = None) -> int:
         started = time.monotonic()
         pace, rates = Pace(time.monotonic), PoolRates(time.monotonic)
 
@@ -87,6 +88,9 @@ class Work(ABC):
             export(committed, progress)
             for tick in self._ticks:
                 tick()
+            if rebalance is not None and (move := rebalance.note(progress, left - snapshot.committed.get("rows", 0))):
+                self._means.steering.move_replica(move.donor, move.receiver)
+                self._means.observer.say(rebalance.describe(move))
             self._means.observer.update(snapshot)
 
         record, timeout = self._means.record, self._means.resources.stall_timeout_minutes * 60
@@ -152,9 +156,10 @@ class Job(Work):
         blocks = stream.commit(rows, verdicts, Commit(target, counts=count), self._means.steering)
         shared = [judge.entry.name for judge in self._means.shared] if last else []
         names = (*(pool.needs.pool for pool in pools), *shared)
-        return self._pump(
-            blocks, Stage(names, self._total, self._total - left, found, self._deciding, number + 1, stages)
-        )
+        stage = Stage(names, self._total, self._total - left, found, self._deciding, number + 1, stages)
+        running = [self._settings.running(pool) for pool in pools]
+        rebalance = Rebalance(pools, running, self._settings.block_rows, time.monotonic)
+        return self._pump(blocks, stage, rebalance if rebalance.may_move and not shared else None)
 
     @property
     def _deciding(self) -> tuple[str, ...]:
