@@ -194,6 +194,10 @@ def test_copies_of_models_go_to_the_nodes_own_disk_and_not_to_the_mount_that_is_
     (copies,) = re.findall(r"SAFECHAIN_WEIGHTS=(\S+)", start)
     assert copies.startswith("$HOME/")
     assert start.index("SAFECHAIN_WEIGHTS") < start.index("ray start")
+    setup = read_yaml(file)["worker_setup_commands"]
+    installed = next(number for number, command in enumerate(setup) if "safechain_ray[gpu" in command)
+    mounted = setup.index(f"sudo ~/venv/bin/python -m safechain_ray.cluster.local_disks {copies.replace('$HOME', '~')}")
+    assert installed < mounted
 
 
 @both
