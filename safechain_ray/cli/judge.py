@@ -9,6 +9,8 @@ from rich.console import Console
 from safechain_ray.cli.frame import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
 from safechain_ray.cli.shape import show
 from safechain_ray.config import JudgingConfig, read_judging_config
+from safechain_ray.errors import InputError
+from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.escape import printable
 
 EXAMPLES = """\b
@@ -16,12 +18,14 @@ Examples:
   safechain-ray judge runs/demo --judge refusal-match --part answer
   safechain-ray judge s3://bucket/runs/r1-7b --judge llama-guard-3-8b --part thought --part answer
   safechain-ray judge runs/r1-7b --judge llama-guard-3-8b --pieces 8
+  safechain-ray judge runs/demo --remove refusal-match
 """
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("run")
-@click.option("-j", "--judge", multiple=True, required=True, help="Judge by catalog name. Repeatable.")
+@click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
+@click.option("--remove", metavar="JUDGE", help="Instead: take an added judge out of the run, with its verdicts.")
 @click.option("--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable.")
 @click.option(
     "--pieces",
@@ -38,18 +42,20 @@ Examples:
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="judges.0.… or resources.…")
 @click.option("--html/--no-html", default=True, help="Write report.html anew (the default), or leave it as it is.")
 @output_flags
-def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], **flags: Any) -> None:
+def judge(
+    *, run: str, remove: str | None, as_json: bool, html: bool, assignments: tuple[str, ...], **flags: Any
+) -> None:
     """Add judges, or parts to judge, to a finished run. RUN is its folder or URI; nothing is generated again.
 
     The verdicts go to verdicts/<judge>/ in the run's folder, the figures into its metrics.json; with --pieces to
-    pieces/<judge>/ and analysis.json. Rerun the command to resume: failed verdicts are requested again.
+    pieces/<judge>/ and analysis.json. Rerun the command to resume: failed verdicts are requested again. A judge belongs
+    to the run once all its verdicts are there.
     Exit code 3: a judge failed on some verdicts.
     """
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.pipelines.evaluation.rejudge import add_judges
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
-    from safechain_ray.report.tables import render_metrics
 
     keys = {
         "judge": "judges",
@@ -60,6 +66,11 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
         "ray_address": "resources.ray_address",
         "stall_timeout": "resources.stall_timeout_minutes",
     }
+    if remove is not None:
+        _remove(run, remove, by_key(keys, flags), assignments, html, as_json)
+        return
+    if not flags["judge"] and not any(each.startswith("judges") for each in assignments):
+        raise InputError("Name a judge with --judge, or one to remove with --remove.")
     config = read_judging_config(by_key(keys, flags), assignments)
     interruptible()
     if config.pieces is not None:
@@ -67,14 +78,35 @@ def judge(*, run: str, as_json: bool, html: bool, assignments: tuple[str, ...], 
         return
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = add_judges(run, config, progress, start_vllm)
-    written = write_report(done.folder.folder) if html else None
-    if as_json:
-        click.echo(done.metrics.model_dump_json(indent=2))
-    else:
-        render_metrics(done.metrics, Console())
-        if written:
-            Console().print(printable(f"Report: {written}"), highlight=False, markup=False, soft_wrap=True)
+    _show(done.metrics, write_report(done.folder.folder) if html else None, as_json)
     sys.exit(ERRORS_IN_SAMPLES if done.failed else DONE)
+
+
+def _show(metrics: RunMetrics, written: str | None, as_json: bool) -> None:
+    from safechain_ray.report.tables import render_metrics
+
+    if as_json:
+        click.echo(metrics.model_dump_json(indent=2))
+        return
+    render_metrics(metrics, Console())
+    if written:
+        Console().print(printable(f"Report: {written}"), highlight=False, markup=False, soft_wrap=True)
+
+
+def _remove(
+    run: str, name: str, given: dict[str, Any], assignments: tuple[str, ...], html: bool, as_json: bool
+) -> None:
+    from safechain_ray.pipelines.evaluation.rejudge import remove_judge
+    from safechain_ray.report.html.write import write_report
+    from safechain_ray.report.progress import progress_for
+    from safechain_ray.storage import open_folder
+
+    if given.get("judges") or given.get("parts") or given.get("pieces"):
+        raise InputError("--remove JUDGE takes no --judge, --part and --pieces.")
+    config = read_judging_config({**given, "judges": [name]}, assignments)
+    with quiet_libraries() as terminal, progress_for(terminal) as progress:
+        metrics = remove_judge(run, name, config.resources, progress)
+    _show(metrics, write_report(open_folder(run)) if html else None, as_json)
 
 
 def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> None:

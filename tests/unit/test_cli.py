@@ -118,7 +118,9 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("report", "/no/such/run", "--html"), "/no/such/run has no metrics.json"),
         (("report", "/no/such/run", "--samples-with-text", "5"), "Fix: give --html too"),
         (("judge", "/no/such/run", "--judge", "demo-guard"), "/no/such/run holds no run"),
-        (("judge", "/no/such/run"), "Missing option '-j' / '--judge'"),
+        (("judge", "/no/such/run"), "Name a judge with --judge, or one to remove with --remove."),
+        (("judge", "/no/such/run", "--remove", "demo-guard", "--part", "answer"), "--remove JUDGE takes no --judge"),
+        (("judge", "/no/such/run", "--remove", "demo-guard"), "/no/such/run holds no run"),
         (("judge", "/no/such/run", "--judge", "demo-gard", "--judge", "demo-gard"), "judges names demo-gard more than"),
         (
             ("list", "model"),

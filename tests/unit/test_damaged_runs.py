@@ -14,8 +14,7 @@ from made_runs.damaged import damage
 
 from safechain_ray.catalog import families
 from safechain_ray.cli import app
-from safechain_ray.pipelines.comparison import prefer
-from safechain_ray.pipelines.evaluation import pieces, rejudge
+from safechain_ray.pipelines.runs import workload
 from safechain_ray.schema import PIECES_SCHEMA, samples_table, verdicts_table
 from safechain_ray.storage import open_folder
 
@@ -89,9 +88,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def no_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judges that are added decide nothing: what is tried here is reading."""
-    for module in (rejudge, pieces):
-        monkeypatch.setattr(module, "run_passes", lambda *arguments: 0)
-    monkeypatch.setattr(prefer, "_ask", lambda *arguments: None)
+    monkeypatch.setattr(workload, "run_attempt", lambda *arguments, **more: 0)
 
 
 def call(arguments: list[str]) -> Result | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from safechain_ray.cluster.workers.preferring import StoredPair
 from safechain_ray.metrics.preferences import Unanswered
-from safechain_ray.pipelines.evaluation.rejudge import ANSWERED
+from safechain_ray.pipelines.evaluation.judge_passes import ANSWERED
 from safechain_ray.pipelines.runs.run_folder import READERS, RunFolder
 from safechain_ray.pipelines.runs.stored_rows import read_samples
 from safechain_ray.schema import Setting, short_hash

@@ -1,9 +1,8 @@
 """Runs against each other by preference: a judge is shown the responses of both to each prompt, in both orders."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 from safechain_ray.catalog.entries import JudgeEntry
@@ -12,24 +11,23 @@ from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.streaming import stream
 from safechain_ray.cluster.streaming.stage import Stage
 from safechain_ray.cluster.workers.commit import Commit
-from safechain_ray.cluster.workers.preferring import PairReader, StoredPair, preference_counts
-from safechain_ray.config import PreferenceConfig
+from safechain_ray.cluster.workers.preferring import PairReader, preference_counts
+from safechain_ray.config import PreferenceConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.judges.preference import QUESTION
 from safechain_ray.metrics.preferences import LeftOut, Preferences, summarise_preferences
 from safechain_ray.metrics.setting_pairs import Pairing, pair_runs
 from safechain_ray.pipelines.comparison.pairing import SamplePairs, pair_samples
-from safechain_ray.pipelines.runs.attempt import attempt
+from safechain_ray.pipelines.runs.attempt import Attempt, RowStream
 from safechain_ray.pipelines.runs.inventory import RowKind, put_in_order, tell
-from safechain_ray.pipelines.runs.job import Means, Work
 from safechain_ray.pipelines.runs.observer import Observer
 from safechain_ray.pipelines.runs.outline import Outline
-from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.pools import judge_pool
 from safechain_ray.pipelines.runs.resolve import as_stored, check_parts, judge_identity, resolve_preference_judge
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.pipelines.runs.workload import Remaining, Workload, run
 from safechain_ray.schema import Part, Setting, short_hash
 from safechain_ray.schema.preference import PREFERENCES_SCHEMA, PreferenceOutcome
 from safechain_ray.storage import Folder, open_folder
@@ -93,41 +91,77 @@ class Preferring:
 def prefer(
     run_a: str, run_b: str, config: PreferenceConfig, observer: Observer, start_engine: StartEngine
 ) -> Preferring:
-    """Have a judge compare two finished runs, going on where an earlier try was cut off.
+    """Have a judge compare two finished runs. It resumes where an earlier attempt was interrupted.
 
-    Leaves preferences/*.parquet and preferences.json in the folder of `config`; the runs are only read. Raises
-    InputError (PlanError and RunConflictError among it) before anything starts, and what a stream raises.
+    Leaves preferences/*.parquet and preferences.json in the folder of `config`; the runs are only read. Raises what
+    `workload.run` raises.
     """
-    contest = resolve_contest(run_a, run_b, config)
-    with held_output(config.output or f"runs/{contest.short_name()}", config.resources, observer) as folder:
-        return _preferred(contest, config, folder, observer, start_engine)
+    return run(PreferenceWorkload(config, resolve_contest(run_a, run_b, config)), observer, start_engine)
 
 
-def _preferred(
-    contest: Contest, config: PreferenceConfig, folder: RunFolder, observer: Observer, start_engine: StartEngine
-) -> Preferring:
-    pairs = contest.samples.answered
-    facts = {"runs": [str(side.folder.folder) for side in (contest.a, contest.b)], "pairs": len(pairs)}
-    record = RunRecord.resumed(folder, config, contest.identity(), facts)
-    target = folder.folder / "preferences"
-    inventory = put_in_order(
-        target,
-        retry_errors=False,
-        kind=PREFERENCE_ROWS,
-        counts=preference_counts,
-        expected=[pair.sample_id for pair in pairs],
-    )
-    tell(inventory, observer)
-    observer.say(f"A is {_described(contest.a)}; B is {_described(contest.b)}.")
-    waiting = [pair for pair in pairs if pair.sample_id not in inventory.finished]
-    if waiting:
-        _ask(contest, waiting, target, inventory.counts, Means(config.resources, observer, record, start_engine))
-    else:
-        observer.say(f"All {len(pairs):,} pairs are judged already: no engine is started.")
-    preferences = _measured(contest, target)
-    folder.folder.write_text("preferences.json", preferences.model_dump_json(indent=2) + "\n")
-    record.finished(missing=preferences.missing)
-    return Preferring(folder, preferences, len(waiting))
+@dataclass(frozen=True)
+class PreferenceWorkload(Workload[Preferring]):
+    """Pairs of stored samples, compared by one judge."""
+
+    config: PreferenceConfig
+    contest: Contest
+
+    rows_are = "pairs"
+    decisions = ("win", "tie", "lose")
+
+    @property
+    def output(self) -> str:
+        return self.config.output or f"runs/{self.contest.short_name()}"
+
+    @property
+    def resources(self) -> ResourcesConfig:
+        return self.config.resources
+
+    def open_record(self, folder: RunFolder) -> RunRecord:
+        sides = (self.contest.a, self.contest.b)
+        pairs = self.contest.samples.answered
+        facts = {"runs": [str(side.folder.folder) for side in sides], "pairs": len(pairs)}
+        return RunRecord.resumed(folder, self.config, self.contest.identity(), facts)
+
+    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+        contest, target, pairs = self.contest, folder.folder / "preferences", self.contest.samples.answered
+        inventory = put_in_order(
+            target,
+            retry_errors=False,
+            kind=PREFERENCE_ROWS,
+            counts=preference_counts,
+            expected=[pair.sample_id for pair in pairs],
+        )
+        tell(inventory, observer)
+        observer.say(f"A is {_described(contest.a)}; B is {_described(contest.b)}.")
+        waiting = [pair for pair in pairs if pair.sample_id not in inventory.finished]
+        done_before = len(pairs) - len(waiting)
+
+        def plan_on(view: ClusterView) -> Plan:
+            needs = judge_pool(contest.judge, len(waiting), self.resources, view)
+            assert needs is not None  # a preference judge has an engine or an endpoint
+            return make_plan([needs], view)
+
+        def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
+            ((pool,),) = plan.stages
+            settings = attempt.settings
+            reader = PairReader(contest.a.folder.samples, contest.b.folder.samples, contest.parts)
+            rows = stream.prefer(
+                stream.stored_pairs(reader, waiting, settings.block_rows), pool, contest.judge, contest.parts, settings
+            )
+            stage = Stage((pool.needs.pool,), len(pairs), done_before, inventory.counts)
+            yield RowStream(rows, Commit(target, counts=preference_counts), stage)
+
+        return Remaining(len(pairs), done_before, plan_on, streams)
+
+    def all_completed(self, total: int) -> str:
+        return f"All {total:,} pairs are judged already: no engine is started."
+
+    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Preferring:
+        preferences = _measured(self.contest, folder.folder / "preferences")
+        folder.folder.write_text("preferences.json", preferences.model_dump_json(indent=2) + "\n")
+        record.finished(missing=preferences.missing)
+        return Preferring(folder, preferences, committed)
 
 
 def resolve_contest(run_a: str, run_b: str, config: PreferenceConfig) -> Contest:
@@ -170,57 +204,6 @@ def compared_parts(a: Outline, b: Outline, part: Part | None) -> tuple[Part, Par
             check_parts((part,), outline.model, outline.family)
     of_a, of_b = (part if outline.family.tags is not None else "response" for outline in (a, b))
     return of_a, of_b
-
-
-class PreferringJob(Work):
-    """Pairs of stored samples through the pool of one judge."""
-
-    decisions = ("win", "tie", "lose")
-
-    def __init__(
-        self,
-        contest: Contest,
-        waiting: Sequence[StoredPair],
-        target: Folder,
-        found: Mapping[str, int],
-        means: Means,
-        log_folder: Path,
-    ) -> None:
-        super().__init__(len(contest.samples.answered), means, log_folder)
-        self._contest = contest
-        self._waiting = waiting
-        self._target = target
-        self._found = found
-
-    def run_stages(self, plan: Plan) -> int:
-        ((pool,),) = plan.stages
-        contest = self._contest
-        stream.configure_ray_data()
-        reader = PairReader(contest.a.folder.samples, contest.b.folder.samples, contest.parts)
-        pairs = stream.stored_pairs(reader, self._waiting, self._settings.block_rows)
-        preferences = stream.prefer(pairs, pool, contest.judge, contest.parts, self._settings)
-        blocks = stream.commit(preferences, None, Commit(self._target, counts=preference_counts), self._means.steering)
-        done_before = self._total - len(self._waiting)
-        return self._pump(blocks, Stage((pool.needs.pool,), self._total, done_before, self._found))
-
-
-def _ask(
-    contest: Contest, waiting: Sequence[StoredPair], target: Folder, found: Mapping[str, int], means: Means
-) -> None:
-    def plan_on(view: ClusterView) -> Plan:
-        needs = judge_pool(contest.judge, len(waiting), means.resources, view)
-        assert needs is not None  # a preference judge has an engine or an endpoint
-        return make_plan([needs], view)
-
-    total = len(contest.samples.answered)
-    attempt(
-        lambda logs: PreferringJob(contest, waiting, target, found, means, logs),
-        plan_on,
-        means,
-        total - len(waiting),
-        total,
-        "pairs",
-    )
 
 
 def _measured(contest: Contest, target: Folder) -> Preferences:

@@ -35,7 +35,7 @@ def analyse(run: str, benign_categories: tuple[str, ...] = ()) -> FineGrained:
     rule = [(REFUSAL_RULE, outline.refusals[1])] if outline.settings_of_rule else []
     rows = rows_by_setting(
         folder.counted_samples(ANALYSED_COLUMNS),
-        [*folder.added_verdicts(), *_refusals(folder, outline)],
+        [*folder.added_verdicts(outline.added_judges), *_refusals(folder, outline)],
         outline.settings,
         (*asked, *rule),
     )
@@ -74,7 +74,7 @@ def _refusals(folder: RunFolder, outline: Outline) -> Iterator[pa.Table]:
 
 def _harmful_pieces(folder: RunFolder, outline: Outline) -> Iterator[pa.Table]:
     """The verdicts on growing pieces of thoughts, without those on benign prompts."""
-    tables = list(folder.judged_pieces(POSITION_COLUMNS))
+    tables = list(folder.judged_pieces(outline.pieces_judges, POSITION_COLUMNS))
     if not tables or not any(kinds.benign_categories for kinds in outline.kinds.values()):
         yield from tables
         return

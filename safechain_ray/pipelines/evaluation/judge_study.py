@@ -1,30 +1,33 @@
 """The judge study: judges decide on responses that people have labelled, and are held against the labels."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ray.data import Dataset
+
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
+from safechain_ray.cluster.streaming.stream import StreamSettings
 from safechain_ray.cluster.workers.commit import Commit
 from safechain_ray.cluster.workers.judging import RulesAndVotes
-from safechain_ray.config import StudyConfig
+from safechain_ray.config import ResourcesConfig, StudyConfig
 from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.judge_study import JudgeStudy
 from safechain_ray.pipelines.evaluation.study_figures import measure
-from safechain_ray.pipelines.runs.attempt import attempt
+from safechain_ray.pipelines.runs.attempt import Attempt, RowStream
 from safechain_ray.pipelines.runs.compaction import compact
 from safechain_ray.pipelines.runs.inventory import put_in_order, tell
-from safechain_ray.pipelines.runs.job import JudgingJob, Means
 from safechain_ray.pipelines.runs.observer import Observer
-from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.pools import judge_needs
 from safechain_ray.pipelines.runs.resolve import as_stored, judge_identity, resolve_judge
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.pipelines.runs.staged import StagedSamples, samples_waiting
+from safechain_ray.pipelines.runs.workload import Remaining, Workload, run
 from safechain_ray.schema import Sample, VoteRule, samples_from_table, samples_table, short_hash
 from safechain_ray.storage import Folder
 
@@ -61,40 +64,78 @@ class StudyDone:
 
 
 def judge_study(config: StudyConfig, observer: Observer, start_engine: StartEngine) -> StudyDone:
-    """Judge the labelled responses, going on where an earlier try was cut off, and hold the judges against the labels.
+    """Judge the labelled responses, and compare the judges with the labels.
 
-    Leaves samples, study.json and the rows to read in the study's folder. Raises InputError (PlanError and
-    RunConflictError among it) and OutputHeldError before anything starts; EngineStartError, StallError and StorageError
-    while it runs.
+    It resumes where an earlier attempt was interrupted. Leaves samples, study.json and the disagreements in the study's
+    folder. Raises what `workload.run` raises.
     """
-    study = resolve_study(config)
-    with held_output(config.output or f"runs/study-{study.short_name()}", config.resources, observer) as folder:
-        return _judged(study, config, folder, observer, start_engine)
+    return run(StudyWorkload(config, resolve_study(config)), observer, start_engine)
 
 
-def _judged(
-    study: ResolvedStudy, config: StudyConfig, folder: RunFolder, observer: Observer, start_engine: StartEngine
-) -> StudyDone:
-    labelled = study.labelled
-    facts = {"data": {"name": labelled.name, "source": labelled.source}, "rows": len(labelled.responses)}
-    record = RunRecord.resumed(folder, config, study.identity, facts)
-    samples = [as_sample(response) for response in labelled.responses]
-    expected = [sample.sample_id for sample in samples]
-    inventory = put_in_order(folder.samples, retry_errors=True, expected=expected)
-    tell(inventory, observer)
-    waiting = [sample for sample in samples if sample.sample_id not in inventory.finished]
-    if not waiting:
-        observer.say(f"All {len(labelled.responses)} rows are judged already: no engine is started.")
-    elif not all(judge.is_rule for judge in study.judges):
-        _judge_by_pools(study, waiting, folder, Means(config.resources, observer, record, start_engine))
-    else:
-        _write_blocks(waiting, config.resources.block_rows, folder.samples, study.judges)
-    compact(folder.samples)
-    done = _measured(study, folder)
-    folder.write_card()
-    record.finished(missing_verdicts=done.missing_verdicts)
-    folder.delete_stages()
-    return StudyDone(folder, done, len(waiting))
+@dataclass(frozen=True)
+class StudyWorkload(Workload[StudyDone]):
+    """All labelled responses, judged. Rules alone need no cluster."""
+
+    config: StudyConfig
+    study: ResolvedStudy
+
+    @property
+    def output(self) -> str:
+        return self.config.output or f"runs/study-{self.study.short_name()}"
+
+    @property
+    def resources(self) -> ResourcesConfig:
+        return self.config.resources
+
+    def open_record(self, folder: RunFolder) -> RunRecord:
+        labelled = self.study.labelled
+        facts = {"data": {"name": labelled.name, "source": labelled.source}, "rows": len(labelled.responses)}
+        return RunRecord.resumed(folder, self.config, self.study.identity, facts)
+
+    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+        samples = [as_sample(response) for response in self.study.labelled.responses]
+        expected = [sample.sample_id for sample in samples]
+        inventory = put_in_order(folder.samples, retry_errors=True, expected=expected)
+        tell(inventory, observer)
+        waiting = [sample for sample in samples if sample.sample_id not in inventory.finished]
+
+        def plan_on(view: ClusterView) -> Plan:
+            longest = max(len(f"{sample.prompt}{sample.response}".encode()) for sample in waiting)
+            return make_plan(judge_needs(self.study.judges, self.resources, view, longest, rows=len(waiting)), view)
+
+        def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
+            rows = self._write_rows(waiting, folder)
+
+            def source(finished: Collection[str], settings: StreamSettings) -> tuple[Dataset, int]:
+                return samples_waiting(rows, finished, attempt)
+
+            return StagedSamples(folder, len(samples), self.study.judges, source).streams(plan, attempt)
+
+        def by_rules() -> int:
+            _write_blocks(waiting, self.resources.block_rows, folder.samples, self.study.judges)
+            return len(waiting)
+
+        only_rules = all(judge.is_rule for judge in self.study.judges)
+        return Remaining(len(samples), len(inventory.finished), plan_on, streams, by_rules if only_rules else None)
+
+    def all_completed(self, total: int) -> str:
+        return f"All {total} rows are judged already: no engine is started."
+
+    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> StudyDone:
+        compact(folder.samples)
+        done = _measured(self.study, folder)
+        folder.write_card()
+        record.finished(missing_verdicts=done.missing_verdicts)
+        folder.delete_stages()
+        return StudyDone(folder, done, committed)
+
+    def _write_rows(self, waiting: Sequence[Sample], folder: RunFolder) -> Folder:
+        """Put the rows into a folder of their own, from which the judges' pools read them."""
+        rows = folder.folder / "stages" / "rows"
+        if rows.exists():
+            (folder.folder / "stages").delete_folder("rows")
+        _write_blocks(waiting, self.resources.block_rows, rows)
+        return rows
 
 
 def resolve_study(config: StudyConfig) -> ResolvedStudy:
@@ -136,32 +177,6 @@ def as_sample(labelled: LabelledResponse) -> Sample:
         forced_rounds=0,
         seconds=0.0,
         engine="",
-    )
-
-
-def _judge_by_pools(
-    study: ResolvedStudy,
-    waiting: Sequence[Sample],
-    folder: RunFolder,
-    means: Means,
-) -> None:
-    """Put the rows into a folder of their own, from which the judges' pools take them."""
-    rows = folder.folder / "stages" / "rows"
-    if rows.exists():
-        (folder.folder / "stages").delete_folder("rows")
-    _write_blocks(waiting, means.resources.block_rows, rows)
-    total = len(study.labelled.responses)
-
-    def plan_on(view: ClusterView) -> Plan:
-        longest = max(len(f"{sample.prompt}{sample.response}".encode()) for sample in waiting)
-        return make_plan(judge_needs(study.judges, means.resources, view, longest, rows=len(waiting)), view)
-
-    attempt(
-        lambda logs: JudgingJob(rows, total, study.judges, folder, means, logs),
-        plan_on,
-        means,
-        total - len(waiting),
-        total,
     )
 
 

@@ -7,18 +7,19 @@ import pyarrow.compute as pc
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.workers.commit import Commit
-from safechain_ray.config import JudgingConfig
+from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.judges.pieces import ThoughtPieces, pieces_table
-from safechain_ray.pipelines.evaluation.rejudge import Pass, judgeable, run_passes
+from safechain_ray.pipelines.evaluation.judge_passes import JudgePass, Samples, judgeable, remaining_passes
 from safechain_ray.pipelines.runs.later_verdicts import failed, put_verdicts_in_order, samples_in_order
 from safechain_ray.pipelines.runs.observer import Observer
-from safechain_ray.pipelines.runs.output import held_output
 from safechain_ray.pipelines.runs.resolve import check_parts, resolve_judge
 from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.pipelines.runs.run_record import RunRecord
 from safechain_ray.pipelines.runs.stored_rows import read_pieces
+from safechain_ray.pipelines.runs.workload import Remaining, Workload
+from safechain_ray.pipelines.runs.workload import run as run_workload
 from safechain_ray.storage import open_folder
 
 
@@ -33,29 +34,70 @@ class JudgedPieces:
 def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_engine: StartEngine) -> JudgedPieces:
     """Judge every thought of the finished run in the folder `run` in `config.pieces` growing pieces.
 
-    It resumes where an earlier try was cut off, and asks again for thoughts with a failed verdict. The verdicts go to
-    `pieces/<judge>/`, where no safety metric counts them. Raises InputError (PlanError and RunConflictError among it)
-    before anything starts, and what a stream raises.
+    It resumes where an earlier attempt was interrupted, and asks again for thoughts with a failed verdict. The verdicts
+    go to `pieces/<judge>/`, where no safety metric counts them. Raises what `workload.run` raises.
     """
     assert config.pieces is not None
-    pieces = ThoughtPieces(config.pieces)
     outline = RunRecord.of_finished(RunFolder(open_folder(run))).outline
     judges = tuple(resolve_judge(judge) for judge in config.judges)
     _check_judges(judges)
     check_parts(("thought",), outline.model, outline.family)
-    with held_output(run, config.resources, observer) as folder:
+    return run_workload(JudgedThoughts(run, config, judges, ThoughtPieces(config.pieces)), observer, start_engine)
+
+
+@dataclass(frozen=True)
+class JudgedThoughts(Workload[JudgedPieces]):
+    """The verdicts of judges on growing pieces of the thoughts of a finished run."""
+
+    run: str
+    config: JudgingConfig
+    judges: tuple[JudgeEntry, ...]
+    pieces: ThoughtPieces
+
+    command = "judge"
+
+    @property
+    def output(self) -> str:
+        return self.run
+
+    @property
+    def resources(self) -> ResourcesConfig:
+        return self.config.resources
+
+    def open_record(self, folder: RunFolder) -> RunRecord:
         record = RunRecord.of_finished(folder)
-        for judge in judges:
-            record.pieces_judged(judge)
-        names = tuple(judge.name for judge in judges)
+        record.judging_begun(self.judges, ())
+        return record
+
+    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+        names = tuple(judge.name for judge in self.judges)
         put_verdicts_in_order(folder, samples_in_order(folder, observer), observer, again=names)
-        passes = [each for judge in judges if (each := _pass(folder, judge, pieces)).waiting]
-        committed = 0
-        if passes:
-            committed = run_passes(passes, folder, outline.model, config.resources, observer, start_engine)
-        else:
-            observer.say("Every thought has these verdicts already: no engine is started.")
-        return JudgedPieces(committed, sum(_failed(folder, judge, pieces) for judge in judges))
+        answered = dict(judgeable(folder))
+        passes = [each for judge in self.judges if (each := self._pass(folder, judge, answered)).waiting]
+        return remaining_passes(passes, len(answered) * len(self.judges), folder, self.resources)
+
+    def all_completed(self, total: int) -> str:
+        return "Every thought has these verdicts already: no engine is started."
+
+    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> JudgedPieces:
+        for judge in self.judges:
+            record.pieces_judged(judge)
+        return JudgedPieces(committed, sum(_failed(folder, judge, self.pieces) for judge in self.judges))
+
+    def _pass(self, folder: RunFolder, judge: JudgeEntry, answered: Samples) -> JudgePass:
+        """What is left to do for a judge. The pieces of a sample are in one file, all or none."""
+        target = folder.pieces(judge.name)
+        held: set[str] = set()
+        for name in target.list_files(".parquet"):
+            table = read_pieces(target, name, ["sample_id", "pieces"])
+            held.update(
+                sample_id
+                for sample_id, count in zip(table["sample_id"].to_pylist(), table["pieces"].to_pylist(), strict=True)
+                if count == self.pieces.count
+            )
+        waiting = {sample_id: name for sample_id, name in answered.items() if sample_id not in held}
+        writer = Commit(target, partial(pieces_table, pieces=self.pieces), (str(self.pieces.count),))
+        return JudgePass(judge, self.pieces, waiting, writer)
 
 
 def _failed(folder: RunFolder, judge: JudgeEntry, pieces: ThoughtPieces) -> int:
@@ -72,19 +114,3 @@ def _check_judges(judges: tuple[JudgeEntry, ...]) -> None:
                 f"judges: {judge.name} can't judge thoughts in pieces: it calls a text unsafe as long as no refusal "
                 "phrase stands in it, so a thought's beginning says nothing. Name a judge with a model."
             )
-
-
-def _pass(folder: RunFolder, judge: JudgeEntry, pieces: ThoughtPieces) -> Pass:
-    """What is left to do for a judge. The pieces of a sample stand in one file, all or none."""
-    target = folder.pieces(judge.name)
-    held: set[str] = set()
-    for name in target.list_files(".parquet"):
-        table = read_pieces(target, name, ["sample_id", "pieces"])
-        held.update(
-            sample_id
-            for sample_id, count in zip(table["sample_id"].to_pylist(), table["pieces"].to_pylist(), strict=True)
-            if count == pieces.count
-        )
-    waiting = {sample_id: name for sample_id, name in judgeable(folder) if sample_id not in held}
-    step = Commit(target, partial(pieces_table, pieces=pieces), (str(pieces.count),))
-    return Pass(judge, pieces, waiting, step)

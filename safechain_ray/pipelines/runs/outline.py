@@ -27,6 +27,7 @@ class Outline:
     """A run without its rows, as its run.json tells it.
 
     `fingerprints` are hashes of the prompts by data set; `judge_identities` say how each judge and vote decides.
+    `pieces_judges` judged growing pieces of the thoughts.
     """
 
     model: str
@@ -36,6 +37,7 @@ class Outline:
     fingerprints: Mapping[str, str]
     asked: Asked
     added: Asked
+    pieces_judges: frozenset[str]
     judge_identities: Mapping[str, Any]
     refusal_judges: tuple[str, ...] = ()
     kinds: Mapping[str, PromptKinds] = field(default_factory=dict)
@@ -57,12 +59,18 @@ class Outline:
             fingerprints={name: dataset["hash"] for name, dataset in run["datasets"].items()},
             asked=tuple((name, part) for name in judges for part in identity["parts"]),
             added=tuple((name, part) for name, judge in added.items() for part in judge["parts"]),
+            pieces_judges=frozenset(run.get("pieces", {})),
             judge_identities=judge_identities,
             refusal_judges=tuple(
                 name for name, judge in judge_identities.items() if judge.get("kind") == "refusal_match"
             ),
             kinds={name: _kinds(name, dataset) for name, dataset in run["datasets"].items()},
         )
+
+    @property
+    def added_judges(self) -> frozenset[str]:
+        """Judges whose verdicts were added after the run."""
+        return frozenset(judge for judge, _ in self.added)
 
     @property
     def refusals(self) -> RefusalSource:
@@ -102,7 +110,9 @@ class Outline:
 
 def counted(folder: RunFolder, outline: Outline) -> Counts:
     """The counts of all samples in the folder, with the verdicts that were added later and the refusals by rule."""
-    return merge(chain(_counted_samples(folder, outline), map(count_verdicts, folder.added_verdicts())))
+    return merge(
+        chain(_counted_samples(folder, outline), map(count_verdicts, folder.added_verdicts(outline.added_judges)))
+    )
 
 
 def _counted_samples(folder: RunFolder, outline: Outline) -> Iterator[Counts]:

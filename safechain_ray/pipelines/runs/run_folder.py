@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -127,11 +127,14 @@ class RunFolder:
         rows = (zip(*(table[name].to_pylist() for name in columns), strict=True) for table in tables)
         return {(dataset, prompt_id): prompt for row in rows for dataset, prompt_id, prompt in row}
 
-    def added_verdicts(self) -> Iterator[pa.Table]:
-        """The verdicts that were added after the run, file by file."""
+    def added_verdicts(self, judges: Collection[str]) -> Iterator[pa.Table]:
+        """The verdicts of these judges that were added after the run, file by file.
+
+        A `judge` command that was interrupted leaves verdicts of a judge that is none of the run yet.
+        """
         folder = self.folder / "verdicts"
-        judges = folder.list_folders() if self.folder.exists("verdicts") else []
-        for judge in judges:
+        found = folder.list_folders() if self.folder.exists("verdicts") else []
+        for judge in (name for name in found if name in judges):
             yield from map(partial(read_verdicts, folder / judge), (folder / judge).list_files(".parquet"))
 
     def verdicts(self, judge: str) -> Folder:
@@ -142,10 +145,10 @@ class RunFolder:
         """Verdicts of a judge on thoughts in growing pieces. They stand apart: no safety metric counts them."""
         return self.folder / "pieces" / judge
 
-    def judged_pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The verdicts on growing pieces, file by file, with these columns of `PIECES_SCHEMA`."""
+    def judged_pieces(self, judges: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The verdicts of these judges on growing pieces, file by file, with these columns of `PIECES_SCHEMA`."""
         folder = self.folder / "pieces"
-        for judge in folder.list_folders():
+        for judge in (name for name in folder.list_folders() if name in judges):
             yield from _read_files(folder / judge, partial(read_pieces, folder / judge, columns=columns))
 
     def delete_stages(self) -> None:

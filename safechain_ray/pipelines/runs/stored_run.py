@@ -105,6 +105,7 @@ class StoredTry(_Stored):
     started: Moment
     ended: Moment | None = None
     status: StrictStr
+    command: StrictStr | None = None
     rows_found: Count = 0
     hardware: tuple[StoredNode, ...] = ()
     versions: dict[StrictStr, StrictStr] = {}
@@ -141,6 +142,7 @@ class StoredRun(_Stored):
     finished_tries: Count | None = None
     added: dict[InsideName, AddedJudge] = {}
     pieces: dict[InsideName, PiecesJudge] = {}
+    incomplete_judges: dict[InsideName, StoredJudge] = {}
     graders: dict[StrictStr, StrictInt] = {}
     outcomes: dict[StrictStr, Count] = {}
     tokens: dict[StrictStr, Count] = {}

@@ -1,6 +1,6 @@
 """How far a run is, from its run.json and its line of sweep.json alone: records in, one status out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from safechain_ray.pipelines.runs.live import Live
-from safechain_ray.pipelines.runs.run_kind import Kind, kind_of, rows_of, subject_of
+from safechain_ray.pipelines.runs.run_kind import Kind, kind_of, own_attempts, rows_of, subject_of
 from safechain_ray.storage import redact
 
 State = Literal["queued", "starting", "running", "silent", "stopped", "skipped", "failed", "done"]
@@ -57,14 +57,16 @@ class RunStatus:
 def run_status(run: Mapping[str, Any], now: datetime) -> RunStatus:
     """The status of a run by itself, from the content of its run.json."""
     tries = run.get("tries", [])
+    own = own_attempts(run)
     last = tries[-1] if tries else {}
     live = _live(last)
     heard = _time(run.get("updated")) or _time(last.get("ended")) or _time(last.get("started"))
     state, phase = _state(run, last, live)
     if state in ("starting", "running") and heard is not None and now - heard > _patience(phase, live):
         state = "silent"
-    total = rows_of(run)
     at_work = state in ("starting", "running")
+    judging = at_work and last.get("command") is not None
+    total = live.total if judging and live is not None else rows_of(run)
     return RunStatus(
         name=subject_of(run),
         kind=kind_of(run),
@@ -75,9 +77,9 @@ def run_status(run: Mapping[str, Any], now: datetime) -> RunStatus:
         total=total,
         tokens_per_second=live.tokens_per_second if at_work and live else None,
         seconds_to_go=live.seconds_to_go if at_work and live else None,
-        counts=_counts(run, state),
+        counts=_counts(tries if judging else own, run, state),
         cost_dollars=run.get("cost_dollars"),
-        tries=len(tries),
+        tries=len(own),
         last_error=next((error for each in reversed(tries) if (error := _error_of(each))), None),
         judges_added=tuple(run.get("added", {})),
     )
@@ -132,6 +134,8 @@ def _state(run: Mapping[str, Any], last: Mapping[str, Any], live: Live | None) -
     if status == "running":
         if live is None or (live.committed == 0 and live.stage == 1):
             return "starting", ""
+        if last.get("command") is not None:
+            return "running", f"judging: {', '.join(live.pools) or 'rules'}"
         of = f"stage {live.stage} of {live.stages}: {', '.join(live.pools)}"
         return "running", of if live.stages > 1 else ""
     if _is_finished(run, last):
@@ -152,7 +156,7 @@ def _is_finished(run: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
     finished, started = _time(run.get("finished")), _time(last.get("started"))
     noted: int | None = run.get("finished_tries")
     if finished is None or noted is not None:
-        return finished is not None and noted == len(run.get("tries", []))
+        return finished is not None and noted == len(own_attempts(run))
     return started is None or finished >= started
 
 
@@ -167,9 +171,9 @@ def _rows(state: State, total: int | None, last: Mapping[str, Any], live: Live |
     return live.done if live is not None else last.get("rows_found", 0)
 
 
-def _counts(run: Mapping[str, Any], state: State) -> Mapping[str, int]:
-    """Those of the latest try that noted any; of a run that is done its outcomes as they were measured."""
-    noted = next((live.counts for each in reversed(run.get("tries", [])) if (live := _live(each))), {})
+def _counts(attempts: Sequence[Mapping[str, Any]], run: Mapping[str, Any], state: State) -> Mapping[str, int]:
+    """Those of the latest attempt that noted any; of a run that is done its outcomes as they were measured."""
+    noted = next((live.counts for each in reversed(attempts) if (live := _live(each))), {})
     return {**noted, **(run.get("outcomes", {}) if state == "done" else {})}
 
 

@@ -17,9 +17,10 @@ from safechain_ray.cluster.streaming.stream import StreamSettings
 from safechain_ray.cluster.tally import start_tally
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError, PlanError, SafechainError
-from safechain_ray.pipelines.evaluation.evaluate import Evaluation, OpenRun, Place, finish, measure_so_far, open_run
+from safechain_ray.pipelines.evaluation.evaluate import Evaluation, OpenRun, finish, measure_so_far, open_run
 from safechain_ray.pipelines.runs.observer import Named, Observer
 from safechain_ray.pipelines.runs.pools import pool_needs
+from safechain_ray.pipelines.runs.workload import Placement
 from safechain_ray.pipelines.sweeps.at_work import AtWork
 from safechain_ray.pipelines.sweeps.judges_at_work import JudgesAtWork
 from safechain_ray.pipelines.sweeps.lasting import Lasting
@@ -192,13 +193,13 @@ class Schedule:
     def _start(self, name: str, plan: Plan, until: float) -> None:
         opened = self._waiting.pop(name)
         at_work = AtWork(opened, plan, plan.stages[0][0].replicas, until, Named(self._observer, name))
-        place = Place(plan, at_work.steering, self._judges.shared, self._judges.is_loading)
+        placement = Placement(plan, at_work.steering, self._judges.shared, self._judges.is_loading)
 
         def bring_to_its_end() -> None:
             result: Evaluation | BaseException
             try:
                 with open_run(opened.config, opened.run, at_work.observer) as held:
-                    result = finish(held, at_work.observer, self._start_engine, place)
+                    result = finish(held, at_work.observer, self._start_engine, placement)
             except BaseException as error:
                 result = error
             self._ended.put((name, result))

@@ -87,7 +87,7 @@ def _try(each: Mapping[str, Any]) -> tuple[Any, ...]:
         _time(each["started"]),
         _time(ended) if ended else "",
         _minutes(each["started"], ended) if ended else "",
-        each["status"],
+        f"{each['command']}: {each['status']}" if each.get("command") else each["status"],
         f"{each.get('rows_found', 0):,}",
         hardware,
         pools,

@@ -50,7 +50,8 @@ class PackedSamples:
 
 def pack_samples(folder: RunFolder, metrics: RunMetrics, with_text: int = WITH_TEXT) -> PackedSamples:
     """Everything that the sample browser needs of the run in `folder`."""
-    packer = _Packer(metrics, with_text, _verdicts_by_sample(folder.added_verdicts()))
+    judges = {judge.judge for setting in metrics.settings for judge in setting.judges}
+    packer = _Packer(metrics, with_text, _verdicts_by_sample(folder.added_verdicts(judges)))
     for table in _tables(folder):
         packer.add(table)
     return packer.packed()

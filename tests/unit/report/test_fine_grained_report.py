@@ -33,6 +33,7 @@ def run(tmp_path: Path) -> Path:
         for piece in (1, 2, 3, 4)
     ]
     finished.pieces("guard").write_parquet("part.parquet", pa.Table.from_pylist(rows, schema=PIECES_SCHEMA))
+    finished.write_run({**(finished.read_run() or {}), "pieces": {"guard": {"identity": {"name": "guard"}}}})
     return tmp_path
 
 

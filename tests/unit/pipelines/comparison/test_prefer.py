@@ -16,6 +16,7 @@ from safechain_ray.metrics.preferences import Unanswered
 from safechain_ray.pipelines.comparison import prefer
 from safechain_ray.pipelines.comparison.pairing import pair_samples
 from safechain_ray.pipelines.comparison.prefer import compared_parts, resolve_contest
+from safechain_ray.pipelines.runs import workload
 from safechain_ray.pipelines.runs.observer import Silent
 from safechain_ray.pipelines.runs.resolve import resolve_judge
 from safechain_ray.pipelines.runs.run_folder import RunFolder
@@ -193,13 +194,16 @@ def test_preferences_on_samples_of_another_run_are_moved_aside_and_count_for_not
     rows = [said | {"sample_id": each, "sample_id_b": each} for each in (own, stranger)]
     target = open_folder(str(tmp_path / "out")) / "preferences"
     target.write_parquet("copied.parquet", pa.Table.from_pylist(rows, schema=PREFERENCES_SCHEMA))
-    asked: list[str] = []
-    monkeypatch.setattr(
-        prefer, "_ask", lambda contest, waiting, *more: asked.extend(pair.sample_id for pair in waiting)
-    )
+    asked: list[tuple[int, int]] = []
+
+    def run_attempt(*arguments: object, completed: int, total: int, **more: object) -> int:
+        asked.append((completed, total))
+        return 0
+
+    monkeypatch.setattr(workload, "run_attempt", run_attempt)
     observer = Silent()
     done = prefer.prefer(str(a), str(b), config(output=str(tmp_path / "out")), observer, pytest.fail)
-    assert asked == [SETTING.sample_id("x2", 0)]
+    assert asked == [(1, 2)]
     assert (done.preferences.settings[0].pairs, done.preferences.settings[0].missing) == (1, 0)
     assert (target / "_broken").list_files() == ["copied.parquet"]
     assert "copied.parquet held 1 rows of samples that this run does not have" in observer.sentences[0]

@@ -25,6 +25,6 @@ def test_samples_of_another_run_do_not_make_a_run_finished(tmp_path: Path):
     config = read_config(None, KEYS | limited | {"output": str(tmp_path / "own")}, ())
     with open_run(config, resolve(config), Silent()) as opened:
         assert 0 < opened.left <= 8
-        assert opened.found + opened.left == 8
+        assert opened.completed + opened.left == 8
     kept = [row for file in own.samples.list_files(".parquet") for row in own.samples.read_parquet(file).to_pylist()]
-    assert len(kept) == opened.found
+    assert len(kept) == opened.completed

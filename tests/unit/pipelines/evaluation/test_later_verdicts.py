@@ -10,12 +10,16 @@ from click.testing import CliRunner
 from made_runs.by_config import USUAL, finished_run
 
 from safechain_ray.cli import app
-from safechain_ray.config import read_config, read_judging_config
+from safechain_ray.config import JudgeConfig, read_config, read_judging_config
 from safechain_ray.errors import InputError
-from safechain_ray.pipelines.evaluation import pieces, rejudge
+from safechain_ray.pipelines.evaluation import judge_passes, pieces, rejudge
 from safechain_ray.pipelines.evaluation.evaluate import open_run
-from safechain_ray.pipelines.runs.resolve import resolve
+from safechain_ray.pipelines.evaluation.judge_passes import JudgePass
+from safechain_ray.pipelines.runs import workload
+from safechain_ray.pipelines.runs.resolve import resolve, resolve_judge
 from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.pipelines.runs.run_record import RunRecord
+from safechain_ray.pipelines.runs.workload import Remaining
 from safechain_ray.schema import PIECES_SCHEMA, Verdict, samples_from_table, samples_table, verdicts_table
 from safechain_ray.storage import Folder
 
@@ -45,11 +49,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The samples that are judged, pass by pass, in place of judging them."""
     found: list[tuple[str, ...]] = []
 
-    def run_passes(passes: Sequence[Any], *arguments: object) -> int:
+    def remaining(passes: Sequence[JudgePass], total: int, *arguments: Any) -> Remaining:
         found.extend(tuple(sorted(each.waiting)) for each in passes)
-        return sum(len(each.waiting) for each in passes)
+        return replace(judge_passes.remaining_passes(passes, total, *arguments), without_cluster=lambda: 0)
 
-    monkeypatch.setattr(rejudge, "run_passes", run_passes)
+    for module in (rejudge, pieces):
+        monkeypatch.setattr(module, "remaining_passes", remaining)
     return found
 
 
@@ -77,10 +82,20 @@ def judge(run: RunFolder, name: str = GUARD) -> list[str]:
     return spoken.sentences
 
 
+def note_added(run: RunFolder) -> None:
+    """Note the judge whose verdicts were written as one that was added to the run."""
+    RunRecord.of_finished(run).judge_added(resolve_judge(JudgeConfig(name=GUARD)), ("response",))
+
+
+def note_pieces(run: RunFolder) -> None:
+    RunRecord.of_finished(run).pieces_judged(resolve_judge(JudgeConfig(name=GUARD)))
+
+
 def write_pieces(run: RunFolder, name: str, sample_ids: Sequence[str]) -> None:
     piece = {"setting_id": "s", "prompt_id": "p", "pieces": 3, "piece": 1, "end": 1, "characters": 3, "judge": GUARD}
     rows = [piece | {"sample_id": each, "unsafe": False} for each in sample_ids]
     run.pieces(GUARD).write_parquet(name, PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+    note_pieces(run)
 
 
 def tear(folder: Folder, name: str) -> None:
@@ -138,6 +153,7 @@ def test_another_judges_torn_file_is_moved_with_the_command_that_judges_its_rows
 
 def test_a_report_of_torn_verdicts_names_the_file_and_the_command_that_sets_it_aside(run: RunFolder):
     write_verdicts(run, "a.parquet", ids(run))
+    note_added(run)
     tear(run.verdicts(GUARD), "a.parquet")
     result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
     assert result.exit_code == 1
@@ -146,9 +162,8 @@ def test_a_report_of_torn_verdicts_names_the_file_and_the_command_that_sets_it_a
 
 
 def test_a_torn_file_of_pieces_is_set_aside_and_its_thoughts_are_judged_again(
-    run: RunFolder, asked: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    run: RunFolder, asked: list[tuple[str, ...]]
 ):
-    monkeypatch.setattr(pieces, "run_passes", rejudge.run_passes)
     every = sorted(ids(run))
     write_pieces(run, "a.parquet", every[:2])
     write_pieces(run, "b.parquet", every[2:])
@@ -186,6 +201,7 @@ def test_a_comparison_of_torn_verdicts_names_the_file_and_the_command_that_sets_
 ):
     other = finished_run(tmp_path / "other", **FEW)
     write_verdicts(run, "a.parquet", ids(run))
+    note_added(run)
     tear(run.verdicts(GUARD), "a.parquet")
     result = CliRunner().invoke(app, ["compare", str(other.folder), str(run.folder)])
     assert result.exit_code == 1
@@ -214,6 +230,7 @@ def test_a_file_of_pieces_with_counts_that_no_command_writes_is_refused_by_name(
     piece = {"setting_id": "s", "prompt_id": "p", "pieces": count, "piece": 1, "end": 1, "characters": 3}
     rows = [piece | {"sample_id": each, "judge": GUARD, "unsafe": False} for each in ids(run)]
     run.pieces(GUARD).write_parquet("a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+    note_pieces(run)
     result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
     assert result.exit_code == 1
     assert f"pieces/{GUARD}/a.parquet holds thoughts in fewer than 2 or more than 100 pieces. Fix: " in result.stderr
@@ -226,11 +243,11 @@ def test_judging_in_pieces_ends_with_3_where_a_verdict_failed(
     piece = {"setting_id": "s", "prompt_id": "p", "pieces": 3, "piece": 1, "end": 1, "characters": 3, "judge": GUARD}
     rows = [piece | {"sample_id": each, "unsafe": None if error else False, "error": error} for each in ids(run)]
 
-    def run_passes(*arguments: object) -> int:
+    def run_attempt(*arguments: object, **more: object) -> int:
         run.pieces(GUARD).write_parquet("a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
         return len(rows)
 
-    monkeypatch.setattr(pieces, "run_passes", run_passes)
+    monkeypatch.setattr(workload, "run_attempt", run_attempt)
     result = CliRunner().invoke(app, ["judge", str(run.folder), "--judge", GUARD, "--pieces", "3", "--no-html"])
     assert result.exit_code == code, result.output
 
@@ -239,10 +256,10 @@ def test_judging_in_pieces_ends_with_3_where_a_verdict_failed(
 def test_judging_ends_with_3_where_a_verdict_failed(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, error: str | None, code: int
 ):
-    def run_passes(*arguments: object) -> int:
+    def run_attempt(*arguments: object, **more: object) -> int:
         write_verdicts(run, "a.parquet", ids(run), error)
         return len(ids(run))
 
-    monkeypatch.setattr(rejudge, "run_passes", run_passes)
+    monkeypatch.setattr(workload, "run_attempt", run_attempt)
     result = CliRunner().invoke(app, ["judge", str(run.folder), "--judge", GUARD, "--part", "response", "--no-html"])
     assert result.exit_code == code, result.output

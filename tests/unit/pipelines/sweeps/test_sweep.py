@@ -21,9 +21,10 @@ from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import SweepConfig
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.evaluation.evaluate import Evaluation, OpenRun, Place
+from safechain_ray.pipelines.evaluation.evaluate import Evaluation, OpenRun
 from safechain_ray.pipelines.runs import resolve as resolving
 from safechain_ray.pipelines.runs.observer import Silent
+from safechain_ray.pipelines.runs.workload import Placement
 from safechain_ray.pipelines.status.read import read_status
 from safechain_ray.pipelines.sweeps import judges_at_work, lasting, schedule
 from safechain_ray.pipelines.sweeps import sweep as pipeline
@@ -68,7 +69,9 @@ class Cluster:
     at_work: set[str] = field(default_factory=set)
     met: set[frozenset[str]] = field(default_factory=set)
 
-    def finish(self, opened: OpenRun, observer: object, start_engine: object, place: Place | None = None) -> Evaluation:
+    def finish(
+        self, opened: OpenRun, observer: object, start_engine: object, place: Placement | None = None
+    ) -> Evaluation:
         name = opened.run.model.name
         assert place is not None
         self.started.append(name)
@@ -86,7 +89,7 @@ class Cluster:
         opened.folder.folder.write_text("metrics.json", metrics.model_dump_json())
         return Ended(opened.folder, metrics, opened.left, count=end if isinstance(end, int) else 0)
 
-    def _work(self, seconds: float, place: Place) -> None:
+    def _work(self, seconds: float, place: Placement) -> None:
         over = time.monotonic() + seconds
         while time.monotonic() < over:
             if place.steering.is_stopped:
