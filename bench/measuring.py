@@ -17,6 +17,7 @@ from typing import ParamSpec, TypeVar
 from rich.console import Console
 
 from safechain_ray.engines.start import Device
+from safechain_ray.pipelines.runs import compaction
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -52,6 +53,11 @@ def in_new_process(function: Callable[Arguments, Result], *args: Arguments.args,
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - the name is Ray's
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(function, *args, **kwargs).result()
+
+
+def keep_committed_files() -> None:
+    """Keep the files of a finished run as they were committed: their times are measured here, and merging ends them."""
+    compaction.SMALL_BYTES = 0
 
 
 def default_device() -> Device:

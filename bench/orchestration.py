@@ -7,7 +7,15 @@ from resource import RUSAGE_SELF, getrusage
 
 import click
 import pyarrow.parquet as pq
-from measuring import Spread, in_new_process, load_average, show_machine, wide_console, write_prompts
+from measuring import (
+    Spread,
+    in_new_process,
+    keep_committed_files,
+    load_average,
+    show_machine,
+    wide_console,
+    write_prompts,
+)
 from processor_time import ProcessorTime, StreamWatcher
 from rich.table import Table
 
@@ -55,6 +63,7 @@ def measure(rows: int, block_rows: int, max_running: int) -> Run:
     """One evaluation of `rows` samples in this process, into a folder that is deleted."""
     with tempfile.TemporaryDirectory(prefix="safechain-bench-") as scratch:
         samples = Path(scratch) / "run" / "samples"
+        keep_committed_files()
         engines = ScriptedEngines({"package://demo-reasoner": Script()})
         with ProcessorTime() as processor:
             observer = StreamWatcher(processor, has_begun=lambda: any(samples.glob("*.parquet")))

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from measuring import Spread, in_new_process, load_average, write_prompts
+from measuring import Spread, in_new_process, keep_committed_files, load_average, write_prompts
 from rich.console import Console
 from rich.table import Table
 
@@ -55,6 +55,7 @@ def run_scripted(generation_seconds: float, judging_seconds: float | None) -> tu
             MODEL: Script(seconds=generation_seconds),
             GUARD: Script(answer=safe, logprobs=safe_logprobs, seconds=judging_seconds or 0.0),
         }
+        keep_committed_files()
         notes = folder / "notes.txt"
         evaluate(config, Silent(), TimedEngines(ScriptedEngines(scripts), {MODEL: notes}))
         last_commit = max(file.stat().st_mtime for file in (folder / "run/samples").glob("*.parquet"))

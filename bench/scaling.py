@@ -8,7 +8,7 @@ from statistics import median
 
 import click
 import pyarrow.parquet as pq
-from measuring import in_new_process, show_machine, wide_console, write_prompts
+from measuring import in_new_process, keep_committed_files, show_machine, wide_console, write_prompts
 from processor_time import ProcessorTime, StreamWatcher
 from rich.table import Table
 from slotted_engine import SlottedEngines
@@ -92,6 +92,7 @@ def _evaluated(scratch: Path, address: str, scale: Scale, rows: int) -> Run:
         },
         (),
     )
+    keep_committed_files()
     with ProcessorTime() as processor:
         observer = StreamWatcher(processor, has_begun=lambda: any(samples.glob("*.parquet")))
         evaluate(config, observer, SlottedEngines(Script(seconds=SECONDS)))

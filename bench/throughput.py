@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import get_args
 
 import click
-from measuring import Spread, default_device, in_new_process, load_average, show_machine, wide_console, write_prompts
+from measuring import (
+    Spread,
+    default_device,
+    in_new_process,
+    keep_committed_files,
+    load_average,
+    show_machine,
+    wide_console,
+    write_prompts,
+)
 from processor_time import ProcessorTime, StreamWatcher
 from rich.table import Table
 
@@ -94,6 +103,7 @@ def run_pipeline(load: Load) -> Side:
     """`evaluate`, from the first request after the warm-up until the last sample stands judged in its file."""
     with tempfile.TemporaryDirectory(prefix="safechain-bench-") as scratch:
         config = load.config(Path(scratch))
+        keep_committed_files()
         notes = Path(scratch) / "notes.txt"
         source = resolve(config).model.source
         with ProcessorTime() as processor:
