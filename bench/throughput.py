@@ -22,7 +22,7 @@ from rich.table import Table
 from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
-from safechain_ray.engines.vllm import start_vllm
+from safechain_ray.engines.vllm import limits_of_a_step, start_vllm
 from safechain_ray.pipelines.evaluation.evaluate import evaluate
 from safechain_ray.pipelines.gpu_check.direct import generate, start_llm, stop_llm, warm_up
 from safechain_ray.pipelines.gpu_check.timed_engine import TimedEngines, read_marks
@@ -72,6 +72,7 @@ class Side:
     seconds: float
     cpu_seconds: float
     load: float
+    limits_of_a_step: tuple[int, int] | None
     mean_in_engine: float = 0.0
 
     @property
@@ -95,8 +96,9 @@ def run_direct(load: Load) -> Side:
             warm_up(llm)
             processor.restart()
             done = generate(llm, run)
+        limits = limits_of_a_step(llm.llm_engine.vllm_config)
         stop_llm(llm)
-    return Side(done.tokens, done.seconds, sum(processor.seconds.values()), load_average())
+    return Side(done.tokens, done.seconds, sum(processor.seconds.values()), load_average(), limits)
 
 
 def run_pipeline(load: Load) -> Side:
@@ -117,6 +119,7 @@ def run_pipeline(load: Load) -> Side:
         last_commit - marks.first_request,
         sum(observer.cpu.values()),
         load_average(),
+        marks.limits_of_a_step,
         marks.mean_in_engine,
     )
 
@@ -156,6 +159,9 @@ def main(runs: int, device: Device | None, **load_options: object) -> None:
     pairs = []
     for number in range(1, runs + 1):
         direct, pipeline = in_new_process(run_direct, load), in_new_process(run_pipeline, load)
+        if direct.limits_of_a_step != pipeline.limits_of_a_step:
+            limits = f"direct {direct.limits_of_a_step}, pipeline {pipeline.limits_of_a_step}"
+            raise click.ClickException(f"The engines schedule differently (sequences, tokens a step): {limits}.")
         pairs.append((direct, pipeline))
         cells = [
             cell

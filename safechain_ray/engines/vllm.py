@@ -112,6 +112,12 @@ def end_of_text(tokenizer: Any, text: str, count: int) -> str:
     return text if count >= len(spans) else text[spans[-count][0] :]
 
 
+def limits_of_a_step(vllm_config: Any) -> tuple[int, int]:
+    """Most sequences and most tokens that an engine of vLLM schedules in one step."""
+    scheduler = vllm_config.scheduler_config
+    return int(scheduler.max_num_seqs), int(scheduler.max_num_batched_tokens)
+
+
 class VllmEngine:
     """One model loaded by vLLM. Requests run concurrently on the event loop of the first `generate`."""
 
@@ -149,6 +155,11 @@ class VllmEngine:
     @property
     def context_length(self) -> int:
         return self._context_length
+
+    @property
+    def limits_of_a_step(self) -> tuple[int, int]:
+        """Most sequences and most tokens that vLLM schedules in one step."""
+        return limits_of_a_step(self._engine.vllm_config)
 
     def render(self, messages: tuple[Message, ...]) -> str:
         plain = [Message(turn.role, broken_up(turn.content, self._special_tokens)) for turn in messages]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.config import RunConfig, read_config
-from safechain_ray.engines.vllm import start_vllm
+from safechain_ray.engines.vllm import limits_of_a_step, start_vllm
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.pipelines.doctor.finding import Finding, Subject
 from safechain_ray.pipelines.evaluation.evaluate import evaluate
 from safechain_ray.pipelines.gpu_check.direct import Generated, generate, start_llm, stop_llm, warm_up
 from safechain_ray.pipelines.gpu_check.scene import Scene
 from safechain_ray.pipelines.gpu_check.timed_engine import TimedEngines, read_marks
-from safechain_ray.pipelines.runs.observer import Silent
+from safechain_ray.pipelines.runs.observer import Silent, Snapshot
 from safechain_ray.pipelines.runs.resolve import ResolvedRun, resolve
 
 SHAPE_OF_8B = {
@@ -42,21 +42,26 @@ def check_speed(scene: Scene) -> Iterator[Finding]:
     run = resolve(config)
     assert isinstance(run.model, ModelEntry)
     began = time.monotonic()
-    done, settings = _direct(run, config, scene)
+    done, limits = _direct(run, config, scene)
     direct = done.tokens / done.seconds
-    detail = f"{direct:,.0f} tokens/s with {settings}; {time.monotonic() - began:.0f} s with its start"
+    detail = f"{direct:,.0f} tokens/s with {_described(limits)}; {time.monotonic() - began:.0f} s with its start"
     yield subject.ok("vllm.LLM.generate", detail)
     if scene.device == "cuda":
-        own, own_settings = _direct(run, config, scene, own_defaults=True)
-        yield subject.ok("vLLM's own defaults", f"{own.tokens / own.seconds:,.0f} tokens/s with {own_settings}")
+        own, own_limits = _direct(run, config, scene, own_defaults=True)
+        speed = own.tokens / own.seconds
+        yield subject.ok("vLLM's own defaults", f"{speed:,.0f} tokens/s with {_described(own_limits)}")
     notes = scene.scratch / "speed-notes.txt"
-    finished = evaluate(config, Silent(), TimedEngines(start_vllm, {run.model.source: notes}))
+    completed = Completed()
+    finished = evaluate(config, Silent(completed.note), TimedEngines(start_vllm, {run.model.source: notes}))
     marks = read_marks(notes)
-    last_commit = max(file.stat().st_mtime for file in (scene.scratch / "speed" / "samples").glob("*.parquet"))
-    pipeline = marks.tokens / (last_commit - marks.first_request)
+    pipeline = marks.tokens / (completed.at - marks.first_request)
+    if marks.limits_of_a_step != limits:
+        yield subject.failed("same settings", f"the pipeline's engine has {marks.limits_of_a_step}", "report it")
+    most = config.resources.max_running or 1
     yield subject.ok(
         "requests in the engine",
-        f"{marks.mean_in_engine:.0f} on average, at most {config.resources.max_running} decoded at once",
+        f"{marks.mean_in_engine:.0f} on average, waiting ones too: {marks.mean_in_engine / most:.2f} of the {most} "
+        "that are decoded at once",
     )
     detail = f"{pipeline:,.0f} tokens/s, {pipeline / direct:.3f} of vllm.LLM.generate; {finished.errors} errors"
     if finished.errors:
@@ -105,15 +110,31 @@ def write_model(folder: Path, shape: dict[str, object]) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def _direct(run: ResolvedRun, config: RunConfig, scene: Scene, own_defaults: bool = False) -> tuple[Generated, str]:
+class Completed:
+    """When the last row was committed, to half a second: the files of a finished run are merged after it."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def note(self, snapshot: Snapshot) -> None:
+        if not self.at and snapshot.is_complete:
+            self.at = time.time()
+
+
+def _described(limits: tuple[int, int]) -> str:
+    return f"{limits[0]} sequences and {limits[1]:,} tokens a step"
+
+
+def _direct(
+    run: ResolvedRun, config: RunConfig, scene: Scene, own_defaults: bool = False
+) -> tuple[Generated, tuple[int, int]]:
     assert isinstance(run.model, ModelEntry)
     log = scene.log("speed-direct")
     llm = start_llm(run.model, scene.device, config.resources, log, own_defaults=own_defaults)
     try:
         warm_up(llm)
         done = generate(llm, run)
-        scheduler = llm.llm_engine.vllm_config.scheduler_config
-        settings = f"{scheduler.max_num_seqs} sequences and {scheduler.max_num_batched_tokens:,} tokens a step"
+        limits = limits_of_a_step(llm.llm_engine.vllm_config)
     finally:
         stop_llm(llm)
-    return done, settings
+    return done, limits

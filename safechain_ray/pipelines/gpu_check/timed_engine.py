@@ -1,6 +1,7 @@
 """An engine that notes when its requests come and go, so that a run's start-up can be left out of its time."""
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ class Marks:
     tokens: int
     mean_in_engine: float
     """Requests that the engine had on average, waiting ones too; below `max_running` it was not kept full."""
+    limits_of_a_step: tuple[int, int] | None
+    """Most sequences and most tokens that vLLM schedules in one step; None for another engine."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class TimedEngine:
 
     def __init__(self, engine: Engine, file: Path) -> None:
         self._engine = engine
+        _limits_file(file).write_text(json.dumps(getattr(engine, "limits_of_a_step", None)))
         self._file = file.open("a", encoding="utf-8", buffering=1)
         self._warming = asyncio.Lock()
         self._warm = False
@@ -108,6 +112,7 @@ def read_marks(file: Path) -> Marks:
     lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
     times = [float(moment) for moment, _, _ in lines]
     spans = zip(pairwise(times), lines[1:], strict=True)
+    limits = json.loads(_limits_file(file).read_text())
     request_seconds = sum((end - start) * int(in_engine) for (start, end), (_, _, in_engine) in spans)
     return Marks(
         first_request=times[0],
@@ -115,4 +120,9 @@ def read_marks(file: Path) -> Marks:
         requests=len(lines) - 1,
         tokens=sum(int(tokens) for _, tokens, _ in lines),
         mean_in_engine=request_seconds / max(times[-1] - times[0], 1e-9),
+        limits_of_a_step=None if limits is None else (limits[0], limits[1]),
     )
+
+
+def _limits_file(notes: Path) -> Path:
+    return notes.with_name(f"{notes.name}.limits")

@@ -7,7 +7,7 @@ from pathlib import Path
 from measuring import Spread, write_prompts
 
 from safechain_ray.catalog import models
-from safechain_ray.engines.scripted import Script, ScriptedEngines
+from safechain_ray.engines.scripted import Script, ScriptedEngine, ScriptedEngines
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.pipelines.gpu_check.timed_engine import WARM_UP_REQUESTS, TimedEngines, read_marks
 from safechain_ray.schema import Request, Sampling
@@ -46,3 +46,21 @@ def test_an_engine_notes_its_completions_and_not_its_warm_up(tmp_path: Path) -> 
     assert (marks.requests, marks.tokens) == (5, 15)
     assert marks.first_request <= marks.last_completion
     assert len(seen) == WARM_UP_REQUESTS + 5
+    assert marks.limits_of_a_step is None
+
+
+def test_an_engine_notes_how_much_it_schedules_in_a_step(tmp_path: Path) -> None:
+    class Scheduling(ScriptedEngine):
+        limits_of_a_step = (256, 8192)
+
+    needs = models()["demo-reasoner"]
+    start = EngineStart(needs, "cpu", tmp_path / "engine.log")
+    engines = TimedEngines(lambda start: Scheduling(Script()), {needs.source: tmp_path / "notes.txt"})
+
+    async def ask() -> None:
+        engine = engines(start)
+        await engine.generate(Request("a prompt", Sampling(), max_tokens=10))
+        await engine.close()
+
+    asyncio.run(ask())
+    assert read_marks(tmp_path / "notes.txt").limits_of_a_step == (256, 8192)
