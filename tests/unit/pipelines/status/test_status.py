@@ -174,3 +174,20 @@ def test_a_clock_that_was_set_back_does_not_make_a_finished_run_silent():
         assert run_status(record(earlier, minutes=60, **noted), NOW).state == "done"
     again = record(one_try("done"), one_try("failed: no GPU"), finished=ago(9), finished_tries=1)
     assert run_status(again, NOW).state == "failed"
+
+
+def test_a_finished_run_whose_judges_are_at_work_tells_how_far_they_are():
+    own = one_try("done", live=live(committed=1013))
+    judging = one_try(command="judge", live=live(pools=["guard"], total=200, done_before=0, committed=50))
+    found = status(own, judging, finished=NOW.isoformat(), finished_tries=1)
+    assert (found.state, found.phase) == ("running", "judging: guard")
+    assert (found.rows, found.total, found.tries) == (50, 200, 1)
+
+
+@pytest.mark.parametrize("ended", ["done", "interrupted", "failed: the store is away"])
+def test_a_finished_run_is_done_however_judging_ended(ended: str):
+    own = one_try("done", live=live(committed=1013))
+    judging = one_try(ended, command="judge", live=live(total=200, committed=50, counts={"rows": 50}))
+    found = status(own, judging, finished=NOW.isoformat(), finished_tries=1, outcomes={"ok": 1113})
+    assert (found.state, found.rows, found.counts["unsafe"]) == ("done", 1113, 80)
+    assert found.last_error == (None if not ended.startswith("failed") else "the store is away")
