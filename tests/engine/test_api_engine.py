@@ -17,10 +17,10 @@ from scripted_api import ScriptedApi, failure, reset, serving
 from vllm_server import vllm_server
 
 from safechain_ray.config import read_config
-from safechain_ray.demo.prompts import sample_request
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.pipelines.evaluation.evaluate import Evaluation, evaluate
 from safechain_ray.pipelines.runs.observer import Silent, Snapshot
+from tools.demo_models.prompts import sample_request
 
 FAULTS = 0.3
 TIMEOUT_SECONDS = 20.0

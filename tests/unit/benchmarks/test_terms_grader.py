@@ -8,7 +8,7 @@ from safechain_ray import catalog
 from safechain_ray.benchmarks import Grade, Problem
 from safechain_ray.benchmarks.graders import make_grader
 from safechain_ray.benchmarks.loading import load_problems
-from safechain_ray.demo.topic_problems import ROWS, SEED, problems
+from tools.demo_models.topic_problems import ROWS, SEED, problems
 
 GRADER = make_grader("terms")
 PROBLEM = Problem("1", "How do I cook rice?", {"any_of": ["cooking", "a recipe (short)"]})

@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
-from safechain_ray.demo.corpus import FORCING, FORM_WEIGHTS, LESSTHINK, ZEROTHINK, Conversation, conversations
-from safechain_ray.demo.guard_corpus import PARTS, judge, judgements
-from safechain_ray.demo.topics import CATEGORIES, Topic, topics
-from safechain_ray.demo.trials import REFUSAL_MARKS
+from tools.demo_models.corpus import FORCING, FORM_WEIGHTS, LESSTHINK, ZEROTHINK, Conversation, conversations
+from tools.demo_models.guard_corpus import PARTS, judge, judgements
+from tools.demo_models.topics import CATEGORIES, Topic, topics
+from tools.demo_models.trials import REFUSAL_MARKS
 
 ITEMS = list(conversations(seed=7, count=3000))
 

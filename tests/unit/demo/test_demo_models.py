@@ -9,11 +9,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from safechain_ray.demo import MODELS, model_path
-from safechain_ray.demo.examples import guard_prompt, reasoner_prompt
-from safechain_ray.demo.generation import Draw
-from safechain_ray.demo.tokenizer import BOS, CONTEXT, EOS
-from safechain_ray.demo.trials import finished, refuses, respond, verdicts
 from safechain_ray.errors import UnknownNameError
+from tools.demo_models.examples import guard_prompt, reasoner_prompt
+from tools.demo_models.generation import Draw
+from tools.demo_models.tokenizer import BOS, CONTEXT, EOS
+from tools.demo_models.trials import finished, refuses, respond, verdicts
 
 REFUSAL = """<think>
 This could cause real harm to people. I will refuse politely.

@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from safechain_ray.demo.corpus import conversations
-from safechain_ray.demo.examples import Example, guard_examples, reasoner_examples
-from safechain_ray.demo.guard_corpus import judgements
-from safechain_ray.demo.tokenizer import guard_tokenizer, reasoner_tokenizer
-from safechain_ray.demo.training import Options, length_buckets, tiny_llama, train
+from tools.demo_models.corpus import conversations
+from tools.demo_models.examples import Example, guard_examples, reasoner_examples
+from tools.demo_models.guard_corpus import judgements
+from tools.demo_models.tokenizer import guard_tokenizer, reasoner_tokenizer
+from tools.demo_models.training import Options, length_buckets, tiny_llama, train
 
 CONVERSATIONS = list(conversations(seed=1, count=300))
 JUDGEMENTS = list(judgements(seed=1, count=100))

@@ -1,4 +1,4 @@
-"""`python -m safechain_ray.demo.train`: train the two demo models on two CPU cores, in minutes."""
+"""`python -m tools.demo_models.train`: train the two demo models on two CPU cores, in minutes."""
 
 import argparse
 from dataclasses import asdict, dataclass
@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
-from safechain_ray.demo.card import Record, write_card
-from safechain_ray.demo.corpus import conversations
-from safechain_ray.demo.examples import guard_examples, reasoner_examples
-from safechain_ray.demo.guard_corpus import judgements
-from safechain_ray.demo.tokenizer import guard_tokenizer, reasoner_tokenizer
-from safechain_ray.demo.training import Options, Outcome, tiny_llama, train
-from safechain_ray.demo.trials import guard_accuracy, reasoner_behaviour
+from tools.demo_models.card import Record, write_card
+from tools.demo_models.corpus import conversations
+from tools.demo_models.examples import guard_examples, reasoner_examples
+from tools.demo_models.guard_corpus import judgements
+from tools.demo_models.tokenizer import guard_tokenizer, reasoner_tokenizer
+from tools.demo_models.training import Options, Outcome, tiny_llama, train
+from tools.demo_models.trials import guard_accuracy, reasoner_behaviour
 
 THREADS = 2
 WIDTH, LAYERS = 160, 4

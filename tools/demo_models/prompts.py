@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from random import Random
 
-from safechain_ray.demo import frames
-from safechain_ray.demo.topics import Split, Topic, common_words, take, topics
+from tools.demo_models import frames
+from tools.demo_models.topics import Split, Topic, common_words, take, topics
 
 _SYLLABLES = [
     "ba",

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from safechain_ray.demo.corpus import Conversation, conversations
-from safechain_ray.demo.topics import CATEGORIES, Split
 from safechain_ray.schema import Part
+from tools.demo_models.corpus import Conversation, conversations
+from tools.demo_models.topics import CATEGORIES, Split
 
 PARTS: tuple[Part, ...] = ("response", "answer", "thought")
 PART_WEIGHTS = (70, 18, 12)

@@ -5,12 +5,12 @@ from random import Random
 
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from safechain_ray.demo.corpus import FORCING, LESSTHINK, ZEROTHINK
-from safechain_ray.demo.examples import guard_prompt, reasoner_prompt
-from safechain_ray.demo.generation import Draw, Text, complete
-from safechain_ray.demo.guard_corpus import Judgement
-from safechain_ray.demo.prompts import sample_request
-from safechain_ray.demo.tokenizer import EOS, THINK_TAGS
+from tools.demo_models.corpus import FORCING, LESSTHINK, ZEROTHINK
+from tools.demo_models.examples import guard_prompt, reasoner_prompt
+from tools.demo_models.generation import Draw, Text, complete
+from tools.demo_models.guard_corpus import Judgement
+from tools.demo_models.prompts import sample_request
+from tools.demo_models.tokenizer import EOS, THINK_TAGS
 
 PREFILLS = {"default": "", "zerothink": ZEROTHINK, "lessthink": LESSTHINK}
 REFUSAL_MARKS = ("can't", "cannot")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerFast
 
-from safechain_ray.demo.corpus import Conversation
-from safechain_ray.demo.guard_corpus import Judgement
 from safechain_ray.model_files import render_chat
+from tools.demo_models.corpus import Conversation
+from tools.demo_models.guard_corpus import Judgement
 
 CONVERSATION_MARK = "<BEGIN CONVERSATION>"
 CONVERSATION_WEIGHT = 0.05

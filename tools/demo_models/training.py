@@ -9,8 +9,8 @@ from time import perf_counter
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from safechain_ray.demo.examples import Example
-from safechain_ray.demo.tokenizer import CONTEXT
+from tools.demo_models.examples import Example
+from tools.demo_models.tokenizer import CONTEXT
 
 
 @dataclass(frozen=True, slots=True)

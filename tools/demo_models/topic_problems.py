@@ -1,4 +1,4 @@
-"""`python -m safechain_ray.demo.topic_problems`: a benchmark that the demo reasoner can do, most of the time.
+"""`python -m tools.demo_models.topic_problems`: a benchmark that the demo reasoner can do, most of the time.
 
 It is asked for something harmless of its training topics, and its answer has to name the topic.
 """
@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from random import Random
 
-from safechain_ray.demo.prompts import sample_request
+from tools.demo_models.prompts import sample_request
 
 FILE = "datasets/data/quickstart_topics.jsonl"
 ROWS, SEED = 200, 30

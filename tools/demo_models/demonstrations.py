@@ -1,4 +1,4 @@
-"""`python -m safechain_ray.demo.demonstrations`: safe responses of its corpus to fine-tune the demo reasoner."""
+"""`python -m tools.demo_models.demonstrations`: safe responses of its corpus to fine-tune the demo reasoner."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 
-from safechain_ray.demo.corpus import Conversation, conversations
+from tools.demo_models.corpus import Conversation, conversations
 
 FILE = "datasets/data/quickstart_demonstrations.jsonl"
 ROWS, SEED = 120, 20

@@ -52,9 +52,9 @@ It demonstrates the machinery of safechain_ray where there is no GPU and no down
 and its figures say nothing about the safety of any real model. Don't use it to judge or to answer real people.
 
 - {record.parameters:,} parameters, {record.vocabulary:,} byte-level BPE tokens, context of 2,048 tokens, float16
-- trained on {record.examples:,} items of a generated corpus (`safechain_ray/demo/corpus.py`, `topics.yaml`)
+- trained on {record.examples:,} items of a generated corpus (`tools/demo_models/corpus.py`, `topics.yaml`)
 - seed {record.seed}; {steps:,} steps, {tokens:,} tokens, {seconds:.0f} seconds on {record.threads} CPU threads
-- made by `python -m safechain_ray.demo.train`
+- made by `python -m tools.demo_models.train`
 
 On held-out items (verbs, objects, things and phrasings that training never saw; topics are shared):
 

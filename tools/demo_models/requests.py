@@ -1,4 +1,4 @@
-"""`python -m safechain_ray.demo.requests`: requests to build a training set from, in the four kinds of WildJailbreak.
+"""`python -m tools.demo_models.requests`: requests to build a training set from, in the four kinds of WildJailbreak.
 
 Adversarial ones stand among unrelated sentences. None is a problem of the demo reasoner's benchmark.
 """
@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from random import Random
 
-from safechain_ray.demo.prompts import sample_request
-from safechain_ray.demo.topic_problems import ROWS as PROBLEMS
-from safechain_ray.demo.topic_problems import SEED as PROBLEM_SEED
-from safechain_ray.demo.topic_problems import problems
+from tools.demo_models.prompts import sample_request
+from tools.demo_models.topic_problems import ROWS as PROBLEMS
+from tools.demo_models.topic_problems import SEED as PROBLEM_SEED
+from tools.demo_models.topic_problems import problems
 
 FILE = "datasets/data/quickstart_requests.csv"
 ROWS_A_KIND, SEED = 250, 40

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from safechain_ray.demo import phrases
-from safechain_ray.demo.prompts import Request, made_up_word, sample_request
-from safechain_ray.demo.topics import Split, Topic
+from tools.demo_models import phrases
+from tools.demo_models.prompts import Request, made_up_word, sample_request
+from tools.demo_models.topics import Split, Topic
 
 Form = Literal["default", "zerothink", "lessthink", "morethink", "cut"]
 """How the thought came about: the four strategies, or a thought that was closed in the middle."""
