@@ -16,12 +16,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from safechain_ray.catalog.api_entries import ApiEntry, judging_api
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.planner import PlannedPool
+from safechain_ray.cluster.ray_internals.preempt_for_starved_pool import PreemptForStarvedPool
+from safechain_ray.cluster.ray_internals.replicate_to_driver import ReplicateToDriver
+from safechain_ray.cluster.ray_internals.requeue_on_drain import RequeueOnDrain
 from safechain_ray.cluster.session import cluster_address
-from safechain_ray.cluster.streaming.handover import Handover
-from safechain_ray.cluster.streaming.making_room import MakingRoom
-from safechain_ray.cluster.streaming.nearby import Nearby
 from safechain_ray.cluster.streaming.placement_groups import new_group
-from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.streaming.stream_control import StreamControl
 from safechain_ray.cluster.workers.commit import Commit
 from safechain_ray.cluster.workers.grading import Grading
 from safechain_ray.cluster.workers.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
@@ -109,7 +109,8 @@ def configure_ray_data() -> None:
     """Quiet, with the project's own progress and watchdog in place of Ray Data's."""
     context = DataContext.get_current()
     callbacks = context.custom_execution_callback_classes
-    callbacks += [callback for callback in (Nearby, Handover, MakingRoom) if callback not in callbacks]
+    hooks = (ReplicateToDriver, RequeueOnDrain, PreemptForStarvedPool)
+    callbacks += [callback for callback in hooks if callback not in callbacks]
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1
@@ -250,7 +251,7 @@ def grade(samples: Dataset, grading: Grading, ray_address: str | None) -> Datase
 
 
 def commit(
-    samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit, steering: Steering
+    samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit, control: StreamControl
 ) -> Iterator[Mapping[str, int]]:
     """Run the stream; gives the counts of each block as soon as its file stands in the folder of `step`.
 
@@ -258,7 +259,7 @@ def commit(
     """
     judged = samples if last_verdicts is None else samples.map_batches(last_verdicts.__call__, **_whole_blocks())
     committed = judged.map_batches(step.__call__, **_whole_blocks())
-    steering.take(committed)
+    control.attach(committed)
     # Without prefetching: an iterator that holds a block back looks like a slow consumer, for which commits wait.
     for counts in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from counts.to_pylist()

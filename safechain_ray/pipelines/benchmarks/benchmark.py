@@ -139,7 +139,7 @@ class BenchmarkJob(GeneratingJob):
         self, samples: Dataset, grading: Grading, pools: tuple[str, ...], done_before: int, there: Inventory
     ) -> int:
         graded = stream.grade(samples, grading, self._means.resources.ray_address)
-        blocks = stream.commit(graded, None, Commit(self._folder.samples, counts=grade_counts), self._means.steering)
+        blocks = stream.commit(graded, None, Commit(self._folder.samples, counts=grade_counts), self._means.control)
         return self._pump(blocks, Stage(pools, self._total, done_before, there.counts))
 
 

@@ -199,7 +199,7 @@ class PreferringJob(Work):
         reader = PairReader(contest.a.folder.samples, contest.b.folder.samples, contest.parts)
         pairs = stream.stored_pairs(reader, self._waiting, self._settings.block_rows)
         preferences = stream.prefer(pairs, pool, contest.judge, contest.parts, self._settings)
-        blocks = stream.commit(preferences, None, Commit(self._target, counts=preference_counts), self._means.steering)
+        blocks = stream.commit(preferences, None, Commit(self._target, counts=preference_counts), self._means.control)
         done_before = self._total - len(self._waiting)
         return self._pump(blocks, Stage((pool.needs.pool,), self._total, done_before, self._found))
 

@@ -8,7 +8,7 @@ from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.cluster.streaming.shared_judges import SharedJudge
-from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.streaming.stream_control import StreamControl
 from safechain_ray.config import RunConfig
 from safechain_ray.engines.api_key import missing_key
 from safechain_ray.engines.start import StartEngine
@@ -51,7 +51,7 @@ class Place:
     """
 
     plan: Plan
-    steering: Steering
+    control: StreamControl
     shared: tuple[SharedJudge, ...]
     judges_load: Callable[[], bool]
 
@@ -110,7 +110,7 @@ def finish(opened: OpenRun, observer: Observer, start_engine: StartEngine, place
         check_key(run.model)
     means = Means(resources, observer, record, start_engine)
     if place is not None:
-        means = replace(means, steering=place.steering, shared=place.shared, judges_load=place.judges_load)
+        means = replace(means, control=place.control, shared=place.shared, judges_load=place.judges_load)
     committed = attempt(
         lambda logs: GeneratingJob(run, folder, means, logs),
         lambda view: plan_on(view, run, opened.config) if place is None else place.plan,

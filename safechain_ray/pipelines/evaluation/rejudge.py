@@ -15,7 +15,7 @@ from safechain_ray.cluster.session import cluster_address, ray_session, view_clu
 from safechain_ray.cluster.streaming import stream
 from safechain_ray.cluster.streaming.series import RunSeries
 from safechain_ray.cluster.streaming.stage import Stage
-from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.streaming.stream_control import StreamControl
 from safechain_ray.cluster.streaming.watchdog import Watchdog
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.workers.commit import Benign, Commit, block_counts
@@ -213,8 +213,8 @@ def _judge(
     samples = stream.unjudged(stream.stored_samples(folder.samples, each.waiting, settings.block_rows))
     if pool is not None:
         samples = stream.judge(samples, pool, each.judge, each.parts, settings)
-    steering = Steering()
-    blocks = stream.commit(samples, each.rule, each.step, steering)
+    control = StreamControl()
+    blocks = stream.commit(samples, each.rule, each.step, control)
     pools = (each.judge.name,) if pool is not None else ()
     stage = Stage(pools, len(each.waiting), judges=(each.judge.name,))
     started, rates = time.monotonic(), PoolRates(time.monotonic)
@@ -230,4 +230,4 @@ def _judge(
     rows = len(each.waiting)
     watchdog = Watchdog(pools, rows, timeout, time.monotonic, excused=lambda: folder.folder.is_silent)
     with series.stage(stage) as export:
-        return pump(blocks, settings.tally, watchdog, show, steering)["rows"]
+        return pump(blocks, settings.tally, watchdog, show, control)["rows"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from safechain_ray.cluster.planner import ClusterView, Plan
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
-from safechain_ray.cluster.streaming.steering import StreamStoppedError
+from safechain_ray.cluster.streaming.stream_control import StreamStoppedError
 from safechain_ray.errors import SafechainError
 from safechain_ray.pipelines.runs.job import Means, Work
 

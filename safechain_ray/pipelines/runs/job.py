@@ -16,7 +16,7 @@ from safechain_ray.cluster.streaming.balance import in_balance
 from safechain_ray.cluster.streaming.series import RunSeries
 from safechain_ray.cluster.streaming.shared_judges import SharedJudge, through_shared
 from safechain_ray.cluster.streaming.stage import Stage
-from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.streaming.stream_control import StreamControl
 from safechain_ray.cluster.streaming.watchdog import Watchdog
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.workers.commit import Benign, Commit, block_counts
@@ -49,7 +49,7 @@ class Means:
     observer: Observer
     record: RunRecord
     start_engine: StartEngine
-    steering: Steering = field(default_factory=Steering)
+    control: StreamControl = field(default_factory=StreamControl)
     shared: tuple[SharedJudge, ...] = ()
     judges_load: Callable[[], bool] = lambda: False
 
@@ -89,7 +89,7 @@ class Work(ABC):
             for tick in self._ticks:
                 tick()
             if rebalance is not None and (move := rebalance.note(progress, left - snapshot.committed.get("rows", 0))):
-                self._means.steering.move_replica(move.donor, move.receiver)
+                self._means.control.move_replica(move.donor, move.receiver)
                 self._means.observer.say(rebalance.describe(move))
             self._means.observer.update(snapshot)
 
@@ -100,7 +100,7 @@ class Work(ABC):
             stage.pools, left, timeout, time.monotonic, excused=lambda: record.store_is_silent or judges_load()
         )
         with self._series.stage(stage) as export:
-            return pump(blocks, self._tally, watchdog, show, self._means.steering)["rows"]
+            return pump(blocks, self._tally, watchdog, show, self._means.control)["rows"]
 
 
 class Job(Work):
@@ -153,7 +153,7 @@ class Job(Work):
         for judge in self._means.shared if last else ():
             rows = through_shared(rows, judge, self._settings)
         verdicts = self._last_verdicts() if last else None
-        blocks = stream.commit(rows, verdicts, Commit(target, counts=count), self._means.steering)
+        blocks = stream.commit(rows, verdicts, Commit(target, counts=count), self._means.control)
         shared = [judge.entry.name for judge in self._means.shared] if last else []
         names = (*(pool.needs.pool for pool in pools), *shared)
         stage = Stage(names, self._total, self._total - left, found, self._deciding, number + 1, stages)

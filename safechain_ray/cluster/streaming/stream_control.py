@@ -1,6 +1,6 @@
 """Steers a running stream from another thread: stops it, lets its model have more replicas or fewer, or moves one.
 
-Ray Data has no call for either, but asks its callbacks at every step; they find their stream's steering by a key in the
+Ray Data has no call for either, but asks its callbacks at every step; they find their stream's control by a key in the
 stream's own DataContext, so that streams side by side in one driver are steered apart.
 """
 
@@ -16,20 +16,20 @@ from ray.data import Dataset
 from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from safechain_ray.cluster.streaming.making_room import end_one_actor
+from safechain_ray.cluster.ray_internals.preempt_for_starved_pool import end_one_actor
 from safechain_ray.cluster.streaming.placement_groups import give_back_groups
 
 KEY = "safechain_steering"
 STEER_SECONDS = 0.5
 
-_steerings: WeakValueDictionary[str, "Steering"] = WeakValueDictionary()
+_controls: WeakValueDictionary[str, "StreamControl"] = WeakValueDictionary()
 
 
 class StreamStoppedError(Exception):
     """Raised inside a stream that was stopped."""
 
 
-class Steering:
+class StreamControl:
     """What other threads may tell the streams of one run, which flow one after the other."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Steering:
         self._steered = 0.0
         self._actors: list[Any] = []
         self._last_replicas: int | None = None
-        _steerings[self._key] = self
+        _controls[self._key] = self
 
     @property
     def is_stopped(self) -> bool:
@@ -70,7 +70,7 @@ class Steering:
             ray.kill(actor)
         self._actors = []
 
-    def allow(self, replicas: int) -> None:
+    def set_max_replicas(self, replicas: int) -> None:
         """Let the model's pool have so many replicas at most: it grows while rows wait, and gives back what is more."""
         self._allowed = replicas
 
@@ -78,17 +78,17 @@ class Steering:
         """End one replica of a pool and start one of another; both are counted in the order of the stream."""
         self._move = donor, receiver
 
-    def take(self, stream: Dataset) -> None:
+    def attach(self, stream: Dataset) -> None:
         """Steer a stream that is about to flow."""
         self._over.clear()
         self._move = None
         self._last_replicas = None
         stream.context.set_config(KEY, self._key)
         classes = stream.context.custom_execution_callback_classes
-        if SteeringCallback not in classes:
-            classes.append(SteeringCallback)
+        if StreamControlCallback not in classes:
+            classes.append(StreamControlCallback)
 
-    def step(self, executor: Any) -> None:
+    def poll(self, executor: Any) -> None:
         """Called by the stream's own thread at every step. Raises StreamStoppedError where it was told to stop."""
         if self._stopped.is_set() or self._over.is_set():
             raise StreamStoppedError("the stream was stopped")
@@ -134,10 +134,10 @@ def _move_replica(donor_operator: Any, donor: Any, receiver: Any) -> None:
     receiver.scale(ActorPoolScalingRequest.upscale(delta=1, reason="a GPU has moved to this pool"))
 
 
-class SteeringCallback(ExecutionCallback):  # type: ignore[misc]
-    """Hands every step of a stream to its steering."""
+class StreamControlCallback(ExecutionCallback):  # type: ignore[misc]
+    """Hands every step of a stream to its control."""
 
     def on_execution_step(self, executor: Any) -> None:
-        steering = _steerings.get(executor._data_context.get_config(KEY, ""))
-        if steering is not None:
-            steering.step(executor)
+        control = _controls.get(executor._data_context.get_config(KEY, ""))
+        if control is not None:
+            control.poll(executor)

@@ -18,11 +18,11 @@ from safechain_ray.cluster.nodes import draining_nodes, staying_nodes
 LOOK_SECONDS = 1.0
 
 
-class HandedOverError(Exception):
+class RequeuedError(Exception):
     """How a task ended whose block went to another actor; nobody gets to see it."""
 
 
-class Handover(ExecutionCallback):  # type: ignore[misc]
+class RequeueOnDrain(ExecutionCallback):  # type: ignore[misc]
     """Looks after the actor pools of one stream, from the thread that runs it."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Handover(ExecutionCallback):  # type: ignore[misc]
         leaving = dict(self._leaving(op, staying, draining))
         if not leaving or not actors_at_work(op) - leaving.keys():
             return
-        take_back(op, {actor._actor_id for actor in leaving})
+        requeue_tasks(op, {actor._actor_id for actor in leaving})
         for actor, node in leaving.items():
             if node in draining:
                 # It starts again on a node that stays, at once or when there is one, and works on nothing meanwhile.
@@ -72,7 +72,7 @@ def actors_at_work(op: ActorPoolMapOperator) -> set[ActorHandle]:
     return set(op._actor_pool._alive_actors_to_in_flight_tasks_heap)
 
 
-def take_back(op: ActorPoolMapOperator, actors: set[ray.ActorID]) -> None:
+def requeue_tasks(op: ActorPoolMapOperator, actors: set[ray.ActorID]) -> None:
     """End the tasks of these actors before their time, and put their blocks back where blocks wait for an actor.
 
     A task makes one block: one that has made it is as good as done.
@@ -82,7 +82,7 @@ def take_back(op: ActorPoolMapOperator, actors: set[ray.ActorID]) -> None:
         if running.task_id.actor_id() not in actors or task.is_drained() or task.has_pending_emits():
             continue
         ray.cancel(task.get_waitable())
-        task._task_done_callback(HandedOverError(), None, None)
+        task._task_done_callback(RequeuedError(), None, None)
         if running.num_outputs == 0:
             op._bundle_queue.add(running.inputs)
             op._metrics.on_input_queued(running.inputs, input_index=0)

@@ -2,7 +2,7 @@
 
 A block whose only copy is lost with its node must be made again, by the actor that made it: Ray Data would wait until
 that has started elsewhere, for which there may be no GPU, and everything behind the block would wait as well. A block
-that is not yet copied goes back to the pool with the others (`safechain_ray.cluster.streaming.handover`).
+that is not yet copied goes back to the pool with the others (`safechain_ray.cluster.ray_internals.requeue_on_drain`).
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +16,7 @@ COPY_SECONDS = 5.0
 """A copy that takes longer is begun again, if its block is still wanted."""
 
 
-class Nearby(ExecutionCallback):  # type: ignore[misc]
+class ReplicateToDriver(ExecutionCallback):  # type: ignore[misc]
     """Holds back the blocks of one stream until they are near."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 
 from safechain_ray.cluster.nodes import staying_gpus
-from safechain_ray.cluster.streaming.handover import actors_at_work, take_back
+from safechain_ray.cluster.ray_internals.requeue_on_drain import actors_at_work, requeue_tasks
 
 PATIENCE_SECONDS = 120.0
 """A pool waits so long for a place of its own: a node may be on its way, or what Ray Data knows of places old."""
@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 120.0
 LOOK_SECONDS = 1.0
 
 
-class MakingRoom(ExecutionCallback):  # type: ignore[misc]
+class PreemptForStarvedPool(ExecutionCallback):  # type: ignore[misc]
     """Looks after the actor pools of one stream, from the thread that runs it."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ def end_one_actor(op: ActorPoolMapOperator) -> bool:
     if len(actors) < 2:
         return False
     actor = min(actors, key=lambda actor: op._actor_pool._running_actors[actor].num_tasks_in_flight)
-    take_back(op, {actor._actor_id})
+    requeue_tasks(op, {actor._actor_id})
     op._actor_pool._release_running_actor(actor)
     ray.kill(actor)
     return True
