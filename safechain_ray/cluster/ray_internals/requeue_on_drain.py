@@ -13,7 +13,8 @@ from ray.actor import ActorHandle
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 
-from safechain_ray.cluster.nodes import draining_nodes, staying_nodes
+from safechain_ray.cluster.nodes import staying_nodes
+from safechain_ray.cluster.ray_internals.cluster_state import draining_nodes
 
 LOOK_SECONDS = 1.0
 
