@@ -73,7 +73,7 @@ FIGURES = [
     ("security.md", f"may unpack to {LONGEST_TESTS // GIB} GiB"),
     ("faults.md", f"`resources.max_engine_deaths` ({ResourcesConfig().max_engine_deaths}) deaths"),
     ("faults.md", f"reads it within {LOOK_SECONDS:g} s"),
-    ("faults.md", f"after {IN_WORDS[preempt_for_starved_pool.PATIENCE_SECONDS]} one of them"),
+    ("faults.md", f"after {IN_WORDS[preempt_for_starved_pool.GRACE_PERIOD]} one of them"),
     ("faults.md", f"done {IN_WORDS[NOTE_SECONDS]} before"),
     ("faults.md", f"of more than {MOST_CHARACTERS // MIB} million characters"),
 ]

@@ -1,23 +1,41 @@
-"""Lets a pool's block count as made only once a copy of it stands on the driver's node.
+"""Delays a block's completion until the block is replicated to the driver's node.
 
-A block whose only copy is lost with its node must be made again, by the actor that made it: Ray Data would wait until
-that has started elsewhere, for which there may be no GPU, and everything behind the block would wait as well. A block
-that is not yet copied goes back to the pool with the others (`safechain_ray.cluster.ray_internals.requeue_on_drain`).
+A block whose only copy is lost with its node must be made again, by the actor that made it. Ray Data waits until that
+actor has started elsewhere, for which there may be no GPU, and everything behind the block waits as well. A block that
+is not replicated yet is requeued with the others (`requeue_on_drain`).
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import ray
-from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+from safechain_ray.cluster.ray_internals.hooks import Hook
+from safechain_ray.cluster.ray_internals.stream_callback import CALLBACKS, StreamCallback
+
+_FETCHER = "ray.data._internal.execution.metadata_fetcher"
+
+REPLICATE_TO_DRIVER = Hook(
+    "replication to the driver",
+    "when a node dies, rows that it finished and that no other node has are computed again, and rows behind them wait "
+    "for a GPU to do it",
+    (
+        *CALLBACKS,
+        ("ray.data._internal.execution.streaming_executor", "StreamingExecutor._metadata_fetcher"),
+        (_FETCHER, "MetadataFetcher.in_data_ready_get_object_size"),
+        ("ray.data._internal.execution.interfaces.physical_operator", "DataOpTask.pending_block_ref"),
+    ),
+)
+"""Public ways looked for: `ExecutionOptions` has no replication. `iter_batches(prefetch_batches=...)` fetches blocks of
+the last operator only. `ray.wait(fetch_local=True)` copies a block; no public call delays the block until then."""
 
 COPIERS = 8
 COPY_SECONDS = 5.0
 """A copy that takes longer is begun again, if its block is still wanted."""
 
 
-class ReplicateToDriver(ExecutionCallback):  # type: ignore[misc]
-    """Holds back the blocks of one stream until they are near."""
+class ReplicateToDriver(StreamCallback):
+    """Delays the blocks of one stream until they are on the driver's node."""
 
     def __init__(self) -> None:
         self._copiers = ThreadPoolExecutor(COPIERS, thread_name_prefix="copier")
@@ -27,11 +45,11 @@ class ReplicateToDriver(ExecutionCallback):  # type: ignore[misc]
         fetcher = executor._metadata_fetcher
         emit = fetcher.in_data_ready_get_object_size
 
-        def emit_when_near(task: Any) -> int | None:
-            size: int | None = emit(task) if self._is_near(task.pending_block_ref) else None
+        def emit_when_local(task: Any) -> int | None:
+            size: int | None = emit(task) if self._is_local(task.pending_block_ref) else None
             return size
 
-        fetcher.in_data_ready_get_object_size = emit_when_near
+        fetcher.in_data_ready_get_object_size = emit_when_local
 
     def after_execution_succeeds(self, executor: Any) -> None:
         self._copiers.shutdown(wait=False, cancel_futures=True)
@@ -39,12 +57,12 @@ class ReplicateToDriver(ExecutionCallback):  # type: ignore[misc]
     def after_execution_fails(self, executor: Any, error: Exception) -> None:
         self._copiers.shutdown(wait=False, cancel_futures=True)
 
-    def _is_near(self, block: ray.ObjectRef) -> bool:
+    def _is_local(self, block: ray.ObjectRef) -> bool:
         copying = self._copying.get(block)
         if copying is not None and not copying.done():
             return False
         self._copying.pop(block, None)
-        near, _ = ray.wait([block], timeout=0, fetch_local=True)
-        if not near:
+        local, _ = ray.wait([block], timeout=0, fetch_local=True)
+        if not local:
             self._copying[block] = self._copiers.submit(ray.wait, [block], timeout=COPY_SECONDS, fetch_local=True)
-        return bool(near)
+        return bool(local)

@@ -1,28 +1,23 @@
-"""Steers a running stream from another thread: stops it, lets its model have more replicas or fewer, or moves one.
+"""Control of a running stream from other threads: stop, maximum number of replicas, move of a replica between pools.
 
-Ray Data has no call for either, but asks its callbacks at every step; they find their stream's control by a key in the
-stream's own DataContext, so that streams side by side in one driver are steered apart.
+Ray Data has no call for these while a stream runs. Its scheduling loop polls the control at every step, in the thread
+that runs the stream. Without that hook a stop takes effect between two committed blocks, and the rest not at all.
 """
 
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
-from weakref import WeakValueDictionary
 
 import ray
 from ray.data import Dataset
-from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from safechain_ray.cluster.ray_internals.preempt_for_starved_pool import end_one_actor
+from safechain_ray.cluster.ray_internals.actor_pools import POOL_SIZES, ActorPool
+from safechain_ray.cluster.ray_internals.stream_callback import attach
 from safechain_ray.cluster.streaming.placement_groups import give_back_groups
 
-KEY = "safechain_steering"
-STEER_SECONDS = 0.5
-
-_controls: WeakValueDictionary[str, "StreamControl"] = WeakValueDictionary()
+POLL_INTERVAL = 0.5
+"""Seconds between two changes of pool sizes; a stop takes effect at the next step."""
 
 
 class StreamStoppedError(Exception):
@@ -30,18 +25,18 @@ class StreamStoppedError(Exception):
 
 
 class StreamControl:
-    """What other threads may tell the streams of one run, which flow one after the other."""
+    """Control of the streams of one run, which run one after the other."""
 
     def __init__(self) -> None:
-        self._key = uuid4().hex
         self._stopped = threading.Event()
         self._over = threading.Event()
-        self._allowed: int | None = None
+        self._max_replicas: int | None = None
         self._move: tuple[int, int] | None = None
-        self._steered = 0.0
+        self._polled = 0.0
+        self._is_polled = False
+        self._resizes = False
         self._actors: list[Any] = []
         self._last_replicas: int | None = None
-        _controls[self._key] = self
 
     @property
     def is_stopped(self) -> bool:
@@ -49,21 +44,24 @@ class StreamControl:
 
     @property
     def last_replicas(self) -> int | None:
-        """The replicas with the model's last rows, of which Ray Data ends those without any; None while rows wait."""
+        """Replicas still holding the model's final rows; None while rows are queued.
+
+        Ray Data scales idle replicas down at the end of a stream.
+        """
         return self._last_replicas
 
     def stop(self) -> None:
-        """Stop for good, at the next step of the stream that flows now or of the next one."""
+        """Stop for good, at the next step of the current stream or of the next one."""
         self._stopped.set()
 
     def end_stream(self) -> None:
-        """End the stream that flows now, at its next step: its own thread does it, and must be given a moment."""
+        """End the current stream at its next step. Its own thread does it, and needs a moment."""
         self._over.set()
 
     def forget_actors(self, kill: bool) -> None:
-        """Let go of the actors of a stream that has ended; `kill` those of one that failed or was stopped.
+        """Drop the actors of a stream that has ended; `kill` those of one that failed or was stopped.
 
-        Ray Data itself only forgets them: they would live on while a traceback remembers them, and keep their GPUs from
+        Ray Data itself only forgets them. They would live on while a traceback refers to them, and keep their GPUs from
         other runs.
         """
         for actor in self._actors if kill else ():
@@ -71,73 +69,78 @@ class StreamControl:
         self._actors = []
 
     def set_max_replicas(self, replicas: int) -> None:
-        """Let the model's pool have so many replicas at most: it grows while rows wait, and gives back what is more."""
-        self._allowed = replicas
+        """Bound the model's pool: it grows up to `replicas` while rows are queued, and gives back what is above."""
+        self._max_replicas = replicas
 
     def move_replica(self, donor: int, receiver: int) -> None:
         """End one replica of a pool and start one of another; both are counted in the order of the stream."""
         self._move = donor, receiver
 
     def attach(self, stream: Dataset) -> None:
-        """Steer a stream that is about to flow."""
+        """Control a stream that is about to start."""
         self._over.clear()
         self._move = None
         self._last_replicas = None
-        stream.context.set_config(KEY, self._key)
-        classes = stream.context.custom_execution_callback_classes
-        if StreamControlCallback not in classes:
-            classes.append(StreamControlCallback)
+        self._is_polled = attach(stream, self)
+        self._resizes = self._is_polled and POOL_SIZES.is_on()
 
-    def poll(self, executor: Any) -> None:
-        """Called by the stream's own thread at every step. Raises StreamStoppedError where it was told to stop."""
-        if self._stopped.is_set() or self._over.is_set():
-            raise StreamStoppedError("the stream was stopped")
-        if time.monotonic() - self._steered < STEER_SECONDS:
+    def poll(self, pools: Sequence[ActorPool]) -> None:
+        """Apply what other threads asked for; called at every step by the thread that runs the stream.
+
+        Raises:
+            StreamStoppedError: The stream was stopped or ended.
+        """
+        self._raise_if_stopped()
+        if time.monotonic() - self._polled < POLL_INTERVAL:
             return
-        self._steered = time.monotonic()
+        self._polled = time.monotonic()
         give_back_groups()
-        pools = [(operator, pool) for operator in executor._topology for pool in operator.get_autoscaling_actor_pools()]
         if self._move is not None:
             donor, receiver = (pools[place] for place in self._move)
             self._move = None
-            _move_replica(*donor, receiver[1])
+            if self._resizes:
+                _move_replica(donor, receiver)
         last_replicas: int | None = 0  # of a stage that only judges
-        for operator, pool in pools:
-            if "(Replica)" not in operator.name:
+        for pool in pools:
+            if not pool.generates:
                 continue
-            rows_wait = executor._topology[operator].total_enqueued_input_blocks() > 0
-            last_replicas = pool.current_size() if operator._inputs_complete and not rows_wait else None
-            if self._allowed is not None:
-                _size(pool, max(self._allowed, pool.min_size()), rows_wait)
+            last_replicas = pool.size if pool.has_all_input and not pool.has_queued_rows else None
+            if self._max_replicas is not None and self._resizes:
+                _resize(pool, max(self._max_replicas, pool.min_size))
         self._last_replicas = last_replicas
-        self._actors = [actor for _, pool in pools for actor in (*pool._running_actors, *pool._pending_actors.values())]
+        self._actors = [actor for pool in pools for actor in pool.actors]
+
+    def check_after_block(self) -> None:
+        """Do what can be done between two committed blocks, for a stream that Ray does not poll.
+
+        Raises:
+            StreamStoppedError: The stream was stopped or ended.
+        """
+        if not self._is_polled:
+            self._raise_if_stopped()
+            give_back_groups()
+
+    def _raise_if_stopped(self) -> None:
+        if self._stopped.is_set() or self._over.is_set():
+            raise StreamStoppedError("the stream was stopped")
 
 
-def _size(pool: Any, replicas: int, rows_wait: bool) -> None:
-    """Let a pool have so many actors, and start those that are missing while rows wait for them.
+def _resize(pool: ActorPool, replicas: int) -> None:
+    """Set the maximum size of a pool, and start the missing actors while rows are queued.
 
-    Ray Data's own autoscaler ends idle actors above the size, and starts some once those there are nearly full; here
+    Ray Data's own autoscaler ends idle actors above the size, and starts some once those there are nearly full. Here
     the missing ones are started at once.
     """
-    pool._config = replace(pool._config, max_size=replicas)
-    missing = replicas - pool.current_size()
-    if rows_wait and missing > 0:
-        pool.scale(ActorPoolScalingRequest.upscale(delta=missing, reason="the sweep has room"))
+    pool.set_max_size(replicas)
+    missing = replicas - pool.size
+    if pool.has_queued_rows and missing > 0:
+        pool.add_actors(missing, reason="the sweep has room")
 
 
-def _move_replica(donor_operator: Any, donor: Any, receiver: Any) -> None:
+def _move_replica(donor: ActorPool, receiver: ActorPool) -> None:
     """The new replica waits for its GPU until Ray has ended the old one."""
-    if not end_one_actor(donor_operator):
+    if not donor.end_one_actor():
         return
-    donor._config = replace(donor._config, max_size=donor.max_size() - 1)
-    receiver._config = replace(receiver._config, max_size=receiver.max_size() + 1)
-    receiver.scale(ActorPoolScalingRequest.upscale(delta=1, reason="a GPU has moved to this pool"))
-
-
-class StreamControlCallback(ExecutionCallback):  # type: ignore[misc]
-    """Hands every step of a stream to its control."""
-
-    def on_execution_step(self, executor: Any) -> None:
-        control = _controls.get(executor._data_context.get_config(KEY, ""))
-        if control is not None:
-            control.poll(executor)
+    donor.set_max_size(donor.max_size - 1)
+    receiver.set_max_size(receiver.max_size + 1)
+    receiver.add_actors(1, reason="a GPU has moved to this pool")

@@ -115,7 +115,6 @@ class BenchmarkJob(GeneratingJob):
         ((*pools,),) = plan.stages
         if self._benchmarks.run_code:
             check_sandboxes()
-        stream.configure_ray_data()
         grading = Grading(
             {
                 name: SharedProblems(entry.grader, self._benchmarks.problems[name])

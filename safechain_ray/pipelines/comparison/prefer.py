@@ -195,7 +195,6 @@ class PreferringJob(Work):
     def run_stages(self, plan: Plan) -> int:
         ((pool,),) = plan.stages
         contest = self._contest
-        stream.configure_ray_data()
         reader = PairReader(contest.a.folder.samples, contest.b.folder.samples, contest.parts)
         pairs = stream.stored_pairs(reader, self._waiting, self._settings.block_rows)
         preferences = stream.prefer(pairs, pool, contest.judge, contest.parts, self._settings)

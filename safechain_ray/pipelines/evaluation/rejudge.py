@@ -209,7 +209,6 @@ def _judge(
     observer: Observer,
     series: RunSeries,
 ) -> int:
-    stream.configure_ray_data()
     samples = stream.unjudged(stream.stored_samples(folder.samples, each.waiting, settings.block_rows))
     if pool is not None:
         samples = stream.judge(samples, pool, each.judge, each.parts, settings)

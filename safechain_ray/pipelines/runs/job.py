@@ -134,7 +134,6 @@ class Job(Work):
         return committed
 
     def _run_stage(self, number: int, pools: tuple[PlannedPool, ...], stages: int) -> int:
-        stream.configure_ray_data()
         last = number == stages - 1
         target = self._folder.samples if last else self._folder.stage(number)
         count = partial(block_counts, judges=self._deciding, benign=self._benign)
