@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import ray
 
-from safechain_ray.cluster.nodes import drained_nodes, draining_nodes
+from safechain_ray.cluster.ray_internals.cluster_state import drained_nodes, draining_nodes
 
 LOOK_SECONDS = 2.0
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 import ray
-from ray.core.generated.common_pb2 import NodeDeathInfo
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from safechain_ray.cluster.ray_internals.cluster_state import draining_nodes
 
 
 def this_node() -> str:
@@ -22,17 +23,6 @@ def staying_gpus() -> float:
     """The GPUs of these nodes, used or not."""
     staying = staying_nodes()
     return sum(float(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["NodeID"] in staying)
-
-
-def draining_nodes() -> frozenset[str]:
-    """The nodes that were told to go: by a spot notice, or by an autoscaler."""
-    return frozenset(ray._private.state.state.get_draining_nodes())
-
-
-def drained_nodes() -> frozenset[str]:
-    """The nodes that are gone because they were told to."""
-    drained = (NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED, NodeDeathInfo.AUTOSCALER_DRAIN_IDLE)
-    return frozenset(node["NodeID"] for node in ray.nodes() if node.get("DeathReason") in drained)
 
 
 def beside_driver(actor: type, *arguments: Any) -> Any:

@@ -92,9 +92,10 @@ def ray_session(address: str | None, say: Callable[[str], None] | None = None) -
 
 
 def _log_folder() -> Path:
-    from ray._private.worker import global_worker
+    import ray
 
-    return Path(global_worker.node.get_logs_dir_path())
+    context = ray.get_runtime_context()
+    return Path(context.get_temp_dir(), context.get_session_name(), "logs")
 
 
 def cluster_address(address: str | None) -> str | None:
@@ -140,13 +141,11 @@ def check_reachable(address: str, patience: float = CONNECT_PATIENCE_SECONDS) ->
 
 def view_local() -> ClusterView:
     """What a local Ray would have, without the seconds that starting one takes."""
-    from ray._private.accelerators import get_accelerator_manager_for_resource
+    from safechain_ray.cluster.ray_internals.cluster_state import gpus_of_local_ray
 
-    manager = get_accelerator_manager_for_resource("GPU")
-    gpus = manager.get_current_node_num_accelerators()
-    visible = manager.get_current_process_visible_accelerator_ids()
-    if visible is not None:  # CUDA_VISIBLE_DEVICES, as Ray itself counts
-        gpus = min(gpus, len(visible))
+    gpus = gpus_of_local_ray()
+    if gpus is None:
+        gpus = len(gpus_of_this_process(read_gpus()))
     memory = psutil.virtual_memory().available - LOCAL_OBJECT_STORE_BYTES
     node = Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE, gpu_memory=_own_gpu_memory() if gpus else None)
     return ClusterView((node,), engine_package=installed_engine_package())
@@ -173,9 +172,9 @@ def view_cluster(resources: ClusterConfig) -> ClusterView:
 
 def view_free(resources: ClusterConfig) -> ClusterView:
     """The living nodes with what no actor and no task holds now; memory is all that they have, as none asks for it."""
-    from ray._private.state import available_resources_per_node
+    from safechain_ray.cluster.ray_internals.cluster_state import free_resources
 
-    free = available_resources_per_node()
+    free = free_resources()
     kind = resources.accelerator
     living = _living()
     memory = _gpu_memory(living, resources)

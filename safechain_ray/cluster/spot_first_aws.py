@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
-
+from safechain_ray.cluster.ray_internals.node_providers import node_provider
 from safechain_ray.cluster.spot_first import NodeConfig, SpotFirst
 
 
-class SpotFirstAws(SpotFirst, AWSNodeProvider):  # type: ignore[misc]
+class SpotFirstAws(SpotFirst, node_provider("aws")):  # type: ignore[misc]
     """`InstanceMarketOptions` says that a node is spot; EC2 gives it on demand without."""
 
     @staticmethod

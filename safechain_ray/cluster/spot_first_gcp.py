@@ -5,14 +5,13 @@ Needs google-api-python-client.
 
 from typing import Any
 
-from ray.autoscaler._private.gcp.node_provider import GCPNodeProvider
-
+from safechain_ray.cluster.ray_internals.node_providers import node_provider
 from safechain_ray.cluster.spot_first import NodeConfig, SpotFirstOneByOne
 
 SPOT_KEYS = ("provisioningModel", "instanceTerminationAction")
 
 
-class SpotFirstGcp(SpotFirstOneByOne, GCPNodeProvider):  # type: ignore[misc]
+class SpotFirstGcp(SpotFirstOneByOne, node_provider("gcp")):  # type: ignore[misc]
     """`scheduling` says that a node is spot; what else it says is true of nodes on demand too.
 
     One by one: Ray sends the inserts of all nodes before it hears that one was refused.

@@ -18,9 +18,8 @@ from datetime import datetime
 import click
 import httpx
 import psutil
-import ray
-from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
+from safechain_ray.cluster.ray_internals.cluster_state import DRAIN_NODE, drain_node
 from safechain_ray.errors import InputError
 
 LOOK_SECONDS = 2.0
@@ -66,13 +65,8 @@ class Raylet:
 
     def drain(self, notice: Notice) -> None:
         """Raises what Ray raises where the head can't be reached, InputError where it refuses."""
-        accepted, why_not = ray._raylet.GcsClient(address=self.gcs_address).drain_node(
-            self.node_id,
-            DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
-            f"spot notice: {notice.words}",
-            int((time.time() + notice.seconds) * 1000),
-        )
-        if not accepted:
+        why_not = drain_node(self.gcs_address, self.node_id, f"spot notice: {notice.words}", notice.seconds)
+        if why_not is not None:
             raise InputError(f"Ray refuses to drain this node: {why_not}")
 
 
@@ -147,6 +141,8 @@ def main(cloud: str, metadata: str | None, node_id: str | None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # or a line for each look
     usual, read = CLOUDS[cloud]
+    if not DRAIN_NODE.is_on():
+        raise click.ClickException("This Ray can't be told of a spot notice.")
     try:
         raylet = Raylet.here(node_id)
     except InputError as error:

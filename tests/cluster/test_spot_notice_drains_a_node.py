@@ -21,7 +21,7 @@ ROOT = Path(safechain_ray.__file__).parents[1]
 
 OBSERVER = """
 import sys, time, ray
-from safechain_ray.cluster.nodes import draining_nodes
+from safechain_ray.cluster.ray_internals.cluster_state import draining_nodes
 
 @ray.remote(num_cpus=0, resources={"spot": 1})
 class Work:

@@ -22,7 +22,7 @@ from fault_runs import (
 )
 from scripted_runs import guard_script
 
-from safechain_ray.cluster.streaming import making_room
+from safechain_ray.cluster.ray_internals import preempt_for_starved_pool
 from safechain_ray.pipelines.runs import kept_rounds
 from safechain_ray.schema import Request
 
@@ -189,7 +189,7 @@ def test_chains_of_thought_and_their_judge_go_on_when_all_gpus_were_gone_for_a_w
 def test_a_judge_whose_node_dies_gets_the_gpu_of_a_replica_where_no_other_is_left(
     runs: FaultRuns, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(making_room, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(preempt_for_starved_pool, "GRACE_PERIOD", 2.0)
     cluster = runs.cluster.with_gpus(3)
     judged, killed = tmp_path / "judged.jsonl", tmp_path / "killed"
     judged.touch()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from safechain_ray.benchmarks.contest_tests import LONGEST_TESTS
+from safechain_ray.cluster.ray_internals import preempt_for_starved_pool
 from safechain_ray.cluster.spot_notice import LOOK_SECONDS
-from safechain_ray.cluster.streaming import making_room
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.datasets import unpacking
 from safechain_ray.engines.api_messages import MOST_PARTS
@@ -73,7 +73,7 @@ FIGURES = [
     ("security.md", f"may unpack to {LONGEST_TESTS // GIB} GiB"),
     ("faults.md", f"`resources.max_engine_deaths` ({ResourcesConfig().max_engine_deaths}) deaths"),
     ("faults.md", f"reads it within {LOOK_SECONDS:g} s"),
-    ("faults.md", f"after {IN_WORDS[making_room.PATIENCE_SECONDS]} one of them"),
+    ("faults.md", f"after {IN_WORDS[preempt_for_starved_pool.GRACE_PERIOD]} one of them"),
     ("faults.md", f"done {IN_WORDS[NOTE_SECONDS]} before"),
     ("faults.md", f"of more than {MOST_CHARACTERS // MIB} million characters"),
 ]

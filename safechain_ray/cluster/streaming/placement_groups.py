@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 
 import ray
-from ray.core.generated.gcs_pb2 import ActorTableData
 from ray.util.placement_group import (
     PlacementGroup,
     placement_group,
@@ -17,6 +16,7 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
+from safechain_ray.cluster.ray_internals.cluster_state import placement_groups_in_use
 from safechain_ray.errors import EngineStartError
 
 _groups: dict[bytes, PlacementGroup] = {}
@@ -36,7 +36,7 @@ def give_back_groups() -> None:
     with _lock:
         if not _groups:
             return
-        ended = [group for group, lives in _lives_by_group().items() if not lives]
+        ended = [group for group, in_use in placement_groups_in_use().items() if not in_use]
         for group in _groups.keys() & ended:
             remove_placement_group(_groups.pop(group))
 
@@ -69,14 +69,3 @@ def spread_groups(gpus_by_node: Mapping[str, int], size: int, largest_node: floa
     if size > largest_node or all(count % size == 0 for count in counts):
         return None
     return " + ".join(map(str, counts))
-
-
-def _lives_by_group() -> Mapping[bytes, bool]:
-    """Whether any actor lives, for every placement group of this driver on which one stood."""
-    here = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
-    lives: dict[bytes, bool] = {}
-    for row in ray._private.state.state._connect_and_get_accessor().get_actor_table(here, None):
-        actor = ActorTableData.FromString(row)
-        if group := actor.placement_group_id:
-            lives[group] = lives.get(group, False) or actor.state != ActorTableData.DEAD
-    return lives

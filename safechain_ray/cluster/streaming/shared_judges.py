@@ -16,7 +16,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.nodes import beside_driver
 from safechain_ray.cluster.planner import PlannedPool, PoolNeeds
-from safechain_ray.cluster.streaming.stream import ROWS_IN_FLIGHT_A_SLOT, StreamSettings, resources_of
+from safechain_ray.cluster.streaming.stream import ROWS_IN_FLIGHT_A_SLOT, StreamSettings, add_pool, resources_of
 from safechain_ray.cluster.tally import PoolProgress, Reporter
 from safechain_ray.cluster.workers.judging import EngineJudge
 from safechain_ray.cluster.worklist import share
@@ -163,14 +163,13 @@ def through_shared(samples: Dataset, judge: SharedJudge, settings: StreamSetting
     client = ActorPoolStrategy(
         size=1, max_tasks_in_flight_per_actor=in_flight, max_concurrent_calls_per_actor=in_flight
     )
-    return samples.map_batches(
-        SharedJudgeClient,
-        fn_constructor_kwargs={"judge": judge, "tally": settings.tally},
-        batch_format="pyarrow",
-        batch_size=settings.block_rows,
-        compute=client,
-        num_cpus=CLIENT_CPUS,
-    )
+    pool_arguments = {
+        "batch_format": "pyarrow",
+        "batch_size": settings.block_rows,
+        "compute": client,
+        "num_cpus": CLIENT_CPUS,
+    }
+    return add_pool(samples, SharedJudgeClient, {"judge": judge, "tally": settings.tally}, pool_arguments)
 
 
 def _missing(batch: pa.Table) -> int:

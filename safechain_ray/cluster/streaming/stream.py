@@ -10,18 +10,17 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from safechain_ray.catalog.api_entries import ApiEntry, judging_api
 from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.planner import PlannedPool
+from safechain_ray.cluster.ray_internals.actor_pools import declare_pool
+from safechain_ray.cluster.ray_internals.stream_context import configure
 from safechain_ray.cluster.session import cluster_address
-from safechain_ray.cluster.streaming.handover import Handover
-from safechain_ray.cluster.streaming.making_room import MakingRoom
-from safechain_ray.cluster.streaming.nearby import Nearby
 from safechain_ray.cluster.streaming.placement_groups import new_group
-from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.streaming.stream_control import StreamControl
 from safechain_ray.cluster.workers.commit import Commit
 from safechain_ray.cluster.workers.grading import Grading
 from safechain_ray.cluster.workers.judging import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
@@ -39,10 +38,6 @@ from safechain_ray.storage import Folder
 ROWS_IN_FLIGHT_A_SLOT = 2.0
 """Rows a pool holds for each request that its engine decodes at once. A finished row waits for the slowest one of its
 block: at 1.5 an engine of 256 slots ran short now and then, at 2 it never did (bench/throughput.py)."""
-
-SOURCE_BUFFER_BLOCKS = 32
-"""Blocks that the task at the source may make ahead. The driver takes what is there in each of its six or seven steps a
-second: of Ray Data's 2, that made 13 blocks/s for all replicas together (bench/scaling.py)."""
 
 ACCELERATOR_SHARE = 0.001
 """Of the one `accelerator_type:…` that a node has; the share that Ray's own `accelerator_type` option takes."""
@@ -105,33 +100,10 @@ class StreamSettings:
         return self.max_running or pool.running
 
 
-def configure_ray_data() -> None:
-    """Quiet, with the project's own progress and watchdog in place of Ray Data's."""
-    context = DataContext.get_current()
-    callbacks = context.custom_execution_callback_classes
-    callbacks += [callback for callback in (Nearby, Handover, MakingRoom) if callback not in callbacks]
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1
-    context.wait_for_min_actors_s = -1
-    # An engine that can't start now won't start on the next try either: fail with its log at once.
-    context.max_consecutive_actor_init_deaths = 0
-    # A pool that lost an actor grows back to its size. Blocks queue outside of the actors, so 1 is the most there is.
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
-    context.raise_original_map_exception = True
-    context.downstream_capacity_backpressure_ratio = 2.0
-    context._max_num_blocks_in_streaming_gen_buffer = SOURCE_BUFFER_BLOCKS
-    context.execution_options.preserve_order = False
-    context.memory_usage_poll_interval_s = None  # it starts a thread a task, for figures that nothing here reads
-    # One asks for a pool's `ray_remote_args_fn` beside the actors: a placement group that holds GPUs for nobody.
-    context.issue_detectors_config.detectors = []
-
-
 def numbers_to_generate(numbers: Sequence[int], block_rows: int) -> Dataset:
     """Sample numbers in blocks as small as those that are committed: Ray Data moves and retries whole blocks."""
-    return ray.data.from_arrow(pa.table({"number": pa.array(numbers, pa.int64())})).repartition(
-        target_num_rows_per_block=block_rows
-    )
+    source = configure(ray.data.from_arrow(pa.table({"number": pa.array(numbers, pa.int64())})))
+    return source.repartition(target_num_rows_per_block=block_rows)
 
 
 def stored_samples(folder: Folder, waiting: Mapping[str, str], block_rows: int) -> Dataset:
@@ -148,8 +120,8 @@ def stored_samples(folder: Folder, waiting: Mapping[str, str], block_rows: int) 
         tables = [only(as_samples(folder.read_parquet(row["file"])), row["sample_ids"]) for row in batch.to_pylist()]
         return pa.concat_tables(tables)
 
-    samples = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(read, **_whole_blocks())
-    return samples.repartition(target_num_rows_per_block=block_rows)
+    source = configure(ray.data.from_items(items, override_num_blocks=len(items)))
+    return source.map_batches(read, **_whole_blocks()).repartition(target_num_rows_per_block=block_rows)
 
 
 def unjudged(samples: Dataset) -> Dataset:
@@ -176,7 +148,7 @@ def generate(
         "ledger": settings.ledger,
     }
     pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
-    return numbers.map_batches(Replica, fn_constructor_kwargs=arguments, **pool_arguments)
+    return add_pool(numbers, Replica, arguments, pool_arguments, generates=True)
 
 
 def _engine_of(model: EngineNeeds | ApiEntry, pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
@@ -198,7 +170,7 @@ def judge(
         arguments["key"] = entry.endpoint.api_key()
         # A block at least, so that a second one fills the slots that the last rows of the first leave.
         pool_arguments = _pool_arguments(pool, settings, max(entry.endpoint.max_concurrent, settings.block_rows))
-        return samples.map_batches(EndpointJudge, fn_constructor_kwargs=arguments, **pool_arguments)
+        return add_pool(samples, EndpointJudge, arguments, pool_arguments)
     assert entry.engine is not None
     arguments |= {
         "start": settings.engine_start(pool, entry.engine),
@@ -207,7 +179,7 @@ def judge(
         "ledger": settings.ledger,
     }
     pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
-    return samples.map_batches(EngineJudge, fn_constructor_kwargs=arguments, **pool_arguments)
+    return add_pool(samples, EngineJudge, arguments, pool_arguments)
 
 
 def stored_pairs(reader: PairReader, waiting: Sequence[StoredPair], block_rows: int) -> Dataset:
@@ -215,7 +187,8 @@ def stored_pairs(reader: PairReader, waiting: Sequence[StoredPair], block_rows: 
     in_order = sorted(waiting, key=lambda pair: (pair.file, pair.file_b))
     blocks = [in_order[start : start + block_rows] for start in range(0, len(in_order), block_rows)]
     items = [{"pairs": [asdict(pair) for pair in block]} for block in blocks]
-    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(reader.__call__, **_whole_blocks())
+    source = configure(ray.data.from_items(items, override_num_blocks=len(items)))
+    return source.map_batches(reader.__call__, **_whole_blocks())
 
 
 def prefer(
@@ -234,7 +207,7 @@ def prefer(
     }
     running = settings.running(pool) if entry.endpoint is None else entry.endpoint.max_concurrent
     pool_arguments = _pool_arguments(pool, settings, max(1, running // REQUESTS_A_PAIR))
-    return pairs.map_batches(PreferenceWorker, fn_constructor_kwargs=arguments, **pool_arguments)
+    return add_pool(pairs, PreferenceWorker, arguments, pool_arguments)
 
 
 def grade(samples: Dataset, grading: Grading, ray_address: str | None) -> Dataset:
@@ -250,7 +223,7 @@ def grade(samples: Dataset, grading: Grading, ray_address: str | None) -> Datase
 
 
 def commit(
-    samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit, steering: Steering
+    samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit, control: StreamControl
 ) -> Iterator[Mapping[str, int]]:
     """Run the stream; gives the counts of each block as soon as its file stands in the folder of `step`.
 
@@ -258,10 +231,19 @@ def commit(
     """
     judged = samples if last_verdicts is None else samples.map_batches(last_verdicts.__call__, **_whole_blocks())
     committed = judged.map_batches(step.__call__, **_whole_blocks())
-    steering.take(committed)
+    control.attach(committed)
     # Without prefetching: an iterator that holds a block back looks like a slow consumer, for which commits wait.
     for counts in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from counts.to_pylist()
+        control.check_after_block()
+
+
+def add_pool(
+    rows: Dataset, worker: type, arguments: dict[str, Any], pool_arguments: dict[str, Any], generates: bool = False
+) -> Dataset:
+    """The rows as a pool of `worker(**arguments)` returns them; one that `generates` is the model's."""
+    declare_pool(rows, generates)
+    return rows.map_batches(worker, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
 def _whole_blocks() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from safechain_ray.cluster.streaming import stream
 from safechain_ray.cluster.streaming.series import RunSeries
 from safechain_ray.cluster.streaming.shared_judges import SharedJudge
 from safechain_ray.cluster.streaming.stage import Stage
-from safechain_ray.cluster.streaming.steering import Steering, StreamStoppedError
+from safechain_ray.cluster.streaming.stream_control import StreamControl, StreamStoppedError
 from safechain_ray.cluster.streaming.watchdog import Watchdog
 from safechain_ray.cluster.tally import PoolProgress, start_tally
 from safechain_ray.cluster.workers.commit import Commit
@@ -41,15 +41,15 @@ class RunContext:
     observer: Observer
     record: RunRecord
     start_engine: StartEngine
-    steering: Steering = field(default_factory=Steering)
+    control: StreamControl = field(default_factory=StreamControl)
     shared: tuple[SharedJudge, ...] = ()
     judges_load: Callable[[], bool] = lambda: False
 
     def placed(
-        self, steering: Steering, shared: tuple[SharedJudge, ...], judges_load: Callable[[], bool]
+        self, control: StreamControl, shared: tuple[SharedJudge, ...], judges_load: Callable[[], bool]
     ) -> "RunContext":
         """The context of a run that a sweep placed."""
-        return replace(self, steering=steering, shared=shared, judges_load=judges_load)
+        return replace(self, control=control, shared=shared, judges_load=judges_load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Attempt:
             for tick in self._ticks:
                 tick()
             if rebalance is not None and (move := rebalance.note(progress, left - committed.get("rows", 0))):
-                context.steering.move_replica(move.donor, move.receiver)
+                context.control.move_replica(move.donor, move.receiver)
                 context.observer.say(rebalance.describe(move))
             context.observer.update(snapshot)
 
@@ -115,9 +115,9 @@ class Attempt:
             time.monotonic,
             excused=lambda: context.record.store_is_silent or context.judges_load(),
         )
-        blocks = stream.commit(rows.rows, rows.last_verdicts, rows.writer, context.steering)
+        blocks = stream.commit(rows.rows, rows.last_verdicts, rows.writer, context.control)
         with self._series.stage(stage) as export:
-            return pump(blocks, self._tally, watchdog, show, context.steering)["rows"]
+            return pump(blocks, self._tally, watchdog, show, context.control)["rows"]
 
     def _rebalance(self, pools: tuple[PlannedPool, ...]) -> Rebalance | None:
         running = [self.settings.running(pool) for pool in pools]
@@ -153,7 +153,6 @@ def run_attempt(
         observer.say(f"{total - completed} of {total} {rows_are} to do. Engine logs: {log_folder}")
         status = "interrupted"
         try:
-            stream.configure_ray_data()
             committed = 0
             for each in streams(plan, attempt):
                 rows = attempt.consume(each)

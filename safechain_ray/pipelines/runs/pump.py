@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from safechain_ray.cluster.failures import explain
-from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.streaming.stream_control import StreamControl
 from safechain_ray.cluster.streaming.watchdog import Watchdog
 from safechain_ray.cluster.tally import PoolProgress
 
@@ -29,7 +29,7 @@ def pump(
     tally: Any,
     watchdog: Watchdog,
     show: Show,
-    steering: Steering,
+    control: StreamControl,
 ) -> Counter[str]:
     """Run the stream to its end; gives the sum of its blocks' counts.
 
@@ -53,9 +53,9 @@ def pump(
         failed = False
     finally:
         # Ray must not be shut down under a living stream: its thread would start a new Ray.
-        steering.end_stream()
+        control.end_stream()
         stream.join(STOP_SECONDS)
-        steering.forget_actors(kill=failed)
+        control.forget_actors(kill=failed)
     return counts
 
 

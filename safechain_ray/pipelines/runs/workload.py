@@ -13,7 +13,7 @@ from typing import ClassVar, Generic, TypeVar
 from safechain_ray.cluster.planner import ClusterView, Plan
 from safechain_ray.cluster.session import cluster_address
 from safechain_ray.cluster.streaming.shared_judges import SharedJudge
-from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.streaming.stream_control import StreamControl
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.pipelines.runs.attempt import Attempt, RowStream, RunContext, run_attempt
@@ -48,7 +48,7 @@ class Placement:
     """
 
     plan: Plan
-    steering: Steering
+    control: StreamControl
     shared: tuple[SharedJudge, ...]
     judges_load: Callable[[], bool]
 
@@ -151,7 +151,7 @@ def finish(
             workload.check_machine()
         context = RunContext(workload.resources, observer, opened.record, start_engine)
         if placement is not None:
-            context = context.placed(placement.steering, placement.shared, placement.judges_load)
+            context = context.placed(placement.control, placement.shared, placement.judges_load)
         committed = run_attempt(
             context,
             remaining.plan if placement is None else lambda view: placement.plan,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from safechain_ray.cluster.packing import RunningRun
 from safechain_ray.cluster.planner import Plan
-from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.streaming.stream_control import StreamControl
 from safechain_ray.pipelines.evaluation.evaluate import OpenRun
 from safechain_ray.pipelines.runs.observer import Named
 from safechain_ray.pipelines.sweeps.sharing import work
@@ -23,7 +23,7 @@ class AtWork:
     replicas: int
     until: float
     observer: Named
-    steering: Steering = field(default_factory=Steering)
+    control: StreamControl = field(default_factory=StreamControl)
     stood: float = field(default_factory=time.monotonic)
 
     @property
@@ -43,7 +43,7 @@ class AtWork:
     @property
     def wanted(self) -> int:
         """The replicas of its model that it has or waits for: none in place of those that its last rows leave."""
-        last = self.steering.last_replicas
+        last = self.control.last_replicas
         return self.replicas if last is None else min(last, self.replicas)
 
     def seen(self, name: str) -> RunningRun:
@@ -58,6 +58,6 @@ class AtWork:
             self.wanted,
             standing,
             work(self.opened, self.left),
-            last_rows=self.steering.last_replicas is not None,
+            last_rows=self.control.last_replicas is not None,
             without_place=time.monotonic() - self.stood,
         )

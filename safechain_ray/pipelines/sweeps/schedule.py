@@ -12,8 +12,8 @@ from safechain_ray.cluster.packing import PLACE_SECONDS, WaitingRun, pack
 from safechain_ray.cluster.planner import ClusterView, Plan, PoolNeeds, make_plan, needs_table
 from safechain_ray.cluster.session import view_cluster, view_free
 from safechain_ray.cluster.streaming.shared_judges import share_judge
-from safechain_ray.cluster.streaming.steering import StreamStoppedError
 from safechain_ray.cluster.streaming.stream import StreamSettings
+from safechain_ray.cluster.streaming.stream_control import StreamStoppedError
 from safechain_ray.cluster.tally import start_tally
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError, PlanError, SafechainError
@@ -157,24 +157,24 @@ class Schedule:
             at_work = self._running[name]
             self._observer.say(f"{name} may have {_counted(replicas, 'replica')}: there is room.")
             at_work.replicas = replicas
-            at_work.steering.allow(replicas)
+            at_work.control.set_max_replicas(replicas)
 
     def _make_room(self) -> None:
         """For a shared judge: the model with most replicas gives up one, or gives way where it has a single one.
 
         Else its samples would wait for their verdicts, and the judge for a place, for ever.
         """
-        holding = [name for name, run in self._running.items() if run.holds_gpus and not run.steering.is_stopped]
+        holding = [name for name, run in self._running.items() if run.holds_gpus and not run.control.is_stopped]
         if not holding:
             return
         name = max(holding, key=lambda name: (self._running[name].wanted, self._running[name].gpus))
         at_work = self._running[name]
         if at_work.wanted > 1:
             at_work.replicas = at_work.wanted - 1
-            at_work.steering.allow(at_work.replicas)
+            at_work.control.set_max_replicas(at_work.replicas)
             self._observer.say(f"{name} gives up a replica: a judge for all models has no place.")
         else:
-            at_work.steering.stop()
+            at_work.control.stop()
             self._observer.say(f"{name} gives way: a judge for all models has no place.")
 
     def _free(self) -> ClusterView:
@@ -193,7 +193,7 @@ class Schedule:
     def _start(self, name: str, plan: Plan, until: float) -> None:
         opened = self._waiting.pop(name)
         at_work = AtWork(opened, plan, plan.stages[0][0].replicas, until, Named(self._observer, name))
-        placement = Placement(plan, at_work.steering, self._judges.shared, self._judges.is_loading)
+        placement = Placement(plan, at_work.control, self._judges.shared, self._judges.is_loading)
 
         def bring_to_its_end() -> None:
             result: Evaluation | BaseException
@@ -215,9 +215,9 @@ class Schedule:
         if not self._waiting:
             return
         for name, at_work in self._running.items():
-            if time.time() >= at_work.until and not at_work.steering.is_stopped:
+            if time.time() >= at_work.until and not at_work.control.is_stopped:
                 self._observer.say(f"{name} gives way to those that wait; it goes on when it is its turn again.")
-                at_work.steering.stop()
+                at_work.control.stop()
 
     def _give_up_in_the_end(self) -> None:
         """Nothing runs and nothing starts: that is told, and after `stall_timeout_minutes` what waits has failed."""
@@ -274,7 +274,7 @@ class Schedule:
     def _stop(self) -> None:
         """Stop what runs still, after an interruption or when time is up; what was done just before is done."""
         for at_work in self._running.values():
-            at_work.steering.stop()
+            at_work.control.stop()
         deadline = time.monotonic() + STOP_SECONDS
         for name in self._running:
             self._threads[name].join(max(0.0, deadline - time.monotonic()))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayTaskError
 
-from safechain_ray.cluster.streaming.steering import Steering
+from safechain_ray.cluster.streaming.stream_control import StreamControl
 from safechain_ray.cluster.streaming.watchdog import Watchdog
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.errors import EngineStartError, StallError
@@ -52,7 +52,7 @@ def run(blocks: Iterator[Block], shown: list[Counter[str]], timeout: float = 1e9
     def show(committed: Counter[str], progress: Any) -> None:
         shown.append(committed.copy())
 
-    return pump(blocks, Tally(), Watchdog(("model",), 1, timeout, Clock()), show, Steering())
+    return pump(blocks, Tally(), Watchdog(("model",), 1, timeout, Clock()), show, StreamControl())
 
 
 def test_the_counts_of_all_blocks_add_up_and_the_last_look_shows_them_all(shown: list[Counter[str]]):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from safechain_ray.cluster.planner import ClusterView, Node
-from safechain_ray.cluster.streaming.steering import StreamStoppedError
+from safechain_ray.cluster.streaming.stream_control import StreamStoppedError
 from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.config import SweepConfig
 from safechain_ray.errors import EngineStartError, InputError
@@ -92,7 +92,7 @@ class Cluster:
     def _work(self, seconds: float, place: Placement) -> None:
         over = time.monotonic() + seconds
         while time.monotonic() < over:
-            if place.steering.is_stopped:
+            if place.control.is_stopped:
                 raise StreamStoppedError
             time.sleep(0.01)
 

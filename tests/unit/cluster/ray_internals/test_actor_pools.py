@@ -1,0 +1,64 @@
+"""Which pool of a stream is the model's, and what a control does that Ray does not poll. No Ray runs."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.data import DataContext
+
+from safechain_ray.cluster.ray_internals import stream_callback
+from safechain_ray.cluster.ray_internals.actor_pools import declare_pool, pools_of
+from safechain_ray.cluster.streaming import stream_control
+from safechain_ray.cluster.streaming.stream_control import StreamControl, StreamStoppedError
+
+
+class Operator:
+    """An operator of a stream, with a pool of actors or without."""
+
+    def __init__(self, name: str, has_pool: bool = True) -> None:
+        self.name = name
+        self._has_pool = has_pool
+
+    def get_autoscaling_actor_pools(self) -> list[Any]:
+        return [SimpleNamespace()] if self._has_pool else []
+
+
+def stream_of(*operators: Operator, declared: tuple[bool, ...]) -> Any:
+    context = DataContext.get_current().copy()
+    for generates in declared:
+        declare_pool(SimpleNamespace(context=context), generates)
+    return SimpleNamespace(_data_context=context, _topology=dict.fromkeys(operators))
+
+
+def test_the_models_pool_is_known_by_its_place_whatever_operators_are_called() -> None:
+    source, commit = Operator("Input", has_pool=False), Operator("MapBatches(Commit)", has_pool=False)
+    model, judge = Operator("MapBatches(read)->MapBatches(Worker)"), Operator("MapBatches(Replica)")
+    pools = pools_of(stream_of(source, model, judge, commit, declared=(True, False)))
+    assert [(pool.operator, pool.generates) for pool in pools] == [(model, True), (judge, False)]
+
+
+def test_without_a_pool_for_each_declared_one_no_pool_is_taken_for_the_models() -> None:
+    pools = pools_of(stream_of(Operator("MapBatches(Replica)"), declared=(True, False)))
+    assert [pool.generates for pool in pools] == [False]
+
+
+def test_a_stream_that_ray_does_not_poll_stops_after_the_next_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_callback, "STREAM_CONTROL", SimpleNamespace(is_on=lambda: False))
+    monkeypatch.setattr(stream_control, "give_back_groups", lambda: None)
+    context = DataContext.get_current().copy()
+    control = StreamControl()
+    control.attach(SimpleNamespace(context=context))
+    assert context.custom_execution_callback_classes == []
+    control.check_after_block()
+    control.stop()
+    with pytest.raises(StreamStoppedError):
+        control.check_after_block()
+
+
+def test_a_stream_that_ray_polls_is_stopped_by_the_poll_alone() -> None:
+    control = StreamControl()
+    control.attach(SimpleNamespace(context=DataContext.get_current().copy()))
+    control.stop()
+    control.check_after_block()
+    with pytest.raises(StreamStoppedError):
+        control.poll([])
