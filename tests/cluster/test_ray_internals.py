@@ -107,6 +107,20 @@ def test_a_run_completes_without_a_private_name_and_says_once_what_is_lost(
     assert RequeueOnDrain in source.context.custom_execution_callback_classes
 
 
+def test_a_run_completes_without_any_hook(run: Runner, streams: list[Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(hooks, "_warned", set())
+    monkeypatch.setattr(hooks.logger, "warning", lambda text, *values: said.append(values[2]))
+    monkeypatch.setattr(hooks, "_exists", lambda module, path: False)
+    done = run(samples=1)
+
+    assert done.metrics.settings[0].outcomes["ok"] == len(run.rows) > 0
+    (source,) = streams
+    assert source.context.custom_execution_callback_classes == []
+    assert sorted(said) == sorted(set(said))
+    assert {"replication to the driver", "requeue on drain", "source buffer", "stream control"} < set(said)
+
+
 def test_in_a_running_stream_the_models_pool_is_the_one_of_its_replicas(
     run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,12 @@ def test_all_hooks_are_found() -> None:
     }
 
 
-@pytest.mark.parametrize(("module", "path"), NEEDS, ids=".".join)
+def test_the_ray_that_a_warning_names_is_the_one_of_the_project() -> None:
+    pyproject = (HOME.parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'"ray[data,default]=={hooks.TESTED_RAY}"' in pyproject
+
+
+@pytest.mark.parametrize(("module", "path"), NEEDS, ids=[".".join(need) for need in NEEDS])
 def test_the_installed_ray_has_it(module: str, path: str) -> None:
     assert Hook("one", "nothing", ((module, path),)).missing() == ()
 
