@@ -190,8 +190,8 @@ def test_verdicts_of_a_judge_count_once_all_of_them_are_there(runs: Runs, plain:
         if snapshot.committed.get("rows", 0):
             raise KeyboardInterrupt
 
+    slow = {"resources.max_running": 4, "resources.block_rows": 4}
     with pytest.raises(KeyboardInterrupt):
-        slow = {"resources.max_running": 4, "resources.block_rows": 4}
         add(plain, "demo-guard", on_update=interrupt, guard=guard_script(seconds=0.5), **slow)
 
     assert list((plain.output / "verdicts" / "demo-guard").glob("*.parquet"))
