@@ -35,7 +35,7 @@ class UnknownNameError(InputError):
 
 
 class PlanError(InputError):
-    """The cluster can't hold the pools of a run; the message ends with the mend."""
+    """The cluster can't hold the pools of a run; the message ends with the fix."""
 
 
 class RunConflictError(InputError):
@@ -63,7 +63,7 @@ class EngineDiedError(SafechainError):
 
 
 class SandboxError(SafechainError):
-    """No sandbox works on this machine, so no code of a model is run; the message ends with the mend."""
+    """No sandbox works on this machine, so no code of a model is run; the message ends with the fix."""
 
 
 class StallError(SafechainError):

@@ -51,8 +51,8 @@ def _ids(vulnerability: Mapping[str, Any]) -> set[str]:
 
 def _line(package: Mapping[str, Any], vulnerability: Mapping[str, Any], reason: str | None) -> str:
     fixed = ", ".join(vulnerability["fix_versions"]) or "no version yet"
-    mend = f"ignored: {reason}" if reason else "raise its version, or say under [tool.audit.ignored] why it may stay"
-    return f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in {fixed}; {mend}"
+    fix = f"ignored: {reason}" if reason else "raise its version, or say under [tool.audit.ignored] why it may stay"
+    return f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in {fixed}; {fix}"
 
 
 def asked() -> Mapping[str, Any] | None:

@@ -53,7 +53,7 @@ def load_problems(entry: BenchmarkEntry, limit: int | None = None) -> tuple[Prob
         more = f"\n  and {len(refusals) - SHOWN_PROBLEMS} more" if len(refusals) > SHOWN_PROBLEMS else ""
         raise InputError(
             f"{records.source} has {len(refusals)} rows that can't be problems of {entry.name!r}:"
-            f"{''.join(refusals[:SHOWN_PROBLEMS])}{more}\nMend these rows, or take them out."
+            f"{''.join(refusals[:SHOWN_PROBLEMS])}{more}\nFix these rows, or take them out."
         )
     return tuple(problems[:limit])
 

@@ -52,7 +52,7 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 def doctor(*, as_json: bool, gpu_check: bool, device: Any, steps: tuple[str, ...], **flags: Any) -> None:
     """Check a model, its judges and the output, or this installation, with no GPU and no weights.
 
-    Says for each check whether it is ok, doubtful (warning), failed or could not be done here, and the mend.
+    Says for each check whether it is ok, doubtful (warning), failed or could not be done here, and the fix.
     --gpu-check takes about ten minutes on one 80 GB GPU, and needs no internet (docs/gpu.md).
     """
     from safechain_ray.report.doctor import findings_summary, render_findings

@@ -1,4 +1,4 @@
-"""Decides, before anything loads, how a run's pools stand on the cluster, or refuses with a table and a mend."""
+"""Decides, before anything loads, how a run's pools stand on the cluster, or refuses with a table and a fix."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -296,28 +296,26 @@ def fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
 
 def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
     if all(pool.gpus <= sum(node.gpus for node in view.nodes) for pool in misfits):
-        mend = "add nodes with more memory or CPUs, or take a smaller model"
+        fix = "add nodes with more memory or CPUs, or take a smaller model"
     elif view.accelerator is not None:
-        mend = (
-            f"only GPUs that Ray calls {view.accelerator!r} count here: add such nodes, or name another --accelerator"
-        )
+        fix = f"only GPUs that Ray calls {view.accelerator!r} count here: add such nodes, or name another --accelerator"
     elif view.has_gpus:
-        mend = "lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs"
+        fix = "lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs"
     elif view.unused_gpus:
-        mend = (
+        fix = (
             f"this machine has {view.unused_gpus} GPUs, but Ray was started without them: start it with "
             f"--num-gpus={view.unused_gpus}"
         )
     else:
-        mend = (
+        fix = (
             "join a cluster with GPUs (--ray-address or RAY_ADDRESS); "
             "or insist on CPUs with --device cpu (slow: only for small models)"
         )
-    return f"The cluster can't hold this run.\n{needs_table(misfits, view)}\nMend: {mend}."
+    return f"The cluster can't hold this run.\n{needs_table(misfits, view)}\nFix: {fix}."
 
 
 def needs_table(pools: Sequence[PoolNeeds], view: ClusterView) -> str:
-    rows = [("", "GPUs", "CPUs", "memory GB")]
+    rows = [("", "GPUs", "CPUs", "RAM GB")]
     rows += [(f"needs: {pool.pool} ({pool.engine})", *_figures(pool.gpus, pool.cpus, pool.memory)) for pool in pools]
     rows.append(("needs: reading and committing", *_figures(0, STREAM_CPUS, 0)))
     for node, count in Counter(view.nodes).items():

@@ -12,7 +12,7 @@ DOWNLOAD_TIMEOUT = 60
 
 
 def fetch(source: str) -> bytes:
-    """The bytes of the file at a local path or a URI. Raises InputError with the reason and the mend."""
+    """The bytes of the file at a local path or a URI. Raises InputError with the reason and the fix."""
     scheme = source.partition("://")[0] if "://" in source else ""
     if scheme in ("http", "https"):
         return _download(source)

@@ -29,14 +29,14 @@ class Records:
     rows: Sequence[Mapping[str, object]]
     source: str
 
-    def check_column(self, column: str, mend: str) -> None:
-        """Raises InputError with the nearest column there is, then `mend`, where no row has `column`."""
+    def check_column(self, column: str, fix: str) -> None:
+        """Raises InputError with the nearest column there is, then `fix`, where no row has `column`."""
         if column in self.columns:
             return
         near = get_close_matches(column, self.columns, n=1, cutoff=0.4)
         offer = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(
-            f"{self.source} has no column {column!r}.{offer} Its columns: {', '.join(self.columns)}. {mend}"
+            f"{self.source} has no column {column!r}.{offer} Its columns: {', '.join(self.columns)}. {fix}"
         )
 
 

@@ -63,7 +63,7 @@ def start_api(start: ApiStart) -> "ApiEngine":
 
 
 class ApiEngine:
-    """Sends requests to one endpoint, as many at once as it bears, and tries those again that a try may mend.
+    """Sends requests to one endpoint, as many at once as it bears, and tries those again that a try may fix.
 
     A request counts as done with its first usable answer and is never sent again after it.
     """

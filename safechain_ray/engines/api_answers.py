@@ -133,7 +133,7 @@ def read_answer(body: Mapping[str, Any], place: int = 0) -> ApiAnswer:
     """The answer of the first choice, or of the one at `place`.
 
     Raises BlockedError for one that was withheld, RowError for one without a text, UnusableAnswerError for a body that
-    another try may mend.
+    another try may fix.
     """
     choice = _choice(body, place)
     message = read_message(as_mapping(choice.get("message")))

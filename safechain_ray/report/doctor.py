@@ -1,4 +1,4 @@
-"""The doctor's findings as a table, with the mend under what needs one, and as JSON."""
+"""The doctor's findings as a table, with the fix under what needs one, and as JSON."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def render_findings(findings: Sequence[Finding], console: Console) -> None:
 
 def _found(finding: Finding) -> str:
     detail = escape(finding.detail)
-    return f"{detail}\n[italic]Mend: {escape(finding.mend)}.[/]" if finding.mend else detail
+    return f"{detail}\n[italic]Fix: {escape(finding.fix)}.[/]" if finding.fix else detail
 
 
 def _counts(findings: Sequence[Finding]) -> dict[Status, int]:

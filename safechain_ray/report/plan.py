@@ -72,7 +72,7 @@ def render_plan(summary: dict[str, Any], console: Console) -> None:
     if summary["dollars_at_most"] is not None:
         dollars = f"${summary['dollars_at_most']:,.2f}"
         console.print(f"The API costs {dollars} at most, at the catalog's prices and without retries.", highlight=False)
-    pools = Table("stage", "pool", "engine", "device", "replicas", "GPUs", "memory GB")
+    pools = Table("stage", "pool", "engine", "device", "replicas", "GPUs", "RAM GB")
     for number, stage in enumerate(summary["stages"], start=1):
         for pool in stage:
             keys = ("pool", "engine", "device", "replicas", "gpus", "memory_gigabytes")

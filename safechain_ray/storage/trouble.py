@@ -1,4 +1,4 @@
-"""What an error of a file system or a store means: why, whether trying again may mend it, and what to do."""
+"""What an error of a file system or a store means: why, whether trying again may fix it, and what to do."""
 
 import errno
 import os
@@ -49,7 +49,7 @@ FINAL = {
     "FAILED_PRECONDITION": "",
     "INVALID_OBJECT_STATE": "",
 }
-"""Errors of S3 and of Google that no second try mends, with what to do; empty: the store's own words say it all.
+"""Errors of S3 and of Google that no second try fixes, with what to do; empty: the store's own words say it all.
 
 All others (no connection, 5xx, slow down, throttling, what has no name) may pass.
 """
@@ -73,8 +73,8 @@ def trouble_of(error: Exception) -> Trouble:
         return Trouble(_own_words(error), final=True)  # what was read is no whole file of its kind
     code = _code(error)
     if code in FINAL:
-        mend = FINAL[code]
-        return Trouble(f"{mend} ({_own_words(error)})" if mend else _own_words(error), final=True)
+        fix = FINAL[code]
+        return Trouble(f"{fix} ({_own_words(error)})" if fix else _own_words(error), final=True)
     if isinstance(error, FileNotFoundError):
         return Trouble(_MISSING, final=True)
     number = error.errno if isinstance(error, OSError) else None

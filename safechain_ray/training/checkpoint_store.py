@@ -169,11 +169,11 @@ def _other_kind(place: str, checkpoint: StoredCheckpoint) -> str:
     workers = f"{count} worker{'s' if count > 1 else ''}"
     if checkpoint.is_sharded:
         found = f"was written in shards by {workers} on GPUs, and this training has one worker or trains on CPUs"
-        mend = f"take two or more workers on GPUs (it had --workers {count})"
+        fix = f"take two or more workers on GPUs (it had --workers {count})"
     else:
         found = f"was written whole by {workers}, and workers that share a model on GPUs go on from shards alone"
-        mend = "take one worker (--workers 1) or workers on CPUs"
-    return f"{place} {found}. To go on from it {mend}. To begin anew name another --output."
+        fix = "take one worker (--workers 1) or workers on CPUs"
+    return f"{place} {found}. To go on from it {fix}. To begin anew name another --output."
 
 
 def _name(step: int) -> str:

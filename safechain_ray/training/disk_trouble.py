@@ -21,7 +21,7 @@ NO_RIGHT = {errno.EACCES, errno.EROFS}
 
 @contextmanager
 def disk_trouble_told(folder: Path) -> Iterator[None]:
-    """Raises StorageError for what only a person can mend where `folder` can't be written, all else as it is.
+    """Raises StorageError for what only a person can fix where `folder` can't be written, all else as it is.
 
     Of what the processes together say of shards (to torch no Exception), the error of one that failed is raised.
     """
@@ -61,8 +61,8 @@ def _number(error: BaseException) -> int | None:
     return error.errno if isinstance(error, OSError) else None
 
 
-def _told(folder: Path, reason: object, mend: str) -> StorageError:
+def _told(folder: Path, reason: object, fix: str) -> StorageError:
     return StorageError(
-        f"Training stopped: {folder} can't be written ({reason}). {mend}; the same command goes on from the last whole "
+        f"Training stopped: {folder} can't be written ({reason}). {fix}; the same command goes on from the last whole "
         "checkpoint."
     )

@@ -41,10 +41,10 @@ WITHHELD, CUT = 5, 9
 """Numbers of prompts that the provider does not answer, and whose thoughts it breaks off."""
 
 
-async def mending(body: dict[str, Any], request: web.Request) -> web.Response:
+async def fixing(body: dict[str, Any], request: web.Request) -> web.Response:
     """Thoughts as providers hand them over: apart, in the text, in a text whose template opened them, or not at all."""
     number = int(asked(body).partition("number ")[2].rstrip("?"))
-    thought, refusal = f"They ask for {number}.", f"I'm sorry, I can't mend {number}."
+    thought, refusal = f"They ask for {number}.", f"I'm sorry, I can't fix {number}."
     if number == WITHHELD:
         return chat("", finish_reason="content_filter")
     if number == CUT:
@@ -62,14 +62,14 @@ async def mending(body: dict[str, Any], request: web.Request) -> web.Response:
 
 def test_thoughts_of_an_api_stand_between_the_tags_of_the_training_set(run: Runner, tmp_path: Path) -> None:
     prompts = {"name": str(prompt_file(tmp_path, 12)), "id_column": "id", "kind_column": "kind"}
-    with serving(mending) as api:
+    with serving(fixing) as api:
         keys = common(api, run) | {"prompts": prompts, "samples": 2, "judges": ["refusal-match"]}
         built = build_dataset(read_build_config(None, keys, ()), Silent(), start_vllm)
     rows = [row for name in built.facts.files for row in pq.read_table(run.output / name).to_pylist()]
     assert {row["prompt_id"]: [turn["content"] for turn in row["messages"]] for row in rows} == {
         f"p{number}": [
-            f"How does one mend roof number {number}?",
-            f"<think>\nThey ask for {number}.\n</think>\n\nI'm sorry, I can't mend {number}.",
+            f"How does one fix roof number {number}?",
+            f"<think>\nThey ask for {number}.\n</think>\n\nI'm sorry, I can't fix {number}.",
         ]
         for number in range(12)
         if number % 4 != 3 and number not in (WITHHELD, CUT)

@@ -35,7 +35,7 @@ def respond(request: Request) -> str:
     if number % 10 == 3 and seed % 2:
         return "Round and round. " * 60
     thought = "" if number % 10 == 4 and seed % 2 else f"They ask for {number}, and I draw {seed}."
-    return f"{thought}</think>\n\nMend it with slate {seed}."
+    return f"{thought}</think>\n\nFix it with slate {seed}."
 
 
 def is_unsafe(request: Request) -> bool:
@@ -139,4 +139,4 @@ def test_a_finished_build_starts_no_engine_and_a_control_of_it_neither(
     keys = {"answers_only": True, "run": str(folder / "run"), "output": str(tmp_path / "control")}
     control = build_dataset(undisturbed.config.model_copy(update=keys), Silent(), NO_ENGINES)
     assert [row["sample_id"] for row in rows(control)] == [row["sample_id"] for row in rows(undisturbed)]
-    assert all(row["messages"][1]["content"].startswith("Mend it with slate") for row in rows(control))
+    assert all(row["messages"][1]["content"].startswith("Fix it with slate") for row in rows(control))

@@ -51,7 +51,7 @@ def test_the_key_reaches_the_provider_and_no_file_of_the_run(run: Runner) -> Non
     assert not any(API_KEY.encode() in file.read_bytes() for file in files)
 
 
-def test_a_provider_that_refuses_the_key_ends_the_run_at_once_with_the_mend(run: Runner) -> None:
+def test_a_provider_that_refuses_the_key_ends_the_run_at_once_with_the_fix(run: Runner) -> None:
     async def refusing(body: dict[str, Any], request: web.Request) -> web.Response:
         return failure(401, f"invalid key {API_KEY}")
 

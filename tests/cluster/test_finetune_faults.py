@@ -141,7 +141,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("what", ["scratch", "output"])
-def test_a_full_disk_ends_the_training_with_the_place_and_the_mend(
+def test_a_full_disk_ends_the_training_with_the_place_and_the_fix(
     what: str, small_disk: Path, tmp_path: Path, store: Store
 ) -> None:
     place = {"scratch": str(tmp_path / "scratch"), "output": str(tmp_path / "output")} | {what: str(small_disk)}
@@ -151,5 +151,5 @@ def test_a_full_disk_ends_the_training_with_the_place_and_the_mend(
     assert str(small_disk) in stderr
     assert "space" in stderr
     assert "Traceback" not in stderr
-    assert "start again" not in stderr, "no second try mends it"
+    assert "start again" not in stderr, "no second try fixes it"
     assert left_over(environment) == []

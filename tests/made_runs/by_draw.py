@@ -25,7 +25,7 @@ def prompt_file(folder: Path, prompts: int = 40) -> Path:
     """Prompts of four kinds."""
     path = folder / "prompts.csv"
     rows = "".join(
-        f"p{number},How does one mend roof number {number}?,{KINDS[number % 4]}\n" for number in range(prompts)
+        f"p{number},How does one fix roof number {number}?,{KINDS[number % 4]}\n" for number in range(prompts)
     )
     path.write_text(f"id,prompt,kind\n{rows}")
     return path

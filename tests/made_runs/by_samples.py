@@ -15,7 +15,7 @@ from safechain_ray.storage import open_folder
 
 ROWS_A_FILE = 64
 CATEGORIES = ("Violence", "Fraud & theft", "Privacy")
-WORDS = "Pass the salt, count the boats, mend the roof, read the map and sing of rivers, gardens, winters and bread."
+WORDS = "Pass the salt, count the boats, fix the roof, read the map and sing of rivers, gardens, winters and bread."
 
 
 def setting(strategy: str = "default", samples: int = 2, dataset: str = "small", **sampling: Any) -> Setting:

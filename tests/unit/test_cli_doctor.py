@@ -37,10 +37,10 @@ def test_a_judge_without_room_for_the_longest_response_is_a_warning_and_no_failu
     result = doctor("--model", "demo-reasoner", "--judge", "demo-guard")
     assert result.exit_code == 0
     assert "1 warning" in result.stdout
-    assert "Mend: raise the judge's context_length" in " ".join(result.stdout.split())
+    assert "Fix: raise the judge's context_length" in " ".join(result.stdout.split())
 
 
-def test_a_broken_copy_of_a_model_fails_with_1_and_its_mend(tmp_path: Path):
+def test_a_broken_copy_of_a_model_fails_with_1_and_its_fix(tmp_path: Path):
     copy = tmp_path / "copy"
     shutil.copytree(weights_location("package://demo-reasoner"), copy)
     config = json.loads((copy / "tokenizer_config.json").read_text())
@@ -49,7 +49,7 @@ def test_a_broken_copy_of_a_model_fails_with_1_and_its_mend(tmp_path: Path):
     result = doctor("--model", "demo-reasoner", "--weights", str(copy))
     assert result.exit_code == 1
     assert "stands in the prompt 2 times" in " ".join(result.stdout.split())
-    assert "Mend: write bos_token once in the template." in " ".join(result.stdout.split())
+    assert "Fix: write bos_token once in the template." in " ".join(result.stdout.split())
 
 
 def test_an_output_that_can_not_be_written_fails(tmp_path: Path):
@@ -83,7 +83,7 @@ def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], says
 def test_set_changes_what_is_checked():
     flags = ("--model", "demo-reasoner", "--gpu-memory", "80", "--json")
     found = json.loads(doctor(*flags, "--set", "model.engine.context_length=4096").stdout)["findings"]
-    assert [finding["mend"] for finding in found if finding["status"] == "failed"] == [
+    assert [finding["fix"] for finding in found if finding["status"] == "failed"] == [
         "set the engine's context_length to 2048 or less"
     ]
 
@@ -95,8 +95,6 @@ def test_without_a_model_it_checks_the_installation():
 
 def test_foreign_text_in_a_finding_can_not_write_to_the_terminal():
     out = io.StringIO()
-    render_findings(
-        [Finding("m", "chat template", "failed", "\x1b[2J[red]bad[/]", "mend")], Console(file=out, width=80)
-    )
+    render_findings([Finding("m", "chat template", "failed", "\x1b[2J[red]bad[/]", "fix")], Console(file=out, width=80))
     assert "\x1b" not in out.getvalue()
     assert "[red]bad[/]" in out.getvalue()

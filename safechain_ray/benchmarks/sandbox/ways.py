@@ -75,7 +75,7 @@ def working_way() -> tuple[Bubblewrap, Way]:
 
 
 def require_sandbox() -> None:
-    """Raises SandboxError, with the mend, where no sandbox works."""
+    """Raises SandboxError, with the fix, where no sandbox works."""
     working_way()
 
 

@@ -47,7 +47,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why a worker ends. With `error` it is known what to mend; else another one's death may be the reason."""
+    """Why a worker ends. With `error` it is known what to fix; else another one's death may be the reason."""
 
     rank: int
     reason: str

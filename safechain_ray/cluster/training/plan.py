@@ -17,12 +17,12 @@ def check_workers(worker: PoolNeeds, workers: int, view: ClusterView) -> str | N
         return "The nodes that are up don't hold all workers: the autoscaler is asked for more."
     grown = view.grown
     count = next((count for count in range(workers - 1, 0, -1) if fits([worker] * count, grown)), 0)
-    mend = f"take {count} workers (--workers {count})" if count else "take a cluster whose nodes hold a worker"
+    fix = f"take {count} workers (--workers {count})" if count else "take a cluster whose nodes hold a worker"
     if worker.gpus and not view.has_gpus:
-        mend = "join a cluster with GPUs (--ray-address or RAY_ADDRESS), or insist on CPUs with --device cpu"
+        fix = "join a cluster with GPUs (--ray-address or RAY_ADDRESS), or insist on CPUs with --device cpu"
     elif worker.gpus and view.accelerator is not None:
-        mend += f"; only GPUs that Ray calls {view.accelerator!r} count here"
+        fix += f"; only GPUs that Ray calls {view.accelerator!r} count here"
     raise PlanError(
         f"The cluster can't hold {workers} training workers at the same time: {count or 'none'} of them fit.\n"
-        f"{needs_table([replace(worker, pool='each worker')], grown)}\nMend: {mend}, or add nodes."
+        f"{needs_table([replace(worker, pool='each worker')], grown)}\nFix: {fix}, or add nodes."
     )

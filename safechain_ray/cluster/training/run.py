@@ -39,7 +39,7 @@ def run_training(
     """Train to the end; `hear` gets the workers' news, in the driver's thread.
 
     Workers that die start again together from the last checkpoint, at most `max_deaths` times; a node that is taken
-    back does not count. It is not left to Ray's own retries: they would repeat what only a person can mend, such as a
+    back does not count. It is not left to Ray's own retries: they would repeat what only a person can fix, such as a
     full disk. Raises the SafechainError of a worker, StallError when nothing is heard for too long.
     """
     watch = _Watch(task.board, workers.stall_seconds, hear)

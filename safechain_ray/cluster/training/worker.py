@@ -132,7 +132,7 @@ def _began(job: Any) -> Began:
 
 
 def _known(error: Exception) -> SafechainError | None:
-    """The error with its mend, where it is known; None for what another worker's death may have caused."""
+    """The error with its fix, where it is known; None for what another worker's death may have caused."""
     import torch
 
     if isinstance(error, SafechainError):

@@ -75,7 +75,7 @@ def grade_counts(batch: pa.Table) -> dict[str, int]:
 
 
 def check_sandboxes() -> None:
-    """Try the sandbox on every node that has CPUs now. Raises SandboxError, with the mend, where one has none."""
+    """Try the sandbox on every node that has CPUs now. Raises SandboxError, with the fix, where one has none."""
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     task = ray.remote(num_cpus=0)(why_no_sandbox)
     # Soft: a node that goes meanwhile is no reason to fail.

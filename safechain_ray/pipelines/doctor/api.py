@@ -55,8 +55,8 @@ def check_listed(subject: Subject, model: ApiEntry, key: str) -> Finding:
         reason = f"{model.base_url} gives no list of its models: {error}"
         return subject.not_checked("endpoint", reason, "check network and proxy, or model.base_url")
     if status in (401, 403):
-        mend = f"check the key in {model.api_key_env}" if model.api_key_env else "name its key with model.api_key_env"
-        return subject.failed("endpoint", f"{model.base_url} refuses the key: it answers {status}", mend)
+        fix = f"check the key in {model.api_key_env}" if model.api_key_env else "name its key with model.api_key_env"
+        return subject.failed("endpoint", f"{model.base_url} refuses the key: it answers {status}", fix)
     ids = _listed(body)
     if ids is None:
         reason = f"{model.base_url} answers {status} without a list of its models"
@@ -79,8 +79,8 @@ def _check_key(subject: Subject, model: ApiEntry, key: str) -> Finding:
 
 def _check_prices(subject: Subject, model: ApiEntry) -> Finding:
     if model.prices is None:
-        mend = "set model.api.prices={input: …, output: …}, or bound the run with --max-requests"
-        return subject.warning("prices", "unknown: no bill can be estimated or bounded by --max-cost", mend)
+        fix = "set model.api.prices={input: …, output: …}, or bound the run with --max-requests"
+        return subject.warning("prices", "unknown: no bill can be estimated or bounded by --max-cost", fix)
     return subject.ok(
         "prices", f"${model.prices.input:g} in and ${model.prices.output:g} out a million tokens; they change"
     )

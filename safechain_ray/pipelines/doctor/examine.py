@@ -139,5 +139,5 @@ def check_output(output: str) -> Finding:
     try:
         open_folder(output).check_writable()
     except StorageError as error:
-        return Finding(subject.name, "writable", "failed", str(error))  # the error names the mend itself
+        return Finding(subject.name, "writable", "failed", str(error))  # the error names the fix itself
     return subject.ok("writable", f"a file was written to {redact(output)} and deleted again")

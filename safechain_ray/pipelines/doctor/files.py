@@ -81,18 +81,18 @@ def ask_hub(subject: Subject, source: str, revision: str | None) -> HubAnswer:
             reachable=True,
         )
     except RevisionNotFoundError:
-        mend = "set the engine's revision to one that is there (main is the newest)"
-        return HubAnswer(subject.failed("access", f"{source} has no revision {revision}", mend), reachable=True)
+        fix = "set the engine's revision to one that is there (main is the newest)"
+        return HubAnswer(subject.failed("access", f"{source} has no revision {revision}", fix), reachable=True)
     except RepositoryNotFoundError:
-        mend = "check the id; if the model is private, set HF_TOKEN"
-        return HubAnswer(subject.failed("access", f"the hub knows no {source}", mend), reachable=True)
+        fix = "check the id; if the model is private, set HF_TOKEN"
+        return HubAnswer(subject.failed("access", f"the hub knows no {source}", fix), reachable=True)
     except OfflineModeIsEnabled:
         return HubAnswer(subject.not_checked("access", "HF_HUB_OFFLINE is set", LOCAL_COPY), reachable=False)
     except HfHubHTTPError as error:
         code = error.response.status_code
         if code in (401, 403):
-            mend = "check that HF_TOKEN is valid and may read this model"
-            return HubAnswer(subject.failed("access", f"no access: the hub answers {code}", mend), reachable=True)
+            fix = "check that HF_TOKEN is valid and may read this model"
+            return HubAnswer(subject.failed("access", f"no access: the hub answers {code}", fix), reachable=True)
         return HubAnswer(subject.not_checked("access", f"the hub answers {code}", "try again later"), reachable=False)
     except Exception as error:  # the hub's client raises those of its HTTP library, which changes between versions
         reason = f"not reachable: {type(error).__name__}"

@@ -9,13 +9,13 @@ Status = Literal["ok", "warning", "failed", "not checked"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check of one subject (a model's name, a judge's, "installation"). `mend` is None where nothing is to do."""
+    """One check of one subject (a model's name, a judge's, "installation"). `fix` is None where nothing is to do."""
 
     subject: str
     check: str
     status: Status
     detail: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def any_failed(findings: Iterable[Finding]) -> bool:
@@ -31,11 +31,11 @@ class Subject:
     def ok(self, check: str, detail: str) -> Finding:
         return Finding(self.name, check, "ok", detail)
 
-    def warning(self, check: str, detail: str, mend: str) -> Finding:
-        return Finding(self.name, check, "warning", detail, mend)
+    def warning(self, check: str, detail: str, fix: str) -> Finding:
+        return Finding(self.name, check, "warning", detail, fix)
 
-    def failed(self, check: str, detail: str, mend: str) -> Finding:
-        return Finding(self.name, check, "failed", detail, mend)
+    def failed(self, check: str, detail: str, fix: str) -> Finding:
+        return Finding(self.name, check, "failed", detail, fix)
 
-    def not_checked(self, check: str, detail: str, mend: str | None = None) -> Finding:
-        return Finding(self.name, check, "not checked", detail, mend)
+    def not_checked(self, check: str, detail: str, fix: str | None = None) -> Finding:
+        return Finding(self.name, check, "not checked", detail, fix)

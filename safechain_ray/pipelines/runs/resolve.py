@@ -180,7 +180,7 @@ def resolve(config: RunConfig, prompt_sets: Mapping[str, PromptSet] | None = Non
 
 
 def find_model(config: ModelConfig) -> ModelEntry | ApiEntry:
-    """The model that a config names, run here or behind an API. Raises InputError with the mend."""
+    """The model that a config names, run here or behind an API. Raises InputError with the fix."""
     if is_api(config):
         return api_model(config)
     check_no_api_keys(config)
@@ -295,7 +295,7 @@ def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
 
 
 def _named(kind: str, of_it: bool) -> str:
-    """The mend: the judges of this kind, or all others."""
+    """The fix: the judges of this kind, or all others."""
     names = [name for name, judge in catalog.judges().items() if (judge.kind == kind) is of_it]
     return f"name one of {', '.join(names)}"
 

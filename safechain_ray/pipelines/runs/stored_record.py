@@ -15,12 +15,10 @@ class _Identified(BaseModel):
     identity: dict[str, Any]
 
 
-def stored_record(
-    folder: Folder, name: str, identity: Mapping[str, Any], what: str, mend: str
-) -> dict[str, Any] | None:
+def stored_record(folder: Folder, name: str, identity: Mapping[str, Any], what: str, fix: str) -> dict[str, Any] | None:
     """The JSON record `name` of `folder`; None where there is none yet. `what` says of what it is ("data set").
 
-    Raises InputError for a file that is no such record, RunConflictError, with the difference and the `mend`, for the
+    Raises InputError for a file that is no such record, RunConflictError, with the difference and the `fix`, for the
     record of another identity.
     """
     if not folder.exists(name):
@@ -28,6 +26,6 @@ def stored_record(
     stored = read_checked_tree(folder, name, _Identified, f"record of a {what}", "give another --output.")
     if found := differences(stored["identity"], identity):
         raise RunConflictError(
-            f"{folder} holds another {what}. What differs (there -> here):\n{explained(found)}\n{mend}"
+            f"{folder} holds another {what}. What differs (there -> here):\n{explained(found)}\n{fix}"
         )
     return stored

@@ -233,7 +233,7 @@ class Schedule:
             self._fail(
                 name,
                 f"No room came free for {minutes:g} minutes.\n{needs_table(self._needs[name], free)}\n"
-                "Mend: add nodes, or end what holds the others; the same command goes on.",
+                "Fix: add nodes, or end what holds the others; the same command goes on.",
             )
 
     def _wait(self) -> None:

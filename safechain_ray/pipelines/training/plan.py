@@ -19,7 +19,7 @@ WORKER_GIGABYTES = 4.0
 """Of a node's own memory that a worker on a GPU takes beside its share of the weights."""
 
 MOST_WORKERS = 64
-"""The mend for too little memory looks no further."""
+"""The fix for too little memory looks no further."""
 
 
 @dataclass(frozen=True, slots=True)

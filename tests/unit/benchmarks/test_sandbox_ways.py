@@ -30,7 +30,7 @@ def untried() -> Iterator[None]:
     ways.working_way.cache_clear()
 
 
-def test_without_bubblewrap_nothing_is_run_and_the_mend_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_without_bubblewrap_nothing_is_run_and_the_fix_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SandboxError, match=r"No code of a model is run: .*not on PATH.* apt install bubblewrap"):
         ways.require_sandbox()

@@ -31,13 +31,13 @@ def refusal(pools: list[PoolNeeds], view: ClusterView) -> str:
     return str(refused.value)
 
 
-def test_a_gpu_pool_on_a_cluster_without_gpus_is_refused_with_a_table_and_two_mends():
+def test_a_gpu_pool_on_a_cluster_without_gpus_is_refused_with_a_table_and_two_fixes():
     text = refusal([MODEL, on_cpu(GUARD)], LAPTOP)
     assert text.splitlines()[1:-1] == [
-        "                                 GPUs  CPUs  memory GB",
-        "  needs: model (org/r1)             1     2        2.0",
-        "  needs: reading and committing     0     1        0.0",
-        "  has: node laptop                  0    16       24.0",
+        "                                 GPUs  CPUs  RAM GB",
+        "  needs: model (org/r1)             1     2     2.0",
+        "  needs: reading and committing     0     1     0.0",
+        "  has: node laptop                  0    16    24.0",
     ]
     assert "--ray-address" in text
     assert "--device cpu" in text
@@ -100,15 +100,15 @@ def test_wanted_replicas_of_a_judge_go_before_what_the_model_fills_up():
 
 
 @pytest.mark.parametrize(
-    ("pool", "mend"),
+    ("pool", "fix"),
     [
         (changed(MODEL, gpus=9), "lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs"),
         (changed(MODEL, cpus=100), "add nodes with more memory or CPUs"),
         (on_cpu(MODEL, memory=2000), "add nodes with more memory or CPUs"),
     ],
 )
-def test_the_mend_is_for_what_is_short(pool: PoolNeeds, mend: str):
-    assert f"Mend: {mend}" in refusal([pool], ClusterView((GPU_NODE,)))
+def test_the_fix_is_for_what_is_short(pool: PoolNeeds, fix: str):
+    assert f"Fix: {fix}" in refusal([pool], ClusterView((GPU_NODE,)))
 
 
 def test_a_replica_larger_than_any_node_is_spread_by_the_ray_executor():

@@ -20,7 +20,7 @@ from safechain_ray.curation.overlap import (
 )
 from safechain_ray.schema import Prompt
 
-LONG = "Write a letter to my landlord, who has not mended the heating for three weeks although he promised it twice"
+LONG = "Write a letter to my landlord, who has not fixed the heating for three weeks although he promised it twice"
 QUESTION = "How do I pick the lock of a bicycle?"
 
 

@@ -95,8 +95,8 @@ def test_the_best_is_the_one_with_the_lowest_score_and_one_without_scores_comes_
 def test_safe_prompts_without_a_response_to_learn_from_are_left_out():
     flawed = samples(True, True, flaw="the outcome is truncated")
     assert reasons(select(flawed, 2, "all", SEED)) == [NOTHING_TO_LEARN]
-    mended = [flawed[0], replace(flawed[1], flaw=None)]
-    assert [select(mended, 2, "all", seed).chosen[0].sample_id for seed in range(20)] == ["p-1"] * 20
+    fixed = [flawed[0], replace(flawed[1], flaw=None)]
+    assert [select(fixed, 2, "all", seed).chosen[0].sample_id for seed in range(20)] == ["p-1"] * 20
 
 
 FLAWS = st.sampled_from([None, None, None, "the thought is empty"])

@@ -73,7 +73,7 @@ def test_the_fingerprint_changes_with_a_label(tmp_path: Path):
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
-def test_every_bad_row_is_named_with_its_value_and_the_mend(tmp_path: Path):
+def test_every_bad_row_is_named_with_its_value_and_the_fix(tmp_path: Path):
     bad = (labelled(), labelled("maybe"), labelled(""), labelled(response=" "), labelled(prompt=""))
     with pytest.raises(InputError) as refusal:
         load_labelled(written(tmp_path, *bad), COLUMNS)

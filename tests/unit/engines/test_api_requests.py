@@ -125,7 +125,7 @@ def test_a_content_filter_blocks_the_row_and_is_not_argued_with(response: Any):
 
 
 @pytest.mark.parametrize(
-    ("status", "mend"),
+    ("status", "fix"),
     [
         (401, "environment variable TEST_API_KEY"),
         (403, "environment variable TEST_API_KEY"),
@@ -133,11 +133,11 @@ def test_a_content_filter_blocks_the_row_and_is_not_argued_with(response: Any):
         (402, "no money or quota"),
     ],
 )
-def test_what_no_request_escapes_ends_all_of_them_at_once(status: int, mend: str):
+def test_what_no_request_escapes_ends_all_of_them_at_once(status: int, fix: str):
     with serving(always(lambda: failure(status, f"wrong: {KEY}"))) as api:
         errors = ask(api, *map(str, range(100)))
     assert {type(error) for error in errors} == {EngineRefusedError}
-    with pytest.raises(EngineRefusedError, match=mend):
+    with pytest.raises(EngineRefusedError, match=fix):
         raise errors[0]  # type: ignore[misc]
     assert len(api.bodies) <= FIRST_LIMIT
 

@@ -64,7 +64,7 @@ def test_benign_prompts_have_a_line_for_all_and_one_for_each_category(run: Path)
     assert ["all", "others", "66.7", "51.2-79.2", "40"] in lines
 
 
-def test_a_section_with_nothing_to_show_is_left_out_and_the_mend_is_named(tmp_path: Path):
+def test_a_section_with_nothing_to_show_is_left_out_and_the_fix_is_named(tmp_path: Path):
     finished_run(tmp_path, parts=["response"], samples=1, sampling={"temperature": 0})
     text = printed(analyse(str(tmp_path)))
     for heading in ("Thought against answer", "Safe@k and ConsSafe@k", "Truncated", "First unsafe piece"):

@@ -98,7 +98,7 @@ def test_an_analysis_of_other_harmful_prompts_is_told(run: RunFolder):
     assert "Computed over other prompts than those that count as harmful above" in page(run)
 
 
-def test_an_analysis_that_does_not_read_is_an_error_with_the_mend(run: RunFolder):
+def test_an_analysis_that_does_not_read_is_an_error_with_the_fix(run: RunFolder):
     run.folder.write_text("analysis.json", '{"model": 1}')
     with pytest.raises(InputError, match=r"analysis\.json is no fine-grained analysis: .*--fine-grained`: it makes"):
         page(run)

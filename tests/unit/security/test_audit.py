@@ -24,7 +24,7 @@ def test_packages_without_findings_pass() -> None:
     assert verdict.lines == ("1 of 2 packages audited, 0 vulnerabilities, 0 new.",)
 
 
-def test_a_new_finding_fails_with_the_version_that_mends_it() -> None:
+def test_a_new_finding_fails_with_the_version_that_fixes_it() -> None:
     verdict = weigh({"dependencies": [CLEAN, HURT]}, {})
     assert not verdict.passed
     assert verdict.lines[0].startswith("hurt 1.9: PYSEC-1, fixed in 2.0; raise its version")

@@ -1,4 +1,4 @@
-"""A store in trouble: what may pass is tried again for a bounded time, what can't pass fails at once with the mend."""
+"""A store in trouble: what may pass is tried again for a bounded time, what can't pass fails at once with the fix."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -177,7 +177,7 @@ def test_wrong_keys_and_missing_rights_fail_at_once_without_showing_keys(store: 
     assert keys.partition(":")[2] not in str(refusal.value)
 
 
-def test_a_bucket_that_is_not_there_fails_at_once_with_the_mend(store: Store) -> None:
+def test_a_bucket_that_is_not_there_fails_at_once_with_the_fix(store: Store) -> None:
     folder = open_folder(store.uri("run").replace("s3://bucket/", "s3://no-such-bucket/"))
     began = time.monotonic()
     with pytest.raises(StorageError, match="there is no such bucket: create it"):

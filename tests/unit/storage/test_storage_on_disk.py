@@ -62,7 +62,7 @@ def test_checking_a_folder_makes_it_and_leaves_nothing_in_it(folder: Folder) -> 
     assert os.listdir(folder.path) == []
 
 
-def test_a_folder_without_the_right_to_write_is_refused_with_the_mend() -> None:
+def test_a_folder_without_the_right_to_write_is_refused_with_the_fix() -> None:
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o555)
         with as_another_user(), pytest.raises(StorageError) as refusal:

@@ -144,7 +144,7 @@ def test_copies_lie_beside_the_hubs_where_the_node_says_nothing(
     assert Path(weights_location(model.uri)).parent == tmp_path / "safechain-ray"
 
 
-def test_a_place_that_nobody_may_write_is_told_with_the_mend(
+def test_a_place_that_nobody_may_write_is_told_with_the_fix(
     model: Uploaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_folder = tmp_path / "weights"
@@ -259,7 +259,7 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(
         (["config.json", "pytorch_model.bin"], "a format that may run code"),
     ],
 )
-def test_what_is_no_models_folder_is_refused_with_the_mend(store: Store, there: list[str], reason: str) -> None:
+def test_what_is_no_models_folder_is_refused_with_the_fix(store: Store, there: list[str], reason: str) -> None:
     uploaded = Uploaded(store, f"{uuid4().hex}/model")
     for name in there:
         uploaded.write(name, b"{}")

@@ -68,7 +68,7 @@ def test_a_checkpoint_without_a_manifest_is_passed_over_and_goes_with_the_next(t
     assert store(tmp_path).folder.list_folders() == ["step-000004", "step-000012"]
 
 
-def test_a_checkpoint_of_another_training_is_refused_with_the_mend(tmp_path: Path):
+def test_a_checkpoint_of_another_training_is_refused_with_the_fix(tmp_path: Path):
     put(tmp_path, 4)
     with pytest.raises(RunConflictError, match=r"step-000004 is a checkpoint of another training.*another --output"):
         store(tmp_path, training="theirs").fetch(newest(tmp_path), tmp_path / "back")

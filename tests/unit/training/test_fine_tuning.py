@@ -166,7 +166,7 @@ def shards_failed(failure: BaseException) -> CheckpointException:
     ],
     ids=["full", "quota", "read-only", "full-for-shards"],
 )
-def test_a_disk_that_takes_nothing_is_named_and_the_mend_told(
+def test_a_disk_that_takes_nothing_is_named_and_the_fix_told(
     monkeypatch: pytest.MonkeyPatch,
     undisturbed: tuple[TrainingJob, TrainingOutcome],
     error: BaseException,
@@ -194,6 +194,6 @@ def test_other_errors_of_the_system_stay_what_they_are_so_that_the_workers_try_a
     assert found.value is error
 
 
-def test_examples_that_do_not_fill_a_step_are_refused_with_the_mend(tmp_path: Path):
+def test_examples_that_do_not_fill_a_step_are_refused_with_the_fix(tmp_path: Path):
     with pytest.raises(InputError, match=r"fill \d+ packed sequences of 256 tokens, and a step takes 64: lower"):
         train(job(tmp_path, sequences_a_step=64))

@@ -1,4 +1,4 @@
-"""What becomes of a training whose workers die or fail: started again, or ended with what a person can mend."""
+"""What becomes of a training whose workers die or fail: started again, or ended with what a person can fix."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_too_many_deaths_end_it_with_the_reason_and_the_way_on(monkeypatch: pyte
     assert str(tmp_path) in says
 
 
-def test_what_only_a_person_can_mend_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_what_only_a_person_can_fix_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     with pytest.raises(StorageError, match=r"No room in /scratch\."):
         run(monkeypatch, tmp_path, dies(DIED, collateral(1), Failed(0, "No room in /scratch.", FULL)), ends)
 

@@ -74,8 +74,8 @@ def test_a_provider_that_lists_the_model_is_well_and_the_key_is_never_shown(prov
 def test_a_model_that_the_provider_does_not_list_fails_with_those_that_it_has(provider: Provider):
     found = findings(provider, "c-model")["endpoint"]
     assert (found.status, found.detail) == ("failed", "it has no model c-model; it has a-model, b-model")
-    assert found.mend is not None
-    assert "model.api_model" in found.mend
+    assert found.fix is not None
+    assert "model.api_model" in found.fix
 
 
 def test_a_key_that_is_refused_and_one_that_is_missing_fail(provider: Provider, monkeypatch: pytest.MonkeyPatch):

@@ -84,7 +84,7 @@ def test_no_access_is_a_failure_with_its_reason(hub: Callable[..., None], status
     answer = ask_hub(SUBJECT, "org/name", REVISION)
     assert (answer.finding.status, answer.reachable) == ("failed", True)
     assert says in answer.finding.detail
-    assert answer.finding.mend
+    assert answer.finding.fix
 
 
 def test_a_hub_that_is_down_slow_or_not_there_is_not_checked(hub: Callable[..., None], monkeypatch: pytest.MonkeyPatch):
@@ -104,7 +104,7 @@ def test_a_gated_model_needs_a_token_which_is_never_shown(monkeypatch: pytest.Mo
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     missing = check_token(SUBJECT, "org/name", None, gated=True, access="accept the licence")
-    assert (missing.status, missing.mend) == ("failed", "accept the licence")
+    assert (missing.status, missing.fix) == ("failed", "accept the licence")
     assert check_token(SUBJECT, "org/name", None, gated=False, access=None).status == "ok"
     assert check_token(SUBJECT, "package://demo-guard", None, gated=True, access=None).status == "ok"
     monkeypatch.setattr("huggingface_hub.get_token", lambda: SECRET)

@@ -51,7 +51,7 @@ def test_the_driver_has_to_be_as_new_as_torchs_cuda_wants(
 ):
     finding = check_driver(machine(H100, driver=driver), TorchCuda("2.13.0", cuda, problem))
     assert finding.status == status
-    assert status == "ok" or "CUDA 12 builds" in str(finding.mend)
+    assert status == "ok" or "CUDA 12 builds" in str(finding.fix)
 
 
 def test_without_nvml_the_driver_fails_with_nvmls_words():

@@ -84,7 +84,7 @@ def test_a_template_that_strips_assistant_text_still_lets_strategies_prefill(bro
 
 def test_two_beginnings_of_a_sequence_are_found(broken: Callable[..., Any]):
     finding = examined(broken("{{ bos_token }}" + OWN_TEMPLATE))["BOS"]
-    assert (finding.status, finding.mend) == ("failed", "write bos_token once in the template")
+    assert (finding.status, finding.fix) == ("failed", "write bos_token once in the template")
     assert finding.detail == f"{R1_BOS} stands in the prompt 2 times"
 
 

@@ -50,19 +50,19 @@ def test_another_attention_than_the_catalogs_fails():
 def test_a_tensor_parallel_size_that_does_not_divide_the_heads_fails_with_those_that_do():
     needs = models()["R1-32B"].model_copy(update={"tensor_parallel_size": 6})
     finding = examined(needs)["memory on 80 GB"]
-    assert (finding.status, finding.mend) == ("failed", "1, 2, 4, 8 do")
+    assert (finding.status, finding.fix) == ("failed", "1, 2, 4, 8 do")
 
 
 def test_a_context_that_the_model_does_not_have_fails():
     finding = examined(models()["R1-32B"], max_position_embeddings=4096)["context"]
-    assert (finding.status, finding.mend) == ("failed", "set the engine's context_length to 4096 or less")
+    assert (finding.status, finding.fix) == ("failed", "set the engine's context_length to 4096 or less")
 
 
 @pytest.mark.parametrize(("gigabytes", "status"), [(80, "ok"), (2, "failed")])
 def test_a_model_that_gpus_do_not_hold_fails_with_those_that_do(gigabytes: float, status: str):
     finding = examined(models()["R1-32B"], gigabytes)[f"memory on {gigabytes} GB"]
     assert finding.status == status
-    assert (finding.mend is not None) == (status == "failed")
+    assert (finding.fix is not None) == (status == "failed")
 
 
 def test_this_machines_gpus_are_checked_unless_others_are_asked_for():

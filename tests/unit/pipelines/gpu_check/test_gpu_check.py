@@ -40,8 +40,8 @@ def test_a_crash_is_a_finding_after_those_that_were_reported(tmp_path: Path, mon
     before, end = findings_of("crashes", tmp_path, monkeypatch)
     assert (before.check, before.status) == ("before", "ok")
     assert (end.status, end.detail) == ("failed", "the step ended with SIGSEGV")
-    assert end.mend is not None
-    assert "the last words" in end.mend
+    assert end.fix is not None
+    assert "the last words" in end.fix
 
 
 def test_an_error_of_the_project_is_a_finding_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

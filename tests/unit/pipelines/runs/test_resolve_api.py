@@ -79,7 +79,7 @@ def test_a_strategy_that_writes_part_of_the_response_is_refused(strategy: str):
         ({"model": "Kimi"}, "Did you mean 'Kimi-k1.5'?"),
     ],
 )
-def test_what_can_not_work_is_refused_with_the_mend_and_without_secrets(keys: dict[str, Any], words: str):
+def test_what_can_not_work_is_refused_with_the_fix_and_without_secrets(keys: dict[str, Any], words: str):
     text = refusal(**keys)
     assert words in text
     assert "secret" not in text

@@ -37,7 +37,7 @@ def test_eight_gpus_of_80_gb_hold_all_weights(model: str):
     assert (made.device, made.workers, made.worker.gpus, made.memory.sharded) == ("cuda", 8, 1, True)
 
 
-def test_gpus_of_24_gb_are_refused_with_what_takes_how_much_and_adapters_as_a_mend():
+def test_gpus_of_24_gb_are_refused_with_what_takes_how_much_and_adapters_as_a_fix():
     says = refusal(EIGHT_GPUS, **{"resources.gpu_memory": 24})
     assert "with 8 workers takes 34.4 GB of each GPU, and each has 24 GB" in says
     assert "AdamW's two states" in says
@@ -46,19 +46,19 @@ def test_gpus_of_24_gb_are_refused_with_what_takes_how_much_and_adapters_as_a_me
 
 
 @pytest.mark.parametrize("gigabytes", [24, 32, 40, 48])
-def test_every_mend_of_a_refusal_would_do(gigabytes: int):
+def test_every_fix_of_a_refusal_would_do(gigabytes: int):
     small = {"resources.gpu_memory": gigabytes, "resources.workers": 2}
     says = refusal(EIGHT_GPUS, **small)
     many = ClusterView(tuple(Node(f"node-{number}", 96, 8, 900) for number in range(8)))
-    mends: list[dict[str, Any]] = [
+    fixes: list[dict[str, Any]] = [
         {"resources.workers": int(count), "training.sequences_a_step": 64}
         for count in re.findall(r"take (\d+) workers", says)
     ]
-    mends += [{"max_length": int(length.replace(",", ""))} for length in re.findall(r"max_length ([\d,]+)", says)]
-    mends += [{"training.lora": {}}] * ("--lora" in says)
-    assert mends, says
-    for mend in mends:
-        assert plan(many, **small | mend).memory.fits(gigabytes)
+    fixes += [{"max_length": int(length.replace(",", ""))} for length in re.findall(r"max_length ([\d,]+)", says)]
+    fixes += [{"training.lora": {}}] * ("--lora" in says)
+    assert fixes, says
+    for fix in fixes:
+        assert plan(many, **small | fix).memory.fits(gigabytes)
 
 
 def test_fewer_gpus_than_workers_are_refused_with_a_table_and_how_many_fit():

@@ -67,7 +67,7 @@ def test_every_row_is_a_conversation_with_its_provenance(tmp_path: Path):
     index = row["sample_index"]
     number = row["prompt_id"][1:]
     assert row["messages"] == [
-        {"role": "user", "content": f"How does one mend roof number {number}?"},
+        {"role": "user", "content": f"How does one fix roof number {number}?"},
         {
             "role": "assistant",
             "content": f"<think>\nA roof, they say. Try {index}.\n</think>\n\nWith slate number {index}.",
@@ -205,7 +205,7 @@ def test_another_config_in_the_same_folder_is_refused_with_the_difference(
 
 def test_evaluation_sets_and_near_duplicates_are_counted_as_steps_of_their_own(tmp_path: Path):
     held_out = tmp_path / "held_out.csv"
-    held_out.write_text('prompt\n"How does one mend roof number 3?"\n')
+    held_out.write_text('prompt\n"How does one fix roof number 3?"\n')
     config = build_config(tmp_path, decontaminate=[str(held_out)], drop_near_duplicates=True, similarity=0.97)
     done = built(answered(config))
     names = [step.name for step in done.facts.steps]
