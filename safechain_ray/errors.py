@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from safechain_ray.schema.likely_keys import name_for_message
+from safechain_ray.likely_keys import name_for_message
 
 
 def first_line(error: BaseException) -> str:

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from safechain_ray.catalog.entries import Entry, JudgeEntry
+from safechain_ray.likely_keys import without_prefixed_keys
 from safechain_ray.schema import VariableName
-from safechain_ray.schema.likely_keys import without_prefixed_keys
 
 
 class Prices(BaseModel):

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from safechain_ray.schema.likely_keys import may_hold_key, without_likely_keys
+from safechain_ray.likely_keys import may_hold_key, without_likely_keys
 from safechain_ray.schema.plain_words import plain_words
 
 Step = str | int

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from safechain_ray.config.base import Config, Named
+from safechain_ray.likely_keys import without_prefixed_keys
 from safechain_ray.schema import PLAIN_URL, SpecialTokens, StrategySpec, VariableName, VoteRule
-from safechain_ray.schema.likely_keys import without_prefixed_keys
 
 
 class DatasetConfig(Named):

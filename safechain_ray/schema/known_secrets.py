@@ -27,6 +27,7 @@ from functools import partial
 from itertools import islice
 from urllib.parse import unquote
 
+from safechain_ray.likely_keys import MARK
 from safechain_ray.schema.canonical_text import CanonicalText, canonical, without_canonical
 
 LONG = 12
@@ -34,8 +35,6 @@ LONG = 12
 
 PUBLIC = 8
 """Characters at the start of a key that name its provider (`sk-proj-`), which an answer may do too."""
-
-MARK = "***"
 
 MOST_FOUND = 1000
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from safechain_ray.schema.likely_keys import may_hold_key, without_likely_keys
+from safechain_ray.likely_keys import may_hold_key, without_likely_keys
 from safechain_ray.schema.strict_numbers import NOT_INT64, fits_int64
 
 MOST_DIGITS = 1000
