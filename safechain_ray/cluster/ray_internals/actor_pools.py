@@ -75,6 +75,7 @@ POOL_SIZES = Hook(
         *READ_POOLS,
         *END_ACTORS,
         (_SCALING, "AutoscalingActorPool._config"),
+        (_SCALING, "AutoscalingActorConfig.initial_size"),
         (_SCALING, "AutoscalingActorConfig.max_size"),
         (_SCALING, "AutoscalingActorPool.scale"),
         (_SCALING, "ActorPoolScalingRequest.upscale"),
@@ -178,8 +179,12 @@ class ActorPool:
         return True
 
     def set_max_size(self, actors: int) -> None:
-        """Ray Data's own autoscaler ends idle actors above this size, and starts some when those there are full."""
-        self._pool._config = replace(self._pool._config, max_size=actors)
+        """Ray Data's own autoscaler ends idle actors above this size, and starts some when those there are full.
+
+        A config whose initial size is above its maximum is refused, also long after the start.
+        """
+        config = self._pool._config
+        self._pool._config = replace(config, max_size=actors, initial_size=min(config.initial_size, actors))
 
     def add_actors(self, count: int, reason: str) -> None:
         """Start actors now; they wait until the cluster has room for them."""

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from ray.data import DataContext
+from ray.data._internal.actor_autoscaler.autoscaling_actor_pool import AutoscalingActorConfig
+from ray.data._internal.execution.interfaces.execution_options import ExecutionResources
 
 from safechain_ray.cluster.ray_internals import stream_callback
-from safechain_ray.cluster.ray_internals.actor_pools import declare_pool, pools_of
+from safechain_ray.cluster.ray_internals.actor_pools import ActorPool, declare_pool, pools_of
 from safechain_ray.cluster.streaming import stream_control
 from safechain_ray.cluster.streaming.stream_control import StreamControl, StreamStoppedError
 
@@ -40,6 +42,23 @@ def test_the_models_pool_is_known_by_its_place_whatever_operators_are_called() -
 def test_without_a_pool_for_each_declared_one_no_pool_is_taken_for_the_models() -> None:
     pools = pools_of(stream_of(Operator("MapBatches(Replica)"), declared=(True, False)))
     assert [pool.generates for pool in pools] == [False]
+
+
+def test_a_pool_shrinks_below_the_size_that_it_started_with() -> None:
+    config = AutoscalingActorConfig(
+        min_size=1,
+        max_size=2,
+        initial_size=2,
+        max_tasks_in_flight_per_actor=1,
+        max_actor_concurrency=1,
+        per_actor_resource_usage=ExecutionResources(),
+    )
+    pool = SimpleNamespace(_config=config)
+    shown = ActorPool(operator=None, generates=True, _state=None, _pool=pool)
+    shown.set_max_size(1)
+    assert (pool._config.max_size, pool._config.min_size) == (1, 1)
+    shown.set_max_size(3)
+    assert pool._config.max_size == 3
 
 
 def test_a_stream_that_ray_does_not_poll_stops_after_the_next_block(monkeypatch: pytest.MonkeyPatch) -> None:
