@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_runs import FaultRuns, GpuCluster
+from fault_runs import FaultRuns, GpuCluster, answers_in, noted
 from scripted_runs import guard_script
 
 from safechain_ray.pipelines.runs import rebalance
@@ -25,14 +25,16 @@ def test_a_judge_that_is_slower_than_planned_gets_the_gpu_of_a_replica_of_the_mo
     monkeypatch.setattr(rebalance, "WINDOW_SECONDS", 5.0)
     monkeypatch.setattr(rebalance, "LEAST_SECONDS_LEFT", 5.0)
     runs = FaultRuns(cluster, tmp_path)
-    done = runs.run(
-        runs.script(seconds=0.01), guard_script(seconds=0.6), **runs.config(600, judges=["demo-guard", "refusal-match"])
-    )
-    assert len(runs.results()) == 600
-    assert done.metrics.settings[0].outcomes["ok"] == 600
+    judged = tmp_path / "judged.jsonl"
+    judged.touch()
+    guard = guard_script(seconds=0.6, answer=noted(judged, lambda request: "safe"))
+    done = runs.run(runs.script(seconds=0.01), guard, **runs.config(900, judges=["demo-guard", "refusal-match"]))
+    assert len(runs.results()) == 900
+    assert done.metrics.settings[0].outcomes["ok"] == 900
     assert {verdict["error"] for row in runs.run.rows for verdict in row["verdicts"]} == {None}
     moved = [sentence for sentence in runs.run.observer.sentences if "a GPU moves from" in sentence]
     assert moved == [
         "demo-guard has more work than its replicas can do, and model has less: a GPU moves from model (now 1) to "
         "demo-guard (now 2)."
     ]
+    assert len({answer.node for answer in answers_in(judged)}) == 2  # the new replica has judged

@@ -138,9 +138,14 @@ def _resize(pool: ActorPool, replicas: int) -> None:
 
 
 def _move_replica(donor: ActorPool, receiver: ActorPool) -> None:
-    """The new replica waits for its GPU until Ray has ended the old one."""
-    if not donor.end_one_actor():
+    """The new replica waits for its GPU until Ray has ended the old one.
+
+    A donor that was idle has ended it already: Ray Data scales idle pools down, and would scale them up again.
+    """
+    if donor.max_size < 2:
         return
     donor.set_max_size(donor.max_size - 1)
+    if donor.size > donor.max_size:
+        donor.end_one_actor()
     receiver.set_max_size(receiver.max_size + 1)
     receiver.add_actors(1, reason="a GPU has moved to this pool")

@@ -15,7 +15,7 @@ from safechain_ray.cluster.tally import PoolProgress
 from safechain_ray.pipelines.runs.pools import MODEL_POOL
 
 WINDOW_SECONDS = 180.0
-"""All replicas must have been ready for so long, and the load is the mean of it."""
+"""The load is the mean over so long a time, in which each pool had a ready replica and the full one had all of its."""
 
 LEAST_SECONDS_LEFT = 900.0
 """Loading an engine takes minutes: near the end of a stage no replica moves."""
@@ -29,7 +29,7 @@ SPARE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One replica of `donor` ends, and `receiver` gets another one. Both are places among the pools of the stage."""
+    """`donor` may have one replica less, and `receiver` one more. Both are places among the pools of the stage."""
 
     donor: int
     receiver: int
@@ -38,6 +38,7 @@ class Move:
 @dataclass(frozen=True, slots=True)
 class _Reading:
     seconds: float
+    ready: tuple[int, ...]
     rows_in_flight: tuple[int, ...]
     rows_done: int
 
@@ -64,12 +65,13 @@ class Rebalance:
     def note(self, progress: Mapping[str, PoolProgress], rows_left: int) -> Move | None:
         """The move that is worth it now, if one is; it counts as made. To be called about once a second."""
         seen = [progress.get(pool.needs.pool, PoolProgress()) for pool in self._pools]
-        if [each.ready for each in seen] != self._replicas:  # one is loading, or died
+        ready = tuple(each.ready for each in seen)
+        if not all(ready):  # engines load, or died
             self._readings.clear()
             return None
         in_flight = tuple(max(0, each.counts["rows_in"] - each.counts["rows_out"]) for each in seen)
         now = self._clock()
-        self._readings.append(_Reading(now, in_flight, seen[-1].counts["rows_out"]))
+        self._readings.append(_Reading(now, ready, in_flight, seen[-1].counts["rows_out"]))
         if now - self._readings[0].seconds < WINDOW_SECONDS:
             return None
         move = self._best_move() if self._seconds_left(rows_left) >= LEAST_SECONDS_LEFT else None
@@ -92,7 +94,7 @@ class Rebalance:
     def _best_move(self) -> Move | None:
         """From the pool with most to spare to the fullest one; never back."""
         places = [place for place in range(len(self._pools)) if self._is_open(place)]
-        full = [place for place in places if self._occupancy(place) >= FULL * self._replicas[place]]
+        full = [place for place in places if self._is_full(place)]
         donors = [place for place in places if self._spare(place) > 0]
         moves = [
             Move(donor, receiver)
@@ -107,6 +109,14 @@ class Rebalance:
     def _is_open(self, place: int) -> bool:
         pool = self._pools[place]
         return pool.needs.wanted is None and pool.needs.gpus >= 1 and not pool.may_grow
+
+    def _is_full(self, place: int) -> bool:
+        """Whether all replicas were ready, and the slots of all of them in use.
+
+        Of other pools fewer may be ready: Ray Data ends idle replicas by itself, and starts them again.
+        """
+        all_ready = all(reading.ready[place] == self._replicas[place] for reading in self._readings)
+        return all_ready and self._occupancy(place) >= FULL * self._replicas[place]
 
     def _spare(self, place: int) -> float:
         """By how many replicas a pool of one replica less would still be larger than its load, with a margin."""

@@ -39,7 +39,7 @@ class Stage:
             self.done += 10
             if move := self.rebalance.note(self._progress(in_flight), rows_left):
                 found.append(move)
-                self.ready[move.donor] -= 1
+                self.ready[move.donor] = max(1, self.ready[move.donor] - 1)
                 self.ready[move.receiver] += 1
         return found
 
@@ -86,11 +86,17 @@ def test_nothing_moves_near_the_end_or_while_a_replica_loads():
     rows_left = int(10 * LEAST_SECONDS_LEFT)
     assert Stage(pool("model", 3), pool("guard", 1)).moves(0, 300, rows_left=rows_left - 1) == []
     assert Stage(pool("model", 3), pool("guard", 1)).moves(0, 300, rows_left=rows_left) == [TO_JUDGE]
+    stage = Stage(pool("model", 3), pool("guard", 2))
+    for stage.ready in ([3, 1], [3, 0], [0, 2]):  # of the full pool, and of any
+        assert stage.moves(0, 600, seconds=1000) == []
+    stage.ready = [3, 2]
+    assert stage.moves(0, 600, seconds=WINDOW_SECONDS - 1) == []
+
+
+def test_a_pool_whose_idle_replicas_ray_data_has_ended_gives_their_gpu():
     stage = Stage(pool("model", 3), pool("guard", 1))
-    stage.ready[MODEL] = 2
-    assert stage.moves(0, 300, seconds=1000) == []
-    stage.ready[MODEL] = 3
-    assert stage.moves(0, 300, seconds=WINDOW_SECONDS - 1) == []
+    stage.ready = [1, 1]
+    assert stage.moves(100, 2 * SLOTS) == [TO_JUDGE]
 
 
 def test_a_judge_that_waits_gives_its_gpu_to_another_judge():
