@@ -142,7 +142,7 @@ def main(cloud: str, metadata: str | None, node_id: str | None) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # or a line for each look
     usual, read = CLOUDS[cloud]
     if not DRAIN_NODE.is_on():
-        raise click.ClickException("This Ray can't be told of a spot notice.")
+        raise click.ClickException("This Ray has no way to drain a node on a spot notice.")
     try:
         raylet = Raylet.here(node_id)
     except InputError as error:

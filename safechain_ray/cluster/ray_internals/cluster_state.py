@@ -12,7 +12,7 @@ from safechain_ray.cluster.ray_internals.hooks import Hook
 
 DRAINING_NODES = Hook(
     "draining nodes",
-    "a node that is told to go gets new rows until it is gone",
+    "a draining node gets new rows until it is gone",
     (("ray._private.state", "state.get_draining_nodes"),),
 )
 """Public ways looked for: `ray.nodes()` does not say it. `ray.util.state` needs the dashboard. `ray.autoscaler.v2.sdk`
@@ -59,7 +59,7 @@ LOCAL_GPUS = Hook(
 
 DRAIN_NODE = Hook(
     "spot notice",
-    "Ray is not told that the cloud takes a node back, and the node dies with its rows",
+    "a spot notice does not drain its node, and the node dies with its rows",
     (
         ("ray._raylet", "GcsClient"),
         ("ray._raylet", "InnerGcsClient.drain_node"),
@@ -70,12 +70,12 @@ DRAIN_NODE = Hook(
 
 
 def draining_nodes() -> frozenset[str]:
-    """The nodes that were told to go: by a spot notice, or by an autoscaler. Empty without the hook."""
+    """The nodes that are draining: after a spot notice, or by an autoscaler. Empty without the hook."""
     return frozenset(ray._private.state.state.get_draining_nodes()) if DRAINING_NODES.is_on() else frozenset()
 
 
 def drained_nodes() -> frozenset[str]:
-    """The nodes that are gone because they were told to. Empty without the hook."""
+    """The nodes that were drained and are gone. Empty without the hook."""
     if not DEATH_REASONS.is_on():
         return frozenset()
     from ray.core.generated.common_pb2 import NodeDeathInfo

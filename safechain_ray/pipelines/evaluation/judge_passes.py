@@ -31,7 +31,7 @@ Samples = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class JudgePass:
-    """Samples of which one judge is asked the same. `rule` gives the verdicts of a judge without a pool."""
+    """One judge, and the samples whose `parts` it judges. `rule` gives the verdicts of a judge without a pool."""
 
     judge: JudgeEntry
     parts: PartsOrPieces

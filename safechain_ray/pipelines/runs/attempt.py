@@ -136,7 +136,7 @@ def run_attempt(
     decisions: tuple[str, ...],
     command: str | None,
 ) -> int:
-    """Do what is left of `total` rows, of which `completed` are done; returns the number committed.
+    """Do the rows that are left; returns the number committed. `completed` of `total` rows are done.
 
     Raises PlanError before a local Ray starts, and what a stream raises.
     """

@@ -182,13 +182,13 @@ class RunRecord:
         self._write()
 
     def judge_added(self, judge: JudgeEntry, parts: Sequence[Part]) -> None:
-        """Note a judge of which the verdicts on these parts are there."""
+        """Note a judge whose verdicts on these parts are complete."""
         earlier = self._content.get("added", {}).get(judge.name)
         asked = dict.fromkeys([*(earlier["parts"] if earlier else ()), *parts])
         self._note_judge("added", judge, parts=list(asked))
 
     def pieces_judged(self, judge: JudgeEntry) -> None:
-        """Note a judge of which the verdicts on growing pieces of the thoughts are there."""
+        """Note a judge whose verdicts on growing pieces of the thoughts are complete."""
         self._note_judge("pieces", judge)
 
     def remove_judge(self, name: str) -> None:

@@ -91,7 +91,7 @@ class Workload(ABC, Generic[Result]):
         """Compute and write the figures. `committed` rows were done by this attempt."""
 
     def check_machine(self) -> None:
-        """Check what only this machine can tell where the run starts its own Ray. Raises SafechainError."""
+        """Check this machine, where the run starts its own Ray: keys, sandboxes. Raises SafechainError."""
 
 
 @dataclass(frozen=True, slots=True)
