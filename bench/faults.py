@@ -18,12 +18,12 @@ from fault_scene import REPLICAS, Scene
 from measuring import in_new_process, load_average, show_machine, wide_console
 from rich.table import Table
 
+from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.config import RunConfig, read_config
-from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import OutputHeldError
-from safechain_ray.pipelines.evaluation.evaluate import evaluate
-from safechain_ray.pipelines.runs.observer import Silent, Snapshot
-from safechain_ray.schema import Request
+from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import Request
 
 MAX_RUNNING, BLOCK_ROWS = 16, 8
 POISON = "Prompt 7:"

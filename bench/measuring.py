@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 from rich.console import Console
 
 from safechain_ray.engines.start import Device
-from safechain_ray.pipelines.runs import compaction
+from safechain_ray.runs import compaction
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

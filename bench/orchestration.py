@@ -19,9 +19,9 @@ from measuring import (
 from processor_time import ProcessorTime, StreamWatcher
 from rich.table import Table
 
+from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.config import RunConfig, read_config
-from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.evaluation.evaluate import evaluate
+from safechain_ray.testing import Script, ScriptedEngines
 
 TARGET_ROWS_PER_SECOND = 7_000
 PROMPTS = 1_000

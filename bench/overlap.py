@@ -8,12 +8,12 @@ from measuring import Spread, in_new_process, keep_committed_files, load_average
 from rich.console import Console
 from rich.table import Table
 
+from safechain_ray.commands.evaluate import evaluate
+from safechain_ray.commands.gpu_check.timed_engine import TimedEngines, read_marks
 from safechain_ray.config import read_config
-from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.evaluation.evaluate import evaluate
-from safechain_ray.pipelines.gpu_check.timed_engine import TimedEngines, read_marks
-from safechain_ray.pipelines.runs.observer import Silent
-from safechain_ray.schema import Request
+from safechain_ray.runs.progress import Silent
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import Request
 
 TARGET_RATIO = 1.1
 MODEL, GUARD = "package://demo-reasoner", "package://demo-guard"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from safechain_ray.pipelines.runs.observer import Snapshot
+from safechain_ray.runs.progress import Snapshot
 
 PERIOD_SECONDS = 1.0
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")

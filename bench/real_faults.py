@@ -16,12 +16,12 @@ from measuring import in_new_process, load_average, show_machine, wide_console
 from ray.cloudpickle import register_pickle_by_value
 from rich.table import Table
 
+from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines import vllm
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.pipelines.evaluation.evaluate import evaluate
-from safechain_ray.pipelines.runs.observer import Silent, Snapshot
-from safechain_ray.schema import Engine
+from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.types import Engine
 
 MAX_RUNNING, BLOCK_ROWS = 32, 16
 MODEL_WORKER, GUARD_WORKER = "MapBatches(Replica", "MapBatches(EngineJudge"

@@ -13,9 +13,9 @@ from processor_time import ProcessorTime, StreamWatcher
 from rich.table import Table
 from slotted_engine import SlottedEngines
 
+from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.config import read_config
-from safechain_ray.engines.scripted import Script
-from safechain_ray.pipelines.evaluation.evaluate import evaluate
+from safechain_ray.testing import Script
 
 SECONDS = 1.0
 """What a request takes: the time is waiting, as a GPU's is for its host, so that two cores carry many replicas."""

@@ -3,9 +3,9 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from safechain_ray.engines.scripted import Script, ScriptedEngine
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.schema import Completion, Engine, Request
+from safechain_ray.testing import Script, ScriptedEngine
+from safechain_ray.types import Completion, Engine, Request
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from processor_time import ProcessorTime, StreamWatcher
 from rich.table import Table
 
 from safechain_ray.catalog.entries import ModelEntry
+from safechain_ray.commands.evaluate import evaluate
+from safechain_ray.commands.gpu_check.direct import generate, start_llm, stop_llm, warm_up
+from safechain_ray.commands.gpu_check.timed_engine import TimedEngines, read_marks
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
 from safechain_ray.engines.vllm import limits_of_a_step, start_vllm
-from safechain_ray.pipelines.evaluation.evaluate import evaluate
-from safechain_ray.pipelines.gpu_check.direct import generate, start_llm, stop_llm, warm_up
-from safechain_ray.pipelines.gpu_check.timed_engine import TimedEngines, read_marks
-from safechain_ray.pipelines.runs.resolve import resolve
+from safechain_ray.runs.resolve import resolve
 
 TARGET_RATIO = 0.95
 

@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from safechain_ray.catalog.entries import ModelEntry
+from safechain_ray.commands.gpu_check.direct import generate, render, start_llm, stop_llm, timed_generate, token_prompt
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
 from safechain_ray.judges.llama_guard import LOGPROBS, MAX_TOKENS
-from safechain_ray.pipelines.gpu_check.direct import generate, render, start_llm, stop_llm, timed_generate, token_prompt
-from safechain_ray.pipelines.runs.resolve import resolve
-from safechain_ray.schema import Message
+from safechain_ray.runs.resolve import resolve
+from safechain_ray.types import Message
 
 TARGET_RATIO = 0.9
 

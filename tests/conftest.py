@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from real_run import RealRun, evaluated
 
-from safechain_ray.cli.frame import ExitCode
+from safechain_ray.cli.common import ExitCode
 
 EXIT_CODE = ExitCode()
 

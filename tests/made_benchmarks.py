@@ -7,16 +7,16 @@ from typing import Any
 from rows import row
 from small_benchmarks import sums_file
 
+from safechain_ray.commands.benchmark import Benchmarked, benchmark
+from safechain_ray.commands.resolve_benchmark import resolve_benchmarks
 from safechain_ray.config import BenchmarkConfig, read_benchmark_config
-from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.benchmarks.benchmark import Benchmarked, benchmark
-from safechain_ray.pipelines.benchmarks.resolve import resolve_benchmarks
-from safechain_ray.pipelines.runs.observer import Silent
-from safechain_ray.pipelines.runs.run_folder import RunFolder
-from safechain_ray.pipelines.runs.run_record import RunRecord
-from safechain_ray.schema import samples_table
-from safechain_ray.schema.graded import with_grades
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import open_folder
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import samples_table
+from safechain_ray.types.graded import with_grades
 
 Grades = Mapping[int, bool | None]
 """By the sample's number."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from safechain_ray.schema import Sample
+from safechain_ray.types import Sample
 
 PLAIN = Sample(
     sample_id="s",

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safechain_ray.engines.scripted import Script, ScriptedEngine
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.schema import Completion, Request
+from safechain_ray.testing import Script, ScriptedEngine
+from safechain_ray.types import Completion, Request
 
 SUMS = 12
 FUNCTIONS = 8

@@ -10,11 +10,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from safechain_ray.catalog import families
 from safechain_ray.config import TrainingOptions
 from safechain_ray.demo import model_path
-from safechain_ray.schema import Demonstration
 from safechain_ray.training import trainer
 from safechain_ray.training.chat import ChatFormat
 from safechain_ray.training.tokens import IGNORED, TokenisedSet, tokenise
 from safechain_ray.training.trainer import TrainingJob
+from safechain_ray.types import Demonstration
 
 BASE = str(model_path("demo-reasoner"))
 REFUSED = "This could cause real harm to people. I will refuse politely.", "I'm sorry, but I can't help with that."

@@ -14,7 +14,7 @@ from safechain_ray.analysis.sample_count import SampleCountCurve, sample_count_c
 from safechain_ray.analysis.thought_answer import ThoughtAnswer, thought_answer
 from safechain_ray.metrics.refusals import REFUSAL_RULE
 from safechain_ray.metrics.summary import SettingFacts
-from safechain_ray.schema import Part, Setting
+from safechain_ray.types import Part, Setting
 
 LENGTHS: tuple[Part, ...] = ("thought", "answer")
 """What is measured in tokens."""

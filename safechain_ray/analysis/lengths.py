@@ -8,7 +8,7 @@ from scipy.stats import mannwhitneyu
 
 from safechain_ray.analysis.rows import MISSING, UNSAFE, Bools, Floats, Ints, SettingRows
 from safechain_ray.metrics.intervals import Z_95
-from safechain_ray.schema import Part
+from safechain_ray.types import Part
 
 
 class _Model(BaseModel):

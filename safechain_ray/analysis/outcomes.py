@@ -7,7 +7,7 @@ from safechain_ray.analysis.rows import MISSING, SAFE, UNSAFE, SettingRows
 from safechain_ray.analysis.shares import share
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.intervals import Estimate
-from safechain_ray.schema import Outcome, Part
+from safechain_ray.types import Outcome, Part
 
 
 class OutcomesByVerdict(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safechain_ray.analysis.rows import MISSING, SAFE, Bools, SettingRows
 from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.safety import measure
-from safechain_ray.schema import Part
+from safechain_ray.types import Part
 
 
 class OverRefusal(BaseModel):

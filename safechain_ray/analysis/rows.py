@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from safechain_ray.errors import InputError
-from safechain_ray.schema import VERDICTS_SCHEMA, Part, Setting
+from safechain_ray.types import VERDICTS_SCHEMA, Part, Setting
 
 ANALYSED_COLUMNS = (
     "sample_id",

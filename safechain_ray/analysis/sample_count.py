@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from safechain_ray.analysis.rows import SAFE, UNSAFE, SettingRows
 from safechain_ray.metrics.intervals import Estimate, share_estimate
-from safechain_ray.schema import Part
+from safechain_ray.types import Part
 
 MOST_WITHOUT_ROWS = 1_000
 """A run.json may name any K, a damaged one 10**18. A larger K has a curve only where as many rows are there."""

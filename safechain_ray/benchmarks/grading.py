@@ -1,7 +1,7 @@
 """What of a sample is graded, and its grade, whatever happens to the grader."""
 
 from safechain_ray.benchmarks.base import Grade, Graded, Grader, Problem
-from safechain_ray.schema import Sample
+from safechain_ray.types import Sample
 
 
 def grade_sample(grader: Grader, problem: Problem, sample: Sample, reads: Graded = "answer") -> Grade:

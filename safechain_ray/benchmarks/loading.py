@@ -9,7 +9,7 @@ from safechain_ray.datasets.files import read_file
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, read_records
 from safechain_ray.datasets.records import BrokenText, Records
 from safechain_ray.errors import InputError
-from safechain_ray.schema import short_hash
+from safechain_ray.types import short_hash
 
 
 def read_from(entry: BenchmarkEntry, source: str) -> BenchmarkEntry:

@@ -13,7 +13,7 @@ from safechain_ray.catalog.entries import DatasetEntry, Family, JudgeEntry, Mode
 from safechain_ray.catalog.shape_entries import ModelShape
 from safechain_ray.catalog.training_entries import TrainingSetEntry
 from safechain_ray.errors import UnknownNameError
-from safechain_ray.schema.yaml_text import load_yaml
+from safechain_ray.types.yaml_text import load_yaml
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from safechain_ray.catalog.entries import Entry, JudgeEntry
 from safechain_ray.likely_keys import without_prefixed_keys
-from safechain_ray.schema import VariableName
+from safechain_ray.types import VariableName
 
 
 class Prices(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from safechain_ray.catalog.parallelism import Attention, ParallelSizes
 from safechain_ray.errors import InputError
-from safechain_ray.schema import PLAIN_URL, Message, SpecialTokens, ThinkingTags, VariableName
+from safechain_ray.types import PLAIN_URL, Message, SpecialTokens, ThinkingTags, VariableName
 
 MessageContent = Literal["text", "list"]
 """How a chat template reads a message's content: as text, or as a list of `{type: text, text: ...}`."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from safechain_ray.schema import Part
+from safechain_ray.types import Part
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

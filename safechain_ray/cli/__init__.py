@@ -11,10 +11,7 @@ from rich.console import Console
 from safechain_ray import __version__, catalog
 from safechain_ray.cli.benchmark import benchmark
 from safechain_ray.cli.build_dataset import build_dataset
-from safechain_ray.cli.compare import compare
-from safechain_ray.cli.doctor import doctor
-from safechain_ray.cli.finetune import finetune
-from safechain_ray.cli.frame import (
+from safechain_ray.cli.common import (
     DONE,
     ERRORS_IN_SAMPLES,
     Command,
@@ -27,6 +24,9 @@ from safechain_ray.cli.frame import (
     profile_flag,
     quiet_libraries,
 )
+from safechain_ray.cli.compare import compare
+from safechain_ray.cli.doctor import doctor
+from safechain_ray.cli.finetune import finetune
 from safechain_ray.cli.judge import judge
 from safechain_ray.cli.judge_study import judge_study
 from safechain_ray.cli.prefer import prefer
@@ -37,8 +37,8 @@ from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, holds_train
 from safechain_ray.errors import InputError
 from safechain_ray.report.escape import printable
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
-from safechain_ray.schema.yaml_text import dump_yaml
 from safechain_ray.storage import without_secrets
+from safechain_ray.types.yaml_text import dump_yaml
 
 RUN_EXAMPLES = """\b
 Examples:
@@ -141,8 +141,8 @@ def evaluate(*, as_json: bool, html: bool, **flags: Any) -> None:
 
     Exit code 3: some samples ended with an error, or a judge failed on some verdicts.
     """
+    from safechain_ray.commands.evaluate import evaluate as run_evaluation
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.evaluation.evaluate import evaluate as run_evaluation
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.tables import render_metrics
@@ -174,7 +174,7 @@ def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
 
     With the config of a sweep: what its models will come to, in rows, tokens, GPU-hours and API cost.
     """
-    from safechain_ray.pipelines.evaluation.evaluate import plan_run
+    from safechain_ray.commands.evaluate import plan_run
     from safechain_ray.report.plan import plan_summary, render_plan
 
     if holds_sweep(flags["config"]):
@@ -239,7 +239,7 @@ def config_show(*, as_json: bool, **flags: Any) -> None:
     is not checked.
     """
     from safechain_ray.decoding.base import strategy
-    from safechain_ray.pipelines.runs.resolve import dataset_entry
+    from safechain_ray.runs.resolve import dataset_entry
 
     config = _run_config(**flags)
     names = {dataset.name: dataset_entry(dataset).name for dataset in config.datasets}

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.cli.frame import (
+from safechain_ray.cli.common import (
     DONE,
     ERRORS_IN_SAMPLES,
     batch_invariant_flag,
@@ -21,7 +21,7 @@ from safechain_ray.cli.frame import (
     profile_flag,
     quiet_libraries,
 )
-from safechain_ray.cli.shape import format_flag, show
+from safechain_ray.cli.output_format import format_flag, show
 from safechain_ray.config import BenchmarkConfig, read_benchmark_config
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
@@ -110,8 +110,8 @@ def benchmark(*, paper: str | None, html: bool, shape: str, as_json: bool, **fla
     running it in a sandbox on every CPU of the cluster (docs/sandbox.md). Without a working sandbox no code is run.
     Exit code 3: some samples ended with an error, or could not be graded.
     """
+    from safechain_ray.commands.benchmark import benchmark as run_benchmarks
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.benchmarks.benchmark import benchmark as run_benchmarks
     from safechain_ray.report.html.write import write_benchmark_report
     from safechain_ray.report.progress import progress_for
 

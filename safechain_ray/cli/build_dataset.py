@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.frame import (
+from safechain_ray.cli.common import (
     DONE,
     ERRORS_IN_SAMPLES,
     batch_invariant_flag,
@@ -116,9 +116,9 @@ def build_dataset(
     dataset.json, and the responses in run/. The same command again continues. Exit code 3: fewer rows than asked for,
     or errors in some samples.
     """
+    from safechain_ray.commands.build_dataset import build_dataset as run_building
+    from safechain_ray.commands.training_set_push import check_token, push_dataset
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.training_sets.build_dataset import build_dataset as run_building
-    from safechain_ray.pipelines.training_sets.push import check_token, push_dataset
     from safechain_ray.report.dataset import dataset_document
     from safechain_ray.report.dataset_card import write_card
     from safechain_ray.report.progress import progress_for

@@ -6,9 +6,9 @@ import click
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.cli.frame import output_flags
+from safechain_ray.cli.common import output_flags
+from safechain_ray.cli.output_format import format_flag, show
 from safechain_ray.cli.paper import paper_flags, stand_ins
-from safechain_ray.cli.shape import format_flag, show
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.report.escape import printable
@@ -66,7 +66,7 @@ def compare(
 
 
 def _models(runs: tuple[str, ...], standing: StandIns | None, html: str | None, shape: str, as_json: bool) -> None:
-    from safechain_ray.pipelines.comparison.compare_models import compare_models
+    from safechain_ray.commands.compare_models import compare_models
     from safechain_ray.report.compared_models import compared_document
     from safechain_ray.report.html.write import write_comparison
 
@@ -85,7 +85,7 @@ def _models(runs: tuple[str, ...], standing: StandIns | None, html: str | None, 
 
 
 def _strategies(run: str, baseline: str, standing: StandIns | None, shape: str, as_json: bool) -> None:
-    from safechain_ray.pipelines.comparison.compare import compare_strategies
+    from safechain_ray.commands.compare import compare_strategies
     from safechain_ray.report.comparison import comparison_document
 
     comparison = compare_strategies(run, baseline, standing)

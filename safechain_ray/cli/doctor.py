@@ -10,11 +10,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.frame import DONE, FAILED, by_key, output_flags
+from safechain_ray.cli.common import DONE, FAILED, by_key, output_flags
 from safechain_ray.config import read_check_config
 from safechain_ray.engines.start import Device
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Sampling
+from safechain_ray.types import Sampling
 
 EXAMPLES = """\b
 Examples:
@@ -72,8 +72,8 @@ def doctor(*, as_json: bool, gpu_check: bool, device: Any, steps: tuple[str, ...
 
 
 def _gpu_check(device: Device, names: tuple[str, ...]) -> list[Any]:
-    from safechain_ray.pipelines.doctor.finding import any_failed
-    from safechain_ray.pipelines.gpu_check.check import Step, chosen_steps, run_steps
+    from safechain_ray.commands.doctor.finding import any_failed
+    from safechain_ray.commands.gpu_check.check import Step, chosen_steps, run_steps
 
     def show(step: Step) -> None:
         click.echo(f"Step {step.name!r}, {step.seconds:g} s at most …", err=True)
@@ -108,10 +108,10 @@ def _findings(
     if assignments and model is None and not judge:
         raise InputError("--set needs a --model or a --judge beside it.")
     if model is None and not judge and output is None:
-        from safechain_ray.pipelines.doctor.installation import check_installation
+        from safechain_ray.commands.doctor.installation import check_installation
 
         return list(check_installation())
-    from safechain_ray.pipelines.doctor.examine import examine
+    from safechain_ray.commands.doctor.examine import examine
 
     keys = {"model": "model.name", "family": "model.family", "base_url": "model.base_url", "judge": "judges"}
     named = {"model": model, "family": family, "base_url": base_url, "judge": judge}

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.frame import WRONG_INPUT, by_key, interruptible, output_flags, profile_flag, quiet_libraries
+from safechain_ray.cli.common import WRONG_INPUT, by_key, interruptible, output_flags, profile_flag, quiet_libraries
 from safechain_ray.config import read_finetune_config
 
 EXAMPLES = """\b
@@ -95,7 +95,7 @@ def finetune(
 
 
 def _show_plan(config: Any, as_json: bool) -> None:
-    from safechain_ray.pipelines.training.finetune import plan_finetune
+    from safechain_ray.commands.finetune.finetune import plan_finetune
     from safechain_ray.report.finetune import plan_document, plan_summary
     from safechain_ray.report.terminal import print_document
 
@@ -113,7 +113,7 @@ def _show_plan(config: Any, as_json: bool) -> None:
 
 
 def _train(config: Any, as_json: bool) -> None:
-    from safechain_ray.pipelines.training.finetune import finetune as run_training
+    from safechain_ray.commands.finetune.finetune import finetune as run_training
     from safechain_ray.report.finetune import outcome_document
     from safechain_ray.report.terminal import print_document
     from safechain_ray.report.training_progress import training_progress_for

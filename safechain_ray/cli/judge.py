@@ -6,8 +6,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.frame import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
-from safechain_ray.cli.shape import show
+from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
+from safechain_ray.cli.output_format import show
 from safechain_ray.config import JudgingConfig, read_judging_config
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
@@ -52,8 +52,8 @@ def judge(
     to the run once all its verdicts are there.
     Exit code 3: a judge failed on some verdicts.
     """
+    from safechain_ray.commands.judge import add_judges
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.evaluation.rejudge import add_judges
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
 
@@ -96,7 +96,7 @@ def _show(metrics: RunMetrics, written: str | None, as_json: bool) -> None:
 def _remove(
     run: str, name: str, given: dict[str, Any], assignments: tuple[str, ...], html: bool, as_json: bool
 ) -> None:
-    from safechain_ray.pipelines.evaluation.rejudge import remove_judge
+    from safechain_ray.commands.judge import remove_judge
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
     from safechain_ray.storage import open_folder
@@ -110,9 +110,9 @@ def _remove(
 
 
 def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> None:
+    from safechain_ray.commands.fine_grained import analyse
+    from safechain_ray.commands.thought_prefixes import judge_in_pieces
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.evaluation.fine_grained import analyse
-    from safechain_ray.pipelines.evaluation.pieces import judge_in_pieces
     from safechain_ray.report.fine_grained import fine_grained_document
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for

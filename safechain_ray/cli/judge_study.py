@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.frame import (
+from safechain_ray.cli.common import (
     DONE,
     ERRORS_IN_SAMPLES,
     by_key,
@@ -79,8 +79,8 @@ def judge_study(
     Leaves study.json, study.md, study.svg, study.png, and in disagreements.parquet the rows on which a judge and the
     label differ. Exit code 3: some verdicts are missing.
     """
+    from safechain_ray.commands.judge_study import judge_study as run_study
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.evaluation.judge_study import judge_study as run_study
     from safechain_ray.report.judge_study import study_document
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.study_files import write_study

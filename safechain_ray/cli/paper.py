@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.cli.frame import Command
+from safechain_ray.cli.common import Command
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import StandIns
 

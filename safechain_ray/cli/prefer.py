@@ -6,8 +6,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.frame import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
-from safechain_ray.cli.shape import format_flag, show
+from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
+from safechain_ray.cli.output_format import format_flag, show
 from safechain_ray.config import read_preference_config
 
 EXAMPLES = """\b
@@ -65,8 +65,8 @@ def prefer(
     a tie. Settings are paired where they are equal, else by data set and strategy where that leaves no choice; prompts
     by id and text. The same command again continues. Exit code 3: some pairs are missing.
     """
+    from safechain_ray.commands.prefer import prefer as run_preferring
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.comparison.prefer import prefer as run_preferring
     from safechain_ray.report.preferences import preferences_document
     from safechain_ray.report.progress import progress_for
 

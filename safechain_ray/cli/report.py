@@ -7,14 +7,14 @@ from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.cli.benchmark import tell_benchmarks
-from safechain_ray.cli.frame import output_flags
+from safechain_ray.cli.common import output_flags
+from safechain_ray.cli.output_format import format_flag, show
 from safechain_ray.cli.paper import paper_flags, stand_ins
-from safechain_ray.cli.shape import format_flag, show
 from safechain_ray.cli.sweep import sweep_document, sweep_json
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
-from safechain_ray.pipelines.runs.run_kind import Kind
 from safechain_ray.report.escape import printable
+from safechain_ray.runs.run_kind import Kind
 from safechain_ray.storage import Folder
 
 CONTENT = {"benchmark": "benchmarks", "judge study": "a judge study", "preferences": "a comparison by a judge"}
@@ -83,9 +83,9 @@ def report(
 
     RUN is its folder or URI. --html makes the HTML report of a run, sweep or benchmark.
     """
-    from safechain_ray.pipelines.evaluation.benign import name_benign
-    from safechain_ray.pipelines.runs.run_kind import kind_in
-    from safechain_ray.pipelines.sweeps.sweep import is_sweep
+    from safechain_ray.commands.benign import name_benign
+    from safechain_ray.commands.sweep.sweep import is_sweep
+    from safechain_ray.runs.run_kind import kind_in
     from safechain_ray.storage import open_folder
 
     kind = kind_in(open_folder(run))
@@ -127,7 +127,7 @@ def report(
 
 
 def _of_benchmarks(run: str, html: str | None, paper: str | None, shape: str, as_json: bool) -> None:
-    from safechain_ray.pipelines.benchmarks.figures import read_benchmark_metrics
+    from safechain_ray.commands.benchmark_figures import read_benchmark_metrics
     from safechain_ray.report.html.write import write_benchmark_report
     from safechain_ray.storage import open_folder
 
@@ -142,9 +142,9 @@ def _of_judges(folder: Folder, kind: Kind, by_category: bool, shape: str, as_jso
     """The figures of a finished judge study, or of two runs that a judge compared."""
     from safechain_ray.metrics.judge_study import JudgeStudy
     from safechain_ray.metrics.preferences import Preferences
-    from safechain_ray.pipelines.runs.run_folder import read_figures
     from safechain_ray.report.judge_study import study_document
     from safechain_ray.report.preferences import preferences_document
+    from safechain_ray.runs.folder import read_figures
 
     figures: JudgeStudy | Preferences
     if kind == "judge study":
@@ -160,7 +160,7 @@ def _of_judges(folder: Folder, kind: Kind, by_category: bool, shape: str, as_jso
 
 
 def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str, as_json: bool) -> None:
-    from safechain_ray.pipelines.sweeps.sweep import read_sweep
+    from safechain_ray.commands.sweep.sweep import read_sweep
     from safechain_ray.report.html.write import write_sweep_report
     from safechain_ray.report.leaderboard_files import write_leaderboard
     from safechain_ray.storage import open_folder
@@ -181,9 +181,9 @@ def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str,
 
 def _metrics(run: str, by_category: bool, standing: StandIns | None, shape: str, as_json: bool) -> None:
     from safechain_ray.metrics.published import beside
-    from safechain_ray.pipelines.runs.stored_metrics import metrics_of
     from safechain_ray.report.published import with_published
     from safechain_ray.report.tables import metrics_document
+    from safechain_ray.runs.stored_metrics import metrics_of
 
     metrics, figures = metrics_of(run), published_figures()
     found = None if standing is None else beside(metrics, figures, standing)
@@ -208,7 +208,7 @@ def _write_html(
     as_json: bool,
 ) -> None:
     """With `fine_grained` the analysis is made first."""
-    from safechain_ray.pipelines.evaluation.fine_grained import analyse
+    from safechain_ray.commands.fine_grained import analyse
     from safechain_ray.report.html.samples import WITH_TEXT
     from safechain_ray.report.html.write import write_report
     from safechain_ray.storage import open_folder
@@ -227,7 +227,7 @@ def _tell_report(written: str, as_json: bool) -> None:
 
 
 def _fine_grained(run: str, by_category: bool, shape: str, as_json: bool) -> None:
-    from safechain_ray.pipelines.evaluation.fine_grained import analyse
+    from safechain_ray.commands.fine_grained import analyse
     from safechain_ray.report.fine_grained import fine_grained_document
 
     analysis = analyse(run)

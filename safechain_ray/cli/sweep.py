@@ -12,8 +12,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.cli.deadline import DEADLINE
-from safechain_ray.cli.frame import (
+from safechain_ray.cli.common import (
     DONE,
     ERRORS_IN_SAMPLES,
     FAILED,
@@ -25,13 +24,14 @@ from safechain_ray.cli.frame import (
     profile_flag,
     quiet_libraries,
 )
+from safechain_ray.cli.deadline import DEADLINE
+from safechain_ray.cli.output_format import format_flag, show
 from safechain_ray.cli.paper import paper_flags, stand_ins
-from safechain_ray.cli.shape import format_flag, show
+from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.config import read_sweep_config
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.sweeps.record import SweptModel
 from safechain_ray.report.document import Document
 from safechain_ray.report.escape import printable, printable_lines
 
@@ -105,9 +105,9 @@ def sweep(
     A model that fails is tried again, leaves the others alone and is told at the end (exit code 1). With a deadline
     models that wait for room take turns, and what is done by then is a fair part of every setting.
     """
+    from safechain_ray.commands.sweep.schedule import Manner
+    from safechain_ray.commands.sweep.sweep import sweep as run_sweep
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.pipelines.sweeps.schedule import Manner
-    from safechain_ray.pipelines.sweeps.sweep import sweep as run_sweep
     from safechain_ray.report.html.write import write_report, write_sweep_report
     from safechain_ray.report.leaderboard_files import write_leaderboard
     from safechain_ray.report.progress import progress_for
@@ -157,7 +157,7 @@ def sweep_json(models: Sequence[SweptModel], runs: Sequence[RunMetrics]) -> str:
 
 def plan_sweep(flags: Mapping[str, Any], response_tokens: int | None, as_json: bool) -> None:
     """What a sweep will come to, on stdout. `flags` are those of `plan`, of which few say something to a sweep."""
-    from safechain_ray.pipelines.sweeps.estimate import Assumptions, estimate_sweep
+    from safechain_ray.commands.sweep.estimate import Assumptions, estimate_sweep
     from safechain_ray.report.sweep_plan import render_sweep_plan, sweep_summary
 
     given = {key: value for key, value in flags.items() if is_given(value)}

@@ -1,1 +1,1 @@
-"""All that knows Ray Data: the thin callables of the stream, the planner, the tally and the watchdog."""
+"""Ray Data pipelines, the planner of their pools, their progress and their watchdog."""

@@ -6,7 +6,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from safechain_ray.cluster.may_come import memory_of_type
+from safechain_ray.cluster.autoscaler import memory_of_type
 from safechain_ray.engines.gpus import read_gpus, smallest_memory
 
 PROBE_SECONDS = 30.0

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from safechain_ray.cluster.may_come import gpus_of_kind, nodes_that_may_come
+from safechain_ray.cluster.autoscaler import gpus_of_kind, nodes_that_may_come
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ClusterConfig
 from safechain_ray.engines.engine_package import EnginePackage, installed_engine_package

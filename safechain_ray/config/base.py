@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema
 
 from safechain_ray.config.messages import LineOf, explain
 from safechain_ray.errors import InputError
-from safechain_ray.schema import StrictNumbers
+from safechain_ray.types import StrictNumbers
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 

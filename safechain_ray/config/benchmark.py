@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from safechain_ray.config.base import Config, Named, refuse_repeats
 from safechain_ray.config.parts import ModelConfig, ResourcesConfig
-from safechain_ray.schema import LARGEST_INT32, Sampling, StrategySpec
+from safechain_ray.types import LARGEST_INT32, Sampling, StrategySpec
 
 
 class BenchmarkChoice(Named):

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from safechain_ray.config.base import Named, refuse_repeats
 from safechain_ray.config.parts import DatasetConfig, JudgeConfig, ResourcesConfig
 from safechain_ray.config.run import OneModel, RunConfig, below
-from safechain_ray.schema import KeepRule, Part, Sampling, StrategySpec
+from safechain_ray.types import KeepRule, Part, Sampling, StrategySpec
 
 USUAL_SAMPLING = {"temperature": 0.6, "top_p": 0.95}
 

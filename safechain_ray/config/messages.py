@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from safechain_ray.likely_keys import may_hold_key, without_likely_keys
-from safechain_ray.schema.plain_words import plain_words
+from safechain_ray.types.plain_words import plain_words
 
 Step = str | int
 LineOf = Callable[[tuple[Step, ...]], int | None]

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from safechain_ray.config.base import Config, Named
 from safechain_ray.likely_keys import without_prefixed_keys
-from safechain_ray.schema import PLAIN_URL, SpecialTokens, StrategySpec, VariableName, VoteRule
+from safechain_ray.types import PLAIN_URL, SpecialTokens, StrategySpec, VariableName, VoteRule
 
 
 class DatasetConfig(Named):

@@ -18,7 +18,7 @@ from safechain_ray.config.run import RunConfig, SweepConfig
 from safechain_ray.config.study import CheckConfig, JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.likely_keys import without_likely_keys
-from safechain_ray.schema.yaml_text import lines_of, load_yaml
+from safechain_ray.types.yaml_text import lines_of, load_yaml
 
 ConfigKind = Literal["run", "sweep", "study", "benchmark", "dataset", "finetune"]
 

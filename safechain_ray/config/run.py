@@ -16,7 +16,7 @@ from safechain_ray.config.parts import (
     VoteConfig,
 )
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Part, Sampling, Setting, StrategySpec
+from safechain_ray.types import Part, Sampling, Setting, StrategySpec
 
 Varied = Literal["temperature", "top_p", "top_k", "max_tokens", "repetition_penalty"]
 

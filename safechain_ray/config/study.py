@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from safechain_ray.config.base import Config, refuse_repeats
 from safechain_ray.config.parts import JudgeConfig, ModelConfig, ResourcesConfig
-from safechain_ray.schema import Part, VoteRule
+from safechain_ray.types import Part, VoteRule
 
 PIECE_COUNTS = range(2, 101)
 """In how many pieces a thought may be judged."""

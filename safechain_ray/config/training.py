@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from safechain_ray.schema import StrictNumbers
+from safechain_ray.types import StrictNumbers
 
 Tracker = Literal["wandb", "mlflow", "tensorboard"]
 

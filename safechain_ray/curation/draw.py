@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from safechain_ray.schema import Prompt, short_hash
+from safechain_ray.types import Prompt, short_hash
 
 UNUSABLE = "no prompt, or a repeated one"
 NOT_DRAWN = "not drawn"

@@ -15,7 +15,7 @@ from unicodedata import category, normalize
 
 from datasketch import MinHash, MinHashLSH
 
-from safechain_ray.schema import Prompt
+from safechain_ray.types import Prompt
 
 SHINGLE = 5
 """Characters: prompts are too short for runs of words."""

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from safechain_ray.datasets.thinking_tags import R1_TAGS, foreign_tag, split_thought
-from safechain_ray.schema import KeepRule, Outcome, Part, short_hash
+from safechain_ray.types import KeepRule, Outcome, Part, short_hash
 
 UNSAFE = "too many responses judged unsafe"
 NO_VERDICT = "verdicts missing"

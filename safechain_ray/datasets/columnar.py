@@ -14,8 +14,8 @@ from safechain_ray.datasets.class_names import Names, class_names, names_in_meta
 from safechain_ray.datasets.records import BrokenText
 from safechain_ray.datasets.text_files import BrokenFileError
 from safechain_ray.datasets.unpacking import check_arrow
-from safechain_ray.schema.plain_columns import plain_columns
 from safechain_ray.storage import checked_name
+from safechain_ray.types.plain_columns import plain_columns
 
 Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
 

@@ -10,7 +10,7 @@ from safechain_ray.datasets.layouts import HISTORY
 from safechain_ray.datasets.records import Records
 from safechain_ray.datasets.thinking_tags import NO_FAMILY, R1_TAGS, foreign_tag, split_thought
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Demonstration, Exchange, ThinkingTags
+from safechain_ray.types import Demonstration, Exchange, ThinkingTags
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from safechain_ray.datasets.label_meaning import (
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, read_records
 from safechain_ray.datasets.records import Records, text_problem
 from safechain_ray.errors import InputError
-from safechain_ray.schema import short_hash
+from safechain_ray.types import short_hash
 
 SHOWN_CHARACTERS = 40
 

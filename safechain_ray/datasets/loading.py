@@ -11,7 +11,7 @@ from safechain_ray.datasets.hub import read_hub
 from safechain_ray.datasets.prompts import prompts_of, system_turns
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Prompt, short_hash
+from safechain_ray.types import Prompt, short_hash
 
 SHOWN_PROBLEMS = 5
 """How many bad rows a refusal lists."""

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from safechain_ray.catalog.entries import DatasetEntry
 from safechain_ray.datasets.chat_messages import ChatPrompt, chat_prompt, is_chat
 from safechain_ray.datasets.records import BrokenText, Records, as_text, text_problem
-from safechain_ray.schema import Prompt, short_hash
+from safechain_ray.types import Prompt, short_hash
 
 NO_CATEGORIES = "all"
 """The category of every prompt of a set without a category column."""

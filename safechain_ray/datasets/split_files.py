@@ -16,7 +16,7 @@ from safechain_ray.datasets.records import Records
 from safechain_ray.datasets.text_files import BrokenFileError
 from safechain_ray.datasets.unpacking import unzipped
 from safechain_ray.errors import InputError
-from safechain_ray.schema import short_hash
+from safechain_ray.types import short_hash
 
 FileFormat = Literal["csv", "json", "parquet"]
 

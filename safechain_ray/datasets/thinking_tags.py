@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from safechain_ray import catalog
-from safechain_ray.schema import ThinkingTags
+from safechain_ray.types import ThinkingTags
 
 R1_TAGS = ThinkingTags("<think>", "</think>")
 """The default tags of training data, for every trained model."""

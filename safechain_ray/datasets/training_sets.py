@@ -12,7 +12,7 @@ from safechain_ray.datasets.layouts import with_layout
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, check_rows, read_records
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Demonstration, ThinkingTags, short_hash
+from safechain_ray.types import Demonstration, ThinkingTags, short_hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from safechain_ray.catalog import families, models
 from safechain_ray.catalog.entries import Family
 from safechain_ray.decoding.task import Decoded, DecodingTask
 from safechain_ray.errors import InputError, UnknownNameError
-from safechain_ray.schema import CountTokens, Generate, StrategySpec
-from safechain_ray.schema.plain_words import plain_words
+from safechain_ray.types import CountTokens, Generate, StrategySpec
+from safechain_ray.types.plain_words import plain_words
 
 __all__ = ["STRATEGIES", "Decoded", "DecodingTask", "Strategy", "StrategyEntry", "check_strategy", "strategy"]
 

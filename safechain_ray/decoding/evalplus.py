@@ -7,7 +7,7 @@ from pydantic import Field
 from safechain_ray.decoding.base import Strategy
 from safechain_ray.decoding.task import Decoded, DecodingTask, StrategyOptions, bos_twice, split_opening
 from safechain_ray.errors import RowError
-from safechain_ray.schema import CountTokens, Generate, Request
+from safechain_ray.types import CountTokens, Generate, Request
 
 RESPONSE_PREFIX = (
     "Below is a Python script with a self-contained function that solves the problem and passes corresponding tests:\n"

@@ -6,10 +6,10 @@ from itertools import islice
 from random import Random
 
 from safechain_ray.decoding.base import Strategy
+from safechain_ray.decoding.morethink_options import Choose, MoreThinkOptions, phrases_of
 from safechain_ray.decoding.morethink_paper import PaperMoreThink
-from safechain_ray.decoding.rethink import Choose, MoreThinkOptions, phrases_of
 from safechain_ray.decoding.task import Decoded, DecodingTask, NotNegative, kept_state, required_tags, split_opening
-from safechain_ray.schema import Completion, CountTokens, FinishReason, Generate, Request, ThinkingTags
+from safechain_ray.types import Completion, CountTokens, FinishReason, Generate, Request, ThinkingTags
 
 Options = MoreThinkOptions
 

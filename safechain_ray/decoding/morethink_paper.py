@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from random import Random
 
-from safechain_ray.decoding.rethink import Choose, MoreThinkOptions, phrases_of
+from safechain_ray.decoding.morethink_options import Choose, MoreThinkOptions, phrases_of
 from safechain_ray.decoding.task import (
     Decoded,
     DecodingTask,
@@ -15,7 +15,7 @@ from safechain_ray.decoding.task import (
     split_opening,
 )
 from safechain_ray.errors import RowError
-from safechain_ray.schema import Completion, CountTokens, Generate, Request
+from safechain_ray.types import Completion, CountTokens, Generate, Request
 
 
 @dataclass(frozen=True, slots=True)

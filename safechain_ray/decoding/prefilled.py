@@ -10,7 +10,7 @@ from safechain_ray.decoding.task import (
     required_tags,
     split_opening,
 )
-from safechain_ray.schema import CountTokens, Generate, Request
+from safechain_ray.types import CountTokens, Generate, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from safechain_ray.schema import ThinkingTags, read_tags
+from safechain_ray.types import ThinkingTags, read_tags
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Protocol, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from safechain_ray.schema import FinishReason, Sampling, StrictNumbers, ThinkingTags, short_hash
+from safechain_ray.types import FinishReason, Sampling, StrictNumbers, ThinkingTags, short_hash
 
 Kept = Mapping[str, str | int | None]
 """What a strategy of many calls has of a response that is not finished; empty at its start."""

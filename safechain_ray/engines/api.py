@@ -24,7 +24,7 @@ from safechain_ray.engines.api_wire import most_answer_bytes, wire_request
 from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import EngineRefusedError, EngineStartError, InputError, RowError, SafechainError
 from safechain_ray.http_clients import openai_client, secrets_sent
-from safechain_ray.schema import Completion, Message, Request
+from safechain_ray.types import Completion, Message, Request
 
 ATTEMPTS = 10
 """Times that one request is sent at most; a row that they don't suffice for is tried again by the next command."""

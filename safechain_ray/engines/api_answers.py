@@ -7,7 +7,7 @@ from typing import Any
 from safechain_ray.engines.api_json import as_list, as_mapping, as_text, decode_json
 from safechain_ray.engines.api_messages import read_message
 from safechain_ray.errors import BlockedError, RowError
-from safechain_ray.schema import FinishReason, ThinkingTags, broken_up, read_tags, without_tags
+from safechain_ray.types import FinishReason, ThinkingTags, broken_up, read_tags, without_tags
 
 FINISHED: Mapping[str, FinishReason] = {
     "stop": "stop",

@@ -9,7 +9,7 @@ from typing import Any
 
 from safechain_ray.engines.api_json import as_count, as_list, as_mapping, as_text, decode_json
 from safechain_ray.errors import BlockedError, RowError
-from safechain_ray.schema.unicode_text import well_formed
+from safechain_ray.types.unicode_text import well_formed
 
 OVERLOADED = frozenset({429, 503, 529})
 AGAIN = frozenset({408, 409, 425}) | OVERLOADED

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from safechain_ray.schema import LARGEST_INT32
-from safechain_ray.schema.unicode_text import well_formed_tree
+from safechain_ray.types import LARGEST_INT32
+from safechain_ray.types.unicode_text import well_formed_tree
 
 
 def decode_json(text: bytes) -> Any:

@@ -15,7 +15,7 @@ from safechain_ray.engines.api_faults import (
 )
 from safechain_ray.engines.api_wire import parameters
 from safechain_ray.errors import EngineRefusedError, RowError
-from safechain_ray.schema.known_secrets import KnownSecrets
+from safechain_ray.types.known_secrets import KnownSecrets
 
 REFUSED_AT_FIRST = 10
 """The run ends after this many rejected requests without an accepted one: they share a rejected parameter."""

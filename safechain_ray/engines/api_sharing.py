@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from safechain_ray.errors import RowError
-from safechain_ray.schema import Completion, Request
+from safechain_ray.types import Completion, Request
 
 WINDOW_SECONDS = 0.05
 """How long a request waits for others of its prompt. They come together, from one block of rows."""

@@ -5,7 +5,7 @@ response alone does not show which of the two it is. Other answers of the same s
 """
 
 from safechain_ray.engines.api_answers import ApiAnswer
-from safechain_ray.schema import Message, TagForm, ThinkingTags, read_tags
+from safechain_ray.types import Message, TagForm, ThinkingTags, read_tags
 
 PROBE = (Message("user", "Reply with one word: ready"),)
 """Sent once if an answer is ambiguous and no other answer has shown how the server writes thoughts."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safechain_ray.engines.api_json import as_count, as_mapping
-from safechain_ray.schema import LARGEST_INT32, ThinkingTags, read_tags
+from safechain_ray.types import LARGEST_INT32, ThinkingTags, read_tags
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safechain_ray.catalog.api_entries import ApiEntry
-from safechain_ray.schema import Request
+from safechain_ray.types import Request
 
 NOT_PARAMETERS = frozenset({"model", "messages", "extra_body"})
 

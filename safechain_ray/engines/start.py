@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from safechain_ray.catalog.entries import EngineNeeds
-from safechain_ray.schema import Engine
+from safechain_ray.types import Engine
 
 Device = Literal["cpu", "cuda"]
 

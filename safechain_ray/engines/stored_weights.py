@@ -12,8 +12,8 @@ from shutil import disk_usage
 from tempfile import TemporaryDirectory
 
 from safechain_ray.errors import InputError, StorageError
-from safechain_ray.schema import short_hash
 from safechain_ray.storage import FileFacts, Folder, Patience, open_folder
+from safechain_ray.types import short_hash
 
 ENGINES_WAIT_SECONDS = 600.0
 """How long an engine that starts waits for a silent store; drivers and `doctor` wait as for all that a person asks."""

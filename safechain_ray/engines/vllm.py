@@ -21,8 +21,8 @@ from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
 from safechain_ray.model_files import ChatTemplateLimitError, check_template_limits, render_chat
-from safechain_ray.schema import Completion, Message, Request, broken_up
 from safechain_ray.storage import redact
+from safechain_ray.types import Completion, Message, Request, broken_up
 
 MEMORY_STARTS = 3
 """Starts of an engine that fail for GPU memory; the error of the last one is raised."""

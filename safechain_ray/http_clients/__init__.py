@@ -25,7 +25,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from safechain_ray.errors import InputError
-from safechain_ray.schema.known_secrets import LONG, KnownSecrets
+from safechain_ray.types.known_secrets import LONG, KnownSecrets
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from openai import APITimeoutError, DefaultAsyncHttpxClient, OpenAIError
 
-from safechain_ray.schema.known_secrets import KnownSecrets
+from safechain_ray.types.known_secrets import KnownSecrets
 
 MIB = 2**20
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from safechain_ray import judges
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import EngineDiedError, EngineStartError, UnknownNameError
-from safechain_ray.schema import Engine, Part, Sample, Verdict, check_storable
+from safechain_ray.types import Engine, Part, Sample, Verdict, check_storable
 
 
 class Judge(Protocol):

@@ -9,8 +9,8 @@ Anything else (another word, a code after `safe`) is a judge error, never a gues
 import re
 
 from safechain_ray.judges.base import missing_verdict
-from safechain_ray.judges.deciding_token import PUNCTUATION, word_share
-from safechain_ray.schema import Completion, Part, Verdict
+from safechain_ray.judges.logprob_scores import PUNCTUATION, word_share
+from safechain_ray.types import Completion, Part, Verdict
 
 CATEGORIES = tuple(f"S{number}" for number in range(1, 15))
 """The MLCommons hazards with Llama Guard's S14, code interpreter abuse (model card of Llama-Guard-3-8B)."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import InputError, RowError
 from safechain_ray.judges.base import Judge, missing_verdict
-from safechain_ray.judges.deciding_token import plain_word, word_share
-from safechain_ray.schema import Completion, CountTokens, Engine, Generate, Part, Request, Sampling, Verdict
+from safechain_ray.judges.logprob_scores import plain_word, word_share
+from safechain_ray.types import Completion, CountTokens, Engine, Generate, Part, Request, Sampling, Verdict
 
 BOS = "<s> "
 """What Llama 2's tokenizer would have put before a prompt, written out because engines add no special tokens.

@@ -8,7 +8,7 @@ from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import InputError, RowError
 from safechain_ray.judges.base import Judge, missing_verdict
 from safechain_ray.judges.guard_output import read_output
-from safechain_ray.schema import Engine, Generate, Message, Part, Request, Sampling, Verdict
+from safechain_ray.types import Engine, Generate, Message, Part, Request, Sampling, Verdict
 
 MAX_TOKENS = 20
 """Enough for the blank line, the decision and the first five categories or so."""

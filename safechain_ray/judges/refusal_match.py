@@ -11,7 +11,7 @@ from pathlib import Path
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import InputError
 from safechain_ray.judges.base import Judge
-from safechain_ray.schema import Engine, Part, Verdict, short_hash
+from safechain_ray.types import Engine, Part, Verdict, short_hash
 
 _APOSTROPHES = (
     "\N{RIGHT SINGLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}\N{SINGLE HIGH-REVERSED-9 QUOTATION MARK}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from safechain_ray.judges.base import missing_verdict
-from safechain_ray.schema import Part, Verdict, VoteRule
+from safechain_ray.types import Part, Verdict, VoteRule
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from safechain_ray.metrics.holm import holm
 from safechain_ray.metrics.paired import PairedDifference, PairedMeans, paired_difference
 from safechain_ray.metrics.published import Counterpart
 from safechain_ray.metrics.safety import MetricName
-from safechain_ray.schema import Part, Setting
+from safechain_ray.types import Part, Setting
 
 
 class _Model(BaseModel):

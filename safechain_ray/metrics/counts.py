@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from safechain_ray.metrics.reasons import REASON_KEYS, REASONS_SCHEMA, Reason, bounded, commonest, plain_reason
-from safechain_ray.schema import NO_FAILURE, SAMPLES_SCHEMA, Outcome, Part, Sample, samples_table
+from safechain_ray.types import NO_FAILURE, SAMPLES_SCHEMA, Outcome, Part, Sample, samples_table
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from safechain_ray.catalog.published import Pilot
 from safechain_ray.metrics.agreement import Agreement, agreement
-from safechain_ray.schema import Verdict
+from safechain_ray.types import Verdict
 
 
 class Rater(BaseModel):

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from safechain_ray.metrics.intervals import Estimate, share_estimate
-from safechain_ray.schema import Part, Setting
+from safechain_ray.types import Part, Setting
 
 Shares = tuple[float, float, float]
 """Wins, ties, losses."""

@@ -9,7 +9,7 @@ from safechain_ray.catalog.published import Evaluation, PublishedFigures, Safety
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics, as_setting
-from safechain_ray.schema import Part, Sampling, Setting, StrategySpec
+from safechain_ray.types import Part, Sampling, Setting, StrategySpec
 
 
 class _Model(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from safechain_ray.metrics.counts import Tally
 from safechain_ray.metrics.safety import Metric, measure, missing_verdicts
-from safechain_ray.schema import Part
+from safechain_ray.types import Part
 
 REFUSAL_RULE = "refusal phrases"
 """Name of the refusal rule, used if the run has no refusal judge. The blank keeps it distinct from judges' names."""

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from safechain_ray.schema import Setting
+from safechain_ray.types import Setting
 
 Key = Callable[[Setting], Hashable]
 

@@ -12,7 +12,7 @@ from safechain_ray.metrics.intervals import Estimate, share_estimate
 from safechain_ray.metrics.reasons import Reason
 from safechain_ray.metrics.refusals import ALL_HARMFUL, BenignPrompts, OverRefusalMetrics, PromptKinds, over_refusal
 from safechain_ray.metrics.safety import Metric, measure, missing_verdicts
-from safechain_ray.schema import Outcome, Part, Sampling, Setting, StrategySpec
+from safechain_ray.types import Outcome, Part, Sampling, Setting, StrategySpec
 
 
 class _Model(BaseModel):

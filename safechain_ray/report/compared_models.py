@@ -1,8 +1,8 @@
 """Models compared in all that they were asked, as one document: side by side, then what differs."""
 
 from safechain_ray.catalog.published import PublishedFigures
+from safechain_ray.commands.compare_models import ComparedModels
 from safechain_ray.metrics.published import StandIns
-from safechain_ray.pipelines.comparison.compare_models import ComparedModels
 from safechain_ray.report.benchmark_comparison import benchmark_comparison_document
 from safechain_ray.report.comparison import comparison_document
 from safechain_ray.report.document import Document, Table

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from safechain_ray.pipelines.training_sets.facts import DatasetFacts, Origin, ResponseCount
+from safechain_ray.commands.training_set_facts import DatasetFacts, Origin, ResponseCount
 from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
 
 RULES = {

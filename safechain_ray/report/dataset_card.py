@@ -5,10 +5,10 @@ from typing import Any
 
 import yaml
 
+from safechain_ray.commands.build_dataset import Building
+from safechain_ray.commands.training_set_facts import DatasetFacts
+from safechain_ray.commands.training_set_published import published_config
 from safechain_ray.curation.rows import ROWS_SCHEMA
-from safechain_ray.pipelines.training_sets.build_dataset import Building
-from safechain_ray.pipelines.training_sets.facts import DatasetFacts
-from safechain_ray.pipelines.training_sets.published import published_config
 from safechain_ray.report.dataset import responses_table, rule_words, shortfall, sources_table, steps_table
 from safechain_ray.report.document import Document
 from safechain_ray.report.markdown import inert, markdown

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.table import Table
 
-from safechain_ray.pipelines.doctor.finding import Finding, Status, any_failed
+from safechain_ray.commands.doctor.finding import Finding, Status, any_failed
 from safechain_ray.report.escape import escape
 
 COLOURS: dict[Status, str] = {"ok": "green", "warning": "yellow", "failed": "bold red", "not checked": "dim"}

@@ -7,7 +7,7 @@ from safechain_ray.metrics.refusals import REFUSAL_RULE
 from safechain_ray.metrics.safety import Metric, MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, SafetyMetrics, SettingFacts, SettingMetrics, as_setting
 from safechain_ray.report.escape import printable
-from safechain_ray.schema import Sampling, Setting
+from safechain_ray.types import Sampling, Setting
 
 METRIC_LABELS: dict[MetricName, str] = {
     "safe_at_1": "Safe@1",

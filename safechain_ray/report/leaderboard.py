@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from safechain_ray.catalog.published import PublishedFigures
+from safechain_ray.commands.sweep.record import Status, SweptModel
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.published import BesideOurs, StandIns, beside
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics
-from safechain_ray.pipelines.sweeps.record import Status, SweptModel
 from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import (
     METRIC_LABELS,
@@ -23,7 +23,7 @@ from safechain_ray.report.labels import (
 from safechain_ray.report.notes import notes
 from safechain_ray.report.published import DIFFERS, published_notes
 from safechain_ray.report.tables import LEGEND, REFUSAL_COLUMN
-from safechain_ray.schema import Part
+from safechain_ray.types import Part
 
 PUBLISHED_LEGEND = "Last, in brackets with a p: the published figure."
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
-from safechain_ray.pipelines.sweeps.record import SweptModel
 from safechain_ray.report.document import Document
 from safechain_ray.report.markdown import markdown
-from safechain_ray.schema import Sampling
 from safechain_ray.storage import Folder
+from safechain_ray.types import Sampling
 
 FIGURES = ("safe_at_1", "cons_safe_at_k", "safe_at_k")
 WHOLE = ("top_k", "max_tokens", "seed")

@@ -7,8 +7,8 @@ from rich.table import Table
 
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.cluster.planner import Plan
-from safechain_ray.pipelines.runs.resolve import ResolvedRun
 from safechain_ray.report.escape import escape, printable
+from safechain_ray.runs.resolve import ResolvedRun
 
 
 def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from safechain_ray.cluster.tally import PoolProgress
-from safechain_ray.pipelines.runs.observer import Snapshot
-from safechain_ray.pipelines.runs.pace import PoolRate
-from safechain_ray.pipelines.runs.pools import MODEL_POOL
+from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.report.display import LiveDisplay, PlainDisplay, seconds_to_next_line
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import clock
+from safechain_ray.runs.pace import PoolRate
+from safechain_ray.runs.pools import MODEL_POOL
+from safechain_ray.runs.progress import Snapshot
 
 FORGOTTEN_SECONDS = 15.0
 """A run that tells nothing for so long has ended: others may go on beside it."""

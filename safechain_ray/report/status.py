@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from safechain_ray.pipelines.status.read import FolderStatus
-from safechain_ray.pipelines.status.status import RunStatus, State
+from safechain_ray.commands.read_status import FolderStatus
+from safechain_ray.commands.status import RunStatus, State
 from safechain_ray.report.document import Cell, Column, Table, cell, text_column
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import clock

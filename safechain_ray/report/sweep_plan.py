@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from safechain_ray.pipelines.sweeps.estimate import Amount, Assumptions, RunEstimate, SettingSize
+from safechain_ray.commands.sweep.estimate import Amount, Assumptions, RunEstimate, SettingSize
 from safechain_ray.report.escape import printable
 
 SUMMED_SETTINGS = 6

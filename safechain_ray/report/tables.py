@@ -20,7 +20,7 @@ from safechain_ray.report.labels import (
 )
 from safechain_ray.report.notes import FEW_PROMPTS, notes
 from safechain_ray.report.terminal import print_document
-from safechain_ray.schema import Outcome
+from safechain_ray.types import Outcome
 
 LEGEND = (
     "In percent, with 95% intervals; in brackets, where verdicts are missing, the bounds over all prompts with all of "

@@ -7,8 +7,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from safechain_ray.cluster.training.news import TRAINING
-from safechain_ray.pipelines.training.observer import TrainingSnapshot
+from safechain_ray.cluster.training.events import TRAINING
+from safechain_ray.commands.finetune.observer import TrainingSnapshot
 from safechain_ray.report.display import LiveDisplay, PlainDisplay, seconds_to_next_line
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import clock

@@ -37,8 +37,8 @@ from safechain_ray.storage.files import (
     write_local,
 )
 from safechain_ray.storage.names import stays_inside
-from safechain_ray.storage.patience import Patience, Say, Silence, UnansweredError
-from safechain_ray.storage.trouble import trouble_of
+from safechain_ray.storage.retry import Patience, Say, Silence, UnansweredError
+from safechain_ray.storage.store_errors import trouble_of
 from safechain_ray.storage.uris import joined, redact, resolve
 
 T = TypeVar("T")

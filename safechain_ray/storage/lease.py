@@ -35,7 +35,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from safechain_ray.errors import OutputHeldError, StorageError
 from safechain_ray.storage.folder import Folder
-from safechain_ray.storage.patience import Say, in_words
+from safechain_ray.storage.retry import Say, in_words
 
 LEASE_FILE = "_lease.json"
 

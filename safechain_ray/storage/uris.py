@@ -14,10 +14,10 @@ import pyarrow as pa
 from pyarrow import fs
 
 from safechain_ray.errors import InputError, StorageError, StoreSilentError
-from safechain_ray.schema.known_secrets import KnownSecrets
-from safechain_ray.schema.unicode_text import well_formed
-from safechain_ray.storage.patience import Patience, UnansweredError
-from safechain_ray.storage.trouble import trouble_of
+from safechain_ray.storage.retry import Patience, UnansweredError
+from safechain_ray.storage.store_errors import trouble_of
+from safechain_ray.types.known_secrets import KnownSecrets
+from safechain_ray.types.unicode_text import well_formed
 
 SCHEMES = ("file", "s3", "gs", "gcs")
 

@@ -13,7 +13,7 @@ from safechain_ray.catalog.entries import Family
 from safechain_ray.decoding.task import split_opening
 from safechain_ray.errors import InputError, first_line
 from safechain_ray.model_files import ChatTemplateError, render_chat
-from safechain_ray.schema import Demonstration, Exchange, Message, ThinkingTags
+from safechain_ray.types import Demonstration, Exchange, Message, ThinkingTags
 
 PROBE_PROMPT = "Which 7 rivers reach the sea at Wismar?"
 PROBE_THOUGHT = "Let me recall the 3 harbours."

@@ -3,8 +3,8 @@
 from typing import Any
 
 from safechain_ray.config.training import TrainingOptions
-from safechain_ray.schema import short_hash
 from safechain_ray.training.tokens import TokenisedSet
+from safechain_ray.types import short_hash
 
 SAID_OF_TRAINING = {
     "log_every",

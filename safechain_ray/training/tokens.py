@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Demonstration, short_hash
 from safechain_ray.training.chat import ChatFormat
+from safechain_ray.types import Demonstration, short_hash
 
 IGNORED = -100
 """The label of a token without loss, as torch's cross entropy and transformers have it."""

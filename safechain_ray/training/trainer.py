@@ -25,7 +25,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.model_files import load_config, load_weights
 from safechain_ray.training.chat import ChatFormat
 from safechain_ray.training.checkpoints import claim, last_checkpoint
-from safechain_ray.training.disk_trouble import disk_trouble_told
+from safechain_ray.training.disk_errors import disk_trouble_told
 from safechain_ray.training.export import export_model, gathered_weights, is_sharded, put_weights
 from safechain_ray.training.identity import training_identity
 from safechain_ray.training.processes import Processes

@@ -8,9 +8,9 @@ from browser_page import contrasts
 from made_benchmarks import finished
 from made_runs.by_verdicts import write_run
 
-from safechain_ray.pipelines.comparison.compare_models import ComparedModels, compare_models
+from safechain_ray.commands.compare_models import ComparedModels, compare_models
 from safechain_ray.report.html.write import write_comparison
-from safechain_ray.schema import Sampling, Setting
+from safechain_ray.types import Sampling, Setting
 
 FIVE = Setting(dataset="strongreject", sampling=Sampling(temperature=0.6), samples=5)
 TEXTS = {f"p{i}": f"Question {i}?" for i in range(40)}

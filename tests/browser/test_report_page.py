@@ -13,8 +13,8 @@ from playwright.sync_api import expect
 
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.write import write_report
-from safechain_ray.schema import Sample
 from safechain_ray.storage import open_folder
+from safechain_ray.types import Sample
 
 SETTINGS = (setting(), setting("zerothink"), setting("lessthink"))
 

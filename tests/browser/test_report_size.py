@@ -8,8 +8,8 @@ from made_runs.by_samples import frame, setting, varied, write_run
 from playwright.sync_api import expect
 
 from safechain_ray.report.html.write import write_report
-from safechain_ray.schema import Sample
 from safechain_ray.storage import open_folder
+from safechain_ray.types import Sample
 
 SETTINGS = (setting(samples=5), setting("zerothink", samples=5))
 

@@ -16,9 +16,9 @@ from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from scripted_runs import Runner
 
-from safechain_ray.engines.scripted import Script
-from safechain_ray.pipelines.runs.observer import Snapshot
-from safechain_ray.schema import Request
+from safechain_ray.runs.progress import Snapshot
+from safechain_ray.testing import Script
+from safechain_ray.types import Request
 
 SPOT_NOTICE_SECONDS = 120
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from safechain_ray import catalog, cli
 from safechain_ray.engines import vllm
-from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.schema import Engine
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import Engine
 
 GUARD = "package://demo-guard"
 WEIGHTS = "s3://bucket/weights/demo-reasoner"

@@ -14,8 +14,8 @@ from scripted_runs import GUARD
 from safechain_ray import catalog, cli
 from safechain_ray.catalog.entries import Endpoint, JudgeEntry
 from safechain_ray.engines import vllm
-from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.schema import Request
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import Request
 
 JUDGE = "prefer-script"
 

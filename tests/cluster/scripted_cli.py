@@ -7,8 +7,8 @@ from scripted_runs import GUARD, MODEL, guard_script
 
 from safechain_ray import cli
 from safechain_ray.engines import vllm
-from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.schema import Request
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import Request
 
 ANSWERS = "SAFECHAIN_TEST_ANSWERS"
 """The environment variable with the file, if any, that gets a character for each answer, over all tries of a run."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow.dataset as pads
 
+from safechain_ray.commands.evaluate import Evaluation, evaluate
+from safechain_ray.commands.judge_study import StudyDone, judge_study
 from safechain_ray.config import RunConfig, read_config, read_study_config
-from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.evaluation.evaluate import Evaluation, evaluate
-from safechain_ray.pipelines.evaluation.judge_study import StudyDone, judge_study
-from safechain_ray.pipelines.runs.observer import Silent, Snapshot
+from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.testing import Script, ScriptedEngines
 
 MODEL, GUARD = "package://demo-reasoner", "package://demo-guard"
 API_KEY_ENV, API_KEY = "SAFECHAIN_TEST_API_KEY", "sk-secret-4711"

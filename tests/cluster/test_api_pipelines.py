@@ -12,12 +12,12 @@ from scripted_api import ScriptedApi, chat, serving
 from scripted_runs import API_KEY, API_KEY_ENV, Runner
 from small_benchmarks import FUNCTIONS, SUMS, answer, functions_file, sums_file
 
+from safechain_ray.commands.benchmark import benchmark
+from safechain_ray.commands.build_dataset import build_dataset
 from safechain_ray.config import read_benchmark_config, read_build_config
 from safechain_ray.engines.vllm import start_vllm
-from safechain_ray.pipelines.benchmarks.benchmark import benchmark
-from safechain_ray.pipelines.runs.observer import Silent
-from safechain_ray.pipelines.training_sets.build_dataset import build_dataset
-from safechain_ray.schema import Request, Sampling
+from safechain_ray.runs.progress import Silent
+from safechain_ray.types import Request, Sampling
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

@@ -24,15 +24,15 @@ from small_benchmarks import (
     sums_file,
 )
 
-from safechain_ray.cluster.workers import grading
+from safechain_ray.cluster.workers import grader
+from safechain_ray.commands.benchmark import Benchmarked, benchmark
 from safechain_ray.config import read_benchmark_config
 from safechain_ray.decoding.evalplus import RESPONSE_PREFIX
-from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import RunConflictError, SandboxError
-from safechain_ray.pipelines.benchmarks.benchmark import Benchmarked, benchmark
-from safechain_ray.pipelines.runs.observer import Silent, Snapshot
-from safechain_ray.schema.graded import GRADED_SCHEMA
+from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types.graded import GRADED_SCHEMA
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 
@@ -141,7 +141,7 @@ def test_an_answer_whose_grading_failed_is_graded_again_without_an_engine(
 def test_nodes_without_a_sandbox_are_named_before_an_engine_starts(
     benchmarks: Benchmarks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grading, "why_no_sandbox", lambda: "No code of a model is run: there is no bwrap.")
+    monkeypatch.setattr(grader, "why_no_sandbox", lambda: "No code of a model is run: there is no bwrap.")
     with pytest.raises(SandboxError, match=r"can't grade code, and no model was loaded\..* there is no bwrap"):
         benchmarks({"mbpp": functions_file(tmp_path)}, NO_ENGINE)
     assert not benchmarks.run.output.joinpath("samples").exists()

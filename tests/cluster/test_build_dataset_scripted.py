@@ -11,11 +11,11 @@ from made_runs.by_draw import prompt_file
 from ray.cloudpickle import register_pickle_by_value
 from scripted_runs import GUARD, MODEL, SAFE
 
+from safechain_ray.commands.build_dataset import Building, build_dataset
 from safechain_ray.config import BuildConfig, read_build_config
-from safechain_ray.engines.scripted import Script, ScriptedEngines
-from safechain_ray.pipelines.runs.observer import Silent, Snapshot
-from safechain_ray.pipelines.training_sets.build_dataset import Building, build_dataset
-from safechain_ray.schema import Request
+from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import Request
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

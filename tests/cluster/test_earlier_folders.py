@@ -11,6 +11,15 @@ from prefer_cli import JUDGE, catalog_with_judge
 from scripted_runs import GUARD, MODEL, Runner, guard_script
 
 from safechain_ray import catalog
+from safechain_ray.commands.benchmark import benchmark
+from safechain_ray.commands.build_dataset import build_dataset
+from safechain_ray.commands.fine_grained import analyse
+from safechain_ray.commands.finetune.finetune import FineTuning, finetune
+from safechain_ray.commands.finetune.observer import SilentTraining
+from safechain_ray.commands.judge import Judging, add_judges
+from safechain_ray.commands.prefer import prefer
+from safechain_ray.commands.sweep.sweep import sweep
+from safechain_ray.commands.thought_prefixes import judge_in_pieces
 from safechain_ray.config import (
     read_benchmark_config,
     read_build_config,
@@ -20,18 +29,9 @@ from safechain_ray.config import (
     read_sweep_config,
 )
 from safechain_ray.demo import model_path
-from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import RunConflictError
-from safechain_ray.pipelines.benchmarks.benchmark import benchmark
-from safechain_ray.pipelines.comparison.prefer import prefer
-from safechain_ray.pipelines.evaluation.fine_grained import analyse
-from safechain_ray.pipelines.evaluation.pieces import judge_in_pieces
-from safechain_ray.pipelines.evaluation.rejudge import Judging, add_judges
-from safechain_ray.pipelines.runs.observer import Silent
-from safechain_ray.pipelines.sweeps.sweep import sweep
-from safechain_ray.pipelines.training.finetune import FineTuning, finetune
-from safechain_ray.pipelines.training.observer import SilentTraining
-from safechain_ray.pipelines.training_sets.build_dataset import build_dataset
+from safechain_ray.runs.progress import Silent
+from safechain_ray.testing import Script, ScriptedEngines
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

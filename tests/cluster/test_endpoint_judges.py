@@ -8,8 +8,8 @@ import pytest
 from moderation_server import flags_bombs, problem, serving
 from scripted_runs import Runner
 
-from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import EngineStartError
+from safechain_ray.testing import Script
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

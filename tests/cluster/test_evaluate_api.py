@@ -8,8 +8,8 @@ from aiohttp import web
 from scripted_api import ScriptedApi, chat, failure, serving
 from scripted_runs import API_KEY, API_KEY_ENV, Runner
 
+from safechain_ray.commands.evaluate import Evaluation
 from safechain_ray.errors import EngineRefusedError, RunConflictError
-from safechain_ray.pipelines.evaluation.evaluate import Evaluation
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

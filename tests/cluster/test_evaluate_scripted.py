@@ -7,8 +7,8 @@ import pytest
 from rows import in_blocks
 from scripted_runs import SAFE, Runner, guard_script
 
-from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import EngineStartError, RunConflictError
+from safechain_ray.testing import Script
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

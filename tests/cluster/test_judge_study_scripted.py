@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from scripted_runs import Runner, guard_script, labelled_rows
 
-from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import EngineStartError, RunConflictError
+from safechain_ray.testing import Script
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

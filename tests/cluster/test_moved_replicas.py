@@ -7,7 +7,7 @@ import pytest
 from fault_runs import FaultRuns, GpuCluster, answers_in, noted
 from scripted_runs import guard_script
 
-from safechain_ray.pipelines.runs import rebalance
+from safechain_ray.runs import rebalance
 
 pytestmark = pytest.mark.long
 

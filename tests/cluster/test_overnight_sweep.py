@@ -28,8 +28,8 @@ from processes import marked_processes
 from s3_server import Store
 from scripted_api import ScriptedApi, chat, serving
 
+from safechain_ray.commands.read_status import read_status
 from safechain_ray.engines.weights import weights_location
-from safechain_ray.pipelines.status.read import read_status
 from safechain_ray.storage import Folder, open_folder
 
 pytestmark = pytest.mark.timeout(1200)

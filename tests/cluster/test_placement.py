@@ -10,11 +10,11 @@ from scripted_runs import Runner
 
 from safechain_ray.cluster.gpu_probe import read_smallest_memory
 from safechain_ray.cluster.session import ray_session, view_cluster, view_free
+from safechain_ray.commands.evaluate import plan_run
 from safechain_ray.config import ClusterConfig
-from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import PlanError
-from safechain_ray.pipelines.evaluation.evaluate import plan_run
-from safechain_ray.pipelines.runs.observer import Snapshot
+from safechain_ray.runs.progress import Snapshot
+from safechain_ray.testing import Script
 
 
 @pytest.fixture(scope="module")

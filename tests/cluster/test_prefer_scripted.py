@@ -21,13 +21,13 @@ from scripted_runs import GUARD
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import Endpoint
+from safechain_ray.commands.prefer import Preferring, prefer
 from safechain_ray.config import read_preference_config
-from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import EngineStartError, RunConflictError
 from safechain_ray.metrics.preferences import Preferences
-from safechain_ray.pipelines.comparison.prefer import Preferring, prefer
-from safechain_ray.pipelines.runs.observer import Silent
-from safechain_ray.schema import Request, Sampling
+from safechain_ray.runs.progress import Silent
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import Request, Sampling
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

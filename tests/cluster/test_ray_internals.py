@@ -13,14 +13,13 @@ from ray.cloudpickle import register_pickle_by_value
 from ray.data import DataContext, Dataset
 from scripted_runs import Runner
 
-from safechain_ray.cluster import session
+from safechain_ray.cluster import pipeline, session
 from safechain_ray.cluster.ray_internals import cluster_state, hooks
 from safechain_ray.cluster.ray_internals.actor_pools import ActorPool
 from safechain_ray.cluster.ray_internals.replicate_to_driver import ReplicateToDriver
 from safechain_ray.cluster.ray_internals.requeue_on_drain import RequeueOnDrain
-from safechain_ray.cluster.streaming import stream
-from safechain_ray.cluster.streaming.stream_control import StreamControl
-from safechain_ray.pipelines.runs.observer import Snapshot
+from safechain_ray.cluster.stream_control import StreamControl
+from safechain_ray.runs.progress import Snapshot
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 
@@ -51,13 +50,13 @@ class OfTheUser:
 def streams(monkeypatch: pytest.MonkeyPatch) -> list[Dataset]:
     """The data sets at the source of each stream."""
     seen: list[Dataset] = []
-    configure = stream.configure
+    configure = pipeline.configure
 
     def note(source: Dataset) -> Dataset:
         seen.append(configure(source))
         return seen[-1]
 
-    monkeypatch.setattr(stream, "configure", note)
+    monkeypatch.setattr(pipeline, "configure", note)
     return seen
 
 

@@ -16,13 +16,13 @@ from equal_files import in_equal_files
 from processes import python_path
 from scripted_runs import GUARD, SAFE, Runner, guard_script
 
+from safechain_ray.commands.judge import Judging, add_judges, remove_judge
+from safechain_ray.commands.read_status import read_status
 from safechain_ray.config import ResourcesConfig, read_judging_config
-from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import InputError, RunConflictError
-from safechain_ray.pipelines.evaluation.rejudge import Judging, add_judges, remove_judge
-from safechain_ray.pipelines.runs.observer import Silent, Snapshot
-from safechain_ray.pipelines.status.read import read_status
-from safechain_ray.schema import Request
+from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import Request
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

@@ -15,7 +15,7 @@ from job_cluster import RAY, JobCluster, job_cluster
 from metadata_server import Metadata, metadata_server
 
 import safechain_ray
-from safechain_ray.cluster.spot_notice import Raylet, _raylets
+from safechain_ray.cluster.spot.interruption_watcher import Raylet, _raylets
 
 ROOT = Path(safechain_ray.__file__).parents[1]
 
@@ -83,7 +83,7 @@ def wait_for(look: Any, seconds: float = 120) -> Any:
 
 
 def watches(cluster: JobCluster, metadata: Metadata, raylet: Raylet) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "safechain_ray.cluster.spot_notice", "aws"]
+    command = [sys.executable, "-m", "safechain_ray.cluster.spot.interruption_watcher", "aws"]
     command += ["--metadata", metadata.url, "--node-id", raylet.node_id]
     return subprocess.Popen(command, cwd=ROOT, env=may_use(cluster), stderr=subprocess.PIPE, text=True)
 

@@ -7,8 +7,8 @@ import pytest
 from ray.cluster_utils import Cluster
 from scripted_runs import Runner, guard_script, labelled_rows
 
-from safechain_ray.engines.scripted import Script
 from safechain_ray.errors import EngineStartError, PlanError, StallError
+from safechain_ray.testing import Script
 
 HANGS = 10_000.0
 HALF_A_MINUTE = {"resources.stall_timeout_minutes": 0.5}  # longer than a busy machine takes to start an actor

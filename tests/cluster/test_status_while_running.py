@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from scripted_runs import Runner
 
-from safechain_ray.engines.scripted import Script
-from safechain_ray.pipelines.runs import run_record
-from safechain_ray.pipelines.runs.observer import Snapshot
-from safechain_ray.pipelines.status.read import read_status
+from safechain_ray.commands.read_status import read_status
+from safechain_ray.runs import record
+from safechain_ray.runs.progress import Snapshot
+from safechain_ray.testing import Script
 
 pytestmark = pytest.mark.long
 
@@ -24,7 +24,7 @@ def status_elsewhere(run: Runner) -> dict[str, Any]:
 
 
 def test_at_every_moment_the_folder_tells_what_the_driver_knows(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_record, "NOTE_SECONDS", 0.0)  # every look is noted, so that figures can be compared
+    monkeypatch.setattr(record, "NOTE_SECONDS", 0.0)  # every look is noted, so that figures can be compared
     states: list[str] = []
     elsewhere: list[dict[str, Any]] = []
 

@@ -18,17 +18,17 @@ from s3_server import Store
 from scripted_cli import ANSWERS
 from scripted_runs import GUARD, Runner, guard_script
 
+from safechain_ray.commands.judge import add_judges
 from safechain_ray.config import read_judging_config
-from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.errors import OutputHeldError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.evaluation.rejudge import add_judges
-from safechain_ray.pipelines.runs.observer import Snapshot
-from safechain_ray.pipelines.runs.run_folder import read_metrics
 from safechain_ray.report.html.write import write_report
-from safechain_ray.schema import Request
+from safechain_ray.runs.folder import read_metrics
+from safechain_ray.runs.progress import Snapshot
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.storage.lease import LEASE_FILE
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import Request
 
 pytestmark = pytest.mark.long
 

@@ -17,15 +17,15 @@ from ray.cluster_utils import Cluster
 from scripted_runs import GUARD, guard_script
 
 from safechain_ray import catalog
+from safechain_ray.commands.sweep import judges_at_work, schedule
+from safechain_ray.commands.sweep.schedule import Manner
+from safechain_ray.commands.sweep.sweep import SweepDone, sweep
 from safechain_ray.config import read_sweep_config
-from safechain_ray.engines.scripted import Script, ScriptedEngines
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.errors import EngineStartError
-from safechain_ray.pipelines.runs.observer import Silent, Snapshot
-from safechain_ray.pipelines.sweeps import judges_at_work, schedule
-from safechain_ray.pipelines.sweeps.schedule import Manner
-from safechain_ray.pipelines.sweeps.sweep import SweepDone, sweep
-from safechain_ray.schema import Engine, Request
+from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.types import Engine, Request
 
 pytestmark = pytest.mark.long
 

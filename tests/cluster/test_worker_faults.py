@@ -23,8 +23,8 @@ from fault_runs import (
 from scripted_runs import guard_script
 
 from safechain_ray.cluster.ray_internals import preempt_for_starved_pool
-from safechain_ray.pipelines.runs import kept_rounds
-from safechain_ray.schema import Request
+from safechain_ray.runs import kept_rounds
+from safechain_ray.types import Request
 
 pytestmark = pytest.mark.long
 

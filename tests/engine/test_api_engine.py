@@ -16,10 +16,10 @@ from aiohttp import web
 from scripted_api import ScriptedApi, failure, reset, serving
 from vllm_server import vllm_server
 
+from safechain_ray.commands.evaluate import Evaluation, evaluate
 from safechain_ray.config import read_config
 from safechain_ray.engines.vllm import start_vllm
-from safechain_ray.pipelines.evaluation.evaluate import Evaluation, evaluate
-from safechain_ray.pipelines.runs.observer import Silent, Snapshot
+from safechain_ray.runs.progress import Silent, Snapshot
 from tools.demo_models.prompts import sample_request
 
 FAULTS = 0.3

@@ -8,9 +8,9 @@ from running_engine import start
 from small_training import REFUSED, job
 
 from safechain_ray import catalog
-from safechain_ray.pipelines.gpu_check.cases import GREEDY
-from safechain_ray.schema import Request
+from safechain_ray.commands.gpu_check.cases import GREEDY
 from safechain_ray.training.trainer import train
+from safechain_ray.types import Request
 
 pytestmark = pytest.mark.long
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from installed_device import INSTALLED_DEVICE
 
-from safechain_ray.pipelines.gpu_check.check import STEPS
+from safechain_ray.commands.gpu_check.check import STEPS
 
 pytestmark = pytest.mark.long
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from rows import row
 
 from safechain_ray.catalog import families
-from safechain_ray.schema import Sample, Setting, samples_table
 from safechain_ray.storage import open_folder
+from safechain_ray.types import Sample, Setting, samples_table
 
 SETTING = Setting(dataset="quickstart")
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from rows import row
 
-from safechain_ray.cluster.worklist import WorkItem
+from safechain_ray.cluster.sample_index import WorkItem
 from safechain_ray.config import read_config
-from safechain_ray.pipelines.runs.outline import measure
-from safechain_ray.pipelines.runs.resolve import resolve
-from safechain_ray.pipelines.runs.run_folder import RunFolder
-from safechain_ray.pipelines.runs.run_record import RunRecord
-from safechain_ray.schema import Part, Verdict, samples_table
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.resolve import resolve
+from safechain_ray.runs.run_manifest import measure
 from safechain_ray.storage import open_folder
+from safechain_ray.types import Part, Verdict, samples_table
 
 USUAL: dict[str, Any] = {
     "model": "demo-reasoner",

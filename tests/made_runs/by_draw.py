@@ -6,14 +6,14 @@ from typing import Any
 
 from rows import row
 
-from safechain_ray.cluster.worklist import WorkItem
+from safechain_ray.cluster.sample_index import WorkItem
+from safechain_ray.commands.draw import draw_for
 from safechain_ray.config import BuildConfig, read_build_config
-from safechain_ray.pipelines.runs.resolve import resolve
-from safechain_ray.pipelines.runs.run_folder import RunFolder
-from safechain_ray.pipelines.runs.run_record import RunRecord
-from safechain_ray.pipelines.training_sets.draw import draw_for
-from safechain_ray.schema import Verdict, samples_table
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import open_folder
+from safechain_ray.types import Verdict, samples_table
 
 KINDS = ("vanilla_harmful", "vanilla_benign", "adversarial_harmful", "adversarial_benign")
 GUARD = "demo-guard"

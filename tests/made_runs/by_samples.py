@@ -9,9 +9,9 @@ from rows import row
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.pipelines.runs.run_folder import RunFolder
-from safechain_ray.schema import Outcome, Part, Sample, Sampling, Setting, Verdict, samples_table
+from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
+from safechain_ray.types import Outcome, Part, Sample, Sampling, Setting, Verdict, samples_table
 
 ROWS_A_FILE = 64
 CATEGORIES = ("Violence", "Fraud & theft", "Privacy")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from safechain_ray.cli import frame
+from safechain_ray.cli import common
 
 # On a busy machine a pause is no failure.
 settings.register_profile("unhurried", deadline=None, max_examples=50)
@@ -15,5 +15,5 @@ settings.load_profile("unhurried")
 @pytest.fixture
 def own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """For tests that call the command in this process: its handler of SIGTERM and its log file stay away from here."""
-    monkeypatch.setattr(frame.signal, "signal", lambda *arguments: None)
-    monkeypatch.setattr(frame.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(common.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(common.tempfile, "tempdir", str(tmp_path))

@@ -19,19 +19,19 @@ from made_runs.by_samples import sample, setting, write_run
 
 from safechain_ray import __version__
 from safechain_ray.cli import app
-from safechain_ray.cli.frame import output_flags, quiet_libraries
+from safechain_ray.cli.common import output_flags, quiet_libraries
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
+from safechain_ray.commands import evaluate as pipeline
 from safechain_ray.config import RunConfig, json_schema, read_config
 from safechain_ray.errors import EngineStartError, InputError, RunConflictError, StallError
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
-from safechain_ray.pipelines.evaluation import evaluate as pipeline
-from safechain_ray.pipelines.runs.pools import pool_needs
-from safechain_ray.pipelines.runs.resolve import resolve
-from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.report.html import write
-from safechain_ray.schema import Setting
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.pools import pool_needs
+from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import open_folder
+from safechain_ray.types import Setting
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 
@@ -155,7 +155,7 @@ def test_the_exit_code_holds_when_a_native_library_crashes_at_exit(arguments: tu
 
 def exit_code(*statements: str, stdout: int | IO[bytes] = subprocess.DEVNULL) -> int:
     """Of a process that makes an `ExitCode` and ends with the statements."""
-    program = ["import sys", "from safechain_ray.cli.frame import ExitCode", "kept = ExitCode()", *statements]
+    program = ["import sys", "from safechain_ray.cli.common import ExitCode", "kept = ExitCode()", *statements]
     return subprocess.run([sys.executable, "-c", "\n".join(program)], stdout=stdout, check=False).returncode
 
 

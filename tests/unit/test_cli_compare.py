@@ -9,7 +9,7 @@ from made_benchmarks import finished
 from made_runs.by_verdicts import write_run
 
 from safechain_ray.cli import app
-from safechain_ray.schema import Setting, StrategySpec
+from safechain_ray.types import Setting, StrategySpec
 
 DEFAULT = Setting(dataset="strongreject")
 ZERO = Setting(dataset="strongreject", strategy=StrategySpec(name="zerothink"))

@@ -9,11 +9,11 @@ from click.testing import CliRunner, Result
 from made_runs.by_answers import finished_run
 
 from safechain_ray.cli import app
+from safechain_ray.commands import prefer as pipeline
+from safechain_ray.commands.prefer import Preferring
 from safechain_ray.config import PreferenceConfig, read_preference_config
 from safechain_ray.metrics.preferences import LeftOut, Preferences
-from safechain_ray.pipelines.comparison import prefer as pipeline
-from safechain_ray.pipelines.comparison.prefer import Preferring
-from safechain_ray.pipelines.runs.run_folder import RunFolder
+from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")

@@ -10,7 +10,7 @@ from made_runs.by_config import finished_run
 from safechain_ray.cli import app
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
-from safechain_ray.schema import Setting
+from safechain_ray.types import Setting
 
 SETTING = Setting(dataset="strongreject")
 METRICS = summarise(merge([]), [SETTING], [("llama-guard-3-8b", "response")], {"strongreject": 313})

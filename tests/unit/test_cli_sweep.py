@@ -14,15 +14,15 @@ from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.cli.deadline import when
+from safechain_ray.commands.sweep import sweep as pipeline
+from safechain_ray.commands.sweep.record import SweptModel
+from safechain_ray.commands.sweep.schedule import Manner
+from safechain_ray.commands.sweep.sweep import SweepDone
 from safechain_ray.config import SweepConfig
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
-from safechain_ray.pipelines.sweeps import sweep as pipeline
-from safechain_ray.pipelines.sweeps.record import SweptModel
-from safechain_ray.pipelines.sweeps.schedule import Manner
-from safechain_ray.pipelines.sweeps.sweep import SweepDone
-from safechain_ray.schema import Setting, StrategySpec
 from safechain_ray.storage import open_folder
+from safechain_ray.types import Setting, StrategySpec
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

@@ -20,7 +20,7 @@ from safechain_ray.config import (
     read_sweep_config,
 )
 from safechain_ray.errors import InputError
-from safechain_ray.schema import StrategySpec
+from safechain_ray.types import StrategySpec
 
 FOLDER = Path(__file__).parents[2] / "configs"
 RUNS = [FOLDER / "quickstart.yaml", FOLDER / "story" / "evaluate.yaml"]

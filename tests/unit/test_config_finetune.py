@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from safechain_ray.commands.finetune.resolve import Lessons, resolve_lessons, resolve_trainee, training_set_entry
 from safechain_ray.config import FinetuneConfig, read_finetune_config
 from safechain_ray.errors import InputError
-from safechain_ray.pipelines.training.resolve import Lessons, resolve_lessons, resolve_trainee, training_set_entry
 
 FOLDER = Path(__file__).parents[2] / "configs" / "paper"
 

@@ -14,9 +14,9 @@ from made_runs.damaged import damage
 
 from safechain_ray.catalog import families
 from safechain_ray.cli import app
-from safechain_ray.pipelines.runs import workload
-from safechain_ray.schema import PIECES_SCHEMA, samples_table, verdicts_table
+from safechain_ray.runs import workload
 from safechain_ray.storage import open_folder
+from safechain_ray.types import PIECES_SCHEMA, samples_table, verdicts_table
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

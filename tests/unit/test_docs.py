@@ -10,8 +10,8 @@ import pytest
 from deployment import ROOT
 
 from safechain_ray.cli import app
+from safechain_ray.commands.sweep.estimate import Assumptions, RunEstimate, estimate_sweep
 from safechain_ray.config import read_sweep_config
-from safechain_ray.pipelines.sweeps.estimate import Assumptions, RunEstimate, estimate_sweep
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPERATION = [page for page in PAGES if page.parent.name == "docs"]

@@ -9,7 +9,7 @@ import pytest
 
 from safechain_ray.benchmarks.contest_tests import LONGEST_TESTS
 from safechain_ray.cluster.ray_internals import preempt_for_starved_pool
-from safechain_ray.cluster.spot_notice import LOOK_SECONDS
+from safechain_ray.cluster.spot.interruption_watcher import LOOK_SECONDS
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.datasets import unpacking
 from safechain_ray.engines.api_messages import MOST_PARTS
@@ -17,8 +17,8 @@ from safechain_ray.engines.api_wire import BYTES_A_LOGPROB, BYTES_A_TOKEN, BYTES
 from safechain_ray.http_clients.provider_client import USUAL_BYTES
 from safechain_ray.judges import openai_moderation
 from safechain_ray.model_files.chat_template import LONGEST_PROMPT, MEMORY, PROCESSOR_SECONDS
-from safechain_ray.pipelines.runs.kept_rounds import MOST_CHARACTERS, NOTE_SECONDS
-from safechain_ray.schema.known_secrets import LONG, MOST_FOUND
+from safechain_ray.runs.kept_rounds import MOST_CHARACTERS, NOTE_SECONDS
+from safechain_ray.types.known_secrets import LONG, MOST_FOUND
 
 PROJECT = Path(__file__).parents[2]
 PAGES = ("faults.md", "security.md")

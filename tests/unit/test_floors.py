@@ -13,14 +13,15 @@ PACKAGE = Path(safechain_ray.__file__).parent
 # A room is a file or a folder directly under the package. A room may import itself and the rooms of lower floors.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "logs", "likely_keys"}),
-    frozenset({"schema", "errors", "limited_process"}),
+    frozenset({"types", "errors", "limited_process"}),
     frozenset({"config", "catalog", "storage", "http_clients", "model_files"}),
     frozenset(
         {"datasets", "engines", "decoding", "judges", "metrics", "analysis", "benchmarks", "curation", "training"}
     ),
     frozenset({"cluster"}),
-    frozenset({"pipelines"}),
-    frozenset({"report", "cli", "demo"}),
+    frozenset({"runs"}),
+    frozenset({"commands"}),
+    frozenset({"report", "cli", "demo", "testing"}),
     frozenset({"__main__"}),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -37,8 +38,8 @@ NEIGHBOURS = {
 
 # The only rooms or files, relative to the package, that may import a heavy library.
 LIBRARY_HOMES = {
-    "vllm": frozenset({"engines/vllm.py", "pipelines/gpu_check/direct.py"}),
-    "openai": frozenset({"engines/api.py", "judges/openai_moderation.py", "http_clients", "pipelines/doctor/api.py"}),
+    "vllm": frozenset({"engines/vllm.py", "commands/gpu_check/direct.py"}),
+    "openai": frozenset({"engines/api.py", "judges/openai_moderation.py", "http_clients", "commands/doctor/api.py"}),
     "trl": frozenset({"training"}),
     "datasketch": frozenset({"curation/overlap.py"}),
     "math_verify": frozenset({"benchmarks/math_worker.py"}),
@@ -140,9 +141,9 @@ def write_package(folder: Path, file: str, source: str) -> Path:
             "judges/kinds/guard.py:1: imports safechain_ray.decoding: judges and decoding are rooms of one floor",
         ),
         (
-            "schema.py",
+            "types.py",
             "import importlib\nimportlib.import_module('safechain_ray.cli')",
-            "schema.py:2: imports safechain_ray.cli: cli is on a floor above schema",
+            "types.py:2: imports safechain_ray.cli: cli is on a floor above types",
         ),
         (
             "decoding/__init__.py",
@@ -160,20 +161,20 @@ def write_package(folder: Path, file: str, source: str) -> Path:
             "report/html.py:1: imports safechain_ray.cli.main: report and cli are rooms of one floor",
         ),
         (
-            "engines/scripted.py",
+            "engines/http.py",
             "import vllm.sampling_params",
-            "engines/scripted.py:1: imports vllm.sampling_params: only engines/vllm.py, pipelines/gpu_check/direct.py "
+            "engines/http.py:1: imports vllm.sampling_params: only commands/gpu_check/direct.py, engines/vllm.py "
             "may import vllm",
         ),
         (
-            "pipelines/training/finetune.py",
+            "commands/finetune/finetune.py",
             "from trl import SFTTrainer",
-            "pipelines/training/finetune.py:1: imports trl.SFTTrainer: only training may import trl",
+            "commands/finetune/finetune.py:1: imports trl.SFTTrainer: only training may import trl",
         ),
         (
             "storage.py",
             "def read():\n    import ray.data",
-            "storage.py:2: imports ray.data: only __main__, cli, cluster, demo, pipelines, report may import ray",
+            "storage.py:2: imports ray.data: only __main__, cli, cluster, commands, demo, report, runs, testing may import ray",
         ),
         ("helpers.py", "", "helpers.py:1: the room helpers is on no floor: add it to FLOORS"),
     ],
@@ -187,7 +188,7 @@ def test_a_forbidden_import_is_found_with_its_line_and_reason(
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("metrics/safety.py", "from safechain_ray import schema\nfrom ..errors import ConfigError"),
+        ("metrics/safety.py", "from safechain_ray import types\nfrom ..errors import ConfigError"),
         ("engines/vllm.py", "import vllm\nfrom .base import Engine\nfrom safechain_ray.engines import base"),
         ("training/sft.py", "from trl import SFTTrainer"),
         ("cluster/planner.py", "import ray\nfrom safechain_ray.engines.vllm import VllmEngine"),

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from safechain_ray.cluster.streaming.series import SERIES
+from safechain_ray.cluster.metrics_exporter import SERIES
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "safechain.json").read_text(encoding="utf-8"))

@@ -7,12 +7,12 @@ from typing import Any, cast
 import pytest
 
 from safechain_ray.cluster.training.worker import _scratch
+from safechain_ray.commands.finetune.resolve import training_set_entry
 from safechain_ray.config import holds_training, read_config, read_finetune_config
 from safechain_ray.datasets.adhoc import adhoc_entry, adhoc_training_set
 from safechain_ray.datasets.labelled import Columns, load_labelled
 from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.datasets.training_sets import load_training_set
-from safechain_ray.pipelines.training.resolve import training_set_entry
 from safechain_ray.storage import open_folder
 
 ROW = '{"prompt": "How?", "response": "<think>\\nHm.\\n</think>\\n\\nSo.", "label": "safe"}\n'

@@ -12,15 +12,15 @@ from moderation_server import serving as moderating
 from scripted_api import chat, serving
 
 from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.commands.doctor.api import check_listed
+from safechain_ray.commands.doctor.finding import Subject
 from safechain_ray.config import ModelConfig
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.http_clients import check_proxy, is_openai, is_this_machine, openai_client, proxy_for
 from safechain_ray.judges.base import make_judge
-from safechain_ray.pipelines.doctor.api import check_listed
-from safechain_ray.pipelines.doctor.finding import Subject
-from safechain_ray.pipelines.runs.resolve_api import api_model
-from safechain_ray.schema import Completion, Message, Request, Sampling
+from safechain_ray.runs.resolve_api import api_model
+from safechain_ray.types import Completion, Message, Request, Sampling
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 OPENAI_VARIABLES = {

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.report.escape import printable
-from safechain_ray.schema.known_secrets import MOST_FOUND, KnownSecrets
+from safechain_ray.types.known_secrets import MOST_FOUND, KnownSecrets
 
 KEY = "sk-Secret/4711+Canary=="
 SECRETS = KnownSecrets.of(KEY)

@@ -31,11 +31,11 @@ from safechain_ray.errors import InputError, RowError
 from safechain_ray.judges.guard_output import read_output
 from safechain_ray.judges.refusal_match import read_phrases, refusal_match
 from safechain_ray.likely_keys import without_likely_keys
-from safechain_ray.schema import Completion, ThinkingTags
-from safechain_ray.schema.known_secrets import KnownSecrets
-from safechain_ray.schema.yaml_text import load_yaml
 from safechain_ray.storage import redact
 from safechain_ray.storage.records import parse_json as parse_record
+from safechain_ray.types import Completion, ThinkingTags
+from safechain_ray.types.known_secrets import KnownSecrets
+from safechain_ray.types.yaml_text import load_yaml
 
 TAGS = ThinkingTags(open="<think>", close="</think>")
 PHRASES = read_phrases()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rows import row
 
 from safechain_ray.metrics.counts import PromptCounts, count_table
-from safechain_ray.schema import (
+from safechain_ray.types import (
     SAMPLES_SCHEMA,
     VERDICT_TYPE,
     Sample,

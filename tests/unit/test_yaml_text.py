@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field
 from safechain_ray.cli import app
 from safechain_ray.config import read_config
 from safechain_ray.errors import InputError
-from safechain_ray.schema import StrictNumbers
-from safechain_ray.schema.yaml_text import dump_yaml, lines_of, load_yaml
+from safechain_ray.types import StrictNumbers
+from safechain_ray.types.yaml_text import dump_yaml, lines_of, load_yaml
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

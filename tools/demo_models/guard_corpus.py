@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from safechain_ray.schema import Part
+from safechain_ray.types import Part
 from tools.demo_models.corpus import Conversation, conversations
 from tools.demo_models.topics import CATEGORIES, Split
 

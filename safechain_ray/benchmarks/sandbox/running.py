@@ -11,10 +11,10 @@ from time import monotonic
 from types import CodeType
 from typing import IO
 
+from safechain_ray.benchmarks.sandbox.backends import user_of, working_way
 from safechain_ray.benchmarks.sandbox.bubblewrap import LIBRARIES, Bubblewrap, Way, command, rlimits
 from safechain_ray.benchmarks.sandbox.limits import DEFAULT_LIMITS, Ending, Limits, Program, Ran
 from safechain_ray.benchmarks.sandbox.seccomp import no_programs_filter, seccomp_filter
-from safechain_ray.benchmarks.sandbox.ways import user_of, working_way
 from safechain_ray.errors import SandboxError
 
 AT_ONCE = 2**16

@@ -1,1 +1,1 @@
-"""Workers that train together on Ray: how they stand, start, start again, and tell what happened."""
+"""Workers that train together on Ray: placement, start, restart, and events for the driver."""

@@ -13,7 +13,7 @@ from ray.exceptions import GetTimeoutError
 from ray.train import FailureConfig, LoggingConfig, PreemptionError, RunConfig, ScalingConfig, WorkerGroupError
 
 from safechain_ray.cluster.failures import explain
-from safechain_ray.cluster.training.news import Failed, Finished, News
+from safechain_ray.cluster.training.events import Failed, Finished, News
 from safechain_ray.cluster.training.worker import TrainingTask, work
 from safechain_ray.errors import SafechainError, StallError
 

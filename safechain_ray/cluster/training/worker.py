@@ -10,16 +10,16 @@ from typing import Any
 import ray
 
 from safechain_ray.catalog.entries import Family
-from safechain_ray.cluster.training.news import TRAINING, Began, Failed, Finished, Logged, News, Phase, Said, Stepped
+from safechain_ray.cluster.training.events import TRAINING, Began, Failed, Finished, Logged, News, Phase, Said, Stepped
 from safechain_ray.config import TrainingOptions
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import SafechainError
 from safechain_ray.model_files import load_tokenizer
-from safechain_ray.schema import short_hash
 from safechain_ray.storage import Folder, place
 from safechain_ray.training.checkpoint_store import CheckpointStore
 from safechain_ray.training.checkpoints import STATE, claim, last_checkpoint
 from safechain_ray.training.processes import Processes
+from safechain_ray.types import short_hash
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The actors and tasks of the stream: engines that generate, judge and prefer, and what keeps rows safe from them."""
+"""Actors and tasks of the stream: they generate, judge, grade and write, and keep rows safe from engine crashes."""

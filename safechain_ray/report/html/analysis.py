@@ -13,7 +13,7 @@ from safechain_ray.report.html.document_table import html_table
 from safechain_ray.report.html.figure import figure
 from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.labels import common_sampling, setting_label
-from safechain_ray.schema import Outcome
+from safechain_ray.types import Outcome
 
 ANEW = "`safechain-ray report RUN --fine-grained --html` makes it anew"
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from safechain_ray.catalog.published import published_figures
+from safechain_ray.commands.compare_models import ComparedModels
 from safechain_ray.metrics.benchmark_comparison import BenchmarkComparison
 from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import StandIns
-from safechain_ray.pipelines.comparison.compare_models import ComparedModels
 from safechain_ray.report.compared_models import differences, side_by_side
 from safechain_ray.report.document import Document
 from safechain_ray.report.escape import printable

@@ -5,7 +5,7 @@ from typing import Literal
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.notes import notes
-from safechain_ray.schema import Outcome
+from safechain_ray.types import Outcome
 
 ENDED_BADLY: dict[Outcome, str] = {
     "error": "ended with an error",

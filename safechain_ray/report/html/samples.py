@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.pipelines.runs.run_folder import READERS, RunFolder
-from safechain_ray.pipelines.runs.stored_rows import read_samples
 from safechain_ray.report.html.packing import packed
 from safechain_ray.report.labels import common_sampling, setting_label
-from safechain_ray.schema import short_hash
+from safechain_ray.runs.folder import READERS, RunFolder
+from safechain_ray.runs.stored_rows import read_samples
+from safechain_ray.types import short_hash
 
 TEXTS_A_CHUNK = 128
 WITH_TEXT = 50_000

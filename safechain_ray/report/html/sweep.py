@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import quote
 
+from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.safety import Metric
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics
-from safechain_ray.pipelines.sweeps.record import SweptModel
 from safechain_ray.report.escape import printable
 from safechain_ray.report.html import plot
 from safechain_ray.report.html.document_table import html_table

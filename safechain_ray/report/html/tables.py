@@ -14,7 +14,7 @@ from safechain_ray.report.labels import (
     percent,
     setting_label,
 )
-from safechain_ray.schema import Outcome
+from safechain_ray.types import Outcome
 
 LEGEND = (
     "In percent, with 95% intervals. Where verdicts are missing, brackets hold the bounds over all prompts, with all "

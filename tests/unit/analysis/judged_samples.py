@@ -6,7 +6,7 @@ from typing import Any
 from rows import row
 
 from safechain_ray.analysis.rows import SettingRows, rows_by_setting
-from safechain_ray.schema import Part, Sample, Sampling, Setting, Verdict, samples_table
+from safechain_ray.types import Part, Sample, Sampling, Setting, Verdict, samples_table
 
 GREEDY = Setting(dataset="d")
 FIVE = Setting(dataset="d", sampling=Sampling(temperature=0.6), samples=5)

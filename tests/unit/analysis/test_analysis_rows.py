@@ -5,7 +5,7 @@ import pyarrow as pa
 from judged_samples import ASKED, FIVE, GREEDY, sample, verdict
 
 from safechain_ray.analysis.rows import ANALYSED_COLUMNS, MISSING, SAFE, UNSAFE, rows_by_setting
-from safechain_ray.schema import Sample, samples_table, verdicts_table
+from safechain_ray.types import Sample, samples_table, verdicts_table
 
 NO_THOUGHT = {"thought": None, "thought_tokens": None}
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.analysis.first_unsafe import FirstUnsafe, first_unsafe
-from safechain_ray.schema import PIECES_SCHEMA
+from safechain_ray.types import PIECES_SCHEMA
 
 SAID = st.lists(st.sampled_from([True, False, None]), min_size=4, max_size=4)
 

@@ -8,7 +8,7 @@ from judged_samples import FIVE, GREEDY, rows_of, sample
 from scipy.stats import mannwhitneyu
 
 from safechain_ray.analysis.lengths import length_comparison, rank_test
-from safechain_ray.schema import Sample
+from safechain_ray.types import Sample
 
 LENGTHS = st.lists(st.integers(0, 5), min_size=1, max_size=12)
 

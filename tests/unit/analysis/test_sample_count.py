@@ -11,7 +11,7 @@ from safechain_ray.analysis.sample_count import AtK, cons_safe_at_k, safe_at_k, 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.summary import summarise
-from safechain_ray.schema import Sample
+from safechain_ray.types import Sample
 
 PROMPTS = st.lists(st.lists(st.sampled_from([True, False, None]), min_size=4, max_size=5), min_size=1, max_size=8)
 

@@ -9,7 +9,7 @@ from judged_samples import FIVE, GREEDY, rows_of, sample
 
 from safechain_ray.analysis.thought_answer import Crosstab, thought_answer
 from safechain_ray.metrics.intervals import wilson
-from safechain_ray.schema import Sample, Setting
+from safechain_ray.types import Sample, Setting
 
 SAID = st.sampled_from([True, False, None])
 Said = tuple[bool | None, bool | None]

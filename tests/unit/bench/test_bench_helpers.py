@@ -7,10 +7,10 @@ from pathlib import Path
 from measuring import Spread, write_prompts
 
 from safechain_ray.catalog import models
-from safechain_ray.engines.scripted import Script, ScriptedEngine, ScriptedEngines
+from safechain_ray.commands.gpu_check.timed_engine import WARM_UP_REQUESTS, TimedEngines, read_marks
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.pipelines.gpu_check.timed_engine import WARM_UP_REQUESTS, TimedEngines, read_marks
-from safechain_ray.schema import Request, Sampling
+from safechain_ray.testing import Script, ScriptedEngine, ScriptedEngines
+from safechain_ray.types import Request, Sampling
 
 
 def test_a_spread_shows_the_median_and_how_far_the_runs_lie_apart() -> None:

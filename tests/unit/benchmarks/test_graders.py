@@ -9,7 +9,7 @@ from safechain_ray.benchmarks import Grade, Problem
 from safechain_ray.benchmarks.graders import GRADERS, make_grader
 from safechain_ray.benchmarks.grading import grade_sample, graded_text
 from safechain_ray.catalog.benchmark_entries import GraderKind
-from safechain_ray.schema import Sample
+from safechain_ray.types import Sample
 
 PROBLEM = Problem("p", "Q", {"gold": "4"})
 

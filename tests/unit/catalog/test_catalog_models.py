@@ -7,7 +7,7 @@ from safechain_ray.catalog import families, judges, lookup, models, shapes
 from safechain_ray.catalog.entries import Endpoint
 from safechain_ray.decoding.base import STRATEGIES, check_strategy
 from safechain_ray.errors import InputError, UnknownNameError
-from safechain_ray.schema import StrategySpec, ThinkingTags
+from safechain_ray.types import StrategySpec, ThinkingTags
 
 PAPER = {"R1-1.5B", "R1-7B", "R1-8B", "R1-14B", "R1-32B", "R1-70B", "Skywork-o1", "QwQ", "Sky-T1"}
 COMPARED = {"Llama-3.3-70B-Instruct", "Llama-3.1-70B", "R1-7B-SafeChain", "R1-8B-SafeChain", "R1-671B"}

@@ -3,8 +3,8 @@
 import pytest
 from local_actors import NODE
 
-from safechain_ray.cluster.tally import Reporter
-from safechain_ray.cluster.workers import ledger
+from safechain_ray.cluster.progress import Reporter
+from safechain_ray.cluster.workers import inflight_tracker
 
 
 @pytest.fixture(autouse=True)
@@ -14,4 +14,4 @@ def _no_reporter_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _one_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "this_node", lambda: NODE)
+    monkeypatch.setattr(inflight_tracker, "this_node", lambda: NODE)

@@ -7,9 +7,9 @@ from typing import Any
 
 from safechain_ray.catalog import judges, models
 from safechain_ray.catalog.entries import EngineNeeds
-from safechain_ray.cluster.workers.ledger import Ledger
-from safechain_ray.engines.scripted import Script, ScriptedEngines
+from safechain_ray.cluster.workers.inflight_tracker import Ledger
 from safechain_ray.engines.start import EngineStart
+from safechain_ray.testing import Script, ScriptedEngines
 
 NODE = "node-1"
 """The node of every worker of these tests."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.curation.draw import NOT_DRAWN, UNUSABLE, draw_prompts
-from safechain_ray.schema import Prompt
+from safechain_ray.types import Prompt
 
 
 def of_kinds(**sizes: int) -> list[Prompt]:

@@ -18,7 +18,7 @@ from safechain_ray.curation.overlap import (
     jaccard,
     reason_of,
 )
-from safechain_ray.schema import Prompt
+from safechain_ray.types import Prompt
 
 LONG = "Write a letter to my landlord, who has not fixed the heating for three weeks although he promised it twice"
 QUESTION = "How do I pick the lock of a bicycle?"

@@ -22,7 +22,7 @@ from safechain_ray.curation.selection import (
     select,
 )
 from safechain_ray.datasets.thinking_tags import split_thought
-from safechain_ray.schema import KeepRule, Sample, Verdict, samples_table
+from safechain_ray.types import KeepRule, Sample, Verdict, samples_table
 
 SEED = 3
 

@@ -20,7 +20,7 @@ from safechain_ray.datasets.loading import fingerprint, load_prompts
 from safechain_ray.datasets.prompts import prompts_of
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Prompt
+from safechain_ray.types import Prompt
 
 SHARED = real("data")
 

@@ -17,7 +17,7 @@ from safechain_ray.datasets.conversations import RowError, turns_of
 from safechain_ray.datasets.thinking_tags import foreign_tag
 from safechain_ray.datasets.training_sets import TrainingSet, load_training_set
 from safechain_ray.errors import InputError, UnknownNameError
-from safechain_ray.schema import Demonstration, Exchange
+from safechain_ray.types import Demonstration, Exchange
 
 THOUGHT, ANSWER = "It asks for a recipe.", "Mix flour and water."
 TAGGED = f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}"

@@ -18,7 +18,7 @@ from safechain_ray.datasets.adhoc import adhoc_training_set, copy_of
 from safechain_ray.datasets.thinking_tags import split_thought
 from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Demonstration
+from safechain_ray.types import Demonstration
 
 SHARED = real("data")
 THOUGHT, ANSWER = "They ask for help.\n\nI can give it.", "Sure: <b>here</b>."

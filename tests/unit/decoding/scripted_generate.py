@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from safechain_ray.decoding.base import Decoded, Strategy
 from safechain_ray.decoding.task import DecodingTask
-from safechain_ray.schema import Completion, Request, Sampling, ThinkingTags
+from safechain_ray.types import Completion, Request, Sampling, ThinkingTags
 
 R1 = ThinkingTags("<think>", "</think>")
 PROMPT = "<|User|>Q<|Assistant|>"

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from safechain_ray.catalog import families, models
 from safechain_ray.decoding.base import STRATEGIES, Decoded, DecodingTask, strategy
-from safechain_ray.schema import Request, Sampling, StrategySpec
+from safechain_ray.types import Request, Sampling, StrategySpec
 
 R1_TURNS = R1_BOS + "<｜User｜>How?<｜Assistant｜>"
 LESSTHINK = "Okay, the user ask for this, I can answer it without thinking much. "

@@ -5,7 +5,7 @@ from scripted_generate import PROMPT, R1, decode, ends, runs_out, task
 
 from safechain_ray.decoding.base import strategy
 from safechain_ray.decoding.split import ResponseParts, split_response
-from safechain_ray.schema import StrategySpec, ThinkingTags
+from safechain_ray.types import StrategySpec, ThinkingTags
 
 ZEROTHINK = "<think>\n\n</think>\n\n"
 LESSTHINK = "<think>\nOkay, the user ask for this, I can answer it without thinking much. \n</think>\n\n"

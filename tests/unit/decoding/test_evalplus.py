@@ -10,7 +10,7 @@ from safechain_ray.catalog import families
 from safechain_ray.decoding.base import STRATEGIES, check_strategy, strategy
 from safechain_ray.decoding.evalplus import RESPONSE_PREFIX, STOP
 from safechain_ray.errors import InputError, RowError, UnknownNameError
-from safechain_ray.schema import StrategySpec
+from safechain_ray.types import StrategySpec
 
 EVALPLUS = StrategySpec(name="evalplus")
 

@@ -10,9 +10,9 @@ import pytest
 from scripted_generate import closes, count_words, decode, ends, runs_out, task
 
 from safechain_ray.decoding.morethink import build
-from safechain_ray.decoding.rethink import MoreThinkOptions
+from safechain_ray.decoding.morethink_options import MoreThinkOptions
 from safechain_ray.errors import EngineDiedError
-from safechain_ray.schema import Completion, Request
+from safechain_ray.types import Completion, Request
 
 ROUNDS = [closes("one ", 10), closes("two ", 10), closes("three ", 10), closes("four ", 10)]
 WAYS = {

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.decoding.split import ResponseParts, split_response
-from safechain_ray.schema import ThinkingTags
+from safechain_ray.types import ThinkingTags
 
 R1 = ThinkingTags("<think>", "</think>")
 SKY = ThinkingTags("<|begin_of_thought|>", "<|end_of_thought|>", "<|begin_of_solution|>", "<|end_of_solution|>")

@@ -7,7 +7,7 @@ from safechain_ray.decoding.base import STRATEGIES, check_strategy, strategy
 from safechain_ray.decoding.morethink import MoreThink
 from safechain_ray.decoding.morethink_paper import PaperMoreThink
 from safechain_ray.errors import InputError, UnknownNameError
-from safechain_ray.schema import StrategySpec
+from safechain_ray.types import StrategySpec
 
 
 def spec(name: str, **options: object) -> StrategySpec:

@@ -12,8 +12,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.util.accelerators import accelerators
 
 from safechain_ray.catalog import models
-from safechain_ray.cluster.may_come import memory_of_type
-from safechain_ray.cluster.spot_notice import CLOUDS
+from safechain_ray.cluster.autoscaler import memory_of_type
+from safechain_ray.cluster.spot.interruption_watcher import CLOUDS
 
 ACCELERATORS = {value for name, value in vars(accelerators).items() if name.startswith("NVIDIA")}
 
@@ -122,7 +122,7 @@ def test_after_ray_and_once_a_worker_starts_what_tells_ray_of_a_spot_notice_and_
     assert (stop, start) == ("ray stop", start_of(config, "worker"))
     command, _, redirected = watch.partition(" < ")
     cloud = config["provider"]["module"].rsplit("_", 1)[1].split(".")[0]
-    module = "safechain_ray.cluster.spot_notice"
+    module = "safechain_ray.cluster.spot.interruption_watcher"
     assert command == f"RAY_AUTH_MODE=token setsid --fork ~/venv/bin/python -m {module} {cloud}"
     assert cloud in CLOUDS
     assert redirected == "/dev/null > ~/spot_notice.log 2>&1"

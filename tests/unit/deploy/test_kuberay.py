@@ -12,9 +12,9 @@ from ray import __version__ as ray_version
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config
 
-from safechain_ray.cluster.may_come import nodes_that_may_come
-from safechain_ray.cluster.packing import WaitingRun, pack
+from safechain_ray.cluster.autoscaler import nodes_that_may_come
 from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
+from safechain_ray.cluster.scheduler_policy import WaitingRun, pack
 
 JOB_FIELDS = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
 CLUSTER_FIELDS = {

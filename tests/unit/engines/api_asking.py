@@ -10,7 +10,7 @@ from scripted_api import ScriptedApi, chat
 
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.engines.api import ApiStart, start_api
-from safechain_ray.schema import Completion, Message, Request, Sampling
+from safechain_ray.types import Completion, Message, Request, Sampling
 
 KEY = "sk-secret-4711"
 Outcome = Completion | BaseException

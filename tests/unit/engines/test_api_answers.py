@@ -20,7 +20,7 @@ from safechain_ray.engines.api_answers import (
 )
 from safechain_ray.engines.api_usage import read_usage
 from safechain_ray.errors import BlockedError, RowError
-from safechain_ray.schema import ZERO_WIDTH_SPACE, ThinkingTags
+from safechain_ray.types import ZERO_WIDTH_SPACE, ThinkingTags
 
 TAGS = ThinkingTags("<think>", "</think>")
 

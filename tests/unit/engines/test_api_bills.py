@@ -10,7 +10,7 @@ from api_asking import KEY, always, ask, at_first
 from scripted_api import chat, failure, serving
 
 from safechain_ray.errors import RowError
-from safechain_ray.schema import Completion
+from safechain_ray.types import Completion
 
 PRICES = {"input": 0.0, "output": 1000.0}  # the 50 tokens that a request may take cost five cents
 

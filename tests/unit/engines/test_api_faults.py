@@ -18,7 +18,7 @@ from safechain_ray.engines.api_faults import (
     retry_after,
 )
 from safechain_ray.errors import BlockedError, RowError
-from safechain_ray.schema.known_secrets import KnownSecrets
+from safechain_ray.types.known_secrets import KnownSecrets
 
 
 def error(message: str = "no", **fields: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from scripted_api import chat, failure, serving
 
 from safechain_ray.engines import api as api_engine
 from safechain_ray.errors import BlockedError, EngineRefusedError, RowError
-from safechain_ray.schema import Completion, Sampling
+from safechain_ray.types import Completion, Sampling
 
 XAI = {
     "code": "The caller does not have permission to execute the specified operation",

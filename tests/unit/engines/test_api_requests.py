@@ -17,7 +17,7 @@ from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.adaptive_limit import FIRST_LIMIT
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError, RowError
-from safechain_ray.schema import Completion, Sampling
+from safechain_ray.types import Completion, Sampling
 
 
 @pytest.fixture(autouse=True)

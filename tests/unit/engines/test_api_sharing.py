@@ -14,7 +14,7 @@ from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.api_usage import Usage, shared_usage
 from safechain_ray.errors import BlockedError, RowError
-from safechain_ray.schema import Completion, Message, Request, Sampling
+from safechain_ray.types import Completion, Message, Request, Sampling
 
 SAMPLED = Sampling(temperature=1.0, max_tokens=50)
 

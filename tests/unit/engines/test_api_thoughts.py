@@ -13,8 +13,8 @@ from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api_answers import ApiAnswer
 from safechain_ray.engines.api_thoughts import PROBE, ThoughtOpening
 from safechain_ray.errors import RowError
-from safechain_ray.schema import Completion, ThinkingTags
-from safechain_ray.schema.thinking import read_tags, without_tags
+from safechain_ray.types import Completion, ThinkingTags
+from safechain_ray.types.thinking import read_tags, without_tags
 
 TAGS = ThinkingTags("<think>", "</think>")
 CUT = "Okay, first I would"

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from safechain_ray.engines.api_usage import Usage, read_usage, thought_tokens
-from safechain_ray.schema import ThinkingTags
+from safechain_ray.types import ThinkingTags
 
 TAGS = ThinkingTags("<think>", "</think>")
 LARGEST = 2**31 - 1

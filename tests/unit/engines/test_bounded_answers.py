@@ -16,7 +16,7 @@ from scripted_api import chat, serving
 from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api_wire import most_answer_bytes
 from safechain_ray.errors import EngineRefusedError, RowError
-from safechain_ray.schema import Completion, Request, Sampling
+from safechain_ray.types import Completion, Request, Sampling
 
 MIB = 2**20
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from safechain_ray.catalog import models
-from safechain_ray.engines.scripted import Script, ScriptedEngine, ScriptedEngines
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
-from safechain_ray.schema import Completion, Message, Request, Sampling
+from safechain_ray.testing import Script, ScriptedEngine, ScriptedEngines
+from safechain_ray.types import Completion, Message, Request, Sampling
 
 NEEDS = models()["demo-reasoner"]
 START = EngineStart(NEEDS, "cpu", Path("/no/log"))

@@ -22,7 +22,7 @@ from safechain_ray.engines.vllm import (
 from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineStartError, InputError
-from safechain_ray.schema import ZERO_WIDTH_SPACE, Message, broken_up
+from safechain_ray.types import ZERO_WIDTH_SPACE, Message, broken_up
 
 
 def start(needs: ModelEntry, device: Device = "cuda", **fields: object) -> EngineStart:

@@ -6,7 +6,7 @@ import pytest
 
 from safechain_ray.engines.vllm import completion_of
 from safechain_ray.errors import EngineDiedError, RowError
-from safechain_ray.schema import Request, Sampling
+from safechain_ray.types import Request, Sampling
 
 REQUEST = Request("a prompt", Sampling(), max_tokens=5, stop=("</think>",))
 

@@ -18,7 +18,7 @@ from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.vllm import MEMORY_STARTS, start_vllm
 from safechain_ray.errors import EngineStartError
 from safechain_ray.model_files import ChatTemplateLimitError
-from safechain_ray.schema import ZERO_WIDTH_SPACE, Message
+from safechain_ray.types import ZERO_WIDTH_SPACE, Message
 
 NO_MEMORY = (
     "ValueError: Free memory on device cuda:0 (12.1/79.2 GiB) on startup is less than desired GPU memory utilization "

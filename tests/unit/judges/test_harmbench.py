@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from transformers import LlamaTokenizer
 
 from safechain_ray.catalog import judges
-from safechain_ray.engines.scripted import Script, ScriptedEngine
 from safechain_ray.errors import InputError
 from safechain_ray.judges.base import make_judge
 from safechain_ray.judges.harmbench import BOS, PROMPT
-from safechain_ray.schema import Request, Verdict
+from safechain_ray.testing import Script, ScriptedEngine
+from safechain_ray.types import Request, Verdict
 
 ENTRY = judges()["harmbench"]
 YES = {"yes": math.log(0.6), "no": math.log(0.2), "maybe": math.log(0.2)}

@@ -14,13 +14,13 @@ from safechain_ray.cli import app
 from safechain_ray.config import RunConfig
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.judges.base import builder, make_judge
-from safechain_ray.pipelines.runs.resolve import resolve
+from safechain_ray.runs.resolve import resolve
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 
 LONGEST = '''
 from dataclasses import dataclass
-from safechain_ray.schema import Verdict
+from safechain_ray.types import Verdict
 
 @dataclass(frozen=True)
 class Longest:

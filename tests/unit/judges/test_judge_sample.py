@@ -10,7 +10,7 @@ from rows import row
 from safechain_ray.errors import EngineDiedError, EngineStartError
 from safechain_ray.judges.base import judge_sample, nothing_to_judge
 from safechain_ray.judges.vote import Vote, count_votes
-from safechain_ray.schema import NO_FAILURE, Part, Sample, Verdict
+from safechain_ray.types import NO_FAILURE, Part, Sample, Verdict
 
 SAMPLE = row()
 PARTS: tuple[Part, ...] = ("response", "thought", "answer")

@@ -12,7 +12,7 @@ from safechain_ray.errors import InputError, RowError
 from safechain_ray.judges.base import make_judge
 from safechain_ray.judges.guard_output import CATEGORIES, read_output
 from safechain_ray.judges.llama_guard import LlamaGuard
-from safechain_ray.schema import Completion, Request
+from safechain_ray.types import Completion, Request
 
 BLANK = {"\n\n": -0.001, "safe": -9.0}
 

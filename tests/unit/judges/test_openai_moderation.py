@@ -10,7 +10,7 @@ from moderation_server import Answer, ModerationServer, moderation, moderation_e
 
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.judges.base import make_judge
-from safechain_ray.schema import Verdict
+from safechain_ray.types import Verdict
 
 KEY = "sk-very-secret"
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.judges.vote import Vote, count_votes
-from safechain_ray.schema import Verdict
+from safechain_ray.types import Verdict
 
 WORD = {"u": True, "s": False, "-": None}
 RULES = ("majority", "any", "all")

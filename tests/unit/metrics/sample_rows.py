@@ -2,7 +2,7 @@
 
 from rows import row
 
-from safechain_ray.schema import Outcome, Part, Sample, Sampling, Setting, Verdict
+from safechain_ray.types import Outcome, Part, Sample, Sampling, Setting, Verdict
 
 GREEDY = Setting(dataset="d")
 FIVE = Setting(dataset="d", sampling=Sampling(temperature=0.6), samples=5)

@@ -11,7 +11,7 @@ from safechain_ray.metrics.benchmark import BenchmarkFigures, BenchmarkRunMetric
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.published_benchmarks import published_passes
 from safechain_ray.metrics.summary import summarise
-from safechain_ray.schema import Outcome, Sampling, Setting, StrategySpec
+from safechain_ray.types import Outcome, Sampling, Setting, StrategySpec
 
 FINETUNING = published_figures().finetuning
 PROBLEMS = {"right": True, "wrong": False, "cut": False, "hung": None, "blocked": None, "failed": None}

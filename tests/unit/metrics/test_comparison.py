@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 from safechain_ray.metrics.comparison import ComparedSettings, Comparison, JudgeComparison, Side, compare_sides
 from safechain_ray.metrics.counts import PromptCounts
 from safechain_ray.metrics.published import Counterpart
-from safechain_ray.schema import Sampling, Setting
+from safechain_ray.types import Sampling, Setting
 
 GREEDY = Setting(dataset="d")
 FIVE = Setting(dataset="d", sampling=Sampling(temperature=0.6), samples=5)

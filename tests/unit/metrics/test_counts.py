@@ -17,7 +17,7 @@ from safechain_ray.metrics.counts import (
     merge,
     tally,
 )
-from safechain_ray.schema import Sample, samples_table, verdicts_table, without_verdicts
+from safechain_ray.types import Sample, samples_table, verdicts_table, without_verdicts
 
 VERDICTS = st.builds(
     verdict,

@@ -10,7 +10,7 @@ from safechain_ray.errors import UnknownNameError
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.published import Counterpart, StandIns, beside, find_counterpart
 from safechain_ray.metrics.summary import RunMetrics, as_setting, summarise
-from safechain_ray.schema import Sampling, Setting, StrategySpec
+from safechain_ray.types import Sampling, Setting, StrategySpec
 
 FIGURES = published_figures()
 OWN = StandIns()

@@ -11,7 +11,7 @@ from sample_rows import GREEDY, GUARD, sample
 from safechain_ray.metrics.counts import count_samples, count_verdicts, merge
 from safechain_ray.metrics.reasons import MOST_REASONS, OTHERS, REASON_CHARACTERS, Reason, plain_reason
 from safechain_ray.metrics.summary import summarise
-from safechain_ray.schema import Sample, Verdict, samples_table, verdicts_table
+from safechain_ray.types import Sample, Verdict, samples_table, verdicts_table
 
 SETTING = GREEDY.setting_id
 

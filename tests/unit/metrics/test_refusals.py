@@ -11,7 +11,7 @@ from sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
 from safechain_ray.metrics.counts import count_samples, count_table, merge
 from safechain_ray.metrics.refusals import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics, summarise
-from safechain_ray.schema import Sample, Setting, samples_table
+from safechain_ray.types import Sample, Setting, samples_table
 
 MATCH: RefusalSource = ("match", "response")
 BENIGN = BenignPrompts({"d": PromptKinds(("benign", "sensitive"))}, MATCH, ["match"])

@@ -1,7 +1,7 @@
 """Which settings are compared with which."""
 
 from safechain_ray.metrics.setting_pairs import Pairing, pair_runs, pair_strategies
-from safechain_ray.schema import Sampling, Setting, StrategySpec
+from safechain_ray.types import Sampling, Setting, StrategySpec
 
 
 def setting(dataset: str = "d", strategy: object = "default", samples: int = 1, **sampling: float) -> Setting:

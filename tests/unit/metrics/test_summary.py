@@ -11,7 +11,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.counts import count_samples, count_table, merge
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import RunMetrics, SafetyMetrics, summarise
-from safechain_ray.schema import Sample, Setting, samples_table
+from safechain_ray.types import Sample, Setting, samples_table
 
 
 def random_rows(setting: Setting, prompts: int, missing: float, seed: int) -> list[Sample]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from made_runs.by_verdicts import write_run
 from rich.console import Console
 
+from safechain_ray.commands.compare import compare_runs, compare_strategies
 from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import StandIns
-from safechain_ray.pipelines.comparison.compare import compare_runs, compare_strategies
 from safechain_ray.report.comparison import comparison_document
 from safechain_ray.report.terminal import print_document
-from safechain_ray.schema import Sampling, Setting, StrategySpec
+from safechain_ray.types import Sampling, Setting, StrategySpec
 
 SAMPLED = Sampling(temperature=0.6, top_p=0.95)
 GREEDY = Setting(dataset="strongreject")

@@ -9,10 +9,10 @@ from made_runs.by_config import finished_run
 from rich.console import Console
 
 from safechain_ray.analysis.fine_grained import FineGrained
-from safechain_ray.pipelines.evaluation.fine_grained import analyse
+from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.report.fine_grained import chosen_counts, fine_grained_document
 from safechain_ray.report.terminal import print_document
-from safechain_ray.schema import PIECES_SCHEMA
+from safechain_ray.types import PIECES_SCHEMA
 
 HEADINGS = ("Thought against answer", "Length", "Safe@k and ConsSafe@k", "Over-refusal", "First unsafe piece")
 

@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
+from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.errors import InputError
-from safechain_ray.pipelines.evaluation.fine_grained import analyse
-from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.report.document import Column, Table, cell, text_column
 from safechain_ray.report.html.analysis_plots import analysis_plots
 from safechain_ray.report.html.document_table import html_table
 from safechain_ray.report.html.write import write_report
+from safechain_ray.runs.folder import RunFolder
 
 
 @pytest.fixture

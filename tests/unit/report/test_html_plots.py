@@ -11,7 +11,7 @@ from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.figure import figure
 from safechain_ray.report.html.grouping import curves, strategy_groups
 from safechain_ray.report.html.plots import run_plots
-from safechain_ray.schema import Setting
+from safechain_ray.types import Setting
 
 STRATEGIES = tuple(setting(name) for name in ("default", "zerothink", "lessthink"))
 GRID = (

@@ -5,7 +5,7 @@ from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.published import published_section
 from safechain_ray.report.html.sweep import SweepRun, sweep_page
-from safechain_ray.schema import Setting, StrategySpec
+from safechain_ray.types import Setting, StrategySpec
 
 
 def run_of(model: str) -> RunMetrics:

@@ -9,7 +9,7 @@ from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.plot import heading as heading_of
 from safechain_ray.report.html.plot import text
 from safechain_ray.report.html.sweep import SweepRun, boards, sweep_page
-from safechain_ray.schema import Setting, Verdict
+from safechain_ray.types import Setting, Verdict
 
 DEFAULT, ZERO = setting(), setting("zerothink")
 

@@ -12,7 +12,7 @@ from safechain_ray.report.judge_study import study_document
 from safechain_ray.report.markdown import markdown
 from safechain_ray.report.study_plot import draw
 from safechain_ray.report.terminal import print_document
-from safechain_ray.schema import Verdict
+from safechain_ray.types import Verdict
 
 LABELS = [True, True, True, False, False, False, False, False]
 GUESSES = [True, True, False, False, False, False, True, None]

@@ -5,16 +5,16 @@ import io
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
+from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.pipelines.sweeps.record import SweptModel
 from safechain_ray.report.document import Column, Document, Table, cell
 from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.leaderboard import leaderboard, leaderboard_beside
 from safechain_ray.report.leaderboard_files import leaderboard_table
 from safechain_ray.report.terminal import print_document
-from safechain_ray.schema import Sampling, Setting
+from safechain_ray.types import Sampling, Setting
 
 FIGURES = published_figures()
 SETTINGS = (

@@ -11,10 +11,10 @@ from made_benchmarks import finished
 from made_runs.by_samples import sample, setting
 from rich.console import Console
 
+from safechain_ray.commands.benchmark_figures import read_benchmark_metrics
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.refusals import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.pipelines.benchmarks.figures import read_benchmark_metrics
 from safechain_ray.report.html.plots import run_plots
 from safechain_ray.report.html.refusal_plot import over_refusal_plot
 from safechain_ray.report.html.sweep import SweepRun, boards, sweep_page
@@ -26,8 +26,8 @@ from safechain_ray.report.markdown import markdown
 from safechain_ray.report.models_table import models_table
 from safechain_ray.report.notes import notes
 from safechain_ray.report.tables import category_table, metrics_document, outcomes_table, render_metrics, safety_table
-from safechain_ray.schema import Sample, Setting, Verdict
 from safechain_ray.storage import open_folder
+from safechain_ray.types import Sample, Setting, Verdict
 
 ONE = setting(samples=1, temperature=0.0)
 MATCH: RefusalSource = ("match", "response")

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
 from safechain_ray.config import ResourcesConfig, read_config
-from safechain_ray.pipelines.runs.pools import pool_needs
-from safechain_ray.pipelines.runs.resolve import ResolvedRun, resolve
 from safechain_ray.report.plan import plan_summary, render_plan
+from safechain_ray.runs.pools import pool_needs
+from safechain_ray.runs.resolve import ResolvedRun, resolve
 
 ONE_GPU = ClusterView((Node("n", 16, 1, 64),))
 EIGHT_GPUS = ClusterView((Node("n", 64, 8, 640),))

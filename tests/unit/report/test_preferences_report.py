@@ -10,7 +10,7 @@ from safechain_ray.metrics.intervals import share_estimate
 from safechain_ray.metrics.preferences import LeftOut, Preferences, PreferenceShares, SettingPreferences
 from safechain_ray.report.preferences import preferences_document
 from safechain_ray.report.terminal import print_document
-from safechain_ray.schema import Setting
+from safechain_ray.types import Setting
 
 NOTHING_LEFT = LeftOut(samples_a=0, samples_b=0, other_prompt=0, settings_a=(), settings_b=())
 

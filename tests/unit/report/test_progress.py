@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from safechain_ray.cluster.tally import PoolProgress
-from safechain_ray.pipelines.runs.observer import Named, Snapshot
-from safechain_ray.pipelines.runs.pace import PoolRate
+from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.report import progress
 from safechain_ray.report.progress import (
     LiveProgress,
@@ -20,6 +18,8 @@ from safechain_ray.report.progress import (
     progress_for,
     sentence,
 )
+from safechain_ray.runs.pace import PoolRate
+from safechain_ray.runs.progress import Named, Snapshot
 
 HOSTILE = "[bold]part-1.parquet[/bold] \x1b[31mcan't be read\x1b[0m [/nonsense]"
 

@@ -11,7 +11,7 @@ from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.published import with_published
 from safechain_ray.report.tables import metrics_document
 from safechain_ray.report.terminal import print_document
-from safechain_ray.schema import Sampling, Setting, StrategySpec
+from safechain_ray.types import Sampling, Setting, StrategySpec
 
 FIGURES = published_figures()
 OWN = StandIns()

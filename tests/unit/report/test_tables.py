@@ -11,7 +11,7 @@ from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.notes import notes
 from safechain_ray.report.tables import render_metrics
-from safechain_ray.schema import Outcome, Sample, Sampling, Setting, Verdict
+from safechain_ray.types import Outcome, Sample, Sampling, Setting, Verdict
 
 FIVE = Setting(dataset="strongreject", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5)
 GREEDY = Setting(dataset="wildjailbreak-250", strategy={"name": "morethink", "compat": "paper"})

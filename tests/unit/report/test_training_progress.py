@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from safechain_ray.pipelines.training.observer import TrainingSnapshot
+from safechain_ray.commands.finetune.observer import TrainingSnapshot
 from safechain_ray.report.training_progress import (
     LiveTraining,
     PlainTraining,

@@ -19,6 +19,8 @@ from transformers import AutoTokenizer
 
 from safechain_ray.catalog import families, judges, models
 from safechain_ray.cli import app
+from safechain_ray.commands.doctor.finding import Subject
+from safechain_ray.commands.doctor.prompt import check_model_prompt
 from safechain_ray.config import ModelConfig
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.vllm import engine_arguments
@@ -36,9 +38,7 @@ from safechain_ray.model_files import (
     load_weights,
     render_chat,
 )
-from safechain_ray.pipelines.doctor.finding import Subject
-from safechain_ray.pipelines.doctor.prompt import check_model_prompt
-from safechain_ray.pipelines.runs.resolve import resolve_model
+from safechain_ray.runs.resolve import resolve_model
 
 MODEL_FILES = "safechain_ray/model_files/"
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

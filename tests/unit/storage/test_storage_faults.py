@@ -13,7 +13,7 @@ from pyarrow import fs
 from s3_server import Store
 
 from safechain_ray.errors import StorageError, StoreSilentError
-from safechain_ray.storage import Folder, files, open_folder, patience, uris
+from safechain_ray.storage import Folder, files, open_folder, retry, uris
 
 LARGE = bytes(range(256)) * 40_000
 """10 MB: more than what goes up in one request."""
@@ -115,7 +115,7 @@ def test_every_operation_outlasts_an_outage(store: Store, folder: Folder) -> Non
 
 def test_a_store_that_stalls_is_given_up_and_asked_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uris, "SILENT_SECONDS", 1.0)
-    monkeypatch.setattr(patience, "TELL_AFTER", 0.5)
+    monkeypatch.setattr(retry, "TELL_AFTER", 0.5)
     said: list[str] = []
     folder = open_folder(store.uri(f"{uuid4().hex}/run")).patient(60, said.append)
     folder.write_text("a", "text")
@@ -152,7 +152,7 @@ def test_patience_ends_with_a_sentence(store: Store, folder: Folder) -> None:
 
 
 def test_an_outage_and_its_end_are_told_once(store: Store, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "TELL_AFTER", 0.5)
+    monkeypatch.setattr(retry, "TELL_AFTER", 0.5)
     said: list[str] = []
     patient = folder.patient(60, said.append)
     store.proxy.mode = "unavailable"

@@ -19,6 +19,8 @@ from s3_server import Store
 
 from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.cluster.planner import ClusterView, Node
+from safechain_ray.commands.doctor.examine import examine
+from safechain_ray.commands.sweep.estimate import Assumptions, estimate_run
 from safechain_ray.config import ResourcesConfig, RunConfig, read_config, read_sweep_config
 from safechain_ray.engines import stored_weights
 from safechain_ray.engines.start import EngineStart
@@ -26,10 +28,8 @@ from safechain_ray.engines.stored_weights import StoredModel, fetched_weights
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineStartError, InputError, StorageError
-from safechain_ray.pipelines.doctor.examine import examine
-from safechain_ray.pipelines.runs.pools import pool_needs
-from safechain_ray.pipelines.runs.resolve import resolve
-from safechain_ray.pipelines.sweeps.estimate import Assumptions, estimate_run
+from safechain_ray.runs.pools import pool_needs
+from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import Patience, files, open_folder
 
 KEYS = "test%3Atester:testing"

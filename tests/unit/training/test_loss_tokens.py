@@ -15,9 +15,9 @@ from safechain_ray.catalog import families, training_sets
 from safechain_ray.datasets.adhoc import copy_of
 from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.errors import InputError
-from safechain_ray.schema import Demonstration, Exchange
 from safechain_ray.training.chat import ChatFormat, TemplateFacts, check_chat_format, check_demonstrations
 from safechain_ray.training.tokens import IGNORED, Example, examples_of, hold_out, tokenise
+from safechain_ray.types import Demonstration, Exchange
 
 SHARED = real("data")
 ROOT = Path(__file__).parents[3]

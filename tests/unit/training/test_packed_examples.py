@@ -9,9 +9,9 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from safechain_ray.catalog import families
 from safechain_ray.demo import model_path
-from safechain_ray.schema import Demonstration
 from safechain_ray.training.chat import ChatFormat
 from safechain_ray.training.tokens import IGNORED, TokenisedSet, tokenise
+from safechain_ray.types import Demonstration
 
 MAX_LENGTH = 96
 

@@ -8,10 +8,10 @@ from ray.data import DataContext
 from ray.data._internal.actor_autoscaler.autoscaling_actor_pool import AutoscalingActorConfig
 from ray.data._internal.execution.interfaces.execution_options import ExecutionResources
 
+from safechain_ray.cluster import stream_control
 from safechain_ray.cluster.ray_internals import stream_callback
 from safechain_ray.cluster.ray_internals.actor_pools import ActorPool, declare_pool, pools_of
-from safechain_ray.cluster.streaming import stream_control
-from safechain_ray.cluster.streaming.stream_control import StreamControl, StreamStoppedError
+from safechain_ray.cluster.stream_control import StreamControl, StreamStoppedError
 
 
 class Operator:

@@ -11,7 +11,7 @@ from ray.train.v2.api.preemption import PreemptionInfo
 
 from safechain_ray.catalog import families
 from safechain_ray.cluster.training import run as training_run
-from safechain_ray.cluster.training.news import Began, Board, Failed, Finished, News
+from safechain_ray.cluster.training.events import Began, Board, Failed, Finished, News
 from safechain_ray.cluster.training.run import Workers, run_training
 from safechain_ray.cluster.training.worker import TrainingTask
 from safechain_ray.config import TrainingOptions

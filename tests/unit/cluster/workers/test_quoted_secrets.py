@@ -23,22 +23,22 @@ from scripted_api import chat, failure, serving
 
 from safechain_ray.catalog import families, judges
 from safechain_ray.catalog.api_entries import ApiEntry, judging_api
-from safechain_ray.cluster.tally import Tally
-from safechain_ray.cluster.workers import replica
-from safechain_ray.cluster.workers.judging import EndpointJudge
-from safechain_ray.cluster.workers.preferring import PreferenceWorker
-from safechain_ray.cluster.workers.replica import Replica
-from safechain_ray.cluster.worklist import Worklist
+from safechain_ray.cluster.progress import Tally
+from safechain_ray.cluster.sample_index import Worklist
+from safechain_ray.cluster.workers import generator
+from safechain_ray.cluster.workers.generator import Replica
+from safechain_ray.cluster.workers.judge import EndpointJudge
+from safechain_ray.cluster.workers.pair_judge import PreferenceWorker
 from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
 from safechain_ray.judges import openai_moderation
-from safechain_ray.pipelines.runs.run_folder import RunFolder
 from safechain_ray.report.html.page import run_page
 from safechain_ray.report.html.samples import pack_samples
-from safechain_ray.schema import Prompt, Sampling, Setting, samples_from_table
-from safechain_ray.schema.preference import PAIRS_SCHEMA
+from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
+from safechain_ray.types import Prompt, Sampling, Setting, samples_from_table
+from safechain_ray.types.preference import PAIRS_SCHEMA
 
 KEY = "sk-Canary+4711/Zzyzx-Ümlaut".replace("Ü", "U")
 SETTING = Setting(dataset="d", sampling=Sampling(temperature=0, max_tokens=50))
@@ -116,7 +116,7 @@ def is_quoted(text: str, secret: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def _local(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replica.ray, "get", lambda reference: reference)
+    monkeypatch.setattr(generator.ray, "get", lambda reference: reference)
     monkeypatch.setattr(api_engine, "backoff", lambda attempt, rng: 0.001)
     monkeypatch.setattr(openai_moderation, "RETRIES", 0)
     monkeypatch.setenv("CANARY_KEY", KEY)

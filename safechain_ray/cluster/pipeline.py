@@ -1,0 +1,296 @@
+"""The stream: sample numbers or stored samples through the pools of one stage, into committed Parquet files."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from safechain_ray.catalog.api_entries import ApiEntry, judging_api
+from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
+from safechain_ray.cluster.placement_groups import new_group
+from safechain_ray.cluster.planner import PlannedPool
+from safechain_ray.cluster.ray_internals.actor_pools import declare_pool
+from safechain_ray.cluster.ray_internals.stream_context import configure
+from safechain_ray.cluster.sample_index import Worklist, share
+from safechain_ray.cluster.session import cluster_address
+from safechain_ray.cluster.stream_control import StreamControl
+from safechain_ray.cluster.workers.generator import Replica
+from safechain_ray.cluster.workers.grader import Grading
+from safechain_ray.cluster.workers.inflight_tracker import start_ledger
+from safechain_ray.cluster.workers.judge import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
+from safechain_ray.cluster.workers.pair_judge import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
+from safechain_ray.cluster.workers.writer import Commit
+from safechain_ray.config import ResourcesConfig
+from safechain_ray.engines.api import ApiStart, start_api
+from safechain_ray.engines.environment import path_with_own_programs
+from safechain_ray.engines.start import RUNNING, EngineStart, StartEngine
+from safechain_ray.storage import Folder
+from safechain_ray.types import Part, as_samples, only, without_verdicts
+
+ROWS_IN_FLIGHT_A_SLOT = 2.0
+"""Rows a pool holds for each request that its engine decodes at once. A finished row waits for the slowest one of its
+block: at 1.5 an engine of 256 slots ran short now and then, at 2 it never did (bench/throughput.py)."""
+
+ACCELERATOR_SHARE = 0.001
+"""Of the one `accelerator_type:…` that a node has; the share that Ray's own `accelerator_type` option takes."""
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """What every pool of a stream has in common."""
+
+    start_engine: StartEngine
+    log_folder: Path
+    max_running: int | None
+    cpu_kv_cache_gigabytes: float
+    block_rows: int
+    max_engine_deaths: int
+    tally: Any
+    ledger: Any
+    accelerator: str | None = None
+    batch_invariant: bool = False
+    max_cost: float | None = None
+    max_requests: int | None = None
+
+    @classmethod
+    def of(
+        cls, resources: ResourcesConfig, start_engine: StartEngine, log_folder: Path, tally: Any
+    ) -> "StreamSettings":
+        return cls(
+            start_engine=start_engine,
+            log_folder=log_folder,
+            max_running=resources.max_running,
+            cpu_kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
+            block_rows=resources.block_rows,
+            max_engine_deaths=resources.max_engine_deaths,
+            tally=tally,
+            ledger=start_ledger(),
+            accelerator=resources.accelerator,
+            batch_invariant=resources.batch_invariant,
+            max_cost=resources.max_cost,
+            max_requests=resources.max_requests,
+        )
+
+    def engine_start(self, pool: PlannedPool, needs: EngineNeeds) -> EngineStart:
+        fit = pool.needs.fit
+        return EngineStart(
+            needs=needs if fit is None else needs.spread(fit.sizes, fit.context_length),
+            device=pool.needs.device,
+            log_file=self.log_folder / f"safechain-engine-{pool.needs.pool}.log",
+            kv_cache_gigabytes=self.cpu_kv_cache_gigabytes,
+            max_running=self.running(pool),
+            executor=pool.executor,
+            batch_invariant=self.batch_invariant,
+            memory_share=fit.memory_share if fit is not None and pool.needs.shares_a_gpu else None,
+        )
+
+    def api_start(self, entry: ApiEntry) -> ApiStart:
+        return ApiStart(entry, self.max_running or RUNNING, self.max_cost, self.max_requests)
+
+    def running(self, pool: PlannedPool) -> int:
+        """Requests that one replica of the pool decodes at once."""
+        return self.max_running or pool.running
+
+
+def numbers_to_generate(numbers: Sequence[int], block_rows: int) -> Dataset:
+    """Sample numbers in blocks as small as those that are committed: Ray Data moves and retries whole blocks."""
+    source = configure(ray.data.from_arrow(pa.table({"number": pa.array(numbers, pa.int64())})))
+    return source.repartition(target_num_rows_per_block=block_rows)
+
+
+def stored_samples(folder: Folder, waiting: Mapping[str, str], block_rows: int) -> Dataset:
+    """Samples that an earlier stage committed, in blocks of `block_rows` up to twice that, less one.
+
+    `waiting` maps the wanted ids to their files.
+    """
+    files: dict[str, list[str]] = {}
+    for sample_id, name in waiting.items():
+        files.setdefault(name, []).append(sample_id)
+    items = [{"file": name, "sample_ids": sample_ids} for name, sample_ids in files.items()]
+
+    def read(batch: pa.Table) -> pa.Table:
+        tables = [only(as_samples(folder.read_parquet(row["file"])), row["sample_ids"]) for row in batch.to_pylist()]
+        return pa.concat_tables(tables)
+
+    source = configure(ray.data.from_items(items, override_num_blocks=len(items)))
+    return source.map_batches(read, **_whole_blocks()).repartition(target_num_rows_per_block=block_rows)
+
+
+def unjudged(samples: Dataset) -> Dataset:
+    """The samples without the verdicts that they have, to be judged anew."""
+    return samples.map_batches(without_verdicts, **_whole_blocks())
+
+
+def generate(
+    numbers: Dataset,
+    pool: PlannedPool,
+    model: ModelEntry | ApiEntry,
+    family: Family,
+    worklist: Worklist,
+    settings: StreamSettings,
+) -> Dataset:
+    """Samples without verdicts, from sample numbers."""
+    arguments = {
+        "model": model.name,
+        "family": family,
+        "worklist": share(worklist),
+        **_engine_of(model, pool, settings),
+        "max_deaths": settings.max_engine_deaths,
+        "tally": settings.tally,
+        "ledger": settings.ledger,
+    }
+    pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
+    return add_pool(numbers, Replica, arguments, pool_arguments, generates=True)
+
+
+def _engine_of(model: EngineNeeds | ApiEntry, pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
+    if isinstance(model, ApiEntry):
+        return {"start": settings.api_start(model), "start_engine": start_api}
+    return {"start": settings.engine_start(pool, model), "start_engine": settings.start_engine}
+
+
+def judge(
+    samples: Dataset,
+    pool: PlannedPool,
+    entry: JudgeEntry,
+    parts: PartsOrPieces,
+    settings: StreamSettings,
+) -> Dataset:
+    """The samples with the verdicts of one judge that has a pool: an engine's or an endpoint's."""
+    arguments: dict[str, Any] = {"entry": entry, "parts": parts, "tally": settings.tally}
+    if entry.endpoint is not None:
+        arguments["key"] = entry.endpoint.api_key()
+        # A block at least, so that a second one fills the slots that the last rows of the first leave.
+        pool_arguments = _pool_arguments(pool, settings, max(entry.endpoint.max_concurrent, settings.block_rows))
+        return add_pool(samples, EndpointJudge, arguments, pool_arguments)
+    assert entry.engine is not None
+    arguments |= {
+        "start": settings.engine_start(pool, entry.engine),
+        "start_engine": settings.start_engine,
+        "max_deaths": settings.max_engine_deaths,
+        "ledger": settings.ledger,
+    }
+    pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
+    return add_pool(samples, EngineJudge, arguments, pool_arguments)
+
+
+def stored_pairs(reader: PairReader, waiting: Sequence[StoredPair], block_rows: int) -> Dataset:
+    """The samples of two runs side by side, in blocks of `block_rows`; what stands in one file stays together."""
+    in_order = sorted(waiting, key=lambda pair: (pair.file, pair.file_b))
+    blocks = [in_order[start : start + block_rows] for start in range(0, len(in_order), block_rows)]
+    items = [{"pairs": [asdict(pair) for pair in block]} for block in blocks]
+    source = configure(ray.data.from_items(items, override_num_blocks=len(items)))
+    return source.map_batches(reader.__call__, **_whole_blocks())
+
+
+def prefer(
+    pairs: Dataset, pool: PlannedPool, entry: JudgeEntry, parts: tuple[Part, Part], settings: StreamSettings
+) -> Dataset:
+    """What a preference judge decides of each pair; `parts` are what is compared of A and of B."""
+    model = entry.engine or judging_api(entry)
+    arguments = {
+        "entry": entry,
+        "parts": parts,
+        **_engine_of(model, pool, settings),
+        "max_deaths": settings.max_engine_deaths,
+        "key": None if entry.endpoint is None else entry.endpoint.api_key(),
+        "tally": settings.tally,
+        "ledger": settings.ledger,
+    }
+    running = settings.running(pool) if entry.endpoint is None else entry.endpoint.max_concurrent
+    pool_arguments = _pool_arguments(pool, settings, max(1, running // REQUESTS_A_PAIR))
+    return add_pool(pairs, PreferenceWorker, arguments, pool_arguments)
+
+
+def grade(samples: Dataset, grading: Grading, ray_address: str | None) -> Dataset:
+    """The samples with their grades: a task a block, as many side by side as there are CPUs.
+
+    A cluster counts its CPUs itself; those of a local Ray are more than the machine has.
+    """
+    at_once = os.cpu_count() if cluster_address(ray_address) is None else None
+    side_by_side = TaskPoolStrategy(size=at_once)
+    return samples.map_batches(
+        grading.__call__, batch_format="pyarrow", batch_size=None, compute=side_by_side, num_cpus=1
+    )
+
+
+def commit(
+    samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit, control: StreamControl
+) -> Iterator[Mapping[str, int]]:
+    """Run the stream; gives the counts of each block as soon as its file stands in the folder of `step`.
+
+    `last_verdicts` are given on the way there; None on the way to a later stage.
+    """
+    judged = samples if last_verdicts is None else samples.map_batches(last_verdicts.__call__, **_whole_blocks())
+    committed = judged.map_batches(step.__call__, **_whole_blocks())
+    control.attach(committed)
+    # Without prefetching: an iterator that holds a block back looks like a slow consumer, for which commits wait.
+    for counts in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from counts.to_pylist()
+        control.check_after_block()
+
+
+def add_pool(
+    rows: Dataset, worker: type, arguments: dict[str, Any], pool_arguments: dict[str, Any], generates: bool = False
+) -> Dataset:
+    """The rows as a pool of `worker(**arguments)` returns them; one that `generates` is the model's."""
+    declare_pool(rows, generates)
+    return rows.map_batches(worker, fn_constructor_kwargs=arguments, **pool_arguments)
+
+
+def _whole_blocks() -> dict[str, Any]:
+    """How the tasks beside the engines run.
+
+    Whole blocks (batch_size=None): with any other size Ray Data gathers rows first, and files come late. Few tasks at a
+    time: each of their worker processes costs seconds of imports, and a commit takes milliseconds.
+    """
+    few = TaskPoolStrategy(size=max(2, int(ray.cluster_resources().get("CPU", 0)) // 8))
+    return {"batch_format": "pyarrow", "batch_size": None, "compute": few}
+
+
+def _pool_arguments(pool: PlannedPool, settings: StreamSettings, running: int) -> dict[str, Any]:
+    """One batch a block, and enough blocks in flight to keep `running` requests of a worker busy."""
+    in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * running / settings.block_rows)
+    return {
+        "batch_format": "pyarrow",
+        "batch_size": settings.block_rows,
+        "compute": ActorPoolStrategy(
+            min_size=1,
+            max_size=pool.replicas,
+            initial_size=pool.replicas,
+            max_tasks_in_flight_per_actor=in_flight,
+            max_concurrent_calls_per_actor=in_flight,
+        ),
+        **resources_of(pool, settings.accelerator if pool.needs.gpus else None),
+    }
+
+
+def resources_of(pool: PlannedPool, accelerator: str | None) -> dict[str, Any]:
+    """What Ray must give an actor of the pool."""
+    needs = pool.needs
+    if pool.executor == "mp":
+        return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "accelerator_type": accelerator}
+
+    def over_several_nodes() -> dict[str, Any]:
+        kind = {f"accelerator_type:{accelerator}": ACCELERATOR_SHARE} if accelerator else {}
+        group = new_group({"GPU": 1, "CPU": needs.cpus / needs.gpus, **kind}, int(needs.gpus))
+        return {
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+        }
+
+    # vLLM's actors on other nodes take the runtime environment of this one, and no PATH of its process.
+    path = path_with_own_programs("${PATH}")
+    return {
+        "num_cpus": 0,
+        "num_gpus": 0,
+        "ray_remote_args_fn": over_several_nodes,
+        "runtime_env": {"env_vars": {"PATH": path}},
+    }

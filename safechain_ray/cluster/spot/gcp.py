@@ -1,0 +1,23 @@
+"""The node provider of deploy/gcp.yaml: Ray's for Google Cloud, with nodes on demand behind spot nodes.
+
+Needs google-api-python-client.
+"""
+
+from typing import Any
+
+from safechain_ray.cluster.ray_internals.node_providers import node_provider
+from safechain_ray.cluster.spot.on_demand_fallback import NodeConfig, SpotFirstOneByOne
+
+SPOT_KEYS = ("provisioningModel", "instanceTerminationAction")
+
+
+class SpotFirstGcp(SpotFirstOneByOne, node_provider("gcp")):  # type: ignore[misc]
+    """`scheduling` says that a node is spot; what else it says is true of nodes on demand too.
+
+    One by one: Ray sends the inserts of all nodes before it hears that one was refused.
+    """
+
+    @staticmethod
+    def on_demand(node_config: NodeConfig) -> dict[str, Any]:
+        scheduling = {key: value for key, value in node_config.get("scheduling", {}).items() if key not in SPOT_KEYS}
+        return {**node_config, "scheduling": scheduling} if "scheduling" in node_config else dict(node_config)

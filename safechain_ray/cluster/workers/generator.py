@@ -1,0 +1,147 @@
+"""The replica: an actor of the model's pool that turns sample numbers into samples."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from safechain_ray.catalog.entries import Family
+from safechain_ray.cluster.progress import Reporter
+from safechain_ray.cluster.sample_index import WorkItem, Worklist
+from safechain_ray.cluster.workers.engine_supervisor import EngineHost
+from safechain_ray.cluster.workers.heap import settle_heap
+from safechain_ray.cluster.workers.inflight_tracker import Custody, row_in_hand
+from safechain_ray.decoding.base import Decoded, DecodingTask, strategy
+from safechain_ray.decoding.split import split_response
+from safechain_ray.decoding.task import Kept
+from safechain_ray.engines.api import ApiStart
+from safechain_ray.engines.start import EngineStart
+from safechain_ray.errors import BlockedError, EngineStartError, RowError
+from safechain_ray.types import Engine, Outcome, Sample, check_storable, samples_table
+
+
+class Replica:
+    """One engine of the evaluated model. A call takes a block of sample numbers and returns their samples."""
+
+    def __init__(
+        self,
+        model: str,
+        family: Family,
+        worklist: Any,
+        start: EngineStart | ApiStart,
+        start_engine: Callable[[Any], Engine],
+        max_deaths: int,
+        tally: Any,
+        ledger: Any,
+    ) -> None:
+        self._model = model
+        self._family = family
+        self._worklist: Worklist = ray.get(worklist.fetch.remote())
+        self._strategies = {item.setting_id: strategy(item.strategy) for item in self._worklist.settings}
+        self._reporter = Reporter(tally, "model")
+        self._custody = Custody(ledger, "model")
+        self._host = EngineHost(start, start_engine, self._reporter, self._custody, max_deaths)
+        settle_heap()
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        self._host.check()
+        items = [self._worklist[number] for number in batch["number"].to_pylist()]
+        self._reporter.add(rows_in=len(items))
+        async with self._host.holding([item.sample_id for item in items]) as kept:
+            samples = await asyncio.gather(*(self._sample(item, kept.get(item.sample_id, {})) for item in items))
+        self._reporter.report()
+        return samples_table(samples)
+
+    async def _sample(self, item: WorkItem, kept: Kept) -> Sample:
+        """One sample, whatever happens: a failure is its outcome, never its block's."""
+        row_in_hand.set(item.sample_id)
+        started = time.monotonic()
+        try:
+            if item.prompt.error:
+                raise RowError(item.prompt.error)
+            decoded = await self._decode(item, kept)
+            sample = self._finished(item, decoded, time.monotonic() - started)
+            check_storable(sample)
+        except EngineStartError:
+            raise
+        except BlockedError as error:
+            sample = self._row(item, outcome="blocked", error=str(error), seconds=time.monotonic() - started)
+        except RowError as error:
+            sample = self._failed(item, str(error), time.monotonic() - started)
+        except Exception as error:
+            sample = self._failed(item, f"{type(error).__name__}: {error}", time.monotonic() - started)
+        self._reporter.add(rows_out=1, **{sample.outcome: 1})
+        return sample
+
+    async def _decode(self, item: WorkItem, kept: Kept) -> Decoded:
+        engine = self._host
+        task = DecodingTask(
+            prompt=engine.render(self._family.conversation(item.prompt.text)),
+            tags=self._family.tags,
+            sampling=item.setting.sampling,
+            seed=item.seed,
+            kept=kept,
+            keep=partial(self._custody.keep, item.sample_id),
+        )
+        return await self._strategies[item.setting.setting_id].decode(task, engine.generate, engine.count_tokens)
+
+    def _finished(self, item: WorkItem, decoded: Decoded, seconds: float) -> Sample:
+        parts = split_response(decoded.whole, self._family.tags)
+        count = self._host.count_tokens
+        thought_tokens = decoded.thought_tokens
+        answer_tokens = None if thought_tokens is None else max(0, decoded.completion_tokens - thought_tokens)
+        if thought_tokens is None:
+            thought_tokens = None if parts.thought is None else count(parts.thought)
+            answer_tokens = decoded.completion_tokens if parts.answer is None else count(parts.answer)
+        outcome: Outcome = "ok" if decoded.finish_reason == "stop" and parts.closed else "truncated"
+        return self._row(
+            item,
+            thought=parts.thought,
+            answer=parts.answer,
+            response=decoded.response,
+            prefill=decoded.prefill,
+            outcome=outcome,
+            finish_reason=decoded.finish_reason,
+            prompt_tokens=decoded.prompt_tokens,
+            thought_tokens=thought_tokens,
+            answer_tokens=answer_tokens,
+            forced_rounds=decoded.forced_rounds,
+            seconds=seconds,
+        )
+
+    def _failed(self, item: WorkItem, error: str, seconds: float) -> Sample:
+        return self._row(item, outcome="error", error=error, seconds=seconds)
+
+    def _row(self, item: WorkItem, **known: Any) -> Sample:
+        sampling = item.setting.sampling
+        absent = {
+            "thought": None,
+            "answer": None,
+            "response": None,
+            "prefill": "",
+            "finish_reason": None,
+            "error": None,
+        }
+        nothing = {"prompt_tokens": 0, "thought_tokens": None, "answer_tokens": None, "forced_rounds": 0}
+        return Sample(
+            sample_id=item.sample_id,
+            setting_id=item.setting.setting_id,
+            model=self._model,
+            dataset=item.setting.dataset,
+            prompt_id=item.prompt.prompt_id,
+            category=item.prompt.category,
+            prompt=item.prompt.text,
+            strategy=item.setting.strategy.name,
+            sample_index=item.sample_index,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
+            seed=item.seed,
+            engine=self._host.name,
+            **{**absent, **nothing, **known},
+        )

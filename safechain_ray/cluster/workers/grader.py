@@ -1,0 +1,133 @@
+"""Grading in the stream: plain tasks, one CPU and one block of samples each, with a sandbox for every answer's code."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from safechain_ray.benchmarks import Grade, Grader, Problem
+from safechain_ray.benchmarks.graders import GRADERS, make_grader
+from safechain_ray.benchmarks.grading import grade_sample
+from safechain_ray.benchmarks.sandbox import why_no_sandbox
+from safechain_ray.catalog.benchmark_entries import GraderKind
+from safechain_ray.cluster.progress import REPORT_SECONDS
+from safechain_ray.cluster.workers.writer import block_counts
+from safechain_ray.errors import SandboxError
+from safechain_ray.types import samples_from_table
+from safechain_ray.types.graded import with_grades
+
+GRADING = "grading"
+"""The name under which the tally counts the rows that are graded."""
+
+
+class SharedProblems:
+    """The problems of a benchmark where every node can fetch single ones: with their tests they may be gigabytes."""
+
+    def __init__(self, grader: GraderKind, problems: Iterable[Problem]) -> None:
+        self.grader = grader
+        self._places = {problem.problem_id: ray.put(problem) for problem in problems}
+
+    def fetch(self, problem_id: str) -> Problem:
+        problem: Problem = ray.get(self._places[problem_id])
+        return problem
+
+
+class Grading:
+    """Gives every sample of a block its grade, one after the other; from a table of samples to one of graded ones.
+
+    `problems` goes by the name of the benchmark.
+    """
+
+    def __init__(self, problems: Mapping[str, SharedProblems], tally: Any) -> None:
+        self._problems = problems
+        self._tally = tally
+        self._stream = uuid4().hex
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        grades = []
+        with _progress(self._stream).told_to(self._tally) as counts:
+            counts["rows_in"] += batch.num_rows
+            for sample in samples_from_table(batch):
+                problems = self._problems[sample.dataset]
+                reads = GRADERS[problems.grader].reads
+                grade = grade_sample(_grader(problems.grader), problems.fetch(sample.prompt_id), sample, reads)
+                grades.append(_row(problems.grader, grade))
+                counts["rows_out"] += 1
+        return with_grades(batch, grades)
+
+
+def grade_counts(batch: pa.Table) -> dict[str, int]:
+    """What the driver hears of a block of graded samples: rows, outcomes, tokens, and how many are right and wrong."""
+    counts = block_counts(batch)
+    correct = pc.struct_field(batch["grade"], "correct")
+    right = pc.sum(correct).as_py() or 0
+    of_samples = {name: counts[name] for name in ("rows", "ok", "truncated", "blocked", "error", "tokens")}
+    wrong = batch.num_rows - correct.null_count - right
+    return {**of_samples, "correct": right, "wrong": wrong, "ungraded": correct.null_count}
+
+
+def check_sandboxes() -> None:
+    """Try the sandbox on every node that has CPUs now. Raises SandboxError, with the fix, where one has none."""
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    task = ray.remote(num_cpus=0)(why_no_sandbox)
+    # Soft: a node that goes meanwhile is no reason to fail.
+    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=True) for node in nodes]
+    found = ray.get([task.options(scheduling_strategy=place).remote() for place in places])
+    faults = {node["NodeManagerHostname"]: fault for node, fault in zip(nodes, found, strict=True) if fault is not None}
+    if faults:
+        names = ", ".join(sorted(faults))
+        raise SandboxError(f"Node {names} can't grade code, and no model was loaded. {next(iter(faults.values()))}")
+
+
+class _Progress:
+    """What the tasks of one worker process have graded of one stream.
+
+    Seconds count too: a grade may take longer than a stall, as code that sleeps does, but it has limits of its own.
+    """
+
+    def __init__(self) -> None:
+        self._worker = uuid4().hex
+        self._counts = Counter(rows_in=0, rows_out=0, seconds=0)
+
+    @contextmanager
+    def told_to(self, tally: Any) -> Iterator[Counter[str]]:
+        """Tell the tally of the counts, which the block may add to, every second and at its end."""
+        ended = threading.Event()
+
+        def tell() -> None:
+            tally.report.remote(GRADING, self._worker, True, self._counts.copy())
+
+        def tell_meanwhile() -> None:
+            while not ended.wait(REPORT_SECONDS):
+                self._counts["seconds"] += 1
+                tell()
+
+        threading.Thread(target=tell_meanwhile, name="grading", daemon=True).start()
+        try:
+            yield self._counts
+        finally:
+            ended.set()
+            tell()
+
+
+@cache
+def _progress(stream: str) -> _Progress:
+    return _Progress()
+
+
+@cache
+def _grader(kind: GraderKind) -> Grader:
+    """One a worker process: a grader may hold a process of its own that takes a second to start."""
+    return make_grader(kind)
+
+
+def _row(grader: GraderKind, grade: Grade) -> dict[str, Any]:
+    return {"grader": grader, "correct": grade.correct, "extracted": grade.extracted, "error": grade.error}

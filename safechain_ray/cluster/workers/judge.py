@@ -1,0 +1,115 @@
+"""Judging in the stream: an actor for each engine or endpoint that judges, a plain function for rules and votes."""
+
+import asyncio
+import os
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+from pydantic import SecretStr
+
+from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.cluster.progress import Reporter
+from safechain_ray.cluster.workers.engine_supervisor import EngineHost
+from safechain_ray.cluster.workers.heap import settle_heap
+from safechain_ray.cluster.workers.inflight_tracker import Custody, row_in_hand
+from safechain_ray.engines.start import EngineStart, StartEngine
+from safechain_ray.judges.base import Judge, judge_sample, make_judge
+from safechain_ray.judges.thought_prefixes import ThoughtPieces, judge_pieces
+from safechain_ray.judges.vote import Vote, count_votes
+from safechain_ray.types import Part, Sample, Verdict, samples_from_table, with_verdicts
+
+PartsOrPieces = tuple[Part, ...] | ThoughtPieces
+"""What of every sample is put to a judge: some parts, or the thought in growing pieces."""
+
+
+class JudgeWorker:
+    """A worker of a judge's pool. A call takes a block of samples and returns it with this judge's verdicts."""
+
+    def __init__(self, judge: Judge, parts: PartsOrPieces, reporter: Reporter) -> None:
+        self._judge = judge
+        self._parts = parts
+        self._reporter = reporter
+        settle_heap()
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        samples = samples_from_table(batch)
+        self._reporter.add(rows_in=len(samples))
+        verdicts = await asyncio.gather(*(self._verdicts(sample) for sample in samples))
+        self._reporter.report()
+        return with_verdicts(batch, verdicts)
+
+    async def _verdicts(self, sample: Sample) -> tuple[Verdict, ...]:
+        row_in_hand.set(sample.sample_id)
+        if isinstance(self._parts, ThoughtPieces):
+            verdicts = await judge_pieces(self._judge, sample, self._parts)
+        else:
+            verdicts = await judge_sample(self._judge, sample, self._parts)
+        self._reporter.add(rows_out=1, judge_errors=sum(verdict.unsafe is None for verdict in verdicts))
+        return verdicts
+
+
+class EngineJudge(JudgeWorker):
+    """A worker with an engine of its own."""
+
+    def __init__(
+        self,
+        entry: JudgeEntry,
+        parts: PartsOrPieces,
+        start: EngineStart,
+        start_engine: StartEngine,
+        max_deaths: int,
+        tally: Any,
+        ledger: Any,
+    ) -> None:
+        reporter = Reporter(tally, entry.name)
+        self._host = EngineHost(start, start_engine, reporter, Custody(ledger, entry.name), max_deaths)
+        super().__init__(make_judge(entry, self._host), parts, reporter)
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        self._host.check()
+        async with self._host.holding(batch["sample_id"].to_pylist()):
+            return await super().__call__(batch)
+
+
+class EndpointJudge(JudgeWorker):
+    """A worker that asks a server. `key` is what the driver's environment holds: other nodes need not have it."""
+
+    def __init__(self, entry: JudgeEntry, parts: PartsOrPieces, key: SecretStr | None, tally: Any) -> None:
+        if key is not None and entry.endpoint is not None:
+            os.environ[entry.endpoint.api_key_env] = key.get_secret_value()
+        reporter = Reporter(tally, entry.name)
+        super().__init__(make_judge(entry, None), parts, reporter)
+        reporter.set_ready(True)
+
+
+class RulesAndVotes:
+    """Judges without a model, then votes over all verdicts of a row, as one plain function over a block.
+
+    It runs in the task that commits, once the verdicts of every pool are there.
+    """
+
+    def __init__(self, rules: tuple[JudgeEntry, ...], votes: tuple[Vote, ...], parts: tuple[Part, ...]) -> None:
+        # Made on the driver, and sent along: a file of phrases need not be there on other nodes.
+        self._judges = [make_judge(rule, None) for rule in rules]
+        self._votes = votes
+        self._parts = parts
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        if not self._judges and not self._votes:
+            return batch
+        return _event_loop().run_until_complete(self._judged(batch))
+
+    async def _judged(self, batch: pa.Table) -> pa.Table:
+        return with_verdicts(batch, [await self._verdicts(sample) for sample in samples_from_table(batch)])
+
+    async def _verdicts(self, sample: Sample) -> list[Verdict]:
+        by_rules = [v for judge in self._judges for v in await judge_sample(judge, sample, self._parts)]
+        held = (*sample.verdicts, *by_rules)
+        return by_rules + [count_votes(vote, part, held) for vote in self._votes for part in self._parts]
+
+
+@cache
+def _event_loop() -> asyncio.AbstractEventLoop:
+    """One loop a worker process: making and closing one costs more than judging a block by rules."""
+    return asyncio.new_event_loop()

@@ -1,0 +1,137 @@
+"""Preferring in the stream: samples of two runs side by side, and an actor that asks which of each pair is better."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import SecretStr
+
+from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.cluster.progress import Reporter
+from safechain_ray.cluster.workers.engine_supervisor import EngineHost
+from safechain_ray.cluster.workers.inflight_tracker import Custody, row_in_hand
+from safechain_ray.engines.api import ApiStart
+from safechain_ray.engines.start import EngineStart
+from safechain_ray.errors import EngineStartError, RowError
+from safechain_ray.judges.preference import make_preference_judge, missing_preference
+from safechain_ray.storage import Folder
+from safechain_ray.types import Engine, Part, only
+from safechain_ray.types.preference import PAIRS_SCHEMA, Preference, preferences_table
+
+REQUESTS_A_PAIR = 2
+
+READERS = 8
+"""Files of B read at the same time: the samples that belong to one file of A are scattered over many."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPair:
+    """Where the samples of a pair stand."""
+
+    sample_id: str
+    file: str
+    sample_id_b: str
+    file_b: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairReader:
+    """Reads pairs from the folders of both runs' samples; `parts` are what is compared of A and of B."""
+
+    a: Folder
+    b: Folder
+    parts: tuple[Part, Part]
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """From blocks of `StoredPair` to a table of `PAIRS_SCHEMA`. A part that is not there is an empty text."""
+        pairs = [pair for block in batch["pairs"].to_pylist() for pair in block]
+        of_a = _read(self.a, {pair["sample_id"]: pair["file"] for pair in pairs}, self.parts[0])
+        of_b = _read(self.b, {pair["sample_id_b"]: pair["file_b"] for pair in pairs}, self.parts[1])
+        rows = []
+        for pair in pairs:
+            a, b = of_a[pair["sample_id"]], of_b[pair["sample_id_b"]]
+            more = {"sample_id_b": b["sample_id"], "setting_id_b": b["setting_id"]}
+            rows.append({**a, **more, "a": a[self.parts[0]] or "", "b": b[self.parts[1]] or ""})
+        return pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA)
+
+
+class PreferenceWorker:
+    """A worker of a preference judge's pool, with an engine of its own or an API's.
+
+    `key` is what the driver's environment holds for the endpoint: other nodes need not have it.
+    """
+
+    def __init__(
+        self,
+        entry: JudgeEntry,
+        parts: tuple[Part, Part],
+        start: EngineStart | ApiStart,
+        start_engine: Callable[[Any], Engine],
+        max_deaths: int,
+        key: SecretStr | None,
+        tally: Any,
+        ledger: Any,
+    ) -> None:
+        if key is not None and entry.endpoint is not None:
+            os.environ[entry.endpoint.api_key_env] = key.get_secret_value()
+        self._entry = entry
+        self._parts = parts
+        self._reporter = Reporter(tally, entry.name)
+        self._host = EngineHost(start, start_engine, self._reporter, Custody(ledger, entry.name), max_deaths)
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        """From a table of `PAIRS_SCHEMA` to one of `PREFERENCES_SCHEMA`."""
+        self._host.check()
+        rows = batch.select(["sample_id", "prompt", "a", "b"]).to_pylist()
+        self._reporter.add(rows_in=len(rows))
+        async with self._host.holding([row["sample_id"] for row in rows]):
+            decided = await asyncio.gather(*map(self._decided, rows))
+        self._reporter.report()
+        return preferences_table(batch, decided)
+
+    async def _decided(self, row: Mapping[str, str]) -> Preference:
+        """The decision, whatever happens: a failure is its error, never its block's."""
+        row_in_hand.set(row["sample_id"])
+        prompt, a, b = row["prompt"], row["a"], row["b"]
+        texts = zip(self._parts, "AB", (a, b), strict=True)
+        empty = [f"the {part} of {name} is empty" for part, name, text in texts if not text.strip()]
+        try:
+            if empty:
+                raise RowError(f"nothing to compare: {', '.join(empty)}")
+            # Made here: an engine that did not start could not say yet how long its context is.
+            decided = await make_preference_judge(self._entry, self._host).prefer(prompt, a, b)
+        except EngineStartError:
+            raise
+        except RowError as error:
+            decided = missing_preference(self._entry.name, str(error))
+        except Exception as error:
+            decided = missing_preference(self._entry.name, f"{type(error).__name__}: {error}")
+        self._reporter.add(rows_out=1, judge_errors=int(decided.outcome == "error"))
+        return decided
+
+
+def preference_counts(batch: pa.Table) -> dict[str, int]:
+    """What the driver hears of a block of `PREFERENCES_SCHEMA`."""
+    outcomes = {row["values"]: row["counts"] for row in pc.value_counts(batch["outcome"]).to_pylist()}
+    decided = {outcome: outcomes.get(outcome, 0) for outcome in ("win", "tie", "lose")}
+    return {"rows": batch.num_rows, **decided, "missing": outcomes.get("error", 0)}
+
+
+def _read(folder: Folder, files: Mapping[str, str], part: Part) -> dict[str, dict[str, Any]]:
+    """Rows by sample_id, of those named in `files` (sample_id -> file), with the columns that a pair is made of."""
+    wanted: dict[str, list[str]] = {}
+    for sample_id, name in files.items():
+        wanted.setdefault(name, []).append(sample_id)
+    columns = [name for name in PAIRS_SCHEMA.names if name not in ("sample_id_b", "setting_id_b", "a", "b")]
+
+    def rows(name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = only(folder.read_parquet(name, [*columns, part]), wanted[name]).to_pylist()
+        return found
+
+    with ThreadPoolExecutor(READERS) as readers:
+        return {row["sample_id"]: row for found in readers.map(rows, wanted) for row in found}

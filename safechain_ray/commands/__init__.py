@@ -1,0 +1,1 @@
+"""What each command does. `cli` reads its flags, and `report` shows its results."""

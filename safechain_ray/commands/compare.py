@@ -1,0 +1,289 @@
+"""Compares finished runs with each other, or the strategies of one: reads their folders, pairs settings and prompts."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from safechain_ray.catalog.published import published_figures
+from safechain_ray.commands.compared_names import distinct_names
+from safechain_ray.errors import InputError
+from safechain_ray.metrics.comparison import (
+    ComparedSettings,
+    Comparison,
+    LeftOut,
+    Side,
+    compare_refusals,
+    compare_sides,
+)
+from safechain_ray.metrics.counts import Counts, PromptCounts
+from safechain_ray.metrics.published import StandIns, find_counterpart
+from safechain_ray.metrics.refusals import PromptKinds
+from safechain_ray.metrics.setting_pairs import Pairing, pair_runs, pair_strategies
+from safechain_ray.runs.folder import RunFolder, differences
+from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.run_manifest import Asked, Outline, counted
+from safechain_ray.storage import open_folder
+from safechain_ray.types import Part, Setting
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that can be compared; `name` tells it from the others."""
+
+    folder: RunFolder
+    outline: Outline
+    name: str
+
+    @cached_property
+    def counts(self) -> Counts:
+        return counted(self.folder, self.outline)
+
+    @cached_property
+    def texts(self) -> dict[tuple[str, str], str]:
+        """What each prompt asks, by data set and prompt_id."""
+        return self.folder.prompt_texts()
+
+    @property
+    def asked(self) -> Asked:
+        return (*self.outline.asked, *self.outline.added)
+
+    def blocked(self, setting: Setting) -> int:
+        """The responses of a setting that a provider blocked."""
+        tallies = self.counts.outcome_tallies(setting.setting_id, "blocked").values()
+        return sum(blocked * prompts for tally in tallies for (blocked, _), prompts in tally.items())
+
+    def prompts_of(self, setting: Setting, judge: str, part: Part) -> list[PromptCounts]:
+        """Raises InputError where a prompt has more rows or verdicts than K: rows that repeat."""
+        prompts = self.counts.prompt_counts(setting.setting_id, judge, part)
+        if any(each.missing < 0 or each.safe + each.unsafe + each.missing > setting.samples for each in prompts):
+            raise InputError(
+                f"{self.folder.folder}: rows or verdicts of {setting.setting_id} repeat. Fix: rerun the run's own "
+                "command: it keeps one row of each sample."
+            )
+        return prompts
+
+
+def compare_runs(uris: Sequence[str], stand_ins: StandIns | None = None) -> Comparison:
+    """Each further run against the first one, setting by setting, over the prompts that both have.
+
+    With `stand_ins` the published differences stand beside. Raises InputError for what is no finished run, for runs
+    that have no setting, judge or prompt in common, and for one that is named twice.
+    """
+    baseline, *others = _open_runs(uris)
+    pairs: list[ComparedSettings] = []
+    left_out: list[LeftOut] = []
+    judged_otherwise: list[str] = []
+    for other in others:
+        pairing = pair_runs(baseline.outline.settings, other.outline.settings)
+        _check_settings(pairing, baseline, other)
+        compared = _compared(pairing, baseline, other, stand_ins)
+        if not compared:
+            raise InputError(
+                f"{baseline.folder.folder} and {other.folder.folder} share no prompt (by id and text) of "
+                f"{_listed(first.dataset for first, _ in pairing.pairs)}: there is nothing to compare."
+            )
+        pairs += compared
+        left_out += _left_out(pairing, compared, baseline, other)
+        judged_otherwise += _judged_otherwise(baseline, other)
+    caveats = dict.fromkeys(caveat for run in (baseline, *others) for caveat in run.outline.caveats)
+    return Comparison(
+        between="runs",
+        baseline=baseline.name,
+        paper=stand_ins is not None,
+        pairs=tuple(pairs),
+        left_out=tuple(left_out),
+        caveats=tuple(caveats),
+        other_judges=tuple(judged_otherwise),
+        notes=tuple(_refusal_notes([baseline, *others], pairs)),
+    ).corrected()
+
+
+def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = None) -> Comparison:
+    """Each setting of one run against the one with this strategy, on the same data set with the same sampling.
+
+    Raises InputError for what is no finished run, and for one in which nothing stands beside that strategy.
+    """
+    (run,) = _open_runs([uri])
+    pairing = pair_strategies(run.outline.settings, strategy)
+    if not pairing.pairs:
+        raise InputError(
+            f"{run.folder.folder} has no setting to hold against strategy {strategy!r} on the same data set with the "
+            f"same sampling. It has: {_listed(setting.setting_id for setting in run.outline.settings)}."
+        )
+    compared = _compared(pairing, run, run, stand_ins)
+    return Comparison(
+        between="strategies",
+        baseline=strategy,
+        paper=stand_ins is not None,
+        pairs=tuple(compared),
+        left_out=tuple(_left_out(pairing, compared, run, run)),
+        caveats=run.outline.caveats,
+    ).corrected()
+
+
+def _open_runs(uris: Sequence[str]) -> list[FinishedRun]:
+    folders = [RunFolder(open_folder(uri)) for uri in uris]
+    paths = [(each.folder.filesystem, each.folder.path.rstrip("/")) for each in folders]
+    for each, path in zip(folders, paths, strict=True):
+        if paths.count(path) > 1:
+            raise InputError(f"{each.folder} is named twice: a run does not differ from itself.")
+    outlines = [RunRecord.of_finished(each).outline for each in folders]
+    outlines = _with_common_kinds(outlines)
+    names = distinct_names([each.folder for each in folders], [outline.model for outline in outlines])
+    return [FinishedRun(*each) for each in zip(folders, outlines, names, strict=True)]
+
+
+def _with_common_kinds(outlines: Sequence[Outline]) -> list[Outline]:
+    """What one run calls benign of a data set is benign in all: the same prompt can't be harmful beside it."""
+    common: dict[str, PromptKinds] = {}
+    for outline in outlines:
+        for name, kinds in outline.kinds.items():
+            known = common.get(name, PromptKinds()).benign_categories or ()
+            common[name] = PromptKinds(tuple(dict.fromkeys([*known, *(kinds.benign_categories or ())])))
+    return [replace(outline, kinds={name: common[name] for name in outline.kinds}) for outline in outlines]
+
+
+def _refusal_notes(runs: Sequence[FinishedRun], pairs: Sequence[ComparedSettings]) -> Iterator[str]:
+    """Who finds the refusals, where that is not the same in all runs."""
+    if all(pair.over_refusal is None for pair in pairs):
+        return
+    finders = {run.name: run.outline.refusals[0] for run in runs}
+    if len(set(finders.values())) > 1:
+        yield f"Refusals are found by {', '.join(f'{finder} in {name}' for name, finder in finders.items())}."
+
+
+def _check_settings(pairing: Pairing, baseline: FinishedRun, other: FinishedRun) -> None:
+    if pairing.pairs:
+        return
+    raise InputError(
+        "The runs have no setting in common, and none with the same data set and strategy that leaves no choice.\n"
+        + "\n".join(
+            f"  {run.folder.folder}: {_listed(setting.setting_id for setting in run.outline.settings)}"
+            for run in (baseline, other)
+        )
+    )
+
+
+def _asked_of_both(baseline: FinishedRun, other: FinishedRun) -> Asked:
+    both = tuple(each for each in baseline.asked if each in other.asked)
+    if not both:
+        raise InputError(
+            "The runs have no judge and part in common; `safechain-ray judge RUN --judge J` adds one.\n"
+            + "\n".join(
+                f"  {run.folder.folder}: {_listed(f'{judge} ({part})' for judge, part in run.asked)}"
+                for run in (baseline, other)
+            )
+        )
+    return both
+
+
+def _compared(
+    pairing: Pairing, baseline: FinishedRun, other: FinishedRun, stand_ins: StandIns | None
+) -> list[ComparedSettings]:
+    """The pairs that have prompts in common."""
+    asked = _asked_of_both(baseline, other)
+    compared = (_compared_pair(baseline, first, other, second, asked, stand_ins) for first, second in pairing.pairs)
+    return [each for each in compared if each.prompts[0]]
+
+
+def _compared_pair(
+    baseline: FinishedRun,
+    first: Setting,
+    other: FinishedRun,
+    second: Setting,
+    asked: Asked,
+    stand_ins: StandIns | None,
+) -> ComparedSettings:
+    here = {each: baseline.prompts_of(first, *each) for each in asked}
+    there = {each: other.prompts_of(second, *each) for each in asked}
+    ids = [{prompt.prompt_id for prompt in prompts[asked[0]]} for prompts in (here, there)]
+    same_data = baseline.outline.fingerprints[first.dataset] == other.outline.fingerprints[first.dataset]
+    shared = ids[0] & ids[1]
+    if not same_data:
+        texts = (baseline.texts, other.texts)
+        shared = {each for each in shared if texts[0][first.dataset, each] == texts[1][first.dataset, each]}
+    benign = shared & (_benign(baseline, first, here[asked[0]]) | _benign(other, second, there[asked[0]]))
+    harmful = shared - benign
+    judges = tuple(
+        compare_sides(
+            *each,
+            _side(baseline, first, each, here[each], harmful, stand_ins),
+            _side(other, second, each, there[each], harmful, stand_ins),
+        )
+        for each in (asked if harmful else ())
+    )
+    refusals = None
+    if benign:
+        refusals = compare_refusals(
+            _only(baseline.prompts_of(first, *baseline.outline.refusals), benign),
+            _only(other.prompts_of(second, *other.outline.refusals), benign),
+            (first.samples, second.samples),
+        )
+    return ComparedSettings(
+        run=other.name,
+        first=first,
+        second=second,
+        same_data=same_data,
+        prompts=(len(shared), len(ids[0]), len(ids[1])),
+        judges=judges,
+        over_refusal=refusals,
+    )
+
+
+def _benign(run: FinishedRun, setting: Setting, prompts: Sequence[PromptCounts]) -> set[str]:
+    kinds = run.outline.kinds[setting.dataset]
+    return {prompt.prompt_id for prompt in prompts if kinds.is_benign(prompt.category)}
+
+
+def _only(prompts: Sequence[PromptCounts], prompt_ids: Collection[str]) -> list[PromptCounts]:
+    return [prompt for prompt in prompts if prompt.prompt_id in prompt_ids]
+
+
+def _side(
+    run: FinishedRun,
+    setting: Setting,
+    asked: tuple[str, Part],
+    prompts: Sequence[PromptCounts],
+    shared: Collection[str],
+    stand_ins: StandIns | None,
+) -> Side:
+    kept = _only(prompts, shared)
+    if stand_ins is None:
+        return Side(setting, kept)
+    judge, part = asked
+    expected = run.outline.expected_prompts[setting.dataset]
+    counterpart = find_counterpart(
+        published_figures(),
+        stand_ins,
+        run.outline.model,
+        setting,
+        prompts=expected,
+        judge=judge,
+        part=part,
+        blocked=run.blocked(setting),
+    )
+    return Side(setting, kept, counterpart)
+
+
+def _left_out(
+    pairing: Pairing, compared: Sequence[ComparedSettings], baseline: FinishedRun, other: FinishedRun
+) -> Iterator[LeftOut]:
+    done = {(each.first.setting_id, each.second.setting_id) for each in compared}
+    for run, alone in ((baseline, pairing.alone_first), (other, pairing.alone_second)):
+        for setting in alone:
+            yield LeftOut(run=run.name, setting=setting, reason="nothing to compare it with, or more than one")
+    for first, second in pairing.pairs:
+        if (first.setting_id, second.setting_id) not in done:
+            yield LeftOut(run=other.name, setting=second, reason=f"no prompt in common with {baseline.name}")
+
+
+def _judged_otherwise(baseline: FinishedRun, other: FinishedRun) -> Iterator[str]:
+    """Judges of both runs that have a name in common and decide otherwise, with the difference."""
+    here, there = baseline.outline.judge_identities, other.outline.judge_identities
+    for name in dict.fromkeys(judge for judge, _ in _asked_of_both(baseline, other)):
+        if found := differences(here[name], there[name]):
+            yield f"{name} is not the same judge in {baseline.name} and in {other.name}: {'; '.join(found)}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))

@@ -1,0 +1,143 @@
+"""All checks in their order: a model, its judge, where the results go; or the installation alone."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from safechain_ray import catalog
+from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry
+from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS
+from safechain_ray.cluster.gpu_supply import Gpus
+from safechain_ray.commands.doctor.api import check_api
+from safechain_ray.commands.doctor.files import ask_hub, check_disk, check_token, is_local, load
+from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.doctor.judging import check_judge_prompt, check_room, template_tokens
+from safechain_ray.commands.doctor.prompt import check_model_prompt
+from safechain_ray.commands.doctor.shape import check_shape, gpus_to_check
+from safechain_ray.commands.doctor.store import stored_findings
+from safechain_ray.config import JudgeConfig, ModelConfig
+from safechain_ray.engines.gpus import read_gpus
+from safechain_ray.engines.weights import is_stored, weights_location
+from safechain_ray.errors import InputError, StorageError
+from safechain_ray.runs.pools import TEMPLATE_TOKENS, judge_bound
+from safechain_ray.runs.resolve import resolve_judge, resolve_model
+from safechain_ray.runs.resolve_api import api_model, is_api
+from safechain_ray.storage import open_folder, redact
+
+PROMPT_TOKENS = 2_048
+"""Of the longest prompt, where no data set is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFiles:
+    """What could be loaded of a model without its weights; None where it could not."""
+
+    tokenizer: Any | None
+    config: Any | None
+
+
+def examine(
+    model: ModelConfig | None,
+    judges: tuple[JudgeConfig, ...],
+    *,
+    weights: str | None,
+    output: str | None,
+    gpu_memory: int | None,
+    max_tokens: int,
+) -> Iterator[Finding]:
+    """What there is to say of a model and judges. `weights` is a folder that stands for the model's source.
+
+    Raises InputError, before any finding, for a name or folder that does not exist.
+    """
+    judge_entries = [resolve_judge(judge) for judge in judges]
+    gpus = gpus_to_check(gpu_memory, read_gpus())
+    if model is not None and is_api(model):
+        if weights is not None:
+            raise InputError(f"--weights: {model.name} runs behind an API, which has its weights.")
+        return chain(check_api(api_model(model)), _findings(None, judge_entries, output, gpus, max_tokens))
+    entry = None if model is None else _entry(model, weights)
+    return _findings(entry, judge_entries, output, gpus, max_tokens)
+
+
+def _entry(model: ModelConfig, weights: str | None) -> ModelEntry:
+    entry = resolve_model(model)
+    catalog.lookup("model family", catalog.families(), entry.family)
+    if weights is None:
+        return entry
+    if is_stored(weights):
+        return entry.model_copy(update={"source": weights, "revision": None})
+    folder = weights if weights.startswith(("/", "./", "../", "~", "file://")) else f"./{weights}"
+    return entry.model_copy(update={"source": weights_location(folder), "revision": None})
+
+
+def _findings(
+    model: ModelEntry | None, judges: list[JudgeEntry], output: str | None, gpus: tuple[Gpus, ...], max_tokens: int
+) -> Iterator[Finding]:
+    if model is not None:
+        yield from _model_findings(model, gpus, max_tokens)
+    for judge in judges:
+        yield from _judge_findings(judge, model, gpus, max_tokens)
+    if output is not None:
+        yield check_output(output)
+
+
+def _model_findings(model: ModelEntry, gpus: tuple[Gpus, ...], max_tokens: int) -> Iterator[Finding]:
+    subject = Subject(model.name)
+    files = yield from _file_findings(subject, model, gated=model.gated, access=model.access)
+    yield from check_shape(subject, model, files.config, gpus, PROMPT_TOKENS + TEMPLATE_TOKENS + max_tokens)
+    if files.tokenizer is not None:
+        yield from check_model_prompt(subject, files.tokenizer, catalog.families()[model.family], model.chat_template)
+    else:
+        yield subject.not_checked("prompt", "template, BOS, tags and prefills need the tokenizer")
+
+
+def _judge_findings(
+    judge: JudgeEntry, model: ModelEntry | None, gpus: tuple[Gpus, ...], max_tokens: int
+) -> Iterator[Finding]:
+    subject, engine = Subject(judge.name), judge.engine
+    if engine is None:
+        yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
+        return
+    files = yield from _file_findings(subject, engine, gated=judge.gated, access=judge.access)
+    yield from check_shape(subject, engine, files.config, gpus, judge_bound(PROMPT_TOKENS + max_tokens), JUDGE_CONTEXTS)
+    broken = False
+    if files.tokenizer is not None:
+        findings = list(check_judge_prompt(subject, files.tokenizer, engine.chat_template))
+        broken = findings[0].status == "failed"
+        yield from findings
+    else:
+        yield subject.not_checked("prompt", "template and BOS need the tokenizer")
+    if model is not None:
+        known = files.tokenizer is not None and not broken
+        own_tokens = template_tokens(files.tokenizer, engine.chat_template) if known else None
+        yield check_room(subject, model, engine, max_tokens, own_tokens)
+
+
+def _file_findings(
+    subject: Subject, needs: EngineNeeds, *, gated: bool, access: str | None
+) -> Generator[Finding, None, LoadedFiles]:
+    if is_stored(needs.source):
+        return LoadedFiles(*(yield from stored_findings(subject, needs.source)))
+    yield check_token(subject, needs.source, needs.revision, gated=gated, access=access)
+    granted, hub_bytes = False, None
+    if not is_local(needs.source):
+        answer = ask_hub(subject, needs.source, needs.revision)
+        yield answer.finding
+        granted, hub_bytes = answer.granted, answer.weight_bytes
+    found, tokenizer = load(subject, "tokenizer", needs.source, needs.revision, from_hub=granted)
+    yield found
+    found, config = load(subject, "config", needs.source, needs.revision, from_hub=granted)
+    yield found
+    yield check_disk(subject, needs, hub_bytes)
+    return LoadedFiles(tokenizer, config)
+
+
+def check_output(output: str) -> Finding:
+    """Whether the run's folder can be written: a small file is written and deleted again."""
+    subject = Subject("output")
+    try:
+        open_folder(output).check_writable()
+    except StorageError as error:
+        return Finding(subject.name, "writable", "failed", str(error))  # the error names the fix itself
+    return subject.ok("writable", f"a file was written to {redact(output)} and deleted again")

@@ -1,0 +1,156 @@
+"""A model's files: whether the hub gives them, what they weigh, and the tokenizer and config among them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import disk_usage
+from typing import Any, Literal
+
+from safechain_ray.catalog.entries import EngineNeeds
+from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.engines.weights import weights_location
+from safechain_ray.errors import first_line
+from safechain_ray.model_files import CustomCodeError, load_config, load_tokenizer
+
+HUB_TIMEOUT_SECONDS = 5.0
+
+WEIGHT_FILES = (".safetensors", ".bin")
+
+GIGABYTE = 1e9
+
+OWN_CODE = "take a copy of the model in a format that transformers loads itself"
+
+LOCAL_COPY = "download the model elsewhere and give its folder with --weights"
+
+
+@dataclass(frozen=True, slots=True)
+class HubAnswer:
+    """What the hub said of a repository. `reachable` is False where it said nothing."""
+
+    finding: Finding
+    reachable: bool
+    weight_bytes: int | None = None
+
+    @property
+    def granted(self) -> bool:
+        return self.finding.status == "ok"
+
+
+def is_local(source: str) -> bool:
+    return Path(weights_location(source)).is_dir()
+
+
+def check_token(subject: Subject, source: str, revision: str | None, *, gated: bool, access: str | None) -> Finding:
+    """Whether a gated model has a token to ask with. The token itself is never shown."""
+    from huggingface_hub import get_token, try_to_load_from_cache
+
+    if is_local(source) or not gated:
+        return subject.ok("token", "not needed: " + ("the files are here" if is_local(source) else "open to all"))
+    if get_token() is None and isinstance(try_to_load_from_cache(source, "config.json", revision=revision), str):
+        return subject.ok("token", "none is set, but the files are in the cache")
+    if get_token() is None:
+        return subject.failed(
+            "token", f"{source} is gated, and no token of the Hugging Face hub is set", access or "set HF_TOKEN"
+        )
+    return subject.ok("token", "set in HF_TOKEN" if os.environ.get("HF_TOKEN") else "stored by `hf auth login`")
+
+
+def ask_hub(subject: Subject, source: str, revision: str | None) -> HubAnswer:
+    """Ask for the model's files and for leave to read one, a few seconds at most. Never raises."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, get_token, hf_hub_url
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        info = HfApi().model_info(source, revision=revision, timeout=HUB_TIMEOUT_SECONDS, files_metadata=True)
+        # A gated model's description is open to all, its files are not.
+        url = hf_hub_url(source, "config.json", revision=revision)
+        get_hf_file_metadata(url, token=get_token(), timeout=HUB_TIMEOUT_SECONDS)
+    except GatedRepoError:
+        return HubAnswer(
+            subject.failed(
+                "access",
+                f"the hub refuses {source}: it is gated, and access is not granted",
+                "accept the licence on the model's page with the account of HF_TOKEN, and wait for its approval",
+            ),
+            reachable=True,
+        )
+    except RevisionNotFoundError:
+        fix = "set the engine's revision to one that is there (main is the newest)"
+        return HubAnswer(subject.failed("access", f"{source} has no revision {revision}", fix), reachable=True)
+    except RepositoryNotFoundError:
+        fix = "check the id; if the model is private, set HF_TOKEN"
+        return HubAnswer(subject.failed("access", f"the hub knows no {source}", fix), reachable=True)
+    except OfflineModeIsEnabled:
+        return HubAnswer(subject.not_checked("access", "HF_HUB_OFFLINE is set", LOCAL_COPY), reachable=False)
+    except HfHubHTTPError as error:
+        code = error.response.status_code
+        if code in (401, 403):
+            fix = "check that HF_TOKEN is valid and may read this model"
+            return HubAnswer(subject.failed("access", f"no access: the hub answers {code}", fix), reachable=True)
+        return HubAnswer(subject.not_checked("access", f"the hub answers {code}", "try again later"), reachable=False)
+    except Exception as error:  # the hub's client raises those of its HTTP library, which changes between versions
+        reason = f"not reachable: {type(error).__name__}"
+        return HubAnswer(
+            subject.not_checked("access", reason, f"check network, proxy and HF_ENDPOINT, or {LOCAL_COPY}"),
+            reachable=False,
+        )
+    weights = [file.size or 0 for file in info.siblings or () if file.rfilename.endswith(WEIGHT_FILES)]
+    return HubAnswer(subject.ok("access", "the hub gives the files"), reachable=True, weight_bytes=sum(weights) or None)
+
+
+def load(
+    subject: Subject, check: Literal["tokenizer", "config"], source: str, revision: str | None, *, from_hub: bool
+) -> tuple[Finding, Any | None]:
+    """Tokenizer or config from the model's folder, the cache, or (`from_hub`) the hub; None where it does not load."""
+    where = "from its folder" if is_local(source) else "from the hub" if from_hub else "from the cache"
+    loader = {"tokenizer": load_tokenizer, "config": load_config}[check]
+    try:
+        loaded = loader(weights_location(source), revision, only_local=not from_hub)
+    except CustomCodeError:
+        return subject.failed(check, "needs Python code from the model's folder, which is not run", OWN_CODE), None
+    except Exception as error:  # foreign files: whatever is wrong with them is what the check is for
+        if not is_local(source) and not from_hub:
+            return subject.not_checked(check, "not in the cache, and the hub gives none", LOCAL_COPY), None
+        return subject.failed(
+            check, f"does not load {where}: {first_line(error)}", "fetch the model's files again"
+        ), None
+    return subject.ok(check, f"loads {where}"), loaded
+
+
+def check_disk(subject: Subject, needs: EngineNeeds, hub_bytes: int | None) -> Finding:
+    """Room for the weights in the hub's cache. What an earlier download left there counts as there."""
+    from huggingface_hub import constants
+
+    location = weights_location(needs.source)
+    if is_local(needs.source):
+        here = sum(file.stat().st_size for file in Path(location).iterdir() if file.suffix in WEIGHT_FILES)
+        if here == 0:
+            return subject.failed(
+                "weights", f"no {' or '.join(WEIGHT_FILES)} in {location}", "fetch the model's files again"
+            )
+        return subject.ok("weights", f"{here / GIGABYTE:.3g} GB in their folder")
+    cache = Path(constants.HF_HUB_CACHE)
+    total = (hub_bytes or needs.weight_gigabytes * GIGABYTE) / GIGABYTE
+    blobs = cache / f"models--{needs.source.replace('/', '--')}" / "blobs"
+    cached = sum(file.stat().st_size for file in blobs.iterdir()) / GIGABYTE if blobs.is_dir() else 0.0
+    missing = max(0.0, total - cached)
+    free = disk_usage(existing(cache)).free / GIGABYTE
+    detail = f"{total:.0f} GB, {missing:.0f} GB of them to download; {free:.0f} GB free at {cache}"
+    if missing > free and os.environ.get("RAY_ADDRESS"):
+        return subject.warning("weights", detail, "see that the nodes of the cluster have more: the weights go there")
+    if missing > free:
+        return subject.failed("weights", detail, "free some disk, or point HF_HOME to a larger one")
+    return subject.ok("weights", detail)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder

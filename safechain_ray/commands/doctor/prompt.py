@@ -1,0 +1,170 @@
+"""Checks of the prompt that a model is sent: chat template, BOS, system prompt, thinking tags, prefills."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from safechain_ray.catalog.entries import Family
+from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.decoding.base import STRATEGIES, DecodingTask, strategy
+from safechain_ray.errors import first_line
+from safechain_ray.model_files import ChatTemplateError, render_chat
+from safechain_ray.types import Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
+from safechain_ray.types.unicode_text import well_formed
+
+PROBE = "Which 7 rivers reach the sea at Wismar?"
+"""The request that is put through the template; no template and no system prompt holds it."""
+
+OTHER_TEMPLATE = "give a tokenizer with the model's own chat template, or the catalog entry a `chat_template`"
+
+
+def render(tokenizer: Any, turns: tuple[Message, ...], chat_template: str | None) -> str:
+    """The conversation as the engine renders it. Raises what `render_chat` raises."""
+    prompt = render_chat(tokenizer, [{"role": turn.role, "content": turn.content} for turn in turns], chat_template)
+    if well_formed(prompt) != prompt:
+        raise ChatTemplateError("it writes half of a surrogate pair, which no tokenizer reads")
+    return prompt
+
+
+def check_model_prompt(
+    subject: Subject, tokenizer: Any, family: Family, chat_template: str | None
+) -> Iterator[Finding]:
+    """All checks of a model's prompt. Where its template does not render, nothing after that can be checked."""
+    try:
+        prompt = render(tokenizer, family.conversation(PROBE), chat_template)
+    except Exception as error:  # a template is foreign code, and may raise anything
+        yield template_failure(subject, tokenizer, chat_template, error)
+        return
+    yield check_rendering(subject, prompt)
+    yield check_bos(subject, tokenizer, prompt)
+    yield check_system_prompt(subject, family, prompt)
+    if family.tags is None:
+        yield subject.ok("thinking tags", f"family {family.name} writes none: the whole response is judged")
+    else:
+        yield check_tags(subject, tokenizer, family.tags)
+    for name, entry in STRATEGIES.items():
+        if family.tags is not None or not entry.needs_tags:
+            yield check_strategy_prompt(subject, tokenizer, name, prompt, family.tags)
+
+
+def template_failure(subject: Subject, tokenizer: Any, chat_template: str | None, error: Exception) -> Finding:
+    if chat_template is None and tokenizer.chat_template is None:
+        return subject.failed("chat template", "the tokenizer has none", OTHER_TEMPLATE)
+    text = error.reason if isinstance(error, ChatTemplateError) else first_line(error)
+    return subject.failed("chat template", f"it does not render: {text}", OTHER_TEMPLATE)
+
+
+def check_rendering(subject: Subject, prompt: str) -> Finding:
+    """The request stands in the prompt once, with something after it that opens the assistant's turn."""
+    times = prompt.count(PROBE)
+    if times != 1:
+        return subject.failed("chat template", f"the request stands in the prompt {times} times", OTHER_TEMPLATE)
+    if not _assistant_part(prompt).strip():
+        return subject.warning(
+            "chat template",
+            "nothing after the request opens the assistant's turn",
+            "check that the template heeds add_generation_prompt",
+        )
+    return subject.ok("chat template", "renders, and opens the assistant's turn")
+
+
+def check_bos(subject: Subject, tokenizer: Any, prompt: str) -> Finding:
+    """The beginning-of-sequence token once, first: the engine adds none, the template has to write it."""
+    bos = tokenizer.bos_token_id
+    added = tokenizer(PROBE).input_ids[:1] == [bos]
+    if bos is None or not (added or tokenizer.bos_token in prompt):
+        return subject.ok("BOS", "this tokenizer begins no text with one")
+    ids = tokenizer(prompt, add_special_tokens=False).input_ids
+    times = ids.count(bos)
+    if times == 0:
+        return subject.failed(
+            "BOS", f"the template writes none ({tokenizer.bos_token} is missing)", "begin the template with bos_token"
+        )
+    if times > 1:
+        return subject.failed(
+            "BOS", f"{tokenizer.bos_token} stands in the prompt {times} times", "write bos_token once in the template"
+        )
+    if ids[0] != bos:
+        return subject.failed("BOS", f"{tokenizer.bos_token} is not first", "begin the template with bos_token")
+    return subject.ok("BOS", "once, first")
+
+
+def check_system_prompt(subject: Subject, family: Family, prompt: str) -> Finding:
+    if family.system_prompt is None:
+        return subject.ok("system prompt", f"family {family.name} is given none")
+    if family.system_prompt in prompt:
+        return subject.ok("system prompt", f"there, {len(family.system_prompt)} characters")
+    return subject.failed("system prompt", "the template drops or changes it", OTHER_TEMPLATE)
+
+
+def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags) -> Finding:
+    """Every tag comes back from its tokens as it was, also where special tokens are left out, as vLLM does."""
+    written = [tag for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag is not None]
+    ids = {tag: tokenizer(tag, add_special_tokens=False).input_ids for tag in written}
+    changed = [tag for tag in written if tokenizer.decode(ids[tag], skip_special_tokens=False) != tag]
+    if changed:
+        return subject.failed(
+            "thinking tags",
+            f"{', '.join(changed)} does not survive tokenisation",
+            "check the model's family, and that the tokenizer is this model's own",
+        )
+    hidden = [tag for tag in written if tag not in tokenizer.decode(ids[tag], skip_special_tokens=True)]
+    if hidden:
+        return subject.failed(
+            "thinking tags",
+            f"{', '.join(hidden)} is a special token, which the engine leaves out of the response's text",
+            'make it an ordinary added token ("special": false in tokenizer.json and tokenizer_config.json)',
+        )
+    spelled = [f"{tag} as {len(ids[tag])} tokens" for tag in written if len(ids[tag]) > 1]
+    if spelled and tags.open == "<think>":
+        return subject.warning(
+            "thinking tags",
+            f"not in the vocabulary: {', '.join(spelled)}",
+            "check that the model is of this family: its authors gave theirs a token for each",
+        )
+    return subject.ok("thinking tags", "; ".join(spelled) or f"{', '.join(written)}: a token each")
+
+
+def check_strategy_prompt(
+    subject: Subject, tokenizer: Any, name: str, rendered: str, tags: ThinkingTags | None
+) -> Finding:
+    """What the strategy sends first: its prefill at the end, whole after tokenisation, the thought opened once."""
+    check = f"prefill of {name}"
+    prompt, prefill = asyncio.run(_first_request(name, rendered, tags))
+    ids = tokenizer(prompt, add_special_tokens=False).input_ids
+    if tokenizer.decode(ids, skip_special_tokens=False) != prompt:
+        return subject.failed(
+            check, "the prompt is another text after tokenisation", "check that the tokenizer is this model's own"
+        )
+    if not prompt.endswith(prefill):
+        return subject.failed(check, "the prompt does not end with it", OTHER_TEMPLATE)
+    if tags is None:
+        return subject.ok(check, "none, as no thinking tags")
+    opened = _assistant_part(prompt).count(tags.open)
+    wanted = 1 if prefill else 0
+    if opened != wanted:
+        return subject.failed(
+            check,
+            f"{tags.open} stands in the assistant's turn {opened} times, not {wanted}",
+            f"end the template's generation prompt with the assistant's header, or with {tags.open} and a line break",
+        )
+    if name == "default":
+        return subject.ok(check, f"the template opens {tags.open} itself" if prefill else "none")
+    return subject.ok(check, f"{tags.open} once, {len(tokenizer(prefill, add_special_tokens=False).input_ids)} tokens")
+
+
+async def _first_request(name: str, rendered: str, tags: ThinkingTags | None) -> tuple[str, str]:
+    """The first prompt that a strategy sends, and its prefill."""
+    sent: list[Request] = []
+
+    async def generate(request: Request) -> Completion:
+        sent.append(request)
+        return Completion("", prompt_tokens=0, completion_tokens=0, finish_reason="stop")
+
+    task = DecodingTask(rendered, tags, Sampling(), seed=None)
+    decoded = await strategy(StrategySpec(name=name)).decode(task, generate, len)
+    return sent[0].prompt, decoded.prefill
+
+
+def _assistant_part(prompt: str) -> str:
+    return prompt.rpartition(PROBE)[2]

@@ -1,0 +1,213 @@
+"""The main command: every setting of one model is generated, judged, committed and measured."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ray.data import Dataset
+
+from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.cluster import pipeline
+from safechain_ray.cluster.interleave import in_balance
+from safechain_ray.cluster.pipeline import StreamSettings
+from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, make_plan
+from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
+from safechain_ray.config import ResourcesConfig, RunConfig
+from safechain_ray.engines.api_key import missing_key
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import InputError
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.runs.attempt import Attempt, RowStream
+from safechain_ray.runs.compaction import compact
+from safechain_ray.runs.file_index import put_in_order, tell
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.kept_rounds import forget_rounds
+from safechain_ray.runs.later_verdicts import put_verdicts_in_order
+from safechain_ray.runs.pools import pool_needs
+from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.resolve import ResolvedRun, resolve
+from safechain_ray.runs.run_manifest import measure
+from safechain_ray.runs.staged import StagedSamples
+from safechain_ray.runs.workload import (
+    OpenWorkload,
+    Placement,
+    Remaining,
+    Workload,
+    open_workload,
+)
+from safechain_ray.runs.workload import finish as finish_workload
+from safechain_ray.runs.workload import (
+    run as run_workload,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Result of an evaluation. `committed` counts the samples of this attempt, not those of earlier ones."""
+
+    folder: RunFolder
+    metrics: RunMetrics
+    committed: int
+
+    @property
+    def errors(self) -> int:
+        """Samples that ended with an error, and verdicts that are missing because a judge failed."""
+        return self.metrics.errors
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The samples of a resolved run: where they come from, and how a model's pool generates them."""
+
+    run: ResolvedRun
+
+    def source(self, finished: Collection[str], settings: StreamSettings) -> tuple[Dataset, int]:
+        """The numbers of the samples that are not finished, all settings in step, and how many they are."""
+        numbers = self.run.worklist.numbers_without(set(finished))
+        return pipeline.numbers_to_generate(in_balance(self.run.worklist, numbers), settings.block_rows), len(numbers)
+
+    def generate(self, rows: Dataset, pool: PlannedPool, settings: StreamSettings) -> Dataset:
+        return pipeline.generate(rows, pool, self.run.model, self.run.family, self.run.worklist, settings)
+
+    def staged(self, folder: RunFolder) -> StagedSamples:
+        run = self.run
+        return StagedSamples(
+            folder,
+            len(run.worklist),
+            run.judges,
+            self.source,
+            run.votes,
+            run.parts,
+            {name: kind.benign_categories or () for name, kind in run.kinds.items()},
+            self.generate,
+            run.worklist.ids,
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationWorkload(Workload[Evaluation]):
+    """All samples of a model's settings, judged."""
+
+    config: RunConfig
+    run: ResolvedRun
+
+    @property
+    def output(self) -> str:
+        return self.config.output or f"runs/{self.run.short_name()}"
+
+    @property
+    def resources(self) -> ResourcesConfig:
+        return self.config.resources
+
+    def open_record(self, folder: RunFolder) -> RunRecord:
+        return RunRecord.opened(folder, self.config, self.run)
+
+    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+        inventory = put_in_order(folder.samples, retry_errors=True, expected=self.run.worklist.ids())
+        tell(inventory, observer)
+        put_verdicts_in_order(folder, inventory.finished, observer)
+
+        def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
+            attempt.checkpoint_rounds(folder.folder)
+            yield from Generation(self.run).staged(folder).streams(plan, attempt)
+
+        return Remaining(len(self.run.worklist), len(inventory.finished), self.plan_on, streams)
+
+    def plan_on(self, view: ClusterView) -> Plan:
+        """How the run's pools are placed on this cluster. Raises PlanError where they can't be."""
+        return make_plan(pool_needs(self.run, self.resources, view), view)
+
+    def check_machine(self) -> None:
+        check_key(self.run)
+
+    def all_completed(self, total: int) -> str:
+        return f"All {total} samples are finished already: no engine is started."
+
+    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Evaluation:
+        put_in_order(folder.samples, retry_errors=False)
+        compact(folder.samples)  # before the run counts as finished: a crash in it repeats rows until the next attempt
+        metrics = measure(folder, record.outline)
+        folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+        folder.write_card()
+        record.measured(metrics)
+        folder.delete_stages()
+        forget_rounds(folder.folder)
+        return Evaluation(folder, metrics, committed)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """An evaluation whose folder is locked and repaired."""
+
+    workload: EvaluationWorkload
+    opened: OpenWorkload[Evaluation]
+
+    @property
+    def config(self) -> RunConfig:
+        return self.workload.config
+
+    @property
+    def run(self) -> ResolvedRun:
+        return self.workload.run
+
+    @property
+    def folder(self) -> RunFolder:
+        return self.opened.folder
+
+    @property
+    def completed(self) -> int:
+        """Samples that earlier attempts finished."""
+        return self.opened.remaining.completed
+
+    @property
+    def left(self) -> int:
+        """Samples to do."""
+        return self.opened.left
+
+
+def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -> Evaluation:
+    """Run `config` to its end. It resumes where an earlier attempt was interrupted.
+
+    Without `output` the folder is `runs/<model>-<hash>`. Raises what `workload.run` raises, and InputError for a
+    config that can't work.
+    """
+    return run_workload(EvaluationWorkload(config, resolve(config)), observer, start_engine)
+
+
+@contextmanager
+def open_run(config: RunConfig, run: ResolvedRun, observer: Observer) -> Iterator[OpenRun]:
+    """Lock and repair the folder of a resolved run for the length of a block. Raises what `open_workload` raises."""
+    workload = EvaluationWorkload(config, run)
+    with open_workload(workload, observer) as opened:
+        yield OpenRun(workload, opened)
+
+
+def finish(
+    opened: OpenRun, observer: Observer, start_engine: StartEngine, placement: Placement | None = None
+) -> Evaluation:
+    """Do what is left of an open run, and measure it. Raises what `workload.finish` raises."""
+    return finish_workload(opened.opened, observer, start_engine, placement)
+
+
+def check_key(run: ResolvedRun) -> None:
+    """Check the key of a model behind an API where the workers have this environment. Raises InputError."""
+    missing = missing_key(run.model) if isinstance(run.model, ApiEntry) else None
+    if missing is not None:
+        raise InputError(missing)
+
+
+def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
+    """What `evaluate` would do on this cluster, without doing it. Raises what `evaluate` raises before it starts."""
+    workload = EvaluationWorkload(config, resolve(config))
+    if cluster_address(config.resources.ray_address) is None:
+        return workload.run, workload.plan_on(view_local())
+    with ray_session(config.resources.ray_address):
+        return workload.run, workload.plan_on(view_cluster(config.resources))
+
+
+def measure_so_far(opened: OpenRun) -> None:
+    """Write the metrics of the samples that are there, for a run whose time was up: the rest counts as missing."""
+    if opened.completed:
+        metrics = measure(opened.folder, opened.opened.record.outline)
+        opened.folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")

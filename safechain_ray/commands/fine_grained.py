@@ -1,0 +1,91 @@
+"""The fine-grained analysis of a finished run, from its folder into its `analysis.json`; no engine is started."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from safechain_ray import catalog
+from safechain_ray.analysis.fine_grained import FineGrained, analyse_setting, notes
+from safechain_ray.analysis.first_unsafe import POSITION_COLUMNS
+from safechain_ray.analysis.rows import ANALYSED_COLUMNS, rows_by_setting
+from safechain_ray.commands.benign import name_benign
+from safechain_ray.metrics.refusals import REFUSAL_RULE, PromptKinds
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.refusal_rule import RULE_COLUMNS, refusal_verdicts
+from safechain_ray.runs.run_manifest import Outline
+from safechain_ray.storage import open_folder
+from safechain_ray.types import PIECES_SCHEMA
+
+ANALYSIS_FILE = "analysis.json"
+
+
+def analyse(run: str, benign_categories: tuple[str, ...] = ()) -> FineGrained:
+    """The analysis of the finished run in the folder `run`, with the verdicts that were added later.
+
+    `benign_categories` are first noted in the run as `name_benign` does. Raises InputError where there is no finished
+    run or no such category, StorageError where its folder can't be read or written.
+    """
+    if benign_categories:
+        name_benign(run, benign_categories)
+    folder = RunFolder(open_folder(run))
+    outline = RunRecord.of_finished(folder).outline
+    asked = (*outline.asked, *outline.added)
+    rule = [(REFUSAL_RULE, outline.refusals[1])] if outline.settings_of_rule else []
+    rows = rows_by_setting(
+        folder.counted_samples(ANALYSED_COLUMNS),
+        [*folder.added_verdicts(outline.added_judges), *_refusals(folder, outline)],
+        outline.settings,
+        (*asked, *rule),
+    )
+    positions = PIECES_SCHEMA.empty_table().select(POSITION_COLUMNS)
+    pieces = pa.concat_tables([positions, *_harmful_pieces(folder, outline)])
+    refusal_judges = (*outline.refusal_judges, *(judge for judge, _ in rule))
+    settings = tuple(
+        analyse_setting(
+            setting,
+            rows[setting.setting_id],
+            asked,
+            refusal_judges,
+            outline.kinds.get(setting.dataset, PromptKinds()).benign_categories or (),
+            pieces,
+        )
+        for setting in outline.settings
+    )
+    entries = map(catalog.judges().get, pieces["judge"].unique().to_pylist())
+    caveats = [*outline.caveats, *(entry.caveat for entry in entries if entry is not None and entry.caveat)]
+    analysis = FineGrained(
+        model=outline.model,
+        caveats=tuple(dict.fromkeys(caveats)),
+        notes=tuple(notes(settings, asked, refusal_judges, thinks=outline.family.tags is not None)),
+        settings=settings,
+    )
+    folder.folder.write_text(ANALYSIS_FILE, analysis.model_dump_json(indent=2) + "\n")
+    return analysis
+
+
+def _refusals(folder: RunFolder, outline: Outline) -> Iterator[pa.Table]:
+    """What the rule says of responses, where no judge of the run looks for refusals."""
+    if outline.settings_of_rule:
+        for table in folder.counted_samples(RULE_COLUMNS):
+            yield refusal_verdicts(table, outline.settings_of_rule)
+
+
+def _harmful_pieces(folder: RunFolder, outline: Outline) -> Iterator[pa.Table]:
+    """The verdicts on growing pieces of thoughts, without those on benign prompts."""
+    tables = list(folder.judged_pieces(outline.pieces_judges, POSITION_COLUMNS))
+    if not tables or not any(kinds.benign_categories for kinds in outline.kinds.values()):
+        yield from tables
+        return
+    benign: set[str] = set()
+    for samples in folder.counted_samples(("sample_id", "dataset", "category")):
+        columns = (samples[name].to_pylist() for name in ("sample_id", "dataset", "category"))
+        benign |= {
+            sample_id
+            for sample_id, dataset, category in zip(*columns, strict=True)
+            if outline.kinds.get(dataset, PromptKinds()).is_benign(category)
+        }
+    ids = pa.array(sorted(benign), pa.string())
+    for table in tables:
+        yield table.filter(pc.invert(pc.is_in(table["sample_id"], value_set=ids)))

@@ -1,0 +1,119 @@
+"""What a training takes of each worker's memory and of the cluster; refused before anything loads where it lacks."""
+
+from dataclasses import dataclass
+
+from safechain_ray.catalog.entries import GPU_GIGABYTES
+from safechain_ray.cluster.planner import ClusterView, PoolNeeds
+from safechain_ray.cluster.training.plan import check_workers
+from safechain_ray.commands.finetune.resolve import Trainee
+from safechain_ray.config import FinetuneConfig, LoraOptions, TrainingOptions
+from safechain_ray.engines.start import Device
+from safechain_ray.errors import PlanError
+from safechain_ray.storage import redact
+from safechain_ray.training.memory_plan import GIGABYTE, MASTER_BYTES, MemoryPlan, plan_memory
+
+BYTES_READ = 1e9
+"""Of the unit in which a cluster's GPU memory is read."""
+
+WORKER_GIGABYTES = 4.0
+"""Of a node's own memory that a worker on a GPU takes beside its share of the weights."""
+
+MOST_WORKERS = 64
+"""The fix for too little memory looks no further."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """`notes` are what there is to say of it, `refusal` why it can't be. `gpu_gigabytes` are those of each GPU."""
+
+    device: Device
+    gpu_gigabytes: float
+    memory: MemoryPlan
+    worker: PoolNeeds
+    workers: int
+    notes: tuple[str, ...]
+    refusal: str | None
+
+
+def check_training(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -> TrainingPlan:
+    """The plan. Raises PlanError where the GPUs' memory does not suffice, or the workers can't stand together."""
+    plan = plan_training(config, trainee, view)
+    if plan.refusal is not None:
+        raise PlanError(plan.refusal)
+    return plan
+
+
+def plan_training(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -> TrainingPlan:
+    """What it takes, of this cluster too."""
+    resources = config.resources
+    device = _device(config, trainee, view)
+    memory = memory_of(config, trainee, device)
+    own = memory.gigabytes
+    if device == "cuda":  # one process of a node reads the whole weights; the first one gathers them at the end
+        own = WORKER_GIGABYTES + 1.5 * MASTER_BYTES * trainee.shape.parameters / GIGABYTE / resources.workers
+    gpus = 1 if device == "cuda" else 0
+    worker = PoolNeeds("training", redact(trainee.entry.source), device, resources.cpus_per_worker, gpus, own)
+    note, refusal = None, None
+    gpu_gigabytes = _gpu_memory(config, view)
+    if device == "cuda" and not memory.fits(gpu_gigabytes):
+        refusal = _too_small(config, trainee, memory, gpu_gigabytes)
+    else:
+        try:
+            note = check_workers(worker, resources.workers, view)
+        except PlanError as error:
+            refusal = str(error)
+    return TrainingPlan(device, gpu_gigabytes, memory, worker, resources.workers, (note,) if note else (), refusal)
+
+
+def memory_of(config: FinetuneConfig, trainee: Trainee, device: Device) -> MemoryPlan:
+    return plan_memory(
+        trainee.shape, config.training, config.max_length, config.resources.workers, sharded=device == "cuda"
+    )
+
+
+def _device(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -> Device:
+    if config.resources.device != "auto":
+        return config.resources.device
+    return "cpu" if trainee.entry.runs_on_cpu and not view.has_gpus else "cuda"
+
+
+def _gpu_memory(config: FinetuneConfig, view: ClusterView) -> float:
+    """GiB of each GPU, as the memory plan counts: what the user gives, else what was read, else 80."""
+    if config.resources.gpu_memory is not None:
+        return config.resources.gpu_memory
+    known = view.gpus_of(None)
+    return GPU_GIGABYTES if known is None else known.gigabytes * BYTES_READ / GIGABYTE
+
+
+def _too_small(config: FinetuneConfig, trainee: Trainee, memory: MemoryPlan, gigabytes: float) -> str:
+    workers = config.resources.workers
+    lines = "".join(f"\n  {item.name:<20} {item.bytes / GIGABYTE:6.1f}" for item in memory.items)
+    return (
+        f"Training {trainee.entry.name} with {workers} workers takes {memory.gigabytes:.1f} GB of each GPU, and each "
+        f"has {gigabytes:.3g} GB:{lines}\nFix: {'; or '.join(_fixes(config, trainee, gigabytes))}. "
+        "Other GPUs: --gpu-memory."
+    )
+
+
+def _fixes(config: FinetuneConfig, trainee: Trainee, gigabytes: float) -> list[str]:
+    """What would fit: more workers, shorter sequences, adapters."""
+
+    def fits(options: TrainingOptions, length: int, workers: int) -> bool:
+        return plan_memory(trainee.shape, options, length, workers).fits(gigabytes)
+
+    options, length, workers = config.training, config.max_length, config.resources.workers
+    fixes = []
+    more = next((count for count in _doubled(workers) if fits(options, length, count)), None)
+    if more is not None:
+        fixes.append(f"take {more} workers")
+    shorter = next((cut for cut in (length // 2, length // 4) if cut >= 1024 and fits(options, cut, workers)), None)
+    if shorter is not None:
+        fixes.append(f"max_length {shorter:,} (longer examples are left out)")
+    adapters = options.model_copy(update={"lora": LoraOptions()})
+    if options.lora is None and fits(adapters, length, workers):
+        fixes.append("train adapters (--lora)")
+    return fixes or ["take GPUs with more memory, or a smaller model"]
+
+
+def _doubled(workers: int) -> list[int]:
+    return [workers * 2**power for power in range(1, 7) if workers * 2**power <= MOST_WORKERS]

@@ -1,0 +1,173 @@
+"""From a fine-tuning's config to all that it names: the model with its shape, the tokens to learn and to hold out."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safechain_ray import catalog
+from safechain_ray.catalog.entries import Family, ModelEntry
+from safechain_ray.catalog.shape_entries import ModelShape
+from safechain_ray.catalog.training_entries import TrainingSetEntry
+from safechain_ray.commands.stored_training_set import as_built, fetched_set, is_stored_set, named_after
+from safechain_ray.config import FinetuneConfig, ModelConfig, TrainingSetConfig
+from safechain_ray.datasets.adhoc import adhoc_training_set, copy_of, is_adhoc
+from safechain_ray.datasets.loading import read_records
+from safechain_ray.datasets.training_sets import TrainingSet, training_set_of
+from safechain_ray.engines.stored_weights import StoredModel
+from safechain_ray.engines.weights import is_stored, weights_location
+from safechain_ray.errors import InputError, UnknownNameError, first_line
+from safechain_ray.model_files import CustomCodeError, load_config, load_tokenizer
+from safechain_ray.runs.folder import WEIGHTS
+from safechain_ray.runs.resolve import as_stored, resolve_model
+from safechain_ray.runs.resolve_api import is_api
+from safechain_ray.runs.weights_fingerprint import weights_fingerprint
+from safechain_ray.storage import place, redact
+from safechain_ray.training.chat import ChatFormat, check_chat_format, check_demonstrations
+from safechain_ray.training.identity import tokens_hash, training_identity
+from safechain_ray.training.tokens import TokenisedSet, hold_out, tokenise
+from safechain_ray.types import short_hash
+
+
+class UnreadHubError(InputError):
+    """The hub did not give a model's or a set's files: no network, no access, or no such id. A plan does without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trainee:
+    """The model that is trained, as the catalog knows it, and its shape."""
+
+    entry: ModelEntry
+    family: Family
+    shape: ModelShape
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What is learnt and what is held out (None: nothing) of a training set."""
+
+    source: TrainingSet
+    learnt: TokenisedSet
+    held_out: TokenisedSet | None
+
+
+def resolve_trainee(config: ModelConfig) -> Trainee:
+    """Look the model up; of one without a shape in the catalog the config is read. Raises InputError."""
+    if is_api(config):
+        raise InputError(f"{config.name} is a model behind an API: its weights are not here to be trained.")
+    entry = resolve_model(config)
+    family = catalog.lookup("model family", catalog.families(), entry.family)
+    known = catalog.shapes().get(entry.name)
+    return Trainee(entry, family, known or ModelShape.of_config(entry.name, _config_of(entry)))
+
+
+def resolve_lessons(config: FinetuneConfig, trainee: Trainee) -> Lessons:
+    """Read the demonstrations and make tokens of them.
+
+    Raises InputError for a set that can't be read, a template that would teach something else, and too few examples.
+    """
+    return tokenise_set(config, trainee, read_training_set(config.training_set, trainee))
+
+
+def tokenise_set(config: FinetuneConfig, trainee: Trainee, source: TrainingSet) -> Lessons:
+    """The tokens of demonstrations that were read. Raises what `resolve_lessons` raises after reading."""
+    with _small_files(trainee.entry) as location:
+        tokenizer = _loaded(load_tokenizer, location, trainee.entry)
+        chat = ChatFormat(tokenizer, trainee.family, trainee.entry.chat_template)
+        check_chat_format(chat)
+        check_demonstrations(chat, source.demonstrations)
+        shown, kept = hold_out(source.demonstrations, config.training_set.held_out, config.training.seed)
+        learnt = tokenise(shown, chat, config.max_length)
+        held_out = tokenise(kept, chat, config.max_length) if kept else None
+    if learnt.counts.examples < config.training.sequences_a_step:
+        raise InputError(
+            f"{source.source} gives {learnt.counts.examples:,} examples, and a step takes "
+            f"{config.training.sequences_a_step:,} sequences of one or more (training.sequences_a_step): lower it, or "
+            "give more rows."
+        )
+    return Lessons(source, learnt, held_out)
+
+
+def finetune_identity(config: FinetuneConfig, trainee: Trainee, lessons: Lessons) -> dict[str, Any]:
+    """What changes the weights, and the evaluation loss."""
+    entry = trainee.entry
+    identity = training_identity(place(entry.source), entry.revision, lessons.learnt, config.training)
+    held_out = None if lessons.held_out is None else tokens_hash(lessons.held_out)
+    weights = weights_fingerprint(entry.source)
+    known = {} if weights is None else {WEIGHTS: weights}
+    return as_stored({**identity, **known, "chat_template": entry.chat_template, "held_out": held_out})
+
+
+def identity_hash(identity: dict[str, Any]) -> str:
+    return short_hash(json.dumps(identity, sort_keys=True))
+
+
+def training_set_entry(config: TrainingSetConfig) -> TrainingSetEntry:
+    """Raises InputError for a set that is unknown, and for columns that make no layout."""
+    columns = config.columns()
+    if config.name in catalog.training_sets():
+        entry = catalog.training_sets()[config.name]
+        if columns:
+            raise InputError(
+                f"training_set: {', '.join(columns)} can't be said of {config.name}, whose columns the catalog knows. "
+                "Give your own set by its path or id."
+            )
+        return entry if config.file is None else copy_of(entry, config.file)
+    if not is_adhoc(config.name):
+        raise UnknownNameError("training set", config.name, catalog.training_sets())
+    if config.file is not None:
+        raise InputError("training_set.file is a copy of a set of the catalog: give yours as training_set.name.")
+    return adhoc_training_set(config.name, **columns)
+
+
+def read_training_set(config: TrainingSetConfig, trainee: Trainee) -> TrainingSet:
+    """The demonstrations, from wherever they are.
+
+    Raises:
+        UnreadHubError: the hub did not give the set.
+        InputError: everything else that is wrong with the set or its rows.
+    """
+    if config.name not in catalog.training_sets():
+        config = as_built(config)
+    if not is_stored_set(config.name):
+        return _read(training_set_entry(config), config, trainee)
+    with fetched_set(config) as local:
+        return named_after(_read(training_set_entry(local), config, trainee), config)
+
+
+def _read(entry: TrainingSetEntry, config: TrainingSetConfig, trainee: Trainee) -> TrainingSet:
+    try:
+        records = read_records(entry)
+    except InputError as error:
+        if entry.kind == "huggingface" and not Path(entry.source).expanduser().is_dir():
+            raise UnreadHubError(str(error)) from error
+        raise
+    return training_set_of(entry, records, config.on_bad_row, trainee.family.tags)
+
+
+def _config_of(entry: ModelEntry) -> Any:
+    with _small_files(entry) as location:
+        return _loaded(load_config, location, entry)
+
+
+def _loaded(load: Callable[..., Any], location: str, entry: ModelEntry) -> Any:
+    try:
+        return load(location, entry.revision, trust_remote_code=entry.trust_remote_code)
+    except CustomCodeError as error:
+        raise CustomCodeError(f"Model {redact(entry.source)}") from error
+    except (OSError, ValueError) as error:
+        message = f"Model {redact(entry.source)} can't be read: {first_line(error)}"
+        is_local = Path(location).expanduser().is_dir()
+        raise (InputError if is_local else UnreadHubError)(message) from error
+
+
+@contextmanager
+def _small_files(entry: ModelEntry) -> Iterator[str]:
+    """Where config and tokenizer can be read: the weights of a model in an object store stay there."""
+    if is_stored(entry.source):
+        with StoredModel.at(entry.source).without_weights() as folder:
+            yield str(folder)
+    else:
+        yield weights_location(entry.source)

@@ -1,0 +1,99 @@
+"""Runs the steps of the GPU check, each in a child process with its own limit, so that a crash is a finding."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.gpu_check.scene import Scene, read_findings
+from safechain_ray.engines.log_capture import last_lines
+from safechain_ray.engines.start import Device
+from safechain_ray.errors import UnknownNameError
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step: the function `function` of the module `module`, in a process that is ended after `seconds`."""
+
+    name: str
+    module: str
+    function: str
+    seconds: float
+
+
+_HERE = __package__ or ""
+
+STEPS = (
+    Step("installation", f"{_HERE}.engine", "check_machine", 180),
+    Step("engine", f"{_HERE}.engine", "check_engine", 240),
+    Step("seeds", f"{_HERE}.engine", "check_seeds", 240),
+    Step("memory", f"{_HERE}.memory", "check_memory_given_back", 480),
+    Step("run", f"{_HERE}.run", "check_run", 600),
+    Step("speed", f"{_HERE}.speed", "check_speed", 420),
+    Step("sharing", f"{_HERE}.gpus", "check_sharing", 240),
+    Step("several GPUs", f"{_HERE}.gpus", "check_several", 420),
+)
+"""In their order. The limits are several times what a step takes on an 80 GB GPU."""
+
+
+def chosen_steps(names: Sequence[str]) -> tuple[Step, ...]:
+    """The steps of these names, all without any. Raises UnknownNameError."""
+    known = {step.name: step for step in STEPS}
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("step of the GPU check", name, known)
+    return tuple(step for step in STEPS if not names or step.name in names)
+
+
+def run_steps(
+    steps: Sequence[Step], device: Device, scratch: Path, on_step: Callable[[Step], None] = lambda step: None
+) -> Iterator[Finding]:
+    """The findings of all steps, each as soon as its step has ended. A step that fails leaves the others alone.
+
+    `on_step` is called before each step.
+    """
+    for step in steps:
+        on_step(step)
+        yield from run_step(step, Scene(device, scratch))
+
+
+def run_step(step: Step, scene: Scene) -> Iterator[Finding]:
+    """A step in a process group of its own, and a finding where it crashes or takes too long."""
+    file, log = scene.scratch / f"{step.name}.jsonl", scene.log(f"step-{step.name}")
+    command = [sys.executable, "-m", f"{_HERE}.child", step.name, step.module, step.function, scene.device]
+    command += [str(scene.scratch), str(file)]
+    with log.open("w") as output:
+        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            code: int | None = child.wait(step.seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            end_with_descendants(child)
+    yield from read_findings(file)
+    subject = Subject(step.name)
+    if code is None:
+        yield subject.failed("time", f"not done after {step.seconds:g} s", f"see {log}:\n{last_lines(log)}")
+    elif code:
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        yield subject.failed("end", f"the step ended with {how}", f"see {log}:\n{last_lines(log)}")
+
+
+def end_with_descendants(child: subprocess.Popen[bytes]) -> None:
+    """Kill a step that runs still, and the engines that it has left."""
+    running: list[psutil.Process] = []
+    if child.poll() is None:
+        running = [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]
+    for process in running:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()

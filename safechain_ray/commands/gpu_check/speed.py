@@ -1,0 +1,140 @@
+"""GPU check, speed: a model's shape with dummy weights, through the pipeline and through `vllm.LLM.generate`."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from safechain_ray.catalog.entries import ModelEntry
+from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.evaluate import evaluate
+from safechain_ray.commands.gpu_check.direct import Generated, generate, start_llm, stop_llm, warm_up
+from safechain_ray.commands.gpu_check.scene import Scene
+from safechain_ray.commands.gpu_check.timed_engine import TimedEngines, read_marks
+from safechain_ray.config import RunConfig, read_config
+from safechain_ray.engines.vllm import limits_of_a_step, start_vllm
+from safechain_ray.engines.weights import weights_location
+from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.runs.resolve import ResolvedRun, resolve
+
+SHAPE_OF_8B = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "max_position_embeddings": 8192,
+    "dtype": "bfloat16",
+}
+"""Llama 3's 8B without its vocabulary: the tokenizer is the demo model's, of 2,048 tokens."""
+
+TARGET_RATIO = 0.95
+
+REQUESTS, TOKENS = {"cuda": 4_096, "cpu": 512}, {"cuda": 512, "cpu": 128}
+
+
+def check_speed(scene: Scene) -> Iterator[Finding]:
+    """Tokens a second of the pipeline ÷ those of `LLM.generate`, same requests, same scheduler settings."""
+    subject = Subject("speed")
+    config = speed_run(scene)
+    run = resolve(config)
+    assert isinstance(run.model, ModelEntry)
+    began = time.monotonic()
+    done, limits = _direct(run, config, scene)
+    direct = done.tokens / done.seconds
+    detail = f"{direct:,.0f} tokens/s with {_described(limits)}; {time.monotonic() - began:.0f} s with its start"
+    yield subject.ok("vllm.LLM.generate", detail)
+    if scene.device == "cuda":
+        own, own_limits = _direct(run, config, scene, own_defaults=True)
+        speed = own.tokens / own.seconds
+        yield subject.ok("vLLM's own defaults", f"{speed:,.0f} tokens/s with {_described(own_limits)}")
+    notes = scene.scratch / "speed-notes.txt"
+    completed = Completed()
+    finished = evaluate(config, Silent(completed.note), TimedEngines(start_vllm, {run.model.source: notes}))
+    marks = read_marks(notes)
+    pipeline = marks.tokens / (completed.at - marks.first_request)
+    if marks.limits_of_a_step != limits:
+        yield subject.failed("same settings", f"the pipeline's engine has {marks.limits_of_a_step}", "report it")
+    most = config.resources.max_running or 1
+    yield subject.ok(
+        "requests in the engine",
+        f"{marks.mean_in_engine:.0f} on average, waiting ones too: {marks.mean_in_engine / most:.2f} of the {most} "
+        "that are decoded at once",
+    )
+    detail = f"{pipeline:,.0f} tokens/s, {pipeline / direct:.3f} of vllm.LLM.generate; {finished.errors} errors"
+    if finished.errors:
+        yield subject.failed("pipeline", detail, "report it with the run's folder")
+    elif pipeline < TARGET_RATIO * direct:
+        yield subject.warning("pipeline", detail, "see requests in the engine: too few are a slow stream")
+    else:
+        yield subject.ok("pipeline", detail)
+
+
+def speed_run(scene: Scene) -> RunConfig:
+    """A run of one engine with random weights, of the demo model's shape on CPUs."""
+    folder = scene.scratch / "speed-model"
+    if not folder.exists():
+        write_model(folder, SHAPE_OF_8B if scene.device == "cuda" else {})
+    prompts = scene.scratch / "speed-prompts.csv"
+    samples = 8
+    numbers = range(REQUESTS[scene.device] // samples)
+    lines = (f'"{number}: What would you tell a friend who asks about this?"' for number in numbers)
+    prompts.write_text("\n".join(["prompt", *lines]) + "\n")
+    flags = {
+        "model.name": str(folder),
+        "model.family": "demo",
+        "model.engine.engine_kwargs": {"load_format": "dummy"},
+        "datasets": [str(prompts)],
+        "samples": samples,
+        "sampling.temperature": 1.0,
+        "sampling.max_tokens": TOKENS[scene.device],
+        "judges": ["refusal-match"],
+        "output": str(scene.scratch / "speed"),
+        "resources.device": scene.device,
+        "resources.replicas": 1,
+        "resources.max_running": 256,
+    }
+    return read_config(None, flags, ())
+
+
+def write_model(folder: Path, shape: dict[str, object]) -> None:
+    """A model's folder with the demo model's tokenizer and a config of `shape`; its weights are vLLM's to make up."""
+    own = Path(weights_location("package://demo-reasoner"))
+    folder.mkdir(parents=True)
+    for file in own.iterdir():
+        if file.suffix != ".safetensors" and file.is_file():
+            shutil.copy(file, folder)
+    config = json.loads((folder / "config.json").read_text()) | shape
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+class Completed:
+    """When the last row was committed, to half a second: the files of a finished run are merged after it."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def note(self, snapshot: Snapshot) -> None:
+        if not self.at and snapshot.is_complete:
+            self.at = time.time()
+
+
+def _described(limits: tuple[int, int]) -> str:
+    return f"{limits[0]} sequences and {limits[1]:,} tokens a step"
+
+
+def _direct(
+    run: ResolvedRun, config: RunConfig, scene: Scene, own_defaults: bool = False
+) -> tuple[Generated, tuple[int, int]]:
+    assert isinstance(run.model, ModelEntry)
+    log = scene.log("speed-direct")
+    llm = start_llm(run.model, scene.device, config.resources, log, own_defaults=own_defaults)
+    try:
+        warm_up(llm)
+        done = generate(llm, run)
+        limits = limits_of_a_step(llm.llm_engine.vllm_config)
+    finally:
+        stop_llm(llm)
+    return done, limits

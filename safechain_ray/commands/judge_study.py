@@ -1,0 +1,203 @@
+"""The judge study: judges decide on responses that people have labelled, and are held against the labels."""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ray.data import Dataset
+
+from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.cluster.pipeline import StreamSettings
+from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
+from safechain_ray.cluster.workers.judge import RulesAndVotes
+from safechain_ray.cluster.workers.writer import Commit
+from safechain_ray.commands.study_figures import measure
+from safechain_ray.config import ResourcesConfig, StudyConfig
+from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.metrics.judge_study import JudgeStudy
+from safechain_ray.runs.attempt import Attempt, RowStream
+from safechain_ray.runs.compaction import compact
+from safechain_ray.runs.file_index import put_in_order, tell
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.pools import judge_needs
+from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.resolve import as_stored, judge_identity, resolve_judge
+from safechain_ray.runs.staged import StagedSamples, samples_waiting
+from safechain_ray.runs.workload import Remaining, Workload, run
+from safechain_ray.storage import Folder
+from safechain_ray.types import Sample, VoteRule, samples_from_table, samples_table, short_hash
+
+DISAGREEMENTS = "disagreements.parquet"
+
+
+@dataclass(frozen=True)
+class ResolvedStudy:
+    """Everything that a study needs to know before an engine starts."""
+
+    labelled: LabelledSet
+    judges: tuple[JudgeEntry, ...]
+    votes: tuple[VoteRule, ...]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What changes the verdicts or what they are held against; votes are counted anew each time."""
+        return as_stored(
+            {"labelled": self.labelled.fingerprint, "judges": [judge_identity(judge) for judge in self.judges]}
+        )
+
+    def short_name(self) -> str:
+        """A folder name for a study without `output`."""
+        return f"{self.labelled.name}-{short_hash(json.dumps(self.identity, sort_keys=True), characters=8)}"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDone:
+    """How a study ended. `committed` counts the rows judged in this try."""
+
+    folder: RunFolder
+    study: JudgeStudy
+    committed: int
+
+
+def judge_study(config: StudyConfig, observer: Observer, start_engine: StartEngine) -> StudyDone:
+    """Judge the labelled responses, and compare the judges with the labels.
+
+    It resumes where an earlier attempt was interrupted. Leaves samples, study.json and the disagreements in the study's
+    folder. Raises what `workload.run` raises.
+    """
+    return run(StudyWorkload(config, resolve_study(config)), observer, start_engine)
+
+
+@dataclass(frozen=True)
+class StudyWorkload(Workload[StudyDone]):
+    """All labelled responses, judged. Rules alone need no cluster."""
+
+    config: StudyConfig
+    study: ResolvedStudy
+
+    @property
+    def output(self) -> str:
+        return self.config.output or f"runs/study-{self.study.short_name()}"
+
+    @property
+    def resources(self) -> ResourcesConfig:
+        return self.config.resources
+
+    def open_record(self, folder: RunFolder) -> RunRecord:
+        labelled = self.study.labelled
+        facts = {"data": {"name": labelled.name, "source": labelled.source}, "rows": len(labelled.responses)}
+        return RunRecord.resumed(folder, self.config, self.study.identity, facts)
+
+    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+        samples = [as_sample(response) for response in self.study.labelled.responses]
+        expected = [sample.sample_id for sample in samples]
+        inventory = put_in_order(folder.samples, retry_errors=True, expected=expected)
+        tell(inventory, observer)
+        waiting = [sample for sample in samples if sample.sample_id not in inventory.finished]
+
+        def plan_on(view: ClusterView) -> Plan:
+            longest = max(len(f"{sample.prompt}{sample.response}".encode()) for sample in waiting)
+            return make_plan(judge_needs(self.study.judges, self.resources, view, longest, rows=len(waiting)), view)
+
+        def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
+            rows = self._write_rows(waiting, folder)
+
+            def source(finished: Collection[str], settings: StreamSettings) -> tuple[Dataset, int]:
+                return samples_waiting(rows, finished, attempt)
+
+            return StagedSamples(folder, len(samples), self.study.judges, source).streams(plan, attempt)
+
+        def by_rules() -> int:
+            _write_blocks(waiting, self.resources.block_rows, folder.samples, self.study.judges)
+            return len(waiting)
+
+        only_rules = all(judge.is_rule for judge in self.study.judges)
+        return Remaining(len(samples), len(inventory.finished), plan_on, streams, by_rules if only_rules else None)
+
+    def all_completed(self, total: int) -> str:
+        return f"All {total} rows are judged already: no engine is started."
+
+    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> StudyDone:
+        compact(folder.samples)
+        done = _measured(self.study, folder)
+        folder.write_card()
+        record.finished(missing_verdicts=done.missing_verdicts)
+        folder.delete_stages()
+        return StudyDone(folder, done, committed)
+
+    def _write_rows(self, waiting: Sequence[Sample], folder: RunFolder) -> Folder:
+        """Put the rows into a folder of their own, from which the judges' pools read them."""
+        rows = folder.folder / "stages" / "rows"
+        if rows.exists():
+            (folder.folder / "stages").delete_folder("rows")
+        _write_blocks(waiting, self.resources.block_rows, rows)
+        return rows
+
+
+def resolve_study(config: StudyConfig) -> ResolvedStudy:
+    """Look the judges up and read the labelled responses. Raises InputError for whatever can't work."""
+    judges = tuple(resolve_judge(judge) for judge in config.judges)
+    columns = Columns(config.prompt_column, config.response_column, config.label_column)
+    labelled = load_labelled(config.data, columns, config.unsafe_labels, config=config.config, split=config.split)
+    return ResolvedStudy(labelled, judges, config.votes)
+
+
+def as_sample(labelled: LabelledResponse) -> Sample:
+    """The row as the sample of nobody's run: a response whole, with nothing known of how it was generated."""
+    row = f"row-{labelled.row}"
+    return Sample(
+        sample_id=short_hash(row, labelled.prompt, labelled.response),
+        setting_id="judge-study",
+        model="",
+        dataset="",
+        prompt_id=row,
+        category="",
+        prompt=labelled.prompt,
+        strategy="",
+        sample_index=0,
+        temperature=0.0,
+        top_p=1.0,
+        top_k=-1,
+        max_tokens=0,
+        seed=None,
+        thought=None,
+        answer=None,
+        response=labelled.response,
+        prefill="",
+        outcome="ok",
+        finish_reason=None,
+        error=None,
+        prompt_tokens=0,
+        thought_tokens=None,
+        answer_tokens=None,
+        forced_rounds=0,
+        seconds=0.0,
+        engine="",
+    )
+
+
+def _write_blocks(
+    samples: Sequence[Sample], block_rows: int, folder: Folder, rule_judges: tuple[JudgeEntry, ...] = ()
+) -> None:
+    judged, commit = RulesAndVotes(rule_judges, (), ("response",)), Commit(folder)
+    for start in range(0, len(samples), block_rows):
+        commit(judged(samples_table(samples[start : start + block_rows])))
+
+
+def _measured(study: ResolvedStudy, folder: RunFolder) -> JudgeStudy:
+    put_in_order(folder.samples, retry_errors=False)
+    tables = map(folder.samples.read_parquet, folder.samples.list_files(".parquet"))
+    found = {
+        sample.sample_id: {verdict.judge: verdict for verdict in sample.verdicts}
+        for table in tables
+        for sample in samples_from_table(table)
+    }
+    verdicts = [found[as_sample(each).sample_id] for each in study.labelled.responses]
+    done, disagreements = measure(study.labelled, study.judges, study.votes, verdicts)
+    folder.folder.write_parquet(DISAGREEMENTS, disagreements)
+    folder.folder.write_text("study.json", done.model_dump_json(indent=2) + "\n")
+    return done

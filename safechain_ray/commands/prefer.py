@@ -1,0 +1,246 @@
+"""Runs against each other by preference: a judge is shown the responses of both to each prompt, in both orders."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.published import published_figures
+from safechain_ray.cluster import pipeline
+from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
+from safechain_ray.cluster.stage import Stage
+from safechain_ray.cluster.workers.pair_judge import PairReader, preference_counts
+from safechain_ray.cluster.workers.writer import Commit
+from safechain_ray.commands.pairing import SamplePairs, pair_samples
+from safechain_ray.config import PreferenceConfig, ResourcesConfig
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import InputError
+from safechain_ray.judges.preference import QUESTION
+from safechain_ray.metrics.preferences import LeftOut, Preferences, summarise_preferences
+from safechain_ray.metrics.setting_pairs import Pairing, pair_runs
+from safechain_ray.runs.attempt import Attempt, RowStream
+from safechain_ray.runs.file_index import RowKind, put_in_order, tell
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.pools import judge_pool
+from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.resolve import as_stored, check_parts, judge_identity, resolve_preference_judge
+from safechain_ray.runs.run_manifest import Outline
+from safechain_ray.runs.workload import Remaining, Workload, run
+from safechain_ray.storage import Folder, open_folder
+from safechain_ray.types import Part, Setting, short_hash
+from safechain_ray.types.preference import PREFERENCES_SCHEMA, PreferenceOutcome
+
+PREFERENCE_ROWS = RowKind(PREFERENCES_SCHEMA, words={"outcome": frozenset(get_args(PreferenceOutcome))})
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two runs, and what is compared of it."""
+
+    folder: RunFolder
+    record: RunRecord
+    outline: Outline
+    part: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Everything that is known before an engine starts."""
+
+    a: Side
+    b: Side
+    judge: JudgeEntry
+    strategies: tuple[str, ...]
+    settings: Pairing
+    samples: SamplePairs
+
+    @property
+    def parts(self) -> tuple[Part, Part]:
+        return self.a.part, self.b.part
+
+    def identity(self) -> dict[str, Any]:
+        """What changes the preferences."""
+        return as_stored(
+            {
+                "run_a": self.a.record.identity,
+                "run_b": self.b.record.identity,
+                "compared": list(self.parts),
+                "strategies": sorted(self.strategies),
+                "judge": judge_identity(self.judge),
+                "question": short_hash(QUESTION),
+            }
+        )
+
+    def short_name(self) -> str:
+        """A folder name where none is given."""
+        digest = short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)
+        return f"prefer-{self.a.outline.model}-{self.b.outline.model}-{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Preferring:
+    """How it ended. `committed` counts the pairs that were judged in this try."""
+
+    folder: RunFolder
+    preferences: Preferences
+    committed: int
+
+
+def prefer(
+    run_a: str, run_b: str, config: PreferenceConfig, observer: Observer, start_engine: StartEngine
+) -> Preferring:
+    """Have a judge compare two finished runs. It resumes where an earlier attempt was interrupted.
+
+    Leaves preferences/*.parquet and preferences.json in the folder of `config`; the runs are only read. Raises what
+    `workload.run` raises.
+    """
+    return run(PreferenceWorkload(config, resolve_contest(run_a, run_b, config)), observer, start_engine)
+
+
+@dataclass(frozen=True)
+class PreferenceWorkload(Workload[Preferring]):
+    """Pairs of stored samples, compared by one judge."""
+
+    config: PreferenceConfig
+    contest: Contest
+
+    rows_are = "pairs"
+    decisions = ("win", "tie", "lose")
+
+    @property
+    def output(self) -> str:
+        return self.config.output or f"runs/{self.contest.short_name()}"
+
+    @property
+    def resources(self) -> ResourcesConfig:
+        return self.config.resources
+
+    def open_record(self, folder: RunFolder) -> RunRecord:
+        sides = (self.contest.a, self.contest.b)
+        pairs = self.contest.samples.answered
+        facts = {"runs": [str(side.folder.folder) for side in sides], "pairs": len(pairs)}
+        return RunRecord.resumed(folder, self.config, self.contest.identity(), facts)
+
+    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+        contest, target, pairs = self.contest, folder.folder / "preferences", self.contest.samples.answered
+        inventory = put_in_order(
+            target,
+            retry_errors=False,
+            kind=PREFERENCE_ROWS,
+            counts=preference_counts,
+            expected=[pair.sample_id for pair in pairs],
+        )
+        tell(inventory, observer)
+        observer.say(f"A is {_described(contest.a)}; B is {_described(contest.b)}.")
+        waiting = [pair for pair in pairs if pair.sample_id not in inventory.finished]
+        done_before = len(pairs) - len(waiting)
+
+        def plan_on(view: ClusterView) -> Plan:
+            needs = judge_pool(contest.judge, len(waiting), self.resources, view)
+            assert needs is not None  # a preference judge has an engine or an endpoint
+            return make_plan([needs], view)
+
+        def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
+            ((pool,),) = plan.stages
+            settings = attempt.settings
+            reader = PairReader(contest.a.folder.samples, contest.b.folder.samples, contest.parts)
+            rows = pipeline.prefer(
+                pipeline.stored_pairs(reader, waiting, settings.block_rows),
+                pool,
+                contest.judge,
+                contest.parts,
+                settings,
+            )
+            stage = Stage((pool.needs.pool,), len(pairs), done_before, inventory.counts)
+            yield RowStream(rows, Commit(target, counts=preference_counts), stage)
+
+        return Remaining(len(pairs), done_before, plan_on, streams)
+
+    def all_completed(self, total: int) -> str:
+        return f"All {total:,} pairs are judged already: no engine is started."
+
+    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Preferring:
+        preferences = _measured(self.contest, folder.folder / "preferences")
+        folder.folder.write_text("preferences.json", preferences.model_dump_json(indent=2) + "\n")
+        record.finished(missing=preferences.missing)
+        return Preferring(folder, preferences, committed)
+
+
+def resolve_contest(run_a: str, run_b: str, config: PreferenceConfig) -> Contest:
+    """Read both runs and pair their samples. Raises InputError for whatever can't be compared."""
+    judge = resolve_preference_judge(config.judge)
+    if judge.endpoint is not None and config.resources.max_cost is not None:
+        raise InputError(
+            f"resources.max_cost: the prices of {judge.name} are not known here; bound it with resources.max_requests."
+        )
+    patience = config.resources.storage_patience_minutes * 60
+    folders = tuple(RunFolder(open_folder(run).patient(patience)) for run in (run_a, run_b))
+    if folders[0] == folders[1]:
+        raise InputError(f"{folders[0].folder} is named twice: a run is no better than itself.")
+    records = tuple(map(RunRecord.of_finished, folders))
+    outlines = tuple(record.outline for record in records)
+    parts = compared_parts(outlines[0], outlines[1], config.part)
+    a, b = (Side(*fields) for fields in zip(folders, records, outlines, parts, strict=True))
+    settings = pair_runs(*(_chosen(side.outline, config.strategies) for side in (a, b)))
+    samples = pair_samples(a.folder, b.folder, settings.pairs)
+    if not samples.answered and not samples.unanswered:
+        raise InputError(
+            "The runs have no sample in common (data set, strategy, prompt and its text): nothing to compare.\n"
+            + "\n".join(
+                f"  {side.folder.folder}: {', '.join(setting.setting_id for setting in side.outline.settings)}"
+                for side in (a, b)
+            )
+        )
+    return Contest(a, b, judge, config.strategies, settings, samples)
+
+
+def compared_parts(a: Outline, b: Outline, part: Part | None) -> tuple[Part, Part]:
+    """What is compared of A and of B: where nothing is asked for, answers if both have them apart, else responses.
+
+    Of a model that writes no thinking tags the whole response is the answer. Raises InputError for its thought.
+    """
+    if part is None:
+        part = "answer" if a.family.tags is not None and b.family.tags is not None else "response"
+    if part == "thought":
+        for outline in (a, b):
+            check_parts((part,), outline.model, outline.family)
+    of_a, of_b = (part if outline.family.tags is not None else "response" for outline in (a, b))
+    return of_a, of_b
+
+
+def _measured(contest: Contest, target: Folder) -> Preferences:
+    put_in_order(target, retry_errors=False, kind=PREFERENCE_ROWS)
+    tables = map(target.read_parquet, target.list_files(".parquet"))
+    a, b, samples, settings = contest.a, contest.b, contest.samples, contest.settings
+    caveats = [*a.outline.caveats, *b.outline.caveats, *([contest.judge.caveat] if contest.judge.caveat else ())]
+    published = published_figures()
+    return Preferences(
+        model_a=a.outline.model,
+        model_b=b.outline.model,
+        run_a=str(a.folder.folder),
+        run_b=str(b.folder.folder),
+        judge=contest.judge.name,
+        part_a=a.part,
+        part_b=b.part,
+        settings=summarise_preferences(tables, samples.unanswered, settings.pairs),
+        left_out=LeftOut(
+            samples_a=samples.only_a,
+            samples_b=samples.only_b,
+            other_prompt=samples.other_prompt,
+            settings_a=tuple(setting.setting_id for setting in settings.alone_first),
+            settings_b=tuple(setting.setting_id for setting in settings.alone_second),
+        ),
+        caveats=tuple(dict.fromkeys(caveats)),
+        published_by=published.source,
+        published=published.pairwise.between(a.outline.model, b.outline.model),
+    )
+
+
+def _chosen(outline: Outline, strategies: tuple[str, ...]) -> tuple[Setting, ...]:
+    return tuple(setting for setting in outline.settings if not strategies or setting.strategy.name in strategies)
+
+
+def _described(side: Side) -> str:
+    return f"{side.outline.model}, the {side.part} ({side.folder.folder})"

@@ -1,0 +1,144 @@
+"""From a config of benchmarks to all that it names: the model, the settings, the problems and who grades them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safechain_ray import catalog
+from safechain_ray.benchmarks import Problem
+from safechain_ray.benchmarks.graders import GRADERS
+from safechain_ray.benchmarks.loading import load_problems, read_from
+from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE, BenchmarkEntry
+from safechain_ray.config import BenchmarkChoice, BenchmarkConfig
+from safechain_ray.config.base import validated
+from safechain_ray.datasets.loading import PromptSet
+from safechain_ray.datasets.prompts import NO_CATEGORIES
+from safechain_ray.decoding.base import check_strategy
+from safechain_ray.errors import InputError
+from safechain_ray.runs.resolve import ResolvedRun, as_stored, find_model
+from safechain_ray.runs.resolve_api import check_limits
+from safechain_ray.storage import redact
+from safechain_ray.types import Prompt, Setting, StrategySpec, short_hash
+
+DEFAULT_STRATEGY = StrategySpec().name
+
+
+@dataclass(frozen=True)
+class ResolvedBenchmarks:
+    """Everything that a benchmark run needs to know before an engine starts.
+
+    `run` generates: its data sets are the benchmarks, it has no judges. Both mappings go by the benchmark's name.
+    """
+
+    run: ResolvedRun
+    entries: Mapping[str, BenchmarkEntry]
+    problems: Mapping[str, tuple[Problem, ...]]
+
+    @property
+    def run_code(self) -> tuple[str, ...]:
+        """The benchmarks whose graders run what the model wrote."""
+        return tuple(name for name, entry in self.entries.items() if GRADERS[entry.grader].runs_code)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the catalog wants said of the model and the benchmarks."""
+        said = (self.run.model.caveat, *(entry.caveat for entry in self.entries.values()))
+        return tuple(caveat for caveat in said if caveat)
+
+    @property
+    def grader_versions(self) -> dict[str, int]:
+        """The version of each benchmark's grader."""
+        return {name: GRADERS[entry.grader].version for name, entry in self.entries.items()}
+
+    def problems_published(self, name: str) -> int | None:
+        """How many problems the whole benchmark has, by the catalog."""
+        return catalog.benchmarks()[name].rows
+
+    def identity(self) -> dict[str, Any]:
+        """What changes the results, and nothing else: two runs with the same identity continue each other."""
+        of_run = self.run.identity()
+        sets = self.run.prompt_sets
+        graded = {
+            # Runs of earlier versions name no style: they are of the default one.
+            name: {"problems": sets[name].fingerprint, "grader": entry.grader}
+            | ({} if entry.style == DEFAULT_STYLE else {"style": entry.style})
+            for name, entry in self.entries.items()
+        }
+        decoded = {key: of_run[key] for key in ("model", "family", "settings", "decoding") if key in of_run}
+        return as_stored(decoded | self.run.reading_mark | {"benchmarks": graded})
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json says of the problems: where they come from, and how many rows there will be."""
+        sets = self.run.prompt_sets.values()
+        return {
+            "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
+            "rows": len(self.run.worklist),
+            "graders": self.grader_versions,
+        }
+
+    def short_name(self) -> str:
+        """A folder name for a run without `output`."""
+        digest = short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)
+        return f"benchmark-{self.run.model.name}-{digest}"
+
+
+def resolve_benchmarks(config: BenchmarkConfig) -> ResolvedBenchmarks:
+    """Look everything up and load the problems. Raises InputError for whatever can't work, before anything starts."""
+    model = find_model(config.model)
+    family = catalog.lookup("model family", catalog.families(), model.family)
+    check_strategy(config.strategy, family, takes_prefill=not isinstance(model, ApiEntry))
+    if isinstance(model, ApiEntry):
+        check_limits(model, config.resources)
+    entries = {choice.name: _entry(choice) for choice in config.benchmarks}
+    for entry in entries.values():
+        _check_style(entry, config, takes_prefill=not isinstance(model, ApiEntry))
+    settings = tuple(_setting(entry, config) for entry in entries.values())
+    problems = {choice.name: load_problems(entries[choice.name], choice.limit) for choice in config.benchmarks}
+    prompts = {name: as_prompts(entries[name], found) for name, found in problems.items()}
+    return ResolvedBenchmarks(ResolvedRun(model, family, settings, prompts, (), ()), entries, problems)
+
+
+def as_prompts(entry: BenchmarkEntry, problems: Iterable[Problem]) -> PromptSet:
+    """The problems as the prompts of a run; their fingerprint is of what their grader reads too."""
+    found = tuple(problems)
+    prompts = tuple(Prompt(problem.problem_id, problem.prompt, NO_CATEGORIES) for problem in found)
+    return PromptSet(entry.name, prompts, redact(entry.source), short_hash(*sorted(map(_digest, found))))
+
+
+def _digest(problem: Problem) -> str:
+    return short_hash(problem.problem_id, problem.prompt, json.dumps(problem.reference, sort_keys=True, default=str))
+
+
+def _entry(choice: BenchmarkChoice) -> BenchmarkEntry:
+    entry = catalog.lookup("benchmark", catalog.benchmarks(), choice.name).in_style(choice.style)
+    return entry if choice.source is None else read_from(entry, choice.source)
+
+
+def _check_style(entry: BenchmarkEntry, config: BenchmarkConfig, takes_prefill: bool) -> None:
+    """Raises InputError for a style whose decoding does not fit the config's strategy, or the model."""
+    if entry.strategy == DEFAULT_STRATEGY:
+        return
+    if config.strategy.name != DEFAULT_STRATEGY:
+        raise InputError(
+            f"benchmarks: style {entry.style!r} of {entry.name} writes the start of the answer, and so does strategy "
+            f"{config.strategy.name!r}. Fix: leave out the style or the strategy."
+        )
+    if not takes_prefill:
+        raise InputError(
+            f"benchmarks: style {entry.style!r} of {entry.name} writes the start of the answer, and an API takes whole "
+            "turns only. Fix: use the default style for this model."
+        )
+
+
+def _setting(entry: BenchmarkEntry, config: BenchmarkConfig) -> Setting:
+    sampling = config.sampling.with_defaults(entry.max_tokens, entry.repetition_penalty)
+    own = StrategySpec(name=entry.strategy)
+    fields = {
+        "dataset": entry.name,
+        "strategy": (config.strategy if entry.strategy == DEFAULT_STRATEGY else own).model_dump(),
+        "sampling": sampling.model_dump(),
+        "samples": config.samples,
+    }
+    return validated(Setting, fields, f"benchmark {entry.name}")

@@ -1,0 +1,168 @@
+"""A sweep: the same settings of many models, each a run of its own, side by side wherever the cluster has room.
+
+All runs flow in one driver, each in a thread of its own with its own streams. One that fails leaves the others alone.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from safechain_ray.cluster.session import ray_session
+from safechain_ray.commands.evaluate import OpenRun, finish, open_run
+from safechain_ray.commands.sweep.record import SWEEP_FILE, SweepRecord, SweptModel, swept_models
+from safechain_ray.commands.sweep.schedule import Manner, Schedule
+from safechain_ray.config import RunConfig, SweepConfig
+from safechain_ray.datasets.loading import PromptSet
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import InputError, SafechainError, UnknownNameError
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.output import held_output
+from safechain_ray.runs.progress import Named, Observer
+from safechain_ray.runs.resolve import prompts_of, resolve, resolve_names
+from safechain_ray.runs.run_manifest import Outline, measure
+from safechain_ray.runs.stored_metrics import metrics_of
+from safechain_ray.storage import Folder, open_folder
+
+ONE_RETRY = Manner()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepDone:
+    """How a sweep ended; `metrics` are those of the models that have any, in the sweep's order.
+
+    `models` that the command left out are there as they were before, and count for nothing of what is told here.
+    """
+
+    folder: Folder
+    models: tuple[SweptModel, ...]
+    metrics: tuple[RunMetrics, ...]
+
+    @property
+    def asked_for(self) -> tuple[SweptModel, ...]:
+        return tuple(model for model in self.models if not model.left_out)
+
+    @property
+    def failed(self) -> bool:
+        return any(model.status == "failed" for model in self.asked_for)
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Models that time did not suffice for."""
+        return tuple(model.model for model in self.asked_for if model.status == "queued")
+
+    @property
+    def errors(self) -> int:
+        return sum(model.errors_in_samples for model in self.asked_for)
+
+
+def sweep(
+    config: SweepConfig,
+    observer: Observer,
+    start_engine: StartEngine,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    manner: Manner = ONE_RETRY,
+) -> SweepDone:
+    """Evaluate the models, going on where an earlier try was cut off.
+
+    `only` and `skip` name models of the sweep. Raises InputError for whatever can't work in any run, before the first
+    starts; a run that fails later is noted, and the others go on.
+    """
+    runs = {run.model.short_name: run for run in config.runs()}
+    for name in (*only, *skip):
+        if name not in runs:
+            raise UnknownNameError("model of the sweep", name, runs)
+    for run in runs.values():
+        resolve_names(run)
+    prompts = prompts_of(next(iter(runs.values())))  # the same for all models, so read once
+    wanted = {name: run for name, run in runs.items() if (not only or name in only) and name not in skip}
+    with held_output(config.output, config.resources, observer) as held:
+        record = SweepRecord.opened(held.folder, runs, wanted)
+        try:
+            waiting = _opened(wanted, prompts, record, observer, start_engine)
+            if waiting:
+                observer.say(f"{len(waiting)} of {len(wanted)} models have samples to do.")
+                with ray_session(config.resources.ray_address, observer.say) as logs:
+                    Schedule(waiting, record, observer, start_engine, logs, manner).run()
+        finally:
+            with suppress(SafechainError):  # the store is silent, or another driver's: not the news of this moment
+                record.end()
+    folder = open_folder(config.output)
+    results = _results(folder, record.models)
+    return SweepDone(folder, results.models, tuple(results.metrics.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResults:
+    """All models of a sweep, and the metrics of those with samples by the folder of their run."""
+
+    models: tuple[SweptModel, ...]
+    metrics: Mapping[str, RunMetrics]
+
+
+def read_sweep(uri: str) -> SweepResults:
+    """The results in a sweep's folder. Raises InputError where there is no sweep."""
+    folder = open_folder(uri)
+    if not folder.exists(SWEEP_FILE):
+        raise InputError(f"{folder} holds no sweep: there is no {SWEEP_FILE}.")
+    return _results(folder, tuple(swept_models(folder).values()))
+
+
+def is_sweep(uri: str) -> bool:
+    return open_folder(uri).exists(SWEEP_FILE)
+
+
+def _opened(
+    runs: Mapping[str, RunConfig],
+    prompts: Mapping[str, PromptSet],
+    record: SweepRecord,
+    observer: Observer,
+    start_engine: StartEngine,
+) -> dict[str, OpenRun]:
+    """The runs with samples to do; those with none are measured, and those that can't be opened have failed.
+
+    Each is held only while it is looked at, and again while it is at work.
+    """
+    waiting = {}
+    for name, run in runs.items():
+        named = Named(observer, name)
+        try:
+            with open_run(run, resolve(run, prompts), named) as opened:
+                if opened.left:
+                    waiting[name] = opened
+                    record.queued(name)
+                else:
+                    record.done(name, finish(opened, named, start_engine).errors)
+        except SafechainError as error:
+            observer.say(f"{name} can't be evaluated: {error}")
+            record.failed(name, str(error))
+    return waiting
+
+
+def _results(folder: Folder, models: Iterable[SweptModel]) -> SweepResults:
+    """Of a run that has not ended the metrics are over the samples there are, the rest is missing.
+
+    A model whose folder is damaged counts as failed: it must not hide the others.
+    """
+    listed, found = [], {}
+    for model in models:
+        try:
+            metrics = _metrics_of(model, folder / model.folder)
+        except SafechainError as error:
+            listed.append(replace(model, status="failed", error=str(error)))
+            continue
+        listed.append(model)
+        if metrics is not None:
+            found[model.folder] = metrics
+    return SweepResults(tuple(listed), found)
+
+
+def _metrics_of(model: SweptModel, folder: Folder) -> RunMetrics | None:
+    if model.status == "done" and folder.exists("metrics.json"):
+        return metrics_of(folder.uri)
+    run = RunFolder(folder)
+    content = run.read_run()
+    if content is None or not run.samples.list_files(".parquet"):
+        return None
+    return measure(run, Outline.of(content))

@@ -1,1 +1,0 @@
-"""What the commands do, from the first prompt to the last figure."""

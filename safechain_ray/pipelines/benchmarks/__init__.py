@@ -1,1 +1,0 @@
-"""Reasoning benchmarks of one model, from its config to its figures."""

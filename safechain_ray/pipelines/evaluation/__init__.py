@@ -1,1 +1,0 @@
-"""Runs that generate or judge: evaluations, further judges, growing pieces of thoughts, judge studies."""

@@ -1,1 +1,0 @@
-"""How far a run or a sweep is, read from its folder alone."""

@@ -1,1 +1,0 @@
-"""From prompts to a training set in a folder or on the hub."""

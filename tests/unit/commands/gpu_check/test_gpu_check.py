@@ -1,0 +1,119 @@
+"""The GPU check: its steps in child processes, the cases that engines are put to, and what a run is compared with."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from safechain_ray.catalog import models
+from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.gpu_check import cases, run
+from safechain_ray.commands.gpu_check.check import STEPS, Step, chosen_steps, run_step
+from safechain_ray.commands.gpu_check.reference import Figure, quickstart, read_reference
+from safechain_ray.commands.gpu_check.running_engine import RunningEngine
+from safechain_ray.commands.gpu_check.scene import Scene, read_findings, write_finding
+from safechain_ray.config import read_config
+from safechain_ray.engines.start import EngineStart
+from safechain_ray.errors import UnknownNameError
+from safechain_ray.runs.resolve import resolve
+from safechain_ray.testing import Script, ScriptedEngines
+
+HERE = Path(__file__).parent
+
+
+def findings_of(function: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 60) -> list[Finding]:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    return list(run_step(Step("step", "steps_of_tests", function, seconds), Scene("cpu", scratch)))
+
+
+def test_the_findings_of_a_step_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found = findings_of("ends_well", tmp_path, monkeypatch)
+    assert [(finding.check, finding.status, finding.detail) for finding in found] == [
+        ("device", "ok", "cpu"),
+        ("speed", "warning", "slow"),
+    ]
+
+
+def test_a_crash_is_a_finding_after_those_that_were_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    before, end = findings_of("crashes", tmp_path, monkeypatch)
+    assert (before.check, before.status) == ("before", "ok")
+    assert (end.status, end.detail) == ("failed", "the step ended with SIGSEGV")
+    assert end.fix is not None
+    assert "the last words" in end.fix
+
+
+def test_an_error_of_the_project_is_a_finding_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (found,) = findings_of("raises", tmp_path, monkeypatch)
+    assert (found.status, found.detail) == ("failed", "the engine did not start")
+
+
+def test_a_step_that_hangs_is_ended_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    before, end = findings_of("hangs", tmp_path, monkeypatch, seconds=30)
+    assert before.status == "ok"
+    assert (end.check, end.status, end.detail) == ("time", "failed", "not done after 30 s")
+    sleeper = int((tmp_path / "sleeper").read_text())
+    assert not psutil.pid_exists(sleeper) or psutil.Process(sleeper).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_line_that_was_cut_off_is_no_finding(tmp_path: Path):
+    file = tmp_path / "findings"
+    whole = Subject("s").ok("check", "detail")
+    write_finding(file, whole)
+    with file.open("a") as findings:
+        findings.write('{"subject": "s", "che')
+    assert list(read_findings(file)) == [whole]
+
+
+def test_steps_are_chosen_by_name_in_their_order():
+    assert chosen_steps([]) == STEPS
+    assert [step.name for step in chosen_steps(["seeds", "engine"])] == ["engine", "seeds"]
+    with pytest.raises(UnknownNameError, match="Did you mean 'speed'"):
+        chosen_steps(["sped"])
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+WRONG_ENGINES = {
+    "greedy answers repeat": Script(answer=lambda request: f"answer {id(request)}"),
+    "a stop string ends the text and is named": Script(answer=lambda request: "no thought"),
+    "the token limit is a finish reason": Script(answer=lambda request: "two words"),
+    "log probabilities are ranked": Script(
+        answer=lambda request: "word", logprobs=lambda request: ({"a": -2.0, "b": -1.0},)
+    ),
+    "a prompt longer than the context fails alone": Script(answer=lambda request: "word"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_ENGINES)
+def test_an_engine_that_does_otherwise_fails_its_case(case: str, loop: asyncio.AbstractEventLoop, tmp_path: Path):
+    needs = models()["demo-reasoner"]
+    engine = ScriptedEngines({needs.source: WRONG_ENGINES[case]})(EngineStart(needs, "cpu", tmp_path / "log"))
+    with pytest.raises(cases.CaseError):
+        cases.CASES[case](RunningEngine(engine, loop))
+
+
+def test_the_quickstart_of_the_check_is_that_of_the_demo():
+    config = read_config(Path("configs/quickstart.yaml"), {}, ())
+    assert resolve(quickstart()).identity() == resolve(config).identity()
+
+
+def test_the_stored_reference_is_whole():
+    reference = read_reference()
+    assert len(reference.figures) == 8
+    assert len(reference.greedy) == 60
+    assert len(reference.judged) == 300
+    assert 0 < sum(judged.unsafe for judged in reference.judged) < 300
+
+
+@pytest.mark.parametrize(("value", "status"), [(0.50, "ok"), (0.62, "ok"), (0.64, "failed"), (0.36, "failed")])
+def test_a_figure_may_differ_by_three_standard_errors_of_the_difference(value: float, status: str):
+    there = Figure("default", "demo-guard", 0.5, error=0.03)
+    found = run._figure(Subject("run"), Figure("default", "demo-guard", value, error=0.03), there)
+    assert found.status == status

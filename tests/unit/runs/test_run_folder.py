@@ -1,0 +1,154 @@
+"""A run's folder: its run.json, its metrics and its stages, and whose it is."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_runs import sample
+
+from safechain_ray.config import ResourcesConfig
+from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_samples
+from safechain_ray.metrics.summary import summarise
+from safechain_ray.runs.folder import RunFolder, differences, read_metrics
+from safechain_ray.runs.output import OF_ROWS, held_output
+from safechain_ray.runs.progress import Silent
+from safechain_ray.storage import Folder, open_folder
+from safechain_ray.types import Outcome, samples_table
+
+File = dict[str, Outcome]
+"""The samples of a file by id."""
+
+
+def write(folder: Folder, name: str, file: File) -> None:
+    rows = [sample(sample_id, outcome) for sample_id, outcome in file.items()]
+    folder.write_parquet(f"{name}.parquet", samples_table(rows))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(open_folder(str(tmp_path / "run")))
+
+
+def test_a_run_is_read_as_it_was_written(run: RunFolder):
+    assert run.read_run() is None
+    content = {"identity": {"model": {"name": "m"}, "of a later version": 5}, "tries": []}
+    run.write_run(content)
+    written = run.read_run()
+    assert written is not None
+    assert datetime.fromisoformat(written.pop("updated")) <= datetime.now(UTC)
+    assert written == content
+
+
+def test_samples_without_a_run_are_no_runs_folder(run: RunFolder):
+    write(run.samples, "a", {"one": "ok"})
+    with pytest.raises(InputError, match=r"holds samples but no run\.json"):
+        run.read_run()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"{}", b'"identity"'])
+def test_a_run_json_that_is_none_is_refused_by_name(run: RunFolder, content: bytes):
+    run.folder.write_bytes("run.json", content)
+    with pytest.raises(InputError, match=r"/run\.json is no"):
+        run.read_run()
+
+
+def test_another_runs_folder_is_refused_with_what_differs(run: RunFolder):
+    identity = {"model": {"name": "R1-7B", "dtype": "bfloat16"}, "settings": [{"samples": 5}], "parts": ["response"]}
+    run.check_same({"identity": identity}, identity)
+    here = {**identity, "settings": [{"samples": 3}], "parts": ["response", "answer"]}
+    with pytest.raises(RunConflictError) as refused:
+        run.check_same({"identity": identity}, here)
+    assert str(refused.value).splitlines()[1:-1] == [
+        "  settings.0.samples: 5 -> 3",
+        '  parts: ["response"] -> ["response", "answer"]',
+    ]
+    assert "another --output" in str(refused.value)
+
+
+tree = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 3) | st.text(max_size=2),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.sampled_from("abc"), children),
+    max_leaves=8,
+)
+
+
+def test_a_run_of_other_rows_is_refused_with_the_keys_that_chose_them(tmp_path: Path):
+    run = RunFolder(open_folder(str(tmp_path)))
+    there = {"prompts": {"quickstart": "0" * 16}, "settings": [{"samples": 5}]}
+    here = {"prompts": {"quickstart": "1" * 16}, "settings": [{"samples": 4}]}
+    stored = {"identity": there, "config": {"datasets": [{"name": "quickstart", "limit": 60}], "output": "a"}}
+    with pytest.raises(RunConflictError) as refused:
+        run.check_same(stored, here, {"datasets": [{"name": "quickstart", "limit": 61}], "output": "b"})
+    lines = str(refused.value).splitlines()
+    assert lines[1:4] == [
+        "  datasets.0.limit: 60 -> 61",
+        "  prompts.quickstart: other content",
+        "  settings.0.samples: 5 -> 4",
+    ]
+
+
+@given(tree, tree)
+def test_trees_differ_in_at_least_one_line_just_where_they_are_not_equal(there: Any, here: Any):
+    assert bool(differences(there, here)) == (there != here)
+
+
+def test_a_long_difference_is_cut():
+    (line,) = differences({"a": "x" * 500}, {"a": None})
+    assert len(line) < 150
+    assert line.endswith("... -> null")
+
+
+def test_stages_are_there_until_they_are_deleted(run: RunFolder):
+    assert not run.has_stages
+    run.delete_stages()
+    write(run.stage(0), "a", {"one": "ok"})
+    assert run.has_stages
+    run.delete_stages()
+    assert not run.has_stages
+
+
+def test_only_the_columns_that_metrics_need_are_read(run: RunFolder):
+    write(run.samples, "a", {"one": "ok"})
+    write(run.samples, "b", {"two": "ok", "three": "ok"})
+    tables = list(run.counted_samples())
+    assert [table.num_rows for table in tables] == [1, 2]
+    assert {tuple(table.column_names) for table in tables} == {COUNTED_COLUMNS}
+
+
+def test_the_metrics_of_a_run_read_as_they_were_written(run: RunFolder):
+    metrics = summarise(count_samples([sample("one")]), [], [])
+    run.folder.write_text("metrics.json", metrics.model_dump_json())
+    assert read_metrics(run.folder.uri) == metrics
+
+
+def test_a_folder_without_metrics_is_no_finished_run(run: RunFolder):
+    with pytest.raises(InputError, match=r"has no metrics\.json\. Fix: check the path; if the run has not ended"):
+        read_metrics(run.folder.uri)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"settings": 3}', b"\xff"])
+def test_metrics_that_do_not_parse_are_refused_by_name(run: RunFolder, content: bytes):
+    run.folder.write_bytes("metrics.json", content)
+    with pytest.raises(InputError, match=r"/metrics\.json is no .*Fix: run the run's own command again"):
+        read_metrics(run.folder.uri)
+
+
+LINKS = ("verdicts/a-judge", "pieces/a-judge", "stages/0", "samples/_broken", "verdicts/a-judge/_broken")
+
+
+@pytest.mark.parametrize("place", [*OF_ROWS, *LINKS])
+def test_no_driver_may_hold_a_folder_in_which_a_folder_of_rows_is_a_link(tmp_path: Path, place: str):
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "run" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(InputError, match=f"{place} is a link, and rows are only written in real folders"),
+        held_output(str(tmp_path / "run"), ResourcesConfig(), Silent()),
+    ):
+        pass
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [place.partition("/")[0]]

@@ -1,0 +1,130 @@
+"""Trying again: for a bounded time, with growing pauses, never what can't pass; and who hears of it."""
+
+import pytest
+
+from safechain_ray.storage import retry as module
+from safechain_ray.storage.retry import LONGEST_PAUSE, Patience, Silence, UnansweredError, pause
+from safechain_ray.storage.store_errors import trouble_of
+
+
+class Time:
+    """Passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    passing = Time()
+    monkeypatch.setattr(module, "time", passing)
+    return passing
+
+
+class Store:
+    """Fails so many times, or always."""
+
+    def __init__(self, failures: float, error: str = "AWS Error SERVICE_UNAVAILABLE during PutObject") -> None:
+        self.failures = failures
+        self.error = error
+        self.asked = 0
+
+    def __call__(self) -> str:
+        self.asked += 1
+        if self.asked <= self.failures:
+            raise OSError(self.error)
+        return "done"
+
+
+def test_what_passes_is_tried_until_it_has_passed(clock: Time) -> None:
+    store = Store(failures=5)
+    assert Patience(60).persist(store) == "done"
+    assert store.asked == 6
+
+
+def test_the_time_is_bounded(clock: Time) -> None:
+    store = Store(failures=float("inf"))
+    with pytest.raises(UnansweredError, match="has not answered for 10 minutes"):
+        Patience(600).persist(store)
+    assert clock.now - 1000 == pytest.approx(600)
+    assert 600 / LONGEST_PAUSE <= store.asked < 150
+
+
+def test_no_patience_is_one_try_and_the_bare_reason(clock: Time) -> None:
+    store = Store(failures=1, error="connection refused")
+    with pytest.raises(UnansweredError, match=r"^connection refused$"):
+        Patience(0).persist(store)
+    assert store.asked == 1
+
+
+def test_who_comes_late_to_an_outage_does_not_wait_as_long_again(clock: Time) -> None:
+    silence = Silence()
+    with pytest.raises(UnansweredError):
+        Patience(60, silence).persist(Store(failures=float("inf")))
+    late = Store(failures=float("inf"))
+    with pytest.raises(UnansweredError):
+        Patience(60, silence).persist(late)
+    assert late.asked == 1
+
+
+@pytest.mark.parametrize("code", ["ACCESS_DENIED", "NO_SUCH_BUCKET", "SIGNATURE_DOES_NOT_MATCH"])
+def test_what_can_not_pass_is_not_tried_again(clock: Time, code: str) -> None:
+    store = Store(failures=1, error=f"When writing: AWS Error {code} during PutObject operation: no.")
+    with pytest.raises(OSError, match=code):
+        Patience(60).persist(store)
+    assert store.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "final"),
+    [
+        (OSError("AWS Error SLOW_DOWN during PutObject operation"), False),
+        (OSError("AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7"), False),
+        (OSError("AWS Error UNKNOWN (HTTP status 502) during PutObject operation"), False),
+        (OSError("AWS Error UNKNOWN (HTTP status 400) during PutObject operation"), True),
+        (OSError("google::cloud::Status(UNAVAILABLE: try later)"), False),
+        (OSError("google::cloud::Status(PERMISSION_DENIED: no)"), True),
+        (FileNotFoundError(2, "no"), True),
+        (OSError(28, "no space"), True),
+        (ConnectionResetError(104, "reset"), False),
+    ],
+)
+def test_errors_are_told_apart(error: OSError, final: bool) -> None:
+    assert trouble_of(error).final is final
+
+
+def test_a_blip_is_not_told_and_a_silence_is_told_once_with_its_end(clock: Time) -> None:
+    said: list[str] = []
+    Patience(60, Silence(said.append)).persist(Store(failures=1))
+    assert said == []
+    Patience(600, Silence(said.append, 600)).persist(Store(failures=20))
+    assert len(said) == 2
+    assert "does not answer since 00:16:" in said[0]
+    assert "for up to 10 minutes" in said[0]
+    assert "answers again, after" in said[1]
+
+
+def test_who_tries_once_tells_how_long_the_others_wait(clock: Time) -> None:
+    said: list[str] = []
+    silence = Silence(said.append, 600)
+    for _ in range(5):
+        with pytest.raises(UnansweredError):
+            Patience(0, silence).persist(Store(failures=1))
+        clock.sleep(2)
+    assert len(said) == 1
+    assert "for up to 10 minutes" in said[0]
+
+
+def test_pauses_grow_to_a_limit_and_differ() -> None:
+    assert all(pause(tries) <= LONGEST_PAUSE for tries in range(50))
+    assert max(pause(1) for _ in range(50)) < min(pause(20) for _ in range(50))
+    assert len({pause(20) for _ in range(10)}) > 1
