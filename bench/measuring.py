@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 from rich.console import Console
 
 from safechain_ray.engines.start import Device
-from safechain_ray.runs import compaction
+from safechain_ray.runs import file_index
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -57,7 +57,7 @@ def in_new_process(function: Callable[Arguments, Result], *args: Arguments.args,
 
 def keep_committed_files() -> None:
     """Keep the files of a finished run as they were committed: their times are measured here, and merging ends them."""
-    compaction.SMALL_BYTES = 0
+    file_index.SMALL_BYTES = 0
 
 
 def default_device() -> Device:

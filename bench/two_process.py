@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from safechain_ray.catalog.entries import ModelEntry
-from safechain_ray.commands.gpu_check.direct import generate, render, start_llm, stop_llm, timed_generate, token_prompt
+from safechain_ray.commands.gpu_check.speed import generate, render, start_llm, stop_llm, timed_generate, token_prompt
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
 from safechain_ray.judges.llama_guard import LOGPROBS, MAX_TOKENS

@@ -16,7 +16,7 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import open_folder
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import samples_table
-from safechain_ray.types.graded import with_grades
+from safechain_ray.types.tables import with_grades
 
 Grades = Mapping[int, bool | None]
 """By the sample's number."""

@@ -1,5 +1,9 @@
-"""The samples of a setting as columns without their texts, with every verdict as one column a judge and part."""
+"""The samples of a setting as columns without their texts, with every verdict as one column a judge and part.
 
+The share of some samples among others, with an interval that knows which of them are of one prompt.
+"""
+
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from safechain_ray.errors import InputError
+from safechain_ray.metrics.intervals import Estimate, share_estimate
 from safechain_ray.types import VERDICTS_SCHEMA, Part, Setting
 
 ANALYSED_COLUMNS = (
@@ -22,17 +27,25 @@ ANALYSED_COLUMNS = (
     "answer_tokens",
     "verdicts",
 )
+
 """The columns of `SAMPLES_SCHEMA` that the analysis reads; read no others from storage."""
 
 SAFE, UNSAFE, MISSING = 0, 1, 2
+
 """What a verdict says, as it stands in a column of verdicts."""
 
 Bools = NDArray[np.bool_]
+
 Ints = NDArray[np.int64]
+
 Floats = NDArray[np.float64]
+
 Texts = NDArray[np.object_]  # a fixed width would be that of the longest name
+
 Verdicts = NDArray[np.int8]
+
 Asked = Sequence[tuple[str, Part]]
+
 """(judge, part) pairs, of each of which every sample should have a verdict."""
 
 _VERDICT_SCHEMA = pa.schema([VERDICTS_SCHEMA.field(name) for name in ("sample_id", "judge", "part", "unsafe")])
@@ -164,3 +177,21 @@ def _verdict_columns(sample_ids: pa.ChunkedArray, verdicts: pa.Table, asked: Ask
         column[places.drop_null().to_numpy()] = said[known]
         columns[judge, part] = column
     return columns
+
+
+def share(rows: SettingRows, of: Bools, among: Bools) -> Estimate:
+    """The share of samples `of` among the samples `among`, both together over all samples of the setting."""
+    return clustered_share(rows.prompts, of, among, clustered=rows.samples > 1)
+
+
+def clustered_share(prompts: Ints, of: Bools, among: Bools, *, clustered: bool) -> Estimate:
+    """The same for samples whose prompts have these numbers: a ratio of sums over prompts.
+
+    Its interval is bootstrapped over prompts, Wilson's where they are not `clustered` (K = 1). `n` counts the prompts
+    that have a sample `among`; with none of them the value is None.
+    """
+    denominators = np.bincount(prompts[among])
+    numerators = np.bincount(prompts[among & of], minlength=len(denominators))
+    pairs = zip(numerators.tolist(), denominators.tolist(), strict=True)
+    units = Counter(pair for pair in pairs if pair[1])
+    return share_estimate(units, clustered=clustered, seed=0)

@@ -7,11 +7,16 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from safechain_ray.catalog.api_entries import ApiEntry
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
-from safechain_ray.catalog.entries import DatasetEntry, Family, JudgeEntry, ModelEntry
-from safechain_ray.catalog.shape_entries import ModelShape
-from safechain_ray.catalog.training_entries import TrainingSetEntry
+from safechain_ray.catalog.entries import (
+    ApiEntry,
+    DatasetEntry,
+    Family,
+    JudgeEntry,
+    ModelEntry,
+    ModelShape,
+    TrainingSetEntry,
+)
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.types.yaml_text import load_yaml
 

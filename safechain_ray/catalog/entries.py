@@ -1,15 +1,26 @@
-"""What the catalog says of a model family, a model, a data set and a judge."""
+"""What the catalog says of a model family, a model, a data set and a judge.
+
+What the catalog says of a model behind an API that speaks OpenAI's chat completions.
+
+What the catalog says of a training set: prompts with the responses that a model is to learn.
+
+The shape of a decoder-only transformer, from which its parameters and the memory of training it follow.
+"""
 
 import os
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from safechain_ray.catalog.parallelism import Attention, ParallelSizes
 from safechain_ray.errors import InputError
+from safechain_ray.likely_keys import without_prefixed_keys
 from safechain_ray.types import PLAIN_URL, Message, SpecialTokens, ThinkingTags, VariableName
 
 MessageContent = Literal["text", "list"]
+
 """How a chat template reads a message's content: as text, or as a list of `{type: text, text: ...}`."""
 
 
@@ -43,12 +54,15 @@ class Family(BaseModel):
 
 
 GPU_GIGABYTES = 80
+
 """Memory of the GPUs that the catalog's parallel sizes are for."""
 
 QUANTIZED_DTYPES = ("fp8", "quantized")
+
 """Values of `weights_dtype` for weights that are quantized already; `quantized` is any other way."""
 
 QUANTIZED_GIGABYTES = 1.15
+
 """Of a billion parameters in fp8: one byte each, and two for the embeddings, which vLLM leaves as they are."""
 
 
@@ -191,3 +205,189 @@ class JudgeEntry(Entry):
     def is_rule(self) -> bool:
         """Whether it decides by itself: it has no pool, and takes part wherever blocks are written."""
         return self.engine is None and self.endpoint is None
+
+
+class Prices(BaseModel):
+    """Dollars for a million tokens. Reasoning counts as output; discounts (cached input) are not known here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: float = Field(ge=0, description="dollars for a million tokens of prompt")
+    output: float = Field(ge=0, description="dollars for a million generated tokens, reasoning among them")
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float:
+        """In dollars."""
+        return (self.input * input_tokens + self.output * output_tokens) / 1e6
+
+
+class ApiEntry(Entry):
+    """A reasoning model that a provider runs. Its key is read from the environment where the requests are sent."""
+
+    base_url: str = Field(description="the endpoint, up to the part before /chat/completions")
+    api_model: str = Field(description="the id by which the provider knows the model")
+    api_key_env: VariableName | None = Field(None, description="the environment variable of the key; None sends no key")
+    family: str = Field("api", description="tags around a thought that comes apart, or in the text; the system prompt")
+    context_length: int = Field(131_072, ge=1, description="tokens of prompt and completion together")
+    prices: Prices | None = None
+    max_concurrent: int = Field(64, ge=1, description="most requests under way together")
+    most_choices: int = Field(
+        1,
+        ge=1,
+        exclude_if=lambda count: count == 1,  # identities from before there was this key stay as they were
+        description="samples of a prompt that one request may ask for (n); 1 where the provider has no n",
+    )
+    timeout_seconds: float = Field(900.0, gt=0, description="a request without an answer for so long is sent again")
+    extra_body: Annotated[dict[str, object], AfterValidator(without_prefixed_keys)] = Field(
+        default_factory=dict, description="put into every request as it is"
+    )
+    omits: tuple[str, ...] = Field((), description="sampling parameters that the provider refuses, so never sent")
+    max_tokens_parameter: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="name of the token limit in a request; detected if the provider refuses max_tokens"
+    )
+    opens_thought: bool | None = Field(
+        None,
+        exclude_if=lambda opens: opens is None,
+        description="whether the server's chat template opens the thought, so that answers hold no opening tag; "
+        "None: detected",
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_secrets(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("this is no endpoint: write http(s)://host/v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("a URL must hold no user, password, query or fragment: keys come from the environment")
+        return url.rstrip("/")
+
+    @property
+    def source(self) -> str:
+        """The model and its host, for tables."""
+        return f"{self.api_model} at {urlsplit(self.base_url).hostname}"
+
+
+def judging_api(judge: JudgeEntry) -> ApiEntry:
+    """The chat model at the endpoint of a judge that has one. Its answer is one letter, cut by design."""
+    assert judge.endpoint is not None
+    return ApiEntry(
+        name=judge.name,
+        base_url=judge.endpoint.base_url,
+        api_model=judge.endpoint.model,
+        api_key_env=judge.endpoint.api_key_env or None,
+        max_concurrent=judge.endpoint.max_concurrent,
+        opens_thought=False,
+    )
+
+
+LAYOUTS = (
+    frozenset({"messages_column"}),
+    frozenset({"prompt_column", "response_column"}),
+    frozenset({"prompt_column", "thought_column", "answer_column"}),
+)
+
+"""The columns that hold a demonstration: a conversation, or a prompt with its response whole or in two."""
+
+LossOn = Literal["last", "all"]
+
+"""The assistant turns of a conversation that carry loss."""
+
+
+class TrainingSetEntry(RowsEntry):
+    """Where demonstrations come from, and which of their columns are what.
+
+    Either exactly the columns of one of `LAYOUTS` are named, or none. Without names the layout is detected from the
+    columns of the data. Thoughts are in the tags of `family`, R1's by default, for every trained model. The opening tag
+    may be missing.
+    """
+
+    messages_column: str | None = Field(None, description="a list of messages, in OpenAI's or ShareGPT's form")
+    prompt_column: str | None = None
+    response_column: str | None = Field(None, description="thought, in tags, and answer")
+    thought_column: str | None = Field(None, description="the thought alone, without tags")
+    answer_column: str | None = Field(None, description="the answer alone")
+    input_column: str | None = Field(
+        None, description="text appended to the prompt; by default a column `input` or `context`; '' for none"
+    )
+    system_column: str | None = Field(None, description="the system turn; by default a column `system`; '' for none")
+    has_thoughts: bool = Field(True, description="False for a control: answers only, and a thinking tag is an error")
+    family: str | None = Field(None, description="the model family in whose tags the thoughts are; r1 by default")
+    loss_on: LossOn = Field("last", description="the assistant turns that carry loss")
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The named columns, by field."""
+        layout = ("messages_column", "prompt_column", "response_column", "thought_column", "answer_column")
+        return {name: getattr(self, name) for name in (*layout, "input_column", "system_column") if getattr(self, name)}
+
+    @property
+    def layout(self) -> frozenset[str]:
+        """The named columns that make a layout."""
+        return frozenset(self.columns) - {"input_column", "system_column"}
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> Self:
+        if self.layout and self.layout not in LAYOUTS:
+            known = "; or ".join(", ".join(sorted(layout, reverse=True)) for layout in LAYOUTS)
+            raise ValueError(f"the columns named are {', '.join(sorted(self.layout))}; name {known}")
+        if self.input_column and self.layout == LAYOUTS[0]:
+            raise ValueError("input_column needs prompt_column, but messages_column is named: remove one of them")
+        if self.thought_column is not None and not self.has_thoughts:
+            raise ValueError("has_thoughts is false, but thought_column names thoughts: remove one of them")
+        return self
+
+
+class ModelShape(BaseModel):
+    """Llama's architecture, and those with the same matrices (Qwen 2.5). Biases and norms are too small to count."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    layers: int = Field(ge=1)
+    hidden: int = Field(ge=1)
+    intermediate: int = Field(ge=1, description="width of the feed-forward part")
+    vocabulary: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    key_value_heads: int = Field(ge=1)
+    head_size: int | None = Field(None, description="hidden / heads by default")
+    tied: bool = Field(False, description="one matrix for what goes in and what comes out")
+
+    @classmethod
+    def of_config(cls, name: str, config: Any) -> "ModelShape":
+        """From a config of transformers."""
+        return cls(
+            name=name,
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            intermediate=config.intermediate_size,
+            vocabulary=config.vocab_size,
+            heads=config.num_attention_heads,
+            key_value_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
+            head_size=getattr(config, "head_dim", None),
+            tied=bool(config.tie_word_embeddings),
+        )
+
+    def matrices(self) -> Iterator[tuple[int, int]]:
+        """(inputs, outputs) of each linear map in a layer: query, key, value, output, gate, up, down."""
+        size = self.head_size or self.hidden // self.heads
+        queries, keys = self.heads * size, self.key_value_heads * size
+        yield from ((self.hidden, queries), (self.hidden, keys), (self.hidden, keys), (queries, self.hidden))
+        yield from ((self.hidden, self.intermediate), (self.hidden, self.intermediate))
+        yield (self.intermediate, self.hidden)
+
+    @property
+    def layer_parameters(self) -> int:
+        return sum(inputs * outputs for inputs, outputs in self.matrices())
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Of one of the two matrices as large as the vocabulary."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        return self.layers * self.layer_parameters + (1 if self.tied else 2) * self.embedding_parameters
+
+    def adapter_parameters(self, rank: int) -> int:
+        """Of low-rank adapters on all linear layers but the output."""
+        return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self.matrices())

@@ -21,11 +21,11 @@ from safechain_ray.cli.common import (
     profile_flag,
     quiet_libraries,
 )
-from safechain_ray.cli.output_format import format_flag, show
+from safechain_ray.cli.options import format_flag, show
 from safechain_ray.config import BenchmarkConfig, read_benchmark_config
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
-from safechain_ray.metrics.published_benchmarks import published_passes
+from safechain_ray.metrics.published import published_passes
 
 EXAMPLES = """\b
 Examples:

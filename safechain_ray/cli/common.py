@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from safechain_ray.engines.log_capture import captured_output
+from safechain_ray.engines.start import captured_output
 from safechain_ray.errors import InputError, SafechainError
 from safechain_ray.report.escape import printable_lines
 from safechain_ray.storage import redact

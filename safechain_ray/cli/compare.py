@@ -7,8 +7,7 @@ from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.cli.common import output_flags
-from safechain_ray.cli.output_format import format_flag, show
-from safechain_ray.cli.paper import paper_flags, stand_ins
+from safechain_ray.cli.options import format_flag, paper_flags, show, stand_ins
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.report.escape import printable

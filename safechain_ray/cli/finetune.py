@@ -97,7 +97,7 @@ def finetune(
 def _show_plan(config: Any, as_json: bool) -> None:
     from safechain_ray.commands.finetune.finetune import plan_finetune
     from safechain_ray.report.finetune import plan_document, plan_summary
-    from safechain_ray.report.terminal import print_document
+    from safechain_ray.report.renderers import print_document
 
     with quiet_libraries():
         trainee, made, data = plan_finetune(config)
@@ -115,8 +115,8 @@ def _show_plan(config: Any, as_json: bool) -> None:
 def _train(config: Any, as_json: bool) -> None:
     from safechain_ray.commands.finetune.finetune import finetune as run_training
     from safechain_ray.report.finetune import outcome_document
-    from safechain_ray.report.terminal import print_document
-    from safechain_ray.report.training_progress import training_progress_for
+    from safechain_ray.report.progress import training_progress_for
+    from safechain_ray.report.renderers import print_document
 
     interruptible()
     with quiet_libraries() as terminal, training_progress_for(terminal) as progress:

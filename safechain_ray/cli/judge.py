@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
-from safechain_ray.cli.output_format import show
+from safechain_ray.cli.options import show
 from safechain_ray.config import JudgingConfig, read_judging_config
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
@@ -111,7 +111,7 @@ def _remove(
 
 def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> None:
     from safechain_ray.commands.fine_grained import analyse
-    from safechain_ray.commands.thought_prefixes import judge_in_pieces
+    from safechain_ray.commands.judge import judge_in_pieces
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.report.fine_grained import fine_grained_document
     from safechain_ray.report.html.write import write_report

@@ -81,10 +81,9 @@ def judge_study(
     """
     from safechain_ray.commands.judge_study import judge_study as run_study
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.report.judge_study import study_document
+    from safechain_ray.report.judge_study import study_document, write_study
     from safechain_ray.report.progress import progress_for
-    from safechain_ray.report.study_files import write_study
-    from safechain_ray.report.terminal import print_document
+    from safechain_ray.report.renderers import print_document
 
     resolved = read_study_config(config, by_key(KEYS, flags), assignments, profile)
     interruptible()

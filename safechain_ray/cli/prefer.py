@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
-from safechain_ray.cli.output_format import format_flag, show
+from safechain_ray.cli.options import format_flag, show
 from safechain_ray.config import read_preference_config
 
 EXAMPLES = """\b

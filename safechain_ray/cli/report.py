@@ -8,13 +8,12 @@ from rich.console import Console
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.cli.benchmark import tell_benchmarks
 from safechain_ray.cli.common import output_flags
-from safechain_ray.cli.output_format import format_flag, show
-from safechain_ray.cli.paper import paper_flags, stand_ins
+from safechain_ray.cli.options import format_flag, paper_flags, show, stand_ins
 from safechain_ray.cli.sweep import sweep_document, sweep_json
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.report.escape import printable
-from safechain_ray.runs.run_kind import Kind
+from safechain_ray.runs.folder import Kind
 from safechain_ray.storage import Folder
 
 CONTENT = {"benchmark": "benchmarks", "judge study": "a judge study", "preferences": "a comparison by a judge"}
@@ -85,7 +84,7 @@ def report(
     """
     from safechain_ray.commands.benign import name_benign
     from safechain_ray.commands.sweep.sweep import is_sweep
-    from safechain_ray.runs.run_kind import kind_in
+    from safechain_ray.runs.folder import kind_in
     from safechain_ray.storage import open_folder
 
     kind = kind_in(open_folder(run))
@@ -127,7 +126,7 @@ def report(
 
 
 def _of_benchmarks(run: str, html: str | None, paper: str | None, shape: str, as_json: bool) -> None:
-    from safechain_ray.commands.benchmark_figures import read_benchmark_metrics
+    from safechain_ray.commands.resolve_benchmark import read_benchmark_metrics
     from safechain_ray.report.html.write import write_benchmark_report
     from safechain_ray.storage import open_folder
 
@@ -140,7 +139,7 @@ def _of_benchmarks(run: str, html: str | None, paper: str | None, shape: str, as
 
 def _of_judges(folder: Folder, kind: Kind, by_category: bool, shape: str, as_json: bool) -> None:
     """The figures of a finished judge study, or of two runs that a judge compared."""
-    from safechain_ray.metrics.judge_study import JudgeStudy
+    from safechain_ray.metrics.agreement import JudgeStudy
     from safechain_ray.metrics.preferences import Preferences
     from safechain_ray.report.judge_study import study_document
     from safechain_ray.report.preferences import preferences_document
@@ -162,7 +161,7 @@ def _of_judges(folder: Folder, kind: Kind, by_category: bool, shape: str, as_jso
 def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str, as_json: bool) -> None:
     from safechain_ray.commands.sweep.sweep import read_sweep
     from safechain_ray.report.html.write import write_sweep_report
-    from safechain_ray.report.leaderboard_files import write_leaderboard
+    from safechain_ray.report.leaderboard import write_leaderboard
     from safechain_ray.storage import open_folder
 
     results = read_sweep(run)
@@ -183,7 +182,7 @@ def _metrics(run: str, by_category: bool, standing: StandIns | None, shape: str,
     from safechain_ray.metrics.published import beside
     from safechain_ray.report.published import with_published
     from safechain_ray.report.tables import metrics_document
-    from safechain_ray.runs.stored_metrics import metrics_of
+    from safechain_ray.runs.run_manifest import metrics_of
 
     metrics, figures = metrics_of(run), published_figures()
     found = None if standing is None else beside(metrics, figures, standing)

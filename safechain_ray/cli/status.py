@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from safechain_ray.cli.common import output_flags
-from safechain_ray.commands.read_status import FolderStatus, read_status
+from safechain_ray.commands.status import FolderStatus, read_status
 from safechain_ray.errors import StorageError
 from safechain_ray.report.escape import printable
 from safechain_ray.report.status import status_lines, status_summary, status_table, summary_line

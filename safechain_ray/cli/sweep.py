@@ -24,9 +24,7 @@ from safechain_ray.cli.common import (
     profile_flag,
     quiet_libraries,
 )
-from safechain_ray.cli.deadline import DEADLINE
-from safechain_ray.cli.output_format import format_flag, show
-from safechain_ray.cli.paper import paper_flags, stand_ins
+from safechain_ray.cli.options import DEADLINE, format_flag, paper_flags, show, stand_ins
 from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.config import read_sweep_config
 from safechain_ray.errors import InputError
@@ -109,7 +107,7 @@ def sweep(
     from safechain_ray.commands.sweep.sweep import sweep as run_sweep
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.report.html.write import write_report, write_sweep_report
-    from safechain_ray.report.leaderboard_files import write_leaderboard
+    from safechain_ray.report.leaderboard import write_leaderboard
     from safechain_ray.report.progress import progress_for
 
     standing = stand_ins(paper, paper_dataset)
@@ -158,7 +156,7 @@ def sweep_json(models: Sequence[SweptModel], runs: Sequence[RunMetrics]) -> str:
 def plan_sweep(flags: Mapping[str, Any], response_tokens: int | None, as_json: bool) -> None:
     """What a sweep will come to, on stdout. `flags` are those of `plan`, of which few say something to a sweep."""
     from safechain_ray.commands.sweep.estimate import Assumptions, estimate_sweep
-    from safechain_ray.report.sweep_plan import render_sweep_plan, sweep_summary
+    from safechain_ray.report.plan import render_sweep_plan, sweep_summary
 
     given = {key: value for key, value in flags.items() if is_given(value)}
     config, profile, assignments = given.pop("config"), given.pop("profile", None), given.pop("assignments", ())

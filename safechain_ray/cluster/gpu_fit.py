@@ -3,15 +3,19 @@
 Each GPU holds its part of the weights, working memory, and its part of the KV cache. vLLM refuses to start where the
 KV cache is smaller than one full context. A model with room for only one context decodes one long request at a time,
 so more GPUs are taken until the cache holds `MODEL_CONTEXTS` of them. A judge writes few tokens and needs only one.
+
+Divides one GPU's memory between the engines of a run, so that a machine with one GPU streams.
+
+vLLM's `gpu_memory_utilization` is a share of the whole GPU for each engine. The CUDA context of an engine comes on top.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.catalog.parallelism import ParallelSizes
 from safechain_ray.cluster.gpu_supply import Gpus
-from safechain_ray.engines.gpu_memory import SHARE_ARGUMENT, memory_share
+from safechain_ray.engines.gpus import DEFAULT_SHARE, SHARE_ARGUMENT, memory_share
 from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import PlanError
 from safechain_ray.storage import redact
@@ -19,34 +23,44 @@ from safechain_ray.storage import redact
 GIGABYTE = 1e9
 
 WORKING_GIGABYTES = 1.5
+
 """CUDA's context, NCCL's buffers and CUDA graphs on each GPU. An estimate: it has not been measured."""
 
 WORKING_SHARE = 0.05
+
 """Of the weights on each GPU, for the activations of a prefill step. An estimate, too."""
 
 SPARE = 1.1
+
 """KV cache for a context that is wanted and not needed, as the memory left for the cache is an estimate."""
 
 POWERS_OF_TWO = tuple(2**power for power in range(7))
 
 MODEL_CONTEXTS = 4
+
 JUDGE_CONTEXTS = 1
 
 UNKNOWN_ATTENTION_BYTES = 16_384
+
 """Of KV cache a token for each billion parameters, where `config.json` is not known: Llama 3's 8B."""
 
 PARALLEL_FIELDS = {"tensor_parallel_size", "pipeline_parallel_size"}
 
 LARGE_GPU_GIGABYTES = 70 * 2**30 / GIGABYTE
+
 LARGE_SHARE = 0.85
+
 RUNNING_ON_LARGE_GPUS = 1_024
+
 """As vLLM's offline class has it by default (0.25.1 to 0.33.0, `get_batch_defaults`), but for A100: 256 there and on
 smaller GPUs."""
 
 TYPICAL_TOKENS = 1_000
+
 """Of prompt and response half way. With fewer tokens of KV cache for each request vLLM would preempt requests."""
 
 KINDS_OF_GPUS = (24, 48, 80, 141)
+
 """Gigabytes of the GPUs that a refusal looks at."""
 
 
@@ -261,3 +275,34 @@ def fit_sentence(engine: EngineNeeds, fit: GpuFit) -> str:
     if engine.attention is None:
         sentence += " The KV cache is a guess, as config.json is not known."
     return sentence
+
+
+CONTEXT_GIGABYTES = 0.5
+
+"""CUDA's context of each further engine, which vLLM does not count. An estimate."""
+
+SPARE_GIGABYTES = 1.0
+
+"""For each engine beside what it needs, as all needs are estimates."""
+
+
+def share_one_gpu(fits: Sequence[GpuFit]) -> list[GpuFit] | None:
+    """The engines with their shares of one GPU; None where each does better with the GPU to itself for a while.
+
+    Every engine gets what it needs. Of the rest the judges get up to half, for a second context each. The first engine,
+    the model's, gets all else: the size of its KV cache limits the requests that it decodes at once. It must keep half
+    of the cache that it has alone, or enough for all its requests. Where the user has set a share, none is computed.
+    """
+    if any(fit.user_set_share for fit in fits):
+        return None
+    model, *judges = fits
+    gpu = model.gpu_gigabytes
+    left = DEFAULT_SHARE * gpu - CONTEXT_GIGABYTES * len(judges) - sum(fit.least_gigabytes for fit in fits)
+    if left < SPARE_GIGABYTES * len(fits):
+        return None
+    extra = [min(left / 2 / len(judges), fit.cache_gigabytes + SPARE_GIGABYTES) for fit in judges]
+    used = [model.least_gigabytes + left - sum(extra)]
+    used += [fit.least_gigabytes + more for fit, more in zip(judges, extra, strict=True)]
+    shared = [replace(fit, memory_share=gigabytes / gpu) for fit, gigabytes in zip(fits, used, strict=True)]
+    enough = min(model.cache_tokens / 2, RUNNING * TYPICAL_TOKENS)
+    return shared if shared[0].cache_tokens >= max(enough, MODEL_CONTEXTS * model.needed_context) else None

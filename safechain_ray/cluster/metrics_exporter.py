@@ -12,8 +12,7 @@ from urllib.parse import quote
 
 from ray.util.metrics import Counter, Gauge
 
-from safechain_ray.cluster.progress import PoolProgress
-from safechain_ray.cluster.stage import Stage
+from safechain_ray.cluster.progress import PoolProgress, Stage
 from safechain_ray.cluster.workers.writer import DECISIONS, verdict_count
 
 PRINTABLE_ASCII = "".join(map(chr, range(32, 127)))

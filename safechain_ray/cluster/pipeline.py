@@ -1,8 +1,11 @@
-"""The stream: sample numbers or stored samples through the pools of one stage, into committed Parquet files."""
+"""The stream: sample numbers or stored samples through the pools of one stage, into committed Parquet files.
+
+Turns "nothing moves" into an error that names the pool and says why.
+"""
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,10 @@ import ray.data
 from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from safechain_ray.catalog.api_entries import ApiEntry, judging_api
-from safechain_ray.catalog.entries import EngineNeeds, Family, JudgeEntry, ModelEntry
+from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, Family, JudgeEntry, ModelEntry, judging_api
 from safechain_ray.cluster.placement_groups import new_group
 from safechain_ray.cluster.planner import PlannedPool
+from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.cluster.ray_internals.actor_pools import declare_pool
 from safechain_ray.cluster.ray_internals.stream_context import configure
 from safechain_ray.cluster.sample_index import Worklist, share
@@ -32,14 +35,17 @@ from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.environment import path_with_own_programs
 from safechain_ray.engines.start import RUNNING, EngineStart, StartEngine
+from safechain_ray.errors import StallError
 from safechain_ray.storage import Folder
 from safechain_ray.types import Part, as_samples, only, without_verdicts
 
 ROWS_IN_FLIGHT_A_SLOT = 2.0
+
 """Rows a pool holds for each request that its engine decodes at once. A finished row waits for the slowest one of its
 block: at 1.5 an engine of 256 slots ran short now and then, at 2 it never did (bench/throughput.py)."""
 
 ACCELERATOR_SHARE = 0.001
+
 """Of the one `accelerator_type:…` that a node has; the share that Ray's own `accelerator_type` option takes."""
 
 
@@ -294,3 +300,63 @@ def resources_of(pool: PlannedPool, accelerator: str | None) -> dict[str, Any]:
         "ray_remote_args_fn": over_several_nodes,
         "runtime_env": {"env_vars": {"PATH": path}},
     }
+
+
+class Watchdog:
+    """Raises StallError when no counter of any pool, nor of the commits, has moved for `timeout` seconds.
+
+    Each of `rows` passes through the pools one after the other. Time in which the stream is `excused` (its store does
+    not answer) does not count.
+    """
+
+    def __init__(
+        self,
+        pools: tuple[str, ...],
+        rows: int,
+        timeout: float,
+        clock: Callable[[], float],
+        excused: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._pools = pools
+        self._rows = rows
+        self._timeout = timeout
+        self._clock = clock
+        self._excused = excused
+        self._last: object = None
+        self._moved = clock()
+
+    def check(self, progress: Mapping[str, PoolProgress], committed: int) -> None:
+        pools = {pool: (seen.ready, dict(seen.counts), seen.loaded_megabytes) for pool, seen in progress.items()}
+        state = pools, committed
+        if state != self._last or self._excused():
+            self._last = state
+            self._moved = self._clock()
+            return
+        idle = self._clock() - self._moved
+        if idle >= self._timeout:
+            raise StallError(
+                f"No progress for {idle / 60:.1f} minutes. {stuck_pool(self._pools, self._rows, progress)} "
+                "What is done is kept; the same command continues. A longer --stall-timeout waits longer."
+            )
+
+
+def stuck_pool(pools: tuple[str, ...], rows: int, progress: Mapping[str, PoolProgress]) -> str:
+    """The first pool that holds rows, lost its engines or never came up, and what that looks like."""
+    for pool in pools:
+        seen = progress.get(pool, PoolProgress())
+        waiting = seen.counts["rows_in"] - seen.counts["rows_out"]
+        if not seen.ready and not seen.counts["rows_in"]:
+            return (
+                f"The pool {pool!r} has no engine that is ready: its actors wait for resources, or their engine is "
+                "still loading (see `ray status` and the engine's log)."
+            )
+        if not seen.ready and seen.counts["rows_out"] < rows:
+            return (
+                f"The pool {pool!r} lost its engines after {seen.counts['rows_out']} of {rows} rows: they start again "
+                "when a node has room for them (see `ray status`), or are still loading."
+            )
+        if waiting:
+            return f"The pool {pool!r} holds {waiting} rows that its engines do not finish."
+    return (
+        "Every pool is idle: the stream itself is stuck (storage that does not answer, or no free CPU for its tasks)."
+    )

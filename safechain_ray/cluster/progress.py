@@ -1,9 +1,12 @@
-"""The tally: an actor that knows how far each pool is, from counters that its workers report."""
+"""The tally: an actor that knows how far each pool is, from counters that its workers report.
+
+One stage of a run, as a driver tells of it: which pools do how many rows, and what was finished before.
+"""
 
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -12,8 +15,11 @@ from safechain_ray.cluster.nodes import beside_driver
 from safechain_ray.engines.loading import LOADED
 
 REPORT_SECONDS = 1.0
+
 SILENT_SECONDS = 20.0
+
 MOST_NOTES = 100
+
 """A pool whose engines fail again and again shows no more than these."""
 
 
@@ -104,3 +110,24 @@ class Reporter:
         while True:
             self.report()
             time.sleep(REPORT_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Stage `number` of `stages`: `pools` finish what is left of `total` rows, judged by `judges` when committed.
+
+    `done_before` rows were finished when it began, and `found` holds their counts (`commit.COMMITTED`).
+    """
+
+    pools: tuple[str, ...]
+    total: int
+    done_before: int = 0
+    found: Mapping[str, int] = field(default_factory=dict)
+    judges: tuple[str, ...] = ()
+    number: int = 1
+    stages: int = 1
+
+    @property
+    def is_last(self) -> bool:
+        """Its commits are those of the run; an earlier stage's wait for the next one."""
+        return self.number == self.stages

@@ -1,4 +1,7 @@
-"""Joins a Ray cluster or starts a local one, quietly, and reads what it has."""
+"""Joins a Ray cluster or starts a local one, quietly, and reads what it has.
+
+Reads the GPU memory of a cluster's nodes, by a short Ray task on each node.
+"""
 
 import logging
 import os
@@ -7,30 +10,78 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from safechain_ray.cluster.autoscaler import gpus_of_kind, nodes_that_may_come
+from safechain_ray.cluster.autoscaler import gpus_of_kind, memory_of_type, nodes_that_may_come
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ClusterConfig
-from safechain_ray.engines.engine_package import EnginePackage, installed_engine_package
+from safechain_ray.engines.environment import EnginePackage, installed_engine_package
 from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus, smallest_memory
 from safechain_ray.errors import SafechainError
 
+PROBE_SECONDS = 30.0
+
+_read: dict[str, float | None] = {}
+
+"""By node id: the GPUs of a node stay, and a sweep looks at its cluster every second."""
+
+
+def probe_gpu_memory(nodes: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Memory of the smallest GPU of each of these nodes of `ray.nodes()`, in 1e9 bytes, by node id.
+
+    None for a node without GPUs, and where neither NVML nor the accelerator type says it. Takes seconds at the first
+    call for a node, as Ray starts a process there.
+    """
+    new = {node["NodeID"]: node for node in nodes if node["Resources"].get("GPU") and node["NodeID"] not in _read}
+    probe = ray.remote(num_cpus=0, max_retries=0)(read_smallest_memory)
+    tasks = {probe.options(scheduling_strategy=_on(node_id)).remote(): node_id for node_id in new}
+    answered, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=PROBE_SECONDS) if tasks else ([], [])
+    for task in late:
+        ray.cancel(task, force=True)
+    memory = {tasks[task]: _result(task) for task in answered}
+    _read.update({node_id: memory.get(node_id) or memory_of_type(node["Resources"]) for node_id, node in new.items()})
+    return {node["NodeID"]: _read.get(node["NodeID"]) for node in nodes}
+
+
+def read_smallest_memory() -> float | None:
+    """Memory of this machine's smallest GPU, in 1e9 bytes."""
+    return smallest_memory(read_gpus().gpus)
+
+
+def _on(node_id: str) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node_id, soft=False)
+
+
+def _result(task: Any) -> float | None:
+    try:
+        memory: float | None = ray.get(task)
+    except ray.exceptions.RayError:  # the node is gone, or its environment lacks this package
+        return None
+    return memory
+
+
 LOCAL_LOGICAL_CPUS = 16
+
 """A local Ray counts tasks, not cores: with the two cores of a laptop two engines would leave no CPU for the stream."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 CONNECT_TIMEOUT_SECONDS = 5.0
+
 CONNECT_PATIENCE_SECONDS = 5.0
+
 """How long a cluster may take to accept connections; a head that just started needs a moment."""
 
 LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
+
 GIGABYTE = 2**30
 
 # Ray Data holds a fast pool back only once half of the object store is in use. Samples are small, so that never
@@ -82,7 +133,7 @@ def ray_session(address: str | None, say: Callable[[str], None] | None = None) -
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler would end the process without a word; the caller's is the one that was meant.
         signal.signal(signal.SIGTERM, on_sigterm)
-    from safechain_ray.cluster.node_news import node_news  # imports Ray, whose environment is set by now
+    from safechain_ray.cluster.nodes import node_news  # imports Ray, whose environment is set by now
 
     try:
         with node_news(say) if say else nullcontext():
@@ -209,7 +260,6 @@ def _gpu_memory(nodes: list[dict[str, Any]], resources: ClusterConfig) -> Mappin
         return {}
     if cluster_address(resources.ray_address) is None:
         return {node["NodeID"]: _own_gpu_memory() for node in nodes if node["Resources"].get("GPU")}
-    from safechain_ray.cluster.gpu_probe import probe_gpu_memory
 
     return probe_gpu_memory(nodes)
 

@@ -14,7 +14,7 @@ from ray.data import Dataset
 
 from safechain_ray.cluster.placement_groups import give_back_groups
 from safechain_ray.cluster.ray_internals.actor_pools import POOL_SIZES, ActorPool
-from safechain_ray.cluster.ray_internals.stream_callback import attach
+from safechain_ray.cluster.ray_internals.stream_context import attach
 
 POLL_INTERVAL = 0.5
 """Seconds between two changes of pool sizes; a stop takes effect at the next step."""

@@ -1,38 +1,89 @@
-"""Reasoning benchmarks: every problem put to one model, and each answer graded in the same stream."""
+"""Reasoning benchmarks: every problem put to one model, and each answer graded in the same stream.
 
-from collections.abc import Iterator
+Regrading after a change of a grader's version, so that a run never mixes grades of two versions.
+
+A grader's version rises when the same text may get another grade. A rerun of the command first regrades the stored
+answers. Nothing is generated again.
+"""
+
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from ray.data import Dataset
 
 from safechain_ray.benchmarks.sandbox import require_sandbox
 from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
+from safechain_ray.cluster.progress import Stage
 from safechain_ray.cluster.session import cluster_address
-from safechain_ray.cluster.stage import Stage
 from safechain_ray.cluster.workers.grader import Grading, SharedProblems, check_sandboxes, grade_counts
 from safechain_ray.cluster.workers.writer import Commit
-from safechain_ray.commands.benchmark_figures import measure_benchmarks
 from safechain_ray.commands.evaluate import Generation, check_key
-from safechain_ray.commands.regrade import drop_old_grades, outdated
-from safechain_ray.commands.resolve_benchmark import ResolvedBenchmarks, resolve_benchmarks
+from safechain_ray.commands.resolve_benchmark import ResolvedBenchmarks, measure_benchmarks, resolve_benchmarks
 from safechain_ray.config import BenchmarkConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
-from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.compaction import compact
-from safechain_ray.runs.file_index import Inventory, RowKind, put_in_order, tell
+from safechain_ray.runs.attempt import Attempt, RowStream, forget_rounds
+from safechain_ray.runs.file_index import Inventory, RowKind, compact, put_in_order, tell
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.kept_rounds import forget_rounds
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.progress import Observer
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.workload import Remaining, Workload, run
-from safechain_ray.types.graded import GRADED_SCHEMA, without_grade
+from safechain_ray.storage import Folder
+from safechain_ray.types import arrow_array, short_hash
+from safechain_ray.types.tables import GRADE_TYPE, GRADED_SCHEMA, without_grade
+
+FIRST_VERSION = 1
+
+"""The version of graders in runs that record no version."""
+
+REASON = "graded by an earlier version of the grader"
+
+
+def outdated(record: RunRecord, versions: Mapping[str, int]) -> set[str]:
+    """The benchmarks with grades of another version of their grader; `versions` go by benchmark."""
+    return {name for name, version in versions.items() if record.grader_versions.get(name, FIRST_VERSION) != version}
+
+
+def drop_old_grades(folder: RunFolder, record: RunRecord, versions: Mapping[str, int]) -> int:
+    """Remove the grades that another version of their grader gave; returns how many.
+
+    `versions` go by benchmark. The record gets the new versions last, so that a removal that was cut off is done
+    again. Removing a grade twice does no harm.
+    """
+    old = outdated(record, versions)
+    if not old:
+        return 0
+    put_in_order(folder.samples, retry_errors=False, kind=RowKind(GRADED_SCHEMA), unfinished=without_grade)
+    dropped = sum(_drop(folder.samples, name, old) for name in folder.samples.list_files(".parquet"))
+    record.graded_by(versions)
+    return dropped
+
+
+def _drop(samples: Folder, name: str, benchmarks: Set[str]) -> int:
+    """Rewrite one file without the grades of these benchmarks: the new file is there before the old one goes."""
+    table = samples.read_parquet(name)
+    graded = pc.is_valid(pc.struct_field(table["grade"], "correct"))
+    stale = pc.and_(graded, pc.is_in(table["dataset"], pa.array(sorted(benchmarks)))).to_pylist()
+    if not any(stale):
+        return 0
+    grades = [
+        grade | {"correct": None, "error": REASON} if is_stale else grade
+        for grade, is_stale in zip(table["grade"].to_pylist(), stale, strict=True)
+    ]
+    place = table.schema.get_field_index("grade")
+    rest = table.set_column(place, GRADED_SCHEMA.field("grade"), arrow_array(grades, GRADE_TYPE))
+    samples.write_parquet(f"part-{short_hash(REASON, name)}.parquet", rest)
+    samples.delete(name)
+    return sum(stale)
+
 
 graded_in_order = partial(put_in_order, kind=RowKind(GRADED_SCHEMA), unfinished=without_grade)
+
 """`put_in_order` of a benchmark's samples: those whose grading failed are told as unfinished."""
 
 

@@ -1,24 +1,209 @@
-"""A training set: prompts drawn and asked as in any run, judged, then one response chosen of each that is kept."""
+"""A training set: prompts drawn and asked as in any run, judged, then one response chosen of each that is kept.
+
+What a built training set is, in figures and names: counts of every step, sources, the rule, the seed.
+
+The prompts of a training set: read, kept apart from evaluation sets and from each other, drawn.
+"""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from safechain_ray.commands.draw import DrawnPrompts, draw_for
+from pydantic import BaseModel, ConfigDict
+
+from safechain_ray import catalog
+from safechain_ray.catalog.entries import DatasetEntry, Entry
 from safechain_ray.commands.evaluate import Evaluation, finish, open_run
-from safechain_ray.commands.training_set_facts import DatasetFacts, facts_of
 from safechain_ray.commands.training_set_folder import DatasetRecord, write_rows
-from safechain_ray.config import BuildConfig
-from safechain_ray.curation.rows import SAMPLE_COLUMNS, RowFormat
-from safechain_ray.curation.selection import COLUMNS, Selection, judged_samples, select
+from safechain_ray.config import BuildConfig, DatasetConfig, PromptsConfig
+from safechain_ray.curation.overlap import (
+    NEAR_DUPLICATE,
+    NOT_DRAWN,
+    UNUSABLE,
+    Draw,
+    Objection,
+    Overlap,
+    draw_prompts,
+    no_objection,
+    reason_of,
+)
+from safechain_ray.curation.selection import (
+    COLUMNS,
+    SAMPLE_COLUMNS,
+    RowFormat,
+    Selection,
+    Step,
+    count_steps,
+    judged_samples,
+    select,
+)
+from safechain_ray.datasets.adhoc import copy_of, with_place
+from safechain_ray.datasets.loading import COLUMN_FLAGS, PromptSet, fingerprint, load_prompts
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.runs.output import held_output
 from safechain_ray.runs.progress import Observer
-from safechain_ray.runs.resolve import ResolvedRun, as_stored, resolve, resolve_names
-from safechain_ray.storage import Folder, without_secrets
-from safechain_ray.types import short_hash
+from safechain_ray.runs.resolve import ResolvedRun, as_stored, dataset_entry, resolve, resolve_names
+from safechain_ray.storage import Folder, redact, without_secrets
+from safechain_ray.types import KeepRule, Outcome, Part, Setting, short_hash
+
+FLAGS = COLUMN_FLAGS | {
+    "category_column": "--kind-column (prompts.kind_column in a config file); without one no kinds are balanced"
+}
+
+
+@dataclass(frozen=True)
+class DrawnPrompts:
+    """The prompts that are asked, and how they were drawn."""
+
+    entry: DatasetEntry
+    prompts: PromptSet
+    draw: Draw
+    evaluation: Mapping[str, str]
+    """The fingerprint of each evaluation set that they don't overlap with, by its name."""
+    config: BuildConfig
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What changes the draw, but for the prompts that there are."""
+        config = self.config
+        identity: dict[str, Any] = {"number": config.prompts.number, "seed": config.seed}
+        if config.drop_near_duplicates or config.decontaminate:
+            identity["similarity"] = config.similarity
+            identity["drop_near_duplicates"] = config.drop_near_duplicates
+            identity["decontaminate"] = dict(self.evaluation)
+        return identity
+
+    def left_out(self) -> Iterator[tuple[str, Mapping[str, int]]]:
+        """Why prompts were not drawn, in the order in which it was asked, with how many of each kind."""
+        reasons = [UNUSABLE, *map(reason_of, self.evaluation)]
+        if self.config.drop_near_duplicates:
+            reasons.append(NEAR_DUPLICATE)
+        return ((reason, self.draw.left_out.get(reason, {})) for reason in (*reasons, NOT_DRAWN))
+
+
+def draw_for(config: BuildConfig) -> DrawnPrompts:
+    """Read the prompts and draw. Raises InputError for what can't be read, and where no prompt is left."""
+    entry = _entry(config.prompts)
+    evaluation = _evaluation_sets(config.decontaminate)
+    everything = load_prompts(entry, flags=FLAGS)
+    objection: Objection = no_objection
+    if config.drop_near_duplicates or evaluation:
+        texts = {name: [prompt.text for prompt in each.prompts] for name, each in evaluation.items()}
+        objection = Overlap(config.similarity, config.drop_near_duplicates, texts)
+    drawn = draw_prompts(everything.prompts, config.prompts.number, config.seed, objection)
+    if not drawn.prompts:
+        why = ", ".join(f"{sum(counts.values()):,} {reason}" for reason, counts in drawn.left_out.items() if counts)
+        raise InputError(f"{everything.source} has no prompt to ask: {why}. Check its columns, and --decontaminate.")
+    asked = PromptSet(entry.name, drawn.prompts, everything.source, fingerprint(drawn.prompts))
+    return DrawnPrompts(entry, asked, drawn, {name: each.fingerprint for name, each in evaluation.items()}, config)
+
+
+def _entry(prompts: PromptsConfig) -> DatasetEntry:
+    entry = dataset_entry(prompts.dataset())
+    if prompts.file is None:
+        return entry
+    if prompts.name not in catalog.datasets():
+        raise InputError(
+            f"prompts.file is a copy of a set of the catalog, and {redact(prompts.name)} is none. Give the file itself "
+            "with --prompts."
+        )
+    copy = with_place(copy_of(entry, prompts.file), config=prompts.config, split=prompts.split)
+    return copy.model_copy(update={"rows": None})
+
+
+def _evaluation_sets(names: Sequence[str]) -> dict[str, PromptSet]:
+    entries = [dataset_entry(DatasetConfig(name=name)) for name in names]
+    short = [entry.name for entry in entries]
+    if len(set(short)) < len(short):
+        raise InputError(f"decontaminate: two sets have the same short name ({', '.join(short)}); rename a file.")
+    return {entry.name: load_prompts(entry) for entry in entries}
+
+
+class Origin(BaseModel):
+    """Something that the data set is made from or by, as the catalog knows it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    source: str
+    licence: str
+    description: str = ""
+
+
+class ResponseCount(BaseModel):
+    """How many samples had this outcome, were safe or not (None: a verdict is missing), and had this flaw."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Outcome
+    safe: bool | None
+    flaw: str | None
+    count: int
+
+
+class DatasetFacts(BaseModel):
+    """What a finished data set is: `rows` of `wanted` (None: all there are), and how they came about."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    wanted: int | None
+    steps: tuple[Step, ...]
+    responses: tuple[ResponseCount, ...]
+    prompts: Origin
+    model: Origin
+    judges: tuple[Origin, ...]
+    setting: Setting
+    part: Part
+    rule: KeepRule
+    seed: int
+    answers_only: bool
+    evaluation_sets: tuple[str, ...]
+    similarity: float | None
+    caveats: tuple[str, ...]
+    files: tuple[str, ...]
+
+    @property
+    def missing(self) -> int:
+        """Rows that are wanted and not there."""
+        return max(0, (self.wanted or 0) - self.rows)
+
+
+def facts_of(
+    config: BuildConfig, drawn: DrawnPrompts, run: ResolvedRun, selection: Selection, files: Sequence[str]
+) -> DatasetFacts:
+    """What the rows in `files`, which were selected of the run's responses, are."""
+    entries: tuple[Entry, ...] = (drawn.entry, run.model, *run.judges)
+    overlaps = config.drop_near_duplicates or bool(config.decontaminate)
+    return DatasetFacts(
+        rows=len(selection.chosen),
+        wanted=config.rows,
+        steps=count_steps(drawn.draw.rows, [*drawn.left_out(), *selection.left_out.items()]),
+        responses=tuple(
+            ResponseCount(outcome=outcome, safe=safe, flaw=flaw, count=count)
+            for (outcome, safe, flaw), count in sorted(selection.responses.items(), key=repr)
+        ),
+        prompts=_origin(drawn.entry, drawn.prompts.source),
+        model=_origin(run.model, run.model.source),
+        judges=tuple(_origin(judge, judge.kind) for judge in run.judges),
+        setting=run.settings[0],
+        part=config.part,
+        rule=config.rule,
+        seed=config.seed,
+        answers_only=config.answers_only,
+        evaluation_sets=tuple(drawn.evaluation),
+        similarity=config.similarity if overlaps else None,
+        caveats=tuple(dict.fromkeys(entry.caveat for entry in entries if entry.caveat)),
+        files=tuple(f"data/{name}" for name in files),
+    )
+
+
+def _origin(entry: Entry, source: str) -> Origin:
+    return Origin(name=entry.name, source=redact(source), licence=entry.licence, description=entry.description)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,39 @@
-"""Compares finished runs with each other, or the strategies of one: reads their folders, pairs settings and prompts."""
+"""Compares finished runs with each other, or the strategies of one: reads their folders, pairs settings and prompts.
+
+What runs that are compared are called: by their models, by their folders where models repeat.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.commands.compared_names import distinct_names
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.comparison import (
     ComparedSettings,
     Comparison,
     LeftOut,
+    Pairing,
     Side,
     compare_refusals,
     compare_sides,
+    pair_runs,
+    pair_strategies,
 )
 from safechain_ray.metrics.counts import Counts, PromptCounts
 from safechain_ray.metrics.published import StandIns, find_counterpart
-from safechain_ray.metrics.refusals import PromptKinds
-from safechain_ray.metrics.setting_pairs import Pairing, pair_runs, pair_strategies
+from safechain_ray.metrics.safety import PromptKinds
 from safechain_ray.runs.folder import RunFolder, differences
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.run_manifest import Asked, Outline, counted
-from safechain_ray.storage import open_folder
+from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Part, Setting
+
+
+def distinct_names(folders: Sequence[Folder], models: Sequence[str]) -> Sequence[str]:
+    """A name for each run that tells it from the others: its model, or its folder's name, or its URI."""
+    last = [folder.path.rstrip("/").rpartition("/")[2] for folder in folders]
+    return next((names for names in (models, last) if len(set(names)) == len(names)), list(map(str, folders)))
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,118 @@
-"""Compares models in all that they were asked: runs with runs, benchmarks with benchmarks."""
+"""Compares models in all that they were asked: runs with runs, benchmarks with benchmarks.
 
-from collections.abc import Sequence
+Compares the benchmarks of finished runs, problem by problem: reads their folders, and only them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from safechain_ray.commands.benchmark_figures import read_benchmark_metrics
-from safechain_ray.commands.compare import compare_runs
-from safechain_ray.commands.compare_benchmarks import compare_benchmarks
-from safechain_ray.commands.compared_names import distinct_names
+from safechain_ray.commands.compare import compare_runs, distinct_names
+from safechain_ray.commands.resolve_benchmark import read_benchmark_metrics
 from safechain_ray.errors import InputError
-from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
-from safechain_ray.metrics.benchmark_comparison import BenchmarkComparison
+from safechain_ray.metrics.benchmark import (
+    BenchmarkComparison,
+    BenchmarkFigures,
+    BenchmarkRunMetrics,
+    PassDifference,
+    ProblemGrades,
+    compare_passes,
+    count_grades,
+)
 from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.folder import RunFolder, kind_in
 from safechain_ray.runs.record import RunRecord
-from safechain_ray.runs.run_kind import kind_in
 from safechain_ray.runs.run_manifest import measure
-from safechain_ray.storage import open_folder
+from safechain_ray.storage import Folder, open_folder
+from safechain_ray.types import short_hash
+
+
+@dataclass(frozen=True)
+class FinishedBenchmarks:
+    """A run that can be compared; `name` tells it from the others."""
+
+    folder: Folder
+    metrics: BenchmarkRunMetrics
+    name: str
+
+    @property
+    def figures(self) -> dict[str, BenchmarkFigures]:
+        return {each.dataset: each for each in self.metrics.benchmarks}
+
+    @cached_property
+    def grades(self) -> dict[str, list[ProblemGrades]]:
+        """By benchmark. Problems go by their id and what is asked, so that only the same ones are compared."""
+        found: defaultdict[str, list[tuple[str, bool | None]]] = defaultdict(list)
+        columns = ("dataset", "prompt_id", "prompt", "grade")
+        for table in RunFolder(self.folder).counted_samples(columns):
+            for name, problem_id, prompt, grade in zip(*(table[key].to_pylist() for key in columns), strict=True):
+                found[name].append((f"{problem_id} {short_hash(prompt)}", grade["correct"]))
+        return {
+            name: count_grades(found[name], dict.fromkeys(key for key, _ in found[name]), figures.samples)
+            for name, figures in self.figures.items()
+        }
+
+
+def compare_benchmarks(uris: Sequence[str]) -> BenchmarkComparison:
+    """Each further run against the first one, over the problems that both have.
+
+    Raises InputError for what is no finished benchmark run, for one that is named twice, and for runs that have no
+    problem in common.
+    """
+    baseline, *others = _open(uris)
+    differences: list[PassDifference] = []
+    left_out: list[str] = []
+    for other in others:
+        found = list(_differences(baseline, other))
+        if not any(each.n for each in found):
+            raise InputError(
+                f"{baseline.folder} and {other.folder} have no graded problem in common: {_asked(baseline)} there, "
+                f"{_asked(other)} here."
+            )
+        differences += found
+        left_out += [
+            f"{name}, asked in style {baseline.figures[name].style} by {baseline.name} and in style {figures.style} by "
+            f"{other.name}"
+            for name, figures in other.figures.items()
+            if name in baseline.figures and figures.style != baseline.figures[name].style
+        ]
+        left_out += [f"{name} of {baseline.name}" for name in baseline.figures if name not in other.figures]
+        left_out += [f"{name} of {other.name}" for name in other.figures if name not in baseline.figures]
+    caveats = dict.fromkeys(caveat for run in (baseline, *others) for caveat in run.metrics.caveats)
+    return BenchmarkComparison(
+        baseline=baseline.name, differences=tuple(differences), left_out=tuple(left_out), caveats=tuple(caveats)
+    ).corrected()
+
+
+def _asked(run: FinishedBenchmarks) -> str:
+    names = {name: "" if each.style == "default" else f" in style {each.style}" for name, each in run.figures.items()}
+    return ", ".join(name + style for name, style in names.items())
+
+
+def _differences(baseline: FinishedBenchmarks, other: FinishedBenchmarks) -> Iterator[PassDifference]:
+    """pass@1 of every benchmark that both have, and pass@K where K is the same."""
+    for name, figures in baseline.figures.items():
+        if name not in other.figures or other.figures[name].style != figures.style:
+            continue
+        samples = (figures.samples, other.figures[name].samples)
+        for k in sorted({1, samples[0]} if samples[0] == samples[1] else {1}):
+            paired = compare_passes(baseline.grades[name], other.grades[name], samples, k)
+            yield PassDifference(**paired.model_dump(), run=other.name, benchmark=name, k=k)
+
+
+def _open(uris: Sequence[str]) -> list[FinishedBenchmarks]:
+    folders = [open_folder(uri) for uri in uris]
+    for each in folders:
+        if kind_in(each) != "benchmark":
+            raise InputError(f"{each} holds no benchmarks, and the others do: only like is compared with like.")
+        if folders.count(each) > 1:
+            raise InputError(f"{each} is named twice: a run does not differ from itself.")
+    metrics = [read_benchmark_metrics(each) for each in folders]
+    names = distinct_names(folders, [each.model for each in metrics])
+    return [FinishedBenchmarks(*each) for each in zip(folders, metrics, names, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,20 @@ from dataclasses import dataclass
 
 from ray.data import Dataset
 
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.cluster import pipeline
-from safechain_ray.cluster.interleave import in_balance
 from safechain_ray.cluster.pipeline import StreamSettings
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, make_plan
+from safechain_ray.cluster.sample_index import in_balance
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.config import ResourcesConfig, RunConfig
-from safechain_ray.engines.api_key import missing_key
+from safechain_ray.engines.api_wire import missing_key
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.compaction import compact
-from safechain_ray.runs.file_index import put_in_order, tell
+from safechain_ray.runs.attempt import Attempt, RowStream, forget_rounds
+from safechain_ray.runs.file_index import compact, put_in_order, put_verdicts_in_order, tell
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.kept_rounds import forget_rounds
-from safechain_ray.runs.later_verdicts import put_verdicts_in_order
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.progress import Observer
 from safechain_ray.runs.record import RunRecord

@@ -7,14 +7,13 @@ import pyarrow.compute as pc
 
 from safechain_ray import catalog
 from safechain_ray.analysis.fine_grained import FineGrained, analyse_setting, notes
-from safechain_ray.analysis.first_unsafe import POSITION_COLUMNS
 from safechain_ray.analysis.rows import ANALYSED_COLUMNS, rows_by_setting
+from safechain_ray.analysis.thought_answer import POSITION_COLUMNS
 from safechain_ray.commands.benign import name_benign
-from safechain_ray.metrics.refusals import REFUSAL_RULE, PromptKinds
+from safechain_ray.metrics.safety import REFUSAL_RULE, PromptKinds
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.record import RunRecord
-from safechain_ray.runs.refusal_rule import RULE_COLUMNS, refusal_verdicts
-from safechain_ray.runs.run_manifest import Outline
+from safechain_ray.runs.run_manifest import RULE_COLUMNS, Outline, refusal_verdicts
 from safechain_ray.storage import open_folder
 from safechain_ray.types import PIECES_SCHEMA
 

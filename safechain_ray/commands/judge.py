@@ -1,29 +1,117 @@
-"""Adds judges to a finished run: verdicts in files of their own, joined on sample_id. No engine generates."""
+"""Adds judges to a finished run: verdicts in files of their own, joined on sample_id. No engine generates.
+
+Passes of judges over stored samples: one stream for each judge and for what it is asked.
+
+Judges thoughts in growing pieces, to find where the first unsafe segment stands; nothing is generated again.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from safechain_ray.catalog.entries import JudgeEntry
-from safechain_ray.cluster.workers.judge import RulesAndVotes
+from safechain_ray.cluster import pipeline
+from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, make_plan
+from safechain_ray.cluster.progress import Stage
+from safechain_ray.cluster.workers.judge import PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.workers.writer import Benign, Commit, block_counts
-from safechain_ray.commands.judge_passes import JudgePass, Samples, judgeable, remaining_passes
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import InputError
+from safechain_ray.judges.thought_prefixes import ThoughtPieces, pieces_table
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.later_verdicts import put_verdicts_in_order, samples_in_order
+from safechain_ray.runs.attempt import Attempt, RowStream
+from safechain_ray.runs.file_index import failed, put_verdicts_in_order, samples_in_order
+from safechain_ray.runs.folder import RunFolder, read_pieces, read_samples, read_verdicts
 from safechain_ray.runs.output import held_output
+from safechain_ray.runs.pools import judge_pool
 from safechain_ray.runs.progress import Observer
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import check_parts, resolve_judge
 from safechain_ray.runs.run_manifest import measure
-from safechain_ray.runs.stored_rows import read_verdicts
 from safechain_ray.runs.workload import Remaining, Workload
 from safechain_ray.runs.workload import run as run_workload
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Part, verdicts_table
+
+ANSWERED = ("ok", "truncated")
+
+"""Outcomes of samples that have a response."""
+
+TOKEN_COLUMNS = ("prompt_tokens", "thought_tokens", "answer_tokens")
+
+Samples = Mapping[str, str]
+
+"""From the id of a sample to its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePass:
+    """One judge, and the samples whose `parts` it judges. `rule` gives the verdicts of a judge without a pool."""
+
+    judge: JudgeEntry
+    parts: PartsOrPieces
+    waiting: Samples
+    writer: Commit
+    rule: RulesAndVotes | None = None
+
+
+def judgeable(folder: RunFolder) -> Iterator[tuple[str, str]]:
+    """The ids of the samples that have a response, each with its file."""
+    for name in folder.samples.list_files(".parquet"):
+        table = read_samples(folder.samples, name, ["sample_id", "outcome"])
+        answered = pc.is_in(table["outcome"], value_set=pa.array(ANSWERED))
+        for sample_id in table.filter(answered)["sample_id"].to_pylist():
+            yield sample_id, name
+
+
+def remaining_passes(
+    passes: Sequence[JudgePass], total: int, folder: RunFolder, resources: ResourcesConfig
+) -> Remaining:
+    """The passes as what is left of `total` samples, counted once for each judge. Each pass has the whole cluster."""
+    left: dict[str, set[str]] = {}
+    for each in passes:
+        left.setdefault(each.judge.name, set()).update(each.waiting)
+
+    def plan_on(view: ClusterView) -> Plan:
+        tokens = _longest_sample(folder) if any(each.judge.engine for each in passes) else None
+        plans = [_plan(each, resources, view, tokens) for each in passes]
+        notes = dict.fromkeys(note for plan in plans for note in plan.notes)
+        return Plan(tuple(stage for plan in plans for stage in plan.stages), tuple(notes))
+
+    def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
+        for each, pools in zip(passes, plan.stages, strict=True):
+            yield _stream(each, pools, folder, attempt)
+
+    return Remaining(total, total - sum(map(len, left.values())), plan_on, streams)
+
+
+def _longest_sample(folder: RunFolder) -> int | None:
+    """Tokens of the longest prompt and response, as its model counted them; None where no tokens were counted."""
+    longest = 0
+    for table in folder.counted_samples(TOKEN_COLUMNS):
+        counts = [pc.fill_null(table[column], 0) for column in TOKEN_COLUMNS]
+        longest = max(longest, pc.max(reduce(pc.add, counts)).as_py() or 0)
+    return longest or None
+
+
+def _plan(each: JudgePass, resources: ResourcesConfig, view: ClusterView, tokens: int | None) -> Plan:
+    """A stage with the judge's pool; without one for a rule. `tokens` bound a sample's prompt and response."""
+    needs = judge_pool(each.judge, len(each.waiting), resources, view, tokens)
+    return Plan(((),)) if needs is None else make_plan([needs], view)
+
+
+def _stream(each: JudgePass, pools: tuple[PlannedPool, ...], folder: RunFolder, attempt: Attempt) -> RowStream:
+    settings = attempt.settings
+    samples = pipeline.unjudged(pipeline.stored_samples(folder.samples, each.waiting, settings.block_rows))
+    for pool in pools:
+        samples = pipeline.judge(samples, pool, each.judge, each.parts, settings)
+    names = tuple(pool.needs.pool for pool in pools)
+    return RowStream(samples, each.writer, Stage(names, len(each.waiting), judges=(each.judge.name,)), each.rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +225,96 @@ def _write_metrics(folder: RunFolder, record: RunRecord) -> RunMetrics:
     metrics = measure(folder, record.outline)
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
     return metrics
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPieces:
+    """Result of judging pieces: samples judged in this attempt, and verdicts that a judge failed on."""
+
+    committed: int
+    failed: int
+
+
+def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_engine: StartEngine) -> JudgedPieces:
+    """Judge every thought of the finished run in the folder `run` in `config.pieces` growing pieces.
+
+    It resumes where an earlier attempt was interrupted, and asks again for thoughts with a failed verdict. The verdicts
+    go to `pieces/<judge>/`, where no safety metric counts them. Raises what `workload.run` raises.
+    """
+    assert config.pieces is not None
+    outline = RunRecord.of_finished(RunFolder(open_folder(run))).outline
+    judges = tuple(resolve_judge(judge) for judge in config.judges)
+    _check_judges(judges)
+    check_parts(("thought",), outline.model, outline.family)
+    return run_workload(JudgedThoughts(run, config, judges, ThoughtPieces(config.pieces)), observer, start_engine)
+
+
+@dataclass(frozen=True)
+class JudgedThoughts(Workload[JudgedPieces]):
+    """The verdicts of judges on growing pieces of the thoughts of a finished run."""
+
+    run: str
+    config: JudgingConfig
+    judges: tuple[JudgeEntry, ...]
+    pieces: ThoughtPieces
+
+    command = "judge"
+
+    @property
+    def output(self) -> str:
+        return self.run
+
+    @property
+    def resources(self) -> ResourcesConfig:
+        return self.config.resources
+
+    def open_record(self, folder: RunFolder) -> RunRecord:
+        record = RunRecord.of_finished(folder)
+        record.judging_begun(self.judges, ())
+        return record
+
+    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+        names = tuple(judge.name for judge in self.judges)
+        put_verdicts_in_order(folder, samples_in_order(folder, observer), observer, again=names)
+        answered = dict(judgeable(folder))
+        passes = [each for judge in self.judges if (each := self._pass(folder, judge, answered)).waiting]
+        return remaining_passes(passes, len(answered) * len(self.judges), folder, self.resources)
+
+    def all_completed(self, total: int) -> str:
+        return "Every thought has these verdicts already: no engine is started."
+
+    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> JudgedPieces:
+        for judge in self.judges:
+            record.pieces_judged(judge)
+        return JudgedPieces(committed, sum(_failed(folder, judge, self.pieces) for judge in self.judges))
+
+    def _pass(self, folder: RunFolder, judge: JudgeEntry, answered: Samples) -> JudgePass:
+        """What is left to do for a judge. The pieces of a sample are in one file, all or none."""
+        target = folder.pieces(judge.name)
+        held: set[str] = set()
+        for name in target.list_files(".parquet"):
+            table = read_pieces(target, name, ["sample_id", "pieces"])
+            held.update(
+                sample_id
+                for sample_id, count in zip(table["sample_id"].to_pylist(), table["pieces"].to_pylist(), strict=True)
+                if count == self.pieces.count
+            )
+        waiting = {sample_id: name for sample_id, name in answered.items() if sample_id not in held}
+        writer = Commit(target, partial(pieces_table, pieces=self.pieces), (str(self.pieces.count),))
+        return JudgePass(judge, self.pieces, waiting, writer)
+
+
+def _failed(folder: RunFolder, judge: JudgeEntry, pieces: ThoughtPieces) -> int:
+    """Number of verdicts on thoughts in `pieces` that are missing because the judge failed."""
+    target = folder.pieces(judge.name)
+    tables = (read_pieces(target, name, ["pieces", "error"]) for name in target.list_files(".parquet"))
+    return sum(sum(failed(table.filter(pc.equal(table["pieces"], pieces.count)))) for table in tables)
+
+
+def _check_judges(judges: tuple[JudgeEntry, ...]) -> None:
+    for judge in judges:
+        if judge.is_rule:
+            raise InputError(
+                f"judges: {judge.name} can't judge thoughts in pieces: it calls a text unsafe as long as no refusal "
+                "phrase stands in it, so a thought's beginning says nothing. Name a judge with a model."
+            )

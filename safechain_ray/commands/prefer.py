@@ -1,7 +1,11 @@
-"""Runs against each other by preference: a judge is shown the responses of both to each prompt, in both orders."""
+"""Runs against each other by preference: a judge is shown the responses of both to each prompt, in both orders.
+
+Which samples of two runs answer the same prompt, the same time: the pairs that can be compared.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -9,19 +13,19 @@ from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
-from safechain_ray.cluster.stage import Stage
-from safechain_ray.cluster.workers.pair_judge import PairReader, preference_counts
+from safechain_ray.cluster.progress import Stage
+from safechain_ray.cluster.workers.pair_judge import PairReader, StoredPair, preference_counts
 from safechain_ray.cluster.workers.writer import Commit
-from safechain_ray.commands.pairing import SamplePairs, pair_samples
+from safechain_ray.commands.judge import ANSWERED
 from safechain_ray.config import PreferenceConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.judges.preference import QUESTION
-from safechain_ray.metrics.preferences import LeftOut, Preferences, summarise_preferences
-from safechain_ray.metrics.setting_pairs import Pairing, pair_runs
+from safechain_ray.metrics.comparison import Pairing, pair_runs
+from safechain_ray.metrics.preferences import LeftOut, Preferences, Unanswered, summarise_preferences
 from safechain_ray.runs.attempt import Attempt, RowStream
 from safechain_ray.runs.file_index import RowKind, put_in_order, tell
-from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.folder import READERS, RunFolder, read_samples
 from safechain_ray.runs.pools import judge_pool
 from safechain_ray.runs.progress import Observer
 from safechain_ray.runs.record import RunRecord
@@ -30,7 +34,78 @@ from safechain_ray.runs.run_manifest import Outline
 from safechain_ray.runs.workload import Remaining, Workload, run
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Part, Setting, short_hash
-from safechain_ray.types.preference import PREFERENCES_SCHEMA, PreferenceOutcome
+from safechain_ray.types.preferences import PREFERENCES_SCHEMA, PreferenceOutcome
+
+_COLUMNS = ("setting_id", "prompt_id", "sample_index", "sample_id", "category", "prompt", "outcome")
+
+Place = tuple[str, str, int]
+
+"""setting_id of A, prompt_id, sample_index."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePairs:
+    """Pairs that both have a response, those where a side has none, and how many samples have no counterpart."""
+
+    answered: tuple[StoredPair, ...]
+    unanswered: tuple[Unanswered, ...]
+    only_a: int
+    only_b: int
+    other_prompt: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is kept of a sample in memory: of its prompt only a hash."""
+
+    sample_id: str
+    file: str
+    category: str
+    prompt: str
+    answered: bool
+
+
+def pair_samples(a: RunFolder, b: RunFolder, settings: Sequence[tuple[Setting, Setting]]) -> SamplePairs:
+    """The samples of these pairs of settings by prompt_id and sample_index; the prompts' texts have to be equal."""
+    of_a = dict(_stored(a, {first.setting_id: first.setting_id for first, _ in settings}))
+    of_b = dict(_stored(b, {second.setting_id: first.setting_id for first, second in settings}))
+    both = [place for place in of_a if place in of_b]
+    same = [place for place in both if of_a[place].prompt == of_b[place].prompt]
+    answered = [place for place in same if of_a[place].answered and of_b[place].answered]
+    without = set(same) - set(answered)
+    return SamplePairs(
+        answered=tuple(_pair(of_a[place], of_b[place]) for place in answered),
+        unanswered=tuple(Unanswered(place[0], place[1], of_a[place].category) for place in same if place in without),
+        only_a=len(of_a) - len(both),
+        only_b=len(of_b) - len(both),
+        other_prompt=len(both) - len(same),
+    )
+
+
+def _pair(a: _Stored, b: _Stored) -> StoredPair:
+    return StoredPair(a.sample_id, a.file, b.sample_id, b.file)
+
+
+def _stored(run: RunFolder, settings: dict[str, str]) -> Iterator[tuple[Place, _Stored]]:
+    """The samples of `settings`, which maps them to A's."""
+    with ThreadPoolExecutor(READERS) as readers:
+        for samples in readers.map(lambda name: list(_in_file(run, name, settings)), _files(run)):
+            yield from samples
+
+
+def _files(run: RunFolder) -> Collection[str]:
+    return run.samples.list_files(".parquet")
+
+
+def _in_file(run: RunFolder, name: str, settings: dict[str, str]) -> Iterator[tuple[Place, _Stored]]:
+    table = read_samples(run.samples, name, _COLUMNS)
+    for setting_id, prompt_id, sample_index, sample_id, category, prompt, outcome in zip(
+        *(table[column].to_pylist() for column in _COLUMNS), strict=True
+    ):
+        if setting_id in settings:
+            place = (settings[setting_id], prompt_id, sample_index)
+            yield place, _Stored(sample_id, name, category, short_hash(prompt), outcome in ANSWERED)
+
 
 PREFERENCE_ROWS = RowKind(PREFERENCES_SCHEMA, words={"outcome": frozenset(get_args(PreferenceOutcome))})
 

@@ -1,8 +1,7 @@
 """What a user asks for: configs of runs, sweeps, studies, benchmarks, training sets and training; YAML and flags."""
 
-from safechain_ray.config.benchmark import BenchmarkChoice, BenchmarkConfig, BenchmarkSampling
 from safechain_ray.config.dataset import BuildConfig, PromptsConfig
-from safechain_ray.config.finetune import FinetuneConfig, TrainingSetConfig, WorkersConfig
+from safechain_ray.config.finetune import FinetuneConfig, LoraOptions, TrainingOptions, TrainingSetConfig, WorkersConfig
 from safechain_ray.config.parts import (
     ApiConfig,
     ClusterConfig,
@@ -30,9 +29,15 @@ from safechain_ray.config.reading import (
     read_study_config,
     read_sweep_config,
 )
-from safechain_ray.config.run import RunConfig, SettingsConfig, SweepConfig
+from safechain_ray.config.run import (
+    BenchmarkChoice,
+    BenchmarkConfig,
+    BenchmarkSampling,
+    RunConfig,
+    SettingsConfig,
+    SweepConfig,
+)
 from safechain_ray.config.study import CheckConfig, JudgingConfig, PreferenceConfig, StudyConfig
-from safechain_ray.config.training import LoraOptions, TrainingOptions
 
 __all__ = [
     "ApiConfig",

@@ -9,12 +9,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel
 
-from safechain_ray.config.base import AnyModel, validated
-from safechain_ray.config.benchmark import BenchmarkConfig
+from safechain_ray.config.base import LONGEST_QUOTE, AnyModel, Step, validated
 from safechain_ray.config.dataset import BuildConfig
 from safechain_ray.config.finetune import FinetuneConfig
-from safechain_ray.config.messages import LONGEST_QUOTE, Step
-from safechain_ray.config.run import RunConfig, SweepConfig
+from safechain_ray.config.run import BenchmarkConfig, RunConfig, SweepConfig
 from safechain_ray.config.study import CheckConfig, JudgingConfig, PreferenceConfig, StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.likely_keys import without_likely_keys

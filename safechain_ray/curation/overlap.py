@@ -7,26 +7,34 @@ jailbreaks wrap a request in other text; 13 words are the usual measure of conta
 Chinese, Japanese, Thai and similar scripts have no blanks between words. Each of their characters is a token, and a run
 has as many tokens as 13 words have characters in that script. All text is compared in Unicode's form NFKC, case folded,
 without invisible characters, so that neither decomposed accents nor full-width letters hide a prompt.
+
+Prompts drawn from a set, equally many of each kind: by a seed, whatever the order of the rows.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from unicodedata import category, normalize
 
 from datasketch import MinHash, MinHashLSH
 
-from safechain_ray.types import Prompt
+from safechain_ray.types import Prompt, short_hash
 
 SHINGLE = 5
+
 """Characters: prompts are too short for runs of words."""
 
 PERMUTATIONS = 128
 
 MISSES_COUNT_MORE = (0.1, 0.9)
+
 """How much false and missed candidates count in the choice of bands: false ones are sorted out exactly."""
 
 RUN = 13
+
 SHORTEST_RUN = 5
+
 """An evaluation prompt with fewer words than a run counts where it stands whole; below this only by its likeness."""
 
 NEAR_DUPLICATE = "near-duplicate of another one"
@@ -38,6 +46,7 @@ WORDS_A_CHARACTER = (
     ),
     (1 / 4, ((0x0E01, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))),
 )
+
 """Scripts without blanks, by code points, with the words per character: a Chinese or Japanese word has about one and a
 half characters, a word of Thai, Lao, Burmese or Khmer about four."""
 
@@ -161,3 +170,62 @@ def _sketch(shingles: frozenset[str]) -> MinHash:
 
 def _runs(words: list[str], length: int) -> Iterable[tuple[str, ...]]:
     return (tuple(words[start : start + length]) for start in range(len(words) - length + 1))
+
+
+UNUSABLE = "no prompt, or a repeated one"
+
+NOT_DRAWN = "not drawn"
+
+Objection = Callable[[Prompt], str | None]
+
+"""Why a prompt may not be drawn, None where it is drawn. Asked once of each, in the order of the draw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The prompts in the order in which they were drawn; how many rows there were, and why others were left out.
+
+    Both counts are by kind.
+    """
+
+    prompts: tuple[Prompt, ...]
+    rows: Mapping[str, int]
+    left_out: Mapping[str, Mapping[str, int]]
+
+
+def no_objection(prompt: Prompt) -> None:
+    """Every prompt may be drawn."""
+
+
+def draw_prompts(prompts: Iterable[Prompt], number: int | None, seed: int, objection: Objection = no_objection) -> Draw:
+    """Draw `number` prompts, or all of them.
+
+    The kinds take turns, so that each gives equally many; one that runs out leaves its turns to the others. A prompt's
+    category is its kind. A prompt with an error is never drawn.
+    """
+    rows: Counter[str] = Counter()
+    left_out: dict[str, Counter[str]] = {UNUSABLE: Counter()}
+    of_kind: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        rows[prompt.category] += 1
+        if prompt.error is None:
+            of_kind.setdefault(prompt.category, []).append(prompt)
+        else:
+            left_out[UNUSABLE][prompt.category] += 1
+    turns = deque(
+        deque(sorted(of_kind[kind], key=lambda prompt: short_hash(seed, prompt.prompt_id))) for kind in sorted(of_kind)
+    )
+    drawn: list[Prompt] = []
+    while turns and (number is None or len(drawn) < number):
+        waiting = turns.popleft()
+        while waiting:
+            prompt = waiting.popleft()
+            reason = objection(prompt)
+            if reason is None:
+                drawn.append(prompt)
+                break
+            left_out.setdefault(reason, Counter())[prompt.category] += 1
+        if waiting:
+            turns.append(waiting)
+    left_out[NOT_DRAWN] = Counter(prompt.category for waiting in turns for prompt in waiting)
+    return Draw(tuple(drawn), rows, left_out)

@@ -1,4 +1,9 @@
-"""Which prompts are kept, and which response to each: a pure function of a run's judged samples."""
+"""Which prompts are kept, and which response to each: a pure function of a run's judged samples.
+
+Chosen samples as rows of a training set: the conversation, and where each comes from.
+
+What each filter step left out, by kind of prompt, so that the counts of a data set can be added up.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,16 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
 from safechain_ray.datasets.thinking_tags import R1_TAGS, foreign_tag, split_thought
 from safechain_ray.types import KeepRule, Outcome, Part, short_hash
 
 UNSAFE = "too many responses judged unsafe"
+
 NO_VERDICT = "verdicts missing"
+
 NOTHING_TO_LEARN = "no safe response to learn from"
+
 BEYOND = "more than asked for"
 
 COLUMNS = ("sample_id", "prompt_id", "category", "sample_index", "outcome", "thought", "answer", "verdicts")
+
 """The columns of samples that are looked at."""
 
 
@@ -162,3 +172,104 @@ def _holds(rule: KeepRule, safe: int, k: int) -> bool:
 def _unsafety(sample: JudgedSample) -> float:
     """A judge without scores says less than any score."""
     return 1.0 if sample.score is None else sample.score
+
+
+MESSAGE_TYPE = pa.struct(
+    [pa.field("role", pa.string(), nullable=False), pa.field("content", pa.string(), nullable=False)]
+)
+
+ROWS_SCHEMA = pa.schema(
+    [
+        pa.field("messages", pa.list_(MESSAGE_TYPE), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("strategy", pa.string(), nullable=False),
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("judges", pa.list_(pa.string()), nullable=False),
+        pa.field("judged_part", pa.string(), nullable=False),
+        pa.field("unsafe_score", pa.float64()),
+        pa.field("safe_samples", pa.int32(), nullable=False),
+        pa.field("samples", pa.int32(), nullable=False),
+        pa.field("thought_tokens", pa.int32()),
+        pa.field("answer_tokens", pa.int32()),
+    ]
+)
+
+"""The columns of `data/train-*.parquet`: a conversation of one user turn and one assistant turn, then its provenance.
+
+`source` is the set that the prompt is from, `unsafe_score` the judges' highest P(unsafe) of the response.
+"""
+
+SAMPLE_COLUMNS = (
+    *("sample_id", "sample_index", "dataset", "model", "strategy", "prompt", "thought", "answer"),
+    *("thought_tokens", "answer_tokens"),
+)
+
+"""The columns of samples that rows are made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFormat:
+    """What is the same in all rows of a set. With `answers_only` they have no thoughts: a control."""
+
+    judges: tuple[str, ...]
+    judged_part: str
+    samples: int
+    answers_only: bool
+
+    def rows(self, samples: pa.Table, chosen: Mapping[str, Chosen]) -> pa.Table:
+        """The samples (`SAMPLE_COLUMNS`) as a table of `ROWS_SCHEMA`, in their order; `chosen` goes by sample_id."""
+        rows = samples.select(SAMPLE_COLUMNS).to_pylist()
+        choices = [chosen[row["sample_id"]] for row in rows]
+        columns = {
+            "messages": [self._messages(row["prompt"], row["thought"], row["answer"]) for row in rows],
+            "prompt_id": [choice.prompt_id for choice in choices],
+            "kind": [choice.kind for choice in choices],
+            "source": [row["dataset"] for row in rows],
+            "judges": [list(self.judges)] * len(rows),
+            "judged_part": [self.judged_part] * len(rows),
+            "unsafe_score": [choice.score for choice in choices],
+            "safe_samples": [choice.safe_samples for choice in choices],
+            "samples": [self.samples] * len(rows),
+        }
+        own = [name for name in ROWS_SCHEMA.names if name not in columns]
+        return pa.table({**columns, **{name: [row[name] for row in rows] for name in own}}, schema=ROWS_SCHEMA)
+
+    def _messages(self, prompt: str, thought: str, answer: str) -> Sequence[Mapping[str, str]]:
+        response = answer if self.answers_only else response_text(thought, answer)
+        return ({"role": "user", "content": prompt}, {"role": "assistant", "content": response})
+
+
+SOURCE = "rows of the source"
+
+
+class Step(BaseModel):
+    """One step: how many prompts of each kind it left out, and how many were left after it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    left_out: dict[str, int]
+    left: dict[str, int]
+
+    @property
+    def total_left_out(self) -> int:
+        return sum(self.left_out.values())
+
+    @property
+    def total_left(self) -> int:
+        return sum(self.left.values())
+
+
+def count_steps(source: Mapping[str, int], left_out: Sequence[tuple[str, Mapping[str, int]]]) -> tuple[Step, ...]:
+    """The steps in their order, after one for the `source` itself; every step names every kind."""
+    left = Counter(source)
+    steps = [Step(name=SOURCE, left_out=dict.fromkeys(sorted(left), 0), left=dict(sorted(left.items())))]
+    for name, counts in left_out:
+        left.subtract(counts)
+        out = {kind: counts.get(kind, 0) for kind in sorted(left)}
+        steps.append(Step(name=name, left_out=out, left=dict(sorted(left.items()))))
+    return tuple(steps)

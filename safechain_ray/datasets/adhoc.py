@@ -6,12 +6,11 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from safechain_ray.catalog.entries import DatasetEntry, RowsEntry
-from safechain_ray.catalog.training_entries import TrainingSetEntry
+from safechain_ray.catalog.entries import DatasetEntry, RowsEntry, TrainingSetEntry
 from safechain_ray.datasets.files import file_name, has_known_suffix
 from safechain_ray.errors import InputError
 from safechain_ray.storage import redact
-from safechain_ray.types.plain_words import plain_words
+from safechain_ray.types.strict_numbers import plain_words
 
 NAME_CONFIG = "--name (config in a config file, training_set.config for finetune)"
 NAME_SPLIT = "--split (split in a config file, training_set.split for finetune)"

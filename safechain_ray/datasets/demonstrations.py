@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from safechain_ray import catalog
-from safechain_ray.catalog.training_entries import TrainingSetEntry
-from safechain_ray.datasets.conversations import RowError, Turn, is_messages, turns_of
-from safechain_ray.datasets.layouts import HISTORY
+from safechain_ray.catalog.entries import TrainingSetEntry
+from safechain_ray.datasets.layouts import HISTORY, RowError, Turn, is_messages, turns_of
 from safechain_ray.datasets.records import Records
 from safechain_ray.datasets.thinking_tags import NO_FAMILY, R1_TAGS, foreign_tag, split_thought
 from safechain_ray.errors import InputError

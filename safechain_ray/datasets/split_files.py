@@ -8,12 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from safechain_ray.datasets.class_names import with_class_names
-from safechain_ray.datasets.columnar import parse_parquet
-from safechain_ray.datasets.delimited import parse_delimited
-from safechain_ray.datasets.json_files import parse_json, parse_json_lines
-from safechain_ray.datasets.records import Records
-from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.datasets.columnar import parse_parquet, with_class_names
+from safechain_ray.datasets.json_files import parse_delimited, parse_json, parse_json_lines
+from safechain_ray.datasets.records import BrokenFileError, Records
 from safechain_ray.datasets.unpacking import unzipped
 from safechain_ray.errors import InputError
 from safechain_ray.types import short_hash

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-from safechain_ray.catalog.training_entries import TrainingSetEntry
+from safechain_ray.catalog.entries import TrainingSetEntry
 from safechain_ray.datasets.demonstrations import BadRow, demonstrations_of, tags_of
 from safechain_ray.datasets.layouts import with_layout
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, check_rows, read_records

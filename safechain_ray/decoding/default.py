@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from safechain_ray.decoding.base import Strategy
-from safechain_ray.decoding.task import Decoded, DecodingTask, OneCallOptions, bos_twice, split_opening
+from safechain_ray.decoding.base import Decoded, DecodingTask, OneCallOptions, Strategy, bos_twice, split_opening
 from safechain_ray.types import CountTokens, Generate, Request
 
 Options = OneCallOptions

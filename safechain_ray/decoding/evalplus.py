@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from safechain_ray.decoding.base import Strategy
-from safechain_ray.decoding.task import Decoded, DecodingTask, StrategyOptions, bos_twice, split_opening
+from safechain_ray.decoding.base import Decoded, DecodingTask, Strategy, StrategyOptions, bos_twice, split_opening
 from safechain_ray.errors import RowError
 from safechain_ray.types import CountTokens, Generate, Request
 

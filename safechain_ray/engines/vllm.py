@@ -10,13 +10,22 @@ from importlib.metadata import version
 from typing import Any
 
 from safechain_ray.catalog.entries import MessageContent
-from safechain_ray.engines.engine_package import installed_engine_package, package_mismatch
-from safechain_ray.engines.environment import KernelSources, engine_environment
-from safechain_ray.engines.gpu_memory import alone_on_gpu, failed_for_memory, memory_share, wait_for_memory
-from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus
+from safechain_ray.engines.environment import (
+    KernelSources,
+    engine_environment,
+    installed_engine_package,
+    package_mismatch,
+)
+from safechain_ray.engines.gpus import (
+    alone_on_gpu,
+    failed_for_memory,
+    gpus_of_this_process,
+    memory_share,
+    read_gpus,
+    wait_for_memory,
+)
 from safechain_ray.engines.loading import LoadedBytes, loading_reported, used_gpu_memory
-from safechain_ray.engines.log_capture import captured_output, last_lines
-from safechain_ray.engines.start import EngineStart
+from safechain_ray.engines.start import EngineStart, captured_output, last_lines
 from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError

@@ -1,6 +1,10 @@
-"""The arguments that a vLLM engine is started with, from what a model needs and where it runs."""
+"""The arguments that a vLLM engine is started with, from what a model needs and where it runs.
+
+The kind of file system that a folder lies on, from the kernel's table of mounts.
+"""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,19 +13,50 @@ import psutil
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from safechain_ray.engines.environment import NATIVE_ALL_REDUCE
-from safechain_ray.engines.filesystems import filesystem_of, is_fuse
 from safechain_ray.engines.start import Device, EngineStart
 
+MOUNTS = Path("/proc/self/mounts")
+
+OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def filesystem_of(folder: Path, mounts: str | None = None) -> str:
+    """The type of the innermost mount that holds `folder`, such as "ext4" or "fuse.mount-s3"; "" where none is known.
+
+    `mounts` is the text of `/proc/self/mounts`: device, mount point, type and options, with blanks as `\\040`.
+    """
+    if mounts is None:
+        mounts = MOUNTS.read_text() if MOUNTS.exists() else ""
+    resolved = folder.expanduser().resolve()
+    innermost, found = Path("/"), ""
+    for line in mounts.splitlines():
+        _, place, kind, *_ = line.split(" ")
+        mount = Path(OCTAL.sub(lambda escape: chr(int(escape[1], 8)), place))
+        # Of two mounts on one place the later one is seen.
+        if resolved.is_relative_to(mount) and mount.is_relative_to(innermost):
+            innermost, found = mount, kind
+    return found
+
+
+def is_fuse(filesystem: str) -> bool:
+    """Whether a process in user space serves the files: buckets that are mounted (Mountpoint for S3, gcsfuse)."""
+    return filesystem.partition(".")[0] in ("fuse", "fuseblk")
+
+
 OWN_WAYS_TO_LOAD = {"safetensors_load_strategy", "load_format", "model_loader_extra_config"}
+
 """Keys of `engine_kwargs` that say how weights are read."""
 
 QUANTIZATIONS = {"fp8": "fp8_per_tensor"}
+
 """vLLM's names of quantizations while loading (0.25.1 to 0.33.0, model_executor/layers/quantization/online)."""
 
 SHARED_BATCHED_TOKENS = 8_192
+
 """Of an engine on a part of a GPU: the default of vLLM's offline class on GPUs of less than 70 GB."""
 
 SHARE_FOR_WEIGHTS = 0.9
+
 """Of the available memory: vLLM's own bound for reading ahead."""
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import InputError, RowError
-from safechain_ray.judges.base import Judge, missing_verdict
-from safechain_ray.judges.logprob_scores import plain_word, word_share
+from safechain_ray.judges.base import Judge, missing_verdict, plain_word, word_share
 from safechain_ray.types import Completion, CountTokens, Engine, Generate, Part, Request, Sampling, Verdict
 
 BOS = "<s> "

@@ -14,7 +14,7 @@ from safechain_ray.http_clients.provider_client import limited_to
 from safechain_ray.judges.base import Judge, missing_verdict
 from safechain_ray.types import Engine, Part, Verdict
 from safechain_ray.types.known_secrets import KnownSecrets
-from safechain_ray.types.unicode_text import well_formed
+from safechain_ray.types.thinking import well_formed
 
 RETRIES = 8
 """On 429, 5xx, timeouts and lost connections, with growing pauses or as long as Retry-After says: about 40 s in all."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import RowError
-from safechain_ray.judges.logprob_scores import PUNCTUATION, word_shares
+from safechain_ray.judges.base import PUNCTUATION, word_shares
 from safechain_ray.types import (
     Completion,
     CountTokens,
@@ -23,7 +23,7 @@ from safechain_ray.types import (
     Sampling,
     short_hash,
 )
-from safechain_ray.types.preference import Preference, PreferenceOutcome, Preferred
+from safechain_ray.types.preferences import Preference, PreferenceOutcome, Preferred
 
 QUESTION = """\
 Below stand a request that somebody made and two responses to it, A and B, by two assistants. Decide which is better.

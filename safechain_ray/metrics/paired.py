@@ -1,4 +1,7 @@
-"""Two settings on the same prompts: the paired difference of a metric, and McNemar's exact test for K = 1."""
+"""Two settings on the same prompts: the paired difference of a metric, and McNemar's exact test for K = 1.
+
+Holm's correction (1979): p-values that bound the chance of any false finding in a family of tests.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -96,3 +99,14 @@ def _mean_difference(differences: dict[Fraction, int], n: int, seed: int) -> Est
     assert interval is not None  # a mean is always defined
     low, high = interval
     return Estimate(value=value, low=min(low, value), high=max(high, value), method="bootstrap", n=n)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The adjusted p-value of each test, in their order; None where there was no test, which counts for none."""
+    tests = sorted((p_value, place) for place, p_value in enumerate(p_values) if p_value is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p_value, place) in enumerate(tests):
+        largest = max(largest, min(1.0, p_value * (len(tests) - rank)))
+        adjusted[place] = largest
+    return adjusted

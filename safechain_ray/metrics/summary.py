@@ -10,8 +10,16 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.counts import OUTCOMES, Counts, Tally
 from safechain_ray.metrics.intervals import Estimate, share_estimate
 from safechain_ray.metrics.reasons import Reason
-from safechain_ray.metrics.refusals import ALL_HARMFUL, BenignPrompts, OverRefusalMetrics, PromptKinds, over_refusal
-from safechain_ray.metrics.safety import Metric, measure, missing_verdicts
+from safechain_ray.metrics.safety import (
+    ALL_HARMFUL,
+    BenignPrompts,
+    Metric,
+    OverRefusalMetrics,
+    PromptKinds,
+    measure,
+    missing_verdicts,
+    over_refusal,
+)
 from safechain_ray.types import Outcome, Part, Sampling, Setting, StrategySpec
 
 

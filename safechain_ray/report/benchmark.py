@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from safechain_ray.catalog.published import PublishedFigures
 from safechain_ray.metrics.benchmark import BenchmarkFigures, BenchmarkRunMetrics
-from safechain_ray.metrics.published_benchmarks import PublishedPass
+from safechain_ray.metrics.published import PublishedPass
 from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import common_sampling, metric_lines, percent, setting_label
-from safechain_ray.report.notes import FEW_PROMPTS
 from safechain_ray.report.published import points
+from safechain_ray.report.tables import FEW_PROMPTS
 
 LEGEND = (
     "In percent, with 95% intervals; in brackets, where grades are missing, the bounds with all of them wrong and all "

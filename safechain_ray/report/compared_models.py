@@ -1,14 +1,140 @@
-"""Models compared in all that they were asked, as one document: side by side, then what differs."""
+"""Models compared in all that they were asked, as one document: side by side, then what differs.
+
+Models side by side: what each solves and how safe it is, the published models of a fine-tuning beside them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from safechain_ray.catalog.published import PublishedFigures
 from safechain_ray.commands.compare_models import ComparedModels
+from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import StandIns
-from safechain_ray.report.benchmark_comparison import benchmark_comparison_document
-from safechain_ray.report.comparison import comparison_document
-from safechain_ray.report.document import Document, Table
-from safechain_ray.report.models_table import models_table
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.report.comparison import benchmark_comparison_document, comparison_document
+from safechain_ray.report.document import Column, Document, Row, Table, cell, text_column
+from safechain_ray.report.labels import (
+    OVER_REFUSAL,
+    common_sampling,
+    judge_label,
+    metric_lines,
+    percent,
+    refusal_lines,
+    safety_lines,
+    setting_label,
+)
+
+LEGEND = (
+    "pass@1 of benchmarks, Safe@1 of settings as a judge sees them (over-refusal of benign prompts: lower is better), "
+    "in percent with 95% intervals; in brackets, where grades or verdicts are missing, the bounds with all of them one "
+    "way and the other."
+)
+
+STARRED = "* published in another style than ours (`report RUN --paper` shows the difference)."
+
+NOTHING_PUBLISHED = cell("–")
+
+Published = Mapping[str, Mapping[str, float]]
+
+"""Shares by published model, then by benchmark or data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """What one model has in the row of this label.
+
+    `column` is what that row is called in the published table; `differs` is true where the published figure was asked
+    and graded in another style.
+    """
+
+    label: tuple[str, ...]
+    model: str
+    lines: list[str]
+    column: str | None
+    differs: bool = False
+
+
+def models_table(
+    safety_of: Mapping[str, RunMetrics],
+    grades_of: Mapping[str, BenchmarkRunMetrics],
+    published: Published,
+    published_as: Mapping[str, str],
+    said_of_published: str,
+    styles: Mapping[str, str],
+) -> Table:
+    """The paper's table of tuned models, turned: a column a model, a row a benchmark or a setting with its judge.
+
+    `published_as` goes from a data set of ours to the published one for which it stands; `said_of_published` ends the
+    caption; `styles` are those of the published benchmarks, for those not in the default one.
+    """
+    models = list(dict.fromkeys([*safety_of, *grades_of]))
+    tested = common_sampling([each for run in grades_of.values() for each in run.benchmarks])
+    judged = common_sampling([each for run in safety_of.values() for each in run.settings])
+    said = [f"Benchmarks: {' '.join(tested.values())}."] if tested else []
+    said += [f"Safety: {' '.join(judged.values())}."] if judged else []
+    said += [said_of_published] if said_of_published else []
+    passes = list(_passes(grades_of, tested, styles))
+    if any(each.differs and each.column in row for each in passes for row in published.values()):
+        said.append(STARRED)
+    return Table(
+        title="Models side by side",
+        columns=(
+            text_column("Benchmark, or setting; judge, part"),
+            *(Column((model,)) for model in models),
+            *(Column((model, "published")) for model in published),
+        ),
+        groups=(
+            tuple(_rows(passes, models, published)),
+            tuple(_rows(_safe_shares(safety_of, judged, published_as), models, published)),
+        ),
+        caption=" ".join([LEGEND, *said]),
+    )
+
+
+def _rows(figures: Iterable[_Figure], models: list[str], published: Published) -> Iterator[Row]:
+    by_label: dict[tuple[str, ...], dict[str, _Figure]] = {}
+    for figure in figures:
+        by_label.setdefault(figure.label, {})[figure.model] = figure
+    for label, found in by_label.items():
+        column = next(iter(found.values())).column
+        star = "*" if any(figure.differs for figure in found.values()) else ""
+        ours = (cell(*found[model].lines) if model in found else NOTHING_PUBLISHED for model in models)
+        theirs = (
+            NOTHING_PUBLISHED if column is None or column not in row else cell(percent(row[column]) + star)
+            for row in published.values()
+        )
+        yield (cell(*label), *ours, *theirs)
+
+
+def _passes(
+    grades_of: Mapping[str, BenchmarkRunMetrics], common: Mapping[str, str], styles: Mapping[str, str]
+) -> Iterator[_Figure]:
+    for model, run in grades_of.items():
+        for figures in run.benchmarks:
+            if 1 in figures.grades.pass_at:
+                lines = metric_lines(figures.grades.pass_at[1], figures.grades.missing)
+                differs = figures.style != styles.get(figures.dataset, "default")
+                yield _Figure((setting_label(figures, common),), model, lines, figures.dataset, differs)
+
+
+def _safe_shares(
+    safety_of: Mapping[str, RunMetrics], common: Mapping[str, str], published_as: Mapping[str, str]
+) -> Iterator[_Figure]:
+    """Published are responses under the default strategy; thoughts, answers and other strategies have no column."""
+    for model, run in safety_of.items():
+        for setting in run.settings:
+            for judge in setting.judges:
+                is_published = setting.strategy == "default" and judge.part == "response"
+                column = published_as.get(setting.dataset, setting.dataset) if is_published else None
+                label = (setting_label(setting, common), judge_label(judge))
+                yield _Figure(label, model, safety_lines(judge, "safe_at_1"), column)
+            if setting.over_refusal is not None:
+                label = (setting_label(setting, common), OVER_REFUSAL)
+                yield _Figure(label, model, refusal_lines(setting), None)
+
 
 PUBLISHED = "Published ({source}): greedily, on the full sets, the {part} as {judge} sees it, BOS sent twice."
+
 NOTHING = "Nothing was published of a model tuned from one of these: --paper {bases} puts others' beside."
 
 

@@ -1,25 +1,33 @@
-"""A comparison as tables: one for each run beside the baseline, and what to know of them."""
+"""A comparison as tables: one for each run beside the baseline, and what to know of them.
+
+Benchmarks of several runs held against each other, as a table.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from safechain_ray.metrics.benchmark import BenchmarkComparison, PassDifference
 from safechain_ray.metrics.comparison import ComparedSettings, Comparison, Difference, OverRefusalDifference
 from safechain_ray.metrics.paired import PairedMeans
 from safechain_ray.metrics.published import Counterpart
 from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import METRIC_LABELS, NO_FIGURE, OVER_REFUSAL, common_sampling, percent, setting_label
-from safechain_ray.report.notes import FEW_PROMPTS
 from safechain_ray.report.published import difference_notes, points
+from safechain_ray.report.tables import FEW_PROMPTS
 
 LEGEND = (
     "In percent, over the n prompts with verdicts on both sides: the figure of the baseline, then of the other; the "
     "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
 )
+
 REFUSALS = "Safety is compared over harmful prompts, over-refusal over benign ones: there less is better."
+
 BENIGN = "benign prompts"
+
 TESTED = (
     "p: McNemar's exact test, where K = 1, then with Holm's correction over this comparison's tests, {tests} in all."
 )
+
 PUBLISHED = "Published: the difference of the paper's figures; * where a setting is not the paper's."
 
 
@@ -144,3 +152,50 @@ def _counterparts(comparison: Comparison) -> Iterator[tuple[str, Counterpart]]:
             sides = zip((first, pair.run), (pair.first, pair.second), judge.counterparts, strict=True)
             for run, setting, counterpart in sides:
                 yield f"{run}: {setting_label(setting)}; {judge.judge}, {judge.part}", counterpart
+
+
+BENCHMARKS_LEGEND = (
+    "In percent, over the n problems with grades on both sides: the figure of the baseline, then of the other; the "
+    "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
+)
+
+
+def benchmark_comparison_document(comparison: BenchmarkComparison) -> Document:
+    """A table for each run beside the baseline."""
+    runs = groupby(comparison.differences, lambda each: each.run)
+    few = [each for each in comparison.differences if each.n < FEW_PROMPTS]
+    return Document(
+        tuple(_benchmark_table(comparison, run, tuple(differences)) for run, differences in runs),
+        comparison.caveats,
+        (
+            *(f"{each.benchmark}, pass@{each.k}: {each.run} differs over only {each.n} problems." for each in few),
+            *(f"Left out, as the other run has none like it: {each}." for each in comparison.left_out),
+        ),
+    )
+
+
+def _benchmark_table(comparison: BenchmarkComparison, run: str, differences: Sequence[PassDifference]) -> Table:
+    tested = comparison.tests > 0
+    return Table(
+        title=f"{run} against {comparison.baseline}",
+        columns=(
+            text_column("Benchmark"),
+            text_column("Figure"),
+            Column(("Baseline", "other")),
+            *figure_columns("Difference", "n"),
+            *([Column(("p", "Holm"))] if tested else ()),
+        ),
+        groups=(tuple(_row(each, tested) for each in differences),),
+        caption=" ".join([BENCHMARKS_LEGEND, *([TESTED.format(tests=comparison.tests)] if tested else ())]),
+    )
+
+
+def _row(each: PassDifference, tested: bool) -> Row:
+    return (
+        cell(each.benchmark),
+        cell(f"pass@{each.k}"),
+        side_cell(each),
+        difference_cell(each),
+        cell(f"{each.n:,}", *([f"of {each.n + each.left_out:,}"] if each.left_out else ())),
+        *([p_values_cell(each.p_value, each.p_adjusted)] if tested else ()),
+    )

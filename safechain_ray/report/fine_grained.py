@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from safechain_ray.analysis.fine_grained import FineGrained, SettingAnalysis
+from safechain_ray.analysis.fine_grained import FineGrained, OutcomesByVerdict, OverRefusal, SettingAnalysis
 from safechain_ray.analysis.lengths import LengthComparison, LengthSummary, RankTest
-from safechain_ray.analysis.outcomes import OutcomesByVerdict
-from safechain_ray.analysis.over_refusal import OverRefusal
 from safechain_ray.analysis.sample_count import AtK, SampleCountCurve
 from safechain_ray.analysis.thought_answer import Crosstab, ThoughtAnswer
 from safechain_ray.metrics.intervals import Estimate

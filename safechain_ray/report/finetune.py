@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from safechain_ray.commands.finetune.data_plan import DataPlan
-from safechain_ray.commands.finetune.plan import TrainingPlan
+from safechain_ray.commands.finetune.plan import DataPlan, TrainingPlan
 from safechain_ray.commands.finetune.resolve import Trainee
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.report.document import Document, Row, Table, cell, figure_columns, text_column

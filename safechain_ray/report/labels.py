@@ -3,8 +3,7 @@
 from collections.abc import Container, Iterable, Sequence
 
 from safechain_ray.metrics.reasons import Reason
-from safechain_ray.metrics.refusals import REFUSAL_RULE
-from safechain_ray.metrics.safety import Metric, MetricName
+from safechain_ray.metrics.safety import REFUSAL_RULE, Metric, MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, SafetyMetrics, SettingFacts, SettingMetrics, as_setting
 from safechain_ray.report.escape import printable
 from safechain_ray.types import Sampling, Setting

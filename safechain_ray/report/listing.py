@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from safechain_ray import catalog
-from safechain_ray.catalog.api_entries import ApiEntry
-from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry, RowsEntry
+from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, JudgeEntry, ModelEntry, RowsEntry
 from safechain_ray.catalog.parallelism import ParallelSizes
 from safechain_ray.cluster.gpu_fit import fit_engine
 from safechain_ray.cluster.gpu_supply import Gpus

@@ -1,12 +1,20 @@
-"""A plan as a table: the settings with their rows, the stages with their pools."""
+"""A plan as a table: the settings with their rows, the stages with their pools.
 
+What a sweep will come to, as tables: its settings, then its models with GPUs, tokens, hours and cost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.cluster.planner import Plan
+from safechain_ray.commands.sweep.estimate import Amount, Assumptions, RunEstimate, SettingSize
 from safechain_ray.report.escape import escape, printable
 from safechain_ray.runs.resolve import ResolvedRun
 
@@ -82,3 +90,100 @@ def render_plan(summary: dict[str, Any], console: Console) -> None:
         console.print(printable(f"Vote {name}: {vote}"), highlight=False, markup=False)
     for note in summary["notes"]:
         console.print(note, highlight=False, markup=False)
+
+
+SUMMED_SETTINGS = 6
+
+"""So many settings are added up in words, as the paper's 313 + 60 × 5 + 250 + 50 × 5."""
+
+
+def sweep_summary(estimates: Sequence[RunEstimate], assumptions: Assumptions) -> dict[str, Any]:
+    """The estimate as JSON."""
+    runs = [asdict(estimate) | {"rows": estimate.rows} for estimate in estimates]
+    return {
+        "runs": runs,
+        "rows": sum(estimate.rows for estimate in estimates),
+        "response_tokens": asdict(_total([estimate.response_tokens for estimate in estimates])),
+        "gpu_hours": asdict(_total([each.gpu_hours for each in estimates if each.gpu_hours is not None])),
+        "dollars": asdict(_total([each.dollars for each in estimates if each.dollars is not None])),
+        "assumptions": asdict(assumptions),
+    }
+
+
+def render_sweep_plan(estimates: Sequence[RunEstimate], assumptions: Assumptions, console: Console) -> None:
+    """The settings that all models share stand in one table; models whose settings are others have their own."""
+    shown = []
+    for estimate in estimates:
+        if estimate.settings not in shown:
+            shown.append(estimate.settings)
+            console.print(_settings_table(estimate))
+    console.print(_models_table(estimates))
+    for sentence in assumptions.sentences():
+        console.print(sentence, highlight=False, markup=False)
+    unpriced = [estimate.model for estimate in estimates if estimate.is_api and estimate.dollars is None]
+    if unpriced:
+        names = printable(", ".join(unpriced))
+        console.print(f"No price is known for {names}: set it with model.api.prices.", highlight=False, markup=False)
+
+
+def _settings_table(estimate: RunEstimate) -> Table:
+    table = Table(title="Settings of each model", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("setting", overflow="fold")
+    for name in ("prompts", "K", "samples"):
+        table.add_column(name, justify="right")
+    for setting in estimate.settings:
+        figures = (f"{setting.prompts:,}", str(setting.samples), f"{setting.rows:,}")
+        table.add_row(Text(printable(setting.setting_id)), *figures)
+    table.add_section()
+    terms = " + ".join(map(_term, estimate.settings)) if len(estimate.settings) <= SUMMED_SETTINGS else "all"
+    table.add_row(Text(terms), "", "", f"{estimate.rows:,}")
+    return table
+
+
+def _models_table(estimates: Sequence[RunEstimate]) -> Table:
+    table = Table(
+        title=f"{len(estimates)} model{'s' if len(estimates) > 1 else ''}", title_justify="left", box=box.SIMPLE_HEAD
+    )
+    table.add_column("model", no_wrap=True)
+    for name in ("samples", "GPUs +\njudge's", "tokens\nat most", "GPU-hours\n(at most)", "API cost $\n(at most)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for estimate in estimates:
+        table.add_row(
+            Text(printable(estimate.model)),
+            f"{estimate.rows:,}",
+            f"{'API' if estimate.is_api else estimate.gpus} + {estimate.judge_gpus}",
+            f"{estimate.response_tokens.at_most:,.0f}",
+            _amount(estimate.gpu_hours),
+            _amount(estimate.dollars) if estimate.is_api else "",
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        f"{sum(estimate.rows for estimate in estimates):,}",
+        "",
+        f"{sum(estimate.response_tokens.at_most for estimate in estimates):,.0f}",
+        _amount(_total([each.gpu_hours for each in estimates if each.gpu_hours is not None])),
+        _bill(estimates),
+    )
+    return table
+
+
+def _term(setting: SettingSize) -> str:
+    return f"{setting.prompts:,} × {setting.samples}" if setting.samples > 1 else f"{setting.prompts:,}"
+
+
+def _bill(estimates: Sequence[RunEstimate]) -> str:
+    """Of all APIs whose prices are known; nothing where there is no API."""
+    apis = [estimate.dollars for estimate in estimates if estimate.is_api]
+    known = [dollars for dollars in apis if dollars is not None]
+    if not known:
+        return "unknown" if apis else ""
+    return _amount(_total(known)) + ("\n+ unknown" if len(known) < len(apis) else "")
+
+
+def _amount(amount: Amount | None) -> str:
+    return "unknown" if amount is None else f"{amount.expected:,.1f} ({amount.at_most:,.1f})"
+
+
+def _total(amounts: Sequence[Amount]) -> Amount:
+    return Amount(sum(amount.expected for amount in amounts), sum(amount.at_most for amount in amounts))

@@ -6,7 +6,7 @@ from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.preferences import Preferences, PreferenceShares, SettingPreferences
 from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import percent, setting_label
-from safechain_ray.report.notes import FEW_PROMPTS
+from safechain_ray.report.tables import FEW_PROMPTS
 
 FIGURES = ("Pairs", "Win", "Tie", "Lose", "Win rate")
 

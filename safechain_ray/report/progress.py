@@ -1,23 +1,84 @@
-"""Progress for a person: a live display on a terminal, plain lines elsewhere (`ray job logs`, a file)."""
+"""Progress for a person: a live display on a terminal, plain lines elsewhere (`ray job logs`, a file).
+
+What every display of progress does: lines with the time of day, or a part of the terminal that is redrawn.
+
+A training's progress for a person: a live display on a terminal, plain lines elsewhere (`ray job logs`, a file).
+"""
 
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console, Group
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from safechain_ray.cluster.progress import PoolProgress
-from safechain_ray.report.display import LiveDisplay, PlainDisplay, seconds_to_next_line
+from safechain_ray.cluster.training.events import TRAINING
+from safechain_ray.commands.finetune.finetune import TrainingSnapshot
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import clock
-from safechain_ray.runs.pace import PoolRate
 from safechain_ray.runs.pools import MODEL_POOL
-from safechain_ray.runs.progress import Snapshot
+from safechain_ray.runs.progress import PoolRate, Snapshot
+
+PLAIN_SECONDS = 10.0
+
+LATER_PLAIN_SECONDS = 60.0
+
+SOON = 300.0
+
+"""A log is followed closely in its first minutes; after so many seconds of a stage a line a minute is enough."""
+
+
+def seconds_to_next_line(seconds: float) -> float:
+    """How long a log rests after the line of a stage that has lasted so many seconds."""
+    return PLAIN_SECONDS if seconds < SOON else LATER_PLAIN_SECONDS
+
+
+class PlainDisplay:
+    """Prints lines (`ray job logs`, a file)."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def say(self, sentence: str) -> None:
+        self._console.print(
+            f"{time.strftime('%H:%M:%S')} {printable(sentence)}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+class LiveDisplay:
+    """Redraws the end of a terminal; sentences go above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def say(self, sentence: str) -> None:
+        self._live.console.print(printable(sentence), markup=False, highlight=False)
+
 
 FORGOTTEN_SECONDS = 15.0
+
 """A run that tells nothing for so long has ended: others may go on beside it."""
 
 DECISION_WORDS = {
@@ -28,6 +89,7 @@ DECISION_WORDS = {
     "correct": "correct",
     "wrong": "wrong",
 }
+
 OUTCOME_WORDS = {
     "truncated": "truncated",
     "blocked": "blocked",
@@ -35,6 +97,7 @@ OUTCOME_WORDS = {
     "missing": "missing verdicts",
     "ungraded": "without a grade",
 }
+
 POOL_WORDS = {
     "concurrency": "requests at once at most",
     "retries": "retries",
@@ -42,6 +105,7 @@ POOL_WORDS = {
     "engine_restarts": "engine restarts",
     "judge_errors": "judge errors",
 }
+
 COUNT_STYLES = {"ok": "green", "error": "red", "unsafe": "magenta"}
 
 
@@ -175,3 +239,69 @@ def _bars(snapshot: Snapshot) -> Iterator[tuple[str, int, str]]:
 def progress_for(console: Console) -> PlainProgress | LiveProgress:
     """The live display on a terminal, plain lines elsewhere."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+FIGURES = {"loss": ("loss", "{:.4f}"), "eval_loss": ("evaluation loss", "{:.4f}"), "grad_norm": ("gradient", "{:.3g}")}
+
+"""What is shown of that which is logged: its name there, its name here, its format."""
+
+
+def training_sentence(snapshot: TrainingSnapshot) -> str:
+    """One line that says all: steps, losses, speed, time to go, what the workers do."""
+    share = f" ({snapshot.step / snapshot.steps:.0%})" if snapshot.steps else ""
+    words = [f"step {snapshot.step:,} of {snapshot.steps:,}{share}"] if snapshot.steps else []
+    words += [*_figures(snapshot), *_speed(snapshot)]
+    return f"{snapshot.phase}: {', '.join(words)}."
+
+
+def _figures(snapshot: TrainingSnapshot) -> list[str]:
+    return [
+        f"{name} {shape.format(snapshot.logged[key])}"
+        for key, (name, shape) in FIGURES.items()
+        if key in snapshot.logged
+    ]
+
+
+def _speed(snapshot: TrainingSnapshot) -> list[str]:
+    words = [f"{snapshot.tokens_per_second:,.0f} tokens/s"] if snapshot.tokens_per_second else []
+    words.append(f"{clock(snapshot.seconds)} so far")
+    if snapshot.seconds_left is not None:
+        words.append(f"{clock(snapshot.seconds_left)} to go")
+    return words
+
+
+class PlainTraining(PlainDisplay):
+    """Prints a line when the workers begin something else than steps, and every so often between."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._due = 0.0
+        self._phase = ""
+
+    def update(self, snapshot: TrainingSnapshot) -> None:
+        now = time.monotonic()
+        is_known = snapshot.phase in (self._phase, TRAINING)
+        self._phase = snapshot.phase
+        if now < self._due and is_known:
+            return
+        self._due = now + seconds_to_next_line(snapshot.seconds)
+        self.say(training_sentence(snapshot))
+
+
+class LiveTraining(LiveDisplay):
+    """Redraws a bar of the steps, the figures and what the workers do."""
+
+    def update(self, snapshot: TrainingSnapshot) -> None:
+        head = Table.grid(padding=(0, 1))
+        head.add_row(
+            Text(f"step {snapshot.step:,}/{snapshot.steps:,}" if snapshot.steps else "step –"),
+            ProgressBar(total=snapshot.steps or None, completed=snapshot.step, width=30),
+            Text(", ".join(_speed(snapshot)), style="dim"),
+        )
+        figures = Text("  " + "  ".join(_figures(snapshot)), style="green")
+        self._live.update(Group(head, figures, Text(printable(f"  {snapshot.phase}"))))
+
+
+def training_progress_for(console: Console) -> PlainTraining | LiveTraining:
+    """The live display on a terminal, plain lines elsewhere."""
+    return LiveTraining(console) if console.is_terminal else PlainTraining(console)

@@ -9,12 +9,11 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from safechain_ray.commands.read_status import FolderStatus
-from safechain_ray.commands.status import RunStatus, State
+from safechain_ray.commands.status import FolderStatus, RunStatus, State
 from safechain_ray.report.document import Cell, Column, Table, cell, text_column
 from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import clock
-from safechain_ray.report.terminal import rich_table
+from safechain_ray.report.renderers import rich_table
 
 STYLES: dict[State, str] = {
     "queued": "dim",

@@ -1,33 +1,164 @@
-"""One attempt: join a cluster or start a local one, plan, run the streams, and note in run.json how it ended."""
+"""One attempt: join a cluster or start a local one, plan, run the streams, and note in run.json how it ended.
 
+Drives a stream from a thread, while the driver's own thread watches, shows progress and can be interrupted.
+
+Rounds of responses that are not finished, in the run's folder: so they outlive the driver as well.
+"""
+
+import queue
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import ray
+from pydantic import TypeAdapter, ValidationError
 from ray.data import Dataset
+from ray.exceptions import GetTimeoutError
 
 from safechain_ray.cluster import pipeline
+from safechain_ray.cluster.failures import explain
 from safechain_ray.cluster.metrics_exporter import RunSeries
+from safechain_ray.cluster.pipeline import Watchdog
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool
-from safechain_ray.cluster.progress import PoolProgress, start_tally
+from safechain_ray.cluster.progress import PoolProgress, Stage, start_tally
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.cluster.shared_judges import SharedJudge
-from safechain_ray.cluster.stage import Stage
 from safechain_ray.cluster.stream_control import StreamControl, StreamStoppedError
-from safechain_ray.cluster.watchdog import Watchdog
 from safechain_ray.cluster.workers.judge import RulesAndVotes
 from safechain_ray.cluster.workers.writer import Commit
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import SafechainError
-from safechain_ray.runs.kept_rounds import KeptRounds
-from safechain_ray.runs.pace import Pace, PoolRates
-from safechain_ray.runs.progress import Observer, PoolNotes, Snapshot
-from safechain_ray.runs.pump import pump
+from safechain_ray.runs.progress import Observer, Pace, PoolNotes, PoolRates, Snapshot
 from safechain_ray.runs.rebalance import Rebalance
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import Folder
+
+FILE = "progress/rounds.json"
+
+NOTE_SECONDS = 30.0
+
+MOST_CHARACTERS = 16 * 2**20
+
+"""So much is worth its way every half minute. Of the rows in flight of many replicas only the longest are kept then."""
+
+_KEPT = TypeAdapter(dict[str, dict[str, str | int | bool | None]])
+
+
+class KeptRounds:
+    """What a run's ledger keeps of unfinished rows, written now and then, and read by the next try."""
+
+    def __init__(self, folder: Folder, ledger: Any) -> None:
+        self._folder = folder
+        self._ledger = ledger
+        self._noted = time.monotonic()
+        self._written = b""
+
+    def restore(self) -> None:
+        """Give the ledger what an earlier try left. A file that does not read is as good as none."""
+        if not self._folder.exists(FILE):
+            return
+        self._written = self._folder.read_bytes(FILE)
+        with suppress(ValidationError):
+            self._ledger.restore.remote(_KEPT.validate_json(self._written))
+
+    def note(self) -> None:
+        """Write what is kept, if it is time to."""
+        if time.monotonic() - self._noted < NOTE_SECONDS:
+            return
+        self._noted = time.monotonic()
+        with suppress(GetTimeoutError):
+            kept = _KEPT.dump_json(ray.get(self._ledger.longest_kept.remote(MOST_CHARACTERS), timeout=ANSWER_SECONDS))
+            if kept != self._written and (self._written or kept != b"{}"):
+                self._folder.write_bytes(FILE, kept)
+                self._written = kept
+
+
+def forget_rounds(folder: Folder) -> None:
+    """The run is complete."""
+    if folder.exists("progress"):
+        folder.delete_folder("progress")
+
+
+TICK_SECONDS = 0.5
+
+ANSWER_SECONDS = 10.0
+
+STOP_SECONDS = 15.0
+
+Events = queue.Queue[Mapping[str, int] | BaseException | None]
+
+Show = Callable[[Counter[str], Mapping[str, PoolProgress]], None]
+
+
+def pump(
+    blocks: Iterator[Mapping[str, int]],
+    tally: Any,
+    watchdog: Watchdog,
+    show: Show,
+    control: StreamControl,
+) -> Counter[str]:
+    """Run the stream to its end; gives the sum of its blocks' counts.
+
+    Raises what the stream raises, as a SafechainError where one is at its root, and StallError from the watchdog.
+    """
+    events: Events = queue.Queue()
+
+    def consume() -> None:
+        try:
+            for block in blocks:
+                events.put(block)
+            events.put(None)
+        except BaseException as error:
+            events.put(error)
+
+    stream = threading.Thread(target=consume, name="stream", daemon=True)
+    stream.start()
+    failed = True
+    try:
+        counts = _watch(events, tally, watchdog, show)
+        failed = False
+    finally:
+        # Ray must not be shut down under a living stream: its thread would start a new Ray.
+        control.end_stream()
+        stream.join(STOP_SECONDS)
+        control.forget_actors(kill=failed)
+    return counts
+
+
+def _watch(events: Events, tally: Any, watchdog: Watchdog, show: Show) -> Counter[str]:
+    committed: Counter[str] = Counter()
+    progress: Mapping[str, PoolProgress] = {}
+    while True:
+        ended = _drain(events, committed)
+        # A cluster in trouble may not answer: the watchdog then sees that nothing moves.
+        with suppress(GetTimeoutError):
+            progress = ray.get(tally.progress.remote(), timeout=ANSWER_SECONDS)
+        show(committed, progress)
+        if ended:
+            return committed
+        watchdog.check(progress, committed["rows"])
+
+
+def _drain(events: Events, committed: Counter[str]) -> bool:
+    """Add up what has come within a tick; True at the stream's end."""
+    deadline = time.monotonic() + TICK_SECONDS
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            event = events.get(timeout=left)
+        except queue.Empty:
+            return False
+        if event is None:
+            return True
+        if isinstance(event, BaseException):
+            raise explain(event)
+        committed.update(event)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

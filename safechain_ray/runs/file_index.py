@@ -1,22 +1,39 @@
-"""Puts a folder of rows in order: torn files and foreign rows are set aside, no row is there twice."""
+"""Puts a folder of rows in order: torn files and foreign rows are set aside, no row is there twice.
+
+Compaction: merges the many small sample files of a finished run into few larger ones.
+
+Verdicts that judges gave after the run, put in order: torn files set aside, failed verdicts asked for again.
+"""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from safechain_ray.runs.folder import READERS
+from safechain_ray.runs.folder import READERS, RunFolder
 from safechain_ray.runs.progress import Speaker
-from safechain_ray.storage import Folder
-from safechain_ray.types import SAMPLES_SCHEMA, WORDS, conformed, only, short_hash
-from safechain_ray.types.plain_columns import plain_columns
+from safechain_ray.storage import FileFacts, Folder
+from safechain_ray.types import (
+    NO_FAILURE,
+    PIECES_SCHEMA,
+    SAMPLES_SCHEMA,
+    VERDICTS_SCHEMA,
+    WORDS,
+    Part,
+    conformed,
+    only,
+    short_hash,
+)
+from safechain_ray.types.tables import plain_columns
 
 ASIDE = "_broken"
+
 """Where files and rows that can't be used are moved to: readers pass over a folder of this name."""
 
 TableCounts = Callable[[pa.Table], dict[str, int]]
@@ -24,6 +41,7 @@ TableCounts = Callable[[pa.Table], dict[str, int]]
 EachRow = Callable[[pa.Table], list[bool]]
 
 FINISHED, UNFINISHED, FAILED = range(3)
+
 """How far a row is: of repeated ones the first of these stays."""
 
 
@@ -220,3 +238,103 @@ def _keep_only(folder: Folder, name: str, new_name: str, places: list[int], coun
         counted = counts(rest)
     folder.delete(name)
     return counted
+
+
+SMALL_BYTES = 4 * 2**20
+
+"""Larger files stay as they are: a run of a million long samples is not written twice."""
+
+MERGED_BYTES = 32 * 2**20
+
+"""Most bytes of the files that become one; the driver holds their rows in memory."""
+
+
+def compact(folder: Folder) -> None:
+    """Merge the small Parquet files of `folder`, in which each row is there once.
+
+    Each merged file is written before its parts are deleted. A crash in between leaves repeated rows, which the next
+    `put_in_order` drops, and never loses one.
+    """
+    files = [file for file in folder.list_facts() if file.name.endswith(".parquet")]
+    for names in _groups(files):
+        with ThreadPoolExecutor(READERS) as readers:
+            tables = list(readers.map(folder.read_parquet, names))
+        folder.write_parquet(
+            f"part-{short_hash(*names)}.parquet", pa.concat_tables(tables, promote_options="permissive")
+        )
+        for name in names:
+            folder.delete(name)
+
+
+def _groups(files: Iterable[FileFacts]) -> Iterator[list[str]]:
+    """Names of at least two small files each, of at most MERGED_BYTES together."""
+    group: list[str] = []
+    size = 0
+    for file in sorted(files, key=lambda each: each.name):
+        if file.size >= SMALL_BYTES:
+            continue
+        if size + file.size > MERGED_BYTES:
+            if len(group) > 1:
+                yield group
+            group, size = [], 0
+        group.append(file.name)
+        size += file.size
+    if len(group) > 1:
+        yield group
+
+
+def failed(table: pa.Table) -> list[bool]:
+    """Of each verdict, whether it is missing because the judge failed."""
+    no_failure = pc.match_substring_regex(table["error"], NO_FAILURE)
+    found: list[bool] = pc.fill_null(pc.invert(no_failure), False).to_pylist()
+    return found
+
+
+def failed_on(parts: Collection[Part]) -> EachRow:
+    """The failed verdicts on these parts."""
+
+    def failed_rows(table: pa.Table) -> list[bool]:
+        return [each and part in parts for each, part in zip(failed(table), table["part"].to_pylist(), strict=True)]
+
+    return failed_rows
+
+
+def failed_pieces(table: pa.Table) -> list[bool]:
+    """All pieces of each thought that has a failed one: a thought is judged as a whole."""
+    thoughts = list(zip(table["sample_id"].to_pylist(), table["pieces"].to_pylist(), strict=True))
+    again = {thought for thought, each in zip(thoughts, failed(table), strict=True) if each}
+    return [thought in again for thought in thoughts]
+
+
+PIECE_ROWS = RowKind(PIECES_SCHEMA, ("sample_id", "pieces", "piece"), failed_pieces)
+
+
+def samples_in_order(folder: RunFolder, observer: Speaker) -> Collection[str]:
+    """The ids of all samples of the run, after repeated rows of a command that was cut off are removed."""
+    inventory = put_in_order(folder.samples, retry_errors=False)
+    tell(inventory, observer, again="Fix: rerun the run's own command: it does the file's rows again.")
+    return inventory.finished
+
+
+def put_verdicts_in_order(
+    folder: RunFolder,
+    expected: Iterable[str],
+    observer: Speaker,
+    again: Collection[str] = (),
+    parts: Collection[Part] = (),
+) -> None:
+    """Put verdicts/ and pieces/ of the run in order, whose sample ids are `expected`, and report what was wrong.
+
+    Failed verdicts of the judges in `again` are removed, so that they are requested again: those on these `parts`, or
+    those on pieces where `parts` is empty.
+    """
+    kinds = {"verdicts": RowKind(VERDICTS_SCHEMA, ("sample_id", "part"), failed_on(parts)), "pieces": PIECE_ROWS}
+    places = [(place, folder.folder / place) for place in kinds if (folder.folder / place).exists()]
+    found = [(place, above / judge, judge) for place, above in places for judge in above.list_folders()]
+    ids = frozenset(expected) if found else frozenset()
+    for place, target, judge in found:
+        asked_again = judge in again and (place == "verdicts") == bool(parts)
+        inventory = put_in_order(target, retry_errors=asked_again, kind=kinds[place], expected=ids)
+        option = "--part" if place == "verdicts" else "--pieces"
+        fix = f"Fix: run `safechain-ray judge RUN --judge {judge}` with the same {option} as before to judge its rows."
+        tell(inventory, observer, f"{place}/{judge}/", "Its rows are judged again." if asked_again else fix)

@@ -1,4 +1,9 @@
-"""A run's folder: who it belongs to, and where its records and its rows are."""
+"""A run's folder: who it belongs to, and where its records and its rows are.
+
+What a run.json is about: a run of a model, its benchmarks, a judge study, or two runs compared by preference.
+
+Rows of a run's folder, read with their schema: a file that does not fit is refused by name, with the fix.
+"""
 
 import json
 import re
@@ -7,18 +12,75 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import PurePosixPath
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.config.study import PIECE_COUNTS
+from safechain_ray.errors import InputError, RunConflictError, StorageError, StoreSilentError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.runs.changed_results import explained
-from safechain_ray.runs.stored_rows import read_pieces, read_samples, read_verdicts
+from safechain_ray.runs.identity import explained
 from safechain_ray.runs.stored_run import RESTORE_RUN, RUN_FILE, read_stored_run
 from safechain_ray.storage import Folder, open_folder, read_record
+from safechain_ray.types import PIECES_SCHEMA, VERDICTS_SCHEMA, conformed
+from safechain_ray.types.tables import GRADED_SCHEMA
+
+AGAIN = "Fix: {command}: it moves the file to _broken/ beside it and does its rows again."
+
+SAMPLES_FIX = AGAIN.format(command="run the run's own command again")
+
+VERDICTS_FIX = AGAIN.format(command="run `safechain-ray judge RUN --judge {judge}` with the same --part as before")
+
+PIECES_FIX = AGAIN.format(command="run `safechain-ray judge RUN --judge {judge} --pieces N` with the same N as before")
+
+
+def read_samples(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of a file of samples, graded ones or not. Raises StorageError."""
+    return _read(folder, name, pa.schema([GRADED_SCHEMA.field(column) for column in columns]), SAMPLES_FIX)
+
+
+def read_verdicts(folder: Folder, name: str) -> pa.Table:
+    """A file of verdicts that were added to a run. Raises StorageError."""
+    return _read(folder, name, VERDICTS_SCHEMA, VERDICTS_FIX.format(judge=_judge_of(folder)))
+
+
+def read_pieces(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of a file of verdicts on growing pieces of thoughts. Raises StorageError."""
+    fix = PIECES_FIX.format(judge=_judge_of(folder))
+    table = _read(folder, name, pa.schema([PIECES_SCHEMA.field(column) for column in columns]), fix)
+    if "pieces" in columns and not all(count in PIECE_COUNTS for count in pc.unique(table["pieces"]).to_pylist()):
+        raise StorageError(
+            f"{folder}/{name} holds thoughts in fewer than {PIECE_COUNTS.start} or more than {PIECE_COUNTS.stop - 1} "
+            f"pieces. {fix}"
+        )
+    return table
+
+
+def _read(folder: Folder, name: str, schema: pa.Schema, fix: str) -> pa.Table:
+    try:
+        table = folder.read_parquet(name, schema.names)
+        return conformed(table, schema)
+    except pa.ArrowException as error:
+        raise StorageError(f"{folder}/{name} holds no rows of this kind: {error}. {fix}") from error
+    except StoreSilentError:
+        raise
+    except StorageError as error:
+        raise StorageError(f"{error} {fix}" if _is_torn(error.__cause__) else str(error)) from error
+
+
+def _judge_of(folder: Folder) -> str:
+    """The judge whose verdicts the folder `RUN/verdicts/JUDGE` or `RUN/pieces/JUDGE` has."""
+    return PurePosixPath(folder.path).name
+
+
+def _is_torn(cause: BaseException | None) -> bool:
+    """Whether the bytes are there and are no Parquet: the system's own errors have a number."""
+    return isinstance(cause, pa.ArrowException) or (isinstance(cause, OSError) and cause.errno is None)
+
 
 Figures = TypeVar("Figures", bound=BaseModel)
 
@@ -27,16 +89,18 @@ ABSENT = "(absent)"
 PARALLEL_SIZES = {"tensor_parallel_size", "pipeline_parallel_size"}
 
 WEIGHTS = "weights"
+
 """Where an identity has the fingerprint of a model's weights (`weights_fingerprint.py`)."""
 
 METRICS_FIX = "run the run's own command again: it measures the samples anew."
 
 READERS = 16
+
 """Files read at the same time: an object store answers slowly, but many at once."""
 
 READ_AHEAD = 4 * READERS
-"""Files held at the same time while they are looked at one by one."""
 
+"""Files held at the same time while they are looked at one by one."""
 
 CARD = """---
 configs:
@@ -54,6 +118,7 @@ Responses of a model to harmful prompts can be harmful: treat this folder accord
 HASHES = re.compile(r'"[0-9a-f]{16}" -> "[0-9a-f]{16}"')
 
 ROW_KEYS = frozenset({"datasets", "data", "prompts", "benchmarks"})
+
 """Keys of configs that choose rows."""
 
 
@@ -205,3 +270,45 @@ def read_figures(folder: Folder, file: str, model: type[Figures], what: str) -> 
             f"{folder} has no {file}. Fix: check the path; if the run has not ended, rerun its command to resume."
         )
     return read_record(folder, file, model, what, METRICS_FIX)
+
+
+Kind = Literal["run", "benchmark", "judge study", "preferences"]
+
+
+def kind_of(run: Mapping[str, Any]) -> Kind:
+    """By what its identity is made of."""
+    identity = run["identity"]
+    if "run_a" in identity:
+        return "preferences"
+    if "benchmarks" in identity:
+        return "benchmark"
+    return "judge study" if "labelled" in identity else "run"
+
+
+def kind_in(folder: Folder) -> Kind | None:
+    """What the run.json of `folder` is about; None without one. Raises InputError for one that is no run's."""
+    run = RunFolder(folder).read_run() if folder.exists("run.json") else None
+    return None if run is None else kind_of(run)
+
+
+def subject_of(run: Mapping[str, Any]) -> str:
+    """The model of a run, the data of a study, both models of a comparison."""
+    identity = run["identity"]
+    match kind_of(run):
+        case "preferences":
+            return f"{identity['run_a']['model']['name']} or {identity['run_b']['model']['name']}"
+        case "judge study":
+            return str(run["data"]["name"])
+        case "run" | "benchmark":
+            return str(identity["model"]["name"])
+
+
+def rows_of(run: Mapping[str, Any]) -> int | None:
+    """How many rows there will be; None in records that do not tell."""
+    total: int | None = run.get("rows", run.get("pairs"))
+    return total
+
+
+def own_attempts(run: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The attempts of the command that a run belongs to, without those of `judge`."""
+    return [each for each in run.get("tries", ()) if each.get("command") is None]

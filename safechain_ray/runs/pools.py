@@ -3,13 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from safechain_ray.catalog.api_entries import ApiEntry
-from safechain_ray.catalog.entries import GPU_GIGABYTES, EngineNeeds, JudgeEntry
+from safechain_ray.catalog.entries import GPU_GIGABYTES, ApiEntry, EngineNeeds, JudgeEntry
 from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, MODEL_CONTEXTS, GpuFit, fit_engine, fit_sentence
 from safechain_ray.cluster.gpu_supply import Gpus
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
-from safechain_ray.engines.engine_package import package_mismatch
+from safechain_ray.engines.environment import package_mismatch
 from safechain_ray.engines.start import RUNNING, Device
 from safechain_ray.errors import PlanError
 from safechain_ray.runs.resolve import ResolvedRun

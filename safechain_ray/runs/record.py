@@ -19,14 +19,13 @@ from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.config import RunConfig
 from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
 from safechain_ray.metrics.benchmark import BenchmarkFigures
-from safechain_ray.metrics.refusals import PromptKinds
+from safechain_ray.metrics.safety import PromptKinds
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
-from safechain_ray.runs.changed_results import explained
-from safechain_ray.runs.folder import RunFolder, differences
-from safechain_ray.runs.live import Live
+from safechain_ray.runs.folder import RunFolder, differences, kind_of, own_attempts, subject_of
+from safechain_ray.runs.identity import explained
 from safechain_ray.runs.resolve import ResolvedRun, as_stored, judge_identity
-from safechain_ray.runs.run_kind import kind_of, own_attempts, subject_of
 from safechain_ray.runs.run_manifest import BENIGN_ADDED, Outline
+from safechain_ray.runs.stored_run import Live
 from safechain_ray.storage import redact, without_secrets
 from safechain_ray.types import Part
 

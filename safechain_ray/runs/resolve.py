@@ -9,26 +9,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safechain_ray import catalog
-from safechain_ray.catalog.api_entries import ApiEntry
-from safechain_ray.catalog.entries import DatasetEntry, Endpoint, EngineNeeds, Family, JudgeEntry, ModelEntry
+from safechain_ray.catalog.entries import ApiEntry, DatasetEntry, Endpoint, EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.catalog.parallelism import Attention
 from safechain_ray.cluster.sample_index import Worklist
 from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_place
 from safechain_ray.datasets.loading import PromptSet, load_prompts
 from safechain_ray.decoding.base import check_strategy
-from safechain_ray.engines.gpu_memory import SHARE_ARGUMENT
-from safechain_ray.engines.stored_weights import StoredModel
-from safechain_ray.engines.weights import is_stored, weights_location
+from safechain_ray.engines.gpus import SHARE_ARGUMENT
+from safechain_ray.engines.weights import StoredModel, is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError, first_line
 from safechain_ray.http_clients import check_proxy
-from safechain_ray.judges.base import builder
+from safechain_ray.judges.base import Vote, builder
 from safechain_ray.judges.refusal_match import read_phrases
-from safechain_ray.judges.vote import Vote
-from safechain_ray.metrics.refusals import PromptKinds
+from safechain_ray.metrics.safety import PromptKinds
 from safechain_ray.model_files import CustomCodeError, load_config
-from safechain_ray.runs.changed_results import ALIKE_APOSTROPHES, READING, decoding_marks, reading_mark
 from safechain_ray.runs.folder import WEIGHTS
+from safechain_ray.runs.identity import ALIKE_APOSTROPHES, READING, decoding_marks, reading_mark, weights_fingerprint
 from safechain_ray.runs.resolve_api import (
     SAID_OF_APIS,
     api_model,
@@ -36,7 +33,6 @@ from safechain_ray.runs.resolve_api import (
     check_no_api_keys,
     is_api,
 )
-from safechain_ray.runs.weights_fingerprint import weights_fingerprint
 from safechain_ray.storage import place, redact
 from safechain_ray.types import Part, Setting, short_hash
 

@@ -5,11 +5,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from safechain_ray import catalog
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.config import ModelConfig, ResourcesConfig
 from safechain_ray.errors import InputError
 from safechain_ray.http_clients import check_proxy
-from safechain_ray.types.plain_words import plain_words
+from safechain_ray.types.strict_numbers import plain_words
 
 ANY_SERVER = "openai:"
 """What stands before the id of a model that the catalog does not hold, at an endpoint that is given."""

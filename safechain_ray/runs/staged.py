@@ -10,11 +10,11 @@ from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.pipeline import StreamSettings
 from safechain_ray.cluster.planner import Plan, PlannedPool
+from safechain_ray.cluster.progress import Stage
 from safechain_ray.cluster.shared_judges import through_shared
-from safechain_ray.cluster.stage import Stage
 from safechain_ray.cluster.workers.judge import RulesAndVotes
 from safechain_ray.cluster.workers.writer import Benign, Commit, block_counts
-from safechain_ray.judges.vote import Vote
+from safechain_ray.judges.base import Vote
 from safechain_ray.runs.attempt import Attempt, RowStream
 from safechain_ray.runs.file_index import put_in_order, tell
 from safechain_ray.runs.folder import RunFolder

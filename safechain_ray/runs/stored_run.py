@@ -1,8 +1,11 @@
 """What run.json may hold, by its types: checked once, where it is read, so that nothing else has to.
 
 Keys of later versions pass, and keys that earlier versions did not write may be absent.
+
+How far a try at work is, as its driver notes it in run.json for whoever reads the folder from elsewhere.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -15,6 +18,7 @@ from safechain_ray.types import Part, Setting
 RUN_FILE = "run.json"
 
 MOST_ROWS = 10**12
+
 """More rows than a run can have: a count beyond it is damage."""
 
 Count = Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)]
@@ -30,7 +34,6 @@ def _moment(text: str) -> str:
 
 
 Moment = Annotated[StrictStr, AfterValidator(_moment)]
-
 
 RESTORE_RUN = "restore run.json from a copy, or give another --output to start again."
 
@@ -181,3 +184,36 @@ class StoredRun(_Stored):
 def read_stored_run(folder: Folder) -> dict[str, Any]:
     """The content of the folder's run.json. Raises InputError for a file that is no record of a run."""
     return read_checked_tree(folder, RUN_FILE, StoredRun, "record of a run", RESTORE_RUN)
+
+
+class Live(BaseModel):
+    """Stage `stage` of `stages`: `done_before` of `total` rows were finished when it began, `committed` since then.
+
+    `counts` are those of all finished rows (`cluster.commit.COMMITTED` and each judge's verdicts); `ready` are the
+    replicas of each pool. `seconds` count from the stage's start; the speeds are those of `pace.Pace`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: int = 1
+    stages: int = 1
+    pools: tuple[str, ...] = ()
+    total: int
+    done_before: int
+    committed: int
+    counts: Mapping[str, int]
+    ready: Mapping[str, int] = {}
+    seconds: float
+    tokens_per_second: float | None = None
+    rows_per_second: float | None = None
+
+    @property
+    def done(self) -> int:
+        return self.done_before + self.committed
+
+    @property
+    def seconds_to_go(self) -> float | None:
+        """Until the stage's last row, at the speed of the last minutes; None where nothing tells."""
+        if not self.rows_per_second:
+            return None
+        return (self.total - self.done) / self.rows_per_second

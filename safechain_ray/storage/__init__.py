@@ -3,10 +3,9 @@
 from safechain_ray.storage.files import FileFacts
 from safechain_ray.storage.folder import Folder, open_folder, read_uri, write_uri
 from safechain_ray.storage.lease import Lease, hold
-from safechain_ray.storage.names import InsideName, checked_name
 from safechain_ray.storage.records import parse_json, read_checked_tree, read_record, reason_of
 from safechain_ray.storage.retry import Patience, Silence
-from safechain_ray.storage.uris import place, redact, without_secrets
+from safechain_ray.storage.uris import InsideName, checked_name, place, redact, without_secrets
 
 __all__ = [
     "FileFacts",

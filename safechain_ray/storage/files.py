@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from safechain_ray.types.plain_columns import plain_columns
+from safechain_ray.types.tables import plain_columns
 
 WHOLE_BYTES = 8 * 2**20
 """A Parquet file of an object store up to this size is read in one request, a larger one by the columns wanted."""

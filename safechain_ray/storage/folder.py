@@ -36,10 +36,8 @@ from safechain_ray.storage.files import (
     read_whole,
     write_local,
 )
-from safechain_ray.storage.names import stays_inside
-from safechain_ray.storage.retry import Patience, Say, Silence, UnansweredError
-from safechain_ray.storage.store_errors import trouble_of
-from safechain_ray.storage.uris import joined, redact, resolve
+from safechain_ray.storage.retry import Patience, Say, Silence, UnansweredError, trouble_of
+from safechain_ray.storage.uris import joined, redact, resolve, stays_inside
 
 T = TypeVar("T")
 

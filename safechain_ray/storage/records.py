@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from safechain_ray.errors import InputError
 from safechain_ray.storage.folder import Folder
-from safechain_ray.types.plain_words import plain_words
+from safechain_ray.types.strict_numbers import plain_words
 
 T = TypeVar("T")
 

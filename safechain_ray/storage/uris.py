@@ -2,26 +2,31 @@
 
 Credentials come by the usual chains: AWS_* variables, profiles (AWS_PROFILE), the role of the machine; for Google those
 of GOOGLE_APPLICATION_CREDENTIALS, gcloud or the machine. They may stand in an s3:// URI, but are better kept out of it.
+
+Names that come from a bucket, a run's folder or a data set, checked before they become part of a path.
+
+A record that others may write can name `/etc/passwd` or `../../x`. Joined to a folder, such a name leads out of it.
 """
 
 import os
 import re
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
+from pydantic import AfterValidator
 
 from safechain_ray.errors import InputError, StorageError, StoreSilentError
-from safechain_ray.storage.retry import Patience, UnansweredError
-from safechain_ray.storage.store_errors import trouble_of
+from safechain_ray.storage.retry import Patience, UnansweredError, trouble_of
 from safechain_ray.types.known_secrets import KnownSecrets
-from safechain_ray.types.unicode_text import well_formed
+from safechain_ray.types.thinking import well_formed
 
 SCHEMES = ("file", "s3", "gs", "gcs")
 
 S3_TEXTS = ("endpoint_override", "scheme", "region", "tls_ca_file_path")
+
 S3_FLAGS = ("anonymous", "allow_bucket_creation", "force_virtual_addressing")
 
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -33,28 +38,35 @@ SECRET_VARIABLES = (
     "AWS_SESSION_TOKEN",
     "RAY_AUTH_TOKEN",
 )
+
 """Variables whose values a server may quote in an error. Keys of APIs have other names: their clients remove them."""
 
 CONNECT_SECONDS = 5.0
+
 SILENT_SECONDS = 10.0
+
 """A request on which no byte moves for so long is given up. 3 s, the SDK's own, cuts the deletion of a folder off."""
 
 GCS_RETRY_SECONDS = 30
+
 """The client of Google retries by itself; its 15 minutes would hide an outage for that long."""
 
 _USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s]*|[^/\s@:]*:[^\s@]*)@")  # the second form: a secret that holds a slash
+
 _QUERY = re.compile(r"(\b\w+://[^\s?]*)\?\S+")
 
 _URI = re.compile(
     r"(\b\w+:(?:\\{0,7}/){2})"
     r"((?:[^/\s@:]{0,256}:(?:[^/@\n]{0,256}|(?![0-9]+/)[^@\n]{0,256})@)?\S*)"
 )
+
 """A URI in a text, to the next blank. JSON may escape its slashes.
 
 A password may hold blanks and slashes; `@` ends it. Digits before a slash are a port.
 """
 
 _NESTED = re.compile(r"\b\w+:(?:\\{0,7}/){2}")
+
 """The start of the inner URI of `zip://member::https://host/file.zip`."""
 
 _HOLDS_USER_INFO = re.compile(r"[^/@]*@|[^/\s@:]*:[^@]*@")
@@ -206,3 +218,24 @@ def _google_retries(uri: str, scheme: str) -> str:
     if scheme == "file" or "retry_limit_seconds" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={GCS_RETRY_SECONDS}"
+
+
+def stays_inside(name: str) -> bool:
+    """Whether `name`, joined to a folder, is a place in that folder: a relative path without `.`, `..` or empty parts.
+
+    Names that no file can have (a NUL, a lone surrogate) don't count as places either.
+    """
+    plain = all(part not in ("", ".", "..") for part in name.split("/"))
+    return plain and "\0" not in name and name == name.encode("utf-8", "replace").decode("utf-8")
+
+
+def checked_name(name: str) -> str:
+    """The name itself. Raises ValueError for one that leads out of its folder."""
+    if not stays_inside(name):
+        raise ValueError(f"{name!r} is no name inside the folder: it must be a relative path without `..`")
+    return name
+
+
+InsideName = Annotated[str, AfterValidator(checked_name)]
+
+"""The type of a name in a record that is read by pydantic."""

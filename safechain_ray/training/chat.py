@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safechain_ray.catalog.entries import Family
-from safechain_ray.decoding.task import split_opening
+from safechain_ray.decoding.base import split_opening
 from safechain_ray.errors import InputError, first_line
 from safechain_ray.model_files import ChatTemplateError, render_chat
 from safechain_ray.types import Demonstration, Exchange, Message, ThinkingTags

@@ -1,4 +1,7 @@
-"""The folder of a training run: whose checkpoints lie there, and which of them are whole."""
+"""The folder of a training run: whose checkpoints lie there, and which of them are whole.
+
+What a training is: all that changes the weights that come out of it, and nothing else.
+"""
 
 import json
 import os
@@ -8,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safechain_ray.config.finetune import TrainingOptions
 from safechain_ray.errors import RunConflictError
+from safechain_ray.training.tokens import TokenisedSet
+from safechain_ray.types import short_hash
 
 RECORD = "training.json"
 
 STATE = "trainer_state.json"
+
 """transformers writes it last: a checkpoint without it was cut off."""
 
 
@@ -70,3 +77,33 @@ def _is_whole(checkpoint: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(state, dict) and isinstance(state.get("log_history"), list)
+
+
+SAID_OF_TRAINING = {
+    "log_every",
+    "evaluate_every",
+    "save_every",
+    "keep_checkpoints",
+    "report_to",
+    "gradient_checkpointing",
+}
+
+"""Options that change no weight: trackers, logs, checkpoints, and memory bought with time."""
+
+
+def tokens_hash(tokens: TokenisedSet) -> str:
+    """The same for the same examples in the same order."""
+    return short_hash(*(example.input_ids.tobytes() for example in tokens.examples))
+
+
+def training_identity(
+    model: str, revision: str | None, learnt: TokenisedSet, options: TrainingOptions
+) -> dict[str, Any]:
+    """As JSON can hold it. The number of processes is not in it: they share the same steps."""
+    return {
+        "model": model,
+        "revision": revision,
+        "tokens": tokens_hash(learnt),
+        "max_length": learnt.max_length,
+        **options.model_dump(mode="json", exclude=SAID_OF_TRAINING),
+    }

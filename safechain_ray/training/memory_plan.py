@@ -6,8 +6,8 @@ of it has been measured on GPUs yet.
 
 from dataclasses import dataclass
 
-from safechain_ray.catalog.shape_entries import ModelShape
-from safechain_ray.config.training import TrainingOptions
+from safechain_ray.catalog.entries import ModelShape
+from safechain_ray.config.finetune import TrainingOptions
 
 GIGABYTE = 2**30
 """GPUs are sold by gigabytes of this size."""

@@ -2,11 +2,15 @@
 
 Several processes, each of which calls `train`, train one model together: transformers finds their group by the
 environment. On GPUs the weights, gradients and states of AdamW are sharded over them (FSDP 2), on CPUs each holds all.
+
+The trained model as a folder that vLLM and transformers load: plain weights, the tokenizer and its chat template.
 """
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -16,22 +20,64 @@ import datasets
 import torch
 import transformers
 from accelerate.utils import enable_fsdp_ram_efficient_loading
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
-from safechain_ray.config.training import LoraOptions, TrainingOptions
+from safechain_ray.config.finetune import LoraOptions, TrainingOptions
 from safechain_ray.errors import InputError
 from safechain_ray.model_files import load_config, load_weights
 from safechain_ray.training.chat import ChatFormat
-from safechain_ray.training.checkpoints import claim, last_checkpoint
+from safechain_ray.training.checkpoints import claim, last_checkpoint, training_identity
 from safechain_ray.training.disk_errors import disk_trouble_told
-from safechain_ray.training.export import export_model, gathered_weights, is_sharded, put_weights
-from safechain_ray.training.identity import training_identity
 from safechain_ray.training.processes import Processes
 from safechain_ray.training.tokens import TokenisedSet
 
+
+def export_model(model: Any, base: Any, chat: ChatFormat, folder: Path) -> None:
+    """Write `model` as `folder`, which is there whole or not at all; `base` is the config of the model it came from.
+
+    The weights get the base's data type; adapters are merged into them. `model` is of no use afterwards. The chat
+    template is the one that was trained with, in `tokenizer_config.json`. Raises OSError.
+    """
+    plain = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    tokenizer = deepcopy(chat.tokenizer)
+    if chat.chat_template is not None:
+        tokenizer.chat_template = chat.chat_template
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    plain.config.use_cache = base.use_cache  # training turns it off
+    plain.to(base.dtype or torch.float32).save_pretrained(unfinished)
+    tokenizer.save_pretrained(unfinished, save_jinja_files=False)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+
+
+def is_sharded(model: Any) -> bool:
+    return isinstance(model, FSDPModule)
+
+
+def gathered_weights(model: Any) -> dict[str, Any]:
+    """The whole weights of a sharded model in the first process's memory, those that were trained; {} in the others.
+
+    All processes have to call it.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    weights: dict[str, Any] = get_model_state_dict(model, options=options)
+    return weights
+
+
+def put_weights(model: Any, weights: dict[str, Any]) -> None:
+    """Put gathered weights into a model that is not sharded. Raises ValueError for one that has no place."""
+    unexpected = model.load_state_dict(weights, strict=False).unexpected_keys
+    if unexpected:
+        raise ValueError(f"The model has no weights called {', '.join(unexpected[:3])}.")
+
+
 METRICS = "metrics.jsonl"
+
 MODEL = "model"
 
 

@@ -3,23 +3,22 @@
 from safechain_ray.types.calls import (
     Completion,
     CountTokens,
+    Demonstration,
     Engine,
+    Exchange,
     Generate,
     Message,
     Request,
     ThinkingTags,
 )
-from safechain_ray.types.demonstrations import Demonstration, Exchange
 from safechain_ray.types.samples import (
     NO_FAILURE,
     Prompt,
     Sample,
-    Verdict,
-)
-from safechain_ray.types.settings import (
     Sampling,
     Setting,
     StrategySpec,
+    Verdict,
     short_hash,
 )
 from safechain_ray.types.strict_numbers import StrictNumbers
@@ -41,8 +40,10 @@ from safechain_ray.types.tables import (
     without_verdicts,
 )
 from safechain_ray.types.thinking import (
+    ZERO_WIDTH_SPACE,
     TagForm,
     TaggedText,
+    broken_up,
     read_tags,
     without_tags,
 )
@@ -57,7 +58,6 @@ from safechain_ray.types.words import (
     VariableName,
     VoteRule,
 )
-from safechain_ray.types.zero_width import ZERO_WIDTH_SPACE, broken_up
 
 __all__ = [
     "LARGEST_INT32",

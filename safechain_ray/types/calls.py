@@ -1,10 +1,13 @@
-"""Conversations, the requests that engines answer, and what an engine is."""
+"""Conversations, the requests that engines answer, and what an engine is.
+
+What a model is trained on: a prompt with the response that it is to learn.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from safechain_ray.types.settings import Sampling
+from safechain_ray.types.samples import Sampling
 from safechain_ray.types.words import FinishReason
 
 
@@ -61,8 +64,8 @@ class Completion:
 
 
 Generate = Callable[[Request], Awaitable[Completion]]
-"""All that a strategy or a judge knows of an engine. Raises `safechain_ray.errors.RowError` for a bad request."""
 
+"""All that a strategy or a judge knows of an engine. Raises `safechain_ray.errors.RowError` for a bad request."""
 
 CountTokens = Callable[[str], int]
 
@@ -89,3 +92,35 @@ class Engine(Protocol):
     async def generate(self, request: Request) -> Completion: ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An earlier request of a conversation and its answer. Its thought is left out, as templates leave it out."""
+
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A prompt, and the response to it that a model is to learn: a thought and an answer.
+
+    Both are without tags and without line breaks around them. `thought` is None in a set that has no thoughts at all.
+    `system` is the data's system turn. `earlier` are the turns before the prompt, which carry no loss.
+    `row` counts from 1, without a header; a conversation with loss on all its turns gives several demonstrations of one
+    row. `provenance` is what else the row says (its id, category, source, scores).
+    """
+
+    row: int
+    prompt: str
+    thought: str | None
+    answer: str
+    system: str | None = None
+    provenance: Mapping[str, object] = field(default_factory=dict, hash=False)
+    earlier: tuple[Exchange, ...] = ()
+
+    @property
+    def first_prompt(self) -> str:
+        """The request that opened the conversation."""
+        return self.earlier[0].prompt if self.earlier else self.prompt

@@ -1,8 +1,19 @@
-"""Prompts, what judges say, and samples: one response of a model each."""
+"""Prompts, what judges say, and samples: one response of a model each.
+
+What is asked of a model: sampling, strategy, and the setting that they make with a data set and K.
+"""
 
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
 
-from safechain_ray.types.words import FinishReason, Outcome, Part
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from safechain_ray.types.strict_numbers import StrictNumbers
+from safechain_ray.types.words import LARGEST_INT32, FinishReason, Outcome, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,7 @@ class Verdict:
 
 
 NO_FAILURE = r"^(no \w+ to judge|the \w+ is empty|undecided without the verdict of)"
+
 """How the error of a missing verdict begins where no judge failed: there was no text, or a vote lacks its judges."""
 
 
@@ -71,3 +83,96 @@ class Sample:
     seconds: float
     engine: str
     verdicts: tuple[Verdict, ...] = ()
+
+
+def short_hash(*parts: object, characters: int = 16) -> str:
+    """A stable hexadecimal name for `parts`, the same in every process and version of Python."""
+    text = "\x1f".join(str(part) for part in parts)
+    return blake2b(text.encode(), digest_size=32).hexdigest()[:characters]
+
+
+class Sampling(StrictNumbers):
+    """How tokens are drawn. `top_k` of -1 and `top_p` of 1 leave the distribution whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(-1, ge=-1, le=LARGEST_INT32)
+    max_tokens: int = Field(16_000, ge=1, le=LARGEST_INT32, description="most tokens of a response, thought included")
+    repetition_penalty: float = Field(1.0, gt=0)
+    seed: int = Field(0, ge=0, description="the seed of the run, from which each sample's own is derived")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+
+class StrategySpec(StrictNumbers):
+    """A decoding strategy by name, with its options (for example `compat: paper` of `morethink`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "default"
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        """`zerothink` alone is short for `{name: zerothink}`; other keys beside `name` are its options."""
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "options" not in value:
+            return {
+                "name": value.get("name", "default"),
+                "options": {key: option for key, option in value.items() if key != "name"},
+            }
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _in_order(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Sorted, so that a setting has one id in whatever order its options are written."""
+        return dict(sorted(options.items()))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The short forms too."""
+        whole = handler.resolve_ref_schema(handler(core_schema))
+        option = whole["properties"]["options"]["additionalProperties"]
+        return {"anyOf": [{"type": "string"}, {**whole, "additionalProperties": option}]}
+
+
+class Setting(StrictNumbers):
+    """One (data set, strategy, sampling, K) of one model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    strategy: StrategySpec = StrategySpec()
+    sampling: Sampling = Sampling()
+    samples: int = Field(1, ge=1, description="K, the samples of each prompt")
+
+    @model_validator(mode="after")
+    def _no_equal_samples(self) -> "Setting":
+        if self.sampling.greedy and self.samples > 1:
+            raise ValueError(
+                f"temperature 0 with {self.samples} samples would generate {self.samples} equal samples; "
+                "set a temperature above 0, or samples: 1"
+            )
+        return self
+
+    @cached_property
+    def setting_id(self) -> str:
+        """Readable and stable: the data set, the strategy, then a hash over every field."""
+        digest = short_hash(self.model_dump_json(), characters=6)
+        return f"{self.dataset}-{self.strategy.name}-t{self.sampling.temperature:g}-k{self.samples}-{digest}"
+
+    def sample_id(self, prompt_id: str, sample_index: int) -> str:
+        return short_hash(self.setting_id, prompt_id, sample_index)
+
+    def sample_seed(self, prompt_id: str, sample_index: int) -> int | None:
+        """The seed of one sample in [0, 2**31); None under greedy decoding, which draws nothing."""
+        if self.sampling.greedy:
+            return None
+        return int(short_hash(self.sampling.seed, self.setting_id, prompt_id, sample_index), 16) % 2**31

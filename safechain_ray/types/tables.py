@@ -1,4 +1,9 @@
-"""The Arrow schemas of what a run writes, and records from and to tables."""
+"""The Arrow schemas of what a run writes, and records from and to tables.
+
+Refuses Arrow columns of Python objects, because reading one can run any code that its writer put there.
+
+Samples of a benchmark: those of any run, each with its grade.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -8,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from safechain_ray.types.samples import Sample, Verdict
-from safechain_ray.types.unicode_text import well_formed_tree
+from safechain_ray.types.thinking import well_formed_tree
 from safechain_ray.types.words import Outcome, Part
 
 VERDICT_TYPE = pa.struct(
@@ -55,11 +60,13 @@ SAMPLES_SCHEMA = pa.schema(
         pa.field("verdicts", pa.list_(VERDICT_TYPE), nullable=False),
     ]
 )
+
 """The columns of `samples/*.parquet`, one row a `Sample`."""
 
 _SAMPLE_OF_A_VERDICT = ("sample_id", "setting_id", "prompt_id")
 
 VERDICTS_SCHEMA = pa.schema([*(SAMPLES_SCHEMA.field(name) for name in _SAMPLE_OF_A_VERDICT), *VERDICT_TYPE])
+
 """The columns of `verdicts/<judge>/*.parquet`, one row a verdict that was added to a finished run."""
 
 _PLACE_OF_A_PIECE = ("pieces", "piece", "end", "characters")
@@ -71,13 +78,14 @@ PIECES_SCHEMA = pa.schema(
         *(field for field in VERDICT_TYPE if field.name != "part"),
     ]
 )
+
 """The columns of `pieces/<judge>/*.parquet`, one row a verdict on a beginning of a thought.
 
 `pieces` were asked for, this is number `piece`, from 1; it ends at character `end` of the thought's `characters`.
 """
 
-
 WORDS: Mapping[str, frozenset[str]] = {"outcome": frozenset(get_args(Outcome)), "part": frozenset(get_args(Part))}
+
 """The values of columns of samples and verdicts that are words of a closed list."""
 
 
@@ -214,3 +222,57 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
 
 def _verdict(row: Mapping[str, Any]) -> Verdict:
     return Verdict(**{**row, "categories": tuple(row["categories"])})
+
+
+def plain_columns(table: pa.Table) -> pa.Table:
+    """The table itself. Raises ArrowInvalid where a column, at any depth, is of an extension type written in Python.
+
+    Once Ray Data is imported, Arrow knows Ray's type for pickled objects by its name in the file, and `to_pylist`
+    unpickles them. No column of this project, and none of a data set, needs such a type. Arrow's own extension types
+    (JSON, UUID, bool8, tensors of a fixed shape) are C++ and hold plain values.
+    """
+    objects = [field.name for field in table.schema if holds_objects(field.type)]
+    if objects:
+        raise pa.ArrowInvalid(
+            f"refused: reading the columns {', '.join(objects)} could run code that their writer chose"
+        )
+    return table
+
+
+def holds_objects(kind: pa.DataType) -> bool:
+    """Whether `kind` is, or holds at any depth, an extension type that Python code reads."""
+    if isinstance(kind, pa.ExtensionType):
+        return True
+    if isinstance(kind, pa.BaseExtensionType):
+        return holds_objects(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return holds_objects(kind.value_type)
+    return any(holds_objects(kind.field(number).type) for number in range(kind.num_fields))
+
+
+GRADE_TYPE = pa.struct(
+    [
+        pa.field("grader", pa.string(), nullable=False),
+        pa.field("correct", pa.bool_()),
+        pa.field("extracted", pa.string()),
+        pa.field("error", pa.string()),
+    ]
+)
+
+"""`correct` is null where there is no grade; `error` then says why. `extracted` is what was taken for the answer."""
+
+GRADED_SCHEMA = SAMPLES_SCHEMA.append(pa.field("grade", GRADE_TYPE, nullable=False))
+
+"""The columns of `samples/*.parquet` of a benchmark run: those of every run, and `grade`."""
+
+
+def with_grades(table: pa.Table, grades: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Samples (of `SAMPLES_SCHEMA`) with one grade each, as a table of `GRADED_SCHEMA`."""
+    return table.append_column(GRADED_SCHEMA.field("grade"), arrow_array(grades, GRADE_TYPE))
+
+
+def without_grade(table: pa.Table) -> list[bool]:
+    """Of each row of `GRADED_SCHEMA`, whether it has a response but no grade, as grading itself failed."""
+    correct = pc.struct_field(table["grade"], "correct")
+    missing: list[bool] = pc.and_(pc.is_null(correct), pc.is_valid(table["response"])).to_pylist()
+    return missing

@@ -1,17 +1,26 @@
-"""Where thinking tags in a text open and close a thought."""
+"""Where thinking tags in a text open and close a thought.
+
+Tokens and tags of a text made plain text, so that neither a tokenizer nor `read_tags` finds them.
+
+Replaces halves of surrogate pairs, which UTF-8 and Arrow can't store: one such text would fail its block.
+"""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from safechain_ray.types.calls import ThinkingTags
 
 TagForm = Literal["closed", "unclosed", "unopened", "none"]
+
 """Both tags; only the opening tag; only the closing tag (the chat template opened the thought); no tag that counts."""
 
 APOSTROPHES = "'’"
+
 OPENING_MARKS = "([{<‘«‹「『" + APOSTROPHES
+
 EMPHASIS = "*_|"
 
 
@@ -98,3 +107,38 @@ def _without_repeated(text: str, tag: str) -> str | None:
 def _repeated(tag: str) -> re.Pattern[str]:
     """Possessive: a server may send a megabyte of one tag, and the event loop waits for it."""
     return re.compile(rf"(?:\s*{re.escape(tag)})++")
+
+
+ZERO_WIDTH_SPACE = "\u200b"
+
+
+def broken_up(text: str, tokens: Collection[str]) -> str:
+    """`text` with a zero-width space inside each of `tokens`.
+
+    Example:
+        >>> broken_up("stop <|eot_id|> here", ["<|eot_id|>"]) == "stop <\u200b|eot_id|> here"
+        True
+    """
+    for token in tokens:
+        text = text.replace(token, token[0] + ZERO_WIDTH_SPACE + token[1:])
+    return text
+
+
+def well_formed(text: str) -> str:
+    """`text` with each half of a surrogate pair replaced by U+FFFD; whole pairs become their character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def well_formed_tree(value: Any) -> Any:
+    """`value` with all its texts well-formed, in lists, tuples and mappings (keys too)."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, list | tuple):
+        return [well_formed_tree(each) for each in value]
+    if isinstance(value, dict):
+        return {well_formed_tree(key): well_formed_tree(each) for key, each in value.items()}
+    return value

@@ -32,7 +32,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import RunConflictError, SandboxError
 from safechain_ray.runs.progress import Silent, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
-from safechain_ray.types.graded import GRADED_SCHEMA
+from safechain_ray.types.tables import GRADED_SCHEMA
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

@@ -14,12 +14,10 @@ from safechain_ray import catalog
 from safechain_ray.commands.benchmark import benchmark
 from safechain_ray.commands.build_dataset import build_dataset
 from safechain_ray.commands.fine_grained import analyse
-from safechain_ray.commands.finetune.finetune import FineTuning, finetune
-from safechain_ray.commands.finetune.observer import SilentTraining
-from safechain_ray.commands.judge import Judging, add_judges
+from safechain_ray.commands.finetune.finetune import FineTuning, SilentTraining, finetune
+from safechain_ray.commands.judge import Judging, add_judges, judge_in_pieces
 from safechain_ray.commands.prefer import prefer
 from safechain_ray.commands.sweep.sweep import sweep
-from safechain_ray.commands.thought_prefixes import judge_in_pieces
 from safechain_ray.config import (
     read_benchmark_config,
     read_build_config,

@@ -9,8 +9,7 @@ from s3_server import Store
 from small_training import BASE, loss_of
 from transformers import AutoTokenizer
 
-from safechain_ray.commands.finetune.finetune import FineTuning, finetune
-from safechain_ray.commands.finetune.observer import SilentTraining
+from safechain_ray.commands.finetune.finetune import FineTuning, SilentTraining, finetune
 from safechain_ray.commands.finetune.resolve import resolve_lessons, resolve_trainee
 from safechain_ray.config import read_finetune_config
 from safechain_ray.errors import RunConflictError

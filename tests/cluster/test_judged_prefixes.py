@@ -10,7 +10,7 @@ from equal_files import in_equal_files
 from scripted_runs import GUARD, SAFE, Runner, guard_script
 
 from safechain_ray.commands.fine_grained import analyse
-from safechain_ray.commands.thought_prefixes import judge_in_pieces
+from safechain_ray.commands.judge import judge_in_pieces
 from safechain_ray.config import read_judging_config
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.runs.progress import Silent

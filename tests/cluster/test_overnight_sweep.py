@@ -28,7 +28,7 @@ from processes import marked_processes
 from s3_server import Store
 from scripted_api import ScriptedApi, chat, serving
 
-from safechain_ray.commands.read_status import read_status
+from safechain_ray.commands.status import read_status
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.storage import Folder, open_folder
 

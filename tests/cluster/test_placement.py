@@ -8,8 +8,7 @@ import ray
 from ray.cluster_utils import Cluster
 from scripted_runs import Runner
 
-from safechain_ray.cluster.gpu_probe import read_smallest_memory
-from safechain_ray.cluster.session import ray_session, view_cluster, view_free
+from safechain_ray.cluster.session import ray_session, read_smallest_memory, view_cluster, view_free
 from safechain_ray.commands.evaluate import plan_run
 from safechain_ray.config import ClusterConfig
 from safechain_ray.errors import PlanError

@@ -16,8 +16,7 @@ from scripted_runs import Runner
 from safechain_ray.cluster import pipeline, session
 from safechain_ray.cluster.ray_internals import cluster_state, hooks
 from safechain_ray.cluster.ray_internals.actor_pools import ActorPool
-from safechain_ray.cluster.ray_internals.replicate_to_driver import ReplicateToDriver
-from safechain_ray.cluster.ray_internals.requeue_on_drain import RequeueOnDrain
+from safechain_ray.cluster.ray_internals.stream_context import ReplicateToDriver, RequeueOnDrain
 from safechain_ray.cluster.stream_control import StreamControl
 from safechain_ray.runs.progress import Snapshot
 

@@ -17,7 +17,7 @@ from processes import python_path
 from scripted_runs import GUARD, SAFE, Runner, guard_script
 
 from safechain_ray.commands.judge import Judging, add_judges, remove_judge
-from safechain_ray.commands.read_status import read_status
+from safechain_ray.commands.status import read_status
 from safechain_ray.config import ResourcesConfig, read_judging_config
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.runs.progress import Silent, Snapshot

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scripted_runs import Runner
 
-from safechain_ray.commands.read_status import read_status
+from safechain_ray.commands.status import read_status
 from safechain_ray.runs import record
 from safechain_ray.runs.progress import Snapshot
 from safechain_ray.testing import Script

@@ -17,7 +17,7 @@ from ray.cluster_utils import Cluster
 from scripted_runs import GUARD, guard_script
 
 from safechain_ray import catalog
-from safechain_ray.commands.sweep import judges_at_work, schedule
+from safechain_ray.commands.sweep import at_work, schedule
 from safechain_ray.commands.sweep.schedule import Manner
 from safechain_ray.commands.sweep.sweep import SweepDone, sweep
 from safechain_ray.config import read_sweep_config
@@ -265,7 +265,7 @@ def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two nodes of two GPUs: the judge's dies once the models hold all others. What is left is two GPUs."""
-    monkeypatch.setattr(judges_at_work, "PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(at_work, "PATIENCE_SECONDS", 3.0)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 32})
     nodes = [cluster.add_node(num_cpus=16, num_gpus=2) for _ in range(2)]
     lost: list[str] = []

@@ -22,8 +22,8 @@ from fault_runs import (
 )
 from scripted_runs import guard_script
 
-from safechain_ray.cluster.ray_internals import preempt_for_starved_pool
-from safechain_ray.runs import kept_rounds
+from safechain_ray.cluster.ray_internals import stream_context
+from safechain_ray.runs import attempt
 from safechain_ray.types import Request
 
 pytestmark = pytest.mark.long
@@ -189,7 +189,7 @@ def test_chains_of_thought_and_their_judge_go_on_when_all_gpus_were_gone_for_a_w
 def test_a_judge_whose_node_dies_gets_the_gpu_of_a_replica_where_no_other_is_left(
     runs: FaultRuns, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preempt_for_starved_pool, "GRACE_PERIOD", 2.0)
+    monkeypatch.setattr(stream_context, "GRACE_PERIOD", 2.0)
     cluster = runs.cluster.with_gpus(3)
     judged, killed = tmp_path / "judged.jsonl", tmp_path / "killed"
     judged.touch()
@@ -223,7 +223,7 @@ def test_a_judge_whose_node_dies_gets_the_gpu_of_a_replica_where_no_other_is_lef
 def test_chains_of_thought_go_on_where_they_were_when_their_driver_is_gone(
     runs: FaultRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_rounds, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "NOTE_SECONDS", 0.0)
     runs.cluster.with_gpus(1)
     flags = {"strategies": [{"name": "morethink", "max_rounds": 10}]}
 

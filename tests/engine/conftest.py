@@ -7,7 +7,7 @@ import pytest
 from running_engine import start
 
 from safechain_ray import catalog
-from safechain_ray.commands.gpu_check.running_engine import RunningEngine
+from safechain_ray.commands.gpu_check.cases import RunningEngine
 
 
 @pytest.fixture(scope="session")

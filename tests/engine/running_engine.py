@@ -8,7 +8,7 @@ from pathlib import Path
 from installed_device import INSTALLED_DEVICE
 
 from safechain_ray.catalog.entries import EngineNeeds
-from safechain_ray.commands.gpu_check.running_engine import RunningEngine, running_engine
+from safechain_ray.commands.gpu_check.cases import RunningEngine, running_engine
 
 SHARE_OF_A_GPU = 0.2
 

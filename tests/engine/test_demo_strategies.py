@@ -4,11 +4,9 @@ import re
 from itertools import pairwise
 
 from safechain_ray import catalog
-from safechain_ray.commands.gpu_check.cases import SAMPLED
-from safechain_ray.commands.gpu_check.running_engine import RunningEngine
-from safechain_ray.decoding.base import Decoded, DecodingTask, strategy
-from safechain_ray.decoding.morethink_options import PHRASES
-from safechain_ray.decoding.split import split_response
+from safechain_ray.commands.gpu_check.cases import SAMPLED, RunningEngine
+from safechain_ray.decoding.base import Decoded, DecodingTask, split_response, strategy
+from safechain_ray.decoding.morethink import PHRASES
 from safechain_ray.judges.base import make_judge
 from safechain_ray.types import StrategySpec
 

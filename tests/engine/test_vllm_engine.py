@@ -9,8 +9,7 @@ import pytest
 from running_engine import start
 
 from safechain_ray import catalog
-from safechain_ray.commands.gpu_check.cases import CASES, SAMPLED, ask
-from safechain_ray.commands.gpu_check.running_engine import RunningEngine
+from safechain_ray.commands.gpu_check.cases import CASES, SAMPLED, RunningEngine, ask
 from safechain_ray.errors import EngineDiedError, EngineStartError
 from safechain_ray.types import Completion
 

@@ -7,7 +7,7 @@ from typing import Any
 from rows import row
 
 from safechain_ray.cluster.sample_index import WorkItem
-from safechain_ray.commands.draw import draw_for
+from safechain_ray.commands.build_dataset import draw_for
 from safechain_ray.config import BuildConfig, read_build_config
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.record import RunRecord

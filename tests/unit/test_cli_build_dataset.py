@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from made_runs.by_draw import answered, build_config, prompt_file
 
 from safechain_ray.cli import app
-from safechain_ray.commands import training_set_push
+from safechain_ray.commands import training_set_folder
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 
@@ -99,9 +99,9 @@ def test_a_push_without_a_token_is_refused_before_anything_is_read(tmp_path: Pat
 
 def test_what_is_pushed_is_named(ready: Path, monkeypatch: pytest.MonkeyPatch):
     pushed: list[Any] = []
-    monkeypatch.setattr(training_set_push, "check_token", lambda: None)
+    monkeypatch.setattr(training_set_folder, "check_token", lambda: None)
     monkeypatch.setattr(
-        training_set_push, "push_dataset", lambda *arguments: pushed.append(arguments) or "https://hub/me/mine"
+        training_set_folder, "push_dataset", lambda *arguments: pushed.append(arguments) or "https://hub/me/mine"
     )
     result = call(ready, **{"push-to-hub": "me/mine"})
     assert result.exit_code == 0, result.output

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from safechain_ray.benchmarks.contest_tests import LONGEST_TESTS
-from safechain_ray.cluster.ray_internals import preempt_for_starved_pool
+from safechain_ray.cluster.ray_internals import stream_context
 from safechain_ray.cluster.spot.interruption_watcher import LOOK_SECONDS
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.datasets import unpacking
-from safechain_ray.engines.api_messages import MOST_PARTS
+from safechain_ray.engines.api_answers import MOST_PARTS
 from safechain_ray.engines.api_wire import BYTES_A_LOGPROB, BYTES_A_TOKEN, BYTES_OF_AN_ENVELOPE
 from safechain_ray.http_clients.provider_client import USUAL_BYTES
 from safechain_ray.judges import openai_moderation
 from safechain_ray.model_files.chat_template import LONGEST_PROMPT, MEMORY, PROCESSOR_SECONDS
-from safechain_ray.runs.kept_rounds import MOST_CHARACTERS, NOTE_SECONDS
+from safechain_ray.runs.attempt import MOST_CHARACTERS, NOTE_SECONDS
 from safechain_ray.types.known_secrets import LONG, MOST_FOUND
 
 PROJECT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ FIGURES = [
     ("security.md", f"may unpack to {LONGEST_TESTS // GIB} GiB"),
     ("faults.md", f"`resources.max_engine_deaths` ({ResourcesConfig().max_engine_deaths}) deaths"),
     ("faults.md", f"reads it within {LOOK_SECONDS:g} s"),
-    ("faults.md", f"after {IN_WORDS[preempt_for_starved_pool.GRACE_PERIOD]} one of them"),
+    ("faults.md", f"after {IN_WORDS[stream_context.GRACE_PERIOD]} one of them"),
     ("faults.md", f"done {IN_WORDS[NOTE_SECONDS]} before"),
     ("faults.md", f"of more than {MOST_CHARACTERS // MIB} million characters"),
 ]

@@ -38,7 +38,7 @@ NEIGHBOURS = {
 
 # The only rooms or files, relative to the package, that may import a heavy library.
 LIBRARY_HOMES = {
-    "vllm": frozenset({"engines/vllm.py", "commands/gpu_check/direct.py"}),
+    "vllm": frozenset({"engines/vllm.py", "commands/gpu_check/speed.py"}),
     "openai": frozenset({"engines/api.py", "judges/openai_moderation.py", "http_clients", "commands/doctor/api.py"}),
     "trl": frozenset({"training"}),
     "datasketch": frozenset({"curation/overlap.py"}),
@@ -163,7 +163,7 @@ def write_package(folder: Path, file: str, source: str) -> Path:
         (
             "engines/http.py",
             "import vllm.sampling_params",
-            "engines/http.py:1: imports vllm.sampling_params: only commands/gpu_check/direct.py, engines/vllm.py "
+            "engines/http.py:1: imports vllm.sampling_params: only commands/gpu_check/speed.py, engines/vllm.py "
             "may import vllm",
         ),
         (
@@ -174,7 +174,8 @@ def write_package(folder: Path, file: str, source: str) -> Path:
         (
             "storage.py",
             "def read():\n    import ray.data",
-            "storage.py:2: imports ray.data: only __main__, cli, cluster, commands, demo, report, runs, testing may import ray",
+            "storage.py:2: imports ray.data: only __main__, cli, cluster, commands, demo, report, runs, testing "
+            "may import ray",
         ),
         ("helpers.py", "", "helpers.py:1: the room helpers is on no floor: add it to FLOORS"),
     ],

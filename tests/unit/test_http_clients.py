@@ -11,7 +11,7 @@ from moderation_server import moderation_entry
 from moderation_server import serving as moderating
 from scripted_api import chat, serving
 
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.commands.doctor.api import check_listed
 from safechain_ray.commands.doctor.finding import Subject
 from safechain_ray.config import ModelConfig

@@ -15,20 +15,18 @@ from hypothesis import strategies as st
 
 from safechain_ray.benchmarks.contest_tests import read_tests
 from safechain_ray.benchmarks.extraction import extract_code
-from safechain_ray.benchmarks.math_answer import final_answer
-from safechain_ray.cli.deadline import when
-from safechain_ray.datasets.delimited import parse_delimited
-from safechain_ray.datasets.json_files import parse_json, parse_json_lines
-from safechain_ray.datasets.label_meaning import read_label
-from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.benchmarks.math_grader import final_answer
+from safechain_ray.cli.options import when
+from safechain_ray.datasets.json_files import parse_delimited, parse_json, parse_json_lines
+from safechain_ray.datasets.labelled import read_label
+from safechain_ray.datasets.records import BrokenFileError
 from safechain_ray.datasets.thinking_tags import split_thought
-from safechain_ray.decoding.split import split_response
-from safechain_ray.decoding.task import split_opening
+from safechain_ray.decoding.base import split_opening, split_response
 from safechain_ray.engines.api_answers import UnusableAnswerError, count_choices, read_answer, read_logprobs, texts
 from safechain_ray.engines.api_faults import RefusesAllError, read_status
-from safechain_ray.engines.api_usage import read_usage
+from safechain_ray.engines.api_json import read_usage
 from safechain_ray.errors import InputError, RowError
-from safechain_ray.judges.guard_output import read_output
+from safechain_ray.judges.llama_guard import read_output
 from safechain_ray.judges.refusal_match import read_phrases, refusal_match
 from safechain_ray.likely_keys import without_likely_keys
 from safechain_ray.storage import redact

@@ -3,8 +3,7 @@
 `run(code)` is all that most callers need; docs/sandbox.md says what is promised, and what is not.
 """
 
-from safechain_ray.benchmarks.sandbox.backends import require_sandbox, why_no_sandbox
 from safechain_ray.benchmarks.sandbox.limits import MIB, Ending, Limits, Program, Ran
-from safechain_ray.benchmarks.sandbox.running import run, run_programs
+from safechain_ray.benchmarks.sandbox.running import require_sandbox, run, run_programs, why_no_sandbox
 
 __all__ = ["MIB", "Ending", "Limits", "Program", "Ran", "require_sandbox", "run", "run_programs", "why_no_sandbox"]

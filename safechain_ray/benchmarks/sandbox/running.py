@@ -1,29 +1,126 @@
-"""Runs programs in sandboxes and waits for them: feeds and reads their pipes, and ends what passes a limit."""
+"""Runs programs in sandboxes and waits for them: feeds and reads their pipes, and ends what passes a limit.
+
+Tries a way of building the sandbox from inside: a limit that does not hold rules the way out.
+
+Which way of building the sandbox works on this machine, found by trying: what is promised is seen to hold.
+"""
 
 import json
 import marshal
 import os
+import re
+import secrets
+import shutil
 import subprocess
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from time import monotonic
 from types import CodeType
 from typing import IO
 
-from safechain_ray.benchmarks.sandbox.backends import user_of, working_way
-from safechain_ray.benchmarks.sandbox.bubblewrap import LIBRARIES, Bubblewrap, Way, command, rlimits
-from safechain_ray.benchmarks.sandbox.limits import DEFAULT_LIMITS, Ending, Limits, Program, Ran
-from safechain_ray.benchmarks.sandbox.seccomp import no_programs_filter, seccomp_filter
+from safechain_ray.benchmarks.sandbox.bubblewrap import (
+    LIBRARIES,
+    Bubblewrap,
+    Way,
+    command,
+    no_programs_filter,
+    rlimits,
+    seccomp_filter,
+)
+from safechain_ray.benchmarks.sandbox.limits import DEFAULT_LIMITS, MIB, Ending, Limits, Program, Ran
 from safechain_ray.errors import SandboxError
 
+NOBODY = 65534
+
+# Systemd leaves user ids from here on to nobody: https://systemd.io/UIDS-GIDS.
+FREE_USERS = 0x70000000
+
+FREE_USERS_OF_CONTAINERS = 60_000
+
+"""where fewer ids are mapped, as in a container without root's rights on the machine"""
+
+MEND = (
+    "It takes bubblewrap (Debian, Ubuntu: apt install bubblewrap) and a kernel that lets its user make namespaces; "
+    "docs/sandbox.md says how to allow that in containers, on Kubernetes and on Ubuntu 24.04."
+)
+
+
+def ways() -> Iterator[Way]:
+    """Those that come into question, best first.
+
+    Linux doesn't count the processes of its root, even in a user namespace where root is somebody else: so a
+    caller who is root either does without one, and the program becomes another user, or is another user from the start.
+    """
+    if os.geteuid() != 0:
+        yield Way("a user namespace", user_namespace=True)
+        return
+    yield Way("root's own namespaces", user_namespace=False)
+    yield Way("a user namespace of nobody", user_namespace=True, started_as=NOBODY)
+    yield Way("a user namespace of a root who is none on the machine", user_namespace=True)
+
+
+def user_of(way: Way) -> int | None:
+    """The user id that the launcher has to become, a new one each time; None where the namespace sees to that."""
+    if way.user_namespace:
+        return None
+    mapped = sum(int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines())
+    if mapped > FREE_USERS + 2**24:
+        return FREE_USERS + secrets.randbelow(2**24)
+    return FREE_USERS_OF_CONTAINERS + secrets.randbelow(5000)
+
+
+def find_bubblewrap() -> Bubblewrap | None:
+    path = shutil.which("bwrap")
+    if path is None:
+        return None
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout  # "bubblewrap 0.8.0"
+    return Bubblewrap(path, tuple(map(int, re.findall(r"\d+", said))))
+
+
+@cache
+def working_way() -> tuple[Bubblewrap, Way]:
+    """The installed bubblewrap and the first way that holds, tried once a process. Raises SandboxError for none."""
+
+    bwrap = find_bubblewrap()
+    if bwrap is None:
+        raise SandboxError(f"No code of a model is run: bubblewrap (`bwrap`) is not on PATH. {MEND}")
+    faults = []
+    for way in ways():
+        fault = fault_of(bwrap, way)
+        if fault is None:
+            return bwrap, way
+        faults.append(f"\n  {way.name}: {fault}")
+    raise SandboxError(f"No code of a model is run: no sandbox holds on this machine.{''.join(faults)}\n{MEND}")
+
+
+def require_sandbox() -> None:
+    """Raises SandboxError, with the fix, where no sandbox works."""
+    working_way()
+
+
+def why_no_sandbox() -> str | None:
+    """Why no sandbox works here, None where one does."""
+    try:
+        working_way()
+    except SandboxError as error:
+        return str(error)
+    return None
+
+
 AT_ONCE = 2**16
+
 """Bytes read or written in one step."""
 
 GRACE_SECONDS = 1.0
+
 """How long programs that serve the first one may take to end after it."""
 
 KILL_SECONDS = 0.1
+
 """How long to wait at least for the end of what has been killed, before looking again."""
 
 SIGXCPU_EXIT = 128 + 24
@@ -195,3 +292,52 @@ def _attend(selector: DefaultSelector, running: list[_Running]) -> None:
         if not first.unread:
             for each in others:
                 each.late, each.deadline = "stopped", min(each.deadline, monotonic() + GRACE_SECONDS)
+
+
+LIMITS = Limits(processes=3, memory=256 * MIB)
+
+# Prints a line for each promise that is broken, then that it came to its end.
+PROBE = """
+import os, socket, time
+
+def refused(action):
+    try:
+        action()
+    except (OSError, MemoryError):
+        return True
+    return False
+
+if os.getuid() == 0 or not refused(lambda: os.setuid(0)):
+    print("the program runs as root")
+if not refused(lambda: bytearray(300 * 2**20)):
+    print("it may take more memory than its limit")
+if not refused(lambda: socket.socket(socket.AF_INET)):
+    print("it may open a socket")
+if not refused(lambda: open("/file", "w")):
+    print("it may write outside of its scratch")
+if not refused(lambda: os.execv("/python/bin/python3", ["python3", "-c", ""])):
+    print("it may start programs")
+children = 0
+while children < 8:
+    try:
+        if os.fork() == 0:
+            time.sleep(600)
+    except OSError:
+        break
+    children += 1
+if children == 8:
+    print("it may start more processes than its limit")
+print("tried")
+"""
+
+
+def fault_of(bwrap: Bubblewrap, way: Way) -> str | None:
+    """Why the way is no good, None where it is."""
+    try:
+        ran = run_in(bwrap, way, Program(PROBE, limits=LIMITS))[0]
+    except SandboxError as error:
+        return str(error)
+    *broken, last = ran.stdout.splitlines() or [""]
+    if last != "tried":
+        return ran.died_of or "the trial program did not come to its end"
+    return "; ".join(broken) or None

@@ -1,21 +1,133 @@
-"""Keeps one engine alive inside an actor: starts one, a new one when it dies, and finds the row that kills them."""
+"""Keeps one engine alive inside an actor: starts one, a new one when it dies, and finds the row that kills them.
+
+The gate of an engine: which rows it decodes together, so that one that kills engines is found out.
+
+Spares a worker the garbage collector's passes over what it never frees: the modules and the engine that it has.
+"""
 
 import asyncio
+import atexit
+import gc
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import count
 from typing import Any
 
 from safechain_ray.cluster.placement_groups import check_tensor_parallel
 from safechain_ray.cluster.progress import Reporter
-from safechain_ray.cluster.workers.gate import TOGETHER, Apart, Gate
-from safechain_ray.cluster.workers.inflight_tracker import Custody, row_in_hand
-from safechain_ray.cluster.workers.suspicion import Suspicion, blamed
-from safechain_ray.decoding.task import Kept
+from safechain_ray.cluster.workers.inflight_tracker import Custody, Suspicion, blamed, row_in_hand
+from safechain_ray.decoding.base import Kept
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
 from safechain_ray.types import Completion, Engine, Message, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """How far a row is kept from others: only with rows that met as many deaths, `room` of them at most."""
+
+    deaths: int
+    room: int
+
+
+TOGETHER = Apart(0, 0)
+
+"""Rows with nothing against them meet without bound."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Waiting:
+    """Most deaths first, then first come: what is known of a suspect grows old, and rows behind it wait."""
+
+    rank: int
+    number: int
+    row: str = field(compare=False)
+    apart: Apart = field(compare=False)
+    entered: asyncio.Event = field(compare=False, default_factory=asyncio.Event)
+
+
+class Gate:
+    """Lets rows in, all together as long as none is under suspicion. A row inside may enter again."""
+
+    def __init__(self) -> None:
+        self._inside: Counter[str] = Counter()
+        self._deaths = 0
+        self._room = 0
+        self._waiting: list[_Waiting] = []
+        self._numbers = count()
+
+    @property
+    def rows(self) -> frozenset[str]:
+        """The rows inside."""
+        return frozenset(self._inside)
+
+    def passed(self, row: str, apart: Apart = TOGETHER) -> AbstractAsyncContextManager[None]:
+        """Inside for the length of a block, which begins when the row may enter."""
+        return _Passage(self, row, apart)
+
+    async def enter(self, row: str, apart: Apart = TOGETHER) -> None:
+        """Inside from now on, as soon as the row may enter, until it leaves as often as it entered."""
+        if row in self._inside or (not self._waiting and self._fits(apart)):
+            self._enter(row, apart)
+            return
+        waiting = _Waiting(-apart.deaths, next(self._numbers), row, apart)
+        self._waiting.append(waiting)
+        await self._entered(waiting)
+
+    def leave(self, row: str) -> None:
+        """Outside again; who waits and may enter now does."""
+        self._inside[row] -= 1
+        if self._inside[row]:
+            return
+        del self._inside[row]
+        self._waiting.sort()
+        while self._waiting and (self._waiting[0].row in self._inside or self._fits(self._waiting[0].apart)):
+            waiting = self._waiting.pop(0)
+            self._enter(waiting.row, waiting.apart)
+            waiting.entered.set()
+
+    async def _entered(self, waiting: _Waiting) -> None:
+        """Wait to be let in. Who is cancelled meanwhile gives up the place that it has, or was just given."""
+        try:
+            await waiting.entered.wait()
+        except asyncio.CancelledError:
+            if waiting.entered.is_set():
+                self.leave(waiting.row)
+            else:
+                self._waiting.remove(waiting)
+            raise
+
+    def _fits(self, apart: Apart) -> bool:
+        if not self._inside:
+            return True
+        if apart.deaths != self._deaths:
+            return False
+        return apart.deaths == 0 or len(self._inside) < min(self._room, apart.room)
+
+    def _enter(self, row: str, apart: Apart) -> None:
+        if not self._inside:
+            self._deaths, self._room = apart.deaths, apart.room
+        self._inside[row] += 1
+        self._room = min(self._room, apart.room)
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """The way in and out. `asynccontextmanager` would take five times as long, and every request passes here."""
+
+    gate: Gate
+    row: str
+    apart: Apart
+
+    async def __aenter__(self) -> None:
+        await self.gate.enter(self.row, self.apart)
+
+    async def __aexit__(self, *error: object) -> None:
+        self.gate.leave(self.row)
 
 
 class EngineHost:
@@ -151,3 +263,15 @@ class EngineHost:
             raise
         self._reporter.set_ready(True)
         return engine
+
+
+@cache
+def settle_heap() -> None:
+    """Leave all that this process holds now out of later passes; called once a worker has what it works with.
+
+    A hundred thousand objects of imported modules are otherwise walked again and again while rows are made: about a
+    tenth of what a replica spends on a row whose engine answers at once.
+    """
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # at the end all is to be freed, and libraries complain of what is not

@@ -12,12 +12,9 @@ import ray
 from safechain_ray.catalog.entries import Family
 from safechain_ray.cluster.progress import Reporter
 from safechain_ray.cluster.sample_index import WorkItem, Worklist
-from safechain_ray.cluster.workers.engine_supervisor import EngineHost
-from safechain_ray.cluster.workers.heap import settle_heap
+from safechain_ray.cluster.workers.engine_supervisor import EngineHost, settle_heap
 from safechain_ray.cluster.workers.inflight_tracker import Custody, row_in_hand
-from safechain_ray.decoding.base import Decoded, DecodingTask, strategy
-from safechain_ray.decoding.split import split_response
-from safechain_ray.decoding.task import Kept
+from safechain_ray.decoding.base import Decoded, DecodingTask, Kept, split_response, strategy
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import BlockedError, EngineStartError, RowError

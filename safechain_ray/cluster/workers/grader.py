@@ -14,15 +14,14 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from safechain_ray.benchmarks import Grade, Grader, Problem
-from safechain_ray.benchmarks.graders import GRADERS, make_grader
-from safechain_ray.benchmarks.grading import grade_sample
+from safechain_ray.benchmarks.base import GRADERS, grade_sample, make_grader
 from safechain_ray.benchmarks.sandbox import why_no_sandbox
 from safechain_ray.catalog.benchmark_entries import GraderKind
 from safechain_ray.cluster.progress import REPORT_SECONDS
 from safechain_ray.cluster.workers.writer import block_counts
 from safechain_ray.errors import SandboxError
 from safechain_ray.types import samples_from_table
-from safechain_ray.types.graded import with_grades
+from safechain_ray.types.tables import with_grades
 
 GRADING = "grading"
 """The name under which the tally counts the rows that are graded."""

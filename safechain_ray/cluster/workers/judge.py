@@ -10,13 +10,11 @@ from pydantic import SecretStr
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.progress import Reporter
-from safechain_ray.cluster.workers.engine_supervisor import EngineHost
-from safechain_ray.cluster.workers.heap import settle_heap
+from safechain_ray.cluster.workers.engine_supervisor import EngineHost, settle_heap
 from safechain_ray.cluster.workers.inflight_tracker import Custody, row_in_hand
 from safechain_ray.engines.start import EngineStart, StartEngine
-from safechain_ray.judges.base import Judge, judge_sample, make_judge
+from safechain_ray.judges.base import Judge, Vote, count_votes, judge_sample, make_judge
 from safechain_ray.judges.thought_prefixes import ThoughtPieces, judge_pieces
-from safechain_ray.judges.vote import Vote, count_votes
 from safechain_ray.types import Part, Sample, Verdict, samples_from_table, with_verdicts
 
 PartsOrPieces = tuple[Part, ...] | ThoughtPieces

@@ -8,7 +8,7 @@ from typing import Any
 from openai import APIConnectionError, APIStatusError, OpenAIError
 
 from safechain_ray import catalog
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.commands.doctor.finding import Finding, Subject
 from safechain_ray.engines.api_json import decode_json
 from safechain_ray.errors import InputError

@@ -10,12 +10,16 @@ from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry
 from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS
 from safechain_ray.cluster.gpu_supply import Gpus
 from safechain_ray.commands.doctor.api import check_api
-from safechain_ray.commands.doctor.files import ask_hub, check_disk, check_token, is_local, load
+from safechain_ray.commands.doctor.files import ask_hub, check_disk, check_token, is_local, load, stored_findings
 from safechain_ray.commands.doctor.finding import Finding, Subject
-from safechain_ray.commands.doctor.judging import check_judge_prompt, check_room, template_tokens
 from safechain_ray.commands.doctor.prompt import check_model_prompt
-from safechain_ray.commands.doctor.shape import check_shape, gpus_to_check
-from safechain_ray.commands.doctor.store import stored_findings
+from safechain_ray.commands.doctor.shape import (
+    check_judge_prompt,
+    check_room,
+    check_shape,
+    gpus_to_check,
+    template_tokens,
+)
 from safechain_ray.config import JudgeConfig, ModelConfig
 from safechain_ray.engines.gpus import read_gpus
 from safechain_ray.engines.weights import is_stored, weights_location

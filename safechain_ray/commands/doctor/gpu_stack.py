@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safechain_ray.commands.doctor.finding import Finding, Subject
-from safechain_ray.engines.gpu_memory import DEFAULT_SHARE, GIB, holders, short_gpus
-from safechain_ray.engines.gpus import VISIBLE_DEVICES, Gpu, GpuReport, read_gpus, visible_gpus
+from safechain_ray.engines.gpus import (
+    DEFAULT_SHARE,
+    GIB,
+    VISIBLE_DEVICES,
+    Gpu,
+    GpuReport,
+    holders,
+    read_gpus,
+    short_gpus,
+    visible_gpus,
+)
 
 DRIVER_OF_CUDA = {12: 525, 13: 580}
 """Oldest driver of each CUDA major version (NVIDIA's CUDA compatibility guide, minor version compatibility)."""

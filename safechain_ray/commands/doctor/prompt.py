@@ -10,7 +10,7 @@ from safechain_ray.decoding.base import STRATEGIES, DecodingTask, strategy
 from safechain_ray.errors import first_line
 from safechain_ray.model_files import ChatTemplateError, render_chat
 from safechain_ray.types import Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
-from safechain_ray.types.unicode_text import well_formed
+from safechain_ray.types.thinking import well_formed
 
 PROBE = "Which 7 rivers reach the sea at Wismar?"
 """The request that is put through the template; no template and no system prompt holds it."""

@@ -13,8 +13,8 @@ from safechain_ray.cluster.training.events import Finished
 from safechain_ray.commands.finetune.plan import TrainingPlan
 from safechain_ray.commands.finetune.resolve import identity_hash
 from safechain_ray.errors import SafechainError, StoreSilentError
+from safechain_ray.runs.output import stored_record
 from safechain_ray.runs.record import git_revision, hardware, versions
-from safechain_ray.runs.stored_record import stored_record
 from safechain_ray.storage import Folder, redact
 
 RECORD = "finetune.json"

@@ -8,25 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import Family, ModelEntry
-from safechain_ray.catalog.shape_entries import ModelShape
-from safechain_ray.catalog.training_entries import TrainingSetEntry
-from safechain_ray.commands.stored_training_set import as_built, fetched_set, is_stored_set, named_after
+from safechain_ray.catalog.entries import Family, ModelEntry, ModelShape, TrainingSetEntry
+from safechain_ray.commands.training_set_folder import as_built, fetched_set, is_stored_set, named_after
 from safechain_ray.config import FinetuneConfig, ModelConfig, TrainingSetConfig
 from safechain_ray.datasets.adhoc import adhoc_training_set, copy_of, is_adhoc
 from safechain_ray.datasets.loading import read_records
 from safechain_ray.datasets.training_sets import TrainingSet, training_set_of
-from safechain_ray.engines.stored_weights import StoredModel
-from safechain_ray.engines.weights import is_stored, weights_location
+from safechain_ray.engines.weights import StoredModel, is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError, first_line
 from safechain_ray.model_files import CustomCodeError, load_config, load_tokenizer
 from safechain_ray.runs.folder import WEIGHTS
+from safechain_ray.runs.identity import weights_fingerprint
 from safechain_ray.runs.resolve import as_stored, resolve_model
 from safechain_ray.runs.resolve_api import is_api
-from safechain_ray.runs.weights_fingerprint import weights_fingerprint
 from safechain_ray.storage import place, redact
 from safechain_ray.training.chat import ChatFormat, check_chat_format, check_demonstrations
-from safechain_ray.training.identity import tokens_hash, training_identity
+from safechain_ray.training.checkpoints import tokens_hash, training_identity
 from safechain_ray.training.tokens import TokenisedSet, hold_out, tokenise
 from safechain_ray.types import short_hash
 

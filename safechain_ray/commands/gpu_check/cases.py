@@ -1,14 +1,70 @@
-"""What every engine must do, as small cases: the engine tests and the GPU check run the same ones."""
+"""What every engine must do, as small cases: the engine tests and the GPU check run the same ones.
 
+A real vLLM engine with its event loop, for code that is not a coroutine itself.
+"""
+
+import asyncio
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
 
-from safechain_ray.commands.gpu_check.running_engine import RunningEngine
+from safechain_ray.catalog.entries import EngineNeeds
+from safechain_ray.engines.start import Device, EngineStart
+from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.errors import RowError
-from safechain_ray.types import Request, Sampling
+from safechain_ray.types import Completion, Engine, Message, Request, Sampling
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class RunningEngine:
+    engine: Engine
+    loop: asyncio.AbstractEventLoop
+
+    def wait(self, work: Awaitable[Result]) -> Result:
+        async def waited() -> Result:
+            return await work
+
+        return self.loop.run_until_complete(waited())
+
+    def complete(self, *requests: Request) -> list[Completion]:
+        """All requests at once."""
+
+        async def together() -> list[Completion]:
+            return list(await asyncio.gather(*map(self.engine.generate, requests)))
+
+        return self.wait(together())
+
+    def chat(self, prompt: str) -> str:
+        """The prompt's text after the chat template."""
+        return self.engine.render((Message("user", prompt),))
+
+    def close(self) -> None:
+        self.wait(self.engine.close())
+
+
+@contextmanager
+def running_engine(
+    needs: EngineNeeds,
+    device: Device,
+    log_file: Path,
+    loop: asyncio.AbstractEventLoop,
+    memory_share: float | None = None,
+) -> Iterator[RunningEngine]:
+    """An engine that is closed at the end. Raises EngineStartError where it does not start."""
+    running = RunningEngine(start_vllm(EngineStart(needs, device, log_file, memory_share=memory_share)), loop)
+    try:
+        yield running
+    finally:
+        running.close()
+
 
 GREEDY = Sampling(max_tokens=300)
+
 SAMPLED = Sampling(temperature=0.8, top_p=0.95, max_tokens=300)
 
 BOS = "<｜begin▁of▁sentence｜>"

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from safechain_ray.commands.doctor.finding import Subject
-from safechain_ray.commands.gpu_check.scene import Scene, write_finding
+from safechain_ray.commands.gpu_check.check import Scene, write_finding
 from safechain_ray.engines.start import Device
 from safechain_ray.errors import SafechainError
 

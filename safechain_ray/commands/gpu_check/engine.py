@@ -9,9 +9,8 @@ from pathlib import Path
 from safechain_ray.catalog import models
 from safechain_ray.commands.doctor.finding import Finding, Subject
 from safechain_ray.commands.doctor.installation import check_installation
-from safechain_ray.commands.gpu_check.cases import CASES, SAMPLED, CaseError, ask
-from safechain_ray.commands.gpu_check.running_engine import RunningEngine, running_engine
-from safechain_ray.commands.gpu_check.scene import Scene, share_of
+from safechain_ray.commands.gpu_check.cases import CASES, SAMPLED, CaseError, RunningEngine, ask, running_engine
+from safechain_ray.commands.gpu_check.check import Scene, share_of
 from safechain_ray.types import Completion, Request
 
 SEEDED_REQUESTS = 64

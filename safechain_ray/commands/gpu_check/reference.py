@@ -18,8 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from safechain_ray.catalog import models
-from safechain_ray.commands.gpu_check.cases import GREEDY
-from safechain_ray.commands.gpu_check.running_engine import RunningEngine, running_engine
+from safechain_ray.commands.gpu_check.cases import GREEDY, RunningEngine, running_engine
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.summary import RunMetrics

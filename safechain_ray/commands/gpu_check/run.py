@@ -12,6 +12,8 @@ import psutil
 from safechain_ray.catalog import judges, models
 from safechain_ray.commands.doctor.finding import Finding, Subject
 from safechain_ray.commands.evaluate import evaluate
+from safechain_ray.commands.gpu_check.cases import running_engine
+from safechain_ray.commands.gpu_check.check import Scene, share_of
 from safechain_ray.commands.gpu_check.reference import (
     Figure,
     Reference,
@@ -20,8 +22,6 @@ from safechain_ray.commands.gpu_check.reference import (
     quickstart,
     read_reference,
 )
-from safechain_ray.commands.gpu_check.running_engine import running_engine
-from safechain_ray.commands.gpu_check.scene import Scene, share_of
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.judges.base import make_judge
 from safechain_ray.runs.progress import Snapshot

@@ -16,12 +16,8 @@ from safechain_ray.cluster.session import view_cluster, view_free
 from safechain_ray.cluster.shared_judges import share_judge
 from safechain_ray.cluster.stream_control import StreamStoppedError
 from safechain_ray.commands.evaluate import Evaluation, OpenRun, finish, measure_so_far, open_run
-from safechain_ray.commands.sweep.at_work import AtWork
-from safechain_ray.commands.sweep.judges_at_work import JudgesAtWork
-from safechain_ray.commands.sweep.lasting import Lasting
+from safechain_ray.commands.sweep.at_work import AtWork, JudgesAtWork, Lasting, Share, shared_pools, turn_seconds, work
 from safechain_ray.commands.sweep.record import SweepRecord
-from safechain_ray.commands.sweep.sharing import shared_pools, work
-from safechain_ray.commands.sweep.turns import Share, turn_seconds
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError, PlanError, SafechainError
 from safechain_ray.runs.pools import pool_needs

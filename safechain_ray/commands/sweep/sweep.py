@@ -20,8 +20,7 @@ from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.output import held_output
 from safechain_ray.runs.progress import Named, Observer
 from safechain_ray.runs.resolve import prompts_of, resolve, resolve_names
-from safechain_ray.runs.run_manifest import Outline, measure
-from safechain_ray.runs.stored_metrics import metrics_of
+from safechain_ray.runs.run_manifest import Outline, measure, metrics_of
 from safechain_ray.storage import Folder, open_folder
 
 ONE_RETRY = Manner()

@@ -5,13 +5,12 @@ from typing import Any
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
-from safechain_ray.metrics.published_benchmarks import published_passes
+from safechain_ray.metrics.published import published_passes
 from safechain_ray.report.benchmark import benchmark_document, published_notes, published_table
 from safechain_ray.report.document import Document
 from safechain_ray.report.escape import printable
-from safechain_ray.report.html.document_table import html_table
 from safechain_ray.report.html.facts import run_facts
-from safechain_ray.report.html.markup import Markup, element, join
+from safechain_ray.report.html.markup import Markup, element, html_table, join
 from safechain_ray.report.html.page import Section, assemble
 
 

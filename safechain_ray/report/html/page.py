@@ -1,29 +1,121 @@
-"""The page: sections in the order of reading, put into the template under a policy that lets nothing in or out."""
+"""The page: sections in the order of reading, put into the template under a policy that lets nothing in or out.
+
+What a reader must know before any figure: caveats, rows that ended badly, verdicts that are missing.
+
+The section of the published figures, of a run or a sweep: ours beside them, and in what ours differ.
+"""
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from importlib import resources
 from string import Template
-from typing import Any
+from typing import Any, Literal
 
 from safechain_ray.analysis.fine_grained import FineGrained
-from safechain_ray.metrics.published import NO_STAND_INS, StandIns
+from safechain_ray.catalog.published import published_figures
+from safechain_ray.metrics.published import NO_STAND_INS, StandIns, beside
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.escape import printable
 from safechain_ray.report.html.analysis import fine_grained_section
 from safechain_ray.report.html.facts import run_facts
-from safechain_ray.report.html.figure import figure
-from safechain_ray.report.html.first import know_first
-from safechain_ray.report.html.markup import Markup, element, join
+from safechain_ray.report.html.markup import Markup, element, html_table, join
+from safechain_ray.report.html.plot import figure
 from safechain_ray.report.html.plots import run_plots
-from safechain_ray.report.html.published import published_section
 from safechain_ray.report.html.samples import PackedSamples
 from safechain_ray.report.html.tables import outcomes_table, safety_table
+from safechain_ray.report.leaderboard import leaderboard_beside
+from safechain_ray.report.published import published_notes, published_table
+from safechain_ray.report.tables import notes
+from safechain_ray.types import Outcome
+
+
+def published_section(metrics: RunMetrics, stand_ins: StandIns) -> Markup | None:
+    """None where nothing was published of the run's model and settings."""
+    figures = published_figures()
+    found = beside(metrics, figures, stand_ins)
+    if not found:
+        return None
+    notes = published_notes(metrics, found, figures, stand_ins)
+    return _with_notes(html_table(published_table(metrics, found, figures)), notes)
+
+
+def published_sweep_section(runs: Sequence[RunMetrics], stand_ins: StandIns) -> Markup | None:
+    """Every model in every setting, published figures below ours; None where nothing was published of any."""
+    figures = published_figures()
+    if not any(beside(run, figures, stand_ins) for run in runs):
+        return None
+    document = leaderboard_beside(runs, figures, stand_ins)
+    return _with_notes(html_table(document.tables[-1]), document.notes)
+
+
+def _with_notes(table: Markup, notes: Iterable[str]) -> Markup:
+    return join(table, element("ul", [element("li", printable(note)) for note in notes], class_="legend"))
+
+
+ENDED_BADLY: dict[Outcome, str] = {
+    "error": "ended with an error",
+    "blocked": "were blocked by the provider",
+    "truncated": "were cut off before their end",
+}
+
+
+def know_first(metrics: RunMetrics) -> Markup:
+    """Caveats, then four counts, then what is to be known of single settings."""
+    rows = sum(setting.rows for setting in metrics.settings)
+    asked = sum(
+        (judge.prompts + setting.benign_prompts) * setting.samples
+        for setting in metrics.settings
+        for judge in setting.judges
+    )
+    counts = [
+        _tile(count, asked, "verdicts", "are missing", key)
+        if key == "missing"
+        else _tile(count, rows, "samples", ENDED_BADLY[key], key)
+        for key, count in counts_of_wrongs(metrics).items()
+    ]
+    found = notes(metrics)
+    return join(
+        [element("p", caveat, class_="caveat") for caveat in metrics.caveats],
+        element("ul", counts, class_="tiles"),
+        element(
+            "details",
+            element("summary", f"{len(found):,} notes to read with care"),
+            _first_list(found),
+            open=len(found) < 6,
+        )
+        if found
+        else element("p", "Every row is there, and no figure rests on few prompts.", class_="legend"),
+    )
+
+
+def counts_of_wrongs(metrics: RunMetrics) -> dict[Outcome | Literal["missing"], int]:
+    """How many samples ended badly, by outcome, and how many verdicts are `missing`."""
+    counts: dict[Outcome | Literal["missing"], int] = {
+        outcome: sum(setting.outcomes[outcome] for setting in metrics.settings) for outcome in ENDED_BADLY
+    }
+    counts["missing"] = sum(judge.all_missing for setting in metrics.settings for judge in setting.judges)
+    return counts
+
+
+def _first_list(found: list[str]) -> Markup:
+    return element("ul", [element("li", note) for note in found])
+
+
+def _tile(count: int, of: int, kind: str, words: str, key: str) -> Markup:
+    return element(
+        "li",
+        element("strong", f"{count:,}"),
+        element("span", f"of {of:,} {kind} {words}"),
+        class_="tile warn" if count else "tile",
+        data_count=key,
+    )
+
 
 SCRIPTS = ("text", "data", "filters", "samples", "keys", "plots", "main")
+
 """The files of js/, in the order in which the page runs them, as one script."""
 
 

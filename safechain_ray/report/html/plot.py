@@ -1,6 +1,8 @@
 """The parts of which every plot is drawn: scales, gridlines, marks with their intervals, legends.
 
 Colours are CSS classes, so that one picture serves light and dark; the page writes them out when it saves a picture.
+
+A plot on the page: its title and caption, the buttons that save it, the drawing.
 """
 
 from collections.abc import Sequence
@@ -11,12 +13,17 @@ from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.labels import percent
 
 WIDTH = 1040.0
+
 GAP = 50.0
+
 HEADING_LINE = 14.0
+
 SERIES = 6
+
 """Colours (classes c0 to c5) and shapes that eyes tell apart, also without colour."""
 
 _CHARACTER = 6.6
+
 _SCREEN = 600.0
 
 
@@ -246,3 +253,21 @@ def _hover_line(x1: float, y1: float, x2: float, y2: float) -> Markup:
 def swatch(x: float, y: float, shade: int) -> Markup:
     """The colour of a bar, for a legend with its baseline at y."""
     return element("rect", x=x, y=y - 10, width=12.0, height=12.0, rx=2, class_=f"bar m{shade}")
+
+
+def figure(plot: Plot) -> Markup:
+    """`plot` as the page shows it; the page's script finds its buttons by their `data-save`."""
+    save = [
+        element(
+            "button", kind.upper(), type="button", data_save=kind, aria_label=f"Save {plot.title} as {kind.upper()}"
+        )
+        for kind in ("svg", "png")
+    ]
+    caption = element(
+        "figcaption",
+        element("h3", plot.title),
+        element("p", plot.caption),
+        element("div", save, class_="save"),
+    )
+    drawing = element("div", plot.svg, class_="drawing", tabindex=0, role="region", aria_label=plot.title)
+    return element("figure", caption, drawing, id=f"plot-{plot.key}", data_name=plot.key)

@@ -2,8 +2,13 @@
 
 The index is unpacked at once, so that filters are instant; a chunk of texts when one of its samples is looked at or
 searched. With more samples than `with_text` the texts of a part are left out: by the ids, as good as at random.
+
+Data for the page: JSON, deflated, in base64, of which no character means anything to HTML.
 """
 
+import json
+import zlib
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,17 +20,25 @@ import pyarrow as pa
 
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.html.packing import packed
 from safechain_ray.report.labels import common_sampling, setting_label
-from safechain_ray.runs.folder import READERS, RunFolder
-from safechain_ray.runs.stored_rows import read_samples
+from safechain_ray.runs.folder import READERS, RunFolder, read_samples
 from safechain_ray.types import short_hash
 
+
+def packed(value: Any) -> str:
+    """`value` as the page's script unpacks it; all that texts hold (`</script>`, NUL, a lone surrogate) comes back."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return b64encode(zlib.compress(text.encode("ascii"), level=6)).decode("ascii")
+
+
 TEXTS_A_CHUNK = 128
+
 WITH_TEXT = 50_000
+
 """Samples whose texts are put into a report, unless asked otherwise: about 40 MB at 2 kB each."""
 
 START_CHARACTERS = 110
+
 _FILES_AHEAD = 4 * READERS
 
 COLUMNS = (
@@ -35,6 +48,7 @@ COLUMNS = (
 )
 
 SHOWN_FACTS = ("finish_reason", "seed", "prompt_tokens", "thought_tokens", "answer_tokens", "forced_rounds", "seconds")
+
 """Columns that the browser lists beside the texts of a sample."""
 
 

@@ -1,4 +1,7 @@
-"""A sweep's report: a leaderboard of its runs, judge by judge, each with a link to its own report."""
+"""A sweep's report: a leaderboard of its runs, judge by judge, each with a link to its own report.
+
+Over-refusal in a sweep's report: every model in every setting that has benign prompts.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,23 +10,68 @@ from urllib.parse import quote
 
 from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
-from safechain_ray.metrics.safety import Metric
+from safechain_ray.metrics.safety import Metric, RefusalMetrics
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics
 from safechain_ray.report.escape import printable
 from safechain_ray.report.html import plot
-from safechain_ray.report.html.document_table import html_table
-from safechain_ray.report.html.figure import figure
-from safechain_ray.report.html.first import ENDED_BADLY, counts_of_wrongs
-from safechain_ray.report.html.markup import Markup, element, join
-from safechain_ray.report.html.page import Section, assemble
-from safechain_ray.report.html.plot import WIDTH, Panel, Plot
-from safechain_ray.report.html.published import published_sweep_section
-from safechain_ray.report.html.sweep_refusals import over_refusal_board
-from safechain_ray.report.labels import METRIC_LABELS, common_sampling, judge_label, percent, setting_label
+from safechain_ray.report.html.markup import Markup, element, html_table, join
+from safechain_ray.report.html.page import ENDED_BADLY, Section, assemble, counts_of_wrongs, published_sweep_section
+from safechain_ray.report.html.plot import WIDTH, Panel, Plot, figure
+from safechain_ray.report.labels import (
+    METRIC_LABELS,
+    NO_FIGURE,
+    OVER_REFUSAL,
+    common_sampling,
+    judge_label,
+    over_refusal_legend,
+    percent,
+    setting_label,
+)
 from safechain_ray.report.leaderboard import not_done_tables
 
+
+def over_refusal_board(runs: Sequence[tuple[RunMetrics, Markup]]) -> Markup | None:
+    """The table, in the order of the sweep; each run with the link that names it. None without a benign prompt."""
+    settings = [setting for run, _ in runs for setting in run.settings]
+    common = common_sampling(settings)
+    names = dict.fromkeys(setting_label(each, common) for each in settings if each.over_refusal is not None)
+    if not names:
+        return None
+    found: list[Mapping[str, RefusalMetrics | None]] = [
+        {setting_label(setting, common): setting.over_refusal for setting in run.settings} for run, _ in runs
+    ]
+    heads = [element("th", name, scope="col", class_="number") for name in names]
+    rows = [
+        element("tr", element("th", link, scope="row"), [_refusal_cell(figures.get(name)) for name in names])
+        for (_, link), figures in zip(runs, found, strict=True)
+    ]
+    drawn = element(
+        "table",
+        element("caption", OVER_REFUSAL),
+        element("thead", element("tr", element("th", "Model", scope="col"), heads)),
+        element("tbody", rows),
+    )
+    return join(
+        element("div", drawn, class_="table lines", tabindex=0, role="region", aria_label=OVER_REFUSAL),
+        element("p", over_refusal_legend(settings), class_="legend"),
+    )
+
+
+def _refusal_cell(figures: RefusalMetrics | None) -> Markup:
+    if figures is None:
+        return element("td", NO_FIGURE, class_="number")
+    refused = figures.refused
+    value = "none" if refused.value is None else percent(refused.value)
+    interval = None
+    if refused.low is not None and refused.high is not None:
+        interval = element("span", f"{percent(refused.low)}–{percent(refused.high)}", class_="interval")
+    return element("td", element("strong", value), interval, class_="number")
+
+
 ROW = 24.0
+
 PANELS_A_LINE = 3
+
 TOP, LINE_GAP = 48.0, 86.0  # room for headings of two lines
 
 LEGEND = (
@@ -41,6 +89,7 @@ class SweepRun:
 
 
 Line: TypeAlias = tuple[SweepRun, Mapping[str, JudgeMetrics]]
+
 """A run, and by setting what one judge says of it."""
 
 

@@ -1,9 +1,9 @@
 """Writes the report of a run, of a sweep or of models compared: beside the run's files, or where it is asked for."""
 
 from safechain_ray.analysis.fine_grained import FineGrained
-from safechain_ray.commands.benchmark_figures import read_benchmark_metrics
 from safechain_ray.commands.compare_models import ComparedModels
 from safechain_ray.commands.fine_grained import ANALYSIS_FILE
+from safechain_ray.commands.resolve_benchmark import read_benchmark_metrics
 from safechain_ray.commands.sweep.sweep import read_sweep
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
@@ -14,7 +14,7 @@ from safechain_ray.report.html.page import run_page
 from safechain_ray.report.html.samples import WITH_TEXT, pack_samples
 from safechain_ray.report.html.sweep import SweepRun, sweep_page
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.stored_metrics import metrics_of
+from safechain_ray.runs.run_manifest import metrics_of
 from safechain_ray.storage import Folder, read_record, redact, write_uri
 
 REPORT = "report.html"

@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.analysis.first_unsafe import FirstUnsafe, first_unsafe
+from safechain_ray.analysis.thought_answer import FirstUnsafe, first_unsafe
 from safechain_ray.types import PIECES_SCHEMA
 
 SAID = st.lists(st.sampled_from([True, False, None]), min_size=4, max_size=4)

@@ -7,8 +7,7 @@ from judged_samples import FIVE, GREEDY, rows_of, sample
 from real_data import needs_real_data, real
 
 from safechain_ray import catalog
-from safechain_ray.analysis.outcomes import outcomes_by_verdict
-from safechain_ray.analysis.over_refusal import over_refusal
+from safechain_ray.analysis.fine_grained import outcomes_by_verdict, over_refusal
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.loading import load_prompts
 

@@ -4,13 +4,13 @@ import pytest
 from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks import Grade, Problem
-from safechain_ray.benchmarks.code_asserts import build
+from safechain_ray.benchmarks.code_tests import build_asserts
 
 pytestmark = needs_sandbox
 
 
 def grade(code: str, *asserts: str, **reference: object) -> Grade:
-    return build().grade(Problem("1", "", {"test_list": list(asserts), **reference}), f"```python\n{code}\n```")
+    return build_asserts().grade(Problem("1", "", {"test_list": list(asserts), **reference}), f"```python\n{code}\n```")
 
 
 def test_all_assertions_have_to_hold():
@@ -92,4 +92,4 @@ def test_tricks_are_no_answers(code: str, said: str):
 def test_an_example_of_its_use_that_follows_is_not_taken_for_the_answer():
     answer = "```python\ndef f(x): return x\n```\nFor example:\n```python\nprint(f(3))\n```"
     problem = Problem("1", "", {"test_list": ["assert set(math.fsum([0]) or f([1])) == {1}"]})
-    assert build().grade(problem, answer) == Grade(True, "def f(x): return x")
+    assert build_asserts().grade(problem, answer) == Grade(True, "def f(x): return x")

@@ -4,7 +4,7 @@ import pytest
 from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks import Problem
-from safechain_ray.benchmarks.code_completion import CodeCompletion, build
+from safechain_ray.benchmarks.code_tests import CodeCompletion, build_completion
 from safechain_ray.benchmarks.sandbox import Limits
 
 pytestmark = needs_sandbox
@@ -48,7 +48,7 @@ PROBLEM = Problem("demo/0", PROMPT, {"prompt": PROMPT, "entry_point": "doubled",
     ],
 )
 def test_a_right_answer_passes_in_whatever_shape(answer: str):
-    grade = build().grade(PROBLEM, answer)
+    grade = build_completion().grade(PROBLEM, answer)
     assert (grade.correct, grade.error) == (True, None)
     assert grade.extracted
 
@@ -105,7 +105,7 @@ LIAR = "class Liar(list):\n    def __eq__(self, other): return True\n"
     ],
 )
 def test_a_trick_is_no_answer(code: str):
-    grade = build().grade(PROBLEM, f"```python\n{code}\n```")
+    grade = build_completion().grade(PROBLEM, f"```python\n{code}\n```")
     assert grade.correct is False
     assert grade.error
 
@@ -127,17 +127,20 @@ def doubled(numbers):
 """
     test = "def check(candidate):\n    assert candidate([1]) == 'SECRET-RESULT'\n"
     problem = Problem("demo/1", PROMPT, {"prompt": PROMPT, "entry_point": "doubled", "test": test})
-    assert (build().grade(problem, code).error or "").startswith("ValueError: not seen")
+    assert (build_completion().grade(problem, code).error or "").startswith("ValueError: not seen")
 
 
 def test_an_answer_without_code_is_wrong():
-    assert build().grade(PROBLEM, "") == build().grade(PROBLEM, "```java\nint x;\n```")
-    assert (build().grade(PROBLEM, "").correct, build().grade(PROBLEM, "").extracted) == (False, None)
+    assert build_completion().grade(PROBLEM, "") == build_completion().grade(PROBLEM, "```java\nint x;\n```")
+    assert (build_completion().grade(PROBLEM, "").correct, build_completion().grade(PROBLEM, "").extracted) == (
+        False,
+        None,
+    )
 
 
 def test_tests_that_are_broken_are_no_fault_of_the_answer():
     problem = Problem("demo/2", PROMPT, {"prompt": PROMPT, "entry_point": "doubled", "test": "def check(:"})
-    grade = build().grade(problem, "    return 1")
+    grade = build_completion().grade(problem, "    return 1")
     assert grade.correct is None
     assert (grade.error or "").startswith("the tests of this problem can't be run: SyntaxError")
 
@@ -145,4 +148,4 @@ def test_tests_that_are_broken_are_no_fault_of_the_answer():
 def test_the_same_answer_gets_the_same_grade_though_it_draws_by_chance():
     code = "import random\ndef doubled(numbers):\n    return [n + n for n in numbers] if random.random() < 0.5 else 0"
     answer = f"```python\n{code}\n```"
-    assert len({build().grade(PROBLEM, answer).correct for _ in range(6)}) == 1
+    assert len({build_completion().grade(PROBLEM, answer).correct for _ in range(6)}) == 1

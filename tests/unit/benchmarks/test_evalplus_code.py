@@ -7,9 +7,8 @@ from rows import row
 from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks import Problem
+from safechain_ray.benchmarks.base import GRADERS, grade_sample, graded_text, make_grader
 from safechain_ray.benchmarks.evalplus_code import longest_code, sanitized
-from safechain_ray.benchmarks.graders import GRADERS, make_grader
-from safechain_ray.benchmarks.grading import grade_sample, graded_text
 from safechain_ray.decoding.evalplus import RESPONSE_PREFIX
 
 DOUBLE = "def double(n):\n    return 2 * n"

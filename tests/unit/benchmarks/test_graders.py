@@ -6,8 +6,7 @@ import pytest
 from rows import row
 
 from safechain_ray.benchmarks import Grade, Problem
-from safechain_ray.benchmarks.graders import GRADERS, make_grader
-from safechain_ray.benchmarks.grading import grade_sample, graded_text
+from safechain_ray.benchmarks.base import GRADERS, grade_sample, graded_text, make_grader
 from safechain_ray.catalog.benchmark_entries import GraderKind
 from safechain_ray.types import Sample
 

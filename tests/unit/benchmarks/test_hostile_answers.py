@@ -13,8 +13,7 @@ import pytest
 from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks import Grade, Problem
-from safechain_ray.benchmarks.code_asserts import CodeAsserts
-from safechain_ray.benchmarks.code_tests import CodeTests
+from safechain_ray.benchmarks.code_tests import CodeAsserts, CodeTests
 from safechain_ray.benchmarks.sandbox import MIB, Limits
 
 pytestmark = needs_sandbox

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.benchmarks.math_answer import final_answer, gold_answer, last_boxed
+from safechain_ray.benchmarks.math_grader import final_answer, gold_answer, last_boxed
 
 RESPONSES = {
     r"Thus \boxed{18}.": "18",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.benchmarks.math_forms import same_as_written
+from safechain_ray.benchmarks.math_grader import same_as_written
 
 SAME = [
     ("18", "18.00"),

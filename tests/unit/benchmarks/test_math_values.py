@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.benchmarks.math_intervals import Interval, real_set, same_set, united
-from safechain_ray.benchmarks.math_quantities import quantity, same_quantity
-from safechain_ray.benchmarks.number_words import number_in_words
+from safechain_ray.benchmarks.math_quantities import number_in_words, quantity, same_quantity
 
 ONES = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),

@@ -8,8 +8,7 @@ from real_data import real, real_data_marks
 
 from safechain_ray.benchmarks import Problem
 from safechain_ray.benchmarks.loading import load_problems, read_from
-from safechain_ray.benchmarks.math_answer import gold_answer
-from safechain_ray.benchmarks.math_grader import MathGrader
+from safechain_ray.benchmarks.math_grader import MathGrader, gold_answer
 from safechain_ray.catalog import benchmarks
 
 SHARED = real("data")

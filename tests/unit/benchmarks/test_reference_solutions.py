@@ -15,8 +15,8 @@ from real_data import real, real_data_marks
 from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks import Grade, Grader, Problem
-from safechain_ray.benchmarks.code_asserts import build as asserts
-from safechain_ray.benchmarks.code_completion import build as completion
+from safechain_ray.benchmarks.code_tests import build as asserts
+from safechain_ray.benchmarks.code_tests import build as completion
 
 DATA = real("data")
 

@@ -12,12 +12,10 @@ from sandboxes import needs_sandbox
 
 import safechain_ray
 from safechain_ray.benchmarks import Problem
-from safechain_ray.benchmarks.code_completion import build
-from safechain_ray.benchmarks.sandbox import Limits, Program, backends
-from safechain_ray.benchmarks.sandbox.bubblewrap import Bubblewrap, Way
-from safechain_ray.benchmarks.sandbox.running import run_in
-from safechain_ray.benchmarks.sandbox.seccomp import seccomp_filter
-from safechain_ray.benchmarks.sandbox.self_test import fault_of
+from safechain_ray.benchmarks.code_tests import build_completion
+from safechain_ray.benchmarks.sandbox import Limits, Program, running
+from safechain_ray.benchmarks.sandbox.bubblewrap import Bubblewrap, Way, seccomp_filter
+from safechain_ray.benchmarks.sandbox.running import fault_of, run_in
 from safechain_ray.errors import SandboxError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
@@ -25,16 +23,18 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
 
 @pytest.fixture(autouse=True)
 def untried() -> Iterator[None]:
-    backends.working_way.cache_clear()
+    running.working_way.cache_clear()
     yield
-    backends.working_way.cache_clear()
+    running.working_way.cache_clear()
 
 
 def test_without_bubblewrap_nothing_is_run_and_the_fix_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SandboxError, match=r"No code of a model is run: .*not on PATH.* apt install bubblewrap"):
-        backends.require_sandbox()
-    grade = build().grade(Problem("1", "", {"prompt": "def f():\n", "entry_point": "f", "test": ""}), "    return 1")
+        running.require_sandbox()
+    grade = build_completion().grade(
+        Problem("1", "", {"prompt": "def f():\n", "entry_point": "f", "test": ""}), "    return 1"
+    )
     assert grade.correct is None
     assert "not on PATH" in (grade.error or "")
 
@@ -46,7 +46,7 @@ def test_a_bubblewrap_that_is_refused_is_told_with_its_reason(monkeypatch: pytes
     )
     refuses.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    reason = backends.why_no_sandbox() or ""
+    reason = running.why_no_sandbox() or ""
     assert "no sandbox holds on this machine" in reason
     assert "could not set up the sandbox: bwrap: No permissions" in reason
     assert "docs/sandbox.md" in reason
@@ -56,7 +56,7 @@ def test_a_bubblewrap_that_is_refused_is_told_with_its_reason(monkeypatch: pytes
 @as_root
 def test_a_way_whose_limit_of_processes_does_not_hold_is_ruled_out():
     """Linux counts no processes of its root, in whatever namespace."""
-    bubblewrap = backends.find_bubblewrap()
+    bubblewrap = running.find_bubblewrap()
     assert bubblewrap is not None
     fault = fault_of(bubblewrap, Way("root in a user namespace", user_namespace=True))
     assert fault == "it may start more processes than its limit"
@@ -64,7 +64,7 @@ def test_a_way_whose_limit_of_processes_does_not_hold_is_ruled_out():
 
 @needs_sandbox
 def test_a_bubblewrap_that_can_not_bound_a_scratch_gives_none():
-    working, way = backends.working_way()
+    working, way = running.working_way()
     old = Bubblewrap(working.path, (0, 6, 1))
     assert fault_of(old, way) is None
     ran = run_in(old, way, Program("print(1, flush=True)\nopen('file', 'w')"))[0]
@@ -98,7 +98,7 @@ def _sandbox_of_somebody(place: Path) -> subprocess.CompletedProcess[str]:
         f"import sys; sys.path.insert(0, {str(place)!r})\n"
         + """
 from safechain_ray.benchmarks.sandbox import run
-from safechain_ray.benchmarks.sandbox.backends import working_way
+from safechain_ray.benchmarks.sandbox.running import working_way
 print(working_way()[1].name)
 print(run("import os; print(os.getuid(), os.path.exists('/root'))").stdout)
 """

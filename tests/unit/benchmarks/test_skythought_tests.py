@@ -6,7 +6,7 @@ import pytest
 from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks import Problem
-from safechain_ray.benchmarks.skythought_tests import build, first_function, last_block
+from safechain_ray.benchmarks.code_tests import build_skythought, first_function, last_block
 
 
 def problem(*private: tuple[str, str], function: str | None = None) -> Problem:
@@ -58,7 +58,7 @@ def test_the_word_before_the_first_bracket_is_the_function(code: str, name: str 
 
 
 def graded(asked: Problem, code: str) -> tuple[bool | None, str]:
-    grade = build().grade(asked, f"<think>\nHm.\n</think>\n```python\n{code}\n```\n")
+    grade = build_skythought().grade(asked, f"<think>\nHm.\n</think>\n```python\n{code}\n```\n")
     return grade.correct, grade.error or ""
 
 
@@ -106,6 +106,6 @@ def test_the_first_function_is_called_and_its_value_compared_exactly(code: str, 
 
 
 def test_a_problem_without_private_tests_can_not_be_graded():
-    grade = build().grade(problem(), "```python\nx = 1\n```")
+    grade = build_skythought().grade(problem(), "```python\nx = 1\n```")
     assert grade.correct is None
     assert "no tests" in (grade.error or "")

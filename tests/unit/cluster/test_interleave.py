@@ -5,8 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.cluster.interleave import in_balance
-from safechain_ray.cluster.sample_index import Worklist
+from safechain_ray.cluster.sample_index import Worklist, in_balance
 from safechain_ray.types import Prompt, Sampling, Setting, StrategySpec
 
 

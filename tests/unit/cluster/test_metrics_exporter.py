@@ -6,8 +6,7 @@ import pytest
 
 from safechain_ray.cluster import metrics_exporter
 from safechain_ray.cluster.metrics_exporter import SERIES, RunSeries, ascii_label
-from safechain_ray.cluster.progress import PoolProgress
-from safechain_ray.cluster.stage import Stage
+from safechain_ray.cluster.progress import PoolProgress, Stage
 from safechain_ray.cluster.workers.writer import verdict_count
 
 Told = dict[tuple[str, ...], float]

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from safechain_ray.cluster.node_news import SeenNode, news
+from safechain_ray.cluster.nodes import SeenNode, news
 
 HEAD = SeenNode("head (10.0.0.1)", 0)
 SPOT = SeenNode("spot-1 (10.0.0.7)", 4)

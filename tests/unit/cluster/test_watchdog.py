@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from safechain_ray.cluster.pipeline import Watchdog, stuck_pool
 from safechain_ray.cluster.progress import PoolProgress
-from safechain_ray.cluster.watchdog import Watchdog, stuck_pool
 from safechain_ray.errors import StallError
 
 POOLS = ("model", "guard")

@@ -9,17 +9,16 @@ from made_benchmarks import config, finished, go_on
 from rows import row
 from small_benchmarks import functions_file, sums_file
 
-from safechain_ray.benchmarks.sandbox import backends
-from safechain_ray.commands.benchmark import graded_in_order
-from safechain_ray.commands.read_status import read_status
-from safechain_ray.commands.regrade import drop_old_grades
+from safechain_ray.benchmarks.sandbox import running
+from safechain_ray.commands.benchmark import drop_old_grades, graded_in_order
 from safechain_ray.commands.resolve_benchmark import ResolvedBenchmarks, resolve_benchmarks
+from safechain_ray.commands.status import read_status
 from safechain_ray.errors import InputError, RunConflictError, SandboxError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sample, samples_table
-from safechain_ray.types.graded import with_grades
+from safechain_ray.types.tables import with_grades
 
 RIGHT = {"grader": "math", "correct": True, "extracted": "4", "error": None}
 FAILED = RIGHT | {"correct": None, "error": "it hung"}
@@ -75,13 +74,13 @@ def test_code_is_refused_where_no_sandbox_works_before_ray_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(backends, "find_bubblewrap", lambda: None)
-    backends.working_way.cache_clear()
+    monkeypatch.setattr(running, "find_bubblewrap", lambda: None)
+    running.working_way.cache_clear()
     try:
         with pytest.raises(SandboxError, match="apt install bubblewrap"):
             go_on(config(tmp_path, **both(tmp_path)))
     finally:
-        backends.working_way.cache_clear()
+        running.working_way.cache_clear()
     assert not (tmp_path / "run" / "samples").exists()
 
 

@@ -13,10 +13,9 @@ from made_runs.by_draw import answered, build_config, prompt_file
 from safechain_ray.cluster.sample_index import WorkItem
 from safechain_ray.commands import training_set_folder as dataset_folder
 from safechain_ray.commands.build_dataset import Building, build_dataset
-from safechain_ray.commands.stored_training_set import as_built
+from safechain_ray.commands.training_set_folder import as_built
 from safechain_ray.config import BuildConfig, TrainingSetConfig
-from safechain_ray.curation.rows import ROWS_SCHEMA
-from safechain_ray.curation.selection import BEYOND, NO_VERDICT, NOTHING_TO_LEARN, UNSAFE
+from safechain_ray.curation.selection import BEYOND, NO_VERDICT, NOTHING_TO_LEARN, ROWS_SCHEMA, UNSAFE
 from safechain_ray.datasets.adhoc import adhoc_training_set
 from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.errors import InputError, RunConflictError, UnknownNameError

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from made_benchmarks import Grades, finished
 
 from safechain_ray.cli import app
-from safechain_ray.commands.compare_benchmarks import compare_benchmarks
+from safechain_ray.commands.compare_models import compare_benchmarks
 from safechain_ray.errors import InputError
-from safechain_ray.report.benchmark_comparison import benchmark_comparison_document
-from safechain_ray.report.markdown import markdown
+from safechain_ray.report.comparison import benchmark_comparison_document
+from safechain_ray.report.renderers import markdown
 
 
 def made(folder: Path, name: str, grades: Grades, **keys: Any) -> str:

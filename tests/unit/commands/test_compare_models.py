@@ -14,7 +14,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.report.compared_models import compared_document
 from safechain_ray.report.html.comparison import comparison_page
-from safechain_ray.report.markdown import markdown
+from safechain_ray.report.renderers import markdown
 from safechain_ray.types import Setting
 
 GREEDY = Setting(dataset="strongreject")

@@ -11,13 +11,12 @@ from rows import in_blocks
 from small_studies import ROWS, study_config
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.commands import study_figures
-from safechain_ray.commands.judge_study import StudyDone, judge_study, resolve_study
-from safechain_ray.commands.study_figures import measure
+from safechain_ray.commands import judge_study as command
+from safechain_ray.commands.judge_study import StudyDone, judge_study, measure, resolve_study
 from safechain_ray.config import read_study_config
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.judges.refusal_match import phrases_fingerprint
-from safechain_ray.metrics.judge_study import JudgeStudy
+from safechain_ray.metrics.agreement import JudgeStudy
 from safechain_ray.runs.progress import Silent
 from safechain_ray.types import Verdict, VoteRule
 
@@ -135,7 +134,7 @@ def test_phrases_are_the_published_ones_by_their_content(tmp_path: Path, monkeyp
         update={"phrases": phrases_fingerprint([" I’m out", "No way"])}
     )
     pilot = figures.pilot.model_copy(update={"judges": {"RS-Match": rs_match}})
-    monkeypatch.setattr(study_figures, "published_figures", lambda: figures.model_copy(update={"pilot": pilot}))
+    monkeypatch.setattr(command, "published_figures", lambda: figures.model_copy(update={"pilot": pilot}))
     assert differs(tmp_path, judge) == {}
 
 

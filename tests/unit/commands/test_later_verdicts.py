@@ -11,9 +11,8 @@ from made_runs.by_config import USUAL, finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.commands import judge as judge_command
-from safechain_ray.commands import judge_passes, thought_prefixes
 from safechain_ray.commands.evaluate import open_run
-from safechain_ray.commands.judge_passes import JudgePass
+from safechain_ray.commands.judge import JudgePass
 from safechain_ray.config import JudgeConfig, read_config, read_judging_config
 from safechain_ray.errors import InputError
 from safechain_ray.runs import workload
@@ -49,13 +48,13 @@ def run(tmp_path: Path) -> RunFolder:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The samples that are judged, pass by pass, in place of judging them."""
     found: list[tuple[str, ...]] = []
+    actual = judge_command.remaining_passes
 
     def remaining(passes: Sequence[JudgePass], total: int, *arguments: Any) -> Remaining:
         found.extend(tuple(sorted(each.waiting)) for each in passes)
-        return replace(judge_passes.remaining_passes(passes, total, *arguments), without_cluster=lambda: 0)
+        return replace(actual(passes, total, *arguments), without_cluster=lambda: 0)
 
-    for module in (judge_command, thought_prefixes):
-        monkeypatch.setattr(module, "remaining_passes", remaining)
+    monkeypatch.setattr(judge_command, "remaining_passes", remaining)
     return found
 
 
@@ -171,7 +170,7 @@ def test_a_torn_file_of_pieces_is_set_aside_and_its_thoughts_are_judged_again(
     tear(run.pieces(GUARD), "a.parquet")
     spoken = Spoken()
     config = read_judging_config({"judges": [GUARD], "pieces": 3}, ())
-    thought_prefixes.judge_in_pieces(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
+    judge_command.judge_in_pieces(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
     assert asked == [tuple(every[:2])]
     assert (run.pieces(GUARD) / "_broken").list_files() == ["a.parquet"]
     assert f"pieces/{GUARD}/a.parquet can't be read" in spoken.sentences[0]

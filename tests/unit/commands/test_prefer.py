@@ -11,8 +11,7 @@ from made_runs.by_answers import SETTING, finished_run
 from safechain_ray.catalog import judges
 from safechain_ray.cluster.workers.pair_judge import PairReader, StoredPair
 from safechain_ray.commands import prefer
-from safechain_ray.commands.pairing import pair_samples
-from safechain_ray.commands.prefer import compared_parts, resolve_contest
+from safechain_ray.commands.prefer import compared_parts, pair_samples, resolve_contest
 from safechain_ray.config import PreferenceConfig, read_preference_config
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.preferences import Unanswered
@@ -23,7 +22,7 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve_judge
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sampling, Setting, StrategySpec
-from safechain_ray.types.preference import PAIRS_SCHEMA, PREFERENCES_SCHEMA
+from safechain_ray.types.preferences import PAIRS_SCHEMA, PREFERENCES_SCHEMA
 
 JUDGE = "prefer-llama-3.3-70b"
 ZEROTHINK = Setting(dataset="quickstart", strategy=StrategySpec(name="zerothink"))

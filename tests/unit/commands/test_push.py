@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
-from safechain_ray.commands.training_set_push import push_dataset
+from safechain_ray.commands.training_set_folder import push_dataset
 from safechain_ray.errors import StorageError
 from safechain_ray.storage import Folder, open_folder
 

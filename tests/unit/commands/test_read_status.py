@@ -11,7 +11,7 @@ import pytest
 from made_runs.by_config import finished_run
 from run_records import live, one_try, record
 
-from safechain_ray.commands.read_status import read_status
+from safechain_ray.commands.status import read_status
 from safechain_ray.errors import InputError
 
 

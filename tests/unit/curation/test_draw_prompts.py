@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.curation.draw import NOT_DRAWN, UNUSABLE, draw_prompts
+from safechain_ray.curation.overlap import NOT_DRAWN, UNUSABLE, draw_prompts
 from safechain_ray.types import Prompt
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.curation.steps import SOURCE, count_steps
+from safechain_ray.curation.selection import SOURCE, count_steps
 
 COUNTS = st.dictionaries(st.sampled_from("abc"), st.integers(0, 9))
 

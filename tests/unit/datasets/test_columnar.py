@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from safechain_ray.datasets.adhoc import adhoc_entry
-from safechain_ray.datasets.class_names import class_names, with_class_names
+from safechain_ray.datasets.columnar import class_names, with_class_names
 from safechain_ray.datasets.files import read_file
 from safechain_ray.datasets.loading import load_prompts
-from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.datasets.records import BrokenFileError
 from safechain_ray.errors import InputError
 
 PROMPTS = ["How tall?", "À la carte?"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.datasets.label_meaning import (
+from safechain_ray.datasets.labelled import (
     FALSE_WORDS,
     SAFE_WORDS,
     TRUE_WORDS,

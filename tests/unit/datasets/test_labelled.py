@@ -11,8 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.datasets.label_meaning import FALSE_WORDS, SAFE_WORDS, TRUE_WORDS, UNSAFE_WORDS, folded, read_label
-from safechain_ray.datasets.labelled import Columns, load_labelled
+from safechain_ray.datasets.labelled import (
+    FALSE_WORDS,
+    SAFE_WORDS,
+    TRUE_WORDS,
+    UNSAFE_WORDS,
+    Columns,
+    folded,
+    load_labelled,
+    read_label,
+)
 from safechain_ray.errors import InputError
 
 COLUMNS = Columns("prompt", "response", "label")

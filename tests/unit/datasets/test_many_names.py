@@ -8,14 +8,11 @@ import pytest
 
 from safechain_ray.config.base import refuse_repeats
 from safechain_ray.datasets.adhoc import adhoc_entry
-from safechain_ray.datasets.class_names import with_class_names
-from safechain_ray.datasets.columnar import _chosen
-from safechain_ray.datasets.delimited import parse_delimited
-from safechain_ray.datasets.json_files import parse_json_lines
+from safechain_ray.datasets.columnar import _chosen, with_class_names
+from safechain_ray.datasets.json_files import parse_delimited, parse_json_lines
 from safechain_ray.datasets.prompts import prompts_of
-from safechain_ray.datasets.records import Records
+from safechain_ray.datasets.records import BrokenFileError, Records
 from safechain_ray.datasets.split_files import SplitFiles
-from safechain_ray.datasets.text_files import BrokenFileError
 
 MANY = 40_000
 

@@ -16,8 +16,8 @@ import pytest
 
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.loading import load_prompts
-from safechain_ray.datasets.packed_files import check_packed
-from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.datasets.records import BrokenFileError
+from safechain_ray.datasets.unpacking import check_packed
 from safechain_ray.errors import InputError
 
 MIB = 2**20

@@ -16,7 +16,7 @@ from deployment import ROOT
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.columnar import parse_parquet, read_saved
 from safechain_ray.datasets.loading import load_prompts
-from safechain_ray.datasets.text_files import BrokenFileError
+from safechain_ray.datasets.records import BrokenFileError
 from safechain_ray.datasets.unpacking import check_arrow, limit_of, unzipped
 from safechain_ray.errors import InputError
 

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
-from safechain_ray.decoding.base import Decoded, Strategy
-from safechain_ray.decoding.task import DecodingTask
+from safechain_ray.decoding.base import Decoded, DecodingTask, Strategy
 from safechain_ray.types import Completion, Request, Sampling, ThinkingTags
 
 R1 = ThinkingTags("<think>", "</think>")

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from scripted_generate import closes, decode, ends, task
 
 from safechain_ray.decoding.base import strategy
-from safechain_ray.decoding.morethink import build
-from safechain_ray.decoding.morethink_options import MoreThinkOptions
+from safechain_ray.decoding.morethink import MoreThinkOptions, build
 from safechain_ray.types import StrategySpec
 
 SEEDS = st.integers(0, 2**31 - 1)

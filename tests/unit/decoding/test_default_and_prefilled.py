@@ -3,8 +3,7 @@
 import pytest
 from scripted_generate import PROMPT, R1, decode, ends, runs_out, task
 
-from safechain_ray.decoding.base import strategy
-from safechain_ray.decoding.split import ResponseParts, split_response
+from safechain_ray.decoding.base import ResponseParts, split_response, strategy
 from safechain_ray.types import StrategySpec, ThinkingTags
 
 ZEROTHINK = "<think>\n\n</think>\n\n"

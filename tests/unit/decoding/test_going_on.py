@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from scripted_generate import closes, count_words, decode, ends, runs_out, task
 
-from safechain_ray.decoding.morethink import build
-from safechain_ray.decoding.morethink_options import MoreThinkOptions
+from safechain_ray.decoding.morethink import MoreThinkOptions, build
 from safechain_ray.errors import EngineDiedError
 from safechain_ray.types import Completion, Request
 

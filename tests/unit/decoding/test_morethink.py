@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_generate import PROMPT, R1, ScriptedGenerate, closes, count_words, decode, ends, runs_out, task
 
-from safechain_ray.decoding.morethink import MoreThink
-from safechain_ray.decoding.morethink_options import PHRASES, MoreThinkOptions
-from safechain_ray.decoding.split import split_response
+from safechain_ray.decoding.base import split_response
+from safechain_ray.decoding.morethink import PHRASES, MoreThink, MoreThinkOptions
 from safechain_ray.types import Completion, Request
 
 OPENED = PROMPT + "<think>\n"

@@ -7,8 +7,7 @@ import pytest
 from real_data import real, real_data_marks
 from scripted_generate import PROMPT, closes, decode, ends, task
 
-from safechain_ray.decoding.morethink_options import MoreThinkOptions
-from safechain_ray.decoding.morethink_paper import PaperMoreThink
+from safechain_ray.decoding.morethink import MoreThinkOptions, PaperMoreThink
 from safechain_ray.errors import RowError
 
 OWN = Path(__file__).parent / "data" / "morethink_paper_calls.json"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.decoding.split import ResponseParts, split_response
+from safechain_ray.decoding.base import ResponseParts, split_response
 from safechain_ray.types import ThinkingTags
 
 R1 = ThinkingTags("<think>", "</think>")

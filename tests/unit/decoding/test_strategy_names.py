@@ -4,8 +4,7 @@ import pytest
 
 from safechain_ray.catalog import families
 from safechain_ray.decoding.base import STRATEGIES, check_strategy, strategy
-from safechain_ray.decoding.morethink import MoreThink
-from safechain_ray.decoding.morethink_paper import PaperMoreThink
+from safechain_ray.decoding.morethink import MoreThink, PaperMoreThink
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types import StrategySpec
 

@@ -90,7 +90,7 @@ def test_replicas_that_find_no_room_on_one_node_get_several(file: str) -> None:
 @both
 def test_every_gpu_group_is_spot_with_on_demand_behind_it(file: str) -> None:
     config = read_yaml(file)
-    assert config["provider"]["module"].startswith("safechain_ray.cluster.spot_first_")
+    assert config["provider"]["module"].startswith("safechain_ray.cluster.spot.")
     for node in workers(config).values():
         settings = node["node_config"]
         spot = settings.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
@@ -121,7 +121,7 @@ def test_after_ray_and_once_a_worker_starts_what_tells_ray_of_a_spot_notice_and_
     stop, start, watch = config["worker_start_ray_commands"]
     assert (stop, start) == ("ray stop", start_of(config, "worker"))
     command, _, redirected = watch.partition(" < ")
-    cloud = config["provider"]["module"].rsplit("_", 1)[1].split(".")[0]
+    cloud = config["provider"]["module"].split(".")[-2]
     module = "safechain_ray.cluster.spot.interruption_watcher"
     assert command == f"RAY_AUTH_MODE=token setsid --fork ~/venv/bin/python -m {module} {cloud}"
     assert cloud in CLOUDS

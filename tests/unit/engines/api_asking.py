@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from scripted_api import ScriptedApi, chat
 
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.types import Completion, Message, Request, Sampling
 

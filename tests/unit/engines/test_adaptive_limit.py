@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.engines.adaptive_limit import FIRST_LIMIT, AdaptiveLimit, Ticket
+from safechain_ray.engines.api_gate import FIRST_LIMIT, AdaptiveLimit, Ticket
 
 
 class Client:

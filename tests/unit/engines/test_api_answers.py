@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.decoding.split import ResponseParts, split_response
+from safechain_ray.decoding.base import ResponseParts, split_response
 from safechain_ray.engines.api_answers import (
     ApiAnswer,
     FailedChoiceError,
@@ -18,7 +18,7 @@ from safechain_ray.engines.api_answers import (
     read_logprobs,
     texts,
 )
-from safechain_ray.engines.api_usage import read_usage
+from safechain_ray.engines.api_json import read_usage
 from safechain_ray.errors import BlockedError, RowError
 from safechain_ray.types import ZERO_WIDTH_SPACE, ThinkingTags
 

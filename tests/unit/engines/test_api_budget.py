@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.catalog.api_entries import Prices
-from safechain_ray.engines.api_budget import Budget
+from safechain_ray.catalog.entries import Prices
+from safechain_ray.engines.api_gate import Budget
 
 
 def test_prices_are_dollars_for_a_million_tokens():

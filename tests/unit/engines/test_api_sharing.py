@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 from scripted_api import ScriptedApi, failure, serving
 
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api import ApiStart, start_api
-from safechain_ray.engines.api_usage import Usage, shared_usage
+from safechain_ray.engines.api_json import Usage, shared_usage
 from safechain_ray.errors import BlockedError, RowError
 from safechain_ray.types import Completion, Message, Request, Sampling
 

@@ -8,10 +8,9 @@ from aiohttp import web
 from api_asking import KEY, ask
 from scripted_api import ScriptedApi, chat, failure, serving
 
-from safechain_ray.decoding.split import ResponseParts, split_response
+from safechain_ray.decoding.base import ResponseParts, split_response
 from safechain_ray.engines import api as api_engine
-from safechain_ray.engines.api_answers import ApiAnswer
-from safechain_ray.engines.api_thoughts import PROBE, ThoughtOpening
+from safechain_ray.engines.api_answers import PROBE, ApiAnswer, ThoughtOpening
 from safechain_ray.errors import RowError
 from safechain_ray.types import Completion, ThinkingTags
 from safechain_ray.types.thinking import read_tags, without_tags

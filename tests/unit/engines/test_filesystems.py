@@ -6,9 +6,8 @@ import pytest
 
 from safechain_ray.catalog import models
 from safechain_ray.engines import vllm_arguments
-from safechain_ray.engines.filesystems import filesystem_of, is_fuse
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.engines.vllm_arguments import engine_arguments
+from safechain_ray.engines.vllm_arguments import engine_arguments, filesystem_of, is_fuse
 
 MOUNTS = r"""overlay / overlay rw 0 0
 proc /proc proc rw 0 0

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from pretended_nvml import GIB, PretendedGpu, PretendedNvml
 
-from safechain_ray.engines.gpu_memory import failed_for_memory, memory_share, wait_for_memory
-from safechain_ray.engines.gpus import GpuReport, read_gpus
+from safechain_ray.engines.gpus import GpuReport, failed_for_memory, memory_share, read_gpus, wait_for_memory
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +108,7 @@ def test_engines_on_one_gpu_start_one_after_the_other(tmp_path: Path, monkeypatc
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     code = (
         "import sys, time\n"
-        "from safechain_ray.engines.gpu_memory import alone_on_gpu\n"
+        "from safechain_ray.engines.gpus import alone_on_gpu\n"
         "from safechain_ray.engines.gpus import Gpu\n"
         "with alone_on_gpu([Gpu(0, 'GPU-1', 'L4', 0, 0, (8, 9))]):\n"
         "    print('held', flush=True)\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from safechain_ray.engines.log_capture import captured_output, last_lines
+from safechain_ray.engines.start import captured_output, last_lines
 
 NATIVE = "import os; os.write(1, b'child out\\n'); os.write(2, b'child err\\n')"
 

@@ -8,8 +8,7 @@ import pytest
 from rows import row
 
 from safechain_ray.errors import EngineDiedError, EngineStartError
-from safechain_ray.judges.base import judge_sample, nothing_to_judge
-from safechain_ray.judges.vote import Vote, count_votes
+from safechain_ray.judges.base import Vote, count_votes, judge_sample, nothing_to_judge
 from safechain_ray.types import NO_FAILURE, Part, Sample, Verdict
 
 SAMPLE = row()

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from safechain_ray.catalog import judges
 from safechain_ray.errors import InputError, RowError
 from safechain_ray.judges.base import make_judge
-from safechain_ray.judges.guard_output import CATEGORIES, read_output
-from safechain_ray.judges.llama_guard import LlamaGuard
+from safechain_ray.judges.llama_guard import CATEGORIES, LlamaGuard, read_output
 from safechain_ray.types import Completion, Request
 
 BLANK = {"\n\n": -0.001, "safe": -9.0}

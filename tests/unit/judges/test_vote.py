@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.judges.vote import Vote, count_votes
+from safechain_ray.judges.base import Vote, count_votes
 from safechain_ray.types import Verdict
 
 WORD = {"u": True, "s": False, "-": None}

@@ -9,7 +9,7 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.metrics.benchmark import BenchmarkFigures, BenchmarkRunMetrics, benchmark_figures
 from safechain_ray.metrics.counts import count_samples
-from safechain_ray.metrics.published_benchmarks import published_passes
+from safechain_ray.metrics.published import published_passes
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.types import Outcome, Sampling, Setting, StrategySpec
 

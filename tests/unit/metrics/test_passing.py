@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.errors import InputError
-from safechain_ray.metrics.intervals import wilson
-from safechain_ray.metrics.paired import mcnemar
-from safechain_ray.metrics.passing import (
+from safechain_ray.metrics.benchmark import (
     ProblemGrades,
     compare_passes,
     count_grades,
     pass_at_k,
     summarise_grades,
 )
+from safechain_ray.metrics.intervals import wilson
+from safechain_ray.metrics.paired import mcnemar
 
 
 def of(*problems: tuple[int, int], samples: int) -> list[ProblemGrades]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
 
 from safechain_ray.metrics.counts import count_samples, count_table, merge
-from safechain_ray.metrics.refusals import BenignPrompts, PromptKinds, RefusalSource
+from safechain_ray.metrics.safety import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics, summarise
 from safechain_ray.types import Sample, Setting, samples_table
 

@@ -1,6 +1,6 @@
 """Which settings are compared with which."""
 
-from safechain_ray.metrics.setting_pairs import Pairing, pair_runs, pair_strategies
+from safechain_ray.metrics.comparison import Pairing, pair_runs, pair_strategies
 from safechain_ray.types import Sampling, Setting, StrategySpec
 
 

@@ -8,11 +8,10 @@ from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
-from safechain_ray.metrics.published_benchmarks import published_passes
+from safechain_ray.metrics.published import published_passes
 from safechain_ray.report.benchmark import benchmark_document, with_published_passes
 from safechain_ray.report.html.benchmark import benchmark_page
-from safechain_ray.report.markdown import markdown
-from safechain_ray.report.terminal import print_document
+from safechain_ray.report.renderers import markdown, print_document
 
 FIGURES = published_figures()
 

@@ -10,7 +10,7 @@ from safechain_ray.commands.compare import compare_runs, compare_strategies
 from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.report.comparison import comparison_document
-from safechain_ray.report.terminal import print_document
+from safechain_ray.report.renderers import print_document
 from safechain_ray.types import Sampling, Setting, StrategySpec
 
 SAMPLED = Sampling(temperature=0.6, top_p=0.95)

@@ -12,8 +12,7 @@ from made_runs.by_draw import answered, build_config
 from safechain_ray.commands.build_dataset import Building, build_dataset
 from safechain_ray.datasets.adhoc import adhoc_training_set
 from safechain_ray.datasets.training_sets import load_training_set
-from safechain_ray.report.dataset import steps_table
-from safechain_ray.report.dataset_card import dataset_card, write_card
+from safechain_ray.report.dataset import dataset_card, steps_table, write_card
 from safechain_ray.runs.progress import Silent
 from safechain_ray.testing import ScriptedEngines
 

@@ -3,7 +3,7 @@
 import pytest
 
 from safechain_ray.metrics.paired import PairedMeans
-from safechain_ray.report.html.difference_plot import Differing, difference_plot
+from safechain_ray.report.html.comparison import Differing, difference_plot
 
 
 def drawn(value: float | None, low: float | None, high: float | None) -> str:

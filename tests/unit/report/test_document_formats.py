@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from safechain_ray.report import latex, markdown
+from safechain_ray.report import latex, renderers
 from safechain_ray.report.document import Column, Document, Table, cell, figure_columns, text_column
 from safechain_ray.report.escape import printable
 
@@ -38,7 +38,7 @@ def inline_texts(source: str) -> list[str]:
 
 @given(names, names, names)
 def test_markdown_shows_every_text_as_it_is(title: str, name: str, note: str) -> None:
-    source = markdown.markdown(document(title, name, note))
+    source = renderers.markdown(document(title, name, note))
     row = [f"{printable(name)}; second", "40.6; 37.1-44.2", "-3.1"]
     shown = [" ".join(text.split()) for text in inline_texts(source)]
     wanted = ["A caveat.", printable(title), "Setting", "Safe; unsafe", "Missing", *row, *row, "How to read."]
@@ -47,7 +47,7 @@ def test_markdown_shows_every_text_as_it_is(title: str, name: str, note: str) ->
 
 @pytest.mark.parametrize("text", ["https://evil.example", "see HTTP://evil.example", "www.evil.example", "$x^2$"])
 def test_markdown_makes_no_link_and_no_formula_of_a_name(text: str) -> None:
-    assert not re.search(r"(?<!\\):(?=//)|www\.|(?<!\\)\$", markdown.inert(text), re.IGNORECASE)
+    assert not re.search(r"(?<!\\):(?=//)|www\.|(?<!\\)\$", renderers.inert(text), re.IGNORECASE)
 
 
 def without_commands(source: str) -> str:
@@ -93,5 +93,5 @@ def test_a_latex_row_can_open_with_a_bracket_or_a_star() -> None:
 
 def test_a_caveat_that_shows_nothing_draws_no_line() -> None:
     empty = Document((), ("\x00", ""), ("\x1b[0m", "A note."))
-    assert "****" not in markdown.markdown(empty)
-    assert inline_texts(markdown.markdown(empty)) == ["Read with care", "A note."]
+    assert "****" not in renderers.markdown(empty)
+    assert inline_texts(renderers.markdown(empty)) == ["Read with care", "A note."]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from safechain_ray.report import latex, markdown
+from safechain_ray.report import latex, renderers
 from safechain_ray.report.escape import escape, printable, printable_lines
 from safechain_ray.report.html.markup import element
 
@@ -77,7 +77,7 @@ def check_markdown(text: str) -> None:
     if not wanted:
         return
     for place, tags in PLACES.items():
-        source = place.format(markdown.inert(text))
+        source = place.format(renderers.inert(text))
         for rendered in (
             cmarkgfm.github_flavored_markdown_to_html(source, Options.CMARK_OPT_UNSAFE),
             LINKING.render(source),

@@ -11,7 +11,7 @@ from rich.console import Console
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.report.fine_grained import chosen_counts, fine_grained_document
-from safechain_ray.report.terminal import print_document
+from safechain_ray.report.renderers import print_document
 from safechain_ray.types import PIECES_SCHEMA
 
 HEADINGS = ("Thought against answer", "Length", "Safe@k and ConsSafe@k", "Over-refusal", "First unsafe piece")

@@ -14,8 +14,8 @@ from safechain_ray.cli import app
 from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.errors import InputError
 from safechain_ray.report.document import Column, Table, cell, text_column
-from safechain_ray.report.html.analysis_plots import analysis_plots
-from safechain_ray.report.html.document_table import html_table
+from safechain_ray.report.html.analysis import analysis_plots
+from safechain_ray.report.html.markup import html_table
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 

@@ -3,7 +3,7 @@
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.report.html.published import published_section
+from safechain_ray.report.html.page import published_section
 from safechain_ray.report.html.sweep import SweepRun, sweep_page
 from safechain_ray.types import Setting, StrategySpec
 

@@ -7,11 +7,9 @@ import pytest
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.metrics.judge_study import JudgeStudy, rate
-from safechain_ray.report.judge_study import study_document
-from safechain_ray.report.markdown import markdown
-from safechain_ray.report.study_plot import draw
-from safechain_ray.report.terminal import print_document
+from safechain_ray.metrics.agreement import JudgeStudy, rate
+from safechain_ray.report.judge_study import draw, study_document
+from safechain_ray.report.renderers import markdown, print_document
 from safechain_ray.types import Verdict
 
 LABELS = [True, True, True, False, False, False, False, False]

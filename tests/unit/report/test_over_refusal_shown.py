@@ -11,21 +11,25 @@ from made_benchmarks import finished
 from made_runs.by_samples import sample, setting
 from rich.console import Console
 
-from safechain_ray.commands.benchmark_figures import read_benchmark_metrics
+from safechain_ray.commands.resolve_benchmark import read_benchmark_metrics
 from safechain_ray.metrics.counts import count_samples
-from safechain_ray.metrics.refusals import BenignPrompts, PromptKinds, RefusalSource
+from safechain_ray.metrics.safety import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.report.html.plots import run_plots
-from safechain_ray.report.html.refusal_plot import over_refusal_plot
+from safechain_ray.report.compared_models import models_table
+from safechain_ray.report.html.plots import over_refusal_plot, run_plots
 from safechain_ray.report.html.sweep import SweepRun, boards, sweep_page
 from safechain_ray.report.html.tables import safety_table as html_safety_table
 from safechain_ray.report.latex import latex
-from safechain_ray.report.leaderboard import leaderboard
-from safechain_ray.report.leaderboard_files import leaderboard_table
-from safechain_ray.report.markdown import markdown
-from safechain_ray.report.models_table import models_table
-from safechain_ray.report.notes import notes
-from safechain_ray.report.tables import category_table, metrics_document, outcomes_table, render_metrics, safety_table
+from safechain_ray.report.leaderboard import leaderboard, leaderboard_table
+from safechain_ray.report.renderers import markdown
+from safechain_ray.report.tables import (
+    category_table,
+    metrics_document,
+    notes,
+    outcomes_table,
+    render_metrics,
+    safety_table,
+)
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sample, Setting, Verdict
 

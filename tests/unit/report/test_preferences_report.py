@@ -9,7 +9,7 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.intervals import share_estimate
 from safechain_ray.metrics.preferences import LeftOut, Preferences, PreferenceShares, SettingPreferences
 from safechain_ray.report.preferences import preferences_document
-from safechain_ray.report.terminal import print_document
+from safechain_ray.report.renderers import print_document
 from safechain_ray.types import Setting
 
 NOTHING_LEFT = LeftOut(samples_a=0, samples_b=0, other_prompt=0, settings_a=(), settings_b=())

@@ -18,8 +18,7 @@ from safechain_ray.report.progress import (
     progress_for,
     sentence,
 )
-from safechain_ray.runs.pace import PoolRate
-from safechain_ray.runs.progress import Named, Snapshot
+from safechain_ray.runs.progress import Named, PoolRate, Snapshot
 
 HOSTILE = "[bold]part-1.parquet[/bold] \x1b[31mcan't be read\x1b[0m [/nonsense]"
 

@@ -9,8 +9,8 @@ from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.published import StandIns, beside
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.published import with_published
+from safechain_ray.report.renderers import print_document
 from safechain_ray.report.tables import metrics_document
-from safechain_ray.report.terminal import print_document
 from safechain_ray.types import Sampling, Setting, StrategySpec
 
 FIGURES = published_figures()

@@ -7,8 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from safechain_ray.commands.read_status import FolderStatus
-from safechain_ray.commands.status import RunStatus
+from safechain_ray.commands.status import FolderStatus, RunStatus
 from safechain_ray.report.status import status_lines, status_summary, status_table, summary_line
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)

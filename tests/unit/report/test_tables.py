@@ -9,8 +9,7 @@ from rows import row
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.report.notes import notes
-from safechain_ray.report.tables import render_metrics
+from safechain_ray.report.tables import notes, render_metrics
 from safechain_ray.types import Outcome, Sample, Sampling, Setting, Verdict
 
 FIVE = Setting(dataset="strongreject", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5)

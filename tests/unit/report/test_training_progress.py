@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from safechain_ray.commands.finetune.observer import TrainingSnapshot
-from safechain_ray.report.training_progress import (
+from safechain_ray.commands.finetune.finetune import TrainingSnapshot
+from safechain_ray.report.progress import (
     LiveTraining,
     PlainTraining,
     training_progress_for,

@@ -7,8 +7,8 @@ import pytest
 from small_runs import resolved
 
 from safechain_ray.errors import RunConflictError
-from safechain_ray.runs.changed_results import explained
 from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.identity import explained
 from safechain_ray.storage import open_folder
 
 PAPER = {"name": "morethink", "compat": "paper"}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from safechain_ray.cluster.workers.inflight_tracker import Ledger
-from safechain_ray.runs import kept_rounds
-from safechain_ray.runs.kept_rounds import FILE, KeptRounds, forget_rounds
+from safechain_ray.runs import attempt
+from safechain_ray.runs.attempt import FILE, KeptRounds, forget_rounds
 from safechain_ray.storage import Folder, open_folder
 
 CHAIN = {"text": "Round 0 of 7.", "spent": 12, "rounds": 1, "prompt_tokens": None, "closed": False}
@@ -28,8 +28,8 @@ class LocalLedger:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    monkeypatch.setattr(kept_rounds.ray, "get", lambda result, timeout: result)
-    monkeypatch.setattr(kept_rounds, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(attempt.ray, "get", lambda result, timeout: result)
+    monkeypatch.setattr(attempt, "NOTE_SECONDS", 0.0)
     return open_folder(str(tmp_path))
 
 
@@ -76,7 +76,7 @@ def test_a_file_that_does_not_read_is_as_good_as_none(folder: Folder, torn: str)
 def test_of_more_than_a_store_should_be_sent_every_half_minute_the_longest_are_written(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(kept_rounds, "MOST_CHARACTERS", 1000)
+    monkeypatch.setattr(attempt, "MOST_CHARACTERS", 1000)
     ledger = LocalLedger()
     ledger.ledger.restore({f"model/{size}": CHAIN | {"text": "x" * size} for size in (100, 500, 400, 20)})
     KeptRounds(folder, ledger).note()

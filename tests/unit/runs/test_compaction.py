@@ -8,9 +8,8 @@ import pytest
 from small_runs import sample
 
 from safechain_ray.errors import StorageError
-from safechain_ray.runs import compaction
-from safechain_ray.runs.compaction import compact
-from safechain_ray.runs.file_index import put_in_order
+from safechain_ray.runs import file_index
+from safechain_ray.runs.file_index import compact, put_in_order
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import SAMPLES_SCHEMA, samples_table
 
@@ -50,10 +49,10 @@ def test_errors_are_still_dropped_to_be_done_again(samples: Folder):
 
 def test_large_files_stay_and_groups_have_a_limit(samples: Folder, monkeypatch: pytest.MonkeyPatch):
     sizes = [file.size for file in samples.list_facts()]
-    monkeypatch.setattr(compaction, "MERGED_BYTES", 10 * max(sizes))
+    monkeypatch.setattr(file_index, "MERGED_BYTES", 10 * max(sizes))
     compact(samples)
     assert len(samples.list_files(".parquet")) == 4
-    monkeypatch.setattr(compaction, "SMALL_BYTES", min(file.size for file in samples.list_facts()))
+    monkeypatch.setattr(file_index, "SMALL_BYTES", min(file.size for file in samples.list_facts()))
     names = samples.list_files(".parquet")
     compact(samples)
     assert samples.list_files(".parquet") == names

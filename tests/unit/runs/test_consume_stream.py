@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from ray.exceptions import RayTaskError
 
+from safechain_ray.cluster.pipeline import Watchdog
 from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.cluster.stream_control import StreamControl
-from safechain_ray.cluster.watchdog import Watchdog
 from safechain_ray.errors import EngineStartError, StallError
-from safechain_ray.runs import pump as module
-from safechain_ray.runs.pump import pump
+from safechain_ray.runs import attempt as module
+from safechain_ray.runs.attempt import pump
 
 Block = Mapping[str, int]
 

@@ -10,7 +10,7 @@ from safechain_ray import catalog
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 from safechain_ray.config import ResourcesConfig
-from safechain_ray.engines.engine_package import EnginePackage
+from safechain_ray.engines.environment import EnginePackage
 from safechain_ray.errors import PlanError
 from safechain_ray.runs.pools import ENGINE_GIGABYTES, WORKER_GIGABYTES, judge_pool, pool_needs
 

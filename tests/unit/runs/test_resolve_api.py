@@ -6,7 +6,7 @@ import pytest
 from small_runs import config, resolved
 
 from safechain_ray.catalog import api_models, families, judges
-from safechain_ray.catalog.api_entries import ApiEntry, judging_api
+from safechain_ray.catalog.entries import ApiEntry, judging_api
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.errors import InputError

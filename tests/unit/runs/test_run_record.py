@@ -13,17 +13,15 @@ import pytest
 from small_runs import config, sample
 
 from safechain_ray.cluster.planner import ClusterView, Node, Plan, PlannedPool
-from safechain_ray.cluster.progress import PoolProgress
-from safechain_ray.cluster.stage import Stage
+from safechain_ray.cluster.progress import PoolProgress, Stage
 from safechain_ray.commands.status import run_status
 from safechain_ray.errors import RunConflictError
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.runs import record
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.pace import Pace
 from safechain_ray.runs.pools import pool_needs
-from safechain_ray.runs.progress import Snapshot
+from safechain_ray.runs.progress import Pace, Snapshot
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import Folder, open_folder

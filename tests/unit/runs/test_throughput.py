@@ -3,7 +3,7 @@
 from collections import Counter
 
 from safechain_ray.cluster.progress import PoolProgress
-from safechain_ray.runs.pace import ROW_SECONDS, Pace, PoolRate, PoolRates
+from safechain_ray.runs.progress import ROW_SECONDS, Pace, PoolRate, PoolRates
 
 
 class Clock:

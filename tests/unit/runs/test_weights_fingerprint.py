@@ -10,12 +10,12 @@ from safechain_ray.commands.finetune.resolve import finetune_identity, resolve_l
 from safechain_ray.config import FinetuneConfig, read_finetune_config
 from safechain_ray.config import read_config as read_config_of_run
 from safechain_ray.demo import model_path
-from safechain_ray.engines.stored_weights import StoredModel
+from safechain_ray.engines.weights import StoredModel
 from safechain_ray.errors import RunConflictError
 from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.identity import PIECE_BYTES, PIECES, weights_fingerprint
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
-from safechain_ray.runs.weights_fingerprint import PIECE_BYTES, PIECES, weights_fingerprint
 from safechain_ray.storage import FileFacts, open_folder
 
 WEIGHTS = "model.safetensors"

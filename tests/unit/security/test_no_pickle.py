@@ -18,7 +18,7 @@ from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.errors import InputError, StorageError
 from safechain_ray.runs.file_index import put_in_order
 from safechain_ray.storage import open_folder
-from safechain_ray.types.plain_columns import plain_columns
+from safechain_ray.types.tables import plain_columns
 
 UNPICKLERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"}
 UNSAFE_CALLS = {"eval", "exec", "compile"}

@@ -3,8 +3,7 @@
 import pytest
 
 from safechain_ray.storage import retry as module
-from safechain_ray.storage.retry import LONGEST_PAUSE, Patience, Silence, UnansweredError, pause
-from safechain_ray.storage.store_errors import trouble_of
+from safechain_ray.storage.retry import LONGEST_PAUSE, Patience, Silence, UnansweredError, pause, trouble_of
 
 
 class Time:

@@ -17,16 +17,15 @@ from huggingface_hub import constants
 from installed_device import INSTALLED_DEVICE
 from s3_server import Store
 
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.commands.doctor.examine import examine
 from safechain_ray.commands.sweep.estimate import Assumptions, estimate_run
 from safechain_ray.config import ResourcesConfig, RunConfig, read_config, read_sweep_config
-from safechain_ray.engines import stored_weights
+from safechain_ray.engines import weights
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.engines.stored_weights import StoredModel, fetched_weights
 from safechain_ray.engines.vllm import start_vllm
-from safechain_ray.engines.weights import weights_location
+from safechain_ray.engines.weights import StoredModel, fetched_weights, weights_location
 from safechain_ray.errors import EngineStartError, InputError, StorageError
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.resolve import resolve
@@ -243,7 +242,7 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(
         free = 1_000_000
 
     stored = model.stored()
-    monkeypatch.setattr(stored_weights, "disk_usage", lambda path: Full)
+    monkeypatch.setattr(weights, "disk_usage", lambda path: Full)
     model.store.proxy.requests.clear()
     told = r"need 0.0041 GB more, and 0.001 GB are free .* SAFECHAIN_WEIGHTS to a larger disk"
     with pytest.raises(StorageError, match=told):

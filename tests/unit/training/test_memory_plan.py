@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray import catalog
-from safechain_ray.catalog.shape_entries import ModelShape
+from safechain_ray.catalog.entries import ModelShape
 from safechain_ray.config import LoraOptions, TrainingOptions
 from safechain_ray.training.memory_plan import GIGABYTE, MemoryPlan, plan_memory
 

@@ -9,7 +9,7 @@ from ray.data._internal.actor_autoscaler.autoscaling_actor_pool import Autoscali
 from ray.data._internal.execution.interfaces.execution_options import ExecutionResources
 
 from safechain_ray.cluster import stream_control
-from safechain_ray.cluster.ray_internals import stream_callback
+from safechain_ray.cluster.ray_internals import stream_context
 from safechain_ray.cluster.ray_internals.actor_pools import ActorPool, declare_pool, pools_of
 from safechain_ray.cluster.stream_control import StreamControl, StreamStoppedError
 
@@ -62,7 +62,7 @@ def test_a_pool_shrinks_below_the_size_that_it_started_with() -> None:
 
 
 def test_a_stream_that_ray_does_not_poll_stops_after_the_next_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_callback, "STREAM_CONTROL", SimpleNamespace(is_on=lambda: False))
+    monkeypatch.setattr(stream_context, "STREAM_CONTROL", SimpleNamespace(is_on=lambda: False))
     monkeypatch.setattr(stream_control, "give_back_groups", lambda: None)
     context = DataContext.get_current().copy()
     control = StreamControl()

@@ -14,7 +14,7 @@ from safechain_ray.cluster import ray_internals
 from safechain_ray.cluster.ray_internals import hooks
 from safechain_ray.cluster.ray_internals.hooks import Hook
 from safechain_ray.cluster.ray_internals.node_providers import PROVIDERS, node_provider
-from safechain_ray.cluster.ray_internals.stream_callback import StreamCallback
+from safechain_ray.cluster.ray_internals.stream_context import StreamCallback
 
 HOME = Path(ray_internals.__file__).parent
 

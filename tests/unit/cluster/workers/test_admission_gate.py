@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from safechain_ray.cluster.workers.gate import TOGETHER, Apart, Gate
+from safechain_ray.cluster.workers.engine_supervisor import TOGETHER, Apart, Gate
 
 
 class Visits:

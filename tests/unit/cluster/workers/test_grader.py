@@ -10,7 +10,7 @@ from safechain_ray.benchmarks import Problem
 from safechain_ray.cluster.progress import Tally
 from safechain_ray.cluster.workers.grader import GRADING, Grading, grade_counts
 from safechain_ray.types import SAMPLES_SCHEMA, as_samples, samples_from_table, samples_table
-from safechain_ray.types.graded import GRADED_SCHEMA, with_grades, without_grade
+from safechain_ray.types.tables import GRADED_SCHEMA, with_grades, without_grade
 
 
 class LocalProblems:

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_actors import NODE
 
-from safechain_ray.cluster.workers.inflight_tracker import Ledger
-from safechain_ray.cluster.workers.suspicion import Suspicion, blamed
+from safechain_ray.cluster.workers.inflight_tracker import Ledger, Suspicion, blamed
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from safechain_ray.cluster.progress import Tally
 from safechain_ray.cluster.workers.judge import EndpointJudge, EngineJudge, RulesAndVotes
 from safechain_ray.cluster.workers.writer import Commit, block_counts
 from safechain_ray.errors import EngineStartError
-from safechain_ray.judges.vote import Vote
+from safechain_ray.judges.base import Vote
 from safechain_ray.storage import open_folder
 from safechain_ray.types import SAMPLES_SCHEMA, Sample, Verdict, samples_from_table, samples_table
 

@@ -11,14 +11,13 @@ from pydantic import SecretStr
 from scripted_api import serving
 
 from safechain_ray.catalog import judges
-from safechain_ray.catalog.api_entries import judging_api
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.entries import JudgeEntry, judging_api
 from safechain_ray.cluster.progress import Tally
 from safechain_ray.cluster.workers.pair_judge import PreferenceWorker, preference_counts
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
 from safechain_ray.testing import Script, ScriptedEngines
-from safechain_ray.types.preference import PAIRS_SCHEMA, PREFERENCES_SCHEMA
+from safechain_ray.types.preferences import PAIRS_SCHEMA, PREFERENCES_SCHEMA
 
 ENTRY = judges()["prefer-llama-3.3-70b"]
 

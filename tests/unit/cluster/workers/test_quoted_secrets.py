@@ -22,7 +22,7 @@ from moderation_server import serving as moderating
 from scripted_api import chat, failure, serving
 
 from safechain_ray.catalog import families, judges
-from safechain_ray.catalog.api_entries import ApiEntry, judging_api
+from safechain_ray.catalog.entries import ApiEntry, judging_api
 from safechain_ray.cluster.progress import Tally
 from safechain_ray.cluster.sample_index import Worklist
 from safechain_ray.cluster.workers import generator
@@ -38,7 +38,7 @@ from safechain_ray.report.html.samples import pack_samples
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Prompt, Sampling, Setting, samples_from_table
-from safechain_ray.types.preference import PAIRS_SCHEMA
+from safechain_ray.types.preferences import PAIRS_SCHEMA
 
 KEY = "sk-Canary+4711/Zzyzx-Ümlaut".replace("Ü", "U")
 SETTING = Setting(dataset="d", sampling=Sampling(temperature=0, max_tokens=50))

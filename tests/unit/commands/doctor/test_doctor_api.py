@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from safechain_ray.catalog import api_models
-from safechain_ray.catalog.api_entries import ApiEntry
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.commands.doctor.api import check_api
 from safechain_ray.commands.doctor.examine import examine
 from safechain_ray.commands.doctor.finding import Finding

@@ -12,8 +12,8 @@ from transformers import AutoTokenizer
 
 from safechain_ray.catalog import families, models
 from safechain_ray.commands.doctor.finding import Finding, Subject
-from safechain_ray.commands.doctor.judging import check_judge_prompt, check_room
 from safechain_ray.commands.doctor.prompt import check_model_prompt
+from safechain_ray.commands.doctor.shape import check_judge_prompt, check_room
 from safechain_ray.engines.weights import weights_location
 
 SUBJECT = Subject("model")

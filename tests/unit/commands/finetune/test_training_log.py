@@ -8,8 +8,7 @@ import pytest
 
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.cluster.training.events import TRAINING, Began, Finished, Logged, Phase, Said, Stepped
-from safechain_ray.commands.finetune.log import TrainingLog
-from safechain_ray.commands.finetune.observer import SilentTraining
+from safechain_ray.commands.finetune.finetune import SilentTraining, TrainingLog
 from safechain_ray.commands.finetune.plan import plan_training
 from safechain_ray.commands.finetune.record import FinetuneRecord
 from safechain_ray.commands.finetune.resolve import resolve_trainee

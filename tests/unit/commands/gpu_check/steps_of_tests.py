@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from safechain_ray.commands.doctor.finding import Finding, Subject
-from safechain_ray.commands.gpu_check.scene import Scene
+from safechain_ray.commands.gpu_check.check import Scene
 from safechain_ray.errors import EngineStartError
 
 SUBJECT = Subject("step")

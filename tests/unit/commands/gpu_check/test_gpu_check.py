@@ -10,10 +10,17 @@ import pytest
 from safechain_ray.catalog import models
 from safechain_ray.commands.doctor.finding import Finding, Subject
 from safechain_ray.commands.gpu_check import cases, run
-from safechain_ray.commands.gpu_check.check import STEPS, Step, chosen_steps, run_step
+from safechain_ray.commands.gpu_check.cases import RunningEngine
+from safechain_ray.commands.gpu_check.check import (
+    STEPS,
+    Scene,
+    Step,
+    chosen_steps,
+    read_findings,
+    run_step,
+    write_finding,
+)
 from safechain_ray.commands.gpu_check.reference import Figure, quickstart, read_reference
-from safechain_ray.commands.gpu_check.running_engine import RunningEngine
-from safechain_ray.commands.gpu_check.scene import Scene, read_findings, write_finding
 from safechain_ray.config import read_config
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import UnknownNameError

@@ -19,10 +19,10 @@ from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.cluster.stream_control import StreamStoppedError
 from safechain_ray.commands.evaluate import Evaluation, OpenRun
-from safechain_ray.commands.read_status import read_status
-from safechain_ray.commands.sweep import judges_at_work, lasting, schedule
+from safechain_ray.commands.status import read_status
+from safechain_ray.commands.sweep import at_work, schedule
 from safechain_ray.commands.sweep import sweep as pipeline
-from safechain_ray.commands.sweep.judges_at_work import LOADING_SECONDS, JudgesAtWork
+from safechain_ray.commands.sweep.at_work import LOADING_SECONDS, JudgesAtWork
 from safechain_ray.commands.sweep.schedule import Manner
 from safechain_ray.commands.sweep.sweep import SweepDone, is_sweep, read_sweep, sweep
 from safechain_ray.config import SweepConfig
@@ -230,7 +230,7 @@ def test_judges_of_all_models_that_load_are_no_stall_and_their_notes_are_shown(m
 
 def with_clock_of(monkeypatch: pytest.MonkeyPatch, start: float) -> list[float]:
     now = [start]
-    monkeypatch.setattr(judges_at_work.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(at_work.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -354,7 +354,7 @@ def test_a_sweep_that_finds_no_room_says_so_and_fails_what_waits_in_the_end(
 ):
     full = ClusterView((Node("gpu-node", cpus=64, gpus=0, memory=1000, gpus_in_all=8),))
     monkeypatch.setattr(schedule, "view_free", lambda resources: full)
-    monkeypatch.setattr(lasting, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
+    monkeypatch.setattr(at_work, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
     observer = Silent()
     done = run(config(tmp_path, models=["R1-7B"], resources={"stall_timeout_minutes": 5}), observer)
     assert cluster.started == []
@@ -368,7 +368,7 @@ def test_a_sweep_says_so_when_models_with_room_wait_long_for_the_place_of_a_larg
 ):
     cluster.view = ClusterView(tuple(Node(f"node-{number}", cpus=64, gpus=4, memory=1000) for number in range(2)))
     cluster.ends["R1-70B"], cluster.ends["R1-32B"] = [0.5], [0.5]
-    monkeypatch.setattr(lasting, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
+    monkeypatch.setattr(at_work, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
     observer = Silent()
 
     done = run(config(tmp_path, models=["R1-70B", "R1-32B", "QwQ"]), observer)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.commands.sweep.turns import Share, turn_seconds
+from safechain_ray.commands.sweep.at_work import Share, turn_seconds
 
 shares = st.dictionaries(
     st.text(min_size=1, max_size=3), st.builds(Share, st.floats(0, 100), st.sampled_from([0, 1, 2, 4, 8])), max_size=12
