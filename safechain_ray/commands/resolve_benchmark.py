@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safechain_ray import catalog
-from safechain_ray.benchmarks import Problem
-from safechain_ray.benchmarks.base import GRADERS
+from safechain_ray.benchmarks.base import GRADERS, Problem
 from safechain_ray.benchmarks.loading import load_problems, read_from
 from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE, BenchmarkEntry
 from safechain_ray.catalog.entries import ApiEntry

@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from safechain_ray.benchmarks import Grade, Grader, Problem
-from safechain_ray.benchmarks.base import GRADERS, grade_sample, make_grader
+from safechain_ray.benchmarks.base import GRADERS, Grade, Grader, Problem, grade_sample, make_grader
 from safechain_ray.benchmarks.sandbox import why_no_sandbox
 from safechain_ray.catalog.benchmark_entries import GraderKind
 from safechain_ray.cluster.progress import REPORT_SECONDS

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from real_data import needs_real_data, real
 
-from safechain_ray.benchmarks import Problem
+from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.loading import load_problems, read_from
 from safechain_ray.catalog import benchmarks
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry

@@ -3,7 +3,7 @@
 import pytest
 from sandboxes import needs_sandbox
 
-from safechain_ray.benchmarks import Grade, Problem
+from safechain_ray.benchmarks.base import Grade, Problem
 from safechain_ray.benchmarks.code_tests import build_asserts
 
 pytestmark = needs_sandbox

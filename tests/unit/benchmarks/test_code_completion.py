@@ -3,7 +3,7 @@
 import pytest
 from sandboxes import needs_sandbox
 
-from safechain_ray.benchmarks import Problem
+from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.code_tests import CodeCompletion, build_completion
 from safechain_ray.benchmarks.sandbox import Limits
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sandboxes import needs_sandbox
 
-from safechain_ray.benchmarks import Grade, Problem
+from safechain_ray.benchmarks.base import Grade, Problem
 from safechain_ray.benchmarks.code_tests import CodeTests, build
 from safechain_ray.benchmarks.sandbox import Limits
 

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from rows import row
 from sandboxes import needs_sandbox
 
-from safechain_ray.benchmarks import Problem
-from safechain_ray.benchmarks.base import GRADERS, grade_sample, graded_text, make_grader
+from safechain_ray.benchmarks.base import GRADERS, Problem, grade_sample, graded_text, make_grader
 from safechain_ray.benchmarks.evalplus_code import longest_code, sanitized
 from safechain_ray.decoding.evalplus import RESPONSE_PREFIX
 

@@ -5,8 +5,7 @@ from typing import get_args
 import pytest
 from rows import row
 
-from safechain_ray.benchmarks import Grade, Problem
-from safechain_ray.benchmarks.base import GRADERS, grade_sample, graded_text, make_grader
+from safechain_ray.benchmarks.base import GRADERS, Grade, Problem, grade_sample, graded_text, make_grader
 from safechain_ray.catalog.benchmark_entries import GraderKind
 from safechain_ray.types import Sample
 

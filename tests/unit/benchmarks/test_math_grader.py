@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from safechain_ray.benchmarks import Grade, Problem
+from safechain_ray.benchmarks.base import Grade, Problem
 from safechain_ray.benchmarks.math_grader import ComparisonError, MathEquality, MathGrader
 
 HANGS = "9^{9^{9^{9}}}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from safechain_ray.benchmarks import Problem
+from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.math_grader import MathGrader
 
 UNION = r"(-\infty,-1) \cup (1,\infty)"

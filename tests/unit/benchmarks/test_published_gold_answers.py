@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from real_data import real, real_data_marks
 
-from safechain_ray.benchmarks import Problem
+from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.loading import load_problems, read_from
 from safechain_ray.benchmarks.math_grader import MathGrader, gold_answer
 from safechain_ray.catalog import benchmarks

@@ -14,9 +14,9 @@ import pytest
 from real_data import real, real_data_marks
 from sandboxes import needs_sandbox
 
-from safechain_ray.benchmarks import Grade, Grader, Problem
-from safechain_ray.benchmarks.code_tests import build as asserts
-from safechain_ray.benchmarks.code_tests import build as completion
+from safechain_ray.benchmarks.base import Grade, Grader, Problem
+from safechain_ray.benchmarks.code_tests import build_asserts as asserts
+from safechain_ray.benchmarks.code_tests import build_completion as completion
 
 DATA = real("data")
 

@@ -11,7 +11,7 @@ import pytest
 from sandboxes import needs_sandbox
 
 import safechain_ray
-from safechain_ray.benchmarks import Problem
+from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.code_tests import build_completion
 from safechain_ray.benchmarks.sandbox import Limits, Program, running
 from safechain_ray.benchmarks.sandbox.bubblewrap import Bubblewrap, Way, seccomp_filter

@@ -5,7 +5,7 @@ import json
 import pytest
 from sandboxes import needs_sandbox
 
-from safechain_ray.benchmarks import Problem
+from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.code_tests import build_skythought, first_function, last_block
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 from local_actors import LocalActor
 from rows import row
 
-from safechain_ray.benchmarks import Problem
+from safechain_ray.benchmarks.base import Problem
 from safechain_ray.cluster.progress import Tally
 from safechain_ray.cluster.workers.grader import GRADING, Grading, grade_counts
 from safechain_ray.types import SAMPLES_SCHEMA, as_samples, samples_from_table, samples_table
