@@ -21,7 +21,7 @@ from rich.table import Table
 from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.errors import OutputHeldError
-from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
 
@@ -204,7 +204,9 @@ def drive(
 
     guard = Script(answer=lambda request: "safe", logprobs=lambda request: ({"safe": -0.1, "unsafe": -2.4},))
     model = Script(**{"answer": answer, "seconds": seconds, **fault.script})
-    done = evaluate(_config(fault, folder, rows, scene), Silent(watch), ScriptedEngines({MODEL: model, GUARD: guard}))
+    done = evaluate(
+        _config(fault, folder, rows, scene), RecordingReporter(watch), ScriptedEngines({MODEL: model, GUARD: guard})
+    )
     samples = done.folder.samples
     tables = [samples.read_parquet(file, ["sample_id"]) for file in samples.list_files(".parquet")]
     ids = tuple(sample_id for table in tables for sample_id in table["sample_id"].to_pylist())

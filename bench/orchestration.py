@@ -66,8 +66,8 @@ def measure(rows: int, block_rows: int, max_running: int) -> Run:
         keep_committed_files()
         engines = ScriptedEngines({"package://demo-reasoner": Script()})
         with ProcessorTime() as processor:
-            observer = StreamWatcher(processor, has_begun=lambda: any(samples.glob("*.parquet")))
-            done = evaluate(_config(Path(scratch), rows, block_rows, max_running), observer, engines)
+            reporter = StreamWatcher(processor, has_begun=lambda: any(samples.glob("*.parquet")))
+            done = evaluate(_config(Path(scratch), rows, block_rows, max_running), reporter, engines)
         assert done.committed == rows
         files = sorted((file.stat().st_mtime, file) for file in samples.glob("*.parquet"))
         sizes = [pq.read_metadata(file).num_rows for _, file in files]
@@ -78,10 +78,10 @@ def measure(rows: int, block_rows: int, max_running: int) -> Run:
         files=len(files),
         most_rows_in_a_file=max(sizes),
         stream_seconds=stream_seconds,
-        whole_seconds=observer.whole_seconds,
-        stream_megabytes=observer.peak_megabytes,
+        whole_seconds=reporter.whole_seconds,
+        stream_megabytes=reporter.peak_megabytes,
         peak_megabytes=getrusage(RUSAGE_SELF).ru_maxrss / 1024,
-        cpu_microseconds={role: 1e6 * used / (rows - observer.rows_before) for role, used in observer.cpu.items()},
+        cpu_microseconds={role: 1e6 * used / (rows - reporter.rows_before) for role, used in reporter.cpu.items()},
         load=load_average(),
     )
 

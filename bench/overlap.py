@@ -11,7 +11,7 @@ from rich.table import Table
 from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.commands.gpu_check.timed_engine import TimedEngines, read_marks
 from safechain_ray.config import read_config
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
 
@@ -57,7 +57,7 @@ def run_scripted(generation_seconds: float, judging_seconds: float | None) -> tu
         }
         keep_committed_files()
         notes = folder / "notes.txt"
-        evaluate(config, Silent(), TimedEngines(ScriptedEngines(scripts), {MODEL: notes}))
+        evaluate(config, RecordingReporter(), TimedEngines(ScriptedEngines(scripts), {MODEL: notes}))
         last_commit = max(file.stat().st_mtime for file in (folder / "run/samples").glob("*.parquet"))
         return last_commit - read_marks(notes).first_request, load_average()
 

@@ -94,7 +94,7 @@ class StreamWatcher:
         """Seconds since this observer was made."""
         return time.monotonic() - self._created
 
-    def say(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         """Nothing: the table says it all."""
 
     def update(self, snapshot: Snapshot) -> None:

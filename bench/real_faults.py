@@ -20,7 +20,7 @@ from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines import vllm
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.types import Engine
 
 MAX_RUNNING, BLOCK_ROWS = 32, 16
@@ -101,7 +101,7 @@ def measure(name: str, prompts: int, samples: int) -> Run:
                 fault.halfway(scene)
 
         began = monotonic()
-        done = evaluate(config(fault, Path(folder), prompts, samples, scene), Silent(watch), OnCpu())
+        done = evaluate(config(fault, Path(folder), prompts, samples, scene), RecordingReporter(watch), OnCpu())
         seconds = monotonic() - began
         assert happened, "the run ended before the fault"
         folders = done.folder.samples

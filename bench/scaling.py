@@ -94,11 +94,11 @@ def _evaluated(scratch: Path, address: str, scale: Scale, rows: int) -> Run:
     )
     keep_committed_files()
     with ProcessorTime() as processor:
-        observer = StreamWatcher(processor, has_begun=lambda: any(samples.glob("*.parquet")))
-        evaluate(config, observer, SlottedEngines(Script(seconds=SECONDS)))
+        reporter = StreamWatcher(processor, has_begun=lambda: any(samples.glob("*.parquet")))
+        evaluate(config, reporter, SlottedEngines(Script(seconds=SECONDS)))
     files = sorted((file.stat().st_mtime, pq.read_metadata(file).num_rows) for file in samples.glob("*.parquet"))
-    cores = sum(observer.cpu.values()) / observer.seconds
-    return Run(scale, _speed_in_the_middle(files), observer.cpu["driver"], cores, len(files))
+    cores = sum(reporter.cpu.values()) / reporter.seconds
+    return Run(scale, _speed_in_the_middle(files), reporter.cpu["driver"], cores, len(files))
 
 
 def _speed_in_the_middle(files: Sequence[tuple[float, int]]) -> float:

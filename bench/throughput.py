@@ -109,15 +109,15 @@ def run_pipeline(load: Load) -> Side:
         notes = Path(scratch) / "notes.txt"
         source = resolve(config).model.source
         with ProcessorTime() as processor:
-            observer = StreamWatcher(processor, has_begun=notes.exists)
-            done = evaluate(config, observer, TimedEngines(start_vllm, {source: notes}))
+            reporter = StreamWatcher(processor, has_begun=notes.exists)
+            done = evaluate(config, reporter, TimedEngines(start_vllm, {source: notes}))
         assert done.errors == 0, "a row failed: the figures would not compare"
         marks = read_marks(notes)
         last_commit = max(file.stat().st_mtime for file in (Path(scratch) / "run/samples").glob("*.parquet"))
     return Side(
         marks.tokens,
         last_commit - marks.first_request,
-        sum(observer.cpu.values()),
+        sum(reporter.cpu.values()),
         load_average(),
         marks.limits_of_a_step,
         marks.mean_in_engine,

@@ -107,7 +107,7 @@ def generate_all(task: Task, file: Path) -> None:
     llm = start_llm(run.model, task.device, config.resources, file.with_suffix(".log"), task.in_process)
     done = generate(llm, run)
     table = {
-        "prompt": [item.prompt.text for item in run.worklist],
+        "prompt": [item.prompt.text for item in run.sample_specs],
         "response": [output.outputs[0].text for output in done.outputs],
     }
     pq.write_table(pa.table(table), file, compression="zstd")

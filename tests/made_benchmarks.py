@@ -11,7 +11,7 @@ from safechain_ray.commands.benchmark import Benchmarked, benchmark
 from safechain_ray.commands.resolve_benchmark import resolve_benchmarks
 from safechain_ray.config import BenchmarkConfig, read_benchmark_config
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import open_folder
 from safechain_ray.testing import Script, ScriptedEngines
@@ -38,7 +38,7 @@ def finished(folder: Path, grades: Grades, **keys: Any) -> Benchmarked:
     resolved = resolve_benchmarks(wanted)
     run = RunFolder(open_folder(str(folder / "run")))
     RunRecord.resumed(run, wanted, resolved.identity(), resolved.facts())
-    correct = [grades.get(number, True) for number in range(len(resolved.run.worklist))]
+    correct = [grades.get(number, True) for number in range(len(resolved.run.sample_specs))]
     samples = [
         row(
             sample_id=item.sample_id,
@@ -48,14 +48,16 @@ def finished(folder: Path, grades: Grades, **keys: Any) -> Benchmarked:
             prompt=item.prompt.text,
             **({"outcome": "blocked", "answer": None, "response": None} if is_correct is None else {}),
         )
-        for item, is_correct in zip(resolved.run.worklist, correct, strict=True)
+        for item, is_correct in zip(resolved.run.sample_specs, correct, strict=True)
     ]
     run.samples.write_parquet("all.parquet", with_grades(samples_table(samples), list(map(_grade, correct))))
     return go_on(wanted)
 
 
 def go_on(wanted: BenchmarkConfig) -> Benchmarked:
-    return benchmark(wanted, Silent(), ScriptedEngines({"package://demo-reasoner": Script(start_error="no engine")}))
+    return benchmark(
+        wanted, RecordingReporter(), ScriptedEngines({"package://demo-reasoner": Script(start_error="no engine")})
+    )
 
 
 def _grade(correct: bool | None) -> dict[str, Any]:

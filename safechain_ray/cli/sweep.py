@@ -103,7 +103,7 @@ def sweep(
     A model that fails is tried again, leaves the others alone and is told at the end (exit code 1). With a deadline
     models that wait for room take turns, and what is done by then is a fair part of every setting.
     """
-    from safechain_ray.commands.sweep.schedule import Manner
+    from safechain_ray.commands.sweep.schedule import SweepOptions
     from safechain_ray.commands.sweep.sweep import sweep as run_sweep
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.report.html.write import write_report, write_sweep_report
@@ -114,7 +114,7 @@ def sweep(
     resolved = read_sweep_config(config, by_key(KEYS, flags), assignments, profile)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
-        manner = Manner(retries, at_once, math.inf if deadline is None else deadline)
+        manner = SweepOptions(retries, at_once, math.inf if deadline is None else deadline)
         done = run_sweep(resolved, progress, start_vllm, only, skip, manner)
     document = sweep_document(done.metrics, done.models, standing)
     write_leaderboard(done.folder, done.metrics, done.models, document)

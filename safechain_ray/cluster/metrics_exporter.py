@@ -31,7 +31,7 @@ Reading = dict[tuple[str, Labels], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class MetricsExporter:
     """One series. Each has the labels `run` (its folder) and `model`, and these."""
 
     name: str
@@ -46,20 +46,26 @@ class Series:
 
 
 SERIES = (
-    Series("safechain_pool_rows", "counter", ("pool",), "Rows that a pool has finished"),
-    Series("safechain_pool_tokens", "counter", ("pool",), "Tokens that a pool's engines have generated"),
-    Series("safechain_engine_restarts", "counter", ("pool",), "Engines that died and were started again"),
-    Series("safechain_requests", "counter", ("pool",), "Requests to an API, those sent again included"),
-    Series("safechain_retries", "counter", ("pool",), "Requests to an API that were sent again"),
-    Series("safechain_cost_dollars", "counter", ("pool",), "What was paid to an API's provider"),
-    Series("safechain_committed_rows", "counter", ("outcome",), "Samples that stand in the run's folder, by outcome"),
-    Series("safechain_committed_tokens", "counter", (), "Generated tokens of the committed samples"),
-    Series("safechain_verdicts", "counter", ("judge", "decision"), "Verdicts on harmful prompts, missing ones on all"),
-    Series("safechain_rows_in_flight", "gauge", ("pool",), "Rows that a pool holds"),
-    Series("safechain_rows_waiting", "gauge", ("pool",), "Rows that wait for a pool, or to be committed"),
-    Series("safechain_replicas_ready", "gauge", ("pool",), "Replicas of a pool whose engine is ready"),
-    Series("safechain_stage_rows", "gauge", (), "Rows that the stage at work is to finish, earlier tries' included"),
-    Series("safechain_stage_rows_finished", "gauge", (), "Rows of it that are finished"),
+    MetricsExporter("safechain_pool_rows", "counter", ("pool",), "Rows that a pool has finished"),
+    MetricsExporter("safechain_pool_tokens", "counter", ("pool",), "Tokens that a pool's engines have generated"),
+    MetricsExporter("safechain_engine_restarts", "counter", ("pool",), "Engines that died and were started again"),
+    MetricsExporter("safechain_requests", "counter", ("pool",), "Requests to an API, those sent again included"),
+    MetricsExporter("safechain_retries", "counter", ("pool",), "Requests to an API that were sent again"),
+    MetricsExporter("safechain_cost_dollars", "counter", ("pool",), "What was paid to an API's provider"),
+    MetricsExporter(
+        "safechain_committed_rows", "counter", ("outcome",), "Samples that stand in the run's folder, by outcome"
+    ),
+    MetricsExporter("safechain_committed_tokens", "counter", (), "Generated tokens of the committed samples"),
+    MetricsExporter(
+        "safechain_verdicts", "counter", ("judge", "decision"), "Verdicts on harmful prompts, missing ones on all"
+    ),
+    MetricsExporter("safechain_rows_in_flight", "gauge", ("pool",), "Rows that a pool holds"),
+    MetricsExporter("safechain_rows_waiting", "gauge", ("pool",), "Rows that wait for a pool, or to be committed"),
+    MetricsExporter("safechain_replicas_ready", "gauge", ("pool",), "Replicas of a pool whose engine is ready"),
+    MetricsExporter(
+        "safechain_stage_rows", "gauge", (), "Rows that the stage at work is to finish, earlier tries' included"
+    ),
+    MetricsExporter("safechain_stage_rows_finished", "gauge", (), "Rows of it that are finished"),
 )
 
 _OF_COUNTS = {
@@ -112,7 +118,7 @@ def levels(stage: Stage, progress: Mapping[str, PoolProgress], committed: Mappin
     return reading
 
 
-class RunSeries:
+class RunMetricsExporter:
     """The series of one run, recorded by its driver from the sums of its tally and of its commits."""
 
     def __init__(self, run: str, model: str, clock: Callable[[], float] = time.monotonic) -> None:

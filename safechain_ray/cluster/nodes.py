@@ -38,7 +38,7 @@ def beside_driver(actor: type, *arguments: Any) -> Any:
     return ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(actor).remote(*arguments)
 
 
-LOOK_SECONDS = 2.0
+POLL_INTERVAL = 2.0
 
 END_SECONDS = 10.0
 
@@ -78,16 +78,16 @@ def news(before: Nodes, now: Nodes, drained: Collection[str]) -> Iterator[str]:
 
 
 @contextmanager
-def node_news(say: Callable[[str], None]) -> Iterator[None]:
+def node_news(report: Callable[[str], None]) -> Iterator[None]:
     """Say the news from a thread for the length of a block, in which the driver has joined a Ray."""
     ended = threading.Event()
 
     def watch() -> None:
         before = _nodes()
-        while not ended.wait(LOOK_SECONDS):
+        while not ended.wait(POLL_INTERVAL):
             now = _nodes()
             for sentence in news(before, now, drained_nodes()):
-                say(sentence)
+                report(sentence)
             before = now
 
     watching = threading.Thread(target=watch, name="node-news", daemon=True)

@@ -22,7 +22,7 @@ from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.cluster.ray_internals.actor_pools import declare_pool
 from safechain_ray.cluster.ray_internals.stream_context import configure
-from safechain_ray.cluster.sample_index import Worklist, share
+from safechain_ray.cluster.sample_index import SampleIndex, broadcast
 from safechain_ray.cluster.session import cluster_address
 from safechain_ray.cluster.stream_control import StreamControl
 from safechain_ray.cluster.workers.generator import Replica
@@ -37,7 +37,7 @@ from safechain_ray.engines.environment import path_with_own_programs
 from safechain_ray.engines.start import RUNNING, EngineStart, StartEngine
 from safechain_ray.errors import StallError
 from safechain_ray.storage import Folder
-from safechain_ray.types import Part, as_samples, only, without_verdicts
+from safechain_ray.types import Part, as_samples, filter_by_ids, without_verdicts
 
 ROWS_IN_FLIGHT_A_SLOT = 2.0
 
@@ -59,8 +59,8 @@ class StreamSettings:
     cpu_kv_cache_gigabytes: float
     block_rows: int
     max_engine_deaths: int
-    tally: Any
-    ledger: Any
+    progress_tracker: Any
+    inflight_tracker: Any
     accelerator: str | None = None
     batch_invariant: bool = False
     max_cost: float | None = None
@@ -68,7 +68,7 @@ class StreamSettings:
 
     @classmethod
     def of(
-        cls, resources: ResourcesConfig, start_engine: StartEngine, log_folder: Path, tally: Any
+        cls, resources: ResourcesConfig, start_engine: StartEngine, log_folder: Path, progress_tracker: Any
     ) -> "StreamSettings":
         return cls(
             start_engine=start_engine,
@@ -77,8 +77,8 @@ class StreamSettings:
             cpu_kv_cache_gigabytes=resources.cpu_kv_cache_gigabytes,
             block_rows=resources.block_rows,
             max_engine_deaths=resources.max_engine_deaths,
-            tally=tally,
-            ledger=start_ledger(),
+            progress_tracker=progress_tracker,
+            inflight_tracker=start_ledger(),
             accelerator=resources.accelerator,
             batch_invariant=resources.batch_invariant,
             max_cost=resources.max_cost,
@@ -123,7 +123,9 @@ def stored_samples(folder: Folder, waiting: Mapping[str, str], block_rows: int) 
     items = [{"file": name, "sample_ids": sample_ids} for name, sample_ids in files.items()]
 
     def read(batch: pa.Table) -> pa.Table:
-        tables = [only(as_samples(folder.read_parquet(row["file"])), row["sample_ids"]) for row in batch.to_pylist()]
+        tables = [
+            filter_by_ids(as_samples(folder.read_parquet(row["file"])), row["sample_ids"]) for row in batch.to_pylist()
+        ]
         return pa.concat_tables(tables)
 
     source = configure(ray.data.from_items(items, override_num_blocks=len(items)))
@@ -140,18 +142,18 @@ def generate(
     pool: PlannedPool,
     model: ModelEntry | ApiEntry,
     family: Family,
-    worklist: Worklist,
+    sample_specs: SampleIndex,
     settings: StreamSettings,
 ) -> Dataset:
     """Samples without verdicts, from sample numbers."""
     arguments = {
         "model": model.name,
         "family": family,
-        "worklist": share(worklist),
+        "sample_specs": broadcast(sample_specs),
         **_engine_of(model, pool, settings),
         "max_deaths": settings.max_engine_deaths,
-        "tally": settings.tally,
-        "ledger": settings.ledger,
+        "progress_tracker": settings.progress_tracker,
+        "inflight_tracker": settings.inflight_tracker,
     }
     pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
     return add_pool(numbers, Replica, arguments, pool_arguments, generates=True)
@@ -171,7 +173,7 @@ def judge(
     settings: StreamSettings,
 ) -> Dataset:
     """The samples with the verdicts of one judge that has a pool: an engine's or an endpoint's."""
-    arguments: dict[str, Any] = {"entry": entry, "parts": parts, "tally": settings.tally}
+    arguments: dict[str, Any] = {"entry": entry, "parts": parts, "progress_tracker": settings.progress_tracker}
     if entry.endpoint is not None:
         arguments["key"] = entry.endpoint.api_key()
         # A block at least, so that a second one fills the slots that the last rows of the first leave.
@@ -182,7 +184,7 @@ def judge(
         "start": settings.engine_start(pool, entry.engine),
         "start_engine": settings.start_engine,
         "max_deaths": settings.max_engine_deaths,
-        "ledger": settings.ledger,
+        "inflight_tracker": settings.inflight_tracker,
     }
     pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
     return add_pool(samples, EngineJudge, arguments, pool_arguments)
@@ -208,8 +210,8 @@ def prefer(
         **_engine_of(model, pool, settings),
         "max_deaths": settings.max_engine_deaths,
         "key": None if entry.endpoint is None else entry.endpoint.api_key(),
-        "tally": settings.tally,
-        "ledger": settings.ledger,
+        "progress_tracker": settings.progress_tracker,
+        "inflight_tracker": settings.inflight_tracker,
     }
     running = settings.running(pool) if entry.endpoint is None else entry.endpoint.max_concurrent
     pool_arguments = _pool_arguments(pool, settings, max(1, running // REQUESTS_A_PAIR))

@@ -38,7 +38,7 @@ class PoolProgress:
     loaded_megabytes: int = 0
 
 
-class Tally:
+class ProgressTracker:
     """Holds the latest counters of every worker. Counters only grow, so a late or repeated report does no harm.
 
     A worker that has been silent for `SILENT_SECONDS` is taken for dead: it is not ready, and what it held is not in
@@ -73,14 +73,14 @@ class Tally:
 
 def start_tally() -> Any:
     """The tally as a Ray actor; it takes no CPU of the plan and lives as long as the driver's node."""
-    return beside_driver(Tally)
+    return beside_driver(ProgressTracker)
 
 
-class Reporter:
+class ProgressReporter:
     """A worker's side of the tally: counts locally, reports once a second from a thread."""
 
-    def __init__(self, tally: Any, pool: str) -> None:
-        self._tally = tally
+    def __init__(self, progress_tracker: Any, pool: str) -> None:
+        self._progress_tracker = progress_tracker
         self._pool = pool
         self._worker = uuid4().hex
         self._lock = threading.Lock()
@@ -98,13 +98,13 @@ class Reporter:
 
     def note(self, sentence: str) -> None:
         """Show a sentence on the driver's screen."""
-        self._tally.note.remote(self._pool, sentence)
+        self._progress_tracker.note.remote(self._pool, sentence)
 
     def report(self) -> None:
         """Report now; called at a block's end too, as the pool may be gone a second later."""
         with self._lock:
             counts = self._counts.copy()
-        self._tally.report.remote(self._pool, self._worker, self._ready, counts)
+        self._progress_tracker.report.remote(self._pool, self._worker, self._ready, counts)
 
     def _report_for_ever(self) -> None:
         while True:

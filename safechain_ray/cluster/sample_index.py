@@ -19,7 +19,7 @@ from safechain_ray.types import Prompt, Setting
 
 
 @dataclass(frozen=True)
-class WorkItem:
+class SampleSpec:
     """One sample to generate."""
 
     setting: Setting
@@ -36,7 +36,7 @@ class WorkItem:
 
 
 @dataclass(frozen=True)
-class Worklist:
+class SampleIndex:
     """Settings x prompts x K, numbered from 0; the K samples of a prompt are neighbours, so they share its prefix."""
 
     settings: tuple[Setting, ...]
@@ -50,14 +50,14 @@ class Worklist:
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def __getitem__(self, number: int) -> WorkItem:
+    def __getitem__(self, number: int) -> SampleSpec:
         place = bisect_right(self._ends, number)
         setting = self.settings[place]
         offset = number - (self._ends[place - 1] if place else 0)
         prompt_number, sample_index = divmod(offset, setting.samples)
-        return WorkItem(setting, self.prompts[setting.dataset][prompt_number], sample_index)
+        return SampleSpec(setting, self.prompts[setting.dataset][prompt_number], sample_index)
 
-    def __iter__(self) -> Iterator[WorkItem]:
+    def __iter__(self) -> Iterator[SampleSpec]:
         return (self[number] for number in range(len(self)))
 
     def ids(self) -> Iterator[str]:
@@ -71,7 +71,7 @@ class Worklist:
         return [number for number, item in enumerate(self) if item.sample_id not in finished]
 
 
-class _Holder:
+class ObjectHolder:
     """Hands something to actors. An object reference as their argument would not survive their restarts."""
 
     def __init__(self, held: Any) -> None:
@@ -81,12 +81,12 @@ class _Holder:
         return self._held
 
 
-def share(what: Any) -> Any:
+def broadcast(what: Any) -> Any:
     """An actor whose `fetch` gives it, for as long as the driver's node lives."""
-    return beside_driver(_Holder, what)
+    return beside_driver(ObjectHolder, what)
 
 
-def in_balance(worklist: Worklist, numbers: Sequence[int]) -> list[int]:
+def in_balance(sample_specs: SampleIndex, numbers: Sequence[int]) -> list[int]:
     """The sample numbers in balanced order.
 
     All settings advance together, through prompts in a drawn order that is the same for every setting and every model:
@@ -95,14 +95,16 @@ def in_balance(worklist: Worklist, numbers: Sequence[int]) -> list[int]:
     """
     if not numbers:
         return []
-    drawn = {dataset: _turns(dataset, len(prompts)) for dataset, prompts in worklist.prompts.items()}
-    samples = np.array([setting.samples for setting in worklist.settings])
-    ends = np.cumsum([len(worklist.prompts[setting.dataset]) * setting.samples for setting in worklist.settings])
+    drawn = {dataset: _turns(dataset, len(prompts)) for dataset, prompts in sample_specs.prompts.items()}
+    samples = np.array([setting.samples for setting in sample_specs.settings])
+    ends = np.cumsum(
+        [len(sample_specs.prompts[setting.dataset]) * setting.samples for setting in sample_specs.settings]
+    )
     wanted = np.asarray(numbers)
     places = np.searchsorted(ends, wanted, side="right")
     prompts = (wanted - np.array([0, *ends[:-1]])[places]) // samples[places]
     turns = np.empty(len(wanted))
-    for place, setting in enumerate(worklist.settings):
+    for place, setting in enumerate(sample_specs.settings):
         here = places == place
         turns[here] = drawn[setting.dataset][prompts[here]]
     ordered: list[int] = wanted[np.lexsort((wanted, places, turns))].tolist()

@@ -96,11 +96,11 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def ray_session(address: str | None, say: Callable[[str], None] | None = None) -> Iterator[Path]:
+def ray_session(address: str | None, report: Callable[[str], None] | None = None) -> Iterator[Path]:
     """Ray for the length of a block; gives the folder of its logs. Leaving the block ends all that the run started.
 
     `address` of None takes RAY_ADDRESS, and starts a local Ray where that is not set either. Inside another session
-    (a sweep's) the block is in that one. `say` gets a sentence for each node that comes or goes meanwhile.
+    (a sweep's) the block is in that one. `report` gets a sentence for each node that comes or goes meanwhile.
     """
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
@@ -136,7 +136,7 @@ def ray_session(address: str | None, say: Callable[[str], None] | None = None) -
     from safechain_ray.cluster.nodes import node_news  # imports Ray, whose environment is set by now
 
     try:
-        with node_news(say) if say else nullcontext():
+        with node_news(report) if report else nullcontext():
             yield _log_folder()
     finally:
         ray.shutdown()

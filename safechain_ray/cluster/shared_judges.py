@@ -17,8 +17,8 @@ from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.nodes import beside_driver
 from safechain_ray.cluster.pipeline import ROWS_IN_FLIGHT_A_SLOT, StreamSettings, add_pool, resources_of
 from safechain_ray.cluster.planner import PlannedPool, PoolNeeds
-from safechain_ray.cluster.progress import PoolProgress, Reporter
-from safechain_ray.cluster.sample_index import share
+from safechain_ray.cluster.progress import PoolProgress, ProgressReporter
+from safechain_ray.cluster.sample_index import broadcast
 from safechain_ray.cluster.workers.judge import EngineJudge
 from safechain_ray.errors import EngineStartError
 from safechain_ray.types import Part
@@ -108,16 +108,18 @@ def share_judge(pool: PlannedPool, entry: JudgeEntry, parts: Sequence[Part], set
         settings.engine_start(pool, entry.engine),
         settings.start_engine,
         settings.max_engine_deaths,
-        settings.tally,
-        settings.ledger,
+        settings.progress_tracker,
+        settings.inflight_tracker,
     )
-    held, failed_starts = share(arguments), beside_driver(FailedStarts)
+    held, failed_starts = broadcast(arguments), beside_driver(FailedStarts)
     actor = ray.remote(SharedWorker)
     workers = tuple(
         actor.options(**lasting, **resources, **place()).remote(number, held, failed_starts)
         for number in range(pool.replicas)
     )
-    return SharedJudge(entry, pool, workers, (held, settings.tally, settings.ledger, failed_starts))
+    return SharedJudge(
+        entry, pool, workers, (held, settings.progress_tracker, settings.inflight_tracker, failed_starts)
+    )
 
 
 class SharedJudgeClient:
@@ -126,12 +128,12 @@ class SharedJudgeClient:
     Raises the EngineStartError of the last worker, once none is left whose engine could be started.
     """
 
-    def __init__(self, judge: SharedJudge, tally: Any) -> None:
+    def __init__(self, judge: SharedJudge, progress_tracker: Any) -> None:
         self._held = dict.fromkeys(range(len(judge.workers)), 0)
         self._broken: set[int] = set()
         self._workers = judge.workers
         self._name = judge.entry.name
-        self._reporter = Reporter(tally, judge.entry.name)
+        self._reporter = ProgressReporter(progress_tracker, judge.entry.name)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._reporter.add(rows_in=batch.num_rows)
@@ -169,7 +171,9 @@ def through_shared(samples: Dataset, judge: SharedJudge, settings: StreamSetting
         "compute": client,
         "num_cpus": CLIENT_CPUS,
     }
-    return add_pool(samples, SharedJudgeClient, {"judge": judge, "tally": settings.tally}, pool_arguments)
+    return add_pool(
+        samples, SharedJudgeClient, {"judge": judge, "progress_tracker": settings.progress_tracker}, pool_arguments
+    )
 
 
 def _missing(batch: pa.Table) -> int:

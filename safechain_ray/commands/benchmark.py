@@ -26,11 +26,11 @@ from safechain_ray.commands.resolve_benchmark import ResolvedBenchmarks, measure
 from safechain_ray.config import BenchmarkConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
-from safechain_ray.runs.attempt import Attempt, RowStream, forget_rounds
-from safechain_ray.runs.file_index import Inventory, RowKind, compact, put_in_order, tell
+from safechain_ray.runs.attempt import Attempt, RowStream, delete_checkpoints
+from safechain_ray.runs.file_index import FileIndex, RowKind, compact, repair_and_index, tell
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
-from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.workload import Remaining, Workload, run
 from safechain_ray.storage import Folder
@@ -58,7 +58,7 @@ def drop_old_grades(folder: RunFolder, record: RunRecord, versions: Mapping[str,
     old = outdated(record, versions)
     if not old:
         return 0
-    put_in_order(folder.samples, retry_errors=False, kind=RowKind(GRADED_SCHEMA), unfinished=without_grade)
+    repair_and_index(folder.samples, retry_errors=False, kind=RowKind(GRADED_SCHEMA), unfinished=without_grade)
     dropped = sum(_drop(folder.samples, name, old) for name in folder.samples.list_files(".parquet"))
     record.graded_by(versions)
     return dropped
@@ -82,9 +82,9 @@ def _drop(samples: Folder, name: str, benchmarks: Set[str]) -> int:
     return sum(stale)
 
 
-graded_in_order = partial(put_in_order, kind=RowKind(GRADED_SCHEMA), unfinished=without_grade)
+graded_in_order = partial(repair_and_index, kind=RowKind(GRADED_SCHEMA), unfinished=without_grade)
 
-"""`put_in_order` of a benchmark's samples: those whose grading failed are told as unfinished."""
+"""`repair_and_index` of a benchmark's samples: those whose grading failed are told as unfinished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +101,13 @@ class Benchmarked:
         return sum(each.outcomes["error"] + each.ungraded for each in self.metrics.benchmarks)
 
 
-def benchmark(config: BenchmarkConfig, observer: Observer, start_engine: StartEngine) -> Benchmarked:
+def benchmark(config: BenchmarkConfig, reporter: RunReporter, start_engine: StartEngine) -> Benchmarked:
     """Run benchmarks to their end. They resume where an earlier attempt was interrupted.
 
     Leaves samples with their grades, and metrics.json. Raises what `workload.run` raises, and SandboxError before a
     model loads where code would have to be run without a sandbox.
     """
-    return run(BenchmarkWorkload(config, resolve_benchmarks(config)), observer, start_engine)
+    return run(BenchmarkWorkload(config, resolve_benchmarks(config)), reporter, start_engine)
 
 
 @dataclass(frozen=True)
@@ -130,22 +130,22 @@ class BenchmarkWorkload(Workload[Benchmarked]):
     def open_record(self, folder: RunFolder) -> RunRecord:
         return RunRecord.resumed(folder, self.config, self.benchmarks.identity(), self.benchmarks.facts())
 
-    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+    def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         benchmarks = self.benchmarks
         is_local = cluster_address(self.resources.ray_address) is None
         if is_local and outdated(record, benchmarks.grader_versions).intersection(benchmarks.run_code):
             require_sandbox()  # before grades are removed
         old_grades = drop_old_grades(folder, record, benchmarks.grader_versions)
         if old_grades:
-            observer.say(
+            reporter.report(
                 f"{old_grades} answers were graded by an earlier version of their grader and are graded again."
             )
-        inventory = graded_in_order(folder.samples, retry_errors=True, expected=benchmarks.run.worklist.ids())
-        tell(inventory, observer)
+        inventory = graded_in_order(folder.samples, retry_errors=True, expected=benchmarks.run.sample_specs.ids())
+        tell(inventory, reporter)
         if len(inventory.unfinished) > old_grades:
             failed = len(inventory.unfinished) - old_grades
-            observer.say(f"{failed} answers could not be graded before and are graded again.")
-        total = len(benchmarks.run.worklist)
+            reporter.report(f"{failed} answers could not be graded before and are graded again.")
+        total = len(benchmarks.run.sample_specs)
 
         def plan_on(view: ClusterView) -> Plan:
             if len(inventory.finished) == total:
@@ -173,7 +173,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
         folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
         folder.write_card()
         record.came_to(metrics.benchmarks)
-        forget_rounds(folder.folder)
+        delete_checkpoints(folder.folder)
         return Benchmarked(folder, metrics, committed)
 
     def _streams(self, plan: Plan, attempt: Attempt, folder: RunFolder) -> Iterator[RowStream]:
@@ -185,7 +185,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
             name: SharedProblems(entry.grader, self.benchmarks.problems[name])
             for name, entry in self.benchmarks.entries.items()
         }
-        grading = Grading(problems, attempt.settings.tally)
+        grading = Grading(problems, attempt.settings.progress_tracker)
         there = graded_in_order(folder.samples, retry_errors=True, counts=_counts_of_graded)
         if there.unfinished:
             rows = pipeline.stored_samples(folder.samples, there.unfinished, attempt.settings.block_rows)
@@ -203,11 +203,11 @@ class BenchmarkWorkload(Workload[Benchmarked]):
         grading: Grading,
         pools: tuple[str, ...],
         done_before: int,
-        there: Inventory,
+        there: FileIndex,
         folder: RunFolder,
     ) -> RowStream:
         graded = pipeline.grade(samples, grading, self.resources.ray_address)
-        stage = Stage(pools, len(self.benchmarks.run.worklist), done_before, there.counts)
+        stage = Stage(pools, len(self.benchmarks.run.sample_specs), done_before, there.counts)
         return RowStream(graded, Commit(folder.samples, counts=grade_counts), stage)
 
 

@@ -7,8 +7,8 @@ from safechain_ray.config import ResourcesConfig
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.output import held_output
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.output import lock_output
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.run_manifest import measure
 from safechain_ray.storage import open_folder
@@ -23,9 +23,9 @@ def name_benign(run: str, categories: Sequence[str]) -> RunMetrics:
         InputError: no finished run in the folder, a category that none of its prompts has, or another driver at work.
     """
     folder = RunFolder(open_folder(run))
-    outline = RunRecord.of_finished(folder).outline  # no lock is taken in a folder that holds no run
+    run_manifest = RunRecord.of_finished(folder).run_manifest  # no lock is taken in a folder that holds no run
     prompts = _prompts_by_category(folder)
-    if unknown := prompts.keys() - outline.kinds.keys():
+    if unknown := prompts.keys() - run_manifest.kinds.keys():
         raise InputError(
             f"{folder.folder} has samples of data set {min(unknown)!r}, which its run.json does not name. Fix: run the "
             "run's own command again: it sets samples of other runs aside."
@@ -34,14 +34,14 @@ def name_benign(run: str, categories: Sequence[str]) -> RunMetrics:
     for category in categories:
         if category not in known:
             raise UnknownNameError("category", category, known)
-    with held_output(run, ResourcesConfig(), Silent()) as held:
+    with lock_output(run, ResourcesConfig(), RecordingReporter()) as held:
         record = RunRecord.of_finished(held)
         added = {
             name: {category: found[category] for category in categories if category in found}
             for name, found in prompts.items()
         }
         record.add_benign(added)
-        metrics = measure(held, record.outline)
+        metrics = measure(held, record.run_manifest)
         held.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
     return metrics
 

@@ -44,8 +44,8 @@ from safechain_ray.datasets.adhoc import copy_of, with_place
 from safechain_ray.datasets.loading import COLUMN_FLAGS, PromptSet, fingerprint, load_prompts
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
-from safechain_ray.runs.output import held_output
-from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.output import lock_output
+from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.resolve import ResolvedRun, as_stored, dataset_entry, resolve, resolve_names
 from safechain_ray.storage import Folder, redact, without_secrets
 from safechain_ray.types import KeepRule, Outcome, Part, Setting, short_hash
@@ -216,7 +216,7 @@ class Building:
     run: Evaluation
 
 
-def build_dataset(config: BuildConfig, observer: Observer, start_engine: StartEngine) -> Building:
+def build_dataset(config: BuildConfig, reporter: RunReporter, start_engine: StartEngine) -> Building:
     """Build the training set of `config`, going on where an earlier try was cut off.
 
     Leaves data/train-*.parquet and dataset.json in its folder, the responses in `run` there. Raises what `evaluate`
@@ -233,14 +233,14 @@ def build_dataset(config: BuildConfig, observer: Observer, start_engine: StartEn
     identity = _identity(config, drawn, run)
     digest = short_hash(json.dumps(identity, sort_keys=True), characters=8)
     output = config.output or f"runs/dataset-{drawn.prompts.name}-{run.model.name}-{digest}"
-    with held_output(output, config.resources, observer) as held:
+    with lock_output(output, config.resources, reporter) as held:
         record = DatasetRecord.opened(held.folder, identity, without_secrets(config.model_dump(mode="json")))
         wanted = config.prompts.number
         if wanted is not None and len(drawn.prompts.prompts) < wanted:
-            observer.say(f"Only {len(drawn.prompts.prompts):,} prompts of {wanted:,} could be drawn.")
-        with open_run(config.run_config(output), run, observer) as opened:
-            done = finish(opened, observer, start_engine)
-        observer.say("Choosing the responses to keep.")
+            reporter.report(f"Only {len(drawn.prompts.prompts):,} prompts of {wanted:,} could be drawn.")
+        with open_run(config.run_config(output), run, reporter) as opened:
+            done = finish(opened, reporter, start_engine)
+        reporter.report("Choosing the responses to keep.")
         selection = _selected(config, run, done)
         judges = tuple(judge.name for judge in run.judges)
         rows = RowFormat(judges, config.part, config.samples, config.answers_only)

@@ -25,7 +25,7 @@ from safechain_ray.metrics.published import StandIns, find_counterpart
 from safechain_ray.metrics.safety import PromptKinds
 from safechain_ray.runs.folder import RunFolder, differences
 from safechain_ray.runs.record import RunRecord
-from safechain_ray.runs.run_manifest import Asked, Outline, counted
+from safechain_ray.runs.run_manifest import Asked, RunManifest, counted
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Part, Setting
 
@@ -41,12 +41,12 @@ class FinishedRun:
     """A run that can be compared; `name` tells it from the others."""
 
     folder: RunFolder
-    outline: Outline
+    run_manifest: RunManifest
     name: str
 
     @cached_property
     def counts(self) -> Counts:
-        return counted(self.folder, self.outline)
+        return counted(self.folder, self.run_manifest)
 
     @cached_property
     def texts(self) -> dict[tuple[str, str], str]:
@@ -55,12 +55,14 @@ class FinishedRun:
 
     @property
     def asked(self) -> Asked:
-        return (*self.outline.asked, *self.outline.added)
+        return (*self.run_manifest.asked, *self.run_manifest.added)
 
     def blocked(self, setting: Setting) -> int:
         """The responses of a setting that a provider blocked."""
         tallies = self.counts.outcome_tallies(setting.setting_id, "blocked").values()
-        return sum(blocked * prompts for tally in tallies for (blocked, _), prompts in tally.items())
+        return sum(
+            blocked * prompts for progress_tracker in tallies for (blocked, _), prompts in progress_tracker.items()
+        )
 
     def prompts_of(self, setting: Setting, judge: str, part: Part) -> list[PromptCounts]:
         """Raises InputError where a prompt has more rows or verdicts than K: rows that repeat."""
@@ -84,7 +86,7 @@ def compare_runs(uris: Sequence[str], stand_ins: StandIns | None = None) -> Comp
     left_out: list[LeftOut] = []
     judged_otherwise: list[str] = []
     for other in others:
-        pairing = pair_runs(baseline.outline.settings, other.outline.settings)
+        pairing = pair_runs(baseline.run_manifest.settings, other.run_manifest.settings)
         _check_settings(pairing, baseline, other)
         compared = _compared(pairing, baseline, other, stand_ins)
         if not compared:
@@ -95,7 +97,7 @@ def compare_runs(uris: Sequence[str], stand_ins: StandIns | None = None) -> Comp
         pairs += compared
         left_out += _left_out(pairing, compared, baseline, other)
         judged_otherwise += _judged_otherwise(baseline, other)
-    caveats = dict.fromkeys(caveat for run in (baseline, *others) for caveat in run.outline.caveats)
+    caveats = dict.fromkeys(caveat for run in (baseline, *others) for caveat in run.run_manifest.caveats)
     return Comparison(
         between="runs",
         baseline=baseline.name,
@@ -114,11 +116,11 @@ def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = Non
     Raises InputError for what is no finished run, and for one in which nothing stands beside that strategy.
     """
     (run,) = _open_runs([uri])
-    pairing = pair_strategies(run.outline.settings, strategy)
+    pairing = pair_strategies(run.run_manifest.settings, strategy)
     if not pairing.pairs:
         raise InputError(
             f"{run.folder.folder} has no setting to hold against strategy {strategy!r} on the same data set with the "
-            f"same sampling. It has: {_listed(setting.setting_id for setting in run.outline.settings)}."
+            f"same sampling. It has: {_listed(setting.setting_id for setting in run.run_manifest.settings)}."
         )
     compared = _compared(pairing, run, run, stand_ins)
     return Comparison(
@@ -127,7 +129,7 @@ def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = Non
         paper=stand_ins is not None,
         pairs=tuple(compared),
         left_out=tuple(_left_out(pairing, compared, run, run)),
-        caveats=run.outline.caveats,
+        caveats=run.run_manifest.caveats,
     ).corrected()
 
 
@@ -137,27 +139,29 @@ def _open_runs(uris: Sequence[str]) -> list[FinishedRun]:
     for each, path in zip(folders, paths, strict=True):
         if paths.count(path) > 1:
             raise InputError(f"{each.folder} is named twice: a run does not differ from itself.")
-    outlines = [RunRecord.of_finished(each).outline for each in folders]
+    outlines = [RunRecord.of_finished(each).run_manifest for each in folders]
     outlines = _with_common_kinds(outlines)
-    names = distinct_names([each.folder for each in folders], [outline.model for outline in outlines])
+    names = distinct_names([each.folder for each in folders], [run_manifest.model for run_manifest in outlines])
     return [FinishedRun(*each) for each in zip(folders, outlines, names, strict=True)]
 
 
-def _with_common_kinds(outlines: Sequence[Outline]) -> list[Outline]:
+def _with_common_kinds(outlines: Sequence[RunManifest]) -> list[RunManifest]:
     """What one run calls benign of a data set is benign in all: the same prompt can't be harmful beside it."""
     common: dict[str, PromptKinds] = {}
-    for outline in outlines:
-        for name, kinds in outline.kinds.items():
+    for run_manifest in outlines:
+        for name, kinds in run_manifest.kinds.items():
             known = common.get(name, PromptKinds()).benign_categories or ()
             common[name] = PromptKinds(tuple(dict.fromkeys([*known, *(kinds.benign_categories or ())])))
-    return [replace(outline, kinds={name: common[name] for name in outline.kinds}) for outline in outlines]
+    return [
+        replace(run_manifest, kinds={name: common[name] for name in run_manifest.kinds}) for run_manifest in outlines
+    ]
 
 
 def _refusal_notes(runs: Sequence[FinishedRun], pairs: Sequence[ComparedSettings]) -> Iterator[str]:
     """Who finds the refusals, where that is not the same in all runs."""
     if all(pair.over_refusal is None for pair in pairs):
         return
-    finders = {run.name: run.outline.refusals[0] for run in runs}
+    finders = {run.name: run.run_manifest.refusals[0] for run in runs}
     if len(set(finders.values())) > 1:
         yield f"Refusals are found by {', '.join(f'{finder} in {name}' for name, finder in finders.items())}."
 
@@ -168,7 +172,7 @@ def _check_settings(pairing: Pairing, baseline: FinishedRun, other: FinishedRun)
     raise InputError(
         "The runs have no setting in common, and none with the same data set and strategy that leaves no choice.\n"
         + "\n".join(
-            f"  {run.folder.folder}: {_listed(setting.setting_id for setting in run.outline.settings)}"
+            f"  {run.folder.folder}: {_listed(setting.setting_id for setting in run.run_manifest.settings)}"
             for run in (baseline, other)
         )
     )
@@ -207,7 +211,7 @@ def _compared_pair(
     here = {each: baseline.prompts_of(first, *each) for each in asked}
     there = {each: other.prompts_of(second, *each) for each in asked}
     ids = [{prompt.prompt_id for prompt in prompts[asked[0]]} for prompts in (here, there)]
-    same_data = baseline.outline.fingerprints[first.dataset] == other.outline.fingerprints[first.dataset]
+    same_data = baseline.run_manifest.fingerprints[first.dataset] == other.run_manifest.fingerprints[first.dataset]
     shared = ids[0] & ids[1]
     if not same_data:
         texts = (baseline.texts, other.texts)
@@ -225,8 +229,8 @@ def _compared_pair(
     refusals = None
     if benign:
         refusals = compare_refusals(
-            _only(baseline.prompts_of(first, *baseline.outline.refusals), benign),
-            _only(other.prompts_of(second, *other.outline.refusals), benign),
+            _only(baseline.prompts_of(first, *baseline.run_manifest.refusals), benign),
+            _only(other.prompts_of(second, *other.run_manifest.refusals), benign),
             (first.samples, second.samples),
         )
     return ComparedSettings(
@@ -241,7 +245,7 @@ def _compared_pair(
 
 
 def _benign(run: FinishedRun, setting: Setting, prompts: Sequence[PromptCounts]) -> set[str]:
-    kinds = run.outline.kinds[setting.dataset]
+    kinds = run.run_manifest.kinds[setting.dataset]
     return {prompt.prompt_id for prompt in prompts if kinds.is_benign(prompt.category)}
 
 
@@ -261,11 +265,11 @@ def _side(
     if stand_ins is None:
         return Side(setting, kept)
     judge, part = asked
-    expected = run.outline.expected_prompts[setting.dataset]
+    expected = run.run_manifest.expected_prompts[setting.dataset]
     counterpart = find_counterpart(
         published_figures(),
         stand_ins,
-        run.outline.model,
+        run.run_manifest.model,
         setting,
         prompts=expected,
         judge=judge,
@@ -289,7 +293,7 @@ def _left_out(
 
 def _judged_otherwise(baseline: FinishedRun, other: FinishedRun) -> Iterator[str]:
     """Judges of both runs that have a name in common and decide otherwise, with the difference."""
-    here, there = baseline.outline.judge_identities, other.outline.judge_identities
+    here, there = baseline.run_manifest.judge_identities, other.run_manifest.judge_identities
     for name in dict.fromkeys(judge for judge, _ in _asked_of_both(baseline, other)):
         if found := differences(here[name], there[name]):
             yield f"{name} is not the same judge in {baseline.name} and in {other.name}: {'; '.join(found)}"

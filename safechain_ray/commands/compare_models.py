@@ -157,7 +157,7 @@ def compare_models(uris: Sequence[str], stand_ins: StandIns | None = None) -> Co
     if safety is None or benchmarks is None:
         return ComparedModels(safety, benchmarks)
     runs = [RunFolder(open_folder(uri)) for uri in judged]
-    metrics = [measure(run, RunRecord.of_finished(run).outline) for run in runs]
+    metrics = [measure(run, RunRecord.of_finished(run).run_manifest) for run in runs]
     grades = [read_benchmark_metrics(open_folder(uri)) for uri in benchmarked]
     names = distinct_names([run.folder for run in runs], [each.model for each in metrics])
     graded = distinct_names([open_folder(uri) for uri in benchmarked], [each.model for each in grades])

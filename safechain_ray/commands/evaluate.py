@@ -17,11 +17,11 @@ from safechain_ray.engines.api_wire import missing_key
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.runs.attempt import Attempt, RowStream, forget_rounds
-from safechain_ray.runs.file_index import compact, put_in_order, put_verdicts_in_order, tell
+from safechain_ray.runs.attempt import Attempt, RowStream, delete_checkpoints
+from safechain_ray.runs.file_index import compact, put_verdicts_in_order, repair_and_index, tell
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
-from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import ResolvedRun, resolve
 from safechain_ray.runs.run_manifest import measure
@@ -61,24 +61,26 @@ class Generation:
 
     def source(self, finished: Collection[str], settings: StreamSettings) -> tuple[Dataset, int]:
         """The numbers of the samples that are not finished, all settings in step, and how many they are."""
-        numbers = self.run.worklist.numbers_without(set(finished))
-        return pipeline.numbers_to_generate(in_balance(self.run.worklist, numbers), settings.block_rows), len(numbers)
+        numbers = self.run.sample_specs.numbers_without(set(finished))
+        return pipeline.numbers_to_generate(in_balance(self.run.sample_specs, numbers), settings.block_rows), len(
+            numbers
+        )
 
     def generate(self, rows: Dataset, pool: PlannedPool, settings: StreamSettings) -> Dataset:
-        return pipeline.generate(rows, pool, self.run.model, self.run.family, self.run.worklist, settings)
+        return pipeline.generate(rows, pool, self.run.model, self.run.family, self.run.sample_specs, settings)
 
     def staged(self, folder: RunFolder) -> StagedSamples:
         run = self.run
         return StagedSamples(
             folder,
-            len(run.worklist),
+            len(run.sample_specs),
             run.judges,
             self.source,
             run.votes,
             run.parts,
             {name: kind.benign_categories or () for name, kind in run.kinds.items()},
             self.generate,
-            run.worklist.ids,
+            run.sample_specs.ids,
         )
 
 
@@ -100,16 +102,16 @@ class EvaluationWorkload(Workload[Evaluation]):
     def open_record(self, folder: RunFolder) -> RunRecord:
         return RunRecord.opened(folder, self.config, self.run)
 
-    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
-        inventory = put_in_order(folder.samples, retry_errors=True, expected=self.run.worklist.ids())
-        tell(inventory, observer)
-        put_verdicts_in_order(folder, inventory.finished, observer)
+    def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
+        inventory = repair_and_index(folder.samples, retry_errors=True, expected=self.run.sample_specs.ids())
+        tell(inventory, reporter)
+        put_verdicts_in_order(folder, inventory.finished, reporter)
 
         def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
             attempt.checkpoint_rounds(folder.folder)
             yield from Generation(self.run).staged(folder).streams(plan, attempt)
 
-        return Remaining(len(self.run.worklist), len(inventory.finished), self.plan_on, streams)
+        return Remaining(len(self.run.sample_specs), len(inventory.finished), self.plan_on, streams)
 
     def plan_on(self, view: ClusterView) -> Plan:
         """How the run's pools are placed on this cluster. Raises PlanError where they can't be."""
@@ -122,14 +124,14 @@ class EvaluationWorkload(Workload[Evaluation]):
         return f"All {total} samples are finished already: no engine is started."
 
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Evaluation:
-        put_in_order(folder.samples, retry_errors=False)
+        repair_and_index(folder.samples, retry_errors=False)
         compact(folder.samples)  # before the run counts as finished: a crash in it repeats rows until the next attempt
-        metrics = measure(folder, record.outline)
+        metrics = measure(folder, record.run_manifest)
         folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
         folder.write_card()
         record.measured(metrics)
         folder.delete_stages()
-        forget_rounds(folder.folder)
+        delete_checkpoints(folder.folder)
         return Evaluation(folder, metrics, committed)
 
 
@@ -163,28 +165,28 @@ class OpenRun:
         return self.opened.left
 
 
-def evaluate(config: RunConfig, observer: Observer, start_engine: StartEngine) -> Evaluation:
+def evaluate(config: RunConfig, reporter: RunReporter, start_engine: StartEngine) -> Evaluation:
     """Run `config` to its end. It resumes where an earlier attempt was interrupted.
 
     Without `output` the folder is `runs/<model>-<hash>`. Raises what `workload.run` raises, and InputError for a
     config that can't work.
     """
-    return run_workload(EvaluationWorkload(config, resolve(config)), observer, start_engine)
+    return run_workload(EvaluationWorkload(config, resolve(config)), reporter, start_engine)
 
 
 @contextmanager
-def open_run(config: RunConfig, run: ResolvedRun, observer: Observer) -> Iterator[OpenRun]:
+def open_run(config: RunConfig, run: ResolvedRun, reporter: RunReporter) -> Iterator[OpenRun]:
     """Lock and repair the folder of a resolved run for the length of a block. Raises what `open_workload` raises."""
     workload = EvaluationWorkload(config, run)
-    with open_workload(workload, observer) as opened:
+    with open_workload(workload, reporter) as opened:
         yield OpenRun(workload, opened)
 
 
 def finish(
-    opened: OpenRun, observer: Observer, start_engine: StartEngine, placement: Placement | None = None
+    opened: OpenRun, reporter: RunReporter, start_engine: StartEngine, placement: Placement | None = None
 ) -> Evaluation:
     """Do what is left of an open run, and measure it. Raises what `workload.finish` raises."""
-    return finish_workload(opened.opened, observer, start_engine, placement)
+    return finish_workload(opened.opened, reporter, start_engine, placement)
 
 
 def check_key(run: ResolvedRun) -> None:
@@ -206,5 +208,5 @@ def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
 def measure_so_far(opened: OpenRun) -> None:
     """Write the metrics of the samples that are there, for a run whose time was up: the rest counts as missing."""
     if opened.completed:
-        metrics = measure(opened.folder, opened.opened.record.outline)
+        metrics = measure(opened.folder, opened.opened.record.run_manifest)
         opened.folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")

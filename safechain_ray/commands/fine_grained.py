@@ -13,7 +13,7 @@ from safechain_ray.commands.benign import name_benign
 from safechain_ray.metrics.safety import REFUSAL_RULE, PromptKinds
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.record import RunRecord
-from safechain_ray.runs.run_manifest import RULE_COLUMNS, Outline, refusal_verdicts
+from safechain_ray.runs.run_manifest import RULE_COLUMNS, RunManifest, refusal_verdicts
 from safechain_ray.storage import open_folder
 from safechain_ray.types import PIECES_SCHEMA
 
@@ -29,52 +29,52 @@ def analyse(run: str, benign_categories: tuple[str, ...] = ()) -> FineGrained:
     if benign_categories:
         name_benign(run, benign_categories)
     folder = RunFolder(open_folder(run))
-    outline = RunRecord.of_finished(folder).outline
-    asked = (*outline.asked, *outline.added)
-    rule = [(REFUSAL_RULE, outline.refusals[1])] if outline.settings_of_rule else []
+    run_manifest = RunRecord.of_finished(folder).run_manifest
+    asked = (*run_manifest.asked, *run_manifest.added)
+    rule = [(REFUSAL_RULE, run_manifest.refusals[1])] if run_manifest.settings_of_rule else []
     rows = rows_by_setting(
         folder.counted_samples(ANALYSED_COLUMNS),
-        [*folder.added_verdicts(outline.added_judges), *_refusals(folder, outline)],
-        outline.settings,
+        [*folder.added_verdicts(run_manifest.added_judges), *_refusals(folder, run_manifest)],
+        run_manifest.settings,
         (*asked, *rule),
     )
     positions = PIECES_SCHEMA.empty_table().select(POSITION_COLUMNS)
-    pieces = pa.concat_tables([positions, *_harmful_pieces(folder, outline)])
-    refusal_judges = (*outline.refusal_judges, *(judge for judge, _ in rule))
+    pieces = pa.concat_tables([positions, *_harmful_pieces(folder, run_manifest)])
+    refusal_judges = (*run_manifest.refusal_judges, *(judge for judge, _ in rule))
     settings = tuple(
         analyse_setting(
             setting,
             rows[setting.setting_id],
             asked,
             refusal_judges,
-            outline.kinds.get(setting.dataset, PromptKinds()).benign_categories or (),
+            run_manifest.kinds.get(setting.dataset, PromptKinds()).benign_categories or (),
             pieces,
         )
-        for setting in outline.settings
+        for setting in run_manifest.settings
     )
     entries = map(catalog.judges().get, pieces["judge"].unique().to_pylist())
-    caveats = [*outline.caveats, *(entry.caveat for entry in entries if entry is not None and entry.caveat)]
+    caveats = [*run_manifest.caveats, *(entry.caveat for entry in entries if entry is not None and entry.caveat)]
     analysis = FineGrained(
-        model=outline.model,
+        model=run_manifest.model,
         caveats=tuple(dict.fromkeys(caveats)),
-        notes=tuple(notes(settings, asked, refusal_judges, thinks=outline.family.tags is not None)),
+        notes=tuple(notes(settings, asked, refusal_judges, thinks=run_manifest.family.tags is not None)),
         settings=settings,
     )
     folder.folder.write_text(ANALYSIS_FILE, analysis.model_dump_json(indent=2) + "\n")
     return analysis
 
 
-def _refusals(folder: RunFolder, outline: Outline) -> Iterator[pa.Table]:
+def _refusals(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table]:
     """What the rule says of responses, where no judge of the run looks for refusals."""
-    if outline.settings_of_rule:
+    if run_manifest.settings_of_rule:
         for table in folder.counted_samples(RULE_COLUMNS):
-            yield refusal_verdicts(table, outline.settings_of_rule)
+            yield refusal_verdicts(table, run_manifest.settings_of_rule)
 
 
-def _harmful_pieces(folder: RunFolder, outline: Outline) -> Iterator[pa.Table]:
+def _harmful_pieces(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table]:
     """The verdicts on growing pieces of thoughts, without those on benign prompts."""
-    tables = list(folder.judged_pieces(outline.pieces_judges, POSITION_COLUMNS))
-    if not tables or not any(kinds.benign_categories for kinds in outline.kinds.values()):
+    tables = list(folder.judged_pieces(run_manifest.pieces_judges, POSITION_COLUMNS))
+    if not tables or not any(kinds.benign_categories for kinds in run_manifest.kinds.values()):
         yield from tables
         return
     benign: set[str] = set()
@@ -83,7 +83,7 @@ def _harmful_pieces(folder: RunFolder, outline: Outline) -> Iterator[pa.Table]:
         benign |= {
             sample_id
             for sample_id, dataset, category in zip(*columns, strict=True)
-            if outline.kinds.get(dataset, PromptKinds()).is_benign(category)
+            if run_manifest.kinds.get(dataset, PromptKinds()).is_benign(category)
         }
     ids = pa.array(sorted(benign), pa.string())
     for table in tables:

@@ -22,14 +22,14 @@ from safechain_ray.cluster.workers.writer import Benign, Commit, block_counts
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
-from safechain_ray.judges.thought_prefixes import ThoughtPieces, pieces_table
+from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, pieces_table
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream
 from safechain_ray.runs.file_index import failed, put_verdicts_in_order, samples_in_order
 from safechain_ray.runs.folder import RunFolder, read_pieces, read_samples, read_verdicts
-from safechain_ray.runs.output import held_output
+from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.pools import judge_pool
-from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import check_parts, resolve_judge
 from safechain_ray.runs.run_manifest import measure
@@ -130,25 +130,25 @@ class Judging:
         return sum(judge.failed for judge in every if judge.judge in self.judges)
 
 
-def add_judges(run: str, config: JudgingConfig, observer: Observer, start_engine: StartEngine) -> Judging:
+def add_judges(run: str, config: JudgingConfig, reporter: RunReporter, start_engine: StartEngine) -> Judging:
     """Judge the samples of the finished run in the folder `run`. It resumes where an earlier attempt was interrupted.
 
     Samples without a response (errors, blocked ones) are left alone: their verdicts are missing. Raises what
     `workload.run` raises.
     """
-    outline = RunRecord.of_finished(RunFolder(open_folder(run))).outline
+    run_manifest = RunRecord.of_finished(RunFolder(open_folder(run))).run_manifest
     judges = tuple(resolve_judge(judge) for judge in config.judges)
-    check_parts(config.parts, outline.model, outline.family)
-    return run_workload(AddedJudges(run, config, judges), observer, start_engine)
+    check_parts(config.parts, run_manifest.model, run_manifest.family)
+    return run_workload(AddedJudges(run, config, judges), reporter, start_engine)
 
 
-def remove_judge(run: str, name: str, config: ResourcesConfig, observer: Observer) -> RunMetrics:
+def remove_judge(run: str, name: str, config: ResourcesConfig, reporter: RunReporter) -> RunMetrics:
     """Take a judge that was added out of a finished run, with its verdicts. Returns the metrics without it.
 
     The record is written before the verdicts are deleted: verdicts that a crash leaves belong to no judge of the run.
     Raises InputError for a judge that was not added.
     """
-    with held_output(run, config, observer) as folder:
+    with lock_output(run, config, reporter) as folder:
         record = RunRecord.of_finished(folder)
         record.remove_judge(name)
         for above in ("verdicts", "pieces"):
@@ -184,10 +184,10 @@ class AddedJudges(Workload[Judging]):
         record.judging_begun(self.judges, self.config.parts)
         return record
 
-    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
-        samples = samples_in_order(folder, observer)
-        put_verdicts_in_order(folder, samples, observer, again=self.names, parts=self.config.parts)
-        kinds = record.outline.kinds.items()
+    def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
+        samples = samples_in_order(folder, reporter)
+        put_verdicts_in_order(folder, samples, reporter, again=self.names, parts=self.config.parts)
+        kinds = record.run_manifest.kinds.items()
         benign: Benign = {name: kind.benign_categories or () for name, kind in kinds}
         answered = dict(judgeable(folder))
         passes = [each for judge in self.judges for each in self._passes(folder, judge, answered, benign)]
@@ -222,7 +222,7 @@ class AddedJudges(Workload[Judging]):
 
 
 def _write_metrics(folder: RunFolder, record: RunRecord) -> RunMetrics:
-    metrics = measure(folder, record.outline)
+    metrics = measure(folder, record.run_manifest)
     folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
     return metrics
 
@@ -235,18 +235,18 @@ class JudgedPieces:
     failed: int
 
 
-def judge_in_pieces(run: str, config: JudgingConfig, observer: Observer, start_engine: StartEngine) -> JudgedPieces:
+def judge_in_pieces(run: str, config: JudgingConfig, reporter: RunReporter, start_engine: StartEngine) -> JudgedPieces:
     """Judge every thought of the finished run in the folder `run` in `config.pieces` growing pieces.
 
     It resumes where an earlier attempt was interrupted, and asks again for thoughts with a failed verdict. The verdicts
     go to `pieces/<judge>/`, where no safety metric counts them. Raises what `workload.run` raises.
     """
     assert config.pieces is not None
-    outline = RunRecord.of_finished(RunFolder(open_folder(run))).outline
+    run_manifest = RunRecord.of_finished(RunFolder(open_folder(run))).run_manifest
     judges = tuple(resolve_judge(judge) for judge in config.judges)
     _check_judges(judges)
-    check_parts(("thought",), outline.model, outline.family)
-    return run_workload(JudgedThoughts(run, config, judges, ThoughtPieces(config.pieces)), observer, start_engine)
+    check_parts(("thought",), run_manifest.model, run_manifest.family)
+    return run_workload(JudgedThoughts(run, config, judges, ThoughtPrefixes(config.pieces)), reporter, start_engine)
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ class JudgedThoughts(Workload[JudgedPieces]):
     run: str
     config: JudgingConfig
     judges: tuple[JudgeEntry, ...]
-    pieces: ThoughtPieces
+    pieces: ThoughtPrefixes
 
     command = "judge"
 
@@ -273,9 +273,9 @@ class JudgedThoughts(Workload[JudgedPieces]):
         record.judging_begun(self.judges, ())
         return record
 
-    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+    def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         names = tuple(judge.name for judge in self.judges)
-        put_verdicts_in_order(folder, samples_in_order(folder, observer), observer, again=names)
+        put_verdicts_in_order(folder, samples_in_order(folder, reporter), reporter, again=names)
         answered = dict(judgeable(folder))
         passes = [each for judge in self.judges if (each := self._pass(folder, judge, answered)).waiting]
         return remaining_passes(passes, len(answered) * len(self.judges), folder, self.resources)
@@ -304,7 +304,7 @@ class JudgedThoughts(Workload[JudgedPieces]):
         return JudgePass(judge, self.pieces, waiting, writer)
 
 
-def _failed(folder: RunFolder, judge: JudgeEntry, pieces: ThoughtPieces) -> int:
+def _failed(folder: RunFolder, judge: JudgeEntry, pieces: ThoughtPrefixes) -> int:
     """Number of verdicts on thoughts in `pieces` that are missing because the judge failed."""
     target = folder.pieces(judge.name)
     tables = (read_pieces(target, name, ["pieces", "error"]) for name in target.list_files(".parquet"))

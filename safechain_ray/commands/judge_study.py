@@ -25,10 +25,10 @@ from safechain_ray.judges.base import Vote, count_votes
 from safechain_ray.judges.refusal_match import phrases_fingerprint, read_phrases
 from safechain_ray.metrics.agreement import JudgeStudy, rate
 from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.file_index import compact, put_in_order, tell
+from safechain_ray.runs.file_index import compact, repair_and_index, tell
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import judge_needs
-from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import as_stored, judge_identity, resolve_judge
 from safechain_ray.runs.staged import StagedSamples, samples_waiting
@@ -148,13 +148,13 @@ class StudyDone:
     committed: int
 
 
-def judge_study(config: StudyConfig, observer: Observer, start_engine: StartEngine) -> StudyDone:
+def judge_study(config: StudyConfig, reporter: RunReporter, start_engine: StartEngine) -> StudyDone:
     """Judge the labelled responses, and compare the judges with the labels.
 
     It resumes where an earlier attempt was interrupted. Leaves samples, study.json and the disagreements in the study's
     folder. Raises what `workload.run` raises.
     """
-    return run(StudyWorkload(config, resolve_study(config)), observer, start_engine)
+    return run(StudyWorkload(config, resolve_study(config)), reporter, start_engine)
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,11 @@ class StudyWorkload(Workload[StudyDone]):
         facts = {"data": {"name": labelled.name, "source": labelled.source}, "rows": len(labelled.responses)}
         return RunRecord.resumed(folder, self.config, self.study.identity, facts)
 
-    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+    def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         samples = [as_sample(response) for response in self.study.labelled.responses]
         expected = [sample.sample_id for sample in samples]
-        inventory = put_in_order(folder.samples, retry_errors=True, expected=expected)
-        tell(inventory, observer)
+        inventory = repair_and_index(folder.samples, retry_errors=True, expected=expected)
+        tell(inventory, reporter)
         waiting = [sample for sample in samples if sample.sample_id not in inventory.finished]
 
         def plan_on(view: ClusterView) -> Plan:
@@ -274,7 +274,7 @@ def _write_blocks(
 
 
 def _measured(study: ResolvedStudy, folder: RunFolder) -> JudgeStudy:
-    put_in_order(folder.samples, retry_errors=False)
+    repair_and_index(folder.samples, retry_errors=False)
     tables = map(folder.samples.read_parquet, folder.samples.list_files(".parquet"))
     found = {
         sample.sample_id: {verdict.judge: verdict for verdict in sample.verdicts}

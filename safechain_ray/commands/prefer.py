@@ -24,13 +24,13 @@ from safechain_ray.judges.preference import QUESTION
 from safechain_ray.metrics.comparison import Pairing, pair_runs
 from safechain_ray.metrics.preferences import LeftOut, Preferences, Unanswered, summarise_preferences
 from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.file_index import RowKind, put_in_order, tell
+from safechain_ray.runs.file_index import RowKind, repair_and_index, tell
 from safechain_ray.runs.folder import READERS, RunFolder, read_samples
 from safechain_ray.runs.pools import judge_pool
-from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import as_stored, check_parts, judge_identity, resolve_preference_judge
-from safechain_ray.runs.run_manifest import Outline
+from safechain_ray.runs.run_manifest import RunManifest
 from safechain_ray.runs.workload import Remaining, Workload, run
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Part, Setting, short_hash
@@ -116,12 +116,12 @@ class Side:
 
     folder: RunFolder
     record: RunRecord
-    outline: Outline
+    run_manifest: RunManifest
     part: Part
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class PairwiseComparison:
     """Everything that is known before an engine starts."""
 
     a: Side
@@ -151,7 +151,7 @@ class Contest:
     def short_name(self) -> str:
         """A folder name where none is given."""
         digest = short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)
-        return f"prefer-{self.a.outline.model}-{self.b.outline.model}-{digest}"
+        return f"prefer-{self.a.run_manifest.model}-{self.b.run_manifest.model}-{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +164,14 @@ class Preferring:
 
 
 def prefer(
-    run_a: str, run_b: str, config: PreferenceConfig, observer: Observer, start_engine: StartEngine
+    run_a: str, run_b: str, config: PreferenceConfig, reporter: RunReporter, start_engine: StartEngine
 ) -> Preferring:
     """Have a judge compare two finished runs. It resumes where an earlier attempt was interrupted.
 
     Leaves preferences/*.parquet and preferences.json in the folder of `config`; the runs are only read. Raises what
     `workload.run` raises.
     """
-    return run(PreferenceWorkload(config, resolve_contest(run_a, run_b, config)), observer, start_engine)
+    return run(PreferenceWorkload(config, resolve_contest(run_a, run_b, config)), reporter, start_engine)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class PreferenceWorkload(Workload[Preferring]):
     """Pairs of stored samples, compared by one judge."""
 
     config: PreferenceConfig
-    contest: Contest
+    contest: PairwiseComparison
 
     rows_are = "pairs"
     decisions = ("win", "tie", "lose")
@@ -198,17 +198,17 @@ class PreferenceWorkload(Workload[Preferring]):
         facts = {"runs": [str(side.folder.folder) for side in sides], "pairs": len(pairs)}
         return RunRecord.resumed(folder, self.config, self.contest.identity(), facts)
 
-    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+    def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         contest, target, pairs = self.contest, folder.folder / "preferences", self.contest.samples.answered
-        inventory = put_in_order(
+        inventory = repair_and_index(
             target,
             retry_errors=False,
             kind=PREFERENCE_ROWS,
             counts=preference_counts,
             expected=[pair.sample_id for pair in pairs],
         )
-        tell(inventory, observer)
-        observer.say(f"A is {_described(contest.a)}; B is {_described(contest.b)}.")
+        tell(inventory, reporter)
+        reporter.report(f"A is {_described(contest.a)}; B is {_described(contest.b)}.")
         waiting = [pair for pair in pairs if pair.sample_id not in inventory.finished]
         done_before = len(pairs) - len(waiting)
 
@@ -243,7 +243,7 @@ class PreferenceWorkload(Workload[Preferring]):
         return Preferring(folder, preferences, committed)
 
 
-def resolve_contest(run_a: str, run_b: str, config: PreferenceConfig) -> Contest:
+def resolve_contest(run_a: str, run_b: str, config: PreferenceConfig) -> PairwiseComparison:
     """Read both runs and pair their samples. Raises InputError for whatever can't be compared."""
     judge = resolve_preference_judge(config.judge)
     if judge.endpoint is not None and config.resources.max_cost is not None:
@@ -255,23 +255,23 @@ def resolve_contest(run_a: str, run_b: str, config: PreferenceConfig) -> Contest
     if folders[0] == folders[1]:
         raise InputError(f"{folders[0].folder} is named twice: a run is no better than itself.")
     records = tuple(map(RunRecord.of_finished, folders))
-    outlines = tuple(record.outline for record in records)
+    outlines = tuple(record.run_manifest for record in records)
     parts = compared_parts(outlines[0], outlines[1], config.part)
     a, b = (Side(*fields) for fields in zip(folders, records, outlines, parts, strict=True))
-    settings = pair_runs(*(_chosen(side.outline, config.strategies) for side in (a, b)))
+    settings = pair_runs(*(_chosen(side.run_manifest, config.strategies) for side in (a, b)))
     samples = pair_samples(a.folder, b.folder, settings.pairs)
     if not samples.answered and not samples.unanswered:
         raise InputError(
             "The runs have no sample in common (data set, strategy, prompt and its text): nothing to compare.\n"
             + "\n".join(
-                f"  {side.folder.folder}: {', '.join(setting.setting_id for setting in side.outline.settings)}"
+                f"  {side.folder.folder}: {', '.join(setting.setting_id for setting in side.run_manifest.settings)}"
                 for side in (a, b)
             )
         )
-    return Contest(a, b, judge, config.strategies, settings, samples)
+    return PairwiseComparison(a, b, judge, config.strategies, settings, samples)
 
 
-def compared_parts(a: Outline, b: Outline, part: Part | None) -> tuple[Part, Part]:
+def compared_parts(a: RunManifest, b: RunManifest, part: Part | None) -> tuple[Part, Part]:
     """What is compared of A and of B: where nothing is asked for, answers if both have them apart, else responses.
 
     Of a model that writes no thinking tags the whole response is the answer. Raises InputError for its thought.
@@ -279,21 +279,25 @@ def compared_parts(a: Outline, b: Outline, part: Part | None) -> tuple[Part, Par
     if part is None:
         part = "answer" if a.family.tags is not None and b.family.tags is not None else "response"
     if part == "thought":
-        for outline in (a, b):
-            check_parts((part,), outline.model, outline.family)
-    of_a, of_b = (part if outline.family.tags is not None else "response" for outline in (a, b))
+        for run_manifest in (a, b):
+            check_parts((part,), run_manifest.model, run_manifest.family)
+    of_a, of_b = (part if run_manifest.family.tags is not None else "response" for run_manifest in (a, b))
     return of_a, of_b
 
 
-def _measured(contest: Contest, target: Folder) -> Preferences:
-    put_in_order(target, retry_errors=False, kind=PREFERENCE_ROWS)
+def _measured(contest: PairwiseComparison, target: Folder) -> Preferences:
+    repair_and_index(target, retry_errors=False, kind=PREFERENCE_ROWS)
     tables = map(target.read_parquet, target.list_files(".parquet"))
     a, b, samples, settings = contest.a, contest.b, contest.samples, contest.settings
-    caveats = [*a.outline.caveats, *b.outline.caveats, *([contest.judge.caveat] if contest.judge.caveat else ())]
+    caveats = [
+        *a.run_manifest.caveats,
+        *b.run_manifest.caveats,
+        *([contest.judge.caveat] if contest.judge.caveat else ()),
+    ]
     published = published_figures()
     return Preferences(
-        model_a=a.outline.model,
-        model_b=b.outline.model,
+        model_a=a.run_manifest.model,
+        model_b=b.run_manifest.model,
         run_a=str(a.folder.folder),
         run_b=str(b.folder.folder),
         judge=contest.judge.name,
@@ -309,13 +313,13 @@ def _measured(contest: Contest, target: Folder) -> Preferences:
         ),
         caveats=tuple(dict.fromkeys(caveats)),
         published_by=published.source,
-        published=published.pairwise.between(a.outline.model, b.outline.model),
+        published=published.pairwise.between(a.run_manifest.model, b.run_manifest.model),
     )
 
 
-def _chosen(outline: Outline, strategies: tuple[str, ...]) -> tuple[Setting, ...]:
-    return tuple(setting for setting in outline.settings if not strategies or setting.strategy.name in strategies)
+def _chosen(run_manifest: RunManifest, strategies: tuple[str, ...]) -> tuple[Setting, ...]:
+    return tuple(setting for setting in run_manifest.settings if not strategies or setting.strategy.name in strategies)
 
 
 def _described(side: Side) -> str:
-    return f"{side.outline.model}, the {side.part} ({side.folder.folder})"
+    return f"{side.run_manifest.model}, the {side.part} ({side.folder.folder})"

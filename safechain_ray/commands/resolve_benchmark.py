@@ -81,7 +81,7 @@ class ResolvedBenchmarks:
         sets = self.run.prompt_sets.values()
         return {
             "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
-            "rows": len(self.run.worklist),
+            "rows": len(self.run.sample_specs),
             "graders": self.grader_versions,
         }
 

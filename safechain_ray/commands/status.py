@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from safechain_ray.commands.sweep.record import SWEEP_FILE, SWEEP_FIX
 from safechain_ray.errors import InputError, SafechainError
 from safechain_ray.runs.folder import Kind, kind_of, own_attempts, rows_of, subject_of
-from safechain_ray.runs.stored_run import RUN_FILE, Count, Live, read_stored_run
+from safechain_ray.runs.stored_run import RUN_FILE, Count, ProgressRecord, read_stored_run
 from safechain_ray.storage import Folder, InsideName, checked_name, open_folder, read_checked_tree, redact
 
 State = Literal["queued", "starting", "running", "silent", "stopped", "skipped", "failed", "done"]
@@ -68,24 +68,24 @@ def run_status(run: Mapping[str, Any], now: datetime) -> RunStatus:
     tries = run.get("tries", [])
     own = own_attempts(run)
     last = tries[-1] if tries else {}
-    live = _live(last)
+    progress_record = _progress_record(last)
     heard = _time(run.get("updated")) or _time(last.get("ended")) or _time(last.get("started"))
-    state, phase = _state(run, last, live)
-    if state in ("starting", "running") and heard is not None and now - heard > _patience(phase, live):
+    state, phase = _state(run, last, progress_record)
+    if state in ("starting", "running") and heard is not None and now - heard > _patience(phase, progress_record):
         state = "silent"
     at_work = state in ("starting", "running")
     judging = at_work and last.get("command") is not None
-    total = live.total if judging and live is not None else rows_of(run)
+    total = progress_record.total if judging and progress_record is not None else rows_of(run)
     return RunStatus(
         name=subject_of(run),
         kind=kind_of(run),
         state=state,
         phase=phase,
         heard=heard,
-        rows=_rows(state, total, last, live),
+        rows=_rows(state, total, last, progress_record),
         total=total,
-        tokens_per_second=live.tokens_per_second if at_work and live else None,
-        seconds_to_go=live.seconds_to_go if at_work and live else None,
+        tokens_per_second=progress_record.tokens_per_second if at_work and progress_record else None,
+        seconds_to_go=progress_record.seconds_to_go if at_work and progress_record else None,
         counts=_counts(tries if judging else own, run, state),
         cost_dollars=run.get("cost_dollars"),
         tries=len(own),
@@ -137,16 +137,18 @@ def sentence(error: str) -> str:
     return line if len(line) <= SENTENCE_CHARACTERS else f"{line[: SENTENCE_CHARACTERS - 3]}..."
 
 
-def _state(run: Mapping[str, Any], last: Mapping[str, Any], live: Live | None) -> tuple[State, str]:
+def _state(
+    run: Mapping[str, Any], last: Mapping[str, Any], progress_record: ProgressRecord | None
+) -> tuple[State, str]:
     """What the records say, whoever wrote them and when; and what a run at work is at."""
     status = last.get("status", "")
     if status == "running":
-        if live is None or (live.committed == 0 and live.stage == 1):
+        if progress_record is None or (progress_record.committed == 0 and progress_record.stage == 1):
             return "starting", ""
         if last.get("command") is not None:
-            return "running", f"judging: {', '.join(live.pools) or 'rules'}"
-        of = f"stage {live.stage} of {live.stages}: {', '.join(live.pools)}"
-        return "running", of if live.stages > 1 else ""
+            return "running", f"judging: {', '.join(progress_record.pools) or 'rules'}"
+        of = f"stage {progress_record.stage} of {progress_record.stages}: {', '.join(progress_record.pools)}"
+        return "running", of if progress_record.stages > 1 else ""
     if _is_finished(run, last):
         return "done", ""
     if status == "done":
@@ -169,20 +171,24 @@ def _is_finished(run: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
     return started is None or finished >= started
 
 
-def _patience(phase: str, live: Live | None) -> timedelta:
-    between = live is None or live.done >= live.total or phase == "measuring"
+def _patience(phase: str, progress_record: ProgressRecord | None) -> timedelta:
+    between = progress_record is None or progress_record.done >= progress_record.total or phase == "measuring"
     return SILENT_AFTER_BETWEEN if between else SILENT_AFTER
 
 
-def _rows(state: State, total: int | None, last: Mapping[str, Any], live: Live | None) -> int | None:
+def _rows(
+    state: State, total: int | None, last: Mapping[str, Any], progress_record: ProgressRecord | None
+) -> int | None:
     if state == "done":
         return total
-    return live.done if live is not None else last.get("rows_found", 0)
+    return progress_record.done if progress_record is not None else last.get("rows_found", 0)
 
 
 def _counts(attempts: Sequence[Mapping[str, Any]], run: Mapping[str, Any], state: State) -> Mapping[str, int]:
     """Those of the latest attempt that noted any; of a run that is done its outcomes as they were measured."""
-    noted = next((live.counts for each in reversed(attempts) if (live := _live(each))), {})
+    noted = next(
+        (progress_record.counts for each in reversed(attempts) if (progress_record := _progress_record(each))), {}
+    )
     return {**noted, **(run.get("outcomes", {}) if state == "done" else {})}
 
 
@@ -191,10 +197,10 @@ def _error_of(one_try: Mapping[str, Any]) -> str | None:
     return sentence(status.removeprefix("failed: ")) if status.startswith("failed") else None
 
 
-def _live(one_try: Mapping[str, Any]) -> Live | None:
+def _progress_record(one_try: Mapping[str, Any]) -> ProgressRecord | None:
     """What the driver noted; None where it has not yet, or is of a version that did otherwise."""
     try:
-        return Live.model_validate(one_try.get("live"))
+        return ProgressRecord.model_validate(one_try.get("live"))
     except ValidationError:
         return None
 

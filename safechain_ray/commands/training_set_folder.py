@@ -28,7 +28,7 @@ from safechain_ray.errors import InputError, StorageError
 from safechain_ray.runs.output import stored_record
 from safechain_ray.runs.record import git_revision
 from safechain_ray.storage import Folder, open_folder, redact
-from safechain_ray.types import only
+from safechain_ray.types import filter_by_ids
 
 RECORD = "dataset.json"
 
@@ -80,7 +80,7 @@ def write_rows(samples: Iterable[pa.Table], chosen: Sequence[Chosen], rows: RowF
         with ExitStack() as stack:
             sinks = [stack.enter_context(pa.ipc.new_stream(str(path), ROWS_SCHEMA)) for path in paths]
             for table in samples:
-                table = rows.rows(only(table, place.keys() & set(table["sample_id"].to_pylist())), by_id)
+                table = rows.rows(filter_by_ids(table, place.keys() & set(table["sample_id"].to_pylist())), by_id)
                 targets = [place[sample_id] // ROWS_A_FILE for sample_id in table["sample_id"].to_pylist()]
                 for target in sorted(set(targets)):
                     sinks[target].write_table(table.filter(pa.array([each == target for each in targets])))

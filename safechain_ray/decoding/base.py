@@ -31,14 +31,14 @@ from safechain_ray.types import (
 )
 from safechain_ray.types.strict_numbers import plain_words
 
-Kept = Mapping[str, str | int | None]
+DecodeCheckpoint = Mapping[str, str | int | None]
 
 """What a strategy of many calls has of a response that is not finished; empty at its start."""
 
-Keep = Callable[[Kept], None]
+SaveCheckpoint = Callable[[DecodeCheckpoint], None]
 
 
-def forget(kept: Kept) -> None:
+def discard_checkpoint(checkpoint: DecodeCheckpoint) -> None:
     """For whoever begins anew after a fault."""
 
 
@@ -51,16 +51,16 @@ class HasRounds(Protocol):
 State = TypeVar("State", bound=HasRounds)
 
 
-def kept_state(kept: Kept, kind: type[State], most_rounds: int) -> State | None:
-    """`kept` as the state that the strategy wrote, a dataclass of type `kind`.
+def restored_state(checkpoint: DecodeCheckpoint, kind: type[State], most_rounds: int) -> State | None:
+    """`checkpoint` as the state that the strategy wrote, a dataclass of type `kind`.
 
     None where nothing is kept, and where another version or a damaged file left something else: the response is then
     decoded from its start.
     """
-    if kept.keys() != {each.name for each in fields(kind)}:  # type: ignore[arg-type]  # a dataclass
+    if checkpoint.keys() != {each.name for each in fields(kind)}:  # type: ignore[arg-type]  # a dataclass
         return None
     try:
-        state = TypeAdapter(kind).validate_python(dict(kept))
+        state = TypeAdapter(kind).validate_python(dict(checkpoint))
     except ValidationError:
         return None
     return state if state.rounds <= most_rounds else None
@@ -74,16 +74,16 @@ class DecodingTask:
     """One response to decode.
 
     `prompt` is rendered by the chat template, ready for the assistant's turn; newer R1 templates end it with
-    `<think>\\n` already. `seed` is the sample's own, None under greedy decoding. A strategy of many calls tells `keep`
-    after each one what it needs to go on, and goes on from `kept` where an earlier try at the task was cut off.
+    `<think>\\n` already. `seed` is the sample's own, None under greedy decoding. A strategy of many calls passes
+    its state to `save_checkpoint` after each call, and resumes from `checkpoint` where an earlier attempt was cut off.
     """
 
     prompt: str
     tags: ThinkingTags | None
     sampling: Sampling
     seed: int | None
-    kept: Kept = field(default_factory=dict)
-    keep: Keep = forget
+    checkpoint: DecodeCheckpoint = field(default_factory=dict)
+    save_checkpoint: SaveCheckpoint = discard_checkpoint
 
     def call_seed(self, number: int) -> int | None:
         """The seed of the sample's call `number`, from 0: its own for each call, the same after a resume.

@@ -20,8 +20,8 @@ from safechain_ray.decoding.base import (
     Strategy,
     StrategyOptions,
     bos_twice,
-    kept_state,
     required_tags,
+    restored_state,
     split_opening,
 )
 from safechain_ray.errors import RowError
@@ -87,12 +87,12 @@ class PaperMoreThink:
             seed = task.call_seed(number)
             return await generate(Request(prompt + text, task.sampling, max_tokens, seed, stop=(tags.close,)))
 
-        state = kept_state(task.kept, _State, self.options.max_rounds)
+        state = restored_state(task.checkpoint, _State, self.options.max_rounds)
         if state is None:
             first = await call(0, "", self.options.think_budget)
             tokens = first.completion_tokens
             state = _State(self.options.think_budget, first.prompt_tokens, tokens, first.text, tokens)
-            task.keep(asdict(state))
+            task.save_checkpoint(asdict(state))
         phrases = islice(phrases_of(task, self.choose), state.rounds, None)
         while state.rounds < self.options.max_rounds and state.budget > state.last_tokens:
             state.budget -= state.last_tokens
@@ -102,7 +102,7 @@ class PaperMoreThink:
             completion = await call(state.rounds, state.text, state.budget)
             state.last, state.last_tokens = completion.text, completion.completion_tokens
             state.tokens += count_tokens(phrase) + completion.completion_tokens
-            task.keep(asdict(state))
+            task.save_checkpoint(asdict(state))
 
         closing = f"{tags.close}\n\n"
         text = state.text + state.last + closing
@@ -152,9 +152,9 @@ class MoreThink:
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
         tags = required_tags(task)
         turn, opening = split_opening(task.prompt, tags)
-        kept = kept_state(task.kept, _Written, self.options.max_rounds) or _Written()
+        checkpoint = restored_state(task.checkpoint, _Written, self.options.max_rounds) or _Written()
         writing = _Writing(
-            **asdict(kept),
+            **asdict(checkpoint),
             task=task,
             turn=turn,
             prefill=opening or f"{tags.open}\n",
@@ -170,7 +170,7 @@ class MoreThink:
                 return writing.decoded("length")
             writing.inject(closing)
             writing.closed = True
-            writing.keep()
+            writing.save_checkpoint()
         answer = await writing.generate_up_to(task.sampling.max_tokens)
         return writing.decoded(answer.finish_reason)
 
@@ -191,7 +191,7 @@ class MoreThink:
                 return None
             writing.inject(phrase)
             writing.rounds += 1
-            writing.keep()
+            writing.save_checkpoint()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -236,8 +236,8 @@ class _Writing(_Written):
         self.text += text
         self.spent += self.count_tokens(text)
 
-    def keep(self) -> None:
-        self.task.keep({each.name: getattr(self, each.name) for each in fields(_Written)})
+    def save_checkpoint(self) -> None:
+        self.task.save_checkpoint({each.name: getattr(self, each.name) for each in fields(_Written)})
 
     def decoded(self, finish_reason: FinishReason) -> Decoded:
         return Decoded(self.prefill, self.text, finish_reason, self.prompt_tokens or 0, self.spent, self.rounds)

@@ -22,7 +22,7 @@ from safechain_ray.engines.api_faults import (
     decode_error,
     status_in,
 )
-from safechain_ray.engines.api_gate import AdaptiveLimit, Budget, Gate, Passage
+from safechain_ray.engines.api_gate import AdaptiveLimit, Budget, Passage, RequestGate
 from safechain_ray.engines.api_json import Usage, read_usage, shared_usage, thought_tokens
 from safechain_ray.engines.api_wire import Outcome, SharedRequests, key_of, missing_key, most_answer_bytes, wire_request
 from safechain_ray.engines.start import RUNNING
@@ -86,7 +86,7 @@ class ApiEngine:
         self._refusals = Refusals(entry, self._secrets)
         self._budget = Budget(entry.prices, start.max_cost, start.max_requests)
         limit = AdaptiveLimit(min(start.max_running, entry.max_concurrent))
-        self._gate = Gate(limit, self._budget, lambda change: start.on_counts(concurrency=change))
+        self._gate = RequestGate(limit, self._budget, lambda change: start.on_counts(concurrency=change))
         self._on_tokens = start.on_tokens
         self._count = start.on_counts
         self._random = random.Random()

@@ -156,7 +156,7 @@ class Passage:
     fault: Fault | None = None
 
 
-class Gate:
+class RequestGate:
     """`on_limit` hears each change of the limit, as a difference."""
 
     def __init__(self, limit: AdaptiveLimit, budget: Budget, on_limit: Callable[[int], None]) -> None:

@@ -68,7 +68,7 @@ As text they could become the tokens themselves, and end the turn that they stan
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PairwiseAnswer:
     """What one order came to: the letter, and each letter's share of the probability where the engine tells it."""
 
     letter: str
@@ -115,13 +115,13 @@ class PreferenceJudge:
         score = None if scores[0] is None or scores[1] is None else (scores[0] + scores[1]) / 2
         return Preference(self.name, _outcome(*preferred), *preferred, score, note=note)
 
-    async def _look(self, prompt: str, first: str, second: str, name: str) -> Look:
+    async def _look(self, prompt: str, first: str, second: str, name: str) -> PairwiseAnswer:
         request = Request(self._rendered(prompt, first, second), GREEDY, MAX_TOKENS, logprobs=LOGPROBS)
         completion: Completion = await self.generate(request)
         letter = completion.text.strip(PUNCTUATION)  # "(A" is A; a small "a" may begin a sentence
         if letter not in LETTERS:
             raise RowError(f"with {name} shown first: neither A, B nor C: {completion.text[:80]!r}")
-        return Look(letter, word_shares(completion.logprobs, LETTERS))
+        return PairwiseAnswer(letter, word_shares(completion.logprobs, LETTERS))
 
     def _rendered(self, prompt: str, first: str, second: str) -> str:
         mark = short_hash(prompt, *sorted((first, second)), characters=12)

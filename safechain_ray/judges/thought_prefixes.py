@@ -14,7 +14,7 @@ _SENTENCE_END = re.compile(r"[.!?…]+[\"')\]]*(?=\s)|[。！？]+|\n")
 
 
 @dataclass(frozen=True, slots=True)
-class ThoughtPieces:
+class ThoughtPrefixes:
     """What a judge is asked of a sample instead of its parts: the thought up to 1/count, 2/count ... of its length."""
 
     count: int
@@ -33,12 +33,12 @@ def piece_ends(thought: str, count: int) -> list[int]:
     return sorted({min(ends, key=partial(_distance, target)) for target in targets})
 
 
-async def judge_pieces(judge: Judge, sample: Sample, pieces: ThoughtPieces) -> tuple[Verdict, ...]:
+async def judge_pieces(judge: Judge, sample: Sample, pieces: ThoughtPrefixes) -> tuple[Verdict, ...]:
     """One verdict on the thought for each of `piece_ends`, judged concurrently. Raises what `judge_sample` raises."""
     return tuple(await gather(*(_judge_thought(judge, each) for each in _beginnings(sample, pieces))))
 
 
-def pieces_table(samples: pa.Table, pieces: ThoughtPieces) -> pa.Table:
+def pieces_table(samples: pa.Table, pieces: ThoughtPrefixes) -> pa.Table:
     """The verdicts that `judge_pieces` gave to rows of `SAMPLES_SCHEMA`, one row each, as a table of PIECES_SCHEMA."""
     rows = [
         {
@@ -62,7 +62,7 @@ def pieces_table(samples: pa.Table, pieces: ThoughtPieces) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PIECES_SCHEMA)
 
 
-def _beginnings(sample: Sample, pieces: ThoughtPieces) -> list[Sample]:
+def _beginnings(sample: Sample, pieces: ThoughtPrefixes) -> list[Sample]:
     """The sample with each beginning of its thought. One without a thought (an API kept it) stays as it is."""
     if sample.thought is None:
         return [sample]

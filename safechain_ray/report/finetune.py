@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from safechain_ray.commands.finetune.plan import DataPlan, TrainingPlan
-from safechain_ray.commands.finetune.resolve import Trainee
+from safechain_ray.commands.finetune.resolve import BaseModelSpec
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.report.document import Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import clock
@@ -17,7 +17,7 @@ ESTIMATE = (
 )
 
 
-def plan_summary(config: FinetuneConfig, trainee: Trainee, plan: TrainingPlan, data: DataPlan) -> dict[str, Any]:
+def plan_summary(config: FinetuneConfig, trainee: BaseModelSpec, plan: TrainingPlan, data: DataPlan) -> dict[str, Any]:
     """The plan as JSON."""
     return {
         "model": trainee.entry.name,

@@ -49,7 +49,7 @@ def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:
         "model": run.model.name,
         "judges": [judge.name for judge in run.judges],
         "votes": {vote.name: f"{vote.rule} of {', '.join(vote.judges)}" for vote in run.votes},
-        "rows": len(run.worklist),
+        "rows": len(run.sample_specs),
         "tokens_at_most": sum(setting["tokens_at_most"] for setting in settings),
         "settings": settings,
         "stages": stages,
@@ -65,8 +65,8 @@ def _dollars_at_most(run: ResolvedRun) -> float | None:
     """
     if not isinstance(run.model, ApiEntry) or run.model.prices is None:
         return None
-    prompts = sum(len(item.prompt.text.encode()) for item in run.worklist)
-    return run.model.prices.cost(prompts, sum(item.setting.sampling.max_tokens for item in run.worklist))
+    prompts = sum(len(item.prompt.text.encode()) for item in run.sample_specs)
+    return run.model.prices.cost(prompts, sum(item.setting.sampling.max_tokens for item in run.sample_specs))
 
 
 def render_plan(summary: dict[str, Any], console: Console) -> None:

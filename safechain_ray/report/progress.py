@@ -52,7 +52,7 @@ class PlainDisplay:
     ) -> None:
         return None
 
-    def say(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         self._console.print(
             f"{time.strftime('%H:%M:%S')} {printable(sentence)}", markup=False, highlight=False, soft_wrap=True
         )
@@ -73,7 +73,7 @@ class LiveDisplay:
     ) -> None:
         self._live.stop()
 
-    def say(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         self._live.console.print(printable(sentence), markup=False, highlight=False)
 
 
@@ -177,7 +177,7 @@ class PlainProgress(PlainDisplay):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for snapshot in _still_heard(self._untold):
-            self.say(sentence(snapshot))
+            self.report(sentence(snapshot))
 
     def update(self, snapshot: Snapshot) -> None:
         now, run = time.monotonic(), snapshot.run
@@ -188,7 +188,7 @@ class PlainProgress(PlainDisplay):
             return
         (self._complete.add if snapshot.is_complete else self._complete.discard)(run)
         self._untold.pop(run, None)
-        self.say(sentence(snapshot))
+        self.report(sentence(snapshot))
         self._due[run] = now + seconds_to_next_line(snapshot.seconds)
 
 
@@ -285,7 +285,7 @@ class PlainTraining(PlainDisplay):
         if now < self._due and is_known:
             return
         self._due = now + seconds_to_next_line(snapshot.seconds)
-        self.say(training_sentence(snapshot))
+        self.report(training_sentence(snapshot))
 
 
 class LiveTraining(LiveDisplay):

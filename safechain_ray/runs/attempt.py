@@ -22,7 +22,7 @@ from ray.exceptions import GetTimeoutError
 
 from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.failures import explain
-from safechain_ray.cluster.metrics_exporter import RunSeries
+from safechain_ray.cluster.metrics_exporter import RunMetricsExporter
 from safechain_ray.cluster.pipeline import Watchdog
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool
 from safechain_ray.cluster.progress import PoolProgress, Stage, start_tally
@@ -34,7 +34,7 @@ from safechain_ray.cluster.workers.writer import Commit
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import SafechainError
-from safechain_ray.runs.progress import Observer, Pace, PoolNotes, PoolRates, Snapshot
+from safechain_ray.runs.progress import PoolNotes, PoolRates, RunReporter, Snapshot, Throughput
 from safechain_ray.runs.rebalance import Rebalance
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import Folder
@@ -47,15 +47,15 @@ MOST_CHARACTERS = 16 * 2**20
 
 """So much is worth its way every half minute. Of the rows in flight of many replicas only the longest are kept then."""
 
-_KEPT = TypeAdapter(dict[str, dict[str, str | int | bool | None]])
+_CHECKPOINTS = TypeAdapter(dict[str, dict[str, str | int | bool | None]])
 
 
-class KeptRounds:
+class CheckpointedRounds:
     """What a run's ledger keeps of unfinished rows, written now and then, and read by the next try."""
 
-    def __init__(self, folder: Folder, ledger: Any) -> None:
+    def __init__(self, folder: Folder, inflight_tracker: Any) -> None:
         self._folder = folder
-        self._ledger = ledger
+        self._inflight_tracker = inflight_tracker
         self._noted = time.monotonic()
         self._written = b""
 
@@ -65,7 +65,7 @@ class KeptRounds:
             return
         self._written = self._folder.read_bytes(FILE)
         with suppress(ValidationError):
-            self._ledger.restore.remote(_KEPT.validate_json(self._written))
+            self._inflight_tracker.restore.remote(_CHECKPOINTS.validate_json(self._written))
 
     def note(self) -> None:
         """Write what is kept, if it is time to."""
@@ -73,21 +73,23 @@ class KeptRounds:
             return
         self._noted = time.monotonic()
         with suppress(GetTimeoutError):
-            kept = _KEPT.dump_json(ray.get(self._ledger.longest_kept.remote(MOST_CHARACTERS), timeout=ANSWER_SECONDS))
+            kept = _CHECKPOINTS.dump_json(
+                ray.get(self._inflight_tracker.longest_checkpoints.remote(MOST_CHARACTERS), timeout=RPC_TIMEOUT)
+            )
             if kept != self._written and (self._written or kept != b"{}"):
                 self._folder.write_bytes(FILE, kept)
                 self._written = kept
 
 
-def forget_rounds(folder: Folder) -> None:
+def delete_checkpoints(folder: Folder) -> None:
     """The run is complete."""
     if folder.exists("progress"):
         folder.delete_folder("progress")
 
 
-TICK_SECONDS = 0.5
+POLL_INTERVAL = 0.5
 
-ANSWER_SECONDS = 10.0
+RPC_TIMEOUT = 10.0
 
 STOP_SECONDS = 15.0
 
@@ -98,7 +100,7 @@ Show = Callable[[Counter[str], Mapping[str, PoolProgress]], None]
 
 def pump(
     blocks: Iterator[Mapping[str, int]],
-    tally: Any,
+    progress_tracker: Any,
     watchdog: Watchdog,
     show: Show,
     control: StreamControl,
@@ -121,7 +123,7 @@ def pump(
     stream.start()
     failed = True
     try:
-        counts = _watch(events, tally, watchdog, show)
+        counts = _watch(events, progress_tracker, watchdog, show)
         failed = False
     finally:
         # Ray must not be shut down under a living stream: its thread would start a new Ray.
@@ -131,14 +133,14 @@ def pump(
     return counts
 
 
-def _watch(events: Events, tally: Any, watchdog: Watchdog, show: Show) -> Counter[str]:
+def _watch(events: Events, progress_tracker: Any, watchdog: Watchdog, show: Show) -> Counter[str]:
     committed: Counter[str] = Counter()
     progress: Mapping[str, PoolProgress] = {}
     while True:
         ended = _drain(events, committed)
         # A cluster in trouble may not answer: the watchdog then sees that nothing moves.
         with suppress(GetTimeoutError):
-            progress = ray.get(tally.progress.remote(), timeout=ANSWER_SECONDS)
+            progress = ray.get(progress_tracker.progress.remote(), timeout=RPC_TIMEOUT)
         show(committed, progress)
         if ended:
             return committed
@@ -147,7 +149,7 @@ def _watch(events: Events, tally: Any, watchdog: Watchdog, show: Show) -> Counte
 
 def _drain(events: Events, committed: Counter[str]) -> bool:
     """Add up what has come within a tick; True at the stream's end."""
-    deadline = time.monotonic() + TICK_SECONDS
+    deadline = time.monotonic() + POLL_INTERVAL
     while (left := deadline - time.monotonic()) > 0:
         try:
             event = events.get(timeout=left)
@@ -169,7 +171,7 @@ class RunContext:
     """
 
     resources: ResourcesConfig
-    observer: Observer
+    reporter: RunReporter
     record: RunRecord
     start_engine: StartEngine
     control: StreamControl = field(default_factory=StreamControl)
@@ -204,15 +206,17 @@ class Attempt:
         self.context = context
         self.progress: Mapping[str, PoolProgress] = {}
         self._decisions = decisions
-        self._tally = start_tally()
-        self.settings = pipeline.StreamSettings.of(context.resources, context.start_engine, log_folder, self._tally)
-        self._series = RunSeries(context.record.place, context.record.subject)
-        self._notes = PoolNotes(context.observer)
+        self._progress_tracker = start_tally()
+        self.settings = pipeline.StreamSettings.of(
+            context.resources, context.start_engine, log_folder, self._progress_tracker
+        )
+        self._series = RunMetricsExporter(context.record.place, context.record.subject)
+        self._notes = PoolNotes(context.reporter)
         self._ticks: list[Callable[[], None]] = []
 
     def checkpoint_rounds(self, folder: Folder) -> None:
         """Restore the rounds of strategies that were under way, and note them from now on."""
-        rounds = KeptRounds(folder, self.settings.ledger)
+        rounds = CheckpointedRounds(folder, self.settings.inflight_tracker)
         rounds.restore()
         self._ticks.append(rounds.note)
 
@@ -220,7 +224,7 @@ class Attempt:
         """Run a stream to its end; returns the number of rows committed."""
         context, stage = self.context, rows.stage
         started = time.monotonic()
-        pace, rates = Pace(time.monotonic), PoolRates(time.monotonic)
+        throughput, rates = Throughput(time.monotonic), PoolRates(time.monotonic)
         left = stage.total - stage.done_before
         rebalance = self._rebalance(rows.pools)
 
@@ -229,15 +233,15 @@ class Attempt:
             self._notes.show(progress)
             seconds = time.monotonic() - started
             snapshot = Snapshot.of(stage, committed, progress, seconds, self._decisions, rates.note(progress))
-            pace.note(snapshot.committed.get("rows", 0), snapshot.tokens)
-            context.record.progressed(progress, snapshot.live(pace))
+            throughput.note(snapshot.committed.get("rows", 0), snapshot.tokens)
+            context.record.progressed(progress, snapshot.progress_record(throughput))
             export(committed, progress)
             for tick in self._ticks:
                 tick()
             if rebalance is not None and (move := rebalance.note(progress, left - committed.get("rows", 0))):
                 context.control.move_replica(move.donor, move.receiver)
-                context.observer.say(rebalance.describe(move))
-            context.observer.update(snapshot)
+                context.reporter.report(rebalance.describe(move))
+            context.reporter.update(snapshot)
 
         watchdog = Watchdog(
             stage.pools,
@@ -248,7 +252,7 @@ class Attempt:
         )
         blocks = pipeline.commit(rows.rows, rows.last_verdicts, rows.writer, context.control)
         with self._series.stage(stage) as export:
-            return pump(blocks, self._tally, watchdog, show, context.control)["rows"]
+            return pump(blocks, self._progress_tracker, watchdog, show, context.control)["rows"]
 
     def _rebalance(self, pools: tuple[PlannedPool, ...]) -> Rebalance | None:
         running = [self.settings.running(pool) for pool in pools]
@@ -271,17 +275,17 @@ def run_attempt(
 
     Raises PlanError before a local Ray starts, and what a stream raises.
     """
-    address, record, observer = context.resources.ray_address, context.record, context.observer
+    address, record, reporter = context.resources.ray_address, context.record, context.reporter
     if cluster_address(address) is None:
         plan_on(view_local())
-    with ray_session(address, observer.say) as log_folder:
+    with ray_session(address, reporter.report) as log_folder:
         view = view_cluster(context.resources)
         plan = plan_on(view)
         for note in plan.notes:
-            observer.say(note)
+            reporter.report(note)
         record.started(plan, view, completed, command)
         attempt = Attempt(context, decisions, log_folder)
-        observer.say(f"{total - completed} of {total} {rows_are} to do. Engine logs: {log_folder}")
+        reporter.report(f"{total - completed} of {total} {rows_are} to do. Engine logs: {log_folder}")
         status = "interrupted"
         try:
             committed = 0

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from safechain_ray.runs.folder import READERS, RunFolder
-from safechain_ray.runs.progress import Speaker
+from safechain_ray.runs.progress import Reporter
 from safechain_ray.storage import FileFacts, Folder
 from safechain_ray.types import (
     NO_FAILURE,
@@ -27,7 +27,7 @@ from safechain_ray.types import (
     WORDS,
     Part,
     conformed,
-    only,
+    filter_by_ids,
     short_hash,
 )
 from safechain_ray.types.tables import plain_columns
@@ -61,7 +61,7 @@ def with_error(table: pa.Table) -> list[bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
+class FileIndex:
     """What is in a folder of samples after it was put in order."""
 
     finished: dict[str, str]
@@ -96,7 +96,7 @@ class RowKind:
 SAMPLE_ROWS = RowKind()
 
 
-def put_in_order(
+def repair_and_index(
     folder: Folder,
     *,
     retry_errors: bool,
@@ -104,7 +104,7 @@ def put_in_order(
     counts: TableCounts = nothing,
     unfinished: EachRow = none,
     expected: Iterable[str] | None = None,
-) -> Inventory:
+) -> FileIndex:
     """Leave every row of this `kind` once in the Parquet files of `folder`, and say which rows there are.
 
     A file that can't be read (torn by a crash) is moved to `_broken/`, which readers pass over. With `expected`, which
@@ -127,7 +127,7 @@ def put_in_order(
     foreign = {name: found for name, file in whole.items() if (found := sum(each in strange for each in file.samples))}
     for name in foreign:
         table = folder.read_parquet(name)
-        folder.write_parquet(_free_name(folder, name), only(table, strange))
+        folder.write_parquet(_free_name(folder, name), filter_by_ids(table, strange))
     rows = [
         (state, name, place, key)
         for name, file in whole.items()
@@ -160,7 +160,7 @@ def put_in_order(
         counted.append(_keep_only(folder, name, new_name, kept[name], counts))
         finished |= dict.fromkeys(keys, new_name)
     counted_rows = sum(map(Counter, counted), Counter())
-    return Inventory(
+    return FileIndex(
         finished, retried, repeated, broken, foreign, counted_rows, {each: finished[each] for each in lacking}
     )
 
@@ -172,22 +172,24 @@ def _free_name(folder: Folder, name: str) -> str:
     return f"{ASIDE}/{next(each for each in chain([name], others) if each not in taken)}"
 
 
-def tell(inventory: Inventory, observer: Speaker, place: str = "", again: str = "Its rows are done again.") -> None:
+def tell(inventory: FileIndex, reporter: Reporter, place: str = "", again: str = "Its rows are done again.") -> None:
     """Report what had to be put in order in a folder of rows.
 
     `place` is written before the names of files; `again` says who does the rows of a torn file again.
     """
     for name in inventory.broken_files:
-        observer.say(f"{place}{name} can't be read and was moved to {ASIDE}/ beside it. {again}")
+        reporter.report(f"{place}{name} can't be read and was moved to {ASIDE}/ beside it. {again}")
     for name, rows in inventory.foreign.items():
-        observer.say(
+        reporter.report(
             f"{place}{name} held {rows} rows of samples that this run does not have: they were moved to {ASIDE}/ "
             "beside it and are not counted."
         )
     if inventory.repeated:
-        observer.say(f"{place or 'samples'}: {inventory.repeated} repeated rows of an earlier attempt were removed.")
+        reporter.report(f"{place or 'samples'}: {inventory.repeated} repeated rows of an earlier attempt were removed.")
     if inventory.retried_errors:
-        observer.say(f"{place or 'samples'}: {inventory.retried_errors} rows had ended with an error and are retried.")
+        reporter.report(
+            f"{place or 'samples'}: {inventory.retried_errors} rows had ended with an error and are retried."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +255,7 @@ def compact(folder: Folder) -> None:
     """Merge the small Parquet files of `folder`, in which each row is there once.
 
     Each merged file is written before its parts are deleted. A crash in between leaves repeated rows, which the next
-    `put_in_order` drops, and never loses one.
+    `repair_and_index` drops, and never loses one.
     """
     files = [file for file in folder.list_facts() if file.name.endswith(".parquet")]
     for names in _groups(files):
@@ -309,17 +311,17 @@ def failed_pieces(table: pa.Table) -> list[bool]:
 PIECE_ROWS = RowKind(PIECES_SCHEMA, ("sample_id", "pieces", "piece"), failed_pieces)
 
 
-def samples_in_order(folder: RunFolder, observer: Speaker) -> Collection[str]:
+def samples_in_order(folder: RunFolder, reporter: Reporter) -> Collection[str]:
     """The ids of all samples of the run, after repeated rows of a command that was cut off are removed."""
-    inventory = put_in_order(folder.samples, retry_errors=False)
-    tell(inventory, observer, again="Fix: rerun the run's own command: it does the file's rows again.")
+    inventory = repair_and_index(folder.samples, retry_errors=False)
+    tell(inventory, reporter, again="Fix: rerun the run's own command: it does the file's rows again.")
     return inventory.finished
 
 
 def put_verdicts_in_order(
     folder: RunFolder,
     expected: Iterable[str],
-    observer: Speaker,
+    reporter: Reporter,
     again: Collection[str] = (),
     parts: Collection[Part] = (),
 ) -> None:
@@ -334,7 +336,7 @@ def put_verdicts_in_order(
     ids = frozenset(expected) if found else frozenset()
     for place, target, judge in found:
         asked_again = judge in again and (place == "verdicts") == bool(parts)
-        inventory = put_in_order(target, retry_errors=asked_again, kind=kinds[place], expected=ids)
+        inventory = repair_and_index(target, retry_errors=asked_again, kind=kinds[place], expected=ids)
         option = "--part" if place == "verdicts" else "--pieces"
         fix = f"Fix: run `safechain-ray judge RUN --judge {judge}` with the same {option} as before to judge its rows."
-        tell(inventory, observer, f"{place}/{judge}/", "Its rows are judged again." if asked_again else fix)
+        tell(inventory, reporter, f"{place}/{judge}/", "Its rows are judged again." if asked_again else fix)

@@ -15,8 +15,8 @@ from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.runs.file_index import ASIDE
 from safechain_ray.runs.folder import RunFolder, differences
 from safechain_ray.runs.identity import explained
-from safechain_ray.runs.progress import Speaker
-from safechain_ray.storage import Folder, Patience, Silence, hold, open_folder, read_checked_tree
+from safechain_ray.runs.progress import Reporter
+from safechain_ray.storage import Folder, OutageState, Patience, hold, open_folder, read_checked_tree
 
 OF_ROWS = ("samples", "preferences", "verdicts", "pieces", "stages", "progress")
 
@@ -24,7 +24,7 @@ OF_ROWS = ("samples", "preferences", "verdicts", "pieces", "stages", "progress")
 
 
 @contextmanager
-def held_output(uri: str, resources: ClusterConfig, observer: Speaker) -> Iterator[RunFolder]:
+def lock_output(uri: str, resources: ClusterConfig, reporter: Reporter) -> Iterator[RunFolder]:
     """The folder at `uri`, held by this driver's lease for the length of a block.
 
     Raises StorageError where it can't be written, InputError where a folder in it is a link, and OutputHeldError where
@@ -32,10 +32,10 @@ def held_output(uri: str, resources: ClusterConfig, observer: Speaker) -> Iterat
     place.
     """
     seconds = resources.storage_patience_minutes * 60
-    folder = open_folder(uri, Patience(seconds, Silence(observer.say, seconds)))
+    folder = open_folder(uri, Patience(seconds, OutageState(reporter.report, seconds)))
     folder.check_writable()
     _check_no_links(folder)
-    with hold(folder, observer.say) as held:
+    with hold(folder, reporter.report) as held:
         yield RunFolder(held)
 
 

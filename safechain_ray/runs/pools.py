@@ -58,7 +58,7 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
     one's cores, so it must be asked for.
     """
     tokens = longest_request(run)
-    judges = judge_needs(run.judges, resources, view, tokens, rows=len(run.worklist), parts=len(run.parts))
+    judges = judge_needs(run.judges, resources, view, tokens, rows=len(run.sample_specs), parts=len(run.parts))
     on_gpus = not isinstance(run.model, ApiEntry) and engine_device(resources, run.model, view) == "cuda"
     if not on_gpus:  # how fast an API or a CPU is nobody knows
         judges = [replace(judge, wanted=judge.wanted or 1) for judge in judges]
@@ -67,7 +67,7 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
         return [PoolNeeds(MODEL_POOL, run.model.source, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES), *judges]
     model_device = engine_device(resources, run.model, view)
     replicas = resources.replicas or (1 if model_device == "cpu" else None)
-    useful = max(1, len(run.worklist) // (resources.max_running or RUNNING))
+    useful = max(1, len(run.sample_specs) // (resources.max_running or RUNNING))
     model = _needs(
         MODEL_POOL,
         run.model,
@@ -79,7 +79,7 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
         wanted=replicas,
         useful=useful,
     )
-    work = len(run.worklist) * run.model.parameters / DECODE_UTILISATION
+    work = len(run.sample_specs) * run.model.parameters / DECODE_UTILISATION
     return [_with_work(model, work), *judges]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from safechain_ray.cluster.progress import PoolProgress, Stage
-from safechain_ray.runs.stored_run import Live
+from safechain_ray.runs.stored_run import ProgressRecord
 
 TOKEN_SECONDS = 60.0
 
@@ -20,7 +20,7 @@ ROW_SECONDS = 600.0
 NOTE_SECONDS = 1.0
 
 
-class Pace:
+class Throughput:
     """Keeps what was counted at most once a second, as far back as `row_seconds`. `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float], row_seconds: float = ROW_SECONDS) -> None:
@@ -70,15 +70,18 @@ class PoolRates:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._paces: dict[str, Pace] = {}
+        self._paces: dict[str, Throughput] = {}
 
     def note(self, pools: Mapping[str, PoolProgress]) -> dict[str, PoolRate]:
         """Note the latest counts; gives the rate of each pool that has started."""
         for name, pool in pools.items():
             if name in self._paces or pool.ready:
-                pace = self._paces.setdefault(name, Pace(self._clock, TOKEN_SECONDS))
-                pace.note(pool.counts["rows_out"], pool.counts["tokens"])
-        return {name: PoolRate(pace.rows_per_second, pace.tokens_per_second) for name, pace in self._paces.items()}
+                throughput = self._paces.setdefault(name, Throughput(self._clock, TOKEN_SECONDS))
+                throughput.note(pool.counts["rows_out"], pool.counts["tokens"])
+        return {
+            name: PoolRate(throughput.rows_per_second, throughput.tokens_per_second)
+            for name, throughput in self._paces.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +164,9 @@ class Snapshot:
         """What the stage's first pool generated, which is the model's where it generates; rules alone have no pool."""
         return self.pools.get(self.stage[0], PoolProgress()).counts["tokens"] if self.stage else 0
 
-    def live(self, pace: Pace) -> Live:
+    def progress_record(self, throughput: Throughput) -> ProgressRecord:
         """What run.json tells of it."""
-        return Live(
+        return ProgressRecord(
             stage=self.number,
             stages=self.stages,
             pools=self.stage,
@@ -176,18 +179,18 @@ class Snapshot:
             },
             ready={name: self.pools[name].ready for name in self.stage if name in self.pools},
             seconds=round(self.seconds, 1),
-            tokens_per_second=pace.tokens_per_second,
-            rows_per_second=pace.rows_per_second,
+            tokens_per_second=throughput.tokens_per_second,
+            rows_per_second=throughput.rows_per_second,
         )
 
 
-class Speaker(Protocol):
+class Reporter(Protocol):
     """Tells a person whole sentences."""
 
-    def say(self, sentence: str) -> None: ...
+    def report(self, sentence: str) -> None: ...
 
 
-class Observer(Speaker, Protocol):
+class RunReporter(Reporter, Protocol):
     """Shows progress to a person. `update` gets a snapshot about twice a second."""
 
     def update(self, snapshot: Snapshot) -> None: ...
@@ -196,39 +199,39 @@ class Observer(Speaker, Protocol):
 class PoolNotes:
     """Shows each note of a run's pools once, such as GPU memory that an engine waits for."""
 
-    def __init__(self, speaker: Speaker) -> None:
-        self._speaker = speaker
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
         self._shown: Counter[str] = Counter()
 
     def show(self, progress: Mapping[str, PoolProgress]) -> None:
         for pool, seen in progress.items():
             for sentence in seen.notes[self._shown[pool] :]:
-                self._speaker.say(f"{pool}: {sentence}")
+                self._reporter.report(f"{pool}: {sentence}")
             self._shown[pool] = len(seen.notes)
 
 
-class Silent:
+class RecordingReporter:
     """An observer for library use: keeps the sentences, hands the snapshots on."""
 
     def __init__(self, on_update: Callable[[Snapshot], None] = lambda snapshot: None) -> None:
         self.sentences: list[str] = []
         self.update = on_update
 
-    def say(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
 
-class Named:
+class PrefixedReporter:
     """One run's part of a sweep's observer: every sentence and snapshot says whose it is. `last` is the latest one."""
 
-    def __init__(self, observer: Observer, name: str) -> None:
-        self._observer = observer
+    def __init__(self, reporter: RunReporter, name: str) -> None:
+        self._reporter = reporter
         self._name = name
         self.last: Snapshot | None = None
 
-    def say(self, sentence: str) -> None:
-        self._observer.say(f"{self._name}: {sentence}")
+    def report(self, sentence: str) -> None:
+        self._reporter.report(f"{self._name}: {sentence}")
 
     def update(self, snapshot: Snapshot) -> None:
         self.last = replace(snapshot, run=self._name)
-        self._observer.update(self.last)
+        self._reporter.update(self.last)

@@ -24,8 +24,8 @@ from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
 from safechain_ray.runs.folder import RunFolder, differences, kind_of, own_attempts, subject_of
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.resolve import ResolvedRun, as_stored, judge_identity
-from safechain_ray.runs.run_manifest import BENIGN_ADDED, Outline
-from safechain_ray.runs.stored_run import Live
+from safechain_ray.runs.run_manifest import BENIGN_ADDED, RunManifest
+from safechain_ray.runs.stored_run import ProgressRecord
 from safechain_ray.storage import redact, without_secrets
 from safechain_ray.types import Part
 
@@ -49,7 +49,7 @@ class RunRecord:
         self._content = content
         self._noted = 0.0
         self._note_seconds = NOTE_SECONDS if folder.folder.is_local else REMOTE_NOTE_SECONDS
-        self._live: Live | None = None
+        self._progress_record: ProgressRecord | None = None
 
     @classmethod
     def opened(cls, folder: RunFolder, config: RunConfig, run: ResolvedRun) -> "RunRecord":
@@ -58,7 +58,7 @@ class RunRecord:
             s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint}
             for s in run.prompt_sets.values()
         }
-        record = cls.resumed(folder, config, run.identity(), {"datasets": sets, "rows": len(run.worklist)})
+        record = cls.resumed(folder, config, run.identity(), {"datasets": sets, "rows": len(run.sample_specs)})
         record.note_kinds(run.kinds)
         return record
 
@@ -120,8 +120,8 @@ class RunRecord:
         return subject_of(self._content)
 
     @property
-    def outline(self) -> Outline:
-        return Outline.of(self._content)
+    def run_manifest(self) -> RunManifest:
+        return RunManifest.of(self._content)
 
     def note_kinds(self, kinds: Mapping[str, PromptKinds]) -> None:
         """Note which prompts of each data set are benign, as it is known now: no row depends on it, all figures do.
@@ -247,15 +247,15 @@ class RunRecord:
                 "pools": {},
             }
         )
-        self._live = None
+        self._progress_record = None
         self._write()
 
-    def progressed(self, progress: Mapping[str, PoolProgress], live: Live) -> None:
+    def progressed(self, progress: Mapping[str, PoolProgress], progress_record: ProgressRecord) -> None:
         """Note how far the try is and what its pools did so far (rows, tokens, restarts), at most every few seconds.
 
         A store that does not answer is not waited for: a later note says the same and more.
         """
-        self._live = live
+        self._progress_record = progress_record
         if time.monotonic() - self._noted >= self._note_seconds and not self.store_is_silent:
             with suppress(StoreSilentError):
                 self._note(progress, RunFolder(self._folder.folder.impatient()))
@@ -280,8 +280,8 @@ class RunRecord:
     def _note(self, progress: Mapping[str, PoolProgress], folder: RunFolder) -> None:
         current = self._content["tries"][-1]
         current["pools"] = {name: dict(pool.counts) for name, pool in progress.items()}
-        if self._live is not None:
-            current["live"] = self._live.model_dump(mode="json")
+        if self._progress_record is not None:
+            current["live"] = self._progress_record.model_dump(mode="json")
         spent = [cost for one in self._content["tries"] for cost in _costs(one)]
         if spent:
             self._content["cost_dollars"] = sum(spent) / 1e6

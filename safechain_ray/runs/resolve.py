@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import ApiEntry, DatasetEntry, Endpoint, EngineNeeds, Family, JudgeEntry, ModelEntry
 from safechain_ray.catalog.parallelism import Attention
-from safechain_ray.cluster.sample_index import Worklist
+from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_place
 from safechain_ray.datasets.loading import PromptSet, load_prompts
@@ -81,8 +81,8 @@ class ResolvedRun:
         return tuple((name, part) for name in names for part in self.parts)
 
     @cached_property
-    def worklist(self) -> Worklist:
-        return Worklist(self.settings, {name: prompts.prompts for name, prompts in self.prompt_sets.items()})
+    def sample_specs(self) -> SampleIndex:
+        return SampleIndex(self.settings, {name: prompts.prompts for name, prompts in self.prompt_sets.items()})
 
     @property
     def reading_mark(self) -> dict[str, int]:

@@ -58,7 +58,7 @@ Asked = tuple[tuple[str, Part], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class RunManifest:
     """A run without its rows, as its run.json tells it.
 
     `fingerprints` are hashes of the prompts by data set; `judge_identities` say how each judge and vote decides.
@@ -78,7 +78,7 @@ class Outline:
     kinds: Mapping[str, PromptKinds] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, run: Mapping[str, Any]) -> "Outline":
+    def of(cls, run: Mapping[str, Any]) -> "RunManifest":
         """The outline in the content of a run.json that `read_stored_run` gave. Raises InputError without settings."""
         identity = run["identity"]
         if not identity.get("settings"):
@@ -143,15 +143,18 @@ class Outline:
         return tuple(dict.fromkeys(entry.caveat for entry in entries if entry is not None and entry.caveat))
 
 
-def counted(folder: RunFolder, outline: Outline) -> Counts:
+def counted(folder: RunFolder, run_manifest: RunManifest) -> Counts:
     """The counts of all samples in the folder, with the verdicts that were added later and the refusals by rule."""
     return merge(
-        chain(_counted_samples(folder, outline), map(count_verdicts, folder.added_verdicts(outline.added_judges)))
+        chain(
+            _counted_samples(folder, run_manifest),
+            map(count_verdicts, folder.added_verdicts(run_manifest.added_judges)),
+        )
     )
 
 
-def _counted_samples(folder: RunFolder, outline: Outline) -> Iterator[Counts]:
-    of_rule = outline.settings_of_rule
+def _counted_samples(folder: RunFolder, run_manifest: RunManifest) -> Iterator[Counts]:
+    of_rule = run_manifest.settings_of_rule
     if not of_rule:
         yield from map(count_table, folder.counted_samples())
         return
@@ -160,17 +163,17 @@ def _counted_samples(folder: RunFolder, outline: Outline) -> Iterator[Counts]:
         yield count_verdicts(refusal_verdicts(table, of_rule))
 
 
-def measure(folder: RunFolder, outline: Outline) -> RunMetrics:
+def measure(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
     """The metrics over all samples in the folder, with the verdicts that were added later."""
-    asked = (*outline.asked, *outline.added)
+    asked = (*run_manifest.asked, *run_manifest.added)
     metrics = summarise(
-        counted(folder, outline),
-        outline.settings,
+        counted(folder, run_manifest),
+        run_manifest.settings,
         asked,
-        outline.expected_prompts,
-        benign=BenignPrompts(outline.kinds, outline.refusals, outline.seeking_refusals),
+        run_manifest.expected_prompts,
+        benign=BenignPrompts(run_manifest.kinds, run_manifest.refusals, run_manifest.seeking_refusals),
     )
-    return metrics.model_copy(update={"model": outline.model, "caveats": outline.caveats})
+    return metrics.model_copy(update={"model": run_manifest.model, "caveats": run_manifest.caveats})
 
 
 def _kinds(name: str, dataset: Mapping[str, Any]) -> PromptKinds:
@@ -207,7 +210,7 @@ def metrics_of(uri: str) -> RunMetrics:
     run = RunFolder(open_folder(uri))
     content = run.read_run()
     if content is not None:
-        anew = measure(run, Outline.of(content))
+        anew = measure(run, RunManifest.of(content))
         if _rows(anew) >= _rows(stored):
             return anew
     if all(_is_harmful(setting.dataset) for setting in stored.settings):

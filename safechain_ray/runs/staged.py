@@ -16,7 +16,7 @@ from safechain_ray.cluster.workers.judge import RulesAndVotes
 from safechain_ray.cluster.workers.writer import Benign, Commit, block_counts
 from safechain_ray.judges.base import Vote
 from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.file_index import put_in_order, tell
+from safechain_ray.runs.file_index import repair_and_index, tell
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import Folder
 from safechain_ray.types import Part
@@ -59,11 +59,11 @@ class StagedSamples:
         last = number == stages - 1
         target = self.folder.samples if last else self.folder.stage(number)
         count = partial(block_counts, judges=self._deciding, benign=self.benign)
-        there = put_in_order(self.folder.samples, retry_errors=True, counts=count)
+        there = repair_and_index(self.folder.samples, retry_errors=True, counts=count)
         finished, found = set(there.finished), there.counts
         if not last:
-            waiting = put_in_order(target, retry_errors=True, counts=count, expected=self._expected())
-            tell(waiting, attempt.context.observer)
+            waiting = repair_and_index(target, retry_errors=True, counts=count, expected=self._expected())
+            tell(waiting, attempt.context.reporter)
             finished |= waiting.finished.keys()
             found = found + waiting.counts
         if number == 0:
@@ -114,7 +114,7 @@ def samples_waiting(
     folder: Folder, finished: Collection[str], attempt: Attempt, expected: Iterable[str] | None = None
 ) -> tuple[Dataset, int]:
     """The samples in a folder that are not finished, as a data set, and their number."""
-    stored = put_in_order(folder, retry_errors=False, expected=expected)
-    tell(stored, attempt.context.observer)
+    stored = repair_and_index(folder, retry_errors=False, expected=expected)
+    tell(stored, attempt.context.reporter)
     waiting = {sample_id: file for sample_id, file in stored.finished.items() if sample_id not in finished}
     return pipeline.stored_samples(folder, waiting, attempt.settings.block_rows), len(waiting)

@@ -102,8 +102,8 @@ class StoredNode(_Stored):
     memory_gigabytes: Amount
 
 
-class StoredTry(_Stored):
-    """One attempt at a run. What a driver notes of its progress (`live`) is read by `status` alone."""
+class StoredAttempt(_Stored):
+    """One attempt at a run. What a driver notes of its progress (`progress_record`) is read by `status` alone."""
 
     started: Moment
     ended: Moment | None = None
@@ -141,7 +141,7 @@ class StoredRun(_Stored):
     data: StoredData | None = None
     rows: Count | None = None
     pairs: Count | None = None
-    tries: tuple[StoredTry, ...] = ()
+    tries: tuple[StoredAttempt, ...] = ()
     finished_tries: Count | None = None
     added: dict[InsideName, AddedJudge] = {}
     pieces: dict[InsideName, PiecesJudge] = {}
@@ -186,11 +186,11 @@ def read_stored_run(folder: Folder) -> dict[str, Any]:
     return read_checked_tree(folder, RUN_FILE, StoredRun, "record of a run", RESTORE_RUN)
 
 
-class Live(BaseModel):
+class ProgressRecord(BaseModel):
     """Stage `stage` of `stages`: `done_before` of `total` rows were finished when it began, `committed` since then.
 
     `counts` are those of all finished rows (`cluster.commit.COMMITTED` and each judge's verdicts); `ready` are the
-    replicas of each pool. `seconds` count from the stage's start; the speeds are those of `pace.Pace`.
+    replicas of each pool. `seconds` count from the stage's start; the speeds are those of `throughput.Pace`.
     """
 
     model_config = ConfigDict(frozen=True)

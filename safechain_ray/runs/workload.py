@@ -18,8 +18,8 @@ from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.runs.attempt import Attempt, RowStream, RunContext, run_attempt
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.output import held_output
-from safechain_ray.runs.progress import Observer
+from safechain_ray.runs.output import lock_output
+from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
 
 Result = TypeVar("Result")
@@ -79,7 +79,7 @@ class Workload(ABC, Generic[Result]):
         """The folder's run.json, or a new one. Raises RunConflictError for a folder of other work."""
 
     @abstractmethod
-    def repair(self, folder: RunFolder, record: RunRecord, observer: Observer) -> Remaining:
+    def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         """Quarantine torn files, remove repeated rows, and find what is left. Reports what it changed."""
 
     @abstractmethod
@@ -109,32 +109,32 @@ class OpenWorkload(Generic[Result]):
         return self.remaining.total - self.remaining.completed
 
 
-def run(workload: Workload[Result], observer: Observer, start_engine: StartEngine) -> Result:
+def run(workload: Workload[Result], reporter: RunReporter, start_engine: StartEngine) -> Result:
     """Run a workload to its end. It resumes where an earlier attempt was interrupted.
 
     Raises:
         InputError, OutputHeldError: before anything starts.
         EngineStartError, StallError, StorageError: while it runs. Committed rows are kept.
     """
-    with open_workload(workload, observer) as opened:
-        return finish(opened, observer, start_engine)
+    with open_workload(workload, reporter) as opened:
+        return finish(opened, reporter, start_engine)
 
 
 @contextmanager
-def open_workload(workload: Workload[Result], observer: Observer) -> Iterator[OpenWorkload[Result]]:
+def open_workload(workload: Workload[Result], reporter: RunReporter) -> Iterator[OpenWorkload[Result]]:
     """Lock and repair the output folder for the length of a block.
 
     Raises:
         RunConflictError: the folder belongs to other work.
         OutputHeldError: another driver works in it.
     """
-    with held_output(workload.output, workload.resources, observer) as folder:
+    with lock_output(workload.output, workload.resources, reporter) as folder:
         record = workload.open_record(folder)
-        yield OpenWorkload(workload, folder, record, workload.repair(folder, record, observer))
+        yield OpenWorkload(workload, folder, record, workload.repair(folder, record, reporter))
 
 
 def finish(
-    opened: OpenWorkload[Result], observer: Observer, start_engine: StartEngine, placement: Placement | None = None
+    opened: OpenWorkload[Result], reporter: RunReporter, start_engine: StartEngine, placement: Placement | None = None
 ) -> Result:
     """Do what is left of an open workload, and measure it. Without `placement` it has the cluster to itself.
 
@@ -143,13 +143,13 @@ def finish(
     workload, remaining = opened.workload, opened.remaining
     committed = 0
     if not opened.left:
-        observer.say(workload.all_completed(remaining.total))
+        reporter.report(workload.all_completed(remaining.total))
     elif remaining.without_cluster is not None:
         committed = remaining.without_cluster()
     else:
         if cluster_address(workload.resources.ray_address) is None:
             workload.check_machine()
-        context = RunContext(workload.resources, observer, opened.record, start_engine)
+        context = RunContext(workload.resources, reporter, opened.record, start_engine)
         if placement is not None:
             context = context.placed(placement.control, placement.shared, placement.judges_load)
         committed = run_attempt(

@@ -4,7 +4,7 @@ from safechain_ray.storage.files import FileFacts
 from safechain_ray.storage.folder import Folder, open_folder, read_uri, write_uri
 from safechain_ray.storage.lease import Lease, hold
 from safechain_ray.storage.records import parse_json, read_checked_tree, read_record, reason_of
-from safechain_ray.storage.retry import Patience, Silence
+from safechain_ray.storage.retry import OutageState, Patience
 from safechain_ray.storage.uris import InsideName, checked_name, place, redact, without_secrets
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "Folder",
     "InsideName",
     "Lease",
+    "OutageState",
     "Patience",
-    "Silence",
     "checked_name",
     "hold",
     "open_folder",

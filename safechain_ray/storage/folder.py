@@ -36,7 +36,7 @@ from safechain_ray.storage.files import (
     read_whole,
     write_local,
 )
-from safechain_ray.storage.retry import Patience, Say, Silence, UnansweredError, trouble_of
+from safechain_ray.storage.retry import OutageState, Patience, Report, UnansweredError, store_error_of
 from safechain_ray.storage.uris import joined, redact, resolve, stays_inside
 
 T = TypeVar("T")
@@ -72,9 +72,9 @@ class Folder:
         """The folder called `name` inside this one."""
         return replace(self, path=self._path(name), uri=joined(self.uri, name))
 
-    def patient(self, seconds: float, say: Say | None = None) -> "Folder":
+    def patient(self, seconds: float, report: Report | None = None) -> "Folder":
         """The same folder that waits so long for a store, and says so where it has to."""
-        return replace(self, patience=Patience(seconds, Silence(say, seconds)))
+        return replace(self, patience=Patience(seconds, OutageState(report, seconds)))
 
     def impatient(self) -> "Folder":
         """The same folder that tries everything once; whether the store answers is noted for the patient one too."""
@@ -244,7 +244,7 @@ class Folder:
             yield
         except (OSError, pa.ArrowException) as error:
             silent = isinstance(error, UnansweredError)
-            reason = str(error) if silent else trouble_of(error).reason
+            reason = str(error) if silent else store_error_of(error).reason
             kind = StoreSilentError if silent else StorageError
             raise kind(f"Can't {action} {redact(joined(self.uri, name))}: {redact(reason)}.") from error
 

@@ -35,7 +35,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from safechain_ray.errors import OutputHeldError, StorageError
 from safechain_ray.storage.folder import Folder
-from safechain_ray.storage.retry import Say, in_words
+from safechain_ray.storage.retry import Report, in_words
 
 LEASE_FILE = "_lease.json"
 
@@ -105,14 +105,14 @@ class Lease:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_for_ever, name="lease", daemon=True)
 
-    def take(self, say: Say) -> None:
+    def take(self, report: Report) -> None:
         """Take the lease, after waiting for that of a driver which is not heard of any more.
 
         Raises OutputHeldError where another driver is at work.
         """
         found = self._read()
         if found is not None:
-            self._wait_until_free(found, say)
+            self._wait_until_free(found, report)
         _held_here.add(self._holder.token)
         self._write()
         time.sleep(self._timing.settles_on_disk if self._folder.is_local else self._timing.settles)
@@ -171,13 +171,13 @@ class Lease:
                 "did is kept, and the same command goes on once the other has ended."
             )
 
-    def _wait_until_free(self, found: bytes, say: Say) -> None:
+    def _wait_until_free(self, found: bytes, report: Report) -> None:
         """Watch until nobody can be behind the lease. Raises OutputHeldError where somebody is."""
         holder = _holder_of(found)
         if holder is not None and holder.is_gone:
             return
         lasts = self._timing.lasts if holder is None else holder.lasts
-        say(
+        report(
             f"{self._folder} is held by {holder or 'another driver'}. If nothing is heard of it for {in_words(lasts)}, "
             "this one takes its place."
         )
@@ -218,13 +218,13 @@ class Lease:
 
 
 @contextmanager
-def hold(folder: Folder, say: Say, timing: Timing | None = None) -> Iterator[Folder]:
+def hold(folder: Folder, report: Report, timing: Timing | None = None) -> Iterator[Folder]:
     """The folder for this driver alone: before each change it is made sure that no other driver took its place.
 
-    `say` hears of a wait for a driver that may be dead. Raises OutputHeldError where another is at work.
+    `report` hears of a wait for a driver that may be dead. Raises OutputHeldError where another is at work.
     """
     lease = Lease(folder, timing or Timing())
-    lease.take(say)
+    lease.take(report)
     try:
         yield folder.guarded(lease.check)
     finally:

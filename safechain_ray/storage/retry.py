@@ -75,31 +75,31 @@ _GOOGLE = re.compile(r"google::cloud::Status\((\w+): (?:.*with a last message of
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class StoreError:
     """`final` where trying again can't help. `reason` is the middle of a sentence."""
 
     reason: str
     final: bool
 
 
-def trouble_of(error: Exception) -> Trouble:
+def store_error_of(error: Exception) -> StoreError:
     """What an OSError or an ArrowException of a remote or local file system means."""
     if isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
-        return Trouble(_own_words(error), final=True)  # what was read is no whole file of its kind
+        return StoreError(_own_words(error), final=True)  # what was read is no whole file of its kind
     code = _code(error)
     if code in FINAL:
         fix = FINAL[code]
-        return Trouble(f"{fix} ({_own_words(error)})" if fix else _own_words(error), final=True)
+        return StoreError(f"{fix} ({_own_words(error)})" if fix else _own_words(error), final=True)
     if isinstance(error, FileNotFoundError):
-        return Trouble(_MISSING, final=True)
+        return StoreError(_MISSING, final=True)
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return Trouble(_FULL, final=True)
+        return StoreError(_FULL, final=True)
     if isinstance(error, PermissionError) or _CLIENT_ERROR.search(str(error)):
-        return Trouble(os.strerror(number) if number else _own_words(error), final=True)
+        return StoreError(os.strerror(number) if number else _own_words(error), final=True)
     if number is not None and error.__class__ is not OSError:
-        return Trouble(os.strerror(number), final=False)
-    return Trouble(_own_words(error), final=False)
+        return StoreError(os.strerror(number), final=False)
+    return StoreError(_own_words(error), final=False)
 
 
 def _code(error: Exception) -> str | None:
@@ -113,7 +113,7 @@ def _own_words(error: Exception) -> str:
 
 T = TypeVar("T")
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 PATIENCE_SECONDS = 60.0
 
@@ -130,15 +130,15 @@ class UnansweredError(OSError):
     """The store did not answer as long as it was waited for."""
 
 
-class Silence:
+class OutageState:
     """Since when a store has not answered, over all threads that ask it; tells a person when that begins and ends.
 
     `patience` is how long it is waited for in all, in seconds, whoever of those that share this notices it: some of
     them try once.
     """
 
-    def __init__(self, say: Say | None = None, patience: float = PATIENCE_SECONDS) -> None:
-        self._say = say
+    def __init__(self, report: Report | None = None, patience: float = PATIENCE_SECONDS) -> None:
+        self._say = report
         self._patience = patience
         self._lock = threading.Lock()
         self._since: float | None = None
@@ -185,7 +185,7 @@ class Patience:
     """
 
     seconds: float = PATIENCE_SECONDS
-    silence: Silence = field(default_factory=Silence, compare=False, repr=False)
+    silence: OutageState = field(default_factory=OutageState, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Patience, (self.seconds,)
@@ -202,7 +202,7 @@ class Patience:
             try:
                 result = attempt()
             except (OSError, pa.ArrowException) as error:
-                trouble = trouble_of(error)
+                trouble = store_error_of(error)
                 if trouble.final:
                     self.silence.heard()
                     raise

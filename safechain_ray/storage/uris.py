@@ -19,7 +19,7 @@ from pyarrow import fs
 from pydantic import AfterValidator
 
 from safechain_ray.errors import InputError, StorageError, StoreSilentError
-from safechain_ray.storage.retry import Patience, UnansweredError, trouble_of
+from safechain_ray.storage.retry import Patience, UnansweredError, store_error_of
 from safechain_ray.types.known_secrets import KnownSecrets
 from safechain_ray.types.thinking import well_formed
 
@@ -168,7 +168,7 @@ def resolve(uri: str, patience: Patience) -> tuple[fs.FileSystem, str]:
         raise InputError(f"Can't use {redact(uri)}: {redact(reason)}. Write it as {scheme}://bucket/folder.") from None
     except OSError as error:
         kind = StoreSilentError if isinstance(error, UnansweredError) else StorageError
-        raise kind(f"Can't reach {redact(uri)}: {redact(trouble_of(error).reason)}.") from error
+        raise kind(f"Can't reach {redact(uri)}: {redact(store_error_of(error).reason)}.") from error
     if not path.strip("/") and scheme != "file":
         raise InputError(f"{redact(uri)} names no bucket; write it as {scheme}://bucket/folder.")
     return filesystem, path

@@ -192,7 +192,7 @@ def _trainer(job: TrainingJob, hooks: Hooks) -> Any:
         eval_dataset=_dataset(job.held_out) if job.held_out is not None else None,
         processing_class=job.chat.tokenizer,
         peft_config=_lora(options.lora) if options.lora is not None else None,
-        callbacks=[_Told(job.output / METRICS, hooks)],
+        callbacks=[LoggingCallback(job.output / METRICS, hooks)],
     )
     trainer.remove_callback(PrinterCallback)
     sequences = len(trainer.train_dataset)
@@ -310,7 +310,7 @@ def _lora(options: LoraOptions) -> Any:
     )
 
 
-class _Told(TrainerCallback):  # type: ignore[misc]
+class LoggingCallback(TrainerCallback):  # type: ignore[misc]
     """Writes all that was logged, a line each, and tells the hooks. A resumed run brings its earlier lines along."""
 
     def __init__(self, path: Path, hooks: Hooks) -> None:

@@ -207,7 +207,7 @@ def _alike(found: pa.DataType, expected: pa.DataType) -> bool:
     return found == expected or any(is_kind(found) and is_kind(expected) for is_kind in alike)
 
 
-def only(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
+def filter_by_ids(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
     """The rows of `table` with these ids."""
     return table.filter(pc.is_in(table["sample_id"], value_set=pa.array(sample_ids, pa.string())))
 

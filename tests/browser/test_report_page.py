@@ -209,12 +209,12 @@ def test_tab_reaches_every_control_and_shows_where_it_is(reader: Reader):
     reached = set()
     for _ in range(wanted):
         page.keyboard.press("Tab")
-        place, outline = page.evaluate(
+        place, run_manifest = page.evaluate(
             "[[...document.querySelectorAll('*')].indexOf(document.activeElement),"
             " getComputedStyle(document.activeElement).outlineStyle]"
         )
         reached.add(place)
-        assert outline != "none"
+        assert run_manifest != "none"
     assert len(reached) == wanted
 
 

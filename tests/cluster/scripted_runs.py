@@ -10,7 +10,7 @@ import pyarrow.dataset as pads
 from safechain_ray.commands.evaluate import Evaluation, evaluate
 from safechain_ray.commands.judge_study import StudyDone, judge_study
 from safechain_ray.config import RunConfig, read_config, read_study_config
-from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 
 MODEL, GUARD = "package://demo-reasoner", "package://demo-guard"
@@ -37,7 +37,7 @@ class Runner:
     def __init__(self, address: str, output: Path) -> None:
         self.address = address
         self.output = output
-        self.observer = Silent()
+        self.reporter = RecordingReporter()
         self.on_update: Callable[[Snapshot], None] = lambda snapshot: None
 
     def copied(self, output: Path) -> "Runner":
@@ -59,8 +59,8 @@ class Runner:
 
     def __call__(self, script: Script | None = None, guard: Script | None = None, **flags: Any) -> Evaluation:
         engines = ScriptedEngines({MODEL: script or Script(), GUARD: guard or guard_script()})
-        self.observer = Silent(self.on_update)
-        return evaluate(self.config(**flags), self.observer, engines)
+        self.reporter = RecordingReporter(self.on_update)
+        return evaluate(self.config(**flags), self.reporter, engines)
 
     def study(self, labelled: Path, guard: Script | None = None, **flags: Any) -> StudyDone:
         """A judge study of demo-guard, a larger guard and RS-Match, into the same folder."""
@@ -73,8 +73,8 @@ class Runner:
             "resources.device": "cpu",
             "resources.block_rows": 8,
         }
-        self.observer = Silent(self.on_update)
-        return judge_study(read_study_config(None, {**usual, **flags}, ()), self.observer, engines)
+        self.reporter = RecordingReporter(self.on_update)
+        return judge_study(read_study_config(None, {**usual, **flags}, ()), self.reporter, engines)
 
     @property
     def rows(self) -> list[dict[str, Any]]:

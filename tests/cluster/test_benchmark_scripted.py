@@ -30,7 +30,7 @@ from safechain_ray.config import read_benchmark_config
 from safechain_ray.decoding.evalplus import RESPONSE_PREFIX
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import RunConflictError, SandboxError
-from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types.tables import GRADED_SCHEMA
 
@@ -50,7 +50,7 @@ class Benchmarks:
 
     def __init__(self, run: Runner) -> None:
         self.run = run
-        self.observer = Silent()
+        self.reporter = RecordingReporter()
 
     def __call__(
         self,
@@ -68,10 +68,10 @@ class Benchmarks:
             "resources.block_rows": 4,
             "resources.max_running": 4,
         }
-        self.observer = Silent(on_update)
+        self.reporter = RecordingReporter(on_update)
         config = read_benchmark_config(None, {**usual, **flags}, ())
         start = ScriptedEngines({MODEL: script}) if isinstance(script, Script) else script
-        return benchmark(config, self.observer, start)
+        return benchmark(config, self.reporter, start)
 
     def solved(self, done: Benchmarked) -> dict[str, float | None]:
         return {each.dataset: each.grades.pass_at[1].value for each in done.metrics.benchmarks}
@@ -134,7 +134,7 @@ def test_an_answer_whose_grading_failed_is_graded_again_without_an_engine(
     again = benchmarks(files, NO_ENGINE)
     assert (again.errors, again.committed, benchmarks.solved(again)) == (0, lost, {"gsm8k": 0.5})
     assert len({row["sample_id"] for row in benchmarks.run.rows}) == len(benchmarks.run.rows) == 8
-    assert "graded again" in " ".join(benchmarks.observer.sentences)
+    assert "graded again" in " ".join(benchmarks.reporter.sentences)
 
 
 @needs_sandbox
@@ -200,7 +200,7 @@ def test_a_run_from_before_graders_had_versions_is_graded_again_without_an_engin
 
     done = benchmarks(files, NO_ENGINE)
     assert (done.errors, done.committed, benchmarks.solved(done)) == (0, 8, {"gsm8k": 0.5})
-    assert "8 answers were graded by an earlier version" in " ".join(benchmarks.observer.sentences)
+    assert "8 answers were graded by an earlier version" in " ".join(benchmarks.reporter.sentences)
     assert len({row["sample_id"] for row in benchmarks.run.rows}) == len(benchmarks.run.rows) == 8
     assert benchmarks(files, NO_ENGINE).committed == 0
 

@@ -13,7 +13,7 @@ from scripted_runs import GUARD, MODEL, SAFE
 
 from safechain_ray.commands.build_dataset import Building, build_dataset
 from safechain_ray.config import BuildConfig, read_build_config
-from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
 
@@ -75,7 +75,7 @@ def config(address: str, folder: Path, output: str, **keys: Any) -> BuildConfig:
     return read_build_config(None, usual | keys, ())
 
 
-class StopsAt(Silent):
+class StopsAt(RecordingReporter):
     """Interrupts the driver, as Ctrl-C does, once so many rows are committed."""
 
     def __init__(self, rows: int) -> None:
@@ -95,7 +95,7 @@ def rows(built: Building) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def undisturbed(one_driver: None, cluster_address: str, tmp_path_factory: pytest.TempPathFactory) -> Building:
     folder = tmp_path_factory.mktemp("undisturbed")
-    return build_dataset(config(cluster_address, folder, "set"), Silent(), engines())
+    return build_dataset(config(cluster_address, folder, "set"), RecordingReporter(), engines())
 
 
 def test_a_build_stopped_twice_ends_with_the_rows_of_one_that_was_not(
@@ -106,7 +106,7 @@ def test_a_build_stopped_twice_ends_with_the_rows_of_one_that_was_not(
         with pytest.raises(KeyboardInterrupt):
             build_dataset(build, StopsAt(int(PROMPTS * K * share)), engines(seconds=0.5))
         assert not (tmp_path / "set/data").exists()
-    stopped = build_dataset(build, Silent(), engines())
+    stopped = build_dataset(build, RecordingReporter(), engines())
     assert stopped.run.committed < PROMPTS * K
     assert rows(stopped) == rows(undisturbed)
     assert (stopped.facts.steps, stopped.facts.responses) == (undisturbed.facts.steps, undisturbed.facts.responses)
@@ -134,9 +134,9 @@ def test_a_finished_build_starts_no_engine_and_a_control_of_it_neither(
     undisturbed: Building, cluster_address: str, tmp_path: Path
 ) -> None:
     folder = Path(undisturbed.folder.path)
-    again = build_dataset(undisturbed.config, Silent(), NO_ENGINES)
+    again = build_dataset(undisturbed.config, RecordingReporter(), NO_ENGINES)
     assert (again.run.committed, again.facts) == (0, undisturbed.facts)
     keys = {"answers_only": True, "run": str(folder / "run"), "output": str(tmp_path / "control")}
-    control = build_dataset(undisturbed.config.model_copy(update=keys), Silent(), NO_ENGINES)
+    control = build_dataset(undisturbed.config.model_copy(update=keys), RecordingReporter(), NO_ENGINES)
     assert [row["sample_id"] for row in rows(control)] == [row["sample_id"] for row in rows(undisturbed)]
     assert all(row["messages"][1]["content"].startswith("Fix it with slate") for row in rows(control))

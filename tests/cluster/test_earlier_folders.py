@@ -28,7 +28,7 @@ from safechain_ray.config import (
 )
 from safechain_ray.demo import model_path
 from safechain_ray.errors import RunConflictError
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import Script, ScriptedEngines
 
 pytestmark = pytest.mark.usefixtures("one_driver")
@@ -67,9 +67,9 @@ RunIn = Callable[[str], Runner]
 
 def add(run: Runner, judge: str, guard: Script = NO_ENGINE, **flags: Any) -> Judging:
     given = {"judges": [judge], "resources.ray_address": run.address, **flags}
-    run.observer = Silent()
+    run.reporter = RecordingReporter()
     engines = ScriptedEngines({GUARD: guard})
-    return add_judges(str(run.output), read_judging_config(given, ()), run.observer, engines)
+    return add_judges(str(run.output), read_judging_config(given, ()), run.reporter, engines)
 
 
 def resources(address: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_a_finished_run_starts_no_engine_and_has_the_same_figures(run_in: RunIn)
     done = run(NO_ENGINE, NO_ENGINE, **EVALUATE)
 
     assert done.committed == 0
-    assert "no engine is started" in " ".join(run.observer.sentences)
+    assert "no engine is started" in " ".join(run.reporter.sentences)
     assert not changed(figures, read_json(run.output / "metrics.json"))
     assert rows_by_id(run.output / "samples") == samples
 
@@ -124,10 +124,10 @@ def test_thoughts_judged_in_pieces_start_no_engine(run_in: RunIn) -> None:
     before = table(run.output / "pieces" / "demo-guard")
     config = read_judging_config({"judges": ["demo-guard"], "pieces": 4, "resources.ray_address": run.address}, ())
 
-    judged = judge_in_pieces(str(run.output), config, observer := Silent(), NO_ENGINES)
+    judged = judge_in_pieces(str(run.output), config, reporter := RecordingReporter(), NO_ENGINES)
 
     assert judged.committed == 0
-    assert "no engine is started" in " ".join(observer.sentences)
+    assert "no engine is started" in " ".join(reporter.sentences)
     assert table(run.output / "pieces" / "demo-guard") == before
     (found,) = analyse(str(run.output)).settings[0].first_unsafe
     assert (found.judge, found.pieces) == ("demo-guard", 4)
@@ -230,13 +230,13 @@ def test_a_finished_sweep_starts_no_engine(earlier: Earlier, cluster_address: st
     before = contents()
 
     config = read_sweep_config(earlier("sweep.yaml"), resources(cluster_address), ())
-    done = sweep(config, observer := Silent(), NO_ENGINES)
+    done = sweep(config, reporter := RecordingReporter(), NO_ENGINES)
 
     assert [(model.model, model.status, model.tries) for model in done.models] == [
         ("demo-reasoner", "done", 0),
         ("second", "done", 0),
     ]
-    assert "samples to do" not in " ".join(observer.sentences)
+    assert "samples to do" not in " ".join(reporter.sentences)
     assert not changed(before, contents())
 
 
@@ -250,7 +250,7 @@ def test_a_finished_study_starts_no_engine_and_has_the_same_figures(run_in: RunI
     done = run.study(Path(earlier("labelled.csv").name), guard=NO_ENGINE, judges=["demo-guard"])
 
     assert done.committed == 0
-    assert "no engine is started" in " ".join(run.observer.sentences)
+    assert "no engine is started" in " ".join(run.reporter.sentences)
     assert not changed(figures, read_json(run.output / "study.json"))
 
 
@@ -272,12 +272,12 @@ def test_a_finished_benchmark_run_starts_no_engine_and_is_graded_again_by_todays
     }
     config = read_benchmark_config(None, given | resources(cluster_address), ())
 
-    done = benchmark(config, observer := Silent(), NO_ENGINES)
+    done = benchmark(config, reporter := RecordingReporter(), NO_ENGINES)
 
     assert (done.errors, done.committed) == (0, 4)
-    assert "4 answers were graded by an earlier version" in " ".join(observer.sentences)
+    assert "4 answers were graded by an earlier version" in " ".join(reporter.sentences)
     assert not changed(figures, read_json(folder / "metrics.json"))
-    assert benchmark(config, Silent(), NO_ENGINES).committed == 0
+    assert benchmark(config, RecordingReporter(), NO_ENGINES).committed == 0
 
 
 # prefer
@@ -292,10 +292,13 @@ def test_finished_preferences_start_no_engine(
     figures = read_json(output / "preferences.json")
     config = {"judge": JUDGE, "strategies": ["default"], "output": str(output)}
     done = prefer(
-        *folders, read_preference_config(config | resources(cluster_address), ()), observer := Silent(), NO_ENGINES
+        *folders,
+        read_preference_config(config | resources(cluster_address), ()),
+        reporter := RecordingReporter(),
+        NO_ENGINES,
     )
     assert done.committed == 0
-    assert "no engine is started" in " ".join(observer.sentences)
+    assert "no engine is started" in " ".join(reporter.sentences)
     now = read_json(output / "preferences.json")
     moved = {"run_a": now["run_a"], "run_b": now["run_b"]}
     assert not changed(figures | moved, now)
@@ -306,13 +309,13 @@ def test_finished_preferences_start_no_engine(
 
 def tuned(earlier: Earlier, address: str, output: Path, **flags: Any) -> tuple[FineTuning, SilentTraining]:
     given = {"output": str(output), "resources.ray_address": address, **flags}
-    return finetune(read_finetune_config(earlier("finetune.yaml"), given, ()), observer := SilentTraining()), observer
+    return finetune(read_finetune_config(earlier("finetune.yaml"), given, ()), reporter := SilentTraining()), reporter
 
 
 def test_a_finished_training_starts_no_worker(earlier: Earlier, cluster_address: str) -> None:
     folder = earlier("finetune")
-    done, observer = tuned(earlier, cluster_address, folder)
-    assert observer.sentences == ["The training is finished already: no worker is started."]
+    done, reporter = tuned(earlier, cluster_address, folder)
+    assert reporter.sentences == ["The training is finished already: no worker is started."]
     assert done.record == read_json(folder / "finetune.json")
     with pytest.raises(RunConflictError, match=r"learning_rate: 0\.001 -> 0\.002"):
         tuned(earlier, cluster_address, folder, **{"training.learning_rate": 2e-3})
@@ -343,4 +346,4 @@ def test_a_built_data_set_is_refused_as_its_thoughts_were_divided_by_other_rules
         "output": str(earlier("build_dataset")),
     }
     with pytest.raises(RunConflictError, match=rf"holds another data set(.|\n)*{READING_CHANGED}"):
-        build_dataset(read_build_config(None, given | resources(cluster_address), ()), Silent(), NO_ENGINES)
+        build_dataset(read_build_config(None, given | resources(cluster_address), ()), RecordingReporter(), NO_ENGINES)

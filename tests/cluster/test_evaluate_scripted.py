@@ -70,7 +70,7 @@ def test_a_finished_run_starts_no_engine(finished: Runner) -> None:
     again = finished(Script(start_error="no engine may start"), guard_script(start_error="no engine may start"))
 
     assert again.committed == 0
-    assert "no engine is started" in " ".join(finished.observer.sentences)
+    assert "no engine is started" in " ".join(finished.reporter.sentences)
 
 
 def test_only_rows_with_an_error_are_done_again(run: Runner) -> None:

@@ -17,16 +17,16 @@ from safechain_ray.errors import RunConflictError
 CONFIG = Path(__file__).parents[2] / "configs" / "paper" / "finetune_r1_7b.yaml"
 
 
-def tuned(address: str, output: str, observer: SilentTraining | None = None, **keys: Any) -> FineTuning:
+def tuned(address: str, output: str, reporter: SilentTraining | None = None, **keys: Any) -> FineTuning:
     own = {"output": output, "resources.ray_address": address, "training.epochs": 1, "training.save_every": 4}
-    return finetune(read_finetune_config(CONFIG, own | keys, (), "demo"), observer or SilentTraining())
+    return finetune(read_finetune_config(CONFIG, own | keys, (), "demo"), reporter or SilentTraining())
 
 
 @pytest.fixture(scope="module")
 def done(one_driver: None, cluster_address: str, store: Store) -> tuple[FineTuning, SilentTraining]:
-    observer = SilentTraining()
+    reporter = SilentTraining()
     kept = {"training.report_to": ["tensorboard"]}
-    return tuned(cluster_address, store.uri("finetuned"), observer, **kept), observer
+    return tuned(cluster_address, store.uri("finetuned"), reporter, **kept), reporter
 
 
 def test_the_model_in_the_output_is_a_plain_one_that_learnt(done: tuple[FineTuning, SilentTraining], tmp_path: Path):
@@ -44,7 +44,7 @@ def test_the_model_in_the_output_is_a_plain_one_that_learnt(done: tuple[FineTuni
 
 
 def test_the_output_holds_whole_checkpoints_metrics_and_the_record(done: tuple[FineTuning, SilentTraining]):
-    tuning, observer = done
+    tuning, reporter = done
     record = json.loads(tuning.folder.read_text("finetune.json"))
     assert record == tuning.record
     steps = record["steps"]
@@ -56,8 +56,8 @@ def test_the_output_holds_whole_checkpoints_metrics_and_the_record(done: tuple[F
     assert {"rng_state_0.pth", "rng_state_1.pth", "trainer_state.json"} <= {file["name"] for file in manifest["files"]}
     lines = [json.loads(line) for line in tuning.folder.read_text("metrics.jsonl").splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, steps + 1))
-    assert observer.last is not None
-    assert (observer.last.step, observer.last.steps) == (steps, steps)
+    assert reporter.last is not None
+    assert (reporter.last.step, reporter.last.steps) == (steps, steps)
 
 
 def test_what_tensorboard_wrote_lies_in_the_output(done: tuple[FineTuning, SilentTraining], tmp_path: Path):
@@ -76,10 +76,10 @@ def test_what_tensorboard_wrote_lies_in_the_output(done: tuple[FineTuning, Silen
 def test_a_finished_training_starts_no_worker(
     done: tuple[FineTuning, SilentTraining], cluster_address: str, store: Store
 ):
-    observer = SilentTraining()
-    again = tuned(cluster_address, store.uri("finetuned"), observer)
+    reporter = SilentTraining()
+    again = tuned(cluster_address, store.uri("finetuned"), reporter)
     assert again.record == done[0].record
-    assert observer.sentences == ["The training is finished already: no worker is started."]
+    assert reporter.sentences == ["The training is finished already: no worker is started."]
 
 
 def test_another_training_in_the_same_output_is_refused_with_the_difference(

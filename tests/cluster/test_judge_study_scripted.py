@@ -45,7 +45,7 @@ def test_a_study_that_was_cut_off_goes_on_and_a_finished_one_starts_no_engine(ru
 
     again = run.study(labelled, guard=guard_script(start_error="no engine may start"))
     assert again.committed == 0
-    assert "no engine is started" in " ".join(run.observer.sentences)
+    assert "no engine is started" in " ".join(run.reporter.sentences)
 
 
 def test_a_judge_that_answers_nonsense_has_missing_verdicts(run: Runner, tmp_path: Path) -> None:

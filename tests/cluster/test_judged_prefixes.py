@@ -13,7 +13,7 @@ from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.commands.judge import judge_in_pieces
 from safechain_ray.config import read_judging_config
 from safechain_ray.errors import InputError, RunConflictError
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import PIECES_SCHEMA
 
@@ -55,10 +55,10 @@ def finished(whole: Runner, tmp_path: Path) -> Runner:
 def cut(finished: Runner) -> Callable[..., int]:
     def judged(guard: Script | None = None, judge: object = "demo-guard", **flags: object) -> int:
         given = {"judges": [judge], "pieces": 8, "resources.ray_address": finished.address, **flags}
-        finished.observer = Silent()
+        finished.reporter = RecordingReporter()
         engines = ScriptedEngines({GUARD: guard or wary()})
         config = read_judging_config(given, ())
-        return judge_in_pieces(str(finished.output), config, finished.observer, engines).committed
+        return judge_in_pieces(str(finished.output), config, finished.reporter, engines).committed
 
     return judged
 
@@ -88,7 +88,7 @@ def test_judging_in_pieces_goes_on_where_it_was_cut_off(finished: Runner, cut: C
 
     assert analyse(str(finished.output)) == whole
     assert cut(guard=Script(start_error="it should not start")) == 0
-    assert re.search("no engine is started", finished.observer.sentences[-1])
+    assert re.search("no engine is started", finished.reporter.sentences[-1])
 
 
 def test_what_can_say_nothing_of_a_thoughts_beginning_is_refused(finished: Runner, cut: Callable[..., int]) -> None:

@@ -52,7 +52,7 @@ def test_a_replica_larger_than_a_node_gives_its_gpus_back_to_the_judge_that_foll
 
     done = on_gpus(**flags, **{"sampling.temperature": 0, "resources.stall_timeout_minutes": 1})
 
-    assert "one after the other" in " ".join(on_gpus.observer.sentences)
+    assert "one after the other" in " ".join(on_gpus.reporter.sentences)
     assert done.committed == len(on_gpus.rows) == 60
 
 

@@ -25,7 +25,7 @@ from safechain_ray.commands.prefer import Preferring, prefer
 from safechain_ray.config import read_preference_config
 from safechain_ray.errors import EngineStartError, RunConflictError
 from safechain_ray.metrics.preferences import Preferences
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request, Sampling
 
@@ -59,12 +59,12 @@ def ask(cluster_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def asked(script: Script | None = None, **keys: Any) -> Preferring:
         usual = {"judge": JUDGE, "output": str(tmp_path / "out")}
         resources = {"resources.ray_address": cluster_address, "resources.block_rows": 8}
-        observer = Silent()
+        reporter = RecordingReporter()
         engines = ScriptedEngines({GUARD: script or preference_script()})
         try:
-            return prefer(a, b, read_preference_config({**usual, **resources, **keys}, ()), observer, engines)
+            return prefer(a, b, read_preference_config({**usual, **resources, **keys}, ()), reporter, engines)
         finally:
-            said[:] = observer.sentences
+            said[:] = reporter.sentences
 
     asked.said = said  # type: ignore[attr-defined]
     return asked

@@ -20,7 +20,7 @@ from safechain_ray.commands.judge import Judging, add_judges, remove_judge
 from safechain_ray.commands.status import read_status
 from safechain_ray.config import ResourcesConfig, read_judging_config
 from safechain_ray.errors import InputError, RunConflictError
-from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
 
@@ -50,9 +50,9 @@ def add(
     **flags: object,
 ) -> Judging:
     given = {"judges": list(judges), "resources.ray_address": run.address, **flags}
-    run.observer = Silent(on_update)
+    run.reporter = RecordingReporter(on_update)
     engines = ScriptedEngines({GUARD: guard or half_unsafe()})
-    return add_judges(str(run.output), read_judging_config(given, ()), run.observer, engines)
+    return add_judges(str(run.output), read_judging_config(given, ()), run.reporter, engines)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def test_the_same_command_again_starts_no_engine(runs: Runs, judged: Runner) -> 
 
     assert again.committed == 0
     assert again.metrics == runs.added.metrics
-    assert "no engine is started" in judged.observer.sentences[-1]
+    assert "no engine is started" in judged.reporter.sentences[-1]
 
 
 def test_parts_are_added_to_a_judge_that_the_run_had(plain: Runner) -> None:
@@ -210,7 +210,7 @@ def test_verdicts_of_a_judge_count_once_all_of_them_are_there(runs: Runs, plain:
 
 def test_a_judge_that_was_added_can_be_removed(judged: Runner) -> None:
     plain = Runner(judged.address, judged.output)
-    metrics = remove_judge(str(judged.output), "demo-guard", ResourcesConfig(), Silent())
+    metrics = remove_judge(str(judged.output), "demo-guard", ResourcesConfig(), RecordingReporter())
 
     assert [judge.judge for judge in metrics.settings[0].judges] == ["refusal-match"]
     assert figures(judged)[1] == []
@@ -226,7 +226,7 @@ def test_only_an_added_judge_can_be_removed(judged: Runner) -> None:
         "../samples": "no added judge",
     }.items():
         with pytest.raises(InputError, match=says):
-            remove_judge(str(judged.output), name, ResourcesConfig(), Silent())
+            remove_judge(str(judged.output), name, ResourcesConfig(), RecordingReporter())
     assert (judged.output / "run.json").read_bytes() == before
 
 

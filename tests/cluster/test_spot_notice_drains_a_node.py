@@ -94,21 +94,21 @@ def test_a_notice_makes_ray_drain_the_node_until_the_time_that_the_cloud_names(
     with spot_node(cluster) as raylet:
         watcher = watches(cluster, metadata, raylet)
         command = [sys.executable, "-c", OBSERVER, raylet.gcs_address, raylet.node_id]
-        observer = subprocess.Popen(command, cwd=ROOT, env=may_use(cluster), stdout=subprocess.PIPE, text=True)
-        assert observer.stdout is not None
-        assert observer.stdout.readline() == "at work []\n"
+        reporter = subprocess.Popen(command, cwd=ROOT, env=may_use(cluster), stdout=subprocess.PIPE, text=True)
+        assert reporter.stdout is not None
+        assert reporter.stdout.readline() == "at work []\n"
         wait_for(lambda: metadata.looks >= 2)
         assert watcher.poll() is None
 
         given = time.time()
         goes = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(given + 100))
         metadata.notice = json.dumps({"action": "terminate", "time": goes})
-        deadline = int(observer.stdout.readline()) / 1000
+        deadline = int(reporter.stdout.readline()) / 1000
         assert deadline == pytest.approx(given + 100, abs=2)
         _, told = watcher.communicate(timeout=60)
         assert watcher.returncode == 0
         assert f"Drained node {raylet.node_id}" in told
-        observer.wait(60)
+        reporter.wait(60)
 
 
 def test_the_watch_ends_with_its_node(cluster: JobCluster, metadata: Metadata) -> None:

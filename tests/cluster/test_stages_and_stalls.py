@@ -30,7 +30,7 @@ def small(small_cluster: str, tmp_path: Path) -> Runner:
 def test_engines_without_room_for_both_run_one_after_the_other(small: Runner) -> None:
     done = small()
 
-    assert "one after the other" in " ".join(small.observer.sentences)
+    assert "one after the other" in " ".join(small.reporter.sentences)
     assert done.committed == len(small.rows) == 300
     assert all(len(row["verdicts"]) == 2 for row in small.rows)
     assert not (small.output / "stages").exists()
@@ -49,7 +49,7 @@ def test_a_staged_run_judges_what_it_generated_and_generates_nothing_again(small
 def test_judges_of_a_study_without_room_for_all_judge_the_rows_one_after_the_other(small: Runner) -> None:
     done = small.study(labelled_rows(small.output.parent, 20))
 
-    assert "one after the other" in " ".join(small.observer.sentences)
+    assert "one after the other" in " ".join(small.reporter.sentences)
     assert {rater.name: rater.agreement.n for rater in done.study.raters} == {
         "demo-guard": 20,
         "llama-guard-3-1b": 20,

@@ -64,7 +64,7 @@ def test_an_outage_in_the_middle_pauses_a_run_which_then_ends_as_if_nothing_had_
             outages[0].start()
 
     def told() -> list[str]:
-        return [sentence for sentence in run.observer.sentences if "The store" in sentence]
+        return [sentence for sentence in run.reporter.sentences if "The store" in sentence]
 
     def heal_when_it_is_told() -> None:
         deadline = time.monotonic() + 120
@@ -112,7 +112,7 @@ def test_googles_store_killed_in_the_middle_and_back_ends_as_if_nothing_had_been
         ids = sample_ids(open_folder(output))
         assert len(ids) == len(set(ids)) == done.committed == 150
         judging = read_judging_config({"judges": ["demo-guard"], "resources.ray_address": run.address}, ())
-        add_judges(output, judging, run.observer, ScriptedEngines({GUARD: guard_script()}))
+        add_judges(output, judging, run.reporter, ScriptedEngines({GUARD: guard_script()}))
         (setting,) = read_metrics(output).settings
         assert [judge.judge for judge in setting.judges] == ["refusal-match", "demo-guard"]
 

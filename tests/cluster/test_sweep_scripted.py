@@ -17,13 +17,13 @@ from ray.cluster_utils import Cluster
 from scripted_runs import GUARD, guard_script
 
 from safechain_ray import catalog
-from safechain_ray.commands.sweep import at_work, schedule
-from safechain_ray.commands.sweep.schedule import Manner
+from safechain_ray.commands.sweep import active_runs, schedule
+from safechain_ray.commands.sweep.schedule import SweepOptions
 from safechain_ray.commands.sweep.sweep import SweepDone, sweep
 from safechain_ray.config import read_sweep_config
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.errors import EngineStartError
-from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Engine, Request
 
@@ -49,7 +49,7 @@ class Sweeper:
     def __init__(self, address: str, output: Path) -> None:
         self.address = address
         self.output = output
-        self.observer = Silent()
+        self.reporter = RecordingReporter()
         self.snapshots: list[Snapshot] = []
         self.on_snapshot: Callable[[Snapshot], None] = self.snapshots.append
         self.start_engine: Callable[[ScriptedEngines], StartEngine] = lambda engines: engines
@@ -69,9 +69,9 @@ class Sweeper:
         named = {key: flags.pop(key) for key in ("only", "skip", "manner") if key in flags}
         config = read_sweep_config(None, {**keys, **flags}, ())
         scripts = {catalog.models()[name].source: script for name, script in models.items()}
-        self.observer = Silent(self.on_snapshot)
+        self.reporter = RecordingReporter(self.on_snapshot)
         engines = ScriptedEngines({**scripts, GUARD: guard or guard_script()})
-        return sweep(config, self.observer, self.start_engine(engines), **named)
+        return sweep(config, self.reporter, self.start_engine(engines), **named)
 
     def rows(self, model: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = (
@@ -80,7 +80,7 @@ class Sweeper:
         return rows
 
     def said(self, words: str) -> list[str]:
-        return [sentence for sentence in self.observer.sentences if words in sentence]
+        return [sentence for sentence in self.reporter.sentences if words in sentence]
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_model_starts_in_the_places_that_the_last_rows_of_another_one_leave_li
     swept(models, **{"resources.replicas": 5, "resources.max_running": 4, "resources.block_rows": 4})
 
     assert complete(swept, models)
-    order = [words for words in swept.observer.sentences if " starts: " in words or " is done" in words]
+    order = [words for words in swept.reporter.sentences if " starts: " in words or " is done" in words]
     assert [" starts: " in words for words in order] == [True, True, False, False], order
 
 
@@ -210,10 +210,10 @@ def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_sam
 
     monkeypatch.setattr(schedule, "time", SimpleNamespace(time=clock, monotonic=time.monotonic))
     done = swept(
-        {name: waits_for_the_other() for name in names}, manner=Manner(deadline=time.time() + 40_000), **settings
+        {name: waits_for_the_other() for name in names}, manner=SweepOptions(deadline=time.time() + 40_000), **settings
     )
 
-    assert set(done.unfinished) == set(names), swept.observer.sentences
+    assert set(done.unfinished) == set(names), swept.reporter.sentences
     for metrics in done.metrics:
         rows = [setting.rows for setting in metrics.settings]
         assert 0 < sum(rows) < 200
@@ -250,7 +250,7 @@ def test_a_judge_for_all_that_does_not_start_is_started_again_but_not_for_ever(
     models = {name: Script() for name in ("R1-14B", "R1-7B")}
     swept.start_engine = failing_at_first(marks, failures)
 
-    done = swept(models, manner=Manner(retries=0))
+    done = swept(models, manner=SweepOptions(retries=0))
 
     assert [model.status for model in done.models] == [status] * 2, done.models
     if status == "done":
@@ -265,7 +265,7 @@ def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two nodes of two GPUs: the judge's dies once the models hold all others. What is left is two GPUs."""
-    monkeypatch.setattr(at_work, "PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(active_runs, "PATIENCE_SECONDS", 3.0)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 32})
     nodes = [cluster.add_node(num_cpus=16, num_gpus=2) for _ in range(2)]
     lost: list[str] = []

@@ -134,7 +134,7 @@ def test_a_spot_notice_hands_the_rows_over_and_a_node_that_joins_gets_its_share(
     after = [answer for answer in runs.answers() if answer.seconds > noticed[0] + 15]
     assert doomed.node_id not in {answer.node for answer in after}
     assert runs.again() <= ROWS_IN_FLIGHT
-    told = " ".join(sentence for sentence in runs.run.observer.sentences if sentence.startswith("Node"))
+    told = " ".join(sentence for sentence in runs.run.reporter.sentences if sentence.startswith("Node"))
     assert all(each in told for each in ("was told to", "is gone", "has joined")), told
 
 

@@ -19,7 +19,7 @@ from vllm_server import vllm_server
 from safechain_ray.commands.evaluate import Evaluation, evaluate
 from safechain_ray.config import read_config
 from safechain_ray.engines.vllm import start_vllm
-from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from tools.demo_models.prompts import sample_request
 
 FAULTS = 0.3
@@ -121,7 +121,7 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
                 "output": str(output),
                 "resources": {"max_cost": 10, "block_rows": 8, "max_running": 32},
             }
-            evaluation = evaluate(read_config(None, flags, ()), Silent(watch), start_vllm)
+            evaluation = evaluate(read_config(None, flags, ()), RecordingReporter(watch), start_vllm)
             rows = pd.concat(pd.read_parquet(path) for path in output.glob("samples/*.parquet"))
             yield Finished(
                 request.param, evaluation, rows, json.loads((output / "run.json").read_text()), proxy, api, course
@@ -182,7 +182,7 @@ def test_the_samples_of_a_prompt_come_from_one_request_where_the_server_has_n(fi
         "judges": ["refusal-match"],
         "output": str(tmp_path / "run"),
     }
-    evaluate(read_config(None, flags, ()), Silent(), start_vllm)
+    evaluate(read_config(None, flags, ()), RecordingReporter(), start_vllm)
     rows = pd.concat(pd.read_parquet(path) for path in (tmp_path / "run").glob("samples/*.parquet"))
     assert len(rows) == 8 * 4
     assert set(rows.outcome) <= {"ok", "truncated"}

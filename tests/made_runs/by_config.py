@@ -6,7 +6,7 @@ from typing import Any
 
 from rows import row
 
-from safechain_ray.cluster.sample_index import WorkItem
+from safechain_ray.cluster.sample_index import SampleSpec
 from safechain_ray.config import read_config
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.record import RunRecord
@@ -25,10 +25,10 @@ USUAL: dict[str, Any] = {
 }
 """The config of `finished_run`, as keys."""
 
-Said = Callable[[WorkItem, Part], bool | None]
+Said = Callable[[SampleSpec, Part], bool | None]
 
 
-def unsafe_by_index(item: WorkItem, part: Part) -> bool | None:
+def unsafe_by_index(item: SampleSpec, part: Part) -> bool | None:
     """Thoughts are unsafe but for the first sample of a prompt, answers of the last sample; benign ones never are."""
     if item.prompt.category.startswith("benign"):
         return False
@@ -53,11 +53,11 @@ def finished_run(folder: Path, said: Said = unsafe_by_index, **keys: Any) -> Run
             answer_tokens=20,
             verdicts=tuple(Verdict(judge, part, said(item, part)) for judge, part in run.asked),
         )
-        for item in run.worklist
+        for item in run.sample_specs
     ]
     for start in range(0, len(rows), 32):
         finished.samples.write_parquet(f"part-{start:03}.parquet", samples_table(rows[start : start + 32]))
-    metrics = measure(finished, record.outline)
+    metrics = measure(finished, record.run_manifest)
     finished.folder.write_text("metrics.json", metrics.model_dump_json(indent=2))
     record.measured(metrics)
     return finished

@@ -6,7 +6,7 @@ from typing import Any
 
 from rows import row
 
-from safechain_ray.cluster.sample_index import WorkItem
+from safechain_ray.cluster.sample_index import SampleSpec
 from safechain_ray.commands.build_dataset import draw_for
 from safechain_ray.config import BuildConfig, read_build_config
 from safechain_ray.runs.folder import RunFolder
@@ -18,7 +18,7 @@ from safechain_ray.types import Verdict, samples_table
 KINDS = ("vanilla_harmful", "vanilla_benign", "adversarial_harmful", "adversarial_benign")
 GUARD = "demo-guard"
 
-Response = Callable[[WorkItem], dict[str, Any]]
+Response = Callable[[SampleSpec], dict[str, Any]]
 
 
 def prompt_file(folder: Path, prompts: int = 40) -> Path:
@@ -43,7 +43,7 @@ def build_config(folder: Path, **keys: Any) -> BuildConfig:
     return read_build_config(None, usual | keys, ())
 
 
-def safe(item: WorkItem) -> dict[str, Any]:
+def safe(item: SampleSpec) -> dict[str, Any]:
     """Every response is safe and whole."""
     return {}
 
@@ -58,13 +58,13 @@ def answered(config: BuildConfig, response: Response = safe, rows_a_file: int = 
     run = resolve(run_config, {drawn.prompts.name: drawn.prompts})
     folder = RunFolder(open_folder(run_config.output or ""))
     RunRecord.opened(folder, run_config, run)
-    samples = [_sample(item, response(item)) for item in run.worklist]
+    samples = [_sample(item, response(item)) for item in run.sample_specs]
     for start in range(0, len(samples), rows_a_file):
         folder.samples.write_parquet(f"part-{start:05}.parquet", samples_table(samples[start : start + rows_a_file]))
     return config
 
 
-def _sample(item: WorkItem, columns: dict[str, Any]) -> Any:
+def _sample(item: SampleSpec, columns: dict[str, Any]) -> Any:
     unsafe = columns.pop("unsafe", False)
     usual = {
         "sample_id": item.sample_id,

@@ -80,7 +80,7 @@ def evaluation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
         def evaluate(config: RunConfig, progress: Any, start_engine: Any) -> Any:
             seen.append(config)
-            progress.say("Engines are starting.")
+            progress.report("Engines are starting.")
             os.write(1, b"what Ray prints\n")
             if error is not None:
                 raise error

@@ -16,7 +16,7 @@ from safechain_ray.cli import app
 from safechain_ray.cli.options import when
 from safechain_ray.commands.sweep import sweep as pipeline
 from safechain_ray.commands.sweep.record import SweptModel
-from safechain_ray.commands.sweep.schedule import Manner
+from safechain_ray.commands.sweep.schedule import SweepOptions
 from safechain_ray.commands.sweep.sweep import SweepDone
 from safechain_ray.config import SweepConfig
 from safechain_ray.metrics.counts import merge
@@ -38,11 +38,13 @@ def call(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[SweepConfig, Any, Any, Manner]]:
+def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[SweepConfig, Any, Any, SweepOptions]]:
     """Stands for the sweep: one model done, and those that `--only` names failed. Gives what it was called with."""
-    seen: list[tuple[SweepConfig, Any, Any, Manner]] = []
+    seen: list[tuple[SweepConfig, Any, Any, SweepOptions]] = []
 
-    def sweep(config: SweepConfig, observer: Any, start_engine: Any, only: Any, skip: Any, manner: Manner) -> SweepDone:
+    def sweep(
+        config: SweepConfig, reporter: Any, start_engine: Any, only: Any, skip: Any, manner: SweepOptions
+    ) -> SweepDone:
         seen.append((config, only, skip, manner))
         models = (
             SweptModel("R1-7B", "R1-7B", "done", None, errors_in_samples=len(skip)),
@@ -86,7 +88,7 @@ def test_flags_and_profile_reach_the_sweep(swept: Any, tmp_path: Path):
     ((config, only, skip, manner),) = swept
     assert [model.name for model in config.models] == ["demo-reasoner"]
     assert (config.output, config.resources.gpu_memory, config.samples, only, skip) == (output, 48, 2, (), ())
-    assert manner == Manner(retries=1, at_once=16, deadline=math.inf)
+    assert manner == SweepOptions(retries=1, at_once=16, deadline=math.inf)
 
 
 def test_tries_and_deadline_reach_the_sweep_and_what_is_not_finished_is_told(swept: Any):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from safechain_ray.commands.finetune.resolve import Lessons, resolve_lessons, resolve_trainee, training_set_entry
+from safechain_ray.commands.finetune.resolve import TrainingData, resolve_lessons, resolve_trainee, training_set_entry
 from safechain_ray.config import FinetuneConfig, read_finetune_config
 from safechain_ray.errors import InputError
 
@@ -88,7 +88,7 @@ def built(folder: Path) -> Path:
     return folder
 
 
-def lessons_of(name: str) -> Lessons:
+def lessons_of(name: str) -> TrainingData:
     given = config(
         model="demo-reasoner", training_set={"name": name, "held_out": 0}, max_length=256, **{"resources.workers": 1}
     )

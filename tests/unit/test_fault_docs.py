@@ -9,7 +9,7 @@ import pytest
 
 from safechain_ray.benchmarks.contest_tests import LONGEST_TESTS
 from safechain_ray.cluster.ray_internals import stream_context
-from safechain_ray.cluster.spot.interruption_watcher import LOOK_SECONDS
+from safechain_ray.cluster.spot.interruption_watcher import POLL_INTERVAL
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.datasets import unpacking
 from safechain_ray.engines.api_answers import MOST_PARTS
@@ -72,7 +72,7 @@ FIGURES = [
     ("security.md", f"a child process with {unpacking._ARROW.memory // GIB} GiB"),
     ("security.md", f"may unpack to {LONGEST_TESTS // GIB} GiB"),
     ("faults.md", f"`resources.max_engine_deaths` ({ResourcesConfig().max_engine_deaths}) deaths"),
-    ("faults.md", f"reads it within {LOOK_SECONDS:g} s"),
+    ("faults.md", f"reads it within {POLL_INTERVAL:g} s"),
     ("faults.md", f"after {IN_WORDS[stream_context.GRACE_PERIOD]} one of them"),
     ("faults.md", f"done {IN_WORDS[NOTE_SECONDS]} before"),
     ("faults.md", f"of more than {MOST_CHARACTERS // MIB} million characters"),

@@ -22,7 +22,7 @@ from safechain_ray.types import (
     StrategySpec,
     Verdict,
     as_samples,
-    only,
+    filter_by_ids,
     samples_from_table,
     samples_table,
     with_verdicts,
@@ -194,7 +194,9 @@ def test_new_verdicts_stand_behind_those_that_a_row_holds(rows: list[tuple[Sampl
 def test_only_keeps_the_rows_with_the_given_ids_in_order(samples: list[Sample], data: st.DataObject):
     ids = [each.sample_id for each in samples]
     kept = data.draw(st.sets(st.sampled_from(ids))) if ids else set()
-    assert only(samples_table(samples), kept)["sample_id"].to_pylist() == [each for each in ids if each in kept]
+    assert filter_by_ids(samples_table(samples), kept)["sample_id"].to_pylist() == [
+        each for each in ids if each in kept
+    ]
 
 
 def test_a_file_from_before_verdicts_had_notes_reads_as_verdicts_without_one(tmp_path: Path):

@@ -32,14 +32,14 @@ class Sizes:
     guard_trial: int = 3_000
 
 
-def say(sentence: str) -> None:
+def report(sentence: str) -> None:
     print(sentence, flush=True)
 
 
 def train_reasoner(output: Path, seed: int, sizes: Sizes = Sizes()) -> Record:
     """Train `demo-reasoner`, save it under `output`, try it on held-out prompts."""
     count = sizes.reasoner_openings + sizes.reasoner_whole
-    say(f"Generating {count:,} conversations for demo-reasoner.")
+    report(f"Generating {count:,} conversations for demo-reasoner.")
     set_seed(seed)
     items = list(conversations(seed, count))
     tokenizer = reasoner_tokenizer(f"{item.request.text}\n{item.response}" for item in items)
@@ -47,12 +47,12 @@ def train_reasoner(output: Path, seed: int, sizes: Sizes = Sizes()) -> Record:
     openings = list(reasoner_examples(tokenizer, items[: sizes.reasoner_openings], OPENING_TOKENS))
     whole = list(reasoner_examples(tokenizer, items[sizes.reasoner_openings :]))
     outcomes = (
-        train(model, openings, Options(learning_rate=4e-3, floor=0.4, seed=seed), say),
-        train(model, whole, Options(learning_rate=2e-3, seed=seed), say),
+        train(model, openings, Options(learning_rate=4e-3, floor=0.4, seed=seed), report),
+        train(model, whole, Options(learning_rate=2e-3, seed=seed), report),
     )
     folder = output / "demo-reasoner"
     save(model, tokenizer, folder, {"do_sample": True, "temperature": 0.6, "top_p": 0.95})
-    say("Sampling the reasoner on held-out prompts.")
+    report("Sampling the reasoner on held-out prompts.")
     measured = reasoner_behaviour(model, tokenizer, seed, sizes.trial_prompts)
     return _record("demo-reasoner", folder, seed, count, model, outcomes, measured)
 
@@ -60,7 +60,7 @@ def train_reasoner(output: Path, seed: int, sizes: Sizes = Sizes()) -> Record:
 def train_guard(output: Path, seed: int, sizes: Sizes = Sizes()) -> Record:
     """Train `demo-guard`, first without the policy text and then with it; save it, and judge held-out items."""
     count = sizes.guard_without_policy + sizes.guard_with_policy
-    say(f"Generating {count:,} judgements for demo-guard.")
+    report(f"Generating {count:,} judgements for demo-guard.")
     set_seed(seed)
     items = list(judgements(seed, count))
     tokenizer = guard_tokenizer(f"{item.prompt}\n{item.response}{item.output}" for item in items)
@@ -68,12 +68,12 @@ def train_guard(output: Path, seed: int, sizes: Sizes = Sizes()) -> Record:
     short = list(guard_examples(tokenizer, items[: sizes.guard_without_policy], with_policy=False))
     whole = list(guard_examples(tokenizer, items[sizes.guard_without_policy :], with_policy=True))
     outcomes = (
-        train(model, short, Options(learning_rate=4e-3, floor=0.25, seed=seed), say),
-        train(model, whole, Options(learning_rate=1e-3, seed=seed), say),
+        train(model, short, Options(learning_rate=4e-3, floor=0.25, seed=seed), report),
+        train(model, whole, Options(learning_rate=1e-3, seed=seed), report),
     )
     folder = output / "demo-guard"
     save(model, tokenizer, folder, {"do_sample": False})
-    say("Judging held-out items.")
+    report("Judging held-out items.")
     measured = guard_accuracy(model, tokenizer, list(judgements(seed + 1, sizes.guard_trial, "held_out")))
     return _record("demo-guard", folder, seed, count, model, outcomes, measured)
 
@@ -109,7 +109,7 @@ def _record(
         measured={key: round(value, 4) for key, value in measured.items()},
     )
     write_card(folder, record)
-    say(f"{name} is in {folder}: {', '.join(f'{key} {value}' for key, value in record.measured.items())}.")
+    report(f"{name} is in {folder}: {', '.join(f'{key} {value}' for key, value in record.measured.items())}.")
     return record
 
 

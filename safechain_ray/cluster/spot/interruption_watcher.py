@@ -22,7 +22,7 @@ import psutil
 from safechain_ray.cluster.ray_internals.cluster_state import DRAIN_NODE, drain_node
 from safechain_ray.errors import InputError
 
-LOOK_SECONDS = 2.0
+POLL_INTERVAL = 2.0
 
 AWS_NOTICE_SECONDS = 120.0
 GCP_NOTICE_SECONDS = 30.0
@@ -107,7 +107,7 @@ CLOUDS: Mapping[str, tuple[str, Callable[[httpx.Client], Notice | None]]] = {
 def watch(raylet: Raylet, metadata: httpx.Client, read: Callable[[httpx.Client], Notice | None]) -> None:
     """Return when the node was drained on a notice, or is gone."""
     trouble = None
-    while not raylet.ends_within(LOOK_SECONDS):
+    while not raylet.ends_within(POLL_INTERVAL):
         try:
             notice = read(metadata)
             if notice is not None:
@@ -147,7 +147,7 @@ def main(cloud: str, metadata: str | None, node_id: str | None) -> None:
         raylet = Raylet.here(node_id)
     except InputError as error:
         raise click.ClickException(str(error)) from error
-    with httpx.Client(base_url=metadata or usual, timeout=LOOK_SECONDS, trust_env=False) as client:
+    with httpx.Client(base_url=metadata or usual, timeout=POLL_INTERVAL, trust_env=False) as client:
         watch(raylet, client, read)
 
 

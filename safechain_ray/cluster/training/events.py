@@ -65,21 +65,21 @@ class Finished:
     seconds: float
 
 
-News = Phase | Said | Began | Stepped | Logged | Failed | Finished
+TrainingEvent = Phase | Said | Began | Stepped | Logged | Failed | Finished
 
 
-class Board:
+class EventLog:
     """The actor: what came, from the beginning."""
 
     def __init__(self) -> None:
-        self._news: list[News] = []
+        self._news: list[TrainingEvent] = []
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: TrainingEvent) -> None:
         self._news.append(news)
 
-    def since(self, number: int) -> list[News]:
+    def since(self, number: int) -> list[TrainingEvent]:
         return self._news[number:]
 
 
 def start_board() -> Any:
-    return beside_driver(Board)
+    return beside_driver(EventLog)

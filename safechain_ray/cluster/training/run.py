@@ -17,13 +17,13 @@ from ray.train import FailureConfig, LoggingConfig, PreemptionError, RunConfig, 
 
 from safechain_ray.cluster.failures import explain
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds, fits, needs_table
-from safechain_ray.cluster.training.events import Failed, Finished, News
+from safechain_ray.cluster.training.events import Failed, Finished, TrainingEvent
 from safechain_ray.cluster.training.worker import TrainingTask, work
 from safechain_ray.errors import PlanError, SafechainError, StallError
 
-TICK_SECONDS = 0.5
+POLL_INTERVAL = 0.5
 
-ANSWER_SECONDS = 10.0
+RPC_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,11 @@ class Workers:
 
 
 def run_training(
-    task: TrainingTask, workers: Workers, log_folder: Path, hear: Callable[[News], None], say: Callable[[str], None]
+    task: TrainingTask,
+    workers: Workers,
+    log_folder: Path,
+    hear: Callable[[TrainingEvent], None],
+    report: Callable[[str], None],
 ) -> Finished:
     """Train to the end; `hear` gets the workers' news, in the driver's thread.
 
@@ -60,7 +64,7 @@ def run_training(
             raise SafechainError(f"Ray Train gave the training up: {_first_line(error)}. Its logs: {log_folder}")
         how = _how(error, watch.failures)
         if _was_taken_back(error):
-            say(f"{how}. All workers start again from the last checkpoint.")
+            report(f"{how}. All workers start again from the last checkpoint.")
             watch.failures = []
             continue
         deaths += 1
@@ -70,7 +74,7 @@ def run_training(
                 f"last checkpoint. The workers' logs: {log_folder}"
             ) from error
         again = f"{deaths} of at most {workers.max_deaths} times"
-        say(f"{how}. All workers start again from the last checkpoint ({again}).")
+        report(f"{how}. All workers start again from the last checkpoint ({again}).")
         watch.failures = []
 
 
@@ -99,7 +103,7 @@ def _trainer(task: TrainingTask, workers: Workers, log_folder: Path) -> Any:
 class _Watch:
     """Hears the board while Ray Train works in a thread of its own: so the driver's can be interrupted."""
 
-    def __init__(self, board: Any, stall_seconds: float, hear: Callable[[News], None]) -> None:
+    def __init__(self, board: Any, stall_seconds: float, hear: Callable[[TrainingEvent], None]) -> None:
         self._board = board
         self._stall_seconds = stall_seconds
         self._hear = hear
@@ -123,7 +127,7 @@ class _Watch:
         thread = threading.Thread(target=fit, name="training", daemon=True)
         thread.start()
         while thread.is_alive():
-            thread.join(TICK_SECONDS)
+            thread.join(POLL_INTERVAL)
             self._look()
             idle = time.monotonic() - self._moved
             if idle >= self._stall_seconds:
@@ -136,9 +140,9 @@ class _Watch:
         return ended[0]
 
     def _look(self) -> None:
-        news: list[News] = []
+        news: list[TrainingEvent] = []
         with suppress(GetTimeoutError):
-            news = ray.get(self._board.since.remote(self._heard), timeout=ANSWER_SECONDS)
+            news = ray.get(self._board.since.remote(self._heard), timeout=RPC_TIMEOUT)
         for each in news:
             self._heard += 1
             self._moved = time.monotonic()

@@ -10,7 +10,17 @@ from typing import Any
 import ray
 
 from safechain_ray.catalog.entries import Family
-from safechain_ray.cluster.training.events import TRAINING, Began, Failed, Finished, Logged, News, Phase, Said, Stepped
+from safechain_ray.cluster.training.events import (
+    TRAINING,
+    Began,
+    Failed,
+    Finished,
+    Logged,
+    Phase,
+    Said,
+    Stepped,
+    TrainingEvent,
+)
 from safechain_ray.config import TrainingOptions
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import SafechainError
@@ -42,7 +52,7 @@ class TrainingTask:
     patience: float
     board: Any
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: TrainingEvent) -> None:
         self.board.tell.remote(news)
 
 
@@ -62,7 +72,7 @@ def _work(task: TrainingTask, processes: Processes) -> None:
     from safechain_ray.training.chat import ChatFormat
     from safechain_ray.training.trainer import Hooks, TrainingJob, train
 
-    def tell(news: News) -> None:
+    def tell(news: TrainingEvent) -> None:
         if processes.is_first:
             task.tell(news)
 

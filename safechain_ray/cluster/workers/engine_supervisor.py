@@ -17,9 +17,9 @@ from itertools import count
 from typing import Any
 
 from safechain_ray.cluster.placement_groups import check_tensor_parallel
-from safechain_ray.cluster.progress import Reporter
-from safechain_ray.cluster.workers.inflight_tracker import Custody, Suspicion, blamed, row_in_hand
-from safechain_ray.decoding.base import Kept
+from safechain_ray.cluster.progress import ProgressReporter
+from safechain_ray.cluster.workers.inflight_tracker import CrashRecord, TrackerClient, current_row, record_crash
+from safechain_ray.decoding.base import DecodeCheckpoint
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
@@ -27,14 +27,14 @@ from safechain_ray.types import Completion, Engine, Message, Request
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class Isolation:
     """How far a row is kept from others: only with rows that met as many deaths, `room` of them at most."""
 
     deaths: int
     room: int
 
 
-TOGETHER = Apart(0, 0)
+TOGETHER = Isolation(0, 0)
 
 """Rows with nothing against them meet without bound."""
 
@@ -46,11 +46,11 @@ class _Waiting:
     rank: int
     number: int
     row: str = field(compare=False)
-    apart: Apart = field(compare=False)
+    apart: Isolation = field(compare=False)
     entered: asyncio.Event = field(compare=False, default_factory=asyncio.Event)
 
 
-class Gate:
+class AdmissionGate:
     """Lets rows in, all together as long as none is under suspicion. A row inside may enter again."""
 
     def __init__(self) -> None:
@@ -65,11 +65,11 @@ class Gate:
         """The rows inside."""
         return frozenset(self._inside)
 
-    def passed(self, row: str, apart: Apart = TOGETHER) -> AbstractAsyncContextManager[None]:
+    def passed(self, row: str, apart: Isolation = TOGETHER) -> AbstractAsyncContextManager[None]:
         """Inside for the length of a block, which begins when the row may enter."""
         return _Passage(self, row, apart)
 
-    async def enter(self, row: str, apart: Apart = TOGETHER) -> None:
+    async def enter(self, row: str, apart: Isolation = TOGETHER) -> None:
         """Inside from now on, as soon as the row may enter, until it leaves as often as it entered."""
         if row in self._inside or (not self._waiting and self._fits(apart)):
             self._enter(row, apart)
@@ -101,14 +101,14 @@ class Gate:
                 self._waiting.remove(waiting)
             raise
 
-    def _fits(self, apart: Apart) -> bool:
+    def _fits(self, apart: Isolation) -> bool:
         if not self._inside:
             return True
         if apart.deaths != self._deaths:
             return False
         return apart.deaths == 0 or len(self._inside) < min(self._room, apart.room)
 
-    def _enter(self, row: str, apart: Apart) -> None:
+    def _enter(self, row: str, apart: Isolation) -> None:
         if not self._inside:
             self._deaths, self._room = apart.deaths, apart.room
         self._inside[row] += 1
@@ -119,9 +119,9 @@ class Gate:
 class _Passage:
     """The way in and out. `asynccontextmanager` would take five times as long, and every request passes here."""
 
-    gate: Gate
+    gate: AdmissionGate
     row: str
-    apart: Apart
+    apart: Isolation
 
     async def __aenter__(self) -> None:
         await self.gate.enter(self.row, self.apart)
@@ -130,12 +130,12 @@ class _Passage:
         self.gate.leave(self.row)
 
 
-class EngineHost:
+class EngineSupervisor:
     """An `Engine` that outlives the deaths of the engine behind it.
 
     A request in flight at a death is sent again, so that a strategy of many calls loses only the last one. All rows in
     flight are suspects then: they are decoded apart from others, in ever smaller crowds, until one that was alone at
-    the last of `max_deaths` deaths is set aside with RowError. `row_in_hand` says whose a request is. Raises
+    the last of `max_deaths` deaths is set aside with RowError. `current_row` says whose a request is. Raises
     EngineStartError where no engine can be started. The first engine's failure to start waits for `check`.
     """
 
@@ -143,8 +143,8 @@ class EngineHost:
         self,
         start: EngineStart | ApiStart,
         start_engine: Callable[[Any], Engine],
-        reporter: Reporter,
-        custody: Custody,
+        reporter: ProgressReporter,
+        tracker_client: TrackerClient,
         max_deaths: int,
     ) -> None:
         self._start = replace(start, on_tokens=lambda count: reporter.add(tokens=count), on_counts=reporter.add)
@@ -152,10 +152,10 @@ class EngineHost:
             self._start = replace(self._start, on_note=reporter.note)
         self._start_engine = start_engine
         self._reporter = reporter
-        self._custody = custody
+        self._tracker_client = tracker_client
         self._max_deaths = max_deaths
-        self._gate = Gate()
-        self._suspicions: dict[str, Suspicion] = {}
+        self._gate = AdmissionGate()
+        self._suspicions: dict[str, CrashRecord] = {}
         self._restarting = asyncio.Lock()
         self._told: frozenset[str] = frozenset()
         self._dead: Engine | None = None
@@ -188,21 +188,21 @@ class EngineHost:
         return self._engine.last_tokens(text, count)
 
     @asynccontextmanager
-    async def holding(self, rows: Sequence[str]) -> AsyncIterator[Mapping[str, Kept]]:
+    async def holding(self, rows: Sequence[str]) -> AsyncIterator[Mapping[str, DecodeCheckpoint]]:
         """The rows of a block, for as long as the worker is at it; gives what was kept of them by another worker."""
-        taken = await self._custody.take(rows)
+        taken = await self._tracker_client.claim(rows)
         self._suspicions |= taken.suspicions
         if taken.again:
             self._reporter.add(rows_again=taken.again)
         try:
-            yield taken.kept
+            yield taken.checkpoint
         finally:
-            self._custody.finish(rows)
+            self._tracker_client.finish(rows)
             for row in rows:
                 self._suspicions.pop(row, None)
 
     async def generate(self, request: Request) -> Completion:
-        row = row_in_hand.get()
+        row = current_row.get()
         cause: EngineDiedError | None = None
         while True:
             suspicion = self._suspicions.get(row)
@@ -212,7 +212,7 @@ class EngineHost:
                     f"set aside: {suspicion.deaths} engines died while this row was decoded, "
                     f"the last one with no other row in it{reason}"
                 )
-            apart = TOGETHER if suspicion is None else Apart(suspicion.deaths, suspicion.room(self._max_deaths))
+            apart = TOGETHER if suspicion is None else Isolation(suspicion.deaths, suspicion.room(self._max_deaths))
             async with self._gate.passed(row, apart):
                 if self._suspicions.get(row) != suspicion:
                     continue  # another request of the row met a death while this one waited
@@ -233,13 +233,13 @@ class EngineHost:
         """Let the ledger know, before they are decoded, which suspects are: the worker may not live to tell."""
         if suspects != self._told:
             self._told = suspects
-            await self._custody.decodes(suspects)
+            await self._tracker_client.decodes(suspects)
 
     def _note_death(self, engine: Engine) -> None:
         """Called by every request in flight; the first one still sees all of them inside the gate."""
         if engine is self._engine and engine is not self._dead:
             self._dead = engine
-            self._suspicions |= blamed(self._suspicions, self._gate.rows)
+            self._suspicions |= record_crash(self._suspicions, self._gate.rows)
             self._victims = self._gate.rows
 
     async def _replace(self, dead: Engine) -> None:
@@ -247,7 +247,7 @@ class EngineHost:
             self.check()
             if self._engine is not dead:
                 return
-            await self._custody.died(self._victims)
+            await self._tracker_client.died(self._victims)
             self._reporter.set_ready(False)
             self._reporter.add(engine_restarts=1)
             await dead.close()
@@ -266,7 +266,7 @@ class EngineHost:
 
 
 @cache
-def settle_heap() -> None:
+def gc_freeze() -> None:
     """Leave all that this process holds now out of later passes; called once a worker has what it works with.
 
     A hundred thousand objects of imported modules are otherwise walked again and again while rows are made: about a

@@ -10,11 +10,11 @@ import pyarrow as pa
 import ray
 
 from safechain_ray.catalog.entries import Family
-from safechain_ray.cluster.progress import Reporter
-from safechain_ray.cluster.sample_index import WorkItem, Worklist
-from safechain_ray.cluster.workers.engine_supervisor import EngineHost, settle_heap
-from safechain_ray.cluster.workers.inflight_tracker import Custody, row_in_hand
-from safechain_ray.decoding.base import Decoded, DecodingTask, Kept, split_response, strategy
+from safechain_ray.cluster.progress import ProgressReporter
+from safechain_ray.cluster.sample_index import SampleIndex, SampleSpec
+from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor, gc_freeze
+from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row
+from safechain_ray.decoding.base import DecodeCheckpoint, Decoded, DecodingTask, split_response, strategy
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import BlockedError, EngineStartError, RowError
@@ -28,39 +28,39 @@ class Replica:
         self,
         model: str,
         family: Family,
-        worklist: Any,
+        sample_specs: Any,
         start: EngineStart | ApiStart,
         start_engine: Callable[[Any], Engine],
         max_deaths: int,
-        tally: Any,
-        ledger: Any,
+        progress_tracker: Any,
+        inflight_tracker: Any,
     ) -> None:
         self._model = model
         self._family = family
-        self._worklist: Worklist = ray.get(worklist.fetch.remote())
+        self._worklist: SampleIndex = ray.get(sample_specs.fetch.remote())
         self._strategies = {item.setting_id: strategy(item.strategy) for item in self._worklist.settings}
-        self._reporter = Reporter(tally, "model")
-        self._custody = Custody(ledger, "model")
-        self._host = EngineHost(start, start_engine, self._reporter, self._custody, max_deaths)
-        settle_heap()
+        self._reporter = ProgressReporter(progress_tracker, "model")
+        self._tracker_client = TrackerClient(inflight_tracker, "model")
+        self._host = EngineSupervisor(start, start_engine, self._reporter, self._tracker_client, max_deaths)
+        gc_freeze()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._host.check()
         items = [self._worklist[number] for number in batch["number"].to_pylist()]
         self._reporter.add(rows_in=len(items))
-        async with self._host.holding([item.sample_id for item in items]) as kept:
-            samples = await asyncio.gather(*(self._sample(item, kept.get(item.sample_id, {})) for item in items))
+        async with self._host.holding([item.sample_id for item in items]) as checkpoint:
+            samples = await asyncio.gather(*(self._sample(item, checkpoint.get(item.sample_id, {})) for item in items))
         self._reporter.report()
         return samples_table(samples)
 
-    async def _sample(self, item: WorkItem, kept: Kept) -> Sample:
+    async def _sample(self, item: SampleSpec, checkpoint: DecodeCheckpoint) -> Sample:
         """One sample, whatever happens: a failure is its outcome, never its block's."""
-        row_in_hand.set(item.sample_id)
+        current_row.set(item.sample_id)
         started = time.monotonic()
         try:
             if item.prompt.error:
                 raise RowError(item.prompt.error)
-            decoded = await self._decode(item, kept)
+            decoded = await self._decode(item, checkpoint)
             sample = self._finished(item, decoded, time.monotonic() - started)
             check_storable(sample)
         except EngineStartError:
@@ -74,19 +74,19 @@ class Replica:
         self._reporter.add(rows_out=1, **{sample.outcome: 1})
         return sample
 
-    async def _decode(self, item: WorkItem, kept: Kept) -> Decoded:
+    async def _decode(self, item: SampleSpec, checkpoint: DecodeCheckpoint) -> Decoded:
         engine = self._host
         task = DecodingTask(
             prompt=engine.render(self._family.conversation(item.prompt.text)),
             tags=self._family.tags,
             sampling=item.setting.sampling,
             seed=item.seed,
-            kept=kept,
-            keep=partial(self._custody.keep, item.sample_id),
+            checkpoint=checkpoint,
+            save_checkpoint=partial(self._tracker_client.save_checkpoint, item.sample_id),
         )
         return await self._strategies[item.setting.setting_id].decode(task, engine.generate, engine.count_tokens)
 
-    def _finished(self, item: WorkItem, decoded: Decoded, seconds: float) -> Sample:
+    def _finished(self, item: SampleSpec, decoded: Decoded, seconds: float) -> Sample:
         parts = split_response(decoded.whole, self._family.tags)
         count = self._host.count_tokens
         thought_tokens = decoded.thought_tokens
@@ -110,10 +110,10 @@ class Replica:
             seconds=seconds,
         )
 
-    def _failed(self, item: WorkItem, error: str, seconds: float) -> Sample:
+    def _failed(self, item: SampleSpec, error: str, seconds: float) -> Sample:
         return self._row(item, outcome="error", error=error, seconds=seconds)
 
-    def _row(self, item: WorkItem, **known: Any) -> Sample:
+    def _row(self, item: SampleSpec, **known: Any) -> Sample:
         sampling = item.setting.sampling
         absent = {
             "thought": None,

@@ -44,14 +44,14 @@ class Grading:
     `problems` goes by the name of the benchmark.
     """
 
-    def __init__(self, problems: Mapping[str, SharedProblems], tally: Any) -> None:
+    def __init__(self, problems: Mapping[str, SharedProblems], progress_tracker: Any) -> None:
         self._problems = problems
-        self._tally = tally
+        self._progress_tracker = progress_tracker
         self._stream = uuid4().hex
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         grades = []
-        with _progress(self._stream).told_to(self._tally) as counts:
+        with _progress(self._stream).told_to(self._progress_tracker) as counts:
             counts["rows_in"] += batch.num_rows
             for sample in samples_from_table(batch):
                 problems = self._problems[sample.dataset]
@@ -96,12 +96,12 @@ class _Progress:
         self._counts = Counter(rows_in=0, rows_out=0, seconds=0)
 
     @contextmanager
-    def told_to(self, tally: Any) -> Iterator[Counter[str]]:
+    def told_to(self, progress_tracker: Any) -> Iterator[Counter[str]]:
         """Tell the tally of the counts, which the block may add to, every second and at its end."""
         ended = threading.Event()
 
         def tell() -> None:
-            tally.report.remote(GRADING, self._worker, True, self._counts.copy())
+            progress_tracker.report.remote(GRADING, self._worker, True, self._counts.copy())
 
         def tell_meanwhile() -> None:
             while not ended.wait(REPORT_SECONDS):

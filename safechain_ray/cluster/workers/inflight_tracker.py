@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from safechain_ray.cluster.nodes import beside_driver, staying_nodes, this_node
-from safechain_ray.decoding.base import Kept
+from safechain_ray.decoding.base import DecodeCheckpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Suspicion:
+class CrashRecord:
     """`deaths` engines died while a row was decoded; at the last one `crowd` rows were, itself among them."""
 
     deaths: int
@@ -34,14 +34,14 @@ class Suspicion:
         return self.deaths >= max_deaths and self.crowd == 1
 
 
-def blamed(known: Mapping[str, Suspicion], rows: Collection[str]) -> dict[str, Suspicion]:
+def record_crash(known: Mapping[str, CrashRecord], rows: Collection[str]) -> dict[str, CrashRecord]:
     """What is held against each of `rows` after an engine died that decoded all of them."""
-    return {row: Suspicion(known[row].deaths + 1 if row in known else 1, len(rows)) for row in rows}
+    return {row: CrashRecord(known[row].deaths + 1 if row in known else 1, len(rows)) for row in rows}
 
 
 Known = TypeVar("Known")
 
-row_in_hand: ContextVar[str] = ContextVar("row_in_hand")
+current_row: ContextVar[str] = ContextVar("row_in_hand")
 
 """The row that a worker's coroutine is at: what its requests are counted under."""
 
@@ -50,8 +50,8 @@ row_in_hand: ContextVar[str] = ContextVar("row_in_hand")
 class Taken:
     """What the ledger has of a block's rows, where it has anything; `again` is how many another worker had begun."""
 
-    suspicions: dict[str, Suspicion]
-    kept: dict[str, Kept]
+    suspicions: dict[str, CrashRecord]
+    checkpoint: dict[str, DecodeCheckpoint]
     again: int = 0
 
 
@@ -64,7 +64,7 @@ class _Holding:
     decoding: frozenset[str] = frozenset()
 
 
-class Ledger:
+class InFlightTracker:
     """Who holds which rows. Ray gives a row to another worker only when the one that held it is gone.
 
     A worker that goes while its node stays died of something, perhaps of what it decoded, as an engine does that dies
@@ -76,14 +76,14 @@ class Ledger:
         self._staying = staying
         self._holdings: dict[str, _Holding] = {}
         self._holder: dict[str, str] = {}
-        self._suspicions: dict[str, Suspicion] = {}
-        self._kept: dict[str, Kept] = {}
+        self._suspicions: dict[str, CrashRecord] = {}
+        self._kept: dict[str, DecodeCheckpoint] = {}
 
-    def take(self, worker: str, node: str, rows: list[str]) -> Taken:
+    def claim(self, worker: str, node: str, rows: list[str]) -> Taken:
         """`worker`, on `node`, begins a block."""
         gone = [holder for row in rows if (holder := self._holder.get(row, worker)) != worker]
         for holder in set(gone):
-            self._bury(holder)
+            self.mark_lost(holder)
         self._holdings.setdefault(worker, _Holding(node)).rows.update(rows)
         self._holder.update(dict.fromkeys(rows, worker))
         return Taken(
@@ -92,15 +92,15 @@ class Ledger:
             len(gone),
         )
 
-    def keep(self, row: str, kept: Kept) -> None:
+    def save_checkpoint(self, row: str, checkpoint: DecodeCheckpoint) -> None:
         """How far a row is that may take long; forgotten when its block is done."""
         if row in self._holder:
-            self._kept[row] = kept
+            self._kept[row] = checkpoint
 
-    def longest_kept(self, most: float) -> dict[str, Kept]:
+    def longest_checkpoints(self, most: float) -> dict[str, DecodeCheckpoint]:
         """How far rows are that are not done, by their names here: the longest, of `most` characters together."""
-        sizes = {row: sum(len(str(value)) for value in kept.values()) for row, kept in self._kept.items()}
-        longest: dict[str, Kept] = {}
+        sizes = {row: sum(len(str(value)) for value in checkpoint.values()) for row, checkpoint in self._kept.items()}
+        longest: dict[str, DecodeCheckpoint] = {}
         for row in sorted(sizes, key=sizes.__getitem__, reverse=True):
             most -= sizes[row]
             if most < 0:
@@ -108,9 +108,9 @@ class Ledger:
             longest[row] = self._kept[row]
         return longest
 
-    def restore(self, kept: dict[str, Kept]) -> None:
+    def restore(self, checkpoint: dict[str, DecodeCheckpoint]) -> None:
         """Take over what the ledger of an earlier driver had."""
-        self._kept |= kept
+        self._kept |= checkpoint
 
     def decodes(self, worker: str, rows: list[str]) -> None:
         """The engine of `worker` decodes these suspects and nothing else; no rows: it decodes all that it holds."""
@@ -119,7 +119,7 @@ class Ledger:
 
     def died(self, rows: list[str]) -> None:
         """An engine died that decoded these rows; its worker lives and holds them."""
-        self._suspicions |= blamed(self._suspicions, rows)
+        self._suspicions |= record_crash(self._suspicions, rows)
 
     def finish(self, worker: str, rows: list[str]) -> None:
         """`worker` is done with a block."""
@@ -132,44 +132,44 @@ class Ledger:
             del self._holder[row]
             self._kept.pop(row, None)
 
-    def _bury(self, worker: str) -> None:
+    def mark_lost(self, worker: str) -> None:
         holding = self._holdings.pop(worker)
         for row in holding.rows:
             del self._holder[row]
         if holding.node in self._staying():
-            self._suspicions |= blamed(self._suspicions, holding.decoding & holding.rows or holding.rows)
+            self._suspicions |= record_crash(self._suspicions, holding.decoding & holding.rows or holding.rows)
 
 
 def start_ledger() -> Any:
     """The ledger as a Ray actor; it lives as long as the driver's node."""
-    return beside_driver(Ledger)
+    return beside_driver(InFlightTracker)
 
 
-class Custody:
+class TrackerClient:
     """A worker's side of the ledger: its own rows, under names that no other pool has."""
 
-    def __init__(self, ledger: Any, pool: str) -> None:
-        self._ledger = ledger
+    def __init__(self, inflight_tracker: Any, pool: str) -> None:
+        self._inflight_tracker = inflight_tracker
         self._pool = pool
         self._worker = f"{pool} {uuid4().hex}"
         self._node = this_node()
 
-    async def take(self, rows: Iterable[str]) -> Taken:
-        taken: Taken = await self._ledger.take.remote(self._worker, self._node, self._named(rows))
-        return Taken(self._unnamed(taken.suspicions), self._unnamed(taken.kept), taken.again)
+    async def claim(self, rows: Iterable[str]) -> Taken:
+        taken: Taken = await self._inflight_tracker.claim.remote(self._worker, self._node, self._named(rows))
+        return Taken(self._unnamed(taken.suspicions), self._unnamed(taken.checkpoint), taken.again)
 
-    def keep(self, row: str, kept: Kept) -> None:
+    def save_checkpoint(self, row: str, checkpoint: DecodeCheckpoint) -> None:
         (name,) = self._named([row])
-        self._ledger.keep.remote(name, kept)
+        self._inflight_tracker.save_checkpoint.remote(name, checkpoint)
 
     async def decodes(self, rows: Iterable[str]) -> None:
-        await self._ledger.decodes.remote(self._worker, self._named(rows))
+        await self._inflight_tracker.decodes.remote(self._worker, self._named(rows))
 
     async def died(self, rows: Iterable[str]) -> None:
-        await self._ledger.died.remote(self._named(rows))
+        await self._inflight_tracker.died.remote(self._named(rows))
 
     def finish(self, rows: Iterable[str]) -> None:
-        self._ledger.finish.remote(self._worker, self._named(rows))
+        self._inflight_tracker.finish.remote(self._worker, self._named(rows))
 
     def _named(self, rows: Iterable[str]) -> list[str]:
         return [f"{self._pool}/{row}" for row in rows]

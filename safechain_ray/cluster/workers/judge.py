@@ -9,26 +9,26 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from safechain_ray.catalog.entries import JudgeEntry
-from safechain_ray.cluster.progress import Reporter
-from safechain_ray.cluster.workers.engine_supervisor import EngineHost, settle_heap
-from safechain_ray.cluster.workers.inflight_tracker import Custody, row_in_hand
+from safechain_ray.cluster.progress import ProgressReporter
+from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor, gc_freeze
+from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.judges.base import Judge, Vote, count_votes, judge_sample, make_judge
-from safechain_ray.judges.thought_prefixes import ThoughtPieces, judge_pieces
+from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_pieces
 from safechain_ray.types import Part, Sample, Verdict, samples_from_table, with_verdicts
 
-PartsOrPieces = tuple[Part, ...] | ThoughtPieces
+PartsOrPieces = tuple[Part, ...] | ThoughtPrefixes
 """What of every sample is put to a judge: some parts, or the thought in growing pieces."""
 
 
 class JudgeWorker:
     """A worker of a judge's pool. A call takes a block of samples and returns it with this judge's verdicts."""
 
-    def __init__(self, judge: Judge, parts: PartsOrPieces, reporter: Reporter) -> None:
+    def __init__(self, judge: Judge, parts: PartsOrPieces, reporter: ProgressReporter) -> None:
         self._judge = judge
         self._parts = parts
         self._reporter = reporter
-        settle_heap()
+        gc_freeze()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         samples = samples_from_table(batch)
@@ -38,8 +38,8 @@ class JudgeWorker:
         return with_verdicts(batch, verdicts)
 
     async def _verdicts(self, sample: Sample) -> tuple[Verdict, ...]:
-        row_in_hand.set(sample.sample_id)
-        if isinstance(self._parts, ThoughtPieces):
+        current_row.set(sample.sample_id)
+        if isinstance(self._parts, ThoughtPrefixes):
             verdicts = await judge_pieces(self._judge, sample, self._parts)
         else:
             verdicts = await judge_sample(self._judge, sample, self._parts)
@@ -57,11 +57,13 @@ class EngineJudge(JudgeWorker):
         start: EngineStart,
         start_engine: StartEngine,
         max_deaths: int,
-        tally: Any,
-        ledger: Any,
+        progress_tracker: Any,
+        inflight_tracker: Any,
     ) -> None:
-        reporter = Reporter(tally, entry.name)
-        self._host = EngineHost(start, start_engine, reporter, Custody(ledger, entry.name), max_deaths)
+        reporter = ProgressReporter(progress_tracker, entry.name)
+        self._host = EngineSupervisor(
+            start, start_engine, reporter, TrackerClient(inflight_tracker, entry.name), max_deaths
+        )
         super().__init__(make_judge(entry, self._host), parts, reporter)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
@@ -73,10 +75,10 @@ class EngineJudge(JudgeWorker):
 class EndpointJudge(JudgeWorker):
     """A worker that asks a server. `key` is what the driver's environment holds: other nodes need not have it."""
 
-    def __init__(self, entry: JudgeEntry, parts: PartsOrPieces, key: SecretStr | None, tally: Any) -> None:
+    def __init__(self, entry: JudgeEntry, parts: PartsOrPieces, key: SecretStr | None, progress_tracker: Any) -> None:
         if key is not None and entry.endpoint is not None:
             os.environ[entry.endpoint.api_key_env] = key.get_secret_value()
-        reporter = Reporter(tally, entry.name)
+        reporter = ProgressReporter(progress_tracker, entry.name)
         super().__init__(make_judge(entry, None), parts, reporter)
         reporter.set_ready(True)
 

@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 from pydantic import SecretStr
 
 from safechain_ray.catalog.entries import JudgeEntry
-from safechain_ray.cluster.progress import Reporter
-from safechain_ray.cluster.workers.engine_supervisor import EngineHost
-from safechain_ray.cluster.workers.inflight_tracker import Custody, row_in_hand
+from safechain_ray.cluster.progress import ProgressReporter
+from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor
+from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineStartError, RowError
 from safechain_ray.judges.preference import make_preference_judge, missing_preference
 from safechain_ray.storage import Folder
-from safechain_ray.types import Engine, Part, only
+from safechain_ray.types import Engine, Part, filter_by_ids
 from safechain_ray.types.preferences import PAIRS_SCHEMA, Preference, preferences_table
 
 REQUESTS_A_PAIR = 2
@@ -74,15 +74,17 @@ class PreferenceWorker:
         start_engine: Callable[[Any], Engine],
         max_deaths: int,
         key: SecretStr | None,
-        tally: Any,
-        ledger: Any,
+        progress_tracker: Any,
+        inflight_tracker: Any,
     ) -> None:
         if key is not None and entry.endpoint is not None:
             os.environ[entry.endpoint.api_key_env] = key.get_secret_value()
         self._entry = entry
         self._parts = parts
-        self._reporter = Reporter(tally, entry.name)
-        self._host = EngineHost(start, start_engine, self._reporter, Custody(ledger, entry.name), max_deaths)
+        self._reporter = ProgressReporter(progress_tracker, entry.name)
+        self._host = EngineSupervisor(
+            start, start_engine, self._reporter, TrackerClient(inflight_tracker, entry.name), max_deaths
+        )
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """From a table of `PAIRS_SCHEMA` to one of `PREFERENCES_SCHEMA`."""
@@ -96,7 +98,7 @@ class PreferenceWorker:
 
     async def _decided(self, row: Mapping[str, str]) -> Preference:
         """The decision, whatever happens: a failure is its error, never its block's."""
-        row_in_hand.set(row["sample_id"])
+        current_row.set(row["sample_id"])
         prompt, a, b = row["prompt"], row["a"], row["b"]
         texts = zip(self._parts, "AB", (a, b), strict=True)
         empty = [f"the {part} of {name} is empty" for part, name, text in texts if not text.strip()]
@@ -130,7 +132,9 @@ def _read(folder: Folder, files: Mapping[str, str], part: Part) -> dict[str, dic
     columns = [name for name in PAIRS_SCHEMA.names if name not in ("sample_id_b", "setting_id_b", "a", "b")]
 
     def rows(name: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = only(folder.read_parquet(name, [*columns, part]), wanted[name]).to_pylist()
+        found: list[dict[str, Any]] = filter_by_ids(
+            folder.read_parquet(name, [*columns, part]), wanted[name]
+        ).to_pylist()
         return found
 
     with ThreadPoolExecutor(READERS) as readers:

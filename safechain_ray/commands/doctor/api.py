@@ -15,7 +15,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.http_clients import openai_client
 from safechain_ray.http_clients.provider_client import RedirectedError
 
-ANSWER_SECONDS = 10.0
+RPC_TIMEOUT = 10.0
 
 SHOWN_MODELS = 5
 LONGEST_ID = 200
@@ -88,7 +88,7 @@ def _check_prices(subject: Subject, model: ApiEntry) -> Finding:
 
 async def _models(model: ApiEntry, key: str) -> tuple[int, bytes]:
     """Status and body of the list of models. Raises OpenAIError without an answer that can be used."""
-    async with openai_client(model.base_url, key or None, max_retries=0, timeout=ANSWER_SECONDS) as client:
+    async with openai_client(model.base_url, key or None, max_retries=0, timeout=RPC_TIMEOUT) as client:
         try:
             return 200, (await client.models.with_raw_response.list()).content
         except APIStatusError as error:

@@ -25,10 +25,10 @@ from safechain_ray.cluster.training.events import (
     Began,
     Finished,
     Logged,
-    News,
     Phase,
     Said,
     Stepped,
+    TrainingEvent,
     start_board,
 )
 from safechain_ray.cluster.training.run import Workers, run_training
@@ -36,8 +36,8 @@ from safechain_ray.cluster.training.worker import TrainingTask
 from safechain_ray.commands.finetune.plan import DataPlan, TrainingPlan, check_training, plan_data, plan_training
 from safechain_ray.commands.finetune.record import FinetuneRecord
 from safechain_ray.commands.finetune.resolve import (
-    Lessons,
-    Trainee,
+    BaseModelSpec,
+    TrainingData,
     finetune_identity,
     resolve_lessons,
     resolve_trainee,
@@ -45,8 +45,8 @@ from safechain_ray.commands.finetune.resolve import (
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.config.finetune import Tracker
 from safechain_ray.errors import InputError, StoreSilentError
-from safechain_ray.runs.output import held_output
-from safechain_ray.runs.progress import Speaker
+from safechain_ray.runs.output import lock_output
+from safechain_ray.runs.progress import Reporter
 from safechain_ray.storage import Folder, without_secrets
 from safechain_ray.training.checkpoint_store import MODEL
 
@@ -72,7 +72,7 @@ class TrainingSnapshot:
         return (self.steps - self.step) / self.steps_per_second if self.steps_per_second else None
 
 
-class TrainingObserver(Speaker, Protocol):
+class TrainingObserver(Reporter, Protocol):
     """Shows a training's progress. `update` gets a snapshot for whatever is new."""
 
     def update(self, snapshot: TrainingSnapshot) -> None: ...
@@ -85,7 +85,7 @@ class SilentTraining:
         self.sentences: list[str] = []
         self.last: TrainingSnapshot | None = None
 
-    def say(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
     def update(self, snapshot: TrainingSnapshot) -> None:
@@ -104,10 +104,10 @@ REMOTE_WRITE_SECONDS = 15.0
 class TrainingLog:
     """Hears the news of one try."""
 
-    def __init__(self, folder: Folder, record: FinetuneRecord, observer: TrainingObserver) -> None:
+    def __init__(self, folder: Folder, record: FinetuneRecord, reporter: TrainingObserver) -> None:
         self._folder = folder
         self._record = record
-        self._observer = observer
+        self._reporter = reporter
         self._lines: list[Mapping[str, float]] = []
         self._started = self._began = time.monotonic()
         self._tokens_before = 0.0
@@ -115,10 +115,10 @@ class TrainingLog:
         self._every = WRITE_SECONDS if folder.is_local else REMOTE_WRITE_SECONDS
         self._snapshot = TrainingSnapshot("waiting for the workers")
 
-    def hear(self, news: News) -> None:
+    def hear(self, news: TrainingEvent) -> None:
         match news:
             case Said(sentence):
-                self._observer.say(sentence)
+                self._reporter.report(sentence)
                 return
             case Phase(name):
                 self._snapshot = replace(self._snapshot, phase=name)
@@ -129,7 +129,7 @@ class TrainingLog:
             case Logged(values):
                 self._lines.append(values)
                 self._log(values)
-        self._observer.update(replace(self._snapshot, seconds=time.monotonic() - self._started))
+        self._reporter.update(replace(self._snapshot, seconds=time.monotonic() - self._started))
 
     def close(self) -> None:
         """Write what has not been written; a silent store is not waited for."""
@@ -141,7 +141,7 @@ class TrainingLog:
         self._began = time.monotonic()
         self._tokens_before = max((line["num_tokens"] for line in history if "num_tokens" in line), default=0.0)
         if step:
-            self._observer.say(f"The training goes on after step {step:,}.")
+            self._reporter.report(f"The training goes on after step {step:,}.")
         self._record.began(step)
         self._snapshot = TrainingSnapshot(TRAINING, step=step, resumed_from=step)
 
@@ -200,7 +200,7 @@ class FineTuning:
         return self.folder / MODEL
 
 
-def plan_finetune(config: FinetuneConfig) -> tuple[Trainee, TrainingPlan, DataPlan]:
+def plan_finetune(config: FinetuneConfig) -> tuple[BaseModelSpec, TrainingPlan, DataPlan]:
     """What `finetune` would take on this cluster, and what it would learn."""
     trainee = resolve_trainee(config.model)
     data = plan_data(config, trainee)
@@ -210,7 +210,7 @@ def plan_finetune(config: FinetuneConfig) -> tuple[Trainee, TrainingPlan, DataPl
         return trainee, plan_training(config, trainee, view_cluster(config.resources)), data
 
 
-def finetune(config: FinetuneConfig, observer: TrainingObserver) -> FineTuning:
+def finetune(config: FinetuneConfig, reporter: TrainingObserver) -> FineTuning:
     """Train to the end, going on from the last whole checkpoint of an earlier try.
 
     Leaves model/, checkpoints/, metrics.jsonl and finetune.json in the output. Raises InputError (PlanError and
@@ -223,36 +223,36 @@ def finetune(config: FinetuneConfig, observer: TrainingObserver) -> FineTuning:
         check_training(config, trainee, view_local())
     lessons = resolve_lessons(config, trainee)
     identity = finetune_identity(config, trainee, lessons)
-    with held_output(config.output, config.resources, observer) as held:
+    with lock_output(config.output, config.resources, reporter) as held:
         folder = held.folder
         facts = {"training_set": _facts(lessons)}
         record = FinetuneRecord.opened(folder, identity, without_secrets(config.model_dump(mode="json")), facts)
         if record.is_finished and folder.exists(f"{MODEL}/config.json"):
-            observer.say("The training is finished already: no worker is started.")
+            reporter.report("The training is finished already: no worker is started.")
             return FineTuning(folder, record.content)
         columns = ", ".join(lessons.source.columns.values())
-        observer.say(f"{lessons.source.source} (columns {columns}): {lessons.learnt.counts.sentence}")
-        outcome = _trained(config, trainee, lessons, folder, record, observer)
+        reporter.report(f"{lessons.source.source} (columns {columns}): {lessons.learnt.counts.sentence}")
+        outcome = _trained(config, trainee, lessons, folder, record, reporter)
         record.finished(outcome)
         return FineTuning(folder, record.content)
 
 
 def _trained(
     config: FinetuneConfig,
-    trainee: Trainee,
-    lessons: Lessons,
+    trainee: BaseModelSpec,
+    lessons: TrainingData,
     folder: Folder,
     record: FinetuneRecord,
-    observer: TrainingObserver,
+    reporter: TrainingObserver,
 ) -> Finished:
     resources = config.resources
-    with ray_session(resources.ray_address, observer.say) as log_folder:
+    with ray_session(resources.ray_address, reporter.report) as log_folder:
         view = view_cluster(resources)
         plan = check_training(config, trainee, view)
         for note in plan.notes:
-            observer.say(note)
+            reporter.report(note)
         record.started(plan, view)
-        log = TrainingLog(folder, record, observer)
+        log = TrainingLog(folder, record, reporter)
         task = TrainingTask(
             model=trainee.entry.source,
             revision=trainee.entry.revision,
@@ -275,10 +275,10 @@ def _trained(
             max_deaths=resources.max_worker_deaths,
             stall_seconds=resources.stall_timeout_minutes * 60,
         )
-        observer.say(f"{plan.workers} workers start. Their logs: {log_folder}")
+        reporter.report(f"{plan.workers} workers start. Their logs: {log_folder}")
         failure: BaseException | None = None
         try:
-            return run_training(task, workers, log_folder, log.hear, observer.say)
+            return run_training(task, workers, log_folder, log.hear, reporter.report)
         except BaseException as error:
             failure = error
             raise
@@ -287,7 +287,7 @@ def _trained(
             record.ended(failure)
 
 
-def _facts(lessons: Lessons) -> dict[str, Any]:
+def _facts(lessons: TrainingData) -> dict[str, Any]:
     held_out = lessons.held_out
     return {
         "source": lessons.source.source,

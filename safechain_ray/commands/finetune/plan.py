@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from safechain_ray.catalog.entries import GPU_GIGABYTES
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.cluster.training.run import check_workers
-from safechain_ray.commands.finetune.resolve import Trainee, UnreadHubError, read_training_set, tokenise_set
+from safechain_ray.commands.finetune.resolve import BaseModelSpec, UnreadHubError, read_training_set, tokenise_set
 from safechain_ray.config import FinetuneConfig, LoraOptions, TrainingOptions
 from safechain_ray.datasets.training_sets import TrainingSet
 from safechain_ray.engines.start import Device
@@ -44,7 +44,7 @@ class TrainingPlan:
     refusal: str | None
 
 
-def check_training(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -> TrainingPlan:
+def check_training(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterView) -> TrainingPlan:
     """The plan. Raises PlanError where the GPUs' memory does not suffice, or the workers can't stand together."""
     plan = plan_training(config, trainee, view)
     if plan.refusal is not None:
@@ -52,7 +52,7 @@ def check_training(config: FinetuneConfig, trainee: Trainee, view: ClusterView) 
     return plan
 
 
-def plan_training(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -> TrainingPlan:
+def plan_training(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterView) -> TrainingPlan:
     """What it takes, of this cluster too."""
     resources = config.resources
     device = _device(config, trainee, view)
@@ -74,13 +74,13 @@ def plan_training(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -
     return TrainingPlan(device, gpu_gigabytes, memory, worker, resources.workers, (note,) if note else (), refusal)
 
 
-def memory_of(config: FinetuneConfig, trainee: Trainee, device: Device) -> MemoryPlan:
+def memory_of(config: FinetuneConfig, trainee: BaseModelSpec, device: Device) -> MemoryPlan:
     return plan_memory(
         trainee.shape, config.training, config.max_length, config.resources.workers, sharded=device == "cuda"
     )
 
 
-def _device(config: FinetuneConfig, trainee: Trainee, view: ClusterView) -> Device:
+def _device(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterView) -> Device:
     if config.resources.device != "auto":
         return config.resources.device
     return "cpu" if trainee.entry.runs_on_cpu and not view.has_gpus else "cuda"
@@ -94,7 +94,7 @@ def _gpu_memory(config: FinetuneConfig, view: ClusterView) -> float:
     return GPU_GIGABYTES if known is None else known.gigabytes * BYTES_READ / GIGABYTE
 
 
-def _too_small(config: FinetuneConfig, trainee: Trainee, memory: MemoryPlan, gigabytes: float) -> str:
+def _too_small(config: FinetuneConfig, trainee: BaseModelSpec, memory: MemoryPlan, gigabytes: float) -> str:
     workers = config.resources.workers
     lines = "".join(f"\n  {item.name:<20} {item.bytes / GIGABYTE:6.1f}" for item in memory.items)
     return (
@@ -104,7 +104,7 @@ def _too_small(config: FinetuneConfig, trainee: Trainee, memory: MemoryPlan, gig
     )
 
 
-def _fixes(config: FinetuneConfig, trainee: Trainee, gigabytes: float) -> list[str]:
+def _fixes(config: FinetuneConfig, trainee: BaseModelSpec, gigabytes: float) -> list[str]:
     """What would fit: more workers, shorter sequences, adapters."""
 
     def fits(options: TrainingOptions, length: int, workers: int) -> bool:
@@ -151,7 +151,7 @@ class DataPlan:
     refusal: str | None = None
 
 
-def plan_data(config: FinetuneConfig, trainee: Trainee) -> DataPlan:
+def plan_data(config: FinetuneConfig, trainee: BaseModelSpec) -> DataPlan:
     """Read the training set, and count its tokens where it is small. What is wrong with it is the plan's `refusal`."""
     try:
         source = read_training_set(config.training_set, trainee)

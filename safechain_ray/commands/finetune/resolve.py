@@ -33,7 +33,7 @@ class UnreadHubError(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Trainee:
+class BaseModelSpec:
     """The model that is trained, as the catalog knows it, and its shape."""
 
     entry: ModelEntry
@@ -42,7 +42,7 @@ class Trainee:
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class TrainingData:
     """What is learnt and what is held out (None: nothing) of a training set."""
 
     source: TrainingSet
@@ -50,17 +50,17 @@ class Lessons:
     held_out: TokenisedSet | None
 
 
-def resolve_trainee(config: ModelConfig) -> Trainee:
+def resolve_trainee(config: ModelConfig) -> BaseModelSpec:
     """Look the model up; of one without a shape in the catalog the config is read. Raises InputError."""
     if is_api(config):
         raise InputError(f"{config.name} is a model behind an API: its weights are not here to be trained.")
     entry = resolve_model(config)
     family = catalog.lookup("model family", catalog.families(), entry.family)
     known = catalog.shapes().get(entry.name)
-    return Trainee(entry, family, known or ModelShape.of_config(entry.name, _config_of(entry)))
+    return BaseModelSpec(entry, family, known or ModelShape.of_config(entry.name, _config_of(entry)))
 
 
-def resolve_lessons(config: FinetuneConfig, trainee: Trainee) -> Lessons:
+def resolve_lessons(config: FinetuneConfig, trainee: BaseModelSpec) -> TrainingData:
     """Read the demonstrations and make tokens of them.
 
     Raises InputError for a set that can't be read, a template that would teach something else, and too few examples.
@@ -68,7 +68,7 @@ def resolve_lessons(config: FinetuneConfig, trainee: Trainee) -> Lessons:
     return tokenise_set(config, trainee, read_training_set(config.training_set, trainee))
 
 
-def tokenise_set(config: FinetuneConfig, trainee: Trainee, source: TrainingSet) -> Lessons:
+def tokenise_set(config: FinetuneConfig, trainee: BaseModelSpec, source: TrainingSet) -> TrainingData:
     """The tokens of demonstrations that were read. Raises what `resolve_lessons` raises after reading."""
     with _small_files(trainee.entry) as location:
         tokenizer = _loaded(load_tokenizer, location, trainee.entry)
@@ -84,10 +84,10 @@ def tokenise_set(config: FinetuneConfig, trainee: Trainee, source: TrainingSet) 
             f"{config.training.sequences_a_step:,} sequences of one or more (training.sequences_a_step): lower it, or "
             "give more rows."
         )
-    return Lessons(source, learnt, held_out)
+    return TrainingData(source, learnt, held_out)
 
 
-def finetune_identity(config: FinetuneConfig, trainee: Trainee, lessons: Lessons) -> dict[str, Any]:
+def finetune_identity(config: FinetuneConfig, trainee: BaseModelSpec, lessons: TrainingData) -> dict[str, Any]:
     """What changes the weights, and the evaluation loss."""
     entry = trainee.entry
     identity = training_identity(place(entry.source), entry.revision, lessons.learnt, config.training)
@@ -119,7 +119,7 @@ def training_set_entry(config: TrainingSetConfig) -> TrainingSetEntry:
     return adhoc_training_set(config.name, **columns)
 
 
-def read_training_set(config: TrainingSetConfig, trainee: Trainee) -> TrainingSet:
+def read_training_set(config: TrainingSetConfig, trainee: BaseModelSpec) -> TrainingSet:
     """The demonstrations, from wherever they are.
 
     Raises:
@@ -134,7 +134,7 @@ def read_training_set(config: TrainingSetConfig, trainee: Trainee) -> TrainingSe
         return named_after(_read(training_set_entry(local), config, trainee), config)
 
 
-def _read(entry: TrainingSetEntry, config: TrainingSetConfig, trainee: Trainee) -> TrainingSet:
+def _read(entry: TrainingSetEntry, config: TrainingSetConfig, trainee: BaseModelSpec) -> TrainingSet:
     try:
         records = read_records(entry)
     except InputError as error:

@@ -26,7 +26,7 @@ from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.errors import EngineDiedError, SafechainError
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.types import Completion
 
 SHARES = (0.4, 0.3)
@@ -132,7 +132,7 @@ def _on_every_gpu(subject: Subject, gpus: int, scene: Scene) -> Finding:
         "output": str(scene.scratch / "every-gpu"),
     }
     try:
-        done = evaluate(quickstart(**keys), Silent(), start_vllm)
+        done = evaluate(quickstart(**keys), RecordingReporter(), start_vllm)
     except SafechainError as error:
         return subject.failed(check, str(error), "see the message")
     return subject.ok(check, f"{done.committed} samples by {gpus - 1} replicas, {done.errors} errors")

@@ -47,7 +47,7 @@ class Killer:
     said: list[str] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
 
-    def say(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         self.said.append(sentence)
 
     def update(self, snapshot: Snapshot) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safechain_ray.catalog.entries import EngineNeeds, ModelEntry
-from safechain_ray.cluster.sample_index import WorkItem
+from safechain_ray.cluster.sample_index import SampleSpec
 from safechain_ray.commands.doctor.finding import Finding, Subject
 from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.commands.gpu_check.check import Scene
@@ -25,7 +25,7 @@ from safechain_ray.engines.vllm import limits_of_a_step, start_vllm
 from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.model_files import render_chat
-from safechain_ray.runs.progress import Silent, Snapshot
+from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.runs.resolve import ResolvedRun, resolve
 from safechain_ray.types import Message
 
@@ -98,7 +98,7 @@ def warm_up(llm: Any) -> None:
 
 def generate(llm: Any, run: ResolvedRun) -> Generated:
     """Every sample of the run in one call. Prompts are rendered and tokenised before the clock starts."""
-    items = list(run.worklist)
+    items = list(run.sample_specs)
     prompts = [_tokens(llm, run.family.conversation(item.prompt.text)) for item in items]
     parameters = [_sampling(item) for item in items]
     return timed_generate(llm, prompts, parameters)
@@ -125,7 +125,7 @@ def _tokens(llm: Any, messages: tuple[Message, ...]) -> dict[str, list[int]]:
     return token_prompt(llm, render(llm, messages))
 
 
-def _sampling(item: WorkItem) -> Any:
+def _sampling(item: SampleSpec) -> Any:
     from vllm import SamplingParams
 
     sampling = item.setting.sampling
@@ -174,7 +174,7 @@ def check_speed(scene: Scene) -> Iterator[Finding]:
         yield subject.ok("vLLM's own defaults", f"{speed:,.0f} tokens/s with {_described(own_limits)}")
     notes = scene.scratch / "speed-notes.txt"
     completed = Completed()
-    finished = evaluate(config, Silent(completed.note), TimedEngines(start_vllm, {run.model.source: notes}))
+    finished = evaluate(config, RecordingReporter(completed.note), TimedEngines(start_vllm, {run.model.source: notes}))
     marks = read_marks(notes)
     pipeline = marks.tokens / (completed.at - marks.first_request)
     if marks.limits_of_a_step != limits:

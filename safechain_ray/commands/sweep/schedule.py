@@ -16,20 +16,28 @@ from safechain_ray.cluster.session import view_cluster, view_free
 from safechain_ray.cluster.shared_judges import share_judge
 from safechain_ray.cluster.stream_control import StreamStoppedError
 from safechain_ray.commands.evaluate import Evaluation, OpenRun, finish, measure_so_far, open_run
-from safechain_ray.commands.sweep.at_work import AtWork, JudgesAtWork, Lasting, Share, shared_pools, turn_seconds, work
+from safechain_ray.commands.sweep.active_runs import (
+    ActiveRun,
+    JudgesAtWork,
+    Lasting,
+    Share,
+    shared_pools,
+    time_slice,
+    work,
+)
 from safechain_ray.commands.sweep.record import SweepRecord
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError, PlanError, SafechainError
 from safechain_ray.runs.pools import pool_needs
-from safechain_ray.runs.progress import Named, Observer
+from safechain_ray.runs.progress import PrefixedReporter, RunReporter
 from safechain_ray.runs.workload import Placement
 
-TICK_SECONDS = 1.0
+POLL_INTERVAL = 1.0
 STOP_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class SweepOptions:
     """How a sweep goes about it.
 
     A run that fails is tried again `retries` times, after those that wait; `at_once` runs work side by side at most; at
@@ -48,16 +56,16 @@ class Schedule:
         self,
         waiting: dict[str, OpenRun],
         record: SweepRecord,
-        observer: Observer,
+        reporter: RunReporter,
         start_engine: StartEngine,
         logs: Path,
-        manner: Manner,
+        manner: SweepOptions,
     ) -> None:
         self._waiting = waiting
-        self._running: dict[str, AtWork] = {}
+        self._running: dict[str, ActiveRun] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._record = record
-        self._observer = observer
+        self._reporter = reporter
         self._start_engine = start_engine
         self._manner = manner
         self._failures_left = dict.fromkeys(waiting, manner.retries)
@@ -75,7 +83,7 @@ class Schedule:
         """Raises nothing that a run raises. An interruption and the deadline stop all runs and leave them queued."""
         self._refuse_what_never_fits()
         if math.isfinite(self._manner.deadline):
-            self._observer.say(f"Time is up at {in_local_time(self._manner.deadline)}.")
+            self._reporter.report(f"Time is up at {in_local_time(self._manner.deadline)}.")
         try:
             while (self._waiting or self._running) and time.time() < self._manner.deadline:
                 self._pack()
@@ -85,26 +93,28 @@ class Schedule:
         finally:
             self._stop()
         for name, opened in self._waiting.items():
-            self._observer.say(f"Time is up before {name} is finished; the same command goes on with it.")
+            self._reporter.report(f"Time is up before {name} is finished; the same command goes on with it.")
             try:
-                with open_run(opened.config, opened.run, Named(self._observer, name)) as held:
+                with open_run(opened.config, opened.run, PrefixedReporter(self._reporter, name)) as held:
                     measure_so_far(held)
             except SafechainError as error:
-                self._observer.say(f"What {name} has so far could not be measured: {error}")
+                self._reporter.report(f"What {name} has so far could not be measured: {error}")
 
     def _share_judges(self, logs: Path) -> JudgesAtWork:
         runs = list(self._waiting.values())
         pools = shared_pools(runs, self._view) if runs else ()
         if not pools:
-            return JudgesAtWork((), None, self._observer)
+            return JudgesAtWork((), None, self._reporter)
         judges = {judge.name: judge for judge in runs[0].run.judges}
-        tally = start_tally()
-        settings = StreamSettings.of(self._resources, self._start_engine, logs, tally)
+        progress_tracker = start_tally()
+        settings = StreamSettings.of(self._resources, self._start_engine, logs, progress_tracker)
         shared = []
         for pool in pools:
-            self._observer.say(f"{pool.needs.pool} judges for all models, with {_counted(pool.replicas, 'replica')}.")
+            self._reporter.report(
+                f"{pool.needs.pool} judges for all models, with {_counted(pool.replicas, 'replica')}."
+            )
             shared.append(share_judge(pool, judges[pool.needs.pool], runs[0].run.parts, settings))
-        return JudgesAtWork(tuple(shared), tally, self._observer)
+        return JudgesAtWork(tuple(shared), progress_tracker, self._reporter)
 
     def _needs_of(self, opened: OpenRun) -> tuple[PoolNeeds, ...]:
         shared = {judge.entry.name for judge in self._judges.shared}
@@ -127,7 +137,7 @@ class Schedule:
 
     def _refuse(self, name: str, error: PlanError) -> None:
         del self._waiting[name]
-        self._observer.say(f"{name} can't be evaluated here. {error}")
+        self._reporter.report(f"{name} can't be evaluated here. {error}")
         self._record.failed(name, str(error))
 
     def _pack(self) -> None:
@@ -135,25 +145,25 @@ class Schedule:
             WaitingRun(name, self._needs[name], work(opened, opened.left), self._turns[name])
             for name, opened in self._waiting.items()
         ]
-        running = [at_work.seen(name) for name, at_work in self._running.items()]
+        running = [active_run.seen(name) for name, active_run in self._running.items()]
         free, judges = self._free(), self._judges.to_come()
         if self._judges.want_room(judges, free):
             self._make_room()
         packing = pack(waiting, running, free, self._manner.at_once, judges)
         if self._held.is_to_tell(self._held.seconds(bool(packing.held))):
             names, minutes = ", ".join(packing.held), PLACE_SECONDS / 60
-            self._observer.say(
+            self._reporter.report(
                 f"There is room for {names}, but a larger model has no place yet, and Ray might put them in its way: "
                 f"they wait, at most {minutes:g} minutes."
             )
-        turns = self._turn_seconds()
+        turns = self._time_slice()
         for name, plan in packing.starts.items():
             self._start(name, plan, time.time() + turns[name])
         for name, replicas in packing.grown.items():
-            at_work = self._running[name]
-            self._observer.say(f"{name} may have {_counted(replicas, 'replica')}: there is room.")
-            at_work.replicas = replicas
-            at_work.control.set_max_replicas(replicas)
+            active_run = self._running[name]
+            self._reporter.report(f"{name} may have {_counted(replicas, 'replica')}: there is room.")
+            active_run.replicas = replicas
+            active_run.control.set_max_replicas(replicas)
 
     def _make_room(self) -> None:
         """For a shared judge: the model with most replicas gives up one, or gives way where it has a single one.
@@ -164,14 +174,14 @@ class Schedule:
         if not holding:
             return
         name = max(holding, key=lambda name: (self._running[name].wanted, self._running[name].gpus))
-        at_work = self._running[name]
-        if at_work.wanted > 1:
-            at_work.replicas = at_work.wanted - 1
-            at_work.control.set_max_replicas(at_work.replicas)
-            self._observer.say(f"{name} gives up a replica: a judge for all models has no place.")
+        active_run = self._running[name]
+        if active_run.wanted > 1:
+            active_run.replicas = active_run.wanted - 1
+            active_run.control.set_max_replicas(active_run.replicas)
+            self._reporter.report(f"{name} gives up a replica: a judge for all models has no place.")
         else:
-            at_work.control.stop()
-            self._observer.say(f"{name} gives way: a judge for all models has no place.")
+            active_run.control.stop()
+            self._reporter.report(f"{name} gives way: a judge for all models has no place.")
 
     def _free(self) -> ClusterView:
         if not self._view.autoscales:
@@ -179,30 +189,30 @@ class Schedule:
         now = view_cluster(self._resources)
         return ClusterView(view_free(self._resources).nodes, autoscales=True, may_come=now.may_come)
 
-    def _turn_seconds(self) -> dict[str, float]:
+    def _time_slice(self) -> dict[str, float]:
         runs = {name: (opened, opened.left) for name, opened in self._waiting.items()}
-        runs |= {name: (at_work.opened, at_work.left) for name, at_work in self._running.items()}
+        runs |= {name: (active_run.opened, active_run.left) for name, active_run in self._running.items()}
         shares = {name: Share(work(opened, rows), self._needs[name][0].gpus) for name, (opened, rows) in runs.items()}
         gpus = sum(node.gpus for node in self._view.grown.nodes)
-        return turn_seconds(self._manner.deadline - time.time(), shares, gpus)
+        return time_slice(self._manner.deadline - time.time(), shares, gpus)
 
     def _start(self, name: str, plan: Plan, until: float) -> None:
         opened = self._waiting.pop(name)
-        at_work = AtWork(opened, plan, plan.stages[0][0].replicas, until, Named(self._observer, name))
-        placement = Placement(plan, at_work.control, self._judges.shared, self._judges.is_loading)
+        active_run = ActiveRun(opened, plan, plan.stages[0][0].replicas, until, PrefixedReporter(self._reporter, name))
+        placement = Placement(plan, active_run.control, self._judges.shared, self._judges.is_loading)
 
         def bring_to_its_end() -> None:
             result: Evaluation | BaseException
             try:
-                with open_run(opened.config, opened.run, at_work.observer) as held:
-                    result = finish(held, at_work.observer, self._start_engine, placement)
+                with open_run(opened.config, opened.run, active_run.reporter) as held:
+                    result = finish(held, active_run.reporter, self._start_engine, placement)
             except BaseException as error:
                 result = error
             self._ended.put((name, result))
 
         self._record.started(name)
-        self._observer.say(f"{name} starts: {_described(plan)}.")
-        self._running[name] = at_work
+        self._reporter.report(f"{name} starts: {_described(plan)}.")
+        self._running[name] = active_run
         self._threads[name] = threading.Thread(target=bring_to_its_end, name=f"run-{name}", daemon=True)
         self._threads[name].start()
 
@@ -210,17 +220,17 @@ class Schedule:
         """Stop runs whose turn is over, as long as others wait for their room."""
         if not self._waiting:
             return
-        for name, at_work in self._running.items():
-            if time.time() >= at_work.until and not at_work.control.is_stopped:
-                self._observer.say(f"{name} gives way to those that wait; it goes on when it is its turn again.")
-                at_work.control.stop()
+        for name, active_run in self._running.items():
+            if time.time() >= active_run.until and not active_run.control.is_stopped:
+                self._reporter.report(f"{name} gives way to those that wait; it goes on when it is its turn again.")
+                active_run.control.stop()
 
     def _give_up_in_the_end(self) -> None:
         """Nothing runs and nothing starts: that is told, and after `stall_timeout_minutes` what waits has failed."""
         idle, minutes = self._idle.seconds(not self._running), self._resources.stall_timeout_minutes
         if self._idle.is_to_tell(idle):
             names = ", ".join(self._waiting)
-            self._observer.say(f"There is no room for {names} now: it is waited for, at most {minutes:g} minutes.")
+            self._reporter.report(f"There is no room for {names} now: it is waited for, at most {minutes:g} minutes.")
         if idle < minutes * 60:
             return
         free = self._free()
@@ -235,28 +245,28 @@ class Schedule:
     def _wait(self) -> None:
         """Wait for a run to end, no longer than a tick."""
         try:
-            name, result = self._ended.get(timeout=TICK_SECONDS)
+            name, result = self._ended.get(timeout=POLL_INTERVAL)
         except queue.Empty:
             return
-        at_work = self._running.pop(name)
+        active_run = self._running.pop(name)
         if isinstance(result, Evaluation):
             self._record.done(name, result.errors)
-            self._observer.say(f"{name} is done: {result.committed:,} samples in this try.")
+            self._reporter.report(f"{name} is done: {result.committed:,} samples in this try.")
         elif isinstance(result, StreamStoppedError):
             self._turns[name] += 1
-            self._queue_again(name, at_work, None)
+            self._queue_again(name, active_run, None)
         elif self._failures_left[name] and not isinstance(result, InputError):
             self._failures_left[name] -= 1
             self._turns[name] += 1
-            self._observer.say(f"{name} failed and is tried again: {_reason(result)}")
-            self._queue_again(name, at_work, _reason(result))
+            self._reporter.report(f"{name} failed and is tried again: {_reason(result)}")
+            self._queue_again(name, active_run, _reason(result))
         else:
             self._fail(name, _reason(result))
 
-    def _queue_again(self, name: str, at_work: AtWork, error: str | None) -> None:
-        opened = at_work.opened
+    def _queue_again(self, name: str, active_run: ActiveRun, error: str | None) -> None:
+        opened = active_run.opened
         try:
-            with open_run(opened.config, opened.run, at_work.observer) as self._waiting[name]:
+            with open_run(opened.config, opened.run, active_run.reporter) as self._waiting[name]:
                 pass
         except SafechainError as refused:
             self._fail(name, str(refused))
@@ -264,24 +274,24 @@ class Schedule:
         self._record.queued(name, error)
 
     def _fail(self, name: str, reason: str) -> None:
-        self._observer.say(f"{name} failed, the sweep goes on: {reason}")
+        self._reporter.report(f"{name} failed, the sweep goes on: {reason}")
         self._record.failed(name, reason)
 
     def _stop(self) -> None:
         """Stop what runs still, after an interruption or when time is up; what was done just before is done."""
-        for at_work in self._running.values():
-            at_work.control.stop()
+        for active_run in self._running.values():
+            active_run.control.stop()
         deadline = time.monotonic() + STOP_SECONDS
         for name in self._running:
             self._threads[name].join(max(0.0, deadline - time.monotonic()))
         ended = dict(self._ended.get_nowait() for _ in range(self._ended.qsize()))
-        for name, at_work in self._running.items():
+        for name, active_run in self._running.items():
             result = ended.get(name)
             if isinstance(result, Evaluation):
                 self._record.done(name, result.errors)
                 continue
             self._record.queued(name)
-            self._waiting[name] = at_work.opened
+            self._waiting[name] = active_run.opened
         self._running.clear()
 
 

@@ -10,20 +10,20 @@ from dataclasses import dataclass, replace
 from safechain_ray.cluster.session import ray_session
 from safechain_ray.commands.evaluate import OpenRun, finish, open_run
 from safechain_ray.commands.sweep.record import SWEEP_FILE, SweepRecord, SweptModel, swept_models
-from safechain_ray.commands.sweep.schedule import Manner, Schedule
+from safechain_ray.commands.sweep.schedule import Schedule, SweepOptions
 from safechain_ray.config import RunConfig, SweepConfig
 from safechain_ray.datasets.loading import PromptSet
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError, SafechainError, UnknownNameError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.output import held_output
-from safechain_ray.runs.progress import Named, Observer
+from safechain_ray.runs.output import lock_output
+from safechain_ray.runs.progress import PrefixedReporter, RunReporter
 from safechain_ray.runs.resolve import prompts_of, resolve, resolve_names
-from safechain_ray.runs.run_manifest import Outline, measure, metrics_of
+from safechain_ray.runs.run_manifest import RunManifest, measure, metrics_of
 from safechain_ray.storage import Folder, open_folder
 
-ONE_RETRY = Manner()
+ONE_RETRY = SweepOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class SweepDone:
 
 def sweep(
     config: SweepConfig,
-    observer: Observer,
+    reporter: RunReporter,
     start_engine: StartEngine,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
-    manner: Manner = ONE_RETRY,
+    manner: SweepOptions = ONE_RETRY,
 ) -> SweepDone:
     """Evaluate the models, going on where an earlier try was cut off.
 
@@ -76,14 +76,14 @@ def sweep(
         resolve_names(run)
     prompts = prompts_of(next(iter(runs.values())))  # the same for all models, so read once
     wanted = {name: run for name, run in runs.items() if (not only or name in only) and name not in skip}
-    with held_output(config.output, config.resources, observer) as held:
+    with lock_output(config.output, config.resources, reporter) as held:
         record = SweepRecord.opened(held.folder, runs, wanted)
         try:
-            waiting = _opened(wanted, prompts, record, observer, start_engine)
+            waiting = _opened(wanted, prompts, record, reporter, start_engine)
             if waiting:
-                observer.say(f"{len(waiting)} of {len(wanted)} models have samples to do.")
-                with ray_session(config.resources.ray_address, observer.say) as logs:
-                    Schedule(waiting, record, observer, start_engine, logs, manner).run()
+                reporter.report(f"{len(waiting)} of {len(wanted)} models have samples to do.")
+                with ray_session(config.resources.ray_address, reporter.report) as logs:
+                    Schedule(waiting, record, reporter, start_engine, logs, manner).run()
         finally:
             with suppress(SafechainError):  # the store is silent, or another driver's: not the news of this moment
                 record.end()
@@ -116,7 +116,7 @@ def _opened(
     runs: Mapping[str, RunConfig],
     prompts: Mapping[str, PromptSet],
     record: SweepRecord,
-    observer: Observer,
+    reporter: RunReporter,
     start_engine: StartEngine,
 ) -> dict[str, OpenRun]:
     """The runs with samples to do; those with none are measured, and those that can't be opened have failed.
@@ -125,7 +125,7 @@ def _opened(
     """
     waiting = {}
     for name, run in runs.items():
-        named = Named(observer, name)
+        named = PrefixedReporter(reporter, name)
         try:
             with open_run(run, resolve(run, prompts), named) as opened:
                 if opened.left:
@@ -134,7 +134,7 @@ def _opened(
                 else:
                     record.done(name, finish(opened, named, start_engine).errors)
         except SafechainError as error:
-            observer.say(f"{name} can't be evaluated: {error}")
+            reporter.report(f"{name} can't be evaluated: {error}")
             record.failed(name, str(error))
     return waiting
 
@@ -164,4 +164,4 @@ def _metrics_of(model: SweptModel, folder: Folder) -> RunMetrics | None:
     content = run.read_run()
     if content is None or not run.samples.list_files(".parquet"):
         return None
-    return measure(run, Outline.of(content))
+    return measure(run, RunManifest.of(content))

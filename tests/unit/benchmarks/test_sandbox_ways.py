@@ -14,7 +14,7 @@ import safechain_ray
 from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.code_tests import build_completion
 from safechain_ray.benchmarks.sandbox import Limits, Program, running
-from safechain_ray.benchmarks.sandbox.bubblewrap import Bubblewrap, Way, seccomp_filter
+from safechain_ray.benchmarks.sandbox.bubblewrap import Backend, Bubblewrap, seccomp_filter
 from safechain_ray.benchmarks.sandbox.running import fault_of, run_in
 from safechain_ray.errors import SandboxError
 
@@ -58,7 +58,7 @@ def test_a_way_whose_limit_of_processes_does_not_hold_is_ruled_out():
     """Linux counts no processes of its root, in whatever namespace."""
     bubblewrap = running.find_bubblewrap()
     assert bubblewrap is not None
-    fault = fault_of(bubblewrap, Way("root in a user namespace", user_namespace=True))
+    fault = fault_of(bubblewrap, Backend("root in a user namespace", user_namespace=True))
     assert fault == "it may start more processes than its limit"
 
 

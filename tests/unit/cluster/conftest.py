@@ -3,13 +3,13 @@
 import pytest
 from local_actors import NODE
 
-from safechain_ray.cluster.progress import Reporter
+from safechain_ray.cluster.progress import ProgressReporter
 from safechain_ray.cluster.workers import inflight_tracker
 
 
 @pytest.fixture(autouse=True)
 def _no_reporter_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reporter, "_report_for_ever", lambda self: None)
+    monkeypatch.setattr(ProgressReporter, "_report_for_ever", lambda self: None)
 
 
 @pytest.fixture(autouse=True)

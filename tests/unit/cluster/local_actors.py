@@ -7,7 +7,7 @@ from typing import Any
 
 from safechain_ray.catalog import judges, models
 from safechain_ray.catalog.entries import EngineNeeds
-from safechain_ray.cluster.workers.inflight_tracker import Ledger
+from safechain_ray.cluster.workers.inflight_tracker import InFlightTracker
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.testing import Script, ScriptedEngines
 
@@ -42,8 +42,8 @@ class Answered:
 class LocalLedger(LocalActor):
     """A ledger that knows of one node, which stays. Its references are awaited, not got."""
 
-    def __init__(self, ledger: Ledger | None = None) -> None:
-        super().__init__(ledger or Ledger(lambda: frozenset({NODE})))
+    def __init__(self, inflight_tracker: InFlightTracker | None = None) -> None:
+        super().__init__(inflight_tracker or InFlightTracker(lambda: frozenset({NODE})))
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.target, name)

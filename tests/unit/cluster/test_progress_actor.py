@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_actors import LocalActor
 
-from safechain_ray.cluster.progress import MOST_NOTES, SILENT_SECONDS, Reporter, Tally
+from safechain_ray.cluster.progress import MOST_NOTES, SILENT_SECONDS, ProgressReporter, ProgressTracker
 
 
 def test_the_counters_of_a_pools_workers_add_up_restarted_ones_too():
-    tally = Tally()
-    tally.report("model", "first", False, Counter(tokens=100, rows_out=3))
-    tally.report("model", "its successor", True, Counter(tokens=10))
-    tally.report("guard", "g", True, Counter(rows_out=2))
+    progress_tracker = ProgressTracker()
+    progress_tracker.report("model", "first", False, Counter(tokens=100, rows_out=3))
+    progress_tracker.report("model", "its successor", True, Counter(tokens=10))
+    progress_tracker.report("guard", "g", True, Counter(rows_out=2))
 
-    progress = tally.progress()
+    progress = progress_tracker.progress()
 
     assert progress["model"].counts == Counter(tokens=110, rows_out=3)
     assert (progress["model"].ready, progress["guard"].ready) == (1, 1)
@@ -24,60 +24,60 @@ def test_the_counters_of_a_pools_workers_add_up_restarted_ones_too():
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=20))
 def test_only_the_last_report_of_a_worker_counts_however_often_it_comes(reports: list[tuple[str, int]]):
-    tally = Tally()
+    progress_tracker = ProgressTracker()
     for worker, tokens in reports:
-        tally.report("model", worker, True, Counter(tokens=tokens))
-        tally.report("model", worker, True, Counter(tokens=tokens))
+        progress_tracker.report("model", worker, True, Counter(tokens=tokens))
+        progress_tracker.report("model", worker, True, Counter(tokens=tokens))
     if reports:
-        assert tally.progress()["model"].counts["tokens"] == sum(dict(reports).values())
+        assert progress_tracker.progress()["model"].counts["tokens"] == sum(dict(reports).values())
     else:
-        assert tally.progress() == {}
+        assert progress_tracker.progress() == {}
 
 
 def test_two_reporters_of_a_pool_are_two_workers():
-    tally = Tally()
+    progress_tracker = ProgressTracker()
     for _ in range(2):
-        reporter = Reporter(LocalActor(tally), "model")
+        reporter = ProgressReporter(LocalActor(progress_tracker), "model")
         reporter.set_ready(True)
         reporter.add(tokens=5, rows_out=1)
         reporter.add(tokens=1)
         reporter.report()
 
-    progress = tally.progress()["model"]
+    progress = progress_tracker.progress()["model"]
     assert (progress.ready, progress.counts) == (2, Counter(tokens=12, rows_out=2))
 
 
 def test_a_silent_worker_is_dead_and_holds_nothing_in_flight():
     now = 0.0
-    tally = Tally(lambda: now)
-    tally.report("model", "dies", True, Counter(rows_in=64, rows_out=32, tokens=900))
+    progress_tracker = ProgressTracker(lambda: now)
+    progress_tracker.report("model", "dies", True, Counter(rows_in=64, rows_out=32, tokens=900))
     now = SILENT_SECONDS + 1
-    tally.report("model", "lives", True, Counter(rows_in=8))
+    progress_tracker.report("model", "lives", True, Counter(rows_in=8))
 
-    progress = tally.progress()["model"]
+    progress = progress_tracker.progress()["model"]
 
     assert progress.ready == 1
     assert progress.counts == Counter(rows_in=32 + 8, rows_out=32, tokens=900)
 
 
 def test_notes_of_a_pool_are_shown_in_order_and_are_not_endless():
-    tally = Tally()
-    reporter = Reporter(LocalActor(tally), "model")
+    progress_tracker = ProgressTracker()
+    reporter = ProgressReporter(LocalActor(progress_tracker), "model")
     reporter.report()
     for number in range(MOST_NOTES + 5):
         reporter.note(f"note {number}")
 
-    notes = tally.progress()["model"].notes
+    notes = progress_tracker.progress()["model"].notes
 
     assert notes[:2] == ("note 0", "note 1")
     assert len(notes) == MOST_NOTES
 
 
 def test_what_engines_load_is_no_count_of_the_pool():
-    tally = Tally()
-    tally.report("model", "first", False, Counter(loaded_megabytes=100))
-    tally.report("model", "second", True, Counter(loaded_megabytes=20, rows_out=3))
+    progress_tracker = ProgressTracker()
+    progress_tracker.report("model", "first", False, Counter(loaded_megabytes=100))
+    progress_tracker.report("model", "second", True, Counter(loaded_megabytes=20, rows_out=3))
 
-    seen = tally.progress()["model"]
+    seen = progress_tracker.progress()["model"]
 
     assert (seen.loaded_megabytes, seen.counts) == (120, Counter(rows_out=3))

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_runs.by_draw import answered, build_config, prompt_file
 
-from safechain_ray.cluster.sample_index import WorkItem
+from safechain_ray.cluster.sample_index import SampleSpec
 from safechain_ray.commands import training_set_folder as dataset_folder
 from safechain_ray.commands.build_dataset import Building, build_dataset
 from safechain_ray.commands.training_set_folder import as_built
@@ -19,21 +19,21 @@ from safechain_ray.curation.selection import BEYOND, NO_VERDICT, NOTHING_TO_LEAR
 from safechain_ray.datasets.adhoc import adhoc_training_set
 from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.errors import InputError, RunConflictError, UnknownNameError
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import ScriptedEngines
 
 NO_ENGINES = ScriptedEngines({})
 
 
 def built(config: BuildConfig) -> Building:
-    return build_dataset(config, Silent(), NO_ENGINES)
+    return build_dataset(config, RecordingReporter(), NO_ENGINES)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     return [row for path in sorted((folder / "data").iterdir()) for row in pq.read_table(path).to_pylist()]
 
 
-def by_turns(item: WorkItem) -> dict[str, Any]:
+def by_turns(item: SampleSpec) -> dict[str, Any]:
     """Of every ten prompts one has an unsafe response, one lacks a verdict, one has nothing whole, one is half so."""
     match int(item.prompt.prompt_id[1:]) % 10:
         case 1 if item.sample_index == 2:
@@ -172,9 +172,9 @@ def test_where_nothing_is_kept_the_set_is_whole_and_empty(tmp_path: Path):
 def test_fewer_prompts_than_asked_for_are_told(tmp_path: Path):
     prompts = {"name": str(prompt_file(tmp_path)), "id_column": "id", "number": 100}
     config = answered(build_config(tmp_path, prompts=prompts))
-    observer = Silent()
-    build_dataset(config, observer, NO_ENGINES)
-    assert "Only 40 prompts of 100 could be drawn." in observer.sentences
+    reporter = RecordingReporter()
+    build_dataset(config, reporter, NO_ENGINES)
+    assert "Only 40 prompts of 100 could be drawn." in reporter.sentences
 
 
 def test_without_kinds_nothing_is_balanced(tmp_path: Path):

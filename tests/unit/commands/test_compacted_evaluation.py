@@ -11,7 +11,7 @@ from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.config import read_config
 from safechain_ray.errors import InputError, StorageError
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.storage import Folder
 
 
@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 def resume(run: RunFolder) -> None:
     config = read_config(None, USUAL | {"output": run.folder.path}, ())
-    evaluate(config, Silent(), lambda start: None)  # type: ignore[arg-type,return-value]
+    evaluate(config, RecordingReporter(), lambda start: None)  # type: ignore[arg-type,return-value]
 
 
 def test_a_run_that_is_killed_while_it_merges_files_is_not_finished(run: RunFolder, monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,7 @@ from made_runs.by_config import finished_run
 
 from safechain_ray.commands.evaluate import open_run
 from safechain_ray.config import read_config
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.resolve import resolve
 
 KEYS = {"model": "demo-reasoner", "sampling": {"temperature": 0.6}, "judges": ["refusal-match"]}
@@ -23,7 +23,7 @@ def test_samples_of_another_run_do_not_make_a_run_finished(tmp_path: Path):
         own.samples.write_parquet(f"copied-{file}", table.slice(4))
 
     config = read_config(None, KEYS | limited | {"output": str(tmp_path / "own")}, ())
-    with open_run(config, resolve(config), Silent()) as opened:
+    with open_run(config, resolve(config), RecordingReporter()) as opened:
         assert 0 < opened.left <= 8
         assert opened.completed + opened.left == 8
     kept = [row for file in own.samples.list_files(".parquet") for row in own.samples.read_parquet(file).to_pylist()]

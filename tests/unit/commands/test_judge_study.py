@@ -17,7 +17,7 @@ from safechain_ray.config import read_study_config
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.judges.refusal_match import phrases_fingerprint
 from safechain_ray.metrics.agreement import JudgeStudy
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.types import Verdict, VoteRule
 
 JAILJUDGE = real("data/jailjudge_mini.csv")
@@ -30,7 +30,7 @@ def no_engine(start: object) -> Any:
 
 
 def study(folder: Path, **keys: Any) -> StudyDone:
-    return judge_study(study_config(folder, **keys), Silent(), no_engine)
+    return judge_study(study_config(folder, **keys), RecordingReporter(), no_engine)
 
 
 def disagreements(done: StudyDone) -> list[dict[str, Any]]:

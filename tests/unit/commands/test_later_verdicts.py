@@ -33,7 +33,7 @@ class Spoken:
     def __init__(self) -> None:
         self.sentences: list[str] = []
 
-    def say(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
     def update(self, snapshot: object) -> None: ...

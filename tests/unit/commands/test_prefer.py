@@ -17,7 +17,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.preferences import Unanswered
 from safechain_ray.runs import workload
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve_judge
 from safechain_ray.storage import open_folder
@@ -104,7 +104,7 @@ def test_answers_are_compared_where_both_have_them_else_responses(
     tmp_path: Path, families: tuple[str, str], asked: Any, compared: tuple[str, str]
 ):
     a, b = (
-        RunRecord.of_finished(folder_of(finished_run(tmp_path / name, {"x": ["1"]}, family=family))).outline
+        RunRecord.of_finished(folder_of(finished_run(tmp_path / name, {"x": ["1"]}, family=family))).run_manifest
         for name, family in zip("ab", families, strict=True)
     )
     assert compared_parts(a, b, asked) == compared
@@ -200,9 +200,9 @@ def test_preferences_on_samples_of_another_run_are_moved_aside_and_count_for_not
         return 0
 
     monkeypatch.setattr(workload, "run_attempt", run_attempt)
-    observer = Silent()
-    done = prefer.prefer(str(a), str(b), config(output=str(tmp_path / "out")), observer, pytest.fail)
+    reporter = RecordingReporter()
+    done = prefer.prefer(str(a), str(b), config(output=str(tmp_path / "out")), reporter, pytest.fail)
     assert asked == [(1, 2)]
     assert (done.preferences.settings[0].pairs, done.preferences.settings[0].missing) == (1, 0)
     assert (target / "_broken").list_files() == ["copied.parquet"]
-    assert "copied.parquet held 1 rows of samples that this run does not have" in observer.sentences[0]
+    assert "copied.parquet held 1 rows of samples that this run does not have" in reporter.sentences[0]

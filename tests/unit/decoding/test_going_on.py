@@ -30,11 +30,11 @@ def test_a_response_cut_off_at_any_call_goes_on_with_that_call(compat: str, way:
     undisturbed, requests = decode(strategy, task(), *replies)
 
     for cut in range(1, len(requests)):
-        kept: Mapping[str, Any] = {}
+        checkpoint: Mapping[str, Any] = {}
 
-        def keep(what: Mapping[str, Any]) -> None:
-            nonlocal kept
-            kept = what
+        def save_checkpoint(what: Mapping[str, Any]) -> None:
+            nonlocal checkpoint
+            checkpoint = what
 
         calls = iter(replies[:cut])
 
@@ -44,9 +44,9 @@ def test_a_response_cut_off_at_any_call_goes_on_with_that_call(compat: str, way:
             raise EngineDiedError("its node is gone")
 
         with pytest.raises(EngineDiedError):
-            asyncio.run(strategy.decode(replace(task(), keep=keep), dying, count_words))
-        stored = json.loads(json.dumps(kept))
-        again, asked = decode(strategy, replace(task(), kept=stored), *replies[cut:])
+            asyncio.run(strategy.decode(replace(task(), save_checkpoint=save_checkpoint), dying, count_words))
+        stored = json.loads(json.dumps(checkpoint))
+        again, asked = decode(strategy, replace(task(), checkpoint=stored), *replies[cut:])
 
         assert again == undisturbed
         assert asked == requests[cut:]
@@ -59,7 +59,7 @@ def test_a_response_cut_off_at_any_call_goes_on_with_that_call(compat: str, way:
 def test_kept_rounds_that_no_strategy_wrote_are_passed_over(compat: str, changed: Mapping[str, Any]):
     strategy = build(MoreThinkOptions(max_rounds=3, think_budget=50, compat=compat))
     replies = [*ROUNDS, ends("answer", 5)]
-    kept: list[Mapping[str, Any]] = []
-    undisturbed, requests = decode(strategy, replace(task(), keep=kept.append), *replies)
-    again, asked = decode(strategy, replace(task(), kept={**kept[0], **changed}), *replies)
+    checkpoint: list[Mapping[str, Any]] = []
+    undisturbed, requests = decode(strategy, replace(task(), save_checkpoint=checkpoint.append), *replies)
+    again, asked = decode(strategy, replace(task(), checkpoint={**checkpoint[0], **changed}), *replies)
     assert (again, asked) == (undisturbed, requests)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import row
 
-from safechain_ray.judges.thought_prefixes import ThoughtPieces, judge_pieces, piece_ends, pieces_table
+from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_pieces, piece_ends, pieces_table
 from safechain_ray.types import PIECES_SCHEMA, Part, Sample, Verdict, samples_table
 
-FOUR = ThoughtPieces(4)
+FOUR = ThoughtPrefixes(4)
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Wary:
         return Verdict(self.name, part, "wicked" in text, note=text)
 
 
-def judged(sample: Sample, pieces: ThoughtPieces = FOUR) -> pa.Table:
+def judged(sample: Sample, pieces: ThoughtPrefixes = FOUR) -> pa.Table:
     verdicts = asyncio.run(judge_pieces(Wary(), sample, pieces))
     return pieces_table(samples_table([replace(sample, verdicts=verdicts)]), pieces)
 

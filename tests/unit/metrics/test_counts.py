@@ -15,7 +15,7 @@ from safechain_ray.metrics.counts import (
     count_table,
     count_verdicts,
     merge,
-    tally,
+    progress_tracker,
 )
 from safechain_ray.types import Sample, samples_table, verdicts_table, without_verdicts
 
@@ -129,7 +129,7 @@ def test_tallies_group_alike_prompts_by_category() -> None:
     tallies = counts.tallies(FIVE.setting_id, *GUARD)
     assert tallies == {"a": {(0, 0): 1}, "b": {(2, 0): 2, (0, 1): 1}}
     assert list(tallies) == ["a", "b"]
-    assert tally(counts.prompt_counts(FIVE.setting_id, *GUARD)) == {(0, 0): 1, (2, 0): 2, (0, 1): 1}
+    assert progress_tracker(counts.prompt_counts(FIVE.setting_id, *GUARD)) == {(0, 0): 1, (2, 0): 2, (0, 1): 1}
 
 
 def test_outcomes_are_counted_with_the_rows_of_their_prompts() -> None:

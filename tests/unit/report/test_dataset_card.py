@@ -13,13 +13,13 @@ from safechain_ray.commands.build_dataset import Building, build_dataset
 from safechain_ray.datasets.adhoc import adhoc_training_set
 from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.report.dataset import dataset_card, steps_table, write_card
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import ScriptedEngines
 
 
 def carded(folder: Path, unsafe: bool = False, **keys: Any) -> tuple[Building, str]:
     config = answered(build_config(folder, **keys), lambda item: {"unsafe": unsafe and item.prompt.prompt_id < "p2"})
-    built = build_dataset(config, Silent(), ScriptedEngines({}))
+    built = build_dataset(config, RecordingReporter(), ScriptedEngines({}))
     write_card(built)
     return built, (folder / "set/README.md").read_text()
 

@@ -18,7 +18,7 @@ from safechain_ray.report.progress import (
     progress_for,
     sentence,
 )
-from safechain_ray.runs.progress import Named, PoolRate, Snapshot
+from safechain_ray.runs.progress import PoolRate, PrefixedReporter, Snapshot
 
 HOSTILE = "[bold]part-1.parquet[/bold] \x1b[31mcan't be read\x1b[0m [/nonsense]"
 
@@ -117,7 +117,7 @@ def test_a_pool_is_loading_until_an_engine_is_ready(state: PoolProgress | None, 
 
 def test_plain_lines_show_hostile_text_as_text():
     progress, out = plain()
-    progress.say(HOSTILE)
+    progress.report(HOSTILE)
     assert out.getvalue().endswith("[bold]part-1.parquet[/bold] can't be read [/nonsense]\n")
     assert "\x1b" not in out.getvalue()
 
@@ -131,11 +131,11 @@ def test_plain_lines_are_not_wrapped_for_logs_to_be_searched():
 def test_plain_lines_come_at_most_every_ten_seconds_and_the_last_one_at_the_end(monkeypatch: pytest.MonkeyPatch):
     now = 1000.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    observer, out = plain()
-    with observer:
+    reporter, out = plain()
+    with reporter:
         for second in range(25):
             now = 1000.0 + second
-            observer.update(snapshot(committed={"rows": second}))
+            reporter.update(snapshot(committed={"rows": second}))
     lines = out.getvalue().splitlines()
     assert [line.split()[1].split("/")[0] for line in lines] == ["0", "10", "20", "24"]
 
@@ -143,33 +143,33 @@ def test_plain_lines_come_at_most_every_ten_seconds_and_the_last_one_at_the_end(
 def test_after_five_minutes_a_line_a_minute_is_enough(monkeypatch: pytest.MonkeyPatch):
     now = 1000.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    observer, out = plain()
+    reporter, out = plain()
     for second in range(0, 600, 5):
         now = 1000.0 + second
-        observer.update(snapshot(seconds=float(second)))
+        reporter.update(snapshot(seconds=float(second)))
     assert len(out.getvalue().splitlines()) == 30 + 5
 
 
 def test_the_last_row_of_a_stage_is_told_at_once_and_only_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: 1000.0)
-    observer, out = plain()
-    with observer:
+    reporter, out = plain()
+    with reporter:
         for rows in (0, 800, 1565, 1565):
-            observer.update(snapshot(committed={"rows": rows}))
+            reporter.update(snapshot(committed={"rows": rows}))
     assert [line.split()[1] for line in out.getvalue().splitlines()] == ["0/1,565", "1,565/1,565"]
 
 
 def test_each_run_of_a_sweep_has_its_own_lines_with_its_name(monkeypatch: pytest.MonkeyPatch):
     now = 1000.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    observer, out = plain()
-    models = [Named(observer, "R1-7B"), Named(observer, "R1-8B")]
-    with observer:
+    reporter, out = plain()
+    models = [PrefixedReporter(reporter, "R1-7B"), PrefixedReporter(reporter, "R1-8B")]
+    with reporter:
         for second in range(12):
             now = 1000.0 + second
             for model in models:
                 model.update(snapshot(committed={"rows": second}))
-        models[1].say("part-1.parquet can't be read.")
+        models[1].report("part-1.parquet can't be read.")
     lines = [line.partition(" ")[2] for line in out.getvalue().splitlines()]
     assert [line.split(" rows")[0] for line in lines] == [
         "R1-7B: 0/1,565",
@@ -185,13 +185,13 @@ def test_each_run_of_a_sweep_has_its_own_lines_with_its_name(monkeypatch: pytest
 def test_a_run_that_ended_hours_ago_is_not_told_of_again_at_the_end_of_its_sweep(monkeypatch: pytest.MonkeyPatch):
     now = 1000.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    observer, out = plain()
-    with observer:
+    reporter, out = plain()
+    with reporter:
         for second in (0, 5):
             now = 1000.0 + second
-            Named(observer, "it failed").update(snapshot(committed={"rows": second}))
+            PrefixedReporter(reporter, "it failed").update(snapshot(committed={"rows": second}))
         now = 9000.0
-        Named(observer, "it works").update(snapshot())
+        PrefixedReporter(reporter, "it works").update(snapshot())
     assert [line.partition(" ")[2].split(":")[0] for line in out.getvalue().splitlines()] == ["it failed", "it works"]
 
 
@@ -201,8 +201,8 @@ def test_a_stage_of_several_is_named():
 
 
 def test_a_run_that_never_updated_ends_without_a_line():
-    observer, out = plain()
-    with observer:
+    reporter, out = plain()
+    with reporter:
         pass
     assert out.getvalue() == ""
 
@@ -211,7 +211,7 @@ def test_the_live_display_shows_outcomes_and_pools_and_says_hostile_text_as_text
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=120)
     with LiveProgress(console) as live:
-        live.say(HOSTILE)
+        live.report(HOSTILE)
         live.update(snapshot({"model": pool(rows_in=900, rows_out=700)}, committed={"rows": 640, "error": 2}))
     shown = out.getvalue()
     assert "[bold]part-1.parquet[/bold] can't be read [/nonsense]" in shown

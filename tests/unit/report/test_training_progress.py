@@ -36,7 +36,7 @@ def test_before_the_first_step_there_is_the_time_alone():
 def test_lines_come_for_what_is_new_and_else_now_and_then():
     out = io.StringIO()
     with PlainTraining(Console(file=out, width=200)) as progress:
-        progress.say("2 workers start.")
+        progress.report("2 workers start.")
         for phase in ("loading the model", "training", "training", "uploading the model", "training"):
             progress.update(TrainingSnapshot(phase))
     lines = [line.partition(" ")[2].partition(":")[0] for line in out.getvalue().splitlines()]
@@ -49,7 +49,7 @@ def test_a_terminal_gets_a_bar():
     with training_progress_for(console) as progress:
         assert isinstance(progress, LiveTraining)
         progress.update(HALF_WAY)
-        progress.say("A sentence [with brackets].")
+        progress.report("A sentence [with brackets].")
     assert "step 50/100" in out.getvalue()
     assert "[with brackets]" in out.getvalue()
     assert isinstance(training_progress_for(Console(file=io.StringIO())), PlainTraining)

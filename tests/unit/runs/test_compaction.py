@@ -9,7 +9,7 @@ from small_runs import sample
 
 from safechain_ray.errors import StorageError
 from safechain_ray.runs import file_index
-from safechain_ray.runs.file_index import compact, put_in_order
+from safechain_ray.runs.file_index import compact, repair_and_index
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import SAMPLES_SCHEMA, samples_table
 
@@ -31,7 +31,7 @@ def ids(folder: Folder) -> Counter[str]:
 
 
 def test_small_files_become_one_with_the_same_rows_and_schema(samples: Folder):
-    before = put_in_order(samples, retry_errors=False).finished
+    before = repair_and_index(samples, retry_errors=False).finished
     compact(samples)
     (name,) = samples.list_files(".parquet")
     assert samples.read_parquet(name).schema.equals(SAMPLES_SCHEMA)
@@ -43,7 +43,7 @@ def test_small_files_become_one_with_the_same_rows_and_schema(samples: Folder):
 
 def test_errors_are_still_dropped_to_be_done_again(samples: Folder):
     compact(samples)
-    inventory = put_in_order(samples, retry_errors=True)
+    inventory = repair_and_index(samples, retry_errors=True)
     assert (inventory.retried_errors, len(inventory.finished)) == (37, 36 * 32 + 32 - 37)
 
 
@@ -76,7 +76,7 @@ def test_a_crash_leaves_repeated_rows_that_the_next_attempt_drops(
         compact(samples)
     monkeypatch.setattr(Folder, "delete", delete)
     assert set(ids(samples)) == set(before)
-    assert put_in_order(samples, retry_errors=False).repeated == (37 - deletions) * 32
+    assert repair_and_index(samples, retry_errors=False).repeated == (37 - deletions) * 32
     assert ids(samples) == before
 
 

@@ -18,7 +18,7 @@ from safechain_ray.runs.attempt import pump
 Block = Mapping[str, int]
 
 
-class Tally:
+class ProgressTracker:
     """`progress.remote()` gives a value where Ray would give a reference."""
 
     class progress:  # noqa: N801 - stands for a method of an actor
@@ -39,7 +39,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr(module.ray, "get", lambda reference, timeout=None: reference)
 
 
@@ -52,7 +52,7 @@ def run(blocks: Iterator[Block], shown: list[Counter[str]], timeout: float = 1e9
     def show(committed: Counter[str], progress: Any) -> None:
         shown.append(committed.copy())
 
-    return pump(blocks, Tally(), Watchdog(("model",), 1, timeout, Clock()), show, StreamControl())
+    return pump(blocks, ProgressTracker(), Watchdog(("model",), 1, timeout, Clock()), show, StreamControl())
 
 
 def test_the_counts_of_all_blocks_add_up_and_the_last_look_shows_them_all(shown: list[Counter[str]]):

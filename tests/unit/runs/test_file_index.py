@@ -13,7 +13,7 @@ from pyarrow import fs
 from small_runs import sample
 
 from safechain_ray.cluster.workers.writer import block_counts
-from safechain_ray.runs.file_index import put_in_order, tell
+from safechain_ray.runs.file_index import repair_and_index, tell
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Outcome, samples_table
 
@@ -38,13 +38,13 @@ def samples(tmp_path: Path) -> Folder:
 
 
 def test_a_folder_that_is_not_there_holds_nothing(samples: Folder):
-    assert put_in_order(samples, retry_errors=True).finished == {}
+    assert repair_and_index(samples, retry_errors=True).finished == {}
 
 
 def test_what_is_in_order_is_left_as_it_is(samples: Folder):
     write(samples, "a", {"one": "ok", "two": "truncated"})
     write(samples, "b", {"three": "blocked", "four": "error"})
-    inventory = put_in_order(samples, retry_errors=False)
+    inventory = repair_and_index(samples, retry_errors=False)
     assert inventory.finished == {"one": "a.parquet", "two": "a.parquet", "three": "b.parquet", "four": "b.parquet"}
     assert (inventory.repeated, inventory.retried_errors, inventory.broken_files) == (0, 0, ())
     assert samples.list_files() == ["a.parquet", "b.parquet"]
@@ -53,7 +53,7 @@ def test_what_is_in_order_is_left_as_it_is(samples: Folder):
 def test_errors_are_dropped_to_be_done_again_only_when_asked(samples: Folder):
     write(samples, "a", {"one": "ok", "two": "error"})
     write(samples, "b", {"three": "error"})
-    inventory = put_in_order(samples, retry_errors=True)
+    inventory = repair_and_index(samples, retry_errors=True)
     assert set(inventory.finished) == {"one"}
     assert inventory.retried_errors == 2
     assert [(row["sample_id"], row["file"]) for row in rows(samples)] == list(inventory.finished.items())
@@ -65,11 +65,11 @@ def test_what_is_finished_is_counted_without_the_rows_that_were_dropped(samples:
     write(samples, "b", {"two": "blocked", "three": "truncated"})
     write(samples, "c", {"three": "truncated", "four": "error"})
     write(samples, "d", {"five": "ok"})
-    inventory = put_in_order(samples, retry_errors=True, counts=block_counts)
+    inventory = repair_and_index(samples, retry_errors=True, counts=block_counts)
     counted = {name: inventory.counts[name] for name in ("rows", "ok", "truncated", "blocked", "error")}
     assert counted == {"rows": 4, "ok": 2, "truncated": 1, "blocked": 1, "error": 0}
     assert inventory.counts["rows"] == len(inventory.finished)
-    assert not put_in_order(samples, retry_errors=True).counts
+    assert not repair_and_index(samples, retry_errors=True).counts
 
 
 @pytest.mark.parametrize(("error_file", "finished_file"), [("a", "b"), ("b", "a")])
@@ -79,7 +79,7 @@ def test_of_two_rows_of_a_sample_the_error_goes(
 ):
     write(samples, error_file, {"one": "error"})
     write(samples, finished_file, {"one": "ok"})
-    inventory = put_in_order(samples, retry_errors=retry_errors)
+    inventory = repair_and_index(samples, retry_errors=retry_errors)
     assert [row["outcome"] for row in rows(samples)] == ["ok"]
     assert (inventory.finished, inventory.repeated) == ({"one": f"{finished_file}.parquet"}, 1)
 
@@ -131,27 +131,27 @@ def test_every_sample_stands_once_and_no_finished_one_is_lost_over_crashes(
 
     for steps in crashes:
         try:
-            put_in_order(MortalFolder.of(folder, steps), retry_errors=retry_errors)
+            repair_and_index(MortalFolder.of(folder, steps), retry_errors=retry_errors)
         except CrashError:
             continue
-    inventory = put_in_order(folder, retry_errors=retry_errors)
+    inventory = repair_and_index(folder, retry_errors=retry_errors)
 
     found = rows(folder)
     assert len(found) == len({row["sample_id"] for row in found})
     assert {row["sample_id"]: row["file"] for row in found} == inventory.finished
     assert {row["sample_id"] for row in found if row["outcome"] != "error"} == done
     assert inventory.finished.keys() == (done if retry_errors else everything)
-    again = put_in_order(folder, retry_errors=retry_errors)
+    again = repair_and_index(folder, retry_errors=retry_errors)
     assert (again.finished, again.repeated, again.retried_errors) == (inventory.finished, 0, 0)
 
 
 def test_a_crash_between_writing_the_rest_and_deleting_the_file_is_healed(samples: Folder):
     write(samples, "a", {"one": "ok", "two": "error"})
     with pytest.raises(CrashError):
-        put_in_order(MortalFolder.of(samples, 1), retry_errors=True)
+        repair_and_index(MortalFolder.of(samples, 1), retry_errors=True)
     assert sorted(row["sample_id"] for row in rows(samples)) == ["one", "one", "two"]
 
-    inventory = put_in_order(samples, retry_errors=True)
+    inventory = repair_and_index(samples, retry_errors=True)
 
     assert (inventory.repeated, inventory.retried_errors) == (1, 1)
     assert [row["sample_id"] for row in rows(samples)] == ["one"]
@@ -163,7 +163,7 @@ def test_a_torn_file_is_moved_aside_and_the_others_count(samples: Folder):
     torn = Path(samples.path) / "b.parquet"
     torn.write_bytes(torn.read_bytes()[:-20])
 
-    inventory = put_in_order(samples, retry_errors=True)
+    inventory = repair_and_index(samples, retry_errors=True)
 
     assert (inventory.finished, inventory.broken_files) == ({"one": "a.parquet"}, ("b.parquet",))
     assert samples.list_files() == ["a.parquet"]
@@ -174,19 +174,19 @@ def test_a_torn_file_is_moved_aside_and_the_others_count(samples: Folder):
 def test_rows_repeated_in_one_file_are_there_once_afterwards(samples: Folder):
     rows_twice = [sample(each, outcome) for each in ("one", "two") for outcome in ("error", "ok")]
     samples.write_parquet("a.parquet", samples_table(rows_twice))
-    inventory = put_in_order(samples, retry_errors=False, counts=block_counts)
+    inventory = repair_and_index(samples, retry_errors=False, counts=block_counts)
     assert inventory.repeated == 2
     assert [(row["sample_id"], row["outcome"]) for row in rows(samples)] == [("one", "ok"), ("two", "ok")]
     assert inventory.counts["rows"] == 2
-    assert put_in_order(samples, retry_errors=False).repeated == 0
+    assert repair_and_index(samples, retry_errors=False).repeated == 0
 
 
 def test_rows_are_counted_once_after_a_crash_between_a_rewrite_and_its_delete(samples: Folder):
     write(samples, "a", {"one": "ok", "two": "error"})
     old = samples.read_bytes("a.parquet")
-    put_in_order(samples, retry_errors=True)
+    repair_and_index(samples, retry_errors=True)
     samples.write_bytes("a.parquet", old)
-    inventory = put_in_order(samples, retry_errors=True, counts=block_counts)
+    inventory = repair_and_index(samples, retry_errors=True, counts=block_counts)
     assert [row["sample_id"] for row in rows(samples)] == ["one"]
     assert (inventory.counts["rows"], inventory.repeated) == (1, 1)
     assert [row["file"] for row in rows(samples)] == list(inventory.finished.values())
@@ -200,13 +200,13 @@ def test_a_file_with_values_that_no_run_writes_is_moved_aside(samples: Folder, c
     table = samples.read_parquet("a.parquet")
     place = table.schema.get_field_index(column)
     samples.write_parquet("a.parquet", table.set_column(place, table.schema.field(column), pa.array([value])))
-    assert put_in_order(samples, retry_errors=True).broken_files == ("a.parquet",)
+    assert repair_and_index(samples, retry_errors=True).broken_files == ("a.parquet",)
 
 
 def test_a_file_moved_aside_replaces_no_earlier_one(samples: Folder):
     for content in (b"first", b"second", b"third"):
         samples.write_bytes("a.parquet", content)
-        put_in_order(samples, retry_errors=True)
+        repair_and_index(samples, retry_errors=True)
     broken = samples / "_broken"
     assert {broken.read_bytes(name) for name in broken.list_files()} == {b"first", b"second", b"third"}
 
@@ -220,7 +220,7 @@ def test_a_file_that_holds_no_samples_is_moved_aside(samples: Folder, content: b
         samples.write_parquet("a.parquet", pa.table({"sample_id": ["one"], "outcome": ["ok"]}))
     else:
         samples.write_bytes("a.parquet", content)
-    assert put_in_order(samples, retry_errors=True).broken_files == ("a.parquet",)
+    assert repair_and_index(samples, retry_errors=True).broken_files == ("a.parquet",)
 
 
 def test_a_flipped_bit_never_passes_for_a_sample(samples: Folder):
@@ -232,7 +232,7 @@ def test_a_flipped_bit_never_passes_for_a_sample(samples: Folder):
     for _ in range(150):
         place = chance.randrange(len(whole))
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << chance.randrange(8)]) + whole[place + 1 :])
-        if put_in_order(samples, retry_errors=True).broken_files:
+        if repair_and_index(samples, retry_errors=True).broken_files:
             broken += 1
         else:
             assert pq.read_table(path).equals(table)
@@ -243,7 +243,7 @@ class Told:
     def __init__(self) -> None:
         self.sentences: list[str] = []
 
-    def say(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
 
@@ -251,7 +251,7 @@ def test_rows_of_other_samples_are_moved_aside_and_reported(samples: Folder):
     write(samples, "a", {"one": "ok", "strange": "ok"})
     write(samples, "b", {"stranger": "ok", "strangest": "error"})
     write(samples, "c", {"two": "truncated"})
-    inventory = put_in_order(samples, retry_errors=True, counts=block_counts, expected=["one", "two", "three"])
+    inventory = repair_and_index(samples, retry_errors=True, counts=block_counts, expected=["one", "two", "three"])
     assert inventory.finished.keys() == {"one", "two"}
     assert {row["sample_id"]: row["file"] for row in rows(samples)} == inventory.finished
     assert (inventory.counts["rows"], inventory.retried_errors) == (2, 0)
@@ -279,10 +279,10 @@ def test_no_row_is_lost_where_a_crash_cuts_the_moving_of_foreign_rows_off(files:
         write(folder, f"file-{number}", file)
     for steps in crashes:
         try:
-            put_in_order(MortalFolder.of(folder, steps), retry_errors=False, expected=["s1", "s2"])
+            repair_and_index(MortalFolder.of(folder, steps), retry_errors=False, expected=["s1", "s2"])
         except CrashError:
             continue
-    inventory = put_in_order(folder, retry_errors=False, expected=["s1", "s2"])
+    inventory = repair_and_index(folder, retry_errors=False, expected=["s1", "s2"])
     found = {row["sample_id"] for row in rows(folder)}
     everything = {sample_id for file in files for sample_id in file}
     assert found == inventory.finished.keys() == everything & {"s1", "s2"}
@@ -295,7 +295,7 @@ def test_no_row_is_lost_where_a_crash_cuts_the_moving_of_foreign_rows_off(files:
 def test_a_file_with_other_kinds_of_values_is_moved_aside(samples: Folder, column: pa.Array):
     table = samples_table([sample("one")])
     samples.write_parquet("a.parquet", table.set_column(0, "sample_id", column))
-    assert put_in_order(samples, retry_errors=True).broken_files == ("a.parquet",)
+    assert repair_and_index(samples, retry_errors=True).broken_files == ("a.parquet",)
 
 
 def test_files_of_versions_without_notes_are_read(samples: Folder):
@@ -305,4 +305,4 @@ def test_files_of_versions_without_notes_are_read(samples: Folder):
     )
     place = table.schema.get_field_index("verdicts")
     samples.write_parquet("a.parquet", table.set_column(place, "verdicts", pa.array([[]], old)))
-    assert put_in_order(samples, retry_errors=True).finished == {"one": "a.parquet"}
+    assert repair_and_index(samples, retry_errors=True).finished == {"one": "a.parquet"}

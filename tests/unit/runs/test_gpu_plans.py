@@ -35,7 +35,7 @@ def plan(model: str, nodes: int, gpus: float, memory: float | None, gpu_memory: 
     return make_plan(needs, ClusterView((node,) * nodes))
 
 
-def outline(plan: Plan) -> list[dict[str, tuple[int, float, str]]]:
+def run_manifest(plan: Plan) -> list[dict[str, tuple[int, float, str]]]:
     """Replicas, GPUs of each and executor of each pool, by stage."""
     return [
         {pool.needs.pool: (pool.replicas, pool.needs.gpus, pool.executor) for pool in stage} for stage in plan.stages
@@ -47,13 +47,13 @@ GUARD = "llama-guard-3-8b"
 
 def test_one_gpu_of_24_gb_streams_small_engines_and_stages_larger_ones():
     small = plan("R1-1.5B", 1, 1, L4, judges=["llama-guard-3-1b"])
-    assert outline(small) == [{"model": (1, 0.5, "mp"), "llama-guard-3-1b": (1, 0.5, "mp")}]
+    assert run_manifest(small) == [{"model": (1, 0.5, "mp"), "llama-guard-3-1b": (1, 0.5, "mp")}]
     assert small.notes == (
         "model: 59% of the only GPU (24.1 GB), with a KV cache of 316,844 tokens and a context of 32,768.",
         "llama-guard-3-1b: 31% of the only GPU (24.1 GB), with a KV cache of 83,783 tokens and a context of 32,768.",
     )
 
-    assert outline(plan("R1-7B", 1, 1, L4)) == [{"model": (1, 1, "mp")}, {GUARD: (1, 1, "mp")}]
+    assert run_manifest(plan("R1-7B", 1, 1, L4)) == [{"model": (1, 1, "mp")}, {GUARD: (1, 1, "mp")}]
 
 
 def test_a_model_of_8b_fits_24_gb_with_the_context_that_its_run_needs():
@@ -78,34 +78,34 @@ def test_one_gpu_of_80_gb_streams_with_a_share_for_each_engine():
 
 def test_a_node_of_eight_is_divided_by_the_work_of_model_and_judge():
     """One judge of 8B keeps up with four replicas of a model of 8B, and with 0.9 of R1-1.5B."""
-    assert outline(plan("R1-8B", 1, 8, H100)) == [{"model": (6, 1, "mp"), GUARD: (2, 1, "mp")}]
-    assert outline(plan("R1-1.5B", 1, 8, H100)) == [{"model": (4, 1, "mp"), GUARD: (4, 1, "mp")}]
+    assert run_manifest(plan("R1-8B", 1, 8, H100)) == [{"model": (6, 1, "mp"), GUARD: (2, 1, "mp")}]
+    assert run_manifest(plan("R1-1.5B", 1, 8, H100)) == [{"model": (4, 1, "mp"), GUARD: (4, 1, "mp")}]
     thoughts = {"parts": ["thought", "answer"]}
-    assert outline(plan("R1-8B", 1, 8, H100, **thoughts)) == [{"model": (5, 1, "mp"), GUARD: (3, 1, "mp")}]
-    assert outline(plan("R1-70B", 1, 8, H100)) == [{"model": (1, 4, "mp"), GUARD: (1, 1, "mp")}]
-    assert outline(plan("R1-14B", 1, 8, A100)) == [{"model": (3, 2, "mp"), GUARD: (1, 1, "mp")}]
+    assert run_manifest(plan("R1-8B", 1, 8, H100, **thoughts)) == [{"model": (5, 1, "mp"), GUARD: (3, 1, "mp")}]
+    assert run_manifest(plan("R1-70B", 1, 8, H100)) == [{"model": (1, 4, "mp"), GUARD: (1, 1, "mp")}]
+    assert run_manifest(plan("R1-14B", 1, 8, A100)) == [{"model": (3, 2, "mp"), GUARD: (1, 1, "mp")}]
 
 
 def test_two_nodes_of_eight_hold_r1_itself_and_its_judge_after_it():
-    assert outline(plan("R1-671B", 2, 8, H100)) == [{"model": (1, 16, "ray")}, {GUARD: (16, 1, "mp")}]
-    assert outline(plan("R1-70B", 2, 8, H100)) == [{"model": (3, 4, "mp"), GUARD: (1, 1, "mp")}]
+    assert run_manifest(plan("R1-671B", 2, 8, H100)) == [{"model": (1, 16, "ray")}, {GUARD: (16, 1, "mp")}]
+    assert run_manifest(plan("R1-70B", 2, 8, H100)) == [{"model": (3, 4, "mp"), GUARD: (1, 1, "mp")}]
 
 
 def test_a_number_of_replicas_that_is_asked_for_leaves_the_rest_to_the_others():
     fixed = ResourcesConfig(judge_replicas=1, max_running=8)
     view = ClusterView((Node("gpu", 96, 8, 1000, gpu_memory=H100),))
     staged = make_plan(pool_needs(resolved(**PAPER | {"model": "R1-1.5B"}), fixed, view), view)
-    assert outline(staged) == [{"model": (7, 1, "mp"), GUARD: (1, 1, "mp")}]
+    assert run_manifest(staged) == [{"model": (7, 1, "mp"), GUARD: (1, 1, "mp")}]
 
 
 def test_gpu_memory_that_the_user_gives_takes_the_place_of_what_was_read():
-    assert outline(plan("R1-32B", 1, 8, H100, gpu_memory=48))[0]["model"] == (1, 4, "mp")
-    assert outline(plan("R1-32B", 1, 8, None, gpu_memory=48))[0]["model"] == (1, 4, "mp")
+    assert run_manifest(plan("R1-32B", 1, 8, H100, gpu_memory=48))[0]["model"] == (1, 4, "mp")
+    assert run_manifest(plan("R1-32B", 1, 8, None, gpu_memory=48))[0]["model"] == (1, 4, "mp")
 
 
 def test_unknown_gpu_memory_takes_the_catalogs_sizes_and_says_so():
     unknown = plan("R1-32B", 1, 8, None)
-    assert outline(unknown)[0]["model"] == (3, 2, "mp")
+    assert run_manifest(unknown)[0]["model"] == (3, 2, "mp")
     assert unknown.notes == ("The memory of the GPUs is not known: parallel sizes are those for 80 GB (--gpu-memory).",)
 
 
@@ -119,8 +119,8 @@ def test_engines_are_started_as_planned():
         cpu_kv_cache_gigabytes=1,
         block_rows=32,
         max_engine_deaths=3,
-        tally=None,
-        ledger=None,
+        progress_tracker=None,
+        inflight_tracker=None,
     )
     assert model.needs.fit is not None
     shared = settings.engine_start(model, entry)
@@ -165,7 +165,7 @@ def test_an_autoscaler_without_a_config_brings_nodes_like_those_that_are_up():
 
 def test_a_model_takes_fewer_gpus_where_it_would_push_its_judge_off_the_node():
     side_by_side = plan("R1-8B", 1, 2, L4)
-    assert outline(side_by_side) == [{"model": (1, 1, "mp"), GUARD: (1, 1, "mp")}]
+    assert run_manifest(side_by_side) == [{"model": (1, 1, "mp"), GUARD: (1, 1, "mp")}]
 
 
 def test_judges_of_a_model_without_gpus_take_one_each():
@@ -179,7 +179,7 @@ def test_judges_stop_growing_where_a_model_of_fixed_size_is_slower():
     fixed = ResourcesConfig(replicas=1, max_running=8)
     view = ClusterView((Node("gpu", 96, 8, 1000, gpu_memory=H100),))
     made = make_plan(pool_needs(resolved(**PAPER | {"model": "R1-8B"}), fixed, view), view)
-    assert outline(made) == [{"model": (1, 1, "mp"), GUARD: (1, 1, "mp")}]
+    assert run_manifest(made) == [{"model": (1, 1, "mp"), GUARD: (1, 1, "mp")}]
 
 
 def test_an_engine_whose_memory_its_arguments_change_is_planned_as_it_is():

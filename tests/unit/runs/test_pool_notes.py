@@ -1,15 +1,15 @@
 """Notes of pools on the driver's screen."""
 
 from safechain_ray.cluster.progress import PoolProgress
-from safechain_ray.runs.progress import PoolNotes, Silent
+from safechain_ray.runs.progress import PoolNotes, RecordingReporter
 
 
 def test_each_note_is_shown_once_with_its_pool():
-    observer = Silent()
-    notes = PoolNotes(observer)
+    reporter = RecordingReporter()
+    notes = PoolNotes(reporter)
 
     notes.show({"model": PoolProgress(notes=("waiting",))})
     notes.show({"model": PoolProgress(notes=("waiting", "started")), "demo-guard": PoolProgress(notes=("waiting",))})
     notes.show({"model": PoolProgress(notes=("waiting", "started"))})
 
-    assert observer.sentences == ["model: waiting", "model: started", "demo-guard: waiting"]
+    assert reporter.sentences == ["model: waiting", "model: started", "demo-guard: waiting"]

@@ -41,7 +41,7 @@ def test_a_run_knows_its_model_family_settings_prompts_and_judges():
     assert (run.model.name, run.family.name, len(run.settings)) == ("demo-reasoner", "demo", 2)
     assert len(run.prompt_sets["quickstart"].prompts) == 3
     assert [judge.kind for judge in run.judges] == ["llama_guard", "refusal_match"]
-    assert len(run.worklist) == 2 * 3 * 3
+    assert len(run.sample_specs) == 2 * 3 * 3
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_the_order_of_a_strategys_options_leaves_the_run_the_same_with_the_same_
         for order in (options.items(), reversed(options.items()))
     ]
     assert runs[0].identity() == runs[1].identity()
-    assert {item.sample_id for item in runs[0].worklist} == {item.sample_id for item in runs[1].worklist}
+    assert {item.sample_id for item in runs[0].sample_specs} == {item.sample_id for item in runs[1].sample_specs}
 
 
 def test_an_identity_is_the_same_after_it_was_stored():

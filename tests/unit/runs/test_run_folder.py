@@ -14,8 +14,8 @@ from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_samples
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.runs.folder import RunFolder, differences, read_metrics
-from safechain_ray.runs.output import OF_ROWS, held_output
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.output import OF_ROWS, lock_output
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Outcome, samples_table
 
@@ -148,7 +148,7 @@ def test_no_driver_may_hold_a_folder_in_which_a_folder_of_rows_is_a_link(tmp_pat
     link.symlink_to(tmp_path / "elsewhere")
     with (
         pytest.raises(InputError, match=f"{place} is a link, and rows are only written in real folders"),
-        held_output(str(tmp_path / "run"), ResourcesConfig(), Silent()),
+        lock_output(str(tmp_path / "run"), ResourcesConfig(), RecordingReporter()),
     ):
         pass
     assert [path.name for path in (tmp_path / "run").iterdir()] == [place.partition("/")[0]]

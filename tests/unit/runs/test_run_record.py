@@ -21,7 +21,7 @@ from safechain_ray.metrics.summary import summarise
 from safechain_ray.runs import record
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
-from safechain_ray.runs.progress import Pace, Snapshot
+from safechain_ray.runs.progress import Snapshot, Throughput
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import Folder, open_folder
@@ -127,7 +127,7 @@ def test_a_run_at_work_notes_how_far_it_is_for_whoever_reads_its_folder(folder: 
     record = opened(folder)
     start(record, rows_found=3)
     pools = {"model": PoolProgress(2, Counter(rows_in=6, rows_out=4))}
-    record.progressed(pools, snapshot(4, pools=pools).live(Pace(lambda: clock[0])))
+    record.progressed(pools, snapshot(4, pools=pools).progress_record(Throughput(lambda: clock[0])))
     run = stored(folder)
     assert run["tries"][-1]["live"] == {
         "stage": 1,
@@ -149,7 +149,7 @@ def test_what_a_run_noted_reads_as_its_status(folder: RunFolder, clock: list[flo
     record = opened(folder)
     start(record, rows_found=3)
     assert run_status(stored(folder), datetime.now(UTC)).state == "starting"
-    record.progressed({}, snapshot(4).live(Pace(lambda: clock[0])))
+    record.progressed({}, snapshot(4).progress_record(Throughput(lambda: clock[0])))
     found = run_status(stored(folder), datetime.now(UTC))
     assert (found.name, found.state, found.rows, found.total) == ("demo-reasoner", "running", 7, 9)
     assert found.counts["ok"] == 6
@@ -165,7 +165,7 @@ def test_progress_is_written_every_five_seconds_and_to_an_object_store_every_fif
     start(record)
     for committed, passed in enumerate((0.0, seconds - 0.1, 0.2)):
         clock[0] += passed
-        record.progressed({}, snapshot(committed).live(Pace(lambda: clock[0])))
+        record.progressed({}, snapshot(committed).progress_record(Throughput(lambda: clock[0])))
         assert stored(folder)["tries"][-1]["live"]["committed"] == (0 if committed < 2 else 2)
 
 
@@ -180,7 +180,7 @@ def test_the_end_of_a_try_keeps_what_was_noted_last_even_if_it_was_not_yet_writt
     record = opened(folder)
     start(record)
     for committed in (1, 6):
-        record.progressed({}, snapshot(committed).live(Pace(lambda: clock[0])))
+        record.progressed({}, snapshot(committed).progress_record(Throughput(lambda: clock[0])))
     record.ended("done", {})
     assert stored(folder)["tries"][-1]["live"]["committed"] == 6
 
@@ -188,7 +188,7 @@ def test_the_end_of_a_try_keeps_what_was_noted_last_even_if_it_was_not_yet_writt
 def test_a_new_try_does_not_inherit_what_the_last_one_noted(folder: RunFolder, clock: list[float]):
     record = opened(folder)
     start(record)
-    record.progressed({}, snapshot(4).live(Pace(lambda: clock[0])))
+    record.progressed({}, snapshot(4).progress_record(Throughput(lambda: clock[0])))
     start(record)
     record.ended("interrupted", {})
     assert "live" not in stored(folder)["tries"][-1]
@@ -216,9 +216,9 @@ def test_notes_and_the_end_of_a_failed_try_wait_for_no_store(monkeypatch: pytest
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waited"))
     silent = open_folder("s3://key:secret@bucket/run?endpoint_override=127.0.0.1:9&scheme=http").patient(600)
     record = RunRecord(RunFolder(silent), {"tries": [{"pools": {}}]})
-    record.progressed({}, snapshot(4).live(Pace(lambda: 0.0)))
+    record.progressed({}, snapshot(4).progress_record(Throughput(lambda: 0.0)))
     assert record.store_is_silent
-    record.progressed({}, snapshot(4).live(Pace(lambda: 0.0)))
+    record.progressed({}, snapshot(4).progress_record(Throughput(lambda: 0.0)))
     record.ended("failed: the store did not answer", {})
 
 

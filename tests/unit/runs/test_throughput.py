@@ -3,7 +3,7 @@
 from collections import Counter
 
 from safechain_ray.cluster.progress import PoolProgress
-from safechain_ray.runs.progress import ROW_SECONDS, Pace, PoolRate, PoolRates
+from safechain_ray.runs.progress import ROW_SECONDS, PoolRate, PoolRates, Throughput
 
 
 class Clock:
@@ -14,7 +14,7 @@ class Clock:
 
 
 def test_one_look_has_no_speed():
-    pace = Pace(Clock())
+    pace = Throughput(Clock())
     assert (pace.rows_per_second, pace.tokens_per_second) == (None, None)
     pace.note(0, 0)
     assert (pace.rows_per_second, pace.tokens_per_second) == (None, None)
@@ -22,7 +22,7 @@ def test_one_look_has_no_speed():
 
 def test_the_loading_of_engines_is_forgotten_after_a_minute_for_tokens_and_after_ten_for_rows():
     clock = Clock()
-    pace = Pace(clock)
+    pace = Throughput(clock)
     for second in range(0, 961, 10):
         clock.now = float(second)
         at_work = max(0, second - 360)  # six minutes of loading, then 10 rows and 1,000 tokens a second
@@ -32,7 +32,7 @@ def test_the_loading_of_engines_is_forgotten_after_a_minute_for_tokens_and_after
 
 def test_a_standstill_shows_within_a_minute_in_tokens():
     clock = Clock()
-    pace = Pace(clock)
+    pace = Throughput(clock)
     for second in range(0, 200, 5):
         clock.now = float(second)
         pace.note(second, 100 * min(second, 120))
@@ -41,7 +41,7 @@ def test_a_standstill_shows_within_a_minute_in_tokens():
 
 def test_a_pause_longer_than_the_window_leaves_no_speed_rather_than_a_wrong_one():
     clock = Clock()
-    pace = Pace(clock)
+    pace = Throughput(clock)
     pace.note(0, 0)
     clock.now = 3 * ROW_SECONDS
     pace.note(100, 100)
@@ -50,7 +50,7 @@ def test_a_pause_longer_than_the_window_leaves_no_speed_rather_than_a_wrong_one(
 
 def test_looks_at_short_intervals_are_not_all_kept():
     clock = Clock()
-    pace = Pace(clock)
+    pace = Throughput(clock)
     for half in range(4000):
         clock.now = half / 2
         pace.note(half, half)

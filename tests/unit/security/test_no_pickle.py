@@ -16,7 +16,7 @@ from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.errors import InputError, StorageError
-from safechain_ray.runs.file_index import put_in_order
+from safechain_ray.runs.file_index import repair_and_index
 from safechain_ray.storage import open_folder
 from safechain_ray.types.tables import plain_columns
 
@@ -108,7 +108,7 @@ def test_a_file_in_the_bucket_that_holds_objects_is_refused(trapped: Path, mark:
 
 
 def test_among_the_samples_of_a_run_it_counts_as_a_broken_file(trapped: Path, mark: Path) -> None:
-    inventory = put_in_order(open_folder(str(trapped.parent)), retry_errors=True)
+    inventory = repair_and_index(open_folder(str(trapped.parent)), retry_errors=True)
     assert [Path(name).name for name in inventory.broken_files] == ["trap.parquet"]
     assert not mark.exists()
 

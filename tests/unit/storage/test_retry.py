@@ -3,7 +3,7 @@
 import pytest
 
 from safechain_ray.storage import retry as module
-from safechain_ray.storage.retry import LONGEST_PAUSE, Patience, Silence, UnansweredError, pause, trouble_of
+from safechain_ray.storage.retry import LONGEST_PAUSE, OutageState, Patience, UnansweredError, pause, store_error_of
 
 
 class Time:
@@ -66,7 +66,7 @@ def test_no_patience_is_one_try_and_the_bare_reason(clock: Time) -> None:
 
 
 def test_who_comes_late_to_an_outage_does_not_wait_as_long_again(clock: Time) -> None:
-    silence = Silence()
+    silence = OutageState()
     with pytest.raises(UnansweredError):
         Patience(60, silence).persist(Store(failures=float("inf")))
     late = Store(failures=float("inf"))
@@ -98,14 +98,14 @@ def test_what_can_not_pass_is_not_tried_again(clock: Time, code: str) -> None:
     ],
 )
 def test_errors_are_told_apart(error: OSError, final: bool) -> None:
-    assert trouble_of(error).final is final
+    assert store_error_of(error).final is final
 
 
 def test_a_blip_is_not_told_and_a_silence_is_told_once_with_its_end(clock: Time) -> None:
     said: list[str] = []
-    Patience(60, Silence(said.append)).persist(Store(failures=1))
+    Patience(60, OutageState(said.append)).persist(Store(failures=1))
     assert said == []
-    Patience(600, Silence(said.append, 600)).persist(Store(failures=20))
+    Patience(600, OutageState(said.append, 600)).persist(Store(failures=20))
     assert len(said) == 2
     assert "does not answer since 00:16:" in said[0]
     assert "for up to 10 minutes" in said[0]
@@ -114,7 +114,7 @@ def test_a_blip_is_not_told_and_a_silence_is_told_once_with_its_end(clock: Time)
 
 def test_who_tries_once_tells_how_long_the_others_wait(clock: Time) -> None:
     said: list[str] = []
-    silence = Silence(said.append, 600)
+    silence = OutageState(said.append, 600)
     for _ in range(5):
         with pytest.raises(UnansweredError):
             Patience(0, silence).persist(Store(failures=1))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.errors import InputError
-from safechain_ray.storage import Silence, open_folder, read_uri, redact, uris
+from safechain_ray.storage import OutageState, open_folder, read_uri, redact, uris
 
 IN_STORE = "s3://key:secret@bucket/run?endpoint_override=host:1"
 
@@ -84,7 +84,7 @@ def test_a_folder_travels_to_another_process_with_its_patience_and_without_its_g
     copy = pickle.loads(pickle.dumps(opened))
     assert (copy.path, copy.uri, copy.filesystem) == (opened.path, opened.uri, opened.filesystem)
     assert copy.patience.seconds == 7
-    assert isinstance(copy.patience.silence, Silence)
+    assert isinstance(copy.patience.silence, OutageState)
     assert copy.guard is None
 
 

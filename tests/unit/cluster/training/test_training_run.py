@@ -11,7 +11,7 @@ from ray.train.v2.api.preemption import PreemptionInfo
 
 from safechain_ray.catalog import families
 from safechain_ray.cluster.training import run as training_run
-from safechain_ray.cluster.training.events import Began, Board, Failed, Finished, News
+from safechain_ray.cluster.training.events import Began, EventLog, Failed, Finished, TrainingEvent
 from safechain_ray.cluster.training.run import Workers, run_training
 from safechain_ray.cluster.training.worker import TrainingTask
 from safechain_ray.config import TrainingOptions
@@ -27,7 +27,7 @@ TAKEN_BACK = PreemptionError(PreemptionInfo(deadline_ms=None, preempted_node_to_
 class Fits:
     """A trainer that does one thing after another, each time that it is asked to fit."""
 
-    def __init__(self, board: Board, *goes: Callable[[Board], None]) -> None:
+    def __init__(self, board: EventLog, *goes: Callable[[EventLog], None]) -> None:
         self._board = board
         self._goes = list(goes)
 
@@ -35,8 +35,8 @@ class Fits:
         self._goes.pop(0)(self._board)
 
 
-def dies(error: Exception, *news: News) -> Callable[[Board], None]:
-    def go(board: Board) -> None:
+def dies(error: Exception, *news: TrainingEvent) -> Callable[[EventLog], None]:
+    def go(board: EventLog) -> None:
         for each in news:
             board.tell(each)
         raise error
@@ -44,7 +44,7 @@ def dies(error: Exception, *news: News) -> Callable[[Board], None]:
     return go
 
 
-def ends(board: Board) -> None:
+def ends(board: EventLog) -> None:
     board.tell(DONE)
 
 
@@ -53,12 +53,12 @@ def collateral(rank: int) -> Failed:
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *goes: Callable[[Board], None], stall: float = 60.0
-) -> tuple[Finished, list[str], list[News]]:
-    board = Board()
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *goes: Callable[[EventLog], None], stall: float = 60.0
+) -> tuple[Finished, list[str], list[TrainingEvent]]:
+    board = EventLog()
     trainer = Fits(board, *goes)
     monkeypatch.setattr(training_run, "_trainer", lambda *arguments: trainer)
-    monkeypatch.setattr(training_run, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(training_run, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr(training_run.ray, "get", lambda found, timeout: found)
     task = TrainingTask(
         model="m",
@@ -75,7 +75,7 @@ def run(
         board=LocalActor(board),
     )
     workers = Workers(2, on_gpus=False, cpus=1.0, accelerator=None, max_deaths=2, stall_seconds=stall)
-    heard: list[News] = []
+    heard: list[TrainingEvent] = []
     said: list[str] = []
     done = run_training(task, workers, tmp_path, heard.append, said.append)
     return done, said, heard
@@ -124,7 +124,7 @@ def test_silence_is_a_stall_that_says_where_to_look(monkeypatch: pytest.MonkeyPa
 
     never = Event()
 
-    def waits(board: Board) -> Any:
+    def waits(board: EventLog) -> Any:
         never.wait(5)
 
     with pytest.raises(StallError, match=r"No news of the training for .* minutes.*ray status"):

@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from safechain_ray.cluster.workers.engine_supervisor import TOGETHER, Apart, Gate
+from safechain_ray.cluster.workers.engine_supervisor import TOGETHER, AdmissionGate, Isolation
 
 
 class Visits:
     """Rows that pass one gate; each stays inside for a moment."""
 
     def __init__(self) -> None:
-        self.gate = Gate()
+        self.gate = AdmissionGate()
         self.met: list[frozenset[str]] = []
 
-    async def __call__(self, row: str, apart: Apart = TOGETHER) -> None:
+    async def __call__(self, row: str, apart: Isolation = TOGETHER) -> None:
         async with self.gate.passed(row, apart):
             await asyncio.sleep(0.002)
             self.met.append(self.gate.rows)
@@ -36,15 +36,15 @@ def test_rows_with_nothing_against_them_meet_without_bound():
 
 def test_suspects_meet_in_no_larger_crowd_than_they_may():
     visit = Visits()
-    together(*(visit(str(number), Apart(1, 3)) for number in range(10)))
+    together(*(visit(str(number), Isolation(1, 3)) for number in range(10)))
     assert max(map(len, visit.met)) == 3
 
 
 def test_suspects_meet_only_those_that_met_as_many_deaths():
     visit = Visits()
     free = [visit(f"free {number}") for number in range(5)]
-    once = [visit(f"once {number}", Apart(1, 3)) for number in range(5)]
-    twice = [visit(f"twice {number}", Apart(2, 1)) for number in range(2)]
+    once = [visit(f"once {number}", Isolation(1, 3)) for number in range(5)]
+    twice = [visit(f"twice {number}", Isolation(2, 1)) for number in range(2)]
     late = [visit(f"free {number}") for number in range(5, 10)]
     together(*free, *once, *twice, *late)
     kinds = [{row.split()[0] for row in rows} for rows in visit.met]
@@ -55,13 +55,13 @@ def test_suspects_meet_only_those_that_met_as_many_deaths():
 
 def test_a_row_inside_may_enter_again_though_it_must_be_alone():
     visit = Visits()
-    alone = Apart(2, 1)
+    alone = Isolation(2, 1)
     together(visit("a", alone), visit("b", alone), visit("a", alone))
     assert set(visit.met) == {frozenset({"a"}), frozenset({"b"})}
 
 
 def test_who_is_cancelled_at_the_gate_leaves_no_place_behind():
-    gate, alone = Gate(), Apart(1, 1)
+    gate, alone = AdmissionGate(), Isolation(1, 1)
 
     async def stay(row: str, until: asyncio.Event) -> None:
         async with gate.passed(row, alone):

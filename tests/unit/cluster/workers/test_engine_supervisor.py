@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from local_actors import MODEL, NODE, LocalActor, LocalLedger, engines, start_of
 
-from safechain_ray.cluster.progress import PoolProgress, Reporter, Tally
-from safechain_ray.cluster.workers.engine_supervisor import EngineHost
-from safechain_ray.cluster.workers.inflight_tracker import Custody, row_in_hand
+from safechain_ray.cluster.progress import PoolProgress, ProgressReporter, ProgressTracker
+from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor
+from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.errors import EngineStartError, RowError
 from safechain_ray.testing import Script, ScriptedEngine
@@ -21,17 +21,19 @@ ANSWER = Script().answer(Request("any", Sampling(), 1))
 class Host:
     """An engine host with a tally that can be read."""
 
-    def __init__(self, start_engine: StartEngine, max_deaths: int = 3, ledger: LocalLedger | None = None) -> None:
-        self._tally = Tally()
-        self._reporter = Reporter(LocalActor(self._tally), "model")
-        custody = Custody(ledger or LocalLedger(), "model")
-        self.host = EngineHost(start_of(MODEL), start_engine, self._reporter, custody, max_deaths)
+    def __init__(
+        self, start_engine: StartEngine, max_deaths: int = 3, inflight_tracker: LocalLedger | None = None
+    ) -> None:
+        self._tally = ProgressTracker()
+        self._reporter = ProgressReporter(LocalActor(self._tally), "model")
+        tracker_client = TrackerClient(inflight_tracker or LocalLedger(), "model")
+        self.host = EngineSupervisor(start_of(MODEL), start_engine, self._reporter, tracker_client, max_deaths)
 
     def answers(self, *prompts: str, seconds_apart: float = 0.0) -> Sequence[Completion | BaseException]:
         """What the host answers to `prompts`, each a row of its own in one block, that arrive one after the other."""
 
         async def one(number: int, prompt: str) -> Completion:
-            row_in_hand.set(prompt)
+            current_row.set(prompt)
             await asyncio.sleep(number * seconds_apart)
             return await self.host.generate(Request(prompt, Sampling(), max_tokens=100))
 
@@ -163,8 +165,8 @@ def test_a_new_engine_that_does_not_start_ends_every_request_after_one_try():
 
 
 def test_rows_that_another_worker_had_begun_are_counted():
-    ledger = LocalLedger()
-    ledger.target.take("another", NODE, ["model/a", "model/b"])
-    host = Host(engines(), ledger=ledger)
+    inflight_tracker = LocalLedger()
+    inflight_tracker.target.claim("another", NODE, ["model/a", "model/b"])
+    host = Host(engines(), inflight_tracker=inflight_tracker)
     assert texts(host.answers("a", "b", "c")) == {ANSWER}
     assert host.progress.counts["rows_again"] == 2

@@ -9,8 +9,8 @@ import pytest
 from local_actors import MODEL, LocalActor, LocalLedger, engines, start_of
 
 from safechain_ray.catalog import families
-from safechain_ray.cluster.progress import Tally
-from safechain_ray.cluster.sample_index import Worklist
+from safechain_ray.cluster.progress import ProgressTracker
+from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
 from safechain_ray.cluster.workers.generator import Replica
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
@@ -32,8 +32,8 @@ SAMPLED = Setting(dataset="d", sampling=Sampling(temperature=1, max_tokens=20, s
 
 
 class Holder:
-    def __init__(self, worklist: Worklist) -> None:
-        self.fetch = lambda: worklist
+    def __init__(self, sample_specs: SampleIndex) -> None:
+        self.fetch = lambda: sample_specs
 
 
 @pytest.fixture(autouse=True)
@@ -42,35 +42,35 @@ def _references_are_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tally() -> Tally:
-    return Tally()
+def progress_tracker() -> ProgressTracker:
+    return ProgressTracker()
 
 
 @pytest.fixture
-def generated(tally: Tally) -> Any:
+def generated(progress_tracker: ProgressTracker) -> Any:
     """All samples of `prompts` in `settings`, as one replica with a scripted engine makes them."""
 
     def samples(
         *prompts: Prompt,
         settings: tuple[Setting, ...] = (SAMPLED,),
         family: str = "demo",
-        ledger: LocalLedger | None = None,
+        inflight_tracker: LocalLedger | None = None,
         **script: Any,
     ) -> list[Sample]:
-        worklist = Worklist(settings, {"d": prompts or (HELLO,)})
+        sample_specs = SampleIndex(settings, {"d": prompts or (HELLO,)})
         one = Replica(
             model="demo-reasoner",
             family=families()[family],
-            worklist=LocalActor(Holder(worklist)),
+            sample_specs=LocalActor(Holder(sample_specs)),
             start=start_of(MODEL),
             start_engine=engines(**script),
             max_deaths=2,
-            tally=LocalActor(tally),
-            ledger=ledger or LocalLedger(),
+            progress_tracker=LocalActor(progress_tracker),
+            inflight_tracker=inflight_tracker or LocalLedger(),
         )
-        table = asyncio.run(one(pa.table({"number": list(range(len(worklist)))})))
+        table = asyncio.run(one(pa.table({"number": list(range(len(sample_specs)))})))
         assert table.schema.equals(SAMPLES_SCHEMA)
-        assert table["sample_id"].to_pylist() == [item.sample_id for item in worklist]
+        assert table["sample_id"].to_pylist() == [item.sample_id for item in sample_specs]
         return samples_from_table(table)
 
     return samples
@@ -219,11 +219,13 @@ def test_half_of_a_surrogate_pair_costs_neither_the_row_nor_its_block(generated:
     assert "half: \ufffd" in (samples[0].answer or samples[0].error or "")
 
 
-def test_a_count_beyond_its_column_is_the_error_of_its_row_and_counted_as_one(generated: Any, tally: Tally):
+def test_a_count_beyond_its_column_is_the_error_of_its_row_and_counted_as_one(
+    generated: Any, progress_tracker: ProgressTracker
+):
     sample, _ = generated(thought_tokens=2**31, answer=lambda request: "Hm.\n</think>\n\nHello you!")
     assert (sample.outcome, sample.response) == ("error", None)
     assert "too large" in str(sample.error)
-    counts = tally.progress()["model"].counts
+    counts = progress_tracker.progress()["model"].counts
     assert (counts["error"], counts.get("ok", 0)) == (2, 0)
 
 
@@ -232,9 +234,9 @@ def test_an_engine_that_does_not_start_is_no_rows_fault(generated: Any):
         generated(start_error="CUDA out of memory")
 
 
-def test_the_tally_hears_of_rows_outcomes_and_tokens(generated: Any, tally: Tally):
+def test_the_tally_hears_of_rows_outcomes_and_tokens(generated: Any, progress_tracker: ProgressTracker):
     generated(BAD, HELLO)
-    counts = tally.progress()["model"].counts
+    counts = progress_tracker.progress()["model"].counts
     assert (counts["rows_in"], counts["rows_out"], counts["ok"], counts["error"]) == (4, 4, 2, 2)
     assert counts["tokens"] > 0
 
@@ -247,10 +249,10 @@ def test_a_chain_of_thought_goes_on_from_the_rounds_that_another_replica_kept(ge
         asked.append(request.prompt)
         return "Round.\n</think>" if request.stop else "Hello you!"
 
-    ledger = LocalLedger()
+    inflight_tracker = LocalLedger()
     kept = {"text": "One. Wait", "spent": 2, "rounds": 1, "prompt_tokens": 3, "closed": False}
-    ledger.target.restore({f"model/{chain.sample_id('p0', 0)}": kept})
-    (sample,) = generated(settings=(chain,), ledger=ledger, answer=answer)
+    inflight_tracker.target.restore({f"model/{chain.sample_id('p0', 0)}": kept})
+    (sample,) = generated(settings=(chain,), inflight_tracker=inflight_tracker, answer=answer)
     assert asked[0].endswith("<think>\nOne. Wait")
     assert (sample.forced_rounds, sample.prompt_tokens, sample.outcome) == (2, 3, "ok")
-    assert ledger.target.longest_kept(1000) == {}
+    assert inflight_tracker.target.longest_checkpoints(1000) == {}

@@ -7,7 +7,7 @@ from local_actors import LocalActor
 from rows import row
 
 from safechain_ray.benchmarks.base import Problem
-from safechain_ray.cluster.progress import Tally
+from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.workers.grader import GRADING, Grading, grade_counts
 from safechain_ray.types import SAMPLES_SCHEMA, as_samples, samples_from_table, samples_table
 from safechain_ray.types.tables import GRADED_SCHEMA, with_grades, without_grade
@@ -30,13 +30,13 @@ SAMPLES = (
 )
 
 
-def graded(tally: Any) -> pa.Table:
+def graded(progress_tracker: Any) -> pa.Table:
     problems: Any = {"d": LocalProblems()}
-    return Grading(problems, LocalActor(tally))(samples_table(SAMPLES))
+    return Grading(problems, LocalActor(progress_tracker))(samples_table(SAMPLES))
 
 
 def test_every_sample_gets_its_grade_and_nothing_else_changes() -> None:
-    table = graded(Tally())
+    table = graded(ProgressTracker())
     assert table.schema.equals(GRADED_SCHEMA)
     assert [(each["correct"], each["extracted"]) for each in table["grade"].to_pylist()] == [
         (True, "4.0"),
@@ -49,13 +49,13 @@ def test_every_sample_gets_its_grade_and_nothing_else_changes() -> None:
 
 
 def test_the_driver_hears_what_came_of_a_block_and_the_tally_how_many_were_graded() -> None:
-    tally = Tally()
-    counts = grade_counts(graded(tally))
+    progress_tracker = ProgressTracker()
+    counts = grade_counts(graded(progress_tracker))
     assert counts == {
         **{"rows": 4, "ok": 2, "truncated": 1, "blocked": 0, "error": 1},
         **{"tokens": 7, "correct": 1, "wrong": 2, "ungraded": 1},
     }
-    done = tally.progress()[GRADING].counts
+    done = progress_tracker.progress()[GRADING].counts
     assert (done["rows_in"], done["rows_out"]) == (4, 4)
 
 
@@ -65,7 +65,7 @@ def test_an_empty_block_is_counted_too() -> None:
 
 def test_only_a_response_without_a_grade_is_to_be_graded_again() -> None:
     no_grade = {"grader": "math", "correct": None, "extracted": None, "error": "it hung"}
-    rows = graded(Tally()).to_pylist()
+    rows = graded(ProgressTracker()).to_pylist()
     rows[1]["grade"] = no_grade
     assert without_grade(pa.Table.from_pylist(rows, schema=GRADED_SCHEMA)) == [False, True, False, False]
 

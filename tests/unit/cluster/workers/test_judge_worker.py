@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from rows import row
 
 from safechain_ray.catalog import judges
-from safechain_ray.cluster.progress import Tally
+from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.workers.judge import EndpointJudge, EngineJudge, RulesAndVotes
 from safechain_ray.cluster.workers.writer import Commit, block_counts
 from safechain_ray.errors import EngineStartError
@@ -45,11 +45,11 @@ BLOCK = samples_table(
 )
 
 
-def guard(tally: Tally, **script: Any) -> EngineJudge:
+def guard(progress_tracker: ProgressTracker, **script: Any) -> EngineJudge:
     assert GUARD.engine is not None
     usual = {"answer": lambda request: "safe", "logprobs": lambda request: ({"safe": -0.1, "unsafe": -2.4},)}
     start_engine = engines(**{**usual, **script})
-    told = LocalActor(tally), LocalLedger()
+    told = LocalActor(progress_tracker), LocalLedger()
     return EngineJudge(GUARD, ("response", "answer"), start_of(GUARD.engine), start_engine, 2, *told)
 
 
@@ -59,17 +59,17 @@ def verdicts(table: pa.Table) -> list[list[tuple[str, str, bool | None]]]:
 
 
 def test_an_engine_judges_every_part_of_every_sample_and_counts_what_is_missing():
-    tally = Tally()
-    judged = asyncio.run(guard(tally)(BLOCK))
+    progress_tracker = ProgressTracker()
+    judged = asyncio.run(guard(progress_tracker)(BLOCK))
     safe = [("demo-guard", "response", False), ("demo-guard", "answer", False)]
     missing = [("demo-guard", "response", None), ("demo-guard", "answer", None)]
     assert verdicts(judged) == [safe, safe, missing]
-    counts = tally.progress()["demo-guard"].counts
+    counts = progress_tracker.progress()["demo-guard"].counts
     assert (counts["rows_in"], counts["rows_out"], counts["judge_errors"]) == (3, 3, 2)
 
 
 def test_a_sample_that_kills_the_judge_has_missing_verdicts_and_the_block_goes_on():
-    judged = asyncio.run(guard(Tally(), dies_on=lambda request: "Sure." in request.prompt)(BLOCK))
+    judged = asyncio.run(guard(ProgressTracker(), dies_on=lambda request: "Sure." in request.prompt)(BLOCK))
     assert [each[0][2] for each in verdicts(judged)][1] is None
     error = samples_from_table(judged)[1].verdicts[0].error
     assert error is not None
@@ -78,11 +78,11 @@ def test_a_sample_that_kills_the_judge_has_missing_verdicts_and_the_block_goes_o
 
 def test_a_judge_whose_engine_does_not_start_judges_nothing():
     with pytest.raises(EngineStartError, match="no such judge"):
-        asyncio.run(guard(Tally(), start_error="no such judge")(BLOCK))
+        asyncio.run(guard(ProgressTracker(), start_error="no such judge")(BLOCK))
 
 
 def test_rule_judges_put_their_verdicts_behind_those_of_engines():
-    judged = RulesAndVotes((REFUSAL,), (), ("response",))(asyncio.run(guard(Tally())(BLOCK)))
+    judged = RulesAndVotes((REFUSAL,), (), ("response",))(asyncio.run(guard(ProgressTracker())(BLOCK)))
     assert [each[-1] for each in verdicts(judged)] == [
         ("refusal-match", "response", False),
         ("refusal-match", "response", True),
@@ -136,7 +136,7 @@ def test_unjudged_samples_count_no_verdicts():
 
 
 def test_the_decisions_of_each_judge_are_counted_apart_over_all_parts():
-    judged = RulesAndVotes((REFUSAL,), (), ("response", "answer"))(asyncio.run(guard(Tally())(BLOCK)))
+    judged = RulesAndVotes((REFUSAL,), (), ("response", "answer"))(asyncio.run(guard(ProgressTracker())(BLOCK)))
     counts = block_counts(judged, ("demo-guard", "refusal-match", "not-asked"))
     told = {name: count for name, count in counts.items() if name.startswith("verdicts/")}
     assert told == {
@@ -155,7 +155,7 @@ def test_the_decisions_of_each_judge_are_counted_apart_over_all_parts():
 
 def test_votes_are_counted_last_over_the_verdicts_of_pools_and_rules():
     vote = Vote("either", "any", ("demo-guard", "refusal-match"))
-    judged = RulesAndVotes((REFUSAL,), (vote,), ("response",))(asyncio.run(guard(Tally())(BLOCK)))
+    judged = RulesAndVotes((REFUSAL,), (vote,), ("response",))(asyncio.run(guard(ProgressTracker())(BLOCK)))
     assert [each[-2:] for each in verdicts(judged)] == [
         [("refusal-match", "response", False), ("either", "response", False)],
         [("refusal-match", "response", True), ("either", "response", True)],
@@ -175,12 +175,12 @@ def test_a_worker_of_an_endpoint_brings_the_drivers_key_along(monkeypatch: pytes
     monkeypatch.setenv("NODE_KEY", "")  # undone after the test, with what the worker sets
     with serving() as moderation:
         entry = moderation_entry(moderation, api_key_env="NODE_KEY")
-        tally = Tally()
-        judge = EndpointJudge(entry, ("response",), SecretStr("sk-driver"), LocalActor(tally))
+        progress_tracker = ProgressTracker()
+        judge = EndpointJudge(entry, ("response",), SecretStr("sk-driver"), LocalActor(progress_tracker))
         judged = asyncio.run(judge(BLOCK))
     assert [each[0][2] for each in verdicts(judged)] == [False, False, None]
     assert {request.key for request in moderation.requests} == {"sk-driver"}
-    progress = tally.progress()[entry.name]
+    progress = progress_tracker.progress()[entry.name]
     assert (progress.ready, progress.counts["rows_out"], progress.counts["judge_errors"]) == (1, 3, 1)
 
 
@@ -196,7 +196,7 @@ def test_unsafe_verdicts_on_benign_prompts_are_not_counted_but_missing_ones_are(
 def test_an_endpoint_whose_error_holds_half_of_a_surrogate_pair_costs_one_verdict():
     half = Answer(400, rb'{"error": {"message": "no: \ud83d"}}')
     with serving(answer=lambda text: half if "Sure" in text else flags_bombs(text)) as moderation:
-        judge = EndpointJudge(moderation_entry(moderation), ("response",), None, LocalActor(Tally()))
+        judge = EndpointJudge(moderation_entry(moderation), ("response",), None, LocalActor(ProgressTracker()))
         table = asyncio.run(judge(BLOCK))
     errors = [each.verdicts[0].error for each in samples_from_table(table)]
     assert errors[0] is None

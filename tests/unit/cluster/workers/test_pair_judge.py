@@ -12,7 +12,7 @@ from scripted_api import serving
 
 from safechain_ray.catalog import judges
 from safechain_ray.catalog.entries import JudgeEntry, judging_api
-from safechain_ray.cluster.progress import Tally
+from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.workers.pair_judge import PreferenceWorker, preference_counts
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
@@ -28,12 +28,12 @@ def pairs(*texts: tuple[str, str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA)
 
 
-def worker(tally: Tally, **script: Any) -> PreferenceWorker:
+def worker(progress_tracker: ProgressTracker, **script: Any) -> PreferenceWorker:
     """Prefers what is shown first where it says `good`, else the second."""
     assert ENTRY.engine is not None
     usual = {"answer": lambda request: "A" if "A " in request.prompt and first_is_good(request.prompt) else "B"}
     engines = ScriptedEngines({ENTRY.engine.source: Script(**{**usual, **script})})
-    start, told = start_of(ENTRY.engine), (LocalActor(tally), LocalLedger())
+    start, told = start_of(ENTRY.engine), (LocalActor(progress_tracker), LocalLedger())
     return PreferenceWorker(ENTRY, ("answer", "response"), start, engines, 2, None, *told)
 
 
@@ -42,18 +42,18 @@ def first_is_good(prompt: str) -> bool:
 
 
 def test_every_pair_of_a_block_is_decided_and_counted():
-    tally = Tally()
-    decided = asyncio.run(worker(tally)(pairs(("good", "bad"), ("bad", "good"), ("bad", "bad"))))
+    progress_tracker = ProgressTracker()
+    decided = asyncio.run(worker(progress_tracker)(pairs(("good", "bad"), ("bad", "good"), ("bad", "bad"))))
     assert decided.schema.equals(PREFERENCES_SCHEMA)
     assert decided["sample_id"].to_pylist() == ["0", "1", "2"]
     assert decided["outcome"].to_pylist() == ["win", "lose", "tie"]
     assert preference_counts(decided) == {"rows": 3, "win": 1, "tie": 1, "lose": 1, "missing": 0}
-    counts = tally.progress()[ENTRY.name].counts
+    counts = progress_tracker.progress()[ENTRY.name].counts
     assert (counts["rows_in"], counts["rows_out"], counts["judge_errors"]) == (3, 3, 0)
 
 
 def test_an_empty_text_is_an_error_that_asks_nobody():
-    decided = asyncio.run(worker(Tally(), answer=lambda request: "?")(pairs(("", "good"), (" ", ""))))
+    decided = asyncio.run(worker(ProgressTracker(), answer=lambda request: "?")(pairs(("", "good"), (" ", ""))))
     assert decided["error"].to_pylist() == [
         "nothing to compare: the answer of A is empty",
         "nothing to compare: the answer of A is empty, the response of B is empty",
@@ -61,26 +61,26 @@ def test_an_empty_text_is_an_error_that_asks_nobody():
 
 
 def test_a_pair_that_kills_the_judge_is_an_error_and_the_block_goes_on():
-    tally = Tally()
-    deadly = worker(tally, dies_on=lambda request: "poison" in request.prompt)
+    progress_tracker = ProgressTracker()
+    deadly = worker(progress_tracker, dies_on=lambda request: "poison" in request.prompt)
     decided = asyncio.run(deadly(pairs(("good", "bad"), ("good", "poison"))))
     assert decided["outcome"].to_pylist() == ["win", "error"]
     assert "2 engines died" in decided["error"][1].as_py()
-    assert tally.progress()[ENTRY.name].counts["judge_errors"] == 1
+    assert progress_tracker.progress()[ENTRY.name].counts["judge_errors"] == 1
 
 
 def test_an_error_with_half_of_a_surrogate_pair_costs_one_pair():
     def answer(request: Any) -> str:
         raise RuntimeError("half: \ud83d")
 
-    table = asyncio.run(worker(Tally(), answer=answer)(pairs(("good", "bad"))))
+    table = asyncio.run(worker(ProgressTracker(), answer=answer)(pairs(("good", "bad"))))
     assert table["outcome"].to_pylist() == ["error"]
     assert "half: \ufffd" in table["error"].to_pylist()[0]
 
 
 def test_a_judge_whose_engine_does_not_start_decides_nothing():
     with pytest.raises(EngineStartError, match="no such judge"):
-        asyncio.run(worker(Tally(), start_error="no such judge")(pairs(("good", "bad"))))
+        asyncio.run(worker(ProgressTracker(), start_error="no such judge")(pairs(("good", "bad"))))
 
 
 def test_no_rows_are_no_counts():
@@ -110,7 +110,14 @@ def test_a_server_is_asked_with_the_drivers_key_for_one_token_and_its_log_probab
         entry = endpoint(api.url)
         start = ApiStart(judging_api(entry))
         asked = PreferenceWorker(
-            entry, ("answer", "answer"), start, start_api, 2, SecretStr("sk-driver"), LocalActor(Tally()), LocalLedger()
+            entry,
+            ("answer", "answer"),
+            start,
+            start_api,
+            2,
+            SecretStr("sk-driver"),
+            LocalActor(ProgressTracker()),
+            LocalLedger(),
         )
         decided = asyncio.run(asked(pairs(("good", "bad"))))
     assert decided["outcome"].to_pylist() == ["win"]

@@ -23,8 +23,8 @@ from scripted_api import chat, failure, serving
 
 from safechain_ray.catalog import families, judges
 from safechain_ray.catalog.entries import ApiEntry, judging_api
-from safechain_ray.cluster.progress import Tally
-from safechain_ray.cluster.sample_index import Worklist
+from safechain_ray.cluster.progress import ProgressTracker
+from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
 from safechain_ray.cluster.workers.generator import Replica
 from safechain_ray.cluster.workers.judge import EndpointJudge
@@ -130,11 +130,11 @@ def log() -> Iterator[list[str]]:
     """All that any logger says, however unimportant."""
     lines: list[str] = []
 
-    class Kept(logging.Handler):
+    class DecodeCheckpoint(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(self.format(record))
 
-    root, handler = logging.getLogger(), Kept()
+    root, handler = logging.getLogger(), DecodeCheckpoint()
     before = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
@@ -147,13 +147,13 @@ def generated(url: str, **entry: Any) -> pa.Table | str:
     """One sample of a replica before `url`; the text and chain of the error that ends the run."""
 
     class Holder:
-        fetch = staticmethod(lambda: Worklist((SETTING,), {"d": (Prompt("p0", "Hello", "greetings"),)}))
+        fetch = staticmethod(lambda: SampleIndex((SETTING,), {"d": (Prompt("p0", "Hello", "greetings"),)}))
 
     needs = ApiEntry(name="m", api_model="m", base_url=url, **({"api_key_env": "CANARY_KEY"} | entry))
     start = ApiStart(needs)
     try:
         one = Replica(
-            "m", families()["r1"], LocalActor(Holder), start, start_api, 2, LocalActor(Tally()), LocalLedger()
+            "m", families()["r1"], LocalActor(Holder), start, start_api, 2, LocalActor(ProgressTracker()), LocalLedger()
         )
         return asyncio.run(one(pa.table({"number": [0]})))
     except EngineStartError as error:
@@ -216,7 +216,7 @@ def test_a_preference_judges_key_is_in_no_preference_or_log(way: str, log: list[
     with serving(always(WAYS[way])) as api:
         update = {"base_url": api.url, "api_key_env": "CANARY_KEY"}
         entry = judge.model_copy(update={"endpoint": judge.endpoint.model_copy(update=update)})
-        start, told = ApiStart(judging_api(entry)), (LocalActor(Tally()), LocalLedger())
+        start, told = ApiStart(judging_api(entry)), (LocalActor(ProgressTracker()), LocalLedger())
         worker = PreferenceWorker(entry, ("answer", "answer"), start, start_api, 2, None, *told)
         try:
             shown = str(asyncio.run(worker(pa.Table.from_pylist([row], schema=PAIRS_SCHEMA))).to_pylist())
@@ -252,7 +252,7 @@ def test_a_moderations_key_is_in_no_verdict_or_log(way: str, log: list[str]):
     sample = samples_from_table(_one_sample())[0]
     with moderating(answer=lambda text: moderations(KEY)[way]) as server:
         judge = EndpointJudge(
-            moderation_entry(server, api_key_env="CANARY_KEY"), ("response",), None, LocalActor(Tally())
+            moderation_entry(server, api_key_env="CANARY_KEY"), ("response",), None, LocalActor(ProgressTracker())
         )
         try:
             shown = str(asyncio.run(judge(_one_sample())).to_pylist())

@@ -80,8 +80,8 @@ def test_a_record_that_is_none_is_refused(folder: Folder):
 
 
 def test_metrics_hold_what_was_logged_before_a_stop_and_after_it(folder: Folder):
-    observer = SilentTraining()
-    log = TrainingLog(folder, started(folder), observer)
+    reporter = SilentTraining()
+    log = TrainingLog(folder, started(folder), reporter)
     log.hear(Began(0, ()))
     for step in (1, 2, 3):
         log.hear(Logged({"step": step, "loss": 1.0 / step, "num_tokens": 100.0 * step}))
@@ -90,22 +90,22 @@ def test_metrics_hold_what_was_logged_before_a_stop_and_after_it(folder: Folder)
     log.close()
     lines = [json.loads(line) for line in folder.read_text("metrics.jsonl").splitlines()]
     assert [line["loss"] for line in lines] == [1.0, 0.5, 0.25]
-    assert "The training goes on after step 2." in observer.sentences
+    assert "The training goes on after step 2." in reporter.sentences
     assert stored(folder)["tries"][-1]["started_again_from"] == [2]
 
 
 def test_snapshots_say_what_the_workers_do_and_how_far_they_are(folder: Folder):
-    observer = SilentTraining()
-    log = TrainingLog(folder, started(folder), observer)
+    reporter = SilentTraining()
+    log = TrainingLog(folder, started(folder), reporter)
     log.hear(Phase("loading the model"))
-    assert observer.last is not None
-    assert (observer.last.phase, observer.last.steps) == ("loading the model", 0)
+    assert reporter.last is not None
+    assert (reporter.last.phase, reporter.last.steps) == ("loading the model", 0)
     log.hear(Began(10, ()))
     log.hear(Stepped(11, 20))
     log.hear(Logged({"step": 11, "loss": 0.5, "num_tokens": 300.0}))
     log.hear(Said("The store answers again."))
-    last = observer.last
+    last = reporter.last
     assert (last.phase, last.step, last.steps, last.logged["loss"]) == (TRAINING, 11, 20, 0.5)
     assert last.steps_per_second is not None
     assert last.seconds_left == pytest.approx(9 / last.steps_per_second)
-    assert observer.sentences[-1] == "The store answers again."
+    assert reporter.sentences[-1] == "The store answers again."

@@ -20,16 +20,16 @@ from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.cluster.stream_control import StreamStoppedError
 from safechain_ray.commands.evaluate import Evaluation, OpenRun
 from safechain_ray.commands.status import read_status
-from safechain_ray.commands.sweep import at_work, schedule
+from safechain_ray.commands.sweep import active_runs, schedule
 from safechain_ray.commands.sweep import sweep as pipeline
-from safechain_ray.commands.sweep.at_work import LOADING_SECONDS, JudgesAtWork
-from safechain_ray.commands.sweep.schedule import Manner
+from safechain_ray.commands.sweep.active_runs import LOADING_SECONDS, JudgesAtWork
+from safechain_ray.commands.sweep.schedule import SweepOptions
 from safechain_ray.commands.sweep.sweep import SweepDone, is_sweep, read_sweep, sweep
 from safechain_ray.config import SweepConfig
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs import resolve as resolving
-from safechain_ray.runs.progress import Silent
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.workload import Placement
 
 ONE_NODE = ClusterView((Node("gpu-node", cpus=64, gpus=8, memory=1000),))
@@ -66,17 +66,17 @@ class Cluster:
     view: ClusterView = ONE_NODE
     ends: defaultdict[str, list[BaseException | int | float]] = field(default_factory=lambda: defaultdict(list))
     started: list[str] = field(default_factory=list)
-    at_work: set[str] = field(default_factory=set)
+    active_run: set[str] = field(default_factory=set)
     met: set[frozenset[str]] = field(default_factory=set)
 
     def finish(
-        self, opened: OpenRun, observer: object, start_engine: object, place: Placement | None = None
+        self, opened: OpenRun, reporter: object, start_engine: object, place: Placement | None = None
     ) -> Evaluation:
         name = opened.run.model.name
         assert place is not None
         self.started.append(name)
-        self.at_work.add(name)
-        self.met.add(frozenset(self.at_work))
+        self.active_run.add(name)
+        self.met.add(frozenset(self.active_run))
         try:
             end = self.ends[name].pop(0) if self.ends[name] else 0
             if isinstance(end, float):
@@ -84,7 +84,7 @@ class Cluster:
             if isinstance(end, BaseException):
                 raise end
         finally:
-            self.at_work.discard(name)
+            self.active_run.discard(name)
         metrics = RunMetrics(model=name, settings=())
         opened.folder.folder.write_text("metrics.json", metrics.model_dump_json())
         return Ended(opened.folder, metrics, opened.left, count=end if isinstance(end, int) else 0)
@@ -102,7 +102,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     cluster = Cluster()
 
     @contextmanager
-    def no_session(address: str | None, say: Callable[[str], None]) -> Iterator[Path]:
+    def no_session(address: str | None, report: Callable[[str], None]) -> Iterator[Path]:
         yield Path("logs")
 
     monkeypatch.setattr(pipeline, "ray_session", no_session)
@@ -110,12 +110,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(schedule, "view_free", lambda resources: cluster.view)
     monkeypatch.setattr(schedule, "start_tally", lambda: None)
     monkeypatch.setattr(schedule, "finish", cluster.finish)
-    monkeypatch.setattr(schedule, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(schedule, "POLL_INTERVAL", 0.02)
     return cluster
 
 
-def run(config: SweepConfig, observer: Silent | None = None, **keys: Any) -> SweepDone:
-    return sweep(config, observer or Silent(), lambda *arguments: None, **keys)  # type: ignore[arg-type, return-value]
+def run(config: SweepConfig, reporter: RecordingReporter | None = None, **keys: Any) -> SweepDone:
+    return sweep(config, reporter or RecordingReporter(), lambda *arguments: None, **keys)  # type: ignore[arg-type, return-value]
 
 
 def test_a_data_set_that_is_not_there_is_refused_before_any_run_begins(cluster: Cluster, tmp_path: Path) -> None:
@@ -154,16 +154,16 @@ def test_every_model_is_a_run_in_its_folder_and_the_sweep_holds_their_metrics(tm
 
 def test_models_are_at_work_side_by_side_the_largest_started_first(tmp_path: Path, cluster: Cluster):
     cluster.ends |= {name: [1.5] for name in ("R1-7B", "R1-70B", "R1-8B")}
-    observer = Silent()
-    run(config(tmp_path), observer)
-    starts = [sentence.split(" starts")[0] for sentence in observer.sentences if " starts: " in sentence]
+    reporter = RecordingReporter()
+    run(config(tmp_path), reporter)
+    starts = [sentence.split(" starts")[0] for sentence in reporter.sentences if " starts: " in sentence]
     assert starts == ["R1-70B", "R1-8B", "R1-7B"]
     assert frozenset({"R1-7B", "R1-70B", "R1-8B"}) in cluster.met
 
 
 def test_no_more_models_at_once_than_asked_for(tmp_path: Path, cluster: Cluster):
     cluster.ends |= {name: [0.05] for name in ("R1-7B", "R1-70B", "R1-8B")}
-    run(config(tmp_path), manner=Manner(at_once=1))
+    run(config(tmp_path), manner=SweepOptions(at_once=1))
     assert {len(together) for together in cluster.met} == {1}
 
 
@@ -175,12 +175,12 @@ def test_a_model_that_fails_leaves_the_others_alone_is_tried_again_and_told(
     tmp_path: Path, cluster: Cluster, error: Exception, reason: str
 ):
     cluster.ends["R1-7B"] = [error, error, error]
-    observer = Silent()
-    done = run(config(tmp_path), observer, manner=Manner(retries=2))
+    reporter = RecordingReporter()
+    done = run(config(tmp_path), reporter, manner=SweepOptions(retries=2))
     assert statuses(done) == [("R1-7B", "failed"), ("R1-70B", "done"), ("R1-8B", "done")]
     assert done.failed
     assert cluster.started.count("R1-7B") == 3
-    assert f"R1-7B failed, the sweep goes on: {reason}" in observer.sentences
+    assert f"R1-7B failed, the sweep goes on: {reason}" in reporter.sentences
     assert [(model["error"], model["tries"]) for model in told(tmp_path)] == [(reason, 3), (None, 1), (None, 1)]
 
 
@@ -215,8 +215,8 @@ def test_a_model_that_the_installed_vllm_does_not_run_is_refused_and_the_others_
 
 
 def test_judges_of_all_models_that_load_are_no_stall_and_their_notes_are_shown(monkeypatch: pytest.MonkeyPatch):
-    observer = Silent()
-    judges = JudgesAtWork((), None, observer)
+    reporter = RecordingReporter()
+    judges = JudgesAtWork((), None, reporter)
     now = with_clock_of(monkeypatch, 1000.0)
 
     judges._see({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
@@ -225,12 +225,12 @@ def test_judges_of_all_models_that_load_are_no_stall_and_their_notes_are_shown(m
     judges._see({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
 
     assert not judges.is_loading()
-    assert observer.sentences == ["demo-guard: waiting"]
+    assert reporter.sentences == ["demo-guard: waiting"]
 
 
 def with_clock_of(monkeypatch: pytest.MonkeyPatch, start: float) -> list[float]:
     now = [start]
-    monkeypatch.setattr(at_work.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(active_runs.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -248,7 +248,7 @@ def test_an_interrupt_stops_the_runs_and_leaves_them_queued(
     with pytest.raises(KeyboardInterrupt):
         run(config(tmp_path))
     assert [model["status"] for model in told(tmp_path)] == ["queued"] * 3
-    assert cluster.at_work == set()
+    assert cluster.active_run == set()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("run-")] == []
 
 
@@ -260,16 +260,16 @@ def test_when_time_is_up_what_is_not_finished_is_queued_for_the_next_command(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
     cluster.ends["R1-7B"] = [60.0]
-    observer = Silent()
+    reporter = RecordingReporter()
 
     def night_is_over_when_the_others_are_done() -> float:
         return float([model["status"] for model in told(tmp_path)[1:]] == ["done", "done"])
 
     with_clock(monkeypatch, night_is_over_when_the_others_are_done)
-    done = run(config(tmp_path), observer, manner=Manner(deadline=1))
+    done = run(config(tmp_path), reporter, manner=SweepOptions(deadline=1))
     assert statuses(done) == [("R1-7B", "queued"), ("R1-70B", "done"), ("R1-8B", "done")]
     assert done.unfinished == ("R1-7B",)
-    assert any("Time is up before R1-7B" in sentence for sentence in observer.sentences)
+    assert any("Time is up before R1-7B" in sentence for sentence in reporter.sentences)
     assert statuses(run(config(tmp_path)))[0] == ("R1-7B", "done")
 
 
@@ -278,7 +278,7 @@ def test_a_model_that_ends_in_the_last_moment_is_done(
 ):
     monkeypatch.setattr(schedule.Schedule, "_wait", lambda self: time.sleep(0.02))  # nobody hears of an end in time
     with_clock(monkeypatch, count(1.0).__next__)
-    done = run(config(tmp_path), manner=Manner(deadline=100))
+    done = run(config(tmp_path), manner=SweepOptions(deadline=100))
     assert [status for _, status in statuses(done)] == ["done"] * 3
 
 
@@ -288,7 +288,7 @@ def test_before_a_deadline_models_without_room_beside_each_other_take_turns(
     cluster.view = ClusterView((Node("one-gpu", cpus=64, gpus=1, memory=1000),))
     cluster.ends |= {name: [60.0, 60.0, 60.0] for name in ("R1-7B", "R1-8B")}
     with_clock(monkeypatch, count(1.0).__next__)  # a second goes by whenever somebody looks
-    run(config(tmp_path, models=["R1-7B", "R1-8B"]), manner=Manner(deadline=200))
+    run(config(tmp_path, models=["R1-7B", "R1-8B"]), manner=SweepOptions(deadline=200))
     assert set(cluster.started) == {"R1-7B", "R1-8B"}
     assert {len(together) for together in cluster.met} == {1}
 
@@ -335,9 +335,9 @@ def test_a_sweep_that_has_ended_says_so_and_one_at_work_does_not(tmp_path: Path,
         return json.loads((tmp_path / "sweep" / "sweep.json").read_text())["ended"]
 
     seen: list[Any] = []
-    observer = Silent()
-    observer.say = lambda sentence: seen.append(ended())  # type: ignore[method-assign]
-    run(config(tmp_path), observer)
+    reporter = RecordingReporter()
+    reporter.report = lambda sentence: seen.append(ended())  # type: ignore[method-assign]
+    run(config(tmp_path), reporter)
     assert set(seen) == {None}
     assert read_status(str(tmp_path / "sweep")).is_over
     assert ended() is not None
@@ -345,7 +345,7 @@ def test_a_sweep_that_has_ended_says_so_and_one_at_work_does_not(tmp_path: Path,
 
 def test_a_model_that_failed_comes_after_those_that_wait(tmp_path: Path, cluster: Cluster):
     cluster.ends["R1-70B"] = [EngineStartError("a node was lost")]
-    run(config(tmp_path), manner=Manner(at_once=1))
+    run(config(tmp_path), manner=SweepOptions(at_once=1))
     assert cluster.started == ["R1-70B", "R1-8B", "R1-7B", "R1-70B"]
 
 
@@ -354,11 +354,11 @@ def test_a_sweep_that_finds_no_room_says_so_and_fails_what_waits_in_the_end(
 ):
     full = ClusterView((Node("gpu-node", cpus=64, gpus=0, memory=1000, gpus_in_all=8),))
     monkeypatch.setattr(schedule, "view_free", lambda resources: full)
-    monkeypatch.setattr(at_work, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
-    observer = Silent()
-    done = run(config(tmp_path, models=["R1-7B"], resources={"stall_timeout_minutes": 5}), observer)
+    monkeypatch.setattr(active_runs, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
+    reporter = RecordingReporter()
+    done = run(config(tmp_path, models=["R1-7B"], resources={"stall_timeout_minutes": 5}), reporter)
     assert cluster.started == []
-    assert "There is no room for R1-7B now: it is waited for, at most 5 minutes." in observer.sentences
+    assert "There is no room for R1-7B now: it is waited for, at most 5 minutes." in reporter.sentences
     assert "No room came free for 5 minutes." in str(done.models[0].error)
     assert "has: node gpu-node" in str(done.models[0].error)
 
@@ -368,22 +368,22 @@ def test_a_sweep_says_so_when_models_with_room_wait_long_for_the_place_of_a_larg
 ):
     cluster.view = ClusterView(tuple(Node(f"node-{number}", cpus=64, gpus=4, memory=1000) for number in range(2)))
     cluster.ends["R1-70B"], cluster.ends["R1-32B"] = [0.5], [0.5]
-    monkeypatch.setattr(at_work, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
-    observer = Silent()
+    monkeypatch.setattr(active_runs, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
+    reporter = RecordingReporter()
 
-    done = run(config(tmp_path, models=["R1-70B", "R1-32B", "QwQ"]), observer)
+    done = run(config(tmp_path, models=["R1-70B", "R1-32B", "QwQ"]), reporter)
 
     assert [model.status for model in done.models] == ["done"] * 3
-    (said,) = [sentence for sentence in observer.sentences if "has no place yet" in sentence]
+    (said,) = [sentence for sentence in reporter.sentences if "has no place yet" in sentence]
     assert said.startswith("There is room for QwQ, but a larger model")
     assert said.endswith("they wait, at most 5 minutes.")
 
 
 def test_the_deadline_is_told_with_its_time_zone(tmp_path: Path, cluster: Cluster):
-    observer = Silent()
-    run(config(tmp_path), observer, manner=Manner(deadline=4e9))
+    reporter = RecordingReporter()
+    run(config(tmp_path), reporter, manner=SweepOptions(deadline=4e9))
     told = datetime.fromtimestamp(4e9).astimezone()
-    assert f"Time is up at {told:%Y-%m-%d %H:%M} {told:%Z}." in observer.sentences
+    assert f"Time is up at {told:%Y-%m-%d %H:%M} {told:%Z}." in reporter.sentences
 
 
 def test_errors_in_samples_are_summed_over_the_models(tmp_path: Path, cluster: Cluster):

@@ -29,7 +29,7 @@ from safechain_ray.commands.evaluate import OpenRun
 from safechain_ray.commands.sweep.estimate import Assumptions
 from safechain_ray.errors import PlanError
 from safechain_ray.runs.pools import judge_needs, longest_request, pool_needs
-from safechain_ray.runs.progress import Named, PoolNotes, Speaker
+from safechain_ray.runs.progress import PoolNotes, PrefixedReporter, Reporter
 
 
 def shared_pools(runs: Sequence[OpenRun], view: ClusterView) -> tuple[PlannedPool, ...]:
@@ -82,7 +82,7 @@ def _stand_beside(models: Iterable[PoolNeeds], judges: Sequence[PoolNeeds], view
 
 
 @dataclass
-class AtWork:
+class ActiveRun:
     """A run in its thread. `replicas` are those that its model may have now; `until` is when its turn ends.
 
     `stood` is when its model was last seen to have a place, or when the run started.
@@ -92,7 +92,7 @@ class AtWork:
     plan: Plan
     replicas: int
     until: float
-    observer: Named
+    reporter: PrefixedReporter
     control: StreamControl = field(default_factory=StreamControl)
     stood: float = field(default_factory=time.monotonic)
 
@@ -107,7 +107,7 @@ class AtWork:
 
     @property
     def left(self) -> int:
-        snapshot = self.observer.last
+        snapshot = self.reporter.last
         return self.opened.left - (snapshot.committed.get("rows", 0) if snapshot else 0)
 
     @property
@@ -118,7 +118,7 @@ class AtWork:
 
     def seen(self, name: str) -> RunningRun:
         """The run as the packing sees it."""
-        snapshot = self.observer.last
+        snapshot = self.reporter.last
         standing = {pool: progress.standing for pool, progress in snapshot.pools.items()} if snapshot else {}
         if standing.get(self.plan.stages[0][0].needs.pool):
             self.stood = time.monotonic()
@@ -137,7 +137,7 @@ PATIENCE_SECONDS = 120.0
 
 """So long a judge waits for a place before a model gives up one of its own: a node may be on its way."""
 
-ANSWER_SECONDS = 10.0
+RPC_TIMEOUT = 10.0
 
 LOADING_SECONDS = 60.0
 
@@ -145,12 +145,12 @@ LOADING_SECONDS = 60.0
 
 
 class JudgesAtWork:
-    """`shared` are the judges; `tally` is where their workers report."""
+    """`shared` are the judges; `progress_tracker` is where their workers report."""
 
-    def __init__(self, shared: tuple[SharedJudge, ...], tally: Any, speaker: Speaker) -> None:
+    def __init__(self, shared: tuple[SharedJudge, ...], progress_tracker: Any, reporter: Reporter) -> None:
         self.shared = shared
-        self._tally = tally
-        self._notes = PoolNotes(speaker)
+        self._progress_tracker = progress_tracker
+        self._notes = PoolNotes(reporter)
         self._progress: Mapping[str, PoolProgress] = {}
         self._cramped_since: float | None = None
         self._loaded_at = -math.inf
@@ -164,7 +164,7 @@ class JudgesAtWork:
         if not self.shared:
             return []
         with suppress(GetTimeoutError):
-            self._see(ray.get(self._tally.progress.remote(), timeout=ANSWER_SECONDS))
+            self._see(ray.get(self._progress_tracker.progress.remote(), timeout=RPC_TIMEOUT))
         none_yet = PoolProgress()
         return [
             needs for judge in self.shared for needs in judge.to_come(self._progress.get(judge.entry.name, none_yet))
@@ -232,7 +232,7 @@ class Share:
     gpus: float
 
 
-def turn_seconds(left: float, shares: Mapping[str, Share], all_gpus: float) -> dict[str, float]:
+def time_slice(left: float, shares: Mapping[str, Share], all_gpus: float) -> dict[str, float]:
     """How long each run may work before it gives way to those that wait.
 
     `left` are the seconds until the deadline. Each run gets the part of the cluster's time that its work is of all
