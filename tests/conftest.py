@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from real_run import RealRun, evaluated
 
 from safechain_ray.cli.common import ExitCode
+from tests.real_run import RealRun, evaluated
 
 EXIT_CODE = ExitCode()
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
-from s3_server import CREDENTIALS, Store, s3_store
-from scripted_runs import API_KEY, API_KEY_ENV, Runner
 
 from safechain_ray.cluster.session import ray_session
+from tests.cluster.scripted_runs import API_KEY, API_KEY_ENV, Runner
+from tests.s3_server import CREDENTIALS, Store, s3_store
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from scripted_runs import Runner
 
 from safechain_ray.cluster.session import ray_session, read_smallest_memory, view_cluster, view_free
 from safechain_ray.commands.evaluate import plan_run
@@ -14,6 +13,7 @@ from safechain_ray.config import ClusterConfig
 from safechain_ray.errors import PlanError
 from safechain_ray.runs.progress import Snapshot
 from safechain_ray.testing import Script
+from tests.cluster.scripted_runs import Runner
 
 
 @pytest.fixture(scope="module")

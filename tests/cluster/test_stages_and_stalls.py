@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
-from scripted_runs import Runner, guard_script, labelled_rows
 
 from safechain_ray.errors import EngineStartError, PlanError, StallError
 from safechain_ray.testing import Script
+from tests.cluster.scripted_runs import Runner, guard_script, labelled_rows
 
 HANGS = 10_000.0
 HALF_A_MINUTE = {"resources.stall_timeout_minutes": 0.5}  # longer than a busy machine takes to start an actor

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import ray
-from deployment import ROOT, read_yaml
 from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
+
+from tests.deployment import ROOT, read_yaml
 
 MEGABYTE = 10**6
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from deployment import KUBERAY, ROOT, launched, read_yaml
 from ray import __version__ as ray_version
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config
@@ -15,6 +14,7 @@ from ray.autoscaler._private.util import prepare_config
 from safechain_ray.cluster.autoscaler import nodes_that_may_come
 from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 from safechain_ray.cluster.scheduler_policy import WaitingRun, pack
+from tests.deployment import KUBERAY, ROOT, launched, read_yaml
 
 JOB_FIELDS = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
 CLUSTER_FIELDS = {

@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deployment import ROOT
+
+from tests.deployment import ROOT
 
 PYTHON = """#!/bin/sh
 case "$*" in
