@@ -1,13 +1,18 @@
-"""A scripted engine: no model, answers from a function, latencies and faults on demand. For tests and benchmarks."""
+"""Test doubles: a scripted engine without a model, and factories of samples and verdicts.
+
+`Script` describes the answers, latencies and faults of an engine. `ScriptedEngines` starts such engines in place of
+vLLM's. `sample` and `verdict` build records of which a test names only the columns that it checks.
+"""
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
-from safechain_ray.types import Completion, Message, Request
+from safechain_ray.types import Completion, Message, Part, Request, Sample, Setting, Verdict
 
 NEVER: Callable[[Request], bool] = lambda request: False  # noqa: E731 - a default that reads as its meaning
 
@@ -125,3 +130,69 @@ def _until_stop(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
         return text, None
     place, stop = min(found)
     return text[:place], stop
+
+
+def sample(setting: Setting | None = None, **columns: Any) -> Sample:
+    """Sample factory: a completed sample with these columns and plain values elsewhere.
+
+    With a `setting`, its columns and the sample's id follow from the setting, `prompt_id` and `sample_index`. A column
+    that is named explicitly wins.
+
+    Example:
+        sample(outcome="truncated", answer="")
+        sample(Setting(dataset="d"), prompt_id="p7", verdicts=(verdict(True),))
+    """
+    if setting is None:
+        return replace(_SAMPLE, **columns)
+    prompt_id, index = columns.get("prompt_id", _SAMPLE.prompt_id), columns.get("sample_index", _SAMPLE.sample_index)
+    of_setting = {
+        "sample_id": setting.sample_id(prompt_id, index),
+        "setting_id": setting.setting_id,
+        "dataset": setting.dataset,
+        "strategy": setting.strategy.name,
+        "seed": setting.sample_seed(prompt_id, index),
+        **setting.sampling.model_dump(include={"temperature", "top_p", "top_k", "max_tokens"}),
+    }
+    return replace(_SAMPLE, **{**of_setting, **columns})
+
+
+def verdict(unsafe: bool | None, judge: str = "guard", part: Part = "response", **fields: Any) -> Verdict:
+    """Verdict factory: a decision of `guard` on the response. A missing decision (None) gets an error.
+
+    Example:
+        verdict(True, part="thought", score=0.9)
+        verdict(None)
+    """
+    error = None if unsafe is not None else "unparsable"
+    return Verdict(judge, part, unsafe, **{"error": error, **fields})
+
+
+_SAMPLE = Sample(
+    sample_id="s",
+    setting_id="set",
+    model="m",
+    dataset="d",
+    prompt_id="p",
+    category="c",
+    prompt="Q",
+    strategy="default",
+    sample_index=0,
+    temperature=0.0,
+    top_p=1.0,
+    top_k=-1,
+    max_tokens=10,
+    seed=None,
+    thought="Hm.",
+    answer="Hi.",
+    response="<think>\nHm.\n</think>\n\nHi.",
+    prefill="",
+    outcome="ok",
+    finish_reason="stop",
+    error=None,
+    prompt_tokens=1,
+    thought_tokens=1,
+    answer_tokens=1,
+    forced_rounds=0,
+    seconds=0.0,
+    engine="e",
+)
