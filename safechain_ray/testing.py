@@ -14,17 +14,21 @@ from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
 from safechain_ray.types import Completion, Message, Part, Request, Sample, Setting, Verdict
 
-NEVER: Callable[[Request], bool] = lambda request: False  # noqa: E731 - a default that reads as its meaning
+NEVER: Callable[[Request], bool] = lambda request: False  # noqa: E731 (a default that reads as its meaning)
 
 
 @dataclass(frozen=True)
 class Script:
-    """What one scripted engine does.
+    """Behaviour of one scripted engine. Latencies are in seconds.
 
-    `answer` gives the text after a prompt; at temperature 0 and above alike, so a test knows what to expect. A request
-    for which `dies_on` is true kills the engine, and with it all requests in flight; so does, for the first engine of a
-    process, its request number `dies_after`. `refuses` makes a row error. A request waits for its answer while `waits`
-    is true of it.
+    1. `answer` returns the text after a prompt, the same at every temperature.
+    2. A request for which `dies_on` is true kills the engine with all requests in flight. So does request number
+       `dies_after`, but only of the first engine of a process.
+    3. A request for which `refuses` is true raises a row error.
+    4. A request is delayed as long as `waits` is true for it.
+
+    Example:
+        Script(answer=lambda request: "</think>\n\nSure.", seconds=0.1, dies_after=20)
     """
 
     answer: Callable[[Request], str] = lambda request: "</think>\n\nI can't help with that."
@@ -43,7 +47,11 @@ class Script:
 
 @dataclass
 class ScriptedEngines:
-    """A `StartEngine` that knows a script for each `EngineNeeds.source`."""
+    """A `StartEngine` that starts scripted engines, by the `source` of the engine's needs.
+
+    Example:
+        evaluate(config, RecordingReporter(), ScriptedEngines({"package://demo-reasoner": Script()}))
+    """
 
     scripts: Mapping[str, Script]
     started: int = 0
@@ -59,7 +67,7 @@ class ScriptedEngines:
 
 @dataclass
 class ScriptedEngine:
-    """An `Engine` that follows its script. A token is a word."""
+    """An `Engine` that follows a script. Its tokens are words."""
 
     script: Script
     on_tokens: Callable[[int], None] = lambda count: None
@@ -109,12 +117,12 @@ class ScriptedEngine:
         )
 
     async def close(self) -> None:
-        """End the requests in flight, as an engine does on shutdown. A later request is an error of its sender."""
+        """End the requests in flight, as an engine does on shutdown. Later requests raise RuntimeError."""
         self._closed = True
         self._dead.set()
 
     async def _wait(self, request: Request) -> None:
-        """The script's latency, cut short by the engine's death."""
+        """Wait for the script's latency, or until the engine dies."""
         while self.script.waits(request) and not self._dead.is_set():
             await asyncio.sleep(0.1)
         if self.script.seconds and not self._dead.is_set():
@@ -124,12 +132,12 @@ class ScriptedEngine:
 
 
 def _until_stop(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
-    """The text up to the first of the stop strings, and which one it was."""
-    found = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]
+    """The text before the first stop string, and that stop string."""
+    found = [(index, stop) for stop in stops if (index := text.find(stop)) >= 0]
     if not found:
         return text, None
-    place, stop = min(found)
-    return text[:place], stop
+    index, stop = min(found)
+    return text[:index], stop
 
 
 def sample(setting: Setting | None = None, **columns: Any) -> Sample:

@@ -46,7 +46,6 @@ class Verdict:
 
 
 NO_FAILURE = r"^(no \w+ to judge|the \w+ is empty|undecided without the verdict of)"
-
 """Errors of missing verdicts without a failed judge: no text to judge, or a vote without the verdicts it needs."""
 
 
@@ -91,7 +90,7 @@ class Sample:
 
 
 def short_hash(*parts: object, characters: int = 16) -> str:
-    """A stable hexadecimal name for `parts`, the same in every process and version of Python."""
+    """A stable hexadecimal hash of `parts`, the same in every process and version of Python."""
     text = "\x1f".join(str(part) for part in parts)
     return blake2b(text.encode(), digest_size=32).hexdigest()[:characters]
 
@@ -124,7 +123,7 @@ class StrategySpec(StrictNumbers):
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: object) -> object:
-        """`zerothink` alone is short for `{name: zerothink}`; other keys beside `name` are its options."""
+        """Accept the short forms: a name alone, and options beside `name`."""
         if isinstance(value, str):
             return {"name": value}
         if isinstance(value, dict) and "options" not in value:
@@ -137,19 +136,19 @@ class StrategySpec(StrictNumbers):
     @field_validator("options")
     @classmethod
     def _in_order(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """Sorted, so that a setting has one id in whatever order its options are written."""
+        """Sorted, so that the setting's id does not depend on the order in the config."""
         return dict(sorted(options.items()))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The short forms too."""
+        """Include the short forms in the JSON schema."""
         whole = handler.resolve_ref_schema(handler(core_schema))
         option = whole["properties"]["options"]["additionalProperties"]
         return {"anyOf": [{"type": "string"}, {**whole, "additionalProperties": option}]}
 
 
 class Setting(StrictNumbers):
-    """One (data set, strategy, sampling, K) of one model."""
+    """One combination of data set, strategy, sampling and K of one model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -169,7 +168,7 @@ class Setting(StrictNumbers):
 
     @cached_property
     def setting_id(self) -> str:
-        """Readable and stable: the data set, the strategy, then a hash over every field."""
+        """Readable and stable: the data set, the strategy, then a hash of all fields."""
         digest = short_hash(self.model_dump_json(), characters=6)
         return f"{self.dataset}-{self.strategy.name}-t{self.sampling.temperature:g}-k{self.samples}-{digest}"
 
@@ -177,7 +176,7 @@ class Setting(StrictNumbers):
         return short_hash(self.setting_id, prompt_id, sample_index)
 
     def sample_seed(self, prompt_id: str, sample_index: int) -> int | None:
-        """The seed of one sample in [0, 2**31); None under greedy decoding, which draws nothing."""
+        """The seed of one sample in [0, 2**31); None under greedy decoding."""
         if self.sampling.greedy:
             return None
         return int(short_hash(self.sampling.seed, self.setting_id, prompt_id, sample_index), 16) % 2**31
