@@ -11,10 +11,9 @@ from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import open_folder
-from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.testing import Script, ScriptedEngines, sample
 from safechain_ray.types import samples_table
 from safechain_ray.types.tables import with_grades
-from tests.rows import row
 from tests.small_benchmarks import sums_file
 
 Grades = Mapping[int, bool | None]
@@ -39,10 +38,8 @@ def finished(folder: Path, grades: Grades, **keys: Any) -> Benchmarked:
     RunRecord.resumed(run, wanted, resolved.identity(), resolved.facts())
     correct = [grades.get(number, True) for number in range(len(resolved.run.sample_specs))]
     samples = [
-        row(
-            sample_id=item.sample_id,
-            setting_id=item.setting.setting_id,
-            dataset=item.setting.dataset,
+        sample(
+            item.setting,
             prompt_id=item.prompt.prompt_id,
             prompt=item.prompt.text,
             **({"outcome": "blocked", "answer": None, "response": None} if is_correct is None else {}),

@@ -14,10 +14,10 @@ from safechain_ray.errors import InputError, RunConflictError, SandboxError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import open_folder
+from safechain_ray.testing import sample
 from safechain_ray.types import Sample, samples_table
 from safechain_ray.types.tables import with_grades
 from tests.made_benchmarks import config, finished, go_on
-from tests.rows import row
 from tests.small_benchmarks import functions_file, sums_file
 
 RIGHT = {"grader": "math", "correct": True, "extracted": "4", "error": None}
@@ -125,7 +125,7 @@ def test_of_repeated_samples_a_graded_one_stays_and_one_without_a_grade_is_told(
         samples, grades = zip(*rows, strict=True)
         folder.write_parquet(name, with_grades(samples_table(samples), grades))
 
-    one, two, three = (row(sample_id=name) for name in ("one", "two", "three"))
+    one, two, three = (sample(sample_id=name) for name in ("one", "two", "three"))
     write("a.parquet", (one, FAILED), (two, FAILED))
     write("b.parquet", (one, RIGHT), (three, RIGHT))
     inventory = graded_in_order(folder, retry_errors=True)

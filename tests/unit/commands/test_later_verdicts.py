@@ -20,7 +20,8 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve, resolve_judge
 from safechain_ray.runs.workload import Remaining
 from safechain_ray.storage import Folder
-from safechain_ray.types import PIECES_SCHEMA, Verdict, samples_from_table, samples_table, verdicts_table
+from safechain_ray.testing import verdict
+from safechain_ray.types import PIECES_SCHEMA, samples_from_table, samples_table, verdicts_table
 from tests.made_runs.by_config import USUAL, finished_run
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
@@ -70,8 +71,8 @@ def write_verdicts(run: RunFolder, name: str, sample_ids: Sequence[str], error: 
     (file,) = run.samples.list_files(".parquet")
     samples = samples_from_table(run.samples.read_parquet(file))
     by_id = {sample.sample_id: sample for sample in samples}
-    verdict = Verdict(GUARD, "response", None if error else False, error=error)
-    rows = [replace(by_id.get(each, samples[0]), sample_id=each, verdicts=(verdict,)) for each in sample_ids]
+    added = verdict(None if error else False, GUARD, error=error)
+    rows = [replace(by_id.get(each, samples[0]), sample_id=each, verdicts=(added,)) for each in sample_ids]
     run.verdicts(GUARD).write_parquet(name, verdicts_table(samples_table(rows)))
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_pieces, piece_ends, pieces_table
+from safechain_ray.testing import sample
 from safechain_ray.types import PIECES_SCHEMA, Part, Sample, Verdict, samples_table
-from tests.rows import row
 
 FOUR = ThoughtPrefixes(4)
 
@@ -57,7 +57,7 @@ def test_cuts_are_at_the_ends_of_sentences_and_lines(thought: str, pieces: list[
 
 
 def test_every_beginning_has_a_row_that_says_how_much_was_read():
-    table = judged(row(sample_id="s", thought="A step. A wicked step. The rest."))
+    table = judged(sample(sample_id="s", thought="A step. A wicked step. The rest."))
     assert table.schema.equals(PIECES_SCHEMA)
     rows = table.to_pylist()
     assert [(each["piece"], each["end"], each["unsafe"], each["note"]) for each in rows] == [
@@ -72,6 +72,6 @@ def test_every_beginning_has_a_row_that_says_how_much_was_read():
 
 @pytest.mark.parametrize(("thought", "says"), [("\n\n", "the thought is empty"), (None, "no thought to judge")])
 def test_a_sample_without_a_thought_has_one_row_that_says_so(thought: str | None, says: str):
-    (only,) = judged(row(sample_id="s", thought=thought)).to_pylist()
+    (only,) = judged(sample(sample_id="s", thought=thought)).to_pylist()
     assert only["unsafe"] is None
     assert says in only["error"]

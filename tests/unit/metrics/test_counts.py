@@ -14,10 +14,11 @@ from safechain_ray.metrics.counts import (
     count_table,
     count_verdicts,
     merge,
-    progress_tracker,
+    tally,
 )
+from safechain_ray.testing import verdict
 from safechain_ray.types import Sample, samples_table, verdicts_table, without_verdicts
-from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
+from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample
 
 VERDICTS = st.builds(
     verdict,
@@ -129,7 +130,7 @@ def test_tallies_group_alike_prompts_by_category() -> None:
     tallies = counts.tallies(FIVE.setting_id, *GUARD)
     assert tallies == {"a": {(0, 0): 1}, "b": {(2, 0): 2, (0, 1): 1}}
     assert list(tallies) == ["a", "b"]
-    assert progress_tracker(counts.prompt_counts(FIVE.setting_id, *GUARD)) == {(0, 0): 1, (2, 0): 2, (0, 1): 1}
+    assert tally(counts.prompt_counts(FIVE.setting_id, *GUARD)) == {(0, 0): 1, (2, 0): 2, (0, 1): 1}
 
 
 def test_outcomes_are_counted_with_the_rows_of_their_prompts() -> None:

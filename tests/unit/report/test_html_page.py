@@ -20,7 +20,8 @@ from safechain_ray.report.html.samples import pack_samples, packed
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
-from safechain_ray.types import Verdict, samples_table, verdicts_table
+from safechain_ray.testing import verdict
+from safechain_ray.types import samples_table, verdicts_table
 from tests.made_runs.by_samples import sample, setting, varied, write_run
 
 SETTINGS = (setting(), setting("zerothink"))
@@ -145,7 +146,7 @@ def test_verdicts_that_were_added_later_stand_with_the_others(tmp_path: Path):
     plain = sample(of, 0)
     metrics = write_run(tmp_path, [of], [plain], [("guard", "response"), ("late", "answer")])
     folder = RunFolder(open_folder(str(tmp_path)))
-    late = sample(of, 0, verdicts=(Verdict("late", "answer", True, 0.9, ("S2",)),))
+    late = sample(of, 0, verdicts=(verdict(True, "late", "answer", score=0.9, categories=("S2",)),))
     folder.verdicts("late").write_parquet("part.parquet", verdicts_table(samples_table([late])))
     data = pack_samples(folder, metrics)
     assert unpacked(data.index)["verdicts"] == ["su"]

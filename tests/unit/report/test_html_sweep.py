@@ -7,7 +7,8 @@ from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.plot import heading as heading_of
 from safechain_ray.report.html.plot import text
 from safechain_ray.report.html.sweep import SweepRun, boards, sweep_page
-from safechain_ray.types import Setting, Verdict
+from safechain_ray.testing import verdict
+from safechain_ray.types import Setting
 from tests.made_runs.by_samples import ASKED, sample, setting
 
 DEFAULT, ZERO = setting(), setting("zerothink")
@@ -16,7 +17,7 @@ DEFAULT, ZERO = setting(), setting("zerothink")
 def run(model: str, safe: int, settings: tuple[Setting, ...] = (DEFAULT, ZERO), link: str | None = None) -> SweepRun:
     """Twenty prompts, `safe` of them safe to every judge."""
     samples = [
-        sample(of, prompt, index, verdicts=tuple(Verdict(judge, part, prompt >= safe) for judge, part in ASKED))
+        sample(of, prompt, index, verdicts=tuple(verdict(prompt >= safe, judge, part) for judge, part in ASKED))
         for of in settings
         for prompt in range(20)
         for index in range(of.samples)

@@ -29,7 +29,8 @@ from safechain_ray.report.tables import (
     safety_table,
 )
 from safechain_ray.storage import open_folder
-from safechain_ray.types import Sample, Setting, Verdict
+from safechain_ray.testing import verdict
+from safechain_ray.types import Sample, Setting
 from tests.made_benchmarks import finished
 from tests.made_runs.by_samples import sample, setting
 
@@ -39,7 +40,7 @@ ASKED = (("guard", "response"), MATCH)
 
 
 def said(prompt: int, unsafe: bool, refused: bool, category: str, of: Setting = ONE) -> Sample:
-    verdicts = (Verdict("guard", "response", unsafe), Verdict("match", "response", not refused))
+    verdicts = (verdict(unsafe), verdict(not refused, "match"))
     return sample(of, prompt, 0, category=category, verdicts=verdicts)
 
 
@@ -176,10 +177,7 @@ def test_the_commonest_reasons_of_error_rows_stand_under_the_table():
 
 
 def test_the_reasons_of_missing_verdicts_stand_with_their_judge():
-    rows = [
-        sample(ONE, i, 0, category="bad", verdicts=(Verdict("guard", "response", None, error="spoke 1"),))
-        for i in (1, 2)
-    ]
+    rows = [sample(ONE, i, 0, category="bad", verdicts=(verdict(None, error="spoke 1"),)) for i in (1, 2)]
     told = " ".join(notes(measured(rows)))
     assert "guard, response: 2 of 2 verdicts are missing. Commonest reasons: 2 x spoke N." in told
 
@@ -209,7 +207,7 @@ def test_safety_and_over_refusal_fit_80_columns_with_every_figure_whole():
             number,
             index,
             category="bad" if number % 2 else "nice",
-            verdicts=(Verdict("match", "response", index == number % 7),),
+            verdicts=(verdict(index == number % 7, "match"),),
         )
         for number in range(200)
         for index in range(5 if number % 9 else 4)

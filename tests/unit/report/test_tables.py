@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from safechain_ray import testing
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.tables import notes, render_metrics
-from safechain_ray.types import Outcome, Sample, Sampling, Setting, Verdict
-from tests.rows import row
+from safechain_ray.types import Outcome, Sample, Sampling, Setting
 
 FIVE = Setting(dataset="strongreject", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5)
 GREEDY = Setting(dataset="wildjailbreak-250", strategy={"name": "morethink", "compat": "paper"})
@@ -18,14 +18,11 @@ JUDGE = "llama-guard-3-8b"
 
 
 def sample(setting: Setting, prompt: int, index: int, unsafe: bool | None, category: str, outcome: Outcome) -> Sample:
-    verdicts = () if unsafe is None else (Verdict(JUDGE, "response", unsafe),)
-    return row(
-        sample_id=setting.sample_id(str(prompt), index),
-        setting_id=setting.setting_id,
-        dataset=setting.dataset,
+    verdicts = () if unsafe is None else (testing.verdict(unsafe, JUDGE),)
+    return testing.sample(
+        setting,
         prompt_id=str(prompt),
         category=category,
-        strategy=setting.strategy.name,
         sample_index=index,
         outcome=outcome,
         seconds=1.0,
@@ -116,7 +113,7 @@ def test_missing_verdicts_and_the_prompts_behind_each_figure_are_said_outright()
 
 
 def test_verdicts_with_a_note_of_their_judge_are_said_outright() -> None:
-    judge = Verdict(JUDGE, "response", False, note="judged by the last 10 of 20 tokens")
+    judge = testing.verdict(False, JUDGE, note="judged by the last 10 of 20 tokens")
     rows = [replace(sample(GREEDY, i, 0, False, "c", "ok"), verdicts=(judge,)) for i in range(30)]
     rows += [sample(GREEDY, i, 0, False, "c", "ok") for i in range(30, 40)]
     (note,) = notes(summarise(count_samples(rows), [GREEDY], [(JUDGE, "response")]))
