@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 from rich.console import Console
@@ -33,7 +33,7 @@ from safechain_ray.cli.prefer import prefer
 from safechain_ray.cli.report import report
 from safechain_ray.cli.status import status
 from safechain_ray.cli.sweep import plan_sweep, sweep
-from safechain_ray.config import ConfigKind, RunConfig, holds_sweep, holds_training, json_schema, read_config
+from safechain_ray.config import CONFIG_KINDS, RunConfig, config_kind, json_schema, read_config
 from safechain_ray.errors import InputError
 from safechain_ray.report.escape import printable
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
@@ -177,14 +177,9 @@ def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
     from safechain_ray.commands.evaluate import plan_run
     from safechain_ray.report.plan import plan_summary, render_plan
 
-    if holds_sweep(flags["config"]):
+    if config_kind(flags["config"]) == "sweep":
         plan_sweep(flags, response_tokens, as_json)
         return
-    if holds_training(flags["config"]):
-        raise InputError(
-            f"{flags['config']} is the config of a fine-tuning: `safechain-ray finetune --config {flags['config']} "
-            "--plan` shows what it takes."
-        )
     with quiet_libraries():
         run, made = plan_run(_run_config(**flags))
     if as_json:
@@ -223,8 +218,8 @@ def config_group() -> None:
 
 
 @config_group.command("schema", epilog="\b\nExample:\n  safechain-ray config schema > run.schema.json")
-@click.argument("kind", type=click.Choice(get_args(ConfigKind)), default="run")
-def config_schema(*, kind: ConfigKind) -> None:
+@click.argument("kind", type=click.Choice(list(CONFIG_KINDS)), default="run")
+def config_schema(*, kind: str) -> None:
     """Print the JSON schema of a run's config (a sweep's, a study's, a benchmark's): editors check by it."""
     click.echo(json.dumps(json_schema(kind), indent=2))
 

@@ -22,7 +22,7 @@ from safechain_ray.cli.common import (
     quiet_libraries,
 )
 from safechain_ray.cli.options import format_flag, show
-from safechain_ray.config import BenchmarkConfig, read_benchmark_config
+from safechain_ray.config import BenchmarkConfig, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import published_passes
@@ -168,7 +168,7 @@ def _config(
         given["benchmarks"] = [_choice(each, of_each) for each in benchmark]
     elif of_each:
         raise InputError(f"--{next(iter(of_each))} needs a --benchmark. Fix: add --benchmark.")
-    return read_benchmark_config(config, given, assignments, profile)
+    return read_config_as(BenchmarkConfig, config, given, assignments, profile)
 
 
 def _choice(text: str, of_each: Mapping[str, Any]) -> dict[str, Any]:

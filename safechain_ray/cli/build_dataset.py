@@ -17,7 +17,7 @@ from safechain_ray.cli.common import (
     profile_flag,
     quiet_libraries,
 )
-from safechain_ray.config import read_build_config
+from safechain_ray.config import BuildConfig, read_config_as
 
 EXAMPLES = """\b
 Examples:
@@ -123,7 +123,7 @@ def build_dataset(
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.renderers import print_document
 
-    resolved = read_build_config(config, by_key(KEYS, flags), assignments, profile)
+    resolved = read_config_as(BuildConfig, config, by_key(KEYS, flags), assignments, profile)
     if resolved.push_to_hub is not None:
         check_token()
     interruptible()

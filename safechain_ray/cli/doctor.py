@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.cli.common import DONE, FAILED, by_key, output_flags
-from safechain_ray.config import read_check_config
+from safechain_ray.config import CheckConfig, read_config_as
 from safechain_ray.engines.start import Device
 from safechain_ray.errors import InputError
 from safechain_ray.types import Sampling
@@ -115,7 +115,7 @@ def _findings(
 
     keys = {"model": "model.name", "family": "model.family", "base_url": "model.base_url", "judge": "judges"}
     named = {"model": model, "family": family, "base_url": base_url, "judge": judge}
-    config = read_check_config(by_key(keys, named), assignments)
+    config = read_config_as(CheckConfig, None, by_key(keys, named), assignments)
     return list(
         examine(
             config.model,

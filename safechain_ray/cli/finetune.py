@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.cli.common import WRONG_INPUT, by_key, interruptible, output_flags, profile_flag, quiet_libraries
-from safechain_ray.config import read_finetune_config
+from safechain_ray.config import FinetuneConfig, read_config_as
 
 EXAMPLES = """\b
 Examples:
@@ -87,7 +87,7 @@ def finetune(
     output. The same command again goes on from the last checkpoint.
     """
     given: dict[str, Any] = {"training.lora": {}} if lora else {}
-    resolved = read_finetune_config(config, given | by_key(KEYS, flags), assignments, profile)
+    resolved = read_config_as(FinetuneConfig, config, given | by_key(KEYS, flags), assignments, profile)
     if plan:
         _show_plan(resolved, as_json)
     else:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
 from safechain_ray.cli.options import show
-from safechain_ray.config import JudgingConfig, read_judging_config
+from safechain_ray.config import JudgingConfig, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.escape import printable
@@ -71,7 +71,7 @@ def judge(
         return
     if not flags["judge"] and not any(each.startswith("judges") for each in assignments):
         raise InputError("Name a judge with --judge, or one to remove with --remove.")
-    config = read_judging_config(by_key(keys, flags), assignments)
+    config = read_config_as(JudgingConfig, None, by_key(keys, flags), assignments)
     interruptible()
     if config.pieces is not None:
         _in_pieces(run, config, html, as_json)
@@ -103,7 +103,7 @@ def _remove(
 
     if given.get("judges") or given.get("parts") or given.get("pieces"):
         raise InputError("--remove JUDGE takes no --judge, --part and --pieces.")
-    config = read_judging_config({**given, "judges": [name]}, assignments)
+    config = read_config_as(JudgingConfig, None, {**given, "judges": [name]}, assignments)
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         metrics = remove_judge(run, name, config.resources, progress)
     _show(metrics, write_report(open_folder(run)) if html else None, as_json)

@@ -16,7 +16,7 @@ from safechain_ray.cli.common import (
     profile_flag,
     quiet_libraries,
 )
-from safechain_ray.config import read_study_config
+from safechain_ray.config import StudyConfig, read_config_as
 
 EXAMPLES = """\b
 Examples:
@@ -85,7 +85,7 @@ def judge_study(
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.renderers import print_document
 
-    resolved = read_study_config(config, by_key(KEYS, flags), assignments, profile)
+    resolved = read_config_as(StudyConfig, config, by_key(KEYS, flags), assignments, profile)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = run_study(resolved, progress, start_vllm)

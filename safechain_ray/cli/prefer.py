@@ -8,7 +8,7 @@ from rich.console import Console
 
 from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
 from safechain_ray.cli.options import format_flag, show
-from safechain_ray.config import read_preference_config
+from safechain_ray.config import PreferenceConfig, read_config_as
 
 EXAMPLES = """\b
 Examples:
@@ -70,7 +70,7 @@ def prefer(
     from safechain_ray.report.preferences import preferences_document
     from safechain_ray.report.progress import progress_for
 
-    config = read_preference_config(by_key(KEYS, flags), assignments)
+    config = read_config_as(PreferenceConfig, None, by_key(KEYS, flags), assignments)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = run_preferring(run_a, run_b, config, progress, start_vllm)

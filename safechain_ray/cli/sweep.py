@@ -26,7 +26,7 @@ from safechain_ray.cli.common import (
 )
 from safechain_ray.cli.options import DEADLINE, format_flag, paper_flags, show, stand_ins
 from safechain_ray.commands.sweep.record import SweptModel
-from safechain_ray.config import read_sweep_config
+from safechain_ray.config import SweepConfig, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
@@ -111,7 +111,7 @@ def sweep(
     from safechain_ray.report.progress import progress_for
 
     standing = stand_ins(paper, paper_dataset)
-    resolved = read_sweep_config(config, by_key(KEYS, flags), assignments, profile)
+    resolved = read_config_as(SweepConfig, config, by_key(KEYS, flags), assignments, profile)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         manner = SweepOptions(retries, at_once, math.inf if deadline is None else deadline)
@@ -165,7 +165,7 @@ def plan_sweep(flags: Mapping[str, Any], response_tokens: int | None, as_json: b
         raise InputError(
             f"--{foreign[0].replace('_', '-')} is for a single run; {config} names many models. Use --set KEY=VALUE."
         )
-    sweep_config = read_sweep_config(config, by_key(KEYS, given), assignments, profile)
+    sweep_config = read_config_as(SweepConfig, config, by_key(KEYS, given), assignments, profile)
     assumptions = Assumptions()
     if response_tokens is not None:
         assumptions = replace(assumptions, response_tokens=response_tokens)
