@@ -6,7 +6,7 @@ from typing import Any
 
 from safechain_ray.commands.benchmark import Benchmarked, benchmark
 from safechain_ray.commands.resolve_benchmark import resolve_benchmarks
-from safechain_ray.config import BenchmarkConfig, read_benchmark_config
+from safechain_ray.config import BenchmarkConfig, read_config_as
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.record import RunRecord
@@ -27,7 +27,7 @@ def config(folder: Path, **keys: Any) -> BenchmarkConfig:
         "benchmarks": [{"name": "gsm8k", "source": str(sums_file(folder, 4))}],
         "output": str(folder / "run"),
     }
-    return read_benchmark_config(None, {**usual, **keys}, ())
+    return read_config_as(BenchmarkConfig, None, {**usual, **keys})
 
 
 def finished(folder: Path, grades: Grades, **keys: Any) -> Benchmarked:

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from safechain_ray.commands.finetune.finetune import FineTuning, SilentTraining, finetune
 from safechain_ray.commands.finetune.resolve import resolve_lessons, resolve_trainee
-from safechain_ray.config import read_finetune_config
+from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.errors import RunConflictError
 from tests.s3_server import Store
 from tests.small_training import BASE, loss_of
@@ -19,7 +19,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "paper" / "finetune_r1_7b.yaml"
 
 def tuned(address: str, output: str, reporter: SilentTraining | None = None, **keys: Any) -> FineTuning:
     own = {"output": output, "resources.ray_address": address, "training.epochs": 1, "training.save_every": 4}
-    return finetune(read_finetune_config(CONFIG, own | keys, (), "demo"), reporter or SilentTraining())
+    return finetune(read_config_as(FinetuneConfig, CONFIG, own | keys, profile="demo"), reporter or SilentTraining())
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_the_model_in_the_output_is_a_plain_one_that_learnt(done: tuple[FineTuni
     tuning, _ = done
     for file in tuning.model.list_facts():
         tuning.model.fetch(file, tmp_path / file.name)
-    config = read_finetune_config(CONFIG, {}, (), "demo")
+    config = read_config_as(FinetuneConfig, CONFIG, {}, profile="demo")
     held_out = resolve_lessons(config, resolve_trainee(config.model)).held_out
     assert held_out is not None
     before, after = loss_of(Path(BASE), held_out), loss_of(tmp_path, held_out)

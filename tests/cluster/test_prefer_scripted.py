@@ -16,7 +16,7 @@ from aiohttp import web
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import Endpoint
 from safechain_ray.commands.prefer import Preferring, prefer
-from safechain_ray.config import read_preference_config
+from safechain_ray.config import PreferenceConfig, read_config_as
 from safechain_ray.errors import EngineStartError, RunConflictError
 from safechain_ray.metrics.preferences import Preferences
 from safechain_ray.runs.progress import RecordingReporter
@@ -62,7 +62,9 @@ def ask(cluster_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         reporter = RecordingReporter()
         engines = ScriptedEngines({GUARD: script or preference_script()})
         try:
-            return prefer(a, b, read_preference_config({**usual, **resources, **keys}, ()), reporter, engines)
+            return prefer(
+                a, b, read_config_as(PreferenceConfig, None, {**usual, **resources, **keys}), reporter, engines
+            )
         finally:
             said[:] = reporter.sentences
 

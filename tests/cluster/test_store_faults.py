@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from safechain_ray.commands.judge import add_judges
-from safechain_ray.config import read_judging_config
+from safechain_ray.config import JudgingConfig, read_config_as
 from safechain_ray.errors import OutputHeldError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.write import write_report
@@ -110,7 +110,7 @@ def test_googles_store_killed_in_the_middle_and_back_ends_as_if_nothing_had_been
         returns[0].join()
         ids = sample_ids(open_folder(output))
         assert len(ids) == len(set(ids)) == done.committed == 150
-        judging = read_judging_config({"judges": ["demo-guard"], "resources.ray_address": run.address}, ())
+        judging = read_config_as(JudgingConfig, None, {"judges": ["demo-guard"], "resources.ray_address": run.address})
         add_judges(output, judging, run.reporter, ScriptedEngines({GUARD: guard_script()}))
         (setting,) = read_metrics(output).settings
         assert [judge.judge for judge in setting.judges] == ["refusal-match", "demo-guard"]

@@ -19,7 +19,7 @@ from safechain_ray import catalog
 from safechain_ray.commands.sweep import active_runs, schedule
 from safechain_ray.commands.sweep.schedule import SweepOptions
 from safechain_ray.commands.sweep.sweep import SweepDone, sweep
-from safechain_ray.config import read_sweep_config
+from safechain_ray.config import SweepConfig, read_config_as
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.errors import EngineStartError
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
@@ -67,7 +67,7 @@ class Sweeper:
             "resources.max_running": 16,
         }
         named = {key: flags.pop(key) for key in ("only", "skip", "manner") if key in flags}
-        config = read_sweep_config(None, {**keys, **flags}, ())
+        config = read_config_as(SweepConfig, None, {**keys, **flags})
         scripts = {catalog.models()[name].source: script for name, script in models.items()}
         self.reporter = RecordingReporter(self.on_snapshot)
         engines = ScriptedEngines({**scripts, GUARD: guard or guard_script()})

@@ -6,7 +6,7 @@ from typing import Any
 
 from safechain_ray.cluster.sample_index import SampleSpec
 from safechain_ray.commands.build_dataset import draw_for
-from safechain_ray.config import BuildConfig, read_build_config
+from safechain_ray.config import BuildConfig, read_config_as
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
@@ -39,7 +39,7 @@ def build_config(folder: Path, **keys: Any) -> BuildConfig:
         "judges": [GUARD],
         "output": str(folder / "set"),
     }
-    return read_build_config(None, usual | keys, ())
+    return read_config_as(BuildConfig, None, usual | keys)
 
 
 def safe(item: SampleSpec) -> dict[str, Any]:

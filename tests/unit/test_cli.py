@@ -17,10 +17,20 @@ from click.testing import CliRunner, Result
 
 from safechain_ray import __version__
 from safechain_ray.cli import app
-from safechain_ray.cli.common import output_flags, quiet_libraries
+from safechain_ray.cli.common import output_options, quiet_libraries
+from safechain_ray.cli.options import keyed_options
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
 from safechain_ray.commands import evaluate as pipeline
-from safechain_ray.config import RunConfig, json_schema, read_config
+from safechain_ray.config import (
+    CONFIG_KINDS,
+    CheckConfig,
+    JudgingConfig,
+    PreferenceConfig,
+    RunConfig,
+    json_schema,
+    read_config,
+    read_config_as,
+)
 from safechain_ray.errors import EngineStartError, InputError, RunConflictError, StallError
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
@@ -215,9 +225,9 @@ def test_an_evaluation_that_fails_ends_with_its_errors_code_and_text(
     assert "Traceback" not in result.output
 
 
-def test_an_unforeseen_error_says_that_the_same_command_goes_on(evaluation: Any):
+def test_an_unforeseen_error_says_how_to_resume(evaluation: Any):
     evaluation(ValueError("odd"))
-    assert "What is done is kept; the same command goes on." in call("evaluate", *RUN).stderr
+    assert "Completed work is kept. Rerun the command to resume" in call("evaluate", *RUN).stderr
     assert "ValueError: odd" in call("evaluate", *RUN, "--debug").stderr
 
 
@@ -284,6 +294,23 @@ def test_every_flag_reaches_its_key(evaluation: Any, tmp_path: Path):
             (),
         )
     ]
+
+
+CONFIG_OF = {
+    **{kind.command: kind.model for kind in CONFIG_KINDS.values()},
+    **{"plan": RunConfig, "judge": JudgingConfig, "prefer": PreferenceConfig, "doctor": CheckConfig},
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "key"), [(name, option.key) for name in CONFIG_OF for option in keyed_options(app.commands[name])]
+)
+def test_the_key_of_every_option_is_in_the_config_of_its_command(command: str, key: str):
+    items = {key.partition(".*.")[0]: [{"name": "x"}]} if ".*." in key else {}
+    with pytest.raises(InputError) as refusal:
+        read_config_as(CONFIG_OF[command], None, items | {key.replace("*", "0"): object()})
+    assert f"{key.replace('*', '0')}: " in str(refusal.value)
+    assert "is no key of the config" not in str(refusal.value)
 
 
 def test_a_vote_by_flag_is_over_all_judges_and_named_after_its_rule():
@@ -363,7 +390,7 @@ def test_an_evaluation_ends_with_its_report_unless_told_otherwise(
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:
     @click.command()
-    @output_flags
+    @output_options
     def command(*, as_json: bool) -> None:
         raise KeyboardInterrupt
 
@@ -371,11 +398,11 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:
     return CliRunner().invoke(command)
 
 
-def test_an_interrupted_command_ends_with_130_and_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupted_command_ends_with_130_and_the_command_that_resumes(monkeypatch: pytest.MonkeyPatch):
     result = interrupted(monkeypatch, "evaluate", "--model", "R1-7B", "--dataset", "my prompts.csv")
     assert result.exit_code == 130
     assert result.stderr == (
-        "Interrupted. What is done is kept; go on with:\n"
+        "Interrupted. Completed work is kept. To resume, run:\n"
         "  safechain-ray evaluate --model R1-7B --dataset 'my prompts.csv'\n"
     )
 

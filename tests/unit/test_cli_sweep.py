@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from safechain_ray.cli import app
-from safechain_ray.cli.options import when
+from safechain_ray.cli.sweep import when
 from safechain_ray.commands.sweep import sweep as pipeline
 from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.commands.sweep.schedule import SweepOptions

@@ -9,14 +9,14 @@ import yaml
 
 from safechain_ray.catalog import benchmarks
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.config import BenchmarkConfig, json_schema, read_benchmark_config
+from safechain_ray.config import BenchmarkConfig, json_schema, read_config_as
 from safechain_ray.errors import InputError
 
 PAPER = Path(__file__).parents[2] / "configs" / "paper" / "benchmarks.yaml"
 
 
 def config(**keys: Any) -> BenchmarkConfig:
-    return read_benchmark_config(None, {"model": "R1-7B", "benchmarks": ["gsm8k"], **keys}, ())
+    return read_config_as(BenchmarkConfig, None, {"model": "R1-7B", "benchmarks": ["gsm8k"], **keys})
 
 
 def test_names_are_short_for_benchmarks_and_all_else_has_a_default() -> None:
@@ -68,7 +68,7 @@ MODELS = [profile for profile in yaml.safe_load(PAPER.read_text())["profiles"] i
 
 @pytest.mark.parametrize("profile", [None, *MODELS])
 def test_the_config_of_the_paper_has_its_six_benchmarks_for_each_model(profile: str | None) -> None:
-    read = read_benchmark_config(PAPER, {}, (), profile)
+    read = read_config_as(BenchmarkConfig, PAPER, {}, profile=profile)
     assert tuple(each.name for each in read.benchmarks) == published_figures().finetuning.columns[:6]
     styles = published_figures().finetuning.styles
     assert {each.name: each.style for each in read.benchmarks if each.style != "default"} == styles

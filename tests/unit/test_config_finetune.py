@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from safechain_ray.commands.finetune.resolve import TrainingData, resolve_lessons, resolve_trainee, training_set_entry
-from safechain_ray.config import FinetuneConfig, read_finetune_config
+from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.errors import InputError
 
 FOLDER = Path(__file__).parents[2] / "configs" / "paper"
@@ -16,13 +16,13 @@ FOLDER = Path(__file__).parents[2] / "configs" / "paper"
 
 def config(**keys: Any) -> FinetuneConfig:
     usual = {"model": "R1-7B", "training_set": "safechain", "output": "runs/x"}
-    return read_finetune_config(None, usual | keys, ())
+    return read_config_as(FinetuneConfig, None, usual | keys)
 
 
 @pytest.mark.parametrize("size", ["7b", "8b"])
 def test_the_papers_trainings_take_8_gpus_and_their_demo_two_workers(size: str):
-    whole = read_finetune_config(FOLDER / f"finetune_r1_{size}.yaml", {}, ())
-    demo = read_finetune_config(FOLDER / f"finetune_r1_{size}.yaml", {}, (), "demo")
+    whole = read_config_as(FinetuneConfig, FOLDER / f"finetune_r1_{size}.yaml", {})
+    demo = read_config_as(FinetuneConfig, FOLDER / f"finetune_r1_{size}.yaml", {}, profile="demo")
     assert (whole.model.name, whole.resources.workers, whole.training.lora) == (f"R1-{size.upper()}", 8, None)
     assert whole.training_set.held_out == 0
     assert (demo.model.name, demo.resources.workers, demo.training.precision) == ("demo-reasoner", 2, "float32")
@@ -48,7 +48,7 @@ def test_what_can_not_be_is_refused_with_its_key(keys: dict[str, Any], says: str
 
 def test_an_output_has_to_be_named():
     with pytest.raises(InputError, match="output: is missing"):
-        read_finetune_config(None, {"model": "R1-7B", "training_set": "safechain"}, ())
+        read_config_as(FinetuneConfig, None, {"model": "R1-7B", "training_set": "safechain"})
 
 
 def test_columns_are_said_of_a_set_of_ones_own_alone():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.commands import judge_study as command
 from safechain_ray.commands.judge_study import StudyDone, judge_study, measure, resolve_study
-from safechain_ray.config import read_study_config
+from safechain_ray.config import StudyConfig, read_config_as
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.judges.refusal_match import phrases_fingerprint
 from safechain_ray.metrics.agreement import JudgeStudy
@@ -155,7 +155,7 @@ def test_a_wrong_config_is_refused_with_its_key(tmp_path: Path, keys: dict[str, 
 
 def test_a_study_needs_its_data():
     with pytest.raises(InputError, match="data: is missing"):
-        read_study_config(None, {"judges": ["refusal-match"]}, ())
+        read_config_as(StudyConfig, None, {"judges": ["refusal-match"]})
 
 
 @needs_real_data("data/jailjudge_mini.csv")

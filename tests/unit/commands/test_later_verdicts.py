@@ -12,7 +12,7 @@ from safechain_ray.cli import app
 from safechain_ray.commands import judge as judge_command
 from safechain_ray.commands.evaluate import open_run
 from safechain_ray.commands.judge import JudgePass
-from safechain_ray.config import JudgeConfig, read_config, read_judging_config
+from safechain_ray.config import JudgeConfig, JudgingConfig, read_config, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.runs import workload
 from safechain_ray.runs.folder import RunFolder
@@ -78,7 +78,7 @@ def write_verdicts(run: RunFolder, name: str, sample_ids: Sequence[str], error: 
 
 def judge(run: RunFolder, name: str = GUARD) -> list[str]:
     spoken = Spoken()
-    config = read_judging_config({"judges": [name], "parts": ["response"]}, ())
+    config = read_config_as(JudgingConfig, None, {"judges": [name], "parts": ["response"]})
     judge_command.add_judges(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
     return spoken.sentences
 
@@ -170,7 +170,7 @@ def test_a_torn_file_of_pieces_is_set_aside_and_its_thoughts_are_judged_again(
     write_pieces(run, "b.parquet", every[2:])
     tear(run.pieces(GUARD), "a.parquet")
     spoken = Spoken()
-    config = read_judging_config({"judges": [GUARD], "pieces": 3}, ())
+    config = read_config_as(JudgingConfig, None, {"judges": [GUARD], "pieces": 3})
     judge_command.judge_in_pieces(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
     assert asked == [tuple(every[:2])]
     assert (run.pieces(GUARD) / "_broken").list_files() == ["a.parquet"]

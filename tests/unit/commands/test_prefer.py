@@ -11,7 +11,7 @@ from safechain_ray.catalog import judges
 from safechain_ray.cluster.workers.pair_judge import PairReader, StoredPair
 from safechain_ray.commands import prefer
 from safechain_ray.commands.prefer import compared_parts, pair_samples, resolve_contest
-from safechain_ray.config import PreferenceConfig, read_preference_config
+from safechain_ray.config import PreferenceConfig, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.preferences import Unanswered
 from safechain_ray.runs import workload
@@ -29,7 +29,7 @@ ZEROTHINK = Setting(dataset="quickstart", strategy=StrategySpec(name="zerothink"
 
 
 def config(**keys: Any) -> PreferenceConfig:
-    return read_preference_config({"judge": JUDGE, **keys}, ())
+    return read_config_as(PreferenceConfig, None, {"judge": JUDGE, **keys})
 
 
 def folder_of(path: Path) -> RunFolder:

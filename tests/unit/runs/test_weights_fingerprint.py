@@ -7,7 +7,7 @@ import pytest
 
 from safechain_ray.commands.finetune.record import FinetuneRecord
 from safechain_ray.commands.finetune.resolve import finetune_identity, resolve_lessons, resolve_trainee
-from safechain_ray.config import FinetuneConfig, read_finetune_config
+from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.config import read_config as read_config_of_run
 from safechain_ray.demo import model_path
 from safechain_ray.engines.weights import StoredModel
@@ -30,7 +30,7 @@ def base(tmp_path: Path) -> Path:
 
 def read_config(model: str) -> FinetuneConfig:
     keys = {"model.name": model, "model.family": "demo", "training_set": "quickstart-demonstrations", "output": "x"}
-    return read_finetune_config(None, keys, ())
+    return read_config_as(FinetuneConfig, None, keys)
 
 
 def retrain(base: Path, place: int) -> None:

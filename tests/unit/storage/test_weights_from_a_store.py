@@ -19,7 +19,7 @@ from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.commands.doctor.examine import examine
 from safechain_ray.commands.sweep.estimate import Assumptions, estimate_run
-from safechain_ray.config import ResourcesConfig, RunConfig, read_config, read_sweep_config
+from safechain_ray.config import ResourcesConfig, RunConfig, SweepConfig, read_config, read_config_as
 from safechain_ray.engines import weights
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.vllm import start_vllm
@@ -305,7 +305,7 @@ def test_an_engine_that_finds_no_weights_says_where_without_keys(model: Uploaded
 )
 def test_a_sweeps_folder_of_a_model_has_the_last_part_of_its_path(name: str) -> None:
     keys = {"models": [name], "datasets": ["quickstart"], "judges": ["refusal-match"], "output": "runs"}
-    (run,) = read_sweep_config(None, keys, ()).runs()
+    (run,) = read_config_as(SweepConfig, None, keys).runs()
     assert run.output == "runs/r1-7b"
 
 

@@ -12,7 +12,7 @@ from safechain_ray.commands.finetune.finetune import SilentTraining, TrainingLog
 from safechain_ray.commands.finetune.plan import plan_training
 from safechain_ray.commands.finetune.record import FinetuneRecord
 from safechain_ray.commands.finetune.resolve import resolve_trainee
-from safechain_ray.config import read_finetune_config
+from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.errors import InputError, RunConflictError, StorageError
 from safechain_ray.storage import Folder, open_folder
 
@@ -31,7 +31,9 @@ def opened(folder: Folder, **identity: Any) -> FinetuneRecord:
 
 def started(folder: Folder) -> FinetuneRecord:
     record = opened(folder)
-    config = read_finetune_config(None, {"model": "demo-reasoner", "training_set": "safechain", "output": "x"}, ())
+    config = read_config_as(
+        FinetuneConfig, None, {"model": "demo-reasoner", "training_set": "safechain", "output": "x"}
+    )
     record.started(plan_training(config, resolve_trainee(config.model), CPUS), CPUS)
     return record
 

@@ -8,7 +8,7 @@ import pytest
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.commands.finetune.plan import TrainingPlan, check_training, plan_training
 from safechain_ray.commands.finetune.resolve import resolve_trainee
-from safechain_ray.config import FinetuneConfig, read_finetune_config
+from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.errors import PlanError
 
 EIGHT_GPUS = ClusterView((Node("gpus", 96, 8, 900),))
@@ -17,7 +17,7 @@ LAPTOP = ClusterView((Node("laptop", 16, 0, 20),))
 
 def config(**keys: Any) -> FinetuneConfig:
     usual = {"model": "R1-7B", "training_set": "safechain", "output": "runs/x", "resources.workers": 8}
-    return read_finetune_config(None, usual | keys, ())
+    return read_config_as(FinetuneConfig, None, usual | keys)
 
 
 def plan(view: ClusterView, **keys: Any) -> TrainingPlan:
