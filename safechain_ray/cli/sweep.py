@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,10 @@ def sweep_document(runs: Sequence[RunMetrics], models: Sequence[SweptModel], sta
 
 def sweep_json(models: Sequence[SweptModel], runs: Sequence[RunMetrics]) -> str:
     """What `--json` of `sweep` and of a sweep's `report` prints."""
-    tree = {"models": list(map(asdict, models)), "metrics": [each.model_dump(mode="json") for each in runs]}
+    tree = {
+        "models": [each.model_dump(by_alias=True) for each in models],
+        "metrics": [each.model_dump(mode="json") for each in runs],
+    }
     return json.dumps(tree, indent=2)
 
 

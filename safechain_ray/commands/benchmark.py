@@ -172,7 +172,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
         metrics = measure_benchmarks(self.benchmarks, folder, self.config.told_ks)
         folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
         folder.write_card()
-        record.came_to(metrics.benchmarks)
+        record.measured(metrics.benchmarks)
         delete_checkpoints(folder.folder)
         return Benchmarked(folder, metrics, committed)
 

@@ -129,7 +129,7 @@ class EvaluationWorkload(Workload[Evaluation]):
         metrics = measure(folder, record.run_manifest)
         folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
         folder.write_card()
-        record.measured(metrics)
+        record.measured(metrics.settings)
         folder.delete_stages()
         delete_checkpoints(folder.folder)
         return Evaluation(folder, metrics, committed)

@@ -73,7 +73,7 @@ def _refusals(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table
 
 def _harmful_pieces(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table]:
     """The verdicts on growing pieces of thoughts, without those on benign prompts."""
-    tables = list(folder.judged_pieces(run_manifest.pieces_judges, POSITION_COLUMNS))
+    tables = list(folder.judged_pieces(run_manifest.prefix_judges, POSITION_COLUMNS))
     if not tables or not any(kinds.benign_categories for kinds in run_manifest.kinds.values()):
         yield from tables
         return

@@ -181,7 +181,7 @@ class AddedJudges(Workload[Judging]):
 
     def open_record(self, folder: RunFolder) -> RunRecord:
         record = RunRecord.of_finished(folder)
-        record.judging_begun(self.judges, self.config.parts)
+        record.start_judging(self.judges, self.config.parts)
         return record
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
@@ -270,7 +270,7 @@ class JudgedThoughts(Workload[JudgedPieces]):
 
     def open_record(self, folder: RunFolder) -> RunRecord:
         record = RunRecord.of_finished(folder)
-        record.judging_begun(self.judges, ())
+        record.start_judging(self.judges, ())
         return record
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
@@ -285,7 +285,7 @@ class JudgedThoughts(Workload[JudgedPieces]):
 
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> JudgedPieces:
         for judge in self.judges:
-            record.pieces_judged(judge)
+            record.thoughts_judged(judge)
         return JudgedPieces(committed, sum(_failed(folder, judge, self.pieces) for judge in self.judges))
 
     def _pass(self, folder: RunFolder, judge: JudgeEntry, answered: Samples) -> JudgePass:

@@ -139,8 +139,8 @@ class PairwiseComparison:
         """What changes the preferences."""
         return as_stored(
             {
-                "run_a": self.a.record.identity,
-                "run_b": self.b.record.identity,
+                "run_a": self.a.record.identity.tree,
+                "run_b": self.b.record.identity.tree,
                 "compared": list(self.parts),
                 "strategies": sorted(self.strategies),
                 "judge": judge_identity(self.judge),

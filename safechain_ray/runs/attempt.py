@@ -210,7 +210,7 @@ class Attempt:
         self.settings = pipeline.StreamSettings.of(
             context.resources, context.start_engine, log_folder, self._progress_tracker
         )
-        self._series = RunMetricsExporter(context.record.place, context.record.subject)
+        self._series = RunMetricsExporter(context.record.location, context.record.subject)
         self._notes = PoolNotes(context.reporter)
         self._ticks: list[Callable[[], None]] = []
 

@@ -10,10 +10,9 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +23,7 @@ from safechain_ray.errors import InputError, RunConflictError, StorageError, Sto
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.identity import explained
-from safechain_ray.runs.stored_run import RESTORE_RUN, RUN_FILE, read_stored_run
+from safechain_ray.runs.run_file import RESTORE_RUN, RUN_FILE, Kind, RunFile, read_run_file
 from safechain_ray.storage import Folder, open_folder, read_record
 from safechain_ray.types import PIECES_SCHEMA, VERDICTS_SCHEMA, conformed
 from safechain_ray.types.tables import GRADED_SCHEMA
@@ -140,35 +139,28 @@ class RunFolder:
     def has_stages(self) -> bool:
         return bool(self.stage(0).list_files(".parquet"))
 
-    def read_run(self) -> dict[str, Any] | None:
+    def read_run(self) -> RunFile | None:
         """run.json, or None for a new folder. Raises InputError where the folder holds something else."""
         if not self.folder.exists(RUN_FILE):
             if self.folder.exists("samples") and self.samples.list_files(".parquet"):
                 raise InputError(f"{self.folder} holds samples but no run.json. Fix: {RESTORE_RUN}")
             return None
-        return read_stored_run(self.folder)
-
-    def write_run(self, run: dict[str, Any]) -> None:
-        """Write run.json with the time of this writing: by it a reader knows a driver that has died."""
-        stamped = run | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
-        self.folder.write_text(RUN_FILE, json.dumps(stamped, indent=2, default=str) + "\n")
+        return read_run_file(self.folder)
 
     def write_card(self) -> None:
         """Write README.md, by which `datasets.load_dataset(FOLDER)` reads the samples and no other Parquet file."""
         self.folder.write_text("README.md", CARD)
 
-    def check_same(
-        self, stored: dict[str, Any], identity: dict[str, Any], config: Mapping[str, Any] | None = None
-    ) -> None:
+    def check_same(self, stored: RunFile, identity: dict[str, Any], config: Mapping[str, Any] | None = None) -> None:
         """Raises RunConflictError, with the difference, where the folder belongs to a run of another identity.
 
         The identity has only hashes of rows, so the keys of `config` that chose other rows are given before them.
         """
-        found = differences(stored["identity"], identity)
+        found = differences(stored.identity.tree, identity)
         if not found:
             return
         if any(HASHES.search(line) for line in found):
-            configs = (stored.get("config") or {}, config or {})
+            configs = (stored.config, config or {})
             there, here = ({key: each[key] for key in ROW_KEYS & each.keys()} for each in configs)
             found = [*differences(there, here), *(HASHES.sub("other content", line) for line in found)]
         raise RunConflictError(
@@ -272,43 +264,7 @@ def read_figures(folder: Folder, file: str, model: type[Figures], what: str) -> 
     return read_record(folder, file, model, what, METRICS_FIX)
 
 
-Kind = Literal["run", "benchmark", "judge study", "preferences"]
-
-
-def kind_of(run: Mapping[str, Any]) -> Kind:
-    """By what its identity is made of."""
-    identity = run["identity"]
-    if "run_a" in identity:
-        return "preferences"
-    if "benchmarks" in identity:
-        return "benchmark"
-    return "judge study" if "labelled" in identity else "run"
-
-
 def kind_in(folder: Folder) -> Kind | None:
     """What the run.json of `folder` is about; None without one. Raises InputError for one that is no run's."""
-    run = RunFolder(folder).read_run() if folder.exists("run.json") else None
-    return None if run is None else kind_of(run)
-
-
-def subject_of(run: Mapping[str, Any]) -> str:
-    """The model of a run, the data of a study, both models of a comparison."""
-    identity = run["identity"]
-    match kind_of(run):
-        case "preferences":
-            return f"{identity['run_a']['model']['name']} or {identity['run_b']['model']['name']}"
-        case "judge study":
-            return str(run["data"]["name"])
-        case "run" | "benchmark":
-            return str(identity["model"]["name"])
-
-
-def rows_of(run: Mapping[str, Any]) -> int | None:
-    """How many rows there will be; None in records that do not tell."""
-    total: int | None = run.get("rows", run.get("pairs"))
-    return total
-
-
-def own_attempts(run: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The attempts of the command that a run belongs to, without those of `judge`."""
-    return [each for each in run.get("tries", ()) if each.get("command") is None]
+    run = RunFolder(folder).read_run() if folder.exists(RUN_FILE) else None
+    return None if run is None else run.kind

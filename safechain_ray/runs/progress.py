@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from safechain_ray.cluster.progress import PoolProgress, Stage
-from safechain_ray.runs.stored_run import ProgressRecord
+from safechain_ray.runs.run_file import ProgressRecord
 
 TOKEN_SECONDS = 60.0
 

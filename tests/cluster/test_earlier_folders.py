@@ -232,7 +232,7 @@ def test_a_finished_sweep_starts_no_engine(earlier: Earlier, cluster_address: st
     config = read_sweep_config(earlier("sweep.yaml"), resources(cluster_address), ())
     done = sweep(config, reporter := RecordingReporter(), NO_ENGINES)
 
-    assert [(model.model, model.status, model.tries) for model in done.models] == [
+    assert [(model.model, model.status, model.attempts) for model in done.models] == [
         ("demo-reasoner", "done", 0),
         ("second", "done", 0),
     ]

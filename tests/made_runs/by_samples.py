@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from rows import row
 
+from made_runs.stored import write_tree
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.runs.folder import RunFolder
@@ -88,7 +89,7 @@ def write_run(
         stored.samples.write_parquet(f"part-{start:08}.parquet", table)
     metrics = summarise(count_samples(samples), settings, asked).model_copy(update={"model": "tiny"})
     stored.folder.write_text("metrics.json", metrics.model_dump_json(indent=2))
-    stored.write_run(_record(settings, asked, len(samples)) | run)
+    write_tree(stored, _record(settings, asked, len(samples)) | run)
     return metrics
 
 

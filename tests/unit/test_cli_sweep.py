@@ -47,9 +47,9 @@ def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[SweepCo
     ) -> SweepDone:
         seen.append((config, only, skip, manner))
         models = (
-            SweptModel("R1-7B", "R1-7B", "done", None, errors_in_samples=len(skip)),
-            *(SweptModel(name, name, "failed", "CUDA out of memory") for name in only),
-            *(SweptModel(name, name) for name in skip if manner.deadline < math.inf),
+            SweptModel(model="R1-7B", folder="R1-7B", status="done", errors_in_samples=len(skip)),
+            *(SweptModel(model=name, folder=name, status="failed", error="CUDA out of memory") for name in only),
+            *(SweptModel(model=name, folder=name) for name in skip if manner.deadline < math.inf),
         )
         return SweepDone(open_folder(str(tmp_path / "sweep")), models, (METRICS,))
 

@@ -5,7 +5,7 @@ All runs flow in one driver, each in a thread of its own with its own streams. O
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from safechain_ray.cluster.session import ray_session
 from safechain_ray.commands.evaluate import OpenRun, finish, open_run
@@ -149,7 +149,7 @@ def _results(folder: Folder, models: Iterable[SweptModel]) -> SweepResults:
         try:
             metrics = _metrics_of(model, folder / model.folder)
         except SafechainError as error:
-            listed.append(replace(model, status="failed", error=str(error)))
+            listed.append(model.model_copy(update={"status": "failed", "error": str(error)}))
             continue
         listed.append(model)
         if metrics is not None:
@@ -161,7 +161,7 @@ def _metrics_of(model: SweptModel, folder: Folder) -> RunMetrics | None:
     if model.status == "done" and folder.exists("metrics.json"):
         return metrics_of(folder.uri)
     run = RunFolder(folder)
-    content = run.read_run()
-    if content is None or not run.samples.list_files(".parquet"):
+    run_file = run.read_run()
+    if run_file is None or not run.samples.list_files(".parquet"):
         return None
-    return measure(run, RunManifest.of(content))
+    return measure(run, RunManifest.of(run_file))

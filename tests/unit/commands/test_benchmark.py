@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from made_benchmarks import config, finished, go_on
+from made_runs.stored import read_tree, write_tree
 from rows import row
 from small_benchmarks import functions_file, sums_file
 
@@ -186,10 +187,9 @@ def test_a_style_that_writes_the_start_of_the_answer_is_refused_where_it_can_not
 
 def test_grades_of_an_earlier_grader_are_given_again_and_nothing_else_changes(tmp_path: Path) -> None:
     done = finished(tmp_path, {1: False, 2: None})
-    stored = done.folder.read_run()
-    assert stored is not None
+    stored = read_tree(done.folder)
     assert stored.pop("graders") == {"gsm8k": 2}
-    done.folder.write_run(stored)  # as a run of an earlier version left it
+    write_tree(done.folder, stored)  # as a run of an earlier version left it
     resolved = resolve_benchmarks(config(tmp_path))
     record = RunRecord.resumed(done.folder, config(tmp_path), resolved.identity(), {})
 
@@ -197,6 +197,4 @@ def test_grades_of_an_earlier_grader_are_given_again_and_nothing_else_changes(tm
     inventory = graded_in_order(done.folder.samples, retry_errors=True)
     assert (len(inventory.finished), len(inventory.unfinished)) == (4, 3)
     assert drop_old_grades(done.folder, record, resolved.grader_versions) == 0
-    again = done.folder.read_run()
-    assert again is not None
-    assert again["graders"] == {"gsm8k": 2}
+    assert read_tree(done.folder)["graders"] == {"gsm8k": 2}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from made_runs.by_config import finished_run
+from made_runs.stored import read_tree, write_tree
 
 from safechain_ray.analysis.fine_grained import FineGrained, SettingAnalysis
 from safechain_ray.commands.fine_grained import analyse
@@ -63,10 +64,9 @@ def test_verdicts_that_were_added_later_count(tmp_path: Path):
         ]
         table = VERDICTS_SCHEMA.empty_table().from_pylist(rows, schema=VERDICTS_SCHEMA)
         later.verdicts("refusal-match").write_parquet(name, table)
-    run = later.read_run()
-    assert run is not None
+    run = read_tree(later)
     identity = run["identity"]["judges"][0]
-    later.write_run(run | {"added": {"refusal-match": {"identity": identity, "parts": ["thought", "answer"]}}})
+    write_tree(later, run | {"added": {"refusal-match": {"identity": identity, "parts": ["thought", "answer"]}}})
 
     assert setting_of(tmp_path / "later") == setting_of(tmp_path / "whole")
 
@@ -111,13 +111,12 @@ def test_benign_categories_of_a_file_of_ones_own_can_be_named(own: Path):
 
 def test_a_run_that_has_not_ended_is_refused(tmp_path: Path):
     finished = finished_run(tmp_path)
-    run = finished.read_run()
-    assert run is not None
-    finished.write_run({key: value for key, value in run.items() if key != "finished"})
-    with pytest.raises(InputError, match=r"has not ended\. Its own command"):
+    run = read_tree(finished)
+    write_tree(finished, {key: value for key, value in run.items() if key != "finished"})
+    with pytest.raises(InputError, match=r"has not ended\. Fix: rerun its own command to resume"):
         analyse(str(tmp_path))
-    finished.write_run(run | {"finished_tries": 0, "tries": [{"started": run["finished"], "status": "cut off"}]})
-    with pytest.raises(InputError, match=r"has not ended\. Its own command"):
+    write_tree(finished, run | {"finished_tries": 0, "tries": [{"started": run["finished"], "status": "cut off"}]})
+    with pytest.raises(InputError, match=r"has not ended\. Fix: rerun its own command to resume"):
         analyse(str(tmp_path))
     with pytest.raises(InputError, match="holds no run"):
         analyse(str(tmp_path / "nothing"))

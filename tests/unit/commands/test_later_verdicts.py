@@ -88,7 +88,7 @@ def note_added(run: RunFolder) -> None:
 
 
 def note_pieces(run: RunFolder) -> None:
-    RunRecord.of_finished(run).pieces_judged(resolve_judge(JudgeConfig(name=GUARD)))
+    RunRecord.of_finished(run).thoughts_judged(resolve_judge(JudgeConfig(name=GUARD)))
 
 
 def write_pieces(run: RunFolder, name: str, sample_ids: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from made_runs.by_config import finished_run
+from made_runs.stored import read_tree, write_tree
 from rich.console import Console
 
 from safechain_ray.analysis.fine_grained import FineGrained
@@ -33,7 +34,7 @@ def run(tmp_path: Path) -> Path:
         for piece in (1, 2, 3, 4)
     ]
     finished.pieces("guard").write_parquet("part.parquet", pa.Table.from_pylist(rows, schema=PIECES_SCHEMA))
-    finished.write_run({**(finished.read_run() or {}), "pieces": {"guard": {"identity": {"name": "guard"}}}})
+    write_tree(finished, read_tree(finished) | {"pieces": {"guard": {"identity": {"name": "guard"}}}})
     return tmp_path
 
 
