@@ -170,7 +170,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
         graded_in_order(folder.samples, retry_errors=False)
         compact(folder.samples)
         metrics = measure_benchmarks(self.benchmarks, folder, self.config.told_ks)
-        folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+        folder.write_figures("metrics.json", metrics)
         folder.write_card()
         record.measured(metrics.benchmarks)
         delete_checkpoints(folder.folder)

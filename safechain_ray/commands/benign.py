@@ -10,7 +10,7 @@ from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.record import RunRecord
-from safechain_ray.runs.run_manifest import measure
+from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.storage import open_folder
 
 
@@ -41,9 +41,7 @@ def name_benign(run: str, categories: Sequence[str]) -> RunMetrics:
             for name, found in prompts.items()
         }
         record.add_benign(added)
-        metrics = measure(held, record.run_manifest)
-        held.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
-    return metrics
+        return measure_and_write(held, record.run_manifest)
 
 
 def _prompts_by_category(folder: RunFolder) -> dict[str, Counter[str]]:

@@ -5,7 +5,6 @@ What a built training set is, in figures and names: counts of every step, source
 The prompts of a training set: read, kept apart from evaluation sets and from each other, drawn.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,11 +43,12 @@ from safechain_ray.datasets.adhoc import copy_of, with_place
 from safechain_ray.datasets.loading import COLUMN_FLAGS, PromptSet, fingerprint, load_prompts
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
+from safechain_ray.runs.identity import name_of
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.resolve import ResolvedRun, as_stored, dataset_entry, resolve, resolve_names
 from safechain_ray.storage import Folder, redact, without_secrets
-from safechain_ray.types import KeepRule, Outcome, Part, Setting, short_hash
+from safechain_ray.types import KeepRule, Outcome, Part, Setting
 
 FLAGS = COLUMN_FLAGS | {
     "category_column": "--kind-column (prompts.kind_column in a config file); without one no kinds are balanced"
@@ -231,8 +231,7 @@ def build_dataset(config: BuildConfig, reporter: RunReporter, start_engine: Star
     drawn = draw_for(config)
     run = resolve(config.run_config(), {drawn.prompts.name: drawn.prompts})
     identity = _identity(config, drawn, run)
-    digest = short_hash(json.dumps(identity, sort_keys=True), characters=8)
-    output = config.output or f"runs/dataset-{drawn.prompts.name}-{run.model.name}-{digest}"
+    output = config.output or f"runs/{name_of(f'dataset-{drawn.prompts.name}-{run.model.name}', identity)}"
     with lock_output(output, config.resources, reporter) as held:
         record = DatasetRecord.opened(held.folder, identity, without_secrets(config.model_dump(mode="json")))
         wanted = config.prompts.number

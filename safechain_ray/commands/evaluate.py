@@ -24,7 +24,7 @@ from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import ResolvedRun, resolve
-from safechain_ray.runs.run_manifest import measure
+from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.staged import StagedSamples
 from safechain_ray.runs.workload import (
     OpenWorkload,
@@ -126,8 +126,7 @@ class EvaluationWorkload(Workload[Evaluation]):
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Evaluation:
         repair_and_index(folder.samples, retry_errors=False)
         compact(folder.samples)  # before the run counts as finished: a crash in it repeats rows until the next attempt
-        metrics = measure(folder, record.run_manifest)
-        folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+        metrics = measure_and_write(folder, record.run_manifest)
         folder.write_card()
         record.measured(metrics.settings)
         folder.delete_stages()
@@ -208,5 +207,4 @@ def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
 def measure_so_far(opened: OpenRun) -> None:
     """Write the metrics of the samples that are there, for a run whose time was up: the rest counts as missing."""
     if opened.completed:
-        metrics = measure(opened.folder, opened.opened.record.run_manifest)
-        opened.folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+        measure_and_write(opened.folder, opened.opened.record.run_manifest)

@@ -60,7 +60,7 @@ def analyse(run: str, benign_categories: tuple[str, ...] = ()) -> FineGrained:
         notes=tuple(notes(settings, asked, refusal_judges, thinks=run_manifest.family.tags is not None)),
         settings=settings,
     )
-    folder.folder.write_text(ANALYSIS_FILE, analysis.model_dump_json(indent=2) + "\n")
+    folder.write_figures(ANALYSIS_FILE, analysis)
     return analysis
 
 
@@ -73,7 +73,7 @@ def _refusals(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table
 
 def _harmful_pieces(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table]:
     """The verdicts on growing pieces of thoughts, without those on benign prompts."""
-    tables = list(folder.judged_pieces(run_manifest.prefix_judges, POSITION_COLUMNS))
+    tables = list(folder.judged_prefixes(run_manifest.prefix_judges, POSITION_COLUMNS))
     if not tables or not any(kinds.benign_categories for kinds in run_manifest.kinds.values()):
         yield from tables
         return

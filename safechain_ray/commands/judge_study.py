@@ -3,7 +3,6 @@
 From labels and verdicts to a judge study's figures, its votes, and the rows that are worth reading.
 """
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +26,7 @@ from safechain_ray.metrics.agreement import JudgeStudy, rate
 from safechain_ray.runs.attempt import Attempt, RowStream
 from safechain_ray.runs.file_index import compact, repair_and_index, tell
 from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.identity import name_of
 from safechain_ray.runs.pools import judge_needs
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
@@ -136,7 +136,7 @@ class ResolvedStudy:
 
     def short_name(self) -> str:
         """A folder name for a study without `output`."""
-        return f"{self.labelled.name}-{short_hash(json.dumps(self.identity, sort_keys=True), characters=8)}"
+        return name_of(self.labelled.name, self.identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,5 +284,5 @@ def _measured(study: ResolvedStudy, folder: RunFolder) -> JudgeStudy:
     verdicts = [found[as_sample(each).sample_id] for each in study.labelled.responses]
     done, disagreements = measure(study.labelled, study.judges, study.votes, verdicts)
     folder.folder.write_parquet(DISAGREEMENTS, disagreements)
-    folder.folder.write_text("study.json", done.model_dump_json(indent=2) + "\n")
+    folder.write_figures("study.json", done)
     return done

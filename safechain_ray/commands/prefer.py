@@ -3,7 +3,6 @@
 Which samples of two runs answer the same prompt, the same time: the pairs that can be compared.
 """
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from safechain_ray.metrics.preferences import LeftOut, Preferences, Unanswered, 
 from safechain_ray.runs.attempt import Attempt, RowStream
 from safechain_ray.runs.file_index import RowKind, repair_and_index, tell
 from safechain_ray.runs.folder import READERS, RunFolder, read_samples
+from safechain_ray.runs.identity import name_of
 from safechain_ray.runs.pools import judge_pool
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
@@ -150,8 +150,7 @@ class PairwiseComparison:
 
     def short_name(self) -> str:
         """A folder name where none is given."""
-        digest = short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)
-        return f"prefer-{self.a.run_manifest.model}-{self.b.run_manifest.model}-{digest}"
+        return name_of(f"prefer-{self.a.run_manifest.model}-{self.b.run_manifest.model}", self.identity())
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +237,7 @@ class PreferenceWorkload(Workload[Preferring]):
 
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Preferring:
         preferences = _measured(self.contest, folder.folder / "preferences")
-        folder.folder.write_text("preferences.json", preferences.model_dump_json(indent=2) + "\n")
+        folder.write_figures("preferences.json", preferences)
         record.finished(missing=preferences.missing)
         return Preferring(folder, preferences, committed)
 

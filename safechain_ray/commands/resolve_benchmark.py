@@ -24,8 +24,9 @@ from safechain_ray.metrics.benchmark import BenchmarkRunMetrics, benchmark_figur
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_table, merge
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.runs.folder import METRICS_FIX, RunFolder
-from safechain_ray.runs.resolve import ResolvedRun, as_stored, find_model
-from safechain_ray.runs.resolve_api import check_limits
+from safechain_ray.runs.identity import name_of
+from safechain_ray.runs.resolve import ResolvedRun, as_stored
+from safechain_ray.runs.resolve_model import check_limits, find_model
 from safechain_ray.storage import Folder, read_record, redact
 from safechain_ray.types import Prompt, Setting, StrategySpec, short_hash
 
@@ -77,18 +78,12 @@ class ResolvedBenchmarks:
         return as_stored(decoded | self.run.reading_mark | {"benchmarks": graded})
 
     def facts(self) -> dict[str, Any]:
-        """What run.json says of the problems: where they come from, and how many rows there will be."""
-        sets = self.run.prompt_sets.values()
-        return {
-            "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
-            "rows": len(self.run.sample_specs),
-            "graders": self.grader_versions,
-        }
+        """The facts in run.json about the problems: those of a run, and who grades them."""
+        return self.run.facts() | {"graders": self.grader_versions}
 
     def short_name(self) -> str:
         """A folder name for a run without `output`."""
-        digest = short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)
-        return f"benchmark-{self.run.model.name}-{digest}"
+        return name_of(f"benchmark-{self.run.model.name}", self.identity())
 
 
 def resolve_benchmarks(config: BenchmarkConfig) -> ResolvedBenchmarks:

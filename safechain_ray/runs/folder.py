@@ -47,8 +47,8 @@ def read_verdicts(folder: Folder, name: str) -> pa.Table:
     return _read(folder, name, VERDICTS_SCHEMA, VERDICTS_FIX.format(judge=_judge_of(folder)))
 
 
-def read_pieces(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
-    """These columns of a file of verdicts on growing pieces of thoughts. Raises StorageError."""
+def read_prefix_verdicts(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of a file of verdicts on prefixes of thoughts. Raises StorageError."""
     fix = PIECES_FIX.format(judge=_judge_of(folder))
     table = _read(folder, name, pa.schema([PIECES_SCHEMA.field(column) for column in columns]), fix)
     if "pieces" in columns and not all(count in PIECE_COUNTS for count in pc.unique(table["pieces"]).to_pylist()):
@@ -147,6 +147,9 @@ class RunFolder:
             return None
         return read_run_file(self.folder)
 
+    def write_figures(self, file: str, figures: BaseModel) -> None:
+        self.folder.write_text(file, figures.model_dump_json(indent=2) + "\n")
+
     def write_card(self) -> None:
         """Write README.md, by which `datasets.load_dataset(FOLDER)` reads the samples and no other Parquet file."""
         self.folder.write_text("README.md", CARD)
@@ -198,15 +201,15 @@ class RunFolder:
         """Verdicts of a judge that was added after the run."""
         return self.folder / "verdicts" / judge
 
-    def pieces(self, judge: str) -> Folder:
-        """Verdicts of a judge on thoughts in growing pieces. They stand apart: no safety metric counts them."""
+    def prefix_verdicts(self, judge: str) -> Folder:
+        """Verdicts of a judge on prefixes of the thoughts. No safety metric counts them."""
         return self.folder / "pieces" / judge
 
-    def judged_pieces(self, judges: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The verdicts of these judges on growing pieces, file by file, with these columns of `PIECES_SCHEMA`."""
+    def judged_prefixes(self, judges: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The verdicts of these judges on prefixes, file by file, with these columns of `PIECES_SCHEMA`."""
         folder = self.folder / "pieces"
         for judge in (name for name in folder.list_folders() if name in judges):
-            yield from _read_files(folder / judge, partial(read_pieces, folder / judge, columns=columns))
+            yield from _read_files(folder / judge, partial(read_prefix_verdicts, folder / judge, columns=columns))
 
     def delete_stages(self) -> None:
         if self.folder.exists("stages"):

@@ -5,10 +5,12 @@ Only the runs concerned have a mark in their identity. All other folders are res
 By what a model's weights are known: a folder may hold others under the same name later.
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.engines.weights import WEIGHTS, StoredModel, is_stored, weights_location
@@ -43,6 +45,11 @@ _FIX = (
     "Rows of both kinds are never mixed. Fix: rerun with another --output. "
     "`report` and `compare` still read the older folder."
 )
+
+
+def name_of(subject: str, identity: Mapping[str, Any]) -> str:
+    """A folder name for a run without `output`: another one for each identity."""
+    return f"{subject}-{short_hash(json.dumps(identity, sort_keys=True), characters=8)}"
 
 
 def decoding_marks(settings: Iterable[Setting]) -> dict[str, str]:

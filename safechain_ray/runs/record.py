@@ -6,7 +6,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
@@ -35,6 +34,7 @@ from safechain_ray.runs.run_file import (
     StoredJudge,
 )
 from safechain_ray.runs.run_manifest import RunManifest
+from safechain_ray.runs.stored import now
 from safechain_ray.storage import Folder, redact, without_secrets
 from safechain_ray.types import Part
 
@@ -60,11 +60,7 @@ class RunRecord:
     @classmethod
     def opened(cls, folder: RunFolder, config: RunConfig, run: ResolvedRun) -> "RunRecord":
         """The folder's record, or a new one. Raises RunConflictError for a folder of another run."""
-        sets = {
-            s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint}
-            for s in run.prompt_sets.values()
-        }
-        record = cls.resumed(folder, config, run.identity(), {"datasets": sets, "rows": len(run.sample_specs)})
+        record = cls.resumed(folder, config, run.identity(), run.facts())
         record.note_kinds(run.kinds)
         return record
 
@@ -240,7 +236,7 @@ class RunRecord:
 
     def _has_verdicts_of_incomplete(self, name: str) -> bool:
         """Whether an interrupted `judge` left verdicts of this judge."""
-        folders = (self._folder.verdicts(name), self._folder.pieces(name))
+        folders = (self._folder.verdicts(name), self._folder.prefix_verdicts(name))
         return name in self._run.incomplete_judges and any(each.list_files(".parquet") for each in folders)
 
     def started(self, plan: Plan, view: ClusterView, rows_found: int, command: str | None = None) -> None:
@@ -357,11 +353,6 @@ def git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def now() -> datetime:
-    """The time for a record, in UTC and whole seconds."""
-    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _cut_off(attempt: StoredAttempt) -> StoredAttempt:

@@ -10,26 +10,12 @@ Guarantees:
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ModelWrapValidatorHandler,
-    PlainSerializer,
-    PrivateAttr,
-    StrictInt,
-    StrictStr,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, JsonValue, StrictInt, StrictStr, model_validator
 
 from safechain_ray.catalog.entries import Family
+from safechain_ray.runs.stored import Amount, Count, Moment, Stored, StoredTree
 from safechain_ray.storage import Folder, InsideName, read_record
 from safechain_ray.types import Part, Setting
 
@@ -37,63 +23,7 @@ RUN_FILE = "run.json"
 
 RESTORE_RUN = "restore run.json from a copy, or give another --output to start again."
 
-MOST_ROWS = 10**12
-"""More rows than a run can have: a count beyond it is damage."""
-
 Kind = Literal["run", "benchmark", "judge study", "preferences"]
-
-Count = Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-def _parse(moment: object) -> object:
-    return moment if isinstance(moment, datetime) else datetime.fromisoformat(_text(moment))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be text")
-    return value
-
-
-def _check_zone(moment: datetime) -> datetime:
-    """Raises ValueError for a time without its zone: two times could not be compared."""
-    if moment.tzinfo is None:
-        raise ValueError("the time has no time zone")
-    return moment
-
-
-Moment = Annotated[
-    datetime, BeforeValidator(_parse), AfterValidator(_check_zone), PlainSerializer(lambda moment: moment.isoformat())
-]
-
-
-class Stored(BaseModel):
-    """A part of a record: frozen, and with the keys of other versions."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
-class _StoredTree(Stored):
-    """A part that is compared with the part of another run, so that its JSON tree stays as it was read."""
-
-    _tree: dict[str, Any] = PrivateAttr(default_factory=dict)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _with_tree(cls, tree: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        read = validate(tree)
-        if isinstance(tree, dict):
-            read._tree = tree
-        return read
-
-    @model_serializer
-    def _to_tree(self) -> dict[str, Any]:
-        return self._tree
-
-    @property
-    def tree(self) -> dict[str, Any]:
-        return self._tree
 
 
 class StoredModel(Stored):
@@ -107,7 +37,7 @@ class StoredModel(Stored):
     base_url: StrictStr | None = None
 
 
-class StoredJudge(_StoredTree):
+class StoredJudge(StoredTree):
     """A judge as the identity of a run has it. `judges` are those of a vote."""
 
     name: StrictStr
@@ -115,13 +45,13 @@ class StoredJudge(_StoredTree):
     judges: tuple[StrictStr, ...] | None = None
 
 
-class StoredVote(_StoredTree):
+class StoredVote(StoredTree):
     name: StrictStr
     rule: StrictStr
     judges: tuple[StrictStr, ...]
 
 
-class StoredIdentity(_StoredTree):
+class StoredIdentity(StoredTree):
     """What a run is. Preferences have `run_a` and `run_b` in place of a model, a study has `labelled`."""
 
     model: StoredModel | None = None
@@ -159,7 +89,7 @@ class StoredDataset(Stored):
     source: StrictStr = ""
     benign_categories: tuple[StrictStr, ...] | None = None
     benign_prompts: Count = 0
-    benign_added: dict[StrictStr, Count] = {}
+    benign_added: dict[StrictStr, Count] = Field(default_factory=dict)
 
     @property
     def has_kinds(self) -> bool:
@@ -189,7 +119,7 @@ class ProgressRecord(Stored):
     done_before: int
     committed: int
     counts: Mapping[str, int]
-    ready: Mapping[str, int] = {}
+    ready: Mapping[str, int] = Field(default_factory=dict)
     seconds: float
     tokens_per_second: float | None = None
     rows_per_second: float | None = None
@@ -216,8 +146,8 @@ class StoredAttempt(Stored):
     rows_found: Count = 0
     stages: JsonValue = None
     hardware: tuple[StoredNode, ...] = ()
-    versions: dict[StrictStr, StrictStr] = {}
-    pools: dict[StrictStr, dict[StrictStr, StrictInt]] = {}
+    versions: dict[StrictStr, StrictStr] = Field(default_factory=dict)
+    pools: dict[StrictStr, dict[StrictStr, StrictInt]] = Field(default_factory=dict)
     live: ProgressRecord | JsonValue = Field(default=None, union_mode="left_to_right")
 
     @property
@@ -253,23 +183,23 @@ class RunFile(Stored):
     """The content of run.json. Fields with an alias have that key in the file."""
 
     identity: StoredIdentity
-    config: dict[StrictStr, Any] = {}
-    datasets: dict[StrictStr, StoredDataset] = {}
+    config: dict[StrictStr, Any] = Field(default_factory=dict)
+    datasets: dict[StrictStr, StoredDataset] = Field(default_factory=dict)
     data: StoredData | None = None
     rows: Count | None = None
     pairs: Count | None = None
-    graders: dict[StrictStr, StrictInt] = {}
+    graders: dict[StrictStr, StrictInt] = Field(default_factory=dict)
     safechain_ray: StrictStr = ""
     git_revision: StrictStr | None = None
     attempts: tuple[StoredAttempt, ...] = Field(default=(), alias="tries")
     finished: Moment | None = None
     finished_attempts: Count | None = Field(default=None, alias="finished_tries")
-    outcomes: dict[StrictStr, Count] = {}
-    tokens: dict[StrictStr, Count] = {}
+    outcomes: dict[StrictStr, Count] = Field(default_factory=dict)
+    tokens: dict[StrictStr, Count] = Field(default_factory=dict)
     cost_dollars: Amount | None = None
-    added: dict[InsideName, AddedJudge] = {}
-    prefix_judges: dict[InsideName, LaterJudge] = Field(default={}, alias="pieces")
-    incomplete_judges: dict[InsideName, StoredJudge] = {}
+    added: dict[InsideName, AddedJudge] = Field(default_factory=dict)
+    prefix_judges: dict[InsideName, LaterJudge] = Field(default_factory=dict, alias="pieces")
+    incomplete_judges: dict[InsideName, StoredJudge] = Field(default_factory=dict)
     updated: Moment | None = None
 
     @model_validator(mode="after")

@@ -171,6 +171,13 @@ def measure(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
     return metrics.model_copy(update={"model": run_manifest.model, "caveats": run_manifest.caveats})
 
 
+def measure_and_write(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
+    """Write the metrics over all samples in the folder to its metrics.json."""
+    metrics = measure(folder, run_manifest)
+    folder.write_figures("metrics.json", metrics)
+    return metrics
+
+
 def _kinds(name: str, dataset: StoredDataset) -> PromptKinds:
     """The kinds of a data set's prompts by run.json; those of the catalog for a run of an earlier version."""
     if dataset.has_kinds:

@@ -15,7 +15,7 @@ from safechain_ray.commands.benchmark import benchmark
 from safechain_ray.commands.build_dataset import build_dataset
 from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.commands.finetune.finetune import FineTuning, SilentTraining, finetune
-from safechain_ray.commands.judge import Judging, add_judges, judge_in_pieces
+from safechain_ray.commands.judge import Judging, add_judges, judge_thought_prefixes
 from safechain_ray.commands.prefer import prefer
 from safechain_ray.commands.sweep.sweep import sweep
 from safechain_ray.config import (
@@ -124,7 +124,7 @@ def test_thoughts_judged_in_pieces_start_no_engine(run_in: RunIn) -> None:
     before = table(run.output / "pieces" / "demo-guard")
     config = read_judging_config({"judges": ["demo-guard"], "pieces": 4, "resources.ray_address": run.address}, ())
 
-    judged = judge_in_pieces(str(run.output), config, reporter := RecordingReporter(), NO_ENGINES)
+    judged = judge_thought_prefixes(str(run.output), config, reporter := RecordingReporter(), NO_ENGINES)
 
     assert judged.committed == 0
     assert "no engine is started" in " ".join(reporter.sentences)

@@ -25,8 +25,8 @@ from safechain_ray.engines.gpus import read_gpus
 from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, StorageError
 from safechain_ray.runs.pools import TEMPLATE_TOKENS, judge_bound
-from safechain_ray.runs.resolve import resolve_judge, resolve_model
-from safechain_ray.runs.resolve_api import api_model, is_api
+from safechain_ray.runs.resolve import resolve_judge
+from safechain_ray.runs.resolve_model import api_model, is_api, resolve_model
 from safechain_ray.storage import open_folder, redact
 
 PROMPT_TOKENS = 2_048

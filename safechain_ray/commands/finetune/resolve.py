@@ -19,8 +19,8 @@ from safechain_ray.errors import InputError, UnknownNameError, first_line
 from safechain_ray.model_files import CustomCodeError, load_config, load_tokenizer
 from safechain_ray.runs.folder import WEIGHTS
 from safechain_ray.runs.identity import weights_fingerprint
-from safechain_ray.runs.resolve import as_stored, resolve_model
-from safechain_ray.runs.resolve_api import is_api
+from safechain_ray.runs.resolve import as_stored
+from safechain_ray.runs.resolve_model import is_api, resolve_model
 from safechain_ray.storage import place, redact
 from safechain_ray.training.chat import ChatFormat, check_chat_format, check_demonstrations
 from safechain_ray.training.checkpoints import tokens_hash, training_identity

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, StrictStr, model_validator
 
-from safechain_ray.runs.run_file import Count, Stored
+from safechain_ray.runs.stored import Count, Stored
 from safechain_ray.storage import Folder, InsideName, read_record, redact
 
 SWEEP_FILE = "sweep.json"

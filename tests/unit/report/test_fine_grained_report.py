@@ -33,7 +33,7 @@ def run(tmp_path: Path) -> Path:
         {**sample, "pieces": 4, "piece": piece, "end": piece, "characters": 4, "judge": "guard", "unsafe": piece == 3}
         for piece in (1, 2, 3, 4)
     ]
-    finished.pieces("guard").write_parquet("part.parquet", pa.Table.from_pylist(rows, schema=PIECES_SCHEMA))
+    finished.prefix_verdicts("guard").write_parquet("part.parquet", pa.Table.from_pylist(rows, schema=PIECES_SCHEMA))
     write_tree(finished, read_tree(finished) | {"pieces": {"guard": {"identity": {"name": "guard"}}}})
     return tmp_path
 

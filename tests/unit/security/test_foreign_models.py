@@ -38,7 +38,7 @@ from safechain_ray.model_files import (
     load_weights,
     render_chat,
 )
-from safechain_ray.runs.resolve import resolve_model
+from safechain_ray.runs.resolve_model import resolve_model
 
 MODEL_FILES = "safechain_ray/model_files/"
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
