@@ -232,8 +232,8 @@ class Attempt:
             self.progress = progress
             self._notes.show(progress)
             seconds = time.monotonic() - started
-            snapshot = Snapshot.of(stage, committed, progress, seconds, self._decisions, rates.note(progress))
-            throughput.note(snapshot.committed.get("rows", 0), snapshot.tokens)
+            snapshot = Snapshot(stage, committed, progress, seconds, self._decisions, rates.note(progress))
+            throughput.note(snapshot.committed_rows, snapshot.tokens)
             context.record.progressed(progress, snapshot.progress_record(throughput))
             export(committed, progress)
             for tick in self._ticks:

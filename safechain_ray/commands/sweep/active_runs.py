@@ -108,7 +108,7 @@ class ActiveRun:
     @property
     def left(self) -> int:
         snapshot = self.reporter.last
-        return self.opened.left - (snapshot.committed.get("rows", 0) if snapshot else 0)
+        return self.opened.left - (snapshot.committed_rows if snapshot else 0)
 
     @property
     def wanted(self) -> int:

@@ -113,7 +113,7 @@ def test_a_try_whose_driver_was_killed_is_cut_off_when_the_next_one_starts(folde
 
 def snapshot(committed: int, **fields: Any) -> Snapshot:
     stage = Stage(("model", "demo-guard"), total=9, done_before=3, found={"rows": 3, "ok": 2, "error": 1})
-    return replace(Snapshot.of(stage, {"rows": committed, "ok": committed, "unsafe": 1}, {}, 12.34), **fields)
+    return replace(Snapshot(stage, {"rows": committed, "ok": committed, "unsafe": 1}, {}, 12.34), **fields)
 
 
 @pytest.fixture
