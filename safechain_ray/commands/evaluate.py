@@ -18,11 +18,12 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream, delete_checkpoints
-from safechain_ray.runs.file_index import compact, put_verdicts_in_order, repair_and_index, tell
+from safechain_ray.runs.file_index import compact, repair_and_index, report_repairs
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.repair_verdicts import repair_verdicts
 from safechain_ray.runs.resolve import ResolvedRun, resolve
 from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.staged import StagedSamples
@@ -103,15 +104,15 @@ class EvaluationWorkload(Workload[Evaluation]):
         return RunRecord.opened(folder, self.config, self.run)
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
-        inventory = repair_and_index(folder.samples, retry_errors=True, expected=self.run.sample_specs.ids())
-        tell(inventory, reporter)
-        put_verdicts_in_order(folder, inventory.finished, reporter)
+        index = repair_and_index(folder.samples, retry_errors=True, expected=self.run.sample_specs.ids())
+        report_repairs(index, reporter)
+        repair_verdicts(folder, index.completed, reporter)
 
         def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
             attempt.checkpoint_rounds(folder.folder)
             yield from Generation(self.run).staged(folder).streams(plan, attempt)
 
-        return Remaining(len(self.run.sample_specs), len(inventory.finished), self.plan_on, streams)
+        return Remaining(len(self.run.sample_specs), len(index.completed), self.plan_on, streams)
 
     def plan_on(self, view: ClusterView) -> Plan:
         """How the run's pools are placed on this cluster. Raises PlanError where they can't be."""

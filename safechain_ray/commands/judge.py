@@ -26,12 +26,12 @@ from safechain_ray.errors import InputError
 from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, pieces_table
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.file_index import failed, put_verdicts_in_order, samples_in_order
 from safechain_ray.runs.folder import RunFolder, read_prefix_verdicts, read_samples, read_verdicts
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.pools import judge_pool
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.repair_verdicts import failed, repair_samples, repair_verdicts
 from safechain_ray.runs.resolve import check_parts, resolve_judge
 from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.workload import Remaining, Workload
@@ -195,8 +195,8 @@ class _LaterJudges(Workload[Result]):
         return record
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
-        samples = samples_in_order(folder, reporter)
-        put_verdicts_in_order(folder, samples, reporter, again=self.names, parts=self.parts)
+        samples = repair_samples(folder, reporter)
+        repair_verdicts(folder, samples, reporter, again=self.names, parts=self.parts)
         answered = dict(judgeable(folder))
         passes = list(self.passes(folder, record, answered))
         return remaining_passes(passes, len(answered) * len(self.judges), folder, self.resources)

@@ -24,7 +24,7 @@ from safechain_ray.judges.base import Vote, count_votes
 from safechain_ray.judges.refusal_match import phrases_fingerprint, read_phrases
 from safechain_ray.metrics.agreement import JudgeStudy, rate
 from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.file_index import compact, repair_and_index, tell
+from safechain_ray.runs.file_index import compact, repair_and_index, report_repairs
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.identity import name_of
 from safechain_ray.runs.pools import judge_needs
@@ -180,9 +180,9 @@ class StudyWorkload(Workload[StudyDone]):
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         samples = [as_sample(response) for response in self.study.labelled.responses]
         expected = [sample.sample_id for sample in samples]
-        inventory = repair_and_index(folder.samples, retry_errors=True, expected=expected)
-        tell(inventory, reporter)
-        waiting = [sample for sample in samples if sample.sample_id not in inventory.finished]
+        index = repair_and_index(folder.samples, retry_errors=True, expected=expected)
+        report_repairs(index, reporter)
+        waiting = [sample for sample in samples if sample.sample_id not in index.completed]
 
         def plan_on(view: ClusterView) -> Plan:
             longest = max(len(f"{sample.prompt}{sample.response}".encode()) for sample in waiting)
@@ -201,7 +201,7 @@ class StudyWorkload(Workload[StudyDone]):
             return len(waiting)
 
         only_rules = all(judge.is_rule for judge in self.study.judges)
-        return Remaining(len(samples), len(inventory.finished), plan_on, streams, by_rules if only_rules else None)
+        return Remaining(len(samples), len(index.completed), plan_on, streams, by_rules if only_rules else None)
 
     def all_completed(self, total: int) -> str:
         return f"All {total} rows are judged already: no engine is started."

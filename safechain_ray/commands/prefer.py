@@ -23,7 +23,7 @@ from safechain_ray.judges.preference import QUESTION
 from safechain_ray.metrics.comparison import Pairing, pair_runs
 from safechain_ray.metrics.preferences import LeftOut, Preferences, Unanswered, summarise_preferences
 from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.file_index import RowKind, repair_and_index, tell
+from safechain_ray.runs.file_index import RowKind, repair_and_index, report_repairs
 from safechain_ray.runs.folder import READERS, RunFolder, read_samples
 from safechain_ray.runs.identity import name_of
 from safechain_ray.runs.pools import judge_pool
@@ -199,16 +199,16 @@ class PreferenceWorkload(Workload[Preferring]):
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         contest, target, pairs = self.contest, folder.folder / "preferences", self.contest.samples.answered
-        inventory = repair_and_index(
+        index = repair_and_index(
             target,
             retry_errors=False,
             kind=PREFERENCE_ROWS,
             counts=preference_counts,
             expected=[pair.sample_id for pair in pairs],
         )
-        tell(inventory, reporter)
+        report_repairs(index, reporter)
         reporter.report(f"A is {_described(contest.a)}; B is {_described(contest.b)}.")
-        waiting = [pair for pair in pairs if pair.sample_id not in inventory.finished]
+        waiting = [pair for pair in pairs if pair.sample_id not in index.completed]
         done_before = len(pairs) - len(waiting)
 
         def plan_on(view: ClusterView) -> Plan:
@@ -227,7 +227,7 @@ class PreferenceWorkload(Workload[Preferring]):
                 contest.parts,
                 settings,
             )
-            stage = Stage((pool.needs.pool,), len(pairs), done_before, inventory.counts)
+            stage = Stage((pool.needs.pool,), len(pairs), done_before, index.counts)
             yield RowStream(rows, Commit(target, counts=preference_counts), stage)
 
         return Remaining(len(pairs), done_before, plan_on, streams)

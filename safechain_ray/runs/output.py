@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from safechain_ray.config import ClusterConfig
 from safechain_ray.errors import InputError, RunConflictError
-from safechain_ray.runs.file_index import ASIDE
+from safechain_ray.runs.file_index import QUARANTINE
 from safechain_ray.runs.folder import RunFolder, differences
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.progress import Reporter
@@ -46,7 +46,7 @@ def _check_no_links(folder: Folder) -> None:
     root = Path(folder.path)
     folders = [root / name for name in OF_ROWS]
     below = [each for name in ("verdicts", "pieces", "stages") for each in (root / name).glob("*")]
-    for place in (*folders, *below, *(folder / ASIDE for folder in (*folders, *below))):
+    for place in (*folders, *below, *(folder / QUARANTINE for folder in (*folders, *below))):
         if place.is_symlink():
             raise InputError(f"{place} is a link, and rows are only written in real folders. Fix: replace the link.")
 

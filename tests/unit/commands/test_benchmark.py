@@ -11,7 +11,7 @@ from rows import row
 from small_benchmarks import functions_file, sums_file
 
 from safechain_ray.benchmarks.sandbox import running
-from safechain_ray.commands.benchmark import drop_old_grades, graded_in_order
+from safechain_ray.commands.benchmark import drop_old_grades, repair_graded
 from safechain_ray.commands.resolve_benchmark import ResolvedBenchmarks, resolve_benchmarks
 from safechain_ray.commands.status import read_status
 from safechain_ray.errors import InputError, RunConflictError, SandboxError
@@ -129,11 +129,11 @@ def test_of_repeated_samples_a_graded_one_stays_and_one_without_a_grade_is_told(
     one, two, three = (row(sample_id=name) for name in ("one", "two", "three"))
     write("a.parquet", (one, FAILED), (two, FAILED))
     write("b.parquet", (one, RIGHT), (three, RIGHT))
-    inventory = graded_in_order(folder, retry_errors=True)
-    assert (set(inventory.finished), set(inventory.unfinished)) == ({"one", "two", "three"}, {"two"})
-    assert inventory.repeated == 1
-    assert inventory.finished["one"] == "b.parquet"
-    assert inventory.unfinished["two"] in folder.list_files(".parquet")
+    index = repair_graded(folder, retry_errors=True)
+    assert (set(index.completed), set(index.incomplete)) == ({"one", "two", "three"}, {"two"})
+    assert index.repeated == 1
+    assert index.completed["one"] == "b.parquet"
+    assert index.incomplete["two"] in folder.list_files(".parquet")
 
 
 def test_a_style_is_a_setting_with_its_own_strategy_and_tokens_and_another_identity(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_grades_of_an_earlier_grader_are_given_again_and_nothing_else_changes(tm
     record = RunRecord.resumed(done.folder, config(tmp_path), resolved.identity(), {})
 
     assert drop_old_grades(done.folder, record, resolved.grader_versions) == 3
-    inventory = graded_in_order(done.folder.samples, retry_errors=True)
-    assert (len(inventory.finished), len(inventory.unfinished)) == (4, 3)
+    index = repair_graded(done.folder.samples, retry_errors=True)
+    assert (len(index.completed), len(index.incomplete)) == (4, 3)
     assert drop_old_grades(done.folder, record, resolved.grader_versions) == 0
     assert read_tree(done.folder)["graders"] == {"gsm8k": 2}
