@@ -61,7 +61,7 @@ def drop_old_grades(folder: RunFolder, record: RunRecord, versions: Mapping[str,
 
 
 def _drop(samples: Folder, name: str, benchmarks: Set[str]) -> int:
-    """Rewrite one file without the grades of these benchmarks: the new file is written before the old one is deleted."""
+    """Rewrite one file without the grades of these benchmarks; the new file is written before the old is deleted."""
     table = samples.read_parquet(name)
     graded = pc.is_valid(pc.struct_field(table["grade"], "correct"))
     stale = pc.and_(graded, pc.is_in(table["dataset"], pa.array(sorted(benchmarks)))).to_pylist()

@@ -1,4 +1,4 @@
-"""From a run config to all that it names: the model, its family, the judges, the prompts, the settings."""
+"""From a run config to a resolved run: the model, its family, the judges, the prompts, the settings."""
 
 import json
 from collections import Counter
@@ -33,7 +33,7 @@ from safechain_ray.types import Part, Setting, short_hash
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """Everything that a run needs to know before an engine starts."""
+    """All facts about a run that are known before an engine starts."""
 
     model: ModelEntry | ApiEntry
     family: Family
@@ -46,7 +46,7 @@ class ResolvedRun:
 
     @property
     def asked(self) -> tuple[tuple[str, Part], ...]:
-        """Who gives a verdict on what: every judge, then every vote, on every part."""
+        """Pairs of judge or vote and part: every sample should have a verdict for each pair."""
         names = [*(judge.name for judge in self.judges), *(vote.name for vote in self.votes)]
         return tuple((name, part) for name in names for part in self.parts)
 
@@ -63,7 +63,7 @@ class ResolvedRun:
         return reading_mark(self.settings)
 
     def identity(self) -> dict[str, Any]:
-        """What changes the run's results, and nothing else: two runs with the same identity continue each other."""
+        """All that changes the run's results, and nothing else. A run is resumed by a config of the same identity."""
         identity: dict[str, Any] = {
             "model": model_identity(self.model),
             "family": self.family.model_dump(exclude={"source"}),
@@ -94,14 +94,14 @@ class ResolvedRun:
 
 
 def as_stored(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree as it comes back from a JSON file."""
+    """The tree after a round trip through JSON."""
     stored: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     return stored
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedNames:
-    """What a config names, before any prompt is loaded. `datasets` goes by the name in the config."""
+    """The entries that a config names, before any prompt is loaded. `datasets` has them by the config's names."""
 
     model: ModelEntry | ApiEntry
     family: Family
@@ -111,7 +111,7 @@ class ResolvedNames:
 
 
 def resolve_names(config: RunConfig) -> ResolvedNames:
-    """Look up all that the config names. Raises InputError for whatever can't work together."""
+    """Look up all names of the config. Raises InputError for entries that can't work together."""
     model = find_model(config.model)
     family = catalog.lookup("model family", catalog.families(), model.family)
     judges = tuple(resolve_judge(judge) for judge in config.judges)
@@ -140,9 +140,9 @@ def prompts_of(config: RunConfig) -> dict[str, PromptSet]:
 
 
 def resolve(config: RunConfig, prompt_sets: Mapping[str, PromptSet] | None = None) -> ResolvedRun:
-    """Look everything up and load the prompts, where they are not given: `prompts_of` a config with these data sets.
+    """Look up all names and load the prompts, unless they are given: `prompts_of` a config with these data sets.
 
-    Raises InputError for whatever can't work, before anything starts.
+    Raises InputError for a config that can't work, before anything starts.
     """
     named = resolve_names(config)
     if prompt_sets is None:
@@ -207,9 +207,11 @@ def _named(kind: str, of_it: bool) -> str:
 
 
 def judge_identity(judge: JudgeEntry) -> dict[str, Any]:
-    """What of a judge changes its verdicts."""
-    said: dict[str, Any] = dict.fromkeys(UNMARKED_OF_ENTRIES, True) | {"endpoint": {"api_key_env", "max_concurrent"}}
-    fields = judge.model_dump(exclude=said)
+    """The fields of a judge that change its verdicts."""
+    unmarked: dict[str, Any] = dict.fromkeys(UNMARKED_OF_ENTRIES, True) | {
+        "endpoint": {"api_key_env", "max_concurrent"}
+    }
+    fields = judge.model_dump(exclude=unmarked)
     if judge.engine is not None:
         fields["engine"] = engine_identity(judge.engine)
     if judge.kind == "refusal_match":

@@ -45,10 +45,10 @@ REFUSED_ARGUMENTS = {
     "prefill_context_parallel_size": "set tensor_parallel_size of the engine itself",
     "nnodes": "set pipeline_parallel_size of the engine itself",
 }
-"""Arguments of vLLM that `engine_kwargs` must not set, with what to do in their place."""
+"""Arguments of vLLM that `engine_kwargs` must not set, each with its fix."""
 
 CONTEXT_WANTED = 32_768
-"""Tokens of context for a model that the catalog does not hold, if it has as many."""
+"""Most tokens of context for a model that is not in the catalog."""
 
 
 def find_model(config: ModelConfig) -> ModelEntry | ApiEntry:
@@ -75,8 +75,8 @@ def resolve_model(config: ModelConfig) -> ModelEntry:
         raise UnknownNameError("model", config.name, [*catalog.models(), *catalog.api_models()])
     if config.family is None:
         raise InputError(
-            f"The catalog holds no model {redact(config.name)!r}: say what family it is of with --family "
-            f"({', '.join(sorted(catalog.families()))}), so that its thoughts and its prompt are right."
+            f"The catalog has no model {redact(config.name)!r}, so the format of its prompts and thoughts is unknown. "
+            f"Fix: name its family with --family ({', '.join(sorted(catalog.families()))})."
         )
     catalog.lookup("model family", catalog.families(), config.family)  # before the hub is asked
     if is_stored(config.name) and config.engine.revision is not None:
@@ -88,7 +88,7 @@ def resolve_model(config: ModelConfig) -> ModelEntry:
 
 
 def _adhoc_model(name: str, source: str, family: str) -> ModelEntry:
-    """A model by folder or Hugging Face id; its own config says how long its context is. No weights are read."""
+    """A model by folder or Hugging Face id, with the context length of its own config. No weights are read."""
     if is_stored(source):
         stored = StoredModel.at(source)
         weight_bytes = stored.weight_bytes
@@ -126,7 +126,7 @@ def is_api(config: ModelConfig) -> bool:
 def api_model(config: ModelConfig) -> ApiEntry:
     """The entry with the config's overrides. Raises InputError.
 
-    Another endpoint is another provider: the catalog's key is not sent there, and its prices don't hold.
+    Another endpoint is another provider: the catalog's key is not sent there, and its prices don't apply.
     """
     if config.engine.overrides():
         raise InputError(f"model.engine: {config.name} runs behind an API, which has no engine to configure here.")
@@ -136,7 +136,9 @@ def api_model(config: ModelConfig) -> ApiEntry:
         if config.base_url is not None:
             fields |= {"api_key_env": None, "prices": None}
     elif config.base_url is None:
-        raise InputError(f"{config.name} names a model at an endpoint: say which with --base-url http(s)://host/v1.")
+        raise InputError(
+            f"{config.name} names a model at an endpoint. Fix: name the endpoint with --base-url http(s)://host/v1."
+        )
     else:
         model_id = config.name.removeprefix(ANY_SERVER)
         fields = {"name": model_id.rsplit("/", 1)[-1], "api_model": model_id}
@@ -151,26 +153,26 @@ def api_model(config: ModelConfig) -> ApiEntry:
 
 
 def check_limits(entry: ApiEntry, resources: ResourcesConfig) -> None:
-    """Refuse resources that an API has no use for, and a budget that can't be kept. Raises InputError."""
+    """Raises InputError for resources that an API does not use, and for a budget that can't be enforced."""
     if (resources.replicas or 1) > 1:
         raise InputError(
-            "resources.replicas: a model behind an API has one replica, which keeps its budget; how much it sends at "
-            "once is model.api.max_concurrent."
+            "resources.replicas: a model behind an API has one replica, which enforces its budget. Fix: leave it out; "
+            "model.api.max_concurrent sets the concurrency."
         )
     if resources.max_cost is not None and entry.prices is None:
         raise InputError(
-            f"resources.max_cost: the prices of {entry.source} are unknown; name them in dollars for a million tokens "
-            "with --set 'model.api.prices={input: 0.5, output: 2}', or bound the run with --max-requests."
+            f"resources.max_cost: the prices of {entry.source} are unknown. Fix: set them in dollars for a million "
+            "tokens with --set 'model.api.prices={input: 0.5, output: 2}', or limit the run with --max-requests."
         )
 
 
 def _check_no_api_keys(config: ModelConfig) -> None:
-    """Refuse what only an API has, for a model that is run here. Raises InputError."""
+    """Raises InputError for keys of an API, for a model that is run here."""
     given = config.model_dump(include={"base_url", "api_model", "api_key_env"}, exclude_none=True)
     if given or config.api.overrides():
         raise InputError(
-            f"model.{next(iter(given), 'api')}: {config.name} is run here, not behind an API. Name the model of an "
-            "endpoint as openai:ID."
+            f"model.{next(iter(given), 'api')}: {config.name} is run here, not behind an API. Fix: name the model of "
+            "an endpoint as openai:ID."
         )
 
 
@@ -194,8 +196,8 @@ def engine_identity(engine: EngineNeeds) -> dict[str, Any]:
 def with_overrides(entry: AnyNeeds, overrides: Mapping[str, Any]) -> AnyNeeds:
     """The entry with the overrides, validated again; `engine_kwargs` are added to the catalog's.
 
-    Raises InputError for `engine_kwargs` that a plan would not know of or that run a model's own code, and for weights
-    that are quantized twice.
+    Raises InputError for `engine_kwargs` that a plan would miss or that run a model's own code, and for weights that
+    are quantized twice.
     """
     fields = entry.model_dump() | dict(overrides) | {"fixed": frozenset(overrides)}
     added = overrides.get("engine_kwargs", {})

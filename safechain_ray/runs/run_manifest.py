@@ -1,8 +1,6 @@
-"""What a run's metrics are about: its settings, who judged what, and how many prompts there should be.
+"""The manifest of a run, and its metrics: settings, judges and expected prompts from run.json, counts from its rows.
 
-The metrics of a finished run: its metrics.json, recomputed if an earlier version pooled all prompts in it.
-
-Refusal matching on the stored text, for runs with benign prompts and without a refusal judge.
+Refusal matching on the stored text is part of the counts, for runs with benign prompts and without a refusal judge.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -26,12 +24,11 @@ from safechain_ray.storage import open_folder
 from safechain_ray.types import VERDICTS_SCHEMA, Part, Setting
 
 RULE_COLUMNS = ("sample_id", "setting_id", "prompt_id", "response")
-
 """The columns of `SAMPLES_SCHEMA` that the rule reads."""
 
 
 def refusal_verdicts(samples: pa.Table, setting_ids: Collection[str]) -> pa.Table:
-    """A verdict of REFUSAL_RULE on each response of these settings: safe where the project's phrases find a refusal.
+    """A verdict of REFUSAL_RULE on each response of these settings: safe if one of the project's phrases matches.
 
     Example:
         count_table(samples) + count_verdicts(refusal_verdicts(samples, {setting.setting_id}))
@@ -50,15 +47,14 @@ def refusal_verdicts(samples: pa.Table, setting_ids: Collection[str]) -> pa.Tabl
 
 
 Asked = tuple[tuple[str, Part], ...]
-
-"""(judge, part) pairs, of each of which every sample should have a verdict."""
+"""Pairs of judge and part. Every sample should have a verdict for each pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunManifest:
-    """A run without its rows, as its run.json tells it.
+    """A run without its rows, as its run.json has it.
 
-    `fingerprints` are hashes of the prompts by data set; `judge_identities` say how each judge and vote decides.
+    `fingerprints` are hashes of the prompts by data set. `judge_identities` define how each judge and vote decides.
     `prefix_judges` judged prefixes of the thoughts.
     """
 
@@ -104,13 +100,13 @@ class RunManifest:
 
     @property
     def refusals(self) -> RefusalSource:
-        """Who says which responses are refusals: the run's first judge of refusals that saw them, else the rule."""
+        """The source of refusals: the run's first judge of refusals that judged whole responses, else the rule."""
         found = ((judge, part) for judge, part in (*self.asked, *self.added) if judge in self.refusal_judges)
         return next((each for each in found if each[1] == "response"), (REFUSAL_RULE, "response"))
 
     @property
     def seeking_refusals(self) -> frozenset[str]:
-        """Judges of refusals, and votes that have one among their judges."""
+        """Judges of refusals, and votes with such a judge."""
         votes = (
             name
             for name, judge in self.judge_identities.items()
@@ -120,7 +116,7 @@ class RunManifest:
 
     @property
     def settings_of_rule(self) -> frozenset[str]:
-        """Settings whose refusals the rule has to find: those with benign prompts, where no judge looks for them."""
+        """Settings whose refusals the rule has to find: those with benign prompts, in a run without a refusal judge."""
         if self.refusals[0] != REFUSAL_RULE:
             return frozenset()
         return frozenset(
@@ -131,7 +127,7 @@ class RunManifest:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What the catalog wants said of the model and the judges."""
+        """The catalog's caveats about the model and the judges."""
         judges = (catalog.judges().get(judge) for judge, _ in (*self.asked, *self.added))
         models = (catalog.models().get(self.model), catalog.api_models().get(self.model))
         entries: list[Entry | None] = [*models, *judges]

@@ -68,7 +68,7 @@ def test_another_runs_folder_is_refused_with_what_differs(run: RunFolder):
         "  settings.0.samples: 5 -> 3",
         '  parts: ["response"] -> ["response", "answer"]',
     ]
-    assert "another --output" in str(refused.value)
+    assert "Fix: give another --output" in str(refused.value)
 
 
 def one_setting(samples: int) -> list[dict[str, Any]]:

@@ -13,14 +13,14 @@ from safechain_ray.demo import model_path
 from safechain_ray.engines.weights import StoredModel
 from safechain_ray.errors import RunConflictError
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.identity import PIECE_BYTES, PIECES, weights_fingerprint
+from safechain_ray.runs.identity import CHUNK_BYTES, CHUNKS, weights_fingerprint
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import FileFacts, open_folder
 
 WEIGHTS = "model.safetensors"
 
-LARGE = 4 * PIECES * PIECE_BYTES + 99
+LARGE = 4 * CHUNKS * CHUNK_BYTES + 99
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_copy_has_the_same_weights_and_a_changed_byte_makes_others(base: Path,
     assert weights_fingerprint(str(copy)) != weights_fingerprint(str(base))
 
 
-@pytest.mark.parametrize("place", [0, (LARGE - PIECE_BYTES) // 3, LARGE - 1])
+@pytest.mark.parametrize("place", [0, (LARGE - CHUNK_BYTES) // 3, LARGE - 1])
 def test_a_large_file_is_read_in_pieces_from_its_beginning_to_its_end(base: Path, place: int):
     with open(base / WEIGHTS, "wb") as file:
         file.truncate(LARGE)
