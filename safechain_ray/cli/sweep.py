@@ -114,8 +114,8 @@ def sweep(
     resolved = read_sweep_config(config, by_key(KEYS, flags), assignments, profile)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
-        manner = SweepOptions(retries, at_once, math.inf if deadline is None else deadline)
-        done = run_sweep(resolved, progress, start_vllm, only, skip, manner)
+        options = SweepOptions(retries, at_once, math.inf if deadline is None else deadline)
+        done = run_sweep(resolved, progress, start_vllm, only, skip, options)
     document = sweep_document(done.metrics, done.models, standing)
     write_leaderboard(done.folder, done.metrics, done.models, document)
     if html:
@@ -130,8 +130,8 @@ def sweep(
         Console().print(printable(f"Results: {done.folder}"), highlight=False, markup=False, soft_wrap=True)
         if html:
             Console().print(printable(f"Report: {report}"), highlight=False, markup=False, soft_wrap=True)
-    if done.unfinished:
-        click.echo(f"Not finished: {', '.join(done.unfinished)}. The same command goes on with them.", err=True)
+    if done.incomplete:
+        click.echo(f"Not finished: {', '.join(done.incomplete)}. Rerun the command to resume.", err=True)
     for model in done.asked_for:
         if model.status == "failed":
             click.echo(printable_lines(f"{model.model} failed: {model.error}"), err=True)
