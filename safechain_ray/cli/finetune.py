@@ -122,7 +122,7 @@ def _train(config: Any, as_json: bool) -> None:
     with quiet_libraries() as terminal, training_progress_for(terminal) as progress:
         done = run_training(config, progress)
     if as_json:
-        click.echo(json.dumps(done.record, indent=2))
+        click.echo(done.record.to_json(), nl=False)
         return
     console = Console()
     print_document(outcome_document(done.record), console)

@@ -71,8 +71,8 @@ def _drop(samples: Folder, name: str, benchmarks: Set[str]) -> int:
         grade | {"correct": None, "error": REASON} if is_stale else grade
         for grade, is_stale in zip(table["grade"].to_pylist(), stale, strict=True)
     ]
-    place = table.schema.get_field_index("grade")
-    rest = table.set_column(place, GRADED_SCHEMA.field("grade"), arrow_array(grades, GRADE_TYPE))
+    column = table.schema.get_field_index("grade")
+    rest = table.set_column(column, GRADED_SCHEMA.field("grade"), arrow_array(grades, GRADE_TYPE))
     samples.write_parquet(f"part-{short_hash(REASON, name)}.parquet", rest)
     samples.delete(name)
     return sum(stale)
@@ -99,7 +99,7 @@ class Benchmarked:
 def benchmark(config: BenchmarkConfig, reporter: RunReporter, start_engine: StartEngine) -> Benchmarked:
     """Run benchmarks to their end. They resume where an earlier attempt was interrupted.
 
-    Leaves samples with their grades, and metrics.json. Raises what `workload.run` raises, and SandboxError before a
+    Leaves samples with their grades, and metrics.json. Raises the errors of `workload.run`, and SandboxError before a
     model loads where code would have to be run without a sandbox.
     """
     return run(BenchmarkWorkload(config, resolve_benchmarks(config)), reporter, start_engine)

@@ -139,21 +139,21 @@ def _open_runs(uris: Sequence[str]) -> list[FinishedRun]:
     for each, path in zip(folders, paths, strict=True):
         if paths.count(path) > 1:
             raise InputError(f"{each.folder} is named twice: a run does not differ from itself.")
-    outlines = [RunRecord.of_finished(each).run_manifest for each in folders]
-    outlines = _with_common_kinds(outlines)
-    names = distinct_names([each.folder for each in folders], [run_manifest.model for run_manifest in outlines])
-    return [FinishedRun(*each) for each in zip(folders, outlines, names, strict=True)]
+    manifests = [RunRecord.of_finished(each).run_manifest for each in folders]
+    manifests = _with_common_kinds(manifests)
+    names = distinct_names([each.folder for each in folders], [run_manifest.model for run_manifest in manifests])
+    return [FinishedRun(*each) for each in zip(folders, manifests, names, strict=True)]
 
 
-def _with_common_kinds(outlines: Sequence[RunManifest]) -> list[RunManifest]:
+def _with_common_kinds(manifests: Sequence[RunManifest]) -> list[RunManifest]:
     """What one run calls benign of a data set is benign in all: the same prompt can't be harmful beside it."""
     common: dict[str, PromptKinds] = {}
-    for run_manifest in outlines:
+    for run_manifest in manifests:
         for name, kinds in run_manifest.kinds.items():
             known = common.get(name, PromptKinds()).benign_categories or ()
             common[name] = PromptKinds(tuple(dict.fromkeys([*known, *(kinds.benign_categories or ())])))
     return [
-        replace(run_manifest, kinds={name: common[name] for name in run_manifest.kinds}) for run_manifest in outlines
+        replace(run_manifest, kinds={name: common[name] for name in run_manifest.kinds}) for run_manifest in manifests
     ]
 
 
@@ -261,9 +261,9 @@ def _side(
     shared: Collection[str],
     stand_ins: StandIns | None,
 ) -> Side:
-    kept = _only(prompts, shared)
+    shared_prompts = _only(prompts, shared)
     if stand_ins is None:
-        return Side(setting, kept)
+        return Side(setting, shared_prompts)
     judge, part = asked
     expected = run.run_manifest.expected_prompts[setting.dataset]
     counterpart = find_counterpart(
@@ -276,7 +276,7 @@ def _side(
         part=part,
         blocked=run.blocked(setting),
     )
-    return Side(setting, kept, counterpart)
+    return Side(setting, shared_prompts, counterpart)
 
 
 def _left_out(

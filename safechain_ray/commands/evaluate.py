@@ -1,4 +1,4 @@
-"""The main command: every setting of one model is generated, judged, committed and measured."""
+"""The evaluate command: all samples of every setting of one model are generated, judged, committed and measured."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -56,12 +56,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Generation:
-    """The samples of a resolved run: where they come from, and how a model's pool generates them."""
+    """The source of a resolved run's samples, and their generation by a model's pool."""
 
     run: ResolvedRun
 
     def source(self, finished: Collection[str], settings: StreamSettings) -> tuple[Dataset, int]:
-        """The numbers of the samples that are not finished, all settings in step, and how many they are."""
+        """The indices of the remaining samples, interleaved by setting, and their number."""
         numbers = self.run.sample_specs.numbers_without(set(finished))
         return pipeline.numbers_to_generate(in_balance(self.run.sample_specs, numbers), settings.block_rows), len(
             numbers
@@ -168,7 +168,7 @@ class OpenRun:
 def evaluate(config: RunConfig, reporter: RunReporter, start_engine: StartEngine) -> Evaluation:
     """Run `config` to its end. It resumes where an earlier attempt was interrupted.
 
-    Without `output` the folder is `runs/<model>-<hash>`. Raises what `workload.run` raises, and InputError for a
+    Without `output` the folder is `runs/<model>-<hash>`. Raises the errors of `workload.run`, and InputError for a
     config that can't work.
     """
     return run_workload(EvaluationWorkload(config, resolve(config)), reporter, start_engine)
@@ -176,7 +176,7 @@ def evaluate(config: RunConfig, reporter: RunReporter, start_engine: StartEngine
 
 @contextmanager
 def open_run(config: RunConfig, run: ResolvedRun, reporter: RunReporter) -> Iterator[OpenRun]:
-    """Lock and repair the folder of a resolved run for the length of a block. Raises what `open_workload` raises."""
+    """Lock and repair the folder of a resolved run for the length of a block. Raises the errors of `open_workload`."""
     workload = EvaluationWorkload(config, run)
     with open_workload(workload, reporter) as opened:
         yield OpenRun(workload, opened)
@@ -185,7 +185,7 @@ def open_run(config: RunConfig, run: ResolvedRun, reporter: RunReporter) -> Iter
 def finish(
     opened: OpenRun, reporter: RunReporter, start_engine: StartEngine, placement: Placement | None = None
 ) -> Evaluation:
-    """Do what is left of an open run, and measure it. Raises what `workload.finish` raises."""
+    """Do the remaining samples of an open run, and measure it. Raises the errors of `workload.finish`."""
     return finish_workload(opened.opened, reporter, start_engine, placement)
 
 
@@ -197,7 +197,7 @@ def check_key(run: ResolvedRun) -> None:
 
 
 def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
-    """What `evaluate` would do on this cluster, without doing it. Raises what `evaluate` raises before it starts."""
+    """The plan of `evaluate` on this cluster. Raises the errors that `evaluate` raises before it starts."""
     workload = EvaluationWorkload(config, resolve(config))
     if cluster_address(config.resources.ray_address) is None:
         return workload.run, workload.plan_on(view_local())
@@ -206,6 +206,6 @@ def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
 
 
 def measure_so_far(opened: OpenRun) -> None:
-    """Write the metrics of the samples that are there, for a run whose time was up: the rest counts as missing."""
+    """Write the metrics of the samples so far, for a run that was stopped at a deadline. The rest counts as missing."""
     if opened.completed:
         measure_and_write(opened.folder, opened.opened.record.run_manifest)

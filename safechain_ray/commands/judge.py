@@ -73,7 +73,7 @@ def judgeable(folder: RunFolder) -> Iterator[tuple[str, str]]:
 def remaining_passes(
     passes: Sequence[JudgePass], total: int, folder: RunFolder, resources: ResourcesConfig
 ) -> Remaining:
-    """The passes as what is left of `total` samples, counted once for each judge. Each pass has the whole cluster."""
+    """The remaining work of `total` samples, counted once for each judge. Each pass has the whole cluster."""
     left: dict[str, set[str]] = {}
     for each in passes:
         left.setdefault(each.judge.name, set()).update(each.waiting)
@@ -134,8 +134,8 @@ class Judging:
 def add_judges(run: str, config: JudgingConfig, reporter: RunReporter, start_engine: StartEngine) -> Judging:
     """Judge the samples of the finished run in the folder `run`. It resumes where an earlier attempt was interrupted.
 
-    Samples without a response (errors, blocked ones) are left alone: their verdicts are missing. Raises what
-    `workload.run` raises.
+    Samples without a response (errors, blocked ones) are skipped: their verdicts are missing. Raises the errors of
+    `workload.run`.
     """
     run_manifest = RunRecord.of_finished(RunFolder(open_folder(run))).run_manifest
     judges = tuple(resolve_judge(judge) for judge in config.judges)
@@ -144,7 +144,7 @@ def add_judges(run: str, config: JudgingConfig, reporter: RunReporter, start_eng
 
 
 def remove_judge(run: str, name: str, config: ResourcesConfig, reporter: RunReporter) -> RunMetrics:
-    """Take a judge that was added out of a finished run, with its verdicts. Returns the metrics without it.
+    """Remove a judge that was added to a finished run, with its verdicts. Returns the metrics without it.
 
     The record is written before the verdicts are deleted: verdicts that a crash leaves belong to no judge of the run.
     Raises InputError for a judge that was not added.
@@ -152,9 +152,9 @@ def remove_judge(run: str, name: str, config: ResourcesConfig, reporter: RunRepo
     with lock_output(run, config, reporter) as folder:
         record = RunRecord.of_finished(folder)
         record.remove_judge(name)
-        for above in ("verdicts", "pieces"):
-            if (folder.folder / above / name).exists():
-                (folder.folder / above).delete_folder(name)
+        for parent in ("verdicts", "pieces"):
+            if (folder.folder / parent / name).exists():
+                (folder.folder / parent).delete_folder(name)
         return measure_and_write(folder, record.run_manifest)
 
 
@@ -256,7 +256,7 @@ def judge_thought_prefixes(
     """Judge `config.pieces` growing prefixes of every thought of the finished run in the folder `run`.
 
     It resumes where an earlier attempt was interrupted, and asks again for thoughts with a failed verdict. The verdicts
-    go to `pieces/<judge>/`, where no safety metric counts them. Raises what `workload.run` raises.
+    go to `pieces/<judge>/`, where no safety metric counts them. Raises the errors of `workload.run`.
     """
     assert config.pieces is not None
     run_manifest = RunRecord.of_finished(RunFolder(open_folder(run))).run_manifest

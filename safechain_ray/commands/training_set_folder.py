@@ -25,8 +25,9 @@ from safechain_ray.curation.selection import ROWS_SCHEMA, Chosen, RowFormat
 from safechain_ray.datasets.files import has_known_suffix
 from safechain_ray.datasets.training_sets import TrainingSet
 from safechain_ray.errors import InputError, StorageError
-from safechain_ray.runs.output import stored_record
+from safechain_ray.runs.output import read_identified
 from safechain_ray.runs.record import git_revision
+from safechain_ray.runs.stored import Identified
 from safechain_ray.storage import Folder, open_folder, redact
 from safechain_ray.types import filter_by_ids
 
@@ -34,7 +35,7 @@ RECORD = "dataset.json"
 
 ROWS_A_FILE = 10_000
 
-MEND = (
+FIX = (
     "Give another --output, or the config that the folder was made with. With --run another data set is chosen from "
     "the same responses."
 )
@@ -50,7 +51,7 @@ class DatasetRecord:
     @classmethod
     def opened(cls, folder: Folder, identity: dict[str, Any], config: dict[str, Any]) -> "DatasetRecord":
         """The folder's record, or a new one. Raises RunConflictError for a folder of another identity."""
-        stored_record(folder, RECORD, identity, "data set", MEND)
+        read_identified(folder, RECORD, Identified, identity, "data set", FIX)
         made_by = {"safechain_ray": __version__, "git_revision": git_revision()}
         record = cls(folder, {"identity": identity, "config": config, **made_by})
         record._write()

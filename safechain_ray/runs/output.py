@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
+from typing import Any, TypeVar
 
 from safechain_ray.config import ClusterConfig
 from safechain_ray.errors import InputError, RunConflictError
@@ -13,7 +11,10 @@ from safechain_ray.runs.file_index import QUARANTINE
 from safechain_ray.runs.folder import RunFolder, differences
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.progress import Reporter
-from safechain_ray.storage import Folder, OutageState, Patience, hold, open_folder, read_checked_tree
+from safechain_ray.runs.stored import Identified
+from safechain_ray.storage import Folder, OutageState, Patience, hold, open_folder, read_record
+
+Record = TypeVar("Record", bound=Identified)
 
 OF_ROWS = ("samples", "preferences", "verdicts", "pieces", "stages", "progress")
 """Folders of a run in which files are moved, rewritten and deleted."""
@@ -49,20 +50,18 @@ def _check_no_links(folder: Folder) -> None:
             raise InputError(f"{path} is a link, and rows are only written in real folders. Fix: replace the link.")
 
 
-class _Identified(BaseModel):
-    identity: dict[str, Any]
-
-
-def stored_record(folder: Folder, name: str, identity: Mapping[str, Any], what: str, fix: str) -> dict[str, Any] | None:
-    """The JSON record `name` of `folder`; None where there is none yet. `what` names its subject ("data set").
+def read_identified(
+    folder: Folder, name: str, kind: type[Record], identity: Mapping[str, Any], what: str, fix: str
+) -> Record | None:
+    """The record `name` of `folder`; None where there is none yet. `what` names its subject ("data set").
 
     Raises InputError for a file that is no such record, and RunConflictError, with the difference and the `fix`, for
     the record of another identity.
     """
     if not folder.exists(name):
         return None
-    stored = read_checked_tree(folder, name, _Identified, f"record of a {what}", "give another --output.")
-    if found := differences(stored["identity"], identity):
+    stored = read_record(folder, name, kind, f"record of a {what}", "give another --output.")
+    if found := differences(stored.identity, identity):
         raise RunConflictError(
             f"{folder} holds another {what}. What differs (there -> here):\n{explained(found)}\n{fix}"
         )

@@ -8,7 +8,6 @@ Guarantees:
 `runs/record.py` alone writes the file.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -250,11 +249,6 @@ class RunFile(Stored):
     def own_attempts(self) -> tuple[StoredAttempt, ...]:
         """The attempts of the command that the run belongs to, without those of `judge`."""
         return tuple(each for each in self.attempts if each.command is None)
-
-    def to_json(self) -> str:
-        """The text of the file: the keys that were read or set, and no others."""
-        tree = self.model_dump(by_alias=True, exclude_unset=True)
-        return json.dumps(tree, indent=2, default=str) + "\n"
 
 
 def read_run_file(folder: Folder) -> RunFile:

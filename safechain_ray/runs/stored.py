@@ -1,5 +1,6 @@
 """Base classes and field types of stored records: run.json, sweep.json, finetune.json."""
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -52,9 +53,19 @@ def now() -> datetime:
 
 
 class Stored(BaseModel):
-    """A part of a record: frozen, and with the keys of other versions."""
+    """A record or a part of one: frozen, and with the keys of other versions."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
+
+    def to_json(self) -> str:
+        """The text of the file: the keys that were read or set, and no others."""
+        return json.dumps(self.model_dump(by_alias=True, exclude_unset=True), indent=2, default=str) + "\n"
+
+
+class Identified(Stored):
+    """A record whose file belongs to one identity: another one is refused in its folder."""
+
+    identity: dict[str, Any]
 
 
 class StoredTree(Stored):

@@ -1,5 +1,6 @@
 """Folders written by commit ade6d38: finished work starts no engine, killed work resumes, refusals have a reason."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from safechain_ray import catalog
 from safechain_ray.commands.benchmark import benchmark
 from safechain_ray.commands.build_dataset import build_dataset
 from safechain_ray.commands.fine_grained import analyse
-from safechain_ray.commands.finetune.finetune import FineTuning, SilentTraining, finetune
+from safechain_ray.commands.finetune.finetune import FineTuning, TrainingRecorder, finetune
 from safechain_ray.commands.judge import Judging, add_judges, judge_thought_prefixes
 from safechain_ray.commands.prefer import prefer
 from safechain_ray.commands.sweep.sweep import sweep
@@ -307,16 +308,16 @@ def test_finished_preferences_start_no_engine(
 # finetune
 
 
-def tuned(earlier: Earlier, address: str, output: Path, **flags: Any) -> tuple[FineTuning, SilentTraining]:
+def tuned(earlier: Earlier, address: str, output: Path, **flags: Any) -> tuple[FineTuning, TrainingRecorder]:
     given = {"output": str(output), "resources.ray_address": address, **flags}
-    return finetune(read_finetune_config(earlier("finetune.yaml"), given, ()), reporter := SilentTraining()), reporter
+    return finetune(read_finetune_config(earlier("finetune.yaml"), given, ()), reporter := TrainingRecorder()), reporter
 
 
 def test_a_finished_training_starts_no_worker(earlier: Earlier, cluster_address: str) -> None:
     folder = earlier("finetune")
     done, reporter = tuned(earlier, cluster_address, folder)
     assert reporter.sentences == ["The training is finished already: no worker is started."]
-    assert done.record == read_json(folder / "finetune.json")
+    assert json.loads(done.record.to_json()) == read_json(folder / "finetune.json")
     with pytest.raises(RunConflictError, match=r"learning_rate: 0\.001 -> 0\.002"):
         tuned(earlier, cluster_address, folder, **{"training.learning_rate": 2e-3})
 
@@ -325,8 +326,8 @@ def test_a_finished_training_starts_no_worker(earlier: Earlier, cluster_address:
 def test_a_killed_training_resumes_from_its_checkpoint(earlier: Earlier, cluster_address: str) -> None:
     folder = earlier("finetune_interrupted")
     done, _ = tuned(earlier, cluster_address, folder)
-    assert [each["status"] for each in done.record["tries"]] == ["cut off", "done"]
-    assert done.record["tries"][-1]["resumed_from"] == 4
+    assert [each["status"] for each in done.record.attempts] == ["cut off", "done"]
+    assert done.record.attempts[-1].resumed_from == 4
     assert (folder / "model" / "model.safetensors").exists()
 
 

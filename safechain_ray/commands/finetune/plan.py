@@ -44,28 +44,28 @@ class TrainingPlan:
     refusal: str | None
 
 
-def check_training(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterView) -> TrainingPlan:
+def check_training(config: FinetuneConfig, base: BaseModelSpec, view: ClusterView) -> TrainingPlan:
     """The plan. Raises PlanError where the GPUs' memory does not suffice, or the workers can't stand together."""
-    plan = plan_training(config, trainee, view)
+    plan = plan_training(config, base, view)
     if plan.refusal is not None:
         raise PlanError(plan.refusal)
     return plan
 
 
-def plan_training(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterView) -> TrainingPlan:
+def plan_training(config: FinetuneConfig, base: BaseModelSpec, view: ClusterView) -> TrainingPlan:
     """What it takes, of this cluster too."""
     resources = config.resources
-    device = _device(config, trainee, view)
-    memory = memory_of(config, trainee, device)
+    device = _device(config, base, view)
+    memory = memory_of(config, base, device)
     own = memory.gigabytes
     if device == "cuda":  # one process of a node reads the whole weights; the first one gathers them at the end
-        own = WORKER_GIGABYTES + 1.5 * MASTER_BYTES * trainee.shape.parameters / GIGABYTE / resources.workers
+        own = WORKER_GIGABYTES + 1.5 * MASTER_BYTES * base.shape.parameters / GIGABYTE / resources.workers
     gpus = 1 if device == "cuda" else 0
-    worker = PoolNeeds("training", redact(trainee.entry.source), device, resources.cpus_per_worker, gpus, own)
+    worker = PoolNeeds("training", redact(base.entry.source), device, resources.cpus_per_worker, gpus, own)
     note, refusal = None, None
     gpu_gigabytes = _gpu_memory(config, view)
     if device == "cuda" and not memory.fits(gpu_gigabytes):
-        refusal = _too_small(config, trainee, memory, gpu_gigabytes)
+        refusal = _too_small(config, base, memory, gpu_gigabytes)
     else:
         try:
             note = check_workers(worker, resources.workers, view)
@@ -74,16 +74,16 @@ def plan_training(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterV
     return TrainingPlan(device, gpu_gigabytes, memory, worker, resources.workers, (note,) if note else (), refusal)
 
 
-def memory_of(config: FinetuneConfig, trainee: BaseModelSpec, device: Device) -> MemoryPlan:
+def memory_of(config: FinetuneConfig, base: BaseModelSpec, device: Device) -> MemoryPlan:
     return plan_memory(
-        trainee.shape, config.training, config.max_length, config.resources.workers, sharded=device == "cuda"
+        base.shape, config.training, config.max_length, config.resources.workers, sharded=device == "cuda"
     )
 
 
-def _device(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterView) -> Device:
+def _device(config: FinetuneConfig, base: BaseModelSpec, view: ClusterView) -> Device:
     if config.resources.device != "auto":
         return config.resources.device
-    return "cpu" if trainee.entry.runs_on_cpu and not view.has_gpus else "cuda"
+    return "cpu" if base.entry.runs_on_cpu and not view.has_gpus else "cuda"
 
 
 def _gpu_memory(config: FinetuneConfig, view: ClusterView) -> float:
@@ -94,21 +94,21 @@ def _gpu_memory(config: FinetuneConfig, view: ClusterView) -> float:
     return GPU_GIGABYTES if known is None else known.gigabytes * BYTES_READ / GIGABYTE
 
 
-def _too_small(config: FinetuneConfig, trainee: BaseModelSpec, memory: MemoryPlan, gigabytes: float) -> str:
+def _too_small(config: FinetuneConfig, base: BaseModelSpec, memory: MemoryPlan, gigabytes: float) -> str:
     workers = config.resources.workers
     lines = "".join(f"\n  {item.name:<20} {item.bytes / GIGABYTE:6.1f}" for item in memory.items)
     return (
-        f"Training {trainee.entry.name} with {workers} workers takes {memory.gigabytes:.1f} GB of each GPU, and each "
-        f"has {gigabytes:.3g} GB:{lines}\nFix: {'; or '.join(_fixes(config, trainee, gigabytes))}. "
+        f"Training {base.entry.name} with {workers} workers takes {memory.gigabytes:.1f} GB of each GPU, and each "
+        f"has {gigabytes:.3g} GB:{lines}\nFix: {'; or '.join(_fixes(config, base, gigabytes))}. "
         "Other GPUs: --gpu-memory."
     )
 
 
-def _fixes(config: FinetuneConfig, trainee: BaseModelSpec, gigabytes: float) -> list[str]:
+def _fixes(config: FinetuneConfig, base: BaseModelSpec, gigabytes: float) -> list[str]:
     """What would fit: more workers, shorter sequences, adapters."""
 
     def fits(options: TrainingOptions, length: int, workers: int) -> bool:
-        return plan_memory(trainee.shape, options, length, workers).fits(gigabytes)
+        return plan_memory(base.shape, options, length, workers).fits(gigabytes)
 
     options, length, workers = config.training, config.max_length, config.resources.workers
     fixes = []
@@ -151,10 +151,10 @@ class DataPlan:
     refusal: str | None = None
 
 
-def plan_data(config: FinetuneConfig, trainee: BaseModelSpec) -> DataPlan:
+def plan_data(config: FinetuneConfig, base: BaseModelSpec) -> DataPlan:
     """Read the training set, and count its tokens where it is small. What is wrong with it is the plan's `refusal`."""
     try:
-        source = read_training_set(config.training_set, trainee)
+        source = read_training_set(config.training_set, base)
     except UnreadHubError as error:
         return DataPlan(notes=(f"The training set was not read, but the training needs it. {error}",))
     except InputError as error:
@@ -162,13 +162,13 @@ def plan_data(config: FinetuneConfig, trainee: BaseModelSpec) -> DataPlan:
     if len(source.demonstrations) > TOKENS_COUNTED:
         return _planned(source, f"Tokens are not counted in a plan of more than {TOKENS_COUNTED:,} demonstrations.")
     try:
-        lessons = tokenise_set(config, trainee, source)
+        training_data = tokenise_set(config, base, source)
     except UnreadHubError as error:
         return _planned(source, f"Tokens were not counted, because the model's tokenizer could not be loaded. {error}")
     except InputError as error:
         return _planned(source, refusal=str(error))
-    held_out = None if lessons.held_out is None else lessons.held_out.counts
-    return _planned(source, learnt=lessons.learnt.counts, held_out=held_out)
+    held_out = None if training_data.held_out is None else training_data.held_out.counts
+    return _planned(source, learnt=training_data.learnt.counts, held_out=held_out)
 
 
 def _planned(

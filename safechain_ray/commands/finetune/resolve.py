@@ -50,7 +50,7 @@ class TrainingData:
     held_out: TokenisedSet | None
 
 
-def resolve_trainee(config: ModelConfig) -> BaseModelSpec:
+def resolve_base_model(config: ModelConfig) -> BaseModelSpec:
     """Look the model up; of one without a shape in the catalog the config is read. Raises InputError."""
     if is_api(config):
         raise InputError(f"{config.name} is a model behind an API: its weights are not here to be trained.")
@@ -60,19 +60,19 @@ def resolve_trainee(config: ModelConfig) -> BaseModelSpec:
     return BaseModelSpec(entry, family, known or ModelShape.of_config(entry.name, _config_of(entry)))
 
 
-def resolve_lessons(config: FinetuneConfig, trainee: BaseModelSpec) -> TrainingData:
+def resolve_training_data(config: FinetuneConfig, base: BaseModelSpec) -> TrainingData:
     """Read the demonstrations and make tokens of them.
 
     Raises InputError for a set that can't be read, a template that would teach something else, and too few examples.
     """
-    return tokenise_set(config, trainee, read_training_set(config.training_set, trainee))
+    return tokenise_set(config, base, read_training_set(config.training_set, base))
 
 
-def tokenise_set(config: FinetuneConfig, trainee: BaseModelSpec, source: TrainingSet) -> TrainingData:
-    """The tokens of demonstrations that were read. Raises what `resolve_lessons` raises after reading."""
-    with _small_files(trainee.entry) as location:
-        tokenizer = _loaded(load_tokenizer, location, trainee.entry)
-        chat = ChatFormat(tokenizer, trainee.family, trainee.entry.chat_template)
+def tokenise_set(config: FinetuneConfig, base: BaseModelSpec, source: TrainingSet) -> TrainingData:
+    """The tokens of demonstrations that were read. Raises what `resolve_training_data` raises after reading."""
+    with _small_files(base.entry) as location:
+        tokenizer = _loaded(load_tokenizer, location, base.entry)
+        chat = ChatFormat(tokenizer, base.family, base.entry.chat_template)
         check_chat_format(chat)
         check_demonstrations(chat, source.demonstrations)
         shown, kept = hold_out(source.demonstrations, config.training_set.held_out, config.training.seed)
@@ -87,11 +87,11 @@ def tokenise_set(config: FinetuneConfig, trainee: BaseModelSpec, source: Trainin
     return TrainingData(source, learnt, held_out)
 
 
-def finetune_identity(config: FinetuneConfig, trainee: BaseModelSpec, lessons: TrainingData) -> dict[str, Any]:
+def finetune_identity(config: FinetuneConfig, base: BaseModelSpec, training_data: TrainingData) -> dict[str, Any]:
     """What changes the weights, and the evaluation loss."""
-    entry = trainee.entry
-    identity = training_identity(place(entry.source), entry.revision, lessons.learnt, config.training)
-    held_out = None if lessons.held_out is None else tokens_hash(lessons.held_out)
+    entry = base.entry
+    identity = training_identity(place(entry.source), entry.revision, training_data.learnt, config.training)
+    held_out = None if training_data.held_out is None else tokens_hash(training_data.held_out)
     weights = weights_fingerprint(entry.source)
     known = {} if weights is None else {WEIGHTS: weights}
     return as_stored({**identity, **known, "chat_template": entry.chat_template, "held_out": held_out})
@@ -119,7 +119,7 @@ def training_set_entry(config: TrainingSetConfig) -> TrainingSetEntry:
     return adhoc_training_set(config.name, **columns)
 
 
-def read_training_set(config: TrainingSetConfig, trainee: BaseModelSpec) -> TrainingSet:
+def read_training_set(config: TrainingSetConfig, base: BaseModelSpec) -> TrainingSet:
     """The demonstrations, from wherever they are.
 
     Raises:
@@ -129,19 +129,19 @@ def read_training_set(config: TrainingSetConfig, trainee: BaseModelSpec) -> Trai
     if config.name not in catalog.training_sets():
         config = as_built(config)
     if not is_stored_set(config.name):
-        return _read(training_set_entry(config), config, trainee)
+        return _read(training_set_entry(config), config, base)
     with fetched_set(config) as local:
-        return named_after(_read(training_set_entry(local), config, trainee), config)
+        return named_after(_read(training_set_entry(local), config, base), config)
 
 
-def _read(entry: TrainingSetEntry, config: TrainingSetConfig, trainee: BaseModelSpec) -> TrainingSet:
+def _read(entry: TrainingSetEntry, config: TrainingSetConfig, base: BaseModelSpec) -> TrainingSet:
     try:
         records = read_records(entry)
     except InputError as error:
         if entry.kind == "huggingface" and not Path(entry.source).expanduser().is_dir():
             raise UnreadHubError(str(error)) from error
         raise
-    return training_set_of(entry, records, config.on_bad_row, trainee.family.tags)
+    return training_set_of(entry, records, config.on_bad_row, base.family.tags)
 
 
 def _config_of(entry: ModelEntry) -> Any:

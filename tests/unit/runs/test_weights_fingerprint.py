@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from safechain_ray.commands.finetune.record import FinetuneRecord
-from safechain_ray.commands.finetune.resolve import finetune_identity, resolve_lessons, resolve_trainee
+from safechain_ray.commands.finetune.resolve import finetune_identity, resolve_base_model, resolve_training_data
 from safechain_ray.config import FinetuneConfig, read_finetune_config
 from safechain_ray.config import read_config as read_config_of_run
 from safechain_ray.demo import model_path
@@ -76,8 +76,8 @@ def test_a_model_of_the_hub_is_known_by_its_id_and_revision():
 
 def opened(output: Path, base: Path, leave_out: str = "") -> FinetuneRecord:
     config = read_config(str(base))
-    trainee = resolve_trainee(config.model)
-    identity = finetune_identity(config, trainee, resolve_lessons(config, trainee))
+    trainee = resolve_base_model(config.model)
+    identity = finetune_identity(config, trainee, resolve_training_data(config, trainee))
     kept = {key: value for key, value in identity.items() if key != leave_out}
     return FinetuneRecord.opened(open_folder(str(output)), kept, {}, {})
 
