@@ -60,7 +60,7 @@ def test_columns_are_said_of_a_set_of_ones_own_alone():
     own = config(training_set={"name": "mine.jsonl", "prompt_column": "q", "response_column": "a"}).training_set
     assert training_set_entry(own).columns == {"prompt_column": "q", "response_column": "a"}
     known = config(training_set={"name": "safechain", "prompt_column": "q"}).training_set
-    with pytest.raises(InputError, match="prompt_column can't be said of safechain, whose columns the catalog knows"):
+    with pytest.raises(InputError, match="prompt_column can't be set for safechain, whose columns are in the catalog"):
         training_set_entry(known)
 
 
@@ -73,7 +73,7 @@ def test_a_config_and_a_split_of_a_set_can_be_named():
 def test_an_unknown_set_and_a_model_behind_an_api_are_refused():
     with pytest.raises(InputError, match="Did you mean 'safechain'"):
         training_set_entry(config(training_set="safe-chain").training_set)
-    with pytest.raises(InputError, match="behind an API: its weights are not here"):
+    with pytest.raises(InputError, match="is behind an API, without weights to train"):
         resolve_base_model(config(model={"name": "openai:m", "base_url": "http://localhost:1/v1"}).model)
 
 

@@ -1,7 +1,4 @@
-"""What a training takes of each worker's memory and of the cluster; refused before anything loads where it lacks.
-
-The data of a planned training: its rows, its bad rows, and its tokens if counting them is cheap.
-"""
+"""The plan of a training: memory of each worker, placement on the cluster, and the data as far as reading is cheap."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,21 +16,18 @@ from safechain_ray.training.memory_plan import GIGABYTE, MASTER_BYTES, MemoryPla
 from safechain_ray.training.tokens import TokenCounts
 
 BYTES_READ = 1e9
-
-"""Of the unit in which a cluster's GPU memory is read."""
+"""Bytes of the unit in which a cluster's GPU memory is read."""
 
 WORKER_GIGABYTES = 4.0
-
-"""Of a node's own memory that a worker on a GPU takes beside its share of the weights."""
+"""Memory of the node for a worker on a GPU, beside its share of the weights."""
 
 MOST_WORKERS = 64
-
-"""The fix for too little memory looks no further."""
+"""Most workers that the fix for too little memory proposes."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """`notes` are what there is to say of it, `refusal` why it can't be. `gpu_gigabytes` are those of each GPU."""
+    """A plan with its `notes`, or the reason of its `refusal`. `gpu_gigabytes` are those of each GPU."""
 
     device: Device
     gpu_gigabytes: float
@@ -45,7 +39,7 @@ class TrainingPlan:
 
 
 def check_training(config: FinetuneConfig, base: BaseModelSpec, view: ClusterView) -> TrainingPlan:
-    """The plan. Raises PlanError where the GPUs' memory does not suffice, or the workers can't stand together."""
+    """The plan. Raises PlanError if the GPUs' memory does not suffice, or the workers don't fit together."""
     plan = plan_training(config, base, view)
     if plan.refusal is not None:
         raise PlanError(plan.refusal)
@@ -53,7 +47,7 @@ def check_training(config: FinetuneConfig, base: BaseModelSpec, view: ClusterVie
 
 
 def plan_training(config: FinetuneConfig, base: BaseModelSpec, view: ClusterView) -> TrainingPlan:
-    """What it takes, of this cluster too."""
+    """The memory plan, and the placement of the workers on this cluster."""
     resources = config.resources
     device = _device(config, base, view)
     memory = memory_of(config, base, device)
@@ -87,7 +81,7 @@ def _device(config: FinetuneConfig, base: BaseModelSpec, view: ClusterView) -> D
 
 
 def _gpu_memory(config: FinetuneConfig, view: ClusterView) -> float:
-    """GiB of each GPU, as the memory plan counts: what the user gives, else what was read, else 80."""
+    """GiB of each GPU, as the memory plan counts: by the config, else as read, else 80."""
     if config.resources.gpu_memory is not None:
         return config.resources.gpu_memory
     known = view.gpus_of(None)
@@ -105,7 +99,7 @@ def _too_small(config: FinetuneConfig, base: BaseModelSpec, memory: MemoryPlan, 
 
 
 def _fixes(config: FinetuneConfig, base: BaseModelSpec, gigabytes: float) -> list[str]:
-    """What would fit: more workers, shorter sequences, adapters."""
+    """Changes that would fit: more workers, shorter sequences, adapters."""
 
     def fits(options: TrainingOptions, length: int, workers: int) -> bool:
         return plan_memory(base.shape, options, length, workers).fits(gigabytes)
@@ -152,7 +146,7 @@ class DataPlan:
 
 
 def plan_data(config: FinetuneConfig, base: BaseModelSpec) -> DataPlan:
-    """Read the training set, and count its tokens where it is small. What is wrong with it is the plan's `refusal`."""
+    """Read the training set, and count its tokens if it is small. A fault of the set is the plan's `refusal`."""
     try:
         source = read_training_set(config.training_set, base)
     except UnreadHubError as error:

@@ -154,7 +154,7 @@ def test_an_endpoints_key_has_to_be_there_and_its_cost_can_not_be_bounded(
     assert "OPENAI_API_KEY is not set" in refusal(a, b, judge="prefer-gpt-4o")
     monkeypatch.setenv("OPENAI_API_KEY", "sk")
     keys = {"judge": "prefer-gpt-4o", "resources.max_cost": 1.0}
-    assert "bound it with resources.max_requests" in refusal(a, b, **keys)
+    assert "set resources.max_requests instead" in refusal(a, b, **keys)
 
 
 def test_another_judge_part_run_or_strategy_is_another_contest_and_other_resources_are_not(tmp_path: Path):

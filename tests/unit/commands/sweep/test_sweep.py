@@ -219,10 +219,10 @@ def test_judges_of_all_models_that_load_are_no_stall_and_their_notes_are_shown(m
     judges = SharedJudgesState((), None, reporter)
     now = with_clock_of(monkeypatch, 1000.0)
 
-    judges._see({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
+    judges._update({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
     assert judges.is_loading()
     now[0] += LOADING_SECONDS
-    judges._see({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
+    judges._update({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
 
     assert not judges.is_loading()
     assert reporter.sentences == ["demo-guard: waiting"]
