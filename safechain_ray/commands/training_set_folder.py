@@ -65,7 +65,7 @@ class DatasetRecord:
 def write_rows(samples: Iterable[pa.Table], chosen: Sequence[Chosen], rows: RowFormat, data: Folder) -> list[str]:
     """Write the chosen `samples` into train-*.parquet of `data`, in that order. Returns the file names.
 
-    Rows are spooled to local files, so that only one file's rows are in memory. Files of an earlier attempt are deleted.
+    Rows are spooled to local files, so that only one file's rows are in memory. Files of earlier attempts are deleted.
     """
     files = max(1, -(-len(chosen) // ROWS_A_FILE))
     position = {each.sample_id: number for number, each in enumerate(chosen)}

@@ -31,7 +31,7 @@ from safechain_ray.types import Message
 
 OF_THE_MODEL = {"model", "revision", "dtype", "max_model_len", "tensor_parallel_size", "trust_remote_code"}
 
-"""Arguments that say what is run, and not how fast."""
+"""Arguments that choose the workload, not its speed."""
 
 
 @dataclass(frozen=True, slots=True)

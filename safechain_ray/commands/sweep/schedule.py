@@ -88,8 +88,8 @@ class Schedule:
         for name, opened in self._waiting.items():
             self._reporter.report(f"Time is up before {name} is finished. Rerun the command to resume.")
             try:
-                with open_run(opened.config, opened.run, PrefixedReporter(self._reporter, name)) as held:
-                    measure_so_far(held)
+                with open_run(opened.config, opened.run, PrefixedReporter(self._reporter, name)) as locked:
+                    measure_so_far(locked)
             except SafechainError as error:
                 self._reporter.report(f"The samples of {name} so far could not be measured: {error}")
 
@@ -197,8 +197,8 @@ class Schedule:
         def run_to_end() -> None:
             result: Evaluation | BaseException
             try:
-                with open_run(opened.config, opened.run, active_run.reporter) as held:
-                    result = finish(held, active_run.reporter, self._start_engine, placement)
+                with open_run(opened.config, opened.run, active_run.reporter) as locked:
+                    result = finish(locked, active_run.reporter, self._start_engine, placement)
             except BaseException as error:
                 result = error
             self._ended.put((name, result))

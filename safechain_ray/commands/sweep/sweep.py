@@ -76,8 +76,8 @@ def sweep(
         resolve_names(run)
     prompts = prompts_of(next(iter(runs.values())))  # the same for all models, so read once
     wanted = {name: run for name, run in runs.items() if (not only or name in only) and name not in skip}
-    with lock_output(config.output, config.resources, reporter) as held:
-        record = SweepRecord.opened(held.folder, runs, wanted)
+    with lock_output(config.output, config.resources, reporter) as locked:
+        record = SweepRecord.opened(locked.folder, runs, wanted)
         try:
             waiting = _opened(wanted, prompts, record, reporter, start_engine)
             if waiting:
