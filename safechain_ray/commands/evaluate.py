@@ -27,17 +27,9 @@ from safechain_ray.runs.repair_verdicts import repair_verdicts
 from safechain_ray.runs.resolve import ResolvedRun, resolve
 from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.staged import StagedSamples
-from safechain_ray.runs.workload import (
-    OpenWorkload,
-    Placement,
-    Remaining,
-    Workload,
-    open_workload,
-)
+from safechain_ray.runs.workload import OpenWorkload, Placement, Remaining, Workload, open_workload
 from safechain_ray.runs.workload import finish as finish_workload
-from safechain_ray.runs.workload import (
-    run as run_workload,
-)
+from safechain_ray.runs.workload import run as run_workload
 
 
 @dataclass(frozen=True, slots=True)

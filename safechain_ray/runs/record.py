@@ -108,7 +108,7 @@ class RunRecord:
 
     @property
     def identity(self) -> StoredIdentity:
-        """What changes the results: two runs are the same run if it is equal."""
+        """All that changes the results: two runs with equal identities are the same run."""
         return self._run.identity
 
     @property
@@ -118,7 +118,7 @@ class RunRecord:
 
     @property
     def subject(self) -> str:
-        """What the run is about, which is a model for most."""
+        """The model of a run, the data of a study, both models of a comparison."""
         return self._run.subject
 
     @property

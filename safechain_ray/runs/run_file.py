@@ -51,7 +51,7 @@ class StoredVote(StoredTree):
 
 
 class StoredIdentity(StoredTree):
-    """What a run is. Preferences have `run_a` and `run_b` in place of a model, a study has `labelled`."""
+    """All that changes the results of a run. Preferences have two runs in place of a model, a study has `labelled`."""
 
     model: StoredModel | None = None
     family: Family | None = None

@@ -1,4 +1,4 @@
-"""Checks of sizes: a model's config against the catalog, its engine against GPU memory, a judge's prompt and context."""
+"""Checks of sizes: a model's config against the catalog, its engine against GPU memory, a judge's context."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

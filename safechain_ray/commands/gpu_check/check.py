@@ -1,7 +1,4 @@
-"""Runs the steps of the GPU check, each in a child process with its own limit, so that a crash is a finding.
-
-Where a step of the GPU check runs, and how it reports.
-"""
+"""The steps of the GPU check, each in a child process with its own time limit, so that a crash is a finding."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""What the demo models do on a CPU, stored with the package: a GPU is compared with it.
+"""The reference of the GPU check: figures and texts of the demo models on a CPU, stored with the package.
 
-Made from a run of configs/quickstart.yaml:
+It is made from a run of configs/quickstart.yaml:
 
     safechain-ray evaluate --config configs/quickstart.yaml --output runs/demo
     python -m safechain_ray.commands.gpu_check.reference runs/demo

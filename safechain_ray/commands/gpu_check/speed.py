@@ -1,6 +1,6 @@
 """GPU check, speed: a model's shape with dummy weights, through the pipeline and through `vllm.LLM.generate`.
 
-The yardstick: `vllm.LLM.generate` with the engine arguments and the requests of a run, and nothing around it.
+The baseline is `vllm.LLM.generate` alone, with the engine arguments and the requests of the run.
 """
 
 import json
