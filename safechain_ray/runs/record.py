@@ -26,12 +26,12 @@ from safechain_ray.runs.resolve import ResolvedRun, as_stored, judge_identity
 from safechain_ray.runs.run_file import (
     RUN_FILE,
     AddedJudge,
+    JudgeIdentity,
     LaterJudge,
     ProgressRecord,
     RunFile,
+    RunIdentity,
     StoredAttempt,
-    StoredIdentity,
-    StoredJudge,
 )
 from safechain_ray.runs.run_manifest import RunManifest
 from safechain_ray.runs.stored import now
@@ -107,7 +107,7 @@ class RunRecord:
         return cls(folder, run)
 
     @property
-    def identity(self) -> StoredIdentity:
+    def identity(self) -> RunIdentity:
         """All that changes the results: two runs with equal identities are the same run."""
         return self._run.identity
 
@@ -213,13 +213,13 @@ class RunRecord:
         self._update(**{key: _without(name, judges) for key, judges in later.items() if name in judges})
 
     @property
-    def _own_judges(self) -> tuple[StoredJudge, ...]:
+    def _own_judges(self) -> tuple[JudgeIdentity, ...]:
         return self.identity.judges or ()
 
-    def _without_incomplete(self, judge: JudgeEntry) -> dict[str, StoredJudge]:
+    def _without_incomplete(self, judge: JudgeEntry) -> dict[str, JudgeIdentity]:
         return _without(judge.name, self._run.incomplete_judges)
 
-    def _checked_identity(self, judge: JudgeEntry) -> StoredJudge:
+    def _checked_identity(self, judge: JudgeEntry) -> JudgeIdentity:
         """Raises RunConflictError where the run has verdicts of another judge of this name."""
         run, name, identity = self._run, judge.name, _stored_judge(judge)
         own = [each for each in self._own_judges if each.name == name]
@@ -360,8 +360,8 @@ def _cut_off(attempt: StoredAttempt) -> StoredAttempt:
     return attempt if attempt.ended is not None else attempt.model_copy(update={"status": "cut off"})
 
 
-def _stored_judge(judge: JudgeEntry) -> StoredJudge:
-    return StoredJudge.model_validate(as_stored(judge_identity(judge)))
+def _stored_judge(judge: JudgeEntry) -> JudgeIdentity:
+    return JudgeIdentity.model_validate(as_stored(judge_identity(judge)))
 
 
 def _without(name: str, judges: Mapping[str, Each]) -> dict[str, Each]:

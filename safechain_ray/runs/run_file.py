@@ -25,8 +25,8 @@ RESTORE_RUN = "restore run.json from a copy, or give another --output to start a
 Kind = Literal["run", "benchmark", "judge study", "preferences"]
 
 
-class StoredModel(Stored):
-    """A model as the identity of a run has it."""
+class ModelIdentity(Stored):
+    """A model in the identity of a run."""
 
     name: StrictStr
     source: StrictStr | None = None
@@ -36,33 +36,33 @@ class StoredModel(Stored):
     base_url: StrictStr | None = None
 
 
-class StoredJudge(StoredTree):
-    """A judge as the identity of a run has it. `judges` are those of a vote."""
+class JudgeIdentity(StoredTree):
+    """A judge in the identity of a run. `judges` are those of a vote."""
 
     name: StrictStr
     kind: StrictStr = ""
     judges: tuple[StrictStr, ...] | None = None
 
 
-class StoredVote(StoredTree):
+class VoteIdentity(StoredTree):
     name: StrictStr
     rule: StrictStr
     judges: tuple[StrictStr, ...]
 
 
-class StoredIdentity(StoredTree):
+class RunIdentity(StoredTree):
     """All that changes the results of a run. Preferences have two runs in place of a model, a study has `labelled`."""
 
-    model: StoredModel | None = None
+    model: ModelIdentity | None = None
     family: Family | None = None
     settings: tuple[Setting, ...] | None = None
-    judges: tuple[StoredJudge, ...] | None = None
-    votes: tuple[StoredVote, ...] = ()
+    judges: tuple[JudgeIdentity, ...] | None = None
+    votes: tuple[VoteIdentity, ...] = ()
     parts: tuple[Part, ...] | None = None
     benchmarks: dict[StrictStr, Any] | None = None
     labelled: StrictStr | None = None
-    run_a: "StoredIdentity | None" = None
-    run_b: "StoredIdentity | None" = None
+    run_a: "RunIdentity | None" = None
+    run_b: "RunIdentity | None" = None
 
     @property
     def kind(self) -> Kind:
@@ -163,7 +163,7 @@ class StoredAttempt(Stored):
 class LaterJudge(Stored):
     """A judge of a finished run, noted when all its verdicts are there."""
 
-    identity: StoredJudge
+    identity: JudgeIdentity
 
 
 class AddedJudge(LaterJudge):
@@ -181,7 +181,7 @@ class StoredData(Stored):
 class RunFile(Stored):
     """The content of run.json. Fields with an alias have that key in the file."""
 
-    identity: StoredIdentity
+    identity: RunIdentity
     config: dict[StrictStr, Any] = Field(default_factory=dict)
     datasets: dict[StrictStr, StoredDataset] = Field(default_factory=dict)
     data: StoredData | None = None
@@ -198,7 +198,7 @@ class RunFile(Stored):
     cost_dollars: Amount | None = None
     added: dict[InsideName, AddedJudge] = Field(default_factory=dict)
     prefix_judges: dict[InsideName, LaterJudge] = Field(default_factory=dict, alias="pieces")
-    incomplete_judges: dict[InsideName, StoredJudge] = Field(default_factory=dict)
+    incomplete_judges: dict[InsideName, JudgeIdentity] = Field(default_factory=dict)
     updated: Moment | None = None
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from safechain_ray.report.html.markup import Markup, element, join
-from safechain_ray.runs.run_file import RunFile, StoredAttempt, StoredModel
+from safechain_ray.runs.run_file import ModelIdentity, RunFile, StoredAttempt
 
 COLUMNS = ("Attempt", "Started", "Ended", "Minutes", "Status", "Rows found", "Hardware", "Pools")
 
@@ -41,7 +41,7 @@ def _facts(run: RunFile) -> dict[str, str]:
     }
 
 
-def _model(model: StoredModel) -> str:
+def _model(model: ModelIdentity) -> str:
     """Name, origin and dtype. The origin is the source of the weights, or the model of an API and its address."""
     origin = model.source or " at ".join(filter(None, (model.api_model, model.base_url)))
     revision = f" at {model.revision[:12]}" if model.revision else ""
