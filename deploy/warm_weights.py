@@ -17,8 +17,8 @@ from safechain_ray.catalog.entries import EngineNeeds, ModelEntry
 from safechain_ray.config import RunConfig, SweepConfig, config_kind, read_config, read_config_as
 from safechain_ray.engines.weights import PACKAGE_SCHEME
 from safechain_ray.errors import SafechainError
-from safechain_ray.runs.resolve import resolve_judge, resolve_model
-from safechain_ray.runs.resolve_api import is_api
+from safechain_ray.runs.resolve import resolve_judge
+from safechain_ray.runs.resolve_model import is_api, resolve_model
 
 OTHER_FORMATS = ("original/*", "*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack")
 """The same weights again, in formats that vLLM does not load."""

@@ -152,7 +152,7 @@ def _train(config: Any, as_json: bool) -> None:
     with quiet_libraries() as terminal, training_progress_for(terminal) as progress:
         done = run_training(config, progress)
     if as_json:
-        click.echo(json.dumps(done.record, indent=2))
+        click.echo(done.record.to_json(), nl=False)
         return
     print_document(outcome_document(done.record), Console())
     print_location("Model", done.model)

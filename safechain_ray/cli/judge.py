@@ -113,7 +113,7 @@ def _remove(
 
 def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> None:
     from safechain_ray.commands.fine_grained import analyse
-    from safechain_ray.commands.judge import judge_in_pieces
+    from safechain_ray.commands.judge import judge_thought_prefixes
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.report.fine_grained import fine_grained_document
     from safechain_ray.report.html.write import write_report
@@ -121,7 +121,7 @@ def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> No
     from safechain_ray.storage import open_folder
 
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
-        done = judge_in_pieces(run, config, progress, start_vllm)
+        done = judge_thought_prefixes(run, config, progress, start_vllm)
     analysis = analyse(run)
     if html:
         write_report(open_folder(run))

@@ -11,7 +11,7 @@ from safechain_ray.cli.options import by_category_option, format_option, paper_o
 from safechain_ray.cli.sweep import sweep_document, sweep_json
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
-from safechain_ray.runs.folder import Kind
+from safechain_ray.runs.run_file import Kind
 from safechain_ray.storage import Folder
 
 CONTENT = {"benchmark": "benchmarks", "judge study": "a judge study", "preferences": "a comparison by a judge"}

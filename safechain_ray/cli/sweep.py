@@ -6,7 +6,6 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -169,8 +168,8 @@ def sweep(
         print_location("Results", done.folder)
         if html:
             print_location("Report", report)
-    if done.unfinished:
-        click.echo(f"Not finished: {', '.join(done.unfinished)}. Rerun the command to resume.", err=True)
+    if done.incomplete:
+        click.echo(f"Not finished: {', '.join(done.incomplete)}. Rerun the command to resume.", err=True)
     for model in done.asked_for:
         if model.status == "failed":
             click.echo(printable_lines(f"{model.model} failed: {model.error}"), err=True)
@@ -188,5 +187,8 @@ def sweep_document(runs: Sequence[RunMetrics], models: Sequence[SweptModel], sta
 
 def sweep_json(models: Sequence[SweptModel], runs: Sequence[RunMetrics]) -> str:
     """The JSON output of `sweep`, and of `report` for a sweep."""
-    tree = {"models": list(map(asdict, models)), "metrics": [each.model_dump(mode="json") for each in runs]}
+    tree = {
+        "models": [each.model_dump(by_alias=True) for each in models],
+        "metrics": [each.model_dump(mode="json") for each in runs],
+    }
     return json.dumps(tree, indent=2)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from safechain_ray.commands.finetune.plan import DataPlan, TrainingPlan
+from safechain_ray.commands.finetune.record import FinetuneFile
 from safechain_ray.commands.finetune.resolve import BaseModelSpec
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.report.document import Document, Row, Table, cell, figure_columns, text_column
@@ -86,19 +87,19 @@ def _data(training_set: Mapping[str, Any]) -> tuple[Table, ...]:
     return (Table("Training set", (text_column(""), *figure_columns("")), (tuple(rows),), note),)
 
 
-def outcome_document(record: Mapping[str, Any]) -> Document:
+def outcome_document(record: FinetuneFile) -> Document:
     """What the command shows at its end."""
-    counts = record["training_set"]["learnt"]
-    evaluation = record["evaluation_loss"]
+    counts = record.training_set["learnt"]
+    evaluation = record.evaluation_loss
     rows = (
-        (cell("steps"), cell(f"{record['steps']:,}")),
-        (cell("loss of the last steps"), cell(f"{record['loss']:.4f}")),
+        (cell("steps"), cell(f"{record.steps:,}")),
+        (cell("loss of the last steps"), cell(f"{record.loss:.4f}")),
         (cell("evaluation loss"), cell("–" if evaluation is None else f"{evaluation:.4f}")),
         (cell("examples"), cell(f"{counts['examples']:,}")),
         (cell("left out"), cell(f"{counts['too_long'] + sum(counts['left_out'].values()):,}")),
-        (cell("tokens trained on"), cell(f"{record['tokens']:,}")),
-        (cell("time of the last try"), cell(clock(record["seconds"]))),
+        (cell("tokens trained on"), cell(f"{record.tokens:,}")),
+        (cell("time of the last try"), cell(clock(record.seconds))),
     )
-    model = record["config"]["model"]["name"]
+    model = record.config["model"]["name"]
     table = Table("Training", (text_column(""), *figure_columns("")), (rows,), "Losses in nats a token.")
     return Document((table,), (), (), f"{model}, fine-tuned")

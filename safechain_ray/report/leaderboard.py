@@ -91,7 +91,7 @@ def not_done_tables(models: Sequence[SweptModel]) -> tuple[Table, ...]:
         (
             cell(model.model),
             cell(_status_label(model), style="red" if status == "failed" else "yellow"),
-            cell(f"{model.tries:,}"),
+            cell(f"{model.attempts:,}"),
             cell(model.error or ""),
         )
         for status in NOT_DONE

@@ -118,7 +118,7 @@ def sentence(snapshot: Snapshot) -> str:
         for name, words in _count_words(snapshot).items()
         if snapshot.committed.get(name, 0) or name in snapshot.decisions
     )
-    pools = "; ".join(f"{name}: {pool_state(snapshot.pools.get(name))}" for name in snapshot.stage)
+    pools = "; ".join(f"{name}: {pool_state(snapshot.pools.get(name))}" for name in snapshot.stage.pools)
     return (
         f"{_whose(snapshot)}{done:,}/{snapshot.total:,} rows ({share:.0%}), {counts}, {speed(snapshot)}."
         f"{f' {pools}.' if pools else ''}"
@@ -127,7 +127,7 @@ def sentence(snapshot: Snapshot) -> str:
 
 def _whose(snapshot: Snapshot) -> str:
     """The run's name among several, and the stage where there are more."""
-    stage = f"stage {snapshot.number} of {snapshot.stages}" if snapshot.stages > 1 else ""
+    stage = f"stage {snapshot.stage.number} of {snapshot.stage.stages}" if snapshot.stage.stages > 1 else ""
     words = ", ".join(filter(None, (snapshot.run, stage)))
     return f"{words}: " if words else ""
 
@@ -141,7 +141,8 @@ def _count_words(snapshot: Snapshot) -> dict[str, str]:
 
 def speed(snapshot: Snapshot) -> str:
     """Tokens per second of the stage's first pool over the last minute, time spent, and time to go."""
-    first = snapshot.rates.get(snapshot.stage[0], PoolRate()) if snapshot.stage else PoolRate()
+    pools = snapshot.stage.pools
+    first = snapshot.rates.get(pools[0], PoolRate()) if pools else PoolRate()
     rate = f"{first.tokens_per_second:,.0f} tokens/s, " if first.tokens_per_second else ""
     left = snapshot.seconds_left
     eta = "" if left is None else f", {clock(left)} to go"
@@ -229,10 +230,10 @@ def _drawn(snapshot: Snapshot) -> Group:
 
 def _bars(snapshot: Snapshot) -> Iterator[tuple[str, int, str]]:
     """Label, finished rows and state of each pool. Without a pool that judges, the last bar has the committed rows."""
-    for name in snapshot.stage:
+    for name in snapshot.stage.pools:
         label = "generated" if name == MODEL_POOL else "judged"
         yield label, snapshot.rows_of(name), f"{name}: {pool_state(snapshot.pools.get(name))}"
-    if snapshot.stage in ((), (MODEL_POOL,)):
+    if snapshot.stage.pools in ((), (MODEL_POOL,)):
         yield "finished", snapshot.done, ""
 
 

@@ -54,6 +54,10 @@ HEADINGS = {
 COUNT_STYLES = {"unsafe": "magenta", "ok": "", "win": "", "tie": "", "lose": "", "correct": "", "wrong": ""}
 
 
+JSON_KEYS = {"last_heartbeat": "heard", "attempts": "tries"}
+"""Keys of the JSON that differ from the names of the fields."""
+
+
 def status_summary(status: FolderStatus) -> dict[str, Any]:
     """The status as JSON; times in ISO 8601."""
     return {
@@ -62,7 +66,8 @@ def status_summary(status: FolderStatus) -> dict[str, Any]:
         "read": status.read.isoformat(timespec="seconds"),
         "is_over": status.is_over,
         "models": [
-            asdict(model) | {"heard": model.heard.isoformat(timespec="seconds") if model.heard else None}
+            {JSON_KEYS.get(key, key): value for key, value in asdict(model).items()}
+            | {"heard": model.last_heartbeat.isoformat(timespec="seconds") if model.last_heartbeat else None}
             for model in status.models
         ],
     }
@@ -178,7 +183,7 @@ def _notes(model: RunStatus) -> Iterator[str]:
     match model.state:
         case "silent":
             yield (
-                f"{model.name} is said to run, but its driver has written nothing since {_at(model.heard)}: "
+                f"{model.name} is said to run, but its driver has written nothing since {_at(model.last_heartbeat)}: "
                 "it died, or can't reach this folder. The same command continues the run."
             )
         case "stopped":
@@ -192,11 +197,11 @@ def _notes(model: RunStatus) -> Iterator[str]:
 
 
 def _when(model: RunStatus) -> str:
-    return f" at {_at(model.heard)}" if model.heard else ""
+    return f" at {_at(model.last_heartbeat)}" if model.last_heartbeat else ""
 
 
 def _nth(model: RunStatus) -> str:
-    return f" in try {model.tries}" if model.tries > 1 else ""
+    return f" in try {model.attempts}" if model.attempts > 1 else ""
 
 
 def _at(time: datetime | None) -> str:

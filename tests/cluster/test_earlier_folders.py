@@ -1,5 +1,6 @@
 """Folders written by commit ade6d38: finished work starts no engine, killed work resumes, refusals have a reason."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,8 @@ from safechain_ray import catalog
 from safechain_ray.commands.benchmark import benchmark
 from safechain_ray.commands.build_dataset import build_dataset
 from safechain_ray.commands.fine_grained import analyse
-from safechain_ray.commands.finetune.finetune import FineTuning, SilentTraining, finetune
-from safechain_ray.commands.judge import Judging, add_judges, judge_in_pieces
+from safechain_ray.commands.finetune.finetune import FineTuning, TrainingRecorder, finetune
+from safechain_ray.commands.judge import Judging, add_judges, judge_thought_prefixes
 from safechain_ray.commands.prefer import prefer
 from safechain_ray.commands.sweep.sweep import sweep
 from safechain_ray.config import (
@@ -127,7 +128,7 @@ def test_thoughts_judged_in_pieces_start_no_engine(run_in: RunIn) -> None:
         JudgingConfig, None, {"judges": ["demo-guard"], "pieces": 4, "resources.ray_address": run.address}
     )
 
-    judged = judge_in_pieces(str(run.output), config, reporter := RecordingReporter(), NO_ENGINES)
+    judged = judge_thought_prefixes(str(run.output), config, reporter := RecordingReporter(), NO_ENGINES)
 
     assert judged.committed == 0
     assert "no engine is started" in " ".join(reporter.sentences)
@@ -235,7 +236,7 @@ def test_a_finished_sweep_starts_no_engine(earlier: Earlier, cluster_address: st
     config = read_config_as(SweepConfig, earlier("sweep.yaml"), resources(cluster_address))
     done = sweep(config, reporter := RecordingReporter(), NO_ENGINES)
 
-    assert [(model.model, model.status, model.tries) for model in done.models] == [
+    assert [(model.model, model.status, model.attempts) for model in done.models] == [
         ("demo-reasoner", "done", 0),
         ("second", "done", 0),
     ]
@@ -310,10 +311,10 @@ def test_finished_preferences_start_no_engine(
 # finetune
 
 
-def tuned(earlier: Earlier, address: str, output: Path, **flags: Any) -> tuple[FineTuning, SilentTraining]:
+def tuned(earlier: Earlier, address: str, output: Path, **flags: Any) -> tuple[FineTuning, TrainingRecorder]:
     given = {"output": str(output), "resources.ray_address": address, **flags}
     return finetune(
-        read_config_as(FinetuneConfig, earlier("finetune.yaml"), given), reporter := SilentTraining()
+        read_config_as(FinetuneConfig, earlier("finetune.yaml"), given), reporter := TrainingRecorder()
     ), reporter
 
 
@@ -321,7 +322,7 @@ def test_a_finished_training_starts_no_worker(earlier: Earlier, cluster_address:
     folder = earlier("finetune")
     done, reporter = tuned(earlier, cluster_address, folder)
     assert reporter.sentences == ["The training is finished already: no worker is started."]
-    assert done.record == read_json(folder / "finetune.json")
+    assert json.loads(done.record.to_json()) == read_json(folder / "finetune.json")
     with pytest.raises(RunConflictError, match=r"learning_rate: 0\.001 -> 0\.002"):
         tuned(earlier, cluster_address, folder, **{"training.learning_rate": 2e-3})
 
@@ -330,8 +331,8 @@ def test_a_finished_training_starts_no_worker(earlier: Earlier, cluster_address:
 def test_a_killed_training_resumes_from_its_checkpoint(earlier: Earlier, cluster_address: str) -> None:
     folder = earlier("finetune_interrupted")
     done, _ = tuned(earlier, cluster_address, folder)
-    assert [each["status"] for each in done.record["tries"]] == ["cut off", "done"]
-    assert done.record["tries"][-1]["resumed_from"] == 4
+    assert [each["status"] for each in done.record.attempts] == ["cut off", "done"]
+    assert done.record.attempts[-1].resumed_from == 4
     assert (folder / "model" / "model.safetensors").exists()
 
 

@@ -100,7 +100,7 @@ def test_a_driver_killed_in_the_middle(store: Store, undisturbed: dict[tuple[int
 
     assert [each["status"] for each in record["tries"]] == ["cut off", "done"], stderr
     assert record["tries"][1]["resumed_from"] >= 16
-    assert "The training goes on after step" in stderr
+    assert "The training resumes after step" in stderr
     check_same(folder, undisturbed, record)
 
 

@@ -8,7 +8,7 @@ import pyarrow.dataset as pads
 import pytest
 
 from safechain_ray.commands.fine_grained import analyse
-from safechain_ray.commands.judge import judge_in_pieces
+from safechain_ray.commands.judge import judge_thought_prefixes
 from safechain_ray.config import JudgingConfig, read_config_as
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.runs.progress import RecordingReporter
@@ -58,7 +58,7 @@ def cut(finished: Runner) -> Callable[..., int]:
         finished.reporter = RecordingReporter()
         engines = ScriptedEngines({GUARD: guard or wary()})
         config = read_config_as(JudgingConfig, None, given)
-        return judge_in_pieces(str(finished.output), config, finished.reporter, engines).committed
+        return judge_thought_prefixes(str(finished.output), config, finished.reporter, engines).committed
 
     return judged
 

@@ -163,7 +163,7 @@ def test_judging_is_an_attempt_of_the_run(runs: Runs) -> None:
     assert judging["versions"] == own["versions"]
     assert judging["pools"]["demo-guard"]["rows_out"] == 100
     status = read_status(str(runs.judged.output)).models[0]
-    assert (status.state, status.rows, status.total, status.tries) == ("done", 100, 100, 1)
+    assert (status.state, status.rows, status.total, status.attempts) == ("done", 100, 100, 1)
     assert status.judges_added == ("demo-guard",)
 
 

@@ -56,5 +56,5 @@ def finished_run(folder: Path, said: Said = unsafe_by_index, **keys: Any) -> Run
         finished.samples.write_parquet(f"part-{start:03}.parquet", samples_table(rows[start : start + 32]))
     metrics = measure(finished, record.run_manifest)
     finished.folder.write_text("metrics.json", metrics.model_dump_json(indent=2))
-    record.measured(metrics)
+    record.measured(metrics.settings)
     return finished

@@ -12,6 +12,7 @@ from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Outcome, Part, Sample, Sampling, Setting, samples_table
+from tests.made_runs.stored import write_tree
 
 ROWS_A_FILE = 64
 CATEGORIES = ("Violence", "Fraud & theft", "Privacy")
@@ -82,7 +83,7 @@ def write_run(
         stored.samples.write_parquet(f"part-{start:08}.parquet", table)
     metrics = summarise(count_samples(samples), settings, asked).model_copy(update={"model": "tiny"})
     stored.folder.write_text("metrics.json", metrics.model_dump_json(indent=2))
-    stored.write_run(_record(settings, asked, len(samples)) | run)
+    write_tree(stored, _record(settings, asked, len(samples)) | run)
     return metrics
 
 

@@ -94,7 +94,7 @@ def test_a_push_without_a_token_is_refused_before_anything_is_read(tmp_path: Pat
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     result = call(tmp_path, **{"push-to-hub": "me/mine", "prompts": "no-such.csv"})
     assert result.exit_code == 2
-    assert "there is no token. Set HF_TOKEN" in result.stderr
+    assert "there is no token. Fix: set HF_TOKEN" in result.stderr
 
 
 def test_what_is_pushed_is_named(ready: Path, monkeypatch: pytest.MonkeyPatch):

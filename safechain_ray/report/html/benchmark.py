@@ -1,6 +1,5 @@
 """The report of benchmarks as a page: what to know first, the figures, the published ones beside them, the run."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from safechain_ray.catalog.published import published_figures
@@ -12,9 +11,10 @@ from safechain_ray.report.escape import printable
 from safechain_ray.report.html.facts import run_facts
 from safechain_ray.report.html.markup import Markup, element, html_table, join
 from safechain_ray.report.html.page import Section, assemble
+from safechain_ray.runs.run_file import RunFile
 
 
-def benchmark_page(metrics: BenchmarkRunMetrics, run: Mapping[str, Any], stand_in: str | None = None) -> str:
+def benchmark_page(metrics: BenchmarkRunMetrics, run: RunFile, stand_in: str | None = None) -> str:
     """`run` is the content of run.json; published figures are of the run's own model, or of `stand_in`."""
     document = benchmark_document(metrics)
     parts = [

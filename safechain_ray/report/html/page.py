@@ -6,13 +6,13 @@ The section of the published figures, of a run or a sweep: ours beside them, and
 """
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from importlib import resources
 from string import Template
-from typing import Any, Literal
+from typing import Literal
 
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.catalog.published import published_figures
@@ -29,6 +29,7 @@ from safechain_ray.report.html.tables import outcomes_table, safety_table
 from safechain_ray.report.leaderboard import leaderboard_beside
 from safechain_ray.report.published import published_notes, published_table
 from safechain_ray.report.tables import notes
+from safechain_ray.runs.run_file import RunFile
 from safechain_ray.types import Outcome
 
 
@@ -130,7 +131,7 @@ class Section:
 
 def run_page(
     metrics: RunMetrics,
-    run: Mapping[str, Any],
+    run: RunFile,
     samples: PackedSamples,
     analysis: FineGrained | None = None,
     stand_ins: StandIns = NO_STAND_INS,
@@ -146,7 +147,7 @@ def run_page(
 
 def sections(
     metrics: RunMetrics,
-    run: Mapping[str, Any],
+    run: RunFile,
     samples: PackedSamples,
     analysis: FineGrained | None,
     stand_ins: StandIns,
@@ -207,14 +208,13 @@ def _body(title: str, line: str, parts: Sequence[Section]) -> Markup:
     )
 
 
-def _run_line(metrics: RunMetrics, run: Mapping[str, Any]) -> str:
+def _run_line(metrics: RunMetrics, run: RunFile) -> str:
     counts = (
         (sum(setting.rows for setting in metrics.settings), "samples"),
         (len(metrics.settings), "settings"),
-        (len({judge["name"] for judge in run["identity"]["judges"]} | set(run.get("added", {}))), "judges"),
+        (len({judge.name for judge in run.identity.judges or ()} | set(run.added)), "judges"),
     )
-    finished = run.get("finished")
-    ended = f"ended {finished[:10]}" if finished else "not ended"
+    ended = f"ended {run.finished:%Y-%m-%d}" if run.finished else "not ended"
     return " · ".join([*(f"{count:,} {words if count != 1 else words[:-1]}" for count, words in counts), ended])
 
 

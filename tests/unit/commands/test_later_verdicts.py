@@ -89,13 +89,13 @@ def note_added(run: RunFolder) -> None:
 
 
 def note_pieces(run: RunFolder) -> None:
-    RunRecord.of_finished(run).pieces_judged(resolve_judge(JudgeConfig(name=GUARD)))
+    RunRecord.of_finished(run).thoughts_judged(resolve_judge(JudgeConfig(name=GUARD)))
 
 
 def write_pieces(run: RunFolder, name: str, sample_ids: Sequence[str]) -> None:
     piece = {"setting_id": "s", "prompt_id": "p", "pieces": 3, "piece": 1, "end": 1, "characters": 3, "judge": GUARD}
     rows = [piece | {"sample_id": each, "unsafe": False} for each in sample_ids]
-    run.pieces(GUARD).write_parquet(name, PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+    run.prefix_verdicts(GUARD).write_parquet(name, PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
     note_pieces(run)
 
 
@@ -168,12 +168,12 @@ def test_a_torn_file_of_pieces_is_set_aside_and_its_thoughts_are_judged_again(
     every = sorted(ids(run))
     write_pieces(run, "a.parquet", every[:2])
     write_pieces(run, "b.parquet", every[2:])
-    tear(run.pieces(GUARD), "a.parquet")
+    tear(run.prefix_verdicts(GUARD), "a.parquet")
     spoken = Spoken()
     config = read_config_as(JudgingConfig, None, {"judges": [GUARD], "pieces": 3})
-    judge_command.judge_in_pieces(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
+    judge_command.judge_thought_prefixes(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
     assert asked == [tuple(every[:2])]
-    assert (run.pieces(GUARD) / "_broken").list_files() == ["a.parquet"]
+    assert (run.prefix_verdicts(GUARD) / "_broken").list_files() == ["a.parquet"]
     assert f"pieces/{GUARD}/a.parquet can't be read" in spoken.sentences[0]
 
 
@@ -190,7 +190,7 @@ def test_the_runs_own_command_moves_a_torn_file_and_names_the_command_that_judge
 
 def test_a_report_of_torn_pieces_names_the_file_and_the_command_that_sets_it_aside(run: RunFolder):
     write_pieces(run, "a.parquet", ids(run))
-    tear(run.pieces(GUARD), "a.parquet")
+    tear(run.prefix_verdicts(GUARD), "a.parquet")
     result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
     assert result.exit_code == 1
     assert f"pieces/{GUARD}/a.parquet" in result.stderr
@@ -230,7 +230,7 @@ def test_just_the_verdicts_that_a_judge_failed_on_are_asked_for_again(run: RunFo
 def test_a_file_of_pieces_with_counts_that_no_command_writes_is_refused_by_name(run: RunFolder, count: int):
     piece = {"setting_id": "s", "prompt_id": "p", "pieces": count, "piece": 1, "end": 1, "characters": 3}
     rows = [piece | {"sample_id": each, "judge": GUARD, "unsafe": False} for each in ids(run)]
-    run.pieces(GUARD).write_parquet("a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+    run.prefix_verdicts(GUARD).write_parquet("a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
     note_pieces(run)
     result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
     assert result.exit_code == 1
@@ -245,7 +245,9 @@ def test_judging_in_pieces_ends_with_3_where_a_verdict_failed(
     rows = [piece | {"sample_id": each, "unsafe": None if error else False, "error": error} for each in ids(run)]
 
     def run_attempt(*arguments: object, **more: object) -> int:
-        run.pieces(GUARD).write_parquet("a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+        run.prefix_verdicts(GUARD).write_parquet(
+            "a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA)
+        )
         return len(rows)
 
     monkeypatch.setattr(workload, "run_attempt", run_attempt)

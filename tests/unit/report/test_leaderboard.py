@@ -1,6 +1,7 @@
 """A sweep's tables: every model in its order, published figures below ours, what to know said once."""
 
 import io
+from typing import Any
 
 from rich.console import Console
 
@@ -33,6 +34,10 @@ def shown(document: Document) -> str:
     console = Console(file=io.StringIO(), width=100)
     print_document(document, console)
     return console.file.getvalue()
+
+
+def swept(model: str, status: str, **fields: Any) -> SweptModel:
+    return SweptModel.model_validate({"model": model, "folder": model, "status": status, **fields})
 
 
 def test_models_stand_in_the_sweeps_order_each_named_once_a_table():
@@ -81,10 +86,10 @@ def test_without_a_published_figure_ours_stands_alone():
 
 def test_models_that_are_not_done_come_first_failed_ones_before_others_with_their_last_errors():
     models = [
-        SweptModel("R1-7B", "R1-7B", "done"),
-        SweptModel("R1-8B", "R1-8B", "queued", left_out=True),
-        SweptModel("QwQ", "QwQ", "running", tries=1),
-        SweptModel("R1-70B", "R1-70B", "failed", "CUDA out of memory", tries=2),
+        swept("R1-7B", "done"),
+        swept("R1-8B", "queued", left_out=True),
+        swept("QwQ", "running", tries=1),
+        swept("R1-70B", "failed", error="CUDA out of memory", tries=2),
     ]
     table = leaderboard([run_of("R1-7B")], models).tables[0]
     assert table.title == "Not done: 3 of 4 models"
@@ -100,7 +105,7 @@ def test_models_that_are_not_done_come_first_failed_ones_before_others_with_thei
 
 
 def test_a_model_without_results_is_a_row_of_the_parquet_leaderboard():
-    models = [SweptModel("R1-7B", "R1-7B", "done"), SweptModel("QwQ", "QwQ", "failed", "no GPU")]
+    models = [swept("R1-7B", "done"), swept("QwQ", "failed", error="no GPU")]
     rows = leaderboard_table([run_of("R1-7B")], models).to_pylist()
     assert [(row["model"], row["status"], row["error"], row["rows_expected"]) for row in rows] == [
         ("QwQ", "failed", "no GPU", None),
@@ -111,7 +116,7 @@ def test_a_model_without_results_is_a_row_of_the_parquet_leaderboard():
 
 
 def test_a_sweep_whose_models_are_all_done_has_no_table_of_others():
-    models = [SweptModel("R1-7B", "R1-7B", "done")]
+    models = [swept("R1-7B", "done")]
     assert [table.title for table in leaderboard([run_of("R1-7B")], models).tables] == ["Outcomes of samples", "Safety"]
 
 

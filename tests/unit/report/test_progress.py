@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from safechain_ray.cluster.progress import PoolProgress
+from safechain_ray.cluster.progress import PoolProgress, Stage
 from safechain_ray.report import progress
 from safechain_ray.report.progress import (
     LiveProgress,
@@ -28,15 +28,11 @@ def pool(ready: int = 1, **counts: int) -> PoolProgress:
 
 
 def snapshot(pools: dict[str, PoolProgress] | None = None, **fields: Any) -> Snapshot:
-    usual = {
-        "total": 1565,
-        "done_before": 0,
-        "stage": ("model", "guard"),
-        "committed": {},
-        "pools": pools or {},
-        "seconds": 60.0,
-    }
-    return Snapshot(**{**usual, **fields})
+    """`fields` are those of the snapshot and of its stage; `stage` are its pools."""
+    of_stage = {"total": 1565, "done_before": 0, "pools": fields.pop("stage", ("model", "guard"))}
+    of_stage |= {name: fields.pop(name) for name in ("total", "done_before", "number", "stages") if name in fields}
+    usual = {"committed": {}, "pools": pools or {}, "seconds": 60.0}
+    return Snapshot(Stage(**of_stage), **{**usual, **fields})
 
 
 def plain() -> tuple[PlainProgress, io.StringIO]:

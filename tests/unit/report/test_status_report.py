@@ -15,17 +15,19 @@ HEARD = datetime(2026, 11, 21, 2, 13, 5, tzinfo=UTC)
 RUNNING = RunStatus(
     "R1-7B",
     "running",
-    heard=NOW,
+    last_heartbeat=NOW,
     rows=400,
     total=1113,
     tokens_per_second=1830.4,
     seconds_to_go=2471.0,
     counts={"rows": 400, "ok": 390, "truncated": 10, "unsafe": 80, "missing": 2},
-    tries=1,
+    attempts=1,
 )
-FAILED = RunStatus("R1-8B", "failed", heard=HEARD, rows=0, total=1113, tries=2, last_error="CUDA out of memory")
-SILENT = RunStatus("R1-70B", "silent", heard=HEARD, rows=9, total=1113, tries=1)
-DONE = RunStatus("Kimi", "done", rows=1113, total=1113, counts={"ok": 1113, "unsafe": 0}, cost_dollars=1.5, tries=1)
+FAILED = RunStatus(
+    "R1-8B", "failed", last_heartbeat=HEARD, rows=0, total=1113, attempts=2, last_error="CUDA out of memory"
+)
+SILENT = RunStatus("R1-70B", "silent", last_heartbeat=HEARD, rows=9, total=1113, attempts=1)
+DONE = RunStatus("Kimi", "done", rows=1113, total=1113, counts={"ok": 1113, "unsafe": 0}, cost_dollars=1.5, attempts=1)
 QUEUED = RunStatus("QwQ", "queued")
 
 
@@ -73,7 +75,7 @@ def test_a_line_tells_all_that_a_log_is_searched_for():
 
 
 def test_an_interrupted_run_and_an_earlier_failure_are_told():
-    stopped = RunStatus("A", "stopped", heard=HEARD, rows=1, total=2, last_error="the disk was full")
+    stopped = RunStatus("A", "stopped", last_heartbeat=HEARD, rows=1, total=2, last_error="the disk was full")
     (line,) = status_lines(sweep(stopped))
     assert "A was interrupted at 2026-11-21 02:13:05 UTC. The same command continues the run." in line
     assert "An earlier try of A failed: the disk was full" in line

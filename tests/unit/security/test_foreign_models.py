@@ -37,7 +37,7 @@ from safechain_ray.model_files import (
     load_weights,
     render_chat,
 )
-from safechain_ray.runs.resolve import resolve_model
+from safechain_ray.runs.resolve_model import resolve_model
 from tests.deployment import ROOT
 
 MODEL_FILES = "safechain_ray/model_files/"
