@@ -41,6 +41,7 @@ def finished(folder: Path, grades: Grades, **keys: Any) -> Benchmarked:
         sample(
             item.setting,
             prompt_id=item.prompt.prompt_id,
+            sample_index=item.sample_index,
             prompt=item.prompt.text,
             **({"outcome": "blocked", "answer": None, "response": None} if is_correct is None else {}),
         )
