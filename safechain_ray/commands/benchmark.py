@@ -169,7 +169,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Benchmarked:
         graded_in_order(folder.samples, retry_errors=False)
         compact(folder.samples)
-        metrics = measure_benchmarks(self.benchmarks, folder, self.config.told_ks)
+        metrics = measure_benchmarks(self.benchmarks, folder, self.config.reported_ks)
         folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
         folder.write_card()
         record.came_to(metrics.benchmarks)
