@@ -164,7 +164,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Benchmarked:
         repair_graded(folder.samples, retry_errors=False)
         compact(folder.samples)
-        metrics = measure_benchmarks(self.benchmarks, folder, self.config.told_ks)
+        metrics = measure_benchmarks(self.benchmarks, folder, self.config.reported_ks)
         folder.write_figures("metrics.json", metrics)
         folder.write_card()
         record.measured(metrics.benchmarks)

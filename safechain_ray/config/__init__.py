@@ -1,4 +1,4 @@
-"""What a user asks for: configs of runs, sweeps, studies, benchmarks, training sets and training; YAML and flags."""
+"""Configs of runs, sweeps, studies, benchmarks, training sets and training, read from YAML files and flags."""
 
 from safechain_ray.config.dataset import BuildConfig, PromptsConfig
 from safechain_ray.config.finetune import FinetuneConfig, LoraOptions, TrainingOptions, TrainingSetConfig, WorkersConfig

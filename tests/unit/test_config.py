@@ -216,7 +216,7 @@ def test_explicit_settings_take_what_they_leave_out_from_the_run():
     ("settings", "says"),
     [
         ([{"dataset": "b"}], "settings.0.dataset: 'b' is not among datasets (a)"),
-        ([{"dataset": "a"}, {"dataset": "a", "strategy": "default"}], "stands more than once"),
+        ([{"dataset": "a"}, {"dataset": "a", "strategy": "default"}], "is listed more than once"),
         ([{"dataset": "a", "samples": 3}], "settings.0: wrong config\n  config: temperature 0 with 3 samples"),
         ([{"dataset": "a", "sampling": {"temprature": 1}}], "sampling.temprature: is no key of the config"),
         ([{"dataset": "a", "sampling": {"top_p": 2}}], "settings.0: wrong config\n  sampling.top_p"),

@@ -44,7 +44,7 @@ def test_a_sampling_that_leaves_something_out_takes_it_from_the_benchmark() -> N
     ("keys", "ks"), [({}, (1,)), ({"samples": 5}, (1, 5)), ({"samples": 5, "pass_at": [5, 2, 2]}, (2, 5))]
 )
 def test_pass_at_1_and_at_k_are_told_unless_others_are_asked_for(keys: dict[str, Any], ks: tuple[int, ...]) -> None:
-    assert config(**keys).told_ks == ks
+    assert config(**keys).reported_ks == ks
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_pass_at_1_and_at_k_are_told_unless_others_are_asked_for(keys: dict[str,
     [
         ({"benchmarks": []}, "benchmarks"),
         ({"benchmarks": ["gsm8k", "gsm8k"]}, "benchmarks names gsm8k more than once"),
-        ({"samples": 2, "pass_at": [3]}, r"pass@3 can't be told of 2 samples a problem"),
+        ({"samples": 2, "pass_at": [3]}, r"pass@3 can't be computed from 2 samples a problem"),
         ({"sampling.top_p": 0}, r"sampling\.top_p"),
         ({"judges": ["llama-guard-3-8b"]}, "judges: is no key of the config"),
         ({"resources.block_rows": 1000}, r"resources\.block_rows"),
