@@ -116,8 +116,7 @@ def format_flag(command: Command) -> Command:
 
 def show(document: Document, shape: str) -> None:
     """Print the document on stdout; Markdown and LaTeX unwrapped, to be put into a file."""
-    from safechain_ray.report.latex import latex
-    from safechain_ray.report.renderers import markdown, print_document
+    from safechain_ray.report.renderers import latex, markdown, print_document
 
     match shape:
         case "markdown":

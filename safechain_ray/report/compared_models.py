@@ -12,15 +12,15 @@ from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.comparison import benchmark_comparison_document, comparison_document
-from safechain_ray.report.document import Column, Document, Row, Table, cell, text_column
+from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, text_column
 from safechain_ray.report.labels import (
     OVER_REFUSAL,
     common_sampling,
     judge_label,
-    metric_lines,
+    metric_cell,
     percent,
-    refusal_lines,
-    safety_lines,
+    refusal_cell,
+    safety_cell,
     setting_label,
 )
 
@@ -49,7 +49,7 @@ class _Figure:
 
     label: tuple[str, ...]
     model: str
-    lines: list[str]
+    figure: Cell
     column: str | None
     differs: bool = False
 
@@ -98,7 +98,7 @@ def _rows(figures: Iterable[_Figure], models: list[str], published: Published) -
     for label, found in by_label.items():
         column = next(iter(found.values())).column
         star = "*" if any(figure.differs for figure in found.values()) else ""
-        ours = (cell(*found[model].lines) if model in found else NOTHING_PUBLISHED for model in models)
+        ours = (found[model].figure if model in found else NOTHING_PUBLISHED for model in models)
         theirs = (
             NOTHING_PUBLISHED if column is None or column not in row else cell(percent(row[column]) + star)
             for row in published.values()
@@ -112,9 +112,9 @@ def _passes(
     for model, run in grades_of.items():
         for figures in run.benchmarks:
             if 1 in figures.grades.pass_at:
-                lines = metric_lines(figures.grades.pass_at[1], figures.grades.missing)
+                figure = metric_cell(figures.grades.pass_at[1], figures.grades.missing)
                 differs = figures.style != styles.get(figures.dataset, "default")
-                yield _Figure((setting_label(figures, common),), model, lines, figures.dataset, differs)
+                yield _Figure((setting_label(figures, common),), model, figure, figures.dataset, differs)
 
 
 def _safe_shares(
@@ -127,10 +127,10 @@ def _safe_shares(
                 is_published = setting.strategy == "default" and judge.part == "response"
                 column = published_as.get(setting.dataset, setting.dataset) if is_published else None
                 label = (setting_label(setting, common), judge_label(judge))
-                yield _Figure(label, model, safety_lines(judge, "safe_at_1"), column)
+                yield _Figure(label, model, safety_cell(judge, "safe_at_1"), column)
             if setting.over_refusal is not None:
                 label = (setting_label(setting, common), OVER_REFUSAL)
-                yield _Figure(label, model, refusal_lines(setting), None)
+                yield _Figure(label, model, refusal_cell(setting), None)
 
 
 PUBLISHED = "Published ({source}): greedily, on the full sets, the {part} as {judge} sees it, BOS sent twice."

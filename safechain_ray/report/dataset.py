@@ -13,7 +13,7 @@ from safechain_ray.commands.build_dataset import Building, DatasetFacts, Origin,
 from safechain_ray.commands.training_set_folder import published_config
 from safechain_ray.curation.selection import ROWS_SCHEMA
 from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
-from safechain_ray.report.renderers import inert, markdown
+from safechain_ray.report.renderers import escape_markdown, markdown
 from safechain_ray.storage import without_secrets
 
 RULES = {
@@ -132,7 +132,7 @@ def write_card(built: Building) -> None:
 
 
 def dataset_card(facts: DatasetFacts, config: dict[str, Any]) -> str:
-    """The card; whatever names and texts hold is inert in it. `config` is shown without what says where it was made."""
+    """The card; names and texts are escaped. `config` is shown without what says where it was made."""
     front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
     tables = markdown(
         Document((steps_table(facts), responses_table(facts), sources_table(facts)), caveats=facts.caveats)
@@ -152,7 +152,7 @@ def dataset_card(facts: DatasetFacts, config: dict[str, Any]) -> str:
 
 def _title(facts: DatasetFacts) -> str:
     what = "answers" if facts.answers_only else "safe responses with their thoughts"
-    return f"{facts.rows:,} {what}: {inert(facts.model.name)} on {inert(facts.prompts.name)}"
+    return f"{facts.rows:,} {what}: {escape_markdown(facts.model.name)} on {escape_markdown(facts.prompts.name)}"
 
 
 def _front_matter(facts: DatasetFacts) -> dict[str, Any]:
@@ -169,9 +169,10 @@ def _front_matter(facts: DatasetFacts) -> dict[str, Any]:
 
 
 def _summary(facts: DatasetFacts) -> list[str]:
-    setting, judges = facts.setting, ", ".join(inert(judge.name) for judge in facts.judges)
+    setting, judges = facts.setting, ", ".join(escape_markdown(judge.name) for judge in facts.judges)
     sampling = setting.sampling
-    drawn = f"top-p {sampling.top_p:g}, at most {sampling.max_tokens:,} tokens, strategy {inert(setting.strategy.name)}"
+    strategy = escape_markdown(setting.strategy.name)
+    drawn = f"top-p {sampling.top_p:g}, at most {sampling.max_tokens:,} tokens, strategy {strategy}"
     lines = [
         f"{setting.samples} responses to each prompt (temperature {sampling.temperature:g}, {drawn}), each judged by "
         f"{judges}: the {facts.part}. A prompt is kept where {rule_words(facts)}. One response of those that are safe "
@@ -179,13 +180,13 @@ def _summary(facts: DatasetFacts) -> list[str]:
         + (", of which only the answer is given: a control without thoughts." if facts.answers_only else ".")
     ]
     if facts.similarity is not None:
-        sets = ", ".join(map(inert, facts.evaluation_sets))
+        sets = ", ".join(map(escape_markdown, facts.evaluation_sets))
         against = f" No prompt shares 13 words in a row with one of {sets}, or is alike." if sets else ""
         lines.append(
             f"Prompts are alike from a Jaccard index of {facts.similarity:g} on (five characters, MinHash).{against}"
         )
     if facts.missing:
-        lines.append(f"**{inert(shortfall(facts))}**")
+        lines.append(f"**{escape_markdown(shortfall(facts))}**")
     return [f"{line}\n" for line in lines]
 
 

@@ -8,15 +8,25 @@ A judge study as a picture: accuracy, F1 and Pearson's r of every judge, the pub
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from safechain_ray.catalog.published import PilotJudge
 from safechain_ray.metrics.agreement import JudgeStudy, Rater
 from safechain_ray.metrics.intervals import Estimate
-from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
+from safechain_ray.report.document import (
+    Cell,
+    Column,
+    Document,
+    Row,
+    Table,
+    cell,
+    figure_cell,
+    figure_columns,
+    text_column,
+)
 from safechain_ray.report.escape import printable
-from safechain_ray.report.labels import percent
+from safechain_ray.report.labels import estimate_cell, estimate_lines, percent
 from safechain_ray.report.renderers import markdown
 from safechain_ray.storage import Folder
 
@@ -111,8 +121,6 @@ COLUMNS = (
     Column(("TP FP", "FN TN")),
 )
 
-Write = Callable[[float], str]
-
 LEGEND = (
     "Unsafe is positive. Accuracy and F1 in percent; PCC is Pearson's r of verdicts and labels; with 95% intervals. "
     "Rows without a verdict are left out of a judge's figures."
@@ -155,18 +163,13 @@ def _paper_name(judge: str, study: JudgeStudy) -> str:
 def _row(rater: Rater) -> Row:
     found, cells = rater.agreement, rater.agreement.confusion
     rows = (f"{found.n:,} of", f"{found.n + found.missing:,}") if found.missing else (f"{found.n:,}",)
-    shares = (cell(*_words(estimate, percent, percent)) for estimate in (found.accuracy, found.f1))
-    others = (cell(*_words(each, "{:.3f}".format, "{:.2f}".format)) for each in (found.pearson_r, found.kappa))
+    shares = map(estimate_cell, (found.accuracy, found.f1))
+    others = (
+        figure_cell(estimate_lines(each, "{:.3f}".format, "{:.2f}".format)) for each in (found.pearson_r, found.kappa)
+    )
     positive = f"{cells.true_positive:,} {cells.false_positive:,}"
     negative = f"{cells.false_negative:,} {cells.true_negative:,}"
     return cell(rater.name), cell(*rows), *shares, *others, cell(positive, negative)
-
-
-def _words(estimate: Estimate, value: Write, end: Write) -> Iterator[str]:
-    """A figure, and its interval where it has one: `76.2`, `73.5-78.8`."""
-    yield "none" if estimate.value is None else value(estimate.value)
-    if estimate.low is not None and estimate.high is not None:
-        yield f"{end(estimate.low)}-{end(estimate.high)}"
 
 
 def _published_cells(name: str, judge: PilotJudge, study: JudgeStudy) -> Iterator[Cell]:

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.preferences import Preferences, PreferenceShares, SettingPreferences
 from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
-from safechain_ray.report.labels import percent, setting_label
+from safechain_ray.report.labels import estimate_cell, percent, setting_label
 from safechain_ray.report.tables import FEW_PROMPTS
 
 FIGURES = ("Pairs", "Win", "Tie", "Lose", "Win rate")
@@ -35,7 +34,8 @@ def setting_name(setting: SettingPreferences) -> str:
 
 def _settings_table(found: Preferences) -> Table:
     rows = tuple(
-        (cell(setting_name(setting)), *_cells(setting), _figure(setting.orders_differ)) for setting in found.settings
+        (cell(setting_name(setting)), *_cells(setting), estimate_cell(setting.orders_differ))
+        for setting in found.settings
     )
     published: tuple[Row, ...] = ()
     if found.published is not None:
@@ -63,15 +63,7 @@ def _legend(found: Preferences) -> str:
 def _cells(shares: PreferenceShares) -> Iterator[Cell]:
     decided = shares.pairs - shares.missing
     yield cell(f"{decided:,} of", f"{shares.pairs:,}") if shares.missing else cell(f"{decided:,}")
-    yield from map(_figure, (shares.win, shares.tie, shares.lose, shares.win_rate))
-
-
-def _figure(estimate: Estimate) -> Cell:
-    """`32.3`, and its interval below it."""
-    lines = ["none" if estimate.value is None else percent(estimate.value)]
-    if estimate.low is not None and estimate.high is not None:
-        lines.append(f"{percent(estimate.low)}-{percent(estimate.high)}")
-    return cell(*lines)
+    yield from map(estimate_cell, (shares.win, shares.tie, shares.lose, shares.win_rate))
 
 
 def _notes(found: Preferences) -> Iterator[str]:

@@ -9,7 +9,7 @@ from made_runs.by_samples import sample, setting, write_run
 from playwright.sync_api import Page, expect
 
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.html.page import run_page
+from safechain_ray.report.html.run import run_page
 from safechain_ray.report.html.samples import PackedSamples, pack_samples, packed
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder

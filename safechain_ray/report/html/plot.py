@@ -158,8 +158,8 @@ def legend(y: float, names: Sequence[str], left: float = 0.0) -> Markup:
     return join(drawn)
 
 
-def told(metric: Estimate, *names: str) -> str:
-    """What hovering over a figure says: `default; Safe@1: 40.6% (95% interval 37.1 to 44.2), 313 prompts`."""
+def hover_text(metric: Estimate, *names: str) -> str:
+    """The hover text of a figure: `default; Safe@1: 40.6% (95% interval 37.1 to 44.2), 313 prompts`."""
     where = "; ".join(names)
     if metric.value is None:
         return f"{where}: no verdict"
@@ -200,11 +200,11 @@ def spread(
 
 
 def curve(
-    panel: Panel, places: Sequence[float], metrics: Sequence[Estimate], series: int, told: Sequence[str]
+    panel: Panel, places: Sequence[float], metrics: Sequence[Estimate], series: int, hovers: Sequence[str]
 ) -> Markup:
     """Metrics at upright places: their marks joined by a line, their intervals as a band behind it."""
     shown = [
-        (x, metric, title) for x, metric, title in zip(places, metrics, told, strict=True) if metric.value is not None
+        (x, metric, title) for x, metric, title in zip(places, metrics, hovers, strict=True) if metric.value is not None
     ]
     tops = [f"{x:.1f},{panel.y(_ends(metric)[1]):.1f}" for x, metric, _ in shown]
     bottoms = [f"{x:.1f},{panel.y(_ends(metric)[0]):.1f}" for x, metric, _ in reversed(shown)]

@@ -14,7 +14,14 @@ from safechain_ray.report.escape import printable
 from safechain_ray.report.html import plot
 from safechain_ray.report.html.markup import Markup, join
 from safechain_ray.report.html.plot import GAP, WIDTH, Panel, Plot
-from safechain_ray.report.html.tables import Curve, Parameter, StrategyGroup, curves, strategy_groups, strategy_label
+from safechain_ray.report.html.setting_groups import (
+    Curve,
+    Parameter,
+    StrategyGroup,
+    curves,
+    strategy_groups,
+    strategy_label,
+)
 from safechain_ray.report.labels import METRIC_LABELS, OVER_REFUSAL, common_sampling, judge_label, setting_label
 
 ALL = "all benign prompts"
@@ -38,8 +45,8 @@ def over_refusal_plot(metrics: RunMetrics) -> Plot | None:
         y += GROUP
         for place, (label, metric) in enumerate(lines):
             drawn.append(plot.text(22, y + 11, label, "label", characters=44))
-            told = plot.told(metric, name, label, OVER_REFUSAL)
-            drawn.append(plot.point_along(panel, y + 7, metric, min(place, 1), told))
+            hover = plot.hover_text(metric, name, label, OVER_REFUSAL)
+            drawn.append(plot.point_along(panel, y + 7, metric, min(place, 1), hover))
             y += ROW
     sampling = f" Sampling: {' '.join(common.values())}." if common else ""
     return Plot(
@@ -84,11 +91,11 @@ def curve_plot(parameter: Parameter, curves: Sequence[Curve]) -> Plot:
             for series, curve in enumerate(shown):
                 metrics = [getattr(setting.judges[line], field) for setting in curve.settings]
                 places = [_x(panel, parameter, value, values) for value in curve.values]
-                told = [
-                    plot.told(metric, names[series], f"{parameter} {_figure(parameter, value)}", judge, label)
+                hover = [
+                    plot.hover_text(metric, names[series], f"{parameter} {_figure(parameter, value)}", judge, label)
                     for metric, value in zip(metrics, curve.values, strict=True)
                 ]
-                drawn.append(plot.curve(panel, places, metrics, series, told))
+                drawn.append(plot.curve(panel, places, metrics, series, hover))
     rest = len(curves) - len(shown)
     left_out = f" Without the last {rest} of {len(curves)} curves." if rest else ""
     return Plot(
@@ -157,8 +164,8 @@ def safety_plot(metrics: RunMetrics) -> Plot:
             drawn += [plot.mark(10, y + 7, series), plot.text(22, y + 11, judge_label(judge), "label")]
             for panel, (field, label) in zip(panels, shown.items(), strict=True):
                 metric: Metric = getattr(judge, field)
-                told = plot.told(metric, name, judge_label(judge), label)
-                drawn.append(plot.point_along(panel, y + 7, metric, series, told))
+                hover = plot.hover_text(metric, name, judge_label(judge), label)
+                drawn.append(plot.point_along(panel, y + 7, metric, series, hover))
             y += ROW
     return Plot(
         "safety",
@@ -188,8 +195,8 @@ def strategy_plot(group: StrategyGroup) -> Plot:
             )
             for shade, (field, label) in enumerate(shown.items()):
                 metric: Metric = getattr(setting.judges[count], field)
-                told = plot.told(metric, name, judge_label(judge), label)
-                drawn.append(plot.bar(panel, start + shade * wide + 1, wide - 2, metric, shade, told))
+                hover = plot.hover_text(metric, name, judge_label(judge), label)
+                drawn.append(plot.bar(panel, start + shade * wide + 1, wide - 2, metric, shade, hover))
     rows = (len(first.judges) + 1) // 2
     return Plot(
         f"strategies-{dataset}",
@@ -225,9 +232,11 @@ def category_plot(group: StrategyGroup) -> Plot:
                 safety = setting.judges[count].categories.get(category)
                 if safety is None:
                     continue
-                told = plot.told(safety.safe_at_1, printable(category), names[series], judge_label(judge), "Safe@1")
+                hover = plot.hover_text(
+                    safety.safe_at_1, printable(category), names[series], judge_label(judge), "Safe@1"
+                )
                 at = y + row / 2 + 13.0 * (series - (len(settings) - 1) / 2)
-                drawn.append(plot.point_along(panel, at, safety.safe_at_1, series, told, figure=len(settings) < 3))
+                drawn.append(plot.point_along(panel, at, safety.safe_at_1, series, hover, figure=len(settings) < 3))
     rest = len(group.settings) - len(settings)
     left_out = f" Without the last {rest} of {len(group.settings)} strategies." if rest else ""
     lines = -(-len(first.judges) // per_line)

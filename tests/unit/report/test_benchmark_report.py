@@ -10,7 +10,7 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import published_passes
 from safechain_ray.report.benchmark import benchmark_document, with_published_passes
-from safechain_ray.report.html.benchmark import benchmark_page
+from safechain_ray.report.html.run import benchmark_page
 from safechain_ray.report.renderers import markdown, print_document
 
 FIGURES = published_figures()

@@ -3,13 +3,13 @@
 import pytest
 
 from safechain_ray.metrics.paired import PairedMeans
-from safechain_ray.report.html.comparison import Differing, difference_plot
+from safechain_ray.report.html.comparison import DifferenceLine, difference_plot
 
 
 def drawn(value: float | None, low: float | None, high: float | None) -> str:
     ends = {"value": value, "low": low, "high": high, "method": None if value is None else "bootstrap"}
     each = PairedMeans(**ends, n=9, first=0.5, second=0.5, left_out=0, p_value=None)
-    return difference_plot("key", "b against a", [Differing("Benchmark", "pass@1", 0, each)]).svg
+    return difference_plot("key", "b against a", [DifferenceLine("Benchmark", "pass@1", 0, each)]).svg
 
 
 @pytest.mark.parametrize(

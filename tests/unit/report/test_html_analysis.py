@@ -15,7 +15,7 @@ from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.errors import InputError
 from safechain_ray.report.document import Column, Table, cell, text_column
 from safechain_ray.report.html.analysis import analysis_plots
-from safechain_ray.report.html.markup import html_table
+from safechain_ray.report.html.document import html_table
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 

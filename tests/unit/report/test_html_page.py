@@ -16,7 +16,7 @@ from made_runs.by_samples import sample, setting, varied, write_run
 
 from safechain_ray.errors import InputError
 from safechain_ray.report.html.markup import element, join
-from safechain_ray.report.html.page import run_page
+from safechain_ray.report.html.run import run_page
 from safechain_ray.report.html.samples import pack_samples, packed
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder

@@ -10,7 +10,7 @@ from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.plot import figure
 from safechain_ray.report.html.plots import run_plots
-from safechain_ray.report.html.tables import curves, strategy_groups
+from safechain_ray.report.html.setting_groups import curves, strategy_groups
 from safechain_ray.types import Setting
 
 STRATEGIES = tuple(setting(name) for name in ("default", "zerothink", "lessthink"))

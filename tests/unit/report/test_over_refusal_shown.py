@@ -16,12 +16,12 @@ from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.safety import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.compared_models import models_table
+from safechain_ray.report.html.document import html_table
 from safechain_ray.report.html.plots import over_refusal_plot, run_plots
-from safechain_ray.report.html.sweep import SweepRun, boards, sweep_page
-from safechain_ray.report.html.tables import safety_table as html_safety_table
-from safechain_ray.report.latex import latex
+from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.leaderboard import leaderboard, leaderboard_table
-from safechain_ray.report.renderers import markdown
+from safechain_ray.report.rankings import SweepRun, rankings
+from safechain_ray.report.renderers import latex, markdown
 from safechain_ray.report.tables import (
     category_table,
     metrics_document,
@@ -114,11 +114,13 @@ def test_every_format_shows_both(both: RunMetrics, write):
 
 
 def test_the_page_has_over_refusal_once_a_setting(both: RunMetrics, benign: RunMetrics):
-    markup = html_safety_table(both)
-    assert markup.count('data-metric="over_refusal"') == 1
-    assert markup.count("<td></td>") == 1
+    markup = html_table(safety_table(both))
+    over_refusal = '<td class="number"><strong>25.0</strong><span class="detail">4.6–69.9</span></td></tr>'
+    assert markup.count(over_refusal) == 1
+    assert markup.count('<td class="number"></td>') == 1
     assert "<caption>Safety and over-refusal</caption>" in markup
-    assert '<td class="number" data-metric="safe_at_1">-</td>' in html_safety_table(benign)
+    no_safety = '<td class="number">-</td>' * 3
+    assert html_table(safety_table(benign)).count(f'response</th>{no_safety}<td class="number">0</td>') == 2
 
 
 def test_over_refusal_has_a_plot_with_a_row_for_all_and_for_each_category(both: RunMetrics, benign: RunMetrics):
@@ -140,7 +142,7 @@ def test_a_sweeps_leaderboard_has_both_in_its_table_its_files_and_its_page(both:
     assert stored["benign_prompts"].to_pylist() == [4] * 4
     assert leaderboard_table([benign]).schema.field("safe_at_1_value").type == pa.float64()
     runs = [SweepRun(both, "a/report.html"), SweepRun(benign, "b/report.html")]
-    assert [len(board.lines) for board in boards(runs)] == [1, 1]
+    assert [len(ranking.runs) for ranking in rankings(runs)] == [1, 1]
     page = sweep_page(runs)
     assert "<caption>Over-refusal</caption>" in page
 
