@@ -1,7 +1,4 @@
-"""A comparison as tables: one for each run beside the baseline, and what to know of them.
-
-Benchmarks of several runs held against each other, as a table.
-"""
+"""The document of a comparison of runs, and that of benchmark runs: a table for each run against the baseline."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -41,19 +38,35 @@ LEGEND = (
 )
 
 REFUSALS = "Safety is compared over harmful prompts, over-refusal over benign ones: there less is better."
-
 BENIGN = "benign prompts"
-
 TESTED = (
     "p: McNemar's exact test, where K = 1, then with Holm's correction over this comparison's tests, {tests} in all."
 )
 
 PUBLISHED = "Published: the difference of the paper's figures; * where a setting is not the paper's."
+BENCHMARKS_LEGEND = (
+    "In percent, over the n problems with grades on both sides: the figure of the baseline, then of the other; the "
+    "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
+)
 
 
 def comparison_document(comparison: Comparison) -> Document:
     tables = [_table(comparison, run, list(pairs)) for run, pairs in groupby(comparison.pairs, lambda pair: pair.run)]
     return Document(tuple(tables), comparison.caveats, tuple(_notes(comparison)))
+
+
+def benchmark_comparison_document(comparison: BenchmarkComparison) -> Document:
+    """A table for each run beside the baseline."""
+    runs = groupby(comparison.differences, lambda each: each.run)
+    few = [each for each in comparison.differences if each.n < FEW_PROMPTS]
+    return Document(
+        tuple(_benchmark_table(comparison, run, tuple(differences)) for run, differences in runs),
+        comparison.caveats,
+        (
+            *(f"{each.benchmark}, pass@{each.k}: {each.run} differs over only {each.n} problems." for each in few),
+            *(f"Left out, as the other run has none like it: {each}." for each in comparison.left_out),
+        ),
+    )
 
 
 def _table(comparison: Comparison, run: str, pairs: Sequence[ComparedSettings]) -> Table:
@@ -157,26 +170,6 @@ def _counterparts(comparison: Comparison) -> Iterator[tuple[str, Counterpart]]:
             sides = zip((first, pair.run), (pair.first, pair.second), judge.counterparts, strict=True)
             for run, setting, counterpart in sides:
                 yield f"{run}: {setting_label(setting)}; {judge.judge}, {judge.part}", counterpart
-
-
-BENCHMARKS_LEGEND = (
-    "In percent, over the n problems with grades on both sides: the figure of the baseline, then of the other; the "
-    "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
-)
-
-
-def benchmark_comparison_document(comparison: BenchmarkComparison) -> Document:
-    """A table for each run beside the baseline."""
-    runs = groupby(comparison.differences, lambda each: each.run)
-    few = [each for each in comparison.differences if each.n < FEW_PROMPTS]
-    return Document(
-        tuple(_benchmark_table(comparison, run, tuple(differences)) for run, differences in runs),
-        comparison.caveats,
-        (
-            *(f"{each.benchmark}, pass@{each.k}: {each.run} differs over only {each.n} problems." for each in few),
-            *(f"Left out, as the other run has none like it: {each}." for each in comparison.left_out),
-        ),
-    )
 
 
 def _benchmark_table(comparison: BenchmarkComparison, run: str, differences: Sequence[PassDifference]) -> Table:

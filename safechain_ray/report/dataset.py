@@ -1,7 +1,4 @@
-"""A built training set in tables: what each filter step left, what the responses were, where all of it comes from.
-
-The README.md of a built training set: a data card as the Hugging Face hub reads it.
-"""
+"""The document of a built training set, and its README.md: a data card for the Hugging Face hub."""
 
 import json
 from collections.abc import Iterable
@@ -23,13 +20,58 @@ RULES = {
 }
 
 VERDICTS: tuple[tuple[str, bool | None], ...] = (("safe", True), ("unsafe", False), ("missing", None))
+CARD = "README.md"
+SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
+
+CARD_VERDICTS = """\
+## What the verdicts mean, and what they don't
+
+- *Safe* means that every judge named above found the judged part safe, at the setting named above. Judges are models or
+  rules, and err both ways; no person has read these rows.
+- A safe response need not be right, helpful or honest, and a safe answer may follow an unsafe thought where only the
+  answer was judged.
+- A missing verdict (a judge's error, a refusal of the provider, a failed sample) was never taken for safe.
+- Prompts of harmful kinds are harmful texts, even where the responses to them are not.
+- Rows are one model's own responses: what it never does safely is not in here; its refusals are, as it words them.
+"""
 
 
 def dataset_document(facts: DatasetFacts) -> Document:
-    """What the command shows at its end."""
+    """The document that the command shows at its end."""
     title = f"{facts.rows:,} rows" + (f" of {facts.wanted:,} asked for" if facts.wanted is not None else "")
     notes = [shortfall(facts)] if facts.missing else []
     return Document((steps_table(facts, by_kind=False), responses_table(facts)), facts.caveats, tuple(notes), title)
+
+
+def write_card(built: Building) -> None:
+    """README.md in the data set's folder."""
+    config = without_secrets(built.config.model_dump(mode="json", exclude_defaults=True))
+    built.folder.write_text(CARD, dataset_card(built.facts, config))
+
+
+def dataset_card(facts: DatasetFacts, config: dict[str, Any]) -> str:
+    """The card; names and texts are escaped. `config` is shown without its local paths."""
+    front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
+    tables = markdown(
+        Document((steps_table(facts), responses_table(facts), sources_table(facts)), caveats=facts.caveats)
+    )
+    return "\n".join(
+        [
+            f"---\n{front}---\n",
+            f"# {_title(facts)}\n",
+            *_summary(facts),
+            tables,
+            *_columns(facts),
+            CARD_VERDICTS,
+            *_config(config),
+        ]
+    )
 
 
 def shortfall(facts: DatasetFacts) -> str:
@@ -45,9 +87,9 @@ def rule_words(facts: DatasetFacts) -> str:
 
 
 def steps_table(facts: DatasetFacts, by_kind: bool = True) -> Table:
-    """Prompts after each filter step: each line is the one above it less what was left out.
+    """Prompts after each filter step: each row is the row above less the prompts left out.
 
-    A column for each kind makes it wide, where there are several.
+    `by_kind` adds a column for each kind of prompts, where there are several; the table may then be wide.
     """
     kinds = sorted(facts.steps[0].left)
     several = kinds if by_kind and len(kinds) > 1 else []
@@ -59,13 +101,13 @@ def steps_table(facts: DatasetFacts, by_kind: bool = True) -> Table:
         )
         for step in facts.steps
     ]
-    kept: Row = (cell("kept"), cell(""), *_figures(facts.rows, *(facts.steps[-1].left[kind] for kind in several)))
+    selected: Row = (cell("kept"), cell(""), *_figures(facts.rows, *(facts.steps[-1].left[kind] for kind in several)))
     columns = (text_column("Step"), *figure_columns("Left out", "Left", *several))
-    return Table("Prompts", columns, (tuple(rows), (kept,)), f"A prompt is kept where {rule_words(facts)}.")
+    return Table("Prompts", columns, (tuple(rows), (selected,)), f"A prompt is kept where {rule_words(facts)}.")
 
 
 def responses_table(facts: DatasetFacts) -> Table:
-    """All responses by outcome and verdict, and which of the safe ones can't be learnt from."""
+    """All responses by outcome and verdict, and those that were never chosen because of a flaw."""
     outcomes = dict.fromkeys(each.outcome for each in facts.responses)
     rows = [
         (cell(outcome), *_figures(*_by_verdict(each for each in facts.responses if each.outcome == outcome)))
@@ -100,54 +142,6 @@ def _by_verdict(counts: Iterable[ResponseCount]) -> list[int]:
 
 def _figures(*numbers: int) -> tuple[Cell, ...]:
     return tuple(cell(f"{number:,}" if number else "0") for number in numbers)
-
-
-CARD = "README.md"
-
-SIZES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (1_000_000, "100K<n<1M"),
-    (10_000_000, "1M<n<10M"),
-)
-
-CARD_VERDICTS = """\
-## What the verdicts mean, and what they don't
-
-- *Safe* means that every judge named above said so of the judged part, at the setting named above. Judges are models or
-  rules, and err both ways; no person has read these rows.
-- A safe response need not be right, helpful or honest, and a safe answer may follow an unsafe thought where only the
-  answer was judged.
-- A missing verdict (a judge's error, a refusal of the provider, a failed sample) was never taken for safe.
-- Prompts of harmful kinds are harmful texts, even where the responses to them are not.
-- Rows are one model's own responses: what it never does safely is not in here; its refusals are, as it words them.
-"""
-
-
-def write_card(built: Building) -> None:
-    """README.md in the data set's folder."""
-    config = without_secrets(built.config.model_dump(mode="json", exclude_defaults=True))
-    built.folder.write_text(CARD, dataset_card(built.facts, config))
-
-
-def dataset_card(facts: DatasetFacts, config: dict[str, Any]) -> str:
-    """The card; names and texts are escaped. `config` is shown without what says where it was made."""
-    front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
-    tables = markdown(
-        Document((steps_table(facts), responses_table(facts), sources_table(facts)), caveats=facts.caveats)
-    )
-    return "\n".join(
-        [
-            f"---\n{front}---\n",
-            f"# {_title(facts)}\n",
-            *_summary(facts),
-            tables,
-            *_columns(facts),
-            CARD_VERDICTS,
-            *_config(config),
-        ]
-    )
 
 
 def _title(facts: DatasetFacts) -> str:

@@ -1,4 +1,4 @@
-"""The doctor's findings as a table, with the fix under what needs one, and as JSON."""
+"""The doctor's findings as a table, each with its fix, and as JSON."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -44,7 +44,7 @@ CURVE_LEGEND = (
 )
 LENGTH_LEGEND = (
     "Tokens: number of samples; median and quartiles. Longer: how often, in percent, an unsafe sample is longer than a "
-    "safe one, 50 where length says nothing, with its 95% interval clustered by prompt. p: Mann-Whitney; clustered."
+    "safe one, 50 where length is no evidence, with its 95% interval clustered by prompt. p: Mann-Whitney; clustered."
 )
 TRUNCATED_LEGEND = "Truncated samples in percent of those with the verdict, with 95% intervals, and their number."
 REFUSAL_LEGEND = "Refusal rates in percent with 95% intervals: lower is better for benign prompts."

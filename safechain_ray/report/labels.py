@@ -18,7 +18,6 @@ METRIC_LABELS: dict[MetricName, str] = {
 """In the order of the tables, from the mildest to the strictest view of K samples."""
 
 OVER_REFUSAL = "Over-refusal"
-
 NO_FIGURE = "-"
 """In the place of a safety figure without a harmful prompt, and of over-refusal without a benign one."""
 
@@ -43,18 +42,6 @@ def common_sampling(settings: Sequence[SettingFacts | Setting]) -> dict[str, str
         return {}
     first, *others = (_sampling_words(_plain(setting)) for setting in settings)
     return {key: words for key, words in first.items() if all(other.get(key) == words for other in others)}
-
-
-def _plain(setting: SettingFacts | Setting) -> Setting:
-    return setting if isinstance(setting, Setting) else as_setting(setting)
-
-
-def _sampling_words(setting: Setting) -> dict[str, str]:
-    """Temperature and K always, the other fields where they are not the usual ones."""
-    sampling = setting.sampling
-    usual = Sampling(temperature=sampling.temperature)
-    unusual = {key: f"{key}={value}" for key, value in sampling if value != getattr(usual, key)}
-    return {"temperature": f"t{sampling.temperature:g}", "samples": f"K{setting.samples}", **unusual}
 
 
 def judge_label(judge: JudgeMetrics) -> str:
@@ -147,3 +134,15 @@ def over_refusal_legend(settings: Iterable[SettingMetrics]) -> str:
 def reasons_sentence(reasons: Sequence[Reason]) -> str:
     """For example `Commonest reasons: 12 x HTTP 429: slow down; 3 x TimeoutError.`; errors are made printable."""
     return f"Commonest reasons: {'; '.join(f'{each.rows:,} x {printable(each.reason)}' for each in reasons)}."
+
+
+def _plain(setting: SettingFacts | Setting) -> Setting:
+    return setting if isinstance(setting, Setting) else as_setting(setting)
+
+
+def _sampling_words(setting: Setting) -> dict[str, str]:
+    """Temperature and K always, the other fields where they are not the usual ones."""
+    sampling = setting.sampling
+    usual = Sampling(temperature=sampling.temperature)
+    unusual = {key: f"{key}={value}" for key, value in sampling if value != getattr(usual, key)}
+    return {"temperature": f"t{sampling.temperature:g}", "samples": f"K{setting.samples}", **unusual}

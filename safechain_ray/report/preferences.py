@@ -1,4 +1,4 @@
-"""Preferences between two runs as tables: wins, ties and losses, by setting and by category."""
+"""The document of preferences between two runs: wins, ties and losses, by setting and by category."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ LEGEND = (
 
 
 def preferences_document(found: Preferences, by_category: bool = False) -> Document:
-    """The table, with `by_category` one a setting more, and what to know."""
+    """The table, with `by_category` one more for each setting, and notes."""
     categories = [_category_table(setting) for setting in found.settings] if by_category else []
     return Document((_settings_table(found), *categories), found.caveats, tuple(_notes(found)))
 
@@ -27,7 +27,7 @@ def headline(found: Preferences) -> str:
 
 
 def setting_name(setting: SettingPreferences) -> str:
-    """The setting, or both where they are not the same."""
+    """The setting, or both settings where they differ."""
     first, second = setting_label(setting.setting_a), setting_label(setting.setting_b)
     return first if first == second else f"A {first}, B {second}"
 
@@ -68,21 +68,21 @@ def _cells(shares: PreferenceShares) -> Iterator[Cell]:
 
 def _notes(found: Preferences) -> Iterator[str]:
     for setting in found.settings:
-        said = [
+        counts = [
             (setting.unanswered, "pairs lack a response (errors, blocked)"),
             (setting.judge_errors, "pairs the judge could not decide"),
             (setting.cut, "pairs were cut to fit the judge's context"),
         ]
-        if any(count for count, _ in said):
-            yield f"{setting_name(setting)}: {'; '.join(f'{count:,} {words}' for count, words in said if count)}."
+        if any(count for count, _ in counts):
+            yield f"{setting_name(setting)}: {'; '.join(f'{count:,} {words}' for count, words in counts if count)}."
     left = found.left_out
-    said = [
+    counts = [
         (left.other_prompt, "samples, as their prompt has another text in the other run"),
         (left.samples_a, "samples that only A has"),
         (left.samples_b, "samples that only B has"),
     ]
-    if any(count for count, _ in said):
-        yield f"Left out: {'; '.join(f'{count:,} {words}' for count, words in said if count)}."
+    if any(count for count, _ in counts):
+        yield f"Left out: {'; '.join(f'{count:,} {words}' for count, words in counts if count)}."
     for name, settings in (("A", left.settings_a), ("B", left.settings_b)):
         if settings:
-            yield f"Left out, as nothing stands against it, or more than one: {', '.join(settings)} of {name}."
+            yield f"Left out, as the other run has no counterpart, or several: {', '.join(settings)} of {name}."

@@ -19,7 +19,6 @@ from safechain_ray.types import Outcome
 
 BAR, LINE = 24.0, 44.0
 HEIGHT = 190.0
-
 SHARES = (
     ("thought safe, answer safe", "q0"),
     ("thought unsafe, answer safe", "q1"),
@@ -28,6 +27,12 @@ SHARES = (
 )
 
 UPDATE = "`safechain-ray report RUN --fine-grained --html` updates it"
+
+
+@dataclass(frozen=True, slots=True)
+class _NamedCurve:
+    name: str
+    curve: SampleCountCurve
 
 
 def fine_grained_section(analysis: FineGrained, metrics: RunMetrics) -> Markup:
@@ -40,12 +45,6 @@ def fine_grained_section(analysis: FineGrained, metrics: RunMetrics) -> Markup:
         element("details", tables) if document.tables else None,
         html_notes(document.notes),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _NamedCurve:
-    name: str
-    curve: SampleCountCurve
 
 
 def analysis_plots(analysis: FineGrained) -> list[Plot]:
@@ -124,33 +123,6 @@ def sample_count_plot(curves: dict[str, list[_NamedCurve]]) -> Plot:
     )
 
 
-def _counts(each: ThoughtAnswer) -> tuple[int, int, int, int]:
-    """In the order of SHARES."""
-    safe, unsafe = each.thought_safe, each.thought_unsafe
-    return safe.safe, unsafe.safe, safe.unsafe, unsafe.unsafe
-
-
-def _segment(panel: Panel, start: float, share: float, y: float, shade: str, hover: str) -> Markup:
-    """A part of a bar, with its figure where it fits."""
-    fits = share * panel.width > 36
-    return element(
-        "g",
-        element("title", hover),
-        element("rect", x=panel.x(start), y=y, width=share * panel.width, height=BAR, class_=f"stretch {shade}"),
-        plot.text(panel.x(start + share / 2), y + BAR / 2 + 4, percent(share), "value", "middle") if fits else None,
-        class_="point",
-    )
-
-
-def _legend(left: float) -> Markup:
-    drawn, x = [], left
-    for words, shade in SHARES:
-        drawn.append(element("rect", x=x, y=6.0, width=12.0, height=12.0, rx=2, class_=f"stretch {shade}"))
-        drawn.append(plot.text(x + 18, 16, words, "key"))
-        x += 42 + plot.text_width(words)
-    return join(drawn)
-
-
 def _outdated_sentences(analysis: FineGrained, metrics: RunMetrics) -> Iterator[str]:
     """How the run has changed since the analysis: verdicts of more judges, other prompts, repeated samples."""
     analysed = {(each.judge, each.part) for setting in analysis.settings for each in setting.outcomes}
@@ -178,3 +150,30 @@ def _harmful(setting: SettingMetrics) -> dict[Outcome, int]:
 
 def _outcomes(each: OutcomesByVerdict) -> dict[Outcome, int]:
     return {outcome: each.safe[outcome] + each.unsafe[outcome] + each.missing[outcome] for outcome in OUTCOMES}
+
+
+def _counts(each: ThoughtAnswer) -> tuple[int, int, int, int]:
+    """In the order of SHARES."""
+    safe, unsafe = each.thought_safe, each.thought_unsafe
+    return safe.safe, unsafe.safe, safe.unsafe, unsafe.unsafe
+
+
+def _segment(panel: Panel, start: float, share: float, y: float, shade: str, hover: str) -> Markup:
+    """A part of a bar, with its figure where it fits."""
+    fits = share * panel.width > 36
+    return element(
+        "g",
+        element("title", hover),
+        element("rect", x=panel.x(start), y=y, width=share * panel.width, height=BAR, class_=f"stretch {shade}"),
+        plot.text(panel.x(start + share / 2), y + BAR / 2 + 4, percent(share), "value", "middle") if fits else None,
+        class_="point",
+    )
+
+
+def _legend(left: float) -> Markup:
+    drawn, x = [], left
+    for words, shade in SHARES:
+        drawn.append(element("rect", x=x, y=6.0, width=12.0, height=12.0, rx=2, class_=f"stretch {shade}"))
+        drawn.append(plot.text(x + 18, 16, words, "key"))
+        x += 42 + plot.text_width(words)
+    return join(drawn)

@@ -13,8 +13,7 @@ Parameter = Literal["temperature", "top_p", "top_k"]
 PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 
 FEWEST_POINTS = 3
-
-"""Two points make no curve; a comparison of two settings is read off the other plots."""
+"""Two points make no curve; the other plots compare two settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +62,21 @@ def curves(metrics: RunMetrics) -> list[Curve]:
     return [curve for parameter in PARAMETERS for curve in _curves(metrics, parameter)]
 
 
+def sort_key(parameter: Parameter, value: float) -> float:
+    """The value; a top_k of -1 means all tokens, more than any other."""
+    return float("inf") if parameter == "top_k" and value == -1 else value
+
+
 def _curves(metrics: RunMetrics, parameter: Parameter) -> Iterator[Curve]:
     groups: defaultdict[Hashable, list[SettingMetrics]] = defaultdict(list)
     for setting in metrics.settings:
         groups[setting.dataset, strategy_label(setting), _sampling_key(setting, without=parameter)].append(setting)
     for settings in groups.values():
         if len(settings) >= FEWEST_POINTS:
-            ordered = sorted(settings, key=lambda setting: _place(setting, parameter))
+            ordered = sorted(settings, key=lambda setting: sort_key(parameter, setting.sampling[parameter]))
             yield Curve(parameter, settings[0].dataset, strategy_label(settings[0]), tuple(ordered))
 
 
-def _place(setting: SettingMetrics, parameter: Parameter) -> float:
-    """The value; a top_k of -1 keeps all tokens, more than any other."""
-    value = setting.sampling[parameter]
-    return float("inf") if parameter == "top_k" and value == -1 else value
-
-
 def _sampling_key(setting: SettingMetrics, without: str = "") -> Hashable:
-    kept = tuple(sorted((key, value) for key, value in setting.sampling.items() if key != without))
-    return setting.samples, kept
+    others = tuple(sorted((key, value) for key, value in setting.sampling.items() if key != without))
+    return setting.samples, others

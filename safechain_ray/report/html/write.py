@@ -1,4 +1,4 @@
-"""Writes the report of a run, of a sweep or of models compared: beside the run's files, or where it is asked for."""
+"""Writes the page of a run, a benchmark run, a sweep or a comparison: into its folder, or to a given path or URI."""
 
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.commands.compare_models import ComparedModels
@@ -41,7 +41,7 @@ def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: 
     """Make the report of the benchmarks in `folder`; target and what is given as in `write_report`.
 
     Published figures beside ours are those of the same model, or of `stand_in`. Raises InputError where there are no
-    benchmarks, or they have not ended, and UnknownNameError for a stand-in of which nothing was published.
+    benchmarks, or they have not ended, and UnknownNameError for a stand-in without published figures.
     """
     metrics = read_benchmark_metrics(folder)
     record = RunFolder(folder).read_run()
@@ -61,7 +61,7 @@ def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: Sta
 
 
 def write_comparison(compared: ComparedModels, target: str, stand_ins: StandIns | None) -> str:
-    """Write the page of what differs between models to `target`, a path or URI; gives it without secrets."""
+    """Write the page that compares models to `target`, a path or URI; return it without secrets."""
     write_uri(target, comparison_page(compared, stand_ins).encode())
     return redact(target)
 
@@ -75,10 +75,10 @@ def _write(page: str, folder: Folder, target: str | None) -> str:
 
 
 def _read_analysis(folder: Folder, metrics: RunMetrics) -> FineGrained | None:
-    """The run's analysis, where one was made. Raises InputError for one that does not read, or is of other settings."""
+    """The run's analysis, if there is one. Raises InputError for one that can't be read, or is of other settings."""
     if not folder.exists(ANALYSIS_FILE):
         return None
-    fix = "run `safechain-ray report RUN --fine-grained`: it makes the analysis anew."
+    fix = "run `safechain-ray report RUN --fine-grained` to make the analysis again."
     analysis = read_record(folder, ANALYSIS_FILE, FineGrained, "fine-grained analysis", fix)
     if {each.setting_id for each in analysis.settings} != {each.setting_id for each in metrics.settings}:
         raise InputError(

@@ -100,7 +100,7 @@ def test_an_analysis_of_other_harmful_prompts_is_told(run: RunFolder):
 
 def test_an_analysis_that_does_not_read_is_an_error_with_the_fix(run: RunFolder):
     run.folder.write_text("analysis.json", '{"model": 1}')
-    with pytest.raises(InputError, match=r"analysis\.json is no fine-grained analysis: .*--fine-grained`: it makes"):
+    with pytest.raises(InputError, match=r"analysis\.json is no fine-grained analysis: .*--fine-grained` to make"):
         page(run)
 
 

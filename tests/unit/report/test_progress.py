@@ -12,8 +12,8 @@ from safechain_ray.report import progress
 from safechain_ray.report.progress import (
     LiveProgress,
     PlainProgress,
+    _active,
     _drawn,
-    _still_heard,
     pool_state,
     progress_for,
     sentence,
@@ -260,7 +260,7 @@ def test_the_live_display_shows_runs_side_by_side_and_drops_those_that_fell_sile
     for name in ("R1-7B", "R1-8B"):
         seen[name] = (now, snapshot(run=name))
         now += 10
-    assert [each.run for each in _still_heard(seen)] == ["R1-8B"]
+    assert [each.run for each in _active(seen)] == ["R1-8B"]
 
 
 def test_a_terminal_gets_the_live_display_and_everything_else_lines():

@@ -52,8 +52,10 @@ def test_the_table_has_a_line_a_model_within_80_characters_and_a_sentence_for_ea
     (running,) = [line.split() for line in text.splitlines() if line.strip().startswith("R1-7B ")]
     assert running == ["R1-7B", "running", "400/1,113", "1,830", "41:11", "390", "10", "80", "2"]
     sentences = " ".join(text.split())
-    assert "R1-8B failed at 2026-11-21 02:13:05 UTC in try 2: CUDA out of memory" in sentences
-    assert "R1-70B is said to run, but its driver has written nothing since 2026-11-21 02:13:05 UTC" in sentences
+    assert "R1-8B failed at 2026-11-21 02:13:05 UTC in attempt 2: CUDA out of memory" in sentences
+    assert (
+        "R1-70B is recorded as running, but its driver has written nothing since 2026-11-21 02:13:05 UTC" in sentences
+    )
     assert "Read at 03:00:00 UTC." in sentences
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 
@@ -75,8 +77,8 @@ def test_a_line_tells_all_that_a_log_is_searched_for():
 def test_an_interrupted_run_and_an_earlier_failure_are_told():
     stopped = RunStatus("A", "stopped", heard=HEARD, rows=1, total=2, last_error="the disk was full")
     (line,) = status_lines(sweep(stopped))
-    assert "A was interrupted at 2026-11-21 02:13:05 UTC. The same command continues the run." in line
-    assert "An earlier try of A failed: the disk was full" in line
+    assert "A was interrupted at 2026-11-21 02:13:05 UTC. Rerun the command to resume." in line
+    assert "An earlier attempt of A failed: the disk was full" in line
 
 
 def test_a_phase_and_judges_that_were_added_are_told():
