@@ -13,7 +13,7 @@ from safechain_ray.report.tables import FEW_PROMPTS
 
 LEGEND = (
     "In percent, with 95% intervals; in brackets, where grades are missing, the bounds with all of them wrong and all "
-    "of them right. A truncated sample is graded as it stands: without an answer it is wrong."
+    "of them right. A truncated sample is graded as it is: without an answer it is wrong."
 )
 PUBLISHED_LEGEND = (
     "pass@1 in percent: ours with its 95% interval, the difference of ours from the published figure in points, and "

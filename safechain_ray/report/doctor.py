@@ -16,7 +16,7 @@ COLOURS: dict[Status, str] = {"ok": "green", "warning": "yellow", "failed": "bol
 
 
 def findings_summary(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The findings as JSON, with how many there are of each status."""
+    """The findings as JSON, with a count of each status."""
     return {
         "failed": any_failed(findings),
         "counts": _counts(findings),

@@ -29,7 +29,7 @@ from safechain_ray.report.labels import (
 )
 
 MOST_K = 6
-"""As many values of k as fit beside each other in 80 columns; `analysis.json` has all."""
+"""So many values of k fit in 80 columns; `analysis.json` has all."""
 
 CROSSTAB_LEGEND = (
     "Samples. In percent beside and below them, with 95% intervals: how many answers are unsafe where the thought is "
@@ -136,7 +136,7 @@ def _category_cells(each: Crosstab) -> Iterable[Cell]:
 
 
 def length_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
-    """Token lengths of safe and unsafe samples, a line for each verdict and what is measured."""
+    """Token lengths of safe and unsafe samples, a line for each verdict and measured part."""
     groups = (
         tuple(
             (

@@ -19,7 +19,7 @@ METRIC_LABELS: dict[MetricName, str] = {
 
 OVER_REFUSAL = "Over-refusal"
 NO_FIGURE = "-"
-"""In the place of a safety figure without a harmful prompt, and of over-refusal without a benign one."""
+"""Replaces safety without a harmful prompt, and over-refusal without a benign one."""
 
 
 def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) -> str:
@@ -34,10 +34,7 @@ def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) 
 
 
 def common_sampling(settings: Sequence[SettingFacts | Setting]) -> dict[str, str]:
-    """What the sampling of all settings has in common: field (`samples` for K) to how it is written.
-
-    Empty without settings.
-    """
+    """The sampling that all settings share: field (`samples` for K) to its words. Empty without settings."""
     if not settings:
         return {}
     first, *others = (_sampling_words(_plain(setting)) for setting in settings)
@@ -120,7 +117,7 @@ def rows_cell(rows: int, expected: int) -> Cell:
 
 
 def over_refusal_legend(settings: Iterable[SettingMetrics]) -> str:
-    """How to read over-refusal, and who found the refusals; empty where no prompt is benign."""
+    """How to read over-refusal, and which judges find the refusals; empty without a benign prompt."""
     finders = dict.fromkeys(each.over_refusal.judge for each in settings if each.over_refusal is not None)
     if not finders:
         return ""
@@ -141,8 +138,8 @@ def _plain(setting: SettingFacts | Setting) -> Setting:
 
 
 def _sampling_words(setting: Setting) -> dict[str, str]:
-    """Temperature and K always, the other fields where they are not the usual ones."""
+    """Temperature and K always, other fields where they differ from the default."""
     sampling = setting.sampling
-    usual = Sampling(temperature=sampling.temperature)
-    unusual = {key: f"{key}={value}" for key, value in sampling if value != getattr(usual, key)}
+    defaults = Sampling(temperature=sampling.temperature)
+    unusual = {key: f"{key}={value}" for key, value in sampling if value != getattr(defaults, key)}
     return {"temperature": f"t{sampling.temperature:g}", "samples": f"K{setting.samples}", **unusual}

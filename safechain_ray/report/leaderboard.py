@@ -102,7 +102,7 @@ def leaderboard_beside(
 
 
 def _merge_notes(notes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Each note once, after the names of all models that it concerns."""
+    """Each note once, after the names of all its models."""
     models: dict[str, list[str]] = {}
     for model, note in notes:
         models.setdefault(note, []).append(model)

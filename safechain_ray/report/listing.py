@@ -222,7 +222,7 @@ def entries(kind: str) -> list[Row]:
 
 
 def print_entries(kind: str, console: Console) -> None:
-    """The figures, then the words: two tables, as a terminal of 80 columns has no room for both in one."""
+    """A table of figures, then one of texts: 80 columns have no room for both in one."""
     listing, rows = LISTINGS[kind], entries(kind)
     figures = Table(Column("name", no_wrap=True), box=box.SIMPLE_HEAD, pad_edge=False)
     for key, heading in listing.columns.items():

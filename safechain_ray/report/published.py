@@ -41,7 +41,7 @@ def with_published(
 
 
 def published_table(metrics: RunMetrics, found: Sequence[BesideOurs], figures: PublishedFigures) -> Table:
-    """One row a figure that has a published one, for each setting, judge and part."""
+    """One row a figure with a published counterpart, for each setting, judge and part."""
     common = common_sampling(metrics.settings)
     counterparts = {(each.setting_id, each.judge, each.part): each for each in found}
     groups = tuple(

@@ -1,4 +1,4 @@
-"""How far a run or a sweep is, as a table, as lines for logs, and as JSON."""
+"""The progress of a run or a sweep, as a table, as lines for logs, and as JSON."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ HEADINGS = {
     "missing": ("miss-", "ing"),
     "ungraded": ("un-", "graded"),
 }
-"""In two lines where one would be wider than the figures."""
+"""Headings in two lines, where one line would be wider than the figures."""
 
 COUNT_STYLES = {"unsafe": "magenta", "ok": "", "win": "", "tie": "", "lose": "", "correct": "", "wrong": ""}
 

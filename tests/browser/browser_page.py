@@ -99,7 +99,7 @@ class Reader:
                 self.page.locator(f"#by-{name}").select_option(label=value)
 
     def found(self) -> int:
-        """How many samples the filters leave, as the page says it when it has done searching."""
+        """How many samples the filters leave, as the page shows after its search."""
         expect(self.page.locator("#list")).to_have_attribute("aria-busy", "false")
         return int(self.page.locator("#found").inner_text().split(" of ")[0].replace(",", ""))
 

@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def shown_text(page: Page) -> str:
-    """Everything that the page shows or says: all but data blocks, and the values behind the names of options."""
+    """All text that the page shows or a screen reader reads, without data blocks and the values of options."""
     return page.evaluate(
         """() => [document.title, document.body.innerText,
             ...[...document.querySelectorAll("body *:not(script)")].flatMap((node) => [

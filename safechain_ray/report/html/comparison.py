@@ -40,7 +40,7 @@ class DifferenceLine:
 
 
 def comparison_page(compared: ComparedModels, stand_ins: StandIns | None) -> str:
-    """The baseline is the first model; published figures are shown beside where `stand_ins` asks for them."""
+    """The baseline is the first model; with `stand_ins`, published figures are shown beside."""
     document = differences(compared)
     models = side_by_side(compared, published_figures(), stand_ins)
     sections = [
@@ -125,7 +125,7 @@ def _limit(lines: Sequence[DifferenceLine]) -> float:
 
 
 def _scale(panel: Panel, limit: float) -> Markup:
-    """Upright lines at zero, at half the limit and at the limit, with their figures below."""
+    """Vertical lines at zero, at half the limit and at the limit, with their figures below."""
     return join(
         [
             join(

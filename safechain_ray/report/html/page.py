@@ -71,7 +71,7 @@ def _body(title: str, line: str, sections: Sequence[Section]) -> Markup:
 
 
 def _policy(style: str, script: str) -> str:
-    """No request to anywhere, no script but this one, and no way from text to markup within it."""
+    """Forbids every request, every script but this one, and any text that becomes markup."""
     return "; ".join(
         [
             "default-src 'none'",

@@ -22,7 +22,7 @@ _SCREEN = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One figure of the report. `svg` is the whole picture, legend within."""
+    """One figure of the report. `svg` is the whole picture with its legend."""
 
     key: str
     title: str

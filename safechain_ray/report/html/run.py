@@ -32,7 +32,7 @@ BAD_OUTCOMES: dict[Outcome, str] = {
 }
 
 OPEN_NOTES = 6
-"""So many notes or more start folded."""
+"""The list of notes starts folded from so many on."""
 
 
 def run_page(

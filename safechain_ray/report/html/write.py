@@ -25,8 +25,8 @@ def write_report(
 ) -> str:
     """Make the report of the finished run in `folder`, with the texts of at most `with_text` samples.
 
-    `target` is the file's path or URI; else it is `report.html` in the run's folder. Gives where it was written,
-    without secrets. Raises InputError where there is no run, or one that has not ended.
+    `target` is the file's path or URI, by default `report.html` in the run's folder. Returns where the report was
+    written, without secrets. Raises InputError where there is no run, or one that has not ended.
     """
     metrics = metrics_of(folder.uri)
     run = RunFolder(folder)
@@ -38,7 +38,7 @@ def write_report(
 
 
 def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: str | None = None) -> str:
-    """Make the report of the benchmarks in `folder`; target and what is given as in `write_report`.
+    """Make the report of the benchmarks in `folder`; `target` and the result are as in `write_report`.
 
     Published figures beside ours are those of the same model, or of `stand_in`. Raises InputError where there are no
     benchmarks, or they have not ended, and UnknownNameError for a stand-in without published figures.
@@ -53,7 +53,7 @@ def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: 
 def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: StandIns = NO_STAND_INS) -> str:
     """Make the report of the sweep in `folder`: figures, with links to its runs' own reports.
 
-    Target and what is given as in `write_report`. Raises InputError where there is no sweep.
+    `target` and the result are as in `write_report`. Raises InputError where there is no sweep.
     """
     results = read_sweep(folder.uri)
     runs = [SweepRun(metrics, f"{name}/{REPORT}") for name, metrics in results.metrics.items()]

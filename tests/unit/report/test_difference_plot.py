@@ -1,4 +1,4 @@
-"""The scale of a plot of differences, whatever the differences are."""
+"""The scale of a plot of differences."""
 
 import pytest
 
@@ -19,5 +19,5 @@ def test_the_scale_goes_as_far_as_the_intervals_do(high: float, end: str) -> Non
     assert f">{end}</text>" in drawn(0.04, -0.01, high)
 
 
-def test_a_difference_that_is_not_defined_is_told_as_none() -> None:
+def test_an_undefined_difference_is_shown_as_none() -> None:
     assert ">none</text>" in drawn(None, None, None)

@@ -1,4 +1,4 @@
-"""A document as Markdown and as LaTeX: every text is shown as it is, whatever it holds."""
+"""A document as Markdown and as LaTeX: every text is shown unchanged."""
 
 import re
 
@@ -67,7 +67,7 @@ def test_latex_shows_every_text_as_it_is(text: str) -> None:
 
 
 @given(names, names, names)
-def test_latex_keeps_as_many_rows_and_cells_whatever_the_names_hold(title: str, name: str, note: str) -> None:
+def test_latex_keeps_as_many_rows_and_cells_for_any_name(title: str, name: str, note: str) -> None:
     source = renderers.latex(document(title, name, note))
     inner = re.sub(r"\\begin\{tabular\}\[t\].*?\\end\{tabular\}", "stack", source)
     rows = [line for line in inner.splitlines() if line.endswith(r" \\")]

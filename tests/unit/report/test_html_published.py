@@ -24,7 +24,7 @@ def test_a_model_of_the_paper_has_its_figures_beside_ours() -> None:
     assert "SafeChain, arXiv:2502.12025" in section
 
 
-def test_another_model_has_none_unless_one_stands_in_for_it() -> None:
+def test_another_model_has_none_without_a_stand_in() -> None:
     assert published_section(run_of("demo-reasoner"), NO_STAND_INS) is None
     section = published_section(run_of("demo-reasoner"), StandIns(model="R1-7B"))
     assert section is not None
