@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,9 +12,7 @@ from made_runs.by_config import finished_run
 from safechain_ray.cli import app
 from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.errors import InputError
-from safechain_ray.report.document import Column, Table, cell, text_column
 from safechain_ray.report.html.analysis import analysis_plots
-from safechain_ray.report.html.document import html_table
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 
@@ -102,12 +99,3 @@ def test_an_unreadable_analysis_is_an_error_with_the_fix(run: RunFolder):
     run.folder.write_text("analysis.json", '{"model": 1}')
     with pytest.raises(InputError, match=r"analysis\.json is no fine-grained analysis: .*--fine-grained` to make"):
         page(run)
-
-
-def test_a_table_of_a_document_keeps_its_cells_as_text():
-    table = Table("Title <b>", (text_column("Setting"), Column(("A", "%"))), (((cell("<i>one", "two"), cell("1.0")),),))
-    markup = html_table(replace(table, caption="Caption"))
-    assert '<th scope="row">&lt;i&gt;one\ntwo</th><td class="number">1.0</td>' in markup
-    assert "<caption>Title &lt;b&gt;</caption>" in markup
-    assert '<th scope="col" class="number">A\n%</th>' in markup
-    assert '<p class="legend">Caption</p>' in markup
