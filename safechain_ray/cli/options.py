@@ -280,8 +280,7 @@ def parse_stand_ins(paper: str | None, paper_dataset: tuple[str, ...]) -> StandI
 
 def show(document: Document, output_format: str) -> None:
     """Print the document on stdout; Markdown and LaTeX are not wrapped, so that they can be piped to a file."""
-    from safechain_ray.report.latex import latex
-    from safechain_ray.report.renderers import markdown, print_document
+    from safechain_ray.report.renderers import latex, markdown, print_document
 
     match output_format:
         case "markdown":

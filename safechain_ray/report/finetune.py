@@ -1,4 +1,4 @@
-"""A fine-tuning in tables: what it would take of memory and cluster, and what it came to."""
+"""The documents of a fine-tuning: its plan (memory, workers, training set) and its outcome."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -66,7 +66,7 @@ def plan_document(summary: Mapping[str, Any]) -> Document:
 
 
 def _data(training_set: Mapping[str, Any]) -> tuple[Table, ...]:
-    """What the training set gives, as far as it was read."""
+    """Counts of the training set, as far as it was read."""
     if training_set["rows"] is None:
         return ()
     rows = [
@@ -88,7 +88,7 @@ def _data(training_set: Mapping[str, Any]) -> tuple[Table, ...]:
 
 
 def outcome_document(record: FinetuneFile) -> Document:
-    """What the command shows at its end."""
+    """The document that the command shows at its end."""
     counts = record.training_set["learnt"]
     evaluation = record.evaluation_loss
     rows = (
@@ -98,7 +98,7 @@ def outcome_document(record: FinetuneFile) -> Document:
         (cell("examples"), cell(f"{counts['examples']:,}")),
         (cell("left out"), cell(f"{counts['too_long'] + sum(counts['left_out'].values()):,}")),
         (cell("tokens trained on"), cell(f"{record.tokens:,}")),
-        (cell("time of the last try"), cell(clock(record.seconds))),
+        (cell("time of the last attempt"), cell(clock(record.seconds))),
     )
     model = record.config["model"]["name"]
     table = Table("Training", (text_column(""), *figure_columns("")), (rows,), "Losses in nats a token.")

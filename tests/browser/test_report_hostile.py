@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.html.page import run_page
+from safechain_ray.report.html.run import run_page
 from safechain_ray.report.html.samples import PackedSamples, pack_samples, packed
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def shown_text(page: Page) -> str:
-    """Everything that the page shows or says: all but data blocks, and the values behind the names of options."""
+    """All text that the page shows or a screen reader reads, without data blocks and the values of options."""
     return page.evaluate(
         """() => [document.title, document.body.innerText,
             ...[...document.querySelectorAll("body *:not(script)")].flatMap((node) => [

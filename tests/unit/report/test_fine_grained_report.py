@@ -86,7 +86,7 @@ def test_hostile_names_are_printed_as_inert_text(run: Path):
     assert text.count("[bold red]Hate[/nothing] :smile: [link=file:///etc]x") >= 4
 
 
-def test_few_values_of_k_stand_for_many_with_both_ends():
+def test_few_values_of_k_represent_many_with_both_ends():
     assert chosen_counts(1) == [1]
     assert chosen_counts(5) == [1, 2, 3, 4, 5]
     assert chosen_counts(100) == [1, 21, 41, 60, 80, 100]

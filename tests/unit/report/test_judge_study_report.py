@@ -43,7 +43,7 @@ def shown(found: JudgeStudy, width: int = 80) -> str:
     return console.file.getvalue()
 
 
-def test_figures_of_ours_and_published_ones_stand_in_one_table_of_80_columns():
+def test_our_figures_and_published_ones_are_in_one_table_of_80_columns():
     text = shown(study())
     assert "…" not in text
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}

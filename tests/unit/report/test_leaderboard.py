@@ -1,4 +1,4 @@
-"""A sweep's tables: every model in its order, published figures below ours, what to know said once."""
+"""A sweep's tables: every model in its order, published figures below ours, each note once."""
 
 import io
 from typing import Any
@@ -25,6 +25,10 @@ ASKED = [("llama-guard-3-8b", "response")]
 EXPECTED = {"strongreject": 313, "strongreject-small": 60}
 
 
+def swept(model: str, status: str, **fields: Any) -> SweptModel:
+    return SweptModel.model_validate({"model": model, "folder": model, "status": status, **fields})
+
+
 def run_of(model: str, caveat: str = "Few prompts.") -> RunMetrics:
     found = summarise(merge([]), SETTINGS, ASKED, EXPECTED)
     return found.model_copy(update={"model": model, "caveats": (caveat,)})
@@ -36,11 +40,7 @@ def shown(document: Document) -> str:
     return console.file.getvalue()
 
 
-def swept(model: str, status: str, **fields: Any) -> SweptModel:
-    return SweptModel.model_validate({"model": model, "folder": model, "status": status, **fields})
-
-
-def test_models_stand_in_the_sweeps_order_each_named_once_a_table():
+def test_models_are_in_the_sweeps_order_each_named_once_a_table():
     text = shown(leaderboard([run_of("R1-7B"), run_of("R1-8B")]))
     outcomes, safety = text.split("Safety")
     assert outcomes.index("R1-7B") < outcomes.index("R1-8B")
@@ -61,7 +61,7 @@ def test_the_rows_of_all_settings_are_counted_for_each_model():
     assert row[1].lines == ("0", "of 613")
 
 
-def test_the_papers_figures_stand_below_ours():
+def test_the_papers_figures_are_below_ours():
     document = leaderboard_beside([run_of("QwQ"), run_of("Kimi-k1.5")], FIGURES, StandIns())
     cells = [[cell.lines[-1] for cell in row[1:-1]] for group in document.tables[1].groups for row in group]
     assert cells[0][0] == "[p 97.1]"
@@ -71,14 +71,14 @@ def test_the_papers_figures_stand_below_ours():
     assert "SafeChain, arXiv:2502.12025" in document.tables[1].caption
 
 
-def test_what_differs_is_starred_and_told_below():
+def test_what_differs_is_starred_and_noted_below():
     document = leaderboard_beside([run_of("demo-reasoner")], FIGURES, StandIns(model="R1-7B"))
     assert document.tables[1].groups[0][0][1].lines[-1] == "[p 36.4*]"
     assert "* Ours is not what was published" in document.tables[1].caption
     assert any("model demo-reasoner, not R1-7B" in note for note in document.notes)
 
 
-def test_without_a_published_figure_ours_stands_alone():
+def test_without_a_published_figure_only_ours_is_shown():
     document = leaderboard_beside([run_of("demo-reasoner")], FIGURES, StandIns())
     assert "[p" not in shown(document).split("Last, in brackets")[0]
     assert any("Nothing was published of demo-reasoner" in note for note in document.notes)

@@ -54,13 +54,15 @@ def test_the_table_has_a_line_a_model_within_80_characters_and_a_sentence_for_ea
     (running,) = [line.split() for line in text.splitlines() if line.strip().startswith("R1-7B ")]
     assert running == ["R1-7B", "running", "400/1,113", "1,830", "41:11", "390", "10", "80", "2"]
     sentences = " ".join(text.split())
-    assert "R1-8B failed at 2026-11-21 02:13:05 UTC in try 2: CUDA out of memory" in sentences
-    assert "R1-70B is said to run, but its driver has written nothing since 2026-11-21 02:13:05 UTC" in sentences
+    assert "R1-8B failed at 2026-11-21 02:13:05 UTC in attempt 2: CUDA out of memory" in sentences
+    assert (
+        "R1-70B is recorded as running, but its driver has written nothing since 2026-11-21 02:13:05 UTC" in sentences
+    )
     assert "Read at 03:00:00 UTC." in sentences
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 
 
-def test_columns_in_which_nothing_stands_are_left_out():
+def test_empty_columns_are_left_out():
     heading = next(line for line in drawn(sweep(DONE, QUEUED)).splitlines() if "Model" in line)
     assert heading.split() == ["Model", "State", "Rows", "ok", "safe", "$"]
 
@@ -74,21 +76,21 @@ def test_a_line_tells_all_that_a_log_is_searched_for():
     ]
 
 
-def test_an_interrupted_run_and_an_earlier_failure_are_told():
+def test_an_interrupted_run_and_an_earlier_failure_are_reported():
     stopped = RunStatus("A", "stopped", last_heartbeat=HEARD, rows=1, total=2, last_error="the disk was full")
     (line,) = status_lines(sweep(stopped))
-    assert "A was interrupted at 2026-11-21 02:13:05 UTC. The same command continues the run." in line
-    assert "An earlier try of A failed: the disk was full" in line
+    assert "A was interrupted at 2026-11-21 02:13:05 UTC. Rerun the command to resume." in line
+    assert "An earlier attempt of A failed: the disk was full" in line
 
 
-def test_a_phase_and_judges_that_were_added_are_told():
+def test_a_phase_and_judges_that_were_added_are_reported():
     staged = RunStatus("A", "running", phase="stage 1 of 2: model", rows=1, total=2, judges_added=("guard",))
     (line,) = status_lines(sweep(staged))
     assert line.startswith("A: running (stage 1 of 2: model), 1/2 rows (50%). Judges added to A later: guard.")
     assert "stage 1 of 2: model" in drawn(sweep(staged))
 
 
-def test_preferences_tell_wins_ties_and_losses():
+def test_preferences_show_wins_ties_and_losses():
     pairs = RunStatus("A or B", "running", kind="preferences", rows=9, total=20, counts={"win": 4, "tie": 3, "lose": 2})
     assert "4 wins, 3 ties, 2 losses" in next(status_lines(FolderStatus("f", "preferences", NOW, (pairs,))))
 
