@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from made_runs.by_samples import sample, setting
-
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.report.document import (
@@ -20,6 +18,7 @@ from safechain_ray.report.html.document import caveats_and_notes, html_table
 from safechain_ray.report.leaderboard import outcomes_table
 from safechain_ray.report.renderers import markdown, rich_table
 from safechain_ray.types import Verdict
+from tests.made_runs.by_samples import sample, setting
 
 
 def table_of(*cells: Cell) -> Table:
