@@ -180,11 +180,11 @@ def test_output_that_finds_no_room_is_a_failure():
         assert exit_code("kept.keep(0)", "print('lost')", stdout=full) == 1
 
 
-def test_json_tells_an_error_on_stdout_and_the_same_sentence_on_stderr():
+def test_json_reports_an_error_on_stdout_and_the_same_message_on_stderr():
     result = call("report", "/no/such/run", "--json")
-    told = json.loads(result.stdout)
-    assert told["exit_code"] == result.exit_code == 2
-    assert told["error"] == result.stderr.rstrip("\n")
+    reported = json.loads(result.stdout)
+    assert reported["exit_code"] == result.exit_code == 2
+    assert reported["error"] == result.stderr.rstrip("\n")
 
 
 def test_debug_shows_the_traceback_before_the_message():
@@ -381,9 +381,7 @@ def test_a_report_is_written_where_it_is_asked_for(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("flags", "written"), [((), True), (("--no-html",), False)])
-def test_an_evaluation_ends_with_its_report_unless_told_otherwise(
-    evaluation: Any, flags: tuple[str, ...], written: bool
-):
+def test_an_evaluation_ends_with_its_report_unless_disabled(evaluation: Any, flags: tuple[str, ...], written: bool):
     evaluation()
     assert ("report.html" in call("evaluate", *RUN, *flags).stdout) == written
 

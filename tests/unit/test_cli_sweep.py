@@ -39,7 +39,7 @@ def call(*arguments: str) -> Result:
 
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[SweepConfig, Any, Any, SweepOptions]]:
-    """Stands for the sweep: one model done, and those that `--only` names failed. Gives what it was called with."""
+    """Replaces the sweep: one model done, and those that `--only` names failed. Gives what it was called with."""
     seen: list[tuple[SweepConfig, Any, Any, SweepOptions]] = []
 
     def sweep(
@@ -57,7 +57,7 @@ def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[SweepCo
     return seen
 
 
-def test_the_plan_of_the_papers_main_table_tells_12_models_of_1113_samples():
+def test_the_plan_of_the_papers_main_table_counts_12_models_of_1113_samples():
     text = call("plan", "--config", MAIN_TABLE).stdout
     assert "313 + 60 × 5 + 250 + 50 × 5" in text
     assert text.count("1,113") == 13
@@ -91,7 +91,7 @@ def test_flags_and_profile_reach_the_sweep(swept: Any, tmp_path: Path):
     assert options == SweepOptions(retries=1, at_once=16, deadline=math.inf)
 
 
-def test_tries_and_deadline_reach_the_sweep_and_what_is_not_finished_is_told(swept: Any):
+def test_retries_and_deadline_reach_the_sweep_and_incomplete_models_are_reported(swept: Any):
     flags = ("--retries", "3", "--deadline", "+8h30m", "--at-once", "2", "--skip", "R1-8B", "--no-html")
     result = call("sweep", "-c", MAIN_TABLE, *flags)
     ((_, _, _, options),) = swept
@@ -136,7 +136,7 @@ def test_a_sweep_ends_with_its_leaderboard_and_where_it_lies(swept: Any, tmp_pat
     assert f"Results: {tmp_path / 'sweep'}" in result.stdout
 
 
-def test_a_model_that_failed_is_told_and_ends_with_1(swept: Any):
+def test_a_failed_model_is_reported_and_ends_with_1(swept: Any):
     result = call("sweep", "-c", MAIN_TABLE, "--no-html", "--only", "R1-8B")
     assert result.exit_code == 1
     assert "R1-8B failed: CUDA out of memory" in result.stderr

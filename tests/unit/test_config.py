@@ -136,7 +136,7 @@ def test_a_wrong_value_is_refused_with_its_key_and_what_would_be_right(keys: dic
     assert says in refusal(**keys)
 
 
-def test_all_problems_of_a_config_are_told_at_once():
+def test_all_problems_of_a_config_are_reported_at_once():
     with pytest.raises(InputError) as refused:
         read_config(None, {"samples": 0}, ())
     assert [line.split(":")[0].strip() for line in str(refused.value).splitlines()[1:]] == [

@@ -43,7 +43,7 @@ def test_a_sampling_that_leaves_something_out_takes_it_from_the_benchmark() -> N
 @pytest.mark.parametrize(
     ("keys", "ks"), [({}, (1,)), ({"samples": 5}, (1, 5)), ({"samples": 5, "pass_at": [5, 2, 2]}, (2, 5))]
 )
-def test_pass_at_1_and_at_k_are_told_unless_others_are_asked_for(keys: dict[str, Any], ks: tuple[int, ...]) -> None:
+def test_pass_at_1_and_at_k_are_reported_by_default(keys: dict[str, Any], ks: tuple[int, ...]) -> None:
     assert config(**keys).reported_ks == ks
 
 
