@@ -38,8 +38,8 @@ class TrainingAttempt(Stored):
 class FinetuneFile(Identified):
     """The content of finetune.json. A finished training has the fields of `Finished` too."""
 
-    config: dict[str, Any]
-    training_set: dict[str, Any]
+    config: dict[str, Any] = Field(default_factory=dict)
+    training_set: dict[str, Any] = Field(default_factory=dict)
     attempts: tuple[TrainingAttempt, ...] = Field(default=(), alias="tries")
     finished: Moment | None = None
     steps: Count = 0
