@@ -11,7 +11,7 @@ from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.benchmarks.base import GRADERS, Problem
-from safechain_ray.benchmarks.loading import load_problems, read_from
+from safechain_ray.benchmarks.loading import load_problems, with_source
 from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE, BenchmarkEntry
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.config import BenchmarkChoice, BenchmarkConfig
@@ -120,7 +120,7 @@ def _digest(problem: Problem) -> str:
 
 def _entry(choice: BenchmarkChoice) -> BenchmarkEntry:
     entry = catalog.lookup("benchmark", catalog.benchmarks(), choice.name).in_style(choice.style)
-    return entry if choice.source is None else read_from(entry, choice.source)
+    return entry if choice.source is None else with_source(entry, choice.source)
 
 
 def _check_style(entry: BenchmarkEntry, config: BenchmarkConfig, takes_prefill: bool) -> None:
