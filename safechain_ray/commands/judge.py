@@ -22,7 +22,7 @@ from safechain_ray.cluster.workers.writer import Benign, Commit, block_counts
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
-from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, pieces_table
+from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, prefixes_table
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream
 from safechain_ray.runs.file_index import failed, put_verdicts_in_order, samples_in_order
@@ -300,7 +300,7 @@ class JudgedThoughts(Workload[JudgedPieces]):
                 if count == self.pieces.count
             )
         waiting = {sample_id: name for sample_id, name in answered.items() if sample_id not in held}
-        writer = Commit(target, partial(pieces_table, pieces=self.pieces), (str(self.pieces.count),))
+        writer = Commit(target, partial(prefixes_table, prefixes=self.pieces), (str(self.pieces.count),))
         return JudgePass(judge, self.pieces, waiting, writer)
 
 
