@@ -59,10 +59,8 @@ class FinishedRun:
 
     def blocked(self, setting: Setting) -> int:
         """The responses of a setting that a provider blocked."""
-        tallies = self.counts.outcome_tallies(setting.setting_id, "blocked").values()
-        return sum(
-            blocked * prompts for progress_tracker in tallies for (blocked, _), prompts in progress_tracker.items()
-        )
+        histograms = self.counts.outcome_histograms(setting.setting_id, "blocked").values()
+        return sum(blocked * prompts for histogram in histograms for (blocked, _), prompts in histogram.items())
 
     def prompts_of(self, setting: Setting, judge: str, part: Part) -> list[PromptCounts]:
         """Raises InputError where a prompt has more rows or verdicts than K: rows that repeat."""
