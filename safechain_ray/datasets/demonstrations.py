@@ -1,4 +1,4 @@
-"""Rows become demonstrations: prompt, thought and answer, or what is wrong with the row."""
+"""Conversion of training rows to demonstrations (prompt, thought, answer), with the reason for every bad row."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from safechain_ray.types import Demonstration, Exchange, ThinkingTags
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that can't be a demonstration, counted from 1 without a header, and why."""
+    """A row that can't be a demonstration, counted from 1 without a header, and the reason."""
 
     row: int
     problem: str
 
 
-def tags_of(entry: TrainingSetEntry, trainee: ThinkingTags | None = None) -> tuple[ThinkingTags, ...]:
-    """The tags that the thoughts of a set may have: those of its family, else R1's and the trained model's.
+def tags_of(entry: TrainingSetEntry, model_tags: ThinkingTags | None = None) -> tuple[ThinkingTags, ...]:
+    """The thinking tags that a set's thoughts may have: those of its family, else R1's and the trained model's.
 
     Raises:
         UnknownNameError: the set's family is not in the catalog.
         InputError: the family has no thinking tags.
     """
     if entry.family is None:
-        return (R1_TAGS,) if trainee is None or trainee == R1_TAGS else (R1_TAGS, trainee)
+        return (R1_TAGS,) if model_tags is None or model_tags == R1_TAGS else (R1_TAGS, model_tags)
     tags = catalog.lookup("model family", catalog.families(), entry.family).tags
     if tags is None:
         raise InputError(
@@ -41,9 +41,9 @@ def tags_of(entry: TrainingSetEntry, trainee: ThinkingTags | None = None) -> tup
 def demonstrations_of(
     entry: TrainingSetEntry, records: Records, tags: Sequence[ThinkingTags] = (R1_TAGS,)
 ) -> Iterator[Demonstration | BadRow]:
-    """Those of each row, in order; the thoughts are in any one of `tags`.
+    """Yield the demonstrations of each row in order. Their thoughts may be in any of `tags`.
 
-    A row gives one demonstration, or one for each assistant turn where the loss is on all, or a BadRow.
+    A row gives one demonstration (one per assistant turn with the loss on all turns), or a BadRow.
     """
     for number, row in enumerate(records.rows, start=1):
         try:
@@ -60,7 +60,7 @@ class _Reader:
     tags: tuple[ThinkingTags, ...]
 
     def demonstrations(self, number: int, row: Mapping[str, object]) -> Iterator[Demonstration]:
-        system, turns = _in_order(self._turns(row))
+        system, turns = _system_and_dialogue(self._turns(row))
         used = set(self.entry.columns.values())
         provenance = {column: value for column, value in row.items() if column not in used}
         earlier: tuple[Exchange, ...] = ()
@@ -68,14 +68,14 @@ class _Reader:
             prompt, reply = _filled(turns[index].text, "prompt"), turns[index + 1]
             is_last = index + 2 == len(turns)
             if is_last or self.entry.loss_on == "all":
-                thought, answer = self._learnt(reply)
+                thought, answer = self._trained_turn(reply)
                 yield Demonstration(number, prompt, thought, answer, system, provenance, earlier)
             else:
                 answer = self._context(reply)
             earlier = (*earlier, Exchange(prompt, answer))
 
     def _turns(self, row: Mapping[str, object]) -> list[Turn]:
-        """The row of any layout as a conversation."""
+        """The row as a conversation, in any layout."""
         entry = self.entry
         system = _optional(row, entry.system_column, "system turn")
         before = [Turn("system", system)] if system else []
@@ -85,14 +85,14 @@ class _Reader:
             raise RowError(
                 f"the column {HISTORY} holds earlier turns, which only chat messages can hold. Fix: use messages"
             )
-        turns = [*before, *_asked(row, entry)]
+        turns = [*before, *_prompt_turns(row, entry)]
         if entry.answer_column is None:
-            return [*turns, *_replied(row.get(entry.response_column or ""))]
+            return [*turns, *_response_turns(row.get(entry.response_column or ""))]
         thought = _text(row.get(entry.thought_column or ""), "thought")
         return [*turns, Turn("assistant", _text(row.get(entry.answer_column), "answer"), thought)]
 
-    def _learnt(self, reply: Turn) -> tuple[str | None, str]:
-        """Thought and answer of a turn that carries loss."""
+    def _trained_turn(self, reply: Turn) -> tuple[str | None, str]:
+        """Thought and answer of a turn with loss."""
         text = _filled(reply.text, "response" if reply.thought is None else "answer")
         if not self.entry.has_thoughts:
             if reply.thought is not None:
@@ -102,15 +102,15 @@ class _Reader:
                 )
             return None, self._untagged(text, "response")
         if reply.thought is not None:
-            return self._apart(reply.thought, text)
+            return self._separate_thought(reply.thought, text)
         tags = next((tags for tags in self.tags if tags.close in text or tags.open in text), self.tags[0])
         self._refuse_foreign(text, tags)
         thought, answer = _split(text, tags)
         self._refuse_foreign(answer, tags)
         return thought, answer
 
-    def _apart(self, thought: str, text: str) -> tuple[str, str]:
-        """A thought in a key or a column of its own. A response that repeats it in its tags is read too."""
+    def _separate_thought(self, thought: str, text: str) -> tuple[str, str]:
+        """A thought in a separate key or column. The response may repeat the same thought in its tags."""
         thought = self._untagged(_filled(thought, "thought"), "thought")
         tags = next((tags for tags in self.tags if tags.close in text), None)
         if tags is None:
@@ -121,7 +121,7 @@ class _Reader:
         return thought, self._untagged(answer, "answer")
 
     def _context(self, reply: Turn) -> str:
-        """The answer of an earlier turn, which carries no loss: its thought may be missing or empty."""
+        """The answer of an earlier turn, which has no loss. Its thought may be missing or empty."""
         text = _filled(reply.text, "response")
         tags = next((tags for tags in self.tags if tags.close in text), None)
         if tags is not None:
@@ -158,8 +158,8 @@ def _split(text: str, tags: ThinkingTags) -> tuple[str, str]:
         raise RowError(str(error)) from None
 
 
-def _asked(row: Mapping[str, object], entry: TrainingSetEntry) -> list[Turn]:
-    """The prompt: text, with what `input` adds to it, or messages."""
+def _prompt_turns(row: Mapping[str, object], entry: TrainingSetEntry) -> list[Turn]:
+    """The prompt as text or as messages, with the text of `input` appended."""
     prompt = row.get(entry.prompt_column or "")
     added = _optional(row, entry.input_column, "input")
     if is_messages(prompt):
@@ -169,12 +169,12 @@ def _asked(row: Mapping[str, object], entry: TrainingSetEntry) -> list[Turn]:
     return [Turn("user", f"{text}\n{added}" if added else text)]
 
 
-def _replied(response: object) -> list[Turn]:
+def _response_turns(response: object) -> list[Turn]:
     return turns_of(response) if is_messages(response) else [Turn("assistant", _text(response, "response"))]
 
 
-def _in_order(turns: Sequence[Turn]) -> tuple[str | None, list[Turn]]:
-    """The system turn, if there is one that is not empty, and the alternating turns of user and assistant."""
+def _system_and_dialogue(turns: Sequence[Turn]) -> tuple[str | None, list[Turn]]:
+    """The system turn, if there is a non-empty one, and the alternating user and assistant turns."""
     systems = [turn for turn in turns if turn.role == "system" and turn.text.strip()]
     if len({turn.text for turn in systems}) > 1:
         raise RowError("the conversation holds two different system turns")
@@ -189,7 +189,7 @@ def _in_order(turns: Sequence[Turn]) -> tuple[str | None, list[Turn]]:
 
 
 def _optional(row: Mapping[str, object], column: str | None, kind: str) -> str:
-    """The text of a column that may be empty; "" where it is, or where no column is named."""
+    """The text of a column that may be empty; "" if it is empty or no column is named."""
     value = row.get(column) if column else None
     return "" if value is None or (isinstance(value, str) and not value.strip()) else _text(value, kind)
 

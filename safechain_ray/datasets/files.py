@@ -1,7 +1,4 @@
-"""Read one file of records: CSV, TSV, JSON, JSON Lines or Parquet, gzipped or not.
-
-The bytes of a file wherever it is: this machine, a web server, the Hugging Face hub, an object store.
-"""
+"""Reader of one data file, local or remote: CSV, TSV, JSON, JSON Lines or Parquet, optionally gzipped."""
 
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
@@ -20,8 +17,7 @@ from safechain_ray.errors import InputError, StorageError
 from safechain_ray.storage import read_uri, redact
 
 DOWNLOAD_TIMEOUT = 60
-
-"""Seconds without an answer after which a download is given up."""
+"""Seconds without an answer before a download is aborted."""
 
 
 def fetch(source: str) -> bytes:
@@ -48,7 +44,7 @@ def _download(url: str) -> bytes:
     except (OSError, HTTPException) as error:
         reason = str(error) or type(error).__name__
     raise InputError(
-        f"Can't download {redact(url)}: {redact(reason)}. Check the address and the network, or download the file "
+        f"Can't download {redact(url)}: {redact(reason)}. Fix: check the address and the network, or download the file "
         "elsewhere and give its path with --dataset."
     )
 
@@ -62,32 +58,33 @@ def _read_from_hub(uri: str) -> bytes:
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise InputError(
             f"Can't read {redact(uri)} from the Hugging Face hub: {redact(str(error)) or type(error).__name__}. "
-            "Check the path, log in with `hf auth login` if it is gated, or give a local copy with --dataset PATH."
+            "Fix: check the path, log in with `hf auth login` if it is gated, or give a local copy with --dataset PATH."
         ) from error
 
 
 Parser = Callable[[bytes, Collection[str] | None], tuple[tuple[str, ...], list[Mapping[str, object]]]]
-
-"""From the bytes of a file and the wanted columns to all its columns and its rows. Raises BrokenFileError."""
+"""Maps the bytes of a file and the wanted columns to all its columns and its rows. Raises BrokenFileError."""
 
 
 def read_file(source: str, wanted: Collection[str] | None = None) -> Records:
     """The records of the file at a local path or a URI (http, https, hf, s3, gs, file).
 
-    Rows have only the `wanted` columns, where some are named: those of a large file take less memory so. Raises
-    InputError.
+    With `wanted`, rows have only these columns, which saves memory for large files.
+
+    Raises:
+        InputError: the file can't be fetched or parsed, or has no rows.
     """
     return _parse(fetch(source), file_name(source), redact(source), wanted)
 
 
 def read_package_file(path: str, wanted: Collection[str] | None = None) -> Records:
-    """The records of a file that comes with this package; `path` counts from the package's folder."""
+    """The records of a file in this package; `path` is relative to the package's folder."""
     shown = f"{PurePosixPath(path).name} of safechain_ray"
     return _parse((files("safechain_ray") / path).read_bytes(), path, shown, wanted)
 
 
 def file_name(source: str) -> str:
-    """The last piece of a path or a URI, without the query."""
+    """The last component of a path or URI, without the query."""
     path = urlsplit(source).path if "://" in source else source
     return PurePosixPath(path).name
 
@@ -112,7 +109,7 @@ def _parse(data: bytes, name: str, shown: str, wanted: Collection[str] | None) -
 
 
 def _format(name: str) -> str:
-    """The suffix that tells the format: `.csv` of `a.b.CSV.gz`."""
+    """The suffix that names the format: `.csv` for `a.b.CSV.gz`."""
     return PurePosixPath(name.lower().removesuffix(".gz")).suffix
 
 

@@ -1,4 +1,4 @@
-"""Load the prompts of a data set, and refuse what is not the set that was asked for."""
+"""Loader of prompt sets: reads rows, validates columns and row count, then shuffles and limits the prompts."""
 
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,21 +14,21 @@ from safechain_ray.errors import InputError
 from safechain_ray.types import Prompt, short_hash
 
 SHOWN_PROBLEMS = 5
-"""How many bad rows a refusal lists."""
+"""Most bad rows that an error lists."""
 
 COLUMN_FLAGS = {
     field: f"--{field.replace('_', '-')} ({field} in a config file)"
     for field in ("prompt_column", "id_column", "category_column")
 }
-"""What names the column of each field of an entry."""
+"""The flag for the column of each field of an entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """The prompts of a data set, ids unique. `source` says in words where they come from, without secrets.
+    """The prompts of a data set, with unique ids. `source` describes their origin without secrets.
 
-    `fingerprint` is a hash of the ids, texts and categories, the same for the same prompts in any order and from any
-    place.
+    `fingerprint` is a hash of ids, texts and categories. It does not depend on the order of the prompts or on their
+    origin.
     """
 
     name: str
@@ -45,11 +45,14 @@ def load_prompts(
     on_bad_prompt: Literal["error_row", "refuse"] = "error_row",
     flags: Mapping[str, str] = COLUMN_FLAGS,
 ) -> PromptSet:
-    """The prompts of `entry`: shuffled where there is a seed, then the first `limit` of them.
+    """Load the prompts of `entry`: shuffled if there is a seed, then the first `limit`.
 
     A row that can't be a prompt (empty, no text, a repeated id) becomes a prompt with an error, or with `refuse` an
-    InputError. Raises InputError for a set that can't be read, misses a column, is empty, has another number of rows
-    than `entry.rows`, or has no good row among those chosen; `flags` say by which the columns are named.
+    InputError. `flags` are the names of the column flags for messages.
+
+    Raises:
+        InputError: the set can't be read, misses a column, is empty, has another number of rows than `entry.rows`, or
+            has no good row among the chosen ones.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; the number of prompts must be 1 or more.")
@@ -73,13 +76,13 @@ def load_prompts(
 
 
 def fingerprint(prompts: Iterable[Prompt]) -> str:
-    """A hash of what the prompts ask; their order and the wording of their errors don't count."""
+    """A hash of the prompts' content. Their order and the wording of their errors are ignored."""
     each = (short_hash(p.prompt_id, p.text, p.category, p.error is not None) for p in prompts)
     return short_hash(*sorted(each))
 
 
 def read_records(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records:
-    """The rows of `entry` as they are, with the `wanted` columns where only those are needed. Raises InputError."""
+    """The raw rows of `entry`, with only the `wanted` columns if given. Raises InputError."""
     if entry.kind == "huggingface":
         return read_hub(entry, wanted)
     if entry.kind == "package":
@@ -91,17 +94,17 @@ def _check_columns(entry: DatasetEntry, records: Records, flags: Mapping[str, st
     for field, flag in flags.items():
         column: str | None = getattr(entry, field)
         if column is not None:
-            records.check_column(column, f"Name the right one with {flag}.")
+            records.check_column(column, f"Fix: name the right one with {flag}.")
     for column in entry.prompt_columns.values():
-        records.check_column(column, f"Prompts of {entry.name} stand in it.")
+        records.check_column(column, f"It contains prompts of {entry.name}.")
 
 
 def check_rows(entry: RowsEntry, records: Records) -> None:
-    """Raises InputError where the catalog expects another number of rows."""
+    """Raises InputError if the catalog expects another number of rows."""
     if entry.rows is not None and len(records.rows) != entry.rows:
         raise InputError(
             f"{records.source} has {len(records.rows)} rows, but data set {entry.name!r} has {entry.rows}: it is "
-            "another version of the set, or a part of it. To use it as it is, give it with --dataset PATH."
+            "another version of the set, or a part of it. Fix: to use it as it is, give it with --dataset PATH."
         )
 
 

@@ -1,7 +1,4 @@
-"""Rows become prompts: every prompt gets a unique id, and a row that can't be one says why and where.
-
-Chat messages in the prompt column: the user turn is the prompt.
-"""
+"""Conversion of rows to prompts: unique ids, one user turn of chat messages, and an error for every unusable row."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +16,12 @@ ROLES = {
     "assistant": "assistant",
     "gpt": "assistant",
 }
-
-"""Roles of chat formats, by their meaning."""
+"""Role names of chat formats and their meanings."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """The text of the one user turn, and whether a system turn before it is left out."""
+    """The text of the one user turn, and whether a system turn before it was dropped."""
 
     text: object
     has_system: bool = False
@@ -45,13 +41,13 @@ def is_chat(value: object) -> TypeGuard[Sequence[Mapping[str, object]]]:
 
 
 def chat_prompt(turns: Sequence[Mapping[str, object]]) -> ChatPrompt | str:
-    """The prompt of a chat with one user turn, after an optional system turn; or why the chat has no prompt."""
+    """The prompt of a chat with one user turn after an optional system turn, or the reason why it has none."""
     roles = [_role(turn) or "" for turn in turns]
     has_system = roles[0] == "system"
     if roles[has_system:] != ["user"]:
         return (
             f"the prompt is a dialogue of {len(turns)} turns ({', '.join(roles[:6])}), and only one user turn, with or "
-            "without a system turn before it, is read"
+            "without a system turn before it, is supported"
         )
     system, user = (_content(turns[0]) if has_system else ""), _content(turns[-1])
     if user is None:
@@ -65,7 +61,7 @@ def _role(turn: Mapping[str, object]) -> str | None:
 
 
 def _content(turn: Mapping[str, object]) -> object | None:
-    """The text of a turn, empty without one; None where it has parts of another kind."""
+    """The text of a turn, "" without one; None for parts that are not text."""
     content = turn.get("content", turn.get("value"))
     if content is None or isinstance(content, str | BrokenText):
         return content or ""
@@ -81,21 +77,18 @@ def _part(part: object) -> str | None:
 
 
 NO_CATEGORIES = "all"
-
-"""The category of every prompt of a set without a category column."""
+"""Category of every prompt of a set without a category column."""
 
 UNCATEGORISED = "uncategorised"
-
-"""The category of a prompt whose row names none."""
+"""Category of a prompt whose row has none."""
 
 
 def prompts_of(entry: DatasetEntry, records: Records) -> tuple[Prompt, ...]:
-    """One prompt a row, in order, with ids that are unique whatever the rows hold.
+    """One prompt per row, in order, with unique ids.
 
-    An id is the id column as text, or 12 hexadecimal digits of a hash of the prompt's text, so that it stays the same
-    when rows are shuffled, dropped or added. Of chat messages the one user turn is the prompt. A row whose prompt is
-    empty or no text, whose id is missing, or which repeats an earlier row's id, becomes a prompt with an `error`. Rows
-    are counted from 1, without a header.
+    An id is the id column as text, or 12 hexadecimal digits of a hash of the prompt's text. It therefore does not
+    change when rows are shuffled, dropped or added. A row whose prompt is empty or no text, whose id is missing, or
+    which repeats the id of an earlier row becomes a prompt with an `error`. Rows are counted from 1, without a header.
     """
     values = [_prompt(entry, row) for row in records.rows]
     wanted_ids = [_wanted_id(entry, row, value) for row, value in zip(records.rows, values, strict=True)]
@@ -120,7 +113,7 @@ def prompts_of(entry: DatasetEntry, records: Records) -> tuple[Prompt, ...]:
 
 
 def system_turns(entry: DatasetEntry, records: Records) -> int:
-    """How many rows have a system turn before the user turn that is their prompt."""
+    """Number of rows with a system turn before the user turn that is their prompt."""
     found = (_chat(_raw_prompt(entry, row)) for row in records.rows)
     return sum(isinstance(each, ChatPrompt) and each.has_system for each in found)
 
@@ -133,7 +126,7 @@ def _wanted_id(entry: DatasetEntry, row: Mapping[str, object], prompt: object) -
 
 
 def _first_rows(wanted_ids: Sequence[str | None]) -> dict[str, int]:
-    """The row that has each id first, counted from 1: that row keeps it."""
+    """The first row with each id, counted from 1. That row gets the id unchanged."""
     first: dict[str, int] = {}
     for number, wanted_id in enumerate(wanted_ids, start=1):
         if wanted_id is not None:
@@ -142,9 +135,9 @@ def _first_rows(wanted_ids: Sequence[str | None]) -> dict[str, int]:
 
 
 def _free_id(wanted_id: str | None, number: int, taken: Collection[str], suffixes: dict[str, int]) -> str:
-    """An id that no other row has or wants: `ID#2` for the second row with `ID`, `row-N` for a row without one.
+    """A unique id: `ID#2` for the second row with `ID`, `row-N` for a row without an id.
 
-    `suffixes` holds the last suffix of each id. If all rows are alike, a search from 2 takes quadratic time.
+    `suffixes` caches the last suffix of each id. Without it, a set of equal rows would take quadratic time.
     """
     stem = wanted_id if wanted_id is not None else f"row-{number}"
     if stem not in taken:
@@ -173,7 +166,7 @@ def _problem(entry: DatasetEntry, row: Mapping[str, object], prompt: object, wan
 
 
 def _prompt(entry: DatasetEntry, row: Mapping[str, object]) -> object:
-    """The prompt's text, or the row's value where that is none."""
+    """The prompt's text, or the row's raw value if it is no text."""
     value = _raw_prompt(entry, row)
     chat = _chat(value)
     return chat.text if isinstance(chat, ChatPrompt) else value

@@ -1,4 +1,4 @@
-"""The files of a split and how they are read; cached, so that the set can be loaded offline."""
+"""The data files of one split: reading them, and caching their paths so that the set can be loaded offline."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ FileFormat = Literal["csv", "json", "parquet"]
 
 @dataclass(frozen=True, slots=True)
 class SplitFiles:
-    """Files on this machine, in their order. `class_names` are those that the set's card declares."""
+    """Local files of a split in their order. `class_names` are declared by the set's card."""
 
     split: str
     format: FileFormat
@@ -31,9 +31,10 @@ class SplitFiles:
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def read(self, shown: str, wanted: Collection[str] | None) -> Records:
-        """The records of all files, one after the other.
+        """The records of all files, concatenated.
 
-        Raises InputError for a broken file, and for a table that lacks a wanted column which another one has.
+        Raises:
+            InputError: a file is broken, or a table lacks a wanted column that another table has.
         """
         columns: dict[str, None] = {}
         rows: list[Mapping[str, object]] = []
@@ -48,7 +49,7 @@ class SplitFiles:
             columns.update(dict.fromkeys(found))
             rows += more
             columns_of[file.name] = found
-        if self.format != "json":  # an object may leave a field out
+        if self.format != "json":  # a JSON object may omit a field
             _check_columns(columns_of, [name for name in columns if wanted is None or name in wanted], shown)
         return Records(tuple(columns), rows, shown)
 
@@ -72,12 +73,12 @@ def _check_columns(columns_of: Mapping[str, Collection[str]], expected: Collecti
         if missing:
             raise InputError(
                 f"{file} of {shown} has no column {', '.join(missing)}, which another file of the split has. Fix: "
-                "give all files the same columns, or name one of them."
+                "give all files the same columns, or name one file."
             )
 
 
 def remember(files: SplitFiles, cache: Path, *key: object) -> None:
-    """Note in the hub's cache folder where the downloaded files of a split are; a read-only cache is no error."""
+    """Record the paths of a split's downloaded files in the hub's cache folder. A read-only cache is no error."""
     relative = asdict(files) | {"files": [os.path.relpath(file, cache) for file in files.files]}
     with contextlib.suppress(OSError):
         note = _note(cache, *key)
@@ -88,7 +89,7 @@ def remember(files: SplitFiles, cache: Path, *key: object) -> None:
 
 
 def remembered(cache: Path, *key: object) -> SplitFiles | None:
-    """The files that `remember` noted under the same key, where all of them are still there."""
+    """The files recorded by `remember` under the same key, if all of them still exist."""
     try:
         stored = json.loads(_note(cache, *key).read_text(encoding="utf-8"))
         stored["files"] = tuple(os.path.normpath(cache / file) for file in stored["files"])

@@ -1,4 +1,4 @@
-"""Load a training set: every row a demonstration; bad rows are refused together, or left out and counted."""
+"""Loader of training sets: every row becomes a demonstration; bad rows are refused, or left out and counted."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from safechain_ray.types import Demonstration, ThinkingTags, short_hash
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Demonstrations in the order of their rows, and the reasons for which rows were left out, with their counts.
+    """Demonstrations in the order of their rows, with the number of left-out rows by reason.
 
-    `source` describes where they come from, without secrets. `columns` are the columns that were read, by field.
+    `source` describes their origin without secrets. `columns` are the columns that were read, by field.
     """
 
     name: str
@@ -31,40 +31,40 @@ class TrainingSet:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what is learnt, in its order; rows' numbers and provenance don't count."""
+        """A hash of the training texts in their order. Row numbers and provenance are ignored."""
         return short_hash(*map(_content_hash, self.demonstrations))
 
 
-def _content_hash(shown: Demonstration) -> str:
-    earlier = chain.from_iterable((each.prompt, each.answer) for each in shown.earlier)
-    return short_hash(shown.system, shown.prompt, shown.thought, shown.answer, *earlier)
+def _content_hash(example: Demonstration) -> str:
+    earlier = chain.from_iterable((each.prompt, each.answer) for each in example.earlier)
+    return short_hash(example.system, example.prompt, example.thought, example.answer, *earlier)
 
 
 def load_training_set(
     entry: TrainingSetEntry,
     on_bad_row: Literal["refuse", "skip"] = "refuse",
-    trainee: ThinkingTags | None = None,
+    model_tags: ThinkingTags | None = None,
 ) -> TrainingSet:
-    """The demonstrations of `entry`, for a model that thinks in the tags `trainee`.
+    """Load the demonstrations of `entry` for a model with the thinking tags `model_tags`.
 
     Raises:
-        InputError: the set can't be read, misses a column, can be read in several ways, has another number of rows than
-            `entry.rows`, or holds no good row; and, unless they are skipped, for bad rows, with their numbers.
+        InputError: the set can't be read, misses a column, allows several layouts, has another number of rows than
+            `entry.rows`, or has no good row. Also for bad rows, with their numbers, unless they are skipped.
     """
-    return training_set_of(entry, read_records(entry), on_bad_row, trainee)
+    return training_set_of(entry, read_records(entry), on_bad_row, model_tags)
 
 
 def training_set_of(
     entry: TrainingSetEntry,
     records: Records,
     on_bad_row: Literal["refuse", "skip"] = "refuse",
-    trainee: ThinkingTags | None = None,
+    model_tags: ThinkingTags | None = None,
 ) -> TrainingSet:
-    """The demonstrations of rows that were read already. Raises what `load_training_set` raises."""
-    tags = tags_of(entry, trainee)
+    """The demonstrations of rows already read. Raises what `load_training_set` raises."""
+    tags = tags_of(entry, model_tags)
     entry = with_layout(entry, records)
     for field, column in entry.columns.items():
-        records.check_column(column, f"Name the right one with {field}.")
+        records.check_column(column, f"Fix: name the right one with {field}.")
     check_rows(entry, records)
     found = list(demonstrations_of(entry, records, tags))
     good = tuple(each for each in found if isinstance(each, Demonstration))
@@ -80,11 +80,12 @@ def _refusal(records: Records, bad: Sequence[BadRow]) -> str:
     more = f"\n  and {len(bad) - SHOWN_PROBLEMS:,} more" if len(bad) > SHOWN_PROBLEMS else ""
     if len(bad) == len(records.rows):
         return (
-            f"No row of {records.source} can be learnt from:{shown}{more}\n"
+            f"No row of {records.source} can be used for training:{shown}{more}\n"
             "Fix: check the columns that were read, the family whose tags the data has (training_set.family), and "
             "has_thoughts: it is false for a set of answers without thoughts."
         )
     return (
-        f"{records.source} has {len(bad):,} rows of {len(records.rows):,} that can't be learnt from:{shown}{more}\n"
+        f"{records.source} has {len(bad):,} rows of {len(records.rows):,} that can't be used for training:"
+        f"{shown}{more}\n"
         "Fix: correct the rows, or leave them out with on_bad_row: skip, which counts them."
     )

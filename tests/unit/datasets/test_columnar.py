@@ -233,7 +233,7 @@ def test_a_saved_folder_that_lost_a_file_is_refused(tmp_path: Path, labelled_set
     labelled_set.save_to_disk(tmp_path / "set")
     for file in (tmp_path / "set").glob("*.arrow"):
         file.unlink()
-    with pytest.raises(InputError, match=r"set is broken: it is no whole folder of Dataset\.save_to_disk"):
+    with pytest.raises(InputError, match=r"set is broken: it is no complete folder of Dataset\.save_to_disk"):
         load_prompts(adhoc_entry(str(tmp_path / "set")))
     (tmp_path / "set" / "state.json").write_text(json.dumps([]))
     with pytest.raises(InputError, match=r"its state\.json is no JSON object"):

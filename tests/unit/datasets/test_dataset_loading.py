@@ -269,7 +269,7 @@ def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_
     assert "config 51" in no_config
     assert "'50'" in no_config
     assert "split test" in no_split
-    assert "Check its config, split and revision" in no_split
+    assert "Fix: check its config, split and revision" in no_split
     assert "owner/name (config 250, split train, revision main)" in offline
     assert "HF_HUB_OFFLINE" in offline
     assert "the path of a local copy" in offline
