@@ -1,7 +1,8 @@
-"""Checkpoints of a training in its output, which may be an object store: each is whole, or passed over.
+"""Checkpoints in the output of a training, which may be an object store: uploads, downloads and retention.
 
-Every process uploads its share of the files that lie on its node. When all have, the first one writes the manifest,
-which names every file with its size: without it a checkpoint is not there. Older ones go once a newer one is whole.
+Every process uploads its share of the files on its node. When all uploads are complete, the first process writes the
+manifest with the name and size of every file. A checkpoint without a manifest does not count. Older checkpoints are
+deleted once a newer one is complete.
 """
 
 import json
@@ -23,25 +24,25 @@ FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 MODEL = "model"
 LOGS = "runs"
-"""Where transformers has TensorBoard write."""
+"""The folder in which transformers lets TensorBoard write."""
 
 SHARD = ".distcp"
-"""What torch calls the parts that processes write each of its own."""
+"""Suffix of torch's files that hold the part of one process."""
 
 LAST_OF_MODEL = "config.json"
-"""Uploaded after all other files of a model: without it no engine takes the folder for one."""
+"""Uploaded last: without it no engine takes the folder for a model."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a checkpoint; `name` counts from the checkpoint's folder."""
+    """A file of a checkpoint; `name` is relative to the checkpoint's folder."""
 
     name: InsideName
     size: Annotated[int, Ge(0)]
 
 
-def _apart(files: tuple[StoredFile, ...]) -> tuple[StoredFile, ...]:
-    """Raises ValueError for a path that is there twice, or is a file and a folder at once."""
+def _without_duplicates(files: tuple[StoredFile, ...]) -> tuple[StoredFile, ...]:
+    """Raises ValueError for a path listed twice, or listed both as a file and as a folder."""
     paths = sorted(PurePosixPath(file.name) for file in files)
     for one, other in pairwise(paths):
         if one == other or one in other.parents:
@@ -51,12 +52,12 @@ def _apart(files: tuple[StoredFile, ...]) -> tuple[StoredFile, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
-    """A whole checkpoint, made after so many steps of the training `training` by so many processes."""
+    """The manifest of a complete checkpoint: after `step` steps of the training `training` with so many `processes`."""
 
     step: Annotated[int, Ge(0)]
     training: str
     processes: Annotated[int, Ge(1)]
-    files: Annotated[tuple[StoredFile, ...], AfterValidator(_apart)]
+    files: Annotated[tuple[StoredFile, ...], AfterValidator(_without_duplicates)]
 
     @property
     def is_sharded(self) -> bool:
@@ -65,10 +66,14 @@ class StoredCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointStore:
-    """The checkpoints and the model of one training, by the hash of its identity; `keep` checkpoints stay.
+    """The checkpoints and the model of one training.
 
-    Methods raise StorageError, as `Folder` does, RunConflictError for a checkpoint of another training, and InputError
-    for a manifest that no training wrote: others may write in a bucket too.
+    `training` is the hash of its identity; `keep` checkpoints are kept.
+
+    Raises (every method):
+        StorageError: as `Folder` does.
+        RunConflictError: a checkpoint of another training.
+        InputError: an invalid manifest, since others may have write access to a bucket.
     """
 
     output: Folder
@@ -80,21 +85,24 @@ class CheckpointStore:
         return self.output / FOLDER
 
     def newest(self) -> StoredCheckpoint | None:
-        """The whole checkpoint of most steps."""
+        """The complete checkpoint with the most steps."""
         for step in sorted(self._steps(), reverse=True):
             if (found := self._read(step)) is not None:
                 return found
         return None
 
     def fetch(self, checkpoint: StoredCheckpoint, target: Path, in_shards: bool = False) -> None:
-        """Bring the checkpoint to a local folder, which need not exist; several processes must not share it.
+        """Download the checkpoint to a local folder, which need not exist. Each process needs a folder of its own.
 
-        `in_shards` says how those that go on from it train. Raises InputError where they could not read it.
+        `in_shards` is whether the resuming processes train in shards.
+
+        Raises:
+            InputError: the checkpoint is sharded and these processes could not read it, or the other way round.
         """
         if checkpoint.training != self.training:
             raise RunConflictError(
                 f"{self.folder}/{_name(checkpoint.step)} is a checkpoint of another training (its manifest names "
-                f"{checkpoint.training}, this one is {self.training}). Take it out of there, or name another --output."
+                f"{checkpoint.training}, this one is {self.training}). Fix: move it away, or name another --output."
             )
         place = self.folder / _name(checkpoint.step)
         if checkpoint.is_sharded != in_shards:
@@ -105,10 +113,10 @@ class CheckpointStore:
             place.fetch(FileFacts(file.name, file.size, 0), local)
 
     def put(self, checkpoint: Path, step: int, processes: Processes) -> None:
-        """Upload the local folder `checkpoint` and delete it; all processes have to call it together."""
+        """Upload the local folder `checkpoint` and delete it. All processes have to call this together."""
         place, name = self.folder / _name(step), _name(step)
         if processes.is_first:
-            self.folder.delete_folder(name)  # what a killed training left of it
+            self.folder.delete_folder(name)  # files of a killed upload
         processes.wait()
         files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
         mine = files[processes.local_rank :: processes.local_count]
@@ -127,7 +135,7 @@ class CheckpointStore:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
     def put_model(self, model: Path) -> None:
-        """Upload the exported folder; one process calls it."""
+        """Upload the exported model. Called by one process."""
         self.output.delete_folder(MODEL)
         place = self.output / MODEL
         names = sorted(path.name for path in model.iterdir())
@@ -135,12 +143,15 @@ class CheckpointStore:
             place.upload(model / name, name)
 
     def put_logs(self, local: Path) -> None:
-        """Upload the logs of a tracker on files (TensorBoard) that one process keeps in the folder `local`."""
+        """Upload TensorBoard's log files from the folder `local`. Called by one process."""
         for path in sorted(path for path in (local / LOGS).rglob("*") if path.is_file()):
             self.output.upload(path, path.relative_to(local).as_posix())
 
     def _delete_older(self) -> None:
-        """All but the last whole ones. The manifest goes first: what is half deleted is no checkpoint."""
+        """Delete all but the last `keep` complete checkpoints.
+
+        Manifests first: a partly deleted checkpoint must not count.
+        """
         whole = [step for step in sorted(self._steps()) if self._is_whole(step)]
         for step in set(self._steps()) - set(whole[-self.keep :]):
             (self.folder / _name(step)).delete(MANIFEST)
@@ -169,11 +180,11 @@ def _other_kind(place: str, checkpoint: StoredCheckpoint) -> str:
     workers = f"{count} worker{'s' if count > 1 else ''}"
     if checkpoint.is_sharded:
         found = f"was written in shards by {workers} on GPUs, and this training has one worker or trains on CPUs"
-        fix = f"take two or more workers on GPUs (it had --workers {count})"
+        fix = f"use two or more workers on GPUs (it had --workers {count})"
     else:
-        found = f"was written whole by {workers}, and workers that share a model on GPUs go on from shards alone"
-        fix = "take one worker (--workers 1) or workers on CPUs"
-    return f"{place} {found}. To go on from it {fix}. To begin anew name another --output."
+        found = f"was written whole by {workers}, and workers that share a model on GPUs can resume only from shards"
+        fix = "use one worker (--workers 1) or workers on CPUs"
+    return f"{place} {found}. Fix: to resume from it, {fix}; to start over, name another --output."
 
 
 def _name(step: int) -> str:

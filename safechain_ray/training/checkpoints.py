@@ -1,6 +1,7 @@
-"""The folder of a training run: whose checkpoints lie there, and which of them are whole.
+"""Local folder of a training: the training's identity, and detection of its last complete checkpoint.
 
-What a training is: all that changes the weights that come out of it, and nothing else.
+The identity contains everything that changes the trained weights, and nothing else. A folder is resumed only by a
+training of the same identity.
 """
 
 import json
@@ -19,20 +20,19 @@ from safechain_ray.types import short_hash
 RECORD = "training.json"
 
 STATE = "trainer_state.json"
-
-"""transformers writes it last: a checkpoint without it was cut off."""
+"""Written last by transformers: a checkpoint without it is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A whole checkpoint, made after so many steps."""
+    """A complete checkpoint after `step` steps."""
 
     path: Path
     step: int
 
 
 def last_checkpoint(folder: Path) -> Checkpoint | None:
-    """The latest whole checkpoint in `folder`; what a kill left half-written is passed over."""
+    """The latest complete checkpoint in `folder`. Partial checkpoints of a killed process are ignored."""
     found = [
         Checkpoint(path, int(match[1]))
         for path in folder.glob("checkpoint-*")
@@ -42,20 +42,22 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Make `folder` the place of the run with this identity (whatever JSON can hold).
+    """Record `folder` as the folder of the training with this identity (a JSON object).
 
-    Raises RunConflictError where it holds another run, with the difference shown, or checkpoints of unknown origin.
+    Raises:
+        RunConflictError: the folder belongs to another training (the message shows the differences), or contains
+            checkpoints of unknown origin.
     """
     record = folder / RECORD
     if not record.exists():
         if any(folder.glob("checkpoint-*")):
             raise RunConflictError(
-                f"{folder} holds checkpoints but no {RECORD}: they are of an unknown run. Name an empty folder."
+                f"{folder} contains checkpoints but no {RECORD}: they are of an unknown run. Fix: name an empty folder."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{RECORD}.{os.getpid()}"  # the processes of a run come here together
-        unfinished.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(record)
+        partial = folder / f".{RECORD}.{os.getpid()}"  # all processes of a run write this file at the same time
+        partial.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+        partial.replace(record)
         return
     there = json.loads(record.read_text(encoding="utf-8"))
     wanted = json.loads(json.dumps(identity))
@@ -66,8 +68,8 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
     ]
     if different:
         raise RunConflictError(
-            f"{folder} holds the training of something else:{''.join(different)}\n"
-            "Take the same settings to go on with it, or name another folder."
+            f"{folder} contains a training with other settings:{''.join(different)}\n"
+            "Fix: use the same settings to resume it, or name another folder."
         )
 
 
@@ -79,7 +81,7 @@ def _is_whole(checkpoint: Path) -> bool:
     return isinstance(state, dict) and isinstance(state.get("log_history"), list)
 
 
-SAID_OF_TRAINING = {
+OPTIONS_WITHOUT_EFFECT = {
     "log_every",
     "evaluate_every",
     "save_every",
@@ -87,23 +89,22 @@ SAID_OF_TRAINING = {
     "report_to",
     "gradient_checkpointing",
 }
-
-"""Options that change no weight: trackers, logs, checkpoints, and memory bought with time."""
+"""Options that change no weight: trackers, logs, checkpoints, and recomputation to save memory."""
 
 
 def tokens_hash(tokens: TokenisedSet) -> str:
-    """The same for the same examples in the same order."""
+    """A hash of the token ids of all examples in their order."""
     return short_hash(*(example.input_ids.tobytes() for example in tokens.examples))
 
 
 def training_identity(
     model: str, revision: str | None, learnt: TokenisedSet, options: TrainingOptions
 ) -> dict[str, Any]:
-    """As JSON can hold it. The number of processes is not in it: they share the same steps."""
+    """The identity as a JSON object. It excludes the number of processes, which share the same steps."""
     return {
         "model": model,
         "revision": revision,
         "tokens": tokens_hash(learnt),
         "max_length": learnt.max_length,
-        **options.model_dump(mode="json", exclude=SAID_OF_TRAINING),
+        **options.model_dump(mode="json", exclude=OPTIONS_WITHOUT_EFFECT),
     }

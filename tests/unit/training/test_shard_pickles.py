@@ -54,7 +54,7 @@ def test_an_index_that_names_anything_else_is_refused_and_runs_nothing(tmp_path:
 
 def test_a_value_among_the_shards_that_is_no_plain_one_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     folder = save(tmp_path / "checkpoint-8", extra=Writes(tmp_path / "written"))
-    with pytest.raises(StorageError, match="Take it out of the output's checkpoints/"):
+    with pytest.raises(StorageError, match="move it out of the output's checkpoints/"):
         check_shards(folder)
     assert not (tmp_path / "written").exists()
 

@@ -73,7 +73,7 @@ def test_a_training_in_shards_that_was_stopped_ends_as_one_of_a_single_process(t
 
 
 def train_on_a_full_disk(folder: Path) -> None:
-    with pytest.raises(StorageError, match=r"run can't be written .*No space left on device.*Make room there"):
+    with pytest.raises(StorageError, match=r"run can't be written .*No space left on device.*free some space there"):
         train(job(folder / "run"))
 
 
