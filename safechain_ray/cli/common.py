@@ -40,11 +40,11 @@ def output_flags(command: Command) -> Command:
         except SafechainError as error:
             _fail(str(error), error.exit_code, arguments["as_json"], debug=debug)
         except KeyboardInterrupt:
-            _fail(f"Interrupted. What is done is kept; go on with:\n  {_same_command()}", 130, arguments["as_json"])
+            _fail(f"Interrupted. Completed work is saved. Resume with:\n  {_same_command()}", 130, arguments["as_json"])
         except Exception as error:
             _fail(
                 f"Failed: {type(error).__name__}: {_first_lines(error)}\n"
-                f"What is done is kept; the same command goes on. With --debug it shows the traceback.",
+                f"Completed work is saved. Rerun the command to resume. With --debug it shows the traceback.",
                 FAILED,
                 arguments["as_json"],
                 debug=debug,

@@ -251,7 +251,7 @@ def resolve_contest(run_a: str, run_b: str, config: PreferenceConfig) -> Pairwis
             f"resources.max_cost: the prices of {judge.name} are not known here; bound it with resources.max_requests."
         )
     patience = config.resources.storage_patience_minutes * 60
-    folders = tuple(RunFolder(open_folder(run).patient(patience)) for run in (run_a, run_b))
+    folders = tuple(RunFolder(open_folder(run).with_retry(patience)) for run in (run_a, run_b))
     if folders[0] == folders[1]:
         raise InputError(f"{folders[0].folder} is named twice: a run is no better than itself.")
     records = tuple(map(RunRecord.of_finished, folders))

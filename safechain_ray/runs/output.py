@@ -16,7 +16,7 @@ from safechain_ray.runs.file_index import ASIDE
 from safechain_ray.runs.folder import RunFolder, differences
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.progress import Reporter
-from safechain_ray.storage import Folder, OutageState, Patience, hold, open_folder, read_checked_tree
+from safechain_ray.storage import Folder, OutageState, RetryPolicy, acquire_lease, open_folder, read_checked_tree
 
 OF_ROWS = ("samples", "preferences", "verdicts", "pieces", "stages", "progress")
 
@@ -27,15 +27,14 @@ OF_ROWS = ("samples", "preferences", "verdicts", "pieces", "stages", "progress")
 def lock_output(uri: str, resources: ClusterConfig, reporter: Reporter) -> Iterator[RunFolder]:
     """The folder at `uri`, held by this driver's lease for the length of a block.
 
-    Raises StorageError where it can't be written, InputError where a folder in it is a link, and OutputHeldError where
-    another driver is at work in it. Inside the block any change raises that, should another have taken this one's
-    place.
+    Raises StorageError where it can't be written, InputError where a folder in it is a link, and OutputLockedError
+    where another driver is running in it. Inside the block every write raises that once another driver owns the lease.
     """
     seconds = resources.storage_patience_minutes * 60
-    folder = open_folder(uri, Patience(seconds, OutageState(reporter.report, seconds)))
+    folder = open_folder(uri, RetryPolicy(seconds, OutageState(reporter.report, seconds)))
     folder.check_writable()
     _check_no_links(folder)
-    with hold(folder, reporter.report) as held:
+    with acquire_lease(folder, reporter.report) as held:
         yield RunFolder(held)
 
 

@@ -17,7 +17,7 @@ from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool
 from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.config import RunConfig
-from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
+from safechain_ray.errors import InputError, RunConflictError, StoreUnavailableError
 from safechain_ray.metrics.benchmark import BenchmarkFigures
 from safechain_ray.metrics.safety import PromptKinds
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
@@ -257,8 +257,8 @@ class RunRecord:
         """
         self._progress_record = progress_record
         if time.monotonic() - self._noted >= self._note_seconds and not self.store_is_silent:
-            with suppress(StoreSilentError):
-                self._note(progress, RunFolder(self._folder.folder.impatient()))
+            with suppress(StoreUnavailableError):
+                self._note(progress, RunFolder(self._folder.folder.without_retry()))
 
     def ended(self, status: str, progress: Mapping[str, PoolProgress]) -> None:
         """The try ends; `progress` is all that its pools did. One that failed waits for no store to note it.
@@ -269,13 +269,13 @@ class RunRecord:
         if status == "done":
             self._note(progress, self._folder)
             return
-        with suppress(StoreSilentError):
-            self._note(progress, RunFolder(self._folder.folder.impatient()))
+        with suppress(StoreUnavailableError):
+            self._note(progress, RunFolder(self._folder.folder.without_retry()))
 
     @property
     def store_is_silent(self) -> bool:
         """Whether the folder's store did not answer when it was last asked."""
-        return self._folder.folder.is_silent
+        return self._folder.folder.is_unavailable
 
     def _note(self, progress: Mapping[str, PoolProgress], folder: RunFolder) -> None:
         current = self._content["tries"][-1]

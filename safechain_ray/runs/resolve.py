@@ -13,7 +13,7 @@ from safechain_ray.catalog.entries import ApiEntry, DatasetEntry, Endpoint, Engi
 from safechain_ray.catalog.parallelism import Attention
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.config import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
-from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_place
+from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_subset
 from safechain_ray.datasets.loading import PromptSet, load_prompts
 from safechain_ray.decoding.base import check_strategy
 from safechain_ray.engines.gpus import SHARE_ARGUMENT
@@ -33,7 +33,7 @@ from safechain_ray.runs.resolve_api import (
     check_no_api_keys,
     is_api,
 )
-from safechain_ray.storage import place, redact
+from safechain_ray.storage import bare_uri, redact
 from safechain_ray.types import Part, Setting, short_hash
 
 AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
@@ -304,7 +304,7 @@ def _model_identity(model: ModelEntry | ApiEntry) -> dict[str, Any]:
 
 def _engine_identity(engine: EngineNeeds) -> dict[str, Any]:
     fields = engine.model_dump(exclude=SAID_OF_ENTRIES | SAID_OF_ENGINES)
-    fields["source"] = place(engine.source)  # keys and endpoint change no result
+    fields["source"] = bare_uri(engine.source)  # keys and endpoint change no result
     if engine.chat_template is None:
         del fields["chat_template"]  # runs from before there was this key are still the same runs
     weights = weights_fingerprint(engine.source)
@@ -333,7 +333,7 @@ def dataset_entry(config: DatasetConfig) -> DatasetEntry:
         entry = adhoc_entry(config.name, **columns)
     else:
         raise UnknownNameError("data set", config.name, catalog.datasets())
-    entry = with_place(entry, config=config.config, split=config.split)
+    entry = with_subset(entry, config=config.config, split=config.split)
     if config.benign_categories is None:
         return entry
     # Beside the catalog's: a flag is for every data set of a command. An empty list counts all prompts as harmful.

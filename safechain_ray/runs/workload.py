@@ -113,7 +113,7 @@ def run(workload: Workload[Result], reporter: RunReporter, start_engine: StartEn
     """Run a workload to its end. It resumes where an earlier attempt was interrupted.
 
     Raises:
-        InputError, OutputHeldError: before anything starts.
+        InputError, OutputLockedError: before anything starts.
         EngineStartError, StallError, StorageError: while it runs. Committed rows are kept.
     """
     with open_workload(workload, reporter) as opened:
@@ -126,7 +126,7 @@ def open_workload(workload: Workload[Result], reporter: RunReporter) -> Iterator
 
     Raises:
         RunConflictError: the folder belongs to other work.
-        OutputHeldError: another driver works in it.
+        OutputLockedError: another driver works in it.
     """
     with lock_output(workload.output, workload.resources, reporter) as folder:
         record = workload.open_record(folder)

@@ -127,7 +127,7 @@ def test_an_interrupted_training_keeps_its_checkpoints_and_says_how_to_go_on(sto
     driver.send_signal(signal.SIGTERM)
     _, stderr = driver.communicate(timeout=PATIENCE_SECONDS)
     assert driver.returncode == 130
-    assert "go on with:" in stderr
+    assert "Resume with:" in stderr
     assert "Traceback" not in stderr
     assert json.loads(folder.read_text("finetune.json"))["tries"][-1]["status"] == "interrupted"
     assert left_over(environment) == []

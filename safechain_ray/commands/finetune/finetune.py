@@ -44,7 +44,7 @@ from safechain_ray.commands.finetune.resolve import (
 )
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.config.finetune import Tracker
-from safechain_ray.errors import InputError, StoreSilentError
+from safechain_ray.errors import InputError, StoreUnavailableError
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import Reporter
 from safechain_ray.storage import Folder, without_secrets
@@ -133,8 +133,8 @@ class TrainingLog:
 
     def close(self) -> None:
         """Write what has not been written; a silent store is not waited for."""
-        with suppress(StoreSilentError):
-            self._write(self._folder.impatient())
+        with suppress(StoreUnavailableError):
+            self._write(self._folder.without_retry())
 
     def _begin(self, step: int, history: tuple[Mapping[str, float], ...]) -> None:
         self._lines = list(history)
@@ -156,9 +156,9 @@ class TrainingLog:
         if tokens is not None:
             speed = (tokens - self._tokens_before) / (time.monotonic() - self._began)
         self._snapshot = replace(self._snapshot, logged={**self._snapshot.logged, **values}, tokens_per_second=speed)
-        if time.monotonic() - self._written >= self._every and not self._folder.is_silent:
-            with suppress(StoreSilentError):
-                self._write(self._folder.impatient())
+        if time.monotonic() - self._written >= self._every and not self._folder.is_unavailable:
+            with suppress(StoreUnavailableError):
+                self._write(self._folder.without_retry())
 
     def _write(self, folder: Folder) -> None:
         folder.write_text(METRICS, "".join(json.dumps(line) + "\n" for line in self._lines))
@@ -214,7 +214,7 @@ def finetune(config: FinetuneConfig, reporter: TrainingObserver) -> FineTuning:
     """Train to the end, going on from the last whole checkpoint of an earlier try.
 
     Leaves model/, checkpoints/, metrics.jsonl and finetune.json in the output. Raises InputError (PlanError and
-    RunConflictError among it) and OutputHeldError before anything starts; StorageError, StallError and other
+    RunConflictError among it) and OutputLockedError before anything starts; StorageError, StallError and other
     SafechainErrors of the workers while it runs. Whole checkpoints are kept in any case.
     """
     check_packages(config.training.report_to)

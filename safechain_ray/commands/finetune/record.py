@@ -12,7 +12,7 @@ from safechain_ray.cluster.planner import ClusterView
 from safechain_ray.cluster.training.events import Finished
 from safechain_ray.commands.finetune.plan import TrainingPlan
 from safechain_ray.commands.finetune.resolve import identity_hash
-from safechain_ray.errors import SafechainError, StoreSilentError
+from safechain_ray.errors import SafechainError, StoreUnavailableError
 from safechain_ray.runs.output import stored_record
 from safechain_ray.runs.record import git_revision, hardware, versions
 from safechain_ray.storage import Folder, redact
@@ -95,8 +95,8 @@ class FinetuneRecord:
         if error is None:
             self._write()
             return
-        with suppress(StoreSilentError):
-            self._write(self._folder.impatient())
+        with suppress(StoreUnavailableError):
+            self._write(self._folder.without_retry())
 
     def finished(self, outcome: Finished) -> None:
         """All is done: what it came to. `seconds` are those of the last try's training."""

@@ -21,7 +21,7 @@ from safechain_ray.runs.folder import WEIGHTS
 from safechain_ray.runs.identity import weights_fingerprint
 from safechain_ray.runs.resolve import as_stored, resolve_model
 from safechain_ray.runs.resolve_api import is_api
-from safechain_ray.storage import place, redact
+from safechain_ray.storage import bare_uri, redact
 from safechain_ray.training.chat import ChatFormat, check_chat_format, check_demonstrations
 from safechain_ray.training.checkpoints import tokens_hash, training_identity
 from safechain_ray.training.tokens import TokenisedSet, hold_out, tokenise
@@ -90,7 +90,7 @@ def tokenise_set(config: FinetuneConfig, trainee: BaseModelSpec, source: Trainin
 def finetune_identity(config: FinetuneConfig, trainee: BaseModelSpec, lessons: TrainingData) -> dict[str, Any]:
     """What changes the weights, and the evaluation loss."""
     entry = trainee.entry
-    identity = training_identity(place(entry.source), entry.revision, lessons.learnt, config.training)
+    identity = training_identity(bare_uri(entry.source), entry.revision, lessons.learnt, config.training)
     held_out = None if lessons.held_out is None else tokens_hash(lessons.held_out)
     weights = weights_fingerprint(entry.source)
     known = {} if weights is None else {WEIGHTS: weights}

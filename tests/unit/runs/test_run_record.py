@@ -214,7 +214,7 @@ def test_a_finished_run_tells_its_outcomes_and_tokens(folder: RunFolder):
 
 def test_notes_and_the_end_of_a_failed_try_wait_for_no_store(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waited"))
-    silent = open_folder("s3://key:secret@bucket/run?endpoint_override=127.0.0.1:9&scheme=http").patient(600)
+    silent = open_folder("s3://key:secret@bucket/run?endpoint_override=127.0.0.1:9&scheme=http").with_retry(600)
     record = RunRecord(RunFolder(silent), {"tries": [{"pools": {}}]})
     record.progressed({}, snapshot(4).progress_record(Throughput(lambda: 0.0)))
     assert record.store_is_silent
