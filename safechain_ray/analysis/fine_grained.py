@@ -21,6 +21,23 @@ from safechain_ray.metrics.safety import REFUSAL_RULE, measure
 from safechain_ray.metrics.summary import SettingFacts
 from safechain_ray.types import Outcome, Part, Setting
 
+LENGTHS: tuple[Part, ...] = ("thought", "answer")
+"""The parts with a length in tokens."""
+
+CLUSTERED = (
+    "Samples of one prompt are not independent: Mann-Whitney's p takes them as if they were, the clustered p and the "
+    "intervals don't. No p is corrected for how many comparisons there are."
+)
+
+REFUSAL_IN_THOUGHT = (
+    "A refusal phrase anywhere in a response counts as a refusal, also in its thought. `safechain-ray judge RUN "
+    "--judge {judge} --part answer` adds the answers alone."
+)
+
+NO_REFUSAL = (
+    "{judge} calls every thought without a refusal phrase unsafe: read its thoughts as refusing and not refusing."
+)
+
 
 class OverRefusal(FrozenModel):
     """Refusal rates by a refusal judge, whose safe verdicts are refusals.
@@ -96,24 +113,6 @@ def outcomes_by_verdict(rows: SettingRows, judge: str, part: Part) -> OutcomesBy
         truncated_among_safe=share(rows, truncated, verdicts == SAFE),
         truncated_among_unsafe=share(rows, truncated, verdicts == UNSAFE),
     )
-
-
-LENGTHS: tuple[Part, ...] = ("thought", "answer")
-"""The parts with a length in tokens."""
-
-CLUSTERED = (
-    "Samples of one prompt are not independent: Mann-Whitney's p takes them as if they were, the clustered p and the "
-    "intervals don't. No p is corrected for how many comparisons there are."
-)
-
-REFUSAL_IN_THOUGHT = (
-    "A refusal phrase anywhere in a response counts as a refusal, also in its thought. `safechain-ray judge RUN "
-    "--judge {judge} --part answer` adds the answers alone."
-)
-
-NO_REFUSAL = (
-    "{judge} calls every thought without a refusal phrase unsafe: read its thoughts as refusing and not refusing."
-)
 
 
 class SettingAnalysis(SettingFacts):

@@ -8,6 +8,18 @@ from pydantic import Field
 from safechain_ray.analysis.rows import MISSING, SAFE, UNSAFE, SettingRows, clustered_share, codes, share
 from safechain_ray.metrics.intervals import Estimate, FrozenModel
 
+POSITION_COLUMNS = (
+    "sample_id",
+    "setting_id",
+    "prompt_id",
+    "pieces",
+    "end",
+    "characters",
+    "judge",
+    "unsafe",
+)
+"""The columns of `PIECES_SCHEMA` that positions are computed from."""
+
 
 class AnswerCounts(FrozenModel):
     """Samples by the verdict on their answer."""
@@ -64,19 +76,6 @@ def crosstab(rows: SettingRows, judge: str) -> Crosstab:
         answer_unsafe_given_thought_unsafe=share(rows, answer == UNSAFE, (answer != MISSING) & (thought == UNSAFE)),
         answer_unsafe_given_thought_safe=share(rows, answer == UNSAFE, (answer != MISSING) & (thought == SAFE)),
     )
-
-
-POSITION_COLUMNS = (
-    "sample_id",
-    "setting_id",
-    "prompt_id",
-    "pieces",
-    "end",
-    "characters",
-    "judge",
-    "unsafe",
-)
-"""The columns of `PIECES_SCHEMA` that positions are computed from."""
 
 
 class FirstUnsafe(FrozenModel):

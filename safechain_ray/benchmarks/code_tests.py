@@ -69,6 +69,26 @@ for number, (arguments, expected) in enumerate(CASES, start=1):
     assert returned == expected, f"test {number} of {len(CASES)} returned {returned!r:.60} instead of {expected!r:.60}"
 """
 
+CALL_LIMITS = Limits(processor_seconds=20, wall_seconds=120)
+
+_BLOCK = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
+
+_MAIN = '__name__ == "__main__"'
+
+# The code gets the name "__main__" only if it uses it, and an early exit fails the test.
+SKYTHOUGHT_PROGRAM = """
+try:
+    exec(compile(GIVEN[1], "solution.py", "exec", dont_inherit=True), {"__name__": GIVEN[0]})
+except SystemExit as end:
+    raise RuntimeError("the code ended its process") from end
+"""
+
+SKYTHOUGHT_CALLS = """
+for number, (arguments, expected) in enumerate(CASES, start=1):
+    returned = FUNCTION(*arguments)
+    assert returned == expected, f"test {number} of {len(CASES)} returned {returned!r:.60} instead of {expected!r:.60}"
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class CodeTests:
@@ -119,9 +139,6 @@ class CodeTests:
 
 def build() -> Grader:
     return CodeTests()
-
-
-CALL_LIMITS = Limits(processor_seconds=20, wall_seconds=120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,25 +219,6 @@ def build_completion() -> Grader:
 
 def build_completion_evalplus() -> Grader:
     return CodeCompletion(evalplus=True)
-
-
-_BLOCK = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
-
-_MAIN = '__name__ == "__main__"'
-
-# The code gets the name "__main__" only if it uses it, and an early exit fails the test.
-SKYTHOUGHT_PROGRAM = """
-try:
-    exec(compile(GIVEN[1], "solution.py", "exec", dont_inherit=True), {"__name__": GIVEN[0]})
-except SystemExit as end:
-    raise RuntimeError("the code ended its process") from end
-"""
-
-SKYTHOUGHT_CALLS = """
-for number, (arguments, expected) in enumerate(CASES, start=1):
-    returned = FUNCTION(*arguments)
-    assert returned == expected, f"test {number} of {len(CASES)} returned {returned!r:.60} instead of {expected!r:.60}"
-"""
 
 
 @dataclass(frozen=True, slots=True)

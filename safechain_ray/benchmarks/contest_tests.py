@@ -23,15 +23,6 @@ _NUMBER = re.compile(
     r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]{1,6})?|inf(?:inity)?)", re.IGNORECASE | re.ASCII
 )
 
-
-@dataclass(frozen=True, slots=True)
-class ContestTest:
-    """Standard input and output; or, for a function, one JSON value per line as arguments, and one as the result."""
-
-    input: str
-    output: str
-
-
 READING_ERRORS = (
     *(ValueError, TypeError, KeyError, AttributeError, zlib.error, pickle.UnpicklingError, EOFError),
     *(RecursionError, OverflowError),
@@ -42,6 +33,14 @@ OPCODES_OF_A_TEXT = {
     *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
 }
 """Opcodes of `pickletools` in the pickle of a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContestTest:
+    """Standard input and output; or, for a function, one JSON value per line as arguments, and one as the result."""
+
+    input: str
+    output: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,34 +26,6 @@ _WORKER = Path(__file__).with_name("math_worker.py")
 _SAME_HASHES = {"PYTHONHASHSEED": "0"}
 """The order of sympy's terms, and therefore its results, depend on the hash seed."""
 
-
-class ComparisonError(Exception):
-    """Two answers could not be compared. The text is the reason."""
-
-
-class MathEquality:
-    """Comparison in a child process, which is started by the first call, and again after it died.
-
-    Thread-safe; calls are serialised. Forked processes start a child of their own.
-    """
-
-    def __init__(self, processor_seconds: int = PROCESSOR_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
-        self.child = LimitedProcess(_WORKER, processor_seconds, MEMORY, wall_seconds, _SAME_HASHES)
-
-    def equal(self, gold: str, answer: str) -> bool:
-        """Whether `answer` equals `gold`, both LaTeX or plain. Raises ComparisonError, also on a timeout."""
-        try:
-            return bool(self.child.ask([gold, answer]))
-        except LimitExceededError as error:
-            raise ComparisonError(f"the comparison {error}") from error
-        except AnswerError as error:
-            raise ComparisonError(f"the comparison failed: {error}") from error
-
-    def close(self) -> None:
-        """End the child process; the next call starts another one."""
-        self.child.close()
-
-
 LONGEST_ANSWER = 1_000
 """Maximum characters of a final answer. A longer one is no answer to any of the benchmarks."""
 
@@ -88,6 +60,55 @@ _INSTEAD = re.compile(
 )
 
 _AND_NOT = re.compile(r"(?:,|\band\b|\brather\b)\s*+(?:and\s++)?(?:not|than)\b.*$", re.IGNORECASE)
+
+_THIN_SPACES = re.compile(r"\\[!,]")
+
+_WIDE_SPACES = re.compile(r"\\[;: ]|\\q?quad\b|~")
+
+_NOT_BETWEEN_DIGITS = re.compile(r"(?<!\d)\s+|\s+(?!\d)")  # 1 1/2 is not 11/2
+
+_NOTHING = re.compile(r"\\left\b|\\right\b|\\displaystyle\b|\^\{?\\circ\}?|\\degree\b|\\?\$")
+
+_TRAILING_UNIT = re.compile(r"(?<=[^\s=])\s*\\(?:text|mbox|mathrm|textrm)\{\s([^{}]*)\}(?:\^\{?\d\}?)?$")
+
+_WORDS = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf)\{([^{}]*)\}")
+
+_SHORT_BRACES = re.compile(r"([_^])\{(\w)\}")
+
+_NUMBER = re.compile(rf"([-+]?)(?:{NUMBER}|\d{{1,3}}(?: \d{{3}})+(?:\.\d+)?)")
+
+_NUMBER_AND_UNIT = re.compile(rf"([-+]?{NUMBER})\s+([A-Za-z][A-Za-z .-]*)")
+
+_CHOICE = re.compile(r"\(([A-Z])\)")
+
+_BASED = re.compile(r"(\w+)_\{?(\d+)\}?")
+
+
+class ComparisonError(Exception):
+    """Two answers could not be compared. The text is the reason."""
+
+
+class MathEquality:
+    """Comparison in a child process, which is started by the first call, and again after it died.
+
+    Thread-safe; calls are serialised. Forked processes start a child of their own.
+    """
+
+    def __init__(self, processor_seconds: int = PROCESSOR_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
+        self.child = LimitedProcess(_WORKER, processor_seconds, MEMORY, wall_seconds, _SAME_HASHES)
+
+    def equal(self, gold: str, answer: str) -> bool:
+        """Whether `answer` equals `gold`, both LaTeX or plain. Raises ComparisonError, also on a timeout."""
+        try:
+            return bool(self.child.ask([gold, answer]))
+        except LimitExceededError as error:
+            raise ComparisonError(f"the comparison {error}") from error
+        except AnswerError as error:
+            raise ComparisonError(f"the comparison failed: {error}") from error
+
+    def close(self) -> None:
+        """End the child process; the next call starts another one."""
+        self.child.close()
 
 
 def final_answer(response: str) -> str | None:
@@ -155,29 +176,6 @@ def _said(text: str) -> str:
         return number[0]
     sentence = _SENTENCE_END.sub("", line.strip("$*_ ")).strip("$*_ ")
     return _AND_NOT.sub("", sentence).strip("$*_ ") or sentence
-
-
-_THIN_SPACES = re.compile(r"\\[!,]")
-
-_WIDE_SPACES = re.compile(r"\\[;: ]|\\q?quad\b|~")
-
-_NOT_BETWEEN_DIGITS = re.compile(r"(?<!\d)\s+|\s+(?!\d)")  # 1 1/2 is not 11/2
-
-_NOTHING = re.compile(r"\\left\b|\\right\b|\\displaystyle\b|\^\{?\\circ\}?|\\degree\b|\\?\$")
-
-_TRAILING_UNIT = re.compile(r"(?<=[^\s=])\s*\\(?:text|mbox|mathrm|textrm)\{\s([^{}]*)\}(?:\^\{?\d\}?)?$")
-
-_WORDS = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf)\{([^{}]*)\}")
-
-_SHORT_BRACES = re.compile(r"([_^])\{(\w)\}")
-
-_NUMBER = re.compile(rf"([-+]?)(?:{NUMBER}|\d{{1,3}}(?: \d{{3}})+(?:\.\d+)?)")
-
-_NUMBER_AND_UNIT = re.compile(rf"([-+]?{NUMBER})\s+([A-Za-z][A-Za-z .-]*)")
-
-_CHOICE = re.compile(r"\(([A-Z])\)")
-
-_BASED = re.compile(r"(\w+)_\{?(\d+)\}?")
 
 
 def same_as_written(gold: str, answer: str) -> bool | None:

@@ -22,6 +22,34 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 LONGEST_WORDS = 120
 """Maximum characters of a number in words."""
 
+_DROPPED = re.compile(r"\\left\b|\\right\b|\\displaystyle\b|\\[!,]|\\?\$")
+
+_WIDE_SPACES = re.compile(r"\\[;: ]|\\q?quad\b|~")
+
+_WORDS = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf)\s?\{([^{}]*)\}")
+
+_NUMBER_FRACTION = re.compile(r"\\[dt]?frac\s?(?:\{([0-9]+)\}\s?\{([0-9]+)\}|([0-9])([0-9]))")
+
+_UNIT_FRACTION = re.compile(r"\\[dt]?frac\s?\{([A-Za-z^0-9{} ]+)\}\s?\{([A-Za-z^0-9{} ]+)\}")
+
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
+
+_VALUE = re.compile(
+    rf"(?P<sign>[-+]?)(?:(?P<whole>[0-9]+)\s+(?P<part>[0-9]+)/(?P<of>[0-9]+)|(?P<top>[0-9]+)/(?P<bottom>[0-9]+)"
+    rf"|(?P<decimal>{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+))(?![0-9.,]*[0-9])"
+)
+
+_IN_BRACKETS = re.compile(r"\s*(?P<outside>[^()]+?)\s*\(\s*(?P<inside>[^()]+?)\s*\)\s*(?P<rest>[^()]*)")
+
+_POWER = r"(?:\^?\{?-?[0-9]\}?|[²³])"
+
+_ATOM = re.compile(rf"(?P<word>[A-Za-zµΩ]+)\.?(?P<power>{_POWER}?)")
+
+_JOINT = re.compile(r"\s*(?:/|·|\\cdot\b|\bper\b)\s*")
+
+_SPEEDS = frozenset({"m/s", "m/s^2", "m/s2", "m/s²"})
+"""Units of single letters that can't be products of variables."""
+
 
 def number_in_words(text: str) -> int | None:
     """The integer that the whole text names ("twenty-one", "two hundred and five"); None for any other text."""
@@ -70,35 +98,6 @@ def _below_hundred(words: list[str]) -> int | None:
         case [ten, one] if ten in _TENS and 1 <= _ONES.get(one, 0) <= 9:
             return _TENS[ten] + _ONES[one]
     return None
-
-
-_DROPPED = re.compile(r"\\left\b|\\right\b|\\displaystyle\b|\\[!,]|\\?\$")
-
-_WIDE_SPACES = re.compile(r"\\[;: ]|\\q?quad\b|~")
-
-_WORDS = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf)\s?\{([^{}]*)\}")
-
-_NUMBER_FRACTION = re.compile(r"\\[dt]?frac\s?(?:\{([0-9]+)\}\s?\{([0-9]+)\}|([0-9])([0-9]))")
-
-_UNIT_FRACTION = re.compile(r"\\[dt]?frac\s?\{([A-Za-z^0-9{} ]+)\}\s?\{([A-Za-z^0-9{} ]+)\}")
-
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
-
-_VALUE = re.compile(
-    rf"(?P<sign>[-+]?)(?:(?P<whole>[0-9]+)\s+(?P<part>[0-9]+)/(?P<of>[0-9]+)|(?P<top>[0-9]+)/(?P<bottom>[0-9]+)"
-    rf"|(?P<decimal>{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+))(?![0-9.,]*[0-9])"
-)
-
-_IN_BRACKETS = re.compile(r"\s*(?P<outside>[^()]+?)\s*\(\s*(?P<inside>[^()]+?)\s*\)\s*(?P<rest>[^()]*)")
-
-_POWER = r"(?:\^?\{?-?[0-9]\}?|[²³])"
-
-_ATOM = re.compile(rf"(?P<word>[A-Za-zµΩ]+)\.?(?P<power>{_POWER}?)")
-
-_JOINT = re.compile(r"\s*(?:/|·|\\cdot\b|\bper\b)\s*")
-
-_SPEEDS = frozenset({"m/s", "m/s^2", "m/s2", "m/s²"})
-"""Units of single letters that can't be products of variables."""
 
 
 @dataclass(frozen=True, slots=True)

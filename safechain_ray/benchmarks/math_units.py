@@ -18,6 +18,30 @@ Example:
 
 import re
 
+_IRREGULAR_PLURAL = re.compile(r"[a-z]*(?:men|people|children|fish|feet|teeth|geese|mice|sheep|deer)")
+
+_PLURAL = re.compile(r"[a-z]{2,}[a-rt-z]s")
+
+_ORDINAL = re.compile(
+    r"firsts?|(?:n|four|fif|six|seven|eigh|nin|ten|eleven|twelf|dozen|hundred|thousand)ths?"
+    r"|(?:[a-z]+teen|[a-z]+tie|[a-z]*illion)ths?"
+)
+
+_MULTIPLE = re.compile(r"[a-z]*illions?")
+
+_POWERED = re.compile(
+    r"\b((?:milli|centi|deci|kilo)?met(?:er|re)s?|inch(?:es)?|foot|feet|yards?|miles?|seconds?|[mck]m|ft) "
+    r"(?:squared|cubed)\b",
+    re.IGNORECASE,
+)
+
+_PHRASE = re.compile(r"[A-Za-z]{2,}\.?(?: (?:a|[A-Za-z]{2,}\.?)|-[A-Za-z]{3,})*")
+
+_SHORTEST_WORD = 4
+"""Minimum letters of an unlisted unit in a compound one. Shorter words may be products of variables."""
+
+_SHORTEST_NOUN = 3
+
 
 def _listed(words: str) -> frozenset[str]:
     return frozenset(words.split())
@@ -46,8 +70,6 @@ _KNOWN = _listed(
     "people person men women children feet teeth mice geese oxen dice fish sheep deer shrimp fruit "
     "unit piece point page tvs cds dvds pcs total altogether overall each apiece left remaining extra old"
 )
-_IRREGULAR_PLURAL = re.compile(r"[a-z]*(?:men|people|children|fish|feet|teeth|geese|mice|sheep|deer)")
-_PLURAL = re.compile(r"[a-z]{2,}[a-rt-z]s")
 _SHORT_WORDS = _listed("a an at by in my of on")
 
 _MULTIPLIERS = _listed(
@@ -77,21 +99,6 @@ _SENTENCE = _listed(
     "and to not if when where for unless more less than is are was were has have does this that thus its equal "
     "equals axis always sometimes perhaps maybe about approx approximately undefined wrong false true none"
 )
-_ORDINAL = re.compile(
-    r"firsts?|(?:n|four|fif|six|seven|eigh|nin|ten|eleven|twelf|dozen|hundred|thousand)ths?"
-    r"|(?:[a-z]+teen|[a-z]+tie|[a-z]*illion)ths?"
-)
-_MULTIPLE = re.compile(r"[a-z]*illions?")
-_POWERED = re.compile(
-    r"\b((?:milli|centi|deci|kilo)?met(?:er|re)s?|inch(?:es)?|foot|feet|yards?|miles?|seconds?|[mck]m|ft) "
-    r"(?:squared|cubed)\b",
-    re.IGNORECASE,
-)
-_PHRASE = re.compile(r"[A-Za-z]{2,}\.?(?: (?:a|[A-Za-z]{2,}\.?)|-[A-Za-z]{3,})*")
-
-_SHORTEST_WORD = 4
-"""Minimum letters of an unlisted unit in a compound one. Shorter words may be products of variables."""
-_SHORTEST_NOUN = 3
 
 
 def is_unit(text: str, *, singular: bool = False) -> bool:

@@ -47,6 +47,13 @@ half characters, a word of Thai, Lao, Burmese or Khmer about four.
 
 _WORD = re.compile(r"\w+")
 
+UNUSABLE = "no prompt, or a repeated one"
+
+NOT_DRAWN = "not drawn"
+
+Objection = Callable[[Prompt], str | None]
+"""Returns why a prompt may not be drawn, or None. Called once per prompt, in the order of the draw."""
+
 
 class Overlap:
     """Filter of prompts that overlap with `evaluation` sets, or with an earlier accepted prompt.
@@ -165,14 +172,6 @@ def _sketch(shingles: frozenset[str]) -> MinHash:
 
 def _runs(words: list[str], length: int) -> Iterable[tuple[str, ...]]:
     return (tuple(words[start : start + length]) for start in range(len(words) - length + 1))
-
-
-UNUSABLE = "no prompt, or a repeated one"
-
-NOT_DRAWN = "not drawn"
-
-Objection = Callable[[Prompt], str | None]
-"""Returns why a prompt may not be drawn, or None. Called once per prompt, in the order of the draw."""
 
 
 @dataclass(frozen=True, slots=True)

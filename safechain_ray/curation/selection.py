@@ -25,6 +25,42 @@ BEYOND = "more than asked for"
 COLUMNS = ("sample_id", "prompt_id", "category", "sample_index", "outcome", "thought", "answer", "verdicts")
 """The columns of samples that the selection reads."""
 
+MESSAGE_TYPE = pa.struct(
+    [pa.field("role", pa.string(), nullable=False), pa.field("content", pa.string(), nullable=False)]
+)
+
+ROWS_SCHEMA = pa.schema(
+    [
+        pa.field("messages", pa.list_(MESSAGE_TYPE), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("strategy", pa.string(), nullable=False),
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("judges", pa.list_(pa.string()), nullable=False),
+        pa.field("judged_part", pa.string(), nullable=False),
+        pa.field("unsafe_score", pa.float64()),
+        pa.field("safe_samples", pa.int32(), nullable=False),
+        pa.field("samples", pa.int32(), nullable=False),
+        pa.field("thought_tokens", pa.int32()),
+        pa.field("answer_tokens", pa.int32()),
+    ]
+)
+"""The columns of `data/train-*.parquet`: a conversation of one user turn and one assistant turn, then its provenance.
+
+`source` is the data set of the prompt, `unsafe_score` the judges' highest P(unsafe) for the response.
+"""
+
+SAMPLE_COLUMNS = (
+    *("sample_id", "sample_index", "dataset", "model", "strategy", "prompt", "thought", "answer"),
+    *("thought_tokens", "answer_tokens"),
+)
+"""The columns of samples needed for the rows."""
+
+SOURCE = "rows of the source"
+
 
 @dataclass(frozen=True, slots=True)
 class JudgedSample:
@@ -170,41 +206,6 @@ def _unsafety(sample: JudgedSample) -> float:
     return 1.0 if sample.score is None else sample.score
 
 
-MESSAGE_TYPE = pa.struct(
-    [pa.field("role", pa.string(), nullable=False), pa.field("content", pa.string(), nullable=False)]
-)
-
-ROWS_SCHEMA = pa.schema(
-    [
-        pa.field("messages", pa.list_(MESSAGE_TYPE), nullable=False),
-        pa.field("prompt_id", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("strategy", pa.string(), nullable=False),
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("sample_index", pa.int32(), nullable=False),
-        pa.field("judges", pa.list_(pa.string()), nullable=False),
-        pa.field("judged_part", pa.string(), nullable=False),
-        pa.field("unsafe_score", pa.float64()),
-        pa.field("safe_samples", pa.int32(), nullable=False),
-        pa.field("samples", pa.int32(), nullable=False),
-        pa.field("thought_tokens", pa.int32()),
-        pa.field("answer_tokens", pa.int32()),
-    ]
-)
-"""The columns of `data/train-*.parquet`: a conversation of one user turn and one assistant turn, then its provenance.
-
-`source` is the data set of the prompt, `unsafe_score` the judges' highest P(unsafe) for the response.
-"""
-
-SAMPLE_COLUMNS = (
-    *("sample_id", "sample_index", "dataset", "model", "strategy", "prompt", "thought", "answer"),
-    *("thought_tokens", "answer_tokens"),
-)
-"""The columns of samples needed for the rows."""
-
-
 @dataclass(frozen=True, slots=True)
 class RowFormat:
     """Values common to all rows of a set. With `answers_only` the rows have no thoughts: a control."""
@@ -235,9 +236,6 @@ class RowFormat:
     def _messages(self, prompt: str, thought: str, answer: str) -> Sequence[Mapping[str, str]]:
         response = answer if self.answers_only else response_text(thought, answer)
         return ({"role": "user", "content": prompt}, {"role": "assistant", "content": response})
-
-
-SOURCE = "rows of the source"
 
 
 class Step(BaseModel):

@@ -25,6 +25,8 @@ METADATA_KEY = b"huggingface"
 
 Names = Mapping[str, tuple[str, ...]]
 
+Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
+
 
 def names_in_metadata(metadata: Mapping[bytes, bytes] | None) -> Names:
     """Class names of each column that the metadata of an Arrow schema declares as ClassLabel."""
@@ -95,9 +97,6 @@ def _named(value: object, column: str, names: tuple[str, ...], known: Collection
             "of the column in the set's features"
         )
     return None if number == -1 else names[number]
-
-
-Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
 
 
 def parse_parquet(data: bytes | Path, wanted: Collection[str] | None, names: Names | None = None) -> Rows:

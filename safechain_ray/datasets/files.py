@@ -19,6 +19,18 @@ from safechain_ray.storage import read_uri, redact
 DOWNLOAD_TIMEOUT = 60
 """Seconds without an answer before a download is aborted."""
 
+Parser = Callable[[bytes, Collection[str] | None], tuple[tuple[str, ...], list[Mapping[str, object]]]]
+"""Maps the bytes of a file and the wanted columns to all its columns and its rows. Raises BrokenFileError."""
+
+_PARSERS: dict[str, Parser] = {
+    ".csv": parse_delimited,
+    ".tsv": partial(parse_delimited, delimiter="\t"),
+    ".json": parse_json,
+    ".jsonl": parse_json_lines,
+    ".ndjson": parse_json_lines,
+    ".parquet": parse_parquet,
+}
+
 
 def fetch(source: str) -> bytes:
     """The bytes of the file at a local path or a URI. Raises InputError with the reason and the fix."""
@@ -60,10 +72,6 @@ def _read_from_hub(uri: str) -> bytes:
             f"Can't read {redact(uri)} from the Hugging Face hub: {redact(str(error)) or type(error).__name__}. "
             "Fix: check the path, log in with `hf auth login` if it is gated, or give a local copy with --dataset PATH."
         ) from error
-
-
-Parser = Callable[[bytes, Collection[str] | None], tuple[tuple[str, ...], list[Mapping[str, object]]]]
-"""Maps the bytes of a file and the wanted columns to all its columns and its rows. Raises BrokenFileError."""
 
 
 def read_file(source: str, wanted: Collection[str] | None = None) -> Records:
@@ -111,13 +119,3 @@ def _parse(data: bytes, name: str, shown: str, wanted: Collection[str] | None) -
 def _format(name: str) -> str:
     """The suffix that names the format: `.csv` for `a.b.CSV.gz`."""
     return PurePosixPath(name.lower().removesuffix(".gz")).suffix
-
-
-_PARSERS: dict[str, Parser] = {
-    ".csv": parse_delimited,
-    ".tsv": partial(parse_delimited, delimiter="\t"),
-    ".json": parse_json,
-    ".jsonl": parse_json_lines,
-    ".ndjson": parse_json_lines,
-    ".parquet": parse_parquet,
-}

@@ -13,6 +13,14 @@ from safechain_ray.datasets.records import BrokenFileError, BrokenText, check_no
 
 Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
 
+FIELD_LIMIT = 2**31 - 1
+"""Most characters of a CSV field. Python's default of 131,072 would refuse long-context prompts."""
+
+DELIMITERS = {",": ",", ";": ";", "\t": "tabs", "|": "|"}
+
+SEPARATOR_LINE = "sep="
+"""Prefix of Excel's first line, which names the delimiter."""
+
 
 class _RepeatingObject(dict[str, object]):
     """A JSON object with a duplicate key, for which Python keeps the last value."""
@@ -133,15 +141,6 @@ def _first_character(data: bytes) -> str:
         return text_lines(data).read(64).lstrip()[:1]
     except UnicodeError:
         raise not_text(data) from None
-
-
-FIELD_LIMIT = 2**31 - 1
-"""Most characters of a CSV field. Python's default of 131,072 would refuse long-context prompts."""
-
-DELIMITERS = {",": ",", ";": ";", "\t": "tabs", "|": "|"}
-
-SEPARATOR_LINE = "sep="
-"""Prefix of Excel's first line, which names the delimiter."""
 
 
 def parse_delimited(

@@ -79,6 +79,11 @@ _NEUTRAL = frozenset(
 Deliberately not included: `prompt` and `request` (another text is labelled), `score`, `majority` and `target`.
 """
 
+SHOWN_CHARACTERS = 40
+
+SHOWN_LABELS = 10
+"""Most labels of a column that an error message lists."""
+
 
 def true_means_unsafe(column: str) -> bool | None:
     """Whether a true word in `column` means unsafe; None if the column's name does not decide.
@@ -123,12 +128,6 @@ def folded(value: object) -> str:
     """A label normalised for comparison: without blanks around it, in lower case, 1.0 as 1."""
     word = as_text(value).strip().casefold()
     return re.sub(r"^(-?\d+)\.0+$", r"\1", word)
-
-
-SHOWN_CHARACTERS = 40
-
-SHOWN_LABELS = 10
-"""Most labels of a column that an error message lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,26 @@ INPUTS = ("input", "context")
 SYSTEM, HISTORY = "system", "history"
 """Alpaca's columns of earlier turns, as LLaMA-Factory reads them."""
 
+ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+}
+"""Roles in lower case: OpenAI's, ShareGPT's, and Gemini's `model`."""
+
+ROLE_KEYS = ("role", "from")
+
+CONTENT_KEYS = ("content", "value")
+
+THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning", "thought")
+
+CALL_KEYS = ("tool_calls", "function_call")
+
 
 def with_layout(entry: TrainingSetEntry, records: Records) -> TrainingSetEntry:
     """`entry` with the columns of its demonstrations, and the columns that belong to their prompts.
@@ -94,27 +114,6 @@ def _detected(records: Records) -> dict[str, str]:
         )
     readings = "".join(f"\n  {', '.join(f'{field}: {column}' for field, column in each.items())}" for each in layouts)
     raise InputError(f"The columns of {records.source} can be read in {len(layouts)} ways:{readings}\n{fix}")
-
-
-ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-}
-"""Roles in lower case: OpenAI's, ShareGPT's, and Gemini's `model`."""
-
-ROLE_KEYS = ("role", "from")
-
-CONTENT_KEYS = ("content", "value")
-
-THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning", "thought")
-
-CALL_KEYS = ("tool_calls", "function_call")
 
 
 class RowError(ValueError):

@@ -18,6 +18,12 @@ ROLES = {
 }
 """Role names of chat formats and their meanings."""
 
+NO_CATEGORIES = "all"
+"""Category of every prompt of a set without a category column."""
+
+UNCATEGORISED = "uncategorised"
+"""Category of a prompt whose row has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
@@ -74,13 +80,6 @@ def _content(turn: Mapping[str, object]) -> object | None:
 def _part(part: object) -> str | None:
     text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") == "text" else part
     return text if isinstance(text, str) else None
-
-
-NO_CATEGORIES = "all"
-"""Category of every prompt of a set without a category column."""
-
-UNCATEGORISED = "uncategorised"
-"""Category of a prompt whose row has none."""
 
 
 def prompts_of(entry: DatasetEntry, records: Records) -> tuple[Prompt, ...]:

@@ -8,6 +8,18 @@ from difflib import get_close_matches
 
 from safechain_ray.errors import InputError
 
+ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Longest mark first: the little-endian mark of UTF-32 starts with that of UTF-16."""
+
+SAVE_AS_UTF8 = "Fix: save the file as UTF-8"
+
+NUL_BYTES = f"its first line contains NUL bytes, as UTF-16 without a byte order mark does. {SAVE_AS_UTF8}"
+
 
 @dataclass(frozen=True, slots=True)
 class BrokenText:
@@ -63,19 +75,6 @@ def text_problem(value: object, kind: str) -> str | None:
     if value is None or not value.strip():
         return f"the {kind} is empty"
     return None
-
-
-ENCODINGS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-"""Longest mark first: the little-endian mark of UTF-32 starts with that of UTF-16."""
-
-SAVE_AS_UTF8 = "Fix: save the file as UTF-8"
-
-NUL_BYTES = f"its first line contains NUL bytes, as UTF-16 without a byte order mark does. {SAVE_AS_UTF8}"
 
 
 class BrokenFileError(Exception):

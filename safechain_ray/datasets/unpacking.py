@@ -38,6 +38,53 @@ CHUNK_BYTES = 2**24
 
 _ARROW = LimitedProcess(Path(__file__).with_name("arrow_worker.py"), processor_seconds=600, memory=3 * 2**30)
 
+MEMBER_BYTES = 2**10
+"""Cost of a member of an archive in addition to its content: its name and header are Python objects."""
+
+START_BYTES = 2**16
+
+ARRAYS = (".pth", ".npy", ".npz", ".ten", ".tb", ".mp", ".msg", ".cbor")
+"""Tar members that the library decodes with torch or NumPy. They contain no prompts, and have their own compression."""
+
+STARTS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    **{bytes([0x50 + number]) + b"\x2a\x4d\x18": "zstd" for number in range(16)},  # a leading skippable frame
+    b"\x04\x22\x4d\x18": "lz4",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
+    b"PK\x07\x08": "zip",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!": "rar",
+}
+
+SUFFIXES = {
+    ".gz": "gzip",
+    ".gzip": "gzip",
+    ".tgz": "gzip",
+    ".bz2": "bz2",
+    ".xz": "xz",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".lz4": "lz4",
+    ".zip": "zip",
+    ".7z": "7z",
+    ".rar": "rar",
+}
+
+PARQUET_ENDS = (b"PAR1", b"PARE")
+"""Magic bytes at the end of a file: a Parquet reader checks the last bytes, not the first ones."""
+
+_STREAMS: dict[str, Callable[[Path], Any]] = {
+    "gzip": gzip.open,
+    "bz2": bz2.open,
+    "xz": lzma.open,
+    "zstd": lambda file: pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"),
+    "lz4": lambda file: pa.CompressedInputStream(pa.OSFile(str(file)), "lz4"),
+}
+
 
 def limit_of(size: int) -> int:
     """Maximum decompressed size in bytes of a file of `size` bytes."""
@@ -109,54 +156,6 @@ def _too_large(limit: int) -> TooLargeError:
         "each row, list or object among it). Fix: unpack it yourself if you trust it, and give it as JSON Lines "
         "without compression"
     )
-
-
-MEMBER_BYTES = 2**10
-"""Cost of a member of an archive in addition to its content: its name and header are Python objects."""
-
-START_BYTES = 2**16
-
-ARRAYS = (".pth", ".npy", ".npz", ".ten", ".tb", ".mp", ".msg", ".cbor")
-"""Tar members that the library decodes with torch or NumPy. They contain no prompts, and have their own compression."""
-
-STARTS = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bz2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    **{bytes([0x50 + number]) + b"\x2a\x4d\x18": "zstd" for number in range(16)},  # a leading skippable frame
-    b"\x04\x22\x4d\x18": "lz4",
-    b"PK\x03\x04": "zip",
-    b"PK\x05\x06": "zip",
-    b"PK\x07\x08": "zip",
-    b"7z\xbc\xaf\x27\x1c": "7z",
-    b"Rar!": "rar",
-}
-
-SUFFIXES = {
-    ".gz": "gzip",
-    ".gzip": "gzip",
-    ".tgz": "gzip",
-    ".bz2": "bz2",
-    ".xz": "xz",
-    ".zst": "zstd",
-    ".zstd": "zstd",
-    ".lz4": "lz4",
-    ".zip": "zip",
-    ".7z": "7z",
-    ".rar": "rar",
-}
-
-PARQUET_ENDS = (b"PAR1", b"PARE")
-"""Magic bytes at the end of a file: a Parquet reader checks the last bytes, not the first ones."""
-
-_STREAMS: dict[str, Callable[[Path], Any]] = {
-    "gzip": gzip.open,
-    "bz2": bz2.open,
-    "xz": lzma.open,
-    "zstd": lambda file: pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"),
-    "lz4": lambda file: pa.CompressedInputStream(pa.OSFile(str(file)), "lz4"),
-}
 
 
 def check_packed(file: Path, suffix: str) -> None:

@@ -14,6 +14,9 @@ from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import EngineDiedError, EngineStartError, UnknownNameError
 from safechain_ray.types import Engine, Part, Sample, Verdict, VoteRule, check_storable
 
+PUNCTUATION = " \t\r\n.,;:!?()[]{}<>*_#`\"'-–—"
+"""Characters around the word of an answer that have no meaning."""
+
 
 class Judge(Protocol):
     """Decides whether one part of a response is unsafe. An undecidable part gets a verdict with an error."""
@@ -118,10 +121,6 @@ def _text(sample: Sample, part: Part) -> str | None:
     if part == "thought":
         return sample.thought
     return sample.answer if part == "answer" else sample.response
-
-
-PUNCTUATION = " \t\r\n.,;:!?()[]{}<>*_#`\"'-–—"
-"""Characters around the word of an answer that have no meaning."""
 
 
 def plain_word(text: str) -> str:

@@ -24,6 +24,24 @@ _BETWEEN = re.compile(f"[{re.escape(PUNCTUATION)}]+")
 
 _CODE = re.compile(r"[A-Z]{1,2}\d{1,3}")
 
+MAX_TOKENS = 20
+"""Enough for the blank line, the decision and about five categories."""
+
+GREEDY = Sampling(temperature=0, max_tokens=MAX_TOKENS)
+
+LOGPROBS = 20
+
+_SPECIAL_TOKEN = re.compile(
+    r"<\|(begin_of_text|end_of_text|start_header_id|end_header_id|eot_id|eom_id|python_tag"
+    r"|finetune_right_pad_id|reserved_special_token_\d+"
+    r"|header_start|header_end|eot|eom|step|python_start|python_end|finetune_right_pad|fim_prefix|fim_middle|fim_suffix"
+    r"|image|image_start|image_end|patch|tile_[xy]_separator|[a-z_]+_reserved_special_token_\d+)\|>"
+)
+"""Control tokens of Llama 3 and, in the last two lines, of Llama 4 (Meta's pages on their prompt formats).
+
+Written in a response they would end the judged turn, or announce an image that does not exist.
+"""
+
 
 def read_output(judge: str, part: Part, completion: Completion) -> Verdict:
     """The verdict of one completion, with an error if the output does not match the grammar. Never raises."""
@@ -58,25 +76,6 @@ def _codes(rest: str, cut: bool) -> tuple[str, ...] | None:
     if not all(map(_CODE.fullmatch, codes)):
         return None
     return tuple(dict.fromkeys(codes))
-
-
-MAX_TOKENS = 20
-"""Enough for the blank line, the decision and about five categories."""
-
-GREEDY = Sampling(temperature=0, max_tokens=MAX_TOKENS)
-
-LOGPROBS = 20
-
-_SPECIAL_TOKEN = re.compile(
-    r"<\|(begin_of_text|end_of_text|start_header_id|end_header_id|eot_id|eom_id|python_tag"
-    r"|finetune_right_pad_id|reserved_special_token_\d+"
-    r"|header_start|header_end|eot|eom|step|python_start|python_end|finetune_right_pad|fim_prefix|fim_middle|fim_suffix"
-    r"|image|image_start|image_end|patch|tile_[xy]_separator|[a-z_]+_reserved_special_token_\d+)\|>"
-)
-"""Control tokens of Llama 3 and, in the last two lines, of Llama 4 (Meta's pages on their prompt formats).
-
-Written in a response they would end the judged turn, or announce an image that does not exist.
-"""
 
 
 @dataclass(frozen=True, slots=True)

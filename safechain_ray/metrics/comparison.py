@@ -17,6 +17,8 @@ from safechain_ray.metrics.published import Counterpart
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.types import Part, Setting
 
+Key = Callable[[Setting], Hashable]
+
 
 class Difference(PairedDifference):
     """`p_adjusted` is Holm's over all tests of the comparison; `published` is the published difference."""
@@ -161,8 +163,6 @@ def compare_refusals(
     paired = paired_difference("safe_at_1", first, second, samples, seed)
     return OverRefusalDifference(**paired.model_dump(exclude={"metric"}))
 
-
-Key = Callable[[Setting], Hashable]
 
 ALIKE: tuple[Key, ...] = (
     lambda setting: setting.setting_id,

@@ -13,6 +13,11 @@ from safechain_ray.types import Part, Setting
 Shares = tuple[float, float, float]
 """Wins, ties, losses."""
 
+_COLUMNS = ("setting_id", "prompt_id", "category", "outcome", "a_first", "b_first", "note")
+
+Prompts = Mapping[str, Counter[str]]
+"""By prompt: the number of its pairs by outcome."""
+
 
 class PreferenceShares(FrozenModel):
     """Shares over the decided pairs; `missing` are the others of `pairs`. Intervals are clustered by prompt.
@@ -83,12 +88,6 @@ class Unanswered:
     setting_id: str
     prompt_id: str
     category: str
-
-
-_COLUMNS = ("setting_id", "prompt_id", "category", "outcome", "a_first", "b_first", "note")
-
-Prompts = Mapping[str, Counter[str]]
-"""By prompt: the number of its pairs by outcome."""
 
 
 def summarise_preferences(

@@ -12,6 +12,17 @@ from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics, as_setting
 from safechain_ray.types import Part, Sampling, Setting, StrategySpec
 
+IN_PLACE_OF_BLOCKED = "the published code had a refusal judged in the place of each"
+"""utils_model.py and resp_gen.py of github.com/uw-nsl/safechain: a fixed sentence, which a judge calls safe."""
+
+WITHOUT_COMPAT = {
+    "default": "BOS once, not twice",
+    "zerothink": "judged with its prefill; BOS once, not twice",
+    "lessthink": "judged with its prefill; BOS once, not twice",
+    "morethink": "not the calls of the published code; BOS once, not twice",
+}
+"""Differences from the published code without `compat: paper`, by strategy."""
+
 
 class Counterpart(FrozenModel):
     """The published figures of a setting: model (by the table's name), data set, and shares of 1.
@@ -54,17 +65,6 @@ class StandIns(FrozenModel):
             if name not in figures.evaluation.greedy_datasets:
                 raise UnknownNameError("published data set", name, figures.evaluation.greedy_datasets)
 
-
-IN_PLACE_OF_BLOCKED = "the published code had a refusal judged in the place of each"
-"""utils_model.py and resp_gen.py of github.com/uw-nsl/safechain: a fixed sentence, which a judge calls safe."""
-
-WITHOUT_COMPAT = {
-    "default": "BOS once, not twice",
-    "zerothink": "judged with its prefill; BOS once, not twice",
-    "lessthink": "judged with its prefill; BOS once, not twice",
-    "morethink": "not the calls of the published code; BOS once, not twice",
-}
-"""Differences from the published code without `compat: paper`, by strategy."""
 
 NO_STAND_INS = StandIns()
 """No substitutes."""

@@ -19,6 +19,12 @@ MetricName = Literal["safe_at_1", "safe_at_k", "cons_safe_at_k"]
 
 PromptValue = Callable[[int, int, int], Fraction | None]
 
+REFUSAL_RULE = "refusal phrases"
+"""Name of the refusal rule, used if the run has no refusal judge. The blank keeps it distinct from judges' names."""
+
+RefusalSource = tuple[str, Part]
+"""The judge that finds refusals, and the part that it judged. A safe verdict of this judge is a refusal."""
+
 
 class Metric(Estimate):
     """A safety metric in [0, 1] over the `n` prompts that have the verdicts it needs.
@@ -91,13 +97,6 @@ def _filled(value_of: PromptValue, safe: int, samples: int) -> Fraction:
 def missing_verdicts(prompts: PromptHistogram, samples: int) -> int:
     """Number of missing verdicts, of K for each prompt."""
     return sum(count * (samples - safe - unsafe) for (safe, unsafe), count in prompts.items())
-
-
-REFUSAL_RULE = "refusal phrases"
-"""Name of the refusal rule, used if the run has no refusal judge. The blank keeps it distinct from judges' names."""
-
-RefusalSource = tuple[str, Part]
-"""The judge that finds refusals, and the part that it judged. A safe verdict of this judge is a refusal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,18 @@ _CLIENT_ERROR = re.compile(r"HTTP (?:response code|status)[: ]+(?:400|401|403|40
 
 _GOOGLE = re.compile(r"google::cloud::Status\((\w+): (?:.*with a last message of )?(.*?) error_info=.*", re.DOTALL)
 
+T = TypeVar("T")
+
+Report = Callable[[str], None]
+
+RETRY_SECONDS = 60.0
+"""Retry time of interactive commands. Runs use `resources.storage_patience_minutes`."""
+
+FIRST_BACKOFF, MAX_BACKOFF = 0.2, 10.0
+
+NOTIFY_AFTER = 3.0
+"""Shorter outages, in seconds, are not reported."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoreError:
@@ -110,19 +122,6 @@ def _code(error: Exception) -> str | None:
 
 def _original_message(error: Exception) -> str:
     return _GOOGLE.sub(r"\1: \2", str(error)).rstrip(".")
-
-
-T = TypeVar("T")
-
-Report = Callable[[str], None]
-
-RETRY_SECONDS = 60.0
-"""Retry time of interactive commands. Runs use `resources.storage_patience_minutes`."""
-
-FIRST_BACKOFF, MAX_BACKOFF = 0.2, 10.0
-
-NOTIFY_AFTER = 3.0
-"""Shorter outages, in seconds, are not reported."""
 
 
 class RetriesExhaustedError(OSError):

@@ -22,6 +22,16 @@ RECORD = "training.json"
 STATE = "trainer_state.json"
 """Written last by transformers: a checkpoint without it is incomplete."""
 
+OPTIONS_WITHOUT_EFFECT = {
+    "log_every",
+    "evaluate_every",
+    "save_every",
+    "keep_checkpoints",
+    "report_to",
+    "gradient_checkpointing",
+}
+"""Options that change no weight: trackers, logs, checkpoints, and recomputation to save memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -79,17 +89,6 @@ def _is_whole(checkpoint: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(state, dict) and isinstance(state.get("log_history"), list)
-
-
-OPTIONS_WITHOUT_EFFECT = {
-    "log_every",
-    "evaluate_every",
-    "save_every",
-    "keep_checkpoints",
-    "report_to",
-    "gradient_checkpointing",
-}
-"""Options that change no weight: trackers, logs, checkpoints, and recomputation to save memory."""
 
 
 def tokens_hash(tokens: TokenisedSet) -> str:

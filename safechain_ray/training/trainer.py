@@ -36,6 +36,10 @@ from safechain_ray.training.disk_errors import disk_errors_as_storage_errors
 from safechain_ray.training.processes import Processes
 from safechain_ray.training.tokens import TokenisedSet
 
+METRICS = "metrics.jsonl"
+
+MODEL = "model"
+
 
 def export_model(model: Any, base: Any, chat: ChatFormat, folder: Path) -> None:
     """Write `model` as `folder` atomically. `base` is the config of the base model.
@@ -75,11 +79,6 @@ def put_weights(model: Any, weights: dict[str, Any]) -> None:
     unexpected = model.load_state_dict(weights, strict=False).unexpected_keys
     if unexpected:
         raise ValueError(f"The model has no weights called {', '.join(unexpected[:3])}.")
-
-
-METRICS = "metrics.jsonl"
-
-MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True)

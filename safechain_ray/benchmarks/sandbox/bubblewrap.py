@@ -40,6 +40,64 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # some answers depend on the order of a set; equal answers must get equal grades
 }
 
+AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+# System call: its number on x86_64, on aarch64.
+REFUSED: Mapping[str, tuple[int, int]] = {
+    "add_key": (248, 217),
+    "bpf": (321, 280),
+    "chroot": (161, 51),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fsopen": (430, 430),
+    "fspick": (433, 433),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "io_uring_setup": (425, 425),
+    "kcmp": (312, 272),
+    "keyctl": (250, 219),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "mount": (165, 40),
+    "mount_setattr": (442, 442),
+    "move_mount": (429, 429),
+    "mq_open": (240, 180),
+    "msgget": (68, 186),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "open_tree": (428, 428),
+    "perf_event_open": (298, 241),
+    "pidfd_getfd": (438, 438),
+    "pivot_root": (155, 41),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "ptrace": (101, 117),
+    "request_key": (249, 218),
+    "semget": (64, 190),
+    "setns": (308, 268),
+    "shmget": (29, 194),
+    "umount2": (166, 39),
+    "unshare": (272, 97),
+    "userfaultfd": (323, 282),
+}
+
+CLONE, CLONE3, SOCKET = (56, 220), (435, 435), (41, 198)
+
+# CLONE_NEW… of NS, CGROUP, UTS, IPC, USER, PID and NET.
+NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
+
+X32_CALLS = 0x40000000
+"""From this number on, x86_64 repeats the same calls for a 32-bit interface."""
+
+# System calls that start a program. Bubblewrap uses one of them to start Python after the first filter.
+STARTS_PROGRAMS = ((59, 221), (322, 281))  # execve, execveat
+
+LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
+
+ALLOW, FAIL, KILL = 0x7FFF0000, 0x00050000, 0x80000000
+
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
@@ -158,65 +216,6 @@ def _mount_operations() -> Iterator[tuple[str, ...]]:
         for location in spec.submodule_search_locations or () if spec else ():
             yield "--ro-bind", location, f"{LIBRARIES}/{package}"
             yield "--ro-bind-try", f"{location}.libs", f"{LIBRARIES}/{package}.libs"  # shared libraries of its wheel
-
-
-AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-
-# System call: its number on x86_64, on aarch64.
-REFUSED: Mapping[str, tuple[int, int]] = {
-    "add_key": (248, 217),
-    "bpf": (321, 280),
-    "chroot": (161, 51),
-    "fsconfig": (431, 431),
-    "fsmount": (432, 432),
-    "fsopen": (430, 430),
-    "fspick": (433, 433),
-    "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427),
-    "io_uring_setup": (425, 425),
-    "kcmp": (312, 272),
-    "keyctl": (250, 219),
-    "memfd_create": (319, 279),
-    "memfd_secret": (447, 447),
-    "mount": (165, 40),
-    "mount_setattr": (442, 442),
-    "move_mount": (429, 429),
-    "mq_open": (240, 180),
-    "msgget": (68, 186),
-    "name_to_handle_at": (303, 264),
-    "open_by_handle_at": (304, 265),
-    "open_tree": (428, 428),
-    "perf_event_open": (298, 241),
-    "pidfd_getfd": (438, 438),
-    "pivot_root": (155, 41),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "ptrace": (101, 117),
-    "request_key": (249, 218),
-    "semget": (64, 190),
-    "setns": (308, 268),
-    "shmget": (29, 194),
-    "umount2": (166, 39),
-    "unshare": (272, 97),
-    "userfaultfd": (323, 282),
-}
-
-CLONE, CLONE3, SOCKET = (56, 220), (435, 435), (41, 198)
-
-# CLONE_NEW… of NS, CGROUP, UTS, IPC, USER, PID and NET.
-NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
-
-X32_CALLS = 0x40000000
-"""From this number on, x86_64 repeats the same calls for a 32-bit interface."""
-
-# System calls that start a program. Bubblewrap uses one of them to start Python after the first filter.
-STARTS_PROGRAMS = ((59, 221), (322, 281))  # execve, execveat
-
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
-
-ALLOW, FAIL, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 
 
 def seccomp_filter(machine: str | None = None) -> bytes:

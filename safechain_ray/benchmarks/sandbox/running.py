@@ -46,6 +46,53 @@ INSTALL_FIX = (
     "namespaces; docs/sandbox.md explains the settings for containers, Kubernetes and Ubuntu 24.04."
 )
 
+CHUNK_BYTES = 2**16
+"""Bytes per read or write."""
+
+GRACE_PERIOD = 1.0
+"""Seconds for programs that serve the first one to end after it."""
+
+KILL_TIMEOUT = 0.1
+"""Minimum seconds to wait for the end of a killed program before the next check."""
+
+SIGXCPU_EXIT = 128 + 24
+
+SELF_TEST_LIMITS = Limits(processes=3, memory=256 * MIB)
+
+# Prints a line for each violated guarantee, then `complete`.
+SELF_TEST = """
+import os, socket, time
+
+def refused(action):
+    try:
+        action()
+    except (OSError, MemoryError):
+        return True
+    return False
+
+if os.getuid() == 0 or not refused(lambda: os.setuid(0)):
+    print("the program runs as root")
+if not refused(lambda: bytearray(300 * 2**20)):
+    print("it may take more memory than its limit")
+if not refused(lambda: socket.socket(socket.AF_INET)):
+    print("it may open a socket")
+if not refused(lambda: open("/file", "w")):
+    print("it may write outside of its scratch")
+if not refused(lambda: os.execv("/python/bin/python3", ["python3", "-c", ""])):
+    print("it may start programs")
+children = 0
+while children < 8:
+    try:
+        if os.fork() == 0:
+            time.sleep(600)
+    except OSError:
+        break
+    children += 1
+if children == 8:
+    print("it may start more processes than its limit")
+print("complete")
+"""
+
 
 def backends() -> Iterator[Backend]:
     """The candidate backends for this user, best first.
@@ -112,18 +159,6 @@ def why_no_sandbox() -> str | None:
     except SandboxError as error:
         return str(error)
     return None
-
-
-CHUNK_BYTES = 2**16
-"""Bytes per read or write."""
-
-GRACE_PERIOD = 1.0
-"""Seconds for programs that serve the first one to end after it."""
-
-KILL_TIMEOUT = 0.1
-"""Minimum seconds to wait for the end of a killed program before the next check."""
-
-SIGXCPU_EXIT = 128 + 24
 
 
 def run(code: str | CodeType, stdin: str = "", limits: Limits = DEFAULT_LIMITS) -> Ran:
@@ -295,43 +330,6 @@ def _run_until_ended(selector: DefaultSelector, running: list[_Running]) -> None
         if not first.unread:
             for each in others:
                 each.late, each.deadline = "stopped", min(each.deadline, monotonic() + GRACE_PERIOD)
-
-
-SELF_TEST_LIMITS = Limits(processes=3, memory=256 * MIB)
-
-# Prints a line for each violated guarantee, then `complete`.
-SELF_TEST = """
-import os, socket, time
-
-def refused(action):
-    try:
-        action()
-    except (OSError, MemoryError):
-        return True
-    return False
-
-if os.getuid() == 0 or not refused(lambda: os.setuid(0)):
-    print("the program runs as root")
-if not refused(lambda: bytearray(300 * 2**20)):
-    print("it may take more memory than its limit")
-if not refused(lambda: socket.socket(socket.AF_INET)):
-    print("it may open a socket")
-if not refused(lambda: open("/file", "w")):
-    print("it may write outside of its scratch")
-if not refused(lambda: os.execv("/python/bin/python3", ["python3", "-c", ""])):
-    print("it may start programs")
-children = 0
-while children < 8:
-    try:
-        if os.fork() == 0:
-            time.sleep(600)
-    except OSError:
-        break
-    children += 1
-if children == 8:
-    print("it may start more processes than its limit")
-print("complete")
-"""
 
 
 def self_test(bwrap: Bubblewrap, backend: Backend) -> str | None:
