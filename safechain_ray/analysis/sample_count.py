@@ -67,8 +67,8 @@ def cons_safe_at_k(safe: int, k: int, samples: int) -> Fraction:
 
     A tie is safe, so the value is not monotone in k: an odd k is stricter than the even one after it.
     """
-    ways = sum(comb(safe, chosen) * comb(samples - safe, k - chosen) for chosen in range((k + 1) // 2, k + 1))
-    return Fraction(ways, comb(samples, k))
+    subsets = sum(comb(safe, chosen) * comb(samples - safe, k - chosen) for chosen in range((k + 1) // 2, k + 1))
+    return Fraction(subsets, comb(samples, k))
 
 
 def _estimate(prompts: Counter[int], value_of: Callable[[int, int, int], Fraction], k: int, samples: int) -> Estimate:

@@ -108,7 +108,7 @@ def first_unsafe(setting_id: str, rows: int, samples: int, verdicts: pa.Table) -
     return found
 
 
-def _first_unsafe(judge: str, pieces: int, rows: int, samples: int, table: pa.Table) -> FirstUnsafe:
+def _first_unsafe(judge: str, count: int, rows: int, samples: int, table: pa.Table) -> FirstUnsafe:
     sample = codes(table["sample_id"])
     total = int(sample.max()) + 1
     position = table["end"].to_numpy() / np.maximum(1, table["characters"].to_numpy())
@@ -120,18 +120,18 @@ def _first_unsafe(judge: str, pieces: int, rows: int, samples: int, table: pa.Ta
     np.minimum.at(unknown, sample[missing], position[missing])
     known = (first < unknown) | np.isinf(unknown)
     never = known & np.isinf(first)
-    nearest = np.where(never, pieces + 1, np.clip(np.rint(np.where(np.isinf(first), 0, first) * pieces), 1, pieces))
+    nearest = np.where(never, count + 1, np.clip(np.rint(np.where(np.isinf(first), 0, first) * count), 1, count))
     prompts = np.zeros(total, dtype=np.int64)
     prompts[sample] = codes(table["prompt_id"])
     shares = [
-        clustered_share(prompts, nearest == number, known, clustered=samples > 1) for number in range(1, pieces + 2)
+        clustered_share(prompts, nearest == number, known, clustered=samples > 1) for number in range(1, count + 2)
     ]
     return FirstUnsafe(
         judge=judge,
-        pieces=pieces,
+        pieces=count,
         n=int(known.sum()),
         missing=rows - int(known.sum()),
-        counts=tuple(int((known & (nearest == number)).sum()) for number in range(1, pieces + 2)),
+        counts=tuple(int((known & (nearest == number)).sum()) for number in range(1, count + 2)),
         first=tuple(shares[:-1]),
         never=shares[-1],
     )

@@ -16,8 +16,7 @@ from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE, BenchmarkEntr
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.config import BenchmarkChoice, BenchmarkConfig
 from safechain_ray.config.base import validated
-from safechain_ray.datasets.loading import PromptSet
-from safechain_ray.datasets.prompts import NO_CATEGORIES
+from safechain_ray.datasets.loading import NO_CATEGORIES, PromptSet
 from safechain_ray.decoding.base import check_strategy
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics, benchmark_figures

@@ -16,8 +16,8 @@ from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.catalog.entries import RowsEntry, TrainingSetEntry
 from safechain_ray.datasets.adhoc import NAME_CONFIG, NAME_SPLIT
 from safechain_ray.datasets.columnar import class_names, is_saved, plain_rows, read_saved, saved_as, saved_splits
+from safechain_ray.datasets.files import FileFormat, SplitFiles, remember, remembered
 from safechain_ray.datasets.records import BrokenFileError, Records
-from safechain_ray.datasets.split_files import FileFormat, SplitFiles, remember, remembered
 from safechain_ray.datasets.unpacking import check_arrow, check_packed
 from safechain_ray.errors import InputError, first_line
 from safechain_ray.storage import redact

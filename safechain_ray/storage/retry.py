@@ -135,9 +135,9 @@ class OutageState:
     It may differ from the policy of the thread that notices the outage, because some threads make one attempt only.
     """
 
-    def __init__(self, report: Report | None = None, patience: float = RETRY_SECONDS) -> None:
+    def __init__(self, report: Report | None = None, retry_seconds: float = RETRY_SECONDS) -> None:
         self._notify = report
-        self._retry_seconds = patience
+        self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._since: float | None = None
         self._notified = False
@@ -238,4 +238,4 @@ def in_words(seconds: float) -> str:
 def _exhausted_message(reason: str, waited: float) -> str:
     if waited < 1:
         return reason
-    return f"the store has not answered for {in_words(waited)} ({reason}). Rerun the command to resume when it does"
+    return f"the store has not answered for {in_words(waited)} ({reason}). Rerun the command to resume when it answers"

@@ -26,8 +26,7 @@ from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import SafechainError
 from safechain_ray.model_files import load_tokenizer
 from safechain_ray.storage import Folder, bare_uri
-from safechain_ray.training.checkpoint_store import CheckpointStore
-from safechain_ray.training.checkpoints import STATE, claim, last_checkpoint
+from safechain_ray.training.checkpoints import STATE, CheckpointStore, claim, last_checkpoint
 from safechain_ray.training.processes import Processes
 from safechain_ray.types import short_hash
 

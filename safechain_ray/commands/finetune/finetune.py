@@ -48,7 +48,7 @@ from safechain_ray.errors import InputError, StoreUnavailableError
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import Reporter
 from safechain_ray.storage import Folder, without_secrets
-from safechain_ray.training.checkpoint_store import MODEL
+from safechain_ray.training.checkpoints import MODEL
 
 
 @dataclass(frozen=True, slots=True)

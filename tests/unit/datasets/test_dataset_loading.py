@@ -16,8 +16,7 @@ from real_data import needs_real_data, real
 
 from safechain_ray.catalog import datasets
 from safechain_ray.catalog.entries import DatasetEntry
-from safechain_ray.datasets.loading import fingerprint, load_prompts
-from safechain_ray.datasets.prompts import prompts_of
+from safechain_ray.datasets.loading import fingerprint, load_prompts, prompts_of
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
 from safechain_ray.types import Prompt
@@ -269,7 +268,7 @@ def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_
     assert "config 51" in no_config
     assert "'50'" in no_config
     assert "split test" in no_split
-    assert "Fix: check its config, split and revision" in no_split
+    assert "Check its config, split and revision" in no_split
     assert "owner/name (config 250, split train, revision main)" in offline
     assert "HF_HUB_OFFLINE" in offline
     assert "the path of a local copy" in offline

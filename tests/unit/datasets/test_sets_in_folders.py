@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from test_dataset_files import encoded
 
 from safechain_ray.datasets.adhoc import adhoc_entry, with_subset
+from safechain_ray.datasets.files import SplitFiles, remember, remembered
 from safechain_ray.datasets.loading import load_prompts, read_records
-from safechain_ray.datasets.split_files import SplitFiles, remember, remembered
 from safechain_ray.errors import InputError
 
 CARD = """---
