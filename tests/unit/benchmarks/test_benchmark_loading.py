@@ -1,4 +1,4 @@
-"""The problems of a benchmark: what is asked, what the grader gets, and what is refused."""
+"""Loading of benchmark problems: prompts, references and refusals."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What tests and tested code tell each other: plain values arrive as they were, and nothing else gets through."""
+"""Protocol between tests and tested code: plain values arrive unchanged, and nothing else is transmitted."""
 
 import json
 import math

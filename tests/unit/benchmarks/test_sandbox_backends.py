@@ -1,4 +1,4 @@
-"""Which way of building a sandbox is taken, what it takes, and what is said where there is none."""
+"""Selection of a sandbox backend by its self-test, and the message if none works."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Parquet of every writer, and folders of `save_to_disk`: the same prompts, and class names in the place of numbers."""
+"""Parquet of many writers and folders of `save_to_disk`: equal prompts, and class names for class numbers."""
 
 import json
 import os
@@ -225,7 +225,7 @@ def test_a_saved_folder_that_names_its_split_gives_no_other_one(tmp_path: Path, 
     state = json.loads((path / "state.json").read_text())
     (path / "state.json").write_text(json.dumps({**state, "_split": "test"}))
     assert len(load_prompts(adhoc_entry(str(path), split="test")).prompts) == len(PROMPTS)
-    with pytest.raises(InputError, match=r"was saved as one split, 'test', and --split .* 'train' of it\. Fix: leave"):
+    with pytest.raises(InputError, match=r"was saved as one split, 'test', and --split .* 'train' of it\. Fix: omit"):
         load_prompts(adhoc_entry(str(path), split="train"))
 
 

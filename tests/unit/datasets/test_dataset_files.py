@@ -1,4 +1,4 @@
-"""Files of records: every format gives the same rows, and a broken file says what is broken and where."""
+"""Data files: every format gives the same rows, and a broken file is reported with the position."""
 
 import csv
 import gzip

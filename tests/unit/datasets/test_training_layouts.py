@@ -1,4 +1,4 @@
-"""Training data in the forms that people have: chat messages, layouts found by their columns, other tags."""
+"""Training data in common forms: chat messages, detected layouts, other thinking tags."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Training sets: every layout gives the same demonstrations, and no bad row is learnt from or lost in silence."""
+"""Training sets: every layout gives the same demonstrations, and no bad row is used or silently dropped."""
 
 import json
 from collections.abc import Mapping

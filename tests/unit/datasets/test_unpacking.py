@@ -1,4 +1,4 @@
-"""Compressed files whose content is far larger than they are: refused by a sentence, with little memory."""
+"""Decompression limits: files that expand too much are refused with a message and little memory."""
 
 import gzip
 import struct

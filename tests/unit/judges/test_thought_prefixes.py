@@ -1,4 +1,4 @@
-"""Where a thought is cut, and what becomes of the verdicts on its beginnings."""
+"""Thought prefixes: where they end, and the table of their verdicts."""
 
 import asyncio
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What is special about gs://, on a real server of its API: outages, other threads, what is not there."""
+"""gs:// on a real server of its API: outages, concurrent threads, missing files."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def test_patience_ends_with_a_sentence(google: GoogleServer, folder: Folder) -> 
         google.start()
     assert f"Can't write gs://***@{BUCKET}/" in str(failure.value)
     assert "UNAVAILABLE: " in str(failure.value)
-    assert "Rerun the command to resume when it does" in str(failure.value)
+    assert "Rerun the command to resume when it answers" in str(failure.value)
     assert "error_info" not in str(failure.value)
 
 

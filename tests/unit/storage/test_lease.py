@@ -1,4 +1,4 @@
-"""The lease: one driver at a time, a dead one's place is taken, and one that was replaced writes nothing more."""
+"""Lease: one driver at a time, expiry after a driver's death, and no writes after a lost lease."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Trying again: for a bounded time, with growing pauses, never what can't pass; and who hears of it."""
+"""Retry policy: bounded time, exponential backoff, no retry of final errors, outage notifications."""
 
 import pytest
 

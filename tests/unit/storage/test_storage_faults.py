@@ -1,4 +1,4 @@
-"""A store in trouble: what may pass is tried again for a bounded time, what can't pass fails at once with the fix."""
+"""Store faults: transient errors are retried for a bounded time, final errors fail at once with the fix."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -148,7 +148,7 @@ def test_patience_ends_with_a_sentence(store: Store, folder: Folder) -> None:
     assert 0.9 <= time.monotonic() - began < 20
     assert "run/run.json" in str(failure.value)
     assert "the store has not answered for" in str(failure.value)
-    assert "Rerun the command to resume when it does" in str(failure.value)
+    assert "Rerun the command to resume when it answers" in str(failure.value)
 
 
 def test_an_outage_and_its_end_are_told_once(store: Store, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

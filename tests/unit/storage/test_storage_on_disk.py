@@ -1,4 +1,4 @@
-"""Folders on a disk: a rename makes a file appear whole, and errors of the disk say what to do."""
+"""Folders on a disk: atomic renames, and disk errors with the fix."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""URIs: what they mean, what is refused, and what of them may be shown."""
+"""URIs: parsing, refusals and redaction."""
 
 import pickle
 from pathlib import Path

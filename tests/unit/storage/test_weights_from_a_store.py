@@ -1,4 +1,4 @@
-"""A model's folder in an object store: fetched once a node and whole, and described without its weights."""
+"""Model folders in an object store: downloaded once per node, completely, and described without the weights."""
 
 import itertools
 import json

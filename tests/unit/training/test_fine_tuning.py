@@ -1,4 +1,4 @@
-"""The demo reasoner is trained for real: it learns, goes on after a stop as if nothing was, and its export loads."""
+"""Real training of the demo reasoner: it learns, resumes after a stop with equal losses, and its export loads."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""The tokens that carry loss are the response's, thought and end of turn included, and no others."""
+"""Tokens with loss: the response's, with thought and end of turn, and no others."""
 
 import json
 from pathlib import Path

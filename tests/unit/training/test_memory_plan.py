@@ -1,4 +1,4 @@
-"""The memory plan: exact where it follows from what is kept, and it never shrinks when more is asked of a GPU."""
+"""Memory plan: exact items, and monotone in every requirement."""
 
 from hypothesis import given
 from hypothesis import strategies as st

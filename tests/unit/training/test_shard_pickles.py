@@ -1,4 +1,4 @@
-"""A checkpoint of shards from a bucket runs nothing that somebody put into it."""
+"""A sharded checkpoint from a bucket can't run code of a third party."""
 
 import pickle
 from pathlib import Path
@@ -88,7 +88,7 @@ def test_a_shard_outside_the_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_an_error_without_text_is_named_by_its_type(tmp_path: Path) -> None:
     folder = save(tmp_path / "checkpoint-8")
     (folder / "optimizer_0" / INDEX).write_bytes(b"\x80\x05\x8e" + (2**62).to_bytes(8, "little"))
-    with pytest.raises(StorageError, match=r"optimizer_0/\.metadata: MemoryError\. Take it out"):
+    with pytest.raises(StorageError, match=r"optimizer_0/\.metadata: MemoryError\. Fix: move it out"):
         check_shards(folder)
 
 

@@ -1,4 +1,4 @@
-"""Two processes that train in shards (FSDP) reach the losses of one, go on from a checkpoint, and export."""
+"""Two processes in shards (FSDP) reach the losses of one, resume from a checkpoint, and export."""
 
 from contextlib import suppress
 from pathlib import Path
