@@ -40,14 +40,14 @@ def output_options(command: Command) -> Command:
             _fail(str(error), error.exit_code, arguments["as_json"], debug=debug)
         except KeyboardInterrupt:
             _fail(
-                f"Interrupted. Completed work is kept. To resume, run:\n  {_same_command()}",
+                f"Interrupted. Completed work is saved. To resume, run:\n  {_same_command()}",
                 INTERRUPTED,
                 arguments["as_json"],
             )
         except Exception as error:
             _fail(
                 f"Failed: {type(error).__name__}: {_first_lines(error)}\n"
-                "Completed work is kept. Rerun the command to resume, with --debug for the traceback.",
+                "Completed work is saved. Rerun the command to resume, with --debug for the traceback.",
                 FAILED,
                 arguments["as_json"],
                 debug=debug,

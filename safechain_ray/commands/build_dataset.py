@@ -38,7 +38,7 @@ from safechain_ray.curation.selection import (
     judged_samples,
     select,
 )
-from safechain_ray.datasets.adhoc import copy_of, with_place
+from safechain_ray.datasets.adhoc import copy_of, with_subset
 from safechain_ray.datasets.loading import COLUMN_FLAGS, PromptSet, fingerprint, load_prompts
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
@@ -110,7 +110,7 @@ def _entry(prompts: PromptsConfig) -> DatasetEntry:
             f"prompts.file is a copy of a set of the catalog, and {redact(prompts.name)} is none. Fix: give the file "
             "itself with --prompts."
         )
-    copy = with_place(copy_of(entry, prompts.file), config=prompts.config, split=prompts.split)
+    copy = with_subset(copy_of(entry, prompts.file), config=prompts.config, split=prompts.split)
     return copy.model_copy(update={"rows": None})
 
 

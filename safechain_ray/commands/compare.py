@@ -56,7 +56,7 @@ class FinishedRun:
 
     def blocked(self, setting: Setting) -> int:
         """The responses of a setting that a provider blocked."""
-        tallies = self.counts.outcome_tallies(setting.setting_id, "blocked").values()
+        tallies = self.counts.outcome_histograms(setting.setting_id, "blocked").values()
         return sum(blocked * prompts for tally in tallies for (blocked, _), prompts in tally.items())
 
     def prompts_of(self, setting: Setting, judge: str, part: Part) -> list[PromptCounts]:

@@ -23,7 +23,7 @@ from safechain_ray.cluster.workers.writer import Benign, Commit, block_counts
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
-from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, pieces_table
+from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, prefixes_table
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream
 from safechain_ray.runs.folder import RunFolder, read_prefix_verdicts, read_samples, read_verdicts
@@ -294,7 +294,7 @@ class JudgedThoughts(_LaterJudges[JudgedPrefixes]):
             complete = table.filter(pc.equal(table["pieces"], self.prefixes.count))
             judged.update(complete["sample_id"].to_pylist())
         waiting = {sample_id: name for sample_id, name in answered.items() if sample_id not in judged}
-        writer = Commit(target, partial(pieces_table, pieces=self.prefixes), (str(self.prefixes.count),))
+        writer = Commit(target, partial(prefixes_table, prefixes=self.prefixes), (str(self.prefixes.count),))
         return JudgePass(judge, self.prefixes, waiting, writer)
 
 

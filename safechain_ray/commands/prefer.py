@@ -250,7 +250,7 @@ def resolve_comparison(run_a: str, run_b: str, config: PreferenceConfig) -> Pair
             f"resources.max_cost: the prices of {judge.name} are unknown. Fix: set resources.max_requests instead."
         )
     patience = config.resources.storage_patience_minutes * 60
-    folders = tuple(RunFolder(open_folder(run).patient(patience)) for run in (run_a, run_b))
+    folders = tuple(RunFolder(open_folder(run).with_retry(patience)) for run in (run_a, run_b))
     if folders[0] == folders[1]:
         raise InputError(f"{folders[0].folder} is named twice. Fix: name two different runs.")
     records = tuple(map(RunRecord.of_finished, folders))

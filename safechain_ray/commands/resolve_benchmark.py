@@ -8,13 +8,12 @@ from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.benchmarks.base import GRADERS, Problem
-from safechain_ray.benchmarks.loading import load_problems, read_from
+from safechain_ray.benchmarks.loading import load_problems, with_source
 from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE, BenchmarkEntry
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.config import BenchmarkChoice, BenchmarkConfig
 from safechain_ray.config.base import validated
-from safechain_ray.datasets.loading import PromptSet
-from safechain_ray.datasets.prompts import NO_CATEGORIES
+from safechain_ray.datasets.loading import NO_CATEGORIES, PromptSet
 from safechain_ray.decoding.base import check_strategy
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics, benchmark_figures
@@ -112,7 +111,7 @@ def _digest(problem: Problem) -> str:
 
 def _entry(choice: BenchmarkChoice) -> BenchmarkEntry:
     entry = catalog.lookup("benchmark", catalog.benchmarks(), choice.name).in_style(choice.style)
-    return entry if choice.source is None else read_from(entry, choice.source)
+    return entry if choice.source is None else with_source(entry, choice.source)
 
 
 def _check_style(entry: BenchmarkEntry, config: BenchmarkConfig, takes_prefill: bool) -> None:

@@ -10,7 +10,7 @@ from safechain_ray.commands.finetune.resolve import BaseModelSpec
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.report.document import Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import clock
-from safechain_ray.training.memory_plan import GIGABYTE
+from safechain_ray.training.memory_plan import GIB
 
 ESTIMATE = (
     "Weights, gradients and AdamW's states follow from what is kept; the other figures are estimates on the high side, "
@@ -29,7 +29,7 @@ def plan_summary(config: FinetuneConfig, trainee: BaseModelSpec, plan: TrainingP
         "adapters": config.training.lora is not None,
         "max_length": config.max_length,
         "sequences_a_step": config.training.sequences_a_step,
-        "gigabytes_a_worker": {item.name: round(item.bytes / GIGABYTE, 2) for item in plan.memory.items},
+        "gigabytes_a_worker": {item.name: round(item.bytes / GIB, 2) for item in plan.memory.items},
         "total_gigabytes_a_worker": round(plan.memory.gigabytes, 2),
         "gpu_gigabytes": round(plan.gpu_gigabytes, 2) if plan.device == "cuda" else None,
         "cpus_a_worker": plan.worker.cpus,

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from safechain_ray.config.study import PIECE_COUNTS
-from safechain_ray.errors import InputError, RunConflictError, StorageError, StoreSilentError
+from safechain_ray.errors import InputError, RunConflictError, StorageError, StoreUnavailableError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.identity import explained
@@ -240,7 +240,7 @@ def _read(folder: Folder, name: str, schema: pa.Schema, fix: str) -> pa.Table:
         return conformed(table, schema)
     except pa.ArrowException as error:
         raise StorageError(f"{folder}/{name} holds no rows of this kind: {error}. {fix}") from error
-    except StoreSilentError:
+    except StoreUnavailableError:
         raise
     except StorageError as error:
         raise StorageError(f"{error} {fix}" if _is_torn(error.__cause__) else str(error)) from error

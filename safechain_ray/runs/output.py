@@ -12,7 +12,7 @@ from safechain_ray.runs.folder import RunFolder, differences
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.progress import Reporter
 from safechain_ray.runs.stored import Identified
-from safechain_ray.storage import Folder, OutageState, Patience, hold, open_folder, read_record
+from safechain_ray.storage import Folder, OutageState, RetryPolicy, acquire_lease, open_folder, read_record
 
 Record = TypeVar("Record", bound=Identified)
 
@@ -27,14 +27,14 @@ def lock_output(uri: str, resources: ClusterConfig, reporter: Reporter) -> Itera
     Raises:
         StorageError: The folder can't be written.
         InputError: A folder in it is a link.
-        OutputHeldError: Another driver has the lease. Any change inside the block raises it too, once another driver
+        OutputLockedError: Another driver has the lease. Any change inside the block raises it too, once another driver
             has taken over the lease.
     """
     seconds = resources.storage_patience_minutes * 60
-    folder = open_folder(uri, Patience(seconds, OutageState(reporter.report, seconds)))
+    folder = open_folder(uri, RetryPolicy(seconds, OutageState(reporter.report, seconds)))
     folder.check_writable()
     _check_no_links(folder)
-    with hold(folder, reporter.report) as locked:
+    with acquire_lease(folder, reporter.report) as locked:
         yield RunFolder(locked)
 
 

@@ -16,7 +16,7 @@ from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool
 from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.config import RunConfig
-from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
+from safechain_ray.errors import InputError, RunConflictError, StoreUnavailableError
 from safechain_ray.metrics.benchmark import BenchmarkFigures
 from safechain_ray.metrics.safety import PromptKinds
 from safechain_ray.metrics.summary import SettingMetrics
@@ -133,7 +133,7 @@ class RunRecord:
     @property
     def store_is_silent(self) -> bool:
         """Whether the folder's store did not answer the last request."""
-        return self._folder.folder.is_silent
+        return self._folder.folder.is_unavailable
 
     def note_kinds(self, kinds: Mapping[str, PromptKinds]) -> None:
         """Note which prompts of each data set are benign by the config or the catalog of today.
@@ -264,8 +264,8 @@ class RunRecord:
         if time.monotonic() - self._noted < self._note_seconds or self.store_is_silent:
             return
         self._note(pools)
-        with suppress(StoreSilentError):
-            self._write(self._folder.folder.impatient())
+        with suppress(StoreUnavailableError):
+            self._write(self._folder.folder.without_retry())
             self._noted = time.monotonic()
 
     def ended(self, status: str, pools: Mapping[str, PoolProgress]) -> None:
@@ -277,8 +277,8 @@ class RunRecord:
         if status == "done":
             self._write()
             return
-        with suppress(StoreSilentError):
-            self._write(self._folder.folder.impatient())
+        with suppress(StoreUnavailableError):
+            self._write(self._folder.folder.without_retry())
 
     def _note(self, pools: Mapping[str, PoolProgress], **fields: Any) -> None:
         """Update the latest attempt, and the cost of all attempts."""

@@ -11,7 +11,7 @@ from safechain_ray import catalog
 from safechain_ray.catalog.entries import ApiEntry, DatasetEntry, Endpoint, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.config import DatasetConfig, JudgeConfig, RunConfig
-from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_place
+from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_subset
 from safechain_ray.datasets.loading import PromptSet, load_prompts
 from safechain_ray.decoding.base import check_strategy
 from safechain_ray.errors import InputError, UnknownNameError
@@ -228,7 +228,7 @@ def dataset_entry(config: DatasetConfig) -> DatasetEntry:
         entry = adhoc_entry(config.name, **columns)
     else:
         raise UnknownNameError("data set", config.name, catalog.datasets())
-    entry = with_place(entry, config=config.config, split=config.split)
+    entry = with_subset(entry, config=config.config, split=config.split)
     if config.benign_categories is None:
         return entry
     # Beside the catalog's: a flag is for every data set of a command. An empty list counts all prompts as harmful.

@@ -17,7 +17,7 @@ from safechain_ray.http_clients import check_proxy
 from safechain_ray.model_files import CustomCodeError, load_config
 from safechain_ray.runs.folder import WEIGHTS
 from safechain_ray.runs.identity import READING, weights_fingerprint
-from safechain_ray.storage import place, redact
+from safechain_ray.storage import bare_uri, redact
 from safechain_ray.types.strict_numbers import plain_words
 
 AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
@@ -184,7 +184,7 @@ def model_identity(model: ModelEntry | ApiEntry) -> dict[str, Any]:
 
 def engine_identity(engine: EngineNeeds) -> dict[str, Any]:
     fields = engine.model_dump(exclude=UNMARKED_OF_ENTRIES | UNMARKED_OF_ENGINES)
-    fields["source"] = place(engine.source)  # keys and endpoint change no result
+    fields["source"] = bare_uri(engine.source)  # keys and endpoint change no result
     if engine.chat_template is None:
         del fields["chat_template"]  # runs from before there was this key are still the same runs
     weights = weights_fingerprint(engine.source)

@@ -113,7 +113,7 @@ def run(workload: Workload[Result], reporter: RunReporter, start_engine: StartEn
     """Run a workload to its end. It resumes where an earlier attempt was interrupted.
 
     Raises:
-        InputError, OutputHeldError: Before anything starts.
+        InputError, OutputLockedError: Before anything starts.
         EngineStartError, StallError, StorageError: While it runs. Committed rows stay.
     """
     with open_workload(workload, reporter) as opened:
@@ -126,7 +126,7 @@ def open_workload(workload: Workload[Result], reporter: RunReporter) -> Iterator
 
     Raises:
         RunConflictError: The folder belongs to another workload.
-        OutputHeldError: Another driver has locked it.
+        OutputLockedError: Another driver has locked it.
     """
     with lock_output(workload.output, workload.resources, reporter) as folder:
         record = workload.open_record(folder)

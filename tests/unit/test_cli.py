@@ -116,7 +116,7 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("evaluate", *RUN, "--model", "R1-7b"), "Unknown model 'R1-7b'. Did you mean 'R1-7B'?"),
         (("evaluate", *RUN, "--samples", "5"), "set a temperature above 0, or samples: 1"),
         (("evaluate", *RUN, "--model", "QwQ", "--strategy", "zerothink"), "Strategy 'zerothink' steers the text"),
-        (("evaluate", *RUN, "--output", "ftp://host/run"), "ftp:// is not known here"),
+        (("evaluate", *RUN, "--output", "ftp://host/run"), "ftp:// is not supported"),
         (("plan", *RUN, "--dataset", "no-such.csv"), "no-such.csv"),
         (("config", "show", *RUN, "--top-p", "0"), "sampling.top_p: must be above 0 (found 0.0)"),
         (("config", "show", *RUN, "--samples", "0"), "samples: must be at least 1"),
@@ -227,7 +227,7 @@ def test_an_evaluation_that_fails_ends_with_its_errors_code_and_text(
 
 def test_an_unforeseen_error_says_how_to_resume(evaluation: Any):
     evaluation(ValueError("odd"))
-    assert "Completed work is kept. Rerun the command to resume" in call("evaluate", *RUN).stderr
+    assert "Completed work is saved. Rerun the command to resume" in call("evaluate", *RUN).stderr
     assert "ValueError: odd" in call("evaluate", *RUN, "--debug").stderr
 
 
@@ -400,7 +400,7 @@ def test_an_interrupted_command_ends_with_130_and_the_command_that_resumes(monke
     result = interrupted(monkeypatch, "evaluate", "--model", "R1-7B", "--dataset", "my prompts.csv")
     assert result.exit_code == 130
     assert result.stderr == (
-        "Interrupted. Completed work is kept. To resume, run:\n"
+        "Interrupted. Completed work is saved. To resume, run:\n"
         "  safechain-ray evaluate --model R1-7B --dataset 'my prompts.csv'\n"
     )
 

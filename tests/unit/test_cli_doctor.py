@@ -70,7 +70,7 @@ def test_an_output_that_can_not_be_written_fails(tmp_path: Path):
         (("--set", "model.engine.dtype=float16"), "--set needs a --model or a --judge beside it"),
         (("--model", "R1-7B", "--set", "model.engin.dtype=float16"), "did you mean 'engine'?"),
         (("--model", "R1-7B", "--max-tokens", "0"), "--max-tokens 0: give 1 or more"),
-        (("--output", "ftp://host/run"), "ftp:// is not known here"),
+        (("--output", "ftp://host/run"), "ftp:// is not supported"),
     ],
 )
 def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], says: str):

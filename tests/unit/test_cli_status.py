@@ -85,7 +85,7 @@ def test_json_is_one_document(tmp_path: Path):
     ("place", "says"),
     [
         ("", "The path of a folder is empty"),
-        ("ftp://host/run", "ftp:// is not known here"),
+        ("ftp://host/run", "ftp:// is not supported"),
         ("s3://", "names no bucket"),
         ("{folder}", "holds no run and no sweep"),
         ("{folder}/not-there", "holds no run and no sweep"),

@@ -130,7 +130,7 @@ def test_a_control_says_by_itself_that_it_has_no_thoughts(tmp_path: Path, scheme
     "record", ["{", "[]", "{}", "[" * 100_000, '{"identity": {"selection": {"answers_only": false}}}']
 )
 def test_answers_without_thoughts_in_a_set_that_is_no_control_are_refused(tmp_path: Path, record: str):
-    with pytest.raises(InputError, match=r"No row of .* can be learnt from"):
+    with pytest.raises(InputError, match=r"No row of .* can be used for training"):
         lessons_of(str(control(tmp_path / "set", record)))
 
 

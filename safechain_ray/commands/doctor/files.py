@@ -18,7 +18,7 @@ HUB_TIMEOUT_SECONDS = 5.0
 
 WEIGHT_FILES = (".safetensors", ".bin")
 
-GIGABYTE = 1e9
+GB = 1e9
 
 OWN_CODE = "take a copy of the model in a format that transformers loads itself"
 
@@ -136,13 +136,13 @@ def check_disk(subject: Subject, needs: EngineNeeds, hub_bytes: int | None) -> F
             return subject.failed(
                 "weights", f"no {' or '.join(WEIGHT_FILES)} in {location}", "fetch the model's files again"
             )
-        return subject.ok("weights", f"{here / GIGABYTE:.3g} GB in their folder")
+        return subject.ok("weights", f"{here / GB:.3g} GB in their folder")
     cache = Path(constants.HF_HUB_CACHE)
-    total = (hub_bytes or needs.weight_gigabytes * GIGABYTE) / GIGABYTE
+    total = (hub_bytes or needs.weight_gigabytes * GB) / GB
     blobs = cache / f"models--{needs.source.replace('/', '--')}" / "blobs"
-    cached = sum(file.stat().st_size for file in blobs.iterdir()) / GIGABYTE if blobs.is_dir() else 0.0
+    cached = sum(file.stat().st_size for file in blobs.iterdir()) / GB if blobs.is_dir() else 0.0
     missing = max(0.0, total - cached)
-    free = disk_usage(existing(cache)).free / GIGABYTE
+    free = disk_usage(existing(cache)).free / GB
     detail = f"{total:.0f} GB, {missing:.0f} GB of them to download; {free:.0f} GB free at {cache}"
     if missing > free and os.environ.get("RAY_ADDRESS"):
         return subject.warning("weights", detail, "see that the nodes of the cluster have more: the weights go there")
@@ -174,11 +174,11 @@ def stored_findings(subject: Subject, uri: str) -> Generator[Finding, None, tupl
 def check_room_for_copy(subject: Subject, stored: StoredModel) -> Finding:
     """Free space for this node's copy of the model, unless it has one."""
     copies = copies_folder()
-    size = f"{stored.weight_bytes / GIGABYTE:.3g} GB"
+    size = f"{stored.weight_bytes / GB:.3g} GB"
     if (copies / stored.copy_name).is_dir():
         return subject.ok("weights", f"{size}, fetched already")
     free = disk_usage(existing(copies)).free
-    detail = f"{size} to fetch, once a node; {free / GIGABYTE:.0f} GB free at {copies}"
+    detail = f"{size} to fetch, once a node; {free / GB:.0f} GB free at {copies}"
     if stored.size <= free:
         return subject.ok("weights", detail)
     if os.environ.get("RAY_ADDRESS"):

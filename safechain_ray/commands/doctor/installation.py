@@ -22,7 +22,7 @@ WATCHED = ("ray", "torch", "transformers", "datasets", "pyarrow", "numpy", "pyda
 
 NEEDED_DISK_GIGABYTES = 5.0
 
-GIGABYTE = 1e9
+GB = 1e9
 
 INSTALLATION = Subject("installation")
 
@@ -96,7 +96,7 @@ def check_torch_companions(torch: str | None, companions: Mapping[str, str | Non
 
 
 def check_free_disk(folder: Path) -> Finding:
-    free = disk_usage(folder).free / GIGABYTE
+    free = disk_usage(folder).free / GB
     if free < NEEDED_DISK_GIGABYTES:
         return INSTALLATION.warning("disk", f"{free:.1f} GB free at {folder}", "free some: a full disk ends a run")
     return INSTALLATION.ok("disk", f"{free:.0f} GB free at {folder}")
@@ -110,10 +110,10 @@ def check_shared_memory(folder: Path, needed: int = LOCAL_OBJECT_STORE_BYTES) ->
     if free < needed:
         return INSTALLATION.warning(
             "shared memory",
-            f"{free / GIGABYTE:.2f} GB free at {folder}, a local Ray takes {needed / GIGABYTE:.2f}",
+            f"{free / GB:.2f} GB free at {folder}, a local Ray takes {needed / GB:.2f}",
             "give the container more (--shm-size=2g): Ray would use the disk instead, slowly",
         )
-    return INSTALLATION.ok("shared memory", f"{free / GIGABYTE:.1f} GB free at {folder}")
+    return INSTALLATION.ok("shared memory", f"{free / GB:.1f} GB free at {folder}")
 
 
 def _check_memory() -> Finding:

@@ -39,11 +39,11 @@ from safechain_ray.commands.finetune.resolve import (
 )
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.config.finetune import Tracker
-from safechain_ray.errors import InputError, StoreSilentError
+from safechain_ray.errors import InputError, StoreUnavailableError
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import Reporter
 from safechain_ray.storage import Folder, without_secrets
-from safechain_ray.training.checkpoint_store import MODEL
+from safechain_ray.training.checkpoints import MODEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +128,8 @@ class TrainingLog:
 
     def close(self) -> None:
         """Write the remaining lines. A silent store is not waited for."""
-        with suppress(StoreSilentError):
-            self._write(self._folder.impatient())
+        with suppress(StoreUnavailableError):
+            self._write(self._folder.without_retry())
 
     def _begin(self, step: int, history: tuple[Mapping[str, float], ...]) -> None:
         self._lines = list(history)
@@ -151,9 +151,9 @@ class TrainingLog:
         if tokens is not None:
             speed = (tokens - self._tokens_before) / (time.monotonic() - self._began)
         self._snapshot = replace(self._snapshot, logged={**self._snapshot.logged, **values}, tokens_per_second=speed)
-        if time.monotonic() - self._written >= self._every and not self._folder.is_silent:
-            with suppress(StoreSilentError):
-                self._write(self._folder.impatient())
+        if time.monotonic() - self._written >= self._every and not self._folder.is_unavailable:
+            with suppress(StoreUnavailableError):
+                self._write(self._folder.without_retry())
 
     def _write(self, folder: Folder) -> None:
         folder.write_text(METRICS, "".join(json.dumps(line) + "\n" for line in self._lines))
@@ -212,7 +212,7 @@ def finetune(config: FinetuneConfig, reporter: TrainingReporter) -> FineTuning:
     in any case.
 
     Raises:
-        InputError, PlanError, RunConflictError, OutputHeldError: Before anything starts.
+        InputError, PlanError, RunConflictError, OutputLockedError: Before anything starts.
         StorageError, StallError, other SafechainErrors of the workers: While it runs.
     """
     check_packages(config.training.report_to)

@@ -12,7 +12,7 @@ from safechain_ray.datasets.training_sets import TrainingSet
 from safechain_ray.engines.start import Device
 from safechain_ray.errors import InputError, PlanError
 from safechain_ray.storage import redact
-from safechain_ray.training.memory_plan import GIGABYTE, MASTER_BYTES, MemoryPlan, plan_memory
+from safechain_ray.training.memory_plan import GIB, MASTER_BYTES, MemoryPlan, plan_memory
 from safechain_ray.training.tokens import TokenCounts
 
 BYTES_READ = 1e9
@@ -53,7 +53,7 @@ def plan_training(config: FinetuneConfig, base: BaseModelSpec, view: ClusterView
     memory = memory_of(config, base, device)
     own = memory.gigabytes
     if device == "cuda":  # one process of a node reads the whole weights; the first one gathers them at the end
-        own = WORKER_GIGABYTES + 1.5 * MASTER_BYTES * base.shape.parameters / GIGABYTE / resources.workers
+        own = WORKER_GIGABYTES + 1.5 * MASTER_BYTES * base.shape.parameters / GIB / resources.workers
     gpus = 1 if device == "cuda" else 0
     worker = PoolNeeds("training", redact(base.entry.source), device, resources.cpus_per_worker, gpus, own)
     note, refusal = None, None
@@ -85,12 +85,12 @@ def _gpu_memory(config: FinetuneConfig, view: ClusterView) -> float:
     if config.resources.gpu_memory is not None:
         return config.resources.gpu_memory
     known = view.gpus_of(None)
-    return GPU_GIGABYTES if known is None else known.gigabytes * BYTES_READ / GIGABYTE
+    return GPU_GIGABYTES if known is None else known.gigabytes * BYTES_READ / GIB
 
 
 def _too_small(config: FinetuneConfig, base: BaseModelSpec, memory: MemoryPlan, gigabytes: float) -> str:
     workers = config.resources.workers
-    lines = "".join(f"\n  {item.name:<20} {item.bytes / GIGABYTE:6.1f}" for item in memory.items)
+    lines = "".join(f"\n  {item.name:<20} {item.bytes / GIB:6.1f}" for item in memory.items)
     return (
         f"Training {base.entry.name} with {workers} workers takes {memory.gigabytes:.1f} GB of each GPU, and each "
         f"has {gigabytes:.3g} GB:{lines}\nFix: {'; or '.join(_fixes(config, base, gigabytes))}. "

@@ -12,7 +12,7 @@ from safechain_ray.cluster.planner import ClusterView
 from safechain_ray.cluster.training.events import Finished
 from safechain_ray.commands.finetune.plan import TrainingPlan
 from safechain_ray.commands.finetune.resolve import identity_hash
-from safechain_ray.errors import SafechainError, StoreSilentError
+from safechain_ray.errors import SafechainError, StoreUnavailableError
 from safechain_ray.runs.output import read_identified
 from safechain_ray.runs.record import git_revision, hardware, versions
 from safechain_ray.runs.stored import Count, Identified, Moment, Stored, now
@@ -120,8 +120,8 @@ class FinetuneRecord:
         if error is None:
             self._write()
             return
-        with suppress(StoreSilentError):
-            self._write(self._folder.impatient())
+        with suppress(StoreUnavailableError):
+            self._write(self._folder.without_retry())
 
     def finished(self, outcome: Finished) -> None:
         """Record the outcome. `seconds` are those of the latest attempt's training."""

@@ -21,7 +21,7 @@ from safechain_ray.runs.folder import WEIGHTS
 from safechain_ray.runs.identity import weights_fingerprint
 from safechain_ray.runs.resolve import as_stored
 from safechain_ray.runs.resolve_model import is_api, resolve_model
-from safechain_ray.storage import place, redact
+from safechain_ray.storage import bare_uri, redact
 from safechain_ray.training.chat import ChatFormat, check_chat_format, check_demonstrations
 from safechain_ray.training.checkpoints import tokens_hash, training_identity
 from safechain_ray.training.tokens import TokenisedSet, hold_out, tokenise
@@ -90,7 +90,7 @@ def tokenise_set(config: FinetuneConfig, base: BaseModelSpec, source: TrainingSe
 def finetune_identity(config: FinetuneConfig, base: BaseModelSpec, training_data: TrainingData) -> dict[str, Any]:
     """All that changes the weights or the evaluation loss."""
     entry = base.entry
-    identity = training_identity(place(entry.source), entry.revision, training_data.learnt, config.training)
+    identity = training_identity(bare_uri(entry.source), entry.revision, training_data.learnt, config.training)
     held_out = None if training_data.held_out is None else tokens_hash(training_data.held_out)
     weights = weights_fingerprint(entry.source)
     known = {} if weights is None else {WEIGHTS: weights}

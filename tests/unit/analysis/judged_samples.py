@@ -1,4 +1,4 @@
-"""Rows for the tests of the analysis: samples of a setting with what a judge says of each part."""
+"""Rows for the tests of the analysis: samples of a setting with verdicts on each part."""
 
 from collections.abc import Sequence
 from typing import Any

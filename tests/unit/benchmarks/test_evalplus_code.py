@@ -1,4 +1,4 @@
-"""The code that EvalPlus' way takes from what a model generated, and its grade in the sandbox."""
+"""EvalPlus' code extraction, and the grade of the code in the sandbox."""
 
 import pytest
 from hypothesis import given, settings

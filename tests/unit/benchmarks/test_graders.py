@@ -1,4 +1,4 @@
-"""Graders by kind, and what of a sample they are given: an answer, nothing, or no answer at all."""
+"""Graders by kind, and the part of a sample that they grade."""
 
 from typing import get_args
 

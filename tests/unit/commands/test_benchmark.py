@@ -76,12 +76,12 @@ def test_code_is_refused_where_no_sandbox_works_before_ray_starts(
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(running, "find_bubblewrap", lambda: None)
-    running.working_way.cache_clear()
+    running.working_backend.cache_clear()
     try:
         with pytest.raises(SandboxError, match="apt install bubblewrap"):
             go_on(config(tmp_path, **both(tmp_path)))
     finally:
-        running.working_way.cache_clear()
+        running.working_backend.cache_clear()
     assert not (tmp_path / "run" / "samples").exists()
 
 

@@ -126,5 +126,5 @@ def test_repeated_samples_are_refused_with_the_command_that_removes_them(tmp_pat
     finished = finished_run(tmp_path)
     (name, *_) = finished.samples.list_files(".parquet")
     finished.samples.write_parquet("copy.parquet", finished.samples.read_parquet(name))
-    with pytest.raises(InputError, match=r"Samples are there twice\. Fix: rerun the run's own command"):
+    with pytest.raises(InputError, match=r"Samples occur twice\. Fix: rerun the run's own command"):
         analyse(str(tmp_path))

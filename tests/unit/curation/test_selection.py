@@ -1,4 +1,4 @@
-"""The choice: the rule over all K samples, a missing verdict never safe, what can't be learnt from never chosen."""
+"""Response selection: the rule over all K samples, missing verdicts are never safe, flawed ones never chosen."""
 
 import random
 from collections import Counter

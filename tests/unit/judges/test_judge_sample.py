@@ -1,4 +1,4 @@
-"""The parts of a sample put to a judge: what is judged, and what becomes a missing verdict."""
+"""Judging of one sample's parts: judged texts and missing verdicts."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Rows for the tests of metrics: a `Sample` from only what counting looks at."""
+"""Rows for the tests of metrics: a `Sample` from the counted fields only."""
 
 from safechain_ray import testing
 from safechain_ray.testing import verdict

@@ -1,4 +1,4 @@
-"""Reasons of errors: what makes two messages one, and counts that merge and stay bounded."""
+"""Error reasons: grouping of messages, and mergeable bounded counts."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Harmful and benign prompts apart: safety over the one kind, over-refusal over the other, against pandas."""
+"""Harmful and benign prompts: safety over the first, over-refusal over the second, against pandas."""
 
 from fractions import Fraction
 

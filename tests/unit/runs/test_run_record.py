@@ -215,7 +215,7 @@ def test_a_finished_run_tells_its_outcomes_and_tokens(folder: RunFolder):
 
 def test_notes_and_the_end_of_a_failed_try_wait_for_no_store(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waited"))
-    silent = open_folder("s3://key:secret@bucket/run?endpoint_override=127.0.0.1:9&scheme=http").patient(600)
+    silent = open_folder("s3://key:secret@bucket/run?endpoint_override=127.0.0.1:9&scheme=http").with_retry(600)
     attempt = {"started": "2026-11-21T03:00:00+00:00", "status": "running"}
     run = {"identity": {"model": {"name": "m"}}, "tries": [attempt]}
     record = RunRecord(RunFolder(silent), RunFile.model_validate(run))

@@ -1,4 +1,4 @@
-"""A model's folder is data: its Python code is not run, and its chat template can't hang a process."""
+"""A model's folder is untrusted data: its code is not run, and its chat template can't hang a process."""
 
 import ast
 import json
