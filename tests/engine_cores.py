@@ -7,7 +7,9 @@ import psutil
 import pyarrow.parquet as pq
 from processes import marked_processes
 
-MODEL_ACTOR, JUDGE_ACTOR = "MapBatches(Replica", "MapBatches(EngineJudge"
+from safechain_ray.cluster.workers.generator import WORKER_TITLE
+
+MODEL_ACTOR, JUDGE_ACTOR = WORKER_TITLE, "MapBatches(EngineJudge"
 """How Ray titles the actors that own an engine."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.data import Dataset
 
-from safechain_ray.cluster.placement_groups import give_back_groups
+from safechain_ray.cluster.placement_groups import remove_unused_groups
 from safechain_ray.cluster.ray_internals.actor_pools import POOL_SIZES, ActorPool
 from safechain_ray.cluster.ray_internals.stream_context import attach
 
@@ -94,7 +94,7 @@ class StreamControl:
         if time.monotonic() - self._polled < POLL_INTERVAL:
             return
         self._polled = time.monotonic()
-        give_back_groups()
+        remove_unused_groups()
         if self._move is not None:
             donor, receiver = (pools[place] for place in self._move)
             self._move = None
@@ -118,7 +118,7 @@ class StreamControl:
         """
         if not self._is_polled:
             self._raise_if_stopped()
-            give_back_groups()
+            remove_unused_groups()
 
     def _raise_if_stopped(self) -> None:
         if self._stopped.is_set() or self._over.is_set():

@@ -18,7 +18,7 @@ from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, make_plan
 from safechain_ray.cluster.progress import Stage
 from safechain_ray.cluster.workers.judge import PartsOrPieces, RulesAndVotes
-from safechain_ray.cluster.workers.writer import Benign, Commit, block_counts
+from safechain_ray.cluster.workers.writer import Benign, BlockWriter, block_counts
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
@@ -56,7 +56,7 @@ class JudgePass:
     judge: JudgeEntry
     parts: PartsOrPieces
     waiting: Samples
-    writer: Commit
+    writer: BlockWriter
     rule: RulesAndVotes | None = None
 
 
@@ -218,7 +218,7 @@ class AddedJudges(Workload[Judging]):
         for missing, files in waiting.items():
             rule = RulesAndVotes((judge,), (), missing) if judge.is_rule else None
             count = partial(block_counts, judges=(judge.name,), benign=benign)
-            yield JudgePass(judge, missing, files, Commit(verdicts, verdicts_table, missing, count), rule)
+            yield JudgePass(judge, missing, files, BlockWriter(verdicts, verdicts_table, missing, count), rule)
 
 
 def _write_metrics(folder: RunFolder, record: RunRecord) -> RunMetrics:
@@ -300,7 +300,7 @@ class JudgedThoughts(Workload[JudgedPieces]):
                 if count == self.pieces.count
             )
         waiting = {sample_id: name for sample_id, name in answered.items() if sample_id not in held}
-        writer = Commit(target, partial(pieces_table, pieces=self.pieces), (str(self.pieces.count),))
+        writer = BlockWriter(target, partial(pieces_table, pieces=self.pieces), (str(self.pieces.count),))
         return JudgePass(judge, self.pieces, waiting, writer)
 
 

@@ -19,7 +19,7 @@ from safechain_ray.errors import InputError, StorageError
 from safechain_ray.storage import FileFacts, Folder, Patience, open_folder
 from safechain_ray.types import short_hash
 
-ENGINES_WAIT_SECONDS = 600.0
+ENGINE_STORE_TIMEOUT = 600.0
 
 """How long an engine that starts waits for a silent store; drivers and `doctor` wait as for all that a person asks."""
 
@@ -125,7 +125,7 @@ class StoredModel:
 @cache
 def fetched_weights(uri: str) -> str:
     """The folder of the node's copy. A process stays with the one it has: an engine that starts again asks no store."""
-    return str(StoredModel.at(uri, Patience(ENGINES_WAIT_SECONDS)).fetched())
+    return str(StoredModel.at(uri, Patience(ENGINE_STORE_TIMEOUT)).fetched())
 
 
 def copies_folder() -> Path:

@@ -178,7 +178,7 @@ the last operator only. `ray.wait(fetch_local=True)` copies a block; no public c
 
 COPIERS = 8
 
-COPY_SECONDS = 5.0
+COPY_TIMEOUT = 5.0
 
 """A copy that takes longer is begun again, if its block is still wanted."""
 
@@ -213,7 +213,7 @@ class ReplicateToDriver(StreamCallback):
         self._copying.pop(block, None)
         local, _ = ray.wait([block], timeout=0, fetch_local=True)
         if not local:
-            self._copying[block] = self._copiers.submit(ray.wait, [block], timeout=COPY_SECONDS, fetch_local=True)
+            self._copying[block] = self._copiers.submit(ray.wait, [block], timeout=COPY_TIMEOUT, fetch_local=True)
         return bool(local)
 
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from safechain_ray.cluster.ray_internals.node_providers import node_provider
-from safechain_ray.cluster.spot.on_demand_fallback import NodeConfig, SpotFirst
+from safechain_ray.cluster.spot.on_demand_fallback import NodeConfig, OnDemandFallback
 
 
-class SpotFirstAws(SpotFirst, node_provider("aws")):  # type: ignore[misc]
+class AwsOnDemandFallback(OnDemandFallback, node_provider("aws")):  # type: ignore[misc]
     """`InstanceMarketOptions` says that a node is spot; EC2 gives it on demand without."""
 
     @staticmethod

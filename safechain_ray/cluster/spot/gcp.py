@@ -6,12 +6,12 @@ Needs google-api-python-client.
 from typing import Any
 
 from safechain_ray.cluster.ray_internals.node_providers import node_provider
-from safechain_ray.cluster.spot.on_demand_fallback import NodeConfig, SpotFirstOneByOne
+from safechain_ray.cluster.spot.on_demand_fallback import NodeConfig, OneByOneOnDemandFallback
 
 SPOT_KEYS = ("provisioningModel", "instanceTerminationAction")
 
 
-class SpotFirstGcp(SpotFirstOneByOne, node_provider("gcp")):  # type: ignore[misc]
+class GcpOnDemandFallback(OneByOneOnDemandFallback, node_provider("gcp")):  # type: ignore[misc]
     """`scheduling` says that a node is spot; what else it says is true of nodes on demand too.
 
     One by one: Ray sends the inserts of all nodes before it hears that one was refused.

@@ -21,7 +21,7 @@ class CreatesNodes(Protocol):
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> Any: ...
 
 
-class SpotFirst(ABC):
+class OnDemandFallback(ABC):
     """For a class that also inherits one of Ray's node providers, behind this one."""
 
     @staticmethod
@@ -42,7 +42,7 @@ class SpotFirst(ABC):
             return parent.create_node(instead, tags, count)
 
 
-class SpotFirstOneByOne(SpotFirst):
+class OneByOneOnDemandFallback(OnDemandFallback):
     """For a provider that starts several nodes at once, and where one is refused raises and leaves the others to come.
 
     All of them would be asked for again on demand, beside those.

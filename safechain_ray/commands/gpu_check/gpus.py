@@ -41,7 +41,7 @@ DIVISIBLE = {
 
 """A shape whose heads two GPUs divide; the demo model has five."""
 
-GROUP_SECONDS = 60
+PLACEMENT_TIMEOUT = 60
 
 
 def check_sharing(scene: Scene) -> Iterator[Finding]:
@@ -101,7 +101,7 @@ def _with_ray(subject: Subject, needs: ModelEntry, scene: Scene) -> Finding:
     start = EngineStart(needs, "cuda", scene.log("tensor-ray"), executor="ray", memory_share=None)
     with ray_session(None):
         group = placement_group([{"GPU": 1, "CPU": 1}] * 2)
-        if not group.wait(GROUP_SECONDS):
+        if not group.wait(PLACEMENT_TIMEOUT):
             return subject.failed(check, "Ray did not place two GPUs", "see whether others hold them: `ray status`")
         place = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
         answer = ray.remote(num_cpus=0, scheduling_strategy=place)(_one_answer)
@@ -140,7 +140,7 @@ def _on_every_gpu(subject: Subject, gpus: int, scene: Scene) -> Finding:
 
 IN_FLIGHT = 64
 
-DEATH_SECONDS = 10.0
+DEATH_TIMEOUT = 10.0
 
 
 def check_memory_given_back(scene: Scene) -> Iterator[Finding]:
@@ -178,13 +178,13 @@ def _killed(subject: Subject, running: RunningEngine) -> Finding:
         await asyncio.sleep(0.05)
         cores[0].kill()
         killed = time.monotonic()
-        outcomes = await asyncio.wait_for(answers, timeout=6 * DEATH_SECONDS)
+        outcomes = await asyncio.wait_for(answers, timeout=6 * DEATH_TIMEOUT)
         return outcomes, time.monotonic() - killed
 
     outcomes, seconds = running.wait(killed_under_requests())
     died = sum(isinstance(outcome, EngineDiedError) for outcome in outcomes)
     others = {repr(outcome) for outcome in outcomes if not isinstance(outcome, EngineDiedError | Completion)}
     detail = f"{died} of {IN_FLIGHT} requests ended with EngineDiedError after {seconds:.1f} s"
-    if died == 0 or others or seconds > DEATH_SECONDS:
+    if died == 0 or others or seconds > DEATH_TIMEOUT:
         return subject.failed(check, "; ".join([detail, *sorted(others)]), "report it with the engine's log")
     return subject.ok(check, detail)

@@ -48,7 +48,7 @@ def shared_pools(runs: Sequence[OpenRun], view: ClusterView) -> tuple[PlannedPoo
     except PlanError:
         return ()
     models = [pool_needs(run.run, resources, view)[0] for run in runs]
-    possible = [model for model in models if fits([model], view.grown)]
+    possible = [model for model in models if fits([model], view.with_autoscaler)]
     if len(runs) < 2 or not needs or not _stand_beside(possible, needs, view):
         return ()
     pools = []
@@ -57,7 +57,7 @@ def shared_pools(runs: Sequence[OpenRun], view: ClusterView) -> tuple[PlannedPoo
         replicas = 1
         while replicas < wanted and _stand_beside(possible, [*needs, *[pool] * replicas], view):
             replicas += 1
-        pools.append(planned(pool, replicas, view.grown))
+        pools.append(planned(pool, replicas, view.with_autoscaler))
     return tuple(pools)
 
 
@@ -68,7 +68,7 @@ def replicas_for(judge: EngineNeeds, pool: PoolNeeds, runs: Sequence[OpenRun], v
     assumed = Assumptions()
     judging = sum(run.left for run in runs) * judge.parameters / assumed.prefill_utilisation
     generating = sum(work(run, run.left) for run in runs) / assumed.decode_utilisation
-    gpus = sum(node.gpus for node in view.grown.nodes)
+    gpus = sum(node.gpus for node in view.with_autoscaler.nodes)
     return max(1, round(gpus * judging / (judging + generating) / pool.gpus))
 
 
@@ -78,7 +78,7 @@ def work(opened: OpenRun, rows: int) -> float:
 
 
 def _stand_beside(models: Iterable[PoolNeeds], judges: Sequence[PoolNeeds], view: ClusterView) -> bool:
-    return all(fits([model, *judges], view.grown) for model in models)
+    return all(fits([model, *judges], view.with_autoscaler) for model in models)
 
 
 @dataclass
@@ -119,7 +119,7 @@ class ActiveRun:
     def seen(self, name: str) -> RunningRun:
         """The run as the packing sees it."""
         snapshot = self.reporter.last
-        standing = {pool: progress.standing for pool, progress in snapshot.pools.items()} if snapshot else {}
+        standing = {pool: progress.placed for pool, progress in snapshot.pools.items()} if snapshot else {}
         if standing.get(self.plan.stages[0][0].needs.pool):
             self.stood = time.monotonic()
         return RunningRun(
@@ -129,7 +129,7 @@ class ActiveRun:
             standing,
             work(self.opened, self.left),
             last_rows=self.control.last_replicas is not None,
-            without_place=time.monotonic() - self.stood,
+            unplaced_seconds=time.monotonic() - self.stood,
         )
 
 
@@ -167,7 +167,9 @@ class JudgesAtWork:
             self._see(ray.get(self._progress_tracker.progress.remote(), timeout=RPC_TIMEOUT))
         none_yet = PoolProgress()
         return [
-            needs for judge in self.shared for needs in judge.to_come(self._progress.get(judge.entry.name, none_yet))
+            needs
+            for judge in self.shared
+            for needs in judge.pending_workers(self._progress.get(judge.entry.name, none_yet))
         ]
 
     def _see(self, progress: Mapping[str, PoolProgress]) -> None:
@@ -179,7 +181,7 @@ class JudgesAtWork:
     def want_room(self, to_come: list[PoolNeeds], free: ClusterView) -> bool:
         """Whether some have waited in vain for as long as they may; the time counts anew then."""
         now = time.monotonic()
-        if not to_come or fits(to_come, free.grown):
+        if not to_come or fits(to_come, free.with_autoscaler):
             self._cramped_since = None
             return False
         if self._cramped_since is None:

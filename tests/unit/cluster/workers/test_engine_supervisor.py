@@ -38,7 +38,7 @@ class Host:
             return await self.host.generate(Request(prompt, Sampling(), max_tokens=100))
 
         async def together() -> Sequence[Completion | BaseException]:
-            async with self.host.holding(prompts):
+            async with self.host.claim(prompts):
                 return await asyncio.gather(*map(one, range(len(prompts)), prompts), return_exceptions=True)
 
         return asyncio.run(together())
@@ -106,7 +106,7 @@ def test_a_request_under_which_so_many_engines_die_is_set_aside_and_the_others_a
     host = Host(started, max_deaths)
     (poisoned,) = host.answers("poison")
     assert isinstance(poisoned, RowError)
-    assert f"set aside: {max_deaths} engines died while this row was decoded" in str(poisoned)
+    assert f"quarantined: {max_deaths} engines died while this row was decoded" in str(poisoned)
     assert texts(host.answers("harmless")) == {ANSWER}
     assert started.started == 1 + max_deaths
 

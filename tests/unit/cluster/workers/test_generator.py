@@ -12,7 +12,7 @@ from safechain_ray.catalog import families
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
-from safechain_ray.cluster.workers.generator import Replica
+from safechain_ray.cluster.workers.generator import GeneratorWorker
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
 from safechain_ray.testing import ScriptedEngine
 from safechain_ray.types import (
@@ -58,7 +58,7 @@ def generated(progress_tracker: ProgressTracker) -> Any:
         **script: Any,
     ) -> list[Sample]:
         sample_specs = SampleIndex(settings, {"d": prompts or (HELLO,)})
-        one = Replica(
+        one = GeneratorWorker(
             model="demo-reasoner",
             family=families()[family],
             sample_specs=LocalActor(Holder(sample_specs)),
