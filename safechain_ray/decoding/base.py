@@ -32,7 +32,6 @@ from safechain_ray.types import (
 from safechain_ray.types.strict_numbers import plain_words
 
 DecodeCheckpoint = Mapping[str, str | int | None]
-
 """What a strategy of many calls has of a response that is not finished; empty at its start."""
 
 SaveCheckpoint = Callable[[DecodeCheckpoint], None]
@@ -142,7 +141,6 @@ class OneCallOptions(StrategyOptions):
 
 
 _BOS = re.compile(r"<｜begin▁of▁sentence｜>|<\|begin_of_text\|>|<s>")
-
 """The BOS tokens of R1's, Llama 3's and Llama 2's tokenizers, which put one before every text they are given."""
 
 
@@ -203,7 +201,6 @@ STRATEGIES: Mapping[str, StrategyEntry] = {
 STYLE_STRATEGIES: Mapping[str, StrategyEntry] = {
     "evalplus": StrategyEntry("evalplus", "the answer begins with an opened code block", needs_tags=False),
 }
-
 """Strategies that belong to a style of a benchmark: the style chooses them, a user does not."""
 
 

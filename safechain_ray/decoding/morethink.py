@@ -28,11 +28,9 @@ from safechain_ray.errors import RowError
 from safechain_ray.types import Completion, CountTokens, FinishReason, Generate, Request, ThinkingTags, short_hash
 
 PHRASES = ("Wait", "Let me think again")
-
 """Published code (github.com/uw-nsl/safechain), injected as they are, with no space or line break around them."""
 
 Choose = Callable[[Random, Sequence[str]], str]
-
 """Picks one of the phrases; given the sample's own random generator."""
 
 

@@ -20,7 +20,6 @@ from safechain_ray.engines.start import Device, last_lines
 from safechain_ray.errors import UnknownNameError
 
 SMALL_SHARE = 0.2
-
 """Of a GPU for an engine of a demo model. vLLM keeps a Python object for each block of KV cache: the whole memory of an
 80 GB GPU would be a million of them for so small a model."""
 
@@ -80,7 +79,6 @@ STEPS = (
     Step("sharing", f"{_HERE}.gpus", "check_sharing", 240),
     Step("several GPUs", f"{_HERE}.gpus", "check_several", 420),
 )
-
 """In their order. The limits are several times what a step takes on an 80 GB GPU."""
 
 

@@ -38,7 +38,6 @@ DIVISIBLE = {
     "head_dim": 32,
     "dtype": "bfloat16",
 }
-
 """A shape whose heads two GPUs divide; the demo model has five."""
 
 PLACEMENT_TIMEOUT = 60

@@ -30,7 +30,6 @@ from safechain_ray.runs.resolve import ResolvedRun, resolve
 from safechain_ray.types import Message
 
 OF_THE_MODEL = {"model", "revision", "dtype", "max_model_len", "tensor_parallel_size", "trust_remote_code"}
-
 """Arguments that say what is run, and not how fast."""
 
 
@@ -149,7 +148,6 @@ SHAPE_OF_8B = {
     "max_position_embeddings": 8192,
     "dtype": "bfloat16",
 }
-
 """Llama 3's 8B without its vocabulary: the tokenizer is the demo model's, of 2,048 tokens."""
 
 TARGET_RATIO = 0.95
