@@ -1,6 +1,6 @@
-"""GPU check, several engines: two on one GPU, one over two GPUs, one on every GPU.
+"""GPU check of several engines: two on one GPU, one on two GPUs, one on every GPU, and one after another.
 
-GPU check, memory: is a GPU free again for the next engine, after one was closed and after one died.
+`check_memory_released` checks that a GPU's memory is free for the next engine, after a close and after a crash.
 """
 
 import asyncio
@@ -38,9 +38,13 @@ DIVISIBLE = {
     "head_dim": 32,
     "dtype": "bfloat16",
 }
-"""A shape whose heads two GPUs divide; the demo model has five."""
+"""A model shape with heads for two GPUs; the demo model has five heads."""
 
 PLACEMENT_TIMEOUT = 60
+
+IN_FLIGHT = 64
+
+DEATH_TIMEOUT = 10.0
 
 
 def check_sharing(scene: Scene) -> Iterator[Finding]:
@@ -101,7 +105,7 @@ def _with_ray(subject: Subject, needs: ModelEntry, scene: Scene) -> Finding:
     with ray_session(None):
         group = placement_group([{"GPU": 1, "CPU": 1}] * 2)
         if not group.wait(PLACEMENT_TIMEOUT):
-            return subject.failed(check, "Ray did not place two GPUs", "see whether others hold them: `ray status`")
+            return subject.failed(check, "Ray did not place two GPUs", "look for their users in `ray status`")
         place = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
         answer = ray.remote(num_cpus=0, scheduling_strategy=place)(_one_answer)
         try:
@@ -137,12 +141,7 @@ def _on_every_gpu(subject: Subject, gpus: int, scene: Scene) -> Finding:
     return subject.ok(check, f"{done.committed} samples by {gpus - 1} replicas, {done.errors} errors")
 
 
-IN_FLIGHT = 64
-
-DEATH_TIMEOUT = 10.0
-
-
-def check_memory_given_back(scene: Scene) -> Iterator[Finding]:
+def check_memory_released(scene: Scene) -> Iterator[Finding]:
     """Close the model's engine and start the judge's at once; kill that one's core; start another one."""
     subject = Subject("memory")
     guard = judges()["demo-guard"].engine

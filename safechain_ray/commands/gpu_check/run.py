@@ -1,4 +1,4 @@
-"""GPU check, a whole run: the quickstart with an engine core and a worker killed, compared with a CPU's results."""
+"""GPU check of a whole run: the quickstart with a killed engine core and worker, compared with results of a CPU."""
 
 import asyncio
 import math
@@ -40,13 +40,13 @@ LEAST_VERDICTS = 299 / 300
 
 @dataclass
 class Killer:
-    """An observer of the run that kills the model's engine core, then its worker."""
+    """A reporter of the run that kills the model's engine core, then its worker."""
 
-    said: list[str] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
 
     def report(self, sentence: str) -> None:
-        self.said.append(sentence)
+        self.sentences.append(sentence)
 
     def update(self, snapshot: Snapshot) -> None:
         if not self.killed and snapshot.done >= CORE_AT:
