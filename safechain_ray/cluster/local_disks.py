@@ -8,7 +8,7 @@ disks of a machine are fast, come with it, and are empty at each start.
 1. A disk is used only if it is one of the cloud's local disks and has no file system, no partition and no mount.
 2. Several disks become one stripe (RAID 0, by mdadm).
 3. AWS's own GPU image mounts the disks by itself: the folder then becomes a link into that mount.
-4. Without such a disk the folder stays on the system disk, and the command says so.
+4. Without such a disk the folder stays on the system disk, and the command reports it.
 """
 
 import json

@@ -196,5 +196,5 @@ def _model_replicas(plan: Plan) -> int:
 
 
 def _computes_on_cpus(needs: PoolNeeds) -> bool:
-    """Whether the pool is an engine on CPUs, which uses all cores whatever Ray counts. A client of an API uses few."""
+    """Whether the pool is an engine on CPUs, which uses all cores, unlike Ray's count. A client of an API uses few."""
     return needs.gpus == 0 and needs.cpus >= 1

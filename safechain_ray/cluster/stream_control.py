@@ -85,7 +85,7 @@ class StreamControl:
         self._resizes = self._is_polled and POOL_SIZES.is_on()
 
     def poll(self, pools: Sequence[ActorPool]) -> None:
-        """Apply what other threads asked for; called at every step by the thread that runs the stream.
+        """Apply the requests of other threads; called at every step by the thread that runs the stream.
 
         Raises:
             StreamStoppedError: The stream was stopped or ended.

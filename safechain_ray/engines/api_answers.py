@@ -167,7 +167,7 @@ class ApiAnswer:
 
         1. A thought that was cut stays open.
         2. A chat template that opens the thought leaves the opening tag out of the content: the tag is put back. Where
-           the content has no closing tag either, only `opens_thought` says that the content is a thought.
+           the content has no closing tag either, only `opens_thought` shows that the content is a thought.
         3. If the content repeats the thought of the reasoning field, it is kept once. A different thought is appended.
         4. Tags that the reasoning, or the content beside it, mentions in prose get a zero-width space. Otherwise the
            thought would end at the first closing tag in the reasoning, and the rest would be the answer.

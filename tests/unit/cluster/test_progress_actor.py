@@ -1,4 +1,4 @@
-"""The tally: what workers report adds up by pool, over restarts."""
+"""The progress tracker: reports of workers add up by pool, over restarts."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The gate: rows meet freely, and those under suspicion only their own kind, few at a time."""
+"""The admission gate: rows are decoded together, and suspects only with suspects of as many crashes, few at a time."""
 
 import asyncio
 from collections.abc import Coroutine

@@ -1,11 +1,11 @@
-"""The engine host: requests outlive the engine under them, and one death makes one new engine."""
+"""The engine supervisor: requests survive an engine's crash, and one crash starts one new engine."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from local_actors import MODEL, NODE, LocalActor, LocalLedger, engines, start_of
+from local_actors import MODEL, NODE, LocalActor, LocalTracker, engines, start_of
 
 from safechain_ray.cluster.progress import PoolProgress, ProgressReporter, ProgressTracker
 from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor
@@ -19,14 +19,14 @@ ANSWER = Script().answer(Request("any", Sampling(), 1))
 
 
 class Host:
-    """An engine host with a tally that can be read."""
+    """An engine supervisor with a progress tracker that can be read."""
 
     def __init__(
-        self, start_engine: StartEngine, max_deaths: int = 3, inflight_tracker: LocalLedger | None = None
+        self, start_engine: StartEngine, max_deaths: int = 3, inflight_tracker: LocalTracker | None = None
     ) -> None:
-        self._tally = ProgressTracker()
-        self._reporter = ProgressReporter(LocalActor(self._tally), "model")
-        tracker_client = TrackerClient(inflight_tracker or LocalLedger(), "model")
+        self._tracker = ProgressTracker()
+        self._reporter = ProgressReporter(LocalActor(self._tracker), "model")
+        tracker_client = TrackerClient(inflight_tracker or LocalTracker(), "model")
         self.host = EngineSupervisor(start_of(MODEL), start_engine, self._reporter, tracker_client, max_deaths)
 
     def answers(self, *prompts: str, seconds_apart: float = 0.0) -> Sequence[Completion | BaseException]:
@@ -46,7 +46,7 @@ class Host:
     @property
     def progress(self) -> PoolProgress:
         self._reporter.report()
-        return self._tally.progress()["model"]
+        return self._tracker.progress()["model"]
 
 
 class Failing:
@@ -165,7 +165,7 @@ def test_a_new_engine_that_does_not_start_ends_every_request_after_one_try():
 
 
 def test_rows_that_another_worker_had_begun_are_counted():
-    inflight_tracker = LocalLedger()
+    inflight_tracker = LocalTracker()
     inflight_tracker.target.claim("another", NODE, ["model/a", "model/b"])
     host = Host(engines(), inflight_tracker=inflight_tracker)
     assert texts(host.answers("a", "b", "c")) == {ANSWER}

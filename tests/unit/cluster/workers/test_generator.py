@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from local_actors import MODEL, LocalActor, LocalLedger, engines, start_of
+from local_actors import MODEL, LocalActor, LocalTracker, engines, start_of
 
 from safechain_ray.catalog import families
 from safechain_ray.cluster.progress import ProgressTracker
@@ -54,7 +54,7 @@ def generated(progress_tracker: ProgressTracker) -> Any:
         *prompts: Prompt,
         settings: tuple[Setting, ...] = (SAMPLED,),
         family: str = "demo",
-        inflight_tracker: LocalLedger | None = None,
+        inflight_tracker: LocalTracker | None = None,
         **script: Any,
     ) -> list[Sample]:
         sample_specs = SampleIndex(settings, {"d": prompts or (HELLO,)})
@@ -66,7 +66,7 @@ def generated(progress_tracker: ProgressTracker) -> Any:
             start_engine=engines(**script),
             max_deaths=2,
             progress_tracker=LocalActor(progress_tracker),
-            inflight_tracker=inflight_tracker or LocalLedger(),
+            inflight_tracker=inflight_tracker or LocalTracker(),
         )
         table = asyncio.run(one(pa.table({"number": list(range(len(sample_specs)))})))
         assert table.schema.equals(SAMPLES_SCHEMA)
@@ -249,7 +249,7 @@ def test_a_chain_of_thought_goes_on_from_the_rounds_that_another_replica_kept(ge
         asked.append(request.prompt)
         return "Round.\n</think>" if request.stop else "Hello you!"
 
-    inflight_tracker = LocalLedger()
+    inflight_tracker = LocalTracker()
     kept = {"text": "One. Wait", "spent": 2, "rounds": 1, "prompt_tokens": 3, "closed": False}
     inflight_tracker.target.restore({f"model/{chain.sample_id('p0', 0)}": kept})
     (sample,) = generated(settings=(chain,), inflight_tracker=inflight_tracker, answer=answer)

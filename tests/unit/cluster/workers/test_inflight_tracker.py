@@ -1,4 +1,4 @@
-"""The ledger: deaths of engines and workers become crash_records of the rows that they decoded, and of no others."""
+"""The in-flight tracker: crashes of engines and workers make suspects of the rows that they decoded, and no others."""
 
 import pytest
 from hypothesis import given
@@ -72,7 +72,7 @@ def test_how_far_a_row_is_outlives_its_worker_and_is_forgotten_with_its_block(in
     inflight_tracker.save_checkpoint("a", {"text": "two rounds"})
     assert inflight_tracker.claim("w2", NODE, ["a", "b"]).checkpoints == {"a": {"text": "two rounds"}}
     inflight_tracker.finish("w2", ["a", "b"])
-    inflight_tracker.save_checkpoint("a", {"text": "told too late"})
+    inflight_tracker.save_checkpoint("a", {"text": "reported too late"})
     assert inflight_tracker.claim("w3", NODE, ["a"]).checkpoints == {}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from local_actors import GUARD, LocalActor, LocalLedger, engines, start_of
+from local_actors import GUARD, LocalActor, LocalTracker, engines, start_of
 from moderation_server import Answer, flags_bombs, moderation_entry, serving
 from pydantic import SecretStr
 from rows import row
@@ -49,7 +49,7 @@ def guard(progress_tracker: ProgressTracker, **script: Any) -> EngineJudge:
     assert GUARD.engine is not None
     usual = {"answer": lambda request: "safe", "logprobs": lambda request: ({"safe": -0.1, "unsafe": -2.4},)}
     start_engine = engines(**{**usual, **script})
-    told = LocalActor(progress_tracker), LocalLedger()
+    told = LocalActor(progress_tracker), LocalTracker()
     return EngineJudge(GUARD, ("response", "answer"), start_of(GUARD.engine), start_engine, 2, *told)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from aiohttp import web
-from local_actors import LocalActor, LocalLedger, start_of
+from local_actors import LocalActor, LocalTracker, start_of
 from pydantic import SecretStr
 from scripted_api import serving
 
@@ -33,7 +33,7 @@ def worker(progress_tracker: ProgressTracker, **script: Any) -> PairJudgeWorker:
     assert ENTRY.engine is not None
     usual = {"answer": lambda request: "A" if "A " in request.prompt and first_is_good(request.prompt) else "B"}
     engines = ScriptedEngines({ENTRY.engine.source: Script(**{**usual, **script})})
-    start, told = start_of(ENTRY.engine), (LocalActor(progress_tracker), LocalLedger())
+    start, told = start_of(ENTRY.engine), (LocalActor(progress_tracker), LocalTracker())
     return PairJudgeWorker(ENTRY, ("answer", "response"), start, engines, 2, None, *told)
 
 
@@ -117,7 +117,7 @@ def test_a_server_is_asked_with_the_drivers_key_for_one_token_and_its_log_probab
             2,
             SecretStr("sk-driver"),
             LocalActor(ProgressTracker()),
-            LocalLedger(),
+            LocalTracker(),
         )
         decided = asyncio.run(asked(pairs(("good", "bad"))))
     assert decided["outcome"].to_pylist() == ["win"]

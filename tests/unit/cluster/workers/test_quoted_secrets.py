@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pytest
 from aiohttp import web
-from local_actors import LocalActor, LocalLedger
+from local_actors import LocalActor, LocalTracker
 from made_runs.by_samples import write_run
 from moderation_server import Answer, moderation_entry
 from moderation_server import serving as moderating
@@ -153,7 +153,14 @@ def generated(url: str, **entry: Any) -> pa.Table | str:
     start = ApiStart(needs)
     try:
         one = GeneratorWorker(
-            "m", families()["r1"], LocalActor(Holder), start, start_api, 2, LocalActor(ProgressTracker()), LocalLedger()
+            "m",
+            families()["r1"],
+            LocalActor(Holder),
+            start,
+            start_api,
+            2,
+            LocalActor(ProgressTracker()),
+            LocalTracker(),
         )
         return asyncio.run(one(pa.table({"number": [0]})))
     except EngineStartError as error:
@@ -216,7 +223,7 @@ def test_a_preference_judges_key_is_in_no_preference_or_log(way: str, log: list[
     with serving(always(WAYS[way])) as api:
         update = {"base_url": api.url, "api_key_env": "CANARY_KEY"}
         entry = judge.model_copy(update={"endpoint": judge.endpoint.model_copy(update=update)})
-        start, told = ApiStart(judging_api(entry)), (LocalActor(ProgressTracker()), LocalLedger())
+        start, told = ApiStart(judging_api(entry)), (LocalActor(ProgressTracker()), LocalTracker())
         worker = PairJudgeWorker(entry, ("answer", "answer"), start, start_api, 2, None, *told)
         try:
             shown = str(asyncio.run(worker(pa.Table.from_pylist([row], schema=PAIRS_SCHEMA))).to_pylist())
