@@ -53,7 +53,7 @@ class Fault:
 FAULTS: Mapping[str, Fault] = {
     "nothing": Fault(),
     "an engine dies once": Fault(script={"dies_after": 60}),
-    "a worker is killed": Fault(lambda scene: scene.kill_workers("Replica", 1)),
+    "a worker is killed": Fault(lambda scene: scene.kill_workers("GeneratorWorker", 1)),
     "a node is killed": Fault(lambda scene: scene.kill_nodes(1)),
     "a node is killed, another joins": Fault(lambda scene: scene.replace_nodes(1)),
     "a node gets a spot notice": Fault(lambda scene: scene.notify()),

@@ -16,6 +16,7 @@ from measuring import in_new_process, load_average, show_machine, wide_console
 from ray.cloudpickle import register_pickle_by_value
 from rich.table import Table
 
+from safechain_ray.cluster.workers.generator import WORKER_TITLE
 from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines import vllm
@@ -24,7 +25,7 @@ from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.types import Engine
 
 MAX_RUNNING, BLOCK_ROWS = 32, 16
-MODEL_WORKER, GUARD_WORKER = "MapBatches(Replica", "MapBatches(EngineJudge"
+MODEL_WORKER, GUARD_WORKER = WORKER_TITLE, "MapBatches(EngineJudge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Fault:
 FAULTS: Mapping[str, Fault] = {
     "nothing": Fault(),
     "an engine core is killed": Fault(lambda scene: kill_engine_core(MODEL_WORKER)),
-    "a worker is killed": Fault(lambda scene: scene.kill_workers("Replica", 1)),
+    "a worker is killed": Fault(lambda scene: scene.kill_workers("GeneratorWorker", 1)),
     "a node is killed": Fault(lambda scene: scene.kill_nodes(1)),
     "a node is killed, another joins": Fault(lambda scene: scene.replace_nodes(1)),
     "a node gets a spot notice": Fault(lambda scene: scene.notify()),

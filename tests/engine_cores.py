@@ -6,9 +6,10 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
+from safechain_ray.cluster.workers.generator import WORKER_TITLE
 from tests.processes import marked_processes
 
-MODEL_ACTOR, JUDGE_ACTOR = "MapBatches(Replica", "MapBatches(EngineJudge"
+MODEL_ACTOR, JUDGE_ACTOR = WORKER_TITLE, "MapBatches(EngineJudge"
 """How Ray titles the actors that own an engine."""
 
 

@@ -1,4 +1,4 @@
-"""Finds the project's own error inside what Ray wraps around it."""
+"""Unwraps Ray's exceptions: finds the project's own error among causes and contexts."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,11 @@ from safechain_ray.errors import SafechainError
 
 
 def explain(error: BaseException) -> BaseException:
-    """The SafechainError at the root of `error`; without one, what was raised on the worker; else `error` itself.
+    """The SafechainError inside `error`; without one, the exception that a worker raised; else `error` itself.
 
-    Ray raises a RayTaskError whose text is a remote traceback and whose `cause` is the original. To errors that are no
-    worker's Ray Data gives the cause `SystemException`, an empty mark. What else was being handled when an error was
-    raised (its `__context__`: Ray Data ends its loops by StopIteration) is no cause of it, but may hold ours.
+    Ray raises a RayTaskError, whose text is a remote traceback and whose `cause` is the original exception. Ray Data
+    gives errors outside of workers the cause `SystemException`, an empty marker. The `__context__` of an error is not
+    its cause (Ray Data ends its loops by StopIteration), but may contain a SafechainError.
     """
     for inside in _inside(error, ("cause", "__cause__", "__context__"), set()):
         if isinstance(inside, SafechainError) and not isinstance(inside, RayTaskError):

@@ -1,12 +1,11 @@
-"""Fits an engine onto GPUs: the parallel sizes and the context for which its memory is large enough.
+"""Fits an engine onto GPUs: parallel sizes and context length by memory, or shares of one GPU for several engines.
 
-Each GPU holds its part of the weights, working memory, and its part of the KV cache. vLLM refuses to start where the
-KV cache is smaller than one full context. A model with room for only one context decodes one long request at a time,
-so more GPUs are taken until the cache holds `MODEL_CONTEXTS` of them. A judge writes few tokens and needs only one.
+Each GPU has its part of the weights, working memory, and its part of the KV cache. vLLM refuses to start where the KV
+cache is smaller than one full context. With the cache of one context an engine decodes one long request at a time. So a
+model gets more GPUs until the cache has `MODEL_CONTEXTS` contexts. A judge writes few tokens and needs one context.
 
-Divides one GPU's memory between the engines of a run, so that a machine with one GPU streams.
-
-vLLM's `gpu_memory_utilization` is a share of the whole GPU for each engine. The CUDA context of an engine comes on top.
+On a machine with one GPU, `share_one_gpu` divides the memory between the engines. vLLM's `gpu_memory_utilization` is a
+share of the whole GPU for each engine, without the engine's CUDA context.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,19 +19,23 @@ from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import PlanError
 from safechain_ray.storage import redact
 
-GIGABYTE = 1e9
+GB = 1e9
+"""Bytes, in the unit of GPU vendors' figures."""
 
 WORKING_GIGABYTES = 1.5
-
 """CUDA's context, NCCL's buffers and CUDA graphs on each GPU. An estimate: it has not been measured."""
 
 WORKING_SHARE = 0.05
+"""Activations of a prefill step, as a share of the weights on each GPU. An estimate, too."""
 
-"""Of the weights on each GPU, for the activations of a prefill step. An estimate, too."""
+CONTEXT_GIGABYTES = 0.5
+"""CUDA's context of each further engine on a GPU, which vLLM does not count. An estimate."""
 
-SPARE = 1.1
+SPARE_GIGABYTES = 1.0
+"""Reserve for each engine on a shared GPU, as all needs are estimates."""
 
-"""KV cache for a context that is wanted and not needed, as the memory left for the cache is an estimate."""
+SPARE_FACTOR = 1.1
+"""KV cache for a context that is wanted but not needed, as the memory left for the cache is an estimate."""
 
 POWERS_OF_TWO = tuple(2**power for power in range(7))
 
@@ -41,35 +44,31 @@ MODEL_CONTEXTS = 4
 JUDGE_CONTEXTS = 1
 
 UNKNOWN_ATTENTION_BYTES = 16_384
-
-"""Of KV cache a token for each billion parameters, where `config.json` is not known: Llama 3's 8B."""
+"""KV cache of a token for each billion parameters, where `config.json` is not known: Llama 3's 8B."""
 
 PARALLEL_FIELDS = {"tensor_parallel_size", "pipeline_parallel_size"}
 
-LARGE_GPU_GIGABYTES = 70 * 2**30 / GIGABYTE
+LARGE_GPU_GIGABYTES = 70 * 2**30 / GB
 
 LARGE_SHARE = 0.85
 
 RUNNING_ON_LARGE_GPUS = 1_024
-
-"""As vLLM's offline class has it by default (0.25.1 to 0.33.0, `get_batch_defaults`), but for A100: 256 there and on
+"""The default of vLLM's offline class (0.25.1 to 0.33.0, `get_batch_defaults`), except on A100: 256 on A100 and on
 smaller GPUs."""
 
 TYPICAL_TOKENS = 1_000
-
-"""Of prompt and response half way. With fewer tokens of KV cache for each request vLLM would preempt requests."""
+"""Tokens of prompt and response of a request half way. With less KV cache for each request vLLM preempts requests."""
 
 KINDS_OF_GPUS = (24, 48, 80, 141)
-
-"""Gigabytes of the GPUs that a refusal looks at."""
+"""GB of memory of the GPUs that an error message suggests."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuFit:
-    """How one replica of an engine is placed on GPUs of `gpu_gigabytes`. It uses the share `memory_share` of each.
+    """Parallel sizes and memory of one replica on GPUs of `gpu_gigabytes`, with `memory_share` of each GPU.
 
-    `fixed_gigabytes` of each GPU hold weights and working memory. The KV cache takes the rest, at `token_gigabytes` a
-    token. No request is longer than `needed_context`; `wanted_context` is the catalog's or the user's.
+    `fixed_gigabytes` of each GPU are weights and working memory. The rest is KV cache, of `token_gigabytes` a token. No
+    request is longer than `needed_context`; `wanted_context` is from the catalog or the user.
     """
 
     sizes: ParallelSizes
@@ -83,24 +82,24 @@ class GpuFit:
 
     @property
     def cache_tokens(self) -> int:
-        """Tokens that the KV cache of the replica holds."""
-        room = self.memory_share * self.gpu_gigabytes - self.fixed_gigabytes
-        return int(room / self.token_gigabytes + 1e-6)
+        """Capacity of the replica's KV cache in tokens."""
+        cache = self.memory_share * self.gpu_gigabytes - self.fixed_gigabytes
+        return int(cache / self.token_gigabytes + 1e-6)
 
     @property
     def context_length(self) -> int:
-        """The wanted context where the KV cache holds it with room to spare, else the needed one."""
-        return self.wanted_context if self.cache_tokens >= SPARE * self.wanted_context else self.needed_context
+        """The wanted context where the KV cache fits it with a reserve, else the needed one."""
+        return self.wanted_context if self.cache_tokens >= SPARE_FACTOR * self.wanted_context else self.needed_context
 
     @property
     def most_running(self) -> int:
-        """Requests that the engine decodes at once where there is work for so many."""
+        """The highest concurrency: requests that the engine decodes at once, where there are enough rows."""
         large = self.gpu_gigabytes >= LARGE_GPU_GIGABYTES and self.memory_share >= LARGE_SHARE
         return max(RUNNING, min(RUNNING_ON_LARGE_GPUS if large else RUNNING, self.cache_tokens // TYPICAL_TOKENS))
 
     @property
     def facts(self) -> dict[str, float]:
-        """For the record of a run."""
+        """The fit for the run record."""
         return {
             **self.sizes.model_dump(),
             "context_length": self.context_length,
@@ -121,14 +120,14 @@ class GpuFit:
 
 
 def fit_engine(engine: EngineNeeds, gpus: Gpus, tokens: int | None = None, contexts: int = MODEL_CONTEXTS) -> GpuFit:
-    """The fewest GPUs whose KV cache holds `contexts` contexts; else those of a node that hold most, one at least.
+    """The fewest GPUs whose KV cache fits `contexts` contexts; else the GPUs of a node with the largest cache.
 
-    A replica is spread over nodes only where none holds it. `tokens` bound a request's prompt and completion together.
-    Where the engine's whole context does not fit, it is lowered to that bound, which cuts no request. Without a bound,
-    and where the user has set the context, it stays.
+    A replica spans nodes only where it fits no single node. `tokens` is the bound of prompt and completion together.
+    Where the engine's whole context does not fit, the context is lowered to this bound, which cuts no request. Without
+    a bound, and where the user has set the context, the context is unchanged.
 
     Raises:
-        PlanError: No parallel size fits, and the message names what would; or the user's sizes divide no heads.
+        PlanError: No parallel size fits (the message lists fixes), or the user's sizes do not divide the heads.
 
     Example:
         >>> fit_engine(models()["R1-14B"], Gpus(48)).sizes.gpus
@@ -142,7 +141,7 @@ def fit_engine(engine: EngineNeeds, gpus: Gpus, tokens: int | None = None, conte
 
 
 def _check_own_sizes(engine: EngineNeeds) -> None:
-    """Raises PlanError for sizes of the user that vLLM refuses."""
+    """Raise PlanError for sizes of the user that vLLM refuses."""
     attention, sizes = engine.attention, engine.sizes
     if attention is None:
         return
@@ -151,7 +150,7 @@ def _check_own_sizes(engine: EngineNeeds) -> None:
         raise PlanError(
             f"{redact(engine.source)} has {attention.heads} attention heads and {attention.key_value_heads} key-value "
             f"heads, which tensor_parallel_size {sizes.tensor_parallel_size} does not divide. "
-            f"Fix: {', '.join(possible)} do."
+            f"Fix: use one of {', '.join(possible)}."
         )
     if sizes.pipeline_parallel_size > attention.layers:
         raise PlanError(
@@ -176,7 +175,7 @@ def _needed_context(engine: EngineNeeds, tokens: int | None) -> int:
 
 
 def _possible_sizes(engine: EngineNeeds, gpus: Gpus) -> Iterator[ParallelSizes]:
-    """From one GPU upwards: tensor-parallel within a node, then pipeline-parallel over nodes."""
+    """Sizes from one GPU upwards: tensor-parallel within a node, then pipeline-parallel across nodes."""
     if engine.fixed & PARALLEL_FIELDS:
         yield engine.sizes
         return
@@ -201,7 +200,7 @@ def _fit(engine: EngineNeeds, gpus: Gpus, sizes: ParallelSizes, needed: int) -> 
         memory_share=memory_share(engine.engine_kwargs),
         user_set_share=SHARE_ARGUMENT in engine.engine_kwargs,
         fixed_gigabytes=weights + WORKING_GIGABYTES + WORKING_SHARE * weights,
-        token_gigabytes=cache_bytes(engine, sizes) / GIGABYTE,
+        token_gigabytes=cache_bytes(engine, sizes) / GB,
         needed_context=needed,
         wanted_context=engine.context_length,
     )
@@ -209,7 +208,7 @@ def _fit(engine: EngineNeeds, gpus: Gpus, sizes: ParallelSizes, needed: int) -> 
 
 
 def cache_bytes(engine: EngineNeeds, sizes: ParallelSizes) -> float:
-    """Bytes of KV cache that a token takes on each GPU."""
+    """Bytes of KV cache of a token on each GPU."""
     if engine.attention is not None:
         return engine.attention.cache_bytes(sizes) * (2 if engine.dtype == "float32" else 1)
     return UNKNOWN_ATTENTION_BYTES * max(engine.parameters, 1.0) / sizes.gpus
@@ -217,7 +216,7 @@ def cache_bytes(engine: EngineNeeds, sizes: ParallelSizes) -> float:
 
 def _refusal(engine: EngineNeeds, gpus: Gpus, tokens: int | None) -> str:
     needed = _needed_context(engine, tokens)
-    cache = needed * cache_bytes(engine, ParallelSizes()) / GIGABYTE
+    cache = needed * cache_bytes(engine, ParallelSizes()) / GB
     own_share = SHARE_ARGUMENT in engine.engine_kwargs
     share = f" with {SHARE_ARGUMENT} {memory_share(engine.engine_kwargs):g}" if own_share else ""
     return (
@@ -228,7 +227,7 @@ def _refusal(engine: EngineNeeds, gpus: Gpus, tokens: int | None) -> str:
 
 
 def _fixes(engine: EngineNeeds, gpus: Gpus, tokens: int | None) -> list[str]:
-    """What would fit: keys of the engine, or other GPUs."""
+    """Changes with which the engine would fit: keys of the engine, or other GPUs."""
     free = engine.model_copy(update={"fixed": engine.fixed - PARALLEL_FIELDS})
     fixes = []
     if engine.fixed & PARALLEL_FIELDS and _best_fit(free, gpus, tokens):
@@ -245,8 +244,8 @@ def _fixes(engine: EngineNeeds, gpus: Gpus, tokens: int | None) -> list[str]:
     if can_be_quantized and _best_fit(_with(free, quantization="fp8"), gpus, tokens):
         fixes.append("set quantization: fp8 of its engine, which changes results")
     kinds = [gpus.gigabytes, *(kind for kind in KINDS_OF_GPUS if kind > gpus.gigabytes)]
-    elsewhere = ((kind, _best_fit(free, Gpus(kind), tokens)) for kind in kinds)
-    fixes += [f"use {_counted(fit.sizes.gpus)} of {kind:.3g} GB" for kind, fit in elsewhere if fit is not None]
+    on_others = ((kind, _best_fit(free, Gpus(kind), tokens)) for kind in kinds)
+    fixes += [f"use {_counted(fit.sizes.gpus)} of {kind:.3g} GB" for kind, fit in on_others if fit is not None]
     return fixes[:4] or ["use a smaller model"]
 
 
@@ -259,9 +258,9 @@ def _counted(gpus: int) -> str:
 
 
 def fit_sentence(engine: EngineNeeds, fit: GpuFit) -> str:
-    """Why a plan takes these sizes, for a person."""
-    ways = (("tensor", fit.sizes.tensor_parallel_size), ("pipeline", fit.sizes.pipeline_parallel_size))
-    spread = " x ".join(f"{way} {size}" for way, size in ways if size > 1)
+    """Why a plan has these sizes, for the user."""
+    sizes = (("tensor", fit.sizes.tensor_parallel_size), ("pipeline", fit.sizes.pipeline_parallel_size))
+    spread = " x ".join(f"{kind} {size}" for kind, size in sizes if size > 1)
     number = _counted(fit.sizes.gpus) + (f" ({spread} parallel)" if spread else "")
     sentence = (
         f"{number} of {fit.gpu_gigabytes:.3g} GB for {engine.weight_gigabytes:.3g} GB of weights and a KV cache of "
@@ -269,39 +268,32 @@ def fit_sentence(engine: EngineNeeds, fit: GpuFit) -> str:
     )
     if fit.context_length < engine.context_length:
         sentence += (
-            f" The context is {fit.context_length:,} tokens, which holds every request of this run; "
+            f" The context is {fit.context_length:,} tokens, which fits every request of this run; "
             f"{engine.context_length:,} do not fit."
         )
     if engine.attention is None:
-        sentence += " The KV cache is a guess, as config.json is not known."
+        sentence += " The KV cache is estimated, as config.json is not known."
     return sentence
 
 
-CONTEXT_GIGABYTES = 0.5
-
-"""CUDA's context of each further engine, which vLLM does not count. An estimate."""
-
-SPARE_GIGABYTES = 1.0
-
-"""For each engine beside what it needs, as all needs are estimates."""
-
-
 def share_one_gpu(fits: Sequence[GpuFit]) -> list[GpuFit] | None:
-    """The engines with their shares of one GPU; None where each does better with the GPU to itself for a while.
+    """The engines with their shares of one GPU; None where loading them one after the other is faster.
 
-    Every engine gets what it needs. Of the rest the judges get up to half, for a second context each. The first engine,
-    the model's, gets all else: the size of its KV cache limits the requests that it decodes at once. It must keep half
-    of the cache that it has alone, or enough for all its requests. Where the user has set a share, none is computed.
+    1. Every engine gets the memory that it needs to start.
+    2. The judges get up to half of the rest, for a second context each.
+    3. The model, `fits[0]`, gets the remaining memory, as its KV cache limits its concurrency. It must have half of the
+       cache that it has alone, or enough cache for all its requests.
+    4. Where the user has set a share, no shares are computed.
     """
     if any(fit.user_set_share for fit in fits):
         return None
     model, *judges = fits
     gpu = model.gpu_gigabytes
-    left = DEFAULT_SHARE * gpu - CONTEXT_GIGABYTES * len(judges) - sum(fit.least_gigabytes for fit in fits)
-    if left < SPARE_GIGABYTES * len(fits):
+    rest = DEFAULT_SHARE * gpu - CONTEXT_GIGABYTES * len(judges) - sum(fit.least_gigabytes for fit in fits)
+    if rest < SPARE_GIGABYTES * len(fits):
         return None
-    extra = [min(left / 2 / len(judges), fit.cache_gigabytes + SPARE_GIGABYTES) for fit in judges]
-    used = [model.least_gigabytes + left - sum(extra)]
+    extra = [min(rest / 2 / len(judges), fit.cache_gigabytes + SPARE_GIGABYTES) for fit in judges]
+    used = [model.least_gigabytes + rest - sum(extra)]
     used += [fit.least_gigabytes + more for fit, more in zip(judges, extra, strict=True)]
     shared = [replace(fit, memory_share=gigabytes / gpu) for fit, gigabytes in zip(fits, used, strict=True)]
     enough = min(model.cache_tokens / 2, RUNNING * TYPICAL_TOKENS)

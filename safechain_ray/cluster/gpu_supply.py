@@ -1,11 +1,11 @@
-"""The GPUs that a plan counts with: how many on a node and in all, and their memory."""
+"""GPU supply for the planner: the number of GPUs on a node and in all, and their memory."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 MANY_GPUS = 64
-"""In all, where nobody knows how many an autoscaler may bring."""
+"""The assumed number of GPUs in all, where the capacity of an autoscaler is unknown."""
 
 GIGABYTES_OF_TYPES: Mapping[str, float] = {
     "T4": 16,
@@ -22,9 +22,9 @@ GIGABYTES_OF_TYPES: Mapping[str, float] = {
     "H200": 141,
     "B200": 180,
 }
-"""By Ray's accelerator types (ray.util.accelerators, 2.60), from NVIDIA's data sheets; the smaller one of two models.
+"""GB of memory by Ray's accelerator type (ray.util.accelerators, 2.60), from NVIDIA's data sheets.
 
-For nodes that an autoscaler may bring, and for those that do not answer.
+Used for nodes of an autoscaler and for nodes that do not answer. Where a type has two sizes, this is the smaller one.
 """
 
 
@@ -32,8 +32,8 @@ For nodes that an autoscaler may bring, and for those that do not answer.
 class Gpus:
     """The GPUs that an engine may use: how many on the largest node and in all, and the memory of the smallest one.
 
-    Memory is in 1e9 bytes. `by_node` has the number of GPUs and the memory of each for nodes that differ. Where
-    `are_known` is False, an autoscaler may bring nodes of any number of GPUs.
+    Memory is in GB (1e9 bytes). `by_node` has the number of GPUs and the memory of each, for nodes that differ. Where
+    `are_known` is False, an autoscaler may add nodes with any number of GPUs.
     """
 
     gigabytes: float
@@ -44,11 +44,11 @@ class Gpus:
 
     @property
     def across_nodes(self) -> int:
-        """GPUs of a tensor-parallel group in a replica over nodes. Ray fills nodes, and no group may straddle two."""
+        """GPUs of a tensor-parallel group in a replica that spans nodes. Ray fills nodes, and no group may span two."""
         return math.gcd(*(count for count, _ in self.by_node)) or self.a_node
 
     def memory_for(self, gpus: int) -> float:
-        """Memory of the smallest GPU among nodes with so many: Ray may place a replica on any of them."""
+        """Memory of the smallest GPU among nodes with at least `gpus` GPUs, as Ray may use any of these nodes."""
         return min((memory for count, memory in self.by_node if count >= gpus), default=self.gigabytes)
 
     def __str__(self) -> str:

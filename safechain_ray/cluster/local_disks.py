@@ -1,4 +1,4 @@
-"""Mounts the local NVMe disks of a cloud machine as one file system, for copies of models.
+"""Mounts the local NVMe disks of a cloud machine as one file system, for copies of model weights.
 
     sudo python -m safechain_ray.cluster.local_disks ~/copies
 
@@ -8,7 +8,7 @@ disks of a machine are fast, come with it, and are empty at each start.
 1. A disk is used only if it is one of the cloud's local disks and has no file system, no partition and no mount.
 2. Several disks become one stripe (RAID 0, by mdadm).
 3. AWS's own GPU image mounts the disks by itself: the folder then becomes a link into that mount.
-4. Without such a disk the folder stays on the system disk, and the command says so.
+4. Without such a disk the folder stays on the system disk, and the command reports it.
 """
 
 import json
@@ -23,13 +23,13 @@ import click
 BY_ID = Path("/dev/disk/by-id")
 
 LOCAL_DISKS = ("nvme-Amazon_EC2_NVMe_Instance_Storage_*", "google-local-nvme-ssd-*")
-"""Links to local disks that udev makes on AWS and Google Cloud; a disk may have several."""
+"""Links to local disks that udev creates on AWS and Google Cloud; a disk may have several."""
 
 MOUNT_OF_IMAGE = Path("/opt/dlami/nvme")
 """Where the image "Deep Learning Base OSS Nvidia Driver GPU AMI" of AWS mounts the disks."""
 
 SERVICE_OF_IMAGE = "dlami-nvme"
-"""Its service may end after the first login. Starting it again waits for it."""
+"""The image's service that mounts the disks. It may end after the first login; `systemctl start` waits for it."""
 
 STRIPE = "/dev/md/safechain"
 
@@ -48,7 +48,7 @@ def local_disks(by_id: Path = BY_ID) -> list[str]:
 
 
 def blank_disks(disks: Iterable[str], run: Run) -> list[str]:
-    """Those of the disks that hold nothing: no file system, no partition, no stripe, no mount."""
+    """The empty disks: without file system, partition, stripe and mount."""
     blank = []
     for disk in disks:
         (found,) = json.loads(run(["lsblk", "--json", "--output", "NAME,FSTYPE,MOUNTPOINTS", disk]))["blockdevices"]
@@ -58,7 +58,7 @@ def blank_disks(disks: Iterable[str], run: Run) -> list[str]:
 
 
 def mount_local_disks(folder: Path, owner: tuple[int, int], disks: Sequence[str], run: Run) -> str:
-    """Mount the blank ones of `disks` at `folder`, which gets this owner (uid, gid). Returns a sentence for the log."""
+    """Mount the empty disks among `disks` at `folder`, with this owner (uid, gid). Returns a sentence for the log."""
     if os.path.ismount(folder) or folder.is_symlink():
         return f"{folder} is on the local disks already."
     blank = blank_disks(disks, run)
@@ -66,7 +66,7 @@ def mount_local_disks(folder: Path, owner: tuple[int, int], disks: Sequence[str]
     if not blank:
         os.chown(folder, *owner)
         return f"This machine has no empty local disk: {folder} stays on the system disk."
-    device = blank[0] if len(blank) == 1 else _striped(blank, run)
+    device = blank[0] if len(blank) == 1 else _create_stripe(blank, run)
     run(["mkfs.ext4", "-q", "-m", "0", device])
     run(["mount", "-o", "discard,noatime", device, str(folder)])
     os.chown(folder, *owner)
@@ -74,7 +74,7 @@ def mount_local_disks(folder: Path, owner: tuple[int, int], disks: Sequence[str]
 
 
 def link_to_mount_of_image(folder: Path, owner: tuple[int, int], mount: Path = MOUNT_OF_IMAGE) -> str | None:
-    """Make `folder` a link into the mount that the machine's image made. None where there is no such mount."""
+    """Make `folder` a link into the mount of the machine's image; None where there is no such mount."""
     if not os.path.ismount(mount) or folder.is_symlink():
         return None
     inside = mount / folder.name
@@ -86,7 +86,7 @@ def link_to_mount_of_image(folder: Path, owner: tuple[int, int], mount: Path = M
     return f"{folder} is on the local disks at {mount}."
 
 
-def _striped(disks: Sequence[str], run: Run) -> str:
+def _create_stripe(disks: Sequence[str], run: Run) -> str:
     if shutil.which("mdadm") is None:
         run(["apt-get", "update", "-qq"])
         run(["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", "mdadm"])
@@ -100,8 +100,8 @@ def _striped(disks: Sequence[str], run: Run) -> str:
 def main(folder: Path) -> None:
     owner = int(os.environ.get("SUDO_UID", os.getuid())), int(os.environ.get("SUDO_GID", os.getgid()))
     subprocess.run(["systemctl", "start", SERVICE_OF_IMAGE], check=False, stderr=subprocess.DEVNULL)
-    said = link_to_mount_of_image(folder, owner) or mount_local_disks(folder, owner, local_disks(), run_command)
-    click.echo(said)
+    sentence = link_to_mount_of_image(folder, owner) or mount_local_disks(folder, owner, local_disks(), run_command)
+    click.echo(sentence)
 
 
 if __name__ == "__main__":

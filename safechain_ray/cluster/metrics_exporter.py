@@ -1,6 +1,6 @@
-"""What a run tells Prometheus while it works, as series that Ray's own metrics endpoint serves on every node.
+"""Prometheus metrics of a run, served by the metrics endpoint of Ray on every node.
 
-The driver records them, once a second, from the figures that it has anyway: no row and no worker pays for them.
+The driver exports them once a second from counts that it has already, so that rows and workers have no extra cost.
 """
 
 import time
@@ -17,22 +17,22 @@ from safechain_ray.cluster.workers.writer import DECISIONS, verdict_count
 
 PRINTABLE_ASCII = "".join(map(chr, range(32, 127)))
 
-EXPORT_SECONDS = 1.0
+EXPORT_INTERVAL = 1.0
 RAYS_PREFIX = "ray_"
-"""Ray puts it before the name of every series."""
+"""Ray's prefix of the name of every series."""
 
 OUTCOMES = ("ok", "truncated", "blocked", "error")
 COMMITS = "commit"
-"""Stands for a pool where rows wait to be committed."""
+"""The value of the label `pool` for rows that wait to be committed."""
 
 Labels = tuple[str, ...]
 Reading = dict[tuple[str, Labels], float]
-"""By series and by the values of its own labels (those after `run` and `model`)."""
+"""Values by name of the series and by the values of its own labels, without `run` and `model`."""
 
 
 @dataclass(frozen=True, slots=True)
-class MetricsExporter:
-    """One series. Each has the labels `run` (its folder) and `model`, and these."""
+class MetricSeries:
+    """One series. Its labels are `run` (the folder), `model` and `labels`."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -41,34 +41,30 @@ class MetricsExporter:
 
     @property
     def exported(self) -> str:
-        """The name under which Prometheus knows it."""
+        """The name in Prometheus."""
         return f"{RAYS_PREFIX}{self.name}{'_total' if self.kind == 'counter' else ''}"
 
 
 SERIES = (
-    MetricsExporter("safechain_pool_rows", "counter", ("pool",), "Rows that a pool has finished"),
-    MetricsExporter("safechain_pool_tokens", "counter", ("pool",), "Tokens that a pool's engines have generated"),
-    MetricsExporter("safechain_engine_restarts", "counter", ("pool",), "Engines that died and were started again"),
-    MetricsExporter("safechain_requests", "counter", ("pool",), "Requests to an API, those sent again included"),
-    MetricsExporter("safechain_retries", "counter", ("pool",), "Requests to an API that were sent again"),
-    MetricsExporter("safechain_cost_dollars", "counter", ("pool",), "What was paid to an API's provider"),
-    MetricsExporter(
-        "safechain_committed_rows", "counter", ("outcome",), "Samples that stand in the run's folder, by outcome"
-    ),
-    MetricsExporter("safechain_committed_tokens", "counter", (), "Generated tokens of the committed samples"),
-    MetricsExporter(
+    MetricSeries("safechain_pool_rows", "counter", ("pool",), "Rows that a pool has finished"),
+    MetricSeries("safechain_pool_tokens", "counter", ("pool",), "Tokens that a pool's engines have generated"),
+    MetricSeries("safechain_engine_restarts", "counter", ("pool",), "Engines that died and were started again"),
+    MetricSeries("safechain_requests", "counter", ("pool",), "Requests to an API, those sent again included"),
+    MetricSeries("safechain_retries", "counter", ("pool",), "Requests to an API that were sent again"),
+    MetricSeries("safechain_cost_dollars", "counter", ("pool",), "What was paid to an API's provider"),
+    MetricSeries("safechain_committed_rows", "counter", ("outcome",), "Samples in the run's folder, by outcome"),
+    MetricSeries("safechain_committed_tokens", "counter", (), "Generated tokens of the committed samples"),
+    MetricSeries(
         "safechain_verdicts", "counter", ("judge", "decision"), "Verdicts on harmful prompts, missing ones on all"
     ),
-    MetricsExporter("safechain_rows_in_flight", "gauge", ("pool",), "Rows that a pool holds"),
-    MetricsExporter("safechain_rows_waiting", "gauge", ("pool",), "Rows that wait for a pool, or to be committed"),
-    MetricsExporter("safechain_replicas_ready", "gauge", ("pool",), "Replicas of a pool whose engine is ready"),
-    MetricsExporter(
-        "safechain_stage_rows", "gauge", (), "Rows that the stage at work is to finish, earlier tries' included"
-    ),
-    MetricsExporter("safechain_stage_rows_finished", "gauge", (), "Rows of it that are finished"),
+    MetricSeries("safechain_rows_in_flight", "gauge", ("pool",), "Rows that a pool holds"),
+    MetricSeries("safechain_rows_waiting", "gauge", ("pool",), "Rows that wait for a pool, or to be committed"),
+    MetricSeries("safechain_replicas_ready", "gauge", ("pool",), "Replicas of a pool whose engine is ready"),
+    MetricSeries("safechain_stage_rows", "gauge", (), "Rows of the current stage, those of earlier attempts included"),
+    MetricSeries("safechain_stage_rows_finished", "gauge", (), "Rows of the current stage that are finished"),
 )
 
-_OF_COUNTS = {
+_COUNTER_OF_SERIES = {
     "safechain_pool_rows": "rows_out",
     "safechain_pool_tokens": "tokens",
     "safechain_engine_restarts": "engine_restarts",
@@ -79,9 +75,9 @@ _OF_COUNTS = {
 
 
 def pool_sums(progress: Mapping[str, PoolProgress]) -> Reading:
-    """What the pools did, sums that only grow."""
+    """Monotonic sums of the pools' counters."""
     reading: Reading = {}
-    for name, count in _OF_COUNTS.items():
+    for name, count in _COUNTER_OF_SERIES.items():
         for pool, seen in progress.items():
             value = float(seen.counts[count])
             reading[name, (pool,)] = value / 1e6 if count == "cost_microdollars" else value
@@ -89,7 +85,7 @@ def pool_sums(progress: Mapping[str, PoolProgress]) -> Reading:
 
 
 def committed_sums(committed: Mapping[str, int], judges: Sequence[str]) -> Reading:
-    """What one stage committed, sums that only grow."""
+    """Monotonic sums of one stage's commits."""
     reading: Reading = {("safechain_committed_rows", (name,)): float(committed.get(name, 0)) for name in OUTCOMES}
     reading["safechain_committed_tokens", ()] = float(committed.get("tokens", 0))
     for judge in judges:
@@ -99,8 +95,8 @@ def committed_sums(committed: Mapping[str, int], judges: Sequence[str]) -> Readi
     return reading
 
 
-def levels(stage: Stage, progress: Mapping[str, PoolProgress], committed: Mapping[str, int]) -> Reading:
-    """What holds now: rows in each pool and before it, ready replicas, and how far the stage is."""
+def gauge_values(stage: Stage, progress: Mapping[str, PoolProgress], committed: Mapping[str, int]) -> Reading:
+    """Values of the gauges: queued and running rows and ready replicas of each pool, and rows of the stage."""
     rows = committed.get("rows", 0)
     reading: Reading = {
         ("safechain_stage_rows", ()): float(stage.total),
@@ -109,20 +105,20 @@ def levels(stage: Stage, progress: Mapping[str, PoolProgress], committed: Mappin
     arrived = stage.total - stage.done_before
     for pool in stage.pools:
         seen = progress.get(pool, PoolProgress())
-        begun, done = seen.counts["rows_in"], seen.counts["rows_out"]
-        reading["safechain_rows_in_flight", (pool,)] = float(max(0, begun - done))
-        reading["safechain_rows_waiting", (pool,)] = float(max(0, arrived - begun))
+        started, done = seen.counts["rows_in"], seen.counts["rows_out"]
+        reading["safechain_rows_in_flight", (pool,)] = float(max(0, started - done))
+        reading["safechain_rows_waiting", (pool,)] = float(max(0, arrived - started))
         reading["safechain_replicas_ready", (pool,)] = float(seen.ready)
         arrived = done
     reading["safechain_rows_waiting", (COMMITS,)] = float(max(0, arrived - rows))
     return reading
 
 
-class RunMetricsExporter:
-    """The series of one run, recorded by its driver from the sums of its tally and of its commits."""
+class MetricsExporter:
+    """Exports the series of one run from the driver: differences of sums for counters, values for gauges."""
 
     def __init__(self, run: str, model: str, clock: Callable[[], float] = time.monotonic) -> None:
-        # Made anew for every run: a Ray that was shut down takes the instruments with it.
+        # Created for every run: `ray.shutdown` ends the instruments.
         self._instruments: dict[str, Any] = {
             series.name: (Counter if series.kind == "counter" else Gauge)(
                 series.name, series.description, ("run", "model", *series.labels)
@@ -136,7 +132,7 @@ class RunMetricsExporter:
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[Callable[[Mapping[str, int], Mapping[str, PoolProgress]], None]]:
-        """Gives what is to be called, as often as one likes, with the stage's commits and the pools' progress."""
+        """Give a function that takes the stage's commits and the pools' progress, and exports them once a second."""
         counted: Reading = {}
         last: tuple[Mapping[str, int], Mapping[str, PoolProgress]] = ({}, {})
         due = 0.0
@@ -146,23 +142,23 @@ class RunMetricsExporter:
             self._count(pool_sums(progress), self._counted_of_pools)
             if stage.is_last:
                 self._count(committed_sums(committed, stage.judges), counted)
-            self._set(levels(stage, progress, committed))
+            self._set(gauge_values(stage, progress, committed))
 
         def update(committed: Mapping[str, int], progress: Mapping[str, PoolProgress]) -> None:
             nonlocal last, due
             last = (committed, progress)
             if self._clock() >= due:
-                due = self._clock() + EXPORT_SECONDS
+                due = self._clock() + EXPORT_INTERVAL
                 export()
 
         try:
             yield update
         finally:
             export()
-            self._set(dict.fromkeys(levels(stage, {}, {}), 0.0))
+            self._set(dict.fromkeys(gauge_values(stage, {}, {}), 0.0))
 
     def _count(self, sums: Reading, counted: Reading) -> None:
-        """Count what the sums have grown by since `counted`, and note it there."""
+        """Add the growth of the sums since `counted` to the counters, and update `counted`."""
         for key, value in sums.items():
             growth = value - counted.get(key, 0.0)
             if growth > 0:
@@ -180,7 +176,7 @@ class RunMetricsExporter:
 
 
 def ascii_label(value: str) -> str:
-    """A label value as Ray takes it: ASCII only, with all other characters percent-encoded as in a URL.
+    """A label value as Ray requires it: ASCII, with all other characters percent-encoded as in a URL.
 
     Example:
         >>> ascii_label("/runs/modèle")

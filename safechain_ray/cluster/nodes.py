@@ -1,7 +1,4 @@
-"""Nodes of the cluster: which one this is, which are here to stay, and actors that live beside the driver.
-
-Tells, while a driver works, which nodes of its cluster join, are told to go, and are gone.
-"""
+"""Nodes of the cluster: their state, events for the driver's log, and actors on the driver's node."""
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,6 +11,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from safechain_ray.cluster.ray_internals.cluster_state import drained_nodes, draining_nodes
 
+POLL_INTERVAL = 2.0
+
+JOIN_TIMEOUT = 10.0
+"""Seconds to wait for the last poll at the end of a block. A Ray that has failed may never answer the poll."""
+
 
 def this_node() -> str:
     """The id of the node that this process runs on."""
@@ -22,87 +24,79 @@ def this_node() -> str:
 
 
 def staying_nodes() -> frozenset[str]:
-    """The nodes that live and are not being drained: Ray starts actors on no others."""
+    """The nodes that are alive and not draining: Ray starts actors on no others."""
     return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"]) - draining_nodes()
 
 
 def staying_gpus() -> float:
-    """The GPUs of these nodes, used or not."""
+    """The number of GPUs on these nodes, used or not."""
     staying = staying_nodes()
     return sum(float(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["NodeID"] in staying)
 
 
 def beside_driver(actor: type, *arguments: Any) -> Any:
-    """`actor(*arguments)` as a Ray actor on the driver's node: it outlives every other node, and takes no CPU."""
+    """`actor(*arguments)` as a Ray actor on the driver's node. It outlives all other nodes, and takes no CPU."""
     here = NodeAffinitySchedulingStrategy(this_node(), soft=False)
     return ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(actor).remote(*arguments)
 
 
-POLL_INTERVAL = 2.0
-
-END_SECONDS = 10.0
-
-"""How long the end of a block waits for a last look: a Ray that is in trouble may never answer it."""
-
-
 @dataclass(frozen=True, slots=True)
-class SeenNode:
-    """A living node. `goes` is whether it was told to: by a spot notice, or by an autoscaler that has no use for it."""
+class NodeState:
+    """A living node. `is_draining` after a spot notice, or where an autoscaler removes an idle node."""
 
     name: str
     gpus: float
-    goes: bool = False
+    is_draining: bool = False
 
     def __str__(self) -> str:
         return f"Node {self.name} with {self.gpus:g} GPU{'' if self.gpus == 1 else 's'}"
 
 
-Nodes = Mapping[str, SeenNode]
-
+NodeStates = Mapping[str, NodeState]
 """By Ray's id of the node."""
 
 
-def news(before: Nodes, now: Nodes, drained: Collection[str]) -> Iterator[str]:
-    """A sentence for each node that has joined, was told to go, or is gone in between.
+def node_events(before: NodeStates, now: NodeStates, drained: Collection[str]) -> Iterator[str]:
+    """A sentence for each node that joined, started to drain or left between two polls.
 
-    `drained` are the nodes that ended because they were told to: one that hands over fast is gone before the next look.
+    `drained` are the nodes that left after draining. A node that drains fast is gone before the next poll.
     """
-    for node, seen in now.items():
+    for node, state in now.items():
         if node not in before:
-            yield f"{seen} has joined."
-        if seen.goes and not (node in before and before[node].goes):
-            yield f"{seen} was told to go: it gets no new rows, and hands over what it can."
+            yield f"{state} has joined."
+        if state.is_draining and not (node in before and before[node].is_draining):
+            yield f"{state} is draining: it receives no new rows, and its rows are requeued."
     for node in before.keys() - now.keys():
-        told = before[node].goes or node in drained
-        yield f"{before[node]} is gone{', as it was told to' if told else ''}."
+        was_drained = before[node].is_draining or node in drained
+        yield f"{before[node]} is gone{' after draining' if was_drained else ''}."
 
 
 @contextmanager
-def node_news(report: Callable[[str], None]) -> Iterator[None]:
-    """Say the news from a thread for the length of a block, in which the driver has joined a Ray."""
+def report_node_events(report: Callable[[str], None]) -> Iterator[None]:
+    """Poll the nodes from a thread while the block runs, and report events. The driver must be connected to Ray."""
     ended = threading.Event()
 
-    def watch() -> None:
-        before = _nodes()
+    def poll() -> None:
+        before = _node_states()
         while not ended.wait(POLL_INTERVAL):
-            now = _nodes()
-            for sentence in news(before, now, drained_nodes()):
+            now = _node_states()
+            for sentence in node_events(before, now, drained_nodes()):
                 report(sentence)
             before = now
 
-    watching = threading.Thread(target=watch, name="node-news", daemon=True)
-    watching.start()
+    poller = threading.Thread(target=poll, name="node-events", daemon=True)
+    poller.start()
     try:
         yield
     finally:
         ended.set()
-        watching.join(END_SECONDS)
+        poller.join(JOIN_TIMEOUT)
 
 
-def _nodes() -> Nodes:
+def _node_states() -> NodeStates:
     draining = draining_nodes()
     return {
-        node["NodeID"]: SeenNode(
+        node["NodeID"]: NodeState(
             f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
             node["Resources"].get("GPU", 0),
             node["NodeID"] in draining,

@@ -1,6 +1,6 @@
-"""The stream: sample numbers or stored samples through the pools of one stage, into committed Parquet files.
+"""Ray Data pipelines: sample numbers or stored samples flow through the pools of a stage into Parquet files.
 
-Turns "nothing moves" into an error that names the pool and says why.
+`Watchdog` ends a stream without progress, with an error that names the pool that is stuck.
 """
 
 import math
@@ -26,12 +26,12 @@ from safechain_ray.cluster.ray_internals.stream_context import configure
 from safechain_ray.cluster.sample_index import SampleIndex, broadcast
 from safechain_ray.cluster.session import cluster_address
 from safechain_ray.cluster.stream_control import StreamControl
-from safechain_ray.cluster.workers.generator import Replica
-from safechain_ray.cluster.workers.grader import Grading
-from safechain_ray.cluster.workers.inflight_tracker import start_ledger
+from safechain_ray.cluster.workers.generator import GeneratorWorker
+from safechain_ray.cluster.workers.grader import BlockGrader
+from safechain_ray.cluster.workers.inflight_tracker import start_inflight_tracker
 from safechain_ray.cluster.workers.judge import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
-from safechain_ray.cluster.workers.pair_judge import REQUESTS_A_PAIR, PairReader, PreferenceWorker, StoredPair
-from safechain_ray.cluster.workers.writer import Commit
+from safechain_ray.cluster.workers.pair_judge import REQUESTS_A_PAIR, PairJudgeWorker, PairReader, StoredPair
+from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.environment import path_with_own_programs
@@ -40,22 +40,20 @@ from safechain_ray.errors import StallError
 from safechain_ray.storage import Folder
 from safechain_ray.types import Part, as_samples, filter_by_ids, without_verdicts
 
-ROWS_IN_FLIGHT_A_SLOT = 2.0
-
-"""Rows a pool holds for each request that its engine decodes at once. A finished row waits for the slowest one of its
-block: at 1.5 an engine of 256 slots ran short now and then, at 2 it never did (bench/throughput.py)."""
+ROWS_PER_SLOT = 2.0
+"""Rows in flight for each request that an engine decodes at once. A finished row waits for the slowest row of its
+block: at 1.5 an engine of 256 slots was idle at times, at 2 it never was (bench/throughput.py)."""
 
 MAX_CALLS = "max_concurrent_calls_per_actor"
 """A parameter of ActorPoolStrategy since Ray 2.59."""
 
 ACCELERATOR_SHARE = 0.001
-
-"""Of the one `accelerator_type:…` that a node has; the share that Ray's own `accelerator_type` option takes."""
+"""The part of a node's one `accelerator_type:…` resource that Ray's own `accelerator_type` option requests."""
 
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """What every pool of a stream has in common."""
+    """Settings that all pools of a stream share."""
 
     start_engine: StartEngine
     log_folder: Path
@@ -82,7 +80,7 @@ class StreamSettings:
             block_rows=resources.block_rows,
             max_engine_deaths=resources.max_engine_deaths,
             progress_tracker=progress_tracker,
-            inflight_tracker=start_ledger(),
+            inflight_tracker=start_inflight_tracker(),
             accelerator=resources.accelerator,
             batch_invariant=resources.batch_invariant,
             max_cost=resources.max_cost,
@@ -106,20 +104,20 @@ class StreamSettings:
         return ApiStart(entry, self.max_running or RUNNING, self.max_cost, self.max_requests)
 
     def running(self, pool: PlannedPool) -> int:
-        """Requests that one replica of the pool decodes at once."""
+        """Concurrency of one replica: the requests that its engine decodes at once."""
         return self.max_running or pool.running
 
 
 def numbers_to_generate(numbers: Sequence[int], block_rows: int) -> Dataset:
-    """Sample numbers in blocks as small as those that are committed: Ray Data moves and retries whole blocks."""
+    """Sample numbers in blocks of `block_rows`: Ray Data moves, retries and commits whole blocks."""
     source = configure(ray.data.from_arrow(pa.table({"number": pa.array(numbers, pa.int64())})))
     return source.repartition(target_num_rows_per_block=block_rows)
 
 
 def stored_samples(folder: Folder, waiting: Mapping[str, str], block_rows: int) -> Dataset:
-    """Samples that an earlier stage committed, in blocks of `block_rows` up to twice that, less one.
+    """Samples that an earlier stage committed, in blocks of `block_rows` to `2 * block_rows - 1` rows.
 
-    `waiting` maps the wanted ids to their files.
+    `waiting` maps the ids of the samples to their files.
     """
     files: dict[str, list[str]] = {}
     for sample_id, name in waiting.items():
@@ -137,7 +135,7 @@ def stored_samples(folder: Folder, waiting: Mapping[str, str], block_rows: int) 
 
 
 def unjudged(samples: Dataset) -> Dataset:
-    """The samples without the verdicts that they have, to be judged anew."""
+    """The samples without their verdicts, to be judged again."""
     return samples.map_batches(without_verdicts, **_whole_blocks())
 
 
@@ -149,7 +147,7 @@ def generate(
     sample_specs: SampleIndex,
     settings: StreamSettings,
 ) -> Dataset:
-    """Samples without verdicts, from sample numbers."""
+    """The model's pool: samples without verdicts, from sample numbers."""
     arguments = {
         "model": model.name,
         "family": family,
@@ -160,7 +158,7 @@ def generate(
         "inflight_tracker": settings.inflight_tracker,
     }
     pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
-    return add_pool(numbers, Replica, arguments, pool_arguments, generates=True)
+    return add_pool(numbers, GeneratorWorker, arguments, pool_arguments, generates=True)
 
 
 def _engine_of(model: EngineNeeds | ApiEntry, pool: PlannedPool, settings: StreamSettings) -> dict[str, Any]:
@@ -176,11 +174,11 @@ def judge(
     parts: PartsOrPieces,
     settings: StreamSettings,
 ) -> Dataset:
-    """The samples with the verdicts of one judge that has a pool: an engine's or an endpoint's."""
+    """The pool of a judge with an engine or an endpoint: adds its verdicts to the samples."""
     arguments: dict[str, Any] = {"entry": entry, "parts": parts, "progress_tracker": settings.progress_tracker}
     if entry.endpoint is not None:
         arguments["key"] = entry.endpoint.api_key()
-        # A block at least, so that a second one fills the slots that the last rows of the first leave.
+        # At least a block, so that a second block fills the slots that the last rows of the first block leave.
         pool_arguments = _pool_arguments(pool, settings, max(entry.endpoint.max_concurrent, settings.block_rows))
         return add_pool(samples, EndpointJudge, arguments, pool_arguments)
     assert entry.engine is not None
@@ -195,9 +193,9 @@ def judge(
 
 
 def stored_pairs(reader: PairReader, waiting: Sequence[StoredPair], block_rows: int) -> Dataset:
-    """The samples of two runs side by side, in blocks of `block_rows`; what stands in one file stays together."""
-    in_order = sorted(waiting, key=lambda pair: (pair.file, pair.file_b))
-    blocks = [in_order[start : start + block_rows] for start in range(0, len(in_order), block_rows)]
+    """Pairs of samples of two runs, in blocks of `block_rows`. Pairs from the same file stay together."""
+    ordered = sorted(waiting, key=lambda pair: (pair.file, pair.file_b))
+    blocks = [ordered[start : start + block_rows] for start in range(0, len(ordered), block_rows)]
     items = [{"pairs": [asdict(pair) for pair in block]} for block in blocks]
     source = configure(ray.data.from_items(items, override_num_blocks=len(items)))
     return source.map_batches(reader.__call__, **_whole_blocks())
@@ -206,7 +204,7 @@ def stored_pairs(reader: PairReader, waiting: Sequence[StoredPair], block_rows: 
 def prefer(
     pairs: Dataset, pool: PlannedPool, entry: JudgeEntry, parts: tuple[Part, Part], settings: StreamSettings
 ) -> Dataset:
-    """What a preference judge decides of each pair; `parts` are what is compared of A and of B."""
+    """The pool of a preference judge: decides each pair. `parts` are the compared parts of A and of B."""
     model = entry.engine or judging_api(entry)
     arguments = {
         "entry": entry,
@@ -219,32 +217,30 @@ def prefer(
     }
     running = settings.running(pool) if entry.endpoint is None else entry.endpoint.max_concurrent
     pool_arguments = _pool_arguments(pool, settings, max(1, running // REQUESTS_A_PAIR))
-    return add_pool(pairs, PreferenceWorker, arguments, pool_arguments)
+    return add_pool(pairs, PairJudgeWorker, arguments, pool_arguments)
 
 
-def grade(samples: Dataset, grading: Grading, ray_address: str | None) -> Dataset:
-    """The samples with their grades: a task a block, as many side by side as there are CPUs.
+def grade(samples: Dataset, grading: BlockGrader, ray_address: str | None) -> Dataset:
+    """The samples with their grades: one task for each block, one CPU for each task.
 
-    A cluster counts its CPUs itself; those of a local Ray are more than the machine has.
+    On a local Ray the concurrency is the machine's CPU count, as a local Ray counts more CPUs than the machine has.
     """
     at_once = os.cpu_count() if cluster_address(ray_address) is None else None
-    side_by_side = TaskPoolStrategy(size=at_once)
-    return samples.map_batches(
-        grading.__call__, batch_format="pyarrow", batch_size=None, compute=side_by_side, num_cpus=1
-    )
+    strategy = TaskPoolStrategy(size=at_once)
+    return samples.map_batches(grading.__call__, batch_format="pyarrow", batch_size=None, compute=strategy, num_cpus=1)
 
 
 def commit(
-    samples: Dataset, last_verdicts: RulesAndVotes | None, step: Commit, control: StreamControl
+    samples: Dataset, last_verdicts: RulesAndVotes | None, writer: BlockWriter, control: StreamControl
 ) -> Iterator[Mapping[str, int]]:
-    """Run the stream; gives the counts of each block as soon as its file stands in the folder of `step`.
+    """Run the stream, and give the counts of each block as soon as `writer` has committed its file.
 
-    `last_verdicts` are given on the way there; None on the way to a later stage.
+    `last_verdicts` adds verdicts of rules and votes before the commit; None where a later stage follows.
     """
     judged = samples if last_verdicts is None else samples.map_batches(last_verdicts.__call__, **_whole_blocks())
-    committed = judged.map_batches(step.__call__, **_whole_blocks())
+    committed = judged.map_batches(writer.__call__, **_whole_blocks())
     control.attach(committed)
-    # Without prefetching: an iterator that holds a block back looks like a slow consumer, for which commits wait.
+    # Without prefetching: an iterator that buffers a block looks like a slow consumer, and backpressure delays commits.
     for counts in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from counts.to_pylist()
         control.check_after_block()
@@ -253,7 +249,7 @@ def commit(
 def add_pool(
     rows: Dataset, worker: type, arguments: dict[str, Any], pool_arguments: dict[str, Any], generates: bool = False
 ) -> Dataset:
-    """The rows as a pool of `worker(**arguments)` returns them; one that `generates` is the model's."""
+    """Add an actor pool of `worker(**arguments)` to the stream. `generates` marks the model's pool."""
     declare_pool(rows, generates)
     return rows.map_batches(worker, fn_constructor_kwargs=arguments, **pool_arguments)
 
@@ -274,18 +270,18 @@ def actor_pool(in_flight: int, **sizes: int) -> dict[str, Any]:
 
 
 def _whole_blocks() -> dict[str, Any]:
-    """How the tasks beside the engines run.
+    """Options of the tasks that read and commit.
 
-    Whole blocks (batch_size=None): with any other size Ray Data gathers rows first, and files come late. Few tasks at a
-    time: each of their worker processes costs seconds of imports, and a commit takes milliseconds.
+    1. A batch is a whole block (batch_size=None). With a batch size Ray Data would collect rows first and commit late.
+    2. Few tasks run at a time: a worker process needs seconds for imports, and a commit takes milliseconds.
     """
     few = TaskPoolStrategy(size=max(2, int(ray.cluster_resources().get("CPU", 0)) // 8))
     return {"batch_format": "pyarrow", "batch_size": None, "compute": few}
 
 
 def _pool_arguments(pool: PlannedPool, settings: StreamSettings, running: int) -> dict[str, Any]:
-    """One batch a block, and enough blocks in flight to keep `running` requests of a worker busy."""
-    in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * running / settings.block_rows)
+    """Options of an actor pool: one batch for each block, and blocks in flight for `running` requests of a worker."""
+    in_flight = math.ceil(ROWS_PER_SLOT * running / settings.block_rows)
     return {
         "batch_format": "pyarrow",
         "batch_size": settings.block_rows,
@@ -295,33 +291,33 @@ def _pool_arguments(pool: PlannedPool, settings: StreamSettings, running: int) -
 
 
 def resources_of(pool: PlannedPool, accelerator: str | None) -> dict[str, Any]:
-    """What Ray must give an actor of the pool."""
+    """Ray resources of an actor of the pool."""
     needs = pool.needs
     if pool.executor == "mp":
         return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "accelerator_type": accelerator}
 
-    def over_several_nodes() -> dict[str, Any]:
+    def placement_group_options() -> dict[str, Any]:
         kind = {f"accelerator_type:{accelerator}": ACCELERATOR_SHARE} if accelerator else {}
         group = new_group({"GPU": 1, "CPU": needs.cpus / needs.gpus, **kind}, int(needs.gpus))
         return {
             "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
         }
 
-    # vLLM's actors on other nodes take the runtime environment of this one, and no PATH of its process.
+    # vLLM's actors on other nodes inherit the runtime environment of this actor, not the PATH of its process.
     path = path_with_own_programs("${PATH}")
     return {
         "num_cpus": 0,
         "num_gpus": 0,
-        "ray_remote_args_fn": over_several_nodes,
+        "ray_remote_args_fn": placement_group_options,
         "runtime_env": {"env_vars": {"PATH": path}},
     }
 
 
 class Watchdog:
-    """Raises StallError when no counter of any pool, nor of the commits, has moved for `timeout` seconds.
+    """Raises StallError when no counter of the pools and no count of commits has changed for `timeout` seconds.
 
-    Each of `rows` passes through the pools one after the other. Time in which the stream is `excused` (its store does
-    not answer) does not count.
+    Each of `rows` passes through `pools` in this order. Time in which the stream is `excused`, as during an outage of
+    its store, does not count.
     """
 
     def __init__(
@@ -351,15 +347,15 @@ class Watchdog:
         if idle >= self._timeout:
             raise StallError(
                 f"No progress for {idle / 60:.1f} minutes. {stuck_pool(self._pools, self._rows, progress)} "
-                "Completed work is saved. Rerun the command to resume. A longer --stall-timeout waits longer."
+                "Finished rows are kept. Fix: rerun the command to resume, or set a longer --stall-timeout."
             )
 
 
 def stuck_pool(pools: tuple[str, ...], rows: int, progress: Mapping[str, PoolProgress]) -> str:
-    """The first pool that holds rows, lost its engines or never came up, and what that looks like."""
+    """A sentence about the first pool that has unfinished rows, lost its engines or never started."""
     for pool in pools:
         seen = progress.get(pool, PoolProgress())
-        waiting = seen.counts["rows_in"] - seen.counts["rows_out"]
+        in_flight = seen.counts["rows_in"] - seen.counts["rows_out"]
         if not seen.ready and not seen.counts["rows_in"]:
             return (
                 f"The pool {pool!r} has no engine that is ready: its actors wait for resources, or their engine is "
@@ -367,11 +363,11 @@ def stuck_pool(pools: tuple[str, ...], rows: int, progress: Mapping[str, PoolPro
             )
         if not seen.ready and seen.counts["rows_out"] < rows:
             return (
-                f"The pool {pool!r} lost its engines after {seen.counts['rows_out']} of {rows} rows: they start again "
-                "when a node has room for them (see `ray status`), or are still loading."
+                f"The pool {pool!r} lost its engines after {seen.counts['rows_out']} of {rows} rows: they restart "
+                "when a node has free resources (see `ray status`), or are still loading."
             )
-        if waiting:
-            return f"The pool {pool!r} holds {waiting} rows that its engines do not finish."
+        if in_flight:
+            return f"The pool {pool!r} holds {in_flight} rows that its engines do not finish."
     return (
         "Every pool is idle: the stream itself is stuck (storage that does not answer, or no free CPU for its tasks)."
     )

@@ -1,7 +1,7 @@
-"""Replicas larger than a node: each stands on a placement group of its own, which is given back when it is gone.
+"""Placement groups of replicas that span nodes: one group for each replica, removed after the replica has ended.
 
-Ray itself keeps what a driver's placement groups hold until the driver ends: the judges of a later stage, or the next
-model of a sweep, would wait for it for ever.
+Ray keeps the resources of a driver's placement groups until the driver ends. The judges of a later stage, or the next
+model of a sweep, would wait for these GPUs forever.
 """
 
 import threading
@@ -24,15 +24,15 @@ _lock = threading.Lock()
 
 
 def new_group(bundle: Mapping[str, float], bundles: int) -> PlacementGroup:
-    """A group for one actor and the actors that it starts, on as few nodes as can be."""
+    """A group for one actor and the actors that it starts, on as few nodes as possible."""
     group = placement_group([dict(bundle)] * bundles, strategy="PACK")
     with _lock:
         _groups[group.id.binary()] = group
     return group
 
 
-def give_back_groups() -> None:
-    """Remove the groups whose actors have all ended. One whose actor is started anew, or still to come, stays."""
+def remove_unused_groups() -> None:
+    """Remove the groups whose actors have all ended. Groups of pending and restarting actors stay."""
     with _lock:
         if not _groups:
             return
@@ -42,7 +42,7 @@ def give_back_groups() -> None:
 
 
 def check_tensor_parallel(size: int) -> None:
-    """Check that the tensor-parallel groups of this actor's placement group lie within nodes.
+    """Check that no tensor-parallel group of this actor's placement group spans nodes.
 
     Raises:
         EngineStartError: A group of `size` GPUs is spread over nodes, though a node has as many GPUs. Each token would
@@ -56,12 +56,12 @@ def check_tensor_parallel(size: int) -> None:
     if spread:
         raise EngineStartError(
             f"A tensor-parallel group of {size} GPUs is spread over nodes: Ray placed {spread} GPUs of the replica on "
-            f"them. Fix: free nodes with {size} GPUs each, or lower tensor_parallel_size; the same command resumes."
+            f"them. Fix: free nodes with {size} GPUs each, or lower tensor_parallel_size. Rerun the command to resume."
         )
 
 
 def spread_groups(gpus_by_node: Mapping[str, int], size: int, largest_node: float) -> str | None:
-    """The GPUs on each node, such as "7 + 9", where a group of `size` straddles nodes; None where no group does.
+    """The GPUs on each node, such as "7 + 9", where a group of `size` spans nodes; None where no group does.
 
     vLLM fills groups node by node. A size larger than any node is spread on purpose.
     """

@@ -1,4 +1,4 @@
-"""Decides, before anything loads, how a run's pools stand on the cluster, or refuses with a table and a fix."""
+"""Planner: bin packing of a run's pools onto the cluster before anything loads, or an error with a table and a fix."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,15 @@ from safechain_ray.errors import PlanError
 Executor = Literal["mp", "ray"]
 
 STREAM_CPUS = 1.0
-"""CPUs that the engines leave to the tasks beside them, which read and commit: without one the stream stands still."""
+"""CPUs reserved for the tasks that read and commit blocks. Without one the stream makes no progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a node of the cluster has; memory in gigabytes.
+    """Resources of a node, all of them or those that are free now. `memory` is RAM in GiB.
 
-    Where that is what is free on it now, `gpus_in_all` are its GPUs, free or not. `gpu_memory` is that of its smallest
-    GPU, in 1e9 bytes; None where it could not be read.
+    `gpus_in_all` counts free and used GPUs, where `gpus` counts free GPUs only. `gpu_memory` is the memory of the
+    smallest GPU in GB (1e9 bytes); None where it could not be read.
     """
 
     name: str
@@ -34,41 +34,40 @@ class Node:
 
     @property
     def all_gpus(self) -> float:
-        """Free or not."""
+        """GPUs of the node, free or used."""
         return self.gpus if self.gpus_in_all is None else self.gpus_in_all
 
     def may_hold(self, gpus: float) -> bool:
-        """Whether a replica of so many GPUs stands on this node alone, if not now then when others have left it."""
+        """Whether the node has `gpus` GPUs for one replica, free or used."""
         return gpus <= self.all_gpus
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """The nodes there are, whether an autoscaler may bring more, and which, where that is known.
+    """The nodes that are up, and the nodes that an autoscaler may add, where they are known.
 
-    With `accelerator` only GPUs of that kind are counted. `engine_package` is the vLLM of this machine, where engines
-    run here; None on a cluster, whose nodes have their own. `unused_gpus` are those of this machine that Ray was
-    started without.
+    With `accelerator` only GPUs of that kind are counted. `engine_package` is this machine's vLLM distribution where
+    engines run on this machine; None on a cluster. `unused_gpus` are GPUs of this machine that Ray was started without.
     """
 
     nodes: tuple[Node, ...]
     autoscales: bool = False
-    may_come: tuple[Node, ...] = ()
+    autoscaler_capacity: tuple[Node, ...] = ()
     accelerator: str | None = None
     engine_package: EnginePackage | None = None
     unused_gpus: int = 0
 
     @property
     def has_gpus(self) -> bool:
-        return any(node.gpus for node in (*self.nodes, *self.may_come))
+        return any(node.gpus for node in (*self.nodes, *self.autoscaler_capacity))
 
     def gpus_of(self, gigabytes: float | None) -> Gpus | None:
-        """The GPUs that sizes are planned for; None where no memory is known.
+        """The GPUs that parallel sizes are planned for; None where their memory is unknown.
 
-        `gigabytes` takes the place of what was read, and the accelerator that was asked for of what was not. An
-        autoscaler without a known config may bring more nodes like those that are up.
+        `gigabytes` overrides the memory that was read. Where none was read, the requested accelerator gives the memory.
+        An autoscaler without a known config is assumed to add nodes like those that are up.
         """
-        nodes = [node for node in (*self.nodes, *self.may_come) if node.all_gpus]
+        nodes = [node for node in (*self.nodes, *self.autoscaler_capacity) if node.all_gpus]
         known = {(int(node.all_gpus), gigabytes or node.gpu_memory or 0.0) for node in nodes}
         by_node = tuple(sorted((count, memory) for count, memory in known if memory))
         smallest = gigabytes or min((memory for _, memory in by_node), default=None)
@@ -77,25 +76,25 @@ class ClusterView:
             return None
         if not nodes:
             return Gpus(smallest, are_known=False)
-        if self.autoscales and not self.may_come:
+        if self.autoscales and not self.autoscaler_capacity:
             most = max(int(node.all_gpus) for node in nodes)
             return Gpus(smallest, most, max(most, MANY_GPUS), by_node, are_known=False)
         in_all = int(sum(node.all_gpus for node in nodes))
         return Gpus(smallest, max(int(node.all_gpus) for node in nodes), in_all, by_node)
 
     @property
-    def grown(self) -> "ClusterView":
-        """The cluster with every node up that may come."""
-        return ClusterView((*self.nodes, *self.may_come), accelerator=self.accelerator)
+    def with_autoscaler(self) -> "ClusterView":
+        """The cluster with all nodes of the autoscaler up."""
+        return ClusterView((*self.nodes, *self.autoscaler_capacity), accelerator=self.accelerator)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolNeeds:
-    """An engine pool as the run asks for it. `wanted` replicas of None are as many as fit, at most `useful`.
+    """A requested engine pool. With `wanted` of None it gets as many replicas as fit, at most `useful`.
 
-    `gpus` are those of one replica: a fraction where engines share one. `fit` says how they are used; None takes the
-    engine's own sizes. `notes` say why, for a person. `seconds` are what all work takes one replica, in any unit that
-    the pools have in common. `smaller` is the same pool on the fewest GPUs that hold it.
+    `gpus` are the GPUs of one replica, a fraction where engines share a GPU. `fit` has the parallel sizes; None takes
+    those of the engine. `notes` explain the sizes to the user. `seconds` estimates the time of all rows on one replica,
+    in a unit that all pools share. `smaller` is the same pool on the fewest GPUs that fit it.
     """
 
     pool: str
@@ -118,9 +117,9 @@ class PoolNeeds:
 
 @dataclass(frozen=True, slots=True)
 class PlannedPool:
-    """A pool with its replicas, which a sweep lets grow where `may_grow`.
+    """A pool with its number of replicas. A sweep may add replicas where `may_grow`.
 
-    The `ray` executor spreads one replica over a placement group of several nodes.
+    The `ray` executor runs one replica on a placement group of several nodes.
     """
 
     needs: PoolNeeds
@@ -130,10 +129,10 @@ class PlannedPool:
 
     @property
     def running(self) -> int:
-        """Requests that one replica decodes at once, where the user says nothing.
+        """Concurrency of one replica where the user sets none: the requests that its engine decodes at once.
 
-        A large GPU decodes more than 256 only where each replica has twice as many rows: rows go to the replicas that
-        are ready first, and small runs would leave the others without any.
+        A large GPU decodes more than 256 only where each replica has twice as many rows. Rows go to the replicas that
+        are ready first, so in small runs the other replicas would get none.
         """
         if self.needs.fit is None or self.may_grow:
             return RUNNING
@@ -143,47 +142,48 @@ class PlannedPool:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Stages, one after the other; the pools of one stage stand side by side and overlap."""
+    """Stages run one after the other. The pools of one stage run at the same time."""
 
     stages: tuple[tuple[PlannedPool, ...], ...]
     notes: tuple[str, ...] = ()
 
 
 def make_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
-    """Lay the pools on the cluster. `pools[0]` is the model's, which gets all that the others leave.
+    """Place the pools on the cluster. `pools[0]` is the model's, which gets the resources that the others leave.
 
-    Raises PlanError where a replica of a pool can't stand even alone, or fewer replicas fit than were asked for.
+    Raises:
+        PlanError: A replica does not fit even alone, or fewer replicas fit than were requested.
     """
-    if view.may_come:
-        return _grown_plan(pools, view)
+    if view.autoscaler_capacity:
+        return _plan_with_autoscaler(pools, view)
     notes = _notes_of(pools)
     misfits = [pool for pool in pools if not fits([pool], view)]
     if misfits and not view.autoscales:
         raise PlanError(_refusal(misfits, view))
     if misfits:
         names = ", ".join(pool.pool for pool in misfits)
-        notes.append(f"No node holds a replica of {names} yet; the autoscaler is asked for one.")
+        notes.append(f"No node fits a replica of {names} yet: the autoscaler is asked for one.")
         return Plan((tuple(planned(pool, pool.wanted or 1, view) for pool in pools),), tuple(notes))
     if fits(pools, view):
         stage = _side_by_side(pools, view)
         if not fits(_repeated(pools, [pool.replicas for pool in stage]), view):
-            notes.append("The nodes that are up hold fewer replicas than asked for; the autoscaler is asked for more.")
+            notes.append("Fewer replicas fit the nodes that are up than requested: the autoscaler is asked for more.")
         return Plan((stage,), tuple(notes))
     if (sharing := _on_one_gpu(pools, view)) is not None:
         return Plan((sharing,), (*_share_notes(sharing), *_notes_of(pools, 1)))
     smaller = [pool.smaller or pool for pool in pools]
     if fits(smaller, view):
         return Plan((_side_by_side(smaller, view),), tuple(_notes_of(smaller)))
-    notes.append("The engines can't stand side by side on this cluster: they are loaded one after the other.")
+    notes.append("The engines don't fit this cluster at the same time: they are loaded one after the other.")
     return Plan(tuple(_side_by_side([pool], view) for pool in pools), tuple(notes))
 
 
-def _grown_plan(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
-    """The plan with every node up that may come, and a note where they must come first."""
-    plan = make_plan(pools, view.grown)
+def _plan_with_autoscaler(pools: Sequence[PoolNeeds], view: ClusterView) -> Plan:
+    """The plan for all nodes of the autoscaler, with a note where the nodes that are up don't suffice."""
+    plan = make_plan(pools, view.with_autoscaler)
     if all(fits(replicas_of(stage), view) for stage in plan.stages):
         return plan
-    return Plan(plan.stages, (*plan.notes, "The nodes that are up don't hold all of it: the autoscaler is asked."))
+    return Plan(plan.stages, (*plan.notes, "The nodes that are up are too few: the autoscaler is asked for more."))
 
 
 def replicas_of(stage: Sequence[PlannedPool]) -> list[PoolNeeds]:
@@ -192,24 +192,24 @@ def replicas_of(stage: Sequence[PlannedPool]) -> list[PoolNeeds]:
 
 
 def _notes_of(pools: Sequence[PoolNeeds], start: int = 0) -> list[str]:
-    """Each note once; from the second one of each pool on with `start` 1."""
+    """The distinct notes of the pools, from note number `start` of each pool."""
     return list(dict.fromkeys(note for pool in pools for note in pool.notes[start:]))
 
 
 def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[PlannedPool, ...]:
-    """One replica each, then those that were asked for, then one after the other where most work is left for each."""
+    """One replica for each pool, then the requested ones, then further ones for the slowest pool."""
     replicas = [1] * len(pools)
-    for place, pool in enumerate(pools):
-        while pool.wanted is not None and replicas[place] < pool.wanted:
-            if not fits(_repeated(pools, _one_more(replicas, place)), view):
+    for index, pool in enumerate(pools):
+        while pool.wanted is not None and replicas[index] < pool.wanted:
+            if not fits(_repeated(pools, _one_more(replicas, index)), view):
                 if not view.autoscales:
                     raise PlanError(
-                        f"{pool.wanted} replicas of {pool.pool} were asked for, {replicas[place]} fit beside the other "
-                        f"pools.\n{needs_table(pools, view)}\nAsk for fewer replicas, or add nodes."
+                        f"{pool.wanted} replicas of {pool.pool} were requested, {replicas[index]} fit beside the other "
+                        f"pools.\n{needs_table(pools, view)}\nFix: request fewer replicas, or add nodes."
                     )
-                replicas[place] = pool.wanted
+                replicas[index] = pool.wanted
                 break
-            replicas = _one_more(replicas, place)
+            replicas = _one_more(replicas, index)
     while (slowest := _slowest(pools, replicas)) is not None:
         more = _one_more(replicas, slowest)
         if more[slowest] > pools[slowest].useful or not fits(_repeated(pools, more), view):
@@ -219,26 +219,27 @@ def _side_by_side(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[Planne
 
 
 def _slowest(pools: Sequence[PoolNeeds], replicas: Sequence[int]) -> int | None:
-    """Of the pools whose size is open the one that takes longest, the first of equals; None where all are fixed.
+    """Index of the slowest pool without a requested size; None where all sizes are fixed.
 
-    None, too, where a judge is faster than a pool of fixed size. A model grows beside any judge: its time is a guess.
+    A judge that is faster than a pool of fixed size gets no further replica. The model may always get one, as the
+    estimate of its time is uncertain.
     """
-    is_open = [place for place, pool in enumerate(pools) if pool.wanted is None]
-    slowest = max(is_open, key=lambda place: pools[place].seconds / replicas[place], default=None)
+    is_open = [index for index, pool in enumerate(pools) if pool.wanted is None]
+    slowest = max(is_open, key=lambda index: pools[index].seconds / replicas[index], default=None)
     if slowest is None or slowest == 0:
         return slowest
-    fixed = (pool.seconds / replicas[place] for place, pool in enumerate(pools) if place not in is_open)
+    fixed = (pool.seconds / replicas[index] for index, pool in enumerate(pools) if index not in is_open)
     return slowest if pools[slowest].seconds / replicas[slowest] > max(fixed, default=0.0) else None
 
 
-def _one_more(replicas: Sequence[int], place: int) -> list[int]:
-    return [count + (number == place) for number, count in enumerate(replicas)]
+def _one_more(replicas: Sequence[int], index: int) -> list[int]:
+    return [count + (number == index) for number, count in enumerate(replicas)]
 
 
 def _on_one_gpu(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[PlannedPool, ...] | None:
-    """All engines on the only GPU; None where there are more, or the memory does not suffice.
+    """All engines on the only GPU; None where there are more GPUs, or too little memory.
 
-    With several GPUs Ray may put a fraction on any of them, so that one would be overfull.
+    With several GPUs Ray may place a fraction on any of them, so that one could be overcommitted.
     """
     engines = [pool for pool in pools if pool.gpus]
     known = [pool.fit for pool in engines if pool.fit is not None and pool.gpus == 1 and (pool.wanted or 1) == 1]
@@ -247,9 +248,9 @@ def _on_one_gpu(pools: Sequence[PoolNeeds], view: ClusterView) -> tuple[PlannedP
     shared = share_one_gpu(known)
     if shared is None:
         return None
-    places = iter(shared)
-    part = int(100 / len(engines)) / 100
-    smaller = [replace(pool, gpus=part, fit=next(places)) if pool.gpus else pool for pool in pools]
+    fit_of = iter(shared)
+    fraction = int(100 / len(engines)) / 100
+    smaller = [replace(pool, gpus=fraction, fit=next(fit_of)) if pool.gpus else pool for pool in pools]
     return tuple(PlannedPool(pool, 1) for pool in smaller) if fits(smaller, view) else None
 
 
@@ -275,27 +276,24 @@ def _spans_nodes(pool: PoolNeeds, view: ClusterView) -> bool:
 
 
 def fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
-    """Whether one replica of each item can stand at the same time, and the stream beside them.
-
-    Largest first, each where it leaves least over.
-    """
+    """Whether all items fit at the same time, with the CPUs of the stream: best-fit decreasing bin packing."""
     free = [[node.gpus, node.cpus, node.memory] for node in view.nodes]
     for replica in sorted(replicas, key=lambda pool: (-pool.gpus, -pool.memory, -pool.cpus)):
-        pieces = [(float(replica.gpus), replica.cpus, replica.memory)]
+        bundles = [(float(replica.gpus), replica.cpus, replica.memory)]
         if _spans_nodes(replica, view):
-            pieces = [(1.0, replica.cpus / replica.gpus, replica.memory / replica.gpus)] * int(replica.gpus)
-        for piece in pieces:
-            places = [place for place in free if all(has >= need for has, need in zip(place, piece, strict=True))]
-            if not places:
+            bundles = [(1.0, replica.cpus / replica.gpus, replica.memory / replica.gpus)] * int(replica.gpus)
+        for bundle in bundles:
+            candidates = [node for node in free if all(has >= need for has, need in zip(node, bundle, strict=True))]
+            if not candidates:
                 return False
-            tightest = min(places)
-            tightest[:] = [has - need for has, need in zip(tightest, piece, strict=True)]
+            tightest = min(candidates)
+            tightest[:] = [has - need for has, need in zip(tightest, bundle, strict=True)]
     return any(cpus >= STREAM_CPUS for _, cpus, _ in free)
 
 
 def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
     if all(pool.gpus <= sum(node.gpus for node in view.nodes) for pool in misfits):
-        fix = "add nodes with more memory or CPUs, or take a smaller model"
+        fix = "add nodes with more memory or CPUs, or use a smaller model"
     elif view.accelerator is not None:
         fix = f"only GPUs that Ray calls {view.accelerator!r} count here: add such nodes, or name another --accelerator"
     elif view.has_gpus:
@@ -308,9 +306,9 @@ def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
     else:
         fix = (
             "join a cluster with GPUs (--ray-address or RAY_ADDRESS); "
-            "or insist on CPUs with --device cpu (slow: only for small models)"
+            "or force CPUs with --device cpu (slow: only for small models)"
         )
-    return f"The cluster can't hold this run.\n{needs_table(misfits, view)}\nFix: {fix}."
+    return f"The run does not fit the cluster.\n{needs_table(misfits, view)}\nFix: {fix}."
 
 
 def needs_table(pools: Sequence[PoolNeeds], view: ClusterView) -> str:

@@ -1,6 +1,6 @@
-"""The tally: an actor that knows how far each pool is, from counters that its workers report.
+"""Progress tracker: an actor that sums the counters of the workers of each pool, for the driver.
 
-One stage of a run, as a driver tells of it: which pools do how many rows, and what was finished before.
+Workers report once a second. A report is idempotent: it holds all counters of its worker, and counters only grow.
 """
 
 import threading
@@ -14,35 +14,35 @@ from uuid import uuid4
 from safechain_ray.cluster.nodes import beside_driver
 from safechain_ray.engines.loading import LOADED
 
-REPORT_SECONDS = 1.0
+REPORT_INTERVAL = 1.0
 
-SILENT_SECONDS = 20.0
+HEARTBEAT_TIMEOUT = 20.0
+"""Seconds without a report after which a worker counts as dead."""
 
-MOST_NOTES = 100
-
-"""A pool whose engines fail again and again shows no more than these."""
+MAX_NOTES = 100
+"""Notes of one pool that are kept, as engines may fail again and again."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolProgress:
     """Sums over the workers of one pool, restarted ones included.
 
-    `standing` workers have their place on the cluster; `ready` ones among them have an engine that answers. `notes` are
-    sentences for the driver's screen, in the order in which they came. `loaded_megabytes` grow while engines load.
+    `placed` workers run on a node. `ready` workers among them have an engine that answers. `notes` are sentences for
+    the driver's screen, oldest first. `loaded_megabytes` grows while engines load.
     """
 
     ready: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    standing: int = 0
+    placed: int = 0
     notes: tuple[str, ...] = ()
     loaded_megabytes: int = 0
 
 
 class ProgressTracker:
-    """Holds the latest counters of every worker. Counters only grow, so a late or repeated report does no harm.
+    """The latest counters of every worker.
 
-    A worker that has been silent for `SILENT_SECONDS` is taken for dead: it is not ready, and what it held is not in
-    flight any more (Ray gives it to others, who count it again).
+    A worker without a report for `HEARTBEAT_TIMEOUT` counts as dead: it is not ready, and its rows are not in flight.
+    Ray sends these rows to other workers, which count them again.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,7 +51,7 @@ class ProgressTracker:
         self._notes: dict[str, list[str]] = defaultdict(list)
 
     def note(self, pool: str, sentence: str) -> None:
-        if len(self._notes[pool]) < MOST_NOTES:
+        if len(self._notes[pool]) < MAX_NOTES:
             self._notes[pool].append(sentence)
 
     def report(self, pool: str, worker: str, ready: bool, counts: Counter[str]) -> None:
@@ -59,25 +59,25 @@ class ProgressTracker:
 
     def progress(self) -> dict[str, PoolProgress]:
         pools: dict[str, PoolProgress] = {}
-        for heard, pool, ready, counts in self._workers.values():
-            silent = self._clock() - heard > SILENT_SECONDS
-            if silent:
+        for last_heartbeat, pool, ready, counts in self._workers.values():
+            is_dead = self._clock() - last_heartbeat > HEARTBEAT_TIMEOUT
+            if is_dead:
                 ready, counts = False, Counter({**counts, "rows_in": counts["rows_out"]})
             before = pools.get(pool, PoolProgress())
-            pools[pool] = PoolProgress(before.ready + ready, before.counts + counts, before.standing + (not silent))
+            pools[pool] = PoolProgress(before.ready + ready, before.counts + counts, before.placed + (not is_dead))
         return {
             pool: replace(seen, notes=tuple(self._notes[pool]), loaded_megabytes=seen.counts.pop(LOADED, 0))
             for pool, seen in pools.items()
         }
 
 
-def start_tally() -> Any:
-    """The tally as a Ray actor; it takes no CPU of the plan and lives as long as the driver's node."""
+def start_progress_tracker() -> Any:
+    """The tracker as a Ray actor. It takes no CPU of the plan, and lives as long as the driver's node."""
     return beside_driver(ProgressTracker)
 
 
 class ProgressReporter:
-    """A worker's side of the tally: counts locally, reports once a second from a thread."""
+    """A worker's client of the tracker: counts locally, and reports once a second from a thread."""
 
     def __init__(self, progress_tracker: Any, pool: str) -> None:
         self._progress_tracker = progress_tracker
@@ -86,11 +86,14 @@ class ProgressReporter:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._ready = False
-        threading.Thread(target=self._report_for_ever, name="tally-reporter", daemon=True).start()
+        threading.Thread(target=self._report_for_ever, name="progress-reporter", daemon=True).start()
 
     def add(self, **counts: int) -> None:
         with self._lock:
-            for name, count in counts.items():  # `Counter.update` takes three times as long, and this runs every row
+            for (
+                name,
+                count,
+            ) in counts.items():  # three times as fast as `Counter.update`; runs for every row
                 self._counts[name] += count
 
     def set_ready(self, ready: bool) -> None:
@@ -101,7 +104,7 @@ class ProgressReporter:
         self._progress_tracker.note.remote(self._pool, sentence)
 
     def report(self) -> None:
-        """Report now; called at a block's end too, as the pool may be gone a second later."""
+        """Report now. Called at the end of a block too, as the pool may be gone a second later."""
         with self._lock:
             counts = self._counts.copy()
         self._progress_tracker.report.remote(self._pool, self._worker, self._ready, counts)
@@ -109,14 +112,15 @@ class ProgressReporter:
     def _report_for_ever(self) -> None:
         while True:
             self.report()
-            time.sleep(REPORT_SECONDS)
+            time.sleep(REPORT_INTERVAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Stage `number` of `stages`: `pools` finish what is left of `total` rows, judged by `judges` when committed.
+    """One stage of a run, number `number` of `stages`: `pools` process the rest of `total` rows.
 
-    `done_before` rows were finished when it began, and `found` holds their counts (`commit.COMMITTED`).
+    `judges` are the judges of committed rows. `done_before` rows were committed before the stage began; `found` has
+    their counts (`writer.COMMITTED`).
     """
 
     pools: tuple[str, ...]
@@ -129,5 +133,5 @@ class Stage:
 
     @property
     def is_last(self) -> bool:
-        """Its commits are those of the run; an earlier stage's wait for the next one."""
+        """Whether its commits are those of the run. Commits of an earlier stage are the input of the next stage."""
         return self.number == self.stages

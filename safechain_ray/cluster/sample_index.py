@@ -1,6 +1,6 @@
-"""Every sample of a run by number, so that a stream of integers is a stream of samples to generate.
+"""Sample index: maps numbers to the samples of a run, so that a stream carries integers instead of prompts.
 
-The order in which a run's samples are done: of which every beginning is a fair part of the whole.
+`interleave` orders the samples of a run, so that a run that is cut off has a fair part of each setting.
 """
 
 import zlib
@@ -37,7 +37,7 @@ class SampleSpec:
 
 @dataclass(frozen=True)
 class SampleIndex:
-    """Settings x prompts x K, numbered from 0; the K samples of a prompt are neighbours, so they share its prefix."""
+    """Settings x prompts x K, numbered from 0. The K samples of a prompt are neighbours, and so share its KV cache."""
 
     settings: tuple[Setting, ...]
     prompts: Mapping[str, tuple[Prompt, ...]]
@@ -61,59 +61,59 @@ class SampleIndex:
         return (self[number] for number in range(len(self)))
 
     def ids(self) -> Iterator[str]:
-        """The ids of all samples, one after the other: millions of them need not be held."""
+        """The ids of all samples, as an iterator: there may be millions."""
         return (item.sample_id for item in self)
 
-    def numbers_without(self, finished: set[str]) -> list[int]:
-        """The numbers of the samples whose ids are not among `finished`."""
-        if not finished:
+    def numbers_without(self, completed: set[str]) -> list[int]:
+        """The numbers of the samples whose ids are not in `completed`."""
+        if not completed:
             return list(range(len(self)))
-        return [number for number, item in enumerate(self) if item.sample_id not in finished]
+        return [number for number, item in enumerate(self) if item.sample_id not in completed]
 
 
 class ObjectHolder:
-    """Hands something to actors. An object reference as their argument would not survive their restarts."""
+    """Actor that gives an object to other actors. An object reference as argument would not survive their restarts."""
 
-    def __init__(self, held: Any) -> None:
-        self._held = held
+    def __init__(self, value: Any) -> None:
+        self._value = value
 
     def fetch(self) -> Any:
-        return self._held
+        return self._value
 
 
-def broadcast(what: Any) -> Any:
-    """An actor whose `fetch` gives it, for as long as the driver's node lives."""
-    return beside_driver(ObjectHolder, what)
+def broadcast(value: Any) -> Any:
+    """An actor whose `fetch` returns `value` while the driver's node is alive."""
+    return beside_driver(ObjectHolder, value)
 
 
-def in_balance(sample_specs: SampleIndex, numbers: Sequence[int]) -> list[int]:
-    """The sample numbers in balanced order.
+def interleave(sample_specs: SampleIndex, numbers: Sequence[int]) -> list[int]:
+    """The sample numbers in an order that interleaves the settings.
 
-    All settings advance together, through prompts in a drawn order that is the same for every setting and every model:
-    what is finished when a run is cut off compares setting by setting, prompt by prompt. The K samples of a prompt stay
+    All settings advance together, through the prompts in one random order for every setting and model. The rows of a
+    run that is cut off can be compared setting by setting and prompt by prompt. The K samples of a prompt stay
     neighbours.
     """
     if not numbers:
         return []
-    drawn = {dataset: _turns(dataset, len(prompts)) for dataset, prompts in sample_specs.prompts.items()}
+    positions_of = {dataset: _positions(dataset, len(prompts)) for dataset, prompts in sample_specs.prompts.items()}
     samples = np.array([setting.samples for setting in sample_specs.settings])
     ends = np.cumsum(
         [len(sample_specs.prompts[setting.dataset]) * setting.samples for setting in sample_specs.settings]
     )
     wanted = np.asarray(numbers)
-    places = np.searchsorted(ends, wanted, side="right")
-    prompts = (wanted - np.array([0, *ends[:-1]])[places]) // samples[places]
-    turns = np.empty(len(wanted))
-    for place, setting in enumerate(sample_specs.settings):
-        here = places == place
-        turns[here] = drawn[setting.dataset][prompts[here]]
-    ordered: list[int] = wanted[np.lexsort((wanted, places, turns))].tolist()
+    setting_of = np.searchsorted(ends, wanted, side="right")
+    prompts = (wanted - np.array([0, *ends[:-1]])[setting_of]) // samples[setting_of]
+    positions = np.empty(len(wanted))
+    for number, setting in enumerate(sample_specs.settings):
+        here = setting_of == number
+        positions[here] = positions_of[setting.dataset][prompts[here]]
+    ordered: list[int] = wanted[np.lexsort((wanted, setting_of, positions))].tolist()
     return ordered
 
 
-def _turns(dataset: str, prompts: int) -> NDArray[np.float64]:
-    """Of each prompt, when between 0 and 1 its turn comes."""
+def _positions(dataset: str, prompts: int) -> NDArray[np.float64]:
+    """The position of each prompt in the random order, between 0 and 1."""
     order = np.random.default_rng(zlib.crc32(dataset.encode())).permutation(prompts)
-    turns = np.empty(prompts)
-    turns[order] = (np.arange(prompts) + 0.5) / prompts
-    return turns
+    positions = np.empty(prompts)
+    positions[order] = (np.arange(prompts) + 0.5) / prompts
+    return positions

@@ -1,8 +1,12 @@
-"""Packs the runs of a sweep onto the cluster: which start now, and which may have one more replica.
+"""Scheduler policy of a sweep: which runs start now, and which running model gets one more replica.
 
-Largest first, so that the long runs do not come last (where runs take turns, those that had fewest); then smaller ones
-wherever there is room; then further replicas for whoever has most left to do. Nothing is taken away from a run at work.
-Where a replica stands is Ray's to choose, so a small one waits until larger ones that have room now have their place.
+1. Larger models start first, so that long runs do not end last. Runs with fewer time slices are first.
+2. Smaller runs start wherever they fit (backfilling).
+3. Further replicas go to the run with most work left for each of its replicas.
+4. No resource is taken from a running run.
+
+Ray chooses the node of a replica. So a small run waits until larger replicas that fit now are placed: the small run
+might occupy the only node that fits them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,21 +15,21 @@ from dataclasses import dataclass, replace
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, PoolNeeds, fits, make_plan, planned
 from safechain_ray.errors import PlanError
 
-PLACE_SECONDS = 300.0
-"""Smaller runs wait so long for a larger one to have its place; by then something else than they keeps it waiting."""
+PLACEMENT_GRACE_PERIOD = 300.0
+"""Seconds that smaller runs wait until a larger one is placed. After that, something else prevents its placement."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingRun:
-    """A run that has not started. `pools` are its own, the model's first; `work` is how much is left, in any unit.
+    """A run that has not started. `pools[0]` is the model's. `work` is the work left, in any unit.
 
-    `turns` are those that it has had: it gave way to others, or failed.
+    `time_slices` counts the time slices that the run has used, and its failed attempts.
     """
 
     name: str
     pools: tuple[PoolNeeds, ...]
     work: float
-    turns: int = 0
+    time_slices: int = 0
 
     @property
     def model(self) -> PoolNeeds:
@@ -34,19 +38,19 @@ class WaitingRun:
 
 @dataclass(frozen=True, slots=True)
 class RunningRun:
-    """A run at work. `standing` are the replicas of each of its pools that have their place on the cluster.
+    """A run that has started. `placed` counts the replicas of each pool that run on a node.
 
-    `replicas` are those that its model has or waits for. With `last_rows` none waits for a replica any more: those that
-    end are not wanted back. `without_place` says for how many seconds no replica of its model has stood.
+    `replicas` of the model are placed or pending. With `last_rows`, replicas that end are not replaced.
+    `unplaced_seconds` is the time since a replica of the model was last placed.
     """
 
     name: str
     plan: Plan
     replicas: int
-    standing: Mapping[str, int]
+    placed: Mapping[str, int]
     work: float
     last_rows: bool = False
-    without_place: float = 0.0
+    unplaced_seconds: float = 0.0
 
     @property
     def model(self) -> PlannedPool:
@@ -57,88 +61,89 @@ class RunningRun:
         return len(self.plan.stages) > 1
 
     @property
-    def waits_for_its_place(self) -> bool:
-        has_none = self.replicas > 0 and not self.standing.get(self.model.needs.pool)
-        return has_none and self.without_place < PLACE_SECONDS
+    def is_unplaced(self) -> bool:
+        has_none = self.replicas > 0 and not self.placed.get(self.model.needs.pool)
+        return has_none and self.unplaced_seconds < PLACEMENT_GRACE_PERIOD
 
-    def to_come(self) -> list[PoolNeeds]:
-        """The replicas that were promised and are not there yet: what is free is not free for others."""
+    def pending_replicas(self) -> list[PoolNeeds]:
+        """Replicas that are not placed yet. Free resources are reserved for them."""
         pools = [(pool.needs, pool.replicas) for pool in self.plan.stages[0]]
         wanted = [(pools[0][0], self.replicas), *pools[1:]]
-        return [needs for needs, replicas in wanted for _ in range(max(0, replicas - self.standing.get(needs.pool, 0)))]
+        return [needs for needs, replicas in wanted for _ in range(max(0, replicas - self.placed.get(needs.pool, 0)))]
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
-    """What to do now: runs to start with their plans, and how many replicas the model of a running one may have.
+class SchedulerDecision:
+    """Runs to start with their plans, and the new number of replicas of running models.
 
-    `held` have room, but wait until larger runs have their places.
+    `held_back` runs fit, but wait until larger runs are placed.
     """
 
     starts: Mapping[str, Plan]
-    grown: Mapping[str, int]
-    held: tuple[str, ...] = ()
+    replicas: Mapping[str, int]
+    held_back: tuple[str, ...] = ()
 
 
-def pack(
+def schedule_runs(
     waiting: Sequence[WaitingRun],
     running: Sequence[RunningRun],
     free: ClusterView,
     at_once: int,
-    promised: Sequence[PoolNeeds] = (),
-) -> Packing:
-    """`free` holds what nothing stands on, and the nodes that may come; at most `at_once` runs work side by side.
+    reserved: Sequence[PoolNeeds] = (),
+) -> SchedulerDecision:
+    """Decide what starts on the `free` resources and on the autoscaler's nodes, with at most `at_once` runs at a time.
 
-    `promised` are replicas that all runs wait for, as those of shared judges, and that have no place yet. A run that
-    can't have its pools side by side even alone is started when nothing else runs, as its own plan says.
+    `reserved` are pending replicas that belong to no single run, such as those of shared judges. A run whose pools do
+    not fit at the same time starts in stages, when no other run is running.
     """
-    room = free.grown
-    taken = [*promised, *(needs for run in running for needs in run.to_come())]
+    capacity = free.with_autoscaler
+    taken = [*reserved, *(needs for run in running for needs in run.pending_replicas())]
     starts: dict[str, Plan] = {}
-    unplaced = [run.model.needs for run in running if run.waits_for_its_place]
+    unplaced = [run.model.needs for run in running if run.is_unplaced]
     cores_are_taken = any(_computes_on_cpus(run.model.needs) for run in running)
-    held: list[str] = []
-    for run in sorted(waiting, key=lambda run: (run.turns, -run.model.gpus, -run.work)):
+    held_back: list[str] = []
+    for run in sorted(waiting, key=lambda run: (run.time_slices, -run.model.gpus, -run.work)):
         if len(running) + len(starts) >= at_once or (cores_are_taken and _computes_on_cpus(run.model)):
             continue
-        plan = _smallest(run, room)
+        plan = _smallest_plan(run, capacity)
         needs = [pool.needs for pool in plan.stages[0] for _ in range(pool.replicas)]
-        if fits([*_in_the_way_of(run, taken), *needs], room):
-            if _may_take_a_place(needs, unplaced, taken, free):
-                held.append(run.name)
+        if fits([*_competing(run, taken), *needs], capacity):
+            if _may_block_larger(needs, unplaced, taken, free):
+                held_back.append(run.name)
                 continue
             starts[run.name] = plan
             taken += needs
             unplaced.append(run.model)
             cores_are_taken |= _computes_on_cpus(run.model)
-    if not starts and not running and waiting and not promised:
-        return Packing(_alone(waiting, free), {})
-    if held:
-        return Packing(starts, {}, tuple(held))  # else the room that they wait for goes to those that work already
+    if not starts and not running and waiting and not reserved:
+        return SchedulerDecision(_alone(waiting, free), {})
+    if held_back:
+        # Without further replicas: they would take the resources that these runs wait for.
+        return SchedulerDecision(starts, {}, tuple(held_back))
     started = [
-        RunningRun(run.name, starts[run.name], _own(starts[run.name]), {}, run.work)
+        RunningRun(run.name, starts[run.name], _model_replicas(starts[run.name]), {}, run.work)
         for run in waiting
         if run.name in starts
     ]
-    return Packing(starts, _growth([*running, *started], taken, room))
+    return SchedulerDecision(starts, _grown_replicas([*running, *started], taken, capacity))
 
 
-def _smallest(run: WaitingRun, room: ClusterView) -> Plan:
-    """The run with one replica of each pool, or as many as were asked for."""
-    return Plan((tuple(planned(pool, pool.wanted or 1, room, may_grow=True) for pool in run.pools),))
+def _smallest_plan(run: WaitingRun, capacity: ClusterView) -> Plan:
+    """The run with the requested replicas of each pool, by default one."""
+    return Plan((tuple(planned(pool, pool.wanted or 1, capacity, may_grow=True) for pool in run.pools),))
 
 
-def _in_the_way_of(run: WaitingRun, taken: Sequence[PoolNeeds]) -> Sequence[PoolNeeds]:
-    """What is promised already; a client of an API need not wait for GPUs that others wait for."""
+def _competing(run: WaitingRun, taken: Sequence[PoolNeeds]) -> Sequence[PoolNeeds]:
+    """The reserved resources that count for the run. A client of an API does not wait for pending GPUs."""
     return taken if any(pool.gpus for pool in run.pools) else [needs for needs in taken if not needs.gpus]
 
 
-def _may_take_a_place(
+def _may_block_larger(
     needs: Sequence[PoolNeeds], unplaced: Sequence[PoolNeeds], taken: Sequence[PoolNeeds], free: ClusterView
 ) -> bool:
-    """Whether larger replicas that could stand now might not, if Ray put these and all smaller ones in their way.
+    """Whether unplaced larger replicas that fit now might not fit after Ray places these and all smaller ones.
 
-    It might: it rather takes an empty node than one that is half full.
+    The worst case is assumed, as Ray prefers an empty node to a node that is half full.
     """
     gpus = max(pool.gpus for pool in needs)
     larger = [pool for pool in unplaced if pool.gpus > gpus > 0]
@@ -148,16 +153,15 @@ def _may_take_a_place(
     nodes = list(free.nodes)
     least = min(pool.gpus for pool in larger)
     for pool in smaller:
-        for place, node in enumerate(nodes):
+        for index, node in enumerate(nodes):
             if node.gpus >= least > node.gpus - pool.gpus:
-                in_all = node.gpus if node.gpus_in_all is None else node.gpus_in_all
-                nodes[place] = replace(node, gpus=node.gpus - pool.gpus, gpus_in_all=in_all)
+                nodes[index] = replace(node, gpus=node.gpus - pool.gpus, gpus_in_all=node.all_gpus)
                 break
     return not fits(larger, replace(free, nodes=tuple(nodes)))
 
 
 def _alone(waiting: Sequence[WaitingRun], free: ClusterView) -> dict[str, Plan]:
-    """The first run that fits when it is alone, in stages if need be."""
+    """The first run that fits when no other run is running, in stages where necessary."""
     for run in waiting:
         try:
             return {run.name: make_plan(run.pools, free)}
@@ -166,15 +170,15 @@ def _alone(waiting: Sequence[WaitingRun], free: ClusterView) -> dict[str, Plan]:
     return {}
 
 
-def _growth(runs: Sequence[RunningRun], taken: Sequence[PoolNeeds], room: ClusterView) -> dict[str, int]:
-    """One replica after the other to the run that has most work for each of its own, while there is room."""
+def _grown_replicas(runs: Sequence[RunningRun], taken: Sequence[PoolNeeds], capacity: ClusterView) -> dict[str, int]:
+    """One replica at a time to the run with most work for each replica, while replicas fit."""
     replicas = {run.name: run.replicas for run in runs if _may_grow(run)}
     grown: dict[str, int] = {}
     taken = list(taken)
     while growing := [run for run in runs if replicas.get(run.name, run.model.needs.useful) < run.model.needs.useful]:
         neediest = max(growing, key=lambda run: run.work / replicas[run.name])
-        if not fits([*taken, neediest.model.needs], room):
-            # No room for this one: perhaps for one that needs less.
+        if not fits([*taken, neediest.model.needs], capacity):
+            # This run gets no more; a run that needs fewer resources may.
             replicas[neediest.name] = neediest.model.needs.useful
             continue
         taken.append(neediest.model.needs)
@@ -187,10 +191,10 @@ def _may_grow(run: RunningRun) -> bool:
     return not run.is_staged and run.model.needs.wanted is None and not run.last_rows
 
 
-def _own(plan: Plan) -> int:
+def _model_replicas(plan: Plan) -> int:
     return plan.stages[0][0].replicas
 
 
 def _computes_on_cpus(needs: PoolNeeds) -> bool:
-    """An engine on CPUs takes all the cores there are, whatever Ray counts; a client of an API next to nothing."""
+    """Whether the pool is an engine on CPUs, which uses all cores, unlike Ray's count. A client of an API uses few."""
     return needs.gpus == 0 and needs.cpus >= 1

@@ -1,6 +1,7 @@
-"""Joins a Ray cluster or starts a local one, quietly, and reads what it has.
+"""Ray session: joins a cluster or starts a local Ray, and reads the resources of its nodes.
 
-Reads the GPU memory of a cluster's nodes, by a short Ray task on each node.
+The GPU memory of a cluster's nodes is read by a short Ray task on each node. `ray` is imported inside functions, after
+`ENVIRONMENT` is set.
 """
 
 import logging
@@ -17,90 +18,48 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from safechain_ray.cluster.autoscaler import gpus_of_kind, memory_of_type, nodes_that_may_come
+from safechain_ray.cluster.autoscaler import gpus_of_kind, memory_of_type, read_autoscaler_capacity
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ClusterConfig
 from safechain_ray.engines.environment import EnginePackage, installed_engine_package
-from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus, smallest_memory
+from safechain_ray.engines.gpus import GIB, gpus_of_this_process, read_gpus, smallest_memory
 from safechain_ray.errors import SafechainError
 
-PROBE_SECONDS = 30.0
-
-_read: dict[str, float | None] = {}
-
-"""By node id: the GPUs of a node stay, and a sweep looks at its cluster every second."""
-
-
-def probe_gpu_memory(nodes: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Memory of the smallest GPU of each of these nodes of `ray.nodes()`, in 1e9 bytes, by node id.
-
-    None for a node without GPUs, and where neither NVML nor the accelerator type says it. Takes seconds at the first
-    call for a node, as Ray starts a process there.
-    """
-    new = {node["NodeID"]: node for node in nodes if node["Resources"].get("GPU") and node["NodeID"] not in _read}
-    probe = ray.remote(num_cpus=0, max_retries=0)(read_smallest_memory)
-    tasks = {probe.options(scheduling_strategy=_on(node_id)).remote(): node_id for node_id in new}
-    answered, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=PROBE_SECONDS) if tasks else ([], [])
-    for task in late:
-        ray.cancel(task, force=True)
-    memory = {tasks[task]: _result(task) for task in answered}
-    _read.update({node_id: memory.get(node_id) or memory_of_type(node["Resources"]) for node_id, node in new.items()})
-    return {node["NodeID"]: _read.get(node["NodeID"]) for node in nodes}
-
-
-def read_smallest_memory() -> float | None:
-    """Memory of this machine's smallest GPU, in 1e9 bytes."""
-    return smallest_memory(read_gpus().gpus)
-
-
-def _on(node_id: str) -> NodeAffinitySchedulingStrategy:
-    return NodeAffinitySchedulingStrategy(node_id, soft=False)
-
-
-def _result(task: Any) -> float | None:
-    try:
-        memory: float | None = ray.get(task)
-    except ray.exceptions.RayError:  # the node is gone, or its environment lacks this package
-        return None
-    return memory
-
-
 LOCAL_LOGICAL_CPUS = 16
-
-"""A local Ray counts tasks, not cores: with the two cores of a laptop two engines would leave no CPU for the stream."""
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-CONNECT_TIMEOUT_SECONDS = 5.0
-
-CONNECT_PATIENCE_SECONDS = 5.0
-
-"""How long a cluster may take to accept connections; a head that just started needs a moment."""
+"""A local Ray counts tasks, not cores: on a laptop of two cores, two engines would leave no CPU for the stream."""
 
 LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
 
-GIGABYTE = 2**30
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-# Ray Data holds a fast pool back only once half of the object store is in use. Samples are small, so that never
-# happens; without a queue's bound a slow judge would leave thousands of samples uncommitted.
+CONNECT_TIMEOUT = 5.0
+
+CONNECT_GRACE_PERIOD = 5.0
+"""Seconds until a cluster must accept connections; a head that has just started needs a moment."""
+
+PROBE_TIMEOUT = 30.0
+
 ENVIRONMENT = {
+    # Ray Data applies backpressure to a fast pool only at half of the object store. Samples are small, so a slow judge
+    # would leave thousands of samples uncommitted.
     "RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_worker_niceness": "0",  # Ray's 15 would let any other process of the machine starve the engines
+    "RAY_worker_niceness": "0",  # under Ray's 15 any other process of the machine would starve the engines
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+_memory_of_node: dict[str, float | None] = {}
+"""Cache by node id: the GPUs of a node do not change, and a sweep reads its cluster every second."""
 
 
 @contextmanager
 def ray_session(address: str | None, report: Callable[[str], None] | None = None) -> Iterator[Path]:
-    """Ray for the length of a block; gives the folder of its logs. Leaving the block ends all that the run started.
+    """Connect to Ray while the block runs; gives the folder of Ray's logs. Actors of the run end with the block.
 
-    `address` of None takes RAY_ADDRESS, and starts a local Ray where that is not set either. Inside another session
-    (a sweep's) the block is in that one. `report` gets a sentence for each node that comes or goes meanwhile.
+    `address` of None uses RAY_ADDRESS, and starts a local Ray where RAY_ADDRESS is not set. Inside another session (a
+    sweep's), the block uses that session. `report` receives a sentence for each node that joins or leaves.
     """
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
@@ -128,15 +87,15 @@ def ray_session(address: str | None, report: Callable[[str], None] | None = None
             **({} if address else local),
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        place = f"join the Ray cluster at {address}" if address else "start a local Ray"
-        raise SafechainError(f"Could not {place}: {error}") from error
+        action = f"join the Ray cluster at {address}" if address else "start a local Ray"
+        raise SafechainError(f"Could not {action}: {error}") from error
     if threading.current_thread() is threading.main_thread():
-        # Ray's own handler would end the process without a word; the caller's is the one that was meant.
+        # Ray's own handler ends the process without a message: restore the caller's handler.
         signal.signal(signal.SIGTERM, on_sigterm)
-    from safechain_ray.cluster.nodes import node_news  # imports Ray, whose environment is set by now
+    from safechain_ray.cluster.nodes import report_node_events  # after ENVIRONMENT is set, as it imports Ray
 
     try:
-        with node_news(report) if report else nullcontext():
+        with report_node_events(report) if report else nullcontext():
             yield _log_folder()
     finally:
         ray.shutdown()
@@ -150,17 +109,17 @@ def _log_folder() -> Path:
 
 
 def cluster_address(address: str | None) -> str | None:
-    """The cluster to join: the one given, else RAY_ADDRESS; None for a local Ray."""
+    """The cluster to join: `address`, else RAY_ADDRESS; None for a local Ray."""
     return address or os.environ.get("RAY_ADDRESS")
 
 
-def check_reachable(address: str, patience: float = CONNECT_PATIENCE_SECONDS) -> None:
+def check_reachable(address: str, grace_period: float = CONNECT_GRACE_PERIOD) -> None:
     """Check that a server accepts connections at `address` ("host:port", "ray://host:port"; "auto" is left to Ray).
 
-    `ray.init` itself retries for minutes without a message where nobody listens.
+    `ray.init` itself retries for minutes without a message.
 
     Raises:
-        SafechainError: Nobody accepts a connection for `patience` seconds, or the host name is unknown.
+        SafechainError: No server accepts a connection for `grace_period` seconds, or the host name is unknown.
     """
     import ray.util
 
@@ -170,11 +129,11 @@ def check_reachable(address: str, patience: float = CONNECT_PATIENCE_SECONDS) ->
         return
     # Ray itself replaces a loopback address by the address of this node.
     hosts = (host, ray.util.get_node_ip_address()) if host in LOOPBACK else (host,)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + grace_period
     while True:
         for each in hosts:
             try:
-                socket.create_connection((each, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
+                socket.create_connection((each, int(port)), timeout=CONNECT_TIMEOUT).close()
                 return
             except socket.gaierror as error:
                 reason = f"the host name is unknown ({error.strerror})"
@@ -191,21 +150,21 @@ def check_reachable(address: str, patience: float = CONNECT_PATIENCE_SECONDS) ->
 
 
 def view_local() -> ClusterView:
-    """What a local Ray would have, without the seconds that starting one takes."""
+    """The resources of a local Ray, without starting one, which takes seconds."""
     from safechain_ray.cluster.ray_internals.cluster_state import gpus_of_local_ray
 
     gpus = gpus_of_local_ray()
     if gpus is None:
         gpus = len(gpus_of_this_process(read_gpus()))
     memory = psutil.virtual_memory().available - LOCAL_OBJECT_STORE_BYTES
-    node = Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIGABYTE, gpu_memory=_own_gpu_memory() if gpus else None)
+    node = Node("local", LOCAL_LOGICAL_CPUS, gpus, memory / GIB, gpu_memory=_own_gpu_memory() if gpus else None)
     return ClusterView((node,), engine_package=installed_engine_package())
 
 
 def view_cluster(resources: ClusterConfig) -> ClusterView:
-    """The living nodes with all that they have, used or not, whether an autoscaler runs, and what it may bring.
+    """The living nodes with all their resources, free or used, and the capacity of the autoscaler.
 
-    With `resources.accelerator`, as Ray names it ("L4"), only GPUs of that kind count.
+    With `resources.accelerator`, as Ray names it ("L4"), only GPUs of that kind are counted.
     """
     from ray.autoscaler.v2.sdk import get_cluster_status
 
@@ -213,16 +172,19 @@ def view_cluster(resources: ClusterConfig) -> ClusterView:
     living = _living()
     memory = _gpu_memory(living, resources)
     nodes = tuple(_node(node, node["Resources"], kind, memory) for node in living)
-    may_come = nodes_that_may_come(resources.autoscaler_config, kind, nodes)
-    # An autoscaler that has just begun has no version yet; one that needs no config here (KubeRay's) is told by it.
-    autoscales = bool(may_come) or str(get_cluster_status(_gcs_address()).stats.autoscaler_version) not in ("0", "None")
+    capacity = read_autoscaler_capacity(resources.autoscaler_config, kind, nodes)
+    # The version shows an autoscaler without a config here, such as KubeRay's. One that has just started has none yet.
+    autoscales = bool(capacity) or str(get_cluster_status(_gcs_address()).stats.autoscaler_version) not in (
+        "0",
+        "None",
+    )
     without_gpus = not any(node["Resources"].get("GPU") for node in living)
     unused = len(gpus_of_this_process(read_gpus())) if without_gpus else 0
-    return ClusterView(nodes, autoscales, may_come, kind, _own_engine_package(resources), unused)
+    return ClusterView(nodes, autoscales, capacity, kind, _own_engine_package(resources), unused)
 
 
 def view_free(resources: ClusterConfig) -> ClusterView:
-    """The living nodes with what no actor and no task holds now; memory is all that they have, as none asks for it."""
+    """The living nodes with their free resources. Memory is all memory of a node, as no actor requests memory."""
     from safechain_ray.cluster.ray_internals.cluster_state import free_resources
 
     free = free_resources()
@@ -244,7 +206,7 @@ def view_free(resources: ClusterConfig) -> ClusterView:
 
 
 def _own_engine_package(resources: ClusterConfig) -> EnginePackage | None:
-    """This machine's vLLM where its engines run here, in a local Ray."""
+    """This machine's vLLM where the engines run in a local Ray; else None."""
     return installed_engine_package() if cluster_address(resources.ray_address) is None else None
 
 
@@ -260,8 +222,50 @@ def _gpu_memory(nodes: list[dict[str, Any]], resources: ClusterConfig) -> Mappin
         return {}
     if cluster_address(resources.ray_address) is None:
         return {node["NodeID"]: _own_gpu_memory() for node in nodes if node["Resources"].get("GPU")}
-
     return probe_gpu_memory(nodes)
+
+
+def probe_gpu_memory(nodes: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Memory of the smallest GPU of each node of `ray.nodes()` in GB (1e9 bytes), by node id.
+
+    None for a node without GPUs, and where neither NVML nor the accelerator type gives the memory. The first call for a
+    node takes seconds, as Ray starts a process there.
+    """
+    import ray
+
+    with_gpus = (node for node in nodes if node["Resources"].get("GPU"))
+    unread = {node["NodeID"]: node for node in with_gpus if node["NodeID"] not in _memory_of_node}
+    probe = ray.remote(num_cpus=0, max_retries=0)(read_smallest_memory)
+    tasks = {probe.options(scheduling_strategy=_node_affinity(node_id)).remote(): node_id for node_id in unread}
+    answered, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=PROBE_TIMEOUT) if tasks else ([], [])
+    for task in late:
+        ray.cancel(task, force=True)
+    memory = {tasks[task]: _result(task) for task in answered}
+    _memory_of_node.update(
+        {node_id: memory.get(node_id) or memory_of_type(node["Resources"]) for node_id, node in unread.items()}
+    )
+    return {node["NodeID"]: _memory_of_node.get(node["NodeID"]) for node in nodes}
+
+
+def read_smallest_memory() -> float | None:
+    """Memory of this machine's smallest GPU in GB (1e9 bytes)."""
+    return smallest_memory(read_gpus().gpus)
+
+
+def _node_affinity(node_id: str) -> Any:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node_id, soft=False)
+
+
+def _result(task: Any) -> float | None:
+    import ray
+
+    try:
+        memory: float | None = ray.get(task)
+    except ray.exceptions.RayError:  # the node is gone, or does not have this package
+        return None
+    return memory
 
 
 def _own_gpu_memory() -> float | None:
@@ -278,7 +282,7 @@ def _node(
         name=node["NodeManagerHostname"],
         cpus=resources.get("CPU", 0),
         gpus=gpus_of_kind(resources, accelerator),
-        memory=resources.get("memory", 0) / GIGABYTE,
+        memory=resources.get("memory", 0) / GIB,
         gpu_memory=gpu_memory.get(node["NodeID"]),
     )
 

@@ -1,4 +1,4 @@
-"""Judges that the runs of a sweep share: each is loaded once, and every run's stream sends its blocks there."""
+"""Shared judges of a sweep: each judge is loaded once, and the streams of all runs send their blocks to it."""
 
 import asyncio
 import math
@@ -15,7 +15,13 @@ from ray.data import Dataset
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.nodes import beside_driver
-from safechain_ray.cluster.pipeline import ROWS_IN_FLIGHT_A_SLOT, StreamSettings, actor_pool, add_pool, resources_of
+from safechain_ray.cluster.pipeline import (
+    ROWS_PER_SLOT,
+    StreamSettings,
+    actor_pool,
+    add_pool,
+    resources_of,
+)
 from safechain_ray.cluster.planner import PlannedPool, PoolNeeds
 from safechain_ray.cluster.progress import PoolProgress, ProgressReporter
 from safechain_ray.cluster.sample_index import broadcast
@@ -26,51 +32,52 @@ from safechain_ray.types import Part
 CLIENT_CPUS = 0.25
 
 BLOCKS_AT_ONCE = 256
-"""Blocks that one worker may hold at the same time, from all runs together; its engine queues what it can't do yet."""
+"""Concurrent blocks of one worker, from all runs together. The engine queues the requests that exceed its slots."""
 
-MOST_FAILED_STARTS = 3
-"""So often in a row a worker's engine may fail to start: a GPU may not be empty yet, or a node be broken."""
+MAX_FAILED_STARTS = 3
+"""Consecutive failed starts of a worker's engine before the error is raised. A GPU may not be free yet, or a node is
+broken."""
 
-PAUSE_SECONDS = 10.0
+RESTART_DELAY = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class SharedJudge:
-    """A judge's workers, as actors that live as long as the sweep's driver keeps this.
+    """Handles of a judge's workers. The actors live as long as the driver keeps this object.
 
-    So do the actors that they ask: `asked` is only there to hold them.
+    `dependencies` are the actors that the workers call. They are referenced only to keep them alive.
     """
 
     entry: JudgeEntry
     pool: PlannedPool
     workers: tuple[Any, ...]
-    asked: tuple[Any, ...]
+    dependencies: tuple[Any, ...]
 
-    def to_come(self, progress: PoolProgress) -> list[PoolNeeds]:
-        """The workers that have no place on the cluster: not yet, or not since their node died."""
-        return [self.pool.needs] * max(0, len(self.workers) - progress.standing)
+    def pending_workers(self, progress: PoolProgress) -> list[PoolNeeds]:
+        """The needs of workers that are not placed: they have not started, or their node died."""
+        return [self.pool.needs] * max(0, len(self.workers) - progress.placed)
 
 
 class FailedStarts:
-    """How often in a row the engine of each worker has failed to start; an actor, as the workers end of it."""
+    """Counts consecutive failed starts of each worker's engine; an actor, as the worker ends after a failed start."""
 
     def __init__(self) -> None:
         self._failed: Counter[int] = Counter()
 
-    def one_more(self, worker: int) -> int:
+    def increment(self, worker: int) -> int:
         self._failed[worker] += 1
         return self._failed[worker]
 
-    def works(self, worker: int) -> None:
+    def reset(self, worker: int) -> None:
         del self._failed[worker]
 
 
 class SharedWorker(EngineJudge):
-    """A worker that judges the blocks of whoever calls.
+    """A worker that judges blocks of all runs.
 
-    It fetches its arguments: as those of an actor that may be restarted they would not outlive their node. A worker
-    whose engine does not start ends, so that Ray starts another, on another node if there is one, and sends its blocks
-    there; only after `MOST_FAILED_STARTS` in a row those who call hear of it.
+    1. The worker fetches its arguments from an actor: object references would not outlive their node.
+    2. A worker whose engine does not start exits. Ray restarts it, on another node if there is one, and sends its
+       blocks again. After `MAX_FAILED_STARTS` in a row the callers receive the error.
     """
 
     def __init__(self, number: int, arguments: Any, failed_starts: Any) -> None:
@@ -78,30 +85,32 @@ class SharedWorker(EngineJudge):
         self._number = number
         self._failed_starts = failed_starts
         self._ending = asyncio.Lock()
-        self._works = False
+        self._has_started = False
 
     async def judge(self, batch: pa.Table) -> pa.Table:
         try:
             judged = await self(batch)
         except EngineStartError:
             async with self._ending:
-                if await self._failed_starts.one_more.remote(self._number) < MOST_FAILED_STARTS:
-                    await asyncio.sleep(PAUSE_SECONDS)
+                if await self._failed_starts.increment.remote(self._number) < MAX_FAILED_STARTS:
+                    await asyncio.sleep(RESTART_DELAY)
                     os._exit(1)
             raise
-        if not self._works:
-            self._works = True
-            self._failed_starts.works.remote(self._number)
+        if not self._has_started:
+            self._has_started = True
+            self._failed_starts.reset.remote(self._number)
         return judged
 
 
-def share_judge(pool: PlannedPool, entry: JudgeEntry, parts: Sequence[Part], settings: StreamSettings) -> SharedJudge:
-    """Start the workers of `pool`; they load while the runs begin."""
+def start_shared_judge(
+    pool: PlannedPool, entry: JudgeEntry, parts: Sequence[Part], settings: StreamSettings
+) -> SharedJudge:
+    """Start the workers of `pool`. They load while the runs start."""
     assert entry.engine is not None
-    # A worker that dies with its node is started on another one, and the blocks that it held are sent again.
-    lasting = {"max_restarts": -1, "max_task_retries": -1, "max_concurrency": BLOCKS_AT_ONCE}
+    # After the death of a node, Ray restarts its workers on other nodes and sends their blocks again.
+    persistent_options = {"max_restarts": -1, "max_task_retries": -1, "max_concurrency": BLOCKS_AT_ONCE}
     resources = resources_of(pool, settings.accelerator if pool.needs.gpus else None)
-    place = resources.pop("ray_remote_args_fn", dict)
+    placement = resources.pop("ray_remote_args_fn", dict)
     arguments = (
         entry,
         tuple(parts),
@@ -111,25 +120,26 @@ def share_judge(pool: PlannedPool, entry: JudgeEntry, parts: Sequence[Part], set
         settings.progress_tracker,
         settings.inflight_tracker,
     )
-    held, failed_starts = broadcast(arguments), beside_driver(FailedStarts)
+    holder, failed_starts = broadcast(arguments), beside_driver(FailedStarts)
     actor = ray.remote(SharedWorker)
     workers = tuple(
-        actor.options(**lasting, **resources, **place()).remote(number, held, failed_starts)
+        actor.options(**persistent_options, **resources, **placement()).remote(number, holder, failed_starts)
         for number in range(pool.replicas)
     )
     return SharedJudge(
-        entry, pool, workers, (held, settings.progress_tracker, settings.inflight_tracker, failed_starts)
+        entry, pool, workers, (holder, settings.progress_tracker, settings.inflight_tracker, failed_starts)
     )
 
 
 class SharedJudgeClient:
-    """The place of a shared judge in a run's stream. A call takes a block and returns it with the judge's verdicts.
+    """The worker in a run's stream that forwards blocks to a shared judge, and returns them with its verdicts.
 
-    Raises the EngineStartError of the last worker, once none is left whose engine could be started.
+    Raises:
+        EngineStartError: No worker of the judge could start its engine.
     """
 
     def __init__(self, judge: SharedJudge, progress_tracker: Any) -> None:
-        self._held = dict.fromkeys(range(len(judge.workers)), 0)
+        self._in_flight = dict.fromkeys(range(len(judge.workers)), 0)
         self._broken: set[int] = set()
         self._workers = judge.workers
         self._name = judge.entry.name
@@ -137,16 +147,16 @@ class SharedJudgeClient:
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._reporter.add(rows_in=batch.num_rows)
-        judged = await self._judged(batch)
+        judged = await self._judge(batch)
         self._reporter.set_ready(True)
         self._reporter.add(rows_out=batch.num_rows, judge_errors=_missing(judged) - _missing(batch))
         self._reporter.report()
         return judged
 
-    async def _judged(self, batch: pa.Table) -> pa.Table:
+    async def _judge(self, batch: pa.Table) -> pa.Table:
         while True:
-            worker = min(self._held.keys() - self._broken or self._held, key=self._held.__getitem__)
-            self._held[worker] += 1
+            worker = min(self._in_flight.keys() - self._broken or self._in_flight, key=self._in_flight.__getitem__)
+            self._in_flight[worker] += 1
             try:
                 judged: pa.Table = await self._workers[worker].judge.remote(batch)
                 return judged
@@ -155,13 +165,13 @@ class SharedJudgeClient:
                 if len(self._broken) == len(self._workers):
                     raise
             finally:
-                self._held[worker] -= 1
+                self._in_flight[worker] -= 1
 
 
-def through_shared(samples: Dataset, judge: SharedJudge, settings: StreamSettings) -> Dataset:
-    """The samples with the verdicts of a shared judge."""
+def judge_with_shared(samples: Dataset, judge: SharedJudge, settings: StreamSettings) -> Dataset:
+    """Add a shared judge to a stream: the samples with its verdicts."""
     running = settings.running(judge.pool) * len(judge.workers)
-    in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * running / settings.block_rows)
+    in_flight = math.ceil(ROWS_PER_SLOT * running / settings.block_rows)
     pool_arguments = {
         "batch_format": "pyarrow",
         "batch_size": settings.block_rows,

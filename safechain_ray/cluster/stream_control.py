@@ -1,7 +1,7 @@
 """Control of a running stream from other threads: stop, maximum number of replicas, move of a replica between pools.
 
-Ray Data has no call for these while a stream runs. Its scheduling loop polls the control at every step, in the thread
-that runs the stream. Without that hook a stop takes effect between two committed blocks, and the rest not at all.
+Ray Data has no API for these while a stream runs. Its scheduling loop polls the control at every step, in the thread
+that runs the stream. Without that hook a stop takes effect between two committed blocks, and the rest has no effect.
 """
 
 import threading
@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.data import Dataset
 
-from safechain_ray.cluster.placement_groups import give_back_groups
+from safechain_ray.cluster.placement_groups import remove_unused_groups
 from safechain_ray.cluster.ray_internals.actor_pools import POOL_SIZES, ActorPool
 from safechain_ray.cluster.ray_internals.stream_context import attach
 
@@ -55,21 +55,21 @@ class StreamControl:
         self._stopped.set()
 
     def end_stream(self) -> None:
-        """End the current stream at its next step. Its own thread does it, and needs a moment."""
+        """End the current stream at its next step, in the stream's own thread."""
         self._over.set()
 
     def forget_actors(self, kill: bool) -> None:
         """Drop the actors of a stream that has ended; `kill` those of one that failed or was stopped.
 
-        Ray Data itself only forgets them. They would live on while a traceback refers to them, and keep their GPUs from
-        other runs.
+        Ray Data itself only drops its handles. The actors would stay alive while a traceback refers to them, and keep
+        their GPUs.
         """
         for actor in self._actors if kill else ():
             ray.kill(actor)
         self._actors = []
 
     def set_max_replicas(self, replicas: int) -> None:
-        """Bound the model's pool: it grows up to `replicas` while rows are queued, and gives back what is above."""
+        """Set the maximum of the model's pool. It grows while rows are queued; idle replicas above the maximum end."""
         self._max_replicas = replicas
 
     def move_replica(self, donor: int, receiver: int) -> None:
@@ -85,7 +85,7 @@ class StreamControl:
         self._resizes = self._is_polled and POOL_SIZES.is_on()
 
     def poll(self, pools: Sequence[ActorPool]) -> None:
-        """Apply what other threads asked for; called at every step by the thread that runs the stream.
+        """Apply the requests of other threads; called at every step by the thread that runs the stream.
 
         Raises:
             StreamStoppedError: The stream was stopped or ended.
@@ -94,9 +94,9 @@ class StreamControl:
         if time.monotonic() - self._polled < POLL_INTERVAL:
             return
         self._polled = time.monotonic()
-        give_back_groups()
+        remove_unused_groups()
         if self._move is not None:
-            donor, receiver = (pools[place] for place in self._move)
+            donor, receiver = (pools[index] for index in self._move)
             self._move = None
             if self._resizes:
                 _move_replica(donor, receiver)
@@ -111,14 +111,14 @@ class StreamControl:
         self._actors = [actor for pool in pools for actor in pool.actors]
 
     def check_after_block(self) -> None:
-        """Do what can be done between two committed blocks, for a stream that Ray does not poll.
+        """Stop the stream between two committed blocks, where Ray does not poll the control.
 
         Raises:
             StreamStoppedError: The stream was stopped or ended.
         """
         if not self._is_polled:
             self._raise_if_stopped()
-            give_back_groups()
+            remove_unused_groups()
 
     def _raise_if_stopped(self) -> None:
         if self._stopped.is_set() or self._over.is_set():
@@ -128,19 +128,19 @@ class StreamControl:
 def _resize(pool: ActorPool, replicas: int) -> None:
     """Set the maximum size of a pool, and start the missing actors while rows are queued.
 
-    Ray Data's own autoscaler ends idle actors above the size, and starts some once those there are nearly full. Here
-    the missing ones are started at once.
+    Ray Data's own autoscaler ends idle actors above the size, and starts actors once the others are nearly full. Here
+    the missing actors are started at once.
     """
     pool.set_max_size(replicas)
     missing = replicas - pool.size
     if pool.has_queued_rows and missing > 0:
-        pool.add_actors(missing, reason="the sweep has room")
+        pool.add_actors(missing, reason="the sweep has free resources")
 
 
 def _move_replica(donor: ActorPool, receiver: ActorPool) -> None:
-    """The new replica waits for its GPU until Ray has ended the old one.
+    """End a replica of the donor and start one of the receiver, which waits until Ray has released the GPU.
 
-    A donor that was idle has ended it already: Ray Data scales idle pools down, and would scale them up again.
+    Ray Data may have scaled an idle donor down already. Its lower maximum then prevents a restart.
     """
     if donor.max_size < 2:
         return

@@ -17,8 +17,8 @@ from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.progress import Stage
 from safechain_ray.cluster.session import cluster_address
-from safechain_ray.cluster.workers.grader import Grading, SharedProblems, check_sandboxes, grade_counts
-from safechain_ray.cluster.workers.writer import Commit
+from safechain_ray.cluster.workers.grader import BlockGrader, SharedProblems, check_sandboxes, grade_counts
+from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.commands.evaluate import Generation, check_key
 from safechain_ray.commands.resolve_benchmark import ResolvedBenchmarks, measure_benchmarks, resolve_benchmarks
 from safechain_ray.config import BenchmarkConfig, ResourcesConfig
@@ -180,7 +180,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
             name: SharedProblems(entry.grader, self.benchmarks.problems[name])
             for name, entry in self.benchmarks.entries.items()
         }
-        grading = Grading(problems, attempt.settings.progress_tracker)
+        grading = BlockGrader(problems, attempt.settings.progress_tracker)
         index = repair_graded(folder.samples, retry_errors=True, counts=_counts_of_graded)
         if index.incomplete:
             rows = pipeline.stored_samples(folder.samples, index.incomplete, attempt.settings.block_rows)
@@ -195,7 +195,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
     def _graded(
         self,
         samples: Dataset,
-        grading: Grading,
+        grading: BlockGrader,
         pools: tuple[str, ...],
         done_before: int,
         index: FileIndex,
@@ -203,7 +203,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
     ) -> RowStream:
         graded = pipeline.grade(samples, grading, self.resources.ray_address)
         stage = Stage(pools, len(self.benchmarks.run.sample_specs), done_before, index.counts)
-        return RowStream(graded, Commit(folder.samples, counts=grade_counts), stage)
+        return RowStream(graded, BlockWriter(folder.samples, counts=grade_counts), stage)
 
 
 def _counts_of_graded(samples: pa.Table) -> dict[str, int]:

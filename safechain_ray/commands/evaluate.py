@@ -10,7 +10,7 @@ from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.pipeline import StreamSettings
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, make_plan
-from safechain_ray.cluster.sample_index import in_balance
+from safechain_ray.cluster.sample_index import interleave
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.config import ResourcesConfig, RunConfig
 from safechain_ray.engines.api_wire import missing_key
@@ -55,7 +55,7 @@ class Generation:
     def source(self, finished: Collection[str], settings: StreamSettings) -> tuple[Dataset, int]:
         """The indices of the remaining samples, interleaved by setting, and their number."""
         numbers = self.run.sample_specs.numbers_without(set(finished))
-        return pipeline.numbers_to_generate(in_balance(self.run.sample_specs, numbers), settings.block_rows), len(
+        return pipeline.numbers_to_generate(interleave(self.run.sample_specs, numbers), settings.block_rows), len(
             numbers
         )
 

@@ -19,7 +19,7 @@ from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, make_plan
 from safechain_ray.cluster.progress import Stage
 from safechain_ray.cluster.workers.judge import PartsOrPieces, RulesAndVotes
-from safechain_ray.cluster.workers.writer import Benign, Commit, block_counts
+from safechain_ray.cluster.workers.writer import Benign, BlockWriter, block_counts
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
@@ -57,7 +57,7 @@ class JudgePass:
     judge: JudgeEntry
     parts: PartsOrPieces
     waiting: Samples
-    writer: Commit
+    writer: BlockWriter
     rule: RulesAndVotes | None = None
 
 
@@ -239,7 +239,7 @@ class AddedJudges(_LaterJudges[Judging]):
         for missing, files in waiting.items():
             rule = RulesAndVotes((judge,), (), missing) if judge.is_rule else None
             count = partial(block_counts, judges=(judge.name,), benign=benign)
-            yield JudgePass(judge, missing, files, Commit(verdicts, verdicts_table, missing, count), rule)
+            yield JudgePass(judge, missing, files, BlockWriter(verdicts, verdicts_table, missing, count), rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ class JudgedThoughts(_LaterJudges[JudgedPrefixes]):
             complete = table.filter(pc.equal(table["pieces"], self.prefixes.count))
             judged.update(complete["sample_id"].to_pylist())
         waiting = {sample_id: name for sample_id, name in answered.items() if sample_id not in judged}
-        writer = Commit(target, partial(prefixes_table, prefixes=self.prefixes), (str(self.prefixes.count),))
+        writer = BlockWriter(target, partial(prefixes_table, prefixes=self.prefixes), (str(self.prefixes.count),))
         return JudgePass(judge, self.prefixes, waiting, writer)
 
 

@@ -16,7 +16,7 @@ from safechain_ray.catalog.published import Pilot, published_figures
 from safechain_ray.cluster.pipeline import StreamSettings
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.workers.judge import RulesAndVotes
-from safechain_ray.cluster.workers.writer import Commit
+from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.config import ResourcesConfig, StudyConfig
 from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
 from safechain_ray.engines.start import StartEngine
@@ -268,7 +268,7 @@ def as_sample(labelled: LabelledResponse) -> Sample:
 def _write_blocks(
     samples: Sequence[Sample], block_rows: int, folder: Folder, rule_judges: tuple[JudgeEntry, ...] = ()
 ) -> None:
-    judged, commit = RulesAndVotes(rule_judges, (), ("response",)), Commit(folder)
+    judged, commit = RulesAndVotes(rule_judges, (), ("response",)), BlockWriter(folder)
     for start in range(0, len(samples), block_rows):
         commit(judged(samples_table(samples[start : start + block_rows])))
 

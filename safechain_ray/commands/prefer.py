@@ -14,7 +14,7 @@ from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.progress import Stage
 from safechain_ray.cluster.workers.pair_judge import PairReader, StoredPair, preference_counts
-from safechain_ray.cluster.workers.writer import Commit
+from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.commands.judge import ANSWERED
 from safechain_ray.config import PreferenceConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
@@ -228,7 +228,7 @@ class PreferenceWorkload(Workload[Preferring]):
                 settings,
             )
             stage = Stage((pool.needs.pool,), len(pairs), done_before, index.counts)
-            yield RowStream(rows, Commit(target, counts=preference_counts), stage)
+            yield RowStream(rows, BlockWriter(target, counts=preference_counts), stage)
 
         return Remaining(len(pairs), done_before, plan_on, streams)
 

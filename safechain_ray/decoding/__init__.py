@@ -1,1 +1,1 @@
-"""Decoding strategies: how the thinking is steered, and how a response is split into thought and answer."""
+"""Decoding strategies: control of the thought while decoding, and the split of a response into thought and answer."""

@@ -1,10 +1,6 @@
-"""The protocol of a decoding strategy, and the strategies by name.
+"""Protocol and registry of decoding strategies: their tasks, results, checkpoints, and the split of a response.
 
-Adding one is a file with `Options` and `build`, and a line in `STRATEGIES`.
-
-What a decoding strategy is given and hands back.
-
-A response split into its thought and its answer.
+A new strategy is a file with `Options` and `build`, and a line in `STRATEGIES`.
 """
 
 import re
@@ -32,18 +28,17 @@ from safechain_ray.types import (
 from safechain_ray.types.strict_numbers import plain_words
 
 DecodeCheckpoint = Mapping[str, str | int | None]
-
-"""What a strategy of many calls has of a response that is not finished; empty at its start."""
+"""State of an incomplete response, for a strategy of many calls; empty at the start."""
 
 SaveCheckpoint = Callable[[DecodeCheckpoint], None]
 
 
 def discard_checkpoint(checkpoint: DecodeCheckpoint) -> None:
-    """For whoever begins anew after a fault."""
+    """The default of `save_checkpoint`, for a strategy that restarts from the beginning after a fault."""
 
 
 class HasRounds(Protocol):
-    """What a strategy of many calls keeps of a response."""
+    """The state of a strategy of many calls, in its checkpoint."""
 
     rounds: int
 
@@ -52,10 +47,10 @@ State = TypeVar("State", bound=HasRounds)
 
 
 def restored_state(checkpoint: DecodeCheckpoint, kind: type[State], most_rounds: int) -> State | None:
-    """`checkpoint` as the state that the strategy wrote, a dataclass of type `kind`.
+    """`checkpoint` as the state that the strategy saved, a dataclass of type `kind`.
 
-    None where nothing is kept, and where another version or a damaged file left something else: the response is then
-    decoded from its start.
+    None for an empty checkpoint, and for one of another version or a damaged file: the response is then decoded from
+    its start.
     """
     if checkpoint.keys() != {each.name for each in fields(kind)}:  # type: ignore[arg-type]  # a dataclass
         return None
@@ -103,8 +98,8 @@ class Decoded:
 
     `prefill` is what was written for the model at its start, by the template or the strategy; `text` is everything
     after it, generated and injected. `prompt_tokens` are those of the first call (the prefill among them);
-    `completion_tokens` are those of `text`, `thought_tokens` those of its thought where the engine told them.
-    `judge_prefill` is False where judges see only what was generated, as in the published code.
+    `completion_tokens` are those of `text`, `thought_tokens` those of its thought where the engine reports them.
+    `judge_prefill` is False where judges read only the generated text, as in the published code.
     """
 
     prefill: str
@@ -118,17 +113,17 @@ class Decoded:
 
     @property
     def whole(self) -> str:
-        """The model's turn from its first character, prefill included: what is split into thought and answer."""
+        """The model's turn from its first character, prefill included. It is split into thought and answer."""
         return self.prefill + self.text
 
     @property
     def response(self) -> str:
-        """What judges see of the response. The published code strips what was generated."""
+        """The response that judges read. The published code strips the generated text."""
         return self.whole if self.judge_prefill else self.text.strip()
 
 
 class StrategyOptions(StrictNumbers):
-    """The options of a strategy that has none; the base of all others."""
+    """Options of a strategy without options, and the base class of all others."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -142,14 +137,13 @@ class OneCallOptions(StrategyOptions):
 
 
 _BOS = re.compile(r"<｜begin▁of▁sentence｜>|<\|begin_of_text\|>|<s>")
-
-"""The BOS tokens of R1's, Llama 3's and Llama 2's tokenizers, which put one before every text they are given."""
+"""The BOS tokens of R1's, Llama 3's and Llama 2's tokenizers, which add BOS to every text."""
 
 
 def bos_twice(prompt: str) -> str:
-    """`prompt` with a second BOS where the chat template writes one, as it reaches a model of the published codes.
+    """`prompt` with a second BOS where the chat template writes one, as in the published codes.
 
-    resp_gen.py of github.com/uw-nsl/safechain and EvalPlus hand the rendered text to vLLM, whose tokenizer adds a BOS
+    resp_gen.py of github.com/uw-nsl/safechain and EvalPlus pass the rendered text to vLLM, whose tokenizer adds a BOS
     of its own. Templates without BOS (QwQ, Sky-T1) and APIs are sent the same prompt either way.
     """
     opening = _BOS.match(prompt)
@@ -157,10 +151,10 @@ def bos_twice(prompt: str) -> str:
 
 
 def split_opening(prompt: str, tags: ThinkingTags | None) -> tuple[str, str]:
-    """`prompt` as (what comes before, the opening tag that ends it with the whitespace after it).
+    """`prompt` as (text before the opening tag, opening tag at the end with the whitespace after it).
 
-    The second piece is "" where the template does not open the thought. Only the end of the prompt counts: a user's
-    request may hold the tag anywhere.
+    The second item is "" where the template does not open the thought. Only the end of the prompt counts: a user's
+    request may have the tag anywhere.
     """
     if tags is None:
         return prompt, ""
@@ -178,14 +172,14 @@ def required_tags(task: DecodingTask) -> ThinkingTags:
 
 
 class Strategy(Protocol):
-    """How the thinking is steered while decoding. Raises what `generate` raises (RowError for a bad request)."""
+    """A decoding strategy. Raises the errors of `generate`, such as RowError for an invalid request."""
 
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded: ...
 
 
 @dataclass(frozen=True, slots=True)
 class StrategyEntry:
-    """Where a strategy is found, and what it asks of a model."""
+    """The module of a strategy, and its requirement on the model."""
 
     module: str
     description: str
@@ -203,14 +197,15 @@ STRATEGIES: Mapping[str, StrategyEntry] = {
 STYLE_STRATEGIES: Mapping[str, StrategyEntry] = {
     "evalplus": StrategyEntry("evalplus", "the answer begins with an opened code block", needs_tags=False),
 }
-
 """Strategies that belong to a style of a benchmark: the style chooses them, a user does not."""
 
 
 def strategy(spec: StrategySpec) -> Strategy:
     """The strategy that `spec` names, with its options.
 
-    Raises UnknownNameError for its name, InputError for an option that it does not have or a value that it refuses.
+    Raises:
+        UnknownNameError: There is no strategy of this name.
+        InputError: An option does not exist, or its value is invalid.
     """
     entry = STYLE_STRATEGIES.get(spec.name) or STRATEGIES.get(spec.name)
     if entry is None:
@@ -225,24 +220,24 @@ def strategy(spec: StrategySpec) -> Strategy:
 
 
 def check_strategy(spec: StrategySpec, family: Family, takes_prefill: bool = True) -> None:
-    """Refuse, before anything loads, a strategy that models of `family` can't follow. Raises InputError.
+    """Raise InputError for a strategy that models of `family` can't follow, before anything loads.
 
-    `takes_prefill` is False for an API that takes whole turns only.
+    `takes_prefill` is False for an API without prefill.
     """
     if spec.name not in STRATEGIES:
         raise UnknownNameError("strategy", spec.name, STRATEGIES)
     strategy(spec)
     if STRATEGIES[spec.name].needs_tags and not takes_prefill:
         raise InputError(
-            f"Strategy {spec.name!r} writes part of the response itself, and an API takes whole turns only. Use "
-            "strategy 'default' for this model, or run its weights if they are to be had."
+            f"Strategy {spec.name!r} prefills part of the response, and an API takes whole turns only. Fix: use "
+            "strategy 'default' for this model, or run its weights if they are published."
         )
     if family.tags is not None or not STRATEGIES[spec.name].needs_tags:
         return
     able = [model.name for model in models().values() if families()[model.family].tags is not None]
     raise InputError(
-        f"Strategy {spec.name!r} steers the text between thinking tags, and models of family {family.name!r} write "
-        f"none. Use strategy 'default', or one of the models that can: {', '.join(able)}."
+        f"Strategy {spec.name!r} controls the text between thinking tags, and models of family {family.name!r} write "
+        f"none. Fix: use strategy 'default', or one of the models that can: {', '.join(able)}."
     )
 
 
@@ -272,10 +267,10 @@ def split_response(response: str, tags: ThinkingTags | None) -> ResponseParts:
     """Split `response` (the prefill included) at the first closing tag, by the rules of `read_tags`.
 
     - An opening tag counts only at the response's start; a template that opens the thought has it in the prefill.
-    - With no tag that counts nothing was thought: the whole is the answer, the thought is empty.
-    - Tags around the answer (Sky-T1) are dropped at its two ends, each where it stands.
+    - Without a counted tag the whole response is the answer, and the thought is empty.
+    - Tags around the answer (Sky-T1) are removed at its start and its end.
 
-    Both parts are pieces of the response, in order. Never raises.
+    Both parts are substrings of the response, in order. Never raises.
     """
     if tags is None:
         return ResponseParts(None, None, closed=True)

@@ -1,4 +1,4 @@
-"""The default strategy: the model decodes as it likes, in one call."""
+"""The default strategy: one call, without control of the thought."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ Options = OneCallOptions
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """One call. With `compat: paper` BOS is sent twice, and an opening tag of the template's is not judged."""
+    """One call. With `compat: paper` BOS is sent twice, and judges do not read the template's opening tag."""
 
     options: OneCallOptions
 

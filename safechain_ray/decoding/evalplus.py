@@ -26,25 +26,25 @@ class Options(StrategyOptions):
 class EvalPlus:
     """Writes the start of the answer, so that a reasoning model answers without a thought.
 
-    The opening tag that a chat template puts at the end of the prompt is removed: EvalPlus renders a turn of the
-    assistant that holds the prefix, and such a turn has no thought. EvalPlus hands the rendered text to vLLM, whose
-    tokenizer puts BOS before the BOS of the template; so does this.
+    The opening tag that a chat template puts at the end of the prompt is removed: EvalPlus renders an assistant turn
+    with the prefix, and such a turn has no thought. EvalPlus passes the rendered text to vLLM, whose tokenizer adds BOS
+    before the template's BOS. So does this strategy.
     """
 
     context_length: int
 
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
-        """Decode one response. Raises RowError for a prompt that fills the context, and what `generate` raises."""
+        """Decode one response. Raises RowError for a prompt that fills the context, and the errors of `generate`."""
         turn, _ = split_opening(task.prompt, task.tags)
         prompt = bos_twice(turn) + RESPONSE_PREFIX
         used = count_tokens(prompt)
-        room = self.context_length - used
-        if room < 1:
+        free_tokens = self.context_length - used
+        if free_tokens < 1:
             raise RowError(
-                f"the prompt takes {used} tokens, and EvalPlus' context holds {self.context_length}. Fix: ask this "
-                "problem in the default style."
+                f"the prompt takes {used} tokens, and EvalPlus' context has {self.context_length}. Fix: use the "
+                "default style for this problem."
             )
-        limit = min(task.sampling.max_tokens, room)
+        limit = min(task.sampling.max_tokens, free_tokens)
         completion = await generate(Request(prompt, task.sampling, limit, task.seed, stop=STOP))
         return Decoded(
             prefill=RESPONSE_PREFIX,

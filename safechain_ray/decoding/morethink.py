@@ -1,8 +1,6 @@
-"""MoreThink (minimum forcing): the thought is kept open until rounds or budget are spent (arXiv:2502.12025, 4).
+"""MoreThink (minimum forcing): the thought is extended until rounds or budget are spent (arXiv:2502.12025, section 4).
 
-MoreThink as it was published, call by call, slips included: `morethink` with `compat: paper`.
-
-MoreThink's options, and which words take the place of a closing tag.
+`PaperMoreThink` (`compat: paper`) makes the calls of the published code, with its errors.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,16 +26,14 @@ from safechain_ray.errors import RowError
 from safechain_ray.types import Completion, CountTokens, FinishReason, Generate, Request, ThinkingTags, short_hash
 
 PHRASES = ("Wait", "Let me think again")
-
-"""Published code (github.com/uw-nsl/safechain), injected as they are, with no space or line break around them."""
+"""Phrases of the published code (github.com/uw-nsl/safechain), injected without a space or a line break."""
 
 Choose = Callable[[Random, Sequence[str]], str]
-
-"""Picks one of the phrases; given the sample's own random generator."""
+"""Chooses one of the phrases with the sample's own random generator."""
 
 
 class MoreThinkOptions(StrategyOptions):
-    """Options of `morethink`, the defaults being the paper's."""
+    """Options of `morethink`, with the paper's defaults."""
 
     max_rounds: int = Field(10, ge=0, strict=True, description="most times that the thought is kept open")
     think_budget: int = Field(10_000, ge=1, strict=True, description="most tokens of the thought")
@@ -45,9 +41,9 @@ class MoreThinkOptions(StrategyOptions):
 
 
 def phrases_of(task: DecodingTask, choose: Choose) -> Iterator[str]:
-    """The phrases to inject, one a round, without end: equal for equal tasks, in every process.
+    """An infinite iterator of the phrases to inject, one for each round: deterministic for a task, in every process.
 
-    A greedy sample has no seed of its own, so the prompt takes part too: its choices still differ between prompts.
+    A greedy sample has no seed, so the prompt seeds the choice too. Choices then differ between prompts.
     """
     random = Random(short_hash("morethink", task.sampling.seed, task.seed, task.prompt))
     while True:
@@ -56,17 +52,17 @@ def phrases_of(task: DecodingTask, choose: Choose) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class PaperMoreThink:
-    """The calls of `morethink_single` in github.com/uw-nsl/safechain, which differ from `MoreThink` in that:
+    """The calls of `morethink_single` in github.com/uw-nsl/safechain. Differences from `MoreThink`:
 
-    - every call that leaves thinking budget is forced on, one that ended its turn too;
+    - every call that leaves thinking budget is extended, also one that ended its turn;
     - injected tokens are not charged, nor is the last thinking call when the rounds run out;
-    - the answer gets `max_tokens - think_budget`, however little was thought;
+    - the answer gets `max_tokens - think_budget` tokens, for any length of the thought;
     - a closing tag in the answer cuts it;
-    - the prompt is sent as the template made it: nothing opens a thought that the template left closed;
+    - the prompt is sent as rendered: no opening tag is added where the template has none;
     - BOS is sent twice where the template writes it.
 
-    The choice of phrases and every call are seeded, which the published ones were not. Raises RowError where
-    `max_tokens` leaves the answer nothing.
+    The choice of phrases and every call are seeded, unlike in the published code. Raises RowError where `max_tokens`
+    leaves no tokens for the answer.
     """
 
     options: MoreThinkOptions
@@ -78,7 +74,7 @@ class PaperMoreThink:
         if task.sampling.max_tokens <= self.options.think_budget:
             raise RowError(
                 f"morethink with compat: paper answers in max_tokens - think_budget = {task.sampling.max_tokens} - "
-                f"{self.options.think_budget} tokens; raise max_tokens, lower think_budget, or leave compat out"
+                f"{self.options.think_budget} tokens. Fix: raise max_tokens, lower think_budget, or leave out compat"
             )
 
         prompt = bos_twice(task.prompt)
@@ -106,7 +102,7 @@ class PaperMoreThink:
 
         closing = f"{tags.close}\n\n"
         text = state.text + state.last + closing
-        # Only where rounds are left was the last call charged.
+        # The last call was charged only where rounds are left.
         overdrawn = state.last_tokens - state.budget if state.rounds < self.options.max_rounds else 0
         answer = await call(state.rounds + 1, text, task.sampling.max_tokens - self.options.think_budget - overdrawn)
         return Decoded(
@@ -121,7 +117,7 @@ class PaperMoreThink:
 
 @dataclass(slots=True)
 class _State:
-    """Where the calls are: `last` is what the last one wrote, which neither `text` nor `budget` reckons in yet."""
+    """State between two calls. `last` is the text of the last call, which `text` and `budget` do not include yet."""
 
     budget: int
     prompt_tokens: NotNegative
@@ -137,13 +133,15 @@ Options = MoreThinkOptions
 
 @dataclass(frozen=True, slots=True)
 class MoreThink:
-    """Each time the model would close its thought, a phrase takes the closing tag's place and it goes on.
+    """Replaces each closing tag by a phrase, so that the model continues its thought.
 
-    After `max_rounds` phrases or `think_budget` tokens the thought is closed, and the answer gets all that is left of
-    `max_tokens`, unused thinking budget too. Every token of the response after the prefill is charged, injected ones
-    as `count_tokens` counts them; a closing tag that is replaced was generated, and stays charged where the engine
-    counts it. A model that ends its turn inside the thought has ended the response. Rounds that are done are kept.
-    Every call has a seed of its own: the thinking calls by the rounds before them, then the answer.
+    1. After `max_rounds` phrases or `think_budget` tokens the thought is closed. The answer gets the rest of
+       `max_tokens`, including unused thinking budget.
+    2. Every token after the prefill is charged. Injected tokens are counted by `count_tokens`. A replaced closing tag
+       was generated, and stays charged where the engine counts it.
+    3. A model that ends its turn inside the thought has ended the response.
+    4. A checkpoint is saved after each round.
+    5. Every call has its own seed: the thinking calls by their round, then the answer.
     """
 
     options: MoreThinkOptions
@@ -175,12 +173,12 @@ class MoreThink:
         return writing.decoded(answer.finish_reason)
 
     async def _think(self, writing: "_Writing", tags: ThinkingTags, phrases: Iterator[str]) -> FinishReason | None:
-        """Write the thought. None when it is to be closed and answered, else why the response has ended in it."""
+        """Decode the thought. None if an answer follows, else the reason why the response ended inside the thought."""
         budget = min(self.options.think_budget, writing.task.sampling.max_tokens)
         while True:
             completion = await writing.generate_up_to(budget, stop=tags.close)
             if completion.finish_reason == "length":
-                # Short of the budget, it is the model's context that is full: an answer has no room either.
+                # Below the budget the model's context is full: there are no tokens for an answer either.
                 return None if writing.spent >= budget else "length"
             if completion.stop_string is None:
                 return "stop"
@@ -216,7 +214,7 @@ class _Writing(_Written):
     count_tokens: CountTokens
 
     async def generate_up_to(self, limit: int, stop: str | None = None) -> Completion:
-        """Let the model go on until the response has `limit` tokens in all. Only the new piece is new work for it."""
+        """Continue until the response has `limit` tokens in all. Prefix caching avoids a second prefill of the text."""
         completion = await self.generate(
             Request(
                 self.turn + self.prefill + self.text,

@@ -22,7 +22,7 @@ from safechain_ray.engines.api_faults import (
     decode_error,
     status_in,
 )
-from safechain_ray.engines.api_gate import AdaptiveLimit, Budget, Passage, RequestGate
+from safechain_ray.engines.api_gate import AdaptiveLimit, Budget, RequestGate, RequestSlot
 from safechain_ray.engines.api_json import Usage, read_usage, shared_usage, thought_tokens
 from safechain_ray.engines.api_wire import Outcome, SharedRequests, key_of, missing_key, most_answer_bytes, wire_request
 from safechain_ray.engines.start import RUNNING
@@ -31,7 +31,7 @@ from safechain_ray.http_clients import openai_client, secrets_sent
 from safechain_ray.types import Completion, Message, Request
 
 ATTEMPTS = 10
-"""Times that one request is sent at most; a row that they don't suffice for is tried again by the next command."""
+"""Attempts of one request. A row that fails after them is retried by the next command."""
 
 CHARACTERS_A_TOKEN = 4
 BYTES_OF_A_TEMPLATE = 256
@@ -45,7 +45,7 @@ CUT_WITHOUT_TAGS = (
 
 @dataclass(frozen=True)
 class ApiStart:
-    """One API engine to start: its entry, and what it may take. `on_counts` hears what it did, as differences."""
+    """One API engine to start: its entry and its budget. `on_counts` receives counts, as differences."""
 
     needs: ApiEntry
     max_running: int = RUNNING
@@ -56,7 +56,7 @@ class ApiStart:
 
 
 def start_api(start: ApiStart) -> "ApiEngine":
-    """An engine that sends to the entry's endpoint; nothing is sent yet. Raises EngineStartError without its key."""
+    """An engine for the entry's endpoint. No request is sent yet. Raises EngineStartError without its key."""
     missing = missing_key(start.needs)
     if missing is not None:
         raise EngineStartError(f"{missing} The engine reads it on the node where it runs.")
@@ -67,9 +67,9 @@ def start_api(start: ApiStart) -> "ApiEngine":
 
 
 class ApiEngine:
-    """Sends requests to one endpoint, as many at once as it bears, and tries those again that a try may fix.
+    """Sends requests to one endpoint with adaptive concurrency, and retries transient errors.
 
-    A request counts as done with its first usable answer and is never sent again after it.
+    A request is complete with its first usable answer, and is never sent again after it.
     """
 
     def __init__(self, start: ApiStart) -> None:
@@ -106,16 +106,21 @@ class ApiEngine:
         return json.dumps([{"role": message.role, "content": message.content} for message in messages])
 
     def count_tokens(self, text: str) -> int:
-        """An estimate: the provider keeps its tokenizer to itself."""
+        """An estimate, as the provider's tokenizer is not public."""
         return -(-len(text) // CHARACTERS_A_TOKEN)
 
     def last_tokens(self, text: str, count: int) -> str:
-        """By the same estimate."""
+        """The end of `text`, by the estimate of `count_tokens`."""
         return text[-count * CHARACTERS_A_TOKEN :]
 
     async def generate(self, request: Request) -> Completion:
-        """Raises BlockedError where the provider withholds an answer, RowError where the budget is spent, the request
-        is wrong or all tries failed, EngineRefusedError where the provider would refuse every request."""
+        """Complete one request.
+
+        Raises:
+            BlockedError: The provider withheld the answer.
+            RowError: The budget is spent, the request is invalid, or all attempts failed.
+            EngineRefusedError: The provider would refuse every request.
+        """
         if self._shared is not None:
             return await self._shared.generate(request)
         (outcome,) = await self._choices(request, 1)
@@ -127,12 +132,12 @@ class ApiEngine:
         await self._client.close()
 
     async def _choices(self, request: Request, count: int) -> Sequence[Outcome]:
-        """1 to `count` answers from one request, without quoted secrets. Raises as `generate` does, for all of them.
+        """1 to `count` answers of one request, without quoted secrets. Raises the errors of `generate`.
 
         The client has removed secrets from bodies. Here the parts of an answer are joined: a part may end in a secret.
         """
         try:
-            return [self._without_secrets(outcome) for outcome in await self._answered(request, count)]
+            return [self._without_secrets(outcome) for outcome in await self._answer(request, count)]
         except SafechainError as error:
             raise type(error)(self._secrets.removed_from_message(str(error))) from None
         except Exception as error:
@@ -144,7 +149,7 @@ class ApiEngine:
             return type(outcome)(self._secrets.removed_from_message(str(outcome)))
         return replace(outcome, text=self._secrets.removed_from(outcome.text))
 
-    async def _answered(self, request: Request, count: int) -> Sequence[Outcome]:
+    async def _answer(self, request: Request, count: int) -> Sequence[Outcome]:
         received = await self._receive(request, count)
         if any(self._is_ambiguous(answer) for _, answer in received.answers):
             if self._probing is None:
@@ -153,16 +158,16 @@ class ApiEngine:
         return self._outcomes(received)[:count]
 
     async def _receive(self, request: Request, count: int) -> "_Received":
-        """The answers to one request, sent until the provider answers. Raises as `generate` does."""
+        """The answers to one request, which is retried. Raises the errors of `generate`."""
         # Tokens of byte-level BPE are at least a byte each.
         bounds = Usage(len(request.prompt.encode()) + BYTES_OF_A_TEMPLATE, count * request.max_tokens)
         most_bytes = most_answer_bytes(request, count)
         attempt = 1
         while True:
-            async with self._gate.passage(self._cost(bounds)) as passage:
+            async with self._gate.slot(self._cost(bounds)) as slot:
                 # Built after the wait at the gate: another request may have detected the parameter's name meanwhile.
                 wire = wire_request(self._entry, request, count, self._refusals.max_tokens_parameter)
-                outcome = await self._attempt(wire, bounds, most_bytes, passage)
+                outcome = await self._attempt(wire, bounds, most_bytes, slot)
             if not isinstance(outcome, Fault):
                 return outcome
             is_renamed = "max_tokens" in wire and self._refusals.max_tokens_parameter != "max_tokens"
@@ -174,28 +179,28 @@ class ApiEngine:
                 attempt += 1
 
     async def _attempt(
-        self, wire: Mapping[str, Any], bounds: Usage, most_bytes: int, passage: Passage
+        self, wire: Mapping[str, Any], bounds: Usage, most_bytes: int, slot: RequestSlot
     ) -> "_Received | Fault":
         self._count(requests=1)
         try:
-            body = api_answers.first_choices(await self._sent(wire, most_bytes), wire.get("n", 1))
-            return self._read(body, wire, bounds, passage)
+            body = api_answers.first_choices(await self._send(wire, most_bytes), wire.get("n", 1))
+            return self._read(body, wire, bounds, slot)
         except AnsweredError as refused:
-            passage.answered = True
+            slot.answered = True
             try:
-                passage.fault = self._refusals.understand(refused, wire)
+                slot.fault = self._refusals.classify(refused, wire)
             except EngineRefusedError as refusal:
-                self._gate.shut(refusal)
+                self._gate.close(refusal)
                 raise
         except api_answers.InterruptedAnswerError as error:
-            passage.fault = Fault(str(error), overload=True)
+            slot.fault = Fault(str(error), overload=True)
         except (TimeoutError, api_answers.UnusableAnswerError) as error:
             text = str(error) or f"no answer for {self._entry.timeout_seconds:g} s"
-            passage.fault = Fault(text)
-        return passage.fault
+            slot.fault = Fault(text)
+        return slot.fault
 
-    async def _sent(self, wire: Mapping[str, Any], most_bytes: int) -> Mapping[str, Any]:
-        """The body of a good answer.
+    async def _send(self, wire: Mapping[str, Any], most_bytes: int) -> Mapping[str, Any]:
+        """Send a request; returns the body of a good answer.
 
         Raises:
             AnsweredError: an error's status.
@@ -228,21 +233,21 @@ class ApiEngine:
             raise AnsweredError(status_in(body["error"]), body, answer.headers)
         return body
 
-    def _read(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> "_Received":
-        """Settles the bill, then reads the answers. Raises what the first one failed with where all failed."""
+    def _read(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, slot: RequestSlot) -> "_Received":
+        """Settle the bill, then read the answers. Raises the error of the first answer where all failed."""
         answers: list[tuple[int, api_answers.ApiAnswer | RowError]] = []
         failures: list[api_answers.UnusableAnswerError] = []
-        for place in range(api_answers.count_choices(body)):
+        for index in range(api_answers.count_choices(body)):
             try:
-                answers.append((place, api_answers.read_answer(body, place)))
+                answers.append((index, api_answers.read_answer(body, index)))
             except RowError as error:
-                answers.append((place, error))
+                answers.append((index, error))
             except api_answers.UnusableAnswerError as error:
                 failures.append(error)
-        usage = self._settle(body, wire, bounds, passage)
+        usage = self._settle(body, wire, bounds, slot)
         if not answers and isinstance(failures[0], api_answers.FailedChoiceError):
             status = status_in(failures[0].error)
-            # Providers report what concerns every request (key, quota) outside of answers: take it as a server error.
+            # Providers report errors of all requests (key, quota) outside of answers: this is a server error.
             raise AnsweredError(500 if status in REFUSES_ALL else status, {"error": failures[0].error}, {})
         if not answers:
             raise failures[0]
@@ -253,24 +258,24 @@ class ApiEngine:
         tops: int = wire.get("top_logprobs", 0)
         return _Received(body, usage, answers, ((bounds.output_tokens or 0) if tops else 0, tops))
 
-    def _settle(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, passage: Passage) -> Usage:
+    def _settle(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, slot: RequestSlot) -> Usage:
         """The tokens of a body, estimated where the bill has none, and their cost.
 
         A request without usage is charged at its maximum cost, so that the budget holds in any case.
         """
         texts = api_answers.texts(body)
         bill = read_usage(body, has_text=any(texts))
-        passage.answered = bool(bill.output_tokens or bill.input_tokens or body.get("choices"))
-        if not passage.answered:
+        slot.answered = bool(bill.output_tokens or bill.input_tokens or body.get("choices"))
+        if not slot.answered:
             return bill
         prompt = "".join(message["content"] for message in wire["messages"])
         usage = bill.filled(Usage(self.count_tokens(prompt), sum(map(self.count_tokens, texts))))
-        passage.cost = self._cost(bill.filled(bounds))
+        slot.cost = self._cost(bill.filled(bounds))
         self._on_tokens(usage.output_tokens or 0)
         self._count(
             input_tokens=usage.input_tokens or 0,
             output_tokens=usage.output_tokens or 0,
-            cost_microdollars=round(passage.cost * 1e6),
+            cost_microdollars=round(slot.cost * 1e6),
         )
         if not bill.is_complete:
             self._count(estimated_bills=1)
@@ -286,7 +291,7 @@ class ApiEngine:
         ]
         shares = shared_usage(received.usage, texts)
         outcomes: list[Outcome] = []
-        for (place, answer), text, share in zip(received.answers, texts, shares, strict=True):
+        for (index, answer), text, share in zip(received.answers, texts, shares, strict=True):
             if isinstance(answer, RowError):
                 outcomes.append(answer)
             elif self._opening.is_ambiguous(answer):
@@ -300,7 +305,7 @@ class ApiEngine:
                         completion_tokens=output_tokens,
                         finish_reason=answer.finish_reason,
                         thought_tokens=thought_tokens(output_tokens, share.reasoning_tokens, text, self._tags),
-                        logprobs=api_answers.read_logprobs(received.body, place, *received.logprobs),
+                        logprobs=api_answers.read_logprobs(received.body, index, *received.logprobs),
                     )
                 )
         return outcomes

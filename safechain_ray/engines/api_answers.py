@@ -1,11 +1,8 @@
-"""Reads a chat completion as providers write it: thought, answer, or that it was withheld or broken off.
+"""Parser of chat completions in the dialects of providers: thought, answer, refusal, or an error.
 
-Reads the message of a chat completion: content, reasoning and refusal, in the fields that providers use.
-
-Whether a server's chat template opens the thought, so that its answers hold no opening tag.
-
-Behind such a server a thought that was cut before its closing tag has no tag at all, and was judged as an answer. The
-response alone does not show which of the two it is. Other answers of the same server do.
+`ThoughtOpening` infers whether the server's chat template opens the thought, so that answers have no opening tag. A
+thought that such a server cuts before the closing tag has no tag at all, and was judged as an answer. The response
+alone does not show whether it is a thought. Other answers of the same server do.
 """
 
 import re
@@ -17,20 +14,64 @@ from safechain_ray.engines.api_json import as_list, as_mapping, as_text, decode_
 from safechain_ray.errors import BlockedError, RowError
 from safechain_ray.types import FinishReason, Message, TagForm, ThinkingTags, broken_up, read_tags, without_tags
 
-REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+PROBE = (Message("user", "Reply with one word: ready"),)
+"""Sent once if an answer is ambiguous and no other answer has shown how the server writes thoughts."""
 
-"""Reasoning beside the content, the first field with a text: DeepSeek and SGLang, OpenRouter and vLLM, Ollama, and
+PROBE_TOKENS = 2048
+
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+"""Fields of reasoning beside the content, in order of preference: DeepSeek and SGLang, OpenRouter and vLLM, Ollama, and
 OpenRouter's and MiniMax' list of details."""
 
 TEXT_FIELDS = ("text", "thinking", "reasoning", "summary", "content", "output_text")
-
-"""Where a part of a list has its text. A part of Mistral's type `thinking` holds a list of further parts."""
+"""Fields of a part's text. A part of Mistral's type `thinking` has a list of further parts."""
 
 DEEPEST = 6
 
 MOST_PARTS = 10_000
+"""Parts of a message and their fields that are read. Providers send fewer than 100; 1 MB can be 300,000 empty parts."""
 
-"""Parts of a message and their fields that are read. Providers send fewer than 100; 1 MB holds 300,000 empty parts."""
+FINISHED: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "stop_token": "stop",
+    "complete": "stop",
+    "finished": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "max_length": "length",
+    "token_limit": "length",
+    "time_limit": "length",
+    "model_length": "length",
+    "model_context_window_exceeded": "length",
+}
+"""Finish reasons in lower case: OpenAI's, then those of Together, TGI, watsonx, Anthropic, Cohere, Mistral, Z.ai."""
+
+WITHHELD = (
+    "content_filter",
+    "safety",
+    "prohibited_content",
+    "blocklist",
+    "recitation",
+    "spii",
+    "refusal",
+    "sensitive",
+    "guardrail",
+    "error_toxic",
+)
+"""Beginnings, in lower case, of finish reasons of an answer that the provider withheld, Gemini's own included."""
+
+OVERLOADED = "insufficient_system_resource"
+"""DeepSeek's finish reason for a generation that it interrupted for lack of machines."""
+
+INTERRUPTED = frozenset({OVERLOADED, "error", "network_error", "abort", "cancelled"})
+"""Finish reasons of a generation that failed: OpenRouter's, Z.ai's, vLLM's and SGLang's, watsonx'."""
+
+LONGEST_REASON = 100
+"""Characters of a finish reason that an error quotes."""
 
 _REASONING_TYPE = re.compile(r"(redacted_)?thinking|reasoning|summary", re.IGNORECASE)
 
@@ -54,10 +95,10 @@ def read_message(message: Mapping[str, Any]) -> MessageTexts:
     if _has_too_many_parts([message.get(name) for name in ("content", "refusal", *REASONING_FIELDS)]):
         raise RowError(f"the answer has more than {MOST_PARTS:,} parts")
     parts = as_list(message.get("content"))
-    apart = next(filter(None, (_joined(message.get(name), "\n\n") for name in REASONING_FIELDS)), "")
+    reasoning = next(filter(None, (_joined(message.get(name), "\n\n") for name in REASONING_FIELDS)), "")
     return MessageTexts(
         content=as_text(message.get("content")) or _of_kind(parts, "content"),
-        reasoning=apart or _of_kind(parts, "reasoning") or None,
+        reasoning=reasoning or _of_kind(parts, "reasoning") or None,
         refusal=as_text(message.get("refusal")) or _of_kind(parts, "refusal"),
     )
 
@@ -84,7 +125,7 @@ def _kind(part: object) -> PartKind:
 
 
 def _joined(value: object, between: str, depth: int = 0) -> str:
-    """The text in a string, a part, or a list of parts; "" for what holds none, encrypted reasoning among it."""
+    """The text of a string, a part, or a list of parts; "" without text, as for encrypted reasoning."""
     if isinstance(value, str):
         return value
     if depth > DEEPEST:
@@ -97,64 +138,16 @@ def _joined(value: object, between: str, depth: int = 0) -> str:
     return next(filter(None, (_joined(part[name], "", depth + 1) for name in fields if name in part)), "")
 
 
-FINISHED: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",
-    "eos_token": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "stop_token": "stop",
-    "complete": "stop",
-    "finished": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "max_length": "length",
-    "token_limit": "length",
-    "time_limit": "length",
-    "model_length": "length",
-    "model_context_window_exceeded": "length",
-}
-
-"""Finish reasons in lower case: OpenAI's, then those of Together, TGI, watsonx, Anthropic, Cohere, Mistral, Z.ai."""
-
-WITHHELD = (
-    "content_filter",
-    "safety",
-    "prohibited_content",
-    "blocklist",
-    "recitation",
-    "spii",
-    "refusal",
-    "sensitive",
-    "guardrail",
-    "error_toxic",
-)
-
-"""How a finish reason begins, in lower case, that says the provider kept the answer back (Gemini's own among them)."""
-
-OVERLOADED = "insufficient_system_resource"
-
-"""DeepSeek's finish reason for a generation that it broke off for want of machines."""
-
-BROKEN_OFF = frozenset({OVERLOADED, "error", "network_error", "abort", "cancelled"})
-
-"""Finish reasons of a generation that failed: OpenRouter's, Z.ai's, vLLM's and SGLang's, watsonx'."""
-
-LONGEST_REASON = 100
-
-"""Characters of a finish reason that an error quotes."""
-
-
 class UnusableAnswerError(Exception):
-    """The body is no chat completion: the request is worth another try."""
+    """The body is not a chat completion. The request can be retried."""
 
 
 class InterruptedAnswerError(UnusableAnswerError):
-    """The provider broke the generation off because it is overloaded."""
+    """The provider interrupted the generation because it is overloaded."""
 
 
 class FailedChoiceError(UnusableAnswerError):
-    """The provider reports an error in place of an answer. `error` is the error object, as in an error's body."""
+    """The provider reports an error in index of an answer. `error` is the error object, as in an error's body."""
 
     def __init__(self, text: str, error: object) -> None:
         super().__init__(text)
@@ -163,18 +156,18 @@ class FailedChoiceError(UnusableAnswerError):
 
 @dataclass(frozen=True, slots=True)
 class ApiAnswer:
-    """`reasoning` is None where the API hands none over apart: the content may hold it between tags."""
+    """`reasoning` is None without a separate field. The content may then have the reasoning between tags."""
 
     reasoning: str | None
     content: str
     finish_reason: FinishReason
 
     def response(self, tags: ThinkingTags | None, opens_thought: bool = False) -> str:
-        """Thought and answer as one text, the thought between the family's tags, as a judge of an open model sees it.
+        """Thought and answer as one text, the thought between the family's tags, as a judge of an open model reads it.
 
         1. A thought that was cut stays open.
         2. A chat template that opens the thought leaves the opening tag out of the content: the tag is put back. Where
-           the content has no closing tag either, only `opens_thought` says that the content is a thought.
+           the content has no closing tag either, only `opens_thought` shows that the content is a thought.
         3. If the content repeats the thought of the reasoning field, it is kept once. A different thought is appended.
         4. Tags that the reasoning, or the content beside it, mentions in prose get a zero-width space. Otherwise the
            thought would end at the first closing tag in the reasoning, and the rest would be the answer.
@@ -186,12 +179,12 @@ class ApiAnswer:
             put_back = text.form == "unopened" or (text.form == "none" and opens_thought)
             return f"{tags.open}\n{self.content}" if put_back else self.content
         reasoning, more = without_tags(self.reasoning, tags), text.thought.strip()
-        named = (tags.open, tags.close)
-        thinking = broken_up("\n\n".join(filter(None, (reasoning, "" if more in reasoning else more))), named)
+        mentioned = (tags.open, tags.close)
+        thinking = broken_up("\n\n".join(filter(None, (reasoning, "" if more in reasoning else more))), mentioned)
         thought = f"{tags.open}\n{thinking}"
         if text.form == "unclosed" or (self.finish_reason == "length" and not text.answer):
             return thought
-        return f"{thought}\n{tags.close}\n\n{broken_up(text.answer.lstrip(), named)}"
+        return f"{thought}\n{tags.close}\n\n{broken_up(text.answer.lstrip(), mentioned)}"
 
 
 def decode_body(body: bytes) -> Mapping[str, Any]:
@@ -206,7 +199,7 @@ def decode_body(body: bytes) -> Mapping[str, Any]:
 
 
 def _quoted(body: bytes) -> str:
-    """Its beginning as text: escapes of `repr` would hide a secret between whose characters others are written."""
+    """The beginning of a body as text. Escapes of `repr` would hide a secret from the filter for secrets."""
     return f"'{body[:80].decode(errors='replace')}'"
 
 
@@ -217,17 +210,19 @@ def first_choices(body: Mapping[str, Any], count: int) -> Mapping[str, Any]:
 
 
 def count_choices(body: Mapping[str, Any]) -> int:
-    """How many answers a body holds; 1 where it holds none, of which `read_answer` says why."""
+    """The number of answers of a body; 1 where there is none, as `read_answer` then raises the reason."""
     return max(1, len(as_list(body.get("choices"))))
 
 
-def read_answer(body: Mapping[str, Any], place: int = 0) -> ApiAnswer:
-    """The answer of the first choice, or of the one at `place`.
+def read_answer(body: Mapping[str, Any], index: int = 0) -> ApiAnswer:
+    """The answer of choice number `index`.
 
-    Raises BlockedError for one that was withheld, RowError for one without a text, UnusableAnswerError for a body that
-    another try may fix.
+    Raises:
+        BlockedError: The provider withheld the answer.
+        RowError: The answer has no text.
+        UnusableAnswerError: A retry may give an answer.
     """
-    choice = _choice(body, place)
+    choice = _choice(body, index)
     message = read_message(as_mapping(choice.get("message")))
     reason = str(choice.get("finish_reason") or "stop")
     lowered = reason[:LONGEST_REASON].lower()
@@ -238,11 +233,11 @@ def read_answer(body: Mapping[str, Any], place: int = 0) -> ApiAnswer:
     if message.refusal and not message.content:
         raise BlockedError(f"refusal: {message.refusal}")
     if choice.get("error"):
-        raise FailedChoiceError(f"the provider broke off: {reason}", choice["error"])
+        raise FailedChoiceError(f"the provider interrupted the answer: {reason}", choice["error"])
     if lowered == OVERLOADED:
-        raise InterruptedAnswerError(f"the provider broke off: {reason}")
-    if lowered in BROKEN_OFF:
-        raise UnusableAnswerError(f"the provider broke off: {reason}")
+        raise InterruptedAnswerError(f"the provider interrupted the answer: {reason}")
+    if lowered in INTERRUPTED:
+        raise UnusableAnswerError(f"the provider interrupted the answer: {reason}")
     if lowered not in FINISHED:
         raise RowError(f"the answer ended with {reason!r}, which is neither its end nor its length")
     if not message.content and message.reasoning is None and FINISHED[lowered] == "stop":
@@ -251,7 +246,7 @@ def read_answer(body: Mapping[str, Any], place: int = 0) -> ApiAnswer:
 
 
 def texts(body: Mapping[str, Any]) -> list[str]:
-    """All that was generated for each choice of a body, as far as the provider shows it; "" for too many parts."""
+    """The generated text of each choice of a body, as far as the provider shows it; "" for too many parts."""
     return [_text(as_mapping(as_mapping(each).get("message"))) for each in as_list(body.get("choices"))]
 
 
@@ -263,9 +258,9 @@ def _text(message: Mapping[str, Any]) -> str:
     return f"{read.reasoning or ''}{read.content}"
 
 
-def read_logprobs(body: Mapping[str, Any], place: int, tokens: int, tops: int) -> tuple[Mapping[str, float], ...]:
+def read_logprobs(body: Mapping[str, Any], index: int, tokens: int, tops: int) -> tuple[Mapping[str, float], ...]:
     """The `tops` most likely tokens at each of the first `tokens` positions, as requested; () where there are none."""
-    content = as_mapping(_choice(body, place).get("logprobs")).get("content")
+    content = as_mapping(_choice(body, index).get("logprobs")).get("content")
     return tuple(
         {
             as_text(top["token"]): float(top["logprob"])
@@ -281,23 +276,16 @@ def _is_logprob(value: object) -> bool:
     return isinstance(value, int | float) and -1e9 <= value <= 1e9
 
 
-def _choice(body: Mapping[str, Any], place: int) -> Mapping[str, Any]:
+def _choice(body: Mapping[str, Any], index: int) -> Mapping[str, Any]:
     choices = as_list(body.get("choices"))
-    if place < len(choices) and isinstance(choices[place], dict):
-        choice: Mapping[str, Any] = choices[place]
+    if index < len(choices) and isinstance(choices[index], dict):
+        choice: Mapping[str, Any] = choices[index]
         return choice
     blocked = as_mapping(body.get("prompt_feedback")) or as_mapping(body.get("promptFeedback"))
     reason = blocked.get("block_reason") or blocked.get("blockReason")
     if reason:
         raise BlockedError(f"prompt blocked: {reason}")
-    raise UnusableAnswerError("the answer holds no choice")
-
-
-PROBE = (Message("user", "Reply with one word: ready"),)
-
-"""Sent once if an answer is ambiguous and no other answer has shown how the server writes thoughts."""
-
-PROBE_TOKENS = 2048
+    raise UnusableAnswerError("the answer has no choice")
 
 
 class ThoughtOpening:
@@ -310,15 +298,15 @@ class ThoughtOpening:
       nothing: thoughts that were cut later would be judged as answers.
     """
 
-    def __init__(self, said: bool | None, tags: ThinkingTags | None) -> None:
-        self._said = said
+    def __init__(self, configured: bool | None, tags: ThinkingTags | None) -> None:
+        self._configured = configured
         self._seen: bool | None = None
         self._tags = tags
 
     @property
     def opens(self) -> bool | None:
-        """None where nothing is known yet."""
-        return self._seen if self._said is None else self._said
+        """Whether the template opens the thought; None while it is unknown."""
+        return self._seen if self._configured is None else self._configured
 
     def opens_before(self, answer: ApiAnswer) -> bool:
         """Whether a text without tags is a thought.
@@ -326,8 +314,8 @@ class ThoughtOpening:
         Evidence from other answers applies only to texts that were cut. So a complete text gives the same row at any
         time of the run.
         """
-        if self._said is not None:
-            return self._said
+        if self._configured is not None:
+            return self._configured
         return bool(self._seen) and answer.finish_reason == "length"
 
     def note(self, answer: ApiAnswer) -> None:

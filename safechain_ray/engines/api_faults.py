@@ -1,6 +1,7 @@
-"""What an HTTP status with its body means: try again, a row that was blocked or is wrong, or the end of the run.
+"""Classifies errors of a provider: a retry, the error of a row, a blocked row, or the end of the run.
 
-Classifies a provider's errors, given its earlier answers: the error of a row, or the end of the run.
+`read_status` classifies one HTTP status with its body. `Refusals` also counts earlier answers of the endpoint: some
+statuses end the run only without any good answer.
 """
 
 import random
@@ -20,7 +21,7 @@ from safechain_ray.types.thinking import well_formed
 
 OVERLOADED = frozenset({429, 503, 529})
 
-AGAIN = frozenset({408, 409, 425}) | OVERLOADED
+RETRYABLE = frozenset({408, 409, 425}) | OVERLOADED
 
 REFUSES_ALL = frozenset({401, 402, 403, 404, 405})
 
@@ -39,7 +40,6 @@ FILTERS = frozenset(
         "1301",
     }
 )
-
 """Codes and types, without case and `_`, of a prompt that a filter stopped: OpenAI, Azure, Moonshot, Alibaba, New API's
 gateways; 1301 is Zhipu's and Z.ai's."""
 
@@ -51,18 +51,15 @@ FILTER_MESSAGES = (
     "violates usage guidelines",
     "limited access to this content for safety reasons",
 )
-
 """Phrases, in lower case, of filters without a code of their own, or with an ambiguous code: DeepSeek, Gemini,
 Azure, Moonshot, xAI (403 with the code of a missing permission), OpenAI (`invalid_prompt`)."""
 
 _TEXT = r"(?:content|prompt|input|output|request|message|text|response)s?"
 
 FLAGGED = re.compile(rf"\b(?:{_TEXT}|it)\b[^.]{{0,40}}\bflagged\b")
-
 """A text was flagged."""
 
 NOT_OF_A_TEXT = re.compile(rf"\b(?:account|key|organi[sz]ation|user|team)\b(?:(?!\b{_TEXT}\b)[^.]){{0,40}}\bflagged\b")
-
 """An account or a key was flagged: no word for a text is between that word and "flagged"."""
 
 FLAGGED_BY_GATEWAY = re.compile(
@@ -70,11 +67,9 @@ FLAGGED_BY_GATEWAY = re.compile(
     r"(?:\W*|.*(?:moderat|polic|safe|harm|violat).*)",
     re.DOTALL,
 )
-
 """The whole message of a gateway that answers a content filter with a 5xx, in lower case."""
 
-NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "1113"})
-
+NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "1113"})
 """1113 is Zhipu's and Z.ai's."""
 
 LONGEST_RETRY_AFTER = 600.0
@@ -84,17 +79,22 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 60.0
 LONGEST_QUOTE = 300
 
 LONGEST_MESSAGE = 10_000
-
 """Characters of an error's message that are examined."""
 
 MOST_DETAILS = 100
-
 """Items of a list of faults that are read."""
+
+REFUSED_AT_FIRST = 10
+"""The run ends after this many rejected requests without an accepted one: they share a rejected parameter."""
+
+FORBIDDEN_IN_A_ROW = 10
+"""The run ends after this many consecutive 403s or redirects after good answers. Fewer are refusals of content in
+unknown words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A request that is worth another try. `retry_after` in seconds is the provider's wish, 0 where it has none."""
+    """A failure that can be retried. `retry_after` is the delay that the provider requests, in seconds, or 0."""
 
     text: str
     overload: bool = False
@@ -102,7 +102,7 @@ class Fault:
 
 
 class RefusesAllError(Exception):
-    """Every request would be refused like this one."""
+    """The provider would refuse every request for the same reason."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -112,12 +112,14 @@ class RefusesAllError(Exception):
 def read_status(
     status: int, body: object, headers: Mapping[str, str], now: float, clean: Callable[[str], str] = str
 ) -> Fault:
-    """What became of a request that was answered with an error; `now` in seconds since 1970.
+    """Classify an error status; `now` is in seconds since 1970.
 
     `clean` removes secrets from the message before it is cut: the start of a secret could not be detected later.
 
-    Raises BlockedError for a content filter, RefusesAllError for what no request escapes, RowError for a request that
-    is wrong itself.
+    Raises:
+        BlockedError: A content filter refused the prompt.
+        RefusesAllError: The provider would refuse every request.
+        RowError: This request alone is invalid.
     """
     error = _error(body)
     message = _message(error)
@@ -125,9 +127,9 @@ def read_status(
     codes = {str(error.get(key, "")) for key in ("code", "type", "status")}
     if _filtered(status, error, message.lower(), codes):
         raise BlockedError(text)
-    if status in REFUSES_ALL or is_redirect(status) or codes & NO_MONEY:
+    if status in REFUSES_ALL or is_redirect(status) or codes & NO_CREDIT:
         raise RefusesAllError(status, text)
-    if status in AGAIN or status >= 500:
+    if status in RETRYABLE or status >= 500:
         return Fault(text, status in OVERLOADED, retry_after(headers, now))
     raise RowError(f"the provider refused the request with {text}")
 
@@ -137,7 +139,7 @@ def is_redirect(status: int) -> bool:
 
 
 def rejected_parameter(body: object, sent: Iterable[str]) -> str | None:
-    """Which of the parameters that were `sent` an error is about, where it names one."""
+    """The parameter among `sent` that an error names; None where it names none."""
     error = _error(body)
     names = sorted(sent, key=len, reverse=True)
     named = as_text(error.get("param")).rpartition(".")[2]
@@ -164,33 +166,33 @@ def decode_error(body: bytes) -> object:
 
 
 def status_in(error: object) -> int:
-    """The status in an error that came without one of its own: 500 where it names none."""
+    """The status in the body of an error that has no HTTP status; 500 where the body names none."""
     code = as_count(as_mapping(error).get("code"))
     return code if code is not None and 400 <= code < 600 else 500
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float:
-    """Seconds that the provider wants to be left alone, at most ten minutes; 0 where it doesn't say."""
-    wish = headers.get("retry-after")
-    if not wish:
+    """The delay in seconds that the provider requests, at most ten minutes; 0 without a request."""
+    value = headers.get("retry-after")
+    if not value:
         return 0.0
     try:
-        seconds = float(wish)
+        seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(wish).timestamp() - now
+            seconds = parsedate_to_datetime(value).timestamp() - now
         except (ValueError, OverflowError):
             return 0.0
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else 0.0
 
 
 def backoff(attempt: int, rng: random.Random) -> float:
-    """Seconds to wait after try number `attempt` (from 1): full jitter under a bound that doubles."""
+    """Seconds to wait after attempt number `attempt` (from 1): exponential backoff with full jitter."""
     return rng.uniform(0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (attempt - 1)))
 
 
 def _filtered(status: int, error: Mapping[str, Any], message: str, codes: set[str]) -> bool:
-    """Whether a content filter stopped the request: by its code, by the provider's metadata, or by its wording."""
+    """Whether a content filter refused the request: by its code, by the provider's metadata, or by its wording."""
     inner = as_mapping(error.get("innererror")) or as_mapping(error.get("inner_error"))  # Azure
     named = codes | {as_text(inner.get("code"))}
     if {code.replace("_", "").replace("-", "").lower() for code in named} & FILTERS:
@@ -216,7 +218,7 @@ def _filtered_by_wording(status: int, message: str) -> bool:
 
 
 def _error(body: object) -> Mapping[str, Any]:
-    """The error object. Gemini's endpoint puts it into a list; xAI has the message in its place, and a code beside."""
+    """The error object. Gemini's endpoint puts it into a list; xAI has the message instead, and a code beside it."""
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, dict):
@@ -228,7 +230,7 @@ def _error(body: object) -> Mapping[str, Any]:
 
 
 def _message(error: Mapping[str, Any]) -> str:
-    """The provider's words: `message`, or what FastAPI has as `detail`, a text or a list of faults with their place."""
+    """The provider's message: `message`, or FastAPI's `detail`, a text or a list of faults with their location."""
     for name in ("message", "detail", "msg", "error_msg"):
         if words := _words(error.get(name)):
             return well_formed(words[:LONGEST_MESSAGE])
@@ -241,17 +243,8 @@ def _words(value: object) -> str:
     if not isinstance(value, dict):
         return as_text(value)
     words = as_text(value.get("msg")) or as_text(value.get("message"))
-    place = ".".join(map(str, as_list(value.get("loc"))[:MOST_DETAILS]))
-    return f"{place}: {words}" if place and words else words
-
-
-REFUSED_AT_FIRST = 10
-
-"""The run ends after this many rejected requests without an accepted one: they share a rejected parameter."""
-
-FORBIDDEN_IN_A_ROW = 10
-
-"""This many 403s or redirects in a row after good answers end the run; fewer are content refusals in unknown words."""
+    location = ".".join(map(str, as_list(value.get("loc"))[:MOST_DETAILS]))
+    return f"{location}: {words}" if location and words else words
 
 
 class AnsweredError(Exception):
@@ -265,7 +258,7 @@ class AnsweredError(Exception):
 
 
 class Refusals:
-    """Counts the refusals of one endpoint, and detects its name for the token limit."""
+    """Classifies errors of one endpoint by its earlier answers, and detects its name of the token limit."""
 
     def __init__(self, entry: ApiEntry, secrets: KnownSecrets) -> None:
         self._secrets = secrets
@@ -277,8 +270,8 @@ class Refusals:
         self._answers += 1
         self._forbidden = 0
 
-    def understand(self, refused: AnsweredError, wire: Mapping[str, Any]) -> Fault:
-        """The fault behind an error's status.
+    def classify(self, refused: AnsweredError, wire: Mapping[str, Any]) -> Fault:
+        """Classify an error.
 
         Raises:
             BlockedError: a content filter refused the prompt.

@@ -1,8 +1,8 @@
-"""The gate that every request to a provider passes: holds it until limit and budget let it, and hears how it ended.
+"""Admission control for requests to a provider: adaptive concurrency (AIMD) and the budget of one attempt.
 
-How many requests a provider is sent at once: more while all is well, half as many when it is overloaded.
-
-What a try may spend at an API: requests and dollars, none sent beyond them.
+1. `AdaptiveLimit` grows the number of concurrent requests while they succeed, and halves it at an overload.
+2. `Budget` bounds requests and dollars. No request is sent beyond the budget.
+3. `RequestGate` delays each request until both admit it, and records its outcome.
 """
 
 import asyncio
@@ -16,16 +16,17 @@ from safechain_ray.catalog.entries import Prices
 from safechain_ray.engines.api_faults import Fault
 from safechain_ray.errors import EngineRefusedError, RowError
 
-Answer = Literal["send", "wait", "spent"]
+Admission = Literal["send", "wait", "spent"]
+
+FIRST_LIMIT = 8
 
 
 @dataclass
 class Budget:
-    """Counts requests and their cost, those under way at the most that they can come to.
+    """Counts requests and their cost. A request in flight is reserved at its maximum cost.
 
-    So the bill stays under `max_cost` as long as the provider keeps to `max_tokens` and to `prices`. A request whose
-    answer was lost (a timeout, a broken connection) may have been billed: it stays counted at its most, in `spent` but
-    not in `billed`.
+    So the bill stays below `max_cost` while the provider respects `max_tokens` and `prices`. A request without an
+    answer (a timeout, a lost connection) may have been billed: its maximum cost is counted in `spent`, not in `billed`.
     """
 
     prices: Prices | None = None
@@ -38,15 +39,15 @@ class Budget:
 
     @property
     def spent(self) -> float:
-        """Dollars, those that lost answers may have cost among them."""
+        """Dollars, including the maximum cost of lost answers."""
         return self.billed + self.lost
 
     def most(self, input_tokens: int, output_tokens: int) -> float:
-        """Dollars that so many tokens come to; 0 where no price is known."""
+        """The cost of so many tokens in dollars; 0 without known prices."""
         return 0.0 if self.prices is None else self.prices.cost(input_tokens, output_tokens)
 
-    def ask(self, most: float) -> Answer:
-        """Whether a request of at most `most` dollars may be sent; `wait` where it hangs on those under way."""
+    def ask(self, most: float) -> Admission:
+        """Whether a request of at most `most` dollars may be sent; `wait` where requests in flight decide it."""
         if self.max_requests is not None and self.requests >= self.max_requests:
             return "spent"
         if self.max_cost is None:
@@ -60,45 +61,45 @@ class Budget:
         self.reserved += most
 
     def answered(self, most: float, cost: float) -> None:
-        """It came back and cost so much (0 for a refusal)."""
+        """Record an answer with its cost (0 for a refusal)."""
         self.reserved -= most
         self.billed += cost
 
     def unanswered(self, most: float) -> None:
-        """It never came back: what it cost is unknown."""
+        """Record a lost answer, whose cost is unknown."""
         self.reserved -= most
         self.lost += most
 
     def sentence(self) -> str:
-        """Why a row was not sent, for the row."""
+        """The error of a row that was not sent."""
         if self.max_requests is not None and self.requests >= self.max_requests:
             return (
                 f"not sent: the budget of {self.max_requests:,} requests is spent; "
-                "the same command with a larger --max-requests goes on"
+                "rerun the command with a larger --max-requests to resume"
             )
         return (
             f"not sent: of the budget of ${self.max_cost:g} the rest is less than this request may cost; "
-            "the same command with a larger --max-cost goes on"
+            "rerun the command with a larger --max-cost to resume"
         )
-
-
-FIRST_LIMIT = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A request under way, and how often the limit had been halved when it was sent."""
+    """A request in flight. `era` counts how often the limit had been halved when the request was sent."""
 
     era: int
 
 
 @dataclass
 class AdaptiveLimit:
-    """Additive increase, multiplicative decrease, as TCP does it (Jacobson 1988), in requests. Knows no clock.
+    """Limit of concurrent requests: additive increase, multiplicative decrease (AIMD), as in TCP (Jacobson 1988).
 
-    Until the first overload every success raises the limit by one, which doubles it a round trip; from then on one a
-    round trip. An overload halves it, unless its request was sent before the last halving: those of one round trip
-    tell of one overload. A limit that is not used is not raised. It is never below 1 and never above `cap`.
+    1. Until the first overload every success raises the limit by one, which doubles it each round trip. After that the
+       limit grows by one each round trip.
+    2. An overload halves the limit. Requests that were sent before the last halving do not halve it again.
+    3. A limit that is not used is not raised. The limit is at least 1 and at most `cap`.
+
+    Callers pass the time.
     """
 
     cap: int
@@ -116,7 +117,7 @@ class AdaptiveLimit:
         return int(self._limit)
 
     def wait(self, now: float) -> float | None:
-        """Seconds until a request may be sent, as the provider asked; 0 for at once, None for when another ends."""
+        """Seconds until a request may be sent; 0 for now, None to wait until another request ends."""
         if self._paused_until > now:
             return self._paused_until - now
         return 0.0 if self.in_flight < self.limit else None
@@ -132,11 +133,11 @@ class AdaptiveLimit:
             self._limit = min(float(self.cap), self._limit + (1.0 if self._doubling else 1.0 / self._limit))
 
     def failed(self, ticket: Ticket) -> None:
-        """It failed for a reason that says nothing of the load."""
+        """Record a failure that is not caused by load."""
         self.in_flight -= 1
 
     def overloaded(self, ticket: Ticket, now: float, retry_after: float) -> None:
-        """The provider had too much to do, and asked for `retry_after` seconds of quiet (0: it named none)."""
+        """Record an overload. No request is sent for `retry_after` seconds, as the provider requested."""
         self.in_flight -= 1
         self._paused_until = max(self._paused_until, now + retry_after)
         self._doubling = False
@@ -146,8 +147,8 @@ class AdaptiveLimit:
 
 
 @dataclass
-class Passage:
-    """One request under way. How it ended is unknown until `answered` or `fault` is set."""
+class RequestSlot:
+    """One request in flight. Its outcome is unknown until `answered` or `fault` is set."""
 
     ticket: Ticket
     most: float
@@ -157,63 +158,67 @@ class Passage:
 
 
 class RequestGate:
-    """`on_limit` hears each change of the limit, as a difference."""
+    """Admits requests under a limit and a budget. `on_limit` receives each change of the limit, as a difference."""
 
     def __init__(self, limit: AdaptiveLimit, budget: Budget, on_limit: Callable[[int], None]) -> None:
         self._limit = limit
         self._budget = budget
         self._on_limit = on_limit
         self._changed = asyncio.Condition()
-        self._shut: EngineRefusedError | None = None
+        self._closed_with: EngineRefusedError | None = None
         on_limit(limit.limit)
 
-    def shut(self, error: EngineRefusedError) -> None:
-        """Let nothing pass any more: all that wait, and all that come, end with `error`."""
-        self._shut = error
+    def close(self, error: EngineRefusedError) -> None:
+        """Admit no further request: waiting and new requests raise `error`."""
+        self._closed_with = error
 
     @asynccontextmanager
-    async def passage(self, most: float) -> AsyncIterator[Passage]:
-        """Wait for a request's turn, then hold its place. Raises RowError where the budget for it is spent, and what
-        the gate was shut with."""
-        passage = Passage(await self._enter(most), most)
+    async def slot(self, most: float) -> AsyncIterator[RequestSlot]:
+        """Wait until a request is admitted, and occupy a slot while the block runs.
+
+        Raises:
+            RowError: The budget is spent.
+            EngineRefusedError: The gate was closed.
+        """
+        slot = RequestSlot(await self._enter(most), most)
         try:
-            yield passage
+            yield slot
         finally:
-            # Without an await before it: a request that is cancelled gives its place back too.
-            self._leave(passage)
-            await asyncio.shield(self._tell())
+            # Without an await before it, so that a cancelled request releases its slot too.
+            self._release(slot)
+            await asyncio.shield(self._notify_waiters())
 
     async def _enter(self, most: float) -> Ticket:
         async with self._changed:
             while True:
-                if self._shut is not None:
-                    raise self._shut
-                answer = self._budget.ask(most)
-                if answer == "spent":
+                if self._closed_with is not None:
+                    raise self._closed_with
+                admission = self._budget.ask(most)
+                if admission == "spent":
                     raise RowError(self._budget.sentence())
                 wait = self._limit.wait(time.monotonic())
-                if answer == "send" and wait == 0:
+                if admission == "send" and wait == 0:
                     self._budget.sent(most)
                     return self._limit.started()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), timeout=wait or None)
 
-    def _leave(self, passage: Passage) -> None:
+    def _release(self, slot: RequestSlot) -> None:
         before = self._limit.limit
-        fault = passage.fault
-        if passage.answered:
-            self._budget.answered(passage.most, passage.cost)
+        fault = slot.fault
+        if slot.answered:
+            self._budget.answered(slot.most, slot.cost)
         else:
-            self._budget.unanswered(passage.most)
+            self._budget.unanswered(slot.most)
         if fault is not None and (fault.overload or fault.retry_after):
-            self._limit.overloaded(passage.ticket, time.monotonic(), fault.retry_after)
-        elif fault is not None or not passage.answered:
-            self._limit.failed(passage.ticket)
+            self._limit.overloaded(slot.ticket, time.monotonic(), fault.retry_after)
+        elif fault is not None or not slot.answered:
+            self._limit.failed(slot.ticket)
         else:
-            self._limit.succeeded(passage.ticket)
+            self._limit.succeeded(slot.ticket)
         if self._limit.limit != before:
             self._on_limit(self._limit.limit - before)
 
-    async def _tell(self) -> None:
+    async def _notify_waiters(self) -> None:
         async with self._changed:
             self._changed.notify_all()

@@ -1,7 +1,4 @@
-"""Typed access to JSON from providers.
-
-Token usage of a chat completion, as the provider bills it.
-"""
+"""Typed access to JSON from providers, and the token usage of a chat completion as the provider bills it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +10,7 @@ from safechain_ray.types.thinking import well_formed_tree
 
 
 def decode_json(text: bytes) -> Any:
-    """The value in `text`, without halves of surrogate pairs. Raises ValueError for anything that is no JSON.
+    """The value in `text`, without halves of surrogate pairs. Raises ValueError for anything but JSON.
 
     JSON can escape half of a surrogate pair, which UTF-8 and Arrow cannot store: one such answer would fail its block.
     """
@@ -67,7 +64,7 @@ class Usage:
         return self.input_tokens is not None and self.output_tokens is not None
 
     def filled(self, other: "Usage") -> "Usage":
-        """This bill, with the counts of `other` where it has none."""
+        """This usage, with missing counts from `other`."""
         return Usage(
             other.input_tokens if self.input_tokens is None else self.input_tokens,
             other.output_tokens if self.output_tokens is None else self.output_tokens,
@@ -76,14 +73,14 @@ class Usage:
 
 
 def read_usage(body: Mapping[str, Any], has_text: bool = True) -> Usage:
-    """The bill of a whole body. A count of 0 for an answer that `has_text` is ignored.
+    """The usage of a whole body. A count of 0 for an answer that `has_text` is ignored.
 
     Reasoning counts as output also where the provider bills it beside the completion:
 
     - xAI counts it in `total_tokens` and not in `completion_tokens`, and so does Gemini, without any details;
     - reasoning that exceeds the completion can't be a part of it.
 
-    A total above the sum of input and completion says how much output there is. Any other total is ignored.
+    A total above the sum of input and completion gives the output. Any other total is ignored.
     """
     usage = as_mapping(body.get("usage"))
     input_tokens = _first_count(usage, "prompt_tokens", "input_tokens")
@@ -106,16 +103,16 @@ def read_usage(body: Mapping[str, Any], has_text: bool = True) -> Usage:
 
 
 def shared_usage(usage: Usage, texts: Sequence[str]) -> list[Usage]:
-    """Split one bill over its answers: the output tokens in proportion to the characters, without a remainder.
+    """Split the usage of one request over its answers: the output tokens in proportion to the characters.
 
-    Each answer gets all input tokens, which the answers share. Reasoning tokens are not split.
+    Each answer has all input tokens, which the answers share. Reasoning tokens are not split.
     """
     if len(texts) == 1 or usage.output_tokens is None:
         return [usage] * len(texts)
     characters, shares, given = sum(map(len, texts)), [], 0
-    for place in range(len(texts)):
-        upto = sum(map(len, texts[: place + 1]))
-        until = round(usage.output_tokens * (upto / characters if characters else (place + 1) / len(texts)))
+    for index in range(len(texts)):
+        upto = sum(map(len, texts[: index + 1]))
+        until = round(usage.output_tokens * (upto / characters if characters else (index + 1) / len(texts)))
         shares.append(Usage(usage.input_tokens, until - given, None))
         given = until
     return shares

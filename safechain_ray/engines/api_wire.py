@@ -1,8 +1,7 @@
-"""A request as the arguments of OpenAI's SDK.
+"""Requests to an API: the arguments of OpenAI's SDK, the key of an endpoint, and requests with several choices.
 
-The key of an endpoint, read from the environment.
-
-Joins samples of one prompt into one request with several choices (`n`), so that the prompt is paid once.
+`SharedRequests` joins samples of one prompt into one request with several choices (`n`), so that the prompt is billed
+once.
 """
 
 import asyncio
@@ -21,7 +20,6 @@ NOT_PARAMETERS = frozenset({"model", "messages", "extra_body"})
 BYTES_OF_AN_ENVELOPE = 2**20
 
 BYTES_A_TOKEN = 512
-
 """A token has 4 to 6 characters on average. JSON escapes take up to 6 bytes each, and a thought may come twice."""
 
 BYTES_A_LOGPROB = 256
@@ -30,7 +28,7 @@ BYTES_A_LOGPROB = 256
 def wire_request(
     entry: ApiEntry, request: Request, count: int = 1, max_tokens_parameter: str | None = None
 ) -> dict[str, Any]:
-    """The keyword arguments of the SDK's call. Parameters that leave the distribution whole are not sent."""
+    """The keyword arguments of the SDK's call. Parameters that do not change the distribution are not sent."""
     sampling = request.sampling
     standard: dict[str, Any] = {
         "temperature": sampling.temperature,
@@ -54,13 +52,13 @@ def wire_request(
 
 
 def most_answer_bytes(request: Request, count: int) -> int:
-    """The most bytes that `count` answers to `request` may have; an answer beyond them is no answer to it."""
+    """The most bytes that `count` answers to `request` may have. A longer answer is invalid."""
     of_token = BYTES_A_TOKEN + request.logprobs * BYTES_A_LOGPROB
     return BYTES_OF_AN_ENVELOPE + count * request.max_tokens * of_token
 
 
 def parameters(wire: Mapping[str, Any]) -> set[str]:
-    """The names of the sampling parameters that a request holds."""
+    """The names of a request's sampling parameters."""
     return {*wire, *wire["extra_body"]} - NOT_PARAMETERS
 
 
@@ -69,23 +67,22 @@ def _given(parameters: Mapping[str, Any], omits: tuple[str, ...]) -> dict[str, A
 
 
 def key_of(entry: ApiEntry) -> str | None:
-    """The key; None where the entry names no variable. The variable is set: see `missing_key`."""
+    """The key of the entry; None where it names no variable. `missing_key` has checked that the variable is set."""
     return os.environ[entry.api_key_env].strip() if entry.api_key_env else None
 
 
 def missing_key(entry: ApiEntry) -> str | None:
-    """What to do where the environment lacks the entry's key; None where all is there."""
+    """An error with its fix where the environment lacks the entry's key; else None."""
     if entry.api_key_env is None or os.environ.get(entry.api_key_env, "").strip():
         return None
     return (
-        f"No key for {entry.source}: set the environment variable {entry.api_key_env}, "
+        f"No key for {entry.source}. Fix: set the environment variable {entry.api_key_env}, "
         "or name another one with --set model.api_key_env=NAME."
     )
 
 
-WINDOW_SECONDS = 0.05
-
-"""How long a request waits for others of its prompt. They come together, from one block of rows."""
+JOIN_WINDOW = 0.05
+"""Seconds that a request waits for others of its prompt. They arrive together, from one block of rows."""
 
 Outcome = Completion | RowError
 
@@ -93,38 +90,38 @@ Waiting = list[tuple[Request, asyncio.Future[Completion]]]
 
 
 class SharedRequests:
-    """`send(request, n)` gives 1 to n outcomes; what a provider leaves out of n is asked for again.
+    """Joins requests. `send(request, n)` gives 1 to n outcomes; missing ones are requested again.
 
-    Requests are joined that are equal but for their seeds, of which the first one's is sent: with `n` the provider has
-    one seed for all of its choices.
+    Joined requests differ only in their seeds. The seed of the first one is sent, as a provider has one seed for all
+    choices of a request.
     """
 
     def __init__(self, most: int, send: Callable[[Request, int], Awaitable[Sequence[Outcome]]]) -> None:
         self._most = most
         self._send = send
         self._waiting: dict[Request, Waiting] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
 
     async def generate(self, request: Request) -> Completion:
-        """Raises what its outcome is, and what `send` raises."""
+        """Complete one request. Raises the error of its outcome, and the errors of `send`."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Completion] = loop.create_future()
         key = replace(request, seed=None)
         group = self._waiting.setdefault(key, [])
         group.append((request, future))
         if len(group) == self._most:
-            self._leave(key, group)
+            self._send_group(key, group)
         elif len(group) == 1:
-            loop.call_later(WINDOW_SECONDS, self._leave, key, group)
+            loop.call_later(JOIN_WINDOW, self._send_group, key, group)
         return await future
 
-    def _leave(self, key: Request, group: Waiting) -> None:
+    def _send_group(self, key: Request, group: Waiting) -> None:
         if self._waiting.get(key) is not group:
-            return  # it was full before its time, and has left
+            return  # the group was full, and has been sent
         del self._waiting[key]
         task = asyncio.get_running_loop().create_task(self._sent(group))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
 
     async def _sent(self, group: Waiting) -> None:
         while group:
@@ -134,7 +131,7 @@ class SharedRequests:
                 outcomes = [error] * len(group)  # type: ignore[list-item]
             for (_, future), outcome in zip(group, outcomes, strict=False):
                 if future.done():
-                    continue  # its row was given up
+                    continue  # the row was cancelled
                 if isinstance(outcome, Completion):
                     future.set_result(outcome)
                 else:

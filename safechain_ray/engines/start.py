@@ -1,6 +1,7 @@
-"""How an engine comes to life: what it needs, on which device, and where its log goes.
+"""Engine start: the specification of an engine to start, and its log file.
 
-Sends what a process and its children print to a file, and reads the file's end back for error messages.
+`captured_output` redirects the output of a process and its children to the log. `last_lines` quotes the log's end in
+error messages.
 """
 
 import os
@@ -17,19 +18,16 @@ from safechain_ray.types import Engine
 Device = Literal["cpu", "cuda"]
 
 RUNNING = 256
-
-"""Requests that an engine decodes at once, where neither the user nor the GPU's memory says another number."""
+"""Default concurrency: the requests that an engine decodes at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStart:
-    """One engine to start. `kv_cache_gigabytes` bounds the cache on CPU; a GPU's is what its memory leaves.
+    """One engine to start. `kv_cache_gigabytes` bounds the KV cache on CPUs; on GPUs it gets the remaining memory.
 
-    `memory_share` is the engine's part of a GPU that it shares with others; None where its GPUs are its own.
-
-    `batch_invariant` engines of GPUs give a text that does not depend on the requests beside it.
-    `on_tokens` gets the number of new tokens, `on_counts` the engine's other counts, `on_note` sentences for the
-    driver's screen.
+    `memory_share` is the engine's share of a GPU that several engines use; None for a GPU of its own. The text of a
+    `batch_invariant` engine on GPUs does not depend on concurrent requests. `on_tokens` receives the number of new
+    tokens, `on_counts` other counts, `on_note` sentences for the driver's screen.
     """
 
     needs: EngineNeeds
@@ -46,12 +44,11 @@ class EngineStart:
 
 
 StartEngine = Callable[[EngineStart], Engine]
-
-"""Starts an engine and returns when it can answer. Raises EngineStartError with the end of the engine's log."""
+"""Starts an engine, and returns when it can answer. Raises EngineStartError with the end of the engine's log."""
 
 
 def redirect_output(log_file: Path) -> None:
-    """Point this process's stdout and stderr at `log_file` for good; children started later inherit it.
+    """Redirect stdout and stderr of this process to `log_file`; children that start later inherit them.
 
     File descriptors are replaced, not `sys.stdout`, because native code and child processes write to them directly.
     """
@@ -66,21 +63,21 @@ def redirect_output(log_file: Path) -> None:
 
 @contextmanager
 def captured_output(log_file: Path) -> Iterator[None]:
-    """The same for the length of a block."""
-    kept = os.dup(1), os.dup(2)
+    """Redirect stdout and stderr to `log_file` while the block runs."""
+    originals = os.dup(1), os.dup(2)
     redirect_output(log_file)
     try:
         yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for descriptor, saved in zip((1, 2), kept, strict=True):
-            os.dup2(saved, descriptor)
-            os.close(saved)
+        for descriptor, original in zip((1, 2), originals, strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)
 
 
 def last_lines(log_file: Path, count: int = 15) -> str:
-    """The last `count` lines of the log, or a word that there is none."""
+    """The last `count` lines of the log, or a note that there is none."""
     if not log_file.exists():
         return "(the engine wrote no log)"
     return "\n".join(log_file.read_text(errors="replace").splitlines()[-count:])

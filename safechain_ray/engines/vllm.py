@@ -34,7 +34,7 @@ from safechain_ray.storage import redact
 from safechain_ray.types import Completion, Message, Request, broken_up
 
 MEMORY_STARTS = 3
-"""Starts of an engine that fail for GPU memory; the error of the last one is raised."""
+"""Attempts to start an engine that fail for GPU memory; the error of the last attempt is raised."""
 
 
 def start_vllm(start: EngineStart) -> "VllmEngine":
@@ -48,12 +48,12 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
     if mismatch := package_mismatch(start.device, installed_engine_package()):
         raise EngineStartError(f"The engine for {redact(start.needs.source)} did not start. {mismatch}")
     try:
-        with _loading_reported(start):
+        with _report_loading(start):
             weights = weights_location(start.needs.source)
             os.environ.update(engine_environment(start, os.environ, KernelSources.here()))
-            with _alone_on_a_shared_gpu(start):
+            with _lock_shared_gpu(start):
                 for _ in range(MEMORY_STARTS - 1):
-                    if engine := _start_unless_memory_is_short(start, weights):
+                    if engine := _start_if_memory_suffices(start, weights):
                         return engine
                 _wait_for_memory(start)
                 return _start(start, weights)
@@ -64,8 +64,8 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
         ) from error
 
 
-def _start_unless_memory_is_short(start: EngineStart, weights: str) -> "VllmEngine | None":
-    """None where the engine failed for GPU memory: others gave it back, or took it, while it started."""
+def _start_if_memory_suffices(start: EngineStart, weights: str) -> "VllmEngine | None":
+    """The started engine; None where it failed for GPU memory, as other processes used it during the start."""
     memory_was_free = _wait_for_memory(start)
     log_end = start.log_file.stat().st_size if start.log_file.exists() else 0
     try:
@@ -84,7 +84,7 @@ def _wait_for_memory(start: EngineStart) -> bool:
     return wait_for_memory(memory_share(start.needs.engine_kwargs, start.memory_share), start.on_note)
 
 
-def _alone_on_a_shared_gpu(start: EngineStart) -> AbstractContextManager[None]:
+def _lock_shared_gpu(start: EngineStart) -> AbstractContextManager[None]:
     return nullcontext() if start.memory_share is None else alone_on_gpu(gpus_of_this_process(read_gpus()))
 
 
@@ -93,10 +93,10 @@ def _start(start: EngineStart, weights: str) -> "VllmEngine":
         return VllmEngine(start, weights)
 
 
-def _loading_reported(start: EngineStart) -> AbstractContextManager[None]:
-    elsewhere = start.needs.weight_gigabytes * 1e9 if start.executor == "ray" else 0.0
+def _report_loading(start: EngineStart) -> AbstractContextManager[None]:
+    on_other_nodes = start.needs.weight_gigabytes * 1e9 if start.executor == "ray" else 0.0
     loaded = LoadedBytes(used_gpu_memory) if start.device == "cuda" else LoadedBytes()
-    return loading_reported(start.on_counts, loaded, elsewhere)
+    return loading_reported(start.on_counts, loaded, on_other_nodes)
 
 
 def template_turns(messages: tuple[Message, ...], message_content: MessageContent) -> list[dict[str, Any]]:
@@ -107,13 +107,13 @@ def template_turns(messages: tuple[Message, ...], message_content: MessageConten
 
 
 def special_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """The tokenizer's control tokens as texts, longest first; added tokens that are only blanks are no control."""
+    """The tokenizer's control tokens as texts, longest first; added tokens of blanks alone are not control tokens."""
     added = (token.content for token in tokenizer.added_tokens_decoder.values())
     return tuple(sorted({token for token in added if len(token.strip()) > 1}, key=len, reverse=True))
 
 
 def end_of_text(tokenizer: Any, text: str, count: int) -> str:
-    """The end of `text` that its last `count` tokens stand for, by offsets.
+    """The end of `text` that its last `count` tokens represent, by offsets.
 
     Decoding these tokens may give other blanks, or half a character.
     """
@@ -182,17 +182,17 @@ class VllmEngine:
         return end_of_text(self._tokenizer, text, count)
 
     async def generate(self, request: Request) -> Completion:
-        """Raises RowError where the prompt leaves no room in the context, EngineDiedError where the engine is gone."""
+        """Complete one request. Raises RowError for a prompt that fills the context, EngineDiedError after a crash."""
         if self._closed:
             raise EngineDiedError("the vLLM engine is closed")
         token_ids = self._prompt_tokens(request.prompt)
-        room = self._context_length - len(token_ids)
-        if room < 1:
+        free_tokens = self._context_length - len(token_ids)
+        if free_tokens < 1:
             raise RowError(
                 f"the prompt takes {len(token_ids)} tokens, the model's context holds {self._context_length}; "
                 "shorten it or raise context_length"
             )
-        parameters = self._sampling_params(request, min(request.max_tokens, room))
+        parameters = self._sampling_params(request, min(request.max_tokens, free_tokens))
         # A task of its own: `close` cancels it, as vLLM may end its output handler before a request receives the error.
         answer = asyncio.ensure_future(self._answer(token_ids, parameters))
         self._in_flight.add(answer)

@@ -1,7 +1,4 @@
-"""The arguments that a vLLM engine is started with, from what a model needs and where it runs.
-
-The kind of file system that a folder lies on, from the kernel's table of mounts.
-"""
+"""Arguments of a vLLM engine, from the needs of a model, its device, and the file system of its weights."""
 
 import os
 import re
@@ -20,50 +17,23 @@ MOUNTS = Path("/proc/self/mounts")
 OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-def filesystem_of(folder: Path, mounts: str | None = None) -> str:
-    """The type of the innermost mount that holds `folder`, such as "ext4" or "fuse.mount-s3"; "" where none is known.
-
-    `mounts` is the text of `/proc/self/mounts`: device, mount point, type and options, with blanks as `\\040`.
-    """
-    if mounts is None:
-        mounts = MOUNTS.read_text() if MOUNTS.exists() else ""
-    resolved = folder.expanduser().resolve()
-    innermost, found = Path("/"), ""
-    for line in mounts.splitlines():
-        _, place, kind, *_ = line.split(" ")
-        mount = Path(OCTAL.sub(lambda escape: chr(int(escape[1], 8)), place))
-        # Of two mounts on one place the later one is seen.
-        if resolved.is_relative_to(mount) and mount.is_relative_to(innermost):
-            innermost, found = mount, kind
-    return found
-
-
-def is_fuse(filesystem: str) -> bool:
-    """Whether a process in user space serves the files: buckets that are mounted (Mountpoint for S3, gcsfuse)."""
-    return filesystem.partition(".")[0] in ("fuse", "fuseblk")
-
-
-OWN_WAYS_TO_LOAD = {"safetensors_load_strategy", "load_format", "model_loader_extra_config"}
-
-"""Keys of `engine_kwargs` that say how weights are read."""
+LOADING_ARGUMENTS = {"safetensors_load_strategy", "load_format", "model_loader_extra_config"}
+"""Keys of `engine_kwargs` that set how weights are read."""
 
 QUANTIZATIONS = {"fp8": "fp8_per_tensor"}
-
 """vLLM's names of quantizations while loading (0.25.1 to 0.33.0, model_executor/layers/quantization/online)."""
 
 SHARED_BATCHED_TOKENS = 8_192
-
-"""Of an engine on a part of a GPU: the default of vLLM's offline class on GPUs of less than 70 GB."""
+"""Batched tokens of an engine on a share of a GPU: the default of vLLM's offline class on GPUs of less than 70 GB."""
 
 SHARE_FOR_WEIGHTS = 0.9
-
-"""Of the available memory: vLLM's own bound for reading ahead."""
+"""Share of the available memory: vLLM's own bound for reading ahead."""
 
 
 def engine_arguments(start: EngineStart, weights: str, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """The keyword arguments of `AsyncEngineArgs`; the catalog's and the user's `engine_kwargs` win over all others.
+    """The keyword arguments of `AsyncEngineArgs`. `engine_kwargs` of the catalog and the user override all others.
 
-    `environment` is that of `engine_environment`, in which the engine starts.
+    `environment` has the variables of `engine_environment`, with which the engine starts.
     """
     needs = start.needs
     arguments: dict[str, Any] = {
@@ -89,19 +59,19 @@ def engine_arguments(start: EngineStart, weights: str, environment: Mapping[str,
     if needs.gpus > 1:
         arguments["distributed_executor_backend"] = start.executor
         if start.batch_invariant or environment.items() >= NATIVE_ALL_REDUCE.items():
-            # vLLM 0.25.1 takes FlashInfer's all-reduce by this fusion even where the variables are set.
+            # vLLM 0.25.1 uses FlashInfer's all-reduce in this fusion even where the variables are set.
             arguments["compilation_config"] = {"pass_config": {"fuse_allreduce_rms": False}}
     arguments |= device_arguments(start.device, needs.context_length, start.max_running)
-    if start.device == "cuda" and start.executor == "mp" and not needs.engine_kwargs.keys() & OWN_WAYS_TO_LOAD:
+    if start.device == "cuda" and start.executor == "mp" and not needs.engine_kwargs.keys() & LOADING_ARGUMENTS:
         arguments |= loading_arguments(weights, needs.weight_gigabytes)
     return arguments | needs.engine_kwargs
 
 
 def loading_arguments(weights: str, gigabytes: float) -> dict[str, Any]:
-    """How weights are read: ahead and in large pieces from a bucket that is mounted, where memory holds them.
+    """How weights are read: ahead and in large chunks from a mounted bucket, where they fit the memory.
 
-    vLLM maps the files into memory, and each page fault of a FUSE mount is a request of its own. It reads ahead by
-    itself on NFS and Lustre only (0.25.1 to 0.33.0, model_executor/model_loader/weight_utils.py).
+    vLLM maps the files into memory, and each page fault of a FUSE mount is a request of its own. By itself it
+    reads ahead on NFS and Lustre only (0.25.1 to 0.33.0, model_executor/model_loader/weight_utils.py).
     """
     folder = Path(weights) if Path(weights).is_dir() else Path(HF_HUB_CACHE)
     if not is_fuse(filesystem_of(folder)) or gigabytes * 1e9 > SHARE_FOR_WEIGHTS * available_memory():
@@ -110,7 +80,7 @@ def loading_arguments(weights: str, gigabytes: float) -> dict[str, Any]:
 
 
 def available_memory(limits: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes that this process may still take: of the machine, and of its container (cgroup version 2)."""
+    """Bytes of memory that this process may still allocate, on the machine and in its container (cgroup version 2)."""
     available = float(psutil.virtual_memory().available)
     try:
         limit, used = ((limits / name).read_text().strip() for name in ("memory.max", "memory.current"))
@@ -120,12 +90,35 @@ def available_memory(limits: Path = Path("/sys/fs/cgroup")) -> float:
 
 
 def device_arguments(device: Device, context_length: int, max_running: int) -> dict[str, Any]:
-    """What a device asks for.
+    """Arguments for a device.
 
-    On CPU a seeded request whose prompt is prefilled in pieces kills the engine ("CPU Generator does not use
-    offset"), so prompts stay whole there; without that, chunked prefill stays vLLM's own choice.
+    On CPUs a seeded request whose prompt is prefilled in chunks crashes the engine ("CPU Generator does not use
+    offset"). So chunked prefill is off on CPUs, and vLLM's own choice on GPUs.
     """
     if device == "cuda":
         return {}
     whole_prompts = max(context_length, 64 * max_running)
     return {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": whole_prompts}
+
+
+def filesystem_of(folder: Path, mounts: str | None = None) -> str:
+    """The type of the innermost mount of `folder`, such as "ext4" or "fuse.mount-s3"; "" where it is unknown.
+
+    `mounts` is the text of `/proc/self/mounts`: device, mount point, type and options, with blanks as `\\040`.
+    """
+    if mounts is None:
+        mounts = MOUNTS.read_text() if MOUNTS.exists() else ""
+    resolved = folder.expanduser().resolve()
+    innermost, found = Path("/"), ""
+    for line in mounts.splitlines():
+        _, mount_point, kind, *_ = line.split(" ")
+        mount = Path(OCTAL.sub(lambda escape: chr(int(escape[1], 8)), mount_point))
+        # Of two mounts at the same point the later one is visible.
+        if resolved.is_relative_to(mount) and mount.is_relative_to(innermost):
+            innermost, found = mount, kind
+    return found
+
+
+def is_fuse(filesystem: str) -> bool:
+    """Whether the file system runs in user space, such as a mounted bucket (Mountpoint for S3, gcsfuse)."""
+    return filesystem.partition(".")[0] in ("fuse", "fuseblk")

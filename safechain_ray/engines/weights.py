@@ -1,6 +1,6 @@
-"""Where a model's weights lie: shipped with the project, in a folder, in an object store, or on the hub.
+"""Location of a model's weights: in the package, in a folder, in an object store, or on the Hugging Face hub.
 
-A model's folder in an object store: what lies there, and its files fetched once a node, whole or not at all.
+Weights in an object store are copied once to each node, whole or not at all.
 """
 
 import fcntl
@@ -19,21 +19,22 @@ from safechain_ray.errors import InputError, StorageError
 from safechain_ray.storage import FileFacts, Folder, RetryPolicy, open_folder
 from safechain_ray.types import short_hash
 
-ENGINES_WAIT_SECONDS = 600.0
+PACKAGE_SCHEME = "package://"
 
-"""How long an engine that starts waits for a silent store; drivers and `doctor` wait as for all that a person asks."""
+FILE_SCHEME = "file://"
+
+ENGINE_STORE_TIMEOUT = 600.0
+"""Seconds that a starting engine waits for a store that does not answer. Drivers and `doctor` wait less."""
 
 WEIGHTS = ".safetensors"
 
 WANTED = (WEIGHTS, ".json", ".jinja", ".model", ".tiktoken", ".txt")
-
-"""What engines and tokenizers read. Left in the store: what is unpickled (.bin, .pt, .pth), code, and subfolders."""
+"""Files that engines and tokenizers read. Pickles (.bin, .pt, .pth), code and subfolders are not copied."""
 
 COPIES = "SAFECHAIN_WEIGHTS"
+"""The environment variable with the folder of a node's copies."""
 
-"""The environment variable of a node that names the folder of its copies."""
-
-GIGABYTE = 1e9
+GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,19 @@ class StoredModel:
     files: tuple[FileFacts, ...]
 
     @classmethod
-    def at(cls, uri: str, retry: RetryPolicy | None = None) -> "StoredModel":
-        """Asks for the listing alone. Raises InputError for what is no model's folder, StorageError as `Folder`."""
-        folder = open_folder(uri, retry)
+    def at(cls, uri: str, patience: RetryPolicy | None = None) -> "StoredModel":
+        """List the folder. Raises InputError where it is not a model's folder, and the errors of `Folder`."""
+        folder = open_folder(uri, patience)
         listed = folder.list_facts()
         if not listed:
-            raise InputError(f"No model folder at {folder}: no file lies there. Check its name and its bucket.")
+            raise InputError(f"No model folder at {folder}: there are no files. Fix: check the path and the bucket.")
         files = tuple(file for file in listed if file.name.endswith(WANTED))
         if not any(file.name == "config.json" for file in files):
-            raise InputError(f"{folder} is no model's folder: it holds no config.json.")
+            raise InputError(f"{folder} is not a model's folder: it has no config.json.")
         if not any(file.name.endswith(WEIGHTS) for file in files):
             raise InputError(
-                f"{folder} holds no *{WEIGHTS}, and weights in a format that may run code are not loaded from a store. "
-                "Write them with transformers' save_pretrained, and upload that folder."
+                f"{folder} has no *{WEIGHTS}, and weights in a format that may run code are not loaded from a store. "
+                "Fix: save the model with transformers' save_pretrained, and upload that folder."
             )
         return cls(folder, files)
 
@@ -66,72 +67,72 @@ class StoredModel:
 
     @property
     def size(self) -> int:
-        """Bytes of all that is fetched."""
+        """Bytes of all files that are copied."""
         return sum(file.size for file in self.files)
 
     @property
     def copy_name(self) -> str:
-        """Another one where a file has another name, size or time: an engine keeps the copy that it has open."""
+        """A name that changes with the name, size or time of a file, so that running engines keep their copy."""
         last = re.sub(r"[^\w.-]+", "-", PurePosixPath(self.folder.path).name).strip("-.") or "model"
         return f"{last}-{short_hash(self.folder.path, *self.files)}"
 
     @contextmanager
     def without_weights(self, *names: str) -> Iterator[Path]:
         """A temporary folder with the small files, or only with `names`."""
-        with TemporaryDirectory(prefix="safechain-ray-") as place:
+        with TemporaryDirectory(prefix="safechain-ray-") as folder:
             for file in self.files:
                 if file.name in names or not (names or file.name.endswith(WEIGHTS)):
-                    self.folder.fetch(file, Path(place, file.name))
-            yield Path(place)
+                    self.folder.fetch(file, Path(folder, file.name))
+            yield Path(folder)
 
-    def fetched(self) -> Path:
-        """The node's copy. Of several processes that want it one fetches, the others wait.
+    def fetch(self) -> Path:
+        """The node's copy. One process copies the files, and other processes wait for it.
 
-        What a killed process had fetched whole is kept for the next one. Raises StorageError where there is no room.
+        Whole files of a killed process are reused. Raises StorageError where the disk is too small.
         """
         copies = copies_folder()
         target, partial = copies / self.copy_name, copies / f".{self.copy_name}.partial"
         try:
             copies.mkdir(parents=True, exist_ok=True)
-            with _alone(copies / f".{self.copy_name}.lock"):
+            with _locked(copies / f".{self.copy_name}.lock"):
                 if not target.is_dir():
                     partial.mkdir(exist_ok=True)
                     self._fetch_into(partial)
                     partial.rename(target)
         except OSError as error:
             raise StorageError(
-                f"The weights at {self.folder} can't be kept in {copies}: {error.strerror}. "
-                f"Point {COPIES} to a folder that this user may write."
+                f"The weights at {self.folder} can't be copied to {copies}: {error.strerror}. "
+                f"Fix: set {COPIES} to a folder that this user may write."
             ) from error
         return target
 
     def _fetch_into(self, partial: Path) -> None:
-        for broken_off in partial.glob("*.part"):
-            broken_off.unlink()
+        for incomplete in partial.glob("*.part"):
+            incomplete.unlink()
         missing = [file for file in self.files if not (partial / file.name).exists()]
-        self._check_room(partial, sum(file.size for file in missing))
+        self._check_disk(partial, sum(file.size for file in missing))
         for file in missing:
             self.folder.fetch(file, partial / file.name)
 
-    def _check_room(self, partial: Path, needed: int) -> None:
+    def _check_disk(self, partial: Path, needed: int) -> None:
         free = disk_usage(partial).free
         if needed > free:
             raise StorageError(
-                f"The weights at {self.folder} need {needed / GIGABYTE:.3g} GB more, and {free / GIGABYTE:.3g} GB are "
-                f"free at {partial.parent}. Free some, or point {COPIES} to a larger disk."
+                f"The weights at {self.folder} need {needed / GB:.3g} GB more, and {free / GB:.3g} GB are "
+                f"free at {partial.parent}. Fix: free disk space, or set {COPIES} to a folder on a larger disk."
             )
 
 
 @cache
-def fetched_weights(uri: str) -> str:
-    """The folder of the node's copy. A process stays with the one it has: an engine that starts again asks no store."""
-    return str(StoredModel.at(uri, RetryPolicy(ENGINES_WAIT_SECONDS)).fetched())
+def fetch_weights(uri: str) -> str:
+    """The folder of the node's copy, cached: an engine that restarts in the same process does not list the store."""
+    return str(StoredModel.at(uri, RetryPolicy(ENGINE_STORE_TIMEOUT)).fetch())
 
 
 def copies_folder() -> Path:
-    """Where a node keeps copies of models: in $SAFECHAIN_WEIGHTS, else beside the hub's own cache.
+    """The folder of a node's copies of models: $SAFECHAIN_WEIGHTS, else beside the hub's own cache.
 
-    On a cluster HF_HOME is a shared place that nodes only read, and so no place for copies.
+    On a cluster HF_HOME may be a shared folder that nodes can't write: set SAFECHAIN_WEIGHTS there.
     """
     if named := os.environ.get(COPIES):
         return Path(named).expanduser()
@@ -141,16 +142,11 @@ def copies_folder() -> Path:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One process or thread of the node at a time; a killed one lets go."""
+def _locked(lock: Path) -> Iterator[None]:
+    """A lock of one process or thread of the node. The lock of a killed process is released."""
     with open(lock, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-PACKAGE_SCHEME = "package://"
-
-FILE_SCHEME = "file://"
 
 
 def is_stored(source: str) -> bool:
@@ -159,13 +155,14 @@ def is_stored(source: str) -> bool:
 
 
 def weights_location(source: str) -> str:
-    """A local folder or a Hugging Face id that engines and tokenizers open.
+    """A local folder or a Hugging Face id, as engines and tokenizers open it. Weights in a store are copied first.
 
-    What lies in an object store is fetched first, once a node (`stored_weights.py`). Raises InputError for a missing
-    folder, StorageError for a store that can't be read or a disk that is too small.
+    Raises:
+        InputError: The folder does not exist.
+        StorageError: The store can't be read, or the disk is too small.
     """
     if is_stored(source):
-        return fetched_weights(source)
+        return fetch_weights(source)
     if source.startswith(PACKAGE_SCHEME):
         folder = Path(str(files("safechain_ray") / "demo" / "models" / source.removeprefix(PACKAGE_SCHEME)))
         if not folder.is_dir():

@@ -46,7 +46,7 @@ class Proxy:
 
 
 NO_KEY = "none"
-"""Sent to a server that needs no key, because the SDK requires one."""
+"""The key for a server without keys, as the SDK requires one."""
 
 
 def openai_client(base_url: str, api_key: str | None, *, max_retries: int, timeout: float) -> "AsyncOpenAI":

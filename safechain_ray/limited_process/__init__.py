@@ -1,4 +1,4 @@
-"""A child process that answers requests one by one under limits of time and memory, and is killed at a limit."""
+"""Child process with limits of time and memory: it answers JSON requests one by one, and is killed at a limit."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any
 
 WALL_SECONDS = 900
-"""Time after which a process without an answer is taken for stuck, its start included."""
+"""Seconds without an answer after which a process counts as stuck, its start included."""
 
 _CHILD = Path(__file__).with_name("child.py")
 
@@ -35,8 +35,8 @@ class LimitedProcess:
     `worker` is a Python file with a function `answer(request)`. Threads wait for each other. A forked process starts
     a child of its own.
 
-    Processor time and address space are limited. `wall_seconds` ends a process that is stuck: it is so long that a busy
-    machine does not reach it.
+    Processor time and address space are limited. `wall_seconds` ends a stuck process. It is long enough for a busy
+    machine.
     """
 
     worker: Path

@@ -1,4 +1,4 @@
-"""The child of `LimitedProcess`: a script that nobody imports. Arguments: a worker's file, memory, seconds, parent.
+"""The child of `LimitedProcess`: a script that is not imported. Arguments: a worker's file, memory, seconds, parent.
 
 Each line of its input is a request as JSON, each line of its output a reply: `{"answer": ...}`, `{"error": text}` for
 an exception, `{"limit": text}` for too little memory. Processor time above the limit ends the process by SIGXCPU.
@@ -22,7 +22,7 @@ def _limit(kind: int, most: int) -> None:
 def _end_with_parent(parent: int) -> None:
     """End this process after its parent's death: a worker that waits in a call would not see the end of its input.
 
-    PR_SET_PDEATHSIG would not do: it follows the thread that started the process, and other threads ask it too.
+    PR_SET_PDEATHSIG would not do: it follows the thread that started the process, and other threads send requests too.
     """
     while os.getppid() == parent:
         time.sleep(1)
@@ -31,7 +31,7 @@ def _end_with_parent(parent: int) -> None:
 
 def main(worker: str, memory: int, seconds: int, parent: int) -> None:
     Thread(target=_end_with_parent, args=[parent], daemon=True).start()
-    # What libraries print must not be taken for an answer.
+    # The output of libraries must not be read as an answer.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     answer = runpy.run_path(worker)["answer"]

@@ -1,4 +1,4 @@
-"""Files of other people's models, opened without running what they hold."""
+"""Safe loading of untrusted model files: tokenizers, configs, weights and chat templates, without running code."""
 
 from safechain_ray.model_files.chat_template import (
     ChatTemplateError,

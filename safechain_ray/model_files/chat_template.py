@@ -17,7 +17,7 @@ from safechain_ray.errors import RowError
 from safechain_ray.limited_process import AnswerError, LimitedProcess, LimitExceededError
 
 PROCESSOR_SECONDS = 2
-"""Of one prompt. The published templates take less than a millisecond, and some 20 ms to compile."""
+"""Processor time of one prompt. Published templates take less than a millisecond, and about 20 ms to compile."""
 
 MEMORY = 2**31
 
@@ -27,11 +27,11 @@ LONGEST_PROMPT = 2**24
 _CHILD = LimitedProcess(Path(__file__).with_name("template_worker.py"), PROCESSOR_SECONDS, MEMORY, wall_seconds=120)
 
 _WRAPPER = "vllm.tokenizers.hf"
-"""vLLM's wrapper around a tokenizer hands `apply_chat_template` on."""
+"""vLLM's wrapper around a tokenizer, which forwards `apply_chat_template`."""
 
 
 class ChatTemplateError(RowError):
-    """A chat template does not render a conversation; `reason` says why."""
+    """A chat template does not render a conversation, for `reason`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the chat template does not render: {reason}")

@@ -1,7 +1,7 @@
 """Loads tokenizers, configs and weights with transformers; the only file that calls `from_pretrained`.
 
 A model's folder may name code of its own (`auto_map`). Without a value for `trust_remote_code` transformers asks on the
-terminal whether to run that code, and takes a `y` on stdin for consent. So every load passes False. Only a catalog
+terminal whether to run that code, and a `y` on stdin is consent. So every load passes False. Only a catalog
 entry can set `trust_remote_code`, and no built-in entry does.
 """
 

@@ -21,15 +21,15 @@ from ray.exceptions import GetTimeoutError
 
 from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.failures import explain
-from safechain_ray.cluster.metrics_exporter import RunMetricsExporter
+from safechain_ray.cluster.metrics_exporter import MetricsExporter
 from safechain_ray.cluster.pipeline import Watchdog
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool
-from safechain_ray.cluster.progress import PoolProgress, Stage, start_tally
+from safechain_ray.cluster.progress import PoolProgress, Stage, start_progress_tracker
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.cluster.shared_judges import SharedJudge
 from safechain_ray.cluster.stream_control import StreamControl, StreamStoppedError
 from safechain_ray.cluster.workers.judge import RulesAndVotes
-from safechain_ray.cluster.workers.writer import Commit
+from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import SafechainError
@@ -190,7 +190,7 @@ class RowStream:
     """
 
     rows: Dataset
-    writer: Commit
+    writer: BlockWriter
     stage: Stage
     last_verdicts: RulesAndVotes | None = None
     pools: tuple[PlannedPool, ...] = ()
@@ -203,11 +203,11 @@ class Attempt:
         self.context = context
         self.progress: Mapping[str, PoolProgress] = {}
         self._decisions = decisions
-        self._progress_tracker = start_tally()
+        self._progress_tracker = start_progress_tracker()
         self.settings = pipeline.StreamSettings.of(
             context.resources, context.start_engine, log_folder, self._progress_tracker
         )
-        self._series = RunMetricsExporter(context.record.location, context.record.subject)
+        self._series = MetricsExporter(context.record.location, context.record.subject)
         self._notes = PoolNotes(context.reporter)
         self._ticks: list[Callable[[], None]] = []
 

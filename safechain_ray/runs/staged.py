@@ -11,9 +11,9 @@ from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.pipeline import StreamSettings
 from safechain_ray.cluster.planner import Plan, PlannedPool
 from safechain_ray.cluster.progress import Stage
-from safechain_ray.cluster.shared_judges import through_shared
+from safechain_ray.cluster.shared_judges import judge_with_shared
 from safechain_ray.cluster.workers.judge import RulesAndVotes
-from safechain_ray.cluster.workers.writer import Benign, Commit, block_counts
+from safechain_ray.cluster.workers.writer import Benign, BlockWriter, block_counts
 from safechain_ray.judges.base import Vote
 from safechain_ray.runs.attempt import Attempt, RowStream
 from safechain_ray.runs.file_index import repair_and_index, report_repairs
@@ -76,11 +76,11 @@ class StagedSamples:
             rows = self._through(rows, pool, attempt.settings)
         shared = attempt.context.shared if last else ()
         for judge in shared:
-            rows = through_shared(rows, judge, attempt.settings)
+            rows = judge_with_shared(rows, judge, attempt.settings)
         names = (*(pool.needs.pool for pool in pools), *(judge.entry.name for judge in shared))
         return RowStream(
             rows,
-            Commit(target, counts=count),
+            BlockWriter(target, counts=count),
             Stage(names, self.total, self.total - left, found, self._deciding, number + 1, stages),
             self._last_verdicts() if last else None,
             pools,

@@ -115,7 +115,7 @@ def test_a_worker_killed_in_the_middle(store: Store, undisturbed: dict[tuple[int
 
     assert [each["status"] for each in record["tries"]] == ["done"], stderr
     assert record["tries"][0]["started_again_from"][0] >= 16
-    assert re.search(r"Training worker \d .*start again from the last checkpoint \(1 of at most 3 times\)", stderr)
+    assert re.search(r"Training worker \d .*restart from the last checkpoint \(1 of at most 3 times\)", stderr)
     assert "Traceback" not in stderr
     check_same(folder, undisturbed, record)
 

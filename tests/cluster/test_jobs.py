@@ -74,13 +74,13 @@ def test_a_job_stopped_in_the_middle_ends_cleanly_and_goes_on_when_submitted_aga
             assert info["status"] in ("PENDING", "RUNNING"), info
             assert time.monotonic() < deadline, info
             time.sleep(0.2)
-        assert any("Replica" in name for name in cluster.processes())
+        assert any("GeneratorWorker" in name for name in cluster.processes())
 
         stopped = cluster.ray("job", "stop", "first")
 
         assert cluster.get("/api/jobs/first")["status"] == "STOPPED", stopped.stdout + stopped.stderr
         assert [one["status"] for one in tries(tmp_path)] == ["interrupted"]
-        while any("Replica" in name for name in cluster.processes()):
+        while any("GeneratorWorker" in name for name in cluster.processes()):
             assert time.monotonic() < deadline, cluster.processes()
             time.sleep(0.2)
         kept = len(sample_ids(tmp_path))

@@ -172,7 +172,7 @@ def replicas(node: int) -> int:
     found = 0
     for process in with_all_below(node):
         with suppress(psutil.NoSuchProcess):
-            found += "MapBatches(Replica)" in " ".join(process.cmdline())
+            found += "MapBatches(GeneratorWorker)" in " ".join(process.cmdline())
     return found
 
 

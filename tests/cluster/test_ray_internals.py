@@ -133,7 +133,7 @@ def test_in_a_running_stream_the_models_pool_is_the_one_of_its_replicas(
     run(samples=1)
     (((model, is_models), (judge, is_also_models)),) = seen
     assert (is_models, is_also_models) == (True, False)
-    assert "(Replica)" in model
+    assert "(GeneratorWorker)" in model
     assert "(EngineJudge)" in judge
 
 

@@ -98,7 +98,10 @@ def test_adapters_are_a_flag():
     ("arguments", "says"),
     [
         (("--workers", "3"), "which 3 workers (resources.workers) can't share evenly: make it a multiple of 3"),
-        (("--workers", "400", "--sequences-a-step", "400"), "can't hold 400 training workers at the same time"),
+        (
+            ("--workers", "400", "--sequences-a-step", "400"),
+            "400 training workers do not fit the cluster at once",
+        ),
         (("--training-set", "quickstart-demonstration"), "Did you mean 'quickstart-demonstrations'?"),
         (("--max-length", "20"), "None of 111 demonstrations can be learnt from with max_length 20 tokens"),
         (("--sequences-a-step", "200"), "gives 111 examples, and a step takes 200 sequences"),

@@ -1,1 +1,1 @@
-"""The only package that uses private names of Ray: optional hooks, each with a list of the names that it needs."""
+"""Hooks into private names of Ray; no other package uses such names. Each hook is optional, and lists its names."""

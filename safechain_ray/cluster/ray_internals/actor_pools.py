@@ -1,9 +1,9 @@
-"""Actor pools of a running stream: their actors, their sizes, and the blocks that each actor holds.
+"""Actor pools of a running stream: their actors, their sizes, and the blocks in flight of each actor.
 
-The model's pool is identified by its place. Each pool is declared in the DataContext of its data set when it is added
-to the stream, and Ray Data keeps that order: the topology is built from the source on, and the optimizer never fuses
-two actor pools. `map_batches` takes no name for an operator, display names contain those of fused operators, and labels
-(`_labels`) are a private option whose value is only in `_ray_remote_args`. So the place depends on the fewest names.
+The model's pool is identified by its position. Each pool is declared in the DataContext of its data set when it is
+added to the stream, and Ray Data keeps this order: the topology is built from the source on, and the optimizer never
+fuses two actor pools. The alternatives need more private names: `map_batches` has no name for an operator, display
+names contain those of fused operators, and labels (`_labels`) are a private option in `_ray_remote_args`.
 """
 
 from collections.abc import Collection, Mapping
@@ -42,9 +42,9 @@ READ_POOLS: Needs = (
     (_POOL_OPERATOR, "_ActorState.is_restarting"),
     ("ray.actor", "ActorHandle._actor_id"),
 )
-"""Public ways looked for: `Dataset.stats()` is text, and complete only at the end. `ray.util.state` knows no pools and
-needs the dashboard, which a local Ray has not. AutoscalingActorPool (a developer API) counts its actors; it has no list
-of them. No public property says that an operator has all its inputs. An ActorHandle has no public id."""
+"""Public API looked for: `Dataset.stats()` is text, and complete only at the end. `ray.util.state` knows no pools and
+needs the dashboard, which a local Ray does not start. AutoscalingActorPool (a developer API) counts its actors, but has
+no list of them. No public property shows that an operator has all its inputs. An ActorHandle has no public id."""
 
 REQUEUE_TASKS: Needs = (
     (_POOL_OPERATOR, "ActorPoolMapOperator._bundle_queue"),
@@ -62,11 +62,11 @@ REQUEUE_TASKS: Needs = (
     (_METRICS, "RunningTaskInfo.task_id"),
     ("ray", "TaskID.actor_id"),
 )
-"""Public ways looked for: `ray.cancel` alone fails the stream with the task. `max_task_retries` of a map worker sends a
+"""Public API looked for: `ray.cancel` alone fails the stream with the task. `max_task_retries` of a map worker sends a
 task to the same actor again. `PhysicalOperator.get_active_tasks` mixes in tasks without blocks."""
 
 END_ACTORS: Needs = (*REQUEUE_TASKS, (_POOL_OPERATOR, "_ActorPool._release_running_actor"))
-"""Public way looked for: `AutoscalingActorPool.scale` ends idle and pending actors only."""
+"""Public API looked for: `AutoscalingActorPool.scale` ends idle and pending actors only."""
 
 POOL_SIZES = Hook(
     "pool sizes",
@@ -81,18 +81,18 @@ POOL_SIZES = Hook(
         (_SCALING, "ActorPoolScalingRequest.upscale"),
     ),
 )
-"""Public way looked for: the sizes of an ActorPoolStrategy are read once, when the stream starts."""
+"""Public API looked for: the sizes of an ActorPoolStrategy are read once, when the stream starts."""
 
 POOLS_KEY = "safechain_pools"
 
 
 class RequeuedError(Exception):
-    """How a task ended whose block was requeued. No user sees it."""
+    """The result of a task whose block was requeued. It never reaches a user."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ActorPool:
-    """One pool at one step of its stream. Only the thread that runs the stream may use it."""
+    """One pool at one step of its stream. For the thread that runs the stream only."""
 
     operator: Any
     generates: bool
@@ -101,7 +101,7 @@ class ActorPool:
 
     @property
     def size(self) -> int:
-        """Actors that run, restart or wait for resources."""
+        """Number of actors that are running, restarting or pending."""
         return int(self._pool.current_size())
 
     @property
@@ -122,7 +122,7 @@ class ActorPool:
 
     @property
     def has_all_input(self) -> bool:
-        """Whether the operators before this one have finished; blocks may still be queued."""
+        """Whether the upstream operators have completed; blocks may still be queued."""
         return bool(self.operator._inputs_complete)
 
     @property
@@ -131,29 +131,29 @@ class ActorPool:
 
     @property
     def actors(self) -> tuple[ActorHandle, ...]:
-        """All actors, those included that have not started yet."""
+        """All actors, pending ones included."""
         return (*self._pool._running_actors, *self._pool._pending_actors.values())
 
     @property
     def active_actors(self) -> set[ActorHandle]:
-        """The actors that have started and get blocks: not restarting, and on no draining node."""
+        """The actors that receive blocks: started, not restarting, and not on a draining node."""
         return set(self._pool._alive_actors_to_in_flight_tasks_heap)
 
     @property
     def placements(self) -> Mapping[ActorHandle, tuple[str, bool]]:
-        """The node of each started actor, and whether the actor is restarting; Ray Data learns both a moment late."""
+        """The node of each started actor, and whether it is restarting. Ray Data updates both a moment late."""
         started = self._pool._running_actors.items()
         return {actor: (state.actor_location, state.is_restarting) for actor, state in started}
 
     def dispatch_queued(self) -> None:
-        """Send queued blocks to actors that have room. Ray Data does so when the next block comes, if one comes."""
+        """Send queued blocks to actors with free slots. Ray Data does so only when another block arrives."""
         if self.operator._bundle_queue.has_next():
             self.operator._try_schedule_tasks_internal()
 
     def requeue_tasks(self, actors: Collection[ActorHandle]) -> None:
-        """End the tasks of these actors before their time, and queue their blocks again.
+        """Cancel the tasks of these actors, and requeue their blocks.
 
-        A task makes one block: one that has made it is as good as done.
+        A task has one output block. A task that has produced its block is not requeued.
         """
         op, metrics = self.operator, self.operator.metrics
         ids = {actor_id(actor) for actor in actors}
@@ -168,7 +168,7 @@ class ActorPool:
                 metrics.on_input_queued(running.inputs, input_index=0)
 
     def end_one_actor(self) -> bool:
-        """End the actor that has least to do; its blocks go to the others. False where it is the only active one."""
+        """End the actor with the fewest tasks, and requeue its blocks. False where no other actor is active."""
         actors = self.active_actors
         if len(actors) < 2:
             return False
@@ -179,27 +179,27 @@ class ActorPool:
         return True
 
     def set_max_size(self, actors: int) -> None:
-        """Ray Data's own autoscaler ends idle actors above this size, and starts some when those there are full.
+        """Set the maximum size. Ray Data's autoscaler ends idle actors above it, and starts some when all are full.
 
-        A config whose initial size is above its maximum is refused, also long after the start.
+        A config with an initial size above the maximum is refused, also after the start.
         """
         config = self._pool._config
         self._pool._config = replace(config, max_size=actors, initial_size=min(config.initial_size, actors))
 
     def add_actors(self, count: int, reason: str) -> None:
-        """Start actors now; they wait until the cluster has room for them."""
+        """Start actors now. They are pending until the cluster has free resources."""
         from ray.data._internal.actor_autoscaler.autoscaling_actor_pool import ActorPoolScalingRequest
 
         self._pool.scale(ActorPoolScalingRequest.upscale(delta=count, reason=reason))
 
 
 def actor_id(actor: ActorHandle) -> ray.ActorID:
-    """The id of an actor. A handle in its place would keep the actor alive, and its GPU taken."""
+    """The id of an actor. A stored handle would keep the actor alive, and its GPU in use."""
     return actor._actor_id
 
 
 def declare_pool(stream: Dataset, generates: bool) -> None:
-    """Note that the operator just added to `stream` is an actor pool; one that `generates` is the model's."""
+    """Declare the operator that is added next to `stream` as an actor pool. `generates` marks the model's pool."""
     declared = stream.context.get_config(POOLS_KEY, ())
     stream.context.set_config(POOLS_KEY, (*declared, generates))
 
@@ -212,7 +212,7 @@ def pools_of(executor: Any) -> list[ActorPool]:
         for operator, state in executor._topology.items()
         for pool in operator.get_autoscaling_actor_pools()
     ]
-    if len(declared) != len(found):  # another Ray may fuse or split pools: then none is known to be the model's
+    if len(declared) != len(found):  # another version of Ray may fuse or split pools: then the model's pool is unknown
         declared = (False,) * len(found)
     return [
         ActorPool(operator, generates, state, pool)

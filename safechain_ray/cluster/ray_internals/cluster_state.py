@@ -1,6 +1,6 @@
 """State of the cluster and its nodes that only private clients of Ray report or change.
 
-Each function has a value to return where its names are missing, so that callers need no other way.
+Each function returns a default value where its names are missing, so that callers need no fallback.
 """
 
 import time
@@ -15,26 +15,26 @@ DRAINING_NODES = Hook(
     "a draining node gets new rows until it is gone",
     (("ray._private.state", "state.get_draining_nodes"),),
 )
-"""Public ways looked for: `ray.nodes()` does not say it. `ray.util.state` needs the dashboard. `ray.autoscaler.v2.sdk`
-says it, a second late and with every pending demand of the cluster: the stream's own thread asks once a second."""
+"""Public API looked for: `ray.nodes()` does not report it. `ray.util.state` needs the dashboard. The status of
+`ray.autoscaler.v2.sdk` is a second late and has all pending demands of the cluster: too slow to poll every second."""
 
 DEATH_REASONS = Hook(
     "death reasons",
-    "messages do not say whether a node that is gone was drained before",
+    "messages do not show whether a node that is gone was drained before",
     (
         ("ray.core.generated.common_pb2", "NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED"),
         ("ray.core.generated.common_pb2", "NodeDeathInfo.AUTOSCALER_DRAIN_IDLE"),
     ),
 )
-"""Public way looked for: `ray.nodes()` gives the reason as a number, whose names are nowhere public."""
+"""Public API looked for: `ray.nodes()` gives the reason as a number. The names of the numbers are not public."""
 
 FREE_RESOURCES = Hook(
     "free resources",
     "a sweep sees a second late which GPUs are free",
     (("ray._private.state", "available_resources_per_node"),),
 )
-"""Public ways looked for: `ray.available_resources` has sums of the cluster. `ray.autoscaler.v2.sdk` has the resources
-of each node as of the last second; it is taken where this one is missing."""
+"""Public API looked for: `ray.available_resources` has sums of the cluster. `ray.autoscaler.v2.sdk` has the resources
+of each node, up to a second late; it is the fallback of this hook."""
 
 ACTORS_OF_GROUPS = Hook(
     "actors of placement groups",
@@ -47,7 +47,7 @@ ACTORS_OF_GROUPS = Hook(
         ("ray.core.generated.gcs_pb2", "ActorTableData.DEAD"),
     ),
 )
-"""Public ways looked for: `ray.util.state.list_actors` needs the dashboard, which a local Ray runs without.
+"""Public API looked for: `ray.util.state.list_actors` needs the dashboard, which a local Ray runs without.
 `placement_group_table` does not list the actors of a group."""
 
 LOCAL_GPUS = Hook(
@@ -55,7 +55,7 @@ LOCAL_GPUS = Hook(
     "the plan for a local Ray counts NVIDIA GPUs only",
     (("ray._private.accelerators", "get_accelerator_manager_for_resource"),),
 )
-"""Public way looked for: `ray.cluster_resources` needs a Ray that runs, and a plan is shown without starting one."""
+"""Public API looked for: `ray.cluster_resources` needs a running Ray, and a plan is shown without starting Ray."""
 
 DRAIN_NODE = Hook(
     "spot notice",
@@ -66,7 +66,7 @@ DRAIN_NODE = Hook(
         ("ray.core.generated.autoscaler_pb2", "DrainNodeReason.Value"),
     ),
 )
-"""Public way looked for: the command `ray drain-node` is hidden, and says that its interface is not public."""
+"""Public API looked for: the command `ray drain-node` is hidden, and documented as not public."""
 
 
 def draining_nodes() -> frozenset[str]:
@@ -85,7 +85,7 @@ def drained_nodes() -> frozenset[str]:
 
 
 def free_resources() -> Mapping[str, Mapping[str, float]]:
-    """What no actor and no task holds, by node id."""
+    """Resources that no actor and no task uses, by node id."""
     if FREE_RESOURCES.is_on():
         from ray._private.state import available_resources_per_node
 
@@ -98,18 +98,18 @@ def free_resources() -> Mapping[str, Mapping[str, float]]:
 
 
 def placement_groups_in_use() -> Mapping[bytes, bool]:
-    """Whether any actor lives, for every placement group of this driver that had one. Empty without the hook."""
-    lives: dict[bytes, bool] = {}
+    """Whether an actor is alive, for each placement group of this driver that had actors. Empty without the hook."""
+    in_use: dict[bytes, bool] = {}
     if not ACTORS_OF_GROUPS.is_on():
-        return lives
+        return in_use
     from ray.core.generated.gcs_pb2 import ActorTableData
 
     here = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
     for row in ray._private.state.state._connect_and_get_accessor().get_actor_table(here, None):
         actor = ActorTableData.FromString(row)
         if group := actor.placement_group_id:
-            lives[group] = lives.get(group, False) or actor.state != ActorTableData.DEAD
-    return lives
+            in_use[group] = in_use.get(group, False) or actor.state != ActorTableData.DEAD
+    return in_use
 
 
 def gpus_of_local_ray() -> int | None:
@@ -125,10 +125,10 @@ def gpus_of_local_ray() -> int | None:
 
 
 def drain_node(gcs_address: str, node_id: str, message: str, seconds: float) -> str | None:
-    """Have Ray drain a node that is gone in `seconds`; gives the reason where Ray refuses, else None.
+    """Drain a node that will be gone in `seconds`. Returns the reason where Ray refuses, else None.
 
     Raises:
-        Exception: What Ray raises where its head is not reached.
+        Exception: Ray can't reach its head node.
     """
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 

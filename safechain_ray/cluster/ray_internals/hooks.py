@@ -1,7 +1,7 @@
 """Optional hooks into Ray: the private names that each one needs, checked against the installed Ray.
 
-A private name may change with any release of Ray. A run must not fail because of one: a hook whose names are missing is
-off, one warning says which guarantee is lost, and the run continues without it.
+A private name may change with any release of Ray, and a run must not fail because of it. A hook whose names are missing
+is off: one warning names the lost guarantee, and the run continues without the hook.
 """
 
 import importlib
@@ -20,15 +20,15 @@ Needs = tuple[tuple[str, str], ...]
 TESTED_RAY = "2.60.0"
 
 _warned: set[str] = set()
-"""Names of the hooks whose warning this process has given."""
+"""Names of the hooks that this process has warned about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
     """One use of private names of Ray.
 
-    `guarantee` says what is lost without the hook; it ends the warning. The last part of a path in `needs` may be an
-    attribute that the constructor of a class sets.
+    `guarantee` describes what is lost without the hook, as part of the warning. The last part of a path in `needs` may
+    be an attribute that the constructor of a class sets.
 
     Example:
         >>> Hook("copying", "data sets share one context", (("ray.data.context", "DataContext.copy"),)).missing()

@@ -1,8 +1,8 @@
-"""Ray's node providers of AWS and Google Cloud, which the cluster launcher extends by on-demand nodes.
+"""Ray's node providers of AWS and Google Cloud, which get an on-demand fallback.
 
-Public way looked for: `ray.autoscaler.node_provider.NodeProvider` is the interface alone. The providers that start
-machines are only in private modules, and a cluster config names a class of its own by `provider.module`. They are not
-optional: without them no cluster starts, so the error says how to start one without the on-demand fallback.
+Public API looked for: `ray.autoscaler.node_provider.NodeProvider` is the interface alone. The providers that start
+machines are only in private modules. A cluster config names a class of its own by `provider.module`. The providers are
+not optional, as no cluster starts without them: the error shows how to start one without the on-demand fallback.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The node provider of deploy/gcp.yaml: Ray's for Google Cloud, with nodes on demand behind spot nodes.
+"""Node provider of deploy/gcp.yaml: Ray's provider for Google Cloud, with on-demand fallback for spot nodes.
 
 Needs google-api-python-client.
 """
@@ -6,15 +6,15 @@ Needs google-api-python-client.
 from typing import Any
 
 from safechain_ray.cluster.ray_internals.node_providers import node_provider
-from safechain_ray.cluster.spot.on_demand_fallback import NodeConfig, SpotFirstOneByOne
+from safechain_ray.cluster.spot.on_demand_fallback import NodeConfig, OneByOneOnDemandFallback
 
 SPOT_KEYS = ("provisioningModel", "instanceTerminationAction")
 
 
-class SpotFirstGcp(SpotFirstOneByOne, node_provider("gcp")):  # type: ignore[misc]
-    """`scheduling` says that a node is spot; what else it says is true of nodes on demand too.
+class GcpOnDemandFallback(OneByOneOnDemandFallback, node_provider("gcp")):  # type: ignore[misc]
+    """Two keys of `scheduling` request a spot node; its other keys apply to on-demand nodes too.
 
-    One by one: Ray sends the inserts of all nodes before it hears that one was refused.
+    One node at a time: Ray sends the inserts of all nodes before it receives the first refusal.
     """
 
     @staticmethod

@@ -1,10 +1,10 @@
-"""Tells Ray of a spot notice: watches the cloud's metadata service beside a node's Ray, and drains the node.
+"""Spot interruption watcher: polls the cloud's metadata service on a node, and drains the node in Ray on a notice.
 
     python -m safechain_ray.cluster.spot.interruption_watcher aws
 
-Neither AWS nor Google Cloud tells Ray that a machine is about to be taken back. Without this the node just dies, and
-its rows wait until Ray has noticed. Where the cluster asks for tokens, this needs what `ray start` needs:
-RAY_AUTH_MODE=token.
+Neither AWS nor Google Cloud notifies Ray before it interrupts a spot machine. Without this process the node dies, and
+its rows wait until Ray detects the death. Where the cluster uses token authentication, the watcher needs the variables
+of `ray start`: RAY_AUTH_MODE=token.
 """
 
 import json
@@ -20,6 +20,7 @@ import httpx
 import psutil
 
 from safechain_ray.cluster.ray_internals.cluster_state import DRAIN_NODE, drain_node
+from safechain_ray.cluster.ray_internals.hooks import TESTED_RAY
 from safechain_ray.errors import InputError
 
 POLL_INTERVAL = 2.0
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """The cloud takes this machine back. `seconds` are what is left, `words` what the cloud said."""
+    """Notice of an interruption. `seconds` is the time left; `words` is the cloud's answer."""
 
     seconds: float
     words: str
@@ -40,7 +41,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Raylet:
-    """The process that a node of Ray lives and dies with."""
+    """The raylet: the process of a Ray node."""
 
     process: psutil.Process
     node_id: str
@@ -48,12 +49,12 @@ class Raylet:
 
     @classmethod
     def here(cls, node_id: str | None) -> "Raylet":
-        """The one of this machine, or of these that of `node_id`. Raises InputError where there is not just one."""
+        """The raylet of this machine, or that of `node_id`. Raises InputError where there is not exactly one."""
         found = [raylet for raylet in _raylets() if node_id in (None, raylet.node_id)]
         if len(found) != 1:
             raise InputError(
                 f"{len(found)} nodes of Ray run on this machine{f' with the id {node_id}' if node_id else ''}. "
-                "Start this after `ray start`, and where there are several with --node-id."
+                "Fix: start this after `ray start`, with --node-id where there are several nodes."
             )
         return found[0]
 
@@ -64,16 +65,16 @@ class Raylet:
         return False
 
     def drain(self, notice: Notice) -> None:
-        """Raises what Ray raises where the head can't be reached, InputError where it refuses."""
+        """Drain the node. Raises Ray's error where the head can't be reached, InputError where Ray refuses."""
         why_not = drain_node(self.gcs_address, self.node_id, f"spot notice: {notice.words}", notice.seconds)
         if why_not is not None:
             raise InputError(f"Ray refuses to drain this node: {why_not}")
 
 
 def aws_notice(metadata: httpx.Client) -> Notice | None:
-    """Raises httpx.HTTPError where the service gives no answer, or another than its documented ones."""
-    asked = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
-    token = metadata.put("/latest/api/token", headers=asked).raise_for_status().text
+    """The notice of the metadata service; None without one. Raises httpx.HTTPError for any undocumented answer."""
+    lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    token = metadata.put("/latest/api/token", headers=lifetime).raise_for_status().text
     answer = metadata.get("/latest/meta-data/spot/instance-action", headers={"X-aws-ec2-metadata-token": token})
     if answer.status_code == httpx.codes.NOT_FOUND:
         return None
@@ -82,14 +83,14 @@ def aws_notice(metadata: httpx.Client) -> Notice | None:
 
 
 def gcp_notice(metadata: httpx.Client) -> Notice | None:
-    """Raises httpx.HTTPError where the service gives no answer, or another than its documented ones."""
+    """The notice of the metadata service; None without one. Raises httpx.HTTPError for any undocumented answer."""
     answer = metadata.get("/computeMetadata/v1/instance/preempted", headers={"Metadata-Flavor": "Google"})
     preempted = answer.raise_for_status().text.strip()
     return Notice(GCP_NOTICE_SECONDS, f"preempted is {preempted}") if preempted == "TRUE" else None
 
 
 def _seconds_left(words: str) -> float:
-    """Until the time that AWS names, at most the two minutes that it promises; these too where no time can be read."""
+    """Seconds until the time in the notice, at most the two minutes of AWS's notice; two minutes without a time."""
     try:
         left = datetime.fromisoformat(json.loads(words)["time"]).timestamp() - time.time()
     except (ValueError, LookupError, TypeError):
@@ -101,12 +102,12 @@ CLOUDS: Mapping[str, tuple[str, Callable[[httpx.Client], Notice | None]]] = {
     "aws": ("http://169.254.169.254", aws_notice),
     "gcp": ("http://metadata.google.internal", gcp_notice),
 }
-"""Where each cloud's metadata service is, and how it is read."""
+"""The address of each cloud's metadata service, and the function that reads it."""
 
 
 def watch(raylet: Raylet, metadata: httpx.Client, read: Callable[[httpx.Client], Notice | None]) -> None:
-    """Return when the node was drained on a notice, or is gone."""
-    trouble = None
+    """Poll until the node is drained after a notice, or has ended."""
+    last_error = None
     while not raylet.ends_within(POLL_INTERVAL):
         try:
             notice = read(metadata)
@@ -114,10 +115,10 @@ def watch(raylet: Raylet, metadata: httpx.Client, read: Callable[[httpx.Client],
                 raylet.drain(notice)
                 logger.info("Drained node %s with %.0f s left: %s", raylet.node_id, notice.seconds, notice.words)
                 return
-        except Exception as error:  # of the service or of Ray: the next look may go well, and nobody else looks
-            if repr(error) != trouble:
-                logger.warning("Looked for a spot notice in vain, and goes on looking: %r", error)
-            trouble = repr(error)
+        except Exception as error:  # of the service or of Ray: the next poll may succeed
+            if repr(error) != last_error:
+                logger.warning("The poll for a spot notice failed, and is retried: %r", error)
+            last_error = repr(error)
 
 
 def _raylets() -> list[Raylet]:
@@ -131,23 +132,25 @@ def _raylets() -> list[Raylet]:
 
 @click.command()
 @click.argument("cloud", type=click.Choice(sorted(CLOUDS)))
-@click.option("--metadata", metavar="URL", help="Where the cloud's metadata service is, if not where it always is.")
+@click.option("--metadata", metavar="URL", help="Address of the cloud's metadata service, if not the usual one.")
 @click.option("--node-id", metavar="ID", help="Ray's id of the node, on a machine with several.")
 def main(cloud: str, metadata: str | None, node_id: str | None) -> None:
-    """Watch for the notice that CLOUD takes this spot machine back, and drain its Ray node then.
+    """Watch for a notice that CLOUD interrupts this spot machine, and drain its Ray node.
 
-    Ends with the node, so that it is started once after each `ray start`.
+    The process ends with the node. Start it once after each `ray start`.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # or a line for each look
-    usual, read = CLOUDS[cloud]
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each poll otherwise
+    usual_address, read = CLOUDS[cloud]
     if not DRAIN_NODE.is_on():
-        raise click.ClickException("This Ray has no way to drain a node on a spot notice.")
+        raise click.ClickException(
+            f"This version of Ray can't drain a node on a spot notice. Fix: install ray=={TESTED_RAY}."
+        )
     try:
         raylet = Raylet.here(node_id)
     except InputError as error:
         raise click.ClickException(str(error)) from error
-    with httpx.Client(base_url=metadata or usual, timeout=POLL_INTERVAL, trust_env=False) as client:
+    with httpx.Client(base_url=metadata or usual_address, timeout=POLL_INTERVAL, trust_env=False) as client:
         watch(raylet, client, read)
 
 

@@ -1,8 +1,8 @@
-"""Takes a node on demand where the cloud has no spot node of its kind, which Ray's autoscaler does not do by itself.
+"""On-demand fallback: starts an on-demand node where the cloud has no spot node of its type.
 
-Ray 2.60 prefers a node type by its `priority`, but turns to another only where a node that was granted does not come up
-(`CloudResourceMonitor` hears of ALLOCATION_TIMEOUT alone). A launch that the cloud refuses, as it does when it has no
-spot capacity, is tried again for ever with the same type. So the second choice is made here, in the launch itself.
+Ray's autoscaler does not do so. Ray 2.60 prefers a node type by its `priority`, but falls back to another type only
+where a granted node does not come up (`CloudResourceMonitor` receives ALLOCATION_TIMEOUT alone). A launch that the
+cloud refuses for lack of spot capacity is retried forever with the same type. So the fallback is in the launch itself.
 """
 
 import logging
@@ -16,43 +16,43 @@ NodeConfig = Mapping[str, Any]
 
 
 class CreatesNodes(Protocol):
-    """What of Ray's NodeProvider is used here."""
+    """The method of Ray's NodeProvider that is used here."""
 
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> Any: ...
 
 
-class SpotFirst(ABC):
-    """For a class that also inherits one of Ray's node providers, behind this one."""
+class OnDemandFallback(ABC):
+    """Mixin before one of Ray's node providers in the bases of a class."""
 
     @staticmethod
     @abstractmethod
     def on_demand(node_config: NodeConfig) -> dict[str, Any]:
-        """The same node on demand; equal to `node_config` where that is on demand already."""
+        """The config of the same node on demand; equal to `node_config` for an on-demand node."""
 
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> Any:
-        """Start `count` nodes. Raises what the cloud says where it has none on demand either."""
+        """Start `count` nodes. Raises the cloud's error where no on-demand node starts either."""
         parent: CreatesNodes = super()  # type: ignore[assignment]
         try:
             return parent.create_node(node_config, tags, count)
         except Exception as error:
-            instead = self.on_demand(node_config)
-            if instead == node_config:
+            fallback = self.on_demand(node_config)
+            if fallback == node_config:
                 raise
-            logger.warning("No spot node (%s): asking for %d on demand.", error, count)
-            return parent.create_node(instead, tags, count)
+            logger.warning("No spot node is available (%s). Starting %d on-demand nodes.", error, count)
+            return parent.create_node(fallback, tags, count)
 
 
-class SpotFirstOneByOne(SpotFirst):
-    """For a provider that starts several nodes at once, and where one is refused raises and leaves the others to come.
+class OneByOneOnDemandFallback(OnDemandFallback):
+    """Mixin for a provider that starts several nodes at once, and raises for one of them while the others start.
 
-    All of them would be asked for again on demand, beside those.
+    With `OnDemandFallback` all nodes would be requested again on demand, in addition to the nodes that started.
     """
 
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
-        """Start `count` nodes one after the other, each on demand where there is no spot node for it.
+        """Start `count` nodes one after the other, each on demand where no spot node is available.
 
-        Where the cloud has none any more, those that came are given: Ray asks for the rest again ten minutes later.
-        Raises what the cloud says where it has none at all.
+        Where the cloud has fewer nodes, the started ones are returned: Ray requests the rest ten minutes later. Raises
+        the cloud's error where no node starts.
         """
         nodes: dict[str, Any] = {}
         for missing in range(count, 0, -1):
@@ -61,6 +61,6 @@ class SpotFirstOneByOne(SpotFirst):
             except Exception as error:
                 if not nodes:
                     raise
-                logger.warning("No node any more (%s): %d of %d are missing.", error, missing, count)
+                logger.warning("No further node is available (%s). %d of %d nodes are missing.", error, missing, count)
                 break
         return nodes

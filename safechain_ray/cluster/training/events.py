@@ -1,4 +1,4 @@
-"""What workers that train tell the driver, in the order in which it happened; an actor beside the driver keeps it."""
+"""Event log of a training: what workers report to the driver, oldest first; an actor on the driver's node."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,33 +7,33 @@ from typing import Any
 from safechain_ray.cluster.nodes import beside_driver
 
 TRAINING = "training"
-"""The phase in which steps are done."""
+"""The phase in which training steps are made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """The first worker has begun something else than steps: it loads, saves, uploads."""
+    """The first worker has entered another phase, such as loading or uploading."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A sentence for a person."""
+class Note:
+    """A sentence for the user."""
 
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
-    """The workers go on after `step`; `history` is what was logged until then."""
+class Started:
+    """The workers continue after `step`. `history` has the values that were logged up to that step."""
 
     step: int
     history: tuple[Mapping[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Stepped:
+class StepDone:
     """`step` of `steps` is done."""
 
     step: int
@@ -42,12 +42,14 @@ class Stepped:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
+    """Values that the trainer logged."""
+
     values: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why a worker ends. With `error` it is known what to fix; else another one's death may be the reason."""
+    """Why a worker ends. An `error` of None may be the consequence of another worker's death."""
 
     rank: int
     reason: str
@@ -56,7 +58,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """All steps are done and the model is in the output."""
+    """All steps are done, and the model is in the output."""
 
     steps: int
     loss: float
@@ -65,21 +67,22 @@ class Finished:
     seconds: float
 
 
-TrainingEvent = Phase | Said | Began | Stepped | Logged | Failed | Finished
+TrainingEvent = Phase | Note | Started | StepDone | Logged | Failed | Finished
 
 
 class EventLog:
-    """The actor: what came, from the beginning."""
+    """The actor: an append-only list of events."""
 
     def __init__(self) -> None:
-        self._news: list[TrainingEvent] = []
+        self._events: list[TrainingEvent] = []
 
-    def tell(self, news: TrainingEvent) -> None:
-        self._news.append(news)
+    def append(self, event: TrainingEvent) -> None:
+        self._events.append(event)
 
     def since(self, number: int) -> list[TrainingEvent]:
-        return self._news[number:]
+        """The events from `number` on, counted from 0."""
+        return self._events[number:]
 
 
-def start_board() -> Any:
+def start_event_log() -> Any:
     return beside_driver(EventLog)

@@ -1,6 +1,6 @@
-"""A training on the cluster: Ray Train's workers, started again where they die, watched from the driver's thread.
+"""Training on the cluster: Ray Train's workers, restarted after a death, with a watchdog in the driver's thread.
 
-How the workers of a training stand on the cluster, or why they can't: refused with a table before any starts.
+`check_workers` refuses workers that do not fit the cluster, with a table, before any worker starts.
 """
 
 import threading
@@ -18,7 +18,7 @@ from ray.train import FailureConfig, LoggingConfig, PreemptionError, RunConfig, 
 from safechain_ray.cluster.failures import explain
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds, fits, needs_table
 from safechain_ray.cluster.training.events import Failed, Finished, TrainingEvent
-from safechain_ray.cluster.training.worker import TrainingTask, work
+from safechain_ray.cluster.training.worker import TrainingTask, run_worker
 from safechain_ray.errors import PlanError, SafechainError, StallError
 
 POLL_INTERVAL = 0.5
@@ -28,7 +28,7 @@ RPC_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """What is asked of the cluster: `count` workers with so many CPUs each, and a GPU where `on_gpus`."""
+    """Requested workers: `count` workers with `cpus` CPUs each, and one GPU each where `on_gpus`."""
 
     count: int
     on_gpus: bool
@@ -42,16 +42,20 @@ def run_training(
     task: TrainingTask,
     workers: Workers,
     log_folder: Path,
-    hear: Callable[[TrainingEvent], None],
+    on_event: Callable[[TrainingEvent], None],
     report: Callable[[str], None],
 ) -> Finished:
-    """Train to the end; `hear` gets the workers' news, in the driver's thread.
+    """Train until the end. `on_event` receives the events of the workers, in the driver's thread.
 
-    Workers that die start again together from the last checkpoint, at most `max_deaths` times; a node that is taken
-    back does not count. It is not left to Ray's own retries: they would repeat what only a person can fix, such as a
-    full disk. Raises the SafechainError of a worker, StallError when nothing is heard for too long.
+    After a death all workers restart from the last checkpoint, at most `max_deaths` times. An interrupted spot node
+    does not count as a death. Ray's own retries are off: they would also repeat errors that need a fix, such as a full
+    disk.
+
+    Raises:
+        SafechainError: A worker failed with an error that needs a fix, or workers died too often.
+        StallError: No event arrived for `stall_seconds`.
     """
-    watch = _Watch(task.board, workers.stall_seconds, hear)
+    watch = _Watch(task.event_log, workers.stall_seconds, on_event)
     deaths = 0
     while True:
         error = watch.until_end(_trainer(task, workers, log_folder))
@@ -61,29 +65,29 @@ def run_training(
         if known is not None:
             raise known
         if not isinstance(error, WorkerGroupError | PreemptionError):
-            raise SafechainError(f"Ray Train gave the training up: {_first_line(error)}. Its logs: {log_folder}")
-        how = _how(error, watch.failures)
-        if _was_taken_back(error):
-            report(f"{how}. All workers start again from the last checkpoint.")
+            raise SafechainError(f"Ray Train ended the training: {_first_line(error)}. Its logs: {log_folder}")
+        cause = _cause_sentence(error, watch.failures)
+        if _was_interrupted(error):
+            report(f"{cause}. All workers restart from the last checkpoint.")
             watch.failures = []
             continue
         deaths += 1
         if deaths > workers.max_deaths:
             raise SafechainError(
-                f"Training workers died {deaths} times, the last time so: {how}. The same command goes on from the "
-                f"last checkpoint. The workers' logs: {log_folder}"
+                f"Training workers died {deaths} times. The last time: {cause}. Fix: see the workers' logs in "
+                f"{log_folder}, then rerun the command to resume from the last checkpoint."
             ) from error
         again = f"{deaths} of at most {workers.max_deaths} times"
-        report(f"{how}. All workers start again from the last checkpoint ({again}).")
+        report(f"{cause}. All workers restart from the last checkpoint ({again}).")
         watch.failures = []
 
 
 def _trainer(task: TrainingTask, workers: Workers, log_folder: Path) -> Any:
-    from ray.train.torch import TorchTrainer  # wants torch, which a driver that only plans may lack
+    from ray.train.torch import TorchTrainer  # needs torch, which a driver that only plans may lack
 
     resources = {"CPU": workers.cpus} | ({"GPU": 1.0} if workers.on_gpus else {})
     return TorchTrainer(
-        work,
+        run_worker,
         train_loop_config={"task": task},
         scaling_config=ScalingConfig(
             num_workers=workers.count,
@@ -93,7 +97,7 @@ def _trainer(task: TrainingTask, workers: Workers, log_folder: Path) -> Any:
         ),
         run_config=RunConfig(
             name=f"training-{task.training}",
-            storage_path=str(log_folder / "train"),  # Ray's own notes: checkpoints go to the output
+            storage_path=str(log_folder / "train"),  # Ray's own state; checkpoints go to the output
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
@@ -101,19 +105,19 @@ def _trainer(task: TrainingTask, workers: Workers, log_folder: Path) -> Any:
 
 
 class _Watch:
-    """Hears the board while Ray Train works in a thread of its own: so the driver's can be interrupted."""
+    """Polls the event log while Ray Train runs in another thread, so that the driver's thread can be interrupted."""
 
-    def __init__(self, board: Any, stall_seconds: float, hear: Callable[[TrainingEvent], None]) -> None:
-        self._board = board
+    def __init__(self, event_log: Any, stall_seconds: float, on_event: Callable[[TrainingEvent], None]) -> None:
+        self._event_log = event_log
         self._stall_seconds = stall_seconds
-        self._hear = hear
-        self._heard = 0
-        self._moved = time.monotonic()
+        self._on_event = on_event
+        self._received = 0
+        self._last_event = time.monotonic()
         self.finished: Finished | None = None
         self.failures: list[Failed] = []
 
     def until_end(self, trainer: Any) -> BaseException | None:
-        """What Ray Train raised, as it was; None where the workers came to their end."""
+        """Run the trainer; gives the exception of Ray Train, or None where all workers finished."""
         ended: list[BaseException | None] = []
 
         def fit() -> None:
@@ -123,50 +127,50 @@ class _Watch:
             except BaseException as error:
                 ended.append(error)
 
-        self._moved = time.monotonic()
+        self._last_event = time.monotonic()
         thread = threading.Thread(target=fit, name="training", daemon=True)
         thread.start()
         while thread.is_alive():
             thread.join(POLL_INTERVAL)
-            self._look()
-            idle = time.monotonic() - self._moved
+            self._poll()
+            idle = time.monotonic() - self._last_event
             if idle >= self._stall_seconds:
                 raise StallError(
-                    f"No news of the training for {idle / 60:.1f} minutes: its workers wait for resources, are still "
-                    "loading, or stand still (see `ray status`). Completed work is saved. Rerun the command to resume. "
-                    "A longer --stall-timeout waits longer."
+                    f"No progress of the training for {idle / 60:.1f} minutes: its workers wait for resources, are "
+                    "still loading, or are stuck (see `ray status`). Checkpoints are kept. Fix: rerun the command to "
+                    "resume, or set a longer --stall-timeout."
                 )
-        self._look()
+        self._poll()
         return ended[0]
 
-    def _look(self) -> None:
-        news: list[TrainingEvent] = []
+    def _poll(self) -> None:
+        events: list[TrainingEvent] = []
         with suppress(GetTimeoutError):
-            news = ray.get(self._board.since.remote(self._heard), timeout=RPC_TIMEOUT)
-        for each in news:
-            self._heard += 1
-            self._moved = time.monotonic()
-            if isinstance(each, Finished):
-                self.finished = each
-            elif isinstance(each, Failed):
-                self.failures.append(each)
+            events = ray.get(self._event_log.since.remote(self._received), timeout=RPC_TIMEOUT)
+        for event in events:
+            self._received += 1
+            self._last_event = time.monotonic()
+            if isinstance(event, Finished):
+                self.finished = event
+            elif isinstance(event, Failed):
+                self.failures.append(event)
             else:
-                self._hear(each)
+                self._on_event(event)
 
 
-def _was_taken_back(error: BaseException | None) -> bool:
-    """Whether a cloud took a node back, as it said before or as is seen by the workers that went with it."""
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether a cloud interrupted a spot node, by its notice or by the workers that died with the node."""
     failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
     causes = (getattr(failure, "health_check_failure", failure) for failure in failures)
     return isinstance(error, PreemptionError) or any(getattr(cause, "preempted", False) for cause in causes)
 
 
-def _how(error: BaseException | None, failures: list[Failed]) -> str:
-    """Which workers went, and why: those that died without a word before those that had still something to say."""
-    if _was_taken_back(error):
-        return "A node with training workers was taken back"
-    spoke = {failed.rank for failed in failures}
-    silent = sorted(set(error.worker_failures) - spoke) if isinstance(error, WorkerGroupError) else []
+def _cause_sentence(error: BaseException | None, failures: list[Failed]) -> str:
+    """The workers that failed, and why. Workers that died without an event are named first."""
+    if _was_interrupted(error):
+        return "A spot node with training workers was interrupted"
+    reported = {failed.rank for failed in failures}
+    silent = sorted(set(error.worker_failures) - reported) if isinstance(error, WorkerGroupError) else []
     if silent:
         return f"Training worker {', '.join(map(str, silent))} died"
     first = failures[0]
@@ -179,22 +183,23 @@ def _first_line(error: BaseException | None) -> str:
 
 
 def check_workers(worker: PoolNeeds, workers: int, view: ClusterView) -> str | None:
-    """What there is to say where the workers find a place only when the autoscaler brings nodes.
+    """Check that all workers fit the cluster at the same time; gives a note where the autoscaler must add nodes first.
 
-    Raises PlanError where all of them can't stand at the same time.
+    Raises:
+        PlanError: The workers do not fit.
     """
     if fits([worker] * workers, view):
         return None
-    if view.autoscales and (not view.may_come or fits([worker] * workers, view.grown)):
-        return "The nodes that are up don't hold all workers: the autoscaler is asked for more."
-    grown = view.grown
-    count = next((count for count in range(workers - 1, 0, -1) if fits([worker] * count, grown)), 0)
-    fix = f"take {count} workers (--workers {count})" if count else "take a cluster whose nodes hold a worker"
+    if view.autoscales and (not view.autoscaler_capacity or fits([worker] * workers, view.with_autoscaler)):
+        return "The workers do not fit the nodes that are up: the autoscaler is asked for more."
+    largest = view.with_autoscaler
+    count = next((count for count in range(workers - 1, 0, -1) if fits([worker] * count, largest)), 0)
+    fix = f"use {count} workers (--workers {count})" if count else "use a cluster with nodes that fit a worker"
     if worker.gpus and not view.has_gpus:
-        fix = "join a cluster with GPUs (--ray-address or RAY_ADDRESS), or insist on CPUs with --device cpu"
+        fix = "join a cluster with GPUs (--ray-address or RAY_ADDRESS), or force CPUs with --device cpu"
     elif worker.gpus and view.accelerator is not None:
-        fix += f"; only GPUs that Ray calls {view.accelerator!r} count here"
+        fix += f"; only GPUs that Ray names {view.accelerator!r} are counted"
     raise PlanError(
-        f"The cluster can't hold {workers} training workers at the same time: {count or 'none'} of them fit.\n"
-        f"{needs_table([replace(worker, pool='each worker')], grown)}\nFix: {fix}, or add nodes."
+        f"{workers} training workers do not fit the cluster at once: {count or 'none'} of them fit.\n"
+        f"{needs_table([replace(worker, pool='each worker')], largest)}\nFix: {fix}, or add nodes."
     )

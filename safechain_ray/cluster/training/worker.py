@@ -1,4 +1,4 @@
-"""One worker of a training on Ray: gets the last checkpoint, trains with the others, brings what must survive away."""
+"""Training worker on Ray: fetches the last checkpoint, trains with the other workers, and uploads checkpoints."""
 
 import json
 import shutil
@@ -12,13 +12,13 @@ import ray
 from safechain_ray.catalog.entries import Family
 from safechain_ray.cluster.training.events import (
     TRAINING,
-    Began,
     Failed,
     Finished,
     Logged,
+    Note,
     Phase,
-    Said,
-    Stepped,
+    Started,
+    StepDone,
     TrainingEvent,
 )
 from safechain_ray.config import TrainingOptions
@@ -33,9 +33,10 @@ from safechain_ray.types import short_hash
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """What every worker gets. `learnt` and `held_out` are references to TokenisedSet; `board` is the news' actor.
+    """Arguments of every worker. `learnt` and `held_out` are references to a TokenisedSet; `event_log` is an actor.
 
-    `training` is the hash of the training's identity, by which its checkpoints are known.
+    `training` is the hash of the training's identity, part of its checkpoints' paths. `storage_timeout` is how many
+    seconds a worker waits for a store that does not answer.
     """
 
     model: str
@@ -48,60 +49,62 @@ class TrainingTask:
     output: Folder
     training: str
     scratch: str | None
-    patience: float
-    board: Any
+    storage_timeout: float
+    event_log: Any
 
-    def tell(self, news: TrainingEvent) -> None:
-        self.board.tell.remote(news)
+    def report(self, event: TrainingEvent) -> None:
+        self.event_log.append.remote(event)
 
 
-def work(config: dict[str, TrainingTask]) -> None:
-    """The function that Ray Train calls in every worker. What it raises has been told before, as a sentence."""
+def run_worker(config: dict[str, TrainingTask]) -> None:
+    """The function that Ray Train calls in every worker. An error is reported before it is raised."""
     task = config["task"]
     processes = Processes.of_environment()
     try:
-        _work(task, processes)
+        _train(task, processes)
     except Exception as error:
         known = _known(error)
-        ray.get(task.board.tell.remote(Failed(processes.rank, _first_line(known or error), known)))
+        ray.get(task.event_log.append.remote(Failed(processes.rank, _first_line(known or error), known)))
         raise
 
 
-def _work(task: TrainingTask, processes: Processes) -> None:
+def _train(task: TrainingTask, processes: Processes) -> None:
     from safechain_ray.training.chat import ChatFormat
     from safechain_ray.training.trainer import Hooks, TrainingJob, train
 
-    def tell(news: TrainingEvent) -> None:
+    def report(event: TrainingEvent) -> None:
         if processes.is_first:
-            task.tell(news)
+            task.report(event)
 
-    tell(Phase("loading the model"))
+    report(Phase("loading the model"))
     model = weights_location(task.model)
     chat = ChatFormat(load_tokenizer(model, task.revision), task.family, task.chat_template)
     scratch = _scratch(task)
     learnt, held_out = ray.get([task.learnt, task.held_out])
     job = TrainingJob(model, chat, learnt, held_out, scratch, task.options, task.revision)
-    output = task.output.with_retry(task.patience, lambda sentence: tell(Said(sentence)))
+    output = task.output.with_retry(task.storage_timeout, lambda sentence: report(Note(sentence)))
     store = CheckpointStore(output, task.training, task.options.keep_checkpoints)
     if processes.local_rank == 0:
-        _put_in_place(store, job)
+        _restore_checkpoint(store, job)
     processes.wait()
-    tell(_began(job))
+    report(_started(job))
 
-    def saved(checkpoint: Path) -> None:
+    def upload(checkpoint: Path) -> None:
         step = int(checkpoint.name.rpartition("-")[2])
-        tell(Phase(f"uploading the checkpoint of step {step}"))
+        report(Phase(f"uploading the checkpoint of step {step}"))
         store.put(checkpoint, step, processes)
         if processes.is_first:
             store.put_logs(scratch)
-        tell(Phase(TRAINING))
+        report(Phase(TRAINING))
 
     hooks = Hooks(
-        logged=lambda values: tell(Logged(values)), stepped=lambda step, steps: tell(Stepped(step, steps)), saved=saved
+        logged=lambda values: report(Logged(values)),
+        stepped=lambda step, steps: report(StepDone(step, steps)),
+        saved=upload,
     )
     outcome = train(job, hooks)
     if processes.is_first:
-        tell(Phase("uploading the model"))
+        report(Phase("uploading the model"))
         store.put_model(outcome.model)
         store.put_logs(scratch)
     processes.wait()
@@ -109,17 +112,17 @@ def _work(task: TrainingTask, processes: Processes) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
     if processes.is_first:
         done = Finished(outcome.steps, outcome.loss, outcome.evaluation_loss, outcome.tokens, outcome.seconds)
-        ray.get(task.board.tell.remote(done))
+        ray.get(task.event_log.append.remote(done))
 
 
 def _scratch(task: TrainingTask) -> Path:
-    """One folder a node, for all its workers; the same when they start again."""
+    """The scratch folder of a node, which all its workers share. It stays the same after a restart."""
     name = short_hash(task.training, bare_uri(task.output.uri))
     return Path(task.scratch or tempfile.gettempdir()).expanduser() / f"safechain-ray-training-{name}"
 
 
-def _put_in_place(store: CheckpointStore, job: Any) -> None:
-    """Empty the scratch folder, and bring the last whole checkpoint there if there is one."""
+def _restore_checkpoint(store: CheckpointStore, job: Any) -> None:
+    """Empty the scratch folder, and download the last whole checkpoint into it."""
     from safechain_ray.training.shard_pickles import check_shards
     from safechain_ray.training.trainer import trains_in_shards
 
@@ -132,24 +135,25 @@ def _put_in_place(store: CheckpointStore, job: Any) -> None:
         check_shards(local)
 
 
-def _began(job: Any) -> Began:
+def _started(job: Any) -> Started:
     checkpoint = last_checkpoint(job.output)
     if checkpoint is None:
-        return Began(0, ())
+        return Started(0, ())
     state = json.loads((checkpoint.path / STATE).read_text(encoding="utf-8"))
-    return Began(checkpoint.step, tuple(state["log_history"]))
+    return Started(checkpoint.step, tuple(state["log_history"]))
 
 
 def _known(error: Exception) -> SafechainError | None:
-    """The error with its fix, where it is known; None for what another worker's death may have caused."""
+    """The error with its fix; None for an error that another worker's death may have caused."""
     import torch
 
     if isinstance(error, SafechainError):
         return error
     if isinstance(error, torch.OutOfMemoryError):
         return SafechainError(
-            "A GPU's memory did not suffice. Lower max_length, take more workers, turn gradient_checkpointing on, or "
-            f"train adapters (training.lora); finetune --plan shows what takes how much. {_first_line(error)}"
+            "The memory of a GPU does not suffice. Fix: lower max_length, use more workers, turn on "
+            "gradient_checkpointing, or train adapters (training.lora). finetune --plan shows the memory of each part. "
+            f"{_first_line(error)}"
         )
     return None
 

@@ -1,8 +1,11 @@
-"""Keeps one engine alive inside an actor: starts one, a new one when it dies, and finds the row that kills them.
+"""Engine supervisor: restarts a crashed engine inside its worker, and isolates the row that crashes engines.
 
-The gate of an engine: which rows it decodes together, so that one that kills engines is found out.
+One prompt can crash every engine that decodes it. Without isolation, such a row would crash the engine again after each
+restart, and the run would never end.
 
-Spares a worker the garbage collector's passes over what it never frees: the modules and the engine that it has.
+1. A request in flight at a crash is sent again to the next engine. A strategy of many calls repeats only its last call.
+2. All rows in flight at a crash are suspects. `AdmissionGate` decodes suspects in groups that shrink at each crash.
+3. A row that was alone at the last of `max_deaths` crashes is quarantined: it ends with RowError.
 """
 
 import asyncio
@@ -28,115 +31,25 @@ from safechain_ray.types import Completion, Engine, Message, Request
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """How far a row is kept from others: only with rows that met as many deaths, `room` of them at most."""
+    """A row is decoded only with rows of the same number of crashes, at most `max_group` rows at once."""
 
     deaths: int
-    room: int
+    max_group: int
 
 
-TOGETHER = Isolation(0, 0)
-
-"""Rows with nothing against them meet without bound."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class _Waiting:
-    """Most deaths first, then first come: what is known of a suspect grows old, and rows behind it wait."""
-
-    rank: int
-    number: int
-    row: str = field(compare=False)
-    apart: Isolation = field(compare=False)
-    entered: asyncio.Event = field(compare=False, default_factory=asyncio.Event)
-
-
-class AdmissionGate:
-    """Lets rows in, all together as long as none is under suspicion. A row inside may enter again."""
-
-    def __init__(self) -> None:
-        self._inside: Counter[str] = Counter()
-        self._deaths = 0
-        self._room = 0
-        self._waiting: list[_Waiting] = []
-        self._numbers = count()
-
-    @property
-    def rows(self) -> frozenset[str]:
-        """The rows inside."""
-        return frozenset(self._inside)
-
-    def passed(self, row: str, apart: Isolation = TOGETHER) -> AbstractAsyncContextManager[None]:
-        """Inside for the length of a block, which begins when the row may enter."""
-        return _Passage(self, row, apart)
-
-    async def enter(self, row: str, apart: Isolation = TOGETHER) -> None:
-        """Inside from now on, as soon as the row may enter, until it leaves as often as it entered."""
-        if row in self._inside or (not self._waiting and self._fits(apart)):
-            self._enter(row, apart)
-            return
-        waiting = _Waiting(-apart.deaths, next(self._numbers), row, apart)
-        self._waiting.append(waiting)
-        await self._entered(waiting)
-
-    def leave(self, row: str) -> None:
-        """Outside again; who waits and may enter now does."""
-        self._inside[row] -= 1
-        if self._inside[row]:
-            return
-        del self._inside[row]
-        self._waiting.sort()
-        while self._waiting and (self._waiting[0].row in self._inside or self._fits(self._waiting[0].apart)):
-            waiting = self._waiting.pop(0)
-            self._enter(waiting.row, waiting.apart)
-            waiting.entered.set()
-
-    async def _entered(self, waiting: _Waiting) -> None:
-        """Wait to be let in. Who is cancelled meanwhile gives up the place that it has, or was just given."""
-        try:
-            await waiting.entered.wait()
-        except asyncio.CancelledError:
-            if waiting.entered.is_set():
-                self.leave(waiting.row)
-            else:
-                self._waiting.remove(waiting)
-            raise
-
-    def _fits(self, apart: Isolation) -> bool:
-        if not self._inside:
-            return True
-        if apart.deaths != self._deaths:
-            return False
-        return apart.deaths == 0 or len(self._inside) < min(self._room, apart.room)
-
-    def _enter(self, row: str, apart: Isolation) -> None:
-        if not self._inside:
-            self._deaths, self._room = apart.deaths, apart.room
-        self._inside[row] += 1
-        self._room = min(self._room, apart.room)
-
-
-@dataclass(frozen=True, slots=True)
-class _Passage:
-    """The way in and out. `asynccontextmanager` would take five times as long, and every request passes here."""
-
-    gate: AdmissionGate
-    row: str
-    apart: Isolation
-
-    async def __aenter__(self) -> None:
-        await self.gate.enter(self.row, self.apart)
-
-    async def __aexit__(self, *error: object) -> None:
-        self.gate.leave(self.row)
+NOT_ISOLATED = Isolation(0, 0)
+"""For rows without a crash: they are decoded together in any number."""
 
 
 class EngineSupervisor:
-    """An `Engine` that outlives the deaths of the engine behind it.
+    """An `Engine` that restarts the engine behind it after a crash.
 
-    A request in flight at a death is sent again, so that a strategy of many calls loses only the last one. All rows in
-    flight are suspects then: they are decoded apart from others, in ever smaller crowds, until one that was alone at
-    the last of `max_deaths` deaths is set aside with RowError. `current_row` says whose a request is. Raises
-    EngineStartError where no engine can be started. The first engine's failure to start waits for `check`.
+    `current_row` names the row that a request belongs to. An engine that fails to start is not retried. An error of the
+    first start is raised by `check`, not by the constructor.
+
+    Raises:
+        EngineStartError: By `check` and `generate`, where no engine can be started.
+        RowError: By `generate`, for a quarantined row.
     """
 
     def __init__(
@@ -155,18 +68,18 @@ class EngineSupervisor:
         self._tracker_client = tracker_client
         self._max_deaths = max_deaths
         self._gate = AdmissionGate()
-        self._suspicions: dict[str, CrashRecord] = {}
+        self._crash_records: dict[str, CrashRecord] = {}
         self._restarting = asyncio.Lock()
-        self._told: frozenset[str] = frozenset()
+        self._reported_suspects: frozenset[str] = frozenset()
         self._dead: Engine | None = None
         self._victims: frozenset[str] = frozenset()
         self._failure: EngineStartError | None = None
-        # Of an error in an actor's constructor Ray hands on only the text, so `check` raises it in the first call.
+        # Ray passes on only the text of a constructor's error, so `check` raises the error in the first call.
         with suppress(EngineStartError):
             self._engine = self._new_engine()
 
     def check(self) -> None:
-        """Raises the EngineStartError of an engine that did not start: no other start is tried."""
+        """Raise the EngineStartError of an engine that did not start."""
         if self._failure is not None:
             raise self._failure
 
@@ -188,66 +101,68 @@ class EngineSupervisor:
         return self._engine.last_tokens(text, count)
 
     @asynccontextmanager
-    async def holding(self, rows: Sequence[str]) -> AsyncIterator[Mapping[str, DecodeCheckpoint]]:
-        """The rows of a block, for as long as the worker is at it; gives what was kept of them by another worker."""
-        taken = await self._tracker_client.claim(rows)
-        self._suspicions |= taken.suspicions
-        if taken.again:
-            self._reporter.add(rows_again=taken.again)
+    async def claim(self, rows: Sequence[str]) -> AsyncIterator[Mapping[str, DecodeCheckpoint]]:
+        """Hold the rows of a block while the worker processes the block; gives checkpoints of an earlier worker."""
+        claim = await self._tracker_client.claim(rows)
+        self._crash_records |= claim.crash_records
+        if claim.retried:
+            self._reporter.add(rows_again=claim.retried)
         try:
-            yield taken.checkpoint
+            yield claim.checkpoints
         finally:
             self._tracker_client.finish(rows)
             for row in rows:
-                self._suspicions.pop(row, None)
+                self._crash_records.pop(row, None)
 
     async def generate(self, request: Request) -> Completion:
         row = current_row.get()
         cause: EngineDiedError | None = None
         while True:
-            suspicion = self._suspicions.get(row)
-            if suspicion is not None and suspicion.is_settled(self._max_deaths):
+            record = self._crash_records.get(row)
+            if record is not None and record.is_settled(self._max_deaths):
                 reason = f" ({cause})" if cause else ""
                 raise RowError(
-                    f"set aside: {suspicion.deaths} engines died while this row was decoded, "
+                    f"quarantined: {record.deaths} engines died while this row was decoded, "
                     f"the last one with no other row in it{reason}"
                 )
-            apart = TOGETHER if suspicion is None else Isolation(suspicion.deaths, suspicion.room(self._max_deaths))
-            async with self._gate.passed(row, apart):
-                if self._suspicions.get(row) != suspicion:
-                    continue  # another request of the row met a death while this one waited
-                await self._tell(self._gate.rows if suspicion else frozenset())
+            isolation = NOT_ISOLATED
+            if record is not None:
+                isolation = Isolation(record.deaths, record.max_group(self._max_deaths))
+            async with self._gate.admission(row, isolation):
+                if self._crash_records.get(row) != record:
+                    continue  # another request of the row met a crash while this one waited
+                await self._report_suspects(self._gate.rows if record else frozenset())
                 engine = self._engine
-                if engine is not self._dead:  # a dead one is closed already: wait for the next
+                if engine is not self._dead:  # a dead engine is closed already: wait for the next one
                     try:
                         return await engine.generate(request)
                     except EngineDiedError as error:
-                        self._note_death(engine)
+                        self._record_crash(engine)
                         cause = error
-            await self._replace(engine)
+            await self._restart(engine)
 
     async def close(self) -> None:
         await self._engine.close()
 
-    async def _tell(self, suspects: frozenset[str]) -> None:
-        """Let the ledger know, before they are decoded, which suspects are: the worker may not live to tell."""
-        if suspects != self._told:
-            self._told = suspects
-            await self._tracker_client.decodes(suspects)
+    async def _report_suspects(self, suspects: frozenset[str]) -> None:
+        """Report suspects to the tracker before they are decoded, as the crash may end this worker too."""
+        if suspects != self._reported_suspects:
+            self._reported_suspects = suspects
+            await self._tracker_client.set_decoding(suspects)
 
-    def _note_death(self, engine: Engine) -> None:
-        """Called by every request in flight; the first one still sees all of them inside the gate."""
+    def _record_crash(self, engine: Engine) -> None:
+        """Called by every request in flight. At the first call all of these rows are still inside the gate."""
         if engine is self._engine and engine is not self._dead:
             self._dead = engine
-            self._suspicions |= record_crash(self._suspicions, self._gate.rows)
+            self._crash_records |= record_crash(self._crash_records, self._gate.rows)
             self._victims = self._gate.rows
 
-    async def _replace(self, dead: Engine) -> None:
+    async def _restart(self, dead: Engine) -> None:
         async with self._restarting:
             self.check()
             if self._engine is not dead:
                 return
-            await self._tracker_client.died(self._victims)
+            await self._tracker_client.record_engine_crash(self._victims)
             self._reporter.set_ready(False)
             self._reporter.add(engine_restarts=1)
             await dead.close()
@@ -265,13 +180,104 @@ class EngineSupervisor:
         return engine
 
 
+class AdmissionGate:
+    """Admission control of one engine: which rows are decoded at the same time. A row inside may enter again."""
+
+    def __init__(self) -> None:
+        self._inside: Counter[str] = Counter()
+        self._deaths = 0
+        self._max_group = 0
+        self._queue: list[_QueueEntry] = []
+        self._numbers = count()
+
+    @property
+    def rows(self) -> frozenset[str]:
+        """The rows inside."""
+        return frozenset(self._inside)
+
+    def admission(self, row: str, isolation: Isolation = NOT_ISOLATED) -> AbstractAsyncContextManager[None]:
+        """Inside for the length of a block, which begins when the row is admitted."""
+        return _Admission(self, row, isolation)
+
+    async def enter(self, row: str, isolation: Isolation = NOT_ISOLATED) -> None:
+        """Wait until the row is admitted. The row stays inside until it has left as often as it entered."""
+        if row in self._inside or (not self._queue and self._fits(isolation)):
+            self._admit(row, isolation)
+            return
+        entry = _QueueEntry(-isolation.deaths, next(self._numbers), row, isolation)
+        self._queue.append(entry)
+        await self._wait(entry)
+
+    def leave(self, row: str) -> None:
+        """Leave once, and admit the queued rows that fit now."""
+        self._inside[row] -= 1
+        if self._inside[row]:
+            return
+        del self._inside[row]
+        self._queue.sort()
+        while self._queue and (self._queue[0].row in self._inside or self._fits(self._queue[0].isolation)):
+            entry = self._queue.pop(0)
+            self._admit(entry.row, entry.isolation)
+            entry.admitted.set()
+
+    async def _wait(self, entry: "_QueueEntry") -> None:
+        """Wait for admission. A cancelled row gives back its place in the queue or inside."""
+        try:
+            await entry.admitted.wait()
+        except asyncio.CancelledError:
+            if entry.admitted.is_set():
+                self.leave(entry.row)
+            else:
+                self._queue.remove(entry)
+            raise
+
+    def _fits(self, isolation: Isolation) -> bool:
+        if not self._inside:
+            return True
+        if isolation.deaths != self._deaths:
+            return False
+        return isolation.deaths == 0 or len(self._inside) < min(self._max_group, isolation.max_group)
+
+    def _admit(self, row: str, isolation: Isolation) -> None:
+        if not self._inside:
+            self._deaths, self._max_group = isolation.deaths, isolation.max_group
+        self._inside[row] += 1
+        self._max_group = min(self._max_group, isolation.max_group)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _QueueEntry:
+    """Priority queue entry: most engine crashes first, then FIFO, so that suspects are resolved before other rows."""
+
+    rank: int
+    number: int
+    row: str = field(compare=False)
+    isolation: Isolation = field(compare=False)
+    admitted: asyncio.Event = field(compare=False, default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """Context manager of one admission. `asynccontextmanager` takes five times as long, and every request is here."""
+
+    gate: AdmissionGate
+    row: str
+    isolation: Isolation
+
+    async def __aenter__(self) -> None:
+        await self.gate.enter(self.row, self.isolation)
+
+    async def __aexit__(self, *error: object) -> None:
+        self.gate.leave(self.row)
+
+
 @cache
 def gc_freeze() -> None:
-    """Leave all that this process holds now out of later passes; called once a worker has what it works with.
+    """Exclude the objects that exist now from later garbage collections; called once a worker is initialised.
 
-    A hundred thousand objects of imported modules are otherwise walked again and again while rows are made: about a
-    tenth of what a replica spends on a row whose engine answers at once.
+    Otherwise each collection walks a hundred thousand objects of imported modules. That takes about a tenth of what a
+    replica spends on a row whose engine answers at once.
     """
     gc.collect()
     gc.freeze()
-    atexit.register(gc.unfreeze)  # at the end all is to be freed, and libraries complain of what is not
+    atexit.register(gc.unfreeze)  # libraries complain at exit about objects that are not freed

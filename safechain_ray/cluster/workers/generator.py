@@ -1,4 +1,7 @@
-"""The replica: an actor of the model's pool that turns sample numbers into samples."""
+"""Generator: the actor of the model's pool, which decodes blocks of sample numbers into samples.
+
+A row that fails becomes a sample with an error. Only an engine that can't be started fails a block.
+"""
 
 import asyncio
 import time
@@ -21,8 +24,8 @@ from safechain_ray.errors import BlockedError, EngineStartError, RowError
 from safechain_ray.types import Engine, Outcome, Sample, check_storable, samples_table
 
 
-class Replica:
-    """One engine of the evaluated model. A call takes a block of sample numbers and returns their samples."""
+class GeneratorWorker:
+    """One replica of the evaluated model. A call takes a block of sample numbers and returns their samples."""
 
     def __init__(
         self,
@@ -37,31 +40,31 @@ class Replica:
     ) -> None:
         self._model = model
         self._family = family
-        self._worklist: SampleIndex = ray.get(sample_specs.fetch.remote())
-        self._strategies = {item.setting_id: strategy(item.strategy) for item in self._worklist.settings}
+        self._sample_index: SampleIndex = ray.get(sample_specs.fetch.remote())
+        self._strategies = {item.setting_id: strategy(item.strategy) for item in self._sample_index.settings}
         self._reporter = ProgressReporter(progress_tracker, "model")
         self._tracker_client = TrackerClient(inflight_tracker, "model")
-        self._host = EngineSupervisor(start, start_engine, self._reporter, self._tracker_client, max_deaths)
+        self._supervisor = EngineSupervisor(start, start_engine, self._reporter, self._tracker_client, max_deaths)
         gc_freeze()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
-        self._host.check()
-        items = [self._worklist[number] for number in batch["number"].to_pylist()]
+        self._supervisor.check()
+        items = [self._sample_index[number] for number in batch["number"].to_pylist()]
         self._reporter.add(rows_in=len(items))
-        async with self._host.holding([item.sample_id for item in items]) as checkpoint:
-            samples = await asyncio.gather(*(self._sample(item, checkpoint.get(item.sample_id, {})) for item in items))
+        async with self._supervisor.claim([item.sample_id for item in items]) as checkpoints:
+            samples = await asyncio.gather(*(self._sample(item, checkpoints.get(item.sample_id, {})) for item in items))
         self._reporter.report()
         return samples_table(samples)
 
     async def _sample(self, item: SampleSpec, checkpoint: DecodeCheckpoint) -> Sample:
-        """One sample, whatever happens: a failure is its outcome, never its block's."""
+        """One sample. A failure becomes the outcome of the row, not of its block."""
         current_row.set(item.sample_id)
         started = time.monotonic()
         try:
             if item.prompt.error:
                 raise RowError(item.prompt.error)
             decoded = await self._decode(item, checkpoint)
-            sample = self._finished(item, decoded, time.monotonic() - started)
+            sample = self._completed(item, decoded, time.monotonic() - started)
             check_storable(sample)
         except EngineStartError:
             raise
@@ -75,20 +78,20 @@ class Replica:
         return sample
 
     async def _decode(self, item: SampleSpec, checkpoint: DecodeCheckpoint) -> Decoded:
-        engine = self._host
         task = DecodingTask(
-            prompt=engine.render(self._family.conversation(item.prompt.text)),
+            prompt=self._supervisor.render(self._family.conversation(item.prompt.text)),
             tags=self._family.tags,
             sampling=item.setting.sampling,
             seed=item.seed,
             checkpoint=checkpoint,
             save_checkpoint=partial(self._tracker_client.save_checkpoint, item.sample_id),
         )
+        engine = self._supervisor
         return await self._strategies[item.setting.setting_id].decode(task, engine.generate, engine.count_tokens)
 
-    def _finished(self, item: SampleSpec, decoded: Decoded, seconds: float) -> Sample:
+    def _completed(self, item: SampleSpec, decoded: Decoded, seconds: float) -> Sample:
         parts = split_response(decoded.whole, self._family.tags)
-        count = self._host.count_tokens
+        count = self._supervisor.count_tokens
         thought_tokens = decoded.thought_tokens
         answer_tokens = None if thought_tokens is None else max(0, decoded.completion_tokens - thought_tokens)
         if thought_tokens is None:
@@ -139,6 +142,10 @@ class Replica:
             top_k=sampling.top_k,
             max_tokens=sampling.max_tokens,
             seed=item.seed,
-            engine=self._host.name,
+            engine=self._supervisor.name,
             **{**absent, **nothing, **known},
         )
+
+
+WORKER_TITLE = f"MapBatches({GeneratorWorker.__name__}"
+"""Part of the process title that Ray Data gives to these workers."""

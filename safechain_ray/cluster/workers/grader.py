@@ -1,4 +1,4 @@
-"""Grading in the stream: plain tasks, one CPU and one block of samples each, with a sandbox for every answer's code."""
+"""Grader: plain Ray tasks that grade the samples of a benchmark, one CPU and one block each, code in a sandbox."""
 
 import threading
 from collections import Counter
@@ -16,32 +16,32 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from safechain_ray.benchmarks.base import GRADERS, Grade, Grader, Problem, grade_sample, make_grader
 from safechain_ray.benchmarks.sandbox import why_no_sandbox
 from safechain_ray.catalog.benchmark_entries import GraderKind
-from safechain_ray.cluster.progress import REPORT_SECONDS
+from safechain_ray.cluster.progress import REPORT_INTERVAL
 from safechain_ray.cluster.workers.writer import block_counts
 from safechain_ray.errors import SandboxError
 from safechain_ray.types import samples_from_table
 from safechain_ray.types.tables import with_grades
 
 GRADING = "grading"
-"""The name under which the tally counts the rows that are graded."""
+"""The name of the pool of graders in progress reports."""
 
 
 class SharedProblems:
-    """The problems of a benchmark where every node can fetch single ones: with their tests they may be gigabytes."""
+    """The problems of a benchmark in the object store. Nodes fetch single problems, as all of them may be gigabytes."""
 
     def __init__(self, grader: GraderKind, problems: Iterable[Problem]) -> None:
         self.grader = grader
-        self._places = {problem.problem_id: ray.put(problem) for problem in problems}
+        self._references = {problem.problem_id: ray.put(problem) for problem in problems}
 
     def fetch(self, problem_id: str) -> Problem:
-        problem: Problem = ray.get(self._places[problem_id])
+        problem: Problem = ray.get(self._references[problem_id])
         return problem
 
 
-class Grading:
-    """Gives every sample of a block its grade, one after the other; from a table of samples to one of graded ones.
+class BlockGrader:
+    """Grades the samples of a block one after the other: from a table of samples to a table of graded samples.
 
-    `problems` goes by the name of the benchmark.
+    `problems` has the problems of each benchmark by its name.
     """
 
     def __init__(self, problems: Mapping[str, SharedProblems], progress_tracker: Any) -> None:
@@ -51,7 +51,7 @@ class Grading:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         grades = []
-        with _progress(self._stream).told_to(self._progress_tracker) as counts:
+        with _progress(self._stream).reported_to(self._progress_tracker) as counts:
             counts["rows_in"] += batch.num_rows
             for sample in samples_from_table(batch):
                 problems = self._problems[sample.dataset]
@@ -63,7 +63,7 @@ class Grading:
 
 
 def grade_counts(batch: pa.Table) -> dict[str, int]:
-    """What the driver hears of a block of graded samples: rows, outcomes, tokens, and how many are right and wrong."""
+    """The counts of a block for the driver: rows, outcomes, tokens, and correct, wrong and ungraded answers."""
     counts = block_counts(batch)
     correct = pc.struct_field(batch["grade"], "correct")
     right = pc.sum(correct).as_py() or 0
@@ -73,12 +73,16 @@ def grade_counts(batch: pa.Table) -> dict[str, int]:
 
 
 def check_sandboxes() -> None:
-    """Try the sandbox on every node that has CPUs now. Raises SandboxError, with the fix, where one has none."""
+    """Check the sandbox on every node that has CPUs now.
+
+    Raises:
+        SandboxError: A node can't run the sandbox. The message has the fix.
+    """
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     task = ray.remote(num_cpus=0)(why_no_sandbox)
-    # Soft: a node that goes meanwhile is no reason to fail.
-    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=True) for node in nodes]
-    found = ray.get([task.options(scheduling_strategy=place).remote() for place in places])
+    # Soft: a node that leaves meanwhile must not fail the check.
+    placements = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=True) for node in nodes]
+    found = ray.get([task.options(scheduling_strategy=placement).remote() for placement in placements])
     faults = {node["NodeManagerHostname"]: fault for node, fault in zip(nodes, found, strict=True) if fault is not None}
     if faults:
         names = ", ".join(sorted(faults))
@@ -86,9 +90,10 @@ def check_sandboxes() -> None:
 
 
 class _Progress:
-    """What the tasks of one worker process have graded of one stream.
+    """Counts of one stream's rows that the tasks of one worker process have graded.
 
-    Seconds count too: a grade may take longer than a stall, as code that sleeps does, but it has limits of its own.
+    Seconds are counted too, as a sign of life for the watchdog: one grade may take longer than the stall timeout, and
+    has a limit of its own.
     """
 
     def __init__(self) -> None:
@@ -96,24 +101,24 @@ class _Progress:
         self._counts = Counter(rows_in=0, rows_out=0, seconds=0)
 
     @contextmanager
-    def told_to(self, progress_tracker: Any) -> Iterator[Counter[str]]:
-        """Tell the tally of the counts, which the block may add to, every second and at its end."""
+    def reported_to(self, progress_tracker: Any) -> Iterator[Counter[str]]:
+        """Report the counts every second and at the end of the block, which adds to them."""
         ended = threading.Event()
 
-        def tell() -> None:
+        def report() -> None:
             progress_tracker.report.remote(GRADING, self._worker, True, self._counts.copy())
 
-        def tell_meanwhile() -> None:
-            while not ended.wait(REPORT_SECONDS):
+        def report_until_end() -> None:
+            while not ended.wait(REPORT_INTERVAL):
                 self._counts["seconds"] += 1
-                tell()
+                report()
 
-        threading.Thread(target=tell_meanwhile, name="grading", daemon=True).start()
+        threading.Thread(target=report_until_end, name="grading", daemon=True).start()
         try:
             yield self._counts
         finally:
             ended.set()
-            tell()
+            report()
 
 
 @cache
@@ -123,7 +128,7 @@ def _progress(stream: str) -> _Progress:
 
 @cache
 def _grader(kind: GraderKind) -> Grader:
-    """One a worker process: a grader may hold a process of its own that takes a second to start."""
+    """One grader for each worker process: its own child process may take a second to start."""
     return make_grader(kind)
 
 

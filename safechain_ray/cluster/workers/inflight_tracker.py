@@ -1,6 +1,11 @@
-"""The ledger: an actor that outlives workers, and knows their rows, how far each is and how many engines it met die.
+"""In-flight tracker: which worker holds which rows, their decode checkpoints, and how often each crashed an engine.
 
-Which row kills engines: what is held against a row, and how few others it may meet until that is settled.
+The tracker is an actor on the driver's node, so that its state outlives workers and other nodes. Ray sends a row to
+another worker only when the worker that held the row is gone.
+
+1. A worker that is lost while its node stays was crashed by something, perhaps by a row: its rows become suspects.
+2. A worker that is lost with its node, or on a draining node, makes no row a suspect.
+3. A checkpoint is kept until the block of its row is finished.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,52 +17,50 @@ from uuid import uuid4
 from safechain_ray.cluster.nodes import beside_driver, staying_nodes, this_node
 from safechain_ray.decoding.base import DecodeCheckpoint
 
+Value = TypeVar("Value")
+
+current_row: ContextVar[str] = ContextVar("current_row")
+"""The row that a worker's coroutine processes; the row's requests are counted under this name."""
+
 
 @dataclass(frozen=True, slots=True)
 class CrashRecord:
-    """`deaths` engines died while a row was decoded; at the last one `crowd` rows were, itself among them."""
+    """`deaths` engines died while a row was decoded; at the last crash `group` rows were decoded, this one included."""
 
     deaths: int
-    crowd: int
+    group: int
 
-    def room(self, max_deaths: int) -> int:
-        """How many rows an engine may decode together with this one counted.
+    def max_group(self, max_deaths: int) -> int:
+        """How many rows an engine may decode together, this row included.
 
-        The crowd shrinks by the same factor at each death, so that a row is alone at death number `max_deaths`
-        however many it began with: 512 rows, then 22, then 1 for three.
+        The group shrinks by the same factor at each crash, so that a row is alone at crash number `max_deaths` for any
+        size of the first group: 512 rows, then 22, then 1 for three crashes.
         """
         left = max_deaths - self.deaths
-        return max(1, int(self.crowd ** ((left - 1) / left))) if left > 1 else 1
+        return max(1, int(self.group ** ((left - 1) / left))) if left > 1 else 1
 
     def is_settled(self, max_deaths: int) -> bool:
-        """Whether the row is their cause: it was alone at the last of `max_deaths` deaths or more."""
-        return self.deaths >= max_deaths and self.crowd == 1
+        """Whether the row caused the crashes: it was alone at the last one, and `max_deaths` is reached."""
+        return self.deaths >= max_deaths and self.group == 1
 
 
 def record_crash(known: Mapping[str, CrashRecord], rows: Collection[str]) -> dict[str, CrashRecord]:
-    """What is held against each of `rows` after an engine died that decoded all of them."""
+    """The crash records of `rows` after an engine died that decoded all of them."""
     return {row: CrashRecord(known[row].deaths + 1 if row in known else 1, len(rows)) for row in rows}
 
 
-Known = TypeVar("Known")
-
-current_row: ContextVar[str] = ContextVar("row_in_hand")
-
-"""The row that a worker's coroutine is at: what its requests are counted under."""
-
-
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What the ledger has of a block's rows, where it has anything; `again` is how many another worker had begun."""
+class Claim:
+    """The tracker's state of a block's rows. `retried` rows had been begun by another worker."""
 
-    suspicions: dict[str, CrashRecord]
-    checkpoint: dict[str, DecodeCheckpoint]
-    again: int = 0
+    crash_records: dict[str, CrashRecord]
+    checkpoints: dict[str, DecodeCheckpoint]
+    retried: int = 0
 
 
 @dataclass(slots=True)
-class _Holding:
-    """Rows of blocks that a worker has begun; `decoding` are those in its engine, known while any is suspected."""
+class _WorkerRows:
+    """Rows that a worker has claimed. `decoding` are those in its engine, reported only while some are suspects."""
 
     node: str
     rows: set[str] = field(default_factory=set)
@@ -65,88 +68,84 @@ class _Holding:
 
 
 class InFlightTracker:
-    """Who holds which rows. Ray gives a row to another worker only when the one that held it is gone.
-
-    A worker that goes while its node stays died of something, perhaps of what it decoded, as an engine does that dies
-    inside a worker that lives: its rows are suspects. A node that goes, or is told to, takes its workers along whatever
-    they do, and nobody is suspected.
-    """
+    """The actor. Rows are named by pool and id: see `TrackerClient`."""
 
     def __init__(self, staying: Callable[[], frozenset[str]] = staying_nodes) -> None:
         self._staying = staying
-        self._holdings: dict[str, _Holding] = {}
-        self._holder: dict[str, str] = {}
-        self._suspicions: dict[str, CrashRecord] = {}
-        self._kept: dict[str, DecodeCheckpoint] = {}
+        self._by_worker: dict[str, _WorkerRows] = {}
+        self._worker_of: dict[str, str] = {}
+        self._crash_records: dict[str, CrashRecord] = {}
+        self._checkpoints: dict[str, DecodeCheckpoint] = {}
 
-    def claim(self, worker: str, node: str, rows: list[str]) -> Taken:
-        """`worker`, on `node`, begins a block."""
-        gone = [holder for row in rows if (holder := self._holder.get(row, worker)) != worker]
-        for holder in set(gone):
+    def claim(self, worker: str, node: str, rows: list[str]) -> Claim:
+        """Assign the rows of a block to `worker`, which runs on `node`."""
+        lost = [holder for row in rows if (holder := self._worker_of.get(row, worker)) != worker]
+        for holder in set(lost):
             self.mark_lost(holder)
-        self._holdings.setdefault(worker, _Holding(node)).rows.update(rows)
-        self._holder.update(dict.fromkeys(rows, worker))
-        return Taken(
-            {row: self._suspicions[row] for row in rows if row in self._suspicions},
-            {row: self._kept[row] for row in rows if row in self._kept},
-            len(gone),
+        self._by_worker.setdefault(worker, _WorkerRows(node)).rows.update(rows)
+        self._worker_of.update(dict.fromkeys(rows, worker))
+        return Claim(
+            {row: self._crash_records[row] for row in rows if row in self._crash_records},
+            {row: self._checkpoints[row] for row in rows if row in self._checkpoints},
+            len(lost),
         )
 
-    def save_checkpoint(self, row: str, checkpoint: DecodeCheckpoint) -> None:
-        """How far a row is that may take long; forgotten when its block is done."""
-        if row in self._holder:
-            self._kept[row] = checkpoint
-
-    def longest_checkpoints(self, most: float) -> dict[str, DecodeCheckpoint]:
-        """How far rows are that are not done, by their names here: the longest, of `most` characters together."""
-        sizes = {row: sum(len(str(value)) for value in checkpoint.values()) for row, checkpoint in self._kept.items()}
-        longest: dict[str, DecodeCheckpoint] = {}
-        for row in sorted(sizes, key=sizes.__getitem__, reverse=True):
-            most -= sizes[row]
-            if most < 0:
-                break
-            longest[row] = self._kept[row]
-        return longest
-
-    def restore(self, checkpoint: dict[str, DecodeCheckpoint]) -> None:
-        """Take over what the ledger of an earlier driver had."""
-        self._kept |= checkpoint
-
-    def decodes(self, worker: str, rows: list[str]) -> None:
-        """The engine of `worker` decodes these suspects and nothing else; no rows: it decodes all that it holds."""
-        if worker in self._holdings:
-            self._holdings[worker].decoding = frozenset(rows)
-
-    def died(self, rows: list[str]) -> None:
-        """An engine died that decoded these rows; its worker lives and holds them."""
-        self._suspicions |= record_crash(self._suspicions, rows)
-
     def finish(self, worker: str, rows: list[str]) -> None:
-        """`worker` is done with a block."""
-        holding = self._holdings.get(worker)
-        if holding is None:
-            return  # it was taken for gone, and lived
-        mine = holding.rows.intersection(rows)
-        holding.rows -= mine
-        for row in mine:
-            del self._holder[row]
-            self._kept.pop(row, None)
+        """Release the rows of a block, and delete their checkpoints."""
+        claimed = self._by_worker.get(worker)
+        if claimed is None:
+            return  # the worker was marked as lost, but was alive
+        finished = claimed.rows.intersection(rows)
+        claimed.rows -= finished
+        for row in finished:
+            del self._worker_of[row]
+            self._checkpoints.pop(row, None)
 
     def mark_lost(self, worker: str) -> None:
-        holding = self._holdings.pop(worker)
-        for row in holding.rows:
-            del self._holder[row]
-        if holding.node in self._staying():
-            self._suspicions |= record_crash(self._suspicions, holding.decoding & holding.rows or holding.rows)
+        """Release all rows of a lost worker. They become suspects unless the worker was lost with its node."""
+        claimed = self._by_worker.pop(worker)
+        for row in claimed.rows:
+            del self._worker_of[row]
+        if claimed.node in self._staying():
+            self._crash_records |= record_crash(self._crash_records, claimed.decoding & claimed.rows or claimed.rows)
+
+    def set_decoding(self, worker: str, rows: list[str]) -> None:
+        """Record that the engine of `worker` decodes these suspects alone. Without rows, it decodes all it claimed."""
+        if worker in self._by_worker:
+            self._by_worker[worker].decoding = frozenset(rows)
+
+    def record_engine_crash(self, rows: list[str]) -> None:
+        """Record that an engine died that decoded these rows. Its worker is alive, and holds the rows."""
+        self._crash_records |= record_crash(self._crash_records, rows)
+
+    def save_checkpoint(self, row: str, checkpoint: DecodeCheckpoint) -> None:
+        """Save the state of a response that takes many calls."""
+        if row in self._worker_of:
+            self._checkpoints[row] = checkpoint
+
+    def longest_checkpoints(self, max_characters: float) -> dict[str, DecodeCheckpoint]:
+        """The longest checkpoints by row name, `max_characters` in total."""
+        sizes = {row: sum(len(str(value)) for value in state.values()) for row, state in self._checkpoints.items()}
+        longest: dict[str, DecodeCheckpoint] = {}
+        for row in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            max_characters -= sizes[row]
+            if max_characters < 0:
+                break
+            longest[row] = self._checkpoints[row]
+        return longest
+
+    def restore(self, checkpoints: dict[str, DecodeCheckpoint]) -> None:
+        """Add the checkpoints that an earlier driver saved."""
+        self._checkpoints |= checkpoints
 
 
-def start_ledger() -> Any:
-    """The ledger as a Ray actor; it lives as long as the driver's node."""
+def start_inflight_tracker() -> Any:
+    """The tracker as a Ray actor, which lives as long as the driver's node."""
     return beside_driver(InFlightTracker)
 
 
 class TrackerClient:
-    """A worker's side of the ledger: its own rows, under names that no other pool has."""
+    """A worker's client of the tracker. It prefixes rows with the pool's name, so that pools do not share names."""
 
     def __init__(self, inflight_tracker: Any, pool: str) -> None:
         self._inflight_tracker = inflight_tracker
@@ -154,25 +153,25 @@ class TrackerClient:
         self._worker = f"{pool} {uuid4().hex}"
         self._node = this_node()
 
-    async def claim(self, rows: Iterable[str]) -> Taken:
-        taken: Taken = await self._inflight_tracker.claim.remote(self._worker, self._node, self._named(rows))
-        return Taken(self._unnamed(taken.suspicions), self._unnamed(taken.checkpoint), taken.again)
-
-    def save_checkpoint(self, row: str, checkpoint: DecodeCheckpoint) -> None:
-        (name,) = self._named([row])
-        self._inflight_tracker.save_checkpoint.remote(name, checkpoint)
-
-    async def decodes(self, rows: Iterable[str]) -> None:
-        await self._inflight_tracker.decodes.remote(self._worker, self._named(rows))
-
-    async def died(self, rows: Iterable[str]) -> None:
-        await self._inflight_tracker.died.remote(self._named(rows))
+    async def claim(self, rows: Iterable[str]) -> Claim:
+        claim: Claim = await self._inflight_tracker.claim.remote(self._worker, self._node, self._prefixed(rows))
+        return Claim(self._unprefixed(claim.crash_records), self._unprefixed(claim.checkpoints), claim.retried)
 
     def finish(self, rows: Iterable[str]) -> None:
-        self._inflight_tracker.finish.remote(self._worker, self._named(rows))
+        self._inflight_tracker.finish.remote(self._worker, self._prefixed(rows))
 
-    def _named(self, rows: Iterable[str]) -> list[str]:
+    async def set_decoding(self, rows: Iterable[str]) -> None:
+        await self._inflight_tracker.set_decoding.remote(self._worker, self._prefixed(rows))
+
+    async def record_engine_crash(self, rows: Iterable[str]) -> None:
+        await self._inflight_tracker.record_engine_crash.remote(self._prefixed(rows))
+
+    def save_checkpoint(self, row: str, checkpoint: DecodeCheckpoint) -> None:
+        (name,) = self._prefixed([row])
+        self._inflight_tracker.save_checkpoint.remote(name, checkpoint)
+
+    def _prefixed(self, rows: Iterable[str]) -> list[str]:
         return [f"{self._pool}/{row}" for row in rows]
 
-    def _unnamed(self, by_row: Mapping[str, Known]) -> dict[str, Known]:
-        return {row.removeprefix(f"{self._pool}/"): known for row, known in by_row.items()}
+    def _unprefixed(self, by_row: Mapping[str, Value]) -> dict[str, Value]:
+        return {row.removeprefix(f"{self._pool}/"): value for row, value in by_row.items()}

@@ -1,4 +1,4 @@
-"""Judging in the stream: an actor for each engine or endpoint that judges, a plain function for rules and votes."""
+"""Judge workers: an actor for each engine or endpoint that judges, and a plain function for rules and votes."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_prefixe
 from safechain_ray.types import Part, Sample, Verdict, samples_from_table, with_verdicts
 
 PartsOrPieces = tuple[Part, ...] | ThoughtPrefixes
-"""What of every sample is put to a judge: some parts, or the thought in growing pieces."""
+"""What a judge reads of each sample: parts of the response, or growing prefixes of the thought."""
 
 
 class JudgeWorker:
@@ -61,19 +61,19 @@ class EngineJudge(JudgeWorker):
         inflight_tracker: Any,
     ) -> None:
         reporter = ProgressReporter(progress_tracker, entry.name)
-        self._host = EngineSupervisor(
+        self._supervisor = EngineSupervisor(
             start, start_engine, reporter, TrackerClient(inflight_tracker, entry.name), max_deaths
         )
-        super().__init__(make_judge(entry, self._host), parts, reporter)
+        super().__init__(make_judge(entry, self._supervisor), parts, reporter)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
-        self._host.check()
-        async with self._host.holding(batch["sample_id"].to_pylist()):
+        self._supervisor.check()
+        async with self._supervisor.claim(batch["sample_id"].to_pylist()):
             return await super().__call__(batch)
 
 
 class EndpointJudge(JudgeWorker):
-    """A worker that asks a server. `key` is what the driver's environment holds: other nodes need not have it."""
+    """A worker that sends requests to a server. `key` is from the driver's environment, as other nodes may lack it."""
 
     def __init__(self, entry: JudgeEntry, parts: PartsOrPieces, key: SecretStr | None, progress_tracker: Any) -> None:
         if key is not None and entry.endpoint is not None:
@@ -86,11 +86,11 @@ class EndpointJudge(JudgeWorker):
 class RulesAndVotes:
     """Judges without a model, then votes over all verdicts of a row, as one plain function over a block.
 
-    It runs in the task that commits, once the verdicts of every pool are there.
+    The function runs in the task that commits the block, after all pools of judges.
     """
 
     def __init__(self, rules: tuple[JudgeEntry, ...], votes: tuple[Vote, ...], parts: tuple[Part, ...]) -> None:
-        # Made on the driver, and sent along: a file of phrases need not be there on other nodes.
+        # Built on the driver and pickled: other nodes need not have a file of phrases.
         self._judges = [make_judge(rule, None) for rule in rules]
         self._votes = votes
         self._parts = parts
@@ -105,11 +105,11 @@ class RulesAndVotes:
 
     async def _verdicts(self, sample: Sample) -> list[Verdict]:
         by_rules = [v for judge in self._judges for v in await judge_sample(judge, sample, self._parts)]
-        held = (*sample.verdicts, *by_rules)
-        return by_rules + [count_votes(vote, part, held) for vote in self._votes for part in self._parts]
+        verdicts = (*sample.verdicts, *by_rules)
+        return by_rules + [count_votes(vote, part, verdicts) for vote in self._votes for part in self._parts]
 
 
 @cache
 def _event_loop() -> asyncio.AbstractEventLoop:
-    """One loop a worker process: making and closing one costs more than judging a block by rules."""
+    """One event loop for each worker process: creating a loop costs more than judging a block by rules."""
     return asyncio.new_event_loop()

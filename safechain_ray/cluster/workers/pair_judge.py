@@ -1,4 +1,4 @@
-"""Preferring in the stream: samples of two runs side by side, and an actor that asks which of each pair is better."""
+"""Pair judge: joins the samples of two runs, and asks a model which response of each pair is better."""
 
 import asyncio
 import os
@@ -26,12 +26,12 @@ from safechain_ray.types.preferences import PAIRS_SCHEMA, Preference, preference
 REQUESTS_A_PAIR = 2
 
 READERS = 8
-"""Files of B read at the same time: the samples that belong to one file of A are scattered over many."""
+"""Files of run B that are read at the same time: the counterparts of one file of A are in many files of B."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPair:
-    """Where the samples of a pair stand."""
+    """The ids and the files of the two samples of a pair."""
 
     sample_id: str
     file: str
@@ -41,14 +41,14 @@ class StoredPair:
 
 @dataclass(frozen=True, slots=True)
 class PairReader:
-    """Reads pairs from the folders of both runs' samples; `parts` are what is compared of A and of B."""
+    """Reads pairs from the folders of both runs' samples. `parts` are the compared parts of A and of B."""
 
     a: Folder
     b: Folder
     parts: tuple[Part, Part]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """From blocks of `StoredPair` to a table of `PAIRS_SCHEMA`. A part that is not there is an empty text."""
+        """From blocks of `StoredPair` to a table of `PAIRS_SCHEMA`. A missing part becomes an empty text."""
         pairs = [pair for block in batch["pairs"].to_pylist() for pair in block]
         of_a = _read(self.a, {pair["sample_id"]: pair["file"] for pair in pairs}, self.parts[0])
         of_b = _read(self.b, {pair["sample_id_b"]: pair["file_b"] for pair in pairs}, self.parts[1])
@@ -60,10 +60,10 @@ class PairReader:
         return pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA)
 
 
-class PreferenceWorker:
+class PairJudgeWorker:
     """A worker of a preference judge's pool, with an engine of its own or an API's.
 
-    `key` is what the driver's environment holds for the endpoint: other nodes need not have it.
+    `key` is the endpoint's key from the driver's environment, as other nodes may lack it.
     """
 
     def __init__(
@@ -82,22 +82,22 @@ class PreferenceWorker:
         self._entry = entry
         self._parts = parts
         self._reporter = ProgressReporter(progress_tracker, entry.name)
-        self._host = EngineSupervisor(
+        self._supervisor = EngineSupervisor(
             start, start_engine, self._reporter, TrackerClient(inflight_tracker, entry.name), max_deaths
         )
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """From a table of `PAIRS_SCHEMA` to one of `PREFERENCES_SCHEMA`."""
-        self._host.check()
+        self._supervisor.check()
         rows = batch.select(["sample_id", "prompt", "a", "b"]).to_pylist()
         self._reporter.add(rows_in=len(rows))
-        async with self._host.holding([row["sample_id"] for row in rows]):
-            decided = await asyncio.gather(*map(self._decided, rows))
+        async with self._supervisor.claim([row["sample_id"] for row in rows]):
+            decided = await asyncio.gather(*map(self._decide, rows))
         self._reporter.report()
         return preferences_table(batch, decided)
 
-    async def _decided(self, row: Mapping[str, str]) -> Preference:
-        """The decision, whatever happens: a failure is its error, never its block's."""
+    async def _decide(self, row: Mapping[str, str]) -> Preference:
+        """The decision on one pair. A failure becomes the error of the row, not of its block."""
         current_row.set(row["sample_id"])
         prompt, a, b = row["prompt"], row["a"], row["b"]
         texts = zip(self._parts, "AB", (a, b), strict=True)
@@ -105,8 +105,8 @@ class PreferenceWorker:
         try:
             if empty:
                 raise RowError(f"nothing to compare: {', '.join(empty)}")
-            # Made here: an engine that did not start could not say yet how long its context is.
-            decided = await make_preference_judge(self._entry, self._host).prefer(prompt, a, b)
+            # Built for each row: an engine that did not start has no context length yet.
+            decided = await make_preference_judge(self._entry, self._supervisor).prefer(prompt, a, b)
         except EngineStartError:
             raise
         except RowError as error:
@@ -118,14 +118,14 @@ class PreferenceWorker:
 
 
 def preference_counts(batch: pa.Table) -> dict[str, int]:
-    """What the driver hears of a block of `PREFERENCES_SCHEMA`."""
+    """The counts that the driver receives for a block of `PREFERENCES_SCHEMA`."""
     outcomes = {row["values"]: row["counts"] for row in pc.value_counts(batch["outcome"]).to_pylist()}
     decided = {outcome: outcomes.get(outcome, 0) for outcome in ("win", "tie", "lose")}
     return {"rows": batch.num_rows, **decided, "missing": outcomes.get("error", 0)}
 
 
 def _read(folder: Folder, files: Mapping[str, str], part: Part) -> dict[str, dict[str, Any]]:
-    """Rows by sample_id, of those named in `files` (sample_id -> file), with the columns that a pair is made of."""
+    """The rows named in `files` (sample_id -> file) by sample_id, with the columns that a pair needs."""
     wanted: dict[str, list[str]] = {}
     for sample_id, name in files.items():
         wanted.setdefault(name, []).append(sample_id)

@@ -1,4 +1,7 @@
-"""The last step of the stream: a block of samples becomes one Parquet file, and a row of counts goes to the driver."""
+"""Writer: the last step of the stream. It commits each block as one Parquet file and returns a row of counts.
+
+The write is idempotent: a file is named after its sample ids, so a block that Ray runs again replaces its own file.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,7 +22,7 @@ Benign = Mapping[str, Collection[str]]
 """By data set, the categories of its benign prompts."""
 
 DECISIONS = {"safe": False, "unsafe": True, "missing": None}
-"""What a verdict may be, and its `unsafe`."""
+"""The value of `unsafe` for each decision of a verdict."""
 
 
 def verdict_count(judge: str, decision: str) -> str:
@@ -27,28 +30,24 @@ def verdict_count(judge: str, decision: str) -> str:
     return f"verdicts/{judge}/{decision}"
 
 
-def whole(batch: pa.Table) -> pa.Table:
-    """The block as it is."""
+def unchanged(batch: pa.Table) -> pa.Table:
+    """The block itself."""
     return batch
 
 
-class Commit:
-    """Writes blocks into `folder`.
-
-    A file is named after the sample ids in it, so a block that Ray runs again replaces its own file instead of
-    standing there twice.
-    """
+class BlockWriter:
+    """Writes blocks into `folder`."""
 
     def __init__(
         self,
         folder: Folder,
-        rows: Callable[[pa.Table], pa.Table] = whole,
+        rows: Callable[[pa.Table], pa.Table] = unchanged,
         marks: tuple[str, ...] = (),
         counts: Callable[[pa.Table], dict[str, int]] | None = None,
     ) -> None:
-        """`rows` is what is written of a block; `marks` set its file apart from others of the same samples.
+        """`rows` maps a block to the table that is written; `counts` gives its counts, by default `block_counts`.
 
-        `counts` are those of a block that the driver hears of; those of samples where nothing else is given.
+        `marks` are part of the file's name, for files with other rows of the same samples.
         """
         self._folder = folder
         self._rows = rows
@@ -66,7 +65,7 @@ class Commit:
 def block_counts(batch: pa.Table, judges: Sequence[str] = (), benign: Benign | None = None) -> dict[str, int]:
     """The counts named in COMMITTED, of one block of samples, and `verdict_count` of each of `judges`.
 
-    Verdicts on `benign` prompts count only where they are missing: they say nothing of safety.
+    Of the verdicts on `benign` prompts only missing ones count, as the others do not measure safety.
     """
     outcomes = _counted(batch["outcome"])
     verdicts = _verdicts(batch, benign or {})
@@ -97,9 +96,13 @@ def _verdicts(batch: pa.Table, benign: Benign) -> pa.ChunkedArray:
 def _decisions(judge: pa.ChunkedArray, unsafe: pa.ChunkedArray, judges: Sequence[str]) -> dict[str, int]:
     if not judges:
         return {}
-    # As Python objects: for the few verdicts of a block that is five times faster than Arrow's filters and groups.
-    given = Counter(zip(judge.to_pylist(), unsafe.to_pylist(), strict=True))
-    return {verdict_count(name, decision): given[name, said] for name in judges for decision, said in DECISIONS.items()}
+    # As Python objects: five times faster than Arrow's filters and groups for the few verdicts of a block.
+    decisions = Counter(zip(judge.to_pylist(), unsafe.to_pylist(), strict=True))
+    return {
+        verdict_count(name, decision): decisions[name, unsafe_value]
+        for name in judges
+        for decision, unsafe_value in DECISIONS.items()
+    }
 
 
 def _counted(values: pa.ChunkedArray) -> dict[str, int]:

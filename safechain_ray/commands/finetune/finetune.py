@@ -17,14 +17,14 @@ import ray
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.cluster.training.events import (
     TRAINING,
-    Began,
     Finished,
     Logged,
+    Note,
     Phase,
-    Said,
-    Stepped,
+    Started,
+    StepDone,
     TrainingEvent,
-    start_board,
+    start_event_log,
 )
 from safechain_ray.cluster.training.run import Workers, run_training
 from safechain_ray.cluster.training.worker import TrainingTask
@@ -112,14 +112,14 @@ class TrainingLog:
 
     def receive(self, event: TrainingEvent) -> None:
         match event:
-            case Said(sentence):
+            case Note(sentence):
                 self._reporter.report(sentence)
                 return
             case Phase(name):
                 self._snapshot = replace(self._snapshot, phase=name)
-            case Began(step, history):
+            case Started(step, history):
                 self._begin(step, history)
-            case Stepped(step, steps):
+            case StepDone(step, steps):
                 self._step(step, steps)
             case Logged(values):
                 self._lines.append(values)
@@ -262,8 +262,8 @@ def _train(
             output=folder,
             training=record.training,
             scratch=resources.scratch,
-            patience=resources.storage_patience_minutes * 60,
-            board=start_board(),
+            storage_timeout=resources.storage_patience_minutes * 60,
+            event_log=start_event_log(),
         )
         workers = Workers(
             count=plan.workers,

@@ -1,1 +1,1 @@
-"""The GPU check: what can be proven of a GPU machine in ten minutes, without internet."""
+"""GPU check: tests of a GPU machine in about ten minutes, without internet."""

@@ -1,4 +1,4 @@
-"""Conformance cases of engines, which the engine tests and the GPU check run on a real vLLM engine."""
+"""Conformance cases of an engine, for the engine tests and the GPU check, and a vLLM engine for synchronous code."""
 
 import asyncio
 import math
@@ -19,6 +19,8 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RunningEngine:
+    """A real engine with its event loop, for code that is not a coroutine."""
+
     engine: Engine
     loop: asyncio.AbstractEventLoop
 
@@ -29,7 +31,7 @@ class RunningEngine:
         return self.loop.run_until_complete(waited())
 
     def complete(self, *requests: Request) -> list[Completion]:
-        """All requests at once."""
+        """Complete all requests concurrently."""
 
         async def together() -> list[Completion]:
             return list(await asyncio.gather(*map(self.engine.generate, requests)))
@@ -68,7 +70,7 @@ BOS = "<｜begin▁of▁sentence｜>"
 
 
 class CaseError(AssertionError):
-    """An engine fails a case."""
+    """An engine does not conform to a case."""
 
 
 def ask(running: RunningEngine, **changes: object) -> Request:
@@ -131,10 +133,10 @@ def a_prompt_longer_than_the_context_fails_alone(running: RunningEngine) -> None
 
 def what_does_not_fit_behind_the_prompt_is_cut(running: RunningEngine) -> None:
     prompt = running.chat("word " * 1990)
-    room = running.engine.context_length - running.engine.count_tokens(prompt)
-    expect(0 < room < 300, f"the case needs little room behind its prompt, and has {room}")
+    left = running.engine.context_length - running.engine.count_tokens(prompt)
+    expect(0 < left < 300, f"the case needs few tokens after its prompt, and has {left}")
     (completion,) = running.complete(ask(running, prompt=prompt, max_tokens=300))
-    expect(completion.completion_tokens <= room, f"{completion.completion_tokens} tokens in a room of {room}")
+    expect(completion.completion_tokens <= left, f"{completion.completion_tokens} tokens where {left} fit")
 
 
 CASES: Mapping[str, Callable[[RunningEngine], None]] = {

@@ -1,4 +1,4 @@
-"""The steps of the GPU check, each in a child process with its own time limit, so that a crash is a finding."""
+"""Runner of the GPU check: each step runs in a child process with a time limit, so that a crash is a finding."""
 
 import json
 import os
@@ -17,9 +17,8 @@ from safechain_ray.engines.start import Device, last_lines
 from safechain_ray.errors import UnknownNameError
 
 SMALL_SHARE = 0.2
-
-"""Of a GPU for an engine of a demo model. vLLM keeps a Python object for each block of KV cache: the whole memory of an
-80 GB GPU would be a million of them for so small a model."""
+"""Share of a GPU for an engine of a demo model. vLLM has a Python object for each block of KV cache: on all memory of
+an 80 GB GPU that would be a million objects for so small a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +70,13 @@ STEPS = (
     Step("installation", f"{_HERE}.engine", "check_machine", 180),
     Step("engine", f"{_HERE}.engine", "check_engine", 240),
     Step("seeds", f"{_HERE}.engine", "check_seeds", 240),
-    Step("memory", f"{_HERE}.memory", "check_memory_given_back", 480),
+    Step("memory", f"{_HERE}.gpus", "check_memory_released", 480),
     Step("run", f"{_HERE}.run", "check_run", 600),
     Step("speed", f"{_HERE}.speed", "check_speed", 420),
     Step("sharing", f"{_HERE}.gpus", "check_sharing", 240),
     Step("several GPUs", f"{_HERE}.gpus", "check_several", 420),
 )
-
-"""In their order. The limits are several times what a step takes on an 80 GB GPU."""
+"""The steps in their order. A limit is several times the duration of the step on an 80 GB GPU."""
 
 
 def chosen_steps(names: Sequence[str]) -> tuple[Step, ...]:
@@ -93,7 +91,7 @@ def chosen_steps(names: Sequence[str]) -> tuple[Step, ...]:
 def run_steps(
     steps: Sequence[Step], device: Device, scratch: Path, on_step: Callable[[Step], None] = lambda step: None
 ) -> Iterator[Finding]:
-    """The findings of all steps, each as soon as its step has ended. A failed step does not affect the others.
+    """The findings of all steps, each after its step has ended. A failed step does not stop the others.
 
     `on_step` is called before each step.
     """
@@ -125,7 +123,7 @@ def run_step(step: Step, scene: Scene) -> Iterator[Finding]:
 
 
 def end_with_descendants(child: subprocess.Popen[bytes]) -> None:
-    """Kill a step that is still running, and the engines that it left."""
+    """Kill a step that is still running, and its engines."""
     running: list[psutil.Process] = []
     if child.poll() is None:
         running = [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]

@@ -1,4 +1,4 @@
-"""GPU check, machine and engine: start, kernels, conformance cases, repeatable seeds."""
+"""GPU check of the machine and one engine: start, kernels, conformance cases, and repeatability of seeds."""
 
 import asyncio
 import re
@@ -20,11 +20,11 @@ LOGGED = {
     "CUDA graphs": re.compile(r"(Graph capturing finished[^\n]*)"),
     "KV cache": re.compile(r"((?:GPU|CPU) KV cache size: [^\n]*)"),
 }
-"""Lines of vLLM's log (0.25.1 to 0.33.0) with the kernels and caches of an engine."""
+"""Lines of vLLM's log (0.25.1 to 0.33.0) that name the kernels and caches of an engine."""
 
 
 def check_machine(scene: Scene) -> Iterator[Finding]:
-    """All checks of `doctor` on the installation."""
+    """The checks of `doctor` for the installation."""
     yield from check_installation()
 
 
@@ -48,7 +48,7 @@ def check_engine(scene: Scene) -> Iterator[Finding]:
 
 
 def logged(subject: Subject, log: Path) -> Iterator[Finding]:
-    """The kernels and caches of an engine, by its log."""
+    """The kernels and caches that the engine's log names."""
     text = log.read_text(errors="replace")
     for check, pattern in LOGGED.items():
         found = pattern.findall(text)

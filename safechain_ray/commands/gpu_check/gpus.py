@@ -1,6 +1,6 @@
-"""GPU check, several engines: two on one GPU, one over two GPUs, one on every GPU; and one after another.
+"""GPU check of several engines: two on one GPU, one on two GPUs, one on every GPU, and one after another.
 
-A GPU must be free again for the next engine after an engine was closed, and after an engine died.
+`check_memory_released` checks that a GPU's memory is free for the next engine, after a close and after a crash.
 """
 
 import asyncio
@@ -38,10 +38,13 @@ DIVISIBLE = {
     "head_dim": 32,
     "dtype": "bfloat16",
 }
+"""A model shape with heads for two GPUs; the demo model has five heads."""
 
-"""A shape whose heads two GPUs divide; the demo model has five."""
+PLACEMENT_TIMEOUT = 60
 
-GROUP_SECONDS = 60
+IN_FLIGHT = 64
+
+DEATH_TIMEOUT = 10.0
 
 
 def check_sharing(scene: Scene) -> Iterator[Finding]:
@@ -101,8 +104,8 @@ def _with_ray(subject: Subject, needs: ModelEntry, scene: Scene) -> Finding:
     start = EngineStart(needs, "cuda", scene.log("tensor-ray"), executor="ray", memory_share=None)
     with ray_session(None):
         group = placement_group([{"GPU": 1, "CPU": 1}] * 2)
-        if not group.wait(GROUP_SECONDS):
-            return subject.failed(check, "Ray did not place two GPUs", "see whether others hold them: `ray status`")
+        if not group.wait(PLACEMENT_TIMEOUT):
+            return subject.failed(check, "Ray did not place two GPUs", "look for their users in `ray status`")
         place = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
         answer = ray.remote(num_cpus=0, scheduling_strategy=place)(_one_answer)
         try:
@@ -138,12 +141,7 @@ def _on_every_gpu(subject: Subject, gpus: int, scene: Scene) -> Finding:
     return subject.ok(check, f"{done.committed} samples by {gpus - 1} replicas, {done.errors} errors")
 
 
-IN_FLIGHT = 64
-
-DEATH_SECONDS = 10.0
-
-
-def check_memory_given_back(scene: Scene) -> Iterator[Finding]:
+def check_memory_released(scene: Scene) -> Iterator[Finding]:
     """Close the model's engine and start the judge's at once; kill that one's core; start another one."""
     subject = Subject("memory")
     guard = judges()["demo-guard"].engine
@@ -178,13 +176,13 @@ def _killed(subject: Subject, running: RunningEngine) -> Finding:
         await asyncio.sleep(0.05)
         cores[0].kill()
         killed = time.monotonic()
-        outcomes = await asyncio.wait_for(answers, timeout=6 * DEATH_SECONDS)
+        outcomes = await asyncio.wait_for(answers, timeout=6 * DEATH_TIMEOUT)
         return outcomes, time.monotonic() - killed
 
     outcomes, seconds = running.wait(killed_under_requests())
     died = sum(isinstance(outcome, EngineDiedError) for outcome in outcomes)
     others = {repr(outcome) for outcome in outcomes if not isinstance(outcome, EngineDiedError | Completion)}
     detail = f"{died} of {IN_FLIGHT} requests ended with EngineDiedError after {seconds:.1f} s"
-    if died == 0 or others or seconds > DEATH_SECONDS:
+    if died == 0 or others or seconds > DEATH_TIMEOUT:
         return subject.failed(check, "; ".join([detail, *sorted(others)]), "report it with the engine's log")
     return subject.ok(check, detail)

@@ -1,4 +1,4 @@
-"""The reference of the GPU check: figures and texts of the demo models on a CPU, stored with the package.
+"""Reference results of the demo models on a CPU, stored with the package: GPU results are compared with them.
 
 It is made from a run of configs/quickstart.yaml:
 
@@ -47,7 +47,7 @@ QUICKSTART: Mapping[str, Any] = {
     "judges": ["demo-guard", "refusal-match"],
     "resources.block_rows": 8,
 }
-"""configs/quickstart.yaml, which is not in an installed package."""
+"""configs/quickstart.yaml, which is not part of an installed package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Reference:
 
 
 def quickstart(**keys: Any) -> RunConfig:
-    """The config of `make demo`, overridden by `keys`."""
+    """The run of `make demo`; `keys` override its config."""
     return read_config(None, {**QUICKSTART, **keys}, ())
 
 
@@ -124,7 +124,7 @@ def _judged(folder: RunFolder) -> Iterator[Judged]:
 
 
 def main(run: str) -> None:
-    """Write the reference anew from a finished run, and from greedy texts of an engine on this machine's CPU."""
+    """Rewrite the reference from a finished run, and from greedy texts of an engine on this machine's CPU."""
     judged = tuple(_judged(RunFolder(open_folder(run))))
     prompts = tuple(dict.fromkeys(each.prompt for each in judged))
     with TemporaryDirectory() as scratch, asyncio.Runner() as runner:

@@ -1,4 +1,4 @@
-"""GPU check, a whole run: the quickstart with an engine core and a worker killed, compared with a CPU's results."""
+"""GPU check of a whole run: the quickstart with a killed engine core and worker, compared with results of a CPU."""
 
 import asyncio
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from safechain_ray.catalog import judges, models
+from safechain_ray.cluster.workers.generator import WORKER_TITLE
 from safechain_ray.commands.doctor.finding import Finding, Subject
 from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.commands.gpu_check.cases import running_engine
@@ -27,9 +28,6 @@ from safechain_ray.judges.base import make_judge
 from safechain_ray.runs.progress import Snapshot
 from safechain_ray.types import Verdict
 
-WORKER = "MapBatches(Replica"
-"""How Ray titles the actor that owns the model's engine."""
-
 CORE_AT, WORKER_AT = 300, 700
 """Committed rows at which the engine's core and the worker are killed."""
 
@@ -44,11 +42,11 @@ LEAST_VERDICTS = 299 / 300
 class Killer:
     """A reporter of the run that kills the model's engine core, then its worker."""
 
-    said: list[str] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
 
     def report(self, sentence: str) -> None:
-        self.said.append(sentence)
+        self.sentences.append(sentence)
 
     def update(self, snapshot: Snapshot) -> None:
         if not self.killed and snapshot.done >= CORE_AT:
@@ -64,7 +62,7 @@ class Killer:
 
 
 def _workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if WORKER in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if WORKER_TITLE in " ".join(child.cmdline())]
 
 
 def check_run(scene: Scene) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
-"""GPU check, speed: a model's shape with dummy weights, through the pipeline and through `vllm.LLM.generate`.
+"""GPU check of throughput: a run with dummy weights, compared with `vllm.LLM.generate`.
 
-The baseline is `vllm.LLM.generate` alone, with the engine arguments and the requests of the run.
+The baseline is `vllm.LLM.generate` with the engine arguments and the requests of the run.
 """
 
 import json
@@ -29,9 +29,24 @@ from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.runs.resolve import ResolvedRun, resolve
 from safechain_ray.types import Message
 
-OF_THE_MODEL = {"model", "revision", "dtype", "max_model_len", "tensor_parallel_size", "trust_remote_code"}
+MODEL_ARGUMENTS = {"model", "revision", "dtype", "max_model_len", "tensor_parallel_size", "trust_remote_code"}
+"""Arguments of the model, without those of its speed."""
 
-"""Arguments that choose the workload, not its speed."""
+SHAPE_OF_8B = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "max_position_embeddings": 8192,
+    "dtype": "bfloat16",
+}
+"""Llama 3's 8B without its vocabulary: the tokenizer is the demo model's, of 2,048 tokens."""
+
+TARGET_RATIO = 0.95
+
+REQUESTS, TOKENS = {"cuda": 4_096, "cpu": 512}, {"cuda": 512, "cpu": 128}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +69,10 @@ def start_llm(
     in_process: bool = False,
     own_defaults: bool = False,
 ) -> Any:
-    """A `vllm.LLM` with the arguments that a replica's engine gets, in processes of its own as vLLM would have it.
+    """A `vllm.LLM` with the arguments of a replica's engine, in vLLM's own processes.
 
     `in_process` keeps engine and model in the calling process, with all cores: the fastest way to run a tiny model.
-    `own_defaults` leaves to vLLM what a model does not ask for.
+    `own_defaults` uses vLLM's defaults for all other arguments.
     """
     start = EngineStart(
         needs,
@@ -74,7 +89,7 @@ def start_llm(
     arguments = engine_arguments(start, weights_location(needs.source), os.environ)
     del arguments["enable_log_requests"]  # of AsyncLLM only
     if own_defaults:
-        arguments = {name: arguments[name] for name in OF_THE_MODEL & arguments.keys()} | needs.engine_kwargs
+        arguments = {name: arguments[name] for name in MODEL_ARGUMENTS & arguments.keys()} | needs.engine_kwargs
     with captured_output(log_file):
         from vllm import LLM
 
@@ -82,9 +97,9 @@ def start_llm(
 
 
 def stop_llm(llm: Any) -> None:
-    """End the engine's processes: left alone, they keep a child of `multiprocessing` from ending.
+    """End the engine's processes, which otherwise keep a child of `multiprocessing` from ending.
 
-    At once: vLLM would wait five seconds for them, which are no part of anybody's work.
+    The timeout is 0: vLLM would wait five seconds, which would count as time of the benchmark.
     """
     llm.llm_engine.engine_core.shutdown(timeout=0)
 
@@ -137,24 +152,6 @@ def _sampling(item: SampleSpec) -> Any:
         max_tokens=sampling.max_tokens,
         seed=item.seed,
     )
-
-
-SHAPE_OF_8B = {
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "max_position_embeddings": 8192,
-    "dtype": "bfloat16",
-}
-
-"""Llama 3's 8B without its vocabulary: the tokenizer is the demo model's, of 2,048 tokens."""
-
-TARGET_RATIO = 0.95
-
-REQUESTS, TOKENS = {"cuda": 4_096, "cpu": 512}, {"cuda": 512, "cpu": 128}
 
 
 def check_speed(scene: Scene) -> Iterator[Finding]:
@@ -222,7 +219,7 @@ def speed_run(scene: Scene) -> RunConfig:
 
 
 def write_model(folder: Path, shape: dict[str, object]) -> None:
-    """A model's folder with the demo model's tokenizer and a config of `shape`; its weights are vLLM's to make up."""
+    """A model's folder with the demo model's tokenizer and a config of `shape`; vLLM creates dummy weights."""
     own = Path(weights_location("package://demo-reasoner"))
     folder.mkdir(parents=True)
     for file in own.iterdir():
@@ -233,7 +230,7 @@ def write_model(folder: Path, shape: dict[str, object]) -> None:
 
 
 class Completed:
-    """When the last row was committed, to half a second: the files of a finished run are merged after it."""
+    """The time of the last commit, to half a second. The files of a finished run are merged after it."""
 
     def __init__(self) -> None:
         self.at = 0.0

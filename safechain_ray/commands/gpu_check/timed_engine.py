@@ -1,4 +1,4 @@
-"""An engine that records start and end of its requests, so that the start-up of a run is not timed."""
+"""Timed engine: records the start and the end of requests, so that a run's start-up is not counted as its time."""
 
 import asyncio
 import json
@@ -17,21 +17,21 @@ WARM_UP_TOKENS = 32
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What one engine did after its warm-up; times are seconds of the system's clock, as files have them."""
+    """Measurements of one engine after its warm-up. Times are seconds of the system's clock."""
 
     first_request: float
     last_completion: float
     requests: int
     tokens: int
     mean_in_engine: float
-    """Requests that the engine had on average, queued ones too; below `max_running` the engine was not saturated."""
+    """Average number of requests in the engine, queued ones included. Below `max_running` it had free slots."""
     limits_of_a_step: tuple[int, int] | None
     """Most sequences and most tokens that vLLM schedules in one step; None for another engine."""
 
 
 @dataclass(frozen=True)
 class TimedEngines:
-    """A `StartEngine` around another one. `notes` has a file for every `EngineNeeds.source` that is to be timed."""
+    """A `StartEngine` around another one. `notes` has a file for each timed `EngineNeeds.source`."""
 
     start_engine: StartEngine
     notes: Mapping[str, Path]
@@ -43,7 +43,7 @@ class TimedEngines:
 
 
 class TimedEngine:
-    """An `Engine` that warms up at its first request, then notes each completion in a line of `file`."""
+    """An `Engine` that warms up at its first request, then records each completion in a line of `file`."""
 
     def __init__(self, engine: Engine, file: Path) -> None:
         self._engine = engine
@@ -99,7 +99,7 @@ class TimedEngine:
 
 
 def warm_up_texts() -> list[str]:
-    """The warm-up prompt. No prompt of a benchmark has its prefix, so that none profits from its cache."""
+    """Prompts before the clock starts. No benchmark prompt has the same prefix, so none profits from the cache."""
     return [f"Warm-up {number}: tell me something." for number in range(WARM_UP_REQUESTS)]
 
 
@@ -108,7 +108,7 @@ def warm_up_request(prompt: str) -> Request:
 
 
 def read_marks(file: Path) -> Marks:
-    """The records of an engine in `file`."""
+    """The measurements that an engine recorded in `file`."""
     lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
     times = [float(moment) for moment, _, _ in lines]
     spans = zip(pairwise(times), lines[1:], strict=True)

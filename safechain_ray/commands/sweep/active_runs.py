@@ -53,7 +53,7 @@ class ActiveRun:
     def running(self, name: str) -> RunningRun:
         """The run as the scheduler policy sees it."""
         snapshot = self.reporter.last
-        standing = {pool: progress.standing for pool, progress in snapshot.pools.items()} if snapshot else {}
+        standing = {pool: progress.placed for pool, progress in snapshot.pools.items()} if snapshot else {}
         if standing.get(self.plan.stages[0][0].needs.pool):
             self.last_placed = time.monotonic()
         return RunningRun(
@@ -63,7 +63,7 @@ class ActiveRun:
             standing,
             work(self.opened, self.left),
             last_rows=self.control.last_replicas is not None,
-            without_place=time.monotonic() - self.last_placed,
+            unplaced_seconds=time.monotonic() - self.last_placed,
         )
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from safechain_ray.cluster.pipeline import StreamSettings
 from safechain_ray.cluster.planner import ClusterView, Plan, PoolNeeds, make_plan, needs_table
-from safechain_ray.cluster.progress import start_tally
-from safechain_ray.cluster.scheduler_policy import PLACE_SECONDS, WaitingRun, pack
+from safechain_ray.cluster.progress import start_progress_tracker
+from safechain_ray.cluster.scheduler_policy import PLACEMENT_GRACE_PERIOD, WaitingRun, schedule_runs
 from safechain_ray.cluster.session import view_cluster, view_free
-from safechain_ray.cluster.shared_judges import share_judge
+from safechain_ray.cluster.shared_judges import start_shared_judge
 from safechain_ray.cluster.stream_control import StreamStoppedError
 from safechain_ray.commands.evaluate import Evaluation, OpenRun, finish, measure_so_far, open_run
 from safechain_ray.commands.sweep.active_runs import ActiveRun, ConditionTimer, Demand, time_slice, work
@@ -99,14 +99,14 @@ class Schedule:
         if not pools:
             return SharedJudgesState((), None, self._reporter)
         judges = {judge.name: judge for judge in runs[0].run.judges}
-        progress_tracker = start_tally()
+        progress_tracker = start_progress_tracker()
         settings = StreamSettings.of(self._resources, self._start_engine, logs, progress_tracker)
         shared = []
         for pool in pools:
             self._reporter.report(
                 f"{pool.needs.pool} judges for all models, with {_counted(pool.replicas, 'replica')}."
             )
-            shared.append(share_judge(pool, judges[pool.needs.pool], runs[0].run.parts, settings))
+            shared.append(start_shared_judge(pool, judges[pool.needs.pool], runs[0].run.parts, settings))
         return SharedJudgesState(tuple(shared), progress_tracker, self._reporter)
 
     def _needs_of(self, opened: OpenRun) -> tuple[PoolNeeds, ...]:
@@ -142,9 +142,9 @@ class Schedule:
         free, judges = self._free(), self._judges.unplaced()
         if self._judges.need_preemption(judges, free):
             self._preempt()
-        decision = pack(waiting, running, free, self._options.at_once, judges)
-        if self._blocked.is_due(self._blocked.seconds(bool(decision.held))):
-            names, minutes = ", ".join(decision.held), PLACE_SECONDS / 60
+        decision = schedule_runs(waiting, running, free, self._options.at_once, judges)
+        if self._blocked.is_due(self._blocked.seconds(bool(decision.held_back))):
+            names, minutes = ", ".join(decision.held_back), PLACEMENT_GRACE_PERIOD / 60
             self._reporter.report(
                 f"{names} would fit, but a larger model is not placed yet, and Ray might give them its GPUs: "
                 f"they wait, at most {minutes:g} minutes."
@@ -152,7 +152,7 @@ class Schedule:
         slices = self._time_slice()
         for name, plan in decision.starts.items():
             self._start(name, plan, time.time() + slices[name])
-        for name, replicas in decision.grown.items():
+        for name, replicas in decision.replicas.items():
             active_run = self._running[name]
             self._reporter.report(f"{name} scales up to {_counted(replicas, 'replica')}: GPUs are free.")
             active_run.replicas = replicas
@@ -180,13 +180,15 @@ class Schedule:
         if not self._view.autoscales:
             return view_free(self._resources)
         now = view_cluster(self._resources)
-        return ClusterView(view_free(self._resources).nodes, autoscales=True, may_come=now.may_come)
+        return ClusterView(
+            view_free(self._resources).nodes, autoscales=True, autoscaler_capacity=now.autoscaler_capacity
+        )
 
     def _time_slice(self) -> dict[str, float]:
         runs = {name: (opened, opened.left) for name, opened in self._waiting.items()}
         runs |= {name: (active_run.opened, active_run.left) for name, active_run in self._running.items()}
         demands = {name: Demand(work(opened, rows), self._needs[name][0].gpus) for name, (opened, rows) in runs.items()}
-        gpus = sum(node.gpus for node in self._view.grown.nodes)
+        gpus = sum(node.gpus for node in self._view.with_autoscaler.nodes)
         return time_slice(self._options.deadline - time.time(), demands, gpus)
 
     def _start(self, name: str, plan: Plan, until: float) -> None:

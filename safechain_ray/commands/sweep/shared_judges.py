@@ -45,7 +45,7 @@ def shared_pools(runs: Sequence[OpenRun], view: ClusterView) -> tuple[PlannedPoo
     except PlanError:
         return ()
     models = [pool_needs(run.run, resources, view)[0] for run in runs]
-    possible = [model for model in models if fits([model], view.grown)]
+    possible = [model for model in models if fits([model], view.with_autoscaler)]
     if len(runs) < 2 or not needs or not _fit_beside(possible, needs, view):
         return ()
     pools = []
@@ -54,7 +54,7 @@ def shared_pools(runs: Sequence[OpenRun], view: ClusterView) -> tuple[PlannedPoo
         replicas = 1
         while replicas < wanted and _fit_beside(possible, [*needs, *[pool] * replicas], view):
             replicas += 1
-        pools.append(planned(pool, replicas, view.grown))
+        pools.append(planned(pool, replicas, view.with_autoscaler))
     return tuple(pools)
 
 
@@ -65,12 +65,12 @@ def replicas_for(judge: EngineNeeds, pool: PoolNeeds, runs: Sequence[OpenRun], v
     assumed = Assumptions()
     judging = sum(run.left for run in runs) * judge.parameters / assumed.prefill_utilisation
     generating = sum(work(run, run.left) for run in runs) / assumed.decode_utilisation
-    gpus = sum(node.gpus for node in view.grown.nodes)
+    gpus = sum(node.gpus for node in view.with_autoscaler.nodes)
     return max(1, round(gpus * judging / (judging + generating) / pool.gpus))
 
 
 def _fit_beside(models: Iterable[PoolNeeds], judges: Sequence[PoolNeeds], view: ClusterView) -> bool:
-    return all(fits([model, *judges], view.grown) for model in models)
+    return all(fits([model, *judges], view.with_autoscaler) for model in models)
 
 
 class SharedJudgesState:
@@ -96,7 +96,9 @@ class SharedJudgesState:
             self._update(ray.get(self._progress_tracker.progress.remote(), timeout=RPC_TIMEOUT))
         none_yet = PoolProgress()
         return [
-            needs for judge in self.shared for needs in judge.to_come(self._progress.get(judge.entry.name, none_yet))
+            needs
+            for judge in self.shared
+            for needs in judge.pending_workers(self._progress.get(judge.entry.name, none_yet))
         ]
 
     def _update(self, progress: Mapping[str, PoolProgress]) -> None:
@@ -108,7 +110,7 @@ class SharedJudgesState:
     def need_preemption(self, unplaced: list[PoolNeeds], free: ClusterView) -> bool:
         """Whether workers have been unplaced for `GRACE_PERIOD` although nothing is free; True restarts the period."""
         now = time.monotonic()
-        if not unplaced or fits(unplaced, free.grown):
+        if not unplaced or fits(unplaced, free.with_autoscaler):
             self._starved_since = None
             return False
         if self._starved_since is None:

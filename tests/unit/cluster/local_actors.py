@@ -39,8 +39,8 @@ class Answered:
         yield
 
 
-class LocalLedger(LocalActor):
-    """A ledger that knows of one node, which stays. Its references are awaited, not got."""
+class LocalTracker(LocalActor):
+    """An in-flight tracker with one node, which stays. Its references are awaited, not got."""
 
     def __init__(self, inflight_tracker: InFlightTracker | None = None) -> None:
         super().__init__(inflight_tracker or InFlightTracker(lambda: frozenset({NODE})))

@@ -13,7 +13,7 @@ ORIGINAL = EngineStartError("the engine did not start: CUDA out of memory")
 
 def from_a_worker(error: BaseException) -> BaseException:
     """As `ray.get` raises it: pickled with its traceback, and a subclass of RayTaskError and of its cause at once."""
-    sent = RayTaskError("map(Replica)", "Traceback (most recent call last): ...", error)
+    sent = RayTaskError("map(GeneratorWorker)", "Traceback (most recent call last): ...", error)
     raised: BaseException = cloudpickle.loads(cloudpickle.dumps(sent)).as_instanceof_cause()
     return raised
 

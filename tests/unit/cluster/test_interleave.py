@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.cluster.sample_index import SampleIndex, in_balance
+from safechain_ray.cluster.sample_index import SampleIndex, interleave
 from safechain_ray.types import Prompt, Sampling, Setting, StrategySpec
 
 
@@ -30,13 +30,13 @@ SETTINGS = (setting("big"), setting("big", "zerothink", 5), setting("small"), se
 def test_every_wanted_number_is_there_once(big: int, small: int, data: st.DataObject):
     sample_specs = SampleIndex(SETTINGS, {"big": prompts(big), "small": prompts(small)})
     wanted = sorted(data.draw(st.sets(st.integers(0, len(sample_specs) - 1))))
-    assert sorted(in_balance(sample_specs, wanted)) == wanted
+    assert sorted(interleave(sample_specs, wanted)) == wanted
 
 
 @given(st.integers(20, 60), st.integers(5, 60), st.floats(0.1, 1))
 def test_whatever_is_cut_off_all_settings_have_the_same_share_of_their_prompts(big: int, small: int, share: float):
     sample_specs = SampleIndex(SETTINGS, {"big": prompts(big), "small": prompts(small)})
-    ordered = in_balance(sample_specs, range(len(sample_specs)))
+    ordered = interleave(sample_specs, range(len(sample_specs)))
     begun: Counter[str] = Counter()
     for item in (sample_specs[number] for number in ordered[: round(share * len(ordered))]):
         begun[item.setting.setting_id] += 1
@@ -47,7 +47,7 @@ def test_whatever_is_cut_off_all_settings_have_the_same_share_of_their_prompts(b
 
 def test_settings_of_a_data_set_go_through_the_same_prompts_in_the_same_order_and_samples_stay_together():
     sample_specs = SampleIndex(SETTINGS, {"big": prompts(30), "small": prompts(7)})
-    ordered = [sample_specs[number] for number in in_balance(sample_specs, range(len(sample_specs)))]
+    ordered = [sample_specs[number] for number in interleave(sample_specs, range(len(sample_specs)))]
     by_setting = {
         each.setting_id: [item.prompt.prompt_id for item in ordered if item.setting == each] for each in SETTINGS
     }
@@ -58,4 +58,4 @@ def test_settings_of_a_data_set_go_through_the_same_prompts_in_the_same_order_an
 
 
 def test_nothing_to_do_is_in_order():
-    assert in_balance(SampleIndex(SETTINGS, {"big": prompts(1), "small": prompts(1)}), []) == []
+    assert interleave(SampleIndex(SETTINGS, {"big": prompts(1), "small": prompts(1)}), []) == []

@@ -153,4 +153,4 @@ def test_the_node_of_this_machine_is_found_by_its_process(tmp_path: Path) -> Non
 def test_without_a_node_of_ray_it_says_so_and_ends() -> None:
     result = CliRunner().invoke(main, ["aws", "--node-id", "of none"])
     assert result.exit_code == 1
-    assert "0 nodes of Ray run on this machine with the id of none. Start this after `ray start`" in result.output
+    assert "0 nodes of Ray run on this machine with the id of none. Fix: start this after `ray start`" in result.output

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from safechain_ray.cluster import metrics_exporter
-from safechain_ray.cluster.metrics_exporter import SERIES, RunMetricsExporter, ascii_label
+from safechain_ray.cluster.metrics_exporter import SERIES, MetricsExporter, ascii_label
 from safechain_ray.cluster.progress import PoolProgress, Stage
 from safechain_ray.cluster.workers.writer import verdict_count
 
@@ -62,8 +62,8 @@ def pool(ready: int = 1, **counts: int) -> PoolProgress:
 
 def test_levels_say_what_each_pool_holds_and_what_waits_before_it(instruments: Instruments):
     progress = {"model": pool(2, rows_in=64, rows_out=40), "guard": pool(rows_in=32, rows_out=20)}
-    with RunMetricsExporter("runs/a", "R1-7B").stage(STAGE) as tell:
-        tell({"rows": 16, "ok": 16}, progress)
+    with MetricsExporter("runs/a", "R1-7B").stage(STAGE) as update:
+        update({"rows": 16, "ok": 16}, progress)
         level = {key[0::3] if len(key) > 3 else key[:1]: value for key, value in instruments.told.items()}
     assert level["safechain_rows_in_flight", "model"] == 24
     assert level["safechain_rows_in_flight", "guard"] == 12
@@ -75,8 +75,8 @@ def test_levels_say_what_each_pool_holds_and_what_waits_before_it(instruments: I
 
 
 def test_every_series_bears_the_run_and_the_model(instruments: Instruments):
-    with RunMetricsExporter("runs/a", "R1-7B").stage(STAGE) as tell:
-        tell({"rows": 1, "ok": 1}, {"model": pool(rows_out=1)})
+    with MetricsExporter("runs/a", "R1-7B").stage(STAGE) as update:
+        update({"rows": 1, "ok": 1}, {"model": pool(rows_out=1)})
     assert {key[1:3] for key in instruments.told} == {("runs/a", "R1-7B")}
     assert {key[0] for key in instruments.told} <= {each.name for each in SERIES}
 
@@ -87,9 +87,9 @@ def test_sums_are_counted_once_however_often_they_are_told(instruments: Instrume
     progress = {
         "model": pool(tokens=80, rows_out=8, retries=2, engine_restarts=1, requests=10, cost_microdollars=250_000)
     }
-    with RunMetricsExporter("r", "m", clock).stage(STAGE) as tell:
+    with MetricsExporter("r", "m", clock).stage(STAGE) as update:
         for _ in range(3):
-            tell(committed, progress)
+            update(committed, progress)
             clock.now += 5
         committed.update({"rows": 2, "ok": 2, "tokens": 20, verdict_count("guard", "safe"): 2})
     told = instruments.told
@@ -105,13 +105,13 @@ def test_sums_are_counted_once_however_often_they_are_told(instruments: Instrume
 
 
 def test_stages_of_one_run_count_each_pool_once_and_only_the_last_ones_commits(instruments: Instruments):
-    run = RunMetricsExporter("r", "m")
+    run = MetricsExporter("r", "m")
     progress = {"model": pool(rows_in=90, rows_out=90, tokens=900)}
-    with run.stage(Stage(("model",), 100, 10, number=1, stages=2)) as tell:
-        tell({"rows": 90, "ok": 90}, progress)
+    with run.stage(Stage(("model",), 100, 10, number=1, stages=2)) as update:
+        update({"rows": 90, "ok": 90}, progress)
     progress["guard"] = pool(rows_in=90, rows_out=90, tokens=90)
-    with run.stage(Stage(("guard",), 100, 10, number=2, stages=2)) as tell:
-        tell({"rows": 90, "ok": 90}, progress)
+    with run.stage(Stage(("guard",), 100, 10, number=2, stages=2)) as update:
+        update({"rows": 90, "ok": 90}, progress)
     assert instruments.told["safechain_pool_tokens", "r", "m", "model"] == 900
     assert instruments.told["safechain_pool_tokens", "r", "m", "guard"] == 90
     assert instruments.told["safechain_committed_rows", "r", "m", "ok"] == 90
@@ -119,22 +119,22 @@ def test_stages_of_one_run_count_each_pool_once_and_only_the_last_ones_commits(i
 
 def test_a_look_every_half_second_is_recorded_once_a_second(instruments: Instruments):
     clock = Clock()
-    with RunMetricsExporter("r", "m", clock).stage(STAGE) as tell:
-        tell({}, {})
+    with MetricsExporter("r", "m", clock).stage(STAGE) as update:
+        update({}, {})
         once = instruments.records
         clock.now = 0.5
-        tell({}, {})
+        update({}, {})
         assert instruments.records == once
         clock.now = 1.0
-        tell({}, {})
+        update({}, {})
         assert instruments.records == 2 * once
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("the stream broke")])
 def test_a_stage_that_ends_leaves_no_rows_in_flight_nor_replicas(instruments: Instruments, error: Exception | None):
     def run() -> None:
-        with RunMetricsExporter("r", "m").stage(STAGE) as tell:
-            tell({"rows": 8, "ok": 8}, {"model": pool(2, rows_in=64, rows_out=9)})
+        with MetricsExporter("r", "m").stage(STAGE) as update:
+            update({"rows": 8, "ok": 8}, {"model": pool(2, rows_in=64, rows_out=9)})
             if error is not None:
                 raise error
 
@@ -163,6 +163,6 @@ def test_label_values_are_ascii_as_ray_demands(value: str, label: str):
 
 
 def test_names_outside_ascii_reach_the_instruments_encoded(instruments: Instruments):
-    with RunMetricsExporter("/runs/é", "modèle").stage(Stage(("wächter",), total=1, judges=("wächter",))) as update:
+    with MetricsExporter("/runs/é", "modèle").stage(Stage(("wächter",), total=1, judges=("wächter",))) as update:
         update({"rows": 1, verdict_count("wächter", "safe"): 1}, {"wächter": pool(rows_in=1, rows_out=1)})
     assert instruments.told["safechain_verdicts", "/runs/%C3%A9", "mod%C3%A8le", "w%C3%A4chter", "safe"] == 1

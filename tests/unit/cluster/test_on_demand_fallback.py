@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from safechain_ray.cluster.spot.on_demand_fallback import SpotFirst, SpotFirstOneByOne
+from safechain_ray.cluster.spot.on_demand_fallback import OnDemandFallback, OneByOneOnDemandFallback
 
 
 class Cloud:
@@ -22,7 +22,7 @@ class Cloud:
         return {f"node-{number}": node_config for number in range(count)}
 
 
-class Provider(SpotFirst, Cloud):
+class Provider(OnDemandFallback, Cloud):
     @staticmethod
     def on_demand(node_config: Any) -> dict[str, Any]:
         return {**node_config, "market": "on-demand"}
@@ -74,7 +74,7 @@ class GoogleCloud:
         return started
 
 
-class OnGoogleCloud(SpotFirstOneByOne, GoogleCloud):
+class OnGoogleCloud(OneByOneOnDemandFallback, GoogleCloud):
     @staticmethod
     def on_demand(node_config: Any) -> dict[str, Any]:
         return {**node_config, "market": "demand"}

@@ -88,9 +88,9 @@ def test_each_stage_has_the_whole_cluster():
 
 def test_wanted_replicas_that_do_not_fit_are_refused_with_what_fits():
     text = refusal([changed(MODEL, wanted=9), GUARD], ClusterView((GPU_NODE,)))
-    assert "9 replicas of model were asked for, 7 fit" in text
+    assert "9 replicas of model were requested, 7 fit" in text
     assert "has: node gpu-node" in text
-    assert text.endswith("Ask for fewer replicas, or add nodes.")
+    assert text.endswith("Fix: request fewer replicas, or add nodes.")
 
 
 def test_wanted_replicas_of_a_judge_go_before_what_the_model_fills_up():
@@ -143,7 +143,7 @@ def test_a_replica_takes_the_node_where_it_leaves_least_over():
 def test_an_autoscaler_is_asked_for_the_node_that_is_missing():
     plan = make_plan([MODEL, on_cpu(GUARD)], ClusterView(LAPTOP.nodes, autoscales=True))
     assert replicas(plan) == [{"model": 1, "guard": 1}]
-    assert "No node holds a replica of model yet; the autoscaler is asked for one." in plan.notes
+    assert "No node fits a replica of model yet: the autoscaler is asked for one." in plan.notes
 
 
 def test_an_autoscaler_is_asked_for_all_replicas_that_are_wanted():

@@ -1,11 +1,16 @@
-"""The tally: what workers report adds up by pool, over restarts."""
+"""The progress tracker: reports of workers add up by pool, over restarts."""
 
 from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.cluster.progress import MOST_NOTES, SILENT_SECONDS, ProgressReporter, ProgressTracker
+from safechain_ray.cluster.progress import (
+    HEARTBEAT_TIMEOUT,
+    MAX_NOTES,
+    ProgressReporter,
+    ProgressTracker,
+)
 from tests.unit.cluster.local_actors import LocalActor
 
 
@@ -51,7 +56,7 @@ def test_a_silent_worker_is_dead_and_holds_nothing_in_flight():
     now = 0.0
     progress_tracker = ProgressTracker(lambda: now)
     progress_tracker.report("model", "dies", True, Counter(rows_in=64, rows_out=32, tokens=900))
-    now = SILENT_SECONDS + 1
+    now = HEARTBEAT_TIMEOUT + 1
     progress_tracker.report("model", "lives", True, Counter(rows_in=8))
 
     progress = progress_tracker.progress()["model"]
@@ -64,13 +69,13 @@ def test_notes_of_a_pool_are_shown_in_order_and_are_not_endless():
     progress_tracker = ProgressTracker()
     reporter = ProgressReporter(LocalActor(progress_tracker), "model")
     reporter.report()
-    for number in range(MOST_NOTES + 5):
+    for number in range(MAX_NOTES + 5):
         reporter.note(f"note {number}")
 
     notes = progress_tracker.progress()["model"].notes
 
     assert notes[:2] == ("note 0", "note 1")
-    assert len(notes) == MOST_NOTES
+    assert len(notes) == MAX_NOTES
 
 
 def test_what_engines_load_is_no_count_of_the_pool():

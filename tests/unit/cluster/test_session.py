@@ -25,7 +25,7 @@ def test_an_address_where_nobody_listens_is_refused_with_the_fix(address: str, f
     named = address.format(port=free_port)
     began = time.monotonic()
     with pytest.raises(SafechainError) as refusal:
-        check_reachable(named, patience=1.0)
+        check_reachable(named, grace_period=1.0)
     assert time.monotonic() - began < 15
     assert f"No Ray cluster answers at {named}: Connection refused" in str(refusal.value)
     assert "Fix: start the cluster, correct --ray-address or RAY_ADDRESS" in str(refusal.value)
@@ -33,7 +33,7 @@ def test_an_address_where_nobody_listens_is_refused_with_the_fix(address: str, f
 
 def test_an_unknown_host_is_refused_at_once():
     with pytest.raises(SafechainError, match=r"No Ray cluster answers at no-such-host\.invalid:6379: the host name"):
-        check_reachable("no-such-host.invalid:6379", patience=60.0)
+        check_reachable("no-such-host.invalid:6379", grace_period=60.0)
 
 
 def test_an_address_that_listens_passes():

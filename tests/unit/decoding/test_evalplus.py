@@ -36,7 +36,7 @@ def test_the_context_bounds_prompt_and_response_together() -> None:
     assert request.max_tokens == 3
 
     full = StrategySpec(name="evalplus", options={"context_length": words})
-    with pytest.raises(RowError, match=rf"takes {words} tokens, and EvalPlus' context holds {words}\. Fix"):
+    with pytest.raises(RowError, match=rf"takes {words} tokens, and EvalPlus' context has {words}\. Fix"):
         asyncio.run(strategy(full).decode(task(), ScriptedGenerate(()), count_words))
 
 

@@ -75,5 +75,5 @@ def test_the_prompt_is_sent_as_the_template_made_it():
 
 def test_a_limit_that_leaves_the_answer_nothing_is_refused_before_any_call():
     options = MoreThinkOptions(think_budget=100, compat="paper")
-    with pytest.raises(RowError, match=r"100 - 100 tokens; raise max_tokens"):
+    with pytest.raises(RowError, match=r"100 - 100 tokens\. Fix: raise max_tokens"):
         decode(PaperMoreThink(options), task(max_tokens=100))

@@ -10,10 +10,10 @@ import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config
 
-from safechain_ray.cluster.autoscaler import nodes_that_may_come
+from safechain_ray.cluster.autoscaler import read_autoscaler_capacity
 from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 from safechain_ray.cluster.ray_internals.hooks import TESTED_RAY
-from safechain_ray.cluster.scheduler_policy import WaitingRun, pack
+from safechain_ray.cluster.scheduler_policy import WaitingRun, schedule_runs
 from tests.deployment import KUBERAY, ROOT, launched, read_yaml
 
 JOB_FIELDS = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
@@ -123,14 +123,14 @@ def test_the_job_names_that_file_where_the_image_has_it(job: Any) -> None:
 
 def test_a_sweep_that_begins_on_a_head_alone_starts_several_models_at_once() -> None:
     head = Node("head", cpus=8, gpus=0, memory=24)
-    may_come = nodes_that_may_come(str(KUBERAY / "groups.yaml"), "H100", [head])
-    assert [(node.gpus, node.cpus, node.memory) for node in may_come if node.gpus] == [(8, 96, 960)] * 2
+    capacity = read_autoscaler_capacity(str(KUBERAY / "groups.yaml"), "H100", [head])
+    assert [(node.gpus, node.cpus, node.memory) for node in capacity if node.gpus] == [(8, 96, 960)] * 2
 
     needs = PoolNeeds("model", "org/r1", "cuda", cpus=2, gpus=4, memory=40, wanted=None, useful=4)
     waiting = [WaitingRun(name, (needs,), work=1) for name in ("70B", "32B", "14B", "8B", "7B")]
     alone = ClusterView((head,), autoscales=True)
-    assert len(pack(waiting, [], alone, at_once=16).starts) == 1
-    assert len(pack(waiting, [], replace(alone, may_come=may_come), at_once=16).starts) == 4
+    assert len(schedule_runs(waiting, [], alone, at_once=16).starts) == 1
+    assert len(schedule_runs(waiting, [], replace(alone, autoscaler_capacity=capacity), at_once=16).starts) == 4
 
 
 def test_spot_pods_that_wait_are_given_up_within_the_stall_timeout_of_a_run(cluster: Any) -> None:

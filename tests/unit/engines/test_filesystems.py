@@ -52,6 +52,7 @@ def test_weights_of_a_mounted_bucket_are_read_ahead(
     asked: list[Path] = []
     monkeypatch.setattr(vllm_arguments, "filesystem_of", lambda folder: asked.append(folder) or kind)
     monkeypatch.setattr(vllm_arguments, "HF_HUB_CACHE", "/weights/hub")
+    monkeypatch.setattr(vllm_arguments, "available_memory", lambda: 1e12)
     start = EngineStart(models()["R1-7B"], "cuda", tmp_path / "log")
 
     assert engine_arguments(start, str(tmp_path)).get("safetensors_load_strategy") == strategy

@@ -33,11 +33,11 @@ def held(*gigabytes: int) -> Callable[[], GpuReport]:
     return read
 
 
-def waited(read: Callable[[], GpuReport], share: float = 0.92, patience: float = 120) -> tuple[float, list[str]]:
+def waited(read: Callable[[], GpuReport], share: float = 0.92, timeout: float = 120) -> tuple[float, list[str]]:
     """Seconds slept, and the notes."""
     slept: list[float] = []
     notes: list[str] = []
-    wait_for_memory(share, notes.append, patience, read, slept.append)
+    wait_for_memory(share, notes.append, timeout, read, slept.append)
     return sum(slept), notes
 
 
@@ -50,7 +50,7 @@ def test_memory_is_waited_for_until_it_is_free_and_its_holder_is_named():
     assert seconds == 3
     assert notes == [
         "Waiting for GPU memory: GPU 0 has 20.0 of 80.0 GiB free, 73.6 are needed; "
-        "held by VLLM::EngineCore (pid 7, 60.0 GiB)"
+        "used by VLLM::EngineCore (pid 7, 60.0 GiB)"
     ]
 
 

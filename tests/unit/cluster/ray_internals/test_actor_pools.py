@@ -33,14 +33,14 @@ def stream_of(*operators: Operator, declared: tuple[bool, ...]) -> Any:
 
 
 def test_the_models_pool_is_known_by_its_place_whatever_operators_are_called() -> None:
-    source, commit = Operator("Input", has_pool=False), Operator("MapBatches(Commit)", has_pool=False)
-    model, judge = Operator("MapBatches(read)->MapBatches(Worker)"), Operator("MapBatches(Replica)")
+    source, commit = Operator("Input", has_pool=False), Operator("MapBatches(BlockWriter)", has_pool=False)
+    model, judge = Operator("MapBatches(read)->MapBatches(Worker)"), Operator("MapBatches(GeneratorWorker)")
     pools = pools_of(stream_of(source, model, judge, commit, declared=(True, False)))
     assert [(pool.operator, pool.generates) for pool in pools] == [(model, True), (judge, False)]
 
 
 def test_without_a_pool_for_each_declared_one_no_pool_is_taken_for_the_models() -> None:
-    pools = pools_of(stream_of(Operator("MapBatches(Replica)"), declared=(True, False)))
+    pools = pools_of(stream_of(Operator("MapBatches(GeneratorWorker)"), declared=(True, False)))
     assert [pool.generates for pool in pools] == [False]
 
 
@@ -63,7 +63,7 @@ def test_a_pool_shrinks_below_the_size_that_it_started_with() -> None:
 
 def test_a_stream_that_ray_does_not_poll_stops_after_the_next_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_context, "STREAM_CONTROL", SimpleNamespace(is_on=lambda: False))
-    monkeypatch.setattr(stream_control, "give_back_groups", lambda: None)
+    monkeypatch.setattr(stream_control, "remove_unused_groups", lambda: None)
     context = DataContext.get_current().copy()
     control = StreamControl()
     control.attach(SimpleNamespace(context=context))

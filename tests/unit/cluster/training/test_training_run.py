@@ -10,7 +10,7 @@ from ray.train.v2.api.preemption import PreemptionInfo
 
 from safechain_ray.catalog import families
 from safechain_ray.cluster.training import run as training_run
-from safechain_ray.cluster.training.events import Began, EventLog, Failed, Finished, TrainingEvent
+from safechain_ray.cluster.training.events import EventLog, Failed, Finished, Started, TrainingEvent
 from safechain_ray.cluster.training.run import Workers, run_training
 from safechain_ray.cluster.training.worker import TrainingTask
 from safechain_ray.config import TrainingOptions
@@ -27,25 +27,25 @@ TAKEN_BACK = PreemptionError(PreemptionInfo(deadline_ms=None, preempted_node_to_
 class Fits:
     """A trainer that does one thing after another, each time that it is asked to fit."""
 
-    def __init__(self, board: EventLog, *goes: Callable[[EventLog], None]) -> None:
-        self._board = board
+    def __init__(self, event_log: EventLog, *goes: Callable[[EventLog], None]) -> None:
+        self._event_log = event_log
         self._goes = list(goes)
 
     def fit(self) -> None:
-        self._goes.pop(0)(self._board)
+        self._goes.pop(0)(self._event_log)
 
 
-def dies(error: Exception, *news: TrainingEvent) -> Callable[[EventLog], None]:
-    def go(board: EventLog) -> None:
-        for each in news:
-            board.tell(each)
+def dies(error: Exception, *events: TrainingEvent) -> Callable[[EventLog], None]:
+    def go(event_log: EventLog) -> None:
+        for each in events:
+            event_log.append(each)
         raise error
 
     return go
 
 
-def ends(board: EventLog) -> None:
-    board.tell(DONE)
+def ends(event_log: EventLog) -> None:
+    event_log.append(DONE)
 
 
 def collateral(rank: int) -> Failed:
@@ -55,8 +55,8 @@ def collateral(rank: int) -> Failed:
 def run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *goes: Callable[[EventLog], None], stall: float = 60.0
 ) -> tuple[Finished, list[str], list[TrainingEvent]]:
-    board = EventLog()
-    trainer = Fits(board, *goes)
+    event_log = EventLog()
+    trainer = Fits(event_log, *goes)
     monkeypatch.setattr(training_run, "_trainer", lambda *arguments: trainer)
     monkeypatch.setattr(training_run, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr(training_run.ray, "get", lambda found, timeout: found)
@@ -71,8 +71,8 @@ def run(
         output=open_folder(str(tmp_path)),
         training="t",
         scratch=None,
-        patience=1.0,
-        board=LocalActor(board),
+        storage_timeout=1.0,
+        event_log=LocalActor(event_log),
     )
     workers = Workers(2, on_gpus=False, cpus=1.0, accelerator=None, max_deaths=2, stall_seconds=stall)
     heard: list[TrainingEvent] = []
@@ -82,18 +82,18 @@ def run(
 
 
 def test_workers_start_again_after_one_died_and_who_it_was_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    first = dies(DIED, Began(0, ()), collateral(0))
+    first = dies(DIED, Started(0, ()), collateral(0))
     done, said, heard = run(monkeypatch, tmp_path, first, ends)
     assert done == DONE
-    assert said == ["Training worker 1 died. All workers start again from the last checkpoint (1 of at most 2 times)."]
-    assert heard == [Began(0, ())]
+    assert said == ["Training worker 1 died. All workers restart from the last checkpoint (1 of at most 2 times)."]
+    assert heard == [Started(0, ())]
 
 
 def test_a_node_that_was_taken_back_counts_for_no_death(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     done, said, _ = run(monkeypatch, tmp_path, *[dies(TAKEN_BACK, collateral(0))] * 4, ends)
     assert done == DONE
     assert (
-        said == ["A node with training workers was taken back. All workers start again from the last checkpoint."] * 4
+        said == ["A spot node with training workers was interrupted. All workers restart from the last checkpoint."] * 4
     )
 
 
@@ -105,7 +105,7 @@ def test_too_many_deaths_end_it_with_the_reason_and_the_way_on(monkeypatch: pyte
     says = str(ended.value)
     assert "Training workers died 3 times" in says
     assert "ValueError: no such layer" in says
-    assert "goes on from the last checkpoint" in says
+    assert "resume from the last checkpoint" in says
     assert str(tmp_path) in says
 
 
@@ -115,7 +115,7 @@ def test_what_only_a_person_can_fix_is_not_tried_again(monkeypatch: pytest.Monke
 
 
 def test_an_error_of_the_controller_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    with pytest.raises(SafechainError, match="Ray Train gave the training up: it is lost"):
+    with pytest.raises(SafechainError, match="Ray Train ended the training: it is lost"):
         run(monkeypatch, tmp_path, dies(ValueError("it is lost\nTraceback: many lines")))
 
 
@@ -124,9 +124,9 @@ def test_silence_is_a_stall_that_says_where_to_look(monkeypatch: pytest.MonkeyPa
 
     never = Event()
 
-    def waits(board: EventLog) -> Any:
+    def waits(event_log: EventLog) -> Any:
         never.wait(5)
 
-    with pytest.raises(StallError, match=r"No news of the training for .* minutes.*ray status"):
+    with pytest.raises(StallError, match=r"No progress of the training for .* minutes.*ray status"):
         run(monkeypatch, tmp_path, waits, stall=0.1)
     never.set()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from safechain_ray.cluster.training.worker import _put_in_place
+from safechain_ray.cluster.training.worker import _restore_checkpoint
 from safechain_ray.errors import InputError
 from safechain_ray.storage import open_folder
 from safechain_ray.training import trainer
@@ -32,7 +32,7 @@ def test_a_checkpoint_of_the_kind_that_it_can_read_lies_where_it_trains(
 ):
     monkeypatch.setattr(trainer, "trains_in_shards", lambda: in_shards)
     training = job(tmp_path / "scratch")
-    _put_in_place(stored(tmp_path, files), training)
+    _restore_checkpoint(stored(tmp_path, files), training)
     found = last_checkpoint(training.output)
     assert found is not None
     assert found.step == 4
@@ -44,4 +44,4 @@ def test_a_checkpoint_of_the_other_kind_is_refused(
 ):
     monkeypatch.setattr(trainer, "trains_in_shards", lambda: in_shards)
     with pytest.raises(InputError, match=r"step-000004 was written (whole|in shards) by 1 worker"):
-        _put_in_place(stored(tmp_path, files), job(tmp_path / "scratch"))
+        _restore_checkpoint(stored(tmp_path, files), job(tmp_path / "scratch"))

@@ -1,10 +1,10 @@
-"""The gate: rows meet freely, and those under suspicion only their own kind, few at a time."""
+"""The admission gate: rows are decoded together, and suspects only with suspects of as many crashes, few at a time."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from safechain_ray.cluster.workers.engine_supervisor import TOGETHER, AdmissionGate, Isolation
+from safechain_ray.cluster.workers.engine_supervisor import NOT_ISOLATED, AdmissionGate, Isolation
 
 
 class Visits:
@@ -14,8 +14,8 @@ class Visits:
         self.gate = AdmissionGate()
         self.met: list[frozenset[str]] = []
 
-    async def __call__(self, row: str, apart: Isolation = TOGETHER) -> None:
-        async with self.gate.passed(row, apart):
+    async def __call__(self, row: str, isolation: Isolation = NOT_ISOLATED) -> None:
+        async with self.gate.admission(row, isolation):
             await asyncio.sleep(0.002)
             self.met.append(self.gate.rows)
 
@@ -64,7 +64,7 @@ def test_who_is_cancelled_at_the_gate_leaves_no_place_behind():
     gate, alone = AdmissionGate(), Isolation(1, 1)
 
     async def stay(row: str, until: asyncio.Event) -> None:
-        async with gate.passed(row, alone):
+        async with gate.admission(row, alone):
             await until.wait()
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""The engine host: requests outlive the engine under them, and one death makes one new engine."""
+"""The engine supervisor: requests survive an engine's crash, and one crash starts one new engine."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.errors import EngineStartError, RowError
 from safechain_ray.testing import Script, ScriptedEngine
 from safechain_ray.types import Completion, Request, Sampling
-from tests.unit.cluster.local_actors import MODEL, NODE, LocalActor, LocalLedger, engines, start_of
+from tests.unit.cluster.local_actors import MODEL, NODE, LocalActor, LocalTracker, engines, start_of
 
 ANSWER = Script().answer(Request("any", Sampling(), 1))
 
 
 class Host:
-    """An engine host with a tally that can be read."""
+    """An engine supervisor with a progress tracker that can be read."""
 
     def __init__(
-        self, start_engine: StartEngine, max_deaths: int = 3, inflight_tracker: LocalLedger | None = None
+        self, start_engine: StartEngine, max_deaths: int = 3, inflight_tracker: LocalTracker | None = None
     ) -> None:
-        self._tally = ProgressTracker()
-        self._reporter = ProgressReporter(LocalActor(self._tally), "model")
-        tracker_client = TrackerClient(inflight_tracker or LocalLedger(), "model")
+        self._tracker = ProgressTracker()
+        self._reporter = ProgressReporter(LocalActor(self._tracker), "model")
+        tracker_client = TrackerClient(inflight_tracker or LocalTracker(), "model")
         self.host = EngineSupervisor(start_of(MODEL), start_engine, self._reporter, tracker_client, max_deaths)
 
     def answers(self, *prompts: str, seconds_apart: float = 0.0) -> Sequence[Completion | BaseException]:
@@ -38,7 +38,7 @@ class Host:
             return await self.host.generate(Request(prompt, Sampling(), max_tokens=100))
 
         async def together() -> Sequence[Completion | BaseException]:
-            async with self.host.holding(prompts):
+            async with self.host.claim(prompts):
                 return await asyncio.gather(*map(one, range(len(prompts)), prompts), return_exceptions=True)
 
         return asyncio.run(together())
@@ -46,7 +46,7 @@ class Host:
     @property
     def progress(self) -> PoolProgress:
         self._reporter.report()
-        return self._tally.progress()["model"]
+        return self._tracker.progress()["model"]
 
 
 class Failing:
@@ -106,7 +106,7 @@ def test_a_request_under_which_so_many_engines_die_is_set_aside_and_the_others_a
     host = Host(started, max_deaths)
     (poisoned,) = host.answers("poison")
     assert isinstance(poisoned, RowError)
-    assert f"set aside: {max_deaths} engines died while this row was decoded" in str(poisoned)
+    assert f"quarantined: {max_deaths} engines died while this row was decoded" in str(poisoned)
     assert texts(host.answers("harmless")) == {ANSWER}
     assert started.started == 1 + max_deaths
 
@@ -165,7 +165,7 @@ def test_a_new_engine_that_does_not_start_ends_every_request_after_one_try():
 
 
 def test_rows_that_another_worker_had_begun_are_counted():
-    inflight_tracker = LocalLedger()
+    inflight_tracker = LocalTracker()
     inflight_tracker.target.claim("another", NODE, ["model/a", "model/b"])
     host = Host(engines(), inflight_tracker=inflight_tracker)
     assert texts(host.answers("a", "b", "c")) == {ANSWER}

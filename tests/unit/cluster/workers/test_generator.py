@@ -11,7 +11,7 @@ from safechain_ray.catalog import families
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
-from safechain_ray.cluster.workers.generator import Replica
+from safechain_ray.cluster.workers.generator import GeneratorWorker
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
 from safechain_ray.testing import ScriptedEngine
 from safechain_ray.types import (
@@ -24,7 +24,7 @@ from safechain_ray.types import (
     broken_up,
     samples_from_table,
 )
-from tests.unit.cluster.local_actors import MODEL, LocalActor, LocalLedger, engines, start_of
+from tests.unit.cluster.local_actors import MODEL, LocalActor, LocalTracker, engines, start_of
 
 HELLO = Prompt("p0", "Hello", "greetings")
 BAD = Prompt("p1", "", "greetings", error="the prompt is empty (row 2 of prompts.csv)")
@@ -54,11 +54,11 @@ def generated(progress_tracker: ProgressTracker) -> Any:
         *prompts: Prompt,
         settings: tuple[Setting, ...] = (SAMPLED,),
         family: str = "demo",
-        inflight_tracker: LocalLedger | None = None,
+        inflight_tracker: LocalTracker | None = None,
         **script: Any,
     ) -> list[Sample]:
         sample_specs = SampleIndex(settings, {"d": prompts or (HELLO,)})
-        one = Replica(
+        one = GeneratorWorker(
             model="demo-reasoner",
             family=families()[family],
             sample_specs=LocalActor(Holder(sample_specs)),
@@ -66,7 +66,7 @@ def generated(progress_tracker: ProgressTracker) -> Any:
             start_engine=engines(**script),
             max_deaths=2,
             progress_tracker=LocalActor(progress_tracker),
-            inflight_tracker=inflight_tracker or LocalLedger(),
+            inflight_tracker=inflight_tracker or LocalTracker(),
         )
         table = asyncio.run(one(pa.table({"number": list(range(len(sample_specs)))})))
         assert table.schema.equals(SAMPLES_SCHEMA)
@@ -249,7 +249,7 @@ def test_a_chain_of_thought_goes_on_from_the_rounds_that_another_replica_kept(ge
         asked.append(request.prompt)
         return "Round.\n</think>" if request.stop else "Hello you!"
 
-    inflight_tracker = LocalLedger()
+    inflight_tracker = LocalTracker()
     kept = {"text": "One. Wait", "spent": 2, "rounds": 1, "prompt_tokens": 3, "closed": False}
     inflight_tracker.target.restore({f"model/{chain.sample_id('p0', 0)}": kept})
     (sample,) = generated(settings=(chain,), inflight_tracker=inflight_tracker, answer=answer)

@@ -1,4 +1,4 @@
-"""Grading a block: every row gets its grade beside it, and the driver hears how many are right."""
+"""BlockGrader a block: every row gets its grade beside it, and the driver hears how many are right."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from safechain_ray.benchmarks.base import Problem
 from safechain_ray.cluster.progress import ProgressTracker
-from safechain_ray.cluster.workers.grader import GRADING, Grading, grade_counts
+from safechain_ray.cluster.workers.grader import GRADING, BlockGrader, grade_counts
 from safechain_ray.testing import sample
 from safechain_ray.types import SAMPLES_SCHEMA, as_samples, samples_from_table, samples_table
 from safechain_ray.types.tables import GRADED_SCHEMA, with_grades, without_grade
@@ -32,7 +32,7 @@ SAMPLES = (
 
 def graded(progress_tracker: Any) -> pa.Table:
     problems: Any = {"d": LocalProblems()}
-    return Grading(problems, LocalActor(progress_tracker))(samples_table(SAMPLES))
+    return BlockGrader(problems, LocalActor(progress_tracker))(samples_table(SAMPLES))
 
 
 def test_every_sample_gets_its_grade_and_nothing_else_changes() -> None:

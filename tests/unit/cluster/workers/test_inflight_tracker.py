@@ -1,4 +1,4 @@
-"""The ledger: deaths of engines and workers become suspicions of the rows that they decoded, and of no others."""
+"""The in-flight tracker: crashes of engines and workers make suspects of the rows that they decoded, and no others."""
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,9 @@ def inflight_tracker() -> InFlightTracker:
 
 
 def test_rows_that_met_no_death_have_nothing_against_them(inflight_tracker: InFlightTracker):
-    assert inflight_tracker.claim("w1", NODE, ["a", "b"]).suspicions == {}
+    assert inflight_tracker.claim("w1", NODE, ["a", "b"]).crash_records == {}
     inflight_tracker.finish("w1", ["a", "b"])
-    assert inflight_tracker.claim("w2", NODE, ["a", "b"]).suspicions == {}
+    assert inflight_tracker.claim("w2", NODE, ["a", "b"]).crash_records == {}
 
 
 def test_a_worker_that_died_leaves_all_that_it_held_suspected(inflight_tracker: InFlightTracker):
@@ -24,50 +24,56 @@ def test_a_worker_that_died_leaves_all_that_it_held_suspected(inflight_tracker: 
     inflight_tracker.claim("w1", NODE, ["c"])
     inflight_tracker.claim("w1", NODE, ["done"])
     inflight_tracker.finish("w1", ["done"])
-    assert inflight_tracker.claim("w2", NODE, ["c"]).suspicions == {"c": CrashRecord(1, 3)}
-    assert inflight_tracker.claim("w2", NODE, ["a", "b"]).suspicions == {"a": CrashRecord(1, 3), "b": CrashRecord(1, 3)}
-    assert inflight_tracker.claim("w2", NODE, ["done"]).suspicions == {}
+    assert inflight_tracker.claim("w2", NODE, ["c"]).crash_records == {"c": CrashRecord(1, 3)}
+    assert inflight_tracker.claim("w2", NODE, ["a", "b"]).crash_records == {
+        "a": CrashRecord(1, 3),
+        "b": CrashRecord(1, 3),
+    }
+    assert inflight_tracker.claim("w2", NODE, ["done"]).crash_records == {}
 
 
 def test_a_worker_that_died_while_it_decoded_suspects_leaves_only_those_blamed(inflight_tracker: InFlightTracker):
     inflight_tracker.claim("w1", NODE, ["a", "b", "c"])
-    inflight_tracker.decodes("w1", ["b"])
-    assert inflight_tracker.claim("w2", NODE, ["a", "b", "c"]).suspicions == {"b": CrashRecord(1, 1)}
+    inflight_tracker.set_decoding("w1", ["b"])
+    assert inflight_tracker.claim("w2", NODE, ["a", "b", "c"]).crash_records == {"b": CrashRecord(1, 1)}
 
 
 def test_a_worker_that_went_with_its_node_leaves_nobody_suspected(inflight_tracker: InFlightTracker):
     inflight_tracker.claim("w1", "a node that is drained", ["a", "b"])
-    assert inflight_tracker.claim("w2", NODE, ["a", "b"]).suspicions == {}
+    assert inflight_tracker.claim("w2", NODE, ["a", "b"]).crash_records == {}
 
 
 def test_rows_that_another_worker_had_begun_are_counted(inflight_tracker: InFlightTracker):
     inflight_tracker.claim("w1", NODE, ["a", "b", "c"])
-    assert inflight_tracker.claim("w1", NODE, ["a"]).again == 0
-    assert inflight_tracker.claim("w2", NODE, ["b", "c", "d"]).again == 2
+    assert inflight_tracker.claim("w1", NODE, ["a"]).retried == 0
+    assert inflight_tracker.claim("w2", NODE, ["b", "c", "d"]).retried == 2
 
 
 def test_deaths_of_engines_and_of_workers_add_up(inflight_tracker: InFlightTracker):
     inflight_tracker.claim("w1", NODE, ["a", "b"])
-    inflight_tracker.died(["a", "b"])
-    inflight_tracker.decodes("w1", ["a"])
-    assert inflight_tracker.claim("w2", NODE, ["a", "b"]).suspicions == {"a": CrashRecord(2, 1), "b": CrashRecord(1, 2)}
+    inflight_tracker.record_engine_crash(["a", "b"])
+    inflight_tracker.set_decoding("w1", ["a"])
+    assert inflight_tracker.claim("w2", NODE, ["a", "b"]).crash_records == {
+        "a": CrashRecord(2, 1),
+        "b": CrashRecord(1, 2),
+    }
 
 
 def test_a_worker_that_was_taken_for_gone_and_lived_ends_no_other_workers_hold(inflight_tracker: InFlightTracker):
     inflight_tracker.claim("w1", NODE, ["a"])
     inflight_tracker.claim("w2", NODE, ["a"])
     inflight_tracker.finish("w1", ["a"])
-    assert inflight_tracker.claim("w3", NODE, ["a"]).suspicions == {"a": CrashRecord(2, 1)}
+    assert inflight_tracker.claim("w3", NODE, ["a"]).crash_records == {"a": CrashRecord(2, 1)}
 
 
 def test_how_far_a_row_is_outlives_its_worker_and_is_forgotten_with_its_block(inflight_tracker: InFlightTracker):
     inflight_tracker.claim("w1", "a node that is drained", ["a", "b"])
     inflight_tracker.save_checkpoint("a", {"text": "one round"})
     inflight_tracker.save_checkpoint("a", {"text": "two rounds"})
-    assert inflight_tracker.claim("w2", NODE, ["a", "b"]).checkpoint == {"a": {"text": "two rounds"}}
+    assert inflight_tracker.claim("w2", NODE, ["a", "b"]).checkpoints == {"a": {"text": "two rounds"}}
     inflight_tracker.finish("w2", ["a", "b"])
-    inflight_tracker.save_checkpoint("a", {"text": "told too late"})
-    assert inflight_tracker.claim("w3", NODE, ["a"]).checkpoint == {}
+    inflight_tracker.save_checkpoint("a", {"text": "reported too late"})
+    assert inflight_tracker.claim("w3", NODE, ["a"]).checkpoints == {}
 
 
 @given(crowd=st.integers(1, 5_000), max_deaths=st.integers(1, 12))
@@ -75,13 +81,17 @@ def test_a_row_that_dies_in_every_crowd_it_may_meet_is_settled_in_as_many_deaths
     known = record_crash({}, [str(number) for number in range(crowd)])
     rows = ["0"]
     while not known["0"].is_settled(max_deaths):
-        rows = list(known)[: known["0"].room(max_deaths)]
+        rows = list(known)[: known["0"].max_group(max_deaths)]
         known |= record_crash(known, rows)
     assert known["0"].deaths == max(max_deaths, 1 if crowd == 1 else 2)
     assert len(rows) == 1
 
 
 def test_crowds_shrink_by_the_same_factor_at_each_death():
-    assert CrashRecord(1, 512).room(3) == 22
-    assert CrashRecord(2, 22).room(3) == 1
-    assert [CrashRecord(1, 512).room(5), CrashRecord(2, 107).room(5), CrashRecord(3, 22).room(5)] == [107, 22, 4]
+    assert CrashRecord(1, 512).max_group(3) == 22
+    assert CrashRecord(2, 22).max_group(3) == 1
+    assert [CrashRecord(1, 512).max_group(5), CrashRecord(2, 107).max_group(5), CrashRecord(3, 22).max_group(5)] == [
+        107,
+        22,
+        4,
+    ]

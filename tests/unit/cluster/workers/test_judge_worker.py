@@ -13,13 +13,13 @@ from safechain_ray import testing
 from safechain_ray.catalog import judges
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.workers.judge import EndpointJudge, EngineJudge, RulesAndVotes
-from safechain_ray.cluster.workers.writer import Commit, block_counts
+from safechain_ray.cluster.workers.writer import BlockWriter, block_counts
 from safechain_ray.errors import EngineStartError
 from safechain_ray.judges.base import Vote
 from safechain_ray.storage import open_folder
 from safechain_ray.types import SAMPLES_SCHEMA, Sample, Verdict, samples_from_table, samples_table
 from tests.moderation_server import Answer, flags_bombs, moderation_entry, serving
-from tests.unit.cluster.local_actors import GUARD, LocalActor, LocalLedger, engines, start_of
+from tests.unit.cluster.local_actors import GUARD, LocalActor, LocalTracker, engines, start_of
 
 REFUSAL = judges()["refusal-match"]
 
@@ -49,7 +49,7 @@ def guard(progress_tracker: ProgressTracker, **script: Any) -> EngineJudge:
     assert GUARD.engine is not None
     usual = {"answer": lambda request: "safe", "logprobs": lambda request: ({"safe": -0.1, "unsafe": -2.4},)}
     start_engine = engines(**{**usual, **script})
-    told = LocalActor(progress_tracker), LocalLedger()
+    told = LocalActor(progress_tracker), LocalTracker()
     return EngineJudge(GUARD, ("response", "answer"), start_of(GUARD.engine), start_engine, 2, *told)
 
 
@@ -107,7 +107,7 @@ def test_a_committed_block_is_one_file_and_one_row_of_counts(tmp_path: Path):
     folder = open_folder(str(tmp_path))
     judged = RulesAndVotes((REFUSAL,), (), ("response", "answer"))(BLOCK)
 
-    counts = Commit(folder)(judged)
+    counts = BlockWriter(folder)(judged)
 
     (name,) = folder.list_files(".parquet")
     assert folder.read_parquet(name).equals(judged)
@@ -118,16 +118,16 @@ def test_a_committed_block_is_one_file_and_one_row_of_counts(tmp_path: Path):
 
 def test_a_block_that_is_run_again_replaces_its_own_file_in_whatever_order_its_rows_come(tmp_path: Path):
     folder = open_folder(str(tmp_path))
-    Commit(folder)(BLOCK)
-    Commit(folder)(BLOCK.take([2, 0, 1]))
+    BlockWriter(folder)(BLOCK)
+    BlockWriter(folder)(BLOCK.take([2, 0, 1]))
     assert len(folder.list_files(".parquet")) == 1
-    Commit(folder)(BLOCK.take([0]))
+    BlockWriter(folder)(BLOCK.take([0]))
     assert len(folder.list_files(".parquet")) == 2
 
 
 def test_an_empty_block_leaves_no_file(tmp_path: Path):
     folder = open_folder(str(tmp_path))
-    assert Commit(folder)(BLOCK.slice(0, 0)).num_rows == 0
+    assert BlockWriter(folder)(BLOCK.slice(0, 0)).num_rows == 0
     assert folder.list_files() == []
 
 

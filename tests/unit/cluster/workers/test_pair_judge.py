@@ -11,13 +11,13 @@ from pydantic import SecretStr
 from safechain_ray.catalog import judges
 from safechain_ray.catalog.entries import JudgeEntry, judging_api
 from safechain_ray.cluster.progress import ProgressTracker
-from safechain_ray.cluster.workers.pair_judge import PreferenceWorker, preference_counts
+from safechain_ray.cluster.workers.pair_judge import PairJudgeWorker, preference_counts
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types.preferences import PAIRS_SCHEMA, PREFERENCES_SCHEMA
 from tests.scripted_api import serving
-from tests.unit.cluster.local_actors import LocalActor, LocalLedger, start_of
+from tests.unit.cluster.local_actors import LocalActor, LocalTracker, start_of
 
 ENTRY = judges()["prefer-llama-3.3-70b"]
 
@@ -28,13 +28,13 @@ def pairs(*texts: tuple[str, str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA)
 
 
-def worker(progress_tracker: ProgressTracker, **script: Any) -> PreferenceWorker:
+def worker(progress_tracker: ProgressTracker, **script: Any) -> PairJudgeWorker:
     """Prefers what is shown first where it says `good`, else the second."""
     assert ENTRY.engine is not None
     usual = {"answer": lambda request: "A" if "A " in request.prompt and first_is_good(request.prompt) else "B"}
     engines = ScriptedEngines({ENTRY.engine.source: Script(**{**usual, **script})})
-    start, told = start_of(ENTRY.engine), (LocalActor(progress_tracker), LocalLedger())
-    return PreferenceWorker(ENTRY, ("answer", "response"), start, engines, 2, None, *told)
+    start, told = start_of(ENTRY.engine), (LocalActor(progress_tracker), LocalTracker())
+    return PairJudgeWorker(ENTRY, ("answer", "response"), start, engines, 2, None, *told)
 
 
 def first_is_good(prompt: str) -> bool:
@@ -109,7 +109,7 @@ def test_a_server_is_asked_with_the_drivers_key_for_one_token_and_its_log_probab
     with serving(respond) as api:
         entry = endpoint(api.url)
         start = ApiStart(judging_api(entry))
-        asked = PreferenceWorker(
+        asked = PairJudgeWorker(
             entry,
             ("answer", "answer"),
             start,
@@ -117,7 +117,7 @@ def test_a_server_is_asked_with_the_drivers_key_for_one_token_and_its_log_probab
             2,
             SecretStr("sk-driver"),
             LocalActor(ProgressTracker()),
-            LocalLedger(),
+            LocalTracker(),
         )
         decided = asyncio.run(asked(pairs(("good", "bad"))))
     assert decided["outcome"].to_pylist() == ["win"]

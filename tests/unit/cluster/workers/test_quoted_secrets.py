@@ -21,9 +21,9 @@ from safechain_ray.catalog.entries import ApiEntry, judging_api
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
-from safechain_ray.cluster.workers.generator import Replica
+from safechain_ray.cluster.workers.generator import GeneratorWorker
 from safechain_ray.cluster.workers.judge import EndpointJudge
-from safechain_ray.cluster.workers.pair_judge import PreferenceWorker
+from safechain_ray.cluster.workers.pair_judge import PairJudgeWorker
 from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
@@ -38,7 +38,7 @@ from tests.made_runs.by_samples import write_run
 from tests.moderation_server import Answer, moderation_entry
 from tests.moderation_server import serving as moderating
 from tests.scripted_api import chat, failure, serving
-from tests.unit.cluster.local_actors import LocalActor, LocalLedger
+from tests.unit.cluster.local_actors import LocalActor, LocalTracker
 
 KEY = "sk-Canary+4711/Zzyzx-Ümlaut".replace("Ü", "U")
 SETTING = Setting(dataset="d", sampling=Sampling(temperature=0, max_tokens=50))
@@ -152,8 +152,15 @@ def generated(url: str, **entry: Any) -> pa.Table | str:
     needs = ApiEntry(name="m", api_model="m", base_url=url, **({"api_key_env": "CANARY_KEY"} | entry))
     start = ApiStart(needs)
     try:
-        one = Replica(
-            "m", families()["r1"], LocalActor(Holder), start, start_api, 2, LocalActor(ProgressTracker()), LocalLedger()
+        one = GeneratorWorker(
+            "m",
+            families()["r1"],
+            LocalActor(Holder),
+            start,
+            start_api,
+            2,
+            LocalActor(ProgressTracker()),
+            LocalTracker(),
         )
         return asyncio.run(one(pa.table({"number": [0]})))
     except EngineStartError as error:
@@ -216,8 +223,8 @@ def test_a_preference_judges_key_is_in_no_preference_or_log(way: str, log: list[
     with serving(always(WAYS[way])) as api:
         update = {"base_url": api.url, "api_key_env": "CANARY_KEY"}
         entry = judge.model_copy(update={"endpoint": judge.endpoint.model_copy(update=update)})
-        start, told = ApiStart(judging_api(entry)), (LocalActor(ProgressTracker()), LocalLedger())
-        worker = PreferenceWorker(entry, ("answer", "answer"), start, start_api, 2, None, *told)
+        start, told = ApiStart(judging_api(entry)), (LocalActor(ProgressTracker()), LocalTracker())
+        worker = PairJudgeWorker(entry, ("answer", "answer"), start, start_api, 2, None, *told)
         try:
             shown = str(asyncio.run(worker(pa.Table.from_pylist([row], schema=PAIRS_SCHEMA))).to_pylist())
         except EngineStartError as error:

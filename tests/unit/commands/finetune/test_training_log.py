@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from safechain_ray.cluster.planner import ClusterView, Node
-from safechain_ray.cluster.training.events import TRAINING, Began, Finished, Logged, Phase, Said, Stepped
+from safechain_ray.cluster.training.events import TRAINING, Began, Finished, Logged, Note, Phase, Stepped
 from safechain_ray.commands.finetune.finetune import TrainingLog, TrainingRecorder
 from safechain_ray.commands.finetune.plan import plan_training
 from safechain_ray.commands.finetune.record import FinetuneRecord
@@ -105,7 +105,7 @@ def test_snapshots_say_what_the_workers_do_and_how_far_they_are(folder: Folder):
     log.receive(Began(10, ()))
     log.receive(Stepped(11, 20))
     log.receive(Logged({"step": 11, "loss": 0.5, "num_tokens": 300.0}))
-    log.receive(Said("The store answers again."))
+    log.receive(Note("The store answers again."))
     last = reporter.last
     assert (last.phase, last.step, last.steps, last.logged["loss"]) == (TRAINING, 11, 20, 0.5)
     assert last.steps_per_second is not None

@@ -63,7 +63,7 @@ def test_every_fix_of_a_refusal_would_do(gigabytes: int):
 
 def test_fewer_gpus_than_workers_are_refused_with_a_table_and_how_many_fit():
     says = refusal(ClusterView((Node("gpus", 96, 4, 900),)))
-    assert "can't hold 8 training workers at the same time: 4 of them fit" in says
+    assert "8 training workers do not fit the cluster at once: 4 of them fit" in says
     assert "has: node gpus" in says
     assert "--workers 4" in says
 
@@ -74,8 +74,8 @@ def test_a_cluster_without_gpus_is_told_where_to_find_some():
 
 def test_workers_that_only_an_autoscaler_can_place_are_noted_and_too_many_for_it_refused():
     few = (Node("gpus", 96, 4, 900),)
-    grows = ClusterView(few, autoscales=True, may_come=few)
-    assert plan(grows).notes == ("The nodes that are up don't hold all workers: the autoscaler is asked for more.",)
+    grows = ClusterView(few, autoscales=True, autoscaler_capacity=few)
+    assert plan(grows).notes == ("The workers do not fit the nodes that are up: the autoscaler is asked for more.",)
     assert "8 of them fit" in refusal(grows, **{"resources.workers": 16})
 
 

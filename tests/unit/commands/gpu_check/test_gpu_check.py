@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -33,6 +34,11 @@ from tests.unit.commands.gpu_check import steps_of_tests
 def findings_of(function: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 60) -> list[Finding]:
     monkeypatch.setenv("PYTHONPATH", python_path())
     return list(run_step(Step("step", steps_of_tests.__name__, function, seconds), Scene("cpu", scratch)))
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_every_step_names_a_function(step: Step):
+    assert callable(getattr(import_module(step.module), step.function))
 
 
 def test_the_findings_of_a_step_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

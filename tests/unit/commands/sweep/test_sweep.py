@@ -108,7 +108,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(pipeline, "ray_session", no_session)
     monkeypatch.setattr(schedule, "view_cluster", lambda resources: cluster.view)
     monkeypatch.setattr(schedule, "view_free", lambda resources: cluster.view)
-    monkeypatch.setattr(schedule, "start_tally", lambda: None)
+    monkeypatch.setattr(schedule, "start_progress_tracker", lambda: None)
     monkeypatch.setattr(schedule, "finish", cluster.finish)
     monkeypatch.setattr(schedule, "POLL_INTERVAL", 0.02)
     return cluster
