@@ -114,7 +114,7 @@ def test_every_operation_outlasts_an_outage(store: Store, folder: Folder) -> Non
 
 
 def test_a_store_that_stalls_is_given_up_and_asked_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uris, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(uris, "REQUEST_TIMEOUT", 1.0)
     monkeypatch.setattr(retry, "NOTIFY_AFTER", 0.5)
     said: list[str] = []
     folder = open_folder(store.uri(f"{uuid4().hex}/run")).with_retry(60, said.append)
