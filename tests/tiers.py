@@ -19,7 +19,7 @@ SLOWER = frozenset({*TIERS_BY_FOLDER, "slow", "long", "sandbox", "real_data"})
 HEAVY = ("vllm", "ray.cluster_utils")
 
 SHARED = "SAFECHAIN_TEST_CLAIMS"
-"""Environment variable: the folder in which processes claim modules. A module runs in the process that claims it first."""
+"""Environment variable: the folder in which processes claim modules. The first to claim a module runs it."""
 
 
 def folder_marker(path: Path, tests: Path = TESTS) -> str | None:
