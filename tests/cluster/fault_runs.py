@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from lean_ray import LEAN
 from ray.cloudpickle import register_pickle_by_value
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
@@ -32,7 +33,9 @@ class GpuCluster:
     """A head without GPUs, where the driver runs, and GPU nodes that come and go."""
 
     def __init__(self) -> None:
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 6, "_system_config": SEE_DEATHS_SOON})
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={**LEAN, "num_cpus": 6, "_system_config": SEE_DEATHS_SOON}
+        )
         self.address = self._cluster.address
         self.gpu_nodes: list[Any] = []
 

@@ -69,7 +69,7 @@ def config(address: str, folder: Path, output: str, **keys: Any) -> BuildConfig:
         "rows": 60,
         "output": str(folder / output),
         "resources.ray_address": address,
-        "resources.block_rows": 4,
+        "resources.block_rows": 8,
         "resources.max_running": 8,
     }
     return read_build_config(None, usual | keys, ())

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pyarrow.dataset as pads
 import pytest
 import ray
+from lean_ray import LEAN
 from ray.cluster_utils import Cluster
 from scripted_runs import GUARD, guard_script
 
@@ -36,7 +37,7 @@ SIZES = {"R1-70B": 4, "QwQ": 2, "R1-14B": 1, "R1-7B": 1}
 @pytest.fixture(scope="module")
 def gpu_cluster() -> Iterator[str]:
     """A head without GPUs and two nodes with four each."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 32})
+    cluster = Cluster(initialize_head=True, head_node_args={**LEAN, "num_cpus": 32})
     for _ in range(2):
         cluster.add_node(num_cpus=16, num_gpus=4)
     yield cluster.address
@@ -266,7 +267,7 @@ def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
 ) -> None:
     """Two nodes of two GPUs: the judge's dies once the models hold all others. What is left is two GPUs."""
     monkeypatch.setattr(active_runs, "PATIENCE_SECONDS", 3.0)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 32})
+    cluster = Cluster(initialize_head=True, head_node_args={**LEAN, "num_cpus": 32})
     nodes = [cluster.add_node(num_cpus=16, num_gpus=2) for _ in range(2)]
     lost: list[str] = []
 

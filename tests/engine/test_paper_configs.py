@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from lean_ray import LEAN
 from ray.cluster_utils import Cluster
 
 from safechain_ray.datasets.adhoc import adhoc_training_set
@@ -28,7 +29,7 @@ PROGRAMS = [pytest.param(SCRIPTED, id="scripted"), pytest.param(VLLM, id="vllm",
 @pytest.fixture(scope="module")
 def cluster_address() -> Iterator[str]:
     """One Ray for all of them: each starts its own engines on it."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 16})
+    cluster = Cluster(initialize_head=True, head_node_args={**LEAN, "num_cpus": 16})
     yield cluster.address
     cluster.shutdown()
 
