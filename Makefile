@@ -1,6 +1,6 @@
 # Everyday commands. Each one first runs scripts/setup, which returns at once when .venv is up to date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo story test-fast test test-long check gpu-check bench clean
+.PHONY: help setup demo story test-fast test test-long test-versions check gpu-check bench clean
 
 VENV := .venv/bin
 BENCHES := $(wildcard bench/throughput.py bench/two_process.py bench/orchestration.py)
@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export VLLM_NO_USAGE_STATS := 1
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Build or update .venv (PYTHON=/path/to/python, EXTRA=cpu|gpu)
 	@scripts/setup
@@ -32,6 +32,9 @@ test-long: setup ## Run the tests that take minutes: faults on real clusters, jo
 	@scripts/sandbox
 	@scripts/test -m long tests
 
+test-versions: setup ## Test the oldest and the newest supported Ray and vLLM, in .venvs/ (ARGS="--help")
+	@$(VENV)/python scripts/test_versions.py $(ARGS)
+
 check: setup ## Lint, format check, types, known vulnerabilities of installed packages
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
@@ -44,6 +47,6 @@ gpu-check: setup ## Prove in about ten minutes what this machine's GPU does (ARG
 bench: setup ## Run the benchmarks of bench/, each prints a ratio
 	@set -e; for script in $(BENCHES); do echo "== $$script"; $(VENV)/python $$script; done
 
-clean: ## Remove caches and built packages (keeps .venv and runs/)
+clean: ## Remove caches and built packages (keeps .venv, .venvs and runs/)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.venvs/*' -prune -exec rm -rf {} +

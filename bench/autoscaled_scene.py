@@ -11,7 +11,7 @@ from typing import Any
 
 from fault_scene import REPLICAS, Scene
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "cluster"))  # the autoscaled cluster is that of the tests
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the autoscaled cluster is that of the tests
 
 PATIENCE_SECONDS = 180
 NODES = {
@@ -31,14 +31,14 @@ class AutoscaledScene(Scene):
     @classmethod
     @contextmanager
     def without_nodes(cls) -> Iterator["AutoscaledScene"]:
-        from job_cluster import job_cluster
+        from tests.cluster.job_cluster import job_cluster
 
         with job_cluster(NODES) as cluster:
             os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=cluster.token)
             yield cls(cluster.address, autoscaler_config=str(cluster.autoscaler_config), _job_cluster=cluster)
 
     def kill_nodes(self, count: int) -> None:
-        from job_cluster import kill_node
+        from tests.cluster.job_cluster import kill_node
 
         for raylet in self._job_cluster.worker_nodes()[:count]:
             kill_node(raylet)

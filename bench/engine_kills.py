@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from measuring import load_average, show_machine, wide_console
 from rich.table import Table
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from engine_cores import JUDGE_ACTOR, MODEL_ACTOR, committed_rows, engine_core
-from labelled_responses import write_labelled
-from processes import marked_environment
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.engine_cores import JUDGE_ACTOR, MODEL_ACTOR, committed_rows, engine_core
+from tests.labelled_responses import write_labelled
+from tests.processes import marked_environment
 
 Target = Literal["nothing", "model", "judge", "nothing in a study", "study"]
 TARGETS: tuple[Target, ...] = ("nothing", "model", "judge", "nothing in a study", "study")

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the S3 server is that of the tests
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the S3 server is that of the tests
 
 REPLICAS = 2
 SPOT_NOTICE_SECONDS = 120
@@ -54,7 +54,7 @@ class Scene:
             with cls._clustered() as scene:
                 yield scene
             return
-        from s3_server import CREDENTIALS, s3_store
+        from tests.s3_server import CREDENTIALS, s3_store
 
         os.environ.update(CREDENTIALS)
         with s3_store() as store, cls._clustered() as scene:

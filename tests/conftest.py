@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
-from real_run import RealRun, evaluated
 
 from safechain_ray.cli.common import ExitCode
+from tests.real_run import RealRun, evaluated
 from tests.sandboxes import pytest_runtest_setup  # noqa: F401  (hook)
 from tests.tiers import (  # noqa: F401  (hooks)
     pytest_collection_finish,

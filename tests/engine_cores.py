@@ -5,7 +5,8 @@ from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
-from processes import marked_processes
+
+from tests.processes import marked_processes
 
 MODEL_ACTOR, JUDGE_ACTOR = "MapBatches(Replica", "MapBatches(EngineJudge"
 """How Ray titles the actors that own an engine."""

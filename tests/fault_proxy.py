@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-from loop_thread import loop_thread
+from tests.loop_thread import loop_thread
 
 Mode = Literal["passes", "unavailable", "stalls", "breaks uploads", "breaks downloads"]
 

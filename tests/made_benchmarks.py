@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rows import row
-from small_benchmarks import sums_file
-
 from safechain_ray.commands.benchmark import Benchmarked, benchmark
 from safechain_ray.commands.resolve_benchmark import resolve_benchmarks
 from safechain_ray.config import BenchmarkConfig, read_benchmark_config
@@ -17,6 +14,8 @@ from safechain_ray.storage import open_folder
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import samples_table
 from safechain_ray.types.tables import with_grades
+from tests.rows import row
+from tests.small_benchmarks import sums_file
 
 Grades = Mapping[int, bool | None]
 """By the sample's number."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
+ROOT = Path(__file__).parents[1]
 MARK = "SAFECHAIN_TEST_MARK"
 
 
@@ -15,9 +16,9 @@ def marked_environment() -> dict[str, str]:
     return {**os.environ, MARK: uuid4().hex, "SPT_NOENV": "1"}
 
 
-def python_path(folder: Path) -> str:
-    """For a child: modules of `folder`, and what this process was given."""
-    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+def python_path() -> str:
+    """PYTHONPATH for a child process that imports `tests`: this checkout, then the folders of this process."""
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def left_over(environment: dict[str, str], patience: float = 20.0) -> list[str]:

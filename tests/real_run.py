@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import left_over, marked_environment
+from tests.processes import left_over, marked_environment
 
 PROMPTS, SAMPLES = 30, 5
 STRATEGIES, JUDGES = ("default", "zerothink"), ("demo-guard", "refusal-match")

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
-from fault_proxy import FaultProxy, proxied
 from pyarrow import fs
+
+from tests.fault_proxy import FaultProxy, proxied
 
 USER, SECRET = "test:tester", "testing"
 

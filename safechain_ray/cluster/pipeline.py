@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ ROWS_IN_FLIGHT_A_SLOT = 2.0
 
 """Rows a pool holds for each request that its engine decodes at once. A finished row waits for the slowest one of its
 block: at 1.5 an engine of 256 slots ran short now and then, at 2 it never did (bench/throughput.py)."""
+
+MAX_CALLS = "max_concurrent_calls_per_actor"
+"""A parameter of ActorPoolStrategy since Ray 2.59."""
 
 ACCELERATOR_SHARE = 0.001
 
@@ -254,6 +258,21 @@ def add_pool(
     return rows.map_batches(worker, fn_constructor_kwargs=arguments, **pool_arguments)
 
 
+def actor_pool(in_flight: int, **sizes: int) -> dict[str, Any]:
+    """Arguments of `map_batches` for actors that run up to `in_flight` batches at once, and queue no others.
+
+    Before Ray 2.59 ActorPoolStrategy has no parameter for the number: it is the actor option `max_concurrency`. Newer
+    releases warn about actor options, and set this one from the parameter.
+
+    Args:
+        in_flight: Batches that one actor holds.
+        sizes: `size`, or `min_size`, `max_size` and `initial_size`, as ActorPoolStrategy takes them.
+    """
+    calls = {MAX_CALLS: in_flight} if MAX_CALLS in signature(ActorPoolStrategy).parameters else {}
+    options = {} if calls else {"max_concurrency": in_flight}
+    return {"compute": ActorPoolStrategy(max_tasks_in_flight_per_actor=in_flight, **sizes, **calls), **options}
+
+
 def _whole_blocks() -> dict[str, Any]:
     """How the tasks beside the engines run.
 
@@ -270,13 +289,7 @@ def _pool_arguments(pool: PlannedPool, settings: StreamSettings, running: int) -
     return {
         "batch_format": "pyarrow",
         "batch_size": settings.block_rows,
-        "compute": ActorPoolStrategy(
-            min_size=1,
-            max_size=pool.replicas,
-            initial_size=pool.replicas,
-            max_tasks_in_flight_per_actor=in_flight,
-            max_concurrent_calls_per_actor=in_flight,
-        ),
+        **actor_pool(in_flight, min_size=1, max_size=pool.replicas, initial_size=pool.replicas),
         **resources_of(pool, settings.accelerator if pool.needs.gpus else None),
     }
 

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-from ray.data import ActorPoolStrategy, Dataset
+from ray.data import Dataset
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.nodes import beside_driver
-from safechain_ray.cluster.pipeline import ROWS_IN_FLIGHT_A_SLOT, StreamSettings, add_pool, resources_of
+from safechain_ray.cluster.pipeline import ROWS_IN_FLIGHT_A_SLOT, StreamSettings, actor_pool, add_pool, resources_of
 from safechain_ray.cluster.planner import PlannedPool, PoolNeeds
 from safechain_ray.cluster.progress import PoolProgress, ProgressReporter
 from safechain_ray.cluster.sample_index import broadcast
@@ -162,14 +162,11 @@ def through_shared(samples: Dataset, judge: SharedJudge, settings: StreamSetting
     """The samples with the verdicts of a shared judge."""
     running = settings.running(judge.pool) * len(judge.workers)
     in_flight = math.ceil(ROWS_IN_FLIGHT_A_SLOT * running / settings.block_rows)
-    client = ActorPoolStrategy(
-        size=1, max_tasks_in_flight_per_actor=in_flight, max_concurrent_calls_per_actor=in_flight
-    )
     pool_arguments = {
         "batch_format": "pyarrow",
         "batch_size": settings.block_rows,
-        "compute": client,
         "num_cpus": CLIENT_CPUS,
+        **actor_pool(in_flight, size=1),
     }
     return add_pool(
         samples, SharedJudgeClient, {"judge": judge, "progress_tracker": settings.progress_tracker}, pool_arguments

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browser_page import contrasts
-from made_benchmarks import finished
-from made_runs.by_verdicts import write_run
 
 from safechain_ray.commands.compare_models import ComparedModels, compare_models
 from safechain_ray.report.html.write import write_comparison
 from safechain_ray.types import Sampling, Setting
+from tests.browser.browser_page import contrasts
+from tests.made_benchmarks import finished
+from tests.made_runs.by_verdicts import write_run
 
 FIVE = Setting(dataset="strongreject", sampling=Sampling(temperature=0.6), samples=5)
 TEXTS = {f"p{i}": f"Question {i}?" for i in range(40)}

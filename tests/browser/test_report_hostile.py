@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from browser_page import Reader
-from made_runs.by_samples import sample, setting, write_run
 from playwright.sync_api import Page, expect
 
 from safechain_ray.metrics.summary import RunMetrics
@@ -15,6 +13,8 @@ from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Verdict
+from tests.browser.browser_page import Reader
+from tests.made_runs.by_samples import sample, setting, write_run
 
 MARKUP = (
     "</script></title></style></textarea><script>window.ran = 1</script><img src=x onerror='window.ran = 2'>"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from browser_page import Reader, figures_of
-from real_run import JUDGES, STRATEGIES, RealRun
 
 from safechain_ray.metrics.summary import RunMetrics
+from tests.browser.browser_page import Reader, figures_of
+from tests.real_run import JUDGES, STRATEGIES, RealRun
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from browser_page import Reader, figures_of
-from made_runs.by_samples import ASKED, frame, setting, varied, write_run
 from playwright.sync_api import expect
 
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.write import write_report
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sample
+from tests.browser.browser_page import Reader, figures_of
+from tests.made_runs.by_samples import ASKED, frame, setting, varied, write_run
 
 SETTINGS = (setting(), setting("zerothink"), setting("lessthink"))
 

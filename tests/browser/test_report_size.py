@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from browser_page import Reader
-from made_runs.by_samples import frame, setting, varied, write_run
 from playwright.sync_api import expect
 
 from safechain_ray.report.html.write import write_report
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sample
+from tests.browser.browser_page import Reader
+from tests.made_runs.by_samples import frame, setting, varied, write_run
 
 SETTINGS = (setting(samples=5), setting("zerothink", samples=5))
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lean_ray import LEAN
 from ray.cluster_utils import Cluster
-from s3_server import CREDENTIALS, Store, s3_store
-from scripted_runs import API_KEY, API_KEY_ENV, Runner
 
 from safechain_ray.cluster.session import ray_session
+from tests.cluster.scripted_runs import API_KEY, API_KEY_ENV, Runner
+from tests.lean_ray import LEAN
+from tests.s3_server import CREDENTIALS, Store, s3_store
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from lean_ray import LEAN
 from ray.cloudpickle import register_pickle_by_value
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
-from scripted_runs import Runner
 
 from safechain_ray.runs.progress import Snapshot
 from safechain_ray.testing import Script
 from safechain_ray.types import Request
+from tests.cluster.scripted_runs import Runner
+from tests.lean_ray import LEAN
 
 SPOT_NOTICE_SECONDS = 120
 

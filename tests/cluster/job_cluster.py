@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from processes import marked_environment, marked_processes
+
+from tests.processes import marked_environment, marked_processes
 
 RAY = str(Path(sys.executable).with_name("ray"))
 PATIENCE_SECONDS = 480

@@ -1,4 +1,4 @@
-"""`safechain-ray prefer` with a scripted engine for vLLM's: `prefer_cli.py SECONDS_A_REQUEST ARGUMENTS`.
+"""`safechain-ray prefer` with a scripted engine for vLLM's: `-m tests.cluster.prefer_cli SECONDS ARGUMENTS`.
 
 The demo models can't tell which of two responses is better, so the judge of these tests is a script.
 """
@@ -8,14 +8,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scripted_cli import ANSWERS
-from scripted_runs import GUARD
-
 from safechain_ray import catalog, cli
 from safechain_ray.catalog.entries import Endpoint, JudgeEntry
 from safechain_ray.engines import vllm
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
+from tests.cluster.scripted_cli import ANSWERS
+from tests.cluster.scripted_runs import GUARD
 
 JUDGE = "prefer-script"
 

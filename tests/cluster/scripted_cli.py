@@ -1,14 +1,13 @@
-"""The `safechain-ray` command with scripted engines for vLLM's: `scripted_cli.py SECONDS_A_REQUEST ARGUMENTS`."""
+"""The `safechain-ray` command with scripted engines for vLLM's: `-m tests.cluster.scripted_cli SECONDS ARGUMENTS`."""
 
 import os
 import sys
-
-from scripted_runs import GUARD, MODEL, guard_script
 
 from safechain_ray import cli
 from safechain_ray.engines import vllm
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
+from tests.cluster.scripted_runs import GUARD, MODEL, guard_script
 
 ANSWERS = "SAFECHAIN_TEST_ANSWERS"
 """The environment variable with the file, if any, that gets a character for each answer, over all tries of a run."""

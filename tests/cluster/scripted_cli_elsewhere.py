@@ -1,11 +1,10 @@
-"""`scripted_cli.py` as on a machine of its own: nobody can see from elsewhere whether its processes live."""
+"""`scripted_cli` as on a machine of its own: nobody can see from elsewhere whether its processes live."""
 
 import os
 from functools import partial
 
-import scripted_cli
-
 from safechain_ray.storage import lease
+from tests.cluster import scripted_cli
 
 LASTS = 6.0
 """Seconds that its lease lasts: shorter than usual, so that a test need not wait."""

@@ -6,11 +6,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
-from made_runs.by_draw import prompt_file
-from sandboxes import needs_sandbox
-from scripted_api import ScriptedApi, chat, serving
-from scripted_runs import API_KEY, API_KEY_ENV, Runner
-from small_benchmarks import FUNCTIONS, SUMS, answer, functions_file, sums_file
 
 from safechain_ray.commands.benchmark import benchmark
 from safechain_ray.commands.build_dataset import build_dataset
@@ -18,6 +13,11 @@ from safechain_ray.config import read_benchmark_config, read_build_config
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.types import Request, Sampling
+from tests.cluster.scripted_runs import API_KEY, API_KEY_ENV, Runner
+from tests.made_runs.by_draw import prompt_file
+from tests.sandboxes import needs_sandbox
+from tests.scripted_api import ScriptedApi, chat, serving
+from tests.small_benchmarks import FUNCTIONS, SUMS, answer, functions_file, sums_file
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

@@ -9,20 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import small_benchmarks
 from ray import cloudpickle
-from sandboxes import needs_sandbox
-from scripted_runs import MODEL, Runner
-from small_benchmarks import (
-    ANSWERED,
-    FUNCTIONS,
-    SUMS,
-    answer,
-    behind_an_opened_block,
-    functions_file,
-    start_stuck,
-    sums_file,
-)
 
 from safechain_ray.cluster.workers import grader
 from safechain_ray.commands.benchmark import Benchmarked, benchmark
@@ -33,6 +20,19 @@ from safechain_ray.errors import RunConflictError, SandboxError
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types.tables import GRADED_SCHEMA
+from tests import small_benchmarks
+from tests.cluster.scripted_runs import MODEL, Runner
+from tests.sandboxes import needs_sandbox
+from tests.small_benchmarks import (
+    ANSWERED,
+    FUNCTIONS,
+    SUMS,
+    answer,
+    behind_an_opened_block,
+    functions_file,
+    start_stuck,
+    sums_file,
+)
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from made_runs.by_draw import prompt_file
 from ray.cloudpickle import register_pickle_by_value
-from scripted_runs import GUARD, MODEL, SAFE
 
 from safechain_ray.commands.build_dataset import Building, build_dataset
 from safechain_ray.config import BuildConfig, read_build_config
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
+from tests.cluster.scripted_runs import GUARD, MODEL, SAFE
+from tests.made_runs.by_draw import prompt_file
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

@@ -12,18 +12,19 @@ from pathlib import Path
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
-from processes import left_over, marked_environment, python_path
-from scripted_cli import ANSWERS
 
-HERE = Path(__file__).parent
+from tests.cluster.scripted_cli import ANSWERS
+from tests.processes import left_over, marked_environment, python_path
+
 ROWS = 600
 
 
 def start(output: Path, seconds: float = 0.3, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    command = [sys.executable, str(HERE / "scripted_cli.py"), str(seconds), "evaluate", "--model", "demo-reasoner"]
+    command = [sys.executable, "-m", "tests.cluster.scripted_cli", str(seconds), "evaluate"]
+    command += ["--model", "demo-reasoner"]
     command += ["--dataset", "quickstart", "--judge", "demo-guard", "--samples", "10", "--temperature", "1"]
     command += ["--set", "resources.max_running=16", "--set", "resources.block_rows=4", "--output", str(output)]
-    environment = {**(environment or os.environ), "PYTHONPATH": python_path(HERE), ANSWERS: f"{output}.answers"}
+    environment = {**(environment or os.environ), "PYTHONPATH": python_path(), ANSWERS: f"{output}.answers"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_ctrl_c
     )

@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from earlier_folders import changed, copied, read_json, rows_by_id, table
-from prefer_cli import JUDGE, catalog_with_judge
-from scripted_runs import GUARD, MODEL, Runner, guard_script
 
 from safechain_ray import catalog
 from safechain_ray.commands.benchmark import benchmark
@@ -30,6 +27,9 @@ from safechain_ray.demo import model_path
 from safechain_ray.errors import RunConflictError
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import Script, ScriptedEngines
+from tests.cluster.prefer_cli import JUDGE, catalog_with_judge
+from tests.cluster.scripted_runs import GUARD, MODEL, Runner, guard_script
+from tests.earlier_folders import changed, copied, read_json, rows_by_id, table
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from moderation_server import flags_bombs, problem, serving
-from scripted_runs import Runner
 
 from safechain_ray.errors import EngineStartError
 from safechain_ray.testing import Script
+from tests.cluster.scripted_runs import Runner
+from tests.moderation_server import flags_bombs, problem, serving
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

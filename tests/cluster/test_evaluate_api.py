@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from scripted_api import ScriptedApi, chat, failure, serving
-from scripted_runs import API_KEY, API_KEY_ENV, Runner
 
 from safechain_ray.commands.evaluate import Evaluation
 from safechain_ray.errors import EngineRefusedError, RunConflictError
+from tests.cluster.scripted_runs import API_KEY, API_KEY_ENV, Runner
+from tests.scripted_api import ScriptedApi, chat, failure, serving
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from rows import in_blocks
-from scripted_runs import SAFE, Runner, guard_script
 
 from safechain_ray.errors import EngineStartError, RunConflictError
 from safechain_ray.testing import Script
+from tests.cluster.scripted_runs import SAFE, Runner, guard_script
+from tests.rows import in_blocks
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

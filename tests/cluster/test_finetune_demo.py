@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import Store
-from small_training import BASE, loss_of
 from transformers import AutoTokenizer
 
 from safechain_ray.commands.finetune.finetune import FineTuning, SilentTraining, finetune
 from safechain_ray.commands.finetune.resolve import resolve_lessons, resolve_trainee
 from safechain_ray.config import read_finetune_config
 from safechain_ray.errors import RunConflictError
+from tests.s3_server import Store
+from tests.small_training import BASE, loss_of
 
 CONFIG = Path(__file__).parents[2] / "configs" / "paper" / "finetune_r1_7b.yaml"
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import left_over, marked_environment, marked_processes
-from s3_server import Store
-from small_disk import mounted
 
 from safechain_ray.storage import Folder, open_folder
+from tests.processes import left_over, marked_environment, marked_processes
+from tests.s3_server import Store
+from tests.small_disk import mounted
 
 pytestmark = pytest.mark.long
 

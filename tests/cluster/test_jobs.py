@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow.dataset as pads
 import pytest
 from aiohttp import web
-from deployment import ROOT
-from job_cluster import PATIENCE_SECONDS, JobCluster, job_cluster
-from scripted_api import ScriptedApi, chat, failure, serving
+
+from tests.cluster.job_cluster import PATIENCE_SECONDS, JobCluster, job_cluster
+from tests.deployment import ROOT
+from tests.scripted_api import ScriptedApi, chat, failure, serving
 
 pytestmark = pytest.mark.long
 

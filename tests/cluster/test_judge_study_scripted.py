@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from scripted_runs import Runner, guard_script, labelled_rows
 
 from safechain_ray.errors import EngineStartError, RunConflictError
 from safechain_ray.testing import Script
+from tests.cluster.scripted_runs import Runner, guard_script, labelled_rows
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

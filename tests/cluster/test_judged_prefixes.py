@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pyarrow.dataset as pads
 import pytest
-from equal_files import in_equal_files
-from scripted_runs import GUARD, SAFE, Runner, guard_script
 
 from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.commands.judge import judge_in_pieces
@@ -16,6 +14,8 @@ from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import PIECES_SCHEMA
+from tests.cluster.scripted_runs import GUARD, SAFE, Runner, guard_script
+from tests.equal_files import in_equal_files
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

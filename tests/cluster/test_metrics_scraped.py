@@ -11,14 +11,14 @@ from urllib.request import urlopen
 
 import pytest
 import ray
-from deployment import ROOT
 from prometheus_client.parser import text_string_to_metric_families
-from scripted_runs import SAFE, Runner, guard_script
 
 from safechain_ray.cluster.metrics_exporter import OUTCOMES, SERIES, ascii_label
 from safechain_ray.cluster.workers.writer import DECISIONS, verdict_count
 from safechain_ray.testing import Script
 from safechain_ray.types import Request
+from tests.cluster.scripted_runs import SAFE, Runner, guard_script
+from tests.deployment import ROOT
 
 pytestmark = pytest.mark.long
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_runs import FaultRuns, GpuCluster, answers_in, noted
-from scripted_runs import guard_script
 
 from safechain_ray.runs import rebalance
+from tests.cluster.fault_runs import FaultRuns, GpuCluster, answers_in, noted
+from tests.cluster.scripted_runs import guard_script
 
 pytestmark = pytest.mark.long
 

@@ -22,15 +22,15 @@ import psutil
 import pytest
 import yaml
 from aiohttp import web
-from deployment import ROOT
-from job_cluster import PATIENCE_SECONDS, JobCluster, job_cluster, kill_node, with_all_below
-from processes import marked_processes
-from s3_server import Store
-from scripted_api import ScriptedApi, chat, serving
 
 from safechain_ray.commands.status import read_status
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.storage import Folder, open_folder
+from tests.cluster.job_cluster import PATIENCE_SECONDS, JobCluster, job_cluster, kill_node, with_all_below
+from tests.deployment import ROOT
+from tests.processes import marked_processes
+from tests.s3_server import Store
+from tests.scripted_api import ScriptedApi, chat, serving
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 

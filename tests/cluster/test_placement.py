@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lean_ray import LEAN
 from ray.cluster_utils import Cluster
-from scripted_runs import Runner
 
 from safechain_ray.cluster.session import ray_session, read_smallest_memory, view_cluster, view_free
 from safechain_ray.commands.evaluate import plan_run
 from safechain_ray.config import ClusterConfig
 from safechain_ray.errors import PlanError
+from tests.cluster.scripted_runs import Runner
+from tests.lean_ray import LEAN
 
 
 @pytest.fixture(scope="module")

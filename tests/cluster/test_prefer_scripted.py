@@ -13,12 +13,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
-from equal_files import in_equal_files
-from made_runs.by_answers import finished_run
-from prefer_cli import JUDGE, catalog_with_judge, preference_script
-from scripted_api import chat, serving
-from scripted_cli import ANSWERS
-from scripted_runs import GUARD
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import Endpoint
@@ -29,10 +23,15 @@ from safechain_ray.metrics.preferences import Preferences
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request, Sampling
+from tests.cluster.prefer_cli import JUDGE, catalog_with_judge, preference_script
+from tests.cluster.scripted_cli import ANSWERS
+from tests.cluster.scripted_runs import GUARD
+from tests.equal_files import in_equal_files
+from tests.made_runs.by_answers import finished_run
+from tests.processes import python_path
+from tests.scripted_api import chat, serving
 
 pytestmark = pytest.mark.usefixtures("one_driver")
-
-HERE = Path(__file__).parent
 
 
 def write_runs(folder: Path, prompts: int = 40) -> tuple[str, str]:
@@ -196,11 +195,10 @@ def test_a_server_is_asked_as_an_engine_is(ask: Ask, monkeypatch: pytest.MonkeyP
 
 def start(a: str, b: str, output: Path, seconds: float) -> subprocess.Popen[str]:
     """The command on a local Ray of its own."""
-    command = [sys.executable, str(HERE / "prefer_cli.py"), str(seconds), "prefer", a, b, "--judge", JUDGE]
+    command = [sys.executable, "-m", "tests.cluster.prefer_cli", str(seconds), "prefer", a, b, "--judge", JUDGE]
     command += ["--output", str(output), "--json"]
     command += ["--set", "resources.max_running=16", "--set", "resources.block_rows=4"]
-    paths = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, ANSWERS: f"{output}.answers"}
+    environment = {**os.environ, "PYTHONPATH": python_path(), ANSWERS: f"{output}.answers"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 

@@ -11,7 +11,6 @@ import pytest
 import ray
 from ray.cloudpickle import register_pickle_by_value
 from ray.data import DataContext, Dataset
-from scripted_runs import Runner
 
 from safechain_ray.cluster import pipeline, session
 from safechain_ray.cluster.ray_internals import cluster_state, hooks
@@ -19,6 +18,7 @@ from safechain_ray.cluster.ray_internals.actor_pools import ActorPool
 from safechain_ray.cluster.ray_internals.stream_context import ReplicateToDriver, RequeueOnDrain
 from safechain_ray.cluster.stream_control import StreamControl
 from safechain_ray.runs.progress import Snapshot
+from tests.cluster.scripted_runs import Runner
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

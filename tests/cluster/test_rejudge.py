@@ -12,9 +12,6 @@ from typing import Any
 
 import pyarrow.dataset as pads
 import pytest
-from equal_files import in_equal_files
-from processes import python_path
-from scripted_runs import GUARD, SAFE, Runner, guard_script
 
 from safechain_ray.commands.judge import Judging, add_judges, remove_judge
 from safechain_ray.commands.status import read_status
@@ -23,6 +20,9 @@ from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
+from tests.cluster.scripted_runs import GUARD, SAFE, Runner, guard_script
+from tests.equal_files import in_equal_files
+from tests.processes import python_path
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 
@@ -232,10 +232,10 @@ def test_only_an_added_judge_can_be_removed(judged: Runner) -> None:
 
 def test_judging_killed_half_way_resumes_with_every_verdict_once(runs: Runs, plain: Runner) -> None:
     """The driver is killed by SIGKILL; its cluster lives on."""
-    command = [sys.executable, str(Path(__file__).parent / "scripted_cli.py"), "0.3", "judge", str(plain.output)]
+    command = [sys.executable, "-m", "tests.cluster.scripted_cli", "0.3", "judge", str(plain.output)]
     command += ["--judge", "demo-guard", "--ray-address", plain.address, "--set", "resources.block_rows=4"]
     command += ["--set", "resources.max_running=4", "--no-html"]
-    environment = {**os.environ, "PYTHONPATH": python_path(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": python_path()}
     verdicts = plain.output / "verdicts" / "demo-guard"
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
         deadline = time.monotonic() + 120

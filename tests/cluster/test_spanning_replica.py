@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import ray
-from lean_ray import LEAN
 from ray.cluster_utils import Cluster
-from scripted_runs import Runner
 
 from safechain_ray.runs.progress import Snapshot
 from safechain_ray.testing import Script
+from tests.cluster.scripted_runs import Runner
+from tests.lean_ray import LEAN
 
 
 @pytest.mark.long

@@ -11,11 +11,11 @@ from typing import Any
 
 import psutil
 import pytest
-from job_cluster import RAY, JobCluster, job_cluster
-from metadata_server import Metadata, metadata_server
 
 import safechain_ray
 from safechain_ray.cluster.spot.interruption_watcher import Raylet, _raylets
+from tests.cluster.job_cluster import RAY, JobCluster, job_cluster
+from tests.metadata_server import Metadata, metadata_server
 
 ROOT = Path(safechain_ray.__file__).parents[1]
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lean_ray import LEAN
 from ray.cluster_utils import Cluster
-from scripted_runs import Runner, guard_script, labelled_rows
 
 from safechain_ray.cluster.session import ray_session
 from safechain_ray.errors import EngineStartError, PlanError
 from safechain_ray.testing import Script
+from tests.cluster.scripted_runs import Runner, guard_script, labelled_rows
+from tests.lean_ray import LEAN
 
 
 @pytest.fixture(scope="module")

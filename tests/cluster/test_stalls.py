@@ -1,10 +1,10 @@
 """Engines that stop answering, or never start, on a real Ray cluster."""
 
 import pytest
-from scripted_runs import Runner, guard_script
 
 from safechain_ray.errors import StallError
 from safechain_ray.testing import Script
+from tests.cluster.scripted_runs import Runner, guard_script
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

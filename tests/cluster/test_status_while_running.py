@@ -6,12 +6,12 @@ import sys
 from typing import Any
 
 import pytest
-from scripted_runs import Runner
 
 from safechain_ray.commands.status import read_status
 from safechain_ray.runs import record
 from safechain_ray.runs.progress import Snapshot
 from safechain_ray.testing import Script
+from tests.cluster.scripted_runs import Runner
 
 pytestmark = pytest.mark.long
 

@@ -12,11 +12,6 @@ from threading import Thread, Timer
 from typing import Any
 
 import pytest
-from gcs_server import google_store
-from processes import python_path
-from s3_server import Store
-from scripted_cli import ANSWERS
-from scripted_runs import GUARD, Runner, guard_script
 
 from safechain_ray.commands.judge import add_judges
 from safechain_ray.config import read_judging_config
@@ -29,10 +24,14 @@ from safechain_ray.storage import Folder, open_folder
 from safechain_ray.storage.lease import LEASE_FILE
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
+from tests.cluster.scripted_cli import ANSWERS
+from tests.cluster.scripted_runs import GUARD, Runner, guard_script
+from tests.gcs_server import google_store
+from tests.processes import python_path
+from tests.s3_server import Store
 
 pytestmark = pytest.mark.long
 
-HERE = Path(__file__).parent
 ROWS = 300
 
 
@@ -135,12 +134,12 @@ def test_a_driver_whose_lease_another_took_stops_and_writes_nothing_more(run: Ru
 
 
 def start(
-    store: Store, output: str, log: Path, script: str = "scripted_cli.py", seconds: float = 0.1
+    store: Store, output: str, log: Path, program: str = "tests.cluster.scripted_cli", seconds: float = 0.1
 ) -> subprocess.Popen[str]:
-    command = [sys.executable, str(HERE / script), str(seconds), "evaluate", "--model", "demo-reasoner"]
+    command = [sys.executable, "-m", program, str(seconds), "evaluate", "--model", "demo-reasoner"]
     command += ["--dataset", "quickstart", "--judge", "demo-guard", "--samples", "5", "--temperature", "1"]
     command += ["--set", "resources.max_running=16", "--set", "resources.block_rows=4", "--output", output]
-    environment = os.environ | store.environment | {"PYTHONPATH": python_path(HERE), ANSWERS: str(log)}
+    environment = os.environ | store.environment | {"PYTHONPATH": python_path(), ANSWERS: str(log)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
@@ -160,7 +159,9 @@ def wait_for_rows(folder: Folder, rows: int, driver: subprocess.Popen[str]) -> N
 @pytest.fixture
 def driver_elsewhere(store: Store, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """At five seconds a request it takes minutes, so that it is still at work when the second one comes."""
-    driver = start(store, "s3://bucket/runs/shared", tmp_path / "answers", "scripted_cli_elsewhere.py", seconds=5)
+    driver = start(
+        store, "s3://bucket/runs/shared", tmp_path / "answers", "tests.cluster.scripted_cli_elsewhere", seconds=5
+    )
     yield driver
     driver.kill()
     driver.communicate()

@@ -13,9 +13,7 @@ from uuid import uuid4
 import pyarrow.dataset as pads
 import pytest
 import ray
-from lean_ray import LEAN
 from ray.cluster_utils import Cluster
-from scripted_runs import GUARD, guard_script
 
 from safechain_ray import catalog
 from safechain_ray.commands.sweep import active_runs, schedule
@@ -27,6 +25,8 @@ from safechain_ray.errors import EngineStartError
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Engine, Request
+from tests.cluster.scripted_runs import GUARD, guard_script
+from tests.lean_ray import LEAN
 
 pytestmark = pytest.mark.long
 

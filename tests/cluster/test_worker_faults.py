@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 import ray
-from fault_runs import (
+
+from safechain_ray.cluster.ray_internals import stream_context
+from safechain_ray.runs import attempt
+from safechain_ray.types import Request
+from tests.cluster.fault_runs import (
     FaultRuns,
     GpuCluster,
     answers_in,
@@ -20,11 +24,7 @@ from fault_runs import (
     number_of,
     round_or_answer,
 )
-from scripted_runs import guard_script
-
-from safechain_ray.cluster.ray_internals import stream_context
-from safechain_ray.runs import attempt
-from safechain_ray.types import Request
+from tests.cluster.scripted_runs import guard_script
 
 pytestmark = pytest.mark.long
 

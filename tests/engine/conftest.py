@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from running_engine import start
 
 from safechain_ray import catalog
 from safechain_ray.commands.gpu_check.cases import RunningEngine
+from tests.engine.running_engine import start
 
 
 @pytest.fixture(scope="session")

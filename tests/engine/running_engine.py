@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from installed_device import INSTALLED_DEVICE
-
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.commands.gpu_check.cases import RunningEngine, running_engine
+from tests.installed_device import INSTALLED_DEVICE
 
 SHARE_OF_A_GPU = 0.2
 

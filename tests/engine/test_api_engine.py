@@ -13,14 +13,14 @@ import aiohttp
 import pandas as pd
 import pytest
 from aiohttp import web
-from scripted_api import ScriptedApi, failure, reset, serving
-from vllm_server import vllm_server
 
 from safechain_ray.cluster.session import ray_session
 from safechain_ray.commands.evaluate import Evaluation, evaluate
 from safechain_ray.config import read_config
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
+from tests.engine.vllm_server import vllm_server
+from tests.scripted_api import ScriptedApi, failure, reset, serving
 from tools.demo_models.prompts import sample_request
 
 FAULTS = 0.3

@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from processes import left_over, marked_environment
+
+from tests.processes import left_over, marked_environment
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3000)]
 

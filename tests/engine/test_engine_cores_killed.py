@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from engine_cores import JUDGE_ACTOR, MODEL_ACTOR, committed_rows, engine_core
-from processes import left_over, marked_environment
+
+from tests.engine_cores import JUDGE_ACTOR, MODEL_ACTOR, committed_rows, engine_core
+from tests.processes import left_over, marked_environment
 
 ROWS = 313 * 4
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import datasets
 import pandas as pd
-from real_run import RealRun
+
+from tests.real_run import RealRun
 
 
 def samples_of(output: Path) -> pd.DataFrame:

@@ -4,13 +4,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from running_engine import start
-from small_training import REFUSED, job
 
 from safechain_ray import catalog
 from safechain_ray.commands.gpu_check.cases import GREEDY
 from safechain_ray.training.trainer import train
 from safechain_ray.types import Request
+from tests.engine.running_engine import start
+from tests.small_training import REFUSED, job
 
 pytestmark = pytest.mark.long
 

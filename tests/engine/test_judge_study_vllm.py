@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from engine_cores import JUDGE_ACTOR, committed_rows, engine_core
-from labelled_responses import write_labelled
-from processes import left_over, marked_environment
-from real_data import needs_real_data, real
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, f1_score
+
+from tests.engine_cores import JUDGE_ACTOR, committed_rows, engine_core
+from tests.labelled_responses import write_labelled
+from tests.processes import left_over, marked_environment
+from tests.real_data import needs_real_data, real
 
 ROWS, TOO_LONG = 1000, 10
 

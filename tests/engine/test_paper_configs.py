@@ -13,15 +13,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from lean_ray import LEAN
 from ray.cluster_utils import Cluster
 
 from safechain_ray.datasets.adhoc import adhoc_training_set
 from safechain_ray.datasets.training_sets import load_training_set
+from tests.lean_ray import LEAN
+from tests.processes import python_path
 
 PAPER = Path(__file__).parents[2] / "configs" / "paper"
 VLLM = ("-m", "safechain_ray")
-SCRIPTED = (str(Path(__file__).parents[1] / "cluster" / "scripted_cli.py"), "0")
+SCRIPTED = ("-m", "tests.cluster.scripted_cli", "0")
 ROWS = {"main_table": 20 + 20 * 3, "strategies": 4 * 12 * 3, "decoding_study": 29 * 6 * 2, "fine_grained": 60}
 PROGRAMS = [pytest.param(SCRIPTED, id="scripted"), pytest.param(VLLM, id="vllm", marks=pytest.mark.long)]
 
@@ -43,7 +44,7 @@ def printed_by(
     program: tuple[str, ...], command: str, name: str, output: Path, cluster_address: str, *more: str
 ) -> str:
     """What the command prints for the demo profile of a config."""
-    environment = {**os.environ, "RAY_ADDRESS": cluster_address, "COLUMNS": "200"}
+    environment = {**os.environ, "RAY_ADDRESS": cluster_address, "COLUMNS": "200", "PYTHONPATH": python_path()}
     done = subprocess.run(
         [
             *(sys.executable, *program, command, "--config", str(PAPER / f"{name}.yaml")),

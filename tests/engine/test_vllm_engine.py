@@ -6,12 +6,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running_engine import start
 
 from safechain_ray import catalog
 from safechain_ray.commands.gpu_check.cases import CASES, SAMPLED, RunningEngine, ask
 from safechain_ray.errors import EngineDiedError, EngineStartError
 from safechain_ray.types import Completion
+from tests.engine.running_engine import start
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from installed_device import INSTALLED_DEVICE
 
 from safechain_ray.commands.gpu_check.check import STEPS
+from tests.installed_device import INSTALLED_DEVICE
 
 pytestmark = pytest.mark.long
 

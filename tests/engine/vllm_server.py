@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from installed_device import INSTALLED_DEVICE
-from running_engine import SHARE_OF_A_GPU
-
 from safechain_ray.catalog import models
 from safechain_ray.engines.environment import KernelSources, engine_environment
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.weights import weights_location
+from tests.engine.running_engine import SHARE_OF_A_GPU
+from tests.installed_device import INSTALLED_DEVICE
 
 MODEL = models()["demo-reasoner"]
 RUNNING = 32

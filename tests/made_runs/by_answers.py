@@ -4,11 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rows import row
-
 from safechain_ray.catalog import families
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sample, Setting, samples_table
+from tests.rows import row
 
 SETTING = Setting(dataset="quickstart")
 

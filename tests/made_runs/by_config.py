@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rows import row
-
 from safechain_ray.cluster.sample_index import SampleSpec
 from safechain_ray.config import read_config
 from safechain_ray.runs.folder import RunFolder
@@ -14,6 +12,7 @@ from safechain_ray.runs.resolve import resolve
 from safechain_ray.runs.run_manifest import measure
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Part, Verdict, samples_table
+from tests.rows import row
 
 USUAL: dict[str, Any] = {
     "model": "demo-reasoner",

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rows import row
-
 from safechain_ray.cluster.sample_index import SampleSpec
 from safechain_ray.commands.build_dataset import draw_for
 from safechain_ray.config import BuildConfig, read_build_config
@@ -14,6 +12,7 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Verdict, samples_table
+from tests.rows import row
 
 KINDS = ("vanilla_harmful", "vanilla_benign", "adversarial_harmful", "adversarial_benign")
 GUARD = "demo-guard"

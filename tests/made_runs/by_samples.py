@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rows import row
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Outcome, Part, Sample, Sampling, Setting, Verdict, samples_table
+from tests.rows import row
 
 ROWS_A_FILE = 64
 CATEGORIES = ("Violence", "Fraud & theft", "Privacy")

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rows import row
-
 from safechain_ray.datasets.loading import fingerprint
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Part, Prompt, Sample, Setting, Verdict, samples_table, verdicts_table
+from tests.rows import row
 
 Texts = Mapping[str, str]
 """The prompts of a data set: id -> text."""

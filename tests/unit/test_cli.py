@@ -14,8 +14,6 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from deployment import ROOT
-from made_runs.by_samples import sample, setting, write_run
 
 from safechain_ray import __version__
 from safechain_ray.cli import app
@@ -32,6 +30,8 @@ from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Setting
+from tests.deployment import ROOT
+from tests.made_runs.by_samples import sample, setting, write_run
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

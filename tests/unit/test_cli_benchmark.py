@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from made_benchmarks import finished
-from small_benchmarks import sums_file
 
 from safechain_ray.cli import app
+from tests.made_benchmarks import finished
+from tests.small_benchmarks import sums_file
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from made_runs.by_draw import answered, build_config, prompt_file
 
 from safechain_ray.cli import app
 from safechain_ray.commands import training_set_folder
+from tests.made_runs.by_draw import answered, build_config, prompt_file
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

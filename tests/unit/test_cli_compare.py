@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from made_benchmarks import finished
-from made_runs.by_verdicts import write_run
 
 from safechain_ray.cli import app
 from safechain_ray.types import Setting, StrategySpec
+from tests.made_benchmarks import finished
+from tests.made_runs.by_verdicts import write_run
 
 DEFAULT = Setting(dataset="strongreject")
 ZERO = Setting(dataset="strongreject", strategy=StrategySpec(name="zerothink"))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
+from tests.made_runs.by_config import finished_run
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

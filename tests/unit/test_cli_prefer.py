@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from made_runs.by_answers import finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.commands import prefer as pipeline
@@ -15,6 +14,7 @@ from safechain_ray.config import PreferenceConfig, read_preference_config
 from safechain_ray.metrics.preferences import LeftOut, Preferences
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
+from tests.made_runs.by_answers import finished_run
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

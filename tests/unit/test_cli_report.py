@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.types import Setting
+from tests.made_runs.by_config import finished_run
 
 SETTING = Setting(dataset="strongreject")
 METRICS = summarise(merge([]), [SETTING], [("llama-guard-3-8b", "response")], {"strongreject": 313})

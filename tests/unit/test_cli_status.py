@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.errors import StorageError
+from tests.made_runs.by_config import finished_run
 
 # By its name: the package has the command itself as an attribute of that name.
 command = import_module("safechain_ray.cli.status")

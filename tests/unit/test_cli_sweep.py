@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.cli.options import when
@@ -23,6 +22,7 @@ from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Setting, StrategySpec
+from tests.made_runs.by_config import finished_run
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

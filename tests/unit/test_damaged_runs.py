@@ -6,17 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
-import made_benchmarks
 import pytest
 from click.testing import CliRunner, Result
-from made_runs.by_samples import setting, varied, write_run
-from made_runs.damaged import damage
 
 from safechain_ray.catalog import families
 from safechain_ray.cli import app
 from safechain_ray.runs import workload
 from safechain_ray.storage import open_folder
 from safechain_ray.types import PIECES_SCHEMA, samples_table, verdicts_table
+from tests import made_benchmarks
+from tests.made_runs.by_samples import setting, varied, write_run
+from tests.made_runs.damaged import damage
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 import pytest
-from deployment import ROOT
 
 from safechain_ray.cli import app
 from safechain_ray.commands.sweep.estimate import Assumptions, RunEstimate, estimate_sweep
 from safechain_ray.config import read_sweep_config
+from tests.deployment import ROOT
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPERATION = [page for page in PAGES if page.parent.name == "docs"]

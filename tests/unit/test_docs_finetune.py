@@ -1,11 +1,11 @@
 """docs/finetune.md: its table of memory is what the plan says."""
 
 import pytest
-from deployment import ROOT
 
 from safechain_ray import catalog
 from safechain_ray.config import LoraOptions, TrainingOptions
 from safechain_ray.training.memory_plan import GIGABYTE, plan_memory
+from tests.deployment import ROOT
 
 PAGE = ROOT / "docs" / "finetune.md"
 WAYS = [

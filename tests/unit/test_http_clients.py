@@ -7,9 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from moderation_server import moderation_entry
-from moderation_server import serving as moderating
-from scripted_api import chat, serving
 
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.commands.doctor.api import check_listed
@@ -21,6 +18,9 @@ from safechain_ray.http_clients import check_proxy, is_openai, is_this_machine, 
 from safechain_ray.judges.base import make_judge
 from safechain_ray.runs.resolve_api import api_model
 from safechain_ray.types import Completion, Message, Request, Sampling
+from tests.moderation_server import moderation_entry
+from tests.moderation_server import serving as moderating
+from tests.scripted_api import chat, serving
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 OPENAI_VARIABLES = {

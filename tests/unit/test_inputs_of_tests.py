@@ -1,7 +1,6 @@
-"""No test chooses its input by what lies beside the project, and one command collects all tests."""
+"""No test takes its input from outside the checkout, and the tests are one package."""
 
 import re
-from collections import Counter
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
@@ -14,7 +13,7 @@ def test_only_one_file_looks_beside_the_project():
     assert sorted(set(found) - {here}) == ["real_data.py"]
 
 
-def test_no_two_test_files_share_a_name():
-    """pytest refuses two files of one name in one run, and the tests of published data are one run over all folders."""
-    names = Counter(path.name for path in TESTS.rglob("test_*.py"))
-    assert [name for name, count in names.items() if count > 1] == []
+def test_every_folder_of_tests_is_a_package():
+    """Helpers are imported as `tests.…`. A folder without `__init__.py` would be put on the path by pytest."""
+    folders = {path.parent for path in TESTS.rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []

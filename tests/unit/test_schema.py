@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from rows import row
 
 from safechain_ray.metrics.counts import PromptCounts, count_table
 from safechain_ray.types import (
@@ -27,6 +26,7 @@ from safechain_ray.types import (
     samples_table,
     with_verdicts,
 )
+from tests.rows import row
 
 GREEDY = Setting(dataset="quickstart")
 FIVE = Setting(dataset="strongreject", strategy="zerothink", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5)

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rows import row
-
 from safechain_ray.analysis.rows import SettingRows, rows_by_setting
 from safechain_ray.types import Part, Sample, Sampling, Setting, Verdict, samples_table
+from tests.rows import row
 
 GREEDY = Setting(dataset="d")
 FIVE = Setting(dataset="d", sampling=Sampling(temperature=0.6), samples=5)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
-from judged_samples import ASKED, FIVE, GREEDY, sample, verdict
 
 from safechain_ray.analysis.rows import ANALYSED_COLUMNS, MISSING, SAFE, UNSAFE, rows_by_setting
 from safechain_ray.types import Sample, samples_table, verdicts_table
+from tests.unit.analysis.judged_samples import ASKED, FIVE, GREEDY, sample, verdict
 
 NO_THOUGHT = {"thought": None, "thought_tokens": None}
 

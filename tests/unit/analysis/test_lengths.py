@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judged_samples import FIVE, GREEDY, rows_of, sample
 from scipy.stats import mannwhitneyu
 
 from safechain_ray.analysis.lengths import length_comparison, rank_test
 from safechain_ray.types import Sample
+from tests.unit.analysis.judged_samples import FIVE, GREEDY, rows_of, sample
 
 LENGTHS = st.lists(st.integers(0, 5), min_size=1, max_size=12)
 

@@ -3,13 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judged_samples import FIVE, GREEDY, rows_of, sample
-from real_data import needs_real_data, real
 
 from safechain_ray import catalog
 from safechain_ray.analysis.fine_grained import outcomes_by_verdict, over_refusal
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.loading import load_prompts
+from tests.real_data import needs_real_data, real
+from tests.unit.analysis.judged_samples import FIVE, GREEDY, rows_of, sample
 
 XSTEST = real("data/xstest_prompts.csv")
 OUTCOMES = st.sampled_from(["ok", "truncated", "blocked", "error"])

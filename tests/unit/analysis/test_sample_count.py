@@ -5,13 +5,13 @@ from itertools import combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from judged_samples import FIVE, GREEDY, rows_of, sample
 
 from safechain_ray.analysis.sample_count import AtK, cons_safe_at_k, safe_at_k, sample_count_curve
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.types import Sample
+from tests.unit.analysis.judged_samples import FIVE, GREEDY, rows_of, sample
 
 PROMPTS = st.lists(st.lists(st.sampled_from([True, False, None]), min_size=4, max_size=5), min_size=1, max_size=8)
 

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judged_samples import FIVE, GREEDY, rows_of, sample
 
 from safechain_ray.analysis.thought_answer import Crosstab, thought_answer
 from safechain_ray.metrics.intervals import wilson
 from safechain_ray.types import Sample, Setting
+from tests.unit.analysis.judged_samples import FIVE, GREEDY, rows_of, sample
 
 SAID = st.sampled_from([True, False, None])
 Said = tuple[bool | None, bool | None]

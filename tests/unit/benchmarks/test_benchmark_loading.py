@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from real_data import needs_real_data, real
 
 from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.loading import load_problems, read_from
 from safechain_ray.catalog import benchmarks
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.errors import InputError
+from tests.real_data import needs_real_data, real
 
 SHARED = real("data")
 SUMS = [{"id": 1, "q": "1 + 1?", "a": "2"}, {"id": 2, "q": "What is {2}?", "a": "2"}]

@@ -1,10 +1,10 @@
 """Assertions that call a function: with set-up, with objects of the answer's own classes, with the standard library."""
 
 import pytest
-from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks.base import Grade, Problem
 from safechain_ray.benchmarks.code_tests import build_asserts
+from tests.sandboxes import needs_sandbox
 
 pytestmark = needs_sandbox
 

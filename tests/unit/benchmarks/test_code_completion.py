@@ -1,11 +1,11 @@
 """Functions to complete: every shape of an answer, and tricks that pass where the tests run beside the code."""
 
 import pytest
-from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.code_tests import CodeCompletion, build_completion
 from safechain_ray.benchmarks.sandbox import Limits
+from tests.sandboxes import needs_sandbox
 
 pytestmark = needs_sandbox
 

@@ -7,11 +7,11 @@ import zlib
 from typing import Any
 
 import pytest
-from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks.base import Grade, Problem
 from safechain_ray.benchmarks.code_tests import CodeTests, build
 from safechain_ray.benchmarks.sandbox import Limits
+from tests.sandboxes import needs_sandbox
 
 pytestmark = needs_sandbox
 

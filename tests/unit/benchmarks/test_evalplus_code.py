@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows import row
-from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks.base import GRADERS, Problem, grade_sample, graded_text, make_grader
 from safechain_ray.benchmarks.evalplus_code import longest_code, sanitized
 from safechain_ray.decoding.evalplus import RESPONSE_PREFIX
+from tests.rows import row
+from tests.sandboxes import needs_sandbox
 
 DOUBLE = "def double(n):\n    return 2 * n"
 

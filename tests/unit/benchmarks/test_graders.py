@@ -3,11 +3,11 @@
 from typing import get_args
 
 import pytest
-from rows import row
 
 from safechain_ray.benchmarks.base import GRADERS, Grade, Problem, grade_sample, graded_text, make_grader
 from safechain_ray.catalog.benchmark_entries import GraderKind
 from safechain_ray.types import Sample
+from tests.rows import row
 
 PROBLEM = Problem("p", "Q", {"gold": "4"})
 

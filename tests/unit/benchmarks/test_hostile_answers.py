@@ -10,11 +10,11 @@ from pathlib import Path
 from textwrap import indent
 
 import pytest
-from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks.base import Grade, Problem
 from safechain_ray.benchmarks.code_tests import CodeAsserts, CodeTests
 from safechain_ray.benchmarks.sandbox import MIB, Limits
+from tests.sandboxes import needs_sandbox
 
 pytestmark = needs_sandbox
 

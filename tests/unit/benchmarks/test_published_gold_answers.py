@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from real_data import real, real_data_marks
 
 from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.loading import load_problems, read_from
 from safechain_ray.benchmarks.math_grader import MathGrader, gold_answer
 from safechain_ray.catalog import benchmarks
+from tests.real_data import real, real_data_marks
 
 SHARED = real("data")
 FILES = {"gsm8k": ("gsm8k_test.jsonl", 1319), "math500": ("math500.jsonl", 500), "aime24": ("aime24.jsonl", 30)}

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from real_data import real, real_data_marks
-from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks.base import Grade, Grader, Problem
 from safechain_ray.benchmarks.code_tests import build_asserts as asserts
 from safechain_ray.benchmarks.code_tests import build_completion as completion
+from tests.real_data import real, real_data_marks
+from tests.sandboxes import needs_sandbox
 
 DATA = real("data")
 

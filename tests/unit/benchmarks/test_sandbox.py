@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks.sandbox import MIB, Limits, Program, Ran, run, run_programs
 from safechain_ray.errors import SandboxError
+from tests.sandboxes import needs_sandbox
 
 pytestmark = needs_sandbox
 

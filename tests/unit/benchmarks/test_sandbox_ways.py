@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from sandboxes import needs_sandbox
 
 import safechain_ray
 from safechain_ray.benchmarks.base import Problem
@@ -17,6 +16,7 @@ from safechain_ray.benchmarks.sandbox import Limits, Program, running
 from safechain_ray.benchmarks.sandbox.bubblewrap import Backend, Bubblewrap, seccomp_filter
 from safechain_ray.benchmarks.sandbox.running import fault_of, run_in
 from safechain_ray.errors import SandboxError
+from tests.sandboxes import needs_sandbox
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
 

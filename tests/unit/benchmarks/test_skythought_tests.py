@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from sandboxes import needs_sandbox
 
 from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.code_tests import build_skythought, first_function, last_block
+from tests.sandboxes import needs_sandbox
 
 
 def problem(*private: tuple[str, str], function: str | None = None) -> Problem:

@@ -2,10 +2,10 @@
 
 import pytest
 import yaml
-from real_data import needs_real_data, real
 
 from safechain_ray import catalog
 from safechain_ray.catalog.published import published_figures
+from tests.real_data import needs_real_data, real
 
 RESULTS = real("paper/results.yaml")
 

@@ -1,10 +1,10 @@
 """Workers without Ray: reporters have no thread (tests report when they say so), and there is one node."""
 
 import pytest
-from local_actors import NODE
 
 from safechain_ray.cluster.progress import ProgressReporter
 from safechain_ray.cluster.workers import inflight_tracker
+from tests.unit.cluster.local_actors import NODE
 
 
 @pytest.fixture(autouse=True)

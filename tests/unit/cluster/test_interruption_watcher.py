@@ -14,10 +14,10 @@ import httpx
 import psutil
 import pytest
 from click.testing import CliRunner
-from metadata_server import Metadata, metadata_server
 
 from safechain_ray.cluster.spot import interruption_watcher
 from safechain_ray.cluster.spot.interruption_watcher import Notice, Raylet, aws_notice, gcp_notice, main, watch
+from tests.metadata_server import Metadata, metadata_server
 
 
 @pytest.fixture

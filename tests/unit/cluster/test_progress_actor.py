@@ -4,9 +4,9 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
-from local_actors import LocalActor
 
 from safechain_ray.cluster.progress import MOST_NOTES, SILENT_SECONDS, ProgressReporter, ProgressTracker
+from tests.unit.cluster.local_actors import LocalActor
 
 
 def test_the_counters_of_a_pools_workers_add_up_restarted_ones_too():

@@ -4,13 +4,13 @@ import socket
 import time
 
 import pytest
-from pretended_nvml import GIB, PretendedGpu, PretendedNvml
 from ray._private.accelerators import get_accelerator_manager_for_resource
 
 from safechain_ray.cluster import session
 from safechain_ray.cluster.session import check_reachable
 from safechain_ray.engines.gpus import read_gpus
 from safechain_ray.errors import SafechainError
+from tests.pretended_nvml import GIB, PretendedGpu, PretendedNvml
 
 
 @pytest.fixture

@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_benchmarks import config, finished, go_on
-from rows import row
-from small_benchmarks import functions_file, sums_file
 
 from safechain_ray.benchmarks.sandbox import running
 from safechain_ray.commands.benchmark import drop_old_grades, graded_in_order
@@ -19,6 +16,9 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sample, samples_table
 from safechain_ray.types.tables import with_grades
+from tests.made_benchmarks import config, finished, go_on
+from tests.rows import row
+from tests.small_benchmarks import functions_file, sums_file
 
 RIGHT = {"grader": "math", "correct": True, "extracted": "4", "error": None}
 FAILED = RIGHT | {"correct": None, "error": "it hung"}

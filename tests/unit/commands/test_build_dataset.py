@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from made_runs.by_draw import answered, build_config, prompt_file
 
 from safechain_ray.cluster.sample_index import SampleSpec
 from safechain_ray.commands import training_set_folder as dataset_folder
@@ -21,6 +20,7 @@ from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.errors import InputError, RunConflictError, UnknownNameError
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import ScriptedEngines
+from tests.made_runs.by_draw import answered, build_config, prompt_file
 
 NO_ENGINES = ScriptedEngines({})
 

@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from made_runs.by_config import USUAL, finished_run
 
 from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.commands.fine_grained import analyse
@@ -13,6 +12,7 @@ from safechain_ray.errors import InputError, StorageError
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.storage import Folder
+from tests.made_runs.by_config import USUAL, finished_run
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from made_runs.by_verdicts import GUARD, Unsafe, add_verdicts, write_run
 
 from safechain_ray.commands.compare import compare_runs, compare_strategies
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.types import Sampling, Setting, StrategySpec
+from tests.made_runs.by_verdicts import GUARD, Unsafe, add_verdicts, write_run
 
 GREEDY = Setting(dataset="strongreject")
 FIVE = Setting(dataset="strongreject", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5)

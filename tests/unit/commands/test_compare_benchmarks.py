@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from made_benchmarks import Grades, finished
 
 from safechain_ray.cli import app
 from safechain_ray.commands.compare_models import compare_benchmarks
 from safechain_ray.errors import InputError
 from safechain_ray.report.comparison import benchmark_comparison_document
 from safechain_ray.report.renderers import markdown
+from tests.made_benchmarks import Grades, finished
 
 
 def made(folder: Path, name: str, grades: Grades, **keys: Any) -> str:

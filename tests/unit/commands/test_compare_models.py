@@ -4,8 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_benchmarks import finished
-from made_runs.by_verdicts import write_run
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.commands.compare_models import compare_models
@@ -16,6 +14,8 @@ from safechain_ray.report.compared_models import compared_document
 from safechain_ray.report.html.comparison import comparison_page
 from safechain_ray.report.renderers import markdown
 from safechain_ray.types import Setting
+from tests.made_benchmarks import finished
+from tests.made_runs.by_verdicts import write_run
 
 GREEDY = Setting(dataset="strongreject")
 TEXTS = {f"p{i}": f"Question {i}?" for i in range(4)}

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from made_runs.by_config import finished_run
 
 from safechain_ray.analysis.fine_grained import FineGrained, SettingAnalysis
 from safechain_ray.commands.fine_grained import analyse
@@ -11,6 +10,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.runs.folder import read_metrics
 from safechain_ray.types import VERDICTS_SCHEMA
+from tests.made_runs.by_config import finished_run
 
 
 def setting_of(folder: Path) -> SettingAnalysis:

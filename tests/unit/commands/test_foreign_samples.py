@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from made_runs.by_config import finished_run
-
 from safechain_ray.commands.evaluate import open_run
 from safechain_ray.config import read_config
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.resolve import resolve
+from tests.made_runs.by_config import finished_run
 
 KEYS = {"model": "demo-reasoner", "sampling": {"temperature": 0.6}, "judges": ["refusal-match"]}
 

@@ -6,9 +6,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
-from real_data import needs_real_data, real
-from rows import in_blocks
-from small_studies import ROWS, study_config
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.commands import judge_study as command
@@ -19,6 +16,9 @@ from safechain_ray.judges.refusal_match import phrases_fingerprint
 from safechain_ray.metrics.agreement import JudgeStudy
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.types import Verdict, VoteRule
+from tests.real_data import needs_real_data, real
+from tests.rows import in_blocks
+from tests.unit.commands.small_studies import ROWS, study_config
 
 JAILJUDGE = real("data/jailjudge_mini.csv")
 RULES: tuple[VoteRule, ...] = ("majority", "any", "all")

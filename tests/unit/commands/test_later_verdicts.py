@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from made_runs.by_config import USUAL, finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.commands import judge as judge_command
@@ -22,6 +21,7 @@ from safechain_ray.runs.resolve import resolve, resolve_judge
 from safechain_ray.runs.workload import Remaining
 from safechain_ray.storage import Folder
 from safechain_ray.types import PIECES_SCHEMA, Verdict, samples_from_table, samples_table, verdicts_table
+from tests.made_runs.by_config import USUAL, finished_run
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
 

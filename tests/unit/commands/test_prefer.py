@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from made_runs.by_answers import SETTING, finished_run
 
 from safechain_ray.catalog import judges
 from safechain_ray.cluster.workers.pair_judge import PairReader, StoredPair
@@ -23,6 +22,7 @@ from safechain_ray.runs.resolve import resolve_judge
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sampling, Setting, StrategySpec
 from safechain_ray.types.preferences import PAIRS_SCHEMA, PREFERENCES_SCHEMA
+from tests.made_runs.by_answers import SETTING, finished_run
 
 JUDGE = "prefer-llama-3.3-70b"
 ZEROTHINK = Setting(dataset="quickstart", strategy=StrategySpec(name="zerothink"))

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs.by_config import finished_run
-from run_records import live, one_try, record
 
 from safechain_ray.commands.status import read_status
 from safechain_ray.errors import InputError
+from tests.made_runs.by_config import finished_run
+from tests.unit.commands.run_records import live, one_try, record
 
 
 def write(folder: Path, content: Any, name: str = "run.json") -> Path:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from run_records import NOW, ago, live, one_try, record
 
 from safechain_ray.commands.status import RunStatus, run_status, sentence, swept_status
+from tests.unit.commands.run_records import NOW, ago, live, one_try, record
 
 
 def status(*tries: dict[str, Any], **fields: Any) -> RunStatus:

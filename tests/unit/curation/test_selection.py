@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import row
 
 from safechain_ray.curation.selection import (
     BEYOND,
@@ -23,6 +22,7 @@ from safechain_ray.curation.selection import (
 )
 from safechain_ray.datasets.thinking_tags import split_thought
 from safechain_ray.types import KeepRule, Sample, Verdict, samples_table
+from tests.rows import row
 
 SEED = 3
 

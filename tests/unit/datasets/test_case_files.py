@@ -4,12 +4,12 @@ import csv
 from typing import Any
 
 import pytest
-from real_data import real, real_data_marks
 
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.labelled import Columns, load_labelled
 from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.errors import InputError
+from tests.real_data import real, real_data_marks
 
 CASES = real("cases")
 

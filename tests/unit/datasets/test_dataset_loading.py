@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from real_data import needs_real_data, real
 
 from safechain_ray.catalog import datasets
 from safechain_ray.catalog.entries import DatasetEntry
@@ -21,6 +20,7 @@ from safechain_ray.datasets.prompts import prompts_of
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
 from safechain_ray.types import Prompt
+from tests.real_data import needs_real_data, real
 
 SHARED = real("data")
 

@@ -12,15 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_server import hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_dataset_files import encoded
 
 from safechain_ray.datasets.adhoc import adhoc_entry, with_place
 from safechain_ray.datasets.loading import load_prompts, read_records
 from safechain_ray.datasets.split_files import SplitFiles, remember, remembered
 from safechain_ray.errors import InputError
+from tests.hub_server import hub
+from tests.unit.datasets.test_dataset_files import encoded
 
 CARD = """---
 configs:

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from real_data import needs_real_data, real
 
 from safechain_ray.catalog import training_sets
 from safechain_ray.catalog.entries import TrainingSetEntry
@@ -19,6 +18,7 @@ from safechain_ray.datasets.thinking_tags import split_thought
 from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.errors import InputError
 from safechain_ray.types import Demonstration
+from tests.real_data import needs_real_data, real
 
 SHARED = real("data")
 THOUGHT, ANSWER = "They ask for help.\n\nI can give it.", "Sure: <b>here</b>."

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deployment import ROOT
 
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.columnar import parse_parquet, read_saved
@@ -19,6 +18,7 @@ from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.datasets.records import BrokenFileError
 from safechain_ray.datasets.unpacking import check_arrow, limit_of, unzipped
 from safechain_ray.errors import InputError
+from tests.deployment import ROOT
 
 MIB = 2**20
 

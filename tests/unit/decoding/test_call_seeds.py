@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_generate import closes, decode, ends, task
 
 from safechain_ray.decoding.base import strategy
 from safechain_ray.decoding.morethink import MoreThinkOptions, build
 from safechain_ray.types import StrategySpec
+from tests.unit.decoding.scripted_generate import closes, decode, ends, task
 
 SEEDS = st.integers(0, 2**31 - 1)
 

@@ -1,13 +1,13 @@
 """The exact prompt that each strategy sends, from the chat template of each family to the tokens of the engine."""
 
 import pytest
-from family_tokenizers import FIXTURES, R1_BOS, tokenizer_of
-from scripted_generate import closes, decode, ends
 from transformers import PreTrainedTokenizerFast
 
 from safechain_ray.catalog import families, models
 from safechain_ray.decoding.base import STRATEGIES, Decoded, DecodingTask, strategy
 from safechain_ray.types import Request, Sampling, StrategySpec
+from tests.family_tokenizers import FIXTURES, R1_BOS, tokenizer_of
+from tests.unit.decoding.scripted_generate import closes, decode, ends
 
 R1_TURNS = R1_BOS + "<｜User｜>How?<｜Assistant｜>"
 LESSTHINK = "Okay, the user ask for this, I can answer it without thinking much. "

@@ -1,10 +1,10 @@
 """The strategies of one call: what is sent to the engine, and what comes back."""
 
 import pytest
-from scripted_generate import PROMPT, R1, decode, ends, runs_out, task
 
 from safechain_ray.decoding.base import ResponseParts, split_response, strategy
 from safechain_ray.types import StrategySpec, ThinkingTags
+from tests.unit.decoding.scripted_generate import PROMPT, R1, decode, ends, runs_out, task
 
 ZEROTHINK = "<think>\n\n</think>\n\n"
 LESSTHINK = "<think>\nOkay, the user ask for this, I can answer it without thinking much. \n</think>\n\n"

@@ -3,14 +3,14 @@
 import asyncio
 
 import pytest
-from family_tokenizers import FIXTURES, tokenizer_of
-from scripted_generate import PROMPT, ScriptedGenerate, count_words, decode, ends, task
 
 from safechain_ray.catalog import families
 from safechain_ray.decoding.base import STRATEGIES, check_strategy, strategy
 from safechain_ray.decoding.evalplus import RESPONSE_PREFIX, STOP
 from safechain_ray.errors import InputError, RowError, UnknownNameError
 from safechain_ray.types import StrategySpec
+from tests.family_tokenizers import FIXTURES, tokenizer_of
+from tests.unit.decoding.scripted_generate import PROMPT, ScriptedGenerate, count_words, decode, ends, task
 
 EVALPLUS = StrategySpec(name="evalplus")
 

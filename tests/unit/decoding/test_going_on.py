@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scripted_generate import closes, count_words, decode, ends, runs_out, task
 
 from safechain_ray.decoding.morethink import MoreThinkOptions, build
 from safechain_ray.errors import EngineDiedError
 from safechain_ray.types import Completion, Request
+from tests.unit.decoding.scripted_generate import closes, count_words, decode, ends, runs_out, task
 
 ROUNDS = [closes("one ", 10), closes("two ", 10), closes("three ", 10), closes("four ", 10)]
 WAYS = {

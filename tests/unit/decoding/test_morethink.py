@@ -5,11 +5,21 @@ from itertools import cycle, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_generate import PROMPT, R1, ScriptedGenerate, closes, count_words, decode, ends, runs_out, task
 
 from safechain_ray.decoding.base import split_response
 from safechain_ray.decoding.morethink import PHRASES, MoreThink, MoreThinkOptions
 from safechain_ray.types import Completion, Request
+from tests.unit.decoding.scripted_generate import (
+    PROMPT,
+    R1,
+    ScriptedGenerate,
+    closes,
+    count_words,
+    decode,
+    ends,
+    runs_out,
+    task,
+)
 
 OPENED = PROMPT + "<think>\n"
 

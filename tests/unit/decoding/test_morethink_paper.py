@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from real_data import real, real_data_marks
-from scripted_generate import PROMPT, closes, decode, ends, task
 
 from safechain_ray.decoding.morethink import MoreThinkOptions, PaperMoreThink
 from safechain_ray.errors import RowError
+from tests.real_data import real, real_data_marks
+from tests.unit.decoding.scripted_generate import PROMPT, closes, decode, ends, task
 
 OWN = Path(__file__).parent / "data" / "morethink_paper_calls.json"
 SHARED = real("paper/morethink_calls.json")

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
-from deployment import KUBERAY, ROOT, launched, read_yaml
-from ray import __version__ as ray_version
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config
 
 from safechain_ray.cluster.autoscaler import nodes_that_may_come
 from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
+from safechain_ray.cluster.ray_internals.hooks import TESTED_RAY
 from safechain_ray.cluster.scheduler_policy import WaitingRun, pack
+from tests.deployment import KUBERAY, ROOT, launched, read_yaml
 
 JOB_FIELDS = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
 CLUSTER_FIELDS = {
@@ -62,7 +62,7 @@ def test_the_job_has_the_fields_of_the_crd_and_no_others(job: Any, cluster: Any,
     assert set(cluster) <= CLUSTER_FIELDS
     assert all(set(group) <= GROUP_FIELDS and set(group) >= GROUP_REQUIRED for group in groups)
     assert cluster["autoscalerOptions"]["version"] == "v2"
-    assert cluster["rayVersion"] == ray_version
+    assert cluster["rayVersion"] == TESTED_RAY
 
 
 def test_the_cluster_goes_when_its_job_is_done_and_comes_again_when_it_failed(job: Any) -> None:
@@ -226,8 +226,8 @@ def test_copies_of_models_go_to_a_volume_that_the_pod_may_write(groups: Any) -> 
         assert {"name": mount["name"], "emptyDir": {}} in group["template"]["spec"]["volumes"]
 
 
-def test_the_image_is_built_on_the_pinned_ray_with_cuda_13_and_brings_its_kernels() -> None:
+def test_the_image_is_built_on_the_newest_tested_ray_with_cuda_13_and_brings_its_kernels() -> None:
     """Ray's tag `-gpu` is CUDA 12.1 (ray-images.json of the ray repository); vLLM's wheels link CUDA 13."""
     dockerfile = (KUBERAY / "Dockerfile").read_text()
-    assert f"FROM rayproject/ray:{ray_version}-py312-cu130" in dockerfile
+    assert f"FROM rayproject/ray:{TESTED_RAY}-py312-cu130" in dockerfile
     assert "python -m flashinfer download-kernels" in dockerfile

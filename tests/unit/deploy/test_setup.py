@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deployment import ROOT
+
+from tests.deployment import ROOT
 
 PYTHON = """#!/bin/sh
 case "$*" in
@@ -33,7 +34,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def set_up(tree: Path, doctor: int, gpus: bool = True) -> subprocess.CompletedProcess[str]:
+def set_up(tree: Path, doctor: int, gpus: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
     """Setup for GPUs, on a machine that has some or none; the doctor ends with the exit code `doctor`."""
     nvidia_smi = tree / "bin" / "nvidia-smi"
     nvidia_smi.parent.mkdir(exist_ok=True)
@@ -44,6 +45,7 @@ def set_up(tree: Path, doctor: int, gpus: bool = True) -> subprocess.CompletedPr
         "EXTRA": "gpu",
         "PYTHON": str(tree / "python"),
         "DOCTOR": str(doctor),
+        **settings,
     }
     return subprocess.run(
         [str(tree / "scripts" / "setup")], env=environment, capture_output=True, text=True, check=False
@@ -76,3 +78,15 @@ def test_a_login_node_without_a_gpu_is_set_up_for_nodes_that_have_some(tree: Pat
     assert done.returncode == 0, done.stderr
     assert "no GPU here: run '.venv/bin/safechain-ray doctor' on a GPU node" in done.stdout
     assert "table of the doctor" not in done.stdout
+
+
+def test_another_environment_gets_the_versions_that_it_is_pinned_to(tree: Path):
+    oldest = {"SETUP_VENV": ".venvs/oldest", "SETUP_PINS": "ray==2.58 vllm==0.25.1"}
+    done = set_up(tree, doctor=0, **oldest)
+
+    assert done.returncode == 0, done.stderr
+    assert (tree / ".venvs" / "oldest" / "bin" / "python").exists()
+    assert not (tree / ".venv").exists()
+    assert "-e .[gpu,train,dev] ray==2.58 vllm==0.25.1\n" in (tree / "installed").read_text()
+    assert set_up(tree, doctor=0, **oldest).stdout == ""
+    assert "ready" in set_up(tree, doctor=0, **{**oldest, "SETUP_PINS": "ray==2.59"}).stdout  # other pins: set up again

@@ -8,9 +8,9 @@ from typing import Any
 import huggingface_hub
 import pytest
 from click.testing import CliRunner, Result
-from deployment import ROOT
 
 from safechain_ray.catalog import judges, models
+from tests.deployment import ROOT
 
 MAIN_TABLE = ROOT / "configs" / "paper" / "main_table.yaml"
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
-from scripted_api import ScriptedApi, chat
 
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.types import Completion, Message, Request, Sampling
+from tests.scripted_api import ScriptedApi, chat
 
 KEY = "sk-secret-4711"
 Outcome = Completion | BaseException

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from api_asking import KEY, always, ask, at_first
-from scripted_api import chat, failure, serving
 
 from safechain_ray.errors import RowError
 from safechain_ray.types import Completion
+from tests.scripted_api import chat, failure, serving
+from tests.unit.engines.api_asking import KEY, always, ask, at_first
 
 PRICES = {"input": 0.0, "output": 1000.0}  # the 50 tokens that a request may take cost five cents
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from api_asking import KEY, always, ask
-from scripted_api import chat, failure, serving
 
 from safechain_ray.engines import api as api_engine
 from safechain_ray.errors import BlockedError, EngineRefusedError, RowError
 from safechain_ray.types import Completion, Sampling
+from tests.scripted_api import chat, failure, serving
+from tests.unit.engines.api_asking import KEY, always, ask
 
 XAI = {
     "code": "The caller does not have permission to execute the specified operation",

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from api_asking import KEY, always, ask, at_first
-from scripted_api import chat, failure, reset, serving
 
 from safechain_ray.catalog.entries import ApiEntry, Prices
 from safechain_ray.engines import api as api_engine
@@ -18,6 +16,8 @@ from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.api_gate import FIRST_LIMIT
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError, RowError
 from safechain_ray.types import Completion, Sampling
+from tests.scripted_api import chat, failure, reset, serving
+from tests.unit.engines.api_asking import KEY, always, ask, at_first
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from scripted_api import ScriptedApi, failure, serving
 
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.engines import api as api_engine
@@ -15,6 +14,7 @@ from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.api_json import Usage, shared_usage
 from safechain_ray.errors import BlockedError, RowError
 from safechain_ray.types import Completion, Message, Request, Sampling
+from tests.scripted_api import ScriptedApi, failure, serving
 
 SAMPLED = Sampling(temperature=1.0, max_tokens=50)
 

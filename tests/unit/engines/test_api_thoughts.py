@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from api_asking import KEY, ask
-from scripted_api import ScriptedApi, chat, failure, serving
 
 from safechain_ray.decoding.base import ResponseParts, split_response
 from safechain_ray.engines import api as api_engine
@@ -14,6 +12,8 @@ from safechain_ray.engines.api_answers import PROBE, ApiAnswer, ThoughtOpening
 from safechain_ray.errors import RowError
 from safechain_ray.types import Completion, ThinkingTags
 from safechain_ray.types.thinking import read_tags, without_tags
+from tests.scripted_api import ScriptedApi, chat, failure, serving
+from tests.unit.engines.api_asking import KEY, ask
 
 TAGS = ThinkingTags("<think>", "</think>")
 CUT = "Okay, first I would"

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from api_asking import always, ask
-from scripted_api import chat, serving
 
 from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api_wire import most_answer_bytes
 from safechain_ray.errors import EngineRefusedError, RowError
 from safechain_ray.types import Completion, Request, Sampling
+from tests.scripted_api import chat, serving
+from tests.unit.engines.api_asking import always, ask
 
 MIB = 2**20
 

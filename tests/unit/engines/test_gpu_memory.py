@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pretended_nvml import GIB, PretendedGpu, PretendedNvml
 
 from safechain_ray.engines.gpus import GpuReport, failed_for_memory, memory_share, read_gpus, wait_for_memory
+from tests.pretended_nvml import GIB, PretendedGpu, PretendedNvml
 
 
 @pytest.fixture(autouse=True)

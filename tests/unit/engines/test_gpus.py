@@ -1,9 +1,9 @@
 """GPUs as NVML reports them, on pretended machines."""
 
 import pytest
-from pretended_nvml import GIB, PretendedGpu, PretendedNvml
 
 from safechain_ray.engines.gpus import Gpu, GpuProcess, GpuReport, read_gpus, visible_gpus
+from tests.pretended_nvml import GIB, PretendedGpu, PretendedNvml
 
 
 def two_gpus() -> tuple[Gpu, ...]:

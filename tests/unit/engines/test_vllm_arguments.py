@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import pytest
-from family_tokenizers import R1_BOS, tokenizer_of
 from hypothesis import given
 from hypothesis import strategies as st
-from installed_device import INSTALLED_DEVICE
 from transformers import AutoTokenizer
 
 from safechain_ray.catalog import models
@@ -23,6 +21,8 @@ from safechain_ray.engines.vllm_arguments import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.types import ZERO_WIDTH_SPACE, Message, broken_up
+from tests.family_tokenizers import R1_BOS, tokenizer_of
+from tests.installed_device import INSTALLED_DEVICE
 
 
 def start(needs: ModelEntry, device: Device = "cuda", **fields: object) -> EngineStart:

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from family_tokenizers import R1_BOS, tokenizer_of
-from pretended_vllm import PretendedVllm
 
 from safechain_ray.catalog import models
 from safechain_ray.engines import vllm
@@ -19,6 +17,8 @@ from safechain_ray.engines.vllm import MEMORY_STARTS, start_vllm
 from safechain_ray.errors import EngineStartError
 from safechain_ray.model_files import ChatTemplateLimitError
 from safechain_ray.types import ZERO_WIDTH_SPACE, Message
+from tests.family_tokenizers import R1_BOS, tokenizer_of
+from tests.pretended_vllm import PretendedVllm
 
 NO_MEMORY = (
     "ValueError: Free memory on device cuda:0 (12.1/79.2 GiB) on startup is less than desired GPU memory utilization "

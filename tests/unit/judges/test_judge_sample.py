@@ -5,11 +5,11 @@ import re
 from dataclasses import dataclass, field, replace
 
 import pytest
-from rows import row
 
 from safechain_ray.errors import EngineDiedError, EngineStartError
 from safechain_ray.judges.base import Vote, count_votes, judge_sample, nothing_to_judge
 from safechain_ray.types import NO_FAILURE, Part, Sample, Verdict
+from tests.rows import row
 
 SAMPLE = row()
 PARTS: tuple[Part, ...] = ("response", "thought", "answer")

@@ -6,11 +6,11 @@ import json
 import time
 
 import pytest
-from moderation_server import Answer, ModerationServer, moderation, moderation_entry, problem, serving
 
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.judges.base import make_judge
 from safechain_ray.types import Verdict
+from tests.moderation_server import Answer, ModerationServer, moderation, moderation_entry, problem, serving
 
 KEY = "sk-very-secret"
 

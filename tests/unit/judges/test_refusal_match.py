@@ -6,7 +6,6 @@ import csv
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from real_data import needs_real_data, real
 
 from safechain_ray.catalog import judges
 from safechain_ray.catalog.entries import JudgeEntry
@@ -15,6 +14,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.judges.base import make_judge
 from safechain_ray.judges.refusal_match import phrases_fingerprint, read_phrases, refusal_match
 from safechain_ray.metrics.agreement import agreement
+from tests.real_data import needs_real_data, real
 
 APOSTROPHES = "'’‘‛ʼ′＇´"
 JAILJUDGE = real("data/jailjudge_mini.csv")

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import row
 
 from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_pieces, piece_ends, pieces_table
 from safechain_ray.types import PIECES_SCHEMA, Part, Sample, Verdict, samples_table
+from tests.rows import row
 
 FOUR = ThoughtPrefixes(4)
 

@@ -1,8 +1,7 @@
 """Rows for the tests of metrics: a `Sample` from only what counting looks at."""
 
-from rows import row
-
 from safechain_ray.types import Outcome, Part, Sample, Sampling, Setting, Verdict
+from tests.rows import row
 
 GREEDY = Setting(dataset="d")
 FIVE = Setting(dataset="d", sampling=Sampling(temperature=0.6), samples=5)

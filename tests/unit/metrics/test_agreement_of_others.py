@@ -3,12 +3,12 @@
 import csv
 
 import pytest
-from real_data import needs_real_data, real
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, f1_score
 
 from safechain_ray.judges.refusal_match import read_phrases, refusal_match
 from safechain_ray.metrics.agreement import agreement
+from tests.real_data import needs_real_data, real
 
 JAILJUDGE = real("data/jailjudge_mini.csv")
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from rows import row
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.errors import UnknownNameError
@@ -12,6 +11,7 @@ from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.published import published_passes
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.types import Outcome, Sampling, Setting, StrategySpec
+from tests.rows import row
 
 FINETUNING = published_figures().finetuning
 PROBLEMS = {"right": True, "wrong": False, "cut": False, "hung": None, "blocked": None, "failed": None}

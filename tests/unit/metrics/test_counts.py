@@ -5,7 +5,6 @@ import pickle
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
 
 from safechain_ray.metrics.counts import (
     Counts,
@@ -18,6 +17,7 @@ from safechain_ray.metrics.counts import (
     progress_tracker,
 )
 from safechain_ray.types import Sample, samples_table, verdicts_table, without_verdicts
+from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
 
 VERDICTS = st.builds(
     verdict,

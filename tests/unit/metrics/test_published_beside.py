@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from sample_rows import prompt_rows
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.errors import UnknownNameError
@@ -11,6 +10,7 @@ from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.published import Counterpart, StandIns, beside, find_counterpart
 from safechain_ray.metrics.summary import RunMetrics, as_setting, summarise
 from safechain_ray.types import Sampling, Setting, StrategySpec
+from tests.unit.metrics.sample_rows import prompt_rows
 
 FIGURES = published_figures()
 OWN = StandIns()

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_rows import GREEDY, GUARD, sample
 
 from safechain_ray.metrics.counts import count_samples, count_verdicts, merge
 from safechain_ray.metrics.reasons import MOST_REASONS, OTHERS, REASON_CHARACTERS, Reason, plain_reason
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.types import Sample, Verdict, samples_table, verdicts_table
+from tests.unit.metrics.sample_rows import GREEDY, GUARD, sample
 
 SETTING = GREEDY.setting_id
 

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
 
 from safechain_ray.metrics.counts import count_samples, count_table, merge
 from safechain_ray.metrics.safety import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics, summarise
 from safechain_ray.types import Sample, Setting, samples_table
+from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
 
 MATCH: RefusalSource = ("match", "response")
 BENIGN = BenignPrompts({"d": PromptKinds(("benign", "sensitive"))}, MATCH, ["match"])

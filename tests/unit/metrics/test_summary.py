@@ -5,13 +5,13 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-from sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
 
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.counts import count_samples, count_table, merge
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import RunMetrics, SafetyMetrics, summarise
 from safechain_ray.types import Sample, Setting, samples_table
+from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
 
 
 def random_rows(setting: Setting, prompts: int, missing: float, seed: int) -> list[Sample]:

@@ -3,7 +3,6 @@
 import io
 from pathlib import Path
 
-from made_benchmarks import finished
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
@@ -12,6 +11,7 @@ from safechain_ray.metrics.published import published_passes
 from safechain_ray.report.benchmark import benchmark_document, with_published_passes
 from safechain_ray.report.html.benchmark import benchmark_page
 from safechain_ray.report.renderers import markdown, print_document
+from tests.made_benchmarks import finished
 
 FIGURES = published_figures()
 

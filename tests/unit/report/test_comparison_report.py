@@ -3,7 +3,6 @@
 import io
 from pathlib import Path
 
-from made_runs.by_verdicts import write_run
 from rich.console import Console
 
 from safechain_ray.commands.compare import compare_runs, compare_strategies
@@ -12,6 +11,7 @@ from safechain_ray.metrics.published import StandIns
 from safechain_ray.report.comparison import comparison_document
 from safechain_ray.report.renderers import print_document
 from safechain_ray.types import Sampling, Setting, StrategySpec
+from tests.made_runs.by_verdicts import write_run
 
 SAMPLED = Sampling(temperature=0.6, top_p=0.95)
 GREEDY = Setting(dataset="strongreject")

@@ -7,7 +7,6 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from made_runs.by_draw import answered, build_config
 
 from safechain_ray.commands.build_dataset import Building, build_dataset
 from safechain_ray.datasets.adhoc import adhoc_training_set
@@ -15,6 +14,7 @@ from safechain_ray.datasets.training_sets import load_training_set
 from safechain_ray.report.dataset import dataset_card, steps_table, write_card
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import ScriptedEngines
+from tests.made_runs.by_draw import answered, build_config
 
 
 def carded(folder: Path, unsafe: bool = False, **keys: Any) -> tuple[Building, str]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from made_runs.by_config import finished_run
 from rich.console import Console
 
 from safechain_ray.analysis.fine_grained import FineGrained
@@ -13,6 +12,7 @@ from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.report.fine_grained import chosen_counts, fine_grained_document
 from safechain_ray.report.renderers import print_document
 from safechain_ray.types import PIECES_SCHEMA
+from tests.made_runs.by_config import finished_run
 
 HEADINGS = ("Thought against answer", "Length", "Safe@k and ConsSafe@k", "Over-refusal", "First unsafe piece")
 

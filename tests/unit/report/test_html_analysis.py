@@ -8,7 +8,6 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
-from made_runs.by_config import finished_run
 
 from safechain_ray.cli import app
 from safechain_ray.commands.fine_grained import analyse
@@ -18,6 +17,7 @@ from safechain_ray.report.html.analysis import analysis_plots
 from safechain_ray.report.html.markup import html_table
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
+from tests.made_runs.by_config import finished_run
 
 
 @pytest.fixture

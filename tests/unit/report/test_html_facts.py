@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs.by_samples import sample, setting, write_run
 
 from safechain_ray.report.html.facts import run_facts
+from tests.made_runs.by_samples import sample, setting, write_run
 
 
 @pytest.fixture

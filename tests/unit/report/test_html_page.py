@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs.by_samples import sample, setting, varied, write_run
 
 from safechain_ray.errors import InputError
 from safechain_ray.report.html.markup import element, join
@@ -22,6 +21,7 @@ from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Verdict, samples_table, verdicts_table
+from tests.made_runs.by_samples import sample, setting, varied, write_run
 
 SETTINGS = (setting(), setting("zerothink"))
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from made_runs.by_samples import ASKED, setting, varied
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
@@ -12,6 +11,7 @@ from safechain_ray.report.html.plot import figure
 from safechain_ray.report.html.plots import run_plots
 from safechain_ray.report.html.tables import curves, strategy_groups
 from safechain_ray.types import Setting
+from tests.made_runs.by_samples import ASKED, setting, varied
 
 STRATEGIES = tuple(setting(name) for name in ("default", "zerothink", "lessthink"))
 GRID = (

@@ -2,14 +2,13 @@
 
 import re
 
-from made_runs.by_samples import ASKED, sample, setting
-
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.plot import heading as heading_of
 from safechain_ray.report.html.plot import text
 from safechain_ray.report.html.sweep import SweepRun, boards, sweep_page
 from safechain_ray.types import Setting, Verdict
+from tests.made_runs.by_samples import ASKED, sample, setting
 
 DEFAULT, ZERO = setting(), setting("zerothink")
 

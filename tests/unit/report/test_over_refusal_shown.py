@@ -7,8 +7,6 @@ from xml.etree import ElementTree
 
 import pyarrow as pa
 import pytest
-from made_benchmarks import finished
-from made_runs.by_samples import sample, setting
 from rich.console import Console
 
 from safechain_ray.commands.resolve_benchmark import read_benchmark_metrics
@@ -32,6 +30,8 @@ from safechain_ray.report.tables import (
 )
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sample, Setting, Verdict
+from tests.made_benchmarks import finished
+from tests.made_runs.by_samples import sample, setting
 
 ONE = setting(samples=1, temperature=0.0)
 MATCH: RefusalSource = ("match", "response")

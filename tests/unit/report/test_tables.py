@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from rows import row
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.tables import notes, render_metrics
 from safechain_ray.types import Outcome, Sample, Sampling, Setting, Verdict
+from tests.rows import row
 
 FIVE = Setting(dataset="strongreject", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5)
 GREEDY = Setting(dataset="wildjailbreak-250", strategy={"name": "morethink", "compat": "paper"})

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from rows import row
-
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.runs.resolve import ResolvedRun, resolve
 from safechain_ray.types import Outcome, Sample
+from tests.rows import row
 
 
 def config(**keys: Any) -> RunConfig:

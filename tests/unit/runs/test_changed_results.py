@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import resolved
 
 from safechain_ray.errors import RunConflictError
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.identity import explained
 from safechain_ray.storage import open_folder
+from tests.unit.runs.small_runs import resolved
 
 PAPER = {"name": "morethink", "compat": "paper"}
 GREEDY = {"sampling": {"temperature": 0, "max_tokens": 600}, "samples": 1}

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from small_runs import sample
 
 from safechain_ray.errors import StorageError
 from safechain_ray.runs import file_index
 from safechain_ray.runs.file_index import compact, repair_and_index
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import SAMPLES_SCHEMA, samples_table
+from tests.unit.runs.small_runs import sample
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from earlier_folders import FOLDERS, changed, copied, read_json, table
 
 from safechain_ray.cli import app
+from tests.earlier_folders import FOLDERS, changed, copied, read_json, table
 
 REPORTED = ("evaluate", "evaluate_refused", "sweep", "judge_study", "benchmark", "prefer", "build_dataset/run")
 WITH_PAGE = ("evaluate", "evaluate_refused", "sweep", "benchmark", "build_dataset/run")

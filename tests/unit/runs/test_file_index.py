@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
-from small_runs import sample
 
 from safechain_ray.cluster.workers.writer import block_counts
 from safechain_ray.runs.file_index import repair_and_index, tell
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Outcome, samples_table
+from tests.unit.runs.small_runs import sample
 
 File = dict[str, Outcome]
 """The samples of a file by id."""

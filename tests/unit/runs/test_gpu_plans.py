@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import config, resolved
 
 from safechain_ray.catalog import models
 from safechain_ray.cluster.pipeline import StreamSettings, resources_of
@@ -17,6 +16,7 @@ from safechain_ray.runs.pools import longest_request, pool_needs
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import open_folder
+from tests.unit.runs.small_runs import config, resolved
 
 L4, A100, H100 = 24.15, 42.9, 85.5
 """Memory as NVML reports it, in 1e9 bytes."""

@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import pytest
-from small_runs import resolved
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import JudgeEntry
@@ -13,6 +12,7 @@ from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.environment import EnginePackage
 from safechain_ray.errors import PlanError
 from safechain_ray.runs.pools import ENGINE_GIGABYTES, WORKER_GIGABYTES, judge_pool, pool_needs
+from tests.unit.runs.small_runs import resolved
 
 LAPTOP = ClusterView((Node("laptop", 16, 0, 24),))
 CLUSTER = ClusterView((Node("gpu", 64, 8, 1000),))

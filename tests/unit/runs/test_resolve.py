@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import config, resolved
 
 from safechain_ray import catalog
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.runs import resolve as resolving
 from safechain_ray.runs.folder import differences
 from safechain_ray.runs.resolve import resolve
+from tests.unit.runs.small_runs import config, resolved
 
 
 def refusal(**keys: Any) -> str:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from small_runs import config, resolved
 
 from safechain_ray.catalog import api_models, families, judges
 from safechain_ray.catalog.entries import ApiEntry, judging_api
@@ -11,6 +10,7 @@ from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.errors import InputError
 from safechain_ray.runs.pools import pool_needs
+from tests.unit.runs.small_runs import config, resolved
 
 URL = "http://localhost:8000/v1"
 SERVER = {"name": "openai:org/my-model", "base_url": URL}

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import datasets
-from made_runs.by_samples import sample, setting, write_run
 
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 from safechain_ray.types import VERDICTS_SCHEMA
+from tests.made_runs.by_samples import sample, setting, write_run
 
 
 def test_datasets_reads_the_samples_after_a_judge_was_added(tmp_path: Path):

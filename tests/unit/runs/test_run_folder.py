@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import sample
 
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.errors import InputError, RunConflictError
@@ -18,6 +17,7 @@ from safechain_ray.runs.output import OF_ROWS, lock_output
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Outcome, samples_table
+from tests.unit.runs.small_runs import sample
 
 File = dict[str, Outcome]
 """The samples of a file by id."""

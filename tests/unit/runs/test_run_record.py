@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import config, sample
 
 from safechain_ray.cluster.planner import ClusterView, Node, Plan, PlannedPool
 from safechain_ray.cluster.progress import PoolProgress, Stage
@@ -26,6 +25,7 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Setting
+from tests.unit.runs.small_runs import config, sample
 
 VIEW = ClusterView((Node("laptop", 16, 0, 23.456),))
 

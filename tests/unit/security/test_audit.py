@@ -3,7 +3,7 @@
 import runpy
 from typing import Any
 
-from deployment import ROOT
+from tests.deployment import ROOT
 
 
 def weigh(report: Any, ignored: dict[str, str]) -> Any:

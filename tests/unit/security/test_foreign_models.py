@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from deployment import ROOT
 from transformers import AutoTokenizer
 
 from safechain_ray.catalog import families, judges, models
@@ -39,6 +38,7 @@ from safechain_ray.model_files import (
     render_chat,
 )
 from safechain_ray.runs.resolve import resolve_model
+from tests.deployment import ROOT
 
 MODEL_FILES = "safechain_ray/model_files/"
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

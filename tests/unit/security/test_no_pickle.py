@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deployment import ROOT
 from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 
 from safechain_ray.datasets.adhoc import adhoc_entry
@@ -19,6 +18,7 @@ from safechain_ray.errors import InputError, StorageError
 from safechain_ray.runs.file_index import repair_and_index
 from safechain_ray.storage import open_folder
 from safechain_ray.types.tables import plain_columns
+from tests.deployment import ROOT
 
 UNPICKLERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"}
 UNSAFE_CALLS = {"eval", "exec", "compile"}

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from gcs_server import GoogleServer, google_store
-from s3_server import CREDENTIALS, Store, s3_store
+
+from tests.gcs_server import GoogleServer, google_store
+from tests.s3_server import CREDENTIALS, Store, s3_store
 
 
 @pytest.fixture(scope="session")

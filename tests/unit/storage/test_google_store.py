@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
-from gcs_server import BUCKET, GoogleServer
-from processes import python_path
 
 from safechain_ray.errors import OutputHeldError, StorageError, StoreSilentError
 from safechain_ray.storage import Folder, files, hold, open_folder
 from safechain_ray.storage.lease import LEASE_FILE, Timing
+from tests.gcs_server import BUCKET, GoogleServer
+from tests.processes import python_path
 
 QUICK = Timing(lasts=4.0, renewed_every=0.3, settles=0.5, settles_on_disk=0.3)
 TABLE = pa.table({"sample_id": [f"s{number}" for number in range(1000)], "score": [0.5] * 1000})
@@ -51,11 +51,9 @@ def test_every_operation_outlasts_a_server_that_is_killed_and_comes_back(google:
     assert found == ["text", False, None, TABLE, ["guard"], None, None, ["moved.parquet"]]
 
 
-TESTS = Path(__file__).parents[2]
-
 READ_THROUGH_A_THREAD = """
 import sys
-from fault_proxy import proxied
+from tests.fault_proxy import proxied
 from safechain_ray.storage import files, open_folder
 
 port, uri, files.WHOLE_BYTES = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -73,7 +71,7 @@ def test_other_threads_go_on_while_a_read_waits_for_the_store(
     folder.write_text("a", "text")
     folder.write_parquet("samples.parquet", TABLE)
     command = [sys.executable, "-c", READ_THROUGH_A_THREAD, str(google.port), folder.uri, str(whole_bytes)]
-    environment = {**os.environ, "PYTHONPATH": python_path(TESTS)}
+    environment = {**os.environ, "PYTHONPATH": python_path()}
     reading = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert reading.stdout == "text 1000\n", reading.stderr
 

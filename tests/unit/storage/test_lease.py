@@ -14,12 +14,12 @@ from threading import Barrier
 from uuid import uuid4
 
 import pytest
-from s3_server import Store
 
 from safechain_ray.errors import OutputHeldError, StorageError
 from safechain_ray.storage import Folder, hold, open_folder
 from safechain_ray.storage import lease as module
 from safechain_ray.storage.lease import LEASE_FILE, Timing
+from tests.s3_server import Store
 
 QUICK = Timing(lasts=4.0, renewed_every=0.3, settles=0.5, settles_on_disk=0.3)
 """A lease that runs out while a test waits; long enough for a machine that is busy."""

@@ -6,12 +6,12 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
-from gcs_server import GoogleServer
-from s3_server import Store
 
 from safechain_ray.datasets.files import read_file
 from safechain_ray.errors import StorageError
 from safechain_ray.storage import Folder, open_folder, read_uri, write_uri
+from tests.gcs_server import GoogleServer
+from tests.s3_server import Store
 
 TABLE = pa.table({"sample_id": ["a", "b"], "score": [0.5, None]})
 

@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
-from fault_proxy import Mode
 from pyarrow import fs
-from s3_server import Store
 
 from safechain_ray.errors import StorageError, StoreSilentError
 from safechain_ray.storage import Folder, files, open_folder, retry, uris
+from tests.fault_proxy import Mode
+from tests.s3_server import Store
 
 LARGE = bytes(range(256)) * 40_000
 """10 MB: more than what goes up in one request."""

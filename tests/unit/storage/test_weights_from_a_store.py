@@ -14,8 +14,6 @@ from uuid import uuid4
 
 import pytest
 from huggingface_hub import constants
-from installed_device import INSTALLED_DEVICE
-from s3_server import Store
 
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.cluster.planner import ClusterView, Node
@@ -30,6 +28,8 @@ from safechain_ray.errors import EngineStartError, InputError, StorageError
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import Patience, files, open_folder
+from tests.installed_device import INSTALLED_DEVICE
+from tests.s3_server import Store
 
 KEYS = "test%3Atester:testing"
 

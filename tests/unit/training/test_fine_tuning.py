@@ -9,7 +9,6 @@ from traceback import StackSummary
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_training import BASE, job, loss_of, losses
 from torch.distributed.checkpoint.api import CheckpointException
 from transformers import AutoTokenizer
 
@@ -18,6 +17,7 @@ from safechain_ray.errors import InputError, RunConflictError, StorageError
 from safechain_ray.training import trainer
 from safechain_ray.training.checkpoints import last_checkpoint
 from safechain_ray.training.trainer import Hooks, TrainingJob, TrainingOutcome, train
+from tests.small_training import BASE, job, loss_of, losses
 
 
 @pytest.fixture(scope="module", autouse=True)

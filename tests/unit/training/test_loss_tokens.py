@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from family_tokenizers import R1_BOS, R1_EOS, TEMPLATES, r1_tokenizer, tokenizer_of
 from hypothesis import given
 from hypothesis import strategies as st
-from real_data import needs_real_data, real
 from transformers import PreTrainedTokenizerFast
 
 from safechain_ray.catalog import families, training_sets
@@ -18,6 +16,8 @@ from safechain_ray.errors import InputError
 from safechain_ray.training.chat import ChatFormat, TemplateFacts, check_chat_format, check_demonstrations
 from safechain_ray.training.tokens import IGNORED, Example, examples_of, hold_out, tokenise
 from safechain_ray.types import Demonstration, Exchange
+from tests.family_tokenizers import R1_BOS, R1_EOS, TEMPLATES, r1_tokenizer, tokenizer_of
+from tests.real_data import needs_real_data, real
 
 SHARED = real("data")
 ROOT = Path(__file__).parents[3]

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sharded_processes import in_shards
-from small_disk import mounted
-from small_training import job, loss_of, losses
 
 from safechain_ray.config import LoraOptions
 from safechain_ray.errors import StorageError
 from safechain_ray.training.shard_pickles import check_shards
 from safechain_ray.training.trainer import Hooks, train
+from tests.sharded_processes import in_shards
+from tests.small_disk import mounted
+from tests.small_training import job, loss_of, losses
 
 pytestmark = pytest.mark.long
 

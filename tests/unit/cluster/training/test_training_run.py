@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_actors import LocalActor
 from ray.train import PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
@@ -17,6 +16,7 @@ from safechain_ray.cluster.training.worker import TrainingTask
 from safechain_ray.config import TrainingOptions
 from safechain_ray.errors import SafechainError, StallError, StorageError
 from safechain_ray.storage import open_folder
+from tests.unit.cluster.local_actors import LocalActor
 
 DONE = Finished(steps=5, loss=0.5, evaluation_loss=None, tokens=10, seconds=1.0)
 DIED = WorkerGroupError("actor died", {1: RuntimeError("The actor died.")})

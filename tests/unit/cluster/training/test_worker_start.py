@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from small_training import job
 
 from safechain_ray.cluster.training.worker import _put_in_place
 from safechain_ray.errors import InputError
@@ -12,6 +11,7 @@ from safechain_ray.training import trainer
 from safechain_ray.training.checkpoint_store import CheckpointStore
 from safechain_ray.training.checkpoints import last_checkpoint
 from safechain_ray.training.processes import Processes
+from tests.small_training import job
 
 WHOLE = ("trainer_state.json", "model.safetensors")
 SHARDS = ("trainer_state.json", "pytorch_model_fsdp_0/__0_0.distcp", "pytorch_model_fsdp_0/__1_0.distcp")

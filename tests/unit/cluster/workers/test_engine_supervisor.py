@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from local_actors import MODEL, NODE, LocalActor, LocalLedger, engines, start_of
 
 from safechain_ray.cluster.progress import PoolProgress, ProgressReporter, ProgressTracker
 from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor
@@ -14,6 +13,7 @@ from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.errors import EngineStartError, RowError
 from safechain_ray.testing import Script, ScriptedEngine
 from safechain_ray.types import Completion, Request, Sampling
+from tests.unit.cluster.local_actors import MODEL, NODE, LocalActor, LocalLedger, engines, start_of
 
 ANSWER = Script().answer(Request("any", Sampling(), 1))
 

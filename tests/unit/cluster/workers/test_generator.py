@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from local_actors import MODEL, LocalActor, LocalLedger, engines, start_of
 
 from safechain_ray.catalog import families
 from safechain_ray.cluster.progress import ProgressTracker
@@ -25,6 +24,7 @@ from safechain_ray.types import (
     broken_up,
     samples_from_table,
 )
+from tests.unit.cluster.local_actors import MODEL, LocalActor, LocalLedger, engines, start_of
 
 HELLO = Prompt("p0", "Hello", "greetings")
 BAD = Prompt("p1", "", "greetings", error="the prompt is empty (row 2 of prompts.csv)")

@@ -3,14 +3,14 @@
 from typing import Any
 
 import pyarrow as pa
-from local_actors import LocalActor
-from rows import row
 
 from safechain_ray.benchmarks.base import Problem
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.workers.grader import GRADING, Grading, grade_counts
 from safechain_ray.types import SAMPLES_SCHEMA, as_samples, samples_from_table, samples_table
 from safechain_ray.types.tables import GRADED_SCHEMA, with_grades, without_grade
+from tests.rows import row
+from tests.unit.cluster.local_actors import LocalActor
 
 
 class LocalProblems:

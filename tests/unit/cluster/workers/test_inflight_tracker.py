@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from local_actors import NODE
 
 from safechain_ray.cluster.workers.inflight_tracker import CrashRecord, InFlightTracker, record_crash
+from tests.unit.cluster.local_actors import NODE
 
 
 @pytest.fixture

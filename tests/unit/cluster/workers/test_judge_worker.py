@@ -7,10 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from local_actors import GUARD, LocalActor, LocalLedger, engines, start_of
-from moderation_server import Answer, flags_bombs, moderation_entry, serving
 from pydantic import SecretStr
-from rows import row
 
 from safechain_ray.catalog import judges
 from safechain_ray.cluster.progress import ProgressTracker
@@ -20,6 +17,9 @@ from safechain_ray.errors import EngineStartError
 from safechain_ray.judges.base import Vote
 from safechain_ray.storage import open_folder
 from safechain_ray.types import SAMPLES_SCHEMA, Sample, Verdict, samples_from_table, samples_table
+from tests.moderation_server import Answer, flags_bombs, moderation_entry, serving
+from tests.rows import row
+from tests.unit.cluster.local_actors import GUARD, LocalActor, LocalLedger, engines, start_of
 
 REFUSAL = judges()["refusal-match"]
 

@@ -6,9 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from aiohttp import web
-from local_actors import LocalActor, LocalLedger, start_of
 from pydantic import SecretStr
-from scripted_api import serving
 
 from safechain_ray.catalog import judges
 from safechain_ray.catalog.entries import JudgeEntry, judging_api
@@ -18,6 +16,8 @@ from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types.preferences import PAIRS_SCHEMA, PREFERENCES_SCHEMA
+from tests.scripted_api import serving
+from tests.unit.cluster.local_actors import LocalActor, LocalLedger, start_of
 
 ENTRY = judges()["prefer-llama-3.3-70b"]
 

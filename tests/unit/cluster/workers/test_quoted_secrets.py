@@ -15,11 +15,6 @@ from urllib.parse import quote
 import pyarrow as pa
 import pytest
 from aiohttp import web
-from local_actors import LocalActor, LocalLedger
-from made_runs.by_samples import write_run
-from moderation_server import Answer, moderation_entry
-from moderation_server import serving as moderating
-from scripted_api import chat, failure, serving
 
 from safechain_ray.catalog import families, judges
 from safechain_ray.catalog.entries import ApiEntry, judging_api
@@ -39,6 +34,11 @@ from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Prompt, Sampling, Setting, samples_from_table
 from safechain_ray.types.preferences import PAIRS_SCHEMA
+from tests.made_runs.by_samples import write_run
+from tests.moderation_server import Answer, moderation_entry
+from tests.moderation_server import serving as moderating
+from tests.scripted_api import chat, failure, serving
+from tests.unit.cluster.local_actors import LocalActor, LocalLedger
 
 KEY = "sk-Canary+4711/Zzyzx-Ümlaut".replace("Ü", "U")
 SETTING = Setting(dataset="d", sampling=Sampling(temperature=0, max_tokens=50))

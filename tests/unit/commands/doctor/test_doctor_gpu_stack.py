@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from pretended_nvml import GIB, PretendedGpu, PretendedNvml
 
 from safechain_ray.commands.doctor import gpu_stack
 from safechain_ray.commands.doctor.gpu_stack import (
@@ -21,6 +20,7 @@ from safechain_ray.commands.doctor.gpu_stack import (
     with_compatibility_libraries,
 )
 from safechain_ray.engines.gpus import Gpu, GpuReport, read_gpus
+from tests.pretended_nvml import GIB, PretendedGpu, PretendedNvml
 
 H100 = PretendedGpu()
 L4 = PretendedGpu(memory=24 * GIB, capability=(8, 9), name="NVIDIA L4", uuid="GPU-1")

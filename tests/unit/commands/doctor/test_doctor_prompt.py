@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from family_tokenizers import FIXTURES, R1_BOS, tokenizer_of
 from transformers import AutoTokenizer
 
 from safechain_ray.catalog import families, models
@@ -15,6 +14,7 @@ from safechain_ray.commands.doctor.finding import Finding, Subject
 from safechain_ray.commands.doctor.prompt import check_model_prompt
 from safechain_ray.commands.doctor.shape import check_judge_prompt, check_room
 from safechain_ray.engines.weights import weights_location
+from tests.family_tokenizers import FIXTURES, R1_BOS, tokenizer_of
 
 SUBJECT = Subject("model")
 OWN_TEMPLATE = (

@@ -26,13 +26,13 @@ from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.testing import Script, ScriptedEngines
-
-HERE = Path(__file__).parent
+from tests.processes import python_path
+from tests.unit.commands.gpu_check import steps_of_tests
 
 
 def findings_of(function: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 60) -> list[Finding]:
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    return list(run_step(Step("step", "steps_of_tests", function, seconds), Scene("cpu", scratch)))
+    monkeypatch.setenv("PYTHONPATH", python_path())
+    return list(run_step(Step("step", steps_of_tests.__name__, function, seconds), Scene("cpu", scratch)))
 
 
 def test_the_findings_of_a_step_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
