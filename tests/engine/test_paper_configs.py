@@ -1,6 +1,6 @@
 """Every config of the paper, in small: its demo profile ends with its table.
 
-Through scripted engines, and among the long tests through real ones.
+`make test` runs one sweep and the judge study through scripted engines, `make test-long` all configs through real ones.
 """
 
 import json
@@ -25,6 +25,15 @@ VLLM = ("-m", "safechain_ray")
 SCRIPTED = ("-m", "tests.cluster.scripted_cli", "0")
 ROWS = {"main_table": 20 + 20 * 3, "strategies": 4 * 12 * 3, "decoding_study": 29 * 6 * 2, "fine_grained": 60}
 PROGRAMS = [pytest.param(SCRIPTED, id="scripted"), pytest.param(VLLM, id="vllm", marks=pytest.mark.long)]
+SWEEPS = [
+    pytest.param(SCRIPTED, "main_table", id="scripted-main_table"),
+    *(
+        pytest.param(SCRIPTED, name, id=f"scripted-{name}", marks=pytest.mark.long)
+        for name in ROWS
+        if name != "main_table"
+    ),
+    *(pytest.param(VLLM, name, id=f"vllm-{name}", marks=pytest.mark.long) for name in ROWS),
+]
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +75,7 @@ def metrics_of(sweep: Path) -> dict[str, Any]:
     return metrics
 
 
-@pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(("program", "name"), SWEEPS)
 def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(
     demo: Callable[..., str], program: tuple[str, ...], name: str, tmp_path: Path
 ) -> None:

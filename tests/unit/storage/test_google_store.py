@@ -29,6 +29,7 @@ def folder(google: GoogleServer) -> Folder:
     return open_folder(f"{google.uri(uuid4().hex)}&retry_limit_seconds=1").patient(60)
 
 
+@pytest.mark.slow
 def test_every_operation_outlasts_a_server_that_is_killed_and_comes_back(google: GoogleServer, folder: Folder) -> None:
     folder.write_text("verdicts/guard/a", "text")
     operations: tuple[Callable[[], object], ...] = (

@@ -56,6 +56,7 @@ def test_an_error_of_the_project_is_a_finding_without_a_traceback(tmp_path: Path
     assert (found.status, found.detail) == ("failed", "the engine did not start")
 
 
+@pytest.mark.slow
 def test_a_step_that_hangs_is_ended_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     before, end = findings_of("hangs", tmp_path, monkeypatch, seconds=10)
     assert before.status == "ok"
