@@ -64,6 +64,7 @@ with proxied(int(port)) as proxy:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_bytes", [files.WHOLE_BYTES, 0])
 def test_other_threads_go_on_while_a_read_waits_for_the_store(
     google: GoogleServer, folder: Folder, whole_bytes: int
