@@ -44,7 +44,8 @@ def run_pytest(folder: Path, *arguments: str, **environment: str) -> "subprocess
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = slow\n fast\n")
     command = [sys.executable, "-m", "pytest", "-p", "tests.tiers", "-p", "no:cacheprovider", "-v", *arguments, "."]
     paths = os.pathsep.join([str(ROOT), str(folder), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment}
+    inherited = {name: value for name, value in os.environ.items() if name not in (SHARED, "PYTEST_ADDOPTS")}
+    environment = {**inherited, "PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
@@ -59,6 +60,7 @@ def with_fake_vllm(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_fast_test_that_imports_vllm_fails_and_a_slow_one_may(with_fake_vllm: Path):
     (with_fake_vllm / "test_it.py").write_text(MODULE.format(module="vllm"))
     done = run_pytest(with_fake_vllm)
@@ -67,6 +69,7 @@ def test_a_fast_test_that_imports_vllm_fails_and_a_slow_one_may(with_fake_vllm: 
     assert "a fast test started vllm. Fix: " in done.stdout
 
 
+@pytest.mark.slow
 def test_fast_tests_whose_module_imports_vllm_are_refused_alone(with_fake_vllm: Path):
     (with_fake_vllm / "test_it.py").write_text(
         "import pytest, vllm\ndef test_one(): pass\n@pytest.mark.slow\ndef test_two(): pass\n"
@@ -77,18 +80,22 @@ def test_fast_tests_whose_module_imports_vllm_are_refused_alone(with_fake_vllm: 
     assert run_pytest(with_fake_vllm).returncode == 0
 
 
+# The test of the first module does what another process would do at that moment: it claims the second module.
+CLAIMS_THE_OTHER = """
+from pathlib import Path
+from tests.tiers import claim_of
+def test_one_a(): claim_of(Path(__file__).with_name("test_two.py")).write_text("1")
+def test_one_b(): pass
+"""
+
+
+@pytest.mark.slow
 def test_each_module_runs_in_the_process_that_claims_it_first(tmp_path: Path):
     claims, tests = tmp_path / "claims", tmp_path / "tests"
     claims.mkdir()
     tests.mkdir()
-    for name in ("one", "two"):
-        (tests / f"test_{name}.py").write_text(f"def test_{name}_a(): pass\ndef test_{name}_b(): pass\n")
-    # While the first process runs, another one claims the second module.
-    theirs = "import os\nfrom tests.tiers import claim_of\nfrom pathlib import Path\n"
-    theirs += (
-        "def test_one_a(): claim_of(Path(__file__).with_name('test_two.py')).write_text('1')\ndef test_one_b(): pass\n"
-    )
-    (tests / "test_one.py").write_text(theirs)
+    (tests / "test_one.py").write_text(CLAIMS_THE_OTHER)
+    (tests / "test_two.py").write_text("def test_two(): pass\n")
 
     first = run_pytest(tests, **{SHARED: str(claims)})
     second = run_pytest(tests, **{SHARED: str(claims)})
