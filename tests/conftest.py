@@ -13,7 +13,7 @@ from tests.tiers import (  # noqa: F401  (hooks)
     pytest_collection_modifyitems,
     pytest_ignore_collect,
     pytest_runtest_call,
-    pytest_runtest_protocol,
+    pytest_runtestloop,
 )
 
 # Without a deadline: on a busy machine a pause is no failure. `make test-fast` passes --hypothesis-profile fast.

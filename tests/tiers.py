@@ -95,6 +95,22 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    """Leave a test out whose module another process has claimed."""
-    return None if claim(item.path) else True
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run the modules that this process claims; pytest's own loop if it does not share modules.
+
+    pytest decides by the next item which fixtures and folders end. So the next item must be one that runs here: the
+    next module is claimed before the last test of the current one.
+    """
+    if SHARED not in os.environ or session.testsfailed or session.config.option.collectonly:
+        return None
+    items = (item for item in session.items if claim(item.path))
+    item = next(items, None)
+    while item is not None:
+        following = next(items, None)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True

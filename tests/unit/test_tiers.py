@@ -80,8 +80,8 @@ def test_fast_tests_whose_module_imports_vllm_are_refused_alone(with_fake_vllm: 
     assert run_pytest(with_fake_vllm).returncode == 0
 
 
-# The test of the first module does what another process would do at that moment: it claims the second module.
-CLAIMS_THE_OTHER = """
+# The first module does what another process would do at that moment: it claims the second one, in the same folder.
+CLAIMS_THE_SECOND = """
 from pathlib import Path
 from tests.tiers import claim_of
 def test_one_a(): claim_of(Path(__file__).with_name("test_two.py")).write_text("1")
@@ -92,15 +92,16 @@ def test_one_b(): pass
 @pytest.mark.slow
 def test_each_module_runs_in_the_process_that_claims_it_first(tmp_path: Path):
     claims, tests = tmp_path / "claims", tmp_path / "tests"
-    claims.mkdir()
-    tests.mkdir()
-    (tests / "test_one.py").write_text(CLAIMS_THE_OTHER)
-    (tests / "test_two.py").write_text("def test_two(): pass\n")
+    for folder in (claims, tests / "a", tests / "b"):
+        folder.mkdir(parents=True)
+    (tests / "a" / "test_one.py").write_text(CLAIMS_THE_SECOND)
+    (tests / "a" / "test_two.py").write_text("def test_two(): pass\n")
+    (tests / "b" / "test_three.py").write_text("def test_three(): pass\n")
 
     first = run_pytest(tests, **{SHARED: str(claims)})
     second = run_pytest(tests, **{SHARED: str(claims)})
 
-    assert results(first) == {"test_one_a": "PASSED", "test_one_b": "PASSED"}, first.stdout + first.stderr
+    assert results(first) == dict.fromkeys(("test_one_a", "test_one_b", "test_three"), "PASSED"), first.stdout
     assert (first.returncode, second.returncode) == (0, 5), second.stdout
 
 
