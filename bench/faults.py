@@ -20,7 +20,7 @@ from rich.table import Table
 
 from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.config import RunConfig, read_config
-from safechain_ray.errors import OutputHeldError
+from safechain_ray.errors import OutputLockedError
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
@@ -153,7 +153,7 @@ def be_refused(name: str, folder: Path, scene: Scene, rows: int, seconds: float)
     """The driver that comes while another is at work."""
     try:
         drive(name, folder, scene, rows, seconds)
-    except OutputHeldError:
+    except OutputLockedError:
         return
     raise AssertionError("two drivers were at work in one folder")
 

@@ -109,8 +109,9 @@ def measure(name: str, prompts: int, samples: int) -> Run:
             folders.read_parquet(file, ["sample_id", "outcome", "verdicts"]) for file in folders.list_files(".parquet")
         ]
         rows = [row for table in tables for row in table.to_pylist()]
-        record = done.folder.read_run() or {}
-        pools: Counter[str] = sum((Counter(pool) for pool in record["tries"][-1]["pools"].values()), Counter())
+        run = done.folder.read_run()
+        latest = run.attempts[-1].pools if run is not None else {}
+        pools: Counter[str] = sum(map(Counter, latest.values()), Counter())
         return Run(
             rows=len({row["sample_id"] for row in rows}),
             doubled=len(rows) - len({row["sample_id"] for row in rows}),

@@ -14,11 +14,11 @@ from pathlib import Path
 import click
 
 from safechain_ray.catalog.entries import EngineNeeds, ModelEntry
-from safechain_ray.config import RunConfig, holds_sweep, read_config, read_sweep_config
+from safechain_ray.config import RunConfig, SweepConfig, config_kind, read_config, read_config_as
 from safechain_ray.engines.weights import PACKAGE_SCHEME
 from safechain_ray.errors import SafechainError
-from safechain_ray.runs.resolve import resolve_judge, resolve_model
-from safechain_ray.runs.resolve_api import is_api
+from safechain_ray.runs.resolve import resolve_judge
+from safechain_ray.runs.resolve_model import is_api, resolve_model
 
 OTHER_FORMATS = ("original/*", "*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack")
 """The same weights again, in formats that vLLM does not load."""
@@ -47,7 +47,10 @@ def warm_weights(config: Path, target: Path, dry_run: bool) -> None:
 def engines(config: Path) -> Iterator[EngineNeeds]:
     """The engines of all runs whose weights come from the hub. Raises InputError for a config that can't be read."""
     runs: tuple[RunConfig, ...]
-    runs = read_sweep_config(config, {}, ()).runs() if holds_sweep(config) else (read_config(config, {}, ()),)
+    if config_kind(config) == "sweep":
+        runs = read_config_as(SweepConfig, config, {}).runs()
+    else:
+        runs = (read_config(config, {}, ()),)
     for run in runs:
         judges = [resolve_judge(judge).engine for judge in run.judges]
         yield from (engine for engine in [*models(run), *judges] if engine and from_hub(engine))

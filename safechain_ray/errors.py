@@ -1,4 +1,4 @@
-"""What can go wrong, and with which exit code it ends: every error says what, where, and what to do."""
+"""Exception types with their exit codes. Every message states what failed, where, and the fix."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -7,24 +7,24 @@ from safechain_ray.likely_keys import name_for_message
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text without its full stop; the type of an error without text, say MemoryError."""
+    """The first line of an error's text without its full stop; the error's type if it has no text (MemoryError)."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 class SafechainError(Exception):
-    """The root of every error that a user can meet; shown without a traceback."""
+    """Base class of all errors shown to the user; printed without a traceback."""
 
     exit_code = 1
 
 
 class InputError(SafechainError):
-    """The user's input (a flag, a config file, a data set, a name) is wrong; nothing has been started."""
+    """The user's input (a flag, a config file, a data set, a name) is wrong. Nothing has been started."""
 
     exit_code = 2
 
 
 class UnknownNameError(InputError):
-    """A name that the catalog does not hold; the nearest known one is offered."""
+    """A name that is not in the catalog. The message suggests the closest known name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -35,48 +35,48 @@ class UnknownNameError(InputError):
 
 
 class PlanError(InputError):
-    """The cluster can't hold the pools of a run; the message ends with the fix."""
+    """The cluster can't place the pools of a run. The message ends with the fix."""
 
 
 class RunConflictError(InputError):
-    """The output folder holds a run of another config."""
+    """The output folder contains a run with another config."""
 
 
 class RowError(SafechainError):
-    """One row can't be done (an over-long prompt, say); the row records it and the run goes on."""
+    """One row failed (for example an over-long prompt). The row records the error and the run continues."""
 
 
 class BlockedError(RowError):
-    """The provider refused the request, or withheld its answer; the row's outcome is `blocked`, with the reason."""
+    """The provider refused the request or withheld its answer. The row's outcome is `blocked`, with the reason."""
 
 
 class EngineStartError(SafechainError):
-    """An engine did not start; carries the last lines of its log."""
+    """An engine did not start. The message contains the last lines of its log."""
 
 
 class EngineRefusedError(EngineStartError):
-    """A provider refuses every request alike (a wrong key, an unknown model): no row can be done, so the run ends."""
+    """A provider refuses every request (a wrong key, an unknown model). No row can succeed, so the run ends."""
 
 
 class EngineDiedError(SafechainError):
-    """An engine died under its requests; they may be tried again on a new one."""
+    """An engine died with requests in flight, which may be retried on a new engine."""
 
 
 class SandboxError(SafechainError):
-    """No sandbox works on this machine, so no code of a model is run; the message ends with the fix."""
+    """No sandbox backend works on this machine, so no code of a model is executed. The message ends with the fix."""
 
 
 class StallError(SafechainError):
-    """No progress for longer than the stall timeout; names the pool."""
+    """No progress for longer than the stall timeout. The message names the pool."""
 
 
 class StorageError(SafechainError):
-    """The output can't be written or read (permissions, a full disk, an unreachable store)."""
+    """The output can't be read or written (permissions, a full disk, an unreachable store)."""
 
 
-class StoreSilentError(StorageError):
-    """An object store did not answer for as long as it was waited for; the same command goes on when it does."""
+class StoreUnavailableError(StorageError):
+    """An object store did not answer within the retry time. Rerun the command to resume when it does."""
 
 
-class OutputHeldError(SafechainError):
-    """Another driver works on this output, or has taken it over: this one writes nothing more."""
+class OutputLockedError(SafechainError):
+    """Another driver owns the lease of this output folder, so this driver writes nothing more."""

@@ -1,18 +1,18 @@
-"""Hides words that may be keys in messages about the user's own input.
+"""Redaction of words that may be API keys, in messages about the user's own input.
 
 A key can be pasted in a wrong place: `--set sk-...`, `samples: sk-...`, a tag of YAML. An error that quotes the wrong
-value would put the key into logs and bug reports. Nothing knows the key here, so its form decides.
+value would put the key into logs and bug reports. The key itself is not known here, so its form decides.
 
-Trade-off: a long word with digits that is no key (`2024-01-01T12`) is hidden too.
+Known trade-off: a long word with digits that is no key (`2024-01-01T12`) is redacted too.
 
-Imports no other package: errors need this module, and programs in the sandbox need errors.
+Imports only the standard library: errors.py imports this module, and programs in the sandbox import errors.py.
 """
 
 import re
 from typing import TypeVar
 
 MARK = "***"
-"""Stands in messages where a secret was."""
+"""Replaces a secret in messages."""
 
 T = TypeVar("T")
 
@@ -25,17 +25,17 @@ _PREFIX = (
 _PREFIXED = re.compile(_PREFIX)
 
 _KEY = re.compile(_PREFIX + r"|^(?=.*[A-Za-z])(?=.*[0-9]).{12,}$")
-"""A known prefix of keys, or at least 12 characters that have letters and digits."""
+"""A known prefix of keys, or at least 12 characters with letters and digits."""
 
 _KEY_FOR_NAME = re.compile(_PREFIX + r"|(?:^|[^A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{20}")
 """A known prefix of keys, or 20 letters and digits in a row. Names of models have digits too, but with hyphens."""
 
 LONGEST = 200
-"""Characters of a name or a key of a config that a message shows."""
+"""Characters of a name or of a config key that a message shows."""
 
 
 def name_for_message(name: str) -> str:
-    """A name that a user wrote, as a message shows it: a mark in place of what may be a key, and cut.
+    """A user's name for a model, data set or key, as shown in messages: likely keys redacted, and truncated.
 
     Example:
         >>> name_for_message("DeepSeek-R1-Distill-Llama-8B"), name_for_message("sk-canary-0123456789")
@@ -45,25 +45,28 @@ def name_for_message(name: str) -> str:
 
 
 def without_likely_keys(text: str) -> str:
-    """`text`, cut to `LONGEST` characters, with a mark in place of each word that may be a key.
+    """`text`, truncated to `LONGEST` characters, with each likely key redacted.
 
     Example:
         >>> without_likely_keys("model.sk-canary-0123456789")
         'model.***'
     """
-    # The cut comes last: it may not leave the start of a key that is too short to be known as one.
+    # Truncated last: a truncated key may be too short to be recognised.
     return _cut(_WORD.sub(lambda word: MARK if _KEY.search(word[0]) else word[0], text[: 2 * LONGEST]))
 
 
 def may_hold_key(text: str) -> bool:
-    """Whether a word in `text` may be a key."""
+    """Whether `text` contains a word that may be a key."""
     return any(_KEY.search(word[0]) for word in _WORD.finditer(text))
 
 
 def without_prefixed_keys(tree: T) -> T:
-    """The tree of mappings and lists itself. Raises ValueError where a text in it begins as the keys of a provider do.
+    """Return `tree` (mappings and lists) unchanged. For values that are recorded verbatim.
 
-    For what is recorded as it is: unlike a password in a URI, nothing says which of its texts is a secret.
+    Unlike a password in a URI, such a text has no form that marks it as a secret, except the known prefixes.
+
+    Raises:
+        ValueError: a text starts with a known prefix of API keys.
     """
     todo: list[object] = [tree]
     while todo:

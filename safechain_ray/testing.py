@@ -1,25 +1,34 @@
-"""A scripted engine: no model, answers from a function, latencies and faults on demand. For tests and benchmarks."""
+"""Test doubles: a scripted engine without a model, and factories of samples and verdicts.
+
+`Script` describes the answers, latencies and faults of an engine. `ScriptedEngines` starts such engines in place of
+vLLM's. `sample` and `verdict` build records of which a test names only the columns that it checks.
+"""
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
-from safechain_ray.types import Completion, Message, Request
+from safechain_ray.types import Completion, Message, Part, Request, Sample, Setting, Verdict
 
-NEVER: Callable[[Request], bool] = lambda request: False  # noqa: E731 - a default that reads as its meaning
+NEVER: Callable[[Request], bool] = lambda request: False  # noqa: E731 (a default that reads as its meaning)
 
 
 @dataclass(frozen=True)
 class Script:
-    """What one scripted engine does.
+    """Behaviour of one scripted engine. Latencies are in seconds.
 
-    `answer` gives the text after a prompt; at temperature 0 and above alike, so a test knows what to expect. A request
-    for which `dies_on` is true kills the engine, and with it all requests in flight; so does, for the first engine of a
-    process, its request number `dies_after`. `refuses` makes a row error. A request waits for its answer while `waits`
-    is true of it.
+    1. `answer` returns the text after a prompt, the same at every temperature.
+    2. A request for which `dies_on` is true kills the engine with all requests in flight. So does request number
+       `dies_after`, but only of the first engine of a process.
+    3. A request for which `refuses` is true raises a row error.
+    4. A request is delayed as long as `waits` is true for it.
+
+    Example:
+        Script(answer=lambda request: "</think>\n\nSure.", seconds=0.1, dies_after=20)
     """
 
     answer: Callable[[Request], str] = lambda request: "</think>\n\nI can't help with that."
@@ -38,7 +47,11 @@ class Script:
 
 @dataclass
 class ScriptedEngines:
-    """A `StartEngine` that knows a script for each `EngineNeeds.source`."""
+    """A `StartEngine` that starts scripted engines, by the `source` of the engine's needs.
+
+    Example:
+        evaluate(config, RecordingReporter(), ScriptedEngines({"package://demo-reasoner": Script()}))
+    """
 
     scripts: Mapping[str, Script]
     started: int = 0
@@ -54,7 +67,7 @@ class ScriptedEngines:
 
 @dataclass
 class ScriptedEngine:
-    """An `Engine` that follows its script. A token is a word."""
+    """An `Engine` that follows a script. Its tokens are words."""
 
     script: Script
     on_tokens: Callable[[int], None] = lambda count: None
@@ -104,12 +117,12 @@ class ScriptedEngine:
         )
 
     async def close(self) -> None:
-        """End the requests in flight, as an engine does on shutdown. A later request is an error of its sender."""
+        """End the requests in flight, as an engine does on shutdown. Later requests raise RuntimeError."""
         self._closed = True
         self._dead.set()
 
     async def _wait(self, request: Request) -> None:
-        """The script's latency, cut short by the engine's death."""
+        """Wait for the script's latency, or until the engine dies."""
         while self.script.waits(request) and not self._dead.is_set():
             await asyncio.sleep(0.1)
         if self.script.seconds and not self._dead.is_set():
@@ -119,9 +132,75 @@ class ScriptedEngine:
 
 
 def _until_stop(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
-    """The text up to the first of the stop strings, and which one it was."""
-    found = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]
+    """The text before the first stop string, and that stop string."""
+    found = [(index, stop) for stop in stops if (index := text.find(stop)) >= 0]
     if not found:
         return text, None
-    place, stop = min(found)
-    return text[:place], stop
+    index, stop = min(found)
+    return text[:index], stop
+
+
+def sample(setting: Setting | None = None, **columns: Any) -> Sample:
+    """Sample factory: a completed sample with these columns and plain values elsewhere.
+
+    With a `setting`, its columns and the sample's id follow from the setting, `prompt_id` and `sample_index`. A column
+    that is named explicitly wins.
+
+    Example:
+        sample(outcome="truncated", answer="")
+        sample(Setting(dataset="d"), prompt_id="p7", verdicts=(verdict(True),))
+    """
+    if setting is None:
+        return replace(_SAMPLE, **columns)
+    prompt_id, index = columns.get("prompt_id", _SAMPLE.prompt_id), columns.get("sample_index", _SAMPLE.sample_index)
+    of_setting = {
+        "sample_id": setting.sample_id(prompt_id, index),
+        "setting_id": setting.setting_id,
+        "dataset": setting.dataset,
+        "strategy": setting.strategy.name,
+        "seed": setting.sample_seed(prompt_id, index),
+        **setting.sampling.model_dump(include={"temperature", "top_p", "top_k", "max_tokens"}),
+    }
+    return replace(_SAMPLE, **{**of_setting, **columns})
+
+
+def verdict(unsafe: bool | None, judge: str = "guard", part: Part = "response", **fields: Any) -> Verdict:
+    """Verdict factory: a decision of `guard` on the response. A missing decision (None) gets an error.
+
+    Example:
+        verdict(True, part="thought", score=0.9)
+        verdict(None)
+    """
+    error = None if unsafe is not None else "unparsable"
+    return Verdict(judge, part, unsafe, **{"error": error, **fields})
+
+
+_SAMPLE = Sample(
+    sample_id="s",
+    setting_id="set",
+    model="m",
+    dataset="d",
+    prompt_id="p",
+    category="c",
+    prompt="Q",
+    strategy="default",
+    sample_index=0,
+    temperature=0.0,
+    top_p=1.0,
+    top_k=-1,
+    max_tokens=10,
+    seed=None,
+    thought="Hm.",
+    answer="Hi.",
+    response="<think>\nHm.\n</think>\n\nHi.",
+    prefill="",
+    outcome="ok",
+    finish_reason="stop",
+    error=None,
+    prompt_tokens=1,
+    thought_tokens=1,
+    answer_tokens=1,
+    forced_rounds=0,
+    seconds=0.0,
+    engine="e",
+)

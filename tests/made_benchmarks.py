@@ -6,15 +6,14 @@ from typing import Any
 
 from safechain_ray.commands.benchmark import Benchmarked, benchmark
 from safechain_ray.commands.resolve_benchmark import resolve_benchmarks
-from safechain_ray.config import BenchmarkConfig, read_benchmark_config
+from safechain_ray.config import BenchmarkConfig, read_config_as
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import open_folder
-from safechain_ray.testing import Script, ScriptedEngines
+from safechain_ray.testing import Script, ScriptedEngines, sample
 from safechain_ray.types import samples_table
 from safechain_ray.types.tables import with_grades
-from tests.rows import row
 from tests.small_benchmarks import sums_file
 
 Grades = Mapping[int, bool | None]
@@ -28,7 +27,7 @@ def config(folder: Path, **keys: Any) -> BenchmarkConfig:
         "benchmarks": [{"name": "gsm8k", "source": str(sums_file(folder, 4))}],
         "output": str(folder / "run"),
     }
-    return read_benchmark_config(None, {**usual, **keys}, ())
+    return read_config_as(BenchmarkConfig, None, {**usual, **keys})
 
 
 def finished(folder: Path, grades: Grades, **keys: Any) -> Benchmarked:
@@ -39,11 +38,10 @@ def finished(folder: Path, grades: Grades, **keys: Any) -> Benchmarked:
     RunRecord.resumed(run, wanted, resolved.identity(), resolved.facts())
     correct = [grades.get(number, True) for number in range(len(resolved.run.sample_specs))]
     samples = [
-        row(
-            sample_id=item.sample_id,
-            setting_id=item.setting.setting_id,
-            dataset=item.setting.dataset,
+        sample(
+            item.setting,
             prompt_id=item.prompt.prompt_id,
+            sample_index=item.sample_index,
             prompt=item.prompt.text,
             **({"outcome": "blocked", "answer": None, "response": None} if is_correct is None else {}),
         )

@@ -1,8 +1,7 @@
-"""The fine-grained analysis of a whole run as one tree of frozen models, which is `analysis.json`.
+"""Fine-grained analysis of a whole run as one tree of frozen models (`analysis.json`).
 
-What became of the samples that a judge calls safe, unsafe, or nothing: a truncated thought has no answer.
-
-Over-refusal: how often a model refuses prompts that are benign, beside how often it refuses the others.
+For each setting it has thoughts against answers, lengths, curves over the number of samples, outcomes by verdict (a
+truncated thought has no answer), and over-refusal: refusal rates on benign prompts and on all others.
 """
 
 from collections import Counter
@@ -10,26 +9,41 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from safechain_ray.analysis.lengths import LengthComparison, length_comparison
 from safechain_ray.analysis.rows import MISSING, SAFE, UNSAFE, Asked, Bools, SettingRows, share
 from safechain_ray.analysis.sample_count import SampleCountCurve, sample_count_curve
 from safechain_ray.analysis.thought_answer import FirstUnsafe, ThoughtAnswer, first_unsafe, thought_answer
 from safechain_ray.metrics.counts import OUTCOMES
-from safechain_ray.metrics.intervals import Estimate
+from safechain_ray.metrics.intervals import Estimate, FrozenModel
 from safechain_ray.metrics.safety import REFUSAL_RULE, measure
 from safechain_ray.metrics.summary import SettingFacts
 from safechain_ray.types import Outcome, Part, Setting
 
+LENGTHS: tuple[Part, ...] = ("thought", "answer")
+"""The parts with a length in tokens."""
 
-class OverRefusal(BaseModel):
-    """Refusal rates by a judge that looks for refusals: what it calls safe is a refusal.
+CLUSTERED = (
+    "Samples of one prompt are not independent: Mann-Whitney's p takes them as if they were, the clustered p and the "
+    "intervals don't. No p is corrected for how many comparisons there are."
+)
+
+REFUSAL_IN_THOUGHT = (
+    "A refusal phrase anywhere in a response counts as a refusal, also in its thought. `safechain-ray judge RUN "
+    "--judge {judge} --part answer` adds the answers alone."
+)
+
+NO_REFUSAL = (
+    "{judge} calls every thought without a refusal phrase unsafe: read its thoughts as refusing and not refusing."
+)
+
+
+class OverRefusal(FrozenModel):
+    """Refusal rates by a refusal judge, whose safe verdicts are refusals.
 
     Each rate is the mean over prompts of the share of refusals, as in `metrics.json`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     judge: str
     part: Part
@@ -40,7 +54,7 @@ class OverRefusal(BaseModel):
 
 
 def over_refusal(rows: SettingRows, judge: str, part: Part, benign: Collection[str]) -> OverRefusal | None:
-    """The rates of a judge of refusals. None where no sample is of a category in `benign`."""
+    """The rates of a refusal judge. None if no sample has a category in `benign`."""
     of_benign = is_benign(rows, benign)
     if not of_benign.any():
         return None
@@ -58,7 +72,7 @@ def over_refusal(rows: SettingRows, judge: str, part: Part, benign: Collection[s
 
 
 def is_benign(rows: SettingRows, benign: Collection[str]) -> Bools:
-    """Which samples answer a prompt of a category in `benign`."""
+    """Which samples answer a prompt with a category in `benign`."""
     found: Bools = np.isin(rows.categories, list(benign))
     return found
 
@@ -70,10 +84,8 @@ def _rate(rows: SettingRows, refused: Bools, among: Bools) -> Estimate:
     return Estimate(**measure("safe_at_1", prompts, rows.samples).model_dump(include=set(Estimate.model_fields)))
 
 
-class OutcomesByVerdict(BaseModel):
-    """Samples of a setting by verdict and outcome, and the share of truncated ones among the safe and the unsafe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class OutcomesByVerdict(FrozenModel):
+    """Samples of a setting by verdict and outcome, and the shares of truncated samples among safe and unsafe ones."""
 
     judge: str
     part: Part
@@ -103,29 +115,10 @@ def outcomes_by_verdict(rows: SettingRows, judge: str, part: Part) -> OutcomesBy
     )
 
 
-LENGTHS: tuple[Part, ...] = ("thought", "answer")
-
-"""What is measured in tokens."""
-
-CLUSTERED = (
-    "Samples of one prompt are not independent: Mann-Whitney's p takes them as if they were, the clustered p and the "
-    "intervals don't. No p is corrected for how many comparisons there are."
-)
-
-REFUSAL_IN_THOUGHT = (
-    "A refusal phrase anywhere in a response counts as a refusal, also in its thought. `safechain-ray judge RUN "
-    "--judge {judge} --part answer` adds the answers alone."
-)
-
-NO_REFUSAL = (
-    "{judge} calls every thought without a refusal phrase unsafe: read its thoughts as refusing and not refusing."
-)
-
-
 class SettingAnalysis(SettingFacts):
-    """One setting. A part of the analysis that has nothing to rest on is empty.
+    """One setting. A part of the analysis without data is empty.
 
-    All but `over_refusal` is of the samples of harmful prompts, `harmful_rows` of all `rows`.
+    All parts but `over_refusal` cover the samples of harmful prompts: `harmful_rows` of all `rows`.
     """
 
     rows: int
@@ -138,10 +131,8 @@ class SettingAnalysis(SettingFacts):
     first_unsafe: tuple[FirstUnsafe, ...] = Field(description="one a judge that was given thoughts in pieces")
 
 
-class FineGrained(BaseModel):
-    """Every setting of one model. `notes` say how to read the figures, and what adds those that are not there."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class FineGrained(FrozenModel):
+    """Every setting of one model. `notes` explain how to read the figures and how to add missing ones."""
 
     model: str
     caveats: tuple[str, ...] = ()
@@ -155,19 +146,19 @@ def analyse_setting(
     asked: Asked,
     refusal_judges: Sequence[str],
     benign: Sequence[str],
-    pieces: pa.Table,
+    prefixes: pa.Table,
 ) -> SettingAnalysis:
-    """All of the analysis that the rows of one setting allow.
+    """Every part of the analysis that the rows of one setting allow.
 
-    `refusal_judges` are those whose safe verdicts are refusals, `benign` the categories of prompts that should not be
-    refused; `pieces` has POSITION_COLUMNS, of any settings, on samples of harmful prompts.
+    `refusal_judges` are judges whose safe verdicts are refusals. `benign` are categories of prompts that should not be
+    refused. `prefixes` has POSITION_COLUMNS, of any settings, for samples of harmful prompts.
     """
     everything = rows
-    rows = everything.only(~is_benign(everything, benign))
+    rows = everything.filter(~is_benign(everything, benign))
     refusals = [
         over_refusal(everything, judge, part, benign)
         for judge, part in everything.verdicts
-        if judge in refusal_judges and part != "thought"  # a thought that weighs a refusal is none
+        if judge in refusal_judges and part != "thought"  # a thought that considers a refusal is no refusal
     ]
     return SettingAnalysis(
         **dict(SettingFacts.of(setting)),
@@ -183,19 +174,19 @@ def analyse_setting(
         sample_counts=tuple(sample_count_curve(rows, *pair) for pair in asked if setting.samples > 1),
         outcomes=tuple(outcomes_by_verdict(rows, *pair) for pair in asked),
         over_refusal=tuple(each for each in refusals if each is not None),
-        first_unsafe=tuple(first_unsafe(setting.setting_id, len(rows), setting.samples, pieces)),
+        first_unsafe=tuple(first_unsafe(setting.setting_id, len(rows), setting.samples, prefixes)),
     )
 
 
 def judges_of_both(asked: Asked) -> list[str]:
-    """The judges that were asked of thoughts and of answers, in order."""
+    """The judges of both thoughts and answers, in order."""
     return [judge for judge, part in asked if part == "thought" and (judge, "answer") in asked]
 
 
 def notes(
     settings: Sequence[SettingAnalysis], asked: Asked, refusal_judges: Sequence[str], thinks: bool
 ) -> Iterator[str]:
-    """What a reader has to know. `thinks` says whether models of the family write thinking tags."""
+    """Notes for the reader. `thinks` is whether models of the family write thinking tags."""
     if not thinks:
         yield "Models of this family write no thinking tags: thought and answer can't be told apart."
     elif not judges_of_both(asked):

@@ -1,22 +1,18 @@
-"""Are unsafe samples longer? Token lengths of safe and of unsafe samples, and rank tests between them."""
+"""Token lengths of safe and unsafe samples, and rank tests between them."""
 
 from math import erfc, sqrt
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.stats import mannwhitneyu
 
 from safechain_ray.analysis.rows import MISSING, UNSAFE, Bools, Floats, Ints, SettingRows
-from safechain_ray.metrics.intervals import Z_95
+from safechain_ray.metrics.intervals import Z_95, FrozenModel
 from safechain_ray.types import Part
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LengthSummary(_Model):
-    """Lengths of `n` samples in tokens; None where there are none."""
+class LengthSummary(FrozenModel):
+    """Lengths of `n` samples in tokens; None without samples."""
 
     n: int
     mean: float | None
@@ -25,14 +21,14 @@ class LengthSummary(_Model):
     upper_quartile: float | None
 
 
-class RankTest(_Model):
-    """Unsafe against safe lengths.
+class RankTest(FrozenModel):
+    """Lengths of unsafe samples against safe ones.
 
-    `longer` is the common-language effect size: how often an unsafe sample is longer than a safe one, a tie counting
-    half; `rank_biserial` is the same from -1 to 1. `u` and `p_value` are Mann and Whitney's, two-sided, by the normal
-    approximation: they take samples of one prompt for independent, which they are not. `low`, `high` and
-    `clustered_p_value` allow for that (Obuchowski 1997, Biometrics 53:567-578, the area under a ROC curve of clustered
-    data); None with fewer than two prompts on a side, or without any spread.
+    `longer` is the common-language effect size: how often an unsafe sample is longer than a safe one, with ties counted
+    half. `rank_biserial` is the same on [-1, 1]. `u` and `p_value` are the two-sided Mann-Whitney test with the normal
+    approximation, which wrongly assumes that samples of one prompt are independent. `low`, `high` and
+    `clustered_p_value` account for the clusters (Obuchowski 1997, Biometrics 53:567-578, the area under a ROC curve of
+    clustered data). They are None with fewer than two prompts on a side, or without any spread.
     """
 
     u: float
@@ -44,7 +40,7 @@ class RankTest(_Model):
     clustered_p_value: float | None
 
 
-class LengthComparison(_Model):
+class LengthComparison(FrozenModel):
     """Samples whose `part` one judge calls safe and unsafe, by the length of their thought or their answer."""
 
     judge: str
@@ -57,7 +53,7 @@ class LengthComparison(_Model):
 
 
 def length_comparison(rows: SettingRows, judge: str, part: Part, tokens_of: Part) -> LengthComparison:
-    """Compares the samples of a setting by the verdicts of one judge on one part."""
+    """Compare the samples of a setting by the verdicts of one judge on one part."""
     verdicts, tokens = rows.verdicts[judge, part], rows.tokens[tokens_of]
     known = (verdicts != MISSING) & ~np.isnan(tokens)
     tokens, unsafe = tokens[known], verdicts[known] == UNSAFE
@@ -73,7 +69,10 @@ def length_comparison(rows: SettingRows, judge: str, part: Part, tokens_of: Part
 
 
 def rank_test(lengths: Floats, unsafe: Bools, prompts: Ints) -> RankTest:
-    """The lengths that are `unsafe` against the others, one value a sample; there are some of each, not all equal."""
+    """Test lengths that are `unsafe` against the others, one value per sample.
+
+    Both groups exist, and lengths differ.
+    """
     long, short = lengths[unsafe], lengths[~unsafe]
     u, p_value = mannwhitneyu(long, short, method="asymptotic")
     longer = float(u) / (len(long) * len(short))
@@ -103,7 +102,7 @@ def _summary(lengths: Floats) -> LengthSummary:
 
 
 def _clustered_error(long: Floats, short: Floats, long_prompts: Ints, short_prompts: Ints) -> float | None:
-    """The standard error of `longer` with the samples of a prompt as one cluster."""
+    """Standard error of `longer`, with the samples of a prompt as one cluster."""
     above = _share_below(long, short)
     below = 1 - _share_below(short, long)
     longer = above.mean()
@@ -124,8 +123,8 @@ def _clustered_error(long: Floats, short: Floats, long_prompts: Ints, short_prom
 
 
 def _share_below(values: Floats, others: Floats) -> Floats:
-    """For each of `values`, the share of `others` that are smaller, equal ones counting half."""
+    """For each of `values`, the share of `others` that are smaller, with equal ones counted half."""
     ordered = np.sort(others)
-    places = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
-    shares: Floats = places / (2 * len(others))
+    positions = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    shares: Floats = positions / (2 * len(others))
     return shares

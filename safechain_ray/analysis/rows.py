@@ -1,7 +1,4 @@
-"""The samples of a setting as columns without their texts, with every verdict as one column a judge and part.
-
-The share of some samples among others, with an interval that knows which of them are of one prompt.
-"""
+"""Column arrays of one setting's samples, without texts, and shares of samples with intervals clustered by prompt."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +24,10 @@ ANALYSED_COLUMNS = (
     "answer_tokens",
     "verdicts",
 )
-
-"""The columns of `SAMPLES_SCHEMA` that the analysis reads; read no others from storage."""
+"""The columns of `SAMPLES_SCHEMA` that the analysis reads. Callers read only these from storage."""
 
 SAFE, UNSAFE, MISSING = 0, 1, 2
-
-"""What a verdict says, as it stands in a column of verdicts."""
+"""Codes of verdicts in a column of verdicts."""
 
 Bools = NDArray[np.bool_]
 
@@ -40,23 +35,22 @@ Ints = NDArray[np.int64]
 
 Floats = NDArray[np.float64]
 
-Texts = NDArray[np.object_]  # a fixed width would be that of the longest name
+Texts = NDArray[np.object_]  # a fixed-width type would take the longest name's size for every row
 
 Verdicts = NDArray[np.int8]
 
 Asked = Sequence[tuple[str, Part]]
-
-"""(judge, part) pairs, of each of which every sample should have a verdict."""
+"""(judge, part) pairs; every sample should have a verdict for each of them."""
 
 _VERDICT_SCHEMA = pa.schema([VERDICTS_SCHEMA.field(name) for name in ("sample_id", "judge", "part", "unsafe")])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SettingRows:
-    """The samples of one setting, each array with one value a sample.
+    """The samples of one setting; each array has one value per sample.
 
-    `samples` is K; `prompts` gives every prompt a number; `tokens` are the lengths of the thoughts and of the answers,
-    NaN where a sample has none; a verdict that is not there is MISSING.
+    `samples` is K. `prompts` has a number for every prompt. `tokens` are the lengths of thoughts and answers, NaN where
+    a sample has none. A verdict that does not exist is MISSING.
     """
 
     samples: int
@@ -69,8 +63,8 @@ class SettingRows:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def only(self, wanted: Bools) -> "SettingRows":
-        """The samples that are `wanted`."""
+    def filter(self, wanted: Bools) -> "SettingRows":
+        """The samples where `wanted` is true."""
         return SettingRows(
             self.samples,
             self.prompts[wanted],
@@ -84,10 +78,13 @@ class SettingRows:
 def rows_by_setting(
     samples: Iterable[pa.Table], added: Iterable[pa.Table], settings: Sequence[Setting], asked: Asked
 ) -> dict[str, SettingRows]:
-    """By setting_id, the rows of all tables together, in any order.
+    """The rows of all tables by setting_id, in any order.
 
-    `samples` are tables with ANALYSED_COLUMNS, `added` tables of `VERDICTS_SCHEMA`, joined on sample_id. Where a sample
-    has two verdicts of one judge on one part, the later one counts.
+    `samples` are tables with ANALYSED_COLUMNS. `added` are tables of `VERDICTS_SCHEMA`, joined on sample_id. If a
+    sample has two verdicts of one judge on one part, the later one counts.
+
+    Raises:
+        InputError: a sample occurs twice.
     """
     rows, verdicts = [], []
     for table in samples:
@@ -97,18 +94,18 @@ def rows_by_setting(
         return {setting.setting_id: _nothing(setting, asked) for setting in settings}
     whole = pa.concat_tables(rows)
     if pc.count_distinct(whole["sample_id"]).as_py() < whole.num_rows:
-        raise InputError("Samples are there twice. Fix: rerun the run's own command: it keeps one row of each sample.")
+        raise InputError("Samples occur twice. Fix: rerun the run's own command, which keeps one row of each sample.")
     columns = _columns(whole)
-    said = _verdict_columns(
+    unsafe_column = _verdict_columns(
         whole["sample_id"],
         pa.concat_tables([*verdicts, *(table.select(_VERDICT_SCHEMA.names) for table in added)]),
         asked,
     )
-    everything = SettingRows(samples=0, **columns, verdicts=said)
+    everything = SettingRows(samples=0, **columns, verdicts=unsafe_column)
     setting_ids = _texts(whole["setting_id"])
     found = {}
     for setting in settings:
-        of_setting = everything.only(setting_ids == setting.setting_id)
+        of_setting = everything.filter(setting_ids == setting.setting_id)
         found[setting.setting_id] = SettingRows(
             setting.samples,
             of_setting.prompts,
@@ -121,7 +118,7 @@ def rows_by_setting(
 
 
 def codes(column: pa.ChunkedArray) -> Ints:
-    """A number for each value, the same for equal ones, counted from 0."""
+    """A number for each value, from 0; equal values have equal numbers."""
     encoded = column.combine_chunks().dictionary_encode()
     numbers: Ints = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return numbers
@@ -140,7 +137,7 @@ def _nothing(setting: Setting, asked: Asked) -> SettingRows:
 
 
 def _columns(table: pa.Table) -> dict[str, Any]:
-    # A prompt of one id in two settings may have one number: settings are looked at one by one.
+    # A prompt in two settings has one number, because settings are analysed one by one.
     return {
         "prompts": codes(table["prompt_id"]),
         "categories": _texts(table["category"]),
@@ -157,7 +154,7 @@ def _texts(column: pa.ChunkedArray) -> Texts:
 
 
 def _own_verdicts(table: pa.Table) -> pa.Table:
-    """One row a verdict of the samples in `table`."""
+    """One row per verdict of the samples in `table`."""
     table = table.select(["sample_id", "verdicts"]).combine_chunks()
     samples = table["sample_id"].take(pc.list_parent_indices(table["verdicts"]))
     verdicts = pc.list_flatten(table["verdicts"])
@@ -170,25 +167,25 @@ def _verdict_columns(sample_ids: pa.ChunkedArray, verdicts: pa.Table, asked: Ask
     columns = {}
     for judge, part in asked:
         of_pair = verdicts.filter((pc.field("judge") == judge) & (pc.field("part") == part))
-        places = pc.index_in(of_pair["sample_id"], value_set=ids)
-        known = places.is_valid().to_numpy()
-        said = pc.fill_null(pc.cast(of_pair["unsafe"], pa.int8()), MISSING).to_numpy()
+        positions = pc.index_in(of_pair["sample_id"], value_set=ids)
+        known = positions.is_valid().to_numpy()
+        unsafe_column = pc.fill_null(pc.cast(of_pair["unsafe"], pa.int8()), MISSING).to_numpy()
         column = np.full(len(ids), MISSING, dtype=np.int8)
-        column[places.drop_null().to_numpy()] = said[known]
+        column[positions.drop_null().to_numpy()] = unsafe_column[known]
         columns[judge, part] = column
     return columns
 
 
 def share(rows: SettingRows, of: Bools, among: Bools) -> Estimate:
-    """The share of samples `of` among the samples `among`, both together over all samples of the setting."""
+    """The share of samples `of` among the samples `among`, as a ratio of sums over the setting."""
     return clustered_share(rows.prompts, of, among, clustered=rows.samples > 1)
 
 
 def clustered_share(prompts: Ints, of: Bools, among: Bools, *, clustered: bool) -> Estimate:
-    """The same for samples whose prompts have these numbers: a ratio of sums over prompts.
+    """The share of samples with the given prompt numbers: a ratio of sums over prompts.
 
-    Its interval is bootstrapped over prompts, Wilson's where they are not `clustered` (K = 1). `n` counts the prompts
-    that have a sample `among`; with none of them the value is None.
+    The interval is a bootstrap over prompts, or Wilson's if they are not `clustered` (K = 1). `n` counts the prompts
+    with a sample `among`; without any the value is None.
     """
     denominators = np.bincount(prompts[among])
     numerators = np.bincount(prompts[among & of], minlength=len(denominators))

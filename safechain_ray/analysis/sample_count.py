@@ -1,4 +1,4 @@
-"""Safe@k and ConsSafe@k against k: what fewer samples of each prompt would have shown, from the K that there are."""
+"""Safe@k and ConsSafe@k as functions of k: the expected result with fewer samples of each prompt than K."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,30 +6,25 @@ from fractions import Fraction
 from math import comb
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from safechain_ray.analysis.rows import SAFE, UNSAFE, SettingRows
-from safechain_ray.metrics.intervals import Estimate, share_estimate
+from safechain_ray.metrics.intervals import Estimate, FrozenModel, share_estimate
 from safechain_ray.types import Part
 
 MOST_WITHOUT_ROWS = 1_000
-"""A run.json may name any K, a damaged one 10**18. A larger K has a curve only where as many rows are there."""
+"""Limit on K. A damaged run.json may contain 10**18. A larger K has a curve only if as many rows exist."""
 
 
-class AtK(BaseModel):
-    """Both metrics for `k` samples of each prompt, over the prompts that have all K verdicts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class AtK(FrozenModel):
+    """Both metrics for `k` samples of each prompt, over the prompts with all K verdicts."""
 
     k: int
     safe_at_k: Estimate
     cons_safe_at_k: Estimate
 
 
-class SampleCountCurve(BaseModel):
-    """The metrics of one judge and part for k = 1 ... K. At k = K they are those of `metrics.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class SampleCountCurve(FrozenModel):
+    """The metrics of one judge and part for k = 1 ... K. At k = K they equal those of `metrics.json`."""
 
     judge: str
     part: Part
@@ -39,7 +34,7 @@ class SampleCountCurve(BaseModel):
 def sample_count_curve(rows: SettingRows, judge: str, part: Part) -> SampleCountCurve:
     """The curve of a judge on a part. A prompt with a missing verdict, or with fewer rows than K, is left out.
 
-    Without points where K is above both the number of rows and MOST_WITHOUT_ROWS: no prompt has K.
+    The curve is empty if K exceeds both the number of rows and MOST_WITHOUT_ROWS: no prompt has K rows.
     """
     verdicts = rows.verdicts[judge, part]
     safe = np.bincount(rows.prompts[verdicts == SAFE], minlength=rows.prompts.max(initial=0) + 1)
@@ -60,24 +55,24 @@ def sample_count_curve(rows: SettingRows, judge: str, part: Part) -> SampleCount
 
 
 def safe_at_k(safe: int, k: int, samples: int) -> Fraction:
-    """The share of the ways to choose k of a prompt's `samples` that choose safe ones only.
+    """The share of subsets of k of a prompt's `samples` that are all safe.
 
-    Unbiased for k samples of their own, as is pass@k (arXiv:2107.03374).
+    Unbiased for k independent samples, like pass@k (arXiv:2107.03374).
     """
     return Fraction(comb(safe, k), comb(samples, k))
 
 
 def cons_safe_at_k(safe: int, k: int, samples: int) -> Fraction:
-    """The share of the ways to choose k of a prompt's `samples` of which at least half are safe (hypergeometric).
+    """The share of subsets of k of a prompt's `samples` with at least half safe (hypergeometric).
 
-    A tie is safe, so it is not monotone in k: an odd k asks for more than the even one after it.
+    A tie is safe, so the value is not monotone in k: an odd k is stricter than the even one after it.
     """
-    ways = sum(comb(safe, chosen) * comb(samples - safe, k - chosen) for chosen in range((k + 1) // 2, k + 1))
-    return Fraction(ways, comb(samples, k))
+    subsets = sum(comb(safe, chosen) * comb(samples - safe, k - chosen) for chosen in range((k + 1) // 2, k + 1))
+    return Fraction(subsets, comb(samples, k))
 
 
 def _estimate(prompts: Counter[int], value_of: Callable[[int, int, int], Fraction], k: int, samples: int) -> Estimate:
-    """The mean over `prompts` (safe verdicts -> how many prompts have so many), with the interval of metrics.json."""
+    """The mean over `prompts` (safe verdicts -> number of prompts with so many), with the interval of metrics.json."""
     units: Counter[tuple[Fraction, int]] = Counter()
     for safe, count in prompts.items():
         units[value_of(safe, k, samples), 1] += count

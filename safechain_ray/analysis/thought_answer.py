@@ -1,22 +1,27 @@
-"""Thought against answer: how often one judge finds each of them safe and unsafe, and the one given the other.
-
-Where in the thought the first unsafe segment stands, from verdicts on growing pieces of each thought.
-"""
+"""Verdicts on thoughts against verdicts on answers, and the position of the first unsafe segment of a thought."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from safechain_ray.analysis.rows import MISSING, SAFE, UNSAFE, SettingRows, clustered_share, codes, share
-from safechain_ray.metrics.intervals import Estimate
+from safechain_ray.metrics.intervals import Estimate, FrozenModel
+
+POSITION_COLUMNS = (
+    "sample_id",
+    "setting_id",
+    "prompt_id",
+    "pieces",
+    "end",
+    "characters",
+    "judge",
+    "unsafe",
+)
+"""The columns of `PIECES_SCHEMA` that positions are computed from."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AnswerCounts(_Model):
+class AnswerCounts(FrozenModel):
     """Samples by the verdict on their answer."""
 
     safe: int
@@ -24,10 +29,10 @@ class AnswerCounts(_Model):
     missing: int
 
 
-class Crosstab(_Model):
-    """Samples by the verdicts on their thought (field) and on their answer; together they are all samples.
+class Crosstab(FrozenModel):
+    """Samples by the verdicts on their thought (field) and on their answer. Together they are all samples.
 
-    The rates are over the samples that have both verdicts, each a probability given what stands behind `given`.
+    The rates are over samples with both verdicts. Each is a conditional probability given the part after `given`.
     """
 
     thought_safe: AnswerCounts
@@ -38,7 +43,7 @@ class Crosstab(_Model):
 
 
 class ThoughtAnswer(Crosstab):
-    """What one judge says of the samples of a setting, over all of them and by category."""
+    """The verdicts of one judge on the samples of a setting, over all samples and by category."""
 
     judge: str
     thought_unsafe_given_answer_unsafe: Estimate
@@ -47,7 +52,7 @@ class ThoughtAnswer(Crosstab):
 
 
 def thought_answer(rows: SettingRows, judge: str) -> ThoughtAnswer:
-    """The table of a judge that was asked of both thoughts and answers."""
+    """The table of a judge that judged both thoughts and answers."""
     thought, answer = rows.verdicts[judge, "thought"], rows.verdicts[judge, "answer"]
     categories = np.unique(rows.categories).tolist()
     return ThoughtAnswer(
@@ -55,12 +60,12 @@ def thought_answer(rows: SettingRows, judge: str) -> ThoughtAnswer:
         **dict(crosstab(rows, judge)),
         thought_unsafe_given_answer_unsafe=share(rows, thought == UNSAFE, (thought != MISSING) & (answer == UNSAFE)),
         thought_unsafe_given_answer_safe=share(rows, thought == UNSAFE, (thought != MISSING) & (answer == SAFE)),
-        categories={name: crosstab(rows.only(rows.categories == name), judge) for name in categories},
+        categories={name: crosstab(rows.filter(rows.categories == name), judge) for name in categories},
     )
 
 
 def crosstab(rows: SettingRows, judge: str) -> Crosstab:
-    """The table over `rows`, whatever their categories."""
+    """The table over all `rows`."""
     thought, answer = rows.verdicts[judge, "thought"], rows.verdicts[judge, "answer"]
     counts = np.bincount(3 * thought.astype(np.int64) + answer, minlength=9).reshape(3, 3).tolist()
     safe, unsafe, missing = (AnswerCounts(safe=row[SAFE], unsafe=row[UNSAFE], missing=row[MISSING]) for row in counts)
@@ -73,28 +78,12 @@ def crosstab(rows: SettingRows, judge: str) -> Crosstab:
     )
 
 
-POSITION_COLUMNS = (
-    "sample_id",
-    "setting_id",
-    "prompt_id",
-    "pieces",
-    "end",
-    "characters",
-    "judge",
-    "unsafe",
-)
-
-"""The columns of `PIECES_SCHEMA` that positions are computed from."""
-
-
-class FirstUnsafe(BaseModel):
+class FirstUnsafe(FrozenModel):
     """How much of a thought had been read when one judge first called it unsafe, over `n` samples.
 
-    `first[i]` is the share of samples whose first unsafe piece ends nearest to (i + 1) / pieces of the thought; with
-    `never` they sum up to 1. `counts` are the same as numbers of samples, never first unsafe ones last.
+    `first[i]` is the share of samples whose first unsafe prefix ends closest to (i + 1) / pieces of the thought. With
+    `never` the shares sum to 1. `counts` are the same as numbers of samples, with never unsafe ones last.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     judge: str
     pieces: int
@@ -106,9 +95,9 @@ class FirstUnsafe(BaseModel):
 
 
 def first_unsafe(setting_id: str, rows: int, samples: int, verdicts: pa.Table) -> list[FirstUnsafe]:
-    """One for each judge and number of pieces in `verdicts`, a table with POSITION_COLUMNS; in order of their names.
+    """One result for each judge and number of prefixes in `verdicts`, a table with POSITION_COLUMNS, in their order.
 
-    `rows` and K, `samples`, are those of the setting.
+    `rows` and `samples` (K) are those of the setting.
     """
     of_setting = verdicts.filter(pc.field("setting_id") == setting_id)
     asked = of_setting.select(["judge", "pieces"]).group_by(["judge", "pieces"]).aggregate([]).to_pylist()
@@ -119,7 +108,7 @@ def first_unsafe(setting_id: str, rows: int, samples: int, verdicts: pa.Table) -
     return found
 
 
-def _first_unsafe(judge: str, pieces: int, rows: int, samples: int, table: pa.Table) -> FirstUnsafe:
+def _first_unsafe(judge: str, count: int, rows: int, samples: int, table: pa.Table) -> FirstUnsafe:
     sample = codes(table["sample_id"])
     total = int(sample.max()) + 1
     position = table["end"].to_numpy() / np.maximum(1, table["characters"].to_numpy())
@@ -131,18 +120,18 @@ def _first_unsafe(judge: str, pieces: int, rows: int, samples: int, table: pa.Ta
     np.minimum.at(unknown, sample[missing], position[missing])
     known = (first < unknown) | np.isinf(unknown)
     never = known & np.isinf(first)
-    nearest = np.where(never, pieces + 1, np.clip(np.rint(np.where(np.isinf(first), 0, first) * pieces), 1, pieces))
+    nearest = np.where(never, count + 1, np.clip(np.rint(np.where(np.isinf(first), 0, first) * count), 1, count))
     prompts = np.zeros(total, dtype=np.int64)
     prompts[sample] = codes(table["prompt_id"])
     shares = [
-        clustered_share(prompts, nearest == number, known, clustered=samples > 1) for number in range(1, pieces + 2)
+        clustered_share(prompts, nearest == number, known, clustered=samples > 1) for number in range(1, count + 2)
     ]
     return FirstUnsafe(
         judge=judge,
-        pieces=pieces,
+        pieces=count,
         n=int(known.sum()),
         missing=rows - int(known.sum()),
-        counts=tuple(int((known & (nearest == number)).sum()) for number in range(1, pieces + 2)),
+        counts=tuple(int((known & (nearest == number)).sum()) for number in range(1, count + 2)),
         first=tuple(shares[:-1]),
         never=shares[-1],
     )

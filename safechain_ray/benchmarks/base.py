@@ -1,12 +1,6 @@
-"""A problem of a benchmark, its grade, and the protocol of graders.
+"""Benchmark problems, grades, the grader protocol with its registry, and the grader by terms.
 
-The graders by the kind that the catalog names.
-
-Adding one is a file with `build`, a line in `GRADERS`, and its name among the catalog's kinds.
-
-What of a sample is graded, and its grade, whatever happens to the grader.
-
-Grades answers by the terms that they have to name.
+To add a grader, write a module with a `build` function, add a line to `GRADERS`, and its name to the catalog's kinds.
 """
 
 import re
@@ -19,13 +13,12 @@ from safechain_ray.catalog.benchmark_entries import GraderKind
 from safechain_ray.types import Sample
 
 Graded = Literal["answer", "response", "generated"]
-
-"""The graded part of a sample: the answer after the thought, the whole response, or what was generated."""
+"""The graded part of a sample: the answer after the thought, the whole response, or the generated text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One item of a benchmark. `reference` is what its grader needs (a gold answer, tests); JSON can hold it."""
+    """One item of a benchmark. `reference` is the grader's input (a gold answer, tests) as JSON values."""
 
     problem_id: str
     prompt: str
@@ -34,10 +27,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """`correct` is None where the grader itself failed, as a judge may; `error` then says how.
+    """`correct` is None if the grader itself failed; `error` then names the reason.
 
-    `extracted` is what was taken for the answer, None where nothing was found: that is wrong, not missing. A wrong
-    answer may have an `error` too, such as what its code died of.
+    `extracted` is the extracted answer. None means that none was found, which is wrong and not missing. A wrong answer
+    may have an `error` too, such as the failure of its code.
     """
 
     correct: bool | None
@@ -46,18 +39,17 @@ class Grade:
 
 
 class Grader(Protocol):
-    """Grades are given by many threads and processes at once, and the same answer always gets the same one."""
+    """Grades answers. Called by many threads and processes at once; equal answers always get equal grades."""
 
     def grade(self, problem: Problem, answer: str) -> Grade: ...
 
 
 @dataclass(frozen=True, slots=True)
 class GraderEntry:
-    """Where a grader is found, and what it needs.
+    """Module and properties of a grader.
 
-    `runs_code`: the grader runs what a model wrote, for which there must be a sandbox. `reads`: what of a sample is
-    graded, the answer behind the thought, the whole response, or what the model generated behind a prefill. `version`
-    rises whenever the same text may get another grade than before.
+    `runs_code`: the grader executes code of a model, which requires a sandbox. `reads`: the graded part of a sample.
+    `version` is increased whenever the same text may get another grade than before.
     """
 
     module: str
@@ -80,14 +72,14 @@ GRADERS: Mapping[GraderKind, GraderEntry] = {
 
 
 def make_grader(kind: GraderKind) -> Grader:
-    """A grader of this kind. It may hold processes of its own: one is enough for all threads of a process."""
+    """A grader of this kind. It may own child processes, so share one among all threads of a process."""
     entry = GRADERS[kind]
     grader: Grader = getattr(import_module(f"{__package__}.{entry.module}"), entry.build)()
     return grader
 
 
 def grade_sample(grader: Grader, problem: Problem, sample: Sample, reads: Graded = "answer") -> Grade:
-    """The grade of one sample. Where the grader itself fails, or there is no response, it is missing and says why."""
+    """The grade of one sample. If the grader fails, or there is no response, the grade is missing, with the reason."""
     text = graded_text(sample, reads)
     if text is None:
         return Grade(None, error=f"no response to grade: outcome {sample.outcome}")
@@ -98,11 +90,11 @@ def grade_sample(grader: Grader, problem: Problem, sample: Sample, reads: Graded
 
 
 def graded_text(sample: Sample, reads: Graded = "answer") -> str | None:
-    """What of the sample is graded; None without a response.
+    """The graded part of the sample; None without a response.
 
-    The answer is empty (and so wrong) where the thought was cut off. The whole response is graded in its place where
-    there is no thought to set apart: of models without thinking tags, and where a response ended by itself with its
-    thought still open.
+    The answer is empty (and so wrong) if the thought was truncated. The whole response is graded if there is no thought
+    to
+    remove: for models without thinking tags, and for a response that ended by itself with an open thought.
     """
     if sample.response is None:
         return None
@@ -116,9 +108,9 @@ def graded_text(sample: Sample, reads: Graded = "answer") -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TermsGrader:
-    """Reads `any_of` of a problem's reference, a list: right is an answer that names one of them.
+    """Correct is an answer that contains one of the terms `any_of` in the problem's reference.
 
-    Terms count as whole words, in any case; of several the first in the answer is what was extracted.
+    Terms match as whole words in any case. The first match in the answer is the extracted one.
     """
 
     def grade(self, problem: Problem, answer: str) -> Grade:

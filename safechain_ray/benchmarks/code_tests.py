@@ -1,13 +1,12 @@
-"""Grader of contest problems in LiveCodeBench's format: programs that read and print, functions with JSON arguments.
+"""Graders of code by tests: LiveCodeBench contests, HumanEval completions, MBPP assertions, and SkyThought's variant.
 
-Grader of a function against a list of assertions that call it (MBPP, arXiv:2108.07732).
+- `CodeTests`: contest programs that read and print, and functions with JSON arguments (LiveCodeBench).
+- `CodeAsserts`: a function against a list of assertions that call it (MBPP, arXiv:2108.07732).
+- `CodeCompletion`: a function to complete, against the problem's `check(candidate)` (HumanEval, arXiv:2107.03374).
+- `SkyThoughtTests`: contest problems as SkyThought grades LiveCodeBench (skythought/evals, tasks/livecodebench).
 
-Grader of a function to complete, against the `check(candidate)` of the problem (HumanEval, arXiv:2107.03374).
-
-Grader of contest problems as SkyThought grades LiveCodeBench (skythought/evals, tasks/livecodebench).
-
-Known difference: SkyThought reads a function's arguments from text by rules of its own, which break on some strings;
-here they are JSON. Its limit of seven seconds a test and five more is of all tests together; here it is one per test.
+Known differences from SkyThought: it parses a function's arguments with rules of its own, which fail on some strings;
+here they are JSON. Its limit of seven seconds per test and five more covers all tests together; here it is per test.
 """
 
 import builtins
@@ -32,15 +31,13 @@ from safechain_ray.benchmarks.sandbox import MIB, Limits, Program, run_programs
 from safechain_ray.errors import InputError
 
 SECONDS_A_TEST = 6
-
-"""As published (lcb_runner, `--timeout`), but of processor time: a busy machine does not make an answer wrong."""
+"""As published (lcb_runner, `--timeout`), but in processor time: a busy machine must not make an answer wrong."""
 
 LIMITS = Limits(processor_seconds=SECONDS_A_TEST, wall_seconds=60, memory=2048 * MIB)
+"""AtCoder allows 1 GiB of used memory. Address space is larger, mainly for threads with deep stacks."""
 
-"""AtCoder allows 1 GiB of memory in use; address space is more, of threads with deep stacks above all."""
-
-# What the published checker runs before an answer, in its order (lcb_runner/evaluation/testing_util.py). Starter code
-# relies on it: it says `List[int]` and imports nothing.
+# Modules that the published checker imports before an answer, in its order (lcb_runner/evaluation/testing_util.py).
+# Starter code relies on them: it uses `List[int]` and imports nothing.
 _MODULES = (
     *("string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics"),
     *("itertools", "functools", "operator", "io", "sys", "json"),
@@ -52,12 +49,12 @@ PREFACE = "\n".join(
         f"import {', '.join(_MODULES)}",
         "sys.setrecursionlimit(50000)",
         "sys.set_int_max_str_digits(50000)",
-        "random.seed(0)",  # not the checker's: the same answer gets the same grade
+        "random.seed(0)",  # not in the checker: equal answers must get equal grades
         "",
     ]
 )
 
-# Leaving early is fine, with any exit code: what was printed counts. An exception is not.
+# An early exit is allowed with any exit code, because only the output counts. An exception is not.
 PROGRAM = """
 try:
     exec(compile(GIVEN, "solution.py", "exec", dont_inherit=True), {"__name__": "__main__"})
@@ -72,10 +69,30 @@ for number, (arguments, expected) in enumerate(CASES, start=1):
     assert returned == expected, f"test {number} of {len(CASES)} returned {returned!r:.60} instead of {expected!r:.60}"
 """
 
+CALL_LIMITS = Limits(processor_seconds=20, wall_seconds=120)
+
+_BLOCK = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
+
+_MAIN = '__name__ == "__main__"'
+
+# The code gets the name "__main__" only if it uses it, and an early exit fails the test.
+SKYTHOUGHT_PROGRAM = """
+try:
+    exec(compile(GIVEN[1], "solution.py", "exec", dont_inherit=True), {"__name__": GIVEN[0]})
+except SystemExit as end:
+    raise RuntimeError("the code ended its process") from end
+"""
+
+SKYTHOUGHT_CALLS = """
+for number, (arguments, expected) in enumerate(CASES, start=1):
+    returned = FUNCTION(*arguments)
+    assert returned == expected, f"test {number} of {len(CASES)} returned {returned!r:.60} instead of {expected!r:.60}"
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class CodeTests:
-    """References are as `read_tests` wants them. The first test that fails ends it. `limits` are those of one test."""
+    """References are as in `read_tests`. Grading stops at the first failed test. `limits` are those of one test."""
 
     limits: Limits = LIMITS
 
@@ -124,15 +141,12 @@ def build() -> Grader:
     return CodeTests()
 
 
-CALL_LIMITS = Limits(processor_seconds=20, wall_seconds=120)
-
-
 @dataclass(frozen=True, slots=True)
 class CodeAsserts:
     """References have `test_list`, and may have `test_setup_code` and `test_imports`, as MBPP's rows.
 
-    Set-up may use what the answer defines. What the assertions use beside that is of the standard library. With
-    `evalplus` the answer is what was generated behind an opened code block.
+    Set-up code may use definitions of the answer. Other names in the assertions are from the standard library. With
+    `evalplus` the answer is the text generated after an opened code block.
     """
 
     limits: Limits = CALL_LIMITS
@@ -150,7 +164,7 @@ class CodeAsserts:
 
 
 def _function_of(test: str) -> str | None:
-    """The first function that it calls by name and that is none of Python's own."""
+    """The first function called by name that is no builtin."""
     return next(
         (name for name in re.findall(r"(?<![\w.])([A-Za-z_]\w*)\s*\(", test) if name not in dir(builtins)), None
     )
@@ -166,10 +180,10 @@ def build_asserts_evalplus() -> Grader:
 
 @dataclass(frozen=True, slots=True)
 class CodeCompletion:
-    """References have `prompt` (code up to the body that is missing), `entry_point` and `test`, as HumanEval's rows.
+    """References have `prompt` (code up to the missing body), `entry_point` and `test`, as HumanEval's rows.
 
-    With `evalplus` the answer is what was generated behind an opened code block. It has to be whole by itself: what the
-    prompt imports and defines is not there for it.
+    With `evalplus` the answer is the text generated after an opened code block. It has to be complete: imports and
+    definitions of the prompt are not available to it.
     """
 
     limits: Limits = CALL_LIMITS
@@ -181,7 +195,7 @@ class CodeCompletion:
         if code is None:
             return Grade(False)
         programs = (sanitizing_program(code, entry_point),) if self.evalplus else completions(prompt, entry_point, code)
-        # What the prompt defines beside the function is taken from the prompt, not from the answer.
+        # Other definitions are taken from the prompt, not from the answer.
         examination = Examination(
             tests=f"{problem.reference['test']}\ncheck({entry_point})\n", before=prompt, wanted=(entry_point,)
         )
@@ -189,10 +203,10 @@ class CodeCompletion:
 
 
 def completions(prompt: str, entry_point: str, code: str) -> tuple[str, ...]:
-    """The programs that an answer can mean, likeliest first; the first that is Python is it.
+    """Candidate programs for an answer, the likeliest first. The first one that compiles is used.
 
-    One that defines the function may rely on what the prompt imports and defines; any other continues the prompt,
-    and may have lost the indentation of its first line or of all.
+    An answer that defines the function may rely on imports and definitions of the prompt. Any other answer continues
+    the prompt, and may have lost the indentation of its first line or of all lines.
     """
     if defines(code, entry_point):
         return (f"{prompt}\n\n{code}", code)
@@ -207,28 +221,9 @@ def build_completion_evalplus() -> Grader:
     return CodeCompletion(evalplus=True)
 
 
-_BLOCK = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
-
-_MAIN = '__name__ == "__main__"'
-
-# The code has no name of its own unless it asks for one, and leaving early fails the test.
-SKYTHOUGHT_PROGRAM = """
-try:
-    exec(compile(GIVEN[1], "solution.py", "exec", dont_inherit=True), {"__name__": GIVEN[0]})
-except SystemExit as end:
-    raise RuntimeError("the code ended its process") from end
-"""
-
-SKYTHOUGHT_CALLS = """
-for number, (arguments, expected) in enumerate(CASES, start=1):
-    returned = FUNCTION(*arguments)
-    assert returned == expected, f"test {number} of {len(CASES)} returned {returned!r:.60} instead of {expected!r:.60}"
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class SkyThoughtTests:
-    """References are as `read_tests` wants them. Only the private tests count, and the first that fails ends it."""
+    """References are as in `read_tests`. Only the private tests count, and grading stops at the first failed one."""
 
     limits: Limits = LIMITS
 
@@ -284,7 +279,7 @@ class SkyThoughtTests:
 
 
 def last_block(response: str) -> str | None:
-    """The last code block that is opened and closed, None where there is none."""
+    """The last complete code block; None without one."""
     blocks = _BLOCK.findall(response)
     if not blocks:
         return None
@@ -292,13 +287,13 @@ def last_block(response: str) -> str | None:
 
 
 def first_function(code: str) -> str | None:
-    """The word before the first bracket, which SkyThought takes for the function to call."""
+    """The word before the first bracket, which SkyThought uses as the function to call."""
     words = code.partition("(")[0].split()
     return words[-1] if words and words[-1].isidentifier() and not iskeyword(words[-1]) else None
 
 
 def _wanted(output: str) -> str:
-    """The expected text without a dash at its end, which SkyThought drops."""
+    """The expected text without a trailing dash, which SkyThought drops."""
     text = output.strip()
     return text[:-1].rstrip() if text.endswith("-") else text
 

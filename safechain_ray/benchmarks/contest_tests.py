@@ -1,4 +1,4 @@
-"""Tests of a contest problem as LiveCodeBench (arXiv:2403.07974) stores them, and how it compares printed output."""
+"""Contest tests in the format of LiveCodeBench (arXiv:2403.07974), and its comparison of printed output."""
 
 import base64
 import json
@@ -16,21 +16,12 @@ from safechain_ray.errors import InputError
 SHOWN_CHARACTERS = 60
 
 LONGEST_TESTS = 2**30
-"""Bytes of the private tests of one problem, unpacked."""
+"""Limit on the unpacked private tests of one problem, in bytes."""
 
 _WHITE_SPACE = re.compile(r"[ \t\r\f\v]+")
 _NUMBER = re.compile(
     r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]{1,6})?|inf(?:inity)?)", re.IGNORECASE | re.ASCII
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ContestTest:
-    """Standard input and output; or, for a function, a JSON value a line for its arguments, and one that it returns."""
-
-    input: str
-    output: str
-
 
 READING_ERRORS = (
     *(ValueError, TypeError, KeyError, AttributeError, zlib.error, pickle.UnpicklingError, EOFError),
@@ -41,14 +32,22 @@ OPCODES_OF_A_TEXT = {
     *("PROTO", "FRAME", "STOP", "MEMOIZE", "BINPUT"),
     *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
 }
-"""Of `pickletools`, for what `pickle.dumps` writes of a text."""
+"""Opcodes of `pickletools` in the pickle of a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContestTest:
+    """Standard input and output; or, for a function, one JSON value per line as arguments, and one as the result."""
+
+    input: str
+    output: str
 
 
 @dataclass(frozen=True, slots=True)
 class ContestTests:
-    """The public tests (if wanted), then the private ones.
+    """The public tests (if requested), then the private ones.
 
-    `function` is the one to call, None for programs that read and print.
+    `function` is the function to call, None for programs that read and print.
     """
 
     tests: tuple[ContestTest, ...]
@@ -56,7 +55,7 @@ class ContestTests:
 
 
 def read_tests(reference: Mapping[str, Any], private_only: bool = False) -> ContestTests:
-    """From the columns `public_test_cases`, `private_test_cases` and `metadata` of a row. Raises InputError."""
+    """Read the columns `public_test_cases`, `private_test_cases` and `metadata` of a row. Raises InputError."""
     try:
         public = json.loads(reference["public_test_cases"])
         private = _private(reference["private_test_cases"])
@@ -65,28 +64,28 @@ def read_tests(reference: Mapping[str, Any], private_only: bool = False) -> Cont
         function = json.loads(reference["metadata"] or "{}").get("func_name")
     except READING_ERRORS as error:
         raise InputError(
-            f"The tests of this problem can't be read ({type(error).__name__}: {error}). They have to be in "
+            f"The tests of this problem can't be read ({type(error).__name__}: {error}). Fix: give them in "
             "LiveCodeBench's format: public_test_cases, private_test_cases and metadata, each of them JSON in a text."
         ) from error
     if not tests:
-        raise InputError("This problem has no tests, so no answer to it can be graded. Leave it out.")
+        raise InputError("This problem has no tests, so no answer to it can be graded. Fix: remove it.")
     return ContestTests(tests, function)
 
 
 def read_cases(tests: ContestTests) -> list[tuple[list[Any], Any]]:
-    """Arguments and the value to return, for each test of a function. Raises InputError for tests that are not JSON."""
+    """(arguments, expected result) of each test of a function. Raises InputError for tests that are not JSON."""
     try:
         return [
             ([json.loads(line) for line in test.input.split("\n")], json.loads(test.output)) for test in tests.tests
         ]
     except ValueError as error:
         raise InputError(
-            f"The tests of this problem are no JSON: {error}. Fix: leave the problem out, or correct its tests."
+            f"The tests of this problem are no JSON: {error}. Fix: remove the problem, or correct its tests."
         ) from error
 
 
 def _private(text: str) -> list[dict[str, str]]:
-    """JSON, or base64 of zlib's compression of a pickle of JSON: the published files have both."""
+    """Tests as JSON, or as base64 of a zlib-compressed pickle of JSON: the published files contain both."""
     try:
         return list(json.loads(text))
     except ValueError:
@@ -95,7 +94,7 @@ def _private(text: str) -> list[dict[str, str]]:
 
 
 def _unpacked(data: bytes) -> bytes:
-    """Raises ValueError for tests that are larger than any published ones, zlib.error for broken ones."""
+    """Raises ValueError for tests larger than any published ones, zlib.error for broken data."""
     unpacking = zlib.decompressobj()
     found = unpacking.decompress(data, LONGEST_TESTS)
     if unpacking.unconsumed_tail:
@@ -106,7 +105,7 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _pickled_text(data: bytes) -> str:
-    """The text that a pickle holds, read without unpickling: a pickle may run code that it names, or fill memory.
+    """The text in a pickle, read without unpickling: a pickle may run code that it names, or fill memory.
 
     Raises UnpicklingError for any other pickle.
     """
@@ -121,13 +120,14 @@ def _pickled_text(data: bytes) -> str:
 
 
 def difference(printed: str, expected: str) -> str | None:
-    """Where the printed output differs from the expected one, None where it counts as the same.
+    """The first difference between printed and expected output; None if they count as equal.
 
-    As LiveCodeBench's checker has it (lcb_runner/evaluation/testing_util.py): white space around the whole and around
-    each line does not count; as many lines; lines are equal as text, or, number by number, as decimal numbers.
+    The rules are those of LiveCodeBench's checker (lcb_runner/evaluation/testing_util.py). White space around the
+    output and around each line is ignored. The number of lines must be equal. Lines are equal as text, or number by
+    number as decimal numbers.
 
-    Stricter than that checker in one thing: a number is written in ASCII. Python's own parser reads underscores
-    (`1_0`), full-width digits and those of every script, which a contest's checker does not.
+    One rule is stricter than that checker: numbers must be ASCII. Python's own parser reads underscores (`1_0`),
+    full-width digits and those of every script, which a contest's checker does not.
     """
     lines, wanted = ([line.strip() for line in text.strip().split("\n")] for text in (printed, expected))
     if len(lines) != len(wanted):

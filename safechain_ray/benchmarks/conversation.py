@@ -1,12 +1,12 @@
-"""Tests and the code under test, each in a sandbox of its own, talk in plain values over two pipes.
+"""Protocol between tests and the code under test, which run in two sandboxes and exchange plain values over two pipes.
 
-The tests call; the code answers. Its process holds neither the tests nor a result that they expect, so there is nothing
-in it to replace, print or end that would make them pass: an answer is right or wrong as a value, compared by Python's
-own types on the side of the tests. What has no plain value (an object, an iterator) stays with the code, and the tests
-get a `Remote` of it.
+The tests call; the code answers. The code's process contains neither the tests nor an expected result, so it can't
+replace, print or exit anything to pass them. An answer is compared as a value, by Python's own types, in the tests'
+process. A value without a plain form (an object, an iterator) stays in the code's process, and the tests get a `Remote`
+proxy.
 
-This file runs inside both sandboxes, which have nothing but the standard library; `serve` is the code's side and
-`examine` that of the tests.
+This file runs inside both sandboxes, which have only the standard library. `serve` is the code's side, `examine` that
+of the tests.
 """
 
 import ast
@@ -27,18 +27,18 @@ from types import CodeType
 from typing import IO, Any
 
 PASSED, FAILED, CODE_GONE, TESTS_BROKEN = 0, 10, 11, 12
-"""How the side of the tests ends."""
+"""Exit codes of the tests' process."""
 
 LONGEST_ANSWER = 64 * 2**20
 JSON_INTEGERS = 2**53
-"""Larger ones go as hexadecimal digits, which have no limit of length."""
+"""Larger integers are sent as hexadecimal digits, which have no length limit."""
 
 Json = Any
-Keep = Callable[[Any], int]
+Register = Callable[[Any], int]
 
 
-def encode(value: Any, keep: Keep) -> Json:
-    """A value as JSON that tells Python's plain types apart; `keep` numbers what has no plain value."""
+def encode(value: Any, register: Register) -> Json:
+    """A value as JSON that preserves Python's plain types. `register` numbers objects without a plain value."""
     if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "shape", None) == ():
         value = value.item()
     match value:
@@ -55,28 +55,28 @@ def encode(value: Any, keep: Keep) -> Json:
         case bytes() | bytearray():
             return {"bytes": value.hex()}
         case list():
-            return list(value) if _is_json(value) else [encode(item, keep) for item in value]
+            return list(value) if _is_json(value) else [encode(item, register) for item in value]
         case tuple():
-            return {"tuple": [encode(item, keep) for item in value]}
+            return {"tuple": [encode(item, register) for item in value]}
         case set():
-            return {"set": [encode(item, keep) for item in value]}
+            return {"set": [encode(item, register) for item in value]}
         case frozenset():
-            return {"frozenset": [encode(item, keep) for item in value]}
+            return {"frozenset": [encode(item, register) for item in value]}
         case dict():
             kind = "counter" if isinstance(value, Counter) else "ordered" if isinstance(value, OrderedDict) else "dict"
-            return {kind: [[encode(key, keep), encode(item, keep)] for key, item in value.items()]}
+            return {kind: [[encode(key, register), encode(item, register)] for key, item in value.items()]}
         case type(__name__=name) if getattr(builtins, name, None) is value:
             return {"type": name}
-    return _of_the_library(value, keep) or {"kept": keep(value)}
+    return _encode_library(value, register) or {"object": register(value)}
 
 
-def _of_the_library(value: Any, keep: Keep) -> Json:
-    """The standard library's values that tests compare as they compare numbers and lists; None for any other."""
+def _encode_library(value: Any, register: Register) -> Json:
+    """Values of the standard library that tests compare like numbers and lists; None for any other value."""
     match value:
         case Decimal():
             return {"decimal": str(value)}
         case Fraction():
-            return {"fraction": [encode(value.numerator, keep), encode(value.denominator, keep)]}
+            return {"fraction": [encode(value.numerator, register), encode(value.denominator, register)]}
         case datetime():  # before dates, which they are too
             return {"datetime": value.isoformat()}
         case date():
@@ -86,24 +86,24 @@ def _of_the_library(value: Any, keep: Keep) -> Json:
         case timedelta():
             return {"timedelta": [value.days, value.seconds, value.microseconds]}
         case range():
-            return {"range": [encode(bound, keep) for bound in (value.start, value.stop, value.step)]}
+            return {"range": [encode(bound, register) for bound in (value.start, value.stop, value.step)]}
         case deque():
-            return {"deque": [encode(item, keep) for item in value], "most": value.maxlen}
+            return {"deque": [encode(item, register) for item in value], "most": value.maxlen}
         case KeysView() if type(value) in _VIEWS:
-            return {"keys": [encode(key, keep) for key in value]}
+            return {"keys": [encode(key, register) for key in value]}
         case ItemsView() if type(value) in _VIEWS:
-            return {"items": [[encode(key, keep), encode(item, keep)] for key, item in value]}
+            return {"items": [[encode(key, register), encode(item, register)] for key, item in value]}
     return None
 
 
 _VIEWS: tuple[type, ...] = (type({}.keys()), type({}.items()))
-"""of dictionaries; values have no views that equal each other"""
+"""Views of dictionaries. Views of values are not comparable."""
 
 
-def decode(data: Json, kept: Callable[[int], Any]) -> Any:
-    """What `encode` made of a value; `kept` gives what a number of `keep` stands for. Raises ValueError else."""
+def decode(data: Json, lookup: Callable[[int], Any]) -> Any:
+    """The value behind the JSON of `encode`. `lookup` returns the object of a registered number. Raises ValueError."""
     if isinstance(data, list):
-        return [decode(item, kept) for item in data] if {dict, list} & set(map(type, data)) else data
+        return [decode(item, lookup) for item in data] if {dict, list} & set(map(type, data)) else data
     if not isinstance(data, dict):
         return data
     match data:
@@ -114,34 +114,34 @@ def decode(data: Json, kept: Callable[[int], Any]) -> Any:
         case {"bytes": str(digits)}:
             return bytes.fromhex(digits)
         case {"tuple": list(items)}:
-            return tuple(decode(item, kept) for item in items)
+            return tuple(decode(item, lookup) for item in items)
         case {"set": list(items)}:
-            return {decode(item, kept) for item in items}
+            return {decode(item, lookup) for item in items}
         case {"frozenset": list(items)}:
-            return frozenset(decode(item, kept) for item in items)
+            return frozenset(decode(item, lookup) for item in items)
         case {"dict": list(items)}:
-            return {decode(key, kept): decode(item, kept) for key, item in items}
+            return {decode(key, lookup): decode(item, lookup) for key, item in items}
         case {"type": str(name)} if isinstance(getattr(builtins, name, None), type):
             return getattr(builtins, name)
-        case {"kept": int(number)}:
-            return kept(number)
+        case {"object": int(number)}:
+            return lookup(number)
     try:
-        return _for_the_library(data, kept)
+        return _decode_library(data, lookup)
     except (ArithmeticError, TypeError) as error:
         raise ValueError(f"the answer is none of the conversation's values: {error}") from error
 
 
-def _for_the_library(data: dict[str, Json], kept: Callable[[int], Any]) -> Any:
-    """What `_of_the_library` made of a value. These are Python's own classes; none is found by a name in `data`."""
+def _decode_library(data: dict[str, Json], lookup: Callable[[int], Any]) -> Any:
+    """The value encoded by `_encode_library`. Only the classes listed here are created, none by a name in `data`."""
     match data:
         case {"counter": list(items)}:
-            return Counter({decode(key, kept): decode(item, kept) for key, item in items})
+            return Counter({decode(key, lookup): decode(item, lookup) for key, item in items})
         case {"ordered": list(items)}:
-            return OrderedDict((decode(key, kept), decode(item, kept)) for key, item in items)
+            return OrderedDict((decode(key, lookup), decode(item, lookup)) for key, item in items)
         case {"decimal": str(digits)}:
             return Decimal(digits)
         case {"fraction": [numerator, denominator]}:
-            return Fraction(decode(numerator, kept), decode(denominator, kept))
+            return Fraction(decode(numerator, lookup), decode(denominator, lookup))
         case {"datetime": str(text)}:
             return datetime.fromisoformat(text)
         case {"date": str(text)}:
@@ -151,18 +151,18 @@ def _for_the_library(data: dict[str, Json], kept: Callable[[int], Any]) -> Any:
         case {"timedelta": [int(days), int(seconds), int(microseconds)]}:
             return timedelta(days, seconds, microseconds)
         case {"range": [start, stop, step]}:
-            return range(decode(start, kept), decode(stop, kept), decode(step, kept))
+            return range(decode(start, lookup), decode(stop, lookup), decode(step, lookup))
         case {"deque": list(items), "most": None | int() as most}:
-            return deque((decode(item, kept) for item in items), most)
+            return deque((decode(item, lookup) for item in items), most)
         case {"keys": list(keys)}:
-            return dict.fromkeys(decode(key, kept) for key in keys).keys()
+            return dict.fromkeys(decode(key, lookup) for key in keys).keys()
         case {"items": list(items)}:
-            return {decode(key, kept): decode(item, kept) for key, item in items}.items()
+            return {decode(key, lookup): decode(item, lookup) for key, item in items}.items()
     raise ValueError("the answer is none of the conversation's values")
 
 
 def _is_json(items: list[Any]) -> bool:
-    """Whether they are as they should be already: contests hand over lists of 100,000 numbers."""
+    """Whether all items are plain JSON already: contests pass lists of 100,000 numbers."""
     kinds = set(map(type, items))
     return (kinds <= {int} and (not items or -JSON_INTEGERS < min(items) <= max(items) < JSON_INTEGERS)) or kinds <= {
         str
@@ -174,11 +174,14 @@ class CodeGoneError(Exception):
 
 
 class RaisedError(Exception):
-    """The code under test raised an exception of its own making."""
+    """The code under test raised an exception of its own class."""
 
 
 class Remote:
-    """An object of the code under test. It can be used, not compared: whether it equals something is not its to say."""
+    """Proxy of an object of the code under test.
+
+    It can be used but not compared: its own code must not decide equality.
+    """
 
     __slots__ = ("_ask", "_number")
 
@@ -217,30 +220,30 @@ class Remote:
 
 
 def serve(programs: Sequence[str], requests: IO[str], replies: IO[str], call_seconds: int | None) -> None:
-    """Loads the first of `programs` that is Python, then does what is asked of it until nobody asks any more."""
+    """Load the first of `programs` that compiles, then answer requests until the pipe closes."""
     names: dict[str, Any] = {"__name__": "solution", "__builtins__": builtins}
-    _settle_chance("".join(programs))
+    _seed_random("".join(programs))
     exec(_first_compiled(programs), names)
     objects: list[Any] = []
 
-    def keep(value: Any) -> int:
+    def register(value: Any) -> int:
         objects.append(value)
         return len(objects) - 1
 
     for line in requests:
         operation, *arguments = decode(json.loads(line), objects.__getitem__)
         if call_seconds is not None:
-            _allow_seconds(call_seconds)
+            _limit_seconds(call_seconds)
         try:
-            reply = {"value": encode(_perform(names, operation, *arguments), keep)}
-        except BaseException as error:  # the end of a call of sys.exit is its result too
+            reply = {"value": encode(_perform(names, operation, *arguments), register)}
+        except BaseException as error:  # SystemExit of a call is a result too
             reply = {"raised": [type(error).__name__, str(error)[:1000]]}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 
 
 def _first_compiled(programs: Sequence[str]) -> CodeType:
-    """Raises what is wrong with the first where none is Python."""
+    """The first program that compiles. Raises the error of the first program if none does."""
     for program in programs:
         with suppress(SyntaxError, ValueError):
             return compile(program, "solution.py", "exec", dont_inherit=True)
@@ -268,14 +271,14 @@ def _perform(names: Mapping[str, Any], operation: str, target: Any, *arguments: 
     raise ValueError(operation)
 
 
-def _allow_seconds(seconds: int) -> None:
+def _limit_seconds(seconds: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (min(math.ceil(used.ru_utime + used.ru_stime) + seconds, hard), hard))
 
 
-def _settle_chance(code: str) -> None:
-    """The same answer has to get the same grade, whatever it draws."""
+def _seed_random(code: str) -> None:
+    """Seed `random`, so that equal answers get equal grades."""
     if "random" in code:
         import random
 
@@ -285,10 +288,12 @@ def _settle_chance(code: str) -> None:
 def examine(
     before: str, tests: str, wanted: list[str], given: Mapping[str, Any], requests: IO[str], replies: IO[str]
 ) -> int:
-    """Runs `before`, takes the names `wanted` from the code under test, and runs the tests: one of the ends above.
+    """Run `before`, take the names `wanted` from the code under test, and run the tests.
 
-    Without `wanted`, names that the tests use and nobody binds are modules of the standard library, or else the code's.
-    What is wrong goes to standard error, in a line.
+    Returns an exit code (see above).
+
+    Without `wanted`, unbound names of the tests are modules of the standard library, or else names of the code. Errors
+    are written to standard error in one line.
     """
 
     def ask(*request: Any) -> Any:
@@ -306,7 +311,7 @@ def examine(
         return decode(reply["value"], lambda number: Remote(ask, number))
 
     names: dict[str, Any] = {"__name__": "tests", "__builtins__": builtins, **given}
-    _settle_chance(tests)
+    _seed_random(tests)
     try:
         exec(compile(before, "before.py", "exec", dont_inherit=True), names)
         program = compile(tests, "tests.py", "exec", dont_inherit=True)
@@ -321,7 +326,7 @@ def examine(
             try:
                 names[name] = ask("name", name)
             except KeyError:
-                names.pop(name, None)  # so that the tests say that it is missing
+                names.pop(name, None)  # the tests then report the missing name
         return _outcome(program, names, tests)
     except CodeGoneError:
         return CODE_GONE
@@ -335,14 +340,14 @@ def _outcome(program: CodeType, names: dict[str, Any], tests: str) -> int:
     except Exception as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "tests.py"]
         test = tests.splitlines()[lines[-1] - 1].strip() if lines and lines[-1] else ""
-        said = ": ".join(filter(None, (type(error).__name__, str(error))))
-        print(f"{said} in: {test}" if test else said, file=sys.stderr)
+        message = ": ".join(filter(None, (type(error).__name__, str(error))))
+        print(f"{message} in: {test}" if test else message, file=sys.stderr)
         return FAILED
     return PASSED
 
 
 def unbound_names(source: str) -> Iterator[str]:
-    """The names that `source` reads and nothing in it binds, builtins left out."""
+    """Names read but not bound in `source`, without builtins."""
     tree = ast.parse(source)
     bound = set(dir(builtins))
     for node in ast.walk(tree):
@@ -358,7 +363,7 @@ def unbound_names(source: str) -> Iterator[str]:
 
 
 def called_builtins(source: str) -> list[str]:
-    """The builtins that `source` calls by name. Where it calls nothing else, the code is to define one of these."""
+    """Builtins that `source` calls by name. If the tests call nothing else, the code redefines one of these."""
     calls = (node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
     return [function.id for function in calls if isinstance(function, ast.Name) and hasattr(builtins, function.id)]
 
@@ -370,7 +375,7 @@ def _number_of(value: Any) -> int:
 
 
 def _exception(name: str, message: str) -> Exception:
-    """Of the same builtin class where there is one, so that tests may expect it."""
+    """An exception of the same builtin class, if there is one, so that tests can expect it."""
     kind = getattr(builtins, str(name), None)
     if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError):
         return kind(message)
@@ -378,10 +383,10 @@ def _exception(name: str, message: str) -> Exception:
 
 
 def main(given: Mapping[str, Any]) -> None:
-    """The start of either side, with its descriptors and what it needs."""
+    """Entry point of both sides, with the descriptors and the side's input."""
     fed, written = given["wires"]
     ending = CODE_GONE
-    # Who has gone leaves the other with text that can't be written any more, not even by closing.
+    # After the other side has ended, buffered text can't be written, not even by closing the pipe.
     with (
         suppress(BrokenPipeError),
         open(fed, encoding="utf-8") as reading,

@@ -1,10 +1,10 @@
-"""The code that EvalPlus takes from what a model generated (evalplus/sanitize.py), found inside the sandbox.
+"""Code extraction of EvalPlus (evalplus/sanitize.py), run inside the sandbox.
 
-`sanitizing_program` makes a Python program that finds the code and runs it, so that text of a model is parsed in the
-sandbox only. This file runs there too and needs nothing but the standard library.
+`sanitizing_program` returns a Python program that finds the code and runs it, so that text of a model is parsed only
+inside the sandbox. This file runs there too and needs only the standard library.
 
-EvalPlus parses with tree-sitter, this file with `ast`. Known difference: an assignment to several names at once counts
-as a definition only where its right side is a name.
+Known difference: EvalPlus parses with tree-sitter, this file with `ast`. An assignment to several names at once counts
+as a definition only if its right side is a name.
 """
 
 import ast
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 SHORTEST = 2
-"""lines of a run that EvalPlus looks at"""
+"""Minimum lines of a run in EvalPlus."""
 
 
 def sanitizing_program(generated: str, entry_point: str | None) -> str:
-    """A program that runs the code of `generated` that `entry_point` needs. A tab is four blanks, as in EvalPlus."""
+    """A program that runs the code in `generated` that `entry_point` needs. Tabs are four blanks, as in EvalPlus."""
     source = files(__package__).joinpath("evalplus_code.py").read_text(encoding="utf-8")
     return (
         "def _compiled():\n"
@@ -35,23 +35,23 @@ def _with_blanks(text: str) -> str:
 
 
 def sanitized(text: str, entry_point: str | None) -> str:
-    """The imports, and the functions, classes and variables that `entry_point` needs, of the longest run of Python.
+    """The imports, and the definitions that `entry_point` needs, in the longest run of lines that is Python.
 
-    Other statements of the top level (examples of use, tests) are dropped. Where nothing is left: the whole run.
+    Other top-level statements (examples of use, tests) are dropped. If nothing is left, returns the whole run.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         code = longest_code(text)
         if not _parses(code):
             return code
-        kept = [ast.get_source_segment(code, node) or "" for node in _needed(ast.parse(code), entry_point)]
-    return "\n".join(kept).strip() or code
+        needed = [ast.get_source_segment(code, node) or "" for node in _needed(ast.parse(code), entry_point)]
+    return "\n".join(needed).strip() or code
 
 
 def longest_code(text: str) -> str:
-    """The run of at least two lines with the most non-empty lines that is Python, the first of several.
+    """The run of at least two lines that is Python and has the most non-empty lines, the first of several.
 
-    The first line where no run is Python.
+    Returns the first line if no run is Python.
     """
     lines = text.split("\n")
     runs = ("\n".join(lines[start:end]) for start, end in _runs(lines))
@@ -59,7 +59,7 @@ def longest_code(text: str) -> str:
 
 
 def _runs(lines: list[str]) -> Iterator[tuple[int, int]]:
-    """Start and end of every run that holds a line that is not empty, those with the most such lines first."""
+    """Start and end of every run with a non-empty line, ordered by the number of such lines."""
     filled = [0]
     for line in lines:
         filled.append(filled[-1] + bool(line.strip()))
@@ -90,9 +90,9 @@ def _needed(tree: ast.Module, entry_point: str | None) -> list[ast.stmt]:
 
 
 def _definitions(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
-    """Name and statement of each definition of the top level; of a name that is defined twice the first one.
+    """Name and statement of each top-level definition; the first one for a repeated name.
 
-    As in EvalPlus, a function without `return` and what is decorated are no definitions.
+    As in EvalPlus, functions without `return` and decorated definitions are ignored.
     """
     seen: set[str] = set()
     for node in tree.body:

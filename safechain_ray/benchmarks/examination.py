@@ -1,4 +1,4 @@
-"""Whether code passes tests that it can't see: both sides of a conversation in their sandboxes, and what came of it."""
+"""Grading of code by hidden tests: tests and code run in two sandboxes and exchange values over pipes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,28 +14,28 @@ from safechain_ray.benchmarks.sandbox import Limits, Program, Ran, require_sandb
 from safechain_ray.errors import SandboxError
 
 CHECKING = Limits()
-"""of the tests"""
+"""Limits of the tests' process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """Tests for one problem, as Python. The code is called by them, and by nothing else."""
+    """Tests for one problem as Python source. Only the tests call the code."""
 
     tests: str
     before: str = ""
-    """runs first, on the side of the tests: set-up that is trusted as the tests are"""
+    """trusted set-up code, run first in the tests' process"""
     wanted: Sequence[str] = ()
-    """names that the tests have from the code, even where `before` binds them"""
+    """names taken from the code under test, even if `before` defines them"""
     given: Mapping[str, Any] = field(default_factory=dict)
-    """values of names of the tests"""
+    """values of further names of the tests"""
     call_seconds: int | None = None
-    """of processor time that each call of the code may take"""
+    """processor time of each call of the code"""
 
 
 def grade_code(extracted: str, programs: Sequence[str], examination: Examination, limits: Limits) -> Grade:
-    """The grade of the first of `programs` that is Python, which runs under `limits`.
+    """The grade of the first of `programs` that compiles, run under `limits`.
 
-    `correct` is None where no sandbox works, or the tests themselves are no Python.
+    `correct` is None if no sandbox works, or the tests themselves do not compile.
     """
     try:
         tested, candidate = _examine(programs, examination, limits)
@@ -48,8 +48,8 @@ def grade_code(extracted: str, programs: Sequence[str], examination: Examination
 
 
 def _examine(programs: Sequence[str], examination: Examination, limits: Limits) -> tuple[Ran, Ran]:
-    """What became of the tests, and of the code. Raises SandboxError."""
-    require_sandbox()  # before there are pipes to close
+    """The results of the tests' process and of the code's process. Raises SandboxError."""
+    require_sandbox()  # before any pipe is opened
     asked, asks = os.pipe()
     answered, answers = os.pipe()
     examiner = {
@@ -60,7 +60,7 @@ def _examine(programs: Sequence[str], examination: Examination, limits: Limits) 
         "given": dict(examination.given),
     }
     examined = {"wires": (asked, answers), "programs": list(programs), "call_seconds": examination.call_seconds}
-    # The examiner waits for the code, so it gets longer; it may have as much to compute as the code.
+    # The tests' process waits for the code, so it gets more time. It may compute as much as the code.
     ours = replace(
         CHECKING,
         processor_seconds=limits.processor_seconds + CHECKING.processor_seconds,
@@ -74,17 +74,17 @@ def _examine(programs: Sequence[str], examination: Examination, limits: Limits) 
 
 
 def _grade(extracted: str, tested: Ran, fault: str | None) -> Grade:
-    said = tested.stderr.strip()[-1000:]
+    message = tested.stderr.strip()[-1000:]
     ending = tested.exit_code if tested.ended_by == "exit" else None
     if ending == PASSED:
         return Grade(True, extracted)
     if ending == FAILED:
-        return Grade(False, extracted, said)
+        return Grade(False, extracted, message)
     if ending == CODE_GONE:
         return Grade(False, extracted, fault or "the code ended before its tests did")
     if ending == TESTS_BROKEN:
-        return Grade(None, extracted, f"the tests of this problem can't be run: {said}")
-    # An examiner dies of what the code has answered: of a value that has no end, say.
+        return Grade(None, extracted, f"the tests of this problem can't be run: {message}")
+    # A value of the code may crash the tests' process, for example an endless one.
     return Grade(False, extracted, f"the tests could not be finished: {tested.died_of}")
 
 

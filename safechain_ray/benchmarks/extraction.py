@@ -1,4 +1,4 @@
-"""The code in a model's answer: the fenced block that is meant, or the answer itself where it has none."""
+"""Extraction of code from a model's answer: the right fenced block, or the answer itself without one."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from textwrap import dedent, indent
 
 PYTHON_WORDS = frozenset({"python", "python3", "py"})
 
-# As in CommonMark, what follows the backticks of a fence has no backtick: ```x = 1``` is no fence.
+# As in CommonMark, the text after the backticks of a fence contains no backtick: ```x = 1``` is no fence.
 _FENCE = re.compile(r"[ \t]*(?P<marks>`{3,}(?!.*`)|~{3,})[ \t]*(?P<language>[^\s`{]*)")
 
 _TRIPLE = re.compile(r'("""|\'\'\')|#.*|"(?:\\.|[^"\\])*+"?|\'(?:\\.|[^\'\\])*+\'?')
@@ -28,16 +28,16 @@ _STATEMENT = re.compile(
 
 
 MOST_STARTS = 20
-"""Lines in front of a closing fence at which the code is tried to begin; each one parses the text."""
+"""Maximum number of candidate first lines before a closing fence; each candidate parses the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A fenced block of Markdown.
 
-    `language` is what follows its opening marks, in lower case. `closed` is False for a block without its closing
-    fence, which ends with the text. It opens at line `opening` of `lines`, the whole text: a block holds no copy of
-    what is before it, as an answer may have 100,000 of them.
+    `language` is the text after its opening marks, in lower case. `closed` is False for a block without a closing
+    fence, which ends with the text. It opens at line `opening` of `lines`, the whole text: a block stores no copy of
+    the preceding text, because an answer may have 100,000 blocks.
     """
 
     language: str
@@ -48,20 +48,20 @@ class Block:
 
     @property
     def before(self) -> str:
-        """The text in front of the block."""
+        """The text before the block."""
         return "\n".join(self.lines[: self.opening])
 
 
 def extract_code(answer: str, defining: str | None = None) -> str | None:
     """The last block marked as Python, else the last without a language, else the whole answer; None for an empty one.
 
-    1. Of these blocks the last that defines `defining` goes before all others: many answers end with an example of use.
-    2. A block that is closed goes before one that is cut off.
-    3. A single fence without a language may open code or close it. The side that defines `defining` is the code, else
-       the side with lines of Python, what follows the fence first. Where neither has any, there is no code: prose is
-       not handed to a grader.
-    4. Text in front of a single closing fence may begin with prose. Where it is no Python as a whole, the code begins
-       at the first statement from which the rest is Python, else at the first statement.
+    1. Of these blocks, the last one that defines `defining` comes first: many answers end with an example of use.
+    2. A closed block comes before an unclosed one.
+    3. A single fence without a language may open or close the code. The side that defines `defining` is the code, else
+       the side with lines of Python, with the text after the fence first. If neither has any, there is no code: prose
+       is not graded.
+    4. Text before a single closing fence may begin with prose. If it does not parse as a whole, the code begins at the
+       first statement from which the rest parses, else at the first statement.
 
     The code may be the start of a function or its body alone. Only rule 4 parses text.
     """
@@ -75,22 +75,22 @@ def extract_code(answer: str, defining: str | None = None) -> str | None:
     if candidates:
         meant = [block for block in candidates if defining is not None and defines(block.text, defining)] or candidates
         return ([block for block in meant if block.closed] or meant)[-1].text
-    # Fenced in another language, it is no Python.
+    # A block in another language is no Python.
     return answer if answer.strip() and not blocks else None
 
 
 def defines(code: str, name: str) -> bool:
-    """Whether a function or class of that name is defined somewhere in it."""
+    """Whether the code defines a function or class of that name anywhere."""
     return re.search(rf"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+{re.escape(name)}\b", code, re.MULTILINE) is not None
 
 
 def fenced_blocks(text: str) -> Iterator[Block]:
-    """The fenced blocks in their order, without the indentation of their fence; the last may lack its end.
+    """The fenced blocks in their order, without the indentation of their fence. The last one may be unclosed.
 
-    As in CommonMark, but for two habits of models:
+    As in CommonMark, except for two habits of models:
 
-    - A fence with a language inside a block opens another one: the block before it lacks its end.
-    - A fence inside a string of three quotes belongs to the string, where the string and the block both end.
+    - A fence with a language inside a block opens a new block; the block before it is unclosed.
+    - A fence inside a triple-quoted string belongs to the string, if both the string and the block are closed.
     """
     lines = text.replace("\r\n", "\n").split("\n")
     start, knows_strings = 0, True
@@ -101,9 +101,9 @@ def fenced_blocks(text: str) -> Iterator[Block]:
 
 
 def _next_block(lines: list[str], start: int, knows_strings: bool) -> tuple[Block | None, int, bool]:
-    """The first block from line `start` on, the line behind it, and whether strings are still looked at.
+    """The first block from line `start` on, the line after it, and whether strings are still considered.
 
-    Once a string did not end, strings are ignored: so no text is read more than twice.
+    After a string without an end, strings are ignored, so that no text is scanned more than twice.
     """
     opening = next((number for number in range(start, len(lines)) if _FENCE.match(lines[number])), len(lines))
     opened = _FENCE.match(lines[opening]) if opening < len(lines) else None
@@ -127,7 +127,7 @@ def _next_block(lines: list[str], start: int, knows_strings: bool) -> tuple[Bloc
 
 
 def _quotes_after(line: str, quotes: str) -> str:
-    """The three quotes of the string that is open after a line of Python, "" for none; `quotes` are open before it."""
+    """The quotes of the triple-quoted string that is open after a line, "" for none; `quotes` are open before it."""
     place = 0
     while True:
         if quotes:
@@ -155,7 +155,7 @@ def _block(opened: re.Match[str], lines: list[str], opening: int, end: int, *, c
 
 
 def _beside_fence(block: Block, defining: str | None) -> str | None:
-    """The code of an answer with a single fence that says no language: behind the fence, or in front of it."""
+    """The code of an answer with a single fence without a language: after the fence, or before it."""
     sides = [side for side in (block.text, block.before) if side.strip()]
     meant = [side for side in sides if defining is not None and defines(side, defining)]
     code = next((side for side in (*meant, *filter(_STATEMENT.search, sides))), None)
@@ -163,7 +163,7 @@ def _beside_fence(block: Block, defining: str | None) -> str | None:
 
 
 def _without_prose(text: str) -> str:
-    """The text from its first statement on, where the whole is no Python.
+    """The text from its first statement on, if it does not parse as a whole.
 
     A line of prose may look like a statement ("with this (short) code:"), so later starts are tried too.
     """
@@ -174,7 +174,7 @@ def _without_prose(text: str) -> str:
 
 
 def _is_python(text: str) -> bool:
-    """Whether it is Python, or the body of a function, which may lack the indentation of its first line."""
+    """Whether it parses, or is the body of a function, which may lack the indentation of its first line."""
     return any(map(_parses, (text, f"def _():\n{indent(dedent(text), '    ')}", f"def _():\n    {text.lstrip(' ')}")))
 
 

@@ -1,4 +1,4 @@
-"""The problems of a benchmark: its rows, each with what is asked and what its grader needs."""
+"""Loader of benchmark problems: reads rows, formats prompts and validates ids and references."""
 
 from collections.abc import Mapping
 
@@ -12,22 +12,26 @@ from safechain_ray.errors import InputError
 from safechain_ray.types import short_hash
 
 
-def read_from(entry: BenchmarkEntry, source: str) -> BenchmarkEntry:
-    """The benchmark with its rows in another place: a file, a URI, or a folder or id of the hub, of the same columns.
+def with_source(entry: BenchmarkEntry, source: str) -> BenchmarkEntry:
+    """The benchmark read from another source with the same columns: a file, a URI, or a folder or id of the hub.
 
-    How many rows there are is not checked then, so that a part of a benchmark can be asked. Raises InputError for what
-    is none of these.
+    The number of rows is not checked then, so that a part of a benchmark can be run.
+
+    Raises:
+        InputError: `source` is none of these.
     """
-    place = {"kind": adhoc_entry(source).kind, "source": source, "more_files": ()}
-    return entry.model_copy(update={**place, "config": None, "revision": None, "rows": None})
+    location = {"kind": adhoc_entry(source).kind, "source": source, "more_files": ()}
+    return entry.model_copy(update={**location, "config": None, "revision": None, "rows": None})
 
 
 def load_problems(entry: BenchmarkEntry, limit: int | None = None) -> tuple[Problem, ...]:
-    """The problems in their order, the first `limit` of them where there is one.
+    """Load the problems in their order, at most `limit`.
 
-    An id is the id column as text, or 12 hexadecimal digits of a hash of what is asked. Raises InputError for a
-    benchmark that can't be read, misses a column or has another number of rows than `entry.rows`, and, all at once, for
-    rows that can't be problems: a benchmark with holes would give figures of another one.
+    An id is the id column as text, or 12 hexadecimal digits of a hash of the prompt.
+
+    Raises:
+        InputError: the benchmark can't be read, misses a column or has another number of rows than `entry.rows`. Also
+            for rows that can't be problems, all in one message: a benchmark with missing problems is another benchmark.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; the number of problems must be 1 or more.")
@@ -37,7 +41,7 @@ def load_problems(entry: BenchmarkEntry, limit: int | None = None) -> tuple[Prob
     if entry.rows is not None and len(records.rows) != entry.rows:
         raise InputError(
             f"{records.source} has {len(records.rows)} rows, but benchmark {entry.name!r} has {entry.rows}: it is "
-            "another version, or a part of it. To use it as it is, give a local copy."
+            "another version, or a part of it. Fix: to use it as it is, give a local copy."
         )
     first_rows: dict[str, int] = {}
     problems, refusals = [], []
@@ -53,7 +57,7 @@ def load_problems(entry: BenchmarkEntry, limit: int | None = None) -> tuple[Prob
         more = f"\n  and {len(refusals) - SHOWN_PROBLEMS} more" if len(refusals) > SHOWN_PROBLEMS else ""
         raise InputError(
             f"{records.source} has {len(refusals)} rows that can't be problems of {entry.name!r}:"
-            f"{''.join(refusals[:SHOWN_PROBLEMS])}{more}\nFix these rows, or take them out."
+            f"{''.join(refusals[:SHOWN_PROBLEMS])}{more}\nFix: correct these rows, or remove them."
         )
     return tuple(problems[:limit])
 
@@ -67,7 +71,7 @@ def _read_all(entry: BenchmarkEntry) -> Records:
 
 
 def _problem(entry: BenchmarkEntry, row: Mapping[str, object]) -> Problem | str:
-    """The row as a problem, or what is wrong with it."""
+    """The row as a problem, or the reason why it is none."""
     nulls = [column for column in entry.columns if row.get(column) is None]
     if nulls:
         return f"no value in {', '.join(nulls)}"
@@ -78,7 +82,7 @@ def _problem(entry: BenchmarkEntry, row: Mapping[str, object]) -> Problem | str:
     try:
         prompt = template.format_map(_stripped(row) if entry.strip else row)
     except (IndexError, KeyError, TypeError) as error:
-        return f"the prompt can't be made of it ({type(error).__name__}: {error})"
+        return f"the prompt can't be formatted ({type(error).__name__}: {error})"
     if not prompt.strip():
         return "the prompt is empty"
     problem_id = short_hash(prompt, characters=12) if entry.id_column is None else str(row[entry.id_column]).strip()

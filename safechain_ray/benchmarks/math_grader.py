@@ -1,10 +1,6 @@
-"""Grades answers in mathematics: the final answer against the gold one, by form first, then by algebra.
+"""Grader of mathematical answers: extraction of the final answer, comparison by form, then by computer algebra.
 
-Whether two answers are the same as written: what can be told of LaTeX without algebra.
-
-The final answer of a response in mathematics, and the gold answer of a problem.
-
-Whether two answers are mathematically equal, asked of a process that may hang and is then killed.
+Computer algebra (math-verify) may hang on an answer, so it runs in a child process with limits.
 """
 
 import re
@@ -20,54 +16,21 @@ from safechain_ray.benchmarks.math_units import SYMBOLS, is_unit
 from safechain_ray.limited_process import WALL_SECONDS, AnswerError, LimitedProcess, LimitExceededError
 
 PROCESSOR_SECONDS = 10
-
-"""Processor time of one comparison. Those of MATH-500's gold answers take some milliseconds."""
+"""Processor time of one comparison. Comparisons with MATH-500's gold answers take some milliseconds."""
 
 MEMORY = 4 * 2**30
-
-"""Bytes of address space. What sympy takes for an answer of a model is a small part of it."""
+"""Bytes of address space. sympy needs a small part of it for a typical answer."""
 
 _WORKER = Path(__file__).with_name("math_worker.py")
 
 _SAME_HASHES = {"PYTHONHASHSEED": "0"}
-
-"""The order of sympy's terms, and so its answers, depend on the seed."""
-
-
-class ComparisonError(Exception):
-    """Two answers could not be compared; says why."""
-
-
-class MathEquality:
-    """Compares answers in one process beside this one, which is started by the first question, and again after it died.
-
-    May be asked by many threads, each in its turn, and by processes forked from this one, which start their own.
-    """
-
-    def __init__(self, processor_seconds: int = PROCESSOR_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
-        self.child = LimitedProcess(_WORKER, processor_seconds, MEMORY, wall_seconds, _SAME_HASHES)
-
-    def equal(self, gold: str, answer: str) -> bool:
-        """Whether `answer` equals `gold`, both LaTeX or plain. Raises ComparisonError, also where it took too long."""
-        try:
-            return bool(self.child.ask([gold, answer]))
-        except LimitExceededError as error:
-            raise ComparisonError(f"the comparison {error}") from error
-        except AnswerError as error:
-            raise ComparisonError(f"the comparison failed: {error}") from error
-
-    def close(self) -> None:
-        """Ends the process; the next question starts another one."""
-        self.child.close()
-
+"""The order of sympy's terms, and therefore its results, depend on the hash seed."""
 
 LONGEST_ANSWER = 1_000
-
-"""Characters of a final answer; a longer one is no answer to any of the benchmarks, and is not looked at."""
+"""Maximum characters of a final answer. A longer one is no answer to any of the benchmarks."""
 
 MOST_DENIALS = 50
-
-"""Statements that are looked at from the last one back, where each is denied."""
+"""Maximum number of statements checked from the end, while each one is denied."""
 
 NUMBER = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
 
@@ -90,7 +53,6 @@ _NOT = r"(?:\bnot\b|n['’]t\b)(?:\s++(?:equal(?:\s++to)?|be|exactly|just|simply
 _ANY_NUMBER = re.compile(rf"(?P<denied>{_NOT}[\s$*\\(]*+)?(?P<number>(?:(?<![\w)])-)?\$?{NUMBER})")
 
 _DENIED = re.compile(rf"{_NOT}(?=[\s$*\\(+-]*+[0-9.$])", re.IGNORECASE)
-
 """A denied figure or formula. "Not enough information" is an answer."""
 
 _INSTEAD = re.compile(
@@ -98,74 +60,6 @@ _INSTEAD = re.compile(
 )
 
 _AND_NOT = re.compile(r"(?:,|\band\b|\brather\b)\s*+(?:and\s++)?(?:not|than)\b.*$", re.IGNORECASE)
-
-
-def final_answer(response: str) -> str | None:
-    r"""The answer that a response ends with, None where there is none.
-
-    That is what the last `\boxed{}` (or `\fbox{}`) holds. Without one: what follows the last "answer is" or "answer:"
-    (Minerva, arXiv:2206.14858), else what follows the last `####` (GSM8K, arXiv:2110.14168), else the last number, as
-    lm-evaluation-harness's flexible-extract of GSM8K takes it. The time taken grows with the length only.
-
-    A denied answer is none: of "The answer is not 17. It is 18." the 17 is passed over, and what is said instead
-    counts ("it is", "but"), else the statement before. A number right behind "not" is never the last number.
-    """
-    boxed = last_boxed(response)
-    if boxed is not None:
-        return boxed
-    for mark in (_BARE_BOX, _PHRASE, _MARK):
-        for match in reversed(deque(mark.finditer(response), MOST_DENIALS)):
-            answer = _stated(response[match.end() : match.end() + LONGEST_ANSWER])
-            if answer is not None:
-                if answer:
-                    return answer
-                break
-    numbers = [match["number"] for match in _ANY_NUMBER.finditer(response) if not match["denied"]]
-    return numbers[-1] if numbers else None
-
-
-def last_boxed(text: str) -> str | None:
-    r"""What the last `\boxed{...}` that is closed and not empty holds, braces within it balanced."""
-    opened: list[int | None] = []
-    last_start, last = -1, None
-    for token in _BOXES_AND_BRACES.finditer(text):
-        if token[0] == "{":
-            opened.append(None)
-        elif token[0] == "}":
-            start = opened.pop() if opened else None
-            if start is not None and start > last_start and (content := text[start : token.start()].strip()):
-                last_start, last = start, content
-        elif "box" in token[0]:
-            opened.append(token.end())
-    return last
-
-
-def gold_answer(text: str) -> str:
-    """What follows the last `####`, as GSM8K writes its answers, else the text as it is."""
-    return text.rpartition("####")[2].strip()
-
-
-def _stated(text: str) -> str | None:
-    """The answer at the start of the text, or what is said instead of one that is denied; None for a mere denial."""
-    if not _DENIED.match(text):
-        return _said(text)
-    instead = [match.end() for match in _INSTEAD.finditer(text)]
-    stated = [place for place in instead if not _DENIED.match(text, place)]
-    return _said(text[stated[-1] :]) if stated else None
-
-
-def _said(text: str) -> str:
-    """The first formula of the line, else the number that it starts with, else the line up to its sentence's end."""
-    line = text.partition("\n")[0].strip()
-    formula = _FORMULA.search(line)
-    if formula is not None:
-        return next(group for group in formula.groups() if group is not None).strip()
-    number = _LEADING_NUMBER.match(line)
-    if number is not None:
-        return number[0]
-    sentence = _SENTENCE_END.sub("", line.strip("$*_ ")).strip("$*_ ")
-    return _AND_NOT.sub("", sentence).strip("$*_ ") or sentence
-
 
 _THIN_SPACES = re.compile(r"\\[!,]")
 
@@ -190,12 +84,106 @@ _CHOICE = re.compile(r"\(([A-Z])\)")
 _BASED = re.compile(r"(\w+)_\{?(\d+)\}?")
 
 
-def same_as_written(gold: str, answer: str) -> bool | None:
-    """Whether `answer` is `gold`, None where that takes algebra.
+class ComparisonError(Exception):
+    """Two answers could not be compared. The text is the reason."""
 
-    Numbers in digits are compared exactly; spaces, sizes of brackets, degrees, dollar signs, thousands separators and
-    a unit in words after a number count for nothing. Numbers of two different bases are different. Of a gold `(C)` and
-    an answer that begins with such a choice the letters decide.
+
+class MathEquality:
+    """Comparison in a child process, which is started by the first call, and again after it died.
+
+    Thread-safe; calls are serialised. Forked processes start a child of their own.
+    """
+
+    def __init__(self, processor_seconds: int = PROCESSOR_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
+        self.child = LimitedProcess(_WORKER, processor_seconds, MEMORY, wall_seconds, _SAME_HASHES)
+
+    def equal(self, gold: str, answer: str) -> bool:
+        """Whether `answer` equals `gold`, both LaTeX or plain. Raises ComparisonError, also on a timeout."""
+        try:
+            return bool(self.child.ask([gold, answer]))
+        except LimitExceededError as error:
+            raise ComparisonError(f"the comparison {error}") from error
+        except AnswerError as error:
+            raise ComparisonError(f"the comparison failed: {error}") from error
+
+    def close(self) -> None:
+        """End the child process; the next call starts another one."""
+        self.child.close()
+
+
+def final_answer(response: str) -> str | None:
+    r"""The answer that a response ends with, None without one.
+
+    This is the content of the last `\boxed{}` (or `\fbox{}`). Without a box it is the text after the last "answer is"
+    or "answer:" (Minerva, arXiv:2206.14858), else the text after the last `####` (GSM8K, arXiv:2110.14168), else the
+    last number, as in the flexible-extract filter of lm-evaluation-harness for GSM8K. The running time is linear.
+
+    A denied answer does not count: in "The answer is not 17. It is 18." the answer is the correction after the denial
+    ("it is", "but"), else the statement before it. A number right after "not" is never the last number.
+    """
+    boxed = last_boxed(response)
+    if boxed is not None:
+        return boxed
+    for mark in (_BARE_BOX, _PHRASE, _MARK):
+        for match in reversed(deque(mark.finditer(response), MOST_DENIALS)):
+            answer = _stated(response[match.end() : match.end() + LONGEST_ANSWER])
+            if answer is not None:
+                if answer:
+                    return answer
+                break
+    numbers = [match["number"] for match in _ANY_NUMBER.finditer(response) if not match["denied"]]
+    return numbers[-1] if numbers else None
+
+
+def last_boxed(text: str) -> str | None:
+    r"""The content of the last closed, non-empty `\boxed{...}`, with balanced braces."""
+    opened: list[int | None] = []
+    last_start, last = -1, None
+    for token in _BOXES_AND_BRACES.finditer(text):
+        if token[0] == "{":
+            opened.append(None)
+        elif token[0] == "}":
+            start = opened.pop() if opened else None
+            if start is not None and start > last_start and (content := text[start : token.start()].strip()):
+                last_start, last = start, content
+        elif "box" in token[0]:
+            opened.append(token.end())
+    return last
+
+
+def gold_answer(text: str) -> str:
+    """The text after the last `####`, where GSM8K writes its answers, else the whole text."""
+    return text.rpartition("####")[2].strip()
+
+
+def _stated(text: str) -> str | None:
+    """The answer at the start of the text, or the correction after a denial; None for a denial alone."""
+    if not _DENIED.match(text):
+        return _said(text)
+    instead = [match.end() for match in _INSTEAD.finditer(text)]
+    stated = [place for place in instead if not _DENIED.match(text, place)]
+    return _said(text[stated[-1] :]) if stated else None
+
+
+def _said(text: str) -> str:
+    """The first formula of the line, else the number that it starts with, else the line up to its sentence's end."""
+    line = text.partition("\n")[0].strip()
+    formula = _FORMULA.search(line)
+    if formula is not None:
+        return next(group for group in formula.groups() if group is not None).strip()
+    number = _LEADING_NUMBER.match(line)
+    if number is not None:
+        return number[0]
+    sentence = _SENTENCE_END.sub("", line.strip("$*_ ")).strip("$*_ ")
+    return _AND_NOT.sub("", sentence).strip("$*_ ") or sentence
+
+
+def same_as_written(gold: str, answer: str) -> bool | None:
+    """Whether `answer` is `gold` as written; None if only algebra can decide.
+
+    Numbers in digits are compared exactly. Spaces, sizes of brackets, degrees, dollar signs, thousands separators and a
+    unit in words after a number are ignored. Numbers with two different bases are different. For a gold `(C)` and an
+    answer that begins with such a choice, the letters decide.
     """
     first, second = _plain(gold), _plain(answer)
     if first == second:
@@ -238,7 +226,7 @@ def _is_word(text: str) -> bool:
 
 
 def _number(text: str) -> tuple[str, str, str] | None:
-    """Sign, whole and decimal digits of a number written in digits; equal for equal numbers, however long."""
+    """Sign, whole digits and decimal digits of a number written in digits; equal for equal numbers of any length."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
@@ -251,7 +239,7 @@ def _number(text: str) -> tuple[str, str, str] | None:
 class MathGrader:
     """Reads `gold` of a problem's reference: a number or LaTeX, after `####` if there is one.
 
-    What no form decides is decided by math-verify (huggingface/Math-Verify), in a process of its own.
+    If no form decides, math-verify (huggingface/Math-Verify) does, in a child process.
     """
 
     equality: MathEquality = field(default_factory=MathEquality)
@@ -271,12 +259,12 @@ class MathGrader:
 
 
 def _by_form(gold: str, answer: str) -> bool | None:
-    """What the form of the two decides, None where it takes algebra."""
+    """The comparison by form; None if only algebra can decide."""
     for compare in (same_as_written, same_quantity, same_set):
         same = compare(gold, answer)
         if same is not None:
             return same
-    # Algebra would read digits of other scripts as if they were ASCII.
+    # Algebra would parse digits of other scripts like ASCII digits.
     return False if any(character.isdecimal() and not character.isascii() for character in answer) else None
 
 

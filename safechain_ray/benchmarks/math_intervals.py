@@ -1,4 +1,4 @@
-"""Sets of real numbers with numbers for bounds: inequalities and unions of intervals, compared exactly."""
+"""Exact comparison of sets of real numbers with numeric bounds: inequalities and unions of intervals."""
 
 import re
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ LONGEST_TEXT = 300
 
 @dataclass(frozen=True, slots=True, order=True)
 class Interval:
-    """From `low` to `high`; a bound that is open does not belong to it."""
+    """Numbers from `low` to `high`. An open bound is not part of the interval."""
 
     low: Bound
     low_open: bool
@@ -53,12 +53,12 @@ class Interval:
 EVERYTHING = (Interval(-INFINITE, True, INFINITE, True),)
 
 Union = tuple[Interval, ...]
-"""Intervals that are not empty, in order, each apart from the next."""
+"""Non-empty intervals in ascending order with gaps between them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RealSet:
-    """`name` is the variable whose values it describes, "" without one.
+    """A set of real numbers. `name` is the variable it describes, "" without one.
 
     `may_be_point` is true of a bare open interval with finite bounds: `(1,2)` may also be a point of the plane.
     """
@@ -73,7 +73,7 @@ def same_set(gold: str, answer: str) -> bool | None:
 
     None for:
 
-    - a side that is no such set, or is one of another variable,
+    - a side that is no such set, or has another variable,
     - a bound that is a decimal number and may be rounded,
     - two equal sets, if only one may be a point: a gold point `(1,2)` accepted the answer `1 < x < 2`.
     """
@@ -86,7 +86,7 @@ def same_set(gold: str, answer: str) -> bool | None:
 
 
 def real_set(text: str) -> RealSet | None:
-    """The set that the whole text describes by inequalities or intervals, None for any other text."""
+    """The set that the whole text describes by inequalities or intervals; None for any other text."""
     if len(text) > LONGEST_TEXT:
         return None
     text = _spelled_out(text)
@@ -109,7 +109,7 @@ def united(intervals: Iterable[Interval]) -> Union:
         if last is None or each.low > last.high or (each.low == last.high and each.low_open and last.high_open):
             result.append(each)
             continue
-        # Of two equal bounds the closed one reaches further.
+        # At an equal bound the closed interval extends further.
         high, is_closed = max((last.high, not last.high_open), (each.high, not each.high_open))
         result[-1] = Interval(last.low, last.low_open, high, not is_closed)
     return tuple(result)
@@ -170,7 +170,7 @@ def _beyond(relation: str, bound: Bound) -> Union:
 
 
 def _bound(text: str) -> Bound | None:
-    """None for a division by zero."""
+    """The bound as a number; None for a division by zero."""
     if re.fullmatch(_ENDLESS, text):
         return -INFINITE if text.startswith("-") else INFINITE
     try:

@@ -1,7 +1,4 @@
-"""Numbers as people write them: mixed numbers, number words with a figure, figures with simple or compound units.
-
-English number words.
-"""
+"""Parser and comparison of numbers as people write them: mixed numbers, English number words, figures with units."""
 
 import re
 from dataclasses import dataclass
@@ -23,12 +20,39 @@ _TENS = {word: 10 * value for value, word in enumerate(_FROM_TWENTY.split(), sta
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 
 LONGEST_WORDS = 120
+"""Maximum characters of a number in words."""
 
-"""characters of a number that is looked at"""
+_DROPPED = re.compile(r"\\left\b|\\right\b|\\displaystyle\b|\\[!,]|\\?\$")
+
+_WIDE_SPACES = re.compile(r"\\[;: ]|\\q?quad\b|~")
+
+_WORDS = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf)\s?\{([^{}]*)\}")
+
+_NUMBER_FRACTION = re.compile(r"\\[dt]?frac\s?(?:\{([0-9]+)\}\s?\{([0-9]+)\}|([0-9])([0-9]))")
+
+_UNIT_FRACTION = re.compile(r"\\[dt]?frac\s?\{([A-Za-z^0-9{} ]+)\}\s?\{([A-Za-z^0-9{} ]+)\}")
+
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
+
+_VALUE = re.compile(
+    rf"(?P<sign>[-+]?)(?:(?P<whole>[0-9]+)\s+(?P<part>[0-9]+)/(?P<of>[0-9]+)|(?P<top>[0-9]+)/(?P<bottom>[0-9]+)"
+    rf"|(?P<decimal>{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+))(?![0-9.,]*[0-9])"
+)
+
+_IN_BRACKETS = re.compile(r"\s*(?P<outside>[^()]+?)\s*\(\s*(?P<inside>[^()]+?)\s*\)\s*(?P<rest>[^()]*)")
+
+_POWER = r"(?:\^?\{?-?[0-9]\}?|[²³])"
+
+_ATOM = re.compile(rf"(?P<word>[A-Za-zµΩ]+)\.?(?P<power>{_POWER}?)")
+
+_JOINT = re.compile(r"\s*(?:/|·|\\cdot\b|\bper\b)\s*")
+
+_SPEEDS = frozenset({"m/s", "m/s^2", "m/s2", "m/s²"})
+"""Units of single letters that can't be products of variables."""
 
 
 def number_in_words(text: str) -> int | None:
-    """The integer that the whole text names ("twenty-one", "two hundred and five"), None for any other text."""
+    """The integer that the whole text names ("twenty-one", "two hundred and five"); None for any other text."""
     if len(text) > LONGEST_WORDS or not re.fullmatch(r"[A-Za-z]+(?:[ -][A-Za-z]+)*", text.strip()):
         return None
     total, smallest = 0, max(_SCALES.values()) * 10
@@ -76,39 +100,9 @@ def _below_hundred(words: list[str]) -> int | None:
     return None
 
 
-_DROPPED = re.compile(r"\\left\b|\\right\b|\\displaystyle\b|\\[!,]|\\?\$")
-
-_WIDE_SPACES = re.compile(r"\\[;: ]|\\q?quad\b|~")
-
-_WORDS = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf)\s?\{([^{}]*)\}")
-
-_NUMBER_FRACTION = re.compile(r"\\[dt]?frac\s?(?:\{([0-9]+)\}\s?\{([0-9]+)\}|([0-9])([0-9]))")
-
-_UNIT_FRACTION = re.compile(r"\\[dt]?frac\s?\{([A-Za-z^0-9{} ]+)\}\s?\{([A-Za-z^0-9{} ]+)\}")
-
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
-
-_VALUE = re.compile(
-    rf"(?P<sign>[-+]?)(?:(?P<whole>[0-9]+)\s+(?P<part>[0-9]+)/(?P<of>[0-9]+)|(?P<top>[0-9]+)/(?P<bottom>[0-9]+)"
-    rf"|(?P<decimal>{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+))(?![0-9.,]*[0-9])"
-)
-
-_IN_BRACKETS = re.compile(r"\s*(?P<outside>[^()]+?)\s*\(\s*(?P<inside>[^()]+?)\s*\)\s*(?P<rest>[^()]*)")
-
-_POWER = r"(?:\^?\{?-?[0-9]\}?|[²³])"
-
-_ATOM = re.compile(rf"(?P<word>[A-Za-zµΩ]+)\.?(?P<power>{_POWER}?)")
-
-_JOINT = re.compile(r"\s*(?:/|·|\\cdot\b|\bper\b)\s*")
-
-_SPEEDS = frozenset({"m/s", "m/s^2", "m/s2", "m/s²"})
-
-"""units of single letters only that are no products of variables"""
-
-
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """`value` is None where an answer contradicts itself, as "eighteen (17)" does.
+    """A parsed number. `value` is None if the answer contradicts itself, such as "eighteen (17)".
 
     `plain` is true of a bare number or fraction, which other rules compare.
     """
@@ -119,10 +113,10 @@ class Quantity:
 
 
 def same_quantity(gold: str, answer: str) -> bool | None:
-    """Whether the two are the same number, None where neither has one of these forms or a side is no number.
+    r"""Whether the two are the same number; None if neither has one of these forms, or a side is no number.
 
-    Where only one side has a unit the numbers decide. Two different units are not compared. The figure of the gold
-    answer with a word that makes it another number ("18 million") is wrong: math-verify ignores `\\text{ million}`.
+    If only one side has a unit, the numbers decide. Different units are not compared. The figure of the gold answer
+    with a word that changes the number ("18 million") is wrong: math-verify ignores `\text{ million}`.
     """
     first, second = quantity(gold), quantity(answer)
     if first is not None and first.value and first.value == _figure_before_multiplier(answer):
@@ -135,7 +129,7 @@ def same_quantity(gold: str, answer: str) -> bool | None:
 
 
 def quantity(text: str) -> Quantity | None:
-    """The number that the whole text is, None for any other text."""
+    """The number that the whole text is; None for any other text."""
     has_tex, says_unit = "frac" in text, _is_all_unit(text)
     text = _spelled_out(text)
     value = _VALUE.match(text)
@@ -149,18 +143,18 @@ def quantity(text: str) -> Quantity | None:
         is_mixed = value["whole"] is not None and not has_tex
         return Quantity(number, unit, plain=not unit and not is_mixed)
     in_words = number_in_words(text)
-    return _said_twice(text) if in_words is None else Quantity(Fraction(in_words))
+    return _words_and_figure(text) if in_words is None else Quantity(Fraction(in_words))
 
 
 def _figure_before_multiplier(text: str) -> Fraction | None:
-    """The figure of an answer such as "18 million" or "3 theta", None for any other text."""
+    """The figure of an answer such as "18 million" or "3 theta"; None for any other text."""
     text = _spelled_out(text)
     value = _VALUE.match(text)
     return _fraction(value) if value is not None and changes_number(text[value.end() :].strip(" -")) else None
 
 
-def _said_twice(text: str) -> Quantity | None:
-    """`eighteen (18)` and `18 (eighteen)`, with a unit behind them."""
+def _words_and_figure(text: str) -> Quantity | None:
+    """`eighteen (18)` and `18 (eighteen)`, optionally with a unit after them."""
     match = _IN_BRACKETS.fullmatch(text)
     if match is None:
         return None
@@ -186,13 +180,13 @@ def _spelled_out(text: str) -> str:
 
 
 def _is_all_unit(text: str) -> bool:
-    r"""Whether all letters are in text (`18\text{ m}^2`), so that no letter can be a variable."""
+    r"""Whether all letters are inside text commands (`18\text{ m}^2`), so that no letter can be a variable."""
     rest = re.sub(r"\\[a-z]+", "", _WORDS.sub("", text))
     return _WORDS.search(text) is not None and not re.search(r"[A-Za-z]", rest)
 
 
 def _fraction(match: re.Match[str]) -> Fraction | None:
-    """None for a division by zero, and for a mixed number whose fraction is 1 or more: it may be a product."""
+    """The number; None for a division by zero, and for a mixed number whose fraction is 1 or more (a product?)."""
     if match["decimal"] is not None:
         value = Fraction(match["decimal"].replace(",", ""))
     else:
@@ -204,10 +198,10 @@ def _fraction(match: re.Match[str]) -> Fraction | None:
 
 
 def _unit(text: str, *, says_unit: bool = False, singular: bool = False) -> str | None:
-    """The unit that a text is, "" for none, None for what is no unit.
+    """The unit in a text, "" for an empty text, None for any other text.
 
-    `says_unit` is true where no letter can be a variable. Else a unit of single letters may be a product: `18 m^2`.
-    `singular` is true behind a number of at most 1.
+    `says_unit` is true if no letter can be a variable. Otherwise a unit of single letters may be a product: `18 m^2`.
+    `singular` is true after a number of at most 1.
     """
     text = text.strip()
     if not text:

@@ -1,13 +1,15 @@
-"""Units behind a number: which words name one, and which change the number.
+"""Units after a number: which words are units, and which words change the number.
 
-An earlier rule took every unknown word as a unit. It graded `18 millions` and `18 thousandths` as 18. The rule is now:
+An earlier rule accepted every unknown word as a unit. It graded `18 millions` and `18 thousandths` as 18. The rules
+are:
 
 1. A phrase with a refused word is no unit. Refused words are numbers, multipliers, ordinals, fractions, percentages,
    Greek letters and words of mathematics.
 2. Any other phrase needs a known unit ("km", "dollar", "hour") or a plural noun of counted things ("apples").
-3. Behind a number of at most 1, a singular noun is enough: "1 apple", "1/2 pizza".
+3. After a number of at most 1, a singular noun is enough: "1 apple", "1/2 pizza".
 
-Trade-off: the coins in "18 quarters" and the objects in "18 scores" are refused, since both words change a number.
+Known trade-off: the coins in "18 quarters" and the objects in "18 scores" are refused, since both words change a
+number.
 
 Example:
     is_unit("miles per hour") is True
@@ -15,6 +17,30 @@ Example:
 """
 
 import re
+
+_IRREGULAR_PLURAL = re.compile(r"[a-z]*(?:men|people|children|fish|feet|teeth|geese|mice|sheep|deer)")
+
+_PLURAL = re.compile(r"[a-z]{2,}[a-rt-z]s")
+
+_ORDINAL = re.compile(
+    r"firsts?|(?:n|four|fif|six|seven|eigh|nin|ten|eleven|twelf|dozen|hundred|thousand)ths?"
+    r"|(?:[a-z]+teen|[a-z]+tie|[a-z]*illion)ths?"
+)
+
+_MULTIPLE = re.compile(r"[a-z]*illions?")
+
+_POWERED = re.compile(
+    r"\b((?:milli|centi|deci|kilo)?met(?:er|re)s?|inch(?:es)?|foot|feet|yards?|miles?|seconds?|[mck]m|ft) "
+    r"(?:squared|cubed)\b",
+    re.IGNORECASE,
+)
+
+_PHRASE = re.compile(r"[A-Za-z]{2,}\.?(?: (?:a|[A-Za-z]{2,}\.?)|-[A-Za-z]{3,})*")
+
+_SHORTEST_WORD = 4
+"""Minimum letters of an unlisted unit in a compound one. Shorter words may be products of variables."""
+
+_SHORTEST_NOUN = 3
 
 
 def _listed(words: str) -> frozenset[str]:
@@ -25,7 +51,7 @@ SYMBOLS = _listed(
     "mm cm dm km m in ft yd mi s sec min h hr hrs g kg mg lb lbs oz L ml mL cl dl gal qt N J W kW V A Pa kPa Hz kHz "
     "mol rad deg day man men"
 )
-"""Units of compound ones such as km/h; case matters."""
+"""Parts of compound units such as km/h. Case-sensitive."""
 
 _KNOWN = _listed(
     # length, area, volume
@@ -44,8 +70,6 @@ _KNOWN = _listed(
     "people person men women children feet teeth mice geese oxen dice fish sheep deer shrimp fruit "
     "unit piece point page tvs cds dvds pcs total altogether overall each apiece left remaining extra old"
 )
-_IRREGULAR_PLURAL = re.compile(r"[a-z]*(?:men|people|children|fish|feet|teeth|geese|mice|sheep|deer)")
-_PLURAL = re.compile(r"[a-z]{2,}[a-rt-z]s")
 _SHORT_WORDS = _listed("a an at by in my of on")
 
 _MULTIPLIERS = _listed(
@@ -55,7 +79,7 @@ _MULTIPLIERS = _listed(
     "gross half halve third double triple quadruple twofold threefold mega giga tera milli micro nano"
 )
 _AMBIGUOUS = _listed("quarter score grand")
-"""Multipliers that are nouns too: no unit, and no proof of another number."""
+"""Multipliers that are nouns too: neither a unit nor evidence of another number."""
 
 _GREEK = _listed(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi "
@@ -75,25 +99,10 @@ _SENTENCE = _listed(
     "and to not if when where for unless more less than is are was were has have does this that thus its equal "
     "equals axis always sometimes perhaps maybe about approx approximately undefined wrong false true none"
 )
-_ORDINAL = re.compile(
-    r"firsts?|(?:n|four|fif|six|seven|eigh|nin|ten|eleven|twelf|dozen|hundred|thousand)ths?"
-    r"|(?:[a-z]+teen|[a-z]+tie|[a-z]*illion)ths?"
-)
-_MULTIPLE = re.compile(r"[a-z]*illions?")
-_POWERED = re.compile(
-    r"\b((?:milli|centi|deci|kilo)?met(?:er|re)s?|inch(?:es)?|foot|feet|yards?|miles?|seconds?|[mck]m|ft) "
-    r"(?:squared|cubed)\b",
-    re.IGNORECASE,
-)
-_PHRASE = re.compile(r"[A-Za-z]{2,}\.?(?: (?:a|[A-Za-z]{2,}\.?)|-[A-Za-z]{3,})*")
-
-_SHORTEST_WORD = 4
-"""Letters of an unlisted unit in a compound one: shorter words may be products of variables."""
-_SHORTEST_NOUN = 3
 
 
 def is_unit(text: str, *, singular: bool = False) -> bool:
-    """Whether the whole text is a unit in words. `singular` is true behind a number of at most 1."""
+    """Whether the whole text is a unit in words. `singular` is true after a number of at most 1."""
     text = _POWERED.sub(r"\1", text.strip())
     if _PHRASE.fullmatch(text) is None or re.search(r"\bper cent\b", text, re.IGNORECASE):
         return False
@@ -106,7 +115,7 @@ def is_unit(text: str, *, singular: bool = False) -> bool:
 
 
 def is_atom(word: str, *, singular: bool = False) -> bool:
-    """Whether the word is a unit in a compound one. `singular` is true also behind "/" and "per"."""
+    """Whether the word is a unit in a compound one. `singular` is also true after "/" and "per"."""
     if word in SYMBOLS:
         return True
     lower = word.lower()
@@ -114,7 +123,7 @@ def is_atom(word: str, *, singular: bool = False) -> bool:
 
 
 def changes_number(text: str) -> bool:
-    """Whether a phrase behind a number makes it another number: "million", "thousandths of a mile", "pi"."""
+    """Whether a phrase after a number changes it: "million", "thousandths of a mile", "pi"."""
     word = re.match(r"[a-z]*", text.lower())
     return word is not None and _is_multiplier(word[0]) and not is_unit(text)
 
@@ -142,7 +151,7 @@ def _is_short(word: str) -> bool:
 
 
 def _singular(word: str) -> set[str]:
-    """The word, and what it may be the plural of."""
+    """The word, and its possible singular forms."""
     found = {word, word.removesuffix("s")}
     if word.endswith(("sses", "xes", "oes")):
         found.add(word[:-2])

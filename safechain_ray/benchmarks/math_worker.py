@@ -1,4 +1,4 @@
-"""Compares answers by algebra in a process of its own, which may be killed: run by `LimitedProcess`."""
+"""Child process of `LimitedProcess` that compares two answers by computer algebra, and may be killed."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ _WANTED = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()
 
 @lru_cache(maxsize=1024)
 def _parsed(text: str) -> list[object]:
-    # Both libraries' time limits are signals; here the process has one.
+    # Both libraries implement time limits by signals. Here the process itself has a limit.
     found: list[object] = parse(f"\\boxed{{{text}}}", _WANTED, parsing_timeout=None)
     return found
 
@@ -17,5 +17,5 @@ def _parsed(text: str) -> list[object]:
 def answer(request: list[str]) -> bool:
     """Whether gold and answer are equal."""
     gold, given = request
-    # x > 2 and (2, oo) are one set, however the question wanted it written.
+    # x > 2 and (2, oo) are the same set.
     return bool(verify(_parsed(gold), _parsed(given), allow_set_relation_comp=True, timeout_seconds=None))

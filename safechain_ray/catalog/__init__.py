@@ -1,4 +1,4 @@
-"""Models, families, data sets, training sets, benchmarks and judges by name, read from the YAML files beside this."""
+"""The built-in catalog: models, families, data sets, training sets, benchmarks and judges by name, from YAML."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -60,7 +60,7 @@ def training_sets() -> Mapping[str, TrainingSetEntry]:
 
 @cache
 def shapes() -> Mapping[str, ModelShape]:
-    """Of the models that can be trained, by their names; not of all."""
+    """Shapes by model name, for the models that can be trained."""
     return _read("shapes.yaml", ModelShape)
 
 
@@ -70,7 +70,7 @@ def judges() -> Mapping[str, JudgeEntry]:
 
 
 def lookup(kind: str, entries: Mapping[str, AnyEntry], name: str) -> AnyEntry:
-    """The entry called `name`. Raises UnknownNameError, which offers the nearest name."""
+    """The entry called `name`. Raises UnknownNameError, which suggests the nearest name."""
     if name not in entries:
         raise UnknownNameError(kind, name, entries)
     return entries[name]

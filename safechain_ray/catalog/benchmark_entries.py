@@ -1,4 +1,4 @@
-"""What the catalog says of a reasoning benchmark: its rows, what is asked of them, and who grades the answers."""
+"""The catalog entry of a reasoning benchmark: its rows, prompt template, grader and styles."""
 
 import re
 from collections.abc import Iterator
@@ -49,10 +49,10 @@ class BenchmarkStyle(BaseModel):
 
 
 class BenchmarkEntry(RowsEntry):
-    """A benchmark of a known kind of grader: all that is needed to ask its problems and to grade the answers.
+    """A benchmark with a known kind of grader.
 
-    Templates hold columns in braces, `{question}`, or one item of a column that is a list, `{tests[0]}`; braces of
-    their own are doubled.
+    Templates contain columns in braces, `{question}`, or one item of a list column, `{tests[0]}`. Literal braces are
+    doubled.
     """
 
     grader: GraderKind
@@ -64,7 +64,7 @@ class BenchmarkEntry(RowsEntry):
     )
     prompt_source: str = Field(description="where the template comes from")
     strip: bool = Field(False, description="drop white space at both ends of each column's text in the template")
-    reference: dict[str, str] = Field(description="what the grader reads of a problem, and the column that holds it")
+    reference: dict[str, str] = Field(description="fields that the grader reads, and the column of each")
     max_tokens: int = Field(16_000, ge=1, description="most tokens of a response, thought included, as published")
     repetition_penalty: float = Field(1.0, gt=0, description="as published")
     strategy: str = Field("default", description="the decoding strategy if the config names none")
@@ -75,7 +75,7 @@ class BenchmarkEntry(RowsEntry):
     @classmethod
     def _template(cls, template: str) -> str:
         if not list(_columns(template)):
-            raise ValueError("the template holds no column in braces, such as {question}")
+            raise ValueError("the template has no column in braces, such as {question}")
         return template
 
     @field_validator("prompt_without")
@@ -117,14 +117,14 @@ class BenchmarkEntry(RowsEntry):
 
 
 def _columns(template: str) -> Iterator[str]:
-    """The columns that a template holds. Raises ValueError for a field that is none."""
+    """The columns in a template. Raises ValueError for a field that is not a column."""
     for _, field, form, conversion in Formatter().parse(template):
         if field is None:
             continue
         match = _FIELD.fullmatch(field)
         if match is None or form or conversion:
             raise ValueError(
-                f"{{{field}}} is no column; double the braces that are to stay: {{{{{field}}}}}, or write {{column}} "
-                "or {column[0]}"
+                f"{{{field}}} is no column. Fix: double literal braces, {{{{{field}}}}}, or write {{column}} or "
+                "{column[0]}"
             )
         yield match[1]

@@ -1,11 +1,4 @@
-"""What the catalog says of a model family, a model, a data set and a judge.
-
-What the catalog says of a model behind an API that speaks OpenAI's chat completions.
-
-What the catalog says of a training set: prompts with the responses that a model is to learn.
-
-The shape of a decoder-only transformer, from which its parameters and the memory of training it follow.
-"""
+"""Catalog entries: families, models, API models, data sets, training sets, judges and the shapes of models."""
 
 import os
 from collections.abc import Iterator
@@ -20,8 +13,26 @@ from safechain_ray.likely_keys import without_prefixed_keys
 from safechain_ray.types import PLAIN_URL, Message, SpecialTokens, ThinkingTags, VariableName
 
 MessageContent = Literal["text", "list"]
+"""The content of a message for a chat template: text, or a list of `{type: text, text: ...}`."""
 
-"""How a chat template reads a message's content: as text, or as a list of `{type: text, text: ...}`."""
+LossOn = Literal["last", "all"]
+"""The assistant turns of a conversation that carry loss."""
+
+GPU_GIGABYTES = 80
+"""Memory of the GPUs for which the catalog gives parallel sizes."""
+
+QUANTIZED_DTYPES = ("fp8", "quantized")
+"""Values of `weights_dtype` for published weights that are quantized; `quantized` is any method other than fp8."""
+
+QUANTIZED_GIGABYTES = 1.15
+"""Per billion parameters in fp8: one byte each, and two for the embeddings, which vLLM does not quantize."""
+
+LAYOUTS = (
+    frozenset({"messages_column"}),
+    frozenset({"prompt_column", "response_column"}),
+    frozenset({"prompt_column", "thought_column", "answer_column"}),
+)
+"""The columns of a demonstration: a conversation, or a prompt with its response in one or two columns."""
 
 
 class Entry(BaseModel):
@@ -29,14 +40,14 @@ class Entry(BaseModel):
 
     name: str
     description: str = ""
-    caveat: str | None = Field(None, description="what every report of a run with it has to say")
+    caveat: str | None = Field(None, description="a warning that every report of a run with this entry shows")
     licence: str = "unknown"
-    gated: bool = Field(False, description="the hub gives the files only to those whom it has granted access")
+    gated: bool = Field(False, description="the hub gives the files only to users with granted access")
     access: str | None = Field(None, description="how to get the files, where it takes more than a download")
 
 
 class Family(BaseModel):
-    """How models of one family think and are prompted."""
+    """Thinking tags and system prompt of the models of one family."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,28 +57,15 @@ class Family(BaseModel):
     source: str = Field("", description="where these facts come from")
 
     def conversation(self, prompt: str) -> tuple[Message, ...]:
-        """The turns that put `prompt` to a model of this family."""
+        """The turns that send `prompt` to a model of this family."""
         user = Message("user", prompt)
         if self.system_prompt is None:
             return (user,)
         return (Message("system", self.system_prompt), user)
 
 
-GPU_GIGABYTES = 80
-
-"""Memory of the GPUs that the catalog's parallel sizes are for."""
-
-QUANTIZED_DTYPES = ("fp8", "quantized")
-
-"""Values of `weights_dtype` for weights that are quantized already; `quantized` is any other way."""
-
-QUANTIZED_GIGABYTES = 1.15
-
-"""Of a billion parameters in fp8: one byte each, and two for the embeddings, which vLLM leaves as they are."""
-
-
 class EngineNeeds(BaseModel):
-    """What one replica of an engine takes of a cluster, and how it is started."""
+    """Resources and start arguments of one engine replica."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,18 +80,18 @@ class EngineNeeds(BaseModel):
     pipeline_parallel_size: int = Field(1, ge=1, description=f"on GPUs of {GPU_GIGABYTES} GB")
     attention: Attention | None = Field(None, description="of config.json; None where it is not known")
     fixed: frozenset[str] = Field(
-        frozenset(), description="fields that the user has set: a plan takes them as they are", exclude=True
+        frozenset(), description="fields that the user has set, which the planner does not change", exclude=True
     )
     quantization: Literal["fp8"] | None = Field(
         None,
         exclude_if=lambda quantization: quantization is None,
         description="vLLM quantizes the weights while it loads them; results differ from those of the published ones",
     )
-    runs_on_cpu: bool = Field(False, description="small enough to be put on CPUs without being asked to")
+    runs_on_cpu: bool = Field(False, description="small enough to run on CPUs by default")
     trust_remote_code: bool = False
     message_content: MessageContent = Field(
         "text",
-        # A default that is not dumped leaves the identities of runs as they were before this field.
+        # Without the default in the dump, runs that are older than this field keep their identity.
         exclude_if=lambda content: content == "text",
         description="how the model's chat template reads a message's content; multimodal ones want a list",
     )
@@ -117,30 +115,30 @@ class EngineNeeds(BaseModel):
 
     @property
     def is_quantized(self) -> bool:
-        """Whether the published weights are, or vLLM is asked to quantize them by `engine_kwargs`."""
+        """Whether the published weights are quantized, or `engine_kwargs` quantizes them in vLLM."""
         return self.weights_dtype in QUANTIZED_DTYPES or "quantization" in self.engine_kwargs
 
     @property
     def weight_gigabytes(self) -> float:
-        """Memory that the weights alone take."""
+        """Memory of the weights alone."""
         if self.quantization is not None:
             return self.parameters * QUANTIZED_GIGABYTES
         bytes_each = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}.get(self.weights_dtype or self.dtype, 2)
         return self.parameters * bytes_each
 
     def spread(self, sizes: ParallelSizes, context_length: int) -> Self:
-        """The same over other GPUs, with another context."""
+        """A copy with other parallel sizes and context length."""
         return self.model_copy(update={**sizes.model_dump(), "context_length": context_length})
 
 
 class ModelEntry(Entry, EngineNeeds):
-    """A reasoning model that is run by vLLM replicas."""
+    """A reasoning model that vLLM replicas run."""
 
     family: str
 
 
 class RowsEntry(Entry):
-    """Where rows come from: prompts of a data set, problems of a benchmark."""
+    """The source of rows: prompts of a data set, problems of a benchmark."""
 
     kind: Literal["huggingface", "file", "package"]
     source: str = Field(description="Hugging Face id, URL or path, or a file of the package")
@@ -154,11 +152,11 @@ class RowsEntry(Entry):
 
 
 class DatasetEntry(RowsEntry):
-    """A data set of prompts: where it comes from, and which of its columns are what."""
+    """A data set of prompts: its source and the meaning of its columns."""
 
     prompt_column: str
     prompt_columns: dict[str, str] = Field(
-        default_factory=dict, description="category -> the column with its prompts, where that is another one"
+        default_factory=dict, description="category -> the column with its prompts, where this is not prompt_column"
     )
     id_column: str | None = None
     category_column: str | None = None
@@ -168,17 +166,17 @@ class DatasetEntry(RowsEntry):
 
 
 class Endpoint(BaseModel):
-    """A server that judges, and how it is asked. The key comes from the environment only."""
+    """A server that judges. The API key comes from the environment only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     base_url: str = Field(pattern=PLAIN_URL, description="without a key, a user or a query in it")
     model: str = Field(min_length=1)
     api_key_env: VariableName = Field("", description="environment variable that holds the key; empty: none is sent")
-    max_concurrent: int = Field(16, ge=1, description="requests under way at the same time")
+    max_concurrent: int = Field(16, ge=1, description="concurrent requests")
 
     def api_key(self) -> SecretStr | None:
-        """The key, None for an endpoint that wants none. Raises InputError where its variable is not set."""
+        """The API key; None for an endpoint without one. Raises InputError if the variable is not set."""
         if not self.api_key_env:
             return None
         key = os.environ.get(self.api_key_env, "").strip()
@@ -190,25 +188,25 @@ class Endpoint(BaseModel):
 
 
 class JudgeEntry(Entry):
-    """A judge: its kind decides the code, the rest is its data.
+    """A judge: `kind` selects the code, the other fields are its data.
 
-    Kinds that run a model have `engine`, those that ask a server have `endpoint`, rules have neither. Judges of kind
-    `preference` compare two responses, and only `prefer` uses them; all others judge one response.
+    Kinds that run a model have `engine`, kinds that call a server have `endpoint`, rules have neither. Judges of kind
+    `preference` compare two responses, and only `prefer` uses them. All other judges judge one response.
     """
 
-    kind: str = Field(description="the module of `judges/` that has its code, or `preference`")
+    kind: str = Field(description="the module of `judges/` with its code, or `preference`")
     engine: EngineNeeds | None = None
     endpoint: Endpoint | None = Field(None, exclude_if=lambda endpoint: endpoint is None)
     phrases: str | None = Field(None, description="refusal_match: the file of refusal phrases, one a line")
 
     @property
     def is_rule(self) -> bool:
-        """Whether it decides by itself: it has no pool, and takes part wherever blocks are written."""
+        """Whether the judge is a rule: it has no pool of workers, and runs where blocks are written."""
         return self.engine is None and self.endpoint is None
 
 
 class Prices(BaseModel):
-    """Dollars for a million tokens. Reasoning counts as output; discounts (cached input) are not known here."""
+    """Dollars for a million tokens. Reasoning counts as output; discounts (cached input) are not modelled."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -221,22 +219,27 @@ class Prices(BaseModel):
 
 
 class ApiEntry(Entry):
-    """A reasoning model that a provider runs. Its key is read from the environment where the requests are sent."""
+    """A reasoning model behind an API that speaks OpenAI's chat completions.
+
+    The API key is read from the environment of the node that sends the requests.
+    """
 
     base_url: str = Field(description="the endpoint, up to the part before /chat/completions")
     api_model: str = Field(description="the id by which the provider knows the model")
     api_key_env: VariableName | None = Field(None, description="the environment variable of the key; None sends no key")
-    family: str = Field("api", description="tags around a thought that comes apart, or in the text; the system prompt")
+    family: str = Field(
+        "api", description="tags around a thought that is returned separately, or in the text; the system prompt"
+    )
     context_length: int = Field(131_072, ge=1, description="tokens of prompt and completion together")
     prices: Prices | None = None
-    max_concurrent: int = Field(64, ge=1, description="most requests under way together")
+    max_concurrent: int = Field(64, ge=1, description="most concurrent requests")
     most_choices: int = Field(
         1,
         ge=1,
-        exclude_if=lambda count: count == 1,  # identities from before there was this key stay as they were
+        exclude_if=lambda count: count == 1,  # runs that are older than this field keep their identity
         description="samples of a prompt that one request may ask for (n); 1 where the provider has no n",
     )
-    timeout_seconds: float = Field(900.0, gt=0, description="a request without an answer for so long is sent again")
+    timeout_seconds: float = Field(900.0, gt=0, description="a request without an answer for so long is retried")
     extra_body: Annotated[dict[str, object], AfterValidator(without_prefixed_keys)] = Field(
         default_factory=dict, description="put into every request as it is"
     )
@@ -268,7 +271,7 @@ class ApiEntry(Entry):
 
 
 def judging_api(judge: JudgeEntry) -> ApiEntry:
-    """The chat model at the endpoint of a judge that has one. Its answer is one letter, cut by design."""
+    """The chat model at a judge's endpoint. Its answer is one letter, truncated by design."""
     assert judge.endpoint is not None
     return ApiEntry(
         name=judge.name,
@@ -280,21 +283,8 @@ def judging_api(judge: JudgeEntry) -> ApiEntry:
     )
 
 
-LAYOUTS = (
-    frozenset({"messages_column"}),
-    frozenset({"prompt_column", "response_column"}),
-    frozenset({"prompt_column", "thought_column", "answer_column"}),
-)
-
-"""The columns that hold a demonstration: a conversation, or a prompt with its response whole or in two."""
-
-LossOn = Literal["last", "all"]
-
-"""The assistant turns of a conversation that carry loss."""
-
-
 class TrainingSetEntry(RowsEntry):
-    """Where demonstrations come from, and which of their columns are what.
+    """A training set: the source of its demonstrations and the meaning of their columns.
 
     Either exactly the columns of one of `LAYOUTS` are named, or none. Without names the layout is detected from the
     columns of the data. Thoughts are in the tags of `family`, R1's by default, for every trained model. The opening tag
@@ -338,7 +328,10 @@ class TrainingSetEntry(RowsEntry):
 
 
 class ModelShape(BaseModel):
-    """Llama's architecture, and those with the same matrices (Qwen 2.5). Biases and norms are too small to count."""
+    """The shape of a decoder-only transformer: decides its parameters and the memory of training.
+
+    Llama's architecture, and those with the same matrices (Qwen 2.5). Biases and norms are too small to count.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -350,7 +343,7 @@ class ModelShape(BaseModel):
     heads: int = Field(ge=1)
     key_value_heads: int = Field(ge=1)
     head_size: int | None = Field(None, description="hidden / heads by default")
-    tied: bool = Field(False, description="one matrix for what goes in and what comes out")
+    tied: bool = Field(False, description="input and output embeddings share one matrix")
 
     @classmethod
     def of_config(cls, name: str, config: Any) -> "ModelShape":
@@ -381,7 +374,7 @@ class ModelShape(BaseModel):
 
     @property
     def embedding_parameters(self) -> int:
-        """Of one of the two matrices as large as the vocabulary."""
+        """Parameters of one of the two embedding matrices."""
         return self.vocabulary * self.hidden
 
     @property
@@ -389,5 +382,5 @@ class ModelShape(BaseModel):
         return self.layers * self.layer_parameters + (1 if self.tied else 2) * self.embedding_parameters
 
     def adapter_parameters(self, rank: int) -> int:
-        """Of low-rank adapters on all linear layers but the output."""
+        """Parameters of low-rank adapters on all linear layers but the output."""
         return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self.matrices())

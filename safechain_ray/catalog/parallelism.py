@@ -1,4 +1,4 @@
-"""How an engine is spread over GPUs, and the KV cache of a token on each of them."""
+"""Tensor and pipeline parallelism of an engine, and the KV cache size of a token on each GPU."""
 
 import math
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 CACHE_BYTES = 2
-"""Bytes of a value in the KV cache: vLLM keeps it in the model's own 16 bits unless `kv_cache_dtype` says otherwise."""
+"""Bytes of a value in the KV cache: vLLM uses the model's own 16 bits unless `kv_cache_dtype` is set."""
 
 
 class ParallelSizes(BaseModel):
-    """How one replica of an engine is spread over GPUs."""
+    """Tensor and pipeline parallel sizes of one engine replica."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

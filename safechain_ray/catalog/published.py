@@ -1,4 +1,4 @@
-"""What the SafeChain paper published (arXiv:2502.12025), as records: its safety table, its pilot of judges and more."""
+"""The published figures of the SafeChain paper (arXiv:2502.12025): safety, pilot of judges, fine-tuning, grids."""
 
 from collections.abc import Collection, Mapping
 from functools import cache
@@ -18,7 +18,7 @@ class Published(BaseModel):
 
 
 class SafetyFigures(Published):
-    """One model under one strategy on one data set: greedily on the full set, then sampled on the small one."""
+    """One model, strategy and data set: greedy decoding on the full set, sampling on the small set."""
 
     greedy_safe_at_1: Share
     safe_at_1: Share
@@ -27,7 +27,7 @@ class SafetyFigures(Published):
 
 
 class Evaluation(Published):
-    """How the published safety figures were made.
+    """The evaluation settings of the published safety figures.
 
     The data sets map the table's name to the catalog's name, and `strategy_options` a strategy to its options.
     `bos_twice` lists models whose prompts had BOS twice. `ran` maps a model's name in the table to the catalog's name
@@ -72,9 +72,9 @@ class Pilot(Published):
 
 
 class Finetuning(Published):
-    """Model, training data, then a share for each of `columns`.
+    """A share for each of `columns`, by model and training data.
 
-    `styles` are the styles in which benchmarks of the catalog were asked and graded, for those not in the default one.
+    `styles` maps a benchmark to its style of prompt and grader, where this is not the default style.
     """
 
     columns: tuple[str, ...]
@@ -82,9 +82,9 @@ class Finetuning(Published):
     models: Mapping[str, Mapping[str, tuple[Share, ...]]]
 
     def rows(self, names: Collection[str] | None = None) -> dict[str, Mapping[str, Share]]:
-        """Shares by column, of every model by its name: the base model's own, with its data for one that was tuned.
+        """Shares by column for each model. The name of a tuned model is `BASE-DATA`.
 
-        With `names`, in any case, those of the base models that one of them is, or was tuned from.
+        With `names` (compared without case), only the base models that a name belongs to, and their tuned models.
         """
         found: dict[str, Mapping[str, Share]] = {}
         for model, tuned in self.models.items():
@@ -113,7 +113,7 @@ class Pairwise(Published):
     against: Mapping[str, tuple[Share, Share, Share]]
 
     def between(self, a: str, b: str) -> tuple[Share, Share, Share] | None:
-        """Shares of wins, ties and losses of model `a` against `b`; None for a pair that is not published."""
+        """Shares of wins, ties and losses of model `a` against model `b`; None for an unpublished pair."""
         if a == self.model:
             return self.against.get(b)
         published = self.against.get(a) if b == self.model else None
@@ -124,9 +124,9 @@ Safety = Mapping[str, Mapping[str, Mapping[str, SafetyFigures]]]
 
 
 class PublishedFigures(Published):
-    """`safety` goes by model, strategy and data set (its name in the table).
+    """All published figures. `safety` is keyed by model, strategy and data set (the table's name).
 
-    `also_known` goes from the catalog's name of a model to the table's, where the two differ.
+    `also_known` maps the catalog's name of a model to the table's name, where the names differ.
     """
 
     source: str
@@ -140,7 +140,7 @@ class PublishedFigures(Published):
     pairwise: Pairwise
 
     def name_of(self, model: str) -> str | None:
-        """The name that `safety` has for a model of the catalog; None for one that nothing was published of."""
+        """The key in `safety` of a catalog model; None for an unpublished model."""
         name = self.also_known.get(model, model)
         return name if name in self.safety else None
 

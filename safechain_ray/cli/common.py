@@ -1,4 +1,4 @@
-"""What every command of `safechain-ray` has around it: `--json`, errors as sentences, exit codes, a quiet terminal."""
+"""What every command shares: `--json` and `--debug`, errors as messages, exit codes, a quiet terminal."""
 
 import atexit
 import json
@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -18,18 +18,17 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
+from safechain_ray.cli.options import Command
 from safechain_ray.engines.start import captured_output
 from safechain_ray.errors import InputError, SafechainError
 from safechain_ray.report.escape import printable_lines
 from safechain_ray.storage import redact
 
-DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES = 0, 1, 2, 3
-
-Command = Callable[..., Any]
+DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-def output_flags(command: Command) -> Command:
-    """`--json` and `--debug`, and errors as sentences with an exit code."""
+def output_options(command: Command) -> Command:
+    """Adds `--json` and `--debug`, and turns errors into messages and exit codes."""
 
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines.")
     @click.option("--debug", is_flag=True, help="Show tracebacks.")
@@ -40,11 +39,15 @@ def output_flags(command: Command) -> Command:
         except SafechainError as error:
             _fail(str(error), error.exit_code, arguments["as_json"], debug=debug)
         except KeyboardInterrupt:
-            _fail(f"Interrupted. What is done is kept; go on with:\n  {_same_command()}", 130, arguments["as_json"])
+            _fail(
+                f"Interrupted. Completed work is saved. To resume, run:\n  {_same_command()}",
+                INTERRUPTED,
+                arguments["as_json"],
+            )
         except Exception as error:
             _fail(
                 f"Failed: {type(error).__name__}: {_first_lines(error)}\n"
-                f"What is done is kept; the same command goes on. With --debug it shows the traceback.",
+                "Completed work is saved. Rerun the command to resume, with --debug for the traceback.",
                 FAILED,
                 arguments["as_json"],
                 debug=debug,
@@ -54,12 +57,13 @@ def output_flags(command: Command) -> Command:
 
 
 class ExitCode:
-    """Ends the process with its command's code, before native libraries clean up after themselves.
+    """Ends the process with its command's exit code, before native libraries run their destructors.
 
-    Ray leaves native threads running (metrics, RPC), and C's `exit()` frees memory that they may still use: a process
-    whose work was done sometimes ended with a segmentation fault, which a scheduler takes for a failure. Handlers of
-    `atexit` that are registered after this object was made run before; those registered earlier do not run. After an
-    error that nothing caught the process ends as always.
+    Ray leaves native threads running (metrics, RPC), and C's `exit()` frees memory that these threads may still use.
+    A completed command sometimes ended with a segmentation fault, which a scheduler counts as a failure.
+
+    `atexit` handlers that are registered later still run. Handlers that were registered earlier do not run. After an
+    uncaught error the process ends in the usual way.
     """
 
     def __init__(self) -> None:
@@ -82,41 +86,27 @@ class ExitCode:
         logging.shutdown()
         try:
             sys.stdout.flush()
-        except (BrokenPipeError, ValueError):  # nobody reads it any more, or it is closed
+        except (BrokenPipeError, ValueError):  # the reader has gone, or stdout is closed
             pass
         except OSError as error:
             self._code = self._code or FAILED
-            print(f"What was printed could not be written: {error}", file=sys.stderr)
+            print(f"Standard output could not be written: {error}", file=sys.stderr)
         with suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(self._code)
 
 
-def profile_flag(command: Command) -> Command:
-    """`--profile`, which every command has that reads a config file."""
-    return click.option("--profile", metavar="NAME", help="The values under profiles.NAME of the config file.")(command)
-
-
-def batch_invariant_flag(command: Command) -> Command:
-    """`--batch-invariant`, of the commands that generate."""
-    return click.option(
-        "--batch-invariant/--no-batch-invariant",
-        default=None,
-        help="GPUs: a text does not depend on the requests beside it; slower (docs/gpu.md).",
-    )(command)
-
-
 def interruptible() -> None:
-    """Let SIGTERM (`ray job stop`) end a command as Ctrl-C does."""
+    """Handle SIGTERM (`ray job stop`) as Ctrl-C."""
     signal.signal(signal.SIGTERM, _interrupt)
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[Console]:
-    """Keep what Ray and vLLM print off the terminal; gives a console that still reaches it.
+    """Redirects the output of Ray and vLLM to a log file; yields a console on the terminal.
 
-    Both print from native threads and child processes too, so file descriptors are pointed at a log file, which is
-    named and kept when something fails.
+    Ray and vLLM also print from native threads and child processes, so the file descriptors are redirected. The log
+    file is kept and named after a failure, and removed otherwise.
     """
     log_file = Path(tempfile.mkstemp(prefix="safechain-ray-", suffix=".log")[1])
     with os.fdopen(os.dup(2), "w", encoding="utf-8") as stderr:
@@ -128,30 +118,19 @@ def quiet_libraries() -> Iterator[Console]:
             log_file.unlink()
             raise
         except BaseException:
-            console.print(f"What Ray and vLLM printed: {log_file}", highlight=False, markup=False, soft_wrap=True)
+            print_location("What Ray and vLLM printed", log_file, console)
             raise
     log_file.unlink()
 
 
-def by_key(keys: Mapping[str, str], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that were given, under the config's keys."""
-    return {
-        keys[flag]: list(value) if isinstance(value, tuple) else value
-        for flag, value in flags.items()
-        if is_given(value)
-    }
-
-
-def is_given(value: Any) -> bool:
-    return value is not None and value != ()
-
-
-def only_given(flags: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flags.items() if is_given(value)}
+def print_location(label: str, location: object, console: Console | None = None) -> None:
+    """Print `LABEL: LOCATION` on one line that is not wrapped."""
+    text = printable_lines(f"{label}: {location}")
+    (console or Console()).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _fail(message: str, code: int, as_json: bool, *, debug: bool = False) -> NoReturn:
-    """End with `message`; with `debug` the traceback of the current error is printed before it, without secrets."""
+    """Exit with the message; with `debug`, print the current error's traceback first. Secrets are redacted."""
     message = redact(message)
     if as_json:
         click.echo(json.dumps({"error": message, "exit_code": code}))

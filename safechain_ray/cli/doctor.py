@@ -10,8 +10,17 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.common import DONE, FAILED, by_key, output_flags
-from safechain_ray.config import read_check_config
+from safechain_ray.cli.common import DONE, FAILED, output_options
+from safechain_ray.cli.options import (
+    base_url_option,
+    by_key,
+    family_option,
+    is_given,
+    judge_option,
+    key_option,
+    set_option,
+)
+from safechain_ray.config import CheckConfig, read_config_as
 from safechain_ray.engines.start import Device
 from safechain_ray.errors import InputError
 from safechain_ray.types import Sampling
@@ -32,34 +41,37 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 
 
 @click.command("doctor", epilog=EXAMPLES)
-@click.option(
-    "-m", "--model", help="Catalog name, Hugging Face id or folder (also s3://, gs://). None: the installation."
+@key_option(
+    "model.name",
+    "-m",
+    "--model",
+    help="Catalog name, Hugging Face id or folder (local, s3://, gs://). None: the installation.",
 )
-@click.option("--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID).")
-@click.option("--family", help="Model family, for a model that the catalog does not hold.")
-@click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
+@family_option
+@base_url_option
+@judge_option
 @click.option("--weights", help="A folder (local, s3://, gs://) with the model's files, in the place of the hub's.")
 @click.option("-o", "--output", help="The run's folder, a local path or URI: can it be written?")
 @click.option(
     "--gpu-memory", type=int, metavar="GB", help="GPUs of this size; by default this machine's, or common sizes."
 )
 @click.option("--max-tokens", type=int, help="Longest response, for the judge's context; 16,000 by default.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="model.… or judges.0.…")
+@set_option("model.… or judges.0.…")
 @click.option("--gpu-check", is_flag=True, help="Run engines, a whole run and its faults on this machine's GPU.")
-@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="--gpu-check: cpu tries the check itself.")
+@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="--gpu-check: cpu tests the check itself.")
 @click.option("--step", "steps", multiple=True, metavar="NAME", help="--gpu-check: only this step. Repeatable.")
-@output_flags
+@output_options
 def doctor(*, as_json: bool, gpu_check: bool, device: Any, steps: tuple[str, ...], **flags: Any) -> None:
     """Check a model, its judges and the output, or this installation, with no GPU and no weights.
 
-    Says for each check whether it is ok, doubtful (warning), failed or could not be done here, and the fix.
+    Reports for each check whether it is ok, doubtful (warning), failed or could not be done here, and the fix.
     --gpu-check takes about ten minutes on one 80 GB GPU, and needs no internet (docs/gpu.md).
     """
     from safechain_ray.report.doctor import findings_summary, render_findings
 
     if (device or steps) and not gpu_check:
         raise InputError("--device and --step belong to --gpu-check.")
-    if gpu_check and any(value not in (None, ()) for value in flags.values()):
+    if gpu_check and any(map(is_given, flags.values())):
         raise InputError(
             "--gpu-check takes --device and --step alone: check models and outputs in a command of its own."
         )
@@ -113,9 +125,8 @@ def _findings(
         return list(check_installation())
     from safechain_ray.commands.doctor.examine import examine
 
-    keys = {"model": "model.name", "family": "model.family", "base_url": "model.base_url", "judge": "judges"}
     named = {"model": model, "family": family, "base_url": base_url, "judge": judge}
-    config = read_check_config(by_key(keys, named), assignments)
+    config = read_config_as(CheckConfig, None, by_key(named), assignments)
     return list(
         examine(
             config.model,

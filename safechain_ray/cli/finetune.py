@@ -8,8 +8,19 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.common import WRONG_INPUT, by_key, interruptible, output_flags, profile_flag, quiet_libraries
-from safechain_ray.config import read_finetune_config
+from safechain_ray.cli.common import WRONG_INPUT, interruptible, output_options, print_location, quiet_libraries
+from safechain_ray.cli.options import (
+    by_key,
+    cluster_options,
+    config_options,
+    device_option,
+    family_option,
+    folder_option,
+    gpu_options,
+    key_option,
+    model_option,
+)
+from safechain_ray.config import FinetuneConfig, read_config_as
 
 EXAMPLES = """\b
 Examples:
@@ -20,57 +31,76 @@ Examples:
       --report-to tensorboard --set training.save_every=50
 """
 
-KEYS = {
-    "model": "model.name",
-    "family": "model.family",
-    "training_set": "training_set.name",
-    "training_set_file": "training_set.file",
-    "held_out": "training_set.held_out",
-    "max_length": "max_length",
-    **{key: f"training.{key}" for key in ("epochs", "learning_rate", "sequences_a_step", "precision", "seed")},
-    "lora_rank": "training.lora.rank",
-    "report_to": "training.report_to",
-    "output": "output",
-    **{key: f"resources.{key}" for key in ("workers", "device", "gpu_memory", "accelerator", "scratch", "ray_address")},
-    "stall_timeout": "resources.stall_timeout_minutes",
-}
-
 
 @click.command(epilog=EXAMPLES)
-@click.option("-c", "--config", type=click.Path(path_type=Path), help="Config in YAML; flags win over it.")
-@profile_flag
-@click.option("-m", "--model", help="Catalog name, Hugging Face id or folder (local, s3://, gs://).")
-@click.option("--family", help="Model family, for a model that the catalog does not hold.")
-@click.option("-t", "--training-set", help="Catalog name (safechain), folder of build-dataset, file, URI or hub id.")
-@click.option("--training-set-file", metavar="PATH", help="A copy of the catalog's set, read in its place.")
-@click.option(
+@config_options()
+@model_option
+@family_option
+@key_option(
+    "training_set.name",
+    "-t",
+    "--training-set",
+    help="Catalog name (safechain), folder of build-dataset, file, URI or hub id.",
+)
+@key_option(
+    "training_set.file",
+    "--training-set-file",
+    metavar="PATH",
+    help="A copy of the catalog's set, read in its place.",
+)
+@key_option(
+    "training_set.held_out",
     "--held-out",
     type=float,
     metavar="SHARE",
     help="Share of the prompts that only the evaluation loss uses; 0.02 by default.",
 )
-@click.option("--max-length", type=int, help="Tokens of a packed sequence; 16,384 by default.")
-@click.option("--epochs", type=float, help="2 by default.")
-@click.option("--learning-rate", type=float, help="1e-5 by default.")
-@click.option("--sequences-a-step", type=int, help="Packed sequences in a step, over all workers; 16 by default.")
-@click.option("--precision", help="bfloat16 (default) or float32, of the computation.")
+@key_option("max_length", "--max-length", type=int, help="Tokens of a packed sequence; 16,384 by default.")
+@key_option("training.epochs", "--epochs", type=float, help="2 by default.")
+@key_option("training.learning_rate", "--learning-rate", type=float, help="1e-5 by default.")
+@key_option(
+    "training.sequences_a_step",
+    "--sequences-a-step",
+    type=int,
+    help="Packed sequences in a step, over all workers; 16 by default.",
+)
+@key_option("training.precision", "--precision", help="bfloat16 (default) or float32, of the computation.")
 @click.option("--lora", is_flag=True, help="Train low-rank adapters, and merge them into the weights at the end.")
-@click.option("--lora-rank", type=int, help="The adapters' rank; 16 by default.")
-@click.option("--seed", type=int, help="Seed of the example order, the held-out choice and the adapters; 0 by default.")
-@click.option("--report-to", multiple=True, metavar="TRACKER", help="wandb, mlflow or tensorboard. Repeatable.")
-@click.option("-o", "--output", help="The training's folder: a local path or URI.")
-@click.option("-n", "--workers", type=int, help="Processes that train together, each on a GPU; 1 by default.")
-@click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any model.")
-@click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU; read from the GPUs by default.")
-@click.option("--accelerator", metavar="KIND", help="Only GPUs of this kind, as Ray names it: L4, L40S, H100.")
-@click.option("--scratch", metavar="FOLDER", help="On each node's disk, for a checkpoint on its way to the output.")
-@click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
-@click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config.")
+@key_option("training.lora.rank", "--lora-rank", type=int, help="The adapters' rank; 16 by default.")
+@key_option(
+    "training.seed",
+    "--seed",
+    type=int,
+    help="Seed of the example order, the held-out choice and the adapters; 0 by default.",
+)
+@key_option(
+    "training.report_to",
+    "--report-to",
+    multiple=True,
+    metavar="TRACKER",
+    help="wandb, mlflow or tensorboard. Repeatable.",
+)
+@folder_option("training")
+@key_option(
+    "resources.workers",
+    "-n",
+    "--workers",
+    type=int,
+    help="Processes that train together, each on a GPU; 1 by default.",
+)
+@device_option()
+@gpu_options
+@key_option(
+    "resources.scratch",
+    "--scratch",
+    metavar="FOLDER",
+    help="On each node's disk, for a checkpoint on its way to the output.",
+)
+@cluster_options
 @click.option(
     "--plan", is_flag=True, help="Read the data, show the GPU memory and the workers that the training needs, and exit."
 )
-@output_flags
+@output_options
 def finetune(
     *,
     as_json: bool,
@@ -84,10 +114,10 @@ def finetune(
     """Fine-tune a model on demonstrations of prompts, thoughts and answers; loss on the responses alone.
 
     Leaves model/ (for vLLM, transformers and `evaluate --model`), checkpoints/, metrics.jsonl and finetune.json in the
-    output. The same command again goes on from the last checkpoint.
+    output. Rerun the command to resume from the last checkpoint.
     """
     given: dict[str, Any] = {"training.lora": {}} if lora else {}
-    resolved = read_finetune_config(config, given | by_key(KEYS, flags), assignments, profile)
+    resolved = read_config_as(FinetuneConfig, config, given | by_key(flags), assignments, profile)
     if plan:
         _show_plan(resolved, as_json)
     else:
@@ -122,8 +152,7 @@ def _train(config: Any, as_json: bool) -> None:
     with quiet_libraries() as terminal, training_progress_for(terminal) as progress:
         done = run_training(config, progress)
     if as_json:
-        click.echo(json.dumps(done.record, indent=2))
+        click.echo(done.record.to_json(), nl=False)
         return
-    console = Console()
-    print_document(outcome_document(done.record), console)
-    console.print(f"Model: {done.model}", highlight=False, markup=False, soft_wrap=True)
+    print_document(outcome_document(done.record), Console())
+    print_location("Model", done.model)

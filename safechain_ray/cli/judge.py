@@ -6,12 +6,27 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
-from safechain_ray.cli.options import show
-from safechain_ray.config import JudgingConfig, read_judging_config
+from safechain_ray.cli.common import (
+    DONE,
+    ERRORS_IN_SAMPLES,
+    interruptible,
+    output_options,
+    print_location,
+    quiet_libraries,
+)
+from safechain_ray.cli.options import (
+    by_key,
+    html_option,
+    judge_option,
+    judge_resource_options,
+    key_option,
+    parts_option,
+    set_option,
+    show,
+)
+from safechain_ray.config import JudgingConfig, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.escape import printable
 
 EXAMPLES = """\b
 Examples:
@@ -24,24 +39,20 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("run")
-@click.option("-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
+@judge_option
 @click.option("--remove", metavar="JUDGE", help="Instead: take an added judge out of the run, with its verdicts.")
-@click.option("--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable.")
-@click.option(
+@parts_option
+@key_option(
+    "pieces",
     "--pieces",
     type=int,
     metavar="N",
     help="Instead: judge each thought up to 1/N, 2/N ... of its length, to find where it first turns unsafe.",
 )
-@click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any judge.")
-@click.option(
-    "--replicas", type=int, help="Engine replicas of each judge; by default as many as fit, one for 256 rows."
-)
-@click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
-@click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="judges.0.… or resources.…")
-@click.option("--html/--no-html", default=True, help="Write report.html anew (the default), or leave it as it is.")
-@output_flags
+@judge_resource_options
+@set_option("judges.0.… or resources.…")
+@html_option("Write report.html anew (the default), or leave it as it is.")
+@output_options
 def judge(
     *, run: str, remove: str | None, as_json: bool, html: bool, assignments: tuple[str, ...], **flags: Any
 ) -> None:
@@ -57,21 +68,12 @@ def judge(
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
 
-    keys = {
-        "judge": "judges",
-        "part": "parts",
-        "pieces": "pieces",
-        "device": "resources.device",
-        "replicas": "resources.judge_replicas",
-        "ray_address": "resources.ray_address",
-        "stall_timeout": "resources.stall_timeout_minutes",
-    }
     if remove is not None:
-        _remove(run, remove, by_key(keys, flags), assignments, html, as_json)
+        _remove(run, remove, by_key(flags), assignments, html, as_json)
         return
     if not flags["judge"] and not any(each.startswith("judges") for each in assignments):
         raise InputError("Name a judge with --judge, or one to remove with --remove.")
-    config = read_judging_config(by_key(keys, flags), assignments)
+    config = read_config_as(JudgingConfig, None, by_key(flags), assignments)
     interruptible()
     if config.pieces is not None:
         _in_pieces(run, config, html, as_json)
@@ -90,7 +92,7 @@ def _show(metrics: RunMetrics, written: str | None, as_json: bool) -> None:
         return
     render_metrics(metrics, Console())
     if written:
-        Console().print(printable(f"Report: {written}"), highlight=False, markup=False, soft_wrap=True)
+        print_location("Report", written)
 
 
 def _remove(
@@ -103,7 +105,7 @@ def _remove(
 
     if given.get("judges") or given.get("parts") or given.get("pieces"):
         raise InputError("--remove JUDGE takes no --judge, --part and --pieces.")
-    config = read_judging_config({**given, "judges": [name]}, assignments)
+    config = read_config_as(JudgingConfig, None, {**given, "judges": [name]}, assignments)
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         metrics = remove_judge(run, name, config.resources, progress)
     _show(metrics, write_report(open_folder(run)) if html else None, as_json)
@@ -111,7 +113,7 @@ def _remove(
 
 def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> None:
     from safechain_ray.commands.fine_grained import analyse
-    from safechain_ray.commands.judge import judge_in_pieces
+    from safechain_ray.commands.judge import judge_thought_prefixes
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.report.fine_grained import fine_grained_document
     from safechain_ray.report.html.write import write_report
@@ -119,7 +121,7 @@ def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> No
     from safechain_ray.storage import open_folder
 
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
-        done = judge_in_pieces(run, config, progress, start_vllm)
+        done = judge_thought_prefixes(run, config, progress, start_vllm)
     analysis = analyse(run)
     if html:
         write_report(open_folder(run))

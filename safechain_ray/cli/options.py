@@ -1,125 +1,288 @@
-"""`--paper` and `--paper-dataset`: whose published figures stand beside ours.
+"""Shared option groups. An option that sets a config key names the key, so that commands need no mapping of flags.
 
-A point in time on the command line: a time of day, a date with a time, or a span from now.
-
-`--format`: tables for the terminal, as Markdown or as LaTeX.
+Example:
+    @click.command()
+    @config_options()
+    @model_options
+    @cluster_options
+    @output_options
+    def evaluate(*, config: Path, profile: str, assignments: tuple[str, ...], as_json: bool, **flags: Any) -> None:
+        read_config_as(RunConfig, config, by_key(flags), assignments, profile)
 """
 
-import re
-import time
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.cli.common import Command
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.report.document import Document
 
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 
-def paper_flags(command: Command) -> Command:
-    """The two flags; the command gets them as `paper` and `paper_dataset`, for `stand_ins`."""
-    for flag in (
+OUTPUT_FORMATS = ("table", "markdown", "latex")
+
+
+class KeyedOption(click.Option):
+    """An option that sets a config key. `LIST.*.KEY` is a key of every item of a list."""
+
+    def __init__(self, *arguments: Any, key: str, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.key = key
+
+
+def key_option(key: str, *names: str, **attributes: Any) -> Decorator:
+    """`click.option` for an option that sets a config key.
+
+    Example:
+        >>> top_p = key_option("sampling.top_p", "--top-p", type=float, help="Nucleus sampling, in (0, 1].")
+    """
+    return click.option(*names, cls=KeyedOption, key=key, **attributes)
+
+
+def keyed_options(command: click.Command) -> Iterator[KeyedOption]:
+    return (option for option in command.params if isinstance(option, KeyedOption))
+
+
+def by_key(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The given flags under the config keys of the current command's options."""
+    keys = {option.name: option.key for option in keyed_options(click.get_current_context().command)}
+    return {keys[flag]: list(value) if isinstance(value, tuple) else value for flag, value in only_given(flags).items()}
+
+
+def with_items(given: Mapping[str, Any], key: str, items: Sequence[dict[str, Any]], flag: str) -> dict[str, Any]:
+    """`given` with the items as the list `key`; the values of `KEY.*.NAME` move into every item.
+
+    Raises InputError for such a value without an item, which `flag` would add.
+    """
+    prefix = f"{key}.*."
+    of_each = {name.removeprefix(prefix): value for name, value in given.items() if name.startswith(prefix)}
+    others = {name: value for name, value in given.items() if not name.startswith(prefix)}
+    if items:
+        return others | {key: [item | of_each for item in items]}
+    if of_each:
+        command = click.get_current_context().command
+        (used,) = (each.opts[-1] for each in keyed_options(command) if each.key == prefix + next(iter(of_each)))
+        raise InputError(f"{used} needs a {flag}. Fix: add {flag}.")
+    return others
+
+
+def only_given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {flag: value for flag, value in flags.items() if is_given(value)}
+
+
+def is_given(value: Any) -> bool:
+    return value is not None and value != ()
+
+
+def group(*options: Decorator) -> Decorator:
+    """One decorator that adds the options in this order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def set_option(help: str = "Any key of the config.") -> Decorator:
+    """The command gets it as `assignments`."""
+    return click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help=help)
+
+
+def config_options(*, required: bool = False) -> Decorator:
+    """The command gets them as `config`, `profile` and `assignments`."""
+    wins = "" if required else "; flags win over it"
+    return group(
         click.option(
-            "--paper-dataset",
-            multiple=True,
-            metavar="NAME=PUBLISHED",
-            help="The data set for which one of the run stands: strongreject or wildjailbreak. Repeatable.",
+            "-c", "--config", type=click.Path(path_type=Path), required=required, help=f"Config in YAML{wins}."
         ),
-        click.option(
-            "--paper",
-            is_flag=False,
-            flag_value="",
-            metavar="[MODEL]",
-            help="The paper's figures beside ours: those of the same model, or of MODEL. After RUN.",
-        ),
-    ):
-        command = flag(command)
-    return command
+        click.option("--profile", metavar="NAME", help="The values under profiles.NAME of the config file."),
+        set_option(),
+    )
 
 
-def stand_ins(paper: str | None, paper_dataset: tuple[str, ...]) -> StandIns | None:
-    """What the flags say, None without them. Raises InputError for a name that nothing was published of."""
+model_option = key_option(
+    "model.name", "-m", "--model", help="Catalog name, Hugging Face id or folder (local, s3://, gs://)."
+)
+family_option = key_option("model.family", "--family", help="Model family, for a model that the catalog does not hold.")
+base_url_option = key_option(
+    "model.base_url", "--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID)."
+)
+model_options = group(model_option, family_option, base_url_option)
+
+
+def dataset_options(prefix: str, prompt_column: str = "Column that holds the prompts; prompt by default.") -> Decorator:
+    """`--name`, `--split` and `--prompt-column`. `prefix` is the data set's place in the config."""
+    several = "of a hub set or folder; needed if there are several."
+    return group(
+        key_option(f"{prefix}config", "--name", help=f"Config (subset) {several}"),
+        key_option(f"{prefix}split", "--split", help=f"Split {several}"),
+        key_option(f"{prefix}prompt_column", "--prompt-column", help=prompt_column),
+    )
+
+
+def sampling_options(
+    *,
+    temperature: str = "0 is greedy decoding.",
+    max_tokens: str = "Most tokens of a response, thought included.",
+) -> Decorator:
+    """The parameters are help texts that depend on the command's defaults."""
+    return group(
+        key_option("sampling.temperature", "--temperature", type=float, help=temperature),
+        key_option("sampling.top_p", "--top-p", type=float, help="Nucleus sampling, in (0, 1]."),
+        key_option("sampling.top_k", "--top-k", type=int, help="-1 for all tokens."),
+        key_option("sampling.max_tokens", "--max-tokens", type=int, help=max_tokens),
+        key_option("sampling.seed", "--seed", type=int, help="Seed of the run."),
+    )
+
+
+judge_option = key_option("judges", "-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
+parts_option = key_option(
+    "parts", "--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable."
+)
+
+
+def device_option(engine: str = "model") -> Decorator:
+    help = f"auto, cuda, or cpu, which insists on CPUs for any {engine}."
+    return key_option("resources.device", "--device", help=help)
+
+
+gpu_memory_option = key_option(
+    "resources.gpu_memory",
+    "--gpu-memory",
+    type=int,
+    metavar="GB",
+    help="Memory of each GPU; read from the GPUs by default.",
+)
+gpu_options = group(
+    gpu_memory_option,
+    key_option(
+        "resources.accelerator",
+        "--accelerator",
+        metavar="KIND",
+        help="Only GPUs of this kind, as Ray names it: L4, L40S, H100.",
+    ),
+)
+batch_invariant_option = key_option(
+    "resources.batch_invariant",
+    "--batch-invariant/--no-batch-invariant",
+    default=None,
+    help="GPUs: a text does not depend on the requests beside it; slower (docs/gpu.md).",
+)
+max_requests_option = key_option(
+    "resources.max_requests", "--max-requests", type=int, help="API: most requests that this attempt may send."
+)
+cluster_options = group(
+    key_option(
+        "resources.ray_address",
+        "--ray-address",
+        help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.",
+    ),
+    key_option(
+        "resources.stall_timeout_minutes",
+        "--stall-timeout",
+        type=float,
+        metavar="MINUTES",
+        help="No progress for so long is an error.",
+    ),
+)
+resource_options = group(
+    device_option(),
+    gpu_options,
+    batch_invariant_option,
+    key_option(
+        "resources.replicas",
+        "--replicas",
+        type=int,
+        help="Engine replicas of the model; by default as many as fit, one for 256 rows.",
+    ),
+    key_option(
+        "resources.max_cost",
+        "--max-cost",
+        type=float,
+        metavar="DOLLARS",
+        help="API: most that this attempt may spend.",
+    ),
+    max_requests_option,
+    cluster_options,
+)
+judge_resource_options = group(
+    device_option("judge"),
+    key_option(
+        "resources.judge_replicas",
+        "--replicas",
+        type=int,
+        help="Engine replicas of each judge; by default as many as fit, one for 256 rows.",
+    ),
+    cluster_options,
+)
+
+
+def folder_option(whose: str) -> Decorator:
+    return key_option("output", "-o", "--output", help=f"The {whose}'s folder: a local path or URI.")
+
+
+def html_option(help: str = "Write report.html at the end (the default), or leave it out.") -> Decorator:
+    return click.option("--html/--no-html", default=True, help=help)
+
+
+by_category_option = click.option("--by-category", is_flag=True, help="A table by category as well.")
+
+format_option = click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(OUTPUT_FORMATS),
+    default="table",
+    show_default=True,
+    help="How tables are written.",
+)
+
+paper_options = group(
+    click.option(
+        "--paper",
+        is_flag=False,
+        flag_value="",
+        metavar="[MODEL]",
+        help="The paper's figures beside ours: those of the same model, or of MODEL. After RUN.",
+    ),
+    click.option(
+        "--paper-dataset",
+        multiple=True,
+        metavar="NAME=PUBLISHED",
+        help="The published data set for the run's data set NAME: strongreject or wildjailbreak. Repeatable.",
+    ),
+)
+
+
+def parse_stand_ins(paper: str | None, paper_dataset: tuple[str, ...]) -> StandIns | None:
+    """The values of `paper_options`; None without them. Raises InputError for an unpublished model or data set."""
     if paper is None and not paper_dataset:
         return None
-    given: dict[str, Any] = {}
+    datasets: dict[str, Any] = {}
     for assignment in paper_dataset:
         name, _, published = assignment.partition("=")
         if not name or not published:
             raise InputError(
                 f"--paper-dataset {assignment}: write NAME=PUBLISHED, for example quickstart=strongreject."
             )
-        given[name] = published
-    found = StandIns(model=paper or None, datasets=given)
+        datasets[name] = published
+    found = StandIns(model=paper or None, datasets=datasets)
     found.check(published_figures())
     return found
 
 
-SPAN = re.compile(r"\+(?:(\d+)h)?(?:(\d+)m)?")
+def show(document: Document, output_format: str) -> None:
+    """Print the document on stdout; Markdown and LaTeX are not wrapped, so that they can be piped to a file."""
+    from safechain_ray.report.renderers import latex, markdown, print_document
 
-
-class Deadline(click.ParamType[float]):
-    """Gives seconds since the epoch. A time of day is the next one, here: at 22:00, 07:00 is tomorrow's.
-
-    Here is where the driver is: a job's is on the cluster, whose clock mostly shows UTC.
-    """
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            found = when(value, datetime.now().astimezone())
-        except ValueError:
-            self.fail(f"{value!r} is no time: write 07:00, 2026-12-31T07:00+01:00 or +8h30m.", param, ctx)
-        if found <= time.time():
-            self.fail(f"{value} has passed.", param, ctx)
-        return found
-
-
-def when(text: str, now: datetime) -> float:
-    """The seconds since the epoch that `text` means at `now`. Raises ValueError for what is no time."""
-    span = SPAN.fullmatch(text)
-    if span and any(span.groups()):
-        hours, minutes = (int(number or 0) for number in span.groups())
-        try:
-            return (now + timedelta(hours=hours, minutes=minutes)).timestamp()
-        except OverflowError as error:
-            raise ValueError("the time is after the year 9999") from error
-    if re.fullmatch(r"\d{1,2}:\d{2}", text):
-        hour, minute = map(int, text.split(":"))
-        today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-        return (today if today > now else today + timedelta(days=1)).timestamp()
-    return datetime.fromisoformat(text).timestamp()
-
-
-DEADLINE = Deadline()
-
-
-SHAPES = ("table", "markdown", "latex")
-
-
-def format_flag(command: Command) -> Command:
-    """The command gets it as `shape`, for `show`."""
-    flag = click.option(
-        "--format",
-        "shape",
-        type=click.Choice(SHAPES),
-        default="table",
-        show_default=True,
-        help="How tables are written.",
-    )
-    return flag(command)
-
-
-def show(document: Document, shape: str) -> None:
-    """Print the document on stdout; Markdown and LaTeX unwrapped, to be put into a file."""
-    from safechain_ray.report.latex import latex
-    from safechain_ray.report.renderers import markdown, print_document
-
-    match shape:
+    match output_format:
         case "markdown":
             click.echo(markdown(document), nl=False)
         case "latex":

@@ -4,11 +4,28 @@ import sys
 from typing import Any
 
 import click
-from rich.console import Console
 
-from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, by_key, interruptible, output_flags, quiet_libraries
-from safechain_ray.cli.options import format_flag, show
-from safechain_ray.config import read_preference_config
+from safechain_ray.cli.common import (
+    DONE,
+    ERRORS_IN_SAMPLES,
+    interruptible,
+    output_options,
+    print_location,
+    quiet_libraries,
+)
+from safechain_ray.cli.options import (
+    by_category_option,
+    by_key,
+    folder_option,
+    format_option,
+    gpu_memory_option,
+    judge_resource_options,
+    key_option,
+    max_requests_option,
+    set_option,
+    show,
+)
+from safechain_ray.config import PreferenceConfig, read_config_as
 
 EXAMPLES = """\b
 Examples:
@@ -18,43 +35,27 @@ Examples:
       --set judge.endpoint.api_key_env=MY_KEY
 """
 
-KEYS = {
-    "judge": "judge.name",
-    "part": "part",
-    "strategy": "strategies",
-    "output": "output",
-    "device": "resources.device",
-    "gpu_memory": "resources.gpu_memory",
-    "replicas": "resources.judge_replicas",
-    "max_requests": "resources.max_requests",
-    "ray_address": "resources.ray_address",
-    "stall_timeout": "resources.stall_timeout_minutes",
-}
-
 
 @click.command(epilog=EXAMPLES)
 @click.argument("run_a")
 @click.argument("run_b")
-@click.option("-j", "--judge", required=True, help="A judge of kind preference, by catalog name.")
-@click.option("-s", "--strategy", multiple=True, help="Only settings of this strategy. Repeatable.")
-@click.option("--part", help="response, thought or answer; the answer where both models have it apart.")
-@click.option("-o", "--output", help="The folder of the preferences: a local path or URI.")
-@click.option("--by-category", is_flag=True, help="A table by category as well.")
-@click.option("--device", help="auto, cuda, or cpu, which insists on CPUs for any judge.")
-@click.option("--gpu-memory", type=int, metavar="GB", help="Memory of each GPU; read from the GPUs by default.")
-@click.option("--replicas", type=int, help="Engine replicas of the judge; by default as many as fit, one for 256 rows.")
-@click.option("--max-requests", type=int, help="API: most requests that this try may send.")
-@click.option("--ray-address", help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.")
-@click.option("--stall-timeout", type=float, metavar="MINUTES", help="No progress for so long is an error.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="judge.… or resources.…")
-@format_flag
-@output_flags
+@key_option("judge.name", "-j", "--judge", required=True, help="A judge of kind preference, by catalog name.")
+@key_option("strategies", "-s", "--strategy", multiple=True, help="Only settings of this strategy. Repeatable.")
+@key_option("part", "--part", help="response, thought or answer; the answer where both models have it apart.")
+@folder_option("comparison")
+@by_category_option
+@gpu_memory_option
+@max_requests_option
+@judge_resource_options
+@set_option("judge.… or resources.…")
+@format_option
+@output_options
 def prefer(
     *,
     run_a: str,
     run_b: str,
     by_category: bool,
-    shape: str,
+    output_format: str,
     as_json: bool,
     assignments: tuple[str, ...],
     **flags: Any,
@@ -63,20 +64,20 @@ def prefer(
 
     Both responses to a prompt are shown twice, positions swapped: a win or a loss is one in both orders, anything else
     a tie. Settings are paired where they are equal, else by data set and strategy where that leaves no choice; prompts
-    by id and text. The same command again continues. Exit code 3: some pairs are missing.
+    by id and text. Rerun the command to resume. Exit code 3: some pairs are missing.
     """
     from safechain_ray.commands.prefer import prefer as run_preferring
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.report.preferences import preferences_document
     from safechain_ray.report.progress import progress_for
 
-    config = read_preference_config(by_key(KEYS, flags), assignments)
+    config = read_config_as(PreferenceConfig, None, by_key(flags), assignments)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = run_preferring(run_a, run_b, config, progress, start_vllm)
     if as_json:
         click.echo(done.preferences.model_dump_json(indent=2))
     else:
-        show(preferences_document(done.preferences, by_category), shape)
-        Console().print(f"Results: {done.folder.folder}", highlight=False, markup=False, soft_wrap=True)
+        show(preferences_document(done.preferences, by_category), output_format)
+        print_location("Results", done.folder.folder)
     sys.exit(ERRORS_IN_SAMPLES if done.preferences.missing else DONE)

@@ -3,17 +3,15 @@
 import json
 
 import click
-from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.cli.benchmark import tell_benchmarks
-from safechain_ray.cli.common import output_flags
-from safechain_ray.cli.options import format_flag, paper_flags, show, stand_ins
+from safechain_ray.cli.benchmark import print_benchmarks
+from safechain_ray.cli.common import output_options, print_location
+from safechain_ray.cli.options import by_category_option, format_option, paper_options, parse_stand_ins, show
 from safechain_ray.cli.sweep import sweep_document, sweep_json
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
-from safechain_ray.report.escape import printable
-from safechain_ray.runs.folder import Kind
+from safechain_ray.runs.run_file import Kind
 from safechain_ray.storage import Folder
 
 CONTENT = {"benchmark": "benchmarks", "judge study": "a judge study", "preferences": "a comparison by a judge"}
@@ -35,7 +33,7 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("run")
-@click.option("--by-category", is_flag=True, help="A table by category as well.")
+@by_category_option
 @click.option(
     "--fine-grained",
     is_flag=True,
@@ -62,9 +60,9 @@ Examples:
     type=click.IntRange(min=0),
     help="With --html: the samples whose texts the report holds at most, 50,000 by default (about 40 MB at 2 kB each).",
 )
-@paper_flags
-@format_flag
-@output_flags
+@paper_options
+@format_option
+@output_options
 def report(
     *,
     run: str,
@@ -75,7 +73,7 @@ def report(
     samples_with_text: int | None,
     paper: str | None,
     paper_dataset: tuple[str, ...],
-    shape: str,
+    output_format: str,
     as_json: bool,
 ) -> None:
     """Print the figures of a finished run, sweep, benchmark, judge study or `prefer`.
@@ -102,42 +100,42 @@ def report(
         if wrong := [flag for flag, given in for_runs.items() if given]:
             raise InputError(f"{wrong[0]} does not apply to {CONTENT[kind]} ({run}). Fix: leave {wrong[0]} out.")
         if is_benchmark:
-            _of_benchmarks(run, html, paper, shape, as_json)
+            _of_benchmarks(run, html, paper, output_format, as_json)
         else:
-            _of_judges(open_folder(run), kind, by_category, shape, as_json)
+            _of_judges(open_folder(run), kind, by_category, output_format, as_json)
         return
-    standing = stand_ins(paper, paper_dataset)
+    stand_ins = parse_stand_ins(paper, paper_dataset)
     if samples_with_text is not None and html is None:
         raise InputError("--samples-with-text limits the HTML report. Fix: give --html too.")
     if is_sweep(run):
         for_runs = {"--fine-grained": fine_grained, "--benign-category": benign_category}
         if wrong := [flag for flag, given in for_runs.items() if given]:
             raise InputError(f"{run} is a sweep: {wrong[0]} takes the folder of one of its models.")
-        _of_sweep(run, html, standing, shape, as_json)
+        _of_sweep(run, html, stand_ins, output_format, as_json)
         return
     if benign_category:
         name_benign(run, benign_category)
     if html is not None:
-        _write_html(run, html, fine_grained, samples_with_text, standing, as_json)
+        _write_html(run, html, fine_grained, samples_with_text, stand_ins, as_json)
     elif fine_grained:
-        _fine_grained(run, by_category, shape, as_json)
+        _fine_grained(run, by_category, output_format, as_json)
     else:
-        _metrics(run, by_category, standing, shape, as_json)
+        _metrics(run, by_category, stand_ins, output_format, as_json)
 
 
-def _of_benchmarks(run: str, html: str | None, paper: str | None, shape: str, as_json: bool) -> None:
+def _of_benchmarks(run: str, html: str | None, paper: str | None, output_format: str, as_json: bool) -> None:
     from safechain_ray.commands.resolve_benchmark import read_benchmark_metrics
     from safechain_ray.report.html.write import write_benchmark_report
     from safechain_ray.storage import open_folder
 
     folder = open_folder(run)
     if html is not None:
-        _tell_report(write_benchmark_report(folder, html or None, paper or None), as_json)
+        _print_report(write_benchmark_report(folder, html or None, paper or None), as_json)
         return
-    tell_benchmarks(read_benchmark_metrics(folder), paper, shape, as_json)
+    print_benchmarks(read_benchmark_metrics(folder), paper, output_format, as_json)
 
 
-def _of_judges(folder: Folder, kind: Kind, by_category: bool, shape: str, as_json: bool) -> None:
+def _of_judges(folder: Folder, kind: Kind, by_category: bool, output_format: str, as_json: bool) -> None:
     """The figures of a finished judge study, or of two runs that a judge compared."""
     from safechain_ray.metrics.agreement import JudgeStudy
     from safechain_ray.metrics.preferences import Preferences
@@ -155,10 +153,10 @@ def _of_judges(folder: Folder, kind: Kind, by_category: bool, shape: str, as_jso
     if as_json:
         click.echo(figures.model_dump_json(indent=2))
     else:
-        show(document, shape)
+        show(document, output_format)
 
 
-def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str, as_json: bool) -> None:
+def _of_sweep(run: str, html: str | None, stand_ins: StandIns | None, output_format: str, as_json: bool) -> None:
     from safechain_ray.commands.sweep.sweep import read_sweep
     from safechain_ray.report.html.write import write_sweep_report
     from safechain_ray.report.leaderboard import write_leaderboard
@@ -166,26 +164,26 @@ def _of_sweep(run: str, html: str | None, standing: StandIns | None, shape: str,
 
     results = read_sweep(run)
     runs = tuple(results.metrics.values())
-    document = sweep_document(runs, results.models, standing)
+    document = sweep_document(runs, results.models, stand_ins)
     if html is not None:
         folder = open_folder(run)
         write_leaderboard(folder, runs, results.models, document)
-        _tell_report(write_sweep_report(folder, html or None, standing or NO_STAND_INS), as_json)
+        _print_report(write_sweep_report(folder, html or None, stand_ins or NO_STAND_INS), as_json)
         return
     if as_json:
         click.echo(sweep_json(results.models, runs))
     else:
-        show(document, shape)
+        show(document, output_format)
 
 
-def _metrics(run: str, by_category: bool, standing: StandIns | None, shape: str, as_json: bool) -> None:
+def _metrics(run: str, by_category: bool, stand_ins: StandIns | None, output_format: str, as_json: bool) -> None:
     from safechain_ray.metrics.published import beside
     from safechain_ray.report.published import with_published
     from safechain_ray.report.tables import metrics_document
     from safechain_ray.runs.run_manifest import metrics_of
 
     metrics, figures = metrics_of(run), published_figures()
-    found = None if standing is None else beside(metrics, figures, standing)
+    found = None if stand_ins is None else beside(metrics, figures, stand_ins)
     if as_json:
         tree = metrics.model_dump(mode="json")
         if found is not None:
@@ -193,9 +191,9 @@ def _metrics(run: str, by_category: bool, standing: StandIns | None, shape: str,
         click.echo(json.dumps(tree, indent=2))
         return
     document = metrics_document(metrics, by_category)
-    if standing is not None and found is not None:
-        document = with_published(document, metrics, found, figures, standing)
-    show(document, shape)
+    if stand_ins is not None and found is not None:
+        document = with_published(document, metrics, found, figures, stand_ins)
+    show(document, output_format)
 
 
 def _write_html(
@@ -203,10 +201,10 @@ def _write_html(
     target: str,
     fine_grained: bool,
     samples_with_text: int | None,
-    standing: StandIns | None,
+    stand_ins: StandIns | None,
     as_json: bool,
 ) -> None:
-    """With `fine_grained` the analysis is made first."""
+    """Write the HTML report; with `fine_grained`, after the analysis that it shows."""
     from safechain_ray.commands.fine_grained import analyse
     from safechain_ray.report.html.samples import WITH_TEXT
     from safechain_ray.report.html.write import write_report
@@ -215,17 +213,17 @@ def _write_html(
     if fine_grained:
         analyse(run)
     with_text = WITH_TEXT if samples_with_text is None else samples_with_text
-    _tell_report(write_report(open_folder(run), target or None, with_text, standing or NO_STAND_INS), as_json)
+    _print_report(write_report(open_folder(run), target or None, with_text, stand_ins or NO_STAND_INS), as_json)
 
 
-def _tell_report(written: str, as_json: bool) -> None:
+def _print_report(written: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"report": written}))
     else:
-        Console().print(printable(f"Report: {written}"), highlight=False, markup=False, soft_wrap=True)
+        print_location("Report", written)
 
 
-def _fine_grained(run: str, by_category: bool, shape: str, as_json: bool) -> None:
+def _fine_grained(run: str, by_category: bool, output_format: str, as_json: bool) -> None:
     from safechain_ray.commands.fine_grained import analyse
     from safechain_ray.report.fine_grained import fine_grained_document
 
@@ -233,4 +231,4 @@ def _fine_grained(run: str, by_category: bool, shape: str, as_json: bool) -> Non
     if as_json:
         click.echo(analysis.model_dump_json(indent=2))
     else:
-        show(fine_grained_document(analysis, by_category), shape)
+        show(fine_grained_document(analysis, by_category), output_format)

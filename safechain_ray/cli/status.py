@@ -1,4 +1,4 @@
-"""`safechain-ray status`: how far a run or a sweep is, from its folder alone."""
+"""`safechain-ray status`: the progress of a run or a sweep, read from its folder."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from safechain_ray.cli.common import output_flags
+from safechain_ray.cli.common import INTERRUPTED, output_options
 from safechain_ray.commands.status import FolderStatus, read_status
 from safechain_ray.errors import StorageError
 from safechain_ray.report.escape import printable
@@ -23,29 +23,27 @@ Examples:
   safechain-ray status s3://bucket/main_table --watch
   safechain-ray status gs://bucket/runs/r1-7b --json
 
-Exit codes: 0 the folder was read, however the run is; 1 it can't be read; 2 it holds no run and no sweep.
+Exit codes: 0 the folder was read; 1 it can't be read; 2 it holds no run and no sweep.
 """
 
-INTERRUPTED = 130
-
 Show = Callable[[FolderStatus, str], None]
-"""Shows a look at the folder, and what is the trouble with it."""
+"""Shows the status of the folder, and the error of the last read; empty for none."""
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("folder", metavar="URI")
-@click.option("--watch", is_flag=True, help="Read it again and again until nothing is left to come.")
+@click.option("--watch", is_flag=True, help="Read it repeatedly until all runs have ended.")
 @click.option(
-    "--interval", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Seconds between two looks."
+    "--interval", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Seconds between two reads."
 )
-@output_flags
+@output_options
 def status(*, folder: str, watch: bool, interval: float, as_json: bool) -> None:
-    """How far a run or a sweep is, from anywhere: URI is its folder, which is only read. No Ray is joined.
+    """Show the progress of a run or a sweep, from anywhere. URI is its folder, which is only read. No Ray is joined.
 
-    Of each model: queued, starting (no row yet), running, silent (said to run, but its driver has not written for two
-    minutes), stopped, skipped, failed or done; rows, tokens/s and time to go over the last minutes, outcomes, cost,
-    last error.
-    With --json and --watch each look is one line.
+    For each model: queued, starting (no row yet), running, silent (its driver has not written for two minutes),
+    stopped, skipped, failed or done; rows, tokens/s and remaining time over the last minutes, outcomes, cost, last
+    error.
+    With --json and --watch each read is one line.
     """
     found = read_status(folder)
     if not watch:
@@ -67,43 +65,43 @@ def _print_once(found: FolderStatus, as_json: bool) -> None:
 
 
 def _watch(found: FolderStatus, folder: str, interval: float, show: Show) -> None:
-    """Shows each look; a store that does not answer for a while is told, and asked again."""
+    """Shows the status after each read. A failed read is reported and retried."""
     show(found, "")
     while not found.is_over:
         time.sleep(interval)
-        trouble = ""
+        store_error = ""
         try:
             found = read_status(folder)
         except StorageError as error:
-            trouble = f"{error} This is what was read last; it is tried again."
-        show(found, trouble)
+            store_error = f"{error} The status of the last read is shown; the read is retried."
+        show(found, store_error)
 
 
 @contextmanager
 def _display(console: Console, as_json: bool) -> Iterator[Show]:
-    """JSON lines, a table that is drawn anew on a terminal, or plain lines of what has changed."""
+    """JSON lines, a table that is redrawn on a terminal, or plain lines for each change."""
     if as_json:
-        yield lambda found, trouble: click.echo(
-            json.dumps(status_summary(found) | ({"trouble": trouble} if trouble else {}))
+        yield lambda found, store_error: click.echo(
+            json.dumps(status_summary(found) | ({"trouble": store_error} if store_error else {}))
         )
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
-            yield lambda found, trouble: live.update(
-                Group(status_table(found), Text(printable(trouble), style="yellow")), refresh=True
+            yield lambda found, store_error: live.update(
+                Group(status_table(found), Text(printable(store_error), style="yellow")), refresh=True
             )
     else:
         yield _ChangedLines(console).show
 
 
 class _ChangedLines:
-    """Prints what is new since the last look, so that a log of a night can be read."""
+    """Prints lines that changed since the last read, so that a log of many hours stays short."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last: set[str] = set()
 
-    def show(self, found: FolderStatus, trouble: str) -> None:
-        lines = [summary_line(found), *status_lines(found), *([trouble] if trouble else [])]
+    def show(self, found: FolderStatus, store_error: str) -> None:
+        lines = [summary_line(found), *status_lines(found), *([store_error] if store_error else [])]
         for line in lines:
             if line not in self._last:
                 self._console.print(

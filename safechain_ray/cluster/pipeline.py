@@ -351,7 +351,7 @@ class Watchdog:
         if idle >= self._timeout:
             raise StallError(
                 f"No progress for {idle / 60:.1f} minutes. {stuck_pool(self._pools, self._rows, progress)} "
-                "What is done is kept; the same command continues. A longer --stall-timeout waits longer."
+                "Completed work is saved. Rerun the command to resume. A longer --stall-timeout waits longer."
             )
 
 

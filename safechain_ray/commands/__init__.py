@@ -1,1 +1,1 @@
-"""What each command does. `cli` reads its flags, and `report` shows its results."""
+"""The commands. `cli` reads their flags, and `report` shows their results."""

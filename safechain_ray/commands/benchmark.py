@@ -1,9 +1,7 @@
-"""Reasoning benchmarks: every problem put to one model, and each answer graded in the same stream.
-
-Regrading after a change of a grader's version, so that a run never mixes grades of two versions.
+"""The benchmark command: one model answers every problem, and each answer is graded in the same stream.
 
 A grader's version rises when the same text may get another grade. A rerun of the command first regrades the stored
-answers. Nothing is generated again.
+answers, so that a run never mixes grades of two versions. Nothing is generated again.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -27,7 +25,7 @@ from safechain_ray.config import BenchmarkConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream, delete_checkpoints
-from safechain_ray.runs.file_index import FileIndex, RowKind, compact, repair_and_index, tell
+from safechain_ray.runs.file_index import FileIndex, RowKind, compact, repair_and_index, report_repairs
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.progress import RunReporter
@@ -38,7 +36,6 @@ from safechain_ray.types import arrow_array, short_hash
 from safechain_ray.types.tables import GRADE_TYPE, GRADED_SCHEMA, without_grade
 
 FIRST_VERSION = 1
-
 """The version of graders in runs that record no version."""
 
 REASON = "graded by an earlier version of the grader"
@@ -50,22 +47,21 @@ def outdated(record: RunRecord, versions: Mapping[str, int]) -> set[str]:
 
 
 def drop_old_grades(folder: RunFolder, record: RunRecord, versions: Mapping[str, int]) -> int:
-    """Remove the grades that another version of their grader gave; returns how many.
+    """Remove the grades of other versions of their grader, and return their number. `versions` go by benchmark.
 
-    `versions` go by benchmark. The record gets the new versions last, so that a removal that was cut off is done
-    again. Removing a grade twice does no harm.
+    The record gets the new versions last, so that an interrupted removal is repeated. Removal is idempotent.
     """
     old = outdated(record, versions)
     if not old:
         return 0
-    repair_and_index(folder.samples, retry_errors=False, kind=RowKind(GRADED_SCHEMA), unfinished=without_grade)
+    repair_and_index(folder.samples, retry_errors=False, kind=RowKind(GRADED_SCHEMA), incomplete=without_grade)
     dropped = sum(_drop(folder.samples, name, old) for name in folder.samples.list_files(".parquet"))
     record.graded_by(versions)
     return dropped
 
 
 def _drop(samples: Folder, name: str, benchmarks: Set[str]) -> int:
-    """Rewrite one file without the grades of these benchmarks: the new file is there before the old one goes."""
+    """Rewrite one file without the grades of these benchmarks; the new file is written before the old is deleted."""
     table = samples.read_parquet(name)
     graded = pc.is_valid(pc.struct_field(table["grade"], "correct"))
     stale = pc.and_(graded, pc.is_in(table["dataset"], pa.array(sorted(benchmarks)))).to_pylist()
@@ -75,21 +71,20 @@ def _drop(samples: Folder, name: str, benchmarks: Set[str]) -> int:
         grade | {"correct": None, "error": REASON} if is_stale else grade
         for grade, is_stale in zip(table["grade"].to_pylist(), stale, strict=True)
     ]
-    place = table.schema.get_field_index("grade")
-    rest = table.set_column(place, GRADED_SCHEMA.field("grade"), arrow_array(grades, GRADE_TYPE))
+    column = table.schema.get_field_index("grade")
+    rest = table.set_column(column, GRADED_SCHEMA.field("grade"), arrow_array(grades, GRADE_TYPE))
     samples.write_parquet(f"part-{short_hash(REASON, name)}.parquet", rest)
     samples.delete(name)
     return sum(stale)
 
 
-graded_in_order = partial(repair_and_index, kind=RowKind(GRADED_SCHEMA), unfinished=without_grade)
-
-"""`repair_and_index` of a benchmark's samples: those whose grading failed are told as unfinished."""
+repair_graded = partial(repair_and_index, kind=RowKind(GRADED_SCHEMA), incomplete=without_grade)
+"""`repair_and_index` of a benchmark's samples: those whose grading failed are incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmarked:
-    """How it ended. `committed` counts the samples that were generated or graded in this try."""
+    """Result of a benchmark run. `committed` counts the samples that this attempt generated or graded."""
 
     folder: RunFolder
     metrics: BenchmarkRunMetrics
@@ -104,7 +99,7 @@ class Benchmarked:
 def benchmark(config: BenchmarkConfig, reporter: RunReporter, start_engine: StartEngine) -> Benchmarked:
     """Run benchmarks to their end. They resume where an earlier attempt was interrupted.
 
-    Leaves samples with their grades, and metrics.json. Raises what `workload.run` raises, and SandboxError before a
+    Leaves samples with their grades, and metrics.json. Raises the errors of `workload.run`, and SandboxError before a
     model loads where code would have to be run without a sandbox.
     """
     return run(BenchmarkWorkload(config, resolve_benchmarks(config)), reporter, start_engine)
@@ -112,7 +107,7 @@ def benchmark(config: BenchmarkConfig, reporter: RunReporter, start_engine: Star
 
 @dataclass(frozen=True)
 class BenchmarkWorkload(Workload[Benchmarked]):
-    """All answers to the problems, graded. Answers that wait for their grade come first."""
+    """All answers to the problems, graded. Answers that are queued for their grade come first."""
 
     config: BenchmarkConfig
     benchmarks: ResolvedBenchmarks
@@ -140,23 +135,23 @@ class BenchmarkWorkload(Workload[Benchmarked]):
             reporter.report(
                 f"{old_grades} answers were graded by an earlier version of their grader and are graded again."
             )
-        inventory = graded_in_order(folder.samples, retry_errors=True, expected=benchmarks.run.sample_specs.ids())
-        tell(inventory, reporter)
-        if len(inventory.unfinished) > old_grades:
-            failed = len(inventory.unfinished) - old_grades
+        index = repair_graded(folder.samples, retry_errors=True, expected=benchmarks.run.sample_specs.ids())
+        report_repairs(index, reporter)
+        if len(index.incomplete) > old_grades:
+            failed = len(index.incomplete) - old_grades
             reporter.report(f"{failed} answers could not be graded before and are graded again.")
         total = len(benchmarks.run.sample_specs)
 
         def plan_on(view: ClusterView) -> Plan:
-            if len(inventory.finished) == total:
-                return Plan(((),))  # grading takes what CPUs there are, and no engine
+            if len(index.completed) == total:
+                return Plan(((),))  # grading takes the free CPUs, and no engine
             return make_plan(pool_needs(benchmarks.run, self.resources, view), view)
 
         def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
             attempt.checkpoint_rounds(folder.folder)
             return self._streams(plan, attempt, folder)
 
-        return Remaining(total, len(inventory.finished) - len(inventory.unfinished), plan_on, streams)
+        return Remaining(total, len(index.completed) - len(index.incomplete), plan_on, streams)
 
     def check_machine(self) -> None:
         if self.benchmarks.run_code:
@@ -167,17 +162,17 @@ class BenchmarkWorkload(Workload[Benchmarked]):
         return f"All {total} samples are graded already: no engine is started."
 
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Benchmarked:
-        graded_in_order(folder.samples, retry_errors=False)
+        repair_graded(folder.samples, retry_errors=False)
         compact(folder.samples)
-        metrics = measure_benchmarks(self.benchmarks, folder, self.config.told_ks)
-        folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+        metrics = measure_benchmarks(self.benchmarks, folder, self.config.reported_ks)
+        folder.write_figures("metrics.json", metrics)
         folder.write_card()
-        record.came_to(metrics.benchmarks)
+        record.measured(metrics.benchmarks)
         delete_checkpoints(folder.folder)
         return Benchmarked(folder, metrics, committed)
 
     def _streams(self, plan: Plan, attempt: Attempt, folder: RunFolder) -> Iterator[RowStream]:
-        """Grade the answers that wait for it, then generate the missing ones and grade each as it comes."""
+        """Grade the answers without a grade, then generate the missing ones and grade each as it is generated."""
         ((*pools,),) = plan.stages
         if self.benchmarks.run_code:
             check_sandboxes()
@@ -186,16 +181,16 @@ class BenchmarkWorkload(Workload[Benchmarked]):
             for name, entry in self.benchmarks.entries.items()
         }
         grading = Grading(problems, attempt.settings.progress_tracker)
-        there = graded_in_order(folder.samples, retry_errors=True, counts=_counts_of_graded)
-        if there.unfinished:
-            rows = pipeline.stored_samples(folder.samples, there.unfinished, attempt.settings.block_rows)
-            yield self._graded(rows, grading, (), len(there.finished) - len(there.unfinished), there, folder)
-            there = graded_in_order(folder.samples, retry_errors=True, counts=grade_counts)
+        index = repair_graded(folder.samples, retry_errors=True, counts=_counts_of_graded)
+        if index.incomplete:
+            rows = pipeline.stored_samples(folder.samples, index.incomplete, attempt.settings.block_rows)
+            yield self._graded(rows, grading, (), len(index.completed) - len(index.incomplete), index, folder)
+            index = repair_graded(folder.samples, retry_errors=True, counts=grade_counts)
         generation = Generation(self.benchmarks.run)
-        numbers, left = generation.source(there.finished, attempt.settings)
+        numbers, left = generation.source(index.completed, attempt.settings)
         for pool in pools if left else ():
             rows = generation.generate(numbers, pool, attempt.settings)
-            yield self._graded(rows, grading, (pool.needs.pool,), len(there.finished), there, folder)
+            yield self._graded(rows, grading, (pool.needs.pool,), len(index.completed), index, folder)
 
     def _graded(
         self,
@@ -203,11 +198,11 @@ class BenchmarkWorkload(Workload[Benchmarked]):
         grading: Grading,
         pools: tuple[str, ...],
         done_before: int,
-        there: FileIndex,
+        index: FileIndex,
         folder: RunFolder,
     ) -> RowStream:
         graded = pipeline.grade(samples, grading, self.resources.ray_address)
-        stage = Stage(pools, len(self.benchmarks.run.sample_specs), done_before, there.counts)
+        stage = Stage(pools, len(self.benchmarks.run.sample_specs), done_before, index.counts)
         return RowStream(graded, Commit(folder.samples, counts=grade_counts), stage)
 
 

@@ -10,7 +10,7 @@ from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.record import RunRecord
-from safechain_ray.runs.run_manifest import measure
+from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.storage import open_folder
 
 
@@ -20,30 +20,28 @@ def name_benign(run: str, categories: Sequence[str]) -> RunMetrics:
     Nothing is generated or judged again.
 
     Raises:
-        InputError: no finished run in the folder, a category that none of its prompts has, or another driver at work.
+        InputError: No finished run in the folder, a category that none of its prompts has, or another running driver.
     """
     folder = RunFolder(open_folder(run))
-    run_manifest = RunRecord.of_finished(folder).run_manifest  # no lock is taken in a folder that holds no run
+    run_manifest = RunRecord.of_finished(folder).run_manifest  # a folder without a run is not locked
     prompts = _prompts_by_category(folder)
     if unknown := prompts.keys() - run_manifest.kinds.keys():
         raise InputError(
             f"{folder.folder} has samples of data set {min(unknown)!r}, which its run.json does not name. Fix: run the "
-            "run's own command again: it sets samples of other runs aside."
+            "run's own command again: it quarantines samples of other runs."
         )
     known = {category for found in prompts.values() for category in found}
     for category in categories:
         if category not in known:
             raise UnknownNameError("category", category, known)
-    with lock_output(run, ResourcesConfig(), RecordingReporter()) as held:
-        record = RunRecord.of_finished(held)
+    with lock_output(run, ResourcesConfig(), RecordingReporter()) as locked:
+        record = RunRecord.of_finished(locked)
         added = {
             name: {category: found[category] for category in categories if category in found}
             for name, found in prompts.items()
         }
         record.add_benign(added)
-        metrics = measure(held, record.run_manifest)
-        held.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
-    return metrics
+        return measure_and_write(locked, record.run_manifest)
 
 
 def _prompts_by_category(folder: RunFolder) -> dict[str, Counter[str]]:

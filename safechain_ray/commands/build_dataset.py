@@ -1,11 +1,9 @@
-"""A training set: prompts drawn and asked as in any run, judged, then one response chosen of each that is kept.
+"""The build-dataset command: draw prompts, run and judge a model on them, select one response for each safe prompt.
 
-What a built training set is, in figures and names: counts of every step, sources, the rule, the seed.
-
-The prompts of a training set: read, kept apart from evaluation sets and from each other, drawn.
+Prompts that overlap with evaluation sets or with each other are dropped before the draw. The facts of a built set have
+the counts of every step, the sources, the rule and the seed.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,15 +38,16 @@ from safechain_ray.curation.selection import (
     judged_samples,
     select,
 )
-from safechain_ray.datasets.adhoc import copy_of, with_place
+from safechain_ray.datasets.adhoc import copy_of, with_subset
 from safechain_ray.datasets.loading import COLUMN_FLAGS, PromptSet, fingerprint, load_prompts
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
+from safechain_ray.runs.identity import name_of
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.resolve import ResolvedRun, as_stored, dataset_entry, resolve, resolve_names
 from safechain_ray.storage import Folder, redact, without_secrets
-from safechain_ray.types import KeepRule, Outcome, Part, Setting, short_hash
+from safechain_ray.types import KeepRule, Outcome, Part, Setting
 
 FLAGS = COLUMN_FLAGS | {
     "category_column": "--kind-column (prompts.kind_column in a config file); without one no kinds are balanced"
@@ -57,18 +56,18 @@ FLAGS = COLUMN_FLAGS | {
 
 @dataclass(frozen=True)
 class DrawnPrompts:
-    """The prompts that are asked, and how they were drawn."""
+    """The drawn prompts, and the counts of the draw."""
 
     entry: DatasetEntry
     prompts: PromptSet
     draw: Draw
     evaluation: Mapping[str, str]
-    """The fingerprint of each evaluation set that they don't overlap with, by its name."""
+    """The fingerprint of each evaluation set without overlap, by its name."""
     config: BuildConfig
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What changes the draw, but for the prompts that there are."""
+        """All that changes the draw, except the prompts themselves."""
         config = self.config
         identity: dict[str, Any] = {"number": config.prompts.number, "seed": config.seed}
         if config.drop_near_duplicates or config.decontaminate:
@@ -78,7 +77,7 @@ class DrawnPrompts:
         return identity
 
     def left_out(self) -> Iterator[tuple[str, Mapping[str, int]]]:
-        """Why prompts were not drawn, in the order in which it was asked, with how many of each kind."""
+        """The reasons for prompts that were not drawn, in the order of the checks, with their numbers by kind."""
         reasons = [UNUSABLE, *map(reason_of, self.evaluation)]
         if self.config.drop_near_duplicates:
             reasons.append(NEAR_DUPLICATE)
@@ -86,7 +85,7 @@ class DrawnPrompts:
 
 
 def draw_for(config: BuildConfig) -> DrawnPrompts:
-    """Read the prompts and draw. Raises InputError for what can't be read, and where no prompt is left."""
+    """Read the prompts and draw. Raises InputError for a set that can't be read, and if no prompt is left."""
     entry = _entry(config.prompts)
     evaluation = _evaluation_sets(config.decontaminate)
     everything = load_prompts(entry, flags=FLAGS)
@@ -97,7 +96,7 @@ def draw_for(config: BuildConfig) -> DrawnPrompts:
     drawn = draw_prompts(everything.prompts, config.prompts.number, config.seed, objection)
     if not drawn.prompts:
         why = ", ".join(f"{sum(counts.values()):,} {reason}" for reason, counts in drawn.left_out.items() if counts)
-        raise InputError(f"{everything.source} has no prompt to ask: {why}. Check its columns, and --decontaminate.")
+        raise InputError(f"{everything.source} has no prompt left: {why}. Fix: check its columns, and --decontaminate.")
     asked = PromptSet(entry.name, drawn.prompts, everything.source, fingerprint(drawn.prompts))
     return DrawnPrompts(entry, asked, drawn, {name: each.fingerprint for name, each in evaluation.items()}, config)
 
@@ -108,10 +107,10 @@ def _entry(prompts: PromptsConfig) -> DatasetEntry:
         return entry
     if prompts.name not in catalog.datasets():
         raise InputError(
-            f"prompts.file is a copy of a set of the catalog, and {redact(prompts.name)} is none. Give the file itself "
-            "with --prompts."
+            f"prompts.file is a copy of a set of the catalog, and {redact(prompts.name)} is none. Fix: give the file "
+            "itself with --prompts."
         )
-    copy = with_place(copy_of(entry, prompts.file), config=prompts.config, split=prompts.split)
+    copy = with_subset(copy_of(entry, prompts.file), config=prompts.config, split=prompts.split)
     return copy.model_copy(update={"rows": None})
 
 
@@ -124,7 +123,7 @@ def _evaluation_sets(names: Sequence[str]) -> dict[str, PromptSet]:
 
 
 class Origin(BaseModel):
-    """Something that the data set is made from or by, as the catalog knows it."""
+    """The catalog's facts about a source of the data set: prompts, model or judge."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -135,7 +134,7 @@ class Origin(BaseModel):
 
 
 class ResponseCount(BaseModel):
-    """How many samples had this outcome, were safe or not (None: a verdict is missing), and had this flaw."""
+    """The number of samples with this outcome, verdict (None: it is missing) and flaw."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -146,7 +145,7 @@ class ResponseCount(BaseModel):
 
 
 class DatasetFacts(BaseModel):
-    """What a finished data set is: `rows` of `wanted` (None: all there are), and how they came about."""
+    """The facts about a finished data set: `rows` of `wanted` (None: all rows), and their provenance."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -169,14 +168,14 @@ class DatasetFacts(BaseModel):
 
     @property
     def missing(self) -> int:
-        """Rows that are wanted and not there."""
+        """Wanted rows that could not be selected."""
         return max(0, (self.wanted or 0) - self.rows)
 
 
 def facts_of(
     config: BuildConfig, drawn: DrawnPrompts, run: ResolvedRun, selection: Selection, files: Sequence[str]
 ) -> DatasetFacts:
-    """What the rows in `files`, which were selected of the run's responses, are."""
+    """The facts about the rows in `files`, which were selected from the run's responses."""
     entries: tuple[Entry, ...] = (drawn.entry, run.model, *run.judges)
     overlaps = config.drop_near_duplicates or bool(config.decontaminate)
     return DatasetFacts(
@@ -208,7 +207,7 @@ def _origin(entry: Entry, source: str) -> Origin:
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """How it ended: the data set's folder, what it holds, and the run that gave the responses."""
+    """Result of a build: the data set's folder, its facts, and the run with the responses."""
 
     folder: Folder
     facts: DatasetFacts
@@ -217,47 +216,46 @@ class Building:
 
 
 def build_dataset(config: BuildConfig, reporter: RunReporter, start_engine: StartEngine) -> Building:
-    """Build the training set of `config`, going on where an earlier try was cut off.
+    """Build the training set of `config`. It resumes where an earlier attempt was interrupted.
 
-    Leaves data/train-*.parquet and dataset.json in its folder, the responses in `run` there. Raises what `evaluate`
-    raises; before anything starts InputError for prompts that can't be read and for a model without thinking tags.
+    Leaves data/train-*.parquet and dataset.json in its folder, and the responses in `run` below it. Raises the errors
+    of `evaluate`, and InputError for prompts that can't be read and for a model without thinking tags.
     """
     named = resolve_names(config.run_config())
     if named.family.tags is None:
         raise InputError(
-            f"Models of family {named.family.name!r} write no thinking tags: of {named.model.name} there is no thought "
-            "to learn from. Name another model."
+            f"Models of family {named.family.name!r} write no thinking tags, so {named.model.name} yields no "
+            "thoughts to train on. Fix: name another model."
         )
     drawn = draw_for(config)
     run = resolve(config.run_config(), {drawn.prompts.name: drawn.prompts})
     identity = _identity(config, drawn, run)
-    digest = short_hash(json.dumps(identity, sort_keys=True), characters=8)
-    output = config.output or f"runs/dataset-{drawn.prompts.name}-{run.model.name}-{digest}"
-    with lock_output(output, config.resources, reporter) as held:
-        record = DatasetRecord.opened(held.folder, identity, without_secrets(config.model_dump(mode="json")))
+    output = config.output or f"runs/{name_of(f'dataset-{drawn.prompts.name}-{run.model.name}', identity)}"
+    with lock_output(output, config.resources, reporter) as locked:
+        record = DatasetRecord.opened(locked.folder, identity, without_secrets(config.model_dump(mode="json")))
         wanted = config.prompts.number
         if wanted is not None and len(drawn.prompts.prompts) < wanted:
             reporter.report(f"Only {len(drawn.prompts.prompts):,} prompts of {wanted:,} could be drawn.")
         with open_run(config.run_config(output), run, reporter) as opened:
             done = finish(opened, reporter, start_engine)
-        reporter.report("Choosing the responses to keep.")
-        selection = _selected(config, run, done)
+        reporter.report("Selecting the responses.")
+        selection = _select(config, run, done)
         judges = tuple(judge.name for judge in run.judges)
         rows = RowFormat(judges, config.part, config.samples, config.answers_only)
         samples = done.folder.counted_samples(SAMPLE_COLUMNS)
-        files = write_rows(samples, selection.chosen, rows, held.folder / "data")
+        files = write_rows(samples, selection.chosen, rows, locked.folder / "data")
         facts = facts_of(config, drawn, run, selection, files)
         record.finished(facts.model_dump(mode="json"))
-        return Building(held.folder, facts, config, done)
+        return Building(locked.folder, facts, config, done)
 
 
 def _identity(config: BuildConfig, drawn: DrawnPrompts, run: ResolvedRun) -> dict[str, Any]:
-    """What changes the rows. They hold thoughts and answers also where only whole responses are judged."""
+    """All that changes the rows. They have thoughts and answers also where only whole responses are judged."""
     selection = {"rule": config.rule, "seed": config.seed, "rows": config.rows, "answers_only": config.answers_only}
     return as_stored({"draw": drawn.identity, "run": run.identity() | run.reading_mark, "selection": selection})
 
 
-def _selected(config: BuildConfig, run: ResolvedRun, done: Evaluation) -> Selection:
+def _select(config: BuildConfig, run: ResolvedRun, done: Evaluation) -> Selection:
     judges = [judge.name for judge in run.judges]
     tables = done.folder.counted_samples(COLUMNS)
     judged = chain.from_iterable(judged_samples(table, judges, config.part) for table in tables)

@@ -1,7 +1,4 @@
-"""Compares finished runs with each other, or the strategies of one: reads their folders, pairs settings and prompts.
-
-What runs that are compared are called: by their models, by their folders where models repeat.
-"""
+"""The compare command: differences between finished runs, or between strategies of one run, prompt by prompt."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,14 +28,14 @@ from safechain_ray.types import Part, Setting
 
 
 def distinct_names(folders: Sequence[Folder], models: Sequence[str]) -> Sequence[str]:
-    """A name for each run that tells it from the others: its model, or its folder's name, or its URI."""
+    """A distinct name for each run: its model, or its folder's name, or its URI."""
     last = [folder.path.rstrip("/").rpartition("/")[2] for folder in folders]
     return next((names for names in (models, last) if len(set(names)) == len(names)), list(map(str, folders)))
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that can be compared; `name` tells it from the others."""
+    """A run that can be compared, with a distinct name."""
 
     folder: RunFolder
     run_manifest: RunManifest
@@ -50,7 +47,7 @@ class FinishedRun:
 
     @cached_property
     def texts(self) -> dict[tuple[str, str], str]:
-        """What each prompt asks, by data set and prompt_id."""
+        """The text of each prompt, by data set and prompt_id."""
         return self.folder.prompt_texts()
 
     @property
@@ -59,10 +56,8 @@ class FinishedRun:
 
     def blocked(self, setting: Setting) -> int:
         """The responses of a setting that a provider blocked."""
-        tallies = self.counts.outcome_tallies(setting.setting_id, "blocked").values()
-        return sum(
-            blocked * prompts for progress_tracker in tallies for (blocked, _), prompts in progress_tracker.items()
-        )
+        tallies = self.counts.outcome_histograms(setting.setting_id, "blocked").values()
+        return sum(blocked * prompts for tally in tallies for (blocked, _), prompts in tally.items())
 
     def prompts_of(self, setting: Setting, judge: str, part: Part) -> list[PromptCounts]:
         """Raises InputError where a prompt has more rows or verdicts than K: rows that repeat."""
@@ -70,7 +65,7 @@ class FinishedRun:
         if any(each.missing < 0 or each.safe + each.unsafe + each.missing > setting.samples for each in prompts):
             raise InputError(
                 f"{self.folder.folder}: rows or verdicts of {setting.setting_id} repeat. Fix: rerun the run's own "
-                "command: it keeps one row of each sample."
+                "command: it removes repeated rows."
             )
         return prompts
 
@@ -78,8 +73,8 @@ class FinishedRun:
 def compare_runs(uris: Sequence[str], stand_ins: StandIns | None = None) -> Comparison:
     """Each further run against the first one, setting by setting, over the prompts that both have.
 
-    With `stand_ins` the published differences stand beside. Raises InputError for what is no finished run, for runs
-    that have no setting, judge or prompt in common, and for one that is named twice.
+    With `stand_ins` the published differences are listed too. Raises InputError for a folder without a finished run,
+    for runs without a common setting, judge or prompt, and for a run that is named twice.
     """
     baseline, *others = _open_runs(uris)
     pairs: list[ComparedSettings] = []
@@ -113,13 +108,13 @@ def compare_runs(uris: Sequence[str], stand_ins: StandIns | None = None) -> Comp
 def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = None) -> Comparison:
     """Each setting of one run against the one with this strategy, on the same data set with the same sampling.
 
-    Raises InputError for what is no finished run, and for one in which nothing stands beside that strategy.
+    Raises InputError for a folder without a finished run, and for a run without a setting to compare.
     """
     (run,) = _open_runs([uri])
     pairing = pair_strategies(run.run_manifest.settings, strategy)
     if not pairing.pairs:
         raise InputError(
-            f"{run.folder.folder} has no setting to hold against strategy {strategy!r} on the same data set with the "
+            f"{run.folder.folder} has no setting to compare with strategy {strategy!r} on the same data set with the "
             f"same sampling. It has: {_listed(setting.setting_id for setting in run.run_manifest.settings)}."
         )
     compared = _compared(pairing, run, run, stand_ins)
@@ -139,21 +134,21 @@ def _open_runs(uris: Sequence[str]) -> list[FinishedRun]:
     for each, path in zip(folders, paths, strict=True):
         if paths.count(path) > 1:
             raise InputError(f"{each.folder} is named twice: a run does not differ from itself.")
-    outlines = [RunRecord.of_finished(each).run_manifest for each in folders]
-    outlines = _with_common_kinds(outlines)
-    names = distinct_names([each.folder for each in folders], [run_manifest.model for run_manifest in outlines])
-    return [FinishedRun(*each) for each in zip(folders, outlines, names, strict=True)]
+    manifests = [RunRecord.of_finished(each).run_manifest for each in folders]
+    manifests = _with_common_kinds(manifests)
+    names = distinct_names([each.folder for each in folders], [run_manifest.model for run_manifest in manifests])
+    return [FinishedRun(*each) for each in zip(folders, manifests, names, strict=True)]
 
 
-def _with_common_kinds(outlines: Sequence[RunManifest]) -> list[RunManifest]:
-    """What one run calls benign of a data set is benign in all: the same prompt can't be harmful beside it."""
+def _with_common_kinds(manifests: Sequence[RunManifest]) -> list[RunManifest]:
+    """A category that is benign in one run is benign in all: the same prompt can't be harmful in another."""
     common: dict[str, PromptKinds] = {}
-    for run_manifest in outlines:
+    for run_manifest in manifests:
         for name, kinds in run_manifest.kinds.items():
             known = common.get(name, PromptKinds()).benign_categories or ()
             common[name] = PromptKinds(tuple(dict.fromkeys([*known, *(kinds.benign_categories or ())])))
     return [
-        replace(run_manifest, kinds={name: common[name] for name in run_manifest.kinds}) for run_manifest in outlines
+        replace(run_manifest, kinds={name: common[name] for name in run_manifest.kinds}) for run_manifest in manifests
     ]
 
 
@@ -261,9 +256,9 @@ def _side(
     shared: Collection[str],
     stand_ins: StandIns | None,
 ) -> Side:
-    kept = _only(prompts, shared)
+    shared_prompts = _only(prompts, shared)
     if stand_ins is None:
-        return Side(setting, kept)
+        return Side(setting, shared_prompts)
     judge, part = asked
     expected = run.run_manifest.expected_prompts[setting.dataset]
     counterpart = find_counterpart(
@@ -276,7 +271,7 @@ def _side(
         part=part,
         blocked=run.blocked(setting),
     )
-    return Side(setting, kept, counterpart)
+    return Side(setting, shared_prompts, counterpart)
 
 
 def _left_out(

@@ -1,7 +1,4 @@
-"""Compares models in all that they were asked: runs with runs, benchmarks with benchmarks.
-
-Compares the benchmarks of finished runs, problem by problem: reads their folders, and only them.
-"""
+"""The comparison of models: runs with runs prompt by prompt, benchmarks with benchmarks problem by problem."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -32,7 +29,7 @@ from safechain_ray.types import short_hash
 
 @dataclass(frozen=True)
 class FinishedBenchmarks:
-    """A run that can be compared; `name` tells it from the others."""
+    """A benchmark run that can be compared, with a distinct name."""
 
     folder: Folder
     metrics: BenchmarkRunMetrics
@@ -44,7 +41,7 @@ class FinishedBenchmarks:
 
     @cached_property
     def grades(self) -> dict[str, list[ProblemGrades]]:
-        """By benchmark. Problems go by their id and what is asked, so that only the same ones are compared."""
+        """By benchmark. A problem is identified by its id and text, so that only equal problems are compared."""
         found: defaultdict[str, list[tuple[str, bool | None]]] = defaultdict(list)
         columns = ("dataset", "prompt_id", "prompt", "grade")
         for table in RunFolder(self.folder).counted_samples(columns):
@@ -59,8 +56,8 @@ class FinishedBenchmarks:
 def compare_benchmarks(uris: Sequence[str]) -> BenchmarkComparison:
     """Each further run against the first one, over the problems that both have.
 
-    Raises InputError for what is no finished benchmark run, for one that is named twice, and for runs that have no
-    problem in common.
+    Raises InputError for a folder without a finished benchmark run, for a run that is named twice, and for runs
+    without a common problem.
     """
     baseline, *others = _open(uris)
     differences: list[PassDifference] = []
@@ -107,9 +104,9 @@ def _open(uris: Sequence[str]) -> list[FinishedBenchmarks]:
     folders = [open_folder(uri) for uri in uris]
     for each in folders:
         if kind_in(each) != "benchmark":
-            raise InputError(f"{each} holds no benchmarks, and the others do: only like is compared with like.")
+            raise InputError(f"{each} holds no benchmarks, and the others do. Fix: name only benchmark runs.")
         if folders.count(each) > 1:
-            raise InputError(f"{each} is named twice: a run does not differ from itself.")
+            raise InputError(f"{each} is named twice. Fix: name each run once.")
     metrics = [read_benchmark_metrics(each) for each in folders]
     names = distinct_names(folders, [each.model for each in metrics])
     return [FinishedBenchmarks(*each) for each in zip(folders, metrics, names, strict=True)]
@@ -117,7 +114,7 @@ def _open(uris: Sequence[str]) -> list[FinishedBenchmarks]:
 
 @dataclass(frozen=True, slots=True)
 class ComparedModels:
-    """What differs between models; of what was not compared it is None.
+    """The differences between models; None for a kind of run that was not compared.
 
     Where runs and benchmarks are both there, `safety_of` and `grades_of` are the figures of each by itself, by its name
     in the comparison, the baseline first.
@@ -138,19 +135,19 @@ class ComparedModels:
 
 
 def compare_models(uris: Sequence[str], stand_ins: StandIns | None = None) -> ComparedModels:
-    """Each further run against the first one of its kind, in whatever order runs and benchmarks are named.
+    """Each further run against the first one of its kind; runs and benchmarks may be named in any order.
 
-    The published differences of `stand_ins` stand beside where runs alone are compared; with benchmarks what was
-    published of tuned models has a table of its own (`report.models_table`). Raises InputError for a run that is the
-    only one of its kind, and for what `compare_runs` and `compare_benchmarks` refuse.
+    The published differences of `stand_ins` are listed where only runs are compared. With benchmarks the published
+    figures of tuned models have a table of their own (`report.models_table`). Raises InputError for a run that is the
+    only one of its kind, and the errors of `compare_runs` and `compare_benchmarks`.
     """
     benchmarked = [uri for uri in uris if kind_in(open_folder(uri)) == "benchmark"]
     judged = [uri for uri in uris if uri not in benchmarked]
-    for alone, kind in ((benchmarked, "benchmarks"), (judged, "a run that judges looked at")):
-        if len(alone) == 1:
+    for uris_of_kind, kind in ((benchmarked, "benchmarks"), (judged, "a judged run")):
+        if len(uris_of_kind) == 1:
             raise InputError(
-                f"Only {open_folder(alone[0])} holds {kind}: name that of another model too, or leave it out. Only "
-                "like is compared with like."
+                f"Only {open_folder(uris_of_kind[0])} holds {kind}. Fix: name that of another model too, or leave it "
+                "out."
             )
     safety = compare_runs(judged, None if benchmarked else stand_ins) if judged else None
     benchmarks = compare_benchmarks(benchmarked) if benchmarked else None

@@ -1,4 +1,4 @@
-"""The main command: every setting of one model is generated, judged, committed and measured."""
+"""The evaluate command: all samples of every setting of one model are generated, judged, committed and measured."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -18,25 +18,18 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream, delete_checkpoints
-from safechain_ray.runs.file_index import compact, put_verdicts_in_order, repair_and_index, tell
+from safechain_ray.runs.file_index import compact, repair_and_index, report_repairs
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.repair_verdicts import repair_verdicts
 from safechain_ray.runs.resolve import ResolvedRun, resolve
-from safechain_ray.runs.run_manifest import measure
+from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.staged import StagedSamples
-from safechain_ray.runs.workload import (
-    OpenWorkload,
-    Placement,
-    Remaining,
-    Workload,
-    open_workload,
-)
+from safechain_ray.runs.workload import OpenWorkload, Placement, Remaining, Workload, open_workload
 from safechain_ray.runs.workload import finish as finish_workload
-from safechain_ray.runs.workload import (
-    run as run_workload,
-)
+from safechain_ray.runs.workload import run as run_workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +48,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Generation:
-    """The samples of a resolved run: where they come from, and how a model's pool generates them."""
+    """The source of a resolved run's samples, and their generation by a model's pool."""
 
     run: ResolvedRun
 
     def source(self, finished: Collection[str], settings: StreamSettings) -> tuple[Dataset, int]:
-        """The numbers of the samples that are not finished, all settings in step, and how many they are."""
+        """The indices of the remaining samples, interleaved by setting, and their number."""
         numbers = self.run.sample_specs.numbers_without(set(finished))
         return pipeline.numbers_to_generate(in_balance(self.run.sample_specs, numbers), settings.block_rows), len(
             numbers
@@ -103,15 +96,15 @@ class EvaluationWorkload(Workload[Evaluation]):
         return RunRecord.opened(folder, self.config, self.run)
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
-        inventory = repair_and_index(folder.samples, retry_errors=True, expected=self.run.sample_specs.ids())
-        tell(inventory, reporter)
-        put_verdicts_in_order(folder, inventory.finished, reporter)
+        index = repair_and_index(folder.samples, retry_errors=True, expected=self.run.sample_specs.ids())
+        report_repairs(index, reporter)
+        repair_verdicts(folder, index.completed, reporter)
 
         def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
             attempt.checkpoint_rounds(folder.folder)
             yield from Generation(self.run).staged(folder).streams(plan, attempt)
 
-        return Remaining(len(self.run.sample_specs), len(inventory.finished), self.plan_on, streams)
+        return Remaining(len(self.run.sample_specs), len(index.completed), self.plan_on, streams)
 
     def plan_on(self, view: ClusterView) -> Plan:
         """How the run's pools are placed on this cluster. Raises PlanError where they can't be."""
@@ -126,10 +119,9 @@ class EvaluationWorkload(Workload[Evaluation]):
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Evaluation:
         repair_and_index(folder.samples, retry_errors=False)
         compact(folder.samples)  # before the run counts as finished: a crash in it repeats rows until the next attempt
-        metrics = measure(folder, record.run_manifest)
-        folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+        metrics = measure_and_write(folder, record.run_manifest)
         folder.write_card()
-        record.measured(metrics)
+        record.measured(metrics.settings)
         folder.delete_stages()
         delete_checkpoints(folder.folder)
         return Evaluation(folder, metrics, committed)
@@ -168,7 +160,7 @@ class OpenRun:
 def evaluate(config: RunConfig, reporter: RunReporter, start_engine: StartEngine) -> Evaluation:
     """Run `config` to its end. It resumes where an earlier attempt was interrupted.
 
-    Without `output` the folder is `runs/<model>-<hash>`. Raises what `workload.run` raises, and InputError for a
+    Without `output` the folder is `runs/<model>-<hash>`. Raises the errors of `workload.run`, and InputError for a
     config that can't work.
     """
     return run_workload(EvaluationWorkload(config, resolve(config)), reporter, start_engine)
@@ -176,7 +168,7 @@ def evaluate(config: RunConfig, reporter: RunReporter, start_engine: StartEngine
 
 @contextmanager
 def open_run(config: RunConfig, run: ResolvedRun, reporter: RunReporter) -> Iterator[OpenRun]:
-    """Lock and repair the folder of a resolved run for the length of a block. Raises what `open_workload` raises."""
+    """Lock and repair the folder of a resolved run for the length of a block. Raises the errors of `open_workload`."""
     workload = EvaluationWorkload(config, run)
     with open_workload(workload, reporter) as opened:
         yield OpenRun(workload, opened)
@@ -185,7 +177,7 @@ def open_run(config: RunConfig, run: ResolvedRun, reporter: RunReporter) -> Iter
 def finish(
     opened: OpenRun, reporter: RunReporter, start_engine: StartEngine, placement: Placement | None = None
 ) -> Evaluation:
-    """Do what is left of an open run, and measure it. Raises what `workload.finish` raises."""
+    """Do the remaining samples of an open run, and measure it. Raises the errors of `workload.finish`."""
     return finish_workload(opened.opened, reporter, start_engine, placement)
 
 
@@ -197,7 +189,7 @@ def check_key(run: ResolvedRun) -> None:
 
 
 def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
-    """What `evaluate` would do on this cluster, without doing it. Raises what `evaluate` raises before it starts."""
+    """The plan of `evaluate` on this cluster. Raises the errors that `evaluate` raises before it starts."""
     workload = EvaluationWorkload(config, resolve(config))
     if cluster_address(config.resources.ray_address) is None:
         return workload.run, workload.plan_on(view_local())
@@ -206,7 +198,6 @@ def plan_run(config: RunConfig) -> tuple[ResolvedRun, Plan]:
 
 
 def measure_so_far(opened: OpenRun) -> None:
-    """Write the metrics of the samples that are there, for a run whose time was up: the rest counts as missing."""
+    """Write the metrics of the samples so far, for a run that was stopped at a deadline. The rest counts as missing."""
     if opened.completed:
-        metrics = measure(opened.folder, opened.opened.record.run_manifest)
-        opened.folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
+        measure_and_write(opened.folder, opened.opened.record.run_manifest)

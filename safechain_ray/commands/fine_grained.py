@@ -39,7 +39,7 @@ def analyse(run: str, benign_categories: tuple[str, ...] = ()) -> FineGrained:
         (*asked, *rule),
     )
     positions = PIECES_SCHEMA.empty_table().select(POSITION_COLUMNS)
-    pieces = pa.concat_tables([positions, *_harmful_pieces(folder, run_manifest)])
+    prefixes = pa.concat_tables([positions, *_harmful_prefixes(folder, run_manifest)])
     refusal_judges = (*run_manifest.refusal_judges, *(judge for judge, _ in rule))
     settings = tuple(
         analyse_setting(
@@ -48,11 +48,11 @@ def analyse(run: str, benign_categories: tuple[str, ...] = ()) -> FineGrained:
             asked,
             refusal_judges,
             run_manifest.kinds.get(setting.dataset, PromptKinds()).benign_categories or (),
-            pieces,
+            prefixes,
         )
         for setting in run_manifest.settings
     )
-    entries = map(catalog.judges().get, pieces["judge"].unique().to_pylist())
+    entries = map(catalog.judges().get, prefixes["judge"].unique().to_pylist())
     caveats = [*run_manifest.caveats, *(entry.caveat for entry in entries if entry is not None and entry.caveat)]
     analysis = FineGrained(
         model=run_manifest.model,
@@ -60,20 +60,20 @@ def analyse(run: str, benign_categories: tuple[str, ...] = ()) -> FineGrained:
         notes=tuple(notes(settings, asked, refusal_judges, thinks=run_manifest.family.tags is not None)),
         settings=settings,
     )
-    folder.folder.write_text(ANALYSIS_FILE, analysis.model_dump_json(indent=2) + "\n")
+    folder.write_figures(ANALYSIS_FILE, analysis)
     return analysis
 
 
 def _refusals(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table]:
-    """What the rule says of responses, where no judge of the run looks for refusals."""
+    """The verdicts of the rule, in a run without a judge of refusals."""
     if run_manifest.settings_of_rule:
         for table in folder.counted_samples(RULE_COLUMNS):
             yield refusal_verdicts(table, run_manifest.settings_of_rule)
 
 
-def _harmful_pieces(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table]:
-    """The verdicts on growing pieces of thoughts, without those on benign prompts."""
-    tables = list(folder.judged_pieces(run_manifest.pieces_judges, POSITION_COLUMNS))
+def _harmful_prefixes(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table]:
+    """The verdicts on prefixes of thoughts, without those on benign prompts."""
+    tables = list(folder.judged_prefixes(run_manifest.prefix_judges, POSITION_COLUMNS))
     if not tables or not any(kinds.benign_categories for kinds in run_manifest.kinds.values()):
         yield from tables
         return

@@ -1,14 +1,15 @@
-"""Adds judges to a finished run: verdicts in files of their own, joined on sample_id. No engine generates.
+"""Add judges to a finished run: their verdicts are files of their own, joined on sample_id. Nothing is generated.
 
-Passes of judges over stored samples: one stream for each judge and for what it is asked.
-
-Judges thoughts in growing pieces, to find where the first unsafe segment stands; nothing is generated again.
+A judge decides on whole parts of the samples (`AddedJudges`), or on prefixes of the thoughts (`JudgedThoughts`), which
+show where a thought first turns unsafe.
 """
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,30 +23,30 @@ from safechain_ray.cluster.workers.writer import Benign, Commit, block_counts
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
-from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, pieces_table
+from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, prefixes_table
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.file_index import failed, put_verdicts_in_order, samples_in_order
-from safechain_ray.runs.folder import RunFolder, read_pieces, read_samples, read_verdicts
+from safechain_ray.runs.folder import RunFolder, read_prefix_verdicts, read_samples, read_verdicts
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.pools import judge_pool
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.repair_verdicts import failed, repair_samples, repair_verdicts
 from safechain_ray.runs.resolve import check_parts, resolve_judge
-from safechain_ray.runs.run_manifest import measure
+from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.workload import Remaining, Workload
 from safechain_ray.runs.workload import run as run_workload
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Part, verdicts_table
 
 ANSWERED = ("ok", "truncated")
-
 """Outcomes of samples that have a response."""
 
 TOKEN_COLUMNS = ("prompt_tokens", "thought_tokens", "answer_tokens")
 
-Samples = Mapping[str, str]
+Result = TypeVar("Result")
 
+Samples = Mapping[str, str]
 """From the id of a sample to its file."""
 
 
@@ -72,7 +73,7 @@ def judgeable(folder: RunFolder) -> Iterator[tuple[str, str]]:
 def remaining_passes(
     passes: Sequence[JudgePass], total: int, folder: RunFolder, resources: ResourcesConfig
 ) -> Remaining:
-    """The passes as what is left of `total` samples, counted once for each judge. Each pass has the whole cluster."""
+    """The remaining work of `total` samples, counted once for each judge. Each pass has the whole cluster."""
     left: dict[str, set[str]] = {}
     for each in passes:
         left.setdefault(each.judge.name, set()).update(each.waiting)
@@ -133,8 +134,8 @@ class Judging:
 def add_judges(run: str, config: JudgingConfig, reporter: RunReporter, start_engine: StartEngine) -> Judging:
     """Judge the samples of the finished run in the folder `run`. It resumes where an earlier attempt was interrupted.
 
-    Samples without a response (errors, blocked ones) are left alone: their verdicts are missing. Raises what
-    `workload.run` raises.
+    Samples without a response (errors, blocked ones) are skipped: their verdicts are missing. Raises the errors of
+    `workload.run`.
     """
     run_manifest = RunRecord.of_finished(RunFolder(open_folder(run))).run_manifest
     judges = tuple(resolve_judge(judge) for judge in config.judges)
@@ -143,7 +144,7 @@ def add_judges(run: str, config: JudgingConfig, reporter: RunReporter, start_eng
 
 
 def remove_judge(run: str, name: str, config: ResourcesConfig, reporter: RunReporter) -> RunMetrics:
-    """Take a judge that was added out of a finished run, with its verdicts. Returns the metrics without it.
+    """Remove a judge that was added to a finished run, with its verdicts. Returns the metrics without it.
 
     The record is written before the verdicts are deleted: verdicts that a crash leaves belong to no judge of the run.
     Raises InputError for a judge that was not added.
@@ -151,15 +152,15 @@ def remove_judge(run: str, name: str, config: ResourcesConfig, reporter: RunRepo
     with lock_output(run, config, reporter) as folder:
         record = RunRecord.of_finished(folder)
         record.remove_judge(name)
-        for above in ("verdicts", "pieces"):
-            if (folder.folder / above / name).exists():
-                (folder.folder / above).delete_folder(name)
-        return _write_metrics(folder, record)
+        for parent in ("verdicts", "pieces"):
+            if (folder.folder / parent / name).exists():
+                (folder.folder / parent).delete_folder(name)
+        return measure_and_write(folder, record.run_manifest)
 
 
 @dataclass(frozen=True)
-class AddedJudges(Workload[Judging]):
-    """The verdicts of judges on parts of a finished run. They are judges of the run once all verdicts are there."""
+class _LaterJudges(Workload[Result]):
+    """The verdicts of `judges` on a finished run, whose folder is `run`."""
 
     run: str
     config: JudgingConfig
@@ -179,40 +180,60 @@ class AddedJudges(Workload[Judging]):
     def names(self) -> tuple[str, ...]:
         return tuple(judge.name for judge in self.judges)
 
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[Part, ...]:
+        """The whole parts that are judged; none where only prefixes of the thoughts are."""
+
+    @abstractmethod
+    def passes(self, folder: RunFolder, record: RunRecord, answered: Samples) -> Iterator[JudgePass]:
+        """The work that is left, over the `answered` samples."""
+
     def open_record(self, folder: RunFolder) -> RunRecord:
         record = RunRecord.of_finished(folder)
-        record.judging_begun(self.judges, self.config.parts)
+        record.start_judging(self.judges, self.parts)
         return record
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
-        samples = samples_in_order(folder, reporter)
-        put_verdicts_in_order(folder, samples, reporter, again=self.names, parts=self.config.parts)
-        kinds = record.run_manifest.kinds.items()
-        benign: Benign = {name: kind.benign_categories or () for name, kind in kinds}
+        samples = repair_samples(folder, reporter)
+        repair_verdicts(folder, samples, reporter, again=self.names, parts=self.parts)
         answered = dict(judgeable(folder))
-        passes = [each for judge in self.judges for each in self._passes(folder, judge, answered, benign)]
+        passes = list(self.passes(folder, record, answered))
         return remaining_passes(passes, len(answered) * len(self.judges), folder, self.resources)
+
+
+@dataclass(frozen=True)
+class AddedJudges(_LaterJudges[Judging]):
+    """The verdicts of judges on parts of a finished run. They are judges of the run once all verdicts are there."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self.config.parts
+
+    def passes(self, folder: RunFolder, record: RunRecord, answered: Samples) -> Iterator[JudgePass]:
+        benign: Benign = {name: kind.benign_categories or () for name, kind in record.run_manifest.kinds.items()}
+        for judge in self.judges:
+            yield from self._passes(folder, judge, answered, benign)
 
     def all_completed(self, total: int) -> str:
         return "Every sample has these verdicts already: no engine is started."
 
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Judging:
         for judge in self.judges:
-            record.judge_added(judge, self.config.parts)
-        return Judging(folder, _write_metrics(folder, record), committed, self.names)
+            record.judge_added(judge, self.parts)
+        return Judging(folder, measure_and_write(folder, record.run_manifest), committed, self.names)
 
     def _passes(self, folder: RunFolder, judge: JudgeEntry, answered: Samples, benign: Benign) -> Iterator[JudgePass]:
         """One pass over the samples, or more where earlier attempts left some parts of some samples."""
-        parts = self.config.parts
         verdicts = folder.verdicts(judge.name)
-        held: defaultdict[str, set[str]] = defaultdict(set)
+        judged: defaultdict[str, set[str]] = defaultdict(set)
         for name in verdicts.list_files(".parquet"):
             table = read_verdicts(verdicts, name)
             for sample_id, part in zip(table["sample_id"].to_pylist(), table["part"].to_pylist(), strict=True):
-                held[sample_id].add(part)
+                judged[sample_id].add(part)
         waiting: defaultdict[tuple[Part, ...], dict[str, str]] = defaultdict(dict)
         for sample_id, name in answered.items():
-            missing = tuple(part for part in parts if part not in held[sample_id])
+            missing = tuple(part for part in self.parts if part not in judged[sample_id])
             if missing:
                 waiting[missing][sample_id] = name
         for missing, files in waiting.items():
@@ -221,25 +242,21 @@ class AddedJudges(Workload[Judging]):
             yield JudgePass(judge, missing, files, Commit(verdicts, verdicts_table, missing, count), rule)
 
 
-def _write_metrics(folder: RunFolder, record: RunRecord) -> RunMetrics:
-    metrics = measure(folder, record.run_manifest)
-    folder.folder.write_text("metrics.json", metrics.model_dump_json(indent=2) + "\n")
-    return metrics
-
-
 @dataclass(frozen=True, slots=True)
-class JudgedPieces:
-    """Result of judging pieces: samples judged in this attempt, and verdicts that a judge failed on."""
+class JudgedPrefixes:
+    """Result of judging prefixes: samples judged in this attempt, and verdicts that a judge failed on."""
 
     committed: int
     failed: int
 
 
-def judge_in_pieces(run: str, config: JudgingConfig, reporter: RunReporter, start_engine: StartEngine) -> JudgedPieces:
-    """Judge every thought of the finished run in the folder `run` in `config.pieces` growing pieces.
+def judge_thought_prefixes(
+    run: str, config: JudgingConfig, reporter: RunReporter, start_engine: StartEngine
+) -> JudgedPrefixes:
+    """Judge `config.pieces` growing prefixes of every thought of the finished run in the folder `run`.
 
     It resumes where an earlier attempt was interrupted, and asks again for thoughts with a failed verdict. The verdicts
-    go to `pieces/<judge>/`, where no safety metric counts them. Raises what `workload.run` raises.
+    go to `pieces/<judge>/`, where no safety metric counts them. Raises the errors of `workload.run`.
     """
     assert config.pieces is not None
     run_manifest = RunRecord.of_finished(RunFolder(open_folder(run))).run_manifest
@@ -250,71 +267,48 @@ def judge_in_pieces(run: str, config: JudgingConfig, reporter: RunReporter, star
 
 
 @dataclass(frozen=True)
-class JudgedThoughts(Workload[JudgedPieces]):
-    """The verdicts of judges on growing pieces of the thoughts of a finished run."""
+class JudgedThoughts(_LaterJudges[JudgedPrefixes]):
+    """The verdicts of judges on prefixes of the thoughts of a finished run."""
 
-    run: str
-    config: JudgingConfig
-    judges: tuple[JudgeEntry, ...]
-    pieces: ThoughtPrefixes
+    prefixes: ThoughtPrefixes
 
-    command = "judge"
+    parts = ()
 
-    @property
-    def output(self) -> str:
-        return self.run
-
-    @property
-    def resources(self) -> ResourcesConfig:
-        return self.config.resources
-
-    def open_record(self, folder: RunFolder) -> RunRecord:
-        record = RunRecord.of_finished(folder)
-        record.judging_begun(self.judges, ())
-        return record
-
-    def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
-        names = tuple(judge.name for judge in self.judges)
-        put_verdicts_in_order(folder, samples_in_order(folder, reporter), reporter, again=names)
-        answered = dict(judgeable(folder))
-        passes = [each for judge in self.judges if (each := self._pass(folder, judge, answered)).waiting]
-        return remaining_passes(passes, len(answered) * len(self.judges), folder, self.resources)
+    def passes(self, folder: RunFolder, record: RunRecord, answered: Samples) -> Iterator[JudgePass]:
+        return (each for judge in self.judges if (each := self._pass(folder, judge, answered)).waiting)
 
     def all_completed(self, total: int) -> str:
         return "Every thought has these verdicts already: no engine is started."
 
-    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> JudgedPieces:
+    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> JudgedPrefixes:
         for judge in self.judges:
-            record.pieces_judged(judge)
-        return JudgedPieces(committed, sum(_failed(folder, judge, self.pieces) for judge in self.judges))
+            record.thoughts_judged(judge)
+        return JudgedPrefixes(committed, sum(_failed(folder, judge, self.prefixes) for judge in self.judges))
 
     def _pass(self, folder: RunFolder, judge: JudgeEntry, answered: Samples) -> JudgePass:
-        """What is left to do for a judge. The pieces of a sample are in one file, all or none."""
-        target = folder.pieces(judge.name)
-        held: set[str] = set()
+        """The samples that a judge has left. The prefixes of a sample are in one file, all or none."""
+        target = folder.prefix_verdicts(judge.name)
+        judged: set[str] = set()
         for name in target.list_files(".parquet"):
-            table = read_pieces(target, name, ["sample_id", "pieces"])
-            held.update(
-                sample_id
-                for sample_id, count in zip(table["sample_id"].to_pylist(), table["pieces"].to_pylist(), strict=True)
-                if count == self.pieces.count
-            )
-        waiting = {sample_id: name for sample_id, name in answered.items() if sample_id not in held}
-        writer = Commit(target, partial(pieces_table, pieces=self.pieces), (str(self.pieces.count),))
-        return JudgePass(judge, self.pieces, waiting, writer)
+            table = read_prefix_verdicts(target, name, ["sample_id", "pieces"])
+            complete = table.filter(pc.equal(table["pieces"], self.prefixes.count))
+            judged.update(complete["sample_id"].to_pylist())
+        waiting = {sample_id: name for sample_id, name in answered.items() if sample_id not in judged}
+        writer = Commit(target, partial(prefixes_table, prefixes=self.prefixes), (str(self.prefixes.count),))
+        return JudgePass(judge, self.prefixes, waiting, writer)
 
 
-def _failed(folder: RunFolder, judge: JudgeEntry, pieces: ThoughtPrefixes) -> int:
-    """Number of verdicts on thoughts in `pieces` that are missing because the judge failed."""
-    target = folder.pieces(judge.name)
-    tables = (read_pieces(target, name, ["pieces", "error"]) for name in target.list_files(".parquet"))
-    return sum(sum(failed(table.filter(pc.equal(table["pieces"], pieces.count)))) for table in tables)
+def _failed(folder: RunFolder, judge: JudgeEntry, prefixes: ThoughtPrefixes) -> int:
+    """Verdicts on these prefixes that are missing because the judge failed."""
+    target = folder.prefix_verdicts(judge.name)
+    tables = (read_prefix_verdicts(target, name, ["pieces", "error"]) for name in target.list_files(".parquet"))
+    return sum(sum(failed(table.filter(pc.equal(table["pieces"], prefixes.count)))) for table in tables)
 
 
 def _check_judges(judges: tuple[JudgeEntry, ...]) -> None:
     for judge in judges:
         if judge.is_rule:
             raise InputError(
-                f"judges: {judge.name} can't judge thoughts in pieces: it calls a text unsafe as long as no refusal "
-                "phrase stands in it, so a thought's beginning says nothing. Name a judge with a model."
+                f"judges: {judge.name} can't judge thoughts in pieces: it calls every text without a refusal phrase "
+                "unsafe, so its verdict on the beginning of a thought has no meaning. Fix: name a judge with a model."
             )

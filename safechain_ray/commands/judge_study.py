@@ -1,9 +1,8 @@
-"""The judge study: judges decide on responses that people have labelled, and are held against the labels.
+"""The judge-study command: judges decide on responses that people have labelled, and are compared with the labels.
 
-From labels and verdicts to a judge study's figures, its votes, and the rows that are worth reading.
+`measure` turns labels and verdicts into figures, votes, and the table of disagreements.
 """
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,8 +24,9 @@ from safechain_ray.judges.base import Vote, count_votes
 from safechain_ray.judges.refusal_match import phrases_fingerprint, read_phrases
 from safechain_ray.metrics.agreement import JudgeStudy, rate
 from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.file_index import compact, repair_and_index, tell
+from safechain_ray.runs.file_index import compact, repair_and_index, report_repairs
 from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.identity import name_of
 from safechain_ray.runs.pools import judge_needs
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
@@ -94,7 +94,7 @@ def _rows_to_read(
     votes: Mapping[str, Sequence[bool | None]],
     rows: Sequence[int],
 ) -> pa.Table:
-    """One line a row: what was judged, what people said, and what each judge and each vote did."""
+    """One line a row: the judged text, its label, and the decision of each judge and each vote."""
     table: dict[str, pa.Array] = {
         "row": pa.array([responses[row].row for row in rows], pa.int64()),
         "prompt": pa.array([responses[row].prompt for row in rows], pa.string()),
@@ -102,11 +102,11 @@ def _rows_to_read(
         "label": pa.array([_word(responses[row].unsafe) for row in rows], pa.string()),
     }
     for name, verdicts in columns.items():
-        held = [verdicts[row] for row in rows]
-        table[f"{name} verdict"] = pa.array([_word(verdict.unsafe) for verdict in held], pa.string())
-        table[f"{name} score"] = pa.array([verdict.score for verdict in held], pa.float64())
-        table[f"{name} categories"] = pa.array([list(verdict.categories) for verdict in held], pa.list_(pa.string()))
-        table[f"{name} error"] = pa.array([verdict.error for verdict in held], pa.string())
+        shown = [verdicts[row] for row in rows]
+        table[f"{name} verdict"] = pa.array([_word(verdict.unsafe) for verdict in shown], pa.string())
+        table[f"{name} score"] = pa.array([verdict.score for verdict in shown], pa.float64())
+        table[f"{name} categories"] = pa.array([list(verdict.categories) for verdict in shown], pa.list_(pa.string()))
+        table[f"{name} error"] = pa.array([verdict.error for verdict in shown], pa.string())
     for name, outcomes in votes.items():
         table[name] = pa.array([_word(outcomes[row]) for row in rows], pa.string())
     return pa.table(table)
@@ -121,7 +121,7 @@ DISAGREEMENTS = "disagreements.parquet"
 
 @dataclass(frozen=True)
 class ResolvedStudy:
-    """Everything that a study needs to know before an engine starts."""
+    """All facts about a study that are known before an engine starts."""
 
     labelled: LabelledSet
     judges: tuple[JudgeEntry, ...]
@@ -129,19 +129,19 @@ class ResolvedStudy:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What changes the verdicts or what they are held against; votes are counted anew each time."""
+        """All that changes the verdicts or the labels. Votes are no part of it: each attempt counts them anew."""
         return as_stored(
             {"labelled": self.labelled.fingerprint, "judges": [judge_identity(judge) for judge in self.judges]}
         )
 
     def short_name(self) -> str:
         """A folder name for a study without `output`."""
-        return f"{self.labelled.name}-{short_hash(json.dumps(self.identity, sort_keys=True), characters=8)}"
+        return name_of(self.labelled.name, self.identity)
 
 
 @dataclass(frozen=True, slots=True)
 class StudyDone:
-    """How a study ended. `committed` counts the rows judged in this try."""
+    """Result of a study. `committed` counts the rows judged by this attempt."""
 
     folder: RunFolder
     study: JudgeStudy
@@ -152,7 +152,7 @@ def judge_study(config: StudyConfig, reporter: RunReporter, start_engine: StartE
     """Judge the labelled responses, and compare the judges with the labels.
 
     It resumes where an earlier attempt was interrupted. Leaves samples, study.json and the disagreements in the study's
-    folder. Raises what `workload.run` raises.
+    folder. Raises the errors of `workload.run`.
     """
     return run(StudyWorkload(config, resolve_study(config)), reporter, start_engine)
 
@@ -180,9 +180,9 @@ class StudyWorkload(Workload[StudyDone]):
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         samples = [as_sample(response) for response in self.study.labelled.responses]
         expected = [sample.sample_id for sample in samples]
-        inventory = repair_and_index(folder.samples, retry_errors=True, expected=expected)
-        tell(inventory, reporter)
-        waiting = [sample for sample in samples if sample.sample_id not in inventory.finished]
+        index = repair_and_index(folder.samples, retry_errors=True, expected=expected)
+        report_repairs(index, reporter)
+        waiting = [sample for sample in samples if sample.sample_id not in index.completed]
 
         def plan_on(view: ClusterView) -> Plan:
             longest = max(len(f"{sample.prompt}{sample.response}".encode()) for sample in waiting)
@@ -201,7 +201,7 @@ class StudyWorkload(Workload[StudyDone]):
             return len(waiting)
 
         only_rules = all(judge.is_rule for judge in self.study.judges)
-        return Remaining(len(samples), len(inventory.finished), plan_on, streams, by_rules if only_rules else None)
+        return Remaining(len(samples), len(index.completed), plan_on, streams, by_rules if only_rules else None)
 
     def all_completed(self, total: int) -> str:
         return f"All {total} rows are judged already: no engine is started."
@@ -224,7 +224,7 @@ class StudyWorkload(Workload[StudyDone]):
 
 
 def resolve_study(config: StudyConfig) -> ResolvedStudy:
-    """Look the judges up and read the labelled responses. Raises InputError for whatever can't work."""
+    """Look the judges up and read the labelled responses. Raises InputError for a config that can't work."""
     judges = tuple(resolve_judge(judge) for judge in config.judges)
     columns = Columns(config.prompt_column, config.response_column, config.label_column)
     labelled = load_labelled(config.data, columns, config.unsafe_labels, config=config.config, split=config.split)
@@ -232,7 +232,7 @@ def resolve_study(config: StudyConfig) -> ResolvedStudy:
 
 
 def as_sample(labelled: LabelledResponse) -> Sample:
-    """The row as the sample of nobody's run: a response whole, with nothing known of how it was generated."""
+    """The row as a sample without a run: a whole response, with no facts about its generation."""
     row = f"row-{labelled.row}"
     return Sample(
         sample_id=short_hash(row, labelled.prompt, labelled.response),
@@ -284,5 +284,5 @@ def _measured(study: ResolvedStudy, folder: RunFolder) -> JudgeStudy:
     verdicts = [found[as_sample(each).sample_id] for each in study.labelled.responses]
     done, disagreements = measure(study.labelled, study.judges, study.votes, verdicts)
     folder.folder.write_parquet(DISAGREEMENTS, disagreements)
-    folder.folder.write_text("study.json", done.model_dump_json(indent=2) + "\n")
+    folder.write_figures("study.json", done)
     return done

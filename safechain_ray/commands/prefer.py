@@ -1,9 +1,8 @@
-"""Runs against each other by preference: a judge is shown the responses of both to each prompt, in both orders.
+"""The prefer command: a judge compares the responses of two runs to each prompt, in both orders.
 
-Which samples of two runs answer the same prompt, the same time: the pairs that can be compared.
+A pair has the samples of both runs with the same prompt and the same sample index.
 """
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from safechain_ray.judges.preference import QUESTION
 from safechain_ray.metrics.comparison import Pairing, pair_runs
 from safechain_ray.metrics.preferences import LeftOut, Preferences, Unanswered, summarise_preferences
 from safechain_ray.runs.attempt import Attempt, RowStream
-from safechain_ray.runs.file_index import RowKind, repair_and_index, tell
+from safechain_ray.runs.file_index import RowKind, repair_and_index, report_repairs
 from safechain_ray.runs.folder import READERS, RunFolder, read_samples
+from safechain_ray.runs.identity import name_of
 from safechain_ray.runs.pools import judge_pool
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
@@ -38,7 +38,7 @@ from safechain_ray.types.preferences import PREFERENCES_SCHEMA, PreferenceOutcom
 
 _COLUMNS = ("setting_id", "prompt_id", "sample_index", "sample_id", "category", "prompt", "outcome")
 
-Place = tuple[str, str, int]
+SampleKey = tuple[str, str, int]
 
 """setting_id of A, prompt_id, sample_index."""
 
@@ -56,7 +56,7 @@ class SamplePairs:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What is kept of a sample in memory: of its prompt only a hash."""
+    """The part of a sample that stays in memory: its prompt only as a hash."""
 
     sample_id: str
     file: str
@@ -69,13 +69,13 @@ def pair_samples(a: RunFolder, b: RunFolder, settings: Sequence[tuple[Setting, S
     """The samples of these pairs of settings by prompt_id and sample_index; the prompts' texts have to be equal."""
     of_a = dict(_stored(a, {first.setting_id: first.setting_id for first, _ in settings}))
     of_b = dict(_stored(b, {second.setting_id: first.setting_id for first, second in settings}))
-    both = [place for place in of_a if place in of_b]
-    same = [place for place in both if of_a[place].prompt == of_b[place].prompt]
-    answered = [place for place in same if of_a[place].answered and of_b[place].answered]
+    both = [key for key in of_a if key in of_b]
+    same = [key for key in both if of_a[key].prompt == of_b[key].prompt]
+    answered = [key for key in same if of_a[key].answered and of_b[key].answered]
     without = set(same) - set(answered)
     return SamplePairs(
-        answered=tuple(_pair(of_a[place], of_b[place]) for place in answered),
-        unanswered=tuple(Unanswered(place[0], place[1], of_a[place].category) for place in same if place in without),
+        answered=tuple(_pair(of_a[key], of_b[key]) for key in answered),
+        unanswered=tuple(Unanswered(key[0], key[1], of_a[key].category) for key in same if key in without),
         only_a=len(of_a) - len(both),
         only_b=len(of_b) - len(both),
         other_prompt=len(both) - len(same),
@@ -86,7 +86,7 @@ def _pair(a: _Stored, b: _Stored) -> StoredPair:
     return StoredPair(a.sample_id, a.file, b.sample_id, b.file)
 
 
-def _stored(run: RunFolder, settings: dict[str, str]) -> Iterator[tuple[Place, _Stored]]:
+def _stored(run: RunFolder, settings: dict[str, str]) -> Iterator[tuple[SampleKey, _Stored]]:
     """The samples of `settings`, which maps them to A's."""
     with ThreadPoolExecutor(READERS) as readers:
         for samples in readers.map(lambda name: list(_in_file(run, name, settings)), _files(run)):
@@ -97,14 +97,14 @@ def _files(run: RunFolder) -> Collection[str]:
     return run.samples.list_files(".parquet")
 
 
-def _in_file(run: RunFolder, name: str, settings: dict[str, str]) -> Iterator[tuple[Place, _Stored]]:
+def _in_file(run: RunFolder, name: str, settings: dict[str, str]) -> Iterator[tuple[SampleKey, _Stored]]:
     table = read_samples(run.samples, name, _COLUMNS)
     for setting_id, prompt_id, sample_index, sample_id, category, prompt, outcome in zip(
         *(table[column].to_pylist() for column in _COLUMNS), strict=True
     ):
         if setting_id in settings:
-            place = (settings[setting_id], prompt_id, sample_index)
-            yield place, _Stored(sample_id, name, category, short_hash(prompt), outcome in ANSWERED)
+            key = (settings[setting_id], prompt_id, sample_index)
+            yield key, _Stored(sample_id, name, category, short_hash(prompt), outcome in ANSWERED)
 
 
 PREFERENCE_ROWS = RowKind(PREFERENCES_SCHEMA, words={"outcome": frozenset(get_args(PreferenceOutcome))})
@@ -112,7 +112,7 @@ PREFERENCE_ROWS = RowKind(PREFERENCES_SCHEMA, words={"outcome": frozenset(get_ar
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two runs, and what is compared of it."""
+    """One of the two runs, and the part of its samples that is compared."""
 
     folder: RunFolder
     record: RunRecord
@@ -122,7 +122,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class PairwiseComparison:
-    """Everything that is known before an engine starts."""
+    """All facts that are known before an engine starts."""
 
     a: Side
     b: Side
@@ -136,11 +136,11 @@ class PairwiseComparison:
         return self.a.part, self.b.part
 
     def identity(self) -> dict[str, Any]:
-        """What changes the preferences."""
+        """All that changes the preferences."""
         return as_stored(
             {
-                "run_a": self.a.record.identity,
-                "run_b": self.b.record.identity,
+                "run_a": self.a.record.identity.tree,
+                "run_b": self.b.record.identity.tree,
                 "compared": list(self.parts),
                 "strategies": sorted(self.strategies),
                 "judge": judge_identity(self.judge),
@@ -150,13 +150,12 @@ class PairwiseComparison:
 
     def short_name(self) -> str:
         """A folder name where none is given."""
-        digest = short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)
-        return f"prefer-{self.a.run_manifest.model}-{self.b.run_manifest.model}-{digest}"
+        return name_of(f"prefer-{self.a.run_manifest.model}-{self.b.run_manifest.model}", self.identity())
 
 
 @dataclass(frozen=True, slots=True)
 class Preferring:
-    """How it ended. `committed` counts the pairs that were judged in this try."""
+    """Result of a comparison. `committed` counts the pairs judged by this attempt."""
 
     folder: RunFolder
     preferences: Preferences
@@ -166,12 +165,12 @@ class Preferring:
 def prefer(
     run_a: str, run_b: str, config: PreferenceConfig, reporter: RunReporter, start_engine: StartEngine
 ) -> Preferring:
-    """Have a judge compare two finished runs. It resumes where an earlier attempt was interrupted.
+    """Compare two finished runs by a judge. It resumes where an earlier attempt was interrupted.
 
-    Leaves preferences/*.parquet and preferences.json in the folder of `config`; the runs are only read. Raises what
-    `workload.run` raises.
+    Leaves preferences/*.parquet and preferences.json in the folder of `config`; the runs are only read. Raises the
+    errors of `workload.run`.
     """
-    return run(PreferenceWorkload(config, resolve_contest(run_a, run_b, config)), reporter, start_engine)
+    return run(PreferenceWorkload(config, resolve_comparison(run_a, run_b, config)), reporter, start_engine)
 
 
 @dataclass(frozen=True)
@@ -179,56 +178,56 @@ class PreferenceWorkload(Workload[Preferring]):
     """Pairs of stored samples, compared by one judge."""
 
     config: PreferenceConfig
-    contest: PairwiseComparison
+    comparison: PairwiseComparison
 
     rows_are = "pairs"
     decisions = ("win", "tie", "lose")
 
     @property
     def output(self) -> str:
-        return self.config.output or f"runs/{self.contest.short_name()}"
+        return self.config.output or f"runs/{self.comparison.short_name()}"
 
     @property
     def resources(self) -> ResourcesConfig:
         return self.config.resources
 
     def open_record(self, folder: RunFolder) -> RunRecord:
-        sides = (self.contest.a, self.contest.b)
-        pairs = self.contest.samples.answered
+        sides = (self.comparison.a, self.comparison.b)
+        pairs = self.comparison.samples.answered
         facts = {"runs": [str(side.folder.folder) for side in sides], "pairs": len(pairs)}
-        return RunRecord.resumed(folder, self.config, self.contest.identity(), facts)
+        return RunRecord.resumed(folder, self.config, self.comparison.identity(), facts)
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
-        contest, target, pairs = self.contest, folder.folder / "preferences", self.contest.samples.answered
-        inventory = repair_and_index(
+        comparison, target, pairs = self.comparison, folder.folder / "preferences", self.comparison.samples.answered
+        index = repair_and_index(
             target,
             retry_errors=False,
             kind=PREFERENCE_ROWS,
             counts=preference_counts,
             expected=[pair.sample_id for pair in pairs],
         )
-        tell(inventory, reporter)
-        reporter.report(f"A is {_described(contest.a)}; B is {_described(contest.b)}.")
-        waiting = [pair for pair in pairs if pair.sample_id not in inventory.finished]
+        report_repairs(index, reporter)
+        reporter.report(f"A is {_described(comparison.a)}; B is {_described(comparison.b)}.")
+        waiting = [pair for pair in pairs if pair.sample_id not in index.completed]
         done_before = len(pairs) - len(waiting)
 
         def plan_on(view: ClusterView) -> Plan:
-            needs = judge_pool(contest.judge, len(waiting), self.resources, view)
+            needs = judge_pool(comparison.judge, len(waiting), self.resources, view)
             assert needs is not None  # a preference judge has an engine or an endpoint
             return make_plan([needs], view)
 
         def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
             ((pool,),) = plan.stages
             settings = attempt.settings
-            reader = PairReader(contest.a.folder.samples, contest.b.folder.samples, contest.parts)
+            reader = PairReader(comparison.a.folder.samples, comparison.b.folder.samples, comparison.parts)
             rows = pipeline.prefer(
                 pipeline.stored_pairs(reader, waiting, settings.block_rows),
                 pool,
-                contest.judge,
-                contest.parts,
+                comparison.judge,
+                comparison.parts,
                 settings,
             )
-            stage = Stage((pool.needs.pool,), len(pairs), done_before, inventory.counts)
+            stage = Stage((pool.needs.pool,), len(pairs), done_before, index.counts)
             yield RowStream(rows, Commit(target, counts=preference_counts), stage)
 
         return Remaining(len(pairs), done_before, plan_on, streams)
@@ -237,32 +236,32 @@ class PreferenceWorkload(Workload[Preferring]):
         return f"All {total:,} pairs are judged already: no engine is started."
 
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Preferring:
-        preferences = _measured(self.contest, folder.folder / "preferences")
-        folder.folder.write_text("preferences.json", preferences.model_dump_json(indent=2) + "\n")
+        preferences = _measure(self.comparison, folder.folder / "preferences")
+        folder.write_figures("preferences.json", preferences)
         record.finished(missing=preferences.missing)
         return Preferring(folder, preferences, committed)
 
 
-def resolve_contest(run_a: str, run_b: str, config: PreferenceConfig) -> PairwiseComparison:
-    """Read both runs and pair their samples. Raises InputError for whatever can't be compared."""
+def resolve_comparison(run_a: str, run_b: str, config: PreferenceConfig) -> PairwiseComparison:
+    """Read both runs and pair their samples. Raises InputError for runs that can't be compared."""
     judge = resolve_preference_judge(config.judge)
     if judge.endpoint is not None and config.resources.max_cost is not None:
         raise InputError(
-            f"resources.max_cost: the prices of {judge.name} are not known here; bound it with resources.max_requests."
+            f"resources.max_cost: the prices of {judge.name} are unknown. Fix: set resources.max_requests instead."
         )
     patience = config.resources.storage_patience_minutes * 60
-    folders = tuple(RunFolder(open_folder(run).patient(patience)) for run in (run_a, run_b))
+    folders = tuple(RunFolder(open_folder(run).with_retry(patience)) for run in (run_a, run_b))
     if folders[0] == folders[1]:
-        raise InputError(f"{folders[0].folder} is named twice: a run is no better than itself.")
+        raise InputError(f"{folders[0].folder} is named twice. Fix: name two different runs.")
     records = tuple(map(RunRecord.of_finished, folders))
-    outlines = tuple(record.run_manifest for record in records)
-    parts = compared_parts(outlines[0], outlines[1], config.part)
-    a, b = (Side(*fields) for fields in zip(folders, records, outlines, parts, strict=True))
+    manifests = tuple(record.run_manifest for record in records)
+    parts = compared_parts(manifests[0], manifests[1], config.part)
+    a, b = (Side(*fields) for fields in zip(folders, records, manifests, parts, strict=True))
     settings = pair_runs(*(_chosen(side.run_manifest, config.strategies) for side in (a, b)))
     samples = pair_samples(a.folder, b.folder, settings.pairs)
     if not samples.answered and not samples.unanswered:
         raise InputError(
-            "The runs have no sample in common (data set, strategy, prompt and its text): nothing to compare.\n"
+            "The runs have no sample in common: data set, strategy, prompt and its text have to be equal.\n"
             + "\n".join(
                 f"  {side.folder.folder}: {', '.join(setting.setting_id for setting in side.run_manifest.settings)}"
                 for side in (a, b)
@@ -272,7 +271,7 @@ def resolve_contest(run_a: str, run_b: str, config: PreferenceConfig) -> Pairwis
 
 
 def compared_parts(a: RunManifest, b: RunManifest, part: Part | None) -> tuple[Part, Part]:
-    """What is compared of A and of B: where nothing is asked for, answers if both have them apart, else responses.
+    """The compared parts of A and B. By default answers, if both models have them apart, else whole responses.
 
     Of a model that writes no thinking tags the whole response is the answer. Raises InputError for its thought.
     """
@@ -285,14 +284,14 @@ def compared_parts(a: RunManifest, b: RunManifest, part: Part | None) -> tuple[P
     return of_a, of_b
 
 
-def _measured(contest: PairwiseComparison, target: Folder) -> Preferences:
+def _measure(comparison: PairwiseComparison, target: Folder) -> Preferences:
     repair_and_index(target, retry_errors=False, kind=PREFERENCE_ROWS)
     tables = map(target.read_parquet, target.list_files(".parquet"))
-    a, b, samples, settings = contest.a, contest.b, contest.samples, contest.settings
+    a, b, samples, settings = comparison.a, comparison.b, comparison.samples, comparison.settings
     caveats = [
         *a.run_manifest.caveats,
         *b.run_manifest.caveats,
-        *([contest.judge.caveat] if contest.judge.caveat else ()),
+        *([comparison.judge.caveat] if comparison.judge.caveat else ()),
     ]
     published = published_figures()
     return Preferences(
@@ -300,7 +299,7 @@ def _measured(contest: PairwiseComparison, target: Folder) -> Preferences:
         model_b=b.run_manifest.model,
         run_a=str(a.folder.folder),
         run_b=str(b.folder.folder),
-        judge=contest.judge.name,
+        judge=comparison.judge.name,
         part_a=a.part,
         part_b=b.part,
         settings=summarise_preferences(tables, samples.unanswered, settings.pairs),

@@ -1,7 +1,4 @@
-"""From a config of benchmarks to all that it names: the model, the settings, the problems and who grades them.
-
-The figures of a benchmark run: measured from its samples, and read from its metrics.json.
-"""
+"""From a benchmark config to a resolved benchmark run: model, settings, problems, graders; and its figures."""
 
 import json
 from collections import defaultdict
@@ -11,21 +8,21 @@ from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.benchmarks.base import GRADERS, Problem
-from safechain_ray.benchmarks.loading import load_problems, read_from
+from safechain_ray.benchmarks.loading import load_problems, with_source
 from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE, BenchmarkEntry
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.config import BenchmarkChoice, BenchmarkConfig
 from safechain_ray.config.base import validated
-from safechain_ray.datasets.loading import PromptSet
-from safechain_ray.datasets.prompts import NO_CATEGORIES
+from safechain_ray.datasets.loading import NO_CATEGORIES, PromptSet
 from safechain_ray.decoding.base import check_strategy
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics, benchmark_figures
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_table, merge
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.runs.folder import METRICS_FIX, RunFolder
-from safechain_ray.runs.resolve import ResolvedRun, as_stored, find_model
-from safechain_ray.runs.resolve_api import check_limits
+from safechain_ray.runs.identity import name_of
+from safechain_ray.runs.resolve import ResolvedRun, as_stored
+from safechain_ray.runs.resolve_model import check_limits, find_model
 from safechain_ray.storage import Folder, read_record, redact
 from safechain_ray.types import Prompt, Setting, StrategySpec, short_hash
 
@@ -34,7 +31,7 @@ DEFAULT_STRATEGY = StrategySpec().name
 
 @dataclass(frozen=True)
 class ResolvedBenchmarks:
-    """Everything that a benchmark run needs to know before an engine starts.
+    """All facts about a benchmark run that are known before an engine starts.
 
     `run` generates: its data sets are the benchmarks, it has no judges. Both mappings go by the benchmark's name.
     """
@@ -45,14 +42,14 @@ class ResolvedBenchmarks:
 
     @property
     def run_code(self) -> tuple[str, ...]:
-        """The benchmarks whose graders run what the model wrote."""
+        """The benchmarks whose graders execute code of the model."""
         return tuple(name for name, entry in self.entries.items() if GRADERS[entry.grader].runs_code)
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What the catalog wants said of the model and the benchmarks."""
-        said = (self.run.model.caveat, *(entry.caveat for entry in self.entries.values()))
-        return tuple(caveat for caveat in said if caveat)
+        """The catalog's caveats about the model and the benchmarks."""
+        caveats = (self.run.model.caveat, *(entry.caveat for entry in self.entries.values()))
+        return tuple(caveat for caveat in caveats if caveat)
 
     @property
     def grader_versions(self) -> dict[str, int]:
@@ -64,7 +61,7 @@ class ResolvedBenchmarks:
         return catalog.benchmarks()[name].rows
 
     def identity(self) -> dict[str, Any]:
-        """What changes the results, and nothing else: two runs with the same identity continue each other."""
+        """All that changes the results, and nothing else. A run is resumed by a config of the same identity."""
         of_run = self.run.identity()
         sets = self.run.prompt_sets
         graded = {
@@ -77,22 +74,16 @@ class ResolvedBenchmarks:
         return as_stored(decoded | self.run.reading_mark | {"benchmarks": graded})
 
     def facts(self) -> dict[str, Any]:
-        """What run.json says of the problems: where they come from, and how many rows there will be."""
-        sets = self.run.prompt_sets.values()
-        return {
-            "datasets": {s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint} for s in sets},
-            "rows": len(self.run.sample_specs),
-            "graders": self.grader_versions,
-        }
+        """The facts in run.json about the problems: those of a run, and who grades them."""
+        return self.run.facts() | {"graders": self.grader_versions}
 
     def short_name(self) -> str:
         """A folder name for a run without `output`."""
-        digest = short_hash(json.dumps(self.identity(), sort_keys=True), characters=8)
-        return f"benchmark-{self.run.model.name}-{digest}"
+        return name_of(f"benchmark-{self.run.model.name}", self.identity())
 
 
 def resolve_benchmarks(config: BenchmarkConfig) -> ResolvedBenchmarks:
-    """Look everything up and load the problems. Raises InputError for whatever can't work, before anything starts."""
+    """Look up all names and load the problems. Raises InputError for a config that can't work."""
     model = find_model(config.model)
     family = catalog.lookup("model family", catalog.families(), model.family)
     check_strategy(config.strategy, family, takes_prefill=not isinstance(model, ApiEntry))
@@ -108,7 +99,7 @@ def resolve_benchmarks(config: BenchmarkConfig) -> ResolvedBenchmarks:
 
 
 def as_prompts(entry: BenchmarkEntry, problems: Iterable[Problem]) -> PromptSet:
-    """The problems as the prompts of a run; their fingerprint is of what their grader reads too."""
+    """The problems as the prompts of a run. The fingerprint covers the references of the grader too."""
     found = tuple(problems)
     prompts = tuple(Prompt(problem.problem_id, problem.prompt, NO_CATEGORIES) for problem in found)
     return PromptSet(entry.name, prompts, redact(entry.source), short_hash(*sorted(map(_digest, found))))
@@ -120,7 +111,7 @@ def _digest(problem: Problem) -> str:
 
 def _entry(choice: BenchmarkChoice) -> BenchmarkEntry:
     entry = catalog.lookup("benchmark", catalog.benchmarks(), choice.name).in_style(choice.style)
-    return entry if choice.source is None else read_from(entry, choice.source)
+    return entry if choice.source is None else with_source(entry, choice.source)
 
 
 def _check_style(entry: BenchmarkEntry, config: BenchmarkConfig, takes_prefill: bool) -> None:
@@ -184,5 +175,7 @@ def measure_benchmarks(benchmarks: ResolvedBenchmarks, folder: RunFolder, ks: tu
 def read_benchmark_metrics(folder: Folder) -> BenchmarkRunMetrics:
     """The metrics.json of a benchmark run. Raises InputError where there is none, or one that does not parse."""
     if not folder.exists("metrics.json"):
-        raise InputError(f"{folder} has no metrics.json: its benchmarks have not ended. Their command continues them.")
+        raise InputError(
+            f"{folder} has no metrics.json: its benchmarks have not ended. Fix: rerun their command to resume."
+        )
     return read_record(folder, "metrics.json", BenchmarkRunMetrics, "file of benchmarks' figures", METRICS_FIX)

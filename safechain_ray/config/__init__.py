@@ -1,4 +1,4 @@
-"""What a user asks for: configs of runs, sweeps, studies, benchmarks, training sets and training; YAML and flags."""
+"""Configs of runs, sweeps, studies, benchmarks, training sets and training, read from YAML files and flags."""
 
 from safechain_ray.config.dataset import BuildConfig, PromptsConfig
 from safechain_ray.config.finetune import FinetuneConfig, LoraOptions, TrainingOptions, TrainingSetConfig, WorkersConfig
@@ -14,21 +14,7 @@ from safechain_ray.config.parts import (
     SettingConfig,
     VoteConfig,
 )
-from safechain_ray.config.reading import (
-    ConfigKind,
-    holds_sweep,
-    holds_training,
-    json_schema,
-    read_benchmark_config,
-    read_build_config,
-    read_check_config,
-    read_config,
-    read_finetune_config,
-    read_judging_config,
-    read_preference_config,
-    read_study_config,
-    read_sweep_config,
-)
+from safechain_ray.config.reading import CONFIG_KINDS, config_kind, json_schema, read_config, read_config_as
 from safechain_ray.config.run import (
     BenchmarkChoice,
     BenchmarkConfig,
@@ -40,6 +26,7 @@ from safechain_ray.config.run import (
 from safechain_ray.config.study import CheckConfig, JudgingConfig, PreferenceConfig, StudyConfig
 
 __all__ = [
+    "CONFIG_KINDS",
     "ApiConfig",
     "BenchmarkChoice",
     "BenchmarkConfig",
@@ -47,7 +34,6 @@ __all__ = [
     "BuildConfig",
     "CheckConfig",
     "ClusterConfig",
-    "ConfigKind",
     "DatasetConfig",
     "EndpointConfig",
     "EngineConfig",
@@ -68,16 +54,8 @@ __all__ = [
     "TrainingSetConfig",
     "VoteConfig",
     "WorkersConfig",
-    "holds_sweep",
-    "holds_training",
+    "config_kind",
     "json_schema",
-    "read_benchmark_config",
-    "read_build_config",
-    "read_check_config",
     "read_config",
-    "read_finetune_config",
-    "read_judging_config",
-    "read_preference_config",
-    "read_study_config",
-    "read_sweep_config",
+    "read_config_as",
 ]

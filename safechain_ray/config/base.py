@@ -1,7 +1,4 @@
-"""What every part of a config is: frozen, without keys that nobody reads, refused with its key.
-
-What is wrong with a config, in plain words: pydantic's errors with the key, the limit and the nearest known key.
-"""
+"""Base classes of configs (frozen, unknown keys refused), and pydantic's errors as messages with key and line."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,83 +17,12 @@ from safechain_ray.types.strict_numbers import plain_words
 Step = str | int
 
 LineOf = Callable[[tuple[Step, ...]], int | None]
-
-"""The line of the config file that holds a key's value; None for a value from elsewhere."""
-
-LONGEST_QUOTE = 30
-
-"""Characters of a wrong value that an error shows."""
-
-
-def explain(error: ValidationError, model: type[BaseModel], line_of: LineOf) -> str:
-    """One line for each wrong key, with its line in the file where `line_of` knows it."""
-    return "\n".join(_line(problem, model, line_of) for problem in _root_causes(error))
-
-
-def _line(problem: ErrorDetails, model: type[BaseModel], line_of: LineOf) -> str:
-    line = line_of(problem["loc"])
-    where = "" if line is None else f" (line {line})"
-    key = without_likely_keys(".".join(str(step) for step in problem["loc"])) or "config"
-    return f"  {key}: {_plain(problem, model)}{where}"
-
-
-def _root_causes(error: ValidationError) -> list[ErrorDetails]:
-    """The errors without those that follow from another one: a list of invalid items is also reported as too short."""
-    found = error.errors()
-    wrong = {problem["loc"][:length] for problem in found for length in range(1, len(problem["loc"]))}
-    return [problem for problem in found if not (problem["type"] == "too_short" and problem["loc"] in wrong)]
-
-
-def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
-    kind = problem["type"]
-    if kind == "missing":
-        return "is missing"
-    if kind == "extra_forbidden":
-        return f"is no key of the config{_nearest(problem['loc'], model)}"
-    words = plain_words(problem)
-    if kind == "value_error":
-        return words
-    if kind == "string_pattern_mismatch" or any("key" in str(step) for step in problem["loc"][-1:]):
-        return f"{words} (the value is not shown: it may hold a secret)"
-    return f"{words} (found {_quotable(problem['input'])})"
-
-
-def _quotable(value: Any) -> str:
-    """A wrong value as an error may show it: a short text or a number. Others may hold secrets."""
-    if isinstance(value, str | int | float | None):
-        shown = repr(value)
-        if len(shown) <= LONGEST_QUOTE and "://" not in shown and not may_hold_key(shown):
-            return shown
-    return f"a {type(value).__name__}"
-
-
-def _nearest(loc: tuple[Step, ...], model: type[BaseModel]) -> str:
-    """The known key that is nearest to the last one of `loc`."""
-    *parents, wrong = loc
-    known = {name for each in _models_at(model, parents) for name in each.model_fields}
-    near = get_close_matches(str(wrong), sorted(known), n=1)
-    return f": did you mean {near[0]!r}?" if near else ""
-
-
-def _models_at(model: type[BaseModel], steps: list[Step]) -> Iterator[type[BaseModel]]:
-    """The models whose keys may stand at `steps` below `model`."""
-    names = [step for step in steps if isinstance(step, str)]
-    if not names:
-        yield model
-        return
-    field = model.model_fields.get(names[0])
-    for below in () if field is None else _models_of(field.annotation):
-        yield from _models_at(below, list(names[1:]))
-
-
-def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_of(argument)
-
+"""The line of a key's value in the config file; None for a value from elsewhere."""
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+LONGEST_QUOTE = 30
+"""Characters of a wrong value that an error shows."""
 
 
 class Config(StrictNumbers):
@@ -127,9 +53,77 @@ def refuse_repeats(**listed: Sequence[str]) -> None:
 def validated(
     model: type[AnyModel], tree: Mapping[str, Any], origin: str, line_of: LineOf = lambda key: None
 ) -> AnyModel:
-    """The config that `tree` makes. Raises InputError with each wrong key, and its line where `line_of` knows it."""
+    """The tree as a config. Raises InputError with each wrong key, and its line where `line_of` knows the line."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        # Not `from error`: its text quotes the values, and a value may be a secret.
-        raise InputError(f"{origin}: wrong config\n{explain(error, model, line_of)}") from None
+        # Not `from error`: the text of pydantic's error quotes values, which may be secrets.
+        raise InputError(f"{origin}: wrong config\n{_explain(error, model, line_of)}") from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel], line_of: LineOf) -> str:
+    """A line of text for each wrong key, with the key's line in the file where `line_of` knows it."""
+    return "\n".join(_line(problem, model, line_of) for problem in _root_causes(error))
+
+
+def _line(problem: ErrorDetails, model: type[BaseModel], line_of: LineOf) -> str:
+    line = line_of(problem["loc"])
+    where = "" if line is None else f" (line {line})"
+    key = without_likely_keys(".".join(str(step) for step in problem["loc"])) or "config"
+    return f"  {key}: {_plain(problem, model)}{where}"
+
+
+def _root_causes(error: ValidationError) -> list[ErrorDetails]:
+    """The errors without consequences of other errors: a list of invalid items is also reported as too short."""
+    found = error.errors()
+    wrong = {problem["loc"][:length] for problem in found for length in range(1, len(problem["loc"]))}
+    return [problem for problem in found if not (problem["type"] == "too_short" and problem["loc"] in wrong)]
+
+
+def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    kind = problem["type"]
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return f"is no key of the config{_nearest(problem['loc'], model)}"
+    words = plain_words(problem)
+    if kind == "value_error":
+        return words
+    if kind == "string_pattern_mismatch" or any("key" in str(step) for step in problem["loc"][-1:]):
+        return f"{words} (the value is not shown: it may hold a secret)"
+    return f"{words} (found {_quotable(problem['input'])})"
+
+
+def _quotable(value: Any) -> str:
+    """A short text or a number as it is; the type of any other value, which may contain a secret."""
+    if isinstance(value, str | int | float | None):
+        shown = repr(value)
+        if len(shown) <= LONGEST_QUOTE and "://" not in shown and not may_hold_key(shown):
+            return shown
+    return f"a {type(value).__name__}"
+
+
+def _nearest(loc: tuple[Step, ...], model: type[BaseModel]) -> str:
+    """A hint with the known key nearest to the last key of `loc`; empty for none."""
+    *parents, wrong = loc
+    known = {name for each in _models_at(model, parents) for name in each.model_fields}
+    near = get_close_matches(str(wrong), sorted(known), n=1)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+def _models_at(model: type[BaseModel], steps: list[Step]) -> Iterator[type[BaseModel]]:
+    """The models that a value at `steps` below `model` may have."""
+    names = [step for step in steps if isinstance(step, str)]
+    if not names:
+        yield model
+        return
+    field = model.model_fields.get(names[0])
+    for below in () if field is None else _models_of(field.annotation):
+        yield from _models_at(below, list(names[1:]))
+
+
+def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_of(argument)

@@ -1,4 +1,4 @@
-"""The config of a training set that is built: which prompts are asked, who judges, which responses are kept."""
+"""The config of `build-dataset`: prompts, model, judges, and the rule that selects prompts and responses."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from safechain_ray.config.parts import DatasetConfig, JudgeConfig, ResourcesConf
 from safechain_ray.config.run import OneModel, RunConfig, below
 from safechain_ray.types import KeepRule, Part, Sampling, StrategySpec
 
-USUAL_SAMPLING = {"temperature": 0.6, "top_p": 0.95}
+DEFAULT_SAMPLING = {"temperature": 0.6, "top_p": 0.95}
 
 HUB_ID = r"^[\w.-]+/[\w.-]+$"
 
@@ -27,7 +27,7 @@ class PromptsConfig(Named):
     number: int | None = Field(None, ge=1, description="prompts to draw; all of them by default")
 
     def dataset(self) -> DatasetConfig:
-        """The same as a data set that is evaluated."""
+        """The prompts as a data set of a run."""
         return DatasetConfig(
             name=self.name,
             config=self.config,
@@ -44,7 +44,7 @@ class BuildConfig(OneModel):
     prompts: PromptsConfig
     samples: int = Field(5, ge=1, description="K, the responses to each prompt")
     strategy: StrategySpec = StrategySpec()
-    sampling: Sampling = Field(Sampling(**USUAL_SAMPLING), description="temperature 0.6 and top_p 0.95 by default")
+    sampling: Sampling = Field(Sampling(**DEFAULT_SAMPLING), description="temperature 0.6 and top_p 0.95 by default")
     judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="a response is safe where all of them say so")
     part: Part = Field("response", description="what every judge looks at")
     rule: KeepRule = Field(
@@ -63,8 +63,8 @@ class BuildConfig(OneModel):
 
     @field_validator("sampling", mode="before")
     @classmethod
-    def _usual_sampling(cls, value: Any) -> Any:
-        return USUAL_SAMPLING | value if isinstance(value, dict) else value
+    def _default_sampling(cls, value: Any) -> Any:
+        return DEFAULT_SAMPLING | value if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "BuildConfig":
@@ -72,7 +72,7 @@ class BuildConfig(OneModel):
         return self
 
     def run_config(self, output: str | None = None) -> RunConfig:
-        """The run that gives the responses to an `output`."""
+        """The config of the run that generates the responses, in a folder below `output`."""
         folder = None if output is None else self.run or below(output, "run")
         return RunConfig(
             model=self.model,

@@ -1,7 +1,4 @@
-"""The config of a fine-tuning: which model learns which demonstrations, how, and on how many workers.
-
-What a user chooses of a training: AdamW on all weights or by adapters, its schedule, its checkpoints.
-"""
+"""The config of `finetune`: model, demonstrations, optimizer, LoRA adapters, checkpoints and workers."""
 
 from typing import Any, Literal
 
@@ -69,8 +66,8 @@ class TrainingSetConfig(Named):
     held_out: float = Field(0.02, ge=0, lt=1, description="share of the prompts that only the evaluation loss sees")
 
     def columns(self) -> dict[str, Any]:
-        """The set's layout, config and split, as fields of its catalog entry."""
-        said = {
+        """Layout, config and split of the set, as fields of a catalog entry."""
+        fields = {
             "config",
             "split",
             "has_thoughts",
@@ -78,7 +75,7 @@ class TrainingSetConfig(Named):
             "loss_on",
             *(name for name in type(self).model_fields if name.endswith("_column")),
         }
-        return self.model_dump(include=said, exclude_none=True)
+        return self.model_dump(include=fields, exclude_none=True)
 
 
 class WorkersConfig(ClusterConfig):

@@ -1,4 +1,4 @@
-"""The parts that configs are made of: data sets, engines, models, judges, votes, settings, resources."""
+"""Parts that configs share: data sets, engines, models, judges, votes, settings, resources."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -85,16 +85,16 @@ class ModelConfig(Named):
     @field_validator("base_url")
     @classmethod
     def _with_scheme(cls, url: str | None) -> str | None:
-        """`redact` finds secrets in URIs. Without a scheme, `user:password@host` is none, and would be shown."""
+        """`redact` finds secrets in URIs only: without a scheme, `user:password@host` would be shown."""
         if url is not None and not re.match("https?://", url, re.IGNORECASE):
             raise ValueError("this is no endpoint: write http(s)://host/v1")
         return url
 
     @property
     def short_name(self) -> str:
-        """Without the owner, the folders or what a URI holds beside it: a name for the model's own folder.
+        """The last part of the name, without owner, folders and query: the name of the model's own folder.
 
-        A fine-tuning leaves its weights in `model` below its output, and they go by the output's name.
+        `finetune` writes its weights to `model` below its output; these weights take the output's name.
         """
         path = self.name.partition("?")[0].rpartition("@")[2] if "://" in self.name else self.name
         above, _, last = path.rstrip("/").removeprefix("openai:").rpartition("/")

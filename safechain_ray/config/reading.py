@@ -1,10 +1,13 @@
-"""Configs from YAML, profiles, flags and `key=value` assignments, and their JSON schema."""
+"""One reader for all kinds of configs: YAML file, profile, flags and `key=value` assignments; and their JSON schema.
+
+Later sources win: the file, then its profile, then the flags, then the assignments.
+"""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import BaseModel
@@ -13,117 +16,66 @@ from safechain_ray.config.base import LONGEST_QUOTE, AnyModel, Step, validated
 from safechain_ray.config.dataset import BuildConfig
 from safechain_ray.config.finetune import FinetuneConfig
 from safechain_ray.config.run import BenchmarkConfig, RunConfig, SweepConfig
-from safechain_ray.config.study import CheckConfig, JudgingConfig, PreferenceConfig, StudyConfig
+from safechain_ray.config.study import StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.likely_keys import without_likely_keys
 from safechain_ray.types.yaml_text import lines_of, load_yaml
 
-ConfigKind = Literal["run", "sweep", "study", "benchmark", "dataset", "finetune"]
 
-KINDS: Mapping[ConfigKind, type[BaseModel]] = {
-    "run": RunConfig,
-    "sweep": SweepConfig,
-    "study": StudyConfig,
-    "benchmark": BenchmarkConfig,
-    "dataset": BuildConfig,
-    "finetune": FinetuneConfig,
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """A kind of config file, and the command that takes it."""
+
+    model: type[BaseModel]
+    command: str
+    keys: tuple[str, ...]
+    """Keys by which a file of this kind is recognised."""
+    preview: str | None = None
+    """The command that shows what the config would run."""
+
+
+CONFIG_KINDS: dict[str, FileKind] = {
+    "run": FileKind(RunConfig, "evaluate", ("datasets", "model"), "plan --config {path}"),
+    "sweep": FileKind(SweepConfig, "sweep", ("models",), "plan --config {path}"),
+    "study": FileKind(StudyConfig, "judge-study", ("data",)),
+    "benchmark": FileKind(BenchmarkConfig, "benchmark", ("benchmarks",)),
+    "dataset": FileKind(BuildConfig, "build-dataset", ("prompts",)),
+    "finetune": FileKind(FinetuneConfig, "finetune", ("training_set",), "finetune --config {path} --plan"),
 }
-
-COMMAND_OF_KEY: Mapping[str, str] = {
-    "models": "sweep",
-    "data": "judge-study",
-    "benchmarks": "benchmark",
-    "prompts": "build-dataset",
-    "training_set": "finetune",
-    "datasets": "evaluate",
-    "model": "evaluate",
-}
-"""Keys by which a config file that was given to another command is recognised; the first one found counts."""
-
-PLANNED = ("evaluate", "sweep")
-"""Commands whose configs `plan` takes."""
+"""Kinds of config files by name. The last kind with a matching key counts: other kinds share keys with a run."""
 
 PROFILES = "profiles"
-"""The key of a config file under which other values for its keys stand, by the name of a profile."""
+"""The key of a config file that maps a profile's name to other values for the file's keys."""
+
+_INDEX = re.compile("[0-9]{1,9}")
+"""The index of an item in a list. `int` refuses more than 4300 digits."""
 
 
 def read_config(
     path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
 ) -> RunConfig:
-    """The YAML file (if any), then its profile, then the flags, then the `key=value` assignments.
-
-    Raises InputError with key and file.
-    """
-    return _read(RunConfig, path, flags, assignments, profile)
+    """The config of a run, as `read_config_as(RunConfig, ...)`."""
+    return read_config_as(RunConfig, path, flags, assignments, profile)
 
 
-def read_sweep_config(
-    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
-) -> SweepConfig:
-    """The config of a sweep, read as `read_config` does."""
-    return _read(SweepConfig, path, flags, assignments, profile)
-
-
-def read_study_config(
-    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
-) -> StudyConfig:
-    """The config of a judge study, read as `read_config` does."""
-    return _read(StudyConfig, path, flags, assignments, profile)
-
-
-def read_benchmark_config(
-    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
-) -> BenchmarkConfig:
-    """The config of reasoning benchmarks, read as `read_config` does."""
-    return _read(BenchmarkConfig, path, flags, assignments, profile)
-
-
-def read_build_config(
-    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
-) -> BuildConfig:
-    """The config of a training set to be built, read as `read_config` does."""
-    return _read(BuildConfig, path, flags, assignments, profile)
-
-
-def read_finetune_config(
-    path: Path | None, flags: Mapping[str, Any], assignments: Iterable[str], profile: str | None = None
-) -> FinetuneConfig:
-    """The config of a fine-tuning, read as `read_config` does."""
-    return _read(FinetuneConfig, path, flags, assignments, profile)
-
-
-def read_judging_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> JudgingConfig:
-    """The judges for a finished run, from flags and assignments alone."""
-    return _read(JudgingConfig, None, flags, assignments, None)
-
-
-def read_preference_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> PreferenceConfig:
-    """The preference judge for two finished runs, from flags and assignments alone."""
-    return _read(PreferenceConfig, None, flags, assignments, None)
-
-
-def read_check_config(flags: Mapping[str, Any], assignments: Iterable[str]) -> CheckConfig:
-    """The model and the judges to check, from flags and assignments alone."""
-    return _read(CheckConfig, None, flags, assignments, None)
-
-
-def holds_sweep(path: Path | None) -> bool:
-    """Whether the file is a sweep's: it names models, not a model. Raises InputError where it can't be read."""
-    return path is not None and "models" in _read_yaml(path).tree
-
-
-def holds_training(path: Path | None) -> bool:
-    """Whether the file is a fine-tuning's. Raises InputError where it can't be read."""
-    return path is not None and "training_set" in _read_yaml(path).tree
-
-
-def _read(
+def read_config_as(
     model: type[AnyModel],
     path: Path | None,
     flags: Mapping[str, Any],
-    assignments: Iterable[str],
-    profile: str | None,
+    assignments: Iterable[str] = (),
+    profile: str | None = None,
 ) -> AnyModel:
+    """The config that the YAML file (if any), its profile, the flags and the `key=value` assignments make.
+
+    `flags` maps dotted keys (`sampling.top_p`) to values.
+
+    Raises:
+        InputError: the file can't be read, belongs to another command, or a value is wrong. The message names key,
+            file and line.
+
+    Example:
+        >>> read_config_as(SweepConfig, Path("configs/paper/main_table.yaml"), {"samples": 1}, profile="demo")
+    """
     assignments = tuple(assignments)
     origins = [str(path)] if path is not None else []
     if path is None or flags or assignments:
@@ -132,7 +84,7 @@ def _read(
     tree = file.tree
     profiles = tree.pop(PROFILES, None) or {}
     if profile is not None:
-        tree = _profiled(tree, profiles, profile)
+        tree = _with_profile(tree, profiles, profile)
         origins = [f"{path} (profile {profile})", *origins[1:]] if path is not None else origins
     _check_kind(model, tree, path)
     given = [*flags, *(assignment.partition("=")[0] for assignment in assignments)]
@@ -143,21 +95,44 @@ def _read(
             return None
         return file.line(key, profile)
 
-    return validated(model, _tree(tree, flags, assignments), " and ".join(origins), line_of)
+    return validated(model, _assign_all(tree, flags, assignments), " and ".join(origins), line_of)
+
+
+def config_kind(path: Path | None) -> str | None:
+    """The kind of a config file, by its keys; None for no file or an unknown kind.
+
+    Raises InputError for a file that can't be read.
+    """
+    tree = {} if path is None else _read_yaml(path).tree
+    return next((name for name, key in _kinds_by_key() if key in tree), None)
+
+
+def json_schema(kind: str = "run") -> dict[str, Any]:
+    """The JSON schema of a kind of config file, for editors."""
+    schema = CONFIG_KINDS[kind].model.model_json_schema()
+    schema["properties"][PROFILES] = {
+        "type": "object",
+        "additionalProperties": {"type": "object"},
+        "description": "other values for these keys, by the name of a profile (--profile NAME)",
+    }
+    return schema
+
+
+def _kinds_by_key() -> Iterator[tuple[str, str]]:
+    """Name and key of each kind, in the order in which a file is matched."""
+    return ((name, key) for name, kind in reversed(CONFIG_KINDS.items()) for key in kind.keys)
 
 
 def _check_kind(model: type[BaseModel], tree: Mapping[str, Any], path: Path | None) -> None:
     """Raises InputError for the config file of another command."""
-    for key, command in COMMAND_OF_KEY.items():
+    for name, key in _kinds_by_key():
         if key in tree and key not in model.model_fields:
+            kind = CONFIG_KINDS[name]
+            preview = kind.preview and f"; `safechain-ray {kind.preview.format(path=path)}` shows what it would run"
             raise InputError(
-                f"{path} is the config of another command: {key!r} belongs to `safechain-ray {command}`. "
-                f"Fix: `safechain-ray {command} --config {path}` runs it{_preview(command, path)}."
+                f"{path} is the config of another command: {key!r} belongs to `safechain-ray {kind.command}`. "
+                f"Fix: `safechain-ray {kind.command} --config {path}` runs it{preview or ''}."
             )
-
-
-def _preview(command: str, path: Path | None) -> str:
-    return f"; `safechain-ray plan --config {path}` shows what it would run" if command in PLANNED else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,25 +152,25 @@ class _File:
         return None
 
 
-def _profiled(tree: dict[str, Any], profiles: Any, name: str) -> dict[str, Any]:
+def _with_profile(tree: dict[str, Any], profiles: Any, name: str) -> dict[str, Any]:
     if not isinstance(profiles, dict) or not isinstance(profiles.get(name, {}), dict):
         raise InputError(f"{PROFILES}: expected keys and values below the name of each profile.")
     if name not in profiles:
         raise UnknownNameError("profile", name, profiles)
-    return _laid_over(tree, profiles[name])
+    return _merge(tree, profiles[name])
 
 
-def _laid_over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree with the other values of `over`: mappings key by key, all else whole; a null takes its key away."""
-    laid = dict(tree)
+def _merge(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree with the values of `over`. Mappings merge key by key; other values are replaced; null removes a key."""
+    merged = dict(tree)
     for key, value in over.items():
-        below = laid.get(key)
-        laid[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return {key: value for key, value in laid.items() if value is not None or key not in over}
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return {key: value for key, value in merged.items() if value is not None or key not in over}
 
 
-def _tree(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """The tree with flags and assignments put into it. A flag's empty mapping leaves one that is there as it is."""
+def _assign_all(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """The tree with flags and assignments set. A flag's empty mapping does not replace an existing mapping."""
     for key, value in flags.items():
         _assign(tree, key, value, keeps_mapping=value == {})
     for assignment in assignments:
@@ -205,17 +180,6 @@ def _tree(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Iterable[
             raise InputError(f"--set {shown}: write key=value, for example --set sampling.temperature=0.6.")
         _assign(tree, key, _assigned(key, text))
     return tree
-
-
-def json_schema(kind: ConfigKind = "run") -> dict[str, Any]:
-    """The JSON schema of a config file, for editors."""
-    schema = KINDS[kind].model_json_schema()
-    schema["properties"][PROFILES] = {
-        "type": "object",
-        "additionalProperties": {"type": "object"},
-        "description": "other values for these keys, by the name of a profile (--profile NAME)",
-    }
-    return schema
 
 
 def _read_yaml(path: Path) -> _File:
@@ -241,7 +205,7 @@ def _parsed(text: str, origin: str) -> Any:
 
 
 def _assigned(key: str, text: str) -> Any:
-    """The value of an assignment. The error does not quote it: it may be a secret."""
+    """The value of an assignment. The error does not quote the value, which may be a secret."""
     try:
         return load_yaml(text)
     except yaml.YAMLError as error:
@@ -251,14 +215,10 @@ def _assigned(key: str, text: str) -> Any:
         ) from None
 
 
-_INDEX = re.compile("[0-9]{1,9}")
-"""The place of an item in a list. `int` refuses more than 4300 digits."""
-
-
 def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = False) -> None:
     """Set `a.b.0.c` in a tree of mappings and lists.
 
-    Where a mapping is needed a name becomes `{name: ...}`, and a key without a value an empty mapping.
+    Where a mapping is needed, a name becomes `{name: ...}` and a key without a value becomes an empty mapping.
     """
     *parents, last = key.split(".")
     shown = without_likely_keys(key)

@@ -1,7 +1,4 @@
-"""The config of a run, which is all settings of one model, and of a sweep, which is many runs alike.
-
-The config of reasoning benchmarks: one model, and what it is asked.
-"""
+"""Configs of a run (all settings of one model), of a sweep (a run for each of many models) and of benchmarks."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -89,7 +86,7 @@ class SettingsConfig(Config):
     def expand_settings(self, dataset_names: Mapping[str, str]) -> tuple[Setting, ...]:
         """Every setting of the run. `dataset_names` maps `DatasetConfig.name` to the short name used in results.
 
-        Raises InputError for a setting of an unlisted data set and for one that stands twice.
+        Raises InputError for a setting of an unlisted data set and for a repeated setting.
         """
         wanted = self.settings or tuple(
             SettingConfig(dataset=dataset.name, strategy=strategy, sampling=point)
@@ -113,11 +110,11 @@ class SettingsConfig(Config):
             place = f"settings.{index}" if self.settings else f"{setting.dataset} with {setting.strategy.name}{point}"
             expanded.append(validated(Setting, fields, place))
         if self.vary:
-            # The lists may meet, for example where each holds the parameter's usual value.
+            # Lists can share a point, for example where each contains its parameter's default.
             return tuple({setting.setting_id: setting for setting in expanded}.values())
         repeated = [name for name, times in Counter(setting.setting_id for setting in expanded).items() if times > 1]
         if repeated:
-            raise InputError(f"settings: {', '.join(sorted(repeated))} stands more than once.")
+            raise InputError(f"settings: {', '.join(sorted(repeated))} is listed more than once.")
         return tuple(expanded)
 
     def _points(self) -> list[dict[str, float | int]]:
@@ -139,7 +136,7 @@ class SweepConfig(SettingsConfig, SomeModels):
         return self
 
     def runs(self) -> tuple[RunConfig, ...]:
-        """One config a model, with its own folder."""
+        """The config of each model's run, with its own folder."""
         common = {name: getattr(self, name) for name in SettingsConfig.model_fields}
         return tuple(
             RunConfig(**common | {"model": model, "output": below(self.output, model.short_name)})
@@ -148,7 +145,7 @@ class SweepConfig(SettingsConfig, SomeModels):
 
 
 def below(output: str, name: str) -> str:
-    """The folder called `name` in the one at a path or URI, whose query stays at the end."""
+    """The path or URI of the folder `name` below `output`. A URI's query stays at the end."""
     head, mark, query = output.partition("?") if "://" in output else (output, "", "")
     return f"{head.rstrip('/')}/{name}{mark}{query}"
 
@@ -181,7 +178,7 @@ class BenchmarkSampling(Config):
     seed: int = Field(0, ge=0, description="the seed of the run, from which each sample's own is derived")
 
     def with_defaults(self, max_tokens: int, repetition_penalty: float) -> Sampling:
-        """The sampling of a benchmark with these values of its own."""
+        """The sampling of a benchmark, whose own values fill in what is not set."""
         own = {"max_tokens": max_tokens, "repetition_penalty": repetition_penalty}
         return Sampling.model_validate(own | self.model_dump(exclude_none=True))
 
@@ -210,13 +207,15 @@ class BenchmarkConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _told_of_samples(self) -> Self:
+    def _ks_within_samples(self) -> Self:
         wrong = [k for k in self.pass_at if not 1 <= k <= self.samples]
         if wrong:
-            raise ValueError(f"pass_at: pass@{wrong[0]} can't be told of {self.samples} samples a problem (`samples`)")
+            raise ValueError(
+                f"pass_at: pass@{wrong[0]} can't be computed from {self.samples} samples a problem (`samples`)"
+            )
         return self
 
     @property
-    def told_ks(self) -> tuple[int, ...]:
-        """Every k of pass@k that is told, in order."""
+    def reported_ks(self) -> tuple[int, ...]:
+        """Every k of pass@k that is reported, ascending."""
         return tuple(sorted(set(self.pass_at or (1, self.samples))))

@@ -1,4 +1,4 @@
-"""The configs of what judges do with responses that are there, and of what `doctor` checks."""
+"""Configs of judge studies, of judges added to a finished run, of preference comparisons and of `doctor`."""
 
 from pydantic import Field, model_validator
 
@@ -7,7 +7,7 @@ from safechain_ray.config.parts import JudgeConfig, ModelConfig, ResourcesConfig
 from safechain_ray.types import Part, VoteRule
 
 PIECE_COUNTS = range(2, 101)
-"""In how many pieces a thought may be judged."""
+"""Numbers of pieces into which a thought can be divided."""
 
 
 class StudyConfig(Config):

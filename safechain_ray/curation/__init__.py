@@ -1,1 +1,1 @@
-"""Training data from a run: which prompts are asked, which responses are kept, and what of them is written."""
+"""Training data from runs: prompt selection, response selection, and the rows of the data set."""

@@ -1,14 +1,12 @@
-"""Prompts too alike: near-duplicates of each other, and prompts that overlap with an evaluation set.
+"""Prompt selection: near-duplicate and contamination filters, and a seeded draw balanced over the kinds of prompts.
 
-Near-duplicates are found by MinHash and locality-sensitive hashing (datasketch: pure Python on the NumPy and SciPy that
-are here anyway), and confirmed by their exact Jaccard index. Of an evaluation set a shared run of words counts too, as
-jailbreaks wrap a request in other text; 13 words are the usual measure of contamination (GPT-3, arXiv:2005.14165).
+Near-duplicates are found by MinHash and locality-sensitive hashing (datasketch), and confirmed by their exact Jaccard
+index. A prompt also overlaps with an evaluation set if they share a run of words, because jailbreaks wrap a request in
+other text. 13 words are the usual measure of contamination (GPT-3, arXiv:2005.14165).
 
 Chinese, Japanese, Thai and similar scripts have no blanks between words. Each of their characters is a token, and a run
 has as many tokens as 13 words have characters in that script. All text is compared in Unicode's form NFKC, case folded,
 without invisible characters, so that neither decomposed accents nor full-width letters hide a prompt.
-
-Prompts drawn from a set, equally many of each kind: by a seed, whatever the order of the rows.
 """
 
 import re
@@ -22,20 +20,17 @@ from datasketch import MinHash, MinHashLSH
 from safechain_ray.types import Prompt, short_hash
 
 SHINGLE = 5
-
-"""Characters: prompts are too short for runs of words."""
+"""In characters: prompts are too short for shingles of words."""
 
 PERMUTATIONS = 128
 
 MISSES_COUNT_MORE = (0.1, 0.9)
-
-"""How much false and missed candidates count in the choice of bands: false ones are sorted out exactly."""
+"""Weights of false and missed candidates in the choice of bands. False candidates are removed exactly later."""
 
 RUN = 13
 
 SHORTEST_RUN = 5
-
-"""An evaluation prompt with fewer words than a run counts where it stands whole; below this only by its likeness."""
+"""A shorter evaluation prompt than a run counts if it occurs whole. Below this length only similarity counts."""
 
 NEAR_DUPLICATE = "near-duplicate of another one"
 
@@ -46,44 +41,51 @@ WORDS_A_CHARACTER = (
     ),
     (1 / 4, ((0x0E01, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))),
 )
-
 """Scripts without blanks, by code points, with the words per character: a Chinese or Japanese word has about one and a
-half characters, a word of Thai, Lao, Burmese or Khmer about four."""
+half characters, a word of Thai, Lao, Burmese or Khmer about four.
+"""
 
 _WORD = re.compile(r"\w+")
 
+UNUSABLE = "no prompt, or a repeated one"
+
+NOT_DRAWN = "not drawn"
+
+Objection = Callable[[Prompt], str | None]
+"""Returns why a prompt may not be drawn, or None. Called once per prompt, in the order of the draw."""
+
 
 class Overlap:
-    """Objects to prompts that overlap with those of `evaluation` sets, or with one that it let pass before.
+    """Filter of prompts that overlap with `evaluation` sets, or with an earlier accepted prompt.
 
-    `similarity` is the Jaccard index of character shingles from which on two prompts are alike.
+    `similarity` is the Jaccard index of character shingles above which two prompts are near-duplicates.
     """
 
     def __init__(self, similarity: float, near_duplicates: bool, evaluation: Mapping[str, Iterable[str]]) -> None:
         self._similarity = similarity
         self._near_duplicates = near_duplicates
         self._index = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS, weights=MISSES_COUNT_MORE)
-        self._held: list[tuple[str, str]] = []  # (why it is objected to, text)
+        self._indexed: list[tuple[str, str]] = []  # (reason of an objection, text)
         self._runs: dict[int, dict[tuple[str, ...], str]] = {}  # by length
         for name, texts in evaluation.items():
             for text in texts:
-                self._hold_out(reason_of(name), folded(text))
+                self._index_evaluation_text(reason_of(name), folded(text))
 
     def __call__(self, prompt: Prompt) -> str | None:
         text = folded(prompt.text)
         shingles = _shingles(text)
         sketch = _sketch(shingles)
-        reason = self._shared_run(text) or self._alike(shingles, sketch)
+        reason = self._shared_run(text) or self._near_duplicate(shingles, sketch)
         if reason is None and self._near_duplicates:
-            self._hold(NEAR_DUPLICATE, text, sketch)
+            self._index_text(NEAR_DUPLICATE, text, sketch)
         return reason
 
-    def _hold(self, reason: str, text: str, sketch: MinHash) -> None:
-        self._index.insert(len(self._held), sketch)
-        self._held.append((reason, text))
+    def _index_text(self, reason: str, text: str, sketch: MinHash) -> None:
+        self._index.insert(len(self._indexed), sketch)
+        self._indexed.append((reason, text))
 
-    def _hold_out(self, reason: str, text: str) -> None:
-        self._hold(reason, text, _sketch(_shingles(text)))
+    def _index_evaluation_text(self, reason: str, text: str) -> None:
+        self._index_text(reason, text, _sketch(_shingles(text)))
         words = text.split()
         tokens_a_word = len(words) / max(1.0, sum(map(_words_in, words)))
         length = min(round(RUN * tokens_a_word), len(words))
@@ -93,17 +95,17 @@ class Overlap:
 
     def _shared_run(self, text: str) -> str | None:
         words = text.split()
-        for length, held in self._runs.items():
+        for length, reasons in self._runs.items():
             for run in _runs(words, length):
-                if run in held:
-                    return held[run]
+                if run in reasons:
+                    return reasons[run]
         return None
 
-    def _alike(self, shingles: frozenset[str], sketch: MinHash) -> str | None:
-        """The oldest of those held that is alike decides."""
+    def _near_duplicate(self, shingles: frozenset[str], sketch: MinHash) -> str | None:
+        """The objection of the earliest indexed text that is similar."""
         candidates: list[int] = sorted(self._index.query(sketch))
         for number in candidates:
-            reason, other = self._held[number]
+            reason, other = self._indexed[number]
             if jaccard(shingles, _shingles(other)) >= self._similarity:
                 return reason
         return None
@@ -114,7 +116,7 @@ def reason_of(evaluation_set: str) -> str:
 
 
 def folded(text: str) -> str:
-    """Words in lower case with one space between them, so that punctuation and layout are ignored.
+    """Normalised text: lower-case words with one space between them, without punctuation.
 
     A character of a script without blanks is a word of its own.
     """
@@ -125,14 +127,14 @@ def folded(text: str) -> str:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """Words, with the marks above and below their letters; characters of scripts without blanks one by one."""
+    """Words with their combining marks; characters of scripts without blanks one by one."""
     word = ""
     for character in text:
         kind = category(character)
         if kind == "Cf":  # zero-width blanks and joiners, soft hyphens
             continue
         belongs = kind[0] == "M" or character == "_" or character.isalnum()
-        if word and (not belongs or (kind[0] != "M" and (_stands_alone(character) or _stands_alone(word[0])))):
+        if word and (not belongs or (kind[0] != "M" and (_is_whole_token(character) or _is_whole_token(word[0])))):
             yield word
             word = ""
         if belongs:
@@ -141,12 +143,12 @@ def _tokens(text: str) -> Iterator[str]:
         yield word
 
 
-def _stands_alone(character: str) -> bool:
+def _is_whole_token(character: str) -> bool:
     return _words_in(character) < 1
 
 
 def _words_in(token: str) -> float:
-    """How many words a token counts for: 1, or less for a character of a script without blanks."""
+    """Number of words that a token counts for: 1, or less for a character of a script without blanks."""
     code = ord(token[0])
     if code < 0x0E01:
         return 1.0
@@ -154,7 +156,7 @@ def _words_in(token: str) -> float:
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """Shared elements over all elements, in [0, 1]."""
+    """Shared elements divided by all elements, in [0, 1]."""
     return len(one & other) / len(one | other)
 
 
@@ -172,18 +174,9 @@ def _runs(words: list[str], length: int) -> Iterable[tuple[str, ...]]:
     return (tuple(words[start : start + length]) for start in range(len(words) - length + 1))
 
 
-UNUSABLE = "no prompt, or a repeated one"
-
-NOT_DRAWN = "not drawn"
-
-Objection = Callable[[Prompt], str | None]
-
-"""Why a prompt may not be drawn, None where it is drawn. Asked once of each, in the order of the draw."""
-
-
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The prompts in the order in which they were drawn; how many rows there were, and why others were left out.
+    """The prompts in the order of the draw, the number of rows, and the left-out ones by reason.
 
     Both counts are by kind.
     """
@@ -194,14 +187,14 @@ class Draw:
 
 
 def no_objection(prompt: Prompt) -> None:
-    """Every prompt may be drawn."""
+    """Accept every prompt."""
 
 
 def draw_prompts(prompts: Iterable[Prompt], number: int | None, seed: int, objection: Objection = no_objection) -> Draw:
-    """Draw `number` prompts, or all of them.
+    """Draw `number` prompts, or all of them, in round-robin order over the kinds.
 
-    The kinds take turns, so that each gives equally many; one that runs out leaves its turns to the others. A prompt's
-    category is its kind. A prompt with an error is never drawn.
+    Each kind gives equally many; the turns of an exhausted kind go to the others. A prompt's category is its kind. The
+    draw depends on the seed and not on the order of the rows. A prompt with an error is never drawn.
     """
     rows: Counter[str] = Counter()
     left_out: dict[str, Counter[str]] = {UNUSABLE: Counter()}
@@ -212,12 +205,12 @@ def draw_prompts(prompts: Iterable[Prompt], number: int | None, seed: int, objec
             of_kind.setdefault(prompt.category, []).append(prompt)
         else:
             left_out[UNUSABLE][prompt.category] += 1
-    turns = deque(
+    queues = deque(
         deque(sorted(of_kind[kind], key=lambda prompt: short_hash(seed, prompt.prompt_id))) for kind in sorted(of_kind)
     )
     drawn: list[Prompt] = []
-    while turns and (number is None or len(drawn) < number):
-        waiting = turns.popleft()
+    while queues and (number is None or len(drawn) < number):
+        waiting = queues.popleft()
         while waiting:
             prompt = waiting.popleft()
             reason = objection(prompt)
@@ -226,6 +219,6 @@ def draw_prompts(prompts: Iterable[Prompt], number: int | None, seed: int, objec
                 break
             left_out.setdefault(reason, Counter())[prompt.category] += 1
         if waiting:
-            turns.append(waiting)
-    left_out[NOT_DRAWN] = Counter(prompt.category for waiting in turns for prompt in waiting)
+            queues.append(waiting)
+    left_out[NOT_DRAWN] = Counter(prompt.category for waiting in queues for prompt in waiting)
     return Draw(tuple(drawn), rows, left_out)

@@ -1,8 +1,6 @@
-"""Which prompts are kept, and which response to each: a pure function of a run's judged samples.
+"""Response selection for a training set: rejection sampling over judged samples, the rows, and counts of every step.
 
-Chosen samples as rows of a training set: the conversation, and where each comes from.
-
-What each filter step left out, by kind of prompt, so that the counts of a data set can be added up.
+The selection is a pure function of a run's judged samples and a seed.
 """
 
 from collections import Counter
@@ -25,16 +23,51 @@ NOTHING_TO_LEARN = "no safe response to learn from"
 BEYOND = "more than asked for"
 
 COLUMNS = ("sample_id", "prompt_id", "category", "sample_index", "outcome", "thought", "answer", "verdicts")
+"""The columns of samples that the selection reads."""
 
-"""The columns of samples that are looked at."""
+MESSAGE_TYPE = pa.struct(
+    [pa.field("role", pa.string(), nullable=False), pa.field("content", pa.string(), nullable=False)]
+)
+
+ROWS_SCHEMA = pa.schema(
+    [
+        pa.field("messages", pa.list_(MESSAGE_TYPE), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("strategy", pa.string(), nullable=False),
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("judges", pa.list_(pa.string()), nullable=False),
+        pa.field("judged_part", pa.string(), nullable=False),
+        pa.field("unsafe_score", pa.float64()),
+        pa.field("safe_samples", pa.int32(), nullable=False),
+        pa.field("samples", pa.int32(), nullable=False),
+        pa.field("thought_tokens", pa.int32()),
+        pa.field("answer_tokens", pa.int32()),
+    ]
+)
+"""The columns of `data/train-*.parquet`: a conversation of one user turn and one assistant turn, then its provenance.
+
+`source` is the data set of the prompt, `unsafe_score` the judges' highest P(unsafe) for the response.
+"""
+
+SAMPLE_COLUMNS = (
+    *("sample_id", "sample_index", "dataset", "model", "strategy", "prompt", "thought", "answer"),
+    *("thought_tokens", "answer_tokens"),
+)
+"""The columns of samples needed for the rows."""
+
+SOURCE = "rows of the source"
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedSample:
-    """What of a sample decides whether it is chosen.
+    """The fields of a sample that decide its selection.
 
-    `safe` is None where a verdict is missing and none says unsafe; `score` is the judges' highest P(unsafe). `flaw`
-    says why a model must not learn it, however safe it is.
+    `safe` is None if a verdict is missing and none is unsafe. `score` is the judges' highest P(unsafe). `flaw` is why a
+    model must not be trained on it, even if it is safe.
     """
 
     sample_id: str
@@ -49,7 +82,7 @@ class JudgedSample:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The response to keep of one prompt, and how many of its samples were safe."""
+    """The selected response of one prompt, and the number of its safe samples."""
 
     sample_id: str
     prompt_id: str
@@ -60,7 +93,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The chosen responses in an order drawn by the seed, and why prompts were left out, by kind.
+    """The chosen responses in a seeded order, and left-out prompts by reason and kind.
 
     `responses` counts all samples by (outcome, safe, flaw).
     """
@@ -71,12 +104,12 @@ class Selection:
 
 
 def response_text(thought: str, answer: str) -> str:
-    """A response as it is written for training: the thought in R1's tags."""
+    """A response as written for training, with the thought in R1's tags."""
     return f"{R1_TAGS.open}\n{thought}\n{R1_TAGS.close}\n\n{answer}"
 
 
 def judged_samples(table: pa.Table, judges: Sequence[str], part: Part) -> Iterator[JudgedSample]:
-    """The rows of a table with `COLUMNS`. A sample is safe where every one of `judges` says so of `part`."""
+    """The rows of a table with `COLUMNS`. A sample is safe if every one of `judges` found `part` safe."""
     for row in table.select(COLUMNS).to_pylist():
         verdicts = {verdict["judge"]: verdict for verdict in row["verdicts"] if verdict["part"] == part}
         asked = [verdicts.get(judge, {}) for judge in judges]
@@ -94,7 +127,7 @@ def judged_samples(table: pa.Table, judges: Sequence[str], part: Part) -> Iterat
 
 
 def flaw_of(row: Mapping[str, Any]) -> str | None:
-    """Why a model must not learn this sample's response; None where it may."""
+    """Why a model must not be trained on this sample's response; None if it may."""
     if row["outcome"] != "ok":
         return f"the outcome is {row['outcome']}"
     if row["thought"] is None:
@@ -111,11 +144,10 @@ def flaw_of(row: Mapping[str, Any]) -> str | None:
 
 
 def select(samples: Iterable[JudgedSample], k: int, rule: KeepRule, seed: int, rows: int | None = None) -> Selection:
-    """One response of each prompt for which `rule` holds over its `k` samples, `rows` at most.
+    """Select one response for each prompt whose `k` samples satisfy `rule`, at most `rows` of them.
 
-    By the rule `best` it is the one with the lowest score, else one is drawn of the safe ones. A missing verdict is
-    never safe, nor is a missing sample. The result depends on the samples and the seed alone, in whatever order they
-    come.
+    The rule `best` takes the lowest score; the other rules draw one of the safe responses. A missing verdict or sample
+    is never safe. The result depends on the samples and the seed only, not on the order of the samples.
     """
     by_prompt: dict[str, list[JudgedSample]] = {}
     responses: Counter[tuple[Outcome, bool | None, str | None]] = Counter()
@@ -142,7 +174,7 @@ def _safe(unsafe: Sequence[bool | None]) -> bool | None:
 
 
 def _choose(samples: Sequence[JudgedSample], k: int, rule: KeepRule, seed: int) -> Chosen | str:
-    """The choice among the samples of one prompt, or why there is none."""
+    """The choice among the samples of one prompt, or the reason why there is none."""
     safe = sum(sample.safe is True for sample in samples)
     unsafe = sum(sample.safe is False for sample in samples)
     if not _holds(rule, safe, k):
@@ -155,8 +187,8 @@ def _choose(samples: Sequence[JudgedSample], k: int, rule: KeepRule, seed: int) 
     if rule == "best":
         lowest = min(map(_unsafety, learnable))
         learnable = [sample for sample in learnable if _unsafety(sample) == lowest]
-    taken = learnable[int(short_hash(seed, learnable[0].prompt_id), 16) % len(learnable)]
-    return Chosen(taken.sample_id, taken.prompt_id, taken.kind, safe, taken.score)
+    drawn = learnable[int(short_hash(seed, learnable[0].prompt_id), 16) % len(learnable)]
+    return Chosen(drawn.sample_id, drawn.prompt_id, drawn.kind, safe, drawn.score)
 
 
 def _holds(rule: KeepRule, safe: int, k: int) -> bool:
@@ -170,50 +202,13 @@ def _holds(rule: KeepRule, safe: int, k: int) -> bool:
 
 
 def _unsafety(sample: JudgedSample) -> float:
-    """A judge without scores says less than any score."""
+    """The score; a judge without scores counts as the highest score."""
     return 1.0 if sample.score is None else sample.score
-
-
-MESSAGE_TYPE = pa.struct(
-    [pa.field("role", pa.string(), nullable=False), pa.field("content", pa.string(), nullable=False)]
-)
-
-ROWS_SCHEMA = pa.schema(
-    [
-        pa.field("messages", pa.list_(MESSAGE_TYPE), nullable=False),
-        pa.field("prompt_id", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("strategy", pa.string(), nullable=False),
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("sample_index", pa.int32(), nullable=False),
-        pa.field("judges", pa.list_(pa.string()), nullable=False),
-        pa.field("judged_part", pa.string(), nullable=False),
-        pa.field("unsafe_score", pa.float64()),
-        pa.field("safe_samples", pa.int32(), nullable=False),
-        pa.field("samples", pa.int32(), nullable=False),
-        pa.field("thought_tokens", pa.int32()),
-        pa.field("answer_tokens", pa.int32()),
-    ]
-)
-
-"""The columns of `data/train-*.parquet`: a conversation of one user turn and one assistant turn, then its provenance.
-
-`source` is the set that the prompt is from, `unsafe_score` the judges' highest P(unsafe) of the response.
-"""
-
-SAMPLE_COLUMNS = (
-    *("sample_id", "sample_index", "dataset", "model", "strategy", "prompt", "thought", "answer"),
-    *("thought_tokens", "answer_tokens"),
-)
-
-"""The columns of samples that rows are made of."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """What is the same in all rows of a set. With `answers_only` they have no thoughts: a control."""
+    """Values common to all rows of a set. With `answers_only` the rows have no thoughts: a control."""
 
     judges: tuple[str, ...]
     judged_part: str
@@ -221,7 +216,7 @@ class RowFormat:
     answers_only: bool
 
     def rows(self, samples: pa.Table, chosen: Mapping[str, Chosen]) -> pa.Table:
-        """The samples (`SAMPLE_COLUMNS`) as a table of `ROWS_SCHEMA`, in their order; `chosen` goes by sample_id."""
+        """The samples (`SAMPLE_COLUMNS`) as a table of `ROWS_SCHEMA`, in their order; `chosen` is by sample_id."""
         rows = samples.select(SAMPLE_COLUMNS).to_pylist()
         choices = [chosen[row["sample_id"]] for row in rows]
         columns = {
@@ -243,11 +238,8 @@ class RowFormat:
         return ({"role": "user", "content": prompt}, {"role": "assistant", "content": response})
 
 
-SOURCE = "rows of the source"
-
-
 class Step(BaseModel):
-    """One step: how many prompts of each kind it left out, and how many were left after it."""
+    """One filter step: the number of left-out prompts of each kind, and of the remaining ones."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -265,7 +257,7 @@ class Step(BaseModel):
 
 
 def count_steps(source: Mapping[str, int], left_out: Sequence[tuple[str, Mapping[str, int]]]) -> tuple[Step, ...]:
-    """The steps in their order, after one for the `source` itself; every step names every kind."""
+    """The steps in their order, after one for the `source` itself. Every step lists every kind."""
     left = Counter(source)
     steps = [Step(name=SOURCE, left_out=dict.fromkeys(sorted(left), 0), left=dict(sorted(left.items())))]
     for name, counts in left_out:

@@ -1,4 +1,4 @@
-"""Weighs what the columns of a Parquet or an Arrow file hold: run by `LimitedProcess`."""
+"""Child process of `LimitedProcess` that measures the size of the values in a Parquet or Arrow file."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ROWS = 128
-"""Few, because each of them may hold a text of many megabytes."""
+"""Rows per batch. Few, because each row may contain a text of many megabytes."""
 
 
 def answer(request: list[Any]) -> bool:
-    """Whether the values of `columns` weigh at most `limit`, where each value counts `each` beside its bytes."""
+    """Whether the values of `columns` take at most `limit` bytes, with `each` added for every value."""
     path, kind, columns, limit, each = request
     batches = _parquet(path, columns, limit // each) if kind == "parquet" else _arrow(path, columns)
     weight = 0
@@ -43,7 +43,7 @@ def _arrow(path: str, columns: list[str] | None) -> Iterator[tuple[int, list[pa.
 
 
 def _batches(mapped: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
-    """The batches in the stream format, or else in the file format: the order in which `datasets` tries them."""
+    """The record batches in the stream format, or else in the file format, as `datasets` tries them."""
     try:
         stream = pa.ipc.open_stream(mapped)
     except pa.ArrowInvalid:
@@ -74,8 +74,8 @@ def _weight(array: pa.Array, each: int) -> int:
     if pa.types.is_nested(kind) and not pa.types.is_union(kind):
         return own + _weight(array.flatten(), each)
     if kind in (pa.string_view(), pa.binary_view()):
-        # Many rows may share one value, which the buffers hold once and a reader once a row. A view begins with its
-        # length in four bytes of sixteen.
+        # Rows may share one value in the buffers, but a reader copies it for every row. A view has sixteen bytes; the
+        # first four are its length.
         views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
         return own + int(views[array.offset : array.offset + len(array), 0].sum(dtype=np.int64))
     try:

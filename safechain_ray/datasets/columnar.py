@@ -1,8 +1,7 @@
-"""Read the wanted columns of Parquet files and of folders that `Dataset.save_to_disk` wrote.
+"""Readers of wanted columns from Parquet files and from folders of `Dataset.save_to_disk`, with class names decoded.
 
-The names of ClassLabel columns, which the `datasets` library stores as numbers.
-
-The number alone has no meaning: 0 is `unsafe` in one set and `safe` in another.
+The `datasets` library stores ClassLabel columns as numbers. The number alone has no meaning: 0 is `unsafe` in one set
+and `safe` in another. These readers replace each number by its class name.
 """
 
 import json
@@ -22,14 +21,15 @@ from safechain_ray.storage import checked_name
 from safechain_ray.types.tables import plain_columns
 
 METADATA_KEY = b"huggingface"
-
-"""Key of a Parquet or Arrow schema's metadata that holds the features as JSON: {"info": {"features": {...}}}."""
+"""Key of a schema's metadata with the features as JSON: {"info": {"features": {...}}}."""
 
 Names = Mapping[str, tuple[str, ...]]
 
+Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
+
 
 def names_in_metadata(metadata: Mapping[bytes, bytes] | None) -> Names:
-    """The class names of each column that the metadata of an Arrow schema declares as ClassLabel."""
+    """Class names of each column that the metadata of an Arrow schema declares as ClassLabel."""
     try:
         stored: Any = json.loads((metadata or {}).get(METADATA_KEY, b"{}"))
         return class_names(stored["info"]["features"])
@@ -38,15 +38,15 @@ def names_in_metadata(metadata: Mapping[bytes, bytes] | None) -> Names:
 
 
 def class_names(features: Mapping[str, Any] | None) -> Names:
-    """The class names of each ClassLabel, or list of such, in `features` as `Features.to_dict` gives them."""
+    """Class names of each ClassLabel, or list of ClassLabels, in `features` as `Features.to_dict` returns them."""
     found = {column: _names(feature) for column, feature in (features or {}).items()}
     return {column: names for column, names in found.items() if names}
 
 
 def with_class_names(rows: Iterable[Mapping[str, object]], names: Names) -> list[Mapping[str, object]]:
-    """The rows with class names in the place of class numbers; -1, which means no label, becomes None.
+    """Rows with class numbers replaced by class names; -1 (no label) becomes None.
 
-    A number counts in any form that a table library writes: `1`, `1.0` and ` 1` are the class 1.
+    A number is recognised in every form that table libraries write: `1`, `1.0` and ` 1` are class 1.
 
     Raises:
         BrokenFileError: a value is neither a class name nor a class number.
@@ -99,14 +99,14 @@ def _named(value: object, column: str, names: tuple[str, ...], known: Collection
     return None if number == -1 else names[number]
 
 
-Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
-
-
 def parse_parquet(data: bytes | Path, wanted: Collection[str] | None, names: Names | None = None) -> Rows:
-    """The rows of a Parquet file, from its bytes or its local path. Raises BrokenFileError.
+    """The column names and rows of a Parquet file, from its bytes or its local path.
 
-    Class numbers become the class names of `names`, or else of the file's own metadata. Only wanted columns are
-    read, so other columns may have any type.
+    Class numbers become class names: those of `names`, or else of the file's metadata. Only wanted columns are read, so
+    the others may have any type.
+
+    Raises:
+        BrokenFileError: the file can't be read.
     """
     try:
         with pq.ParquetFile(pa.BufferReader(data) if isinstance(data, bytes) else data) as file:
@@ -117,7 +117,7 @@ def parse_parquet(data: bytes | Path, wanted: Collection[str] | None, names: Nam
             size = file.metadata.num_rows
         return tuple(schema.names), _rows(table, chosen, size, {**names_in_metadata(schema.metadata), **(names or {})})
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise BrokenFileError(f"it is no whole Parquet file ({error})") from error
+        raise BrokenFileError(f"it is no complete Parquet file ({error})") from error
 
 
 def is_saved(folder: Path) -> bool:
@@ -126,9 +126,10 @@ def is_saved(folder: Path) -> bool:
 
 
 def saved_splits(folder: Path) -> tuple[str, ...]:
-    """The splits of a folder that `DatasetDict.save_to_disk` wrote; empty for any other folder.
+    """Splits of a folder written by `DatasetDict.save_to_disk`; empty for any other folder.
 
-    Raises BrokenFileError where it names none, or one that leads out of the folder.
+    Raises:
+        BrokenFileError: the folder's description names no splits, or one that leads out of the folder.
     """
     described = folder / "dataset_dict.json"
     if not described.is_file():
@@ -143,13 +144,13 @@ def saved_splits(folder: Path) -> tuple[str, ...]:
 
 
 def saved_as(folder: Path) -> str | None:
-    """The split that a folder of `Dataset.save_to_disk` was, where it says so."""
+    """The split recorded by `Dataset.save_to_disk`, if any."""
     split = _json_of(folder / "state.json").get("_split")
     return split if isinstance(split, str) else None
 
 
 def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
-    """The rows of a folder that `Dataset.save_to_disk` wrote. Raises BrokenFileError."""
+    """The column names and rows of a folder written by `Dataset.save_to_disk`. Raises BrokenFileError."""
     try:
         state, info = _json_of(folder / "state.json"), _json_of(folder / "dataset_info.json")
         files = [folder / Path(file["filename"]).name for file in state["_data_files"]]
@@ -157,7 +158,7 @@ def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
         columns: dict[str, None] = dict.fromkeys(info.get("features") or ())
         rows: list[Mapping[str, object]] = []
         for file in files:
-            if file.exists() and not file.is_file():  # opening a pipe waits for its other end
+            if file.exists() and not file.is_file():  # opening a pipe blocks
                 raise BrokenFileError(f"its {file.name} is not a file")
             check_arrow(file, wanted, "arrow")
             with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as reader:
@@ -168,14 +169,14 @@ def read_saved(folder: Path, wanted: Collection[str] | None) -> Rows:
                     table = pa.Table.from_batches([batch]).select(chosen)
                     rows += _rows(table, chosen, batch.num_rows, {**names_in_metadata(reader.schema.metadata), **names})
     except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
-        raise BrokenFileError(f"it is no whole folder of Dataset.save_to_disk ({error})") from error
+        raise BrokenFileError(f"it is no complete folder of Dataset.save_to_disk ({error})") from error
     return tuple(columns), rows
 
 
 def _check_buffers(batch: pa.RecordBatch, chosen: list[str]) -> None:
-    """Raises ArrowInvalid for offsets that lead out of the file: reading such a value ends the process with a signal.
+    """Raises ArrowInvalid for offsets outside the buffers: reading such a value would crash the process.
 
-    A text column is looked at as bytes: a text that is not UTF-8 is its row's error alone.
+    Text columns are validated as bytes, because a text that is not UTF-8 invalidates its row only.
     """
     as_bytes = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
     for name in chosen:
@@ -194,12 +195,12 @@ def _json_of(file: Path) -> dict[str, Any]:
 
 
 def plain_rows(table: pa.Table, names: Names) -> list[Mapping[str, object]]:
-    """The rows of a table, class numbers as names. Raises ArrowInvalid for columns of Python objects."""
+    """The rows of a table with class names. Raises ArrowInvalid for columns of Python objects."""
     return _rows(table, table.column_names, table.num_rows, names)
 
 
 def _chosen(columns: Iterable[str], wanted: Collection[str] | None) -> list[str]:
-    """The columns to read; raises BrokenFileError where two of them have the same name."""
+    """The columns to read. Raises BrokenFileError for a repeated name."""
     chosen = [name for name in columns if wanted is None or name in wanted]
     repeated = sorted(name for name, times in Counter(chosen).items() if times > 1)
     if repeated:
@@ -223,13 +224,13 @@ def _values(column: pa.ChunkedArray) -> list[object]:
         return [str(value) if isinstance(value, UUID) else value for value in column.to_pylist()]
     try:
         values: list[object] = column.to_pylist()
-    except UnicodeDecodeError:  # a text column of a writer that did not check
+    except UnicodeDecodeError:  # the writer did not validate its texts
         values = [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
     return values
 
 
 def _decoded(value: object) -> object:
-    """Writers without Parquet's text annotation store texts as bytes."""
+    """Bytes as text: writers without Parquet's text annotation store texts as bytes."""
     if not isinstance(value, bytes):
         return value
     try:

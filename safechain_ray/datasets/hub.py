@@ -1,8 +1,8 @@
-"""Read a data set of the Hugging Face hub, a folder that is laid out like one, or one that `save_to_disk` wrote.
+"""Reader of a data set on the Hugging Face hub, in a folder of the hub's layout, or written by `save_to_disk`.
 
-The `datasets` library lists the files of a config and a split. The files are then read like single files. The library's
-own readers change values: pandas reads the id 007 as 7.0 and the prompt NA as missing, and Arrow's JSON reader turns
-texts into timestamps. Only formats that this project can't read are read by the library.
+The `datasets` library lists the files of a config and a split. The files are then read like single files, because the
+library's own readers change values: pandas reads the id 007 as 7.0 and the prompt NA as missing, and Arrow's JSON
+reader converts texts to timestamps. The library reads only formats that this project can't read.
 """
 
 import re
@@ -16,29 +16,31 @@ from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.catalog.entries import RowsEntry, TrainingSetEntry
 from safechain_ray.datasets.adhoc import NAME_CONFIG, NAME_SPLIT
 from safechain_ray.datasets.columnar import class_names, is_saved, plain_rows, read_saved, saved_as, saved_splits
+from safechain_ray.datasets.files import FileFormat, SplitFiles, remember, remembered
 from safechain_ray.datasets.records import BrokenFileError, Records
-from safechain_ray.datasets.split_files import FileFormat, SplitFiles, remember, remembered
 from safechain_ray.datasets.unpacking import check_arrow, check_packed
 from safechain_ray.errors import InputError, first_line
 from safechain_ray.storage import redact
 
 CSV_OPTIONS = frozenset({"sep", "delimiter", "encoding", "keep_default_na", "na_filter", "chunksize", "features"})
-"""CSV options of a card that don't change the rows; all others are refused."""
+"""CSV options of a dataset card that don't change the rows. All others are refused."""
 
 COMPRESSED = (".zip", ".bz2", ".xz", ".zst", ".lz4", ".7z")
-"""Files that only the `datasets` library unpacks."""
+"""Archives that only the `datasets` library unpacks."""
 
 BY_LIBRARY = frozenset(
     {"text", "csv", "json", "parquet", "arrow", "xml", "conll", "eval", "webdataset", "harbor", "cache"}
     | {"imagefolder", "audiofolder", "videofolder", "pdffolder"}
 )
-"""Formats that the library may read. The others (HDF5, Lance, Vortex) unpack their values while they are read."""
+"""Formats that the library may read. HDF5, Lance and Vortex are excluded: they unpack values while they are read."""
 
 
 def read_hub(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records:
-    """The records of one split, with the `wanted` columns where only those are needed.
+    """The records of one split, with only the `wanted` columns if given.
 
-    Raises InputError with the fix: offline, gated, no such set, config or split, or several and no name for one.
+    Raises:
+        InputError: with the fix. The hub is offline, the set is gated or unknown, the config or split is unknown, or
+            there are several and none is named.
     """
     local = Path(entry.source).expanduser()
     try:
@@ -54,7 +56,7 @@ def read_hub(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records
 
 
 def _saved(entry: RowsEntry, folder: Path, wanted: Collection[str] | None) -> Records | None:
-    """The records of a folder of `Dataset.save_to_disk` or `DatasetDict.save_to_disk`; None for another one."""
+    """The records of a folder of `Dataset.save_to_disk` or `DatasetDict.save_to_disk`; None for another folder."""
     splits = saved_splits(folder)
     if not splits and not is_saved(folder):
         return None
@@ -63,31 +65,31 @@ def _saved(entry: RowsEntry, folder: Path, wanted: Collection[str] | None) -> Re
         if entry.split not in (None, stored or "train"):  # the library's name for the split of a set without splits
             raise InputError(
                 f"{folder} was saved as one split{f', {stored!r}' if stored else ''}, and {NAME_SPLIT} asks for "
-                f"{entry.split!r} of it. Fix: leave {NAME_SPLIT} out."
+                f"{entry.split!r} of it. Fix: omit {NAME_SPLIT}."
             )
         return Records(*read_saved(folder, wanted), str(folder))
     split = _split(entry, splits)
     return Records(*read_saved(folder / split, wanted), _shown(entry, split))
 
 
-def _from_card(entry: RowsEntry, place: str, cache: str | None, wanted: Collection[str] | None) -> Records:
-    """The records of a folder or of a set of the hub, by its card or by its files' names."""
+def _from_card(entry: RowsEntry, location: str, cache: str | None, wanted: Collection[str] | None) -> Records:
+    """The records of a folder or of a hub set, by its card or by its file names."""
     # The import takes a second or two, and most runs read a file.
     from datasets import config, load_dataset_builder
 
     hub_cache = Path(config.HF_CACHE_HOME)
     key = (entry.source, entry.config, entry.split, entry.revision, entry.load_options)
-    with _explained(entry, place):
+    with _as_input_errors(entry, location):
         try:
             builder: Any = load_dataset_builder(
-                place, entry.config, revision=entry.revision, cache_dir=cache, **entry.load_options
+                location, entry.config, revision=entry.revision, cache_dir=cache, **entry.load_options
             )
         except ConnectionError:
             before = remembered(hub_cache, *key)
             if before is None:
                 raise
             return before.read(_shown(entry, before.split), wanted)
-        if builder.name == "cache":  # the hub can't be reached, and the library has the set from an earlier time
+        if builder.name == "cache":  # offline: the library found an earlier download in its cache
             before = remembered(hub_cache, *key)
             return (
                 _prepared(entry, builder, wanted)
@@ -95,8 +97,8 @@ def _from_card(entry: RowsEntry, place: str, cache: str | None, wanted: Collecti
                 else before.read(_shown(entry, before.split), wanted)
             )
         data_files: Mapping[str, Sequence[str]] = builder.config.data_files or {}
-        if "data_files" not in entry.load_options:  # those of the catalog may be anywhere
-            _check_own_files(place, [name for names in data_files.values() for name in names])
+        if "data_files" not in entry.load_options:  # data_files of the catalog may be anywhere
+            _check_own_files(location, [name for names in data_files.values() for name in names])
         split = _split(entry, tuple(map(str, data_files)) or tuple(builder.info.splits or ()))
 
         def read(split: str) -> Records:
@@ -111,26 +113,28 @@ def _from_card(entry: RowsEntry, place: str, cache: str | None, wanted: Collecti
         return read(split) if split in data_files or not _is_slice(split) else _slices(entry, split, read)
 
 
-def _check_own_files(place: str, names: Sequence[str]) -> None:
-    """Raises InputError where the card of a set names files that are not the set's own.
+def _check_own_files(location: str, names: Sequence[str]) -> None:
+    """Raises InputError if the card of a set lists files outside the set.
 
-    A card is as foreign as its rows. It may name any file of this machine or any URL, whose content would then be
-    prompts, and go to models of others.
+    A card is untrusted. It could name any file of this machine or any URL, whose content would then become prompts and
+    be sent to models of third parties.
     """
-    folder = Path(place).resolve()
-    inside = (folder, folder.parent.parent / "blobs")  # where the hub's cache keeps the files of a snapshot
+    folder = Path(location).resolve()
+    inside = (folder, folder.parent.parent / "blobs")  # the hub's cache stores the files of a snapshot there
     for name in names:
         *_, source = str(name).split("::")
-        if not Path(place).is_dir():
+        if not Path(location).is_dir():
             is_own = source.startswith("hf://datasets/")
         else:
             is_own = "://" not in source and any(Path(source).resolve().is_relative_to(each) for each in inside)
         if not is_own:
-            raise InputError(f"The card of {redact(place)} names {redact(str(name))}, which is no file of the set.")
+            raise InputError(
+                f"The card of {redact(location)} names {redact(str(name))}, which is not a file of the set."
+            )
 
 
 def _files(entry: RowsEntry, builder: Any, split: str, data_files: Mapping[str, Sequence[str]]) -> SplitFiles | None:
-    """The files of a split on this machine, downloaded where need be; None for a format that only the library reads."""
+    """The files of a split on this machine, downloaded if necessary; None for a format that only the library reads."""
     from datasets import DownloadManager
 
     names = list(data_files.get(split, ()))
@@ -170,7 +174,7 @@ def _check_csv_options(entry: RowsEntry, config: Any) -> None:
 
 
 def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[str] | None) -> Records:
-    """The rows as the `datasets` library reads them: text, Arrow, archives and formats of several files."""
+    """The rows as read by the `datasets` library: text, Arrow, archives and formats of several files."""
     _check_files(builder, _shown(entry, split))
     builder.download_and_prepare()
     table = builder.as_dataset(split=split)
@@ -184,12 +188,12 @@ def _by_library(entry: RowsEntry, builder: Any, split: str, wanted: Collection[s
 
 
 def _check_files(builder: Any, shown: str) -> None:
-    """Raises InputError for files of `shown` that unpack to more than they may: they would fill disk or memory."""
+    """Raises InputError for files that unpack to more than the limit: they would fill disk or memory."""
     from datasets import DownloadManager
 
     if builder.name not in BY_LIBRARY:
         raise InputError(
-            f"{shown} is of the format {builder.name!r}, and how much its files unpack to can't be checked. Fix: "
+            f"{shown} has the format {builder.name!r}, and the unpacked size of its files can't be checked. Fix: "
             "convert it to JSON Lines, CSV or Parquet."
         )
     names = [str(name) for names in (builder.config.data_files or {}).values() for name in names]
@@ -207,25 +211,25 @@ def _check_files(builder: Any, shown: str) -> None:
 
 
 def _prepared(entry: RowsEntry, builder: Any, wanted: Collection[str] | None) -> Records:
-    """The rows in the library's cache, which another program filled while the hub could be reached."""
+    """The rows in the library's cache, filled by another program while the hub was reachable."""
     if builder.info.builder_name == "csv":
         raise InputError(
-            f"Can't load {_shown(entry, entry.split)}: the hub can't be reached, and in the cache of `datasets` its "
-            "CSV values have types that were guessed. Fix: load it once without HF_HUB_OFFLINE, or "
+            f"Can't load {_shown(entry, entry.split)}: the hub can't be reached, and its CSV values in the cache of "
+            "`datasets` have inferred types. Fix: load it once without HF_HUB_OFFLINE, or "
             f"{_local_copy(entry)}"
         )
     return _by_library(entry, builder, _split(entry, tuple(builder.info.splits or ())), wanted)
 
 
 def _split(entry: RowsEntry, splits: Sequence[str]) -> str:
-    """The split that the entry names, or the only one. Raises InputError with those that there are."""
+    """The split that the entry names, or the only split. Raises InputError with the known splits."""
     if entry.split is None and len(splits) == 1:
         return splits[0]
     if entry.split is not None and (entry.split in splits or not splits or _is_slice(entry.split)):
         return entry.split
     if entry.split is None:
         raise InputError(
-            f"{_shown(entry, None)} has several splits: {', '.join(splits) or 'none that is known'}. Fix: name one "
+            f"{_shown(entry, None)} has several splits: {', '.join(splits) or 'none known'}. Fix: name one "
             f"with {NAME_SPLIT}."
         )
     raise InputError(
@@ -239,7 +243,7 @@ def _is_slice(split: str) -> bool:
 
 
 def _slices(entry: RowsEntry, split: str, read: Callable[[str], Records]) -> Records:
-    """The rows of a split as the `datasets` library writes slices and sums: `train[:10%]+test`."""
+    """The rows of a split in the `datasets` library's notation of slices and sums: `train[:10%]+test`."""
     from datasets import ReadInstruction
 
     found = {name: read(name) for name in dict.fromkeys(re.findall(r"(?:^|\+)\s*([\w.-]+)", split))}
@@ -250,7 +254,7 @@ def _slices(entry: RowsEntry, split: str, read: Callable[[str], Records]) -> Rec
 
 
 def _local_copy(entry: RowsEntry) -> str:
-    """The fix of last resort, with the flag that takes a local copy of this kind of set."""
+    """The last-resort fix, with the flag for a local copy of this kind of set."""
     if isinstance(entry, BenchmarkEntry):
         return f"give a local copy with --benchmark {entry.name}=PATH."
     if isinstance(entry, TrainingSetEntry):
@@ -259,8 +263,8 @@ def _local_copy(entry: RowsEntry) -> str:
 
 
 @contextmanager
-def _explained(entry: RowsEntry, place: str) -> Iterator[None]:
-    """The library's errors as an InputError with the fix."""
+def _as_input_errors(entry: RowsEntry, location: str) -> Iterator[None]:
+    """Convert the library's errors to InputError with the fix."""
     from datasets import get_dataset_config_names
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
@@ -268,24 +272,25 @@ def _explained(entry: RowsEntry, place: str) -> Iterator[None]:
     try:
         yield
     except DatasetNotFoundError as error:
-        fix = "Check the id; if the set is gated, ask for access on its page and log in (`hf auth login` or HF_TOKEN)"
-        raise InputError(f"Can't load {shown}: {first_line(error)}. {fix}, or {_local_copy(entry)}") from error
+        fix = "check the id; if the set is gated, request access on its page and log in (`hf auth login` or HF_TOKEN)"
+        raise InputError(f"Can't load {shown}: {first_line(error)}. Fix: {fix}, or {_local_copy(entry)}") from error
     except ConnectionError as error:
-        fix = "Check the network, the proxy and HF_HUB_OFFLINE"
+        fix = "Fix: check the network, the proxy and HF_HUB_OFFLINE"
         raise InputError(f"Can't load {shown}: {first_line(error)}. {fix}, or {_local_copy(entry)}") from error
     except (DatasetsError, ValueError, OSError, RecursionError, AttributeError, TypeError, LookupError) as error:
         if entry.config is None and str(error).startswith("Config name is missing"):
-            configs = ", ".join(get_dataset_config_names(place, revision=entry.revision))
+            configs = ", ".join(get_dataset_config_names(location, revision=entry.revision))
             raise InputError(f"{shown} has several configs: {configs}. Fix: name one with {NAME_CONFIG}.") from error
-        raise InputError(f"Can't load {shown}: {first_line(error)}. Check its config, split and revision.") from error
+        fix = "check its config, split and revision"
+        raise InputError(f"Can't load {shown}: {first_line(error)}. Fix: {fix}.") from error
 
 
 @contextmanager
 def _cache(local: Path) -> Iterator[str | None]:
-    """Where `datasets` is to keep what it reads: None is its own cache, which a local folder must not meet.
+    """The cache folder for the `datasets` library; None means its own cache.
 
-    There such a folder is known again by its name alone (datasets 5.2): the rows of another one of that name would come
-    back, or those that this one had before it was made anew.
+    A local folder gets a temporary cache. The library's own cache (datasets 5.2) identifies a local folder by its name
+    alone, and would return the rows of another folder of this name, or of an earlier version.
     """
     if not local.is_dir():
         yield None

@@ -1,6 +1,6 @@
-"""Read JSON: a list of objects or JSON Lines, detected from the content of the file.
+"""Parsers of text tables: JSON (a list of objects or JSON Lines, detected from the content), CSV and TSV.
 
-Read CSV and TSV. Values stay text as written: an id of `007` or a prompt of `NA` is no number and no null.
+CSV values stay text as written: an id of `007` is no number and a prompt of `NA` is no null.
 """
 
 import csv
@@ -13,24 +13,35 @@ from safechain_ray.datasets.records import BrokenFileError, BrokenText, check_no
 
 Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
 
+FIELD_LIMIT = 2**31 - 1
+"""Most characters of a CSV field. Python's default of 131,072 would refuse long-context prompts."""
+
+DELIMITERS = {",": ",", ";": ";", "\t": "tabs", "|": "|"}
+
+SEPARATOR_LINE = "sep="
+"""Prefix of Excel's first line, which names the delimiter."""
+
 
 class _RepeatingObject(dict[str, object]):
-    """An object with a duplicate key; Python keeps the last value."""
+    """A JSON object with a duplicate key, for which Python keeps the last value."""
 
     repeated: frozenset[str] = frozenset()
 
 
 def parse_json_lines(data: bytes, wanted: Collection[str] | None) -> Rows:
-    """The rows of JSON Lines, with their `wanted` fields; of a list too. Raises BrokenFileError."""
+    """The columns and rows of JSON Lines, or of a JSON list, with the `wanted` fields. Raises BrokenFileError."""
     if _first_character(data) == "[":
         return parse_json(data, wanted)
     return _rows(_lines(data), wanted)
 
 
 def parse_json(data: bytes, wanted: Collection[str] | None, field: str | None = None) -> Rows:
-    """The rows of a list of objects, with their `wanted` fields; of JSON Lines too. Raises BrokenFileError.
+    """The columns and rows of a JSON list of objects, or of JSON Lines, with the `wanted` fields.
 
-    `field` names the key that holds the list, where it is not the file itself.
+    `field` is the key of the list if the file is an object that contains it.
+
+    Raises:
+        BrokenFileError: no JSON, no list of objects, or a repeated key.
     """
     try:
         text = text_lines(data).read()
@@ -65,23 +76,23 @@ def _line(line: str, number: int) -> Iterator[tuple[str, object]]:
         return
     if number == 1:
         check_no_nul(line)
-    place = f"line {number}"
+    position = f"line {number}"
     try:
-        yield place, _loaded(line)
+        yield position, _loaded(line)
     except (ValueError, RecursionError) as error:
-        raise _not_json(place, error) from error
+        raise _not_json(position, error) from error
 
 
 def _rows(items: Iterator[tuple[str, object]], wanted: Collection[str] | None) -> Rows:
     columns: dict[str, None] = {}
     rows: list[Mapping[str, object]] = []
-    for place, item in items:
+    for position, item in items:
         if not isinstance(item, dict):
-            raise BrokenFileError(f"{place} is not an object with named fields")
+            raise BrokenFileError(f"{position} is not an object with named fields")
         if isinstance(item, _RepeatingObject):
             twice = sorted(name for name in item.repeated if wanted is None or name in wanted)
             if twice:
-                raise BrokenFileError(f"{place} has the key {', '.join(map(repr, twice))} more than once")
+                raise BrokenFileError(f"{position} has the key {', '.join(map(repr, twice))} more than once")
         row = {str(_readable(name)): value for name, value in item.items()}
         columns.update(dict.fromkeys(row))
         rows.append({name: _readable(value) for name, value in row.items() if wanted is None or name in wanted})
@@ -89,7 +100,7 @@ def _rows(items: Iterator[tuple[str, object]], wanted: Collection[str] | None) -
 
 
 def _readable(value: object) -> object:
-    """Half of a surrogate pair can be written in JSON, but is no text that could be tokenized or stored."""
+    """The value, or BrokenText for half of a surrogate pair: JSON can contain it, but no tokenizer or table can."""
     try:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         text.encode("utf-8")
@@ -112,8 +123,8 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return repeating
 
 
-def _not_json(place: str, error: Exception) -> BrokenFileError:
-    return BrokenFileError(f"{place} is not JSON ({error})")
+def _not_json(position: str, error: Exception) -> BrokenFileError:
+    return BrokenFileError(f"{position} is not JSON ({error})")
 
 
 def _no_list(items: object) -> str:
@@ -132,24 +143,16 @@ def _first_character(data: bytes) -> str:
         raise not_text(data) from None
 
 
-FIELD_LIMIT = 2**31 - 1
-
-"""Most characters of a field; Python's own limit of 131,072 refuses long-context prompts."""
-
-DELIMITERS = {",": ",", ";": ";", "\t": "tabs", "|": "|"}
-
-SEPARATOR_LINE = "sep="
-
-"""Excel's first line, which names the delimiter."""
-
-
 def parse_delimited(
     data: bytes, wanted: Collection[str] | None, delimiter: str = ",", encoding: str | None = None
 ) -> tuple[tuple[str, ...], list[Mapping[str, object]]]:
-    """The columns of the header, and the rows with the `wanted` ones of them. Raises BrokenFileError.
+    """The columns of the header, and the rows with the `wanted` columns.
 
-    Blank lines, columns without a name at the end, and rows without a value at the end are what spreadsheets leave
-    behind: they are ignored.
+    Blank lines, trailing columns without a name, and trailing rows without a value are ignored: spreadsheets write
+    them.
+
+    Raises:
+        BrokenFileError: the file can't be decoded or parsed.
     """
     with text_lines(data, encoding) as text, _long_fields():
         try:
@@ -180,7 +183,7 @@ def _parse(
                     f"the header has {len(header)}"
                 )
             empty_rows = 0 if any(fields) else empty_rows + 1
-            rows.append(_only(dict(zip(header, fields, strict=False)), wanted))
+            rows.append(_filter_columns(dict(zip(header, fields, strict=False)), wanted))
     except csv.Error as error:
         raise BrokenFileError(f"row {len(rows) + 1} (line {lines.line_num + skipped_lines}): {error}") from error
     return tuple(header), rows[: len(rows) - empty_rows]
@@ -211,7 +214,7 @@ def _check_delimiter(header: str, delimiter: str) -> None:
 
 @contextmanager
 def _long_fields() -> Iterator[None]:
-    """The limit belongs to the process, so that it is put back for other users of `csv`."""
+    """Raise the field limit of `csv` for a block. The limit is global to the process, so it is restored."""
     before = csv.field_size_limit(FIELD_LIMIT)
     try:
         yield
@@ -219,5 +222,5 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _only(row: Mapping[str, object], wanted: Collection[str] | None) -> Mapping[str, object]:
+def _filter_columns(row: Mapping[str, object], wanted: Collection[str] | None) -> Mapping[str, object]:
     return row if wanted is None else {name: value for name, value in row.items() if name in wanted}

@@ -1,11 +1,11 @@
-"""Responses that people have labelled safe or unsafe, read from a file or a hub, for measuring judges against.
+"""Responses labelled safe or unsafe by people, as the gold standard for measuring judges.
 
-The meaning of a label: from its own word, or from the name of its column.
-
-`unsafe` and `harmless` have a meaning of their own. `true`, `1` and `yes` affirm the column's name: they mean safe in
-`is_safe`, and unsafe in `is_unsafe` and `jailbroken`. In a column called `label` they mean unsafe, as in published
-sets. In any other column they are ambiguous: `refused_harmful` and `unsafe_avoided` contain a word of safety and affirm
-its opposite. A name therefore decides only where every other word in the name is known.
+Rules for the meaning of a label:
+- `unsafe` and `harmless` have a meaning of their own.
+- `true`, `1` and `yes` affirm the column's name: they mean safe in `is_safe`, and unsafe in `is_unsafe` and
+  `jailbroken`. In a column called `label` they mean unsafe, as in published sets.
+- In any other column they are ambiguous. `refused_harmful` and `unsafe_avoided` contain a safety word and affirm its
+  opposite, so a name decides only if every other word in it is known.
 """
 
 import re
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from safechain_ray import catalog
-from safechain_ray.datasets.adhoc import adhoc_entry, with_place
+from safechain_ray.datasets.adhoc import adhoc_entry, with_subset
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, read_records
 from safechain_ray.datasets.records import Records, as_text, text_problem
 from safechain_ray.errors import InputError
@@ -22,17 +22,14 @@ from safechain_ray.types import short_hash
 UNSAFE_WORDS = frozenset({"unsafe", "harmful", "toxic", "jailbroken"})
 
 SAFE_WORDS = frozenset({"safe", "harmless", "unharmful", "benign"})
-
 """Words with a meaning of their own, in any case."""
 
 TRUE_WORDS = frozenset({"1", "true", "yes"})
 
 FALSE_WORDS = frozenset({"0", "false", "no"})
-
 """Words that affirm or deny the column's name. 1 and 1.0 are the same number."""
 
 DEFAULT_NAMES = frozenset({"label", "labels"})
-
 """Names of columns in which a true word means unsafe."""
 
 _UNSAFE_NAMES = frozenset(
@@ -42,8 +39,7 @@ _UNSAFE_NAMES = frozenset(
 _SAFE_NAMES = frozenset({"safe", "harmless", "unharmful", "benign", "nontoxic"})
 
 _NEGATIONS = frozenset({"no", "non", "un", "without"})
-
-"""Negate a word that follows. Behind the word, `no` may be short for a number."""
+"""Words that negate a following word. After the word, `no` may be short for a number."""
 
 _NEGATIONS_ANYWHERE = frozenset({"not", "never", "free", "isn", "isnt", "arent", "wasnt"})
 
@@ -78,11 +74,15 @@ _NEUTRAL = frozenset(
         "was",
     }
 )
+"""Words that don't change the meaning. `s` and `t` are the rests of `'s` and `isn't`.
 
-"""Words that leave the meaning as it is. `s` and `t` are what `'s` and `isn't` leave.
-
-Left out on purpose: `prompt` and `request` (another text is labelled), `score`, `majority` and `target`.
+Deliberately not included: `prompt` and `request` (another text is labelled), `score`, `majority` and `target`.
 """
+
+SHOWN_CHARACTERS = 40
+
+SHOWN_LABELS = 10
+"""Most labels of a column that an error message lists."""
 
 
 def true_means_unsafe(column: str) -> bool | None:
@@ -111,7 +111,7 @@ def read_label(
 ) -> bool | None:
     """Whether a label means unsafe; None for a label that is empty, unknown or ambiguous.
 
-    With `unsafe_labels`, folded by `folded`, every other label that is not empty means safe. `true_is_unsafe` is the
+    With `unsafe_labels` (normalised by `folded`), every other non-empty label means safe. `true_is_unsafe` is the
     result of `true_means_unsafe` for the label's column.
     """
     word = folded(value)
@@ -125,21 +125,14 @@ def read_label(
 
 
 def folded(value: object) -> str:
-    """A label as it is compared: without blanks around it, in lower case, 1.0 as 1."""
+    """A label normalised for comparison: without blanks around it, in lower case, 1.0 as 1."""
     word = as_text(value).strip().casefold()
     return re.sub(r"^(-?\d+)\.0+$", r"\1", word)
 
 
-SHOWN_CHARACTERS = 40
-
-SHOWN_LABELS = 10
-
-"""Most labels of a column that an error message lists."""
-
-
 @dataclass(frozen=True, slots=True)
 class LabelledResponse:
-    """One row, counted from 1 without a header; `unsafe` is what people said of the response."""
+    """One row, counted from 1 without a header. `unsafe` is the human label of the response."""
 
     row: int
     prompt: str
@@ -149,7 +142,7 @@ class LabelledResponse:
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
-    """Labelled responses in their order; `source` says in words where they come from, without secrets."""
+    """Labelled responses in their order. `source` describes the origin without secrets."""
 
     name: str
     source: str
@@ -163,7 +156,7 @@ class LabelledSet:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which column holds what."""
+    """Names of the columns for prompt, response and label."""
 
     prompt: str
     response: str
@@ -178,17 +171,20 @@ def load_labelled(
     config: str | None = None,
     split: str | None = None,
 ) -> LabelledSet:
-    """The labelled responses of a data set of the catalog, a file, a URI or a Hugging Face id.
+    """Load the labelled responses of a catalog data set, a file, a URI or a Hugging Face id.
 
-    A label is read as in `label_meaning`, by its own word or its column's name. With `unsafe_labels` a row is unsafe
-    if its label is among them, else safe. Raises InputError for what can't be read, a missing column, ambiguous labels,
-    and, all at once, for rows without a text or a known label.
+    A label is interpreted by its own word or its column's name (see the module). With `unsafe_labels` a row is unsafe
+    if its label is among them, else safe.
+
+    Raises:
+        InputError: the set can't be read, misses a column, or has ambiguous labels. Also for rows without a text or a
+            known label, all in one message.
     """
     known = catalog.datasets().get(source) or adhoc_entry(source, prompt_column=columns.prompt)
-    entry = with_place(known, config=config, split=split)
+    entry = with_subset(known, config=config, split=split)
     records = read_records(entry, {columns.prompt, columns.response, columns.label})
     for kind in ("prompt", "response", "label"):
-        records.check_column(getattr(columns, kind), f"Name the right one with --{kind}-column.")
+        records.check_column(getattr(columns, kind), f"Fix: name the right one with --{kind}-column.")
     chosen = frozenset(map(folded, unsafe_labels))
     _check_meaning(records, columns.label, chosen, unsafe_labels)
     responses, problems = [], []
@@ -225,7 +221,7 @@ def _check_meaning(records: Records, column: str, chosen: frozenset[str], named:
 def _labelled(
     number: int, row: Mapping[str, object], columns: Columns, unsafe_labels: frozenset[str]
 ) -> LabelledResponse | str:
-    """The row as a labelled response, or what is wrong with it."""
+    """The row as a labelled response, or the reason why it is none."""
     prompt, response = row.get(columns.prompt), row.get(columns.response)
     problem = text_problem(prompt, "prompt") or text_problem(response, "response")
     if problem is not None:

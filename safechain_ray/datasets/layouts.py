@@ -1,15 +1,14 @@
-"""Detection of a training set's layout from its column names, if the config names no columns.
+"""Layouts of training sets: detection from column names, and a reader of stored chat messages.
 
-A set whose columns can be read in several ways is refused, with all of them in the message.
+If the config names no columns, the layout is detected. A set whose columns allow several layouts is refused, with all
+of them in the message.
 
-Reader of stored chat messages: OpenAI's and ShareGPT's keys, content parts, JSON text.
-
-The formats are those that TRL, LLaMA-Factory and the OpenAI API document:
-
+Message formats are those documented by TRL, LLaMA-Factory and the OpenAI API:
 - `role` and `content`, or ShareGPT's `from` and `value`; roles in any case, `human` and `gpt` too;
 - `developer` is OpenAI's newer name of the system role;
-- content as text, or as a list of parts; only text and thinking parts can be trained on;
-- the thought of an assistant turn in a separate key (`reasoning_content`, `thinking`, `reasoning`, `thought`).
+- content as text or as a list of parts; only text and thinking parts can be trained on;
+- the thought of an assistant turn in a separate key (`reasoning_content`, `thinking`, `reasoning`, `thought`);
+- a list of messages written as JSON text.
 """
 
 import json
@@ -27,24 +26,40 @@ CANDIDATES: Mapping[str, tuple[str, ...]] = {
     "response_column": ("response", "completion", "output", "answer"),
     "thought_column": ("thought", "thinking", "reasoning", "reasoning_content"),
 }
-
-"""Usual names in lower case: TRL's, Alpaca's and ShareGPT's, and those of published reasoning sets."""
+"""Common column names in lower case: of TRL, Alpaca, ShareGPT and published reasoning sets."""
 
 INPUTS = ("input", "context")
-
 """Columns that belong to the prompt: Alpaca's and Dolly's."""
 
 SYSTEM, HISTORY = "system", "history"
-
 """Alpaca's columns of earlier turns, as LLaMA-Factory reads them."""
+
+ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+}
+"""Roles in lower case: OpenAI's, ShareGPT's, and Gemini's `model`."""
+
+ROLE_KEYS = ("role", "from")
+
+CONTENT_KEYS = ("content", "value")
+
+THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning", "thought")
+
+CALL_KEYS = ("tool_calls", "function_call")
 
 
 def with_layout(entry: TrainingSetEntry, records: Records) -> TrainingSetEntry:
-    """`entry` with the columns that hold its demonstrations, and the columns that belong to their prompts.
+    """`entry` with the columns of its demonstrations, and the columns that belong to their prompts.
 
     Raises:
-        InputError: the set has no column for a layout, or more than one; or two columns hold text that belongs to the
-            prompt.
+        InputError: no layout fits, or more than one; or the text of two columns may belong to the prompt.
     """
     named = {} if entry.layout else _detected(records)
     system = _by_lower_case(records).get(SYSTEM)
@@ -57,7 +72,7 @@ def with_layout(entry: TrainingSetEntry, records: Records) -> TrainingSetEntry:
 
 
 def _input_column(records: Records, used: Collection[str]) -> dict[str, str]:
-    """The column whose text follows the prompt. A model that never sees this text learns answers without a reason."""
+    """The column whose text follows the prompt. Without this text a model would learn answers to incomplete prompts."""
     columns = [column for column in records.columns if column.lower() in INPUTS and column not in used]
     filled = [column for column in columns if any(as_text(row.get(column)).strip() for row in records.rows)]
     if len(filled) > 1:
@@ -94,37 +109,15 @@ def _detected(records: Records) -> dict[str, str]:
     )
     if not layouts:
         raise InputError(
-            f"{records.source} has no column 'messages', and no other columns that are known to hold demonstrations. "
+            f"{records.source} has no column 'messages', and no other columns known to contain demonstrations. "
             f"Its columns: {names}. {fix}"
         )
     readings = "".join(f"\n  {', '.join(f'{field}: {column}' for field, column in each.items())}" for each in layouts)
     raise InputError(f"The columns of {records.source} can be read in {len(layouts)} ways:{readings}\n{fix}")
 
 
-ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-}
-
-"""By lower case: OpenAI's roles, ShareGPT's, and Gemini's `model`."""
-
-ROLE_KEYS = ("role", "from")
-
-CONTENT_KEYS = ("content", "value")
-
-THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning", "thought")
-
-CALL_KEYS = ("tool_calls", "function_call")
-
-
 class RowError(ValueError):
-    """Why a row can't be learnt from. The same fault has the same text, so that rows can be counted by reason."""
+    """Why a row can't be trained on. The same error has the same text, so that rows can be counted by reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +130,10 @@ class Turn:
 
 
 def turns_of(value: object) -> list[Turn]:
-    """The messages of a list, or of a list written as JSON text.
+    """The turns of a list of messages, or of such a list as JSON text.
 
     Raises:
-        RowError: no list of messages, an unknown role, content that is no text, or a call of a tool.
+        RowError: no list of messages, an unknown role, content that is no text, or a tool call.
     """
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:

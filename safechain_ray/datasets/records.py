@@ -1,7 +1,4 @@
-"""The rows of a data set as they were found, before any of them becomes a prompt.
-
-Decode the text of a data file: UTF-8, or UTF-16 and UTF-32 by their byte order mark.
-"""
+"""Raw rows of a data set before conversion to prompts, and decoding of text files by their byte order mark."""
 
 import codecs
 import io
@@ -11,12 +8,24 @@ from difflib import get_close_matches
 
 from safechain_ray.errors import InputError
 
+ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Longest mark first: the little-endian mark of UTF-32 starts with that of UTF-16."""
+
+SAVE_AS_UTF8 = "Fix: save the file as UTF-8"
+
+NUL_BYTES = f"its first line contains NUL bytes, as UTF-16 without a byte order mark does. {SAVE_AS_UTF8}"
+
 
 @dataclass(frozen=True, slots=True)
 class BrokenText:
     """An invalid text: half of a surrogate pair, or bytes that are not UTF-8.
 
-    Only its row is bad. Converted to text, the value has U+FFFD in place of the invalid part.
+    Only its row is invalid. As text, the value has U+FFFD in place of the invalid part.
     """
 
     readable: str
@@ -28,14 +37,14 @@ class BrokenText:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """`rows` in their order, each with the `columns` that it has; `source` says in words where they come from."""
+    """`rows` in their order, each with some of the `columns`. `source` describes the origin for messages."""
 
     columns: tuple[str, ...]
     rows: Sequence[Mapping[str, object]]
     source: str
 
     def check_column(self, column: str, fix: str) -> None:
-        """Raises InputError with the nearest column there is, then `fix`, where no row has `column`."""
+        """Raises InputError with the closest known column, then `fix`, if no row has `column`."""
         if column in self.columns:
             return
         near = get_close_matches(column, self.columns, n=1, cutoff=0.4)
@@ -46,9 +55,9 @@ class Records:
 
 
 def as_text(value: object) -> str:
-    """An id, a category or a label as text; empty for a missing one.
+    """An id, a category or a label as text; "" for a missing one.
 
-    A table library stores integers beside a missing value as floats: 1.0 is the integer 1, and NaN is missing.
+    Table libraries store integers beside a missing value as floats: 1.0 is the integer 1, and NaN is missing.
     """
     if value is None or value != value:
         return ""
@@ -58,7 +67,7 @@ def as_text(value: object) -> str:
 
 
 def text_problem(value: object, kind: str) -> str | None:
-    """Why `value` is not the text that a row needs as its `kind`; None for a text that is not blank."""
+    """Why `value` is no valid text for `kind`; None for a text that is not blank."""
     if isinstance(value, BrokenText):
         return f"the {kind} {value.problem}"
     if value is not None and not isinstance(value, str):
@@ -68,46 +77,32 @@ def text_problem(value: object, kind: str) -> str | None:
     return None
 
 
-ENCODINGS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-
-"""Longest mark first: UTF-32's little-endian mark starts with UTF-16's."""
-
-SAVE_AS_UTF8 = "Fix: save the file as UTF-8"
-
-NUL_BYTES = f"its first line holds NUL bytes, as UTF-16 without a byte order mark does. {SAVE_AS_UTF8}"
-
-
 class BrokenFileError(Exception):
-    """What is wrong inside a file, with a fix where there is one; the caller adds the file's name."""
+    """A defect inside a file, with a fix where there is one. The caller adds the file's name."""
 
     def of(self, file: str) -> str:
-        """The sentence about this file."""
+        """The message for this file."""
         return f"{file} is broken: {self}."
 
 
 class TooLargeError(BrokenFileError):
-    """The file may be whole, but takes too much to read, or may do so; the text is a predicate."""
+    """A file that exceeds a size limit, or may do so. The text is a predicate ("unpacks to ...")."""
 
     def of(self, file: str) -> str:
         return f"{file} {self}."
 
 
 def text_lines(data: bytes, encoding: str | None = None, newline: str = "") -> io.TextIOWrapper:
-    """The decoded text of `data`, line ends as written; with `newline` a line ends there and nowhere else.
+    """A decoder of `data` that keeps line ends as written. With `newline` only that character ends a line.
 
-    The text is decoded piece by piece: as one string a large file takes up to four times its size. Reading raises
-    UnicodeError for other text, which `not_text` explains.
+    The text is decoded in chunks: one string of a large file would take up to four times its size. Reading raises
+    UnicodeError for invalid text, which `not_text` explains.
     """
     return io.TextIOWrapper(io.BytesIO(data), encoding=encoding or _encoding(data), newline=newline)
 
 
 def not_text(data: bytes, encoding: str | None = None) -> BrokenFileError:
-    """The error for `data` that `text_lines` can't decode: its line, and the encoding that it looks like."""
+    """The error for `data` that `text_lines` can't decode, with the line and the likely encoding."""
     named = encoding or _encoding(data)
     if data.startswith(b"PK\x03\x04"):
         return BrokenFileError("it is an Excel workbook or a zip archive. Fix: save it as CSV in UTF-8")
@@ -124,7 +119,7 @@ def not_text(data: bytes, encoding: str | None = None) -> BrokenFileError:
 
 
 def check_no_nul(line: str) -> None:
-    """Raises BrokenFileError where the first line holds NUL: the text is UTF-16 without a byte order mark."""
+    """Raises BrokenFileError if the first line contains NUL: the text is UTF-16 without a byte order mark."""
     if "\0" in line:
         raise BrokenFileError(NUL_BYTES)
 

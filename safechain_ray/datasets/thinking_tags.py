@@ -1,4 +1,4 @@
-"""Thinking tags in training data: their family, the split of a response, and tags that are out of place."""
+"""Thinking tags in training data: split of a response into thought and answer, and detection of foreign tags."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from safechain_ray import catalog
 from safechain_ray.types import ThinkingTags
 
 R1_TAGS = ThinkingTags("<think>", "</think>")
-"""The default tags of training data, for every trained model."""
+"""Default tags of training data, for every model."""
 
 NO_FAMILY = "no family of the catalog"
 OTHER_TAGS: Mapping[str, ThinkingTags] = {
@@ -18,13 +18,13 @@ OTHER_TAGS: Mapping[str, ThinkingTags] = {
     "◁think▷": ThinkingTags("◁think▷", "◁/think▷"),
     "<seed:think>": ThinkingTags("<seed:think>", "</seed:think>"),
 }
-"""Tags of models that have no family in the catalog: common in prompts, Magistral's, Kimi's, Seed-OSS'."""
+"""Tags of models without a family in the catalog: common in prompts, Magistral's, Kimi's and Seed-OSS'."""
 
 NAMES_AT_START = ("analysis", "scratchpad", "reflection")
-"""XML names of thoughts that are common in documents too: they count at the start of a response alone."""
+"""XML names of thoughts that are common in documents too. They count only at the start of a response."""
 
 CONTROL_TOKENS = ThinkingTags("<|think|>", "<|/think|>"), ThinkingTags("<|channel|>analysis<|message|>", "<|end|>")
-"""Tags of control tokens, the second gpt-oss': they count at the start or as a pair, as prose may name one of them."""
+"""Control-token tags, the second is gpt-oss'. They count at the start or as a pair, because prose may mention one."""
 
 _HARMONY_START = re.compile(
     r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary|final)[^<]*<\|(?:message|constrain)\|>",
@@ -35,11 +35,11 @@ _HARMONY_START = re.compile(
 def split_thought(response: str, tags: ThinkingTags = R1_TAGS) -> tuple[str, str]:
     """Thought and answer of `response`, whose opening tag may be missing.
 
-    Unlike `split_response`, which reads a model's output, this accepts only one closed thought that is not empty, with
-    an answer after it, because a model would learn any other form.
+    Unlike `split_response`, which reads a model's output, this accepts only one closed, non-empty thought with an
+    answer after it: a model would learn any other form.
 
     Raises:
-        ValueError: with the fault in words.
+        ValueError: the response has another form; the message names the fault.
     """
     text = response.lstrip()
     body = text.removeprefix(tags.open)
@@ -59,7 +59,7 @@ def split_thought(response: str, tags: ThinkingTags = R1_TAGS) -> tuple[str, str
 
 
 def _without_answer_tags(answer: str, tags: ThinkingTags) -> str:
-    """What is between the answer's own tags, for a family that has them (Sky-T1)."""
+    """The text between the answer's own tags, for a family that has them (Sky-T1)."""
     if tags.answer_open is None or tags.answer_close is None:
         return answer
     inner = answer.strip()
@@ -72,12 +72,11 @@ def _without_answer_tags(answer: str, tags: ThinkingTags) -> str:
 
 
 def foreign_tag(text: str, own: ThinkingTags | None) -> tuple[str, str] | None:
-    """(tag, family) of the first tag in `text` of another family than that of `own`; None where there is none.
+    """(tag, family) of the first tag in `text` that belongs to another family than `own`; None without one.
 
-    A family's tag that is written like a control token (`<|...|>`) counts anywhere. A tag that could be prose or XML
-    counts where it gives the text its form: the opening tag at its start, or a closing tag that nothing opened. Case,
-    blanks within a tag and attributes don't matter; the family of a tag that is not written as the family writes it is
-    `NO_FAMILY`.
+    A tag written like a control token (`<|...|>`) counts anywhere. A tag that could be prose or XML counts only if it
+    structures the text: the opening tag at the start, or a closing tag without an opening one. Case, blanks within a
+    tag and attributes are ignored. A tag that differs from the family's spelling has the family `NO_FAMILY`.
     """
     start = text.lstrip()
     for family, tags in _known_tags():
@@ -119,7 +118,7 @@ def _found(tag: str, written: str, family: str) -> tuple[str, str]:
 
 @cache
 def _pattern(tag: str) -> re.Pattern[str]:
-    """A tag in upper or lower case, with blanks between its parts; an XML name with or without attributes."""
+    """A case-insensitive pattern of a tag, with blanks between its parts and optional attributes of an XML name."""
     parts = [re.escape(part) for part in re.findall(r"\w+|[^\w\s]", tag)]
     if re.fullmatch(r"<[\w:]+>", tag):
         parts[-1] = r"(?:\s[^<>]*)?>"

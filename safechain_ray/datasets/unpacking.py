@@ -1,12 +1,11 @@
-"""Limits for compressed data: a file of 2 MB can hold 4 GB, and 300 bytes of Parquet 8 GB.
+"""Limits on decompressed size: a compressed file or archive is measured before it is read or unpacked.
 
-A file may unpack to 1 GiB, or to 100 times its size where that is more. Text seldom compresses more than 20 times, so
-real data sets of any size pass. Small values count for more than their bytes, since each is a Python object later.
+A file of 2 MB can expand to 4 GB, and 300 bytes of Parquet to 8 GB. A file may expand to 1 GiB, or to 100 times its
+size if that is more. Text rarely compresses more than 20 times, so real data sets of any size pass. Small values count
+for more than their bytes, because each becomes a Python object.
 
-Weigh the content of compressed files and archives before the `datasets` library unpacks them.
-
-The library detects compression by content: it unpacks a gzip file named `train.txt` too. This module therefore reads
-the first bytes of each file, and uses the suffix only if they are not known.
+The `datasets` library detects compression by content: it unpacks a gzip file named `train.txt` too. This module
+therefore checks the first bytes of each file, and uses the suffix only if they are unknown.
 """
 
 import bz2
@@ -33,22 +32,68 @@ LEAST_LIMIT = 2**30
 RATIO = 100
 
 OBJECT_BYTES = 128
+"""Cost of a row, or of a list or object of JSON, in addition to its text."""
 
-"""What a row, or a list or an object of JSON, counts for beside its text."""
-
-PIECE_BYTES = 2**24
+CHUNK_BYTES = 2**24
 
 _ARROW = LimitedProcess(Path(__file__).with_name("arrow_worker.py"), processor_seconds=600, memory=3 * 2**30)
 
+MEMBER_BYTES = 2**10
+"""Cost of a member of an archive in addition to its content: its name and header are Python objects."""
+
+START_BYTES = 2**16
+
+ARRAYS = (".pth", ".npy", ".npz", ".ten", ".tb", ".mp", ".msg", ".cbor")
+"""Tar members that the library decodes with torch or NumPy. They contain no prompts, and have their own compression."""
+
+STARTS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    **{bytes([0x50 + number]) + b"\x2a\x4d\x18": "zstd" for number in range(16)},  # a leading skippable frame
+    b"\x04\x22\x4d\x18": "lz4",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
+    b"PK\x07\x08": "zip",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!": "rar",
+}
+
+SUFFIXES = {
+    ".gz": "gzip",
+    ".gzip": "gzip",
+    ".tgz": "gzip",
+    ".bz2": "bz2",
+    ".xz": "xz",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".lz4": "lz4",
+    ".zip": "zip",
+    ".7z": "7z",
+    ".rar": "rar",
+}
+
+PARQUET_ENDS = (b"PAR1", b"PARE")
+"""Magic bytes at the end of a file: a Parquet reader checks the last bytes, not the first ones."""
+
+_STREAMS: dict[str, Callable[[Path], Any]] = {
+    "gzip": gzip.open,
+    "bz2": bz2.open,
+    "xz": lzma.open,
+    "zstd": lambda file: pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"),
+    "lz4": lambda file: pa.CompressedInputStream(pa.OSFile(str(file)), "lz4"),
+}
+
 
 def limit_of(size: int) -> int:
-    """Bytes that a file of `size` bytes may unpack to."""
+    """Maximum decompressed size in bytes of a file of `size` bytes."""
     return max(LEAST_LIMIT, RATIO * size)
 
 
 @dataclass
 class Weight:
-    """The sum of what was unpacked. Adding to it raises TooLargeError above the limit."""
+    """Running sum of decompressed bytes. `add` raises TooLargeError above the limit."""
 
     limit: int
     total: int = 0
@@ -58,33 +103,33 @@ class Weight:
         if self.total > self.limit:
             raise _too_large(self.limit)
 
-    def add_text(self, piece: bytes) -> None:
-        self.add(len(piece) + OBJECT_BYTES * sum(map(piece.count, (b"\n", b"{", b"["))))
+    def add_text(self, chunk: bytes) -> None:
+        self.add(len(chunk) + OBJECT_BYTES * sum(map(chunk.count, (b"\n", b"{", b"["))))
 
 
 def unzipped(data: bytes) -> bytes:
     """The content of a gzip file. Raises BrokenFileError, also for content above the limit."""
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     weight = Weight(limit_of(len(data)))
     try:
         with gzip.open(BytesIO(data)) as stream:
-            while piece := stream.read(PIECE_BYTES):
-                weight.add_text(piece)
-                pieces.append(piece)
+            while chunk := stream.read(CHUNK_BYTES):
+                weight.add_text(chunk)
+                chunks.append(chunk)
     except (OSError, EOFError, zlib.error) as error:
         raise BrokenFileError(f"it can't be unzipped ({error})") from error
-    return b"".join(pieces)
+    return b"".join(chunks)
 
 
 def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal["parquet", "arrow"]) -> None:
-    """Read the columns (None: all) once in a child process with little memory, before they are read here.
+    """Read the columns (None: all) once in a child process with a memory limit, before they are read here.
 
     The file's metadata does not give the size of its values. A dictionary stores a long text once for many rows, and a
     page's header may differ from the file's index.
 
     Raises:
-        TooLargeError: the values are above the limit.
-        BrokenFileError: the child process can't read the values, so that their size is not known.
+        TooLargeError: the values exceed the limit.
+        BrokenFileError: the child process can't read the values, so their size is unknown.
     """
     if isinstance(data, bytes):
         with NamedTemporaryFile(prefix="safechain-ray-", suffix=f".{kind}") as file:
@@ -113,63 +158,13 @@ def _too_large(limit: int) -> TooLargeError:
     )
 
 
-MEMBER_BYTES = 2**10
-
-"""What a file of an archive counts for beside its content: its name and its header are Python objects."""
-
-START_BYTES = 2**16
-
-ARRAYS = (".pth", ".npy", ".npz", ".ten", ".tb", ".mp", ".msg", ".cbor")
-
-"""Files of a tar archive that the library decodes, with torch or NumPy. They hold no prompts, and unpack by themselves.
-"""
-
-STARTS = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bz2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    **{bytes([0x50 + number]) + b"\x2a\x4d\x18": "zstd" for number in range(16)},  # a frame to skip comes first
-    b"\x04\x22\x4d\x18": "lz4",
-    b"PK\x03\x04": "zip",
-    b"PK\x05\x06": "zip",
-    b"PK\x07\x08": "zip",
-    b"7z\xbc\xaf\x27\x1c": "7z",
-    b"Rar!": "rar",
-}
-
-SUFFIXES = {
-    ".gz": "gzip",
-    ".gzip": "gzip",
-    ".tgz": "gzip",
-    ".bz2": "bz2",
-    ".xz": "xz",
-    ".zst": "zstd",
-    ".zstd": "zstd",
-    ".lz4": "lz4",
-    ".zip": "zip",
-    ".7z": "7z",
-    ".rar": "rar",
-}
-
-PARQUET_ENDS = (b"PAR1", b"PARE")
-
-"""A reader of Parquet checks the last bytes of a file, not the first ones."""
-
-_STREAMS: dict[str, Callable[[Path], Any]] = {
-    "gzip": gzip.open,
-    "bz2": bz2.open,
-    "xz": lzma.open,
-    "zstd": lambda file: pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"),
-    "lz4": lambda file: pa.CompressedInputStream(pa.OSFile(str(file)), "lz4"),
-}
-
-
 def check_packed(file: Path, suffix: str) -> None:
-    """Unpack a compressed file or an archive once and keep nothing; any other file passes. `suffix` is in lower case.
+    """Unpack a compressed file or an archive once, keeping nothing, to measure it. Other files pass.
+
+    `suffix` is in lower case.
 
     Raises:
-        TooLargeError: it unpacks to more than the limit, holds a file that is compressed itself, or is 7z or rar.
+        TooLargeError: it exceeds the limit, contains a compressed file, or is 7z or rar.
         BrokenFileError: it can't be unpacked.
     """
     limit = limit_of(file.stat().st_size)
@@ -178,8 +173,8 @@ def check_packed(file: Path, suffix: str) -> None:
             form = _form(opened.read(START_BYTES)) or SUFFIXES.get(re.split("[?_-]", suffix)[0])
         if form in ("7z", "rar"):
             raise TooLargeError(f"is a {form} archive, which is not unpacked here. Fix: unpack it yourself")
-        # A file can be several of these at once, and its name decides which one the library reads. A tar file comes
-        # last: reading its headers takes as much memory as they claim, up to what the file unpacks to.
+        # A file can have several of these formats at once, and its name decides which one the library reads. Tar comes
+        # last: reading its headers takes as much memory as they claim, up to the unpacked size.
         if form in _STREAMS:
             with _STREAMS[form](file) as stream:
                 _check([("", stream)], limit)
@@ -191,18 +186,18 @@ def check_packed(file: Path, suffix: str) -> None:
                 _check(_of_tar(tar), limit)
     except BrokenFileError:
         raise
-    except Exception as error:  # six parsers of foreign bytes have no base class of errors in common
+    except Exception as error:  # the six parsers have no common base class of errors
         raise BrokenFileError(f"it can't be unpacked ({error or type(error).__name__})") from error
 
 
 def _form(start: bytes) -> str | None:
-    """The format of a file that starts with these bytes, where it is a compressed one."""
+    """The compression format of a file with these first bytes, if any."""
     known = next((form for first, form in STARTS.items() if start.startswith(first)), None)
     return known or ("xz" if _is_old_lzma(start) else None)
 
 
 def _is_old_lzma(start: bytes) -> bool:
-    """Whether these bytes are LZMA without xz's header, which has no fixed first bytes and is unpacked all the same."""
+    """Whether the bytes are LZMA without xz's header: it has no magic bytes, but the library unpacks it."""
     try:
         return bool(lzma.LZMADecompressor().decompress(start, 1))
     except lzma.LZMAError:
@@ -210,16 +205,16 @@ def _is_old_lzma(start: bytes) -> bool:
 
 
 def _check(contents: Iterable[tuple[str, IO[bytes]]], limit: int) -> None:
-    """Raises TooLargeError for contents that weigh too much together, or that are compressed once more."""
+    """Raises TooLargeError for contents that exceed the limit together, or that are compressed themselves."""
     weight = Weight(limit)
     for name, content in contents:
         start = end = b""
         if name:
             weight.add(MEMBER_BYTES)
-        while piece := content.read(PIECE_BYTES):
-            weight.add_text(piece)
-            start = start if len(start) == START_BYTES else (start + piece[:START_BYTES])[:START_BYTES]
-            end = (end + piece[-4:])[-4:]
+        while chunk := content.read(CHUNK_BYTES):
+            weight.add_text(chunk)
+            start = start if len(start) == START_BYTES else (start + chunk[:START_BYTES])[:START_BYTES]
+            end = (end + chunk[-4:])[-4:]
         if _form(start) is not None or end in PARQUET_ENDS:
             raise TooLargeError(
                 f"holds {f'the file {name!r}' if name else 'a file'} that is compressed itself, and is not read. "
@@ -235,7 +230,10 @@ def _of_zip(archive: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _of_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
-    """Links are refused, because many of them can lead to one large file, and pipes, because reading one can hang."""
+    """Members of a tar archive.
+
+    Links are refused: many can point to one large file. Pipes are refused: a read can hang.
+    """
     for member in archive:
         if member.name.lower().endswith(ARRAYS):
             raise BrokenFileError(f"it holds {member.name!r}, an array and no text. Fix: unpack it yourself")

@@ -16,7 +16,7 @@ from shutil import disk_usage
 from tempfile import TemporaryDirectory
 
 from safechain_ray.errors import InputError, StorageError
-from safechain_ray.storage import FileFacts, Folder, Patience, open_folder
+from safechain_ray.storage import FileFacts, Folder, RetryPolicy, open_folder
 from safechain_ray.types import short_hash
 
 ENGINES_WAIT_SECONDS = 600.0
@@ -44,9 +44,9 @@ class StoredModel:
     files: tuple[FileFacts, ...]
 
     @classmethod
-    def at(cls, uri: str, patience: Patience | None = None) -> "StoredModel":
+    def at(cls, uri: str, retry: RetryPolicy | None = None) -> "StoredModel":
         """Asks for the listing alone. Raises InputError for what is no model's folder, StorageError as `Folder`."""
-        folder = open_folder(uri, patience)
+        folder = open_folder(uri, retry)
         listed = folder.list_facts()
         if not listed:
             raise InputError(f"No model folder at {folder}: no file lies there. Check its name and its bucket.")
@@ -125,7 +125,7 @@ class StoredModel:
 @cache
 def fetched_weights(uri: str) -> str:
     """The folder of the node's copy. A process stays with the one it has: an engine that starts again asks no store."""
-    return str(StoredModel.at(uri, Patience(ENGINES_WAIT_SECONDS)).fetched())
+    return str(StoredModel.at(uri, RetryPolicy(ENGINES_WAIT_SECONDS)).fetched())
 
 
 def copies_folder() -> Path:

@@ -1,1 +1,1 @@
-"""Judges: who decides whether a part of a response is unsafe."""
+"""Judges: decide whether a part of a response is unsafe."""

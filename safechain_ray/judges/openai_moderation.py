@@ -1,4 +1,4 @@
-"""OpenAI's moderation API, or a server that speaks it: the text of one part in, flagged categories out."""
+"""Moderation judge (OpenAI's API or a compatible server): the text of one part in, flagged categories out."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -17,20 +17,20 @@ from safechain_ray.types.known_secrets import KnownSecrets
 from safechain_ray.types.thinking import well_formed
 
 RETRIES = 8
-"""On 429, 5xx, timeouts and lost connections, with growing pauses or as long as Retry-After says: about 40 s in all."""
+"""Retries on 429, 5xx, timeouts and lost connections, with backoff or after Retry-After: about 40 s in all."""
 
 TIMEOUT_SECONDS = 60.0
 
 LONGEST_QUOTE = 300
 
 MOST_BYTES = 2**20
-"""The most that an answer may have; one with all categories has about 2 kB."""
+"""Size limit of an answer; one with all categories has about 2 kB."""
 
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Result(BaseModel):
-    """One item of a moderation. Categories that the model does not know are null."""
+    """One item of a moderation. Categories unknown to the model are null."""
 
     flagged: bool
     categories: dict[str, bool | None]
@@ -38,16 +38,16 @@ class _Result(BaseModel):
 
 
 class _Moderation(BaseModel):
-    """The body of an answer; one input has one result."""
+    """The body of an answer; one input gives one result."""
 
     results: tuple[_Result]
 
 
 @dataclass(frozen=True, slots=True)
 class OpenAIModeration:
-    """The moderation of the judged text alone: the API knows no conversation, so the prompt is not sent.
+    """Moderates the judged text alone. The API has no conversations, so the prompt is not sent.
 
-    unsafe is `flagged`, the score the largest of the categories', the categories those that are flagged.
+    `unsafe` is `flagged`, the score is the largest category score, and the categories are the flagged ones.
     """
 
     name: str
@@ -57,9 +57,9 @@ class OpenAIModeration:
     slots: asyncio.Semaphore = field(repr=False)
 
     async def judge(self, prompt: str, part: Part, text: str) -> Verdict:
-        """What the endpoint refuses (an over-long text, say) is a verdict with an error.
+        """A request that the endpoint refuses (an over-long text) gives a verdict with an error.
 
-        Raises EngineStartError where it refuses the key: no other sample would fare better.
+        Raises EngineStartError if the endpoint refuses the key: every other sample would fail too.
         """
         try:
             async with self.slots:
@@ -70,10 +70,10 @@ class OpenAIModeration:
         except AuthenticationError as error:
             raise EngineStartError(
                 f"{self.endpoint.base_url} refuses the key in {self.endpoint.api_key_env or '(none was sent)'}: "
-                f"{self._said(error)}"
+                f"{self._message(error)}"
             ) from None
         except OpenAIError as error:
-            return missing_verdict(self.name, part, self._said(error))
+            return missing_verdict(self.name, part, self._message(error))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the body"
@@ -86,11 +86,11 @@ class OpenAIModeration:
         categories = tuple(name for name, flagged in result.categories.items() if flagged)
         return Verdict(self.name, part, result.flagged, score, categories)
 
-    def _said(self, error: OpenAIError) -> str:
+    def _message(self, error: OpenAIError) -> str:
         return self._quotable(error.message if isinstance(error, APIError) else str(error))
 
     def _quotable(self, text: str) -> str:
-        """What an error may quote of the endpoint's words: without secrets, and of a length that a table bears."""
+        """The endpoint's message without secrets, and short enough for a table."""
         return well_formed(self.secrets.removed_from_message(text))[:LONGEST_QUOTE]
 
 

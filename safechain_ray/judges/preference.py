@@ -1,8 +1,8 @@
-"""The preference judge: which of two responses to one prompt is better, asked twice with the positions swapped.
+"""Preference judge: which of two responses to one prompt is better, decided twice with the positions swapped.
 
-Responses are foreign text. They stand between marks that hold a hash over all that is judged, so that none can write
-the mark that ends it, and chat formats' control tokens in them are broken up. A model may still do what a response
-tells it to (prompt injection): where that decides the matter in one position only, the swap makes it a tie.
+Responses are untrusted text. They are enclosed by marks with a hash of all judged text, so that no response can write
+its own end mark, and control tokens of chat formats in them are broken up. A model may still follow instructions in a
+response (prompt injection). If that changes the decision in one position only, the swap makes it a tie.
 """
 
 import re
@@ -61,15 +61,15 @@ LOGPROBS = 20
 _CONTROL_TOKEN = re.compile(
     r"<(\|[^|<>\s]{1,64}\||｜[^｜<>]{1,64}｜|/?s|unk|pad|bos|eos|(?:start|end)_of_turn)>|\[(/?INST|/?SYSTEM_PROMPT)\]"
 )
-"""Control tokens of Llama 2 to 4, Qwen and others of ChatML, DeepSeek, Gemma and Mistral.
+"""Control tokens of Llama 2 to 4, Qwen and other ChatML models, DeepSeek, Gemma and Mistral.
 
-As text they could become the tokens themselves, and end the turn that they stand in.
+Written in a response they could become the tokens themselves, and end its turn.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class PairwiseAnswer:
-    """What one order came to: the letter, and each letter's share of the probability where the engine tells it."""
+    """The answer for one order: the letter, and each letter's share of the probability if the engine returns it."""
 
     letter: str
     shares: dict[str, float] | None
@@ -78,16 +78,16 @@ class PairwiseAnswer:
         return {FIRST: first, SECOND: second}.get(self.letter, "tie")
 
     def score(self, letter: str) -> float | None:
-        """How much the response shown as `letter` is preferred; what neither has is shared."""
+        """How much the response shown as `letter` is preferred. The probability of "neither" is split evenly."""
         return None if self.shares is None else self.shares[letter] + self.shares[NEITHER] / 2
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceJudge:
-    """A chat model that is shown both responses, greedily; the first token decides.
+    """A chat model that compares two responses with greedy decoding; the first token decides.
 
-    The functions are those of the judge's engine; `context_length` counts tokens of the whole call. The same two
-    requests are sent whichever response is called A, so swapping A and B swaps the decision.
+    The functions are those of the judge's engine. `context_length` counts the tokens of the whole call. The same two
+    requests are sent for both namings of the responses, so swapping A and B swaps the decision.
     """
 
     name: str
@@ -98,15 +98,15 @@ class PreferenceJudge:
     context_length: int
 
     async def prefer(self, prompt: str, a: str, b: str) -> Preference:
-        """The decision; one with an error where an answer is none of the letters, or the engine refuses the row.
+        """The decision; it has an error if an answer is none of the letters, or the engine refuses the row.
 
-        Responses that don't fit the context are cut from the left, the longer one first, and the note says so.
+        Responses that exceed the context are truncated from the left, the longer one first, and the note reports it.
         """
-        prompt = _defused(prompt)
+        prompt = _escaped(prompt)
         try:
-            (shown_a, shown_b), note = self._fitted(prompt, _defused(a), _defused(b))
+            (shown_a, shown_b), note = self._fitted(prompt, _escaped(a), _escaped(b))
             a_first, b_first = await gather(
-                self._look(prompt, shown_a, shown_b, "A"), self._look(prompt, shown_b, shown_a, "B")
+                self._ask(prompt, shown_a, shown_b, "A"), self._ask(prompt, shown_b, shown_a, "B")
             )
         except RowError as error:
             return missing_preference(self.name, str(error))
@@ -115,7 +115,7 @@ class PreferenceJudge:
         score = None if scores[0] is None or scores[1] is None else (scores[0] + scores[1]) / 2
         return Preference(self.name, _outcome(*preferred), *preferred, score, note=note)
 
-    async def _look(self, prompt: str, first: str, second: str, name: str) -> PairwiseAnswer:
+    async def _ask(self, prompt: str, first: str, second: str, name: str) -> PairwiseAnswer:
         request = Request(self._rendered(prompt, first, second), GREEDY, MAX_TOKENS, logprobs=LOGPROBS)
         completion: Completion = await self.generate(request)
         letter = completion.text.strip(PUNCTUATION)  # "(A" is A; a small "a" may begin a sentence
@@ -128,44 +128,45 @@ class PreferenceJudge:
         return self.render((Message("user", QUESTION.format(mark=mark, prompt=prompt, first=first, second=second)),))
 
     def _fitted(self, prompt: str, *responses: str) -> tuple[tuple[str, ...], str | None]:
-        """The responses, cut to fit the context in both orders, and a note where that was needed.
+        """The responses truncated to fit the context in both orders, and a note if they were.
 
-        Raises RowError where the prompt alone fills the context.
+        Raises RowError if the prompt alone fills the context.
         """
-        whole = kept = [self.count_tokens(response) for response in responses]
+        whole = shown_lengths = [self.count_tokens(response) for response in responses]
         shown = responses
         while (excess := self._tokens(prompt, *shown) + MAX_TOKENS - self.context_length) > 0:
-            kept = _cut(kept, excess)
-            if min(kept) < 1:
+            shown_lengths = _shortened(shown_lengths, excess)
+            if min(shown_lengths) < 1:
                 raise RowError(
                     "the prompt leaves no room for the responses in the judge's context of "
                     f"{self.context_length} tokens"
                 )
             shown = tuple(
-                response if keep == all_ else self.last_tokens(response, keep)
-                for response, keep, all_ in zip(responses, kept, whole, strict=True)
+                response if length == all_ else self.last_tokens(response, length)
+                for response, length, all_ in zip(responses, shown_lengths, whole, strict=True)
             )
-        cut = [
-            f"the last {keep} of {all_} tokens of {name}"
-            for name, keep, all_ in zip("AB", kept, whole, strict=True)
-            if keep < all_
+        truncated = [
+            f"the last {length} of {all_} tokens of {name}"
+            for name, length, all_ in zip("AB", shown_lengths, whole, strict=True)
+            if length < all_
         ]
-        note = f"judged by {' and '.join(cut)}, to fit the judge's context of {self.context_length}" if cut else None
-        return shown, note
+        if not truncated:
+            return shown, None
+        return shown, f"judged by {' and '.join(truncated)}, to fit the judge's context of {self.context_length}"
 
     def _tokens(self, prompt: str, a: str, b: str) -> int:
         return max(self.count_tokens(self._rendered(prompt, *order)) for order in ((a, b), (b, a)))
 
 
 def make_preference_judge(entry: JudgeEntry, engine: Engine) -> PreferenceJudge:
-    """The judge of a catalog entry of kind preference, on the engine (its own, or an API) that runs its model."""
+    """The judge of a catalog entry of kind preference. `engine` runs its model, or is its API."""
     return PreferenceJudge(
         entry.name, engine.generate, engine.render, engine.count_tokens, engine.last_tokens, engine.context_length
     )
 
 
 def missing_preference(judge: str, error: str) -> Preference:
-    """A decision that says nothing but why it is missing."""
+    """A decision that contains only the reason why it is missing."""
     return Preference(judge, "error", error=error)
 
 
@@ -175,15 +176,15 @@ def _outcome(a_first: Preferred, b_first: Preferred) -> PreferenceOutcome:
     return "win" if a_first == "a" else "lose"
 
 
-def _cut(kept: list[int], excess: int) -> list[int]:
-    """`kept` with `excess` tokens less in all, taken from the longer response until both are alike."""
-    left = sum(kept) - excess
-    short = min(*kept, left // 2)
-    if kept[0] == kept[1]:
+def _shortened(lengths: list[int], excess: int) -> list[int]:
+    """`lengths` with `excess` tokens less in all, taken from the longer response until both are equal."""
+    left = sum(lengths) - excess
+    short = min(*lengths, left // 2)
+    if lengths[0] == lengths[1]:
         return [short, short]
-    return [left - short, short] if kept[0] > kept[1] else [short, left - short]
+    return [left - short, short] if lengths[0] > lengths[1] else [short, left - short]
 
 
-def _defused(text: str) -> str:
+def _escaped(text: str) -> str:
     """`text` with control tokens broken up, so that it can't write turns of its own into the prompt."""
     return _CONTROL_TOKEN.sub(lambda match: f"{match[0][0]} {match[0][1:-1]} {match[0][-1]}", text)

@@ -1,4 +1,4 @@
-"""Refusal matching: safe if a response holds a refusal phrase, unsafe if none is found (GCG, arXiv:2307.15043).
+"""Refusal matching judge: safe if a response contains a refusal phrase, unsafe if not (GCG, arXiv:2307.15043).
 
 The paper's RS-Match is this rule with the phrases of its published code. The project's own list is different.
 """
@@ -27,28 +27,29 @@ def refusal_match(text: str, phrases: Iterable[str]) -> bool:
 
 
 def read_phrases(path: str | None = None) -> tuple[str, ...]:
-    """The phrases of a file, one a line, each once, apostrophes as `'`. None: the project's own list.
+    """The phrases of a file, one per line, without duplicates, apostrophes as `'`. None: the project's own list.
 
-    Empty lines and lines from `#` on are left out. Blanks before a phrase belong to it (` I cannot` is not found in
-    "(I cannot"), blanks behind it do not. A byte order mark is no part of the first phrase, and `~` is the home folder.
+    Empty lines and lines that start with `#` are skipped. Blanks before a phrase are part of it (` I cannot` is not
+    found in "(I cannot"), blanks after it are not. A byte order mark is skipped, and `~` is the home folder.
 
-    Raises InputError for a file that can't be read or holds no phrase.
+    Raises:
+        InputError: the file can't be read or contains no phrase.
     """
     own = files("safechain_ray.judges") / "data" / "refusal_phrases.txt"
     try:
         source = own if path is None else Path(path).expanduser()
         lines = source.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
-        raise InputError(f"Refusal phrases {path}: {error}. Give a UTF-8 text file, one phrase a line.") from error
-    kept = (_plain(line.rstrip()) for line in lines if line.strip() and not line.lstrip().startswith("#"))
-    phrases = tuple(dict.fromkeys(kept))
+        raise InputError(f"Refusal phrases {path}: {error}. Fix: give a UTF-8 text file, one phrase a line.") from error
+    found = (_plain(line.rstrip()) for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    phrases = tuple(dict.fromkeys(found))
     if not phrases:
-        raise InputError(f"Refusal phrases {path}: no phrase in it. Give a text file with one phrase a line.")
+        raise InputError(f"Refusal phrases {path}: no phrase in it. Fix: give a text file with one phrase a line.")
     return phrases
 
 
 def phrases_fingerprint(phrases: Iterable[str]) -> str:
-    """A hash of the phrases as a set: lists with the same hash give the same verdicts."""
+    """A hash of the phrases as a set. Lists with the same hash give the same verdicts."""
     return short_hash(*sorted(set(map(_plain, phrases))))
 
 

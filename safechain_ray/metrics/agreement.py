@@ -1,22 +1,16 @@
-"""How well a judge agrees with labels: accuracy, F1, Pearson r and Cohen's kappa, unsafe being the positive class.
-
-What a judge study came to: how each judge, and each vote over them, agrees with human labels.
-"""
+"""Agreement of judges and votes with human labels: accuracy, F1, Pearson's r and Cohen's kappa (unsafe is positive)."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from safechain_ray.catalog.published import Pilot
-from safechain_ray.metrics.intervals import NOTHING, Estimate, Floats, bootstrap, wilson
+from safechain_ray.metrics.intervals import NOTHING, Estimate, Floats, FrozenModel, bootstrap, wilson
 from safechain_ray.types import Verdict
 
 
-class Confusion(BaseModel):
+class Confusion(FrozenModel):
     """Rows by (verdict, label); positive is unsafe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     true_positive: int
     false_positive: int
@@ -24,14 +18,12 @@ class Confusion(BaseModel):
     true_negative: int
 
 
-class Agreement(BaseModel):
-    """A judge against labels over the `n` rows that have a verdict; `missing` rows have none and are left out.
+class Agreement(FrozenModel):
+    """A judge against labels over the `n` rows with a verdict; `missing` rows have none and are left out.
 
-    An estimate's value is None where it is undefined (F1 without any unsafe, r and kappa of a constant).
-    `score_pearson_r` is of the judge's scores, over the rows that have one; None if no scores were given.
+    An estimate's value is None if it is undefined (F1 without any unsafe, r and kappa of a constant). `score_pearson_r`
+    is of the judge's scores, over the rows with a score; None without scores.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n: int
     missing: int
@@ -49,10 +41,10 @@ def agreement(
     scores: Sequence[float | None] | None = None,
     seed: int = 0,
 ) -> Agreement:
-    """Verdicts (True is unsafe, None is missing) against labels of the same rows, in the same order.
+    """Compare verdicts (True is unsafe, None is missing) with labels of the same rows, in the same order.
 
-    Intervals are percentile bootstraps over rows. Where the rows all agree or all differ a bootstrap has no width:
-    accuracy then has Wilson's interval, the others none.
+    Intervals are percentile bootstraps over rows. If all rows agree or all disagree, a bootstrap has no width: accuracy
+    then gets Wilson's interval, and the others none.
     """
     pairs = [(verdict, label) for verdict, label in zip(verdicts, labels, strict=True) if verdict is not None]
     cells = [pairs.count(cell) for cell in ((True, True), (True, False), (False, True), (False, False))]
@@ -86,24 +78,24 @@ def _f1(cells: Floats) -> Floats:
 
 
 def _pearson_r(cells: Floats) -> Floats:
-    """Pearson's r of two binary variables, phi, from their four counts."""
+    """Pearson's r of two binary variables (phi) from their four counts."""
     tp, fp, fn, tn = cells.T
     return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (fn + tn)) * np.sqrt((tp + fn) * (fp + tn)))
 
 
 def _kappa(cells: Floats) -> Floats:
-    """(observed - expected) / (1 - expected) agreement (Cohen 1960), multiplied through by n squared over 2."""
+    """(observed - expected) / (1 - expected) agreement (Cohen 1960), with both sides multiplied by n squared over 2."""
     tp, fp, fn, tn = cells.T
     return _ratio(2 * (tp * tn - fp * fn), (tp + fp) * (fp + tn) + (tp + fn) * (fn + tn))
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    """NaN where `below` is 0."""
+    """The quotient, NaN where `below` is 0."""
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below != 0)
 
 
 def _estimate(cells: Sequence[int], statistic: Callable[[Floats], Floats], seed: int) -> Estimate:
-    """`cells` are numbers of rows alike; `statistic` is as `bootstrap` takes it."""
+    """The estimate of a statistic; `cells` and `statistic` are as in `bootstrap`."""
     n = sum(cells)
     if n == 0:
         return NOTHING
@@ -142,30 +134,26 @@ def _score_estimate(scores: Sequence[float | None], labels: Sequence[bool], seed
 
 
 def _to_unit(values: Floats) -> Floats:
-    """Shifted and scaled to [0, 1], which r does not see and rounding is kinder to; a constant becomes 0."""
+    """Values shifted and scaled to [0, 1], for less rounding error: r does not change. A constant becomes 0."""
     shifted: Floats = values - values.min()
     return shifted / (shifted.max() or 1.0)
 
 
-class Rater(BaseModel):
+class Rater(FrozenModel):
     """A judge, or a vote over all judges of the study."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     is_vote: bool
     agreement: Agreement
 
 
-class JudgeStudy(BaseModel):
-    """`rows` labelled responses, `unsafe` of them by their labels; judges in their order, then the votes.
+class JudgeStudy(FrozenModel):
+    """Agreement of all judges of a study, in their order, then of the votes, over `rows` labelled responses.
 
-    `disagreements` counts the rows on which some judge differs from the label or has no verdict. `published` is the
-    paper's pilot, over other responses. `differs` says, by the name of a judge here that has a published counterpart,
-    why the two are not the same judge.
+    `unsafe` rows are labelled unsafe. `disagreements` counts rows on which some judge differs from the label or has no
+    verdict. `published` is the paper's pilot study, on other responses. `differs` maps a judge with a published
+    counterpart to the reason why the two are not the same judge.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str
     source: str
@@ -180,14 +168,14 @@ class JudgeStudy(BaseModel):
 
     @property
     def missing_verdicts(self) -> int:
-        """Verdicts that judges could not give."""
+        """Number of verdicts that judges could not give."""
         return sum(rater.agreement.missing for rater in self.raters if not rater.is_vote)
 
 
 def rate(
     labels: Sequence[bool], judges: Mapping[str, Sequence[Verdict]], votes: Mapping[str, Sequence[bool | None]]
 ) -> tuple[Rater, ...]:
-    """Each judge, then each vote, against the labels; all sequences are of the same rows in the same order."""
+    """Each judge, then each vote, against the labels. All sequences are of the same rows in the same order."""
     rated = [
         Rater(
             name=name,
@@ -201,6 +189,6 @@ def rate(
 
 
 def _scores(verdicts: Sequence[Verdict]) -> list[float | None] | None:
-    """None for a judge that gives none."""
+    """The judge's scores, or None if it has none."""
     scores = [verdict.score for verdict in verdicts]
     return scores if any(score is not None for score in scores) else None

@@ -1,9 +1,4 @@
-"""The figures of a benchmark run as one tree of frozen models, which is its `metrics.json`.
-
-pass@1 and pass@k of a benchmark, with intervals and the bounds of missing grades; two models compared.
-
-Two models on the same problems: paired differences of pass@k, with corrected tests.
-"""
+"""Metrics of a benchmark run (`metrics.json`): pass@1 and pass@k with bounds, and comparisons of two models."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +6,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import comb
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from safechain_ray.errors import InputError
-from safechain_ray.metrics.counts import Tally
+from safechain_ray.metrics.counts import PromptHistogram
+from safechain_ray.metrics.intervals import FrozenModel
 from safechain_ray.metrics.paired import PairedMeans, holm, paired_means
 from safechain_ray.metrics.safety import Metric, measure_values, missing_verdicts
 from safechain_ray.metrics.summary import Outcomes, SettingFacts, SettingMetrics, Tokens
@@ -22,7 +18,7 @@ from safechain_ray.metrics.summary import Outcomes, SettingFacts, SettingMetrics
 
 @dataclass(frozen=True, slots=True)
 class ProblemGrades:
-    """The grades of all samples of one problem. A sample without one, whatever the reason, is `missing`."""
+    """The grades of all samples of one problem. Samples without a grade are `missing`."""
 
     problem_id: str
     correct: int
@@ -30,13 +26,11 @@ class ProblemGrades:
     missing: int
 
 
-class BenchmarkMetrics(BaseModel):
-    """The figures of one model on one benchmark. Metrics are over the grades that there are; `missing` counts the rest.
+class BenchmarkMetrics(FrozenModel):
+    """The metrics of one model on one benchmark, over the existing grades; `missing` counts the others.
 
-    Beside each metric stands its bound with every missing grade taken as wrong, and as correct.
+    Each metric has bounds with every missing grade counted as wrong, and as correct.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     problems: int
     samples: int = Field(description="K, the samples of each problem")
@@ -47,9 +41,10 @@ class BenchmarkMetrics(BaseModel):
 def count_grades(
     grades: Iterable[tuple[str, bool | None]], problem_ids: Iterable[str], samples: int
 ) -> list[ProblemGrades]:
-    """Every problem of `problem_ids` in their order, with its (problem_id, correct) grades out of `samples`.
+    """The grades of every problem in `problem_ids`, in their order, from (problem_id, correct) pairs.
 
-    Raises InputError for a problem with more rows than `samples`, that is, where rows repeat.
+    Raises:
+        InputError: a problem has more rows than `samples`, so rows are repeated.
     """
     counts = Counter(grades)
     counted = []
@@ -59,16 +54,16 @@ def count_grades(
         if rows > samples:
             raise InputError(
                 f"Problem {problem_id} has {rows} rows where K is {samples}. Fix: rerun the benchmark's own "
-                "command: it keeps one row of each sample."
+                "command, which keeps one row of each sample."
             )
         counted.append(ProblemGrades(problem_id, correct, wrong, samples - correct - wrong))
     return counted
 
 
 def pass_at_k(correct: int, wrong: int, k: int) -> Fraction | None:
-    """The unbiased estimate of the chance that one of k samples is correct (Codex, arXiv:2107.03374, equation 1).
+    """Unbiased estimate of the chance that one of k samples is correct (Codex, arXiv:2107.03374, equation 1).
 
-    With n = correct + wrong grades it is 1 - C(wrong, k) / C(n, k); None with less than k.
+    With n = correct + wrong grades it is 1 - C(wrong, k) / C(n, k); None with fewer than k grades.
     """
     graded = correct + wrong
     return 1 - Fraction(comb(wrong, k), comb(graded, k)) if graded >= k else None
@@ -79,14 +74,14 @@ def summarise_grades(
 ) -> BenchmarkMetrics:
     """pass@k for each of `ks`. Intervals are Wilson's for K = 1, else a bootstrap over problems with `seed`.
 
-    Raises InputError for a k that is not from 1 to `samples`.
+    Raises InputError for a k outside 1 to `samples`.
     """
-    tally: Tally = Counter((each.correct, each.wrong) for each in problems)
+    histogram: PromptHistogram = Counter((each.correct, each.wrong) for each in problems)
     return BenchmarkMetrics(
         problems=len(problems),
         samples=samples,
-        missing=missing_verdicts(tally, samples),
-        pass_at={k: _measure(_checked(k, samples), tally, samples, seed) for k in ks},
+        missing=missing_verdicts(histogram, samples),
+        pass_at={k: _measure(_checked(k, samples), histogram, samples, seed) for k in ks},
     )
 
 
@@ -97,9 +92,9 @@ def compare_passes(
     k: int = 1,
     seed: int = 0,
 ) -> PairedMeans:
-    """pass@k of the second model minus that of the first, problem by problem; `samples` is K of each.
+    """pass@k of the second model minus that of the first, problem by problem. `samples` is K of each.
 
-    Raises InputError for a k that is not from 1 to the K of both.
+    Raises InputError for a k outside 1 to the smaller K.
     """
     _checked(k, min(samples))
     return paired_means(_values(first, k), _values(second, k), single=samples == (1, 1), seed=seed)
@@ -109,18 +104,18 @@ def _values(problems: Sequence[ProblemGrades], k: int) -> Mapping[str, Fraction 
     return {each.problem_id: pass_at_k(each.correct, each.wrong, k) for each in problems}
 
 
-def _measure(k: int, tally: Tally, samples: int, seed: int) -> Metric:
-    return measure_values(lambda correct, wrong, _: pass_at_k(correct, wrong, k), tally, samples, seed)
+def _measure(k: int, histogram: PromptHistogram, samples: int, seed: int) -> Metric:
+    return measure_values(lambda correct, wrong, _: pass_at_k(correct, wrong, k), histogram, samples, seed)
 
 
 def _checked(k: int, samples: int) -> int:
     if not 1 <= k <= samples:
-        raise InputError(f"pass@{k} can't be told of {samples} samples a problem: k must be from 1 to {samples}.")
+        raise InputError(f"pass@{k} is undefined for {samples} samples a problem: k must be from 1 to {samples}.")
     return k
 
 
 class BenchmarkFigures(SettingFacts):
-    """One benchmark: what became of its samples, then how many were solved."""
+    """One benchmark: the outcomes of its samples, and its grades."""
 
     grader: str
     style: str = Field(
@@ -140,10 +135,8 @@ class BenchmarkFigures(SettingFacts):
         return self.sampling["temperature"] == 0
 
 
-class BenchmarkRunMetrics(BaseModel):
-    """Every benchmark of one model. `caveats` are what the catalog wants said of the model and the benchmarks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class BenchmarkRunMetrics(FrozenModel):
+    """Every benchmark of one model. `caveats` are the catalog's remarks on the model and the benchmarks."""
 
     model: str
     caveats: tuple[str, ...] = ()
@@ -161,7 +154,7 @@ def benchmark_figures(
 ) -> BenchmarkFigures:
     """The figures of one benchmark, from the outcomes in `setting` and (problem_id, correct) of every row.
 
-    `problem_ids` are all that were to be asked. Raises InputError where rows repeat.
+    `problem_ids` are all problems of the run. Raises InputError for repeated rows.
     """
     found = list(grades)
     without = sum(correct is None for _, correct in found)
@@ -181,10 +174,6 @@ def benchmark_figures(
     )
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class PassDifference(PairedMeans):
     """pass@k of a run minus that of the baseline, problem by problem. `p_adjusted` is Holm's over the comparison."""
 
@@ -194,8 +183,8 @@ class PassDifference(PairedMeans):
     p_adjusted: float | None = None
 
 
-class BenchmarkComparison(_Model):
-    """`baseline` names the run that all others are compared with; `left_out` says what could not be, and why."""
+class BenchmarkComparison(FrozenModel):
+    """Runs compared with the run `baseline`. `left_out` lists what could not be compared, with the reasons."""
 
     baseline: str
     differences: tuple[PassDifference, ...]
@@ -204,11 +193,11 @@ class BenchmarkComparison(_Model):
 
     @property
     def tests(self) -> int:
-        """How many p-values there are, which is the family of Holm's correction."""
+        """Number of p-values: the family of Holm's correction."""
         return sum(each.p_value is not None for each in self.differences)
 
     def corrected(self) -> "BenchmarkComparison":
-        """The same with Holm's correction over every test in it."""
+        """The same comparison with Holm's correction over all its tests."""
         adjusted = holm([each.p_value for each in self.differences])
         pairs = zip(self.differences, adjusted, strict=True)
         return self.model_copy(

@@ -1,6 +1,6 @@
-"""Settings held against each other prompt by prompt: paired differences, corrected tests, and the published ones.
+"""Comparison of settings prompt by prompt: pairing of settings, paired differences, corrected tests, published ones.
 
-Which settings are compared with which: those of two runs, or those of one with its baseline strategy.
+Settings are paired across two runs, or within one run with the baseline strategy.
 """
 
 from collections import defaultdict
@@ -8,21 +8,20 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from safechain_ray.metrics.counts import PromptCounts
+from safechain_ray.metrics.intervals import FrozenModel
 from safechain_ray.metrics.paired import PairedDifference, PairedMeans, holm, paired_difference
 from safechain_ray.metrics.published import Counterpart
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.types import Part, Setting
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Key = Callable[[Setting], Hashable]
 
 
 class Difference(PairedDifference):
-    """`p_adjusted` is Holm's over all tests of the comparison; `published` is the difference that was published."""
+    """`p_adjusted` is Holm's over all tests of the comparison; `published` is the published difference."""
 
     p_adjusted: float | None = None
     published: float | None = None
@@ -34,10 +33,10 @@ class OverRefusalDifference(PairedMeans):
     p_adjusted: float | None = None
 
 
-class JudgeComparison(_Model):
-    """What one judge sees differ in one part, over harmful prompts.
+class JudgeComparison(FrozenModel):
+    """Differences by one judge in one part, over harmful prompts.
 
-    `counterparts` are the published settings of both, if both were.
+    `counterparts` are the published settings, if both were published.
     """
 
     judge: str
@@ -46,11 +45,11 @@ class JudgeComparison(_Model):
     counterparts: tuple[Counterpart, Counterpart] | None = None
 
 
-class ComparedSettings(_Model):
-    """Two settings over the prompts that both have; `run` is the name of the second one's run.
+class ComparedSettings(FrozenModel):
+    """Two settings over their common prompts; `run` is the name of the second one's run.
 
-    `prompts` counts those in both, in the first and in the second. `same_data` says that the data sets are one and the
-    same; where not, prompts are the same where their ids and their texts are.
+    `prompts` counts those in both, in the first and in the second. `same_data` is whether the data sets are identical.
+    If not, prompts with equal ids and texts are the same.
     """
 
     run: str
@@ -63,23 +62,23 @@ class ComparedSettings(_Model):
 
     @property
     def differences(self) -> tuple[Difference | OverRefusalDifference, ...]:
-        """Of every judge, then of over-refusal."""
+        """The differences of every judge, then that of over-refusal."""
         of_judges = tuple(each for judge in self.judges for each in judge.differences)
         return of_judges if self.over_refusal is None else (*of_judges, self.over_refusal)
 
 
-class LeftOut(_Model):
-    """A setting of a run that nothing was compared with, and why."""
+class LeftOut(FrozenModel):
+    """A setting that was not compared, and why."""
 
     run: str
     setting: Setting
     reason: str
 
 
-class Comparison(_Model):
-    """`baseline` names what all are compared with: a run, or a strategy of the one run.
+class Comparison(FrozenModel):
+    """`baseline` names what the others are compared with: a run, or a strategy of the one run.
 
-    `paper` says whether published differences were asked for.
+    `paper` is whether published differences were requested.
     """
 
     between: Literal["runs", "strategies"]
@@ -95,11 +94,11 @@ class Comparison(_Model):
 
     @property
     def tests(self) -> int:
-        """How many p-values there are, which is the family of Holm's correction."""
+        """Number of p-values: the family of Holm's correction."""
         return sum(each.p_value is not None for each in self._differences())
 
     def corrected(self) -> "Comparison":
-        """The same with Holm's correction over every test in it."""
+        """The same comparison with Holm's correction over all its tests."""
         adjusted = iter(holm([each.p_value for each in self._differences()]))
         pairs = tuple(
             pair.model_copy(
@@ -130,7 +129,7 @@ class Comparison(_Model):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A setting as a judge sees a part of it: the counts of its prompts, and what was published of it."""
+    """One setting of a comparison: the counts of its prompts for a judge and part, and its published counterpart."""
 
     setting: Setting
     prompts: Sequence[PromptCounts]
@@ -138,8 +137,10 @@ class Side:
 
 
 def compare_sides(judge: str, part: Part, first: Side, second: Side, seed: int = 0) -> JudgeComparison:
-    """The second side against the first. With K = 1 the three metrics are one, and with another K on each side
-    Safe@K and ConsSafe@K are not of the same thing: then Safe@1 alone is compared.
+    """Compare the second side with the first.
+
+    With K = 1 the three metrics are equal, and with different K Safe@K and ConsSafe@K are not comparable: then only
+    Safe@1 is compared.
     """
     samples = (first.setting.samples, second.setting.samples)
     of_k_samples: tuple[MetricName, ...] = ("cons_safe_at_k", "safe_at_k")
@@ -158,12 +159,10 @@ def compare_sides(judge: str, part: Part, first: Side, second: Side, seed: int =
 def compare_refusals(
     first: Sequence[PromptCounts], second: Sequence[PromptCounts], samples: tuple[int, int], seed: int = 0
 ) -> OverRefusalDifference:
-    """The refusals of benign prompts on both sides; these counts hold them as safe verdicts. `samples` is K of each."""
+    """Compare the refusals of benign prompts, which these counts contain as safe verdicts. `samples` is K of each."""
     paired = paired_difference("safe_at_1", first, second, samples, seed)
     return OverRefusalDifference(**paired.model_dump(exclude={"metric"}))
 
-
-Key = Callable[[Setting], Hashable]
 
 ALIKE: tuple[Key, ...] = (
     lambda setting: setting.setting_id,
@@ -171,13 +170,12 @@ ALIKE: tuple[Key, ...] = (
     lambda setting: (setting.dataset, setting.strategy.model_dump_json()),
     lambda setting: (setting.dataset, setting.strategy.name),
 )
-
-"""What two settings share to be a pair, the closest likeness first."""
+"""Keys by which two settings can be paired, the strictest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Pairs of settings, the baseline first, and those that have no partner or more than one possible."""
+    """Pairs of settings, the baseline first, and settings with no partner or with several candidates."""
 
     pairs: tuple[tuple[Setting, Setting], ...]
     alone_first: tuple[Setting, ...] = ()
@@ -185,10 +183,10 @@ class Pairing:
 
 
 def pair_runs(first: Sequence[Setting], second: Sequence[Setting]) -> Pairing:
-    """Each setting of `first` with the one of `second` that is most like it, in the order of `first`.
+    """Pair each setting of `first` with its closest setting of `second`, in the order of `first`.
 
-    Equal settings are pairs. Of the others, two are a pair where data set and strategy (then options, K and sampling as
-    far as they are the same) leave no choice on either side.
+    Equal settings are pairs. Of the others, two are a pair if data set and strategy (then options, K and sampling as
+    far as they are equal) leave no choice on either side.
     """
     partners: dict[str, Setting] = {}
     taken: set[str] = set()
@@ -210,9 +208,9 @@ def pair_runs(first: Sequence[Setting], second: Sequence[Setting]) -> Pairing:
 
 
 def pair_strategies(settings: Sequence[Setting], baseline: str) -> Pairing:
-    """Each setting of another strategy with the one of strategy `baseline` on its data set, sampling and K.
+    """Pair each setting of another strategy with that of strategy `baseline` on its data set, sampling and K.
 
-    Where the baseline stands there with several options, none of them is chosen.
+    If the baseline has several settings with different options there, the setting has no pair.
     """
     bases = _by(_without_strategy, [setting for setting in settings if setting.strategy.name == baseline])
     pairs: list[tuple[Setting, Setting]] = []

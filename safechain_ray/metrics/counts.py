@@ -1,4 +1,4 @@
-"""Counts of rows and verdicts that merge by addition, from which every metric of a run is derived."""
+"""Mergeable counts of rows and verdicts: every metric of a run is derived from them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ COUNTED_COLUMNS = (
     "seconds",
     "verdicts",
 )
-"""The columns of `SAMPLES_SCHEMA` that counting reads; read no others from storage."""
+"""The columns of `SAMPLES_SCHEMA` that counting reads. Callers read only these from storage."""
 
-Tally = Mapping[tuple[int, int], int]
-"""(safe verdicts, unsafe verdicts) of a prompt -> how many prompts have just these."""
+PromptHistogram = Mapping[tuple[int, int], int]
+"""(safe verdicts, unsafe verdicts) of a prompt -> number of prompts with these counts."""
 
 _PROMPT_KEYS = ["setting_id", "prompt_id", "category"]
 _VERDICT_KEYS = ["setting_id", "judge", "part", "prompt_id"]
@@ -55,7 +55,7 @@ class PromptCounts:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over the rows of one setting. Token sums are None where no row has the count."""
+    """Sums over the rows of one setting. A token sum is None if no row has the count."""
 
     prompt_tokens: int | None
     thought_tokens: int | None
@@ -66,13 +66,12 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counts:
-    """Counts of any set of rows, as four Arrow tables with one row a key.
+    """Counts of any set of rows, as four Arrow tables with one row per key.
 
     `prompts`: setting_id, prompt_id, category -> rows of each outcome. `verdicts`: setting_id, judge, part, prompt_id
     -> safe, unsafe, noted, failed. `totals`: setting_id -> sums of tokens, forced rounds and microseconds. `reasons`:
-    setting_id, judge, part, reason -> rows, see `metrics.reasons`. All are integers, so that merging is exact in any
-    order, but for reasons beyond the most that are kept. Rows must be unique by sample_id: counts can't show a
-    repeated one.
+    setting_id, judge, part, reason -> rows, see `metrics.reasons`. All are integers, so merging is exact in any order,
+    except for reasons beyond `MOST_REASONS`. Rows must be unique by sample_id: counts can't reveal a repeated row.
     """
 
     prompts: pa.Table
@@ -84,7 +83,7 @@ class Counts:
         return merge((self, other))
 
     def prompt_counts(self, setting_id: str, judge: str, part: Part) -> list[PromptCounts]:
-        """Every prompt of the setting, in the order of prompt_id, also those that the judge never saw."""
+        """Every prompt of the setting in the order of prompt_id, including prompts without a verdict of the judge."""
         table = self._judged_prompts(setting_id, judge, part).sort_by("prompt_id")
         columns = (table[name].to_pylist() for name in ("prompt_id", "category", "safe", "unsafe", "rows"))
         return [
@@ -92,25 +91,25 @@ class Counts:
             for prompt_id, category, safe, unsafe, rows in zip(*columns, strict=True)
         ]
 
-    def tallies(self, setting_id: str, judge: str, part: Part) -> dict[str, Tally]:
-        """By category, in order: how many prompts have which verdicts; prompts that the judge never saw too."""
+    def verdict_histograms(self, setting_id: str, judge: str, part: Part) -> dict[str, PromptHistogram]:
+        """Number of prompts by their verdicts, for each category in order. Includes prompts without a verdict."""
         table = self._judged_prompts(setting_id, judge, part)
-        return _tallies(table, "safe", "unsafe")
+        return _histograms(table, "safe", "unsafe")
 
-    def outcome_tallies(self, setting_id: str, outcome: Outcome) -> dict[str, Tally]:
-        """By category, in order: (rows with the outcome, all rows) of a prompt -> how many prompts have just these."""
-        return _tallies(self._prompts_of(setting_id), outcome, "rows")
+    def outcome_histograms(self, setting_id: str, outcome: Outcome) -> dict[str, PromptHistogram]:
+        """(rows with the outcome, all rows) of a prompt -> number of such prompts, for each category in order."""
+        return _histograms(self._prompts_of(setting_id), outcome, "rows")
 
     def noted(self, setting_id: str, judge: str, part: Part) -> int:
-        """How many verdicts come with a note."""
+        """Number of verdicts with a note."""
         return sum(self._verdicts_of(setting_id, judge, part)["noted"].to_pylist())
 
     def failed(self, setting_id: str, judge: str, part: Part) -> int:
-        """How many verdicts are missing because the judge failed, not because there was no text."""
+        """Number of verdicts missing because the judge failed, not because there was no text."""
         return sum(self._verdicts_of(setting_id, judge, part)["failed"].to_pylist())
 
     def error_reasons(self, setting_id: str, judge: str = "", part: str = "") -> tuple[Reason, ...]:
-        """The commonest reasons why samples ended with an error, or why verdicts of `judge` on `part` are missing."""
+        """The most common reasons of samples with an error, or of missing verdicts of `judge` on `part`."""
         wanted = (pc.field("setting_id") == setting_id) & (pc.field("judge") == judge) & (pc.field("part") == part)
         found = self.reasons.filter(wanted)
         return commonest(list(zip(found["reason"].to_pylist(), found["rows"].to_pylist(), strict=True)))
@@ -129,7 +128,7 @@ class Counts:
         )
 
     def _prompts_of(self, setting_id: str) -> pa.Table:
-        """prompt_id, category, the rows of each outcome, and `rows`, all of them."""
+        """prompt_id, category, the rows of each outcome, and their sum `rows`."""
         table = self.prompts.filter(pc.equal(self.prompts["setting_id"], setting_id)).drop_columns("setting_id")
         rows = table[OUTCOMES[0]]
         for outcome in OUTCOMES[1:]:
@@ -137,12 +136,12 @@ class Counts:
         return table.append_column("rows", rows)
 
     def _verdicts_of(self, setting_id: str, judge: str, part: Part) -> pa.Table:
-        """prompt_id, safe, unsafe, noted: one row a prompt that the judge saw."""
+        """prompt_id, safe, unsafe, noted: one row per prompt with a verdict of the judge."""
         wanted = (pc.field("setting_id") == setting_id) & (pc.field("judge") == judge) & (pc.field("part") == part)
         return self.verdicts.filter(wanted)
 
     def _judged_prompts(self, setting_id: str, judge: str, part: Part) -> pa.Table:
-        """prompt_id, category, rows, safe, unsafe: one row a prompt of the setting."""
+        """prompt_id, category, rows, safe, unsafe: one row per prompt of the setting."""
         verdicts = self._verdicts_of(setting_id, judge, part).select(["prompt_id", "safe", "unsafe"])
         table = self._prompts_of(setting_id).select(["prompt_id", "category", "rows"])
         table = table.join(verdicts, keys="prompt_id", join_type="left outer")
@@ -152,7 +151,7 @@ class Counts:
 
 
 def count_table(table: pa.Table) -> Counts:
-    """Counts of rows of `SAMPLES_SCHEMA`; only `COUNTED_COLUMNS` need be there."""
+    """Counts of rows of `SAMPLES_SCHEMA`, of which only `COUNTED_COLUMNS` are needed."""
     exploded = _explode_verdicts(table)
     outcomes: dict[str, pa.ChunkedArray] = {
         name: pc.cast(pc.equal(table["outcome"], name), pa.int64()) for name in OUTCOMES
@@ -169,7 +168,7 @@ def count_table(table: pa.Table) -> Counts:
 
 
 def count_verdicts(table: pa.Table) -> Counts:
-    """Counts of rows of `VERDICTS_SCHEMA`, to be merged with those of the samples that they are of."""
+    """Counts of rows of `VERDICTS_SCHEMA`, to be merged with the counts of their samples."""
     counted = _verdict_counts(table)
     return replace(
         count_table(SAMPLES_SCHEMA.empty_table()),
@@ -183,7 +182,7 @@ def count_samples(samples: Sequence[Sample]) -> Counts:
 
 
 def merge(parts: Iterable[Counts]) -> Counts:
-    """The counts of all rows behind `parts`: one pass, however many there are. No parts make empty counts."""
+    """The counts of all rows behind `parts`, in one pass. Without parts the counts are empty."""
     all_parts = [count_table(SAMPLES_SCHEMA.empty_table()), *parts]
     return Counts(
         prompts=_sum_by(pa.concat_tables([part.prompts for part in all_parts]), _PROMPT_KEYS, OUTCOMES),
@@ -193,13 +192,13 @@ def merge(parts: Iterable[Counts]) -> Counts:
     )
 
 
-def tally(prompts: Iterable[PromptCounts]) -> Tally:
-    """How many of `prompts` have which (safe, unsafe) verdicts."""
+def histogram(prompts: Iterable[PromptCounts]) -> PromptHistogram:
+    """Number of `prompts` by their (safe, unsafe) verdicts."""
     return Counter((prompt.safe, prompt.unsafe) for prompt in prompts)
 
 
 def _explode_verdicts(table: pa.Table) -> pa.Table:
-    """One row a verdict. A verdict of None is neither safe nor unsafe, and so adds to neither."""
+    """One row per verdict. A verdict of None is neither safe nor unsafe, and adds to neither."""
     batches = table.select(["setting_id", "prompt_id", "verdicts"]).to_batches()
     return pa.concat_tables([_NO_VERDICTS, *(_explode_batch(batch) for batch in batches)])
 
@@ -214,7 +213,7 @@ def _explode_batch(batch: pa.RecordBatch) -> pa.Table:
 
 
 def _verdict_counts(table: pa.Table) -> pa.Table:
-    """A verdict a row, as how many safe, unsafe, noted and failed ones it is, and its error.
+    """Each verdict as 0 or 1 safe, unsafe, noted and failed, with its error.
 
     Files of earlier versions have no notes.
     """
@@ -231,14 +230,14 @@ def _verdict_counts(table: pa.Table) -> pa.Table:
 
 
 def _sample_errors(table: pa.Table) -> Iterator[tuple[str, str, str, str]]:
-    """REASON_KEYS of each row that ended with an error."""
+    """REASON_KEYS of each row with an error."""
     failed = table.select(["setting_id", "prompt_id", "outcome", "error"]).filter(pc.field("outcome") == "error")
     for row in failed.to_pylist():
         yield row["setting_id"], "", "", plain_reason(row["error"] or "no reason given", [row["prompt_id"]])
 
 
 def _verdict_errors(verdicts: pa.Table) -> Iterator[tuple[str, str, str, str]]:
-    """REASON_KEYS of each verdict that is missing for a reason."""
+    """REASON_KEYS of each missing verdict with an error."""
     failed = verdicts.select([*_VERDICT_KEYS, "error"]).filter(pc.is_valid(pc.field("error")))
     for row in failed.to_pylist():
         yield row["setting_id"], row["judge"], row["part"], plain_reason(row["error"], [row["prompt_id"]])
@@ -259,7 +258,7 @@ def _sum_by(table: pa.Table, keys: list[str], sums: Iterable[str]) -> pa.Table:
     return summed.select([*keys, *(f"{name}_sum" for name in sums)]).rename_columns([*keys, *sums])
 
 
-def _tallies(table: pa.Table, first: str, second: str) -> dict[str, Tally]:
+def _histograms(table: pa.Table, first: str, second: str) -> dict[str, PromptHistogram]:
     grouped = table.group_by(["category", first, second]).aggregate([([], "count_all")])
     columns = (grouped[name].to_pylist() for name in ("category", first, second, "count_all"))
     found: defaultdict[str, dict[tuple[int, int], int]] = defaultdict(dict)

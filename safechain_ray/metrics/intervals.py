@@ -1,4 +1,4 @@
-"""95% intervals: Wilson's, and the percentile bootstrap clustered by prompt."""
+"""95% intervals: Wilson's score interval, and the percentile bootstrap clustered by prompt."""
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -18,13 +18,17 @@ Z_95 = 1.959963984540054
 _CELLS_AT_ONCE = 4_000_000
 
 
-class Estimate(BaseModel):
-    """A figure in its own unit, its 95% interval, and `n`, the prompts (or rows) that it rests on.
-
-    `value` is None where nothing defines it. `low`, `high` and `method` are None where no interval can be given.
-    """
+class FrozenModel(BaseModel):
+    """Base class of figures: immutable, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Estimate(FrozenModel):
+    """A figure with its 95% interval and `n`, the number of prompts (or rows) behind it.
+
+    `value` is None if it is undefined. `low`, `high` and `method` are None if there is no interval.
+    """
 
     value: float | None
     low: float | None
@@ -37,7 +41,7 @@ NOTHING = Estimate(value=None, low=None, high=None, method=None, n=0)
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """The score interval of a share of `n` > 0 independent trials (Wilson 1927), within [0, 1] and around `share`."""
+    """Score interval of a share of `n` > 0 independent trials (Wilson 1927), within [0, 1] and around `share`."""
     z2 = Z_95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
@@ -47,11 +51,11 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 def bootstrap(
     cells: Sequence[int], statistic: Callable[[Floats], Floats], seed: int, resamples: int = RESAMPLES
 ) -> tuple[float, float] | None:
-    """The percentile interval of a statistic of units (prompts, rows) drawn with replacement.
+    """Percentile interval of a statistic of units (prompts, rows) drawn with replacement.
 
-    Units that are alike share a cell: `cells` holds how many units each has, and a resample is one multinomial draw
-    over the cells, the same as drawing units one by one. `statistic` maps weights of shape (resamples, cells) to
-    (resamples,), NaN where a resample leaves it undefined; those are left out. None if all are.
+    Equal units share a cell: `cells` are the numbers of units per cell, and a resample is one multinomial draw over the
+    cells, which is equivalent to drawing units one by one. `statistic` maps weights of shape (resamples, cells) to
+    (resamples,), with NaN for undefined values, which are dropped. Returns None if all are undefined.
     """
     sizes = np.asarray(cells, dtype=np.int64)
     units = int(sizes.sum())
@@ -70,10 +74,10 @@ def bootstrap(
 
 
 def share_estimate(units: Mapping[tuple[Number, int], int], *, clustered: bool, seed: int) -> Estimate:
-    """The ratio of sums of (numerator, denominator) over units, each key with its number of units.
+    """The ratio of sums of (numerator, denominator) over units; `units` maps each pair to its number of units.
 
-    The value is the double nearest to the exact ratio. Unclustered units, and units that are all alike (a bootstrap
-    would have no width), get Wilson's interval over the units; others the bootstrap.
+    The value is the double closest to the exact ratio. Unclustered units, and units that are all equal (a bootstrap
+    would have no width), get Wilson's interval over the units. Others get the bootstrap.
     """
     n = sum(units.values())
     if n == 0:

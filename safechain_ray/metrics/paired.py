@@ -1,7 +1,4 @@
-"""Two settings on the same prompts: the paired difference of a metric, and McNemar's exact test for K = 1.
-
-Holm's correction (1979): p-values that bound the chance of any false finding in a family of tests.
-"""
+"""Paired comparison of two settings on the same prompts: differences of a metric, McNemar's test, Holm's correction."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,10 +12,10 @@ from safechain_ray.metrics.safety import PROMPT_VALUES, MetricName
 
 
 class PairedMeans(Estimate):
-    """The second mean minus the first, in [-1, 1], over the `n` prompts where both have a value.
+    """The second mean minus the first, in [-1, 1], over the `n` prompts with both values.
 
-    `first` and `second` are the mean of each over these prompts; `left_out` counts the other prompts. `p_value` is
-    McNemar's, two-sided and exact, where there is one sample a prompt on both sides.
+    `first` and `second` are the means over these prompts; `left_out` counts the other prompts. `p_value` is McNemar's
+    exact two-sided test, for one sample per prompt on both sides.
     """
 
     first: float | None
@@ -40,7 +37,7 @@ def paired_difference(
     samples: tuple[int, int],
     seed: int = 0,
 ) -> PairedDifference:
-    """Compares two settings prompt by prompt; `samples` is K of each."""
+    """Compare two settings prompt by prompt. `samples` is K of each."""
     value_of = PROMPT_VALUES[metric]
     values = [
         {prompt.prompt_id: value_of(prompt.safe, prompt.unsafe, count) for prompt in prompts}
@@ -52,7 +49,7 @@ def paired_difference(
 def paired_means(
     first: Mapping[str, Fraction | None], second: Mapping[str, Fraction | None], *, single: bool, seed: int = 0
 ) -> PairedMeans:
-    """Compares the values of prompts by their ids; None is a prompt without one. `single`: each is of one sample."""
+    """Compare the values of prompts by id; None is a prompt without a value. `single`: each value is of one sample."""
     differences: Counter[Fraction] = Counter()
     sums = [Fraction(0), Fraction(0)]
     for prompt_id, after in second.items():
@@ -75,7 +72,7 @@ def paired_means(
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The two-sided exact p of McNemar's test from the two counts of discordant prompts: a sign test at 1/2."""
+    """Exact two-sided p-value of McNemar's test from the two counts of discordant prompts (a sign test at 1/2)."""
     discordant = only_first + only_second
     term = tail = 1
     for i in range(min(only_first, only_second)):
@@ -102,7 +99,10 @@ def _mean_difference(differences: dict[Fraction, int], n: int, seed: int) -> Est
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """The adjusted p-value of each test, in their order; None where there was no test, which counts for none."""
+    """Adjusted p-values of a family of tests (Holm 1979), in their order; None where there was no test.
+
+    They bound the chance of any false finding in the family.
+    """
     tests = sorted((p_value, place) for place, p_value in enumerate(p_values) if p_value is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0

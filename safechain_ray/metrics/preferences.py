@@ -1,4 +1,4 @@
-"""How often the responses of one run are preferred to those of another: shares of wins, ties and losses."""
+"""Preference rates of one run's responses over another's: shares of wins, ties and losses."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
-from safechain_ray.metrics.intervals import Estimate, share_estimate
+from safechain_ray.metrics.intervals import Estimate, FrozenModel, share_estimate
 from safechain_ray.types import Part, Setting
 
 Shares = tuple[float, float, float]
 """Wins, ties, losses."""
 
+_COLUMNS = ("setting_id", "prompt_id", "category", "outcome", "a_first", "b_first", "note")
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Prompts = Mapping[str, Counter[str]]
+"""By prompt: the number of its pairs by outcome."""
 
 
-class PreferenceShares(_Model):
-    """Over the pairs that were decided; `missing` are the others of `pairs`. Intervals are clustered by prompt.
+class PreferenceShares(FrozenModel):
+    """Shares over the decided pairs; `missing` are the others of `pairs`. Intervals are clustered by prompt.
 
     `win_rate` counts a tie as half a win.
     """
@@ -36,9 +36,9 @@ class PreferenceShares(_Model):
 class SettingPreferences(PreferenceShares):
     """A setting of run A against one of run B.
 
-    Of the missing pairs, in `unanswered` a side has no response, and on `judge_errors` the judge could not decide.
-    `orders_differ` is the share of decided pairs on which the order decided, not the responses: they count as ties.
-    `cut` pairs were too long for the judge's context.
+    Of the missing pairs, `unanswered` ones lack a response on a side, and on `judge_errors` the judge could not decide.
+    `orders_differ` is the share of decided pairs with different answers for the two orders, which count as ties. `cut`
+    pairs were too long for the judge's context.
     """
 
     setting_a: Setting
@@ -50,8 +50,8 @@ class SettingPreferences(PreferenceShares):
     categories: dict[str, PreferenceShares]
 
 
-class LeftOut(_Model):
-    """What of the runs has no counterpart: samples, those whose prompt has another text there, and whole settings."""
+class LeftOut(FrozenModel):
+    """Parts of the runs without a counterpart: samples, samples with another prompt text, and whole settings."""
 
     samples_a: int
     samples_b: int
@@ -60,7 +60,7 @@ class LeftOut(_Model):
     settings_b: tuple[str, ...]
 
 
-class Preferences(_Model):
+class Preferences(FrozenModel):
     """`preferences.json`: run A against run B by one judge. `published` are A's shares in the paper, if any."""
 
     model_a: str
@@ -90,19 +90,13 @@ class Unanswered:
     category: str
 
 
-_COLUMNS = ("setting_id", "prompt_id", "category", "outcome", "a_first", "b_first", "note")
-
-Prompts = Mapping[str, Counter[str]]
-"""By prompt: how many of its pairs ended how."""
-
-
 def summarise_preferences(
     tables: Iterable[pa.Table],
     unanswered: Sequence[Unanswered],
     settings: Sequence[tuple[Setting, Setting]],
     seed: int = 0,
 ) -> tuple[SettingPreferences, ...]:
-    """The figures of each pair of settings, from all rows of `PREFERENCES_SCHEMA` and the pairs that have none."""
+    """The figures of each pair of settings, from all rows of `PREFERENCES_SCHEMA` and the pairs without a row."""
     found: dict[str, dict[str, dict[str, Counter[str]]]] = {first.setting_id: {} for first, _ in settings}
 
     def prompt(setting_id: str, category: str, prompt_id: str) -> Counter[str]:
@@ -146,7 +140,7 @@ def _shares(prompts: Sequence[Counter[str]], seed: int) -> PreferenceShares:
     points: list[tuple[Fraction, int]] = [
         (Fraction(2 * counts["win"] + counts["tie"], 2), _decided(counts)) for counts in prompts
     ]
-    # Half wins are no trials that succeed or fail: no interval of Wilson's, however few pairs a prompt has.
+    # A half win is no Bernoulli trial, so Wilson's interval does not apply.
     win_rate = share_estimate(Counter(pair for pair in points if pair[1]), clustered=True, seed=seed)
     return PreferenceShares(
         pairs=_decided(total) + missing, missing=missing, win=win, tie=tie, lose=lose, win_rate=win_rate
@@ -154,7 +148,7 @@ def _shares(prompts: Sequence[Counter[str]], seed: int) -> PreferenceShares:
 
 
 def _share(prompts: Sequence[tuple[int, int]], seed: int) -> Estimate:
-    """(pairs that count, pairs that were decided) of each prompt."""
+    """The share from (counted pairs, decided pairs) of each prompt."""
     units = Counter(pair for pair in prompts if pair[1])
     return share_estimate(units, clustered=any(decided > 1 for _, decided in units), seed=seed)
 

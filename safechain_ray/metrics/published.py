@@ -1,30 +1,33 @@
-"""The published figures that belong beside ours, with what is different about ours.
-
-The published figures that belong beside a benchmark run's, with what is different about ours.
-"""
+"""Published figures as counterparts of a run's figures, for safety and for benchmarks, with the known differences."""
 
 from collections.abc import Iterator, Mapping
-
-from pydantic import BaseModel, ConfigDict
 
 from safechain_ray import catalog
 from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE
 from safechain_ray.catalog.published import Evaluation, Finetuning, PublishedFigures, SafetyFigures
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.metrics.benchmark import BenchmarkFigures, BenchmarkRunMetrics
+from safechain_ray.metrics.intervals import FrozenModel
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics, as_setting
 from safechain_ray.types import Part, Sampling, Setting, StrategySpec
 
+IN_PLACE_OF_BLOCKED = "the published code had a refusal judged in the place of each"
+"""utils_model.py and resp_gen.py of github.com/uw-nsl/safechain: a fixed sentence, which a judge calls safe."""
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+WITHOUT_COMPAT = {
+    "default": "BOS once, not twice",
+    "zerothink": "judged with its prefill; BOS once, not twice",
+    "lessthink": "judged with its prefill; BOS once, not twice",
+    "morethink": "not the calls of the published code; BOS once, not twice",
+}
+"""Differences from the published code without `compat: paper`, by strategy."""
 
 
-class Counterpart(_Model):
-    """What was published of a setting: of which model (by the table's name), on which data set, in shares of 1.
+class Counterpart(FrozenModel):
+    """The published figures of a setting: model (by the table's name), data set, and shares of 1.
 
-    `differs` says in what our setting is not the published one; where it is empty, the figures are of the same thing.
+    `differs` lists how our setting differs from the published one. If it is empty, the figures are comparable.
     """
 
     model: str
@@ -35,10 +38,10 @@ class Counterpart(_Model):
 
 
 class BesideOurs(Counterpart):
-    """The counterpart of what one judge says of one part in one setting of a run.
+    """The counterpart of one judge's figures on one part in one setting of a run.
 
-    `differences` are our figures minus the published ones; `within_interval` says whether the published figure lies in
-    the 95% interval of ours. Both lack a metric that ours leaves undefined.
+    `differences` are our figures minus the published ones. `within_interval` is whether the published figure lies in
+    our 95% interval. Both omit a metric that is undefined in ours.
     """
 
     setting_id: str
@@ -48,14 +51,14 @@ class BesideOurs(Counterpart):
     within_interval: dict[MetricName, bool]
 
 
-class StandIns(_Model):
-    """Names that stand for published ones: every model for `model`, a data set for the one it is mapped to."""
+class StandIns(FrozenModel):
+    """Published names used in place of ours: `model` for every model, and a published data set for each mapped one."""
 
     model: str | None = None
     datasets: Mapping[str, str] = {}
 
     def check(self, figures: PublishedFigures) -> None:
-        """Raises UnknownNameError for a model or a data set that nothing was published of."""
+        """Raises UnknownNameError for a model or a data set without published figures."""
         if self.model is not None and figures.name_of(self.model) is None:
             raise UnknownNameError("published model", self.model, figures.safety)
         for name in self.datasets.values():
@@ -63,26 +66,12 @@ class StandIns(_Model):
                 raise UnknownNameError("published data set", name, figures.evaluation.greedy_datasets)
 
 
-IN_PLACE_OF_BLOCKED = "the published code had a refusal judged in the place of each"
-
-"""utils_model.py and resp_gen.py of github.com/uw-nsl/safechain: a fixed sentence, which a judge calls safe."""
-
-WITHOUT_COMPAT = {
-    "default": "BOS once, not twice",
-    "zerothink": "judged with its prefill; BOS once, not twice",
-    "lessthink": "judged with its prefill; BOS once, not twice",
-    "morethink": "not the calls of the published code; BOS once, not twice",
-}
-
-"""What differs from the published code without `compat: paper`, by strategy."""
-
 NO_STAND_INS = StandIns()
-
-"""Every model and data set for itself."""
+"""No substitutes."""
 
 
 def beside(metrics: RunMetrics, figures: PublishedFigures, stand_ins: StandIns) -> tuple[BesideOurs, ...]:
-    """The counterparts of a run's figures, in their order; none of a setting that was not published."""
+    """The counterparts of a run's figures, in their order; settings without published figures are skipped."""
     return tuple(
         _beside(setting, judge, counterpart)
         for setting in metrics.settings
@@ -114,11 +103,11 @@ def find_counterpart(
     part: Part,
     blocked: int = 0,
 ) -> Counterpart | None:
-    """What was published of `model` in `setting` as `judge` sees its `part`; None without a model, strategy, data set.
+    """Published figures of `model` in `setting` for a judge and part; None for an unknown model, strategy or data set.
 
-    Greedy settings have a counterpart among the greedy figures, on the full sets; the others among the sampled ones, on
-    the small sets. Other differences are listed, and the figures are shown all the same. `prompts` is the number of
-    prompts of the setting, `blocked` that of responses that a provider blocked.
+    Greedy settings correspond to the greedy figures on the full sets, others to the sampled figures on the small sets.
+    Other differences are listed, and the figures are shown nevertheless. `prompts` is the number of prompts of the
+    setting, `blocked` that of responses blocked by a provider.
     """
     evaluation = figures.evaluation
     name = figures.name_of(stand_ins.model or model)
@@ -173,7 +162,7 @@ def _shares(figures: SafetyFigures, greedy: bool) -> dict[MetricName, float]:
 
 
 def _table_of(dataset: str, evaluation: Evaluation, stand_ins: StandIns) -> str | None:
-    """The name that the tables have for a data set, full or small."""
+    """The name of a data set, full or small, in the published tables."""
     if dataset in stand_ins.datasets:
         return stand_ins.datasets[dataset]
     names = (evaluation.greedy_datasets, evaluation.sampled_datasets)
@@ -220,14 +209,12 @@ def _other_sampling(setting: Setting, evaluation: Evaluation) -> Iterator[str]:
             yield f"{key} {getattr(sampling, key):g}, not {value:g}"
 
 
-class PublishedPass(BaseModel):
-    """What was published of one benchmark: pass@1 as a share of 1, of `model` by its published name.
+class PublishedPass(FrozenModel):
+    """The published pass@1 of one benchmark as a share of 1, for `model` by its published name.
 
-    `differs` says in what our run is not the published one. `difference` is ours minus the published figure,
-    `within_interval` whether that lies in the 95% interval of ours; both are None where ours is not defined.
+    `differs` lists how our run differs from the published one. `difference` is ours minus the published figure, and
+    `within_interval` is whether that figure lies in our 95% interval; both are None if ours is undefined.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     benchmark: str
     model: str
@@ -240,10 +227,9 @@ class PublishedPass(BaseModel):
 def published_passes(
     metrics: BenchmarkRunMetrics, finetuning: Finetuning, stand_in: str | None = None
 ) -> tuple[PublishedPass, ...]:
-    """The published figure of each benchmark that has one; none of a model of which nothing was published.
+    """The published figure of each benchmark that has one; empty for a model without published figures.
 
-    `stand_in` is the published model to stand beside ours, where it is not the same. Raises UnknownNameError for one
-    that there is not.
+    `stand_in` is the published model to compare with, if its name differs. Raises UnknownNameError if it is unknown.
     """
     rows = finetuning.rows()
     wanted = stand_in or metrics.model
@@ -280,7 +266,7 @@ def _benchmark_beside(
 
 
 def _differs(figures: BenchmarkFigures, style: str) -> Iterator[str]:
-    """In what the run of one benchmark is not as published, as far as that is known; `style` is the published one."""
+    """Known differences between our run of one benchmark and the published one, whose style is `style`."""
     entry = catalog.benchmarks()[figures.dataset].in_style(style)
     problems, whole = figures.grades.problems, figures.problems_published
     if whole is not None and problems != whole:

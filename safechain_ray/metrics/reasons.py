@@ -1,32 +1,33 @@
-"""Reasons of errors, counted in bounded memory: messages that differ only by numbers and names are one reason."""
+"""Error reasons counted in bounded memory: messages that differ only in numbers and names are one reason."""
 
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+
+from safechain_ray.metrics.intervals import FrozenModel
 
 REASON_CHARACTERS = 200
-"""Of a longer message only the start is kept."""
+"""Longer messages are truncated."""
 
 MOST_REASONS = 200
-"""Distinct reasons that are kept of each (setting, judge, part); the rarest ones are counted together."""
+"""Distinct reasons stored for each (setting, judge, part). The rarest ones are counted together."""
 
 MOST_SHOWN = 3
 
 OTHERS = "other reasons"
-"""What the rarest reasons are counted as where there are more than `MOST_REASONS`."""
+"""The name under which the rarest reasons are counted if there are more than `MOST_REASONS`."""
 
 REASON_KEYS = ["setting_id", "judge", "part", "reason"]
 REASONS_SCHEMA = pa.schema([*(pa.field(name, pa.string()) for name in REASON_KEYS), pa.field("rows", pa.int64())])
-"""`judge` and `part` are empty for the errors of samples themselves."""
+"""`judge` and `part` are empty for errors of the samples themselves."""
 
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # before numbers in it are written as N
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # removed before numbers are replaced by N
 _STATUS = r"(?:HTTP|status|code)\D{0,8}[1-5]\d\d\b"
 _IDS = (
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",  # a UUID
-    r"\b(?:req|request|resp|msg|chatcmpl|cmpl)[_-](?=\w*\d)[\w-]+",  # what providers call a request or its answer
+    r"\b(?:req|request|resp|msg|chatcmpl|cmpl)[_-](?=\w*\d)[\w-]+",  # providers' ids of requests and answers
     r"\b0x[0-9a-f]+\b",
     r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b",
     r"\d+(?:[.,:]\d+)*",
@@ -34,13 +35,11 @@ _IDS = (
 _VARYING = re.compile(rf"(?P<kept>{_STATUS})|{'|'.join(_IDS)}", re.IGNORECASE)
 
 
-class Reason(BaseModel):
-    """Why rows ended with an error, or verdicts are missing, and how many. Numbers in it are written as N.
+class Reason(FrozenModel):
+    """Why rows ended with an error, or verdicts are missing, and how many. Numbers are replaced by N.
 
     The text comes from engines, providers and models. Code that shows it has to escape it first.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reason: str
     rows: int
@@ -49,7 +48,7 @@ class Reason(BaseModel):
 def plain_reason(message: str, names: Iterable[str] = ()) -> str:
     """`message` on one line, with N for every number and hexadecimal id and "…" for each of `names`.
 
-    The status codes of HTTP stay: 429 and 500 are two reasons.
+    HTTP status codes are kept: 429 and 500 are different reasons.
     """
     text = " ".join(_CONTROL.sub("", message[: 10 * REASON_CHARACTERS]).split())
     for name in names:
@@ -60,24 +59,24 @@ def plain_reason(message: str, names: Iterable[str] = ()) -> str:
 
 
 def bounded(reasons: pa.Table) -> pa.Table:
-    """`reasons` with at most `MOST_REASONS` of each setting, judge and part: the commonest, and the sum of the rest.
+    """`reasons` with at most `MOST_REASONS` of each setting, judge and part: the most common, and the sum of the rest.
 
-    The sums do not change. With at most `MOST_REASONS` distinct reasons the counts are exact, in any order of merging.
+    The sums do not change. With at most `MOST_REASONS` distinct reasons the counts are exact for any order of merging.
     """
     if reasons.num_rows <= MOST_REASONS:
         return reasons
-    kept = []
+    bounded_rows = []
     rows = sorted(reasons.to_pylist(), key=_key)
     for key, of_key in groupby(rows, _key):
         ordered = sorted(of_key, key=lambda row: (row["reason"] == OTHERS, -row["rows"], row["reason"]))
-        kept += ordered[:MOST_REASONS]
+        bounded_rows += ordered[:MOST_REASONS]
         if rest := sum(row["rows"] for row in ordered[MOST_REASONS:]):
-            kept.append(dict(zip(REASON_KEYS, (*key, OTHERS), strict=True)) | {"rows": rest})
-    return pa.Table.from_pylist(kept, schema=REASONS_SCHEMA)
+            bounded_rows.append(dict(zip(REASON_KEYS, (*key, OTHERS), strict=True)) | {"rows": rest})
+    return pa.Table.from_pylist(bounded_rows, schema=REASONS_SCHEMA)
 
 
 def commonest(reasons: Sequence[tuple[str, int]]) -> tuple[Reason, ...]:
-    """The commonest of (reason, rows), at most `MOST_SHOWN`; equally common ones in the order of their texts."""
+    """The most common of (reason, rows), at most `MOST_SHOWN`; ties in the order of their texts."""
     ordered = sorted(reasons, key=lambda each: (each[0] == OTHERS, -each[1], each[0]))
     return tuple(Reason(reason=reason, rows=rows) for reason, rows in ordered[:MOST_SHOWN])
 

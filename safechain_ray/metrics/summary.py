@@ -1,14 +1,14 @@
-"""The figures of a whole run as one tree of frozen models, which is `metrics.json`."""
+"""Metrics of a whole run as one tree of frozen models (`metrics.json`)."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from safechain_ray.errors import InputError
-from safechain_ray.metrics.counts import OUTCOMES, Counts, Tally
-from safechain_ray.metrics.intervals import Estimate, share_estimate
+from safechain_ray.metrics.counts import OUTCOMES, Counts, PromptHistogram
+from safechain_ray.metrics.intervals import Estimate, FrozenModel, share_estimate
 from safechain_ray.metrics.reasons import Reason
 from safechain_ray.metrics.safety import (
     ALL_HARMFUL,
@@ -21,11 +21,6 @@ from safechain_ray.metrics.safety import (
     over_refusal,
 )
 from safechain_ray.types import Outcome, Part, Sampling, Setting, StrategySpec
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
 
 Value = TypeVar("Value")
 
@@ -41,8 +36,8 @@ Outcomes = Annotated[dict[Outcome, int], AfterValidator(_of_every_outcome)]
 OutcomeRates = Annotated[dict[Outcome, Estimate], AfterValidator(_of_every_outcome)]
 
 
-class SafetyMetrics(_Model):
-    """The safety metrics of a group of harmful prompts. `missing` counts the verdicts not there, of K for each."""
+class SafetyMetrics(FrozenModel):
+    """The safety metrics of a group of harmful prompts. `missing` counts the missing verdicts, of K for each prompt."""
 
     prompts: int
     missing: int
@@ -54,7 +49,7 @@ class SafetyMetrics(_Model):
 class JudgeMetrics(SafetyMetrics):
     """One judge's verdicts on one part of a setting's samples: over all harmful prompts, and by category.
 
-    Verdicts on benign prompts are in no safety metric; they are counted beside.
+    Verdicts on benign prompts are in no safety metric. They are counted separately.
     """
 
     judge: str
@@ -70,20 +65,20 @@ class JudgeMetrics(SafetyMetrics):
 
     @property
     def all_missing(self) -> int:
-        """Verdicts that are not there, on prompts of both kinds."""
+        """Missing verdicts on prompts of both kinds."""
         return self.missing + self.missing_on_benign
 
 
-class Tokens(_Model):
-    """Sums over rows; None where the model has no such part."""
+class Tokens(FrozenModel):
+    """Sums over rows; None if the model has no such part."""
 
     prompt: int | None
     thought: int | None
     answer: int | None
 
 
-class SettingFacts(_Model):
-    """What a setting is, as every tree of figures says it."""
+class SettingFacts(FrozenModel):
+    """Identity of a setting, common to all trees of figures."""
 
     setting_id: str
     dataset: str
@@ -94,7 +89,7 @@ class SettingFacts(_Model):
 
     @model_validator(mode="after")
     def _is_a_setting(self) -> Self:
-        """Raises ValueError for what no run can be asked."""
+        """Raises ValueError for a setting that no run can have."""
         if missing := Sampling.model_fields.keys() - self.sampling.keys():
             raise ValueError(f"sampling has no {min(missing)}")
         as_setting(self)
@@ -113,7 +108,7 @@ class SettingFacts(_Model):
 
 
 def as_setting(facts: SettingFacts) -> Setting:
-    """The setting that the figures are of. Raises ValueError where there can be no such setting."""
+    """The setting of these figures. Raises ValueError if there can be no such setting."""
     return Setting(
         dataset=facts.dataset,
         strategy=StrategySpec(name=facts.strategy, options=facts.strategy_options),
@@ -123,7 +118,7 @@ def as_setting(facts: SettingFacts) -> Setting:
 
 
 class SettingMetrics(SettingFacts):
-    """One setting: what became of its rows, then what its judges say. `outcome_rates` are shares of `rows`."""
+    """One setting: the outcomes of its rows, then its judges' metrics. `outcome_rates` are shares of `rows`."""
 
     prompts: int = Field(description="prompts that have a row")
     rows: int
@@ -144,12 +139,12 @@ class SettingMetrics(SettingFacts):
 
     @property
     def harmful_prompts(self) -> int:
-        """How many prompts the safety metrics are over, those that have no row yet among them."""
+        """Number of prompts in the safety metrics, including those without a row yet."""
         return self.rows_expected // self.samples - self.benign_prompts
 
 
-class RunMetrics(_Model):
-    """Every setting of one model. `caveats` are what the catalog wants said of the model and the judges."""
+class RunMetrics(FrozenModel):
+    """Every setting of one model. `caveats` are the catalog's remarks on the model and the judges."""
 
     model: str = ""
     caveats: tuple[str, ...] = ()
@@ -160,7 +155,7 @@ class RunMetrics(_Model):
 
     @property
     def errors(self) -> int:
-        """Samples that ended with an error, and verdicts that are missing because a judge failed."""
+        """Samples with an error, and verdicts missing because a judge failed."""
         of_samples = sum(setting.outcomes["error"] for setting in self.settings)
         return of_samples + sum(judge.failed for setting in self.settings for judge in setting.judges)
 
@@ -173,13 +168,15 @@ def summarise(
     seed: int = 0,
     benign: BenignPrompts = ALL_HARMFUL,
 ) -> RunMetrics:
-    """The figures of `settings` from the counts of all their rows.
+    """The metrics of `settings` from the counts of all their rows.
 
-    `asked` are the (judge, part) pairs that every row should have a verdict of; a row without one counts as missing.
-    `expected_prompts` maps a data set to its number of prompts: prompts that no row speaks of then count as rows
-    expected and as missing verdicts. `seed` is that of the bootstraps.
-    `benign` says which prompts no safety metric counts, and who finds refusals of these.
-    Raises InputError where a prompt has more rows than K or more verdicts than rows, that is, where rows repeat.
+    `asked` are the (judge, part) pairs of which every row should have a verdict; others count as missing.
+    `expected_prompts` maps a data set to its number of prompts. Prompts without a row then count as expected rows and
+    as missing verdicts. `benign` are the prompts outside the safety metrics, and the judge of their refusals. `seed` is
+    that of the bootstraps.
+
+    Raises:
+        InputError: a prompt has more rows than K or more verdicts than rows, so rows are repeated.
     """
     expected = expected_prompts or {}
     return RunMetrics(
@@ -201,30 +198,31 @@ def _setting_metrics(
 ) -> SettingMetrics:
     setting_id, samples = setting.setting_id, setting.samples
     kinds, refusals = benign.kinds.get(setting.dataset, PromptKinds()), benign.refusals
-    tallies = {outcome: counts.outcome_tallies(setting_id, outcome) for outcome in OUTCOMES}
-    any_outcome = tallies["ok"]
-    prompts = sum(sum(tally.values()) for tally in any_outcome.values())
-    benign_found = sum(sum(tally.values()) for tally in _of_kind(any_outcome, kinds, benign=True).values())
+    histograms = {outcome: counts.outcome_histograms(setting_id, outcome) for outcome in OUTCOMES}
+    any_outcome = histograms["ok"]
+    prompts = sum(sum(histogram.values()) for histogram in any_outcome.values())
+    benign_found = sum(sum(histogram.values()) for histogram in _of_kind(any_outcome, kinds, benign=True).values())
     absent = max(0, expected_prompts - prompts)
     absent_benign = min(absent, max(0, kinds.benign_prompts - benign_found))
-    most_rows = max((rows for tally in any_outcome.values() for _, rows in tally), default=0)
+    most_rows = max((rows for histogram in any_outcome.values() for _, rows in histogram), default=0)
     if most_rows > samples:
         raise InputError(
             f"Setting {setting_id}: a prompt has {most_rows} rows where K is {samples}. "
-            "Fix: rerun the run's own command: it keeps one row of each sample."
+            "Fix: rerun the run's own command, which keeps one row of each sample."
         )
     outcomes_by_category: dict[str, dict[Outcome, int]] = {
-        category: {outcome: _first_sum(tallies[outcome][category]) for outcome in OUTCOMES} for category in any_outcome
+        category: {outcome: _first_sum(histograms[outcome][category]) for outcome in OUTCOMES}
+        for category in any_outcome
     }
     totals = counts.setting_totals(setting_id)
     return SettingMetrics(
         **dict(SettingFacts.of(setting)),
         prompts=prompts,
-        rows=sum(rows * count for tally in any_outcome.values() for (_, rows), count in tally.items()),
+        rows=sum(rows * count for histogram in any_outcome.values() for (_, rows), count in histogram.items()),
         rows_expected=(prompts + absent) * samples,
-        outcomes={outcome: sum(map(_first_sum, tallies[outcome].values())) for outcome in OUTCOMES},
+        outcomes={outcome: sum(map(_first_sum, histograms[outcome].values())) for outcome in OUTCOMES},
         outcome_rates={
-            outcome: share_estimate(_union(tallies[outcome].values()), clustered=samples > 1, seed=seed)
+            outcome: share_estimate(_union(histograms[outcome].values()), clustered=samples > 1, seed=seed)
             for outcome in OUTCOMES
         },
         outcomes_by_category=outcomes_by_category,
@@ -255,17 +253,17 @@ def _judge_metrics(
     seed: int,
     benign: BenignPrompts,
 ) -> JudgeMetrics:
-    """`absent` counts the harmful and the benign prompts without any row."""
+    """The metrics of one judge. `absent` counts the harmful and the benign prompts without any row."""
     kinds = benign.kinds.get(setting.dataset, PromptKinds())
-    tallies = _verdicts(counts, setting, judge, part)
-    harmful = _of_kind(tallies, kinds, benign=False)
-    on_benign = _union([*_of_kind(tallies, kinds, benign=True).values(), {(0, 0): absent[1]}])
+    histograms = _verdicts(counts, setting, judge, part)
+    harmful = _of_kind(histograms, kinds, benign=False)
+    on_benign = _union([*_of_kind(histograms, kinds, benign=True).values(), {(0, 0): absent[1]}])
     return JudgeMetrics(
         judge=judge,
         part=part,
         noted=counts.noted(setting.setting_id, judge, part),
         failed=counts.failed(setting.setting_id, judge, part),
-        categories={category: _safety(tally, setting.samples, seed) for category, tally in harmful.items()},
+        categories={category: _safety(histogram, setting.samples, seed) for category, histogram in harmful.items()},
         missing_on_benign=missing_verdicts(on_benign, setting.samples),
         unsafe_on_benign=None
         if judge in benign.refusal_judges
@@ -275,39 +273,41 @@ def _judge_metrics(
     )
 
 
-def _verdicts(counts: Counts, setting: Setting, judge: str, part: Part) -> dict[str, Tally]:
-    """Tallies by category. Raises InputError where a prompt has more verdicts than K."""
-    by_category = counts.tallies(setting.setting_id, judge, part)
-    most_verdicts = max((safe + unsafe for tally in by_category.values() for safe, unsafe in tally), default=0)
+def _verdicts(counts: Counts, setting: Setting, judge: str, part: Part) -> dict[str, PromptHistogram]:
+    """Histograms by category. Raises InputError if a prompt has more verdicts than K."""
+    by_category = counts.verdict_histograms(setting.setting_id, judge, part)
+    most_verdicts = max((safe + unsafe for histogram in by_category.values() for safe, unsafe in histogram), default=0)
     if most_verdicts > setting.samples:
         raise InputError(
             f"Setting {setting.setting_id}: a prompt has {most_verdicts} verdicts of {judge} on its {part} "
-            f"where K is {setting.samples}. Keep one verdict a judge, part and sample_id before counting."
+            f"where K is {setting.samples}. Fix: keep one verdict a judge, part and sample_id before counting."
         )
     return by_category
 
 
-def _of_kind(tallies: Mapping[str, Tally], kinds: PromptKinds, *, benign: bool) -> dict[str, Tally]:
-    return {category: tally for category, tally in tallies.items() if kinds.is_benign(category) is benign}
+def _of_kind(
+    histograms: Mapping[str, PromptHistogram], kinds: PromptKinds, *, benign: bool
+) -> dict[str, PromptHistogram]:
+    return {category: histogram for category, histogram in histograms.items() if kinds.is_benign(category) is benign}
 
 
-def _safety(tally: Tally, samples: int, seed: int) -> SafetyMetrics:
+def _safety(histogram: PromptHistogram, samples: int, seed: int) -> SafetyMetrics:
     return SafetyMetrics(
-        prompts=sum(tally.values()),
-        missing=missing_verdicts(tally, samples),
-        safe_at_1=measure("safe_at_1", tally, samples, seed),
-        safe_at_k=measure("safe_at_k", tally, samples, seed),
-        cons_safe_at_k=measure("cons_safe_at_k", tally, samples, seed),
+        prompts=sum(histogram.values()),
+        missing=missing_verdicts(histogram, samples),
+        safe_at_1=measure("safe_at_1", histogram, samples, seed),
+        safe_at_k=measure("safe_at_k", histogram, samples, seed),
+        cons_safe_at_k=measure("cons_safe_at_k", histogram, samples, seed),
     )
 
 
-def _union(tallies: Iterable[Tally]) -> Tally:
-    """The tally of all prompts behind `tallies`."""
+def _union(histograms: Iterable[PromptHistogram]) -> PromptHistogram:
+    """The histogram of all prompts behind `histograms`."""
     union: Counter[tuple[int, int]] = Counter()
-    for tally in tallies:
-        union.update(tally)
+    for histogram in histograms:
+        union.update(histogram)
     return +union
 
 
-def _first_sum(tally: Tally) -> int:
-    return sum(first * count for (first, _), count in tally.items())
+def _first_sum(histogram: PromptHistogram) -> int:
+    return sum(first * count for (first, _), count in histogram.items())

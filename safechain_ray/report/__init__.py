@@ -1,1 +1,1 @@
-"""What a person reads of a run: tables for the terminal and plain logs."""
+"""Reports: documents of figures, their renderers, and progress displays."""

@@ -1,4 +1,4 @@
-"""The figures of benchmarks as tables: how many problems were solved, and the published figures beside."""
+"""The document of a benchmark run: problems solved, and the published figures beside."""
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
@@ -7,13 +7,13 @@ from safechain_ray.catalog.published import PublishedFigures
 from safechain_ray.metrics.benchmark import BenchmarkFigures, BenchmarkRunMetrics
 from safechain_ray.metrics.published import PublishedPass
 from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
-from safechain_ray.report.labels import common_sampling, metric_lines, percent, setting_label
-from safechain_ray.report.published import points
+from safechain_ray.report.labels import common_sampling, count_cell, metric_cell, percent, setting_label, share_cell
+from safechain_ray.report.published import difference_cell
 from safechain_ray.report.tables import FEW_PROMPTS
 
 LEGEND = (
     "In percent, with 95% intervals; in brackets, where grades are missing, the bounds with all of them wrong and all "
-    "of them right. A truncated sample is graded as it stands: without an answer it is wrong."
+    "of them right. A truncated sample is graded as it is: without an answer it is wrong."
 )
 PUBLISHED_LEGEND = (
     "pass@1 in percent: ours with its 95% interval, the difference of ours from the published figure in points, and "
@@ -26,12 +26,12 @@ UNPUBLISHED = (
 
 
 def benchmark_document(metrics: BenchmarkRunMetrics) -> Document:
-    """One row a benchmark, and what to know."""
+    """One row a benchmark, and notes."""
     return Document((benchmark_table(metrics),), metrics.caveats, tuple(_notes(metrics)))
 
 
 def benchmark_table(metrics: BenchmarkRunMetrics) -> Table:
-    """pass@k for every k that the run tells."""
+    """One row a benchmark, one column for every k of its pass@k."""
     common = common_sampling(metrics.benchmarks)
     ks = sorted({k for figures in metrics.benchmarks for k in figures.grades.pass_at})
     passes = figure_columns(*(f"pass@{k}" for k in ks))
@@ -51,7 +51,7 @@ def benchmark_table(metrics: BenchmarkRunMetrics) -> Table:
 def with_published_passes(
     document: Document, metrics: BenchmarkRunMetrics, found: Sequence[PublishedPass], figures: PublishedFigures
 ) -> Document:
-    """The document with the published figures behind its tables, and what to know of them behind its notes."""
+    """The document with the published figures after its tables, and their notes after its notes."""
     if not found:
         names = ", ".join(figures.finetuning.rows())
         nothing = f"Nothing was published of {metrics.model} on these benchmarks. --paper NAME puts others' beside: "
@@ -69,13 +69,13 @@ def published_table(metrics: BenchmarkRunMetrics, found: Sequence[PublishedPass]
     return Table(
         title=f"Beside the published figures of {found[0].model} ({figures.source})",
         columns=(text_column("Benchmark"), *figure_columns("Ours", "Published", "Difference")),
-        groups=(tuple(_beside(ours[each.benchmark], each) for each in found),),
+        groups=(tuple(_published_row(ours[each.benchmark], each) for each in found),),
         caption=PUBLISHED_LEGEND,
     )
 
 
 def published_notes(found: Sequence[PublishedPass]) -> Iterator[str]:
-    """In what ours are not what was published."""
+    """How ours differ from what was published."""
     for each in found:
         if each.differs:
             yield f"{each.benchmark} differs from the published one: {'; '.join(each.differs)}."
@@ -83,7 +83,7 @@ def published_notes(found: Sequence[PublishedPass]) -> Iterator[str]:
 
 
 def _name(figures: BenchmarkFigures, common: Container[str] = ()) -> str:
-    """The setting, with its style where that is neither the default one nor named by the strategy."""
+    """The setting, with its style unless the style is the default or is named by the strategy."""
     label = setting_label(figures, common)
     return label if figures.style in ("default", figures.strategy) else f"{label} style={figures.style}"
 
@@ -92,41 +92,37 @@ def _row(figures: BenchmarkFigures, ks: Sequence[int], name: str) -> Row:
     grades = figures.grades
     return (
         cell(name),
-        cell(f"{grades.problems:,}"),
-        *(_pass(figures, k) for k in ks),
-        _count(grades.missing, figures.rows_expected),
-        _count(figures.outcomes["truncated"], figures.rows),
-        _count(figures.outcomes["error"], figures.rows),
+        count_cell(grades.problems),
+        *(_pass_cell(figures, k) for k in ks),
+        share_cell(grades.missing, figures.rows_expected, is_warning=True),
+        share_cell(figures.outcomes["truncated"], figures.rows, is_warning=True),
+        share_cell(figures.outcomes["error"], figures.rows, is_warning=True),
     )
 
 
-def _pass(figures: BenchmarkFigures, k: int) -> Cell:
+def _pass_cell(figures: BenchmarkFigures, k: int) -> Cell:
     grades = figures.grades
-    return cell(*metric_lines(grades.pass_at[k], grades.missing)) if k in grades.pass_at else cell("-")
+    return metric_cell(grades.pass_at[k], grades.missing) if k in grades.pass_at else cell("-")
 
 
-def _count(count: int, of: int) -> Cell:
-    """The count, and below it, where there is one, its share in percent."""
-    return cell(f"{count:,}", f"{percent(count / of)}%", style="yellow") if count else cell("0")
-
-
-def _beside(ours: BenchmarkFigures, published: PublishedPass) -> Row:
+def _published_row(ours: BenchmarkFigures, published: PublishedPass) -> Row:
     star = "*" if published.differs else ""
-    difference = cell("none")
-    if published.difference is not None:
-        difference = cell(points(published.difference), "inside" if published.within_interval else "outside")
-    figure = _pass(ours, 1)
-    return cell(published.benchmark), figure, cell(percent(published.share) + star), difference
+    return (
+        cell(published.benchmark),
+        _pass_cell(ours, 1),
+        cell(percent(published.share) + star),
+        difference_cell(published.difference, bool(published.within_interval)),
+    )
 
 
 def _notes(metrics: BenchmarkRunMetrics) -> Iterator[str]:
     for figures in metrics.benchmarks:
-        said = list(_said(figures))
-        if said:
-            yield f"{_name(figures)}: {' '.join(said)}"
+        sentences = list(_sentences(figures))
+        if sentences:
+            yield f"{_name(figures)}: {' '.join(sentences)}"
 
 
-def _said(figures: BenchmarkFigures) -> Iterator[str]:
+def _sentences(figures: BenchmarkFigures) -> Iterator[str]:
     problems, published = figures.grades.problems, figures.problems_published
     if published is not None and problems != published:
         yield f"{problems:,} of {published:,} problems were asked."

@@ -1,7 +1,4 @@
-"""Models compared in all that they were asked, as one document: side by side, then what differs.
-
-Models side by side: what each solves and how safe it is, the published models of a fine-tuning beside them.
-"""
+"""The document of compared models: their safety and benchmarks side by side, then the tables of differences."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,15 +9,15 @@ from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.comparison import benchmark_comparison_document, comparison_document
-from safechain_ray.report.document import Column, Document, Row, Table, cell, text_column
+from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, text_column
 from safechain_ray.report.labels import (
     OVER_REFUSAL,
     common_sampling,
     judge_label,
-    metric_lines,
+    metric_cell,
     percent,
-    refusal_lines,
-    safety_lines,
+    refusal_cell,
+    safety_cell,
     setting_label,
 )
 
@@ -31,27 +28,47 @@ LEGEND = (
 )
 
 STARRED = "* published in another style than ours (`report RUN --paper` shows the difference)."
-
 NOTHING_PUBLISHED = cell("–")
-
 Published = Mapping[str, Mapping[str, float]]
-
 """Shares by published model, then by benchmark or data set."""
 
+PUBLISHED = "Published ({source}): greedily, on the full sets, the {part} as {judge} sees it, BOS sent twice."
+NOTHING = "Nothing was published of a model tuned from one of these: --paper {bases} puts others' beside."
 
-@dataclass(frozen=True, slots=True)
-class _Figure:
-    """What one model has in the row of this label.
 
-    `column` is what that row is called in the published table; `differs` is true where the published figure was asked
-    and graded in another style.
+def compared_document(compared: ComparedModels, figures: PublishedFigures, stand_ins: StandIns | None) -> Document:
+    """The models side by side, then their differences."""
+    found, table = differences(compared), side_by_side(compared, figures, stand_ins)
+    return Document((*([] if table is None else [table]), *found.tables), found.caveats, found.notes)
+
+
+def differences(compared: ComparedModels) -> Document:
+    """The tables of differences, those of safety first, and their notes."""
+    parts = [] if compared.safety is None else [comparison_document(compared.safety)]
+    parts += [] if compared.benchmarks is None else [benchmark_comparison_document(compared.benchmarks)]
+    return Document(
+        tuple(table for part in parts for table in part.tables),
+        tuple(dict.fromkeys(caveat for part in parts for caveat in part.caveats)),
+        tuple(note for part in parts for note in part.notes),
+    )
+
+
+def side_by_side(compared: ComparedModels, figures: PublishedFigures, stand_ins: StandIns | None) -> Table | None:
+    """Every model's own figures; None without both runs and benchmarks: then the differences hold all figures.
+
+    With `stand_ins` the table also has the published models of the same base model as ours, or as the stand-in.
     """
-
-    label: tuple[str, ...]
-    model: str
-    lines: list[str]
-    column: str | None
-    differs: bool = False
+    if not (compared.safety_of and compared.grades_of):
+        return None
+    if stand_ins is None:
+        return models_table(compared.safety_of, compared.grades_of, {}, {}, "", {})
+    published = figures.finetuning.rows(compared.names if stand_ins.model is None else (stand_ins.model,))
+    evaluation = figures.evaluation
+    legend = PUBLISHED.format(source=figures.source, part=evaluation.part, judge=evaluation.judge)
+    if not published:
+        legend = NOTHING.format(bases=" or ".join(figures.finetuning.models))
+    styles = figures.finetuning.styles
+    return models_table(compared.safety_of, compared.grades_of, published, stand_ins.datasets, legend, styles)
 
 
 def models_table(
@@ -59,23 +76,24 @@ def models_table(
     grades_of: Mapping[str, BenchmarkRunMetrics],
     published: Published,
     published_as: Mapping[str, str],
-    said_of_published: str,
+    published_legend: str,
     styles: Mapping[str, str],
 ) -> Table:
-    """The paper's table of tuned models, turned: a column a model, a row a benchmark or a setting with its judge.
+    """The paper's table of tuned models, transposed: a column a model, a row a benchmark or a setting with its judge.
 
-    `published_as` goes from a data set of ours to the published one for which it stands; `said_of_published` ends the
-    caption; `styles` are those of the published benchmarks, for those not in the default one.
+    `published_as` maps a data set of ours to the published one that it replaces; `published_legend` ends the caption;
+    `styles` are the styles of published benchmarks that do not use the default one.
     """
     models = list(dict.fromkeys([*safety_of, *grades_of]))
     tested = common_sampling([each for run in grades_of.values() for each in run.benchmarks])
     judged = common_sampling([each for run in safety_of.values() for each in run.settings])
-    said = [f"Benchmarks: {' '.join(tested.values())}."] if tested else []
-    said += [f"Safety: {' '.join(judged.values())}."] if judged else []
-    said += [said_of_published] if said_of_published else []
+    legend = [LEGEND]
+    legend += [f"Benchmarks: {' '.join(tested.values())}."] if tested else []
+    legend += [f"Safety: {' '.join(judged.values())}."] if judged else []
+    legend += [published_legend] if published_legend else []
     passes = list(_passes(grades_of, tested, styles))
     if any(each.differs and each.column in row for each in passes for row in published.values()):
-        said.append(STARRED)
+        legend.append(STARRED)
     return Table(
         title="Models side by side",
         columns=(
@@ -87,8 +105,23 @@ def models_table(
             tuple(_rows(passes, models, published)),
             tuple(_rows(_safe_shares(safety_of, judged, published_as), models, published)),
         ),
-        caption=" ".join([LEGEND, *said]),
+        caption=" ".join(legend),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """The figure of one model in the row of this label.
+
+    `column` is the row's name in the published table; `differs` is true where the published figure was asked and graded
+    in another style.
+    """
+
+    label: tuple[str, ...]
+    model: str
+    figure: Cell
+    column: str | None
+    differs: bool = False
 
 
 def _rows(figures: Iterable[_Figure], models: list[str], published: Published) -> Iterator[Row]:
@@ -98,7 +131,7 @@ def _rows(figures: Iterable[_Figure], models: list[str], published: Published) -
     for label, found in by_label.items():
         column = next(iter(found.values())).column
         star = "*" if any(figure.differs for figure in found.values()) else ""
-        ours = (cell(*found[model].lines) if model in found else NOTHING_PUBLISHED for model in models)
+        ours = (found[model].figure if model in found else NOTHING_PUBLISHED for model in models)
         theirs = (
             NOTHING_PUBLISHED if column is None or column not in row else cell(percent(row[column]) + star)
             for row in published.values()
@@ -112,9 +145,9 @@ def _passes(
     for model, run in grades_of.items():
         for figures in run.benchmarks:
             if 1 in figures.grades.pass_at:
-                lines = metric_lines(figures.grades.pass_at[1], figures.grades.missing)
+                figure = metric_cell(figures.grades.pass_at[1], figures.grades.missing)
                 differs = figures.style != styles.get(figures.dataset, "default")
-                yield _Figure((setting_label(figures, common),), model, lines, figures.dataset, differs)
+                yield _Figure((setting_label(figures, common),), model, figure, figures.dataset, differs)
 
 
 def _safe_shares(
@@ -127,47 +160,7 @@ def _safe_shares(
                 is_published = setting.strategy == "default" and judge.part == "response"
                 column = published_as.get(setting.dataset, setting.dataset) if is_published else None
                 label = (setting_label(setting, common), judge_label(judge))
-                yield _Figure(label, model, safety_lines(judge, "safe_at_1"), column)
+                yield _Figure(label, model, safety_cell(judge, "safe_at_1"), column)
             if setting.over_refusal is not None:
                 label = (setting_label(setting, common), OVER_REFUSAL)
-                yield _Figure(label, model, refusal_lines(setting), None)
-
-
-PUBLISHED = "Published ({source}): greedily, on the full sets, the {part} as {judge} sees it, BOS sent twice."
-
-NOTHING = "Nothing was published of a model tuned from one of these: --paper {bases} puts others' beside."
-
-
-def differences(compared: ComparedModels) -> Document:
-    """The tables of differences, those of safety first, and what to know of them."""
-    parts = [] if compared.safety is None else [comparison_document(compared.safety)]
-    parts += [] if compared.benchmarks is None else [benchmark_comparison_document(compared.benchmarks)]
-    return Document(
-        tuple(table for part in parts for table in part.tables),
-        tuple(dict.fromkeys(caveat for part in parts for caveat in part.caveats)),
-        tuple(note for part in parts for note in part.notes),
-    )
-
-
-def side_by_side(compared: ComparedModels, figures: PublishedFigures, stand_ins: StandIns | None) -> Table | None:
-    """Every model's own figures; None where only runs or only benchmarks are compared, whose differences say it all.
-
-    With `stand_ins` the published models stand beside that are of one base model with ours, or with theirs.
-    """
-    if not (compared.safety_of and compared.grades_of):
-        return None
-    if stand_ins is None:
-        return models_table(compared.safety_of, compared.grades_of, {}, {}, "", {})
-    published = figures.finetuning.rows(compared.names if stand_ins.model is None else (stand_ins.model,))
-    evaluation = figures.evaluation
-    said = PUBLISHED.format(source=figures.source, part=evaluation.part, judge=evaluation.judge)
-    if not published:
-        said = NOTHING.format(bases=" or ".join(figures.finetuning.models))
-    styles = figures.finetuning.styles
-    return models_table(compared.safety_of, compared.grades_of, published, stand_ins.datasets, said, styles)
-
-
-def compared_document(compared: ComparedModels, figures: PublishedFigures, stand_ins: StandIns | None) -> Document:
-    """All of it."""
-    found, table = differences(compared), side_by_side(compared, figures, stand_ins)
-    return Document((*([] if table is None else [table]), *found.tables), found.caveats, found.notes)
+                yield _Figure(label, model, refusal_cell(setting), None)

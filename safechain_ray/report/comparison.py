@@ -1,7 +1,4 @@
-"""A comparison as tables: one for each run beside the baseline, and what to know of them.
-
-Benchmarks of several runs held against each other, as a table.
-"""
+"""The document of a comparison of runs, and that of benchmark runs: a table for each run against the baseline."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -10,9 +7,29 @@ from safechain_ray.metrics.benchmark import BenchmarkComparison, PassDifference
 from safechain_ray.metrics.comparison import ComparedSettings, Comparison, Difference, OverRefusalDifference
 from safechain_ray.metrics.paired import PairedMeans
 from safechain_ray.metrics.published import Counterpart
-from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
-from safechain_ray.report.labels import METRIC_LABELS, NO_FIGURE, OVER_REFUSAL, common_sampling, percent, setting_label
-from safechain_ray.report.published import difference_notes, points
+from safechain_ray.report.document import (
+    Cell,
+    Column,
+    Document,
+    Row,
+    Table,
+    cell,
+    figure_cell,
+    figure_columns,
+    text_column,
+)
+from safechain_ray.report.labels import (
+    METRIC_LABELS,
+    NO_FIGURE,
+    OVER_REFUSAL,
+    common_sampling,
+    p_value,
+    percent,
+    points,
+    rows_cell,
+    setting_label,
+)
+from safechain_ray.report.published import difference_notes
 from safechain_ray.report.tables import FEW_PROMPTS
 
 LEGEND = (
@@ -21,19 +38,35 @@ LEGEND = (
 )
 
 REFUSALS = "Safety is compared over harmful prompts, over-refusal over benign ones: there less is better."
-
 BENIGN = "benign prompts"
-
 TESTED = (
     "p: McNemar's exact test, where K = 1, then with Holm's correction over this comparison's tests, {tests} in all."
 )
 
 PUBLISHED = "Published: the difference of the paper's figures; * where a setting is not the paper's."
+BENCHMARKS_LEGEND = (
+    "In percent, over the n problems with grades on both sides: the figure of the baseline, then of the other; the "
+    "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
+)
 
 
 def comparison_document(comparison: Comparison) -> Document:
     tables = [_table(comparison, run, list(pairs)) for run, pairs in groupby(comparison.pairs, lambda pair: pair.run)]
     return Document(tuple(tables), comparison.caveats, tuple(_notes(comparison)))
+
+
+def benchmark_comparison_document(comparison: BenchmarkComparison) -> Document:
+    """A table for each run beside the baseline."""
+    runs = groupby(comparison.differences, lambda each: each.run)
+    few = [each for each in comparison.differences if each.n < FEW_PROMPTS]
+    return Document(
+        tuple(_benchmark_table(comparison, run, tuple(differences)) for run, differences in runs),
+        comparison.caveats,
+        (
+            *(f"{each.benchmark}, pass@{each.k}: {each.run} differs over only {each.n} problems." for each in few),
+            *(f"Left out, as the other run has none like it: {each}." for each in comparison.left_out),
+        ),
+    )
 
 
 def _table(comparison: Comparison, run: str, pairs: Sequence[ComparedSettings]) -> Table:
@@ -81,40 +114,25 @@ def _rows(pair: ComparedSettings, common: dict[str, str], tested: bool, publishe
         )
 
 
-def _difference_cells(each: Difference | OverRefusalDifference, tested: bool) -> Row:
-    """The sides, the difference, the prompts behind it, and its p-values if any are shown."""
+def _difference_cells(each: Difference | OverRefusalDifference | PassDifference, tested: bool) -> Row:
+    """Baseline and other, their difference, the prompts or problems behind it, and its p-values if any are shown."""
     return (
-        side_cell(each),
-        difference_cell(each),
-        cell(f"{each.n:,}", *([f"of {each.n + each.left_out:,}"] if each.left_out else ())),
-        *([p_values_cell(each.p_value, each.p_adjusted)] if tested else ()),
+        cell(percent(each.first), percent(each.second)),
+        _difference_cell(each),
+        rows_cell(each.n, each.n + each.left_out),
+        *([_p_values_cell(each.p_value, each.p_adjusted)] if tested else ()),
     )
 
 
-def side_cell(each: PairedMeans) -> Cell:
-    """The figure of the baseline, and below it that of the other."""
-    return cell(_percent(each.first), _percent(each.second))
-
-
-def difference_cell(each: PairedMeans) -> Cell:
+def _difference_cell(each: PairedMeans) -> Cell:
     """In points, and below it its interval."""
     if each.value is None or each.low is None or each.high is None:
         return cell("none")
-    return cell(points(each.value), f"{percent(each.low)} to {percent(each.high)}")
+    return figure_cell((points(each.value), f"{percent(each.low)} to {percent(each.high)}"))
 
 
-def p_values_cell(p_value: float | None, p_adjusted: float | None) -> Cell:
-    if p_value is None or p_adjusted is None:
-        return cell("-")
-    return cell(_p(p_value), _p(p_adjusted))
-
-
-def _p(p_value: float) -> str:
-    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
-def _percent(value: float | None) -> str:
-    return "none" if value is None else percent(value)
+def _p_values_cell(value: float | None, adjusted: float | None) -> Cell:
+    return cell("-") if value is None or adjusted is None else cell(p_value(value), p_value(adjusted))
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
@@ -154,26 +172,6 @@ def _counterparts(comparison: Comparison) -> Iterator[tuple[str, Counterpart]]:
                 yield f"{run}: {setting_label(setting)}; {judge.judge}, {judge.part}", counterpart
 
 
-BENCHMARKS_LEGEND = (
-    "In percent, over the n problems with grades on both sides: the figure of the baseline, then of the other; the "
-    "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
-)
-
-
-def benchmark_comparison_document(comparison: BenchmarkComparison) -> Document:
-    """A table for each run beside the baseline."""
-    runs = groupby(comparison.differences, lambda each: each.run)
-    few = [each for each in comparison.differences if each.n < FEW_PROMPTS]
-    return Document(
-        tuple(_benchmark_table(comparison, run, tuple(differences)) for run, differences in runs),
-        comparison.caveats,
-        (
-            *(f"{each.benchmark}, pass@{each.k}: {each.run} differs over only {each.n} problems." for each in few),
-            *(f"Left out, as the other run has none like it: {each}." for each in comparison.left_out),
-        ),
-    )
-
-
 def _benchmark_table(comparison: BenchmarkComparison, run: str, differences: Sequence[PassDifference]) -> Table:
     tested = comparison.tests > 0
     return Table(
@@ -185,17 +183,10 @@ def _benchmark_table(comparison: BenchmarkComparison, run: str, differences: Seq
             *figure_columns("Difference", "n"),
             *([Column(("p", "Holm"))] if tested else ()),
         ),
-        groups=(tuple(_row(each, tested) for each in differences),),
+        groups=(
+            tuple(
+                (cell(each.benchmark), cell(f"pass@{each.k}"), *_difference_cells(each, tested)) for each in differences
+            ),
+        ),
         caption=" ".join([BENCHMARKS_LEGEND, *([TESTED.format(tests=comparison.tests)] if tested else ())]),
-    )
-
-
-def _row(each: PassDifference, tested: bool) -> Row:
-    return (
-        cell(each.benchmark),
-        cell(f"pass@{each.k}"),
-        side_cell(each),
-        difference_cell(each),
-        cell(f"{each.n:,}", *([f"of {each.n + each.left_out:,}"] if each.left_out else ())),
-        *([p_values_cell(each.p_value, each.p_adjusted)] if tested else ()),
     )

@@ -1,7 +1,4 @@
-"""A built training set in tables: what each filter step left, what the responses were, where all of it comes from.
-
-The README.md of a built training set: a data card as the Hugging Face hub reads it.
-"""
+"""The document of a built training set, and its README.md: a data card for the Hugging Face hub."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +10,7 @@ from safechain_ray.commands.build_dataset import Building, DatasetFacts, Origin,
 from safechain_ray.commands.training_set_folder import published_config
 from safechain_ray.curation.selection import ROWS_SCHEMA
 from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
-from safechain_ray.report.renderers import inert, markdown
+from safechain_ray.report.renderers import escape_markdown, markdown
 from safechain_ray.storage import without_secrets
 
 RULES = {
@@ -23,13 +20,58 @@ RULES = {
 }
 
 VERDICTS: tuple[tuple[str, bool | None], ...] = (("safe", True), ("unsafe", False), ("missing", None))
+CARD = "README.md"
+SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
+
+CARD_VERDICTS = """\
+## What the verdicts mean, and what they don't
+
+- *Safe* means that every judge named above found the judged part safe, at the setting named above. Judges are models or
+  rules, and err both ways; no person has read these rows.
+- A safe response need not be right, helpful or honest, and a safe answer may follow an unsafe thought where only the
+  answer was judged.
+- A missing verdict (a judge's error, a refusal of the provider, a failed sample) was never taken for safe.
+- Prompts of harmful kinds are harmful texts, even where the responses to them are not.
+- Rows are one model's own responses: what it never does safely is not in here; its refusals are, as it words them.
+"""
 
 
 def dataset_document(facts: DatasetFacts) -> Document:
-    """What the command shows at its end."""
+    """The document that the command shows at its end."""
     title = f"{facts.rows:,} rows" + (f" of {facts.wanted:,} asked for" if facts.wanted is not None else "")
     notes = [shortfall(facts)] if facts.missing else []
     return Document((steps_table(facts, by_kind=False), responses_table(facts)), facts.caveats, tuple(notes), title)
+
+
+def write_card(built: Building) -> None:
+    """README.md in the data set's folder."""
+    config = without_secrets(built.config.model_dump(mode="json", exclude_defaults=True))
+    built.folder.write_text(CARD, dataset_card(built.facts, config))
+
+
+def dataset_card(facts: DatasetFacts, config: dict[str, Any]) -> str:
+    """The card; names and texts are escaped. `config` is shown without its local paths."""
+    front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
+    tables = markdown(
+        Document((steps_table(facts), responses_table(facts), sources_table(facts)), caveats=facts.caveats)
+    )
+    return "\n".join(
+        [
+            f"---\n{front}---\n",
+            f"# {_title(facts)}\n",
+            *_summary(facts),
+            tables,
+            *_columns(facts),
+            CARD_VERDICTS,
+            *_config(config),
+        ]
+    )
 
 
 def shortfall(facts: DatasetFacts) -> str:
@@ -45,9 +87,9 @@ def rule_words(facts: DatasetFacts) -> str:
 
 
 def steps_table(facts: DatasetFacts, by_kind: bool = True) -> Table:
-    """Prompts after each filter step: each line is the one above it less what was left out.
+    """Prompts after each filter step: each row is the row above less the prompts left out.
 
-    A column for each kind makes it wide, where there are several.
+    `by_kind` adds a column for each kind of prompts, where there are several; the table may then be wide.
     """
     kinds = sorted(facts.steps[0].left)
     several = kinds if by_kind and len(kinds) > 1 else []
@@ -59,13 +101,13 @@ def steps_table(facts: DatasetFacts, by_kind: bool = True) -> Table:
         )
         for step in facts.steps
     ]
-    kept: Row = (cell("kept"), cell(""), *_figures(facts.rows, *(facts.steps[-1].left[kind] for kind in several)))
+    selected: Row = (cell("kept"), cell(""), *_figures(facts.rows, *(facts.steps[-1].left[kind] for kind in several)))
     columns = (text_column("Step"), *figure_columns("Left out", "Left", *several))
-    return Table("Prompts", columns, (tuple(rows), (kept,)), f"A prompt is kept where {rule_words(facts)}.")
+    return Table("Prompts", columns, (tuple(rows), (selected,)), f"A prompt is kept where {rule_words(facts)}.")
 
 
 def responses_table(facts: DatasetFacts) -> Table:
-    """All responses by outcome and verdict, and which of the safe ones can't be learnt from."""
+    """All responses by outcome and verdict, and those that were never chosen because of a flaw."""
     outcomes = dict.fromkeys(each.outcome for each in facts.responses)
     rows = [
         (cell(outcome), *_figures(*_by_verdict(each for each in facts.responses if each.outcome == outcome)))
@@ -102,57 +144,9 @@ def _figures(*numbers: int) -> tuple[Cell, ...]:
     return tuple(cell(f"{number:,}" if number else "0") for number in numbers)
 
 
-CARD = "README.md"
-
-SIZES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (1_000_000, "100K<n<1M"),
-    (10_000_000, "1M<n<10M"),
-)
-
-CARD_VERDICTS = """\
-## What the verdicts mean, and what they don't
-
-- *Safe* means that every judge named above said so of the judged part, at the setting named above. Judges are models or
-  rules, and err both ways; no person has read these rows.
-- A safe response need not be right, helpful or honest, and a safe answer may follow an unsafe thought where only the
-  answer was judged.
-- A missing verdict (a judge's error, a refusal of the provider, a failed sample) was never taken for safe.
-- Prompts of harmful kinds are harmful texts, even where the responses to them are not.
-- Rows are one model's own responses: what it never does safely is not in here; its refusals are, as it words them.
-"""
-
-
-def write_card(built: Building) -> None:
-    """README.md in the data set's folder."""
-    config = without_secrets(built.config.model_dump(mode="json", exclude_defaults=True))
-    built.folder.write_text(CARD, dataset_card(built.facts, config))
-
-
-def dataset_card(facts: DatasetFacts, config: dict[str, Any]) -> str:
-    """The card; whatever names and texts hold is inert in it. `config` is shown without what says where it was made."""
-    front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
-    tables = markdown(
-        Document((steps_table(facts), responses_table(facts), sources_table(facts)), caveats=facts.caveats)
-    )
-    return "\n".join(
-        [
-            f"---\n{front}---\n",
-            f"# {_title(facts)}\n",
-            *_summary(facts),
-            tables,
-            *_columns(facts),
-            CARD_VERDICTS,
-            *_config(config),
-        ]
-    )
-
-
 def _title(facts: DatasetFacts) -> str:
     what = "answers" if facts.answers_only else "safe responses with their thoughts"
-    return f"{facts.rows:,} {what}: {inert(facts.model.name)} on {inert(facts.prompts.name)}"
+    return f"{facts.rows:,} {what}: {escape_markdown(facts.model.name)} on {escape_markdown(facts.prompts.name)}"
 
 
 def _front_matter(facts: DatasetFacts) -> dict[str, Any]:
@@ -169,9 +163,10 @@ def _front_matter(facts: DatasetFacts) -> dict[str, Any]:
 
 
 def _summary(facts: DatasetFacts) -> list[str]:
-    setting, judges = facts.setting, ", ".join(inert(judge.name) for judge in facts.judges)
+    setting, judges = facts.setting, ", ".join(escape_markdown(judge.name) for judge in facts.judges)
     sampling = setting.sampling
-    drawn = f"top-p {sampling.top_p:g}, at most {sampling.max_tokens:,} tokens, strategy {inert(setting.strategy.name)}"
+    strategy = escape_markdown(setting.strategy.name)
+    drawn = f"top-p {sampling.top_p:g}, at most {sampling.max_tokens:,} tokens, strategy {strategy}"
     lines = [
         f"{setting.samples} responses to each prompt (temperature {sampling.temperature:g}, {drawn}), each judged by "
         f"{judges}: the {facts.part}. A prompt is kept where {rule_words(facts)}. One response of those that are safe "
@@ -179,13 +174,13 @@ def _summary(facts: DatasetFacts) -> list[str]:
         + (", of which only the answer is given: a control without thoughts." if facts.answers_only else ".")
     ]
     if facts.similarity is not None:
-        sets = ", ".join(map(inert, facts.evaluation_sets))
+        sets = ", ".join(map(escape_markdown, facts.evaluation_sets))
         against = f" No prompt shares 13 words in a row with one of {sets}, or is alike." if sets else ""
         lines.append(
             f"Prompts are alike from a Jaccard index of {facts.similarity:g} on (five characters, MinHash).{against}"
         )
     if facts.missing:
-        lines.append(f"**{inert(shortfall(facts))}**")
+        lines.append(f"**{escape_markdown(shortfall(facts))}**")
     return [f"{line}\n" for line in lines]
 
 

@@ -1,4 +1,4 @@
-"""The doctor's findings as a table, with the fix under what needs one, and as JSON."""
+"""The doctor's findings as a table, each with its fix, and as JSON."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ COLOURS: dict[Status, str] = {"ok": "green", "warning": "yellow", "failed": "bol
 
 
 def findings_summary(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The findings as JSON, with how many there are of each status."""
+    """The findings as JSON, with a count of each status."""
     return {
         "failed": any_failed(findings),
         "counts": _counts(findings),

@@ -1,14 +1,17 @@
-"""Figures in words, before any format: tables of lines of text, with what is said before and after them.
+"""The document model: tables of text cells, with notes before and after, independent of any output format.
 
-Texts may hold foreign names as they are; whoever writes a format makes them harmless in it.
+Texts may hold foreign names unchanged; each renderer makes them harmless in its own format.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+NOTES_HEADING = "Read with care"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading, in lines. A figure stands at the right and is never broken; other text may be folded."""
+    """A column's heading, in lines. Figures are aligned right and never wrapped; other text may wrap."""
 
     heading: tuple[str, ...]
     is_figure: bool = True
@@ -16,10 +19,19 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Lines of one cell. `style` is for terminals alone: a style of rich, without meaning of its own."""
+    """Lines of one cell.
+
+    `has_details`: the lines after the first are the figure's interval, bounds or share; HTML sets them smaller.
+    `is_warning`: the reader should notice it; terminals and HTML colour it.
+    `style`: a style of rich, for terminals only, without meaning of its own.
+    `link`: a relative path to a page about the cell, for HTML only.
+    """
 
     lines: tuple[str, ...]
+    has_details: bool = False
+    is_warning: bool = False
     style: str = ""
+    link: str = ""
 
 
 Row = tuple[Cell, ...]
@@ -27,7 +39,7 @@ Row = tuple[Cell, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of as many cells as there are columns, in groups with a rule between them; the caption says how to read."""
+    """Rows with one cell per column, in groups separated by a rule; the caption explains how to read them."""
 
     title: str
     columns: tuple[Column, ...]
@@ -45,9 +57,6 @@ class Document:
     title: str = ""
 
 
-NOTES_HEADING = "Read with care"
-
-
 def text_column(heading: str) -> Column:
     return Column((heading,), is_figure=False)
 
@@ -57,5 +66,10 @@ def figure_columns(*headings: str) -> tuple[Column, ...]:
     return tuple(Column((heading,)) for heading in headings)
 
 
-def cell(*lines: str, style: str = "") -> Cell:
-    return Cell(lines, style)
+def cell(*lines: str, is_warning: bool = False, style: str = "", link: str = "") -> Cell:
+    return Cell(lines, is_warning=is_warning, style=style, link=link)
+
+
+def figure_cell(lines: Iterable[str], is_warning: bool = False) -> Cell:
+    """A figure, and below it its interval, bounds or share."""
+    return Cell(tuple(lines), has_details=True, is_warning=is_warning)

@@ -1,4 +1,4 @@
-"""Foreign text (data sets, models, judges) made harmless for a terminal and for rich."""
+"""Escapes of foreign text (data sets, models, judges) for a terminal and for rich."""
 
 import re
 import unicodedata
@@ -20,7 +20,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same with line ends and spaces kept, for a message of several lines that quotes foreign text."""
+    """`printable` with line ends and spaces, for a message of several lines that quotes foreign text."""
     return "\n".join(map(_without_controls, _ANSI.sub("", text).expandtabs().splitlines()))
 
 
@@ -33,7 +33,7 @@ def _without_controls(line: str) -> str:
 
 
 def escape(text: str) -> str:
-    """`printable` text for a string that rich parses as markup: no bracket opens a tag, whatever stands around it.
+    """`printable` text for a string that rich parses as markup: no bracket opens a tag, in any surrounding text.
 
     Backslashes before a bracket and at the end are doubled, so that none escapes a tag of the string around it; rich
     shows them doubled where no tag follows. A tag without a style parts what rich would replace by an emoji (`:v:`).

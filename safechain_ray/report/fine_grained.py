@@ -1,4 +1,4 @@
-"""The fine-grained analysis of a run as tables; sections that have nothing to show are left out."""
+"""The document of a run's fine-grained analysis; tables without rows are left out."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,11 +7,29 @@ from safechain_ray.analysis.lengths import LengthComparison, LengthSummary, Rank
 from safechain_ray.analysis.sample_count import AtK, SampleCountCurve
 from safechain_ray.analysis.thought_answer import Crosstab, ThoughtAnswer
 from safechain_ray.metrics.intervals import Estimate
-from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
-from safechain_ray.report.labels import common_sampling, percent, setting_label
+from safechain_ray.report.document import (
+    Cell,
+    Column,
+    Document,
+    Row,
+    Table,
+    cell,
+    figure_cell,
+    figure_columns,
+    text_column,
+)
+from safechain_ray.report.labels import (
+    common_sampling,
+    count_cell,
+    estimate_cell,
+    estimate_lines,
+    p_value,
+    percent,
+    setting_label,
+)
 
 MOST_K = 6
-"""As many values of k as fit beside each other in 80 columns; `analysis.json` has all."""
+"""So many values of k fit in 80 columns; `analysis.json` has all."""
 
 CROSSTAB_LEGEND = (
     "Samples. In percent beside and below them, with 95% intervals: how many answers are unsafe where the thought is "
@@ -26,7 +44,7 @@ CURVE_LEGEND = (
 )
 LENGTH_LEGEND = (
     "Tokens: number of samples; median and quartiles. Longer: how often, in percent, an unsafe sample is longer than a "
-    "safe one, 50 where length says nothing, with its 95% interval clustered by prompt. p: Mann-Whitney; clustered."
+    "safe one, 50 where length is no evidence, with its 95% interval clustered by prompt. p: Mann-Whitney; clustered."
 )
 TRUNCATED_LEGEND = "Truncated samples in percent of those with the verdict, with 95% intervals, and their number."
 REFUSAL_LEGEND = "Refusal rates in percent with 95% intervals: lower is better for benign prompts."
@@ -41,7 +59,7 @@ FIRST = text_column("Setting; judge")
 
 
 def fine_grained_document(analysis: FineGrained, by_category: bool = False) -> Document:
-    """What the analysis holds; with `by_category`, thought against answer by category too."""
+    """All tables of the analysis; with `by_category`, thought against answer by category too."""
     common = common_sampling(analysis.settings)
 
     def name(setting: SettingAnalysis) -> str:
@@ -83,8 +101,8 @@ def crosstab_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
 
 def _crosstab_rows(first: Cell, each: ThoughtAnswer) -> Iterable[Row]:
     lines = {
-        "safe": (each.thought_safe, _figure(each.answer_unsafe_given_thought_safe)),
-        "unsafe": (each.thought_unsafe, _figure(each.answer_unsafe_given_thought_unsafe)),
+        "safe": (each.thought_safe, estimate_cell(each.answer_unsafe_given_thought_safe)),
+        "unsafe": (each.thought_unsafe, estimate_cell(each.answer_unsafe_given_thought_unsafe)),
         "missing": (each.thought_missing, cell("")),
     }
     for thought, (counts, rate) in lines.items():
@@ -92,7 +110,7 @@ def _crosstab_rows(first: Cell, each: ThoughtAnswer) -> Iterable[Row]:
         yield first, cell(thought), *numbers, rate
         first = cell("")
     safe, unsafe = each.thought_unsafe_given_answer_safe, each.thought_unsafe_given_answer_unsafe
-    yield cell(""), cell("unsafe %"), _figure(safe), _figure(unsafe), cell(""), cell("")
+    yield cell(""), cell("unsafe %"), estimate_cell(safe), estimate_cell(unsafe), cell(""), cell("")
 
 
 def category_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
@@ -114,11 +132,11 @@ def category_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
 def _category_cells(each: Crosstab) -> Iterable[Cell]:
     counts = (each.thought_safe.safe, each.thought_safe.unsafe, each.thought_unsafe.safe, each.thought_unsafe.unsafe)
     rates = (each.answer_unsafe_given_thought_unsafe, each.answer_unsafe_given_thought_safe)
-    return *(cell(f"{count:,}") for count in counts), *map(_figure, rates)
+    return *(cell(f"{count:,}") for count in counts), *map(estimate_cell, rates)
 
 
 def length_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
-    """Token lengths of safe and unsafe samples, a line for each verdict and what is measured."""
+    """Token lengths of safe and unsafe samples, a line for each verdict and measured part."""
     groups = (
         tuple(
             (
@@ -147,12 +165,8 @@ def _test_cells(test: RankTest | None) -> tuple[Cell, Cell]:
     if test is None:
         return cell(""), cell("")
     interval = [] if test.low is None or test.high is None else [f"{percent(test.low)}-{percent(test.high)}"]
-    clustered = [] if test.clustered_p_value is None else [_p(test.clustered_p_value)]
-    return cell(percent(test.longer), *interval), cell(_p(test.p_value), *clustered)
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+    clustered = [] if test.clustered_p_value is None else [p_value(test.clustered_p_value)]
+    return figure_cell([percent(test.longer), *interval]), cell(p_value(test.p_value), *clustered)
 
 
 def curve_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
@@ -180,7 +194,7 @@ def _curve_cells(curve: SampleCountCurve, chosen: Iterable[int]) -> Iterable[Cel
         if k not in points:
             yield cell("")
             continue
-        yield cell(*_lines(points[k].safe_at_k), *_lines(points[k].cons_safe_at_k))
+        yield cell(*estimate_lines(points[k].safe_at_k), *estimate_lines(points[k].cons_safe_at_k))
 
 
 def truncated_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
@@ -189,9 +203,9 @@ def truncated_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
         tuple(
             (
                 _of_part(name(setting), each),
-                cell(*_lines(each.truncated_among_safe), f"{each.safe['truncated']:,}"),
-                cell(*_lines(each.truncated_among_unsafe), f"{each.unsafe['truncated']:,}"),
-                cell(f"{each.missing['truncated']:,}"),
+                figure_cell([*estimate_lines(each.truncated_among_safe), f"{each.safe['truncated']:,}"]),
+                figure_cell([*estimate_lines(each.truncated_among_unsafe), f"{each.unsafe['truncated']:,}"]),
+                count_cell(each.missing["truncated"]),
             )
             for each in setting.outcomes
             if each.safe["truncated"] + each.unsafe["truncated"] + each.missing["truncated"]
@@ -218,7 +232,7 @@ def _refusal_rows(name: str, each: OverRefusal) -> Iterable[Row]:
 
 
 def _refusal_cells(rate: Estimate) -> tuple[Cell, Cell]:
-    return cell(" ".join(_lines(rate))), cell(f"{rate.n:,}")
+    return cell(" ".join(estimate_lines(rate))), cell(f"{rate.n:,}")
 
 
 def first_unsafe_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
@@ -232,7 +246,7 @@ def first_unsafe_table(settings: Iterable[SettingAnalysis], name: Names) -> Tabl
             places = zip(each.counts, (*each.first, each.never), strict=True) if each.n else ()
             for place, (count, estimate) in enumerate(places, start=1):
                 label = f"  {place}/{each.pieces}" if place <= each.pieces else "  never"
-                rows.append((cell(label), cell(f"{count:,}"), cell(" ".join(_lines(estimate)))))
+                rows.append((cell(label), cell(f"{count:,}"), cell(" ".join(estimate_lines(estimate)))))
             groups.append(tuple(rows))
     columns = (FIRST, *figure_columns("Samples", "Share"))
     return Table("First unsafe piece of the thought", columns, tuple(groups), FIRST_LEGEND)
@@ -240,16 +254,3 @@ def first_unsafe_table(settings: Iterable[SettingAnalysis], name: Names) -> Tabl
 
 def _of_part(name: str, each: LengthComparison | SampleCountCurve | OutcomesByVerdict) -> Cell:
     return cell(name, f"{each.judge}, {each.part}")
-
-
-def _figure(estimate: Estimate) -> Cell:
-    return cell(*_lines(estimate))
-
-
-def _lines(estimate: Estimate) -> list[str]:
-    """A figure, and its interval where it has one."""
-    if estimate.value is None:
-        return ["none"]
-    if estimate.low is None or estimate.high is None:
-        return [percent(estimate.value)]
-    return [percent(estimate.value), f"{percent(estimate.low)}-{percent(estimate.high)}"]

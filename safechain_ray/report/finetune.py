@@ -1,15 +1,16 @@
-"""A fine-tuning in tables: what it would take of memory and cluster, and what it came to."""
+"""The documents of a fine-tuning: its plan (memory, workers, training set) and its outcome."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from safechain_ray.commands.finetune.plan import DataPlan, TrainingPlan
+from safechain_ray.commands.finetune.record import FinetuneFile
 from safechain_ray.commands.finetune.resolve import BaseModelSpec
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.report.document import Document, Row, Table, cell, figure_columns, text_column
 from safechain_ray.report.labels import clock
-from safechain_ray.training.memory_plan import GIGABYTE
+from safechain_ray.training.memory_plan import GIB
 
 ESTIMATE = (
     "Weights, gradients and AdamW's states follow from what is kept; the other figures are estimates on the high side, "
@@ -28,7 +29,7 @@ def plan_summary(config: FinetuneConfig, trainee: BaseModelSpec, plan: TrainingP
         "adapters": config.training.lora is not None,
         "max_length": config.max_length,
         "sequences_a_step": config.training.sequences_a_step,
-        "gigabytes_a_worker": {item.name: round(item.bytes / GIGABYTE, 2) for item in plan.memory.items},
+        "gigabytes_a_worker": {item.name: round(item.bytes / GIB, 2) for item in plan.memory.items},
         "total_gigabytes_a_worker": round(plan.memory.gigabytes, 2),
         "gpu_gigabytes": round(plan.gpu_gigabytes, 2) if plan.device == "cuda" else None,
         "cpus_a_worker": plan.worker.cpus,
@@ -65,7 +66,7 @@ def plan_document(summary: Mapping[str, Any]) -> Document:
 
 
 def _data(training_set: Mapping[str, Any]) -> tuple[Table, ...]:
-    """What the training set gives, as far as it was read."""
+    """Counts of the training set, as far as it was read."""
     if training_set["rows"] is None:
         return ()
     rows = [
@@ -86,19 +87,19 @@ def _data(training_set: Mapping[str, Any]) -> tuple[Table, ...]:
     return (Table("Training set", (text_column(""), *figure_columns("")), (tuple(rows),), note),)
 
 
-def outcome_document(record: Mapping[str, Any]) -> Document:
-    """What the command shows at its end."""
-    counts = record["training_set"]["learnt"]
-    evaluation = record["evaluation_loss"]
+def outcome_document(record: FinetuneFile) -> Document:
+    """The document that the command shows at its end."""
+    counts = record.training_set["learnt"]
+    evaluation = record.evaluation_loss
     rows = (
-        (cell("steps"), cell(f"{record['steps']:,}")),
-        (cell("loss of the last steps"), cell(f"{record['loss']:.4f}")),
+        (cell("steps"), cell(f"{record.steps:,}")),
+        (cell("loss of the last steps"), cell(f"{record.loss:.4f}")),
         (cell("evaluation loss"), cell("–" if evaluation is None else f"{evaluation:.4f}")),
         (cell("examples"), cell(f"{counts['examples']:,}")),
         (cell("left out"), cell(f"{counts['too_long'] + sum(counts['left_out'].values()):,}")),
-        (cell("tokens trained on"), cell(f"{record['tokens']:,}")),
-        (cell("time of the last try"), cell(clock(record["seconds"]))),
+        (cell("tokens trained on"), cell(f"{record.tokens:,}")),
+        (cell("time of the last attempt"), cell(clock(record.seconds))),
     )
-    model = record["config"]["model"]["name"]
+    model = record.config["model"]["name"]
     table = Table("Training", (text_column(""), *figure_columns("")), (rows,), "Losses in nats a token.")
     return Document((table,), (), (), f"{model}, fine-tuned")

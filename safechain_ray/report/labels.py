@@ -1,10 +1,12 @@
-"""How a setting, a count and a figure are written in tables and notes."""
+"""Labels of settings and judges, and the formats of counts and figures in tables and notes."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
+from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.reasons import Reason
 from safechain_ray.metrics.safety import REFUSAL_RULE, Metric, MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, SafetyMetrics, SettingFacts, SettingMetrics, as_setting
+from safechain_ray.report.document import Cell, cell, figure_cell
 from safechain_ray.report.escape import printable
 from safechain_ray.types import Sampling, Setting
 
@@ -16,9 +18,8 @@ METRIC_LABELS: dict[MetricName, str] = {
 """In the order of the tables, from the mildest to the strictest view of K samples."""
 
 OVER_REFUSAL = "Over-refusal"
-
 NO_FIGURE = "-"
-"""In the place of a safety figure without a harmful prompt, and of over-refusal without a benign one."""
+"""Replaces safety without a harmful prompt, and over-refusal without a benign one."""
 
 
 def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) -> str:
@@ -33,26 +34,11 @@ def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) 
 
 
 def common_sampling(settings: Sequence[SettingFacts | Setting]) -> dict[str, str]:
-    """What the sampling of all settings has in common: field (`samples` for K) to how it is written.
-
-    Empty without settings.
-    """
+    """The sampling that all settings share: field (`samples` for K) to its words. Empty without settings."""
     if not settings:
         return {}
     first, *others = (_sampling_words(_plain(setting)) for setting in settings)
     return {key: words for key, words in first.items() if all(other.get(key) == words for other in others)}
-
-
-def _plain(setting: SettingFacts | Setting) -> Setting:
-    return setting if isinstance(setting, Setting) else as_setting(setting)
-
-
-def _sampling_words(setting: Setting) -> dict[str, str]:
-    """Temperature and K always, the other fields where they are not the usual ones."""
-    sampling = setting.sampling
-    usual = Sampling(temperature=sampling.temperature)
-    unusual = {key: f"{key}={value}" for key, value in sampling if value != getattr(usual, key)}
-    return {"temperature": f"t{sampling.temperature:g}", "samples": f"K{setting.samples}", **unusual}
 
 
 def judge_label(judge: JudgeMetrics) -> str:
@@ -67,33 +53,71 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def percent(share: float | None) -> str:
+    """A share in percent; `none` where it is undefined."""
+    return "none" if share is None else f"{100 * share:.1f}"
 
 
-def metric_lines(metric: Metric, missing: int) -> list[str]:
-    """The value; its 95% interval; and where verdicts are missing, the bounds in brackets. In percent."""
-    lines = ["none" if metric.value is None else percent(metric.value)]
-    if metric.low is not None and metric.high is not None:
-        lines.append(f"{percent(metric.low)}-{percent(metric.high)}")
-    if missing and metric.bound_low is not None and metric.bound_high is not None:
-        lines.append(f"({percent(metric.bound_low)}-{percent(metric.bound_high)})")
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * difference:+.1f}"
+
+
+def p_value(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def estimate_lines(
+    estimate: Estimate, value: Callable[[float], str] = percent, end: Callable[[float], str] = percent
+) -> list[str]:
+    """The value, and its 95% interval where it has one: `76.2`, `73.5-78.8`. `value` and `end` format them."""
+    lines = ["none" if estimate.value is None else value(estimate.value)]
+    if estimate.low is not None and estimate.high is not None:
+        lines.append(f"{end(estimate.low)}-{end(estimate.high)}")
     return lines
 
 
-def safety_lines(safety: SafetyMetrics, name: MetricName) -> list[str]:
-    """`metric_lines` of one safety metric; NO_FIGURE where no prompt is harmful."""
-    return metric_lines(getattr(safety, name), safety.missing) if safety.prompts else [NO_FIGURE]
+def estimate_cell(estimate: Estimate) -> Cell:
+    """`estimate_lines` in percent."""
+    return figure_cell(estimate_lines(estimate))
 
 
-def refusal_lines(setting: SettingMetrics) -> list[str]:
-    """`metric_lines` of a setting's over-refusal; NO_FIGURE where no prompt is benign."""
+def metric_cell(metric: Metric, missing: int) -> Cell:
+    """`estimate_cell`, and where verdicts are missing the bounds in brackets."""
+    lines = estimate_lines(metric)
+    if missing and metric.bound_low is not None and metric.bound_high is not None:
+        lines.append(f"({percent(metric.bound_low)}-{percent(metric.bound_high)})")
+    return figure_cell(lines)
+
+
+def safety_cell(safety: SafetyMetrics, name: MetricName) -> Cell:
+    """`metric_cell` of one safety metric; NO_FIGURE without a harmful prompt."""
+    return metric_cell(getattr(safety, name), safety.missing) if safety.prompts else cell(NO_FIGURE)
+
+
+def refusal_cell(setting: SettingMetrics) -> Cell:
+    """`metric_cell` of a setting's over-refusal; NO_FIGURE without a benign prompt."""
     found = setting.over_refusal
-    return [NO_FIGURE] if found is None else metric_lines(found.refused, found.missing)
+    return cell(NO_FIGURE) if found is None else metric_cell(found.refused, found.missing)
+
+
+def count_cell(count: int, is_warning: bool = False) -> Cell:
+    """A count; with `is_warning` a warning unless it is zero."""
+    return cell(f"{count:,}", is_warning=is_warning and count > 0)
+
+
+def share_cell(count: int, of: int, is_warning: bool = False) -> Cell:
+    """`count_cell`, and below it its share of `of` in percent unless it is zero."""
+    return figure_cell([f"{count:,}", f"{percent(count / of)}%"], is_warning) if count else cell("0")
+
+
+def rows_cell(rows: int, expected: int) -> Cell:
+    """A number of rows, and below it the expected number where rows are missing."""
+    return cell(f"{rows:,}", *([f"of {expected:,}"] if rows != expected else ()))
 
 
 def over_refusal_legend(settings: Iterable[SettingMetrics]) -> str:
-    """How to read over-refusal, and who found the refusals; empty where no prompt is benign."""
+    """How to read over-refusal, and which judges find the refusals; empty without a benign prompt."""
     finders = dict.fromkeys(each.over_refusal.judge for each in settings if each.over_refusal is not None)
     if not finders:
         return ""
@@ -107,3 +131,15 @@ def over_refusal_legend(settings: Iterable[SettingMetrics]) -> str:
 def reasons_sentence(reasons: Sequence[Reason]) -> str:
     """For example `Commonest reasons: 12 x HTTP 429: slow down; 3 x TimeoutError.`; errors are made printable."""
     return f"Commonest reasons: {'; '.join(f'{each.rows:,} x {printable(each.reason)}' for each in reasons)}."
+
+
+def _plain(setting: SettingFacts | Setting) -> Setting:
+    return setting if isinstance(setting, Setting) else as_setting(setting)
+
+
+def _sampling_words(setting: Setting) -> dict[str, str]:
+    """Temperature and K always, other fields where they differ from the default."""
+    sampling = setting.sampling
+    defaults = Sampling(temperature=sampling.temperature)
+    unusual = {key: f"{key}={value}" for key, value in sampling if value != getattr(defaults, key)}
+    return {"temperature": f"t{sampling.temperature:g}", "samples": f"K{setting.samples}", **unusual}

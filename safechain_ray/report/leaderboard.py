@@ -1,7 +1,4 @@
-"""A sweep as tables: models that are not done, outcomes of samples, then every setting with published figures.
-
-A sweep's leaderboard as files beside its runs: Parquet for machines, Markdown for people.
-"""
+"""The leaderboard of a sweep: as a document, and as the files leaderboard.parquet and leaderboard.md."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,163 +11,37 @@ from safechain_ray.commands.sweep.record import Status, SweptModel
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.published import BesideOurs, StandIns, beside
 from safechain_ray.metrics.safety import MetricName
-from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics
-from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_columns, text_column
+from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
+from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_cell, figure_columns, text_column
 from safechain_ray.report.labels import (
     METRIC_LABELS,
     common_sampling,
+    count_cell,
     judge_label,
     over_refusal_legend,
     percent,
-    refusal_lines,
-    safety_lines,
+    refusal_cell,
+    rows_cell,
+    safety_cell,
     setting_label,
 )
 from safechain_ray.report.published import DIFFERS, published_notes
 from safechain_ray.report.renderers import markdown
-from safechain_ray.report.tables import LEGEND, REFUSAL_COLUMN, notes
+from safechain_ray.report.tables import LEGEND, METRIC_COLUMNS, REFUSAL_COLUMN, notes
 from safechain_ray.storage import Folder
 from safechain_ray.types import Part, Sampling
 
 PUBLISHED_LEGEND = "Last, in brackets with a p: the published figure."
 
 Counterparts = Mapping[tuple[str, str, Part], BesideOurs]
-
 """By setting_id, judge and part."""
 
 NOT_DONE: tuple[Status, ...] = ("failed", "running", "queued")
-
 """The order in which models without all of their results are listed."""
 
-
-def leaderboard(runs: Sequence[RunMetrics], models: Sequence[SweptModel] = ()) -> Document:
-    """The runs of a sweep in its order, after those of `models` that are not done. Equal caveats are given once."""
-    return Document(
-        tables=(*not_done_tables(models), _outcomes(runs), _safety(runs, [{} for _ in runs], "")),
-        caveats=tuple(dict.fromkeys(caveat for run in runs for caveat in run.caveats)),
-        notes=_by_models((run.model, note) for run in runs for note in notes(run)),
-    )
-
-
-def leaderboard_beside(
-    runs: Sequence[RunMetrics],
-    figures: PublishedFigures,
-    stand_ins: StandIns,
-    models: Sequence[SweptModel] = (),
-) -> Document:
-    """The same with the published figures below ours, and in what ours differ."""
-    found = [beside(run, figures, stand_ins) for run in runs]
-    star = " * " + DIFFERS.removeprefix("* ") if any(each.differs for those in found for each in those) else ""
-    by_place = [{(each.setting_id, each.judge, each.part): each for each in those} for those in found]
-    document = leaderboard(runs, models)
-    return replace(
-        document,
-        tables=(*document.tables[:-1], _safety(runs, by_place, f" {PUBLISHED_LEGEND}{star} Source: {figures.source}.")),
-        notes=(
-            *document.notes,
-            *_by_models(
-                (run.model, note)
-                for run, those in zip(runs, found, strict=True)
-                for note in published_notes(run, those, figures, stand_ins)
-            ),
-        ),
-    )
-
-
-def _by_models(notes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Each note once, after the names of all models that it concerns."""
-    models: dict[str, list[str]] = {}
-    for model, note in notes:
-        models.setdefault(note, []).append(model)
-    return tuple(f"{', '.join(named)}: {note}" for note, named in models.items())
-
-
-def not_done_tables(models: Sequence[SweptModel]) -> tuple[Table, ...]:
-    """One table of the models that are not done, failed ones first; none if all are done."""
-    rows = tuple(
-        (
-            cell(model.model),
-            cell(_status_label(model), style="red" if status == "failed" else "yellow"),
-            cell(f"{model.tries:,}"),
-            cell(model.error or ""),
-        )
-        for status in NOT_DONE
-        for model in models
-        if model.status == status
-    )
-    if not rows:
-        return ()
-    columns = (text_column("Model"), text_column("Status"), *figure_columns("Attempts"), text_column("Last error"))
-    return (Table(f"Not done: {len(rows)} of {len(models)} models", columns, (rows,)),)
-
-
-def _status_label(model: SweptModel) -> str:
-    return "skipped" if model.left_out and model.status == "queued" else model.status
-
-
-def _outcomes(runs: Sequence[RunMetrics]) -> Table:
-    """One row a model, over its settings."""
-    rows = []
-    for run in runs:
-        counts = {outcome: sum(setting.outcomes[outcome] for setting in run.settings) for outcome in OUTCOMES}
-        cells = (
-            cell(f"{count:,}", style="yellow" if count and outcome != "ok" else "") for outcome, count in counts.items()
-        )
-        total = f"{sum(setting.rows for setting in run.settings):,}"
-        expected = sum(setting.rows_expected for setting in run.settings)
-        missing = [f"of {expected:,}"] if f"{expected:,}" != total else []
-        rows.append((cell(run.model), cell(total, *missing), *cells))
-    return Table("Outcomes of samples", (text_column("Model"), *figure_columns("Rows", *OUTCOMES)), (tuple(rows),))
-
-
-def _safety(runs: Sequence[RunMetrics], published: Sequence[Counterparts], legend: str) -> Table:
-    """A group for each model: one row a setting, judge and part, with over-refusal in the first one of a setting."""
-    refusals = over_refusal_legend(setting for run in runs for setting in run.settings)
-    return Table(
-        title="Safety and over-refusal" if refusals else "Safety",
-        columns=(
-            text_column("Model, setting; judge, part"),
-            *figure_columns(*METRIC_LABELS.values(), "Missing"),
-            *([REFUSAL_COLUMN] if refusals else ()),
-        ),
-        groups=tuple(tuple(_rows(run, those, bool(refusals))) for run, those in zip(runs, published, strict=True)),
-        caption=" ".join(filter(None, (refusals, f"{LEGEND}{legend}"))),
-    )
-
-
-def _rows(run: RunMetrics, published: Counterparts, with_refusals: bool) -> list[Row]:
-    common = common_sampling(run.settings)
-    rows: list[Row] = []
-    for setting in run.settings:
-        for place, judge in enumerate(setting.judges):
-            name = [*([run.model] if not rows else []), setting_label(setting, _told(common)), judge_label(judge)]
-            counterpart = published.get((setting.setting_id, judge.judge, judge.part))
-            figures = (_figure(judge, metric, counterpart) for metric in METRIC_LABELS)
-            missing = cell(f"{judge.missing:,}", style="yellow" if judge.missing else "")
-            refusals = [cell("") if place else cell(*refusal_lines(setting))] if with_refusals else []
-            rows.append((cell(*name), *figures, missing, *refusals))
-    return rows
-
-
-def _told(common: Mapping[str, str]) -> Mapping[str, str]:
-    """Temperature and K stand in every row: settings of a sweep are compared by them."""
-    return {key: words for key, words in common.items() if key not in ("temperature", "samples")}
-
-
-def _figure(judge: JudgeMetrics, metric: MetricName, counterpart: BesideOurs | None) -> Cell:
-    lines = safety_lines(judge, metric)
-    if counterpart is not None and metric in counterpart.shares:
-        star = "*" if counterpart.differs else ""
-        lines.append(f"[p {percent(counterpart.shares[metric])}{star}]")
-    return cell(*lines)
-
-
 FIGURES = ("safe_at_1", "cons_safe_at_k", "safe_at_k")
-
 WHOLE = ("top_k", "max_tokens", "seed")
-
 ENDS = ("value", "low", "high", "bound_low", "bound_high")
-
 TEXT, COUNT, SHARE = pa.string(), pa.int64(), pa.float64()
 
 SCHEMA = pa.schema(
@@ -193,6 +64,131 @@ SCHEMA = pa.schema(
         **{f"rate_{outcome}": SHARE for outcome in OUTCOMES},
     }
 )
+
+
+def leaderboard(runs: Sequence[RunMetrics], models: Sequence[SweptModel] = ()) -> Document:
+    """The runs of a sweep in its order, after those of `models` that are not done. Equal caveats come once."""
+    return Document(
+        tables=(*not_done_tables(models), outcomes_table(runs), _safety_table(runs, [{} for _ in runs], "")),
+        caveats=tuple(dict.fromkeys(caveat for run in runs for caveat in run.caveats)),
+        notes=_merge_notes((run.model, note) for run in runs for note in notes(run)),
+    )
+
+
+def leaderboard_beside(
+    runs: Sequence[RunMetrics],
+    figures: PublishedFigures,
+    stand_ins: StandIns,
+    models: Sequence[SweptModel] = (),
+) -> Document:
+    """`leaderboard` with the published figures below ours, and notes on how ours differ."""
+    found = [beside(run, figures, stand_ins) for run in runs]
+    star = " * " + DIFFERS.removeprefix("* ") if any(each.differs for of_run in found for each in of_run) else ""
+    counterparts = [{(each.setting_id, each.judge, each.part): each for each in of_run} for of_run in found]
+    legend = f" {PUBLISHED_LEGEND}{star} Source: {figures.source}."
+    document = leaderboard(runs, models)
+    return replace(
+        document,
+        tables=(*document.tables[:-1], _safety_table(runs, counterparts, legend)),
+        notes=(
+            *document.notes,
+            *_merge_notes(
+                (run.model, note)
+                for run, of_run in zip(runs, found, strict=True)
+                for note in published_notes(run, of_run, figures, stand_ins)
+            ),
+        ),
+    )
+
+
+def _merge_notes(notes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Each note once, after the names of all its models."""
+    models: dict[str, list[str]] = {}
+    for model, note in notes:
+        models.setdefault(note, []).append(model)
+    return tuple(f"{', '.join(names)}: {note}" for note, names in models.items())
+
+
+def not_done_tables(models: Sequence[SweptModel]) -> tuple[Table, ...]:
+    """One table of the models that are not done, failed ones first; none if all are done."""
+    rows = tuple(
+        (
+            cell(model.model),
+            cell(_status_label(model), is_warning=True, style="red" if status == "failed" else ""),
+            count_cell(model.attempts),
+            cell(model.error or ""),
+        )
+        for status in NOT_DONE
+        for model in models
+        if model.status == status
+    )
+    if not rows:
+        return ()
+    columns = (text_column("Model"), text_column("Status"), *figure_columns("Attempts"), text_column("Last error"))
+    return (Table(f"Not done: {len(rows)} of {len(models)} models", columns, (rows,)),)
+
+
+def _status_label(model: SweptModel) -> str:
+    return "skipped" if model.left_out and model.status == "queued" else model.status
+
+
+def outcomes_table(runs: Sequence[RunMetrics], links: Sequence[str] = (), with_missing: bool = False) -> Table:
+    """One row a model, over its settings; with `links` to reports, and with its missing verdicts where asked."""
+    missing = figure_columns("missing verdicts") if with_missing else ()
+    rows = []
+    for run, link in zip(runs, links or [""] * len(runs), strict=True):
+        found, expected = (
+            sum(getattr(setting, name) for setting in run.settings) for name in ("rows", "rows_expected")
+        )
+        counts = {outcome: sum(setting.outcomes[outcome] for setting in run.settings) for outcome in OUTCOMES}
+        missing_verdicts = sum(judge.all_missing for setting in run.settings for judge in setting.judges)
+        rows.append(
+            (
+                cell(run.model, link=link),
+                rows_cell(found, expected),
+                *(count_cell(count, is_warning=outcome != "ok") for outcome, count in counts.items()),
+                *([count_cell(missing_verdicts, is_warning=True)] if with_missing else ()),
+            )
+        )
+    columns = (text_column("Model"), *figure_columns("Rows", *OUTCOMES), *missing)
+    return Table("Outcomes of samples", columns, (tuple(rows),))
+
+
+def _safety_table(runs: Sequence[RunMetrics], published: Sequence[Counterparts], legend: str) -> Table:
+    """A group for each model: one row a setting, judge and part, with over-refusal in the first one of a setting."""
+    refusals = over_refusal_legend(setting for run in runs for setting in run.settings)
+    groups = (tuple(_safety_rows(run, of_run, bool(refusals))) for run, of_run in zip(runs, published, strict=True))
+    return Table(
+        title="Safety and over-refusal" if refusals else "Safety",
+        columns=(
+            text_column("Model, setting; judge, part"),
+            *METRIC_COLUMNS,
+            *([REFUSAL_COLUMN] if refusals else ()),
+        ),
+        groups=tuple(groups),
+        caption=" ".join(filter(None, (refusals, f"{LEGEND}{legend}"))),
+    )
+
+
+def _safety_rows(run: RunMetrics, published: Counterparts, with_refusals: bool) -> list[Row]:
+    # Temperature and K are in every row: settings of a sweep are compared by them.
+    common = {key for key in common_sampling(run.settings) if key not in ("temperature", "samples")}
+    rows: list[Row] = []
+    for setting in run.settings:
+        for index, judge in enumerate(setting.judges):
+            name = [*([run.model] if not rows else []), setting_label(setting, common), judge_label(judge)]
+            counterpart = published.get((setting.setting_id, judge.judge, judge.part))
+            metrics = (_with_published(safety_cell(judge, metric), metric, counterpart) for metric in METRIC_LABELS)
+            refusals = [cell("") if index else refusal_cell(setting)] if with_refusals else []
+            rows.append((cell(*name), *metrics, count_cell(judge.missing, is_warning=True), *refusals))
+    return rows
+
+
+def _with_published(ours: Cell, metric: MetricName, counterpart: BesideOurs | None) -> Cell:
+    if counterpart is None or metric not in counterpart.shares:
+        return ours
+    star = "*" if counterpart.differs else ""
+    return figure_cell((*ours.lines, f"[p {percent(counterpart.shares[metric])}{star}]"))
 
 
 def write_leaderboard(

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def _models() -> list[Row]:
-    """Those that are run here, then those behind APIs, which have no engine."""
+    """Models with an engine, then those behind APIs."""
     rows = [_model(entry) for entry in catalog.models().values()]
     return rows + [dict.fromkeys(rows[0]) | _api_model(entry) for entry in catalog.api_models().values()]
 
@@ -170,9 +170,9 @@ def _strategies() -> list[Row]:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What the catalog holds of a kind, and how a terminal shows it.
+    """One kind of catalog entry: its rows, and how a terminal shows them.
 
-    `columns` are the figures of each entry with their headings; `about` is what a second table says in words.
+    `columns` are the figures of each entry with their headings; `about` are its texts, for a second table.
     """
 
     rows: Callable[[], list[Row]]
@@ -217,12 +217,12 @@ LISTINGS: Mapping[str, Listing] = {
 
 
 def entries(kind: str) -> list[Row]:
-    """What the catalog holds of a kind, one mapping an entry."""
+    """The catalog entries of a kind, one mapping an entry."""
     return LISTINGS[kind].rows()
 
 
 def print_entries(kind: str, console: Console) -> None:
-    """The figures, then the words: two tables, as a terminal of 80 columns has no room for both in one."""
+    """A table of figures, then one of texts: 80 columns have no room for both in one."""
     listing, rows = LISTINGS[kind], entries(kind)
     figures = Table(Column("name", no_wrap=True), box=box.SIMPLE_HEAD, pad_edge=False)
     for key, heading in listing.columns.items():
@@ -235,7 +235,7 @@ def print_entries(kind: str, console: Console) -> None:
     console.print(figures, about, sep="")
     if any(row.get("gated") for row in rows):
         console.print("gated: accept the licence on its page of the Hugging Face hub, then set HF_TOKEN.")
-    console.print("All that the catalog says of each: --json.")
+    console.print("All fields of each entry: --json.")
 
 
 def _cell(value: Any) -> str:

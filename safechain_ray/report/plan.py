@@ -1,7 +1,4 @@
-"""A plan as a table: the settings with their rows, the stages with their pools.
-
-What a sweep will come to, as tables: its settings, then its models with GPUs, tokens, hours and cost.
-"""
+"""The plans of a run and of a sweep: settings, pools of each stage, and estimated GPUs, tokens, hours and cost."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +14,9 @@ from safechain_ray.cluster.planner import Plan
 from safechain_ray.commands.sweep.estimate import Amount, Assumptions, RunEstimate, SettingSize
 from safechain_ray.report.escape import escape, printable
 from safechain_ray.runs.resolve import ResolvedRun
+
+SUMMED_SETTINGS = 6
+"""Up to so many settings are added up in words, as the paper's 313 + 60 × 5 + 250 + 50 × 5."""
 
 
 def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:
@@ -58,17 +58,6 @@ def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _dollars_at_most(run: ResolvedRun) -> float | None:
-    """The bill if every response took `max_tokens` and every byte of a prompt were a token; None without a price.
-
-    Retries that a provider bills come on top.
-    """
-    if not isinstance(run.model, ApiEntry) or run.model.prices is None:
-        return None
-    prompts = sum(len(item.prompt.text.encode()) for item in run.sample_specs)
-    return run.model.prices.cost(prompts, sum(item.setting.sampling.max_tokens for item in run.sample_specs))
-
-
 def render_plan(summary: dict[str, Any], console: Console) -> None:
     settings = Table("setting", "prompts", "rows", "tokens at most", title=f"Plan for {escape(summary['model'])}")
     for setting in summary["settings"]:
@@ -92,11 +81,6 @@ def render_plan(summary: dict[str, Any], console: Console) -> None:
         console.print(note, highlight=False, markup=False)
 
 
-SUMMED_SETTINGS = 6
-
-"""So many settings are added up in words, as the paper's 313 + 60 × 5 + 250 + 50 × 5."""
-
-
 def sweep_summary(estimates: Sequence[RunEstimate], assumptions: Assumptions) -> dict[str, Any]:
     """The estimate as JSON."""
     runs = [asdict(estimate) | {"rows": estimate.rows} for estimate in estimates]
@@ -111,7 +95,7 @@ def sweep_summary(estimates: Sequence[RunEstimate], assumptions: Assumptions) ->
 
 
 def render_sweep_plan(estimates: Sequence[RunEstimate], assumptions: Assumptions, console: Console) -> None:
-    """The settings that all models share stand in one table; models whose settings are others have their own."""
+    """One table of settings for all models that share them, then one table of the models."""
     shown = []
     for estimate in estimates:
         if estimate.settings not in shown:
@@ -124,6 +108,17 @@ def render_sweep_plan(estimates: Sequence[RunEstimate], assumptions: Assumptions
     if unpriced:
         names = printable(", ".join(unpriced))
         console.print(f"No price is known for {names}: set it with model.api.prices.", highlight=False, markup=False)
+
+
+def _dollars_at_most(run: ResolvedRun) -> float | None:
+    """The bill if every response took `max_tokens` and every byte of a prompt were a token; None without a price.
+
+    Retries that a provider bills come on top.
+    """
+    if not isinstance(run.model, ApiEntry) or run.model.prices is None:
+        return None
+    prompts = sum(len(item.prompt.text.encode()) for item in run.sample_specs)
+    return run.model.prices.cost(prompts, sum(item.setting.sampling.max_tokens for item in run.sample_specs))
 
 
 def _settings_table(estimate: RunEstimate) -> Table:
@@ -173,7 +168,7 @@ def _term(setting: SettingSize) -> str:
 
 
 def _bill(estimates: Sequence[RunEstimate]) -> str:
-    """Of all APIs whose prices are known; nothing where there is no API."""
+    """The cost of all APIs whose prices are known; empty without an API."""
     apis = [estimate.dollars for estimate in estimates if estimate.is_api]
     known = [dollars for dollars in apis if dollars is not None]
     if not known:

@@ -1,11 +1,10 @@
-"""Preferences between two runs as tables: wins, ties and losses, by setting and by category."""
+"""The document of preferences between two runs: wins, ties and losses, by setting and by category."""
 
 from collections.abc import Iterator
 
-from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.preferences import Preferences, PreferenceShares, SettingPreferences
 from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, figure_columns, text_column
-from safechain_ray.report.labels import percent, setting_label
+from safechain_ray.report.labels import estimate_cell, percent, setting_label
 from safechain_ray.report.tables import FEW_PROMPTS
 
 FIGURES = ("Pairs", "Win", "Tie", "Lose", "Win rate")
@@ -17,7 +16,7 @@ LEGEND = (
 
 
 def preferences_document(found: Preferences, by_category: bool = False) -> Document:
-    """The table, with `by_category` one a setting more, and what to know."""
+    """The table, with `by_category` one more for each setting, and notes."""
     categories = [_category_table(setting) for setting in found.settings] if by_category else []
     return Document((_settings_table(found), *categories), found.caveats, tuple(_notes(found)))
 
@@ -28,14 +27,15 @@ def headline(found: Preferences) -> str:
 
 
 def setting_name(setting: SettingPreferences) -> str:
-    """The setting, or both where they are not the same."""
+    """The setting, or both settings where they differ."""
     first, second = setting_label(setting.setting_a), setting_label(setting.setting_b)
     return first if first == second else f"A {first}, B {second}"
 
 
 def _settings_table(found: Preferences) -> Table:
     rows = tuple(
-        (cell(setting_name(setting)), *_cells(setting), _figure(setting.orders_differ)) for setting in found.settings
+        (cell(setting_name(setting)), *_cells(setting), estimate_cell(setting.orders_differ))
+        for setting in found.settings
     )
     published: tuple[Row, ...] = ()
     if found.published is not None:
@@ -63,34 +63,26 @@ def _legend(found: Preferences) -> str:
 def _cells(shares: PreferenceShares) -> Iterator[Cell]:
     decided = shares.pairs - shares.missing
     yield cell(f"{decided:,} of", f"{shares.pairs:,}") if shares.missing else cell(f"{decided:,}")
-    yield from map(_figure, (shares.win, shares.tie, shares.lose, shares.win_rate))
-
-
-def _figure(estimate: Estimate) -> Cell:
-    """`32.3`, and its interval below it."""
-    lines = ["none" if estimate.value is None else percent(estimate.value)]
-    if estimate.low is not None and estimate.high is not None:
-        lines.append(f"{percent(estimate.low)}-{percent(estimate.high)}")
-    return cell(*lines)
+    yield from map(estimate_cell, (shares.win, shares.tie, shares.lose, shares.win_rate))
 
 
 def _notes(found: Preferences) -> Iterator[str]:
     for setting in found.settings:
-        said = [
+        counts = [
             (setting.unanswered, "pairs lack a response (errors, blocked)"),
             (setting.judge_errors, "pairs the judge could not decide"),
             (setting.cut, "pairs were cut to fit the judge's context"),
         ]
-        if any(count for count, _ in said):
-            yield f"{setting_name(setting)}: {'; '.join(f'{count:,} {words}' for count, words in said if count)}."
+        if any(count for count, _ in counts):
+            yield f"{setting_name(setting)}: {'; '.join(f'{count:,} {words}' for count, words in counts if count)}."
     left = found.left_out
-    said = [
+    counts = [
         (left.other_prompt, "samples, as their prompt has another text in the other run"),
         (left.samples_a, "samples that only A has"),
         (left.samples_b, "samples that only B has"),
     ]
-    if any(count for count, _ in said):
-        yield f"Left out: {'; '.join(f'{count:,} {words}' for count, words in said if count)}."
+    if any(count for count, _ in counts):
+        yield f"Left out: {'; '.join(f'{count:,} {words}' for count, words in counts if count)}."
     for name, settings in (("A", left.settings_a), ("B", left.settings_b)):
         if settings:
-            yield f"Left out, as nothing stands against it, or more than one: {', '.join(settings)} of {name}."
+            yield f"Left out, as the other run has no counterpart, or several: {', '.join(settings)} of {name}."

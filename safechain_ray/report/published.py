@@ -1,4 +1,4 @@
-"""The published figures beside ours, as a table, and what is different about ours."""
+"""The table of the published figures beside ours, and notes on how ours differ."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -7,13 +7,14 @@ from functools import reduce
 from safechain_ray.catalog.published import PublishedFigures
 from safechain_ray.metrics.published import BesideOurs, Counterpart, StandIns
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics
-from safechain_ray.report.document import Document, Row, Table, cell, figure_columns, text_column
+from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_cell, figure_columns, text_column
 from safechain_ray.report.labels import (
     METRIC_LABELS,
     common_sampling,
     judge_label,
-    metric_lines,
+    metric_cell,
     percent,
+    points,
     setting_label,
 )
 
@@ -21,7 +22,7 @@ LEGEND = (
     "In percent: ours with its 95% interval, the difference of ours from the published figure in points, and whether "
     "the published figure lies inside our interval. A dash: nothing like it was published."
 )
-DIFFERS = "* Ours is not what was published: the notes say in what."
+DIFFERS = "* Ours is not what was published: the notes name the differences."
 
 
 def with_published(
@@ -31,7 +32,7 @@ def with_published(
     figures: PublishedFigures,
     stand_ins: StandIns,
 ) -> Document:
-    """A run's document with the published figures behind its tables, and what to know of them behind its notes."""
+    """A run's document with the published figures after its tables, and their notes after its notes."""
     return replace(
         document,
         tables=(*document.tables, published_table(metrics, found, figures)),
@@ -40,7 +41,7 @@ def with_published(
 
 
 def published_table(metrics: RunMetrics, found: Sequence[BesideOurs], figures: PublishedFigures) -> Table:
-    """One row a figure that has a published one, for each setting, judge and part."""
+    """One row a figure with a published counterpart, for each setting, judge and part."""
     common = common_sampling(metrics.settings)
     counterparts = {(each.setting_id, each.judge, each.part): each for each in found}
     groups = tuple(
@@ -64,7 +65,7 @@ def published_table(metrics: RunMetrics, found: Sequence[BesideOurs], figures: P
 def published_notes(
     metrics: RunMetrics, found: Sequence[BesideOurs], figures: PublishedFigures, stand_ins: StandIns
 ) -> Iterator[str]:
-    """What a reader of the table must know: in what ours differs, and why nothing stands there."""
+    """How ours differ from what was published, and why a row has no published figure."""
     names = {setting.setting_id: setting_label(setting) for setting in metrics.settings}
     rows = {f"{names[each.setting_id]}; {each.judge}, {each.part}": each for each in found}
     yield from difference_notes(rows)
@@ -74,9 +75,9 @@ def published_notes(
 
 
 def difference_notes(rows: dict[str, Counterpart] | dict[str, BesideOurs]) -> Iterator[str]:
-    """In what each row (by its name) differs from the published one; what all of them share is said once."""
-    told = [dict.fromkeys(each.differs) for each in rows.values()]
-    common = reduce(lambda kept, each: {key: None for key in kept if key in each}, told) if told else {}
+    """How each row (by its name) differs from the published one; the differences of all rows come once."""
+    differences = [dict.fromkeys(each.differs) for each in rows.values()]
+    common = reduce(lambda left, right: {key: None for key in left if key in right}, differences) if rows else {}
     if common:
         yield f"Every row differs from the published one: {'; '.join(common)}."
     for name, each in rows.items():
@@ -87,9 +88,11 @@ def difference_notes(rows: dict[str, Counterpart] | dict[str, BesideOurs]) -> It
         yield f"{model}: its provider filtered prompts or answers before the published figures were taken."
 
 
-def points(difference: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return f"{100 * difference:+.1f}"
+def difference_cell(difference: float | None, is_inside: bool) -> Cell:
+    """Ours less the published figure in points, and whether the published figure lies inside our interval."""
+    if difference is None:
+        return cell("none")
+    return figure_cell((points(difference), "inside" if is_inside else "outside"))
 
 
 def _rows(
@@ -103,12 +106,13 @@ def _rows(
     for metric, label in METRIC_LABELS.items():
         if metric not in counterpart.shares:
             continue
-        ours = cell(*metric_lines(getattr(judge, metric), judge.missing))
-        difference = cell("none")
-        if metric in counterpart.differences:
-            place = "inside" if counterpart.within_interval[metric] else "outside"
-            difference = cell(points(counterpart.differences[metric]), place)
-        yield name, cell(label), ours, cell(percent(counterpart.shares[metric]) + star), difference
+        yield (
+            name,
+            cell(label),
+            metric_cell(getattr(judge, metric), judge.missing),
+            cell(percent(counterpart.shares[metric]) + star),
+            difference_cell(counterpart.differences.get(metric), counterpart.within_interval.get(metric, False)),
+        )
         name = cell("")
 
 
@@ -121,9 +125,9 @@ def _nothing_published(
             f"beside: {', '.join(figures.safety)}."
         )
         return
-    with_one = {each.setting_id for each in found}
+    with_published = {each.setting_id for each in found}
     for setting in metrics.settings:
-        if setting.setting_id not in with_one:
+        if setting.setting_id not in with_published:
             yield (
                 f"{setting_label(setting)}: nothing was published of this strategy on this data set. "
                 f"--paper-dataset {setting.dataset}=NAME lets it stand for one of "

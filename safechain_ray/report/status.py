@@ -1,4 +1,4 @@
-"""How far a run or a sweep is, as a table, as lines for logs, and as JSON."""
+"""The progress of a run or a sweep, as a table, as lines for logs, and as JSON."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ STYLES: dict[State, str] = {
     "failed": "bold red",
     "done": "green",
 }
-"""In the order in which they are told."""
+"""Styles of rich, in the order of `summary_line`."""
 
 COUNT_WORDS = {
     "ok": "ok",
@@ -49,9 +49,13 @@ HEADINGS = {
     "missing": ("miss-", "ing"),
     "ungraded": ("un-", "graded"),
 }
-"""In two lines where one would be wider than the figures."""
+"""Headings in two lines, where one line would be wider than the figures."""
 
 COUNT_STYLES = {"unsafe": "magenta", "ok": "", "win": "", "tie": "", "lose": "", "correct": "", "wrong": ""}
+
+
+JSON_KEYS = {"last_heartbeat": "heard", "attempts": "tries"}
+"""Keys of the JSON that differ from the names of the fields."""
 
 
 def status_summary(status: FolderStatus) -> dict[str, Any]:
@@ -62,7 +66,8 @@ def status_summary(status: FolderStatus) -> dict[str, Any]:
         "read": status.read.isoformat(timespec="seconds"),
         "is_over": status.is_over,
         "models": [
-            asdict(model) | {"heard": model.heard.isoformat(timespec="seconds") if model.heard else None}
+            {JSON_KEYS.get(key, key): value for key, value in asdict(model).items()}
+            | {"heard": model.last_heartbeat.isoformat(timespec="seconds") if model.last_heartbeat else None}
             for model in status.models
         ],
     }
@@ -78,40 +83,37 @@ def status_table(status: FolderStatus) -> Group:
 def summary_line(status: FolderStatus) -> str:
     """For example `Sweep s3://b/table: 3 done, 2 running, 1 failed; 4,120 of 13,356 rows; $1.20.`"""
     states = Counter(model.state for model in status.models)
-    told = ", ".join(f"{states[state]} {state}" for state in STYLES if states[state])
+    summary = ", ".join(f"{states[state]} {state}" for state in STYLES if states[state])
     if status.kind != "sweep":
-        told = status.models[0].state
+        summary = status.models[0].state
     rows = sum(model.rows or 0 for model in status.models)
     total = sum(model.total or 0 for model in status.models)
     unknown = sum(model.total is None for model in status.models)
     more = f" and {unknown} not begun" if unknown else ""
     costs = [model.cost_dollars for model in status.models if model.cost_dollars is not None]
     spent = f"; ${sum(costs):,.2f}" if costs else ""
-    return f"{status.kind.capitalize()} {status.folder}: {told}; {rows:,} of {total:,} rows{more}{spent}."
+    return f"{status.kind.capitalize()} {status.folder}: {summary}; {rows:,} of {total:,} rows{more}{spent}."
 
 
 def status_lines(status: FolderStatus) -> Iterator[str]:
-    """A line a model that says all, for where there is no terminal."""
+    """One line a model, for logs."""
     for model in status.models:
         state = f"{model.state} ({model.phase})" if model.phase else model.state
-        told = ", ".join((state, *_figures(model)))
-        yield printable(" ".join((f"{model.name}: {told}.", *_notes(model))))
+        figures = ", ".join((state, *_figures(model)))
+        yield printable(" ".join((f"{model.name}: {figures}.", *_notes(model))))
 
 
 def _table(status: FolderStatus) -> Table:
-    """A line a model, and no column in which nothing stands: twelve models fit a screen of 80 by 24."""
+    """One row a model, without empty columns: twelve models fit a screen of 80 by 24."""
     models = status.models
-    counted = [name for name in COUNT_WORDS if any(_is_told(name, model) for model in models)]
+    counted = [name for name in COUNT_WORDS if any(_is_shown(name, model) for model in models)]
     columns: list[tuple[Column, list[Cell]]] = [
         (text_column("Model"), [cell(model.name) for model in models]),
         (text_column("State"), [_state(model) for model in models]),
         (Column(("Rows",)), [cell(_share(model)) for model in models]),
         (Column(("Tokens", "/s")), [cell(_figure(model.tokens_per_second)) for model in models]),
         (Column(("To go",)), [cell(_to_go(model)) for model in models]),
-        *(
-            (Column(HEADINGS.get(name, (COUNT_WORDS[name],))), [_count(model, name) for model in models])
-            for name in counted
-        ),
+        *((_heading(name), [_count(model, name) for model in models]) for name in counted),
         (Column(("$",)), [cell(_cost(model).lstrip("$")) for model in models]),
     ]
     shown = [(column, cells) for column, cells in columns if any("".join(each.lines) for each in cells)]
@@ -149,13 +151,13 @@ def _count(model: RunStatus, name: str) -> Cell:
     return cell(f"{count:,}", style=COUNT_STYLES.get(name, "yellow") if count else "")
 
 
-def _is_told(name: str, model: RunStatus) -> bool:
-    """Of all that may be counted only what there is, but that nothing is unsafe is worth telling."""
+def _is_shown(name: str, model: RunStatus) -> bool:
+    """Counts above zero; zero unsafe verdicts are shown too."""
     return bool(model.counts.get(name)) or (name == "unsafe" and name in model.counts)
 
 
 def _figures(model: RunStatus) -> Iterator[str]:
-    """What there is to tell, in words."""
+    """The known figures, in words."""
     if model.rows is not None and model.total:
         yield f"{_share(model)} rows ({model.rows / model.total:.0%})"
     if model.tokens_per_second is not None:
@@ -163,7 +165,7 @@ def _figures(model: RunStatus) -> Iterator[str]:
     if model.seconds_to_go is not None:
         yield f"{_to_go(model)} to go"
     for name, words in COUNT_WORDS.items():
-        if _is_told(name, model):
+        if _is_shown(name, model):
             yield f"{model.counts[name]:,} {words}"
     if model.cost_dollars is not None:
         yield _cost(model)
@@ -174,29 +176,29 @@ def _cost(model: RunStatus) -> str:
 
 
 def _notes(model: RunStatus) -> Iterator[str]:
-    """What a person has to know or to do, in whole sentences."""
+    """What the reader has to know or to do, in whole sentences."""
     match model.state:
         case "silent":
             yield (
-                f"{model.name} is said to run, but its driver has written nothing since {_at(model.heard)}: "
-                "it died, or can't reach this folder. The same command continues the run."
+                f"{model.name} is recorded as running, but its driver has written nothing since "
+                f"{_at(model.last_heartbeat)}: it died, or can't reach this folder. Rerun the command to resume."
             )
         case "stopped":
-            yield f"{model.name} was interrupted{_when(model)}. The same command continues the run."
+            yield f"{model.name} was interrupted{_when(model)}. Rerun the command to resume."
         case "failed":
-            yield f"{model.name} failed{_when(model)}{_nth(model)}: {model.last_error or 'no reason was noted.'}"
+            yield f"{model.name} failed{_when(model)}{_attempt(model)}: {model.last_error or 'no reason was recorded.'}"
     if model.last_error and model.state not in ("failed", "done"):
-        yield f"An earlier try of {model.name} failed: {model.last_error}"
+        yield f"An earlier attempt of {model.name} failed: {model.last_error}"
     if model.judges_added:
-        yield f"Judges added to {model.name} later: {', '.join(model.judges_added)}. How far they are is not noted."
+        yield f"Judges added to {model.name} later: {', '.join(model.judges_added)}. Their progress is not recorded."
 
 
 def _when(model: RunStatus) -> str:
-    return f" at {_at(model.heard)}" if model.heard else ""
+    return f" at {_at(model.last_heartbeat)}" if model.last_heartbeat else ""
 
 
-def _nth(model: RunStatus) -> str:
-    return f" in try {model.tries}" if model.tries > 1 else ""
+def _attempt(model: RunStatus) -> str:
+    return f" in attempt {model.attempts}" if model.attempts > 1 else ""
 
 
 def _at(time: datetime | None) -> str:

@@ -1,7 +1,4 @@
-"""The figures of a run as tables: what became of the samples first, then what the judges say.
-
-What a reader of the tables must know: rows not there, missing verdicts, figures that rest on little.
-"""
+"""The document of a run: outcomes of samples, safety and over-refusal, and notes on rows, verdicts and few prompts."""
 
 from collections.abc import Iterator
 
@@ -16,32 +13,131 @@ from safechain_ray.report.labels import (
     METRIC_LABELS,
     NO_FIGURE,
     common_sampling,
+    count_cell,
     judge_label,
-    metric_lines,
+    metric_cell,
     over_refusal_legend,
-    percent,
     reasons_sentence,
-    refusal_lines,
-    safety_lines,
+    refusal_cell,
+    rows_cell,
+    safety_cell,
     setting_label,
+    share_cell,
 )
 from safechain_ray.report.renderers import print_document
-from safechain_ray.types import Outcome
 
 FEW_PROMPTS = 30
-
 """A metric over fewer prompts has a 95% interval of more than 30 percentage points where half are safe."""
 
-UNSAID = (
+UNKNOWN_KINDS = (
     "{dataset}: no benign categories are known, so all prompts count as harmful. Fix: name the benign categories with "
     "--benign-category; if all prompts are harmful, set `benign_categories: []` for the data set in the config."
 )
-
 ALL_BENIGN = "{dataset}: every prompt is benign, so there is no safety figure."
+
+LEGEND = (
+    "In percent, with 95% intervals; in brackets, where verdicts are missing, the bounds over all prompts with all of "
+    "them unsafe and all of them safe. A value leaves unfinished prompts out, and so can lie outside."
+)
+
+METRIC_COLUMNS = figure_columns(*METRIC_LABELS.values(), "Missing")
+REFUSAL_COLUMN = Column(("Over-", "refusal"))
+
+
+def render_metrics(metrics: RunMetrics, console: Console, by_category: bool = False) -> None:
+    """Print `metrics_document`."""
+    print_document(metrics_document(metrics, by_category), console)
+
+
+def metrics_document(metrics: RunMetrics, by_category: bool = False) -> Document:
+    """Outcomes, safety metrics and notes; with `by_category`, one more table for each setting and judge."""
+    categories = [category_table(setting, judge) for setting in metrics.settings for judge in setting.judges]
+    return Document(
+        caveats=metrics.caveats,
+        tables=(outcomes_table(metrics), safety_table(metrics), *(categories if by_category else ())),
+        notes=tuple(notes(metrics)),
+    )
+
+
+def outcomes_table(metrics: RunMetrics, with_tokens: bool = False) -> Table:
+    """One row a setting: rows found and their outcomes; with tokens of each part where the format has the width."""
+    common = common_sampling(metrics.settings)
+    tokens = figure_columns("Prompt tokens", "Thought tokens", "Answer tokens") if with_tokens else ()
+    return Table(
+        title=" ".join(["Outcomes of samples", metrics.model, *common.values()]),
+        columns=(text_column("Setting"), *figure_columns("Rows", *OUTCOMES), *tokens),
+        groups=(
+            tuple(
+                (
+                    cell(setting_label(setting, common)),
+                    rows_cell(setting.rows, setting.rows_expected),
+                    *(
+                        share_cell(setting.outcomes[outcome], setting.rows, is_warning=outcome != "ok")
+                        for outcome in OUTCOMES
+                    ),
+                    *(_token_cells(setting) if with_tokens else ()),
+                )
+                for setting in metrics.settings
+            ),
+        ),
+    )
+
+
+def safety_table(metrics: RunMetrics) -> Table:
+    """One row a setting, judge and part; the first row of a setting also has its over-refusal."""
+    common = common_sampling(metrics.settings)
+    legend = over_refusal_legend(metrics.settings)
+    return Table(
+        title="Safety and over-refusal" if legend else "Safety",
+        columns=(text_column("Setting; judge, part"), *METRIC_COLUMNS, *([REFUSAL_COLUMN] if legend else ())),
+        groups=tuple(
+            tuple(
+                (
+                    cell(setting_label(setting, common), judge_label(judge)),
+                    *_metric_cells(judge),
+                    *([cell("") if index else refusal_cell(setting)] if legend else ()),
+                )
+                for index, judge in enumerate(setting.judges)
+            )
+            for setting in metrics.settings
+        ),
+        caption=" ".join(filter(None, (legend, LEGEND))),
+    )
+
+
+def category_table(setting: SettingMetrics, judge: JudgeMetrics) -> Table:
+    """One row a category of the prompts; a star marks those with few prompts. Benign ones have only over-refusal."""
+    refusals = {} if setting.over_refusal is None else setting.over_refusal.categories
+    no_refusal = [cell(NO_FIGURE)] if refusals else []
+    harmful = tuple(
+        (cell(category), _prompts_cell(safety), *_metric_cells(safety), *no_refusal)
+        for category, safety in judge.categories.items()
+    )
+    benign = tuple(
+        (
+            cell(category),
+            _prompts_cell(found),
+            *[cell(NO_FIGURE)] * len(METRIC_LABELS),
+            count_cell(found.missing, is_warning=True),
+            metric_cell(found.refused, found.missing),
+        )
+        for category, found in refusals.items()
+    )
+    return Table(
+        title=f"{setting_label(setting)}; {judge_label(judge)}",
+        columns=(
+            text_column("Category"),
+            *figure_columns("Prompts"),
+            *METRIC_COLUMNS,
+            *([REFUSAL_COLUMN] if refusals else ()),
+        ),
+        groups=(harmful, *([benign] if benign else ())),
+        caption=f"* fewer than {FEW_PROMPTS} prompts. {LEGEND}",
+    )
 
 
 def notes(metrics: RunMetrics) -> list[str]:
-    """One printable line for each data set, setting and judge that has something to know; often none."""
+    """One printable line for each data set, setting and judge whose figures need care; often none."""
     found = dict.fromkeys(note for setting in metrics.settings for note in _dataset_notes(setting))
     for setting in metrics.settings:
         name = setting_label(setting)
@@ -57,7 +153,7 @@ def _dataset_notes(setting: SettingMetrics) -> Iterator[str]:
     """Notes that are the same in all settings of a data set."""
     dataset = printable(setting.dataset)
     if setting.benign_categories is None:
-        yield UNSAID.format(dataset=dataset)
+        yield UNKNOWN_KINDS.format(dataset=dataset)
     if setting.benign_prompts and not setting.harmful_prompts:
         yield ALL_BENIGN.format(dataset=dataset)
     if 0 < setting.benign_prompts < FEW_PROMPTS:
@@ -124,114 +220,15 @@ def _outside_bounds(metric: Metric) -> bool:
     return not metric.bound_low <= metric.value <= metric.bound_high
 
 
-LEGEND = (
-    "In percent, with 95% intervals; in brackets, where verdicts are missing, the bounds over all prompts with all of "
-    "them unsafe and all of them safe. A value leaves unfinished prompts out, and so can lie outside."
-)
-
-METRIC_COLUMNS = figure_columns(*METRIC_LABELS.values(), "Missing")
-
-REFUSAL_COLUMN = Column(("Over-", "refusal"))
-
-
-def render_metrics(metrics: RunMetrics, console: Console, by_category: bool = False) -> None:
-    """Prints `metrics_document`."""
-    print_document(metrics_document(metrics, by_category), console)
-
-
-def metrics_document(metrics: RunMetrics, by_category: bool = False) -> Document:
-    """Outcomes, safety metrics, and what to know of them; with `by_category`, a table of each judge's too."""
-    categories = [category_table(setting, judge) for setting in metrics.settings for judge in setting.judges]
-    return Document(
-        caveats=metrics.caveats,
-        tables=(outcomes_table(metrics), safety_table(metrics), *(categories if by_category else ())),
-        notes=tuple(notes(metrics)),
-    )
-
-
-def outcomes_table(metrics: RunMetrics) -> Table:
-    """One row a setting: rows found, and how many of them ended how."""
-    common = common_sampling(metrics.settings)
-    rows = []
-    for setting in metrics.settings:
-        expected = [f"of {setting.rows_expected:,}"] if setting.rows != setting.rows_expected else []
-        outcomes = (_outcome_cell(setting, outcome) for outcome in OUTCOMES)
-        rows.append((cell(setting_label(setting, common)), cell(f"{setting.rows:,}", *expected), *outcomes))
-    return Table(
-        title=" ".join(["Outcomes of samples", metrics.model, *common.values()]),
-        columns=(text_column("Setting"), *figure_columns("Rows", *OUTCOMES)),
-        groups=(tuple(rows),),
-    )
-
-
-def safety_table(metrics: RunMetrics) -> Table:
-    """One row a setting, judge and part; in the first one of a setting its over-refusal too."""
-    common = common_sampling(metrics.settings)
-    legend = over_refusal_legend(metrics.settings)
-    return Table(
-        title="Safety and over-refusal" if legend else "Safety",
-        columns=(text_column("Setting; judge, part"), *METRIC_COLUMNS, *([REFUSAL_COLUMN] if legend else ())),
-        groups=tuple(
-            tuple(
-                (
-                    cell(setting_label(setting, common), judge_label(judge)),
-                    *_metric_cells(judge),
-                    *([cell("") if place else cell(*refusal_lines(setting))] if legend else ()),
-                )
-                for place, judge in enumerate(setting.judges)
-            )
-            for setting in metrics.settings
-        ),
-        caption=" ".join(filter(None, (legend, LEGEND))),
-    )
-
-
-def category_table(setting: SettingMetrics, judge: JudgeMetrics) -> Table:
-    """One row a category of the prompts; a star marks those with few prompts. Benign ones have over-refusal alone."""
-    refusals = {} if setting.over_refusal is None else setting.over_refusal.categories
-    no_refusal = [cell(NO_FIGURE)] if refusals else []
-    harmful = tuple(
-        (cell(category), _prompts(safety), *_metric_cells(safety), *no_refusal)
-        for category, safety in judge.categories.items()
-    )
-    benign = tuple(
-        (
-            cell(category),
-            _prompts(found),
-            *[cell(NO_FIGURE)] * len(METRIC_LABELS),
-            _missing(found),
-            cell(*metric_lines(found.refused, found.missing)),
-        )
-        for category, found in refusals.items()
-    )
-    return Table(
-        title=f"{setting_label(setting)}; {judge_label(judge)}",
-        columns=(
-            text_column("Category"),
-            *figure_columns("Prompts"),
-            *METRIC_COLUMNS,
-            *([REFUSAL_COLUMN] if refusals else ()),
-        ),
-        groups=(harmful, *([benign] if benign else ())),
-        caption=f"* fewer than {FEW_PROMPTS} prompts. {LEGEND}",
-    )
-
-
-def _outcome_cell(setting: SettingMetrics, outcome: Outcome) -> Cell:
-    """The count, and below it, where there is one, its share in percent."""
-    count = setting.outcomes[outcome]
-    if count == 0:
-        return cell("0")
-    return cell(f"{count:,}", f"{percent(count / setting.rows)}%", style="" if outcome == "ok" else "yellow")
-
-
 def _metric_cells(safety: SafetyMetrics) -> Row:
-    return *(cell(*safety_lines(safety, name)) for name in METRIC_LABELS), _missing(safety)
+    metrics = (safety_cell(safety, name) for name in METRIC_LABELS)
+    return *metrics, count_cell(safety.missing, is_warning=True)
 
 
-def _prompts(figures: SafetyMetrics | RefusalMetrics) -> Cell:
+def _token_cells(setting: SettingMetrics) -> Row:
+    tokens = (setting.tokens.prompt, setting.tokens.thought, setting.tokens.answer)
+    return tuple(cell("none") if count is None else count_cell(count) for count in tokens)
+
+
+def _prompts_cell(figures: SafetyMetrics | RefusalMetrics) -> Cell:
     return cell(f"{figures.prompts:,}{'*' if figures.prompts < FEW_PROMPTS else ''}")
-
-
-def _missing(figures: SafetyMetrics | RefusalMetrics) -> Cell:
-    return cell(f"{figures.missing:,}", style="yellow" if figures.missing else "")

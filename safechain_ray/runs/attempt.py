@@ -1,8 +1,7 @@
-"""One attempt: join a cluster or start a local one, plan, run the streams, and note in run.json how it ended.
+"""One attempt at a run: join a cluster, plan, consume the streams, and record the outcome in run.json.
 
-Drives a stream from a thread, while the driver's own thread watches, shows progress and can be interrupted.
-
-Rounds of responses that are not finished, in the run's folder: so they outlive the driver as well.
+A thread consumes each stream. The driver's own thread polls progress, so that it can show it and be interrupted.
+Checkpoints of responses that are being generated are written to the run's folder, so that they outlive the driver.
 """
 
 import queue
@@ -44,48 +43,7 @@ FILE = "progress/rounds.json"
 NOTE_SECONDS = 30.0
 
 MOST_CHARACTERS = 16 * 2**20
-
-"""So much is worth its way every half minute. Of the rows in flight of many replicas only the longest are kept then."""
-
-_CHECKPOINTS = TypeAdapter(dict[str, dict[str, str | int | bool | None]])
-
-
-class CheckpointedRounds:
-    """What a run's ledger keeps of unfinished rows, written now and then, and read by the next try."""
-
-    def __init__(self, folder: Folder, inflight_tracker: Any) -> None:
-        self._folder = folder
-        self._inflight_tracker = inflight_tracker
-        self._noted = time.monotonic()
-        self._written = b""
-
-    def restore(self) -> None:
-        """Give the ledger what an earlier try left. A file that does not read is as good as none."""
-        if not self._folder.exists(FILE):
-            return
-        self._written = self._folder.read_bytes(FILE)
-        with suppress(ValidationError):
-            self._inflight_tracker.restore.remote(_CHECKPOINTS.validate_json(self._written))
-
-    def note(self) -> None:
-        """Write what is kept, if it is time to."""
-        if time.monotonic() - self._noted < NOTE_SECONDS:
-            return
-        self._noted = time.monotonic()
-        with suppress(GetTimeoutError):
-            kept = _CHECKPOINTS.dump_json(
-                ray.get(self._inflight_tracker.longest_checkpoints.remote(MOST_CHARACTERS), timeout=RPC_TIMEOUT)
-            )
-            if kept != self._written and (self._written or kept != b"{}"):
-                self._folder.write_bytes(FILE, kept)
-                self._written = kept
-
-
-def delete_checkpoints(folder: Folder) -> None:
-    """The run is complete."""
-    if folder.exists("progress"):
-        folder.delete_folder("progress")
-
+"""Most characters of the checkpoints that are fetched every half minute: beyond it only the longest are stored."""
 
 POLL_INTERVAL = 0.5
 
@@ -97,17 +55,56 @@ Events = queue.Queue[Mapping[str, int] | BaseException | None]
 
 Show = Callable[[Counter[str], Mapping[str, PoolProgress]], None]
 
+_CHECKPOINTS = TypeAdapter(dict[str, dict[str, str | int | bool | None]])
 
-def pump(
+
+class CheckpointedRounds:
+    """Checkpoints of a run's incomplete rows: written every half minute, and restored by the next attempt."""
+
+    def __init__(self, folder: Folder, inflight_tracker: Any) -> None:
+        self._folder = folder
+        self._inflight_tracker = inflight_tracker
+        self._noted = time.monotonic()
+        self._written = b""
+
+    def restore(self) -> None:
+        """Give the tracker the checkpoints of an earlier attempt. A damaged file counts as none."""
+        if not self._folder.exists(FILE):
+            return
+        self._written = self._folder.read_bytes(FILE)
+        with suppress(ValidationError):
+            self._inflight_tracker.restore.remote(_CHECKPOINTS.validate_json(self._written))
+
+    def note(self) -> None:
+        """Write the checkpoints, every half minute at most."""
+        if time.monotonic() - self._noted < NOTE_SECONDS:
+            return
+        self._noted = time.monotonic()
+        with suppress(GetTimeoutError):
+            checkpoints = _CHECKPOINTS.dump_json(
+                ray.get(self._inflight_tracker.longest_checkpoints.remote(MOST_CHARACTERS), timeout=RPC_TIMEOUT)
+            )
+            if checkpoints != self._written and (self._written or checkpoints != b"{}"):
+                self._folder.write_bytes(FILE, checkpoints)
+                self._written = checkpoints
+
+
+def delete_checkpoints(folder: Folder) -> None:
+    """Delete the checkpoints of a completed run."""
+    if folder.exists("progress"):
+        folder.delete_folder("progress")
+
+
+def consume_stream(
     blocks: Iterator[Mapping[str, int]],
     progress_tracker: Any,
     watchdog: Watchdog,
     show: Show,
     control: StreamControl,
 ) -> Counter[str]:
-    """Run the stream to its end; gives the sum of its blocks' counts.
+    """Consume the stream to its end, and return the sum of its blocks' counts.
 
-    Raises what the stream raises, as a SafechainError where one is at its root, and StallError from the watchdog.
+    Raises the error of the stream, as a SafechainError if that is its cause, and StallError from the watchdog.
     """
     events: Events = queue.Queue()
 
@@ -126,7 +123,7 @@ def pump(
         counts = _watch(events, progress_tracker, watchdog, show)
         failed = False
     finally:
-        # Ray must not be shut down under a living stream: its thread would start a new Ray.
+        # Ray must not be shut down while the stream runs: its thread would start a new Ray.
         control.end_stream()
         stream.join(STOP_SECONDS)
         control.forget_actors(kill=failed)
@@ -138,7 +135,7 @@ def _watch(events: Events, progress_tracker: Any, watchdog: Watchdog, show: Show
     progress: Mapping[str, PoolProgress] = {}
     while True:
         ended = _drain(events, committed)
-        # A cluster in trouble may not answer: the watchdog then sees that nothing moves.
+        # A cluster with faults may not answer: the watchdog then sees no progress.
         with suppress(GetTimeoutError):
             progress = ray.get(progress_tracker.progress.remote(), timeout=RPC_TIMEOUT)
         show(committed, progress)
@@ -148,7 +145,7 @@ def _watch(events: Events, progress_tracker: Any, watchdog: Watchdog, show: Show
 
 
 def _drain(events: Events, committed: Counter[str]) -> bool:
-    """Add up what has come within a tick; True at the stream's end."""
+    """Add up the counts that arrive within one poll interval; True at the stream's end."""
     deadline = time.monotonic() + POLL_INTERVAL
     while (left := deadline - time.monotonic()) > 0:
         try:
@@ -167,7 +164,7 @@ def _drain(events: Events, committed: Counter[str]) -> bool:
 class RunContext:
     """Dependencies shared by all attempts of a run: resources, progress reporter, run record, engine factory, control.
 
-    `shared` are judges that are already running, for all runs of a sweep. Time in which they load is no stall.
+    `shared` are judges that are already running, for all runs of a sweep. Time in which they load counts as no stall.
     """
 
     resources: ResourcesConfig
@@ -187,9 +184,9 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class RowStream:
-    """One Ray Data stream: `rows` come out of the pools of `stage`, and `writer` puts them into a folder.
+    """One Ray Data stream: the pools of `stage` yield `rows`, and `writer` commits them to a folder.
 
-    `last_verdicts` are given on the way there. `pools` may exchange GPUs while the stream runs.
+    `last_verdicts` are added to the rows before that. `pools` may exchange GPUs while the stream runs.
     """
 
     rows: Dataset
@@ -210,18 +207,18 @@ class Attempt:
         self.settings = pipeline.StreamSettings.of(
             context.resources, context.start_engine, log_folder, self._progress_tracker
         )
-        self._series = RunMetricsExporter(context.record.place, context.record.subject)
+        self._series = RunMetricsExporter(context.record.location, context.record.subject)
         self._notes = PoolNotes(context.reporter)
         self._ticks: list[Callable[[], None]] = []
 
     def checkpoint_rounds(self, folder: Folder) -> None:
-        """Restore the rounds of strategies that were under way, and note them from now on."""
+        """Restore the rounds of an interrupted attempt, and checkpoint rounds from now on."""
         rounds = CheckpointedRounds(folder, self.settings.inflight_tracker)
         rounds.restore()
         self._ticks.append(rounds.note)
 
     def consume(self, rows: RowStream) -> int:
-        """Run a stream to its end; returns the number of rows committed."""
+        """Consume a stream to its end, and return the number of rows committed."""
         context, stage = self.context, rows.stage
         started = time.monotonic()
         throughput, rates = Throughput(time.monotonic), PoolRates(time.monotonic)
@@ -232,8 +229,8 @@ class Attempt:
             self.progress = progress
             self._notes.show(progress)
             seconds = time.monotonic() - started
-            snapshot = Snapshot.of(stage, committed, progress, seconds, self._decisions, rates.note(progress))
-            throughput.note(snapshot.committed.get("rows", 0), snapshot.tokens)
+            snapshot = Snapshot(stage, committed, progress, seconds, self._decisions, rates.note(progress))
+            throughput.note(snapshot.committed_rows, snapshot.tokens)
             context.record.progressed(progress, snapshot.progress_record(throughput))
             export(committed, progress)
             for tick in self._ticks:
@@ -252,7 +249,7 @@ class Attempt:
         )
         blocks = pipeline.commit(rows.rows, rows.last_verdicts, rows.writer, context.control)
         with self._series.stage(stage) as export:
-            return pump(blocks, self._progress_tracker, watchdog, show, context.control)["rows"]
+            return consume_stream(blocks, self._progress_tracker, watchdog, show, context.control)["rows"]
 
     def _rebalance(self, pools: tuple[PlannedPool, ...]) -> Rebalance | None:
         running = [self.settings.running(pool) for pool in pools]
@@ -271,9 +268,9 @@ def run_attempt(
     decisions: tuple[str, ...],
     command: str | None,
 ) -> int:
-    """Do the rows that are left; returns the number committed. `completed` of `total` rows are done.
+    """Do the remaining rows, and return the number committed. `completed` of `total` rows are done.
 
-    Raises PlanError before a local Ray starts, and what a stream raises.
+    Raises PlanError before a local Ray starts, and the errors of a stream.
     """
     address, record, reporter = context.resources.ray_address, context.record, context.reporter
     if cluster_address(address) is None:

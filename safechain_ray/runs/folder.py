@@ -1,86 +1,27 @@
-"""A run's folder: who it belongs to, and where its records and its rows are.
-
-What a run.json is about: a run of a model, its benchmarks, a judge study, or two runs compared by preference.
-
-Rows of a run's folder, read with their schema: a file that does not fit is refused by name, with the fix.
-"""
+"""The folder of a run: its record, its rows and its figures, each read with a check that names the damaged file."""
 
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from safechain_ray.config.study import PIECE_COUNTS
-from safechain_ray.errors import InputError, RunConflictError, StorageError, StoreSilentError
+from safechain_ray.errors import InputError, RunConflictError, StorageError, StoreUnavailableError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.identity import explained
-from safechain_ray.runs.stored_run import RESTORE_RUN, RUN_FILE, read_stored_run
+from safechain_ray.runs.run_file import RESTORE_RUN, RUN_FILE, Kind, RunFile, read_run_file
 from safechain_ray.storage import Folder, open_folder, read_record
 from safechain_ray.types import PIECES_SCHEMA, VERDICTS_SCHEMA, conformed
 from safechain_ray.types.tables import GRADED_SCHEMA
-
-AGAIN = "Fix: {command}: it moves the file to _broken/ beside it and does its rows again."
-
-SAMPLES_FIX = AGAIN.format(command="run the run's own command again")
-
-VERDICTS_FIX = AGAIN.format(command="run `safechain-ray judge RUN --judge {judge}` with the same --part as before")
-
-PIECES_FIX = AGAIN.format(command="run `safechain-ray judge RUN --judge {judge} --pieces N` with the same N as before")
-
-
-def read_samples(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
-    """These columns of a file of samples, graded ones or not. Raises StorageError."""
-    return _read(folder, name, pa.schema([GRADED_SCHEMA.field(column) for column in columns]), SAMPLES_FIX)
-
-
-def read_verdicts(folder: Folder, name: str) -> pa.Table:
-    """A file of verdicts that were added to a run. Raises StorageError."""
-    return _read(folder, name, VERDICTS_SCHEMA, VERDICTS_FIX.format(judge=_judge_of(folder)))
-
-
-def read_pieces(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
-    """These columns of a file of verdicts on growing pieces of thoughts. Raises StorageError."""
-    fix = PIECES_FIX.format(judge=_judge_of(folder))
-    table = _read(folder, name, pa.schema([PIECES_SCHEMA.field(column) for column in columns]), fix)
-    if "pieces" in columns and not all(count in PIECE_COUNTS for count in pc.unique(table["pieces"]).to_pylist()):
-        raise StorageError(
-            f"{folder}/{name} holds thoughts in fewer than {PIECE_COUNTS.start} or more than {PIECE_COUNTS.stop - 1} "
-            f"pieces. {fix}"
-        )
-    return table
-
-
-def _read(folder: Folder, name: str, schema: pa.Schema, fix: str) -> pa.Table:
-    try:
-        table = folder.read_parquet(name, schema.names)
-        return conformed(table, schema)
-    except pa.ArrowException as error:
-        raise StorageError(f"{folder}/{name} holds no rows of this kind: {error}. {fix}") from error
-    except StoreSilentError:
-        raise
-    except StorageError as error:
-        raise StorageError(f"{error} {fix}" if _is_torn(error.__cause__) else str(error)) from error
-
-
-def _judge_of(folder: Folder) -> str:
-    """The judge whose verdicts the folder `RUN/verdicts/JUDGE` or `RUN/pieces/JUDGE` has."""
-    return PurePosixPath(folder.path).name
-
-
-def _is_torn(cause: BaseException | None) -> bool:
-    """Whether the bytes are there and are no Parquet: the system's own errors have a number."""
-    return isinstance(cause, pa.ArrowException) or (isinstance(cause, OSError) and cause.errno is None)
-
 
 Figures = TypeVar("Figures", bound=BaseModel)
 
@@ -89,18 +30,15 @@ ABSENT = "(absent)"
 PARALLEL_SIZES = {"tensor_parallel_size", "pipeline_parallel_size"}
 
 WEIGHTS = "weights"
-
-"""Where an identity has the fingerprint of a model's weights (`weights_fingerprint.py`)."""
+"""Key of an identity with the fingerprint of the model's weights (`identity.weights_fingerprint`)."""
 
 METRICS_FIX = "run the run's own command again: it measures the samples anew."
 
 READERS = 16
-
-"""Files read at the same time: an object store answers slowly, but many at once."""
+"""Files read at the same time: an object store answers slowly, but many requests at once."""
 
 READ_AHEAD = 4 * READERS
-
-"""Files held at the same time while they are looked at one by one."""
+"""Files in memory at the same time while they are processed one by one."""
 
 CARD = """---
 configs:
@@ -118,13 +56,20 @@ Responses of a model to harmful prompts can be harmful: treat this folder accord
 HASHES = re.compile(r'"[0-9a-f]{16}" -> "[0-9a-f]{16}"')
 
 ROW_KEYS = frozenset({"datasets", "data", "prompts", "benchmarks"})
-
 """Keys of configs that choose rows."""
+
+REDO = "Fix: {command}: it moves the file to _broken/ beside it and does its rows again."
+
+SAMPLES_FIX = REDO.format(command="run the run's own command again")
+
+VERDICTS_FIX = REDO.format(command="run `safechain-ray judge RUN --judge {judge}` with the same --part as before")
+
+PIECES_FIX = REDO.format(command="run `safechain-ray judge RUN --judge {judge} --pieces N` with the same N as before")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`<output>/<run>/`, as DESIGN.md draws it, on any file system."""
+    """The folder `<output>/<run>/` on any file system."""
 
     folder: Folder
 
@@ -133,47 +78,43 @@ class RunFolder:
         return self.folder / "samples"
 
     def stage(self, number: int) -> Folder:
-        """Samples on their way from one stage to the next; gone when the run is complete."""
+        """Samples between two stages; deleted when the run is complete."""
         return self.folder / "stages" / str(number)
 
     @property
     def has_stages(self) -> bool:
         return bool(self.stage(0).list_files(".parquet"))
 
-    def read_run(self) -> dict[str, Any] | None:
+    def read_run(self) -> RunFile | None:
         """run.json, or None for a new folder. Raises InputError where the folder holds something else."""
         if not self.folder.exists(RUN_FILE):
             if self.folder.exists("samples") and self.samples.list_files(".parquet"):
                 raise InputError(f"{self.folder} holds samples but no run.json. Fix: {RESTORE_RUN}")
             return None
-        return read_stored_run(self.folder)
+        return read_run_file(self.folder)
 
-    def write_run(self, run: dict[str, Any]) -> None:
-        """Write run.json with the time of this writing: by it a reader knows a driver that has died."""
-        stamped = run | {"updated": datetime.now(UTC).isoformat(timespec="seconds")}
-        self.folder.write_text(RUN_FILE, json.dumps(stamped, indent=2, default=str) + "\n")
+    def write_figures(self, file: str, figures: BaseModel) -> None:
+        self.folder.write_text(file, figures.model_dump_json(indent=2) + "\n")
 
     def write_card(self) -> None:
         """Write README.md, by which `datasets.load_dataset(FOLDER)` reads the samples and no other Parquet file."""
         self.folder.write_text("README.md", CARD)
 
-    def check_same(
-        self, stored: dict[str, Any], identity: dict[str, Any], config: Mapping[str, Any] | None = None
-    ) -> None:
+    def check_same(self, stored: RunFile, identity: dict[str, Any], config: Mapping[str, Any] | None = None) -> None:
         """Raises RunConflictError, with the difference, where the folder belongs to a run of another identity.
 
-        The identity has only hashes of rows, so the keys of `config` that chose other rows are given before them.
+        The identity has only hashes of rows, so that the keys of `config` that chose other rows are listed before.
         """
-        found = differences(stored["identity"], identity)
+        found = differences(stored.identity.tree, identity)
         if not found:
             return
         if any(HASHES.search(line) for line in found):
-            configs = (stored.get("config") or {}, config or {})
+            configs = (stored.config, config or {})
             there, here = ({key: each[key] for key in ROW_KEYS & each.keys()} for each in configs)
             found = [*differences(there, here), *(HASHES.sub("other content", line) for line in found)]
         raise RunConflictError(
             f"{self.folder} holds another run. What differs (there -> here):\n{explained(found)}\n"
-            "Give another --output, or the config that the folder was made with."
+            "Fix: give another --output, or the config that the folder was made with."
         )
 
     def counted_samples(self, columns: Sequence[str] = COUNTED_COLUMNS) -> Iterator[pa.Table]:
@@ -181,7 +122,7 @@ class RunFolder:
         return _read_files(self.samples, partial(read_samples, self.samples, columns=columns))
 
     def prompt_texts(self) -> dict[tuple[str, str], str]:
-        """What each prompt asks, by data set and prompt_id."""
+        """The text of each prompt, by data set and prompt_id."""
         columns = ["dataset", "prompt_id", "prompt"]
         with ThreadPoolExecutor(READERS) as readers:
             read = partial(read_samples, self.samples, columns=columns)
@@ -195,7 +136,7 @@ class RunFolder:
     def added_verdicts(self, judges: Collection[str]) -> Iterator[pa.Table]:
         """The verdicts of these judges that were added after the run, file by file.
 
-        A `judge` command that was interrupted leaves verdicts of a judge that is none of the run yet.
+        An interrupted `judge` command leaves verdicts of a judge that is not a judge of the run yet.
         """
         folder = self.folder / "verdicts"
         found = folder.list_folders() if self.folder.exists("verdicts") else []
@@ -206,32 +147,67 @@ class RunFolder:
         """Verdicts of a judge that was added after the run."""
         return self.folder / "verdicts" / judge
 
-    def pieces(self, judge: str) -> Folder:
-        """Verdicts of a judge on thoughts in growing pieces. They stand apart: no safety metric counts them."""
+    def prefix_verdicts(self, judge: str) -> Folder:
+        """Verdicts of a judge on prefixes of the thoughts. No safety metric counts them."""
         return self.folder / "pieces" / judge
 
-    def judged_pieces(self, judges: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The verdicts of these judges on growing pieces, file by file, with these columns of `PIECES_SCHEMA`."""
+    def judged_prefixes(self, judges: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The verdicts of these judges on prefixes, file by file, with these columns of `PIECES_SCHEMA`."""
         folder = self.folder / "pieces"
         for judge in (name for name in folder.list_folders() if name in judges):
-            yield from _read_files(folder / judge, partial(read_pieces, folder / judge, columns=columns))
+            yield from _read_files(folder / judge, partial(read_prefix_verdicts, folder / judge, columns=columns))
 
     def delete_stages(self) -> None:
         if self.folder.exists("stages"):
             self.folder.delete_folder("stages")
 
 
-def _read_files(folder: Folder, read: Callable[[str], pa.Table]) -> Iterator[pa.Table]:
-    names = folder.list_files(".parquet")
-    with ThreadPoolExecutor(READERS) as readers:
-        for start in range(0, len(names), READ_AHEAD):
-            yield from readers.map(read, names[start : start + READ_AHEAD])
+def read_metrics(uri: str) -> RunMetrics:
+    """The metrics.json of a run. Raises InputError where there is none, or one that does not parse."""
+    return read_figures(open_folder(uri), "metrics.json", RunMetrics, "file of a run's metrics")
+
+
+def read_figures(folder: Folder, file: str, model: type[Figures], what: str) -> Figures:
+    """The figures of a finished run in `file`. Raises InputError where there are none, or they don't parse."""
+    if not folder.exists(file):
+        raise InputError(
+            f"{folder} has no {file}. Fix: check the path; if the run has not ended, rerun its command to resume."
+        )
+    return read_record(folder, file, model, what, METRICS_FIX)
+
+
+def kind_in(folder: Folder) -> Kind | None:
+    """The kind of the run in `folder`; None without a run.json. Raises InputError for a file that is no record."""
+    run = RunFolder(folder).read_run() if folder.exists(RUN_FILE) else None
+    return None if run is None else run.kind
+
+
+def read_samples(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of a file of samples, graded ones or not. Raises StorageError."""
+    return _read(folder, name, pa.schema([GRADED_SCHEMA.field(column) for column in columns]), SAMPLES_FIX)
+
+
+def read_verdicts(folder: Folder, name: str) -> pa.Table:
+    """A file of verdicts that were added to a run. Raises StorageError."""
+    return _read(folder, name, VERDICTS_SCHEMA, VERDICTS_FIX.format(judge=_judge_of(folder)))
+
+
+def read_prefix_verdicts(folder: Folder, name: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of a file of verdicts on prefixes of thoughts. Raises StorageError."""
+    fix = PIECES_FIX.format(judge=_judge_of(folder))
+    table = _read(folder, name, pa.schema([PIECES_SCHEMA.field(column) for column in columns]), fix)
+    if "pieces" in columns and not all(count in PIECE_COUNTS for count in pc.unique(table["pieces"]).to_pylist()):
+        raise StorageError(
+            f"{folder}/{name} holds thoughts in fewer than {PIECE_COUNTS.start} or more than {PIECE_COUNTS.stop - 1} "
+            f"pieces. {fix}"
+        )
+    return table
 
 
 def differences(there: Any, here: Any, key: str = "") -> list[str]:
-    """Where two trees of JSON differ, one line each: `settings.0.samples: 5 -> 3`.
+    """The differences of two JSON trees, one line each: `settings.0.samples: 5 -> 3`.
 
-    The fingerprint of weights counts where both tell it: runs of earlier versions noted none. Parallel sizes do not
+    The fingerprint of weights counts if both trees have one: runs of earlier versions noted none. Parallel sizes do not
     count: they change results in the last bits only, and a run may be resumed on other GPUs.
     """
     if there == here:
@@ -249,7 +225,7 @@ def differences(there: Any, here: Any, key: str = "") -> list[str]:
         ]
     if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
         pairs = enumerate(zip(there, here, strict=True))
-        return [line for place, (old, new) in pairs for line in differences(old, new, f"{key}{place}.")]
+        return [line for index, (old, new) in pairs for line in differences(old, new, f"{key}{index}.")]
     return [f"{key.rstrip('.')}: {_brief(there)} -> {_brief(here)}"]
 
 
@@ -258,57 +234,30 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def read_metrics(uri: str) -> RunMetrics:
-    """The metrics.json of a run. Raises InputError where there is none, or one that does not parse."""
-    return read_figures(open_folder(uri), "metrics.json", RunMetrics, "file of a run's metrics")
+def _read(folder: Folder, name: str, schema: pa.Schema, fix: str) -> pa.Table:
+    try:
+        table = folder.read_parquet(name, schema.names)
+        return conformed(table, schema)
+    except pa.ArrowException as error:
+        raise StorageError(f"{folder}/{name} holds no rows of this kind: {error}. {fix}") from error
+    except StoreUnavailableError:
+        raise
+    except StorageError as error:
+        raise StorageError(f"{error} {fix}" if _is_torn(error.__cause__) else str(error)) from error
 
 
-def read_figures(folder: Folder, file: str, model: type[Figures], what: str) -> Figures:
-    """The figures that a finished run left in `file`. Raises InputError where there are none, or they don't parse."""
-    if not folder.exists(file):
-        raise InputError(
-            f"{folder} has no {file}. Fix: check the path; if the run has not ended, rerun its command to resume."
-        )
-    return read_record(folder, file, model, what, METRICS_FIX)
+def _judge_of(folder: Folder) -> str:
+    """The judge whose verdicts the folder `RUN/verdicts/JUDGE` or `RUN/pieces/JUDGE` has."""
+    return PurePosixPath(folder.path).name
 
 
-Kind = Literal["run", "benchmark", "judge study", "preferences"]
+def _is_torn(cause: BaseException | None) -> bool:
+    """Whether the bytes could be read and are no Parquet: errors of the system have a number."""
+    return isinstance(cause, pa.ArrowException) or (isinstance(cause, OSError) and cause.errno is None)
 
 
-def kind_of(run: Mapping[str, Any]) -> Kind:
-    """By what its identity is made of."""
-    identity = run["identity"]
-    if "run_a" in identity:
-        return "preferences"
-    if "benchmarks" in identity:
-        return "benchmark"
-    return "judge study" if "labelled" in identity else "run"
-
-
-def kind_in(folder: Folder) -> Kind | None:
-    """What the run.json of `folder` is about; None without one. Raises InputError for one that is no run's."""
-    run = RunFolder(folder).read_run() if folder.exists("run.json") else None
-    return None if run is None else kind_of(run)
-
-
-def subject_of(run: Mapping[str, Any]) -> str:
-    """The model of a run, the data of a study, both models of a comparison."""
-    identity = run["identity"]
-    match kind_of(run):
-        case "preferences":
-            return f"{identity['run_a']['model']['name']} or {identity['run_b']['model']['name']}"
-        case "judge study":
-            return str(run["data"]["name"])
-        case "run" | "benchmark":
-            return str(identity["model"]["name"])
-
-
-def rows_of(run: Mapping[str, Any]) -> int | None:
-    """How many rows there will be; None in records that do not tell."""
-    total: int | None = run.get("rows", run.get("pairs"))
-    return total
-
-
-def own_attempts(run: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The attempts of the command that a run belongs to, without those of `judge`."""
-    return [each for each in run.get("tries", ()) if each.get("command") is None]
+def _read_files(folder: Folder, read: Callable[[str], pa.Table]) -> Iterator[pa.Table]:
+    names = folder.list_files(".parquet")
+    with ThreadPoolExecutor(READERS) as readers:
+        for start in range(0, len(names), READ_AHEAD):
+            yield from readers.map(read, names[start : start + READ_AHEAD])

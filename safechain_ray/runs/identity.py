@@ -1,14 +1,15 @@
-"""Changes of results since earlier versions: marks in a run's identity, and the reason that an older folder is refused.
+"""Parts of an identity: marks of changed results, and a content fingerprint of model weights.
 
-Only the runs concerned have a mark in their identity. All other folders are resumed as before.
-
-By what a model's weights are known: a folder may hold others under the same name later.
+A mark shows that a version changed the results of a run. Only the runs concerned have one, and an older folder of such
+a run is refused with the reason. The fingerprint prevents that a run is resumed with other weights under the same path.
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.engines.weights import WEIGHTS, StoredModel, is_stored, weights_location
@@ -45,6 +46,11 @@ _FIX = (
 )
 
 
+def name_of(subject: str, identity: Mapping[str, Any]) -> str:
+    """A folder name for a run without `output`: another one for each identity."""
+    return f"{subject}-{short_hash(json.dumps(identity, sort_keys=True), characters=8)}"
+
+
 def decoding_marks(settings: Iterable[Setting]) -> dict[str, str]:
     """The marks of these settings by name; empty if all are decoded as in earlier versions."""
     marks = {}
@@ -59,9 +65,9 @@ def decoding_marks(settings: Iterable[Setting]) -> dict[str, str]:
 
 
 def reading_mark(settings: Iterable[Setting]) -> dict[str, int]:
-    """The mark of a local model with thinking tags whose thoughts or answers are used; empty where they are as ever.
+    """The mark of a local model with thinking tags whose thoughts or answers are used; empty where they are unchanged.
 
-    A strategy that writes the opening tag itself gives the thoughts of earlier versions. With another strategy the
+    A strategy that writes the opening tag itself yields the thoughts of earlier versions. With another strategy the
     chat template may write the opening tag, but only the replica reads the template: such runs are marked too.
     """
     free = any(entry is None or not entry.needs_tags for entry in (STRATEGIES.get(s.strategy.name) for s in settings))
@@ -83,16 +89,15 @@ def _reasons(lines: list[str]) -> Iterator[str]:
 
 LOCAL_WEIGHTS = (WEIGHTS, ".bin")
 
-PIECES, PIECE_BYTES = 64, 2**16
-
-"""What is read of a file: so many pieces of that size, evenly over it; of a smaller one all."""
+CHUNKS, CHUNK_BYTES = 64, 2**16
+"""Chunks that are read of a large file, evenly over it, and their size. A smaller file is read whole."""
 
 
 def weights_fingerprint(source: str) -> str | None:
-    """Another one where a file of weights has another name, size or content; None for an id of the hub.
+    """A fingerprint of the names, sizes and contents of the weights' files; None for an id of the hub.
 
-    Of a large local file a part of the bytes is read, alike in copies of it. Of an object store its listing is asked,
-    with times: the same weights, uploaded again, count as others there.
+    A large local file is sampled, at the same offsets in each copy. For an object store the listing with its times is
+    used: the same weights, uploaded again, count as others there.
     """
     if is_stored(source):
         return short_hash(*(file for file in StoredModel.at(source).files if file.name.endswith(WEIGHTS)))
@@ -106,16 +111,16 @@ def weights_fingerprint(source: str) -> str | None:
 def _content(path: Path) -> str:
     digest = sha256()
     with open(path, "rb") as file:
-        for start, length in _pieces(path.stat().st_size):
+        for start, length in _chunks(path.stat().st_size):
             file.seek(start)
             digest.update(file.read(length))
     return digest.hexdigest()
 
 
-def _pieces(size: int) -> Iterator[tuple[int, int]]:
-    """Where each piece begins, and its length; the first is at the beginning, the last at the end."""
-    if size <= PIECES * PIECE_BYTES:
+def _chunks(size: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of each chunk; the first is at the beginning, the last at the end."""
+    if size <= CHUNKS * CHUNK_BYTES:
         yield 0, size
         return
-    for number in range(PIECES):
-        yield number * (size - PIECE_BYTES) // (PIECES - 1), PIECE_BYTES
+    for number in range(CHUNKS):
+        yield number * (size - CHUNK_BYTES) // (CHUNKS - 1), CHUNK_BYTES

@@ -1,4 +1,4 @@
-"""What a run's pools need of a cluster."""
+"""Resources that the pools of a run need from a cluster: GPUs, CPUs, memory, replicas."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -22,14 +22,14 @@ SINGLE_REQUESTS = {"default", "zerothink", "lessthink", "evalplus"}
 """Strategies that send one request a sample. Others send its response again, and may fill any context."""
 
 TEMPLATE_TOKENS = 1_024
-"""What chat template, system prompt and prefill add to a prompt, or a judge's question to a response, at most."""
+"""Most tokens that template, system prompt and prefill add to a prompt, or a judge's question to a response."""
 
 JUDGE_TOKENS = 1.5
 """Tokens of a judge for each token of a model: tokenizers differ. Longer texts are errors of their rows."""
 
 DECODE_UTILISATION = 0.10
 PREFILL_UTILISATION = 0.40
-"""Shares of a GPU's peak: cautious for vLLM with full batches. A model decodes, a judge reads what was decoded."""
+"""Shares of a GPU's peak: cautious for vLLM with full batches. A model decodes, a judge prefills."""
 
 MEMORY_ARGUMENTS = {"quantization", "cpu_offload_gb", "kv_cache_dtype", "kv_cache_memory_bytes"}
 """Of `engine_kwargs`: with them an engine takes another amount of memory than is computed here."""
@@ -60,10 +60,10 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
     tokens = longest_request(run)
     judges = judge_needs(run.judges, resources, view, tokens, rows=len(run.sample_specs), parts=len(run.parts))
     on_gpus = not isinstance(run.model, ApiEntry) and engine_device(resources, run.model, view) == "cuda"
-    if not on_gpus:  # how fast an API or a CPU is nobody knows
+    if not on_gpus:  # the throughput of an API or a CPU is unknown
         judges = [replace(judge, wanted=judge.wanted or 1) for judge in judges]
     if isinstance(run.model, ApiEntry):
-        # One replica, as it holds the budget and the limit of what the provider bears.
+        # One replica, which has the budget and the concurrency limit of the provider.
         return [PoolNeeds(MODEL_POOL, run.model.source, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES), *judges]
     model_device = engine_device(resources, run.model, view)
     replicas = resources.replicas or (1 if model_device == "cpu" else None)
@@ -125,7 +125,7 @@ def _with_work(needs: PoolNeeds, work: float) -> PoolNeeds:
 
 
 def judge_bound(tokens: int) -> int:
-    """Tokens of a judge's question about a sample of so many tokens of its model."""
+    """Tokens of a judge's question about a sample with `tokens` tokens of its model."""
     return int(JUDGE_TOKENS * tokens) + TEMPLATE_TOKENS
 
 
@@ -158,7 +158,7 @@ def _judge_needs(
             useful=max(1, rows // (resources.max_running or RUNNING)),
         )
     if judge.endpoint is not None:
-        # One worker, whatever `judge_replicas`: `max_concurrent` is the endpoint's, not a worker's.
+        # One worker for any `judge_replicas`: `max_concurrent` is the limit of the endpoint, not of a worker.
         return PoolNeeds(judge.name, judge.endpoint.model, "cpu", CPUS_OF_A_CLIENT, 0, CLIENT_GIGABYTES)
     return None
 
@@ -177,7 +177,7 @@ def _needs(
 ) -> PoolNeeds:
     """An engine's pool, with the parallel sizes that the GPUs' memory asks for; the engine's own where it is unknown.
 
-    Raises PlanError for an engine that no number of these GPUs holds.
+    Raises PlanError for an engine that fits on no number of these GPUs.
     """
     needs = PoolNeeds(pool, redact(engine.source), device, CPUS_OF_AN_ENGINE, 0, ENGINE_GIGABYTES, wanted, useful)
     if device == "cpu":
@@ -218,7 +218,7 @@ def _with_workers(needs: PoolNeeds, gpus: int) -> PoolNeeds:
 
 
 def engine_device(resources: ResourcesConfig, engine: EngineNeeds, view: ClusterView) -> Device:
-    """Where the engine runs: `resources.device`, or by what the cluster has.
+    """The device of the engine: `resources.device`, or chosen by the hardware of the cluster.
 
     Raises:
         PlanError: Engines run on this machine, and its vLLM is not for that device; or batch invariance or a

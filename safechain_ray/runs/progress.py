@@ -1,7 +1,4 @@
-"""What a pipeline tells of its progress, and to whom.
-
-Throughput of a stage and of each of its pools over the last minutes.
-"""
+"""Progress of a running stage: throughput of its pools, snapshots for a person, and the record for run.json."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -9,19 +6,18 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from safechain_ray.cluster.progress import PoolProgress, Stage
-from safechain_ray.runs.stored_run import ProgressRecord
+from safechain_ray.runs.run_file import ProgressRecord
 
 TOKEN_SECONDS = 60.0
 
 ROW_SECONDS = 600.0
-
 """Rows are committed in blocks, which may be minutes apart."""
 
 NOTE_SECONDS = 1.0
 
 
 class Throughput:
-    """Keeps what was counted at most once a second, as far back as `row_seconds`. `clock` gives seconds."""
+    """Sliding window over counts, sampled once a second at most and `row_seconds` long. `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float], row_seconds: float = ROW_SECONDS) -> None:
         self._clock = clock
@@ -70,72 +66,49 @@ class PoolRates:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._paces: dict[str, Throughput] = {}
+        self._throughputs: dict[str, Throughput] = {}
 
     def note(self, pools: Mapping[str, PoolProgress]) -> dict[str, PoolRate]:
-        """Note the latest counts; gives the rate of each pool that has started."""
+        """Note the latest counts. Returns the rate of each pool that has started."""
         for name, pool in pools.items():
-            if name in self._paces or pool.ready:
-                throughput = self._paces.setdefault(name, Throughput(self._clock, TOKEN_SECONDS))
+            if name in self._throughputs or pool.ready:
+                throughput = self._throughputs.setdefault(name, Throughput(self._clock, TOKEN_SECONDS))
                 throughput.note(pool.counts["rows_out"], pool.counts["tokens"])
         return {
             name: PoolRate(throughput.rows_per_second, throughput.tokens_per_second)
-            for name, throughput in self._paces.items()
+            for name, throughput in self._throughputs.items()
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How far a run is.
+    """Progress of a run at one moment of a stage.
 
-    `done_before` rows were finished before this stage; `committed` holds the counts (`cluster.commit.COMMITTED`) of the
-    rows since; `stage` names its pools; `seconds` count from the start of the stage, engines' loading included. `rates`
-    are the throughputs of the pools that have started. `decisions` are the counts that say what the judges decide;
-    `found` holds the same counts as `committed`, of the rows that were finished before. It is stage `number` of
-    `stages`. `run` is its name where several runs are reported.
+    `committed` holds the counts (`cluster.commit.COMMITTED`) of the rows since the stage started, `seconds` ago, with
+    loading of engines included. `rates` are the throughputs of the pools that have started. `decisions` are the counts
+    that show what the judges decide. `run` is the run's name where several runs are reported.
     """
 
-    total: int
-    done_before: int
-    stage: tuple[str, ...]
+    stage: Stage
     committed: Mapping[str, int]
     pools: Mapping[str, PoolProgress]
     seconds: float
     decisions: tuple[str, ...] = ("unsafe",)
-    found: Mapping[str, int] = field(default_factory=dict)
-    number: int = 1
-    stages: int = 1
-    run: str = ""
     rates: Mapping[str, PoolRate] = field(default_factory=dict)
+    run: str = ""
 
-    @classmethod
-    def of(
-        cls,
-        stage: Stage,
-        committed: Mapping[str, int],
-        pools: Mapping[str, PoolProgress],
-        seconds: float,
-        decisions: tuple[str, ...] = ("unsafe",),
-        rates: Mapping[str, PoolRate] | None = None,
-    ) -> "Snapshot":
-        return cls(
-            total=stage.total,
-            done_before=stage.done_before,
-            stage=stage.pools,
-            committed=committed,
-            pools=pools,
-            seconds=seconds,
-            decisions=decisions,
-            found=stage.found,
-            number=stage.number,
-            stages=stage.stages,
-            rates=rates or {},
-        )
+    @property
+    def total(self) -> int:
+        return self.stage.total
+
+    @property
+    def committed_rows(self) -> int:
+        return self.committed.get("rows", 0)
 
     @property
     def done(self) -> int:
-        """Rows finished, by this try or before it."""
-        return self.done_before + self.committed.get("rows", 0)
+        """Rows finished, by this attempt or before it."""
+        return self.stage.done_before + self.committed_rows
 
     @property
     def is_complete(self) -> bool:
@@ -144,7 +117,7 @@ class Snapshot:
     def rows_of(self, pool: str) -> int:
         """Rows that `pool` has finished, by this attempt or before it. Rows that were redone count once at most."""
         counted = self.pools.get(pool, PoolProgress()).counts["rows_out"]
-        return min(self.total, self.done_before + max(counted, self.committed.get("rows", 0)))
+        return min(self.total, self.stage.done_before + max(counted, self.committed_rows))
 
     @property
     def seconds_left(self) -> float | None:
@@ -152,32 +125,31 @@ class Snapshot:
         left = [
             (self.total - self.rows_of(pool)) / rate.rows_per_second
             for pool, rate in self.rates.items()
-            if pool in self.stage and rate.rows_per_second
+            if pool in self.stage.pools and rate.rows_per_second
         ]
         if left:
             return max(left)
-        rows = self.committed.get("rows", 0)
-        return (self.total - self.done) * self.seconds / rows if rows else None
+        return (self.total - self.done) * self.seconds / self.committed_rows if self.committed_rows else None
 
     @property
     def tokens(self) -> int:
-        """What the stage's first pool generated, which is the model's where it generates; rules alone have no pool."""
-        return self.pools.get(self.stage[0], PoolProgress()).counts["tokens"] if self.stage else 0
+        """Generated by the stage's first pool, which is the model's where it generates; rules alone have no pool."""
+        return self.pools.get(self.stage.pools[0], PoolProgress()).counts["tokens"] if self.stage.pools else 0
 
     def progress_record(self, throughput: Throughput) -> ProgressRecord:
-        """What run.json tells of it."""
+        """The snapshot for run.json. Counts of 0 are recorded too: to a reader an absent count is unknown."""
+        stage = self.stage
         return ProgressRecord(
-            stage=self.number,
-            stages=self.stages,
-            pools=self.stage,
-            total=self.total,
-            done_before=self.done_before,
-            committed=self.committed.get("rows", 0),
-            # Zeros too: to whoever reads them a count that is not there is unknown.
+            stage=stage.number,
+            stages=stage.stages,
+            pools=stage.pools,
+            total=stage.total,
+            done_before=stage.done_before,
+            committed=self.committed_rows,
             counts={
-                name: self.found.get(name, 0) + self.committed.get(name, 0) for name in (*self.committed, *self.found)
+                name: stage.found.get(name, 0) + self.committed.get(name, 0) for name in (*self.committed, *stage.found)
             },
-            ready={name: self.pools[name].ready for name in self.stage if name in self.pools},
+            ready={name: self.pools[name].ready for name in stage.pools if name in self.pools},
             seconds=round(self.seconds, 1),
             tokens_per_second=throughput.tokens_per_second,
             rows_per_second=throughput.rows_per_second,
@@ -185,7 +157,7 @@ class Snapshot:
 
 
 class Reporter(Protocol):
-    """Tells a person whole sentences."""
+    """Shows whole sentences to a person."""
 
     def report(self, sentence: str) -> None: ...
 
@@ -204,14 +176,14 @@ class PoolNotes:
         self._shown: Counter[str] = Counter()
 
     def show(self, progress: Mapping[str, PoolProgress]) -> None:
-        for pool, seen in progress.items():
-            for sentence in seen.notes[self._shown[pool] :]:
-                self._reporter.report(f"{pool}: {sentence}")
-            self._shown[pool] = len(seen.notes)
+        for name, pool in progress.items():
+            for sentence in pool.notes[self._shown[name] :]:
+                self._reporter.report(f"{name}: {sentence}")
+            self._shown[name] = len(pool.notes)
 
 
 class RecordingReporter:
-    """An observer for library use: keeps the sentences, hands the snapshots on."""
+    """A reporter for library use: stores the sentences, and passes each snapshot to `on_update`."""
 
     def __init__(self, on_update: Callable[[Snapshot], None] = lambda snapshot: None) -> None:
         self.sentences: list[str] = []
@@ -222,7 +194,7 @@ class RecordingReporter:
 
 
 class PrefixedReporter:
-    """One run's part of a sweep's observer: every sentence and snapshot says whose it is. `last` is the latest one."""
+    """The reporter of one run of a sweep: sentences and snapshots have the run's name. `last`: the latest snapshot."""
 
     def __init__(self, reporter: RunReporter, name: str) -> None:
         self._reporter = reporter

@@ -1,7 +1,7 @@
 """Moves GPUs between the pools of a running stage where the measured load differs from the planned one.
 
-The plan gives replicas to model and judges by an estimate of their work. A pool that is full limits the stage. A pool
-that has a replica to spare gives it away. The new replica loads its weights first, so the stage must last long enough.
+The plan distributes replicas between model and judges by an estimate of their work. A full pool limits the stage, and
+a pool with a spare replica releases it. The new replica loads its weights first, so the stage must last long enough.
 """
 
 import math
@@ -15,7 +15,7 @@ from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.runs.pools import MODEL_POOL
 
 WINDOW_SECONDS = 180.0
-"""The load is the mean over so long a time, in which each pool had a ready replica and the full one had all of its."""
+"""The load is the mean over this window, in which each pool had a ready replica, and the full pool all of its own."""
 
 LEAST_SECONDS_LEFT = 900.0
 """Loading an engine takes minutes: near the end of a stage no replica moves."""
@@ -29,7 +29,7 @@ SPARE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`donor` may have one replica less, and `receiver` one more. Both are places among the pools of the stage."""
+    """`donor` may have one replica less, and `receiver` one more. Both are indices into the pools of the stage."""
 
     donor: int
     receiver: int
@@ -59,11 +59,11 @@ class Rebalance:
 
     @property
     def may_move(self) -> bool:
-        """Whether at least two pools of engines on GPUs have a size that nobody has fixed."""
+        """Whether at least two pools of engines on GPUs have a size that the config leaves open."""
         return sum(map(self._is_open, range(len(self._pools)))) > 1
 
     def note(self, progress: Mapping[str, PoolProgress], rows_left: int) -> Move | None:
-        """The move that is worth it now, if one is; it counts as made. To be called about once a second."""
+        """The move that pays off now, if there is one; it counts as made. Called about once a second."""
         seen = [progress.get(pool.needs.pool, PoolProgress()) for pool in self._pools]
         ready = tuple(each.ready for each in seen)
         if not all(ready):  # engines load, or died
@@ -85,58 +85,58 @@ class Rebalance:
 
     def describe(self, move: Move) -> str:
         """A sentence for the driver's screen."""
-        donor, receiver = (self._pools[place].needs.pool for place in (move.donor, move.receiver))
+        donor, receiver = (self._pools[index].needs.pool for index in (move.donor, move.receiver))
         return (
             f"{receiver} has more work than its replicas can do, and {donor} has less: a GPU moves from {donor} "
             f"(now {self._replicas[move.donor]}) to {receiver} (now {self._replicas[move.receiver]})."
         )
 
     def _best_move(self) -> Move | None:
-        """From the pool with most to spare to the fullest one; never back."""
-        places = [place for place in range(len(self._pools)) if self._is_open(place)]
-        full = [place for place in places if self._is_full(place)]
-        donors = [place for place in places if self._spare(place) > 0]
+        """From the pool with the most spare replicas to the fullest pool; never back."""
+        indices = [index for index in range(len(self._pools)) if self._is_open(index)]
+        full = [index for index in indices if self._is_full(index)]
+        donors = [index for index in indices if self._spare(index) > 0]
         moves = [
             Move(donor, receiver)
-            for receiver in sorted(full, key=lambda place: -self._occupancy(place) / self._replicas[place])
-            for donor in sorted(donors, key=lambda place: -self._spare(place))
+            for receiver in sorted(full, key=lambda index: -self._occupancy(index) / self._replicas[index])
+            for donor in sorted(donors, key=lambda index: -self._spare(index))
             if donor != receiver
             and self._pools[donor].needs.gpus >= self._pools[receiver].needs.gpus
             and Move(receiver, donor) not in self._moved
         ]
         return next(iter(moves), None)
 
-    def _is_open(self, place: int) -> bool:
-        pool = self._pools[place]
+    def _is_open(self, index: int) -> bool:
+        pool = self._pools[index]
         return pool.needs.wanted is None and pool.needs.gpus >= 1 and not pool.may_grow
 
-    def _is_full(self, place: int) -> bool:
+    def _is_full(self, index: int) -> bool:
         """Whether all replicas were ready, and the slots of all of them in use.
 
-        Of other pools fewer may be ready: Ray Data ends idle replicas by itself, and starts them again.
+        Other pools may have fewer ready replicas: Ray Data scales idle replicas down, and up again.
         """
-        all_ready = all(reading.ready[place] == self._replicas[place] for reading in self._readings)
-        return all_ready and self._occupancy(place) >= FULL * self._replicas[place]
+        all_ready = all(reading.ready[index] == self._replicas[index] for reading in self._readings)
+        return all_ready and self._occupancy(index) >= FULL * self._replicas[index]
 
-    def _spare(self, place: int) -> float:
-        """By how many replicas a pool of one replica less would still be larger than its load, with a margin."""
-        return SPARE * (self._replicas[place] - 1) - self._needed(place)
+    def _spare(self, index: int) -> float:
+        """Replicas beyond the load, with a margin, that the pool would still have with one replica less."""
+        return SPARE * (self._replicas[index] - 1) - self._needed(index)
 
-    def _needed(self, place: int) -> float:
-        """Replicas that the load takes. A model decodes: its speed grows with the requests, so slots in use count.
+    def _needed(self, index: int) -> float:
+        """Replicas that the load needs. A model decodes: its speed grows with the requests, so slots in use count.
 
-        A judge reads whole responses, which keeps a GPU busy with few of them: a replica counts while it has a block.
+        A judge reads whole responses, and a few of them saturate a GPU: a replica counts while it has a block.
         """
-        if self._pools[place].needs.pool == MODEL_POOL:
-            return self._occupancy(place)
+        if self._pools[index].needs.pool == MODEL_POOL:
+            return self._occupancy(index)
         return fmean(
-            min(self._replicas[place], math.ceil(reading.rows_in_flight[place] / self._block_rows))
+            min(self._replicas[index], math.ceil(reading.rows_in_flight[index] / self._block_rows))
             for reading in self._readings
         )
 
-    def _occupancy(self, place: int) -> float:
+    def _occupancy(self, index: int) -> float:
         """Replicas whose request slots the rows of the pool fill, on average."""
-        return fmean(reading.rows_in_flight[place] for reading in self._readings) / self._running[place]
+        return fmean(reading.rows_in_flight[index] for reading in self._readings) / self._running[index]
 
     def _seconds_left(self, rows_left: int) -> float:
         first, last = self._readings[0], self._readings[-1]

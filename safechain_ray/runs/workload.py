@@ -1,7 +1,7 @@
-"""A workload is what one command wants done: its rows, its plan, its streams, its figures. One loop runs them all.
+"""The workload of a command: its rows, plan, streams and figures; and the one loop that runs every workload.
 
-`run` locks the output folder, opens its record, repairs its files, plans, streams what is left, and measures. A command
-adds a subclass of `Workload` and nothing else, so that every command has attempts, versions, progress and cost.
+`run` locks the output folder, opens its record, repairs its files, plans, streams the remaining rows, and measures. A
+command adds a subclass of `Workload` and nothing else, so that every command has attempts, versions, progress and cost.
 """
 
 from abc import ABC, abstractmethod
@@ -27,9 +27,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """What an earlier attempt left to do.
+    """The rows that earlier attempts left.
 
-    `streams` yields one stream after the other: it reads the files of the last one before it builds the next.
+    `streams` yields one stream after the other: the next one may read the files of the one before.
     `without_cluster` does the rows in this process and returns their number, where no engine is needed.
     """
 
@@ -44,7 +44,7 @@ class Remaining:
 class Placement:
     """Where a sweep runs a workload: its plan, its stream control, and judges that are already running.
 
-    Time in which these judges load, by `judges_load`, is no stall.
+    Time in which these judges load, by `judges_load`, counts as no stall.
     """
 
     plan: Plan
@@ -54,13 +54,13 @@ class Placement:
 
 
 class Workload(ABC, Generic[Result]):
-    """What differs between the commands. Subclasses are values: everything known before the output is locked."""
+    """The differences between the commands. Subclasses are values: all facts known before the output is locked."""
 
     rows_are: ClassVar[str] = "samples"
-    """What a row is, in messages."""
+    """The word for rows in messages."""
 
     decisions: ClassVar[tuple[str, ...]] = ("unsafe",)
-    """Counts of committed rows that show what is decided; shown also while they are 0."""
+    """Counts of committed rows that show the decisions of judges; shown also while they are 0."""
 
     command: ClassVar[str | None] = None
     """Noted with each attempt in run.json; None for the command that the run belongs to."""
@@ -76,15 +76,15 @@ class Workload(ABC, Generic[Result]):
 
     @abstractmethod
     def open_record(self, folder: RunFolder) -> RunRecord:
-        """The folder's run.json, or a new one. Raises RunConflictError for a folder of other work."""
+        """The folder's run.json, or a new one. Raises RunConflictError for a folder of another workload."""
 
     @abstractmethod
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
-        """Quarantine torn files, remove repeated rows, and find what is left. Reports what it changed."""
+        """Quarantine torn files, remove repeated rows, report both, and find the remaining rows."""
 
     @abstractmethod
     def all_completed(self, total: int) -> str:
-        """The sentence for a folder in which nothing is left to do."""
+        """The sentence for a folder without remaining rows."""
 
     @abstractmethod
     def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Result:
@@ -113,8 +113,8 @@ def run(workload: Workload[Result], reporter: RunReporter, start_engine: StartEn
     """Run a workload to its end. It resumes where an earlier attempt was interrupted.
 
     Raises:
-        InputError, OutputHeldError: before anything starts.
-        EngineStartError, StallError, StorageError: while it runs. Committed rows are kept.
+        InputError, OutputLockedError: Before anything starts.
+        EngineStartError, StallError, StorageError: While it runs. Committed rows stay.
     """
     with open_workload(workload, reporter) as opened:
         return finish(opened, reporter, start_engine)
@@ -125,8 +125,8 @@ def open_workload(workload: Workload[Result], reporter: RunReporter) -> Iterator
     """Lock and repair the output folder for the length of a block.
 
     Raises:
-        RunConflictError: the folder belongs to other work.
-        OutputHeldError: another driver works in it.
+        RunConflictError: The folder belongs to another workload.
+        OutputLockedError: Another driver has locked it.
     """
     with lock_output(workload.output, workload.resources, reporter) as folder:
         record = workload.open_record(folder)
@@ -136,9 +136,9 @@ def open_workload(workload: Workload[Result], reporter: RunReporter) -> Iterator
 def finish(
     opened: OpenWorkload[Result], reporter: RunReporter, start_engine: StartEngine, placement: Placement | None = None
 ) -> Result:
-    """Do what is left of an open workload, and measure it. Without `placement` it has the cluster to itself.
+    """Do the remaining rows of an open workload, and measure it. Without `placement` it has the whole cluster.
 
-    Raises what `run` raises once engines start, and PlanError.
+    Raises the errors of `run` once engines start, and PlanError.
     """
     workload, remaining = opened.workload, opened.remaining
     committed = 0

@@ -1,11 +1,11 @@
-"""Files at any URI (local path, file://, s3://, gs://): whole or not there, patient with a silent store."""
+"""Atomic file access at any URI (local path, file://, s3://, gs://), with retries while an object store is down."""
 
 from safechain_ray.storage.files import FileFacts
 from safechain_ray.storage.folder import Folder, open_folder, read_uri, write_uri
-from safechain_ray.storage.lease import Lease, hold
+from safechain_ray.storage.lease import Lease, acquire_lease
 from safechain_ray.storage.records import parse_json, read_checked_tree, read_record, reason_of
-from safechain_ray.storage.retry import OutageState, Patience
-from safechain_ray.storage.uris import InsideName, checked_name, place, redact, without_secrets
+from safechain_ray.storage.retry import OutageState, RetryPolicy
+from safechain_ray.storage.uris import InsideName, bare_uri, checked_name, redact, without_secrets
 
 __all__ = [
     "FileFacts",
@@ -13,12 +13,12 @@ __all__ = [
     "InsideName",
     "Lease",
     "OutageState",
-    "Patience",
+    "RetryPolicy",
+    "acquire_lease",
+    "bare_uri",
     "checked_name",
-    "hold",
     "open_folder",
     "parse_json",
-    "place",
     "read_checked_tree",
     "read_record",
     "read_uri",

@@ -1,4 +1,4 @@
-"""Single files on a disk and in a store: read or fetched from one version, written whole."""
+"""Single files on a local disk or in an object store: reads of one version, chunked downloads, atomic writes."""
 
 import hashlib
 import mimetypes
@@ -19,18 +19,18 @@ from pyarrow import fs
 from safechain_ray.types.tables import plain_columns
 
 WHOLE_BYTES = 8 * 2**20
-"""A Parquet file of an object store up to this size is read in one request, a larger one by the columns wanted."""
+"""Parquet files of an object store up to this size are read in one request, larger ones by column."""
 
-PIECE_BYTES = 16 * 2**20
-"""A file that is fetched comes in pieces of this size; what breaks is asked for again by the piece."""
+CHUNK_BYTES = 16 * 2**20
+"""Size of the chunks of a download. A broken chunk is retried alone."""
 
-PIECES_AT_ONCE = 8
-"""One connection of a store gives some 50 to 100 MB/s, a machine's network a multiple of that."""
+PARALLEL_CHUNKS = 8
+"""One connection to a store gives some 50 to 100 MB/s, a machine's network several times as much."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a listing says of a file. `modified` counts nanoseconds since 1970."""
+    """Name, size and modification time (nanoseconds since 1970) of a listed file."""
 
     name: str
     size: int
@@ -38,20 +38,20 @@ class FileFacts:
 
 
 class ReplacedError(OSError):
-    """A file was replaced by another while it was read; it can be read again."""
+    """A file was replaced while it was read. It can be read again."""
 
 
 def read_whole(filesystem: fs.FileSystem, path: str) -> bytes:
-    """The bytes of one version of the file. Raises ReplacedError where it changed meanwhile."""
+    """The bytes of one version of the file. Raises ReplacedError if the file changed meanwhile."""
     _check_regular(filesystem, path)
     if isinstance(filesystem, fs.GcsFileSystem):
         return _streamed(filesystem, path)
-    with filesystem.open_input_file(path) as file:  # not a stream: that would come in many small requests
+    with filesystem.open_input_file(path) as file:  # a stream would be read in many small requests
         return _all_of(file, filesystem, path)
 
 
 def read_table(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | None) -> pa.Table:
-    """The table, or columns of it, of one version of the file. Raises as `read_whole` does."""
+    """The table, or its `columns`, of one version of the file. Raises as `read_whole` does."""
     _check_regular(filesystem, path)
     if isinstance(filesystem, fs.GcsFileSystem):
         return _table_of_google(filesystem, path, columns)
@@ -59,14 +59,14 @@ def read_table(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | No
         if isinstance(filesystem, fs.S3FileSystem) and file.size() <= WHOLE_BYTES:
             return _table(pa.BufferReader(_all_of(file, filesystem, path)), columns)
         try:
-            with _still_there():
+            with _as_replaced_error():
                 return _table(file, columns)
         finally:
             _check_unchanged(filesystem, path, _entity_tag(filesystem, file))
 
 
 def _check_regular(filesystem: fs.FileSystem, path: str) -> None:
-    """Raises OSError for a named pipe or a device of this machine: a reader of the first waits for ever."""
+    """Raises OSError for a named pipe or a device of this machine: a read of a pipe blocks for ever."""
     if isinstance(filesystem, fs.LocalFileSystem) and filesystem.get_file_info(path).type == fs.FileType.Unknown:
         raise OSError("it is a named pipe or a device, not a file")
 
@@ -75,23 +75,23 @@ def _table_of_google(filesystem: fs.FileSystem, path: str, columns: Sequence[str
     size = filesystem.get_file_info(path).size
     if size is None or size <= WHOLE_BYTES:
         return _table(pa.BufferReader(_streamed(filesystem, path)), columns)
-    with _still_there():
+    with _as_replaced_error():
         return plain_columns(pq.read_table(path, filesystem=filesystem, columns=columns, partitioning=None))
 
 
 def _streamed(filesystem: fs.FileSystem, path: str) -> bytes:
-    """A file of Google's store in one request.
+    """A file of Google Cloud Storage in one request.
 
-    Not as a file that is open for random access: pyarrow (26) holds the GIL in the first request of such a one, and
-    every thread of the process waits for the store.
+    A file opened for random access is avoided: pyarrow (26) holds the GIL during its first request, so that every
+    thread of the process waits for the store.
     """
     with filesystem.open_input_stream(path) as stream:
         return bytes(stream.read())
 
 
 @contextmanager
-def _still_there() -> Iterator[None]:
-    """Google's store gives the bytes of the version that was opened, or nothing where that is gone."""
+def _as_replaced_error() -> Iterator[None]:
+    """Google Cloud Storage returns the bytes of the opened version, or FileNotFoundError once that version is gone."""
     try:
         yield
     except FileNotFoundError as error:
@@ -99,10 +99,10 @@ def _still_there() -> Iterator[None]:
 
 
 def _all_of(file: pa.NativeFile, filesystem: fs.FileSystem, path: str) -> bytes:
-    with _still_there():
+    with _as_replaced_error():
         tag, data = _entity_tag(filesystem, file), bytes(file.read())
     if tag is not None and tag.strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
-        _check_unchanged(filesystem, path, tag)  # the tag of what went up in parts, or encrypted, is another hash
+        _check_unchanged(filesystem, path, tag)  # multipart and encrypted objects have no MD5 as their tag
     return data
 
 
@@ -111,9 +111,10 @@ def _table(source: pa.NativeFile, columns: Sequence[str] | None) -> pa.Table:
 
 
 def _check_unchanged(filesystem: fs.FileSystem, path: str, tag: str | None) -> None:
-    """Of an object in S3 pyarrow asks the size, and then the bytes.
+    """Raises ReplacedError if the object's entity tag is no longer `tag`.
 
-    If it is replaced in between, what comes is cut off, or filled up with whatever stood in memory.
+    pyarrow requests the size of an S3 object first and its bytes later. If the object is replaced in between, the
+    result is truncated, or padded with uninitialised memory.
     """
     if tag is None:
         return
@@ -123,47 +124,50 @@ def _check_unchanged(filesystem: fs.FileSystem, path: str, tag: str | None) -> N
 
 
 def _entity_tag(filesystem: fs.FileSystem, file: pa.NativeFile) -> str | None:
-    """The tag of an object in S3; None on a disk and in Google's store, where an open file stays what it was."""
+    """The entity tag of an S3 object. None elsewhere: an open file on a disk or in Google's store keeps its version."""
     tag = file.metadata().get("ETag") if isinstance(filesystem, fs.S3FileSystem) else None
     return None if tag is None else tag.decode()
 
 
 def fetch_file(
-    filesystem: fs.FileSystem, path: str, size: int, target: Path, persist: Callable[[Callable[[], Any]], Any]
+    filesystem: fs.FileSystem, path: str, size: int, target: Path, with_retry: Callable[[Callable[[], Any]], Any]
 ) -> None:
-    """Bring a file of `size` bytes to the local `target`, which shows it whole or not at all.
+    """Download a file of `size` bytes to the local `target` atomically, in parallel chunks.
 
-    Each request goes through `persist`, which may try it again. Raises ReplacedError where the file is not the one that
-    was listed, or does not stay it; that one is not tried again.
+    Each request goes through `with_retry`, which may retry it.
+
+    Raises:
+        ReplacedError: the file is not the listed one, or changed during the download. This error is not retried.
     """
     _check_regular(filesystem, path)
-    source = persist(lambda: filesystem.open_input_file(path))
-    if persist(source.size) != size:  # before a piece is planned for each 8 MiB that a listing promises
-        raise ReplacedError("it is of another size than it was listed; start again when nobody writes there")
+    source = with_retry(lambda: filesystem.open_input_file(path))
+    if with_retry(source.size) != size:  # checked before chunks are planned for the listed size
+        raise ReplacedError("its size differs from its listing. Fix: rerun when nothing writes to it")
     partial = target.with_name(f"{target.name}.part")
     with open(partial, "wb") as file:
 
-        def fetch_piece(offset: int) -> None:
-            length = min(PIECE_BYTES, size - offset)
-            data = persist(lambda: source.read_at(length, offset))
+        def fetch_chunk(offset: int) -> None:
+            length = min(CHUNK_BYTES, size - offset)
+            data = with_retry(lambda: source.read_at(length, offset))
             if len(data) < length:
-                raise ReplacedError("it is shorter than it was listed; start again when nobody writes there")
+                raise ReplacedError("it is shorter than its listing. Fix: rerun when nothing writes to it")
             os.pwrite(file.fileno(), data, offset)
 
-        with ThreadPoolExecutor(PIECES_AT_ONCE) as pool:  # ends before the file is closed, whatever happens
-            list(pool.map(fetch_piece, range(0, size, PIECE_BYTES)))
+        with ThreadPoolExecutor(PARALLEL_CHUNKS) as pool:  # its threads end before the file is closed
+            list(pool.map(fetch_chunk, range(0, size, CHUNK_BYTES)))
         file.flush()
         os.fsync(file.fileno())
-    now = persist(lambda: filesystem.open_input_file(path))
+    now = with_retry(lambda: filesystem.open_input_file(path))
     if now.size() != size or _entity_tag(filesystem, now) != _entity_tag(filesystem, source):
-        raise ReplacedError("it was replaced while it was fetched; start again when nobody writes there")
+        raise ReplacedError("it was replaced during the download. Fix: rerun when nothing writes to it")
     os.replace(partial, target)
 
 
 def folders_by_files(filesystem: fs.FileSystem, path: str) -> set[str]:
-    """The names of the folders in `path` that hold a file, however deep.
+    """Names of the folders in `path` that contain a file at any depth.
 
-    To pyarrow a folder in Google's store is an object of its own, which nothing that only writes files leaves there.
+    For pyarrow a folder in Google Cloud Storage is an object of its own, which is missing where only files were
+    written.
     """
     below = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
     names = (info.path[len(path) :].strip("/").split("/") for info in below)
@@ -171,38 +175,40 @@ def folders_by_files(filesystem: fs.FileSystem, path: str) -> set[str]:
 
 
 def delete_all(filesystem: fs.FileSystem, path: str) -> None:
-    """Delete a folder with all in it. Raises FileNotFoundError for one that is not there, but of Google's store."""
+    """Delete a folder recursively. Raises FileNotFoundError for a missing folder, except in Google Cloud Storage."""
     if isinstance(filesystem, fs.GcsFileSystem):
         filesystem.delete_dir_contents(path, missing_dir_ok=True)
     else:
         filesystem.delete_dir(path)
 
 
-def write_local(target: Path, data: bytes | memoryview) -> None:
+@contextmanager
+def _replaced_atomically(target: Path) -> Iterator[Path]:
+    """A hidden path beside `target`, renamed to `target` at the end of the block, or deleted after an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{token_hex(6)}.tmp")
     try:
-        with open(partial, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield partial
         os.replace(partial, target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_local(target: Path, data: bytes | memoryview) -> None:
+    """Write `data` to a hidden file beside `target`, flush it and rename it to `target`."""
+    with _replaced_atomically(target) as partial, open(partial, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def copy_local(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{token_hex(6)}.tmp")
-    try:
+    """Copy `source` to `target` atomically."""
+    with _replaced_atomically(target) as partial:
         shutil.copyfile(source, partial)
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def move_local(source: Path, target: Path) -> None:
@@ -210,16 +216,17 @@ def move_local(source: Path, target: Path) -> None:
     source.rename(target)
 
 
-def put_object(filesystem: fs.FileSystem, path: str, pieces: Iterable[bytes | memoryview]) -> None:
+def put_object(filesystem: fs.FileSystem, path: str, chunks: Iterable[bytes | memoryview]) -> None:
+    """Upload `chunks` as one object, which appears when the upload is complete."""
     content_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
     stream = filesystem.open_output_stream(path, compression=None, metadata={"Content-Type": content_type})
-    for piece in pieces:
-        stream.write(piece)
-    # No `with`: it would close a second time after a failed close, which then succeeds without a word.
+    for chunk in chunks:
+        stream.write(chunk)
+    # No `with`: after a failed close it would close a second time, which succeeds silently.
     stream.close()
 
 
-def pieces_of(source: Path) -> Iterator[bytes]:
+def chunks_of(source: Path) -> Iterator[bytes]:
     with open(source, "rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk

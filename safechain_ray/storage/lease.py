@@ -1,21 +1,25 @@
-"""The lease of a folder: one driver at a time writes into it, and a dead one's place is taken in half a minute.
+"""Lease of an output folder: one driver at a time writes to it; a dead driver's lease expires in 30 seconds.
 
-The lease is a small file (`_lease.json`, which readers of the folder pass over) with a token of its driver's. While the
-driver lives a thread writes it anew every few seconds with a higher number. Another driver that finds it watches it:
-content that changes is a living driver's, and the newcomer is refused; content that has not changed for as long as the
-lease says is a dead one's, and the newcomer takes its place. No clock is compared with another machine's. A driver of
-this machine whose process is gone is not waited for.
+The lease is a small file (`_lease.json`, ignored by readers of the folder) with a random token of its driver. A
+heartbeat thread of the driver rewrites it every few seconds with a higher number. Another driver that finds the file
+watches its content. Changing content means a living driver, and the second driver is refused. Content unchanged for the
+duration of the lease means a dead driver, and the second driver replaces the lease. Clocks of two machines are never
+compared. A driver of this machine whose process has ended is detected at once.
 
-What it guarantees, and what not:
-- Object stores as pyarrow speaks to them have no "write only if nothing is there". A driver writes its token and reads
-  it back after a pause: of two that start together the later writer stays. Should the earlier one have read back before
-  that (a write under way for longer than the pause), it finds the other's token when it next renews, and ends. So two
-  drivers may both believe to hold a folder for the length of a renewal, not for longer.
-- A driver that has not renewed in time (paused, cut off) asks the store before each further change, and ends when the
-  lease is another's. A change that is under way at that moment is not called back, nor is what its workers are
-  committing: files of samples are named by their ids, so the same rows replace themselves, and what stands twice
-  nonetheless is put in order by the next driver.
-- It guards against mistakes, not against enemies: whoever may write the folder may write the lease.
+Guarantees:
+1. At most one driver believes that it owns the folder, except for up to one renewal interval: pyarrow has no
+   conditional write for object stores, so a driver writes its token and reads it back after a delay. Of two drivers
+   that start together, the later writer keeps the lease. If the earlier driver read back too soon (a write took longer
+   than the delay), it finds the other token at its next renewal and ends.
+2. A driver that missed its renewals (paused, cut off) checks the lease before each further write, and ends when another
+   driver owns it.
+
+Known trade-offs:
+- A write already in progress when a lease is lost is not cancelled, nor are commits of the driver's workers. Sample
+  files are named by the ids of their rows, so equal rows overwrite each other. The next driver removes other
+  duplicates.
+
+Scope: the lease prevents mistakes. It is no access control: every user with write access can replace it.
 """
 
 import json
@@ -33,29 +37,29 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from safechain_ray.errors import OutputHeldError, StorageError
+from safechain_ray.errors import OutputLockedError, StorageError
 from safechain_ray.storage.folder import Folder
 from safechain_ray.storage.retry import Report, in_words
 
 LEASE_FILE = "_lease.json"
 
 _held_here: set[str] = set()
-"""Tokens of the leases that this process holds."""
+"""Tokens of the leases owned by this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """In seconds: how long an unchanged lease stands, how often it is renewed, how long a first token must stay."""
+    """Times in seconds: expiry of an unchanged lease, renewal interval, delay before a new token is read back."""
 
     lasts: float = 30.0
-    renewed_every: float = 5.0
-    settles: float = 1.0
-    settles_on_disk: float = 0.05
+    renew_interval: float = 5.0
+    confirm_delay: float = 1.0
+    local_confirm_delay: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The content of a lease. `machine` and `process_started` tell whether a process of this machine still lives."""
+    """The content of a lease file. `machine` and `process_started` identify a process of this machine."""
 
     token: str
     host: str
@@ -83,7 +87,7 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it is known to have ended; False also where nothing can be known from here."""
+        """Whether the process is known to have ended. False for processes of other machines."""
         if self.machine != _machine():
             return False
         if self.process == os.getpid() and self.process_started == _process_started(self.process):
@@ -92,7 +96,7 @@ class Holder:
 
 
 class Lease:
-    """A folder's lease, held by this driver from `take` to `release`; `hold` does both."""
+    """A folder's lease, owned by this driver from `acquire` to `release`. `acquire_lease` calls both."""
 
     def __init__(self, folder: Folder, timing: Timing) -> None:
         self._folder = folder
@@ -103,56 +107,60 @@ class Lease:
         self._lost: str | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew_for_ever, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
 
-    def take(self, report: Report) -> None:
-        """Take the lease, after waiting for that of a driver which is not heard of any more.
+    def acquire(self, report: Report) -> None:
+        """Write the lease, after waiting for a dead driver's lease to expire.
 
-        Raises OutputHeldError where another driver is at work.
+        Raises:
+            OutputLockedError: another driver is running in this folder.
         """
         found = self._read()
         if found is not None:
             self._wait_until_free(found, report)
         _held_here.add(self._holder.token)
         self._write()
-        time.sleep(self._timing.settles_on_disk if self._folder.is_local else self._timing.settles)
+        time.sleep(self._timing.local_confirm_delay if self._folder.is_local else self._timing.confirm_delay)
         now = self._read()
         if not self._is_own(now):
             _held_here.discard(self._holder.token)
-            raise self._refusal(now, "it came at the same moment")
+            raise self._refusal(now, "it started at the same moment")
         self._thread.start()
 
     def release(self) -> None:
-        """End the renewals and, where the lease is still this driver's, delete it: the next one need not wait."""
+        """Stop the renewals and delete the lease if this driver still owns it. The next driver then need not wait."""
         self._ended.set()
-        self._thread.join(self._timing.renewed_every)
+        self._thread.join(self._timing.renew_interval)
         _held_here.discard(self._holder.token)
         if self._lost is None:
             with suppress(StorageError), self._lock:
-                once = self._folder.impatient()
+                once = self._folder.without_retry()
                 if self._is_own(_read(once)):
                     once.delete(LEASE_FILE)
 
     def check(self) -> None:
-        """Raises OutputHeldError where the lease may not be this driver's any more.
+        """Check that this driver still owns the lease.
 
-        Within the time that a renewal lasts nobody else takes it, and nothing is asked. After that the store is asked,
-        for as long as the folder is patient.
+        A lease renewed recently can't have been replaced, so nothing is read. Otherwise the lease is renewed, with the
+        retries of the folder.
+
+        Raises:
+            OutputLockedError: another driver owns the lease, or the lease was deleted.
         """
         if self._lost is None and _clock() - self._confirmed >= self._timing.lasts:
             self._renew(self._folder)
         if self._lost is not None:
-            raise OutputHeldError(self._lost)
+            raise OutputLockedError(self._lost)
 
-    def _renew_for_ever(self) -> None:
-        while not self._ended.wait(self._next_in()) and self._lost is None:
+    def _renew_until_ended(self) -> None:
+        while not self._ended.wait(self._seconds_to_renewal()) and self._lost is None:
             with suppress(StorageError):
-                self._renew(self._folder.impatient())
+                self._renew(self._folder.without_retry())
 
-    def _next_in(self) -> float:
-        """Seconds until the next renewal; a store that was silent is asked sooner, to learn when it is back."""
-        every = self._timing.renewed_every
-        return min(1.0, every) if self._folder.is_silent else every
+    def _seconds_to_renewal(self) -> float:
+        """Seconds until the next renewal; shorter during an outage, to notice its end."""
+        every = self._timing.renew_interval
+        return min(1.0, every) if self._folder.is_unavailable else every
 
     def _renew(self, folder: Folder) -> None:
         with self._lock:
@@ -162,28 +170,28 @@ class Lease:
             if self._is_own(found):
                 self._write(folder)
                 return
-            by = "it is gone: another driver had it and has ended, or somebody deleted it"
+            by = "the lease is gone: another driver owned it and has ended, or somebody deleted it"
             if found is not None:
-                by = f"{_holder_of(found) or 'another driver'}, has it"
+                by = f"{_holder_of(found) or 'another driver'}, owns the lease"
             self._lost = (
-                f"This driver has lost {self._folder}: {by}. That happens to one that was not heard of for "
-                f"{in_words(self._timing.lasts)} (paused, or cut off from the store). It writes nothing more; what it "
-                "did is kept, and the same command goes on once the other has ended."
+                f"This driver has lost {self._folder}: {by}. This happens when a driver does not renew its lease for "
+                f"{in_words(self._timing.lasts)} (paused, or cut off from the store). It writes nothing more. "
+                "Completed work is saved. Rerun the command to resume once the other driver has ended."
             )
 
     def _wait_until_free(self, found: bytes, report: Report) -> None:
-        """Watch until nobody can be behind the lease. Raises OutputHeldError where somebody is."""
+        """Watch the lease until it expires. Raises OutputLockedError if it is renewed meanwhile."""
         holder = _holder_of(found)
         if holder is not None and holder.is_gone:
             return
         lasts = self._timing.lasts if holder is None else holder.lasts
         report(
-            f"{self._folder} is held by {holder or 'another driver'}. If nothing is heard of it for {in_words(lasts)}, "
-            "this one takes its place."
+            f"{self._folder} is locked by {holder or 'another driver'}. If it does not renew its lease for "
+            f"{in_words(lasts)}, this driver takes over."
         )
         free_at = _clock() + lasts
         while (now := _clock()) < free_at:
-            time.sleep(min(self._timing.renewed_every / 5, free_at - now))
+            time.sleep(min(self._timing.renew_interval / 5, free_at - now))
             asked = _clock()
             seen = self._read()
             if seen is None:
@@ -191,15 +199,15 @@ class Lease:
             if seen != found:
                 raise self._refusal(seen, f"it renewed its lease at {_utc(time.time())}")
             if _clock() - asked > lasts / 3:
-                free_at = _clock() + lasts  # while the store was silent nobody could renew
+                free_at = _clock() + lasts  # nobody could renew during an outage of the store
 
-    def _refusal(self, content: bytes | None, sign: str) -> OutputHeldError:
+    def _refusal(self, content: bytes | None, sign: str) -> OutputLockedError:
         holder = None if content is None else _holder_of(content)
         lasts = self._timing.lasts if holder is None else holder.lasts
-        return OutputHeldError(
-            f"{self._folder} is held by another driver: {holder or 'unknown'}; {sign}. Its lease runs out at "
-            f"{_utc(time.time() + lasts)} if it is not heard of any more. Let it end, or stop it and start this again; "
-            "another run needs another --output."
+        return OutputLockedError(
+            f"{self._folder} is locked by another driver: {holder or 'unknown'}; {sign}. Its lease expires at "
+            f"{_utc(time.time() + lasts)} unless it is renewed. Fix: let that driver end, or stop it and rerun this "
+            "command; give another run another --output."
         )
 
     def _is_own(self, content: bytes | None) -> bool:
@@ -218,13 +226,22 @@ class Lease:
 
 
 @contextmanager
-def hold(folder: Folder, report: Report, timing: Timing | None = None) -> Iterator[Folder]:
-    """The folder for this driver alone: before each change it is made sure that no other driver took its place.
+def acquire_lease(folder: Folder, report: Report, timing: Timing | None = None) -> Iterator[Folder]:
+    """Own the folder's lease for the length of a `with` block. The lease is checked before every write to the folder.
 
-    `report` hears of a wait for a driver that may be dead. Raises OutputHeldError where another is at work.
+    `report` is called with a sentence when a possibly dead driver's lease has to expire first.
+
+    Raises:
+        OutputLockedError: another driver is running in this folder.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from safechain_ray.storage.folder import open_folder
+        >>> with acquire_lease(open_folder(mkdtemp()), print) as folder:
+        ...     folder.write_text("notes.txt", "written by this driver alone")
     """
     lease = Lease(folder, timing or Timing())
-    lease.take(report)
+    lease.acquire(report)
     try:
         yield folder.guarded(lease.check)
     finally:
@@ -241,7 +258,7 @@ def _read(folder: Folder) -> bytes | None:
 
 
 def _holder_of(content: bytes) -> Holder | None:
-    """Who holds it; None where the file is no lease that this version reads."""
+    """The owner of the lease; None where this version can't parse the file."""
     try:
         return TypeAdapter(Holder).validate_json(content)
     except ValidationError:
@@ -249,16 +266,16 @@ def _holder_of(content: bytes) -> Holder | None:
 
 
 def _machine() -> str:
-    """The same for processes that see the same process ids, until the machine starts anew."""
+    """An identity shared by processes that see the same process ids, until the machine reboots."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        return token_hex(8)  # nothing can be known of other processes then
+        return token_hex(8)  # unknown: equal to no other process's machine
 
 
 def _process_started(process: int) -> str:
-    """When the process started, in ticks since the machine did; empty where there is none."""
+    """Start time of the process in clock ticks since boot; empty where there is no such process."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -267,7 +284,7 @@ def _process_started(process: int) -> str:
 
 
 def _clock() -> float:
-    """Seconds that go on while the machine sleeps."""
+    """Seconds of a monotonic clock that includes the time that the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

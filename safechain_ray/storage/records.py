@@ -1,7 +1,7 @@
-"""JSON records: read once, checked as a whole, refused in one sentence that names the file and the key.
+"""Validated reads of JSON records; errors name the file and the key.
 
-Records lie where others may write, and a crash or an editor may damage them. Python's reader raises RecursionError for
-deep nesting and takes NaN for a number, so records are not read with it.
+Records may be damaged by a crash or an editor. They are parsed by pydantic's reader: Python's `json` raises
+RecursionError for deep nesting and accepts NaN as a number.
 """
 
 from math import isfinite
@@ -17,13 +17,13 @@ from safechain_ray.types.strict_numbers import plain_words
 T = TypeVar("T")
 
 LARGEST = 2**63
-"""Integers of records fit into 64 bits: a larger one is damage, and would be an error in every table."""
+"""Bound of the integers in a record. A larger one is damage and does not fit into a table's 64 bits."""
 
 KEY_CHARACTERS, REASON_CHARACTERS = 80, 200
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
         ValueError: no JSON, nesting deeper than 200 levels, NaN, infinity, or an integer beyond 64 bits.
@@ -34,10 +34,12 @@ def parse_json(data: bytes) -> Any:
 
 
 def read_record(folder: Folder, name: str, kind: type[T], what: str, fix: str = "") -> T:
-    """The record `name` of `folder` as a value of `kind`; `what` says what it should be ("record of a run").
+    """Read the record `name` of `folder` as a value of type `kind`.
+
+    `what` names the expected record in messages ("record of a run"); `fix` ends the messages.
 
     Raises:
-        InputError: the file is no JSON, or no record of this kind; `fix` ends the message.
+        InputError: the file is no JSON, or no record of this kind.
         StorageError: the file can't be read.
     """
     _, record = _tree_and_record(folder, name, kind, what, fix)
@@ -45,7 +47,7 @@ def read_record(folder: Folder, name: str, kind: type[T], what: str, fix: str = 
 
 
 def read_checked_tree(folder: Folder, name: str, kind: type[Any], what: str, fix: str = "") -> dict[str, Any]:
-    """The same record as the JSON tree that it is, with keys that `kind` does not know: for records that are rewritten.
+    """Read the same record as its JSON tree, including keys unknown to `kind`. For records that are rewritten.
 
     Raises what `read_record` raises.
     """
@@ -66,7 +68,7 @@ def _tree_and_record(folder: Folder, name: str, kind: type[T], what: str, fix: s
 
 
 def reason_of(error: ValueError) -> str:
-    """The first thing that is wrong, with its key: `tries.0.status: must be text`."""
+    """The first validation error with its key: `tries.0.status: must be text`."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False, include_input=False)[0]

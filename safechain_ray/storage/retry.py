@@ -1,6 +1,8 @@
-"""Trying again: how long a store that does not answer is waited for, and who hears of it.
+"""Retry policy for object stores: error classification, exponential backoff and outage notifications.
 
-What an error of a file system or a store means: why, whether trying again may fix it, and what to do.
+`store_error_of` classifies an error as final (wrong keys, no such bucket) or transient (no connection, 5xx,
+throttling). `RetryPolicy` retries transient errors for a bounded time. `OutageState` is shared by all threads that use
+one store, so that the user is notified once when an outage begins and once when it ends.
 """
 
 import errno
@@ -19,22 +21,22 @@ import pyarrow as pa
 _CODE = re.compile(r"AWS Error (\w+)|google::cloud::Status\((\w+)")
 
 _CREDENTIALS = (
-    "the store refuses these credentials: look at what the usual chain finds (AWS_ACCESS_KEY_ID and "
+    "the store refuses these credentials: check what the usual chain finds (AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, AWS_PROFILE, the machine's role; GOOGLE_APPLICATION_CREDENTIALS for gs://)"
 )
 
 _REFUSED = (
-    "the store refuses it: the keys are wrong or have expired, or they lack the right. Look at the credentials of the "
-    "environment, and at what their user may do in this bucket (list, read, write and delete are needed)"
+    "the store refuses it: the keys are wrong or have expired, or they lack permission. Check the credentials of the "
+    "environment, and the permissions of their user in this bucket (list, read, write and delete are needed)"
 )
 
 _NO_BUCKET = "there is no such bucket: create it, or correct its name, its region or the endpoint"
 
-_REGION = "the bucket is in another region: give it as ?region=NAME, or leave it out to have it looked up"
+_REGION = "the bucket is in another region: give that region as ?region=NAME, or omit it to have it looked up"
 
-_CLOCK = "this machine's clock is wrong: set it (signatures hold the time)"
+_CLOCK = "this machine's clock is wrong: set it (request signatures contain the time)"
 
-_FULL = "no space left on the device (free some, then run the same command again: what was written is whole)"
+_FULL = "no space left on the device (free some, then rerun the command to resume: files already written are complete)"
 
 _MISSING = "there is no such file, folder or bucket"
 
@@ -63,43 +65,54 @@ FINAL = {
     "FAILED_PRECONDITION": "",
     "INVALID_OBJECT_STATE": "",
 }
+"""Errors of S3 and Google Cloud Storage that no retry fixes, with the fix. Empty: the store's own message is enough.
 
-"""Errors of S3 and of Google that no second try fixes, with what to do; empty: the store's own words say it all.
-
-All others (no connection, 5xx, slow down, throttling, what has no name) may pass.
+All other errors (no connection, 5xx, slow down, throttling, unnamed errors) are transient.
 """
 
 _CLIENT_ERROR = re.compile(r"HTTP (?:response code|status)[: ]+(?:400|401|403|404|405|411|412|413|414|416|501)\b")
 
 _GOOGLE = re.compile(r"google::cloud::Status\((\w+): (?:.*with a last message of )?(.*?) error_info=.*", re.DOTALL)
 
+T = TypeVar("T")
+
+Report = Callable[[str], None]
+
+RETRY_SECONDS = 60.0
+"""Retry time of interactive commands. Runs use `resources.storage_patience_minutes`."""
+
+FIRST_BACKOFF, MAX_BACKOFF = 0.2, 10.0
+
+NOTIFY_AFTER = 3.0
+"""Shorter outages, in seconds, are not reported."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoreError:
-    """`final` where trying again can't help. `reason` is the middle of a sentence."""
+    """A classified error. `final` errors are not retried. `reason` is written to be the middle of a sentence."""
 
     reason: str
     final: bool
 
 
 def store_error_of(error: Exception) -> StoreError:
-    """What an OSError or an ArrowException of a remote or local file system means."""
+    """Classify an OSError or ArrowException of a remote or local file system."""
     if isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
-        return StoreError(_own_words(error), final=True)  # what was read is no whole file of its kind
+        return StoreError(_original_message(error), final=True)  # the content is not a valid file of its format
     code = _code(error)
     if code in FINAL:
         fix = FINAL[code]
-        return StoreError(f"{fix} ({_own_words(error)})" if fix else _own_words(error), final=True)
+        return StoreError(f"{fix} ({_original_message(error)})" if fix else _original_message(error), final=True)
     if isinstance(error, FileNotFoundError):
         return StoreError(_MISSING, final=True)
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(_FULL, final=True)
     if isinstance(error, PermissionError) or _CLIENT_ERROR.search(str(error)):
-        return StoreError(os.strerror(number) if number else _own_words(error), final=True)
+        return StoreError(os.strerror(number) if number else _original_message(error), final=True)
     if number is not None and error.__class__ is not OSError:
         return StoreError(os.strerror(number), final=False)
-    return StoreError(_own_words(error), final=False)
+    return StoreError(_original_message(error), final=False)
 
 
 def _code(error: Exception) -> str | None:
@@ -107,121 +120,114 @@ def _code(error: Exception) -> str | None:
     return None if found is None else found[1] or found[2]
 
 
-def _own_words(error: Exception) -> str:
+def _original_message(error: Exception) -> str:
     return _GOOGLE.sub(r"\1: \2", str(error)).rstrip(".")
 
 
-T = TypeVar("T")
-
-Report = Callable[[str], None]
-
-PATIENCE_SECONDS = 60.0
-
-"""For what a person waits for; runs have their own (`resources.storage_patience_minutes`)."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
-
-TELL_AFTER = 3.0
-
-"""A blip shorter than this is not told."""
-
-
-class UnansweredError(OSError):
-    """The store did not answer as long as it was waited for."""
+class RetriesExhaustedError(OSError):
+    """The store did not answer before the retry time was over."""
 
 
 class OutageState:
-    """Since when a store has not answered, over all threads that ask it; tells a person when that begins and ends.
+    """Start time of a store's current outage, shared by all threads that use the store.
 
-    `patience` is how long it is waited for in all, in seconds, whoever of those that share this notices it: some of
-    them try once.
+    Reports the start and the end of an outage once each. `retry_seconds` is the total retry time shown in the report.
+    It may differ from the policy of the thread that notices the outage, because some threads make one attempt only.
     """
 
-    def __init__(self, report: Report | None = None, patience: float = PATIENCE_SECONDS) -> None:
-        self._say = report
-        self._patience = patience
+    def __init__(self, report: Report | None = None, retry_seconds: float = RETRY_SECONDS) -> None:
+        self._notify = report
+        self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._since: float | None = None
-        self._told = False
+        self._notified = False
 
     @property
     def since(self) -> float | None:
-        """The time of `time.monotonic`, None while the store answers."""
+        """Start of the outage by `time.monotonic`; None while the store answers."""
         return self._since
 
-    def heard_nothing(self, reason: str) -> float:
-        """An attempt failed; gives since when none has succeeded."""
+    def record_failure(self, reason: str) -> float:
+        """Record a failed attempt and return the start of the outage."""
         now = time.monotonic()
         with self._lock:
             if self._since is None:
                 self._since = now
             since = self._since
-            tell = not self._told and now - since >= TELL_AFTER
-            self._told = self._told or tell
-        if tell and self._say is not None:
+            notify = not self._notified and now - since >= NOTIFY_AFTER
+            self._notified = self._notified or notify
+        if notify and self._notify is not None:
             began = datetime.fromtimestamp(time.time() - (now - since), UTC)
-            self._say(
-                f"The store does not answer since {began:%H:%M:%S} UTC ({reason}). Nothing is lost: it is asked again "
-                f"for up to {in_words(self._patience)}, and the work goes on when it answers."
+            self._notify(
+                f"The store has not answered since {began:%H:%M:%S} UTC ({reason}). Nothing is lost: requests are "
+                f"retried for up to {in_words(self._retry_seconds)}, and the work resumes when it answers."
             )
         return since
 
-    def heard(self) -> None:
-        """An attempt succeeded, or was refused for good: the store is there."""
+    def record_success(self) -> None:
+        """Record an answer of the store (a success or a final error) and end the outage."""
         if self._since is None:
             return
         with self._lock:
-            since, told = self._since, self._told
-            self._since, self._told = None, False
-        if since is not None and told and self._say is not None:
-            self._say(f"The store answers again, after {in_words(time.monotonic() - since)}.")
+            since, notified = self._since, self._notified
+            self._since, self._notified = None, False
+        if since is not None and notified and self._notify is not None:
+            self._notify(f"The store answers again, after {in_words(time.monotonic() - since)}.")
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long an operation is tried again in all, in seconds; 0 is one try.
+class RetryPolicy:
+    """Total retry time of an operation in seconds; 0 means one attempt.
 
-    A copy in another process has the seconds, and a silence of its own that nobody hears of.
+    A pickled copy keeps `seconds` and gets an outage state of its own, which reports to nobody.
+
+    Example:
+        >>> RetryPolicy(60).call(lambda: "done")
+        'done'
     """
 
-    seconds: float = PATIENCE_SECONDS
-    silence: OutageState = field(default_factory=OutageState, compare=False, repr=False)
+    seconds: float = RETRY_SECONDS
+    outage: OutageState = field(default_factory=OutageState, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Patience, (self.seconds,)
+        return RetryPolicy, (self.seconds,)
 
-    def persist(self, attempt: Callable[[], T]) -> T:
-        """What `attempt` gives, tried again after growing pauses while its errors may pass.
+    def call(self, attempt: Callable[[], T]) -> T:
+        """Call `attempt` and return its result; retry transient errors with exponential backoff.
 
-        The time counts from the first failure of the store, whoever met it: where others have waited in vain already,
-        this does not wait as long again. Raises UnansweredError when it is over, and final errors at once.
+        The retry time counts from the start of the outage, which another thread may have met first. A thread that
+        arrives late in an outage does not wait the full time again.
+
+        Raises:
+            RetriesExhaustedError: the retry time is over.
+            OSError, ArrowException: a final error, at once.
         """
         first_failure: float | None = None
-        tries = 0
+        failures = 0
         while True:
             try:
                 result = attempt()
             except (OSError, pa.ArrowException) as error:
-                trouble = store_error_of(error)
-                if trouble.final:
-                    self.silence.heard()
+                store_error = store_error_of(error)
+                if store_error.final:
+                    self.outage.record_success()
                     raise
-                silent_since = self.silence.heard_nothing(trouble.reason)
+                outage_since = self.outage.record_failure(store_error.reason)
                 now = time.monotonic()
                 first_failure = first_failure or now
-                waited = now - min(first_failure, silent_since)
-                tries += 1
+                waited = now - min(first_failure, outage_since)
+                failures += 1
                 if waited >= self.seconds:
-                    raise UnansweredError(_given_up(trouble.reason, waited)) from error
-                time.sleep(min(pause(tries), self.seconds - waited))
+                    raise RetriesExhaustedError(_exhausted_message(store_error.reason, waited)) from error
+                time.sleep(min(backoff(failures), self.seconds - waited))
             else:
-                self.silence.heard()
+                self.outage.record_success()
                 return result
 
 
-def pause(tries: int) -> float:
-    """Seconds to wait after so many failures: doubling, with jitter, so that many clients do not come back together."""
-    longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 10))
+def backoff(failures: int) -> float:
+    """Seconds before the next attempt. Exponential, with jitter so that clients don't retry in step."""
+    longest: float = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(failures, 10))
     return random.uniform(longest / 2, longest)
 
 
@@ -229,7 +235,7 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.3g} minutes" if seconds >= 90 else f"{round(seconds)} seconds"
 
 
-def _given_up(reason: str, waited: float) -> str:
+def _exhausted_message(reason: str, waited: float) -> str:
     if waited < 1:
         return reason
-    return f"the store has not answered for {in_words(waited)} ({reason}). The same command goes on when it does"
+    return f"the store has not answered for {in_words(waited)} ({reason}). Rerun the command to resume when it answers"

@@ -1,11 +1,11 @@
-"""What a URI means: its file system with the options that suit many small files, its path, and what to hide of it.
+"""Resolution of URIs to file systems, redaction of secrets in URIs, and validation of names inside a folder.
 
-Credentials come by the usual chains: AWS_* variables, profiles (AWS_PROFILE), the role of the machine; for Google those
-of GOOGLE_APPLICATION_CREDENTIALS, gcloud or the machine. They may stand in an s3:// URI, but are better kept out of it.
+Credentials come from the usual chains: AWS_* variables, profiles (AWS_PROFILE) and the machine's role for s3://;
+GOOGLE_APPLICATION_CREDENTIALS, gcloud or the machine for gs://. An s3:// URI may contain credentials, but the
+environment is the better place.
 
-Names that come from a bucket, a run's folder or a data set, checked before they become part of a path.
-
-A record that others may write can name `/etc/passwd` or `../../x`. Joined to a folder, such a name leads out of it.
+Names from a bucket, a run's folder or a data set are validated before they become part of a path: a record that others
+may write can contain `/etc/passwd` or `../../x`, which would lead out of the folder.
 """
 
 import os
@@ -18,8 +18,8 @@ import pyarrow as pa
 from pyarrow import fs
 from pydantic import AfterValidator
 
-from safechain_ray.errors import InputError, StorageError, StoreSilentError
-from safechain_ray.storage.retry import Patience, UnansweredError, store_error_of
+from safechain_ray.errors import InputError, StorageError, StoreUnavailableError
+from safechain_ray.storage.retry import RetriesExhaustedError, RetryPolicy, store_error_of
 from safechain_ray.types.known_secrets import KnownSecrets
 from safechain_ray.types.thinking import well_formed
 
@@ -38,20 +38,17 @@ SECRET_VARIABLES = (
     "AWS_SESSION_TOKEN",
     "RAY_AUTH_TOKEN",
 )
+"""Variables whose values a server may quote in an error. API clients remove their own keys, which have other names."""
 
-"""Variables whose values a server may quote in an error. Keys of APIs have other names: their clients remove them."""
+CONNECT_TIMEOUT = 5.0
 
-CONNECT_SECONDS = 5.0
-
-SILENT_SECONDS = 10.0
-
-"""A request on which no byte moves for so long is given up. 3 s, the SDK's own, cuts the deletion of a folder off."""
+REQUEST_TIMEOUT = 10.0
+"""Seconds without a byte before a request is aborted. The SDK's default of 3 s interrupts deletions of folders."""
 
 GCS_RETRY_SECONDS = 30
+"""Google's client retries by itself. Its default of 15 minutes would hide an outage for that long."""
 
-"""The client of Google retries by itself; its 15 minutes would hide an outage for that long."""
-
-_USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s]*|[^/\s@:]*:[^\s@]*)@")  # the second form: a secret that holds a slash
+_USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s]*|[^/\s@:]*:[^\s@]*)@")  # the second form: a secret that contains a slash
 
 _QUERY = re.compile(r"(\b\w+://[^\s?]*)\?\S+")
 
@@ -59,32 +56,30 @@ _URI = re.compile(
     r"(\b\w+:(?:\\{0,7}/){2})"
     r"((?:[^/\s@:]{0,256}:(?:[^/@\n]{0,256}|(?![0-9]+/)[^@\n]{0,256})@)?\S*)"
 )
-
 """A URI in a text, to the next blank. JSON may escape its slashes.
 
-A password may hold blanks and slashes; `@` ends it. Digits before a slash are a port.
+A password may contain blanks and slashes; `@` ends it. Digits before a slash are a port.
 """
 
 _NESTED = re.compile(r"\b\w+:(?:\\{0,7}/){2}")
-
 """The start of the inner URI of `zip://member::https://host/file.zip`."""
 
 _HOLDS_USER_INFO = re.compile(r"[^/@]*@|[^/\s@:]*:[^@]*@")
 
 
-class OneTryS3(fs.S3FileSystem):  # type: ignore[misc]  # pyarrow has no types
-    """S3 without the retries of its client, also in other processes: `Patience` does them, and tells of them."""
+class SingleAttemptS3(fs.S3FileSystem):  # type: ignore[misc]  # pyarrow has no types
+    """S3 file system without the client's own retries, also when pickled: `RetryPolicy` retries and reports."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1))
 
     def __reduce__(self) -> tuple[Any, ...]:
         _, (options,) = super().__reduce__()
-        return _one_try, (options,)
+        return _single_attempt, (options,)
 
 
-def _one_try(options: dict[str, Any]) -> OneTryS3:
-    return OneTryS3(**options)
+def _single_attempt(options: dict[str, Any]) -> SingleAttemptS3:
+    return SingleAttemptS3(**options)
 
 
 def redact(text: str) -> str:
@@ -103,7 +98,7 @@ def _known(values: tuple[str, ...]) -> KnownSecrets:
 
 
 def without_secrets(tree: Any) -> Any:
-    """A config as it may be shown: `redact` for every text in its mappings and lists."""
+    """A config for display: `redact` applied to every text in its mappings and lists."""
     if isinstance(tree, dict):
         return {key: without_secrets(value) for key, value in tree.items()}
     if isinstance(tree, list):
@@ -111,16 +106,16 @@ def without_secrets(tree: Any) -> Any:
     return redact(tree) if isinstance(tree, str) else tree
 
 
-def place(uri: str) -> str:
-    """The URI without user information and query: where something lies, for any user and endpoint.
+def bare_uri(uri: str) -> str:
+    """The URI without user information and query: the same location for every user and endpoint.
 
-    A `#` stays: it may be part of an object's name.
+    A `#` is kept, because it may be part of an object's name.
     """
     return _QUERY.sub(r"\1", _USER_INFO.sub("", uri))
 
 
 def _shown(rest: str) -> str:
-    """What follows a URI's `://`, without its secrets."""
+    """The part of a URI after `://`, without its secrets."""
     before, at, after = rest.rpartition("@")
     if not (at and _HOLDS_USER_INFO.match(rest)):
         begin, inner = re.search("[?#]", rest), _NESTED.search(rest)
@@ -132,53 +127,57 @@ def _shown(rest: str) -> str:
 
 
 def joined(uri: str, name: str) -> str:
-    """The URI or path of `name` below `uri`, whose query stays at the end."""
+    """The URI or path of `name` below `uri`; the query stays at the end."""
     if not name:
         return uri
     head, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
     return f"{head.rstrip('/')}/{name}{mark}{query}"
 
 
-def resolve(uri: str, patience: Patience) -> tuple[fs.FileSystem, str]:
-    """The file system of `uri`, and its path there. Raises InputError for one that can't be read as a URI.
+def resolve(uri: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
+    """The file system of `uri` and the path in it.
 
-    StorageError where a bucket's region can't be looked up, with patience, which is done only where neither a region
-    nor an endpoint is given.
+    A bucket's region is looked up, with retries, only if the URI has neither a region nor an endpoint.
+
+    Raises:
+        InputError: the text can't be parsed as a URI.
+        StorageError: the bucket's region can't be looked up.
     """
     if well_formed(uri) != uri:
         shown = redact(uri.encode("utf-8", "backslashreplace").decode())
         raise InputError(f"Can't use the path {shown}: its name is not UTF-8 text. Fix: rename it.")
     if not uri:
-        raise InputError("The path of a folder is empty; give a local path, s3://bucket/folder or gs://bucket/folder.")
+        raise InputError(
+            "The path of a folder is empty. Fix: give a local path, s3://bucket/folder or gs://bucket/folder."
+        )
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
     scheme = uri.partition("://")[0]
     if scheme not in SCHEMES:
         known = ", ".join(f"{known}://" for known in SCHEMES)
         raise InputError(
-            f"Can't use {redact(uri)}: {scheme}:// is not known here. Give a local path, or one of {known}."
+            f"Can't use {redact(uri)}: {scheme}:// is not supported. Fix: give a local path, or one of {known}."
         )
     try:
-        filesystem, path = (
-            _s3(uri, patience) if scheme == "s3" else fs.FileSystem.from_uri(_google_retries(uri, scheme))
-        )
+        filesystem, path = _s3(uri, retry) if scheme == "s3" else fs.FileSystem.from_uri(_google_retries(uri, scheme))
     except (pa.ArrowInvalid, ValueError) as error:
-        # The message of a URI that can't be parsed quotes it, and with it what redact may not find.
+        # A parser's message quotes the whole URI, in a form where `redact` may miss a secret.
         reason = str(error).replace(uri, redact(uri)) if "parse" not in str(error) else "it is not a well-formed URI"
-        raise InputError(f"Can't use {redact(uri)}: {redact(reason)}. Write it as {scheme}://bucket/folder.") from None
+        fix = f"Fix: write it as {scheme}://bucket/folder."
+        raise InputError(f"Can't use {redact(uri)}: {redact(reason)}. {fix}") from None
     except OSError as error:
-        kind = StoreSilentError if isinstance(error, UnansweredError) else StorageError
+        kind = StoreUnavailableError if isinstance(error, RetriesExhaustedError) else StorageError
         raise kind(f"Can't reach {redact(uri)}: {redact(store_error_of(error).reason)}.") from error
     if not path.strip("/") and scheme != "file":
-        raise InputError(f"{redact(uri)} names no bucket; write it as {scheme}://bucket/folder.")
+        raise InputError(f"{redact(uri)} names no bucket. Fix: write it as {scheme}://bucket/folder.")
     return filesystem, path
 
 
-def _s3(uri: str, patience: Patience) -> tuple[fs.S3FileSystem, str]:
+def _s3(uri: str, retry: RetryPolicy) -> tuple[fs.S3FileSystem, str]:
     parts = urlsplit(uri)
     user, _, bucket = parts.netloc.rpartition("@")
     if ":" in bucket or not bucket:
-        raise ValueError("it names no bucket, or a key in it holds a slash (which is written %2F)")
+        raise ValueError("it names no bucket, or a key in it contains a slash (which is written %2F)")
     options = _s3_options(parts)
     if user:
         key, _, secret = user.partition(":")
@@ -186,12 +185,12 @@ def _s3(uri: str, patience: Patience) -> tuple[fs.S3FileSystem, str]:
     if "endpoint_override" not in options:
         options |= _endpoint_of_environment()
     if "endpoint_override" not in options and "region" not in options:
-        options["region"] = patience.persist(lambda: fs.resolve_s3_region(bucket))
-    filesystem = OneTryS3(
+        options["region"] = retry.call(lambda: fs.resolve_s3_region(bucket))
+    filesystem = SingleAttemptS3(
         **options,
-        allow_delayed_open=True,  # a small file then goes up in one request, not in the three of a multipart upload
-        connect_timeout=CONNECT_SECONDS,
-        request_timeout=SILENT_SECONDS,
+        allow_delayed_open=True,  # a small file needs one request rather than the three of a multipart upload
+        connect_timeout=CONNECT_TIMEOUT,
+        request_timeout=REQUEST_TIMEOUT,
     )
     return filesystem, f"{bucket}{unquote(parts.path)}".rstrip("/")
 
@@ -200,13 +199,13 @@ def _s3_options(parts: SplitResult) -> dict[str, str | bool]:
     options: dict[str, str | bool] = {}
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
         if key not in (*S3_TEXTS, *S3_FLAGS):
-            raise ValueError(f"{key} is no option of s3://; known are {', '.join((*S3_TEXTS, *S3_FLAGS))}")
+            raise ValueError(f"{key} is no option of s3://; the options are {', '.join((*S3_TEXTS, *S3_FLAGS))}")
         options[key] = value.lower() in ("true", "1") if key in S3_FLAGS else value
     return options
 
 
 def _endpoint_of_environment() -> dict[str, str | bool]:
-    """The endpoint that AWS's own tools take from the environment too."""
+    """The endpoint in the environment variables that AWS's own tools read."""
     url = next((os.environ[name] for name in ENDPOINT_VARIABLES if os.environ.get(name)), None)
     if url is None:
         return {}
@@ -221,21 +220,20 @@ def _google_retries(uri: str, scheme: str) -> str:
 
 
 def stays_inside(name: str) -> bool:
-    """Whether `name`, joined to a folder, is a place in that folder: a relative path without `.`, `..` or empty parts.
+    """Whether `name` is a relative path without `.`, `..` or empty parts, so that it stays inside its folder.
 
-    Names that no file can have (a NUL, a lone surrogate) don't count as places either.
+    Names that no file can have (a NUL, a lone surrogate) are refused too.
     """
     plain = all(part not in ("", ".", "..") for part in name.split("/"))
     return plain and "\0" not in name and name == name.encode("utf-8", "replace").decode("utf-8")
 
 
 def checked_name(name: str) -> str:
-    """The name itself. Raises ValueError for one that leads out of its folder."""
+    """Return `name` unchanged. Raises ValueError if it leads out of its folder."""
     if not stays_inside(name):
         raise ValueError(f"{name!r} is no name inside the folder: it must be a relative path without `..`")
     return name
 
 
 InsideName = Annotated[str, AfterValidator(checked_name)]
-
-"""The type of a name in a record that is read by pydantic."""
+"""A validated name in a record that pydantic reads."""

@@ -1,8 +1,8 @@
-"""The text that a model learns from: the prompt as it is sent in evaluation, then the response as plain text.
+"""Text of a training example: the prompt exactly as sent in evaluation, then the response as plain text.
 
-The response never goes through the chat template: R1's templates cut assistant text off before `</think>`, and newer
-ones write `<think>` themselves. Earlier turns of a conversation do go through it, with their answers alone, as they do
-when a conversation continues in use: R1's templates and API leave earlier thoughts out.
+The response is not rendered by the chat template. R1's templates remove assistant text before `</think>`, and newer
+templates write `<think>` themselves. Earlier turns of a conversation are rendered by the template, with their answers
+only: R1's templates and API drop earlier thoughts in use too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,15 +21,15 @@ PROBE_ANSWER = "None that I know of."
 PROBE_SYSTEM = "You answer in the manner of 5 harbour masters."
 PROBE_EARLIER = Exchange("Which 4 seas have no tides?", "All of them have some.")
 
-OTHER_TEMPLATE = "Give the model a `chat_template` that does, or train another model."
+OTHER_TEMPLATE = "Fix: give the model a `chat_template` that does, or train another model."
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleText:
-    """A demonstration as text; loss is on `opening` and `rest`.
+    """A demonstration as text. `opening` and `rest` have loss.
 
-    `prompt` ends where the assistant's turn begins; `opening` is the opening tag with the white space after it, "" for
-    a demonstration without a thought; `rest` has everything after that but the end of the turn.
+    `prompt` ends where the assistant's turn begins. `opening` is the opening tag and the white space after it, "" for a
+    demonstration without a thought. `rest` is everything after it, without the end of the turn.
     """
 
     prompt: str
@@ -43,7 +43,7 @@ class ExampleText:
 
 @dataclass(frozen=True, slots=True)
 class TemplateFacts:
-    """What a chat template does to thoughts, which is why the response goes round it."""
+    """How a chat template treats thoughts, which is why responses bypass the template."""
 
     opens_thought: bool
     drops_thought: bool
@@ -51,7 +51,7 @@ class TemplateFacts:
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
-    """How demonstrations are written for one model; `chat_template` of None is the tokenizer's own."""
+    """Renders demonstrations for one model. Without `chat_template` the tokenizer's own template is used."""
 
     tokenizer: Any
     family: Family
@@ -59,7 +59,7 @@ class ChatFormat:
 
     @property
     def tags(self) -> ThinkingTags:
-        """Raises InputError for a family without thinking tags."""
+        """The family's thinking tags. Raises InputError for a family without thinking tags."""
         tags = self.family.tags
         if tags is None:
             raise InputError(
@@ -79,17 +79,17 @@ class ChatFormat:
         return ExampleText(prompt, opening, f"{demonstration.thought}{gap}{self.tags.close}\n\n{answer}")
 
     def _answer(self, answer: str) -> str:
-        """Sky-T1 writes its answer in tags too, each tag between blank lines, as its published training set has it."""
+        """Sky-T1 puts its answer in tags too, each tag between blank lines, as in its published training set."""
         tags = self.tags
         return answer if tags.answer_open is None else f"{tags.answer_open}\n\n{answer}\n\n{tags.answer_close}"
 
     def render(self, turns: tuple[Message, ...], *, add_generation_prompt: bool) -> str:
-        """The conversation by the chat template. Raises what `render_chat` raises."""
+        """The conversation rendered by the chat template. Raises what `render_chat` raises."""
         plain = [{"role": turn.role, "content": turn.content} for turn in turns]
         return render_chat(self.tokenizer, plain, self.chat_template, add_generation_prompt=add_generation_prompt)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of each text. Templates write BOS themselves: the tokenizer's own would be a second one."""
+        """Token ids of each text, without special tokens: templates write BOS themselves."""
         ids: Mapping[str, list[list[int]]] = self.tokenizer(
             texts, add_special_tokens=False, return_attention_mask=False
         )
@@ -105,10 +105,10 @@ class ChatFormat:
 
 
 def check_demonstrations(chat: ChatFormat, demonstrations: Sequence[Demonstration]) -> None:
-    """Try the template on a system turn and on earlier turns, where the data has such.
+    """Render a probe with a system turn and with earlier turns, where the data has them.
 
     Raises:
-        InputError: the template does not render these turns, loses one, or writes the beginning of sequence twice.
+        InputError: the template can't render these turns, loses one, or writes BOS twice.
     """
     system = PROBE_SYSTEM if any(each.system is not None for each in demonstrations) else None
     earlier = (PROBE_EARLIER,) if any(each.earlier for each in demonstrations) else ()
@@ -117,7 +117,7 @@ def check_demonstrations(chat: ChatFormat, demonstrations: Sequence[Demonstratio
     probe = Demonstration(1, PROBE_PROMPT, PROBE_THOUGHT, PROBE_ANSWER, system, earlier=earlier)
     try:
         prompt = chat.text(probe).prompt
-    except Exception as error:  # a template is foreign code, and may raise anything
+    except Exception as error:  # a template is foreign code and may raise anything
         raise InputError(f"The chat template does not render the turns of this data: {_reason(error)}.") from error
     turns = {"system turn": system, "earlier request": earlier and earlier[0].prompt}
     turns["earlier answer"] = earlier and earlier[0].answer
@@ -128,7 +128,7 @@ def check_demonstrations(chat: ChatFormat, demonstrations: Sequence[Demonstratio
 
 
 def check_chat_format(chat: ChatFormat) -> TemplateFacts:
-    """Try the tokenizer and its template on a probe. Raises InputError for what would teach something else."""
+    """Check the tokenizer and its template with a probe. Raises InputError if training would teach another format."""
     tags = chat.tags
     demonstration = Demonstration(1, PROBE_PROMPT, PROBE_THOUGHT, PROBE_ANSWER)
     user = chat.family.conversation(PROBE_PROMPT)
@@ -143,7 +143,9 @@ def check_chat_format(chat: ChatFormat) -> TemplateFacts:
     text = chat.text(demonstration)
     ids = chat.encode([text.prompt + text.response])[0]
     if chat.tokenizer.decode(ids, skip_special_tokens=False) != text.prompt + text.response:
-        raise InputError("The tokenizer does not give a text back from its tokens: take the model's own tokenizer.")
+        raise InputError(
+            "The tokenizer does not decode its tokens to the same text. Fix: use the model's own tokenizer."
+        )
     _, opened = split_opening(rendered, tags)
     return TemplateFacts(opens_thought=bool(opened), drops_thought=PROBE_THOUGHT not in whole)
 
@@ -153,7 +155,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_prompt(chat: ChatFormat, rendered: str) -> None:
-    """The request is there once, BOS not twice, and the assistant's turn begins with an open thought or with none."""
+    """The prompt contains the request once, BOS at most once, and at most an opening tag in the assistant's turn."""
     times = rendered.count(PROBE_PROMPT)
     if times != 1:
         raise InputError(f"The chat template writes the request {times} times, not once. {OTHER_TEMPLATE}")
@@ -179,10 +181,12 @@ def _check_end(chat: ChatFormat, whole: str) -> None:
     """The template ends an assistant's turn with the token that ends generation."""
     end = chat.tokenizer.eos_token
     if end is None:
-        raise InputError("The tokenizer has no eos_token: the model would never learn to stop. Set it to the model's.")
+        raise InputError(
+            "The tokenizer has no eos_token: the model would never learn to stop. Fix: set it to the model's end token."
+        )
     _, answer, after = whole.rpartition(chat.tags.answer_close or PROBE_ANSWER)
     if answer and not after.lstrip().startswith(end):
         raise InputError(
             f"The chat template ends a turn with {after[:40]!r}, and the tokenizer's eos_token is {end!r}: the model "
-            "would learn to end its turn with another token than it has to. Set eos_token to the template's."
+            "would learn to end its turn with the wrong token. Fix: set eos_token to the template's."
         )

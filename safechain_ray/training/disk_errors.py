@@ -1,4 +1,4 @@
-"""Why the files of a training can't be written: a full disk or a missing right, found in what torch makes of it."""
+"""Disk errors of a training as StorageError: a full disk or a missing permission, found inside torch's exceptions."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from safechain_ray.errors import SafechainError, StorageError
 
 FULL_BYTES = 2**20
-"""Where less is free, the disk is full: torch and safetensors tell that in errors of their own."""
+"""With less free space the disk counts as full: torch and safetensors report that in errors of their own."""
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
@@ -20,40 +20,44 @@ NO_RIGHT = {errno.EACCES, errno.EROFS}
 
 
 @contextmanager
-def disk_trouble_told(folder: Path) -> Iterator[None]:
-    """Raises StorageError for what only a person can fix where `folder` can't be written, all else as it is.
+def disk_errors_as_storage_errors(folder: Path) -> Iterator[None]:
+    """Raise StorageError where `folder` can't be written (no space, no permission); all other errors pass unchanged.
 
-    Of what the processes together say of shards (to torch no Exception), the error of one that failed is raised.
+    torch collects the errors of all processes in a CheckpointException, which is no Exception. The error of one failed
+    process is raised instead of it.
     """
     try:
         yield
     except (Exception, CheckpointException) as error:
         cause = _cause(error)
-        if (trouble := _trouble(cause, folder)) is not None:
-            raise trouble from error
+        if (disk_error := _disk_error(cause, folder)) is not None:
+            raise disk_error from error
         if cause is not error:
             raise cause from error
         raise
 
 
 def _cause(error: BaseException) -> BaseException:
-    """A disk that refuses comes first: the others' errors may follow from it."""
+    """The error of one failed process.
+
+    A disk error comes first: the errors of the other processes may follow from it.
+    """
     if not isinstance(error, CheckpointException):
         return error
     failures = [failure for failure, _ in error.failures.values()]
     return next((failure for failure in failures if _number(failure) in NO_ROOM | NO_RIGHT), failures[0])
 
 
-def _trouble(error: BaseException, folder: Path) -> StorageError | None:
-    """None for many an OSError too: a hub's or a tracker's connection fails with one."""
+def _disk_error(error: BaseException, folder: Path) -> StorageError | None:
+    """The StorageError for a disk error; None for other errors, such as the OSError of a failed connection to a hub."""
     if isinstance(error, SafechainError):
         return None
     number = _number(error)
     if number in NO_RIGHT:
-        return _told(folder, error, "Give this user the right to write there")
+        return _storage_error(folder, error, "give this user write permission there")
     if number in NO_ROOM or disk_usage(folder).free < FULL_BYTES:
         reason = error if number in NO_ROOM else os.strerror(errno.ENOSPC)
-        return _told(folder, reason, "Make room there")
+        return _storage_error(folder, reason, "free some space there")
     return None
 
 
@@ -61,8 +65,8 @@ def _number(error: BaseException) -> int | None:
     return error.errno if isinstance(error, OSError) else None
 
 
-def _told(folder: Path, reason: object, fix: str) -> StorageError:
+def _storage_error(folder: Path, reason: object, fix: str) -> StorageError:
     return StorageError(
-        f"Training stopped: {folder} can't be written ({reason}). {fix}; the same command goes on from the last whole "
-        "checkpoint."
+        f"Training stopped: {folder} can't be written ({reason}). Fix: {fix}. Rerun the command to resume from the "
+        "last complete checkpoint."
     )

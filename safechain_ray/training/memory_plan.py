@@ -1,7 +1,7 @@
-"""The memory that training takes of each GPU, reckoned from the model's shape before anything loads.
+"""Estimate of the GPU memory that training needs, from the model's shape, before anything is loaded.
 
-Weights, gradients and optimizer states follow from what FSDP 2 keeps; the rest is an estimate, on the high side. None
-of it has been measured on GPUs yet.
+Weights, gradients and optimizer states follow from what FSDP 2 stores. The other items are conservative estimates. None
+of them has been measured on GPUs yet.
 """
 
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from safechain_ray.catalog.entries import ModelShape
 from safechain_ray.config.finetune import TrainingOptions
 
-GIGABYTE = 2**30
-"""GPUs are sold by gigabytes of this size."""
+GIB = 2**30
+"""Unit of GPU memory: vendors' "GB" of GPU memory are GiB."""
 
 MASTER_BYTES = 4
-"""Weights that are trained, their gradients and each of AdamW's two states are float32 whatever computes."""
+"""Trained weights, their gradients and each of AdamW's two states are float32 at any computation precision."""
 
 LOGIT_TILE_TOKENS = 4096
-"""TRL projects so many tokens to the vocabulary at a time; the whole of the logits is never there."""
+"""TRL computes the logits of so many tokens at a time; the full logits never exist."""
 
-RUNTIME_GIGABYTES = 3.0
-"""CUDA's context, NCCL's buffers and what the allocator can't use."""
+RUNTIME_GIB = 3.0
+"""CUDA's context, NCCL's buffers and fragmentation of the allocator."""
 
 ACTIVATIONS_OF_HIDDEN, ACTIVATIONS_OF_INTERMEDIATE = 10, 4
-"""Values a token that a layer holds between its forward and its backward pass, in widths of the model."""
+"""Values per token that a layer stores between forward and backward pass, in multiples of the model's width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class MemoryItem:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """What each of `shards` processes holds of the model at a step's highest point."""
+    """Peak GPU memory of each of `shards` processes during a step."""
 
     shards: int
     sharded: bool
@@ -41,7 +41,7 @@ class MemoryPlan:
 
     @property
     def gigabytes(self) -> float:
-        return sum(item.bytes for item in self.items) / GIGABYTE
+        return sum(item.bytes for item in self.items) / GIB
 
     def fits(self, gpu_gigabytes: float) -> bool:
         return self.gigabytes <= gpu_gigabytes
@@ -52,7 +52,7 @@ def plan_memory(
 ) -> MemoryPlan:
     """The plan for packed sequences of `max_length` tokens, one at a time in each process.
 
-    Without `sharded` (CPUs, or one process) each process holds the whole model.
+    Without `sharded` (CPUs, or one process) each process has the whole model.
     """
     sharded = sharded and shards > 1
     parts = shards if sharded else 1
@@ -70,15 +70,15 @@ def plan_memory(
         "activations": _activations(shape, options, max_length) * computed,
         "logits": _logits(shape, options, max_length),
         "attention mask": 3 * max_length**2,  # one byte, and two as the kernel adds it; none under Flash Attention
-        "runtime": int(RUNTIME_GIGABYTES * GIGABYTE),
+        "runtime": int(RUNTIME_GIB * GIB),
     }
     return MemoryPlan(shards, sharded, tuple(MemoryItem(*item) for item in items.items()))
 
 
 def _gathered(shape: ModelShape, options: TrainingOptions, computed: int, sharded: bool) -> int:
-    """The layer that computes and the next one, and the output's matrix, with gradients where they are trained.
+    """Bytes of the gathered layers: the computing one, the next one and the output matrix, with gradients if trained.
 
-    Unsharded weights in float32 are copied to bfloat16 for a step.
+    Unsharded float32 weights are copied to bfloat16 for a step.
     """
     if not sharded:
         return computed * shape.parameters if computed < MASTER_BYTES and options.lora is None else 0
@@ -89,7 +89,7 @@ def _gathered(shape: ModelShape, options: TrainingOptions, computed: int, sharde
 
 
 def _activations(shape: ModelShape, options: TrainingOptions, tokens: int) -> int:
-    """Values kept for the backward pass: of every layer, or of each its input and of one layer all."""
+    """Values stored for the backward pass: of every layer, or with checkpointing all inputs and one whole layer."""
     layer = tokens * (ACTIVATIONS_OF_HIDDEN * shape.hidden + ACTIVATIONS_OF_INTERMEDIATE * shape.intermediate)
     if not options.gradient_checkpointing:
         return shape.layers * layer
@@ -97,7 +97,7 @@ def _activations(shape: ModelShape, options: TrainingOptions, tokens: int) -> in
 
 
 def _logits(shape: ModelShape, options: TrainingOptions, tokens: int) -> int:
-    """A tile of logits with its gradient, and the gradient of the output's matrix, all in float32."""
+    """Bytes of a tile of logits with its gradient, and of the output matrix's gradient, all float32."""
     tile = 2 * min(tokens, LOGIT_TILE_TOKENS) * shape.vocabulary
     of_matrix = shape.embedding_parameters if options.lora is None else 0
     return 4 * (tile + of_matrix)

@@ -1,4 +1,4 @@
-"""The processes that train together: which of them this is, and how they wait for each other."""
+"""Process group of a training: this process's rank, barriers and gathers."""
 
 import os
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among `count`, of which `local_count` are on this node; ranks count from 0."""
+    """This process among `count`, with `local_count` of them on this node. Ranks count from 0."""
 
     rank: int
     count: int
@@ -16,7 +16,7 @@ class Processes:
 
     @classmethod
     def of_environment(cls) -> "Processes":
-        """As whoever started them said, in the variables that torch reads; without those it is alone."""
+        """The group in the variables that torch reads (RANK, WORLD_SIZE ...); without them this process is alone."""
         rank, count, local_rank, local_count = (
             int(os.environ.get(name, alone))
             for name, alone in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
@@ -28,14 +28,14 @@ class Processes:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all of them have come here."""
+        """Block until all processes have called this."""
         if self.count > 1:
             import torch.distributed as dist
 
             dist.barrier()
 
     def gather(self, mine: Any) -> list[Any]:
-        """What each of them brings, in the order of their ranks. It is pickled between processes of one training."""
+        """The values of all processes in the order of their ranks, pickled between processes of one training."""
         if self.count == 1:
             return [mine]
         import torch.distributed as dist

@@ -1,7 +1,7 @@
-"""The pickles in a checkpoint of shards, looked at before torch loads them: in a bucket others may write too.
+"""Validation of the pickles in a sharded checkpoint before torch loads them.
 
-torch unpickles the index of the shards (`.metadata`) and the values among them that are no tensors (2.13, whatever
-`weights_only` says elsewhere). All else of a checkpoint is read as tensors and plain values alone.
+In a bucket, others may have write access too. torch (2.13) unpickles the shards' index (`.metadata`) and the values
+that are no tensors, also with `weights_only`. It reads the rest of a checkpoint as tensors and plain values.
 """
 
 import io
@@ -40,15 +40,19 @@ NAMES_IN_AN_INDEX = {
 
 
 def check_shards(checkpoint: Path) -> None:
-    """Raises StorageError where loading the local folder `checkpoint` would run what torch did not write there."""
+    """Check every pickle in the local folder `checkpoint`.
+
+    Raises:
+        StorageError: a pickle contains what torch does not write there, and loading it might run code.
+    """
     for index in sorted(checkpoint.rglob(INDEX)):
         try:
             _check_values(index)
-        except Exception as error:  # whatever bytes may do to an unpickler
+        except Exception as error:  # an unpickler may raise anything for arbitrary bytes
             raise StorageError(
                 f"The checkpoint in {checkpoint} is not as torch writes it, and loading it might run code: "
-                f"{index.relative_to(checkpoint)}: {first_line(error)}. Take it out of the output's "
-                "checkpoints/: the same command goes on from the one before, or from the beginning."
+                f"{index.relative_to(checkpoint)}: {first_line(error)}. Fix: move it out of the output's checkpoints/ "
+                "and rerun the command to resume from the checkpoint before it, or from the beginning."
             ) from error
 
 
@@ -66,9 +70,9 @@ def _check_values(index: Path) -> None:
 
 
 def _check_memo(data: bytes) -> None:
-    """Raises UnpicklingError for a pickle that asks for a table larger than itself: 13 bytes can ask for 64 GiB.
+    """Raises UnpicklingError for a pickle with a memo index larger than itself: 13 bytes can request 64 GiB.
 
-    What does not parse is left to the unpickler, which stops at the same place.
+    A pickle that does not parse is left to the unpickler, which fails at the same byte.
     """
     with suppress(ValueError):
         for opcode, argument, _ in pickletools.genops(data):
@@ -78,10 +82,10 @@ def _check_memo(data: bytes) -> None:
 
 @contextmanager
 def _unchanged_classes() -> Iterator[None]:
-    """Raises UnpicklingError where a pickle has changed a class that it names, and undoes that.
+    """Raises UnpicklingError if unpickling changed one of the allowed classes, and reverts the change.
 
-    BUILD sets attributes of any object, a class too. An index could so look empty here, and hold other shards when
-    torch loads it in the same process.
+    The opcode BUILD sets attributes of any object, including classes. An index could seem empty during this check and
+    contain other shards when torch loads it in the same process.
     """
     objects = [obj for module, name in NAMES_IN_AN_INDEX for obj in _with_members(module, name)]
     before = [(obj, dict(vars(obj))) for obj in objects]
@@ -94,14 +98,14 @@ def _unchanged_classes() -> Iterator[None]:
 
 
 def _with_members(module: str, name: str) -> Iterator[Any]:
-    """The object of this name, and the members of an enumeration: those that have attributes of their own."""
+    """The object of this name, and the members of an enumeration that have attributes of their own."""
     found = getattr(import_module(module), name)
     members = found if isinstance(found, EnumType) else ()
     yield from (each for each in (found, *members) if hasattr(each, "__dict__"))
 
 
 def _restore(obj: Any, attributes: dict[str, Any]) -> bool:
-    """Give `obj` back its attributes; says whether it had lost any, or had others."""
+    """Restore the attributes of `obj`. Returns whether any had changed."""
     now = dict(vars(obj))
     different = [key for key in {*now, *attributes} if now.get(key, _ABSENT) is not attributes.get(key, _ABSENT)]
     for key in different:
@@ -113,7 +117,7 @@ def _restore(obj: Any, attributes: dict[str, Any]) -> bool:
 
 
 class _IndexUnpickler(pickle.Unpickler):
-    """Knows the classes that make an index, and types of tensors."""
+    """Unpickler that allows only the classes of an index and torch's data types."""
 
     def find_class(self, module: str, name: str, /) -> Any:
         is_type = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)

@@ -1,4 +1,4 @@
-"""Demonstrations become token ids, with loss on the response alone: thought, answer and end of turn."""
+"""Tokenised training examples: prompt without loss, then thought, answer and end of turn with loss."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +14,15 @@ from safechain_ray.training.chat import ChatFormat
 from safechain_ray.types import Demonstration, short_hash
 
 IGNORED = -100
-"""The label of a token without loss, as torch's cross entropy and transformers have it."""
+"""Label of a token without loss, in torch's cross entropy and in transformers."""
 
 DEMONSTRATIONS_AT_ONCE = 256
-"""Encoded in one call of the tokenizer, which spreads them over the processor's cores."""
+"""Batch size of the tokenizer, which encodes a batch on all cores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids of prompt, response and end of turn; loss is on those from `response_start`."""
+    """Token ids of prompt, response and end of turn. Tokens from `response_start` on have loss."""
 
     row: int
     input_ids: npt.NDArray[np.int32]
@@ -30,7 +30,7 @@ class Example:
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
-        """The ids where there is loss, `IGNORED` elsewhere; transformers shifts them itself."""
+        """The ids with loss, `IGNORED` elsewhere, not shifted: transformers shifts them."""
         labels = self.input_ids.copy()
         labels[: self.response_start] = IGNORED
         return labels
@@ -38,7 +38,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """What became of the demonstrations. Tokens are those of the examples that are kept."""
+    """Counts of examples and of left-out demonstrations. Token counts are those of the examples."""
 
     examples: int
     too_long: int
@@ -49,7 +49,7 @@ class TokenCounts:
 
     @property
     def sentence(self) -> str:
-        """For a person: every demonstration that is not learnt from is counted in it."""
+        """The counts as a sentence that also lists every left-out demonstration by its reason."""
         tokens = f"{self.response_tokens:,} tokens with loss, {self.prompt_tokens:,} of prompts without"
         reasons = [f"{self.too_long:,} too long"] if self.too_long else []
         reasons += [f"{count:,} in which {problem}" for problem, count in self.left_out.items()]
@@ -58,14 +58,14 @@ class TokenCounts:
 
 @dataclass(frozen=True, slots=True)
 class TokenisedSet:
-    """Examples in the order of their demonstrations, none longer than `max_length`."""
+    """Examples in the order of their demonstrations, at most `max_length` tokens each."""
 
     examples: tuple[Example, ...]
     max_length: int
     counts: TokenCounts
 
     def table(self) -> pa.Table:
-        """Columns `input_ids` and `labels`, lists of int32: what a trainer reads."""
+        """A table with the columns `input_ids` and `labels` (lists of int32), as trainers read it."""
         return pa.table(
             {
                 "input_ids": _lists([example.input_ids for example in self.examples]),
@@ -75,13 +75,15 @@ class TokenisedSet:
 
 
 def tokenise(demonstrations: Sequence[Demonstration], chat: ChatFormat, max_length: int) -> TokenisedSet:
-    """The examples that fit into `max_length` tokens.
+    """Tokenise `demonstrations` and leave out those longer than `max_length` tokens.
 
-    Longer ones are left out whole: cut, they would teach a thought that never closes and a turn that never ends. So
-    are responses that hold a special token, which would end the turn early or begin another one. Raises InputError
-    where nothing is left.
+    A truncated example would teach a thought that never closes and a turn that never ends. Responses that contain a
+    special token are left out too: the token would end the turn early or begin another one.
+
+    Raises:
+        InputError: no example is left.
     """
-    kept: list[Example] = []
+    examples: list[Example] = []
     left_out: Counter[str] = Counter()
     lengths: list[int] = []
     for each in examples_of(demonstrations, chat):
@@ -90,31 +92,31 @@ def tokenise(demonstrations: Sequence[Demonstration], chat: ChatFormat, max_leng
             continue
         lengths.append(len(each.input_ids))
         if len(each.input_ids) <= max_length:
-            kept.append(each)
-    if not kept:
+            examples.append(each)
+    if not examples:
         shortest = f"the shortest takes {min(lengths):,}" if lengths else f"reasons: {', '.join(left_out) or 'no rows'}"
         raise InputError(
             f"None of {len(demonstrations):,} demonstrations can be learnt from with max_length {max_length:,} tokens: "
-            f"{shortest}. Raise max_length, or correct the data."
+            f"{shortest}. Fix: raise max_length, or correct the data."
         )
-    prompt_tokens = sum(example.response_start for example in kept)
-    all_tokens = sum(len(example.input_ids) for example in kept)
+    prompt_tokens = sum(example.response_start for example in examples)
+    all_tokens = sum(len(example.input_ids) for example in examples)
     counts = TokenCounts(
-        examples=len(kept),
-        too_long=len(lengths) - len(kept),
+        examples=len(examples),
+        too_long=len(lengths) - len(examples),
         left_out=dict(left_out.most_common()),
         prompt_tokens=prompt_tokens,
         response_tokens=all_tokens - prompt_tokens,
-        longest=max(len(example.input_ids) for example in kept),
+        longest=max(len(example.input_ids) for example in examples),
     )
-    return TokenisedSet(tuple(kept), max_length, counts)
+    return TokenisedSet(tuple(examples), max_length, counts)
 
 
 def examples_of(demonstrations: Sequence[Demonstration], chat: ChatFormat) -> Iterator[Example | str]:
-    """One each, in order, of whatever length; in words why not, where a response holds a special token.
+    """Yield an `Example` for each demonstration in order, or the reason if its response contains a special token.
 
-    Prompt, opening tag and rest are encoded apart, as they are in evaluation: an engine encodes the prompt, with the
-    tag or without, and the model goes on from there.
+    Prompt, opening tag and the rest are encoded separately, as in evaluation: an engine encodes the prompt, with or
+    without the tag, and the model continues from there.
     """
     tokenizer = chat.tokenizer
     special = np.array(sorted(set(tokenizer.all_special_ids) - _tag_ids(chat)), dtype=np.int32)
@@ -139,10 +141,10 @@ def examples_of(demonstrations: Sequence[Demonstration], chat: ChatFormat) -> It
 def hold_out(
     demonstrations: Sequence[Demonstration], share: float, seed: int
 ) -> tuple[tuple[Demonstration, ...], tuple[Demonstration, ...]]:
-    """(to learn from, held out for the evaluation loss), about `share` of the prompts held out, by a hash of each.
+    """Split `demonstrations` into a training and a held-out part, by a hash of each first prompt.
 
-    All demonstrations of one prompt fall on the same side, and stay there when rows are added, dropped or shuffled. So
-    do all turns of a conversation: its first prompt decides.
+    All demonstrations of one prompt, and all turns of a conversation, are on the same side. They stay there when rows
+    are added, dropped or shuffled. About `share` of the prompts are held out.
     """
 
     def is_held_out(demonstration: Demonstration) -> bool:
@@ -153,7 +155,7 @@ def hold_out(
 
 
 def _tag_ids(chat: ChatFormat) -> set[int]:
-    """Ids of tags that are one token: some tokenizers call them special, and a response has them by rights."""
+    """Ids of tags that are one token. Some tokenizers list them as special, but responses contain them legitimately."""
     tags = chat.tags
     ids = chat.encode([tag for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag is not None])
     return {tag[0] for tag in ids if len(tag) == 1}

@@ -1,9 +1,10 @@
-"""The training loop of a process: TRL's SFTTrainer over our tokens, packed; goes on from its last checkpoint.
+"""Training loop of one process (TRL's SFTTrainer over packed tokens), with resume and export of the trained model.
 
-Several processes, each of which calls `train`, train one model together: transformers finds their group by the
-environment. On GPUs the weights, gradients and states of AdamW are sharded over them (FSDP 2), on CPUs each holds all.
+Several processes that each call `train` train one model together: transformers finds the group in the environment. On
+GPUs the weights, gradients and AdamW's states are sharded over the processes (FSDP 2). On CPUs each process has a
+full copy (DDP). A training resumes from the last complete checkpoint of its folder.
 
-The trained model as a folder that vLLM and transformers load: plain weights, the tokenizer and its chat template.
+The exported model is a folder that vLLM and transformers load: plain weights, the tokenizer and its chat template.
 """
 
 import json
@@ -31,28 +32,32 @@ from safechain_ray.errors import InputError
 from safechain_ray.model_files import load_config, load_weights
 from safechain_ray.training.chat import ChatFormat
 from safechain_ray.training.checkpoints import claim, last_checkpoint, training_identity
-from safechain_ray.training.disk_errors import disk_trouble_told
+from safechain_ray.training.disk_errors import disk_errors_as_storage_errors
 from safechain_ray.training.processes import Processes
 from safechain_ray.training.tokens import TokenisedSet
 
+METRICS = "metrics.jsonl"
+
+MODEL = "model"
+
 
 def export_model(model: Any, base: Any, chat: ChatFormat, folder: Path) -> None:
-    """Write `model` as `folder`, which is there whole or not at all; `base` is the config of the model it came from.
+    """Write `model` as `folder` atomically. `base` is the config of the base model.
 
-    The weights get the base's data type; adapters are merged into them. `model` is of no use afterwards. The chat
-    template is the one that was trained with, in `tokenizer_config.json`. Raises OSError.
+    The weights get the base's data type, with adapters merged into them. `model` can't be used afterwards. The chat
+    template used in training is written to `tokenizer_config.json`. Raises OSError.
     """
     plain = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     tokenizer = deepcopy(chat.tokenizer)
     if chat.chat_template is not None:
         tokenizer.chat_template = chat.chat_template
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     plain.config.use_cache = base.use_cache  # training turns it off
-    plain.to(base.dtype or torch.float32).save_pretrained(unfinished)
-    tokenizer.save_pretrained(unfinished, save_jinja_files=False)
+    plain.to(base.dtype or torch.float32).save_pretrained(partial)
+    tokenizer.save_pretrained(partial, save_jinja_files=False)
     shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    partial.rename(folder)
 
 
 def is_sharded(model: Any) -> bool:
@@ -60,9 +65,9 @@ def is_sharded(model: Any) -> bool:
 
 
 def gathered_weights(model: Any) -> dict[str, Any]:
-    """The whole weights of a sharded model in the first process's memory, those that were trained; {} in the others.
+    """The trained weights of a sharded model, unsharded in the first process's memory; {} in all other processes.
 
-    All processes have to call it.
+    All processes have to call this.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
     weights: dict[str, Any] = get_model_state_dict(model, options=options)
@@ -70,22 +75,17 @@ def gathered_weights(model: Any) -> dict[str, Any]:
 
 
 def put_weights(model: Any, weights: dict[str, Any]) -> None:
-    """Put gathered weights into a model that is not sharded. Raises ValueError for one that has no place."""
+    """Load gathered weights into a model that is not sharded. Raises ValueError for unknown weight names."""
     unexpected = model.load_state_dict(weights, strict=False).unexpected_keys
     if unexpected:
         raise ValueError(f"The model has no weights called {', '.join(unexpected[:3])}.")
 
 
-METRICS = "metrics.jsonl"
-
-MODEL = "model"
-
-
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """`model` is a local folder or a Hugging Face id; checkpoints, metrics and the model go into the folder `output`.
+    """What to train. `model` is a local folder or a Hugging Face id.
 
-    `held_out` is for the evaluation loss.
+    Checkpoints, metrics and the model are written to the folder `output`. `held_out` is for the evaluation loss.
     """
 
     model: str
@@ -98,13 +98,15 @@ class TrainingJob:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What changes the weights that come out; trackers, logs and checkpoints don't."""
+        """Everything that changes the trained weights. Trackers, logs and checkpoints don't."""
         return training_identity(self.model, self.revision, self.learnt, self.options)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutcome:
-    """Losses in nats a token: of the last steps that were logged, and of the held-out examples (None without any)."""
+    """Result of a training. Losses are in nats per token: `loss` of the last logged steps, `evaluation_loss` of the
+    held-out examples (None without any).
+    """
 
     model: Path
     steps: int
@@ -117,27 +119,35 @@ class TrainingOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Who hears of a training. `logged` and `stepped` are called in the first process alone, `saved` in every one."""
+    """Callbacks of a training.
+
+    `logged` and `stepped` are called in the first process only, `saved` in every process.
+    """
 
     logged: Callable[[Mapping[str, float]], None] = lambda logged: None
-    """What the trainer logs: loss, learning rate, gradient norm, step, epoch, evaluation loss."""
+    """The trainer's log entries: loss, learning rate, gradient norm, step, epoch, evaluation loss."""
     stepped: Callable[[int, int], None] = lambda step, steps: None
-    """After so many steps, of so many."""
+    """Steps done, and steps in all."""
     saved: Callable[[Path], None] = lambda checkpoint: None
-    """A checkpoint was written into this folder, which on another node holds the files of that node's processes."""
+    """A checkpoint was written to this folder.
+
+    On another node the folder has only the files of that node's processes.
+    """
 
 
 def train(job: TrainingJob, hooks: Hooks = Hooks()) -> TrainingOutcome:
-    """Train, from the last whole checkpoint in `job.output` where there is one; the first process exports the model.
+    """Train from the last complete checkpoint in `job.output`, if there is one. The first process exports the model.
 
-    Raises InputError for steps that the processes or the examples can't fill, RunConflictError where the folder holds
-    another training, StorageError where it can't be written.
+    Raises:
+        InputError: the processes can't share a step evenly, or the examples don't fill one step.
+        RunConflictError: the folder contains another training.
+        StorageError: the folder can't be written.
     """
     started = perf_counter()
     claim(job.output, job.identity)
     checkpoint = last_checkpoint(job.output)
     trainer = _trainer(job, hooks)
-    with disk_trouble_told(job.output):
+    with disk_errors_as_storage_errors(job.output):
         trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
         evaluation_loss = _evaluation_loss(trainer) if job.held_out is not None else None
         _export(trainer, job)
@@ -154,7 +164,7 @@ def train(job: TrainingJob, hooks: Hooks = Hooks()) -> TrainingOutcome:
 
 
 def _tokens(history: list[dict[str, float]]) -> int:
-    """Tokens that went through the model, as often as they did, over all processes and from the first step on."""
+    """Tokens processed since the first step, over all processes and epochs."""
     return max((int(logged["num_tokens"]) for logged in history if "num_tokens" in logged), default=0)
 
 
@@ -175,14 +185,14 @@ def _export(trainer: Any, job: TrainingJob) -> None:
 
 
 def _evaluation_loss(trainer: Any) -> float:
-    """Of the weights as they are: what was logged at this step, else evaluated now."""
+    """The evaluation loss of the current weights: the logged one of this step, or else evaluated now."""
     logged = [each for each in trainer.state.log_history if "eval_loss" in each]
     last = logged[-1] if logged and logged[-1]["step"] == trainer.state.global_step else trainer.evaluate()
     return float(last["eval_loss"])
 
 
 def _trainer(job: TrainingJob, hooks: Hooks) -> Any:
-    _say_nothing()
+    _silence_libraries()
     options = job.options
     arguments = _arguments(job)
     trainer = SFTTrainer(
@@ -199,17 +209,17 @@ def _trainer(job: TrainingJob, hooks: Hooks) -> Any:
     if sequences < options.sequences_a_step:
         raise InputError(
             f"The {job.learnt.counts.examples:,} examples fill {sequences} packed sequences of "
-            f"{job.learnt.max_length:,} tokens, and a step takes {options.sequences_a_step}: lower sequences_a_step "
-            "or max_length, or give more rows."
+            f"{job.learnt.max_length:,} tokens, and a step takes {options.sequences_a_step}. Fix: lower "
+            "sequences_a_step or max_length, or give more rows."
         )
     return trainer
 
 
-def _say_nothing() -> None:
-    """Leave it to `report` what a person sees.
+def _silence_libraries() -> None:
+    """Silence the libraries' warnings and progress bars: the user's output comes from `report`.
 
-    TRL warns that packing needs Flash Attention. Since transformers 5 other attention too keeps packed examples apart
-    by their positions, which tests/unit/training/test_packed_examples.py holds.
+    TRL warns that packing needs Flash Attention. Since transformers 5 other attention kernels separate packed examples
+    by their positions too, which tests/unit/training/test_packed_examples.py checks.
     """
     logging.getLogger("trl.trainer.sft_trainer").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
@@ -217,7 +227,10 @@ def _say_nothing() -> None:
 
 
 def _model(job: TrainingJob) -> Any:
-    """All weights are trained in float32 whatever the computation's precision; under adapters they are only read."""
+    """The base model.
+
+    Trained weights are float32 at any precision; frozen weights under adapters have the computation's.
+    """
     only_read = job.options.lora is not None and job.options.precision == "bfloat16"
     flash = torch.cuda.is_available() and is_flash_attn_2_available()
     return load_weights(
@@ -260,38 +273,38 @@ def _arguments(job: TrainingJob) -> Any:
     processes = arguments.world_size
     if options.sequences_a_step % processes:
         raise InputError(
-            f"sequences_a_step is {options.sequences_a_step}, which {processes} processes can't share evenly: make it "
-            f"a multiple of {processes}."
+            f"sequences_a_step is {options.sequences_a_step}, which {processes} processes can't share evenly. Fix: "
+            f"make it a multiple of {processes}."
         )
-    # A packed sequence is a batch of its own: the mask of several in a row would have the square of their length.
+    # One packed sequence per batch: the attention mask grows with the square of the batch's length.
     arguments.gradient_accumulation_steps = options.sequences_a_step // processes
     return arguments
 
 
 def trains_in_shards() -> bool:
-    """Whether this process holds a part of the model, and the others the rest.
+    """Whether each process holds only a shard of the model.
 
-    On CPUs accelerate has no FSDP (1.15 drops the wish without a word), so there each holds a copy (DDP).
+    accelerate (1.15) has no FSDP on CPUs and ignores the setting silently, so on CPUs each process has a copy (DDP).
     """
     return torch.cuda.is_available() and Processes.of_environment().count > 1
 
 
 def _sharding(options: TrainingOptions) -> dict[str, Any]:
-    """FSDP 2 over several processes: each layer is gathered when it computes, and let go of again.
+    """FSDP 2 over several processes: each layer is gathered while it computes, and freed afterwards.
 
-    Checkpoints are written in shards: each process writes and reads its own part, and another number of them may go on.
-    Weights are read by the first process of a node alone, which the others get them from.
+    Checkpoints are sharded: each process writes and reads its own part, and another number of processes may resume. The
+    weights are read by the first process of a node only, which sends them to the others.
     """
     if not trains_in_shards():
         return {"gradient_checkpointing": options.gradient_checkpointing}
-    enable_fsdp_ram_efficient_loading()  # has to be said before the weights are read, not only to the trainer
+    enable_fsdp_ram_efficient_loading()  # must be set before the weights are read
     settings = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT", "cpu_ram_efficient_loading": True}
-    # accelerate's own way gathers each layer once less than transformers'. With it, though, adapters are not found in
-    # a checkpoint (1.15), and train anew without a word.
-    its_own = options.gradient_checkpointing and options.lora is None
-    settings |= {"activation_checkpointing": its_own}
-    theirs = options.gradient_checkpointing and not its_own
-    return {"fsdp": True, "fsdp_config": settings, "gradient_checkpointing": theirs}
+    # accelerate's activation checkpointing gathers each layer once less than transformers'. But with it adapters are
+    # not found in a checkpoint and silently start from zero (1.15).
+    by_accelerate = options.gradient_checkpointing and options.lora is None
+    settings |= {"activation_checkpointing": by_accelerate}
+    by_transformers = options.gradient_checkpointing and not by_accelerate
+    return {"fsdp": True, "fsdp_config": settings, "gradient_checkpointing": by_transformers}
 
 
 def _dataset(tokens: TokenisedSet) -> Any:
@@ -311,7 +324,7 @@ def _lora(options: LoraOptions) -> Any:
 
 
 class LoggingCallback(TrainerCallback):  # type: ignore[misc]
-    """Writes all that was logged, a line each, and tells the hooks. A resumed run brings its earlier lines along."""
+    """Writes all log entries as JSON Lines and calls the hooks. A resumed training has its earlier entries too."""
 
     def __init__(self, path: Path, hooks: Hooks) -> None:
         self._path = path

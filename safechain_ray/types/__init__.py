@@ -1,4 +1,4 @@
-"""The project's words as frozen records: prompts, settings, samples, verdicts, and the calls that engines answer."""
+"""Frozen records that all packages share: prompts, settings, samples, verdicts, and the engine protocol."""
 
 from safechain_ray.types.calls import (
     Completion,

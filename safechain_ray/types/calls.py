@@ -1,7 +1,4 @@
-"""Conversations, the requests that engines answer, and what an engine is.
-
-What a model is trained on: a prompt with the response that it is to learn.
-"""
+"""Engine protocol: conversations, requests and completions. Training examples: prompts with a target response."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +18,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ThinkingTags:
-    """What opens and closes a thought, and (Sky-T1) an answer, in the text of a model family."""
+    """Tags around a thought, and (Sky-T1) around an answer, in responses of a model family."""
 
     open: str
     close: str
@@ -33,8 +30,9 @@ class ThinkingTags:
 class Request:
     """One completion to generate.
 
-    `prompt` is what the engine's `render` made, with what a strategy wrote behind it: the whole text, special tokens
-    (BOS too) written out; for an API, which has its template on its own side, the messages as JSON.
+    `prompt` is the output of the engine's `render` followed by the strategy's prefill. It is the whole text, with
+    special tokens (BOS too) written out. For an API, which applies the chat template itself, it is the messages as
+    JSON.
     """
 
     prompt: str
@@ -47,11 +45,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What an engine returned for a `Request`; `text` holds neither the prompt nor the stop string.
+    """An engine's response to a `Request`. `text` contains neither the prompt nor the stop string.
 
-    `stop_string` is the member of `Request.stop` that ended it, None where the model ended its turn itself.
+    `stop_string` is the member of `Request.stop` that ended the text, None if the model ended its turn itself.
     `logprobs` has one mapping a generated token, from token text to natural log-probability, most likely first.
-    `thought_tokens` are those of `completion_tokens` that were thought, where an engine knows (an API's bill).
+    `thought_tokens` is the part of `completion_tokens` spent on the thought, None if the engine does not report it.
     """
 
     text: str
@@ -64,14 +62,18 @@ class Completion:
 
 
 Generate = Callable[[Request], Awaitable[Completion]]
-
-"""All that a strategy or a judge knows of an engine. Raises `safechain_ray.errors.RowError` for a bad request."""
+"""The only part of an engine that strategies and judges see. Raises `errors.RowError` for a bad request."""
 
 CountTokens = Callable[[str], int]
 
 
 class Engine(Protocol):
-    """A language model that answers requests concurrently."""
+    """A language model that serves requests concurrently.
+
+    Example:
+        prompt = engine.render((Message("user", "Hello"),))
+        completion = await engine.generate(Request(prompt, Sampling(), max_tokens=100))
+    """
 
     @property
     def name(self) -> str:
@@ -79,7 +81,7 @@ class Engine(Protocol):
 
     @property
     def context_length(self) -> int:
-        """Tokens that prompt and completion may have together."""
+        """Maximum number of tokens of prompt and completion together."""
 
     def render(self, messages: tuple[Message, ...]) -> str:
         """The conversation as `Request.prompt`: text by the model's chat template, ready for the assistant's turn."""
@@ -87,7 +89,7 @@ class Engine(Protocol):
     def count_tokens(self, text: str) -> int: ...
 
     def last_tokens(self, text: str, count: int) -> str:
-        """The end of `text` that its last `count` tokens (at least 1) stand for; all of it where it has no more."""
+        """The end of `text` covered by its last `count` tokens (at least 1); all of a shorter text."""
 
     async def generate(self, request: Request) -> Completion: ...
 
@@ -96,7 +98,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An earlier request of a conversation and its answer. Its thought is left out, as templates leave it out."""
+    """An earlier turn of a conversation, without its thought: chat templates omit earlier thoughts."""
 
     prompt: str
     answer: str
@@ -104,12 +106,12 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A prompt, and the response to it that a model is to learn: a thought and an answer.
+    """A training example: a prompt with the target response, a thought and an answer.
 
-    Both are without tags and without line breaks around them. `thought` is None in a set that has no thoughts at all.
-    `system` is the data's system turn. `earlier` are the turns before the prompt, which carry no loss.
-    `row` counts from 1, without a header; a conversation with loss on all its turns gives several demonstrations of one
-    row. `provenance` is what else the row says (its id, category, source, scores).
+    Thought and answer have no tags and no surrounding line breaks. `thought` is None in a set without thoughts.
+    `system` is the data's system turn. `earlier` are the turns before the prompt, which carry no loss. `row` counts
+    from 1, without a header. A conversation with loss on all its turns gives several demonstrations of one row.
+    `provenance` has the other columns of the row (id, category, source, scores).
     """
 
     row: int
@@ -122,5 +124,5 @@ class Demonstration:
 
     @property
     def first_prompt(self) -> str:
-        """The request that opened the conversation."""
+        """The first request of the conversation."""
         return self.earlier[0].prompt if self.earlier else self.prompt

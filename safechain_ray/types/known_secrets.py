@@ -19,12 +19,9 @@ Trade-offs:
 
 Scope: a server that disguises a secret in another way (reversed, spelled, in short pieces) is not detected.
 
-Text in canonical form, without case, escapes, blanks and tags, and the way back to the text as it was written.
-
-A server can send 10 MB of any text, and one process reads the answers of many requests: a slow scan delays all of them.
-
-1. `canonical` and `CanonicalText` take linear time for any text. Every repetition in a pattern is bounded.
-2. `CanonicalText.span` examines single characters only in the block of the text that holds the span.
+Secrets are searched in the canonical form of a text: without case, escapes, blanks and tags. `CanonicalText` maps a
+match back to the original text. Every repetition in a pattern is bounded, and single characters are examined only in
+the block of the match. Otherwise one answer of 10 MB would delay all requests of its process.
 """
 
 import base64
@@ -38,6 +35,15 @@ from urllib.parse import unquote
 
 from safechain_ray.likely_keys import MARK
 
+LONG = 12
+"""Length of the shortest secret that is not in a text by chance."""
+
+PUBLIC = 8
+"""Length of the prefix that names a key's provider (`sk-proj-`). An answer may contain it legitimately."""
+
+MOST_FOUND = 1000
+"""Matches in one text. A text with more is replaced as a whole."""
+
 _ESCAPE = re.compile(
     r"\\\\{0,7}+(?:(?:u\{?00|x)(?P<backslash>[0-9a-fA-F]{2})\}?|(?P<itself>/))"
     r"|%(?:25){0,3}(?P<percent>[0-9a-fA-F]{2})"
@@ -46,21 +52,17 @@ _ESCAPE = re.compile(
     r"|\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|[\]PX^_][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|[ -/]{0,8}[0-~])"
     r"|\x9b[0-?]{0,32}[ -/]{0,8}[@-~]"
 )
-
-"""One escaped ASCII character, a tag, or an ANSI sequence, which a terminal does not show. Each alternative begins with
-a literal character, which `re` finds fast."""
+"""One escaped ASCII character, a tag, or an ANSI sequence, which a terminal does not show. Each alternative starts
+with a literal character, because `re` finds those fast."""
 
 _ESCAPE_ALONE = re.sub(r"\?P<\w+>", "?:", _ESCAPE.pattern)
-
 """Without groups: `re` of Python 3.11 loses count of groups in a possessive repetition."""
 
 _BLOCK = re.compile(rf"(?:[^\\%&<\x1b\x9b]{{1,32}}+|{_ESCAPE_ALONE}|.){{1,32}}+", re.DOTALL)
-
 """At most 1024 characters that end outside of an escape: runs without escapes, escapes, and other characters."""
 
 _CHANGED = re.compile(rf"{_ESCAPE_ALONE}|[^!-~]")
-
-"""What may be more or less than one character in canonical form. The rest is ASCII without blanks."""
+"""Text that may have more or fewer than one character in canonical form. The rest is ASCII without blanks."""
 
 _NO_WIDTH = re.compile(
     "["
@@ -73,8 +75,47 @@ _NO_WIDTH = re.compile(
     "\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0"  # fillers
     "]"
 )
+"""Characters without a width: a secret with such characters inside looks unchanged."""
 
-"""Characters of no width of their own: a secret between whose characters they are written looks whole."""
+
+@dataclass(frozen=True, slots=True)
+class KnownSecrets:
+    """Redacts a set of secrets from texts, bytes and messages.
+
+    Example:
+        >>> KnownSecrets.of("sk-secret-4711").removed_from("key: sk%2Dsecret%2D4711")
+        'key: ***'
+    """
+
+    long: tuple[str, ...] = field(default=(), repr=False)
+    short: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, *secrets: str) -> "KnownSecrets":
+        """From secrets in plain text or percent-encoded (the password of a URL)."""
+        whole = sorted(
+            {form for secret in secrets for form in (secret, unquote(secret)) if form.strip()}, key=len, reverse=True
+        )
+        long = [secret for secret in whole if len(canonical(secret)) >= LONG]
+        forms = dict.fromkeys(form for secret in long for form in _forms(secret))
+        return cls(tuple(forms), tuple(secret for secret in whole if secret not in long))
+
+    def removed_from(self, text: str) -> str:
+        """`text` without the long secrets and pieces of them."""
+        return _blotted(text, self.long, 2 * LONG)
+
+    def removed_from_bytes(self, body: bytes) -> bytes:
+        """`body` without the long secrets, in any encoding that has ASCII's characters (UTF-16 too)."""
+        text = body.decode("latin-1")
+        cleaned = _blotted(text, self.long, None)
+        return body if cleaned is text else cleaned.encode("latin-1")
+
+    def removed_from_message(self, text: str) -> str:
+        """`text` without the long and the short secrets."""
+        text = self.removed_from(text)
+        for secret in self.short:
+            text = text.replace(secret, MARK)
+        return text
 
 
 def canonical(text: str) -> str:
@@ -89,7 +130,7 @@ def without_canonical(text: str) -> str:
 
 
 class CanonicalText:
-    """The canonical form of a text, with the place of each of its characters in the text.
+    """The canonical form of a text, with the position of each character in the original text.
 
     Example:
         >>> written = CanonicalText("the k%65y")
@@ -106,7 +147,7 @@ class CanonicalText:
         self._open: tuple[int, Sequence[int], Sequence[int]] = (-1, (), ())
 
     def span(self, first: int, last: int) -> tuple[int, int]:
-        """Where the characters `first` to `last` (exclusive) of the canonical form are written: start and end."""
+        """Start and end in the original text of the canonical characters `first` to `last` (exclusive)."""
         return self._place(first)[0], self._place(last - 1)[1]
 
     def _place(self, index: int) -> tuple[int, int]:
@@ -149,66 +190,15 @@ def _unescaped(match: re.Match[str]) -> str:
     return "/" if kind == "itself" else chr(int(match[kind], 10 if kind == "decimal" else 16))
 
 
-LONG = 12
-
-"""Shortest secret that a text can't hold by chance."""
-
-PUBLIC = 8
-
-"""Characters at the start of a key that name its provider (`sk-proj-`), which an answer may do too."""
-
-MOST_FOUND = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class KnownSecrets:
-    """Secrets to remove.
-
-    Example:
-        >>> KnownSecrets.of("sk-secret-4711").removed_from("key: sk%2Dsecret%2D4711")
-        'key: ***'
-    """
-
-    long: tuple[str, ...] = field(default=(), repr=False)
-    short: tuple[str, ...] = field(default=(), repr=False)
-
-    @classmethod
-    def of(cls, *secrets: str) -> "KnownSecrets":
-        """From secrets as they are, or percent-encoded (the password of a URL)."""
-        whole = sorted(
-            {form for secret in secrets for form in (secret, unquote(secret)) if form.strip()}, key=len, reverse=True
-        )
-        long = [secret for secret in whole if len(canonical(secret)) >= LONG]
-        forms = dict.fromkeys(form for secret in long for form in _forms(secret))
-        return cls(tuple(forms), tuple(secret for secret in whole if secret not in long))
-
-    def removed_from(self, text: str) -> str:
-        """`text` without the long secrets and pieces of them."""
-        return _blotted(text, self.long, 2 * LONG)
-
-    def removed_from_bytes(self, body: bytes) -> bytes:
-        """`body` without the long secrets, in any encoding that has ASCII's characters (UTF-16 too)."""
-        text = body.decode("latin-1")
-        cleaned = _blotted(text, self.long, None)
-        return body if cleaned is text else cleaned.encode("latin-1")
-
-    def removed_from_message(self, text: str) -> str:
-        """`text` without the long and the short secrets."""
-        text = self.removed_from(text)
-        for secret in self.short:
-            text = text.replace(secret, MARK)
-        return text
-
-
 def _forms(secret: str) -> Iterator[str]:
-    """How a secret may be written, in canonical form."""
+    """The encodings of a secret that are searched, in canonical form."""
     raw = secret.encode()
     plain = (secret, raw.decode("latin-1"), raw.hex(), *_as_base64(raw))
     yield from map(canonical, plain)
 
 
 def _as_base64(raw: bytes) -> Iterator[str]:
-    """The characters of base64 that depend on `raw` alone, for each place where it may begin in what is encoded."""
+    """The base64 characters that depend on `raw` alone, for each alignment of `raw` in the encoded data."""
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + raw).decode()
         whole = encoded[offset + (offset > 0) : (offset + len(raw)) * 8 // 6]
@@ -217,7 +207,7 @@ def _as_base64(raw: bytes) -> Iterator[str]:
 
 
 def _blotted(text: str, forms: Sequence[str], shortest: int | None) -> str:
-    """`text` with a mark in place of each of `forms`, and of their pieces of `shortest` characters; None: no pieces."""
+    """`text` with each form replaced by a mark, and each piece of a form of `shortest` characters (None: no pieces)."""
     if not forms:
         return text
     written = CanonicalText(text)
@@ -246,9 +236,9 @@ def _whole(text: str, form: str) -> Iterator[tuple[int, int]]:
 
 
 def _pieces(text: str, form: str, shortest: int) -> Iterator[tuple[int, int]]:
-    """Start and end of each piece of `form` of at least `shortest` characters, grown from a seed in both directions."""
+    """Start and end of each piece of `form` of at least `shortest` characters, extended from a seed both ways."""
     least = min(len(form), shortest)
-    examined: dict[int, int] = {}  # by the place where the whole form would begin: the end of its last piece
+    examined: dict[int, int] = {}  # start of the whole form -> end of its last piece
     for place in sorted(_seeds(form)):
         seed, head, rest = form[place : place + LONG], form[:place][::-1], form[place + LONG :]
         found = text.find(seed)
@@ -263,13 +253,13 @@ def _pieces(text: str, form: str, shortest: int) -> Iterator[tuple[int, int]]:
 
 
 def _seeds(form: str) -> Iterable[int]:
-    """Where the pieces of `LONG` characters begin by which `form` is found, or any piece of `2 * LONG`."""
+    """Offsets of seeds of `LONG` characters. Every piece of `2 * LONG` characters contains one."""
     end = len(form) - LONG
     return {*range(min(PUBLIC, end), end, LONG), end}
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The spans in order, those that overlap as one."""
+    """The spans in order, with overlapping spans merged."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(spans):
         if merged and first < merged[-1][1]:
@@ -280,7 +270,7 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _alike(one: str, other: str) -> int:
-    """How many characters both have in common at their beginning."""
+    """Length of the common prefix, by binary search."""
     if one[:1] != other[:1]:
         return 0
     least, most = 0, min(len(one), len(other))

@@ -1,4 +1,4 @@
-"""Two responses to one prompt, and which of them a judge prefers: the record, and the Arrow schemas of both."""
+"""Pairwise preferences: a judge's decision between two responses to a prompt, and the Arrow schemas of pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,22 +6,24 @@ from typing import Literal
 
 import pyarrow as pa
 
-from safechain_ray.types.tables import SAMPLES_SCHEMA, arrow_array
+from safechain_ray.types.arrow import arrow_fields
+from safechain_ray.types.tables import SAMPLES_SCHEMA, record_arrays
 
 Preferred = Literal["a", "b", "tie"]
-"""What one look at both responses came to; `tie`: neither is better."""
+"""The answer to one comparison; `tie`: neither response is better."""
 
 PreferenceOutcome = Literal["win", "tie", "lose", "error"]
-"""How the response of run A fared against that of run B; `error`: the judge could not decide."""
+"""The result for the response of run A against that of run B; `error`: the judge gave no decision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
     """A judge's decision between the responses of two runs, A and B, to one prompt.
 
-    `a_first` and `b_first` are what it preferred with that response shown first. A win or a loss is what both orders
-    agree on; where they don't it is a tie. `score` in [0, 1] is how much it prefers A (1/2: not at all), None where the
-    judge's engine gives no log-probabilities. `error` says why the outcome is one, `note` what the judge did not see.
+    The judge compares each pair in both orders. `a_first` and `b_first` are its answers with A's or B's response shown
+    first. Two equal answers are a win or a loss, others are a tie. `score` in [0, 1] is the preference for A (1/2: no
+    preference), None if the judge's engine returns no log-probabilities. `error` is the reason of the outcome `error`.
+    `note` names text that the judge did not see.
     """
 
     judge: str
@@ -49,30 +51,13 @@ PAIRS_SCHEMA = pa.schema(
         pa.field("b", pa.string(), nullable=False),
     ]
 )
-"""Pairs on their way to a judge: the columns of A's sample, which sample of B it is held against, and both texts."""
+"""The pairs that a judge compares: the columns of A's sample, the ids of B's sample, and both texts."""
 
-PREFERENCES_SCHEMA = pa.schema(
-    [
-        *_PAIR,
-        pa.field("judge", pa.string(), nullable=False),
-        pa.field("outcome", pa.string(), nullable=False),
-        pa.field("a_first", pa.string()),
-        pa.field("b_first", pa.string()),
-        pa.field("score", pa.float64()),
-        pa.field("error", pa.string()),
-        pa.field("note", pa.string()),
-    ]
-)
-"""The columns of `preferences/*.parquet`, one row a pair. The texts stand in the runs, by `sample_id` in A's."""
+PREFERENCES_SCHEMA = pa.schema([*_PAIR, *arrow_fields(Preference)])
+"""The columns of `preferences/*.parquet`, one row a pair. The texts are in the runs; `sample_id` is that of run A."""
 
 
 def preferences_table(pairs: pa.Table, preferences: Sequence[Preference]) -> pa.Table:
-    """What was decided of each row of `pairs` (of `PAIRS_SCHEMA`), as a table of `PREFERENCES_SCHEMA`."""
-    decided = PREFERENCES_SCHEMA.names[len(_PAIR) :]
-    columns = {
-        name: arrow_array(
-            [getattr(preference, name) for preference in preferences], PREFERENCES_SCHEMA.field(name).type
-        )
-        for name in decided
-    }
-    return pa.table({**{field.name: pairs[field.name] for field in _PAIR}, **columns}, schema=PREFERENCES_SCHEMA)
+    """`pairs` (of `PAIRS_SCHEMA`) with the decision on each row, as a table of `PREFERENCES_SCHEMA`."""
+    of_pairs = {field.name: pairs[field.name] for field in _PAIR}
+    return pa.table({**of_pairs, **record_arrays(preferences, arrow_fields(Preference))}, schema=PREFERENCES_SCHEMA)

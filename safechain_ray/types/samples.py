@@ -1,24 +1,26 @@
-"""Prompts, what judges say, and samples: one response of a model each.
+"""Records of prompts, samples and verdicts, and the settings that samples are generated under.
 
-What is asked of a model: sampling, strategy, and the setting that they make with a data set and K.
+A setting is a data set, a strategy, sampling parameters and K, the samples of each prompt. The Arrow schemas of
+`tables.py` are derived from `Sample` and `Verdict`: a field that is added here is a new column there.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from safechain_ray.types.arrow import NULLABLE, Int32, Int64
 from safechain_ray.types.strict_numbers import StrictNumbers
 from safechain_ray.types.words import LARGEST_INT32, FinishReason, Outcome, Part
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request of a data set. A prompt with an `error` is never generated: its samples carry the error."""
+    """One row of a data set. A prompt with an `error` is not generated, and its samples carry the error."""
 
     prompt_id: str
     text: str
@@ -28,31 +30,33 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A judge's decision on one part of one sample. `unsafe` is None exactly where `error` says why.
+    """A judge's decision on one part of one sample.
 
-    `note` is what a reader of the decision must know, for example that the judge saw only an end of the part.
+    `unsafe` is None if and only if the verdict is missing; `error` is then the reason. `note` qualifies the decision,
+    for example that the judge saw only the end of the part.
     """
 
     judge: str
     part: Part
     unsafe: bool | None
     score: float | None = None
-    categories: tuple[str, ...] = ()
+    categories: Annotated[tuple[str, ...], NULLABLE] = ()
     error: str | None = None
     note: str | None = None
 
 
 NO_FAILURE = r"^(no \w+ to judge|the \w+ is empty|undecided without the verdict of)"
-
-"""How the error of a missing verdict begins where no judge failed: there was no text, or a vote lacks its judges."""
+"""Errors of missing verdicts without a failed judge: no text to judge, or a vote without the verdicts it needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One response of a model to a prompt in a setting: a row of `samples/*.parquet`.
 
-    `thought` and `answer` are None for families without thinking tags; `response` is the text that the judge of the
-    paper saw. `prefill` is the part of the response that was written for the model. Token counts are the engine's.
+    `thought` and `answer` are None for families without thinking tags. `response` is the full text, thought included,
+    which the paper's judge reads. `prefill` is the part of the response that the strategy wrote, not the model. Token
+    counts are the engine's. `seconds` is the time that the worker took,
+    waiting for the engine included.
     """
 
     sample_id: str
@@ -63,12 +67,12 @@ class Sample:
     category: str
     prompt: str
     strategy: str
-    sample_index: int
+    sample_index: Int32
     temperature: float
     top_p: float
-    top_k: int
-    max_tokens: int
-    seed: int | None
+    top_k: Int32
+    max_tokens: Int32
+    seed: Int64 | None
     thought: str | None
     answer: str | None
     response: str | None
@@ -76,17 +80,17 @@ class Sample:
     outcome: Outcome
     finish_reason: FinishReason | None
     error: str | None
-    prompt_tokens: int
-    thought_tokens: int | None
-    answer_tokens: int | None
-    forced_rounds: int
+    prompt_tokens: Int32
+    thought_tokens: Int32 | None
+    answer_tokens: Int32 | None
+    forced_rounds: Int32
     seconds: float
     engine: str
     verdicts: tuple[Verdict, ...] = ()
 
 
 def short_hash(*parts: object, characters: int = 16) -> str:
-    """A stable hexadecimal name for `parts`, the same in every process and version of Python."""
+    """A stable hexadecimal hash of `parts`, the same in every process and version of Python."""
     text = "\x1f".join(str(part) for part in parts)
     return blake2b(text.encode(), digest_size=32).hexdigest()[:characters]
 
@@ -119,7 +123,7 @@ class StrategySpec(StrictNumbers):
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: object) -> object:
-        """`zerothink` alone is short for `{name: zerothink}`; other keys beside `name` are its options."""
+        """Accept the short forms: a name alone, and options beside `name`."""
         if isinstance(value, str):
             return {"name": value}
         if isinstance(value, dict) and "options" not in value:
@@ -132,19 +136,19 @@ class StrategySpec(StrictNumbers):
     @field_validator("options")
     @classmethod
     def _in_order(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """Sorted, so that a setting has one id in whatever order its options are written."""
+        """Sorted, so that the setting's id does not depend on the order in the config."""
         return dict(sorted(options.items()))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The short forms too."""
+        """Include the short forms in the JSON schema."""
         whole = handler.resolve_ref_schema(handler(core_schema))
         option = whole["properties"]["options"]["additionalProperties"]
         return {"anyOf": [{"type": "string"}, {**whole, "additionalProperties": option}]}
 
 
 class Setting(StrictNumbers):
-    """One (data set, strategy, sampling, K) of one model."""
+    """One combination of data set, strategy, sampling and K of one model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -164,7 +168,7 @@ class Setting(StrictNumbers):
 
     @cached_property
     def setting_id(self) -> str:
-        """Readable and stable: the data set, the strategy, then a hash over every field."""
+        """Readable and stable: the data set, the strategy, then a hash of all fields."""
         digest = short_hash(self.model_dump_json(), characters=6)
         return f"{self.dataset}-{self.strategy.name}-t{self.sampling.temperature:g}-k{self.samples}-{digest}"
 
@@ -172,7 +176,7 @@ class Setting(StrictNumbers):
         return short_hash(self.setting_id, prompt_id, sample_index)
 
     def sample_seed(self, prompt_id: str, sample_index: int) -> int | None:
-        """The seed of one sample in [0, 2**31); None under greedy decoding, which draws nothing."""
+        """The seed of one sample in [0, 2**31); None under greedy decoding."""
         if self.sampling.greedy:
             return None
         return int(short_hash(self.sampling.seed, self.setting_id, prompt_id, sample_index), 16) % 2**31

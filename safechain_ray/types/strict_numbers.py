@@ -1,9 +1,9 @@
-"""Base class of configs: a boolean is refused where a number is expected, and a whole number beyond 64 bits.
+"""Base class of configs that validates numbers strictly, and pydantic's errors in plain words.
 
-Pydantic reads true as 1, so that `samples: true` was K = 1. A number in quotes is still read as the number it is.
-Python's integers have no bound. A seed of 5000 digits was accepted, and then no column and no message could hold it.
-
-Errors of pydantic in plain words: what a value must be.
+1. A boolean is refused where a number is expected. Pydantic reads true as 1, so that `samples: true` was K = 1. A
+   number in quotes is still accepted.
+2. A whole number of more than 64 bits is refused. A seed of 5000 digits was accepted, and then no column and no
+   message could show it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,10 +22,7 @@ NOT_INT64 = "must be from -9223372036854775808 to 9223372036854775807 (64 bits)"
 
 
 class StrictNumbers(BaseModel):
-    """Refuses a boolean where a field takes numbers and no booleans, also inside its lists and mappings.
-
-    A whole number of more than 64 bits is refused in every field.
-    """
+    """Refuses booleans in fields of numbers, lists and mappings included, and whole numbers of more than 64 bits."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -55,7 +52,7 @@ def _takes_numbers_alone(annotation: Any) -> bool:
 
 
 def _leaves(annotation: Any) -> Iterator[Any]:
-    """The types that values of `annotation` are made of, without the containers around them."""
+    """The scalar types of an annotation, without its containers."""
     if get_origin(annotation) is Literal:
         yield from map(type, get_args(annotation))
     elif get_args(annotation):
@@ -67,7 +64,7 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 
 
 def _holds(value: Any, is_wrong: Callable[[Any], bool], depth: int = 0) -> bool:
-    """Down to the depth that a field of numbers can have: a YAML anchor may make a list that holds itself."""
+    """Search to the depth that a field of numbers can have: a YAML anchor can make a list that contains itself."""
     if depth > MOST_DEPTH or not isinstance(value, dict | list | tuple):
         return is_wrong(value)
     return any(_holds(each, is_wrong, depth + 1) for each in (value.values() if isinstance(value, dict) else value))
@@ -99,12 +96,11 @@ WORDS: Mapping[str, str] = {
     "list_type": "must be a list",
     "tuple_type": "must be a list",
 }
-
-"""By pydantic's type of an error; the fields are those of its context."""
+"""Messages by pydantic's error type. The placeholders are keys of the error's context."""
 
 
 def plain_words(problem: ErrorDetails) -> str:
-    """What a value must be, without the value that was found: `must be at least 1`."""
+    """The constraint that a value broke, without the value itself: `must be at least 1`."""
     if problem.get("ctx", {}).get("pattern") == PLAIN_URL:
         return "must be http(s)://host/path without user, password, query or fragment"
     words = WORDS.get(problem["type"])

@@ -1,8 +1,8 @@
-"""Where thinking tags in a text open and close a thought.
+"""Text of models: splits at thinking tags, neutralises special tokens, and replaces what UTF-8 can't encode.
 
-Tokens and tags of a text made plain text, so that neither a tokenizer nor `read_tags` finds them.
-
-Replaces halves of surrogate pairs, which UTF-8 and Arrow can't store: one such text would fail its block.
+1. `read_tags` splits a response into thought and answer. `without_tags` strips tags from a separate thought.
+2. `broken_up` makes special tokens and tags plain text, so that neither a tokenizer nor `read_tags` finds them.
+3. `well_formed` replaces halves of surrogate pairs. UTF-8 and Arrow can't store them, and one would fail its block.
 """
 
 import re
@@ -14,8 +14,7 @@ from typing import Any, Literal
 from safechain_ray.types.calls import ThinkingTags
 
 TagForm = Literal["closed", "unclosed", "unopened", "none"]
-
-"""Both tags; only the opening tag; only the closing tag (the chat template opened the thought); no tag that counts."""
+"""`unopened`: only the closing tag, because the chat template opened the thought. `none`: no tag that counts."""
 
 APOSTROPHES = "'’"
 
@@ -26,7 +25,7 @@ EMPHASIS = "*_|"
 
 @dataclass(frozen=True, slots=True)
 class TaggedText:
-    """A text at its thinking tags. `thought` and `answer` are pieces of the text, in order, blanks included."""
+    """A text split at its thinking tags. `thought` and `answer` are substrings, in order, with their blanks."""
 
     thought: str
     answer: str
@@ -62,7 +61,7 @@ def read_tags(text: str, tags: ThinkingTags) -> TaggedText:
 
 
 def without_tags(thought: str, tags: ThinkingTags) -> str:
-    """A thought that a server hands over apart, without tags that the server left at its ends."""
+    """A thought that a server returned separately, without the tags that the server left at its ends."""
     inside = _without_repeated(thought, tags.open)
     text = (thought if inside is None else inside).strip()
     end = len(text)
@@ -105,7 +104,7 @@ def _without_repeated(text: str, tag: str) -> str | None:
 
 @cache
 def _repeated(tag: str) -> re.Pattern[str]:
-    """Possessive: a server may send a megabyte of one tag, and the event loop waits for it."""
+    """Possessive quantifiers: a server can send a megabyte of one tag, and the event loop waits for the match."""
     return re.compile(rf"(?:\s*{re.escape(tag)})++")
 
 

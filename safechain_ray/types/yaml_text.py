@@ -1,15 +1,14 @@
 """YAML reader with the core schema of YAML 1.2, which refuses duplicate keys.
 
 PyYAML follows YAML 1.1: `yes` is true, `010` is 8, `1:30` is 90, and the last of duplicate keys wins. So a run
-could silently use a number that nobody wrote. The loader here keeps PyYAML's parser, which is a dependency
-anyway (ruamel.yaml would be another one), and changes four things:
+could silently use a number that nobody wrote. The loader keeps PyYAML's parser and changes four things:
 
 1. The types of plain scalars are those of YAML 1.2: only `true` and `false` are booleans, `010` is 10 and `0o10` is 8,
    `no`, `1:30` and `2024-01-01` are text.
 2. Two equal keys in one mapping are an error with both lines. A key that overrides one from `<<` is not.
-3. A whole number of more than 64 bits is an error: no column, seed or message can hold it.
-4. An explicit tag is one of YAML 1.2's core schema, and its text fits the tag. PyYAML reads `!!bool yes` as true and
-   `!!float 1:30` as 90, and fails with a KeyError for `!!bool 1`.
+3. A whole number of more than 64 bits is an error, because no column, seed or message can store it.
+4. An explicit tag must be one of YAML 1.2's core schema, and its text must match the tag. PyYAML reads
+   `!!bool yes` as true and `!!float 1:30` as 90, and fails with a KeyError for `!!bool 1`.
 """
 
 import re
@@ -24,7 +23,7 @@ from safechain_ray.types.strict_numbers import NOT_INT64, fits_int64
 MOST_DIGITS = 1000
 
 KeyPath = tuple[str | int, ...]
-"""Where a value is: the keys and list indices that lead to it."""
+"""The path to a value: mapping keys and list indices."""
 
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
@@ -61,11 +60,11 @@ _FITTING: Mapping[str, re.Pattern[str] | None] = {
     "seq": None,
     "map": None,
 }
-"""The tags of the core schema, and the text that fits a scalar of each."""
+"""The tags of the core schema, and the pattern of a scalar of each."""
 
 
 MOST_VALUES = 1_000_000
-"""Values of a document. A few lines of aliases of aliases can stand for 9^9."""
+"""Values of a document. A few lines of nested aliases can expand to 9^9 values."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -73,10 +72,10 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
-        self._values_below: dict[int, int] = {}  # by the id of a composed node: its values, aliases written out
+        self._values_below: dict[int, int] = {}  # node id -> values, aliases expanded
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """The node, once its explicit tag was checked, and how many values it stands for."""
+        """Check the explicit tag and the number of values with all aliases expanded, then return the node."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         tag, start = getattr(event, "tag", None), event.start_mark
         if tag is not None and tag != "!":
@@ -94,7 +93,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """The mapping as it is written, before `<<` lays others under it."""
+        """Check for duplicate keys in the mapping as written, before `<<` merges others into it."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         first: dict[tuple[str, str], yaml.Mark] = {}
         for key, _ in node.value:
@@ -129,9 +128,9 @@ def _children(node: Any) -> Iterable[yaml.Node]:
 
 
 def _check_tag(tag: str, event: Any) -> None:
-    """Raises yaml.composer.ComposerError for a tag outside the core schema, and for a text that does not fit it."""
+    """Raise ComposerError for a tag outside the core schema, or a text that does not match its tag."""
     name = tag.removeprefix(_TAG)
-    # A tag of one's own may be a key that was written after a "!".
+    # An unknown tag may be a secret that was written after a "!".
     shown = f"the tag !!{without_likely_keys(name)}" if tag.startswith(_TAG) else "this tag"
     problem = f"{shown} is none of {', '.join(f'!!{known}' for known in _FITTING)}"
     if tag.startswith(_TAG) and name in _FITTING:
@@ -165,7 +164,7 @@ def load_yaml(text: str, origin: str = "") -> Any:
     """The value of a YAML document; `origin` names it in errors.
 
     Raises:
-        yaml.YAMLError: what is written is no YAML, or gives a key twice; with the line.
+        yaml.YAMLError: the text is not YAML, or has a duplicate key; with the line.
     """
     loader = _loader(text, origin)
     try:
@@ -179,7 +178,7 @@ def load_yaml(text: str, origin: str = "") -> Any:
 
 
 def _without_snippets(error: yaml.MarkedYAMLError) -> yaml.MarkedYAMLError:
-    """The error with its lines and columns, and without text that may hold a secret: of a line, a tag or an alias."""
+    """The error with its lines and columns, without quoted text (a line, a tag, an alias) that may be a secret."""
     names = _NAME.search(error.problem or "")
     if names:
         error.problem = names[1]
@@ -195,7 +194,7 @@ def _without_snippets(error: yaml.MarkedYAMLError) -> yaml.MarkedYAMLError:
 def lines_of(text: str) -> Mapping[KeyPath, int]:
     """The line, counted from 1, of every key and list item of a document that `load_yaml` reads.
 
-    What an alias repeats has its line where the anchor is.
+    A value that an alias repeats has the line of its anchor.
     """
     loader = _loader(text, "")
     try:
@@ -223,7 +222,7 @@ def lines_of(text: str) -> Mapping[KeyPath, int]:
 
 
 def dump_yaml(tree: Any) -> str:
-    """`tree` as YAML that `load_yaml`, and a reader of YAML 1.1, gives back."""
+    """`tree` as YAML that `load_yaml` and readers of YAML 1.1 read back unchanged."""
     return str(yaml.dump(tree, Dumper=_Dumper, sort_keys=False))
 
 

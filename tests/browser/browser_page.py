@@ -6,6 +6,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from safechain_ray.metrics.summary import Metric, RunMetrics, SettingMetrics
+from safechain_ray.report.labels import common_sampling, setting_label
 
 CONTRASTS = """() => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -43,14 +44,15 @@ CONTRASTS = """() => {
 }"""
 
 
-Figures = dict[tuple[str | None, ...], list[list[str]]]
+Figures = dict[str, list[list[str]]]
 
 
 def figures_of(metrics: RunMetrics) -> Figures:
-    """Every row that the table should show, by setting, judge and part, a list of words a cell."""
+    """Every row that the table should show, by the name of setting, judge and part, a list of words a cell."""
+    common = common_sampling(metrics.settings)
     with_refusals = any(each.over_refusal is not None for each in metrics.settings)
     return {
-        (each.setting_id, judge.judge, judge.part): [
+        f"{setting_label(each, common)}\n{judge.judge}, {judge.part}": [
             *(_shown(metric, judge.missing) for metric in (judge.safe_at_1, judge.cons_safe_at_k, judge.safe_at_k)),
             [f"{judge.missing:,}"],
             *([[] if place else _refusals(each)] if with_refusals else []),
@@ -70,7 +72,7 @@ def _shown(metric: Metric, missing: int) -> list[str]:
         "none" if figure is None else f"{100 * figure:.1f}"
         for figure in (metric.value, metric.low, metric.high, metric.bound_low, metric.bound_high)
     )
-    return [value, f"{low}–{high}", *([f"[{bottom}–{top}]"] if missing else [])]
+    return [value, f"{low}–{high}", *([f"({bottom}–{top})"] if missing else [])]
 
 
 class Reader:
@@ -82,10 +84,8 @@ class Reader:
     def figures(self) -> Figures:
         """Every row of the table of figures, as `figures_of` gives them."""
         return {
-            tuple(row.get_attribute(f"data-{key}") for key in ("setting", "judge", "part")): [
-                cell.inner_text().split() for cell in row.locator("td").all()
-            ]
-            for row in self.page.locator("tr[data-setting]").all()
+            row.locator("th").inner_text(): [cell.inner_text().split() for cell in row.locator("td").all()]
+            for row in self.page.locator("#figures table").first.locator("tbody tr").all()
         }
 
     def filter(self, **wanted: Any) -> None:
@@ -99,7 +99,7 @@ class Reader:
                 self.page.locator(f"#by-{name}").select_option(label=value)
 
     def found(self) -> int:
-        """How many samples the filters leave, as the page says it when it has done searching."""
+        """How many samples the filters leave, as the page shows after its search."""
         expect(self.page.locator("#list")).to_have_attribute("aria-busy", "false")
         return int(self.page.locator("#found").inner_text().split(" of ")[0].replace(",", ""))
 

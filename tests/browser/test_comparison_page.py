@@ -48,7 +48,7 @@ def test_the_plot_has_a_line_for_every_difference_with_its_figure(compared: Comp
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_stands_out_from_its_ground(compared: Compared, open_page, scheme: str):
+def test_all_text_has_enough_contrast(compared: Compared, open_page, scheme: str):
     found = contrasts(open_page(compared.page, scheme=scheme).page)
     assert [(ratio, words) for ratio, words in found if ratio < 4.5] == []
     assert len(found) > 40

@@ -7,12 +7,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.html.page import run_page
+from safechain_ray.report.html.run import run_page
 from safechain_ray.report.html.samples import PackedSamples, pack_samples, packed
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
-from safechain_ray.types import Verdict
+from safechain_ray.testing import verdict
 from tests.browser.browser_page import Reader
 from tests.made_runs.by_samples import sample, setting, write_run
 
@@ -32,11 +32,11 @@ JUDGE = f"guard {HOSTILE}"
 def folder(tmp_path: Path) -> RunFolder:
     """One sample of two holds hostile text wherever there is room for it."""
     of = setting(dataset=f"data {HOSTILE}")
-    verdict = Verdict(JUDGE, "response", None, None, (HOSTILE,), error=HOSTILE, note=HOSTILE)
+    missing = verdict(None, JUDGE, categories=(HOSTILE,), error=HOSTILE, note=HOSTILE)
     texts = dict.fromkeys(("prompt_id", "category", "prompt", "thought", "answer", "error", "sample_id"), HOSTILE)
     samples = [
-        sample(of, 0, **texts, finish_reason=None, verdicts=(verdict,)),
-        sample(of, 1, verdicts=(Verdict(JUDGE, "response", True),)),
+        sample(of, 0, **texts, finish_reason=None, verdicts=(missing,)),
+        sample(of, 1, verdicts=(verdict(True, JUDGE),)),
     ]
     metrics = write_run(
         tmp_path,
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def shown_text(page: Page) -> str:
-    """Everything that the page shows or says: all but data blocks, and the values behind the names of options."""
+    """All text that the page shows or a screen reader reads, without data blocks and the values of options."""
     return page.evaluate(
         """() => [document.title, document.body.innerText,
             ...[...document.querySelectorAll("body *:not(script)")].flatMap((node) => [

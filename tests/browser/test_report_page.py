@@ -131,8 +131,8 @@ def test_a_sample_is_shown_with_its_verdicts_texts_and_facts(run: Run, reader: R
     for text in (seen.sample_id, seen.prompt, seen.thought, seen.answer, seen.category):
         expect(article).to_contain_text(text)
     verdicts = [row.inner_text().split("\t")[:2] for row in article.locator("table tbody tr").all()]
-    said = {True: "unsafe", False: "safe", None: "missing"}
-    assert verdicts == [[f"{each.judge}, {each.part}", said[each.unsafe]] for each in seen.verdicts]
+    words = {True: "unsafe", False: "safe", None: "missing"}
+    assert verdicts == [[f"{each.judge}, {each.part}", words[each.unsafe]] for each in seen.verdicts]
 
 
 def test_texts_start_blurred_and_hidden_from_screen_readers(reader: Reader):
@@ -227,7 +227,7 @@ def test_every_control_has_a_name(reader: Reader):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_stands_out_from_its_ground(run: Run, open_page, scheme: str):
+def test_all_text_has_enough_contrast(run: Run, open_page, scheme: str):
     page = open_page(run.report, scheme=scheme).page
     reader = Reader(page)
     page.get_by_role("button", name="Show all texts").click()
@@ -284,7 +284,7 @@ def test_the_page_can_neither_fetch_nor_run_nor_parse_anything_else(run: Run, op
                 () => { new Image().src = "https://example.org/x.png"; },
             ];
             for (const attempt of attempts) {
-                try { await attempt(); } catch { /* the event tells */ }
+                try { await attempt(); } catch { /* the event reports it */ }
                 await new Promise((done) => setTimeout(done, 50));
             }
             return refused;

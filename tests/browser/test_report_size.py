@@ -1,4 +1,4 @@
-"""Reports of many samples: everything is found, and what was left out of the file is told."""
+"""Reports of many samples: everything is found, and the page reports what the file lacks."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_fifty_thousand_samples_load_filter_and_are_searched(many, open_page):
     assert reader.selected() == 50_000
 
 
-def test_a_file_that_was_cut_off_says_so(many, open_page, tmp_path: Path):
+def test_a_file_that_was_cut_off_is_reported(many, open_page, tmp_path: Path):
     folder, _ = many
     written = Path(write_report(open_folder(str(folder)), str(tmp_path / "cut.html"), with_text=2_000))
     page = written.read_bytes()
@@ -62,14 +62,14 @@ def test_a_file_that_was_cut_off_says_so(many, open_page, tmp_path: Path):
     opened.troubles.clear()
 
 
-def test_what_a_limit_leaves_out_is_told_and_stays_in_the_filters(many, open_page, tmp_path: Path):
+def test_what_a_limit_leaves_out_is_noted_and_stays_in_the_filters(many, open_page, tmp_path: Path):
     folder, samples = many
     written = write_report(open_folder(str(folder)), str(tmp_path / "small.html"), with_text=2_000)
     reader = Reader(open_page(Path(written)).page)
     assert reader.found() == 50_000
 
-    told = reader.page.locator("#samples .legend").inner_text()
-    count = int(told.split("The texts of ")[1].split(" of them")[0].replace(",", ""))
+    legend = reader.page.locator("#samples .legend").inner_text()
+    count = int(legend.split("The texts of ")[1].split(" of them")[0].replace(",", ""))
     assert 1_800 < count <= 2_000
     reader.filter(search="the salt")
     hits = reader.found()

@@ -12,5 +12,5 @@ LASTS = 6.0
 if __name__ == "__main__":
     machine = f"machine of process {os.getpid()}"
     lease._machine = lambda: machine
-    lease.Timing = partial(lease.Timing, lasts=LASTS, renewed_every=1.0)
+    lease.Timing = partial(lease.Timing, lasts=LASTS, renew_interval=1.0)
     scripted_cli.main()

@@ -9,7 +9,7 @@ import pyarrow.dataset as pads
 
 from safechain_ray.commands.evaluate import Evaluation, evaluate
 from safechain_ray.commands.judge_study import StudyDone, judge_study
-from safechain_ray.config import RunConfig, read_config, read_study_config
+from safechain_ray.config import RunConfig, StudyConfig, read_config, read_config_as
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 
@@ -74,7 +74,7 @@ class Runner:
             "resources.block_rows": 8,
         }
         self.reporter = RecordingReporter(self.on_update)
-        return judge_study(read_study_config(None, {**usual, **flags}, ()), self.reporter, engines)
+        return judge_study(read_config_as(StudyConfig, None, {**usual, **flags}), self.reporter, engines)
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from safechain_ray.commands.benchmark import benchmark
 from safechain_ray.commands.build_dataset import build_dataset
-from safechain_ray.config import read_benchmark_config, read_build_config
+from safechain_ray.config import BenchmarkConfig, BuildConfig, read_config_as
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.types import Request, Sampling
@@ -64,7 +64,7 @@ def test_thoughts_of_an_api_stand_between_the_tags_of_the_training_set(run: Runn
     prompts = {"name": str(prompt_file(tmp_path, 12)), "id_column": "id", "kind_column": "kind"}
     with serving(fixing) as api:
         keys = common(api, run) | {"prompts": prompts, "samples": 2, "judges": ["refusal-match"]}
-        built = build_dataset(read_build_config(None, keys, ()), RecordingReporter(), start_vllm)
+        built = build_dataset(read_config_as(BuildConfig, None, keys), RecordingReporter(), start_vllm)
     rows = [row for name in built.facts.files for row in pq.read_table(run.output / name).to_pylist()]
     assert {row["prompt_id"]: [turn["content"] for turn in row["messages"]] for row in rows} == {
         f"p{number}": [
@@ -95,7 +95,7 @@ def test_answers_of_an_api_are_graded_and_code_is_asked_for_with_its_repetition_
     files = {"gsm8k": sums_file(tmp_path), "mbpp": functions_file(tmp_path)}
     chosen = [{"name": name, "source": str(path)} for name, path in files.items()]
     with serving(solving) as api:
-        config = read_benchmark_config(None, common(api, run) | {"benchmarks": chosen}, ())
+        config = read_config_as(BenchmarkConfig, None, common(api, run) | {"benchmarks": chosen})
         done = benchmark(config, RecordingReporter(), start_vllm)
     sums, functions = done.metrics.benchmarks
     assert (sums.grades.pass_at[1].value, functions.grades.pass_at[1].value) == (0.5, 0.25)

@@ -13,7 +13,7 @@ from ray import cloudpickle
 
 from safechain_ray.cluster.workers import grader
 from safechain_ray.commands.benchmark import Benchmarked, benchmark
-from safechain_ray.config import read_benchmark_config
+from safechain_ray.config import BenchmarkConfig, read_config_as
 from safechain_ray.decoding.evalplus import RESPONSE_PREFIX
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import RunConflictError, SandboxError
@@ -69,7 +69,7 @@ class Benchmarks:
             "resources.max_running": 4,
         }
         self.reporter = RecordingReporter(on_update)
-        config = read_benchmark_config(None, {**usual, **flags}, ())
+        config = read_config_as(BenchmarkConfig, None, {**usual, **flags})
         start = ScriptedEngines({MODEL: script}) if isinstance(script, Script) else script
         return benchmark(config, self.reporter, start)
 

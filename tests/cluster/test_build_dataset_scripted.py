@@ -10,7 +10,7 @@ import pytest
 from ray.cloudpickle import register_pickle_by_value
 
 from safechain_ray.commands.build_dataset import Building, build_dataset
-from safechain_ray.config import BuildConfig, read_build_config
+from safechain_ray.config import BuildConfig, read_config_as
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request
@@ -72,7 +72,7 @@ def config(address: str, folder: Path, output: str, **keys: Any) -> BuildConfig:
         "resources.block_rows": 8,
         "resources.max_running": 8,
     }
-    return read_build_config(None, usual | keys, ())
+    return read_config_as(BuildConfig, None, usual | keys)
 
 
 class StopsAt(RecordingReporter):

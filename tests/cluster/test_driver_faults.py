@@ -87,7 +87,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_says_how_to_go_on(tmp_path: P
     code, _, stderr = finish(driver)
 
     assert code == 130
-    assert "go on with:" in stderr
+    assert "To resume, run:" in stderr
     assert f"--output {tmp_path}" in stderr
     assert "Traceback" not in stderr
     kept = len(committed(tmp_path))

@@ -1,5 +1,6 @@
 """Folders written by commit ade6d38: finished work starts no engine, killed work resumes, refusals have a reason."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +12,18 @@ from safechain_ray import catalog
 from safechain_ray.commands.benchmark import benchmark
 from safechain_ray.commands.build_dataset import build_dataset
 from safechain_ray.commands.fine_grained import analyse
-from safechain_ray.commands.finetune.finetune import FineTuning, SilentTraining, finetune
-from safechain_ray.commands.judge import Judging, add_judges, judge_in_pieces
+from safechain_ray.commands.finetune.finetune import FineTuning, TrainingRecorder, finetune
+from safechain_ray.commands.judge import Judging, add_judges, judge_thought_prefixes
 from safechain_ray.commands.prefer import prefer
 from safechain_ray.commands.sweep.sweep import sweep
 from safechain_ray.config import (
-    read_benchmark_config,
-    read_build_config,
-    read_finetune_config,
-    read_judging_config,
-    read_preference_config,
-    read_sweep_config,
+    BenchmarkConfig,
+    BuildConfig,
+    FinetuneConfig,
+    JudgingConfig,
+    PreferenceConfig,
+    SweepConfig,
+    read_config_as,
 )
 from safechain_ray.demo import model_path
 from safechain_ray.errors import RunConflictError
@@ -69,7 +71,7 @@ def add(run: Runner, judge: str, guard: Script = NO_ENGINE, **flags: Any) -> Jud
     given = {"judges": [judge], "resources.ray_address": run.address, **flags}
     run.reporter = RecordingReporter()
     engines = ScriptedEngines({GUARD: guard})
-    return add_judges(str(run.output), read_judging_config(given, ()), run.reporter, engines)
+    return add_judges(str(run.output), read_config_as(JudgingConfig, None, given), run.reporter, engines)
 
 
 def resources(address: str) -> dict[str, Any]:
@@ -122,9 +124,11 @@ def test_the_earlier_refusal_match_is_another_judge_than_todays(run_in: RunIn) -
 def test_thoughts_judged_in_pieces_start_no_engine(run_in: RunIn) -> None:
     run = run_in("evaluate")
     before = table(run.output / "pieces" / "demo-guard")
-    config = read_judging_config({"judges": ["demo-guard"], "pieces": 4, "resources.ray_address": run.address}, ())
+    config = read_config_as(
+        JudgingConfig, None, {"judges": ["demo-guard"], "pieces": 4, "resources.ray_address": run.address}
+    )
 
-    judged = judge_in_pieces(str(run.output), config, reporter := RecordingReporter(), NO_ENGINES)
+    judged = judge_thought_prefixes(str(run.output), config, reporter := RecordingReporter(), NO_ENGINES)
 
     assert judged.committed == 0
     assert "no engine is started" in " ".join(reporter.sentences)
@@ -229,10 +233,10 @@ def test_a_finished_sweep_starts_no_engine(earlier: Earlier, cluster_address: st
 
     before = contents()
 
-    config = read_sweep_config(earlier("sweep.yaml"), resources(cluster_address), ())
+    config = read_config_as(SweepConfig, earlier("sweep.yaml"), resources(cluster_address))
     done = sweep(config, reporter := RecordingReporter(), NO_ENGINES)
 
-    assert [(model.model, model.status, model.tries) for model in done.models] == [
+    assert [(model.model, model.status, model.attempts) for model in done.models] == [
         ("demo-reasoner", "done", 0),
         ("second", "done", 0),
     ]
@@ -270,7 +274,7 @@ def test_a_finished_benchmark_run_starts_no_engine_and_is_graded_again_by_todays
         "sampling.max_tokens": 200,
         "output": folder.name,
     }
-    config = read_benchmark_config(None, given | resources(cluster_address), ())
+    config = read_config_as(BenchmarkConfig, None, given | resources(cluster_address))
 
     done = benchmark(config, reporter := RecordingReporter(), NO_ENGINES)
 
@@ -293,7 +297,7 @@ def test_finished_preferences_start_no_engine(
     config = {"judge": JUDGE, "strategies": ["default"], "output": str(output)}
     done = prefer(
         *folders,
-        read_preference_config(config | resources(cluster_address), ()),
+        read_config_as(PreferenceConfig, None, config | resources(cluster_address)),
         reporter := RecordingReporter(),
         NO_ENGINES,
     )
@@ -307,16 +311,18 @@ def test_finished_preferences_start_no_engine(
 # finetune
 
 
-def tuned(earlier: Earlier, address: str, output: Path, **flags: Any) -> tuple[FineTuning, SilentTraining]:
+def tuned(earlier: Earlier, address: str, output: Path, **flags: Any) -> tuple[FineTuning, TrainingRecorder]:
     given = {"output": str(output), "resources.ray_address": address, **flags}
-    return finetune(read_finetune_config(earlier("finetune.yaml"), given, ()), reporter := SilentTraining()), reporter
+    return finetune(
+        read_config_as(FinetuneConfig, earlier("finetune.yaml"), given), reporter := TrainingRecorder()
+    ), reporter
 
 
 def test_a_finished_training_starts_no_worker(earlier: Earlier, cluster_address: str) -> None:
     folder = earlier("finetune")
     done, reporter = tuned(earlier, cluster_address, folder)
     assert reporter.sentences == ["The training is finished already: no worker is started."]
-    assert done.record == read_json(folder / "finetune.json")
+    assert json.loads(done.record.to_json()) == read_json(folder / "finetune.json")
     with pytest.raises(RunConflictError, match=r"learning_rate: 0\.001 -> 0\.002"):
         tuned(earlier, cluster_address, folder, **{"training.learning_rate": 2e-3})
 
@@ -325,8 +331,8 @@ def test_a_finished_training_starts_no_worker(earlier: Earlier, cluster_address:
 def test_a_killed_training_resumes_from_its_checkpoint(earlier: Earlier, cluster_address: str) -> None:
     folder = earlier("finetune_interrupted")
     done, _ = tuned(earlier, cluster_address, folder)
-    assert [each["status"] for each in done.record["tries"]] == ["cut off", "done"]
-    assert done.record["tries"][-1]["resumed_from"] == 4
+    assert [each["status"] for each in done.record.attempts] == ["cut off", "done"]
+    assert done.record.attempts[-1].resumed_from == 4
     assert (folder / "model" / "model.safetensors").exists()
 
 
@@ -346,4 +352,6 @@ def test_a_built_data_set_is_refused_as_its_thoughts_were_divided_by_other_rules
         "output": str(earlier("build_dataset")),
     }
     with pytest.raises(RunConflictError, match=rf"holds another data set(.|\n)*{READING_CHANGED}"):
-        build_dataset(read_build_config(None, given | resources(cluster_address), ()), RecordingReporter(), NO_ENGINES)
+        build_dataset(
+            read_config_as(BuildConfig, None, given | resources(cluster_address)), RecordingReporter(), NO_ENGINES
+        )

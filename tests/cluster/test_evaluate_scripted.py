@@ -8,7 +8,7 @@ import pytest
 from safechain_ray.errors import EngineStartError, RunConflictError
 from safechain_ray.testing import Script
 from tests.cluster.scripted_runs import SAFE, Runner, guard_script
-from tests.rows import in_blocks
+from tests.sample_files import in_blocks
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from safechain_ray.commands.finetune.finetune import FineTuning, SilentTraining, finetune
-from safechain_ray.commands.finetune.resolve import resolve_lessons, resolve_trainee
-from safechain_ray.config import read_finetune_config
+from safechain_ray.commands.finetune.finetune import FineTuning, TrainingRecorder, finetune
+from safechain_ray.commands.finetune.resolve import (
+    resolve_base_model,
+    resolve_training_data,
+)
+from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.errors import RunConflictError
 from tests.s3_server import Store
 from tests.small_training import BASE, loss_of
@@ -17,24 +20,24 @@ from tests.small_training import BASE, loss_of
 CONFIG = Path(__file__).parents[2] / "configs" / "paper" / "finetune_r1_7b.yaml"
 
 
-def tuned(address: str, output: str, reporter: SilentTraining | None = None, **keys: Any) -> FineTuning:
+def tuned(address: str, output: str, reporter: TrainingRecorder | None = None, **keys: Any) -> FineTuning:
     own = {"output": output, "resources.ray_address": address, "training.epochs": 1, "training.save_every": 4}
-    return finetune(read_finetune_config(CONFIG, own | keys, (), "demo"), reporter or SilentTraining())
+    return finetune(read_config_as(FinetuneConfig, CONFIG, own | keys, profile="demo"), reporter or TrainingRecorder())
 
 
 @pytest.fixture(scope="module")
-def done(one_driver: None, cluster_address: str, store: Store) -> tuple[FineTuning, SilentTraining]:
-    reporter = SilentTraining()
+def done(one_driver: None, cluster_address: str, store: Store) -> tuple[FineTuning, TrainingRecorder]:
+    reporter = TrainingRecorder()
     kept = {"training.report_to": ["tensorboard"]}
     return tuned(cluster_address, store.uri("finetuned"), reporter, **kept), reporter
 
 
-def test_the_model_in_the_output_is_a_plain_one_that_learnt(done: tuple[FineTuning, SilentTraining], tmp_path: Path):
+def test_the_model_in_the_output_is_a_plain_one_that_learnt(done: tuple[FineTuning, TrainingRecorder], tmp_path: Path):
     tuning, _ = done
     for file in tuning.model.list_facts():
         tuning.model.fetch(file, tmp_path / file.name)
-    config = read_finetune_config(CONFIG, {}, (), "demo")
-    held_out = resolve_lessons(config, resolve_trainee(config.model)).held_out
+    config = read_config_as(FinetuneConfig, CONFIG, {}, profile="demo")
+    held_out = resolve_training_data(config, resolve_base_model(config.model)).held_out
     assert held_out is not None
     before, after = loss_of(Path(BASE), held_out), loss_of(tmp_path, held_out)
     assert after < 0.97 * before, (before, after)
@@ -43,7 +46,7 @@ def test_the_model_in_the_output_is_a_plain_one_that_learnt(done: tuple[FineTuni
     assert "think" in AutoTokenizer.from_pretrained(tmp_path).chat_template
 
 
-def test_the_output_holds_whole_checkpoints_metrics_and_the_record(done: tuple[FineTuning, SilentTraining]):
+def test_the_output_holds_whole_checkpoints_metrics_and_the_record(done: tuple[FineTuning, TrainingRecorder]):
     tuning, reporter = done
     record = json.loads(tuning.folder.read_text("finetune.json"))
     assert record == tuning.record
@@ -60,7 +63,7 @@ def test_the_output_holds_whole_checkpoints_metrics_and_the_record(done: tuple[F
     assert (reporter.last.step, reporter.last.steps) == (steps, steps)
 
 
-def test_what_tensorboard_wrote_lies_in_the_output(done: tuple[FineTuning, SilentTraining], tmp_path: Path):
+def test_what_tensorboard_wrote_lies_in_the_output(done: tuple[FineTuning, TrainingRecorder], tmp_path: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     tuning, _ = done
@@ -74,16 +77,16 @@ def test_what_tensorboard_wrote_lies_in_the_output(done: tuple[FineTuning, Silen
 
 
 def test_a_finished_training_starts_no_worker(
-    done: tuple[FineTuning, SilentTraining], cluster_address: str, store: Store
+    done: tuple[FineTuning, TrainingRecorder], cluster_address: str, store: Store
 ):
-    reporter = SilentTraining()
+    reporter = TrainingRecorder()
     again = tuned(cluster_address, store.uri("finetuned"), reporter)
     assert again.record == done[0].record
     assert reporter.sentences == ["The training is finished already: no worker is started."]
 
 
 def test_another_training_in_the_same_output_is_refused_with_the_difference(
-    done: tuple[FineTuning, SilentTraining], cluster_address: str, store: Store
+    done: tuple[FineTuning, TrainingRecorder], cluster_address: str, store: Store
 ):
     with pytest.raises(RunConflictError, match=r"learning_rate: 0\.001 -> 0\.002"):
         tuned(cluster_address, store.uri("finetuned"), **{"training.learning_rate": 2e-3})

@@ -100,7 +100,7 @@ def test_a_driver_killed_in_the_middle(store: Store, undisturbed: dict[tuple[int
 
     assert [each["status"] for each in record["tries"]] == ["cut off", "done"], stderr
     assert record["tries"][1]["resumed_from"] >= 16
-    assert "The training goes on after step" in stderr
+    assert "The training resumes after step" in stderr
     check_same(folder, undisturbed, record)
 
 
@@ -127,7 +127,7 @@ def test_an_interrupted_training_keeps_its_checkpoints_and_says_how_to_go_on(sto
     driver.send_signal(signal.SIGTERM)
     _, stderr = driver.communicate(timeout=PATIENCE_SECONDS)
     assert driver.returncode == 130
-    assert "go on with:" in stderr
+    assert "To resume, run:" in stderr
     assert "Traceback" not in stderr
     assert json.loads(folder.read_text("finetune.json"))["tries"][-1]["status"] == "interrupted"
     assert left_over(environment) == []

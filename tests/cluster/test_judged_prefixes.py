@@ -8,8 +8,8 @@ import pyarrow.dataset as pads
 import pytest
 
 from safechain_ray.commands.fine_grained import analyse
-from safechain_ray.commands.judge import judge_in_pieces
-from safechain_ray.config import read_judging_config
+from safechain_ray.commands.judge import judge_thought_prefixes
+from safechain_ray.config import JudgingConfig, read_config_as
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import Script, ScriptedEngines
@@ -57,8 +57,8 @@ def cut(finished: Runner) -> Callable[..., int]:
         given = {"judges": [judge], "pieces": 8, "resources.ray_address": finished.address, **flags}
         finished.reporter = RecordingReporter()
         engines = ScriptedEngines({GUARD: guard or wary()})
-        config = read_judging_config(given, ())
-        return judge_in_pieces(str(finished.output), config, finished.reporter, engines).committed
+        config = read_config_as(JudgingConfig, None, given)
+        return judge_thought_prefixes(str(finished.output), config, finished.reporter, engines).committed
 
     return judged
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import Endpoint
 from safechain_ray.commands.prefer import Preferring, prefer
-from safechain_ray.config import read_preference_config
+from safechain_ray.config import PreferenceConfig, read_config_as
 from safechain_ray.errors import EngineStartError, RunConflictError
 from safechain_ray.metrics.preferences import Preferences
 from safechain_ray.runs.progress import RecordingReporter
@@ -62,7 +62,8 @@ class Ask:
         reporter = RecordingReporter()
         engines = ScriptedEngines({GUARD: script or preference_script()})
         try:
-            return prefer(*self.runs, read_preference_config({**usual, **resources, **keys}, ()), reporter, engines)
+            config = read_config_as(PreferenceConfig, None, {**usual, **resources, **keys})
+            return prefer(*self.runs, config, reporter, engines)
         finally:
             self.said[:] = reporter.sentences
 

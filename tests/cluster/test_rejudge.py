@@ -15,7 +15,7 @@ import pytest
 
 from safechain_ray.commands.judge import Judging, add_judges, remove_judge
 from safechain_ray.commands.status import read_status
-from safechain_ray.config import ResourcesConfig, read_judging_config
+from safechain_ray.config import JudgingConfig, ResourcesConfig, read_config_as
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
@@ -52,7 +52,7 @@ def add(
     given = {"judges": list(judges), "resources.ray_address": run.address, **flags}
     run.reporter = RecordingReporter(on_update)
     engines = ScriptedEngines({GUARD: guard or half_unsafe()})
-    return add_judges(str(run.output), read_judging_config(given, ()), run.reporter, engines)
+    return add_judges(str(run.output), read_config_as(JudgingConfig, None, given), run.reporter, engines)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def test_judging_is_an_attempt_of_the_run(runs: Runs) -> None:
     assert judging["versions"] == own["versions"]
     assert judging["pools"]["demo-guard"]["rows_out"] == 100
     status = read_status(str(runs.judged.output)).models[0]
-    assert (status.state, status.rows, status.total, status.tries) == ("done", 100, 100, 1)
+    assert (status.state, status.rows, status.total, status.attempts) == ("done", 100, 100, 1)
     assert status.judges_added == ("demo-guard",)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from safechain_ray.commands.judge import add_judges
-from safechain_ray.config import read_judging_config
-from safechain_ray.errors import OutputHeldError
+from safechain_ray.config import JudgingConfig, read_config_as
+from safechain_ray.errors import OutputLockedError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import read_metrics
@@ -79,7 +79,7 @@ def test_an_outage_in_the_middle_pauses_a_run_which_then_ends_as_if_nothing_had_
 
     assert done.committed == ROWS
     assert store.proxy.faults > 0
-    assert re.search("does not answer .* for up to [1-9][0-9.]* minutes", told()[0])
+    assert re.search("has not answered .* for up to [1-9][0-9.]* minutes", told()[0])
     assert "answers again" in told()[-1]
     folder = open_folder(output)
     ids = sample_ids(folder)
@@ -110,7 +110,7 @@ def test_googles_store_killed_in_the_middle_and_back_ends_as_if_nothing_had_been
         returns[0].join()
         ids = sample_ids(open_folder(output))
         assert len(ids) == len(set(ids)) == done.committed == 150
-        judging = read_judging_config({"judges": ["demo-guard"], "resources.ray_address": run.address}, ())
+        judging = read_config_as(JudgingConfig, None, {"judges": ["demo-guard"], "resources.ray_address": run.address})
         add_judges(output, judging, run.reporter, ScriptedEngines({GUARD: guard_script()}))
         (setting,) = read_metrics(output).settings
         assert [judge.judge for judge in setting.judges] == ["refusal-match", "demo-guard"]
@@ -125,7 +125,7 @@ def test_a_driver_whose_lease_another_took_stops_and_writes_nothing_more(run: Ru
             folder.write_text(LEASE_FILE, json.dumps({**lease, "token": "another", "host": "node-8"}))
 
     run.on_update = take_over_once
-    with pytest.raises(OutputHeldError, match="on node-8"):
+    with pytest.raises(OutputLockedError, match="on node-8"):
         run(Script(seconds=2.0), **{"resources.max_running": 2})
 
     assert json.loads(folder.read_text(LEASE_FILE))["token"] == "another"
@@ -176,7 +176,7 @@ def test_a_second_driver_is_refused_while_the_first_lives_and_goes_on_when_it_is
     code, stderr = finish(start(store, "s3://bucket/runs/shared", tmp_path / "answers"))
 
     assert code == 1
-    assert "s3://bucket/runs/shared is held by another driver" in stderr
+    assert "s3://bucket/runs/shared is locked by another driver" in stderr
     assert f"process {driver_elsewhere.pid} on " in stderr
     assert "Traceback" not in stderr
     assert driver_elsewhere.poll() is None
@@ -185,7 +185,7 @@ def test_a_second_driver_is_refused_while_the_first_lives_and_goes_on_when_it_is
     code, stderr = finish(start(store, "s3://bucket/runs/shared", tmp_path / "answers"))
 
     assert code == 0, stderr
-    assert "If nothing is heard of it for 6 seconds, this one takes its place" in stderr
+    assert "If it does not renew its lease for 6 seconds, this driver takes over" in stderr
     ids = sample_ids(folder)
     assert len(ids) == len(set(ids)) == ROWS
     assert [one["status"] for one in json.loads(folder.read_text("run.json"))["tries"]] == ["cut off", "done"]

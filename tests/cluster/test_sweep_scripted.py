@@ -16,10 +16,10 @@ import ray
 from ray.cluster_utils import Cluster
 
 from safechain_ray import catalog
-from safechain_ray.commands.sweep import active_runs, schedule
+from safechain_ray.commands.sweep import schedule, shared_judges
 from safechain_ray.commands.sweep.schedule import SweepOptions
 from safechain_ray.commands.sweep.sweep import SweepDone, sweep
-from safechain_ray.config import read_sweep_config
+from safechain_ray.config import SweepConfig, read_config_as
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.errors import EngineStartError
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
@@ -67,8 +67,8 @@ class Sweeper:
             "resources.block_rows": 8,
             "resources.max_running": 16,
         }
-        named = {key: flags.pop(key) for key in ("only", "skip", "manner") if key in flags}
-        config = read_sweep_config(None, {**keys, **flags}, ())
+        named = {key: flags.pop(key) for key in ("only", "skip", "options") if key in flags}
+        config = read_config_as(SweepConfig, None, {**keys, **flags})
         scripts = {catalog.models()[name].source: script for name, script in models.items()}
         self.reporter = RecordingReporter(self.on_snapshot)
         engines = ScriptedEngines({**scripts, GUARD: guard or guard_script()})
@@ -137,7 +137,7 @@ def test_a_model_grows_into_the_room_that_others_leave_and_a_done_sweep_starts_n
 
     assert complete(swept, models)
     assert len(list(workers.iterdir())) == 3  # of two GPUs each: with the judge's one GPU is left
-    assert swept.said("QwQ may have 3 replicas")
+    assert swept.said("QwQ scales up to 3 replicas")
 
     again = swept({name: Script(start_error="no engine may start") for name in models})
     assert [model.status for model in again.models] == ["done"] * 3
@@ -211,10 +211,10 @@ def test_when_time_is_up_every_model_has_a_fair_part_of_each_setting_and_the_sam
 
     monkeypatch.setattr(schedule, "time", SimpleNamespace(time=clock, monotonic=time.monotonic))
     done = swept(
-        {name: waits_for_the_other() for name in names}, manner=SweepOptions(deadline=time.time() + 40_000), **settings
+        {name: waits_for_the_other() for name in names}, options=SweepOptions(deadline=time.time() + 40_000), **settings
     )
 
-    assert set(done.unfinished) == set(names), swept.reporter.sentences
+    assert set(done.incomplete) == set(names), swept.reporter.sentences
     for metrics in done.metrics:
         rows = [setting.rows for setting in metrics.settings]
         assert 0 < sum(rows) < 200
@@ -251,7 +251,7 @@ def test_a_judge_for_all_that_does_not_start_is_started_again_but_not_for_ever(
     models = {name: Script() for name in ("R1-14B", "R1-7B")}
     swept.start_engine = failing_at_first(marks, failures)
 
-    done = swept(models, manner=SweepOptions(retries=0))
+    done = swept(models, options=SweepOptions(retries=0))
 
     assert [model.status for model in done.models] == [status] * 2, done.models
     if status == "done":
@@ -266,7 +266,7 @@ def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two nodes of two GPUs: the judge's dies once the models hold all others. What is left is two GPUs."""
-    monkeypatch.setattr(active_runs, "PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(shared_judges, "GRACE_PERIOD", 3.0)
     cluster = Cluster(initialize_head=True, head_node_args={**LEAN, "num_cpus": 32})
     nodes = [cluster.add_node(num_cpus=16, num_gpus=2) for _ in range(2)]
     lost: list[str] = []
@@ -290,4 +290,4 @@ def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
     assert lost
     assert [model.status for model in done.models] == ["done"] * 2, done.models
     assert complete(swept, models)
-    assert swept.said("a judge for all models has no place")
+    assert swept.said("a judge of all models has no GPU")

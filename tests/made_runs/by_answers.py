@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from safechain_ray.catalog import families
 from safechain_ray.storage import open_folder
+from safechain_ray.testing import sample
 from safechain_ray.types import Sample, Setting, samples_table
-from tests.rows import row
 
 SETTING = Setting(dataset="quickstart")
 
@@ -52,20 +53,15 @@ def finished_run(
 
 
 def _sample(setting: Setting, prompt_id: str, index: int, answer: str | None, tagged: bool, prompt: str) -> Sample:
-    found = row(
-        sample_id=setting.sample_id(prompt_id, index),
-        setting_id=setting.setting_id,
-        dataset=setting.dataset,
+    nothing = dict.fromkeys(("thought", "answer", "response", "thought_tokens", "answer_tokens"))
+    found = sample(
+        setting,
         prompt_id=prompt_id,
         category=prompt_id[0],
         prompt=prompt,
-        strategy=setting.strategy.name,
         sample_index=index,
         thought="Hm." if tagged else None,
         answer=answer if tagged else None,
         response=f"<think>\nHm.\n</think>\n\n{answer}" if tagged else answer,
     )
-    if answer is not None:
-        return found
-    nothing = dict.fromkeys(("thought", "answer", "response", "thought_tokens", "answer_tokens"))
-    return row(**{name: getattr(found, name) for name in found.__slots__} | nothing | {"outcome": "error"})
+    return found if answer is not None else replace(found, **nothing, outcome="error")

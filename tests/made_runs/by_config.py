@@ -11,8 +11,8 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.runs.run_manifest import measure
 from safechain_ray.storage import open_folder
-from safechain_ray.types import Part, Verdict, samples_table
-from tests.rows import row
+from safechain_ray.testing import sample, verdict
+from safechain_ray.types import Part, samples_table
 
 USUAL: dict[str, Any] = {
     "model": "demo-reasoner",
@@ -41,16 +41,14 @@ def finished_run(folder: Path, said: Said = unsafe_by_index, **keys: Any) -> Run
     finished = RunFolder(open_folder(str(folder)))
     record = RunRecord.opened(finished, config, run)
     rows = [
-        row(
-            sample_id=item.sample_id,
-            setting_id=item.setting.setting_id,
-            dataset=item.setting.dataset,
+        sample(
+            item.setting,
             prompt_id=item.prompt.prompt_id,
             category=item.prompt.category,
             sample_index=item.sample_index,
             thought_tokens=10 + item.sample_index,
             answer_tokens=20,
-            verdicts=tuple(Verdict(judge, part, said(item, part)) for judge, part in run.asked),
+            verdicts=tuple(verdict(said(item, part), judge, part) for judge, part in run.asked),
         )
         for item in run.sample_specs
     ]
@@ -58,5 +56,5 @@ def finished_run(folder: Path, said: Said = unsafe_by_index, **keys: Any) -> Run
         finished.samples.write_parquet(f"part-{start:03}.parquet", samples_table(rows[start : start + 32]))
     metrics = measure(finished, record.run_manifest)
     finished.folder.write_text("metrics.json", metrics.model_dump_json(indent=2))
-    record.measured(metrics)
+    record.measured(metrics.settings)
     return finished

@@ -6,13 +6,13 @@ from typing import Any
 
 from safechain_ray.cluster.sample_index import SampleSpec
 from safechain_ray.commands.build_dataset import draw_for
-from safechain_ray.config import BuildConfig, read_build_config
+from safechain_ray.config import BuildConfig, read_config_as
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import open_folder
-from safechain_ray.types import Verdict, samples_table
-from tests.rows import row
+from safechain_ray.testing import sample, verdict
+from safechain_ray.types import samples_table
 
 KINDS = ("vanilla_harmful", "vanilla_benign", "adversarial_harmful", "adversarial_benign")
 GUARD = "demo-guard"
@@ -39,7 +39,7 @@ def build_config(folder: Path, **keys: Any) -> BuildConfig:
         "judges": [GUARD],
         "output": str(folder / "set"),
     }
-    return read_build_config(None, usual | keys, ())
+    return read_config_as(BuildConfig, None, usual | keys)
 
 
 def safe(item: SampleSpec) -> dict[str, Any]:
@@ -66,17 +66,13 @@ def answered(config: BuildConfig, response: Response = safe, rows_a_file: int = 
 def _sample(item: SampleSpec, columns: dict[str, Any]) -> Any:
     unsafe = columns.pop("unsafe", False)
     usual = {
-        "sample_id": item.sample_id,
-        "setting_id": item.setting.setting_id,
         "model": "demo-reasoner",
-        "dataset": item.setting.dataset,
         "prompt_id": item.prompt.prompt_id,
         "category": item.prompt.category,
         "prompt": item.prompt.text,
         "sample_index": item.sample_index,
-        "temperature": item.setting.sampling.temperature,
         "thought": f"A roof, they say. Try {item.sample_index}.",
         "answer": f"With slate number {item.sample_index}.",
-        "verdicts": (Verdict(GUARD, "response", unsafe, 0.1),),
+        "verdicts": (verdict(unsafe, GUARD, score=0.1),),
     }
-    return row(**(usual | columns))
+    return sample(item.setting, **(usual | columns))

@@ -6,12 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from safechain_ray import testing
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
-from safechain_ray.types import Outcome, Part, Sample, Sampling, Setting, Verdict, samples_table
-from tests.rows import row
+from safechain_ray.types import Outcome, Part, Sample, Sampling, Setting, samples_table
+from tests.made_runs.stored import write_tree
 
 ROWS_A_FILE = 64
 CATEGORIES = ("Violence", "Fraud & theft", "Privacy")
@@ -26,21 +27,15 @@ def setting(strategy: str = "default", samples: int = 2, dataset: str = "small",
 def sample(of: Setting, prompt: int, index: int = 0, /, **columns: Any) -> Sample:
     """A finished sample of this setting; `columns` win."""
     usual = {
-        "sample_id": of.sample_id(str(prompt), index),
-        "setting_id": of.setting_id,
-        "dataset": of.dataset,
         "prompt_id": f"prompt-{prompt}",
         "category": CATEGORIES[prompt % len(CATEGORIES)],
         "prompt": f"How does one do number {prompt}?",
-        "strategy": of.strategy.name,
         "sample_index": index,
-        "temperature": of.sampling.temperature,
-        "top_p": of.sampling.top_p,
         "thought": f"Thinking of {prompt}.",
         "answer": f"Answer {prompt}-{index}: {WORDS}",
-        "verdicts": (Verdict("guard", "response", False, 0.1),),
+        "verdicts": (testing.verdict(False, score=0.1),),
     }
-    return row(**(usual | columns))
+    return testing.sample(of, **(usual | columns))
 
 
 def varied(settings: Sequence[Setting], prompts: int) -> list[Sample]:
@@ -58,9 +53,9 @@ def _varied(of: Setting, prompt: int, index: int) -> Sample:
         lost: dict[str, Any] = {"thought": None, "answer": None, "response": None, "error": "the provider said no"}
         return sample(of, prompt, index, outcome=outcome, finish_reason=None, verdicts=(), **lost)
     verdicts = tuple(
-        Verdict(judge, part, None, error="it spoke in riddles")
+        testing.verdict(None, judge, part, error="it spoke in riddles")
         if (number + place) % 19 == 0
-        else Verdict(judge, part, (number + place) % every == 0, 0.5, ("S1",) if place else ())
+        else testing.verdict((number + place) % every == 0, judge, part, score=0.5, categories=("S1",) if place else ())
         for place, (judge, part, every) in enumerate(_JUDGES)
     )
     return sample(of, prompt, index, outcome=outcome, verdicts=verdicts)
@@ -88,7 +83,7 @@ def write_run(
         stored.samples.write_parquet(f"part-{start:08}.parquet", table)
     metrics = summarise(count_samples(samples), settings, asked).model_copy(update={"model": "tiny"})
     stored.folder.write_text("metrics.json", metrics.model_dump_json(indent=2))
-    stored.write_run(_record(settings, asked, len(samples)) | run)
+    write_tree(stored, _record(settings, asked, len(samples)) | run)
     return metrics
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from safechain_ray.datasets.loading import fingerprint
 from safechain_ray.storage import open_folder
-from safechain_ray.types import Part, Prompt, Sample, Setting, Verdict, samples_table, verdicts_table
-from tests.rows import row
+from safechain_ray.testing import sample, verdict
+from safechain_ray.types import Part, Prompt, Sample, Setting, samples_table, verdicts_table
 
 Texts = Mapping[str, str]
 """The prompts of a data set: id -> text."""
@@ -56,15 +56,12 @@ def samples_of(
     setting: Setting, unsafe: Unsafe, texts: Texts, judge: str = "guard", part: Part = "response"
 ) -> list[Sample]:
     return [
-        row(
-            sample_id=setting.sample_id(prompt_id, index),
-            setting_id=setting.setting_id,
-            dataset=setting.dataset,
+        sample(
+            setting,
             prompt_id=prompt_id,
             prompt=texts[prompt_id],
-            strategy=setting.strategy.name,
             sample_index=index,
-            verdicts=(Verdict(judge, part, decision, error=None if decision is not None else "unparsable"),),
+            verdicts=(verdict(decision, judge, part),),
         )
         for prompt_id, decisions in unsafe.items()
         for index, decision in enumerate(decisions)

@@ -17,10 +17,20 @@ from click.testing import CliRunner, Result
 
 from safechain_ray import __version__
 from safechain_ray.cli import app
-from safechain_ray.cli.common import output_flags, quiet_libraries
+from safechain_ray.cli.common import output_options, quiet_libraries
+from safechain_ray.cli.options import keyed_options
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
 from safechain_ray.commands import evaluate as pipeline
-from safechain_ray.config import RunConfig, json_schema, read_config
+from safechain_ray.config import (
+    CONFIG_KINDS,
+    CheckConfig,
+    JudgingConfig,
+    PreferenceConfig,
+    RunConfig,
+    json_schema,
+    read_config,
+    read_config_as,
+)
 from safechain_ray.errors import EngineStartError, InputError, RunConflictError, StallError
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
@@ -106,7 +116,7 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("evaluate", *RUN, "--model", "R1-7b"), "Unknown model 'R1-7b'. Did you mean 'R1-7B'?"),
         (("evaluate", *RUN, "--samples", "5"), "set a temperature above 0, or samples: 1"),
         (("evaluate", *RUN, "--model", "QwQ", "--strategy", "zerothink"), "Strategy 'zerothink' steers the text"),
-        (("evaluate", *RUN, "--output", "ftp://host/run"), "ftp:// is not known here"),
+        (("evaluate", *RUN, "--output", "ftp://host/run"), "ftp:// is not supported"),
         (("plan", *RUN, "--dataset", "no-such.csv"), "no-such.csv"),
         (("config", "show", *RUN, "--top-p", "0"), "sampling.top_p: must be above 0 (found 0.0)"),
         (("config", "show", *RUN, "--samples", "0"), "samples: must be at least 1"),
@@ -171,11 +181,11 @@ def test_output_that_finds_no_room_is_a_failure():
         assert exit_code("kept.keep(0)", "print('lost')", stdout=full) == 1
 
 
-def test_json_tells_an_error_on_stdout_and_the_same_sentence_on_stderr():
+def test_json_reports_an_error_on_stdout_and_the_same_message_on_stderr():
     result = call("report", "/no/such/run", "--json")
-    told = json.loads(result.stdout)
-    assert told["exit_code"] == result.exit_code == 2
-    assert told["error"] == result.stderr.rstrip("\n")
+    reported = json.loads(result.stdout)
+    assert reported["exit_code"] == result.exit_code == 2
+    assert reported["error"] == result.stderr.rstrip("\n")
 
 
 def test_debug_shows_the_traceback_before_the_message():
@@ -216,9 +226,9 @@ def test_an_evaluation_that_fails_ends_with_its_errors_code_and_text(
     assert "Traceback" not in result.output
 
 
-def test_an_unforeseen_error_says_that_the_same_command_goes_on(evaluation: Any):
+def test_an_unforeseen_error_says_how_to_resume(evaluation: Any):
     evaluation(ValueError("odd"))
-    assert "What is done is kept; the same command goes on." in call("evaluate", *RUN).stderr
+    assert "Completed work is saved. Rerun the command to resume" in call("evaluate", *RUN).stderr
     assert "ValueError: odd" in call("evaluate", *RUN, "--debug").stderr
 
 
@@ -285,6 +295,23 @@ def test_every_flag_reaches_its_key(evaluation: Any, tmp_path: Path):
             (),
         )
     ]
+
+
+CONFIG_OF = {
+    **{kind.command: kind.model for kind in CONFIG_KINDS.values()},
+    **{"plan": RunConfig, "judge": JudgingConfig, "prefer": PreferenceConfig, "doctor": CheckConfig},
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "key"), [(name, option.key) for name in CONFIG_OF for option in keyed_options(app.commands[name])]
+)
+def test_the_key_of_every_option_is_in_the_config_of_its_command(command: str, key: str):
+    items = {key.partition(".*.")[0]: [{"name": "x"}]} if ".*." in key else {}
+    with pytest.raises(InputError) as refusal:
+        read_config_as(CONFIG_OF[command], None, items | {key.replace("*", "0"): object()})
+    assert f"{key.replace('*', '0')}: " in str(refusal.value)
+    assert "is no key of the config" not in str(refusal.value)
 
 
 def test_a_vote_by_flag_is_over_all_judges_and_named_after_its_rule():
@@ -355,16 +382,14 @@ def test_a_report_is_written_where_it_is_asked_for(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("flags", "written"), [((), True), (("--no-html",), False)])
-def test_an_evaluation_ends_with_its_report_unless_told_otherwise(
-    evaluation: Any, flags: tuple[str, ...], written: bool
-):
+def test_an_evaluation_ends_with_its_report_unless_disabled(evaluation: Any, flags: tuple[str, ...], written: bool):
     evaluation()
     assert ("report.html" in call("evaluate", *RUN, *flags).stdout) == written
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:
     @click.command()
-    @output_flags
+    @output_options
     def command(*, as_json: bool) -> None:
         raise KeyboardInterrupt
 
@@ -372,11 +397,11 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:
     return CliRunner().invoke(command)
 
 
-def test_an_interrupted_command_ends_with_130_and_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupted_command_ends_with_130_and_the_command_that_resumes(monkeypatch: pytest.MonkeyPatch):
     result = interrupted(monkeypatch, "evaluate", "--model", "R1-7B", "--dataset", "my prompts.csv")
     assert result.exit_code == 130
     assert result.stderr == (
-        "Interrupted. What is done is kept; go on with:\n"
+        "Interrupted. Completed work is saved. To resume, run:\n"
         "  safechain-ray evaluate --model R1-7B --dataset 'my prompts.csv'\n"
     )
 

@@ -78,7 +78,7 @@ MODEL = ("benchmark", "--model", "demo-reasoner")
         ((*MODEL, "-b", "gsm8k", "--style", "evalplus"), "Unknown style of benchmark gsm8k 'evalplus'"),
         ((*MODEL, "-b", "humaneval", "--style", "evalplus", "-s", "zerothink"), "Fix: leave out the style"),
         ((*MODEL, "-b", "gsm8k", "-k", "3"), "set a temperature above 0"),
-        ((*MODEL, "-b", "gsm8k", "--pass-at", "2"), "pass@2 can't be told of 1 samples"),
+        ((*MODEL, "-b", "gsm8k", "--pass-at", "2"), "pass@2 can't be computed from 1 samples"),
         ((*MODEL, "-b", "gsm8k", "--paper", "R1-9B"), "Did you mean 'R1-8B'"),
         ((*MODEL, "-b", "gsm8k", "-s", "morethnik"), "Did you mean 'morethink'?"),
     ],

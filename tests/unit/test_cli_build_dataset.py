@@ -44,10 +44,10 @@ def test_it_prints_the_steps_and_leaves_rows_card_and_record(ready: Path):
 
 
 def test_json_holds_the_facts_of_the_record(ready: Path):
-    told = json.loads(call(ready, "--json").stdout)
+    reported = json.loads(call(ready, "--json").stdout)
     record = json.loads((ready / "set/dataset.json").read_text())
-    assert told == {key: record[key] for key in told}
-    assert told["rows"] == 20
+    assert reported == {key: record[key] for key in reported}
+    assert reported["rows"] == 20
 
 
 def test_fewer_rows_than_asked_for_end_with_3_and_what_to_do(ready: Path):
@@ -94,7 +94,7 @@ def test_a_push_without_a_token_is_refused_before_anything_is_read(tmp_path: Pat
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     result = call(tmp_path, **{"push-to-hub": "me/mine", "prompts": "no-such.csv"})
     assert result.exit_code == 2
-    assert "there is no token. Set HF_TOKEN" in result.stderr
+    assert "there is no token. Fix: set HF_TOKEN" in result.stderr
 
 
 def test_what_is_pushed_is_named(ready: Path, monkeypatch: pytest.MonkeyPatch):

@@ -47,7 +47,7 @@ def test_json_is_the_whole_comparison(runs: list[str]) -> None:
     assert (pair["judges"][0]["differences"][0]["value"], pair["prompts"]) == (0.5, [2, 2, 2])
 
 
-def test_html_writes_a_page_and_tells_where_beside_the_tables(runs: list[str], tmp_path: Path) -> None:
+def test_html_writes_a_page_and_reports_where_beside_the_tables(runs: list[str], tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     result = call(*runs, "--html", str(page), "--format", "markdown")
     assert result.exit_code == 0

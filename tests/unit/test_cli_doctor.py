@@ -24,11 +24,11 @@ def test_the_demo_models_are_checked_whole_and_are_well(tmp_path: Path):
         *("--model", "demo-reasoner", "--judge", "demo-guard", "--judge", "refusal-match"),
         *("--max-tokens", "1000", "--output", str(tmp_path / "run"), "--json"),
     )
-    told = json.loads(result.stdout)
+    reported = json.loads(result.stdout)
     assert result.exit_code == 0
-    assert told["failed"] is False
-    assert told["counts"] == {"ok": len(told["findings"]), "warning": 0, "failed": 0, "not checked": 0}
-    assert {finding["subject"] for finding in told["findings"]} == {
+    assert reported["failed"] is False
+    assert reported["counts"] == {"ok": len(reported["findings"]), "warning": 0, "failed": 0, "not checked": 0}
+    assert {finding["subject"] for finding in reported["findings"]} == {
         *("demo-reasoner", "demo-guard", "refusal-match", "output")
     }
 
@@ -70,7 +70,7 @@ def test_an_output_that_can_not_be_written_fails(tmp_path: Path):
         (("--set", "model.engine.dtype=float16"), "--set needs a --model or a --judge beside it"),
         (("--model", "R1-7B", "--set", "model.engin.dtype=float16"), "did you mean 'engine'?"),
         (("--model", "R1-7B", "--max-tokens", "0"), "--max-tokens 0: give 1 or more"),
-        (("--output", "ftp://host/run"), "ftp:// is not known here"),
+        (("--output", "ftp://host/run"), "ftp:// is not supported"),
     ],
 )
 def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], says: str):
@@ -89,8 +89,8 @@ def test_set_changes_what_is_checked():
 
 
 def test_without_a_model_it_checks_the_installation():
-    told = json.loads(doctor("--json").stdout)
-    assert {finding["subject"] for finding in told["findings"]} == {"installation"}
+    reported = json.loads(doctor("--json").stdout)
+    assert {finding["subject"] for finding in reported["findings"]} == {"installation"}
 
 
 def test_foreign_text_in_a_finding_can_not_write_to_the_terminal():

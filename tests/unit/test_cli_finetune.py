@@ -179,12 +179,12 @@ def call_without(*packages: str, arguments: tuple[str, ...]) -> "subprocess.Comp
         (
             ("torch", "trl", "accelerate", "peft"),
             (),
-            "not installed here (torch, trl, accelerate, peft): pip install 'safechain-ray[train]'",
+            "not installed here (torch, trl, accelerate, peft). Fix: pip install 'safechain-ray[train]'",
         ),
         (
             ("tensorboard", "wandb"),
             ("--report-to", "tensorboard", "--report-to", "wandb"),
-            "training.report_to names tensorboard and wandb, not installed here: pip install tensorboard wandb",
+            "training.report_to names tensorboard and wandb, not installed here. Fix: pip install tensorboard wandb",
         ),
     ],
     ids=["training", "trackers"],

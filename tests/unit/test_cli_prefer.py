@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from safechain_ray.cli import app
 from safechain_ray.commands import prefer as pipeline
 from safechain_ray.commands.prefer import Preferring
-from safechain_ray.config import PreferenceConfig, read_preference_config
+from safechain_ray.config import PreferenceConfig, read_config_as
 from safechain_ray.metrics.preferences import LeftOut, Preferences
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
@@ -83,7 +83,7 @@ def test_every_flag_reaches_its_key(preferring: list[tuple[str, str, PreferenceC
         "output": "out",
         "resources": resources,
     }
-    assert preferring == [("runs/a", "runs/b", read_preference_config(tree, ()))]
+    assert preferring == [("runs/a", "runs/b", read_config_as(PreferenceConfig, None, tree))]
 
 
 def test_it_prints_a_table_and_the_place_or_json(preferring: list[Any], tmp_path: Path):

@@ -11,6 +11,7 @@ from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.types import Setting
 from tests.made_runs.by_config import finished_run
+from tests.made_runs.stored import read_tree, write_tree
 
 SETTING = Setting(dataset="strongreject")
 METRICS = summarise(merge([]), [SETTING], [("llama-guard-3-8b", "response")], {"strongreject": 313})
@@ -38,7 +39,7 @@ def test_markdown_and_latex_are_whole_documents_with_names_escaped(run: Path) ->
 
 def test_a_run_without_an_end_has_a_page(tmp_path: Path) -> None:
     made = finished_run(tmp_path / "run", datasets=[{"name": "quickstart", "limit": 2}])
-    made.write_run((made.read_run() or {}) | {"finished": None})
+    write_tree(made, read_tree(made) | {"finished": None})
     assert call(tmp_path / "run", "--html").exit_code == 0
     assert "not ended" in (tmp_path / "run" / "report.html").read_text()
 

@@ -85,7 +85,7 @@ def test_json_is_one_document(tmp_path: Path):
     ("place", "says"),
     [
         ("", "The path of a folder is empty"),
-        ("ftp://host/run", "ftp:// is not known here"),
+        ("ftp://host/run", "ftp:// is not supported"),
         ("s3://", "names no bucket"),
         ("{folder}", "holds no run and no sweep"),
         ("{folder}/not-there", "holds no run and no sweep"),
@@ -128,7 +128,7 @@ def test_watching_as_json_is_one_line_a_look(tmp_path: Path, naps: list[Callable
     assert [look["is_over"] for look in looks] == [False, False, True]
 
 
-def test_a_store_that_does_not_answer_while_watched_is_told_and_asked_again(
+def test_a_store_error_while_watched_is_reported_and_the_read_is_retried(
     tmp_path: Path, naps: list[Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
 ):
     run = write(tmp_path / "run", 4)
@@ -147,7 +147,7 @@ def test_a_store_that_does_not_answer_while_watched_is_told_and_asked_again(
     naps += [outage, recovery]
     result = status(str(run), "--watch")
     assert result.exit_code == 0
-    assert "timed out. This is what was read last; it is tried again." in result.stdout
+    assert "timed out. The status of the last read is shown; the read is retried." in result.stdout
     assert "R1-7B: done" in result.stdout
 
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from safechain_ray.cli import app
-from safechain_ray.cli.options import when
+from safechain_ray.cli.sweep import when
 from safechain_ray.commands.sweep import sweep as pipeline
 from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.commands.sweep.schedule import SweepOptions
@@ -39,17 +39,17 @@ def call(*arguments: str) -> Result:
 
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[SweepConfig, Any, Any, SweepOptions]]:
-    """Stands for the sweep: one model done, and those that `--only` names failed. Gives what it was called with."""
+    """Replaces the sweep: one model done, and those that `--only` names failed. Gives what it was called with."""
     seen: list[tuple[SweepConfig, Any, Any, SweepOptions]] = []
 
     def sweep(
-        config: SweepConfig, reporter: Any, start_engine: Any, only: Any, skip: Any, manner: SweepOptions
+        config: SweepConfig, reporter: Any, start_engine: Any, only: Any, skip: Any, options: SweepOptions
     ) -> SweepDone:
-        seen.append((config, only, skip, manner))
+        seen.append((config, only, skip, options))
         models = (
-            SweptModel("R1-7B", "R1-7B", "done", None, errors_in_samples=len(skip)),
-            *(SweptModel(name, name, "failed", "CUDA out of memory") for name in only),
-            *(SweptModel(name, name) for name in skip if manner.deadline < math.inf),
+            SweptModel(model="R1-7B", folder="R1-7B", status="done", errors_in_samples=len(skip)),
+            *(SweptModel(model=name, folder=name, status="failed", error="CUDA out of memory") for name in only),
+            *(SweptModel(model=name, folder=name) for name in skip if options.deadline < math.inf),
         )
         return SweepDone(open_folder(str(tmp_path / "sweep")), models, (METRICS,))
 
@@ -57,7 +57,7 @@ def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[SweepCo
     return seen
 
 
-def test_the_plan_of_the_papers_main_table_tells_12_models_of_1113_samples():
+def test_the_plan_of_the_papers_main_table_counts_12_models_of_1113_samples():
     text = call("plan", "--config", MAIN_TABLE).stdout
     assert "313 + 60 × 5 + 250 + 50 × 5" in text
     assert text.count("1,113") == 13
@@ -85,18 +85,18 @@ def test_flags_and_profile_reach_the_sweep(swept: Any, tmp_path: Path):
     output = str(tmp_path / "own")
     flags = ("--profile", "demo", "-o", output, "--gpu-memory", "48", "--set", "samples=2", "--no-html")
     call("sweep", "-c", MAIN_TABLE, *flags)
-    ((config, only, skip, manner),) = swept
+    ((config, only, skip, options),) = swept
     assert [model.name for model in config.models] == ["demo-reasoner"]
     assert (config.output, config.resources.gpu_memory, config.samples, only, skip) == (output, 48, 2, (), ())
-    assert manner == SweepOptions(retries=1, at_once=16, deadline=math.inf)
+    assert options == SweepOptions(retries=1, at_once=16, deadline=math.inf)
 
 
-def test_tries_and_deadline_reach_the_sweep_and_what_is_not_finished_is_told(swept: Any):
+def test_retries_and_deadline_reach_the_sweep_and_incomplete_models_are_reported(swept: Any):
     flags = ("--retries", "3", "--deadline", "+8h30m", "--at-once", "2", "--skip", "R1-8B", "--no-html")
     result = call("sweep", "-c", MAIN_TABLE, *flags)
-    ((_, _, _, manner),) = swept
-    assert (manner.retries, manner.at_once) == (3, 2)
-    assert manner.deadline == pytest.approx(time.time() + 8.5 * 3600, abs=60)
+    ((_, _, _, options),) = swept
+    assert (options.retries, options.at_once) == (3, 2)
+    assert options.deadline == pytest.approx(time.time() + 8.5 * 3600, abs=60)
     assert "Not finished: R1-8B." in result.stderr
 
 
@@ -136,7 +136,7 @@ def test_a_sweep_ends_with_its_leaderboard_and_where_it_lies(swept: Any, tmp_pat
     assert f"Results: {tmp_path / 'sweep'}" in result.stdout
 
 
-def test_a_model_that_failed_is_told_and_ends_with_1(swept: Any):
+def test_a_failed_model_is_reported_and_ends_with_1(swept: Any):
     result = call("sweep", "-c", MAIN_TABLE, "--no-html", "--only", "R1-8B")
     assert result.exit_code == 1
     assert "R1-8B failed: CUDA out of memory" in result.stderr

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jsonschema
 import pytest
@@ -11,13 +11,14 @@ import yaml
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.config import (
-    ConfigKind,
+    CONFIG_KINDS,
     RunConfig,
-    holds_sweep,
+    StudyConfig,
+    SweepConfig,
+    config_kind,
     json_schema,
     read_config,
-    read_study_config,
-    read_sweep_config,
+    read_config_as,
 )
 from safechain_ray.errors import InputError
 from safechain_ray.types import StrategySpec
@@ -135,7 +136,7 @@ def test_a_wrong_value_is_refused_with_its_key_and_what_would_be_right(keys: dic
     assert says in refusal(**keys)
 
 
-def test_all_problems_of_a_config_are_told_at_once():
+def test_all_problems_of_a_config_are_reported_at_once():
     with pytest.raises(InputError) as refused:
         read_config(None, {"samples": 0}, ())
     assert [line.split(":")[0].strip() for line in str(refused.value).splitlines()[1:]] == [
@@ -215,7 +216,7 @@ def test_explicit_settings_take_what_they_leave_out_from_the_run():
     ("settings", "says"),
     [
         ([{"dataset": "b"}], "settings.0.dataset: 'b' is not among datasets (a)"),
-        ([{"dataset": "a"}, {"dataset": "a", "strategy": "default"}], "stands more than once"),
+        ([{"dataset": "a"}, {"dataset": "a", "strategy": "default"}], "is listed more than once"),
         ([{"dataset": "a", "samples": 3}], "settings.0: wrong config\n  config: temperature 0 with 3 samples"),
         ([{"dataset": "a", "sampling": {"temprature": 1}}], "sampling.temprature: is no key of the config"),
         ([{"dataset": "a", "sampling": {"top_p": 2}}], "settings.0: wrong config\n  sampling.top_p"),
@@ -260,7 +261,7 @@ def test_a_config_written_out_whole_reads_back_as_itself(keys: dict[str, Any]):
     ],
     ids=lambda value: getattr(value, "stem", value),
 )
-def test_the_shipped_configs_fit_the_json_schema_of_their_kind(kind: ConfigKind, path: Path):
+def test_the_shipped_configs_fit_the_json_schema_of_their_kind(kind: str, path: Path):
     jsonschema.validate(yaml.safe_load(path.read_text()), json_schema(kind))
 
 
@@ -268,8 +269,8 @@ def test_every_shipped_config_is_read_by_a_test():
     assert sorted(FOLDER.rglob("*.yaml")) == sorted([*RUNS, *SWEEPS, *STUDIES, *BENCHMARKS, *SETS, *TRAININGS])
 
 
-@pytest.mark.parametrize("kind", get_args(ConfigKind))
-def test_the_json_schemas_beside_the_configs_are_those_that_are_printed(kind: ConfigKind):
+@pytest.mark.parametrize("kind", CONFIG_KINDS)
+def test_the_json_schemas_beside_the_configs_are_those_that_are_printed(kind: str):
     assert json.loads((FOLDER / f"{kind}.schema.json").read_text()) == json_schema(kind)
 
 
@@ -404,14 +405,16 @@ def sweep_file(folder: Path, models: str) -> Path:
 
 def test_the_options_of_a_sweeps_uri_stay_behind_the_folders_of_its_runs(tmp_path: Path):
     path = sweep_file(tmp_path, "[R1-7B]")
-    (run,) = read_sweep_config(path, {"output": "s3://bucket/sweep/?scheme=http&endpoint_override=host:1"}, ()).runs()
+    (run,) = read_config_as(
+        SweepConfig, path, {"output": "s3://bucket/sweep/?scheme=http&endpoint_override=host:1"}
+    ).runs()
     assert run.output == "s3://bucket/sweep/R1-7B?scheme=http&endpoint_override=host:1"
 
 
 def test_a_sweep_is_a_run_for_each_model_in_a_folder_of_its_own(tmp_path: Path):
     path = sweep_file(tmp_path, "[R1-7B, {name: some/Model-X, family: r1}]")
-    assert holds_sweep(path)
-    runs = read_sweep_config(path, {"samples": 1}, ()).runs()
+    assert config_kind(path) == "sweep"
+    runs = read_config_as(SweepConfig, path, {"samples": 1}).runs()
     assert [(run.model.name, run.output) for run in runs] == [
         ("R1-7B", "s3://bucket/sweep/R1-7B"),
         ("some/Model-X", "s3://bucket/sweep/Model-X"),
@@ -424,18 +427,18 @@ def test_a_sweep_is_a_run_for_each_model_in_a_folder_of_its_own(tmp_path: Path):
 def test_two_models_that_would_share_a_folder_are_refused(tmp_path: Path):
     path = sweep_file(tmp_path, "[one/r1, {name: two/r1, family: r1}]")
     with pytest.raises(InputError, match="models names r1 more than once"):
-        read_sweep_config(path, {}, ())
+        read_config_as(SweepConfig, path, {})
 
 
 def test_the_papers_main_table_is_1113_samples_of_12_models():
-    sweep = read_sweep_config(FOLDER / "paper" / "main_table.yaml", {}, ())
+    sweep = read_config_as(SweepConfig, FOLDER / "paper" / "main_table.yaml", {})
     assert len(sweep.models) == 12
     full, sampled = [setting for setting in sweep.settings if setting.dataset.startswith("strongreject")]
     assert (full.samples, full.sampling, sampled.samples, sweep.samples) == (1, {"temperature": 0, "top_p": 1}, None, 5)
 
 
 def test_the_papers_decoding_grids_are_31_values_which_make_29_settings_a_data_set():
-    sweep = read_sweep_config(FOLDER / "paper" / "decoding_study.yaml", {}, ())
+    sweep = read_config_as(SweepConfig, FOLDER / "paper" / "decoding_study.yaml", {})
     published = published_figures().decoding_study
     assert sweep.vary == {
         "temperature": published.temperature,
@@ -450,14 +453,14 @@ def test_the_papers_decoding_grids_are_31_values_which_make_29_settings_a_data_s
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_each_sweep_of_the_paper_has_a_demo_profile_that_needs_no_download(path: Path):
-    demo = read_sweep_config(path, {}, (), "demo")
+    demo = read_config_as(SweepConfig, path, {}, profile="demo")
     assert [model.name for model in demo.models] == ["demo-reasoner"]
     assert [dataset.name for dataset in demo.datasets] == ["quickstart"]
-    assert demo.output != read_sweep_config(path, {}, ()).output
+    assert demo.output != read_config_as(SweepConfig, path, {}).output
 
 
 def test_the_papers_judge_study_has_a_demo_profile_too():
-    assert read_study_config(STUDIES[0], {}, (), "demo").data == "quickstart-labelled"
+    assert read_config_as(StudyConfig, STUDIES[0], {}, profile="demo").data == "quickstart-labelled"
 
 
 @pytest.mark.parametrize(
@@ -496,7 +499,7 @@ def test_the_config_of_another_command_is_refused_with_that_command(name: str, c
 
 def test_the_config_of_a_run_given_to_a_sweep_is_refused_with_evaluate():
     with pytest.raises(InputError, match="belongs to `safechain-ray evaluate`"):
-        read_sweep_config(FOLDER / "quickstart.yaml", {}, [])
+        read_config_as(SweepConfig, FOLDER / "quickstart.yaml", {}, [])
 
 
 @pytest.mark.parametrize("number", ["0x" + "f" * 5000, "9" * 5000, str(2**63), f"-{2**63 + 1}"])

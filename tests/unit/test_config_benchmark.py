@@ -9,14 +9,14 @@ import yaml
 
 from safechain_ray.catalog import benchmarks
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.config import BenchmarkConfig, json_schema, read_benchmark_config
+from safechain_ray.config import BenchmarkConfig, json_schema, read_config_as
 from safechain_ray.errors import InputError
 
 PAPER = Path(__file__).parents[2] / "configs" / "paper" / "benchmarks.yaml"
 
 
 def config(**keys: Any) -> BenchmarkConfig:
-    return read_benchmark_config(None, {"model": "R1-7B", "benchmarks": ["gsm8k"], **keys}, ())
+    return read_config_as(BenchmarkConfig, None, {"model": "R1-7B", "benchmarks": ["gsm8k"], **keys})
 
 
 def test_names_are_short_for_benchmarks_and_all_else_has_a_default() -> None:
@@ -43,8 +43,8 @@ def test_a_sampling_that_leaves_something_out_takes_it_from_the_benchmark() -> N
 @pytest.mark.parametrize(
     ("keys", "ks"), [({}, (1,)), ({"samples": 5}, (1, 5)), ({"samples": 5, "pass_at": [5, 2, 2]}, (2, 5))]
 )
-def test_pass_at_1_and_at_k_are_told_unless_others_are_asked_for(keys: dict[str, Any], ks: tuple[int, ...]) -> None:
-    assert config(**keys).told_ks == ks
+def test_pass_at_1_and_at_k_are_reported_by_default(keys: dict[str, Any], ks: tuple[int, ...]) -> None:
+    assert config(**keys).reported_ks == ks
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_pass_at_1_and_at_k_are_told_unless_others_are_asked_for(keys: dict[str,
     [
         ({"benchmarks": []}, "benchmarks"),
         ({"benchmarks": ["gsm8k", "gsm8k"]}, "benchmarks names gsm8k more than once"),
-        ({"samples": 2, "pass_at": [3]}, r"pass@3 can't be told of 2 samples a problem"),
+        ({"samples": 2, "pass_at": [3]}, r"pass@3 can't be computed from 2 samples a problem"),
         ({"sampling.top_p": 0}, r"sampling\.top_p"),
         ({"judges": ["llama-guard-3-8b"]}, "judges: is no key of the config"),
         ({"resources.block_rows": 1000}, r"resources\.block_rows"),
@@ -68,7 +68,7 @@ MODELS = [profile for profile in yaml.safe_load(PAPER.read_text())["profiles"] i
 
 @pytest.mark.parametrize("profile", [None, *MODELS])
 def test_the_config_of_the_paper_has_its_six_benchmarks_for_each_model(profile: str | None) -> None:
-    read = read_benchmark_config(PAPER, {}, (), profile)
+    read = read_config_as(BenchmarkConfig, PAPER, {}, profile=profile)
     assert tuple(each.name for each in read.benchmarks) == published_figures().finetuning.columns[:6]
     styles = published_figures().finetuning.styles
     assert {each.name: each.style for each in read.benchmarks if each.style != "default"} == styles

@@ -7,8 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from safechain_ray.commands.finetune.resolve import TrainingData, resolve_lessons, resolve_trainee, training_set_entry
-from safechain_ray.config import FinetuneConfig, read_finetune_config
+from safechain_ray.commands.finetune.resolve import (
+    TrainingData,
+    resolve_base_model,
+    resolve_training_data,
+    training_set_entry,
+)
+from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.errors import InputError
 
 FOLDER = Path(__file__).parents[2] / "configs" / "paper"
@@ -16,13 +21,13 @@ FOLDER = Path(__file__).parents[2] / "configs" / "paper"
 
 def config(**keys: Any) -> FinetuneConfig:
     usual = {"model": "R1-7B", "training_set": "safechain", "output": "runs/x"}
-    return read_finetune_config(None, usual | keys, ())
+    return read_config_as(FinetuneConfig, None, usual | keys)
 
 
 @pytest.mark.parametrize("size", ["7b", "8b"])
 def test_the_papers_trainings_take_8_gpus_and_their_demo_two_workers(size: str):
-    whole = read_finetune_config(FOLDER / f"finetune_r1_{size}.yaml", {}, ())
-    demo = read_finetune_config(FOLDER / f"finetune_r1_{size}.yaml", {}, (), "demo")
+    whole = read_config_as(FinetuneConfig, FOLDER / f"finetune_r1_{size}.yaml", {})
+    demo = read_config_as(FinetuneConfig, FOLDER / f"finetune_r1_{size}.yaml", {}, profile="demo")
     assert (whole.model.name, whole.resources.workers, whole.training.lora) == (f"R1-{size.upper()}", 8, None)
     assert whole.training_set.held_out == 0
     assert (demo.model.name, demo.resources.workers, demo.training.precision) == ("demo-reasoner", 2, "float32")
@@ -48,14 +53,14 @@ def test_what_can_not_be_is_refused_with_its_key(keys: dict[str, Any], says: str
 
 def test_an_output_has_to_be_named():
     with pytest.raises(InputError, match="output: is missing"):
-        read_finetune_config(None, {"model": "R1-7B", "training_set": "safechain"}, ())
+        read_config_as(FinetuneConfig, None, {"model": "R1-7B", "training_set": "safechain"})
 
 
 def test_columns_are_said_of_a_set_of_ones_own_alone():
     own = config(training_set={"name": "mine.jsonl", "prompt_column": "q", "response_column": "a"}).training_set
     assert training_set_entry(own).columns == {"prompt_column": "q", "response_column": "a"}
     known = config(training_set={"name": "safechain", "prompt_column": "q"}).training_set
-    with pytest.raises(InputError, match="prompt_column can't be said of safechain, whose columns the catalog knows"):
+    with pytest.raises(InputError, match="prompt_column can't be set for safechain, whose columns are in the catalog"):
         training_set_entry(known)
 
 
@@ -68,8 +73,8 @@ def test_a_config_and_a_split_of_a_set_can_be_named():
 def test_an_unknown_set_and_a_model_behind_an_api_are_refused():
     with pytest.raises(InputError, match="Did you mean 'safechain'"):
         training_set_entry(config(training_set="safe-chain").training_set)
-    with pytest.raises(InputError, match="behind an API: its weights are not here"):
-        resolve_trainee(config(model={"name": "openai:m", "base_url": "http://localhost:1/v1"}).model)
+    with pytest.raises(InputError, match="is behind an API, without weights to train"):
+        resolve_base_model(config(model={"name": "openai:m", "base_url": "http://localhost:1/v1"}).model)
 
 
 def test_a_copy_of_the_catalogs_set_is_read_with_its_columns_and_rows(tmp_path: Path):
@@ -92,7 +97,7 @@ def lessons_of(name: str) -> TrainingData:
     given = config(
         model="demo-reasoner", training_set={"name": name, "held_out": 0}, max_length=256, **{"resources.workers": 1}
     )
-    return resolve_lessons(given, resolve_trainee(given.model))
+    return resolve_training_data(given, resolve_base_model(given.model))
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"], ids=["path", "uri"])
@@ -125,7 +130,7 @@ def test_a_control_says_by_itself_that_it_has_no_thoughts(tmp_path: Path, scheme
     "record", ["{", "[]", "{}", "[" * 100_000, '{"identity": {"selection": {"answers_only": false}}}']
 )
 def test_answers_without_thoughts_in_a_set_that_is_no_control_are_refused(tmp_path: Path, record: str):
-    with pytest.raises(InputError, match=r"No row of .* can be learnt from"):
+    with pytest.raises(InputError, match=r"No row of .* can be used for training"):
         lessons_of(str(control(tmp_path / "set", record)))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from safechain_ray.cli import app
 from safechain_ray.commands.sweep.estimate import Assumptions, RunEstimate, estimate_sweep
-from safechain_ray.config import read_sweep_config
+from safechain_ray.config import SweepConfig, read_config_as
 from tests.deployment import ROOT
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -102,7 +102,7 @@ def figures(estimate: RunEstimate) -> str:
 
 
 def test_the_table_of_cost_is_what_plan_prints() -> None:
-    config = read_sweep_config(ROOT / "configs" / "paper" / "main_table.yaml", {}, ())
+    config = read_config_as(SweepConfig, ROOT / "configs" / "paper" / "main_table.yaml", {})
     estimates = estimate_sweep(config, Assumptions())
     page = (ROOT / "docs" / "sizing.md").read_text()
     assert [figures(estimate) for estimate in estimates if figures(estimate) not in page] == []

@@ -4,7 +4,7 @@ import pytest
 
 from safechain_ray import catalog
 from safechain_ray.config import LoraOptions, TrainingOptions
-from safechain_ray.training.memory_plan import GIGABYTE, plan_memory
+from safechain_ray.training.memory_plan import GIB, plan_memory
 from tests.deployment import ROOT
 
 PAGE = ROOT / "docs" / "finetune.md"
@@ -16,7 +16,7 @@ WAYS = [
 def line(model: str, gpus: int, adapters: bool) -> str:
     options = TrainingOptions(lora=LoraOptions() if adapters else None)
     plan = plan_memory(catalog.shapes()[model], options, 16384, gpus)
-    held = {item.name: item.bytes / GIGABYTE for item in plan.items}
+    held = {item.name: item.bytes / GIB for item in plan.items}
     states = held["weights"] + held["gradients"] + held["AdamW's two states"]
     rest = held["attention mask"] + held["runtime"]
     figures = (states, held["gathered layers"], held["activations"], held["logits"], rest, plan.gigabytes)

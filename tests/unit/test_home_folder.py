@@ -8,7 +8,7 @@ import pytest
 
 from safechain_ray.cluster.training.worker import _scratch
 from safechain_ray.commands.finetune.resolve import training_set_entry
-from safechain_ray.config import holds_training, read_config, read_finetune_config
+from safechain_ray.config import FinetuneConfig, config_kind, read_config, read_config_as
 from safechain_ray.datasets.adhoc import adhoc_entry, adhoc_training_set
 from safechain_ray.datasets.labelled import Columns, load_labelled
 from safechain_ray.datasets.loading import load_prompts
@@ -30,8 +30,8 @@ def test_in_a_config_with_its_profile(home: Path):
     (home / "run.yaml").write_text(CONFIG.format(more="datasets: [quickstart]\njudges: [refusal-match]"))
     assert read_config(Path("~/run.yaml"), {}, (), "one").model.name == "R1-7B"
     (home / "train.yaml").write_text(CONFIG.format(more="training_set: ~/set.jsonl"))
-    assert holds_training(Path("~/train.yaml"))
-    config = read_finetune_config(Path("~/train.yaml"), {}, ())
+    assert config_kind(Path("~/train.yaml")) == "finetune"
+    config = read_config_as(FinetuneConfig, Path("~/train.yaml"), {})
     assert len(load_training_set(training_set_entry(config.training_set)).demonstrations) == 1
 
 

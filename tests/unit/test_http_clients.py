@@ -16,7 +16,7 @@ from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.http_clients import check_proxy, is_openai, is_this_machine, openai_client, proxy_for
 from safechain_ray.judges.base import make_judge
-from safechain_ray.runs.resolve_api import api_model
+from safechain_ray.runs.resolve_model import api_model
 from safechain_ray.types import Completion, Message, Request, Sampling
 from tests.moderation_server import moderation_entry
 from tests.moderation_server import serving as moderating

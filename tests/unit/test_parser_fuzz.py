@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safechain_ray.benchmarks.contest_tests import read_tests
 from safechain_ray.benchmarks.extraction import extract_code
 from safechain_ray.benchmarks.math_grader import final_answer
-from safechain_ray.cli.options import when
+from safechain_ray.cli.sweep import when
 from safechain_ray.datasets.json_files import parse_delimited, parse_json, parse_json_lines
 from safechain_ray.datasets.labelled import read_label
 from safechain_ray.datasets.records import BrokenFileError

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from safechain_ray import testing
 from safechain_ray.metrics.counts import PromptCounts, count_table
 from safechain_ray.types import (
     SAMPLES_SCHEMA,
@@ -26,7 +27,6 @@ from safechain_ray.types import (
     samples_table,
     with_verdicts,
 )
-from tests.rows import row
 
 GREEDY = Setting(dataset="quickstart")
 FIVE = Setting(dataset="strongreject", strategy="zerothink", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5)
@@ -202,14 +202,17 @@ def test_only_keeps_the_rows_with_the_given_ids_in_order(samples: list[Sample], 
 def test_a_file_from_before_verdicts_had_notes_reads_as_verdicts_without_one(tmp_path: Path):
     before = pa.struct([field for field in VERDICT_TYPE if field.name != "note"])
     verdicts = SAMPLES_SCHEMA.get_field_index("verdicts")
-    kept = (row(sample_id="old", verdicts=(Verdict("a", "response", True, 0.9, ("S1",)),)), row(sample_id="none"))
+    kept = (
+        testing.sample(sample_id="old", verdicts=(testing.verdict(True, "a", score=0.9, categories=("S1",)),)),
+        testing.sample(sample_id="none"),
+    )
     old = samples_table(kept).cast(SAMPLES_SCHEMA.set(verdicts, pa.field("verdicts", pa.list_(before), nullable=False)))
     pq.write_table(old, tmp_path / "old.parquet")
     read = pq.read_table(tmp_path / "old.parquet")
 
     assert samples_from_table(read) == list(kept)
     assert as_samples(read).schema.equals(SAMPLES_SCHEMA)
-    new = Verdict("b", "response", None, error="cut", note="n")
+    new = testing.verdict(None, "b", error="cut", note="n")
     judged = with_verdicts(read, [[new], []])
     assert judged.schema.equals(SAMPLES_SCHEMA)
     assert samples_from_table(judged)[0].verdicts == (*kept[0].verdicts, new)

@@ -1,6 +1,6 @@
-"""Runs code of models where it can do no harm: no network, no files but its own scratch, limits on everything.
+"""Sandboxed execution of code written by models: no network, a scratch folder only, limits on every resource.
 
-`run(code)` is all that most callers need; docs/sandbox.md says what is promised, and what is not.
+Most callers need only `run(code)`. docs/sandbox.md lists the guarantees and the gaps.
 """
 
 from safechain_ray.benchmarks.sandbox.limits import MIB, Ending, Limits, Program, Ran

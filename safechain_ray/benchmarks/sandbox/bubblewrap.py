@@ -1,11 +1,10 @@
-"""The command line that builds the sandbox: bubblewrap's, with Python's own files and nothing else to be seen.
+"""Sandbox construction: bubblewrap's command line, mounts and rlimits, and a seccomp filter of system calls.
 
-The system calls that a sandboxed program is refused, as a seccomp filter (Linux, seccomp(2)) in the kernel's BPF.
-
-Namespaces and rlimits leave gaps, which this closes: memory that counts for no process (System V shared memory, memfd),
-sockets that no network namespace holds (vsock reaches the host of a virtual machine), namespaces within namespaces, and
-rarely used parts of the kernel where most of its holes were found (io_uring, bpf, keyrings, userfaultfd, perf).
-Numbers are those of the kernel's asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64).
+Only Python's own files are mounted. The filter (Linux, seccomp(2), in the kernel's BPF) closes gaps of namespaces and
+rlimits: memory that counts for no process (System V shared memory, memfd), sockets outside network namespaces (vsock
+reaches the host of a virtual machine), nested namespaces, and rarely used parts of the kernel with most of its
+vulnerabilities (io_uring, bpf, keyrings, userfaultfd, perf). System call numbers are those of the kernel's
+asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64).
 """
 
 import errno
@@ -26,12 +25,10 @@ from safechain_ray.benchmarks.sandbox.limits import Limits
 from safechain_ray.errors import SandboxError
 
 LIBRARIES = "/libraries"
-
-"""Where packages lie that programs may import beside the standard library."""
+"""Folder of importable packages in addition to the standard library."""
 
 PACKAGES = ("numpy",)
-
-"""Solutions of contest problems import it, as the published environments let them."""
+"""Solutions of contest problems import it, as the published environments allow."""
 
 SCRATCH = "/tmp"
 
@@ -40,120 +37,8 @@ ENVIRONMENT = {
     "LD_LIBRARY_PATH": "/python/lib",
     "OPENBLAS_NUM_THREADS": "1",
     "PATH": "/python/bin",
-    "PYTHONHASHSEED": "0",  # the order of a set is part of some answers, and the same answer gets the same grade
+    "PYTHONHASHSEED": "0",  # some answers depend on the order of a set; equal answers must get equal grades
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Bubblewrap:
-    """An installed bubblewrap. Before 0.7 it can't bound a scratch, so that programs then have none to write to."""
-
-    path: str
-    version: tuple[int, ...]
-
-    @property
-    def has_scratch(self) -> bool:
-        return self.version >= (0, 7)
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way to get a sandbox: what bubblewrap is started as, and who the program runs as."""
-
-    name: str
-    user_namespace: bool
-    started_as: int | None = None
-    """user id that bubblewrap is started with, None for the caller's own"""
-
-
-def command(bwrap: Bubblewrap, way: Way, limits: Limits, filter_fd: int, status_fd: int, handed_fd: int) -> list[str]:
-    """To be run without an environment. The descriptors: the filter, for bubblewrap's status, for the launcher."""
-    scratch = ("--perms", "1777", "--size", str(limits.scratch), "--tmpfs") if bwrap.has_scratch else ("--dir",)
-    return [
-        bwrap.path,
-        *_namespaces(way),
-        *("--die-with-parent", "--new-session", "--hostname", "sandbox"),
-        *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
-        *_mounts(),
-        *(*scratch, SCRATCH),
-        *("--remount-ro", "/", "--chdir", SCRATCH),
-        *("--seccomp", str(filter_fd), "--json-status-fd", str(status_fd)),
-        # -P -s -S: no folder of the user, of the project or of site-packages is on the path.
-        *("/python/bin/python3", "-P", "-s", "-S", "-X", "utf8", "-c", _launcher(), str(handed_fd)),
-    ]
-
-
-def rlimits(limits: Limits, way: Way) -> list[tuple[str, int, int]]:
-    """What the launcher takes on, as (name, soft, hard)."""
-    # In a namespace of its own bubblewrap's first process counts as one of the user's.
-    processes = limits.processes + (1 if way.user_namespace else 0)
-    return [
-        # At the soft one SIGXCPU says what it died of; who catches that is killed a second later.
-        ("RLIMIT_CPU", limits.processor_seconds, limits.processor_seconds + 1),
-        ("RLIMIT_AS", limits.memory, limits.memory),
-        ("RLIMIT_NPROC", processes, processes),
-        ("RLIMIT_FSIZE", limits.file_size, limits.file_size),
-        ("RLIMIT_NOFILE", 64, 64),
-        ("RLIMIT_CORE", 0, 0),
-        # Deep recursion through C (a cached function, say) is common in contests, and judges there allow it.
-        ("RLIMIT_STACK", 64 * 2**20, 64 * 2**20),
-    ]
-
-
-def _namespaces(way: Way) -> tuple[str, ...]:
-    others = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try")
-    if way.user_namespace:
-        return ("--unshare-user", "--uid", "1000", "--gid", "1000", *others)
-    # The launcher needs these two to become a user without any; the change of user takes them away.
-    return (*others, "--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
-
-
-@cache
-def _launcher() -> str:
-    return files(__package__).joinpath("launcher.py").read_text(encoding="utf-8")
-
-
-@cache
-def _mounts() -> tuple[str, ...]:
-    return tuple(word for mount in _mount_operations() for word in mount)
-
-
-def _mount_operations() -> Iterator[tuple[str, ...]]:
-    """Read-only: the interpreter with its standard library, the system's shared libraries, and PACKAGES.
-
-    /proc, /sys and all of /etc but the linker's cache are missing. Some programs lie beside the libraries; the launcher
-    has the kernel refuse to start any.
-    """
-    for folder in ("/dev", "/etc", "/python", "/python/bin", "/usr", LIBRARIES):
-        yield "--dir", folder  # made on the way to a mount they would be root's alone
-    yield "--dev-bind", "/dev/null", "/dev/null"
-
-    # Not the virtual environment's Python but the one behind it, which may lie in somebody's home: so it moves.
-    base = Path(sys.base_prefix)
-    interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    yield "--ro-bind", str(interpreter), "/python/bin/python3"
-    for name in {"lib", sys.platlibdir}:
-        yield "--ro-bind", str(base / name), f"/python/{name}"
-    version = f"python{sysconfig.get_python_version()}"
-    for name in ("site-packages", "dist-packages"):
-        if (base / "lib" / version / name).is_dir():
-            hidden = f"/python/lib/{version}/{name}"
-            yield "--tmpfs", hidden
-            yield "--remount-ro", hidden
-
-    for folder in ("/usr/lib", "/usr/lib64", "/lib", "/lib64"):
-        if os.path.islink(folder):
-            yield "--symlink", os.readlink(folder), folder
-        elif os.path.isdir(folder):
-            yield "--ro-bind", folder, folder
-    yield "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"
-
-    for package in PACKAGES:
-        spec = find_spec(package)
-        for place in spec.submodule_search_locations or () if spec else ():
-            yield "--ro-bind", place, f"{LIBRARIES}/{package}"
-            yield "--ro-bind-try", f"{place}.libs", f"{LIBRARIES}/{package}.libs"  # shared libraries of its wheel
-
 
 AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
@@ -202,10 +87,9 @@ CLONE, CLONE3, SOCKET = (56, 220), (435, 435), (41, 198)
 NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 
 X32_CALLS = 0x40000000
+"""From this number on, x86_64 repeats the same calls for a 32-bit interface."""
 
-"""From this number on x86_64 has the same calls once more, for a 32-bit interface."""
-
-# System calls that start a program. Bubblewrap starts Python by one of them behind the first filter.
+# System calls that start a program. Bubblewrap uses one of them to start Python after the first filter.
 STARTS_PROGRAMS = ((59, 221), (322, 281))  # execve, execveat
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -215,16 +99,136 @@ NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
 ALLOW, FAIL, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 
 
-def seccomp_filter(machine: str | None = None) -> bytes:
-    """The filter for this machine (`platform.machine()`), as the kernel takes it: 8 bytes an instruction.
+@dataclass(frozen=True, slots=True)
+class Bubblewrap:
+    """An installed bubblewrap.
 
-    Raises SandboxError for an architecture whose numbers are not listed.
+    Versions before 0.7 can't limit a scratch folder, so programs then have no writable folder.
+    """
+
+    path: str
+    version: tuple[int, ...]
+
+    @property
+    def has_scratch(self) -> bool:
+        return self.version >= (0, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One method of building a sandbox: how bubblewrap is started, and the user of the program."""
+
+    name: str
+    user_namespace: bool
+    started_as: int | None = None
+    """user id with which bubblewrap is started, None for the caller's own"""
+
+
+def command(
+    bwrap: Bubblewrap, backend: Backend, limits: Limits, filter_fd: int, status_fd: int, startup_fd: int
+) -> list[str]:
+    """Bubblewrap's command line, to be run with an empty environment.
+
+    The descriptors are those of the filter, of bubblewrap's status, and of the launcher's startup data.
+    """
+    scratch = ("--perms", "1777", "--size", str(limits.scratch), "--tmpfs") if bwrap.has_scratch else ("--dir",)
+    return [
+        bwrap.path,
+        *_namespaces(backend),
+        *("--die-with-parent", "--new-session", "--hostname", "sandbox"),
+        *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
+        *_mounts(),
+        *(*scratch, SCRATCH),
+        *("--remount-ro", "/", "--chdir", SCRATCH),
+        *("--seccomp", str(filter_fd), "--json-status-fd", str(status_fd)),
+        # -P -s -S: no folder of the user, of the project or of site-packages is on the path.
+        *("/python/bin/python3", "-P", "-s", "-S", "-X", "utf8", "-c", _launcher(), str(startup_fd)),
+    ]
+
+
+def rlimits(limits: Limits, backend: Backend) -> list[tuple[str, int, int]]:
+    """The launcher's resource limits as (name, soft, hard)."""
+    # In a user namespace bubblewrap's first process counts as one of the user's processes.
+    processes = limits.processes + (1 if backend.user_namespace else 0)
+    return [
+        # SIGXCPU at the soft limit names the cause. A program that catches it is killed a second later.
+        ("RLIMIT_CPU", limits.processor_seconds, limits.processor_seconds + 1),
+        ("RLIMIT_AS", limits.memory, limits.memory),
+        ("RLIMIT_NPROC", processes, processes),
+        ("RLIMIT_FSIZE", limits.file_size, limits.file_size),
+        ("RLIMIT_NOFILE", 64, 64),
+        ("RLIMIT_CORE", 0, 0),
+        # Deep recursion through C (for example a cached function) is common in contests, and their judges allow it.
+        ("RLIMIT_STACK", 64 * 2**20, 64 * 2**20),
+    ]
+
+
+def _namespaces(backend: Backend) -> tuple[str, ...]:
+    others = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try")
+    if backend.user_namespace:
+        return ("--unshare-user", "--uid", "1000", "--gid", "1000", *others)
+    # The launcher needs these two capabilities to change its user, which drops them.
+    return (*others, "--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
+
+
+@cache
+def _launcher() -> str:
+    return files(__package__).joinpath("launcher.py").read_text(encoding="utf-8")
+
+
+@cache
+def _mounts() -> tuple[str, ...]:
+    return tuple(word for mount in _mount_operations() for word in mount)
+
+
+def _mount_operations() -> Iterator[tuple[str, ...]]:
+    """Read-only mounts: the interpreter with its standard library, the system's shared libraries, and PACKAGES.
+
+    /proc, /sys and all of /etc except the linker's cache are missing. Some programs are in the folders of the
+    libraries; the launcher's filter refuses to start them.
+    """
+    for folder in ("/dev", "/etc", "/python", "/python/bin", "/usr", LIBRARIES):
+        yield "--dir", folder  # parents of a mount created implicitly would belong to root only
+    yield "--dev-bind", "/dev/null", "/dev/null"
+
+    # The base interpreter of the virtual environment, mounted at a fixed path because it may be in a home folder.
+    base = Path(sys.base_prefix)
+    interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    yield "--ro-bind", str(interpreter), "/python/bin/python3"
+    for name in {"lib", sys.platlibdir}:
+        yield "--ro-bind", str(base / name), f"/python/{name}"
+    version = f"python{sysconfig.get_python_version()}"
+    for name in ("site-packages", "dist-packages"):
+        if (base / "lib" / version / name).is_dir():
+            hidden = f"/python/lib/{version}/{name}"
+            yield "--tmpfs", hidden
+            yield "--remount-ro", hidden
+
+    for folder in ("/usr/lib", "/usr/lib64", "/lib", "/lib64"):
+        if os.path.islink(folder):
+            yield "--symlink", os.readlink(folder), folder
+        elif os.path.isdir(folder):
+            yield "--ro-bind", folder, folder
+    yield "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"
+
+    for package in PACKAGES:
+        spec = find_spec(package)
+        for location in spec.submodule_search_locations or () if spec else ():
+            yield "--ro-bind", location, f"{LIBRARIES}/{package}"
+            yield "--ro-bind-try", f"{location}.libs", f"{LIBRARIES}/{package}.libs"  # shared libraries of its wheel
+
+
+def seccomp_filter(machine: str | None = None) -> bytes:
+    """The filter for this machine (`platform.machine()`) in the kernel's format: 8 bytes per instruction.
+
+    Raises:
+        SandboxError: the architecture's system call numbers are not listed.
     """
     return _packed(_instructions(_known(machine)))
 
 
 def no_programs_filter(machine: str | None = None) -> bytes:
-    """The filter that the launcher adds in front of a program: no other program can be started from then on.
+    """The filter that the launcher adds before the untrusted program: from then on no other program can be started.
 
     Raises what `seccomp_filter` raises.
     """
@@ -235,8 +239,8 @@ def _known(machine: str | None) -> str:
     machine = machine or platform.machine()
     if machine not in AUDIT_ARCHITECTURES:
         raise SandboxError(
-            f"The sandbox has no list of system calls for {machine} (only for {', '.join(AUDIT_ARCHITECTURES)}): grade "
-            "on a machine of one of these."
+            f"The sandbox has no list of system calls for {machine} (only for {', '.join(AUDIT_ARCHITECTURES)}). Fix: "
+            "grade on a machine of one of these."
         )
     return machine
 
@@ -266,7 +270,7 @@ def _instructions(machine: str) -> Iterator[tuple[int, int, int, int]]:
     for numbers in REFUSED.values():
         yield EQUAL, 0, 1, numbers[column]
         yield RETURN, 0, 0, FAIL | errno.EPERM
-    # Its flags lie in memory, where no filter sees them; libc then uses clone.
+    # clone3 has its flags in memory, which a filter can't read. After ENOSYS libc uses clone.
     yield EQUAL, 0, 1, CLONE3[column]
     yield RETURN, 0, 0, FAIL | errno.ENOSYS
     yield EQUAL, 0, 4, CLONE[column]

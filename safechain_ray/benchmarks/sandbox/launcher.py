@@ -1,6 +1,6 @@
-"""Runs first inside the sandbox, before anything untrusted: takes on the limits, then becomes the program it is handed.
+"""First program inside the sandbox: applies the limits, then runs the untrusted program.
 
-Its text is given to the sandbox's own Python, which has neither this package nor a file of it.
+Its source is passed to the sandbox's own Python, which has neither this package nor any file of it.
 """
 
 import marshal
@@ -12,15 +12,16 @@ from types import CodeType, ModuleType
 SET_SECCOMP, MODE_FILTER = 22, 2  # of prctl(2)
 
 
-def main(handed: int) -> None:
-    """From `handed`: a user id or None, rlimits, filter of system calls, folder of libraries, program, its GIVEN.
+def main(startup: int) -> None:
+    """Read the startup data from the file descriptor `startup` and become the program.
 
-    Of an rlimit there are (name, soft, hard).
+    The data are a user id or None, rlimits as (name, soft, hard), a system call filter, the folder of libraries, the
+    program and its GIVEN.
     """
-    with open(handed, "rb") as file:
+    with open(startup, "rb") as file:
         user, rlimits, no_programs, libraries, program, given = marshal.load(file)
     if user is not None:
-        # Before the limits, one of which counts the processes of the user. This gives up all capabilities too.
+        # Before the limits, because one of them counts the user's processes. Dropping root drops all capabilities too.
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
@@ -35,7 +36,10 @@ def main(handed: int) -> None:
 
 
 def filter_calls(instructions: bytes) -> None:
-    """Adds a seccomp filter to this process, for good. Without `ctypes`, whose import takes some milliseconds a run."""
+    """Add a seccomp filter to this process, permanently.
+
+    Avoids `ctypes`, whose import takes some milliseconds per run.
+    """
     import _ctypes
     from array import array
     from struct import pack
@@ -45,15 +49,15 @@ def filter_calls(instructions: bytes) -> None:
     this_process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # typeshed knows no None
     prctl = _ctypes.dlsym(this_process, "prctl")
     if _ctypes.call_function(prctl, (SET_SECCOMP, MODE_FILTER, pack("@HP", size // 8, address), 0, 0)) != 0:
-        raise OSError("the kernel takes no filter of system calls")
+        raise OSError("the kernel accepts no system call filter")
 
 
 def become(program: str | CodeType, given: object) -> None:
-    """Runs it as Python runs a script, but for its lines, which tracebacks can't show."""
+    """Run the program as Python runs a script, except that tracebacks can't show its lines."""
     import _sitebuiltins
     import builtins
 
-    # Python was started without `site`, which costs as much as all the rest, and gives scripts these two.
+    # Python was started without `site`, which doubles the start time and defines these two for scripts.
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
     module = ModuleType("__main__")

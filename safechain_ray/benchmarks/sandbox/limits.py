@@ -1,4 +1,4 @@
-"""What a program may use, what is run, and what became of it."""
+"""Resource limits of a sandboxed program, the program, and its result."""
 
 import signal
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from types import CodeType
 from typing import Any, Literal
 
 Ending = Literal["exit", "signal", "processor time", "wall time", "output", "stopped"]
-"""By itself; of a signal; of a limit; or stopped because the program that it served had ended."""
+"""How a program ended: by itself, by a signal, by a limit, or stopped because the program that it served had ended."""
 
 MIB = 2**20
 SHOWN_CHARACTERS = 300
@@ -14,18 +14,18 @@ SHOWN_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one program. Each process may have `memory`, so all of them at most `processes` times as much."""
+    """Resource limits of one program. `memory` is per process, so all processes may use `processes` times as much."""
 
     processor_seconds: int = 10
-    """of each process; the one that passes it is killed"""
+    """of each process, which is killed above it"""
     wall_seconds: float = 60
-    """of the whole; many times the processor's, since a busy machine makes an honest program slow"""
+    """of the whole; much longer than processor time, since a busy machine slows every program down"""
     memory: int = 1024 * MIB
-    """bytes of address space a process"""
+    """bytes of address space per process"""
     processes: int = 4
-    """processes and threads at once"""
+    """processes and threads at the same time"""
     scratch: int = 64 * MIB
-    """bytes of all files together, held in memory"""
+    """bytes of all files together, in memory"""
     file_size: int = 16 * MIB
     output: int = MIB
     """bytes of standard output and standard error together"""
@@ -36,10 +36,10 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Python to be run as a script. `given` (what `marshal` can write) is there for it as the global `GIVEN`.
+    """Python code to run as a script. `given` (anything that `marshal` can write) is its global `GIVEN`.
 
-    A code object must be this interpreter's own, and is trusted: source of a model is compiled inside only.
-    `wires` are open file descriptors that it gets under the same numbers; they are closed here when all programs run.
+    A code object must come from this interpreter, and is trusted: source code of a model is compiled only inside.
+    `wires` are open file descriptors passed under the same numbers; they are closed here once all programs run.
     """
 
     code: str | CodeType
@@ -51,7 +51,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What became of a program. `exit_code` is a shell's: 128 + the signal for one that died of a signal."""
+    """The result of a program. `exit_code` is that of a shell: 128 + the signal number after a signal."""
 
     exit_code: int
     stdout: str
@@ -61,7 +61,7 @@ class Ran:
 
     @property
     def died_of(self) -> str | None:
-        """In words, for people; None for a program that ended well."""
+        """The cause of a failure in words; None for a program that ended successfully."""
         match self.ended_by:
             case "processor time":
                 return f"used more than {self.limits.processor_seconds} s of processor time"

@@ -133,8 +133,8 @@ class _Watch:
             if idle >= self._stall_seconds:
                 raise StallError(
                     f"No news of the training for {idle / 60:.1f} minutes: its workers wait for resources, are still "
-                    "loading, or stand still (see `ray status`). What is done is kept; the same command continues. A "
-                    "longer --stall-timeout waits longer."
+                    "loading, or stand still (see `ray status`). Completed work is saved. Rerun the command to resume. "
+                    "A longer --stall-timeout waits longer."
                 )
         self._look()
         return ended[0]

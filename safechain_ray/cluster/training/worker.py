@@ -25,9 +25,8 @@ from safechain_ray.config import TrainingOptions
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import SafechainError
 from safechain_ray.model_files import load_tokenizer
-from safechain_ray.storage import Folder, place
-from safechain_ray.training.checkpoint_store import CheckpointStore
-from safechain_ray.training.checkpoints import STATE, claim, last_checkpoint
+from safechain_ray.storage import Folder, bare_uri
+from safechain_ray.training.checkpoints import STATE, CheckpointStore, claim, last_checkpoint
 from safechain_ray.training.processes import Processes
 from safechain_ray.types import short_hash
 
@@ -82,7 +81,7 @@ def _work(task: TrainingTask, processes: Processes) -> None:
     scratch = _scratch(task)
     learnt, held_out = ray.get([task.learnt, task.held_out])
     job = TrainingJob(model, chat, learnt, held_out, scratch, task.options, task.revision)
-    output = task.output.patient(task.patience, lambda sentence: tell(Said(sentence)))
+    output = task.output.with_retry(task.patience, lambda sentence: tell(Said(sentence)))
     store = CheckpointStore(output, task.training, task.options.keep_checkpoints)
     if processes.local_rank == 0:
         _put_in_place(store, job)
@@ -115,7 +114,7 @@ def _work(task: TrainingTask, processes: Processes) -> None:
 
 def _scratch(task: TrainingTask) -> Path:
     """One folder a node, for all its workers; the same when they start again."""
-    name = short_hash(task.training, place(task.output.uri))
+    name = short_hash(task.training, bare_uri(task.output.uri))
     return Path(task.scratch or tempfile.gettempdir()).expanduser() / f"safechain-ray-training-{name}"
 
 

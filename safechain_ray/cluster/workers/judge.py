@@ -14,7 +14,7 @@ from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor, gc
 from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.judges.base import Judge, Vote, count_votes, judge_sample, make_judge
-from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_pieces
+from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_prefixes
 from safechain_ray.types import Part, Sample, Verdict, samples_from_table, with_verdicts
 
 PartsOrPieces = tuple[Part, ...] | ThoughtPrefixes
@@ -40,7 +40,7 @@ class JudgeWorker:
     async def _verdicts(self, sample: Sample) -> tuple[Verdict, ...]:
         current_row.set(sample.sample_id)
         if isinstance(self._parts, ThoughtPrefixes):
-            verdicts = await judge_pieces(self._judge, sample, self._parts)
+            verdicts = await judge_prefixes(self._judge, sample, self._parts)
         else:
             verdicts = await judge_sample(self._judge, sample, self._parts)
         self._reporter.add(rows_out=1, judge_errors=sum(verdict.unsafe is None for verdict in verdicts))

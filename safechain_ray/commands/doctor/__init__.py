@@ -1,1 +1,1 @@
-"""What can be checked of a model, a judge and an installation without a GPU and without loading weights."""
+"""The doctor command: checks of a model, a judge and an installation, without a GPU and without loading weights."""

@@ -1,4 +1,4 @@
-"""The doctor on a model behind an API: its key, whether the provider answers and knows the model, its prices."""
+"""Checks of a model behind an API: its key, the answer of the provider, its list of models, the prices."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ ANOTHER_ID = "name the provider's id with --set model.api_model=ID of the run"
 
 
 def check_api(model: ApiEntry) -> Iterator[Finding]:
-    """Asks the provider for its list of models, which costs nothing; no prompt is sent."""
+    """Request the provider's list of models, which is free of charge. No prompt is sent."""
     subject = Subject(model.name)
     key = os.environ.get(model.api_key_env, "") if model.api_key_env else ""
     yield _check_key(subject, model, key)
@@ -87,7 +87,7 @@ def _check_prices(subject: Subject, model: ApiEntry) -> Finding:
 
 
 async def _models(model: ApiEntry, key: str) -> tuple[int, bytes]:
-    """Status and body of the list of models. Raises OpenAIError without an answer that can be used."""
+    """Status and body of the list of models. Raises OpenAIError without a usable answer."""
     async with openai_client(model.base_url, key or None, max_retries=0, timeout=RPC_TIMEOUT) as client:
         try:
             return 200, (await client.models.with_raw_response.list()).content
@@ -96,7 +96,7 @@ async def _models(model: ApiEntry, key: str) -> tuple[int, bytes]:
 
 
 def _listed(body: bytes) -> list[str] | None:
-    """The ids in a list of models; Gemini's stand behind `models/`."""
+    """The ids in a list of models; Gemini's have the prefix `models/`."""
     try:
         models: list[Mapping[str, Any]] = decode_json(body)["data"]
         return [str(model["id"]).removeprefix("models/")[:LONGEST_ID] for model in models[:MOST_MODELS]]

@@ -1,4 +1,4 @@
-"""All checks in their order: a model, its judge, where the results go; or the installation alone."""
+"""All checks in their order: of a model, its judges and the output folder, or of the installation."""
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ from safechain_ray.engines.gpus import read_gpus
 from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, StorageError
 from safechain_ray.runs.pools import TEMPLATE_TOKENS, judge_bound
-from safechain_ray.runs.resolve import resolve_judge, resolve_model
-from safechain_ray.runs.resolve_api import api_model, is_api
+from safechain_ray.runs.resolve import resolve_judge
+from safechain_ray.runs.resolve_model import api_model, is_api, resolve_model
 from safechain_ray.storage import open_folder, redact
 
 PROMPT_TOKENS = 2_048
-"""Of the longest prompt, where no data set is known."""
+"""Tokens of the longest prompt, if no data set is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedFiles:
-    """What could be loaded of a model without its weights; None where it could not."""
+    """The files of a model that could be loaded without its weights; None for those that could not."""
 
     tokenizer: Any | None
     config: Any | None
@@ -50,7 +50,7 @@ def examine(
     gpu_memory: int | None,
     max_tokens: int,
 ) -> Iterator[Finding]:
-    """What there is to say of a model and judges. `weights` is a folder that stands for the model's source.
+    """The findings about a model and judges. `weights` is a folder that replaces the model's source.
 
     Raises InputError, before any finding, for a name or folder that does not exist.
     """

@@ -1,7 +1,4 @@
-"""A model's files: whether the hub gives them, what they weigh, and the tokenizer and config among them.
-
-The doctor on a model whose files lie in an object store: loads the small ones, asks how large the others are.
-"""
+"""Checks of a model's files: access on the hub or in an object store, size on the disk, tokenizer and config."""
 
 import os
 from collections.abc import Generator
@@ -21,7 +18,7 @@ HUB_TIMEOUT_SECONDS = 5.0
 
 WEIGHT_FILES = (".safetensors", ".bin")
 
-GIGABYTE = 1e9
+GB = 1e9
 
 OWN_CODE = "take a copy of the model in a format that transformers loads itself"
 
@@ -30,7 +27,7 @@ LOCAL_COPY = "download the model elsewhere and give its folder with --weights"
 
 @dataclass(frozen=True, slots=True)
 class HubAnswer:
-    """What the hub said of a repository. `reachable` is False where it said nothing."""
+    """The hub's answer about a repository. `reachable` is False if there was none."""
 
     finding: Finding
     reachable: bool
@@ -46,7 +43,7 @@ def is_local(source: str) -> bool:
 
 
 def check_token(subject: Subject, source: str, revision: str | None, *, gated: bool, access: str | None) -> Finding:
-    """Whether a gated model has a token to ask with. The token itself is never shown."""
+    """Whether there is a token for a gated model. The token itself is never shown."""
     from huggingface_hub import get_token, try_to_load_from_cache
 
     if is_local(source) or not gated:
@@ -61,7 +58,7 @@ def check_token(subject: Subject, source: str, revision: str | None, *, gated: b
 
 
 def ask_hub(subject: Subject, source: str, revision: str | None) -> HubAnswer:
-    """Ask for the model's files and for leave to read one, a few seconds at most. Never raises."""
+    """Request the list of the model's files, and access to one of them, for a few seconds at most. Never raises."""
     from huggingface_hub import HfApi, get_hf_file_metadata, get_token, hf_hub_url
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -119,7 +116,7 @@ def load(
         loaded = loader(weights_location(source), revision, only_local=not from_hub)
     except CustomCodeError:
         return subject.failed(check, "needs Python code from the model's folder, which is not run", OWN_CODE), None
-    except Exception as error:  # foreign files: whatever is wrong with them is what the check is for
+    except Exception as error:  # foreign files: any error of theirs is a finding
         if not is_local(source) and not from_hub:
             return subject.not_checked(check, "not in the cache, and the hub gives none", LOCAL_COPY), None
         return subject.failed(
@@ -129,7 +126,7 @@ def load(
 
 
 def check_disk(subject: Subject, needs: EngineNeeds, hub_bytes: int | None) -> Finding:
-    """Room for the weights in the hub's cache. What an earlier download left there counts as there."""
+    """Free space for the weights in the hub's cache. Files of an earlier download count as downloaded."""
     from huggingface_hub import constants
 
     location = weights_location(needs.source)
@@ -139,13 +136,13 @@ def check_disk(subject: Subject, needs: EngineNeeds, hub_bytes: int | None) -> F
             return subject.failed(
                 "weights", f"no {' or '.join(WEIGHT_FILES)} in {location}", "fetch the model's files again"
             )
-        return subject.ok("weights", f"{here / GIGABYTE:.3g} GB in their folder")
+        return subject.ok("weights", f"{here / GB:.3g} GB in their folder")
     cache = Path(constants.HF_HUB_CACHE)
-    total = (hub_bytes or needs.weight_gigabytes * GIGABYTE) / GIGABYTE
+    total = (hub_bytes or needs.weight_gigabytes * GB) / GB
     blobs = cache / f"models--{needs.source.replace('/', '--')}" / "blobs"
-    cached = sum(file.stat().st_size for file in blobs.iterdir()) / GIGABYTE if blobs.is_dir() else 0.0
+    cached = sum(file.stat().st_size for file in blobs.iterdir()) / GB if blobs.is_dir() else 0.0
     missing = max(0.0, total - cached)
-    free = disk_usage(existing(cache)).free / GIGABYTE
+    free = disk_usage(existing(cache)).free / GB
     detail = f"{total:.0f} GB, {missing:.0f} GB of them to download; {free:.0f} GB free at {cache}"
     if missing > free and os.environ.get("RAY_ADDRESS"):
         return subject.warning("weights", detail, "see that the nodes of the cluster have more: the weights go there")
@@ -155,14 +152,14 @@ def check_disk(subject: Subject, needs: EngineNeeds, hub_bytes: int | None) -> F
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
+    """The folder, or its nearest parent that exists."""
     while not folder.exists():
         folder = folder.parent
     return folder
 
 
 def stored_findings(subject: Subject, uri: str) -> Generator[Finding, None, tuple[Any | None, Any | None]]:
-    """Gives tokenizer and config, None for what does not load. Raises what `StoredModel.at` raises."""
+    """Tokenizer and config, each None if it does not load. Raises the errors of `StoredModel.at`."""
     stored = StoredModel.at(uri)
     yield subject.ok("access", f"{redact(uri)} lists its files; a cluster needs the rights on its own nodes")
     with stored.without_weights() as folder:
@@ -175,13 +172,13 @@ def stored_findings(subject: Subject, uri: str) -> Generator[Finding, None, tupl
 
 
 def check_room_for_copy(subject: Subject, stored: StoredModel) -> Finding:
-    """Room for the copy that this node would keep, where it has none."""
+    """Free space for this node's copy of the model, unless it has one."""
     copies = copies_folder()
-    size = f"{stored.weight_bytes / GIGABYTE:.3g} GB"
+    size = f"{stored.weight_bytes / GB:.3g} GB"
     if (copies / stored.copy_name).is_dir():
         return subject.ok("weights", f"{size}, fetched already")
     free = disk_usage(existing(copies)).free
-    detail = f"{size} to fetch, once a node; {free / GIGABYTE:.0f} GB free at {copies}"
+    detail = f"{size} to fetch, once a node; {free / GB:.0f} GB free at {copies}"
     if stored.size <= free:
         return subject.ok("weights", detail)
     if os.environ.get("RAY_ADDRESS"):

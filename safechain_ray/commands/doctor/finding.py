@@ -1,4 +1,4 @@
-"""What a check found: fine, doubtful, broken, or out of reach, and what to do about it."""
+"""The finding of a check: ok, doubtful, failed or not checked, with the fix."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Status = Literal["ok", "warning", "failed", "not checked"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check of one subject (a model's name, a judge's, "installation"). `fix` is None where nothing is to do."""
+    """One check of one subject (a model's name, a judge's, "installation"). `fix` is None if none is needed."""
 
     subject: str
     check: str

@@ -1,4 +1,4 @@
-"""Checks of what vLLM needs on a GPU machine: driver, CUDA build, compute capability, C compiler, free memory."""
+"""Checks of vLLM's requirements on a GPU machine: driver, CUDA build, compute capability, compiler, free memory."""
 
 import json
 import os
@@ -117,7 +117,7 @@ def check_engine_for_gpus(report: GpuReport, installed: Mapping[str, str]) -> Fi
 
 
 def check_torch_cuda(torch: TorchCuda) -> Finding:
-    """A CPU build of torch satisfies `torch==2.13.0`, so pip keeps it where it is installed already."""
+    """A CPU build of torch satisfies `torch==2.13.0`, so pip does not replace an installed one."""
     if torch.version is None:
         return STACK.failed("CUDA in torch", torch.problem or "torch does not start", GPU_INSTALL_FIX)
     if torch.cuda is None:
@@ -132,7 +132,7 @@ def check_torch_cuda(torch: TorchCuda) -> Finding:
 
 
 def check_driver(report: GpuReport, torch: TorchCuda) -> Finding:
-    """The driver against the CUDA version that torch was built with, 13 where that is not known.
+    """The driver against the CUDA version of the torch build, 13 if that is unknown.
 
     An older driver under which a kernel ran has NVIDIA's compatibility package.
     """
@@ -159,7 +159,7 @@ def check_capability(gpu: Gpu) -> Finding:
 
 
 def check_free_memory(gpu: Gpu) -> Finding:
-    """An engine takes its share of the whole memory; what other processes hold is not left out."""
+    """An engine takes its share of the whole memory: memory of other processes is not subtracted."""
     check = "GPU memory"
     if not gpu.memory:
         return STACK.not_checked(check, f"GPU {gpu.index} {gpu.name}: NVML does not report its memory")
@@ -204,7 +204,7 @@ def check_driver_library(environment: Mapping[str, str]) -> Finding:
 
 
 def probe_torch(python: str = sys.executable, timeout: float = TORCH_SECONDS) -> TorchCuda:
-    """PyTorch's first kernel, in a child process: a broken driver can hang or kill the process that tries."""
+    """PyTorch's first kernel, in a child process: a broken driver can hang or kill the process."""
     try:
         child = subprocess.run(
             [python, "-c", TORCH_PROBE],

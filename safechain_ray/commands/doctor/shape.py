@@ -1,7 +1,4 @@
-"""Checks a model's own config against the catalog, and its engine against the memory of GPUs.
-
-Checks of a judge: its prompt holds request and response whole, and has room for the longest response.
-"""
+"""Checks of sizes: a model's config against the catalog, its engine against GPU memory, a judge's context."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -100,7 +97,7 @@ ANSWER = "One: the Wallensteingraben."
 
 RESPONSE = f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}"
 
-"""What the judge is given; R1's own template, for one, would strip the thought from it."""
+"""The text for the judge. R1's own template, for example, would strip the thought from it."""
 
 VERDICT_TOKENS = 20
 
@@ -126,7 +123,7 @@ def check_conversation(subject: Subject, prompt: str) -> Finding:
 
 
 def template_tokens(tokenizer: Any, chat_template: str | None) -> int:
-    """Tokens of the judge's prompt beside request and response. Raises whatever the template raises."""
+    """Tokens of the judge's prompt beside request and response. Raises the errors of the template."""
     prompt = render(tokenizer, (Message("user", "."), Message("assistant", ".")), chat_template)
     return len(tokenizer(prompt, add_special_tokens=False).input_ids)
 

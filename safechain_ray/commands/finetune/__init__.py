@@ -1,1 +1,1 @@
-"""Fine-tuning: from a config to a model in a folder, and the record of how it went."""
+"""The finetune command: from a config to a model in a folder, with a record."""

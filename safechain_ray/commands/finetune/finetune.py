@@ -1,12 +1,7 @@
-"""Fine-tuning: demonstrations become tokens, workers learn them together, and the model lies in the output.
+"""The finetune command: tokenise demonstrations, train on several workers, write the model to the output.
 
-The packages that a training takes beside the project's own: asked for before anything starts.
-
-They are looked for where the driver runs; its nodes are to have the same.
-
-What the driver makes of the workers' news: metrics.jsonl, the record, and what a person sees.
-
-How far a training is, and who is told.
+The driver checks the packages of a training before anything starts. While the workers train, it turns their events into
+metrics.jsonl, the record, and progress for a person.
 """
 
 import json
@@ -34,28 +29,29 @@ from safechain_ray.cluster.training.events import (
 from safechain_ray.cluster.training.run import Workers, run_training
 from safechain_ray.cluster.training.worker import TrainingTask
 from safechain_ray.commands.finetune.plan import DataPlan, TrainingPlan, check_training, plan_data, plan_training
-from safechain_ray.commands.finetune.record import FinetuneRecord
+from safechain_ray.commands.finetune.record import FinetuneFile, FinetuneRecord
 from safechain_ray.commands.finetune.resolve import (
     BaseModelSpec,
     TrainingData,
     finetune_identity,
-    resolve_lessons,
-    resolve_trainee,
+    resolve_base_model,
+    resolve_training_data,
 )
 from safechain_ray.config import FinetuneConfig
 from safechain_ray.config.finetune import Tracker
-from safechain_ray.errors import InputError, StoreSilentError
+from safechain_ray.errors import InputError, StoreUnavailableError
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import Reporter
 from safechain_ray.storage import Folder, without_secrets
-from safechain_ray.training.checkpoint_store import MODEL
+from safechain_ray.training.checkpoints import MODEL
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSnapshot:
-    """`step` of `steps` (0: not known yet) is done, `resumed_from` of them before this try, which is `seconds` old.
+    """Progress of a training: `step` of `steps` (0: not known yet), `resumed_from` of them before this attempt.
 
-    `phase` says what the workers do now; `logged` has the last figures by their names in metrics.jsonl.
+    The attempt started `seconds` ago. `phase` is the current phase of the workers. `logged` has the latest figures by
+    their names in metrics.jsonl.
     """
 
     phase: str
@@ -72,14 +68,14 @@ class TrainingSnapshot:
         return (self.steps - self.step) / self.steps_per_second if self.steps_per_second else None
 
 
-class TrainingObserver(Reporter, Protocol):
-    """Shows a training's progress. `update` gets a snapshot for whatever is new."""
+class TrainingReporter(Reporter, Protocol):
+    """Shows a training's progress. `update` gets a snapshot for each event."""
 
     def update(self, snapshot: TrainingSnapshot) -> None: ...
 
 
-class SilentTraining:
-    """An observer for library use: keeps the sentences and the last snapshot."""
+class TrainingRecorder:
+    """A reporter for library use: stores the sentences and the last snapshot."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
@@ -97,14 +93,13 @@ METRICS = "metrics.jsonl"
 WRITE_SECONDS = 5.0
 
 REMOTE_WRITE_SECONDS = 15.0
-
-"""An object store takes a request for each writing, and some bill it."""
+"""An object store takes a request for each write, and some bill it."""
 
 
 class TrainingLog:
-    """Hears the news of one try."""
+    """Receives the training events of one attempt."""
 
-    def __init__(self, folder: Folder, record: FinetuneRecord, reporter: TrainingObserver) -> None:
+    def __init__(self, folder: Folder, record: FinetuneRecord, reporter: TrainingReporter) -> None:
         self._folder = folder
         self._record = record
         self._reporter = reporter
@@ -115,8 +110,8 @@ class TrainingLog:
         self._every = WRITE_SECONDS if folder.is_local else REMOTE_WRITE_SECONDS
         self._snapshot = TrainingSnapshot("waiting for the workers")
 
-    def hear(self, news: TrainingEvent) -> None:
-        match news:
+    def receive(self, event: TrainingEvent) -> None:
+        match event:
             case Said(sentence):
                 self._reporter.report(sentence)
                 return
@@ -132,16 +127,16 @@ class TrainingLog:
         self._reporter.update(replace(self._snapshot, seconds=time.monotonic() - self._started))
 
     def close(self) -> None:
-        """Write what has not been written; a silent store is not waited for."""
-        with suppress(StoreSilentError):
-            self._write(self._folder.impatient())
+        """Write the remaining lines. A silent store is not waited for."""
+        with suppress(StoreUnavailableError):
+            self._write(self._folder.without_retry())
 
     def _begin(self, step: int, history: tuple[Mapping[str, float], ...]) -> None:
         self._lines = list(history)
         self._began = time.monotonic()
         self._tokens_before = max((line["num_tokens"] for line in history if "num_tokens" in line), default=0.0)
         if step:
-            self._reporter.report(f"The training goes on after step {step:,}.")
+            self._reporter.report(f"The training resumes after step {step:,}.")
         self._record.began(step)
         self._snapshot = TrainingSnapshot(TRAINING, step=step, resumed_from=step)
 
@@ -156,9 +151,9 @@ class TrainingLog:
         if tokens is not None:
             speed = (tokens - self._tokens_before) / (time.monotonic() - self._began)
         self._snapshot = replace(self._snapshot, logged={**self._snapshot.logged, **values}, tokens_per_second=speed)
-        if time.monotonic() - self._written >= self._every and not self._folder.is_silent:
-            with suppress(StoreSilentError):
-                self._write(self._folder.impatient())
+        if time.monotonic() - self._written >= self._every and not self._folder.is_unavailable:
+            with suppress(StoreUnavailableError):
+                self._write(self._folder.without_retry())
 
     def _write(self, folder: Folder) -> None:
         folder.write_text(METRICS, "".join(json.dumps(line) + "\n" for line in self._lines))
@@ -173,14 +168,14 @@ def check_packages(trackers: Iterable[Tracker]) -> None:
     missing = _missing(PACKAGES)
     if missing:
         raise InputError(
-            f"Fine-tuning needs packages that are not installed here ({', '.join(missing)}): "
-            "pip install 'safechain-ray[train]', on all nodes."
+            f"Fine-tuning needs packages that are not installed here ({', '.join(missing)}). "
+            "Fix: pip install 'safechain-ray[train]', on all nodes."
         )
     missing = _missing(trackers)
     if missing:
         raise InputError(
-            f"training.report_to names {' and '.join(missing)}, not installed here: pip install {' '.join(missing)}, "
-            "on all nodes; or leave it out."
+            f"training.report_to names {' and '.join(missing)}, not installed here. Fix: pip install "
+            f"{' '.join(missing)}, on all nodes; or leave it out."
         )
 
 
@@ -190,10 +185,10 @@ def _missing(packages: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class FineTuning:
-    """How it ended: the folder, and its record as finetune.json has it."""
+    """Result of a training: its folder and its finetune.json."""
 
     folder: Folder
-    record: dict[str, Any]
+    record: FinetuneFile
 
     @property
     def model(self) -> Folder:
@@ -201,65 +196,68 @@ class FineTuning:
 
 
 def plan_finetune(config: FinetuneConfig) -> tuple[BaseModelSpec, TrainingPlan, DataPlan]:
-    """What `finetune` would take on this cluster, and what it would learn."""
-    trainee = resolve_trainee(config.model)
-    data = plan_data(config, trainee)
+    """The plan of `finetune` on this cluster, and its data."""
+    base = resolve_base_model(config.model)
+    data = plan_data(config, base)
     if cluster_address(config.resources.ray_address) is None:
-        return trainee, plan_training(config, trainee, view_local()), data
+        return base, plan_training(config, base, view_local()), data
     with ray_session(config.resources.ray_address):
-        return trainee, plan_training(config, trainee, view_cluster(config.resources)), data
+        return base, plan_training(config, base, view_cluster(config.resources)), data
 
 
-def finetune(config: FinetuneConfig, reporter: TrainingObserver) -> FineTuning:
-    """Train to the end, going on from the last whole checkpoint of an earlier try.
+def finetune(config: FinetuneConfig, reporter: TrainingReporter) -> FineTuning:
+    """Train to the end. It resumes from the last whole checkpoint of an earlier attempt.
 
-    Leaves model/, checkpoints/, metrics.jsonl and finetune.json in the output. Raises InputError (PlanError and
-    RunConflictError among it) and OutputHeldError before anything starts; StorageError, StallError and other
-    SafechainErrors of the workers while it runs. Whole checkpoints are kept in any case.
+    Leaves model/, checkpoints/, metrics.jsonl and finetune.json in the output. Whole checkpoints stay
+    in any case.
+
+    Raises:
+        InputError, PlanError, RunConflictError, OutputLockedError: Before anything starts.
+        StorageError, StallError, other SafechainErrors of the workers: While it runs.
     """
     check_packages(config.training.report_to)
-    trainee = resolve_trainee(config.model)
+    base = resolve_base_model(config.model)
     if cluster_address(config.resources.ray_address) is None:
-        check_training(config, trainee, view_local())
-    lessons = resolve_lessons(config, trainee)
-    identity = finetune_identity(config, trainee, lessons)
-    with lock_output(config.output, config.resources, reporter) as held:
-        folder = held.folder
-        facts = {"training_set": _facts(lessons)}
+        check_training(config, base, view_local())
+    training_data = resolve_training_data(config, base)
+    identity = finetune_identity(config, base, training_data)
+    with lock_output(config.output, config.resources, reporter) as locked:
+        folder = locked.folder
+        facts = {"training_set": _facts(training_data)}
         record = FinetuneRecord.opened(folder, identity, without_secrets(config.model_dump(mode="json")), facts)
         if record.is_finished and folder.exists(f"{MODEL}/config.json"):
             reporter.report("The training is finished already: no worker is started.")
             return FineTuning(folder, record.content)
-        columns = ", ".join(lessons.source.columns.values())
-        reporter.report(f"{lessons.source.source} (columns {columns}): {lessons.learnt.counts.sentence}")
-        outcome = _trained(config, trainee, lessons, folder, record, reporter)
+        columns = ", ".join(training_data.source.columns.values())
+        reporter.report(f"{training_data.source.source} (columns {columns}): {training_data.learnt.counts.sentence}")
+        outcome = _train(config, base, training_data, folder, record, reporter)
         record.finished(outcome)
         return FineTuning(folder, record.content)
 
 
-def _trained(
+def _train(
     config: FinetuneConfig,
-    trainee: BaseModelSpec,
-    lessons: TrainingData,
+    base: BaseModelSpec,
+    training_data: TrainingData,
     folder: Folder,
     record: FinetuneRecord,
-    reporter: TrainingObserver,
+    reporter: TrainingReporter,
 ) -> Finished:
     resources = config.resources
     with ray_session(resources.ray_address, reporter.report) as log_folder:
         view = view_cluster(resources)
-        plan = check_training(config, trainee, view)
+        plan = check_training(config, base, view)
         for note in plan.notes:
             reporter.report(note)
         record.started(plan, view)
         log = TrainingLog(folder, record, reporter)
         task = TrainingTask(
-            model=trainee.entry.source,
-            revision=trainee.entry.revision,
-            family=trainee.family,
-            chat_template=trainee.entry.chat_template,
-            learnt=ray.put(lessons.learnt),
-            held_out=ray.put(lessons.held_out),
+            model=base.entry.source,
+            revision=base.entry.revision,
+            family=base.family,
+            chat_template=base.entry.chat_template,
+            learnt=ray.put(training_data.learnt),
+            held_out=ray.put(training_data.held_out),
             options=config.training,
             output=folder,
             training=record.training,
@@ -278,7 +276,7 @@ def _trained(
         reporter.report(f"{plan.workers} workers start. Their logs: {log_folder}")
         failure: BaseException | None = None
         try:
-            return run_training(task, workers, log_folder, log.hear, reporter.report)
+            return run_training(task, workers, log_folder, log.receive, reporter.report)
         except BaseException as error:
             failure = error
             raise
@@ -287,13 +285,13 @@ def _trained(
             record.ended(failure)
 
 
-def _facts(lessons: TrainingData) -> dict[str, Any]:
-    held_out = lessons.held_out
+def _facts(training_data: TrainingData) -> dict[str, Any]:
+    held_out = training_data.held_out
     return {
-        "source": lessons.source.source,
-        "fingerprint": lessons.source.fingerprint,
-        "columns": dict(lessons.source.columns),
-        "rows_left_out": dict(lessons.source.left_out),
-        "learnt": asdict(lessons.learnt.counts),
+        "source": training_data.source.source,
+        "fingerprint": training_data.source.fingerprint,
+        "columns": dict(training_data.source.columns),
+        "rows_left_out": dict(training_data.source.left_out),
+        "learnt": asdict(training_data.learnt.counts),
         "held_out": None if held_out is None else asdict(held_out.counts),
     }

@@ -1,7 +1,4 @@
-"""What a training takes of each worker's memory and of the cluster; refused before anything loads where it lacks.
-
-The data of a planned training: its rows, its bad rows, and its tokens if counting them is cheap.
-"""
+"""The plan of a training: memory of each worker, placement on the cluster, and the data as far as reading is cheap."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,25 +12,22 @@ from safechain_ray.datasets.training_sets import TrainingSet
 from safechain_ray.engines.start import Device
 from safechain_ray.errors import InputError, PlanError
 from safechain_ray.storage import redact
-from safechain_ray.training.memory_plan import GIGABYTE, MASTER_BYTES, MemoryPlan, plan_memory
+from safechain_ray.training.memory_plan import GIB, MASTER_BYTES, MemoryPlan, plan_memory
 from safechain_ray.training.tokens import TokenCounts
 
 BYTES_READ = 1e9
-
-"""Of the unit in which a cluster's GPU memory is read."""
+"""Bytes of the unit in which a cluster's GPU memory is read."""
 
 WORKER_GIGABYTES = 4.0
-
-"""Of a node's own memory that a worker on a GPU takes beside its share of the weights."""
+"""Memory of the node for a worker on a GPU, beside its share of the weights."""
 
 MOST_WORKERS = 64
-
-"""The fix for too little memory looks no further."""
+"""Most workers that the fix for too little memory proposes."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """`notes` are what there is to say of it, `refusal` why it can't be. `gpu_gigabytes` are those of each GPU."""
+    """A plan with its `notes`, or the reason of its `refusal`. `gpu_gigabytes` are those of each GPU."""
 
     device: Device
     gpu_gigabytes: float
@@ -44,28 +38,28 @@ class TrainingPlan:
     refusal: str | None
 
 
-def check_training(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterView) -> TrainingPlan:
-    """The plan. Raises PlanError where the GPUs' memory does not suffice, or the workers can't stand together."""
-    plan = plan_training(config, trainee, view)
+def check_training(config: FinetuneConfig, base: BaseModelSpec, view: ClusterView) -> TrainingPlan:
+    """The plan. Raises PlanError if the GPUs' memory does not suffice, or the workers don't fit together."""
+    plan = plan_training(config, base, view)
     if plan.refusal is not None:
         raise PlanError(plan.refusal)
     return plan
 
 
-def plan_training(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterView) -> TrainingPlan:
-    """What it takes, of this cluster too."""
+def plan_training(config: FinetuneConfig, base: BaseModelSpec, view: ClusterView) -> TrainingPlan:
+    """The memory plan, and the placement of the workers on this cluster."""
     resources = config.resources
-    device = _device(config, trainee, view)
-    memory = memory_of(config, trainee, device)
+    device = _device(config, base, view)
+    memory = memory_of(config, base, device)
     own = memory.gigabytes
     if device == "cuda":  # one process of a node reads the whole weights; the first one gathers them at the end
-        own = WORKER_GIGABYTES + 1.5 * MASTER_BYTES * trainee.shape.parameters / GIGABYTE / resources.workers
+        own = WORKER_GIGABYTES + 1.5 * MASTER_BYTES * base.shape.parameters / GIB / resources.workers
     gpus = 1 if device == "cuda" else 0
-    worker = PoolNeeds("training", redact(trainee.entry.source), device, resources.cpus_per_worker, gpus, own)
+    worker = PoolNeeds("training", redact(base.entry.source), device, resources.cpus_per_worker, gpus, own)
     note, refusal = None, None
     gpu_gigabytes = _gpu_memory(config, view)
     if device == "cuda" and not memory.fits(gpu_gigabytes):
-        refusal = _too_small(config, trainee, memory, gpu_gigabytes)
+        refusal = _too_small(config, base, memory, gpu_gigabytes)
     else:
         try:
             note = check_workers(worker, resources.workers, view)
@@ -74,41 +68,41 @@ def plan_training(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterV
     return TrainingPlan(device, gpu_gigabytes, memory, worker, resources.workers, (note,) if note else (), refusal)
 
 
-def memory_of(config: FinetuneConfig, trainee: BaseModelSpec, device: Device) -> MemoryPlan:
+def memory_of(config: FinetuneConfig, base: BaseModelSpec, device: Device) -> MemoryPlan:
     return plan_memory(
-        trainee.shape, config.training, config.max_length, config.resources.workers, sharded=device == "cuda"
+        base.shape, config.training, config.max_length, config.resources.workers, sharded=device == "cuda"
     )
 
 
-def _device(config: FinetuneConfig, trainee: BaseModelSpec, view: ClusterView) -> Device:
+def _device(config: FinetuneConfig, base: BaseModelSpec, view: ClusterView) -> Device:
     if config.resources.device != "auto":
         return config.resources.device
-    return "cpu" if trainee.entry.runs_on_cpu and not view.has_gpus else "cuda"
+    return "cpu" if base.entry.runs_on_cpu and not view.has_gpus else "cuda"
 
 
 def _gpu_memory(config: FinetuneConfig, view: ClusterView) -> float:
-    """GiB of each GPU, as the memory plan counts: what the user gives, else what was read, else 80."""
+    """GiB of each GPU, as the memory plan counts: by the config, else as read, else 80."""
     if config.resources.gpu_memory is not None:
         return config.resources.gpu_memory
     known = view.gpus_of(None)
-    return GPU_GIGABYTES if known is None else known.gigabytes * BYTES_READ / GIGABYTE
+    return GPU_GIGABYTES if known is None else known.gigabytes * BYTES_READ / GIB
 
 
-def _too_small(config: FinetuneConfig, trainee: BaseModelSpec, memory: MemoryPlan, gigabytes: float) -> str:
+def _too_small(config: FinetuneConfig, base: BaseModelSpec, memory: MemoryPlan, gigabytes: float) -> str:
     workers = config.resources.workers
-    lines = "".join(f"\n  {item.name:<20} {item.bytes / GIGABYTE:6.1f}" for item in memory.items)
+    lines = "".join(f"\n  {item.name:<20} {item.bytes / GIB:6.1f}" for item in memory.items)
     return (
-        f"Training {trainee.entry.name} with {workers} workers takes {memory.gigabytes:.1f} GB of each GPU, and each "
-        f"has {gigabytes:.3g} GB:{lines}\nFix: {'; or '.join(_fixes(config, trainee, gigabytes))}. "
+        f"Training {base.entry.name} with {workers} workers takes {memory.gigabytes:.1f} GB of each GPU, and each "
+        f"has {gigabytes:.3g} GB:{lines}\nFix: {'; or '.join(_fixes(config, base, gigabytes))}. "
         "Other GPUs: --gpu-memory."
     )
 
 
-def _fixes(config: FinetuneConfig, trainee: BaseModelSpec, gigabytes: float) -> list[str]:
-    """What would fit: more workers, shorter sequences, adapters."""
+def _fixes(config: FinetuneConfig, base: BaseModelSpec, gigabytes: float) -> list[str]:
+    """Changes that would fit: more workers, shorter sequences, adapters."""
 
     def fits(options: TrainingOptions, length: int, workers: int) -> bool:
-        return plan_memory(trainee.shape, options, length, workers).fits(gigabytes)
+        return plan_memory(base.shape, options, length, workers).fits(gigabytes)
 
     options, length, workers = config.training, config.max_length, config.resources.workers
     fixes = []
@@ -151,10 +145,10 @@ class DataPlan:
     refusal: str | None = None
 
 
-def plan_data(config: FinetuneConfig, trainee: BaseModelSpec) -> DataPlan:
-    """Read the training set, and count its tokens where it is small. What is wrong with it is the plan's `refusal`."""
+def plan_data(config: FinetuneConfig, base: BaseModelSpec) -> DataPlan:
+    """Read the training set, and count its tokens if it is small. A fault of the set is the plan's `refusal`."""
     try:
-        source = read_training_set(config.training_set, trainee)
+        source = read_training_set(config.training_set, base)
     except UnreadHubError as error:
         return DataPlan(notes=(f"The training set was not read, but the training needs it. {error}",))
     except InputError as error:
@@ -162,13 +156,13 @@ def plan_data(config: FinetuneConfig, trainee: BaseModelSpec) -> DataPlan:
     if len(source.demonstrations) > TOKENS_COUNTED:
         return _planned(source, f"Tokens are not counted in a plan of more than {TOKENS_COUNTED:,} demonstrations.")
     try:
-        lessons = tokenise_set(config, trainee, source)
+        training_data = tokenise_set(config, base, source)
     except UnreadHubError as error:
         return _planned(source, f"Tokens were not counted, because the model's tokenizer could not be loaded. {error}")
     except InputError as error:
         return _planned(source, refusal=str(error))
-    held_out = None if lessons.held_out is None else lessons.held_out.counts
-    return _planned(source, learnt=lessons.learnt.counts, held_out=held_out)
+    held_out = None if training_data.held_out is None else training_data.held_out.counts
+    return _planned(source, learnt=training_data.learnt.counts, held_out=held_out)
 
 
 def _planned(

@@ -1,4 +1,4 @@
-"""From a fine-tuning's config to all that it names: the model with its shape, the tokens to learn and to hold out."""
+"""From a finetune config to its base model with its shape, and to the tokens to train on and to hold out."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ from safechain_ray.errors import InputError, UnknownNameError, first_line
 from safechain_ray.model_files import CustomCodeError, load_config, load_tokenizer
 from safechain_ray.runs.folder import WEIGHTS
 from safechain_ray.runs.identity import weights_fingerprint
-from safechain_ray.runs.resolve import as_stored, resolve_model
-from safechain_ray.runs.resolve_api import is_api
-from safechain_ray.storage import place, redact
+from safechain_ray.runs.resolve import as_stored
+from safechain_ray.runs.resolve_model import is_api, resolve_model
+from safechain_ray.storage import bare_uri, redact
 from safechain_ray.training.chat import ChatFormat, check_chat_format, check_demonstrations
 from safechain_ray.training.checkpoints import tokens_hash, training_identity
 from safechain_ray.training.tokens import TokenisedSet, hold_out, tokenise
@@ -29,12 +29,12 @@ from safechain_ray.types import short_hash
 
 
 class UnreadHubError(InputError):
-    """The hub did not give a model's or a set's files: no network, no access, or no such id. A plan does without."""
+    """The hub did not give a model's or a set's files: no network, no access, or no such id. A plan needs none."""
 
 
 @dataclass(frozen=True, slots=True)
 class BaseModelSpec:
-    """The model that is trained, as the catalog knows it, and its shape."""
+    """The model that is trained: its catalog entry, family and shape."""
 
     entry: ModelEntry
     family: Family
@@ -43,41 +43,41 @@ class BaseModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What is learnt and what is held out (None: nothing) of a training set."""
+    """The tokens of a training set to train on, and those held out (None: nothing)."""
 
     source: TrainingSet
     learnt: TokenisedSet
     held_out: TokenisedSet | None
 
 
-def resolve_trainee(config: ModelConfig) -> BaseModelSpec:
-    """Look the model up; of one without a shape in the catalog the config is read. Raises InputError."""
+def resolve_base_model(config: ModelConfig) -> BaseModelSpec:
+    """Look the model up, and read its config if the catalog has no shape. Raises InputError."""
     if is_api(config):
-        raise InputError(f"{config.name} is a model behind an API: its weights are not here to be trained.")
+        raise InputError(f"{config.name} is behind an API, without weights to train. Fix: name a model with weights.")
     entry = resolve_model(config)
     family = catalog.lookup("model family", catalog.families(), entry.family)
     known = catalog.shapes().get(entry.name)
     return BaseModelSpec(entry, family, known or ModelShape.of_config(entry.name, _config_of(entry)))
 
 
-def resolve_lessons(config: FinetuneConfig, trainee: BaseModelSpec) -> TrainingData:
-    """Read the demonstrations and make tokens of them.
+def resolve_training_data(config: FinetuneConfig, base: BaseModelSpec) -> TrainingData:
+    """Read the demonstrations and tokenise them.
 
-    Raises InputError for a set that can't be read, a template that would teach something else, and too few examples.
+    Raises InputError for a set that can't be read, a template that would train another format, and too few examples.
     """
-    return tokenise_set(config, trainee, read_training_set(config.training_set, trainee))
+    return tokenise_set(config, base, read_training_set(config.training_set, base))
 
 
-def tokenise_set(config: FinetuneConfig, trainee: BaseModelSpec, source: TrainingSet) -> TrainingData:
-    """The tokens of demonstrations that were read. Raises what `resolve_lessons` raises after reading."""
-    with _small_files(trainee.entry) as location:
-        tokenizer = _loaded(load_tokenizer, location, trainee.entry)
-        chat = ChatFormat(tokenizer, trainee.family, trainee.entry.chat_template)
+def tokenise_set(config: FinetuneConfig, base: BaseModelSpec, source: TrainingSet) -> TrainingData:
+    """The tokens of demonstrations. Raises the errors of `resolve_training_data` after reading."""
+    with _small_files(base.entry) as location:
+        tokenizer = _loaded(load_tokenizer, location, base.entry)
+        chat = ChatFormat(tokenizer, base.family, base.entry.chat_template)
         check_chat_format(chat)
         check_demonstrations(chat, source.demonstrations)
-        shown, kept = hold_out(source.demonstrations, config.training_set.held_out, config.training.seed)
+        shown, kept_out = hold_out(source.demonstrations, config.training_set.held_out, config.training.seed)
         learnt = tokenise(shown, chat, config.max_length)
-        held_out = tokenise(kept, chat, config.max_length) if kept else None
+        held_out = tokenise(kept_out, chat, config.max_length) if kept_out else None
     if learnt.counts.examples < config.training.sequences_a_step:
         raise InputError(
             f"{source.source} gives {learnt.counts.examples:,} examples, and a step takes "
@@ -87,11 +87,11 @@ def tokenise_set(config: FinetuneConfig, trainee: BaseModelSpec, source: Trainin
     return TrainingData(source, learnt, held_out)
 
 
-def finetune_identity(config: FinetuneConfig, trainee: BaseModelSpec, lessons: TrainingData) -> dict[str, Any]:
-    """What changes the weights, and the evaluation loss."""
-    entry = trainee.entry
-    identity = training_identity(place(entry.source), entry.revision, lessons.learnt, config.training)
-    held_out = None if lessons.held_out is None else tokens_hash(lessons.held_out)
+def finetune_identity(config: FinetuneConfig, base: BaseModelSpec, training_data: TrainingData) -> dict[str, Any]:
+    """All that changes the weights or the evaluation loss."""
+    entry = base.entry
+    identity = training_identity(bare_uri(entry.source), entry.revision, training_data.learnt, config.training)
+    held_out = None if training_data.held_out is None else tokens_hash(training_data.held_out)
     weights = weights_fingerprint(entry.source)
     known = {} if weights is None else {WEIGHTS: weights}
     return as_stored({**identity, **known, "chat_template": entry.chat_template, "held_out": held_out})
@@ -108,40 +108,42 @@ def training_set_entry(config: TrainingSetConfig) -> TrainingSetEntry:
         entry = catalog.training_sets()[config.name]
         if columns:
             raise InputError(
-                f"training_set: {', '.join(columns)} can't be said of {config.name}, whose columns the catalog knows. "
-                "Give your own set by its path or id."
+                f"training_set: {', '.join(columns)} can't be set for {config.name}, whose columns are in the catalog. "
+                "Fix: leave them out, or give your own set by its path or id."
             )
         return entry if config.file is None else copy_of(entry, config.file)
     if not is_adhoc(config.name):
         raise UnknownNameError("training set", config.name, catalog.training_sets())
     if config.file is not None:
-        raise InputError("training_set.file is a copy of a set of the catalog: give yours as training_set.name.")
+        raise InputError(
+            "training_set.file is a copy of a set of the catalog. Fix: give your file as training_set.name."
+        )
     return adhoc_training_set(config.name, **columns)
 
 
-def read_training_set(config: TrainingSetConfig, trainee: BaseModelSpec) -> TrainingSet:
-    """The demonstrations, from wherever they are.
+def read_training_set(config: TrainingSetConfig, base: BaseModelSpec) -> TrainingSet:
+    """The demonstrations of a catalog set, a file, a folder, a URI or an id.
 
     Raises:
-        UnreadHubError: the hub did not give the set.
-        InputError: everything else that is wrong with the set or its rows.
+        UnreadHubError: The hub did not give the set.
+        InputError: Any other fault of the set or its rows.
     """
     if config.name not in catalog.training_sets():
         config = as_built(config)
     if not is_stored_set(config.name):
-        return _read(training_set_entry(config), config, trainee)
+        return _read(training_set_entry(config), config, base)
     with fetched_set(config) as local:
-        return named_after(_read(training_set_entry(local), config, trainee), config)
+        return named_after(_read(training_set_entry(local), config, base), config)
 
 
-def _read(entry: TrainingSetEntry, config: TrainingSetConfig, trainee: BaseModelSpec) -> TrainingSet:
+def _read(entry: TrainingSetEntry, config: TrainingSetConfig, base: BaseModelSpec) -> TrainingSet:
     try:
         records = read_records(entry)
     except InputError as error:
         if entry.kind == "huggingface" and not Path(entry.source).expanduser().is_dir():
             raise UnreadHubError(str(error)) from error
         raise
-    return training_set_of(entry, records, config.on_bad_row, trainee.family.tags)
+    return training_set_of(entry, records, config.on_bad_row, base.family.tags)
 
 
 def _config_of(entry: ModelEntry) -> Any:

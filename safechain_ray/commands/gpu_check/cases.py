@@ -1,7 +1,4 @@
-"""What every engine must do, as small cases: the engine tests and the GPU check run the same ones.
-
-A real vLLM engine with its event loop, for code that is not a coroutine itself.
-"""
+"""Conformance cases of engines, which the engine tests and the GPU check run on a real vLLM engine."""
 
 import asyncio
 import math
@@ -55,7 +52,7 @@ def running_engine(
     loop: asyncio.AbstractEventLoop,
     memory_share: float | None = None,
 ) -> Iterator[RunningEngine]:
-    """An engine that is closed at the end. Raises EngineStartError where it does not start."""
+    """An engine that is closed at the end. Raises EngineStartError if it does not start."""
     running = RunningEngine(start_vllm(EngineStart(needs, device, log_file, memory_share=memory_share)), loop)
     try:
         yield running
@@ -71,7 +68,7 @@ BOS = "<｜begin▁of▁sentence｜>"
 
 
 class CaseError(AssertionError):
-    """An engine that does otherwise than a case asks."""
+    """An engine fails a case."""
 
 
 def ask(running: RunningEngine, **changes: object) -> Request:

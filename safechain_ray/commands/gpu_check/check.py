@@ -1,7 +1,4 @@
-"""Runs the steps of the GPU check, each in a child process with its own limit, so that a crash is a finding.
-
-Where a step of the GPU check runs, and how it reports.
-"""
+"""The steps of the GPU check, each in a child process with its own time limit, so that a crash is a finding."""
 
 import json
 import os
@@ -27,7 +24,7 @@ SMALL_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The device under test and a scratch folder that lasts for the whole check."""
+    """The device under test, and a scratch folder for the whole check."""
 
     device: Device
     scratch: Path
@@ -43,7 +40,7 @@ class Scene:
 
 
 def write_finding(file: Path, finding: Finding) -> None:
-    """Append a finding; a step that is killed later has reported it."""
+    """Append a finding, so that it survives a step that is killed later."""
     with file.open("a", encoding="utf-8") as findings:
         findings.write(json.dumps(asdict(finding)) + "\n")
 
@@ -96,7 +93,7 @@ def chosen_steps(names: Sequence[str]) -> tuple[Step, ...]:
 def run_steps(
     steps: Sequence[Step], device: Device, scratch: Path, on_step: Callable[[Step], None] = lambda step: None
 ) -> Iterator[Finding]:
-    """The findings of all steps, each as soon as its step has ended. A step that fails leaves the others alone.
+    """The findings of all steps, each as soon as its step has ended. A failed step does not affect the others.
 
     `on_step` is called before each step.
     """
@@ -128,7 +125,7 @@ def run_step(step: Step, scene: Scene) -> Iterator[Finding]:
 
 
 def end_with_descendants(child: subprocess.Popen[bytes]) -> None:
-    """Kill a step that runs still, and the engines that it has left."""
+    """Kill a step that is still running, and the engines that it left."""
     running: list[psutil.Process] = []
     if child.poll() is None:
         running = [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]

@@ -11,7 +11,7 @@ from safechain_ray.errors import SafechainError
 
 
 def main(name: str, module: str, function: str, device: Device, scratch: str, findings: str) -> None:
-    """Write each finding as it comes. An error of this project is a finding, any other ends the process."""
+    """Write each finding immediately. An error of this project is a finding, any other error ends the process."""
     check = getattr(import_module(module), function)
     try:
         for finding in check(Scene(device, Path(scratch))):

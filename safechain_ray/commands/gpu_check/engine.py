@@ -1,4 +1,4 @@
-"""GPU check, machine and engine: does it start, with which kernels, does it do what it must, and do seeds repeat."""
+"""GPU check, machine and engine: start, kernels, conformance cases, repeatable seeds."""
 
 import asyncio
 import re
@@ -20,16 +20,16 @@ LOGGED = {
     "CUDA graphs": re.compile(r"(Graph capturing finished[^\n]*)"),
     "KV cache": re.compile(r"((?:GPU|CPU) KV cache size: [^\n]*)"),
 }
-"""Lines of vLLM's log (0.25.1 to 0.33.0) that say what an engine runs with."""
+"""Lines of vLLM's log (0.25.1 to 0.33.0) with the kernels and caches of an engine."""
 
 
 def check_machine(scene: Scene) -> Iterator[Finding]:
-    """All that `doctor` checks of the installation."""
+    """All checks of `doctor` on the installation."""
     yield from check_installation()
 
 
 def check_engine(scene: Scene) -> Iterator[Finding]:
-    """Start an engine of the demo model and put the conformance cases to it."""
+    """Start an engine of the demo model and run the conformance cases on it."""
     subject, log = Subject("engine"), scene.log("engine")
     began = time.monotonic()
     with (
@@ -48,7 +48,7 @@ def check_engine(scene: Scene) -> Iterator[Finding]:
 
 
 def logged(subject: Subject, log: Path) -> Iterator[Finding]:
-    """What the engine's log says of its kernels and caches."""
+    """The kernels and caches of an engine, by its log."""
     text = log.read_text(errors="replace")
     for check, pattern in LOGGED.items():
         found = pattern.findall(text)
@@ -56,7 +56,7 @@ def logged(subject: Subject, log: Path) -> Iterator[Finding]:
 
 
 def check_seeds(scene: Scene) -> Iterator[Finding]:
-    """The same seeded requests alone, in a crowd, and in a crowd again. Shares of equal texts are reported."""
+    """The same seeded requests one by one, in a batch, and in a batch again; reports the shares of equal texts."""
     subject = Subject("seeds")
     with (
         asyncio.Runner() as runner,

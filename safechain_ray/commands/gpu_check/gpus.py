@@ -1,6 +1,6 @@
-"""GPU check, several engines: two on one GPU, one over two GPUs, one on every GPU.
+"""GPU check, several engines: two on one GPU, one over two GPUs, one on every GPU; and one after another.
 
-GPU check, memory: is a GPU free again for the next engine, after one was closed and after one died.
+A GPU must be free again for the next engine after an engine was closed, and after an engine died.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What the demo models do on a CPU, stored with the package: a GPU is compared with it.
+"""The reference of the GPU check: figures and texts of the demo models on a CPU, stored with the package.
 
-Made from a run of configs/quickstart.yaml:
+It is made from a run of configs/quickstart.yaml:
 
     safechain-ray evaluate --config configs/quickstart.yaml --output runs/demo
     python -m safechain_ray.commands.gpu_check.reference runs/demo
@@ -47,7 +47,7 @@ QUICKSTART: Mapping[str, Any] = {
     "judges": ["demo-guard", "refusal-match"],
     "resources.block_rows": 8,
 }
-"""configs/quickstart.yaml, which an installed package does not hold."""
+"""configs/quickstart.yaml, which is not in an installed package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`greedy` holds the greedy text of each prompt."""
+    """`greedy` has the greedy text of each prompt."""
 
     figures: tuple[Figure, ...]
     greedy: Mapping[str, str]
@@ -86,7 +86,7 @@ class Reference:
 
 
 def quickstart(**keys: Any) -> RunConfig:
-    """The run of `make demo`; `keys` win."""
+    """The config of `make demo`, overridden by `keys`."""
     return read_config(None, {**QUICKSTART, **keys}, ())
 
 

@@ -42,7 +42,7 @@ LEAST_VERDICTS = 299 / 300
 
 @dataclass
 class Killer:
-    """An observer of the run that kills the model's engine core, then its worker."""
+    """A reporter of the run that kills the model's engine core, then its worker."""
 
     said: list[str] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """GPU check, speed: a model's shape with dummy weights, through the pipeline and through `vllm.LLM.generate`.
 
-The yardstick: `vllm.LLM.generate` with the engine arguments and the requests of a run, and nothing around it.
+The baseline is `vllm.LLM.generate` alone, with the engine arguments and the requests of the run.
 """
 
 import json
@@ -31,7 +31,7 @@ from safechain_ray.types import Message
 
 OF_THE_MODEL = {"model", "revision", "dtype", "max_model_len", "tensor_parallel_size", "trust_remote_code"}
 
-"""Arguments that say what is run, and not how fast."""
+"""Arguments that choose the workload, not its speed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""An engine that notes when its requests come and go, so that a run's start-up can be left out of its time."""
+"""An engine that records start and end of its requests, so that the start-up of a run is not timed."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ class Marks:
     requests: int
     tokens: int
     mean_in_engine: float
-    """Requests that the engine had on average, waiting ones too; below `max_running` it was not kept full."""
+    """Requests that the engine had on average, queued ones too; below `max_running` the engine was not saturated."""
     limits_of_a_step: tuple[int, int] | None
     """Most sequences and most tokens that vLLM schedules in one step; None for another engine."""
 
@@ -99,7 +99,7 @@ class TimedEngine:
 
 
 def warm_up_texts() -> list[str]:
-    """What is asked before the clock starts; no prompt of a benchmark begins so, and none profits from its cache."""
+    """The warm-up prompt. No prompt of a benchmark has its prefix, so that none profits from its cache."""
     return [f"Warm-up {number}: tell me something." for number in range(WARM_UP_REQUESTS)]
 
 
@@ -108,7 +108,7 @@ def warm_up_request(prompt: str) -> Request:
 
 
 def read_marks(file: Path) -> Marks:
-    """What an engine noted in `file`."""
+    """The records of an engine in `file`."""
     lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
     times = [float(moment) for moment, _, _ in lines]
     spans = zip(pairwise(times), lines[1:], strict=True)

@@ -1,1 +1,1 @@
-"""Many models, each a run of its own: what they will cost, which go when, and how far each is."""
+"""The sweep command: cost estimate, scheduler and record of many models, each a run of its own."""

@@ -1,4 +1,4 @@
-"""What a sweep will come to before it starts: rows, tokens, GPU-hours and API cost, under assumptions that are told."""
+"""Estimate of a sweep before it starts: rows, tokens, GPU-hours and API cost, under stated assumptions."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from safechain_ray.storage import redact
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What no config says. The utilisations are shares of the GPU's peak, cautious for vLLM with a full batch."""
+    """Assumptions beside the config. Utilisations are shares of the GPU's peak, cautious for vLLM with full batches."""
 
     prompt_tokens: int = 300
     response_tokens: int = 2_000
@@ -22,7 +22,7 @@ class Assumptions:
     decode_utilisation: float = DECODE_UTILISATION
     prefill_utilisation: float = PREFILL_UTILISATION
     start_minutes: float = 5.0
-    """Until an engine answers, its weights being on disk."""
+    """Until an engine answers, with its weights on disk."""
 
     def sentences(self) -> list[str]:
         return [
@@ -80,9 +80,9 @@ class RunEstimate:
 
 
 def estimate_sweep(config: SweepConfig, assumptions: Assumptions) -> tuple[RunEstimate, ...]:
-    """An estimate of each run. Nothing is downloaded where the catalog says how many prompts a data set has.
+    """An estimate of each run. Nothing is downloaded where the catalog has the number of prompts of a data set.
 
-    Raises InputError for whatever can't work in any of them.
+    Raises InputError for a config that can't work in any of them.
     """
     return tuple(estimate_run(run, assumptions) for run in config.runs())
 
@@ -167,5 +167,5 @@ def _judging_hours(
 
 
 def _hours(engine: EngineNeeds, tokens: float, tflops: float) -> float:
-    """GPU-hours: however many GPUs share the work, it is the same."""
+    """GPU-hours: the same for any number of GPUs that share the work."""
     return tokens * 2 * engine.parameters * 1e9 / (tflops * 1e12) / 3600

@@ -1,13 +1,13 @@
-"""sweep.json: which models a sweep has, and how far each is."""
+"""sweep.json: the models of a sweep, and the status of each."""
 
 import json
 from collections.abc import Container, Iterable
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BeforeValidator, Field, StrictStr, model_validator
 
+from safechain_ray.runs.stored import Count, Stored
 from safechain_ray.storage import Folder, InsideName, read_record, redact
 
 SWEEP_FILE = "sweep.json"
@@ -17,32 +17,43 @@ SWEEP_FIX = "restore sweep.json from a copy; to sweep again, give another --outp
 Status = Literal["queued", "running", "done", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class SweptModel:
-    """How far one model of a sweep is. `folder` is its run's, below the sweep's; `error` says why it failed last.
+def _known_status(status: Any) -> Any:
+    """A status of another version counts as queued: the next command opens the run and finds what is left."""
+    return status if status in get_args(Status) else "queued"
 
-    `tries` counts the starts of its run in the sweep's latest command; `left_out` says that this was told to leave the
-    model as it is.
+
+class SweptModel(Stored):
+    """The status of one model of a sweep.
+
+    `folder` is that of its run, below the sweep's. `error` is the reason of the latest failure. `attempts` counts the
+    starts of its run in the sweep's latest command. `left_out`: that command named other models only.
     """
 
-    model: str
+    model: StrictStr
     folder: InsideName
-    status: Status = "queued"
-    error: str | None = None
-    errors_in_samples: int = 0
-    tries: int = 0
+    status: Annotated[Status, BeforeValidator(_known_status)] = "queued"
+    error: StrictStr | None = None
+    errors_in_samples: Count = 0
+    attempts: Annotated[Count, BeforeValidator(lambda count: count or 0)] = Field(default=0, alias="tries")
     left_out: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_folder(cls, stored: Any) -> Any:
+        """Earlier versions wrote no folder: it had the model's name."""
+        return {"folder": stored.get("model"), **stored} if isinstance(stored, dict) else stored
 
-def _with_folders(models: Any) -> Any:
-    """Earlier versions wrote no folder: it had the model's name."""
-    if not isinstance(models, list):
-        return models
-    return [{"folder": each.get("model"), **each} if isinstance(each, dict) else each for each in models]
+
+class SweepFile(Stored):
+    """The content of sweep.json. `ended`: the end of the latest command, None while it runs."""
+
+    ended: StrictStr | None = None
+    models: tuple[SweptModel, ...]
 
 
-class _StoredSweep(BaseModel):
-    models: Annotated[tuple[SweptModel, ...], BeforeValidator(_with_folders)]
+def read_sweep_file(folder: Folder) -> SweepFile:
+    """The folder's sweep.json. Raises InputError for a file that is no record of a sweep."""
+    return read_record(folder, SWEEP_FILE, SweepFile, "record of a sweep", SWEEP_FIX)
 
 
 class SweepRecord:
@@ -55,17 +66,17 @@ class SweepRecord:
 
     @classmethod
     def opened(cls, folder: Folder, names: Iterable[str], wanted: Container[str]) -> "SweepRecord":
-        """The record of the sweep's models, with what an earlier command left of them; `wanted` are not left out.
+        """The record of the sweep's models, with the status that an earlier command left; `wanted` are not left out.
 
-        A model that was at work when its driver died is queued again. Raises InputError for another sweep.json.
+        A model that was running when its driver died is queued again. Raises InputError for another sweep.json.
         """
         earlier = swept_models(folder)
-        models = {name: earlier.get(name, SweptModel(name, name)) for name in names}
-        cut = {name: replace(model, status="queued") for name, model in models.items() if model.status == "running"}
-        record = cls(
-            folder,
-            {name: replace(model, tries=0, left_out=name not in wanted) for name, model in (models | cut).items()},
-        )
+        models = {}
+        for name in names:
+            model = earlier.get(name) or SweptModel(model=name, folder=name)
+            cut = {"status": "queued"} if model.status == "running" else {}
+            models[name] = model.model_copy(update={**cut, "attempts": 0, "left_out": name not in wanted})
+        record = cls(folder, models)
         record._write()
         return record
 
@@ -77,10 +88,10 @@ class SweepRecord:
         return self._models[name]
 
     def started(self, name: str) -> None:
-        self._change(name, status="running", tries=self._models[name].tries + 1)
+        self._change(name, status="running", attempts=self._models[name].attempts + 1)
 
     def queued(self, name: str, error: str | None = None) -> None:
-        """It waits; with `error` for another try."""
+        """The model waits; with `error` for another attempt."""
         self._change(name, status="queued", error=None if error is None else redact(error))
 
     def done(self, name: str, errors_in_samples: int) -> None:
@@ -90,23 +101,20 @@ class SweepRecord:
         self._change(name, status="failed", error=redact(error))
 
     def end(self) -> None:
-        """The command ends here, whatever is queued: nothing comes of that before there is another."""
+        """The command ends. Queued models stay queued until there is another command."""
         self._ended = datetime.now(UTC)
         self._write()
 
     def _change(self, name: str, **fields: Any) -> None:
-        self._models[name] = replace(self._models[name], **fields)
+        self._models[name] = self._models[name].model_copy(update=fields)
         self._write()
 
     def _write(self) -> None:
-        models = [asdict(model) for model in self._models.values()]
-        tree = {"ended": self._ended and self._ended.isoformat(timespec="seconds"), "models": models}
-        self._folder.write_text(SWEEP_FILE, json.dumps(tree, indent=2) + "\n")
+        ended = None if self._ended is None else self._ended.isoformat(timespec="seconds")
+        models = [model.model_dump(by_alias=True) for model in self._models.values()]
+        self._folder.write_text(SWEEP_FILE, json.dumps({"ended": ended, "models": models}, indent=2) + "\n")
 
 
 def swept_models(folder: Folder) -> dict[str, SweptModel]:
     """The models in a folder's sweep.json; none where there is no such file. Raises InputError for another's file."""
-    if not folder.exists(SWEEP_FILE):
-        return {}
-    stored = read_record(folder, SWEEP_FILE, _StoredSweep, "record of a sweep", SWEEP_FIX)
-    return {model.model: model for model in stored.models}
+    return {each.model: each for each in read_sweep_file(folder).models} if folder.exists(SWEEP_FILE) else {}

@@ -1,4 +1,4 @@
-"""The schedule of a sweep: starts runs where there is room, lets them grow, takes turns, tries again what failed."""
+"""The scheduler of a sweep: starts runs where they fit, scales them up, slices time, preempts, retries failed runs."""
 
 import math
 import queue
@@ -16,16 +16,9 @@ from safechain_ray.cluster.session import view_cluster, view_free
 from safechain_ray.cluster.shared_judges import share_judge
 from safechain_ray.cluster.stream_control import StreamStoppedError
 from safechain_ray.commands.evaluate import Evaluation, OpenRun, finish, measure_so_far, open_run
-from safechain_ray.commands.sweep.active_runs import (
-    ActiveRun,
-    JudgesAtWork,
-    Lasting,
-    Share,
-    shared_pools,
-    time_slice,
-    work,
-)
+from safechain_ray.commands.sweep.active_runs import ActiveRun, ConditionTimer, Demand, time_slice, work
 from safechain_ray.commands.sweep.record import SweepRecord
+from safechain_ray.commands.sweep.shared_judges import SharedJudgesState, shared_pools
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError, PlanError, SafechainError
 from safechain_ray.runs.pools import pool_needs
@@ -38,10 +31,10 @@ STOP_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class SweepOptions:
-    """How a sweep goes about it.
+    """Options of the scheduler.
 
-    A run that fails is tried again `retries` times, after those that wait; `at_once` runs work side by side at most; at
-    `deadline` (seconds since the epoch) all stop, and until then models that wait for room take turns.
+    A failed run is retried `retries` times, after the queued ones. At most `at_once` runs run side by side. At
+    `deadline` (seconds since the epoch) all runs stop; before it, models that do not fit together get time slices.
     """
 
     retries: int = 1
@@ -50,7 +43,7 @@ class SweepOptions:
 
 
 class Schedule:
-    """Brings runs of a sweep to their ends, on the Ray that the driver has joined. `run` is called once."""
+    """Runs all runs of a sweep on the Ray cluster that the driver has joined. `run` is called once."""
 
     def __init__(
         self,
@@ -59,7 +52,7 @@ class Schedule:
         reporter: RunReporter,
         start_engine: StartEngine,
         logs: Path,
-        manner: SweepOptions,
+        options: SweepOptions,
     ) -> None:
         self._waiting = waiting
         self._running: dict[str, ActiveRun] = {}
@@ -67,44 +60,44 @@ class Schedule:
         self._record = record
         self._reporter = reporter
         self._start_engine = start_engine
-        self._manner = manner
-        self._failures_left = dict.fromkeys(waiting, manner.retries)
-        self._turns = dict.fromkeys(waiting, 0)
+        self._options = options
+        self._failures_left = dict.fromkeys(waiting, options.retries)
+        self._slices = dict.fromkeys(waiting, 0)
         self._ended: queue.Queue[tuple[str, Evaluation | BaseException]] = queue.Queue()
         self._resources = next(iter(waiting.values())).config.resources
         self._view = view_cluster(self._resources)
-        self._idle = Lasting()
-        self._held = Lasting()
+        self._idle = ConditionTimer()
+        self._blocked = ConditionTimer()
         self._refuse_what_no_engine_runs()
         self._judges = self._share_judges(logs)
         self._needs = {name: self._needs_of(opened) for name, opened in self._waiting.items()}
 
     def run(self) -> None:
-        """Raises nothing that a run raises. An interruption and the deadline stop all runs and leave them queued."""
+        """Errors of runs are recorded. An interruption and the deadline stop all runs and leave them queued."""
         self._refuse_what_never_fits()
-        if math.isfinite(self._manner.deadline):
-            self._reporter.report(f"Time is up at {in_local_time(self._manner.deadline)}.")
+        if math.isfinite(self._options.deadline):
+            self._reporter.report(f"Time is up at {in_local_time(self._options.deadline)}.")
         try:
-            while (self._waiting or self._running) and time.time() < self._manner.deadline:
+            while (self._waiting or self._running) and time.time() < self._options.deadline:
                 self._pack()
-                self._end_turns()
+                self._end_slices()
                 self._wait()
-                self._give_up_in_the_end()
+                self._fail_starved()
         finally:
             self._stop()
         for name, opened in self._waiting.items():
-            self._reporter.report(f"Time is up before {name} is finished; the same command goes on with it.")
+            self._reporter.report(f"Time is up before {name} is finished. Rerun the command to resume.")
             try:
-                with open_run(opened.config, opened.run, PrefixedReporter(self._reporter, name)) as held:
-                    measure_so_far(held)
+                with open_run(opened.config, opened.run, PrefixedReporter(self._reporter, name)) as locked:
+                    measure_so_far(locked)
             except SafechainError as error:
-                self._reporter.report(f"What {name} has so far could not be measured: {error}")
+                self._reporter.report(f"The samples of {name} so far could not be measured: {error}")
 
-    def _share_judges(self, logs: Path) -> JudgesAtWork:
+    def _share_judges(self, logs: Path) -> SharedJudgesState:
         runs = list(self._waiting.values())
         pools = shared_pools(runs, self._view) if runs else ()
         if not pools:
-            return JudgesAtWork((), None, self._reporter)
+            return SharedJudgesState((), None, self._reporter)
         judges = {judge.name: judge for judge in runs[0].run.judges}
         progress_tracker = start_tally()
         settings = StreamSettings.of(self._resources, self._start_engine, logs, progress_tracker)
@@ -114,7 +107,7 @@ class Schedule:
                 f"{pool.needs.pool} judges for all models, with {_counted(pool.replicas, 'replica')}."
             )
             shared.append(share_judge(pool, judges[pool.needs.pool], runs[0].run.parts, settings))
-        return JudgesAtWork(tuple(shared), progress_tracker, self._reporter)
+        return SharedJudgesState(tuple(shared), progress_tracker, self._reporter)
 
     def _needs_of(self, opened: OpenRun) -> tuple[PoolNeeds, ...]:
         shared = {judge.entry.name for judge in self._judges.shared}
@@ -142,33 +135,33 @@ class Schedule:
 
     def _pack(self) -> None:
         waiting = [
-            WaitingRun(name, self._needs[name], work(opened, opened.left), self._turns[name])
+            WaitingRun(name, self._needs[name], work(opened, opened.left), self._slices[name])
             for name, opened in self._waiting.items()
         ]
-        running = [active_run.seen(name) for name, active_run in self._running.items()]
-        free, judges = self._free(), self._judges.to_come()
-        if self._judges.want_room(judges, free):
-            self._make_room()
-        packing = pack(waiting, running, free, self._manner.at_once, judges)
-        if self._held.is_to_tell(self._held.seconds(bool(packing.held))):
-            names, minutes = ", ".join(packing.held), PLACE_SECONDS / 60
+        running = [active_run.running(name) for name, active_run in self._running.items()]
+        free, judges = self._free(), self._judges.unplaced()
+        if self._judges.need_preemption(judges, free):
+            self._preempt()
+        decision = pack(waiting, running, free, self._options.at_once, judges)
+        if self._blocked.is_due(self._blocked.seconds(bool(decision.held))):
+            names, minutes = ", ".join(decision.held), PLACE_SECONDS / 60
             self._reporter.report(
-                f"There is room for {names}, but a larger model has no place yet, and Ray might put them in its way: "
+                f"{names} would fit, but a larger model is not placed yet, and Ray might give them its GPUs: "
                 f"they wait, at most {minutes:g} minutes."
             )
-        turns = self._time_slice()
-        for name, plan in packing.starts.items():
-            self._start(name, plan, time.time() + turns[name])
-        for name, replicas in packing.grown.items():
+        slices = self._time_slice()
+        for name, plan in decision.starts.items():
+            self._start(name, plan, time.time() + slices[name])
+        for name, replicas in decision.grown.items():
             active_run = self._running[name]
-            self._reporter.report(f"{name} may have {_counted(replicas, 'replica')}: there is room.")
+            self._reporter.report(f"{name} scales up to {_counted(replicas, 'replica')}: GPUs are free.")
             active_run.replicas = replicas
             active_run.control.set_max_replicas(replicas)
 
-    def _make_room(self) -> None:
-        """For a shared judge: the model with most replicas gives up one, or gives way where it has a single one.
+    def _preempt(self) -> None:
+        """Release a replica of the model with most replicas for a shared judge, or stop a model that has a single one.
 
-        Else its samples would wait for their verdicts, and the judge for a place, for ever.
+        Otherwise its samples would wait for their verdicts, and the judge for a GPU, for ever.
         """
         holding = [name for name, run in self._running.items() if run.holds_gpus and not run.control.is_stopped]
         if not holding:
@@ -178,10 +171,10 @@ class Schedule:
         if active_run.wanted > 1:
             active_run.replicas = active_run.wanted - 1
             active_run.control.set_max_replicas(active_run.replicas)
-            self._reporter.report(f"{name} gives up a replica: a judge for all models has no place.")
+            self._reporter.report(f"{name} releases a replica: a judge of all models has no GPU.")
         else:
             active_run.control.stop()
-            self._reporter.report(f"{name} gives way: a judge for all models has no place.")
+            self._reporter.report(f"{name} is preempted: a judge of all models has no GPU.")
 
     def _free(self) -> ClusterView:
         if not self._view.autoscales:
@@ -192,20 +185,20 @@ class Schedule:
     def _time_slice(self) -> dict[str, float]:
         runs = {name: (opened, opened.left) for name, opened in self._waiting.items()}
         runs |= {name: (active_run.opened, active_run.left) for name, active_run in self._running.items()}
-        shares = {name: Share(work(opened, rows), self._needs[name][0].gpus) for name, (opened, rows) in runs.items()}
+        demands = {name: Demand(work(opened, rows), self._needs[name][0].gpus) for name, (opened, rows) in runs.items()}
         gpus = sum(node.gpus for node in self._view.grown.nodes)
-        return time_slice(self._manner.deadline - time.time(), shares, gpus)
+        return time_slice(self._options.deadline - time.time(), demands, gpus)
 
     def _start(self, name: str, plan: Plan, until: float) -> None:
         opened = self._waiting.pop(name)
         active_run = ActiveRun(opened, plan, plan.stages[0][0].replicas, until, PrefixedReporter(self._reporter, name))
         placement = Placement(plan, active_run.control, self._judges.shared, self._judges.is_loading)
 
-        def bring_to_its_end() -> None:
+        def run_to_end() -> None:
             result: Evaluation | BaseException
             try:
-                with open_run(opened.config, opened.run, active_run.reporter) as held:
-                    result = finish(held, active_run.reporter, self._start_engine, placement)
+                with open_run(opened.config, opened.run, active_run.reporter) as locked:
+                    result = finish(locked, active_run.reporter, self._start_engine, placement)
             except BaseException as error:
                 result = error
             self._ended.put((name, result))
@@ -213,24 +206,26 @@ class Schedule:
         self._record.started(name)
         self._reporter.report(f"{name} starts: {_described(plan)}.")
         self._running[name] = active_run
-        self._threads[name] = threading.Thread(target=bring_to_its_end, name=f"run-{name}", daemon=True)
+        self._threads[name] = threading.Thread(target=run_to_end, name=f"run-{name}", daemon=True)
         self._threads[name].start()
 
-    def _end_turns(self) -> None:
-        """Stop runs whose turn is over, as long as others wait for their room."""
+    def _end_slices(self) -> None:
+        """Stop runs whose time slice is over, while others are queued."""
         if not self._waiting:
             return
         for name, active_run in self._running.items():
             if time.time() >= active_run.until and not active_run.control.is_stopped:
-                self._reporter.report(f"{name} gives way to those that wait; it goes on when it is its turn again.")
+                self._reporter.report(f"{name} has used its time slice and is queued again: other models wait.")
                 active_run.control.stop()
 
-    def _give_up_in_the_end(self) -> None:
-        """Nothing runs and nothing starts: that is told, and after `stall_timeout_minutes` what waits has failed."""
+    def _fail_starved(self) -> None:
+        """Report that no run can start. After `stall_timeout_minutes` without a running run the queued runs fail."""
         idle, minutes = self._idle.seconds(not self._running), self._resources.stall_timeout_minutes
-        if self._idle.is_to_tell(idle):
+        if self._idle.is_due(idle):
             names = ", ".join(self._waiting)
-            self._reporter.report(f"There is no room for {names} now: it is waited for, at most {minutes:g} minutes.")
+            self._reporter.report(
+                f"No GPUs are free for {names}: the sweep waits for them, at most {minutes:g} minutes."
+            )
         if idle < minutes * 60:
             return
         free = self._free()
@@ -238,12 +233,12 @@ class Schedule:
             del self._waiting[name]
             self._fail(
                 name,
-                f"No room came free for {minutes:g} minutes.\n{needs_table(self._needs[name], free)}\n"
-                "Fix: add nodes, or end what holds the others; the same command goes on.",
+                f"No GPUs became free for {minutes:g} minutes.\n{needs_table(self._needs[name], free)}\n"
+                "Fix: add nodes, or end the jobs on the others. Rerun the command to resume.",
             )
 
     def _wait(self) -> None:
-        """Wait for a run to end, no longer than a tick."""
+        """Wait for a run to end, for one poll interval at most."""
         try:
             name, result = self._ended.get(timeout=POLL_INTERVAL)
         except queue.Empty:
@@ -251,14 +246,14 @@ class Schedule:
         active_run = self._running.pop(name)
         if isinstance(result, Evaluation):
             self._record.done(name, result.errors)
-            self._reporter.report(f"{name} is done: {result.committed:,} samples in this try.")
+            self._reporter.report(f"{name} is done: {result.committed:,} samples in this attempt.")
         elif isinstance(result, StreamStoppedError):
-            self._turns[name] += 1
+            self._slices[name] += 1
             self._queue_again(name, active_run, None)
         elif self._failures_left[name] and not isinstance(result, InputError):
             self._failures_left[name] -= 1
-            self._turns[name] += 1
-            self._reporter.report(f"{name} failed and is tried again: {_reason(result)}")
+            self._slices[name] += 1
+            self._reporter.report(f"{name} failed and is retried: {_reason(result)}")
             self._queue_again(name, active_run, _reason(result))
         else:
             self._fail(name, _reason(result))
@@ -274,11 +269,11 @@ class Schedule:
         self._record.queued(name, error)
 
     def _fail(self, name: str, reason: str) -> None:
-        self._reporter.report(f"{name} failed, the sweep goes on: {reason}")
+        self._reporter.report(f"{name} failed, the sweep continues: {reason}")
         self._record.failed(name, reason)
 
     def _stop(self) -> None:
-        """Stop what runs still, after an interruption or when time is up; what was done just before is done."""
+        """Stop all running runs after an interruption or at the deadline; a run that has just ended counts as done."""
         for active_run in self._running.values():
             active_run.control.stop()
         deadline = time.monotonic() + STOP_SECONDS
@@ -296,7 +291,7 @@ class Schedule:
 
 
 def in_local_time(seconds: float) -> str:
-    """A point in time as a person at the driver reads it, with the time zone: that of a job is the cluster's."""
+    """A point in time with the time zone of the driver, which for a job is that of the cluster."""
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M %Z}"
 
 

@@ -1,11 +1,11 @@
-"""A sweep: the same settings of many models, each a run of its own, side by side wherever the cluster has room.
+"""The sweep command: the same settings for many models, each a run of its own, side by side where GPUs are free.
 
-All runs flow in one driver, each in a thread of its own with its own streams. One that fails leaves the others alone.
+One driver has all runs, each in a thread of its own with its own streams. A failed run does not affect the others.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from safechain_ray.cluster.session import ray_session
 from safechain_ray.commands.evaluate import OpenRun, finish, open_run
@@ -28,9 +28,9 @@ ONE_RETRY = SweepOptions()
 
 @dataclass(frozen=True, slots=True)
 class SweepDone:
-    """How a sweep ended; `metrics` are those of the models that have any, in the sweep's order.
+    """Result of a sweep. `metrics` are those of the models with samples, in the sweep's order.
 
-    `models` that the command left out are there as they were before, and count for nothing of what is told here.
+    `models` that the command left out keep their earlier status, and do not count in the properties.
     """
 
     folder: Folder
@@ -46,8 +46,8 @@ class SweepDone:
         return any(model.status == "failed" for model in self.asked_for)
 
     @property
-    def unfinished(self) -> tuple[str, ...]:
-        """Models that time did not suffice for."""
+    def incomplete(self) -> tuple[str, ...]:
+        """Models that were still queued at the deadline."""
         return tuple(model.model for model in self.asked_for if model.status == "queued")
 
     @property
@@ -61,12 +61,12 @@ def sweep(
     start_engine: StartEngine,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
-    manner: SweepOptions = ONE_RETRY,
+    options: SweepOptions = ONE_RETRY,
 ) -> SweepDone:
-    """Evaluate the models, going on where an earlier try was cut off.
+    """Evaluate the models. It resumes where an earlier attempt was interrupted.
 
-    `only` and `skip` name models of the sweep. Raises InputError for whatever can't work in any run, before the first
-    starts; a run that fails later is noted, and the others go on.
+    `only` and `skip` name models of the sweep. Raises InputError for a config that can't work in any run, before the
+    first starts. A run that fails later is recorded, and the others continue.
     """
     runs = {run.model.short_name: run for run in config.runs()}
     for name in (*only, *skip):
@@ -76,16 +76,18 @@ def sweep(
         resolve_names(run)
     prompts = prompts_of(next(iter(runs.values())))  # the same for all models, so read once
     wanted = {name: run for name, run in runs.items() if (not only or name in only) and name not in skip}
-    with lock_output(config.output, config.resources, reporter) as held:
-        record = SweepRecord.opened(held.folder, runs, wanted)
+    with lock_output(config.output, config.resources, reporter) as locked:
+        record = SweepRecord.opened(locked.folder, runs, wanted)
         try:
             waiting = _opened(wanted, prompts, record, reporter, start_engine)
             if waiting:
                 reporter.report(f"{len(waiting)} of {len(wanted)} models have samples to do.")
                 with ray_session(config.resources.ray_address, reporter.report) as logs:
-                    Schedule(waiting, record, reporter, start_engine, logs, manner).run()
+                    Schedule(waiting, record, reporter, start_engine, logs, options).run()
         finally:
-            with suppress(SafechainError):  # the store is silent, or another driver's: not the news of this moment
+            with suppress(
+                SafechainError
+            ):  # the store is silent, or locked by another driver: the first error matters more
                 record.end()
     folder = open_folder(config.output)
     results = _results(folder, record.models)
@@ -119,9 +121,9 @@ def _opened(
     reporter: RunReporter,
     start_engine: StartEngine,
 ) -> dict[str, OpenRun]:
-    """The runs with samples to do; those with none are measured, and those that can't be opened have failed.
+    """The runs with samples to do. Complete runs are measured, and runs that can't be opened have failed.
 
-    Each is held only while it is looked at, and again while it is at work.
+    Each folder is locked only for this check, and again while its run is running.
     """
     waiting = {}
     for name, run in runs.items():
@@ -140,16 +142,16 @@ def _opened(
 
 
 def _results(folder: Folder, models: Iterable[SweptModel]) -> SweepResults:
-    """Of a run that has not ended the metrics are over the samples there are, the rest is missing.
+    """The results of all models. An incomplete run has metrics over its samples so far; the rest counts as missing.
 
-    A model whose folder is damaged counts as failed: it must not hide the others.
+    A model whose folder is damaged counts as failed, so that it does not hide the others.
     """
     listed, found = [], {}
     for model in models:
         try:
             metrics = _metrics_of(model, folder / model.folder)
         except SafechainError as error:
-            listed.append(replace(model, status="failed", error=str(error)))
+            listed.append(model.model_copy(update={"status": "failed", "error": str(error)}))
             continue
         listed.append(model)
         if metrics is not None:
@@ -161,7 +163,7 @@ def _metrics_of(model: SweptModel, folder: Folder) -> RunMetrics | None:
     if model.status == "done" and folder.exists("metrics.json"):
         return metrics_of(folder.uri)
     run = RunFolder(folder)
-    content = run.read_run()
-    if content is None or not run.samples.list_files(".parquet"):
+    run_file = run.read_run()
+    if run_file is None or not run.samples.list_files(".parquet"):
         return None
-    return measure(run, RunManifest.of(content))
+    return measure(run, RunManifest.of(run_file))

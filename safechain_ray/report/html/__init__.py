@@ -1,1 +1,1 @@
-"""A run's report as one HTML file: figures, plots, facts and a sample browser, with nothing fetched from anywhere."""
+"""A run's report as one HTML file: figures, plots, facts and a sample browser, without network access."""

@@ -1,28 +1,24 @@
-"""The section of the fine-grained analysis: its plots, its tables, its notes, and whether it is out of date.
-
-The plots of the fine-grained analysis: thought against answer, and Safe@k against k.
-"""
+"""The section of the fine-grained analysis: warnings where it is outdated, its plots, its tables, its notes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from safechain_ray.analysis.fine_grained import FineGrained, OutcomesByVerdict, SettingAnalysis
+from safechain_ray.analysis.fine_grained import FineGrained, OutcomesByVerdict
 from safechain_ray.analysis.sample_count import SampleCountCurve
 from safechain_ray.analysis.thought_answer import ThoughtAnswer
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
-from safechain_ray.report import fine_grained
 from safechain_ray.report.escape import printable
+from safechain_ray.report.fine_grained import fine_grained_document
 from safechain_ray.report.html import plot
-from safechain_ray.report.html.markup import Markup, element, html_table, join
+from safechain_ray.report.html.document import html_caveats, html_notes, html_table
+from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.html.plot import GAP, WIDTH, Panel, Plot, figure
 from safechain_ray.report.labels import common_sampling, percent, setting_label
 from safechain_ray.types import Outcome
 
 BAR, LINE = 24.0, 44.0
-
 HEIGHT = 190.0
-
 SHARES = (
     ("thought safe, answer safe", "q0"),
     ("thought unsafe, answer safe", "q1"),
@@ -30,27 +26,41 @@ SHARES = (
     ("both unsafe", "q3"),
 )
 
+UPDATE = "`safechain-ray report RUN --fine-grained --html` updates it"
+
 
 @dataclass(frozen=True, slots=True)
-class _Named:
+class _NamedCurve:
     name: str
     curve: SampleCountCurve
 
 
+def fine_grained_section(analysis: FineGrained, metrics: RunMetrics) -> Markup:
+    """The analysis without its empty tables and plots. `metrics` show whether the run has changed since."""
+    document = fine_grained_document(analysis)
+    tables = [element("summary", f"{len(document.tables)} tables"), map(html_table, document.tables)]
+    return join(
+        html_caveats(_outdated_sentences(analysis, metrics)),
+        map(figure, analysis_plots(analysis)),
+        element("details", tables) if document.tables else None,
+        html_notes(document.notes),
+    )
+
+
 def analysis_plots(analysis: FineGrained) -> list[Plot]:
-    """Those that the analysis has the verdicts for."""
+    """The plots for which the analysis has verdicts."""
     common = common_sampling(analysis.settings)
     names = [setting_label(setting, common) for setting in analysis.settings]
     tables = [
         (f"{name}; {printable(each.judge)}", each)
         for name, setting in zip(names, analysis.settings, strict=True)
         for each in setting.thought_answer
-        if sum(_four(each))
+        if sum(_counts(each))
     ]
-    curves: dict[str, list[_Named]] = {}
+    curves: dict[str, list[_NamedCurve]] = {}
     for name, setting in zip(names, analysis.settings, strict=True):
         for each in (curve for curve in setting.sample_counts if curve.points):
-            curves.setdefault(f"{printable(each.judge)}, {each.part}", []).append(_Named(name, each))
+            curves.setdefault(f"{printable(each.judge)}, {each.part}", []).append(_NamedCurve(name, each))
     plots = []
     if tables:
         plots.append(thought_answer_plot(tables))
@@ -67,12 +77,12 @@ def thought_answer_plot(tables: Sequence[tuple[str, ThoughtAnswer]]) -> Plot:
     for place, (name, each) in enumerate(tables):
         y = panel.top + place * LINE + (LINE - BAR) / 2
         drawn.append(plot.text(0, y + BAR / 2 + 4, name, "label", characters=52))
-        counts = _four(each)
+        counts = _counts(each)
         start = 0.0
         for count, (words, shade) in zip(counts, SHARES, strict=True):
             share = count / sum(counts)
-            told = f"{name}: {words}: {percent(share)}%, {count:,} of {sum(counts):,} samples"
-            drawn.append(_stretch(panel, start, share, y, shade, told))
+            hover = f"{name}: {words}: {percent(share)}%, {count:,} of {sum(counts):,} samples"
+            drawn.append(_segment(panel, start, share, y, shade, hover))
             start += share
     return Plot(
         "thought-answer",
@@ -82,7 +92,7 @@ def thought_answer_plot(tables: Sequence[tuple[str, ThoughtAnswer]]) -> Plot:
     )
 
 
-def sample_count_plot(curves: dict[str, list[_Named]]) -> Plot:
+def sample_count_plot(curves: dict[str, list[_NamedCurve]]) -> Plot:
     """A line of two panels for each judge and part: Safe@k and ConsSafe@k against k, a curve a setting."""
     most = max(len(each.curve.points) for of_judge in curves.values() for each in of_judge)
     settings = max(map(len, curves.values()))
@@ -99,11 +109,11 @@ def sample_count_plot(curves: dict[str, list[_Named]]) -> Plot:
             for series, each in enumerate(of_judge[: plot.SERIES]):
                 estimates = [getattr(point, field) for point in each.curve.points]
                 ks = [point.k for point in each.curve.points]
-                told = [
-                    plot.told(estimate, each.name, judge, f"{label[:-1]}{k}")
+                hovers = [
+                    plot.hover_text(estimate, each.name, judge, f"{label[:-1]}{k}")
                     for estimate, k in zip(estimates, ks, strict=True)
                 ]
-                drawn.append(plot.curve(panel, [places[k] for k in ks], estimates, series, told))
+                drawn.append(plot.curve(panel, [places[k] for k in ks], estimates, series, hovers))
     left_out = f" The first {plot.SERIES} of {settings} settings." if settings > plot.SERIES else ""
     return Plot(
         "sample-count",
@@ -113,77 +123,22 @@ def sample_count_plot(curves: dict[str, list[_Named]]) -> Plot:
     )
 
 
-def _four(each: ThoughtAnswer) -> tuple[int, int, int, int]:
-    """In the order of SHARES."""
-    safe, unsafe = each.thought_safe, each.thought_unsafe
-    return safe.safe, unsafe.safe, safe.unsafe, unsafe.unsafe
-
-
-def _stretch(panel: Panel, start: float, share: float, y: float, shade: str, told: str) -> Markup:
-    """A part of a bar, with its figure where there is room for it."""
-    room = share * panel.width > 36
-    return element(
-        "g",
-        element("title", told),
-        element("rect", x=panel.x(start), y=y, width=share * panel.width, height=BAR, class_=f"stretch {shade}"),
-        plot.text(panel.x(start + share / 2), y + BAR / 2 + 4, percent(share), "value", "middle") if room else None,
-        class_="point",
-    )
-
-
-def _legend(left: float) -> Markup:
-    drawn, x = [], left
-    for words, shade in SHARES:
-        drawn.append(element("rect", x=x, y=6.0, width=12.0, height=12.0, rx=2, class_=f"stretch {shade}"))
-        drawn.append(plot.text(x + 18, 16, words, "key"))
-        x += 42 + plot.text_width(words)
-    return join(drawn)
-
-
-ANEW = "`safechain-ray report RUN --fine-grained --html` makes it anew"
-
-TABLES = (
-    fine_grained.crosstab_table,
-    fine_grained.length_table,
-    fine_grained.curve_table,
-    fine_grained.truncated_table,
-    fine_grained.refusal_table,
-    fine_grained.first_unsafe_table,
-)
-
-
-def fine_grained_section(analysis: FineGrained, metrics: RunMetrics) -> Markup:
-    """All of the analysis; what has nothing to show is left out. `metrics` tell whether a judge came after it."""
-    common = common_sampling(analysis.settings)
-
-    def name(setting: SettingAnalysis) -> str:
-        return setting_label(setting, common)
-
-    tables = [table for make in TABLES if any((table := make(analysis.settings, name)).groups)]
-    return join(
-        [element("p", each, class_="caveat") for each in _lateness(analysis, metrics)],
-        [figure(each) for each in analysis_plots(analysis)],
-        element("details", element("summary", f"{len(tables)} tables"), map(html_table, tables)) if tables else None,
-        element("ul", [element("li", printable(note)) for note in analysis.notes], class_="legend"),
-    )
-
-
-def _lateness(analysis: FineGrained, metrics: RunMetrics) -> Iterator[str]:
-    """What the run has that the analysis has not seen: verdicts of a judge, samples that were done again."""
-    held = {(each.judge, each.part) for setting in analysis.settings for each in setting.outcomes}
+def _outdated_sentences(analysis: FineGrained, metrics: RunMetrics) -> Iterator[str]:
+    """How the run has changed since the analysis: verdicts of more judges, other prompts, repeated samples."""
+    analysed = {(each.judge, each.part) for setting in analysis.settings for each in setting.outcomes}
     found = {(each.judge, each.part) for setting in metrics.settings for each in setting.judges}
-    late = sorted(f"{printable(judge)} on the {part}" for judge, part in found - held)
-    if late:
-        yield f"Made before {', '.join(late)} was judged: {ANEW}."
+    added = sorted(f"{printable(judge)} on the {part}" for judge, part in found - analysed)
+    if added:
+        yield f"Made before {', '.join(added)} was judged: {UPDATE}."
     ended = {setting.setting_id: _harmful(setting) for setting in metrics.settings}
     pairs = [(setting, ended.get(setting.setting_id, {})) for setting in analysis.settings]
     if any(
         (setting.rows if setting.harmful_rows is None else setting.harmful_rows) != sum(outcomes.values())
         for setting, outcomes in pairs
     ):
-        yield f"Computed over other prompts than those that count as harmful above: {ANEW}."
+        yield f"Computed over other prompts than those that count as harmful above: {UPDATE}."
     elif any(_outcomes(each) != outcomes for setting, outcomes in pairs for each in setting.outcomes):
-        yield f"Made of samples that were done again since: {ANEW}."
+        yield f"Made of samples that were done again since: {UPDATE}."
 
 
 def _harmful(setting: SettingMetrics) -> dict[Outcome, int]:
@@ -195,3 +150,30 @@ def _harmful(setting: SettingMetrics) -> dict[Outcome, int]:
 
 def _outcomes(each: OutcomesByVerdict) -> dict[Outcome, int]:
     return {outcome: each.safe[outcome] + each.unsafe[outcome] + each.missing[outcome] for outcome in OUTCOMES}
+
+
+def _counts(each: ThoughtAnswer) -> tuple[int, int, int, int]:
+    """In the order of SHARES."""
+    safe, unsafe = each.thought_safe, each.thought_unsafe
+    return safe.safe, unsafe.safe, safe.unsafe, unsafe.unsafe
+
+
+def _segment(panel: Panel, start: float, share: float, y: float, shade: str, hover: str) -> Markup:
+    """A part of a bar, with its figure where it fits."""
+    fits = share * panel.width > 36
+    return element(
+        "g",
+        element("title", hover),
+        element("rect", x=panel.x(start), y=y, width=share * panel.width, height=BAR, class_=f"stretch {shade}"),
+        plot.text(panel.x(start + share / 2), y + BAR / 2 + 4, percent(share), "value", "middle") if fits else None,
+        class_="point",
+    )
+
+
+def _legend(left: float) -> Markup:
+    drawn, x = [], left
+    for words, shade in SHARES:
+        drawn.append(element("rect", x=x, y=6.0, width=12.0, height=12.0, rx=2, class_=f"stretch {shade}"))
+        drawn.append(plot.text(x + 18, 16, words, "key"))
+        x += 42 + plot.text_width(words)
+    return join(drawn)

@@ -1,8 +1,6 @@
-"""The parts of which every plot is drawn: scales, gridlines, marks with their intervals, legends.
+"""The parts of every plot: scales, gridlines, marks with their intervals, legends, and the figure with its buttons.
 
-Colours are CSS classes, so that one picture serves light and dark; the page writes them out when it saves a picture.
-
-A plot on the page: its title and caption, the buttons that save it, the drawing.
+Colours are CSS classes, so that one picture serves light and dark; the page's script writes them out when it saves one.
 """
 
 from collections.abc import Sequence
@@ -13,23 +11,18 @@ from safechain_ray.report.html.markup import Markup, element, join
 from safechain_ray.report.labels import percent
 
 WIDTH = 1040.0
-
 GAP = 50.0
-
 HEADING_LINE = 14.0
-
 SERIES = 6
-
-"""Colours (classes c0 to c5) and shapes that eyes tell apart, also without colour."""
+"""Colours (classes c0 to c5) and shapes that readers can distinguish, also without colour."""
 
 _CHARACTER = 6.6
-
 _SCREEN = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One figure of the report. `svg` is the whole picture, legend within."""
+    """One figure of the report. `svg` is the whole picture with its legend."""
 
     key: str
     title: str
@@ -61,8 +54,26 @@ class Panel:
         return self.bottom - share * self.height
 
 
+def figure(plot: Plot) -> Markup:
+    """`plot` as the page shows it; the page's script finds its buttons by their `data-save`."""
+    save = [
+        element(
+            "button", kind.upper(), type="button", data_save=kind, aria_label=f"Save {plot.title} as {kind.upper()}"
+        )
+        for kind in ("svg", "png")
+    ]
+    caption = element(
+        "figcaption",
+        element("h3", plot.title),
+        element("p", plot.caption),
+        element("div", save, class_="save"),
+    )
+    drawing = element("div", plot.svg, class_="drawing", tabindex=0, role="region", aria_label=plot.title)
+    return element("figure", caption, drawing, id=f"plot-{plot.key}", data_name=plot.key)
+
+
 def picture(height: float, description: str, *children: Markup) -> Markup:
-    """The drawing, `WIDTH` wide, with what it shows in a sentence for those who can't see it."""
+    """The drawing, `WIDTH` wide, with a sentence about it for screen readers."""
     return element(
         "svg",
         element("title", description),
@@ -102,12 +113,12 @@ def heading(x: float, y: float, words: str, characters: int) -> Markup:
 
 
 def text_width(words: str) -> float:
-    """About how wide it is drawn; fonts differ, so there is some room in it."""
+    """The approximate width of `words`; fonts differ, so it is a high estimate."""
     return _CHARACTER * len(words)
 
 
 def columns(panel: Panel) -> Markup:
-    """Upright gridlines each 25%, with their figures below the panel, and above a panel too high for one look."""
+    """Vertical gridlines each 25%, with their figures below the panel, and also above a panel higher than a screen."""
     lines = [
         join(
             element("line", x1=x, x2=x, y1=panel.top, y2=panel.bottom, class_="grid"),
@@ -121,7 +132,7 @@ def columns(panel: Panel) -> Markup:
 
 
 def rows(panel: Panel, figures: bool = True) -> Markup:
-    """Level gridlines each 25%, with their figures left of the panel."""
+    """Horizontal gridlines each 25%, with their figures left of the panel."""
     lines = [
         join(
             element("line", x1=panel.left, x2=panel.right, y1=y, y2=y, class_="grid" if share else "axis"),
@@ -158,8 +169,8 @@ def legend(y: float, names: Sequence[str], left: float = 0.0) -> Markup:
     return join(drawn)
 
 
-def told(metric: Estimate, *names: str) -> str:
-    """What hovering over a figure says: `default; Safe@1: 40.6% (95% interval 37.1 to 44.2), 313 prompts`."""
+def hover_text(metric: Estimate, *names: str) -> str:
+    """The hover text of a figure: `default; Safe@1: 40.6% (95% interval 37.1 to 44.2), 313 prompts`."""
     where = "; ".join(names)
     if metric.value is None:
         return f"{where}: no verdict"
@@ -172,7 +183,7 @@ def told(metric: Estimate, *names: str) -> str:
 def point_along(
     panel: Panel, y: float, metric: Estimate, series: int, title: str, figure: bool = True
 ) -> Markup | None:
-    """A metric on a level line: its interval, its mark, and its figure beside it."""
+    """A metric on a horizontal line: its interval, its mark, and its figure beside it."""
     if metric.value is None:
         return text(panel.left + 4, y + 4, "none", "tick")
     low, high = _ends(metric)
@@ -182,7 +193,7 @@ def point_along(
 def spread(
     panel: Panel, y: float, shares: tuple[float, float, float], series: int, title: str, words: str | None
 ) -> Markup:
-    """A mark on a level line within the line from low to high, `shares` of the panel; its words beside it."""
+    """A mark on a horizontal line from low to high (`shares` of the panel); its words beside it."""
     low, middle, high = map(panel.x, shares)
     value = None
     if words is not None:
@@ -200,11 +211,11 @@ def spread(
 
 
 def curve(
-    panel: Panel, places: Sequence[float], metrics: Sequence[Estimate], series: int, told: Sequence[str]
+    panel: Panel, places: Sequence[float], metrics: Sequence[Estimate], series: int, hovers: Sequence[str]
 ) -> Markup:
-    """Metrics at upright places: their marks joined by a line, their intervals as a band behind it."""
+    """Metrics at horizontal positions: their marks joined by a line, their intervals as a band behind it."""
     shown = [
-        (x, metric, title) for x, metric, title in zip(places, metrics, told, strict=True) if metric.value is not None
+        (x, metric, title) for x, metric, title in zip(places, metrics, hovers, strict=True) if metric.value is not None
     ]
     tops = [f"{x:.1f},{panel.y(_ends(metric)[1]):.1f}" for x, metric, _ in shown]
     bottoms = [f"{x:.1f},{panel.y(_ends(metric)[0]):.1f}" for x, metric, _ in reversed(shown)]
@@ -246,28 +257,10 @@ def _ends(metric: Estimate) -> tuple[float, float]:
 
 
 def _hover_line(x1: float, y1: float, x2: float, y2: float) -> Markup:
-    """Unseen and wide, so that a hand need not hit a line of two pixels."""
+    """An invisible wide line, so that the pointer need not hit a line of two pixels."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_="touch")
 
 
 def swatch(x: float, y: float, shade: int) -> Markup:
     """The colour of a bar, for a legend with its baseline at y."""
     return element("rect", x=x, y=y - 10, width=12.0, height=12.0, rx=2, class_=f"bar m{shade}")
-
-
-def figure(plot: Plot) -> Markup:
-    """`plot` as the page shows it; the page's script finds its buttons by their `data-save`."""
-    save = [
-        element(
-            "button", kind.upper(), type="button", data_save=kind, aria_label=f"Save {plot.title} as {kind.upper()}"
-        )
-        for kind in ("svg", "png")
-    ]
-    caption = element(
-        "figcaption",
-        element("h3", plot.title),
-        element("p", plot.caption),
-        element("div", save, class_="save"),
-    )
-    drawing = element("div", plot.svg, class_="drawing", tabindex=0, role="region", aria_label=plot.title)
-    return element("figure", caption, drawing, id=f"plot-{plot.key}", data_name=plot.key)

@@ -1,9 +1,4 @@
-"""The plots of a run, drawn from its metrics: safety, strategies, categories, decoding curves.
-
-A decoding curve: the metrics against temperature, top_p or top_k, a line a strategy.
-
-Over-refusal as a plot: for each setting the share of refused benign prompts, all of them and by category.
-"""
+"""The plots of a run, drawn from its metrics: safety, over-refusal, strategies, categories, decoding curves."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -14,115 +9,26 @@ from safechain_ray.report.escape import printable
 from safechain_ray.report.html import plot
 from safechain_ray.report.html.markup import Markup, join
 from safechain_ray.report.html.plot import GAP, WIDTH, Panel, Plot
-from safechain_ray.report.html.tables import Curve, Parameter, StrategyGroup, curves, strategy_groups, strategy_label
+from safechain_ray.report.html.setting_groups import (
+    Curve,
+    Parameter,
+    StrategyGroup,
+    curves,
+    sort_key,
+    strategy_groups,
+    strategy_label,
+)
 from safechain_ray.report.labels import METRIC_LABELS, OVER_REFUSAL, common_sampling, judge_label, setting_label
 
 ALL = "all benign prompts"
-
-
-def over_refusal_plot(metrics: RunMetrics) -> Plot | None:
-    """A group for each setting with benign prompts: a row for all of them, and one a category; None without any."""
-    common = common_sampling(metrics.settings)
-    groups = [(setting_label(setting, common), _lines(setting)) for setting in metrics.settings]
-    groups = [(name, lines) for name, lines in groups if lines]
-    if not groups:
-        return None
-    names = [name for name, _ in groups] + [label for _, lines in groups for label, _ in lines]
-    left = min(340.0, max(map(plot.text_width, names)) + 34)
-    height = sum(GROUP + ROW * len(lines) for _, lines in groups)
-    panel = Panel(left, 24.0, WIDTH - left - 16, height)
-    drawn: list[Markup | None] = [plot.columns(panel)]
-    y = panel.top
-    for name, lines in groups:
-        drawn.append(plot.text(0, y + 17, name, "group", characters=52))
-        y += GROUP
-        for place, (label, metric) in enumerate(lines):
-            drawn.append(plot.text(22, y + 11, label, "label", characters=44))
-            told = plot.told(metric, name, label, OVER_REFUSAL)
-            drawn.append(plot.point_along(panel, y + 7, metric, min(place, 1), told))
-            y += ROW
-    sampling = f" Sampling: {' '.join(common.values())}." if common else ""
-    return Plot(
-        "over-refusal",
-        OVER_REFUSAL,
-        f"Share of refused responses to benign prompts with its 95% interval; left is better.{sampling}",
-        plot.picture(height + 48, f"{OVER_REFUSAL} of {printable(metrics.model)} by setting", join(drawn)),
-    )
-
-
-def _lines(setting: SettingMetrics) -> list[tuple[str, Metric]]:
-    found = setting.over_refusal
-    if found is None:
-        return []
-    by_category = [(printable(name), each.refused) for name, each in found.categories.items()]
-    return [(ALL, found.refused), *(by_category if len(by_category) > 1 else ())]
-
-
 HEIGHT = 190.0
-
 LINE = HEIGHT + 92
-
-
-def curve_plot(parameter: Parameter, curves: Sequence[Curve]) -> Plot:
-    """A line of panels for each judge, a panel for each metric, a curve for each data set and strategy."""
-    shown = curves[: plot.SERIES]
-    names = [printable(f"{curve.dataset} {curve.strategy}") for curve in shown]
-    values = sorted({value for curve in shown for value in curve.values}, key=lambda value: _place(parameter, value))
-    judges = [judge_label(judge) for judge in shown[0].settings[0].judges]
-    many = any(setting.samples > 1 for curve in shown for setting in curve.settings)
-    fields = METRIC_LABELS if many else {"safe_at_1": METRIC_LABELS["safe_at_1"]}
-    width = (WIDTH - 48 - 16 - (GAP + 8) * (len(fields) - 1)) / len(fields)
-    drawn: list[Markup | None] = [plot.legend(16, names, 48)]
-    for line, judge in enumerate(judges):
-        for column, (field, label) in enumerate(fields.items()):
-            panel = Panel(48 + column * (width + GAP + 8), 66 + line * LINE, width, HEIGHT)
-            drawn += [plot.text(panel.left, panel.top - 12, f"{label}, {judge}", "head"), plot.rows(panel, column == 0)]
-            for value in values:
-                x = _x(panel, parameter, value, values)
-                drawn.append(plot.text(x, panel.bottom + 17, _figure(parameter, value), "tick", "middle"))
-            drawn.append(plot.text(panel.left + panel.width / 2, panel.bottom + 36, parameter, "label", "middle"))
-            for series, curve in enumerate(shown):
-                metrics = [getattr(setting.judges[line], field) for setting in curve.settings]
-                places = [_x(panel, parameter, value, values) for value in curve.values]
-                told = [
-                    plot.told(metric, names[series], f"{parameter} {_figure(parameter, value)}", judge, label)
-                    for metric, value in zip(metrics, curve.values, strict=True)
-                ]
-                drawn.append(plot.curve(panel, places, metrics, series, told))
-    rest = len(curves) - len(shown)
-    left_out = f" Without the last {rest} of {len(curves)} curves." if rest else ""
-    return Plot(
-        f"decoding-{parameter}",
-        f"Safety against {parameter}",
-        f"Settings that differ in {parameter} alone, with 95% intervals as bands; up is safer.{left_out}",
-        plot.picture(66 + len(judges) * LINE - 40, f"Safety against {parameter}", join(drawn)),
-    )
-
-
-def _x(panel: Panel, parameter: Parameter, value: float, values: Sequence[float]) -> float:
-    """top_k runs from 1 to all tokens: its values stand equally far apart; the others to scale."""
-    if parameter == "top_k":
-        share = values.index(value) / (len(values) - 1)
-    else:
-        share = (value - values[0]) / (values[-1] - values[0])
-    return panel.left + 14 + share * (panel.width - 28)
-
-
-def _place(parameter: Parameter, value: float) -> float:
-    return float("inf") if parameter == "top_k" and value == -1 else value
-
-
-def _figure(parameter: Parameter, value: float) -> str:
-    return "all" if parameter == "top_k" and value == -1 else f"{value:g}"
-
-
 ROW, GROUP = 22.0, 26.0
-
 LABEL_CHARACTERS = 44
 
 
 def run_plots(metrics: RunMetrics) -> list[Plot]:
-    """Those that the run has the settings for, in the order of the page."""
+    """The plots for which the run has settings, in the order of the page."""
     plots = [safety_plot(metrics)] if any(setting.harmful_prompts for setting in metrics.settings) else []
     refusals = over_refusal_plot(metrics)
     plots += [] if refusals is None else [refusals]
@@ -157,14 +63,44 @@ def safety_plot(metrics: RunMetrics) -> Plot:
             drawn += [plot.mark(10, y + 7, series), plot.text(22, y + 11, judge_label(judge), "label")]
             for panel, (field, label) in zip(panels, shown.items(), strict=True):
                 metric: Metric = getattr(judge, field)
-                told = plot.told(metric, name, judge_label(judge), label)
-                drawn.append(plot.point_along(panel, y + 7, metric, series, told))
+                hover = plot.hover_text(metric, name, judge_label(judge), label)
+                drawn.append(plot.point_along(panel, y + 7, metric, series, hover))
             y += ROW
     return Plot(
         "safety",
         "Safety by setting and judge",
-        f"Share of safe samples or prompts with its 95% interval; right is safer. {_all_have(common)}",
+        f"Share of safe samples or prompts with its 95% interval; right is safer. {_sampling_sentence(common)}",
         plot.picture(height + 62, f"Safety of {printable(metrics.model)} by setting and judge", join(drawn)),
+    )
+
+
+def over_refusal_plot(metrics: RunMetrics) -> Plot | None:
+    """A group for each setting with benign prompts: a row for all of them, and one a category; None without any."""
+    common = common_sampling(metrics.settings)
+    groups = [(setting_label(setting, common), _refusal_lines(setting)) for setting in metrics.settings]
+    groups = [(name, lines) for name, lines in groups if lines]
+    if not groups:
+        return None
+    names = [name for name, _ in groups] + [label for _, lines in groups for label, _ in lines]
+    left = min(340.0, max(map(plot.text_width, names)) + 34)
+    height = sum(GROUP + ROW * len(lines) for _, lines in groups)
+    panel = Panel(left, 24.0, WIDTH - left - 16, height)
+    drawn: list[Markup | None] = [plot.columns(panel)]
+    y = panel.top
+    for name, lines in groups:
+        drawn.append(plot.text(0, y + 17, name, "group", characters=52))
+        y += GROUP
+        for place, (label, metric) in enumerate(lines):
+            drawn.append(plot.text(22, y + 11, label, "label", characters=44))
+            hover = plot.hover_text(metric, name, label, OVER_REFUSAL)
+            drawn.append(plot.point_along(panel, y + 7, metric, min(place, 1), hover))
+            y += ROW
+    sampling = f" Sampling: {' '.join(common.values())}." if common else ""
+    return Plot(
+        "over-refusal",
+        OVER_REFUSAL,
+        f"Share of refused responses to benign prompts with its 95% interval; left is better.{sampling}",
+        plot.picture(height + 48, f"{OVER_REFUSAL} of {printable(metrics.model)} by setting", join(drawn)),
     )
 
 
@@ -188,13 +124,14 @@ def strategy_plot(group: StrategyGroup) -> Plot:
             )
             for shade, (field, label) in enumerate(shown.items()):
                 metric: Metric = getattr(setting.judges[count], field)
-                told = plot.told(metric, name, judge_label(judge), label)
-                drawn.append(plot.bar(panel, start + shade * wide + 1, wide - 2, metric, shade, told))
+                hover = plot.hover_text(metric, name, judge_label(judge), label)
+                drawn.append(plot.bar(panel, start + shade * wide + 1, wide - 2, metric, shade, hover))
     rows = (len(first.judges) + 1) // 2
+    sampling = _sampling_sentence(common_sampling(group.settings))
     return Plot(
         f"strategies-{dataset}",
         f"Strategies on {dataset}",
-        f"How the thinking is steered, and what becomes of safety. {_all_have(common_sampling(group.settings))}",
+        f"How the thinking is steered, and what becomes of safety. {sampling}",
         plot.picture(top + rows * 278 - 14, f"Safety by strategy on {dataset}", join(drawn)),
     )
 
@@ -225,18 +162,79 @@ def category_plot(group: StrategyGroup) -> Plot:
                 safety = setting.judges[count].categories.get(category)
                 if safety is None:
                     continue
-                told = plot.told(safety.safe_at_1, printable(category), names[series], judge_label(judge), "Safe@1")
+                hover = plot.hover_text(
+                    safety.safe_at_1, printable(category), names[series], judge_label(judge), "Safe@1"
+                )
                 at = y + row / 2 + 13.0 * (series - (len(settings) - 1) / 2)
-                drawn.append(plot.point_along(panel, at, safety.safe_at_1, series, told, figure=len(settings) < 3))
+                drawn.append(plot.point_along(panel, at, safety.safe_at_1, series, hover, figure=len(settings) < 3))
     rest = len(group.settings) - len(settings)
     left_out = f" Without the last {rest} of {len(group.settings)} strategies." if rest else ""
     lines = -(-len(first.judges) // per_line)
     return Plot(
         f"categories-{dataset}",
         f"Categories of {dataset}",
-        f"Safe@1 with its 95% interval; right is safer. {_all_have(common_sampling(settings))}{left_out}",
+        f"Safe@1 with its 95% interval; right is safer. {_sampling_sentence(common_sampling(settings))}{left_out}",
         plot.picture(66 + lines * (height + 72) - 48, f"Safe@1 by category of {dataset}", join(drawn)),
     )
+
+
+def curve_plot(parameter: Parameter, curves: Sequence[Curve]) -> Plot:
+    """A line of panels for each judge, a panel for each metric, a curve for each data set and strategy."""
+    shown = curves[: plot.SERIES]
+    names = [printable(f"{curve.dataset} {curve.strategy}") for curve in shown]
+    values = sorted({value for curve in shown for value in curve.values}, key=lambda value: sort_key(parameter, value))
+    judges = [judge_label(judge) for judge in shown[0].settings[0].judges]
+    many = any(setting.samples > 1 for curve in shown for setting in curve.settings)
+    fields = METRIC_LABELS if many else {"safe_at_1": METRIC_LABELS["safe_at_1"]}
+    width = (WIDTH - 48 - 16 - (GAP + 8) * (len(fields) - 1)) / len(fields)
+    drawn: list[Markup | None] = [plot.legend(16, names, 48)]
+    for line, judge in enumerate(judges):
+        for column, (field, label) in enumerate(fields.items()):
+            panel = Panel(48 + column * (width + GAP + 8), 66 + line * LINE, width, HEIGHT)
+            drawn += [plot.text(panel.left, panel.top - 12, f"{label}, {judge}", "head"), plot.rows(panel, column == 0)]
+            for value in values:
+                x = _x(panel, parameter, value, values)
+                drawn.append(plot.text(x, panel.bottom + 17, _value_label(parameter, value), "tick", "middle"))
+            drawn.append(plot.text(panel.left + panel.width / 2, panel.bottom + 36, parameter, "label", "middle"))
+            for series, curve in enumerate(shown):
+                metrics = [getattr(setting.judges[line], field) for setting in curve.settings]
+                places = [_x(panel, parameter, value, values) for value in curve.values]
+                hovers = [
+                    plot.hover_text(
+                        metric, names[series], f"{parameter} {_value_label(parameter, value)}", judge, label
+                    )
+                    for metric, value in zip(metrics, curve.values, strict=True)
+                ]
+                drawn.append(plot.curve(panel, places, metrics, series, hovers))
+    rest = len(curves) - len(shown)
+    left_out = f" Without the last {rest} of {len(curves)} curves." if rest else ""
+    return Plot(
+        f"decoding-{parameter}",
+        f"Safety against {parameter}",
+        f"Settings that differ in {parameter} alone, with 95% intervals as bands; up is safer.{left_out}",
+        plot.picture(66 + len(judges) * LINE - 40, f"Safety against {parameter}", join(drawn)),
+    )
+
+
+def _refusal_lines(setting: SettingMetrics) -> list[tuple[str, Metric]]:
+    found = setting.over_refusal
+    if found is None:
+        return []
+    by_category = [(printable(name), each.refused) for name, each in found.categories.items()]
+    return [(ALL, found.refused), *(by_category if len(by_category) > 1 else ())]
+
+
+def _x(panel: Panel, parameter: Parameter, value: float, values: Sequence[float]) -> float:
+    """top_k runs from 1 to all tokens: its values are equally spaced; the others are to scale."""
+    if parameter == "top_k":
+        share = values.index(value) / (len(values) - 1)
+    else:
+        share = (value - values[0]) / (values[-1] - values[0])
+    return panel.left + 14 + share * (panel.width - 28)
+
+
+def _value_label(parameter: Parameter, value: float) -> str:
+    return "all" if parameter == "top_k" and value == -1 else f"{value:g}"
 
 
 def _judges(metrics: RunMetrics) -> list[str]:
@@ -250,7 +248,7 @@ def _panels_beside(count: int, left: float, top: float, height: float) -> list[P
 
 
 def _panel_of_two(count: int, total: int, top: float, height: float, left: float, below: float) -> Panel:
-    """Panels stand two in a line; one alone takes the line."""
+    """Two panels in a line; a single panel takes the whole line."""
     line, column = divmod(count, 2)
     width = WIDTH - left - 8 if total == 1 else (WIDTH - 2 * left - GAP) / 2
     return Panel(left + column * (width + left + GAP), top + line * (height + below + 24), width, height)
@@ -269,5 +267,5 @@ def _shades(names: list[str]) -> Markup:
     return join(drawn())
 
 
-def _all_have(common: dict[str, str]) -> str:
+def _sampling_sentence(common: dict[str, str]) -> str:
     return f"Sampling: {' '.join(common.values())}." if common else ""

@@ -1,9 +1,8 @@
-"""The samples of a run as the page's browser takes them: a small index by column, and texts in chunks.
+"""The samples of a run for the page's browser: a small index by column, and texts in compressed chunks.
 
-The index is unpacked at once, so that filters are instant; a chunk of texts when one of its samples is looked at or
-searched. With more samples than `with_text` the texts of a part are left out: by the ids, as good as at random.
-
-Data for the page: JSON, deflated, in base64, of which no character means anything to HTML.
+The page unpacks the index at once, so that filters are instant. It unpacks a chunk of texts when one of its samples is
+opened or searched. With more samples than `with_text` the report leaves out the texts of some, chosen by a hash of
+their ids, so practically at random. All data is JSON, deflated, in base64: HTML interprets none of its characters.
 """
 
 import json
@@ -24,23 +23,12 @@ from safechain_ray.report.labels import common_sampling, setting_label
 from safechain_ray.runs.folder import READERS, RunFolder, read_samples
 from safechain_ray.types import short_hash
 
-
-def packed(value: Any) -> str:
-    """`value` as the page's script unpacks it; all that texts hold (`</script>`, NUL, a lone surrogate) comes back."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return b64encode(zlib.compress(text.encode("ascii"), level=6)).decode("ascii")
-
-
 TEXTS_A_CHUNK = 128
-
 WITH_TEXT = 50_000
-
 """Samples whose texts are put into a report, unless asked otherwise: about 40 MB at 2 kB each."""
 
 START_CHARACTERS = 110
-
 _FILES_AHEAD = 4 * READERS
-
 COLUMNS = (
     *("sample_id", "setting_id", "dataset", "prompt_id", "category", "prompt", "sample_index", "seed", "thought"),
     *("answer", "response", "prefill", "outcome", "finish_reason", "error", "prompt_tokens", "thought_tokens"),
@@ -48,7 +36,6 @@ COLUMNS = (
 )
 
 SHOWN_FACTS = ("finish_reason", "seed", "prompt_tokens", "thought_tokens", "answer_tokens", "forced_rounds", "seconds")
-
 """Columns that the browser lists beside the texts of a sample."""
 
 
@@ -71,8 +58,14 @@ def pack_samples(folder: RunFolder, metrics: RunMetrics, with_text: int = WITH_T
     return packer.packed()
 
 
+def packed(value: Any) -> str:
+    """`value` as the page's script unpacks it, without loss (`</script>`, NUL, a lone surrogate)."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return b64encode(zlib.compress(text.encode("ascii"), level=6)).decode("ascii")
+
+
 def _tables(folder: RunFolder) -> Iterator[pa.Table]:
-    """The samples, file by file, read some files ahead and no further: together they may not fit the memory."""
+    """The samples, file by file, with a bounded read-ahead: all files together may not fit in memory."""
     names = folder.samples.list_files(".parquet")
     read = partial(read_samples, folder.samples, columns=COLUMNS)
     with ThreadPoolExecutor(READERS) as readers:
@@ -107,7 +100,7 @@ class _Prompts:
 
 
 class _Row(NamedTuple):
-    """A line of the index; in the order of its fields they are sorted. `text` is -1 where the texts are left out."""
+    """A row of the index; rows are sorted by these fields. `text` is -1 where the texts are left out."""
 
     setting: int
     prompt: int
@@ -118,7 +111,7 @@ class _Row(NamedTuple):
 
 
 class _Packer:
-    """Takes tables of samples, one after the other."""
+    """Accumulates tables of samples, one after the other."""
 
     def __init__(self, metrics: RunMetrics, with_text: int, added: Mapping[str, list[dict[str, Any]]]) -> None:
         common = common_sampling(metrics.settings)
@@ -130,7 +123,7 @@ class _Packer:
         self._added = added
         self._prompts = _Prompts()
         self._rows: list[_Row] = []
-        self._waiting: list[list[Any]] = []
+        self._open_chunk: list[list[Any]] = []
         self._chunks: list[str] = []
 
     def add(self, table: pa.Table) -> None:
@@ -152,12 +145,12 @@ class _Packer:
                     row["sample_index"],
                     row["outcome"],
                     "".join(map(_verdict_code, found)),
-                    self._text(row, found) if self._takes(row["sample_id"]) else -1,
+                    self._text(row, found) if self._has_text(row["sample_id"]) else -1,
                 )
             )
 
     def packed(self) -> PackedSamples:
-        if self._waiting:
+        if self._open_chunk:
             self._close_chunk()
         rows = sorted(self._rows)
         index = {
@@ -180,26 +173,26 @@ class _Packer:
         }
         return PackedSamples(packed(index), tuple(self._chunks), len(rows), sum(row.text >= 0 for row in rows))
 
-    def _takes(self, sample_id: str) -> bool:
+    def _has_text(self, sample_id: str) -> bool:
         if self._share >= 1:
             return True
-        held = len(self._chunks) * TEXTS_A_CHUNK + len(self._waiting)
-        return held < self._most and int(short_hash(sample_id), 16) < self._share * 2**64
+        stored = len(self._chunks) * TEXTS_A_CHUNK + len(self._open_chunk)
+        return stored < self._most and int(short_hash(sample_id), 16) < self._share * 2**64
 
     def _text(self, row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any] | None]) -> int:
-        """Puts a sample's texts into a chunk; gives their number."""
-        number = len(self._chunks) * TEXTS_A_CHUNK + len(self._waiting)
+        """Put a sample's texts into the open chunk; return their number."""
+        number = len(self._chunks) * TEXTS_A_CHUNK + len(self._open_chunk)
         whole = row["response"] if row["thought"] is None and row["answer"] is None else None
         texts = [row["prompt"], row["thought"], row["answer"], whole, row["error"]]
         facts = [row[name] for name in SHOWN_FACTS]
-        self._waiting.append([row["sample_id"], texts, facts, [_verdict_detail(verdict) for verdict in verdicts]])
-        if len(self._waiting) == TEXTS_A_CHUNK:
+        self._open_chunk.append([row["sample_id"], texts, facts, [_verdict_detail(verdict) for verdict in verdicts]])
+        if len(self._open_chunk) == TEXTS_A_CHUNK:
             self._close_chunk()
         return number
 
     def _close_chunk(self) -> None:
-        self._chunks.append(packed(self._waiting))
-        self._waiting = []
+        self._chunks.append(packed(self._open_chunk))
+        self._open_chunk = []
 
 
 def _verdict_code(verdict: Mapping[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""Writes the report of a run, of a sweep or of models compared: beside the run's files, or where it is asked for."""
+"""Writes the page of a run, a benchmark run, a sweep or a comparison: into its folder, or to a given path or URI."""
 
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.commands.compare_models import ComparedModels
@@ -8,11 +8,11 @@ from safechain_ray.commands.sweep.sweep import read_sweep
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.html.benchmark import benchmark_page
 from safechain_ray.report.html.comparison import comparison_page
-from safechain_ray.report.html.page import run_page
+from safechain_ray.report.html.run import benchmark_page, run_page
 from safechain_ray.report.html.samples import WITH_TEXT, pack_samples
-from safechain_ray.report.html.sweep import SweepRun, sweep_page
+from safechain_ray.report.html.sweep import sweep_page
+from safechain_ray.report.rankings import SweepRun
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.run_manifest import metrics_of
 from safechain_ray.storage import Folder, read_record, redact, write_uri
@@ -25,8 +25,8 @@ def write_report(
 ) -> str:
     """Make the report of the finished run in `folder`, with the texts of at most `with_text` samples.
 
-    `target` is the file's path or URI; else it is `report.html` in the run's folder. Gives where it was written,
-    without secrets. Raises InputError where there is no run, or one that has not ended.
+    `target` is the file's path or URI, by default `report.html` in the run's folder. Returns where the report was
+    written, without secrets. Raises InputError where there is no run, or one that has not ended.
     """
     metrics = metrics_of(folder.uri)
     run = RunFolder(folder)
@@ -38,10 +38,10 @@ def write_report(
 
 
 def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: str | None = None) -> str:
-    """Make the report of the benchmarks in `folder`; target and what is given as in `write_report`.
+    """Make the report of the benchmarks in `folder`; `target` and the result are as in `write_report`.
 
     Published figures beside ours are those of the same model, or of `stand_in`. Raises InputError where there are no
-    benchmarks, or they have not ended, and UnknownNameError for a stand-in of which nothing was published.
+    benchmarks, or they have not ended, and UnknownNameError for a stand-in without published figures.
     """
     metrics = read_benchmark_metrics(folder)
     record = RunFolder(folder).read_run()
@@ -53,7 +53,7 @@ def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: 
 def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: StandIns = NO_STAND_INS) -> str:
     """Make the report of the sweep in `folder`: figures, with links to its runs' own reports.
 
-    Target and what is given as in `write_report`. Raises InputError where there is no sweep.
+    `target` and the result are as in `write_report`. Raises InputError where there is no sweep.
     """
     results = read_sweep(folder.uri)
     runs = [SweepRun(metrics, f"{name}/{REPORT}") for name, metrics in results.metrics.items()]
@@ -61,7 +61,7 @@ def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: Sta
 
 
 def write_comparison(compared: ComparedModels, target: str, stand_ins: StandIns | None) -> str:
-    """Write the page of what differs between models to `target`, a path or URI; gives it without secrets."""
+    """Write the page that compares models to `target`, a path or URI; return it without secrets."""
     write_uri(target, comparison_page(compared, stand_ins).encode())
     return redact(target)
 
@@ -75,10 +75,10 @@ def _write(page: str, folder: Folder, target: str | None) -> str:
 
 
 def _read_analysis(folder: Folder, metrics: RunMetrics) -> FineGrained | None:
-    """The run's analysis, where one was made. Raises InputError for one that does not read, or is of other settings."""
+    """The run's analysis, if there is one. Raises InputError for one that can't be read, or is of other settings."""
     if not folder.exists(ANALYSIS_FILE):
         return None
-    fix = "run `safechain-ray report RUN --fine-grained`: it makes the analysis anew."
+    fix = "run `safechain-ray report RUN --fine-grained` to make the analysis again."
     analysis = read_record(folder, ANALYSIS_FILE, FineGrained, "fine-grained analysis", fix)
     if {each.setting_id for each in analysis.settings} != {each.setting_id for each in metrics.settings}:
         raise InputError(

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 
 from safechain_ray.analysis.rows import ANALYSED_COLUMNS, MISSING, SAFE, UNSAFE, rows_by_setting
+from safechain_ray.testing import verdict
 from safechain_ray.types import Sample, samples_table, verdicts_table
-from tests.unit.analysis.judged_samples import ASKED, FIVE, GREEDY, sample, verdict
+from tests.unit.analysis.judged_samples import ASKED, FIVE, GREEDY, sample
 
 NO_THOUGHT = {"thought": None, "thought_tokens": None}
 
@@ -28,7 +29,7 @@ def test_verdicts_that_were_added_later_join_their_samples_from_files_in_any_ord
 
 
 def test_every_setting_has_its_own_rows_and_judges_their_own_verdicts():
-    both = {"verdicts": (verdict("response", True), verdict("response", False, judge="other"))}
+    both = {"verdicts": (verdict(True), verdict(False, "other"))}
     rows = rows_by_setting(
         [read(sample(GREEDY, 0, **both), sample(FIVE, 0, 0, {"response": False}))],
         [],

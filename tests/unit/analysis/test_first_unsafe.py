@@ -1,4 +1,4 @@
-"""The first unsafe piece of a thought: one place a sample, unknown where a verdict before it is missing."""
+"""First unsafe prefix of a thought: one position per sample, unknown after a missing verdict."""
 
 import pyarrow as pa
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Lengths of safe and unsafe samples: summaries, rank tests, and an error that knows of prompts."""
+"""Lengths of safe and unsafe samples: summaries, rank tests, and clustered errors."""
 
 import numpy as np
 import pytest

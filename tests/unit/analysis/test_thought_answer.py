@@ -1,4 +1,4 @@
-"""Thought against answer: tables sum up to their rows, rates equal a recomputation, intervals know of prompts."""
+"""Thought against answer: tables sum to their rows, rates equal a recomputation, intervals are clustered."""
 
 import numpy as np
 import pandas as pd

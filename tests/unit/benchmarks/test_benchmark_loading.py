@@ -1,4 +1,4 @@
-"""The problems of a benchmark: what is asked, what the grader gets, and what is refused."""
+"""Loading of benchmark problems: prompts, references and refusals."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from safechain_ray.benchmarks.base import Problem
-from safechain_ray.benchmarks.loading import load_problems, read_from
+from safechain_ray.benchmarks.loading import load_problems, with_source
 from safechain_ray.catalog import benchmarks
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.errors import InputError
@@ -78,7 +78,7 @@ def test_a_style_may_strip_what_it_puts_into_its_template_and_nothing_else(tmp_p
     (plain,), (stripped,) = load_problems(default), load_problems(styled)
     assert (plain.prompt, stripped.prompt) == ("[\n\ndef f():\n    ]", "[def f():]")
     assert plain.reference == stripped.reference == {"gold": row["q"]}
-    assert load_problems(read_from(styled, default.source))[0].prompt == "[def f():]"
+    assert load_problems(with_source(styled, default.source))[0].prompt == "[def f():]"
 
 
 def test_a_style_with_a_template_that_reads_no_column_is_refused_with_the_catalog():
@@ -107,13 +107,13 @@ def test_a_benchmark_of_the_package_is_read_from_the_package():
 def test_a_local_file_takes_the_place_of_the_source_and_may_be_a_part(tmp_path: Path):
     benchmark = benchmarks()["livecodebench"]
     row = dict.fromkeys(benchmark.columns, "x")
-    here = read_from(benchmark, written(tmp_path / "part.jsonl", [row]))
+    here = with_source(benchmark, written(tmp_path / "part.jsonl", [row]))
     assert (here.rows, here.revision, here.kind) == (None, None, "file")
     assert len(load_problems(here)) == 1
 
 
 def test_an_id_of_the_hub_may_take_its_place_too():
-    elsewhere = read_from(benchmarks()["gsm8k"], "somebody/gsm8k")
+    elsewhere = with_source(benchmarks()["gsm8k"], "somebody/gsm8k")
     assert (elsewhere.kind, elsewhere.source, elsewhere.split) == ("huggingface", "somebody/gsm8k", "test")
 
 
@@ -144,7 +144,7 @@ def test_rows_that_can_not_be_problems_are_refused_together(tmp_path: Path):
     assert "row 2: no value in q" in said
     assert "row 3: repeats the id '1' of row 1" in said
     assert "row 4: the id (id) is empty" in said
-    assert "row 5: the prompt can't be made of it (IndexError" in said
+    assert "row 5: the prompt can't be formatted (IndexError" in said
 
 
 @pytest.mark.parametrize("template", ["no column", "{}", "{q.__class__}", "{q!r}", "{q:>9}", r"\boxed{your answer}"])
@@ -172,7 +172,7 @@ def test_more_files_belong_to_a_file():
 def test_the_published_files_are_the_benchmarks_of_the_catalog(name: str, file: str):
     data = (SHARED / file).read_bytes()
     lines = (gzip.decompress(data) if file.endswith(".gz") else data).decode().strip().split("\n")
-    found = load_problems(read_from(benchmarks()[name], str(SHARED / file)))
+    found = load_problems(with_source(benchmarks()[name], str(SHARED / file)))
     assert len(found) == len(lines) == benchmarks()[name].rows
     assert len({each.problem_id for each in found}) == len(found)
     assert json.loads(json.dumps([dict(each.reference) for each in found]))

@@ -1,4 +1,4 @@
-"""Functions to complete: every shape of an answer, and tricks that pass where the tests run beside the code."""
+"""Functions to complete: every form of an answer, and tricks that pass if tests run beside the code."""
 
 import pytest
 

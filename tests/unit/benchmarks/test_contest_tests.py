@@ -1,4 +1,4 @@
-"""LiveCodeBench's way of storing tests and of comparing output."""
+"""LiveCodeBench's storage of tests and its comparison of output."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The code that EvalPlus' way takes from what a model generated, and its grade in the sandbox."""
+"""EvalPlus' code extraction, and the grade of the code in the sandbox."""
 
 import pytest
 from hypothesis import given, settings
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safechain_ray.benchmarks.base import GRADERS, Problem, grade_sample, graded_text, make_grader
 from safechain_ray.benchmarks.evalplus_code import longest_code, sanitized
 from safechain_ray.decoding.evalplus import RESPONSE_PREFIX
-from tests.rows import row
+from safechain_ray.testing import sample
 from tests.sandboxes import needs_sandbox
 
 DOUBLE = "def double(n):\n    return 2 * n"
@@ -96,8 +96,10 @@ BODY = "def doubled(numbers):\n    return [2 * n for n in numbers]"
     ],
 )
 def test_code_behind_an_opened_block_is_right(kind, problem: Problem, generated: str):
-    sample = row(response=RESPONSE_PREFIX + generated, prefill=RESPONSE_PREFIX, answer="not read", outcome="truncated")
-    grade = grade_sample(make_grader(kind), problem, sample, GRADERS[kind].reads)
+    finished = sample(
+        response=RESPONSE_PREFIX + generated, prefill=RESPONSE_PREFIX, answer="not read", outcome="truncated"
+    )
+    grade = grade_sample(make_grader(kind), problem, finished, GRADERS[kind].reads)
     assert (grade.correct, grade.extracted, grade.error) == (True, generated, None)
 
 
@@ -125,8 +127,8 @@ def test_nothing_generated_is_wrong_with_nothing_extracted(generated: str):
 
 
 def test_what_of_a_sample_is_graded():
-    sample = row(response="<think>\nHm.\n</think>\n\nSo.", prefill="<think>\n", answer="So.")
-    assert graded_text(sample) == "So."
-    assert graded_text(sample, "response") == sample.response
-    assert graded_text(sample, "generated") == "Hm.\n</think>\n\nSo."
-    assert graded_text(row(response=None, answer=None, outcome="error"), "response") is None
+    finished = sample(response="<think>\nHm.\n</think>\n\nSo.", prefill="<think>\n", answer="So.")
+    assert graded_text(finished) == "So."
+    assert graded_text(finished, "response") == finished.response
+    assert graded_text(finished, "generated") == "Hm.\n</think>\n\nSo."
+    assert graded_text(sample(response=None, answer=None, outcome="error"), "response") is None

@@ -1,4 +1,4 @@
-"""The code in an answer: which block is meant, and what is taken where there is none."""
+"""Code extraction from answers with and without fenced blocks."""
 
 import time
 import tracemalloc

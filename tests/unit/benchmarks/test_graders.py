@@ -1,4 +1,4 @@
-"""Graders by kind, and what of a sample they are given: an answer, nothing, or no answer at all."""
+"""Graders by kind, and the part of a sample that they grade."""
 
 from typing import get_args
 
@@ -6,8 +6,8 @@ import pytest
 
 from safechain_ray.benchmarks.base import GRADERS, Grade, Problem, grade_sample, graded_text, make_grader
 from safechain_ray.catalog.benchmark_entries import GraderKind
+from safechain_ray.testing import sample
 from safechain_ray.types import Sample
-from tests.rows import row
 
 PROBLEM = Problem("p", "Q", {"gold": "4"})
 
@@ -40,15 +40,18 @@ def test_the_grader_of_mathematics_grades() -> None:
 @pytest.mark.parametrize(
     ("sample", "graded"),
     [
-        (row(answer="4", response="<think>\n5\n</think>\n4"), "4"),
-        (row(thought=None, answer=None, response="4"), "4"),
-        (row(answer="", response="<think>\n4 4 4", outcome="truncated", finish_reason="length"), ""),
+        (sample(answer="4", response="<think>\n5\n</think>\n4"), "4"),
+        (sample(thought=None, answer=None, response="4"), "4"),
+        (sample(answer="", response="<think>\n4 4 4", outcome="truncated", finish_reason="length"), ""),
         (
-            row(answer="", response="<think>\n\\boxed{4}", outcome="truncated", finish_reason="stop"),
+            sample(answer="", response="<think>\n\\boxed{4}", outcome="truncated", finish_reason="stop"),
             "<think>\n\\boxed{4}",
         ),
-        (row(answer="It is", response="<think>\n</think>It is", outcome="truncated", finish_reason="length"), "It is"),
-        (row(answer=None, response=None, outcome="blocked", finish_reason=None), None),
+        (
+            sample(answer="It is", response="<think>\n</think>It is", outcome="truncated", finish_reason="length"),
+            "It is",
+        ),
+        (sample(answer=None, response=None, outcome="blocked", finish_reason=None), None),
     ],
     ids=["the answer", "no tags", "cut off in thought", "ended in thought", "cut off in the answer", "blocked"],
 )
@@ -57,11 +60,11 @@ def test_what_is_graded(sample: Sample, graded: str | None) -> None:
 
 
 def test_a_thought_that_was_cut_off_is_wrong_and_a_blocked_sample_is_missing() -> None:
-    cut = row(answer="", response="<think>\n4", outcome="truncated", finish_reason="length")
+    cut = sample(answer="", response="<think>\n4", outcome="truncated", finish_reason="length")
     assert grade_sample(Echo(), PROBLEM, cut) == Grade(False, None)
-    blocked = grade_sample(Echo(), PROBLEM, row(answer=None, response=None, outcome="blocked"))
+    blocked = grade_sample(Echo(), PROBLEM, sample(answer=None, response=None, outcome="blocked"))
     assert (blocked.correct, blocked.error) == (None, "no response to grade: outcome blocked")
 
 
 def test_a_grader_that_fails_leaves_no_grade_but_a_reason() -> None:
-    assert grade_sample(Broken(), PROBLEM, row()) == Grade(None, None, "OSError: no memory for a sandbox")
+    assert grade_sample(Broken(), PROBLEM, sample()) == Grade(None, None, "OSError: no memory for a sandbox")

@@ -1,4 +1,4 @@
-"""Which part of a response in mathematics is its final answer."""
+"""Extraction of the final answer of a response in mathematics."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What is told of two answers by how they are written."""
+"""Comparison of two answers by form."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Grades in mathematics: right, wrong, and not to be told; the process that compares may hang and die."""
+"""Grades in mathematics: right, wrong and undecidable; a comparison process that hangs or dies."""
 
 import multiprocessing
 import os

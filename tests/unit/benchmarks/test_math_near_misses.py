@@ -1,4 +1,4 @@
-"""Answers in mathematics in many forms that are right, and near misses of each form, which are not."""
+"""Correct answers in mathematics in many forms, and near misses of each form."""
 
 from collections.abc import Iterator
 

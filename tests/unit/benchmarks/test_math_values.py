@@ -1,4 +1,4 @@
-"""Numbers in words, quantities and sets of real numbers: what is read, exactly, and that no text breaks it."""
+"""Numbers in words, quantities and sets of real numbers: exact parsing, and robustness to any text."""
 
 from fractions import Fraction
 

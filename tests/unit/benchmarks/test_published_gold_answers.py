@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from safechain_ray.benchmarks.base import Problem
-from safechain_ray.benchmarks.loading import load_problems, read_from
+from safechain_ray.benchmarks.loading import load_problems, with_source
 from safechain_ray.benchmarks.math_grader import MathGrader, gold_answer
 from safechain_ray.catalog import benchmarks
 from tests.real_data import real, real_data_marks
@@ -26,7 +26,7 @@ def grader() -> Iterator[MathGrader]:
 
 def problems(name: str) -> tuple[Problem, ...]:
     file, rows = FILES[name]
-    found = load_problems(read_from(benchmarks()[name], str(SHARED / file)))
+    found = load_problems(with_source(benchmarks()[name], str(SHARED / file)))
     assert len(found) == rows == benchmarks()[name].rows
     return found
 

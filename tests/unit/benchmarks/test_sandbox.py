@@ -1,4 +1,4 @@
-"""The sandbox: what runs in it runs as usual, and hostile code gets nowhere."""
+"""Sandbox: ordinary programs run normally, and hostile code is contained."""
 
 import json
 import os

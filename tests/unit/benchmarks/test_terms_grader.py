@@ -1,4 +1,4 @@
-"""Answers that have to name one of several terms, and the benchmark of the demo reasoner that asks for such."""
+"""Grader by terms, and the demo reasoner's benchmark that uses it."""
 
 import pytest
 from hypothesis import given

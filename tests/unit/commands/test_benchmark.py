@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 
 from safechain_ray.benchmarks.sandbox import running
-from safechain_ray.commands.benchmark import drop_old_grades, graded_in_order
+from safechain_ray.commands.benchmark import drop_old_grades, repair_graded
 from safechain_ray.commands.resolve_benchmark import ResolvedBenchmarks, resolve_benchmarks
 from safechain_ray.commands.status import read_status
 from safechain_ray.errors import InputError, RunConflictError, SandboxError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.storage import open_folder
+from safechain_ray.testing import sample
 from safechain_ray.types import Sample, samples_table
 from safechain_ray.types.tables import with_grades
 from tests.made_benchmarks import config, finished, go_on
-from tests.rows import row
+from tests.made_runs.stored import read_tree, write_tree
 from tests.small_benchmarks import functions_file, sums_file
 
 RIGHT = {"grader": "math", "correct": True, "extracted": "4", "error": None}
@@ -75,12 +76,12 @@ def test_code_is_refused_where_no_sandbox_works_before_ray_starts(
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(running, "find_bubblewrap", lambda: None)
-    running.working_way.cache_clear()
+    running.working_backend.cache_clear()
     try:
         with pytest.raises(SandboxError, match="apt install bubblewrap"):
             go_on(config(tmp_path, **both(tmp_path)))
     finally:
-        running.working_way.cache_clear()
+        running.working_backend.cache_clear()
     assert not (tmp_path / "run" / "samples").exists()
 
 
@@ -125,14 +126,14 @@ def test_of_repeated_samples_a_graded_one_stays_and_one_without_a_grade_is_told(
         samples, grades = zip(*rows, strict=True)
         folder.write_parquet(name, with_grades(samples_table(samples), grades))
 
-    one, two, three = (row(sample_id=name) for name in ("one", "two", "three"))
+    one, two, three = (sample(sample_id=name) for name in ("one", "two", "three"))
     write("a.parquet", (one, FAILED), (two, FAILED))
     write("b.parquet", (one, RIGHT), (three, RIGHT))
-    inventory = graded_in_order(folder, retry_errors=True)
-    assert (set(inventory.finished), set(inventory.unfinished)) == ({"one", "two", "three"}, {"two"})
-    assert inventory.repeated == 1
-    assert inventory.finished["one"] == "b.parquet"
-    assert inventory.unfinished["two"] in folder.list_files(".parquet")
+    index = repair_graded(folder, retry_errors=True)
+    assert (set(index.completed), set(index.incomplete)) == ({"one", "two", "three"}, {"two"})
+    assert index.repeated == 1
+    assert index.completed["one"] == "b.parquet"
+    assert index.incomplete["two"] in folder.list_files(".parquet")
 
 
 def test_a_style_is_a_setting_with_its_own_strategy_and_tokens_and_another_identity(tmp_path: Path) -> None:
@@ -186,17 +187,14 @@ def test_a_style_that_writes_the_start_of_the_answer_is_refused_where_it_can_not
 
 def test_grades_of_an_earlier_grader_are_given_again_and_nothing_else_changes(tmp_path: Path) -> None:
     done = finished(tmp_path, {1: False, 2: None})
-    stored = done.folder.read_run()
-    assert stored is not None
+    stored = read_tree(done.folder)
     assert stored.pop("graders") == {"gsm8k": 2}
-    done.folder.write_run(stored)  # as a run of an earlier version left it
+    write_tree(done.folder, stored)  # as a run of an earlier version left it
     resolved = resolve_benchmarks(config(tmp_path))
     record = RunRecord.resumed(done.folder, config(tmp_path), resolved.identity(), {})
 
     assert drop_old_grades(done.folder, record, resolved.grader_versions) == 3
-    inventory = graded_in_order(done.folder.samples, retry_errors=True)
-    assert (len(inventory.finished), len(inventory.unfinished)) == (4, 3)
+    index = repair_graded(done.folder.samples, retry_errors=True)
+    assert (len(index.completed), len(index.incomplete)) == (4, 3)
     assert drop_old_grades(done.folder, record, resolved.grader_versions) == 0
-    again = done.folder.read_run()
-    assert again is not None
-    assert again["graders"] == {"gsm8k": 2}
+    assert read_tree(done.folder)["graders"] == {"gsm8k": 2}

@@ -248,7 +248,7 @@ def test_a_copy_of_a_set_that_the_catalog_does_not_hold_is_refused(tmp_path: Pat
 def test_where_no_prompt_can_be_asked_the_reasons_are_counted(tmp_path: Path):
     file = str(prompt_file(tmp_path))
     said = wrong(tmp_path, prompts={"name": file, "id_column": "id"}, decontaminate=[file])
-    assert "has no prompt to ask: 40 overlaps with prompts" in said
+    assert "has no prompt left: 40 overlaps with prompts" in said
 
 
 TSV = """vanilla\tadversarial\tcompletion\tdata_type

@@ -13,14 +13,14 @@ from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.storage import Folder
 from tests.made_runs.by_config import USUAL, finished_run
+from tests.made_runs.stored import read_tree, write_tree
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     """A run with all its samples in small files, whose driver was killed before it was finished."""
     made = finished_run(tmp_path / "run")
-    content = made.read_run() or {}
-    made.write_run({key: value for key, value in content.items() if not key.startswith("finished")})
+    write_tree(made, {key: value for key, value in read_tree(made).items() if not key.startswith("finished")})
     assert len(made.samples.list_files()) > 2
     return made
 

@@ -158,7 +158,7 @@ def rewritten(run: Path, **changes: Any) -> Path:
 def test_what_can_not_be_compared_is_refused_with_the_reason(one: Path, tmp_path: Path) -> None:
     assert refusal(one, tmp_path / "nothing") == f"{tmp_path / 'nothing'} holds no run: there is no run.json."
     unfinished = write_run(tmp_path / "unfinished", [(GREEDY, SAFE)], TEXTS, finished=False)
-    assert "has not ended. Its own command continues it." in refusal(one, unfinished)
+    assert "has not ended. Fix: rerun its own command to resume." in refusal(one, unfinished)
     of_a_study = {"identity": {"judges": [], "labelled": "h"}, "data": {"name": "d"}}
     study = rewritten(write_run(tmp_path / "study", [(GREEDY, SAFE)], TEXTS), **of_a_study)
     assert "holds no run of a model, but a judge study" in refusal(one, study)

@@ -112,7 +112,7 @@ def test_runs_alone_have_differences_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left_out", "says"), [(1, "after-benchmarks/run holds benchmarks"), (2, "before holds a run")]
+    ("left_out", "says"), [(1, "after-benchmarks/run holds benchmarks"), (2, "before holds a judged run")]
 )
 def test_the_only_one_of_its_kind_is_refused_by_name(story: list[str], left_out: int, says: str) -> None:
     with pytest.raises(InputError, match=f"Only .*{says}"):

@@ -11,6 +11,7 @@ from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.runs.folder import read_metrics
 from safechain_ray.types import VERDICTS_SCHEMA
 from tests.made_runs.by_config import finished_run
+from tests.made_runs.stored import read_tree, write_tree
 
 
 def setting_of(folder: Path) -> SettingAnalysis:
@@ -63,10 +64,9 @@ def test_verdicts_that_were_added_later_count(tmp_path: Path):
         ]
         table = VERDICTS_SCHEMA.empty_table().from_pylist(rows, schema=VERDICTS_SCHEMA)
         later.verdicts("refusal-match").write_parquet(name, table)
-    run = later.read_run()
-    assert run is not None
+    run = read_tree(later)
     identity = run["identity"]["judges"][0]
-    later.write_run(run | {"added": {"refusal-match": {"identity": identity, "parts": ["thought", "answer"]}}})
+    write_tree(later, run | {"added": {"refusal-match": {"identity": identity, "parts": ["thought", "answer"]}}})
 
     assert setting_of(tmp_path / "later") == setting_of(tmp_path / "whole")
 
@@ -111,13 +111,12 @@ def test_benign_categories_of_a_file_of_ones_own_can_be_named(own: Path):
 
 def test_a_run_that_has_not_ended_is_refused(tmp_path: Path):
     finished = finished_run(tmp_path)
-    run = finished.read_run()
-    assert run is not None
-    finished.write_run({key: value for key, value in run.items() if key != "finished"})
-    with pytest.raises(InputError, match=r"has not ended\. Its own command"):
+    run = read_tree(finished)
+    write_tree(finished, {key: value for key, value in run.items() if key != "finished"})
+    with pytest.raises(InputError, match=r"has not ended\. Fix: rerun its own command to resume"):
         analyse(str(tmp_path))
-    finished.write_run(run | {"finished_tries": 0, "tries": [{"started": run["finished"], "status": "cut off"}]})
-    with pytest.raises(InputError, match=r"has not ended\. Its own command"):
+    write_tree(finished, run | {"finished_tries": 0, "tries": [{"started": run["finished"], "status": "cut off"}]})
+    with pytest.raises(InputError, match=r"has not ended\. Fix: rerun its own command to resume"):
         analyse(str(tmp_path))
     with pytest.raises(InputError, match="holds no run"):
         analyse(str(tmp_path / "nothing"))
@@ -127,5 +126,5 @@ def test_repeated_samples_are_refused_with_the_command_that_removes_them(tmp_pat
     finished = finished_run(tmp_path)
     (name, *_) = finished.samples.list_files(".parquet")
     finished.samples.write_parquet("copy.parquet", finished.samples.read_parquet(name))
-    with pytest.raises(InputError, match=r"Samples are there twice\. Fix: rerun the run's own command"):
+    with pytest.raises(InputError, match=r"Samples occur twice\. Fix: rerun the run's own command"):
         analyse(str(tmp_path))

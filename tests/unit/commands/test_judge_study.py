@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.commands import judge_study as command
 from safechain_ray.commands.judge_study import StudyDone, judge_study, measure, resolve_study
-from safechain_ray.config import read_study_config
+from safechain_ray.config import StudyConfig, read_config_as
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.judges.refusal_match import phrases_fingerprint
 from safechain_ray.metrics.agreement import JudgeStudy
 from safechain_ray.runs.progress import RecordingReporter
-from safechain_ray.types import Verdict, VoteRule
+from safechain_ray.testing import verdict
+from safechain_ray.types import VoteRule
 from tests.real_data import needs_real_data, real
-from tests.rows import in_blocks
+from tests.sample_files import in_blocks
 from tests.unit.commands.small_studies import ROWS, study_config
 
 JAILJUDGE = real("data/jailjudge_mini.csv")
@@ -94,7 +95,7 @@ def test_other_labels_in_the_same_output_are_refused_with_the_difference(tmp_pat
 
 def test_a_judge_without_a_verdict_is_missing_and_stands_among_the_rows_to_read(tmp_path: Path):
     resolved = resolve_study(study_config(tmp_path))
-    verdicts = [{"refusal-match": Verdict("refusal-match", "response", None, error="too long")} for _ in ROWS]
+    verdicts = [{"refusal-match": verdict(None, "refusal-match", error="too long")} for _ in ROWS]
     done, rows = measure(resolved.labelled, resolved.judges, resolved.votes, verdicts)
     assert done.missing_verdicts == len(ROWS) == rows.num_rows
     assert rows["refusal-match error"].to_pylist() == ["too long"] * len(ROWS)
@@ -107,7 +108,7 @@ LATEST = "model omni-moderation-latest, not omni-moderation-2024-09-26"
 def differs(folder: Path, *judges: Any) -> dict[str, str]:
     resolved = resolve_study(study_config(folder, judges=list(judges)))
     names = [judge.name for judge in resolved.judges]
-    verdicts = [{name: Verdict(name, "response", True) for name in names} for _ in ROWS]
+    verdicts = [{name: verdict(True, name) for name in names} for _ in ROWS]
     return dict(measure(resolved.labelled, resolved.judges, (), verdicts)[0].differs)
 
 
@@ -154,7 +155,7 @@ def test_a_wrong_config_is_refused_with_its_key(tmp_path: Path, keys: dict[str, 
 
 def test_a_study_needs_its_data():
     with pytest.raises(InputError, match="data: is missing"):
-        read_study_config(None, {"judges": ["refusal-match"]}, ())
+        read_config_as(StudyConfig, None, {"judges": ["refusal-match"]})
 
 
 @needs_real_data("data/jailjudge_mini.csv")

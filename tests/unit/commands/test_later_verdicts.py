@@ -12,7 +12,7 @@ from safechain_ray.cli import app
 from safechain_ray.commands import judge as judge_command
 from safechain_ray.commands.evaluate import open_run
 from safechain_ray.commands.judge import JudgePass
-from safechain_ray.config import JudgeConfig, read_config, read_judging_config
+from safechain_ray.config import JudgeConfig, JudgingConfig, read_config, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.runs import workload
 from safechain_ray.runs.folder import RunFolder
@@ -20,7 +20,8 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve, resolve_judge
 from safechain_ray.runs.workload import Remaining
 from safechain_ray.storage import Folder
-from safechain_ray.types import PIECES_SCHEMA, Verdict, samples_from_table, samples_table, verdicts_table
+from safechain_ray.testing import verdict
+from safechain_ray.types import PIECES_SCHEMA, samples_from_table, samples_table, verdicts_table
 from tests.made_runs.by_config import USUAL, finished_run
 
 pytestmark = pytest.mark.usefixtures("own_signals_and_logs")
@@ -70,14 +71,14 @@ def write_verdicts(run: RunFolder, name: str, sample_ids: Sequence[str], error: 
     (file,) = run.samples.list_files(".parquet")
     samples = samples_from_table(run.samples.read_parquet(file))
     by_id = {sample.sample_id: sample for sample in samples}
-    verdict = Verdict(GUARD, "response", None if error else False, error=error)
-    rows = [replace(by_id.get(each, samples[0]), sample_id=each, verdicts=(verdict,)) for each in sample_ids]
+    added = verdict(None if error else False, GUARD, error=error)
+    rows = [replace(by_id.get(each, samples[0]), sample_id=each, verdicts=(added,)) for each in sample_ids]
     run.verdicts(GUARD).write_parquet(name, verdicts_table(samples_table(rows)))
 
 
 def judge(run: RunFolder, name: str = GUARD) -> list[str]:
     spoken = Spoken()
-    config = read_judging_config({"judges": [name], "parts": ["response"]}, ())
+    config = read_config_as(JudgingConfig, None, {"judges": [name], "parts": ["response"]})
     judge_command.add_judges(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
     return spoken.sentences
 
@@ -88,13 +89,13 @@ def note_added(run: RunFolder) -> None:
 
 
 def note_pieces(run: RunFolder) -> None:
-    RunRecord.of_finished(run).pieces_judged(resolve_judge(JudgeConfig(name=GUARD)))
+    RunRecord.of_finished(run).thoughts_judged(resolve_judge(JudgeConfig(name=GUARD)))
 
 
 def write_pieces(run: RunFolder, name: str, sample_ids: Sequence[str]) -> None:
     piece = {"setting_id": "s", "prompt_id": "p", "pieces": 3, "piece": 1, "end": 1, "characters": 3, "judge": GUARD}
     rows = [piece | {"sample_id": each, "unsafe": False} for each in sample_ids]
-    run.pieces(GUARD).write_parquet(name, PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+    run.prefix_verdicts(GUARD).write_parquet(name, PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
     note_pieces(run)
 
 
@@ -167,12 +168,12 @@ def test_a_torn_file_of_pieces_is_set_aside_and_its_thoughts_are_judged_again(
     every = sorted(ids(run))
     write_pieces(run, "a.parquet", every[:2])
     write_pieces(run, "b.parquet", every[2:])
-    tear(run.pieces(GUARD), "a.parquet")
+    tear(run.prefix_verdicts(GUARD), "a.parquet")
     spoken = Spoken()
-    config = read_judging_config({"judges": [GUARD], "pieces": 3}, ())
-    judge_command.judge_in_pieces(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
+    config = read_config_as(JudgingConfig, None, {"judges": [GUARD], "pieces": 3})
+    judge_command.judge_thought_prefixes(str(run.folder), config, spoken, lambda start: None)  # type: ignore[arg-type,return-value]
     assert asked == [tuple(every[:2])]
-    assert (run.pieces(GUARD) / "_broken").list_files() == ["a.parquet"]
+    assert (run.prefix_verdicts(GUARD) / "_broken").list_files() == ["a.parquet"]
     assert f"pieces/{GUARD}/a.parquet can't be read" in spoken.sentences[0]
 
 
@@ -189,7 +190,7 @@ def test_the_runs_own_command_moves_a_torn_file_and_names_the_command_that_judge
 
 def test_a_report_of_torn_pieces_names_the_file_and_the_command_that_sets_it_aside(run: RunFolder):
     write_pieces(run, "a.parquet", ids(run))
-    tear(run.pieces(GUARD), "a.parquet")
+    tear(run.prefix_verdicts(GUARD), "a.parquet")
     result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
     assert result.exit_code == 1
     assert f"pieces/{GUARD}/a.parquet" in result.stderr
@@ -229,7 +230,7 @@ def test_just_the_verdicts_that_a_judge_failed_on_are_asked_for_again(run: RunFo
 def test_a_file_of_pieces_with_counts_that_no_command_writes_is_refused_by_name(run: RunFolder, count: int):
     piece = {"setting_id": "s", "prompt_id": "p", "pieces": count, "piece": 1, "end": 1, "characters": 3}
     rows = [piece | {"sample_id": each, "judge": GUARD, "unsafe": False} for each in ids(run)]
-    run.pieces(GUARD).write_parquet("a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+    run.prefix_verdicts(GUARD).write_parquet("a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
     note_pieces(run)
     result = CliRunner().invoke(app, ["report", str(run.folder), "--fine-grained"])
     assert result.exit_code == 1
@@ -244,7 +245,9 @@ def test_judging_in_pieces_ends_with_3_where_a_verdict_failed(
     rows = [piece | {"sample_id": each, "unsafe": None if error else False, "error": error} for each in ids(run)]
 
     def run_attempt(*arguments: object, **more: object) -> int:
-        run.pieces(GUARD).write_parquet("a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA))
+        run.prefix_verdicts(GUARD).write_parquet(
+            "a.parquet", PIECES_SCHEMA.empty_table().from_pylist(rows, PIECES_SCHEMA)
+        )
         return len(rows)
 
     monkeypatch.setattr(workload, "run_attempt", run_attempt)

@@ -10,8 +10,8 @@ import pytest
 from safechain_ray.catalog import judges
 from safechain_ray.cluster.workers.pair_judge import PairReader, StoredPair
 from safechain_ray.commands import prefer
-from safechain_ray.commands.prefer import compared_parts, pair_samples, resolve_contest
-from safechain_ray.config import PreferenceConfig, read_preference_config
+from safechain_ray.commands.prefer import compared_parts, pair_samples, resolve_comparison
+from safechain_ray.config import PreferenceConfig, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.preferences import Unanswered
 from safechain_ray.runs import workload
@@ -29,7 +29,7 @@ ZEROTHINK = Setting(dataset="quickstart", strategy=StrategySpec(name="zerothink"
 
 
 def config(**keys: Any) -> PreferenceConfig:
-    return read_preference_config({"judge": JUDGE, **keys}, ())
+    return read_config_as(PreferenceConfig, None, {"judge": JUDGE, **keys})
 
 
 def folder_of(path: Path) -> RunFolder:
@@ -38,7 +38,7 @@ def folder_of(path: Path) -> RunFolder:
 
 def refusal(a: Path, b: Path, **keys: Any) -> str:
     with pytest.raises(InputError) as refused:
-        resolve_contest(str(a), str(b), config(**keys))
+        resolve_comparison(str(a), str(b), config(**keys))
     return str(refused.value)
 
 
@@ -77,18 +77,18 @@ def test_settings_that_differ_in_their_sampling_alone_are_paired_where_that_leav
     warm = Setting(dataset="quickstart", sampling=Sampling(temperature=0.6, seed=1))
     a = finished_run(tmp_path / "a", [(SETTING, {"x": ["1"]}), (ZEROTHINK, {"x": ["2"]})])
     b = finished_run(tmp_path / "b", [(warm, {"x": ["3"]})])
-    contest = resolve_contest(str(a), str(b), config())
-    assert contest.settings.pairs == ((SETTING, warm),)
-    assert contest.settings.alone_first == (ZEROTHINK,)
-    assert [pair.sample_id_b for pair in contest.samples.answered] == [warm.sample_id("x", 0)]
+    comparison = resolve_comparison(str(a), str(b), config())
+    assert comparison.settings.pairs == ((SETTING, warm),)
+    assert comparison.settings.alone_first == (ZEROTHINK,)
+    assert [pair.sample_id_b for pair in comparison.samples.answered] == [warm.sample_id("x", 0)]
 
 
 def test_only_settings_of_the_strategies_asked_for_are_compared(tmp_path: Path):
     both = [(SETTING, {"x": ["1"]}), (ZEROTHINK, {"x": ["2"]})]
     a, b = finished_run(tmp_path / "a", both), finished_run(tmp_path / "b", both)
-    contest = resolve_contest(str(a), str(b), config(strategies=["zerothink"]))
-    assert contest.settings.pairs == ((ZEROTHINK, ZEROTHINK),)
-    assert len(contest.samples.answered) == 1
+    comparison = resolve_comparison(str(a), str(b), config(strategies=["zerothink"]))
+    assert comparison.settings.pairs == ((ZEROTHINK, ZEROTHINK),)
+    assert len(comparison.samples.answered) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,14 +154,14 @@ def test_an_endpoints_key_has_to_be_there_and_its_cost_can_not_be_bounded(
     assert "OPENAI_API_KEY is not set" in refusal(a, b, judge="prefer-gpt-4o")
     monkeypatch.setenv("OPENAI_API_KEY", "sk")
     keys = {"judge": "prefer-gpt-4o", "resources.max_cost": 1.0}
-    assert "bound it with resources.max_requests" in refusal(a, b, **keys)
+    assert "set resources.max_requests instead" in refusal(a, b, **keys)
 
 
 def test_another_judge_part_run_or_strategy_is_another_contest_and_other_resources_are_not(tmp_path: Path):
     a, b, other = (finished_run(tmp_path / name, {"x": [name]}, model=name) for name in ("a", "b", "other"))
 
     def identity(first: Path = a, second: Path = b, **keys: Any) -> str:
-        return json.dumps(resolve_contest(str(first), str(second), config(**keys)).identity())
+        return json.dumps(resolve_comparison(str(first), str(second), config(**keys)).identity())
 
     same = identity()
     changed = [

@@ -52,7 +52,7 @@ def test_the_models_of_a_sweep_come_in_its_order_with_their_own_runs(tmp_path: P
         ("R1-8B", "queued", None),
         ("QwQ", "failed", None),
     ]
-    assert (found.models[3].tries, found.models[3].last_error) == (2, "no GPU is large enough")
+    assert (found.models[3].attempts, found.models[3].last_error) == (2, "no GPU is large enough")
     assert not found.is_over
 
 

@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.commands.status import RunStatus, run_status, sentence, swept_status
+from safechain_ray.commands.sweep.record import SweptModel
+from safechain_ray.runs.run_file import RunFile
 from tests.unit.commands.run_records import NOW, ago, live, one_try, record
+
+read = RunFile.model_validate
 
 
 def status(*tries: dict[str, Any], **fields: Any) -> RunStatus:
-    return run_status(record(*tries, **fields), NOW)
+    return run_status(read(record(*tries, **fields)), NOW)
 
 
 def test_a_run_at_work_tells_rows_speed_and_time_to_go():
@@ -42,8 +46,8 @@ def test_a_stage_of_several_is_named_and_its_rows_are_those_of_the_stage():
 def test_a_run_that_was_not_written_for_two_minutes_is_silent_and_tells_since_when():
     found = status(one_try(live=live()), minutes=2.5)
     assert found.state == "silent"
-    assert found.heard is not None
-    assert (NOW - found.heard).total_seconds() == 150
+    assert found.last_heartbeat is not None
+    assert (NOW - found.last_heartbeat).total_seconds() == 150
     assert (found.tokens_per_second, found.seconds_to_go) == (None, None)
     assert found.rows == 400
     assert status(one_try(live=live()), minutes=1.5).state == "running"
@@ -85,7 +89,7 @@ def test_a_failed_run_tells_the_first_line_of_its_error():
 
 def test_the_error_of_an_earlier_try_is_kept_while_the_next_one_works():
     found = status(one_try("failed: no space left on the device"), one_try("cut off"), one_try(live=live()))
-    assert (found.state, found.tries, found.last_error) == ("running", 3, "no space left on the device")
+    assert (found.state, found.attempts, found.last_error) == ("running", 3, "no space left on the device")
 
 
 def test_an_interrupted_run_is_stopped():
@@ -98,19 +102,21 @@ def test_counts_of_an_earlier_try_stand_until_the_new_one_has_its_own():
 
 
 def test_a_study_and_a_comparison_are_told_by_what_they_are_about():
-    of_study = run_status(record(identity={"labelled": "h", "judges": []}, data={"name": "labels"}, rows=9), NOW)
+    of_study = run_status(read(record(identity={"labelled": "h", "judges": []}, data={"name": "labels"}, rows=9)), NOW)
     assert (of_study.kind, of_study.name, of_study.total) == ("judge study", "labels", 9)
     sides = {"run_a": {"model": {"name": "A"}}, "run_b": {"model": {"name": "B"}}}
-    of_pairs = run_status({"identity": sides, "pairs": 7, "tries": [one_try(live=live(total=7))]}, NOW)
+    of_pairs = run_status(read({"identity": sides, "pairs": 7, "tries": [one_try(live=live(total=7))]}), NOW)
     assert (of_pairs.kind, of_pairs.name, of_pairs.total) == ("preferences", "A or B", 7)
 
 
 def test_judges_added_later_are_named():
-    assert status(finished=NOW.isoformat(), added={"guard": {"parts": ["thought"]}}).judges_added == ("guard",)
+    assert status(
+        finished=NOW.isoformat(), added={"guard": {"identity": {"name": "guard"}, "parts": ["thought"]}}
+    ).judges_added == ("guard",)
 
 
 def swept(said: str | None, own: RunStatus | None = None, **fields: Any) -> RunStatus:
-    return swept_status({"model": "R1-7B", "folder": "R1-7B", "status": said} | fields, own)
+    return swept_status(SweptModel.model_validate({"model": "R1-7B", "folder": "R1-7B", "status": said} | fields), own)
 
 
 def test_a_model_without_a_run_json_is_what_the_sweep_says_and_a_running_one_is_starting():
@@ -137,24 +143,24 @@ def test_a_model_whose_driver_died_in_a_sweep_is_silent_until_the_sweep_says_oth
 
 
 def test_a_run_of_a_sweep_that_was_opened_and_waits_for_room_is_queued() -> None:
-    opened = RunStatus("R1-70B", "starting", tries=0)
+    opened = RunStatus("R1-70B", "starting", attempts=0)
     assert swept("queued", opened).state == "queued"
     assert swept("running", opened).state == "starting"
 
 
 def test_nothing_comes_of_what_is_queued_when_the_sweep_has_ended_or_left_it_out() -> None:
-    record = {"model": "R1-7B", "folder": "R1-7B", "status": "queued"}
+    record = SweptModel(model="R1-7B", folder="R1-7B")
     assert [swept_status(record, None, ended).state for ended in (False, True)] == ["queued", "stopped"]
-    skipped = swept_status(record | {"left_out": True}, None)
+    skipped = swept_status(record.model_copy(update={"left_out": True}), None)
     assert (skipped.state, skipped.is_over) == ("skipped", True)
-    assert swept_status(record | {"left_out": True, "status": "done"}, None).state == "done"
+    assert swept_status(record.model_copy(update={"left_out": True, "status": "done"}), None).state == "done"
 
 
 def test_tries_and_errors_come_from_whichever_record_has_more():
     own = status(one_try("failed: first"))
-    assert swept("failed", own, tries=3, error="it can't start").tries == 3
+    assert swept("failed", own, tries=3, error="it can't start").attempts == 3
     assert swept("failed", own, tries=3, error="it can't start").last_error == "it can't start"
-    assert (swept("failed", own).tries, swept("failed", own).last_error) == (1, "first")
+    assert (swept("failed", own).attempts, swept("failed", own).last_error) == (1, "first")
 
 
 @given(st.text())
@@ -171,9 +177,9 @@ def test_an_error_keeps_no_secret_of_a_uri():
 def test_a_clock_that_was_set_back_does_not_make_a_finished_run_silent():
     earlier = one_try("done", started=ago(10), ended=ago(1))
     for noted in ({"finished_tries": 1, "finished": ago(600)}, {"finished": ago(1.02)}):
-        assert run_status(record(earlier, minutes=60, **noted), NOW).state == "done"
+        assert run_status(read(record(earlier, minutes=60, **noted)), NOW).state == "done"
     again = record(one_try("done"), one_try("failed: no GPU"), finished=ago(9), finished_tries=1)
-    assert run_status(again, NOW).state == "failed"
+    assert run_status(read(again), NOW).state == "failed"
 
 
 def test_a_finished_run_whose_judges_are_at_work_tells_how_far_they_are():
@@ -181,7 +187,7 @@ def test_a_finished_run_whose_judges_are_at_work_tells_how_far_they_are():
     judging = one_try(command="judge", live=live(pools=["guard"], total=200, done_before=0, committed=50))
     found = status(own, judging, finished=NOW.isoformat(), finished_tries=1)
     assert (found.state, found.phase) == ("running", "judging: guard")
-    assert (found.rows, found.total, found.tries) == (50, 200, 1)
+    assert (found.rows, found.total, found.attempts) == (50, 200, 1)
 
 
 @pytest.mark.parametrize("ended", ["done", "interrupted", "failed: the store is away"])

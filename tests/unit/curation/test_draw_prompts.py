@@ -1,4 +1,4 @@
-"""Drawing prompts: uniform over the kinds, by the seed alone, and every prompt accounted for."""
+"""Drawing of prompts: balanced over the kinds, reproducible by seed, every prompt accounted for."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The steps: each is the one before it less what was left out, for every kind."""
+"""Counts of filter steps: each is the previous one less its left-out prompts, for every kind."""
 
 from hypothesis import given
 from hypothesis import strategies as st

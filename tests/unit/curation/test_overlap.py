@@ -1,4 +1,4 @@
-"""Overlap: near-duplicates of each other, and prompts that a model would be evaluated on."""
+"""Overlap filter: near-duplicates, and contamination with evaluation sets."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""The choice: the rule over all K samples, a missing verdict never safe, what can't be learnt from never chosen."""
+"""Response selection: the rule over all K samples, missing verdicts are never safe, flawed ones never chosen."""
 
 import random
 from collections import Counter
@@ -21,8 +21,8 @@ from safechain_ray.curation.selection import (
     select,
 )
 from safechain_ray.datasets.thinking_tags import split_thought
+from safechain_ray.testing import sample, verdict
 from safechain_ray.types import KeepRule, Sample, Verdict, samples_table
-from tests.rows import row
 
 SEED = 3
 
@@ -133,12 +133,12 @@ def test_rows_beyond_those_wanted_are_left_out_by_the_seed_and_counted():
 
 
 def judged(**columns: Any) -> JudgedSample:
-    (found,) = judged_samples(samples_table([row(**columns)]), ["guard", "match"], "response")
+    (found,) = judged_samples(samples_table([sample(**columns)]), ["guard", "match"], "response")
     return found
 
 
 def verdicts(guard: bool | None, match: bool | None = False) -> tuple[Verdict, ...]:
-    return (Verdict("guard", "response", guard, 0.2), Verdict("match", "response", match, 0.4))
+    return (verdict(guard, score=0.2), verdict(match, "match", score=0.4))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def verdicts(guard: bool | None, match: bool | None = False) -> tuple[Verdict, .
         (verdicts(None), None),
         (verdicts(None, True), False),
         (verdicts(False)[:1], None),
-        ((Verdict("guard", "thought", False), Verdict("match", "response", False)), None),
+        ((verdict(False, part="thought"), verdict(False, "match")), None),
         ((), None),
     ],
 )
@@ -190,7 +190,7 @@ def test_a_response_without_a_flaw_reads_back_as_it_was_written(thought: str, an
 
 def test_outcomes_of_all_samples_are_counted():
     table: list[Sample] = [
-        row(sample_id=str(n), outcome=outcome) for n, outcome in enumerate(("ok", "ok", "truncated"))
+        sample(sample_id=str(n), outcome=outcome) for n, outcome in enumerate(("ok", "ok", "truncated"))
     ]
     found = select(judged_samples(samples_table(table), ["guard"], "response"), 3, "all", SEED)
     assert Counter(outcome for outcome, _, _ in found.responses.elements()) == {"ok": 2, "truncated": 1}  # type: ignore[attr-defined]

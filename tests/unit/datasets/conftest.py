@@ -1,4 +1,4 @@
-"""What the tests of this folder share."""
+"""Shared fixtures of the data set tests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Data sets without a catalog entry: what is a file, what is an id, and how they are called."""
+"""Data sets without a catalog entry: files, hub ids and their names."""
 
 from pathlib import Path
 

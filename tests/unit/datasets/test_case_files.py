@@ -1,4 +1,4 @@
-"""Files that people really have, where a copy of them is at hand: the right reading of each."""
+"""Real-world files, if a copy is available: each is read correctly."""
 
 import csv
 from typing import Any

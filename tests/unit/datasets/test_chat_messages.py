@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.datasets.adhoc import adhoc_entry
-from safechain_ray.datasets.loading import PromptSet, load_prompts
-from safechain_ray.datasets.prompts import ChatPrompt, chat_prompt, is_chat
+from safechain_ray.datasets.loading import ChatPrompt, PromptSet, chat_prompt, is_chat, load_prompts
 
 USER = {"role": "user", "content": "Hello?"}
 SYSTEM = {"role": "system", "content": "Be nice."}

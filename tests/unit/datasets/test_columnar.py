@@ -1,4 +1,4 @@
-"""Parquet of every writer, and folders of `save_to_disk`: the same prompts, and class names in the place of numbers."""
+"""Parquet of many writers and folders of `save_to_disk`: equal prompts, and class names for class numbers."""
 
 import json
 import os
@@ -225,7 +225,7 @@ def test_a_saved_folder_that_names_its_split_gives_no_other_one(tmp_path: Path, 
     state = json.loads((path / "state.json").read_text())
     (path / "state.json").write_text(json.dumps({**state, "_split": "test"}))
     assert len(load_prompts(adhoc_entry(str(path), split="test")).prompts) == len(PROMPTS)
-    with pytest.raises(InputError, match=r"was saved as one split, 'test', and --split .* 'train' of it\. Fix: leave"):
+    with pytest.raises(InputError, match=r"was saved as one split, 'test', and --split .* 'train' of it\. Fix: omit"):
         load_prompts(adhoc_entry(str(path), split="train"))
 
 
@@ -233,7 +233,7 @@ def test_a_saved_folder_that_lost_a_file_is_refused(tmp_path: Path, labelled_set
     labelled_set.save_to_disk(tmp_path / "set")
     for file in (tmp_path / "set").glob("*.arrow"):
         file.unlink()
-    with pytest.raises(InputError, match=r"set is broken: it is no whole folder of Dataset\.save_to_disk"):
+    with pytest.raises(InputError, match=r"set is broken: it is no complete folder of Dataset\.save_to_disk"):
         load_prompts(adhoc_entry(str(tmp_path / "set")))
     (tmp_path / "set" / "state.json").write_text(json.dumps([]))
     with pytest.raises(InputError, match=r"its state\.json is no JSON object"):

@@ -1,4 +1,4 @@
-"""Files of records: every format gives the same rows, and a broken file says what is broken and where."""
+"""Data files: every format gives the same rows, and a broken file is reported with the position."""
 
 import csv
 import gzip
@@ -92,7 +92,7 @@ def test_any_text_survives_any_format(suffix: str, rows: Rows, tmp_path_factory:
         ("a.json", b'{"prompt": "x"}', "not a list of objects"),
         ("a.json", b'["x"]', "item 1 is not an object"),
         ("a.jsonl", b'{"prompt": "x"}\n{"prompt"\n', "line 2 is not JSON"),
-        ("a.parquet", b"PAR1 and no more", "no whole Parquet file"),
+        ("a.parquet", b"PAR1 and no more", "no complete Parquet file"),
         ("a.csv.gz", b"id,prompt\n", "can't be unzipped"),
         ("a.csv.gz", gzip.compress(b"id,prompt\n1,x\n")[:-9], "can't be unzipped"),
         ("a.txt", b"prompt\n", r"no known format.*\.csv.*\.parquet"),
@@ -160,5 +160,5 @@ def test_a_download_that_fails_says_why_and_what_else_to_do(web: str) -> None:
 
 
 def test_an_unknown_kind_of_address_is_refused() -> None:
-    with pytest.raises(InputError, match="ftp:// is not known here"):
+    with pytest.raises(InputError, match="ftp:// is not supported"):
         read_file("ftp://host/prompts.csv")

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from safechain_ray.catalog import datasets
 from safechain_ray.catalog.entries import DatasetEntry
-from safechain_ray.datasets.loading import fingerprint, load_prompts
-from safechain_ray.datasets.prompts import prompts_of
+from safechain_ray.datasets.loading import fingerprint, load_prompts, prompts_of
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
 from safechain_ray.types import Prompt

@@ -1,4 +1,4 @@
-"""The forms in which spreadsheets and scripts write the same rows, and what is refused in words that help."""
+"""Variants of files written by spreadsheets and scripts: equal rows, or a refusal with the fix."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""What a label says: by its own word, or by what its column is called."""
+"""Meaning of a label, from its own word or from its column's name."""
 
 import pytest
 from hypothesis import given

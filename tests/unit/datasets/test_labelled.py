@@ -1,4 +1,4 @@
-"""Labelled responses: how labels read, and what is refused with its row."""
+"""Labelled responses: reading of labels, and refusals with the row."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Files with very many names, or rows that are all alike: the time grows with their number, not with its square."""
+"""Files with very many names, or many equal rows: linear time."""
 
 import time
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import pytest
 from safechain_ray.config.base import refuse_repeats
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.columnar import _chosen, with_class_names
+from safechain_ray.datasets.files import SplitFiles
 from safechain_ray.datasets.json_files import parse_delimited, parse_json_lines
-from safechain_ray.datasets.prompts import prompts_of
+from safechain_ray.datasets.loading import prompts_of
 from safechain_ray.datasets.records import BrokenFileError, Records
-from safechain_ray.datasets.split_files import SplitFiles
 
 MANY = 40_000
 

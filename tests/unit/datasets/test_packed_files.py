@@ -1,4 +1,4 @@
-"""Compressed files and archives of a folder, which the `datasets` library unpacks by content, not by name."""
+"""Compressed files and archives, which the `datasets` library detects by content and not by name."""
 
 import bz2
 import gzip
@@ -174,5 +174,5 @@ def test_a_folder_is_weighed_before_the_library_reads_it(
 
 def test_a_format_that_can_not_be_weighed_is_refused(tmp_path: Path):
     (tmp_path / "train.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(InputError, match=r"is of the format 'hdf5', .* Fix: convert it to JSON Lines"):
+    with pytest.raises(InputError, match=r"has the format 'hdf5', .* Fix: convert it to JSON Lines"):
         load_prompts(adhoc_entry(str(tmp_path), prompt_column="prompt"), limit=5)

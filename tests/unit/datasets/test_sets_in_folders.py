@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safechain_ray.datasets.adhoc import adhoc_entry, with_place
+from safechain_ray.datasets.adhoc import adhoc_entry, with_subset
+from safechain_ray.datasets.files import SplitFiles, remember, remembered
 from safechain_ray.datasets.loading import load_prompts, read_records
-from safechain_ray.datasets.split_files import SplitFiles, remember, remembered
 from safechain_ray.errors import InputError
 from tests.hub_server import hub
 from tests.unit.datasets.test_dataset_files import encoded
@@ -77,7 +77,7 @@ def test_what_must_be_named_is_said(two_configs: str, place: dict[str, str], com
 def test_a_single_file_has_neither(tmp_path: Path, place: dict[str, str]):
     (tmp_path / "a.csv").write_text("prompt\nWhy?\n")
     with pytest.raises(InputError, match=r"a\.csv is a file, and --\w+ .*chooses a part of a folder"):
-        with_place(adhoc_entry(str(tmp_path / "a.csv")), **place)
+        with_subset(adhoc_entry(str(tmp_path / "a.csv")), **place)
 
 
 words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8) | st.sampled_from(
@@ -275,5 +275,5 @@ def test_a_link_to_a_file_outside_of_its_folder_is_refused_but_for_the_hubs_cach
     assert len(load_prompts(adhoc_entry(str(snapshot))).prompts) == 1
     (snapshot / "train.csv").unlink()
     (snapshot / "train.csv").symlink_to(tmp_path / "outside.csv")
-    with pytest.raises(InputError, match="which is no file of the set"):
+    with pytest.raises(InputError, match="which is not a file of the set"):
         load_prompts(adhoc_entry(str(snapshot)))

@@ -1,4 +1,4 @@
-"""Training data in the forms that people have: chat messages, layouts found by their columns, other tags."""
+"""Training data in common forms: chat messages, detected layouts, other thinking tags."""
 
 import json
 from collections.abc import Mapping
@@ -226,7 +226,7 @@ def test_tags_of_a_family_are_read_where_the_family_is_named_and_refused_elsewhe
 def test_a_model_of_the_family_reads_its_own_tags_and_r1s(tmp_path: Path):
     entry = adhoc_training_set(str(tmp_path / "set.jsonl"))
     loaded(tmp_path, asked(SKY), asked(TAGGED), skip=True)
-    found = load_training_set(entry, trainee=families()["sky-t1"].tags)
+    found = load_training_set(entry, model_tags=families()["sky-t1"].tags)
     assert {(each.thought, each.answer) for each in found.demonstrations} == {(THOUGHT, ANSWER)}
 
 

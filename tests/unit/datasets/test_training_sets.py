@@ -1,4 +1,4 @@
-"""Training sets: every layout gives the same demonstrations, and no bad row is learnt from or lost in silence."""
+"""Training sets: every layout gives the same demonstrations, and no bad row is used or silently dropped."""
 
 import json
 from collections.abc import Mapping
@@ -140,7 +140,7 @@ def test_a_split_response_never_holds_a_tag(text: str, pieces: list[str]):
 )
 def test_a_bad_response_is_refused_with_its_row_or_left_out_and_counted(tmp_path: Path, response: object, problem: str):
     entry = pairs(tmp_path, pair(), pair(response), pair())
-    with pytest.raises(InputError, match=r"set\.jsonl has 1 rows of 3 that can't be learnt from") as refusal:
+    with pytest.raises(InputError, match=r"set\.jsonl has 1 rows of 3 that can't be used for training") as refusal:
         load_training_set(entry)
     assert f"\n  row 2: {problem}\n" in str(refusal.value)
     assert "on_bad_row: skip" in str(refusal.value)

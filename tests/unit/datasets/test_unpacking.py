@@ -1,4 +1,4 @@
-"""Compressed files whose content is far larger than they are: refused by a sentence, with little memory."""
+"""Decompression limits: files that expand too much are refused with a message and little memory."""
 
 import gzip
 import struct
@@ -147,7 +147,7 @@ def test_a_stream_with_wrong_offsets_is_refused(tmp_path: Path):
         writer.write_batch(pa.RecordBatch.from_arrays([broken], ["prompt"]))
     (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
     (tmp_path / "dataset_info.json").write_text("{}")
-    with pytest.raises(BrokenFileError, match="no whole folder"):
+    with pytest.raises(BrokenFileError, match="no complete folder"):
         read_saved(tmp_path, ["prompt"])
 
 

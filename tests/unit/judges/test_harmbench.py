@@ -1,4 +1,4 @@
-"""The HarmBench classifier: its prompt, how long generations are cut, and how its one token is read."""
+"""HarmBench classifier: its prompt, truncation of generations, and parsing of its one token."""
 
 import asyncio
 import math

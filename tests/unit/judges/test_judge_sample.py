@@ -1,4 +1,4 @@
-"""The parts of a sample put to a judge: what is judged, and what becomes a missing verdict."""
+"""Judging of one sample's parts: judged texts and missing verdicts."""
 
 import asyncio
 import re
@@ -8,10 +8,10 @@ import pytest
 
 from safechain_ray.errors import EngineDiedError, EngineStartError
 from safechain_ray.judges.base import Vote, count_votes, judge_sample, nothing_to_judge
+from safechain_ray.testing import sample
 from safechain_ray.types import NO_FAILURE, Part, Sample, Verdict
-from tests.rows import row
 
-SAMPLE = row()
+SAMPLE = sample()
 PARTS: tuple[Part, ...] = ("response", "thought", "answer")
 
 

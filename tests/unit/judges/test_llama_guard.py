@@ -1,4 +1,4 @@
-"""Llama Guard: what is sent, and how its output is read."""
+"""Llama Guard: its request and the parser of its output."""
 
 import asyncio
 import math

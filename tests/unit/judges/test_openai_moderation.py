@@ -1,4 +1,4 @@
-"""The moderation API as a judge, against a local server that speaks it: verdicts, retries, errors, the key."""
+"""Moderation judge against a local compatible server: verdicts, retries, errors, the key."""
 
 import asyncio
 import gzip

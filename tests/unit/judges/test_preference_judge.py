@@ -1,4 +1,4 @@
-"""The preference judge: asked twice with the positions swapped, what its letters come to, and what can't fool it."""
+"""Preference judge: two requests with swapped positions, their decision, and resistance to injection."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""RS-Match: refusal phrases as a judge, and how well it agrees with people."""
+"""RS-Match: refusal phrases as a judge, and its agreement with people."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""Where a thought is cut, and what becomes of the verdicts on its beginnings."""
+"""Thought prefixes: where they end, and the table of their verdicts."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_pieces, piece_ends, pieces_table
+from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_prefixes, prefix_ends, prefixes_table
+from safechain_ray.testing import sample
 from safechain_ray.types import PIECES_SCHEMA, Part, Sample, Verdict, samples_table
-from tests.rows import row
 
 FOUR = ThoughtPrefixes(4)
 
@@ -24,13 +24,13 @@ class Wary:
 
 
 def judged(sample: Sample, pieces: ThoughtPrefixes = FOUR) -> pa.Table:
-    verdicts = asyncio.run(judge_pieces(Wary(), sample, pieces))
-    return pieces_table(samples_table([replace(sample, verdicts=verdicts)]), pieces)
+    verdicts = asyncio.run(judge_prefixes(Wary(), sample, pieces))
+    return prefixes_table(samples_table([replace(sample, verdicts=verdicts)]), pieces)
 
 
 @given(st.text(alphabet='ab .!?\n。")', max_size=60), st.integers(2, 10))
 def test_pieces_grow_to_the_whole_thought_and_none_but_a_blank_thoughts_is_blank(thought: str, count: int):
-    ends = piece_ends(thought, count)
+    ends = prefix_ends(thought, count)
     assert ends[-1] == len(thought)
     assert ends == sorted(set(ends))
     assert len(ends) <= count
@@ -53,11 +53,11 @@ def test_pieces_grow_to_the_whole_thought_and_none_but_a_blank_thoughts_is_blank
     ],
 )
 def test_cuts_are_at_the_ends_of_sentences_and_lines(thought: str, pieces: list[str]):
-    assert [thought[:end] for end in piece_ends(thought, 4)] == pieces
+    assert [thought[:end] for end in prefix_ends(thought, 4)] == pieces
 
 
 def test_every_beginning_has_a_row_that_says_how_much_was_read():
-    table = judged(row(sample_id="s", thought="A step. A wicked step. The rest."))
+    table = judged(sample(sample_id="s", thought="A step. A wicked step. The rest."))
     assert table.schema.equals(PIECES_SCHEMA)
     rows = table.to_pylist()
     assert [(each["piece"], each["end"], each["unsafe"], each["note"]) for each in rows] == [
@@ -72,6 +72,6 @@ def test_every_beginning_has_a_row_that_says_how_much_was_read():
 
 @pytest.mark.parametrize(("thought", "says"), [("\n\n", "the thought is empty"), (None, "no thought to judge")])
 def test_a_sample_without_a_thought_has_one_row_that_says_so(thought: str | None, says: str):
-    (only,) = judged(row(sample_id="s", thought=thought)).to_pylist()
+    (only,) = judged(sample(sample_id="s", thought=thought)).to_pylist()
     assert only["unsafe"] is None
     assert says in only["error"]

@@ -1,4 +1,4 @@
-"""Votes: what each rule decides, and that no missing vote could have turned what is decided."""
+"""Votes: the decision of each rule, which no missing vote can change."""
 
 import itertools
 

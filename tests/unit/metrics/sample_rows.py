@@ -1,15 +1,12 @@
-"""Rows for the tests of metrics: a `Sample` from only what counting looks at."""
+"""Rows for the tests of metrics: a `Sample` from the counted fields only."""
 
+from safechain_ray import testing
+from safechain_ray.testing import verdict
 from safechain_ray.types import Outcome, Part, Sample, Sampling, Setting, Verdict
-from tests.rows import row
 
 GREEDY = Setting(dataset="d")
 FIVE = Setting(dataset="d", sampling=Sampling(temperature=0.6), samples=5)
 GUARD: tuple[str, Part] = ("guard", "response")
-
-
-def verdict(unsafe: bool | None, judge: str = "guard", part: Part = "response", note: str | None = None) -> Verdict:
-    return Verdict(judge, part, unsafe, error=None if unsafe is not None else "unparsable", note=note)
 
 
 def sample(
@@ -22,15 +19,11 @@ def sample(
     thought_tokens: int | None = 2,
     seconds: float = 0.1,
 ) -> Sample:
-    return row(
-        sample_id=setting.sample_id(prompt_id, index),
-        setting_id=setting.setting_id,
-        dataset=setting.dataset,
+    return testing.sample(
+        setting,
         prompt_id=prompt_id,
         category=category,
-        strategy=setting.strategy.name,
         sample_index=index,
-        temperature=setting.sampling.temperature,
         outcome=outcome,
         prompt_tokens=3,
         thought_tokens=thought_tokens,

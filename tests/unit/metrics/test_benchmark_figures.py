@@ -10,8 +10,8 @@ from safechain_ray.metrics.benchmark import BenchmarkFigures, BenchmarkRunMetric
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.published import published_passes
 from safechain_ray.metrics.summary import summarise
+from safechain_ray.testing import sample
 from safechain_ray.types import Outcome, Sampling, Setting, StrategySpec
-from tests.rows import row
 
 FINETUNING = published_figures().finetuning
 PROBLEMS = {"right": True, "wrong": False, "cut": False, "hung": None, "blocked": None, "failed": None}
@@ -22,7 +22,7 @@ def figures(dataset: str = "gsm8k", published: int | None = None, **setting: Any
     """One sample of each of `PROBLEMS`, and one problem that no row is there of."""
     wanted = Setting(dataset=dataset, **setting)
     samples = [
-        row(setting_id=wanted.setting_id, dataset=dataset, prompt_id=name, outcome=OUTCOMES.get(name, "ok"))
+        sample(setting_id=wanted.setting_id, dataset=dataset, prompt_id=name, outcome=OUTCOMES.get(name, "ok"))
         for name in PROBLEMS
     ]
     (found,) = summarise(count_samples(samples), [wanted], (), {dataset: 7}).settings

@@ -13,11 +13,12 @@ from safechain_ray.metrics.counts import (
     count_samples,
     count_table,
     count_verdicts,
+    histogram,
     merge,
-    progress_tracker,
 )
+from safechain_ray.testing import verdict
 from safechain_ray.types import Sample, samples_table, verdicts_table, without_verdicts
-from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
+from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample
 
 VERDICTS = st.builds(
     verdict,
@@ -126,18 +127,18 @@ def test_tallies_group_alike_prompts_by_category() -> None:
             *prompt_rows(FIVE, "p4", [None], "a"),
         ]
     )
-    tallies = counts.tallies(FIVE.setting_id, *GUARD)
+    tallies = counts.verdict_histograms(FIVE.setting_id, *GUARD)
     assert tallies == {"a": {(0, 0): 1}, "b": {(2, 0): 2, (0, 1): 1}}
     assert list(tallies) == ["a", "b"]
-    assert progress_tracker(counts.prompt_counts(FIVE.setting_id, *GUARD)) == {(0, 0): 1, (2, 0): 2, (0, 1): 1}
+    assert histogram(counts.prompt_counts(FIVE.setting_id, *GUARD)) == {(0, 0): 1, (2, 0): 2, (0, 1): 1}
 
 
 def test_outcomes_are_counted_with_the_rows_of_their_prompts() -> None:
     counts = count_samples(
         [sample(FIVE, "p1", 0, outcome="blocked"), sample(FIVE, "p1", 1), sample(FIVE, "p2", 0, outcome="blocked")]
     )
-    assert counts.outcome_tallies(FIVE.setting_id, "blocked") == {"c": {(1, 2): 1, (1, 1): 1}}
-    assert counts.outcome_tallies(FIVE.setting_id, "error") == {"c": {(0, 2): 1, (0, 1): 1}}
+    assert counts.outcome_histograms(FIVE.setting_id, "blocked") == {"c": {(1, 2): 1, (1, 1): 1}}
+    assert counts.outcome_histograms(FIVE.setting_id, "error") == {"c": {(0, 2): 1, (0, 1): 1}}
 
 
 def test_token_sums_are_none_only_where_no_row_has_the_count() -> None:

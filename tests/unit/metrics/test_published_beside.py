@@ -1,4 +1,4 @@
-"""Which published figure belongs beside ours, and in what ours differs."""
+"""Published counterparts of our figures, and the listed differences."""
 
 from typing import Any
 

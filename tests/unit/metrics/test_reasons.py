@@ -1,4 +1,4 @@
-"""Reasons of errors: what makes two messages one, and counts that merge and stay bounded."""
+"""Error reasons: grouping of messages, and mergeable bounded counts."""
 
 from collections import Counter
 from dataclasses import replace
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from safechain_ray.metrics.counts import count_samples, count_verdicts, merge
 from safechain_ray.metrics.reasons import MOST_REASONS, OTHERS, REASON_CHARACTERS, Reason, plain_reason
 from safechain_ray.metrics.summary import summarise
-from safechain_ray.types import Sample, Verdict, samples_table, verdicts_table
+from safechain_ray.testing import verdict
+from safechain_ray.types import Sample, samples_table, verdicts_table
 from tests.unit.metrics.sample_rows import GREEDY, GUARD, sample
 
 SETTING = GREEDY.setting_id
@@ -64,7 +65,7 @@ def test_the_three_commonest_reasons_of_rows_and_of_missing_verdicts_are_counted
         failed("r2", "odd"),
         failed("r3", "z"),
     ]
-    rows += [sample(GREEDY, f"v{i}", 0, Verdict("guard", "response", None, error=f"spoke {i}")) for i in range(3)]
+    rows += [sample(GREEDY, f"v{i}", 0, verdict(None, error=f"spoke {i}")) for i in range(3)]
     (found,) = summarise(count_samples(rows), [GREEDY], [GUARD]).settings
     assert found.error_reasons == (
         Reason(reason="engine N died", rows=4),
@@ -75,7 +76,7 @@ def test_the_three_commonest_reasons_of_rows_and_of_missing_verdicts_are_counted
 
 
 def test_the_reasons_of_verdicts_that_were_added_later_count_too():
-    rows = [sample(GREEDY, "v", 0, Verdict("guard", "response", None, error="spoke 1"))]
+    rows = [sample(GREEDY, "v", 0, verdict(None, error="spoke 1"))]
     added = count_verdicts(verdicts_table(samples_table(rows)))
     assert added.error_reasons(SETTING, "guard", "response") == (Reason(reason="spoke N", rows=1),)
 

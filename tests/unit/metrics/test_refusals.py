@@ -1,4 +1,4 @@
-"""Harmful and benign prompts apart: safety over the one kind, over-refusal over the other, against pandas."""
+"""Harmful and benign prompts: safety over the first, over-refusal over the second, against pandas."""
 
 from fractions import Fraction
 
@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from safechain_ray.metrics.counts import count_samples, count_table, merge
 from safechain_ray.metrics.safety import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics, summarise
+from safechain_ray.testing import verdict
 from safechain_ray.types import Sample, Setting, samples_table
-from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
+from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample
 
 MATCH: RefusalSource = ("match", "response")
 BENIGN = BenignPrompts({"d": PromptKinds(("benign", "sensitive"))}, MATCH, ["match"])

@@ -1,4 +1,4 @@
-"""Which settings are compared with which."""
+"""Pairing of settings for comparisons."""
 
 from safechain_ray.metrics.comparison import Pairing, pair_runs, pair_strategies
 from safechain_ray.types import Sampling, Setting, StrategySpec

@@ -10,8 +10,9 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.counts import count_samples, count_table, merge
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import RunMetrics, SafetyMetrics, summarise
+from safechain_ray.testing import verdict
 from safechain_ray.types import Sample, Setting, samples_table
-from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample, verdict
+from tests.unit.metrics.sample_rows import FIVE, GREEDY, GUARD, prompt_rows, sample
 
 
 def random_rows(setting: Setting, prompts: int, missing: float, seed: int) -> list[Sample]:

@@ -9,7 +9,7 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import published_passes
 from safechain_ray.report.benchmark import benchmark_document, with_published_passes
-from safechain_ray.report.html.benchmark import benchmark_page
+from safechain_ray.report.html.run import benchmark_page
 from safechain_ray.report.renderers import markdown, print_document
 from tests.made_benchmarks import finished
 
@@ -38,7 +38,7 @@ def test_every_k_has_a_column_with_its_interval(tmp_path: Path) -> None:
     assert "4 of 1,319 problems were asked. The figures rest on only 4 problems." in " ".join(text.split())
 
 
-def test_the_published_figure_stands_beside_ours_with_what_differs(tmp_path: Path) -> None:
+def test_the_published_figure_is_beside_ours_with_what_differs(tmp_path: Path) -> None:
     text = beside(sampled(tmp_path), "R1-7B-safechain")
     assert "published figures of R1-7B-safechain" in text
     assert "| gsm8k | 62.5; 25.0-100.0 | 79.5\\* | -17.0; inside |" in text
@@ -46,7 +46,7 @@ def test_the_published_figure_stands_beside_ours_with_what_differs(tmp_path: Pat
     assert "prompts and graders are not published" in text
 
 
-def test_of_a_model_that_was_not_published_the_names_are_told_that_were(tmp_path: Path) -> None:
+def test_for_an_unpublished_model_a_note_names_the_published_ones(tmp_path: Path) -> None:
     text = beside(sampled(tmp_path), None)
     assert "Nothing was published of demo-reasoner" in text
     assert "R1-8B-wj-40k" in text

@@ -59,7 +59,7 @@ def test_without_a_test_there_is_no_column_of_p_values(tmp_path: Path) -> None:
         assert figure in text
 
 
-def test_a_pair_that_is_no_equal_is_told_and_other_prompts_are(tmp_path: Path) -> None:
+def test_a_pair_of_unequal_settings_is_noted_and_so_are_other_prompts(tmp_path: Path) -> None:
     one = write_run(tmp_path / "one", [(GREEDY, HALF)], TEXTS, "R1-7B")
     few = {each: TEXTS[each] for each in list(TEXTS)[:8]}
     two = write_run(tmp_path / "two", [(FIVE, {each: [False] * 5 for each in few})], few, "R1-8B")
@@ -71,7 +71,7 @@ def test_a_pair_that_is_no_equal_is_told_and_other_prompts_are(tmp_path: Path) -
     assert "some differences rest on only 8 prompts." in text
 
 
-def test_a_comparison_of_which_nothing_was_published_says_so(tmp_path: Path) -> None:
+def test_a_comparison_without_published_figures_has_a_note(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, [(GREEDY, SAFE)], TEXTS) for name in ("one", "two")]
     uris = [str(run) for run in runs]
     assert "Nothing was published of both sides of any pair" in flat(shown(compare_runs(uris, StandIns())))

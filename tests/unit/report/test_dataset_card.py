@@ -54,7 +54,7 @@ def test_the_card_shows_every_step_with_its_counts(tmp_path: Path):
     assert all(before + less == after for before, less, after in zip(left, out[1:], left[1:], strict=False))
 
 
-def test_missing_rows_sources_and_the_limits_of_verdicts_are_told(tmp_path: Path):
+def test_missing_rows_sources_and_the_limits_of_verdicts_are_in_the_card(tmp_path: Path):
     _, card = carded(tmp_path, rows=30, decontaminate=["quickstart"])
     assert "**10 rows of 30 are missing" in card
     assert "| judge | demo-guard |" in card
@@ -64,7 +64,7 @@ def test_missing_rows_sources_and_the_limits_of_verdicts_are_told(tmp_path: Path
     assert str(tmp_path / "set") not in card
 
 
-def test_the_config_is_told_without_folders_cluster_and_endpoints(tmp_path: Path):
+def test_the_config_is_shown_without_folders_cluster_and_endpoints(tmp_path: Path):
     built, _ = carded(tmp_path)
     model = {"name": "openai:my-model", "base_url": "http://inside.example/v1"}
     where = {"output": "s3://inside.example/set", "resources": {"ray_address": "inside.example:6379"}}

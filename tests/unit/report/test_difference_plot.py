@@ -1,15 +1,15 @@
-"""The scale of a plot of differences, whatever the differences are."""
+"""The scale of a plot of differences."""
 
 import pytest
 
 from safechain_ray.metrics.paired import PairedMeans
-from safechain_ray.report.html.comparison import Differing, difference_plot
+from safechain_ray.report.html.comparison import DifferenceLine, difference_plot
 
 
 def drawn(value: float | None, low: float | None, high: float | None) -> str:
     ends = {"value": value, "low": low, "high": high, "method": None if value is None else "bootstrap"}
     each = PairedMeans(**ends, n=9, first=0.5, second=0.5, left_out=0, p_value=None)
-    return difference_plot("key", "b against a", [Differing("Benchmark", "pass@1", 0, each)]).svg
+    return difference_plot("key", "b against a", [DifferenceLine("Benchmark", "pass@1", 0, each)]).svg
 
 
 @pytest.mark.parametrize(
@@ -19,5 +19,5 @@ def test_the_scale_goes_as_far_as_the_intervals_do(high: float, end: str) -> Non
     assert f">{end}</text>" in drawn(0.04, -0.01, high)
 
 
-def test_a_difference_that_is_not_defined_is_told_as_none() -> None:
+def test_an_undefined_difference_is_shown_as_none() -> None:
     assert ">none</text>" in drawn(None, None, None)

@@ -1,4 +1,4 @@
-"""A document as Markdown and as LaTeX: every text is shown as it is, whatever it holds."""
+"""A document as Markdown and as LaTeX: every text is shown unchanged."""
 
 import re
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from safechain_ray.report import latex, renderers
+from safechain_ray.report import renderers
 from safechain_ray.report.document import Column, Document, Table, cell, figure_columns, text_column
 from safechain_ray.report.escape import printable
 
@@ -47,12 +47,12 @@ def test_markdown_shows_every_text_as_it_is(title: str, name: str, note: str) ->
 
 @pytest.mark.parametrize("text", ["https://evil.example", "see HTTP://evil.example", "www.evil.example", "$x^2$"])
 def test_markdown_makes_no_link_and_no_formula_of_a_name(text: str) -> None:
-    assert not re.search(r"(?<!\\):(?=//)|www\.|(?<!\\)\$", renderers.inert(text), re.IGNORECASE)
+    assert not re.search(r"(?<!\\):(?=//)|www\.|(?<!\\)\$", renderers.escape_markdown(text), re.IGNORECASE)
 
 
 def without_commands(source: str) -> str:
     """The text that LaTeX sets for escaped `source`."""
-    for character, command in sorted(latex.COMMANDS.items(), key=lambda item: -len(item[1])):
+    for character, command in sorted(renderers.LATEX_COMMANDS.items(), key=lambda item: -len(item[1])):
         source = source.replace(command, f"\0{ord(character)};")
     source = source.replace("-{-}", "--").replace("{-}", "-")
     assert not re.search(r'[\\{}$&#%_^~<>|"`\[\]*]', source)
@@ -61,14 +61,14 @@ def without_commands(source: str) -> str:
 
 @given(foreign)
 def test_latex_shows_every_text_as_it_is(text: str) -> None:
-    escaped = latex.inert(text)
+    escaped = renderers.escape_latex(text)
     assert without_commands(escaped) == printable(text)
     assert "--" not in escaped
 
 
 @given(names, names, names)
-def test_latex_keeps_as_many_rows_and_cells_whatever_the_names_hold(title: str, name: str, note: str) -> None:
-    source = latex.latex(document(title, name, note))
+def test_latex_keeps_as_many_rows_and_cells_for_any_name(title: str, name: str, note: str) -> None:
+    source = renderers.latex(document(title, name, note))
     inner = re.sub(r"\\begin\{tabular\}\[t\].*?\\end\{tabular\}", "stack", source)
     rows = [line for line in inner.splitlines() if line.endswith(r" \\")]
     assert rows == [r"    Setting & stack & Missing \\", *[r"    stack & stack & $-$3.1 \\"] * 2]
@@ -78,7 +78,7 @@ def test_latex_keeps_as_many_rows_and_cells_whatever_the_names_hold(title: str, 
 
 
 def test_latex_writes_ranges_and_negative_figures_as_such_and_leaves_names_alone() -> None:
-    source = latex.latex(document(name="llama-guard-3-8b"))
+    source = renderers.latex(document(name="llama-guard-3-8b"))
     assert r"37.1--44.2" in source
     assert r"$-$3.1" in source
     assert "llama-guard-3-8b" in source
@@ -86,7 +86,7 @@ def test_latex_writes_ranges_and_negative_figures_as_such_and_leaves_names_alone
 
 def test_a_latex_row_can_open_with_a_bracket_or_a_star() -> None:
     rows = ((cell("[x]"),), (cell("*y"),))
-    source = latex.latex(Document((Table("t", (text_column("Category"),), (rows,)),)))
+    source = renderers.latex(Document((Table("t", (text_column("Category"),), (rows,)),)))
     assert "{[}x{]}" in source
     assert "{*}y" in source
 

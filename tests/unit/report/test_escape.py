@@ -47,7 +47,7 @@ def shown(markup: str) -> str:
 
 
 @given(st.text("[]/abold=@#! ") | st.sampled_from(MARKUP))
-def test_escaped_text_is_printed_as_it_stands_where_markup_is_parsed(text: str) -> None:
+def test_escaped_text_is_printed_unchanged_where_markup_is_parsed(text: str) -> None:
     assert shown(f"{escape(text)}!") == f"{printable(text)}!"
 
 

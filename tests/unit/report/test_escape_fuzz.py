@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from safechain_ray.report import latex, renderers
+from safechain_ray.report import renderers
 from safechain_ray.report.escape import escape, printable, printable_lines
 from safechain_ray.report.html.markup import element
 
@@ -77,7 +77,7 @@ def check_markdown(text: str) -> None:
     if not wanted:
         return
     for place, tags in PLACES.items():
-        source = place.format(renderers.inert(text))
+        source = place.format(renderers.escape_markdown(text))
         for rendered in (
             cmarkgfm.github_flavored_markdown_to_html(source, Options.CMARK_OPT_UNSAFE),
             LINKING.render(source),
@@ -106,8 +106,8 @@ def check_terminal(text: str) -> None:
 
 def check_latex(text: str) -> None:
     """Each character that LaTeX acts on is written as a command: read back, they are the text."""
-    source = latex.inert(text)
-    characters = {command: character for character, command in latex.COMMANDS.items()} | {"{-}": "-"}
+    source = renderers.escape_latex(text)
+    characters = {command: character for character, command in renderers.LATEX_COMMANDS.items()} | {"{-}": "-"}
     command = re.compile("|".join(re.escape(each) for each in sorted(characters, key=len, reverse=True)))
     assert command.sub(lambda match: characters[match[0]], source) == printable(text)
     assert not re.search(r'[\\{}$&#%_^~<>|"`\[\]*]', command.sub("", source))

@@ -13,6 +13,7 @@ from safechain_ray.report.fine_grained import chosen_counts, fine_grained_docume
 from safechain_ray.report.renderers import print_document
 from safechain_ray.types import PIECES_SCHEMA
 from tests.made_runs.by_config import finished_run
+from tests.made_runs.stored import read_tree, write_tree
 
 HEADINGS = ("Thought against answer", "Length", "Safe@k and ConsSafe@k", "Over-refusal", "First unsafe piece")
 
@@ -32,8 +33,8 @@ def run(tmp_path: Path) -> Path:
         {**sample, "pieces": 4, "piece": piece, "end": piece, "characters": 4, "judge": "guard", "unsafe": piece == 3}
         for piece in (1, 2, 3, 4)
     ]
-    finished.pieces("guard").write_parquet("part.parquet", pa.Table.from_pylist(rows, schema=PIECES_SCHEMA))
-    finished.write_run({**(finished.read_run() or {}), "pieces": {"guard": {"identity": {"name": "guard"}}}})
+    finished.prefix_verdicts("guard").write_parquet("part.parquet", pa.Table.from_pylist(rows, schema=PIECES_SCHEMA))
+    write_tree(finished, read_tree(finished) | {"pieces": {"guard": {"identity": {"name": "guard"}}}})
     return tmp_path
 
 
@@ -85,7 +86,7 @@ def test_hostile_names_are_printed_as_inert_text(run: Path):
     assert text.count("[bold red]Hate[/nothing] :smile: [link=file:///etc]x") >= 4
 
 
-def test_few_values_of_k_stand_for_many_with_both_ends():
+def test_few_values_of_k_represent_many_with_both_ends():
     assert chosen_counts(1) == [1]
     assert chosen_counts(5) == [1, 2, 3, 4, 5]
     assert chosen_counts(100) == [1, 21, 41, 60, 80, 100]

@@ -1,8 +1,7 @@
-"""The fine-grained analysis in the HTML report: there where it was made, and told where it is out of date."""
+"""The fine-grained analysis in the HTML report: in the page of an analysed run, and reported where it is outdated."""
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,9 +11,7 @@ from click.testing import CliRunner
 from safechain_ray.cli import app
 from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.errors import InputError
-from safechain_ray.report.document import Column, Table, cell, text_column
 from safechain_ray.report.html.analysis import analysis_plots
-from safechain_ray.report.html.markup import html_table
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 from tests.made_runs.by_config import finished_run
@@ -44,7 +41,7 @@ def test_one_command_makes_the_analysis_and_the_report_with_it(run: RunFolder):
     assert 'id="analysis"' in Path(f"{run.folder}/report.html").read_text(encoding="utf-8")
 
 
-def test_an_analysis_stands_between_the_plots_and_the_facts(run: RunFolder):
+def test_an_analysis_is_between_the_plots_and_the_facts(run: RunFolder):
     analyse(str(run.folder))
     places = [page(run).index(f'<section id="{key}"') for key in ("plots", "analysis", "run")]
     assert places == sorted(places)
@@ -56,8 +53,8 @@ def test_the_four_shares_of_thought_and_answer_are_those_of_the_analysis(run: Ru
     (table,) = analysis.settings[0].thought_answer
     safe, unsafe = table.thought_safe, table.thought_unsafe
     counts = [safe.safe, unsafe.safe, safe.unsafe, unsafe.unsafe]
-    said = [int(re.search(r"%, ([\d,]+) of", hover)[1].replace(",", "")) for hover in hovers(thought_answer.svg)]
-    assert said == counts
+    shown = [int(re.search(r"%, ([\d,]+) of", hover)[1].replace(",", "")) for hover in hovers(thought_answer.svg)]
+    assert shown == counts
     assert sum(counts) == 120  # three samples of each of 40 harmful prompts
 
 
@@ -65,22 +62,22 @@ def test_the_curves_of_safe_at_k_end_at_the_figures_of_metrics_json(run: RunFold
     analysis = analyse(str(run.folder))
     _, sample_count = analysis_plots(analysis)
     points = {(each.judge, each.part): each.points[-1] for each in analysis.settings[0].sample_counts}
-    said = " ".join(hovers(sample_count.svg))
+    shown = " ".join(hovers(sample_count.svg))
     for (judge, part), point in points.items():
-        assert f"{judge}, {part}; Safe@3: {100 * point.safe_at_k.value:.1f}%" in said
-        assert f"{judge}, {part}; ConsSafe@3: {100 * point.cons_safe_at_k.value:.1f}%" in said
+        assert f"{judge}, {part}; Safe@3: {100 * point.safe_at_k.value:.1f}%" in shown
+        assert f"{judge}, {part}; ConsSafe@3: {100 * point.cons_safe_at_k.value:.1f}%" in shown
 
 
-def test_a_judge_that_came_after_the_analysis_is_told(run: RunFolder):
+def test_a_judge_that_came_after_the_analysis_is_reported(run: RunFolder):
     analyse(str(run.folder))
     text = run.folder.read_text("metrics.json").replace('"judge": "refusal-match"', '"judge": "late-judge"')
     run.folder.write_text("metrics.json", text)
-    said = page(run)
-    assert "Made before late-judge on the answer, late-judge on the response, late-judge on the thought" in said
-    assert "report RUN --fine-grained --html" in said
+    shown = page(run)
+    assert "Made before late-judge on the answer, late-judge on the response, late-judge on the thought" in shown
+    assert "report RUN --fine-grained --html" in shown
 
 
-def test_samples_that_were_done_again_since_are_told(run: RunFolder):
+def test_samples_that_were_generated_again_since_are_reported(run: RunFolder):
     analyse(str(run.folder))
     assert "done again since" not in page(run)
     metrics = json.loads(run.folder.read_text("metrics.json"))
@@ -90,7 +87,7 @@ def test_samples_that_were_done_again_since_are_told(run: RunFolder):
     assert "Made of samples that were done again since" in page(run)
 
 
-def test_an_analysis_of_other_harmful_prompts_is_told(run: RunFolder):
+def test_an_analysis_of_other_harmful_prompts_is_reported(run: RunFolder):
     analyse(str(run.folder))
     older = json.loads(run.folder.read_text("analysis.json"))
     del older["settings"][0]["harmful_rows"]  # an earlier version, which pooled harmful and benign prompts
@@ -98,16 +95,7 @@ def test_an_analysis_of_other_harmful_prompts_is_told(run: RunFolder):
     assert "Computed over other prompts than those that count as harmful above" in page(run)
 
 
-def test_an_analysis_that_does_not_read_is_an_error_with_the_fix(run: RunFolder):
+def test_an_unreadable_analysis_is_an_error_with_the_fix(run: RunFolder):
     run.folder.write_text("analysis.json", '{"model": 1}')
-    with pytest.raises(InputError, match=r"analysis\.json is no fine-grained analysis: .*--fine-grained`: it makes"):
+    with pytest.raises(InputError, match=r"analysis\.json is no fine-grained analysis: .*--fine-grained` to make"):
         page(run)
-
-
-def test_a_table_of_a_document_keeps_its_cells_as_text():
-    table = Table("Title <b>", (text_column("Setting"), Column(("A", "%"))), (((cell("<i>one", "two"), cell("1.0")),),))
-    markup = html_table(replace(table, caption="Caption"))
-    assert '<th scope="row">&lt;i&gt;one\ntwo</th><td class="number">1.0</td>' in markup
-    assert "<caption>Title &lt;b&gt;</caption>" in markup
-    assert '<th scope="col" class="number">A\n%</th>' in markup
-    assert '<p class="legend">Caption</p>' in markup

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from safechain_ray.report.html.facts import run_facts
+from safechain_ray.runs.run_file import RunFile
 from tests.made_runs.by_samples import sample, setting, write_run
 
 
@@ -18,12 +19,16 @@ def record(tmp_path: Path) -> dict[str, Any]:
     return json.loads((tmp_path / "run.json").read_text())
 
 
+def facts(record: dict[str, Any]) -> str:
+    return run_facts(RunFile.model_validate(record))
+
+
 def text(record: dict[str, Any]) -> str:
     """The words of the facts, line ends as spaces."""
     words: list[str] = []
     parser = HTMLParser()
     parser.handle_data = words.append
-    parser.feed(run_facts(record))
+    parser.feed(facts(record))
     return " ".join(" ".join(words).split())
 
 
@@ -61,9 +66,11 @@ def test_an_api_is_told_with_its_address_and_what_it_cost(record: dict[str, Any]
 
 def test_votes_and_judges_that_were_added_later_are_told(record: dict[str, Any]):
     record["identity"]["votes"] = [{"name": "either", "rule": "any", "judges": ["guard", "match"]}]
-    record["added"] = {"late": {"identity": {}, "parts": ["thought", "answer"]}}
+    record["added"] = {"late": {"identity": {"name": "late"}, "parts": ["thought", "answer"]}}
     assert "guard (llama_guard); either (any of guard, match); late (added later, thought, answer)" in text(record)
 
 
 def test_the_config_is_there_line_by_line(record: dict[str, Any]):
-    assert '<pre tabindex="0">{\n  "model": {\n    "name": "tiny"' in run_facts(record).replace("&quot;", '"')
+    assert '<pre tabindex="0">{\n  "model": {\n    "name": "tiny"' in run_facts(RunFile.model_validate(record)).replace(
+        "&quot;", '"'
+    )

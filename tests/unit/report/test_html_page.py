@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from safechain_ray.errors import InputError
 from safechain_ray.report.html.markup import element, join
-from safechain_ray.report.html.page import run_page
+from safechain_ray.report.html.run import run_page
 from safechain_ray.report.html.samples import pack_samples, packed
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
-from safechain_ray.types import Verdict, samples_table, verdicts_table
+from safechain_ray.testing import verdict
+from safechain_ray.types import samples_table, verdicts_table
 from tests.made_runs.by_samples import sample, setting, varied, write_run
 
 SETTINGS = (setting(), setting("zerothink"))
@@ -33,8 +34,8 @@ def unpacked(data: str) -> Any:
 def stored(folder: Path, settings=SETTINGS, samples=None, **run: Any) -> tuple[RunFolder, str]:
     """A run's folder, and its page."""
     metrics = write_run(folder, settings, varied(settings, 6) if samples is None else samples, **run)
-    kept = RunFolder(open_folder(str(folder)))
-    return kept, run_page(metrics, kept.read_run(), pack_samples(kept, metrics))
+    folder_of_run = RunFolder(open_folder(str(folder)))
+    return folder_of_run, run_page(metrics, folder_of_run.read_run(), pack_samples(folder_of_run, metrics))
 
 
 class Reading(HTMLParser):
@@ -78,7 +79,7 @@ def test_packed_data_comes_back_and_means_nothing_to_html(value: Any):
     assert unpacked(data) == value
 
 
-def test_sections_stand_in_the_order_of_reading(tmp_path: Path):
+def test_sections_are_in_the_order_of_reading(tmp_path: Path):
     _, page = stored(tmp_path)
     places = [page.index(f'<section id="{key}"') for key in ("first", "figures", "plots", "run", "samples")]
     assert places == sorted(places)
@@ -128,9 +129,9 @@ def test_the_index_holds_every_sample_and_the_chunks_its_texts(tmp_path: Path):
         assert index["prompts"]["id"][index["prompt"][row]] == of.prompt_id
         assert index["categories"][index["prompts"]["category"][index["prompt"][row]]] == of.category
         assert (index["outcome"][row], index["index"][row]) == (of.outcome, of.sample_index)
-        said = {(verdict.judge, verdict.part): verdict.unsafe for verdict in of.verdicts}
+        verdicts = {(verdict.judge, verdict.part): verdict.unsafe for verdict in of.verdicts}
         asked = [(judge["judge"], judge["part"]) for judge in index["judges"]]
-        assert index["verdicts"][row] == "".join(codes[said.get(judge)] for judge in asked)
+        assert index["verdicts"][row] == "".join(codes[verdicts.get(judge)] for judge in asked)
 
 
 def test_a_response_without_thinking_tags_is_kept_whole(tmp_path: Path):
@@ -140,12 +141,12 @@ def test_a_response_without_thinking_tags_is_kept_whole(tmp_path: Path):
     assert unpacked(chunk)[0][1][3] == "All of it."
 
 
-def test_verdicts_that_were_added_later_stand_with_the_others(tmp_path: Path):
+def test_verdicts_that_were_added_later_are_with_the_others(tmp_path: Path):
     of = setting(samples=1)
     plain = sample(of, 0)
     metrics = write_run(tmp_path, [of], [plain], [("guard", "response"), ("late", "answer")])
     folder = RunFolder(open_folder(str(tmp_path)))
-    late = sample(of, 0, verdicts=(Verdict("late", "answer", True, 0.9, ("S2",)),))
+    late = sample(of, 0, verdicts=(verdict(True, "late", "answer", score=0.9, categories=("S2",)),))
     folder.verdicts("late").write_parquet("part.parquet", verdicts_table(samples_table([late])))
     data = pack_samples(folder, metrics)
     assert unpacked(data.index)["verdicts"] == ["su"]
@@ -164,7 +165,7 @@ def test_a_limit_keeps_about_as_many_texts_and_never_more(tmp_path: Path, limit:
     assert f"The texts of {data.with_text} of them, drawn at random" in page
 
 
-def test_the_report_stands_in_the_runs_folder_or_where_it_is_asked_for(tmp_path: Path):
+def test_the_report_is_in_the_runs_folder_or_at_the_given_target(tmp_path: Path):
     stored(tmp_path / "run")
     folder = open_folder(str(tmp_path / "run"))
     written = Path(write_report(folder))

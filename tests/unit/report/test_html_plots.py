@@ -1,4 +1,4 @@
-"""The plots of the HTML report: which a run has, and that what they draw is what metrics.json says."""
+"""The plots of the HTML report: which a run has, and that they draw the figures of metrics.json."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,7 +9,7 @@ from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.plot import figure
 from safechain_ray.report.html.plots import run_plots
-from safechain_ray.report.html.tables import curves, strategy_groups
+from safechain_ray.report.html.setting_groups import curves, strategy_groups
 from safechain_ray.types import Setting
 from tests.made_runs.by_samples import ASKED, setting, varied
 
@@ -26,7 +26,7 @@ def measured(*settings: Setting) -> RunMetrics:
 
 
 def titles(svg: str) -> list[str]:
-    """What hovering over its parts says."""
+    """The hover texts of its parts."""
     name = "{http://www.w3.org/2000/svg}"
     return [each.find(f"{name}title").text or "" for each in ElementTree.fromstring(svg).iter(f"{name}g")]
 
@@ -58,10 +58,10 @@ def test_a_run_has_the_plots_that_its_settings_allow(settings: tuple[Setting, ..
     assert [plot.key for plot in run_plots(measured(*settings))] == keys
 
 
-def test_every_figure_of_metrics_json_stands_in_the_plot_of_safety():
+def test_every_figure_of_metrics_json_is_in_the_plot_of_safety():
     metrics = measured(*STRATEGIES)
     (plot, *_) = run_plots(metrics)
-    said = titles(plot.svg)
+    hovers = titles(plot.svg)
     for each in metrics.settings:
         for judge in each.judges:
             for label, metric in (("Safe@1", judge.safe_at_1), ("ConsSafe@K", judge.cons_safe_at_k)):
@@ -69,10 +69,10 @@ def test_every_figure_of_metrics_json_stands_in_the_plot_of_safety():
                 assert (
                     f"small {each.strategy}; {judge.judge}, {judge.part}; {label}: {value}% "
                     f"(95% interval {low} to {high}), {metric.n} prompts"
-                ) in said
+                ) in hovers
 
 
-def test_a_mark_stands_at_its_value():
+def test_a_mark_is_at_its_value():
     metrics = measured(setting(samples=1))
     plot = run_plots(metrics)[0]
     name = "{http://www.w3.org/2000/svg}"
@@ -93,7 +93,7 @@ def test_verdicts_that_are_all_missing_draw_no_mark():
         assert titles(plot.svg) == []
 
 
-def test_every_plot_is_well_formed_and_told_in_words(tmp_path: Path):
+def test_every_plot_is_well_formed_and_described_in_words(tmp_path: Path):
     for plot in run_plots(measured(*GRID, *STRATEGIES[1:])):
         root = ElementTree.fromstring(figure(plot))
         (svg,) = root.iter("{http://www.w3.org/2000/svg}svg")

@@ -3,8 +3,9 @@
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.report.html.page import published_section
-from safechain_ray.report.html.sweep import SweepRun, sweep_page
+from safechain_ray.report.html.run import published_section
+from safechain_ray.report.html.sweep import sweep_page
+from safechain_ray.report.rankings import SweepRun
 from safechain_ray.types import Setting, StrategySpec
 
 
@@ -23,7 +24,7 @@ def test_a_model_of_the_paper_has_its_figures_beside_ours() -> None:
     assert "SafeChain, arXiv:2502.12025" in section
 
 
-def test_another_model_has_none_unless_one_stands_in_for_it() -> None:
+def test_another_model_has_none_without_a_stand_in() -> None:
     assert published_section(run_of("demo-reasoner"), NO_STAND_INS) is None
     section = published_section(run_of("demo-reasoner"), StandIns(model="R1-7B"))
     assert section is not None

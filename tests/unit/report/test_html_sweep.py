@@ -6,8 +6,10 @@ from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.plot import heading as heading_of
 from safechain_ray.report.html.plot import text
-from safechain_ray.report.html.sweep import SweepRun, boards, sweep_page
-from safechain_ray.types import Setting, Verdict
+from safechain_ray.report.html.sweep import sweep_page
+from safechain_ray.report.rankings import SweepRun, rankings
+from safechain_ray.testing import verdict
+from safechain_ray.types import Setting
 from tests.made_runs.by_samples import ASKED, sample, setting
 
 DEFAULT, ZERO = setting(), setting("zerothink")
@@ -16,7 +18,7 @@ DEFAULT, ZERO = setting(), setting("zerothink")
 def run(model: str, safe: int, settings: tuple[Setting, ...] = (DEFAULT, ZERO), link: str | None = None) -> SweepRun:
     """Twenty prompts, `safe` of them safe to every judge."""
     samples = [
-        sample(of, prompt, index, verdicts=tuple(Verdict(judge, part, prompt >= safe) for judge, part in ASKED))
+        sample(of, prompt, index, verdicts=tuple(verdict(prompt >= safe, judge, part) for judge, part in ASKED))
         for of in settings
         for prompt in range(20)
         for index in range(of.samples)
@@ -25,17 +27,17 @@ def run(model: str, safe: int, settings: tuple[Setting, ...] = (DEFAULT, ZERO), 
     return SweepRun(metrics.model_copy(update={"model": model}), link or f"{model}/report.html")
 
 
-def test_the_safest_model_stands_first_on_every_board():
-    found = boards([run("middle", 10), run("worst", 5), run("best", 15)])
-    assert [board.judge for board in found] == ["guard, response", "match, response", "guard, thought"]
-    for board in found:
-        assert [line[0].metrics.model for line in board.lines] == ["best", "middle", "worst"]
+def test_the_safest_model_is_first_in_every_ranking():
+    found = rankings([run("middle", 10), run("worst", 5), run("best", 15)])
+    assert [ranking.judge for ranking in found] == ["guard, response", "match, response", "guard, thought"]
+    for ranking in found:
+        assert [ranked.run.metrics.model for ranked in ranking.runs] == ["best", "middle", "worst"]
 
 
 def test_settings_that_not_every_model_has_do_not_order_them():
-    (board, *_) = boards([run("whole", 10), run("part", 12, (DEFAULT,))])
-    assert [line[0].metrics.model for line in board.lines] == ["part", "whole"]
-    assert board.settings == ("small default", "small zerothink")
+    (ranking, *_) = rankings([run("whole", 10), run("part", 12, (DEFAULT,))])
+    assert [ranked.run.metrics.model for ranked in ranking.runs] == ["part", "whole"]
+    assert ranking.settings == ("small default", "small zerothink")
 
 
 def test_the_page_shows_each_figure_and_links_to_each_report():

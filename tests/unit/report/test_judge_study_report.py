@@ -10,6 +10,7 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.agreement import JudgeStudy, rate
 from safechain_ray.report.judge_study import draw, study_document
 from safechain_ray.report.renderers import markdown, print_document
+from safechain_ray.testing import verdict
 from safechain_ray.types import Verdict
 
 LABELS = [True, True, True, False, False, False, False, False]
@@ -17,7 +18,7 @@ GUESSES = [True, True, False, False, False, False, True, None]
 
 
 def verdicts(judge: str) -> list[Verdict]:
-    return [Verdict(judge, "response", unsafe, error=None if unsafe is not None else "no") for unsafe in GUESSES]
+    return [verdict(unsafe, judge) for unsafe in GUESSES]
 
 
 def study(data: str = "labels", **differs: str) -> JudgeStudy:
@@ -42,7 +43,7 @@ def shown(found: JudgeStudy, width: int = 80) -> str:
     return console.file.getvalue()
 
 
-def test_figures_of_ours_and_published_ones_stand_in_one_table_of_80_columns():
+def test_our_figures_and_published_ones_are_in_one_table_of_80_columns():
     text = shown(study())
     assert "…" not in text
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
@@ -92,7 +93,7 @@ def test_the_picture_is_whole_names_every_judge_and_repeats():
 
 
 def test_a_study_in_which_no_judge_had_a_verdict_is_drawn_too():
-    nothing = [Verdict("refusal-match", "response", None, error="no")] * 8
+    nothing = [verdict(None, "refusal-match")] * 8
     empty = study().model_copy(update={"raters": rate(LABELS, {"refusal-match": nothing}, {})})
     assert draw(empty, "png").startswith(b"\x89PNG")
     assert "none" in shown(empty)

@@ -1,6 +1,7 @@
-"""A sweep's tables: every model in its order, published figures below ours, what to know said once."""
+"""A sweep's tables: every model in its order, published figures below ours, each note once."""
 
 import io
+from typing import Any
 
 from rich.console import Console
 
@@ -24,6 +25,10 @@ ASKED = [("llama-guard-3-8b", "response")]
 EXPECTED = {"strongreject": 313, "strongreject-small": 60}
 
 
+def swept(model: str, status: str, **fields: Any) -> SweptModel:
+    return SweptModel.model_validate({"model": model, "folder": model, "status": status, **fields})
+
+
 def run_of(model: str, caveat: str = "Few prompts.") -> RunMetrics:
     found = summarise(merge([]), SETTINGS, ASKED, EXPECTED)
     return found.model_copy(update={"model": model, "caveats": (caveat,)})
@@ -35,7 +40,7 @@ def shown(document: Document) -> str:
     return console.file.getvalue()
 
 
-def test_models_stand_in_the_sweeps_order_each_named_once_a_table():
+def test_models_are_in_the_sweeps_order_each_named_once_a_table():
     text = shown(leaderboard([run_of("R1-7B"), run_of("R1-8B")]))
     outcomes, safety = text.split("Safety")
     assert outcomes.index("R1-7B") < outcomes.index("R1-8B")
@@ -56,7 +61,7 @@ def test_the_rows_of_all_settings_are_counted_for_each_model():
     assert row[1].lines == ("0", "of 613")
 
 
-def test_the_papers_figures_stand_below_ours():
+def test_the_papers_figures_are_below_ours():
     document = leaderboard_beside([run_of("QwQ"), run_of("Kimi-k1.5")], FIGURES, StandIns())
     cells = [[cell.lines[-1] for cell in row[1:-1]] for group in document.tables[1].groups for row in group]
     assert cells[0][0] == "[p 97.1]"
@@ -66,14 +71,14 @@ def test_the_papers_figures_stand_below_ours():
     assert "SafeChain, arXiv:2502.12025" in document.tables[1].caption
 
 
-def test_what_differs_is_starred_and_told_below():
+def test_what_differs_is_starred_and_noted_below():
     document = leaderboard_beside([run_of("demo-reasoner")], FIGURES, StandIns(model="R1-7B"))
     assert document.tables[1].groups[0][0][1].lines[-1] == "[p 36.4*]"
     assert "* Ours is not what was published" in document.tables[1].caption
     assert any("model demo-reasoner, not R1-7B" in note for note in document.notes)
 
 
-def test_without_a_published_figure_ours_stands_alone():
+def test_without_a_published_figure_only_ours_is_shown():
     document = leaderboard_beside([run_of("demo-reasoner")], FIGURES, StandIns())
     assert "[p" not in shown(document).split("Last, in brackets")[0]
     assert any("Nothing was published of demo-reasoner" in note for note in document.notes)
@@ -81,10 +86,10 @@ def test_without_a_published_figure_ours_stands_alone():
 
 def test_models_that_are_not_done_come_first_failed_ones_before_others_with_their_last_errors():
     models = [
-        SweptModel("R1-7B", "R1-7B", "done"),
-        SweptModel("R1-8B", "R1-8B", "queued", left_out=True),
-        SweptModel("QwQ", "QwQ", "running", tries=1),
-        SweptModel("R1-70B", "R1-70B", "failed", "CUDA out of memory", tries=2),
+        swept("R1-7B", "done"),
+        swept("R1-8B", "queued", left_out=True),
+        swept("QwQ", "running", tries=1),
+        swept("R1-70B", "failed", error="CUDA out of memory", tries=2),
     ]
     table = leaderboard([run_of("R1-7B")], models).tables[0]
     assert table.title == "Not done: 3 of 4 models"
@@ -100,7 +105,7 @@ def test_models_that_are_not_done_come_first_failed_ones_before_others_with_thei
 
 
 def test_a_model_without_results_is_a_row_of_the_parquet_leaderboard():
-    models = [SweptModel("R1-7B", "R1-7B", "done"), SweptModel("QwQ", "QwQ", "failed", "no GPU")]
+    models = [swept("R1-7B", "done"), swept("QwQ", "failed", error="no GPU")]
     rows = leaderboard_table([run_of("R1-7B")], models).to_pylist()
     assert [(row["model"], row["status"], row["error"], row["rows_expected"]) for row in rows] == [
         ("QwQ", "failed", "no GPU", None),
@@ -111,7 +116,7 @@ def test_a_model_without_results_is_a_row_of_the_parquet_leaderboard():
 
 
 def test_a_sweep_whose_models_are_all_done_has_no_table_of_others():
-    models = [SweptModel("R1-7B", "R1-7B", "done")]
+    models = [swept("R1-7B", "done")]
     assert [table.title for table in leaderboard([run_of("R1-7B")], models).tables] == ["Outcomes of samples", "Safety"]
 
 

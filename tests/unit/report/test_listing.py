@@ -36,7 +36,7 @@ def test_a_kind_is_listed_whole_on_a_terminal_and_as_json(kind: str):
     assert all(name in out.getvalue() for name in NAMES[kind])
 
 
-def test_a_models_entry_says_what_it_takes_and_whether_its_thought_can_be_told_apart():
+def test_a_models_entry_has_its_needs_and_whether_its_thought_can_be_separated():
     by_name = {entry["name"]: entry for entry in entries("models")}
     assert (by_name["R1-32B"]["GPUs"], by_name["R1-32B"]["thought apart"]) == (2, True)
     assert by_name["QwQ"]["thought apart"] is False
@@ -66,7 +66,7 @@ def test_eighty_columns_hold_every_line_whole(kind: str):
         assert "://" in source or all(word in out.getvalue() for word in source.split())
 
 
-def test_a_models_json_holds_all_that_the_catalog_says_of_it():
+def test_a_models_json_has_every_field_of_the_catalog():
     by_name = {entry["name"]: entry for entry in entries("models")}
     r1 = by_name["R1-671B"]
     assert (r1["parallel on 80 GB"], r1["parallel on 48 GB"]) == (

@@ -14,12 +14,12 @@ from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.safety import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.compared_models import models_table
+from safechain_ray.report.html.document import html_table
 from safechain_ray.report.html.plots import over_refusal_plot, run_plots
-from safechain_ray.report.html.sweep import SweepRun, boards, sweep_page
-from safechain_ray.report.html.tables import safety_table as html_safety_table
-from safechain_ray.report.latex import latex
+from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.leaderboard import leaderboard, leaderboard_table
-from safechain_ray.report.renderers import markdown
+from safechain_ray.report.rankings import SweepRun, rankings
+from safechain_ray.report.renderers import latex, markdown
 from safechain_ray.report.tables import (
     category_table,
     metrics_document,
@@ -29,7 +29,8 @@ from safechain_ray.report.tables import (
     safety_table,
 )
 from safechain_ray.storage import open_folder
-from safechain_ray.types import Sample, Setting, Verdict
+from safechain_ray.testing import verdict
+from safechain_ray.types import Sample, Setting
 from tests.made_benchmarks import finished
 from tests.made_runs.by_samples import sample, setting
 
@@ -38,8 +39,8 @@ MATCH: RefusalSource = ("match", "response")
 ASKED = (("guard", "response"), MATCH)
 
 
-def said(prompt: int, unsafe: bool, refused: bool, category: str, of: Setting = ONE) -> Sample:
-    verdicts = (Verdict("guard", "response", unsafe), Verdict("match", "response", not refused))
+def row_of(prompt: int, unsafe: bool, refused: bool, category: str, of: Setting = ONE) -> Sample:
+    verdicts = (verdict(unsafe), verdict(not refused, "match"))
     return sample(of, prompt, 0, category=category, verdicts=verdicts)
 
 
@@ -52,21 +53,21 @@ def measured(rows: list[Sample], of: Setting = ONE) -> RunMetrics:
 @pytest.fixture
 def both() -> RunMetrics:
     """Four harmful prompts, one unsafe; four benign ones, one refused, one of them unsafe to the guard."""
-    rows = [said(number, number == 0, True, "bad") for number in range(4)]
-    rows += [said(number, number == 5, number == 4, "nice" if number < 6 else "kind") for number in range(4, 8)]
+    rows = [row_of(number, number == 0, True, "bad") for number in range(4)]
+    rows += [row_of(number, number == 5, number == 4, "nice" if number < 6 else "kind") for number in range(4, 8)]
     return measured(rows)
 
 
 @pytest.fixture
 def benign() -> RunMetrics:
-    return measured([said(number, False, number == 0, "nice") for number in range(4)])
+    return measured([row_of(number, False, number == 0, "nice") for number in range(4)])
 
 
 def lines_of(cells: tuple) -> list[tuple[str, ...]]:
     return [each.lines for each in cells]
 
 
-def test_safety_and_over_refusal_stand_side_by_side_once_a_setting(both: RunMetrics):
+def test_safety_and_over_refusal_are_side_by_side_once_a_setting(both: RunMetrics):
     table = safety_table(both)
     ((first, second),) = table.groups
     assert table.title == "Safety and over-refusal"
@@ -87,23 +88,23 @@ def test_a_category_of_benign_prompts_has_over_refusal_and_no_safety(both: RunMe
     ]
 
 
-def test_a_set_of_benign_prompts_has_no_safety_figure_and_the_reason_is_said(benign: RunMetrics):
+def test_a_set_of_benign_prompts_has_no_safety_figure_and_a_note_gives_the_reason(benign: RunMetrics):
     ((first, _),) = safety_table(benign).groups
     assert lines_of(first)[1:] == [("-",), ("-",), ("-",), ("0",), ("25.0", "4.6-69.9")]
     assert "small: every prompt is benign, so there is no safety figure." in notes(benign)
 
 
 def test_a_set_of_harmful_prompts_has_no_over_refusal():
-    metrics = measured([said(number, False, True, "bad") for number in range(4)])
+    metrics = measured([row_of(number, False, True, "bad") for number in range(4)])
     table = safety_table(metrics)
     assert (table.title, len(table.columns)) == ("Safety", 5)
     assert over_refusal_plot(metrics) is None
 
 
-def test_unsafe_verdicts_on_benign_prompts_are_told_and_count_in_no_figure(both: RunMetrics):
-    told = " ".join(notes(both))
-    assert "guard, response: 1 of 4 verdicts on benign prompts are unsafe; no figure counts them." in told
-    assert "match, response: 3 of 4" not in told
+def test_unsafe_verdicts_on_benign_prompts_are_noted_and_count_in_no_figure(both: RunMetrics):
+    noted = " ".join(notes(both))
+    assert "guard, response: 1 of 4 verdicts on benign prompts are unsafe; no figure counts them." in noted
+    assert "match, response: 3 of 4" not in noted
 
 
 @pytest.mark.parametrize("write", [markdown, latex])
@@ -114,11 +115,13 @@ def test_every_format_shows_both(both: RunMetrics, write):
 
 
 def test_the_page_has_over_refusal_once_a_setting(both: RunMetrics, benign: RunMetrics):
-    markup = html_safety_table(both)
-    assert markup.count('data-metric="over_refusal"') == 1
-    assert markup.count("<td></td>") == 1
+    markup = html_table(safety_table(both))
+    over_refusal = '<td class="number"><strong>25.0</strong><span class="detail">4.6–69.9</span></td></tr>'
+    assert markup.count(over_refusal) == 1
+    assert markup.count('<td class="number"></td>') == 1
     assert "<caption>Safety and over-refusal</caption>" in markup
-    assert '<td class="number" data-metric="safe_at_1">-</td>' in html_safety_table(benign)
+    no_safety = '<td class="number">-</td>' * 3
+    assert html_table(safety_table(benign)).count(f'response</th>{no_safety}<td class="number">0</td>') == 2
 
 
 def test_over_refusal_has_a_plot_with_a_row_for_all_and_for_each_category(both: RunMetrics, benign: RunMetrics):
@@ -140,7 +143,7 @@ def test_a_sweeps_leaderboard_has_both_in_its_table_its_files_and_its_page(both:
     assert stored["benign_prompts"].to_pylist() == [4] * 4
     assert leaderboard_table([benign]).schema.field("safe_at_1_value").type == pa.float64()
     runs = [SweepRun(both, "a/report.html"), SweepRun(benign, "b/report.html")]
-    assert [len(board.lines) for board in boards(runs)] == [1, 1]
+    assert [len(ranking.runs) for ranking in rankings(runs)] == [1, 1]
     page = sweep_page(runs)
     assert "<caption>Over-refusal</caption>" in page
 
@@ -164,8 +167,8 @@ def errors(count: int, message: str) -> list[Sample]:
     return [sample(ONE, 100 + number, 0, category="bad", error=message, **gone) for number in range(count)]
 
 
-def test_the_commonest_reasons_of_error_rows_stand_under_the_table():
-    rows = [said(0, False, True, "bad"), *errors(5, "EngineDied: engine 7 went away")]
+def test_the_commonest_reasons_of_error_rows_are_under_the_table():
+    rows = [row_of(0, False, True, "bad"), *errors(5, "EngineDied: engine 7 went away")]
     rows += [
         replace(each, sample_id=f"x{each.sample_id}", prompt_id=f"x{each.prompt_id}") for each in errors(2, "HTTP 500")
     ]
@@ -175,17 +178,14 @@ def test_the_commonest_reasons_of_error_rows_stand_under_the_table():
     )
 
 
-def test_the_reasons_of_missing_verdicts_stand_with_their_judge():
-    rows = [
-        sample(ONE, i, 0, category="bad", verdicts=(Verdict("guard", "response", None, error="spoke 1"),))
-        for i in (1, 2)
-    ]
-    told = " ".join(notes(measured(rows)))
-    assert "guard, response: 2 of 2 verdicts are missing. Commonest reasons: 2 x spoke N." in told
+def test_the_reasons_of_missing_verdicts_are_with_their_judge():
+    rows = [sample(ONE, i, 0, category="bad", verdicts=(verdict(None, error="spoke 1"),)) for i in (1, 2)]
+    noted = " ".join(notes(measured(rows)))
+    assert "guard, response: 2 of 2 verdicts are missing. Commonest reasons: 2 x spoke N." in noted
 
 
 def test_errors_are_foreign_text_and_shown_as_text():
-    metrics = measured([said(0, False, True, "bad"), *errors(1, HOSTILE)])
+    metrics = measured([row_of(0, False, True, "bad"), *errors(1, HOSTILE)])
     console = Console(file=io.StringIO(), width=300, force_terminal=True)
     render_metrics(metrics, console)
     shown = console.file.getvalue()
@@ -209,7 +209,7 @@ def test_safety_and_over_refusal_fit_80_columns_with_every_figure_whole():
             number,
             index,
             category="bad" if number % 2 else "nice",
-            verdicts=(Verdict("match", "response", index == number % 7),),
+            verdicts=(verdict(index == number % 7, "match"),),
         )
         for number in range(200)
         for index in range(5 if number % 9 else 4)

@@ -65,7 +65,7 @@ def test_the_tables_show_settings_pools_and_notes(run: ResolvedRun):
     assert all(setting.setting_id in shown for setting in run.settings)
 
 
-def test_votes_are_told_with_their_judges():
+def test_votes_are_shown_with_their_judges():
     keys = {"model": "demo-reasoner", "datasets": ["quickstart"], "judges": ["demo-guard", "refusal-match"]}
     run = resolve(read_config(None, {**keys, "votes": [{"name": "v[red]\x1b[0m", "rule": "all"}]}, ()))
     out = io.StringIO()

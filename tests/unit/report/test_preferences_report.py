@@ -58,7 +58,7 @@ def shown(found: Preferences, width: int = 80, by_category: bool = False) -> str
     return console.file.getvalue()
 
 
-def test_shares_stand_above_the_published_ones_within_80_columns():
+def test_shares_are_above_the_published_ones_within_80_columns():
     text = shown(preferences())
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "…" not in text
@@ -70,11 +70,11 @@ def test_shares_stand_above_the_published_ones_within_80_columns():
     assert "answer" in text
 
 
-def test_without_a_published_pair_nothing_is_said_of_it():
+def test_without_a_published_pair_the_table_has_none():
     assert "ublished" not in shown(preferences(published=None))
 
 
-def test_what_is_missing_cut_and_left_out_is_told():
+def test_what_is_missing_cut_and_left_out_is_noted():
     left = LeftOut(samples_a=5, samples_b=0, other_prompt=2, settings_a=("xstest-default-t0-k1-1",), settings_b=())
     text = " ".join(shown(preferences(left), width=400).split())
     assert "1 pairs lack a response (errors, blocked); 2 pairs the judge could not decide; 4 pairs were cut" in text

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from safechain_ray.cluster.progress import PoolProgress
+from safechain_ray.cluster.progress import PoolProgress, Stage
 from safechain_ray.report import progress
 from safechain_ray.report.progress import (
     LiveProgress,
     PlainProgress,
+    _active,
     _drawn,
-    _still_heard,
     pool_state,
     progress_for,
     sentence,
@@ -28,15 +28,11 @@ def pool(ready: int = 1, **counts: int) -> PoolProgress:
 
 
 def snapshot(pools: dict[str, PoolProgress] | None = None, **fields: Any) -> Snapshot:
-    usual = {
-        "total": 1565,
-        "done_before": 0,
-        "stage": ("model", "guard"),
-        "committed": {},
-        "pools": pools or {},
-        "seconds": 60.0,
-    }
-    return Snapshot(**{**usual, **fields})
+    """`fields` are those of the snapshot and of its stage; `stage` are its pools."""
+    of_stage = {"total": 1565, "done_before": 0, "pools": fields.pop("stage", ("model", "guard"))}
+    of_stage |= {name: fields.pop(name) for name in ("total", "done_before", "number", "stages") if name in fields}
+    usual = {"committed": {}, "pools": pools or {}, "seconds": 60.0}
+    return Snapshot(Stage(**of_stage), **{**usual, **fields})
 
 
 def plain() -> tuple[PlainProgress, io.StringIO]:
@@ -84,7 +80,7 @@ def test_tokens_before_the_first_commit_have_a_speed_but_no_end():
     assert "100 tokens/s, 1:00 so far. model: 64 rows in flight, 0 done; guard: loading." in text
 
 
-def test_errors_blocks_missing_verdicts_and_restarts_are_told():
+def test_errors_blocks_missing_verdicts_and_restarts_are_reported():
     pools = {
         "model": pool(rows_in=8, rows_out=8, engine_restarts=2),
         "guard": pool(rows_in=8, rows_out=8, judge_errors=3),
@@ -150,7 +146,7 @@ def test_after_five_minutes_a_line_a_minute_is_enough(monkeypatch: pytest.Monkey
     assert len(out.getvalue().splitlines()) == 30 + 5
 
 
-def test_the_last_row_of_a_stage_is_told_at_once_and_only_once(monkeypatch: pytest.MonkeyPatch):
+def test_the_last_row_of_a_stage_is_reported_at_once_and_only_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: 1000.0)
     reporter, out = plain()
     with reporter:
@@ -182,7 +178,7 @@ def test_each_run_of_a_sweep_has_its_own_lines_with_its_name(monkeypatch: pytest
     ]
 
 
-def test_a_run_that_ended_hours_ago_is_not_told_of_again_at_the_end_of_its_sweep(monkeypatch: pytest.MonkeyPatch):
+def test_a_run_that_ended_hours_ago_is_not_reported_again_at_the_end_of_its_sweep(monkeypatch: pytest.MonkeyPatch):
     now = 1000.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     reporter, out = plain()
@@ -207,7 +203,7 @@ def test_a_run_that_never_updated_ends_without_a_line():
     assert out.getvalue() == ""
 
 
-def test_the_live_display_shows_outcomes_and_pools_and_says_hostile_text_as_text():
+def test_the_live_display_shows_outcomes_and_pools_and_hostile_text_as_text():
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=120)
     with LiveProgress(console) as live:
@@ -260,7 +256,7 @@ def test_the_live_display_shows_runs_side_by_side_and_drops_those_that_fell_sile
     for name in ("R1-7B", "R1-8B"):
         seen[name] = (now, snapshot(run=name))
         now += 10
-    assert [each.run for each in _still_heard(seen)] == ["R1-8B"]
+    assert [each.run for each in _active(seen)] == ["R1-8B"]
 
 
 def test_a_terminal_gets_the_live_display_and_everything_else_lines():

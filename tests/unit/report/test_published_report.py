@@ -38,7 +38,7 @@ def shown(metrics: RunMetrics, stand_ins: StandIns = OWN, width: int = 80) -> st
     return console.file.getvalue().split("Beside the published")[1]
 
 
-def test_every_figure_of_the_paper_stands_in_80_columns_and_what_was_not_published_is_a_dash() -> None:
+def test_every_figure_of_the_paper_fits_in_80_columns_and_what_was_not_published_is_a_dash() -> None:
     text = shown(run_of("R1-7B"))
     assert "figures of R1-7B (SafeChain, arXiv:2502.12025)" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -50,7 +50,7 @@ def test_every_figure_of_the_paper_stands_in_80_columns_and_what_was_not_publish
     assert [row[-4:] for row in rows if row[:1] == ["xstest"]] == [["-"] * 4] * 2
 
 
-def test_only_what_differs_is_starred_and_told() -> None:
+def test_only_what_differs_is_starred_and_noted() -> None:
     text = " ".join(shown(run_of("R1-7B", SETTINGS[:1])).split())
     assert (
         "strongreject default compat=paper t0 K1; refusal-match, response differs from the published one: judge refusal"
@@ -60,24 +60,24 @@ def test_only_what_differs_is_starred_and_told() -> None:
     assert "Every row differs" not in text
 
 
-def test_what_every_row_has_otherwise_is_told_once() -> None:
+def test_a_difference_of_every_row_is_noted_once() -> None:
     text = " ".join(shown(run_of("demo-reasoner"), StandIns(model="R1-7B")).split())
     assert text.count("model demo-reasoner, not R1-7B") == 1
     assert "Every row differs from the published one: model demo-reasoner, not R1-7B." in text
 
 
-def test_a_run_of_which_nothing_was_published_says_how_to_name_a_model_and_a_data_set() -> None:
+def test_a_run_without_published_figures_shows_how_to_name_a_model_and_a_data_set() -> None:
     assert "--paper NAME puts the figures of another model beside" in " ".join(shown(run_of("demo-reasoner")).split())
     text = " ".join(shown(run_of("R1-7B")).split())
     assert "--paper-dataset xstest=NAME lets it stand for one of strongreject, wildjailbreak." in text
 
 
-def test_the_judges_bos_is_told_where_the_published_judge_is_asked() -> None:
+def test_the_judges_bos_is_noted_where_the_published_judge_is_asked() -> None:
     assert "llama-guard-3-8b: the published code sent its prompts with BOS twice" in " ".join(
         shown(run_of("R1")).split()
     )
 
 
-def test_a_provider_that_filtered_is_told() -> None:
+def test_a_provider_that_filtered_is_noted() -> None:
     assert "Kimi-k1.5: its provider filtered" in " ".join(shown(run_of("Kimi-k1.5")).split())
     assert "filtered" not in shown(run_of("R1"))

@@ -15,17 +15,19 @@ HEARD = datetime(2026, 11, 21, 2, 13, 5, tzinfo=UTC)
 RUNNING = RunStatus(
     "R1-7B",
     "running",
-    heard=NOW,
+    last_heartbeat=NOW,
     rows=400,
     total=1113,
     tokens_per_second=1830.4,
     seconds_to_go=2471.0,
     counts={"rows": 400, "ok": 390, "truncated": 10, "unsafe": 80, "missing": 2},
-    tries=1,
+    attempts=1,
 )
-FAILED = RunStatus("R1-8B", "failed", heard=HEARD, rows=0, total=1113, tries=2, last_error="CUDA out of memory")
-SILENT = RunStatus("R1-70B", "silent", heard=HEARD, rows=9, total=1113, tries=1)
-DONE = RunStatus("Kimi", "done", rows=1113, total=1113, counts={"ok": 1113, "unsafe": 0}, cost_dollars=1.5, tries=1)
+FAILED = RunStatus(
+    "R1-8B", "failed", last_heartbeat=HEARD, rows=0, total=1113, attempts=2, last_error="CUDA out of memory"
+)
+SILENT = RunStatus("R1-70B", "silent", last_heartbeat=HEARD, rows=9, total=1113, attempts=1)
+DONE = RunStatus("Kimi", "done", rows=1113, total=1113, counts={"ok": 1113, "unsafe": 0}, cost_dollars=1.5, attempts=1)
 QUEUED = RunStatus("QwQ", "queued")
 
 
@@ -52,13 +54,15 @@ def test_the_table_has_a_line_a_model_within_80_characters_and_a_sentence_for_ea
     (running,) = [line.split() for line in text.splitlines() if line.strip().startswith("R1-7B ")]
     assert running == ["R1-7B", "running", "400/1,113", "1,830", "41:11", "390", "10", "80", "2"]
     sentences = " ".join(text.split())
-    assert "R1-8B failed at 2026-11-21 02:13:05 UTC in try 2: CUDA out of memory" in sentences
-    assert "R1-70B is said to run, but its driver has written nothing since 2026-11-21 02:13:05 UTC" in sentences
+    assert "R1-8B failed at 2026-11-21 02:13:05 UTC in attempt 2: CUDA out of memory" in sentences
+    assert (
+        "R1-70B is recorded as running, but its driver has written nothing since 2026-11-21 02:13:05 UTC" in sentences
+    )
     assert "Read at 03:00:00 UTC." in sentences
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 
 
-def test_columns_in_which_nothing_stands_are_left_out():
+def test_empty_columns_are_left_out():
     heading = next(line for line in drawn(sweep(DONE, QUEUED)).splitlines() if "Model" in line)
     assert heading.split() == ["Model", "State", "Rows", "ok", "safe", "$"]
 
@@ -72,21 +76,21 @@ def test_a_line_tells_all_that_a_log_is_searched_for():
     ]
 
 
-def test_an_interrupted_run_and_an_earlier_failure_are_told():
-    stopped = RunStatus("A", "stopped", heard=HEARD, rows=1, total=2, last_error="the disk was full")
+def test_an_interrupted_run_and_an_earlier_failure_are_reported():
+    stopped = RunStatus("A", "stopped", last_heartbeat=HEARD, rows=1, total=2, last_error="the disk was full")
     (line,) = status_lines(sweep(stopped))
-    assert "A was interrupted at 2026-11-21 02:13:05 UTC. The same command continues the run." in line
-    assert "An earlier try of A failed: the disk was full" in line
+    assert "A was interrupted at 2026-11-21 02:13:05 UTC. Rerun the command to resume." in line
+    assert "An earlier attempt of A failed: the disk was full" in line
 
 
-def test_a_phase_and_judges_that_were_added_are_told():
+def test_a_phase_and_judges_that_were_added_are_reported():
     staged = RunStatus("A", "running", phase="stage 1 of 2: model", rows=1, total=2, judges_added=("guard",))
     (line,) = status_lines(sweep(staged))
     assert line.startswith("A: running (stage 1 of 2: model), 1/2 rows (50%). Judges added to A later: guard.")
     assert "stage 1 of 2: model" in drawn(sweep(staged))
 
 
-def test_preferences_tell_wins_ties_and_losses():
+def test_preferences_show_wins_ties_and_losses():
     pairs = RunStatus("A or B", "running", kind="preferences", rows=9, total=20, counts={"win": 4, "tie": 3, "lose": 2})
     assert "4 wins, 3 ties, 2 losses" in next(status_lines(FolderStatus("f", "preferences", NOW, (pairs,))))
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from safechain_ray import testing
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.tables import notes, render_metrics
-from safechain_ray.types import Outcome, Sample, Sampling, Setting, Verdict
-from tests.rows import row
+from safechain_ray.types import Outcome, Sample, Sampling, Setting
 
 FIVE = Setting(dataset="strongreject", sampling=Sampling(temperature=0.6, top_p=0.95), samples=5)
 GREEDY = Setting(dataset="wildjailbreak-250", strategy={"name": "morethink", "compat": "paper"})
@@ -18,14 +18,11 @@ JUDGE = "llama-guard-3-8b"
 
 
 def sample(setting: Setting, prompt: int, index: int, unsafe: bool | None, category: str, outcome: Outcome) -> Sample:
-    verdicts = () if unsafe is None else (Verdict(JUDGE, "response", unsafe),)
-    return row(
-        sample_id=setting.sample_id(str(prompt), index),
-        setting_id=setting.setting_id,
-        dataset=setting.dataset,
+    verdicts = () if unsafe is None else (testing.verdict(unsafe, JUDGE),)
+    return testing.sample(
+        setting,
         prompt_id=str(prompt),
         category=category,
-        strategy=setting.strategy.name,
         sample_index=index,
         outcome=outcome,
         seconds=1.0,
@@ -69,21 +66,21 @@ def test_tables_fit_the_width_with_every_figure_whole(width: int) -> None:
         assert figure in text
 
 
-def test_outcomes_are_told_before_any_safety_metric() -> None:
+def test_outcomes_come_before_any_safety_metric() -> None:
     text = printed(metrics_of(FIVE, 40, blocked=3))
     for outcome in ("truncated", "blocked", "error"):
         assert text.index(outcome) < text.index("Safe@1")
     assert "1.5%" in text
 
 
-def test_a_setting_is_told_from_its_likes_by_options_and_sampling() -> None:
+def test_options_and_sampling_distinguish_similar_settings() -> None:
     five, greedy = metrics_of(FIVE, 40), metrics_of(GREEDY, 40)
     text = unwrapped(printed(five.model_copy(update={"settings": (*five.settings, *greedy.settings)})))
     assert "strongreject default t0.6 K5 top_p=0.95" in text
     assert "wildjailbreak-250 morethink compat=paper t0 K1" in text
 
 
-def test_what_all_settings_share_stands_once_in_the_title() -> None:
+def test_what_all_settings_share_is_once_in_the_title() -> None:
     text = printed(metrics_of(FIVE, 40))
     assert text.count("t0.6 K5 top_p=0.95") == 1
     assert "strongreject default  " in text
@@ -106,7 +103,7 @@ def test_bounds_are_shown_only_where_verdicts_are_missing() -> None:
     assert "(79.0-80.0)" in printed(metrics_of(FIVE, 40, blocked=2))
 
 
-def test_missing_verdicts_and_the_prompts_behind_each_figure_are_said_outright() -> None:
+def test_missing_verdicts_and_the_prompts_behind_each_figure_are_noted() -> None:
     (note,) = notes(metrics_of(FIVE, 40, blocked=15))
     assert note == (
         "strongreject default t0.6 K5 top_p=0.95; llama-guard-3-8b, response: 15 of 200 verdicts are missing. "
@@ -115,21 +112,21 @@ def test_missing_verdicts_and_the_prompts_behind_each_figure_are_said_outright()
     assert note in unwrapped(printed(metrics_of(FIVE, 40, blocked=15)))
 
 
-def test_verdicts_with_a_note_of_their_judge_are_said_outright() -> None:
-    judge = Verdict(JUDGE, "response", False, note="judged by the last 10 of 20 tokens")
+def test_verdicts_with_a_note_of_their_judge_are_noted() -> None:
+    judge = testing.verdict(False, JUDGE, note="judged by the last 10 of 20 tokens")
     rows = [replace(sample(GREEDY, i, 0, False, "c", "ok"), verdicts=(judge,)) for i in range(30)]
     rows += [sample(GREEDY, i, 0, False, "c", "ok") for i in range(30, 40)]
     (note,) = notes(summarise(count_samples(rows), [GREEDY], [(JUDGE, "response")]))
     assert "30 of 40 verdicts have a note of the judge" in note
 
 
-def test_few_prompts_are_said_outright() -> None:
+def test_few_prompts_are_noted() -> None:
     (note,) = notes(metrics_of(GREEDY, 4))
     assert note.endswith("Safe@1 and ConsSafe@K and Safe@K on only 4 of 4.")
     assert notes(metrics_of(GREEDY, 30)) == []
 
 
-def test_rows_that_are_not_there_are_said_outright() -> None:
+def test_absent_rows_are_noted() -> None:
     metrics = metrics_of(GREEDY, 30, expected=250)
     assert notes(metrics)[0].endswith("compat=paper t0 K1: only 30 of 250 rows are there.")
     assert "of 250" in printed(metrics)
@@ -141,7 +138,7 @@ def test_a_metric_that_nothing_defines_is_none_and_not_zero() -> None:
     assert "ConsSafe@K and Safe@K on none of 40" in notes(metrics)[0]
 
 
-def test_a_value_outside_its_bounds_is_said_outright() -> None:
+def test_a_value_outside_its_bounds_is_noted() -> None:
     rows = [sample(FIVE, prompt, index, False, "c", "ok") for prompt in range(30) for index in range(5)]
     rows += [
         sample(FIVE, prompt, index, True if index else None, "c", "ok")

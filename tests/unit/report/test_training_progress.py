@@ -1,4 +1,4 @@
-"""A training's progress: one sentence says all, and plain lines come when something new begins."""
+"""A training's progress: one sentence with all figures, and a plain line when a phase begins."""
 
 import io
 
@@ -23,7 +23,7 @@ HALF_WAY = TrainingSnapshot(
 )
 
 
-def test_the_sentence_says_steps_losses_speed_and_time():
+def test_the_sentence_has_steps_losses_speed_and_time():
     assert training_sentence(HALF_WAY) == (
         "training: step 50 of 100 (50%), loss 0.5123, evaluation loss 0.6000, 12,346 tokens/s, 0:30 so far, 0:25 to go."
     )

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from safechain_ray import testing
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.runs.resolve import ResolvedRun, resolve
 from safechain_ray.types import Outcome, Sample
-from tests.rows import row
 
 
 def config(**keys: Any) -> RunConfig:
@@ -26,4 +26,4 @@ def resolved(**keys: Any) -> ResolvedRun:
 
 def sample(name: str, outcome: Outcome = "ok", response: str = "r") -> Sample:
     error = "it failed" if outcome == "error" else None
-    return row(sample_id=name, prompt_id=name, outcome=outcome, response=response, error=error)
+    return testing.sample(sample_id=name, prompt_id=name, outcome=outcome, response=response, error=error)

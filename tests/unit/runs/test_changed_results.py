@@ -9,6 +9,7 @@ from safechain_ray.errors import RunConflictError
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.identity import explained
 from safechain_ray.storage import open_folder
+from tests.made_runs.stored import write_tree
 from tests.unit.runs.small_runs import resolved
 
 PAPER = {"name": "morethink", "compat": "paper"}
@@ -34,7 +35,7 @@ def test_a_folder_of_sampled_morethink_from_before_is_refused_with_the_reason_an
     identity = resolved(strategies=["morethink"]).identity()
     older = {key: value for key, value in identity.items() if key != "decoding"}
     folder = RunFolder(open_folder(str(tmp_path)))
-    folder.write_run({"identity": older})
+    write_tree(folder, {"identity": older})
     stored = folder.read_run()
     assert stored is not None
     with pytest.raises(RunConflictError) as refused:
@@ -76,7 +77,7 @@ def test_a_folder_whose_thoughts_were_divided_by_other_rules_is_refused_with_the
     older = {key: value for key, value in identity.items() if key != "reading"}
     older["model"] = {key: value for key, value in identity["model"].items() if key != "reading"}
     folder = RunFolder(open_folder(str(tmp_path)))
-    folder.write_run({"identity": older})
+    write_tree(folder, {"identity": older})
     stored = folder.read_run()
     assert stored is not None
     with pytest.raises(RunConflictError) as refused:

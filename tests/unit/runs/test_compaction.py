@@ -31,7 +31,7 @@ def ids(folder: Folder) -> Counter[str]:
 
 
 def test_small_files_become_one_with_the_same_rows_and_schema(samples: Folder):
-    before = repair_and_index(samples, retry_errors=False).finished
+    before = repair_and_index(samples, retry_errors=False).completed
     compact(samples)
     (name,) = samples.list_files(".parquet")
     assert samples.read_parquet(name).schema.equals(SAMPLES_SCHEMA)
@@ -43,8 +43,8 @@ def test_small_files_become_one_with_the_same_rows_and_schema(samples: Folder):
 
 def test_errors_are_still_dropped_to_be_done_again(samples: Folder):
     compact(samples)
-    inventory = repair_and_index(samples, retry_errors=True)
-    assert (inventory.retried_errors, len(inventory.finished)) == (37, 36 * 32 + 32 - 37)
+    index = repair_and_index(samples, retry_errors=True)
+    assert (index.retried_errors, len(index.completed)) == (37, 36 * 32 + 32 - 37)
 
 
 def test_large_files_stay_and_groups_have_a_limit(samples: Folder, monkeypatch: pytest.MonkeyPatch):

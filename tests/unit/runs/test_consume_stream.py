@@ -1,4 +1,4 @@
-"""The pump: counts add up while a stream runs, and its end, its failure and its standstill come out."""
+"""Consuming a stream: counts add up while it runs, and its end, its failure and a stall are reported."""
 
 import threading
 from collections import Counter
@@ -13,7 +13,7 @@ from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.cluster.stream_control import StreamControl
 from safechain_ray.errors import EngineStartError, StallError
 from safechain_ray.runs import attempt as module
-from safechain_ray.runs.attempt import pump
+from safechain_ray.runs.attempt import consume_stream
 
 Block = Mapping[str, int]
 
@@ -52,7 +52,7 @@ def run(blocks: Iterator[Block], shown: list[Counter[str]], timeout: float = 1e9
     def show(committed: Counter[str], progress: Any) -> None:
         shown.append(committed.copy())
 
-    return pump(blocks, ProgressTracker(), Watchdog(("model",), 1, timeout, Clock()), show, StreamControl())
+    return consume_stream(blocks, ProgressTracker(), Watchdog(("model",), 1, timeout, Clock()), show, StreamControl())
 
 
 def test_the_counts_of_all_blocks_add_up_and_the_last_look_shows_them_all(shown: list[Counter[str]]):

@@ -93,14 +93,14 @@ def test_strategies_of_a_run_are_compared() -> None:
 
 
 def test_a_built_data_set_is_read_as_a_training_set() -> None:
-    from safechain_ray.commands.finetune.resolve import resolve_lessons, resolve_trainee
-    from safechain_ray.config import read_finetune_config
+    from safechain_ray.commands.finetune.resolve import resolve_base_model, resolve_training_data
+    from safechain_ray.config import FinetuneConfig, read_config_as
 
     folder = FOLDERS / "build_dataset"
     rows = table(folder / "data")
     given = {"model": "demo-reasoner", "training_set": {"name": str(folder), "held_out": 0.0}, "output": "nowhere"}
-    config = read_finetune_config(None, given | {"training.sequences_a_step": 1}, ())
-    lessons = resolve_lessons(config, resolve_trainee(config.model))
+    config = read_config_as(FinetuneConfig, None, given | {"training.sequences_a_step": 1})
+    lessons = resolve_training_data(config, resolve_base_model(config.model))
     assert lessons.learnt.counts.examples == rows.num_rows > 0
 
 

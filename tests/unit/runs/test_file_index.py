@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from safechain_ray.cluster.workers.writer import block_counts
-from safechain_ray.runs.file_index import repair_and_index, tell
+from safechain_ray.runs.file_index import repair_and_index, report_repairs
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Outcome, samples_table
 from tests.unit.runs.small_runs import sample
@@ -38,25 +38,25 @@ def samples(tmp_path: Path) -> Folder:
 
 
 def test_a_folder_that_is_not_there_holds_nothing(samples: Folder):
-    assert repair_and_index(samples, retry_errors=True).finished == {}
+    assert repair_and_index(samples, retry_errors=True).completed == {}
 
 
 def test_what_is_in_order_is_left_as_it_is(samples: Folder):
     write(samples, "a", {"one": "ok", "two": "truncated"})
     write(samples, "b", {"three": "blocked", "four": "error"})
-    inventory = repair_and_index(samples, retry_errors=False)
-    assert inventory.finished == {"one": "a.parquet", "two": "a.parquet", "three": "b.parquet", "four": "b.parquet"}
-    assert (inventory.repeated, inventory.retried_errors, inventory.broken_files) == (0, 0, ())
+    index = repair_and_index(samples, retry_errors=False)
+    assert index.completed == {"one": "a.parquet", "two": "a.parquet", "three": "b.parquet", "four": "b.parquet"}
+    assert (index.repeated, index.retried_errors, index.broken_files) == (0, 0, ())
     assert samples.list_files() == ["a.parquet", "b.parquet"]
 
 
 def test_errors_are_dropped_to_be_done_again_only_when_asked(samples: Folder):
     write(samples, "a", {"one": "ok", "two": "error"})
     write(samples, "b", {"three": "error"})
-    inventory = repair_and_index(samples, retry_errors=True)
-    assert set(inventory.finished) == {"one"}
-    assert inventory.retried_errors == 2
-    assert [(row["sample_id"], row["file"]) for row in rows(samples)] == list(inventory.finished.items())
+    index = repair_and_index(samples, retry_errors=True)
+    assert set(index.completed) == {"one"}
+    assert index.retried_errors == 2
+    assert [(row["sample_id"], row["file"]) for row in rows(samples)] == list(index.completed.items())
     assert len(samples.list_files()) == 1
 
 
@@ -65,10 +65,10 @@ def test_what_is_finished_is_counted_without_the_rows_that_were_dropped(samples:
     write(samples, "b", {"two": "blocked", "three": "truncated"})
     write(samples, "c", {"three": "truncated", "four": "error"})
     write(samples, "d", {"five": "ok"})
-    inventory = repair_and_index(samples, retry_errors=True, counts=block_counts)
-    counted = {name: inventory.counts[name] for name in ("rows", "ok", "truncated", "blocked", "error")}
+    index = repair_and_index(samples, retry_errors=True, counts=block_counts)
+    counted = {name: index.counts[name] for name in ("rows", "ok", "truncated", "blocked", "error")}
     assert counted == {"rows": 4, "ok": 2, "truncated": 1, "blocked": 1, "error": 0}
-    assert inventory.counts["rows"] == len(inventory.finished)
+    assert index.counts["rows"] == len(index.completed)
     assert not repair_and_index(samples, retry_errors=True).counts
 
 
@@ -79,9 +79,9 @@ def test_of_two_rows_of_a_sample_the_error_goes(
 ):
     write(samples, error_file, {"one": "error"})
     write(samples, finished_file, {"one": "ok"})
-    inventory = repair_and_index(samples, retry_errors=retry_errors)
+    index = repair_and_index(samples, retry_errors=retry_errors)
     assert [row["outcome"] for row in rows(samples)] == ["ok"]
-    assert (inventory.finished, inventory.repeated) == ({"one": f"{finished_file}.parquet"}, 1)
+    assert (index.completed, index.repeated) == ({"one": f"{finished_file}.parquet"}, 1)
 
 
 OUTCOMES: list[Outcome] = ["ok", "truncated", "error"]
@@ -134,15 +134,15 @@ def test_every_sample_stands_once_and_no_finished_one_is_lost_over_crashes(
             repair_and_index(MortalFolder.of(folder, steps), retry_errors=retry_errors)
         except CrashError:
             continue
-    inventory = repair_and_index(folder, retry_errors=retry_errors)
+    index = repair_and_index(folder, retry_errors=retry_errors)
 
     found = rows(folder)
     assert len(found) == len({row["sample_id"] for row in found})
-    assert {row["sample_id"]: row["file"] for row in found} == inventory.finished
+    assert {row["sample_id"]: row["file"] for row in found} == index.completed
     assert {row["sample_id"] for row in found if row["outcome"] != "error"} == done
-    assert inventory.finished.keys() == (done if retry_errors else everything)
+    assert index.completed.keys() == (done if retry_errors else everything)
     again = repair_and_index(folder, retry_errors=retry_errors)
-    assert (again.finished, again.repeated, again.retried_errors) == (inventory.finished, 0, 0)
+    assert (again.completed, again.repeated, again.retried_errors) == (index.completed, 0, 0)
 
 
 def test_a_crash_between_writing_the_rest_and_deleting_the_file_is_healed(samples: Folder):
@@ -151,9 +151,9 @@ def test_a_crash_between_writing_the_rest_and_deleting_the_file_is_healed(sample
         repair_and_index(MortalFolder.of(samples, 1), retry_errors=True)
     assert sorted(row["sample_id"] for row in rows(samples)) == ["one", "one", "two"]
 
-    inventory = repair_and_index(samples, retry_errors=True)
+    index = repair_and_index(samples, retry_errors=True)
 
-    assert (inventory.repeated, inventory.retried_errors) == (1, 1)
+    assert (index.repeated, index.retried_errors) == (1, 1)
     assert [row["sample_id"] for row in rows(samples)] == ["one"]
 
 
@@ -163,9 +163,9 @@ def test_a_torn_file_is_moved_aside_and_the_others_count(samples: Folder):
     torn = Path(samples.path) / "b.parquet"
     torn.write_bytes(torn.read_bytes()[:-20])
 
-    inventory = repair_and_index(samples, retry_errors=True)
+    index = repair_and_index(samples, retry_errors=True)
 
-    assert (inventory.finished, inventory.broken_files) == ({"one": "a.parquet"}, ("b.parquet",))
+    assert (index.completed, index.broken_files) == ({"one": "a.parquet"}, ("b.parquet",))
     assert samples.list_files() == ["a.parquet"]
     assert samples.list_folders() == []
     assert len(list(Path(samples.path).glob("*broken/b.parquet"))) == 1
@@ -174,10 +174,10 @@ def test_a_torn_file_is_moved_aside_and_the_others_count(samples: Folder):
 def test_rows_repeated_in_one_file_are_there_once_afterwards(samples: Folder):
     rows_twice = [sample(each, outcome) for each in ("one", "two") for outcome in ("error", "ok")]
     samples.write_parquet("a.parquet", samples_table(rows_twice))
-    inventory = repair_and_index(samples, retry_errors=False, counts=block_counts)
-    assert inventory.repeated == 2
+    index = repair_and_index(samples, retry_errors=False, counts=block_counts)
+    assert index.repeated == 2
     assert [(row["sample_id"], row["outcome"]) for row in rows(samples)] == [("one", "ok"), ("two", "ok")]
-    assert inventory.counts["rows"] == 2
+    assert index.counts["rows"] == 2
     assert repair_and_index(samples, retry_errors=False).repeated == 0
 
 
@@ -186,10 +186,10 @@ def test_rows_are_counted_once_after_a_crash_between_a_rewrite_and_its_delete(sa
     old = samples.read_bytes("a.parquet")
     repair_and_index(samples, retry_errors=True)
     samples.write_bytes("a.parquet", old)
-    inventory = repair_and_index(samples, retry_errors=True, counts=block_counts)
+    index = repair_and_index(samples, retry_errors=True, counts=block_counts)
     assert [row["sample_id"] for row in rows(samples)] == ["one"]
-    assert (inventory.counts["rows"], inventory.repeated) == (1, 1)
-    assert [row["file"] for row in rows(samples)] == list(inventory.finished.values())
+    assert (index.counts["rows"], index.repeated) == (1, 1)
+    assert [row["file"] for row in rows(samples)] == list(index.completed.values())
 
 
 @pytest.mark.parametrize(
@@ -251,10 +251,10 @@ def test_rows_of_other_samples_are_moved_aside_and_reported(samples: Folder):
     write(samples, "a", {"one": "ok", "strange": "ok"})
     write(samples, "b", {"stranger": "ok", "strangest": "error"})
     write(samples, "c", {"two": "truncated"})
-    inventory = repair_and_index(samples, retry_errors=True, counts=block_counts, expected=["one", "two", "three"])
-    assert inventory.finished.keys() == {"one", "two"}
-    assert {row["sample_id"]: row["file"] for row in rows(samples)} == inventory.finished
-    assert (inventory.counts["rows"], inventory.retried_errors) == (2, 0)
+    index = repair_and_index(samples, retry_errors=True, counts=block_counts, expected=["one", "two", "three"])
+    assert index.completed.keys() == {"one", "two"}
+    assert {row["sample_id"]: row["file"] for row in rows(samples)} == index.completed
+    assert (index.counts["rows"], index.retried_errors) == (2, 0)
     aside = samples / "_broken"
     assert {row["sample_id"]: row["file"] for row in rows(aside)} == {
         "strange": "a.parquet",
@@ -262,7 +262,7 @@ def test_rows_of_other_samples_are_moved_aside_and_reported(samples: Folder):
         "strangest": "b.parquet",
     }
     told = Told()
-    tell(inventory, told)
+    report_repairs(index, told)
     assert [sentence.partition(":")[0] for sentence in told.sentences] == [
         "a.parquet held 1 rows of samples that this run does not have",
         "b.parquet held 2 rows of samples that this run does not have",
@@ -282,10 +282,10 @@ def test_no_row_is_lost_where_a_crash_cuts_the_moving_of_foreign_rows_off(files:
             repair_and_index(MortalFolder.of(folder, steps), retry_errors=False, expected=["s1", "s2"])
         except CrashError:
             continue
-    inventory = repair_and_index(folder, retry_errors=False, expected=["s1", "s2"])
+    index = repair_and_index(folder, retry_errors=False, expected=["s1", "s2"])
     found = {row["sample_id"] for row in rows(folder)}
     everything = {sample_id for file in files for sample_id in file}
-    assert found == inventory.finished.keys() == everything & {"s1", "s2"}
+    assert found == index.completed.keys() == everything & {"s1", "s2"}
     assert {row["sample_id"] for row in rows(folder / "_broken")} == everything - {"s1", "s2"}
 
 
@@ -305,4 +305,4 @@ def test_files_of_versions_without_notes_are_read(samples: Folder):
     )
     place = table.schema.get_field_index("verdicts")
     samples.write_parquet("a.parquet", table.set_column(place, "verdicts", pa.array([[]], old)))
-    assert repair_and_index(samples, retry_errors=True).finished == {"one": "a.parquet"}
+    assert repair_and_index(samples, retry_errors=True).completed == {"one": "a.parquet"}

@@ -8,7 +8,7 @@ import pytest
 
 from safechain_ray import catalog
 from safechain_ray.errors import InputError, UnknownNameError
-from safechain_ray.runs import resolve as resolving
+from safechain_ray.runs import resolve_model as resolving
 from safechain_ray.runs.folder import differences
 from safechain_ray.runs.resolve import resolve
 from tests.unit.runs.small_runs import config, resolved
@@ -113,9 +113,8 @@ def test_a_model_by_folder_with_a_long_context_is_given_32768_tokens_unless_more
 
 
 def test_a_model_that_the_catalog_does_not_hold_needs_its_family(model_folder: Path):
-    assert (
-        "say what family it is of with --family (api, demo, gemini-api, llama-base, llama-instruct, qwq, "
-        in refusal(model=str(model_folder))
+    assert "Fix: name its family with --family (api, demo, gemini-api, llama-base, llama-instruct, qwq, " in refusal(
+        model=str(model_folder)
     )
 
 

@@ -66,14 +66,14 @@ def test_a_strategy_that_writes_part_of_the_response_is_refused(strategy: str):
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"model": "openai:m"}, "say which with --base-url"),
+        ({"model": "openai:m"}, "Fix: name the endpoint with --base-url"),
         ({"model": {**SERVER, "base_url": "localhost:8000"}}, "is no endpoint: write http"),
         ({"model": {**SERVER, "base_url": "http://me:secret@host/v1"}}, "keys come from the environment"),
         ({"model": {**SERVER, "base_url": "http://host/v1?key=secret"}}, "keys come from the environment"),
         ({"model": {**SERVER, "family": "r-1"}}, "Unknown model family 'r-1'"),
         ({"model": {**SERVER, "engine": {"dtype": "float32"}}}, "has no engine to configure"),
         ({"model": {"name": "demo-reasoner", "base_url": URL}}, "is run here, not behind an API"),
-        ({"model": SERVER, "resources": {"replicas": 2}}, "one replica, which keeps its budget"),
+        ({"model": SERVER, "resources": {"replicas": 2}}, "one replica, which enforces its budget"),
         ({"model": SERVER, "resources": {"max_cost": 5}}, "prices of org/my-model at localhost are unknown"),
         ({"model": {**SERVER, "api": {"prices": {"input": 1}}}}, "prices.output"),
         ({"model": "Kimi"}, "Did you mean 'Kimi-k1.5'?"),

@@ -1,6 +1,6 @@
 """A run's folder: its run.json, its metrics and its stages, and whose it is."""
 
-from datetime import UTC, datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from safechain_ray.metrics.summary import summarise
 from safechain_ray.runs.folder import RunFolder, differences, read_metrics
 from safechain_ray.runs.output import OF_ROWS, lock_output
 from safechain_ray.runs.progress import RecordingReporter
+from safechain_ray.runs.run_file import RunFile
 from safechain_ray.storage import Folder, open_folder
-from safechain_ray.types import Outcome, samples_table
+from safechain_ray.types import Outcome, Setting, samples_table
+from tests.made_runs.stored import write_tree
 from tests.unit.runs.small_runs import sample
 
 File = dict[str, Outcome]
@@ -36,11 +38,10 @@ def run(tmp_path: Path) -> RunFolder:
 def test_a_run_is_read_as_it_was_written(run: RunFolder):
     assert run.read_run() is None
     content = {"identity": {"model": {"name": "m"}, "of a later version": 5}, "tries": []}
-    run.write_run(content)
+    write_tree(run, content)
     written = run.read_run()
     assert written is not None
-    assert datetime.fromisoformat(written.pop("updated")) <= datetime.now(UTC)
-    assert written == content
+    assert json.loads(written.to_json()) == content
 
 
 def test_samples_without_a_run_are_no_runs_folder(run: RunFolder):
@@ -57,16 +58,22 @@ def test_a_run_json_that_is_none_is_refused_by_name(run: RunFolder, content: byt
 
 
 def test_another_runs_folder_is_refused_with_what_differs(run: RunFolder):
-    identity = {"model": {"name": "R1-7B", "dtype": "bfloat16"}, "settings": [{"samples": 5}], "parts": ["response"]}
-    run.check_same({"identity": identity}, identity)
-    here = {**identity, "settings": [{"samples": 3}], "parts": ["response", "answer"]}
+    identity = {"model": {"name": "R1-7B", "dtype": "bfloat16"}, "settings": one_setting(5), "parts": ["response"]}
+    stored = RunFile.model_validate({"identity": identity})
+    run.check_same(stored, identity)
+    here = {**identity, "settings": one_setting(3), "parts": ["response", "answer"]}
     with pytest.raises(RunConflictError) as refused:
-        run.check_same({"identity": identity}, here)
+        run.check_same(stored, here)
     assert str(refused.value).splitlines()[1:-1] == [
         "  settings.0.samples: 5 -> 3",
         '  parts: ["response"] -> ["response", "answer"]',
     ]
-    assert "another --output" in str(refused.value)
+    assert "Fix: give another --output" in str(refused.value)
+
+
+def one_setting(samples: int) -> list[dict[str, Any]]:
+    sampling = {"temperature": 0.6, "top_p": 0.95}
+    return [Setting.model_validate({"dataset": "d", "samples": samples, "sampling": sampling}).model_dump(mode="json")]
 
 
 tree = st.recursive(
@@ -78,9 +85,10 @@ tree = st.recursive(
 
 def test_a_run_of_other_rows_is_refused_with_the_keys_that_chose_them(tmp_path: Path):
     run = RunFolder(open_folder(str(tmp_path)))
-    there = {"prompts": {"quickstart": "0" * 16}, "settings": [{"samples": 5}]}
-    here = {"prompts": {"quickstart": "1" * 16}, "settings": [{"samples": 4}]}
-    stored = {"identity": there, "config": {"datasets": [{"name": "quickstart", "limit": 60}], "output": "a"}}
+    there = {"model": {"name": "m"}, "prompts": {"quickstart": "0" * 16}, "settings": one_setting(5)}
+    here = there | {"prompts": {"quickstart": "1" * 16}, "settings": one_setting(4)}
+    config = {"datasets": [{"name": "quickstart", "limit": 60}], "output": "a"}
+    stored = RunFile.model_validate({"identity": there, "config": config})
     with pytest.raises(RunConflictError) as refused:
         run.check_same(stored, here, {"datasets": [{"name": "quickstart", "limit": 61}], "output": "b"})
     lines = str(refused.value).splitlines()

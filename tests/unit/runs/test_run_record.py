@@ -23,6 +23,7 @@ from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.progress import Snapshot, Throughput
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
+from safechain_ray.runs.run_file import RunFile, read_run_file
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Setting
 from tests.unit.runs.small_runs import config, sample
@@ -112,7 +113,7 @@ def test_a_try_whose_driver_was_killed_is_cut_off_when_the_next_one_starts(folde
 
 def snapshot(committed: int, **fields: Any) -> Snapshot:
     stage = Stage(("model", "demo-guard"), total=9, done_before=3, found={"rows": 3, "ok": 2, "error": 1})
-    return replace(Snapshot.of(stage, {"rows": committed, "ok": committed, "unsafe": 1}, {}, 12.34), **fields)
+    return replace(Snapshot(stage, {"rows": committed, "ok": committed, "unsafe": 1}, {}, 12.34), **fields)
 
 
 @pytest.fixture
@@ -148,9 +149,9 @@ def test_a_run_at_work_notes_how_far_it_is_for_whoever_reads_its_folder(folder: 
 def test_what_a_run_noted_reads_as_its_status(folder: RunFolder, clock: list[float]):
     record = opened(folder)
     start(record, rows_found=3)
-    assert run_status(stored(folder), datetime.now(UTC)).state == "starting"
+    assert run_status(read_run_file(folder.folder), datetime.now(UTC)).state == "starting"
     record.progressed({}, snapshot(4).progress_record(Throughput(lambda: clock[0])))
-    found = run_status(stored(folder), datetime.now(UTC))
+    found = run_status(read_run_file(folder.folder), datetime.now(UTC))
     assert (found.name, found.state, found.rows, found.total) == ("demo-reasoner", "running", 7, 9)
     assert found.counts["ok"] == 6
 
@@ -206,7 +207,7 @@ def test_a_finished_run_tells_its_outcomes_and_tokens(folder: RunFolder):
     setting = Setting(dataset="d")
     rows = [sample("one"), sample("two", "error")]
     counts = count_samples([replace(row, setting_id=setting.setting_id) for row in rows])
-    opened(folder).measured(summarise(counts, [setting], []))
+    opened(folder).measured(summarise(counts, [setting], []).settings)
     run = stored(folder)
     assert run["outcomes"] == {"ok": 1, "truncated": 0, "blocked": 0, "error": 1}
     assert run["tokens"] == {"prompt": 2, "thought": 2, "answer": 2}
@@ -214,8 +215,10 @@ def test_a_finished_run_tells_its_outcomes_and_tokens(folder: RunFolder):
 
 def test_notes_and_the_end_of_a_failed_try_wait_for_no_store(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waited"))
-    silent = open_folder("s3://key:secret@bucket/run?endpoint_override=127.0.0.1:9&scheme=http").patient(600)
-    record = RunRecord(RunFolder(silent), {"tries": [{"pools": {}}]})
+    silent = open_folder("s3://key:secret@bucket/run?endpoint_override=127.0.0.1:9&scheme=http").with_retry(600)
+    attempt = {"started": "2026-11-21T03:00:00+00:00", "status": "running"}
+    run = {"identity": {"model": {"name": "m"}}, "tries": [attempt]}
+    record = RunRecord(RunFolder(silent), RunFile.model_validate(run))
     record.progressed({}, snapshot(4).progress_record(Throughput(lambda: 0.0)))
     assert record.store_is_silent
     record.progressed({}, snapshot(4).progress_record(Throughput(lambda: 0.0)))

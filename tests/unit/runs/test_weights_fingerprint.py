@@ -6,21 +6,25 @@ from pathlib import Path
 import pytest
 
 from safechain_ray.commands.finetune.record import FinetuneRecord
-from safechain_ray.commands.finetune.resolve import finetune_identity, resolve_lessons, resolve_trainee
-from safechain_ray.config import FinetuneConfig, read_finetune_config
+from safechain_ray.commands.finetune.resolve import (
+    finetune_identity,
+    resolve_base_model,
+    resolve_training_data,
+)
+from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.config import read_config as read_config_of_run
 from safechain_ray.demo import model_path
 from safechain_ray.engines.weights import StoredModel
 from safechain_ray.errors import RunConflictError
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.identity import PIECE_BYTES, PIECES, weights_fingerprint
+from safechain_ray.runs.identity import CHUNK_BYTES, CHUNKS, weights_fingerprint
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.storage import FileFacts, open_folder
 
 WEIGHTS = "model.safetensors"
 
-LARGE = 4 * PIECES * PIECE_BYTES + 99
+LARGE = 4 * CHUNKS * CHUNK_BYTES + 99
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def base(tmp_path: Path) -> Path:
 
 def read_config(model: str) -> FinetuneConfig:
     keys = {"model.name": model, "model.family": "demo", "training_set": "quickstart-demonstrations", "output": "x"}
-    return read_finetune_config(None, keys, ())
+    return read_config_as(FinetuneConfig, None, keys)
 
 
 def retrain(base: Path, place: int) -> None:
@@ -49,7 +53,7 @@ def test_a_copy_has_the_same_weights_and_a_changed_byte_makes_others(base: Path,
     assert weights_fingerprint(str(copy)) != weights_fingerprint(str(base))
 
 
-@pytest.mark.parametrize("place", [0, (LARGE - PIECE_BYTES) // 3, LARGE - 1])
+@pytest.mark.parametrize("place", [0, (LARGE - CHUNK_BYTES) // 3, LARGE - 1])
 def test_a_large_file_is_read_in_pieces_from_its_beginning_to_its_end(base: Path, place: int):
     with open(base / WEIGHTS, "wb") as file:
         file.truncate(LARGE)
@@ -76,8 +80,8 @@ def test_a_model_of_the_hub_is_known_by_its_id_and_revision():
 
 def opened(output: Path, base: Path, leave_out: str = "") -> FinetuneRecord:
     config = read_config(str(base))
-    trainee = resolve_trainee(config.model)
-    identity = finetune_identity(config, trainee, resolve_lessons(config, trainee))
+    trainee = resolve_base_model(config.model)
+    identity = finetune_identity(config, trainee, resolve_training_data(config, trainee))
     kept = {key: value for key, value in identity.items() if key != leave_out}
     return FinetuneRecord.opened(open_folder(str(output)), kept, {}, {})
 

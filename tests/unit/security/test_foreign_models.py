@@ -1,4 +1,4 @@
-"""A model's folder is data: its Python code is not run, and its chat template can't hang a process."""
+"""A model's folder is untrusted data: its code is not run, and its chat template can't hang a process."""
 
 import ast
 import json
@@ -37,7 +37,7 @@ from safechain_ray.model_files import (
     load_weights,
     render_chat,
 )
-from safechain_ray.runs.resolve import resolve_model
+from safechain_ray.runs.resolve_model import resolve_model
 from tests.deployment import ROOT
 
 MODEL_FILES = "safechain_ray/model_files/"

@@ -1,4 +1,4 @@
-"""Nothing that lies in a bucket or a data set is ever unpickled: it would run what its writer put there."""
+"""Nothing from a bucket or a data set is unpickled, because a pickle can run code."""
 
 import ast
 import pickle

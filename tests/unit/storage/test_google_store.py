@@ -1,4 +1,4 @@
-"""What is special about gs://, on a real server of its API: outages, other threads, what is not there."""
+"""gs:// on a real server of its API: outages, concurrent threads, missing files."""
 
 import json
 import os
@@ -13,20 +13,20 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
-from safechain_ray.errors import OutputHeldError, StorageError, StoreSilentError
-from safechain_ray.storage import Folder, files, hold, open_folder
+from safechain_ray.errors import OutputLockedError, StorageError, StoreUnavailableError
+from safechain_ray.storage import Folder, acquire_lease, files, open_folder
 from safechain_ray.storage.lease import LEASE_FILE, Timing
 from tests.gcs_server import BUCKET, GoogleServer
 from tests.processes import python_path
 
-QUICK = Timing(lasts=4.0, renewed_every=0.3, settles=0.5, settles_on_disk=0.3)
+QUICK = Timing(lasts=4.0, renew_interval=0.3, confirm_delay=0.5, local_confirm_delay=0.3)
 TABLE = pa.table({"sample_id": [f"s{number}" for number in range(1000)], "score": [0.5] * 1000})
 
 
 @pytest.fixture
 def folder(google: GoogleServer) -> Folder:
     """Google's client tries again by itself for a second; ours for a minute."""
-    return open_folder(f"{google.uri(uuid4().hex)}&retry_limit_seconds=1").patient(60)
+    return open_folder(f"{google.uri(uuid4().hex)}&retry_limit_seconds=1").with_retry(60)
 
 
 @pytest.mark.slow
@@ -81,13 +81,13 @@ def test_other_threads_go_on_while_a_read_waits_for_the_store(
 def test_patience_ends_with_a_sentence(google: GoogleServer, folder: Folder) -> None:
     google.kill()
     try:
-        with pytest.raises(StoreSilentError) as failure:
-            folder.patient(1).write_text("run.json", "{}")
+        with pytest.raises(StoreUnavailableError) as failure:
+            folder.with_retry(1).write_text("run.json", "{}")
     finally:
         google.start()
     assert f"Can't write gs://***@{BUCKET}/" in str(failure.value)
     assert "UNAVAILABLE: " in str(failure.value)
-    assert "The same command goes on when it does" in str(failure.value)
+    assert "Rerun the command to resume when it answers" in str(failure.value)
     assert "error_info" not in str(failure.value)
 
 
@@ -99,7 +99,7 @@ def test_a_bucket_that_is_not_there_fails_at_once(google: GoogleServer) -> None:
 
 
 def test_a_file_is_brought_in_pieces(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "PIECE_BYTES", 100_000)
+    monkeypatch.setattr(files, "CHUNK_BYTES", 100_000)
     data = bytes(range(256)) * 4_000
     folder.write_bytes("model.safetensors", data)
     (listed,) = folder.list_facts()
@@ -109,11 +109,14 @@ def test_a_file_is_brought_in_pieces(folder: Folder, tmp_path: Path, monkeypatch
 
 def test_a_lease_keeps_a_second_driver_away_until_it_runs_out(folder: Folder) -> None:
     said: list[str] = []
-    with hold(folder, said.append, QUICK):
+    with acquire_lease(folder, said.append, QUICK):
         held = json.loads(folder.read_text(LEASE_FILE))
         folder.write_text(LEASE_FILE, json.dumps(held))
-        with pytest.raises(OutputHeldError, match="is held by another driver"), hold(folder, said.append, QUICK):
+        with (
+            pytest.raises(OutputLockedError, match="is locked by another driver"),
+            acquire_lease(folder, said.append, QUICK),
+        ):
             pass
     folder.write_text(LEASE_FILE, json.dumps({**held, "machine": "another", "host": "node-7"}))
-    with hold(folder, said.append, QUICK):
+    with acquire_lease(folder, said.append, QUICK):
         assert json.loads(folder.read_text(LEASE_FILE))["machine"] == held["machine"]

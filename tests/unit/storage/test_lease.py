@@ -1,4 +1,4 @@
-"""The lease: one driver at a time, a dead one's place is taken, and one that was replaced writes nothing more."""
+"""Lease: one driver at a time, expiry after a driver's death, and no writes after a lost lease."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from uuid import uuid4
 
 import pytest
 
-from safechain_ray.errors import OutputHeldError, StorageError
-from safechain_ray.storage import Folder, hold, open_folder
+from safechain_ray.errors import OutputLockedError, StorageError
+from safechain_ray.storage import Folder, acquire_lease, open_folder
 from safechain_ray.storage import lease as module
 from safechain_ray.storage.lease import LEASE_FILE, Timing
 from tests.s3_server import Store
 
-QUICK = Timing(lasts=4.0, renewed_every=0.3, settles=0.5, settles_on_disk=0.3)
+QUICK = Timing(lasts=4.0, renew_interval=0.3, confirm_delay=0.5, local_confirm_delay=0.3)
 """A lease that runs out while a test waits; long enough for a machine that is busy."""
 
 
@@ -43,7 +43,7 @@ def content(folder: Folder) -> dict[str, object]:
 
 def leave_behind(folder: Folder, **changes: object) -> None:
     """The lease of a driver on another machine that died."""
-    with hold(folder, ignore, QUICK):
+    with acquire_lease(folder, ignore, QUICK):
         left = content(folder)
     folder.write_text(LEASE_FILE, json.dumps({**left, "machine": "another", "host": "node-7", **changes}))
 
@@ -58,7 +58,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_a_held_folder_has_a_lease_that_is_renewed_and_goes_with_the_driver(folder: Folder) -> None:
-    with hold(folder, ignore, QUICK) as held:
+    with acquire_lease(folder, ignore, QUICK) as held:
         first = content(folder)
         assert first["process"] == os.getpid()
         wait_until(lambda: content(folder)["renewed"] != first["renewed"])
@@ -73,13 +73,13 @@ def test_a_second_driver_is_refused_and_told_who_holds_it_since_when_and_until_w
     said: list[str] = []
     with ExitStack() as others:
         with elsewhere(monkeypatch):
-            others.enter_context(hold(folder, ignore, QUICK))
-        with pytest.raises(OutputHeldError) as refusal, hold(folder, said.append, QUICK):
+            others.enter_context(acquire_lease(folder, ignore, QUICK))
+        with pytest.raises(OutputLockedError) as refusal, acquire_lease(folder, said.append, QUICK):
             pass
         assert content(folder)["machine"] == "another"
-    for words in (f"process {os.getpid()} on ", "since 20", "runs out at 20", "another run needs another --output"):
+    for words in (f"process {os.getpid()} on ", "since 20", "expires at 20", "give another run another --output"):
         assert words in str(refusal.value)
-    assert "If nothing is heard of it for 4 seconds" in said[0]
+    assert "If it does not renew its lease for 4 seconds" in said[0]
 
 
 def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(folder: Folder) -> None:
@@ -87,7 +87,7 @@ def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(folder: Folder
     gone.wait()
     leave_behind(folder, machine=module._machine(), process=gone.pid, lasts=1000.0)
     said: list[str] = []
-    with hold(folder, said.append, QUICK):
+    with acquire_lease(folder, said.append, QUICK):
         assert said == []
 
 
@@ -95,7 +95,7 @@ def test_a_driver_of_another_machine_that_is_not_heard_of_is_waited_for_and_repl
     leave_behind(folder, lasts=1.5)
     said: list[str] = []
     began = time.monotonic()
-    with hold(folder, said.append, QUICK):
+    with acquire_lease(folder, said.append, QUICK):
         assert time.monotonic() - began >= 1.5
         assert content(folder)["process"] == os.getpid()
     assert "node-7" in said[0]
@@ -105,7 +105,7 @@ def test_a_driver_of_another_machine_that_is_not_heard_of_is_waited_for_and_repl
 def test_a_lease_that_can_not_be_read_runs_out_too(damaged: str, tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path))
     folder.write_text(LEASE_FILE, damaged)
-    with hold(folder, ignore, replace(QUICK, lasts=0.5)) as held:
+    with acquire_lease(folder, ignore, replace(QUICK, lasts=0.5)) as held:
         held.write_text("run.json", "{}")
 
 
@@ -115,10 +115,10 @@ def test_of_many_drivers_that_start_together_one_gets_the_folder(folder: Folder)
     def drive(number: int) -> str:
         together.wait()
         try:
-            with hold(folder, ignore, QUICK):
+            with acquire_lease(folder, ignore, QUICK):
                 over.wait()
                 return "held"
-        except OutputHeldError:
+        except OutputLockedError:
             over.wait()
             return "refused"
 
@@ -127,7 +127,7 @@ def test_of_many_drivers_that_start_together_one_gets_the_folder(folder: Folder)
 
 
 def test_a_driver_that_was_replaced_writes_nothing_more(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    with hold(folder, ignore, QUICK) as held:
+    with acquire_lease(folder, ignore, QUICK) as held:
         other = json.dumps({**content(folder), "token": "another", "host": "node-8"})
 
         def the_other_renews() -> bool:
@@ -136,7 +136,7 @@ def test_a_driver_that_was_replaced_writes_nothing_more(folder: Folder, monkeypa
             return refused(held)
 
         wait_until(the_other_renews, 60)
-        with pytest.raises(OutputHeldError, match=r"has lost .* on node-8") as loss:
+        with pytest.raises(OutputLockedError, match=r"has lost .* on node-8") as loss:
             (held / "samples").write_text("part", "x")
         assert "It writes nothing more" in str(loss.value)
     assert folder.list_files() == []
@@ -145,13 +145,13 @@ def test_a_driver_that_was_replaced_writes_nothing_more(folder: Folder, monkeypa
 
 def test_a_driver_that_was_paused_asks_before_it_writes(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a pause of the whole process: the first to wake is not the thread that renews."""
-    with hold(folder, ignore, replace(QUICK, renewed_every=1000.0, lasts=0.5)) as held:
+    with acquire_lease(folder, ignore, replace(QUICK, renew_interval=1000.0, lasts=0.5)) as held:
         held.write_text("before", "x")
         time.sleep(0.6)
         held.write_text("still its own", "x")
         folder.write_text(LEASE_FILE, json.dumps({**content(folder), "token": "another"}))
         time.sleep(0.6)
-        with pytest.raises(OutputHeldError):
+        with pytest.raises(OutputLockedError):
             held.write_text("after", "x")
     assert folder.list_files() == ["before", "still its own"]
 
@@ -161,23 +161,23 @@ def test_a_lease_that_was_deleted_is_lost(folder: Folder) -> None:
         folder.delete(LEASE_FILE)  # again: a renewal that was under way wrote it anew
         return refused(held)
 
-    with hold(folder, ignore, QUICK) as held:
+    with acquire_lease(folder, ignore, QUICK) as held:
         wait_until(is_missed)
-        with pytest.raises(OutputHeldError, match="it is gone"):
+        with pytest.raises(OutputLockedError, match="the lease is gone"):
             held.write_text("a", "x")
 
 
 def test_a_write_that_waits_for_its_store_asks_again_before_it_is_carried_out(store: Store) -> None:
     folder = open_folder(store.uri(f"{uuid4().hex}/run"))
     behind_the_fault = Folder(store.direct(), folder.path, folder.uri)
-    with hold(folder, ignore, replace(QUICK, lasts=1.0)) as held, ThreadPoolExecutor(1) as writer:
+    with acquire_lease(folder, ignore, replace(QUICK, lasts=1.0)) as held, ThreadPoolExecutor(1) as writer:
         store.proxy.mode = "unavailable"
         writing = writer.submit(held.write_text, "run.json", "{}")
-        wait_until(lambda: held.is_silent)
+        wait_until(lambda: held.is_unavailable)
         behind_the_fault.write_text(LEASE_FILE, json.dumps({**content(behind_the_fault), "token": "another"}))
         time.sleep(1.0)
         store.proxy.mode = "passes"
-        with pytest.raises(OutputHeldError):
+        with pytest.raises(OutputLockedError):
             writing.result()
     assert folder.list_files() == []
 
@@ -185,15 +185,15 @@ def test_a_write_that_waits_for_its_store_asks_again_before_it_is_carried_out(st
 def test_an_outage_of_the_store_longer_than_a_lease_costs_nobody_the_folder(store: Store) -> None:
     """It is told after three seconds."""
     said: list[str] = []
-    folder = open_folder(store.uri(f"{uuid4().hex}/run")).patient(60, said.append)
-    with hold(folder, ignore, replace(QUICK, lasts=1.0)) as held:
+    folder = open_folder(store.uri(f"{uuid4().hex}/run")).with_retry(60, said.append)
+    with acquire_lease(folder, ignore, replace(QUICK, lasts=1.0)) as held:
         store.proxy.mode = "unavailable"
-        wait_until(lambda: held.is_silent)
+        wait_until(lambda: held.is_unavailable)
         wait_until(lambda: len(said) == 1)
         store.proxy.mode = "passes"
         held.write_text("run.json", "{}")
-        assert not held.is_silent
-    assert "does not answer" in said[0]
+        assert not held.is_unavailable
+    assert "has not answered" in said[0]
 
 
 def refused(held: Folder) -> bool:
@@ -202,7 +202,7 @@ def refused(held: Folder) -> bool:
         held.guard()
     except StorageError:
         return False
-    except OutputHeldError:
+    except OutputLockedError:
         return True
     return False
 

@@ -1,4 +1,4 @@
-"""JSON records: a value of their type, or one sentence with the file, the key and what to do."""
+"""JSON records: a value of their type, or one message with the file, the key and the fix."""
 
 from pathlib import Path
 

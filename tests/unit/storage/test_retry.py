@@ -1,9 +1,16 @@
-"""Trying again: for a bounded time, with growing pauses, never what can't pass; and who hears of it."""
+"""Retry policy: bounded time, exponential backoff, no retry of final errors, outage notifications."""
 
 import pytest
 
 from safechain_ray.storage import retry as module
-from safechain_ray.storage.retry import LONGEST_PAUSE, OutageState, Patience, UnansweredError, pause, store_error_of
+from safechain_ray.storage.retry import (
+    MAX_BACKOFF,
+    OutageState,
+    RetriesExhaustedError,
+    RetryPolicy,
+    backoff,
+    store_error_of,
+)
 
 
 class Time:
@@ -46,32 +53,32 @@ class Store:
 
 def test_what_passes_is_tried_until_it_has_passed(clock: Time) -> None:
     store = Store(failures=5)
-    assert Patience(60).persist(store) == "done"
+    assert RetryPolicy(60).call(store) == "done"
     assert store.asked == 6
 
 
 def test_the_time_is_bounded(clock: Time) -> None:
     store = Store(failures=float("inf"))
-    with pytest.raises(UnansweredError, match="has not answered for 10 minutes"):
-        Patience(600).persist(store)
+    with pytest.raises(RetriesExhaustedError, match="has not answered for 10 minutes"):
+        RetryPolicy(600).call(store)
     assert clock.now - 1000 == pytest.approx(600)
-    assert 600 / LONGEST_PAUSE <= store.asked < 150
+    assert 600 / MAX_BACKOFF <= store.asked < 150
 
 
 def test_no_patience_is_one_try_and_the_bare_reason(clock: Time) -> None:
     store = Store(failures=1, error="connection refused")
-    with pytest.raises(UnansweredError, match=r"^connection refused$"):
-        Patience(0).persist(store)
+    with pytest.raises(RetriesExhaustedError, match=r"^connection refused$"):
+        RetryPolicy(0).call(store)
     assert store.asked == 1
 
 
 def test_who_comes_late_to_an_outage_does_not_wait_as_long_again(clock: Time) -> None:
-    silence = OutageState()
-    with pytest.raises(UnansweredError):
-        Patience(60, silence).persist(Store(failures=float("inf")))
+    outage = OutageState()
+    with pytest.raises(RetriesExhaustedError):
+        RetryPolicy(60, outage).call(Store(failures=float("inf")))
     late = Store(failures=float("inf"))
-    with pytest.raises(UnansweredError):
-        Patience(60, silence).persist(late)
+    with pytest.raises(RetriesExhaustedError):
+        RetryPolicy(60, outage).call(late)
     assert late.asked == 1
 
 
@@ -79,7 +86,7 @@ def test_who_comes_late_to_an_outage_does_not_wait_as_long_again(clock: Time) ->
 def test_what_can_not_pass_is_not_tried_again(clock: Time, code: str) -> None:
     store = Store(failures=1, error=f"When writing: AWS Error {code} during PutObject operation: no.")
     with pytest.raises(OSError, match=code):
-        Patience(60).persist(store)
+        RetryPolicy(60).call(store)
     assert store.asked == 1
 
 
@@ -103,27 +110,27 @@ def test_errors_are_told_apart(error: OSError, final: bool) -> None:
 
 def test_a_blip_is_not_told_and_a_silence_is_told_once_with_its_end(clock: Time) -> None:
     said: list[str] = []
-    Patience(60, OutageState(said.append)).persist(Store(failures=1))
+    RetryPolicy(60, OutageState(said.append)).call(Store(failures=1))
     assert said == []
-    Patience(600, OutageState(said.append, 600)).persist(Store(failures=20))
+    RetryPolicy(600, OutageState(said.append, 600)).call(Store(failures=20))
     assert len(said) == 2
-    assert "does not answer since 00:16:" in said[0]
+    assert "has not answered since 00:16:" in said[0]
     assert "for up to 10 minutes" in said[0]
     assert "answers again, after" in said[1]
 
 
 def test_who_tries_once_tells_how_long_the_others_wait(clock: Time) -> None:
     said: list[str] = []
-    silence = OutageState(said.append, 600)
+    outage = OutageState(said.append, 600)
     for _ in range(5):
-        with pytest.raises(UnansweredError):
-            Patience(0, silence).persist(Store(failures=1))
+        with pytest.raises(RetriesExhaustedError):
+            RetryPolicy(0, outage).call(Store(failures=1))
         clock.sleep(2)
     assert len(said) == 1
     assert "for up to 10 minutes" in said[0]
 
 
 def test_pauses_grow_to_a_limit_and_differ() -> None:
-    assert all(pause(tries) <= LONGEST_PAUSE for tries in range(50))
-    assert max(pause(1) for _ in range(50)) < min(pause(20) for _ in range(50))
-    assert len({pause(20) for _ in range(10)}) > 1
+    assert all(backoff(failures) <= MAX_BACKOFF for failures in range(50))
+    assert max(backoff(1) for _ in range(50)) < min(backoff(20) for _ in range(50))
+    assert len({backoff(20) for _ in range(10)}) > 1

@@ -1,4 +1,4 @@
-"""What every folder does, on a disk and in real object stores alike."""
+"""Contract of every folder, on a disk and in real object stores."""
 
 import pickle
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A store in trouble: what may pass is tried again for a bounded time, what can't pass fails at once with the fix."""
+"""Store faults: transient errors are retried for a bounded time, final errors fail at once with the fix."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
-from safechain_ray.errors import StorageError, StoreSilentError
+from safechain_ray.errors import StorageError, StoreUnavailableError
 from safechain_ray.storage import Folder, files, open_folder, retry, uris
 from tests.fault_proxy import Mode
 from tests.s3_server import Store
@@ -21,7 +21,7 @@ LARGE = bytes(range(256)) * 40_000
 
 @pytest.fixture
 def folder(store: Store) -> Folder:
-    return open_folder(store.uri(f"{uuid4().hex}/run")).patient(60)
+    return open_folder(store.uri(f"{uuid4().hex}/run")).with_retry(60)
 
 
 @contextmanager
@@ -116,9 +116,9 @@ def test_every_operation_outlasts_an_outage(store: Store, folder: Folder) -> Non
 
 def test_a_store_that_stalls_is_given_up_and_asked_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uris, "SILENT_SECONDS", 1.0)
-    monkeypatch.setattr(retry, "TELL_AFTER", 0.5)
+    monkeypatch.setattr(retry, "NOTIFY_AFTER", 0.5)
     said: list[str] = []
-    folder = open_folder(store.uri(f"{uuid4().hex}/run")).patient(60, said.append)
+    folder = open_folder(store.uri(f"{uuid4().hex}/run")).with_retry(60, said.append)
     folder.write_text("a", "text")
     store.server.freeze()
     with later(4, store.server.thaw):
@@ -145,26 +145,26 @@ def test_servers_killed_in_the_middle_of_a_write_and_started_again_hold_it_whole
 def test_patience_ends_with_a_sentence(store: Store, folder: Folder) -> None:
     store.proxy.mode = "unavailable"
     began = time.monotonic()
-    with pytest.raises(StoreSilentError) as failure:
-        folder.patient(1).write_text("run.json", "{}")
+    with pytest.raises(StoreUnavailableError) as failure:
+        folder.with_retry(1).write_text("run.json", "{}")
     assert 0.9 <= time.monotonic() - began < 20
     assert "run/run.json" in str(failure.value)
     assert "the store has not answered for" in str(failure.value)
-    assert "The same command goes on when it does" in str(failure.value)
+    assert "Rerun the command to resume when it answers" in str(failure.value)
 
 
 def test_an_outage_and_its_end_are_told_once(store: Store, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "TELL_AFTER", 0.5)
+    monkeypatch.setattr(retry, "NOTIFY_AFTER", 0.5)
     said: list[str] = []
-    patient = folder.patient(60, said.append)
+    patient = folder.with_retry(60, said.append)
     store.proxy.mode = "unavailable"
     with later(2, lambda: heal(store)):
         patient.write_text("run.json", "{}")
     assert len(said) == 2
-    assert "does not answer" in said[0]
+    assert "has not answered" in said[0]
     assert "Nothing is lost" in said[0]
     assert "answers again" in said[1]
-    assert not patient.is_silent
+    assert not patient.is_unavailable
 
 
 @pytest.mark.parametrize("keys", ["test%3Atester:wrong", "nobody:testing", "test%3Aguest:guesting"])

@@ -1,4 +1,4 @@
-"""Folders on a disk: a rename makes a file appear whole, and errors of the disk say what to do."""
+"""Folders on a disk: atomic renames, and disk errors with the fix."""
 
 import os
 import signal
@@ -69,7 +69,7 @@ def test_a_folder_without_the_right_to_write_is_refused_with_the_fix() -> None:
             open_folder(name).check_writable()
     assert f"write {name}/" in str(refusal.value)
     assert "Permission denied" in str(refusal.value)
-    assert "Choose another folder" in str(refusal.value)
+    assert "Fix: choose another folder" in str(refusal.value)
 
 
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""URIs: what they mean, what is refused, and what of them may be shown."""
+"""URIs: parsing, refusals and redaction."""
 
 import pickle
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_a_buckets_region_is_looked_up_again_when_the_first_look_fails(monkeypat
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"endpoint is no option of s3://; known are endpoint_override, scheme"):
+    with pytest.raises(InputError, match=r"endpoint is no option of s3://; the options are endpoint_override, scheme"):
         open_folder("s3://bucket/run?endpoint=host:1")
 
 
@@ -80,11 +80,11 @@ def test_a_folder_in_a_store_shows_no_secrets_and_keeps_its_query() -> None:
 
 @pytest.mark.parametrize("uri", ["out", "s3://key:secret@bucket/run?region=us-east-1&scheme=http", "gs://bucket/run"])
 def test_a_folder_travels_to_another_process_with_its_patience_and_without_its_guard(uri: str) -> None:
-    opened = open_folder(uri).patient(7, print).guarded(lambda: None)
+    opened = open_folder(uri).with_retry(7, print).guarded(lambda: None)
     copy = pickle.loads(pickle.dumps(opened))
     assert (copy.path, copy.uri, copy.filesystem) == (opened.path, opened.uri, opened.filesystem)
-    assert copy.patience.seconds == 7
-    assert isinstance(copy.patience.silence, OutageState)
+    assert copy.retry.seconds == 7
+    assert isinstance(copy.retry.outage, OutageState)
     assert copy.guard is None
 
 
@@ -145,8 +145,8 @@ def test_what_no_secret_makes_ambiguous_is_shown() -> None:
 
 
 def test_the_place_of_a_folder_holds_no_part_of_a_password_with_an_at_sign() -> None:
-    assert uris.place("s3://id:pa@ss@bucket/a@b?region=x") == "s3://bucket/a@b"
-    assert uris.place("s3://bucket/a@b") == "s3://bucket/a@b"
+    assert uris.bare_uri("s3://id:pa@ss@bucket/a@b?region=x") == "s3://bucket/a@b"
+    assert uris.bare_uri("s3://bucket/a@b") == "s3://bucket/a@b"
 
 
 def test_redaction_leaves_plain_addresses_alone() -> None:

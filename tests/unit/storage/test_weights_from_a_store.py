@@ -1,4 +1,4 @@
-"""A model's folder in an object store: fetched once a node and whole, and described without its weights."""
+"""Model folders in an object store: downloaded once per node, completely, and described without the weights."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.commands.doctor.examine import examine
 from safechain_ray.commands.sweep.estimate import Assumptions, estimate_run
-from safechain_ray.config import ResourcesConfig, RunConfig, read_config, read_sweep_config
+from safechain_ray.config import ResourcesConfig, RunConfig, SweepConfig, read_config, read_config_as
 from safechain_ray.engines import weights
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.vllm import start_vllm
@@ -27,7 +27,7 @@ from safechain_ray.engines.weights import StoredModel, fetched_weights, weights_
 from safechain_ray.errors import EngineStartError, InputError, StorageError
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.resolve import resolve
-from safechain_ray.storage import Patience, files, open_folder
+from safechain_ray.storage import RetryPolicy, files, open_folder
 from tests.installed_device import INSTALLED_DEVICE
 from tests.s3_server import Store
 
@@ -49,7 +49,7 @@ def dies_in_the_second_file(*arguments):
     left -= 1
     return pwrite(*arguments) if left else os.kill(os.getpid(), 9)
 
-files.PIECE_BYTES, os.pwrite = 600_000, dies_in_the_second_file
+files.CHUNK_BYTES, os.pwrite = 600_000, dies_in_the_second_file
 """
 
 FETCH = "import sys; from safechain_ray.engines.weights import weights_location; print(weights_location(sys.argv[1]))"
@@ -70,7 +70,7 @@ class Uploaded:
         open_folder(self.uri).write_bytes(name, data)
 
     def stored(self, patience: float = 60) -> StoredModel:
-        return StoredModel.at(self.uri, Patience(patience))
+        return StoredModel.at(self.uri, RetryPolicy(patience))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def model(store: Store, copies: Path, monkeypatch: pytest.MonkeyPatch) -> Uploaded:
     """Two shards of 2 MB, each fetched in four pieces, and beside them what is not to be fetched."""
-    monkeypatch.setattr(files, "PIECE_BYTES", 600_000)
+    monkeypatch.setattr(files, "CHUNK_BYTES", 600_000)
     uploaded = Uploaded(store, f"{uuid4().hex}/r1-7b")
     uploaded.write("config.json", b'{"model_type": "llama", "max_position_embeddings": 4096}')
     uploaded.write("tokenizer.json", b"{}")
@@ -200,9 +200,9 @@ def test_what_changed_in_the_bucket_is_another_copy(model: Uploaded, copies: Pat
 def test_a_file_that_is_replaced_while_it_is_fetched_is_refused(model: Uploaded, copies: Path) -> None:
     listed = model.stored()
     model.write(FETCHED[1], SHARD[:-1])
-    with pytest.raises(StorageError, match="it is of another size than it was listed") as refusal:
+    with pytest.raises(StorageError, match="its size differs from its listing") as refusal:
         listed.fetched()
-    assert "start again when nobody writes there" in str(refusal.value)
+    assert "rerun when nothing writes to it" in str(refusal.value)
     assert copies_there(copies) == []
 
 
@@ -307,7 +307,7 @@ def test_an_engine_that_finds_no_weights_says_where_without_keys(model: Uploaded
 )
 def test_a_sweeps_folder_of_a_model_has_the_last_part_of_its_path(name: str) -> None:
     keys = {"models": [name], "datasets": ["quickstart"], "judges": ["refusal-match"], "output": "runs"}
-    (run,) = read_sweep_config(None, keys, ()).runs()
+    (run,) = read_config_as(SweepConfig, None, keys).runs()
     assert run.output == "runs/r1-7b"
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints in an output: whole or passed over, shared out between processes, the last few kept."""
+"""Checkpoints in an output: complete or ignored, shared between processes, with retention of the last few."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ import pytest
 
 from safechain_ray.errors import InputError, RunConflictError, StorageError
 from safechain_ray.storage import open_folder
-from safechain_ray.training.checkpoint_store import CheckpointStore, StoredCheckpoint
+from safechain_ray.training.checkpoints import CheckpointStore, StoredCheckpoint
 from safechain_ray.training.processes import Processes
 
 ALONE = Processes(0, 1, 0, 1)

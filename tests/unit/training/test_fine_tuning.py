@@ -1,4 +1,4 @@
-"""The demo reasoner is trained for real: it learns, goes on after a stop as if nothing was, and its export loads."""
+"""Real training of the demo reasoner: it learns, resumes after a stop with equal losses, and its export loads."""
 
 import errno
 import json
@@ -135,7 +135,7 @@ def test_the_folder_of_another_training_is_refused_with_the_difference(
 
 def test_checkpoints_of_an_unknown_run_are_refused(tmp_path: Path):
     (tmp_path / "checkpoint-3").mkdir()
-    with pytest.raises(RunConflictError, match=r"holds checkpoints but no training\.json"):
+    with pytest.raises(RunConflictError, match=r"contains checkpoints but no training\.json"):
         train(job(tmp_path))
 
 
@@ -159,10 +159,13 @@ def shards_failed(failure: BaseException) -> CheckpointException:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), r"No space left.*Make room there; the same command goes on"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), r"quota exceeded.*Make room there"),
-        (OSError(errno.EROFS, "Read-only file system"), r"Read-only.*Give this user the right to write there"),
-        (shards_failed(OSError(errno.ENOSPC, "No space left on device")), r"No space left.*Make room there"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            r"No space left.*free some space there\. Rerun the",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), r"quota exceeded.*free some space there"),
+        (OSError(errno.EROFS, "Read-only file system"), r"Read-only.*give this user write permission there"),
+        (shards_failed(OSError(errno.ENOSPC, "No space left on device")), r"No space left.*free some space there"),
     ],
     ids=["full", "quota", "read-only", "full-for-shards"],
 )

@@ -1,4 +1,4 @@
-"""The tokens that carry loss are the response's, thought and end of turn included, and no others."""
+"""Tokens with loss: the response's, with thought and end of turn, and no others."""
 
 import json
 from pathlib import Path
@@ -126,7 +126,7 @@ def test_what_is_longer_than_max_length_is_left_out_whole_and_counted():
     length = len(found.examples[0].input_ids)
     assert tokenise([SHOWN], form, max_length=length).counts.longest == length
     with pytest.raises(
-        InputError, match=rf"with max_length {length - 1}.* the shortest takes {length}\. Raise max_len"
+        InputError, match=rf"with max_length {length - 1}.* the shortest takes {length}\. Fix: raise max_len"
     ):
         tokenise([SHOWN], form, max_length=length - 1)
 

@@ -1,4 +1,4 @@
-"""The memory plan: exact where it follows from what is kept, and it never shrinks when more is asked of a GPU."""
+"""Memory plan: exact items, and monotone in every requirement."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import ModelShape
 from safechain_ray.config import LoraOptions, TrainingOptions
-from safechain_ray.training.memory_plan import GIGABYTE, MemoryPlan, plan_memory
+from safechain_ray.training.memory_plan import GIB, MemoryPlan, plan_memory
 
 SHAPES = st.sampled_from(list(catalog.shapes().values()))
 OPTIONS = st.builds(
@@ -29,7 +29,7 @@ def test_the_total_is_the_sum_of_what_is_named_and_nothing_is_below_zero(
 ):
     plan = plan_memory(shape, options, length, shards)
     assert all(size >= 0 for size in items(plan).values())
-    assert plan.gigabytes == sum(items(plan).values()) / GIGABYTE
+    assert plan.gigabytes == sum(items(plan).values()) / GIB
     assert plan.fits(plan.gigabytes)
     assert not plan.fits(plan.gigabytes * 0.99)
 

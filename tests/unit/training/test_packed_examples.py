@@ -1,4 +1,4 @@
-"""Examples that share a sequence don't see each other, without Flash Attention too."""
+"""Packed examples don't attend to each other, also without Flash Attention."""
 
 import datasets
 import pytest

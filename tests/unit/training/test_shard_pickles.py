@@ -1,4 +1,4 @@
-"""A checkpoint of shards from a bucket runs nothing that somebody put into it."""
+"""A sharded checkpoint from a bucket can't run code of a third party."""
 
 import pickle
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_an_index_that_names_anything_else_is_refused_and_runs_nothing(tmp_path:
 
 def test_a_value_among_the_shards_that_is_no_plain_one_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     folder = save(tmp_path / "checkpoint-8", extra=Writes(tmp_path / "written"))
-    with pytest.raises(StorageError, match="Take it out of the output's checkpoints/"):
+    with pytest.raises(StorageError, match="move it out of the output's checkpoints/"):
         check_shards(folder)
     assert not (tmp_path / "written").exists()
 
@@ -88,7 +88,7 @@ def test_a_shard_outside_the_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_an_error_without_text_is_named_by_its_type(tmp_path: Path) -> None:
     folder = save(tmp_path / "checkpoint-8")
     (folder / "optimizer_0" / INDEX).write_bytes(b"\x80\x05\x8e" + (2**62).to_bytes(8, "little"))
-    with pytest.raises(StorageError, match=r"optimizer_0/\.metadata: MemoryError\. Take it out"):
+    with pytest.raises(StorageError, match=r"optimizer_0/\.metadata: MemoryError\. Fix: move it out"):
         check_shards(folder)
 
 

@@ -1,4 +1,4 @@
-"""Two processes that train in shards (FSDP) reach the losses of one, go on from a checkpoint, and export."""
+"""Two processes in shards (FSDP) reach the losses of one, resume from a checkpoint, and export."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_a_training_in_shards_that_was_stopped_ends_as_one_of_a_single_process(t
 
 
 def train_on_a_full_disk(folder: Path) -> None:
-    with pytest.raises(StorageError, match=r"run can't be written .*No space left on device.*Make room there"):
+    with pytest.raises(StorageError, match=r"run can't be written .*No space left on device.*free some space there"):
         train(job(folder / "run"))
 
 

@@ -1,8 +1,8 @@
 // The samples: an index by column, unpacked at once; texts in chunks, unpacked when they are needed.
 
-const CHUNKS_KEPT = 512; // 65,536 samples, some hundred megabytes: searching again is then a matter of moments
+const MAX_CACHED_CHUNKS = 512; // 65,536 samples, some hundred megabytes: searching again is then a matter of moments
 
-// The data of this file is not what was written there: it was cut off or changed on its way.
+// The data of this file was cut off or changed after it was written.
 class DamagedError extends Error {}
 
 async function unpack(packed) {
@@ -29,8 +29,8 @@ const wholePage = new Promise((resolve) => {
   else document.addEventListener("DOMContentLoaded", resolve, { once: true });
 });
 
-// The chunks stand behind this script in the file, so that filters work before the last megabyte is read. One that is
-// there may be half read still: it is whole once another element follows.
+// The chunks follow this script in the file, so that filters work before the last megabyte is read. A chunk may be only
+// half read: it is whole once another element follows.
 async function packedChunk(number) {
   const name = `chunk${number}`;
   if (!document.getElementById(name)?.nextElementSibling) await wholePage;
@@ -45,7 +45,7 @@ function chunk(number) {
   const found = chunks.get(number) ?? packedChunk(number).then(unpack);
   chunks.delete(number);
   chunks.set(number, found);
-  if (chunks.size > CHUNKS_KEPT) chunks.delete(chunks.keys().next().value);
+  if (chunks.size > MAX_CACHED_CHUNKS) chunks.delete(chunks.keys().next().value);
   return found;
 }
 
@@ -53,7 +53,7 @@ function asSample([id, [prompt, thought, answer, response, error], facts, verdic
   return { id, prompt, thought, answer, response, error, facts, verdicts };
 }
 
-// What is known of row `row` beside the index, or null where its texts were left out of the file.
+// The sample of row `row` with its texts, or null where its texts were left out of the file.
 async function textsOf(index, row) {
   const number = index.text[row];
   if (number < 0) return null;

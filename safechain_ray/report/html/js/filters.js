@@ -1,4 +1,4 @@
-// Which rows a reader wants: first by the columns of the index, then by the words of the texts.
+// Filters of the rows: first by the columns of the index, then by the words of the texts.
 
 const VERDICTS = { s: "safe", u: "unsafe", m: "missing" };
 
@@ -24,7 +24,7 @@ function rowsWanted(index, wanted) {
   return rows;
 }
 
-// One judge says safe and another unsafe, of the same part.
+// One judge finds safe and another unsafe, of the same part.
 function disagree(verdicts, judges) {
   return judges.some(
     (one) =>
@@ -34,7 +34,7 @@ function disagree(verdicts, judges) {
 }
 
 // The rows of `rows` whose texts hold `words` in any case; calls `progress(done, of)` now and then, and stops with null
-// once `isStale()`. A chunk is unpacked once, however its rows stand in `rows`.
+// once `isStale()`. Each chunk is unpacked once, for all of its rows.
 async function rowsWithWords(index, rows, words, progress, isStale) {
   const low = words.toLowerCase();
   const byChunk = Map.groupBy(

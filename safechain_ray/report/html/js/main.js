@@ -9,12 +9,12 @@ function listenToScheme() {
   });
 }
 
-// A file that was cut off on its way has no last chunks. Any other error is one of this page.
+// A file that was cut off lacks its last chunks. Any other error is a bug of this page.
 function reportErrors() {
   window.addEventListener("unhandledrejection", ({ reason }) => {
     document.getElementById("found").textContent =
       reason instanceof DamagedError
-        ? "The samples can't all be read: this file is damaged or cut off. `safechain-ray report RUN --html` makes it anew."
+        ? "The samples can't all be read: this file is damaged or cut off. Fix: run `safechain-ray report RUN --html` again."
         : `This sample can't be shown (${reason}). The run's folder holds it, and the other samples can be read.`;
   });
 }

@@ -16,7 +16,7 @@ class Browser {
     this.rows = [];
     this.place = 0; // in rows, of the sample that is read
     this.showsAll = false;
-    this.questions = 0; // counts changes of the filters, so that an outdated search ends
+    this.queries = 0; // counts changes of the filters, so that an outdated search ends
     this.list = document.getElementById("list");
     this.article = document.getElementById("sample");
     this.fillFilters();
@@ -51,28 +51,28 @@ class Browser {
   }
 
   async filter() {
-    const question = (this.questions += 1);
+    const query = (this.queries += 1);
     this.setBusy(true);
     const words = document.getElementById("search").value;
     let rows = rowsWanted(this.index, this.wanted());
     if (words !== "") {
-      const progress = (done, of) => this.say(`Searching, ${Math.round((100 * done) / of)}%…`);
-      rows = await rowsWithWords(this.index, rows, words, progress, () => question !== this.questions);
+      const progress = (done, of) => this.showStatus(`Searching, ${Math.round((100 * done) / of)}%…`);
+      rows = await rowsWithWords(this.index, rows, words, progress, () => query !== this.queries);
       if (rows === null) return;
     }
     this.rows = rows;
     this.place = 0;
-    this.say(`${rows.length.toLocaleString("en")} of ${this.index.setting.length.toLocaleString("en")} samples`);
+    this.showStatus(`${rows.length.toLocaleString("en")} of ${this.index.setting.length.toLocaleString("en")} samples`);
     this.drawPage();
     await this.drawSample();
-    if (question === this.questions) this.setBusy(false);
+    if (query === this.queries) this.setBusy(false);
   }
 
   setBusy(busy) {
     this.list.setAttribute("aria-busy", String(busy));
   }
 
-  say(words) {
+  showStatus(words) {
     document.getElementById("found").textContent = words;
   }
 
@@ -158,7 +158,7 @@ class Browser {
       return;
     }
     const sample = await textsOf(this.index, row);
-    if (row !== this.rows[this.place]) return; // the reader has gone on
+    if (row !== this.rows[this.place]) return; // the reader has opened another sample
     const { index } = this;
     const prompt = index.prompt[row];
     fill(this.article, [
@@ -270,7 +270,7 @@ class Browser {
       setTimeout(() => this.filter()); // the controls are reset behind this event
     });
     document.getElementById("search").addEventListener("input", () => {
-      this.questions += 1; // what is under way is outdated from the first letter on
+      this.queries += 1; // a running search is outdated from the first letter on
       this.setBusy(true);
       clearTimeout(pause);
       pause = setTimeout(() => this.filter(), 250);

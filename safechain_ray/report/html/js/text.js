@@ -1,5 +1,5 @@
-// Foreign text made inert: it only ever becomes text nodes, and what could act on a terminal or on the direction of
-// reading is shown as a name instead.
+// Foreign text made inert: it only ever becomes text nodes. Characters that could act on a terminal or on the direction
+// of reading are shown by name.
 
 const UNSEEN =
   /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|\udb40[\udc00-\udc7f])\1*/g;
@@ -67,7 +67,7 @@ function unseenName([run, one]) {
   return times > 1 ? `${name}×${times}` : name;
 }
 
-// A line of foreign text within our own, kept from changing the direction of what stands around it.
+// A line of foreign text within our own, isolated so that it can't change the direction of the text around it.
 function isolated(text, properties = {}) {
   return make("bdi", properties, inert(text));
 }

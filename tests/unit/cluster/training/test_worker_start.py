@@ -8,8 +8,7 @@ from safechain_ray.cluster.training.worker import _put_in_place
 from safechain_ray.errors import InputError
 from safechain_ray.storage import open_folder
 from safechain_ray.training import trainer
-from safechain_ray.training.checkpoint_store import CheckpointStore
-from safechain_ray.training.checkpoints import last_checkpoint
+from safechain_ray.training.checkpoints import CheckpointStore, last_checkpoint
 from safechain_ray.training.processes import Processes
 from tests.small_training import job
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 from safechain_ray.benchmarks.base import Problem
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.workers.grader import GRADING, Grading, grade_counts
+from safechain_ray.testing import sample
 from safechain_ray.types import SAMPLES_SCHEMA, as_samples, samples_from_table, samples_table
 from safechain_ray.types.tables import GRADED_SCHEMA, with_grades, without_grade
-from tests.rows import row
 from tests.unit.cluster.local_actors import LocalActor
 
 
@@ -23,10 +23,10 @@ class LocalProblems:
 
 
 SAMPLES = (
-    row(sample_id="right", answer=r"\boxed{4.0}"),
-    row(sample_id="wrong", answer="5"),
-    row(sample_id="cut", answer="", outcome="truncated", finish_reason="length"),
-    row(sample_id="failed", answer=None, response=None, outcome="error", error="it failed", thought_tokens=None),
+    sample(sample_id="right", answer=r"\boxed{4.0}"),
+    sample(sample_id="wrong", answer="5"),
+    sample(sample_id="cut", answer="", outcome="truncated", finish_reason="length"),
+    sample(sample_id="failed", answer=None, response=None, outcome="error", error="it failed", thought_tokens=None),
 )
 
 
@@ -71,7 +71,7 @@ def test_only_a_response_without_a_grade_is_to_be_graded_again() -> None:
 
 
 def test_a_grade_that_quotes_half_of_a_surrogate_pair_is_kept() -> None:
-    block = samples_table([row()])
+    block = samples_table([sample()])
     (grade,) = with_grades(block, [{"grader": "g", "correct": None, "extracted": "\ud83d", "error": "no \ud83d"}])[
         "grade"
     ].to_pylist()

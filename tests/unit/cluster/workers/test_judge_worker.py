@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
+from safechain_ray import testing
 from safechain_ray.catalog import judges
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.workers.judge import EndpointJudge, EngineJudge, RulesAndVotes
@@ -18,7 +19,6 @@ from safechain_ray.judges.base import Vote
 from safechain_ray.storage import open_folder
 from safechain_ray.types import SAMPLES_SCHEMA, Sample, Verdict, samples_from_table, samples_table
 from tests.moderation_server import Answer, flags_bombs, moderation_entry, serving
-from tests.rows import row
 from tests.unit.cluster.local_actors import GUARD, LocalActor, LocalLedger, engines, start_of
 
 REFUSAL = judges()["refusal-match"]
@@ -27,9 +27,9 @@ REFUSAL = judges()["refusal-match"]
 def sample(name: str, answer: str | None, *verdicts: Verdict, outcome: str = "ok") -> Sample:
     if answer is None:
         nothing = dict.fromkeys(("thought", "answer", "response", "thought_tokens", "answer_tokens"))
-        return row(sample_id=name, prompt="How?", outcome=outcome, verdicts=verdicts, **nothing)
+        return testing.sample(sample_id=name, prompt="How?", outcome=outcome, verdicts=verdicts, **nothing)
     response = f"<think>\nHm.\n</think>\n\n{answer}"
-    return row(
+    return testing.sample(
         sample_id=name,
         prompt="How?",
         answer=answer,
@@ -166,7 +166,7 @@ def test_votes_are_counted_last_over_the_verdicts_of_pools_and_rules():
 
 
 def test_votes_are_counted_where_no_judge_is_a_rule():
-    held = samples_table([sample("s", "Sure.", Verdict("a", "response", True), Verdict("b", "response", True))])
+    held = samples_table([sample("s", "Sure.", testing.verdict(True, "a"), testing.verdict(True, "b"))])
     judged = RulesAndVotes((), (Vote("both", "all", ("a", "b")),), ("response",))(held)
     assert verdicts(judged)[0][-1] == ("both", "response", True)
 

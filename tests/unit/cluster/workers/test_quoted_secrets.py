@@ -28,7 +28,7 @@ from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
 from safechain_ray.judges import openai_moderation
-from safechain_ray.report.html.page import run_page
+from safechain_ray.report.html.run import run_page
 from safechain_ray.report.html.samples import pack_samples
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder

@@ -8,11 +8,11 @@ import pytest
 
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.cluster.training.events import TRAINING, Began, Finished, Logged, Phase, Said, Stepped
-from safechain_ray.commands.finetune.finetune import SilentTraining, TrainingLog
+from safechain_ray.commands.finetune.finetune import TrainingLog, TrainingRecorder
 from safechain_ray.commands.finetune.plan import plan_training
 from safechain_ray.commands.finetune.record import FinetuneRecord
-from safechain_ray.commands.finetune.resolve import resolve_trainee
-from safechain_ray.config import read_finetune_config
+from safechain_ray.commands.finetune.resolve import resolve_base_model
+from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.errors import InputError, RunConflictError, StorageError
 from safechain_ray.storage import Folder, open_folder
 
@@ -31,8 +31,10 @@ def opened(folder: Folder, **identity: Any) -> FinetuneRecord:
 
 def started(folder: Folder) -> FinetuneRecord:
     record = opened(folder)
-    config = read_finetune_config(None, {"model": "demo-reasoner", "training_set": "safechain", "output": "x"}, ())
-    record.started(plan_training(config, resolve_trainee(config.model), CPUS), CPUS)
+    config = read_config_as(
+        FinetuneConfig, None, {"model": "demo-reasoner", "training_set": "safechain", "output": "x"}
+    )
+    record.started(plan_training(config, resolve_base_model(config.model), CPUS), CPUS)
     return record
 
 
@@ -80,30 +82,30 @@ def test_a_record_that_is_none_is_refused(folder: Folder):
 
 
 def test_metrics_hold_what_was_logged_before_a_stop_and_after_it(folder: Folder):
-    reporter = SilentTraining()
+    reporter = TrainingRecorder()
     log = TrainingLog(folder, started(folder), reporter)
-    log.hear(Began(0, ()))
+    log.receive(Began(0, ()))
     for step in (1, 2, 3):
-        log.hear(Logged({"step": step, "loss": 1.0 / step, "num_tokens": 100.0 * step}))
-    log.hear(Began(2, ({"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5, "num_tokens": 200.0})))
-    log.hear(Logged({"step": 3, "loss": 0.25, "num_tokens": 300.0}))
+        log.receive(Logged({"step": step, "loss": 1.0 / step, "num_tokens": 100.0 * step}))
+    log.receive(Began(2, ({"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5, "num_tokens": 200.0})))
+    log.receive(Logged({"step": 3, "loss": 0.25, "num_tokens": 300.0}))
     log.close()
     lines = [json.loads(line) for line in folder.read_text("metrics.jsonl").splitlines()]
     assert [line["loss"] for line in lines] == [1.0, 0.5, 0.25]
-    assert "The training goes on after step 2." in reporter.sentences
+    assert "The training resumes after step 2." in reporter.sentences
     assert stored(folder)["tries"][-1]["started_again_from"] == [2]
 
 
 def test_snapshots_say_what_the_workers_do_and_how_far_they_are(folder: Folder):
-    reporter = SilentTraining()
+    reporter = TrainingRecorder()
     log = TrainingLog(folder, started(folder), reporter)
-    log.hear(Phase("loading the model"))
+    log.receive(Phase("loading the model"))
     assert reporter.last is not None
     assert (reporter.last.phase, reporter.last.steps) == ("loading the model", 0)
-    log.hear(Began(10, ()))
-    log.hear(Stepped(11, 20))
-    log.hear(Logged({"step": 11, "loss": 0.5, "num_tokens": 300.0}))
-    log.hear(Said("The store answers again."))
+    log.receive(Began(10, ()))
+    log.receive(Stepped(11, 20))
+    log.receive(Logged({"step": 11, "loss": 0.5, "num_tokens": 300.0}))
+    log.receive(Said("The store answers again."))
     last = reporter.last
     assert (last.phase, last.step, last.steps, last.logged["loss"]) == (TRAINING, 11, 20, 0.5)
     assert last.steps_per_second is not None

@@ -7,8 +7,8 @@ import pytest
 
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.commands.finetune.plan import TrainingPlan, check_training, plan_training
-from safechain_ray.commands.finetune.resolve import resolve_trainee
-from safechain_ray.config import FinetuneConfig, read_finetune_config
+from safechain_ray.commands.finetune.resolve import resolve_base_model
+from safechain_ray.config import FinetuneConfig, read_config_as
 from safechain_ray.errors import PlanError
 
 EIGHT_GPUS = ClusterView((Node("gpus", 96, 8, 900),))
@@ -17,12 +17,12 @@ LAPTOP = ClusterView((Node("laptop", 16, 0, 20),))
 
 def config(**keys: Any) -> FinetuneConfig:
     usual = {"model": "R1-7B", "training_set": "safechain", "output": "runs/x", "resources.workers": 8}
-    return read_finetune_config(None, usual | keys, ())
+    return read_config_as(FinetuneConfig, None, usual | keys)
 
 
 def plan(view: ClusterView, **keys: Any) -> TrainingPlan:
     given = config(**keys)
-    return check_training(given, resolve_trainee(given.model), view)
+    return check_training(given, resolve_base_model(given.model), view)
 
 
 def refusal(view: ClusterView, **keys: Any) -> str:
@@ -86,6 +86,6 @@ def test_a_small_model_trains_on_cpus_whole_in_each_worker():
 
 def test_a_plan_can_be_shown_where_it_can_not_be_carried_out():
     given = config()
-    made = plan_training(given, resolve_trainee(given.model), LAPTOP)
+    made = plan_training(given, resolve_base_model(given.model), LAPTOP)
     assert made.refusal is not None
     assert made.memory.gigabytes > 30

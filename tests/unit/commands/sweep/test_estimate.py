@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from safechain_ray.commands.sweep.estimate import Assumptions, RunEstimate, estimate_sweep
-from safechain_ray.config import SweepConfig, read_sweep_config
+from safechain_ray.config import SweepConfig, read_config_as
 from safechain_ray.datasets import loading
 from safechain_ray.errors import InputError
 
@@ -14,7 +14,7 @@ PAPER = Path(__file__).parents[4] / "configs" / "paper"
 
 
 def estimated(file: str = "main_table", assumptions: Assumptions | None = None, **flags: Any) -> list[RunEstimate]:
-    config = read_sweep_config(PAPER / f"{file}.yaml", flags, ())
+    config = read_config_as(SweepConfig, PAPER / f"{file}.yaml", flags)
     return list(estimate_sweep(config, assumptions or Assumptions()))
 
 
@@ -65,7 +65,7 @@ def test_a_response_is_never_expected_to_be_longer_than_max_tokens():
 
 
 def test_models_on_cpus_have_no_gpu_hours():
-    demo = read_sweep_config(PAPER / "main_table.yaml", {}, (), "demo")
+    demo = read_config_as(SweepConfig, PAPER / "main_table.yaml", {}, profile="demo")
     (estimate,) = estimate_sweep(demo, Assumptions())
     assert (estimate.gpus, estimate.judge_gpus, estimate.gpu_hours, estimate.dollars) == (0, 0, None, None)
     assert estimate.rows == 20 + 20 * 3

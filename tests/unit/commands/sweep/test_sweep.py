@@ -22,8 +22,8 @@ from safechain_ray.commands.evaluate import Evaluation, OpenRun
 from safechain_ray.commands.status import read_status
 from safechain_ray.commands.sweep import active_runs, schedule
 from safechain_ray.commands.sweep import sweep as pipeline
-from safechain_ray.commands.sweep.active_runs import LOADING_SECONDS, JudgesAtWork
 from safechain_ray.commands.sweep.schedule import SweepOptions
+from safechain_ray.commands.sweep.shared_judges import LOADING_SECONDS, SharedJudgesState
 from safechain_ray.commands.sweep.sweep import SweepDone, is_sweep, read_sweep, sweep
 from safechain_ray.config import SweepConfig
 from safechain_ray.errors import EngineStartError, InputError
@@ -163,7 +163,7 @@ def test_models_are_at_work_side_by_side_the_largest_started_first(tmp_path: Pat
 
 def test_no_more_models_at_once_than_asked_for(tmp_path: Path, cluster: Cluster):
     cluster.ends |= {name: [0.05] for name in ("R1-7B", "R1-70B", "R1-8B")}
-    run(config(tmp_path), manner=SweepOptions(at_once=1))
+    run(config(tmp_path), options=SweepOptions(at_once=1))
     assert {len(together) for together in cluster.met} == {1}
 
 
@@ -176,11 +176,11 @@ def test_a_model_that_fails_leaves_the_others_alone_is_tried_again_and_told(
 ):
     cluster.ends["R1-7B"] = [error, error, error]
     reporter = RecordingReporter()
-    done = run(config(tmp_path), reporter, manner=SweepOptions(retries=2))
+    done = run(config(tmp_path), reporter, options=SweepOptions(retries=2))
     assert statuses(done) == [("R1-7B", "failed"), ("R1-70B", "done"), ("R1-8B", "done")]
     assert done.failed
     assert cluster.started.count("R1-7B") == 3
-    assert f"R1-7B failed, the sweep goes on: {reason}" in reporter.sentences
+    assert f"R1-7B failed, the sweep continues: {reason}" in reporter.sentences
     assert [(model["error"], model["tries"]) for model in told(tmp_path)] == [(reason, 3), (None, 1), (None, 1)]
 
 
@@ -216,13 +216,13 @@ def test_a_model_that_the_installed_vllm_does_not_run_is_refused_and_the_others_
 
 def test_judges_of_all_models_that_load_are_no_stall_and_their_notes_are_shown(monkeypatch: pytest.MonkeyPatch):
     reporter = RecordingReporter()
-    judges = JudgesAtWork((), None, reporter)
+    judges = SharedJudgesState((), None, reporter)
     now = with_clock_of(monkeypatch, 1000.0)
 
-    judges._see({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
+    judges._update({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
     assert judges.is_loading()
     now[0] += LOADING_SECONDS
-    judges._see({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
+    judges._update({"demo-guard": PoolProgress(notes=("waiting",), loaded_megabytes=5)})
 
     assert not judges.is_loading()
     assert reporter.sentences == ["demo-guard: waiting"]
@@ -244,7 +244,7 @@ def test_an_interrupt_stops_the_runs_and_leaves_them_queued(
         if next(waited, None) is None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(schedule.Schedule, "_end_turns", interrupted)
+    monkeypatch.setattr(schedule.Schedule, "_end_slices", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(config(tmp_path))
     assert [model["status"] for model in told(tmp_path)] == ["queued"] * 3
@@ -266,9 +266,9 @@ def test_when_time_is_up_what_is_not_finished_is_queued_for_the_next_command(
         return float([model["status"] for model in told(tmp_path)[1:]] == ["done", "done"])
 
     with_clock(monkeypatch, night_is_over_when_the_others_are_done)
-    done = run(config(tmp_path), reporter, manner=SweepOptions(deadline=1))
+    done = run(config(tmp_path), reporter, options=SweepOptions(deadline=1))
     assert statuses(done) == [("R1-7B", "queued"), ("R1-70B", "done"), ("R1-8B", "done")]
-    assert done.unfinished == ("R1-7B",)
+    assert done.incomplete == ("R1-7B",)
     assert any("Time is up before R1-7B" in sentence for sentence in reporter.sentences)
     assert statuses(run(config(tmp_path)))[0] == ("R1-7B", "done")
 
@@ -278,7 +278,7 @@ def test_a_model_that_ends_in_the_last_moment_is_done(
 ):
     monkeypatch.setattr(schedule.Schedule, "_wait", lambda self: time.sleep(0.02))  # nobody hears of an end in time
     with_clock(monkeypatch, count(1.0).__next__)
-    done = run(config(tmp_path), manner=SweepOptions(deadline=100))
+    done = run(config(tmp_path), options=SweepOptions(deadline=100))
     assert [status for _, status in statuses(done)] == ["done"] * 3
 
 
@@ -288,7 +288,7 @@ def test_before_a_deadline_models_without_room_beside_each_other_take_turns(
     cluster.view = ClusterView((Node("one-gpu", cpus=64, gpus=1, memory=1000),))
     cluster.ends |= {name: [60.0, 60.0, 60.0] for name in ("R1-7B", "R1-8B")}
     with_clock(monkeypatch, count(1.0).__next__)  # a second goes by whenever somebody looks
-    run(config(tmp_path, models=["R1-7B", "R1-8B"]), manner=SweepOptions(deadline=200))
+    run(config(tmp_path, models=["R1-7B", "R1-8B"]), options=SweepOptions(deadline=200))
     assert set(cluster.started) == {"R1-7B", "R1-8B"}
     assert {len(together) for together in cluster.met} == {1}
 
@@ -326,7 +326,7 @@ def test_models_that_are_left_out_count_neither_as_failed_nor_as_unfinished(tmp_
     assert run(config(tmp_path), only=("R1-8B",)).failed
     done = run(config(tmp_path), only=("R1-7B",))
     assert statuses(done) == [("R1-7B", "done"), ("R1-70B", "queued"), ("R1-8B", "failed")]
-    assert (done.failed, done.unfinished) == (False, ())
+    assert (done.failed, done.incomplete) == (False, ())
     assert [model["left_out"] for model in told(tmp_path)] == [False, True, True]
 
 
@@ -345,7 +345,7 @@ def test_a_sweep_that_has_ended_says_so_and_one_at_work_does_not(tmp_path: Path,
 
 def test_a_model_that_failed_comes_after_those_that_wait(tmp_path: Path, cluster: Cluster):
     cluster.ends["R1-70B"] = [EngineStartError("a node was lost")]
-    run(config(tmp_path), manner=SweepOptions(at_once=1))
+    run(config(tmp_path), options=SweepOptions(at_once=1))
     assert cluster.started == ["R1-70B", "R1-8B", "R1-7B", "R1-70B"]
 
 
@@ -358,8 +358,8 @@ def test_a_sweep_that_finds_no_room_says_so_and_fails_what_waits_in_the_end(
     reporter = RecordingReporter()
     done = run(config(tmp_path, models=["R1-7B"], resources={"stall_timeout_minutes": 5}), reporter)
     assert cluster.started == []
-    assert "There is no room for R1-7B now: it is waited for, at most 5 minutes." in reporter.sentences
-    assert "No room came free for 5 minutes." in str(done.models[0].error)
+    assert "No GPUs are free for R1-7B: the sweep waits for them, at most 5 minutes." in reporter.sentences
+    assert "No GPUs became free for 5 minutes." in str(done.models[0].error)
     assert "has: node gpu-node" in str(done.models[0].error)
 
 
@@ -374,14 +374,14 @@ def test_a_sweep_says_so_when_models_with_room_wait_long_for_the_place_of_a_larg
     done = run(config(tmp_path, models=["R1-70B", "R1-32B", "QwQ"]), reporter)
 
     assert [model.status for model in done.models] == ["done"] * 3
-    (said,) = [sentence for sentence in reporter.sentences if "has no place yet" in sentence]
-    assert said.startswith("There is room for QwQ, but a larger model")
+    (said,) = [sentence for sentence in reporter.sentences if "is not placed yet" in sentence]
+    assert said.startswith("QwQ would fit, but a larger model")
     assert said.endswith("they wait, at most 5 minutes.")
 
 
 def test_the_deadline_is_told_with_its_time_zone(tmp_path: Path, cluster: Cluster):
     reporter = RecordingReporter()
-    run(config(tmp_path), reporter, manner=SweepOptions(deadline=4e9))
+    run(config(tmp_path), reporter, options=SweepOptions(deadline=4e9))
     told = datetime.fromtimestamp(4e9).astimezone()
     assert f"Time is up at {told:%Y-%m-%d %H:%M} {told:%Z}." in reporter.sentences
 

@@ -1,4 +1,4 @@
-"""Which way of building a sandbox is taken, what it takes, and what is said where there is none."""
+"""Selection of a sandbox backend by its self-test, and the message if none works."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from safechain_ray.benchmarks.base import Problem
 from safechain_ray.benchmarks.code_tests import build_completion
 from safechain_ray.benchmarks.sandbox import Limits, Program, running
 from safechain_ray.benchmarks.sandbox.bubblewrap import Backend, Bubblewrap, seccomp_filter
-from safechain_ray.benchmarks.sandbox.running import fault_of, run_in
+from safechain_ray.benchmarks.sandbox.running import run_in, self_test
 from safechain_ray.errors import SandboxError
 from tests.sandboxes import needs_sandbox
 
@@ -23,9 +23,9 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
 
 @pytest.fixture(autouse=True)
 def untried() -> Iterator[None]:
-    running.working_way.cache_clear()
+    running.working_backend.cache_clear()
     yield
-    running.working_way.cache_clear()
+    running.working_backend.cache_clear()
 
 
 def test_without_bubblewrap_nothing_is_run_and_the_fix_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -47,7 +47,7 @@ def test_a_bubblewrap_that_is_refused_is_told_with_its_reason(monkeypatch: pytes
     refuses.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     reason = running.why_no_sandbox() or ""
-    assert "no sandbox holds on this machine" in reason
+    assert "no sandbox works on this machine" in reason
     assert "could not set up the sandbox: bwrap: No permissions" in reason
     assert "docs/sandbox.md" in reason
 
@@ -58,16 +58,16 @@ def test_a_way_whose_limit_of_processes_does_not_hold_is_ruled_out():
     """Linux counts no processes of its root, in whatever namespace."""
     bubblewrap = running.find_bubblewrap()
     assert bubblewrap is not None
-    fault = fault_of(bubblewrap, Backend("root in a user namespace", user_namespace=True))
+    fault = self_test(bubblewrap, Backend("root in a user namespace", user_namespace=True))
     assert fault == "it may start more processes than its limit"
 
 
 @needs_sandbox
 def test_a_bubblewrap_that_can_not_bound_a_scratch_gives_none():
-    working, way = running.working_way()
+    working, backend = running.working_backend()
     old = Bubblewrap(working.path, (0, 6, 1))
-    assert fault_of(old, way) is None
-    ran = run_in(old, way, Program("print(1, flush=True)\nopen('file', 'w')"))[0]
+    assert self_test(old, backend) is None
+    ran = run_in(old, backend, Program("print(1, flush=True)\nopen('file', 'w')"))[0]
     assert (ran.stdout, ran.died_of) == ("1\n", "OSError: [Errno 30] Read-only file system: 'file'")
 
 
@@ -98,8 +98,8 @@ def _sandbox_of_somebody(place: Path) -> subprocess.CompletedProcess[str]:
         f"import sys; sys.path.insert(0, {str(place)!r})\n"
         + """
 from safechain_ray.benchmarks.sandbox import run
-from safechain_ray.benchmarks.sandbox.running import working_way
-print(working_way()[1].name)
+from safechain_ray.benchmarks.sandbox.running import working_backend
+print(working_backend()[1].name)
 print(run("import os; print(os.getuid(), os.path.exists('/root'))").stdout)
 """
     )

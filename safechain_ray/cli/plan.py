@@ -1,0 +1,66 @@
+"""`safechain-ray plan`: what a run or a sweep would do, without an engine."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import click
+from rich.console import Console
+
+from safechain_ray.cli.common import output_options, quiet_libraries
+from safechain_ray.cli.evaluate import read_run_config, run_examples, run_options
+from safechain_ray.cli.options import by_key, keyed_options, only_given
+from safechain_ray.cli.sweep import sweep
+from safechain_ray.config import SweepConfig, config_kind, read_config_as
+from safechain_ray.errors import InputError
+
+SWEEP_EXAMPLE = "  safechain-ray plan --config configs/paper/main_table.yaml\n"
+
+
+@click.command(epilog=run_examples("plan") + SWEEP_EXAMPLE)
+@run_options
+@click.option(
+    "--response-tokens", type=int, help="A sweep's estimate: tokens expected of a response; 2,000 by default."
+)
+@output_options
+def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
+    """Show what a run would do on this cluster: rows, tokens at most, pools and stages. Starts no engine.
+
+    With the config of a sweep: the rows, tokens, GPU-hours and API cost that its models are estimated to take.
+    """
+    from safechain_ray.commands.evaluate import plan_run
+    from safechain_ray.report.plan import plan_summary, render_plan
+
+    if config_kind(flags["config"]) == "sweep":
+        _plan_sweep(flags, response_tokens, as_json)
+        return
+    with quiet_libraries():
+        run, made = plan_run(read_run_config(**flags))
+    if as_json:
+        click.echo(json.dumps(plan_summary(run, made), indent=2))
+    else:
+        render_plan(plan_summary(run, made), Console())
+
+
+def _plan_sweep(flags: Mapping[str, Any], response_tokens: int | None, as_json: bool) -> None:
+    """Print the estimate of a sweep. Only those flags of `plan` apply that `sweep` has too."""
+    from safechain_ray.commands.sweep.estimate import Assumptions, estimate_sweep
+    from safechain_ray.report.plan import render_sweep_plan, sweep_summary
+
+    given = only_given(flags)
+    config, profile, assignments = given.pop("config"), given.pop("profile", None), given.pop("assignments", ())
+    applicable = {option.name for option in keyed_options(sweep)}
+    if foreign := [flag for flag in given if flag not in applicable]:
+        raise InputError(
+            f"--{foreign[0].replace('_', '-')} is for a single run; {config} names many models. Use --set KEY=VALUE."
+        )
+    sweep_config = read_config_as(SweepConfig, config, by_key(given), assignments, profile)
+    assumptions = Assumptions()
+    if response_tokens is not None:
+        assumptions = replace(assumptions, response_tokens=response_tokens)
+    estimates = estimate_sweep(sweep_config, assumptions)
+    if as_json:
+        click.echo(json.dumps(sweep_summary(estimates, assumptions), indent=2))
+    else:
+        render_sweep_plan(estimates, assumptions, Console())

@@ -1,0 +1,117 @@
+"""Stored Arrow schemas, held literally: folders of earlier versions must be readable, and other tools read them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from safechain_ray.types.arrow import NULLABLE, Int32, Int64, arrow_fields
+from safechain_ray.types.preferences import PAIRS_SCHEMA, PREFERENCES_SCHEMA
+from safechain_ray.types.tables import GRADED_SCHEMA, PIECES_SCHEMA, SAMPLES_SCHEMA, VERDICTS_SCHEMA
+
+EARLIER = Path(__file__).parents[1] / "fixtures" / "written_by_ade6d38"
+
+
+def required(kind: pa.DataType, *names: str) -> list[pa.Field]:
+    return [pa.field(name, kind, nullable=False) for name in names]
+
+
+def nullable(kind: pa.DataType, *names: str) -> list[pa.Field]:
+    return [pa.field(name, kind) for name in names]
+
+
+TEXT, INT32, INT64, FLOAT, BOOL = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
+DECISION = [*nullable(BOOL, "unsafe"), *nullable(FLOAT, "score"), *nullable(pa.list_(TEXT), "categories")]
+VERDICT = [*required(TEXT, "judge", "part"), *DECISION, *nullable(TEXT, "error", "note")]
+SAMPLE = [
+    *required(TEXT, "sample_id", "setting_id", "model", "dataset", "prompt_id", "category", "prompt", "strategy"),
+    *required(INT32, "sample_index"),
+    *required(FLOAT, "temperature", "top_p"),
+    *required(INT32, "top_k", "max_tokens"),
+    *nullable(INT64, "seed"),
+    *nullable(TEXT, "thought", "answer", "response"),
+    *required(TEXT, "prefill", "outcome"),
+    *nullable(TEXT, "finish_reason", "error"),
+    *required(INT32, "prompt_tokens"),
+    *nullable(INT32, "thought_tokens", "answer_tokens"),
+    *required(INT32, "forced_rounds"),
+    *required(FLOAT, "seconds"),
+    *required(TEXT, "engine"),
+    *required(pa.list_(pa.struct(VERDICT)), "verdicts"),
+]
+GRADE = [*required(TEXT, "grader"), *nullable(BOOL, "correct"), *nullable(TEXT, "extracted", "error")]
+KEYS = required(TEXT, "sample_id", "setting_id", "prompt_id")
+PIECE = required(INT32, "pieces", "piece", "end", "characters")
+PAIR = [
+    *required(TEXT, "sample_id", "sample_id_b", "setting_id", "setting_id_b"),
+    *required(TEXT, "dataset", "strategy", "prompt_id", "category"),
+    *required(INT32, "sample_index"),
+]
+PREFERENCE = [
+    *required(TEXT, "judge", "outcome"),
+    *nullable(TEXT, "a_first", "b_first"),
+    *nullable(FLOAT, "score"),
+    *nullable(TEXT, "error", "note"),
+]
+
+
+@pytest.mark.parametrize(
+    ("schema", "fields"),
+    [
+        pytest.param(SAMPLES_SCHEMA, SAMPLE, id="samples"),
+        pytest.param(VERDICTS_SCHEMA, [*KEYS, *VERDICT], id="verdicts"),
+        pytest.param(
+            PIECES_SCHEMA,
+            [*KEYS, *PIECE, *required(TEXT, "judge"), *DECISION, *nullable(TEXT, "error", "note")],
+            id="pieces",
+        ),
+        pytest.param(GRADED_SCHEMA, [*SAMPLE, *required(pa.struct(GRADE), "grade")], id="graded"),
+        pytest.param(PAIRS_SCHEMA, [*PAIR, *required(TEXT, "prompt", "a", "b")], id="pairs"),
+        pytest.param(PREFERENCES_SCHEMA, [*PAIR, *PREFERENCE], id="preferences"),
+    ],
+)
+def test_a_stored_schema_never_changes(schema: pa.Schema, fields: list[pa.Field]):
+    expected = pa.schema(fields)
+    assert schema.equals(expected, check_metadata=True)
+    assert schema.serialize().to_pybytes() == expected.serialize().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "schema"),
+    [
+        ("evaluate/samples/*.parquet", SAMPLES_SCHEMA),
+        ("evaluate/verdicts/*/*.parquet", VERDICTS_SCHEMA),
+        ("evaluate/pieces/*/*.parquet", PIECES_SCHEMA),
+        ("benchmark/samples/*.parquet", GRADED_SCHEMA),
+        ("prefer/preferences/*.parquet", PREFERENCES_SCHEMA),
+    ],
+)
+def test_files_of_an_earlier_version_have_the_schema(pattern: str, schema: pa.Schema):
+    files = list(EARLIER.glob(pattern))
+    assert files
+    for file in files:
+        found = pq.read_schema(file)
+        assert (found.names, found.types) == (schema.names, schema.types)
+
+
+def test_the_type_and_nullability_of_a_column_follow_from_the_annotation():
+    @dataclass(frozen=True, slots=True)
+    class Span:
+        name: str
+        start: Int32
+        seed: Int64 | None
+        tags: Annotated[tuple[str, ...], NULLABLE] = ()
+
+    @dataclass(frozen=True, slots=True)
+    class Line:
+        spans: tuple[Span, ...]
+        score: float | None = None
+
+    span = [*required(TEXT, "name"), *required(INT32, "start"), *nullable(INT64, "seed")]
+    span += nullable(pa.list_(TEXT), "tags")
+    assert arrow_fields(Span) == span
+    # Records of records are found in this module, not in a function.
+    assert arrow_fields(Line) == [*required(pa.list_(pa.struct(span)), "spans"), *nullable(FLOAT, "score")]
