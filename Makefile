@@ -1,6 +1,6 @@
 # Everyday commands. Each one first runs scripts/setup, which returns at once when .venv is up to date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo story test test-long test-versions check gpu-check bench clean
+.PHONY: help setup demo story test-fast test test-long test-versions check gpu-check bench clean
 
 VENV := .venv/bin
 BENCHES := $(wildcard bench/throughput.py bench/two_process.py bench/orchestration.py)
@@ -19,6 +19,9 @@ demo: setup ## Evaluate the bundled demo model on this machine: no GPU, no downl
 
 story: setup ## Make the demo model safer: evaluate, build a training set, fine-tune, evaluate again (about 7 minutes)
 	@scripts/story
+
+test-fast: setup ## Run the fast tests in under 2 minutes: no engine, no Ray, no browser, no sandbox
+	@scripts/test fast
 
 test: setup ## Run the tests (ARGS="tests/unit -k floors" for some of them)
 	@scripts/browser

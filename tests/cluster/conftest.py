@@ -9,6 +9,7 @@ from ray.cluster_utils import Cluster
 
 from safechain_ray.cluster.session import ray_session
 from tests.cluster.scripted_runs import API_KEY, API_KEY_ENV, Runner
+from tests.lean_ray import LEAN
 from tests.s3_server import CREDENTIALS, Store, s3_store
 
 
@@ -16,7 +17,7 @@ from tests.s3_server import CREDENTIALS, Store, s3_store
 def cluster_address() -> Iterator[str]:
     """Two nodes; engines and tasks land on both."""
     os.environ.update(CREDENTIALS | {API_KEY_ENV: API_KEY})  # workers inherit what the nodes start with
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8})
+    cluster = Cluster(initialize_head=True, head_node_args={**LEAN, "num_cpus": 8})
     cluster.add_node(num_cpus=8)
     yield cluster.address
     cluster.shutdown()

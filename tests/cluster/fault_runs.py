@@ -19,6 +19,7 @@ from safechain_ray.runs.progress import Snapshot
 from safechain_ray.testing import Script
 from safechain_ray.types import Request
 from tests.cluster.scripted_runs import Runner
+from tests.lean_ray import LEAN
 
 SPOT_NOTICE_SECONDS = 120
 
@@ -32,7 +33,9 @@ class GpuCluster:
     """A head without GPUs, where the driver runs, and GPU nodes that come and go."""
 
     def __init__(self) -> None:
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 6, "_system_config": SEE_DEATHS_SOON})
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={**LEAN, "num_cpus": 6, "_system_config": SEE_DEATHS_SOON}
+        )
         self.address = self._cluster.address
         self.gpu_nodes: list[Any] = []
 

@@ -69,7 +69,7 @@ def config(address: str, folder: Path, output: str, **keys: Any) -> BuildConfig:
         "rows": 60,
         "output": str(folder / output),
         "resources.ray_address": address,
-        "resources.block_rows": 4,
+        "resources.block_rows": 8,
         "resources.max_running": 8,
     }
     return read_config_as(BuildConfig, None, usual | keys)
@@ -98,6 +98,7 @@ def undisturbed(one_driver: None, cluster_address: str, tmp_path_factory: pytest
     return build_dataset(config(cluster_address, folder, "set"), RecordingReporter(), engines())
 
 
+@pytest.mark.long
 def test_a_build_stopped_twice_ends_with_the_rows_of_one_that_was_not(
     undisturbed: Building, cluster_address: str, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def wait_for_rows(output: Path, rows: int, driver: subprocess.Popen[str]) -> Non
         time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_a_driver_killed_twice_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     for share in (1 / 3, 2 / 3):
         driver = start(tmp_path)
@@ -77,7 +78,7 @@ def test_a_driver_killed_twice_loses_nothing_and_doubles_nothing(tmp_path: Path)
     assert tries[-1]["rows_found"] >= ROWS * 2 / 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_an_interrupted_run_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     environment = marked_environment()
     driver = start(tmp_path, environment=environment)
@@ -107,6 +108,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_the_run_with_the_place_and_the_reason(small_disk: Path) -> None:
     code, _, stderr = finish(start(small_disk, seconds=0.01))
 

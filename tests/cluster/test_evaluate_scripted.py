@@ -40,7 +40,9 @@ def test_the_files_of_a_finished_run_are_merged(whole: Runner) -> None:
     assert len(list(whole.output.glob("samples/*.parquet"))) == 1
 
 
-@pytest.mark.parametrize("judges", [["refusal-match"], ["demo-guard", "refusal-match"]])
+@pytest.mark.parametrize(
+    "judges", [pytest.param(["refusal-match"], marks=pytest.mark.long), ["demo-guard", "refusal-match"]]
+)
 def test_samples_are_committed_while_others_are_generated(run: Runner, judges: list[str]) -> None:
     behind: list[int] = []
     run.on_update = lambda snapshot: behind.append(

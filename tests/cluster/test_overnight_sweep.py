@@ -1,9 +1,9 @@
 """The paper's twelve models swept by `ray job submit` on GPU nodes that come from nothing, into a real S3 server.
 
-The GPUs are logical ones, as many as the models would take. Engines are vLLM's with the demo weights: those of all
-models among the long tests, and otherwise those of the judge and of two small ones (nine models' keep two cores
-busy for seven minutes). The models' weights lie in the bucket and are fetched once. Three models come through their
-API, from a server here. On the way a node and the driver are killed.
+The GPUs are logical ones, as many as the models would take. Engines are vLLM's with the demo weights: in one test those
+of the judge and of two small models, in the other those of all models, which keep two cores busy for seven minutes. The
+models' weights lie in the bucket and are fetched once. Three models come through their API, from a server here. On the
+way a node and the driver are killed.
 """
 
 import json
@@ -32,7 +32,7 @@ from tests.processes import marked_processes
 from tests.s3_server import Store
 from tests.scripted_api import ScriptedApi, chat, serving
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 JOB = Path(__file__).with_name("logical_gpu_sweep.py")
 KEY_ENV = "SAFECHAIN_TEST_SWEEP_KEY"
@@ -177,7 +177,7 @@ def replicas(node: int) -> int:
 
 
 @pytest.mark.usefixtures("weights")
-@pytest.mark.parametrize("who", ["small", pytest.param("all", marks=pytest.mark.long)])
+@pytest.mark.parametrize("who", ["small", "all"])
 def test_twelve_models_are_complete_in_the_morning_whatever_died_in_the_night(
     who: str, cluster: JobCluster, store: Store, api: ScriptedApi, hub_cache: Path, tmp_path: Path
 ) -> None:

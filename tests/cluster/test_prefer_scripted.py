@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,6 @@ from tests.scripted_api import chat, serving
 pytestmark = pytest.mark.usefixtures("one_driver")
 
 
-Prefer = Callable[..., Preferring]
-
-
 def write_runs(folder: Path, prompts: int = 40) -> tuple[str, str]:
     """Of four prompts in turn: A is better, B is better, the order decides, A has no response."""
     of_a = [["good"], ["bad"], ["good"], [None]]
@@ -49,27 +47,57 @@ def write_runs(folder: Path, prompts: int = 40) -> tuple[str, str]:
     return a, b
 
 
-@pytest.fixture
-def ask(cluster_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prefer:
-    """Prefers the runs in the test's folder with a scripted judge; the same call again continues."""
-    monkeypatch.setattr(catalog, "judges", catalog_with_judge())
-    a, b = write_runs(tmp_path)
-    said: list[str] = []
+class Ask:
+    """Prefers the runs of a folder with a scripted judge; the same call again continues."""
 
-    def asked(script: Script | None = None, **keys: Any) -> Preferring:
-        usual = {"judge": JUDGE, "output": str(tmp_path / "out")}
-        resources = {"resources.ray_address": cluster_address, "resources.block_rows": 8}
+    def __init__(self, address: str, runs: tuple[str, str], output: Path) -> None:
+        self.address = address
+        self.runs = runs
+        self.output = output
+        self.said: list[str] = []
+
+    def __call__(self, script: Script | None = None, **keys: Any) -> Preferring:
+        usual = {"judge": JUDGE, "output": str(self.output)}
+        resources = {"resources.ray_address": self.address, "resources.block_rows": 8}
         reporter = RecordingReporter()
         engines = ScriptedEngines({GUARD: script or preference_script()})
         try:
-            return prefer(
-                a, b, read_config_as(PreferenceConfig, None, {**usual, **resources, **keys}), reporter, engines
-            )
+            config = read_config_as(PreferenceConfig, None, {**usual, **resources, **keys})
+            return prefer(*self.runs, config, reporter, engines)
         finally:
-            said[:] = reporter.sentences
+            self.said[:] = reporter.sentences
 
-    asked.said = said  # type: ignore[attr-defined]
-    return asked
+
+@pytest.fixture
+def ask(cluster_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    monkeypatch.setattr(catalog, "judges", catalog_with_judge())
+    return Ask(cluster_address, write_runs(tmp_path), tmp_path / "out")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Preferences that are finished, and the files of both runs before and after."""
+
+    ask: Ask
+    done: Preferring
+    before: dict[Path, bytes]
+    after: dict[Path, bytes]
+
+
+@pytest.fixture(scope="module")
+def whole(one_driver: None, cluster_address: str, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Made once: nobody may change its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "judges", catalog_with_judge())
+        ask = Ask(cluster_address, write_runs(folder), folder / "out")
+        before = contents(*ask.runs)
+        done = ask()
+    return Whole(ask, done, before, contents(*ask.runs))
+
+
+def contents(*folders: str) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for folder in folders for file in Path(folder).rglob("*") if file.is_file()}
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -78,8 +106,8 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_wins_ties_and_losses_are_counted_and_stand_beside_the_published_ones(ask: Prefer, tmp_path: Path) -> None:
-    done = ask()
+def test_wins_ties_and_losses_are_counted_and_stand_beside_the_published_ones(whole: Whole) -> None:
+    done, output = whole.done, whole.ask.output
 
     (setting,) = done.preferences.settings
     assert (done.committed, setting.pairs, setting.missing, setting.unanswered) == (30, 40, 10, 10)
@@ -87,38 +115,36 @@ def test_wins_ties_and_losses_are_counted_and_stand_beside_the_published_ones(as
         [pytest.approx(1 / 3)] * 4
     )
     assert done.preferences.published == (0.323, 0.22, 0.457)
-    stored = Preferences.model_validate_json((tmp_path / "out" / "preferences.json").read_text())
+    stored = Preferences.model_validate_json((output / "preferences.json").read_text())
     assert stored == done.preferences
-    assert {row["judge"] for row in rows(tmp_path / "out")} == {JUDGE}
-    stored_rows = rows(tmp_path / "out")
+    stored_rows = rows(output)
+    assert {row["judge"] for row in stored_rows} == {JUDGE}
     assert len(stored_rows) == 40 - 10
     assert all(row["score"] is not None for row in stored_rows)
-    files = (tmp_path / "out" / "preferences").glob("*.parquet")
+    files = (output / "preferences").glob("*.parquet")
     assert max(pq.read_metadata(file).num_rows for file in files) <= 64
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["tries"][-1]["status"] == "done"
+    assert json.loads((output / "run.json").read_text())["tries"][-1]["status"] == "done"
 
 
-def test_the_runs_are_only_read(ask: Prefer, tmp_path: Path) -> None:
-    def contents() -> dict[Path, bytes]:
-        return {file: file.read_bytes() for name in "ab" for file in (tmp_path / name).rglob("*") if file.is_file()}
-
-    before = contents()
-    ask()
-    assert contents() == before
+def test_the_runs_are_only_read(whole: Whole) -> None:
+    assert whole.after == whole.before != {}
 
 
-def test_the_same_command_again_starts_no_engine_and_another_config_is_refused(ask: Prefer) -> None:
-    first = ask()
+def test_the_same_command_again_starts_no_engine_and_another_config_is_refused(
+    whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "judges", catalog_with_judge())
+    ask = Ask(whole.ask.address, whole.ask.runs, shutil.copytree(whole.ask.output, tmp_path / "out"))
 
     again = ask(Script(start_error="no engine may start"))
-    assert (again.committed, again.preferences) == (0, first.preferences)
-    assert "no engine is started" in " ".join(ask.said)  # type: ignore[attr-defined]
+    assert (again.committed, again.preferences) == (0, whole.done.preferences)
+    assert "no engine is started" in " ".join(ask.said)
 
     with pytest.raises(RunConflictError, match=r"compared\.0: \"answer\" -> \"response\""):
         ask(part="response")
 
 
-def test_pairs_that_an_earlier_try_left_are_asked_and_no_others(ask: Prefer, tmp_path: Path) -> None:
+def test_pairs_that_an_earlier_try_left_are_asked_and_no_others(ask: Ask, tmp_path: Path) -> None:
     with pytest.raises(EngineStartError, match="no judge today"):
         ask(Script(start_error="no judge today"))
     whole = ask()
@@ -130,11 +156,11 @@ def test_pairs_that_an_earlier_try_left_are_asked_and_no_others(ask: Prefer, tmp
 
     assert again.committed == 30 - pq.read_metadata(kept).num_rows == 20
     assert again.preferences == whole.preferences
-    assert f"{torn.name} can't be read" in " ".join(ask.said)  # type: ignore[attr-defined]
+    assert f"{torn.name} can't be read" in " ".join(ask.said)
 
 
 def test_a_judge_that_dies_is_started_again_and_one_that_answers_nonsense_decides_nothing(
-    ask: Prefer, tmp_path: Path
+    ask: Ask, tmp_path: Path
 ) -> None:
     died = ask(preference_script(seconds=0.05, dies_after=10))
     assert died.preferences.settings[0].judge_errors == 0
@@ -147,7 +173,7 @@ def test_a_judge_that_dies_is_started_again_and_one_that_answers_nonsense_decide
     }
 
 
-def test_a_server_is_asked_as_an_engine_is(ask: Prefer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_is_asked_as_an_engine_is(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     script = preference_script()
 
     async def respond(body: dict[str, Any], request: web.Request) -> web.Response:

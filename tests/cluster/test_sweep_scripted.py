@@ -26,6 +26,7 @@ from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Engine, Request
 from tests.cluster.scripted_runs import GUARD, guard_script
+from tests.lean_ray import LEAN
 
 pytestmark = pytest.mark.long
 
@@ -36,7 +37,7 @@ SIZES = {"R1-70B": 4, "QwQ": 2, "R1-14B": 1, "R1-7B": 1}
 @pytest.fixture(scope="module")
 def gpu_cluster() -> Iterator[str]:
     """A head without GPUs and two nodes with four each."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 32})
+    cluster = Cluster(initialize_head=True, head_node_args={**LEAN, "num_cpus": 32})
     for _ in range(2):
         cluster.add_node(num_cpus=16, num_gpus=4)
     yield cluster.address
@@ -266,7 +267,7 @@ def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
 ) -> None:
     """Two nodes of two GPUs: the judge's dies once the models hold all others. What is left is two GPUs."""
     monkeypatch.setattr(shared_judges, "GRACE_PERIOD", 3.0)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 32})
+    cluster = Cluster(initialize_head=True, head_node_args={**LEAN, "num_cpus": 32})
     nodes = [cluster.add_node(num_cpus=16, num_gpus=2) for _ in range(2)]
     lost: list[str] = []
 

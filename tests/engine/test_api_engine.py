@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from aiohttp import web
 
+from safechain_ray.cluster.session import ray_session
 from safechain_ray.commands.evaluate import Evaluation, evaluate
 from safechain_ray.config import read_config
 from safechain_ray.engines.vllm import start_vllm
@@ -96,8 +97,17 @@ class Finished:
     course: list[tuple[int, int]]
 
 
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """One local Ray for the evaluations of this module."""
+    with ray_session(None):
+        yield
+
+
 @pytest.fixture(scope="module", params=[120, pytest.param(500, marks=pytest.mark.long)])
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+def finished(
+    request: pytest.FixtureRequest, local_ray: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Finished]:
     output = tmp_path_factory.mktemp("api") / "run"
     course: list[tuple[int, int]] = []
 

@@ -1,6 +1,6 @@
 """Every config of the paper, in small: its demo profile ends with its table.
 
-Through scripted engines, and among the long tests through real ones.
+`make test` runs one sweep and the judge study through scripted engines, `make test-long` all configs through real ones.
 """
 
 import json
@@ -17,6 +17,7 @@ from ray.cluster_utils import Cluster
 
 from safechain_ray.datasets.adhoc import adhoc_training_set
 from safechain_ray.datasets.training_sets import load_training_set
+from tests.lean_ray import LEAN
 from tests.processes import python_path
 
 PAPER = Path(__file__).parents[2] / "configs" / "paper"
@@ -24,12 +25,21 @@ VLLM = ("-m", "safechain_ray")
 SCRIPTED = ("-m", "tests.cluster.scripted_cli", "0")
 ROWS = {"main_table": 20 + 20 * 3, "strategies": 4 * 12 * 3, "decoding_study": 29 * 6 * 2, "fine_grained": 60}
 PROGRAMS = [pytest.param(SCRIPTED, id="scripted"), pytest.param(VLLM, id="vllm", marks=pytest.mark.long)]
+SWEEPS = [
+    pytest.param(SCRIPTED, "main_table", id="scripted-main_table"),
+    *(
+        pytest.param(SCRIPTED, name, id=f"scripted-{name}", marks=pytest.mark.long)
+        for name in ROWS
+        if name != "main_table"
+    ),
+    *(pytest.param(VLLM, name, id=f"vllm-{name}", marks=pytest.mark.long) for name in ROWS),
+]
 
 
 @pytest.fixture(scope="module")
 def cluster_address() -> Iterator[str]:
     """One Ray for all of them: each starts its own engines on it."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 16})
+    cluster = Cluster(initialize_head=True, head_node_args={**LEAN, "num_cpus": 16})
     yield cluster.address
     cluster.shutdown()
 
@@ -65,8 +75,7 @@ def metrics_of(sweep: Path) -> dict[str, Any]:
     return metrics
 
 
-@pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(("program", "name"), SWEEPS)
 def test_a_sweep_of_the_paper_ends_with_the_figures_of_every_setting(
     demo: Callable[..., str], program: tuple[str, ...], name: str, tmp_path: Path
 ) -> None:

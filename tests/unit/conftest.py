@@ -1,15 +1,10 @@
-"""What all unit tests share: property tests without a time limit a case, and a place for what commands leave."""
+"""What all unit tests share: a place for what commands leave."""
 
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from safechain_ray.cli import common
-
-# On a busy machine a pause is no failure.
-settings.register_profile("unhurried", deadline=None, max_examples=50)
-settings.load_profile("unhurried")
 
 
 @pytest.fixture

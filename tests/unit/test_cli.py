@@ -169,6 +169,7 @@ def exit_code(*statements: str, stdout: int | IO[bytes] = subprocess.DEVNULL) ->
     return subprocess.run([sys.executable, "-c", "\n".join(program)], stdout=stdout, check=False).returncode
 
 
+@pytest.mark.slow
 def test_texts_and_errors_that_nothing_caught_end_with_1():
     assert exit_code("kept.keep(None)") == 0
     assert exit_code("kept.keep('a text')") == 1

@@ -175,6 +175,7 @@ def call_without(*packages: str, arguments: tuple[str, ...]) -> "subprocess.Comp
     return subprocess.run([*command, *arguments], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "arguments", "says"),
     [
@@ -201,6 +202,7 @@ def test_packages_that_are_missing_are_named_before_anything_starts(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_driver_without_torch_still_plans():
     result = call_without("torch", "trl", "accelerate", "peft", arguments=("--plan",))
     assert result.returncode == 0, result.stderr

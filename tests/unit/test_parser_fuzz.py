@@ -201,7 +201,7 @@ trees = st.recursive(
 bodies = st.dictionaries(st.sampled_from(KEYS), trees, max_size=4)
 
 QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-SHORT = settings(max_examples=200, suppress_health_check=QUIET, deadline=None)
+SHORT = settings(max_examples=4 * settings().max_examples, suppress_health_check=QUIET, deadline=None)
 LONG = settings(max_examples=100_000, suppress_health_check=QUIET, deadline=None)
 
 

@@ -86,6 +86,7 @@ def test_no_answer_or_one_beyond_all_measure_is_wrong_with_nothing_extracted(gra
     assert graded(grader, "5", answer) == Grade(False, None)
 
 
+@pytest.mark.slow
 def test_an_answer_that_hangs_the_comparison_has_no_grade_and_the_next_one_has(grader: MathGrader):
     hung = graded(grader, "5", rf"\boxed{{{HANGS}}}")
     assert (hung.correct, hung.extracted) == (None, HANGS)

@@ -248,6 +248,7 @@ configs:
 """
 
 
+@pytest.mark.slow
 def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()

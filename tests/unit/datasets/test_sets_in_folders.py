@@ -223,6 +223,7 @@ for split in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_a_set_of_the_hub_has_the_rows_of_its_files_and_is_read_again_without_the_hub(tmp_path: Path):
     files = {
         "README.md": b"---\nlicense: mit\n---\n",

@@ -52,6 +52,7 @@ def parquet(folder: Path, column: pa.Array, *, stored_schema: bool = False) -> P
     return path
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_with_little_memory(tmp_path: Path):
     zipped = tmp_path / "bomb.csv.gz"
     block = gzip.compress(b"a" * (16 * MIB) + b"\n")

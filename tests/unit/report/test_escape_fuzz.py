@@ -17,7 +17,7 @@ from safechain_ray.report import renderers
 from safechain_ray.report.escape import escape, printable, printable_lines
 from safechain_ray.report.html.markup import element
 
-SMALL = settings(max_examples=150)
+SMALL = settings(max_examples=3 * settings().max_examples)
 LARGE = settings(max_examples=100_000)
 
 MARKS = "\\`*_[]<>|#&~$!^%{}\"'-+=.):/;@? 0123abwx\x1b\x00\n\té中"

@@ -154,6 +154,7 @@ def test_a_prompt_is_rendered_as_transformers_renders_it(tokenizer: Any) -> None
     assert "<think>" not in render_chat(tokenizer, TURNS, add_generation_prompt=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
@@ -180,6 +181,7 @@ def test_a_prompt_longer_than_any_context_is_refused(
         render_chat(tokenizer, TURNS, "{{ 'a' * 1001 }}")
 
 
+@pytest.mark.slow
 def test_a_loop_that_depends_on_the_prompt_is_the_error_of_its_row_alone(tokenizer: Any, quick: LimitedProcess) -> None:
     template = "{% if 'bomb' in messages[0].content %}" + LOOP + "{% endif %}{{ messages[0].content }}"
     check_template_limits(tokenizer, template)
@@ -188,6 +190,7 @@ def test_a_loop_that_depends_on_the_prompt_is_the_error_of_its_row_alone(tokeniz
     assert render_chat(tokenizer, TURNS, template) == "Hello"
 
 
+@pytest.mark.slow
 def test_an_engine_does_not_start_on_a_template_that_always_loops(tokenizer: Any, quick: LimitedProcess) -> None:
     with pytest.raises(ChatTemplateLimitError):
         check_template_limits(tokenizer, LOOP)
@@ -196,6 +199,7 @@ def test_an_engine_does_not_start_on_a_template_that_always_loops(tokenizer: Any
     check_template_limits(tokenizer, None)
 
 
+@pytest.mark.slow
 def test_doctor_reports_a_template_that_loops(tokenizer: Any, quick: LimitedProcess) -> None:
     findings = list(check_model_prompt(Subject("model"), tokenizer, families()["demo"], LOOP))
     assert [(each.status, each.detail) for each in findings] == [

@@ -29,6 +29,7 @@ def folder(google: GoogleServer) -> Folder:
     return open_folder(f"{google.uri(uuid4().hex)}&retry_limit_seconds=1").with_retry(60)
 
 
+@pytest.mark.slow
 def test_every_operation_outlasts_a_server_that_is_killed_and_comes_back(google: GoogleServer, folder: Folder) -> None:
     folder.write_text("verdicts/guard/a", "text")
     operations: tuple[Callable[[], object], ...] = (
@@ -63,6 +64,7 @@ with proxied(int(port)) as proxy:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_bytes", [files.WHOLE_BYTES, 0])
 def test_other_threads_go_on_while_a_read_waits_for_the_store(
     google: GoogleServer, folder: Folder, whole_bytes: int

@@ -56,6 +56,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_a_held_folder_has_a_lease_that_is_renewed_and_goes_with_the_driver(folder: Folder) -> None:
     with acquire_lease(folder, ignore, QUICK) as held:
         first = content(folder)

@@ -94,6 +94,7 @@ def test_a_write_in_an_outage_is_done_again_whole(store: Store, folder: Folder, 
     assert folder.list_files() == ["large"]
 
 
+@pytest.mark.slow
 def test_every_operation_outlasts_an_outage(store: Store, folder: Folder) -> None:
     folder.write_text("a", "text")
     folder.write_text("stages/0/b", "text")
@@ -125,6 +126,7 @@ def test_a_store_that_stalls_is_given_up_and_asked_again(store: Store, monkeypat
     assert "Timeout" in said[0]
 
 
+@pytest.mark.slow
 def test_servers_killed_in_the_middle_of_a_write_and_started_again_hold_it_whole(store: Store, folder: Folder) -> None:
     folder.write_bytes("large", b"the old one")
     starting = Timer(0.5, store.server.start)

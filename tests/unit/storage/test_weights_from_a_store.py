@@ -164,6 +164,7 @@ def test_weights_that_are_there_are_not_fetched_again_and_an_engine_that_restart
     assert weights_location(model.uri) == first
 
 
+@pytest.mark.slow
 def test_of_two_processes_at_once_one_fetches(model: Uploaded, copies: Path) -> None:
     both = [fetch_elsewhere(model) for _ in range(2)]
     told = {Path(process.communicate(timeout=120)[0].strip()) for process in both}
@@ -205,6 +206,7 @@ def test_a_file_that_is_replaced_while_it_is_fetched_is_refused(model: Uploaded,
     assert copies_there(copies) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["unavailable", "breaks downloads", "stalls"])
 def test_an_outage_in_the_middle_costs_pieces_and_nothing_else(
     model: Uploaded, copies: Path, monkeypatch: pytest.MonkeyPatch, mode: Any

@@ -158,6 +158,7 @@ def test_an_error_of_torch_without_a_text_is_named_by_its_type(tmp_path: Path, m
     assert probe_torch() == TorchCuda("2.13.0", "13.0", "RuntimeError")
 
 
+@pytest.mark.slow
 def test_torch_is_tried_in_a_child_process():
     assert probe_torch().version is not None
 
