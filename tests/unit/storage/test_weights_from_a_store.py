@@ -201,7 +201,7 @@ def test_a_file_that_is_replaced_while_it_is_fetched_is_refused(model: Uploaded,
     listed = model.stored()
     model.write(FETCHED[1], SHARD[:-1])
     with pytest.raises(StorageError, match="its size differs from its listing") as refusal:
-        listed.fetched()
+        listed.fetch()
     assert "rerun when nothing writes to it" in str(refusal.value)
     assert copies_there(copies) == []
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from safechain_ray.cluster.planner import ClusterView, Node
-from safechain_ray.cluster.training.events import TRAINING, Began, Finished, Logged, Note, Phase, Stepped
+from safechain_ray.cluster.training.events import TRAINING, Finished, Logged, Note, Phase, Started, StepDone
 from safechain_ray.commands.finetune.finetune import TrainingLog, TrainingRecorder
 from safechain_ray.commands.finetune.plan import plan_training
 from safechain_ray.commands.finetune.record import FinetuneRecord
@@ -84,10 +84,10 @@ def test_a_record_that_is_none_is_refused(folder: Folder):
 def test_metrics_hold_what_was_logged_before_a_stop_and_after_it(folder: Folder):
     reporter = TrainingRecorder()
     log = TrainingLog(folder, started(folder), reporter)
-    log.receive(Began(0, ()))
+    log.receive(Started(0, ()))
     for step in (1, 2, 3):
         log.receive(Logged({"step": step, "loss": 1.0 / step, "num_tokens": 100.0 * step}))
-    log.receive(Began(2, ({"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5, "num_tokens": 200.0})))
+    log.receive(Started(2, ({"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5, "num_tokens": 200.0})))
     log.receive(Logged({"step": 3, "loss": 0.25, "num_tokens": 300.0}))
     log.close()
     lines = [json.loads(line) for line in folder.read_text("metrics.jsonl").splitlines()]
@@ -102,8 +102,8 @@ def test_snapshots_say_what_the_workers_do_and_how_far_they_are(folder: Folder):
     log.receive(Phase("loading the model"))
     assert reporter.last is not None
     assert (reporter.last.phase, reporter.last.steps) == ("loading the model", 0)
-    log.receive(Began(10, ()))
-    log.receive(Stepped(11, 20))
+    log.receive(Started(10, ()))
+    log.receive(StepDone(11, 20))
     log.receive(Logged({"step": 11, "loss": 0.5, "num_tokens": 300.0}))
     log.receive(Note("The store answers again."))
     last = reporter.last
