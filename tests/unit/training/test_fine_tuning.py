@@ -198,5 +198,5 @@ def test_other_errors_of_the_system_stay_what_they_are_so_that_the_workers_try_a
 
 
 def test_examples_that_do_not_fill_a_step_are_refused_with_the_fix(tmp_path: Path):
-    with pytest.raises(InputError, match=r"fill \d+ packed sequences of 256 tokens, and a step takes 64: lower"):
+    with pytest.raises(InputError, match=r"fill \d+ packed sequences of 256 tokens, and a step takes 64\. Fix: lower"):
         train(job(tmp_path, sequences_a_step=64))
