@@ -158,6 +158,7 @@ def test_a_number_of_samples_that_no_run_has_is_no_endless_loop(whole: dict[str,
                 assert complaint(call(arguments)) is None, command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "seeds"), [("run", range(12)), ("benchmarks", range(6)), ("sweep", range(6))])
 def test_damaged_runs_are_refused_in_a_sentence_or_read(
     whole: dict[str, Path], tmp_path: Path, kind: str, seeds: range

@@ -107,6 +107,7 @@ def test_a_file_is_brought_in_pieces(folder: Folder, tmp_path: Path, monkeypatch
     assert (tmp_path / "model.safetensors").read_bytes() == data
 
 
+@pytest.mark.slow
 def test_a_lease_keeps_a_second_driver_away_until_it_runs_out(folder: Folder) -> None:
     said: list[str] = []
     with acquire_lease(folder, said.append, QUICK):

@@ -91,6 +91,7 @@ def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(folder: Folder
         assert said == []
 
 
+@pytest.mark.slow
 def test_a_driver_of_another_machine_that_is_not_heard_of_is_waited_for_and_replaced(folder: Folder) -> None:
     leave_behind(folder, lasts=1.5)
     said: list[str] = []
@@ -182,6 +183,7 @@ def test_a_write_that_waits_for_its_store_asks_again_before_it_is_carried_out(st
     assert folder.list_files() == []
 
 
+@pytest.mark.slow
 def test_an_outage_of_the_store_longer_than_a_lease_costs_nobody_the_folder(store: Store) -> None:
     """It is told after three seconds."""
     said: list[str] = []

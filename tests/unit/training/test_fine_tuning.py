@@ -19,6 +19,8 @@ from safechain_ray.training.checkpoints import last_checkpoint
 from safechain_ray.training.trainer import Hooks, TrainingJob, TrainingOutcome, train
 from tests.small_training import BASE, job, loss_of, losses
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
