@@ -22,7 +22,9 @@ def test_a_replica_over_two_nodes_goes_on_when_its_own_node_dies_and_another_joi
     def kill_its_node_at_half(snapshot: Snapshot) -> None:
         if snapshot.done >= 30 and not killed:
             (replica,) = (
-                actor for actor in ray._private.state.actors().values() if "(GeneratorWorker)" in actor["ActorClassName"]
+                actor
+                for actor in ray._private.state.actors().values()
+                if "(GeneratorWorker)" in actor["ActorClassName"]
             )
             killed.append(replica["Address"]["NodeID"])
             cluster.remove_node(nodes[killed[0]], allow_graceful=False)
