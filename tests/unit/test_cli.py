@@ -115,7 +115,7 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
     [
         (("evaluate", *RUN, "--model", "R1-7b"), "Unknown model 'R1-7b'. Did you mean 'R1-7B'?"),
         (("evaluate", *RUN, "--samples", "5"), "set a temperature above 0, or samples: 1"),
-        (("evaluate", *RUN, "--model", "QwQ", "--strategy", "zerothink"), "Strategy 'zerothink' steers the text"),
+        (("evaluate", *RUN, "--model", "QwQ", "--strategy", "zerothink"), "Strategy 'zerothink' controls the text"),
         (("evaluate", *RUN, "--output", "ftp://host/run"), "ftp:// is not supported"),
         (("plan", *RUN, "--dataset", "no-such.csv"), "no-such.csv"),
         (("config", "show", *RUN, "--top-p", "0"), "sampling.top_p: must be above 0 (found 0.0)"),

@@ -72,7 +72,7 @@ def test_json_of_runs_and_benchmarks_together_has_both(runs: list[str], tmp_path
         (["{0}", "{1}", "--baseline", "default"], "--baseline compares the strategies of one run"),
         (["{0}", "{0}"], "is named twice"),
         (["{0}", "{1}-not"], "holds no run"),
-        (["{0}", "--baseline", "morethink"], "no setting to hold against strategy 'morethink'"),
+        (["{0}", "--baseline", "morethink"], "no setting to compare with strategy 'morethink'"),
         ([], "Missing argument 'RUN [RUN]...'"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_style_may_strip_what_it_puts_into_its_template_and_nothing_else(tmp_p
 
 
 def test_a_style_with_a_template_that_reads_no_column_is_refused_with_the_catalog():
-    with pytest.raises(ValidationError, match="holds no column"):
+    with pytest.raises(ValidationError, match="has no column in braces"):
         entry(styles={"bad": {"description": "none", "prompt": "no column"}})
 
 

@@ -60,7 +60,7 @@ def test_prices_and_limits_are_overridable():
 
 @pytest.mark.parametrize("strategy", ["zerothink", "lessthink", "morethink"])
 def test_a_strategy_that_writes_part_of_the_response_is_refused(strategy: str):
-    assert f"Strategy '{strategy}' writes part of the response itself" in refusal(model=SERVER, strategies=[strategy])
+    assert f"Strategy '{strategy}' prefills part of the response" in refusal(model=SERVER, strategies=[strategy])
 
 
 @pytest.mark.parametrize(

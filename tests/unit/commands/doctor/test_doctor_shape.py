@@ -50,7 +50,7 @@ def test_another_attention_than_the_catalogs_fails():
 def test_a_tensor_parallel_size_that_does_not_divide_the_heads_fails_with_those_that_do():
     needs = models()["R1-32B"].model_copy(update={"tensor_parallel_size": 6})
     finding = examined(needs)["memory on 80 GB"]
-    assert (finding.status, finding.fix) == ("failed", "1, 2, 4, 8 do")
+    assert (finding.status, finding.fix) == ("failed", "use one of 1, 2, 4, 8")
 
 
 def test_a_context_that_the_model_does_not_have_fails():
