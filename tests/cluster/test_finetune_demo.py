@@ -42,14 +42,14 @@ def test_the_model_in_the_output_is_a_plain_one_that_learnt(done: tuple[FineTuni
     before, after = loss_of(Path(BASE), held_out), loss_of(tmp_path, held_out)
     assert after < 0.97 * before, (before, after)
     # That of the trainer is the mean over packed sequences, this one over tokens.
-    assert after == pytest.approx(tuning.record["evaluation_loss"], abs=0.02)
+    assert after == pytest.approx(tuning.record.evaluation_loss, abs=0.02)
     assert "think" in AutoTokenizer.from_pretrained(tmp_path).chat_template
 
 
 def test_the_output_holds_whole_checkpoints_metrics_and_the_record(done: tuple[FineTuning, TrainingRecorder]):
     tuning, reporter = done
     record = json.loads(tuning.folder.read_text("finetune.json"))
-    assert record == tuning.record
+    assert record == json.loads(tuning.record.to_json())
     steps = record["steps"]
     assert [attempt["status"] for attempt in record["tries"]] == ["done"]
     assert record["training_set"]["learnt"]["examples"] + record["training_set"]["held_out"]["examples"] == 120
