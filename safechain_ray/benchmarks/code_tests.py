@@ -11,6 +11,7 @@ here they are JSON. Its limit of seven seconds per test and five more covers all
 
 import builtins
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from keyword import iskeyword
 from textwrap import indent
@@ -90,6 +91,15 @@ for number, (arguments, expected) in enumerate(CASES, start=1):
 """
 
 
+def _grade_program(code: str, tests: ContestTests, fault_of: Callable[[str, ContestTest], str | None]) -> Grade:
+    """The grade of a program that reads its input. `fault_of` runs one test and returns why it failed, or None."""
+    for number, test in enumerate(tests.tests, start=1):
+        fault = fault_of(code, test)
+        if fault is not None:
+            return Grade(False, code, f"test {number} of {len(tests.tests)}: {fault}")
+    return Grade(True, code)
+
+
 @dataclass(frozen=True, slots=True)
 class CodeTests:
     """References are as in `read_tests`. Grading stops at the first failed test. `limits` are those of one test."""
@@ -103,17 +113,10 @@ class CodeTests:
             if code is None:
                 return Grade(False)
             if tests.function is None:
-                return self._grade_program(code, tests)
+                return _grade_program(code, tests, self._fault)
             return self._grade_function(code, tests, tests.function)
         except InputError as error:
             return Grade(None, error=str(error))
-
-    def _grade_program(self, code: str, tests: ContestTests) -> Grade:
-        for number, test in enumerate(tests.tests, start=1):
-            fault = self._fault(code, test)
-            if fault is not None:
-                return Grade(False, code, f"test {number} of {len(tests.tests)}: {fault}")
-        return Grade(True, code)
 
     def _fault(self, code: str, test: ContestTest) -> str | None:
         limits = replace(self.limits, output=2 * len(test.output) + MIB)
@@ -235,17 +238,10 @@ class SkyThoughtTests:
             if code is None:
                 return Grade(False)
             if tests.function is None:
-                return self._grade_program(code, tests)
+                return _grade_program(code, tests, self._fault)
             return self._grade_function(code, tests)
         except InputError as error:
             return Grade(None, error=str(error))
-
-    def _grade_program(self, code: str, tests: ContestTests) -> Grade:
-        for number, test in enumerate(tests.tests, start=1):
-            fault = self._fault(code, test)
-            if fault is not None:
-                return Grade(False, code, f"test {number} of {len(tests.tests)}: {fault}")
-        return Grade(True, code)
 
     def _fault(self, code: str, test: ContestTest) -> str | None:
         limits = replace(self.limits, output=2 * len(test.output) + MIB)
