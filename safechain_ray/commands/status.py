@@ -169,7 +169,7 @@ def sentence(error: str) -> str:
 
 
 def _state(run: RunFile, last: StoredAttempt | None) -> tuple[State, str]:
-    """The state by the records alone, whatever their age; and the phase of a running run."""
+    """The state by the records alone, of any age, and the phase of a running run."""
     if last is not None and last.status == "running":
         return _running_state(last)
     if _is_finished(run, last):

@@ -1,4 +1,4 @@
-"""A replica over two nodes, one of which dies."""
+"""A replica that spans two nodes survives the death of one of them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The worklist: sample numbers and samples are the same thing told twice."""
+"""The sample index: a stream of sample numbers is a stream of samples."""
 
 from itertools import groupby
 

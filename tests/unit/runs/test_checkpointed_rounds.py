@@ -1,4 +1,4 @@
-"""Finished rounds in the run's folder: what one driver leaves there, the next one goes on from."""
+"""Checkpoints of unfinished rounds in the folder of a run, from which the next driver resumes."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""BlockGrader a block: every row gets its grade beside it, and the driver hears how many are right."""
+"""Block grading: every row gets its grade, and the progress tracker receives the number of correct rows."""
 
 from typing import Any
 
