@@ -190,7 +190,7 @@ def _notes(model: RunStatus) -> Iterator[str]:
     if model.last_error and model.state not in ("failed", "done"):
         yield f"An earlier attempt of {model.name} failed: {model.last_error}"
     if model.judges_added:
-        yield f"Judges added to {model.name} later: {', '.join(model.judges_added)}. Their progress is not recorded."
+        yield f"Judges added to {model.name} later: {', '.join(model.judges_added)}."
 
 
 def _when(model: RunStatus) -> str:

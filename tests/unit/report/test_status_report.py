@@ -86,7 +86,7 @@ def test_an_interrupted_run_and_an_earlier_failure_are_reported():
 def test_a_phase_and_judges_that_were_added_are_reported():
     staged = RunStatus("A", "running", phase="stage 1 of 2: model", rows=1, total=2, judges_added=("guard",))
     (line,) = status_lines(sweep(staged))
-    assert line.startswith("A: running (stage 1 of 2: model), 1/2 rows (50%). Judges added to A later: guard.")
+    assert line == "A: running (stage 1 of 2: model), 1/2 rows (50%). Judges added to A later: guard."
     assert "stage 1 of 2: model" in drawn(sweep(staged))
 
 
