@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from safechain_ray.commands.evaluate import evaluate
-from safechain_ray.commands.gpu_check.timed_engine import TimedEngines, read_marks
+from safechain_ray.commands.gpu_check.speed import TimedEngines, read_marks
 from safechain_ray.config import read_config
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import Script, ScriptedEngines

@@ -21,8 +21,7 @@ from rich.table import Table
 
 from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.commands.evaluate import evaluate
-from safechain_ray.commands.gpu_check.speed import generate, start_llm, stop_llm, warm_up
-from safechain_ray.commands.gpu_check.timed_engine import TimedEngines, read_marks
+from safechain_ray.commands.gpu_check.speed import TimedEngines, generate, read_marks, start_llm, stop_llm, warm_up
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines.start import Device
 from safechain_ray.engines.vllm import limits_of_a_step, start_vllm

@@ -17,16 +17,17 @@ from keyword import iskeyword
 from textwrap import indent
 
 from safechain_ray.benchmarks.base import Grade, Grader, Problem
-from safechain_ray.benchmarks.contest_tests import (
+from safechain_ray.benchmarks.evalplus_code import sanitizing_program
+from safechain_ray.benchmarks.examination import (
     SHOWN_CHARACTERS,
     ContestTest,
     ContestTests,
+    Examination,
     difference,
+    grade_code,
     read_cases,
     read_tests,
 )
-from safechain_ray.benchmarks.evalplus_code import sanitizing_program
-from safechain_ray.benchmarks.examination import Examination, grade_code
 from safechain_ray.benchmarks.extraction import defines, extract_code
 from safechain_ray.benchmarks.sandbox import MIB, Limits, Program, run_programs
 from safechain_ray.errors import InputError

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from safechain_ray.benchmarks.base import Grade, Grader, Problem
 from safechain_ray.benchmarks.math_intervals import same_set
-from safechain_ray.benchmarks.math_quantities import same_quantity
-from safechain_ray.benchmarks.math_units import SYMBOLS, is_unit
+from safechain_ray.benchmarks.math_quantities import SYMBOLS, is_unit, same_quantity
 from safechain_ray.limited_process import WALL_SECONDS, AnswerError, LimitedProcess, LimitExceededError
 
 PROCESSOR_SECONDS = 10

@@ -108,9 +108,9 @@ def build_dataset(
     from safechain_ray.commands.build_dataset import build_dataset as run_building
     from safechain_ray.commands.training_set_folder import check_token, push_dataset
     from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.report.dataset import dataset_document, write_card
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.renderers import print_document
+    from safechain_ray.report.training import dataset_document, write_card
 
     resolved = read_config_as(BuildConfig, config, by_key(flags), assignments, profile)
     if resolved.push_to_hub is not None:

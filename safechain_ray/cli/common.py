@@ -21,7 +21,7 @@ from rich.console import Console
 from safechain_ray.cli.options import Command
 from safechain_ray.engines.start import captured_output
 from safechain_ray.errors import InputError, SafechainError
-from safechain_ray.report.escape import printable_lines
+from safechain_ray.report.document import printable_lines
 from safechain_ray.storage import redact
 
 DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES, INTERRUPTED = 0, 1, 2, 3, 130

@@ -1,14 +1,19 @@
-"""`safechain-ray doctor`: what can be checked before a GPU is paid for."""
+"""`safechain-ray doctor`: what can be checked before a GPU is paid for, as a table of findings and as JSON."""
 
 import json
 import shutil
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from safechain_ray.cli.common import DONE, FAILED, output_options
 from safechain_ray.cli.options import (
@@ -20,10 +25,47 @@ from safechain_ray.cli.options import (
     key_option,
     set_option,
 )
+from safechain_ray.commands.doctor import Finding, Status, any_failed
 from safechain_ray.config import CheckConfig, read_config_as
 from safechain_ray.engines.start import Device
 from safechain_ray.errors import InputError
+from safechain_ray.report.document import escape
 from safechain_ray.types import Sampling
+
+COLOURS: dict[Status, str] = {"ok": "green", "warning": "yellow", "failed": "bold red", "not checked": "dim"}
+
+
+def findings_summary(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings as JSON, with a count of each status."""
+    return {
+        "failed": any_failed(findings),
+        "counts": _counts(findings),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def render_findings(findings: Sequence[Finding], console: Console) -> None:
+    """One table a subject. Details quote foreign files, and are escaped."""
+    for subject, group in groupby(findings, lambda finding: finding.subject):
+        table = Table("status", "check", "found", box=None, show_header=False, pad_edge=False, padding=(0, 1))
+        for finding in group:
+            colour = COLOURS[finding.status]
+            table.add_row(f"  [{colour}]{finding.status}[/]", escape(finding.check), _found(finding))
+        console.print(f"[bold]{escape(subject)}[/]")
+        console.print(table)
+    counts = ", ".join(f"{count} {status}" for status, count in _counts(findings).items() if count)
+    console.print(f"{len(findings)} checks: {counts}.", highlight=False)
+
+
+def _found(finding: Finding) -> str:
+    detail = escape(finding.detail)
+    return f"{detail}\n[italic]Fix: {escape(finding.fix)}.[/]" if finding.fix else detail
+
+
+def _counts(findings: Sequence[Finding]) -> dict[Status, int]:
+    counted = Counter(finding.status for finding in findings)
+    return {status: counted[status] for status in get_args(Status)}
+
 
 EXAMPLES = """\b
 Examples:
@@ -67,7 +109,6 @@ def doctor(*, as_json: bool, gpu_check: bool, device: Any, steps: tuple[str, ...
     Reports for each check whether it is ok, doubtful (warning), failed or could not be done here, and the fix.
     --gpu-check takes about ten minutes on one 80 GB GPU, and needs no internet (docs/gpu.md).
     """
-    from safechain_ray.report.doctor import findings_summary, render_findings
 
     if (device or steps) and not gpu_check:
         raise InputError("--device and --step belong to --gpu-check.")
@@ -84,7 +125,7 @@ def doctor(*, as_json: bool, gpu_check: bool, device: Any, steps: tuple[str, ...
 
 
 def _gpu_check(device: Device, names: tuple[str, ...]) -> list[Any]:
-    from safechain_ray.commands.doctor.finding import any_failed
+    from safechain_ray.commands.doctor import any_failed
     from safechain_ray.commands.gpu_check.check import Step, chosen_steps, run_steps
 
     def show(step: Step) -> None:

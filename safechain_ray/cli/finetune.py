@@ -126,8 +126,8 @@ def finetune(
 
 def _show_plan(config: Any, as_json: bool) -> None:
     from safechain_ray.commands.finetune.finetune import plan_finetune
-    from safechain_ray.report.finetune import plan_document, plan_summary
     from safechain_ray.report.renderers import print_document
+    from safechain_ray.report.training import plan_document, plan_summary
 
     with quiet_libraries():
         trainee, made, data = plan_finetune(config)
@@ -144,9 +144,9 @@ def _show_plan(config: Any, as_json: bool) -> None:
 
 def _train(config: Any, as_json: bool) -> None:
     from safechain_ray.commands.finetune.finetune import finetune as run_training
-    from safechain_ray.report.finetune import outcome_document
     from safechain_ray.report.progress import training_progress_for
     from safechain_ray.report.renderers import print_document
+    from safechain_ray.report.training import outcome_document
 
     interruptible()
     with quiet_libraries() as terminal, training_progress_for(terminal) as progress:

@@ -80,7 +80,7 @@ def report(
 
     RUN is its folder or URI. --html makes the HTML report of a run, sweep or benchmark.
     """
-    from safechain_ray.commands.benign import name_benign
+    from safechain_ray.commands.fine_grained import name_benign
     from safechain_ray.commands.sweep.sweep import is_sweep
     from safechain_ray.runs.folder import kind_in
     from safechain_ray.storage import open_folder
@@ -139,8 +139,8 @@ def _of_judges(folder: Folder, kind: Kind, by_category: bool, output_format: str
     """The figures of a finished judge study, or of two runs that a judge compared."""
     from safechain_ray.metrics.agreement import JudgeStudy
     from safechain_ray.metrics.preferences import Preferences
+    from safechain_ray.report.comparison import preferences_document
     from safechain_ray.report.judge_study import study_document
-    from safechain_ray.report.preferences import preferences_document
     from safechain_ray.runs.folder import read_figures
 
     figures: JudgeStudy | Preferences

@@ -14,7 +14,7 @@ from rich.text import Text
 from safechain_ray.cli.common import INTERRUPTED, output_options
 from safechain_ray.commands.status import FolderStatus, read_status
 from safechain_ray.errors import StorageError
-from safechain_ray.report.escape import printable
+from safechain_ray.report.document import printable
 from safechain_ray.report.status import status_lines, status_summary, status_table, summary_line
 
 EXAMPLES = """\b

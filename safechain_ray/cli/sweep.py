@@ -39,8 +39,7 @@ from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.config import SweepConfig, read_config_as
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.document import Document
-from safechain_ray.report.escape import printable_lines
+from safechain_ray.report.document import Document, printable_lines
 
 EXAMPLES = """\b
 Examples:

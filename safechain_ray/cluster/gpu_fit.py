@@ -6,35 +6,96 @@ model gets more GPUs until the cache has `MODEL_CONTEXTS` contexts. A judge writ
 
 On a machine with one GPU, `share_one_gpu` divides the memory between the engines. vLLM's `gpu_memory_utilization` is a
 share of the whole GPU for each engine, without the engine's CUDA context.
+
+`Gpus` is the supply: the number of GPUs on a node and in all, and their memory.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.catalog.parallelism import ParallelSizes
-from safechain_ray.cluster.gpu_supply import Gpus
 from safechain_ray.engines.gpus import DEFAULT_SHARE, SHARE_ARGUMENT, memory_share
 from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import PlanError
 from safechain_ray.storage import redact
 
+MANY_GPUS = 64
+
+"""The assumed number of GPUs in all, where the capacity of an autoscaler is unknown."""
+
+GIGABYTES_OF_TYPES: Mapping[str, float] = {
+    "T4": 16,
+    "V100": 16,
+    "A10G": 24,
+    "L4": 24,
+    "A100": 40,
+    "A100-40G": 40,
+    "A100-80G": 80,
+    "L40S": 48,
+    "H100": 80,
+    "H20": 96,
+    "RTX-PRO-6000": 96,
+    "H200": 141,
+    "B200": 180,
+}
+
+"""GB of memory by Ray's accelerator type (ray.util.accelerators, 2.60), from NVIDIA's data sheets.
+
+Used for nodes of an autoscaler and for nodes that do not answer. Where a type has two sizes, this is the smaller one.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The GPUs that an engine may use: how many on the largest node and in all, and the memory of the smallest one.
+
+    Memory is in GB (1e9 bytes). `by_node` has the number of GPUs and the memory of each, for nodes that differ. Where
+    `are_known` is False, an autoscaler may add nodes with any number of GPUs.
+    """
+
+    gigabytes: float
+    a_node: int = 8
+    in_all: int = MANY_GPUS
+    by_node: tuple[tuple[int, float], ...] = ()
+    are_known: bool = True
+
+    @property
+    def across_nodes(self) -> int:
+        """GPUs of a tensor-parallel group in a replica that spans nodes. Ray fills nodes, and no group may span two."""
+        return math.gcd(*(count for count, _ in self.by_node)) or self.a_node
+
+    def memory_for(self, gpus: int) -> float:
+        """Memory of the smallest GPU among nodes with at least `gpus` GPUs, as Ray may use any of these nodes."""
+        return min((memory for count, memory in self.by_node if count >= gpus), default=self.gigabytes)
+
+    def __str__(self) -> str:
+        return f"GPUs of {self.gigabytes:.3g} GB"
+
+
 GB = 1e9
+
 """Bytes, in the unit of GPU vendors' figures."""
 
 WORKING_GIGABYTES = 1.5
+
 """CUDA's context, NCCL's buffers and CUDA graphs on each GPU. An estimate: it has not been measured."""
 
 WORKING_SHARE = 0.05
+
 """Activations of a prefill step, as a share of the weights on each GPU. An estimate, too."""
 
 CONTEXT_GIGABYTES = 0.5
+
 """CUDA's context of each further engine on a GPU, which vLLM does not count. An estimate."""
 
 SPARE_GIGABYTES = 1.0
+
 """Reserve for each engine on a shared GPU, as all needs are estimates."""
 
 SPARE_FACTOR = 1.1
+
 """KV cache for a context that is wanted but not needed, as the memory left for the cache is an estimate."""
 
 POWERS_OF_TWO = tuple(2**power for power in range(7))
@@ -44,6 +105,7 @@ MODEL_CONTEXTS = 4
 JUDGE_CONTEXTS = 1
 
 UNKNOWN_ATTENTION_BYTES = 16_384
+
 """KV cache of a token for each billion parameters, where `config.json` is not known: Llama 3's 8B."""
 
 PARALLEL_FIELDS = {"tensor_parallel_size", "pipeline_parallel_size"}
@@ -53,13 +115,16 @@ LARGE_GPU_GIGABYTES = 70 * 2**30 / GB
 LARGE_SHARE = 0.85
 
 RUNNING_ON_LARGE_GPUS = 1_024
+
 """The default of vLLM's offline class (0.25.1 to 0.33.0, `get_batch_defaults`), except on A100: 256 on A100 and on
 smaller GPUs."""
 
 TYPICAL_TOKENS = 1_000
+
 """Tokens of prompt and response of a request half way. With less KV cache for each request vLLM preempts requests."""
 
 KINDS_OF_GPUS = (24, 48, 80, 141)
+
 """GB of memory of the GPUs that an error message suggests."""
 
 

@@ -34,8 +34,8 @@ from safechain_ray.cluster.workers.pair_judge import REQUESTS_A_PAIR, PairJudgeW
 from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.api import ApiStart, start_api
-from safechain_ray.engines.environment import path_with_own_programs
 from safechain_ray.engines.start import RUNNING, EngineStart, StartEngine
+from safechain_ray.engines.vllm_environment import path_with_own_programs
 from safechain_ray.errors import StallError
 from safechain_ray.storage import Folder
 from safechain_ray.types import Part, as_samples, filter_by_ids, without_verdicts

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from safechain_ray.cluster.gpu_fit import GpuFit, share_one_gpu
-from safechain_ray.cluster.gpu_supply import GIGABYTES_OF_TYPES, MANY_GPUS, Gpus
-from safechain_ray.engines.environment import EnginePackage
+from safechain_ray.cluster.gpu_fit import GIGABYTES_OF_TYPES, MANY_GPUS, GpuFit, Gpus, share_one_gpu
 from safechain_ray.engines.start import RUNNING, Device
+from safechain_ray.engines.vllm_environment import EnginePackage
 from safechain_ray.errors import PlanError
 
 Executor = Literal["mp", "ray"]

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from safechain_ray.cluster.nodes import beside_driver
-from safechain_ray.engines.loading import LOADED
+from safechain_ray.engines.start import LOADED
 
 REPORT_INTERVAL = 1.0
 

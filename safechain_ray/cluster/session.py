@@ -2,6 +2,8 @@
 
 The GPU memory of a cluster's nodes is read by a short Ray task on each node. `ray` is imported inside functions, after
 `ENVIRONMENT` is set.
+
+`explain` finds the project's own error in an exception of Ray.
 """
 
 import logging
@@ -18,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from ray.data.exceptions import SystemException
+from ray.exceptions import RayError, RayTaskError
 
-from safechain_ray.cluster.autoscaler import gpus_of_kind, memory_of_type, read_autoscaler_capacity
+from safechain_ray.cluster.nodes import gpus_of_kind, memory_of_type, read_autoscaler_capacity
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ClusterConfig
-from safechain_ray.engines.environment import EnginePackage, installed_engine_package
 from safechain_ray.engines.gpus import GIB, gpus_of_this_process, read_gpus, smallest_memory
+from safechain_ray.engines.vllm_environment import EnginePackage, installed_engine_package
 from safechain_ray.errors import SafechainError
 
 LOCAL_LOGICAL_CPUS = 16
+
 """A local Ray counts tasks, not cores: on a laptop of two cores, two engines would leave no CPU for the stream."""
 
 LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
@@ -36,6 +41,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CONNECT_TIMEOUT = 5.0
 
 CONNECT_GRACE_PERIOD = 5.0
+
 """Seconds until a cluster must accept connections; a head that has just started needs a moment."""
 
 PROBE_TIMEOUT = 30.0
@@ -51,6 +57,7 @@ ENVIRONMENT = {
 }
 
 _memory_of_node: dict[str, float | None] = {}
+
 """Cache by node id: the GPUs of a node do not change, and a sweep reads its cluster every second."""
 
 
@@ -292,3 +299,26 @@ def _gcs_address() -> str:
 
     address: str = ray.get_runtime_context().gcs_address
     return address
+
+
+def explain(error: BaseException) -> BaseException:
+    """The SafechainError inside `error`; without one, the exception that a worker raised; else `error` itself.
+
+    Ray raises a RayTaskError, whose text is a remote traceback and whose `cause` is the original exception. Ray Data
+    gives errors outside of workers the cause `SystemException`, an empty marker. The `__context__` of an error is not
+    its cause (Ray Data ends its loops by StopIteration), but may contain a SafechainError.
+    """
+    for inside in _inside(error, ("cause", "__cause__", "__context__"), set()):
+        if isinstance(inside, SafechainError) and not isinstance(inside, RayTaskError):
+            return inside
+    causes = _inside(error, ("cause", "__cause__"), set())
+    return next((cause for cause in causes if not isinstance(cause, RayError | SystemException)), error)
+
+
+def _inside(error: BaseException | None, links: tuple[str, ...], seen: set[int]) -> Iterator[BaseException]:
+    if not isinstance(error, BaseException) or id(error) in seen:
+        return
+    seen.add(id(error))
+    yield error
+    for link in links:
+        yield from _inside(getattr(error, link, None), links, seen)

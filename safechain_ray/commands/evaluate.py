@@ -18,12 +18,11 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream, delete_checkpoints
-from safechain_ray.runs.file_index import compact, repair_and_index, report_repairs
+from safechain_ray.runs.file_index import compact, repair_and_index, repair_verdicts, report_repairs
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
-from safechain_ray.runs.repair_verdicts import repair_verdicts
 from safechain_ray.runs.resolve import ResolvedRun, resolve
 from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.staged import StagedSamples

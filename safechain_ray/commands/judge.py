@@ -23,15 +23,15 @@ from safechain_ray.cluster.workers.writer import Benign, BlockWriter, block_coun
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
-from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, prefixes_table
+from safechain_ray.judges.base import ThoughtPrefixes, prefixes_table
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream
+from safechain_ray.runs.file_index import failed, repair_samples, repair_verdicts
 from safechain_ray.runs.folder import RunFolder, read_prefix_verdicts, read_samples, read_verdicts
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.pools import judge_pool
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
-from safechain_ray.runs.repair_verdicts import failed, repair_samples, repair_verdicts
 from safechain_ray.runs.resolve import check_parts, resolve_judge
 from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.workload import Remaining, Workload

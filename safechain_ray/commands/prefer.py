@@ -34,7 +34,7 @@ from safechain_ray.runs.run_manifest import RunManifest
 from safechain_ray.runs.workload import Remaining, Workload, run
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Part, Setting, short_hash
-from safechain_ray.types.preferences import PREFERENCES_SCHEMA, PreferenceOutcome
+from safechain_ray.types.tables import PREFERENCES_SCHEMA, PreferenceOutcome
 
 _COLUMNS = ("setting_id", "prompt_id", "sample_index", "sample_id", "category", "prompt", "outcome")
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safechain_ray import catalog
-from safechain_ray.benchmarks.base import GRADERS, Problem
-from safechain_ray.benchmarks.loading import load_problems, with_source
+from safechain_ray.benchmarks.base import GRADERS, Problem, load_problems, with_source
 from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE, BenchmarkEntry
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.config import BenchmarkChoice, BenchmarkConfig

@@ -23,8 +23,8 @@ from safechain_ray.datasets.training_sets import TrainingSet
 from safechain_ray.errors import InputError, StorageError
 from safechain_ray.runs.output import read_identified
 from safechain_ray.runs.record import git_revision
-from safechain_ray.runs.stored import Identified
 from safechain_ray.storage import Folder, open_folder, redact
+from safechain_ray.storage.records import Identified
 from safechain_ray.types import filter_by_ids
 
 RECORD = "dataset.json"

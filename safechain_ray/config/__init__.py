@@ -1,7 +1,18 @@
 """Configs of runs, sweeps, studies, benchmarks, training sets and training, read from YAML files and flags."""
 
-from safechain_ray.config.dataset import BuildConfig, PromptsConfig
-from safechain_ray.config.finetune import FinetuneConfig, LoraOptions, TrainingOptions, TrainingSetConfig, WorkersConfig
+from safechain_ray.config.commands import (
+    BuildConfig,
+    CheckConfig,
+    FinetuneConfig,
+    JudgingConfig,
+    LoraOptions,
+    PreferenceConfig,
+    PromptsConfig,
+    StudyConfig,
+    TrainingOptions,
+    TrainingSetConfig,
+    WorkersConfig,
+)
 from safechain_ray.config.parts import (
     ApiConfig,
     ClusterConfig,
@@ -23,7 +34,6 @@ from safechain_ray.config.run import (
     SettingsConfig,
     SweepConfig,
 )
-from safechain_ray.config.study import CheckConfig, JudgingConfig, PreferenceConfig, StudyConfig
 
 __all__ = [
     "CONFIG_KINDS",

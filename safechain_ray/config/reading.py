@@ -13,10 +13,8 @@ import yaml
 from pydantic import BaseModel
 
 from safechain_ray.config.base import LONGEST_QUOTE, AnyModel, Step, validated
-from safechain_ray.config.dataset import BuildConfig
-from safechain_ray.config.finetune import FinetuneConfig
+from safechain_ray.config.commands import BuildConfig, FinetuneConfig, StudyConfig
 from safechain_ray.config.run import BenchmarkConfig, RunConfig, SweepConfig
-from safechain_ray.config.study import StudyConfig
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.likely_keys import without_likely_keys
 from safechain_ray.types.yaml_text import lines_of, load_yaml

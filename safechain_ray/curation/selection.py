@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from safechain_ray.datasets.thinking_tags import R1_TAGS, foreign_tag, split_thought
+from safechain_ray.datasets.layouts import R1_TAGS, foreign_tag, split_thought
 from safechain_ray.types import KeepRule, Outcome, Part, short_hash
 
 UNSAFE = "too many responses judged unsafe"

@@ -11,10 +11,20 @@ from typing import Literal
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import TrainingSetEntry
-from safechain_ray.datasets.layouts import HISTORY, RowError, Turn, is_messages, turns_of, with_layout
+from safechain_ray.datasets.layouts import (
+    HISTORY,
+    NO_FAMILY,
+    R1_TAGS,
+    RowError,
+    Turn,
+    foreign_tag,
+    is_messages,
+    split_thought,
+    turns_of,
+    with_layout,
+)
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, check_rows, read_records
 from safechain_ray.datasets.records import Records
-from safechain_ray.datasets.thinking_tags import NO_FAMILY, R1_TAGS, foreign_tag, split_thought
 from safechain_ray.errors import InputError
 from safechain_ray.types import Demonstration, Exchange, ThinkingTags, short_hash
 

@@ -188,9 +188,9 @@ class StrategyEntry:
 
 
 STRATEGIES: Mapping[str, StrategyEntry] = {
-    "default": StrategyEntry("default", "the model thinks as it likes", needs_tags=False),
-    "zerothink": StrategyEntry("prefilled", "an empty thought is prefilled", build="build_zerothink"),
-    "lessthink": StrategyEntry("prefilled", "a thought of one sentence is prefilled", build="build_lessthink"),
+    "default": StrategyEntry("one_call", "the model thinks as it likes", needs_tags=False, build="build_default"),
+    "zerothink": StrategyEntry("one_call", "an empty thought is prefilled", build="build_zerothink"),
+    "lessthink": StrategyEntry("one_call", "a thought of one sentence is prefilled", build="build_lessthink"),
     "morethink": StrategyEntry("morethink", "the thought is kept open for up to 10 rounds or 10,000 tokens"),
 }
 

@@ -23,8 +23,18 @@ from safechain_ray.engines.api_faults import (
     status_in,
 )
 from safechain_ray.engines.api_gate import AdaptiveLimit, Budget, RequestGate, RequestSlot
-from safechain_ray.engines.api_json import Usage, read_usage, shared_usage, thought_tokens
-from safechain_ray.engines.api_wire import Outcome, SharedRequests, key_of, missing_key, most_answer_bytes, wire_request
+from safechain_ray.engines.api_wire import (
+    Outcome,
+    SharedRequests,
+    Usage,
+    key_of,
+    missing_key,
+    most_answer_bytes,
+    read_usage,
+    shared_usage,
+    thought_tokens,
+    wire_request,
+)
 from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import EngineRefusedError, EngineStartError, InputError, RowError, SafechainError
 from safechain_ray.http_clients import openai_client, secrets_sent

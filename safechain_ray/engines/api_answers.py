@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from safechain_ray.engines.api_json import as_list, as_mapping, as_text, decode_json
+from safechain_ray.engines.api_wire import as_list, as_mapping, as_text, decode_json
 from safechain_ray.errors import BlockedError, RowError
 from safechain_ray.types import FinishReason, Message, TagForm, ThinkingTags, broken_up, read_tags, without_tags
 

@@ -13,8 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from safechain_ray.catalog.entries import ApiEntry
-from safechain_ray.engines.api_json import as_count, as_list, as_mapping, as_text, decode_json
-from safechain_ray.engines.api_wire import parameters
+from safechain_ray.engines.api_wire import as_count, as_list, as_mapping, as_text, decode_json, parameters
 from safechain_ray.errors import BlockedError, EngineRefusedError, RowError
 from safechain_ray.types.known_secrets import KnownSecrets
 from safechain_ray.types.thinking import well_formed

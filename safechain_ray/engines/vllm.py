@@ -10,12 +10,6 @@ from importlib.metadata import version
 from typing import Any
 
 from safechain_ray.catalog.entries import MessageContent
-from safechain_ray.engines.environment import (
-    KernelSources,
-    engine_environment,
-    installed_engine_package,
-    package_mismatch,
-)
 from safechain_ray.engines.gpus import (
     alone_on_gpu,
     failed_for_memory,
@@ -24,9 +18,21 @@ from safechain_ray.engines.gpus import (
     read_gpus,
     wait_for_memory,
 )
-from safechain_ray.engines.loading import LoadedBytes, loading_reported, used_gpu_memory
-from safechain_ray.engines.start import EngineStart, captured_output, last_lines
-from safechain_ray.engines.vllm_arguments import engine_arguments
+from safechain_ray.engines.start import (
+    EngineStart,
+    LoadedBytes,
+    captured_output,
+    last_lines,
+    loading_reported,
+    used_gpu_memory,
+)
+from safechain_ray.engines.vllm_environment import (
+    KernelSources,
+    engine_arguments,
+    engine_environment,
+    installed_engine_package,
+    package_mismatch,
+)
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
 from safechain_ray.model_files import ChatTemplateLimitError, check_template_limits, render_chat

@@ -23,7 +23,7 @@ from safechain_ray.types import (
     Sampling,
     short_hash,
 )
-from safechain_ray.types.preferences import Preference, PreferenceOutcome, Preferred
+from safechain_ray.types.tables import Preference, PreferenceOutcome, Preferred
 
 QUESTION = """\
 Below stand a request that somebody made and two responses to it, A and B, by two assistants. Decide which is better.

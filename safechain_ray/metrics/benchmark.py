@@ -11,8 +11,7 @@ from pydantic import Field
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.counts import PromptHistogram
 from safechain_ray.metrics.intervals import FrozenModel
-from safechain_ray.metrics.paired import PairedMeans, holm, paired_means
-from safechain_ray.metrics.safety import Metric, measure_values, missing_verdicts
+from safechain_ray.metrics.safety import Metric, PairedMeans, holm, measure_values, missing_verdicts, paired_means
 from safechain_ray.metrics.summary import Outcomes, SettingFacts, SettingMetrics, Tokens
 
 

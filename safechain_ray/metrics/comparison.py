@@ -12,9 +12,8 @@ from pydantic import Field
 
 from safechain_ray.metrics.counts import PromptCounts
 from safechain_ray.metrics.intervals import FrozenModel
-from safechain_ray.metrics.paired import PairedDifference, PairedMeans, holm, paired_difference
 from safechain_ray.metrics.published import Counterpart
-from safechain_ray.metrics.safety import MetricName
+from safechain_ray.metrics.safety import MetricName, PairedDifference, PairedMeans, holm, paired_difference
 from safechain_ray.types import Part, Setting
 
 Key = Callable[[Setting], Hashable]

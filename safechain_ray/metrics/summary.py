@@ -7,9 +7,8 @@ from typing import Annotated, Self, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 
 from safechain_ray.errors import InputError
-from safechain_ray.metrics.counts import OUTCOMES, Counts, PromptHistogram
+from safechain_ray.metrics.counts import OUTCOMES, Counts, PromptHistogram, Reason
 from safechain_ray.metrics.intervals import Estimate, FrozenModel, share_estimate
-from safechain_ray.metrics.reasons import Reason
 from safechain_ray.metrics.safety import (
     ALL_HARMFUL,
     BenignPrompts,

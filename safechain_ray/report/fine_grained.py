@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Iterable
 
-from safechain_ray.analysis.fine_grained import FineGrained, OutcomesByVerdict, OverRefusal, SettingAnalysis
-from safechain_ray.analysis.lengths import LengthComparison, LengthSummary, RankTest
-from safechain_ray.analysis.sample_count import AtK, SampleCountCurve
-from safechain_ray.analysis.thought_answer import Crosstab, ThoughtAnswer
+from safechain_ray.analysis.fine_grained import (
+    AtK,
+    FineGrained,
+    OutcomesByVerdict,
+    OverRefusal,
+    SampleCountCurve,
+    SettingAnalysis,
+)
+from safechain_ray.analysis.thought_answer import Crosstab, LengthComparison, LengthSummary, RankTest, ThoughtAnswer
 from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.report.document import (
     Cell,

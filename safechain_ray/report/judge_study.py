@@ -18,9 +18,9 @@ from safechain_ray.report.document import (
     cell,
     figure_cell,
     figure_columns,
+    printable,
     text_column,
 )
-from safechain_ray.report.escape import printable
 from safechain_ray.report.labels import estimate_cell, estimate_lines, percent
 from safechain_ray.report.renderers import markdown
 from safechain_ray.storage import Folder

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Container, Iterable, Sequence
 
+from safechain_ray.metrics.counts import Reason
 from safechain_ray.metrics.intervals import Estimate
-from safechain_ray.metrics.reasons import Reason
 from safechain_ray.metrics.safety import REFUSAL_RULE, Metric, MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, SafetyMetrics, SettingFacts, SettingMetrics, as_setting
-from safechain_ray.report.document import Cell, cell, figure_cell
-from safechain_ray.report.escape import printable
+from safechain_ray.report.document import Cell, cell, figure_cell, printable
 from safechain_ray.types import Sampling, Setting
 
 METRIC_LABELS: dict[MetricName, str] = {

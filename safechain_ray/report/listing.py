@@ -11,10 +11,9 @@ from rich.table import Column, Table
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, JudgeEntry, ModelEntry, RowsEntry
 from safechain_ray.catalog.parallelism import ParallelSizes
-from safechain_ray.cluster.gpu_fit import fit_engine
-from safechain_ray.cluster.gpu_supply import Gpus
+from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
 from safechain_ray.decoding.base import STRATEGIES
-from safechain_ray.report.escape import escape
+from safechain_ray.report.document import escape
 
 Row = dict[str, Any]
 

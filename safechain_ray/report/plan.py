@@ -12,7 +12,7 @@ from rich.text import Text
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.cluster.planner import Plan
 from safechain_ray.commands.sweep.estimate import Amount, Assumptions, RunEstimate, SettingSize
-from safechain_ray.report.escape import escape, printable
+from safechain_ray.report.document import escape, printable
 from safechain_ray.runs.resolve import ResolvedRun
 
 SUMMED_SETTINGS = 6

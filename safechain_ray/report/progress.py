@@ -14,7 +14,7 @@ from rich.text import Text
 from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.cluster.training.events import TRAINING
 from safechain_ray.commands.finetune.finetune import TrainingSnapshot
-from safechain_ray.report.escape import printable
+from safechain_ray.report.document import printable
 from safechain_ray.report.labels import clock
 from safechain_ray.runs.pools import MODEL_POOL
 from safechain_ray.runs.progress import PoolRate, Snapshot

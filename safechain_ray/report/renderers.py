@@ -1,6 +1,6 @@
 """Renderers of a document: terminal (rich), Markdown (CommonMark with GitHub's tables) and LaTeX (booktabs).
 
-Each renderer makes foreign texts inert in its own format. report/html/document.py renders HTML.
+Each renderer makes foreign texts inert in its own format. report/html/elements.py renders HTML.
 """
 
 import re
@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from safechain_ray.report.document import NOTES_HEADING, Cell, Column, Document, Table
-from safechain_ray.report.escape import printable
+from safechain_ray.report.document import NOTES_HEADING, Cell, Column, Document, Table, printable
 
 WARNING_STYLE = "yellow"
 

@@ -10,8 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from safechain_ray.commands.status import FolderStatus, RunStatus, State
-from safechain_ray.report.document import Cell, Column, Table, cell, text_column
-from safechain_ray.report.escape import printable
+from safechain_ray.report.document import Cell, Column, Table, cell, printable, text_column
 from safechain_ray.report.labels import clock
 from safechain_ray.report.renderers import rich_table
 

@@ -20,12 +20,11 @@ from ray.data import Dataset
 from ray.exceptions import GetTimeoutError
 
 from safechain_ray.cluster import pipeline
-from safechain_ray.cluster.failures import explain
 from safechain_ray.cluster.metrics_exporter import MetricsExporter
 from safechain_ray.cluster.pipeline import Watchdog
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool
 from safechain_ray.cluster.progress import PoolProgress, Stage, start_progress_tracker
-from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
+from safechain_ray.cluster.session import cluster_address, explain, ray_session, view_cluster, view_local
 from safechain_ray.cluster.shared_judges import SharedJudge
 from safechain_ray.cluster.stream_control import StreamControl, StreamStoppedError
 from safechain_ray.cluster.workers.judge import RulesAndVotes

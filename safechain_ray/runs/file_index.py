@@ -4,31 +4,47 @@ Guarantees:
 1. After `repair_and_index` every row is in exactly one file, and the index has its file.
 2. A crash at any moment may repeat a row, but loses none: new files are written before old ones are deleted.
 3. A file that cannot be used is moved to `_broken/`, never deleted.
+
+`repair_verdicts` does so for verdicts of added judges. Failed verdicts are then requested again.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from safechain_ray.runs.folder import READERS
+from safechain_ray.runs.folder import READERS, RunFolder
 from safechain_ray.runs.progress import Reporter
 from safechain_ray.storage import FileFacts, Folder
-from safechain_ray.types import SAMPLES_SCHEMA, WORDS, conformed, filter_by_ids, short_hash
+from safechain_ray.types import (
+    NO_FAILURE,
+    PIECES_SCHEMA,
+    SAMPLES_SCHEMA,
+    VERDICTS_SCHEMA,
+    WORDS,
+    Part,
+    conformed,
+    filter_by_ids,
+    short_hash,
+)
 from safechain_ray.types.tables import plain_columns
 
 QUARANTINE = "_broken"
+
 """Folder for files and rows that cannot be used. Readers skip a folder of this name."""
 
 SMALL_BYTES = 4 * 2**20
+
 """Compaction leaves larger files as they are: a run of a million long samples is not written twice."""
 
 MERGED_BYTES = 32 * 2**20
+
 """Most bytes of the files that become one. Their rows are in the driver's memory."""
 
 TableCounts = Callable[[pa.Table], dict[str, int]]
@@ -36,6 +52,7 @@ TableCounts = Callable[[pa.Table], dict[str, int]]
 RowFilter = Callable[[pa.Table], list[bool]]
 
 COMPLETED, INCOMPLETE, FAILED = range(3)
+
 """State of a row. Of repeated rows the one with the lowest state stays."""
 
 
@@ -264,3 +281,60 @@ def _groups(files: Iterable[FileFacts]) -> Iterator[list[str]]:
         size += file.size
     if len(group) > 1:
         yield group
+
+
+def repair_samples(folder: RunFolder, reporter: Reporter) -> Collection[str]:
+    """Remove repeated rows of a finished run's samples, and report torn files. Returns the ids of all samples."""
+    index = repair_and_index(folder.samples, retry_errors=False)
+    report_repairs(index, reporter, fix="Fix: rerun the run's own command: it does the file's rows again.")
+    return index.completed
+
+
+def repair_verdicts(
+    folder: RunFolder,
+    expected: Iterable[str],
+    reporter: Reporter,
+    again: Collection[str] = (),
+    parts: Collection[Part] = (),
+) -> None:
+    """Repair verdicts/ and pieces/ of the run, whose sample ids are `expected`, and report what was wrong.
+
+    Failed verdicts of the judges in `again` are removed, so that they are requested again: those on these `parts`, or
+    those on prefixes of thoughts where `parts` is empty.
+    """
+    kinds = {"verdicts": RowKind(VERDICTS_SCHEMA, ("sample_id", "part"), failed_on(parts)), "pieces": PREFIX_ROWS}
+    parents = [(name, folder.folder / name) for name in kinds if (folder.folder / name).exists()]
+    found = [(name, parent / judge, judge) for name, parent in parents for judge in parent.list_folders()]
+    ids = frozenset(expected) if found else frozenset()
+    for name, target, judge in found:
+        asked_again = judge in again and (name == "verdicts") == bool(parts)
+        index = repair_and_index(target, retry_errors=asked_again, kind=kinds[name], expected=ids)
+        option = "--part" if name == "verdicts" else "--pieces"
+        fix = f"Fix: run `safechain-ray judge RUN --judge {judge}` with the same {option} as before to judge its rows."
+        report_repairs(index, reporter, f"{name}/{judge}/", "Its rows are judged again." if asked_again else fix)
+
+
+def failed(table: pa.Table) -> list[bool]:
+    """Whether each verdict is missing because the judge failed."""
+    no_failure = pc.match_substring_regex(table["error"], NO_FAILURE)
+    found: list[bool] = pc.fill_null(pc.invert(no_failure), False).to_pylist()
+    return found
+
+
+def failed_on(parts: Collection[Part]) -> RowFilter:
+    """The failed verdicts on these parts."""
+
+    def failed_rows(table: pa.Table) -> list[bool]:
+        return [each and part in parts for each, part in zip(failed(table), table["part"].to_pylist(), strict=True)]
+
+    return failed_rows
+
+
+def failed_thoughts(table: pa.Table) -> list[bool]:
+    """All prefixes of each thought that has a failed one: a thought is judged as a whole."""
+    thoughts = list(zip(table["sample_id"].to_pylist(), table["pieces"].to_pylist(), strict=True))
+    again = {thought for thought, each in zip(thoughts, failed(table), strict=True) if each}
+    return [thought in again for thought in thoughts]
+
+
+PREFIX_ROWS = RowKind(PIECES_SCHEMA, ("sample_id", "pieces", "piece"), failed_thoughts)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from safechain_ray.config.study import PIECE_COUNTS
+from safechain_ray.config.commands import PIECE_COUNTS
 from safechain_ray.errors import InputError, RunConflictError, StorageError, StoreUnavailableError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics

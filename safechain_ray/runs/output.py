@@ -11,8 +11,8 @@ from safechain_ray.runs.file_index import QUARANTINE
 from safechain_ray.runs.folder import RunFolder, differences
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.progress import Reporter
-from safechain_ray.runs.stored import Identified
 from safechain_ray.storage import Folder, OutageState, RetryPolicy, acquire_lease, open_folder, read_record
+from safechain_ray.storage.records import Identified
 
 Record = TypeVar("Record", bound=Identified)
 

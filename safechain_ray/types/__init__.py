@@ -21,7 +21,18 @@ from safechain_ray.types.samples import (
     Verdict,
     short_hash,
 )
-from safechain_ray.types.strict_numbers import StrictNumbers
+from safechain_ray.types.strict_numbers import (
+    LARGEST_INT32,
+    PLAIN_URL,
+    FinishReason,
+    KeepRule,
+    Outcome,
+    Part,
+    SpecialTokens,
+    StrictNumbers,
+    VariableName,
+    VoteRule,
+)
 from safechain_ray.types.tables import (
     PIECES_SCHEMA,
     SAMPLES_SCHEMA,
@@ -46,17 +57,6 @@ from safechain_ray.types.thinking import (
     broken_up,
     read_tags,
     without_tags,
-)
-from safechain_ray.types.words import (
-    LARGEST_INT32,
-    PLAIN_URL,
-    FinishReason,
-    KeepRule,
-    Outcome,
-    Part,
-    SpecialTokens,
-    VariableName,
-    VoteRule,
 )
 
 __all__ = [

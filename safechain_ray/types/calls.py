@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from safechain_ray.types.samples import Sampling
-from safechain_ray.types.words import FinishReason
+from safechain_ray.types.strict_numbers import FinishReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,67 @@
-"""Base class of configs that validates numbers strictly, and pydantic's errors in plain words.
+"""Strict validation: a base class that refuses odd numbers, errors in plain words, and closed lists of values.
 
 1. A boolean is refused where a number is expected. Pydantic reads true as 1, so that `samples: true` was K = 1. A
    number in quotes is still accepted.
 2. A whole number of more than 64 bits is refused. A seed of 5000 digits was accepted, and then no column and no
    message could show it.
+
+The closed lists are parts, outcomes and rules. Patterns of values that users write are here too.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
-from safechain_ray.types.words import PLAIN_URL
+Part = Literal["response", "thought", "answer"]
+
+"""The text that a judge reads: the reasoning trace, the final answer, or both (the default, as in the paper)."""
+
+Outcome = Literal["ok", "truncated", "blocked", "error"]
+
+"""How a sample ended; `blocked`: the provider's content filter refused the request or the response."""
+
+FinishReason = Literal["stop", "length"]
+
+VoteRule = Literal["majority", "any", "all"]
+
+"""How many judges must decide unsafe for the vote to be unsafe: more than half of them, one, or all."""
+
+KeepRule = Literal["all", "majority", "best"]
+
+"""How many of a prompt's K responses must be safe for a training set to keep it: all, more than half, or one."""
+
+SpecialTokens = Literal["control", "text"]
+
+"""How an engine tokenizes a special token inside a prompt: as the control token, or as plain text."""
+
+PLAIN_URL = r"^https?://[^\s@?#]+$"
+
+"""A URL without parts that may be secret: no user, no query, no fragment."""
+
+LARGEST_INT32 = 2**31 - 1
+
+"""Largest value of the int32 columns of the samples."""
+
+
+def _check_variable_name(name: str) -> str:
+    """Raise ValueError without quoting `name`: users put the key itself there by mistake."""
+    if name and re.fullmatch(r"[A-Z_][A-Z0-9_]*", name) is None:
+        raise ValueError(
+            "this is no name of an environment variable (capital letters, digits and _). If it is the key itself, put "
+            "it into a variable and write the variable's name here"
+        )
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_check_variable_name)]
+
+"""Name of an environment variable with an API key. A key itself is refused, because it has other characters."""
+
 
 MOST_DEPTH = 4
 
@@ -96,6 +143,7 @@ WORDS: Mapping[str, str] = {
     "list_type": "must be a list",
     "tuple_type": "must be a list",
 }
+
 """Messages by pydantic's error type. The placeholders are keys of the error's context."""
 
 

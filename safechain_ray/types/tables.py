@@ -1,31 +1,37 @@
-"""Arrow schemas of a run's files, and conversions between records and tables.
+"""Arrow schemas of a run's files, conversions between records and tables, and the records of preferences.
 
 1. The columns of samples and verdicts are declared by the records `Sample` and `Verdict` (`samples.py`).
 2. `conformed` validates a table that was read from a file, and fills columns that earlier versions did not write.
 3. `plain_columns` refuses columns of Python objects. Reading such a column can run code that the file's writer chose.
+
+A pairwise preference is a judge's decision between two responses to a prompt.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from safechain_ray.types.arrow import arrow_fields, as_row
-from safechain_ray.types.samples import Sample, Verdict
+from safechain_ray.types.samples import Sample, Verdict, arrow_fields, as_row
+from safechain_ray.types.strict_numbers import Outcome, Part
 from safechain_ray.types.thinking import well_formed_tree
-from safechain_ray.types.words import Outcome, Part
 
 SAMPLES_SCHEMA = pa.schema(arrow_fields(Sample))
+
 """The columns of `samples/*.parquet`, one row a `Sample`."""
 
 VERDICT_TYPE = pa.struct(arrow_fields(Verdict))
+
 """An item of the column `verdicts`."""
 
 _SAMPLE_KEYS = ("sample_id", "setting_id", "prompt_id")
+
 _PIECE_KEYS = ("pieces", "piece", "end", "characters")
 
 VERDICTS_SCHEMA = pa.schema([*(SAMPLES_SCHEMA.field(name) for name in _SAMPLE_KEYS), *VERDICT_TYPE])
+
 """The columns of `verdicts/<judge>/*.parquet`, one row a verdict that was added to a completed run."""
 
 PIECES_SCHEMA = pa.schema(
@@ -35,6 +41,7 @@ PIECES_SCHEMA = pa.schema(
         *(field for field in VERDICT_TYPE if field.name != "part"),
     ]
 )
+
 """The columns of `pieces/<judge>/*.parquet`, one row a verdict on a prefix of a thought.
 
 `pieces` is the number of prefixes requested, and `piece` the number of this one, from 1. The prefix ends at character
@@ -49,12 +56,15 @@ GRADE_TYPE = pa.struct(
         pa.field("error", pa.string()),
     ]
 )
+
 """`correct` is null if the grade is missing; `error` is then the reason. `extracted` is the text that was graded."""
 
 GRADED_SCHEMA = SAMPLES_SCHEMA.append(pa.field("grade", GRADE_TYPE, nullable=False))
+
 """The columns of `samples/*.parquet` of a benchmark run: those of every run, and `grade`."""
 
 WORDS: Mapping[str, frozenset[str]] = {"outcome": frozenset(get_args(Outcome)), "part": frozenset(get_args(Part))}
+
 """Allowed values of the columns of samples and verdicts that are closed lists."""
 
 
@@ -230,3 +240,61 @@ def _alike(found: pa.DataType, expected: pa.DataType) -> bool:
         )
     alike = (pa.types.is_integer, pa.types.is_floating)
     return found == expected or any(is_kind(found) and is_kind(expected) for is_kind in alike)
+
+
+Preferred = Literal["a", "b", "tie"]
+
+"""The answer to one comparison; `tie`: neither response is better."""
+
+PreferenceOutcome = Literal["win", "tie", "lose", "error"]
+
+"""The result for the response of run A against that of run B; `error`: the judge gave no decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A judge's decision between the responses of two runs, A and B, to one prompt.
+
+    The judge compares each pair in both orders. `a_first` and `b_first` are its answers with A's or B's response shown
+    first. Two equal answers are a win or a loss, others are a tie. `score` in [0, 1] is the preference for A (1/2: no
+    preference), None if the judge's engine returns no log-probabilities. `error` is the reason of the outcome `error`.
+    `note` names text that the judge did not see.
+    """
+
+    judge: str
+    outcome: PreferenceOutcome
+    a_first: Preferred | None = None
+    b_first: Preferred | None = None
+    score: float | None = None
+    error: str | None = None
+    note: str | None = None
+
+
+_PAIR = [
+    SAMPLES_SCHEMA.field("sample_id"),
+    pa.field("sample_id_b", pa.string(), nullable=False),
+    SAMPLES_SCHEMA.field("setting_id"),
+    pa.field("setting_id_b", pa.string(), nullable=False),
+    *(SAMPLES_SCHEMA.field(name) for name in ("dataset", "strategy", "prompt_id", "category", "sample_index")),
+]
+
+PAIRS_SCHEMA = pa.schema(
+    [
+        *_PAIR,
+        SAMPLES_SCHEMA.field("prompt"),
+        pa.field("a", pa.string(), nullable=False),
+        pa.field("b", pa.string(), nullable=False),
+    ]
+)
+
+"""The pairs that a judge compares: the columns of A's sample, the ids of B's sample, and both texts."""
+
+PREFERENCES_SCHEMA = pa.schema([*_PAIR, *arrow_fields(Preference)])
+
+"""The columns of `preferences/*.parquet`, one row a pair. The texts are in the runs; `sample_id` is that of run A."""
+
+
+def preferences_table(pairs: pa.Table, preferences: Sequence[Preference]) -> pa.Table:
+    """`pairs` (of `PAIRS_SCHEMA`) with the decision on each row, as a table of `PREFERENCES_SCHEMA`."""
+    of_pairs = {field.name: pairs[field.name] for field in _PAIR}
+    return pa.table({**of_pairs, **record_arrays(preferences, arrow_fields(Preference))}, schema=PREFERENCES_SCHEMA)

@@ -16,7 +16,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from safechain_ray import catalog
-from safechain_ray.commands.sweep import schedule, shared_judges
+from safechain_ray.commands.sweep import active_runs, schedule
 from safechain_ray.commands.sweep.schedule import SweepOptions
 from safechain_ray.commands.sweep.sweep import SweepDone, sweep
 from safechain_ray.config import SweepConfig, read_config_as
@@ -266,7 +266,7 @@ def test_a_judge_for_all_that_lost_its_node_gets_the_place_of_a_models_replica(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two nodes of two GPUs: the judge's dies once the models hold all others. What is left is two GPUs."""
-    monkeypatch.setattr(shared_judges, "GRACE_PERIOD", 3.0)
+    monkeypatch.setattr(active_runs, "GRACE_PERIOD", 3.0)
     cluster = Cluster(initialize_head=True, head_node_args={**LEAN, "num_cpus": 32})
     nodes = [cluster.add_node(num_cpus=16, num_gpus=2) for _ in range(2)]
     lost: list[str] = []

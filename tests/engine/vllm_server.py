@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safechain_ray.catalog import models
-from safechain_ray.engines.environment import KernelSources, engine_environment
 from safechain_ray.engines.start import EngineStart
+from safechain_ray.engines.vllm_environment import KernelSources, engine_environment
 from safechain_ray.engines.weights import weights_location
 from tests.engine.running_engine import SHARE_OF_A_GPU
 from tests.installed_device import INSTALLED_DEVICE

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from safechain_ray.cli import app
-from safechain_ray.commands.doctor.finding import Finding
+from safechain_ray.cli.doctor import render_findings
+from safechain_ray.commands.doctor import Finding
 from safechain_ray.engines.weights import weights_location
-from safechain_ray.report.doctor import render_findings
 
 
 def doctor(*arguments: str) -> Result:

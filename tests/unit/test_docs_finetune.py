@@ -3,8 +3,8 @@
 import pytest
 
 from safechain_ray import catalog
+from safechain_ray.commands.finetune.plan import GIB, plan_memory
 from safechain_ray.config import LoraOptions, TrainingOptions
-from safechain_ray.training.memory_plan import GIB, plan_memory
 from tests.deployment import ROOT
 
 PAGE = ROOT / "docs" / "finetune.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from safechain_ray.benchmarks.contest_tests import LONGEST_TESTS
+from safechain_ray.benchmarks.examination import LONGEST_TESTS
 from safechain_ray.cluster.ray_internals import stream_context
 from safechain_ray.cluster.spot.interruption_watcher import POLL_INTERVAL
 from safechain_ray.config import ResourcesConfig

@@ -39,7 +39,7 @@ NEIGHBOURS = {
 # The only rooms or files, relative to the package, that may import a heavy library.
 LIBRARY_HOMES = {
     "vllm": frozenset({"engines/vllm.py", "commands/gpu_check/speed.py"}),
-    "openai": frozenset({"engines/api.py", "judges/openai_moderation.py", "http_clients", "commands/doctor/api.py"}),
+    "openai": frozenset({"engines/api.py", "judges/openai_moderation.py", "http_clients", "commands/doctor/access.py"}),
     "trl": frozenset({"training"}),
     "datasketch": frozenset({"curation/overlap.py"}),
     "math_verify": frozenset({"benchmarks/math_worker.py"}),

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from safechain_ray.catalog.entries import ApiEntry
-from safechain_ray.commands.doctor.api import check_listed
-from safechain_ray.commands.doctor.finding import Subject
+from safechain_ray.commands.doctor import Subject
+from safechain_ray.commands.doctor.access import check_listed
 from safechain_ray.config import ModelConfig
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError, InputError

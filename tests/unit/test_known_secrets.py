@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.report.escape import printable
+from safechain_ray.report.document import printable
 from safechain_ray.types.known_secrets import MOST_FOUND, KnownSecrets
 
 KEY = "sk-Secret/4711+Canary=="

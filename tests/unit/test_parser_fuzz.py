@@ -13,18 +13,18 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from safechain_ray.benchmarks.contest_tests import read_tests
+from safechain_ray.benchmarks.examination import read_tests
 from safechain_ray.benchmarks.extraction import extract_code
 from safechain_ray.benchmarks.math_grader import final_answer
 from safechain_ray.cli.sweep import when
 from safechain_ray.datasets.json_files import parse_delimited, parse_json, parse_json_lines
 from safechain_ray.datasets.labelled import read_label
+from safechain_ray.datasets.layouts import split_thought
 from safechain_ray.datasets.records import BrokenFileError
-from safechain_ray.datasets.thinking_tags import split_thought
 from safechain_ray.decoding.base import split_opening, split_response
 from safechain_ray.engines.api_answers import UnusableAnswerError, count_choices, read_answer, read_logprobs, texts
 from safechain_ray.engines.api_faults import RefusesAllError, read_status
-from safechain_ray.engines.api_json import read_usage
+from safechain_ray.engines.api_wire import read_usage
 from safechain_ray.errors import InputError, RowError
 from safechain_ray.judges.llama_guard import read_output
 from safechain_ray.judges.refusal_match import read_phrases, refusal_match

@@ -8,9 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from safechain_ray.types.arrow import NULLABLE, Int32, Int64, arrow_fields
-from safechain_ray.types.preferences import PAIRS_SCHEMA, PREFERENCES_SCHEMA
-from safechain_ray.types.tables import GRADED_SCHEMA, PIECES_SCHEMA, SAMPLES_SCHEMA, VERDICTS_SCHEMA
+from safechain_ray.types.samples import NULLABLE, Int32, Int64, arrow_fields
+from safechain_ray.types.tables import (
+    GRADED_SCHEMA,
+    PAIRS_SCHEMA,
+    PIECES_SCHEMA,
+    PREFERENCES_SCHEMA,
+    SAMPLES_SCHEMA,
+    VERDICTS_SCHEMA,
+)
 
 EARLIER = Path(__file__).parents[1] / "fixtures" / "written_by_ade6d38"
 

@@ -1,33 +1,122 @@
-"""Sandbox construction: bubblewrap's command line, mounts and rlimits, and a seccomp filter of system calls.
+"""Sandbox construction: limits of a program, bubblewrap's command line and mounts, and a filter of system calls.
 
-Only Python's own files are mounted. The filter (Linux, seccomp(2), in the kernel's BPF) closes gaps of namespaces and
-rlimits: memory that counts for no process (System V shared memory, memfd), sockets outside network namespaces (vsock
-reaches the host of a virtual machine), nested namespaces, and rarely used parts of the kernel with most of its
-vulnerabilities (io_uring, bpf, keyrings, userfaultfd, perf). System call numbers are those of the kernel's
-asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64).
+Only Python's own files are mounted. The seccomp filter (Linux, seccomp(2), in the kernel's BPF) closes gaps of
+namespaces and rlimits: memory that counts for no process (System V shared memory, memfd), sockets outside network
+namespaces (vsock reaches the host of a virtual machine), nested namespaces, and rarely used parts of the kernel with
+most of its vulnerabilities (io_uring, bpf, keyrings, userfaultfd, perf). System call numbers are those of the
+kernel's asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64).
+
+`Limits`, `Program` and `Ran` belong to every sandbox backend.
 """
 
 import errno
 import os
 import platform
+import signal
 import socket
 import struct
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from types import CodeType
+from typing import Any, Literal
 
-from safechain_ray.benchmarks.sandbox.limits import Limits
 from safechain_ray.errors import SandboxError
 
+Ending = Literal["exit", "signal", "processor time", "wall time", "output", "stopped"]
+
+"""How a program ended: by itself, by a signal, by a limit, or stopped because the program that it served had ended."""
+
+MIB = 2**20
+
+SHOWN_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Resource limits of one program. `memory` is per process, so all processes may use `processes` times as much."""
+
+    processor_seconds: int = 10
+    """of each process, which is killed above it"""
+    wall_seconds: float = 60
+    """of the whole; much longer than processor time, since a busy machine slows every program down"""
+    memory: int = 1024 * MIB
+    """bytes of address space per process"""
+    processes: int = 4
+    """processes and threads at the same time"""
+    scratch: int = 64 * MIB
+    """bytes of all files together, in memory"""
+    file_size: int = 16 * MIB
+    output: int = MIB
+    """bytes of standard output and standard error together"""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Python code to run as a script. `given` (anything that `marshal` can write) is its global `GIVEN`.
+
+    A code object must come from this interpreter, and is trusted: source code of a model is compiled only inside.
+    `wires` are open file descriptors passed under the same numbers; they are closed here once all programs run.
+    """
+
+    code: str | CodeType
+    stdin: bytes = b""
+    limits: Limits = DEFAULT_LIMITS
+    given: Any = None
+    wires: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """The result of a program. `exit_code` is that of a shell: 128 + the signal number after a signal."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    ended_by: Ending
+    limits: Limits = field(default=DEFAULT_LIMITS, repr=False)
+
+    @property
+    def died_of(self) -> str | None:
+        """The cause of a failure in words; None for a program that ended successfully."""
+        match self.ended_by:
+            case "processor time":
+                return f"used more than {self.limits.processor_seconds} s of processor time"
+            case "wall time":
+                return f"had not ended after {self.limits.wall_seconds:g} s"
+            case "output":
+                return f"printed more than {self.limits.output:,} bytes"
+            case "stopped":
+                return "was stopped"
+            case "signal":
+                return f"died of {_signal_name(self.exit_code - 128)}"
+        if self.exit_code == 0:
+            return None
+        last_line = self.stderr.strip().rpartition("\n")[2].strip()
+        return last_line[:SHOWN_CHARACTERS] or f"ended with exit code {self.exit_code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 LIBRARIES = "/libraries"
+
 """Folder of importable packages in addition to the standard library."""
 
 PACKAGES = ("numpy",)
+
 """Solutions of contest problems import it, as the published environments allow."""
 
 SCRATCH = "/tmp"
@@ -87,6 +176,7 @@ CLONE, CLONE3, SOCKET = (56, 220), (435, 435), (41, 198)
 NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 
 X32_CALLS = 0x40000000
+
 """From this number on, x86_64 repeats the same calls for a 32-bit interface."""
 
 # System calls that start a program. Bubblewrap uses one of them to start Python after the first filter.

@@ -22,15 +22,20 @@ from types import CodeType
 from typing import IO
 
 from safechain_ray.benchmarks.sandbox.bubblewrap import (
+    DEFAULT_LIMITS,
     LIBRARIES,
+    MIB,
     Backend,
     Bubblewrap,
+    Ending,
+    Limits,
+    Program,
+    Ran,
     command,
     no_programs_filter,
     rlimits,
     seccomp_filter,
 )
-from safechain_ray.benchmarks.sandbox.limits import DEFAULT_LIMITS, MIB, Ending, Limits, Program, Ran
 from safechain_ray.errors import SandboxError
 
 NOBODY = 65534

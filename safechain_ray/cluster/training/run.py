@@ -15,8 +15,8 @@ import ray
 from ray.exceptions import GetTimeoutError
 from ray.train import FailureConfig, LoggingConfig, PreemptionError, RunConfig, ScalingConfig, WorkerGroupError
 
-from safechain_ray.cluster.failures import explain
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds, fits, needs_table
+from safechain_ray.cluster.session import explain
 from safechain_ray.cluster.training.events import Failed, Finished, TrainingEvent
 from safechain_ray.cluster.training.worker import TrainingTask, run_worker
 from safechain_ray.errors import PlanError, SafechainError, StallError

@@ -13,8 +13,15 @@ from safechain_ray.cluster.progress import ProgressReporter
 from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor, gc_freeze
 from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row
 from safechain_ray.engines.start import EngineStart, StartEngine
-from safechain_ray.judges.base import Judge, Vote, count_votes, judge_sample, make_judge
-from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_prefixes
+from safechain_ray.judges.base import (
+    Judge,
+    ThoughtPrefixes,
+    Vote,
+    count_votes,
+    judge_prefixes,
+    judge_sample,
+    make_judge,
+)
 from safechain_ray.types import Part, Sample, Verdict, samples_from_table, with_verdicts
 
 PartsOrPieces = tuple[Part, ...] | ThoughtPrefixes

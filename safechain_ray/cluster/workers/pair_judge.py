@@ -21,7 +21,7 @@ from safechain_ray.errors import EngineStartError, RowError
 from safechain_ray.judges.preference import make_preference_judge, missing_preference
 from safechain_ray.storage import Folder
 from safechain_ray.types import Engine, Part, filter_by_ids
-from safechain_ray.types.preferences import PAIRS_SCHEMA, Preference, preferences_table
+from safechain_ray.types.tables import PAIRS_SCHEMA, Preference, preferences_table
 
 REQUESTS_A_PAIR = 2
 

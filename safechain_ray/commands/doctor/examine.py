@@ -7,14 +7,20 @@ from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry
-from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS
-from safechain_ray.cluster.gpu_supply import Gpus
-from safechain_ray.commands.doctor.api import check_api
-from safechain_ray.commands.doctor.files import ask_hub, check_disk, check_token, is_local, load, stored_findings
-from safechain_ray.commands.doctor.finding import Finding, Subject
-from safechain_ray.commands.doctor.prompt import check_model_prompt
-from safechain_ray.commands.doctor.shape import (
+from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, Gpus
+from safechain_ray.commands.doctor import Finding, Subject
+from safechain_ray.commands.doctor.access import (
+    ask_hub,
+    check_api,
+    check_disk,
+    check_token,
+    is_local,
+    load,
+    stored_findings,
+)
+from safechain_ray.commands.doctor.model import (
     check_judge_prompt,
+    check_model_prompt,
     check_room,
     check_shape,
     gpus_to_check,

@@ -38,7 +38,7 @@ from safechain_ray.commands.finetune.resolve import (
     resolve_training_data,
 )
 from safechain_ray.config import FinetuneConfig
-from safechain_ray.config.finetune import Tracker
+from safechain_ray.config.commands import Tracker
 from safechain_ray.errors import InputError, StoreUnavailableError
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import Reporter

@@ -15,8 +15,8 @@ from safechain_ray.commands.finetune.resolve import identity_hash
 from safechain_ray.errors import SafechainError, StoreUnavailableError
 from safechain_ray.runs.output import read_identified
 from safechain_ray.runs.record import git_revision, hardware, versions
-from safechain_ray.runs.stored import Count, Identified, Moment, Stored, now
 from safechain_ray.storage import Folder, redact
+from safechain_ray.storage.records import Count, Identified, Moment, Stored, now
 
 RECORD = "finetune.json"
 

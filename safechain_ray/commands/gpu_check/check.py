@@ -1,4 +1,7 @@
-"""Runner of the GPU check: each step runs in a child process with a time limit, so that a crash is a finding."""
+"""Runner of the GPU check: each step runs in a child process with a time limit, so that a crash is a finding.
+
+The child runs this file: `python -m … STEP MODULE FUNCTION DEVICE SCRATCH FINDINGS`.
+"""
 
 import json
 import os
@@ -8,15 +11,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 
 import psutil
 
-from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.doctor import Finding, Subject
 from safechain_ray.engines.start import Device, last_lines
-from safechain_ray.errors import UnknownNameError
+from safechain_ray.errors import SafechainError, UnknownNameError
 
 SMALL_SHARE = 0.2
+
 """Share of a GPU for an engine of a demo model. vLLM has a Python object for each block of KV cache: on all memory of
 an 80 GB GPU that would be a million objects for so small a model."""
 
@@ -67,15 +72,16 @@ class Step:
 _HERE = __package__ or ""
 
 STEPS = (
-    Step("installation", f"{_HERE}.engine", "check_machine", 180),
-    Step("engine", f"{_HERE}.engine", "check_engine", 240),
-    Step("seeds", f"{_HERE}.engine", "check_seeds", 240),
+    Step("installation", f"{_HERE}.gpus", "check_machine", 180),
+    Step("engine", f"{_HERE}.gpus", "check_engine", 240),
+    Step("seeds", f"{_HERE}.gpus", "check_seeds", 240),
     Step("memory", f"{_HERE}.gpus", "check_memory_released", 480),
     Step("run", f"{_HERE}.run", "check_run", 600),
     Step("speed", f"{_HERE}.speed", "check_speed", 420),
     Step("sharing", f"{_HERE}.gpus", "check_sharing", 240),
     Step("several GPUs", f"{_HERE}.gpus", "check_several", 420),
 )
+
 """The steps in their order. A limit is several times the duration of the step on an 80 GB GPU."""
 
 
@@ -103,7 +109,7 @@ def run_steps(
 def run_step(step: Step, scene: Scene) -> Iterator[Finding]:
     """A step in a process group of its own, and a finding where it crashes or takes too long."""
     file, log = scene.scratch / f"{step.name}.jsonl", scene.log(f"step-{step.name}")
-    command = [sys.executable, "-m", f"{_HERE}.child", step.name, step.module, step.function, scene.device]
+    command = [sys.executable, "-m", f"{_HERE}.check", step.name, step.module, step.function, scene.device]
     command += [str(scene.scratch), str(file)]
     with log.open("w") as output:
         child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
@@ -133,3 +139,17 @@ def end_with_descendants(child: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+
+
+def main(name: str, module: str, function: str, device: Device, scratch: str, findings: str) -> None:
+    """Write each finding immediately. An error of this project is a finding, any other error ends the process."""
+    check = getattr(import_module(module), function)
+    try:
+        for finding in check(Scene(device, Path(scratch))):
+            write_finding(Path(findings), finding)
+    except SafechainError as error:
+        write_finding(Path(findings), Subject(name).failed("error", str(error), "see the message"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])  # type: ignore[arg-type]

@@ -1,11 +1,14 @@
-"""GPU check of several engines: two on one GPU, one on two GPUs, one on every GPU, and one after another.
+"""GPU check of engines: one engine, two on one GPU, one on two GPUs, one on every GPU, and one after another.
 
-`check_memory_released` checks that a GPU's memory is free for the next engine, after a close and after a crash.
+`check_memory_released` checks that a GPU's memory is free for the next engine, after a close and after a crash. One
+engine is checked for its start, kernels, conformance cases and repeatability of seeds.
 """
 
 import asyncio
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,18 +19,26 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from safechain_ray.catalog import judges, models
 from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.cluster.session import ray_session
-from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.doctor import Finding, Subject
+from safechain_ray.commands.doctor.installation import check_installation
 from safechain_ray.commands.evaluate import evaluate
-from safechain_ray.commands.gpu_check.cases import SAMPLED, RunningEngine, ask, running_engine
-from safechain_ray.commands.gpu_check.check import Scene
-from safechain_ray.commands.gpu_check.reference import quickstart
+from safechain_ray.commands.gpu_check.cases import (
+    CASES,
+    SAMPLED,
+    CaseError,
+    RunningEngine,
+    ask,
+    quickstart,
+    running_engine,
+)
+from safechain_ray.commands.gpu_check.check import Scene, share_of
 from safechain_ray.commands.gpu_check.speed import write_model
 from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.errors import EngineDiedError, SafechainError
 from safechain_ray.runs.progress import RecordingReporter
-from safechain_ray.types import Completion
+from safechain_ray.types import Completion, Request
 
 SHARES = (0.4, 0.3)
 
@@ -38,6 +49,7 @@ DIVISIBLE = {
     "head_dim": 32,
     "dtype": "bfloat16",
 }
+
 """A model shape with heads for two GPUs; the demo model has five heads."""
 
 PLACEMENT_TIMEOUT = 60
@@ -186,3 +198,75 @@ def _killed(subject: Subject, running: RunningEngine) -> Finding:
     if died == 0 or others or seconds > DEATH_TIMEOUT:
         return subject.failed(check, "; ".join([detail, *sorted(others)]), "report it with the engine's log")
     return subject.ok(check, detail)
+
+
+SEEDED_REQUESTS = 64
+
+LOGGED = {
+    "attention backend": re.compile(r"Using (\w+?)(?: attention)? backend"),
+    "CUDA graphs": re.compile(r"(Graph capturing finished[^\n]*)"),
+    "KV cache": re.compile(r"((?:GPU|CPU) KV cache size: [^\n]*)"),
+}
+
+"""Lines of vLLM's log (0.25.1 to 0.33.0) that name the kernels and caches of an engine."""
+
+
+def check_machine(scene: Scene) -> Iterator[Finding]:
+    """The checks of `doctor` for the installation."""
+    yield from check_installation()
+
+
+def check_engine(scene: Scene) -> Iterator[Finding]:
+    """Start an engine of the demo model and run the conformance cases on it."""
+    subject, log = Subject("engine"), scene.log("engine")
+    began = time.monotonic()
+    with (
+        asyncio.Runner() as runner,
+        running_engine(models()["demo-reasoner"], scene.device, log, runner.get_loop(), scene.small_share) as running,
+    ):
+        yield subject.ok("start", f"{running.engine.name} answers after {time.monotonic() - began:.0f} s")
+        yield from logged(subject, log)
+        for name, case in CASES.items():
+            try:
+                case(running)
+            except CaseError as error:
+                yield subject.failed(name, str(error), f"report it with the engine's log, {log}")
+            else:
+                yield subject.ok(name, "holds")
+
+
+def logged(subject: Subject, log: Path) -> Iterator[Finding]:
+    """The kernels and caches that the engine's log names."""
+    text = log.read_text(errors="replace")
+    for check, pattern in LOGGED.items():
+        found = pattern.findall(text)
+        yield subject.ok(check, found[-1].strip()) if found else subject.not_checked(check, "the log does not name it")
+
+
+def check_seeds(scene: Scene) -> Iterator[Finding]:
+    """The same seeded requests one by one, in a batch, and in a batch again; reports the shares of equal texts."""
+    subject = Subject("seeds")
+    with (
+        asyncio.Runner() as runner,
+        running_engine(
+            models()["demo-reasoner"], scene.device, scene.log("seeds"), runner.get_loop(), scene.small_share
+        ) as running,
+    ):
+        requests = [ask(running, sampling=SAMPLED, seed=seed) for seed in range(SEEDED_REQUESTS)]
+        crowd, again = running.complete(*requests), running.complete(*requests)
+        yield _equal(subject, "in a crowd, twice", crowd, again)
+        yield _equal(subject, "alone and in a crowd", _one_by_one(running, requests), crowd)
+        different = len({completion.text for completion in crowd})
+        if different < SEEDED_REQUESTS // 4:
+            yield subject.failed("different seeds", f"{different} different texts", "report it: seeds are not used")
+        else:
+            yield subject.ok("different seeds", f"{share_of(different, SEEDED_REQUESTS)} texts differ")
+
+
+def _one_by_one(running: RunningEngine, requests: Sequence[Request]) -> list[Completion]:
+    return [running.complete(request)[0] for request in requests]
+
+
+def _equal(subject: Subject, check: str, first: Sequence[Completion], second: Sequence[Completion]) -> Finding:
+    equal = sum(one.text == other.text for one, other in zip(first, second, strict=True))
+    return subject.ok(check, f"{share_of(equal, len(first))} texts are equal")

@@ -11,18 +11,18 @@ import psutil
 
 from safechain_ray.catalog import judges, models
 from safechain_ray.cluster.workers.generator import WORKER_TITLE
-from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.doctor import Finding, Subject
 from safechain_ray.commands.evaluate import evaluate
-from safechain_ray.commands.gpu_check.cases import running_engine
-from safechain_ray.commands.gpu_check.check import Scene, share_of
-from safechain_ray.commands.gpu_check.reference import (
+from safechain_ray.commands.gpu_check.cases import (
     Figure,
     Reference,
     figures_of,
     greedy_texts,
     quickstart,
     read_reference,
+    running_engine,
 )
+from safechain_ray.commands.gpu_check.check import Scene, share_of
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.judges.base import make_judge
 from safechain_ray.runs.progress import Snapshot

@@ -1,35 +1,155 @@
 """GPU check of throughput: a run with dummy weights, compared with `vllm.LLM.generate`.
 
 The baseline is `vllm.LLM.generate` with the engine arguments and the requests of the run.
+`TimedEngine` records the start and the end of requests, so that a run's start-up is not counted as its time.
 """
 
+import asyncio
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from safechain_ray.catalog.entries import EngineNeeds, ModelEntry
 from safechain_ray.cluster.sample_index import SampleSpec
-from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.doctor import Finding, Subject
 from safechain_ray.commands.evaluate import evaluate
 from safechain_ray.commands.gpu_check.check import Scene
-from safechain_ray.commands.gpu_check.timed_engine import WARM_UP_TOKENS, TimedEngines, read_marks, warm_up_texts
 from safechain_ray.config import ResourcesConfig, RunConfig, read_config
-from safechain_ray.engines.environment import KernelSources, engine_environment
-from safechain_ray.engines.start import RUNNING, Device, EngineStart, captured_output
+from safechain_ray.engines.start import RUNNING, Device, EngineStart, StartEngine, captured_output
 from safechain_ray.engines.vllm import limits_of_a_step, start_vllm
-from safechain_ray.engines.vllm_arguments import engine_arguments
+from safechain_ray.engines.vllm_environment import KernelSources, engine_arguments, engine_environment
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.model_files import render_chat
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.runs.resolve import ResolvedRun, resolve
-from safechain_ray.types import Message
+from safechain_ray.types import Completion, Engine, Message, Request, Sampling
+
+WARM_UP_REQUESTS = 32
+
+WARM_UP_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Measurements of one engine after its warm-up. Times are seconds of the system's clock."""
+
+    first_request: float
+    last_completion: float
+    requests: int
+    tokens: int
+    mean_in_engine: float
+    """Average number of requests in the engine, queued ones included. Below `max_running` it had free slots."""
+    limits_of_a_step: tuple[int, int] | None
+    """Most sequences and most tokens that vLLM schedules in one step; None for another engine."""
+
+
+@dataclass(frozen=True)
+class TimedEngines:
+    """A `StartEngine` around another one. `notes` has a file for each timed `EngineNeeds.source`."""
+
+    start_engine: StartEngine
+    notes: Mapping[str, Path]
+
+    def __call__(self, start: EngineStart) -> Engine:
+        engine = self.start_engine(start)
+        file = self.notes.get(start.needs.source)
+        return engine if file is None else TimedEngine(engine, file)
+
+
+class TimedEngine:
+    """An `Engine` that warms up at its first request, then records each completion in a line of `file`."""
+
+    def __init__(self, engine: Engine, file: Path) -> None:
+        self._engine = engine
+        _limits_file(file).write_text(json.dumps(getattr(engine, "limits_of_a_step", None)))
+        self._file = file.open("a", encoding="utf-8", buffering=1)
+        self._warming = asyncio.Lock()
+        self._warm = False
+        self._in_engine = 0
+
+    @property
+    def name(self) -> str:
+        return self._engine.name
+
+    @property
+    def context_length(self) -> int:
+        return self._engine.context_length
+
+    def render(self, messages: tuple[Message, ...]) -> str:
+        return self._engine.render(messages)
+
+    def count_tokens(self, text: str) -> int:
+        return self._engine.count_tokens(text)
+
+    def last_tokens(self, text: str, count: int) -> str:
+        return self._engine.last_tokens(text, count)
+
+    async def generate(self, request: Request) -> Completion:
+        if not self._warm:
+            await self._warm_up()
+        self._in_engine += 1
+        try:
+            completion = await self._engine.generate(request)
+        finally:
+            self._in_engine -= 1
+        self._note(completion.completion_tokens)
+        return completion
+
+    async def close(self) -> None:
+        self._file.close()
+        await self._engine.close()
+
+    async def _warm_up(self) -> None:
+        async with self._warming:
+            if self._warm:
+                return
+            requests = [warm_up_request(self.render((Message("user", text),))) for text in warm_up_texts()]
+            await asyncio.gather(*map(self._engine.generate, requests))
+            self._note(0)
+            self._warm = True
+
+    def _note(self, tokens: int) -> None:
+        self._file.write(f"{time.time()} {tokens} {self._in_engine}\n")
+
+
+def warm_up_texts() -> list[str]:
+    """Prompts before the clock starts. No benchmark prompt has the same prefix, so none profits from the cache."""
+    return [f"Warm-up {number}: tell me something." for number in range(WARM_UP_REQUESTS)]
+
+
+def warm_up_request(prompt: str) -> Request:
+    return Request(prompt, Sampling(max_tokens=WARM_UP_TOKENS), WARM_UP_TOKENS)
+
+
+def read_marks(file: Path) -> Marks:
+    """The measurements that an engine recorded in `file`."""
+    lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+    times = [float(moment) for moment, _, _ in lines]
+    spans = zip(pairwise(times), lines[1:], strict=True)
+    limits = json.loads(_limits_file(file).read_text())
+    request_seconds = sum((end - start) * int(in_engine) for (start, end), (_, _, in_engine) in spans)
+    return Marks(
+        first_request=times[0],
+        last_completion=times[-1],
+        requests=len(lines) - 1,
+        tokens=sum(int(tokens) for _, tokens, _ in lines),
+        mean_in_engine=request_seconds / max(times[-1] - times[0], 1e-9),
+        limits_of_a_step=None if limits is None else (limits[0], limits[1]),
+    )
+
+
+def _limits_file(notes: Path) -> Path:
+    return notes.with_name(f"{notes.name}.limits")
+
 
 MODEL_ARGUMENTS = {"model", "revision", "dtype", "max_model_len", "tensor_parallel_size", "trust_remote_code"}
+
 """Arguments of the model, without those of its speed."""
 
 SHAPE_OF_8B = {
@@ -42,6 +162,7 @@ SHAPE_OF_8B = {
     "max_position_embeddings": 8192,
     "dtype": "bfloat16",
 }
+
 """Llama 3's 8B without its vocabulary: the tokenizer is the demo model's, of 2,048 tokens."""
 
 TARGET_RATIO = 0.95

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, StrictStr, model_validator
 
-from safechain_ray.runs.stored import Count, Stored
 from safechain_ray.storage import Folder, InsideName, read_record, redact
+from safechain_ray.storage.records import Count, Stored
 
 SWEEP_FILE = "sweep.json"
 

@@ -16,9 +16,16 @@ from safechain_ray.cluster.session import view_cluster, view_free
 from safechain_ray.cluster.shared_judges import start_shared_judge
 from safechain_ray.cluster.stream_control import StreamStoppedError
 from safechain_ray.commands.evaluate import Evaluation, OpenRun, finish, measure_so_far, open_run
-from safechain_ray.commands.sweep.active_runs import ActiveRun, ConditionTimer, Demand, time_slice, work
+from safechain_ray.commands.sweep.active_runs import (
+    ActiveRun,
+    ConditionTimer,
+    Demand,
+    SharedJudgesState,
+    shared_pools,
+    time_slice,
+    work,
+)
 from safechain_ray.commands.sweep.record import SweepRecord
-from safechain_ray.commands.sweep.shared_judges import SharedJudgesState, shared_pools
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError, PlanError, SafechainError
 from safechain_ray.runs.pools import pool_needs

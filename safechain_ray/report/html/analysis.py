@@ -3,16 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from safechain_ray.analysis.fine_grained import FineGrained, OutcomesByVerdict
-from safechain_ray.analysis.sample_count import SampleCountCurve
+from safechain_ray.analysis.fine_grained import FineGrained, OutcomesByVerdict, SampleCountCurve
 from safechain_ray.analysis.thought_answer import ThoughtAnswer
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
-from safechain_ray.report.escape import printable
+from safechain_ray.report.document import printable
 from safechain_ray.report.fine_grained import fine_grained_document
 from safechain_ray.report.html import plot
-from safechain_ray.report.html.document import html_caveats, html_notes, html_table
-from safechain_ray.report.html.markup import Markup, element, join
+from safechain_ray.report.html.elements import Markup, element, html_caveats, html_notes, html_table, join
 from safechain_ray.report.html.plot import GAP, WIDTH, Panel, Plot, figure
 from safechain_ray.report.labels import common_sampling, percent, setting_label
 from safechain_ray.types import Outcome

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from safechain_ray.metrics.intervals import Estimate
-from safechain_ray.report.html.markup import Markup, element, join
+from safechain_ray.report.html.elements import Markup, element, join
 from safechain_ray.report.labels import percent
 
 WIDTH = 1040.0

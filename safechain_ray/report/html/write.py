@@ -8,11 +8,10 @@ from safechain_ray.commands.sweep.sweep import read_sweep
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.html.comparison import comparison_page
+from safechain_ray.report.html.comparison import comparison_page, sweep_page
 from safechain_ray.report.html.run import benchmark_page, run_page
 from safechain_ray.report.html.samples import WITH_TEXT, pack_samples
-from safechain_ray.report.html.sweep import sweep_page
-from safechain_ray.report.rankings import SweepRun
+from safechain_ray.report.leaderboard import SweepRun
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.run_manifest import metrics_of
 from safechain_ray.storage import Folder, read_record, redact, write_uri

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
-from safechain_ray.analysis.lengths import length_comparison, rank_test
+from safechain_ray.analysis.thought_answer import length_comparison, rank_test
 from safechain_ray.types import Sample
 from tests.unit.analysis.judged_samples import FIVE, GREEDY, rows_of, sample
 

@@ -6,7 +6,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.analysis.sample_count import AtK, cons_safe_at_k, safe_at_k, sample_count_curve
+from safechain_ray.analysis.fine_grained import AtK, cons_safe_at_k, safe_at_k, sample_count_curve
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.intervals import Estimate
 from safechain_ray.metrics.summary import summarise

@@ -7,7 +7,7 @@ from pathlib import Path
 from measuring import Spread, write_prompts
 
 from safechain_ray.catalog import models
-from safechain_ray.commands.gpu_check.timed_engine import WARM_UP_REQUESTS, TimedEngines, read_marks
+from safechain_ray.commands.gpu_check.speed import WARM_UP_REQUESTS, TimedEngines, read_marks
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.testing import Script, ScriptedEngine, ScriptedEngines
 from safechain_ray.types import Request, Sampling

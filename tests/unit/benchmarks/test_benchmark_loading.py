@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from safechain_ray.benchmarks.base import Problem
-from safechain_ray.benchmarks.loading import load_problems, with_source
+from safechain_ray.benchmarks.base import Problem, load_problems, with_source
 from safechain_ray.catalog import benchmarks
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.errors import InputError

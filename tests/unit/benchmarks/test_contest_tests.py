@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.benchmarks import contest_tests
-from safechain_ray.benchmarks.contest_tests import ContestTest, difference, read_tests
+from safechain_ray.benchmarks import examination
+from safechain_ray.benchmarks.examination import ContestTest, difference, read_tests
 from safechain_ray.errors import InputError
 
 
@@ -70,7 +70,7 @@ def test_tests_that_can_not_be_read_are_told(broken: dict[str, str]):
 
 
 def test_private_tests_that_unpack_to_too_much_are_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(contest_tests, "LONGEST_TESTS", 2**20)
+    monkeypatch.setattr(examination, "LONGEST_TESTS", 2**20)
     assert read_tests(reference(packed(PRIVATE))).tests
     with pytest.raises(InputError, match="they unpack to more than 1 MiB"):
         read_tests(reference(packed("[" + " " * 2**20 + "]")))

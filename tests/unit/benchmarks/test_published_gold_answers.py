@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from safechain_ray.benchmarks.base import Problem
-from safechain_ray.benchmarks.loading import load_problems, with_source
+from safechain_ray.benchmarks.base import Problem, load_problems, with_source
 from safechain_ray.benchmarks.math_grader import MathGrader, gold_answer
 from safechain_ray.catalog import benchmarks
 from tests.real_data import real, real_data_marks

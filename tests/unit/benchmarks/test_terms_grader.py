@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray import catalog
-from safechain_ray.benchmarks.base import Grade, Problem, make_grader
-from safechain_ray.benchmarks.loading import load_problems
+from safechain_ray.benchmarks.base import Grade, Problem, load_problems, make_grader
 from tools.demo_models.topic_problems import ROWS, SEED, problems
 
 GRADER = make_grader("terms")

@@ -3,8 +3,8 @@
 import pytest
 from ray.util.accelerators import accelerators
 
-from safechain_ray.cluster.autoscaler import gpus_of_kind, memory_of_type
-from safechain_ray.cluster.gpu_supply import GIGABYTES_OF_TYPES
+from safechain_ray.cluster.gpu_fit import GIGABYTES_OF_TYPES
+from safechain_ray.cluster.nodes import gpus_of_kind, memory_of_type
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from ray.data.exceptions import SystemException
 from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
 
-from safechain_ray.cluster.failures import explain
+from safechain_ray.cluster.session import explain
 from safechain_ray.errors import EngineStartError
 
 ORIGINAL = EngineStartError("the engine did not start: CUDA out of memory")

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from safechain_ray.catalog import judges, models
 from safechain_ray.catalog.entries import GPU_GIGABYTES, EngineNeeds
 from safechain_ray.catalog.parallelism import ParallelSizes
-from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, cache_bytes, fit_engine, fit_sentence
-from safechain_ray.cluster.gpu_supply import Gpus
+from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, Gpus, cache_bytes, fit_engine, fit_sentence
 from safechain_ray.errors import PlanError
 
 ENGINES = {**models(), **{name: judge.engine for name, judge in judges().items() if judge.engine}}

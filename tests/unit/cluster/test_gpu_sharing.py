@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from safechain_ray.catalog import judges, models
 from safechain_ray.catalog.entries import EngineNeeds
-from safechain_ray.cluster.gpu_fit import GpuFit, fit_engine, share_one_gpu
-from safechain_ray.cluster.gpu_supply import Gpus
+from safechain_ray.cluster.gpu_fit import GpuFit, Gpus, fit_engine, share_one_gpu
 from safechain_ray.errors import PlanError
 
 

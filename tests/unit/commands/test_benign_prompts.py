@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from safechain_ray.commands.benign import name_benign
 from safechain_ray.commands.compare import compare_runs
+from safechain_ray.commands.fine_grained import name_benign
 from safechain_ray.config import read_config
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.safety import REFUSAL_RULE

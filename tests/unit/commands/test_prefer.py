@@ -21,7 +21,7 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve_judge
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sampling, Setting, StrategySpec
-from safechain_ray.types.preferences import PAIRS_SCHEMA, PREFERENCES_SCHEMA
+from safechain_ray.types.tables import PAIRS_SCHEMA, PREFERENCES_SCHEMA
 from tests.made_runs.by_answers import SETTING, finished_run
 
 JUDGE = "prefer-llama-3.3-70b"

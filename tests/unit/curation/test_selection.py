@@ -20,7 +20,7 @@ from safechain_ray.curation.selection import (
     response_text,
     select,
 )
-from safechain_ray.datasets.thinking_tags import split_thought
+from safechain_ray.datasets.layouts import split_thought
 from safechain_ray.testing import sample, verdict
 from safechain_ray.types import KeepRule, Sample, Verdict, samples_table
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from safechain_ray.catalog import families
 from safechain_ray.datasets.adhoc import adhoc_training_set
-from safechain_ray.datasets.layouts import RowError, turns_of
-from safechain_ray.datasets.thinking_tags import foreign_tag
+from safechain_ray.datasets.layouts import RowError, foreign_tag, turns_of
 from safechain_ray.datasets.training_sets import TrainingSet, load_training_set
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types import Demonstration, Exchange

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from safechain_ray import catalog
-from safechain_ray.benchmarks.loading import load_problems
+from safechain_ray.benchmarks.base import load_problems
 from safechain_ray.datasets.loading import load_prompts
 from tools.demo_models.requests import ROWS_A_KIND, SEED, requests
 

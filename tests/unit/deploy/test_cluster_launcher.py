@@ -11,7 +11,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.util.accelerators import accelerators
 
 from safechain_ray.catalog import models
-from safechain_ray.cluster.autoscaler import memory_of_type
+from safechain_ray.cluster.nodes import memory_of_type
 from safechain_ray.cluster.spot.interruption_watcher import CLOUDS
 from tests.deployment import LAUNCHER_FILES, ROOT, launched, read_yaml
 

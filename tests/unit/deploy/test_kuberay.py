@@ -10,7 +10,7 @@ import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config
 
-from safechain_ray.cluster.autoscaler import read_autoscaler_capacity
+from safechain_ray.cluster.nodes import read_autoscaler_capacity
 from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 from safechain_ray.cluster.ray_internals.hooks import TESTED_RAY
 from safechain_ray.cluster.scheduler_policy import WaitingRun, schedule_runs

@@ -18,7 +18,7 @@ from safechain_ray.engines.api_answers import (
     read_logprobs,
     texts,
 )
-from safechain_ray.engines.api_json import read_usage
+from safechain_ray.engines.api_wire import read_usage
 from safechain_ray.errors import BlockedError, RowError
 from safechain_ray.types import ZERO_WIDTH_SPACE, ThinkingTags
 

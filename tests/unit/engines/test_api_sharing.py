@@ -11,7 +11,7 @@ from aiohttp import web
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api import ApiStart, start_api
-from safechain_ray.engines.api_json import Usage, shared_usage
+from safechain_ray.engines.api_wire import Usage, shared_usage
 from safechain_ray.errors import BlockedError, RowError
 from safechain_ray.types import Completion, Message, Request, Sampling
 from tests.scripted_api import ScriptedApi, failure, serving

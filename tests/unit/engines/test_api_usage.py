@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from safechain_ray.engines.api_json import Usage, read_usage, thought_tokens
+from safechain_ray.engines.api_wire import Usage, read_usage, thought_tokens
 from safechain_ray.types import ThinkingTags
 
 TAGS = ThinkingTags("<think>", "</think>")

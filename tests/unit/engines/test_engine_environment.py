@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from safechain_ray.catalog import models
-from safechain_ray.engines.environment import (
+from safechain_ray.engines.start import Device, EngineStart
+from safechain_ray.engines.vllm_environment import (
     KernelSources,
     engine_environment,
     nvcc_path,
     nvcc_version,
     path_with_own_programs,
 )
-from safechain_ray.engines.start import Device, EngineStart
 
 TOOLKIT = KernelSources(has_nvcc=True, has_flashinfer_kernels=False)
 BUILT_KERNELS = KernelSources(has_nvcc=False, has_flashinfer_kernels=True)

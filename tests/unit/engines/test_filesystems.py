@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from safechain_ray.catalog import models
-from safechain_ray.engines import vllm_arguments
+from safechain_ray.engines import vllm_environment
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.engines.vllm_arguments import engine_arguments, filesystem_of, is_fuse
+from safechain_ray.engines.vllm_environment import engine_arguments, filesystem_of, is_fuse
 
 MOUNTS = r"""overlay / overlay rw 0 0
 proc /proc proc rw 0 0
@@ -50,9 +50,9 @@ def test_weights_of_a_mounted_bucket_are_read_ahead(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, strategy: str | None
 ):
     asked: list[Path] = []
-    monkeypatch.setattr(vllm_arguments, "filesystem_of", lambda folder: asked.append(folder) or kind)
-    monkeypatch.setattr(vllm_arguments, "HF_HUB_CACHE", "/weights/hub")
-    monkeypatch.setattr(vllm_arguments, "available_memory", lambda: 1e12)
+    monkeypatch.setattr(vllm_environment, "filesystem_of", lambda folder: asked.append(folder) or kind)
+    monkeypatch.setattr(vllm_environment, "HF_HUB_CACHE", "/weights/hub")
+    monkeypatch.setattr(vllm_environment, "available_memory", lambda: 1e12)
     start = EngineStart(models()["R1-7B"], "cuda", tmp_path / "log")
 
     assert engine_arguments(start, str(tmp_path)).get("safetensors_load_strategy") == strategy

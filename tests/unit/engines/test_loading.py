@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from safechain_ray.engines.loading import LOADED, MIB, LoadedBytes, loading_reported
+from safechain_ray.engines.start import LOADED, MIB, LoadedBytes, loading_reported
 
 READER = "import sys, time; print(len(open(sys.argv[1], 'rb').read()), flush=True); time.sleep(60)"
 SPINNER = "print(0, flush=True)\nwhile True: pass"

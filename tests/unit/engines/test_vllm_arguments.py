@@ -17,7 +17,7 @@ from safechain_ray.engines.vllm import (
     start_vllm,
     template_turns,
 )
-from safechain_ray.engines.vllm_arguments import engine_arguments
+from safechain_ray.engines.vllm_environment import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.types import ZERO_WIDTH_SPACE, Message, broken_up

@@ -14,9 +14,9 @@ import pytest
 
 import safechain_ray
 from safechain_ray.catalog import models
-from safechain_ray.engines import vllm, vllm_arguments
+from safechain_ray.engines import vllm, vllm_environment
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.engines.vllm_arguments import engine_arguments
+from safechain_ray.engines.vllm_environment import engine_arguments
 
 ENGINE = ast.parse(inspect.getsource(vllm))
 SOURCES = (path.read_text(encoding="utf-8") for path in Path(safechain_ray.__file__).parent.rglob("*.py"))
@@ -116,8 +116,8 @@ def test_the_installed_vllm_has_it(module: str, name: str) -> None:
 
 
 def test_an_engine_takes_every_argument(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_arguments, "is_fuse", lambda filesystem: True)
-    monkeypatch.setattr(vllm_arguments, "available_memory", lambda: 1e15)
+    monkeypatch.setattr(vllm_environment, "is_fuse", lambda filesystem: True)
+    monkeypatch.setattr(vllm_environment, "available_memory", lambda: 1e15)
     quantized = models()["R1-32B"].model_copy(update={"quantization": "fp8"})
     one_gpu, log = models()["R1-7B"], Path("/no/log")
     starts = (

@@ -15,7 +15,7 @@ from safechain_ray.judges.base import word_shares
 from safechain_ray.judges.preference import LETTERS, PreferenceJudge, make_preference_judge
 from safechain_ray.testing import Script, ScriptedEngine
 from safechain_ray.types import Request
-from safechain_ray.types.preferences import Preference
+from safechain_ray.types.tables import Preference
 
 ENTRY = judges()["prefer-llama-3.3-70b"]
 LIKES_A = {"A": math.log(0.6), "B": math.log(0.2), "C": math.log(0.2)}

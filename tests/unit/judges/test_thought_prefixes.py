@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.judges.thought_prefixes import ThoughtPrefixes, judge_prefixes, prefix_ends, prefixes_table
+from safechain_ray.judges.base import ThoughtPrefixes, judge_prefixes, prefix_ends, prefixes_table
 from safechain_ray.testing import sample
 from safechain_ray.types import PIECES_SCHEMA, Part, Sample, Verdict, samples_table
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safechain_ray.metrics.paired import holm
+from safechain_ray.metrics.safety import holm
 
 p_values = st.lists(st.none() | st.floats(0, 1), max_size=12)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.metrics.counts import PromptCounts
-from safechain_ray.metrics.paired import mcnemar, paired_difference
+from safechain_ray.metrics.safety import mcnemar, paired_difference
 
 
 def prompts(safe: list[int | None], samples: int = 1) -> list[PromptCounts]:

@@ -16,7 +16,7 @@ from safechain_ray.metrics.benchmark import (
     summarise_grades,
 )
 from safechain_ray.metrics.intervals import wilson
-from safechain_ray.metrics.paired import mcnemar
+from safechain_ray.metrics.safety import mcnemar
 
 
 def of(*problems: tuple[int, int], samples: int) -> list[ProblemGrades]:

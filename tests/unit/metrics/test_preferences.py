@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from safechain_ray.metrics.preferences import SettingPreferences, Unanswered, summarise_preferences
 from safechain_ray.types import Setting
-from safechain_ray.types.preferences import PREFERENCES_SCHEMA
+from safechain_ray.types.tables import PREFERENCES_SCHEMA
 
 SETTING = Setting(dataset="quickstart")
 MIRRORED = {"win": "lose", "lose": "win", "tie": "tie", "error": "error", "a": "b", "b": "a", None: None}

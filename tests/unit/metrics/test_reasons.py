@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safechain_ray.metrics.counts import count_samples, count_verdicts, merge
-from safechain_ray.metrics.reasons import MOST_REASONS, OTHERS, REASON_CHARACTERS, Reason, plain_reason
+from safechain_ray.metrics.counts import (
+    MOST_REASONS,
+    OTHERS,
+    REASON_CHARACTERS,
+    Reason,
+    count_samples,
+    count_verdicts,
+    merge,
+    plain_reason,
+)
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.testing import verdict
 from safechain_ray.types import Sample, samples_table, verdicts_table

@@ -11,7 +11,7 @@ import yaml
 from safechain_ray.commands.build_dataset import Building, build_dataset
 from safechain_ray.datasets.adhoc import adhoc_training_set
 from safechain_ray.datasets.training_sets import load_training_set
-from safechain_ray.report.dataset import dataset_card, steps_table, write_card
+from safechain_ray.report.training import dataset_card, steps_table, write_card
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.testing import ScriptedEngines
 from tests.made_runs.by_draw import answered, build_config

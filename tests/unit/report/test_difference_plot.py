@@ -2,7 +2,7 @@
 
 import pytest
 
-from safechain_ray.metrics.paired import PairedMeans
+from safechain_ray.metrics.safety import PairedMeans
 from safechain_ray.report.html.comparison import DifferenceLine, difference_plot
 
 

@@ -9,8 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from safechain_ray.report import renderers
-from safechain_ray.report.document import Column, Document, Table, cell, figure_columns, text_column
-from safechain_ray.report.escape import printable
+from safechain_ray.report.document import Column, Document, Table, cell, figure_columns, printable, text_column
 
 GITHUB = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from safechain_ray.report.escape import escape, printable, printable_lines
+from safechain_ray.report.document import escape, printable, printable_lines
 
 
 @pytest.mark.parametrize(

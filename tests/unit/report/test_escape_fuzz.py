@@ -14,8 +14,8 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from safechain_ray.report import renderers
-from safechain_ray.report.escape import escape, printable, printable_lines
-from safechain_ray.report.html.markup import element
+from safechain_ray.report.document import escape, printable, printable_lines
+from safechain_ray.report.html.elements import element
 
 SMALL = settings(max_examples=3 * settings().max_examples)
 LARGE = settings(max_examples=100_000)

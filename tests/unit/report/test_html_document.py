@@ -14,7 +14,7 @@ from safechain_ray.report.document import (
     figure_columns,
     text_column,
 )
-from safechain_ray.report.html.document import caveats_and_notes, html_table
+from safechain_ray.report.html.elements import caveats_and_notes, html_table
 from safechain_ray.report.leaderboard import outcomes_table
 from safechain_ray.report.renderers import markdown, rich_table
 from safechain_ray.types import Verdict

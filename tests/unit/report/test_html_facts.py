@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from safechain_ray.report.html.facts import run_facts
+from safechain_ray.report.html.run import run_facts
 from safechain_ray.runs.run_file import RunFile
 from tests.made_runs.by_samples import sample, setting, write_run
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.errors import InputError
-from safechain_ray.report.html.markup import element, join
+from safechain_ray.report.html.elements import element, join
 from safechain_ray.report.html.run import run_page
 from safechain_ray.report.html.samples import pack_samples, packed
 from safechain_ray.report.html.write import write_report

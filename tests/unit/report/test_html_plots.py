@@ -8,8 +8,7 @@ import pytest
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.plot import figure
-from safechain_ray.report.html.plots import run_plots
-from safechain_ray.report.html.setting_groups import curves, strategy_groups
+from safechain_ray.report.html.plots import curves, run_plots, strategy_groups
 from safechain_ray.types import Setting
 from tests.made_runs.by_samples import ASKED, setting, varied
 

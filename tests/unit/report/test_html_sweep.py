@@ -4,10 +4,10 @@ import re
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.report.html.comparison import sweep_page
 from safechain_ray.report.html.plot import heading as heading_of
 from safechain_ray.report.html.plot import text
-from safechain_ray.report.html.sweep import sweep_page
-from safechain_ray.report.rankings import SweepRun, rankings
+from safechain_ray.report.leaderboard import SweepRun, rankings
 from safechain_ray.testing import verdict
 from safechain_ray.types import Setting
 from tests.made_runs.by_samples import ASKED, sample, setting

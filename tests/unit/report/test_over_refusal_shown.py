@@ -14,11 +14,10 @@ from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.safety import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.compared_models import models_table
-from safechain_ray.report.html.document import html_table
+from safechain_ray.report.html.comparison import sweep_page
+from safechain_ray.report.html.elements import html_table
 from safechain_ray.report.html.plots import over_refusal_plot, run_plots
-from safechain_ray.report.html.sweep import sweep_page
-from safechain_ray.report.leaderboard import leaderboard, leaderboard_table
-from safechain_ray.report.rankings import SweepRun, rankings
+from safechain_ray.report.leaderboard import SweepRun, leaderboard, leaderboard_table, rankings
 from safechain_ray.report.renderers import latex, markdown
 from safechain_ray.report.tables import (
     category_table,

@@ -8,7 +8,7 @@ from rich.console import Console
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.intervals import share_estimate
 from safechain_ray.metrics.preferences import LeftOut, Preferences, PreferenceShares, SettingPreferences
-from safechain_ray.report.preferences import preferences_document
+from safechain_ray.report.comparison import preferences_document
 from safechain_ray.report.renderers import print_document
 from safechain_ray.types import Setting
 

@@ -9,7 +9,7 @@ from safechain_ray import catalog
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 from safechain_ray.config import ResourcesConfig
-from safechain_ray.engines.environment import EnginePackage
+from safechain_ray.engines.vllm_environment import EnginePackage
 from safechain_ray.errors import PlanError
 from safechain_ray.runs.pools import ENGINE_GIGABYTES, WORKER_GIGABYTES, judge_pool, pool_needs
 from tests.unit.runs.small_runs import resolved

@@ -18,8 +18,8 @@ from transformers import AutoTokenizer
 
 from safechain_ray.catalog import families, judges, models
 from safechain_ray.cli import app
-from safechain_ray.commands.doctor.finding import Subject
-from safechain_ray.commands.doctor.prompt import check_model_prompt
+from safechain_ray.commands.doctor import Subject
+from safechain_ray.commands.doctor.model import check_model_prompt
 from safechain_ray.config import ModelConfig
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.vllm import engine_arguments

@@ -26,9 +26,8 @@ UNSAFE_METHODS = {("torch", "load"), ("yaml", "load"), ("yaml", "unsafe_load"), 
 
 
 BY_DESIGN = {
-    "safechain_ray/benchmarks/contest_tests.py": "reads pickles of LiveCodeBench by an unpickler that knows texts only",
+    "safechain_ray/benchmarks/examination.py": "compiles the test; reads LiveCodeBench by an unpickler of texts",
     "safechain_ray/benchmarks/conversation.py": "runs inside the sandbox",
-    "safechain_ray/benchmarks/examination.py": "compiles the file before",
     "safechain_ray/benchmarks/sandbox/launcher.py": "runs inside the sandbox, and reads what was handed in",
     "safechain_ray/benchmarks/sandbox/running.py": "hands it in: marshal only writes here",
     "safechain_ray/training/shard_pickles.py": "looks at what torch unpickles, by an unpickler that knows its classes",

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import ModelShape
+from safechain_ray.commands.finetune.plan import GIB, MemoryPlan, plan_memory
 from safechain_ray.config import LoraOptions, TrainingOptions
-from safechain_ray.training.memory_plan import GIB, MemoryPlan, plan_memory
 
 SHAPES = st.sampled_from(list(catalog.shapes().values()))
 OPTIONS = st.builds(

@@ -15,7 +15,7 @@ from safechain_ray.cluster.workers.pair_judge import PairJudgeWorker, preference
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
 from safechain_ray.testing import Script, ScriptedEngines
-from safechain_ray.types.preferences import PAIRS_SCHEMA, PREFERENCES_SCHEMA
+from safechain_ray.types.tables import PAIRS_SCHEMA, PREFERENCES_SCHEMA
 from tests.scripted_api import serving
 from tests.unit.cluster.local_actors import LocalActor, LocalTracker, start_of
 

@@ -33,7 +33,7 @@ from safechain_ray.report.html.samples import pack_samples
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Prompt, Sampling, Setting, samples_from_table
-from safechain_ray.types.preferences import PAIRS_SCHEMA
+from safechain_ray.types.tables import PAIRS_SCHEMA
 from tests.made_runs.by_samples import write_run
 from tests.moderation_server import Answer, moderation_entry
 from tests.moderation_server import serving as moderating

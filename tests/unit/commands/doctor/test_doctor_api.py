@@ -10,9 +10,9 @@ import pytest
 
 from safechain_ray.catalog import api_models
 from safechain_ray.catalog.entries import ApiEntry
-from safechain_ray.commands.doctor.api import check_api
+from safechain_ray.commands.doctor import Finding
+from safechain_ray.commands.doctor.access import check_api
 from safechain_ray.commands.doctor.examine import examine
-from safechain_ray.commands.doctor.finding import Finding
 from safechain_ray.config import ModelConfig
 from safechain_ray.errors import InputError
 

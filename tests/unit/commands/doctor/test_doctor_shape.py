@@ -5,10 +5,9 @@ from transformers import LlamaConfig
 
 from safechain_ray.catalog import models
 from safechain_ray.catalog.entries import EngineNeeds
-from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS
-from safechain_ray.cluster.gpu_supply import Gpus
-from safechain_ray.commands.doctor.finding import Finding, Subject
-from safechain_ray.commands.doctor.shape import check_shape, gpus_to_check
+from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, Gpus
+from safechain_ray.commands.doctor import Finding, Subject
+from safechain_ray.commands.doctor.model import check_shape, gpus_to_check
 from safechain_ray.engines.gpus import Gpu, GpuReport
 
 R1_32B = {

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.doctor import Finding, Subject
 from safechain_ray.commands.gpu_check.check import Scene
 from safechain_ray.errors import EngineStartError
 

@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from safechain_ray.catalog import models
-from safechain_ray.commands.doctor.finding import Finding, Subject
+from safechain_ray.commands.doctor import Finding, Subject
 from safechain_ray.commands.gpu_check import cases, run
-from safechain_ray.commands.gpu_check.cases import RunningEngine
+from safechain_ray.commands.gpu_check.cases import Figure, RunningEngine, quickstart, read_reference
 from safechain_ray.commands.gpu_check.check import (
     STEPS,
     Scene,
@@ -21,7 +21,6 @@ from safechain_ray.commands.gpu_check.check import (
     run_step,
     write_finding,
 )
-from safechain_ray.commands.gpu_check.reference import Figure, quickstart, read_reference
 from safechain_ray.config import read_config
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import UnknownNameError

@@ -22,8 +22,8 @@ from safechain_ray.commands.evaluate import Evaluation, OpenRun
 from safechain_ray.commands.status import read_status
 from safechain_ray.commands.sweep import active_runs, schedule
 from safechain_ray.commands.sweep import sweep as pipeline
+from safechain_ray.commands.sweep.active_runs import LOADING_SECONDS, SharedJudgesState
 from safechain_ray.commands.sweep.schedule import SweepOptions
-from safechain_ray.commands.sweep.shared_judges import LOADING_SECONDS, SharedJudgesState
 from safechain_ray.commands.sweep.sweep import SweepDone, is_sweep, read_sweep, sweep
 from safechain_ray.config import SweepConfig
 from safechain_ray.errors import EngineStartError, InputError

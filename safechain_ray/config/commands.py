@@ -1,0 +1,255 @@
+"""Configs of the other commands: `judge-study`, `judge`, `prefer`, `doctor`, `build-dataset` and `finetune`."""
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from safechain_ray.config.base import Config, Named, refuse_repeats
+from safechain_ray.config.parts import ClusterConfig, DatasetConfig, JudgeConfig, ModelConfig, ResourcesConfig
+from safechain_ray.config.run import OneModel, RunConfig, below
+from safechain_ray.types import KeepRule, Part, Sampling, StrategySpec, StrictNumbers, VoteRule
+
+PIECE_COUNTS = range(2, 101)
+
+"""Numbers of pieces into which a thought can be divided."""
+
+
+class StudyConfig(Config):
+    """A judge study: labelled responses, and the judges that are held against the labels."""
+
+    data: str = Field(description="catalog name, path, URI or Hugging Face id of the labelled responses")
+    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
+    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
+    prompt_column: str = "prompt"
+    response_column: str = "response"
+    label_column: str = "label"
+    unsafe_labels: tuple[str, ...] = Field((), description="labels that mean unsafe; all others mean safe")
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    votes: tuple[VoteRule, ...] = Field((), description="votes over all the judges, two or more")
+    output: str | None = Field(None, description="the study's folder: a local path or URI")
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "StudyConfig":
+        refuse_repeats(judges=[judge.name for judge in self.judges], votes=list(self.votes))
+        if self.votes and len(self.judges) == 1:
+            raise ValueError("a vote needs two judges or more; name another one, or leave the vote out")
+        return self
+
+
+class JudgingConfig(Config):
+    """Judges for a run that is finished."""
+
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
+    pieces: int | None = Field(
+        None,
+        ge=PIECE_COUNTS.start,
+        le=PIECE_COUNTS.stop - 1,
+        description="instead of parts: thoughts up to 1/N, 2/N ... of their length",
+    )
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "JudgingConfig":
+        refuse_repeats(judges=[judge.name for judge in self.judges], parts=list(self.parts))
+        if self.pieces is not None and "parts" in self.model_fields_set:
+            raise ValueError("pieces are pieces of thoughts: leave parts out, or judge them by a command of their own")
+        return self
+
+
+class CheckConfig(Config):
+    """A model and judges that `doctor` checks."""
+
+    model: ModelConfig | None = None
+    judges: tuple[JudgeConfig, ...] = ()
+
+
+class PreferenceConfig(Config):
+    """A preference judge for two finished runs."""
+
+    judge: JudgeConfig
+    part: Part | None = Field(None, description="what is compared; the answer where both models have it apart")
+    strategies: tuple[str, ...] = Field((), description="only settings of these; all that both runs have by default")
+    output: str | None = Field(None, description="the folder of the preferences: a local path or URI")
+    resources: ResourcesConfig = ResourcesConfig()
+
+
+DEFAULT_SAMPLING = {"temperature": 0.6, "top_p": 0.95}
+
+HUB_ID = r"^[\w.-]+/[\w.-]+$"
+
+
+class PromptsConfig(Named):
+    """Where the prompts come from, and how many of them are drawn."""
+
+    name: str = Field(description="catalog name, path, URI or Hugging Face id")
+    file: str | None = Field(None, description="a copy of the catalog's set, whole or a part, read in its place")
+    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
+    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
+    prompt_column: str | None = None
+    id_column: str | None = None
+    kind_column: str | None = Field(None, description="column of the kinds, of which equally many are drawn")
+    number: int | None = Field(None, ge=1, description="prompts to draw; all of them by default")
+
+    def dataset(self) -> DatasetConfig:
+        """The prompts as a data set of a run."""
+        return DatasetConfig(
+            name=self.name,
+            config=self.config,
+            split=self.split,
+            prompt_column=self.prompt_column,
+            id_column=self.id_column,
+            category_column=self.kind_column,
+        )
+
+
+class BuildConfig(OneModel):
+    """A training set: prompts, K responses to each, judges, and the rule by which prompts and responses are kept."""
+
+    prompts: PromptsConfig
+    samples: int = Field(5, ge=1, description="K, the responses to each prompt")
+    strategy: StrategySpec = StrategySpec()
+    sampling: Sampling = Field(Sampling(**DEFAULT_SAMPLING), description="temperature 0.6 and top_p 0.95 by default")
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="a response is safe where all of them say so")
+    part: Part = Field("response", description="what every judge looks at")
+    rule: KeepRule = Field(
+        "all", description="responses that must be safe: all K, more than half, or one, of which the safest is kept"
+    )
+    seed: int = Field(0, ge=0, description="draws the prompts, the response to keep, and the order of the rows")
+    rows: int | None = Field(None, ge=1, description="rows that are wanted; all that are kept by default")
+    drop_near_duplicates: bool = Field(False, description="of prompts that are alike draw only one")
+    decontaminate: tuple[str, ...] = Field((), description="evaluation sets that no prompt may overlap with")
+    similarity: float = Field(0.8, gt=0, le=1, description="Jaccard index from which on two prompts are alike")
+    answers_only: bool = Field(False, description="a control: the same rows, without their thoughts")
+    run: str | None = Field(None, description="the folder of the responses; `run` in the output by default")
+    output: str | None = Field(None, description="the data set's folder: a local path or URI")
+    push_to_hub: str | None = Field(None, pattern=HUB_ID, description="owner/name on the Hugging Face hub, private")
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @field_validator("sampling", mode="before")
+    @classmethod
+    def _default_sampling(cls, value: Any) -> Any:
+        return DEFAULT_SAMPLING | value if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "BuildConfig":
+        refuse_repeats(judges=[judge.name for judge in self.judges], decontaminate=list(self.decontaminate))
+        return self
+
+    def run_config(self, output: str | None = None) -> RunConfig:
+        """The config of the run that generates the responses, in a folder below `output`."""
+        folder = None if output is None else self.run or below(output, "run")
+        return RunConfig(
+            model=self.model,
+            datasets=(self.prompts.dataset(),),
+            strategies=(self.strategy,),
+            sampling=self.sampling,
+            samples=self.samples,
+            judges=self.judges,
+            parts=(self.part,),
+            output=folder,
+            resources=self.resources,
+        )
+
+
+Tracker = Literal["wandb", "mlflow", "tensorboard"]
+
+
+class LoraOptions(StrictNumbers):
+    """Low-rank adapters (arXiv:2106.09685) on all linear layers but the output, merged into the weights at the end."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32, gt=0, description="the adapters' product is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainingOptions(StrictNumbers):
+    """AdamW, a cosine schedule after a warm-up, and packed sequences. A step is one of the optimizer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lora: LoraOptions | None = Field(None, description="None trains all weights")
+    epochs: float = Field(2, gt=0)
+    learning_rate: float = Field(1e-5, gt=0)
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps")
+    weight_decay: float = Field(0.0, ge=0)
+    sequences_a_step: int = Field(16, ge=1, description="packed sequences in a step, over all processes")
+    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the computation")
+    gradient_checkpointing: bool = Field(True, description="less memory for about a third more computation")
+    log_every: int = Field(10, ge=1, description="steps")
+    evaluate_every: int = Field(100, ge=1, description="steps; at the end in any case")
+    save_every: int = Field(100, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, ge=1)
+    seed: int = 0
+    report_to: tuple[Tracker, ...] = Field((), description="trackers of transformers")
+
+
+class TrainingSetConfig(Named):
+    """The demonstrations, and which part of their prompts is held out for the evaluation loss."""
+
+    name: str = Field(description="catalog name, path, URI or Hugging Face id")
+    file: str | None = Field(None, description="a copy of the catalog's set, read in its place")
+    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
+    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
+    messages_column: str | None = None
+    prompt_column: str | None = None
+    response_column: str | None = None
+    thought_column: str | None = None
+    answer_column: str | None = None
+    input_column: str | None = Field(None, description="text appended to the prompt; '' for none")
+    system_column: str | None = Field(None, description="the system turn; '' for none")
+    has_thoughts: bool | None = Field(None, description="false for a control: answers only")
+    family: str | None = Field(None, description="the model family in whose tags the thoughts are; r1 by default")
+    loss_on: Literal["last", "all"] | None = Field(
+        None, description="the assistant turns of a conversation that carry loss; last by default"
+    )
+    on_bad_row: Literal["refuse", "skip"] = "refuse"
+    held_out: float = Field(0.02, ge=0, lt=1, description="share of the prompts that only the evaluation loss sees")
+
+    def columns(self) -> dict[str, Any]:
+        """Layout, config and split of the set, as fields of a catalog entry."""
+        fields = {
+            "config",
+            "split",
+            "has_thoughts",
+            "family",
+            "loss_on",
+            *(name for name in type(self).model_fields if name.endswith("_column")),
+        }
+        return self.model_dump(include=fields, exclude_none=True)
+
+
+class WorkersConfig(ClusterConfig):
+    """How the training is laid on the cluster. More workers do the same steps, but for an epoch's last and rounding."""
+
+    workers: int = Field(1, ge=1, description="processes that train together, each on a GPU (or on CPUs) of its own")
+    cpus_per_worker: float = Field(2, gt=0)
+    scratch: str | None = Field(
+        None, description="a folder on each node's own disk, for a checkpoint on its way; the system's temporary one"
+    )
+    max_worker_deaths: int = Field(
+        3, ge=0, description="the workers start again from the last checkpoint after so many deaths among them"
+    )
+
+
+class FinetuneConfig(OneModel):
+    """Supervised fine-tuning of one model, on all weights or by adapters (`training.lora`)."""
+
+    training_set: TrainingSetConfig
+    max_length: int = Field(16384, ge=8, description="tokens of a packed sequence; longer examples are left out")
+    training: TrainingOptions = TrainingOptions()
+    output: str = Field(description="the training's folder: a local path or URI")
+    resources: WorkersConfig = WorkersConfig()
+
+    @model_validator(mode="after")
+    def _shared_evenly(self) -> "FinetuneConfig":
+        sequences, workers = self.training.sequences_a_step, self.resources.workers
+        if sequences % workers:
+            raise ValueError(
+                f"training.sequences_a_step is {sequences}, which {workers} workers (resources.workers) can't share "
+                f"evenly: make it a multiple of {workers}"
+            )
+        return self
