@@ -21,6 +21,8 @@ from safechain_ray.storage import lease as module
 from safechain_ray.storage.lease import LEASE_FILE, Timing
 from tests.s3_server import Store
 
+pytestmark = pytest.mark.slow  # they wait for real timeouts
+
 QUICK = Timing(lasts=4.0, renew_interval=0.3, confirm_delay=0.5, local_confirm_delay=0.3)
 """A lease that runs out while a test waits; long enough for a machine that is busy."""
 

@@ -15,6 +15,8 @@ from safechain_ray.storage import Folder, files, open_folder, retry, uris
 from tests.fault_proxy import Mode
 from tests.s3_server import Store
 
+pytestmark = pytest.mark.slow  # they wait for real timeouts
+
 LARGE = bytes(range(256)) * 40_000
 """10 MB: more than what goes up in one request."""
 
