@@ -1,4 +1,4 @@
-"""pytest hooks for the tiers of the tests: markers by folder, a guard on fast tests, modules shared by two processes.
+"""pytest hooks for the tiers of the tests: markers by folder, a guard on fast tests, modules shared by processes.
 
 `make test-fast` runs what is marked `fast`: every test of tests/unit without a marker of a slower tier. A fast test
 imports neither vllm nor Ray's cluster fixture and starts no Ray, so that the inner loop takes seconds. The guard fails

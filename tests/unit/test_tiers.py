@@ -1,4 +1,4 @@
-"""The tiers of the tests: markers by folder, the guard on fast tests, and modules that two processes share."""
+"""The tiers of the tests: markers by folder, the guard on fast tests, and modules that processes share."""
 
 import os
 import subprocess
