@@ -6,13 +6,17 @@ from safechain_ray import __version__
 from safechain_ray.cli.benchmark import benchmark
 from safechain_ray.cli.build_dataset import build_dataset
 from safechain_ray.cli.common import ExitCode
-from safechain_ray.cli.compare import compare, prefer
+from safechain_ray.cli.compare import compare
+from safechain_ray.cli.config import config
 from safechain_ray.cli.doctor import doctor
 from safechain_ray.cli.evaluate import evaluate
 from safechain_ray.cli.finetune import finetune
-from safechain_ray.cli.judge import judge, judge_study
+from safechain_ray.cli.judge import judge
+from safechain_ray.cli.judge_study import judge_study
+from safechain_ray.cli.listing import list_entries
+from safechain_ray.cli.plan import plan
+from safechain_ray.cli.prefer import prefer
 from safechain_ray.cli.report import report
-from safechain_ray.cli.show import config, list_entries, plan
 from safechain_ray.cli.status import status
 from safechain_ray.cli.sweep import sweep
 

@@ -1,7 +1,6 @@
-"""`safechain-ray judge`: judges added to a finished run; and `judge-study`: judges compared with human labels."""
+"""`safechain-ray judge`: judges, and parts to judge, added to a finished run."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,9 +16,6 @@ from safechain_ray.cli.common import (
 )
 from safechain_ray.cli.options import (
     by_key,
-    config_options,
-    dataset_options,
-    folder_option,
     html_option,
     judge_option,
     judge_resource_options,
@@ -28,11 +24,11 @@ from safechain_ray.cli.options import (
     set_option,
     show,
 )
-from safechain_ray.config import JudgingConfig, StudyConfig, read_config_as
+from safechain_ray.config import JudgingConfig, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 
-JUDGE_EXAMPLES = """\b
+EXAMPLES = """\b
 Examples:
   safechain-ray judge runs/demo --judge refusal-match --part answer
   safechain-ray judge s3://bucket/runs/r1-7b --judge llama-guard-3-8b --part thought --part answer
@@ -41,7 +37,7 @@ Examples:
 """
 
 
-@click.command(epilog=JUDGE_EXAMPLES)
+@click.command(epilog=EXAMPLES)
 @click.argument("run")
 @judge_option
 @click.option("--remove", metavar="JUDGE", help="Instead: take an added judge out of the run, with its verdicts.")
@@ -134,65 +130,3 @@ def _in_pieces(run: str, config: JudgingConfig, html: bool, as_json: bool) -> No
     else:
         show(fine_grained_document(analysis), "table")
     sys.exit(ERRORS_IN_SAMPLES if done.failed else DONE)
-
-
-STUDY_EXAMPLES = """\b
-Examples:
-  safechain-ray judge-study --data labels.csv --judge refusal-match
-  safechain-ray judge-study --data labels.csv --prompt-column question --response-column answer \\
-      --label-column label --judge llama-guard-3-8b --judge refusal-match --vote any --output studies/mine
-  safechain-ray judge-study --config configs/paper/judge_study.yaml --profile demo
-"""
-
-
-@click.command("judge-study", epilog=STUDY_EXAMPLES)
-@config_options()
-@key_option(
-    "data",
-    "--data",
-    help="Labelled responses: file (CSV, JSON, JSONL, Parquet), folder, URI, Hugging Face id, catalog name.",
-)
-@dataset_options("")
-@key_option("response_column", "--response-column", help="Column that holds the responses; response by default.")
-@key_option(
-    "label_column",
-    "--label-column",
-    help="Column that holds the labels; label by default. Labels are safe and unsafe, or true/false and 1/0: true "
-    "means safe in is_safe, and unsafe in harmful or label. For other labels use --unsafe-label.",
-)
-@key_option(
-    "unsafe_labels",
-    "--unsafe-label",
-    multiple=True,
-    help="A label that means unsafe; all other labels mean safe. Repeatable.",
-)
-@judge_option
-@key_option("votes", "--vote", multiple=True, help="A vote over all judges: majority, any, all say unsafe. Repeatable.")
-@folder_option("study")
-@judge_resource_options
-@output_options
-def judge_study(
-    *, as_json: bool, config: Path | None, profile: str | None, assignments: tuple[str, ...], **flags: Any
-) -> None:
-    """Compare judges with human labels: accuracy, F1, Pearson's r, kappa. Rerun the command to resume.
-
-    Leaves study.json, study.md, study.svg, study.png, and in disagreements.parquet the rows on which a judge and the
-    label differ. Exit code 3: some verdicts are missing.
-    """
-    from safechain_ray.commands.judge_study import judge_study as run_study
-    from safechain_ray.engines.vllm import start_vllm
-    from safechain_ray.report.judge_study import study_document, write_study
-    from safechain_ray.report.progress import progress_for
-    from safechain_ray.report.renderers import print_document
-
-    resolved = read_config_as(StudyConfig, config, by_key(flags), assignments, profile)
-    interruptible()
-    with quiet_libraries() as terminal, progress_for(terminal) as progress:
-        done = run_study(resolved, progress, start_vllm)
-        write_study(done.study, done.folder.folder)
-    if as_json:
-        click.echo(done.study.model_dump_json(indent=2))
-    else:
-        print_document(study_document(done.study), Console())
-        print_location("Results", done.folder.folder)
-    sys.exit(ERRORS_IN_SAMPLES if done.study.missing_verdicts else DONE)

@@ -1,4 +1,4 @@
-"""`safechain-ray list`, `config` and `plan`: show the catalog, a whole config, or what a run would do."""
+"""`safechain-ray plan`: what a run or a sweep would do, without an engine."""
 
 import json
 from collections.abc import Mapping
@@ -8,62 +8,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray import catalog
 from safechain_ray.cli.common import output_options, quiet_libraries
 from safechain_ray.cli.evaluate import read_run_config, run_examples, run_options
 from safechain_ray.cli.options import by_key, keyed_options, only_given
 from safechain_ray.cli.sweep import sweep
-from safechain_ray.config import CONFIG_KINDS, SweepConfig, config_kind, json_schema, read_config_as
+from safechain_ray.config import SweepConfig, config_kind, read_config_as
 from safechain_ray.errors import InputError
-from safechain_ray.report.listing import LISTINGS, entries, print_entries
-from safechain_ray.storage import without_secrets
-from safechain_ray.types.yaml_text import dump_yaml
-
-
-@click.group()
-def config() -> None:
-    """About run configs."""
-
-
-@config.command(epilog="\b\nExample:\n  safechain-ray config schema > run.schema.json")
-@click.argument("kind", type=click.Choice(list(CONFIG_KINDS)), default="run")
-def schema(*, kind: str) -> None:
-    """Print the JSON schema of a run's config (a sweep's, a study's, a benchmark's): editors check by it."""
-    click.echo(json.dumps(json_schema(kind), indent=2))
-
-
-@config.command(epilog=run_examples("config show"))
-@run_options
-@output_options
-def show(*, as_json: bool, **flags: Any) -> None:
-    """Print the whole config that these flags make, with its defaults; secrets in URIs as ***.
-
-    Unknown judges and strategies are refused, and data sets that are no catalog name, file, URI or hub id. The model
-    is not checked.
-    """
-    from safechain_ray.decoding.base import strategy
-    from safechain_ray.runs.resolve import dataset_entry
-
-    resolved = read_run_config(**flags)
-    names = {dataset.name: dataset_entry(dataset).name for dataset in resolved.datasets}
-    for setting in resolved.expand_settings(names):
-        strategy(setting.strategy)
-    for judge in resolved.judges:
-        catalog.lookup("judge", catalog.judges(), judge.name)
-    tree = without_secrets(resolved.model_dump(mode="json"))
-    click.echo(json.dumps(tree, indent=2) if as_json else dump_yaml(tree).rstrip())
-
-
-@click.command("list", epilog="\b\nExample:\n  safechain-ray list models --json")
-@click.argument("kind", type=click.Choice(list(LISTINGS)))
-@output_options
-def list_entries(*, kind: str, as_json: bool) -> None:
-    """Show what the catalog holds."""
-    if as_json:
-        click.echo(json.dumps(entries(kind), indent=2))
-    else:
-        print_entries(kind, Console())
-
 
 SWEEP_EXAMPLE = "  safechain-ray plan --config configs/paper/main_table.yaml\n"
 

@@ -1,0 +1,83 @@
+"""`safechain-ray prefer`: which of two runs a judge prefers, response by response."""
+
+import sys
+from typing import Any
+
+import click
+
+from safechain_ray.cli.common import (
+    DONE,
+    ERRORS_IN_SAMPLES,
+    interruptible,
+    output_options,
+    print_location,
+    quiet_libraries,
+)
+from safechain_ray.cli.options import (
+    by_category_option,
+    by_key,
+    folder_option,
+    format_option,
+    gpu_memory_option,
+    judge_resource_options,
+    key_option,
+    max_requests_option,
+    set_option,
+    show,
+)
+from safechain_ray.config import PreferenceConfig, read_config_as
+
+EXAMPLES = """\b
+Examples:
+  safechain-ray prefer runs/r1-70b runs/llama-70b --judge prefer-llama-3.3-70b -o runs/r1-or-llama
+  safechain-ray prefer runs/a s3://bucket/runs/b --judge prefer-gpt-4o --strategy default --part response \\
+      --set judge.endpoint.base_url=http://localhost:8000/v1 --set judge.endpoint.model=my-model \\
+      --set judge.endpoint.api_key_env=MY_KEY
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("run_a")
+@click.argument("run_b")
+@key_option("judge.name", "-j", "--judge", required=True, help="A judge of kind preference, by catalog name.")
+@key_option("strategies", "-s", "--strategy", multiple=True, help="Only settings of this strategy. Repeatable.")
+@key_option("part", "--part", help="response, thought or answer; the answer where both models have it apart.")
+@folder_option("comparison")
+@by_category_option
+@gpu_memory_option
+@max_requests_option
+@judge_resource_options
+@set_option("judge.… or resources.…")
+@format_option
+@output_options
+def prefer(
+    *,
+    run_a: str,
+    run_b: str,
+    by_category: bool,
+    output_format: str,
+    as_json: bool,
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Ask a judge which of two finished runs responds better, prompt by prompt: wins, ties, losses of RUN_A.
+
+    Both responses to a prompt are shown twice, positions swapped: a win or a loss is one in both orders, anything else
+    a tie. Settings are paired where they are equal, else by data set and strategy where that leaves no choice; prompts
+    by id and text. Rerun the command to resume. Exit code 3: some pairs are missing.
+    """
+    from safechain_ray.commands.prefer import prefer as run_preferring
+    from safechain_ray.engines.vllm import start_vllm
+    from safechain_ray.report.comparison import preferences_document
+    from safechain_ray.report.progress import progress_for
+
+    config = read_config_as(PreferenceConfig, None, by_key(flags), assignments)
+    interruptible()
+    with quiet_libraries() as terminal, progress_for(terminal) as progress:
+        done = run_preferring(run_a, run_b, config, progress, start_vllm)
+    if as_json:
+        click.echo(done.preferences.model_dump_json(indent=2))
+    else:
+        show(preferences_document(done.preferences, by_category), output_format)
+        print_location("Results", done.folder.folder)
+    sys.exit(ERRORS_IN_SAMPLES if done.preferences.missing else DONE)
