@@ -20,8 +20,10 @@ JOBS = {f"jobs/{path.name}": path.stem.replace("_", "-") for path in (ROOT / "jo
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """What the page's blocks of code run, one list of words a command."""
-    for block in re.findall(r"^```\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+    """What the page's blocks of commands run, one list of words a command."""
+    for language, block in re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE):
+        if language not in ("", "bash"):
+            continue
         for line in block.replace("\\\n", " ").splitlines():
             if not line.startswith("#") and "…" not in line and "EOF" not in line and line.count("'") % 2 == 0:
                 yield shlex.split(line, comments=True)
@@ -75,16 +77,16 @@ def test_every_link_and_file_of_the_page_is_there(page: Path) -> None:
 
 
 def test_the_index_names_every_page() -> None:
-    index = (ROOT / "docs" / "README.md").read_text()
-    assert [page.name for page in OPERATION if page.name != "README.md" and f"({page.name})" not in index] == []
-    assert "docs/README.md" in (ROOT / "README.md").read_text()
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert [page.name for page in OPERATION if page.name != "index.md" and f"({page.name})" not in index] == []
+    assert "docs/index.md" in (ROOT / "README.md").read_text()
 
 
 def test_every_message_that_the_page_of_stuck_runs_explains_is_one_of_the_program() -> None:
     source = " ".join(path.read_text() for path in sorted((ROOT / "safechain_ray").rglob("*.py")))
     said = re.sub(r"""['"]\s*\n\s*f?['"]""", "", source)  # sentences that go on over lines
     said = re.sub(r"\{[^{}\n]*\}", "…", said)
-    messages = re.findall(r"^\| `([^`]+)`", (ROOT / "docs" / "stuck.md").read_text(), re.MULTILINE)
+    messages = re.findall(r"^\| `([^`]+)`", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
     assert len(messages) > 8
     for message in messages:
         for piece in re.split(r"…|'[^']*'|s3://", message):
