@@ -1,6 +1,6 @@
 # Everyday commands. Each one first runs scripts/setup, which returns at once when .venv is up to date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo story test-fast test test-long test-versions check gpu-check bench clean
+.PHONY: help setup demo story test-fast test test-long test-versions check docs gpu-check bench clean
 
 VENV := .venv/bin
 BENCHES := $(wildcard bench/throughput.py bench/two_process.py bench/orchestration.py)
@@ -35,11 +35,15 @@ test-long: setup ## Run the tests that take minutes: faults on real clusters, jo
 test-versions: setup ## Test the oldest and the newest supported Ray and vLLM, in .venvs/ (ARGS="--help")
 	@$(VENV)/python scripts/test_versions.py $(ARGS)
 
-check: setup ## Lint, format check, types, known vulnerabilities of installed packages
+check: setup docs ## Lint, format check, types, prose, docs, known vulnerabilities of installed packages
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
+	$(VENV)/python scripts/prose.py
 	@$(VENV)/python scripts/audit.py
+
+docs: setup ## Build the documentation as a site into site/ (also: .venv/bin/mkdocs serve)
+	@PYTHONPATH=. $(VENV)/mkdocs build --strict --quiet
 
 gpu-check: setup ## Prove in about ten minutes what this machine's GPU does (ARGS="--step engine", docs/gpu.md)
 	$(VENV)/safechain-ray doctor --gpu-check $(ARGS)
@@ -48,5 +52,5 @@ bench: setup ## Run the benchmarks of bench/, each prints a ratio
 	@set -e; for script in $(BENCHES); do echo "== $$script"; $(VENV)/python $$script; done
 
 clean: ## Remove caches and built packages (keeps .venv, .venvs and runs/)
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.venvs/*' -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""What faults cost: rows done again and seconds lost, with scripted engines on a Ray cluster of several nodes."""
+"""What faults cost: repeated rows and seconds lost, with scripted engines on a Ray cluster of several nodes."""
 
 import multiprocessing
 import os
@@ -36,7 +36,7 @@ class Fault:
 
     `like` is the fault that it is held against: the same run without one. `judged` runs have a judge with a pool, so
     that model and judge have a node each; those `in_store` write to a real S3 server; those `autoscaled` begin without
-    a node, and end when none is left. An `earlier_driver` is killed halfway before the one that is measured starts; an
+    a node, and end without any. An `earlier_driver` is killed halfway before the one that is measured starts; an
     `other_driver` comes halfway, and has to be refused.
     """
 
@@ -87,7 +87,7 @@ FAULTS: Mapping[str, Fault] = {
 class Run:
     """One evaluation under a fault; `seconds` from the first answer to the last commit.
 
-    `rows` are the samples that stand in its folder, `doubled` those that stand there more than once.
+    `rows` are the samples in its folder, `doubled` those that are there more than once.
     """
 
     rows: int
@@ -243,8 +243,8 @@ def _prompts(file: Path, rows: int) -> Path:
 def main(rows: int, seconds: float, faults: tuple[str, ...]) -> None:
     """What faults cost a run on two replicas, each on a node of its own with a logical GPU.
 
-    Engines are scripted and start at once: where a real one loads for minutes, these come on top wherever one starts
-    anew. Nodes are found dead by Ray's health check, after about 15 s. "Done again" are answers that were given twice,
+    Engines are scripted and start at once: where a real one loads for minutes, these come on top where one starts
+    anew. Nodes are found dead by Ray's health check, after about 15 s. "Repeated" are answers that were given twice,
     not those that a fault cut off.
     """
     console = wide_console()

@@ -101,7 +101,7 @@ def run_direct(load: Load) -> Side:
 
 
 def run_pipeline(load: Load) -> Side:
-    """`evaluate`, from the first request after the warm-up until the last sample stands judged in its file."""
+    """`evaluate`, from the first request after the warm-up until the last judged sample is in its file."""
     with tempfile.TemporaryDirectory(prefix="safechain-bench-") as scratch:
         config = load.config(Path(scratch))
         keep_committed_files()

@@ -1,7 +1,7 @@
 """Test doubles: a scripted engine without a model, and factories of samples and verdicts.
 
 `Script` describes the answers, latencies and faults of an engine. `ScriptedEngines` starts such engines in place of
-vLLM's. `sample` and `verdict` build records of which a test names only the columns that it checks.
+vLLM's. `sample` and `verdict` build records; a test names only the columns that it checks.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """`make check`: asks pip-audit whether installed packages have known vulnerabilities, and weighs what it finds.
 
 A finding fails the check unless pyproject.toml says under [tool.audit.ignored] why it does not concern this project.
-Where the vulnerability service can't be reached, that is said in a sentence and the check goes on: it is about the
-packages, not about the network.
+Where the vulnerability service can't be reached, the check prints a note and passes: it
+checks packages, not the network.
 """
 
 import json

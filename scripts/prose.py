@@ -1,7 +1,7 @@
 """Prose check of `make check`: words that the project's style refuses, and sentences that are too long.
 
-It reads all that a person reads: pages of docs/ and at the top, docstrings, comments, help texts and messages. A word of
-`prose.yaml` fails the check. A long sentence is a warning; `--sentences` prints each one.
+It reads all that a person reads: pages of docs/ and at the top, docstrings, comments, help texts and messages. A
+word of `prose.yaml` fails the check. A long sentence is a warning; `--sentences` prints each one.
 
 Example:
     python scripts/prose.py                     # the whole project
@@ -100,7 +100,8 @@ def code_texts(file: Path) -> Iterator[Text]:
             if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) and isinstance(one.value.value, str):
                 docstrings.add(id(one.value))
                 yield from _docstring(file, one.value)
-    yield from _messages(file, tree, docstrings)
+    if "tools" not in file.parts:  # a corpus of prompts is data
+        yield from _messages(file, tree, docstrings)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT and not re.match(r"#!|# (type|noqa|fmt|ruff|pragma)\b", token.string):
             yield Text(file, token.start[0], "comment", plain(token.string.lstrip("#")))

@@ -1,7 +1,7 @@
 """`make test-versions`: test the oldest and the newest supported Ray and vLLM, each in an environment of its own.
 
 The ranges of pyproject.toml decide what is tested: the oldest version is the lower bound of a range, the newest one is
-what pip installs. Environments lie in `.venvs/` and are reused while pyproject.toml and scripts/setup stay as they are.
+what pip installs. Environments are in `.venvs/` and are reused while pyproject.toml and scripts/setup stay as they are.
 """
 
 import argparse

@@ -267,7 +267,7 @@ def notes(
 ) -> Iterator[str]:
     """Notes for the reader. `thinks` is whether models of the family write thinking tags."""
     if not thinks:
-        yield "Models of this family write no thinking tags: thought and answer can't be told apart."
+        yield "Models of this family write no thinking tags: thought and answer can't be separated."
     elif not judges_of_both(asked):
         yield (
             "No judge has looked at thoughts and at answers apart. `safechain-ray judge RUN --judge J --part thought "

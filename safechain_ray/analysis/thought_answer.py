@@ -103,7 +103,7 @@ class FirstUnsafe(FrozenModel):
 
     judge: str
     pieces: int
-    n: int = Field(description="samples of which it is known")
+    n: int = Field(description="samples with known verdicts")
     missing: int = Field(description="no thought, no verdicts yet, or one missing before the first unsafe piece")
     counts: tuple[int, ...]
     first: tuple[Estimate, ...]
@@ -187,7 +187,7 @@ class LengthComparison(FrozenModel):
 
     judge: str
     part: Part
-    tokens_of: Part = Field(description="thought or answer, whichever is measured")
+    tokens_of: Part = Field(description="thought or answer, as measured")
     safe: LengthSummary
     unsafe: LengthSummary
     left_out: int = Field(description="samples without a verdict or without such tokens")

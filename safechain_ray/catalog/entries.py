@@ -172,7 +172,7 @@ class Endpoint(BaseModel):
 
     base_url: str = Field(pattern=PLAIN_URL, description="without a key, a user or a query in it")
     model: str = Field(min_length=1)
-    api_key_env: VariableName = Field("", description="environment variable that holds the key; empty: none is sent")
+    api_key_env: VariableName = Field("", description="environment variable with the key; without it no key is sent")
     max_concurrent: int = Field(16, ge=1, description="concurrent requests")
 
     def api_key(self) -> SecretStr | None:

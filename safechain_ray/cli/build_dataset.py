@@ -45,7 +45,7 @@ Examples:
 @dataset_options("prompts.")
 @key_option("prompts.id_column", "--id-column", help="Column that holds the prompts' ids.")
 @key_option(
-    "prompts.kind_column", "--kind-column", help="Column of the kinds, of which equally many prompts are drawn."
+    "prompts.kind_column", "--kind-column", help="Column of the kinds. The same number of prompts is drawn from each."
 )
 @key_option("prompts.number", "-n", "--number", type=int, help="Prompts to draw; all by default.")
 @key_option("samples", "-k", "--samples", type=int, help="K, the responses to each prompt; 5 by default.")

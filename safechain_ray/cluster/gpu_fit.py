@@ -7,7 +7,7 @@ model gets more GPUs until the cache has `MODEL_CONTEXTS` contexts. A judge writ
 On a machine with one GPU, `share_one_gpu` divides the memory between the engines. vLLM's `gpu_memory_utilization` is a
 share of the whole GPU for each engine, without the engine's CUDA context.
 
-`Gpus` is the supply: the number of GPUs on a node and in all, and their memory.
+`Gpus` is the supply: the number of GPUs on a node and in the cluster, and their memory.
 """
 
 import math
@@ -23,7 +23,7 @@ from safechain_ray.storage import redact
 
 MANY_GPUS = 64
 
-"""The assumed number of GPUs in all, where the capacity of an autoscaler is unknown."""
+"""The assumed total number of GPUs, where the capacity of an autoscaler is unknown."""
 
 GIGABYTES_OF_TYPES: Mapping[str, float] = {
     "T4": 16,
@@ -49,7 +49,7 @@ Used for nodes of an autoscaler and for nodes that do not answer. Where a type h
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """The GPUs that an engine may use: how many on the largest node and in all, and the memory of the smallest one.
+    """The GPUs that an engine may use: how many on the largest node and in total, and the memory of the smallest one.
 
     Memory is in GB (1e9 bytes). `by_node` has the number of GPUs and the memory of each, for nodes that differ. Where
     `are_known` is False, an autoscaler may add nodes with any number of GPUs.
@@ -285,7 +285,7 @@ def _refusal(engine: EngineNeeds, gpus: Gpus, tokens: int | None) -> str:
     own_share = SHARE_ARGUMENT in engine.engine_kwargs
     share = f" with {SHARE_ARGUMENT} {memory_share(engine.engine_kwargs):g}" if own_share else ""
     return (
-        f"{redact(engine.source)} does not fit {gpus}{share}, {gpus.a_node} a node and {gpus.in_all} in all: its "
+        f"{redact(engine.source)} does not fit {gpus}{share}, {gpus.a_node} per node and {gpus.in_all} in total: its "
         f"weights take {engine.weight_gigabytes:.1f} GB, the KV cache of {needed:,} tokens takes {cache:.1f} GB.\n"
         f"Fix: {'; or '.join(_fixes(engine, gpus, tokens))}."
     )

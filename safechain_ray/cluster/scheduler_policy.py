@@ -1,7 +1,7 @@
 """Scheduler policy of a sweep: which runs start now, and which running model gets one more replica.
 
 1. Larger models start first, so that long runs do not end last. Runs with fewer time slices are first.
-2. Smaller runs start wherever they fit (backfilling).
+2. Smaller runs start where they fit (backfilling).
 3. Further replicas go to the run with most work left for each of its replicas.
 4. No resource is taken from a running run.
 

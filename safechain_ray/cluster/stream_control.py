@@ -51,7 +51,7 @@ class StreamControl:
         return self._last_replicas
 
     def stop(self) -> None:
-        """Stop for good, at the next step of the current stream or of the next one."""
+        """Stop finally, at the next step of the current stream or of the next one."""
         self._stopped.set()
 
     def end_stream(self) -> None:

@@ -141,7 +141,7 @@ def _open_runs(uris: Sequence[str]) -> list[FinishedRun]:
 
 
 def _with_common_kinds(manifests: Sequence[RunManifest]) -> list[RunManifest]:
-    """A category that is benign in one run is benign in all: the same prompt can't be harmful in another."""
+    """A category that is benign in one run is benign in all runs: the same prompt can't be harmful in another."""
     common: dict[str, PromptKinds] = {}
     for run_manifest in manifests:
         for name, kinds in run_manifest.kinds.items():

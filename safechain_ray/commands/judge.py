@@ -255,7 +255,7 @@ def judge_thought_prefixes(
 ) -> JudgedPrefixes:
     """Judge `config.pieces` growing prefixes of every thought of the finished run in the folder `run`.
 
-    It resumes where an earlier attempt was interrupted, and asks again for thoughts with a failed verdict. The verdicts
+    It resumes where an earlier attempt was interrupted, and judges thoughts with a failed verdict again. The verdicts
     go to `pieces/<judge>/`, where no safety metric counts them. Raises the errors of `workload.run`.
     """
     assert config.pieces is not None

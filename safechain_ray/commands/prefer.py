@@ -149,7 +149,7 @@ class PairwiseComparison:
         )
 
     def short_name(self) -> str:
-        """A folder name where none is given."""
+        """The default folder name."""
         return name_of(f"prefer-{self.a.run_manifest.model}-{self.b.run_manifest.model}", self.identity())
 
 

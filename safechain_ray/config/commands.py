@@ -20,14 +20,14 @@ class StudyConfig(Config):
     data: str = Field(description="catalog name, path, URI or Hugging Face id of the labelled responses")
     config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
     split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
-    prompt_column: str = "prompt"
-    response_column: str = "response"
-    label_column: str = "label"
+    prompt_column: str = Field("prompt", description="column of the prompts")
+    response_column: str = Field("response", description="column of the responses")
+    label_column: str = Field("label", description="column of the human labels")
     unsafe_labels: tuple[str, ...] = Field((), description="labels that mean unsafe; all others mean safe")
-    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="judges to compare with the labels")
     votes: tuple[VoteRule, ...] = Field((), description="votes over all the judges, two or more")
     output: str | None = Field(None, description="the study's folder: a local path or URI")
-    resources: ResourcesConfig = ResourcesConfig()
+    resources: ResourcesConfig = Field(ResourcesConfig(), description="how the study is placed on the cluster")
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "StudyConfig":
@@ -40,7 +40,7 @@ class StudyConfig(Config):
 class JudgingConfig(Config):
     """Judges for a run that is finished."""
 
-    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="judges to add")
     parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
     pieces: int | None = Field(
         None,
@@ -48,7 +48,7 @@ class JudgingConfig(Config):
         le=PIECE_COUNTS.stop - 1,
         description="instead of parts: thoughts up to 1/N, 2/N ... of their length",
     )
-    resources: ResourcesConfig = ResourcesConfig()
+    resources: ResourcesConfig = Field(ResourcesConfig(), description="how the judges are placed on the cluster")
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "JudgingConfig":
@@ -61,18 +61,18 @@ class JudgingConfig(Config):
 class CheckConfig(Config):
     """A model and judges that `doctor` checks."""
 
-    model: ModelConfig | None = None
-    judges: tuple[JudgeConfig, ...] = ()
+    model: ModelConfig | None = Field(None, description="the model to check")
+    judges: tuple[JudgeConfig, ...] = Field((), description="the judges to check")
 
 
 class PreferenceConfig(Config):
     """A preference judge for two finished runs."""
 
-    judge: JudgeConfig
+    judge: JudgeConfig = Field(description="the preference judge")
     part: Part | None = Field(None, description="what is compared; the answer where both models have it apart")
     strategies: tuple[str, ...] = Field((), description="only settings of these; all that both runs have by default")
     output: str | None = Field(None, description="the folder of the preferences: a local path or URI")
-    resources: ResourcesConfig = ResourcesConfig()
+    resources: ResourcesConfig = Field(ResourcesConfig(), description="how the judge is placed on the cluster")
 
 
 DEFAULT_SAMPLING = {"temperature": 0.6, "top_p": 0.95}
@@ -87,9 +87,11 @@ class PromptsConfig(Named):
     file: str | None = Field(None, description="a copy of the catalog's set, whole or a part, read in its place")
     config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
     split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
-    prompt_column: str | None = None
-    id_column: str | None = None
-    kind_column: str | None = Field(None, description="column of the kinds, of which equally many are drawn")
+    prompt_column: str | None = Field(None, description="column of the prompts; the catalog's, or `prompt`, by default")
+    id_column: str | None = Field(
+        None, description="column of the ids; the catalog's, or a hash of the text, by default"
+    )
+    kind_column: str | None = Field(None, description="column of the kinds; equal numbers of prompts are drawn")
     number: int | None = Field(None, ge=1, description="prompts to draw; all of them by default")
 
     def dataset(self) -> DatasetConfig:
@@ -107,14 +109,14 @@ class PromptsConfig(Named):
 class BuildConfig(OneModel):
     """A training set: prompts, K responses to each, judges, and the rule by which prompts and responses are kept."""
 
-    prompts: PromptsConfig
+    prompts: PromptsConfig = Field(description="where the prompts come from")
     samples: int = Field(5, ge=1, description="K, the responses to each prompt")
-    strategy: StrategySpec = StrategySpec()
+    strategy: StrategySpec = Field(StrategySpec(), description="decoding strategy")
     sampling: Sampling = Field(Sampling(**DEFAULT_SAMPLING), description="temperature 0.6 and top_p 0.95 by default")
     judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="a response is safe where all of them say so")
     part: Part = Field("response", description="what every judge looks at")
     rule: KeepRule = Field(
-        "all", description="responses that must be safe: all K, more than half, or one, of which the safest is kept"
+        "all", description="responses that must be safe: all K, more than half, or one; the safest one is kept"
     )
     seed: int = Field(0, ge=0, description="draws the prompts, the response to keep, and the order of the rows")
     rows: int | None = Field(None, ge=1, description="rows that are wanted; all that are kept by default")
@@ -125,7 +127,7 @@ class BuildConfig(OneModel):
     run: str | None = Field(None, description="the folder of the responses; `run` in the output by default")
     output: str | None = Field(None, description="the data set's folder: a local path or URI")
     push_to_hub: str | None = Field(None, pattern=HUB_ID, description="owner/name on the Hugging Face hub, private")
-    resources: ResourcesConfig = ResourcesConfig()
+    resources: ResourcesConfig = Field(ResourcesConfig(), description="how the run is placed on the cluster")
 
     @field_validator("sampling", mode="before")
     @classmethod
@@ -161,9 +163,9 @@ class LoraOptions(StrictNumbers):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rank: int = Field(16, ge=1)
+    rank: int = Field(16, ge=1, description="rank of the adapters")
     alpha: float = Field(32, gt=0, description="the adapters' product is scaled by alpha / rank")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the adapters' input")
 
 
 class TrainingOptions(StrictNumbers):
@@ -172,18 +174,18 @@ class TrainingOptions(StrictNumbers):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lora: LoraOptions | None = Field(None, description="None trains all weights")
-    epochs: float = Field(2, gt=0)
-    learning_rate: float = Field(1e-5, gt=0)
+    epochs: float = Field(2, gt=0, description="passes over the training set")
+    learning_rate: float = Field(1e-5, gt=0, description="highest learning rate")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     sequences_a_step: int = Field(16, ge=1, description="packed sequences in a step, over all processes")
     precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the computation")
     gradient_checkpointing: bool = Field(True, description="less memory for about a third more computation")
     log_every: int = Field(10, ge=1, description="steps")
     evaluate_every: int = Field(100, ge=1, description="steps; at the end in any case")
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1)
-    seed: int = 0
+    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints to keep")
+    seed: int = Field(0, description="seed of the order of the examples and of dropout")
     report_to: tuple[Tracker, ...] = Field((), description="trackers of transformers")
 
 
@@ -194,11 +196,11 @@ class TrainingSetConfig(Named):
     file: str | None = Field(None, description="a copy of the catalog's set, read in its place")
     config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
     split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
-    messages_column: str | None = None
-    prompt_column: str | None = None
-    response_column: str | None = None
-    thought_column: str | None = None
-    answer_column: str | None = None
+    messages_column: str | None = Field(None, description="column of chat messages; detected by default")
+    prompt_column: str | None = Field(None, description="column of the prompts; detected by default")
+    response_column: str | None = Field(None, description="column of whole responses, with thinking tags")
+    thought_column: str | None = Field(None, description="column of the thoughts")
+    answer_column: str | None = Field(None, description="column of the answers")
     input_column: str | None = Field(None, description="text appended to the prompt; '' for none")
     system_column: str | None = Field(None, description="the system turn; '' for none")
     has_thoughts: bool | None = Field(None, description="false for a control: answers only")
@@ -206,7 +208,7 @@ class TrainingSetConfig(Named):
     loss_on: Literal["last", "all"] | None = Field(
         None, description="the assistant turns of a conversation that carry loss; last by default"
     )
-    on_bad_row: Literal["refuse", "skip"] = "refuse"
+    on_bad_row: Literal["refuse", "skip"] = Field("refuse", description="refuse the set, or skip and count the row")
     held_out: float = Field(0.02, ge=0, lt=1, description="share of the prompts that only the evaluation loss sees")
 
     def columns(self) -> dict[str, Any]:
@@ -226,7 +228,7 @@ class WorkersConfig(ClusterConfig):
     """How the training is laid on the cluster. More workers do the same steps, but for an epoch's last and rounding."""
 
     workers: int = Field(1, ge=1, description="processes that train together, each on a GPU (or on CPUs) of its own")
-    cpus_per_worker: float = Field(2, gt=0)
+    cpus_per_worker: float = Field(2, gt=0, description="CPUs of each worker")
     scratch: str | None = Field(
         None, description="a folder on each node's own disk, for a checkpoint on its way; the system's temporary one"
     )
@@ -238,11 +240,11 @@ class WorkersConfig(ClusterConfig):
 class FinetuneConfig(OneModel):
     """Supervised fine-tuning of one model, on all weights or by adapters (`training.lora`)."""
 
-    training_set: TrainingSetConfig
+    training_set: TrainingSetConfig = Field(description="the demonstrations")
     max_length: int = Field(16384, ge=8, description="tokens of a packed sequence; longer examples are left out")
-    training: TrainingOptions = TrainingOptions()
+    training: TrainingOptions = Field(TrainingOptions(), description="optimizer, adapters and checkpoints")
     output: str = Field(description="the training's folder: a local path or URI")
-    resources: WorkersConfig = WorkersConfig()
+    resources: WorkersConfig = Field(WorkersConfig(), description="how the training is placed on the cluster")
 
     @model_validator(mode="after")
     def _shared_evenly(self) -> "FinetuneConfig":

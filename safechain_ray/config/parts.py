@@ -16,26 +16,36 @@ class DatasetConfig(Named):
     name: str = Field(description="catalog name, path, URI or Hugging Face id")
     config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
     split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
-    prompt_column: str | None = None
-    id_column: str | None = None
-    category_column: str | None = None
+    prompt_column: str | None = Field(None, description="column of the prompts; the catalog's, or `prompt`, by default")
+    id_column: str | None = Field(
+        None, description="column of the ids; the catalog's, or a hash of the text, by default"
+    )
+    category_column: str | None = Field(None, description="column of the categories; the catalog's by default")
     benign_categories: tuple[str, ...] | None = Field(
         None,
         description="categories of benign prompts, which a model should not refuse: they count for over-refusal, all "
         "other prompts for safety; added to those that the catalog lists; []: all prompts are harmful",
     )
     limit: int | None = Field(None, ge=1, description="only the first prompts, after shuffling")
-    shuffle_seed: int | None = None
+    shuffle_seed: int | None = Field(
+        None, description="seed of the order of the prompts; their stored order by default"
+    )
 
 
 class EngineConfig(Config):
     """Overrides of what the catalog says of an engine."""
 
-    revision: str | None = None
-    dtype: str | None = None
-    context_length: int | None = Field(None, ge=1)
-    tensor_parallel_size: int | None = Field(None, ge=1)
-    pipeline_parallel_size: int | None = Field(None, ge=1)
+    revision: str | None = Field(None, description="branch, tag or commit of the model on the hub")
+    dtype: str | None = Field(
+        None, description="type of the weights and the computation: auto, bfloat16, float16, float32"
+    )
+    context_length: int | None = Field(None, ge=1, description="most tokens of prompt and response together")
+    tensor_parallel_size: int | None = Field(
+        None, ge=1, description="GPUs that each layer is split over; by memory by default"
+    )
+    pipeline_parallel_size: int | None = Field(
+        None, ge=1, description="groups of GPUs that the layers are divided among; by memory by default"
+    )
     quantization: Literal["fp8"] | None = Field(
         None, description="fp8: vLLM quantizes the weights while it loads them, on GPUs; halves them, changes results"
     )
@@ -52,7 +62,7 @@ class ApiConfig(Config):
     """Overrides of what the catalog says of a model behind an API."""
 
     prices: dict[str, float] | None = Field(None, description="dollars for a million tokens: {input: 0.5, output: 2}")
-    context_length: int | None = Field(None, ge=1)
+    context_length: int | None = Field(None, ge=1, description="most tokens of prompt and response together")
     max_concurrent: int | None = Field(None, ge=1, description="most requests under way together")
     most_choices: int | None = Field(None, ge=1, description="samples of a prompt in one request (n)")
     timeout_seconds: float | None = Field(None, gt=0, description="a request is sent again after so long")
@@ -78,9 +88,9 @@ class ModelConfig(Named):
     base_url: str | None = Field(None, description="API: the endpoint, for example http://localhost:8000/v1")
     api_model: str | None = Field(None, description="API: the id by which the provider knows the model")
     api_key_env: VariableName | None = Field(None, description="API: the environment variable that holds the key")
-    api: ApiConfig = ApiConfig()
+    api: ApiConfig = Field(ApiConfig(), description="overrides for a model behind an API")
     family: str | None = Field(None, description="needed for models that the catalog does not hold")
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = Field(EngineConfig(), description="overrides of the engine's arguments")
 
     @field_validator("base_url")
     @classmethod
@@ -106,9 +116,9 @@ class EndpointConfig(Config):
     """Overrides of what the catalog says of a server."""
 
     base_url: str | None = Field(None, pattern=PLAIN_URL, description="another server that speaks the same API")
-    model: str | None = Field(None, min_length=1)
+    model: str | None = Field(None, min_length=1, description="the model's id at that server")
     api_key_env: VariableName | None = Field(
-        None, description="environment variable that holds the key; empty: none is sent"
+        None, description="environment variable with the key; without it no key is sent"
     )
     max_concurrent: int | None = Field(None, ge=1, description="requests under way at the same time")
 
@@ -119,16 +129,16 @@ class EndpointConfig(Config):
 class JudgeConfig(Named):
     """A judge by catalog name."""
 
-    name: str
+    name: str = Field(description="catalog name (`safechain-ray list judges`)")
     phrases: str | None = Field(None, description="refusal-match: a file of refusal phrases, one a line")
-    engine: EngineConfig = EngineConfig()
-    endpoint: EndpointConfig = EndpointConfig()
+    engine: EngineConfig = Field(EngineConfig(), description="overrides of the engine's arguments")
+    endpoint: EndpointConfig = Field(EndpointConfig(), description="overrides for a judge behind an API")
 
 
 class VoteConfig(Config):
     """A vote over judges of the run: one more verdict, shown as a judge of this name."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, description="the vote's name in results")
     rule: VoteRule = Field("majority", description="unsafe where more than half, any or all of the judges say so")
     judges: tuple[str, ...] | None = Field(None, min_length=2, description="all judges of the run by default")
 
@@ -136,9 +146,9 @@ class VoteConfig(Config):
 class SettingConfig(Config):
     """One setting; what it leaves out is taken from the run's `sampling` and `samples`."""
 
-    dataset: str
-    strategy: StrategySpec = StrategySpec()
-    samples: int | None = Field(None, ge=1)
+    dataset: str = Field(description="name of one of the data sets")
+    strategy: StrategySpec = Field(StrategySpec(), description="decoding strategy")
+    samples: int | None = Field(None, ge=1, description="K, the samples of each prompt; the run's by default")
     sampling: dict[str, float | int] = Field(default_factory=dict, description="overrides of the run's sampling")
 
 
@@ -180,5 +190,5 @@ class ResourcesConfig(ClusterConfig):
     max_engine_deaths: int = Field(
         3, ge=1, description="a sample under which so many engines died, the last one with no other in it, is an error"
     )
-    max_cost: float | None = Field(None, gt=0, description="API: most dollars that one try may spend")
-    max_requests: int | None = Field(None, ge=1, description="API: most requests that one try may send, retries too")
+    max_cost: float | None = Field(None, gt=0, description="API: most dollars that one attempt may spend")
+    max_requests: int | None = Field(None, ge=1, description="API: most requests of one attempt, retries included")

@@ -22,7 +22,7 @@ Varied = Literal["temperature", "top_p", "top_k", "max_tokens", "repetition_pena
 
 
 class OneModel(Config):
-    model: ModelConfig
+    model: ModelConfig = Field(description="the model")
 
 
 class SomeModels(Config):
@@ -32,23 +32,25 @@ class SomeModels(Config):
 class SettingsConfig(Config):
     """What is asked of a model: data sets x strategies (x points of the sampling), or an explicit list of settings."""
 
-    datasets: tuple[DatasetConfig, ...] = Field(min_length=1)
-    strategies: tuple[StrategySpec, ...] = Field((StrategySpec(),), min_length=1)
-    sampling: Sampling = Sampling()
+    datasets: tuple[DatasetConfig, ...] = Field(min_length=1, description="data sets whose prompts are sent")
+    strategies: tuple[StrategySpec, ...] = Field(
+        (StrategySpec(),), min_length=1, description="decoding strategies; each data set is run with each of them"
+    )
+    sampling: Sampling = Field(Sampling(), description="how tokens are drawn")
     samples: int = Field(1, ge=1, description="K, the samples of each prompt")
     vary: dict[Varied, tuple[float | int, ...]] = Field(
         default_factory=dict,
         description="values of one sampling parameter at a time, the others as in `sampling`: a setting for each value",
     )
     settings: tuple[SettingConfig, ...] = Field((), description="explicit settings instead of datasets x strategies")
-    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="judges of every sample")
     votes: tuple[VoteConfig, ...] = Field((), description="one more verdict each, over the judges' verdicts")
     parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
     on_bad_prompt: Literal["error_row", "refuse"] = Field(
         "error_row", description="an empty or duplicate prompt becomes rows with an error, or is refused at once"
     )
     output: str | None = Field(None, description="the run's folder: a local path or URI")
-    resources: ResourcesConfig = ResourcesConfig()
+    resources: ResourcesConfig = Field(ResourcesConfig(), description="how the run is placed on the cluster")
 
     @model_validator(mode="after")
     def _one_list_of_settings(self) -> Self:
@@ -167,8 +169,8 @@ class BenchmarkSampling(Config):
     """How tokens are drawn; greedily by default, as published."""
 
     temperature: float = Field(0.0, ge=0, allow_inf_nan=False, description="0 is greedy decoding")
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(-1, ge=-1, le=LARGEST_INT32)
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling: the share of the probability that is kept")
+    top_k: int = Field(-1, ge=-1, le=LARGEST_INT32, description="tokens that are kept; -1 keeps all")
     max_tokens: int | None = Field(
         None, ge=1, le=LARGEST_INT32, description="most tokens of a response; those of each benchmark by default"
     )
@@ -192,14 +194,14 @@ class BenchmarkResources(ResourcesConfig):
 class BenchmarkConfig(Config):
     """Reasoning benchmarks of one model, which is loaded once for all of them."""
 
-    model: ModelConfig
-    benchmarks: tuple[BenchmarkChoice, ...] = Field(min_length=1)
-    strategy: StrategySpec = StrategySpec()
-    sampling: BenchmarkSampling = BenchmarkSampling()
+    model: ModelConfig = Field(description="the model")
+    benchmarks: tuple[BenchmarkChoice, ...] = Field(min_length=1, description="benchmarks to run")
+    strategy: StrategySpec = Field(StrategySpec(), description="decoding strategy")
+    sampling: BenchmarkSampling = Field(BenchmarkSampling(), description="how tokens are drawn")
     samples: int = Field(1, ge=1, description="K, the samples of each problem")
-    pass_at: tuple[int, ...] = Field((), description="every k of pass@k that is told; 1 and K by default")
+    pass_at: tuple[int, ...] = Field((), description="every k of pass@k that is reported; 1 and K by default")
     output: str | None = Field(None, description="the run's folder: a local path or URI")
-    resources: BenchmarkResources = BenchmarkResources()
+    resources: BenchmarkResources = Field(BenchmarkResources(), description="how the run is placed on the cluster")
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Self:

@@ -66,8 +66,8 @@ SOURCE = "rows of the source"
 class JudgedSample:
     """The fields of a sample that decide its selection.
 
-    `safe` is None if a verdict is missing and none is unsafe. `score` is the judges' highest P(unsafe). `flaw` is why a
-    model must not be trained on it, even if it is safe.
+    `safe` is None if a verdict is missing and no other one is unsafe. `score` is the judges' highest P(unsafe). `flaw`
+    is why a model must not be trained on it, even if it is safe.
     """
 
     sample_id: str

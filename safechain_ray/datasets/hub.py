@@ -40,7 +40,7 @@ def read_hub(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records
 
     Raises:
         InputError: with the fix. The hub is offline, the set is gated or unknown, the config or split is unknown, or
-            there are several and none is named.
+            there are several and the config names no one.
     """
     local = Path(entry.source).expanduser()
     try:

@@ -214,7 +214,7 @@ class _Writing(_Written):
     count_tokens: CountTokens
 
     async def generate_up_to(self, limit: int, stop: str | None = None) -> Completion:
-        """Continue until the response has `limit` tokens in all. Prefix caching avoids a second prefill of the text."""
+        """Continue until the response has `limit` tokens in total. Prefix caching avoids a second prefill."""
         completion = await self.generate(
             Request(
                 self.turn + self.prefill + self.text,

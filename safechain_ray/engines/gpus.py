@@ -213,8 +213,8 @@ def wait_for_memory(
 ) -> bool:
     """Wait until `share` of each GPU of this process is free, at most `timeout` seconds; returns whether it is.
 
-    `on_note` receives the processes that use the memory, at once and every 30 seconds. After the timeout the engine is
-    started anyway, as CUDA's own error is more precise.
+    `on_note` receives the processes that use the memory, immediately and every 30 seconds. After the timeout the engine
+    is started anyway, as CUDA's own error is more precise.
     """
     waited = 0.0
     while short := short_gpus(gpus_of_this_process(read()), share):

@@ -17,7 +17,7 @@ from safechain_ray.types.known_secrets import KnownSecrets
 from safechain_ray.types.thinking import well_formed
 
 RETRIES = 8
-"""Retries on 429, 5xx, timeouts and lost connections, with backoff or after Retry-After: about 40 s in all."""
+"""Retries on 429, 5xx, timeouts and lost connections, with backoff or after Retry-After: about 40 s in total."""
 
 TIMEOUT_SECONDS = 60.0
 

@@ -177,7 +177,7 @@ def _outcome(a_first: Preferred, b_first: Preferred) -> PreferenceOutcome:
 
 
 def _shortened(lengths: list[int], excess: int) -> list[int]:
-    """`lengths` with `excess` tokens less in all, taken from the longer response until both are equal."""
+    """`lengths` with `excess` tokens less in total, taken from the longer response until both are equal."""
     left = sum(lengths) - excess
     short = min(*lengths, left // 2)
     if lengths[0] == lengths[1]:

@@ -247,7 +247,7 @@ class Counts:
 
 
 def count_table(table: pa.Table) -> Counts:
-    """Counts of rows of `SAMPLES_SCHEMA`, of which only `COUNTED_COLUMNS` are needed."""
+    """Counts of rows of `SAMPLES_SCHEMA`. Only the columns `COUNTED_COLUMNS` are needed."""
     exploded = _explode_verdicts(table)
     outcomes: dict[str, pa.ChunkedArray] = {
         name: pc.cast(pc.equal(table["outcome"], name), pa.int64()) for name in OUTCOMES

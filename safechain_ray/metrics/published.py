@@ -40,7 +40,7 @@ class Counterpart(FrozenModel):
 class BesideOurs(Counterpart):
     """The counterpart of one judge's figures on one part in one setting of a run.
 
-    `differences` are our figures minus the published ones. `within_interval` is whether the published figure lies in
+    `differences` are our figures minus the published ones. `within_interval` is whether the published figure is in
     our 95% interval. Both omit a metric that is undefined in ours.
     """
 
@@ -213,7 +213,7 @@ class PublishedPass(FrozenModel):
     """The published pass@1 of one benchmark as a share of 1, for `model` by its published name.
 
     `differs` lists how our run differs from the published one. `difference` is ours minus the published figure, and
-    `within_interval` is whether that figure lies in our 95% interval; both are None if ours is undefined.
+    `within_interval` is whether that figure is in our 95% interval; both are None if ours is undefined.
     """
 
     benchmark: str

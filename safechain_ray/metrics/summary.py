@@ -169,7 +169,7 @@ def summarise(
 ) -> RunMetrics:
     """The metrics of `settings` from the counts of all their rows.
 
-    `asked` are the (judge, part) pairs of which every row should have a verdict; others count as missing.
+    `asked` are the (judge, part) pairs that every row should have a verdict of. Absent verdicts count as missing.
     `expected_prompts` maps a data set to its number of prompts. Prompts without a row then count as expected rows and
     as missing verdicts. `benign` are the prompts outside the safety metrics, and the judge of their refusals. `seed` is
     that of the bootstraps.

@@ -129,7 +129,7 @@ def _nothing_published(
     for setting in metrics.settings:
         if setting.setting_id not in with_published:
             yield (
-                f"{setting_label(setting)}: nothing was published of this strategy on this data set. "
-                f"--paper-dataset {setting.dataset}=NAME lets it stand for one of "
+                f"{setting_label(setting)}: no figures were published for this strategy on this data set. "
+                f"--paper-dataset {setting.dataset}=NAME compares it with one of "
                 f"{', '.join(figures.evaluation.greedy_datasets)}."
             )

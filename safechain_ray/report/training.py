@@ -179,7 +179,7 @@ def _summary(facts: DatasetFacts) -> list[str]:
         f"{setting.samples} responses to each prompt (temperature {sampling.temperature:g}, {drawn}), each judged by "
         f"{judges}: the {facts.part}. A prompt is kept where {rule_words(facts)}. One response of those that are safe "
         "and whole is in here: the thought closed, the answer there"
-        + (", of which only the answer is given: a control without thoughts." if facts.answers_only else ".")
+        + ("; only its answer is given: a control without thoughts." if facts.answers_only else ".")
     ]
     if facts.similarity is not None:
         sets = ", ".join(map(escape_markdown, facts.evaluation_sets))

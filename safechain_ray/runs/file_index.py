@@ -118,7 +118,7 @@ def repair_and_index(
 
     Torn files are moved to `_broken/`. With `expected`, the run's sample ids, rows of other samples are moved there
     too: they would count as finished rows. Of repeated rows one stays, a completed one before an error. With
-    `retry_errors` failed rows are dropped, so that they are done again.
+    `retry_errors` failed rows are dropped, so that they are generated again.
 
     `counts` are taken of the completed rows, file by file. Rows that are `incomplete` stay and are listed, but a
     completed row of the same key replaces them.
@@ -173,7 +173,7 @@ def repair_and_index(
 
 
 def report_repairs(
-    index: FileIndex, reporter: Reporter, prefix: str = "", fix: str = "Its rows are done again."
+    index: FileIndex, reporter: Reporter, prefix: str = "", fix: str = "Its rows are generated again."
 ) -> None:
     """Report what the repair of a folder of rows changed.
 

@@ -126,7 +126,7 @@ class Hooks:
     logged: Callable[[Mapping[str, float]], None] = lambda logged: None
     """The trainer's log entries: loss, learning rate, gradient norm, step, epoch, evaluation loss."""
     stepped: Callable[[int, int], None] = lambda step, steps: None
-    """Steps done, and steps in all."""
+    """Completed steps, and the total number of steps."""
     saved: Callable[[Path], None] = lambda checkpoint: None
     """A checkpoint was written to this folder.
 

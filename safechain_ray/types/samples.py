@@ -158,10 +158,10 @@ class Sampling(StrictNumbers):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(-1, ge=-1, le=LARGEST_INT32)
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling: the share of the probability that is kept")
+    top_k: int = Field(-1, ge=-1, le=LARGEST_INT32, description="tokens that are kept; -1 keeps all")
     max_tokens: int = Field(16_000, ge=1, le=LARGEST_INT32, description="most tokens of a response, thought included")
-    repetition_penalty: float = Field(1.0, gt=0)
+    repetition_penalty: float = Field(1.0, gt=0, description="above 1 makes repeated tokens less likely")
     seed: int = Field(0, ge=0, description="the seed of the run, from which each sample's own is derived")
 
     @property
@@ -174,8 +174,8 @@ class StrategySpec(StrictNumbers):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = "default"
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    name: str = Field("default", description="name of the strategy (`safechain-ray list strategies`)")
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict, description="options of the strategy")
 
     @model_validator(mode="before")
     @classmethod

@@ -48,7 +48,7 @@ def test_a_broken_copy_of_a_model_fails_with_1_and_its_fix(tmp_path: Path):
     (copy / "tokenizer_config.json").write_text(json.dumps(config))
     result = doctor("--model", "demo-reasoner", "--weights", str(copy))
     assert result.exit_code == 1
-    assert "stands in the prompt 2 times" in " ".join(result.stdout.split())
+    assert "appears in the prompt 2 times" in " ".join(result.stdout.split())
     assert "Fix: write bos_token once in the template." in " ".join(result.stdout.split())
 
 

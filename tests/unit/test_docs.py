@@ -7,14 +7,16 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from safechain_ray.cli import app
 from safechain_ray.commands.sweep.estimate import Assumptions, RunEstimate, estimate_sweep
 from safechain_ray.config import SweepConfig, read_config_as
+from scripts.docs_pages import config_page, undescribed
 from tests.deployment import ROOT
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-OPERATION = [page for page in PAGES if page.parent.name == "docs"]
+OPERATION = [page for page in PAGES if page.parent == ROOT / "docs"]
 
 JOBS = {f"jobs/{path.name}": path.stem.replace("_", "-") for path in (ROOT / "jobs").glob("[a-z]*.py")}
 
@@ -70,16 +72,40 @@ def test_every_command_of_the_page_exists_with_its_flags(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_and_file_of_the_page_is_there(page: Path) -> None:
     text = page.read_text()
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
-        assert (page.parent / target).exists(), target
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text):
+        assert target in GENERATED or (page.parent / target).exists(), target
     for name in re.findall(r"(?<![\w/])(?:deploy|configs|jobs)/[\w./-]+\.(?:yaml|py)\b", text):
         assert (ROOT / name).exists(), name
 
 
-def test_the_index_names_every_page() -> None:
+GENERATED = ("cli.md", "config.md")
+
+
+def pages_of(navigation: object) -> Iterator[str]:
+    """Pages in the order of the site's navigation."""
+    if isinstance(navigation, str):
+        yield navigation
+    for item in navigation if isinstance(navigation, list) else []:
+        yield from (page for value in item.values() for page in pages_of(value))
+
+
+def test_the_index_and_the_navigation_name_every_page() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     assert [page.name for page in OPERATION if page.name != "index.md" and f"({page.name})" not in index] == []
     assert "docs/index.md" in (ROOT / "README.md").read_text()
+    navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    assert sorted(pages_of(navigation)) == sorted([*(page.name for page in OPERATION), *GENERATED])
+
+
+def test_every_config_key_is_described() -> None:
+    assert list(undescribed()) == []
+
+
+def test_the_page_of_config_keys_shows_type_default_and_meaning() -> None:
+    page = config_page()
+    assert "| `samples` | whole number from 1 | `1` | K, the samples of each prompt |" in page
+    assert "| `model` | [model](#modelconfig) | required | the model |" in page
+    assert "### model { #modelconfig }" in page
 
 
 def test_every_message_that_the_page_of_stuck_runs_explains_is_one_of_the_program() -> None:

@@ -1,4 +1,4 @@
-"""The model card and the training record that stand beside a demo model's weights."""
+"""The model card and the training record beside a demo model's weights."""
 
 import json
 from dataclasses import asdict, dataclass

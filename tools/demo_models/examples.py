@@ -15,7 +15,7 @@ CONVERSATION_WEIGHT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """`weights[i]` is the weight of predicting `ids[i]` from what stands before it; both have one entry a token."""
+    """`weights[i]` is the weight of predicting `ids[i]` from the text before it; both have one entry a token."""
 
     ids: list[int]
     weights: list[float]

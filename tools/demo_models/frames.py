@@ -1,6 +1,6 @@
 """Sentences that demo prompts are put together from, with `{places}` for what is asked.
 
-The same frames serve harmful and benign requests, so that only the request tells them apart.
+The same frames serve harmful and benign requests, so that only the request distinguishes them.
 """
 
 ACT_FRAMES = (
@@ -106,7 +106,7 @@ BENIGN_TAILS = (
     "for my class",
     "in the summer",
 )
-"""What stands behind some requests; unlike the frames, these give a hint."""
+"""Text after some requests; unlike the frames, these give a hint."""
 STORY_THINGS = (
     "apples", "books", "cookies", "eggs", "pencils", "miles", "dollars", "hours", "tickets", "marbles", "students",
     "cars", "pounds", "minutes", "toys", "flowers", "cups", "pages", "boxes", "meters", "houses", "shirts", "movies",

@@ -1,6 +1,6 @@
 """`python -m tools.demo_models.requests`: requests to build a training set from, in the four kinds of WildJailbreak.
 
-Adversarial ones stand among unrelated sentences. None is a problem of the demo reasoner's benchmark.
+Adversarial requests are among unrelated sentences. No request is a problem of the demo reasoner's benchmark.
 """
 
 import csv
@@ -20,7 +20,7 @@ MOST_FILLERS = 3
 
 
 def requests(rows_a_kind: int, seed: int) -> Iterator[dict[str, str]]:
-    """Rows of an id, a prompt and its kind, the kinds in turn; no prompt stands twice."""
+    """Rows of an id, a prompt and its kind, the kinds in turn; no prompt is repeated."""
     rng = Random(seed)
     asked: set[str] = {str(problem["prompt"]) for problem in problems(PROBLEMS, PROBLEM_SEED)}
     for number in range(1, rows_a_kind + 1):

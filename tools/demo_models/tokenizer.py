@@ -19,7 +19,7 @@ VOCABULARY = 2048
 CONTEXT = 2048
 
 # As Llama 3 does: words with the space or mark before them, short runs of digits, marks with the line breaks behind
-# them. Line breaks split the same way whether text ends there or goes on, as prefilled prompts need.
+# them. Line breaks split the same way whether text ends there or continues, as prefilled prompts need.
 _PIECES = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
@@ -33,7 +33,7 @@ def guard_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """In Llama Guard 3's form: `safe`, `unsafe`, an empty line and each category code are single tokens."""
     categories = "\\n".join(f"{code}: {name}." for code, name in CATEGORIES.items())
     template = _template("guard.jinja").replace("@CATEGORIES@", categories)
-    # The template's own words stand in every prompt: with each a single token, prompts are half as long.
+    # The template's own words are in every prompt: with each a single token, prompts are half as long.
     seen = chain(texts, [template.replace("\\n", "\n")] * 200)
     core = _train(seen, special=(GUARD_BOS, GUARD_EOS, *GUARD_HEADERS), plain=tuple(CATEGORIES), bos=GUARD_BOS)
     return _wrap(core, GUARD_BOS, GUARD_EOS, template)

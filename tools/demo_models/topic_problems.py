@@ -16,7 +16,7 @@ ROWS, SEED = 200, 30
 
 
 def problems(rows: int, seed: int) -> Iterator[dict[str, str | list[str]]]:
-    """Rows of an id, a prompt and the names of its topic; no prompt stands twice."""
+    """Rows of an id, a prompt and the names of its topic; no prompt is repeated."""
     rng = Random(seed)
     asked: set[str] = set()
     while len(asked) < rows:

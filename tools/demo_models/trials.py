@@ -25,7 +25,7 @@ def respond(
     strategy: str = "default",
     rounds: int = 10,
 ) -> list[Text]:
-    """A response to each prompt, from `<think>` on. `rounds` is how often `morethink` forces the thought to go on."""
+    """A response to each prompt, from `<think>` on. `rounds` is how often `morethink` extends the thought."""
     starts = [reasoner_prompt(tokenizer, prompt) for prompt in prompts]
     thoughts = [PREFILLS.get(strategy, "")] * len(prompts)
     if strategy == "morethink":

@@ -12,7 +12,7 @@ Status = Literal["ok", "warning", "failed", "not checked"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check of one subject (a model's name, a judge's, "installation"). `fix` is None if none is needed."""
+    """One check of one subject (a model's name, a judge's, "installation"). `fix` is None where no fix is needed."""
 
     subject: str
     check: str

@@ -59,7 +59,7 @@ def check_token(subject: Subject, source: str, revision: str | None, *, gated: b
     if is_local(source) or not gated:
         return subject.ok("token", "not needed: " + ("the files are here" if is_local(source) else "open to all"))
     if get_token() is None and isinstance(try_to_load_from_cache(source, "config.json", revision=revision), str):
-        return subject.ok("token", "none is set, but the files are in the cache")
+        return subject.ok("token", "no token is set, but the files are in the cache")
     if get_token() is None:
         return subject.failed(
             "token", f"{source} is gated, and no token of the Hugging Face hub is set", access or "set HF_TOKEN"
@@ -254,7 +254,7 @@ def check_listed(subject: Subject, model: ApiEntry, key: str) -> Finding:
 
 def _check_key(subject: Subject, model: ApiEntry, key: str) -> Finding:
     if model.api_key_env is None:
-        return subject.ok("key", "none is sent")
+        return subject.ok("key", "no key is sent")
     if key:
         return subject.ok("key", f"{model.api_key_env} is set here; a cluster needs it on its own nodes")
     return subject.failed("key", f"{model.api_key_env} is not set", f"put the provider's key into {model.api_key_env}")

@@ -65,7 +65,7 @@ def check_rendering(subject: Subject, prompt: str) -> Finding:
     """The request occurs in the prompt once, followed by the opening of the assistant's turn."""
     times = prompt.count(PROBE)
     if times != 1:
-        return subject.failed("chat template", f"the request stands in the prompt {times} times", OTHER_TEMPLATE)
+        return subject.failed("chat template", f"the request appears {times} times in the prompt", OTHER_TEMPLATE)
     if not _assistant_part(prompt).strip():
         return subject.warning(
             "chat template",
@@ -89,7 +89,7 @@ def check_bos(subject: Subject, tokenizer: Any, prompt: str) -> Finding:
         )
     if times > 1:
         return subject.failed(
-            "BOS", f"{tokenizer.bos_token} stands in the prompt {times} times", "write bos_token once in the template"
+            "BOS", f"{tokenizer.bos_token} appears in the prompt {times} times", "write bos_token once in the template"
         )
     if ids[0] != bos:
         return subject.failed("BOS", f"{tokenizer.bos_token} is not first", "begin the template with bos_token")
@@ -152,7 +152,7 @@ def check_strategy_prompt(
     if opened != wanted:
         return subject.failed(
             check,
-            f"{tags.open} stands in the assistant's turn {opened} times, not {wanted}",
+            f"{tags.open} appears {opened} times in the assistant's turn, not {wanted}",
             f"end the template's generation prompt with the assistant's header, or with {tags.open} and a line break",
         )
     if name == "default":

@@ -120,7 +120,7 @@ class TimedEngine:
 
 def warm_up_texts() -> list[str]:
     """Prompts before the clock starts. No benchmark prompt has the same prefix, so none profits from the cache."""
-    return [f"Warm-up {number}: tell me something." for number in range(WARM_UP_REQUESTS)]
+    return [f"Warm-up {number}: say something." for number in range(WARM_UP_REQUESTS)]
 
 
 def warm_up_request(prompt: str) -> Request:
@@ -320,7 +320,7 @@ def speed_run(scene: Scene) -> RunConfig:
     prompts = scene.scratch / "speed-prompts.csv"
     samples = 8
     numbers = range(REQUESTS[scene.device] // samples)
-    lines = (f'"{number}: What would you tell a friend who asks about this?"' for number in numbers)
+    lines = (f'"{number}: What would you say to a friend who asks about this?"' for number in numbers)
     prompts.write_text("\n".join(["prompt", *lines]) + "\n")
     flags = {
         "model.name": str(folder),

@@ -115,9 +115,9 @@ class Demand:
 def time_slice(left: float, demands: Mapping[str, Demand], all_gpus: float) -> dict[str, float]:
     """Seconds that each run may use before queued runs preempt it: a fair share of the time until a deadline.
 
-    `left` are the seconds until the deadline. The share of a run is that of its work in all work. Runs on few GPUs run
-    side by side, so their slices are longer. No slice is longer than `left`. A run without work of its own (an API's)
-    has all of it.
+    `left` are the seconds until the deadline. The share of a run is its work divided by the total work. Runs on few
+    GPUs run side by side, so their slices are longer. No slice is longer than `left`. A run without work of its own (an
+    API's) has all of it.
     """
     whole = sum(demand.work for demand in demands.values())
     side_by_side = {name: max(1.0, all_gpus / max(1.0, demand.gpus)) for name, demand in demands.items()}

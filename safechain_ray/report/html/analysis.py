@@ -136,7 +136,7 @@ def _outdated_sentences(analysis: FineGrained, metrics: RunMetrics) -> Iterator[
     ):
         yield f"Computed over other prompts than those that count as harmful above: {UPDATE}."
     elif any(_outcomes(each) != outcomes for setting, outcomes in pairs for each in setting.outcomes):
-        yield f"Made of samples that were done again since: {UPDATE}."
+        yield f"Computed from samples that were generated again since: {UPDATE}."
 
 
 def _harmful(setting: SettingMetrics) -> dict[Outcome, int]:

@@ -156,7 +156,7 @@ def run_page(
     published = published_section(metrics, stand_ins)
     tables = (safety_table(metrics), outcomes_table(metrics, with_tokens=True))
     sections = [
-        Section("first", "To know first", know_first(metrics)),
+        Section("first", "Warnings", know_first(metrics)),
         Section("figures", "Figures", join(map(html_table, tables))),
         *([] if published is None else [Section("published", "Beside the paper", published)]),
         Section("plots", "Plots", join(map(figure, run_plots(metrics)))),
@@ -181,7 +181,7 @@ def benchmark_page(metrics: BenchmarkRunMetrics, run: RunFile, stand_in: str | N
     )
     complete = "Every problem was asked, and no grade is missing."
     sections = [
-        Section("first", "To know first", caveats_and_notes(document, complete)),
+        Section("first", "Warnings", caveats_and_notes(document, complete)),
         Section("figures", "Figures", join(map(html_table, document.tables))),
         *([] if published is None else [Section("published", "Beside the paper", published)]),
         Section("run", "The run", run_facts(run)),

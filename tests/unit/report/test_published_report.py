@@ -69,7 +69,7 @@ def test_a_difference_of_every_row_is_noted_once() -> None:
 def test_a_run_without_published_figures_shows_how_to_name_a_model_and_a_data_set() -> None:
     assert "--paper NAME puts the figures of another model beside" in " ".join(shown(run_of("demo-reasoner")).split())
     text = " ".join(shown(run_of("R1-7B")).split())
-    assert "--paper-dataset xstest=NAME lets it stand for one of strongreject, wildjailbreak." in text
+    assert "--paper-dataset xstest=NAME compares it with one of strongreject, wildjailbreak." in text
 
 
 def test_the_judges_bos_is_noted_where_the_published_judge_is_asked() -> None:

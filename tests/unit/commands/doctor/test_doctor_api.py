@@ -107,7 +107,7 @@ def test_a_provider_out_of_reach_is_not_checked(provider: Provider):
 def test_known_prices_are_told(provider: Provider):
     entry = api_models()["R1"].model_copy(update={"base_url": provider.url, "api_key_env": None})
     found = {finding.check: finding for finding in check_api(entry)}
-    assert (found["prices"].status, found["key"].detail) == ("ok", "none is sent")
+    assert (found["prices"].status, found["key"].detail) == ("ok", "no key is sent")
     assert "$0.55 in and $2.19 out" in found["prices"].detail
 
 

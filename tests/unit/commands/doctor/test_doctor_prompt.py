@@ -84,7 +84,7 @@ def test_a_template_that_strips_assistant_text_still_lets_strategies_prefill(bro
 def test_two_beginnings_of_a_sequence_are_found(broken: Callable[..., Any]):
     finding = examined(broken("{{ bos_token }}" + OWN_TEMPLATE))["BOS"]
     assert (finding.status, finding.fix) == ("failed", "write bos_token once in the template")
-    assert finding.detail == f"{R1_BOS} stands in the prompt 2 times"
+    assert finding.detail == f"{R1_BOS} appears in the prompt 2 times"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_system_prompt_that_the_template_drops_is_found():
     [
         ("{% for m in messages %}", "it does not render"),
         ("{{ raise_exception('no system turn\x1b[2J') }}", "no system turn"),
-        ("Assistant:", "the request stands in the prompt 0 times"),
+        ("Assistant:", "the request appears 0 times in the prompt"),
     ],
 )
 def test_a_template_that_does_not_render_or_drops_the_request_is_found(
