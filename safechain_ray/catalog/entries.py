@@ -253,6 +253,7 @@ class ApiEntry(Entry):
         description="whether the server's chat template opens the thought, so that answers hold no opening tag; "
         "None: detected",
     )
+    is_judge: bool = Field(False, exclude=True, description="a judge's endpoint, which has other config keys")
 
     @field_validator("base_url")
     @classmethod
@@ -263,6 +264,21 @@ class ApiEntry(Entry):
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("a URL must hold no user, password, query or fragment: keys come from the environment")
         return url.rstrip("/")
+
+    @property
+    def key_option(self) -> str:
+        """The option that names the variable of the key, for messages."""
+        return f"--set {'judge.endpoint' if self.is_judge else 'model'}.api_key_env=NAME"
+
+    @property
+    def model_option(self) -> str:
+        """The option that sets the provider's id of the model, for messages."""
+        return f"--set {'judge.endpoint.model' if self.is_judge else 'model.api_model'}=ID"
+
+    @property
+    def url_option(self) -> str:
+        """The option that sets the endpoint, for messages."""
+        return "--set judge.endpoint.base_url=URL" if self.is_judge else "--base-url URL"
 
     @property
     def source(self) -> str:
@@ -280,6 +296,7 @@ def judging_api(judge: JudgeEntry) -> ApiEntry:
         api_key_env=judge.endpoint.api_key_env or None,
         max_concurrent=judge.endpoint.max_concurrent,
         opens_thought=False,
+        is_judge=True,
     )
 
 

@@ -293,9 +293,10 @@ class Refusals:
             named = rejected_parameter(refused.body, parameters(wire))
             self._wrong_requests += type(error) is RowError
             if not self._answers and self._wrong_requests >= REFUSED_AT_FIRST:
+                omit = f"leave out the parameter with --set 'model.api.omits=[{named or 'NAME'}]'"
+                fix = "use a server that accepts them" if self._entry.is_judge else omit
                 raise self._of_all(
-                    f"the first {self._wrong_requests} requests were all rejected ({error}). Fix: leave out the "
-                    f"sampling parameter that the provider refuses with --set 'model.api.omits=[{named or 'NAME'}]'"
+                    f"the first {self._wrong_requests} requests were all rejected ({error}). Fix: {fix}."
                 ) from error
             if named is not None and named not in str(error):
                 raise type(error)(f"{error} (parameter {named})") from None
@@ -308,18 +309,15 @@ class Refusals:
 def _fix(status: int, entry: ApiEntry) -> str:
     match status:
         case 401 | 403 if entry.api_key_env is None:
-            return "No key was sent: name its environment variable with --set model.api_key_env=NAME."
+            return f"No key was sent. Fix: name its environment variable with {entry.key_option}."
         case 401 | 403:
-            return f"Check the key in the environment variable {entry.api_key_env}."
+            return f"Fix: check the key in the environment variable {entry.api_key_env}."
         case redirect if is_redirect(redirect):
-            return (
-                f"Check the endpoint {entry.base_url}. If the other address is right, set it: --base-url URL for a "
-                "model, --set judge.endpoint.base_url=URL for a judge of preferences."
-            )
+            return f"Fix: check the endpoint {entry.base_url}, or set the other address with {entry.url_option}."
         case 404 | 405:
             return (
-                f"Check the model id {entry.api_model!r} (another one: --set model.api_model=ID) "
-                f"and the endpoint {entry.base_url} (another one: --base-url URL)."
+                f"Fix: check the model id {entry.api_model!r} (another one: {entry.model_option}) "
+                f"and the endpoint {entry.base_url} (another one: {entry.url_option})."
             )
         case _:
-            return "The account has no money or quota left."
+            return "The account has no money or quota left. Fix: add credit, and rerun the command to resume."

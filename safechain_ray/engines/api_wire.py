@@ -21,7 +21,6 @@ NOT_PARAMETERS = frozenset({"model", "messages", "extra_body"})
 BYTES_OF_AN_ENVELOPE = 2**20
 
 BYTES_A_TOKEN = 512
-
 """A token has 4 to 6 characters on average. JSON escapes take up to 6 bytes each, and a thought may come twice."""
 
 BYTES_A_LOGPROB = 256
@@ -79,12 +78,11 @@ def missing_key(entry: ApiEntry) -> str | None:
         return None
     return (
         f"No key for {entry.source}. Fix: set the environment variable {entry.api_key_env}, "
-        "or name another one with --set model.api_key_env=NAME."
+        f"or name another one with {entry.key_option}."
     )
 
 
 JOIN_WINDOW = 0.05
-
 """Seconds that a request waits for others of its prompt. They arrive together, from one block of rows."""
 
 Outcome = Completion | RowError

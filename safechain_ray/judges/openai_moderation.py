@@ -70,7 +70,8 @@ class OpenAIModeration:
         except AuthenticationError as error:
             raise EngineStartError(
                 f"{self.endpoint.base_url} refuses the key in {self.endpoint.api_key_env or '(none was sent)'}: "
-                f"{self._message(error)}"
+                f"{self._message(error)}. Fix: name the variable of the key with --set "
+                "judges.N.endpoint.api_key_env=NAME, where N is the judge's place in `judges`, from 0."
             ) from None
         except OpenAIError as error:
             return missing_verdict(self.name, part, self._message(error))

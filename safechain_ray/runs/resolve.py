@@ -10,7 +10,7 @@ from typing import Any
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import ApiEntry, DatasetEntry, Endpoint, Family, JudgeEntry, ModelEntry
 from safechain_ray.cluster.sample_index import SampleIndex
-from safechain_ray.config import DatasetConfig, JudgeConfig, RunConfig
+from safechain_ray.config import DatasetConfig, EndpointConfig, JudgeConfig, RunConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_subset
 from safechain_ray.datasets.loading import PromptSet, load_prompts
 from safechain_ray.decoding.base import check_strategy
@@ -191,13 +191,21 @@ def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
     if entry.engine is not None:
         return entry.model_copy(update={"engine": with_overrides(entry.engine, config.engine.overrides())})
     if entry.endpoint is not None:
-        endpoint = Endpoint.model_validate(entry.endpoint.model_dump() | config.endpoint.overrides())
+        endpoint = _endpoint(entry.endpoint, config.endpoint)
         endpoint.api_key()
         check_proxy(endpoint.base_url)
         return entry.model_copy(update={"endpoint": endpoint})
     phrases = config.phrases or entry.phrases
     read_phrases(phrases)
     return entry.model_copy(update={"phrases": phrases})
+
+
+def _endpoint(known: Endpoint, config: EndpointConfig) -> Endpoint:
+    """The endpoint with the config's overrides. Another URL is another provider, which gets no key of the catalog's."""
+    given = config.overrides()
+    if given.get("base_url", known.base_url) != known.base_url:
+        given = {"api_key_env": ""} | given
+    return Endpoint.model_validate(known.model_dump() | given)
 
 
 def _named(kind: str, of_it: bool) -> str:

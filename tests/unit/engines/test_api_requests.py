@@ -157,6 +157,12 @@ def test_without_a_key_a_refusal_says_how_to_name_one():
     assert "secret" not in str(api.headers)
 
 
+def test_a_refused_judge_names_the_keys_of_a_judge():
+    with serving(always(lambda: failure(401))) as api:
+        (error,) = ask(api, "Hi", api_key_env=None, is_judge=True)
+    assert "--set judge.endpoint.api_key_env=NAME" in str(error)
+
+
 def test_a_parameter_that_every_request_has_wrong_ends_the_run():
     with serving(always(lambda: failure(400, "unknown parameter temperature"))) as api:
         errors = ask(api, *map(str, range(50)))

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from safechain_ray import catalog
+from safechain_ray.config import JudgeConfig
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.runs import resolve_model as resolving
 from safechain_ray.runs.folder import differences
-from safechain_ray.runs.resolve import resolve
+from safechain_ray.runs.resolve import resolve, resolve_preference_judge
 from tests.unit.runs.small_runs import config, resolved
 
 
@@ -310,6 +311,25 @@ def test_an_endpoint_may_be_another_server_and_only_what_it_answers_belongs_to_t
         "model": "omni-moderation-latest",
     }
     assert "sk-secret" not in repr(run) + json.dumps(run.identity())
+
+
+def test_the_key_of_the_catalogs_server_is_not_sent_to_another_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
+    other = {"name": "openai-moderation", "endpoint": {"base_url": "http://127.0.0.1:1/v1"}}
+    (judge,) = resolved(judges=[other]).judges
+    assert judge.endpoint is not None
+    assert judge.endpoint.api_key() is None
+    preferring = JudgeConfig.model_validate(other | {"name": "prefer-gpt-4o"})
+    endpoint = resolve_preference_judge(preferring).endpoint
+    assert endpoint is not None
+    assert endpoint.api_key() is None
+
+
+def test_another_model_of_the_same_server_gets_its_key(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
+    (judge,) = resolved(judges=[{"name": "openai-moderation", "endpoint": {"model": "another"}}]).judges
+    assert judge.endpoint is not None
+    assert judge.endpoint.api_key() is not None
 
 
 def test_a_server_that_wants_no_key_is_asked_without_one():
