@@ -15,7 +15,7 @@ import click
 
 from safechain_ray.catalog.entries import EngineNeeds, ModelEntry
 from safechain_ray.config import RunConfig, SweepConfig, config_kind, read_config, read_config_as
-from safechain_ray.engines.weights import PACKAGE_SCHEME
+from safechain_ray.engines.weights import is_hub_id
 from safechain_ray.errors import SafechainError
 from safechain_ray.runs.resolve import resolve_judge
 from safechain_ray.runs.resolve_model import is_api, resolve_model
@@ -53,15 +53,11 @@ def engines(config: Path) -> Iterator[EngineNeeds]:
         runs = (read_config(config, {}, ()),)
     for run in runs:
         judges = [resolve_judge(judge).engine for judge in run.judges]
-        yield from (engine for engine in [*models(run), *judges] if engine and from_hub(engine))
+        yield from (engine for engine in [*models(run), *judges] if engine and is_hub_id(engine.source))
 
 
 def models(run: RunConfig) -> list[ModelEntry]:
     return [] if is_api(run.model) else [resolve_model(run.model)]
-
-
-def from_hub(engine: EngineNeeds) -> bool:
-    return not engine.source.startswith((PACKAGE_SCHEME, "/", "."))
 
 
 if __name__ == "__main__":

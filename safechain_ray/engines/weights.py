@@ -154,6 +154,15 @@ def is_stored(source: str) -> bool:
     return "://" in source and not source.startswith((PACKAGE_SCHEME, FILE_SCHEME))
 
 
+def is_hub_id(source: str) -> bool:
+    """Whether `source` is a Hugging Face id: neither a URI nor a path."""
+    return "://" not in source and not _is_path(source)
+
+
+def _is_path(source: str) -> bool:
+    return source.startswith(("/", "./", "../", "~"))
+
+
 def weights_location(source: str) -> str:
     """A local folder or a Hugging Face id, as engines and tokenizers open it. Weights in a store are copied first.
 
@@ -169,7 +178,7 @@ def weights_location(source: str) -> str:
             raise InputError(f"{source}: the package ships no such model (looked in {folder}).")
         return str(folder)
     local = open_folder(source).path if source.startswith(FILE_SCHEME) else source
-    looks_local = local.startswith(("/", "./", "../", "~"))
+    looks_local = _is_path(local)
     if looks_local and not Path(local).expanduser().is_dir():
         raise InputError(f"No model folder at {source}.")
     return str(Path(local).expanduser()) if looks_local else source

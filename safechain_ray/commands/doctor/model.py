@@ -19,7 +19,6 @@ from safechain_ray.types import Completion, Message, Request, Sampling, Strategy
 from safechain_ray.types.thinking import well_formed
 
 PROBE = "Which 7 rivers reach the sea at Wismar?"
-
 """The request that is rendered by the template. It occurs in no template and no system prompt."""
 
 OTHER_TEMPLATE = "give a tokenizer with the model's own chat template, or the catalog entry a `chat_template`"
@@ -253,11 +252,9 @@ THOUGHT = "The Wallensteingraben does, and who counts ditches?"
 ANSWER = "One: the Wallensteingraben."
 
 RESPONSE = f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}"
-
 """The text for the judge. R1's own template, for example, would strip the thought from it."""
 
 VERDICT_TOKENS = 20
-
 """Tokens that a judge writes."""
 
 

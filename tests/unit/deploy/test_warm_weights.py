@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from safechain_ray.catalog import judges, models
+from safechain_ray.engines.weights import is_hub_id
 from tests.deployment import ROOT
 
 MAIN_TABLE = ROOT / "configs" / "paper" / "main_table.yaml"
@@ -74,3 +75,12 @@ def test_a_folder_without_blobs_is_found_without_a_hub(tmp_path: Path, revision:
         "org/model", revision=revision, cache_dir=tmp_path / "hub", local_files_only=True
     )
     assert Path(found) == cache / "snapshots" / commit
+
+
+@pytest.mark.parametrize("source", ["s3://bucket/r1-7b", "gs://bucket/r1-7b", "file:///models/r1-7b", "~/models/r1-7b"])
+def test_weights_in_stores_and_folders_are_not_fetched_from_the_hub(source: str) -> None:
+    assert not is_hub_id(source)
+
+
+def test_an_id_of_the_hub_is_one() -> None:
+    assert is_hub_id("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")

@@ -37,7 +37,7 @@ def test_versions_are_held_against_the_projects_own_requirements():
         "torch": "ok",
         "numpy": "ok",
     }
-    assert findings["ray"].detail == "2.59.0, tried with ==2.60.0"
+    assert findings["ray"].detail == "2.59.0, supported is ==2.60.0"
 
 
 def test_a_package_that_is_missing_fails_and_one_of_another_extra_is_not_asked_for():

@@ -102,7 +102,7 @@ def test_a_thought_that_the_template_opens_and_goes_on_with_is_found_at_every_st
     assert complaints(findings) == {
         f"prefill of {name}": "failed" for name in ("default", "zerothink", "lessthink", "morethink")
     }
-    assert "<think> stands in the assistant's turn 2 times, not 1" in findings["prefill of zerothink"].detail
+    assert "<think> appears 2 times in the assistant's turn, not 1" in findings["prefill of zerothink"].detail
 
 
 def test_a_tag_that_is_not_in_the_vocabulary_is_doubtful_and_a_special_one_fails(broken: Callable[..., Any]):
