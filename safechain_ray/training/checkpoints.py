@@ -6,29 +6,23 @@ training of the same identity.
 The output may be an object store. Every process uploads its share of the files on its node. When all uploads are
 complete, the first process writes the manifest with the name and size of every file. A checkpoint without a manifest
 does not count. Older checkpoints are deleted once a newer one is complete.
-
-A full disk or a missing permission is found inside torch's exceptions and raised as StorageError.
 """
 
-import errno
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from shutil import disk_usage
 from typing import Annotated, Any
 
 from annotated_types import Ge
 from pydantic import AfterValidator
-from torch.distributed.checkpoint.api import CheckpointException
 
 from safechain_ray.config.commands import TrainingOptions
-from safechain_ray.errors import InputError, RunConflictError, SafechainError, StorageError
+from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.storage import FileFacts, Folder, InsideName, read_record
 from safechain_ray.training.processes import Processes
 from safechain_ray.training.tokens import TokenisedSet
@@ -37,7 +31,6 @@ from safechain_ray.types import short_hash
 RECORD = "training.json"
 
 STATE = "trainer_state.json"
-
 """Written last by transformers: a checkpoint without it is incomplete."""
 
 OPTIONS_WITHOUT_EFFECT = {
@@ -48,7 +41,6 @@ OPTIONS_WITHOUT_EFFECT = {
     "report_to",
     "gradient_checkpointing",
 }
-
 """Options that change no weight: trackers, logs, checkpoints, and recomputation to save memory."""
 
 FOLDER = "checkpoints"
@@ -58,15 +50,12 @@ MANIFEST = "manifest.json"
 MODEL = "model"
 
 LOGS = "runs"
-
 """The folder in which transformers lets TensorBoard write."""
 
 SHARD = ".distcp"
-
 """Suffix of torch's files that hold the part of one process."""
 
 LAST_OF_MODEL = "config.json"
-
 """Uploaded last: without it no engine takes the folder for a model."""
 
 
@@ -302,65 +291,3 @@ def _other_kind(place: str, checkpoint: StoredCheckpoint) -> str:
 
 def _name(step: int) -> str:
     return f"step-{step:06}"
-
-
-FULL_BYTES = 2**20
-
-"""With less free space the disk counts as full: torch and safetensors report that in errors of their own."""
-
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-
-NO_RIGHT = {errno.EACCES, errno.EROFS}
-
-
-@contextmanager
-def disk_errors_as_storage_errors(folder: Path) -> Iterator[None]:
-    """Raise StorageError where `folder` can't be written (no space, no permission); all other errors pass unchanged.
-
-    torch collects the errors of all processes in a CheckpointException, which is no Exception. The error of one failed
-    process is raised instead of it.
-    """
-    try:
-        yield
-    except (Exception, CheckpointException) as error:
-        cause = _cause(error)
-        if (disk_error := _disk_error(cause, folder)) is not None:
-            raise disk_error from error
-        if cause is not error:
-            raise cause from error
-        raise
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error of one failed process.
-
-    A disk error comes first: the errors of the other processes may follow from it.
-    """
-    if not isinstance(error, CheckpointException):
-        return error
-    failures = [failure for failure, _ in error.failures.values()]
-    return next((failure for failure in failures if _number(failure) in NO_ROOM | NO_RIGHT), failures[0])
-
-
-def _disk_error(error: BaseException, folder: Path) -> StorageError | None:
-    """The StorageError for a disk error; None for other errors, such as the OSError of a failed connection to a hub."""
-    if isinstance(error, SafechainError):
-        return None
-    number = _number(error)
-    if number in NO_RIGHT:
-        return _storage_error(folder, error, "give this user write permission there")
-    if number in NO_ROOM or disk_usage(folder).free < FULL_BYTES:
-        reason = error if number in NO_ROOM else os.strerror(errno.ENOSPC)
-        return _storage_error(folder, reason, "free some space there")
-    return None
-
-
-def _number(error: BaseException) -> int | None:
-    return error.errno if isinstance(error, OSError) else None
-
-
-def _storage_error(folder: Path, reason: object, fix: str) -> StorageError:
-    return StorageError(
-        f"Training stopped: {folder} can't be written ({reason}). Fix: {fix}. Rerun the command to resume from the "
-        "last complete checkpoint."
-    )

@@ -31,7 +31,8 @@ from safechain_ray.config.commands import LoraOptions, TrainingOptions
 from safechain_ray.errors import InputError
 from safechain_ray.model_files import load_config, load_weights
 from safechain_ray.training.chat import ChatFormat
-from safechain_ray.training.checkpoints import claim, disk_errors_as_storage_errors, last_checkpoint, training_identity
+from safechain_ray.training.checkpoints import claim, last_checkpoint, training_identity
+from safechain_ray.training.disk_errors import disk_errors_as_storage_errors
 from safechain_ray.training.processes import Processes
 from safechain_ray.training.tokens import TokenisedSet
 
