@@ -45,7 +45,7 @@ check: setup docs ## Lint, format check, types, prose, docs, known vulnerabiliti
 docs: setup ## Build the documentation as a site into site/ (also: .venv/bin/mkdocs serve)
 	@PYTHONPATH=. $(VENV)/mkdocs build --strict --quiet
 
-gpu-check: setup ## Prove in about ten minutes what this machine's GPU does (ARGS="--step engine", docs/gpu.md)
+gpu-check: setup ## Check this machine's GPU in about ten minutes (ARGS="--step engine", docs/gpu.md)
 	$(VENV)/safechain-ray doctor --gpu-check $(ARGS)
 
 bench: setup ## Run the benchmarks of bench/, each prints a ratio

@@ -31,7 +31,6 @@ from safechain_ray.metrics.summary import SettingFacts
 from safechain_ray.types import Outcome, Part, Setting
 
 MOST_WITHOUT_ROWS = 1_000
-
 """Limit on K. A damaged run.json may contain 10**18. A larger K has a curve only if as many rows exist."""
 
 
@@ -100,7 +99,6 @@ def _estimate(prompts: Counter[int], value_of: Callable[[int, int, int], Fractio
 
 
 LENGTHS: tuple[Part, ...] = ("thought", "answer")
-
 """The parts with a length in tokens."""
 
 CLUSTERED = (

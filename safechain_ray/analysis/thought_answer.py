@@ -33,7 +33,6 @@ POSITION_COLUMNS = (
     "judge",
     "unsafe",
 )
-
 """The columns of `PIECES_SCHEMA` that positions are computed from."""
 
 

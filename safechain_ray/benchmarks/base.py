@@ -18,7 +18,6 @@ from safechain_ray.errors import InputError
 from safechain_ray.types import Sample, short_hash
 
 Graded = Literal["answer", "response", "generated"]
-
 """The graded part of a sample: the answer after the thought, the whole response, or the generated text."""
 
 

@@ -24,7 +24,6 @@ from safechain_ray.benchmarks.sandbox import Limits, Program, Ran, require_sandb
 from safechain_ray.errors import InputError, SandboxError
 
 CHECKING = Limits()
-
 """Limits of the tests' process."""
 
 
@@ -108,7 +107,6 @@ def _conversation() -> CodeType:
 SHOWN_CHARACTERS = 60
 
 LONGEST_TESTS = 2**30
-
 """Limit on the unpacked private tests of one problem, in bytes."""
 
 _WHITE_SPACE = re.compile(r"[ \t\r\f\v]+")
@@ -126,7 +124,6 @@ OPCODES_OF_A_TEXT = {
     *("PROTO", "FRAME", "STOP", "MEMOIZE", "BINPUT"),
     *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
 }
-
 """Opcodes of `pickletools` in the pickle of a text."""
 
 

@@ -40,7 +40,6 @@ _POWERED = re.compile(
 _PHRASE = re.compile(r"[A-Za-z]{2,}\.?(?: (?:a|[A-Za-z]{2,}\.?)|-[A-Za-z]{3,})*")
 
 _SHORTEST_WORD = 4
-
 """Minimum letters of an unlisted unit in a compound one. Shorter words may be products of variables."""
 
 _SHORTEST_NOUN = 3
@@ -54,7 +53,6 @@ SYMBOLS = _listed(
     "mm cm dm km m in ft yd mi s sec min h hr hrs g kg mg lb lbs oz L ml mL cl dl gal qt N J W kW V A Pa kPa Hz kHz "
     "mol rad deg day man men"
 )
-
 """Parts of compound units such as km/h. Case-sensitive."""
 
 _KNOWN = _listed(
@@ -85,7 +83,6 @@ _MULTIPLIERS = _listed(
 )
 
 _AMBIGUOUS = _listed("quarter score grand")
-
 """Multipliers that are nouns too: neither a unit nor evidence of another number."""
 
 _GREEK = _listed(
@@ -101,7 +98,6 @@ _MATHEMATICS = _listed(
 )
 
 _ADJECTIVES = _listed("negative positive inverse opposite prime absolute multiple infinite imaginary")
-
 """Words of mathematics that are refused unless a noun follows: "18 positive integers"."""
 
 _PERCENT = _listed("percent pct percentage percentile permille permil permyriad ppm ppb basis")
@@ -187,7 +183,6 @@ _TENS = {word: 10 * value for value, word in enumerate(_FROM_TWENTY.split(), sta
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 
 LONGEST_WORDS = 120
-
 """Maximum characters of a number in words."""
 
 _DROPPED = re.compile(r"\\left\b|\\right\b|\\displaystyle\b|\\[!,]|\\?\$")
@@ -216,7 +211,6 @@ _ATOM = re.compile(rf"(?P<word>[A-Za-zµΩ]+)\.?(?P<power>{_POWER}?)")
 _JOINT = re.compile(r"\s*(?:/|·|\\cdot\b|\bper\b)\s*")
 
 _SPEEDS = frozenset({"m/s", "m/s^2", "m/s2", "m/s²"})
-
 """Units of single letters that can't be products of variables."""
 
 

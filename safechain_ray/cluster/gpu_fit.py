@@ -22,7 +22,6 @@ from safechain_ray.errors import PlanError
 from safechain_ray.storage import redact
 
 MANY_GPUS = 64
-
 """The assumed total number of GPUs, where the capacity of an autoscaler is unknown."""
 
 GIGABYTES_OF_TYPES: Mapping[str, float] = {
@@ -40,7 +39,6 @@ GIGABYTES_OF_TYPES: Mapping[str, float] = {
     "H200": 141,
     "B200": 180,
 }
-
 """GB of memory by Ray's accelerator type (ray.util.accelerators, 2.60), from NVIDIA's data sheets.
 
 Used for nodes of an autoscaler and for nodes that do not answer. Where a type has two sizes, this is the smaller one.
@@ -75,27 +73,21 @@ class Gpus:
 
 
 GB = 1e9
-
 """Bytes, in the unit of GPU vendors' figures."""
 
 WORKING_GIGABYTES = 1.5
-
 """CUDA's context, NCCL's buffers and CUDA graphs on each GPU. An estimate: it has not been measured."""
 
 WORKING_SHARE = 0.05
-
 """Activations of a prefill step, as a share of the weights on each GPU. An estimate, too."""
 
 CONTEXT_GIGABYTES = 0.5
-
 """CUDA's context of each further engine on a GPU, which vLLM does not count. An estimate."""
 
 SPARE_GIGABYTES = 1.0
-
 """Reserve for each engine on a shared GPU, as all needs are estimates."""
 
 SPARE_FACTOR = 1.1
-
 """KV cache for a context that is wanted but not needed, as the memory left for the cache is an estimate."""
 
 POWERS_OF_TWO = tuple(2**power for power in range(7))
@@ -105,7 +97,6 @@ MODEL_CONTEXTS = 4
 JUDGE_CONTEXTS = 1
 
 UNKNOWN_ATTENTION_BYTES = 16_384
-
 """KV cache of a token for each billion parameters, where `config.json` is not known: Llama 3's 8B."""
 
 PARALLEL_FIELDS = {"tensor_parallel_size", "pipeline_parallel_size"}
@@ -115,16 +106,13 @@ LARGE_GPU_GIGABYTES = 70 * 2**30 / GB
 LARGE_SHARE = 0.85
 
 RUNNING_ON_LARGE_GPUS = 1_024
-
 """The default of vLLM's offline class (0.25.1 to 0.33.0, `get_batch_defaults`), except on A100: 256 on A100 and on
 smaller GPUs."""
 
 TYPICAL_TOKENS = 1_000
-
 """Tokens of prompt and response of a request half way. With less KV cache for each request vLLM preempts requests."""
 
 KINDS_OF_GPUS = (24, 48, 80, 141)
-
 """GB of memory of the GPUs that an error message suggests."""
 
 

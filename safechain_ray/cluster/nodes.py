@@ -22,7 +22,6 @@ from safechain_ray.errors import InputError
 POLL_INTERVAL = 2.0
 
 JOIN_TIMEOUT = 10.0
-
 """Seconds to wait for the last poll at the end of a block. A Ray that has failed may never answer the poll."""
 
 
@@ -62,7 +61,6 @@ class NodeState:
 
 
 NodeStates = Mapping[str, NodeState]
-
 """By Ray's id of the node."""
 
 
@@ -117,7 +115,6 @@ def _node_states() -> NodeStates:
 
 
 BOOTSTRAP_CONFIG = "~/ray_bootstrap_config.yaml"
-
 """Where Ray's cluster launcher writes the config on the head node. `ray job submit` runs the driver there."""
 
 ACCELERATOR_PREFIX = "accelerator_type:"

@@ -31,7 +31,6 @@ from safechain_ray.engines.vllm_environment import EnginePackage, installed_engi
 from safechain_ray.errors import SafechainError
 
 LOCAL_LOGICAL_CPUS = 16
-
 """A local Ray counts tasks, not cores: on a laptop of two cores, two engines would leave no CPU for the stream."""
 
 LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
@@ -41,7 +40,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CONNECT_TIMEOUT = 5.0
 
 CONNECT_GRACE_PERIOD = 5.0
-
 """Seconds until a cluster must accept connections; a head that has just started needs a moment."""
 
 PROBE_TIMEOUT = 30.0
@@ -57,7 +55,6 @@ ENVIRONMENT = {
 }
 
 _memory_of_node: dict[str, float | None] = {}
-
 """Cache by node id: the GPUs of a node do not change, and a sweep reads its cluster every second."""
 
 

@@ -39,7 +39,6 @@ from safechain_ray.types.tables import PREFERENCES_SCHEMA, PreferenceOutcome
 _COLUMNS = ("setting_id", "prompt_id", "sample_index", "sample_id", "category", "prompt", "outcome")
 
 SampleKey = tuple[str, str, int]
-
 """setting_id of A, prompt_id, sample_index."""
 
 

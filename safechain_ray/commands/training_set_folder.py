@@ -91,11 +91,9 @@ def write_rows(samples: Iterable[pa.Table], chosen: Sequence[Chosen], rows: RowF
 
 
 PRIVATE_KEYS = ("output", "run", "resources", "push_to_hub")
-
 """Keys of the config that change no row and are not published: folders, the cluster and its size."""
 
 ENDPOINT = "base_url"
-
 """Key of a model or a judge behind an API. It may be a private server; the name of its model is published."""
 
 

@@ -10,7 +10,6 @@ from safechain_ray.config.run import OneModel, RunConfig, below
 from safechain_ray.types import KeepRule, Part, Sampling, StrategySpec, StrictNumbers, VoteRule
 
 PIECE_COUNTS = range(2, 101)
-
 """Numbers of pieces into which a thought can be divided."""
 
 

@@ -32,15 +32,12 @@ CANDIDATES: Mapping[str, tuple[str, ...]] = {
     "response_column": ("response", "completion", "output", "answer"),
     "thought_column": ("thought", "thinking", "reasoning", "reasoning_content"),
 }
-
 """Common column names in lower case: of TRL, Alpaca, ShareGPT and published reasoning sets."""
 
 INPUTS = ("input", "context")
-
 """Columns that belong to the prompt: Alpaca's and Dolly's."""
 
 SYSTEM, HISTORY = "system", "history"
-
 """Alpaca's columns of earlier turns, as LLaMA-Factory reads them."""
 
 ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
@@ -53,7 +50,6 @@ ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
     "chatgpt": "assistant",
     "model": "assistant",
 }
-
 """Roles in lower case: OpenAI's, ShareGPT's, and Gemini's `model`."""
 
 ROLE_KEYS = ("role", "from")
@@ -208,7 +204,6 @@ def _text(value: object, kind: str) -> str:
 
 
 R1_TAGS = ThinkingTags("<think>", "</think>")
-
 """Default tags of training data, for every model."""
 
 NO_FAMILY = "no family of the catalog"
@@ -220,15 +215,12 @@ OTHER_TAGS: Mapping[str, ThinkingTags] = {
     "◁think▷": ThinkingTags("◁think▷", "◁/think▷"),
     "<seed:think>": ThinkingTags("<seed:think>", "</seed:think>"),
 }
-
 """Tags of models without a family in the catalog: common in prompts, Magistral's, Kimi's and Seed-OSS'."""
 
 NAMES_AT_START = ("analysis", "scratchpad", "reflection")
-
 """XML names of thoughts that are common in documents too. They count only at the start of a response."""
 
 CONTROL_TOKENS = ThinkingTags("<|think|>", "<|/think|>"), ThinkingTags("<|channel|>analysis<|message|>", "<|end|>")
-
 """Control-token tags, the second is gpt-oss'. They count at the start or as a pair, because prose may mention one."""
 
 _HARMONY_START = re.compile(

@@ -19,7 +19,6 @@ from safechain_ray.types import CountTokens, Generate, Request
 Options = OneCallOptions
 
 THOUGHT = "Okay, the user ask for this, I can answer it without thinking much. "
-
 """LessThink's thought, character by character as in the published code, with the space at its end."""
 
 

@@ -25,7 +25,6 @@ from safechain_ray.types import Engine
 Device = Literal["cpu", "cuda"]
 
 RUNNING = 256
-
 """Default concurrency: the requests that an engine decodes at once."""
 
 
@@ -52,7 +51,6 @@ class EngineStart:
 
 
 StartEngine = Callable[[EngineStart], Engine]
-
 """Starts an engine, and returns when it can answer. Raises EngineStartError with the end of the engine's log."""
 
 
@@ -101,11 +99,9 @@ PAGE = 4096
 MIB = 2**20
 
 SLOWEST_LOAD = 50 * MIB
-
 """Bytes a second. Loads on other nodes can't be measured: they count as progress for as long as this rate needs."""
 
 LOADED = "loaded_megabytes"
-
 """The pool's counter that grows while an engine loads."""
 
 

@@ -34,7 +34,6 @@ EXTRA_OF_DEVICE = {"cuda": "gpu", "cpu": "cpu"}
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "TOKENIZERS_PARALLELISM": "false"}
 
 NATIVE_SAMPLER = {"VLLM_USE_FLASHINFER_SAMPLER": "0"}
-
 """vLLM's start-up samples without seeds, so FlashInfer compiles its sampler with nvcc and ninja.
 
 Without a CUDA toolkit the compilation fails and ends the start (vllm-project/vllm#49497). No request here needs that
@@ -42,21 +41,17 @@ sampler: each sampled request has a seed, and seeded requests use vLLM's own sam
 """
 
 NATIVE_ALL_REDUCE = {"VLLM_ALLREDUCE_USE_FLASHINFER": "0"}
-
 """Otherwise vLLM 0.32 compiles FlashInfer's all-reduce at its first use, on GPUs with NVSwitch and TP > 1."""
 
 OLDEST_NVCC = (12, 9)
-
 """DeepGEMM in vLLM's wheel requires it. Older versions can't read the headers of a torch for CUDA 13 either."""
 
 NO_DEEP_GEMM = {"VLLM_USE_DEEP_GEMM": "0"}
-
 """DeepGEMM compiles its FP8 kernels with nvcc, on Hopper and Blackwell (R1-671B is in FP8)."""
 
 BATCH_INVARIANT = {"VLLM_BATCH_INVARIANT": "1"}
 
 ONE_CORE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
-
 """Keeps vLLM's executor `uni` on a CPU, where vLLM would replace it by a worker process.
 
 The worker and the engine's core wait for each other by spinning, which costs a tiny model more than its computation.
@@ -158,19 +153,15 @@ MOUNTS = Path("/proc/self/mounts")
 OCTAL = re.compile(r"\\([0-7]{3})")
 
 LOADING_ARGUMENTS = {"safetensors_load_strategy", "load_format", "model_loader_extra_config"}
-
 """Keys of `engine_kwargs` that set how weights are read."""
 
 QUANTIZATIONS = {"fp8": "fp8_per_tensor"}
-
 """vLLM's names of quantizations while loading (0.25.1 to 0.33.0, model_executor/layers/quantization/online)."""
 
 SHARED_BATCHED_TOKENS = 8_192
-
 """Batched tokens of an engine on a share of a GPU: the default of vLLM's offline class on GPUs of less than 70 GB."""
 
 SHARE_FOR_WEIGHTS = 0.9
-
 """Share of the available memory: vLLM's own bound for reading ahead."""
 
 

@@ -28,7 +28,6 @@ from safechain_ray.types import (
 )
 
 PUNCTUATION = " \t\r\n.,;:!?()[]{}<>*_#`\"'-–—"
-
 """Characters around the word of an answer that have no meaning."""
 
 
@@ -42,7 +41,6 @@ class Judge(Protocol):
 
 
 BuildJudge: TypeAlias = Callable[[JudgeEntry, Engine | None], Judge]
-
 """The function `build` of a judge's module. The engine is None for entries without `engine`.
 
 Example:

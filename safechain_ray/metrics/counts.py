@@ -17,23 +17,19 @@ from safechain_ray.metrics.intervals import FrozenModel
 from safechain_ray.types import NO_FAILURE, SAMPLES_SCHEMA, Outcome, Part, Sample, samples_table
 
 REASON_CHARACTERS = 200
-
 """Longer messages are truncated."""
 
 MOST_REASONS = 200
-
 """Distinct reasons stored for each (setting, judge, part). The rarest ones are counted together."""
 
 MOST_SHOWN = 3
 
 OTHERS = "other reasons"
-
 """The name under which the rarest reasons are counted if there are more than `MOST_REASONS`."""
 
 REASON_KEYS = ["setting_id", "judge", "part", "reason"]
 
 REASONS_SCHEMA = pa.schema([*(pa.field(name, pa.string()) for name in REASON_KEYS), pa.field("rows", pa.int64())])
-
 """`judge` and `part` are empty for errors of the samples themselves."""
 
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # removed before numbers are replaced by N
@@ -116,11 +112,9 @@ COUNTED_COLUMNS = (
     "seconds",
     "verdicts",
 )
-
 """The columns of `SAMPLES_SCHEMA` that counting reads. Callers read only these from storage."""
 
 PromptHistogram = Mapping[tuple[int, int], int]
-
 """(safe verdicts, unsafe verdicts) of a prompt -> number of prompts with these counts."""
 
 _PROMPT_KEYS = ["setting_id", "prompt_id", "category"]

@@ -24,11 +24,9 @@ MetricName = Literal["safe_at_1", "safe_at_k", "cons_safe_at_k"]
 PromptValue = Callable[[int, int, int], Fraction | None]
 
 REFUSAL_RULE = "refusal phrases"
-
 """Name of the refusal rule, used if the run has no refusal judge. The blank keeps it distinct from judges' names."""
 
 RefusalSource = tuple[str, Part]
-
 """The judge that finds refusals, and the part that it judged. A safe verdict of this judge is a refusal."""
 
 

@@ -43,7 +43,9 @@ REFUSALS = "Safety is compared over harmful prompts, over-refusal over benign on
 
 BENIGN = "benign prompts"
 
-TESTED = "p: McNemar's exact test, where K = 1, then with Holm's correction over the {tests} tests of this comparison."
+TESTED = (
+    "p: McNemar's exact test, where K = 1, then with Holm's correction over this comparison's tests ({tests} in total)."
+)
 
 PUBLISHED = "Published: the difference of the paper's figures; * where a setting is not the paper's."
 

@@ -41,11 +41,9 @@ from safechain_ray.types import Part, Sampling
 PUBLISHED_LEGEND = "Last, in brackets with a p: the published figure."
 
 Counterparts = Mapping[tuple[str, str, Part], BesideOurs]
-
 """By setting_id, judge and part."""
 
 NOT_DONE: tuple[Status, ...] = ("failed", "running", "queued")
-
 """The order in which models without all of their results are listed."""
 
 FIGURES = ("safe_at_1", "cons_safe_at_k", "safe_at_k")

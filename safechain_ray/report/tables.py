@@ -42,7 +42,6 @@ from safechain_ray.report.published import difference_cell
 from safechain_ray.report.renderers import print_document
 
 FEW_PROMPTS = 30
-
 """A metric over fewer prompts has a 95% interval of more than 30 percentage points where half are safe."""
 
 UNKNOWN_KINDS = (

@@ -36,15 +36,12 @@ from safechain_ray.types import (
 from safechain_ray.types.tables import plain_columns
 
 QUARANTINE = "_broken"
-
 """Folder for files and rows that cannot be used. Readers skip a folder of this name."""
 
 SMALL_BYTES = 4 * 2**20
-
 """Compaction leaves larger files as they are: a run of a million long samples is not written twice."""
 
 MERGED_BYTES = 32 * 2**20
-
 """Most bytes of the files that become one. Their rows are in the driver's memory."""
 
 TableCounts = Callable[[pa.Table], dict[str, int]]
@@ -52,7 +49,6 @@ TableCounts = Callable[[pa.Table], dict[str, int]]
 RowFilter = Callable[[pa.Table], list[bool]]
 
 COMPLETED, INCOMPLETE, FAILED = range(3)
-
 """State of a row. Of repeated rows the one with the lowest state stays."""
 
 

@@ -22,7 +22,6 @@ PUBLISHED_BOS = "morethink_bos"
 ALIKE_APOSTROPHES = "apostrophes alike"
 
 READING = 2
-
 """Version of the rules that divide a response into thought and answer. Rows of different versions are never mixed."""
 
 _READING_KEY = r"^(run\.|run_[ab]\.)?(model\.)?reading: "

@@ -32,7 +32,6 @@ from safechain_ray.types.strict_numbers import plain_words
 T = TypeVar("T")
 
 LARGEST = 2**63
-
 """Bound of the integers in a record. A larger one is damage and does not fit into a table's 64 bits."""
 
 KEY_CHARACTERS, REASON_CHARACTERS = 80, 200
@@ -108,7 +107,6 @@ def _then(fix: str) -> str:
 
 
 MOST_ROWS = 10**12
-
 """More rows than a run can have: a count beyond it is damage."""
 
 Count = Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)]

@@ -37,7 +37,6 @@ Int32 = Annotated[int, pa.int32()]
 Int64 = Annotated[int, pa.int64()]
 
 NULLABLE: Final = object()
-
 """Marks a column as nullable although the record always has a value: files of earlier versions may hold null."""
 
 _PLAIN_TYPES = {str: pa.string(), bool: pa.bool_(), float: pa.float64()}
@@ -102,7 +101,6 @@ class Verdict:
 
 
 NO_FAILURE = r"^(no \w+ to judge|the \w+ is empty|undecided without the verdict of)"
-
 """Errors of missing verdicts without a failed judge: no text to judge, or a vote without the verdicts it needs."""
 
 

@@ -19,11 +19,9 @@ from safechain_ray.types.strict_numbers import Outcome, Part
 from safechain_ray.types.thinking import well_formed_tree
 
 SAMPLES_SCHEMA = pa.schema(arrow_fields(Sample))
-
 """The columns of `samples/*.parquet`, one row a `Sample`."""
 
 VERDICT_TYPE = pa.struct(arrow_fields(Verdict))
-
 """An item of the column `verdicts`."""
 
 _SAMPLE_KEYS = ("sample_id", "setting_id", "prompt_id")
@@ -31,7 +29,6 @@ _SAMPLE_KEYS = ("sample_id", "setting_id", "prompt_id")
 _PIECE_KEYS = ("pieces", "piece", "end", "characters")
 
 VERDICTS_SCHEMA = pa.schema([*(SAMPLES_SCHEMA.field(name) for name in _SAMPLE_KEYS), *VERDICT_TYPE])
-
 """The columns of `verdicts/<judge>/*.parquet`, one row a verdict that was added to a completed run."""
 
 PIECES_SCHEMA = pa.schema(
@@ -41,7 +38,6 @@ PIECES_SCHEMA = pa.schema(
         *(field for field in VERDICT_TYPE if field.name != "part"),
     ]
 )
-
 """The columns of `pieces/<judge>/*.parquet`, one row a verdict on a prefix of a thought.
 
 `pieces` is the number of prefixes requested, and `piece` the number of this one, from 1. The prefix ends at character
@@ -56,15 +52,12 @@ GRADE_TYPE = pa.struct(
         pa.field("error", pa.string()),
     ]
 )
-
 """`correct` is null if the grade is missing; `error` is then the reason. `extracted` is the text that was graded."""
 
 GRADED_SCHEMA = SAMPLES_SCHEMA.append(pa.field("grade", GRADE_TYPE, nullable=False))
-
 """The columns of `samples/*.parquet` of a benchmark run: those of every run, and `grade`."""
 
 WORDS: Mapping[str, frozenset[str]] = {"outcome": frozenset(get_args(Outcome)), "part": frozenset(get_args(Part))}
-
 """Allowed values of the columns of samples and verdicts that are closed lists."""
 
 
@@ -243,11 +236,9 @@ def _alike(found: pa.DataType, expected: pa.DataType) -> bool:
 
 
 Preferred = Literal["a", "b", "tie"]
-
 """The answer to one comparison; `tie`: neither response is better."""
 
 PreferenceOutcome = Literal["win", "tie", "lose", "error"]
-
 """The result for the response of run A against that of run B; `error`: the judge gave no decision."""
 
 
@@ -286,11 +277,9 @@ PAIRS_SCHEMA = pa.schema(
         pa.field("b", pa.string(), nullable=False),
     ]
 )
-
 """The pairs that a judge compares: the columns of A's sample, the ids of B's sample, and both texts."""
 
 PREFERENCES_SCHEMA = pa.schema([*_PAIR, *arrow_fields(Preference)])
-
 """The columns of `preferences/*.parquet`, one row a pair. The texts are in the runs; `sample_id` is that of run A."""
 
 

@@ -29,7 +29,6 @@ from typing import Any, Literal
 from safechain_ray.errors import SandboxError
 
 Ending = Literal["exit", "signal", "processor time", "wall time", "output", "stopped"]
-
 """How a program ended: by itself, by a signal, by a limit, or stopped because the program that it served had ended."""
 
 MIB = 2**20
@@ -112,11 +111,9 @@ def _signal_name(number: int) -> str:
 
 
 LIBRARIES = "/libraries"
-
 """Folder of importable packages in addition to the standard library."""
 
 PACKAGES = ("numpy",)
-
 """Solutions of contest problems import it, as the published environments allow."""
 
 SCRATCH = "/tmp"
@@ -176,7 +173,6 @@ CLONE, CLONE3, SOCKET = (56, 220), (435, 435), (41, 198)
 NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 
 X32_CALLS = 0x40000000
-
 """From this number on, x86_64 repeats the same calls for a 32-bit interface."""
 
 # System calls that start a program. Bubblewrap uses one of them to start Python after the first filter.

@@ -19,23 +19,18 @@ from safechain_ray.storage import redact
 from safechain_ray.training.tokens import TokenCounts
 
 GIB = 2**30
-
 """Unit of GPU memory: vendors' "GB" of GPU memory are GiB."""
 
 MASTER_BYTES = 4
-
 """Trained weights, their gradients and each of AdamW's two states are float32 at any computation precision."""
 
 LOGIT_TILE_TOKENS = 4096
-
 """TRL computes the logits of so many tokens at a time; the full logits never exist."""
 
 RUNTIME_GIB = 3.0
-
 """CUDA's context, NCCL's buffers and fragmentation of the allocator."""
 
 ACTIVATIONS_OF_HIDDEN, ACTIVATIONS_OF_INTERMEDIATE = 10, 4
-
 """Values per token that a layer stores between forward and backward pass, in multiples of the model's width."""
 
 
@@ -118,15 +113,12 @@ def _logits(shape: ModelShape, options: TrainingOptions, tokens: int) -> int:
 
 
 BYTES_READ = 1e9
-
 """Bytes of the unit in which a cluster's GPU memory is read."""
 
 WORKER_GIGABYTES = 4.0
-
 """Memory of the node for a worker on a GPU, beside its share of the weights."""
 
 MOST_WORKERS = 64
-
 """Most workers that the fix for too little memory proposes."""
 
 
@@ -228,7 +220,6 @@ def _doubled(workers: int) -> list[int]:
 
 
 TOKENS_COUNTED = 5_000
-
 """Most demonstrations whose tokens a plan counts, which takes seconds; 40,000 long ones take minutes."""
 
 

@@ -173,7 +173,6 @@ CASES: Mapping[str, Callable[[RunningEngine], None]] = {
 FILE = "reference.json.gz"
 
 INTERVAL_ERRORS = 2 * 1.96
-
 """Standard errors between the ends of a 95% interval."""
 
 GREEDY_TOKENS = 300
@@ -192,7 +191,6 @@ QUICKSTART: Mapping[str, Any] = {
     "judges": ["demo-guard", "refusal-match"],
     "resources.block_rows": 8,
 }
-
 """configs/quickstart.yaml, which is not part of an installed package."""
 
 

@@ -21,7 +21,6 @@ from safechain_ray.engines.start import Device, last_lines
 from safechain_ray.errors import SafechainError, UnknownNameError
 
 SMALL_SHARE = 0.2
-
 """Share of a GPU for an engine of a demo model. vLLM has a Python object for each block of KV cache: on all memory of
 an 80 GB GPU that would be a million objects for so small a model."""
 
@@ -81,7 +80,6 @@ STEPS = (
     Step("sharing", f"{_HERE}.gpus", "check_sharing", 240),
     Step("several GPUs", f"{_HERE}.gpus", "check_several", 420),
 )
-
 """The steps in their order. A limit is several times the duration of the step on an 80 GB GPU."""
 
 

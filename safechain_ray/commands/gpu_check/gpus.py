@@ -49,7 +49,6 @@ DIVISIBLE = {
     "head_dim": 32,
     "dtype": "bfloat16",
 }
-
 """A model shape with heads for two GPUs; the demo model has five heads."""
 
 PLACEMENT_TIMEOUT = 60
@@ -207,7 +206,6 @@ LOGGED = {
     "CUDA graphs": re.compile(r"(Graph capturing finished[^\n]*)"),
     "KV cache": re.compile(r"((?:GPU|CPU) KV cache size: [^\n]*)"),
 }
-
 """Lines of vLLM's log (0.25.1 to 0.33.0) that name the kernels and caches of an engine."""
 
 

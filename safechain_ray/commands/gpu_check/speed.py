@@ -149,7 +149,6 @@ def _limits_file(notes: Path) -> Path:
 
 
 MODEL_ARGUMENTS = {"model", "revision", "dtype", "max_model_len", "tensor_parallel_size", "trust_remote_code"}
-
 """Arguments of the model, without those of its speed."""
 
 SHAPE_OF_8B = {
@@ -162,7 +161,6 @@ SHAPE_OF_8B = {
     "max_position_embeddings": 8192,
     "dtype": "bfloat16",
 }
-
 """Llama 3's 8B without its vocabulary: the tokenizer is the demo model's, of 2,048 tokens."""
 
 TARGET_RATIO = 0.95

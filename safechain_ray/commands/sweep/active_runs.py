@@ -23,7 +23,6 @@ from safechain_ray.runs.pools import judge_needs, longest_request, pool_needs
 from safechain_ray.runs.progress import PoolNotes, PrefixedReporter, Reporter
 
 REPORT_AFTER = 60.0
-
 """Seconds of a condition before it is reported: the GPUs of a run that ends are free only moments later."""
 
 
@@ -133,13 +132,11 @@ def work(opened: OpenRun, rows: int) -> float:
 
 
 GRACE_PERIOD = 120.0
-
 """Seconds that a judge waits for a GPU before a model releases one of its own: a node may be starting."""
 
 RPC_TIMEOUT = 10.0
 
 LOADING_SECONDS = 60.0
-
 """An engine that has read nothing for so many seconds is not loading any more."""
 
 

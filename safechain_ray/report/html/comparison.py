@@ -43,11 +43,9 @@ from safechain_ray.report.leaderboard import (
 ROW, GROUP, RIGHT = 24.0, 28.0, 150.0
 
 LIMITS = (0.1, 0.25, 0.5, 1.0)
-
 """Possible ends of the scale on both sides; the plot takes the first one that is enough."""
 
 SAFETY, BENCHMARKS = 0, 1
-
 """The series of plots: a colour and a mark for each kind of figure."""
 
 COMPLETE = "Everything that one model was asked the other was asked too."

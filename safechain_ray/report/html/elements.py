@@ -68,7 +68,6 @@ def _attribute(key: str, value: Any) -> str:
 
 
 SCRIPTS = ("text", "data", "filters", "samples", "keys", "plots", "main")
-
 """The files of js/, in the order in which the page runs them, as one script."""
 
 

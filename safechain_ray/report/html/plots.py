@@ -22,7 +22,6 @@ Parameter = Literal["temperature", "top_p", "top_k"]
 PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 
 FEWEST_POINTS = 3
-
 """Two points make no curve; the other plots compare two settings."""
 
 

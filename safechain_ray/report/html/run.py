@@ -138,7 +138,6 @@ BAD_OUTCOMES: dict[Outcome, str] = {
 }
 
 OPEN_NOTES = 6
-
 """The list of notes starts folded from so many on."""
 
 

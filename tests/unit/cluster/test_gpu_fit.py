@@ -117,7 +117,7 @@ def test_quantized_weights_take_about_half():
 )
 def test_what_does_not_fit_is_refused_with_what_would(name: str, gpus: Gpus, tokens: int | None, fixes: str):
     says = refusal(ENGINES[name], gpus, tokens)
-    assert f"does not fit GPUs of {gpus.gigabytes:g} GB, {gpus.a_node} a node and {gpus.in_all} in all" in says
+    assert f"does not fit GPUs of {gpus.gigabytes:g} GB, {gpus.a_node} per node and {gpus.in_all} in total" in says
     assert fixes in says
 
 

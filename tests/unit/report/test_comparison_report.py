@@ -42,7 +42,7 @@ def test_a_run_against_another_shows_both_figures_the_difference_and_both_p_valu
     row = flat(text.split("guard, response")[0].splitlines()[-2])
     assert "Safe@1 50.0 +50.0 40 <0.001 +10.2*" in flat(text)
     assert row.startswith("strongreject")
-    assert "with Holm's correction over this comparison's tests, 1 in all" in flat(text)
+    assert "with Holm's correction over this comparison's tests (1 in total)" in flat(text)
     assert "Every row differs from the published one: default with compat=none, not paper" in flat(text)
     assert "40 of 313 prompts; judge guard" in flat(text)
 

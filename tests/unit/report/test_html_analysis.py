@@ -79,12 +79,12 @@ def test_a_judge_that_came_after_the_analysis_is_reported(run: RunFolder):
 
 def test_samples_that_were_generated_again_since_are_reported(run: RunFolder):
     analyse(str(run.folder))
-    assert "done again since" not in page(run)
+    assert "generated again since" not in page(run)
     metrics = json.loads(run.folder.read_text("metrics.json"))
     _, *harmful = reversed(metrics["settings"][0]["outcomes_by_category"].values())
     harmful[0] |= {"ok": harmful[0]["ok"] - 1, "truncated": 1}
     run.folder.write_text("metrics.json", json.dumps(metrics))
-    assert "Made of samples that were done again since" in page(run)
+    assert "Computed from samples that were generated again since" in page(run)
 
 
 def test_an_analysis_of_other_harmful_prompts_is_reported(run: RunFolder):

@@ -200,7 +200,7 @@ def test_gpus_of_two_sizes_are_planned_for_as_the_smaller_ones():
 
 
 def test_a_model_that_no_gpu_here_holds_is_refused_before_anything_starts():
-    with pytest.raises(PlanError, match=r"does not fit GPUs of 24\.1 GB, 1 a node and 1 in all"):
+    with pytest.raises(PlanError, match=r"does not fit GPUs of 24\.1 GB, 1 per node and 1 in total"):
         plan("R1-32B", 1, 1, L4)
 
 
