@@ -16,7 +16,9 @@ from safechain_ray.cli.common import (
     print_location,
     quiet_libraries,
 )
+from safechain_ray.cli.completion import complete
 from safechain_ray.cli.options import (
+    STRATEGY_NAMES,
     by_key,
     config_options,
     folder_option,
@@ -56,6 +58,7 @@ PAPER = "The paper's figures beside ours: those of the same model, or of MODEL (
     "--benchmark",
     multiple=True,
     metavar="NAME[=SOURCE]",
+    shell_complete=complete("benchmark"),
     help="Catalog name; its rows from SOURCE. Repeatable.",
 )
 @key_option("benchmarks.*.limit", "--limit", type=int, help="Only the first so many problems of each benchmark.")
@@ -66,7 +69,7 @@ PAPER = "The paper's figures beside ours: those of the same model, or of MODEL (
     help="How each --benchmark is asked and graded: default, or as in the paper: evalplus (humaneval, mbpp, "
     "mbpp-full), skythought (livecodebench).",
 )
-@key_option("strategy", "-s", "--strategy", help="default, zerothink, lessthink or morethink.")
+@key_option("strategy", "-s", "--strategy", help=f"{STRATEGY_NAMES}.")
 @key_option("samples", "-k", "--samples", type=int, help="K, the samples of each problem; 1 by default.")
 @key_option(
     "pass_at",

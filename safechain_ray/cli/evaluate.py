@@ -15,7 +15,9 @@ from safechain_ray.cli.common import (
     print_location,
     quiet_libraries,
 )
+from safechain_ray.cli.completion import complete
 from safechain_ray.cli.options import (
+    STRATEGY_NAMES,
     by_key,
     config_options,
     dataset_options,
@@ -50,7 +52,11 @@ run_options = group(
     config_options(),
     model_options,
     click.option(
-        "-d", "--dataset", multiple=True, help="Catalog name, file, folder, URI or Hugging Face id. Repeatable."
+        "-d",
+        "--dataset",
+        multiple=True,
+        shell_complete=complete("dataset"),
+        help="Catalog name, file, folder, URI or Hugging Face id. Repeatable.",
     ),
     dataset_options("datasets.*.", "Column that holds the prompts: text, or chat messages with one user turn."),
     key_option("datasets.*.id_column", "--id-column", help="Column that holds the prompts' ids."),
@@ -65,13 +71,16 @@ run_options = group(
     ),
     key_option("datasets.*.limit", "--limit", type=int, help="Only so many prompts of each data set."),
     key_option("datasets.*.shuffle_seed", "--shuffle-seed", type=int, help="Shuffle the prompts before --limit."),
-    key_option(
-        "strategies", "-s", "--strategy", multiple=True, help="default, zerothink, lessthink, morethink. Repeatable."
-    ),
+    key_option("strategies", "-s", "--strategy", multiple=True, help=f"{STRATEGY_NAMES}. Repeatable."),
     key_option("samples", "-k", "--samples", type=int, help="K, the samples of each prompt."),
     sampling_options(),
     judge_option,
-    click.option("--vote", multiple=True, help="majority, any or all of the judges as one more. Repeatable."),
+    click.option(
+        "--vote",
+        multiple=True,
+        shell_complete=complete("vote"),
+        help="majority, any or all of the judges as one more. Repeatable.",
+    ),
     parts_option,
     folder_option("run"),
     resource_options,

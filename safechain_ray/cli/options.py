@@ -18,6 +18,8 @@ import click
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
+from safechain_ray.cli.completion import complete_key
+from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.report.document import Document
@@ -32,7 +34,7 @@ class KeyedOption(click.Option):
     """An option that sets a config key. `LIST.*.KEY` is a key of every item of a list."""
 
     def __init__(self, *arguments: Any, key: str, **attributes: Any) -> None:
-        super().__init__(*arguments, **attributes)
+        super().__init__(*arguments, **{"shell_complete": complete_key(key), **attributes})
         self.key = key
 
 
@@ -144,6 +146,7 @@ def sampling_options(
 
 
 judge_option = key_option("judges", "-j", "--judge", multiple=True, help="Judge by catalog name. Repeatable.")
+STRATEGY_NAMES = ", ".join(STRATEGIES)
 parts_option = key_option(
     "parts", "--part", multiple=True, help="What is judged: response (default), thought, answer. Repeatable."
 )
