@@ -82,7 +82,7 @@ def beside(metrics: RunMetrics, figures: PublishedFigures, stand_ins: StandIns) 
                 stand_ins,
                 metrics.model,
                 as_setting(setting),
-                prompts=setting.rows_expected // setting.samples,
+                prompts=judge.prompts,
                 judge=judge.judge,
                 part=judge.part,
                 blocked=setting.outcomes["blocked"],
@@ -106,8 +106,8 @@ def find_counterpart(
     """Published figures of `model` in `setting` for a judge and part; None for an unknown model, strategy or data set.
 
     Greedy settings correspond to the greedy figures on the full sets, others to the sampled figures on the small sets.
-    Other differences are listed, and the figures are shown nevertheless. `prompts` is the number of prompts of the
-    setting, `blocked` that of responses blocked by a provider.
+    Other differences are listed, and the figures are shown nevertheless. `prompts` is the number of prompts that the
+    figures cover, `blocked` that of responses blocked by a provider.
     """
     evaluation = figures.evaluation
     name = figures.name_of(stand_ins.model or model)

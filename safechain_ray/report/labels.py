@@ -22,7 +22,7 @@ NO_FIGURE = "-"
 
 
 def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) -> str:
-    """For example `strongreject morethink compat=paper t0.6 K5 top_p=0.95`; only settings that are equal share one.
+    """For example `strongreject morethink compat=paper temp=0.6 K=5`; only equal settings share a label.
 
     Fields of the sampling (and K) that are `common` to all settings of a table are left to its title.
     """
@@ -141,4 +141,5 @@ def _sampling_words(setting: Setting) -> dict[str, str]:
     sampling = setting.sampling
     defaults = Sampling(temperature=sampling.temperature)
     unusual = {key: f"{key}={value}" for key, value in sampling if value != getattr(defaults, key)}
-    return {"temperature": f"t{sampling.temperature:g}", "samples": f"K{setting.samples}", **unusual}
+    drawn = "greedy" if sampling.greedy else f"temp={sampling.temperature:g}"
+    return {"temperature": drawn, "samples": f"K={setting.samples}", **unusual}

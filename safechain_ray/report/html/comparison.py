@@ -66,7 +66,7 @@ def comparison_page(compared: ComparedModels, stand_ins: StandIns | None) -> str
     document = differences(compared)
     models = side_by_side(compared, published_figures(), stand_ins)
     sections = [
-        Section("first", "Warnings", caveats_and_notes(document, COMPLETE)),
+        Section("first", "Warnings and notes", caveats_and_notes(document, COMPLETE)),
         *([] if models is None else [Section("models", "Models", html_table(models))]),
         Section("plots", "What differs", join(map(figure, _plots(compared)))),
         Section("differences", "Differences", join(map(html_table, document.tables))),
@@ -196,7 +196,7 @@ def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS, mod
         *map(html_table, over_refusal_tables(runs)),
     ]
     sections = [
-        Section("first", "Warnings", _know_first(runs, models)),
+        Section("first", "Warnings and notes", _know_first(runs, models)),
         Section("leaderboard", "Leaderboard", join(figures)),
         *_published([run.metrics for run in runs], stand_ins),
         *([Section("plots", "Plots", join(map(figure, map(_plot, range(len(found)), found))))] if found else []),

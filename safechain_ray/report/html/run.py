@@ -113,9 +113,14 @@ def _cells(attempt: StoredAttempt) -> Iterator[str | list[Markup]]:
         for node in attempt.hardware
     ]
     yield [
-        element("div", f"{pool}: {', '.join(f'{count:,} {name}' for name, count in counts.items())}")
+        element("div", f"{pool}: {', '.join(f'{count:,} {_counter(name)}' for name, count in counts.items())}")
         for pool, counts in attempt.pools.items()
     ]
+
+
+def _counter(name: str) -> str:
+    """The counter of a worker in words."""
+    return {"rows_in": "rows received", "rows_out": "rows completed"}.get(name, name.replace("_", " "))
 
 
 def _versions(versions: Mapping[str, str]) -> Markup:
@@ -155,7 +160,7 @@ def run_page(
     published = published_section(metrics, stand_ins)
     tables = (safety_table(metrics), outcomes_table(metrics, with_tokens=True))
     sections = [
-        Section("first", "Warnings", know_first(metrics)),
+        Section("first", "Warnings and notes", know_first(metrics)),
         Section("figures", "Figures", join(map(html_table, tables))),
         *([] if published is None else [Section("published", "Beside the paper", published)]),
         Section("plots", "Plots", join(map(figure, run_plots(metrics)))),
@@ -180,7 +185,7 @@ def benchmark_page(metrics: BenchmarkRunMetrics, run: RunFile, stand_in: str | N
     )
     complete = "Every problem was asked, and no grade is missing."
     sections = [
-        Section("first", "Warnings", caveats_and_notes(document, complete)),
+        Section("first", "Warnings and notes", caveats_and_notes(document, complete)),
         Section("figures", "Figures", join(map(html_table, document.tables))),
         *([] if published is None else [Section("published", "Beside the paper", published)]),
         Section("run", "The run", run_facts(run)),

@@ -8,6 +8,7 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.published import Counterpart, StandIns, beside, find_counterpart
+from safechain_ray.metrics.safety import BenignPrompts, PromptKinds
 from safechain_ray.metrics.summary import RunMetrics, as_setting, summarise
 from safechain_ray.types import Sampling, Setting, StrategySpec
 from tests.unit.metrics.sample_rows import prompt_rows
@@ -193,6 +194,18 @@ def test_the_difference_is_of_ours_from_the_published_and_says_whether_that_lies
     (far,) = beside(run_of([False] * 50), FIGURES, OWN)
     assert far.within_interval == {"safe_at_1": False}
     assert far.differs == ("50 of 313 prompts", "judge guard, not llama-guard-3-8b")
+
+
+def test_the_prompts_of_the_note_are_those_that_the_figures_cover() -> None:
+    asked = setting("strongreject", as_published())
+    harmful = [row for i in range(4) for row in prompt_rows(asked, f"h{i}", [True], category="h")]
+    benign = [row for i in range(3) for row in prompt_rows(asked, f"b{i}", [False], category="b")]
+    kinds = BenignPrompts({"strongreject": PromptKinds(("b",))}, ("match", "response"))
+    counts = count_samples([*harmful, *benign])
+    metrics = summarise(counts, [asked], [("guard", "response")], benign=kinds)
+    metrics = metrics.model_copy(update={"model": "R1-7B"})
+    (found,) = beside(metrics, FIGURES, OWN)
+    assert found.differs[0] == "4 of 313 prompts"
 
 
 def test_a_figure_that_ours_leaves_undefined_has_no_difference() -> None:

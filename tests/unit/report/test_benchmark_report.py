@@ -33,7 +33,7 @@ def test_every_k_has_a_column_with_its_interval(tmp_path: Path) -> None:
     shown = io.StringIO()
     print_document(benchmark_document(sampled(tmp_path)), Console(file=shown, width=80))
     text = shown.getvalue()
-    assert "Problems solved by demo-reasoner t0.6 K2" in text
+    assert "Problems solved by demo-reasoner temp=0.6 K=2" in text
     assert all(word in text for word in ("pass@1", "pass@2", "62.5", "75.0", "12.5%"))
     assert "4 of 1,319 problems were asked. The figures rest on only 4 problems." in " ".join(text.split())
 

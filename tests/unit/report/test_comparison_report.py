@@ -36,7 +36,7 @@ def test_a_run_against_another_shows_both_figures_the_difference_and_both_p_valu
     one = write_run(tmp_path / "one", [(GREEDY, HALF)], TEXTS, "R1-7B")
     two = write_run(tmp_path / "two", [(GREEDY, SAFE)], TEXTS, "R1-8B")
     text = shown(compare_runs([str(one), str(two)], StandIns()))
-    assert "R1-8B against R1-7B t0 K1" in text
+    assert "R1-8B against R1-7B greedy K=1" in text
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     row = flat(text.split("guard, response")[0].splitlines()[-2])
@@ -51,7 +51,7 @@ def test_without_a_test_there_is_no_column_of_p_values(tmp_path: Path) -> None:
     sampled = {each: [i % 3 == 0, False, True, False, False] for i, each in enumerate(TEXTS)}
     run = write_run(tmp_path / "run", [(FIVE, sampled), (ZERO, {each: [False] * 5 for each in TEXTS})], TEXTS)
     text = shown(compare_strategies(str(run), "default", StandIns(model="R1-7B")))
-    assert "Strategies of demo-reasoner against default t0.6 K5 top_p=0.95" in flat(text)
+    assert "Strategies of demo-reasoner against default temp=0.6 K=5 top_p=0.95" in flat(text)
     assert "Holm" not in text
     assert "nearest" not in text
     assert max(map(len, text.splitlines())) <= 80
@@ -65,7 +65,8 @@ def test_a_pair_of_unequal_settings_is_noted_and_so_are_other_prompts(tmp_path: 
     two = write_run(tmp_path / "two", [(FIVE, {each: [False] * 5 for each in few})], few, "R1-8B")
     text = flat(shown(compare_runs([str(one), str(two)])))
     assert (
-        "strongreject default t0.6 K5 top_p=0.95 of R1-8B is compared with strongreject default t0 K1 of R1-7B" in text
+        "strongreject default temp=0.6 K=5 top_p=0.95 of R1-8B is compared with strongreject default greedy K=1 of "
+        "R1-7B" in text
     )
     assert "compared over the 8 prompts that are in both, of 40 and 8." in text
     assert "some differences rest on only 8 prompts." in text

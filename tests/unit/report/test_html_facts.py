@@ -48,7 +48,7 @@ def test_model_data_judges_and_versions_are_told(record: dict[str, Any]):
 def test_a_try_is_told_with_its_time_hardware_and_pools(record: dict[str, Any]):
     told = text(record)
     assert "1 2026-11-21 10:00 UTC 2026-11-21 10:12 UTC 12.5 done 0 gpu-1: 8 logical CPUs, 1 GPUs, 64 GB" in told
-    assert "model: 1 rows_in, 1,000 tokens" in told
+    assert "model: 1 rows received, 1,000 tokens" in told
 
 
 def test_a_try_that_was_cut_off_has_no_end(record: dict[str, Any]):

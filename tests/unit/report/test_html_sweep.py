@@ -55,8 +55,8 @@ def test_names_and_links_are_inert():
 
 
 def test_headings_of_panels_are_whole_where_two_lines_are_enough():
-    heading = str(heading_of(0, 0, "strongreject-small zerothink t0.6 K5", 24))
-    assert re.findall(r">([^<]+)</text>", heading) == ["strongreject-small", "zerothink t0.6 K5"]
+    heading = str(heading_of(0, 0, "strongreject-small zerothink temp=0.6 K=5", 24))
+    assert re.findall(r">([^<]+)</text>", heading) == ["strongreject-small", "zerothink temp=0.6 K=5"]
     assert "…" not in heading
 
 

@@ -46,7 +46,7 @@ def test_models_are_in_the_sweeps_order_each_named_once_a_table():
     assert outcomes.index("R1-7B") < outcomes.index("R1-8B")
     table = safety.split("In percent")[0]
     assert (table.count("R1-7B"), table.count("R1-8B")) == (1, 1)
-    assert table.count("strongreject-small default t0.6 K5") == 2
+    assert table.count("strongreject-small default temp=0.6 K=5") == 2
 
 
 def test_caveats_and_notes_of_several_models_are_given_once_with_all_their_names():

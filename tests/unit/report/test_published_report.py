@@ -53,8 +53,8 @@ def test_every_figure_of_the_paper_fits_in_80_columns_and_what_was_not_published
 def test_only_what_differs_is_starred_and_noted() -> None:
     text = " ".join(shown(run_of("R1-7B", SETTINGS[:1])).split())
     assert (
-        "strongreject default compat=paper t0 K1; refusal-match, response differs from the published one: judge refusal"
-        in text
+        "strongreject default compat=paper greedy K=1; refusal-match, response differs from the published one: judge "
+        "refusal" in text
     )
     assert "llama-guard-3-8b, response differs" not in text
     assert "Every row differs" not in text

@@ -76,13 +76,13 @@ def test_outcomes_come_before_any_safety_metric() -> None:
 def test_options_and_sampling_distinguish_similar_settings() -> None:
     five, greedy = metrics_of(FIVE, 40), metrics_of(GREEDY, 40)
     text = unwrapped(printed(five.model_copy(update={"settings": (*five.settings, *greedy.settings)})))
-    assert "strongreject default t0.6 K5 top_p=0.95" in text
-    assert "wildjailbreak-250 morethink compat=paper t0 K1" in text
+    assert "strongreject default temp=0.6 K=5 top_p=0.95" in text
+    assert "wildjailbreak-250 morethink compat=paper greedy K=1" in text
 
 
 def test_what_all_settings_share_is_once_in_the_title() -> None:
     text = printed(metrics_of(FIVE, 40))
-    assert text.count("t0.6 K5 top_p=0.95") == 1
+    assert text.count("temp=0.6 K=5 top_p=0.95") == 1
     assert "strongreject default  " in text
 
 
@@ -106,7 +106,7 @@ def test_bounds_are_shown_only_where_verdicts_are_missing() -> None:
 def test_missing_verdicts_and_the_prompts_behind_each_figure_are_noted() -> None:
     (note,) = notes(metrics_of(FIVE, 40, blocked=15))
     assert note == (
-        "strongreject default t0.6 K5 top_p=0.95; llama-guard-3-8b, response: 15 of 200 verdicts are missing. "
+        "strongreject default temp=0.6 K=5 top_p=0.95; llama-guard-3-8b, response: 15 of 200 verdicts are missing. "
         "Prompts behind the figures: Safe@1 on 40 of 40, ConsSafe@K and Safe@K on only 25 of 40."
     )
     assert note in unwrapped(printed(metrics_of(FIVE, 40, blocked=15)))
@@ -128,7 +128,7 @@ def test_few_prompts_are_noted() -> None:
 
 def test_absent_rows_are_noted() -> None:
     metrics = metrics_of(GREEDY, 30, expected=250)
-    assert notes(metrics)[0].endswith("compat=paper t0 K1: only 30 of 250 rows are there.")
+    assert notes(metrics)[0].endswith("compat=paper greedy K=1: only 30 of 250 rows are there.")
     assert "of 250" in printed(metrics)
 
 
@@ -157,7 +157,7 @@ def test_hostile_names_are_printed_as_inert_text() -> None:
     setting = Setting(dataset=dataset)
     text = printed(metrics_of(setting, 4, category=category), width=200, by_category=True)
     assert "[bold red]Hate[/nothing] :smile: [link=file:///etc]x" in text
-    assert "data[/bold] default t0 K1" in text
+    assert "data[/bold] default greedy K=1" in text
     assert "\x1b" not in text
 
 
