@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -67,6 +68,15 @@ def test_every_command_of_the_page_exists_with_its_flags(page: Path) -> None:
         if words[:1] == ["ray"] and words[1:2] != ["symmetric-run"]:
             end = words.index("&&") if "&&" in words else len(words)
             parse(ray_cli, words[1:end])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_profile_of_the_page_is_in_its_config(page: Path) -> None:
+    for words in commands(page):
+        flags = dict(pairwise(words))
+        config = ROOT / flags.get("--config", "none")
+        if "--profile" in flags and config.is_file():
+            assert flags["--profile"] in yaml.safe_load(config.read_text())["profiles"], words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
