@@ -331,7 +331,7 @@ def test_a_finished_training_starts_no_worker(earlier: Earlier, cluster_address:
 def test_a_killed_training_resumes_from_its_checkpoint(earlier: Earlier, cluster_address: str) -> None:
     folder = earlier("finetune_interrupted")
     done, _ = tuned(earlier, cluster_address, folder)
-    assert [each["status"] for each in done.record.attempts] == ["cut off", "done"]
+    assert [each.status for each in done.record.attempts] == ["cut off", "done"]
     assert done.record.attempts[-1].resumed_from == 4
     assert (folder / "model" / "model.safetensors").exists()
 
