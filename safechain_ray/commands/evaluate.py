@@ -18,6 +18,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream, delete_checkpoints
+from safechain_ray.runs.failed_verdicts import requeue
 from safechain_ray.runs.file_index import compact, repair_and_index, repair_verdicts, report_repairs
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
@@ -98,12 +99,18 @@ class EvaluationWorkload(Workload[Evaluation]):
         index = repair_and_index(folder.samples, retry_errors=True, expected=self.run.sample_specs.ids())
         report_repairs(index, reporter)
         repair_verdicts(folder, index.completed, reporter)
+        waiting = requeue(folder, [judge.name for judge in self.run.judges])
+        if waiting:
+            reporter.report(
+                f"{len(waiting)} samples have a verdict that a judge failed to give. They are judged again; nothing is "
+                "generated again."
+            )
 
         def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:
             attempt.checkpoint_rounds(folder.folder)
             yield from Generation(self.run).staged(folder).streams(plan, attempt)
 
-        return Remaining(len(self.run.sample_specs), len(index.completed), self.plan_on, streams)
+        return Remaining(len(self.run.sample_specs), len(index.completed) - len(waiting), self.plan_on, streams)
 
     def plan_on(self, view: ClusterView) -> Plan:
         """How the run's pools are placed on this cluster. Raises PlanError where they can't be."""

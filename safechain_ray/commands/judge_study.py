@@ -24,6 +24,7 @@ from safechain_ray.judges.base import Vote, count_votes
 from safechain_ray.judges.refusal_match import phrases_fingerprint, read_phrases
 from safechain_ray.metrics.agreement import JudgeStudy, rate
 from safechain_ray.runs.attempt import Attempt, RowStream
+from safechain_ray.runs.failed_verdicts import unfinished
 from safechain_ray.runs.file_index import compact, repair_and_index, report_repairs
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.identity import name_of
@@ -180,7 +181,8 @@ class StudyWorkload(Workload[StudyDone]):
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         samples = [as_sample(response) for response in self.study.labelled.responses]
         expected = [sample.sample_id for sample in samples]
-        index = repair_and_index(folder.samples, retry_errors=True, expected=expected)
+        rows = unfinished([judge.name for judge in self.study.judges])
+        index = repair_and_index(folder.samples, retry_errors=True, kind=rows, expected=expected)
         report_repairs(index, reporter)
         waiting = [sample for sample in samples if sample.sample_id not in index.completed]
 

@@ -200,7 +200,7 @@ class PreferenceWorkload(Workload[Preferring]):
         comparison, target, pairs = self.comparison, folder.folder / "preferences", self.comparison.samples.answered
         index = repair_and_index(
             target,
-            retry_errors=False,
+            retry_errors=True,
             kind=PREFERENCE_ROWS,
             counts=preference_counts,
             expected=[pair.sample_id for pair in pairs],

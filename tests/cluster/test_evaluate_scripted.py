@@ -100,6 +100,27 @@ def test_a_judge_that_answers_nonsense_leaves_missing_verdicts_with_bounds(run: 
     assert all("banana" in row["verdicts"][0]["error"] for row in run.rows)
 
 
+def test_verdicts_that_a_judge_failed_to_give_are_requested_again_and_nothing_is_generated(run: Runner) -> None:
+    half = guard_script(answer=lambda request: "banana" if "bicycle" in request.prompt else SAFE, logprobs=lambda _: ())
+    first = run(guard=half)
+    before = {row["sample_id"]: row for row in run.rows}
+    failed = {key for key, row in before.items() if row["verdicts"][0]["unsafe"] is None}
+    assert first.errors == len(failed) > 0
+
+    second = run(Script(start_error="nothing may be generated"))
+
+    after = {row["sample_id"]: row for row in run.rows}
+    assert second.errors == 0
+    assert second.committed == len(failed)
+    assert before.keys() == after.keys()
+    assert len(run.rows) == 300
+    assert all(after[key]["verdicts"][0]["unsafe"] is False for key in failed)
+    assert all(after[key] == row for key, row in before.items() if key not in failed)
+    assert all(after[key]["response"] == before[key]["response"] for key in failed)
+    assert f"{len(failed)} samples have a verdict that a judge failed to give" in " ".join(run.reporter.sentences)
+    assert not (run.output / "stages").exists()
+
+
 def test_an_engine_that_dies_is_restarted_and_its_rows_are_done_again(run: Runner) -> None:
     done = run(Script(seconds=0.2, dies_after=40))
 

@@ -57,6 +57,10 @@ def test_a_judge_that_answers_nonsense_has_missing_verdicts(run: Runner, tmp_pat
     assert missing == {"demo-guard": 10, "llama-guard-3-1b": 0, "refusal-match": 0, "vote-any": 0, "vote-all": 0}
     assert done.study.missing_verdicts == 10
 
+    again = run.study(labelled_rows(tmp_path, 10), guard=unsafe_guard(), votes=["any", "all"])
+    assert (again.committed, again.study.missing_verdicts) == (10, 0)
+    assert len({row["sample_id"] for row in run.rows}) == len(run.rows) == 10
+
 
 def test_other_judges_in_the_same_output_are_refused(run: Runner, tmp_path: Path) -> None:
     labelled = labelled_rows(tmp_path, 5)

@@ -173,6 +173,15 @@ def test_a_judge_that_dies_is_started_again_and_one_that_answers_nonsense_decide
     }
 
 
+def test_pairs_whose_judge_failed_are_asked_again(ask: Ask) -> None:
+    failed = ask(Script(answer=lambda request: "banana"))
+    assert failed.preferences.settings[0].judge_errors == 30
+    again = ask()
+    assert again.committed == 30
+    assert again.preferences.settings[0].judge_errors == 0
+    assert len({row["sample_id"] for row in rows(ask.output)}) == len(rows(ask.output)) == 30
+
+
 def test_a_server_is_asked_as_an_engine_is(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     script = preference_script()
 
