@@ -1,6 +1,6 @@
 """Prose check of `make check`: words that the project's style refuses, and sentences that are too long.
 
-It reads all that a person reads: pages of docs/ and at the top, docstrings, comments, help texts and messages. A
+It reads all that a person reads: pages, docstrings, comments, help texts, messages, and comments of settings. A
 word of `prose.yaml` fails the check. A long sentence is a warning; `--sentences` prints each one.
 
 Example:
@@ -24,6 +24,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 CODE = ("safechain_ray", "jobs", "scripts", "bench", "tools", "deploy")
 PAGES = ("*.md", "docs/*.md", "bench/*.md", "deploy/**/*.md")
+SETTINGS = ("*.yaml", "configs/**/*.yaml", "deploy/**/*.yaml", "safechain_ray/catalog/*.yaml", "Makefile", "scripts/*")
+"""Files whose comments are read."""
 LONG_SENTENCE = 30
 """Words. HOUSE style asks for about 20; a warning starts where a reader has to begin again."""
 
@@ -86,7 +88,7 @@ def plain(text: str) -> str:
     """The text without code, addresses and marks. Code counts as one word."""
     text = re.sub(r"``.+?``|`[^`]*`", "CODE", text)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"<[^>\s][^>]*>|https?://\S+|[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}", "", text)
+    text = re.sub(r"<[^>\s][^>]*>|https?://\S+|\*{1,3}|(?<!\w)_(?=\S)|(?<=\S)_(?!\w)", "", text)
     return re.sub(r"\s+", " ", text).strip()
 
 
@@ -131,9 +133,24 @@ def _messages(file: Path, tree: ast.Module, docstrings: set[int]) -> Iterator[Te
             yield Text(file, node.lineno, "message", plain(text))
 
 
+def comment_texts(file: Path) -> Iterator[Text]:
+    """Comments of a YAML file, a Makefile or a shell script; lines below each other are one text."""
+    block: list[str] = []
+    first = 0
+    for number, line in enumerate([*file.read_text(encoding="utf-8").splitlines(), ""], 1):
+        comment = re.match(r"\s*#(?!!)\s?(.*)", line) or re.search(r"\s#\s(.*)", line)
+        begins = comment is None or not line.lstrip().startswith("#") or not comment[1].strip()
+        if begins and block:
+            yield Text(file, first, "comment", plain(" ".join(block)))
+            block = []
+        if comment is not None and comment[1].strip():
+            first = first if block else number
+            block.append(comment[1].strip())
+
+
 def sentences(text: str) -> list[str]:
     """The sentences of a text. A colon or a semicolon ends none."""
-    return [one for one in re.split(r"(?<=[.!?])\s+(?=[A-Z`(“])", text) if one.strip()]
+    return [one for one in re.split(r"(?<=[.!?])\s+(?=[A-Z`(“]|vLLM)", text) if one.strip()]
 
 
 def length(sentence: str) -> int:
@@ -143,14 +160,16 @@ def length(sentence: str) -> int:
 def texts_of(files: Sequence[Path]) -> Iterator[Text]:
     for file in files:
         ignored = {n for n, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if IGNORE in line}
-        found = page_texts(file) if file.suffix == ".md" else code_texts(file)
+        read = {".md": page_texts, ".py": code_texts}.get(file.suffix, comment_texts)
+        found = read(file)
         yield from (text for text in found if text.line not in ignored)
 
 
 def all_files(root: Path) -> list[Path]:
     pages = {page for pattern in PAGES for page in root.glob(pattern)}
     code = {file for folder in CODE for file in (root / folder).rglob("*.py")}
-    return sorted(pages | code)
+    settings = {file for pattern in SETTINGS for file in root.glob(pattern) if file.is_file()}
+    return sorted(pages | code | settings)
 
 
 def refused(texts: Sequence[Text], rules: Sequence[Rule]) -> list[str]:

@@ -54,6 +54,19 @@ def test_pages_are_read_without_their_code(tmp_path: Path) -> None:
     assert found(file) == ["1", "9"]
 
 
+SETTINGS = """# The first line
+# was told.
+key: told  # and told here
+other: told
+"""
+
+
+def test_comments_of_settings_are_read_and_their_values_are_not(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(SETTINGS)
+    assert found(file) == ["1", "3"]
+
+
 def test_a_line_can_be_left_out(tmp_path: Path) -> None:
     file = tmp_path / "module.py"
     file.write_text("# It was told.  prose: ignore\n")
