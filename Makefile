@@ -43,7 +43,7 @@ check: setup docs ## Lint, format check, types, prose, docs, known vulnerabiliti
 	@$(VENV)/python scripts/audit.py
 
 docs: setup ## Build the documentation as a site into site/ (also: .venv/bin/mkdocs serve)
-	@PYTHONPATH=. $(VENV)/mkdocs build --strict --quiet
+	@PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict --quiet
 
 gpu-check: setup ## Check this machine's GPU in about ten minutes (ARGS="--step engine", docs/gpu.md)
 	$(VENV)/safechain-ray doctor --gpu-check $(ARGS)

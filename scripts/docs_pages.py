@@ -1,30 +1,28 @@
 """MkDocs hook that adds pages generated from the program: the keys of config files, and the command line.
 
-`cli.md` is filled by the extension mkdocs-click from the click commands. `config.md` has one table for each kind of
-config file and one for each of its parts, from the JSON schema that `safechain-ray config schema` prints.
+`cli.md` has the help of each click command. `config.md` has one table for each kind of config file and one for each of
+its parts, from the JSON schema that `safechain-ray config schema` prints.
 """
 
 import json
 from collections.abc import Iterator, Mapping
+from inspect import cleandoc
 from typing import Any
 
+import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from safechain_ray.cli import app
 from safechain_ray.config import CONFIG_KINDS, json_schema
+
+LARGEST_INT32 = 2**31 - 1
+"""A bound of this size only keeps a value within its column."""
 
 CLI_PAGE = """# Command line
 
 Every command has `-h` and `--help` with examples, and most have `--json`. `python -m safechain_ray` is the same
 command. [Shell completion](getting-started.md#shell-completion) completes commands, flags and catalog names.
-
-::: mkdocs-click
-    :module: safechain_ray.cli
-    :command: app
-    :prog_name: safechain-ray
-    :style: table
-    :depth: 1
-    :list_subcommands: True
 """
 
 CONFIG_PAGE = """# Config keys
@@ -37,9 +35,42 @@ A config file has these keys. Flags override the file, and `--set key=value` rea
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages before the navigation is built."""
-    for name, content in (("cli.md", CLI_PAGE), ("config.md", config_page())):
+    for name, content in (("cli.md", cli_page()), ("config.md", config_page())):
         files.append(File.generated(config, name, content=content))
     return files
+
+
+def cli_page() -> str:
+    """The page of commands, in Markdown."""
+    return "\n\n".join([CLI_PAGE, *_commands(app, "safechain-ray")]) + "\n"
+
+
+def _commands(group: click.Group, path: str) -> Iterator[str]:
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{path} {name}")
+        else:
+            yield _command(command, f"{path} {name}")
+
+
+def _command(command: click.Command, path: str) -> str:
+    """Usage, help, options and examples of one command."""
+    context = click.Context(command, info_name=path)
+    usage = " ".join([path, *command.collect_usage_pieces(context)])
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    rows = [f"| {_flags(option, context)} | {_cell(option.help or '')} |" for option in options]
+    help_text = cleandoc(command.help or "").replace("\b\n", "")
+    sections = [f"## {path.removeprefix('safechain-ray ')}", f"```text\n{usage}\n```", help_text]
+    sections += ["\n".join(["| option | meaning |", "|---|---|", *rows])] if rows else []
+    if command.epilog:
+        sections.append(f"```text\n{cleandoc(command.epilog.replace(chr(8), ''))}\n```")
+    return "\n\n".join(sections)
+
+
+def _flags(option: click.Option, context: click.Context) -> str:
+    names = "/".join([", ".join(option.opts), *option.secondary_opts])
+    metavar = "" if option.is_flag else f" {option.make_metavar(context)}"
+    return _cell(f"`{names}{metavar}`")
 
 
 def config_page() -> str:
@@ -107,7 +138,8 @@ def _kind(value: Mapping[str, Any]) -> str:
 
 def _bounds(value: Mapping[str, Any]) -> str:
     names = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
-    return "".join(f" {word} {value[name]:g}" for name, word in names.items() if name in value)
+    known = {name: value[name] for name in names if name in value and value[name] < LARGEST_INT32}
+    return "".join(f" {names[name]} {bound:g}" for name, bound in known.items())
 
 
 def _default(value: Mapping[str, Any]) -> str:

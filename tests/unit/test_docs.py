@@ -13,7 +13,7 @@ import yaml
 from safechain_ray.cli import app
 from safechain_ray.commands.sweep.estimate import Assumptions, RunEstimate, estimate_sweep
 from safechain_ray.config import SweepConfig, read_config_as
-from scripts.docs_pages import config_page, undescribed
+from scripts.docs_pages import cli_page, config_page, undescribed
 from tests.deployment import ROOT
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -109,6 +109,15 @@ def test_the_index_and_the_navigation_name_every_page() -> None:
 
 def test_every_config_key_is_described() -> None:
     assert list(undescribed()) == []
+
+
+def test_the_page_of_commands_has_every_command_and_option() -> None:
+    page = cli_page()
+    for name, command in app.commands.items():
+        shown = page[page.index(f"## {name}") :]
+        assert all(max(option.opts, key=len) in shown for option in command.params if isinstance(option, click.Option))
+    assert "| `-k, --samples INTEGER` | K, the samples of each prompt. |" in page
+    assert "\b" not in page
 
 
 def test_the_page_of_config_keys_shows_type_default_and_meaning() -> None:
