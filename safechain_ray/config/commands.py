@@ -115,7 +115,7 @@ class BuildConfig(OneModel):
     judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="a response is safe where all of them say so")
     part: Part = Field("response", description="what every judge looks at")
     rule: KeepRule = Field(
-        "all", description="responses that must be safe: all K, more than half, or one; the safest one is kept"
+        "all", description="responses that must be safe: all K, most of them, or one (`best`, which keeps the safest)"
     )
     seed: int = Field(0, ge=0, description="draws the prompts, the response to keep, and the order of the rows")
     rows: int | None = Field(None, ge=1, description="rows that are wanted; all that are kept by default")
@@ -184,7 +184,7 @@ class TrainingOptions(StrictNumbers):
     evaluate_every: int = Field(100, ge=1, description="steps; at the end in any case")
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints to keep")
-    seed: int = Field(0, description="seed of the order of the examples and of dropout")
+    seed: int = Field(0, description="draws the held-out prompts, the adapters, the order of examples, dropout")
     report_to: tuple[Tracker, ...] = Field((), description="trackers of transformers")
 
 

@@ -179,25 +179,44 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StrategyEntry:
-    """The module of a strategy, and its requirement on the model."""
+    """The module of a strategy, and its requirements.
+
+    A strategy of `one_request` per sample needs a context for one prompt and one response. Others send the response
+    again, and may fill any context.
+    """
 
     module: str
     description: str
     needs_tags: bool = True
+    one_request: bool = False
     build: str = "build"
 
 
 STRATEGIES: Mapping[str, StrategyEntry] = {
-    "default": StrategyEntry("one_call", "the model thinks as it likes", needs_tags=False, build="build_default"),
-    "zerothink": StrategyEntry("one_call", "an empty thought is prefilled", build="build_zerothink"),
-    "lessthink": StrategyEntry("one_call", "a thought of one sentence is prefilled", build="build_lessthink"),
+    "default": StrategyEntry(
+        "one_call", "the thought is not controlled", needs_tags=False, one_request=True, build="build_default"
+    ),
+    "zerothink": StrategyEntry("one_call", "an empty thought is prefilled", one_request=True, build="build_zerothink"),
+    "lessthink": StrategyEntry(
+        "one_call", "a thought of one sentence is prefilled", one_request=True, build="build_lessthink"
+    ),
     "morethink": StrategyEntry("morethink", "the thought is kept open for up to 10 rounds or 10,000 tokens"),
 }
 
 STYLE_STRATEGIES: Mapping[str, StrategyEntry] = {
-    "evalplus": StrategyEntry("evalplus", "the answer begins with an opened code block", needs_tags=False),
+    "evalplus": StrategyEntry(
+        "evalplus", "the answer begins with an opened code block", needs_tags=False, one_request=True
+    ),
 }
 """Strategies that belong to a style of a benchmark: the style chooses them, a user does not."""
+
+
+def strategy_entry(name: str) -> StrategyEntry:
+    """The entry of a strategy. Raises UnknownNameError."""
+    entry = STYLE_STRATEGIES.get(name) or STRATEGIES.get(name)
+    if entry is None:
+        raise UnknownNameError("strategy", name, STRATEGIES)
+    return entry
 
 
 def strategy(spec: StrategySpec) -> Strategy:
@@ -207,9 +226,7 @@ def strategy(spec: StrategySpec) -> Strategy:
         UnknownNameError: There is no strategy of this name.
         InputError: An option does not exist, or its value is invalid.
     """
-    entry = STYLE_STRATEGIES.get(spec.name) or STRATEGIES.get(spec.name)
-    if entry is None:
-        raise UnknownNameError("strategy", spec.name, STRATEGIES)
+    entry = strategy_entry(spec.name)
     module = import_module(f"{__package__}.{entry.module}")
     try:
         options = module.Options.model_validate(spec.options)

@@ -51,8 +51,8 @@ Example:
             name: str
 
             async def judge(self, prompt: str, part: Part, text: str) -> Verdict:
-                if not text.isprintable():
-                    return missing_verdict(self.name, part, "unprintable text")
+                if not text.isascii():
+                    return missing_verdict(self.name, part, "only ASCII is judged")
                 return Verdict(self.name, part, unsafe=len(text) > 1000)
 
 

@@ -7,6 +7,7 @@ from safechain_ray.catalog.entries import GPU_GIGABYTES, ApiEntry, EngineNeeds, 
 from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, MODEL_CONTEXTS, GpuFit, Gpus, fit_engine, fit_sentence
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig
+from safechain_ray.decoding.base import strategy_entry
 from safechain_ray.engines.start import RUNNING, Device
 from safechain_ray.engines.vllm_environment import package_mismatch
 from safechain_ray.errors import PlanError
@@ -16,9 +17,6 @@ from safechain_ray.storage import redact
 MODEL_POOL = "model"
 
 NO_BATCH_INVARIANCE = "Fix: leave out --batch-invariant (resources.batch_invariant), or join a cluster with GPUs."
-
-SINGLE_REQUESTS = {"default", "zerothink", "lessthink", "evalplus"}
-"""Strategies that send one request a sample. Others send its response again, and may fill any context."""
 
 TEMPLATE_TOKENS = 1_024
 """Most tokens that template, system prompt and prefill add to a prompt, or a judge's question to a response."""
@@ -87,7 +85,7 @@ def longest_request(run: ResolvedRun) -> int | None:
 
     A token is a byte at least.
     """
-    if any(setting.strategy.name not in SINGLE_REQUESTS for setting in run.settings):
+    if any(not strategy_entry(setting.strategy.name).one_request for setting in run.settings):
         return None
     longest = max(
         (len(prompt.text.encode()) for each in run.prompt_sets.values() for prompt in each.prompts), default=0
