@@ -67,6 +67,9 @@ VERDICTS_FIX = REDO.format(command="run `safechain-ray judge RUN --judge {judge}
 PIECES_FIX = REDO.format(command="run `safechain-ray judge RUN --judge {judge} --pieces N` with the same N as before")
 
 
+RESULTS = ("stages", "preferences", "verdicts", "pieces", "progress", "metrics.json")
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder `<output>/<run>/` on any file system."""
@@ -84,6 +87,11 @@ class RunFolder:
     @property
     def has_stages(self) -> bool:
         return bool(self.stage(0).list_files(".parquet"))
+
+    @property
+    def has_results(self) -> bool:
+        """Whether an attempt has written anything but its record: rows, verdicts, stages or checkpoints."""
+        return bool(self.samples.list_files(".parquet")) or any(map(self.folder.exists, RESULTS))
 
     def read_run(self) -> RunFile | None:
         """run.json, or None for a new folder. Raises InputError where the folder holds something else."""
@@ -226,7 +234,40 @@ def differences(there: Any, here: Any, key: str = "") -> list[str]:
     if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
         pairs = enumerate(zip(there, here, strict=True))
         return [line for index, (old, new) in pairs for line in differences(old, new, f"{key}{index}.")]
+    if isinstance(there, list) and isinstance(here, list) and any(isinstance(item, dict) for item in [*there, *here]):
+        return [f"{key.rstrip('.')}: {_named(there)} -> {_named(here)}", *_only_in(there, here)]
     return [f"{key.rstrip('.')}: {_brief(there)} -> {_brief(here)}"]
+
+
+def _only_in(there: list[Any], here: list[Any]) -> Iterator[str]:
+    """The items that only one of two lists has."""
+    for place, items in (("there", _without(there, here)), ("here", _without(here, there))):
+        if items:
+            yield f"  only {place}: {_named(items)}"
+
+
+def _without(items: list[Any], others: list[Any]) -> list[Any]:
+    return [item for item in items if item not in others]
+
+
+def _named(items: list[Any]) -> str:
+    """The items by their names, for example judges; their number where that would be too long."""
+    text = ", ".join(map(_name, items)) or "none"
+    return text if len(text) <= LONGEST_LIST else f"{len(items)} items"
+
+
+def _name(item: Any) -> str:
+    """The name of a judge; data set, strategy and temperature of a setting; any other item as JSON."""
+    match item:
+        case {"name": str(name)}:
+            return name
+        case {"dataset": str(dataset), "strategy": {"name": strategy}, "sampling": {"temperature": temperature}}:
+            return f"{dataset} {strategy} temp={temperature:g}"
+    return _brief(item)
+
+
+LONGEST_LIST = 300
+"""Characters of a list in an error."""
 
 
 def _brief(value: Any) -> str:

@@ -80,6 +80,8 @@ def explained(differences: Iterable[str]) -> str:
 
 
 def _reasons(lines: list[str]) -> Iterator[str]:
+    if any(line.startswith("settings") for line in lines):  # other strategies have other marks
+        return
     found = [reason for mark, reason in _REASONS.items() if any(re.search(mark, line) for line in lines)]
     if found:
         yield from found

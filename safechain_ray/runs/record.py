@@ -70,11 +70,13 @@ class RunRecord:
     ) -> "RunRecord":
         """The record of the folder that belongs to `identity`, or a new one with `facts` about its rows.
 
-        Raises RunConflictError for a folder of another identity.
+        A command that was refused before its first row leaves a record. It does not keep other configs out.
+
+        Raises RunConflictError for a folder with results of another identity.
         """
         settled = without_secrets(config.model_dump(mode="json"))
         stored = folder.read_run()
-        if stored is not None:
+        if stored is not None and (folder.has_results or not differences(stored.identity.tree, identity)):
             folder.check_same(stored, identity, settled)
             return cls(folder, stored)
         content = {

@@ -160,3 +160,18 @@ def test_no_driver_may_hold_a_folder_in_which_a_folder_of_rows_is_a_link(tmp_pat
     ):
         pass
     assert [path.name for path in (tmp_path / "run").iterdir()] == [place.partition("/")[0]]
+
+
+def test_lists_of_another_length_are_shown_by_their_names():
+    there = {"judges": [{"name": "guard", "kind": "llama_guard"}, {"name": "match", "kind": "rule"}]}
+    here = {"judges": [{"name": "guard", "kind": "llama_guard"}]}
+    assert differences(there, here) == ["judges: guard, match -> guard", "  only there: match"]
+    assert differences(here, there) == ["judges: guard -> guard, match", "  only here: match"]
+
+
+def test_settings_are_shown_by_what_they_are_of():
+    setting = {"dataset": "d", "strategy": {"name": "default"}, "sampling": {"temperature": 0.6}}
+    assert differences({"settings": [setting]}, {"settings": []}) == [
+        "settings: d default temp=0.6 -> none",
+        "  only there: d default temp=0.6",
+    ]

@@ -25,7 +25,7 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.runs.run_file import RunFile, read_run_file
 from safechain_ray.storage import Folder, open_folder
-from safechain_ray.types import Setting
+from safechain_ray.types import Setting, samples_table
 from tests.unit.runs.small_runs import config, sample
 
 VIEW = ClusterView((Node("laptop", 16, 0, 23.456),))
@@ -195,8 +195,15 @@ def test_a_new_try_does_not_inherit_what_the_last_one_noted(folder: RunFolder, c
     assert "live" not in stored(folder)["tries"][-1]
 
 
+def test_a_folder_without_results_is_free_for_another_run(folder: RunFolder):
+    opened(folder)
+    opened(folder, samples=2)
+    assert stored(folder)["identity"]["settings"][0]["samples"] == 2
+
+
 def test_the_same_folder_for_another_run_is_refused_and_left_as_it_was(folder: RunFolder):
     opened(folder)
+    folder.samples.write_parquet("a.parquet", samples_table([sample("one")]))
     before = stored(folder)
     with pytest.raises(RunConflictError, match=r"settings\.0\.samples: 3 -> 2"):
         opened(folder, samples=2)

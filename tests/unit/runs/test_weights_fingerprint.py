@@ -110,6 +110,7 @@ def run_opened(output: Path, model: Path, leave_out: str = "") -> RunRecord:
 def test_a_run_of_a_model_that_was_trained_anew_in_its_folder_is_another_one(base: Path, tmp_path: Path):
     run_opened(tmp_path / "out", base)
     run_opened(tmp_path / "out", base)
+    (tmp_path / "out" / "metrics.json").touch()
     retrain(base, place=1_000_000)
     with pytest.raises(RunConflictError, match=r"holds another run.*\n  model\.weights: other content"):
         run_opened(tmp_path / "out", base)
