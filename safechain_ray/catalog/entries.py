@@ -218,6 +218,13 @@ class Prices(BaseModel):
         return (self.input * input_tokens + self.output * output_tokens) / 1e6
 
 
+API_OPTIONS = {
+    "api_key_env=NAME": "--set model.api_key_env=NAME",
+    "model=ID": "--set model.api_model=ID",
+    "base_url=URL": "--base-url URL",
+}
+
+
 class ApiEntry(Entry):
     """A reasoning model behind an API that speaks OpenAI's chat completions.
 
@@ -265,20 +272,9 @@ class ApiEntry(Entry):
             raise ValueError("a URL must hold no user, password, query or fragment: keys come from the environment")
         return url.rstrip("/")
 
-    @property
-    def key_option(self) -> str:
-        """The option that names the variable of the key, for messages."""
-        return f"--set {'judge.endpoint' if self.is_judge else 'model'}.api_key_env=NAME"
-
-    @property
-    def model_option(self) -> str:
-        """The option that sets the provider's id of the model, for messages."""
-        return f"--set {'judge.endpoint.model' if self.is_judge else 'model.api_model'}=ID"
-
-    @property
-    def url_option(self) -> str:
-        """The option that sets the endpoint, for messages."""
-        return "--set judge.endpoint.base_url=URL" if self.is_judge else "--base-url URL"
+    def option(self, key: Literal["api_key_env=NAME", "model=ID", "base_url=URL"]) -> str:
+        """The option that sets a key of this endpoint, for messages."""
+        return f"--set judge.endpoint.{key}" if self.is_judge else API_OPTIONS[key]
 
     @property
     def source(self) -> str:

@@ -309,15 +309,16 @@ class Refusals:
 def _fix(status: int, entry: ApiEntry) -> str:
     match status:
         case 401 | 403 if entry.api_key_env is None:
-            return f"No key was sent. Fix: name its environment variable with {entry.key_option}."
+            return f"No key was sent. Fix: name its environment variable with {entry.option('api_key_env=NAME')}."
         case 401 | 403:
             return f"Fix: check the key in the environment variable {entry.api_key_env}."
         case redirect if is_redirect(redirect):
-            return f"Fix: check the endpoint {entry.base_url}, or set the other address with {entry.url_option}."
+            other = entry.option("base_url=URL")
+            return f"Fix: check the endpoint {entry.base_url}, or set the other address with {other}."
         case 404 | 405:
             return (
-                f"Fix: check the model id {entry.api_model!r} (another one: {entry.model_option}) "
-                f"and the endpoint {entry.base_url} (another one: {entry.url_option})."
+                f"Fix: check the model id {entry.api_model!r} (another one: {entry.option('model=ID')}) "
+                f"and the endpoint {entry.base_url} (another one: {entry.option('base_url=URL')})."
             )
         case _:
             return "The account has no money or quota left. Fix: add credit, and rerun the command to resume."

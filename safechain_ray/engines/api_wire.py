@@ -78,7 +78,7 @@ def missing_key(entry: ApiEntry) -> str | None:
         return None
     return (
         f"No key for {entry.source}. Fix: set the environment variable {entry.api_key_env}, "
-        f"or name another one with {entry.key_option}."
+        f"or name another one with {entry.option('api_key_env=NAME')}."
     )
 
 
