@@ -236,7 +236,8 @@ def build_dataset(config: BuildConfig, reporter: RunReporter, start_engine: Star
         wanted = config.prompts.number
         if wanted is not None and len(drawn.prompts.prompts) < wanted:
             reporter.report(f"Only {len(drawn.prompts.prompts):,} prompts of {wanted:,} could be drawn.")
-        with open_run(config.run_config(output), run, reporter) as opened:
+        # Other verdicts would change a data set that was built from this run.
+        with open_run(config.run_config(output), run, reporter, retry_verdicts=False) as opened:
             done = finish(opened, reporter, start_engine)
         reporter.report("Selecting the responses.")
         selection = _select(config, run, done)

@@ -79,10 +79,11 @@ class Generation:
 
 @dataclass(frozen=True)
 class EvaluationWorkload(Workload[Evaluation]):
-    """All samples of a model's settings, judged."""
+    """All samples of a model's settings, judged. `retry_verdicts` judges samples again that a judge failed on."""
 
     config: RunConfig
     run: ResolvedRun
+    retry_verdicts: bool = True
 
     @property
     def output(self) -> str:
@@ -99,7 +100,7 @@ class EvaluationWorkload(Workload[Evaluation]):
         index = repair_and_index(folder.samples, retry_errors=True, expected=self.run.sample_specs.ids())
         report_repairs(index, reporter)
         repair_verdicts(folder, index.completed, reporter)
-        waiting = requeue(folder, [judge.name for judge in self.run.judges])
+        waiting = requeue(folder, [judge.name for judge in self.run.judges]) if self.retry_verdicts else set()
         if waiting:
             reporter.report(
                 f"{len(waiting)} samples have a verdict that a judge failed to give. They are judged again; nothing is "
@@ -173,9 +174,11 @@ def evaluate(config: RunConfig, reporter: RunReporter, start_engine: StartEngine
 
 
 @contextmanager
-def open_run(config: RunConfig, run: ResolvedRun, reporter: RunReporter) -> Iterator[OpenRun]:
+def open_run(
+    config: RunConfig, run: ResolvedRun, reporter: RunReporter, retry_verdicts: bool = True
+) -> Iterator[OpenRun]:
     """Lock and repair the folder of a resolved run for the length of a block. Raises the errors of `open_workload`."""
-    workload = EvaluationWorkload(config, run)
+    workload = EvaluationWorkload(config, run, retry_verdicts)
     with open_workload(workload, reporter) as opened:
         yield OpenRun(workload, opened)
 
