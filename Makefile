@@ -42,7 +42,7 @@ check: setup docs ## Lint, format check, types, prose, docs, known vulnerabiliti
 	$(VENV)/python scripts/prose.py
 	@$(VENV)/python scripts/audit.py
 
-docs: setup ## Build the documentation as a site into site/ (also: .venv/bin/mkdocs serve)
+docs: setup ## Build the documentation as a site into site/ (PYTHONPATH=. .venv/bin/mkdocs serve shows it)
 	@PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict --quiet
 
 gpu-check: setup ## Check this machine's GPU in about ten minutes (ARGS="--step engine", docs/gpu.md)

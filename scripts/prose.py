@@ -114,7 +114,7 @@ def _docstring(file: Path, node: ast.Constant) -> Iterator[Text]:
     line = node.lineno
     for block in re.split(r"(\n\s*\n|\n\s*(?=[-*] |\d+\. |\w+:))", text):
         if plain(block):
-            yield Text(file, line + (len(block) - len(block.lstrip("\n")) and 0), "docstring", plain(block))
+            yield Text(file, line, "docstring", plain(block))
         line += block.count("\n")
 
 

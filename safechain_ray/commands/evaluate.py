@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 from ray.data import Dataset
 
@@ -18,7 +19,7 @@ from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream, delete_checkpoints
-from safechain_ray.runs.failed_verdicts import requeue
+from safechain_ray.runs.failed_verdicts import queued, requeue
 from safechain_ray.runs.file_index import compact, repair_and_index, repair_verdicts, report_repairs
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
@@ -99,12 +100,12 @@ class EvaluationWorkload(Workload[Evaluation]):
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         index = repair_and_index(folder.samples, retry_errors=True, expected=self.run.sample_specs.ids())
         report_repairs(index, reporter)
-        repair_verdicts(folder, index.completed, reporter)
+        repair_verdicts(folder, chain(index.completed, queued(folder)), reporter)
         waiting = requeue(folder, [judge.name for judge in self.run.judges]) if self.retry_verdicts else set()
         if waiting:
             reporter.report(
-                f"{len(waiting)} samples have a verdict that a judge failed to give. They are judged again; nothing is "
-                "generated again."
+                f"{len(waiting)} samples have a verdict that a judge failed to give. They are judged again. Nothing "
+                "is generated again."
             )
 
         def streams(plan: Plan, attempt: Attempt) -> Iterator[RowStream]:

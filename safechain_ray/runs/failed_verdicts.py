@@ -7,12 +7,12 @@ nothing is generated again.
 A crash between the two writes leaves a sample in both folders, which the next attempt repairs. It loses none.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from safechain_ray.runs.file_index import RowFilter, RowKind, with_error
+from safechain_ray.runs.file_index import RowFilter, RowKind, repair_and_index, with_error
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import Folder
 from safechain_ray.types import NO_FAILURE, as_samples, short_hash, without_verdicts
@@ -66,6 +66,11 @@ def requeue(folder: RunFolder, judges: Collection[str]) -> set[str]:
         _keep(folder.samples, name, table.filter(pc.invert(failed)))
         moved.update(ids)
     return moved
+
+
+def queued(folder: RunFolder) -> Iterator[str]:
+    """The ids of samples that wait for their judges in the first stage. Verdicts of added judges on them stay valid."""
+    yield from repair_and_index(folder.stage(0), retry_errors=False).completed
 
 
 def _keep(folder: Folder, name: str, rest: pa.Table) -> None:

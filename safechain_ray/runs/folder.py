@@ -68,6 +68,7 @@ PIECES_FIX = REDO.format(command="run `safechain-ray judge RUN --judge {judge} -
 
 
 RESULTS = ("stages", "preferences", "verdicts", "pieces", "progress", "metrics.json")
+"""Files and folders, beside `samples`, that only an attempt with results leaves."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ _REASONS = {  # by a pattern of the line that has the mark
     ALIKE_APOSTROPHES: "refusal-match now finds a phrase with ' also where a text has ’ in its place.",
 }
 
+_SETTINGS = re.compile(r"(^|\.)settings\b.*: ")
+
 _FIX = (
     "Rows of both kinds are never mixed. Fix: rerun with another --output. "
     "`report` and `compare` still read the older folder."
@@ -80,9 +82,11 @@ def explained(differences: Iterable[str]) -> str:
 
 
 def _reasons(lines: list[str]) -> Iterator[str]:
-    if any(line.startswith("settings") for line in lines):  # other strategies have other marks
-        return
-    found = [reason for mark, reason in _REASONS.items() if any(re.search(mark, line) for line in lines)]
+    others = (
+        {CALL_SEEDS, PUBLISHED_BOS} if any(map(_SETTINGS.search, lines)) else set()
+    )  # other strategies, other marks
+    marks = {mark: reason for mark, reason in _REASONS.items() if mark not in others}
+    found = [reason for mark, reason in marks.items() if any(re.search(mark, line) for line in lines)]
     if found:
         yield from found
         yield _FIX

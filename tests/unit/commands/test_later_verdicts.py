@@ -188,6 +188,21 @@ def test_the_runs_own_command_moves_a_torn_file_and_names_the_command_that_judge
     assert f"Fix: run `safechain-ray judge RUN --judge {GUARD}`" in spoken.sentences[0]
 
 
+def test_verdicts_of_added_judges_survive_a_rerun_that_is_interrupted_while_a_sample_is_judged_again(run: RunFolder):
+    write_verdicts(run, "a.parquet", ids(run))
+    (name, *_) = run.samples.list_files(".parquet")
+    first, *rest = samples_from_table(run.samples.read_parquet(name))
+    failed = tuple(replace(each, unsafe=None, error="HTTP 503") for each in first.verdicts)
+    run.samples.write_parquet(name, samples_table([replace(first, verdicts=failed), *rest]))
+    every = run.verdicts(GUARD).read_parquet("a.parquet").num_rows
+    config = read_config(None, USUAL | FEW | {"output": str(run.folder)}, ())
+    for _ in range(3):
+        with open_run(config, resolve(config), spoken := Spoken()) as opened:
+            assert opened.left == 1
+        assert run.verdicts(GUARD).read_parquet("a.parquet").num_rows == every
+        assert "does not have" not in " ".join(spoken.sentences)
+
+
 def test_a_report_of_torn_pieces_names_the_file_and_the_command_that_sets_it_aside(run: RunFolder):
     write_pieces(run, "a.parquet", ids(run))
     tear(run.prefix_verdicts(GUARD), "a.parquet")

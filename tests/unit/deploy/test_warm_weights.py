@@ -78,7 +78,7 @@ def test_a_folder_without_blobs_is_found_without_a_hub(tmp_path: Path, revision:
 
 
 @pytest.mark.parametrize("source", ["s3://bucket/r1-7b", "gs://bucket/r1-7b", "file:///models/r1-7b", "~/models/r1-7b"])
-def test_weights_in_stores_and_folders_are_not_fetched_from_the_hub(source: str) -> None:
+def test_uris_and_folders_are_no_ids_of_the_hub(source: str) -> None:
     assert not is_hub_id(source)
 
 

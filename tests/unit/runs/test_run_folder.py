@@ -13,6 +13,7 @@ from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_samples
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.runs.folder import RunFolder, differences, read_metrics
+from safechain_ray.runs.identity import explained
 from safechain_ray.runs.output import OF_ROWS, lock_output
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.run_file import RunFile
@@ -175,3 +176,10 @@ def test_settings_are_shown_by_what_they_are_of():
         "settings: d default temp=0.6 -> none",
         "  only there: d default temp=0.6",
     ]
+
+
+def test_a_mark_of_other_settings_gives_no_reason_of_its_own():
+    mark = 'morethink_seeds: "one for each call" -> "(absent)"'
+    assert len(explained([mark]).splitlines()) > 1
+    for place in ("settings.0.strategy.name", "run.settings", "run_a.settings"):
+        assert len(explained([f'{place}: "morethink" -> "default"', mark]).splitlines()) == 2
