@@ -9,6 +9,7 @@ A pairwise preference is a judge's decision between two responses to a prompt.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -101,9 +102,44 @@ def check_storable(record: Sample | Verdict) -> None:
     Called in the error handling of a single row, so that the value does not fail the row's block.
     """
     if isinstance(record, Sample):
-        samples_table([record])
-    else:
+        if not _has_plain_values(record, _SAMPLE_VALUES) or record.verdicts:
+            samples_table([record])
+    elif not (_has_plain_values(record, _VERDICT_VALUES) and _are_names(record.categories)):
         arrow_array([as_row(record)], VERDICT_TYPE)
+
+
+def _are_names(categories: Any) -> bool:
+    return type(categories) is tuple and all(type(name) is str for name in categories)
+
+
+_PLAIN_TYPES: Mapping[pa.DataType, tuple[frozenset[type], int]] = {
+    pa.string(): (frozenset({str, NoneType}), 0),
+    pa.float64(): (frozenset({float, NoneType}), 0),
+    pa.bool_(): (frozenset({bool, NoneType}), 0),
+    pa.int32(): (frozenset({int, NoneType}), 2**31),
+    pa.int64(): (frozenset({int, NoneType}), 2**63),
+}
+"""For a column's type: the types of values that it surely stores, and the limit of an integer."""
+
+
+def _plain_values(fields: Iterable[pa.Field]) -> tuple[tuple[str, frozenset[type], int], ...]:
+    return tuple((field.name, *_PLAIN_TYPES[field.type]) for field in fields if field.type in _PLAIN_TYPES)
+
+
+_SAMPLE_VALUES = _plain_values(SAMPLES_SCHEMA)
+_VERDICT_VALUES = _plain_values(VERDICT_TYPE)
+
+
+def _has_plain_values(record: Sample | Verdict, values: Iterable[tuple[str, frozenset[type], int]]) -> bool:
+    """Whether the columns surely store these values of the record.
+
+    An Arrow table of one row takes 140 µs, more than the rest of a scripted row together.
+    """
+    for name, types, limit in values:
+        value = getattr(record, name)
+        if type(value) not in types or (limit and value is not None and not -limit <= value < limit):
+            return False
+    return True
 
 
 def with_verdicts(table: pa.Table, verdicts: Sequence[Iterable[Verdict]]) -> pa.Table:

@@ -1,13 +1,17 @@
 """Stored Arrow schemas, held literally: folders of earlier versions must be readable, and other tools read them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from safechain_ray.testing import sample, verdict
+from safechain_ray.types import Sample, Verdict, tables
 from safechain_ray.types.samples import NULLABLE, Int32, Int64, arrow_fields
 from safechain_ray.types.tables import (
     GRADED_SCHEMA,
@@ -16,6 +20,7 @@ from safechain_ray.types.tables import (
     PREFERENCES_SCHEMA,
     SAMPLES_SCHEMA,
     VERDICTS_SCHEMA,
+    check_storable,
 )
 
 EARLIER = Path(__file__).parents[1] / "fixtures" / "written_by_ade6d38"
@@ -121,3 +126,38 @@ def test_the_type_and_nullability_of_a_column_follow_from_the_annotation():
     assert arrow_fields(Span) == span
     # Records of records are found in this module, not in a function.
     assert arrow_fields(Line) == [*required(pa.list_(pa.struct(span)), "spans"), *nullable(FLOAT, "score")]
+
+
+ANY_VALUE = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from([0, -(2**31) - 1, -(2**31), 2**31 - 1, 2**31, 2**63 - 1, 2**63]),
+    st.floats(),
+    st.text(max_size=3),
+    st.sampled_from(["\ud83d", b"bytes", object(), (), ("a",), (1,), [None]]),
+)
+FIELDS = [(record, field.name) for record in (Sample, Verdict) for field in fields(record) if field.name != "verdicts"]
+
+
+@given(st.sampled_from(FIELDS), ANY_VALUE)
+def test_check_storable_refuses_what_arrow_refuses(field: tuple[type, str], value: Any):
+    kind, name = field
+    changed = replace(sample() if kind is Sample else verdict(True), **{name: value})
+    row = changed if kind is Sample else replace(sample(), verdicts=(changed,))
+    assert _error_of(lambda: check_storable(changed)) == _error_of(lambda: tables.samples_table([row]))
+
+
+def _error_of(call: Any) -> type[Exception] | None:
+    try:
+        call()
+    except Exception as error:
+        return type(error)
+    return None
+
+
+def test_a_plain_row_is_checked_without_a_table(monkeypatch: pytest.MonkeyPatch):
+    """A table of one row takes longer than all other work of a scripted row together."""
+    monkeypatch.setattr(tables, "samples_table", lambda _: pytest.fail("a table of one row"))
+    monkeypatch.setattr(tables, "arrow_array", lambda *_: pytest.fail("an array of one row"))
+    check_storable(replace(sample(), seed=2**62))
+    check_storable(replace(verdict(True), categories=("S1",), score=0.5))
