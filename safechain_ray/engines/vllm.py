@@ -156,7 +156,9 @@ class VllmEngine:
             self._engine.shutdown()
             raise
         self._special_tokens = special_tokens(self._tokenizer) if start.needs.special_tokens == "text" else ()
-        self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)  # the samples of a prompt come together
+        # The samples of a prompt come together: it is rendered and tokenised once.
+        self._rendered = lru_cache(maxsize=1024)(self._render)
+        self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)
         self._message_content = start.needs.message_content
         self._context_length = int(self._engine.model_config.max_model_len)
         self._request_numbers = itertools.count()
@@ -177,6 +179,9 @@ class VllmEngine:
         return limits_of_a_step(self._engine.vllm_config)
 
     def render(self, messages: tuple[Message, ...]) -> str:
+        return self._rendered(messages)
+
+    def _render(self, messages: tuple[Message, ...]) -> str:
         plain = [Message(turn.role, broken_up(turn.content, self._special_tokens)) for turn in messages]
         turns = template_turns(tuple(plain), self._message_content)
         return render_chat(self._tokenizer, turns, self._chat_template)
