@@ -11,6 +11,7 @@ from safechain_ray.cli.config import config
 from safechain_ray.cli.doctor import doctor
 from safechain_ray.cli.evaluate import evaluate
 from safechain_ray.cli.finetune import finetune
+from safechain_ray.cli.import_responses import import_responses
 from safechain_ray.cli.judge import judge
 from safechain_ray.cli.judge_study import judge_study
 from safechain_ray.cli.listing import list_entries
@@ -21,8 +22,8 @@ from safechain_ray.cli.status import status
 from safechain_ray.cli.sweep import sweep
 
 COMMANDS = (
-    *(benchmark, build_dataset, compare, config, doctor, evaluate, finetune, judge),
-    *(judge_study, list_entries, plan, prefer, report, status, sweep),
+    *(benchmark, build_dataset, compare, config, doctor, evaluate, finetune, import_responses),
+    *(judge, judge_study, list_entries, plan, prefer, report, status, sweep),
 )
 
 

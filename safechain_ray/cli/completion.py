@@ -53,6 +53,9 @@ VALUES: Mapping[Kind, Callable[[], Mapping[str, str]]] = {
 KIND_OF_KEY: Mapping[str, Kind] = {
     "model.name": "model",
     "model.family": "family",
+    "model": "model",
+    "family": "family",
+    "dataset": "dataset",
     "prompts.name": "dataset",
     "decontaminate": "dataset",
     "data": "dataset",
@@ -63,6 +66,7 @@ KIND_OF_KEY: Mapping[str, Kind] = {
     "strategy": "strategy",
     "parts": "part",
     "part": "part",
+    "label_part": "part",
     "votes": "vote",
     "rule": "rule",
     "resources.device": "device",

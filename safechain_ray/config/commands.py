@@ -9,6 +9,9 @@ from safechain_ray.config.parts import ClusterConfig, DatasetConfig, JudgeConfig
 from safechain_ray.config.run import OneModel, RunConfig, below
 from safechain_ray.types import KeepRule, Part, Sampling, StrategySpec, StrictNumbers, VoteRule
 
+IMPORTED = "imported"
+"""Name of the decoding strategy of responses that were generated elsewhere."""
+
 PIECE_COUNTS = range(2, 101)
 """Numbers of pieces into which a thought can be divided."""
 
@@ -55,6 +58,31 @@ class JudgingConfig(Config):
         if self.pieces is not None and "parts" in self.model_fields_set:
             raise ValueError("pieces are pieces of thoughts: leave parts out, or judge them by a command of their own")
         return self
+
+
+class ImportConfig(Config):
+    """Responses that exist already, made into a run."""
+
+    source: str = Field(description="path, URI or Hugging Face id of the responses")
+    output: str | None = Field(None, description="the run's folder: a local path or URI")
+    model: str = Field("imported", min_length=1, description="name of the model that wrote the responses")
+    family: str | None = Field(None, description="family with the thinking tags; the catalog's for a known model, or api")
+    dataset: str | None = Field(None, description="name of the prompt set; that of the file by default")
+    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
+    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
+    prompt_column: str | None = Field(None, description="column of the prompts; a common name by default")
+    response_column: str | None = Field(None, description="column of the responses, one or a list in each row")
+    thought_column: str | None = Field(None, description="column of thoughts that are stored apart")
+    messages_column: str | None = Field(None, description="column of chats: one user turn, then the response")
+    id_column: str | None = Field(None, description="column of the prompts' ids; a hash of the text by default")
+    category_column: str | None = Field(None, description="column of the prompts' categories")
+    benign_categories: tuple[str, ...] | None = Field(None, description="categories of prompts that are harmless")
+    label_column: str | None = Field(None, description="column of human labels: safe or unsafe")
+    label_part: Part = Field("response", description="the part of the response that the labels are about")
+    unsafe_labels: tuple[str, ...] = Field((), description="labels that mean unsafe; all others mean safe")
+    strategy: StrategySpec = Field(StrategySpec(name=IMPORTED), description="decoding strategy of the responses")
+    sampling: Sampling | None = Field(None, description="sampling of the responses; unknown by default")
+    resources: ResourcesConfig = Field(ResourcesConfig(), description="how long an unreachable store is waited for")
 
 
 class CheckConfig(Config):

@@ -7,7 +7,7 @@ and `safe` in another. These readers replace each number by its class name.
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -116,6 +116,21 @@ def parse_parquet(data: bytes | Path, wanted: Collection[str] | None, names: Nam
             table = file.read(columns=chosen) if chosen else pa.table({})
             size = file.metadata.num_rows
         return tuple(schema.names), _rows(table, chosen, size, {**names_in_metadata(schema.metadata), **(names or {})})
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise BrokenFileError(f"it is no complete Parquet file ({error})") from error
+
+
+def parquet_batches(file: Path, wanted: Collection[str] | None, batch_rows: int) -> Iterator[Rows]:
+    """The column names and rows of a local Parquet file, in batches of up to `batch_rows`. Raises BrokenFileError."""
+    try:
+        with pq.ParquetFile(file, pre_buffer=False) as parquet:
+            schema = parquet.schema_arrow
+            chosen = _chosen(schema.names, wanted)
+            check_arrow(file, chosen, "parquet")
+            names = names_in_metadata(schema.metadata)
+            for batch in parquet.iter_batches(batch_rows, columns=chosen):
+                table = pa.Table.from_batches([batch])
+                yield tuple(schema.names), _rows(table, chosen, batch.num_rows, names)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BrokenFileError(f"it is no complete Parquet file ({error})") from error
 

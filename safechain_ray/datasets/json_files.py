@@ -6,10 +6,22 @@ CSV values stay text as written: an id of `007` is no number and a prompt of `NA
 import csv
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
+from typing import IO, TYPE_CHECKING
 
-from safechain_ray.datasets.records import BrokenFileError, BrokenText, check_no_nul, not_text, text_lines
+from safechain_ray.datasets.records import (
+    SAVE_AS_UTF8,
+    BrokenFileError,
+    BrokenText,
+    check_no_nul,
+    not_text,
+    text_lines,
+)
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
 
@@ -69,6 +81,20 @@ def _lines(data: bytes) -> Iterator[tuple[str, object]]:
             yield from _line(line, number)
     except UnicodeError:
         raise not_text(data) from None
+
+
+def json_lines_of(stream: IO[bytes], wanted: Collection[str] | None, batch_rows: int) -> Iterator[Rows]:
+    """The columns and rows of JSON Lines in UTF-8, in batches of up to `batch_rows`. Raises BrokenFileError."""
+    lines = enumerate(stream, start=1)
+    while batch := list(islice(lines, batch_rows)):
+        yield _rows((item for number, line in batch for item in _line(_decoded_line(line, number), number)), wanted)
+
+
+def _decoded_line(line: bytes, number: int) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        raise BrokenFileError(f"line {number} is not UTF-8 text. {SAVE_AS_UTF8}") from None
 
 
 def _line(line: str, number: int) -> Iterator[tuple[str, object]]:
@@ -154,39 +180,61 @@ def parse_delimited(
     Raises:
         BrokenFileError: the file can't be decoded or parsed.
     """
-    with text_lines(data, encoding) as text, _long_fields():
+    with text_lines(data, encoding) as text:
         try:
-            start = text.readline().strip("\r\n")
-            if start.startswith(SEPARATOR_LINE) and start[len(SEPARATOR_LINE) :] in DELIMITERS:
-                return _parse(text, wanted, start[-1], 1)
-            text.seek(0)
-            return _parse(text, wanted, delimiter, 0)
+            columns, rows = read_delimited(text, wanted, delimiter)
+            return columns, list(rows)
         except UnicodeError:
             raise not_text(data, encoding) from None
 
 
-def _parse(
-    text: Iterable[str], wanted: Collection[str] | None, delimiter: str, skipped_lines: int
-) -> tuple[tuple[str, ...], list[Mapping[str, object]]]:
+def read_delimited(
+    text: IO[str], wanted: Collection[str] | None, delimiter: str = ","
+) -> tuple[tuple[str, ...], Iterator[Mapping[str, object]]]:
+    """The columns of the header, and an iterator of the rows. Both raise BrokenFileError, and UnicodeError."""
+    start = text.readline().strip("\r\n")
+    skipped = int(start.startswith(SEPARATOR_LINE) and start[len(SEPARATOR_LINE) :] in DELIMITERS)
+    if skipped:
+        delimiter = start[-1]
+    else:
+        text.seek(0)
     lines = csv.reader(text, delimiter=delimiter, strict=True)
-    rows: list[Mapping[str, object]] = []
-    empty_rows = 0
-    try:
+    with _long_fields(), _csv_errors(1, lines, skipped):
         header = _header(next(lines, []), wanted, delimiter)
-        for fields in lines:
-            if not fields:
-                continue
-            number = len(rows) + 1
-            if len(fields) < len(header) or any(fields[len(header) :]):
-                raise BrokenFileError(
-                    f"row {number} (ending at line {lines.line_num + skipped_lines}) has {len(fields)} fields, "
-                    f"the header has {len(header)}"
-                )
-            empty_rows = 0 if any(fields) else empty_rows + 1
-            rows.append(_filter_columns(dict(zip(header, fields, strict=False)), wanted))
+    return tuple(header), _delimited_rows(lines, header, wanted, skipped)
+
+
+def _delimited_rows(
+    lines: "CsvReader", header: Sequence[str], wanted: Collection[str] | None, skipped_lines: int
+) -> Iterator[Mapping[str, object]]:
+    """The rows below the header, without trailing rows that are empty."""
+    empty: list[Mapping[str, object]] = []
+    number = 1
+    while True:
+        with _long_fields(), _csv_errors(number, lines, skipped_lines):
+            fields = next(lines, None)
+        if fields is None:
+            return
+        if not fields:
+            continue
+        if len(fields) < len(header) or any(fields[len(header) :]):
+            raise BrokenFileError(
+                f"row {number} (ending at line {lines.line_num + skipped_lines}) has {len(fields)} fields, "
+                f"the header has {len(header)}"
+            )
+        number += 1
+        empty.append(_filter_columns(dict(zip(header, fields, strict=False)), wanted))
+        if any(fields):
+            yield from empty
+            empty = []
+
+
+@contextmanager
+def _csv_errors(row: int, lines: "CsvReader", skipped_lines: int) -> Iterator[None]:
+    try:
+        yield
     except csv.Error as error:
-        raise BrokenFileError(f"row {len(rows) + 1} (line {lines.line_num + skipped_lines}): {error}") from error
-    return tuple(header), rows[: len(rows) - empty_rows]
+        raise BrokenFileError(f"row {row} (line {lines.line_num + skipped_lines}): {error}") from error
 
 
 def _header(fields: Sequence[str], wanted: Collection[str] | None, delimiter: str) -> list[str]:

@@ -142,4 +142,6 @@ def _sampling_words(setting: Setting) -> dict[str, str]:
     defaults = Sampling(temperature=sampling.temperature)
     unusual = {key: f"{key}={value}" for key, value in sampling if value != getattr(defaults, key)}
     drawn = "greedy" if sampling.greedy else f"temp={sampling.temperature:g}"
+    if setting.strategy.options.get("sampling") == "unknown":  # responses that were generated elsewhere
+        return {"samples": f"K={setting.samples}"}
     return {"temperature": drawn, "samples": f"K={setting.samples}", **unusual}

@@ -1,0 +1,360 @@
+"""Import of responses that exist already: a run like any other, whose rows were generated elsewhere.
+
+1. `read_responses` reads the rows once: columns, prompts, K, and a hash of all texts.
+2. `ImportWorkload` reads them again, writes samples, and measures. An interrupted import resumes.
+
+A row that can't be read becomes a sample with an error. Labels become the verdicts of a judge named `human`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from safechain_ray import catalog
+from safechain_ray.catalog.entries import DatasetEntry, Family
+from safechain_ray.cluster.planner import Plan
+from safechain_ray.cluster.workers.writer import BlockWriter
+from safechain_ray.config import ImportConfig, ResourcesConfig
+from safechain_ray.config.commands import IMPORTED
+from safechain_ray.datasets.adhoc import adhoc_entry, with_subset
+from safechain_ray.datasets.labelled import folded
+from safechain_ray.datasets.responses import ResponseColumns, RowResponses, StoredResponse, find_columns, read_row
+from safechain_ray.datasets.row_stream import RowStream
+from safechain_ray.decoding.base import split_response
+from safechain_ray.engines.api_answers import ApiAnswer
+from safechain_ray.errors import InputError
+from safechain_ray.metrics.safety import PromptKinds
+from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.runs.file_index import compact, repair_and_index, report_repairs
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.identity import name_of
+from safechain_ray.runs.progress import RunReporter
+from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.resolve import as_stored
+from safechain_ray.runs.run_manifest import measure_and_write
+from safechain_ray.runs.workload import Remaining, Workload
+from safechain_ray.runs.workload import run as run_workload
+from safechain_ray.types import Outcome, Sample, Sampling, Setting, StrategySpec, Verdict, samples_table, short_hash
+
+HUMAN = "human"
+"""Name of the judge whose verdicts are labels of people."""
+
+ROWS_A_FILE = 4096
+
+UNKNOWN = {"sampling": "unknown"}
+"""Option of the strategy of responses whose sampling was not given."""
+
+MOST_PROBLEMS = 5
+
+
+@dataclass
+class PromptNumbers:
+    """The ids of prompts in their order, and the number of responses to each.
+
+    A text has one id. The rows of an id have one text; a row with another text gets an id of its own and a problem.
+    """
+
+    texts: dict[str, str] = field(default_factory=dict)
+    responses: Counter[str] = field(default_factory=Counter)
+
+    def claim(self, row: RowResponses, number: int) -> tuple[str, str | None]:
+        """The prompt's id for row `number`, and the problem of the row."""
+        if row.problem is not None:
+            return f"row-{number}", row.problem
+        text = short_hash(row.prompt, characters=12)
+        prompt_id = row.prompt_id or text
+        if self.texts.setdefault(prompt_id, text) == text:
+            return prompt_id, None
+        return f"row-{number}", f"its id {prompt_id[:40]!r} has another prompt in an earlier row"
+
+
+@dataclass(frozen=True)
+class StoredResponses:
+    """All facts about the rows of a source that are known before the first sample is written."""
+
+    stream: RowStream
+    columns: ResponseColumns
+    unsafe_labels: frozenset[str]
+    rows: int
+    samples: int
+    most_responses: int
+    categories: dict[str, int]
+    fingerprint: str
+    problems: tuple[str, ...]
+    bad: int
+
+    def each(self) -> Iterator[tuple[int, RowResponses]]:
+        """The rows, counted from 1."""
+        return _rows(self.stream, self.columns, self.unsafe_labels)
+
+
+def read_responses(config: ImportConfig) -> StoredResponses:
+    """Read the source once. Memory grows with the number of prompts, not with their texts.
+
+    Raises:
+        InputError: The source can't be read, lacks a column, or has no row with a prompt and a response.
+    """
+    entry = with_subset(_entry(config), config=config.config, split=config.split)
+    columns = _columns(config, entry)
+    stream = RowStream(entry, frozenset(columns.named.values()))
+    unsafe_labels = frozenset(map(folded, config.unsafe_labels))
+    numbers, categories = PromptNumbers(), Counter[str]()
+    digest = blake2b(digest_size=8)
+    problems: list[str] = []
+    rows = samples = bad = 0
+    for number, row in _rows(stream, columns, unsafe_labels):
+        rows += 1
+        prompt_id, problem = numbers.claim(row, number)
+        if prompt_id not in numbers.responses:
+            categories[row.category] += 1
+        numbers.responses[prompt_id] += max(1, len(row.responses))
+        samples += max(1, len(row.responses))
+        wrong = [problem] if problem else [each.problem for each in row.responses if each.problem]
+        problems += [f"row {number}: {each}" for each in wrong[: MOST_PROBLEMS - len(problems)]]
+        bad += len(row.responses) if problem else len(wrong)
+        digest.update(repr((prompt_id, row.prompt, row.category, row.responses)).encode("utf-8", "surrogatepass"))
+    if rows == 0:
+        raise InputError(f"{stream.source} holds no rows. Fix: give another file.")
+    if bad >= samples:
+        raise InputError(
+            f"No row of {stream.source} has a prompt and a response:{_listed(problems, bad)}\n"
+            "Fix: name the right columns with --prompt-column and --response-column, or with --messages-column."
+        )
+    most = max(numbers.responses.values())
+    found = dict(categories)
+    return StoredResponses(
+        stream, columns, unsafe_labels, rows, samples, most, found, digest.hexdigest(), tuple(problems), bad
+    )
+
+
+def _entry(config: ImportConfig) -> DatasetEntry:
+    return adhoc_entry(config.source, prompt_column=config.prompt_column)
+
+
+def _columns(config: ImportConfig, entry: DatasetEntry) -> ResponseColumns:
+    given = ResponseColumns(
+        prompt=config.prompt_column,
+        response=config.response_column,
+        thought=config.thought_column,
+        messages=config.messages_column,
+        id=config.id_column,
+        category=config.category_column,
+        label=config.label_column,
+    )
+    stream = RowStream(entry, frozenset())
+    columns, _ = next(stream.batches(), ((), []))
+    if not columns:
+        raise InputError(f"{stream.source} holds no rows. Fix: give another file.")
+    return find_columns(columns, given, stream.source)
+
+
+def _rows(
+    stream: RowStream, columns: ResponseColumns, unsafe_labels: frozenset[str]
+) -> Iterator[tuple[int, RowResponses]]:
+    number = 0
+    for _, rows in stream.batches():
+        for row in rows:
+            number += 1
+            yield number, read_row(row, columns, unsafe_labels)
+
+
+def _listed(problems: list[str], bad: int) -> str:
+    more = f"\n  and {bad - len(problems):,} more" if bad > len(problems) else ""
+    return "".join(f"\n  {problem}" for problem in problems) + more
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Result of an import. `committed` counts the samples of this attempt."""
+
+    folder: RunFolder
+    metrics: RunMetrics
+    responses: StoredResponses
+    committed: int
+
+
+@dataclass(frozen=True)
+class ImportWorkload(Workload[Imported]):
+    """Responses that exist, as the samples of a run with one setting."""
+
+    config: ImportConfig
+    responses: StoredResponses
+    family: Family
+    setting: Setting
+
+    @property
+    def output(self) -> str:
+        return self.config.output or f"runs/{name_of(self.config.model, self.identity)}"
+
+    @property
+    def resources(self) -> ResourcesConfig:
+        return self.config.resources
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that changes the results: the texts, and how they are read."""
+        return as_stored(
+            {
+                "model": {"name": self.config.model},
+                "family": self.family.model_dump(exclude={"source"}),
+                "settings": [self.setting.model_dump()],
+                "prompts": {self.setting.dataset: self.responses.fingerprint},
+                "judges": [{"name": HUMAN, "kind": "labels"}] if self._has_labels else [],
+                "parts": [self.config.label_part],
+            }
+        )
+
+    @property
+    def _has_labels(self) -> bool:
+        return self.config.label_column is not None
+
+    def open_record(self, folder: RunFolder) -> RunRecord:
+        responses, name = self.responses, self.setting.dataset
+        facts = {
+            "datasets": {
+                name: {
+                    "source": responses.stream.source,
+                    "prompts": sum(responses.categories.values()),
+                    "hash": responses.fingerprint,
+                }
+            },
+            "rows": responses.samples,
+        }
+        record = RunRecord.resumed(folder, self.config, self.identity, facts)
+        benign = self.config.benign_categories
+        record.note_kinds({name: PromptKinds(benign, sum(responses.categories.get(each, 0) for each in benign or ()))})
+        return record
+
+    def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
+        index = repair_and_index(folder.samples, retry_errors=False)
+        report_repairs(index, reporter)
+        completed = set(index.completed)
+        return Remaining(
+            self.responses.samples,
+            len(completed),
+            plan=lambda _: Plan(()),
+            streams=lambda *_: iter(()),
+            without_cluster=lambda: self._write(folder, completed),
+        )
+
+    def _write(self, folder: RunFolder, completed: set[str]) -> int:
+        """Write the samples that are not completed. Returns their number."""
+        write = BlockWriter(folder.samples)
+        written = 0
+        block: list[Sample] = []
+        for sample in self._samples():
+            if sample.sample_id in completed:
+                continue
+            block.append(sample)
+            if len(block) == ROWS_A_FILE:
+                write(samples_table(block))
+                written += len(block)
+                block = []
+        write(samples_table(block))
+        return written + len(block)
+
+    def _samples(self) -> Iterator[Sample]:
+        numbers = PromptNumbers()
+        for number, row in self.responses.each():
+            prompt_id, problem = numbers.claim(row, number)
+            for response in row.responses or (StoredResponse("", problem="the row has no response"),):
+                index = numbers.responses[prompt_id]
+                numbers.responses[prompt_id] += 1
+                yield self._sample(row, response, prompt_id, index, problem or response.problem)
+
+    def _sample(
+        self, row: RowResponses, response: StoredResponse, prompt_id: str, index: int, problem: str | None
+    ) -> Sample:
+        tags = self.family.tags
+        whole = ApiAnswer(response.thought, response.text, "stop").response(tags) if problem is None else None
+        parts = None if whole is None else split_response(whole, tags)
+        outcome: Outcome = "error" if parts is None else "ok" if parts.closed else "truncated"
+        sampling = self.setting.sampling
+        return Sample(
+            sample_id=self.setting.sample_id(prompt_id, index),
+            setting_id=self.setting.setting_id,
+            model=self.config.model,
+            dataset=self.setting.dataset,
+            prompt_id=prompt_id,
+            category=row.category,
+            prompt=row.prompt,
+            strategy=self.setting.strategy.name,
+            sample_index=index,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
+            seed=None,
+            thought=None if parts is None else parts.thought,
+            answer=None if parts is None else parts.answer,
+            response=whole,
+            prefill="",
+            outcome=outcome,
+            finish_reason=None if parts is None else "stop" if parts.closed else "length",
+            error=problem,
+            prompt_tokens=0,
+            thought_tokens=None,
+            answer_tokens=None,
+            forced_rounds=0,
+            seconds=0.0,
+            engine=IMPORTED,
+            verdicts=(self._label(response),) if self._has_labels else (),
+        )
+
+    def _label(self, response: StoredResponse) -> Verdict:
+        return Verdict(HUMAN, self.config.label_part, response.unsafe, error=response.label_problem)
+
+    def all_completed(self, total: int) -> str:
+        return f"All {total} responses are imported already."
+
+    def measure(self, folder: RunFolder, record: RunRecord, committed: int) -> Imported:
+        compact(folder.samples)
+        metrics = measure_and_write(folder, record.run_manifest)
+        folder.write_card()
+        record.measured(metrics.settings)
+        return Imported(folder, metrics, self.responses, committed)
+
+
+def resolve_import(config: ImportConfig) -> ImportWorkload:
+    """The workload of an import: reads the source once. Raises the errors of `read_responses`."""
+    family = _family(config)
+    responses = read_responses(config)
+    if family.tags is None and responses.columns.thought is not None:
+        raise InputError(
+            f"The column {responses.columns.thought!r} has thoughts, and models of family {family.name} write no "
+            "thinking tags. Fix: name a family with tags, for example --family api."
+        )
+    strategy, sampling = config.strategy, config.sampling
+    if sampling is None:
+        strategy = StrategySpec(name=strategy.name, options={**strategy.options, **UNKNOWN})
+    setting = Setting(
+        dataset=config.dataset or responses.stream.entry.name,
+        strategy=strategy,
+        sampling=sampling or Sampling(temperature=1.0),
+        samples=responses.most_responses,
+    )
+    return ImportWorkload(config, responses, family, setting)
+
+
+def _family(config: ImportConfig) -> Family:
+    """The family of the config, of a model of the catalog, or the one for unknown models, with `<think>` tags."""
+    known = catalog.models().get(config.model) or catalog.api_models().get(config.model)
+    name = config.family or (known.family if known is not None else "api")
+    return catalog.lookup("model family", catalog.families(), name)
+
+
+def import_responses(config: ImportConfig, reporter: RunReporter) -> Imported:
+    """Make a run of responses that exist already. It resumes where an earlier attempt was interrupted.
+
+    Raises the errors of `read_responses`, and RunConflictError for a folder of another run.
+
+    Example:
+        import_responses(ImportConfig(source="mine.jsonl", output="runs/mine", model="R1-7B"), reporter)
+    """
+    return run_workload(resolve_import(config), reporter, _no_engine)
+
+
+def _no_engine(start: object) -> Any:
+    raise AssertionError("an import starts no engine")
