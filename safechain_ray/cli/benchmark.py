@@ -159,5 +159,8 @@ def _choice(text: str) -> dict[str, Any]:
     """The benchmark of a flag: `math500`, or `math500=./math500.jsonl`."""
     name, equals, source = text.partition("=")
     if not name or (equals and not source):
-        raise InputError(f"--benchmark {text}: write NAME or NAME=SOURCE, for example math500=./math500.jsonl.")
+        raise InputError(
+            f"--benchmark {text}: the name or the source is missing. Fix: write NAME or NAME=SOURCE, for example "
+            "math500=./math500.jsonl."
+        )
     return {"name": name, **only_given({"source": source or None})}

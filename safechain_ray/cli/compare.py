@@ -50,14 +50,20 @@ def compare(
     stand_ins = parse_stand_ins(paper, paper_dataset)
     if len(runs) > 1:
         if baseline is not None:
-            raise InputError("--baseline compares the strategies of one run: name one RUN, or leave --baseline out.")
+            raise InputError(
+                f"--baseline compares the strategies of one run, and {len(runs)} runs are named. Fix: name one RUN, or "
+                "leave --baseline out."
+            )
         _models(runs, stand_ins, html, output_format, as_json)
     elif baseline is None:
-        raise InputError("Name a second RUN to compare with, or the run's own --baseline strategy (such as default).")
+        raise InputError(
+            "A comparison needs two runs, or two strategies of one run. Fix: name a second RUN, or give --baseline "
+            "STRATEGY (such as default) to compare its strategies."
+        )
     elif html is not None:
         raise InputError(
-            f"--html shows models: name a second RUN. `safechain-ray report {open_folder(runs[0])} --html` "
-            "shows the strategies of one."
+            f"--html shows two models or more. Fix: name a second RUN, or run `safechain-ray report "
+            f"{open_folder(runs[0])} --html`, which shows the strategies of one."
         )
     else:
         _strategies(runs[0], baseline, stand_ins, output_format, as_json)
@@ -72,7 +78,9 @@ def _models(
 
     compared = compare_models(runs, stand_ins)
     if stand_ins is not None and compared.safety is None:
-        raise InputError("--paper is for judged runs, alone or beside benchmarks: these are benchmarks.")
+        raise InputError(
+            "--paper needs judged runs, and these are benchmarks only. Fix: name judged runs too, or leave --paper out."
+        )
     written = None if html is None else write_comparison(compared, html, stand_ins)
     if not as_json:
         show(compared_document(compared, published_figures(), stand_ins), output_format)

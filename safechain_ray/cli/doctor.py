@@ -111,10 +111,10 @@ def doctor(*, as_json: bool, gpu_check: bool, device: Any, steps: tuple[str, ...
     """
 
     if (device or steps) and not gpu_check:
-        raise InputError("--device and --step belong to --gpu-check.")
+        raise InputError("--device and --step belong to --gpu-check. Fix: add --gpu-check, or leave them out.")
     if gpu_check and any(map(is_given, flags.values())):
         raise InputError(
-            "--gpu-check takes --device and --step alone: check models and outputs in a command of its own."
+            "--gpu-check takes no options but --device and --step. Fix: check models and outputs with a second command."
         )
     findings = _gpu_check(device or "cuda", steps) if gpu_check else _findings(**flags)
     if as_json:
@@ -154,12 +154,12 @@ def _findings(
 ) -> list[Any]:
     for flag, value in (("--weights", weights), ("--family", family), ("--base-url", base_url)):
         if value is not None and model is None:
-            raise InputError(f"{flag} needs a --model beside it.")
+            raise InputError(f"{flag} needs a --model. Fix: add --model.")
     for flag, number in (("--gpu-memory", gpu_memory), ("--max-tokens", max_tokens)):
         if number is not None and number < 1:
-            raise InputError(f"{flag} {number}: give 1 or more.")
+            raise InputError(f"{flag}: {number} is too small. Fix: give 1 or more.")
     if assignments and model is None and not judge:
-        raise InputError("--set needs a --model or a --judge beside it.")
+        raise InputError("--set needs a --model or a --judge. Fix: add the one whose key it sets.")
     if model is None and not judge and output is None:
         from safechain_ray.commands.doctor.installation import check_installation
 

@@ -72,7 +72,7 @@ def judge(
         _remove(run, remove, by_key(flags), assignments, html, as_json)
         return
     if not flags["judge"] and not any(each.startswith("judges") for each in assignments):
-        raise InputError("Name a judge with --judge, or one to remove with --remove.")
+        raise InputError("No judge is named. Fix: name one with --judge, or one to remove with --remove.")
     config = read_config_as(JudgingConfig, None, by_key(flags), assignments)
     interruptible()
     if config.pieces is not None:
@@ -104,7 +104,9 @@ def _remove(
     from safechain_ray.storage import open_folder
 
     if given.get("judges") or given.get("parts") or given.get("pieces"):
-        raise InputError("--remove JUDGE takes no --judge, --part and --pieces.")
+        raise InputError(
+            "--remove JUDGE takes no --judge, --part or --pieces. Fix: leave them out, or use a second command."
+        )
     config = read_config_as(JudgingConfig, None, {**given, "judges": [name]}, assignments)
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         metrics = remove_judge(run, name, config.resources, progress)

@@ -273,7 +273,8 @@ def parse_stand_ins(paper: str | None, paper_dataset: tuple[str, ...]) -> StandI
         name, _, published = assignment.partition("=")
         if not name or not published:
             raise InputError(
-                f"--paper-dataset {assignment}: write NAME=PUBLISHED, for example quickstart=strongreject."
+                f"--paper-dataset {assignment}: a name is missing. Fix: write NAME=PUBLISHED, for example "
+                "quickstart=strongreject."
             )
         datasets[name] = published
     found = StandIns(model=paper or None, datasets=datasets)

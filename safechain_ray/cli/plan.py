@@ -53,7 +53,8 @@ def _plan_sweep(flags: Mapping[str, Any], response_tokens: int | None, as_json: 
     applicable = {option.name for option in keyed_options(sweep)}
     if foreign := [flag for flag in given if flag not in applicable]:
         raise InputError(
-            f"--{foreign[0].replace('_', '-')} is for a single run; {config} names many models. Use --set KEY=VALUE."
+            f"--{foreign[0].replace('_', '-')} is for a single run, and {config} is a sweep. Fix: use --set KEY=VALUE, "
+            "or leave it out."
         )
     sweep_config = read_config_as(SweepConfig, config, by_key(given), assignments, profile)
     assumptions = Assumptions()

@@ -110,7 +110,9 @@ def report(
     if is_sweep(run):
         for_runs = {"--fine-grained": fine_grained, "--benign-category": benign_category}
         if wrong := [flag for flag, given in for_runs.items() if given]:
-            raise InputError(f"{run} is a sweep: {wrong[0]} takes the folder of one of its models.")
+            raise InputError(
+                f"{run} is a sweep, and {wrong[0]} takes one run. Fix: name the folder of one of its models."
+            )
         _of_sweep(run, html, stand_ins, output_format, as_json)
         return
     if benign_category:

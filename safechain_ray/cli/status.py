@@ -73,7 +73,7 @@ def _watch(found: FolderStatus, folder: str, interval: float, show: Show) -> Non
         try:
             found = read_status(folder)
         except StorageError as error:
-            store_error = f"{error} The status of the last read is shown; the read is retried."
+            store_error = f"The status of the last read is shown, and the read is retried. {error}"
         show(found, store_error)
 
 

@@ -65,9 +65,9 @@ class Deadline(click.ParamType[float]):
         try:
             found = when(value, datetime.now().astimezone())
         except ValueError:
-            self.fail(f"{value!r} is no time: write 07:00, 2026-12-31T07:00+01:00 or +8h30m.", param, ctx)
+            self.fail(f"{value!r} is no time. Fix: write 07:00, 2026-12-31T07:00+01:00 or +8h30m.", param, ctx)
         if found <= time.time():
-            self.fail(f"{value} has passed.", param, ctx)
+            self.fail(f"{value} has passed. Fix: give a later time.", param, ctx)
         return found
 
 

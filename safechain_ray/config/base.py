@@ -58,7 +58,8 @@ def validated(
         return model.model_validate(tree)
     except ValidationError as error:
         # Not `from error`: the text of pydantic's error quotes values, which may be secrets.
-        raise InputError(f"{origin}: wrong config\n{_explain(error, model, line_of)}") from None
+        lines = _explain(error, model, line_of)
+        raise InputError(f"{origin}: wrong config. Fix: correct each key below.\n{lines}") from None
 
 
 def _explain(error: ValidationError, model: type[BaseModel], line_of: LineOf) -> str:

@@ -53,7 +53,7 @@ class JudgingConfig(Config):
     def _no_repeats(self) -> "JudgingConfig":
         refuse_repeats(judges=[judge.name for judge in self.judges], parts=list(self.parts))
         if self.pieces is not None and "parts" in self.model_fields_set:
-            raise ValueError("pieces are pieces of thoughts: leave parts out, or judge them by a command of their own")
+            raise ValueError("pieces and parts exclude each other: leave parts out, or use a second command")
         return self
 
 

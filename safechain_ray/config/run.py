@@ -100,7 +100,8 @@ class SettingsConfig(Config):
         for index, setting in enumerate(wanted):
             if setting.dataset not in dataset_names:
                 raise InputError(
-                    f"settings.{index}.dataset: {setting.dataset!r} is not among datasets ({', '.join(dataset_names)})."
+                    f"settings.{index}.dataset: {setting.dataset!r} is not among datasets "
+                    f"({', '.join(dataset_names)}). Fix: name one of them, or add it to datasets."
                 )
             fields = {
                 "dataset": dataset_names[setting.dataset],
@@ -116,7 +117,9 @@ class SettingsConfig(Config):
             return tuple({setting.setting_id: setting for setting in expanded}.values())
         repeated = [name for name, times in Counter(setting.setting_id for setting in expanded).items() if times > 1]
         if repeated:
-            raise InputError(f"settings: {', '.join(sorted(repeated))} is listed more than once.")
+            raise InputError(
+                f"settings: {', '.join(sorted(repeated))} is listed more than once. Fix: remove the repetition."
+            )
         return tuple(expanded)
 
     def _points(self) -> list[dict[str, float | int]]:
