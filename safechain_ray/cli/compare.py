@@ -24,7 +24,7 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN]...")
 @click.option("--baseline", metavar="STRATEGY", help="Within one RUN: compare its other strategies with this one.")
-@click.option("--html", metavar="PATH", help="Write what differs as a page too, to a file or URI.")
+@click.option("--html", metavar="PATH", help="Write the comparison as an HTML page too, to a file or URI.")
 @paper_options
 @format_option
 @output_options
@@ -38,12 +38,12 @@ def compare(
     output_format: str,
     as_json: bool,
 ) -> None:
-    """Paired differences between finished runs: each further RUN against the first, prompt by prompt.
+    """Compare finished runs with the first one, prompt by prompt.
 
-    Settings are paired where they are equal, else by data set and strategy where that leaves no choice. Every
-    difference has its 95% interval and, where K = 1, McNemar's exact test with Holm's correction. Benchmarks are
-    compared in the same way, problem by problem; named beside runs, they are compared among themselves, after a table
-    of all models side by side.
+    Prints paired differences of each further RUN. Settings are paired if they are equal, else by data set and strategy
+    if there is only one choice. Every difference has its 95% interval and, if K = 1, McNemar's exact test with Holm's
+    correction. Benchmarks are compared in the same way, problem by problem. Benchmarks named beside runs are compared
+    among themselves, after a table of all models side by side.
     """
     from safechain_ray.storage import open_folder
 

@@ -21,13 +21,14 @@ SWEEP_EXAMPLE = "  safechain-ray plan --config configs/paper/main_table.yaml\n"
 @click.command(epilog=run_examples("plan") + SWEEP_EXAMPLE)
 @run_options
 @click.option(
-    "--response-tokens", type=int, help="A sweep's estimate: tokens expected of a response; 2,000 by default."
+    "--response-tokens", type=int, help="Tokens of a response in the estimate of a sweep; 2,000 by default."
 )
 @output_options
 def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
-    """Show what a run would do on this cluster: rows, tokens at most, pools and stages. Starts no engine.
+    """Show what a run or sweep would do on this cluster.
 
-    With the config of a sweep: the rows, tokens, GPU-hours and API cost that its models are estimated to take.
+    Starts no engine. Shows the rows, the most tokens, the pools and the stages of a run. With the config of a sweep:
+    estimates of the rows, tokens, GPU-hours and API cost of its models.
     """
     from safechain_ray.commands.evaluate import plan_run
     from safechain_ray.report.plan import plan_summary, render_plan

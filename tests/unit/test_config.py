@@ -154,7 +154,7 @@ def test_all_problems_of_a_config_are_reported_at_once():
         ("samples", "--set samples: the key or the = is missing. Fix: write key=value"),
         ("=3", "--set =3: the key or the = is missing. Fix: write key=value"),
         ("samples=[", "--set samples=… is not valid YAML"),
-        ("datasets.3=x", "--set datasets.3: the list has no item '3'; it has 1, counted from 0. Fix: correct the number"),
+        ("datasets.3=x", "--set datasets.3: the list has no item '3'; it has 1, counted from 0. Fix: correct"),
         ("datasets.first=x", "the list has no item 'first'"),
         ("datasets.3.limit=1", "--set datasets.3.limit: there is no '3' to set"),
         ("datasets.first.limit=1", "there is no 'first' to set"),
@@ -217,7 +217,10 @@ def test_explicit_settings_take_what_they_leave_out_from_the_run():
     ("settings", "says"),
     [
         ([{"dataset": "b"}], "settings.0.dataset: 'b' is not among datasets (a). Fix: name one of them"),
-        ([{"dataset": "a"}, {"dataset": "a", "strategy": "default"}], "is listed more than once. Fix: remove the repetition."),
+        (
+            [{"dataset": "a"}, {"dataset": "a", "strategy": "default"}],
+            "is listed more than once. Fix: remove the repetition.",
+        ),
         ([{"dataset": "a", "samples": 3}], f"settings.0: {WRONG}  config: temperature 0 with 3 samples"),
         ([{"dataset": "a", "sampling": {"temprature": 1}}], "sampling.temprature: is no key of the config"),
         ([{"dataset": "a", "sampling": {"top_p": 2}}], f"settings.0: {WRONG}  sampling.top_p"),
