@@ -52,7 +52,9 @@ Examples:
 @key_option("sampling.temperature", "--temperature", type=float, help="Sampling temperature; 0.6 by default.")
 @key_option("sampling.top_p", "--top-p", type=float, help="Nucleus sampling, in (0, 1]; 0.95 by default.")
 @key_option("sampling.max_tokens", "--max-tokens", type=int, help="Most tokens of a response, thought included.")
-@key_option("judges", "-j", "--judge", multiple=True, help="Judge by catalog name; all judges must say safe. Repeatable.")
+@key_option(
+    "judges", "-j", "--judge", multiple=True, help="Judge by catalog name; all judges must say safe. Repeatable."
+)
 @key_option("part", "--part", help="What is judged: response (default), thought, answer.")
 @key_option(
     "rule", "--rule", help="Responses that must be safe: all (default), majority, or best (one; the safest is kept)."

@@ -95,13 +95,22 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 @click.option("--weights", help="Folder (local, s3://, gs://) with the model's files, read instead of the hub.")
 @click.option("-o", "--output", help="Check that this folder can be written: a local path or URI.")
 @click.option(
-    "--gpu-memory", type=int, metavar="GB", help="Memory of each GPU; by default that of this machine's GPUs, or common sizes."
+    "--gpu-memory",
+    type=int,
+    metavar="GB",
+    help="Memory of each GPU; by default that of this machine's GPUs, or common sizes.",
 )
 @click.option("--max-tokens", type=int, help="Longest response, for the judge's context; 16,000 by default.")
 @set_option("Set a key below model or judges.0. Repeatable.")
 @click.option("--gpu-check", is_flag=True, help="Test engines, a whole run and faults on this machine's GPU.")
-@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="With --gpu-check: cuda (default), or cpu to test the check itself.")
-@click.option("--step", "steps", multiple=True, metavar="NAME", help="With --gpu-check: run only this step. Repeatable.")
+@click.option(
+    "--device",
+    type=click.Choice(["cuda", "cpu"]),
+    help="With --gpu-check: cuda (default), or cpu to test the check itself.",
+)
+@click.option(
+    "--step", "steps", multiple=True, metavar="NAME", help="With --gpu-check: run only this step. Repeatable."
+)
 @output_options
 def doctor(*, as_json: bool, gpu_check: bool, device: Any, steps: tuple[str, ...], **flags: Any) -> None:
     """Check a model, judges and output, or this installation.

@@ -57,7 +57,9 @@ Examples:
     help="A label that means unsafe; all other labels mean safe. Repeatable.",
 )
 @judge_option
-@key_option("votes", "--vote", multiple=True, help="Vote over all judges: majority, any or all must say unsafe. Repeatable.")
+@key_option(
+    "votes", "--vote", multiple=True, help="Vote over all judges: majority, any or all must say unsafe. Repeatable."
+)
 @folder_option("study")
 @judge_resource_options
 @output_options

@@ -41,7 +41,11 @@ Examples:
 @click.argument("run_b")
 @key_option("judge.name", "-j", "--judge", required=True, help="Judge of kind preference, by catalog name.")
 @key_option("strategies", "-s", "--strategy", multiple=True, help="Only settings of this strategy. Repeatable.")
-@key_option("part", "--part", help="What is compared: response, thought or answer; by default the answer if both runs have it.")
+@key_option(
+    "part",
+    "--part",
+    help="What is compared: response, thought or answer; by default the answer if both runs have it.",
+)
 @folder_option("comparison")
 @by_category_option
 @gpu_memory_option

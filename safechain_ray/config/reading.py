@@ -111,7 +111,7 @@ def json_schema(kind: str = "run") -> dict[str, Any]:
     schema["properties"][PROFILES] = {
         "type": "object",
         "additionalProperties": {"type": "object"},
-        "description": "other values for these keys, by the name of a profile (--profile NAME)",
+        "description": "other values for these keys, by profile name (--profile NAME)",
     }
     return schema
 
