@@ -61,7 +61,7 @@ PAPER = "Add the paper's figures of the same model, or of MODEL (R1-7B, R1-7B-sa
     shell_complete=complete("benchmark"),
     help="Catalog name, and where to read its rows instead. Repeatable.",
 )
-@key_option("benchmarks.*.limit", "--limit", type=int, help="Number of problems to take from each benchmark; all by default.")
+@key_option("benchmarks.*.limit", "--limit", type=int, help="Problems to take from each benchmark; all by default.")
 @key_option(
     "benchmarks.*.style",
     "--style",

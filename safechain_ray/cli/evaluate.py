@@ -69,7 +69,7 @@ run_options = group(
         help="Category of benign prompts: they count for over-refusal, all other prompts for safety. Repeatable. "
         "Not needed for data sets of the catalog.",
     ),
-    key_option("datasets.*.limit", "--limit", type=int, help="Number of prompts to take from each data set; all by default."),
+    key_option("datasets.*.limit", "--limit", type=int, help="Prompts to take from each data set; all by default."),
     key_option("datasets.*.shuffle_seed", "--shuffle-seed", type=int, help="Shuffle the prompts before --limit."),
     key_option(
         "strategies", "-s", "--strategy", multiple=True, help=f"Decoding strategy: {STRATEGY_NAMES}. Repeatable."

@@ -58,7 +58,7 @@ Examples:
 @click.option(
     "--samples-with-text",
     type=click.IntRange(min=0),
-    help="With --html: maximum number of samples with text in the report; 50,000 by default (about 40 MB at 2 kB each).",
+    help="With --html: maximum number of samples with their texts; 50,000 by default (about 40 MB at 2 kB each).",
 )
 @paper_options
 @format_option

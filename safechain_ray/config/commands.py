@@ -236,7 +236,7 @@ class WorkersConfig(ClusterConfig):
         None, description="folder on each node's disk for a checkpoint before its upload; the system's temporary one"
     )
     max_worker_deaths: int = Field(
-        3, ge=0, description="worker deaths that are tolerated; after each, the workers restart from the last checkpoint"
+        3, ge=0, description="tolerated worker deaths; after each, the workers restart from the last checkpoint"
     )
 
 

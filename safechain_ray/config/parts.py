@@ -26,7 +26,7 @@ class DatasetConfig(Named):
         description="categories of prompts that a model should not refuse: they count for over-refusal, all others for "
         "safety; added to the catalog's categories; []: all prompts are harmful",
     )
-    limit: int | None = Field(None, ge=1, description="number of prompts to take, the first after shuffling; all by default")
+    limit: int | None = Field(None, ge=1, description="prompts to take, the first after shuffling; all by default")
     shuffle_seed: int | None = Field(
         None, description="seed that shuffles the prompts; their stored order by default"
     )
@@ -63,7 +63,7 @@ class ApiConfig(Config):
 
     prices: dict[str, float] | None = Field(None, description="dollars for a million tokens: {input: 0.5, output: 2}")
     context_length: int | None = Field(None, ge=1, description="most tokens of prompt and response together")
-    max_concurrent: int | None = Field(None, ge=1, description="maximum number of concurrent requests")
+    max_concurrent: int | None = Field(None, ge=1, description="maximum concurrent requests")
     most_choices: int | None = Field(None, ge=1, description="maximum number of samples of a prompt in one request (n)")
     timeout_seconds: float | None = Field(
         None, gt=0, description="seconds after which a request without an answer is sent again"
@@ -122,7 +122,7 @@ class EndpointConfig(Config):
     api_key_env: VariableName | None = Field(
         None, description="environment variable with the key; without it no key is sent"
     )
-    max_concurrent: int | None = Field(None, ge=1, description="maximum number of concurrent requests")
+    max_concurrent: int | None = Field(None, ge=1, description="maximum concurrent requests")
 
     def overrides(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)
@@ -187,13 +187,13 @@ class ResourcesConfig(ClusterConfig):
         None, ge=1, description="engine replicas of the model; by default as many as fit, at most one for each 256 rows"
     )
     judge_replicas: int | None = Field(
-        None, ge=1, description="engine replicas of each judge; by default as many as fit, at most one for each 256 rows"
+        None, ge=1, description="engine replicas of a judge; by default as many as fit, at most one for each 256 rows"
     )
     batch_invariant: bool = Field(
         False, description="GPUs: each text is independent of the other requests of its batch; slower kernels of vLLM"
     )
     max_running: int | None = Field(
-        None, ge=1, description="maximum number of concurrent requests of a replica; 256 by default, up to 1,024 on large GPUs"
+        None, ge=1, description="maximum concurrent requests of a replica; 256 by default, up to 1,024 on large GPUs"
     )
     cpu_kv_cache_gigabytes: float = Field(1.0, gt=0, description="gigabytes of the KV cache of an engine on CPU")
     block_rows: int = Field(32, ge=1, le=256, description="rows that are processed, retried and committed together")

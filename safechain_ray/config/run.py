@@ -160,7 +160,7 @@ class BenchmarkChoice(Named):
 
     name: str = Field(description="catalog name (`safechain-ray list benchmarks`)")
     source: str | None = Field(None, description="path, URI or Hugging Face id of a copy or part with the same columns")
-    limit: int | None = Field(None, ge=1, description="number of problems to take, the first ones; all by default")
+    limit: int | None = Field(None, ge=1, description="problems to take, the first ones; all by default")
     style: str = Field(
         "default",
         description="prompt and grader: default, or those of the paper: evalplus (humaneval, mbpp, mbpp-full), "

@@ -67,6 +67,17 @@ def test_every_command_has_help_under_both_names(path: tuple[str, ...]):
     assert (short.exit_code, short.stdout) == (0, long.stdout)
 
 
+@pytest.mark.parametrize("path", [(), ("config",)], ids=" ".join)
+def test_no_commands_line_in_the_help_of_its_group_is_cut_at_80_columns(path: tuple[str, ...]):
+    shown = CliRunner().invoke(app, [*path, "-h"], terminal_width=80).stdout
+    lines = shown.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert {line.split()[0] for line in lines} == {name[len(path)] for name in commands() if name[: len(path)] == path}
+    for line in lines:
+        assert len(line) <= 80
+        assert line.endswith(".")
+        assert not line.endswith("...")
+
+
 def test_the_package_runs_as_a_module():
     command = [sys.executable, "-m", "safechain_ray", "--version"]
     assert __version__ in subprocess.run(command, capture_output=True, text=True, check=True).stdout
