@@ -21,6 +21,12 @@ LineOf = Callable[[tuple[Step, ...]], int | None]
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
+HUB_ID = r"^[\w.-]+/[\w.-]+$"
+"""The name of a repository on the Hugging Face hub."""
+
+PATTERNS: Mapping[str, str] = {HUB_ID: "must be OWNER/NAME"}
+"""Messages for values that do not match a pattern."""
+
 LONGEST_QUOTE = 30
 """Characters of a wrong value that an error shows."""
 
@@ -87,7 +93,7 @@ def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return "is missing"
     if kind == "extra_forbidden":
         return f"is no key of the config{_nearest(problem['loc'], model)}"
-    words = plain_words(problem)
+    words = PATTERNS.get(problem.get("ctx", {}).get("pattern", "")) or plain_words(problem)
     if kind == "value_error":
         return words
     if kind == "string_pattern_mismatch" or any("key" in str(step) for step in problem["loc"][-1:]):

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from safechain_ray.config.base import Config, Named, refuse_repeats
+from safechain_ray.config.base import HUB_ID, Config, Named, refuse_repeats
 from safechain_ray.config.parts import ClusterConfig, DatasetConfig, JudgeConfig, ModelConfig, ResourcesConfig
 from safechain_ray.config.run import OneModel, RunConfig, below
 from safechain_ray.types import KeepRule, Part, Sampling, StrategySpec, StrictNumbers, VoteRule
@@ -75,8 +75,6 @@ class PreferenceConfig(Config):
 
 
 DEFAULT_SAMPLING = {"temperature": 0.6, "top_p": 0.95}
-
-HUB_ID = r"^[\w.-]+/[\w.-]+$"
 
 
 class PromptsConfig(Named):
