@@ -30,7 +30,7 @@ DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES, INTERRUPTED = 0, 1, 2, 3, 130
 def output_options(command: Command) -> Command:
     """Adds `--json` and `--debug`, and turns errors into messages and exit codes."""
 
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, for machines.")
     @click.option("--debug", is_flag=True, help="Show tracebacks.")
     @wraps(command)
     def guarded(*, debug: bool, **arguments: Any) -> None:
