@@ -111,11 +111,11 @@ def finetune(
     plan: bool,
     **flags: Any,
 ) -> None:
-    """Fine-tune a model on demonstrations, with loss on responses.
+    """Fine-tune a model on demonstrations.
 
-    A demonstration has a prompt, a thought and an answer. Writes model/ (for vLLM, transformers and `evaluate
-    --model`), checkpoints/, metrics.jsonl and finetune.json to the output. Rerun the command to resume from the last
-    checkpoint.
+    A demonstration has a prompt, a thought and an answer. The loss is on the responses alone. Writes model/ (for vLLM,
+    transformers and `evaluate --model`), checkpoints/, metrics.jsonl and finetune.json to the output. Rerun the command
+    to resume from the last checkpoint.
     """
     given: dict[str, Any] = {"training.lora": {}} if lora else {}
     resolved = read_config_as(FinetuneConfig, config, given | by_key(flags), assignments, profile)

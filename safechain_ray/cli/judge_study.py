@@ -66,10 +66,11 @@ Examples:
 def judge_study(
     *, as_json: bool, config: Path | None, profile: str | None, assignments: tuple[str, ...], **flags: Any
 ) -> None:
-    """Compare judges with human labels: accuracy, F1, r and kappa.
+    """Compare judges with human labels.
 
-    r is Pearson's. Writes study.json, study.md, study.svg, study.png, and to disagreements.parquet the rows on which a
-    judge and the label differ. Rerun the command to resume. Exit code 3: some verdicts are missing.
+    Prints accuracy, F1, Pearson's r and kappa. Writes study.json, study.md, study.svg and study.png. The rows on which
+    a judge and the label differ are written to disagreements.parquet. Rerun the command to resume. Exit code 3: some
+    verdicts are missing.
     """
     from safechain_ray.commands.judge_study import judge_study as run_study
     from safechain_ray.engines.vllm import start_vllm

@@ -20,9 +20,7 @@ SWEEP_EXAMPLE = "  safechain-ray plan --config configs/paper/main_table.yaml\n"
 
 @click.command(epilog=run_examples("plan") + SWEEP_EXAMPLE)
 @run_options
-@click.option(
-    "--response-tokens", type=int, help="Tokens of a response in the estimate of a sweep; 2,000 by default."
-)
+@click.option("--response-tokens", type=int, help="Tokens of a response in the estimate of a sweep; 2,000 by default.")
 @output_options
 def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
     """Show what a run or sweep would do on this cluster.

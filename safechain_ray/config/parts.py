@@ -27,9 +27,7 @@ class DatasetConfig(Named):
         "safety; added to the catalog's categories; []: all prompts are harmful",
     )
     limit: int | None = Field(None, ge=1, description="prompts to take, the first after shuffling; all by default")
-    shuffle_seed: int | None = Field(
-        None, description="seed that shuffles the prompts; their stored order by default"
-    )
+    shuffle_seed: int | None = Field(None, description="seed that shuffles the prompts; their stored order by default")
 
 
 class EngineConfig(Config):
