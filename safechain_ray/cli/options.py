@@ -253,7 +253,7 @@ paper_options = group(
         is_flag=False,
         flag_value="",
         metavar="[MODEL]",
-        help="Add the paper's figures of the same model, or of MODEL. Put it after RUN.",
+        help="Add the paper's figures of the same model, or of MODEL. Put it after any RUN.",
     ),
     click.option(
         "--paper-dataset",

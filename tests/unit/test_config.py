@@ -476,6 +476,10 @@ def test_the_papers_judge_study_has_a_demo_profile_too():
     [
         ("sampling.temprature=1", "sampling.temprature: is no key of the config: did you mean 'temperature'?"),
         ("model.engine.tensor_paralel_size=2", "did you mean 'tensor_parallel_size'?"),
+        ("temprature=1", "temprature: is no key of the config: did you mean 'sampling.temperature'?"),
+        ("tensor_parallel_size=2", "did you mean 'model.engine.tensor_parallel_size'?"),
+        ("context_length=2", "did you mean 'model.engine.context_length'?"),
+        ("samples.most=1", "samples: must be a whole number (found keys and values)"),
         ("dataset=x", "dataset: is no key of the config: did you mean 'datasets'?"),
         ("datasets.0.limt=3", "datasets.0.limt: is no key of the config: did you mean 'limit'?"),
         ("zzz=1", "zzz: is no key of the config\n"),

@@ -55,7 +55,7 @@ def call(*arguments: str) -> Result:
         ((*API, "--set", f"{SECRET}=x"), "***: is no key of the config"),
         ((*API, "--set", SECRET), "--set ***: the key or the = is missing. Fix: write key=value"),
         ((*API, "--set", f"datasets.{SECRET}.x=1"), "--set datasets.***.x: there is no '***'"),
-        ((*API, "--set", f"samples={SECRET}"), "samples: must be a whole number (found a str)"),
+        ((*API, "--set", f"samples={SECRET}"), "samples: must be a whole number (found text)"),
         ((*API, "--set", f"{SECRET}=!!int {SECRET}"), "does not fit the tag !!int"),
         ((*API, "--set", f"samples=!{SECRET} x"), "this tag is none of !!bool"),
         ((*API, "--set", f"model.base_url=host:{SECRET}/v1"), "this is no endpoint"),
@@ -154,7 +154,7 @@ def test_the_traceback_of_a_refusal_holds_no_secret():
 )
 def test_a_short_value_with_the_prefix_of_a_key_is_not_quoted(key: str):
     result = call(*API, "--set", f"samples={key}")
-    assert "samples: must be a whole number (found a str)" in result.output
+    assert "samples: must be a whole number (found text)" in result.output
     assert "hunter2" not in result.output
 
 
