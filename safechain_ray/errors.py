@@ -24,14 +24,18 @@ class InputError(SafechainError):
 
 
 class UnknownNameError(InputError):
-    """A name that is not in the catalog. The message suggests the closest known name."""
+    """A name that is not in the catalog. The message suggests the closest known name.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    `other` is what may be given in place of a known name: "a path".
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], other: str = "") -> None:
         names = sorted(known)
         shown = name_for_message(name)
         near = get_close_matches(shown, names, n=1, cutoff=0.4)
         offer = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"Unknown {kind} {shown!r}.{offer} Known: {', '.join(names) or 'none'}.")
+        fix = f"give a known name{other and f', or {other}'}" if names else "leave it out"
+        super().__init__(f"Unknown {kind} {shown!r}.{offer} Known: {', '.join(names) or 'none'}. Fix: {fix}.")
 
 
 class PlanError(InputError):

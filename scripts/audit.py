@@ -39,7 +39,7 @@ def weigh(report: Mapping[str, Any] | None, ignored: Mapping[str, str]) -> Verdi
         _line(*finding, ignored[min(known[one])] if one in known else None) for one, finding in sorted(found.items())
     ]
     for stale in sorted(ignored.keys() - set().union(*known.values())):
-        lines.append(f"{stale} is ignored in pyproject.toml and found no more: take it out.")
+        lines.append(f"{stale} is ignored in pyproject.toml, and no package has it. Fix: remove it there.")
     unknown = len(found) - len(known)
     lines.append(f"{len(audited)} of {len(packages)} packages audited, {len(found)} vulnerabilities, {unknown} new.")
     return Verdict(tuple(lines), passed=not unknown)
@@ -51,8 +51,9 @@ def _ids(vulnerability: Mapping[str, Any]) -> set[str]:
 
 def _line(package: Mapping[str, Any], vulnerability: Mapping[str, Any], reason: str | None) -> str:
     fixed = ", ".join(vulnerability["fix_versions"]) or "no version yet"
-    fix = f"ignored: {reason}" if reason else "raise its version, or say under [tool.audit.ignored] why it may stay"
-    return f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in {fixed}; {fix}"
+    fix = "Fix: raise its version, or add it under [tool.audit.ignored] with the reason why it may stay."
+    found = f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in {fixed}"
+    return f"{found}; ignored: {reason}" if reason else f"{found}. {fix}"
 
 
 def asked() -> Mapping[str, Any] | None:

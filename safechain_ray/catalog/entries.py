@@ -182,7 +182,8 @@ class Endpoint(BaseModel):
         key = os.environ.get(self.api_key_env, "").strip()
         if not key:
             raise InputError(
-                f"The environment variable {self.api_key_env} is not set: it has to hold the key for {self.base_url}."
+                f"The environment variable {self.api_key_env} is not set. The key for {self.base_url} is read from it. "
+                "Fix: set it to the key."
             )
         return SecretStr(key)
 

@@ -47,7 +47,7 @@ Examples:
   safechain-ray benchmark --config configs/paper/benchmarks.yaml --output s3://bucket/r1-7b-benchmarks
 """
 
-PAPER = "The paper's figures beside ours: those of the same model, or of MODEL (R1-7B, R1-7B-safechain, …)."
+PAPER = "Add the paper's figures of the same model, or of MODEL (R1-7B, R1-7B-safechain, …)."
 
 
 @click.command(epilog=EXAMPLES)
@@ -59,17 +59,17 @@ PAPER = "The paper's figures beside ours: those of the same model, or of MODEL (
     multiple=True,
     metavar="NAME[=SOURCE]",
     shell_complete=complete("benchmark"),
-    help="Catalog name; its rows from SOURCE. Repeatable.",
+    help="Catalog name, and where to read its rows instead. Repeatable.",
 )
-@key_option("benchmarks.*.limit", "--limit", type=int, help="Only the first so many problems of each benchmark.")
+@key_option("benchmarks.*.limit", "--limit", type=int, help="Problems to take from each benchmark; all by default.")
 @key_option(
     "benchmarks.*.style",
     "--style",
     metavar="NAME",
-    help="How each --benchmark is asked and graded: default, or as in the paper: evalplus (humaneval, mbpp, "
+    help="Prompt and grader of each --benchmark: default, or those of the paper: evalplus (humaneval, mbpp, "
     "mbpp-full), skythought (livecodebench).",
 )
-@key_option("strategy", "-s", "--strategy", help=f"{STRATEGY_NAMES}.")
+@key_option("strategy", "-s", "--strategy", help=f"Decoding strategy: {STRATEGY_NAMES}.")
 @key_option("samples", "-k", "--samples", type=int, help="K, the samples of each problem; 1 by default.")
 @key_option(
     "pass_at",
@@ -80,14 +80,14 @@ PAPER = "The paper's figures beside ours: those of the same model, or of MODEL (
     help="A k of pass@k; 1 and K by default. Repeatable.",
 )
 @sampling_options(
-    temperature="0, greedy decoding, by default.",
+    temperature="Sampling temperature; 0 (greedy decoding) by default.",
     max_tokens="Most tokens of a response; by default each benchmark's own.",
 )
 @key_option(
     "sampling.repetition_penalty",
     "--repetition-penalty",
     type=float,
-    help="By default each benchmark's own: 1.1 for code.",
+    help="Repetition penalty; by default each benchmark's own (1.1 for code).",
 )
 @folder_option("run")
 @resource_options
@@ -96,11 +96,11 @@ PAPER = "The paper's figures beside ours: those of the same model, or of MODEL (
 @format_option
 @output_options
 def benchmark(*, paper: str | None, html: bool, output_format: str, as_json: bool, **flags: Any) -> None:
-    """Run reasoning benchmarks on one model and grade its answers: pass@1, pass@k. Rerun the command to resume.
+    """Run reasoning benchmarks on one model: pass@1 and pass@k.
 
-    The model is loaded once for all benchmarks, and answers are graded as they come: mathematics by algebra, code by
-    running it in a sandbox on every CPU of the cluster (docs/sandbox.md). Without a working sandbox no code is run.
-    Exit code 3: some samples ended with an error, or could not be graded.
+    The model is loaded once for all benchmarks. Answers are graded while the model runs: mathematics by algebra, code
+    by running it in a sandbox on every CPU of the cluster (docs/sandbox.md). Without a working sandbox no code is run.
+    Rerun the command to resume. Exit code 3: some samples ended with an error, or could not be graded.
     """
     from safechain_ray.commands.benchmark import benchmark as run_benchmarks
     from safechain_ray.engines.vllm import start_vllm
@@ -159,5 +159,8 @@ def _choice(text: str) -> dict[str, Any]:
     """The benchmark of a flag: `math500`, or `math500=./math500.jsonl`."""
     name, equals, source = text.partition("=")
     if not name or (equals and not source):
-        raise InputError(f"--benchmark {text}: write NAME or NAME=SOURCE, for example math500=./math500.jsonl.")
+        raise InputError(
+            f"--benchmark {text}: the name or the source is missing. Fix: write NAME or NAME=SOURCE, for example "
+            "math500=./math500.jsonl."
+        )
     return {"name": name, **only_given({"source": source or None})}

@@ -41,50 +41,52 @@ Examples:
 @config_options()
 @model_options
 @key_option("prompts.name", "-p", "--prompts", help="Catalog name (wildjailbreak-train), file, URI or Hugging Face id.")
-@key_option("prompts.file", "--prompts-file", metavar="PATH", help="A copy of the catalog's set, read in its place.")
+@key_option("prompts.file", "--prompts-file", metavar="PATH", help="Local copy of the catalog's set, read instead.")
 @dataset_options("prompts.")
 @key_option("prompts.id_column", "--id-column", help="Column that holds the prompts' ids.")
 @key_option(
-    "prompts.kind_column", "--kind-column", help="Column of the kinds. The same number of prompts is drawn from each."
+    "prompts.kind_column", "--kind-column", help="Column of the prompts' kinds; each kind gives as many prompts."
 )
 @key_option("prompts.number", "-n", "--number", type=int, help="Prompts to draw; all by default.")
 @key_option("samples", "-k", "--samples", type=int, help="K, the responses to each prompt; 5 by default.")
-@key_option("sampling.temperature", "--temperature", type=float, help="0.6 by default.")
-@key_option("sampling.top_p", "--top-p", type=float, help="0.95 by default.")
+@key_option("sampling.temperature", "--temperature", type=float, help="Sampling temperature; 0.6 by default.")
+@key_option("sampling.top_p", "--top-p", type=float, help="Nucleus sampling, in (0, 1]; 0.95 by default.")
 @key_option("sampling.max_tokens", "--max-tokens", type=int, help="Most tokens of a response, thought included.")
-@key_option("judges", "-j", "--judge", multiple=True, help="Judge by catalog name; all must say safe. Repeatable.")
+@key_option(
+    "judges", "-j", "--judge", multiple=True, help="Judge by catalog name; all judges must say safe. Repeatable."
+)
 @key_option("part", "--part", help="What is judged: response (default), thought, answer.")
 @key_option(
-    "rule", "--rule", help="Safe responses that keep a prompt: all (default), majority, best (one, the safest)."
+    "rule", "--rule", help="Responses that must be safe: all (default), majority, or best (one; the safest is kept)."
 )
-@key_option("seed", "--seed", type=int, help="Draws prompts, responses and the order of rows; 0 by default.")
-@key_option("rows", "--rows", type=int, help="Rows that are wanted; all that are kept by default.")
+@key_option("seed", "--seed", type=int, help="Seed of prompts, kept responses and row order; 0 by default.")
+@key_option("rows", "--rows", type=int, help="Rows to write; by default all that are kept.")
 @key_option(
     "drop_near_duplicates",
     "--drop-near-duplicates",
     is_flag=True,
     default=None,
-    help="Of prompts that are alike draw only one.",
+    help="Draw only one of several near-duplicate prompts.",
 )
 @key_option(
     "decontaminate",
     "--decontaminate",
     multiple=True,
     metavar="SET",
-    help="No prompt may overlap with this set. Repeatable.",
+    help="Leave out prompts that overlap with this data set. Repeatable.",
 )
 @key_option(
     "similarity",
     "--similarity",
     type=float,
-    help="Jaccard index from which on two prompts are alike; 0.8 by default.",
+    help="Jaccard index from which two prompts are near-duplicates; 0.8 by default.",
 )
 @key_option(
     "answers_only",
     "--answers-only",
     is_flag=True,
     default=None,
-    help="A control: the same rows without their thoughts.",
+    help="Build a control set: the same rows without thoughts.",
 )
 @key_option("run", "--run", metavar="RUN", help="The folder of the responses; `run` in the output by default.")
 @folder_option("data set")
@@ -92,16 +94,17 @@ Examples:
     "push_to_hub",
     "--push-to-hub",
     metavar="OWNER/NAME",
-    help="Upload it to the Hugging Face hub, private where it is new.",
+    help="Upload the data set to the Hugging Face hub; a new repository is private.",
 )
 @resource_options
 @output_options
 def build_dataset(
     *, as_json: bool, config: Path | None, profile: str | None, assignments: tuple[str, ...], **flags: Any
 ) -> None:
-    """Build a training set: K responses to each prompt, judged; of the prompts that are kept one safe response each.
+    """Build a training set from prompts, a model and judges.
 
-    Leaves data/train-*.parquet (`datasets` reads it, and so does fine-tuning), a data card in README.md, its counts in
+    The model gives K responses to each prompt, and judges read them. Each kept prompt gives one safe response.
+    Writes data/train-*.parquet (`datasets` reads it, and so does fine-tuning), a data card in README.md, its counts in
     dataset.json, and the responses in run/. Rerun the command to resume. Exit code 3: fewer rows than asked for,
     or errors in some samples.
     """

@@ -30,7 +30,7 @@ DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES, INTERRUPTED = 0, 1, 2, 3, 130
 def output_options(command: Command) -> Command:
     """Adds `--json` and `--debug`, and turns errors into messages and exit codes."""
 
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, for machines.")
     @click.option("--debug", is_flag=True, help="Show tracebacks.")
     @wraps(command)
     def guarded(*, debug: bool, **arguments: Any) -> None:
@@ -47,7 +47,7 @@ def output_options(command: Command) -> Command:
         except Exception as error:
             _fail(
                 f"Failed: {type(error).__name__}: {_first_lines(error)}\n"
-                "Completed work is saved. Rerun the command to resume, with --debug for the traceback.",
+                "Completed work is saved. Fix: rerun the command to resume, with --debug for the traceback.",
                 FAILED,
                 arguments["as_json"],
                 debug=debug,
@@ -90,7 +90,10 @@ class ExitCode:
             pass
         except OSError as error:
             self._code = self._code or FAILED
-            print(f"Standard output could not be written: {error}", file=sys.stderr)
+            print(
+                f"Standard output can't be written: {error}. Fix: check the file or pipe that it goes to.",
+                file=sys.stderr,
+            )
         with suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(self._code)

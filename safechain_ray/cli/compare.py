@@ -24,7 +24,7 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN]...")
 @click.option("--baseline", metavar="STRATEGY", help="Within one RUN: compare its other strategies with this one.")
-@click.option("--html", metavar="PATH", help="Write what differs as a page too, to a file or URI.")
+@click.option("--html", metavar="PATH", help="Write the comparison as an HTML page too, to a file or URI.")
 @paper_options
 @format_option
 @output_options
@@ -38,26 +38,32 @@ def compare(
     output_format: str,
     as_json: bool,
 ) -> None:
-    """Paired differences between finished runs: each further RUN against the first, prompt by prompt.
+    """Compare finished runs with the first one, prompt by prompt.
 
-    Settings are paired where they are equal, else by data set and strategy where that leaves no choice. Every
-    difference has its 95% interval and, where K = 1, McNemar's exact test with Holm's correction. Benchmarks are
-    compared in the same way, problem by problem; named beside runs, they are compared among themselves, after a table
-    of all models side by side.
+    Prints paired differences of each further RUN. Settings are paired if they are equal, else by data set and strategy
+    if there is only one choice. Every difference has its 95% interval and, if K = 1, McNemar's exact test with Holm's
+    correction. Benchmarks are compared in the same way, problem by problem. Benchmarks named beside runs are compared
+    among themselves, after a table of all models side by side.
     """
     from safechain_ray.storage import open_folder
 
     stand_ins = parse_stand_ins(paper, paper_dataset)
     if len(runs) > 1:
         if baseline is not None:
-            raise InputError("--baseline compares the strategies of one run: name one RUN, or leave --baseline out.")
+            raise InputError(
+                f"--baseline compares the strategies of one run, and {len(runs)} runs are named. Fix: name one RUN, or "
+                "leave --baseline out."
+            )
         _models(runs, stand_ins, html, output_format, as_json)
     elif baseline is None:
-        raise InputError("Name a second RUN to compare with, or the run's own --baseline strategy (such as default).")
+        raise InputError(
+            "A comparison needs two runs, or two strategies of one run. Fix: name a second RUN, or give --baseline "
+            "STRATEGY (such as default) to compare its strategies."
+        )
     elif html is not None:
         raise InputError(
-            f"--html shows models: name a second RUN. `safechain-ray report {open_folder(runs[0])} --html` "
-            "shows the strategies of one."
+            f"--html shows two models or more. Fix: name a second RUN, or run `safechain-ray report "
+            f"{open_folder(runs[0])} --html`, which shows the strategies of one."
         )
     else:
         _strategies(runs[0], baseline, stand_ins, output_format, as_json)
@@ -72,7 +78,9 @@ def _models(
 
     compared = compare_models(runs, stand_ins)
     if stand_ins is not None and compared.safety is None:
-        raise InputError("--paper is for judged runs, alone or beside benchmarks: these are benchmarks.")
+        raise InputError(
+            "--paper needs judged runs, and these are benchmarks only. Fix: name judged runs too, or leave --paper out."
+        )
     written = None if html is None else write_comparison(compared, html, stand_ins)
     if not as_json:
         show(compared_document(compared, published_figures(), stand_ins), output_format)

@@ -15,13 +15,13 @@ from safechain_ray.types.yaml_text import dump_yaml
 
 @click.group()
 def config() -> None:
-    """About run configs."""
+    """Show the config of a run, or the schema of config files."""
 
 
 @config.command(epilog="\b\nExample:\n  safechain-ray config schema > run.schema.json")
 @click.argument("kind", type=click.Choice(list(CONFIG_KINDS)), default="run")
 def schema(*, kind: str) -> None:
-    """Print the JSON schema of a run's config (a sweep's, a study's, a benchmark's): editors check by it."""
+    """Print the JSON schema of a kind of config file, for editors."""
     click.echo(json.dumps(json_schema(kind), indent=2))
 
 
@@ -29,10 +29,10 @@ def schema(*, kind: str) -> None:
 @run_options
 @output_options
 def show(*, as_json: bool, **flags: Any) -> None:
-    """Print the whole config that these flags make, with its defaults; secrets in URIs as ***.
+    """Print the whole config that these flags make, with defaults.
 
-    Unknown judges and strategies are refused, and data sets that are no catalog name, file, URI or hub id. The model
-    is not checked.
+    Secrets in URIs are shown as ***. Unknown judges and strategies are refused, and so are data sets that are no
+    catalog name, file, URI or hub id. The model is not checked.
     """
     from safechain_ray.decoding.base import strategy
     from safechain_ray.runs.resolve import dataset_entry

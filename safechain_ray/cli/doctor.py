@@ -87,34 +87,44 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
     "model.name",
     "-m",
     "--model",
-    help="Catalog name, Hugging Face id or folder (local, s3://, gs://). None: the installation.",
+    help="Catalog name, Hugging Face id or folder (local, s3://, gs://); by default the installation is checked.",
 )
 @family_option
 @base_url_option
 @judge_option
-@click.option("--weights", help="A folder (local, s3://, gs://) with the model's files, in the place of the hub's.")
-@click.option("-o", "--output", help="The run's folder, a local path or URI: can it be written?")
+@click.option("--weights", help="Folder (local, s3://, gs://) with the model's files, read instead of the hub.")
+@click.option("-o", "--output", help="Check that this folder can be written: a local path or URI.")
 @click.option(
-    "--gpu-memory", type=int, metavar="GB", help="GPUs of this size; by default this machine's, or common sizes."
+    "--gpu-memory",
+    type=int,
+    metavar="GB",
+    help="Memory of each GPU; by default that of this machine's GPUs, or common sizes.",
 )
 @click.option("--max-tokens", type=int, help="Longest response, for the judge's context; 16,000 by default.")
-@set_option("model.… or judges.0.…")
-@click.option("--gpu-check", is_flag=True, help="Run engines, a whole run and its faults on this machine's GPU.")
-@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="--gpu-check: cpu tests the check itself.")
-@click.option("--step", "steps", multiple=True, metavar="NAME", help="--gpu-check: only this step. Repeatable.")
+@set_option("Set a key below model or judges.0. Repeatable.")
+@click.option("--gpu-check", is_flag=True, help="Test engines, a whole run and faults on this machine's GPU.")
+@click.option(
+    "--device",
+    type=click.Choice(["cuda", "cpu"]),
+    help="With --gpu-check: cuda (default), or cpu to test the check itself.",
+)
+@click.option(
+    "--step", "steps", multiple=True, metavar="NAME", help="With --gpu-check: run only this step. Repeatable."
+)
 @output_options
 def doctor(*, as_json: bool, gpu_check: bool, device: Any, steps: tuple[str, ...], **flags: Any) -> None:
-    """Check a model, its judges and the output, or this installation, with no GPU and no weights.
+    """Check a model, judges and output, or this installation.
 
-    Reports for each check whether it is ok, doubtful (warning), failed or could not be done here, and the fix.
+    Needs no GPU and no weights. Reports for each check whether it is ok, doubtful (warning), failed or could not be
+    done here, and the fix.
     --gpu-check takes about ten minutes on one 80 GB GPU, and needs no internet (docs/gpu.md).
     """
 
     if (device or steps) and not gpu_check:
-        raise InputError("--device and --step belong to --gpu-check.")
+        raise InputError("--device and --step belong to --gpu-check. Fix: add --gpu-check, or leave them out.")
     if gpu_check and any(map(is_given, flags.values())):
         raise InputError(
-            "--gpu-check takes --device and --step alone: check models and outputs in a command of its own."
+            "--gpu-check takes no options but --device and --step. Fix: check models and outputs with a second command."
         )
     findings = _gpu_check(device or "cuda", steps) if gpu_check else _findings(**flags)
     if as_json:
@@ -154,12 +164,12 @@ def _findings(
 ) -> list[Any]:
     for flag, value in (("--weights", weights), ("--family", family), ("--base-url", base_url)):
         if value is not None and model is None:
-            raise InputError(f"{flag} needs a --model beside it.")
+            raise InputError(f"{flag} needs a --model. Fix: add --model.")
     for flag, number in (("--gpu-memory", gpu_memory), ("--max-tokens", max_tokens)):
         if number is not None and number < 1:
-            raise InputError(f"{flag} {number}: give 1 or more.")
+            raise InputError(f"{flag}: {number} is too small. Fix: give 1 or more.")
     if assignments and model is None and not judge:
-        raise InputError("--set needs a --model or a --judge beside it.")
+        raise InputError("--set needs a --model or a --judge. Fix: add the one whose key it sets.")
     if model is None and not judge and output is None:
         from safechain_ray.commands.doctor.installation import check_installation
 

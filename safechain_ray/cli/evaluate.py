@@ -69,9 +69,11 @@ run_options = group(
         help="Category of benign prompts: they count for over-refusal, all other prompts for safety. Repeatable. "
         "Not needed for data sets of the catalog.",
     ),
-    key_option("datasets.*.limit", "--limit", type=int, help="Only so many prompts of each data set."),
+    key_option("datasets.*.limit", "--limit", type=int, help="Prompts to take from each data set; all by default."),
     key_option("datasets.*.shuffle_seed", "--shuffle-seed", type=int, help="Shuffle the prompts before --limit."),
-    key_option("strategies", "-s", "--strategy", multiple=True, help=f"{STRATEGY_NAMES}. Repeatable."),
+    key_option(
+        "strategies", "-s", "--strategy", multiple=True, help=f"Decoding strategy: {STRATEGY_NAMES}. Repeatable."
+    ),
     key_option("samples", "-k", "--samples", type=int, help="K, the samples of each prompt."),
     sampling_options(),
     judge_option,
@@ -79,7 +81,7 @@ run_options = group(
         "--vote",
         multiple=True,
         shell_complete=complete("vote"),
-        help="majority, any or all of the judges as one more. Repeatable.",
+        help="Add a vote over the judges: majority, any or all must say unsafe. Repeatable.",
     ),
     parts_option,
     folder_option("run"),
@@ -92,9 +94,9 @@ run_options = group(
 @html_option()
 @output_options
 def evaluate(*, as_json: bool, html: bool, **flags: Any) -> None:
-    """Generate, judge and measure: one model, all settings. Rerun the command to resume.
+    """Generate, judge and measure: one model, all settings.
 
-    Exit code 3: some samples ended with an error, or a judge failed on some verdicts.
+    Rerun the command to resume. Exit code 3: some samples ended with an error, or a judge failed on some verdicts.
     """
     from safechain_ray.commands.evaluate import evaluate as run_evaluation
     from safechain_ray.engines.vllm import start_vllm

@@ -46,7 +46,7 @@ Examples:
     "training_set.file",
     "--training-set-file",
     metavar="PATH",
-    help="A copy of the catalog's set, read in its place.",
+    help="Local copy of the catalog's set, read instead.",
 )
 @key_option(
     "training_set.held_out",
@@ -56,15 +56,15 @@ Examples:
     help="Share of the prompts that only the evaluation loss uses; 0.02 by default.",
 )
 @key_option("max_length", "--max-length", type=int, help="Tokens of a packed sequence; 16,384 by default.")
-@key_option("training.epochs", "--epochs", type=float, help="2 by default.")
-@key_option("training.learning_rate", "--learning-rate", type=float, help="1e-5 by default.")
+@key_option("training.epochs", "--epochs", type=float, help="Passes over the training set; 2 by default.")
+@key_option("training.learning_rate", "--learning-rate", type=float, help="Highest learning rate; 1e-5 by default.")
 @key_option(
     "training.sequences_a_step",
     "--sequences-a-step",
     type=int,
     help="Packed sequences in a step, over all workers; 16 by default.",
 )
-@key_option("training.precision", "--precision", help="bfloat16 (default) or float32, of the computation.")
+@key_option("training.precision", "--precision", help="Precision of the computation: bfloat16 (default) or float32.")
 @click.option("--lora", is_flag=True, help="Train low-rank adapters, and merge them into the weights at the end.")
 @key_option("training.lora.rank", "--lora-rank", type=int, help="The adapters' rank; 16 by default.")
 @key_option(
@@ -78,7 +78,7 @@ Examples:
     "--report-to",
     multiple=True,
     metavar="TRACKER",
-    help="wandb, mlflow or tensorboard. Repeatable.",
+    help="Tracker of the metrics: wandb, mlflow or tensorboard. Repeatable.",
 )
 @folder_option("training")
 @key_option(
@@ -94,7 +94,7 @@ Examples:
     "resources.scratch",
     "--scratch",
     metavar="FOLDER",
-    help="On each node's disk, for a checkpoint on its way to the output.",
+    help="Folder on each node's disk for a checkpoint before its upload to the output.",
 )
 @cluster_options
 @click.option(
@@ -111,10 +111,11 @@ def finetune(
     plan: bool,
     **flags: Any,
 ) -> None:
-    """Fine-tune a model on demonstrations of prompts, thoughts and answers; loss on the responses alone.
+    """Fine-tune a model on demonstrations.
 
-    Leaves model/ (for vLLM, transformers and `evaluate --model`), checkpoints/, metrics.jsonl and finetune.json in the
-    output. Rerun the command to resume from the last checkpoint.
+    A demonstration has a prompt, a thought and an answer. The loss is on the responses alone. Writes model/ (for vLLM,
+    transformers and `evaluate --model`), checkpoints/, metrics.jsonl and finetune.json to the output. Rerun the command
+    to resume from the last checkpoint.
     """
     given: dict[str, Any] = {"training.lora": {}} if lora else {}
     resolved = read_config_as(FinetuneConfig, config, given | by_key(flags), assignments, profile)

@@ -40,28 +40,28 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("run")
 @judge_option
-@click.option("--remove", metavar="JUDGE", help="Instead: take an added judge out of the run, with its verdicts.")
+@click.option("--remove", metavar="JUDGE", help="Remove an added judge and its verdicts from the run, and add none.")
 @parts_option
 @key_option(
     "pieces",
     "--pieces",
     type=int,
     metavar="N",
-    help="Instead: judge each thought up to 1/N, 2/N ... of its length, to find where it first turns unsafe.",
+    help="Judge each thought up to 1/N, 2/N ... of its length, to find where it first turns unsafe.",
 )
 @judge_resource_options
-@set_option("judges.0.… or resources.…")
-@html_option("Write report.html anew (the default), or leave it as it is.")
+@set_option("Set a key below judges.0 or resources. Repeatable.")
+@html_option("Write report.html again (the default), or leave it as it is.")
 @output_options
 def judge(
     *, run: str, remove: str | None, as_json: bool, html: bool, assignments: tuple[str, ...], **flags: Any
 ) -> None:
-    """Add judges, or parts to judge, to a finished run. RUN is its folder or URI; nothing is generated again.
+    """Add judges, or parts to judge, to a finished run.
 
-    The verdicts go to verdicts/<judge>/ in the run's folder, the figures into its metrics.json; with --pieces to
-    pieces/<judge>/ and analysis.json. Rerun the command to resume: failed verdicts are requested again. A judge belongs
-    to the run once all its verdicts are there.
-    Exit code 3: a judge failed on some verdicts.
+    RUN is its folder or URI. No response is generated again. The verdicts go to verdicts/<judge>/ in the run's folder,
+    the figures into its metrics.json; with --pieces to pieces/<judge>/ and analysis.json. Rerun the command to resume:
+    failed verdicts are requested again. A judge belongs to the run once all its verdicts are there. Exit code 3: a
+    judge failed on some verdicts.
     """
     from safechain_ray.commands.judge import add_judges
     from safechain_ray.engines.vllm import start_vllm
@@ -72,7 +72,7 @@ def judge(
         _remove(run, remove, by_key(flags), assignments, html, as_json)
         return
     if not flags["judge"] and not any(each.startswith("judges") for each in assignments):
-        raise InputError("Name a judge with --judge, or one to remove with --remove.")
+        raise InputError("No judge is named. Fix: name one with --judge, or one to remove with --remove.")
     config = read_config_as(JudgingConfig, None, by_key(flags), assignments)
     interruptible()
     if config.pieces is not None:
@@ -104,7 +104,9 @@ def _remove(
     from safechain_ray.storage import open_folder
 
     if given.get("judges") or given.get("parts") or given.get("pieces"):
-        raise InputError("--remove JUDGE takes no --judge, --part and --pieces.")
+        raise InputError(
+            "--remove JUDGE takes no --judge, --part or --pieces. Fix: leave them out, or use a second command."
+        )
     config = read_config_as(JudgingConfig, None, {**given, "judges": [name]}, assignments)
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         metrics = remove_judge(run, name, config.resources, progress)

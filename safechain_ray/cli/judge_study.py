@@ -57,17 +57,20 @@ Examples:
     help="A label that means unsafe; all other labels mean safe. Repeatable.",
 )
 @judge_option
-@key_option("votes", "--vote", multiple=True, help="A vote over all judges: majority, any, all say unsafe. Repeatable.")
+@key_option(
+    "votes", "--vote", multiple=True, help="Vote over all judges: majority, any or all must say unsafe. Repeatable."
+)
 @folder_option("study")
 @judge_resource_options
 @output_options
 def judge_study(
     *, as_json: bool, config: Path | None, profile: str | None, assignments: tuple[str, ...], **flags: Any
 ) -> None:
-    """Compare judges with human labels: accuracy, F1, Pearson's r, kappa. Rerun the command to resume.
+    """Compare judges with human labels.
 
-    Leaves study.json, study.md, study.svg, study.png, and in disagreements.parquet the rows on which a judge and the
-    label differ. Exit code 3: some verdicts are missing.
+    Prints accuracy, F1, Pearson's r and kappa. Writes study.json, study.md, study.svg and study.png. The rows on which
+    a judge and the label differ are written to disagreements.parquet. Rerun the command to resume. Exit code 3: some
+    verdicts are missing.
     """
     from safechain_ray.commands.judge_study import judge_study as run_study
     from safechain_ray.engines.vllm import start_vllm

@@ -13,7 +13,7 @@ from safechain_ray.report.listing import LISTINGS, entries, print_entries
 @click.argument("kind", type=click.Choice(list(LISTINGS)))
 @output_options
 def list_entries(*, kind: str, as_json: bool) -> None:
-    """Show what the catalog holds."""
+    """List the entries of the catalog."""
     if as_json:
         click.echo(json.dumps(entries(kind), indent=2))
     else:

@@ -93,19 +93,19 @@ def group(*options: Decorator) -> Decorator:
     return add
 
 
-def set_option(help: str = "Any key of the config.") -> Decorator:
+def set_option(help: str = "Set any key of the config. Repeatable.") -> Decorator:
     """The command gets it as `assignments`."""
     return click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help=help)
 
 
 def config_options(*, required: bool = False) -> Decorator:
     """The command gets them as `config`, `profile` and `assignments`."""
-    wins = "" if required else "; flags win over it"
+    wins = "" if required else "; flags override it"
     return group(
         click.option(
-            "-c", "--config", type=click.Path(path_type=Path), required=required, help=f"Config in YAML{wins}."
+            "-c", "--config", type=click.Path(path_type=Path), required=required, help=f"Config file in YAML{wins}."
         ),
-        click.option("--profile", metavar="NAME", help="The values under profiles.NAME of the config file."),
+        click.option("--profile", metavar="NAME", help="Use the values under profiles.NAME of the config file."),
         set_option(),
     )
 
@@ -113,7 +113,7 @@ def config_options(*, required: bool = False) -> Decorator:
 model_option = key_option(
     "model.name", "-m", "--model", help="Catalog name, Hugging Face id or folder (local, s3://, gs://)."
 )
-family_option = key_option("model.family", "--family", help="Model family, for a model that the catalog does not hold.")
+family_option = key_option("model.family", "--family", help="Family of a model that is not in the catalog.")
 base_url_option = key_option(
     "model.base_url", "--base-url", metavar="URL", help="Endpoint of a model behind an API (--model openai:ID)."
 )
@@ -132,14 +132,14 @@ def dataset_options(prefix: str, prompt_column: str = "Column that holds the pro
 
 def sampling_options(
     *,
-    temperature: str = "0 is greedy decoding.",
+    temperature: str = "Sampling temperature; 0 is greedy decoding.",
     max_tokens: str = "Most tokens of a response, thought included.",
 ) -> Decorator:
     """The parameters are help texts that depend on the command's defaults."""
     return group(
         key_option("sampling.temperature", "--temperature", type=float, help=temperature),
         key_option("sampling.top_p", "--top-p", type=float, help="Nucleus sampling, in (0, 1]."),
-        key_option("sampling.top_k", "--top-k", type=int, help="-1 for all tokens."),
+        key_option("sampling.top_k", "--top-k", type=int, help="Tokens to sample from; -1 (default) for all."),
         key_option("sampling.max_tokens", "--max-tokens", type=int, help=max_tokens),
         key_option("sampling.seed", "--seed", type=int, help="Seed of the run."),
     )
@@ -153,7 +153,7 @@ parts_option = key_option(
 
 
 def device_option(engine: str = "model") -> Decorator:
-    help = f"auto, cuda, or cpu, which insists on CPUs for any {engine}."
+    help = f"auto (default), cuda, or cpu, which runs any {engine} on CPUs."
     return key_option("resources.device", "--device", help=help)
 
 
@@ -177,7 +177,7 @@ batch_invariant_option = key_option(
     "resources.batch_invariant",
     "--batch-invariant/--no-batch-invariant",
     default=None,
-    help="GPUs: a text does not depend on the requests beside it; slower (docs/gpu.md).",
+    help="Make each text independent of the other requests of its batch, on GPUs; slower (docs/gpu.md).",
 )
 max_requests_option = key_option(
     "resources.max_requests", "--max-requests", type=int, help="API: most requests that this attempt may send."
@@ -186,14 +186,14 @@ cluster_options = group(
     key_option(
         "resources.ray_address",
         "--ray-address",
-        help="Join this Ray cluster; else RAY_ADDRESS, else a local Ray is started.",
+        help="Ray cluster to join; by default RAY_ADDRESS, else a new local Ray.",
     ),
     key_option(
         "resources.stall_timeout_minutes",
         "--stall-timeout",
         type=float,
         metavar="MINUTES",
-        help="No progress for so long is an error.",
+        help="End with an error after this time without progress; 30 by default.",
     ),
 )
 resource_options = group(
@@ -204,14 +204,14 @@ resource_options = group(
         "resources.replicas",
         "--replicas",
         type=int,
-        help="Engine replicas of the model; by default as many as fit, one for 256 rows.",
+        help="Engine replicas of the model; by default as many as fit, at most one for each 256 rows.",
     ),
     key_option(
         "resources.max_cost",
         "--max-cost",
         type=float,
         metavar="DOLLARS",
-        help="API: most that this attempt may spend.",
+        help="API: most dollars that this attempt may spend.",
     ),
     max_requests_option,
     cluster_options,
@@ -222,7 +222,7 @@ judge_resource_options = group(
         "resources.judge_replicas",
         "--replicas",
         type=int,
-        help="Engine replicas of each judge; by default as many as fit, one for 256 rows.",
+        help="Engine replicas of each judge; by default as many as fit, at most one for each 256 rows.",
     ),
     cluster_options,
 )
@@ -236,7 +236,7 @@ def html_option(help: str = "Write report.html at the end (the default), or leav
     return click.option("--html/--no-html", default=True, help=help)
 
 
-by_category_option = click.option("--by-category", is_flag=True, help="A table by category as well.")
+by_category_option = click.option("--by-category", is_flag=True, help="Add a table by category.")
 
 format_option = click.option(
     "--format",
@@ -244,7 +244,7 @@ format_option = click.option(
     type=click.Choice(OUTPUT_FORMATS),
     default="table",
     show_default=True,
-    help="How tables are written.",
+    help="Format of the tables.",
 )
 
 paper_options = group(
@@ -253,13 +253,13 @@ paper_options = group(
         is_flag=False,
         flag_value="",
         metavar="[MODEL]",
-        help="The paper's figures beside ours: those of the same model, or of MODEL. After RUN.",
+        help="Add the paper's figures of the same model, or of MODEL. Put it after any RUN.",
     ),
     click.option(
         "--paper-dataset",
         multiple=True,
         metavar="NAME=PUBLISHED",
-        help="The published data set for the run's data set NAME: strongreject or wildjailbreak. Repeatable.",
+        help="Published data set to compare the run's data set NAME with: strongreject or wildjailbreak. Repeatable.",
     ),
 )
 
@@ -273,7 +273,8 @@ def parse_stand_ins(paper: str | None, paper_dataset: tuple[str, ...]) -> StandI
         name, _, published = assignment.partition("=")
         if not name or not published:
             raise InputError(
-                f"--paper-dataset {assignment}: write NAME=PUBLISHED, for example quickstart=strongreject."
+                f"--paper-dataset {assignment}: a name is missing. Fix: write NAME=PUBLISHED, for example "
+                "quickstart=strongreject."
             )
         datasets[name] = published
     found = StandIns(model=paper or None, datasets=datasets)

@@ -20,14 +20,13 @@ SWEEP_EXAMPLE = "  safechain-ray plan --config configs/paper/main_table.yaml\n"
 
 @click.command(epilog=run_examples("plan") + SWEEP_EXAMPLE)
 @run_options
-@click.option(
-    "--response-tokens", type=int, help="A sweep's estimate: tokens expected of a response; 2,000 by default."
-)
+@click.option("--response-tokens", type=int, help="Tokens of a response in the estimate of a sweep; 2,000 by default.")
 @output_options
 def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
-    """Show what a run would do on this cluster: rows, tokens at most, pools and stages. Starts no engine.
+    """Show what a run or sweep would do on this cluster.
 
-    With the config of a sweep: the rows, tokens, GPU-hours and API cost that its models are estimated to take.
+    Starts no engine. Shows the rows, the most tokens, the pools and the stages of a run. With the config of a sweep:
+    estimates of the rows, tokens, GPU-hours and API cost of its models.
     """
     from safechain_ray.commands.evaluate import plan_run
     from safechain_ray.report.plan import plan_summary, render_plan
@@ -53,7 +52,8 @@ def _plan_sweep(flags: Mapping[str, Any], response_tokens: int | None, as_json: 
     applicable = {option.name for option in keyed_options(sweep)}
     if foreign := [flag for flag in given if flag not in applicable]:
         raise InputError(
-            f"--{foreign[0].replace('_', '-')} is for a single run; {config} names many models. Use --set KEY=VALUE."
+            f"--{foreign[0].replace('_', '-')} is for a single run, and {config} is a sweep. Fix: use --set KEY=VALUE, "
+            "or leave it out."
         )
     sweep_config = read_config_as(SweepConfig, config, by_key(given), assignments, profile)
     assumptions = Assumptions()

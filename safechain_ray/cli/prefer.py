@@ -39,15 +39,19 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("run_a")
 @click.argument("run_b")
-@key_option("judge.name", "-j", "--judge", required=True, help="A judge of kind preference, by catalog name.")
+@key_option("judge.name", "-j", "--judge", required=True, help="Judge of kind preference, by catalog name.")
 @key_option("strategies", "-s", "--strategy", multiple=True, help="Only settings of this strategy. Repeatable.")
-@key_option("part", "--part", help="response, thought or answer; the answer where both models have it apart.")
+@key_option(
+    "part",
+    "--part",
+    help="What is compared: response, thought or answer; by default the answer if both runs have it.",
+)
 @folder_option("comparison")
 @by_category_option
 @gpu_memory_option
 @max_requests_option
 @judge_resource_options
-@set_option("judge.… or resources.…")
+@set_option("Set a key below judge or resources. Repeatable.")
 @format_option
 @output_options
 def prefer(
@@ -60,11 +64,12 @@ def prefer(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Ask a judge which of two finished runs responds better, prompt by prompt: wins, ties, losses of RUN_A.
+    """Ask a judge which of two finished runs responds better.
 
-    Both responses to a prompt are shown twice, positions swapped: a win or a loss is one in both orders, anything else
-    a tie. Settings are paired where they are equal, else by data set and strategy where that leaves no choice; prompts
-    by id and text. Rerun the command to resume. Exit code 3: some pairs are missing.
+    Prints wins, ties and losses of RUN_A over all prompts. The judge reads both responses to a prompt twice, with
+    swapped positions. A win or a loss is the same decision in both orders, and all else is a tie. Settings are paired
+    if they are equal, else by data set and strategy if there is only one choice; prompts by id and text. Rerun the
+    command to resume. Exit code 3: some pairs are missing.
     """
     from safechain_ray.commands.prefer import prefer as run_preferring
     from safechain_ray.engines.vllm import start_vllm

@@ -37,8 +37,8 @@ Examples:
 @click.option(
     "--fine-grained",
     is_flag=True,
-    help="Thought against answer, lengths, Safe@k by k, truncation, over-refusal, first unsafe piece; all of it goes "
-    "to analysis.json in the run's folder.",
+    help="Show thought against answer, lengths, Safe@k by k, truncation, over-refusal and first unsafe piece, and "
+    "write them to analysis.json in the run's folder.",
 )
 @click.option(
     "--benign-category",
@@ -52,13 +52,13 @@ Examples:
     is_flag=False,
     flag_value="",
     metavar="[PATH]",
-    help="Write the HTML report instead: to PATH, a file or URI, or to report.html in the folder. After RUN. Of a "
-    "sweep leaderboard.parquet and leaderboard.md too, into its folder.",
+    help="Write the HTML report instead of tables: to PATH, a file or URI, or to report.html in the folder. Put it "
+    "after RUN. A sweep's folder gets leaderboard.parquet and leaderboard.md too.",
 )
 @click.option(
     "--samples-with-text",
     type=click.IntRange(min=0),
-    help="With --html: the samples whose texts the report holds at most, 50,000 by default (about 40 MB at 2 kB each).",
+    help="With --html: maximum number of samples with their texts; 50,000 by default (about 40 MB at 2 kB each).",
 )
 @paper_options
 @format_option
@@ -76,9 +76,10 @@ def report(
     output_format: str,
     as_json: bool,
 ) -> None:
-    """Print the figures of a finished run, sweep, benchmark, judge study or `prefer`.
+    """Print the figures of a finished run or sweep.
 
-    RUN is its folder or URI. --html makes the HTML report of a run, sweep or benchmark.
+    RUN is its folder or URI. It may also be the folder of a benchmark, a judge study or `prefer`. --html writes the
+    HTML report of a run, sweep or benchmark.
     """
     from safechain_ray.commands.fine_grained import name_benign
     from safechain_ray.commands.sweep.sweep import is_sweep
@@ -110,7 +111,9 @@ def report(
     if is_sweep(run):
         for_runs = {"--fine-grained": fine_grained, "--benign-category": benign_category}
         if wrong := [flag for flag, given in for_runs.items() if given]:
-            raise InputError(f"{run} is a sweep: {wrong[0]} takes the folder of one of its models.")
+            raise InputError(
+                f"{run} is a sweep, and {wrong[0]} takes one run. Fix: name the folder of one of its models."
+            )
         _of_sweep(run, html, stand_ins, output_format, as_json)
         return
     if benign_category:

@@ -32,18 +32,18 @@ Show = Callable[[FolderStatus, str], None]
 
 @click.command(epilog=EXAMPLES)
 @click.argument("folder", metavar="URI")
-@click.option("--watch", is_flag=True, help="Read it repeatedly until all runs have ended.")
+@click.option("--watch", is_flag=True, help="Read the folder repeatedly until all runs have ended.")
 @click.option(
     "--interval", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Seconds between two reads."
 )
 @output_options
 def status(*, folder: str, watch: bool, interval: float, as_json: bool) -> None:
-    """Show the progress of a run or a sweep, from anywhere. URI is its folder, which is only read. No Ray is joined.
+    """Show the progress of a run or a sweep, from anywhere.
 
-    For each model: queued, starting (no row yet), running, silent (its driver has not written for two minutes),
-    stopped, skipped, failed or done; rows, tokens/s and remaining time over the last minutes, outcomes, cost, last
-    error.
-    With --json and --watch each read is one line.
+    URI is its folder, which is only read. No Ray cluster is joined. Each model is queued, starting (no row yet),
+    running, silent (its driver has not written for two minutes), stopped, skipped, failed or done. Shows its rows,
+    tokens/s and remaining time over the last minutes, outcomes, cost and last error. With --json and --watch each read
+    is one line.
     """
     found = read_status(folder)
     if not watch:
@@ -73,7 +73,7 @@ def _watch(found: FolderStatus, folder: str, interval: float, show: Show) -> Non
         try:
             found = read_status(folder)
         except StorageError as error:
-            store_error = f"{error} The status of the last read is shown; the read is retried."
+            store_error = f"The status of the last read is shown, and the read is retried. {error}"
         show(found, store_error)
 
 

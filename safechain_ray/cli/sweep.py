@@ -65,9 +65,9 @@ class Deadline(click.ParamType[float]):
         try:
             found = when(value, datetime.now().astimezone())
         except ValueError:
-            self.fail(f"{value!r} is no time: write 07:00, 2026-12-31T07:00+01:00 or +8h30m.", param, ctx)
+            self.fail(f"{value!r} is no time. Fix: write 07:00, 2026-12-31T07:00+01:00 or +8h30m.", param, ctx)
         if found <= time.time():
-            self.fail(f"{value} has passed.", param, ctx)
+            self.fail(f"{value} has passed. Fix: give a later time.", param, ctx)
         return found
 
 
@@ -91,7 +91,7 @@ def when(text: str, now: datetime) -> float:
 @config_options(required=True)
 @paper_options
 @click.option("--only", multiple=True, metavar="MODEL", help="Only this model of the sweep. Repeatable.")
-@click.option("--skip", multiple=True, metavar="MODEL", help="Not this model. Repeatable.")
+@click.option("--skip", multiple=True, metavar="MODEL", help="Leave this model out. Repeatable.")
 @folder_option("sweep")
 @click.option(
     "--retries", type=click.IntRange(0), default=1, show_default=True, help="Further attempts of a failed model."
@@ -100,7 +100,7 @@ def when(text: str, now: datetime) -> float:
     "--deadline",
     type=Deadline(),
     metavar="TIME",
-    help="Stop at 07:00 of the driver's clock, at 2026-12-31T07:00+01:00, or in +8h.",
+    help="Stop at this time: 07:00 (the driver's clock), 2026-12-31T07:00+01:00, or +8h (from now).",
 )
 @click.option(
     "--at-once",
@@ -113,7 +113,7 @@ def when(text: str, now: datetime) -> float:
 @gpu_options
 @batch_invariant_option
 @cluster_options
-@html_option("Write report.html of each run and of the sweep (the default).")
+@html_option("Write report.html of each run and of the sweep (the default), or leave them out.")
 @format_option
 @output_options
 def sweep(
@@ -133,12 +133,13 @@ def sweep(
     output_format: str,
     **flags: Any,
 ) -> None:
-    """Evaluate many models under the same settings, side by side where the cluster has room for several.
+    """Evaluate many models under the same settings.
 
-    Each model has its own run in a folder below the sweep's. Rerun the command to resume. The largest models start
-    first, and scale up when others release GPUs. Judges are loaded once for all models where they fit beside them. A
-    failed model is retried, leaves the others alone and is reported at the end (exit code 1). With a deadline, models
-    that wait for GPUs take turns, so that a fair part of every setting is completed in time.
+    Models run side by side if the cluster has room for several. Each model has its own run in a folder below the
+    sweep's. Rerun the command to resume. The largest models start first, and scale up when others release GPUs. Judges
+    are loaded once for all models if they fit beside them. A failed model is retried, does not stop the others, and is
+    reported at the end (exit code 1). With a deadline, models that wait for GPUs take turns, so that a fair part of
+    every setting is completed in time.
     """
     from safechain_ray.commands.sweep.schedule import SweepOptions
     from safechain_ray.commands.sweep.sweep import sweep as run_sweep

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -20,6 +20,15 @@ LineOf = Callable[[tuple[Step, ...]], int | None]
 """The line of a key's value in the config file; None for a value from elsewhere."""
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+HUB_ID = r"^[\w.-]+/[\w.-]+$"
+"""The name of a repository on the Hugging Face hub."""
+
+PATTERNS: Mapping[str, str] = {HUB_ID: "must be OWNER/NAME"}
+"""Messages for values that do not match a pattern."""
+
+KINDS: Mapping[type, str] = {dict: "keys and values", list: "a list", str: "text"}
+"""Kinds of values that an error does not quote."""
 
 LONGEST_QUOTE = 30
 """Characters of a wrong value that an error shows."""
@@ -58,7 +67,8 @@ def validated(
         return model.model_validate(tree)
     except ValidationError as error:
         # Not `from error`: the text of pydantic's error quotes values, which may be secrets.
-        raise InputError(f"{origin}: wrong config\n{_explain(error, model, line_of)}") from None
+        lines = _explain(error, model, line_of)
+        raise InputError(f"{origin}: wrong config. Fix: correct each key below.\n{lines}") from None
 
 
 def _explain(error: ValidationError, model: type[BaseModel], line_of: LineOf) -> str:
@@ -86,7 +96,7 @@ def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return "is missing"
     if kind == "extra_forbidden":
         return f"is no key of the config{_nearest(problem['loc'], model)}"
-    words = plain_words(problem)
+    words = PATTERNS.get(problem.get("ctx", {}).get("pattern", "")) or plain_words(problem)
     if kind == "value_error":
         return words
     if kind == "string_pattern_mismatch" or any("key" in str(step) for step in problem["loc"][-1:]):
@@ -100,15 +110,32 @@ def _quotable(value: Any) -> str:
         shown = repr(value)
         if len(shown) <= LONGEST_QUOTE and "://" not in shown and not may_hold_key(shown):
             return shown
-    return f"a {type(value).__name__}"
+    return KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def _nearest(loc: tuple[Step, ...], model: type[BaseModel]) -> str:
-    """A hint with the known key nearest to the last key of `loc`; empty for none."""
+    """A hint with the known key nearest to the last key of `loc`, at its place or below; empty for none.
+
+    `temperature: 0.6` at the top of a file is a common mistake for `sampling.temperature`.
+    """
     *parents, wrong = loc
-    known = {name for each in _models_at(model, parents) for name in each.model_fields}
+    models = list(_models_at(model, parents))
+    known = {name for each in models for name in each.model_fields}
     near = get_close_matches(str(wrong), sorted(known), n=1)
-    return f": did you mean {near[0]!r}?" if near else ""
+    if near:
+        return f": did you mean {near[0]!r}?"
+    below = {path.rpartition(".")[2]: path for each in models for path in _paths(each)}
+    near = get_close_matches(str(wrong), sorted(below), n=1, cutoff=0.8)
+    return f": did you mean {below[near[0]]!r}?" if near else ""
+
+
+def _paths(model: type[BaseModel]) -> list[str]:
+    """The dotted keys of a config, the shortest last. Keys within lists are left out."""
+    paths = list(model.model_fields)
+    for name, field in model.model_fields.items():
+        if get_origin(field.annotation) is not tuple:
+            paths += [f"{name}.{path}" for part in _models_of(field.annotation) for path in _paths(part)]
+    return sorted(paths, key=lambda path: -path.count("."))
 
 
 def _models_at(model: type[BaseModel], steps: list[Step]) -> Iterator[type[BaseModel]]:

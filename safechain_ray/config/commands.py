@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from safechain_ray.config.base import Config, Named, refuse_repeats
+from safechain_ray.config.base import HUB_ID, Config, Named, refuse_repeats
 from safechain_ray.config.parts import ClusterConfig, DatasetConfig, JudgeConfig, ModelConfig, ResourcesConfig
 from safechain_ray.config.run import OneModel, RunConfig, below
 from safechain_ray.types import KeepRule, Part, Sampling, StrategySpec, StrictNumbers, VoteRule
@@ -17,11 +17,11 @@ PIECE_COUNTS = range(2, 101)
 
 
 class StudyConfig(Config):
-    """A judge study: labelled responses, and the judges that are held against the labels."""
+    """A judge study: labelled responses, and the judges that are compared with the labels."""
 
     data: str = Field(description="catalog name, path, URI or Hugging Face id of the labelled responses")
-    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
-    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
+    config: str | None = Field(None, description="config (subset) of a hub set or folder; the only one by default")
+    split: str | None = Field(None, description="split of a hub set or folder; the only one by default")
     prompt_column: str = Field("prompt", description="column of the prompts")
     response_column: str = Field("response", description="column of the responses")
     label_column: str = Field("label", description="column of the human labels")
@@ -40,15 +40,15 @@ class StudyConfig(Config):
 
 
 class JudgingConfig(Config):
-    """Judges for a run that is finished."""
+    """Judges for a finished run."""
 
     judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="judges to add")
-    parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
+    parts: tuple[Part, ...] = Field(("response",), min_length=1, description="text that every judge reads")
     pieces: int | None = Field(
         None,
         ge=PIECE_COUNTS.start,
         le=PIECE_COUNTS.stop - 1,
-        description="instead of parts: thoughts up to 1/N, 2/N ... of their length",
+        description="judge thoughts up to 1/N, 2/N ... of their length, instead of parts",
     )
     resources: ResourcesConfig = Field(ResourcesConfig(), description="how the judges are placed on the cluster")
 
@@ -56,7 +56,7 @@ class JudgingConfig(Config):
     def _no_repeats(self) -> "JudgingConfig":
         refuse_repeats(judges=[judge.name for judge in self.judges], parts=list(self.parts))
         if self.pieces is not None and "parts" in self.model_fields_set:
-            raise ValueError("pieces are pieces of thoughts: leave parts out, or judge them by a command of their own")
+            raise ValueError("pieces and parts exclude each other: leave parts out, or use a second command")
         return self
 
 
@@ -96,29 +96,27 @@ class PreferenceConfig(Config):
     """A preference judge for two finished runs."""
 
     judge: JudgeConfig = Field(description="the preference judge")
-    part: Part | None = Field(None, description="what is compared; the answer where both models have it apart")
-    strategies: tuple[str, ...] = Field((), description="only settings of these; all that both runs have by default")
+    part: Part | None = Field(None, description="text that is compared; by default the answer if both runs have it")
+    strategies: tuple[str, ...] = Field((), description="strategies to compare; by default all that both runs have")
     output: str | None = Field(None, description="the folder of the preferences: a local path or URI")
     resources: ResourcesConfig = Field(ResourcesConfig(), description="how the judge is placed on the cluster")
 
 
 DEFAULT_SAMPLING = {"temperature": 0.6, "top_p": 0.95}
 
-HUB_ID = r"^[\w.-]+/[\w.-]+$"
-
 
 class PromptsConfig(Named):
-    """Where the prompts come from, and how many of them are drawn."""
+    """The source of the prompts, and the number that is drawn."""
 
     name: str = Field(description="catalog name, path, URI or Hugging Face id")
-    file: str | None = Field(None, description="a copy of the catalog's set, whole or a part, read in its place")
-    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
-    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
+    file: str | None = Field(None, description="local copy of the catalog's set, or of a part of it, read instead")
+    config: str | None = Field(None, description="config (subset) of a hub set or folder; the only one by default")
+    split: str | None = Field(None, description="split of a hub set or folder; the only one by default")
     prompt_column: str | None = Field(None, description="column of the prompts; the catalog's, or `prompt`, by default")
     id_column: str | None = Field(
         None, description="column of the ids; the catalog's, or a hash of the text, by default"
     )
-    kind_column: str | None = Field(None, description="column of the kinds; equal numbers of prompts are drawn")
+    kind_column: str | None = Field(None, description="column of the prompts' kinds; each kind gives as many prompts")
     number: int | None = Field(None, ge=1, description="prompts to draw; all of them by default")
 
     def dataset(self) -> DatasetConfig:
@@ -134,26 +132,28 @@ class PromptsConfig(Named):
 
 
 class BuildConfig(OneModel):
-    """A training set: prompts, K responses to each, judges, and the rule by which prompts and responses are kept."""
+    """A training set: prompts, K responses to each, judges, and the rule that keeps prompts and responses."""
 
-    prompts: PromptsConfig = Field(description="where the prompts come from")
+    prompts: PromptsConfig = Field(description="source of the prompts")
     samples: int = Field(5, ge=1, description="K, the responses to each prompt")
     strategy: StrategySpec = Field(StrategySpec(), description="decoding strategy")
     sampling: Sampling = Field(Sampling(**DEFAULT_SAMPLING), description="temperature 0.6 and top_p 0.95 by default")
-    judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="a response is safe where all of them say so")
-    part: Part = Field("response", description="what every judge looks at")
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="a response is safe if all judges say so")
+    part: Part = Field("response", description="text that every judge reads")
     rule: KeepRule = Field(
-        "all", description="responses that must be safe: all K, most of them, or one (`best`, which keeps the safest)"
+        "all", description="responses that must be safe: all K, the majority, or one (`best`, which keeps the safest)"
     )
-    seed: int = Field(0, ge=0, description="draws the prompts, the response to keep, and the order of the rows")
-    rows: int | None = Field(None, ge=1, description="rows that are wanted; all that are kept by default")
-    drop_near_duplicates: bool = Field(False, description="of prompts that are alike draw only one")
-    decontaminate: tuple[str, ...] = Field((), description="evaluation sets that no prompt may overlap with")
-    similarity: float = Field(0.8, gt=0, le=1, description="Jaccard index from which on two prompts are alike")
-    answers_only: bool = Field(False, description="a control: the same rows, without their thoughts")
+    seed: int = Field(0, ge=0, description="seed of the drawn prompts, the kept response and the order of the rows")
+    rows: int | None = Field(None, ge=1, description="rows to write; by default all that are kept")
+    drop_near_duplicates: bool = Field(False, description="draw only one of several near-duplicate prompts")
+    decontaminate: tuple[str, ...] = Field((), description="data sets; prompts that overlap with them are left out")
+    similarity: float = Field(0.8, gt=0, le=1, description="Jaccard index from which two prompts are near-duplicates")
+    answers_only: bool = Field(False, description="build a control set: the same rows without thoughts")
     run: str | None = Field(None, description="the folder of the responses; `run` in the output by default")
     output: str | None = Field(None, description="the data set's folder: a local path or URI")
-    push_to_hub: str | None = Field(None, pattern=HUB_ID, description="owner/name on the Hugging Face hub, private")
+    push_to_hub: str | None = Field(
+        None, pattern=HUB_ID, description="owner/name on the Hugging Face hub; a new repository is private"
+    )
     resources: ResourcesConfig = Field(ResourcesConfig(), description="how the run is placed on the cluster")
 
     @field_validator("sampling", mode="before")
@@ -196,42 +196,44 @@ class LoraOptions(StrictNumbers):
 
 
 class TrainingOptions(StrictNumbers):
-    """AdamW, a cosine schedule after a warm-up, and packed sequences. A step is one of the optimizer."""
+    """AdamW, a cosine schedule after a warm-up, and packed sequences. A step is an optimizer step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lora: LoraOptions | None = Field(None, description="None trains all weights")
+    lora: LoraOptions | None = Field(None, description="low-rank adapters; null trains all weights")
     epochs: float = Field(2, gt=0, description="passes over the training set")
     learning_rate: float = Field(1e-5, gt=0, description="highest learning rate")
-    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps")
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     sequences_a_step: int = Field(16, ge=1, description="packed sequences in a step, over all processes")
-    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the computation")
-    gradient_checkpointing: bool = Field(True, description="less memory for about a third more computation")
-    log_every: int = Field(10, ge=1, description="steps")
-    evaluate_every: int = Field(100, ge=1, description="steps; at the end in any case")
+    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="precision of the computation")
+    gradient_checkpointing: bool = Field(
+        True, description="recompute activations: less memory, about a third more computation"
+    )
+    log_every: int = Field(10, ge=1, description="steps between logged metrics")
+    evaluate_every: int = Field(100, ge=1, description="steps between evaluations; the last step is always evaluated")
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints to keep")
-    seed: int = Field(0, description="draws the held-out prompts, the adapters, the order of examples, dropout")
-    report_to: tuple[Tracker, ...] = Field((), description="trackers of transformers")
+    seed: int = Field(0, description="seed of the held-out prompts, the adapters, the order of examples and dropout")
+    report_to: tuple[Tracker, ...] = Field((), description="trackers that receive the metrics")
 
 
 class TrainingSetConfig(Named):
-    """The demonstrations, and which part of their prompts is held out for the evaluation loss."""
+    """The demonstrations, and the share of their prompts that is held out for the evaluation loss."""
 
     name: str = Field(description="catalog name, path, URI or Hugging Face id")
-    file: str | None = Field(None, description="a copy of the catalog's set, read in its place")
-    config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
-    split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")
+    file: str | None = Field(None, description="local copy of the catalog's set, read instead")
+    config: str | None = Field(None, description="config (subset) of a hub set or folder; the only one by default")
+    split: str | None = Field(None, description="split of a hub set or folder; the only one by default")
     messages_column: str | None = Field(None, description="column of chat messages; detected by default")
     prompt_column: str | None = Field(None, description="column of the prompts; detected by default")
     response_column: str | None = Field(None, description="column of whole responses, with thinking tags")
     thought_column: str | None = Field(None, description="column of the thoughts")
     answer_column: str | None = Field(None, description="column of the answers")
-    input_column: str | None = Field(None, description="text appended to the prompt; '' for none")
-    system_column: str | None = Field(None, description="the system turn; '' for none")
+    input_column: str | None = Field(None, description="column of the text appended to the prompt; '' for none")
+    system_column: str | None = Field(None, description="column of the system turn; '' for none")
     has_thoughts: bool | None = Field(None, description="false for a control: answers only")
-    family: str | None = Field(None, description="the model family in whose tags the thoughts are; r1 by default")
+    family: str | None = Field(None, description="model family whose tags enclose the thoughts; r1 by default")
     loss_on: Literal["last", "all"] | None = Field(
         None, description="the assistant turns of a conversation that carry loss; last by default"
     )
@@ -252,15 +254,15 @@ class TrainingSetConfig(Named):
 
 
 class WorkersConfig(ClusterConfig):
-    """How the training is laid on the cluster. More workers do the same steps, but for an epoch's last and rounding."""
+    """How the training is placed on the cluster. Workers change only rounding and an epoch's last step."""
 
-    workers: int = Field(1, ge=1, description="processes that train together, each on a GPU (or on CPUs) of its own")
+    workers: int = Field(1, ge=1, description="processes that train together, each on its own GPU or CPUs")
     cpus_per_worker: float = Field(2, gt=0, description="CPUs of each worker")
     scratch: str | None = Field(
-        None, description="a folder on each node's own disk, for a checkpoint on its way; the system's temporary one"
+        None, description="folder on each node's disk for a checkpoint before its upload; the system's temporary one"
     )
     max_worker_deaths: int = Field(
-        3, ge=0, description="the workers start again from the last checkpoint after so many deaths among them"
+        3, ge=0, description="tolerated worker deaths; after each, the workers restart from the last checkpoint"
     )
 
 

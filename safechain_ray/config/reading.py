@@ -111,7 +111,7 @@ def json_schema(kind: str = "run") -> dict[str, Any]:
     schema["properties"][PROFILES] = {
         "type": "object",
         "additionalProperties": {"type": "object"},
-        "description": "other values for these keys, by the name of a profile (--profile NAME)",
+        "description": "other values for these keys, by profile name (--profile NAME)",
     }
     return schema
 
@@ -126,10 +126,10 @@ def _check_kind(model: type[BaseModel], tree: Mapping[str, Any], path: Path | No
     for name, key in _kinds_by_key():
         if key in tree and key not in model.model_fields:
             kind = CONFIG_KINDS[name]
-            preview = kind.preview and f"; `safechain-ray {kind.preview.format(path=path)}` shows what it would run"
+            preview = kind.preview and f", or `safechain-ray {kind.preview.format(path=path)}` to see what it would run"
             raise InputError(
-                f"{path} is the config of another command: {key!r} belongs to `safechain-ray {kind.command}`. "
-                f"Fix: `safechain-ray {kind.command} --config {path}` runs it{preview or ''}."
+                f"{path} is a {name} config: its key {key!r} belongs to `safechain-ray {kind.command}`. "
+                f"Fix: run `safechain-ray {kind.command} --config {path}`{preview or ''}."
             )
 
 
@@ -152,7 +152,9 @@ class _File:
 
 def _with_profile(tree: dict[str, Any], profiles: Any, name: str) -> dict[str, Any]:
     if not isinstance(profiles, dict) or not isinstance(profiles.get(name, {}), dict):
-        raise InputError(f"{PROFILES}: expected keys and values below the name of each profile.")
+        raise InputError(
+            f"{PROFILES}: expected keys and values below the name of each profile. Fix: indent them below the name."
+        )
     if name not in profiles:
         raise UnknownNameError("profile", name, profiles)
     return _merge(tree, profiles[name])
@@ -175,7 +177,10 @@ def _assign_all(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Ite
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             shown = without_likely_keys(assignment.partition(":")[0])[:LONGEST_QUOTE]
-            raise InputError(f"--set {shown}: write key=value, for example --set sampling.temperature=0.6.")
+            raise InputError(
+                f"--set {shown}: the key or the = is missing. Fix: write key=value, for example --set "
+                "sampling.temperature=0.6."
+            )
         _assign(tree, key, _assigned(key, text))
     return tree
 
@@ -183,15 +188,20 @@ def _assign_all(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Ite
 def _read_yaml(path: Path) -> _File:
     path = path.expanduser()
     if not path.is_file():
-        raise InputError(f"No config file at {path}.")
+        raise InputError(f"No config file at {path}. Fix: check the path, or start from configs/quickstart.yaml.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Config file {path} can't be read as UTF-8 text: {error}") from error
+        raise InputError(
+            f"Config file {path} can't be read as UTF-8 text: {error}. Fix: check its permissions and its encoding."
+        ) from error
     tree = _parsed(text, str(path))
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else type(tree).__name__
-        raise InputError(f"{path}: expected keys and values at the top, found {found}.")
+        raise InputError(
+            f"{path}: expected keys and values at the top, found {found}. Fix: write them, as configs/quickstart.yaml "
+            "does."
+        )
     return _File(tree, lines_of(text))
 
 
@@ -229,17 +239,23 @@ def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = Fa
                 child = {} if child is None else {"name": child}
                 node[step] = child
         except (IndexError, TypeError):
-            raise InputError(f"--set {shown}: there is no {without_likely_keys(parent)!r} to set.") from None
+            raise InputError(
+                f"--set {shown}: there is no {without_likely_keys(parent)!r} to set. Fix: correct the key; items of "
+                "a list count from 0."
+            ) from None
         node = child
     if isinstance(node, list):
         if not _INDEX.fullmatch(last) or int(last) >= len(node):
             raise InputError(
                 f"--set {shown}: the list has no item {without_likely_keys(last)!r}; it has {len(node)}, "
-                "counted from 0."
+                "counted from 0. Fix: correct the number, or set the whole list."
             )
         node[int(last)] = value
     elif isinstance(node, dict):
         if not (keeps_mapping and isinstance(node.get(last), dict)):
             node[last] = value
     else:
-        raise InputError(f"--set {shown}: {without_likely_keys(parents[-1])!r} holds a value, not keys.")
+        raise InputError(
+            f"--set {shown}: {without_likely_keys(parents[-1])!r} holds a value, not keys. Fix: leave out "
+            f"{without_likely_keys(last)!r}."
+        )

@@ -26,28 +26,28 @@ class OneModel(Config):
 
 
 class SomeModels(Config):
-    models: tuple[ModelConfig, ...] = Field(min_length=1, description="each is a run of its own")
+    models: tuple[ModelConfig, ...] = Field(min_length=1, description="models; each has its own run")
 
 
 class SettingsConfig(Config):
-    """What is asked of a model: data sets x strategies (x points of the sampling), or an explicit list of settings."""
+    """The settings of a run: data sets x strategies (x sampling points), or an explicit list of settings."""
 
-    datasets: tuple[DatasetConfig, ...] = Field(min_length=1, description="data sets whose prompts are sent")
+    datasets: tuple[DatasetConfig, ...] = Field(min_length=1, description="data sets of prompts")
     strategies: tuple[StrategySpec, ...] = Field(
         (StrategySpec(),), min_length=1, description="decoding strategies; each data set is run with each of them"
     )
-    sampling: Sampling = Field(Sampling(), description="how tokens are drawn")
+    sampling: Sampling = Field(Sampling(), description="sampling parameters")
     samples: int = Field(1, ge=1, description="K, the samples of each prompt")
     vary: dict[Varied, tuple[float | int, ...]] = Field(
         default_factory=dict,
-        description="values of one sampling parameter at a time, the others as in `sampling`: a setting for each value",
+        description="values of a sampling parameter, one setting for each value; all other parameters as in `sampling`",
     )
     settings: tuple[SettingConfig, ...] = Field((), description="explicit settings instead of datasets x strategies")
     judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="judges of every sample")
-    votes: tuple[VoteConfig, ...] = Field((), description="one more verdict each, over the judges' verdicts")
-    parts: tuple[Part, ...] = Field(("response",), min_length=1, description="what every judge looks at")
+    votes: tuple[VoteConfig, ...] = Field((), description="votes over the judges' verdicts; each is a further verdict")
+    parts: tuple[Part, ...] = Field(("response",), min_length=1, description="text that every judge reads")
     on_bad_prompt: Literal["error_row", "refuse"] = Field(
-        "error_row", description="an empty or duplicate prompt becomes rows with an error, or is refused at once"
+        "error_row", description="an empty or duplicate prompt gives rows with an error, or the run is refused"
     )
     output: str | None = Field(None, description="the run's folder: a local path or URI")
     resources: ResourcesConfig = Field(ResourcesConfig(), description="how the run is placed on the cluster")
@@ -100,7 +100,8 @@ class SettingsConfig(Config):
         for index, setting in enumerate(wanted):
             if setting.dataset not in dataset_names:
                 raise InputError(
-                    f"settings.{index}.dataset: {setting.dataset!r} is not among datasets ({', '.join(dataset_names)})."
+                    f"settings.{index}.dataset: {setting.dataset!r} is not among datasets "
+                    f"({', '.join(dataset_names)}). Fix: name one of them, or add it to datasets."
                 )
             fields = {
                 "dataset": dataset_names[setting.dataset],
@@ -116,7 +117,9 @@ class SettingsConfig(Config):
             return tuple({setting.setting_id: setting for setting in expanded}.values())
         repeated = [name for name, times in Counter(setting.setting_id for setting in expanded).items() if times > 1]
         if repeated:
-            raise InputError(f"settings: {', '.join(sorted(repeated))} is listed more than once.")
+            raise InputError(
+                f"settings: {', '.join(sorted(repeated))} is listed more than once. Fix: remove the repetition."
+            )
         return tuple(expanded)
 
     def _points(self) -> list[dict[str, float | int]]:
@@ -153,31 +156,34 @@ def below(output: str, name: str) -> str:
 
 
 class BenchmarkChoice(Named):
-    """A benchmark by catalog name, its rows from elsewhere where a `source` is given."""
+    """A benchmark by catalog name. Its rows are read from `source` if that is set."""
 
     name: str = Field(description="catalog name (`safechain-ray list benchmarks`)")
-    source: str | None = Field(None, description="a local copy or part: path, URI or Hugging Face id, same columns")
-    limit: int | None = Field(None, ge=1, description="only the first problems")
+    source: str | None = Field(None, description="path, URI or Hugging Face id of a copy or part with the same columns")
+    limit: int | None = Field(None, ge=1, description="problems to take, the first ones; all by default")
     style: str = Field(
         "default",
-        description="how it is asked and graded: default, or as in the paper: evalplus (humaneval, mbpp, mbpp-full), "
+        description="prompt and grader: default, or those of the paper: evalplus (humaneval, mbpp, mbpp-full), "
         "skythought (livecodebench)",
     )
 
 
 class BenchmarkSampling(Config):
-    """How tokens are drawn; greedily by default, as published."""
+    """Sampling parameters. Greedy decoding by default, as published."""
 
     temperature: float = Field(0.0, ge=0, allow_inf_nan=False, description="0 is greedy decoding")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling: the share of the probability that is kept")
-    top_k: int = Field(-1, ge=-1, le=LARGEST_INT32, description="tokens that are kept; -1 keeps all")
+    top_k: int = Field(-1, ge=-1, le=LARGEST_INT32, description="tokens to sample from; -1 for all")
     max_tokens: int | None = Field(
-        None, ge=1, le=LARGEST_INT32, description="most tokens of a response; those of each benchmark by default"
+        None, ge=1, le=LARGEST_INT32, description="most tokens of a response; by default each benchmark's own"
     )
     repetition_penalty: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="that of each benchmark by default: as published, 1.1 for code"
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="repetition penalty; by default each benchmark's own, as published (1.1 for code)",
     )
-    seed: int = Field(0, ge=0, description="the seed of the run, from which each sample's own is derived")
+    seed: int = Field(0, ge=0, description="seed of the run; each sample's seed is derived from it")
 
     def with_defaults(self, max_tokens: int, repetition_penalty: float) -> Sampling:
         """The sampling of a benchmark, whose own values fill in what is not set."""
@@ -187,7 +193,7 @@ class BenchmarkSampling(Config):
 
 class BenchmarkResources(ResourcesConfig):
     block_rows: int = Field(
-        8, ge=1, le=256, description="rows that are graded one after the other by one CPU, and committed together"
+        8, ge=1, le=256, description="rows that one CPU grades in sequence, and that are committed together"
     )
 
 
@@ -197,9 +203,9 @@ class BenchmarkConfig(Config):
     model: ModelConfig = Field(description="the model")
     benchmarks: tuple[BenchmarkChoice, ...] = Field(min_length=1, description="benchmarks to run")
     strategy: StrategySpec = Field(StrategySpec(), description="decoding strategy")
-    sampling: BenchmarkSampling = Field(BenchmarkSampling(), description="how tokens are drawn")
+    sampling: BenchmarkSampling = Field(BenchmarkSampling(), description="sampling parameters")
     samples: int = Field(1, ge=1, description="K, the samples of each problem")
-    pass_at: tuple[int, ...] = Field((), description="every k of pass@k that is reported; 1 and K by default")
+    pass_at: tuple[int, ...] = Field((), description="values of k of pass@k; 1 and K by default")
     output: str | None = Field(None, description="the run's folder: a local path or URI")
     resources: BenchmarkResources = Field(BenchmarkResources(), description="how the run is placed on the cluster")
 

@@ -235,7 +235,7 @@ def dataset_entry(config: DatasetConfig) -> DatasetEntry:
     elif is_adhoc(config.name):
         entry = adhoc_entry(config.name, **columns)
     else:
-        raise UnknownNameError("data set", config.name, catalog.datasets())
+        raise UnknownNameError("data set", config.name, catalog.datasets(), "a file, folder (./NAME), URI or hub id")
     entry = with_subset(entry, config=config.config, split=config.split)
     if config.benign_categories is None:
         return entry

@@ -72,7 +72,8 @@ def resolve_model(config: ModelConfig) -> ModelEntry:
             overrides["family"] = config.family
         return with_overrides(entry, overrides)
     if "/" not in config.name:
-        raise UnknownNameError("model", config.name, [*catalog.models(), *catalog.api_models()])
+        other = "a Hugging Face id or a folder (./NAME) with its --family"
+        raise UnknownNameError("model", config.name, [*catalog.models(), *catalog.api_models()], other)
     if config.family is None:
         raise InputError(
             f"The catalog has no model {redact(config.name)!r}, so the format of its prompts and thoughts is unknown. "

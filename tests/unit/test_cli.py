@@ -67,6 +67,18 @@ def test_every_command_has_help_under_both_names(path: tuple[str, ...]):
     assert (short.exit_code, short.stdout) == (0, long.stdout)
 
 
+@pytest.mark.parametrize("path", [(), ("config",)], ids=" ".join)
+def test_no_commands_line_in_the_help_of_its_group_is_cut_at_80_columns(path: tuple[str, ...]):
+    # Click leaves a margin of two columns on a terminal, but not in CliRunner.
+    shown = CliRunner().invoke(app, [*path, "-h"], terminal_width=78).stdout
+    lines = shown.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert {line.split()[0] for line in lines} == {name[len(path)] for name in commands() if name[: len(path)] == path}
+    for line in lines:
+        assert len(line) <= 80
+        assert line.endswith(".")
+        assert not line.endswith("...")
+
+
 def test_the_package_runs_as_a_module():
     command = [sys.executable, "-m", "safechain_ray", "--version"]
     assert __version__ in subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -120,15 +132,15 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("plan", *RUN, "--dataset", "no-such.csv"), "no-such.csv"),
         (("config", "show", *RUN, "--top-p", "0"), "sampling.top_p: must be above 0 (found 0.0)"),
         (("config", "show", *RUN, "--samples", "0"), "samples: must be at least 1"),
-        (("config", "show", *RUN, "--set", "samples"), "--set samples: write key=value"),
-        (("config", "show", "--config", "no-such.yaml"), "No config file at no-such.yaml"),
+        (("config", "show", *RUN, "--set", "samples"), "--set samples: the key or the = is missing. Fix: write key="),
+        (("config", "show", "--config", "no-such.yaml"), "No config file at no-such.yaml. Fix: check the path"),
         (("config", "show", "--prompt-column", "prompt"), "--prompt-column needs a --dataset. Fix: add --dataset"),
         (("config", "show", "--config", "no-such.yaml", "--limit", "3"), "--limit needs a --dataset. Fix: add"),
         (("report", "/no/such/run"), "/no/such/run has no metrics.json"),
         (("report", "/no/such/run", "--html"), "/no/such/run has no metrics.json"),
         (("report", "/no/such/run", "--samples-with-text", "5"), "Fix: give --html too"),
         (("judge", "/no/such/run", "--judge", "demo-guard"), "/no/such/run holds no run"),
-        (("judge", "/no/such/run"), "Name a judge with --judge, or one to remove with --remove."),
+        (("judge", "/no/such/run"), "No judge is named. Fix: name one with --judge, or one to remove with"),
         (("judge", "/no/such/run", "--remove", "demo-guard", "--part", "answer"), "--remove JUDGE takes no --judge"),
         (("judge", "/no/such/run", "--remove", "demo-guard"), "/no/such/run holds no run"),
         (("judge", "/no/such/run", "--judge", "demo-gard", "--judge", "demo-gard"), "judges names demo-gard more than"),
@@ -228,7 +240,7 @@ def test_an_evaluation_that_fails_ends_with_its_errors_code_and_text(
 
 def test_an_unforeseen_error_says_how_to_resume(evaluation: Any):
     evaluation(ValueError("odd"))
-    assert "Completed work is saved. Rerun the command to resume" in call("evaluate", *RUN).stderr
+    assert "Completed work is saved. Fix: rerun the command to resume, with --debug" in call("evaluate", *RUN).stderr
     assert "ValueError: odd" in call("evaluate", *RUN, "--debug").stderr
 
 

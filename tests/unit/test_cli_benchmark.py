@@ -72,7 +72,7 @@ MODEL = ("benchmark", "--model", "demo-reasoner")
         (MODEL, "benchmarks: is missing"),
         (("benchmark", "-b", "gsm8k"), "model: is missing"),
         ((*MODEL, "-b", "gsm9k"), "Did you mean 'gsm8k'?"),
-        ((*MODEL, "-b", "gsm8k="), "write NAME or NAME=SOURCE"),
+        ((*MODEL, "-b", "gsm8k="), "the name or the source is missing. Fix: write NAME or NAME=SOURCE"),
         ((*MODEL, "--limit", "3"), "--limit needs a --benchmark"),
         ((*MODEL, "--style", "evalplus"), "--style needs a --benchmark"),
         ((*MODEL, "-b", "gsm8k", "--style", "evalplus"), "Unknown style of benchmark gsm8k 'evalplus'"),

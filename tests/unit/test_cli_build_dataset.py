@@ -76,7 +76,7 @@ def test_a_config_file_holds_the_same_keys_and_flags_win(ready: Path):
         ({"judge": "demo-gard"}, (), "Did you mean 'demo-guard'?"),
         ({"prompts": "wildjailbreak-trian"}, (), "Did you mean 'wildjailbreak-train'?"),
         ({"similarity": "1.5"}, (), "similarity: must be at most 1"),
-        ({"push-to-hub": "mine"}, (), "push_to_hub: String should match pattern"),
+        ({"push-to-hub": "mine"}, (), "push_to_hub: must be OWNER/NAME"),
         ({"part": "thoughts"}, (), "part: must be 'response', 'thought' or 'answer'"),
         ({}, ("--judge", "demo-guard"), "judges names demo-guard more than once"),
     ],

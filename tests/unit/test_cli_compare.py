@@ -67,9 +67,15 @@ def test_json_of_runs_and_benchmarks_together_has_both(runs: list[str], tmp_path
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["{0}", "--baseline", "default", "--html", "page.html"], "--html shows models: name a second RUN"),
-        (["{0}"], "Name a second RUN to compare with"),
-        (["{0}", "{1}", "--baseline", "default"], "--baseline compares the strategies of one run"),
+        (
+            ["{0}", "--baseline", "default", "--html", "page.html"],
+            "--html shows two models or more. Fix: name a second RUN",
+        ),
+        (["{0}"], "A comparison needs two runs, or two strategies of one run. Fix: name a second RUN"),
+        (
+            ["{0}", "{1}", "--baseline", "default"],
+            "--baseline compares the strategies of one run, and 2 runs are named. Fix: name one RUN",
+        ),
         (["{0}", "{0}"], "is named twice"),
         (["{0}", "{1}-not"], "holds no run"),
         (["{0}", "--baseline", "morethink"], "no setting to compare with strategy 'morethink'"),

@@ -65,7 +65,10 @@ def test_a_folder_without_a_run_is_wrong_input(tmp_path: Path):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--judge", "demo-guard", "--pieces", 8, "--part", "answer"), "pieces are pieces of thoughts"),
+        (
+            ("--judge", "demo-guard", "--pieces", 8, "--part", "answer"),
+            "pieces and parts exclude each other: leave parts out",
+        ),
         (("--judge", "demo-guard", "--pieces", 1), "pieces: must be at least 2"),
         (("--judge", "refusal-match", "--pieces", 8), "refusal-match can't judge thoughts in pieces"),
     ],

@@ -70,7 +70,10 @@ def test_another_models_figures_can_stand_beside(run: Path) -> None:
     ("flags", "says"),
     [
         (("--paper", "R1-9B"), "Unknown published model 'R1-9B'."),
-        (("--paper-dataset", "quickstart"), "write NAME=PUBLISHED, for example quickstart=strongreject"),
+        (
+            ("--paper-dataset", "quickstart"),
+            "a name is missing. Fix: write NAME=PUBLISHED, for example quickstart=strongreject",
+        ),
         (("--format", "html"), "'html' is not one of 'table', 'markdown', 'latex'"),
     ],
 )

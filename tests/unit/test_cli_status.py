@@ -147,7 +147,8 @@ def test_a_store_error_while_watched_is_reported_and_the_read_is_retried(
     naps += [outage, recovery]
     result = status(str(run), "--watch")
     assert result.exit_code == 0
-    assert "timed out. The status of the last read is shown; the read is retried." in result.stdout
+    says = "The status of the last read is shown, and the read is retried. Can't read s3://bucket/run: timed out."
+    assert says in result.stdout
     assert "R1-7B: done" in result.stdout
 
 

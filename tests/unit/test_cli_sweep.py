@@ -78,7 +78,7 @@ def test_the_plan_as_json_has_every_figure_and_the_assumptions():
 def test_a_flag_of_a_single_run_is_refused_beside_a_sweep():
     result = call("plan", "--config", MAIN_TABLE, "--top-p", "0.5")
     assert result.exit_code == 2
-    assert "--top-p is for a single run" in result.stderr
+    assert f"--top-p is for a single run, and {MAIN_TABLE} is a sweep. Fix: use --set KEY=VALUE" in result.stderr
 
 
 def test_flags_and_profile_reach_the_sweep(swept: Any, tmp_path: Path):
@@ -115,7 +115,7 @@ def test_a_deadline_is_a_time_of_day_a_date_or_a_span(text: str, hours: float):
 def test_what_is_no_time_to_come_is_refused(swept: Any, text: str):
     result = call("sweep", "-c", MAIN_TABLE, "--deadline", text)
     assert result.exit_code == 2
-    assert "07:00" in result.stderr or "has passed" in result.stderr
+    assert "is no time. Fix: write 07:00" in result.stderr or "has passed. Fix: give a later time." in result.stderr
 
 
 def test_the_leaderboard_is_left_as_parquet_and_markdown(swept: Any, tmp_path: Path):
@@ -185,7 +185,8 @@ def test_a_sweeps_page_links_to_the_pages_of_its_runs(tmp_path: Path):
     result = call("report", str(tmp_path), "--html")
     assert result.stdout == f"Report: {tmp_path}/report.html\n"
     assert 'href="demo-reasoner/report.html"' in (tmp_path / "report.html").read_text()
-    assert "takes the folder of one of its models" in call("report", str(tmp_path), "--fine-grained").stderr
+    says = call("report", str(tmp_path), "--fine-grained").stderr
+    assert "is a sweep, and --fine-grained takes one run. Fix: name the folder of one of its models." in says
 
 
 def test_a_sweep_without_results_reports_the_last_error_of_each_model(tmp_path: Path):

@@ -24,6 +24,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.types import StrategySpec
 
 FOLDER = Path(__file__).parents[2] / "configs"
+WRONG = "wrong config. Fix: correct each key below.\n"
 RUNS = [FOLDER / "quickstart.yaml", FOLDER / "story" / "evaluate.yaml"]
 SWEEPS = [FOLDER / "paper" / f"{name}.yaml" for name in ("main_table", "strategies", "decoding_study", "fine_grained")]
 STUDIES = [FOLDER / "paper" / "judge_study.yaml"]
@@ -106,12 +107,12 @@ def test_a_key_without_a_value_in_the_file_can_be_filled_from_the_command_line(t
 
 def test_an_unknown_key_is_refused_with_the_file_and_the_key(file: Path):
     file.write_text(YAML + "temprature: 0.6\n")
-    with pytest.raises(InputError, match=rf"{file}: wrong config\n  temprature: is no key of the config"):
+    with pytest.raises(InputError, match=rf"{file}: {re.escape(WRONG)}  temprature: is no key of the config"):
         read_config(file, {}, ())
 
 
 def test_a_wrong_value_beside_a_file_is_looked_for_in_both(file: Path):
-    with pytest.raises(InputError, match=rf"{file} and command line: wrong config\n  sampling.top_p: .*found 3"):
+    with pytest.raises(InputError, match=rf"{file} and command line: {re.escape(WRONG)}  sampling.top_p: .*found 3"):
         read_config(file, {"sampling.top_p": 3}, ())
 
 
@@ -150,10 +151,10 @@ def test_all_problems_of_a_config_are_reported_at_once():
 @pytest.mark.parametrize(
     ("assignment", "says"),
     [
-        ("samples", "--set samples: write key=value"),
-        ("=3", "--set =3: write key=value"),
+        ("samples", "--set samples: the key or the = is missing. Fix: write key=value"),
+        ("=3", "--set =3: the key or the = is missing. Fix: write key=value"),
         ("samples=[", "--set samples=… is not valid YAML"),
-        ("datasets.3=x", "--set datasets.3: the list has no item '3'; it has 1, counted from 0"),
+        ("datasets.3=x", "--set datasets.3: the list has no item '3'; it has 1, counted from 0. Fix: correct"),
         ("datasets.first=x", "the list has no item 'first'"),
         ("datasets.3.limit=1", "--set datasets.3.limit: there is no '3' to set"),
         ("datasets.first.limit=1", "there is no 'first' to set"),
@@ -174,8 +175,8 @@ def test_a_missing_file_is_named(tmp_path: Path):
     [
         (b"model: [R1-7B", "is not valid YAML"),
         (b"model: {{", "is not valid YAML"),
-        (b"- model\n", "expected keys and values at the top, found list"),
-        (b"", "expected keys and values at the top, found nothing"),
+        (b"- model\n", "expected keys and values at the top, found list. Fix: write them"),
+        (b"", "expected keys and values at the top, found nothing. Fix: write them"),
         (b"\xff\xfe\x00m", "can't be read as UTF-8 text"),
         (b"model: !!python/object/apply:os.system [echo]", "is not valid YAML"),
     ],
@@ -215,11 +216,14 @@ def test_explicit_settings_take_what_they_leave_out_from_the_run():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ([{"dataset": "b"}], "settings.0.dataset: 'b' is not among datasets (a)"),
-        ([{"dataset": "a"}, {"dataset": "a", "strategy": "default"}], "is listed more than once"),
-        ([{"dataset": "a", "samples": 3}], "settings.0: wrong config\n  config: temperature 0 with 3 samples"),
+        ([{"dataset": "b"}], "settings.0.dataset: 'b' is not among datasets (a). Fix: name one of them"),
+        (
+            [{"dataset": "a"}, {"dataset": "a", "strategy": "default"}],
+            "is listed more than once. Fix: remove the repetition.",
+        ),
+        ([{"dataset": "a", "samples": 3}], f"settings.0: {WRONG}  config: temperature 0 with 3 samples"),
         ([{"dataset": "a", "sampling": {"temprature": 1}}], "sampling.temprature: is no key of the config"),
-        ([{"dataset": "a", "sampling": {"top_p": 2}}], "settings.0: wrong config\n  sampling.top_p"),
+        ([{"dataset": "a", "sampling": {"top_p": 2}}], f"settings.0: {WRONG}  sampling.top_p"),
     ],
 )
 def test_a_wrong_explicit_setting_is_refused_with_its_place(settings: list[dict[str, Any]], says: str):
@@ -230,7 +234,7 @@ def test_a_wrong_explicit_setting_is_refused_with_its_place(settings: list[dict[
 
 
 def test_equal_greedy_samples_are_refused_with_the_data_set_and_the_strategy_they_come_from():
-    with pytest.raises(InputError, match=r"strongreject with default: wrong config\n.*set a temperature above 0"):
+    with pytest.raises(InputError, match=rf"strongreject with default: {re.escape(WRONG)}.*set a temperature above 0"):
         config(samples=5).expand_settings({"strongreject": "strongreject"})
 
 
@@ -355,7 +359,10 @@ def test_flags_win_over_a_profile(profiled: Path):
 
 @pytest.mark.parametrize(
     ("profile", "says"),
-    [("smal", "Unknown profile 'smal'. Did you mean 'small'?"), ("wrong", "profiles: expected keys and values")],
+    [
+        ("smal", "Unknown profile 'smal'. Did you mean 'small'?"),
+        ("wrong", "profiles: expected keys and values below the name of each profile. Fix: indent them"),
+    ],
 )
 def test_a_profile_that_is_not_there_or_no_mapping_is_refused(profiled: Path, profile: str, says: str):
     with pytest.raises(InputError, match=re.escape(says)):
@@ -364,7 +371,7 @@ def test_a_profile_that_is_not_there_or_no_mapping_is_refused(profiled: Path, pr
 
 def test_a_wrong_value_names_the_profile_beside_the_file(profiled: Path):
     profiled.write_text(PROFILED.replace("max_tokens: 300", "max_tokens: 0"))
-    with pytest.raises(InputError, match=r"run\.yaml \(profile small\): wrong config\n  sampling\.max_tokens"):
+    with pytest.raises(InputError, match=rf"run\.yaml \(profile small\): {re.escape(WRONG)}  sampling\.max_tokens"):
         read_config(profiled, {}, (), "small")
 
 
@@ -391,7 +398,8 @@ def test_what_cannot_vary_is_refused(keys: dict[str, Any], says: str):
 
 
 def test_a_value_that_cannot_be_sampled_is_refused_with_its_point():
-    with pytest.raises(InputError, match=r"strongreject with default, top_p 1\.5: wrong config\n  sampling\.top_p"):
+    says = f"strongreject with default, top_p 1.5: {WRONG}  sampling.top_p"
+    with pytest.raises(InputError, match=re.escape(says)):
         config(vary={"top_p": [0.5, 1.5]}).expand_settings({"strongreject": "strongreject"})
 
 
@@ -468,6 +476,10 @@ def test_the_papers_judge_study_has_a_demo_profile_too():
     [
         ("sampling.temprature=1", "sampling.temprature: is no key of the config: did you mean 'temperature'?"),
         ("model.engine.tensor_paralel_size=2", "did you mean 'tensor_parallel_size'?"),
+        ("temprature=1", "temprature: is no key of the config: did you mean 'sampling.temperature'?"),
+        ("tensor_parallel_size=2", "did you mean 'model.engine.tensor_parallel_size'?"),
+        ("context_length=2", "did you mean 'model.engine.context_length'?"),
+        ("samples.most=1", "samples: must be a whole number (found keys and values)"),
         ("dataset=x", "dataset: is no key of the config: did you mean 'datasets'?"),
         ("datasets.0.limt=3", "datasets.0.limt: is no key of the config: did you mean 'limit'?"),
         ("zzz=1", "zzz: is no key of the config\n"),
@@ -493,7 +505,9 @@ def test_the_config_of_another_command_is_refused_with_that_command(name: str, c
     path = FOLDER / "paper" / f"{name}.yaml"
     with pytest.raises(InputError) as refused:
         read_config(path, {}, [])
-    assert f"Fix: `safechain-ray {command} --config {path}` runs it" in str(refused.value)
+    kind = next(name for name, kind in CONFIG_KINDS.items() if kind.command == command)
+    assert f"{path} is a {kind} config: its key " in str(refused.value)
+    assert f"Fix: run `safechain-ray {command} --config {path}`" in str(refused.value)
     assert (f"`safechain-ray plan --config {path}`" in str(refused.value)) == (command == "sweep")
 
 

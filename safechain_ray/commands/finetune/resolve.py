@@ -113,7 +113,8 @@ def training_set_entry(config: TrainingSetConfig) -> TrainingSetEntry:
             )
         return entry if config.file is None else copy_of(entry, config.file)
     if not is_adhoc(config.name):
-        raise UnknownNameError("training set", config.name, catalog.training_sets())
+        other = "a file, folder (./NAME), URI or hub id"
+        raise UnknownNameError("training set", config.name, catalog.training_sets(), other)
     if config.file is not None:
         raise InputError(
             "training_set.file is a copy of a set of the catalog. Fix: give your file as training_set.name."

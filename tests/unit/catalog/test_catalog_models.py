@@ -174,11 +174,12 @@ def test_a_key_comes_from_its_variable_and_shows_nowhere(monkeypatch):
     assert key.get_secret_value() == "sk-secret"
     assert "secret" not in repr((endpoint, key))
     monkeypatch.delenv("A_KEY")
-    with pytest.raises(InputError, match="environment variable A_KEY is not set"):
+    with pytest.raises(InputError, match=r"environment variable A_KEY is not set\..* Fix: set it to the key") as error:
         endpoint.api_key()
+    assert "The key for http://host/v1 is read from it." in str(error.value)
     assert Endpoint(base_url="http://host/v1", model="m").api_key() is None
 
 
 def test_an_unknown_name_offers_the_nearest():
-    with pytest.raises(UnknownNameError, match="Did you mean 'R1-7B'"):
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'R1-7B'\?.* Fix: give a known name\."):
         lookup("model", models(), "r1-7B")

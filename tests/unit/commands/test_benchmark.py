@@ -62,7 +62,10 @@ def test_answers_that_are_divided_by_other_rules_are_graded_in_another_run(tmp_p
         ({"benchmarks": ["gsm9k"]}, "Did you mean 'gsm8k'"),
         ({"model": "R1-9B"}, "Unknown model"),
         ({"strategy": "zerothink", "model": "QwQ"}, "write none"),
-        ({"samples": 2}, r"benchmark gsm8k: wrong config\n.*temperature 0 with 2 samples"),
+        (
+            {"samples": 2},
+            r"benchmark gsm8k: wrong config\. Fix: correct each key below\.\n.*temperature 0 with 2 samples",
+        ),
         ({"benchmarks": [{"name": "gsm8k", "source": "nowhere.jsonl"}]}, "nowhere.jsonl"),
     ],
 )

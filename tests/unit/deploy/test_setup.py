@@ -67,7 +67,7 @@ def test_a_gpu_machine_is_not_ready_with_a_check_that_failed(tree: Path):
 
     assert failed.returncode == 1
     assert "table of the doctor" in failed.stdout
-    assert "a check failed: fix it, then run this again" in failed.stderr
+    assert "a check failed. Fix: follow the fix in the table, then run this again." in failed.stderr
     assert "ready" not in failed.stdout
     assert set_up(tree, doctor=0).returncode == 0
 

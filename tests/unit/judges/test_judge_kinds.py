@@ -51,8 +51,8 @@ def config(judge: str) -> RunConfig:
 def test_an_unknown_kind_is_refused_by_name_with_the_known_ones_before_an_engine_starts(with_judge: JudgeEntry):
     with pytest.raises(UnknownNameError) as refused:
         resolve(config("by-length"))
-    message = "Unknown kind of judge 'longest'. Known: harmbench, llama_guard, openai_moderation, refusal_match."
-    assert str(refused.value) == message
+    known = "harmbench, llama_guard, openai_moderation, refusal_match"
+    assert str(refused.value) == f"Unknown kind of judge 'longest'. Known: {known}. Fix: give a known name."
 
 
 def test_other_commands_and_other_judges_work_beside_an_unknown_kind(with_judge: JudgeEntry):

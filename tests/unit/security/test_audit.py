@@ -27,7 +27,7 @@ def test_packages_without_findings_pass() -> None:
 def test_a_new_finding_fails_with_the_version_that_fixes_it() -> None:
     verdict = weigh({"dependencies": [CLEAN, HURT]}, {})
     assert not verdict.passed
-    assert verdict.lines[0].startswith("hurt 1.9: PYSEC-1, fixed in 2.0; raise its version")
+    assert verdict.lines[0].startswith("hurt 1.9: PYSEC-1, fixed in 2.0. Fix: raise its version")
 
 
 def test_a_finding_whose_harmlessness_is_argued_passes_under_any_of_its_names() -> None:
@@ -40,7 +40,7 @@ def test_a_finding_whose_harmlessness_is_argued_passes_under_any_of_its_names() 
 def test_an_argument_that_is_needed_no_more_is_named() -> None:
     verdict = weigh({"dependencies": [CLEAN]}, {"CVE-2025-9": "never called"})
     assert verdict.passed
-    assert verdict.lines[0] == "CVE-2025-9 is ignored in pyproject.toml and found no more: take it out."
+    assert verdict.lines[0] == "CVE-2025-9 is ignored in pyproject.toml, and no package has it. Fix: remove it there."
 
 
 def test_a_service_that_can_not_be_reached_is_said_and_does_not_fail() -> None:

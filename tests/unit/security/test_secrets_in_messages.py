@@ -48,14 +48,14 @@ def call(*arguments: str) -> Result:
         ((*API, "--set", f"model.api_key_env=[{SECRET}]"), "model.api_key_env: must be text"),
         ((*API, "--set", f"model.api_key={SECRET}"), "model.api_key: is no key of the config"),
         ((*API, "--set", f"resources={SECRET}-{SECRET}"), "resources"),
-        ((*API, "--set", f"model.api_key_env:{SECRET}"), "--set model.api_key_env: write key=value"),
+        ((*API, "--set", f"model.api_key_env:{SECRET}"), "--set model.api_key_env: the key or the = is missing"),
         ((*JUDGED, "--set", f"judges.0.endpoint.base_url=http://u:{SECRET}@h/v1"), "judges.0.endpoint.base_url"),
         ((*JUDGED, "--set", f"judges.0.endpoint.api_key_env={SECRET}"), "this is no name of an environment variable"),
         ((*JUDGED, "--set", f"judges=[{{name: openai-moderation, endpoint: [{SECRET}]}}]"), "(found a list)"),
         ((*API, "--set", f"{SECRET}=x"), "***: is no key of the config"),
-        ((*API, "--set", SECRET), "--set ***: write key=value"),
+        ((*API, "--set", SECRET), "--set ***: the key or the = is missing. Fix: write key=value"),
         ((*API, "--set", f"datasets.{SECRET}.x=1"), "--set datasets.***.x: there is no '***'"),
-        ((*API, "--set", f"samples={SECRET}"), "samples: must be a whole number (found a str)"),
+        ((*API, "--set", f"samples={SECRET}"), "samples: must be a whole number (found text)"),
         ((*API, "--set", f"{SECRET}=!!int {SECRET}"), "does not fit the tag !!int"),
         ((*API, "--set", f"samples=!{SECRET} x"), "this tag is none of !!bool"),
         ((*API, "--set", f"model.base_url=host:{SECRET}/v1"), "this is no endpoint"),
@@ -154,7 +154,7 @@ def test_the_traceback_of_a_refusal_holds_no_secret():
 )
 def test_a_short_value_with_the_prefix_of_a_key_is_not_quoted(key: str):
     result = call(*API, "--set", f"samples={key}")
-    assert "samples: must be a whole number (found a str)" in result.output
+    assert "samples: must be a whole number (found text)" in result.output
     assert "hunter2" not in result.output
 
 
