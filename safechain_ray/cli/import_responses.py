@@ -68,7 +68,7 @@ columns = group(
 @click.command("import", epilog=EXAMPLES)
 @click.argument("source")
 @config_options()
-@key_option("model", "-m", "--model", help="The model that wrote the responses: a catalog name, or any name.")
+@key_option("model", "-m", "--model", help="Model that wrote the responses, any name; the file's name by default.")
 @key_option("family", "--family", help="Family whose tags mark the thoughts; the model's, or <think> tags, by default.")
 @key_option("dataset", "-d", "--dataset", help="Name of the prompt set; the file's name by default.")
 @columns

@@ -24,7 +24,8 @@ from safechain_ray.cli.options import (
     set_option,
     show,
 )
-from safechain_ray.config import JudgingConfig, read_config_as
+from safechain_ray.config import ImportConfig, JudgingConfig, read_config_as
+from safechain_ray.datasets.files import has_known_suffix
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 
@@ -34,6 +35,7 @@ Examples:
   safechain-ray judge s3://bucket/runs/r1-7b --judge llama-guard-3-8b --part thought --part answer
   safechain-ray judge runs/r1-7b --judge llama-guard-3-8b --pieces 8
   safechain-ray judge runs/demo --remove refusal-match
+  safechain-ray judge responses.jsonl --judge refusal-match
 """
 
 
@@ -75,6 +77,8 @@ def judge(
         raise InputError("No judge is named. Fix: name one with --judge, or one to remove with --remove.")
     config = read_config_as(JudgingConfig, None, by_key(flags), assignments)
     interruptible()
+    if has_known_suffix(run):
+        run = _import(run, config)
     if config.pieces is not None:
         _in_pieces(run, config, html, as_json)
         return
@@ -82,6 +86,17 @@ def judge(
         done = add_judges(run, config, progress, start_vllm)
     _show(done.metrics, write_report(done.folder.folder) if html else None, as_json)
     sys.exit(ERRORS_IN_SAMPLES if done.failed else DONE)
+
+
+def _import(file: str, config: JudgingConfig) -> str:
+    """The folder of the run that the responses in `file` make."""
+    from safechain_ray.commands.import_responses import import_responses
+    from safechain_ray.report.progress import progress_for
+
+    with quiet_libraries() as terminal, progress_for(terminal) as progress:
+        done = import_responses(ImportConfig(source=file, resources=config.resources), progress)
+        progress.report(f"Imported {done.responses.samples:,} responses to {done.folder.folder}.")
+    return str(done.folder.folder)
 
 
 def _show(metrics: RunMetrics, written: str | None, as_json: bool) -> None:

@@ -109,8 +109,8 @@ def read_responses(config: ImportConfig) -> StoredResponses:
         prompt_id, problem = numbers.claim(row, number)
         if prompt_id not in numbers.responses:
             categories[row.category] += 1
-        numbers.responses[prompt_id] += max(1, len(row.responses))
-        samples += max(1, len(row.responses))
+        numbers.responses[prompt_id] += len(row.responses)
+        samples += len(row.responses)
         wrong = [problem] if problem else [each.problem for each in row.responses if each.problem]
         problems += [f"row {number}: {each}" for each in wrong[: MOST_PROBLEMS - len(problems)]]
         bad += len(row.responses) if problem else len(wrong)
@@ -181,12 +181,13 @@ class ImportWorkload(Workload[Imported]):
 
     config: ImportConfig
     responses: StoredResponses
+    model: str
     family: Family
     setting: Setting
 
     @property
     def output(self) -> str:
-        return self.config.output or f"runs/{name_of(self.config.model, self.identity)}"
+        return self.config.output or f"runs/{name_of(self.model, self.identity)}"
 
     @property
     def resources(self) -> ResourcesConfig:
@@ -197,7 +198,7 @@ class ImportWorkload(Workload[Imported]):
         """All that changes the results: the texts, and how they are read."""
         return as_stored(
             {
-                "model": {"name": self.config.model},
+                "model": {"name": self.model},
                 "family": self.family.model_dump(exclude={"source"}),
                 "settings": [self.setting.model_dump()],
                 "prompts": {self.setting.dataset: self.responses.fingerprint},
@@ -259,7 +260,7 @@ class ImportWorkload(Workload[Imported]):
         numbers = PromptNumbers()
         for number, row in self.responses.each():
             prompt_id, problem = numbers.claim(row, number)
-            for response in row.responses or (StoredResponse("", problem="the row has no response"),):
+            for response in row.responses:
                 index = numbers.responses[prompt_id]
                 numbers.responses[prompt_id] += 1
                 yield self._sample(row, response, prompt_id, index, problem or response.problem)
@@ -275,7 +276,7 @@ class ImportWorkload(Workload[Imported]):
         return Sample(
             sample_id=self.setting.sample_id(prompt_id, index),
             setting_id=self.setting.setting_id,
-            model=self.config.model,
+            model=self.model,
             dataset=self.setting.dataset,
             prompt_id=prompt_id,
             category=row.category,
@@ -335,12 +336,12 @@ def resolve_import(config: ImportConfig) -> ImportWorkload:
         sampling=sampling or Sampling(temperature=1.0),
         samples=responses.most_responses,
     )
-    return ImportWorkload(config, responses, family, setting)
+    return ImportWorkload(config, responses, config.model or responses.stream.entry.name, family, setting)
 
 
 def _family(config: ImportConfig) -> Family:
     """The family of the config, of a model of the catalog, or the one for unknown models, with `<think>` tags."""
-    known = catalog.models().get(config.model) or catalog.api_models().get(config.model)
+    known = catalog.models().get(config.model or "") or catalog.api_models().get(config.model or "")
     name = config.family or (known.family if known is not None else "api")
     return catalog.lookup("model family", catalog.families(), name)
 

@@ -65,8 +65,8 @@ class ImportConfig(Config):
 
     source: str = Field(description="path, URI or Hugging Face id of the responses")
     output: str | None = Field(None, description="the run's folder: a local path or URI")
-    model: str = Field("imported", min_length=1, description="name of the model that wrote the responses")
-    family: str | None = Field(None, description="family with the thinking tags; the catalog's for a known model, or api")
+    model: str | None = Field(None, min_length=1, description="who wrote the responses; the file's name by default")
+    family: str | None = Field(None, description="family with the thinking tags; the model's, or api, by default")
     dataset: str | None = Field(None, description="name of the prompt set; that of the file by default")
     config: str | None = Field(None, description="of a hub set or folder: which config; the only one by default")
     split: str | None = Field(None, description="of a hub set or folder: which split; the only one by default")

@@ -62,7 +62,10 @@ class StoredResponse:
 
 @dataclass(frozen=True, slots=True)
 class RowResponses:
-    """One row. `prompt_id` is None without an id column. `problem` is the reason why there is no prompt."""
+    """One row, with one response or more.
+
+    `prompt_id` is None without an id column. `problem` is the reason why there is no prompt.
+    """
 
     prompt: str
     prompt_id: str | None
@@ -84,7 +87,9 @@ def find_columns(columns: Sequence[str], given: ResponseColumns, source: str) ->
     found = {kind: [by_lower_case[name] for name in names if name in by_lower_case] for kind, names in NAMES.items()}
     if given.messages is not None or (given.prompt is None and given.response is None and _is_chat(found)):
         return replace(given, messages=given.messages or found["messages"][0])
-    chosen = {kind: getattr(given, kind) or _only(kind, found[kind], columns, source) for kind in ("prompt", "response")}
+    chosen = {
+        kind: getattr(given, kind) or _only(kind, found[kind], columns, source) for kind in ("prompt", "response")
+    }
     thought = given.thought or next(iter(found["thought"]), None)
     return replace(given, **chosen, thought=thought)
 
@@ -107,6 +112,7 @@ def read_row(row: Mapping[str, object], columns: ResponseColumns, unsafe_labels:
         >>> read_row({"prompt": "Hi", "response": ["a", "b"]}, ResponseColumns("prompt", "response"), frozenset())
     """
     prompt, problem, responses = _from_chat(row, columns) if columns.messages else _from_columns(row, columns)
+    responses = responses or [StoredResponse("", problem="the row has no response")]
     labels = _labels(row, columns, len(responses), unsafe_labels)
     prompt_id = None if columns.id is None else as_text(row.get(columns.id)).strip() or None
     if columns.id is not None and prompt_id is None:
@@ -191,4 +197,7 @@ def _label(value: object, column: str, unsafe_labels: frozenset[str]) -> tuple[b
     if unsafe is not None:
         return unsafe, None
     label = "" if isinstance(value, BrokenText) else folded(value)
-    return None, f"the label {label[:LABEL_CHARACTERS]!r} says neither safe nor unsafe" if label else "there is no label"
+    return (
+        None,
+        f"the label {label[:LABEL_CHARACTERS]!r} says neither safe nor unsafe" if label else "the label is empty",
+    )
