@@ -135,7 +135,7 @@ def difference_plot(key: str, title: str, lines: Sequence[DifferenceLine]) -> Pl
     return Plot(
         key,
         title,
-        "The paired difference in points with its 95% interval, which is not widened for the number of comparisons. "
+        "The paired difference in points with its 95% interval, which is not corrected for multiple comparisons. "
         "Right is better.",
         plot.picture(panel.bottom + 28, title, join(drawn)),
     )
