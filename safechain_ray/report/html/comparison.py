@@ -48,7 +48,7 @@ LIMITS = (0.1, 0.25, 0.5, 1.0)
 SAFETY, BENCHMARKS = 0, 1
 """The series of plots: a colour and a mark for each kind of figure."""
 
-COMPLETE = "Everything that one model was asked the other was asked too."
+COMPLETE = "All models were asked the same."
 
 
 @dataclass(frozen=True, slots=True)
