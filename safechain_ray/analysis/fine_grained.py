@@ -200,12 +200,12 @@ class SettingAnalysis(SettingFacts):
 
     rows: int
     harmful_rows: int | None = Field(None, description="null in files of earlier versions, which pooled all prompts")
-    thought_answer: tuple[ThoughtAnswer, ...] = Field(description="one a judge that judged thought and answer")
+    thought_answer: tuple[ThoughtAnswer, ...] = Field(description="one per judge that judged thought and answer")
     lengths: tuple[LengthComparison, ...]
-    sample_counts: tuple[SampleCountCurve, ...] = Field(description="one a judge and part, where K is above 1")
+    sample_counts: tuple[SampleCountCurve, ...] = Field(description="one per judge and part, where K is above 1")
     outcomes: tuple[OutcomesByVerdict, ...]
     over_refusal: tuple[OverRefusal, ...] = Field(description="where the data set has benign prompts")
-    first_unsafe: tuple[FirstUnsafe, ...] = Field(description="one a judge that was given thoughts in pieces")
+    first_unsafe: tuple[FirstUnsafe, ...] = Field(description="one per judge that was given thoughts in pieces")
 
 
 class FineGrained(FrozenModel):
