@@ -116,7 +116,7 @@ def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = Non
         raise InputError(
             f"{run.folder.folder} has no setting to compare with strategy {strategy!r} on the same data set with the "
             f"same sampling. It has: {_listed(setting.setting_id for setting in run.run_manifest.settings)}. "
-            "Fix: give another --baseline, or evaluate more strategies."
+            "Fix: give another --baseline, or evaluate several strategies in one run."
         )
     compared = _compared(pairing, run, run, stand_ins)
     return Comparison(
