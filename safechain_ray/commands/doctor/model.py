@@ -139,9 +139,7 @@ def check_strategy_prompt(
     prompt, prefill = asyncio.run(_first_request(name, rendered, tags))
     ids = tokenizer(prompt, add_special_tokens=False).input_ids
     if tokenizer.decode(ids, skip_special_tokens=False) != prompt:
-        return subject.failed(
-            check, "tokenisation changes the prompt", "check that the tokenizer is this model's own"
-        )
+        return subject.failed(check, "tokenisation changes the prompt", "check that the tokenizer is this model's own")
     if not prompt.endswith(prefill):
         return subject.failed(check, "the prompt does not end with it", OTHER_TEMPLATE)
     if tags is None:
