@@ -76,8 +76,8 @@ def node_events(before: NodeStates, now: NodeStates, drained: Collection[str]) -
             yield f"{state} is draining: it receives no new rows, and its rows are requeued."
     for node in before.keys() - now.keys():
         was_drained = before[node].is_draining or node in drained
-        how = "after draining" if was_drained else "without draining: its work moves to other nodes"
-        yield f"{before[node]} is gone {how}."
+        ending = " after draining" if was_drained else ": its unfinished work moves to other nodes"
+        yield f"{before[node]} is gone{ending}."
 
 
 @contextmanager

@@ -225,7 +225,7 @@ class VllmEngine:
         except asyncio.CancelledError as error:
             if not answer.cancelled() or _is_cancelled():
                 raise
-            raise EngineDiedError("the vLLM engine was closed under a request") from error
+            raise EngineDiedError("the vLLM engine was closed during a request") from error
 
     async def _answer(self, token_ids: list[int], parameters: Any) -> Any:
         """vLLM's output for one request. Raises RowError for a refused request, EngineDiedError."""

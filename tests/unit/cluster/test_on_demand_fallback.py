@@ -37,6 +37,12 @@ def test_a_spot_node_is_taken_where_there_is_one() -> None:
     assert provider.asked == ["spot"]
 
 
+def test_the_warning_names_the_type_of_the_node(caplog: pytest.LogCaptureFixture) -> None:
+    Provider({"on-demand"}).create_node({"market": "spot"}, {"ray-user-node-type": "gpu-1x24"}, 2)
+    assert "No spot node of type gpu-1x24 started (" in caplog.text
+    assert "Starting 2 on-demand nodes instead" in caplog.text
+
+
 def test_without_spot_capacity_the_same_nodes_come_on_demand() -> None:
     provider = Provider({"on-demand"})
     assert provider.create_node({"market": "spot", "disk": 9}, {}, 1) == {"node-0": {"market": "on-demand", "disk": 9}}

@@ -1,6 +1,7 @@
 """The API engine against a local server that answers, fails, stalls and lies as it is told."""
 
 import asyncio
+import platform
 import random
 import traceback
 from collections import Counter
@@ -193,8 +194,11 @@ def test_the_key_goes_to_the_server_and_nowhere_else():
 def test_without_its_key_no_engine_starts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TEST_API_KEY")
     entry = ApiEntry(name="m", api_model="model-1", base_url="http://h/v1", api_key_env="TEST_API_KEY")
-    with pytest.raises(EngineStartError, match="set the environment variable TEST_API_KEY"):
+    with pytest.raises(EngineStartError, match="set the environment variable TEST_API_KEY") as failed:
         start_api(ApiStart(entry))
+    assert f"did not start in the environment of node {platform.node()}. No key for model-1 at h. Fix:" in str(
+        failed.value
+    )
 
 
 def test_beyond_the_budget_of_requests_none_is_sent():
