@@ -95,7 +95,7 @@ def _start_if_memory_suffices(start: EngineStart, weights: str) -> "VllmEngine |
             raise
         start.on_note(
             f"The engine failed to start on node {platform.node()}, as other processes used GPU memory. "
-            f"It is started again, {MEMORY_STARTS} times in all. The error: {error}"
+            f"It is started again, at most {MEMORY_STARTS} times in total. The error: {error}"
         )
         return None
 

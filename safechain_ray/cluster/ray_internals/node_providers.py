@@ -26,6 +26,6 @@ def node_provider(cloud: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ImportError(
-            f"Ray's node provider for {cloud} can't be imported ({error}). Fix: install {package}, or start without "
-            f"the on-demand fallback: write `provider.type: {cloud}` in place of `external` in the cluster config."
+            f"Ray's node provider for {cloud} can't be imported ({error}). Fix: install {package}, or write "
+            f"`provider.type: {cloud}` in place of `external` in the cluster config, which starts spot nodes only."
         ) from error
