@@ -73,7 +73,8 @@ def _watch(found: FolderStatus, folder: str, interval: float, show: Show) -> Non
         try:
             found = read_status(folder)
         except StorageError as error:
-            store_error = f"{error} The status of the last read is shown; the read is retried."
+            reason, _, _ = str(error).partition(" Fix: ")
+            store_error = f"{reason} The status of the last read is shown; the read is retried."
         show(found, store_error)
 
 
