@@ -144,7 +144,7 @@ def test_judged_text_can_not_write_control_tokens_into_the_prompt():
 
 
 def test_it_can_not_be_made_without_an_engine():
-    with pytest.raises(InputError, match="'harmbench' of kind harmbench needs an engine. Fix: add `engine:`"):
+    with pytest.raises(InputError, match=r"'harmbench' of kind harmbench needs an engine\. Fix: add `engine:`"):
         make_judge(ENTRY, None)
 
 
