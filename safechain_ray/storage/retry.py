@@ -130,7 +130,7 @@ def store_error_of(error: Exception) -> StoreError:
     if isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
         return StoreError(original, final=True, fix=TORN_FIX)  # the content is not a valid file of its format
     code = _code(error)
-    if code in FINAL:
+    if code is not None and code in FINAL:
         reason, fix = FINAL[code]
         return StoreError(f"{reason} ({original})" if reason else original, final=True, fix=fix)
     if isinstance(error, FileNotFoundError):
