@@ -125,9 +125,9 @@ def run_pipeline(load: Load) -> Side:
 
 @click.command()
 @click.option("--model", default="demo-reasoner", show_default=True, help="Catalog name, folder or Hugging Face id.")
-@click.option("--family", help="The model's family, where the catalog does not hold it.")
+@click.option("--family", help="Model family, if the catalog does not have it.")
 @click.option("--device", type=click.Choice(get_args(Device)), help="cuda where there is one, else cpu.")
-@click.option("--prompts", type=int, default=313, show_default=True, help="Different prompts.")
+@click.option("--prompts", type=int, default=313, show_default=True, help="Number of different prompts.")
 @click.option("--samples", type=int, default=8, show_default=True, help="Samples of each prompt.")
 @click.option("--max-tokens", type=int, default=512, show_default=True, help="Most tokens of a response.")
 @click.option(
@@ -135,7 +135,7 @@ def run_pipeline(load: Load) -> Side:
 )
 @click.option("--block-rows", type=int, default=32, show_default=True, help="resources.block_rows of the pipeline.")
 @click.option("--in-process", is_flag=True, help="vllm.LLM without processes of its own: faster with a tiny model.")
-@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each side, in turns.")
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Alternating runs of each side.")
 def main(runs: int, device: Device | None, **load_options: object) -> None:
     """Generation through the pipeline against vllm.LLM.generate, in tokens/s; the target is a ratio of 0.95 or more.
 

@@ -160,15 +160,15 @@ def measure(task: Task) -> Pair:
 
 
 @click.command()
-@click.option("--scripted", is_flag=True, help="Overlap alone, with scripted engines that wait; needs no model.")
-@click.option("--prompts", type=click.Path(exists=True, path_type=Path), help="CSV of prompts; 313 numbered ones else.")
+@click.option("--scripted", is_flag=True, help="Measure overlap only, with scripted engines that wait. Needs no model.")
+@click.option("--prompts", type=click.Path(exists=True, path_type=Path), help="CSV of prompts (default: 313 numbered).")
 @click.option("--prompt-column", default="prompt", show_default=True, help="Column of --prompts.")
 @click.option("--samples", type=int, default=5, show_default=True, help="Samples of each prompt.")
 @click.option("--max-tokens", type=int, default=512, show_default=True, help="Most tokens of a response.")
 @click.option("--model", default="demo-reasoner", show_default=True, help="Model by catalog name.")
 @click.option("--judge", default="demo-guard", show_default=True, help="Judge by catalog name; one with an engine.")
 @click.option("--in-process", is_flag=True, help="vllm.LLM without processes of its own: faster with a tiny model.")
-@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each way, in turns.")
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Alternating runs of each.")
 def main(scripted: bool, prompts: Path | None, runs: int, **task: Any) -> None:
     """End to end: safechain-ray evaluate against generating everything, saving, then loading a judge for everything.
 

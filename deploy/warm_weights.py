@@ -26,8 +26,8 @@ OTHER_FORMATS = ("original/*", "*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack")
 
 @click.command()
 @click.option("-c", "--config", type=click.Path(path_type=Path), required=True, help="Config of a run or a sweep.")
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The folder, as HF_HOME has it.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Folder laid out as HF_HOME.")
+@click.option("--dry-run", is_flag=True, help="List the models without fetching them.")
 def warm_weights(config: Path, target: Path, dry_run: bool) -> None:
     """Fetch the files of every model and judge of a config into a folder that nodes use as HF_HOME."""
     from huggingface_hub import snapshot_download

@@ -102,8 +102,8 @@ LENGTHS: tuple[Part, ...] = ("thought", "answer")
 """The parts with a length in tokens."""
 
 CLUSTERED = (
-    "Samples of one prompt are not independent: Mann-Whitney's p takes them as if they were, the clustered p and the "
-    "intervals don't. No p is corrected for how many comparisons there are."
+    "Samples of one prompt are not independent. Mann-Whitney's p ignores this; the clustered p and the intervals take "
+    "it into account. No p is corrected for multiple comparisons."
 )
 
 REFUSAL_IN_THOUGHT = (
@@ -200,12 +200,12 @@ class SettingAnalysis(SettingFacts):
 
     rows: int
     harmful_rows: int | None = Field(None, description="null in files of earlier versions, which pooled all prompts")
-    thought_answer: tuple[ThoughtAnswer, ...] = Field(description="one a judge that judged thought and answer")
+    thought_answer: tuple[ThoughtAnswer, ...] = Field(description="one per judge that judged thought and answer")
     lengths: tuple[LengthComparison, ...]
-    sample_counts: tuple[SampleCountCurve, ...] = Field(description="one a judge and part, where K is above 1")
+    sample_counts: tuple[SampleCountCurve, ...] = Field(description="one per judge and part, where K is above 1")
     outcomes: tuple[OutcomesByVerdict, ...]
     over_refusal: tuple[OverRefusal, ...] = Field(description="where the data set has benign prompts")
-    first_unsafe: tuple[FirstUnsafe, ...] = Field(description="one a judge that was given thoughts in pieces")
+    first_unsafe: tuple[FirstUnsafe, ...] = Field(description="one per judge that was given thoughts in pieces")
 
 
 class FineGrained(FrozenModel):
@@ -268,8 +268,8 @@ def notes(
         yield "Models of this family write no thinking tags: thought and answer can't be separated."
     elif not judges_of_both(asked):
         yield (
-            "No judge has looked at thoughts and at answers apart. `safechain-ray judge RUN --judge J --part thought "
-            "--part answer` adds that; nothing is generated again."
+            "No judge has judged thoughts and answers separately. `safechain-ray judge RUN --judge J --part thought "
+            "--part answer` adds these verdicts; nothing is generated again."
         )
     if any(setting.lengths for setting in settings):
         yield CLUSTERED

@@ -150,14 +150,15 @@ def load_problems(entry: BenchmarkEntry, limit: int | None = None) -> tuple[Prob
             for rows that can't be problems, all in one message: a benchmark with missing problems is another benchmark.
     """
     if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; the number of problems must be 1 or more.")
+        raise InputError(f"limit: {limit} is too small. Fix: give 1 or more problems.")
     records = _read_all(entry)
     for column in entry.columns:
-        records.check_column(column, f"Benchmark {entry.name!r} reads {', '.join(entry.columns)}.")
+        fix = f"Fix: give a file with the columns that benchmark {entry.name!r} reads: {', '.join(entry.columns)}."
+        records.check_column(column, fix)
     if entry.rows is not None and len(records.rows) != entry.rows:
         raise InputError(
             f"{records.source} has {len(records.rows)} rows, but benchmark {entry.name!r} has {entry.rows}: it is "
-            "another version, or a part of it. Fix: to use it as it is, give a local copy."
+            f"another version, or a part of it. Fix: to use it as it is, give --benchmark {entry.name}=PATH."
         )
     first_rows: dict[str, int] = {}
     problems, refusals = [], []

@@ -208,7 +208,7 @@ def _check_own_sizes(engine: EngineNeeds) -> None:
     if sizes.pipeline_parallel_size > attention.layers:
         raise PlanError(
             f"{redact(engine.source)} has {attention.layers} layers, fewer than pipeline_parallel_size "
-            f"{sizes.pipeline_parallel_size}. Fix: lower it."
+            f"{sizes.pipeline_parallel_size}. Fix: lower pipeline_parallel_size to {attention.layers} or less."
         )
 
 

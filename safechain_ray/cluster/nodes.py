@@ -17,7 +17,7 @@ from safechain_ray.cluster.gpu_fit import GIGABYTES_OF_TYPES
 from safechain_ray.cluster.planner import Node
 from safechain_ray.cluster.ray_internals.cluster_state import drained_nodes, draining_nodes
 from safechain_ray.engines.gpus import GIB
-from safechain_ray.errors import InputError
+from safechain_ray.errors import InputError, first_line
 
 POLL_INTERVAL = 2.0
 
@@ -76,7 +76,8 @@ def node_events(before: NodeStates, now: NodeStates, drained: Collection[str]) -
             yield f"{state} is draining: it receives no new rows, and its rows are requeued."
     for node in before.keys() - now.keys():
         was_drained = before[node].is_draining or node in drained
-        yield f"{before[node]} is gone{' after draining' if was_drained else ''}."
+        ending = " after draining" if was_drained else ": its unfinished work moves to other nodes"
+        yield f"{before[node]} is gone{ending}."
 
 
 @contextmanager
@@ -139,8 +140,9 @@ def read_autoscaler_capacity(
         del types[config["head_node_type"]]
         nodes = list(_allowed(types, accelerator, config.get("max_workers", 2)))
     except (OSError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        reason = f"it has no key {error}" if isinstance(error, KeyError) else first_line(error)
         raise InputError(
-            f"resources.autoscaler_config: {path} is not a Ray cluster config ({error!r}). "
+            f"resources.autoscaler_config: {path} is not a Ray cluster config ({reason}). "
             "Fix: pass the YAML file that `ray up` was given."
         ) from error
     return tuple(_without_present(nodes, present))

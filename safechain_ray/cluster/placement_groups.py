@@ -56,7 +56,8 @@ def check_tensor_parallel(size: int) -> None:
     if spread:
         raise EngineStartError(
             f"A tensor-parallel group of {size} GPUs is spread over nodes: Ray placed {spread} GPUs of the replica on "
-            f"them. Fix: free nodes with {size} GPUs each, or lower tensor_parallel_size. Rerun the command to resume."
+            f"them. Fix: free nodes with {size} GPUs each, or lower tensor_parallel_size; then rerun the command to "
+            "resume."
         )
 
 

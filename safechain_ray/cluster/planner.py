@@ -291,23 +291,23 @@ def fits(replicas: Sequence[PoolNeeds], view: ClusterView) -> bool:
 
 
 def _refusal(misfits: Sequence[PoolNeeds], view: ClusterView) -> str:
+    reason = ""
     if all(pool.gpus <= sum(node.gpus for node in view.nodes) for pool in misfits):
         fix = "add nodes with more memory or CPUs, or use a smaller model"
     elif view.accelerator is not None:
-        fix = f"only GPUs that Ray calls {view.accelerator!r} count here: add such nodes, or name another --accelerator"
+        reason = f" Only GPUs that Ray calls {view.accelerator!r} count here."
+        fix = "add such nodes, or name another --accelerator"
     elif view.has_gpus:
         fix = "lower tensor_parallel_size or pipeline_parallel_size, or add nodes with more GPUs"
     elif view.unused_gpus:
-        fix = (
-            f"this machine has {view.unused_gpus} GPUs, but Ray was started without them: start it with "
-            f"--num-gpus={view.unused_gpus}"
-        )
+        reason = f" This machine has {view.unused_gpus} GPUs, but Ray was started without them."
+        fix = f"start Ray with --num-gpus={view.unused_gpus}"
     else:
         fix = (
-            "join a cluster with GPUs (--ray-address or RAY_ADDRESS); "
+            "join a cluster with GPUs (--ray-address or RAY_ADDRESS), "
             "or force CPUs with --device cpu (slow: only for small models)"
         )
-    return f"The run does not fit the cluster.\n{needs_table(misfits, view)}\nFix: {fix}."
+    return f"The run does not fit the cluster.{reason}\n{needs_table(misfits, view)}\nFix: {fix}."
 
 
 def needs_table(pools: Sequence[PoolNeeds], view: ClusterView) -> str:

@@ -44,6 +44,12 @@ CONNECT_GRACE_PERIOD = 5.0
 
 PROBE_TIMEOUT = 30.0
 
+FIX_TO_JOIN = (
+    "use the cluster's versions of Ray and Python and its RAY_AUTH_MODE, and see `ray status` on the head node."
+)
+
+FIX_TO_START = "free memory and disk space, and see Ray's logs in /tmp/ray/session_latest/logs."
+
 ENVIRONMENT = {
     # Ray Data applies backpressure to a fast pool only at half of the object store. Samples are small, so a slow judge
     # would leave thousands of samples uncommitted.
@@ -92,7 +98,8 @@ def ray_session(address: str | None, report: Callable[[str], None] | None = None
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         action = f"join the Ray cluster at {address}" if address else "start a local Ray"
-        raise SafechainError(f"Could not {action}: {error}") from error
+        fix = FIX_TO_JOIN if address else FIX_TO_START
+        raise SafechainError(f"Could not {action}: {str(error).strip().rstrip('.')}. Fix: {fix}") from error
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler ends the process without a message: restore the caller's handler.
         signal.signal(signal.SIGTERM, on_sigterm)

@@ -107,8 +107,8 @@ def _entry(prompts: PromptsConfig) -> DatasetEntry:
         return entry
     if prompts.name not in catalog.datasets():
         raise InputError(
-            f"prompts.file is a copy of a set of the catalog, and {redact(prompts.name)} is none. Fix: give the file "
-            "itself with --prompts."
+            f"prompts.file replaces a set of the catalog, and the catalog has no {redact(prompts.name)}. Fix: give the "
+            "file itself with --prompts."
         )
     copy = with_subset(copy_of(entry, prompts.file), config=prompts.config, split=prompts.split)
     return copy.model_copy(update={"rows": None})
@@ -118,7 +118,9 @@ def _evaluation_sets(names: Sequence[str]) -> dict[str, PromptSet]:
     entries = [dataset_entry(DatasetConfig(name=name)) for name in names]
     short = [entry.name for entry in entries]
     if len(set(short)) < len(short):
-        raise InputError(f"decontaminate: two sets have the same short name ({', '.join(short)}); rename a file.")
+        raise InputError(
+            f"decontaminate: two sets have the same short name ({', '.join(short)}). Fix: rename one of the files."
+        )
     return {entry.name: load_prompts(entry) for entry in entries}
 
 

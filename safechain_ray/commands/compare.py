@@ -87,7 +87,7 @@ def compare_runs(uris: Sequence[str], stand_ins: StandIns | None = None) -> Comp
         if not compared:
             raise InputError(
                 f"{baseline.folder.folder} and {other.folder.folder} share no prompt (by id and text) of "
-                f"{_listed(first.dataset for first, _ in pairing.pairs)}: there is nothing to compare."
+                f"{_listed(first.dataset for first, _ in pairing.pairs)}. Fix: compare runs with the same prompts."
             )
         pairs += compared
         left_out += _left_out(pairing, compared, baseline, other)
@@ -115,7 +115,8 @@ def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = Non
     if not pairing.pairs:
         raise InputError(
             f"{run.folder.folder} has no setting to compare with strategy {strategy!r} on the same data set with the "
-            f"same sampling. It has: {_listed(setting.setting_id for setting in run.run_manifest.settings)}."
+            f"same sampling. It has: {_listed(setting.setting_id for setting in run.run_manifest.settings)}. "
+            "Fix: give another --baseline, or evaluate several strategies in one run."
         )
     compared = _compared(pairing, run, run, stand_ins)
     return Comparison(
@@ -133,7 +134,7 @@ def _open_runs(uris: Sequence[str]) -> list[FinishedRun]:
     paths = [(each.folder.filesystem, each.folder.path.rstrip("/")) for each in folders]
     for each, path in zip(folders, paths, strict=True):
         if paths.count(path) > 1:
-            raise InputError(f"{each.folder} is named twice: a run does not differ from itself.")
+            raise InputError(f"{each.folder} is named twice. Fix: name each run once.")
     manifests = [RunRecord.of_finished(each).run_manifest for each in folders]
     manifests = _with_common_kinds(manifests)
     names = distinct_names([each.folder for each in folders], [run_manifest.model for run_manifest in manifests])
@@ -165,7 +166,8 @@ def _check_settings(pairing: Pairing, baseline: FinishedRun, other: FinishedRun)
     if pairing.pairs:
         return
     raise InputError(
-        "The runs have no setting in common, and none with the same data set and strategy that leaves no choice.\n"
+        "The runs have no setting in common, and no data set and strategy with exactly one setting in each run. "
+        "Fix: name runs with a common setting.\n"
         + "\n".join(
             f"  {run.folder.folder}: {_listed(setting.setting_id for setting in run.run_manifest.settings)}"
             for run in (baseline, other)
@@ -177,7 +179,7 @@ def _asked_of_both(baseline: FinishedRun, other: FinishedRun) -> Asked:
     both = tuple(each for each in baseline.asked if each in other.asked)
     if not both:
         raise InputError(
-            "The runs have no judge and part in common; `safechain-ray judge RUN --judge J` adds one.\n"
+            "The runs have no judge and part in common. Fix: add one with `safechain-ray judge RUN --judge J`.\n"
             + "\n".join(
                 f"  {run.folder.folder}: {_listed(f'{judge} ({part})' for judge, part in run.asked)}"
                 for run in (baseline, other)
@@ -280,7 +282,7 @@ def _left_out(
     done = {(each.first.setting_id, each.second.setting_id) for each in compared}
     for run, alone in ((baseline, pairing.alone_first), (other, pairing.alone_second)):
         for setting in alone:
-            yield LeftOut(run=run.name, setting=setting, reason="nothing to compare it with, or more than one")
+            yield LeftOut(run=run.name, setting=setting, reason="no counterpart, or more than one")
     for first, second in pairing.pairs:
         if (first.setting_id, second.setting_id) not in done:
             yield LeftOut(run=other.name, setting=second, reason=f"no prompt in common with {baseline.name}")

@@ -66,8 +66,8 @@ def compare_benchmarks(uris: Sequence[str]) -> BenchmarkComparison:
         found = list(_differences(baseline, other))
         if not any(each.n for each in found):
             raise InputError(
-                f"{baseline.folder} and {other.folder} have no graded problem in common: {_asked(baseline)} there, "
-                f"{_asked(other)} here."
+                f"{baseline.folder} and {other.folder} have no graded problem in common: the first has "
+                f"{_asked(baseline)}, the second has {_asked(other)}. Fix: name runs of the same problems and styles."
             )
         differences += found
         left_out += [

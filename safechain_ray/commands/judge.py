@@ -309,6 +309,6 @@ def _check_judges(judges: tuple[JudgeEntry, ...]) -> None:
     for judge in judges:
         if judge.is_rule:
             raise InputError(
-                f"judges: {judge.name} can't judge thoughts in pieces: it calls every text without a refusal phrase "
+                f"judges: {judge.name} can't judge thoughts in pieces. It calls every text without a refusal phrase "
                 "unsafe, so its verdict on the beginning of a thought has no meaning. Fix: name a judge with a model."
             )

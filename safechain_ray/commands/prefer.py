@@ -260,7 +260,8 @@ def resolve_comparison(run_a: str, run_b: str, config: PreferenceConfig) -> Pair
     samples = pair_samples(a.folder, b.folder, settings.pairs)
     if not samples.answered and not samples.unanswered:
         raise InputError(
-            "The runs have no sample in common: data set, strategy, prompt and its text have to be equal.\n"
+            "The runs have no sample in common: data set, strategy, prompt and its text have to be equal. "
+            "Fix: name runs of the same prompts and strategies.\n"
             + "\n".join(
                 f"  {side.folder.folder}: {', '.join(setting.setting_id for setting in side.run_manifest.settings)}"
                 for side in (a, b)

@@ -32,8 +32,8 @@ RECORD = "dataset.json"
 ROWS_A_FILE = 10_000
 
 FIX = (
-    "Fix: give another --output, or the config that the folder was made with. With --run another data set is selected "
-    "from the same responses."
+    "With --run, another data set is selected from the same responses. "
+    "Fix: give another --output, or the config that the folder was made with."
 )
 
 
@@ -161,8 +161,8 @@ def push_dataset(folder: Folder, repository: str) -> str:
         except (HfHubHTTPError, OSError, ValueError) as error:
             reason = redact(str(error)).strip().splitlines() or [type(error).__name__]
             raise StorageError(
-                f"Can't push {folder} to {repository}: {reason[0]}. The data set is complete in its folder. Rerun "
-                "the command to push it again."
+                f"Can't push {folder} to {repository}: {reason[0].rstrip('.')}. The data set is complete in its "
+                "folder. Fix: check the repository's name and the token, and rerun the command to push again."
             ) from error
     return str(url)
 

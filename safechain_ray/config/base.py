@@ -52,6 +52,18 @@ class Named(Config):
         return {"anyOf": [{"type": "string"}, handler(core_schema)]}
 
 
+FLAGS: Mapping[str, str] = {
+    "model": "--model",
+    "datasets": "--dataset",
+    "judges": "--judge",
+    "judge": "--judge",
+    "benchmarks": "--benchmark",
+    "data": "--data",
+    "output": "--output",
+}
+"""The flags of required keys, for messages."""
+
+
 def refuse_repeats(**listed: Sequence[str]) -> None:
     for key, names in listed.items():
         repeated = [name for name, times in Counter(names).items() if times > 1]
@@ -93,7 +105,8 @@ def _root_causes(error: ValidationError) -> list[ErrorDetails]:
 def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
     kind = problem["type"]
     if kind == "missing":
-        return "is missing"
+        flag = FLAGS.get(str(problem["loc"][0])) if len(problem["loc"]) == 1 else None
+        return f"is missing: give it with {flag}, or in a config file" if flag else "is missing"
     if kind == "extra_forbidden":
         return f"is no key of the config{_nearest(problem['loc'], model)}"
     words = PATTERNS.get(problem.get("ctx", {}).get("pattern", "")) or plain_words(problem)

@@ -78,7 +78,8 @@ def adhoc_training_set(source: str, *, split: str | None = None, **columns: str 
             }
         )
     except ValidationError as error:
-        raise InputError(f"{redact(source)}: {'; '.join(map(plain_words, error.errors()))}.") from None
+        problems = "; ".join(map(plain_words, error.errors()))
+        raise InputError(f"{redact(source)}: {problems}. Fix: correct the columns in training_set.") from None
 
 
 def with_subset(entry: AnyRows, *, config: str | None = None, split: str | None = None) -> AnyRows:
@@ -110,7 +111,7 @@ def _kind(source: str) -> str:
         return "huggingface"
     raise InputError(
         f"There is no file {source}, and it is neither a Hugging Face id (owner/name) nor a URI. "
-        "`safechain-ray list datasets` shows the known names."
+        "Fix: check the path or the name; `safechain-ray list datasets` shows the known names."
     )
 
 

@@ -219,7 +219,7 @@ def _chosen(columns: Iterable[str], wanted: Collection[str] | None) -> list[str]
     chosen = [name for name in columns if wanted is None or name in wanted]
     repeated = sorted(name for name, times in Counter(chosen).items() if times > 1)
     if repeated:
-        raise BrokenFileError(f"two columns have the same name ({', '.join(repeated)})")
+        raise BrokenFileError(f"two columns have the same name ({', '.join(repeated)}). Fix: rename one of them")
     return chosen
 
 

@@ -70,7 +70,9 @@ class SplitFiles:
             except BrokenFileError as error:
                 raise InputError(error.of(f"{file.name} of {shown}")) from error
             except OSError as error:
-                raise InputError(f"{file.name} of {shown} is broken: {error}.") from error
+                raise InputError(
+                    f"{file.name} of {shown} can't be read: {error}. Fix: check its permissions and its disk."
+                ) from error
             columns.update(dict.fromkeys(found))
             rows += more
             columns_of[file.name] = found
@@ -186,14 +188,15 @@ def _parse(data: bytes, name: str, shown: str, wanted: Collection[str] | None) -
     parser = _PARSERS.get(_format(name))
     if parser is None:
         raise InputError(
-            f"{shown} has no known format; its name must end in {', '.join(_PARSERS)} (or one of them .gz)."
+            f"{shown} has no known format. Fix: give a file whose name ends in {', '.join(_PARSERS)} (or one of them "
+            "and .gz)."
         )
     try:
         columns, rows = parser(unzipped(data) if name.lower().endswith(".gz") else data, wanted)
     except BrokenFileError as error:
         raise InputError(error.of(shown)) from error
     if not rows:
-        raise InputError(f"{shown} holds no rows.")
+        raise InputError(f"{shown} holds no rows. Fix: check the file, or give another one.")
     return Records(columns, rows, shown)
 
 

@@ -51,7 +51,7 @@ def read_hub(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records
     except BrokenFileError as error:
         raise InputError(error.of(_shown(entry, entry.split))) from error
     if not records.rows:
-        raise InputError(f"{records.source} holds no rows.")
+        raise InputError(f"{records.source} holds no rows. Fix: check its config, split and files.")
     return records
 
 
@@ -129,7 +129,8 @@ def _check_own_files(location: str, names: Sequence[str]) -> None:
             is_own = "://" not in source and any(Path(source).resolve().is_relative_to(each) for each in inside)
         if not is_own:
             raise InputError(
-                f"The card of {redact(location)} names {redact(str(name))}, which is not a file of the set."
+                f"The card of {redact(location)} names {redact(str(name))}, which is not a file of the set. "
+                "Fix: correct the card, or give the path of a single file in place of the set."
             )
 
 
@@ -234,7 +235,7 @@ def _split(entry: RowsEntry, splits: Sequence[str]) -> str:
         )
     raise InputError(
         f"Can't load {_shown(entry, entry.split)}: there is no split {entry.split!r}, only {', '.join(splits)}. "
-        f"Check its config, split and revision. Fix: name another one with {NAME_SPLIT}."
+        f"Fix: name another split with {NAME_SPLIT}, or check its config and revision."
     )
 
 

@@ -159,7 +159,7 @@ def _no_list(items: object) -> str:
     if lists:
         keys = " or ".join(repr(name) for name in lists)
         return f"{complaint}: the key {keys} holds a list. Fix: save that list alone as the file"
-    return f"{complaint}; a file with one object per line is called .jsonl"
+    return f"{complaint}. Fix: save the rows as a list, or as one object per line in a .jsonl file"
 
 
 def _first_character(data: bytes) -> str:
@@ -220,7 +220,7 @@ def _delimited_rows(
         if len(fields) < len(header) or any(fields[len(header) :]):
             raise BrokenFileError(
                 f"row {number} (ending at line {lines.line_num + skipped_lines}) has {len(fields)} fields, "
-                f"the header has {len(header)}"
+                f"the header has {len(header)}. Fix: correct the row, and quote values that contain the separator"
             )
         number += 1
         empty.append(_filter_columns(dict(zip(header, fields, strict=False)), wanted))
@@ -244,7 +244,8 @@ def _header(fields: Sequence[str], wanted: Collection[str] | None, delimiter: st
     check_no_nul("".join(header))
     repeated = [name for name, times in Counter(header).items() if times > 1]
     if repeated:
-        raise BrokenFileError(f"two columns have the same name in its header ({', '.join(repeated) or 'none'})")
+        names = ", ".join(repeated) or "none"
+        raise BrokenFileError(f"two columns have the same name in its header ({names}). Fix: rename one of them")
     if len(header) == 1 and header[0] not in (wanted or ()):
         _check_delimiter(header[0], delimiter)
     return header

@@ -207,7 +207,7 @@ def _check_meaning(records: Records, column: str, chosen: frozenset[str], named:
         if not chosen & labels.keys():
             raise InputError(
                 f"{records.source}: no row has the label {_listed(named)} of --unsafe-label. Labels in column "
-                f"{column!r}: {found}."
+                f"{column!r}: {found}. Fix: name one of these with --unsafe-label."
             )
         return
     truths = [label for label in labels if label in TRUE_WORDS | FALSE_WORDS]

@@ -82,7 +82,7 @@ def load_prompts(
             has no good row among the chosen ones.
     """
     if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; the number of prompts must be 1 or more.")
+        raise InputError(f"limit: {limit} is too small. Fix: give 1 or more prompts.")
     records = read_records(entry, {*entry.prompt_columns.values(), *(getattr(entry, field) for field in COLUMN_FLAGS)})
     _check_columns(entry, records, flags)
     check_rows(entry, records)
@@ -288,14 +288,17 @@ def _check_columns(entry: DatasetEntry, records: Records, flags: Mapping[str, st
         if column is not None:
             records.check_column(column, f"Fix: name the right one with {flag}.")
     for column in entry.prompt_columns.values():
-        records.check_column(column, f"It contains prompts of {entry.name}.")
+        records.check_column(column, f"Fix: give a file with this column, which contains prompts of {entry.name}.")
 
 
 def _check_prompts(entry: DatasetEntry, prompts: list[Prompt]) -> None:
     errors = [prompt.error for prompt in prompts if prompt.error is not None]
     if not errors:
         return
-    raise InputError(f"Data set {entry.name!r} has {len(errors)} rows that can't be prompts:{_listed(errors)}")
+    raise InputError(
+        f"Data set {entry.name!r} has {len(errors)} rows that can't be prompts:{_listed(errors)}\n"
+        "Fix: correct the rows, or set on_bad_prompt: error_row, which records them as errors."
+    )
 
 
 def _listed(errors: Sequence[str]) -> str:

@@ -78,11 +78,12 @@ def text_problem(value: object, kind: str) -> str | None:
 
 
 class BrokenFileError(Exception):
-    """A defect inside a file, with a fix where there is one. The caller adds the file's name."""
+    """A defect inside a file, with a fix where there is a specific one. The caller adds the file's name."""
 
     def of(self, file: str) -> str:
         """The message for this file."""
-        return f"{file} is broken: {self}."
+        usual = "" if " Fix: " in str(self) else " Fix: correct it, or replace it with an intact copy."
+        return f"{file} is broken: {self}.{usual}"
 
 
 class TooLargeError(BrokenFileError):

@@ -155,7 +155,7 @@ class _Reader:
             return [*before, *turns_of(row.get(entry.messages_column))]
         if row.get(HISTORY):
             raise RowError(
-                f"the column {HISTORY} holds earlier turns, which only chat messages can hold. Fix: use messages"
+                f"the column {HISTORY} holds earlier turns, which only chat messages can hold (use messages)"
             )
         turns = [*before, *_prompt_turns(row, entry)]
         if entry.answer_column is None:
@@ -169,8 +169,8 @@ class _Reader:
         if not self.entry.has_thoughts:
             if reply.thought is not None:
                 raise RowError(
-                    "the response has a thought of its own, but has_thoughts is false. Fix: remove the thoughts, or "
-                    "set has_thoughts: true"
+                    "the response has a thought of its own, but has_thoughts is false (remove the thoughts, or set "
+                    "has_thoughts: true)"
                 )
             return None, self._untagged(text, "response")
         if reply.thought is not None:
@@ -213,10 +213,10 @@ class _Reader:
         if found is None:
             return
         tag, family = found
-        fix = ". Fix: remove the tags" if family == NO_FAMILY else f". Fix: training_set.family: {family}"
+        fix = "remove the tags" if family == NO_FAMILY else f"set training_set.family: {family}"
         if not self.entry.has_thoughts and family != NO_FAMILY:
-            fix = f". Fix: remove the thoughts, or set has_thoughts: true and training_set.family: {family}"
-        raise RowError(f"the response holds {tag}, a thinking tag of {_family(family)}{fix}")
+            fix = f"remove the thoughts, or set has_thoughts: true and training_set.family: {family}"
+        raise RowError(f"the response holds {tag}, a thinking tag of {_family(family)} ({fix})")
 
 
 def _family(name: str) -> str:

@@ -152,8 +152,8 @@ def check_arrow(data: bytes | Path, columns: Iterable[str] | None, kind: Literal
 
 def _too_large(limit: int) -> TooLargeError:
     return TooLargeError(
-        f"unpacks to more than {limit / 2**30:.3g} GiB, over {RATIO} times its size ({OBJECT_BYTES} bytes for "
-        "each row, list or object among it). Fix: unpack it yourself if you trust it, and give it as JSON Lines "
+        f"unpacks to more than {limit / 2**30:.3g} GiB, over {RATIO} times its size (each row, list or object "
+        f"counts {OBJECT_BYTES} bytes more). Fix: unpack it yourself if you trust it, and give it as JSON Lines "
         "without compression"
     )
 

@@ -265,7 +265,7 @@ def _explain(spec: StrategySpec, error: ValidationError, known: tuple[str, ...])
         else f"option {fault['loc'][0]!r}: {plain_words(fault)}, not {fault['input']!r}"
         for fault in error.errors()
     )
-    return f"Strategy {spec.name!r}: {problems}. Known options: {', '.join(known) or 'none'}."
+    return f"Strategy {spec.name!r}: {problems}. Fix: correct its options (known: {', '.join(known) or 'none'})."
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class PaperMoreThink:
         if task.sampling.max_tokens <= self.options.think_budget:
             raise RowError(
                 f"morethink with compat: paper answers in max_tokens - think_budget = {task.sampling.max_tokens} - "
-                f"{self.options.think_budget} tokens. Fix: raise max_tokens, lower think_budget, or leave out compat"
+                f"{self.options.think_budget} tokens. Fix: raise max_tokens, lower think_budget, or leave out compat."
             )
 
         prompt = bos_twice(task.prompt)

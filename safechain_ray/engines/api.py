@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import platform
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -49,7 +50,7 @@ BYTES_OF_A_TEMPLATE = 256
 CUT_WITHOUT_TAGS = (
     "cut this text before any thinking tag: whether it is a thought or an answer is unknown. Fix: pass "
     "--set model.api.opens_thought=true or false (true if the server's chat template opens the thought), or raise "
-    "--max-tokens"
+    "--max-tokens."
 )
 
 
@@ -67,13 +68,15 @@ class ApiStart:
 
 def start_api(start: ApiStart) -> "ApiEngine":
     """An engine for the entry's endpoint. No request is sent yet. Raises EngineStartError without its key."""
+    # Other nodes have environments of their own: the driver's check of its own environment does not suffice.
+    failed = f"The engine for {start.needs.source} did not start in the environment of node {platform.node()}."
     missing = missing_key(start.needs)
     if missing is not None:
-        raise EngineStartError(f"{missing} The engine reads it on the node where it runs.")
+        raise EngineStartError(f"{failed} {missing}")
     try:
         return ApiEngine(start)
     except InputError as error:
-        raise EngineStartError(f"{error} The engine reads the variable on the node where it runs.") from None
+        raise EngineStartError(f"{failed} {error}") from None
 
 
 class ApiEngine:
@@ -182,7 +185,7 @@ class ApiEngine:
                 return outcome
             is_renamed = "max_tokens" in wire and self._refusals.max_tokens_parameter != "max_tokens"
             if attempt == ATTEMPTS and not is_renamed:
-                raise RowError(f"{self._entry.source} failed {ATTEMPTS} times, at last with {outcome.text}")
+                raise RowError(f"{self._entry.source} failed {ATTEMPTS} times. The last error: {outcome.text}")
             self._count(retries=1)
             if not is_renamed:
                 await asyncio.sleep(backoff(attempt, self._random))

@@ -239,7 +239,7 @@ def read_answer(body: Mapping[str, Any], index: int = 0) -> ApiAnswer:
     if lowered in INTERRUPTED:
         raise UnusableAnswerError(f"the provider interrupted the answer: {reason}")
     if lowered not in FINISHED:
-        raise RowError(f"the answer ended with {reason!r}, which is neither its end nor its length")
+        raise RowError(f"the answer ended with {reason!r}, which is no known finish reason")
     if not message.content and message.reasoning is None and FINISHED[lowered] == "stop":
         raise RowError("the provider returned an empty answer")
     return ApiAnswer(message.reasoning, message.content, FINISHED[lowered])

@@ -285,7 +285,7 @@ class Refusals:
             if passing and self._answers and self._forbidden < FORBIDDEN_IN_A_ROW:
                 self._forbidden += 1
                 raise RowError(f"the provider refused the request with {error}") from None
-            raise self._of_all(f"{error}. {_fix(error.status, self._entry)}") from error
+            raise self._of_all(f"{str(error).rstrip('.')}. {_fix(error.status, self._entry)}") from error
         except RowError as error:
             if "max_tokens" in wire and wants_max_completion_tokens(refused.body):
                 self.max_tokens_parameter = "max_completion_tokens"

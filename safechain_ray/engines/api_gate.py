@@ -74,12 +74,12 @@ class Budget:
         """The error of a row that was not sent."""
         if self.max_requests is not None and self.requests >= self.max_requests:
             return (
-                f"not sent: the budget of {self.max_requests:,} requests is spent; "
-                "rerun the command with a larger --max-requests to resume"
+                f"not sent: the budget of {self.max_requests:,} requests is spent. "
+                "Fix: rerun the command with a larger --max-requests."
             )
         return (
-            f"not sent: of the budget of ${self.max_cost:g} the rest is less than this request may cost; "
-            "rerun the command with a larger --max-cost to resume"
+            f"not sent: the rest of the budget of ${self.max_cost:g} is less than this request may cost. "
+            "Fix: rerun the command with a larger --max-cost."
         )
 
 

@@ -9,6 +9,7 @@ a run on one GPU, after a crash, and between the models of a sweep.
 
 import fcntl
 import os
+import platform
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -219,10 +220,16 @@ def wait_for_memory(
     waited = 0.0
     while short := short_gpus(gpus_of_this_process(read()), share):
         if waited >= timeout:
-            on_note(f"GPU memory is still in use after {timeout:g} s; starting anyway: {describe(short, share)}")
+            on_note(
+                f"GPU memory is still in use on node {platform.node()} after {timeout:g} s: {describe(short, share)}. "
+                "The engine is started anyway, and may fail. Fix: end the processes that use the memory."
+            )
             return False
         if waited % NOTE_INTERVAL == 0:
-            on_note(f"Waiting for GPU memory: {describe(short, share)}")
+            on_note(
+                f"Waiting for GPU memory on node {platform.node()}: {describe(short, share)}. "
+                f"The engine is started after {timeout:g} s at the latest."
+            )
         sleep(POLL_INTERVAL)
         waited += POLL_INTERVAL
     return True

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import platform
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -52,7 +53,9 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
         EngineStartError: vLLM for this device is not installed here, or the engine failed to start.
     """
     if mismatch := package_mismatch(start.device, installed_engine_package()):
-        raise EngineStartError(f"The engine for {redact(start.needs.source)} did not start. {mismatch}")
+        raise EngineStartError(
+            f"The engine for {redact(start.needs.source)} did not start on node {platform.node()}. {mismatch}"
+        )
     try:
         with _report_loading(start):
             weights = weights_location(start.needs.source)
@@ -65,9 +68,20 @@ def start_vllm(start: EngineStart) -> "VllmEngine":
                 return _start(start, weights)
     except Exception as error:
         raise EngineStartError(
-            f"The engine for {redact(start.needs.source)} did not start: {error}\n"
-            f"The end of its log ({start.log_file}):\n{last_lines(start.log_file)}"
+            f"The engine for {redact(start.needs.source)} did not start: {_with_fix(error)}\n"
+            f"The end of its log ({start.log_file} on node {platform.node()}):\n{last_lines(start.log_file)}"
         ) from error
+
+
+def _with_fix(error: Exception) -> str:
+    """The error's text, with a fix unless it has its own, as errors of the model's folder have."""
+    text = str(error).strip() or type(error).__name__
+    if "Fix:" in text:
+        return text
+    return (
+        f"{text.rstrip('.')}. Fix: correct the cause that the log shows (if memory is short, lower context_length of "
+        "the engine), then rerun the command to resume."
+    )
 
 
 def _start_if_memory_suffices(start: EngineStart, weights: str) -> "VllmEngine | None":
@@ -79,7 +93,10 @@ def _start_if_memory_suffices(start: EngineStart, weights: str) -> "VllmEngine |
     except Exception as error:
         if start.device == "cpu" or not failed_for_memory(start.log_file, log_end, memory_was_free):
             raise
-        start.on_note(f"The engine failed to start, as GPU memory was in use; retrying: {error}")
+        start.on_note(
+            f"The engine failed to start on node {platform.node()}, as other processes used GPU memory. "
+            f"It is started again, at most {MEMORY_STARTS} times in total. The error: {error}"
+        )
         return None
 
 
@@ -200,8 +217,8 @@ class VllmEngine:
         free_tokens = self._context_length - len(token_ids)
         if free_tokens < 1:
             raise RowError(
-                f"the prompt takes {len(token_ids)} tokens, the model's context holds {self._context_length}; "
-                "shorten it or raise context_length"
+                f"the prompt takes {len(token_ids)} tokens, and the model's context holds {self._context_length}. "
+                "Fix: shorten the prompt, or raise context_length of the engine."
             )
         parameters = self._sampling_params(request, min(request.max_tokens, free_tokens))
         # A task of its own: `close` cancels it, as vLLM may end its output handler before a request receives the error.
@@ -213,7 +230,7 @@ class VllmEngine:
         except asyncio.CancelledError as error:
             if not answer.cancelled() or _is_cancelled():
                 raise
-            raise EngineDiedError("the vLLM engine was closed under a request") from error
+            raise EngineDiedError("the vLLM engine was closed during a request") from error
 
     async def _answer(self, token_ids: list[int], parameters: Any) -> Any:
         """vLLM's output for one request. Raises RowError for a refused request, EngineDiedError."""

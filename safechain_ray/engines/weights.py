@@ -53,7 +53,10 @@ class StoredModel:
             raise InputError(f"No model folder at {folder}: there are no files. Fix: check the path and the bucket.")
         files = tuple(file for file in listed if file.name.endswith(WANTED))
         if not any(file.name == "config.json" for file in files):
-            raise InputError(f"{folder} is not a model's folder: it has no config.json.")
+            raise InputError(
+                f"{folder} is not a model's folder: it has no config.json. Fix: give the folder that has config.json "
+                f"and *{WEIGHTS}, or upload the missing files."
+            )
         if not any(file.name.endswith(WEIGHTS) for file in files):
             raise InputError(
                 f"{folder} has no *{WEIGHTS}, and weights in a format that may run code are not loaded from a store. "
@@ -173,12 +176,18 @@ def weights_location(source: str) -> str:
     if is_stored(source):
         return fetch_weights(source)
     if source.startswith(PACKAGE_SCHEME):
-        folder = Path(str(files("safechain_ray") / "demo" / "models" / source.removeprefix(PACKAGE_SCHEME)))
+        shipped = Path(str(files("safechain_ray") / "demo" / "models"))
+        folder = shipped / source.removeprefix(PACKAGE_SCHEME)
         if not folder.is_dir():
-            raise InputError(f"{source}: the package ships no such model (looked in {folder}).")
+            known = sorted(f"{PACKAGE_SCHEME}{config.parent.name}" for config in shipped.glob("*/config.json"))
+            raise InputError(
+                f"{source}: the package ships no such model (looked in {folder}). Fix: use one of {', '.join(known)}."
+            )
         return str(folder)
     local = open_folder(source).path if source.startswith(FILE_SCHEME) else source
     looks_local = _is_path(local)
     if looks_local and not Path(local).expanduser().is_dir():
-        raise InputError(f"No model folder at {source}.")
+        raise InputError(
+            f"No model folder at {source}. Fix: give a folder that exists on every node, or a Hugging Face id."
+        )
     return str(Path(local).expanduser()) if looks_local else source

@@ -31,6 +31,10 @@ PUNCTUATION = " \t\r\n.,;:!?()[]{}<>*_#`\"'-–—"
 """Characters around the word of an answer that have no meaning."""
 
 
+LONGER_CONTEXT = "Fix: shorten the prompt, or raise the judge's engine.context_length."
+"""Fix for a prompt that fills the judge's context."""
+
+
 class Judge(Protocol):
     """Decides whether one part of a response is unsafe. An undecidable part gets a verdict with an error."""
 

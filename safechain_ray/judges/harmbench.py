@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import InputError, RowError
-from safechain_ray.judges.base import Judge, missing_verdict, plain_word, word_share
+from safechain_ray.judges.base import LONGER_CONTEXT, Judge, missing_verdict, plain_word, word_share
 from safechain_ray.types import Completion, CountTokens, Engine, Generate, Part, Request, Sampling, Verdict
 
 BOS = "<s> "
@@ -87,7 +87,8 @@ class HarmBench:
             shown_tokens -= excess
             if shown_tokens < 1:
                 raise RowError(
-                    f"the prompt leaves no room for the {part} in the judge's context of {self.context_length} tokens"
+                    f"the prompt leaves no room for the {part} in the judge's context of {self.context_length} tokens. "
+                    f"{LONGER_CONTEXT}"
                 )
             filled = _filled(behaviour, self.last_tokens(text, shown_tokens))
         note = None
@@ -119,6 +120,6 @@ def _escaped(text: str) -> str:
 
 def build(entry: JudgeEntry, engine: Engine | None) -> Judge:
     if engine is None or entry.engine is None:
-        raise InputError(f"Judge {entry.name!r} of kind harmbench needs an engine: give its catalog entry `engine:`")
+        raise InputError(f"Judge {entry.name!r} of kind harmbench needs an engine. Fix: add `engine:` to its entry.")
     context_length = entry.engine.context_length
     return HarmBench(entry.name, engine.generate, engine.count_tokens, engine.last_tokens, context_length)

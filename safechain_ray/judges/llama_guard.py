@@ -106,5 +106,5 @@ def _escaped(text: str) -> str:
 
 def build(entry: JudgeEntry, engine: Engine | None) -> Judge:
     if engine is None:
-        raise InputError(f"Judge {entry.name!r} of kind llama_guard needs an engine: give its catalog entry `engine:`")
+        raise InputError(f"Judge {entry.name!r} of kind llama_guard needs an engine. Fix: add `engine:` to its entry.")
     return LlamaGuard(entry.name, engine.generate, engine.render)

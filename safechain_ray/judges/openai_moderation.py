@@ -98,7 +98,7 @@ class OpenAIModeration:
 def build(entry: JudgeEntry, engine: Engine | None) -> Judge:
     if entry.endpoint is None:
         raise InputError(
-            f"Judge {entry.name!r} of kind openai_moderation needs a server: give its catalog entry `endpoint:`"
+            f"Judge {entry.name!r} of kind openai_moderation needs a server. Fix: add `endpoint:` to its entry."
         )
     url, secret = entry.endpoint.base_url, entry.endpoint.api_key()
     key = None if secret is None else secret.get_secret_value()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from safechain_ray.catalog.entries import JudgeEntry
 from safechain_ray.errors import RowError
-from safechain_ray.judges.base import PUNCTUATION, word_shares
+from safechain_ray.judges.base import LONGER_CONTEXT, PUNCTUATION, word_shares
 from safechain_ray.types import (
     Completion,
     CountTokens,
@@ -139,7 +139,7 @@ class PreferenceJudge:
             if min(shown_lengths) < 1:
                 raise RowError(
                     "the prompt leaves no room for the responses in the judge's context of "
-                    f"{self.context_length} tokens"
+                    f"{self.context_length} tokens. {LONGER_CONTEXT}"
                 )
             shown = tuple(
                 response if length == all_ else self.last_tokens(response, length)

@@ -109,7 +109,7 @@ def _measure(k: int, histogram: PromptHistogram, samples: int, seed: int) -> Met
 
 def _checked(k: int, samples: int) -> int:
     if not 1 <= k <= samples:
-        raise InputError(f"pass@{k} is undefined for {samples} samples a problem: k must be from 1 to {samples}.")
+        raise InputError(f"pass@{k} is undefined for {samples} samples a problem. Fix: give a k from 1 to {samples}.")
     return k
 
 

@@ -12,7 +12,7 @@ from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics, as_setting
 from safechain_ray.types import Part, Sampling, Setting, StrategySpec
 
-IN_PLACE_OF_BLOCKED = "the published code had a refusal judged in the place of each"
+IN_PLACE_OF_BLOCKED = "the published code judged a fixed refusal in place of each"
 """utils_model.py and resp_gen.py of github.com/uw-nsl/safechain: a fixed sentence, which a judge calls safe."""
 
 WITHOUT_COMPAT = {

@@ -34,7 +34,10 @@ class ChatTemplateError(RowError):
     """A chat template does not render a conversation, for `reason`."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the chat template does not render: {reason}")
+        super().__init__(
+            f"the chat template does not render: {reason.rstrip('.')}. Fix: use a tokenizer with the model's own chat "
+            "template, or give its catalog entry a `chat_template`."
+        )
         self.reason = reason
 
 

@@ -22,9 +22,9 @@ from safechain_ray.report.labels import (
 )
 
 LEGEND = (
-    "pass@1 of benchmarks, Safe@1 of settings as a judge sees them (over-refusal of benign prompts: lower is better), "
-    "in percent with 95% intervals; in brackets, where grades or verdicts are missing, the bounds with all of them one "
-    "way and the other."
+    "In percent with 95% intervals: pass@1 of benchmarks, Safe@1 of settings by each judge, and over-refusal of benign "
+    "prompts (lower is better). Where grades or verdicts are missing, brackets give the bounds: with all missing ones "
+    "against the model, and with all in its favour."
 )
 
 STARRED = "* published in another style than ours (`report RUN --paper` shows the difference)."
@@ -32,8 +32,8 @@ NOTHING_PUBLISHED = cell("–")
 Published = Mapping[str, Mapping[str, float]]
 """Shares by published model, then by benchmark or data set."""
 
-PUBLISHED = "Published ({source}): greedily, on the full sets, the {part} as {judge} sees it, BOS sent twice."
-NOTHING = "Nothing was published of a model tuned from one of these: --paper {bases} puts others' beside."
+PUBLISHED = "Published ({source}): greedy decoding on the full data sets, the {part} judged by {judge}, BOS sent twice."
+NOTHING = "No figures were published for a model tuned from one of these. --paper {bases} adds those of other models."
 
 
 def compared_document(compared: ComparedModels, figures: PublishedFigures, stand_ins: StandIns | None) -> Document:

@@ -35,11 +35,11 @@ from safechain_ray.report.published import difference_notes
 from safechain_ray.report.tables import FEW_PROMPTS
 
 LEGEND = (
-    "In percent, over the n prompts with verdicts on both sides: the figure of the baseline, then of the other; the "
-    "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
+    "In percent, over the n prompts with verdicts on both sides: the figure of the baseline, then of the other. "
+    "Difference: paired, in points, with its 95% interval, which is not corrected for multiple comparisons."
 )
 
-REFUSALS = "Safety is compared over harmful prompts, over-refusal over benign ones: there less is better."
+REFUSALS = "Safety is compared over harmful prompts. Over-refusal is compared over benign prompts: lower is better."
 
 BENIGN = "benign prompts"
 
@@ -50,8 +50,8 @@ TESTED = (
 PUBLISHED = "Published: the difference of the paper's figures; * where a setting is not the paper's."
 
 BENCHMARKS_LEGEND = (
-    "In percent, over the n problems with grades on both sides: the figure of the baseline, then of the other; the "
-    "paired difference in points with its 95% interval, which is not widened for the number of comparisons."
+    "In percent, over the n problems with grades on both sides: the figure of the baseline, then of the other. "
+    "Difference: paired, in points, with its 95% interval, which is not corrected for multiple comparisons."
 )
 
 
@@ -69,7 +69,7 @@ def benchmark_comparison_document(comparison: BenchmarkComparison) -> Document:
         comparison.caveats,
         (
             *(f"{each.benchmark}, pass@{each.k}: {each.run} differs over only {each.n} problems." for each in few),
-            *(f"Left out, as the other run has none like it: {each}." for each in comparison.left_out),
+            *(f"Left out, because the other run has no counterpart: {each}." for each in comparison.left_out),
         ),
     )
 
@@ -150,16 +150,16 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     counterparts = dict(_counterparts(comparison))
     yield from difference_notes(counterparts)
     if comparison.paper and not counterparts:
-        yield "Nothing was published of both sides of any pair: see --paper MODEL and --paper-dataset."
+        yield "No pair has published figures of both sides. --paper MODEL and --paper-dataset choose other figures."
 
 
 def _pair_notes(comparison: Comparison, pair: ComparedSettings) -> Iterator[str]:
     first, second = setting_label(pair.first), setting_label(pair.second)
     if comparison.between == "runs" and first != second:
-        yield f"{second} of {pair.run} is compared with {first} of {comparison.baseline}: the nearest there is."
+        yield f"{second} of {pair.run} is compared with {first} of {comparison.baseline}, the closest setting."
     both, here, there = pair.prompts
     if not pair.same_data or both < max(here, there):
-        yield f"{second} of {pair.run}: compared over the {both:,} prompts that are in both, of {here:,} and {there:,}."
+        yield f"{second} of {pair.run}: compared over the {both:,} prompts that both have, of {here:,} and {there:,}."
     few = min((each.n for each in pair.differences), default=0)
     if few < FEW_PROMPTS:
         yield f"{second} of {pair.run}: some differences rest on only {few} prompts."
@@ -200,8 +200,8 @@ def _benchmark_table(comparison: BenchmarkComparison, run: str, differences: Seq
 FIGURES = ("Pairs", "Win", "Tie", "Lose", "Win rate")
 
 PREFERENCE_LEGEND = (
-    "A's shares of the decided pairs in percent, with 95% intervals. A win is one in both orders of showing; where the "
-    "order decides it is a tie, and counted under Orders differ. Win rate: a tie is half a win."
+    "A's shares of the decided pairs in percent, with 95% intervals. A win needs the same choice in both orders. Where "
+    "the order decides, the pair is a tie and counts under Orders differ. Win rate: a tie is half a win."
 )
 
 
@@ -267,7 +267,7 @@ def _preference_notes(found: Preferences) -> Iterator[str]:
             yield f"{setting_name(setting)}: {'; '.join(f'{count:,} {words}' for count, words in counts if count)}."
     left = found.left_out
     counts = [
-        (left.other_prompt, "samples, as their prompt has another text in the other run"),
+        (left.other_prompt, "samples, because their prompt has another text in the other run"),
         (left.samples_a, "samples that only A has"),
         (left.samples_b, "samples that only B has"),
     ]
@@ -275,4 +275,4 @@ def _preference_notes(found: Preferences) -> Iterator[str]:
         yield f"Left out: {'; '.join(f'{count:,} {words}' for count, words in counts if count)}."
     for name, settings in (("A", left.settings_a), ("B", left.settings_b)):
         if settings:
-            yield f"Left out, as the other run has no counterpart, or several: {', '.join(settings)} of {name}."
+            yield f"Left out, because the other run has no counterpart, or several: {', '.join(settings)} of {name}."

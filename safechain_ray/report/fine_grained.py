@@ -37,25 +37,25 @@ MOST_K = 6
 """So many values of k fit in 80 columns; `analysis.json` has all."""
 
 CROSSTAB_LEGEND = (
-    "Samples. In percent beside and below them, with 95% intervals: how many answers are unsafe where the thought is "
-    "so, and how many thoughts where the answer is so. Samples with a missing verdict are in no rate."
+    "Numbers of samples. Right, in percent with 95% intervals: the unsafe answers among samples with this thought. "
+    "Below: the unsafe thoughts among samples with this answer. Samples with a missing verdict are in no rate."
 )
 CATEGORY_LEGEND = (
-    "Samples by thought and answer; in percent how many answers are unsafe after an unsafe and after a safe thought."
+    "Samples by thought and answer; then the percentage of unsafe answers after an unsafe and after a safe thought."
 )
 CURVE_LEGEND = (
-    "In percent, with 95% intervals: Safe@k, then ConsSafe@k, as expected of k of the K samples, over prompts with K "
-    "verdicts. A tie is safe for ConsSafe@k, so an even k is milder than its neighbours."
+    "In percent, with 95% intervals: the expected Safe@k, then ConsSafe@k, of k of the K samples, over prompts with K "
+    "verdicts. A tie is safe for ConsSafe@k, so an even k is less strict than its neighbours."
 )
 LENGTH_LEGEND = (
     "Tokens: number of samples; median and quartiles. Longer: how often, in percent, an unsafe sample is longer than a "
-    "safe one, 50 where length is no evidence, with its 95% interval clustered by prompt. p: Mann-Whitney; clustered."
+    "safe one (50: no difference), with its 95% interval clustered by prompt. p: Mann-Whitney; clustered."
 )
 TRUNCATED_LEGEND = "Truncated samples in percent of those with the verdict, with 95% intervals, and their number."
 REFUSAL_LEGEND = "Refusal rates in percent with 95% intervals: lower is better for benign prompts."
 FIRST_LEGEND = (
-    "Samples whose thought is first called unsafe when so much of it is read, in percent with 95% intervals. Cuts are "
-    "at ends of sentences, so shares are rounded to the nearest piece."
+    "Samples by the part of the thought that was read when it was first called unsafe, in percent with 95% intervals. "
+    "Cuts are at ends of sentences, so parts are rounded to the nearest piece."
 )
 
 Names = Callable[[SettingAnalysis], str]

@@ -43,8 +43,8 @@ COLUMNS = (
 )
 
 LEGEND = (
-    "Unsafe is positive. Accuracy and F1 in percent; PCC is Pearson's r of verdicts and labels; with 95% intervals. "
-    "Rows without a verdict are left out of a judge's figures."
+    "Unsafe is positive. Accuracy and F1 in percent; PCC is Pearson's r of verdicts and labels. All with 95% "
+    "intervals. Rows without a verdict are left out of a judge's figures."
 )
 
 OTHER_JUDGE = "** Published, by a judge that differs from the one here: see the notes."

@@ -122,14 +122,14 @@ def over_refusal_legend(settings: Iterable[SettingMetrics]) -> str:
         return ""
     named = " or ".join("the project's refusal phrases" if name == REFUSAL_RULE else name for name in finders)
     return (
-        "Safety figures cover harmful prompts alone. Over-refusal, once a setting: the share of responses to benign "
-        f"prompts that {named} {'find' if named.endswith('phrases') else 'finds'} to be refusals; lower is better."
+        "Safety figures cover harmful prompts only. Over-refusal, one figure per setting: the share of responses to "
+        f"benign prompts that are refusals according to {named}; lower is better."
     )
 
 
 def reasons_sentence(reasons: Sequence[Reason]) -> str:
-    """For example `Commonest reasons: 12 x HTTP 429: slow down; 3 x TimeoutError.`; errors are made printable."""
-    return f"Commonest reasons: {'; '.join(f'{each.rows:,} x {printable(each.reason)}' for each in reasons)}."
+    """For example `Most common reasons: 12 x HTTP 429: slow down; 3 x TimeoutError.`; errors are made printable."""
+    return f"Most common reasons: {'; '.join(f'{each.rows:,} x {printable(each.reason)}' for each in reasons)}."
 
 
 def _plain(setting: SettingFacts | Setting) -> Setting:

@@ -254,7 +254,7 @@ def _refusal_end(setting: SettingMetrics, end: str) -> float | None:
 
 RANKINGS_LEGEND = (
     "Safe@1 in percent with its 95% interval, then ConsSafe@K and Safe@K. Ordered by the mean of Safe@1 over the "
-    "settings that every model has; models whose intervals overlap may be as safe as each other."
+    "settings that every model has; models whose intervals overlap may be equally safe."
 )
 
 NOT_JUDGED = "–"

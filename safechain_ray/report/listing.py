@@ -186,7 +186,7 @@ LISTINGS: Mapping[str, Listing] = {
             "parameters (B)": "billions of\nparameters",
             "GPUs of 80 GB": "GPUs\nof 80 GB",
             "GPUs of 48 GB": "or\nof 48 GB",
-            "thought apart": "thought\napart",
+            "thought apart": "separate\nthought",
             "gated": "gated",
         },
         ("source", "licence", "description"),

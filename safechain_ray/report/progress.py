@@ -45,7 +45,7 @@ OUTCOME_WORDS = {
 }
 
 POOL_WORDS = {
-    "concurrency": "requests at once at most",
+    "concurrency": "concurrent requests at most",
     "retries": "retries",
     "estimated_bills": "bills estimated",
     "engine_restarts": "engine restarts",

@@ -20,9 +20,9 @@ from safechain_ray.report.labels import (
 
 LEGEND = (
     "In percent: ours with its 95% interval, the difference of ours from the published figure in points, and whether "
-    "the published figure lies inside our interval. A dash: nothing like it was published."
+    "the published figure is inside our interval. A dash: no such figure was published."
 )
-DIFFERS = "* Ours is not what was published: the notes name the differences."
+DIFFERS = "* Ours was measured in another way: the notes name the differences."
 
 
 def with_published(
@@ -121,8 +121,8 @@ def _nothing_published(
 ) -> Iterator[str]:
     if figures.name_of(stand_ins.model or metrics.model) is None:
         yield (
-            f"Nothing was published of {metrics.model or 'this model'}. --paper NAME puts the figures of another model "
-            f"beside: {', '.join(figures.safety)}."
+            f"No figures were published for {metrics.model or 'this model'}. --paper NAME adds the figures of another "
+            f"model: {', '.join(figures.safety)}."
         )
         return
     with_published = {each.setting_id for each in found}

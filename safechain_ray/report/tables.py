@@ -52,8 +52,8 @@ UNKNOWN_KINDS = (
 ALL_BENIGN = "{dataset}: every prompt is benign, so there is no safety figure."
 
 LEGEND = (
-    "In percent, with 95% intervals; in brackets, where verdicts are missing, the bounds over all prompts with all of "
-    "them unsafe and all of them safe. A value leaves unfinished prompts out, and so can lie outside."
+    "In percent, with 95% intervals. Where verdicts are missing, brackets give the bounds over all prompts: with all "
+    "missing verdicts unsafe, and with all safe. A value leaves out unfinished prompts, so it can be outside them."
 )
 
 METRIC_COLUMNS = figure_columns(*METRIC_LABELS.values(), "Missing")
@@ -252,18 +252,18 @@ def _prompts_cell(figures: SafetyMetrics | RefusalMetrics) -> Cell:
 
 
 BENCHMARK_LEGEND = (
-    "In percent, with 95% intervals; in brackets, where grades are missing, the bounds with all of them wrong and all "
-    "of them right. A truncated sample is graded as it is: without an answer it is wrong."
+    "In percent, with 95% intervals. Where grades are missing, brackets give the bounds: with all of them wrong, and "
+    "with all of them correct. A truncated sample is graded as it is: without an answer it is wrong."
 )
 
 PUBLISHED_LEGEND = (
     "pass@1 in percent: ours with its 95% interval, the difference of ours from the published figure in points, and "
-    "whether the published figure lies inside our interval."
+    "whether the published figure is inside our interval."
 )
 
 UNPUBLISHED = (
-    "The paper's adaptations of prompts and graders are not published: ours are those of the repositories that it "
-    "names, as far as that is known (docs/benchmarks.md)."
+    "The paper's adaptations of prompts and graders are not published. Ours are those of the repositories that the "
+    "paper names, as far as they are known (docs/benchmarks.md)."
 )
 
 
@@ -296,7 +296,7 @@ def with_published_passes(
     """The document with the published figures after its tables, and their notes after its notes."""
     if not found:
         names = ", ".join(figures.finetuning.rows())
-        nothing = f"Nothing was published of {metrics.model} on these benchmarks. --paper NAME puts others' beside: "
+        nothing = f"No figures of {metrics.model} were published on these benchmarks. --paper NAME adds those of: "
         return replace(document, notes=(*document.notes, f"{nothing}{names}."))
     return replace(
         document,
@@ -373,6 +373,6 @@ def _sentences(figures: BenchmarkFigures) -> Iterator[str]:
     if figures.outcomes["blocked"]:
         yield f"{figures.outcomes['blocked']:,} were blocked by the provider."
     if figures.ungraded:
-        yield f"{figures.ungraded:,} answers could not be graded; the same command grades them again."
+        yield f"{figures.ungraded:,} answers could not be graded. Rerun the command to grade them again."
     if problems < FEW_PROMPTS:
         yield f"The figures rest on only {problems} problems."

@@ -41,12 +41,13 @@ CARD_VERDICTS = """\
 ## What the verdicts mean, and what they don't
 
 - *Safe* means that every judge named above found the judged part safe, at the setting named above. Judges are models or
-  rules, and err both ways; no person has read these rows.
-- A safe response need not be right, helpful or honest, and a safe answer may follow an unsafe thought where only the
+  rules, and make errors in both directions. No person has read these rows.
+- A safe response is not always right, helpful or honest. A safe answer may follow an unsafe thought where only the
   answer was judged.
-- A missing verdict (a judge's error, a refusal of the provider, a failed sample) was never taken for safe.
+- A missing verdict (a judge's error, a refusal of the provider, a failed sample) never counts as safe.
 - Prompts of harmful kinds are harmful texts, even where the responses to them are not.
-- Rows are one model's own responses: what it never does safely is not in here; its refusals are, as it words them.
+- Rows are one model's own responses. They include its refusals, in its own words, and nothing that it never does
+  safely.
 """
 
 
@@ -85,8 +86,8 @@ def dataset_card(facts: DatasetFacts, config: dict[str, Any]) -> str:
 def shortfall(facts: DatasetFacts) -> str:
     """What to do where rows are missing."""
     return (
-        f"{facts.missing:,} rows of {facts.wanted:,} are missing: draw more prompts (--number) into another --output, "
-        "or loosen --rule."
+        f"{facts.missing:,} rows of {facts.wanted:,} are missing. "
+        "Fix: draw more prompts (--number) into another --output, or use a less strict --rule."
     )
 
 
@@ -177,16 +178,15 @@ def _summary(facts: DatasetFacts) -> list[str]:
     drawn = f"top-p {sampling.top_p:g}, at most {sampling.max_tokens:,} tokens, strategy {strategy}"
     lines = [
         f"{setting.samples} responses to each prompt (temperature {sampling.temperature:g}, {drawn}), each judged by "
-        f"{judges}: the {facts.part}. A prompt is kept where {rule_words(facts)}. One response of those that are safe "
-        "and whole is in here: the thought closed, the answer there"
-        + ("; only its answer is given: a control without thoughts." if facts.answers_only else ".")
+        f"{judges}: the {facts.part}. A prompt is kept where {rule_words(facts)}. The data set has one of its safe "
+        "and complete responses, with a closed thought and an answer"
+        + ("; only the answer is given: a control without thoughts." if facts.answers_only else ".")
     ]
     if facts.similarity is not None:
         sets = ", ".join(map(escape_markdown, facts.evaluation_sets))
-        against = f" No prompt shares 13 words in a row with one of {sets}, or is alike." if sets else ""
-        lines.append(
-            f"Prompts are alike from a Jaccard index of {facts.similarity:g} on (five characters, MinHash).{against}"
-        )
+        near = f"Prompts are near-duplicates from a Jaccard index of {facts.similarity:g} (five characters, MinHash)."
+        against = f" No prompt is a near-duplicate of one of {sets}, or shares 13 words in a row with one."
+        lines.append(near + (against if sets else ""))
     if facts.missing:
         lines.append(f"**{escape_markdown(shortfall(facts))}**")
     return [f"{line}\n" for line in lines]
@@ -197,7 +197,7 @@ def _columns(facts: DatasetFacts) -> list[str]:
     names = ", ".join(f"`{name}`" for name in ROWS_SCHEMA.names[1:])
     return [
         "## Columns\n",
-        f"`messages`: a user turn with the prompt, an assistant turn with {thought}. Where it comes from: {names}.\n",
+        f"`messages`: a user turn with the prompt, an assistant turn with {thought}. Origin of the row: {names}.\n",
     ]
 
 
@@ -207,8 +207,8 @@ def _config(config: dict[str, Any]) -> list[str]:
 
 
 ESTIMATE = (
-    "Weights, gradients and AdamW's states follow from what is kept; the other figures are estimates on the high side, "
-    "and none was measured on GPUs."
+    "Weights, gradients and AdamW's states are computed from their sizes. The other figures are high estimates. No "
+    "figure was measured on GPUs."
 )
 
 

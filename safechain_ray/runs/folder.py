@@ -20,6 +20,7 @@ from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.run_file import RESTORE_RUN, RUN_FILE, Kind, RunFile, read_run_file
 from safechain_ray.storage import Folder, open_folder, read_record
+from safechain_ray.storage.retry import TORN_FIX
 from safechain_ray.types import PIECES_SCHEMA, VERDICTS_SCHEMA, conformed
 from safechain_ray.types.tables import GRADED_SCHEMA
 
@@ -285,17 +286,12 @@ def _read(folder: Folder, name: str, schema: pa.Schema, fix: str) -> pa.Table:
     except StoreUnavailableError:
         raise
     except StorageError as error:
-        raise StorageError(f"{error} {fix}" if _is_torn(error.__cause__) else str(error)) from error
+        raise StorageError(str(error).replace(f"Fix: {TORN_FIX}.", fix)) from error
 
 
 def _judge_of(folder: Folder) -> str:
     """The judge whose verdicts the folder `RUN/verdicts/JUDGE` or `RUN/pieces/JUDGE` has."""
     return PurePosixPath(folder.path).name
-
-
-def _is_torn(cause: BaseException | None) -> bool:
-    """Whether the bytes could be read and are no Parquet: errors of the system have a number."""
-    return isinstance(cause, pa.ArrowException) or (isinstance(cause, OSError) and cause.errno is None)
 
 
 def _read_files(folder: Folder, read: Callable[[str], pa.Table]) -> Iterator[pa.Table]:

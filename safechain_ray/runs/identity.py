@@ -41,8 +41,8 @@ _REASONS = {  # by a pattern of the line that has the mark
 
 _SETTINGS = re.compile(r"(^|\.)settings\b.*: ")
 
-_FIX = (
-    "Rows of both kinds are never mixed. Fix: rerun with another --output. "
+_NEVER_MIXED = (
+    "Rows of both kinds are never mixed, so that a rerun needs another --output. "
     "`report` and `compare` still read the older folder."
 )
 
@@ -89,7 +89,7 @@ def _reasons(lines: list[str]) -> Iterator[str]:
     found = [reason for mark, reason in marks.items() if any(re.search(mark, line) for line in lines)]
     if found:
         yield from found
-        yield _FIX
+        yield _NEVER_MIXED
 
 
 LOCAL_WEIGHTS = (WEIGHTS, ".bin")

@@ -189,7 +189,7 @@ def _needs(
     except PlanError as error:
         if not engine.engine_kwargs.keys() & MEMORY_ARGUMENTS:
             raise
-        note = f"{pool}: by its engine_kwargs it may fit all the same. {error}"
+        note = f"{pool}: its engine_kwargs may still make it fit. {error}"
         return _with_workers(replace(needs, notes=(note,)), engine.gpus)
     larger, smaller = (_fitted(needs, engine, gpus, fit) for fit in (wide, least))
     return larger if least == wide else replace(larger, smaller=smaller)
@@ -200,7 +200,7 @@ def _fitted(needs: PoolNeeds, engine: EngineNeeds, gpus: Gpus, fit: GpuFit) -> P
     if len(kinds := sorted({memory for _, memory in gpus.by_node})) > 1:
         listed = " and ".join(f"{memory:.3g}" for memory in kinds)
         notes.append(
-            f"There are GPUs of {listed} GB: a replica is sized for the smallest that it may be placed on. "
+            f"There are GPUs of {listed} GB. A replica is sized for the smallest that it may be placed on. "
             "--accelerator chooses one kind."
         )
     return _with_workers(replace(needs, fit=fit, notes=tuple(notes)), fit.sizes.gpus)

@@ -87,7 +87,7 @@ class Rebalance:
         """A sentence for the driver's screen."""
         donor, receiver = (self._pools[index].needs.pool for index in (move.donor, move.receiver))
         return (
-            f"{receiver} has more work than its replicas can do, and {donor} has less: a GPU moves from {donor} "
+            f"{receiver} has more work than its replicas can do, and {donor} has less. A GPU moves from {donor} "
             f"(now {self._replicas[move.donor]}) to {receiver} (now {self._replicas[move.receiver]})."
         )
 

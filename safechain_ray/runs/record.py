@@ -96,11 +96,11 @@ class RunRecord:
         """The record of a finished run of a model. Raises InputError where there is none, or it has not finished."""
         run = folder.read_run()
         if run is None:
-            raise InputError(f"{folder.folder} holds no run: there is no run.json.")
+            raise InputError(f"{folder.folder} holds no run: there is no run.json. Fix: check the path.")
         if not run.identity.settings or run.kind == "benchmark":
             raise InputError(
-                f"{folder.folder} holds no run of a model, but a judge study (`judge-study` itself takes further "
-                "judges), preferences or benchmarks."
+                f"{folder.folder} holds a judge study, preferences or benchmarks, but no run of a model. "
+                "Fix: name a run of `evaluate`, or add judges to a study with `judge-study`."
             )
         attempts = len(run.own_attempts)
         noted = attempts if run.finished_attempts is None else run.finished_attempts
@@ -211,7 +211,8 @@ class RunRecord:
             added = sorted({judge for judges in later.values() for judge in judges})
             own = any(judge.name == name for judge in self._own_judges)
             why = f"{name} is a judge of the run itself" if own else f"The run has no added judge {name!r}"
-            raise InputError(f"{why}: only judges that were added can be removed ({', '.join(added) or 'none here'}).")
+            fix = f"name one of {', '.join(added)}" if added else "leave out --remove, as no judge was added"
+            raise InputError(f"{why}: only judges that were added can be removed. Fix: {fix}.")
         self._update(**{key: _without(name, judges) for key, judges in later.items() if name in judges})
 
     @property
@@ -229,10 +230,12 @@ class RunRecord:
         started = [run.incomplete_judges[name]] if self._has_verdicts_of_incomplete(name) else []
         for stored in (*own, *later, *started):
             if found := differences(stored.tree, identity.tree):
-                fix = "" if stored in own else f"\nFix: remove it first (judge RUN --remove {name}), or use it."
+                remove = f"remove it first with `safechain-ray judge RUN --remove {name}`"
+                other_way = "name another judge" if stored in own else remove
                 raise RunConflictError(
                     f"{self._folder.folder} has verdicts of another {name}. "
-                    f"What differs (there -> here):\n{explained(found)}{fix}"
+                    f"What differs (there -> here):\n{explained(found)}\n"
+                    f"Fix: give the judge the settings that it has there, or {other_way}."
                 )
         return identity
 

@@ -118,7 +118,7 @@ def resolve_names(config: RunConfig) -> ResolvedNames:
     entries = {dataset.name: dataset_entry(dataset) for dataset in config.datasets}
     names = [entry.name for entry in entries.values()]
     if len(set(names)) < len(names):
-        raise InputError(f"Two data sets have the same short name ({', '.join(names)}); rename one of the files.")
+        raise InputError(f"Two data sets have the same short name ({', '.join(names)}). Fix: rename one of the files.")
     settings = config.expand_settings({name: entry.name for name, entry in entries.items()})
     for setting in settings:
         check_strategy(setting.strategy, family, takes_prefill=not isinstance(model, ApiEntry))
@@ -158,8 +158,8 @@ def resolve_judge(config: JudgeConfig) -> JudgeEntry:
     entry = catalog.lookup("judge", catalog.judges(), config.name)
     if entry.kind == "preference":
         raise InputError(
-            f"judges: {config.name} compares two responses and gives no verdict on one. "
-            f"`safechain-ray prefer RUN_A RUN_B --judge {config.name}` asks it; here {_named(entry.kind, of_it=False)}."
+            f"judges: {config.name} compares two responses and gives no verdict on one. Fix: use it with "
+            f"`safechain-ray prefer RUN_A RUN_B --judge {config.name}`, or {_named(entry.kind, of_it=False)}."
         )
     builder(entry.kind)  # an unknown kind is refused before an engine starts
     return _configured(entry, config)
@@ -170,19 +170,21 @@ def resolve_preference_judge(config: JudgeConfig) -> JudgeEntry:
     entry = catalog.lookup("judge", catalog.judges(), config.name)
     if entry.kind != "preference":
         raise InputError(
-            f"judge: {config.name} gives verdicts on one response and compares none. "
-            f"`safechain-ray judge RUN --judge {config.name}` asks it; here {_named('preference', of_it=True)}."
+            f"judge: {config.name} gives verdicts on one response and compares none. Fix: use it with "
+            f"`safechain-ray judge RUN --judge {config.name}`, or {_named('preference', of_it=True)}."
         )
     return _configured(entry, config)
 
 
 def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
     if entry.engine is None and config.engine.overrides():
-        raise InputError(f"judges: {config.name} has no engine to configure.")
+        raise InputError(f"judges: {config.name} has no engine to configure. Fix: leave out its engine.")
     if entry.endpoint is None and config.endpoint.overrides():
-        raise InputError(f"judges: {config.name} has no endpoint to configure.")
+        raise InputError(f"judges: {config.name} has no endpoint to configure. Fix: leave out its endpoint.")
     if entry.kind != "refusal_match" and config.phrases is not None:
-        raise InputError(f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does.")
+        raise InputError(
+            f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does. Fix: leave out phrases."
+        )
     if entry.kind == "harmbench" and config.engine.special_tokens == "text":
         raise InputError(
             f"judges: {config.name} has a prompt of its own without a chat template, in which special tokens are not "
@@ -273,5 +275,5 @@ def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:
     if apart and family.tags is None:
         raise InputError(
             f"parts: {' and '.join(apart)} can't be judged apart for {model}: models of family {family.name} "
-            "write no thinking tags. Judge the response."
+            "write no thinking tags. Fix: judge the response."
         )

@@ -82,8 +82,8 @@ def resolve_model(config: ModelConfig) -> ModelEntry:
     catalog.lookup("model family", catalog.families(), config.family)  # before the hub is asked
     if is_stored(config.name) and config.engine.revision is not None:
         raise InputError(
-            f"engine.revision: {redact(config.name)} is a folder of a store, which has no revisions. Leave it out, and "
-            "give each version of the weights a folder of its own."
+            f"engine.revision: {redact(config.name)} is a folder of a store, which has no revisions. "
+            "Fix: leave it out, and give each version of the weights a folder of its own."
         )
     return with_overrides(_adhoc_model(config.short_name, config.name, config.family), overrides)
 
@@ -117,7 +117,10 @@ def _model_config(location: str, source: str) -> Any:
     except CustomCodeError as error:
         raise CustomCodeError(f"Model {redact(source)}") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"The config of model {redact(source)} can't be read: {first_line(error)}") from error
+        raise InputError(
+            f"The config of model {redact(source)} can't be read: {first_line(error)}. "
+            "Fix: check the model's id or path, the network and HF_TOKEN."
+        ) from error
 
 
 def is_api(config: ModelConfig) -> bool:
@@ -130,7 +133,9 @@ def api_model(config: ModelConfig) -> ApiEntry:
     Another endpoint is another provider: the catalog's key is not sent there, and its prices don't apply.
     """
     if config.engine.overrides():
-        raise InputError(f"model.engine: {config.name} runs behind an API, which has no engine to configure here.")
+        raise InputError(
+            f"model.engine: {config.name} runs behind an API, which has no engine to configure here. Fix: leave it out."
+        )
     fields: dict[str, Any] = {"name": config.name}
     if config.name in catalog.api_models():
         fields = catalog.api_models()[config.name].model_dump()
@@ -148,7 +153,7 @@ def api_model(config: ModelConfig) -> ApiEntry:
         entry = ApiEntry.model_validate(fields | given | config.api.overrides())
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {plain_words(fault)}" for fault in error.errors())
-        raise InputError(f"model {config.name}: {problems}.") from None
+        raise InputError(f"model {config.name}: {problems}. Fix: correct these keys.") from None
     check_proxy(entry.base_url)
     return entry
 
@@ -208,8 +213,12 @@ def with_overrides(entry: AnyNeeds, overrides: Mapping[str, Any]) -> AnyNeeds:
     fields["engine_kwargs"] = entry.engine_kwargs | added
     resolved = type(entry).model_validate(fields)
     if resolved.quantization is not None and resolved.is_quantized:
-        raise InputError(f"quantization: the weights of {redact(entry.source)} are quantized already. Leave it out.")
+        raise InputError(
+            f"quantization: the weights of {redact(entry.source)} are quantized already. Fix: leave it out."
+        )
     share = resolved.engine_kwargs.get(SHARE_ARGUMENT, 1.0)
     if not isinstance(share, int | float) or not 0 < share <= 1:
-        raise InputError(f"engine_kwargs.{SHARE_ARGUMENT}: give a number above 0 and up to 1.")
+        raise InputError(
+            f"engine_kwargs.{SHARE_ARGUMENT}: not a share of the memory. Fix: give a number above 0 and up to 1."
+        )
     return resolved

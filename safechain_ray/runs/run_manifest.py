@@ -75,7 +75,10 @@ class RunManifest:
         """The manifest of a run of a model. Raises InputError for a record without settings or a family."""
         identity = run.identity
         if not identity.settings or identity.family is None:
-            raise InputError("The run.json names no settings: it is no run of a model, or a damaged one.")
+            raise InputError(
+                "The run.json names no settings: it is damaged, or belongs to no run of a model. "
+                "Fix: name a run of `evaluate`, or restore run.json from a copy."
+            )
         judges = {judge.name: judge.tree for judge in identity.judges or ()}
         own = judges | {vote.name: vote.tree for vote in identity.votes}
         identities = own | {name: judge.identity.tree for name, judge in run.added.items()}

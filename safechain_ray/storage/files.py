@@ -68,7 +68,7 @@ def read_table(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | No
 def _check_regular(filesystem: fs.FileSystem, path: str) -> None:
     """Raises OSError for a named pipe or a device of this machine: a read of a pipe blocks for ever."""
     if isinstance(filesystem, fs.LocalFileSystem) and filesystem.get_file_info(path).type == fs.FileType.Unknown:
-        raise OSError("it is a named pipe or a device, not a file")
+        raise OSError("it is a named pipe or a device, not a file. Fix: replace it with a regular file")
 
 
 def _table_of_google(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | None) -> pa.Table:

@@ -37,12 +37,17 @@ from safechain_ray.storage.files import (
     read_whole,
     write_local,
 )
-from safechain_ray.storage.retry import OutageState, Report, RetriesExhaustedError, RetryPolicy, store_error_of
+from safechain_ray.storage.retry import (
+    OutageState,
+    Report,
+    RetriesExhaustedError,
+    RetryPolicy,
+    explained,
+    store_error_of,
+)
 from safechain_ray.storage.uris import joined, redact, resolve, stays_inside
 
 T = TypeVar("T")
-
-_LOCAL_FIX = "Fix: choose another folder, or give this user write permission there."
 
 
 @dataclass(frozen=True)
@@ -204,13 +209,8 @@ class Folder:
         Creates the folder where it is missing.
         """
         probe = f"_probe-{token_hex(6)}"
-        try:
-            self.write_bytes(probe, b"can this folder be written?")
-            self.delete(probe)
-        except StorageError as error:
-            if self.is_local:
-                raise StorageError(f"{error} {_LOCAL_FIX}") from error
-            raise
+        self.write_bytes(probe, b"can this folder be written?")
+        self.delete(probe)
 
     def _path(self, name: str) -> str:
         if name and not stays_inside(name):
@@ -253,10 +253,9 @@ class Folder:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            exhausted = isinstance(error, RetriesExhaustedError)
-            reason = str(error) if exhausted else store_error_of(error).reason
-            kind = StoreUnavailableError if exhausted else StorageError
-            raise kind(f"Can't {action} {redact(joined(self.uri, name))}: {redact(reason)}.") from error
+            kind = StoreUnavailableError if isinstance(error, RetriesExhaustedError) else StorageError
+            reason_and_fix = explained(store_error_of(error), redact)
+            raise kind(f"Can't {action} {redact(joined(self.uri, name))}: {reason_and_fix}") from error
 
 
 def _is_hidden(name: str) -> bool:

@@ -176,7 +176,7 @@ class Lease:
             self._lost = (
                 f"This driver has lost {self._folder}: {by}. This happens when a driver does not renew its lease for "
                 f"{in_words(self._timing.lasts)} (paused, or cut off from the store). It writes nothing more. "
-                "Completed work is saved. Rerun the command to resume once the other driver has ended."
+                "Completed work is saved. Fix: rerun the command to resume once the other driver has ended."
             )
 
     def _wait_until_free(self, found: bytes, report: Report) -> None:

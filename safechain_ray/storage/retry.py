@@ -11,7 +11,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -21,26 +21,45 @@ import pyarrow as pa
 _CODE = re.compile(r"AWS Error (\w+)|google::cloud::Status\((\w+)")
 
 _CREDENTIALS = (
-    "the store refuses these credentials: check what the usual chain finds (AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY, AWS_PROFILE, the machine's role; GOOGLE_APPLICATION_CREDENTIALS for gs://)"
+    "the store refuses these credentials",
+    "check the credentials that the usual chain finds (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, the "
+    "machine's role; GOOGLE_APPLICATION_CREDENTIALS for gs://)",
 )
 
 _REFUSED = (
-    "the store refuses it: the keys are wrong or have expired, or they lack permission. Check the credentials of the "
-    "environment, and the permissions of their user in this bucket (list, read, write and delete are needed)"
+    "the store refuses it: the keys are wrong or have expired, or they lack permission",
+    "check the credentials of the environment, and the permissions of their user in this bucket (list, read, write "
+    "and delete are needed)",
 )
 
-_NO_BUCKET = "there is no such bucket: create it, or correct its name, its region or the endpoint"
+_NO_BUCKET = ("there is no such bucket", "create it, or correct its name, its region or the endpoint")
 
-_REGION = "the bucket is in another region: give that region as ?region=NAME, or omit it to have it looked up"
+_REGION = (
+    "the bucket is in another region",
+    "give that region as ?region=NAME, or omit ?region to have it looked up",
+)
 
-_CLOCK = "this machine's clock is wrong: set it (request signatures contain the time)"
+_CLOCK = ("this machine's clock is wrong", "set the clock (request signatures contain the time)")
 
-_FULL = "no space left on the device (free some, then rerun the command to resume: files already written are complete)"
+_FULL = (
+    "no space left on the device; files already written are complete",
+    "free some space, then rerun the command to resume",
+)
 
-_MISSING = "there is no such file, folder or bucket"
+_CHECK_PATH = "check the path"
 
-FINAL = {
+_MISSING = ("there is no such file, folder or bucket", _CHECK_PATH)
+
+_CHECK_STORE = "check the URI with its options, the credentials of the environment and the permissions in the bucket"
+
+_CHECK_DISK = "check the path and its disk, then rerun the command to resume"
+
+_ALLOW = "give this user permission there, or choose another path"
+
+TORN_FIX = "restore the file from a copy, or rerun the command that wrote it"
+"""Fix for a file that can be read and is not valid in its format. Readers that know the command replace it."""
+
+FINAL: Mapping[str, tuple[str, str]] = {
     "ACCESS_DENIED": _REFUSED,
     "FORBIDDEN": _REFUSED,
     "UNAUTHORIZED": _REFUSED,
@@ -56,21 +75,25 @@ FINAL = {
     "REQUEST_EXPIRED": _CLOCK,
     "REQUEST_TIME_TOO_SKEWED": _CLOCK,
     "PERMANENT_REDIRECT": _REGION,
-    "NO_SUCH_KEY": "",
-    "RESOURCE_NOT_FOUND": "",
+    "NO_SUCH_KEY": ("", _CHECK_PATH),
+    "RESOURCE_NOT_FOUND": ("", _CHECK_PATH),
     "NOT_FOUND": _MISSING,
-    "VALIDATION": "",
-    "INVALID_ARGUMENT": "",
-    "INVALID_PARAMETER_VALUE": "",
-    "FAILED_PRECONDITION": "",
-    "INVALID_OBJECT_STATE": "",
+    "VALIDATION": ("", _CHECK_STORE),
+    "INVALID_ARGUMENT": ("", _CHECK_STORE),
+    "INVALID_PARAMETER_VALUE": ("", _CHECK_STORE),
+    "FAILED_PRECONDITION": ("", _CHECK_STORE),
+    "INVALID_OBJECT_STATE": ("", "restore the object from its archive class"),
 }
-"""Errors of S3 and Google Cloud Storage that no retry fixes, with the fix. Empty: the store's own message is enough.
+"""Errors of S3 and Google Cloud Storage that no retry fixes: reason and fix. Without a reason the store's own is used.
 
 All other errors (no connection, 5xx, slow down, throttling, unnamed errors) are transient.
 """
 
 _CLIENT_ERROR = re.compile(r"HTTP (?:response code|status)[: ]+(?:400|401|403|404|405|411|412|413|414|416|501)\b")
+
+_WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+
+_EXHAUSTED_FIX = "check the network and the store's endpoint; rerun the command to resume when the store answers"
 
 _GOOGLE = re.compile(r"google::cloud::Status\((\w+): (?:.*with a last message of )?(.*?) error_info=.*", re.DOTALL)
 
@@ -89,30 +112,46 @@ NOTIFY_AFTER = 3.0
 
 @dataclass(frozen=True, slots=True)
 class StoreError:
-    """A classified error. `final` errors are not retried. `reason` is written to be the middle of a sentence."""
+    """A classified error. `final` errors are not retried. `reason` is written to be the middle of a sentence.
+
+    `fix` is an imperative without a full stop.
+    """
 
     reason: str
     final: bool
+    fix: str
 
 
 def store_error_of(error: Exception) -> StoreError:
     """Classify an OSError or ArrowException of a remote or local file system."""
+    if isinstance(error, RetriesExhaustedError):
+        return StoreError(str(error), final=False, fix=_EXHAUSTED_FIX)
+    original = _original_message(error)
     if isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
-        return StoreError(_original_message(error), final=True)  # the content is not a valid file of its format
+        return StoreError(original, final=True, fix=TORN_FIX)  # the content is not a valid file of its format
     code = _code(error)
-    if code in FINAL:
-        fix = FINAL[code]
-        return StoreError(f"{fix} ({_original_message(error)})" if fix else _original_message(error), final=True)
+    if code is not None and code in FINAL:
+        reason, fix = FINAL[code]
+        return StoreError(f"{reason} ({original})" if reason else original, final=True, fix=fix)
     if isinstance(error, FileNotFoundError):
-        return StoreError(_MISSING, final=True)
+        return StoreError(_MISSING[0], final=True, fix=_MISSING[1])
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(_FULL, final=True)
+        return StoreError(_FULL[0], final=True, fix=_FULL[1])
     if isinstance(error, PermissionError) or _CLIENT_ERROR.search(str(error)):
-        return StoreError(os.strerror(number) if number else _original_message(error), final=True)
-    if number is not None and error.__class__ is not OSError:
-        return StoreError(os.strerror(number), final=False)
-    return StoreError(_original_message(error), final=False)
+        reason, fix = (os.strerror(number), _ALLOW) if number else (original, _CHECK_STORE)
+        return StoreError(reason, final=True, fix=fix)
+    if number is None:
+        return StoreError(original, final=False, fix=TORN_FIX if code is None else _EXHAUSTED_FIX)
+    reason = original if error.__class__ is OSError else os.strerror(number)
+    fix = _ALLOW if number == errno.EROFS else _CHECK_PATH if number in _WRONG_KIND else _CHECK_DISK
+    return StoreError(reason, final=False, fix=fix)
+
+
+def explained(error: StoreError, redact: Callable[[str], str]) -> str:
+    """The end of a message: the redacted reason, a full stop and the fix. The reason may contain a fix of its own."""
+    reason = redact(error.reason)
+    return f"{reason}." if " Fix: " in reason else f"{reason}. Fix: {error.fix}."
 
 
 def _code(error: Exception) -> str | None:
@@ -238,4 +277,4 @@ def in_words(seconds: float) -> str:
 def _exhausted_message(reason: str, waited: float) -> str:
     if waited < 1:
         return reason
-    return f"the store has not answered for {in_words(waited)} ({reason}). Rerun the command to resume when it answers"
+    return f"the store has not answered for {in_words(waited)} ({reason})"

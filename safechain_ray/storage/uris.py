@@ -19,7 +19,7 @@ from pyarrow import fs
 from pydantic import AfterValidator
 
 from safechain_ray.errors import InputError, StorageError, StoreUnavailableError
-from safechain_ray.storage.retry import RetriesExhaustedError, RetryPolicy, store_error_of
+from safechain_ray.storage.retry import RetriesExhaustedError, RetryPolicy, explained, store_error_of
 from safechain_ray.types.known_secrets import KnownSecrets
 from safechain_ray.types.thinking import well_formed
 
@@ -167,7 +167,7 @@ def resolve(uri: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
         raise InputError(f"Can't use {redact(uri)}: {redact(reason)}. {fix}") from None
     except OSError as error:
         kind = StoreUnavailableError if isinstance(error, RetriesExhaustedError) else StorageError
-        raise kind(f"Can't reach {redact(uri)}: {redact(store_error_of(error).reason)}.") from error
+        raise kind(f"Can't reach {redact(uri)}: {explained(store_error_of(error), redact)}") from error
     if not path.strip("/") and scheme != "file":
         raise InputError(f"{redact(uri)} names no bucket. Fix: write it as {scheme}://bucket/folder.")
     return filesystem, path

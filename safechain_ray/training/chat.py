@@ -21,7 +21,9 @@ PROBE_ANSWER = "None that I know of."
 PROBE_SYSTEM = "You answer in the manner of 5 harbour masters."
 PROBE_EARLIER = Exchange("Which 4 seas have no tides?", "All of them have some.")
 
-OTHER_TEMPLATE = "Fix: give the model a `chat_template` that does, or train another model."
+OTHER_TEMPLATE = "Fix: give the model another `chat_template`, or train another model."
+
+OTHER_TURNS = "Fix: give the model another `chat_template`, or leave such turns out of the data."
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +120,14 @@ def check_demonstrations(chat: ChatFormat, demonstrations: Sequence[Demonstratio
     try:
         prompt = chat.text(probe).prompt
     except Exception as error:  # a template is foreign code and may raise anything
-        raise InputError(f"The chat template does not render the turns of this data: {_reason(error)}.") from error
+        raise InputError(
+            f"The chat template does not render the turns of this data: {_reason(error)}. {OTHER_TURNS}"
+        ) from error
     turns = {"system turn": system, "earlier request": earlier and earlier[0].prompt}
     turns["earlier answer"] = earlier and earlier[0].answer
     lost = [kind for kind, text in turns.items() if text and prompt.count(text) != 1]
     if lost:
-        raise InputError(f"The chat template does not write the {lost[0]} exactly once. {OTHER_TEMPLATE}")
+        raise InputError(f"The chat template does not write the {lost[0]} exactly once. {OTHER_TURNS}")
     _check_beginning(chat, prompt)
 
 

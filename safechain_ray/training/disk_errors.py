@@ -67,6 +67,6 @@ def _number(error: BaseException) -> int | None:
 
 def _storage_error(folder: Path, reason: object, fix: str) -> StorageError:
     return StorageError(
-        f"Training stopped: {folder} can't be written ({reason}). Fix: {fix}. Rerun the command to resume from the "
-        "last complete checkpoint."
+        f"Training stopped: {folder} can't be written ({reason}). Fix: {fix}, then rerun the command to resume from "
+        "the last complete checkpoint."
     )

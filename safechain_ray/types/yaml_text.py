@@ -83,7 +83,7 @@ class _Loader(yaml.SafeLoader):
         node: Any = super().compose_node(parent, index)
         if isinstance(event, yaml.AliasEvent):
             if id(node) not in self._values_below:
-                raise yaml.composer.ComposerError(None, None, "this alias repeats what it is in", start)
+                raise yaml.composer.ComposerError(None, None, "this alias refers to a value that contains it", start)
             return node
         values = 1 + sum(self._values_below[id(child)] for child in _children(node))
         if values > MOST_VALUES:

@@ -155,7 +155,8 @@ def test_a_run_whose_results_have_changed_is_refused_with_all_reasons(run_in: Ru
     assert READING_CHANGED in message
     assert "The derivation of morethink's seeds has changed" in message
     assert "refusal-match now finds a phrase with '" in message
-    assert "Fix: rerun with another --output. `report` and `compare` still read the older folder." in message
+    assert "a rerun needs another --output. `report` and `compare` still read the older folder." in message
+    assert message.count("Fix: ") == 1
 
 
 def test_a_killed_run_resumes_and_keeps_its_rows(run_in: RunIn) -> None:

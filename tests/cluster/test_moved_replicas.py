@@ -32,9 +32,9 @@ def test_a_judge_that_is_slower_than_planned_gets_the_gpu_of_a_replica_of_the_mo
     assert len(runs.results()) == 900
     assert done.metrics.settings[0].outcomes["ok"] == 900
     assert {verdict["error"] for row in runs.run.rows for verdict in row["verdicts"]} == {None}
-    moved = [sentence for sentence in runs.run.reporter.sentences if "a GPU moves from" in sentence]
+    moved = [sentence for sentence in runs.run.reporter.sentences if "A GPU moves from" in sentence]
     assert moved == [
-        "demo-guard has more work than its replicas can do, and model has less: a GPU moves from model (now 1) to "
+        "demo-guard has more work than its replicas can do, and model has less. A GPU moves from model (now 1) to "
         "demo-guard (now 2)."
     ]
     assert len({answer.node for answer in answers_in(judged)}) == 2  # the new replica has judged

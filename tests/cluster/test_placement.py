@@ -67,7 +67,7 @@ def test_engines_stand_on_gpus_of_the_kind_that_is_named_and_on_no_others(on_gpu
     flags = {"judges": ["refusal-match"], "resources.accelerator": "H100"}
     _, plan = plan_run(on_gpus.config(samples=20, **flags))
     assert {pool.needs.pool: pool.replicas for pool in plan.stages[0]} == {"model": 1}
-    with pytest.raises(PlanError, match="only GPUs that Ray calls 'L40S' count here"):
+    with pytest.raises(PlanError, match="Only GPUs that Ray calls 'L40S' count here"):
         plan_run(on_gpus.config(**{**flags, "resources.accelerator": "L40S", "resources.device": "cuda"}))
 
     assert on_gpus(samples=1, **flags).committed == 60

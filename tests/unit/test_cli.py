@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from safechain_ray import __version__
-from safechain_ray.cli import app
+from safechain_ray.cli import COMMANDS, app
 from safechain_ray.cli.common import output_options, quiet_libraries
 from safechain_ray.cli.options import keyed_options
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
@@ -31,6 +31,7 @@ from safechain_ray.config import (
     read_config,
     read_config_as,
 )
+from safechain_ray.config.base import FLAGS
 from safechain_ray.errors import EngineStartError, InputError, RunConflictError, StallError
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
@@ -462,3 +463,13 @@ def test_wrong_input_leaves_no_log_behind(tmp_path: Path):
 def test_config_show_refuses_a_name_that_the_catalog_does_not_have(flags: tuple[str, ...], says: str):
     result = call("config", "show", *RUN, *flags)
     assert (result.exit_code, says in result.stderr) == (2, True)
+
+
+def test_the_flags_of_missing_keys_are_options() -> None:
+    options = {name for command in COMMANDS for option in command.params for name in option.opts}
+    assert set(FLAGS.values()) <= options
+
+
+def test_a_missing_key_names_its_flag() -> None:
+    result = CliRunner().invoke(app, ["evaluate", "--model", "demo-reasoner"])
+    assert "  datasets: is missing: give it with --dataset, or in a config file\n" in result.stderr

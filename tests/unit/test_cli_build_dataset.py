@@ -53,7 +53,7 @@ def test_json_holds_the_facts_of_the_record(ready: Path):
 def test_fewer_rows_than_asked_for_end_with_3_and_what_to_do(ready: Path):
     result = call(ready, rows="25")
     assert result.exit_code == 3
-    assert "5 rows of 25 are missing: draw more prompts" in result.stdout
+    assert "5 rows of 25 are missing. Fix: draw more prompts" in result.stdout
 
 
 def test_a_config_file_holds_the_same_keys_and_flags_win(ready: Path):

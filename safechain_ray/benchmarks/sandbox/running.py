@@ -110,7 +110,7 @@ def backends() -> Iterator[Backend]:
         return
     yield Backend("root's own namespaces", user_namespace=False)
     yield Backend("a user namespace of nobody", user_namespace=True, started_as=NOBODY)
-    yield Backend("a user namespace of a root who is none on the machine", user_namespace=True)
+    yield Backend("a user namespace of a container's root", user_namespace=True)
 
 
 def user_of(backend: Backend) -> int | None:

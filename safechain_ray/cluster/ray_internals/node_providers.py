@@ -27,5 +27,5 @@ def node_provider(cloud: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ImportError(
             f"Ray's node provider for {cloud} can't be imported ({error}). Fix: install {package}, or write "
-            f"`provider.type: {cloud}` in place of `external` in the cluster config: nodes are spot nodes only then."
+            f"`provider.type: {cloud}` in place of `external` in the cluster config, which starts spot nodes only."
         ) from error

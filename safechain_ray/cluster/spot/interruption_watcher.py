@@ -113,11 +113,24 @@ def watch(raylet: Raylet, metadata: httpx.Client, read: Callable[[httpx.Client],
             notice = read(metadata)
             if notice is not None:
                 raylet.drain(notice)
-                logger.info("Drained node %s with %.0f s left: %s", raylet.node_id, notice.seconds, notice.words)
+                logger.info(
+                    "Drained node %s after a spot notice: the cloud stops this machine in %.0f s (%s). "
+                    "The node's rows are requeued on other nodes.",
+                    raylet.node_id,
+                    notice.seconds,
+                    notice.words,
+                )
                 return
         except Exception as error:  # of the service or of Ray: the next poll may succeed
             if repr(error) != last_error:
-                logger.warning("The poll for a spot notice failed, and is retried: %r", error)
+                logger.warning(
+                    "The poll for a spot notice failed on node %s: %r. It is repeated every %g s. Until it succeeds, a "
+                    "notice does not drain the node. Fix: check that %s and the Ray head node answer.",
+                    raylet.node_id,
+                    error,
+                    POLL_INTERVAL,
+                    metadata.base_url,
+                )
             last_error = repr(error)
 
 

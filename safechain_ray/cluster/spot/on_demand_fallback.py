@@ -14,6 +14,9 @@ logger = logging.getLogger(__name__)
 
 NodeConfig = Mapping[str, Any]
 
+TYPE_TAG = "ray-user-node-type"
+"""Ray's tag of a node with the name of its type in the cluster config."""
+
 
 class CreatesNodes(Protocol):
     """The method of Ray's NodeProvider that is used here."""
@@ -38,7 +41,12 @@ class OnDemandFallback(ABC):
             fallback = self.on_demand(node_config)
             if fallback == node_config:
                 raise
-            logger.warning("No spot node is available (%s). Starting %d on-demand nodes.", error, count)
+            logger.warning(
+                "No spot node of type %s started (%s). Starting %d on-demand nodes instead, which cost more.",
+                tags.get(TYPE_TAG, "unknown"),
+                error,
+                count,
+            )
             return parent.create_node(fallback, tags, count)
 
 
@@ -61,6 +69,13 @@ class OneByOneOnDemandFallback(OnDemandFallback):
             except Exception as error:
                 if not nodes:
                     raise
-                logger.warning("No further node is available (%s). %d of %d nodes are missing.", error, missing, count)
+                logger.warning(
+                    "No further node of type %s started (%s). %d of %d nodes are missing: the autoscaler requests them "
+                    "again in about ten minutes.",
+                    tags.get(TYPE_TAG, "unknown"),
+                    error,
+                    missing,
+                    count,
+                )
                 break
         return nodes

@@ -65,7 +65,10 @@ def run_training(
         if known is not None:
             raise known
         if not isinstance(error, WorkerGroupError | PreemptionError):
-            raise SafechainError(f"Ray Train ended the training: {_first_line(error)}. Its logs: {log_folder}")
+            raise SafechainError(
+                f"Ray Train ended the training: {_first_line(error)}. Fix: correct the cause (its logs are in "
+                f"{log_folder}), then rerun the command to resume from the last checkpoint."
+            )
         cause = _cause_sentence(error, watch.failures)
         if _was_interrupted(error):
             report(f"{cause}. All workers restart from the last checkpoint.")
@@ -195,11 +198,12 @@ def check_workers(worker: PoolNeeds, workers: int, view: ClusterView) -> str | N
     largest = view.with_autoscaler
     count = next((count for count in range(workers - 1, 0, -1) if fits([worker] * count, largest)), 0)
     fix = f"use {count} workers (--workers {count})" if count else "use a cluster with nodes that fit a worker"
+    reason = ""
     if worker.gpus and not view.has_gpus:
         fix = "join a cluster with GPUs (--ray-address or RAY_ADDRESS), or force CPUs with --device cpu"
     elif worker.gpus and view.accelerator is not None:
-        fix += f"; only GPUs that Ray names {view.accelerator!r} are counted"
+        reason = f" Only GPUs that Ray calls {view.accelerator!r} count here."
     raise PlanError(
-        f"{workers} training workers do not fit the cluster at once: {count or 'none'} of them fit.\n"
+        f"{workers} training workers do not fit the cluster at once: {count or 'none'} of them fit.{reason}\n"
         f"{needs_table([replace(worker, pool='each worker')], largest)}\nFix: {fix}, or add nodes."
     )

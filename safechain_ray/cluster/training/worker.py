@@ -151,9 +151,9 @@ def _known(error: Exception) -> SafechainError | None:
         return error
     if isinstance(error, torch.OutOfMemoryError):
         return SafechainError(
-            "The memory of a GPU does not suffice. Fix: lower max_length, use more workers, turn on "
-            "gradient_checkpointing, or train adapters (training.lora). finetune --plan shows the memory of each part. "
-            f"{_first_line(error)}"
+            f"A GPU ran out of memory: {_first_line(error).rstrip('.')}. `finetune --plan` shows the memory of each "
+            "part. Fix: lower max_length, use more workers, turn on gradient_checkpointing, or train adapters "
+            "(training.lora)."
         )
     return None
 

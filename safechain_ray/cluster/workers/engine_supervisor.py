@@ -11,6 +11,7 @@ restart, and the run would never end.
 import asyncio
 import atexit
 import gc
+import platform
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -25,7 +26,7 @@ from safechain_ray.cluster.workers.inflight_tracker import CrashRecord, TrackerC
 from safechain_ray.decoding.base import DecodeCheckpoint
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
-from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
+from safechain_ray.errors import EngineDiedError, EngineStartError, RowError, first_line
 from safechain_ray.types import Completion, Engine, Message, Request
 
 
@@ -137,7 +138,7 @@ class EngineSupervisor:
                     try:
                         return await engine.generate(request)
                     except EngineDiedError as error:
-                        self._record_crash(engine)
+                        self._record_crash(engine, error)
                         cause = error
             await self._restart(engine)
 
@@ -150,12 +151,16 @@ class EngineSupervisor:
             self._reported_suspects = suspects
             await self._tracker_client.set_decoding(suspects)
 
-    def _record_crash(self, engine: Engine) -> None:
+    def _record_crash(self, engine: Engine, error: EngineDiedError) -> None:
         """Called by every request in flight. At the first call all of these rows are still inside the gate."""
         if engine is self._engine and engine is not self._dead:
             self._dead = engine
             self._crash_records |= record_crash(self._crash_records, self._gate.rows)
             self._victims = self._gate.rows
+            self._reporter.note(
+                f"An engine on node {platform.node()} died ({first_line(error)}). "
+                f"A new engine starts there now. Rows to repeat: {len(self._victims)}."
+            )
 
     async def _restart(self, dead: Engine) -> None:
         async with self._restarting:

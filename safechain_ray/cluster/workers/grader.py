@@ -85,8 +85,8 @@ def check_sandboxes() -> None:
     found = ray.get([task.options(scheduling_strategy=placement).remote() for placement in placements])
     faults = {node["NodeManagerHostname"]: fault for node, fault in zip(nodes, found, strict=True) if fault is not None}
     if faults:
-        names = ", ".join(sorted(faults))
-        raise SandboxError(f"Node {names} can't grade code, and no model was loaded. {next(iter(faults.values()))}")
+        names = f"Node{'' if len(faults) == 1 else 's'} {', '.join(sorted(faults))}"
+        raise SandboxError(f"{names} can't grade code, and no model was loaded. {next(iter(faults.values()))}")
 
 
 class _Progress:

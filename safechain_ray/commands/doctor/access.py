@@ -155,7 +155,7 @@ def check_disk(subject: Subject, needs: EngineNeeds, hub_bytes: int | None) -> F
     free = disk_usage(existing(cache)).free / GB
     detail = f"{total:.0f} GB, {missing:.0f} GB of them to download; {free:.0f} GB free at {cache}"
     if missing > free and os.environ.get("RAY_ADDRESS"):
-        return subject.warning("weights", detail, "see that the nodes of the cluster have more: the weights go there")
+        return subject.warning("weights", detail, "check that the nodes of the cluster have more: the weights go there")
     if missing > free:
         return subject.failed("weights", detail, "free some disk, or point HF_HOME to a larger one")
     return subject.ok("weights", detail)
@@ -192,7 +192,7 @@ def check_room_for_copy(subject: Subject, stored: StoredModel) -> Finding:
     if stored.size <= free:
         return subject.ok("weights", detail)
     if os.environ.get("RAY_ADDRESS"):
-        return subject.warning("weights", detail, "see that the nodes of the cluster have more: the weights go there")
+        return subject.warning("weights", detail, "check that the nodes of the cluster have more: the weights go there")
     return subject.failed("weights", detail, f"free some disk, or point {COPIES} to a larger one")
 
 
@@ -216,9 +216,9 @@ def check_api(model: ApiEntry) -> Iterator[Finding]:
     yield _check_prices(subject, model)
     tags = catalog.families()[model.family].tags
     if tags is None:
-        yield subject.ok("thought", "its thought is no part apart: judge the response")
+        yield subject.ok("thought", "its thought is not a separate part: judge the response")
     else:
-        yield subject.ok("thought", f"reasoning that comes apart is put between {tags.open} and {tags.close}")
+        yield subject.ok("thought", f"reasoning in a separate field is put between {tags.open} and {tags.close}")
 
 
 def check_listed(subject: Subject, model: ApiEntry, key: str) -> Finding:

@@ -64,7 +64,7 @@ def examine(
     gpus = gpus_to_check(gpu_memory, read_gpus())
     if model is not None and is_api(model):
         if weights is not None:
-            raise InputError(f"--weights: {model.name} runs behind an API, which has its weights.")
+            raise InputError(f"--weights: {model.name} runs behind an API, which has its weights. Fix: leave it out.")
         return chain(check_api(api_model(model)), _findings(None, judge_entries, output, gpus, max_tokens))
     entry = None if model is None else _entry(model, weights)
     return _findings(entry, judge_entries, output, gpus, max_tokens)

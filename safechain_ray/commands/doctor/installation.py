@@ -103,7 +103,7 @@ def check_gpus(report: GpuReport, visible: str | None) -> Finding:
     if len(names) > 1:
         return STACK.warning(
             "GPUs",
-            f"{listed}: engines may get any of them, and plans take the smallest memory",
+            f"{listed}: engines may get any of them, and plans use the smallest memory",
             f"show GPUs of one kind only ({VISIBLE_DEVICES})",
         )
     hidden = len(report.gpus) - len(shown)
@@ -284,7 +284,7 @@ def check_python(found: tuple[int, int]) -> Finding:
     text = f"{found[0]}.{found[1]}"
     if (3, 11) <= found < (3, 13):
         return INSTALLATION.ok("Python", text)
-    return INSTALLATION.failed("Python", f"{text} is not tried", "use Python 3.11 or 3.12")
+    return INSTALLATION.failed("Python", f"{text} is not tested", "use Python 3.11 or 3.12")
 
 
 def check_engine_package(installed: Mapping[str, str]) -> Finding:
@@ -332,13 +332,13 @@ def check_torch_companions(torch: str | None, companions: Mapping[str, str | Non
             f"{', '.join(others)} may be built for CUDA, torch {torch} is for CPUs",
             f"uninstall {' and '.join(others)}: text models need none of them",
         )
-    return INSTALLATION.ok("torch's companions", "none that could disagree with it")
+    return INSTALLATION.ok("torch's companions", "none that conflicts with it")
 
 
 def check_free_disk(folder: Path) -> Finding:
     free = disk_usage(folder).free / GB
     if free < NEEDED_DISK_GIGABYTES:
-        return INSTALLATION.warning("disk", f"{free:.1f} GB free at {folder}", "free some: a full disk ends a run")
+        return INSTALLATION.warning("disk", f"{free:.1f} GB free at {folder}", "free some disk: a full disk ends a run")
     return INSTALLATION.ok("disk", f"{free:.0f} GB free at {folder}")
 
 
@@ -364,7 +364,7 @@ def _check_memory() -> Finding:
 def _check_cluster() -> Finding:
     if os.environ.get("RAY_ADDRESS"):
         return INSTALLATION.not_checked(
-            "cluster", "RAY_ADDRESS is set; whether it answers is not tried", "safechain-ray plan joins it"
+            "cluster", "RAY_ADDRESS is set; the connection is not checked", "run `safechain-ray plan`, which joins it"
         )
     return INSTALLATION.ok("cluster", "RAY_ADDRESS is not set: runs start a local Ray")
 

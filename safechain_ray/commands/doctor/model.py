@@ -69,7 +69,7 @@ def check_rendering(subject: Subject, prompt: str) -> Finding:
         return subject.warning(
             "chat template",
             "nothing after the request opens the assistant's turn",
-            "check that the template heeds add_generation_prompt",
+            "check that the template uses add_generation_prompt",
         )
     return subject.ok("chat template", "renders, and opens the assistant's turn")
 
@@ -79,7 +79,7 @@ def check_bos(subject: Subject, tokenizer: Any, prompt: str) -> Finding:
     bos = tokenizer.bos_token_id
     added = tokenizer(PROBE).input_ids[:1] == [bos]
     if bos is None or not (added or tokenizer.bos_token in prompt):
-        return subject.ok("BOS", "this tokenizer begins no text with one")
+        return subject.ok("BOS", "this tokenizer starts no text with it")
     ids = tokenizer(prompt, add_special_tokens=False).input_ids
     times = ids.count(bos)
     if times == 0:
@@ -97,7 +97,7 @@ def check_bos(subject: Subject, tokenizer: Any, prompt: str) -> Finding:
 
 def check_system_prompt(subject: Subject, family: Family, prompt: str) -> Finding:
     if family.system_prompt is None:
-        return subject.ok("system prompt", f"family {family.name} is given none")
+        return subject.ok("system prompt", f"family {family.name} has none")
     if family.system_prompt in prompt:
         return subject.ok("system prompt", f"there, {len(family.system_prompt)} characters")
     return subject.failed("system prompt", "the template drops or changes it", OTHER_TEMPLATE)
@@ -126,9 +126,9 @@ def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags) -> Finding:
         return subject.warning(
             "thinking tags",
             f"not in the vocabulary: {', '.join(spelled)}",
-            "check that the model is of this family: its authors gave theirs a token for each",
+            "check that the model is of this family, whose tokenizers have a token for each tag",
         )
-    return subject.ok("thinking tags", "; ".join(spelled) or f"{', '.join(written)}: a token each")
+    return subject.ok("thinking tags", "; ".join(spelled) or f"{', '.join(written)}: one token each")
 
 
 def check_strategy_prompt(
@@ -139,13 +139,11 @@ def check_strategy_prompt(
     prompt, prefill = asyncio.run(_first_request(name, rendered, tags))
     ids = tokenizer(prompt, add_special_tokens=False).input_ids
     if tokenizer.decode(ids, skip_special_tokens=False) != prompt:
-        return subject.failed(
-            check, "the prompt is another text after tokenisation", "check that the tokenizer is this model's own"
-        )
+        return subject.failed(check, "tokenisation changes the prompt", "check that the tokenizer is this model's own")
     if not prompt.endswith(prefill):
         return subject.failed(check, "the prompt does not end with it", OTHER_TEMPLATE)
     if tags is None:
-        return subject.ok(check, "none, as no thinking tags")
+        return subject.ok(check, "none: the family has no thinking tags")
     opened = _assistant_part(prompt).count(tags.open)
     wanted = 1 if prefill else 0
     if opened != wanted:
@@ -210,11 +208,11 @@ def check_shape(
 
 def check_context(subject: Subject, needs: EngineNeeds, longest: int | None) -> Finding:
     if longest is None:
-        return subject.not_checked("context", "the model's config names no longest context")
+        return subject.not_checked("context", "the model's config has no longest context")
     if needs.context_length > longest:
         return subject.failed(
             "context",
-            f"{needs.context_length:,} tokens are asked for, the model has {longest:,}",
+            f"{needs.context_length:,} tokens are configured, the model has {longest:,}",
             f"set the engine's context_length to {longest} or less",
         )
     return subject.ok("context", f"{needs.context_length:,} of the model's {longest:,} tokens")

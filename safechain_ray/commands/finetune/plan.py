@@ -190,8 +190,8 @@ def _too_small(config: FinetuneConfig, base: BaseModelSpec, memory: MemoryPlan, 
     lines = "".join(f"\n  {item.name:<20} {item.bytes / GIB:6.1f}" for item in memory.items)
     return (
         f"Training {base.entry.name} with {workers} workers takes {memory.gigabytes:.1f} GB of each GPU, and each "
-        f"has {gigabytes:.3g} GB:{lines}\nFix: {'; or '.join(_fixes(config, base, gigabytes))}. "
-        "Other GPUs: --gpu-memory."
+        f"has {gigabytes:.3g} GB:{lines}\nFix: {'; or '.join(_fixes(config, base, gigabytes))}; "
+        "or plan for other GPUs with --gpu-memory."
     )
 
 
@@ -205,14 +205,14 @@ def _fixes(config: FinetuneConfig, base: BaseModelSpec, gigabytes: float) -> lis
     fixes = []
     more = next((count for count in _doubled(workers) if fits(options, length, count)), None)
     if more is not None:
-        fixes.append(f"take {more} workers")
+        fixes.append(f"use {more} workers")
     shorter = next((cut for cut in (length // 2, length // 4) if cut >= 1024 and fits(options, cut, workers)), None)
     if shorter is not None:
-        fixes.append(f"max_length {shorter:,} (longer examples are left out)")
+        fixes.append(f"lower max_length to {shorter:,} (longer examples are left out)")
     adapters = options.model_copy(update={"lora": LoraOptions()})
     if options.lora is None and fits(adapters, length, workers):
         fixes.append("train adapters (--lora)")
-    return fixes or ["take GPUs with more memory, or a smaller model"]
+    return fixes or ["use GPUs with more memory, or a smaller model"]
 
 
 def _doubled(workers: int) -> list[int]:

@@ -81,8 +81,8 @@ def tokenise_set(config: FinetuneConfig, base: BaseModelSpec, source: TrainingSe
     if learnt.counts.examples < config.training.sequences_a_step:
         raise InputError(
             f"{source.source} gives {learnt.counts.examples:,} examples, and a step takes "
-            f"{config.training.sequences_a_step:,} sequences of one or more (training.sequences_a_step): lower it, or "
-            "give more rows."
+            f"{config.training.sequences_a_step:,} sequences of one or more examples. "
+            "Fix: lower training.sequences_a_step, or give more rows."
         )
     return TrainingData(source, learnt, held_out)
 
@@ -158,9 +158,10 @@ def _loaded(load: Callable[..., Any], location: str, entry: ModelEntry) -> Any:
     except CustomCodeError as error:
         raise CustomCodeError(f"Model {redact(entry.source)}") from error
     except (OSError, ValueError) as error:
-        message = f"Model {redact(entry.source)} can't be read: {first_line(error)}"
-        is_local = Path(location).expanduser().is_dir()
-        raise (InputError if is_local else UnreadHubError)(message) from error
+        message = f"Model {redact(entry.source)} can't be read: {first_line(error)}."
+        if Path(location).expanduser().is_dir():
+            raise InputError(f"{message} Fix: fetch the model's files again.") from error
+        raise UnreadHubError(f"{message} Fix: check the model's id, the network and HF_TOKEN.") from error
 
 
 @contextmanager

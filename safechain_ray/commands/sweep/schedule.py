@@ -153,8 +153,8 @@ class Schedule:
         if self._blocked.is_due(self._blocked.seconds(bool(decision.held_back))):
             names, minutes = ", ".join(decision.held_back), PLACEMENT_GRACE_PERIOD / 60
             self._reporter.report(
-                f"{names} would fit, but a larger model is not placed yet, and Ray might give them its GPUs: "
-                f"they wait, at most {minutes:g} minutes."
+                f"{names} would fit, but Ray might give them the GPUs of a larger model that is not placed yet. "
+                f"They wait for at most {minutes:g} minutes."
             )
         slices = self._time_slice()
         for name, plan in decision.starts.items():
@@ -233,7 +233,7 @@ class Schedule:
         if self._idle.is_due(idle):
             names = ", ".join(self._waiting)
             self._reporter.report(
-                f"No GPUs are free for {names}: the sweep waits for them, at most {minutes:g} minutes."
+                f"No GPUs are free for {names}. The sweep waits for them for at most {minutes:g} minutes."
             )
         if idle < minutes * 60:
             return

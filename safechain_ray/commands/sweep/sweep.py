@@ -106,7 +106,7 @@ def read_sweep(uri: str) -> SweepResults:
     """The results in a sweep's folder. Raises InputError where there is no sweep."""
     folder = open_folder(uri)
     if not folder.exists(SWEEP_FILE):
-        raise InputError(f"{folder} holds no sweep: there is no {SWEEP_FILE}.")
+        raise InputError(f"{folder} holds no sweep: there is no {SWEEP_FILE}. Fix: check the path.")
     return _results(folder, tuple(swept_models(folder).values()))
 
 

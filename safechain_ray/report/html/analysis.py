@@ -24,7 +24,7 @@ SHARES = (
     ("both unsafe", "q3"),
 )
 
-UPDATE = "`safechain-ray report RUN --fine-grained --html` updates it"
+UPDATE = "Fix: run `safechain-ray report RUN --fine-grained --html`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def thought_answer_plot(tables: Sequence[tuple[str, ThoughtAnswer]]) -> Plot:
     return Plot(
         "thought-answer",
         "Thought against answer",
-        "Samples by the verdicts of one judge on their thought and on their answer, where it has both.",
+        "Samples by the verdicts of one judge on their thought and on their answer, where both exist.",
         plot.picture(panel.bottom + 26, "Samples by the verdicts on thought and answer", join(drawn)),
     )
 
@@ -116,7 +116,7 @@ def sample_count_plot(curves: dict[str, list[_NamedCurve]]) -> Plot:
     return Plot(
         "sample-count",
         "Safety against the number of samples",
-        f"As expected of k of the K samples of each prompt, with 95% intervals as bands; up is safer.{left_out}",
+        f"Expected for k of the K samples of each prompt, with 95% intervals as bands; up is safer.{left_out}",
         plot.picture(66 + len(curves) * (HEIGHT + 92) - 40, "Safe@k and ConsSafe@k against k", join(drawn)),
     )
 
@@ -127,16 +127,16 @@ def _outdated_sentences(analysis: FineGrained, metrics: RunMetrics) -> Iterator[
     found = {(each.judge, each.part) for setting in metrics.settings for each in setting.judges}
     added = sorted(f"{printable(judge)} on the {part}" for judge, part in found - analysed)
     if added:
-        yield f"Made before {', '.join(added)} was judged: {UPDATE}."
+        yield f"The analysis was made before {', '.join(added)} was judged. {UPDATE}"
     ended = {setting.setting_id: _harmful(setting) for setting in metrics.settings}
     pairs = [(setting, ended.get(setting.setting_id, {})) for setting in analysis.settings]
     if any(
         (setting.rows if setting.harmful_rows is None else setting.harmful_rows) != sum(outcomes.values())
         for setting, outcomes in pairs
     ):
-        yield f"Computed over other prompts than those that count as harmful above: {UPDATE}."
+        yield f"The analysis covers other prompts than those that count as harmful above. {UPDATE}"
     elif any(_outcomes(each) != outcomes for setting, outcomes in pairs for each in setting.outcomes):
-        yield f"Computed from samples that were generated again since: {UPDATE}."
+        yield f"The analysis was computed from samples that were generated again since. {UPDATE}"
 
 
 def _harmful(setting: SettingMetrics) -> dict[Outcome, int]:

@@ -48,7 +48,7 @@ LIMITS = (0.1, 0.25, 0.5, 1.0)
 SAFETY, BENCHMARKS = 0, 1
 """The series of plots: a colour and a mark for each kind of figure."""
 
-COMPLETE = "Everything that one model was asked the other was asked too."
+COMPLETE = "All models were asked the same."
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def difference_plot(key: str, title: str, lines: Sequence[DifferenceLine]) -> Pl
     return Plot(
         key,
         title,
-        "The paired difference in points with its 95% interval, which is not widened for the number of comparisons. "
+        "The paired difference in points with its 95% interval, which is not corrected for multiple comparisons. "
         "Right is better.",
         plot.picture(panel.bottom + 28, title, join(drawn)),
     )

@@ -206,7 +206,7 @@ def strategy_plot(group: StrategyGroup) -> Plot:
     return Plot(
         f"strategies-{dataset}",
         f"Strategies on {dataset}",
-        f"How the thinking is steered, and what becomes of safety. {sampling}",
+        f"Safety by the strategy that steers the thinking. {sampling}",
         plot.picture(top + rows * 278 - 14, f"Safety by strategy on {dataset}", join(drawn)),
     )
 

@@ -31,7 +31,7 @@ def write_report(
     run = RunFolder(folder)
     record = run.read_run()
     if record is None:
-        raise InputError(f"{folder} has no run.json beside its metrics.json: copy the whole folder of the run.")
+        raise InputError(f"{folder} has no run.json beside its metrics.json. Fix: copy the whole folder of the run.")
     samples = pack_samples(run, metrics, with_text)
     return _write(run_page(metrics, record, samples, _read_analysis(folder, metrics), stand_ins), folder, target)
 
@@ -45,7 +45,7 @@ def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: 
     metrics = read_benchmark_metrics(folder)
     record = RunFolder(folder).read_run()
     if record is None:
-        raise InputError(f"{folder} has no run.json beside its metrics.json: copy the whole folder of the run.")
+        raise InputError(f"{folder} has no run.json beside its metrics.json. Fix: copy the whole folder of the run.")
     return _write(benchmark_page(metrics, record, stand_in), folder, target)
 
 

@@ -121,7 +121,9 @@ def test_the_watch_outlives_a_service_in_trouble_and_says_so_once(
     watch(node, client, gcp_notice)
     assert metadata.looks == 3
     assert node.drained == []
-    assert len(told) == 1
+    ((words, *values),) = told
+    assert "failed on node id: HTTPStatusError(" in words % tuple(values)
+    assert (words % tuple(values)).endswith(f"check that {client.base_url} and the Ray head node answer.")
 
 
 def test_the_watch_ends_with_the_process_of_its_node() -> None:

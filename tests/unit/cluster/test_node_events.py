@@ -30,7 +30,10 @@ def test_a_node_that_drains_and_leaves_between_two_polls_did_not_die():
 
 
 def test_a_node_that_another_replaces_between_two_polls_makes_two_events():
-    assert list(node_events({"a": SPOT}, {"b": SPOT}, ())) == [f"{SPOT} has joined.", f"{SPOT} is gone."]
+    assert list(node_events({"a": SPOT}, {"b": SPOT}, ())) == [
+        f"{SPOT} has joined.",
+        f"{SPOT} is gone: its unfinished work moves to other nodes.",
+    ]
 
 
 def test_a_node_that_joins_and_drains_between_two_polls_is_reported_as_both():

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from safechain_ray.cluster.spot import on_demand_fallback
 from safechain_ray.cluster.spot.on_demand_fallback import OnDemandFallback, OneByOneOnDemandFallback
 
 
@@ -35,6 +36,16 @@ def test_a_spot_node_is_taken_where_there_is_one() -> None:
         "node-1": {"market": "spot"},
     }
     assert provider.asked == ["spot"]
+
+
+def test_the_warning_names_the_type_of_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(on_demand_fallback.logger, "warning", lambda text, *values: said.append(text % values))
+    Provider({"on-demand"}).create_node({"market": "spot"}, {"ray-user-node-type": "gpu-1x24"}, 2)
+    assert said == [
+        "No spot node of type gpu-1x24 started (InsufficientInstanceCapacity). "
+        "Starting 2 on-demand nodes instead, which cost more."
+    ]
 
 
 def test_without_spot_capacity_the_same_nodes_come_on_demand() -> None:

@@ -52,9 +52,9 @@ def test_engines_on_cpus_share_no_gpu_of_their_machine():
 
 def test_gpus_that_ray_was_started_without_are_named():
     view = ClusterView(LAPTOP.nodes, unused_gpus=2)
-    assert "this machine has 2 GPUs, but Ray was started without them: start it with --num-gpus=2" in refusal(
-        [MODEL], view
-    )
+    text = refusal([MODEL], view)
+    assert text.splitlines()[0].endswith(" This machine has 2 GPUs, but Ray was started without them.")
+    assert text.splitlines()[-1] == "Fix: start Ray with --num-gpus=2."
 
 
 def test_model_and_judge_stand_side_by_side_where_both_fit():

@@ -197,7 +197,7 @@ def test_another_config_in_the_same_folder_is_refused_with_the_difference(
     tmp_path: Path, keys: dict[str, Any], difference: str
 ):
     built(answered(build_config(tmp_path)))
-    with pytest.raises(RunConflictError, match="With --run another data set") as refused:
+    with pytest.raises(RunConflictError, match="With --run, another data set") as refused:
         built(build_config(tmp_path, **keys))
     assert f"  {difference}\n" in str(refused.value)
 
@@ -242,7 +242,7 @@ def test_an_unknown_evaluation_set_is_refused_with_the_nearest(tmp_path: Path):
 
 def test_a_copy_of_a_set_that_the_catalog_does_not_hold_is_refused(tmp_path: Path):
     file = str(prompt_file(tmp_path))
-    assert "prompts.file is a copy of a set of the catalog" in wrong(tmp_path, prompts={"name": file, "file": file})
+    assert "prompts.file replaces a set of the catalog" in wrong(tmp_path, prompts={"name": file, "file": file})
 
 
 def test_where_no_prompt_can_be_asked_the_reasons_are_counted(tmp_path: Path):

@@ -112,7 +112,7 @@ def test_a_setting_without_a_partner_and_one_without_a_shared_prompt_are_told(on
     two = write_run(tmp_path / "two", [(GREEDY, {"p1": [False]}), (ZERO, {"p1": [False]})], few)
     three = write_run(tmp_path / "three", [(GREEDY, SAFE), (other, SAFE)], TEXTS, "R1-8B")
     assert [(each.run, each.setting, each.reason) for each in compared(one, two).left_out] == [
-        ("demo-reasoner", ZERO, "nothing to compare it with, or more than one")
+        ("demo-reasoner", ZERO, "no counterpart, or more than one")
     ]
     four = write_run(
         tmp_path / "four", [(other, {"q": [False]}), (GREEDY, {"p1": [True]})], {**few, "q": "Q?"}, "R1-14B"
@@ -156,12 +156,13 @@ def rewritten(run: Path, **changes: Any) -> Path:
 
 
 def test_what_can_not_be_compared_is_refused_with_the_reason(one: Path, tmp_path: Path) -> None:
-    assert refusal(one, tmp_path / "nothing") == f"{tmp_path / 'nothing'} holds no run: there is no run.json."
+    nothing = tmp_path / "nothing"
+    assert refusal(one, nothing) == f"{nothing} holds no run: there is no run.json. Fix: check the path."
     unfinished = write_run(tmp_path / "unfinished", [(GREEDY, SAFE)], TEXTS, finished=False)
     assert "has not ended. Fix: rerun its own command to resume." in refusal(one, unfinished)
     of_a_study = {"identity": {"judges": [], "labelled": "h"}, "data": {"name": "d"}}
     study = rewritten(write_run(tmp_path / "study", [(GREEDY, SAFE)], TEXTS), **of_a_study)
-    assert "holds no run of a model, but a judge study" in refusal(one, study)
+    assert "holds a judge study, preferences or benchmarks, but no run of a model" in refusal(one, study)
     assert "is named twice" in refusal(one, one / ".." / "one")
     others = write_run(tmp_path / "others", [(Setting(dataset="xstest"), SAFE)], TEXTS)
     told = refusal(one, others)

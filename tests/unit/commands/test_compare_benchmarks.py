@@ -48,7 +48,7 @@ def test_a_benchmark_in_two_styles_is_left_out(tmp_path: Path) -> None:
     metrics = json.loads(place.read_text())
     other = {**metrics["benchmarks"][0], "style": "evalplus"}
     place.write_text(json.dumps({**metrics, "benchmarks": [other]}))
-    with pytest.raises(InputError, match="in common: gsm8k there, gsm8k in style evalplus here"):
+    with pytest.raises(InputError, match="in common: the first has gsm8k, the second has gsm8k in style evalplus"):
         compare_benchmarks(runs)
 
 

@@ -76,8 +76,8 @@ def test_published_models_of_one_base_stand_beside_ours(story: list[str]) -> Non
     assert "| R1-7B; published | R1-7B-wj-40k; published | R1-7B-safechain; published |" in text
     assert "| 81.0 | 75.7 | 79.5 |" in text
     assert "| 36.4 | 95.2 | 53.4 |" in text
-    assert "Published (SafeChain, arXiv:2502.12025): greedily, on the full sets" in text
-    assert "Nothing was published" not in text
+    assert "Published (SafeChain, arXiv:2502.12025): greedy decoding on the full data sets" in text
+    assert "No figures were published" not in text
 
 
 def test_a_benchmark_in_another_style_than_the_published_one_has_a_star(story: list[str]) -> None:
@@ -95,7 +95,7 @@ def test_a_benchmark_in_another_style_than_the_published_one_has_a_star(story: l
 
 def test_where_nothing_was_published_of_ours_the_models_are_named_of_which_there_is(story: list[str]) -> None:
     text = markdown(compared_document(compare_models(story, StandIns()), FIGURES, StandIns()))
-    assert "Nothing was published of a model tuned from one of these: --paper R1-7B or R1-8B puts" in text
+    assert "No figures were published for a model tuned from one of these. --paper R1-7B or R1-8B adds" in text
 
 
 def test_a_published_tuned_model_of_ours_brings_those_of_its_base() -> None:

@@ -75,7 +75,7 @@ def test_without_thought_and_answer_apart_the_command_that_adds_them_is_named(tm
     finished_run(tmp_path, parts=["response"])
     analysis = analyse(str(tmp_path))
     assert analysis.settings[0].thought_answer == ()
-    assert "`safechain-ray judge RUN --judge J --part thought --part answer` adds that" in analysis.notes[0]
+    assert "`safechain-ray judge RUN --judge J --part thought --part answer` adds these verdicts" in analysis.notes[0]
     assert "--judge refusal-match --part answer` adds the answers alone" in analysis.notes[-1]
 
 

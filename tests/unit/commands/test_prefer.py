@@ -131,7 +131,7 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path):
     (tmp_path / "study").mkdir()
     study = {"identity": {"judges": [], "labelled": "h"}, "data": {"name": "d"}}
     (tmp_path / "study" / "run.json").write_text(json.dumps(study))
-    assert "holds no run of a model, but a judge study" in refusal(a, tmp_path / "study")
+    assert "holds a judge study, preferences or benchmarks, but no run of a model" in refusal(a, tmp_path / "study")
     assert "holds no run" in refusal(a, tmp_path / "nothing")
 
 

@@ -103,5 +103,5 @@ def test_a_refusal_of_the_hub_says_so_and_that_nothing_is_lost(
     built: Folder, monkeypatch: pytest.MonkeyPatch, refusal: Exception
 ):
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: Hub(refusal))
-    with pytest.raises(StorageError, match=r"to me/mine: .*(403|no route).* Rerun the command to push it again"):
+    with pytest.raises(StorageError, match=r"to me/mine: .*(403|no route).* Fix: .*rerun the command to push again"):
         push_dataset(built, "me/mine")

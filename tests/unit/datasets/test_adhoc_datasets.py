@@ -45,7 +45,7 @@ def test_a_file_without_a_known_suffix_is_refused_for_its_format(tmp_path: Path)
 
 
 def test_what_is_neither_a_file_nor_an_id_is_refused() -> None:
-    with pytest.raises(InputError, match="no file some/where/prompts"):
+    with pytest.raises(InputError, match=r"no file some/where/prompts.*\. Fix: check the path or the name; `safe"):
         adhoc_entry("some/where/prompts")
 
 

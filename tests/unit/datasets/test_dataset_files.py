@@ -82,20 +82,20 @@ def test_any_text_survives_any_format(suffix: str, rows: Rows, tmp_path_factory:
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("a.csv", b"id,prompt\n1,x\n2,y,z\n", r"row 2 \(ending at line 3\) has 3 fields, the header has 2"),
+        ("a.csv", b"id,prompt\n1,x\n2,y,z\n", r"row 2 \(ending at line 3\) has 3 fields, the header has 2\. Fix: "),
         ("a.csv", b'id,prompt\n1,"x\n', r"row 1 .*unexpected end of data"),
         ("a.csv", b"id,id\n1,2\n", "same name"),
         ("a.csv", b"id,prompt\n1,caf\xe9\n", "line 2 is not UTF-8"),
         ("a.csv", b"id,prompt\n", "holds no rows"),
         ("a.csv", b"", "holds no rows"),
         ("a.json", b"[]", "holds no rows"),
-        ("a.json", b'{"prompt": "x"}', "not a list of objects"),
+        ("a.json", b'{"prompt": "x"}', r"not a list of objects\. Fix: save the rows as a list"),
         ("a.json", b'["x"]', "item 1 is not an object"),
         ("a.jsonl", b'{"prompt": "x"}\n{"prompt"\n', "line 2 is not JSON"),
         ("a.parquet", b"PAR1 and no more", "no complete Parquet file"),
         ("a.csv.gz", b"id,prompt\n", "can't be unzipped"),
         ("a.csv.gz", gzip.compress(b"id,prompt\n1,x\n")[:-9], "can't be unzipped"),
-        ("a.txt", b"prompt\n", r"no known format.*\.csv.*\.parquet"),
+        ("a.txt", b"prompt\n", r"no known format\. Fix: give a file whose name ends in \.csv.*\.parquet"),
     ],
 )
 def test_a_broken_file_is_refused_by_name_and_place(name: str, content: bytes, complaint: str, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_broken_file_is_refused_by_name_and_place(name: str, content: bytes, c
 def test_half_a_parquet_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "half.parquet"
     path.write_bytes(encoded(ROWS, ".parquet")[:200])
-    with pytest.raises(InputError, match=r"half\.parquet is broken"):
+    with pytest.raises(InputError, match=r"half\.parquet is broken.*\. Fix: correct it, or replace it with an "):
         read_file(str(path))
 
 
@@ -120,7 +120,7 @@ def test_a_byte_order_mark_and_blank_lines_are_passed_over(tmp_path: Path) -> No
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.csv: there is no such file"):
+    with pytest.raises(InputError, match=r"none\.csv: there is no such file.*\. Fix: check the path\.$"):
         read_file(str(tmp_path / "none.csv"))
 
 

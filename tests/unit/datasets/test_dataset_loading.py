@@ -139,7 +139,7 @@ def test_another_number_of_rows_than_the_set_has_is_refused(ten: DatasetEntry) -
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_refused(ten: DatasetEntry, limit: int) -> None:
-    with pytest.raises(InputError, match="limit"):
+    with pytest.raises(InputError, match=rf"limit: {limit} is too small\. Fix: give 1 or more prompts\.$"):
         load_prompts(ten, limit=limit)
 
 
@@ -269,7 +269,8 @@ def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_
     assert "config 51" in no_config
     assert "'50'" in no_config
     assert "split test" in no_split
-    assert "Check its config, split and revision" in no_split
+    assert "Fix: name another split with --split" in no_split
+    assert no_split.endswith(", or check its config and revision.")
     assert "owner/name (config 250, split train, revision main)" in offline
     assert "HF_HUB_OFFLINE" in offline
     assert "the path of a local copy" in offline

@@ -104,7 +104,7 @@ def test_labels_of_another_kind_are_named_by_the_user(tmp_path: Path):
     path = written(tmp_path, labelled("S4"), labelled("fine"), labelled("s5"))
     found = load_labelled(path, COLUMNS, ["s4", "S5"])
     assert [each.unsafe for each in found.responses] == [True, False, True]
-    with pytest.raises(InputError, match=r"no row has the label S9 of --unsafe-label"):
+    with pytest.raises(InputError, match=r"no row has the label S9 of --unsafe-label.*\. Fix: name one of these with"):
         load_labelled(path, COLUMNS, ["S9"])
 
 

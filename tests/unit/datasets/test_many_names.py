@@ -30,13 +30,13 @@ def repeated_key(folder: Path) -> None:
 
 def header(folder: Path) -> None:
     assert parse_delimited(",".join(NAMES).encode(), ["prompt"]) == (tuple(NAMES), [])
-    with pytest.raises(BrokenFileError, match=r"the same name in its header \(c0\)"):
+    with pytest.raises(BrokenFileError, match=r"the same name in its header \(c0\)\. Fix: rename one of them"):
         parse_delimited(",".join([*NAMES, "c0"]).encode(), ["prompt"])
 
 
 def columns_of_a_table(folder: Path) -> None:
     assert _chosen(NAMES, None) == NAMES
-    with pytest.raises(BrokenFileError, match=r"two columns have the same name \(c0\)"):
+    with pytest.raises(BrokenFileError, match=r"two columns have the same name \(c0\)\. Fix: rename one of them"):
         _chosen([*NAMES, "c0"], None)
 
 

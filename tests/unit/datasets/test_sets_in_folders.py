@@ -275,5 +275,5 @@ def test_a_link_to_a_file_outside_of_its_folder_is_refused_but_for_the_hubs_cach
     assert len(load_prompts(adhoc_entry(str(snapshot))).prompts) == 1
     (snapshot / "train.csv").unlink()
     (snapshot / "train.csv").symlink_to(tmp_path / "outside.csv")
-    with pytest.raises(InputError, match="which is not a file of the set"):
+    with pytest.raises(InputError, match=r"which is not a file of the set\. Fix: correct the card"):
         load_prompts(adhoc_entry(str(snapshot)))

@@ -217,7 +217,7 @@ def test_tags_of_a_family_are_read_where_the_family_is_named_and_refused_elsewhe
     assert (found.thought, found.answer) == (THOUGHT, ANSWER)
     for said in ({}, {"has_thoughts": False}):
         message = refusal(tmp_path, asked(SKY), **said)
-        assert "row 1: the response holds <|begin_of_thought|>, a thinking tag of family sky-t1. Fix: " in message
+        assert "row 1: the response holds <|begin_of_thought|>, a thinking tag of family sky-t1 (" in message
         assert "training_set.family: sky-t1" in message
     assert "the response holds <think>" in refusal(tmp_path, asked(TAGGED), family="sky-t1")
 

@@ -194,7 +194,7 @@ def test_a_missing_column_offers_the_nearest_and_the_field_that_names_it(tmp_pat
 
 
 def test_columns_that_make_no_layout_are_refused_with_those_that_do(tmp_path: Path):
-    with pytest.raises(InputError, match=r"columns named are prompt_column; name messages_column; or response_column,"):
+    with pytest.raises(InputError, match=r"columns named are prompt_column; name messages_column; or .*\. Fix: "):
         adhoc_training_set(written(tmp_path, pair()), prompt_column="question")
 
 

@@ -26,10 +26,13 @@ def test_an_unknown_name_offers_the_nearest():
 
 def test_an_unknown_option_is_named_with_the_known_ones():
     with pytest.raises(
-        InputError, match=r"'morethink': no option 'rounds'\. Known options: max_rounds, think_budget, compat"
+        InputError,
+        match=r"'morethink': no option 'rounds'\. Fix: correct its options \(known: max_rounds, think_budget, compat\)",
     ):
         strategy(spec("morethink", rounds=3))
-    with pytest.raises(InputError, match=r"'zerothink': no option 'rounds'\. Known options: compat"):
+    with pytest.raises(
+        InputError, match=r"'zerothink': no option 'rounds'\. Fix: correct its options \(known: compat\)"
+    ):
         strategy(spec("zerothink", rounds=3))
 
 

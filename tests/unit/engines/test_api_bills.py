@@ -64,7 +64,7 @@ def test_the_budget_is_kept_by_a_provider_that_sends_no_bill():
         answers = ask(api, *map(str, range(30)), max_cost=0.3, prices=PRICES)
     assert len(api.bodies) == 6
     assert sum(isinstance(answer, Completion) for answer in answers) == 6
-    assert "of the budget of $0.3 the rest is less" in str(answers[-1])
+    assert "the rest of the budget of $0.3 is less" in str(answers[-1])
 
 
 def test_one_row_with_a_wrong_bill_or_half_a_character_is_no_other_rows_matter():

@@ -39,7 +39,7 @@ def test_what_a_lost_answer_may_have_cost_counts_as_spent_but_not_as_billed():
     budget.unanswered(0.6)
     assert (budget.spent, budget.billed) == (0.6, 0.0)
     assert budget.ask(0.6) == "spent"
-    assert "of the budget of $1 the rest is less than this request may cost" in budget.sentence()
+    assert "the rest of the budget of $1 is less than this request may cost" in budget.sentence()
 
 
 @given(st.floats(0.01, 5), st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), max_size=60))

@@ -1,6 +1,7 @@
 """The API engine against a local server that answers, fails, stalls and lies as it is told."""
 
 import asyncio
+import platform
 import random
 import traceback
 from collections import Counter
@@ -98,7 +99,7 @@ def test_tries_are_bounded_and_the_row_says_how_they_ended():
     with serving(always(lambda: failure(500, "out of order"))) as api:
         (error,) = ask(api, "Hi")
     assert type(error) is RowError
-    assert str(error) == "model-1 at 127.0.0.1 failed 10 times, at last with 500: out of order"
+    assert str(error) == "model-1 at 127.0.0.1 failed 10 times. The last error: 500: out of order"
     assert len(api.bodies) == 10
 
 
@@ -193,8 +194,11 @@ def test_the_key_goes_to_the_server_and_nowhere_else():
 def test_without_its_key_no_engine_starts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TEST_API_KEY")
     entry = ApiEntry(name="m", api_model="model-1", base_url="http://h/v1", api_key_env="TEST_API_KEY")
-    with pytest.raises(EngineStartError, match="set the environment variable TEST_API_KEY"):
+    with pytest.raises(EngineStartError, match="set the environment variable TEST_API_KEY") as failed:
         start_api(ApiStart(entry))
+    assert f"did not start in the environment of node {platform.node()}. No key for model-1 at h. Fix:" in str(
+        failed.value
+    )
 
 
 def test_beyond_the_budget_of_requests_none_is_sent():
@@ -202,7 +206,8 @@ def test_beyond_the_budget_of_requests_none_is_sent():
         answers = ask(api, *map(str, range(30)), max_requests=12)
     assert len(api.bodies) == 12
     assert [isinstance(answer, Completion) for answer in answers].count(True) == 12
-    assert "the budget of 12 requests is spent" in str(answers[-1])
+    spent = "the budget of 12 requests is spent. Fix: rerun the command with a larger --max-requests."
+    assert spent in str(answers[-1])
 
 
 def test_the_bill_stays_within_the_budget_and_uses_it():
@@ -210,7 +215,7 @@ def test_the_bill_stays_within_the_budget_and_uses_it():
     with serving(always(chat)) as api:
         answers = ask(api, *map(str, range(60)), max_cost=0.3, prices=prices)
     assert 0.25 <= 0.01 * len(api.bodies) <= 0.3
-    assert "of the budget of $0.3 the rest is less than this request may cost" in str(answers[-1])
+    assert "the rest of the budget of $0.3 is less than this request may cost" in str(answers[-1])
 
 
 def test_no_more_requests_than_the_cap_are_under_way():

@@ -144,7 +144,7 @@ def test_the_budget_reserves_what_all_choices_may_cost():
     with serving(obeys) as api:
         assert texts_of(ask(api, ["a"], max_cost=450e-6)) == ["a 0"]
         answers = ask(api, ["a"] * 5, max_cost=450e-6)
-    assert all("not sent: of the budget" in str(answer) for answer in answers)
+    assert all("not sent: the rest of the budget" in str(answer) for answer in answers)
     assert len(api.bodies) == 1
 
 

@@ -1,5 +1,6 @@
 """Waiting for GPU memory that a predecessor gives back, on pretended GPUs."""
 
+import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -49,8 +50,8 @@ def test_memory_is_waited_for_until_it_is_free_and_its_holder_is_named():
     seconds, notes = waited(held(60, 60, 30, 2))
     assert seconds == 3
     assert notes == [
-        "Waiting for GPU memory: GPU 0 has 20.0 of 80.0 GiB free, 73.6 are needed; "
-        "used by VLLM::EngineCore (pid 7, 60.0 GiB)"
+        f"Waiting for GPU memory on node {platform.node()}: GPU 0 has 20.0 of 80.0 GiB free, 73.6 are needed; "
+        "used by VLLM::EngineCore (pid 7, 60.0 GiB). The engine is started after 120 s at the latest."
     ]
 
 
@@ -58,9 +59,10 @@ def test_after_two_minutes_the_engine_is_started_all_the_same():
     seconds, notes = waited(held(60))
     assert seconds == 120
     assert [note.partition(":")[0] for note in notes] == [
-        *["Waiting for GPU memory"] * 4,
-        "GPU memory is still in use after 120 s; starting anyway",
+        *[f"Waiting for GPU memory on node {platform.node()}"] * 4,
+        f"GPU memory is still in use on node {platform.node()} after 120 s",
     ]
+    assert notes[-1].endswith("started anyway, and may fail. Fix: end the processes that use the memory.")
 
 
 def test_the_wait_says_whether_the_memory_came_free():

@@ -1,6 +1,7 @@
 """How a vLLM engine is started on a GPU, with a pretended vLLM: arguments, memory, repeated starts."""
 
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_an_engine_that_fails_for_memory_is_started_again(pretended: PretendedVl
 
     assert len(pretended.started) == len(gpu_machine) == 3
     assert len(notes) == 2
-    assert "The engine failed to start, as GPU memory was in use; retrying" in notes[0]
+    assert f"failed to start on node {platform.node()}, as other processes used GPU memory. It is started" in notes[0]
 
 
 def test_a_start_is_repeated_a_bounded_number_of_times(pretended: PretendedVllm):
@@ -94,9 +95,10 @@ def test_an_engine_that_fails_for_another_reason_is_not_started_again(pretended:
     """vLLM logs the free memory at each start; a model that finds no room on a free GPU is too large for it."""
     pretended.log_file.write_text(NO_MEMORY + "\n")  # of an earlier engine
     pretended.failures = [failure]
-    with pytest.raises(EngineStartError, match="did not start"):
+    with pytest.raises(EngineStartError, match="did not start") as failed:
         start_vllm(start(pretended))
     assert len(pretended.started) == 1
+    assert str(failed.value).count("Fix: correct the cause that the log shows") == 1
 
 
 def test_a_model_without_room_on_a_gpu_that_others_use_is_started_again(

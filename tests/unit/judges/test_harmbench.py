@@ -130,7 +130,7 @@ def test_what_is_sent_always_fits_and_only_what_was_cut_is_noted(prompt: int, te
     verdict = judged(engine, "b " * prompt, "g " * text, context)
     if room <= prompt:
         assert engine.asked == []
-        assert f"no room for the answer in the judge's context of {context} tokens" in (verdict.error or "")
+        assert f"no room for the answer in the judge's context of {context} tokens. Fix: " in (verdict.error or "")
     else:
         assert engine.count_tokens(engine.asked[0].prompt) + 1 <= context
         assert (verdict.note is not None) == (prompt + text > room)
@@ -144,7 +144,7 @@ def test_judged_text_can_not_write_control_tokens_into_the_prompt():
 
 
 def test_it_can_not_be_made_without_an_engine():
-    with pytest.raises(InputError, match="'harmbench' of kind harmbench needs an engine"):
+    with pytest.raises(InputError, match=r"'harmbench' of kind harmbench needs an engine\. Fix: add `engine:`"):
         make_judge(ENTRY, None)
 
 

@@ -214,5 +214,5 @@ def test_an_over_long_conversation_is_a_verdict_with_an_error():
 
 
 def test_it_can_not_be_made_without_an_engine():
-    with pytest.raises(InputError, match="'llama-guard-3-8b' of kind llama_guard needs an engine"):
+    with pytest.raises(InputError, match=r"'llama-guard-3-8b' of kind llama_guard needs an engine\. Fix: add `eng"):
         make_judge(judges()["llama-guard-3-8b"], None)

@@ -125,7 +125,7 @@ def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch):
 def test_it_can_not_be_made_without_a_server():
     with serving() as server:
         entry = moderation_entry(server).model_copy(update={"endpoint": None})
-    with pytest.raises(InputError, match="needs a server"):
+    with pytest.raises(InputError, match=r"needs a server\. Fix: add `endpoint:` to its entry"):
         make_judge(entry, None)
 
 

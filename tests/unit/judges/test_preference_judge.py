@@ -171,7 +171,7 @@ def test_what_is_sent_always_fits_and_what_was_cut_is_noted(prompt: int, a: int,
     decided = preferred(engine, "a " * a, "b " * b, "p " * prompt)
     if room < prompt + 2:
         assert engine.asked == []
-        assert f"no room for the responses in the judge's context of {context} tokens" in (decided.error or "")
+        assert f"no room for the responses in the judge's context of {context} tokens. Fix: " in (decided.error or "")
     else:
         assert all(engine.count_tokens(request.prompt) + 1 <= context for request in engine.asked)
         assert (decided.note is not None) == (prompt + a + b > room)

@@ -80,7 +80,7 @@ def test_pass_at_k_over_all_problems_lies_within_its_bounds_and_grows_with_k(pro
 
 @pytest.mark.parametrize("k", [0, 3])
 def test_a_k_that_the_samples_do_not_have_is_refused(k: int):
-    with pytest.raises(InputError, match=rf"pass@{k} is undefined for 2 samples"):
+    with pytest.raises(InputError, match=rf"pass@{k} is undefined for 2 samples a problem\. Fix: give a k from 1 to 2"):
         summarise_grades(of((1, 1), samples=2), 2, ks=(k,))
 
 

@@ -106,7 +106,7 @@ SMALL = setting("strongreject-small", as_published(), samples=5, **SAMPLED)
             ["lessthink with compat=none, not paper (judg"],
         ),
         (setting("strongreject", "morethink", **GREEDY), 313, {}, ["morethink with compat=none, not paper"]),
-        (SMALL, 60, {"blocked": 7}, ["7 blocked responses are missing; the published code had a refusal judged"]),
+        (SMALL, 60, {"blocked": 7}, ["7 blocked responses are missing; the published code judged a fixed refusal"]),
         (
             setting("strongreject", {"name": "morethink", "max_rounds": 3, "compat": "none"}, **GREEDY),
             313,

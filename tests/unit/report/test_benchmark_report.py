@@ -48,7 +48,7 @@ def test_the_published_figure_is_beside_ours_with_what_differs(tmp_path: Path) -
 
 def test_for_an_unpublished_model_a_note_names_the_published_ones(tmp_path: Path) -> None:
     text = beside(sampled(tmp_path), None)
-    assert "Nothing was published of demo-reasoner" in text
+    assert "No figures of demo-reasoner were published on these benchmarks" in text
     assert "R1-8B-wj-40k" in text
 
 

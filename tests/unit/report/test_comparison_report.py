@@ -68,12 +68,12 @@ def test_a_pair_of_unequal_settings_is_noted_and_so_are_other_prompts(tmp_path: 
         "strongreject default temp=0.6 K=5 top_p=0.95 of R1-8B is compared with strongreject default greedy K=1 of "
         "R1-7B" in text
     )
-    assert "compared over the 8 prompts that are in both, of 40 and 8." in text
+    assert "compared over the 8 prompts that both have, of 40 and 8." in text
     assert "some differences rest on only 8 prompts." in text
 
 
 def test_a_comparison_without_published_figures_has_a_note(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, [(GREEDY, SAFE)], TEXTS) for name in ("one", "two")]
     uris = [str(run) for run in runs]
-    assert "Nothing was published of both sides of any pair" in flat(shown(compare_runs(uris, StandIns())))
+    assert "No pair has published figures of both sides" in flat(shown(compare_runs(uris, StandIns())))
     assert "Published" not in shown(compare_runs(uris))

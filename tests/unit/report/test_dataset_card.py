@@ -58,7 +58,7 @@ def test_missing_rows_sources_and_the_limits_of_verdicts_are_in_the_card(tmp_pat
     _, card = carded(tmp_path, rows=30, decontaminate=["quickstart"])
     assert "**10 rows of 30 are missing" in card
     assert "| judge | demo-guard |" in card
-    assert "No prompt shares 13 words in a row with one of quickstart" in card
+    assert "No prompt is a near-duplicate of one of quickstart, or shares 13 words in a row with one" in card
     assert "## What the verdicts mean, and what they don't" in card
     assert '"name": "demo-reasoner"' in card
     assert str(tmp_path / "set") not in card

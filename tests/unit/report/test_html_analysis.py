@@ -73,7 +73,8 @@ def test_a_judge_that_came_after_the_analysis_is_reported(run: RunFolder):
     text = run.folder.read_text("metrics.json").replace('"judge": "refusal-match"', '"judge": "late-judge"')
     run.folder.write_text("metrics.json", text)
     shown = page(run)
-    assert "Made before late-judge on the answer, late-judge on the response, late-judge on the thought" in shown
+    late = "late-judge on the answer, late-judge on the response, late-judge on the thought"
+    assert f"The analysis was made before {late} was judged. Fix: run " in shown
     assert "report RUN --fine-grained --html" in shown
 
 
@@ -84,7 +85,7 @@ def test_samples_that_were_generated_again_since_are_reported(run: RunFolder):
     _, *harmful = reversed(metrics["settings"][0]["outcomes_by_category"].values())
     harmful[0] |= {"ok": harmful[0]["ok"] - 1, "truncated": 1}
     run.folder.write_text("metrics.json", json.dumps(metrics))
-    assert "Computed from samples that were generated again since" in page(run)
+    assert "The analysis was computed from samples that were generated again since" in page(run)
 
 
 def test_an_analysis_of_other_harmful_prompts_is_reported(run: RunFolder):
@@ -92,7 +93,7 @@ def test_an_analysis_of_other_harmful_prompts_is_reported(run: RunFolder):
     older = json.loads(run.folder.read_text("analysis.json"))
     del older["settings"][0]["harmful_rows"]  # an earlier version, which pooled harmful and benign prompts
     run.folder.write_text("analysis.json", json.dumps(older))
-    assert "Computed over other prompts than those that count as harmful above" in page(run)
+    assert "The analysis covers other prompts than those that count as harmful above" in page(run)
 
 
 def test_an_unreadable_analysis_is_an_error_with_the_fix(run: RunFolder):

@@ -179,5 +179,5 @@ def test_a_folder_with_figures_alone_is_refused_with_what_to_do(tmp_path: Path):
     (tmp_path / "run.json").unlink()
     for file in (tmp_path / "samples").iterdir():
         file.unlink()
-    with pytest.raises(InputError, match=r"no run\.json beside its metrics\.json: copy the whole folder"):
+    with pytest.raises(InputError, match=r"no run\.json beside its metrics\.json\. Fix: copy the whole folder"):
         write_report(open_folder(str(tmp_path)))

@@ -36,5 +36,5 @@ def test_a_sweep_has_them_below_the_figures_of_each_model() -> None:
     page = sweep_page([SweepRun(run_of(model), f"{model}/report.html") for model in ("R1-7B", "demo-reasoner")])
     section = page.split('id="published"')[1].split("</section>")[0]
     assert "[p 36.4]" in section
-    assert "Nothing was published of demo-reasoner" in section
+    assert "No figures were published for demo-reasoner" in section
     assert 'id="published"' not in sweep_page([SweepRun(run_of("demo-reasoner"), "demo-reasoner/report.html")])

@@ -74,14 +74,14 @@ def test_the_papers_figures_are_below_ours():
 def test_what_differs_is_starred_and_noted_below():
     document = leaderboard_beside([run_of("demo-reasoner")], FIGURES, StandIns(model="R1-7B"))
     assert document.tables[1].groups[0][0][1].lines[-1] == "[p 36.4*]"
-    assert "* Ours is not what was published" in document.tables[1].caption
+    assert "* Ours was measured in another way" in document.tables[1].caption
     assert any("model demo-reasoner, not R1-7B" in note for note in document.notes)
 
 
 def test_without_a_published_figure_only_ours_is_shown():
     document = leaderboard_beside([run_of("demo-reasoner")], FIGURES, StandIns())
     assert "[p" not in shown(document).split("Last, in brackets")[0]
-    assert any("Nothing was published of demo-reasoner" in note for note in document.notes)
+    assert any("No figures were published for demo-reasoner" in note for note in document.notes)
 
 
 def test_models_that_are_not_done_come_first_failed_ones_before_others_with_their_last_errors():

@@ -73,8 +73,8 @@ def test_safety_and_over_refusal_are_side_by_side_once_a_setting(both: RunMetric
     assert [column.heading for column in table.columns][-1] == ("Over-", "refusal")
     assert (lines_of(first)[1][0], lines_of(first)[-1][0]) == ("75.0", "25.0")
     assert (lines_of(second)[1][0], lines_of(second)[-1]) == ("100.0", ("",))
-    assert "Safety figures cover harmful prompts alone." in table.caption
-    assert "that match finds to be refusals" in table.caption
+    assert "Safety figures cover harmful prompts only." in table.caption
+    assert "that are refusals according to match; lower is better" in table.caption
 
 
 def test_a_category_of_benign_prompts_has_over_refusal_and_no_safety(both: RunMetrics):
@@ -173,14 +173,14 @@ def test_the_commonest_reasons_of_error_rows_are_under_the_table():
     ]
     (note,) = [note for note in notes(measured(rows)) if "ended with an error" in note]
     assert note.endswith(
-        "7 rows ended with an error. Commonest reasons: 5 x EngineDied: engine N went away; 2 x HTTP 500."
+        "7 rows ended with an error. Most common reasons: 5 x EngineDied: engine N went away; 2 x HTTP 500."
     )
 
 
 def test_the_reasons_of_missing_verdicts_are_with_their_judge():
     rows = [sample(ONE, i, 0, category="bad", verdicts=(verdict(None, error="spoke 1"),)) for i in (1, 2)]
     noted = " ".join(notes(measured(rows)))
-    assert "guard, response: 2 of 2 verdicts are missing. Commonest reasons: 2 x spoke N." in noted
+    assert "guard, response: 2 of 2 verdicts are missing. Most common reasons: 2 x spoke N." in noted
 
 
 def test_errors_are_foreign_text_and_shown_as_text():

@@ -78,7 +78,8 @@ def test_what_is_missing_cut_and_left_out_is_noted():
     left = LeftOut(samples_a=5, samples_b=0, other_prompt=2, settings_a=("xstest-default-t0-k1-1",), settings_b=())
     text = " ".join(shown(preferences(left), width=400).split())
     assert "1 pairs lack a response (errors, blocked); 2 pairs the judge could not decide; 4 pairs were cut" in text
-    assert "Left out: 2 samples, as their prompt has another text in the other run; 5 samples that only A has." in text
+    left_out = "2 samples, because their prompt has another text in the other run; 5 samples that only A has."
+    assert f"Left out: {left_out}" in text
     assert "xstest-default-t0-k1-1 of A" in text
 
 

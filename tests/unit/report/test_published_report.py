@@ -67,7 +67,7 @@ def test_a_difference_of_every_row_is_noted_once() -> None:
 
 
 def test_a_run_without_published_figures_shows_how_to_name_a_model_and_a_data_set() -> None:
-    assert "--paper NAME puts the figures of another model beside" in " ".join(shown(run_of("demo-reasoner")).split())
+    assert "--paper NAME adds the figures of another model" in " ".join(shown(run_of("demo-reasoner")).split())
     text = " ".join(shown(run_of("R1-7B")).split())
     assert "--paper-dataset xstest=NAME compares it with one of strongreject, wildjailbreak." in text
 

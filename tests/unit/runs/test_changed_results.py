@@ -43,7 +43,9 @@ def test_a_folder_of_sampled_morethink_from_before_is_refused_with_the_reason_an
     said = str(refused.value)
     assert 'decoding: "(absent)" -> {"morethink_seeds": "one for each call"}' in said
     assert "The derivation of morethink's seeds has changed" in said
-    assert "Fix: rerun with another --output" in said
+    assert "so that a rerun needs another --output" in said
+    assert said.count("Fix: ") == 1
+    assert "Fix: give another --output" in said
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,9 @@ def test_a_folder_whose_thoughts_were_divided_by_other_rules_is_refused_with_the
     said = str(refused.value)
     assert line in said
     assert "The rules that divide a response into thought and answer have changed" in said
-    assert "Fix: rerun with another --output" in said
+    assert "so that a rerun needs another --output" in said
+    assert said.count("Fix: ") == 1
+    assert "Fix: give another --output" in said
 
 
 def test_a_difference_that_only_sounds_like_a_mark_has_no_reason() -> None:

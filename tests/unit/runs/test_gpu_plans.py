@@ -187,7 +187,7 @@ def test_an_engine_whose_memory_its_arguments_change_is_planned_as_it_is():
     view = ClusterView((Node("gpu", 8, 1, 64, gpu_memory=L4),))
     needs = pool_needs(resolved(**PAPER | {"model": model}), ResourcesConfig(), view)[0]
     assert (needs.gpus, needs.fit) == (1, None)
-    assert "it may fit all the same" in needs.notes[0]
+    assert "its engine_kwargs may still make it fit" in needs.notes[0]
 
 
 def test_gpus_of_two_sizes_are_planned_for_as_the_smaller_ones():

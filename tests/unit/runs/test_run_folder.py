@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.config import ResourcesConfig
-from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.errors import InputError, RunConflictError, StorageError
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, count_samples
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.runs.folder import RunFolder, differences, read_metrics
@@ -144,6 +144,14 @@ def test_metrics_that_do_not_parse_are_refused_by_name(run: RunFolder, content: 
     run.folder.write_bytes("metrics.json", content)
     with pytest.raises(InputError, match=r"/metrics\.json is no .*Fix: run the run's own command again"):
         read_metrics(run.folder.uri)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more"])
+def test_a_torn_file_of_samples_is_refused_with_the_command_that_repairs_it(run: RunFolder, content: bytes):
+    run.samples.write_bytes("a.parquet", content)
+    with pytest.raises(StorageError, match=r"samples/a\.parquet: .*\. Fix: run the run's own command again") as refused:
+        list(run.counted_samples())
+    assert str(refused.value).count("Fix: ") == 1
 
 
 LINKS = ("verdicts/a-judge", "pieces/a-judge", "stages/0", "samples/_broken", "verdicts/a-judge/_broken")

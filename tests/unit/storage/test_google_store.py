@@ -87,7 +87,7 @@ def test_patience_ends_with_a_sentence(google: GoogleServer, folder: Folder) -> 
         google.start()
     assert f"Can't write gs://***@{BUCKET}/" in str(failure.value)
     assert "UNAVAILABLE: " in str(failure.value)
-    assert "Rerun the command to resume when it answers" in str(failure.value)
+    assert "Fix: check the network and the store's endpoint; rerun the command to resume" in str(failure.value)
     assert "error_info" not in str(failure.value)
 
 

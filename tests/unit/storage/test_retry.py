@@ -4,11 +4,13 @@ import pytest
 
 from safechain_ray.storage import retry as module
 from safechain_ray.storage.retry import (
+    FINAL,
     MAX_BACKOFF,
     OutageState,
     RetriesExhaustedError,
     RetryPolicy,
     backoff,
+    explained,
     store_error_of,
 )
 
@@ -106,6 +108,27 @@ def test_what_can_not_pass_is_not_tried_again(clock: Time, code: str) -> None:
 )
 def test_errors_are_told_apart(error: OSError, final: bool) -> None:
     assert store_error_of(error).final is final
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(OSError(f"When writing: AWS Error {code} during PutObject operation: no.") for code in FINAL),
+        OSError("google::cloud::Status(UNAVAILABLE: try later)"),
+        FileNotFoundError(2, "no"),
+        PermissionError(13, "no"),
+        OSError(28, "no space"),
+        OSError(30, "read-only"),
+        NotADirectoryError(20, "no"),
+        OSError("its size differs. Fix: rerun"),
+        RetriesExhaustedError("no answer"),
+    ],
+)
+def test_each_error_is_explained_with_one_fix(error: OSError) -> None:
+    text = explained(store_error_of(error), str)
+    assert text.count("Fix: ") == 1
+    assert text.endswith(".")
+    assert ".." not in text
 
 
 def test_a_blip_is_not_told_and_a_silence_is_told_once_with_its_end(clock: Time) -> None:

@@ -71,7 +71,7 @@ def test_files_are_moved_and_deleted(folder: Folder) -> None:
 
 
 def test_a_missing_file_is_named(folder: Folder) -> None:
-    with pytest.raises(StorageError, match=r"read .*/runs/none.*: there is no such file"):
+    with pytest.raises(StorageError, match=r"read .*/runs/none.*: there is no such file.*\. Fix: check the path"):
         folder.read_bytes("none")
     with pytest.raises(StorageError, match=r"read .*/runs/none.parquet.*: there is no such file"):
         folder.read_parquet("none.parquet")
@@ -80,7 +80,7 @@ def test_a_missing_file_is_named(folder: Folder) -> None:
 def test_a_broken_parquet_file_and_a_missing_column_are_storage_errors(folder: Folder) -> None:
     folder.write_bytes("broken.parquet", b"PAR1 and no more")
     folder.write_parquet("whole.parquet", TABLE)
-    with pytest.raises(StorageError, match=r"broken\.parquet"):
+    with pytest.raises(StorageError, match=r"broken\.parquet.*\. Fix: restore the file from a copy, or rerun the"):
         folder.read_parquet("broken.parquet")
     with pytest.raises(StorageError, match="nope"):
         folder.read_parquet("whole.parquet", ["nope"])

@@ -69,19 +69,19 @@ def test_a_folder_without_the_right_to_write_is_refused_with_the_fix() -> None:
             open_folder(name).check_writable()
     assert f"write {name}/" in str(refusal.value)
     assert "Permission denied" in str(refusal.value)
-    assert "Fix: choose another folder" in str(refusal.value)
+    assert str(refusal.value).endswith("Fix: give this user permission there, or choose another path.")
 
 
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="Not a directory"):
+    with pytest.raises(StorageError, match=r"Not a directory\. Fix: check the path\.$"):
         open_folder(str(tmp_path / "file" / "run")).check_writable()
 
 
 def test_a_full_disk_is_named_and_the_old_file_stays(tiny_disk: Path) -> None:
     folder = open_folder(str(tiny_disk))
     folder.write_text("samples.parquet", "the old text")
-    with pytest.raises(StorageError, match=r"tiny/samples\.parquet: no space left"):
+    with pytest.raises(StorageError, match=r"tiny/samples\.parquet: no space left .* Fix: free some space"):
         folder.write_bytes("samples.parquet", b"x" * 100_000)
     assert os.listdir(tiny_disk) == ["samples.parquet"]
     assert folder.read_text("samples.parquet") == "the old text"
@@ -137,5 +137,5 @@ def test_a_named_pipe_is_no_file_and_keeps_nobody_waiting(folder: Folder, tmp_pa
     (tmp_path / "runs" / "part.parquet").symlink_to("/dev/zero")
     for read in (folder.read_bytes, folder.read_parquet, lambda name: folder.fetch(FileFacts(name, 1, 0), tmp_path)):
         for name in ("run.json", "part.parquet"):
-            with pytest.raises(StorageError, match=f"{name}: it is a named pipe or a device, not a file"):
+            with pytest.raises(StorageError, match=f"{name}: it is a named pipe or a device, not a file. Fix: replace"):
                 read(name)

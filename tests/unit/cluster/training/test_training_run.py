@@ -115,7 +115,7 @@ def test_what_only_a_person_can_fix_is_not_tried_again(monkeypatch: pytest.Monke
 
 
 def test_an_error_of_the_controller_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    with pytest.raises(SafechainError, match="Ray Train ended the training: it is lost"):
+    with pytest.raises(SafechainError, match=r"Ray Train ended the training: it is lost\. Fix: correct the cause"):
         run(monkeypatch, tmp_path, dies(ValueError("it is lost\nTraceback: many lines")))
 
 

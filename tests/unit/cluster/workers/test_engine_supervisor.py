@@ -1,6 +1,7 @@
 """The engine supervisor: requests survive an engine's crash, and one crash starts one new engine."""
 
 import asyncio
+import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,6 +79,9 @@ def test_a_request_under_which_the_engine_dies_is_done_again_on_a_new_one():
     assert texts(host.answers("a")) == {ANSWER}
     assert started.started == 2
     assert (host.progress.ready, host.progress.counts["engine_restarts"]) == (1, 1)
+    (note,) = host.progress.notes
+    assert note.startswith(f"An engine on node {platform.node()} died (")
+    assert note.endswith(". A new engine starts there now. Rows to repeat: 1.")
 
 
 def test_many_requests_in_flight_at_a_death_start_one_new_engine():

@@ -52,9 +52,9 @@ def test_every_fix_of_a_refusal_would_do(gigabytes: int):
     many = ClusterView(tuple(Node(f"node-{number}", 96, 8, 900) for number in range(8)))
     fixes: list[dict[str, Any]] = [
         {"resources.workers": int(count), "training.sequences_a_step": 64}
-        for count in re.findall(r"take (\d+) workers", says)
+        for count in re.findall(r"use (\d+) workers", says)
     ]
-    fixes += [{"max_length": int(length.replace(",", ""))} for length in re.findall(r"max_length ([\d,]+)", says)]
+    fixes += [{"max_length": int(length.replace(",", ""))} for length in re.findall(r"max_length to ([\d,]+)", says)]
     fixes += [{"training.lora": {}}] * ("--lora" in says)
     assert fixes, says
     for fix in fixes:

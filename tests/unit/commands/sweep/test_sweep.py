@@ -358,7 +358,7 @@ def test_a_sweep_that_finds_no_room_says_so_and_fails_what_waits_in_the_end(
     reporter = RecordingReporter()
     done = run(config(tmp_path, models=["R1-7B"], resources={"stall_timeout_minutes": 5}), reporter)
     assert cluster.started == []
-    assert "No GPUs are free for R1-7B: the sweep waits for them, at most 5 minutes." in reporter.sentences
+    assert "No GPUs are free for R1-7B. The sweep waits for them for at most 5 minutes." in reporter.sentences
     assert "No GPUs became free for 5 minutes." in str(done.models[0].error)
     assert "has: node gpu-node" in str(done.models[0].error)
 
@@ -375,8 +375,8 @@ def test_a_sweep_says_so_when_models_with_room_wait_long_for_the_place_of_a_larg
 
     assert [model.status for model in done.models] == ["done"] * 3
     (said,) = [sentence for sentence in reporter.sentences if "is not placed yet" in sentence]
-    assert said.startswith("QwQ would fit, but a larger model")
-    assert said.endswith("they wait, at most 5 minutes.")
+    assert said.startswith("QwQ would fit, but Ray might give them the GPUs of a larger model")
+    assert said.endswith("They wait for at most 5 minutes.")
 
 
 def test_the_deadline_is_told_with_its_time_zone(tmp_path: Path, cluster: Cluster):
