@@ -61,7 +61,7 @@ class RowStream:
         except UnicodeError:
             raise InputError(f"{self.source} is not UTF-8 text. {SAVE_AS_UTF8}.") from None
         except OSError as error:
-            raise InputError(f"{self.source} can't be read: {error.strerror or error}.") from error
+            raise InputError(f"{self.source} can't be read: {error.strerror or error}. Fix: check the path.") from error
 
     def _pieces(self, file: Path) -> Iterator[Batch]:
         suffix = file.suffix.lower()
