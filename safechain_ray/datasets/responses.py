@@ -75,7 +75,7 @@ class RowResponses:
 
 
 def find_columns(columns: Sequence[str], given: ResponseColumns, source: str) -> ResponseColumns:
-    """`given`, with common names for the prompt, the response, the thought or the chat where none is given.
+    """`given`, with common names for the prompt, the response, the thought or the chat that no flag names.
 
     Raises:
         InputError: A given column does not exist. There is no common name, or there are several.
