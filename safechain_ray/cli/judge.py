@@ -1,6 +1,7 @@
 """`safechain-ray judge`: judges, and parts to judge, added to a finished run."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -77,7 +78,7 @@ def judge(
         raise InputError("No judge is named. Fix: name one with --judge, or one to remove with --remove.")
     config = read_config_as(JudgingConfig, None, by_key(flags), assignments)
     interruptible()
-    if has_known_suffix(run):
+    if has_known_suffix(run) and not Path(run).is_dir():
         run = _import(run, config)
     if config.pieces is not None:
         _in_pieces(run, config, html, as_json)
@@ -95,7 +96,8 @@ def _import(file: str, config: JudgingConfig) -> str:
 
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = import_responses(ImportConfig(source=file, resources=config.resources), progress)
-        progress.report(f"Imported {done.responses.samples:,} responses to {done.folder.folder}.")
+        if done.committed:
+            progress.report(f"Imported {done.committed:,} responses to {done.folder.folder}.")
     return str(done.folder.folder)
 
 

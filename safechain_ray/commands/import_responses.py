@@ -6,21 +6,23 @@ interrupted import resumes.
 A row that can't be read becomes a sample with an error. Labels become the verdicts of a judge named `human`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import Family
 from safechain_ray.cluster.planner import Plan
 from safechain_ray.cluster.workers.writer import BlockWriter
-from safechain_ray.commands.stored_responses import PromptNumbers, StoredResponses, read_responses
+from safechain_ray.commands.stored_responses import StoredResponses, read_responses
 from safechain_ray.config import ImportConfig, ResourcesConfig
 from safechain_ray.config.commands import IMPORTED
 from safechain_ray.datasets.responses import RowResponses, StoredResponse
 from safechain_ray.decoding.base import split_response
 from safechain_ray.engines.api_answers import ApiAnswer
 from safechain_ray.errors import InputError
+from safechain_ray.judges.base import nothing_to_judge
 from safechain_ray.metrics.safety import PromptKinds
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.file_index import compact, repair_and_index, report_repairs
@@ -32,12 +34,23 @@ from safechain_ray.runs.resolve import as_stored
 from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.workload import Remaining, Workload
 from safechain_ray.runs.workload import run as run_workload
-from safechain_ray.types import Outcome, Sample, Sampling, Setting, StrategySpec, Verdict, samples_table
+from safechain_ray.types import (
+    FinishReason,
+    Outcome,
+    Sample,
+    Sampling,
+    Setting,
+    StrategySpec,
+    Verdict,
+    samples_table,
+)
 
 HUMAN = "human"
 """Name of the judge whose verdicts are labels of people."""
 
 ROWS_A_FILE = 4096
+CHARACTERS_A_FILE = 2**24
+"""A file ends at either limit, so that memory does not grow with the length of the texts."""
 
 UNKNOWN = {"sampling": "unknown"}
 """Option of the strategy of responses whose sampling was not given."""
@@ -107,7 +120,7 @@ class ImportWorkload(Workload[Imported]):
         return record
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
-        index = repair_and_index(folder.samples, retry_errors=False)
+        index = repair_and_index(folder.samples, retry_errors=False, expected=self._sample_ids())
         report_repairs(index, reporter)
         completed = set(index.completed)
         return Remaining(
@@ -119,35 +132,41 @@ class ImportWorkload(Workload[Imported]):
         )
 
     def _write(self, folder: RunFolder, completed: set[str]) -> int:
-        """Write the samples that are not completed. Returns their number."""
-        write = BlockWriter(folder.samples)
+        """Write the samples that are not completed. Returns their number.
+
+        Files of a source that changed while it was read are deleted.
+        """
+        write, before = BlockWriter(folder.samples), set(folder.samples.list_files(".parquet"))
         written = 0
-        block: list[Sample] = []
-        for sample in self._samples():
-            if sample.sample_id in completed:
-                continue
-            block.append(sample)
-            if len(block) == ROWS_A_FILE:
+        try:
+            for block in _blocks(each for each in self._samples() if each.sample_id not in completed):
                 write(samples_table(block))
                 written += len(block)
-                block = []
-        write(samples_table(block))
-        return written + len(block)
+        except InputError:
+            for name in {*folder.samples.list_files(".parquet")} - before:
+                folder.samples.delete(name)
+            raise
+        return written
+
+    def _sample_ids(self) -> Iterator[str]:
+        for prompt_id, responses in self.responses.responses.items():
+            for index in range(responses):
+                yield self.setting.sample_id(prompt_id, index)
 
     def _samples(self) -> Iterator[Sample]:
-        numbers = PromptNumbers()
-        for number, row in self.responses.each():
-            prompt_id, problem = numbers.claim(row, number)
+        indices = Counter[str]()
+        for _, row, prompt_id, problem in self.responses.each():
             for response in row.responses:
-                index = numbers.responses[prompt_id]
-                numbers.responses[prompt_id] += 1
-                yield self._sample(row, response, prompt_id, index, problem or response.problem)
+                sample = self._sample(row, response, prompt_id, indices[prompt_id], problem or response.problem)
+                indices[prompt_id] += 1
+                yield replace(sample, verdicts=(self._label(sample, response),)) if self._has_labels else sample
 
     def _sample(
         self, row: RowResponses, response: StoredResponse, prompt_id: str, index: int, problem: str | None
     ) -> Sample:
         tags = self.family.tags
-        whole = ApiAnswer(response.thought, response.text, "stop").response(tags) if problem is None else None
+        finish: FinishReason = "length" if response.thought and not response.text.strip() else "stop"
+        whole = ApiAnswer(response.thought, response.text, finish).response(tags) if problem is None else None
         parts = None if whole is None else split_response(whole, tags)
         outcome: Outcome = "error" if parts is None else "ok" if parts.closed else "truncated"
         sampling = self.setting.sampling
@@ -179,11 +198,13 @@ class ImportWorkload(Workload[Imported]):
             forced_rounds=0,
             seconds=0.0,
             engine=IMPORTED,
-            verdicts=(self._label(response),) if self._has_labels else (),
         )
 
-    def _label(self, response: StoredResponse) -> Verdict:
-        return Verdict(HUMAN, self.config.label_part, response.unsafe, error=response.label_problem)
+    def _label(self, sample: Sample, response: StoredResponse) -> Verdict:
+        """The label as a verdict. It is missing where a judge's verdict would be: without a text of that part."""
+        part = self.config.label_part
+        missing = nothing_to_judge(sample, part) or response.label_problem
+        return Verdict(HUMAN, part, None if missing else response.unsafe, error=missing)
 
     def all_completed(self, total: int) -> str:
         return f"All {total} responses are imported already."
@@ -206,6 +227,11 @@ def resolve_import(config: ImportConfig) -> ImportWorkload:
             "thinking tags. Fix: name a family with tags, for example --family api."
         )
     strategy, sampling = config.strategy, config.sampling
+    if sampling is not None and sampling.greedy and responses.most_responses > 1:
+        raise InputError(
+            f"{responses.stream.source} has up to {responses.most_responses} responses to a prompt, and temperature 0 "
+            "would make them equal. Fix: leave out --temperature, or name the right one."
+        )
     if sampling is None:
         strategy = StrategySpec(name=strategy.name, options={**strategy.options, **UNKNOWN})
     setting = Setting(
@@ -233,6 +259,20 @@ def import_responses(config: ImportConfig, reporter: RunReporter) -> Imported:
         import_responses(ImportConfig(source="mine.jsonl", output="runs/mine", model="R1-7B"), reporter)
     """
     return run_workload(resolve_import(config), reporter, _no_engine)
+
+
+def _blocks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """The samples of each file."""
+    block: list[Sample] = []
+    characters = 0
+    for sample in samples:
+        block.append(sample)
+        characters += len(sample.prompt) + len(sample.response or "")
+        if len(block) == ROWS_A_FILE or characters >= CHARACTERS_A_FILE:
+            yield block
+            block, characters = [], 0
+    if block:
+        yield block
 
 
 def _no_engine(start: object) -> Any:

@@ -4,42 +4,45 @@ Memory grows with the number of prompts, not with the length of the texts.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from safechain_ray.catalog.entries import DatasetEntry
 from safechain_ray.config import ImportConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, with_subset
-from safechain_ray.datasets.labelled import folded
+from safechain_ray.datasets.labelled import check_meaning, folded
 from safechain_ray.datasets.responses import ResponseColumns, RowResponses, find_columns, read_row
 from safechain_ray.datasets.row_stream import RowStream
-from safechain_ray.errors import InputError
+from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types import short_hash
 
 MOST_PROBLEMS = 5
 """Most rows that an error lists."""
 
+MOST_LABELS = 1000
+"""Distinct labels that are kept, to find out what they mean."""
+
 
 @dataclass
 class PromptNumbers:
-    """The ids of prompts in their order, and the number of responses to each.
+    """The ids of prompts.
 
     A text has one id. The rows of an id have one text; a row with another text gets an id of its own and a problem.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
-    responses: Counter[str] = field(default_factory=Counter)
 
     def claim(self, row: RowResponses, number: int) -> tuple[str, str | None]:
         """The prompt's id for row `number`, and the problem of the row."""
+        own_id = f"row-{number}-{short_hash('row without an id', number, characters=6)}"
         if row.problem is not None:
-            return f"row-{number}", row.problem
+            return own_id, row.problem
         text = short_hash(row.prompt, characters=12)
         prompt_id = row.prompt_id or text
         if self.texts.setdefault(prompt_id, text) == text:
             return prompt_id, None
-        return f"row-{number}", f"its id {prompt_id[:40]!r} has another prompt in an earlier row"
+        return own_id, f"its id {prompt_id[:40]!r} has another prompt in an earlier row"
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,52 @@ class StoredResponses:
     columns: ResponseColumns
     unsafe_labels: frozenset[str]
     rows: int
-    samples: int
-    most_responses: int
-    categories: dict[str, int]
+    responses: Mapping[str, int]
+    categories: Mapping[str, int]
     fingerprint: str
     problems: tuple[str, ...]
     bad: int
 
-    def each(self) -> Iterator[tuple[int, RowResponses]]:
-        """The rows, counted from 1."""
-        return _rows(self.stream, self.columns, self.unsafe_labels)
+    @property
+    def samples(self) -> int:
+        return sum(self.responses.values())
+
+    @property
+    def most_responses(self) -> int:
+        """K: most responses to one prompt."""
+        return max(self.responses.values())
+
+    def each(self) -> Iterator[tuple[int, RowResponses, str, str | None]]:
+        """Each row, counted from 1, with the id of its prompt and its problem.
+
+        Raises InputError, after the last row, if the source has changed since it was read before.
+        """
+        numbers, digest = PromptNumbers(), RowsDigest()
+        for number, row in _rows(self.stream, self.columns, self.unsafe_labels):
+            prompt_id, problem = numbers.claim(row, number)
+            digest.add(row, prompt_id)
+            if number > self.rows:
+                break
+            yield number, row, prompt_id, problem
+        if digest.text != self.fingerprint:
+            raise InputError(
+                f"{self.stream.source} changed while it was read. Fix: rerun the command when the file is complete."
+            )
+
+
+class RowsDigest:
+    """A hash of rows in their order."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=8)
+
+    def add(self, row: RowResponses, prompt_id: str) -> None:
+        texts = repr((prompt_id, row.prompt, row.category, row.responses))
+        self._hash.update(texts.encode("utf-8", "surrogatepass"))
+
+    @property
+    def text(self) -> str:
+        return self._hash.hexdigest()
 
 
 def read_responses(config: ImportConfig) -> StoredResponses:
@@ -70,34 +109,40 @@ def read_responses(config: ImportConfig) -> StoredResponses:
     """
     entry = with_subset(_entry(config), config=config.config, split=config.split)
     columns = _columns(config, entry)
+    if columns.prompt is not None and columns.prompt == columns.response:
+        raise InputError(f"The column {columns.prompt!r} can't hold prompts and responses. Fix: name two columns.")
     stream = RowStream(entry, frozenset(columns.named.values()))
     unsafe_labels = frozenset(map(folded, config.unsafe_labels))
-    numbers, categories = PromptNumbers(), Counter[str]()
-    digest = blake2b(digest_size=8)
+    numbers, digest, categories = PromptNumbers(), RowsDigest(), Counter[str]()
+    responses, labels = Counter[str](), Counter[str]()
     problems: list[str] = []
-    rows = samples = bad = 0
+    rows = bad = 0
     for number, row in _rows(stream, columns, unsafe_labels):
         rows += 1
         prompt_id, problem = numbers.claim(row, number)
-        if prompt_id not in numbers.responses:
+        if prompt_id not in responses:
             categories[row.category] += 1
-        numbers.responses[prompt_id] += len(row.responses)
-        samples += len(row.responses)
+        responses[prompt_id] += len(row.responses)
+        if columns.label is not None and len(labels) < MOST_LABELS:
+            labels.update(each.label for each in row.responses)
         wrong = [problem] if problem else [each.problem for each in row.responses if each.problem]
         problems += [f"row {number}: {each}" for each in wrong[: MOST_PROBLEMS - len(problems)]]
         bad += len(row.responses) if problem else len(wrong)
-        digest.update(repr((prompt_id, row.prompt, row.category, row.responses)).encode("utf-8", "surrogatepass"))
+        digest.add(row, prompt_id)
     if rows == 0:
         raise InputError(f"{stream.source} holds no rows. Fix: give another file.")
-    if bad >= samples:
+    if columns.label is not None:
+        check_meaning(labels, columns.label, config.unsafe_labels, stream.source)
+    for category in config.benign_categories or ():
+        if category not in categories:
+            raise UnknownNameError("benign category", category, categories)
+    if bad >= responses.total():
         raise InputError(
             f"No row of {stream.source} has a prompt and a response:{_listed(problems, bad)}\n"
             "Fix: name the right columns with --prompt-column and --response-column, or with --messages-column."
         )
-    most = max(numbers.responses.values())
-    found = dict(categories)
     return StoredResponses(
-        stream, columns, unsafe_labels, rows, samples, most, found, digest.hexdigest(), tuple(problems), bad
+        stream, columns, unsafe_labels, rows, responses, categories, digest.text, tuple(problems), bad
     )
 
 
@@ -116,7 +161,7 @@ def _columns(config: ImportConfig, entry: DatasetEntry) -> ResponseColumns:
         label=config.label_column,
     )
     stream = RowStream(entry, frozenset())
-    columns, _ = next(stream.batches(), ((), []))
+    columns = stream.column_names()
     if not columns:
         raise InputError(f"{stream.source} holds no rows. Fix: give another file.")
     return find_columns(columns, given, stream.source)

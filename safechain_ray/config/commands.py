@@ -84,6 +84,16 @@ class ImportConfig(Config):
     sampling: Sampling | None = Field(None, description="sampling of the responses; unknown by default")
     resources: ResourcesConfig = Field(ResourcesConfig(), description="how long an unreachable store is waited for")
 
+    @model_validator(mode="after")
+    def _options_have_an_effect(self) -> "ImportConfig":
+        if self.sampling is not None and "temperature" not in self.sampling.model_fields_set:
+            raise ValueError("sampling.temperature is missing: name it with the other sampling options")
+        if self.label_column is None and (self.unsafe_labels or "label_part" in self.model_fields_set):
+            raise ValueError("label_column is missing: unsafe_labels and label_part are about its labels")
+        if self.prompt_column is not None and self.prompt_column == self.response_column:
+            raise ValueError(f"prompt_column and response_column are both {self.prompt_column!r}: name two columns")
+        return self
+
 
 class CheckConfig(Config):
     """A model and judges that `doctor` checks."""

@@ -6,9 +6,8 @@ CSV values stay text as written: an id of `007` is no number and a prompt of `NA
 import csv
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import IO, TYPE_CHECKING
 
 from safechain_ray.datasets.records import (
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from _csv import Reader as CsvReader
 
 Rows = tuple[tuple[str, ...], list[Mapping[str, object]]]
+
+BATCH_BYTES = 2**24
+"""Bytes of JSON Lines after which a batch ends."""
 
 FIELD_LIMIT = 2**31 - 1
 """Most characters of a CSV field. Python's default of 131,072 would refuse long-context prompts."""
@@ -84,10 +86,24 @@ def _lines(data: bytes) -> Iterator[tuple[str, object]]:
 
 
 def json_lines_of(stream: IO[bytes], wanted: Collection[str] | None, batch_rows: int) -> Iterator[Rows]:
-    """The columns and rows of JSON Lines in UTF-8, in batches of up to `batch_rows`. Raises BrokenFileError."""
-    lines = enumerate(stream, start=1)
-    while batch := list(islice(lines, batch_rows)):
-        yield _rows((item for number, line in batch for item in _line(_decoded_line(line, number), number)), wanted)
+    """The columns and rows of JSON Lines in UTF-8, in batches of up to `batch_rows` and some megabytes.
+
+    Raises BrokenFileError.
+    """
+    batch: list[tuple[int, bytes]] = []
+    size = 0
+    for number, line in enumerate(stream, start=1):
+        batch.append((number, line))
+        size += len(line)
+        if len(batch) == batch_rows or size >= BATCH_BYTES:
+            yield _rows(_items(batch), wanted)
+            batch, size = [], 0
+    yield _rows(_items(batch), wanted)
+
+
+def _items(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[str, object]]:
+    for number, line in lines:
+        yield from _line(_decoded_line(line, number), number)
 
 
 def _decoded_line(line: bytes, number: int) -> str:

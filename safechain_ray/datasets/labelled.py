@@ -9,7 +9,7 @@ Rules for the meaning of a label:
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from safechain_ray import catalog
@@ -186,7 +186,8 @@ def load_labelled(
     for kind in ("prompt", "response", "label"):
         records.check_column(getattr(columns, kind), f"Fix: name the right one with --{kind}-column.")
     chosen = frozenset(map(folded, unsafe_labels))
-    _check_meaning(records, columns.label, chosen, unsafe_labels)
+    labels = dict.fromkeys(folded(row.get(columns.label)) for row in records.rows)
+    check_meaning(labels, columns.label, unsafe_labels, records.source)
     responses, problems = [], []
     for number, row in enumerate(records.rows, start=1):
         found = _labelled(number, row, columns, chosen)
@@ -199,21 +200,24 @@ def load_labelled(
     return LabelledSet(entry.name, records.source, tuple(responses))
 
 
-def _check_meaning(records: Records, column: str, chosen: frozenset[str], named: Sequence[str]) -> None:
-    labels = dict.fromkeys(folded(row.get(column)) for row in records.rows)
-    labels.pop("", None)
-    found = _listed([label[:SHOWN_CHARACTERS] for label in list(labels)[:SHOWN_LABELS]])
-    if chosen:
-        if not chosen & labels.keys():
+def check_meaning(labels: Iterable[str], column: str, named: Sequence[str], source: str) -> None:
+    """Raises InputError where the labels of a column are ambiguous, or none of them is in `named`.
+
+    `labels` are the distinct labels by `folded`, and `named` those of --unsafe-label.
+    """
+    known = [label for label in labels if label]
+    found = _listed([label[:SHOWN_CHARACTERS] for label in known[:SHOWN_LABELS]])
+    if named:
+        if not set(map(folded, named)) & set(known):
             raise InputError(
-                f"{records.source}: no row has the label {_listed(named)} of --unsafe-label. Labels in column "
+                f"{source}: no row has the label {_listed(named)} of --unsafe-label. Labels in column "
                 f"{column!r}: {found}. Fix: name one of these with --unsafe-label."
             )
         return
-    truths = [label for label in labels if label in TRUE_WORDS | FALSE_WORDS]
+    truths = [label for label in known if label in TRUE_WORDS | FALSE_WORDS]
     if truths and true_means_unsafe(column) is None:
         raise InputError(
-            f"{records.source}: column {column!r} holds {found}, and its name does not say which of them means "
+            f"{source}: column {column!r} holds {found}, and its name does not say which of them means "
             f"unsafe. Fix: name the label that means unsafe, for example --unsafe-label {truths[0]}."
         )
 

@@ -18,6 +18,10 @@ ENCODINGS = (
 
 SAVE_AS_UTF8 = "Fix: save the file as UTF-8"
 
+SHOWN_COLUMNS = 30
+SHOWN_CHARACTERS = 80
+"""Most columns of a message, and the most characters of each."""
+
 NUL_BYTES = f"its first line contains NUL bytes, as UTF-16 without a byte order mark does. {SAVE_AS_UTF8}"
 
 
@@ -50,8 +54,15 @@ class Records:
         near = get_close_matches(column, self.columns, n=1, cutoff=0.4)
         offer = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(
-            f"{self.source} has no column {column!r}.{offer} Its columns: {', '.join(self.columns)}. {fix}"
+            f"{self.source} has no column {column!r}.{offer} Its columns: {column_names(self.columns)}. {fix}"
         )
+
+
+def column_names(columns: Sequence[str]) -> str:
+    """The names for a message: at most `SHOWN_COLUMNS`, each of them short."""
+    shown = ", ".join(column[:SHOWN_CHARACTERS] for column in columns[:SHOWN_COLUMNS])
+    more = len(columns) - SHOWN_COLUMNS
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def as_text(value: object) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from safechain_ray.datasets.labelled import folded, read_label, true_means_unsafe
 from safechain_ray.datasets.layouts import CANDIDATES, RowError, Turn, turns_of
 from safechain_ray.datasets.loading import NO_CATEGORIES, UNCATEGORISED
-from safechain_ray.datasets.records import BrokenText, Records, as_text, text_problem
+from safechain_ray.datasets.records import BrokenText, Records, as_text, column_names, text_problem
 from safechain_ray.errors import InputError
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -50,12 +50,13 @@ class ResponseColumns:
 class StoredResponse:
     """One response. `thought` is a thought that was stored apart. `problem` is the reason why there is no response.
 
-    `unsafe` is the label; None without a label, `label_problem` then says why.
+    `label` is the label as `folded`, and `unsafe` its meaning; None without a label, `label_problem` then says why.
     """
 
     text: str
     thought: str | None = None
     problem: str | None = None
+    label: str = ""
     unsafe: bool | None = None
     label_problem: str | None = None
 
@@ -83,8 +84,7 @@ def find_columns(columns: Sequence[str], given: ResponseColumns, source: str) ->
     records = Records(tuple(columns), (), source)
     for kind, column in given.named.items():
         records.check_column(column, f"Fix: name the right one with --{kind}-column.")
-    by_lower_case = {column.lower(): column for column in columns}
-    found = {kind: [by_lower_case[name] for name in names if name in by_lower_case] for kind, names in NAMES.items()}
+    found = {kind: [column for column in columns if column.lower() in names] for kind, names in NAMES.items()}
     if given.messages is not None or (given.prompt is None and given.response is None and _is_chat(found)):
         return replace(given, messages=given.messages or found["messages"][0])
     chosen = {
@@ -102,7 +102,7 @@ def _only(kind: str, found: Sequence[str], columns: Sequence[str], source: str) 
     if len(found) == 1:
         return found[0]
     what = f"several columns that may hold the {kind}s ({', '.join(found)})" if found else f"no column of {kind}s"
-    raise InputError(f"{source} has {what}. Its columns: {', '.join(columns)}. Fix: name it with --{kind}-column.")
+    raise InputError(f"{source} has {what}. Its columns: {column_names(columns)}. Fix: name it with --{kind}-column.")
 
 
 def read_row(row: Mapping[str, object], columns: ResponseColumns, unsafe_labels: frozenset[str]) -> RowResponses:
@@ -122,8 +122,8 @@ def read_row(row: Mapping[str, object], columns: ResponseColumns, unsafe_labels:
         prompt_id=prompt_id,
         category=_category(row, columns.category),
         responses=tuple(
-            replace(response, unsafe=unsafe, label_problem=why)
-            for response, (unsafe, why) in zip(responses, labels, strict=True)
+            replace(response, label=label, unsafe=unsafe, label_problem=why)
+            for response, (label, unsafe, why) in zip(responses, labels, strict=True)
         ),
         problem=problem,
     )
@@ -153,14 +153,15 @@ def _as_list(value: object) -> list[object]:
 
 
 def _response(text: object, thought: object) -> StoredResponse:
+    thought = None if thought != thought else thought  # NaN: table libraries write it for a missing text
     # A model that was cut in its thought has a thought and no answer.
-    is_only_thought = isinstance(thought, str) and thought.strip() and text in (None, "")
+    is_only_thought = isinstance(thought, str) and thought.strip() and not as_text(text).strip()
     problem = None if is_only_thought else text_problem(text, "response")
     if problem is None and thought is not None and not isinstance(thought, str):
         problem = text_problem(thought, "thought")
     if problem is not None:
-        return StoredResponse(str(text or ""), problem=problem)
-    return StoredResponse(str(text or ""), str(thought) if thought else None)
+        return StoredResponse(as_text(text), problem=problem)
+    return StoredResponse(as_text(text), str(thought) if thought else None)
 
 
 def _from_chat(row: Mapping[str, object], columns: ResponseColumns) -> Read:
@@ -182,22 +183,21 @@ def _of_turn(turn: Turn) -> StoredResponse:
 
 def _labels(
     row: Mapping[str, object], columns: ResponseColumns, responses: int, unsafe_labels: frozenset[str]
-) -> list[tuple[bool | None, str | None]]:
-    """For each response whether its label means unsafe, or why there is no such label."""
+) -> list[tuple[str, bool | None, str | None]]:
+    """For each response its label, and whether it means unsafe, or why there is no such label."""
     if columns.label is None:
-        return [(None, None)] * responses
+        return [("", None, None)] * responses
     values = _as_list(row.get(columns.label))
     if len(values) != responses:
-        return [(None, f"the row has {responses} responses and {len(values)} labels")] * responses
+        return [("", None, f"the row has {responses} responses and {len(values)} labels")] * responses
     return [_label(value, columns.label, unsafe_labels) for value in values]
 
 
-def _label(value: object, column: str, unsafe_labels: frozenset[str]) -> tuple[bool | None, str | None]:
+def _label(value: object, column: str, unsafe_labels: frozenset[str]) -> tuple[str, bool | None, str | None]:
+    label = "" if isinstance(value, BrokenText) else folded(value)
     unsafe = read_label(value, unsafe_labels, true_means_unsafe(column))
     if unsafe is not None:
-        return unsafe, None
-    label = "" if isinstance(value, BrokenText) else folded(value)
-    return (
-        None,
-        f"the label {label[:LABEL_CHARACTERS]!r} says neither safe nor unsafe" if label else "the label is empty",
-    )
+        return label, unsafe, None
+    if not label:
+        return label, None, "the label is empty"
+    return label, None, f"the label {label[:LABEL_CHARACTERS]!r} says neither safe nor unsafe"

@@ -21,7 +21,7 @@ from safechain_ray.datasets.records import ENCODINGS, SAVE_AS_UTF8, BrokenFileEr
 from safechain_ray.errors import InputError
 from safechain_ray.storage import redact
 
-BATCH_ROWS = 512
+BATCH_ROWS = 128
 """Few, because a row may have a text of megabytes."""
 
 DELIMITED = {".csv": ",", ".tsv": "\t"}
@@ -75,6 +75,13 @@ class RowStream:
         else:
             with file.open("rb") as stream:
                 yield from json_lines_of(stream, self.wanted, self.batch_rows)
+
+    def column_names(self) -> tuple[str, ...]:
+        """The names of all columns. Rows of JSON may omit a field, so that all of their rows are read."""
+        batches = self.batches()
+        if self._file is None or self._file.suffix.lower() in {".parquet", *DELIMITED}:
+            return next(batches, ((), []))[0]
+        return tuple(dict.fromkeys(column for columns, _ in batches for column in columns))
 
     @cached_property
     def _file(self) -> Path | None:

@@ -47,9 +47,17 @@ _NEVER_MIXED = (
 )
 
 
+LONGEST_NAME = 100
+"""Characters: file systems allow 255 bytes for a name."""
+
+
 def name_of(subject: str, identity: Mapping[str, Any]) -> str:
-    """A folder name for a run without `output`: another one for each identity."""
-    return f"{subject}-{short_hash(json.dumps(identity, sort_keys=True), characters=8)}"
+    """A folder name for a run without `output`: another one for each identity.
+
+    A subject may be any text, such as a path. Its name stays inside the folder of runs.
+    """
+    name = re.sub(r"[^\w.-]+", "-", subject).strip("-.")[:LONGEST_NAME] or "run"
+    return f"{name}-{short_hash(json.dumps(identity, sort_keys=True), characters=8)}"
 
 
 def decoding_marks(settings: Iterable[Setting]) -> dict[str, str]:

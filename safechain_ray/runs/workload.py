@@ -16,6 +16,7 @@ from safechain_ray.cluster.shared_judges import SharedJudge
 from safechain_ray.cluster.stream_control import StreamControl
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import SafechainError
 from safechain_ray.runs.attempt import Attempt, RowStream, RunContext, run_attempt
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.output import lock_output
@@ -145,7 +146,7 @@ def finish(
     if not opened.left:
         reporter.report(workload.all_completed(remaining.total))
     elif remaining.without_cluster is not None:
-        committed = remaining.without_cluster()
+        committed = _without_cluster(opened, remaining.without_cluster)
     else:
         if cluster_address(workload.resources.ray_address) is None:
             workload.check_machine()
@@ -163,3 +164,19 @@ def finish(
             command=workload.command,
         )
     return workload.measure(opened.folder, opened.record, committed)
+
+
+def _without_cluster(opened: OpenWorkload[Result], do_rows: Callable[[], int]) -> int:
+    """Do the rows in this process, as an attempt of the run."""
+    record = opened.record
+    record.started(Plan(()), ClusterView(()), opened.remaining.completed, opened.workload.command)
+    status = "interrupted"
+    try:
+        committed = do_rows()
+        status = "done"
+    except Exception as error:
+        status = f"failed: {error if isinstance(error, SafechainError) else repr(error)}"
+        raise
+    finally:
+        record.ended(status, {})
+    return committed

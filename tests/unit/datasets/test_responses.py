@@ -48,8 +48,8 @@ def test_a_row_may_have_a_list_of_responses_thoughts_and_labels() -> None:
     columns = ResponseColumns("prompt", "response", thought="thought", label="unsafe")
     row = {"prompt": "Hi", "response": ["a", "b"], "thought": ["x", None], "unsafe": [True, False]}
     assert read_row(row, columns, frozenset()).responses == (
-        StoredResponse("a", "x", unsafe=True),
-        StoredResponse("b", None, unsafe=False),
+        StoredResponse("a", "x", label="true", unsafe=True),
+        StoredResponse("b", None, label="false", unsafe=False),
     )
 
 
