@@ -59,6 +59,8 @@ FLAGS: Mapping[str, str] = {
     "judge": "--judge",
     "benchmarks": "--benchmark",
     "data": "--data",
+    "prompts": "--prompts",
+    "training_set": "--training-set",
     "output": "--output",
 }
 """The flags of required keys, for messages."""
@@ -105,7 +107,7 @@ def _root_causes(error: ValidationError) -> list[ErrorDetails]:
 def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
     kind = problem["type"]
     if kind == "missing":
-        flag = FLAGS.get(str(problem["loc"][0])) if len(problem["loc"]) == 1 else None
+        flag = FLAGS.get(".".join(map(str, problem["loc"])).removesuffix(".name"))
         return f"is missing: give it with {flag}, or in a config file" if flag else "is missing"
     if kind == "extra_forbidden":
         return f"is no key of the config{_nearest(problem['loc'], model)}"
