@@ -27,7 +27,14 @@ HUB_ID = r"^[\w.-]+/[\w.-]+$"
 PATTERNS: Mapping[str, str] = {HUB_ID: "must be OWNER/NAME"}
 """Messages for values that do not match a pattern."""
 
-KINDS: Mapping[type, str] = {dict: "keys and values", list: "a list", str: "text"}
+KINDS: Mapping[type, str] = {
+    dict: "keys and values",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
 """Kinds of values that an error does not quote."""
 
 LONGEST_QUOTE = 30
@@ -125,6 +132,10 @@ def _quotable(value: Any) -> str:
         shown = repr(value)
         if len(shown) <= LONGEST_QUOTE and "://" not in shown and not may_hold_key(shown):
             return shown
+    return kind_of(value)
+
+
+def kind_of(value: Any) -> str:
     return KINDS.get(type(value), f"a {type(value).__name__}")
 
 

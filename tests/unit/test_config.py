@@ -154,15 +154,17 @@ def test_all_problems_of_a_config_are_reported_at_once():
         ("samples", "--set samples: the key or the = is missing. Fix: write key=value"),
         ("=3", "--set =3: the key or the = is missing. Fix: write key=value"),
         ("samples=[", "--set samples=… is not valid YAML"),
-        ("datasets.3=x", "--set datasets.3: the list has no item '3'; it has 1, counted from 0. Fix: correct"),
-        ("datasets.first=x", "the list has no item 'first'"),
-        ("datasets.3.limit=1", "--set datasets.3.limit: there is no '3' to set"),
-        ("datasets.first.limit=1", "there is no 'first' to set"),
-        ("samples.most.of=1", "--set samples.most.of: "),
+        ("datasets.3=x", "--set datasets.3: datasets has no item 3; it has 1, number 0. Fix: correct the number"),
+        ("datasets.first=x", "datasets has no item first; it has 1, number 0. Fix: correct"),
+        ("datasets.3.limit=1", "--set datasets.3.limit: datasets has no item 3; it has 1, number 0. Fix: correct"),
+        ("datasets.first.limit=1", "datasets has no item first; it has 1, number 0. Fix: correct"),
+        ("settings.0.samples=1", "--set settings.0.samples: settings has no item 0; it has none. Fix: correct"),
+        ("judges.2.engine.context_length=4096", "judges has no item 2; it has 2, numbered 0 to 1. Fix: correct"),
+        ("samples.most.of=1", "--set samples.most.of: there is no 'most' to set. Fix: correct the key."),
     ],
 )
 def test_an_assignment_that_leads_nowhere_is_refused(assignment: str, says: str):
-    assert says in refusal(assignment, samples=5)
+    assert says in refusal(assignment, samples=5, settings=[], judges=["refusal-match", "llama-guard-3-8b"])
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
@@ -175,7 +177,9 @@ def test_a_missing_file_is_named(tmp_path: Path):
     [
         (b"model: [R1-7B", "is not valid YAML"),
         (b"model: {{", "is not valid YAML"),
-        (b"- model\n", "expected keys and values at the top, found list. Fix: write them"),
+        (b"- model\n", "expected keys and values at the top, found a list. Fix: write them"),
+        (b"prompt\nHow?\n", "expected keys and values at the top, found text. Fix: write them"),
+        (b"3\n", "expected keys and values at the top, found a number. Fix: write them"),
         (b"", "expected keys and values at the top, found nothing. Fix: write them"),
         (b"\xff\xfe\x00m", "can't be read as UTF-8 text"),
         (b"model: !!python/object/apply:os.system [echo]", "is not valid YAML"),
