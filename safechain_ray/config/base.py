@@ -93,15 +93,15 @@ def validated(
 
 
 def _explain(error: ValidationError, model: type[BaseModel], line_of: LineOf) -> str:
-    """A line of text for each wrong key, with the key's line in the file where `line_of` knows it."""
+    """A line of text for each problem, with its key if it has one, and the key's line where `line_of` knows it."""
     return "\n".join(_line(problem, model, line_of) for problem in _root_causes(error))
 
 
 def _line(problem: ErrorDetails, model: type[BaseModel], line_of: LineOf) -> str:
     line = line_of(problem["loc"])
     where = "" if line is None else f" (line {line})"
-    key = without_likely_keys(".".join(str(step) for step in problem["loc"])) or "config"
-    return f"  {key}: {_plain(problem, model)}{where}"
+    key = without_likely_keys(".".join(str(step) for step in problem["loc"]))
+    return f"  {key}{': ' if key else ''}{_plain(problem, model)}{where}"
 
 
 def _root_causes(error: ValidationError) -> list[ErrorDetails]:

@@ -470,6 +470,14 @@ def test_the_flags_of_missing_keys_are_options() -> None:
     assert set(FLAGS.values()) <= options
 
 
+def test_a_vote_over_one_judge_is_refused_with_its_flag() -> None:
+    flags = ("--model", "demo-reasoner", "-d", "quickstart", "--judge", "refusal-match", "--vote", "any")
+    result = CliRunner().invoke(app, ["evaluate", *flags])
+    assert "\n  --vote any needs two judges or more; the run has one (refusal-match): add one, or leave --vote out" in (
+        result.stderr
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "key", "flag"),
     [
