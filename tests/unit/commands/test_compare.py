@@ -137,7 +137,7 @@ def test_a_baseline_with_nothing_beside_it_is_refused_with_what_there_is(one: Pa
             compare_strategies(str(one), strategy)
     zero = ZERO.model_copy(update={"samples": 2, "sampling": FIVE.sampling})
     run = write_run(tmp_path / "run", [(GREEDY, UNSAFE), (zero, {"p0": [False] * 2})], TEXTS)
-    with pytest.raises(InputError, match=r"Strategy 'zero' is not in .*/run\. Its strategies: default, zerothink\. Fix"):
+    with pytest.raises(InputError, match=r"'zero' is not in .*/run\. Its strategies: default, zerothink\. Fix"):
         compare_strategies(str(run), "zero")
     with pytest.raises(InputError, match=r"strategy 'zerothink' .* It has: strongreject-default-t0-k1"):
         compare_strategies(str(run), "zerothink")
