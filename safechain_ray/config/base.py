@@ -1,11 +1,13 @@
 """Base classes of configs (frozen, unknown keys refused), and pydantic's errors as messages with key and line."""
 
+import contextlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, TypeAdapter, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails
 
@@ -123,7 +125,7 @@ def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return words
     if kind == "string_pattern_mismatch" or any("key" in str(step) for step in problem["loc"][-1:]):
         return f"{words} (the value is not shown: it may hold a secret)"
-    return f"{words} (found {_quotable(problem['input'])})"
+    return f"{words} (found {_quotable(problem['input'])}){_as_list(problem, model)}"
 
 
 def _quotable(value: Any) -> str:
@@ -137,6 +139,21 @@ def _quotable(value: Any) -> str:
 
 def kind_of(value: Any) -> str:
     return KINDS.get(type(value), f"a {type(value).__name__}")
+
+
+def _as_list(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    """A hint with the list to write, for a single value where its list is expected; otherwise empty."""
+    value = problem["input"]
+    is_plain = re.fullmatch(r"[\w./-]+", str(value)) and _quotable(value) not in KINDS.values()
+    if problem["type"] != "tuple_type" or not is_plain:
+        return ""
+    *parents, last = problem["loc"]
+    for each in _models_at(model, parents):
+        field = each.model_fields.get(str(last))
+        with contextlib.suppress(ValidationError):
+            TypeAdapter(Any if field is None else field.annotation).validate_python([value])
+            return f": write [{value}]"
+    return ""
 
 
 def _nearest(loc: tuple[Step, ...], model: type[BaseModel]) -> str:

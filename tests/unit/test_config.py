@@ -125,6 +125,8 @@ def test_a_wrong_value_beside_a_file_is_looked_for_in_both(file: Path):
         ({"sampling": {"temprature": 1}}, "sampling.temprature: is no key of the config"),
         ({"datasets": []}, "datasets: must have at least 1 item"),
         ({"datasets": [{"name": "a", "limit": 0}]}, "datasets.0.limit: must be at least 1"),
+        ({"datasets": "quickstart"}, "datasets: must be a list (found 'quickstart'): write [quickstart]\n"),
+        ({"parts": "reply"}, "parts: must be a list (found 'reply')\n"),
         ({"parts": ["reply"]}, "parts.0: must be 'response', 'thought' or 'answer' (found 'reply')"),
         ({"resources": {"device": "tpu"}}, "resources.device: must be 'auto', 'cpu' or 'cuda' (found 'tpu')"),
         ({"datasets": ["a", "b", "a"]}, f"{WRONG}  datasets names a more than once"),
@@ -134,7 +136,7 @@ def test_a_wrong_value_beside_a_file_is_looked_for_in_both(file: Path):
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_would_be_right(keys: dict[str, Any], says: str):
-    assert says in refusal(**keys)
+    assert says in f"{refusal(**keys)}\n"
 
 
 def test_all_problems_of_a_config_are_reported_at_once():
