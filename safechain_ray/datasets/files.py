@@ -120,7 +120,7 @@ def fetch(source: str) -> bytes:
     try:
         return read_uri(source)
     except StorageError as error:
-        raise InputError(f"The data set can't be read. {error}") from error
+        raise InputError(str(error)) from error
 
 
 def file_name(source: str) -> str:
