@@ -90,7 +90,11 @@ def test_any_text_survives_any_format(suffix: str, rows: Rows, tmp_path_factory:
         ("a.csv", b"", "holds no rows"),
         ("a.json", b"[]", "holds no rows"),
         ("a.json", b'{"prompt": "x"}', r"not a list of objects\. Fix: save the rows as a list"),
-        ("a.json", b'["x"]', r"item 1 is not an object with named fields\. Fix: write each row as .*\{\"prompt\": \"\.\.\.\"\}\.$"),
+        (
+            "a.json",
+            b'["x"]',
+            r"item 1 is not an object with named fields\. Fix: write each row as .*\{\"prompt\": \"\.\.\.\"\}\.$",
+        ),
         ("a.jsonl", b'{"prompt": "x"}\n{"prompt"\n', "line 2 is not JSON"),
         ("a.parquet", b"PAR1 and no more", "no complete Parquet file"),
         ("a.csv.gz", b"id,prompt\n", "can't be unzipped"),

@@ -233,7 +233,9 @@ def test_special_tokens_as_text_are_refused_where_a_judge_has_no_chat_template()
 
 def test_a_missing_or_empty_file_of_phrases_is_refused(tmp_path: Path):
     phrases = tmp_path / "phrases.txt"
-    assert "phrases.txt" in refusal(judges=[{"name": "refusal-match", "phrases": str(phrases)}])
+    assert refusal(judges=[{"name": "refusal-match", "phrases": str(phrases)}]) == (
+        f"There is no file {phrases} with refusal phrases. Fix: check the path in judges.N.phrases."
+    )
     phrases.write_text("# none yet\n")
     assert "no phrase in it" in refusal(judges=[{"name": "refusal-match", "phrases": str(phrases)}])
 
