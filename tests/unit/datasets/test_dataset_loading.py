@@ -127,6 +127,8 @@ def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> Non
     source = written(tmp_path / "a.jsonl", [{"question": "x", "kind": "y"}])
     with pytest.raises(InputError, match=r"a\.jsonl has no column 'prompt'.*question, kind.*--prompt-column"):
         load_prompts(entry(source))
+    with pytest.raises(InputError, match=r"no column 'response'\. Its columns: question, kind\."):
+        load_prompts(entry(source, prompt="response"))
     with pytest.raises(InputError, match=r"no column 'kinds'\. Did you mean 'kind'"):
         load_prompts(entry(source, prompt="question", category_column="kinds"))
 
