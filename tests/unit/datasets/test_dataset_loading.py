@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -277,6 +278,22 @@ def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_
     assert "HF_HUB_OFFLINE" in offline
     assert "the path of a local copy" in offline
     assert of_kinds == "NA,y, z"
+
+
+@pytest.mark.parametrize(
+    ("columns", "flags"),
+    [
+        ({"prompt_column": "prompt"}, ""),
+        ({"prompt_column": "q", "category_column": "kind"}, ", with --prompt-column q --category-column kind"),
+        ({"prompt_column": "q", "prompt_columns": {"adversarial": "wrapped"}}, ""),
+    ],
+)
+def test_a_download_that_fails_names_the_columns_of_a_local_copy(columns: dict[str, Any], flags: str) -> None:
+    mine = DatasetEntry(name="mine", kind="file", source="http://127.0.0.1:9/prompts.csv", **columns)
+    with pytest.raises(InputError) as refusal:
+        load_prompts(mine)
+    fix = f"the network, or give the path of a local copy in place of its name{flags}."
+    assert str(refusal.value).endswith(fix)
 
 
 def test_a_gated_set_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
