@@ -170,8 +170,8 @@ def _check_csv_options(entry: RowsEntry, config: Any) -> None:
     other += ["column_names"] if config.names else []
     if other:
         raise InputError(
-            f"{_shown(entry, entry.split)} is CSV with the options {', '.join(other)}, which change what its rows are "
-            f"and are not read here. Fix: {local_copy(entry)}"
+            f"{_shown(entry, entry.split)} is CSV with options that are not supported: {', '.join(other)}. Without "
+            f"them its rows would be wrong. Fix: convert it to JSON Lines or Parquet, and {local_copy(entry)}"
         )
 
 
