@@ -149,9 +149,11 @@ def _as_list(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return ""
     *parents, last = problem["loc"]
     for each in _models_at(model, parents):
-        field = each.model_fields.get(str(last))
+        if (field := each.model_fields.get(str(last))) is None:
+            continue
+        annotation: Any = field.annotation
         with contextlib.suppress(ValidationError):
-            TypeAdapter(Any if field is None else field.annotation).validate_python([value])
+            TypeAdapter(annotation).validate_python([value])
             return f": write [{value}]"
     return ""
 
