@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry, GraderKind
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.files import read_file
+from safechain_ray.datasets.hub import local_copy
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, read_records
 from safechain_ray.datasets.records import BrokenText, Records
 from safechain_ray.errors import InputError
@@ -182,7 +183,7 @@ def load_problems(entry: BenchmarkEntry, limit: int | None = None) -> tuple[Prob
 def _read_all(entry: BenchmarkEntry) -> Records:
     first = read_records(entry)
     folder = entry.source.rpartition("/")[0]
-    rest = [read_file(f"{folder}/{name}") for name in entry.more_files]
+    rest = [read_file(f"{folder}/{name}", local_copy=local_copy(entry)) for name in entry.more_files]
     columns = tuple(dict.fromkeys(column for part in (first, *rest) for column in part.columns))
     return Records(columns, [row for part in (first, *rest) for row in part.rows], first.source)
 

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.errors import InputError
+from safechain_ray.likely_keys import name_for_message
 from safechain_ray.metrics.comparison import (
     ComparedSettings,
     Comparison,
@@ -112,6 +113,17 @@ def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = Non
     """
     (run,) = _open_runs([uri])
     pairing = pair_strategies(run.run_manifest.settings, strategy)
+    known = sorted({setting.strategy.name for setting in run.run_manifest.settings})
+    if len(known) == 1:
+        raise InputError(
+            f"{run.folder.folder} has one strategy, {known[0]}, so it has none to compare. Fix: evaluate several "
+            "strategies in one run, or compare two runs."
+        )
+    if strategy not in known:
+        raise InputError(
+            f"Strategy {name_for_message(strategy)!r} is not in {run.folder.folder}. Its strategies: "
+            f"{', '.join(known)}. Fix: give one of them with --baseline."
+        )
     if not pairing.pairs:
         raise InputError(
             f"{run.folder.folder} has no setting to compare with strategy {strategy!r} on the same data set with the "

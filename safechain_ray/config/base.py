@@ -1,11 +1,13 @@
 """Base classes of configs (frozen, unknown keys refused), and pydantic's errors as messages with key and line."""
 
+import contextlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, TypeAdapter, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails
 
@@ -27,7 +29,14 @@ HUB_ID = r"^[\w.-]+/[\w.-]+$"
 PATTERNS: Mapping[str, str] = {HUB_ID: "must be OWNER/NAME"}
 """Messages for values that do not match a pattern."""
 
-KINDS: Mapping[type, str] = {dict: "keys and values", list: "a list", str: "text"}
+KINDS: Mapping[type, str] = {
+    dict: "keys and values",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
 """Kinds of values that an error does not quote."""
 
 LONGEST_QUOTE = 30
@@ -59,6 +68,8 @@ FLAGS: Mapping[str, str] = {
     "judge": "--judge",
     "benchmarks": "--benchmark",
     "data": "--data",
+    "prompts": "--prompts",
+    "training_set": "--training-set",
     "output": "--output",
 }
 """The flags of required keys, for messages."""
@@ -84,15 +95,15 @@ def validated(
 
 
 def _explain(error: ValidationError, model: type[BaseModel], line_of: LineOf) -> str:
-    """A line of text for each wrong key, with the key's line in the file where `line_of` knows it."""
+    """A line of text for each problem, with its key if it has one, and the key's line where `line_of` knows it."""
     return "\n".join(_line(problem, model, line_of) for problem in _root_causes(error))
 
 
 def _line(problem: ErrorDetails, model: type[BaseModel], line_of: LineOf) -> str:
     line = line_of(problem["loc"])
     where = "" if line is None else f" (line {line})"
-    key = without_likely_keys(".".join(str(step) for step in problem["loc"])) or "config"
-    return f"  {key}: {_plain(problem, model)}{where}"
+    key = without_likely_keys(".".join(str(step) for step in problem["loc"]))
+    return f"  {key}{': ' if key else ''}{_plain(problem, model)}{where}"
 
 
 def _root_causes(error: ValidationError) -> list[ErrorDetails]:
@@ -105,7 +116,7 @@ def _root_causes(error: ValidationError) -> list[ErrorDetails]:
 def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
     kind = problem["type"]
     if kind == "missing":
-        flag = FLAGS.get(str(problem["loc"][0])) if len(problem["loc"]) == 1 else None
+        flag = FLAGS.get(".".join(map(str, problem["loc"])).removesuffix(".name"))
         return f"is missing: give it with {flag}, or in a config file" if flag else "is missing"
     if kind == "extra_forbidden":
         return f"is no key of the config{_nearest(problem['loc'], model)}"
@@ -114,7 +125,7 @@ def _plain(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return words
     if kind == "string_pattern_mismatch" or any("key" in str(step) for step in problem["loc"][-1:]):
         return f"{words} (the value is not shown: it may hold a secret)"
-    return f"{words} (found {_quotable(problem['input'])})"
+    return f"{words} (found {_quotable(problem['input'])}){_as_list(problem, model)}"
 
 
 def _quotable(value: Any) -> str:
@@ -123,7 +134,28 @@ def _quotable(value: Any) -> str:
         shown = repr(value)
         if len(shown) <= LONGEST_QUOTE and "://" not in shown and not may_hold_key(shown):
             return shown
+    return kind_of(value)
+
+
+def kind_of(value: Any) -> str:
     return KINDS.get(type(value), f"a {type(value).__name__}")
+
+
+def _as_list(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    """A hint with the list to write, for a single value where its list is expected; otherwise empty."""
+    value = problem["input"]
+    is_plain = re.fullmatch(r"[\w./-]+", str(value)) and _quotable(value) not in KINDS.values()
+    if problem["type"] != "tuple_type" or not is_plain:
+        return ""
+    *parents, last = problem["loc"]
+    for each in _models_at(model, parents):
+        if (field := each.model_fields.get(str(last))) is None:
+            continue
+        annotation: Any = field.annotation
+        with contextlib.suppress(ValidationError):
+            TypeAdapter(annotation).validate_python([value])
+            return f": write [{value}]"
+    return ""
 
 
 def _nearest(loc: tuple[Step, ...], model: type[BaseModel]) -> str:

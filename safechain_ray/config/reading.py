@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from safechain_ray.config.base import LONGEST_QUOTE, AnyModel, Step, validated
+from safechain_ray.config.base import LONGEST_QUOTE, AnyModel, Step, kind_of, validated
 from safechain_ray.config.commands import BuildConfig, FinetuneConfig, StudyConfig
 from safechain_ray.config.run import BenchmarkConfig, RunConfig, SweepConfig
 from safechain_ray.errors import InputError, UnknownNameError
@@ -197,7 +197,7 @@ def _read_yaml(path: Path) -> _File:
         ) from error
     tree = _parsed(text, str(path))
     if not isinstance(tree, dict):
-        found = "nothing" if tree is None else type(tree).__name__
+        found = "nothing" if tree is None else kind_of(tree)
         raise InputError(
             f"{path}: expected keys and values at the top, found {found}. Fix: write them, as configs/quickstart.yaml "
             "does."
@@ -231,26 +231,21 @@ def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = Fa
     *parents, last = key.split(".")
     shown = without_likely_keys(key)
     node: Any = tree
-    for parent in parents:
-        step: Any = int(parent) if isinstance(node, list) and _INDEX.fullmatch(parent) else parent
-        try:
-            child = node.setdefault(step, {}) if isinstance(node, dict) else node[step]
-            if child is None or isinstance(child, str):
-                child = {} if child is None else {"name": child}
-                node[step] = child
-        except (IndexError, TypeError):
+    for index, parent in enumerate(parents):
+        step: Any = parent
+        if isinstance(node, list):
+            step = _item(node, key, index)
+        elif not isinstance(node, dict):
             raise InputError(
-                f"--set {shown}: there is no {without_likely_keys(parent)!r} to set. Fix: correct the key; items of "
-                "a list count from 0."
-            ) from None
+                f"--set {shown}: there is no {without_likely_keys(parent)!r} to set. Fix: correct the key."
+            )
+        child = node.setdefault(step, {}) if isinstance(node, dict) else node[step]
+        if child is None or isinstance(child, str):
+            child = {} if child is None else {"name": child}
+            node[step] = child
         node = child
     if isinstance(node, list):
-        if not _INDEX.fullmatch(last) or int(last) >= len(node):
-            raise InputError(
-                f"--set {shown}: the list has no item {without_likely_keys(last)!r}; it has {len(node)}, "
-                "counted from 0. Fix: correct the number, or set the whole list."
-            )
-        node[int(last)] = value
+        node[_item(node, key, len(parents))] = value
     elif isinstance(node, dict):
         if not (keeps_mapping and isinstance(node.get(last), dict)):
             node[last] = value
@@ -259,3 +254,17 @@ def _assign(tree: dict[str, Any], key: str, value: Any, keeps_mapping: bool = Fa
             f"--set {shown}: {without_likely_keys(parents[-1])!r} holds a value, not keys. Fix: leave out "
             f"{without_likely_keys(last)!r}."
         )
+
+
+def _item(items: list[Any], key: str, index: int) -> int:
+    """The position in `items` that step `index` of `key` names. Raises InputError for none, with the known ones."""
+    steps = key.split(".")
+    step = steps[index]
+    if _INDEX.fullmatch(step) and int(step) < len(items):
+        return int(step)
+    numbers = {0: "", 1: ", number 0"}.get(len(items), f", numbered 0 to {len(items) - 1}")
+    raise InputError(
+        f"--set {without_likely_keys(key)}: {without_likely_keys('.'.join(steps[:index]))} has no item "
+        f"{without_likely_keys(step)}; it has {len(items) or 'none'}{numbers}. Fix: correct the number, or set the "
+        "whole list."
+    )

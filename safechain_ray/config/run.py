@@ -81,6 +81,10 @@ class SettingsConfig(Config):
                 raise ValueError(f"votes.{index}.judges: {', '.join(unknown)} is not among judges ({', '.join(names)})")
             if vote.name in names:
                 raise ValueError(f"votes.{index}.name: {vote.name} is a judge already; give the vote another name")
+            if vote.judges is None and len(names) == 1:
+                is_flag = vote.name == f"vote-{vote.rule}"
+                place, fix = (f"--vote {vote.rule}", "leave --vote out") if is_flag else (f"votes.{index}", "remove it")
+                raise ValueError(f"{place} needs two judges or more; the run has one ({names[0]}): add one, or {fix}")
             if len(set(judges)) < max(2, len(judges)):
                 raise ValueError(f"votes.{index} needs two judges or more, each once; it has {', '.join(judges)}")
         return self

@@ -93,15 +93,20 @@ class SplitFiles:
         return columns, with_class_names(rows, self.class_names)
 
 
-def read_file(source: str, wanted: Collection[str] | None = None) -> Records:
+COPY_OF_ADDRESS = "give the path of a local copy in place of its address."
+"""The last-resort fix for a file that is not in the catalog."""
+
+
+def read_file(source: str, wanted: Collection[str] | None = None, local_copy: str = COPY_OF_ADDRESS) -> Records:
     """The records of the file at a local path or a URI (http, https, hf, s3, gs, file).
 
-    With `wanted`, rows have only these columns, which saves memory for large files.
+    With `wanted`, rows have only these columns, which saves memory for large files. `local_copy` ends the fix of a
+    download that fails.
 
     Raises:
         InputError: the file can't be fetched or parsed, or has no rows.
     """
-    return _parse(fetch(source), file_name(source), redact(source), wanted)
+    return _parse(fetch(source, local_copy), file_name(source), redact(source), wanted)
 
 
 def read_package_file(path: str, wanted: Collection[str] | None = None) -> Records:
@@ -110,17 +115,17 @@ def read_package_file(path: str, wanted: Collection[str] | None = None) -> Recor
     return _parse((files("safechain_ray") / path).read_bytes(), path, shown, wanted)
 
 
-def fetch(source: str) -> bytes:
+def fetch(source: str, local_copy: str = COPY_OF_ADDRESS) -> bytes:
     """The bytes of the file at a local path or a URI. Raises InputError with the reason and the fix."""
     scheme = source.partition("://")[0] if "://" in source else ""
     if scheme in ("http", "https"):
-        return _download(source)
+        return _download(source, local_copy)
     if scheme == "hf":
-        return _read_from_hub(source)
+        return _read_from_hub(source, local_copy)
     try:
         return read_uri(source)
     except StorageError as error:
-        raise InputError(f"The data set can't be read. {error}") from error
+        raise InputError(str(error)) from error
 
 
 def file_name(source: str) -> str:
@@ -155,7 +160,7 @@ def remembered(cache: Path, *key: object) -> SplitFiles | None:
     return found if all(map(os.path.exists, found.files)) else None
 
 
-def _download(url: str) -> bytes:
+def _download(url: str, local_copy: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as answer:
             return bytes(answer.read())
@@ -166,12 +171,11 @@ def _download(url: str) -> bytes:
     except (OSError, HTTPException) as error:
         reason = str(error) or type(error).__name__
     raise InputError(
-        f"Can't download {redact(url)}: {redact(reason)}. Fix: check the address and the network, or download the file "
-        "elsewhere and give its path with --dataset."
+        f"Can't download {redact(url)}: {redact(reason)}. Fix: check the address and the network, or {local_copy}"
     )
 
 
-def _read_from_hub(uri: str) -> bytes:
+def _read_from_hub(uri: str, local_copy: str) -> bytes:
     from huggingface_hub import HfFileSystem
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -180,7 +184,7 @@ def _read_from_hub(uri: str) -> bytes:
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise InputError(
             f"Can't read {redact(uri)} from the Hugging Face hub: {redact(str(error)) or type(error).__name__}. "
-            "Fix: check the path, log in with `hf auth login` if it is gated, or give a local copy with --dataset PATH."
+            f"Fix: check the path, log in with `hf auth login` if it is gated, or {local_copy}"
         ) from error
 
 

@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from safechain_ray import catalog
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
-from safechain_ray.catalog.entries import RowsEntry, TrainingSetEntry
+from safechain_ray.catalog.entries import DatasetEntry, RowsEntry, TrainingSetEntry
 from safechain_ray.datasets.adhoc import NAME_CONFIG, NAME_SPLIT
 from safechain_ray.datasets.columnar import class_names, is_saved, plain_rows, read_saved, saved_as, saved_splits
 from safechain_ray.datasets.files import FileFormat, SplitFiles, remember, remembered
@@ -169,8 +170,8 @@ def _check_csv_options(entry: RowsEntry, config: Any) -> None:
     other += ["column_names"] if config.names else []
     if other:
         raise InputError(
-            f"{_shown(entry, entry.split)} is CSV with the options {', '.join(other)}, which change what its rows are "
-            f"and are not read here. Fix: {_local_copy(entry)}"
+            f"{_shown(entry, entry.split)} is CSV with options that are not supported: {', '.join(other)}. Without "
+            f"them its rows would be wrong. Fix: convert it to JSON Lines or Parquet, and {local_copy(entry)}"
         )
 
 
@@ -217,7 +218,7 @@ def _prepared(entry: RowsEntry, builder: Any, wanted: Collection[str] | None) ->
         raise InputError(
             f"Can't load {_shown(entry, entry.split)}: the hub can't be reached, and its CSV values in the cache of "
             "`datasets` have inferred types. Fix: load it once without HF_HUB_OFFLINE, or "
-            f"{_local_copy(entry)}"
+            f"{local_copy(entry)}"
         )
     return _by_library(entry, builder, _split(entry, tuple(builder.info.splits or ())), wanted)
 
@@ -254,13 +255,20 @@ def _slices(entry: RowsEntry, split: str, read: Callable[[str], Records]) -> Rec
     return Records(tuple(columns), rows, _shown(entry, split))
 
 
-def _local_copy(entry: RowsEntry) -> str:
-    """The last-resort fix, with the flag for a local copy of this kind of set."""
+def local_copy(entry: RowsEntry) -> str:
+    """The last-resort fix, with the flags for a local copy of this kind of set.
+
+    A copy has the columns of the set, but not the catalog's knowledge of them.
+    """
     if isinstance(entry, BenchmarkEntry):
         return f"give a local copy with --benchmark {entry.name}=PATH."
-    if isinstance(entry, TrainingSetEntry):
+    if isinstance(entry, TrainingSetEntry) and entry.name in catalog.training_sets():
         return "give a local copy with --training-set-file PATH."
-    return "give the path of a local copy in place of its name."
+    flags = ""
+    if isinstance(entry, DatasetEntry) and entry.prompt_column != "prompt" and not entry.prompt_columns:
+        category = f" --category-column {entry.category_column}" if entry.category_column else ""
+        flags = f", with --prompt-column {entry.prompt_column}{category}"
+    return f"give the path of a local copy in place of its name{flags}."
 
 
 @contextmanager
@@ -274,10 +282,10 @@ def _as_input_errors(entry: RowsEntry, location: str) -> Iterator[None]:
         yield
     except DatasetNotFoundError as error:
         fix = "check the id; if the set is gated, request access on its page and log in (`hf auth login` or HF_TOKEN)"
-        raise InputError(f"Can't load {shown}: {first_line(error)}. Fix: {fix}, or {_local_copy(entry)}") from error
+        raise InputError(f"Can't load {shown}: {first_line(error)}. Fix: {fix}, or {local_copy(entry)}") from error
     except ConnectionError as error:
         fix = "Fix: check the network, the proxy and HF_HUB_OFFLINE"
-        raise InputError(f"Can't load {shown}: {first_line(error)}. {fix}, or {_local_copy(entry)}") from error
+        raise InputError(f"Can't load {shown}: {first_line(error)}. {fix}, or {local_copy(entry)}") from error
     except (DatasetsError, ValueError, OSError, RecursionError, AttributeError, TypeError, LookupError) as error:
         if entry.config is None and str(error).startswith("Config name is missing"):
             configs = ", ".join(get_dataset_config_names(location, revision=entry.revision))

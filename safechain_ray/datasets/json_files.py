@@ -130,7 +130,10 @@ def _rows(items: Iterator[tuple[str, object]], wanted: Collection[str] | None) -
     rows: list[Mapping[str, object]] = []
     for position, item in items:
         if not isinstance(item, dict):
-            raise BrokenFileError(f"{position} is not an object with named fields")
+            raise BrokenFileError(
+                f"{position} is not an object with named fields. Fix: write each row as an object, for example "
+                '{"prompt": "..."}'
+            )
         if isinstance(item, _RepeatingObject):
             twice = sorted(name for name in item.repeated if wanted is None or name in wanted)
             if twice:

@@ -11,7 +11,7 @@ from typing import Literal, TypeGuard
 
 from safechain_ray.catalog.entries import DatasetEntry, RowsEntry
 from safechain_ray.datasets.files import read_file, read_package_file
-from safechain_ray.datasets.hub import read_hub
+from safechain_ray.datasets.hub import local_copy, read_hub
 from safechain_ray.datasets.records import BrokenText, Records, as_text, text_problem
 from safechain_ray.errors import InputError
 from safechain_ray.types import Prompt, short_hash
@@ -114,7 +114,7 @@ def read_records(entry: RowsEntry, wanted: Collection[str] | None = None) -> Rec
         return read_hub(entry, wanted)
     if entry.kind == "package":
         return read_package_file(entry.source, wanted)
-    return read_file(entry.source, wanted)
+    return read_file(entry.source, wanted, local_copy(entry))
 
 
 def check_rows(entry: RowsEntry, records: Records) -> None:

@@ -51,7 +51,7 @@ class Records:
         """Raises InputError with the closest known column, then `fix`, if no row has `column`."""
         if column in self.columns:
             return
-        near = get_close_matches(column, self.columns, n=1, cutoff=0.4)
+        near = get_close_matches(column, self.columns, n=1, cutoff=0.6)
         offer = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(
             f"{self.source} has no column {column!r}.{offer} Its columns: {column_names(self.columns)}. {fix}"

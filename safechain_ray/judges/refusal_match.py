@@ -39,8 +39,15 @@ def read_phrases(path: str | None = None) -> tuple[str, ...]:
     try:
         source = own if path is None else Path(path).expanduser()
         lines = source.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"There is no file {path} with refusal phrases. Fix: check the path in judges.N.phrases."
+        ) from error
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
-        raise InputError(f"Refusal phrases {path}: {error}. Fix: give a UTF-8 text file, one phrase a line.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"Refusal phrases {path}: {reason}. Fix: give a UTF-8 text file, one phrase a line."
+        ) from error
     found = (_plain(line.rstrip()) for line in lines if line.strip() and not line.lstrip().startswith("#"))
     phrases = tuple(dict.fromkeys(found))
     if not phrases:

@@ -161,7 +161,9 @@ def _pair_notes(comparison: Comparison, pair: ComparedSettings) -> Iterator[str]
     if not pair.same_data or both < max(here, there):
         yield f"{second} of {pair.run}: compared over the {both:,} prompts that both have, of {here:,} and {there:,}."
     few = min((each.n for each in pair.differences), default=0)
-    if few < FEW_PROMPTS:
+    if few == 0:
+        yield f"{second} of {pair.run}: some differences have no prompt with verdicts on both sides, so they are none."
+    elif few < FEW_PROMPTS:
         yield f"{second} of {pair.run}: some differences rest on only {few} prompts."
 
 

@@ -196,12 +196,16 @@ def sentence(snapshot: Snapshot) -> str:
 
 
 def speed(snapshot: Snapshot) -> str:
-    """Tokens per second of the stage's first pool over the last minute, time spent, and time to go."""
+    """Tokens per second of the stage's first pool over the last minute, time spent, and time to go.
+
+    The estimate covers the pools. While rows that left the pools wait to be committed, it would be 0:00.
+    """
     pools = snapshot.stage.pools
     first = snapshot.rates.get(pools[0], PoolRate()) if pools else PoolRate()
     rate = f"{first.tokens_per_second:,.0f} tokens/s, " if first.tokens_per_second else ""
     left = snapshot.seconds_left
-    eta = "" if left is None else f", {clock(left)} to go"
+    waits = left is not None and left < 1 and not snapshot.is_complete
+    eta = "" if left is None or waits else f", {clock(left)} to go"
     return f"{rate}{clock(snapshot.seconds)} so far{eta}"
 
 

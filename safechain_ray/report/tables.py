@@ -173,6 +173,8 @@ def _dataset_notes(setting: SettingMetrics) -> Iterator[str]:
         yield UNKNOWN_KINDS.format(dataset=dataset)
     if setting.benign_prompts and not setting.harmful_prompts:
         yield ALL_BENIGN.format(dataset=dataset)
+    if 0 < setting.harmful_prompts < FEW_PROMPTS:
+        yield f"{dataset}: the safety figures are based on only {setting.harmful_prompts:,} harmful prompts."
     if 0 < setting.benign_prompts < FEW_PROMPTS:
         yield f"{dataset}: over-refusal is based on only {setting.benign_prompts:,} benign prompts."
 
@@ -210,12 +212,12 @@ def _judge_notes(judge: JudgeMetrics, setting: SettingMetrics) -> Iterator[str]:
             f"{judge.noted:,} of {judge.prompts * samples + on_benign:,} verdicts have a note of the judge, for "
             "example that it saw only the end of the text (`note` of the samples' verdicts)."
         )
-    if judge.prompts and any(metric.n < max(FEW_PROMPTS, judge.prompts) for metric in metrics.values()):
-        rests = [f"{' and '.join(labels)} on {_share(n, judge.prompts)}" for n, labels in _by_n(metrics).items()]
+    if any(metric.n < judge.prompts for metric in metrics.values()):
+        rests = [f"{_listed(labels)} on {_share(n, judge.prompts)}" for n, labels in _by_n(metrics).items()]
         yield f"Prompts behind the figures: {', '.join(rests)}."
     outside = [label for label, metric in metrics.items() if _outside_bounds(metric)]
     if outside:
-        yield f"{' and '.join(outside)} outside the bounds: prompts with missing verdicts are unlike the others."
+        yield f"{_listed(outside)} outside the bounds: prompts with missing verdicts are unlike the others."
 
 
 def _by_n(metrics: dict[str, Metric]) -> dict[int, list[str]]:
@@ -225,10 +227,15 @@ def _by_n(metrics: dict[str, Metric]) -> dict[int, list[str]]:
     return labels
 
 
+def _listed(labels: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
+
+
 def _share(n: int, prompts: int) -> str:
     if n == 0:
         return f"none of {prompts:,}"
-    return f"{'only ' if n < FEW_PROMPTS else ''}{n:,} of {prompts:,}"
+    return f"{'only ' if n < min(FEW_PROMPTS, prompts) else ''}{n:,} of {prompts:,}"
 
 
 def _outside_bounds(metric: Metric) -> bool:

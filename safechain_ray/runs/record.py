@@ -212,6 +212,8 @@ class RunRecord:
             own = any(judge.name == name for judge in self._own_judges)
             why = f"{name} is a judge of the run itself" if own else f"The run has no added judge {name!r}"
             fix = f"name one of {', '.join(added)}" if added else "leave out --remove, as no judge was added"
+            if own:
+                fix = "evaluate again without this judge and with another --output" + (f", or {fix}" if added else "")
             raise InputError(f"{why}: only judges that were added can be removed. Fix: {fix}.")
         self._update(**{key: _without(name, judges) for key, judges in later.items() if name in judges})
 

@@ -11,9 +11,11 @@ from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, ModelEntry
 from safechain_ray.catalog.parallelism import Attention
 from safechain_ray.config import ModelConfig, ResourcesConfig
 from safechain_ray.engines.gpus import SHARE_ARGUMENT
+from safechain_ray.engines.weights import WEIGHTS as WEIGHT_FILES
 from safechain_ray.engines.weights import StoredModel, is_stored, weights_location
 from safechain_ray.errors import InputError, UnknownNameError, first_line
 from safechain_ray.http_clients import check_proxy
+from safechain_ray.likely_keys import name_for_message
 from safechain_ray.model_files import CustomCodeError, load_config
 from safechain_ray.runs.folder import WEIGHTS
 from safechain_ray.runs.identity import READING, weights_fingerprint
@@ -47,6 +49,15 @@ REFUSED_ARGUMENTS = {
 }
 """Arguments of vLLM that `engine_kwargs` must not set, each with its fix."""
 
+NAMED_FAMILIES = {
+    "r1": "if it writes <think>...</think>",
+    "llama-instruct": "if it is a chat model without tags",
+}
+"""The families that most models have, each with its condition, for messages."""
+
+OTHER_FAMILIES = {"api", "gemini-api", "demo"}
+"""Families that no message offers for weights: those of APIs and of the package's own model."""
+
 CONTEXT_WANTED = 32_768
 """Most tokens of context for a model that is not in the catalog."""
 
@@ -72,20 +83,42 @@ def resolve_model(config: ModelConfig) -> ModelEntry:
             overrides["family"] = config.family
         return with_overrides(entry, overrides)
     if "/" not in config.name:
-        other = "a Hugging Face id or a folder (./NAME) with its --family"
-        raise UnknownNameError("model", config.name, [*catalog.models(), *catalog.api_models()], other)
+        raise UnknownNameError(
+            "model", config.name, [*catalog.models(), *catalog.api_models()], _other_names(config.name, config.family)
+        )
+    if config.family is not None:
+        catalog.lookup("model family", catalog.families(), config.family)  # before the hub is asked
+    if not is_stored(config.name):
+        _check_folder(weights_location(config.name), config.name)
     if config.family is None:
+        others = sorted(set(catalog.families()) - {*NAMED_FAMILIES, *OTHER_FAMILIES})
         raise InputError(
             f"The catalog has no model {redact(config.name)!r}, so the format of its prompts and thoughts is unknown. "
-            f"Fix: name its family with --family ({', '.join(sorted(catalog.families()))})."
+            f"Fix: add {' or '.join(f'--family {name} {which}' for name, which in NAMED_FAMILIES.items())} (others: "
+            f"{', '.join(others)})."
         )
-    catalog.lookup("model family", catalog.families(), config.family)  # before the hub is asked
     if is_stored(config.name) and config.engine.revision is not None:
         raise InputError(
             f"engine.revision: {redact(config.name)} is a folder of a store, which has no revisions. "
             "Fix: leave it out, and give each version of the weights a folder of its own."
         )
     return with_overrides(_adhoc_model(config.short_name, config.name, config.family), overrides)
+
+
+def _other_names(name: str, family: str | None) -> str:
+    """How to write `name`, a single word that is not in the catalog, as a folder, a hub id or a model of an API."""
+    word = name_for_message(name)
+    paths = f"./{word} for a folder or OWNER/{word} for a Hugging Face id"
+    return f"write {paths}{' with its --family' if family is None else ''}, or openai:{word} with --base-url for an API"
+
+
+def _check_folder(location: str, source: str) -> None:
+    """Raises InputError where `location` is a folder of this machine without a model's config."""
+    if Path(location).is_dir() and not Path(location, "config.json").is_file():
+        raise InputError(
+            f"{redact(source)} is not a model's folder: it has no config.json. Fix: give the folder that has "
+            f"config.json and *{WEIGHT_FILES}."
+        )
 
 
 def _adhoc_model(name: str, source: str, family: str) -> ModelEntry:

@@ -142,7 +142,7 @@ def fetch_file(
     _check_regular(filesystem, path)
     source = with_retry(lambda: filesystem.open_input_file(path))
     if with_retry(source.size) != size:  # checked before chunks are planned for the listed size
-        raise ReplacedError("its size differs from its listing. Fix: rerun when nothing writes to it")
+        raise ReplacedError("its size has changed since the folder was listed. Fix: rerun when nothing writes to it")
     partial = target.with_name(f"{target.name}.part")
     with open(partial, "wb") as file:
 
@@ -150,7 +150,9 @@ def fetch_file(
             length = min(CHUNK_BYTES, size - offset)
             data = with_retry(lambda: source.read_at(length, offset))
             if len(data) < length:
-                raise ReplacedError("it is shorter than its listing. Fix: rerun when nothing writes to it")
+                raise ReplacedError(
+                    "it is shorter than when the folder was listed. Fix: rerun when nothing writes to it"
+                )
             os.pwrite(file.fileno(), data, offset)
 
         with ThreadPoolExecutor(PARALLEL_CHUNKS) as pool:  # its threads end before the file is closed

@@ -470,6 +470,24 @@ def test_the_flags_of_missing_keys_are_options() -> None:
     assert set(FLAGS.values()) <= options
 
 
-def test_a_missing_key_names_its_flag() -> None:
-    result = CliRunner().invoke(app, ["evaluate", "--model", "demo-reasoner"])
-    assert "  datasets: is missing: give it with --dataset, or in a config file\n" in result.stderr
+def test_a_vote_over_one_judge_is_refused_with_its_flag() -> None:
+    flags = ("--model", "demo-reasoner", "-d", "quickstart", "--judge", "refusal-match", "--vote", "any")
+    result = CliRunner().invoke(app, ["evaluate", *flags])
+    assert "\n  --vote any needs two judges or more; the run has one (refusal-match): add one, or leave --vote out" in (
+        result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "flag"),
+    [
+        (("evaluate", "--model", "demo-reasoner"), "datasets", "--dataset"),
+        (("evaluate", "--family", "r1"), "model.name", "--model"),
+        (("build-dataset", "--model", "demo-reasoner"), "prompts", "--prompts"),
+        (("build-dataset", "--number", "3", "--kind-column", "kind"), "prompts.name", "--prompts"),
+        (("finetune", "--model", "demo-reasoner"), "training_set", "--training-set"),
+    ],
+)
+def test_a_missing_key_names_its_flag(arguments: tuple[str, ...], key: str, flag: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert f"  {key}: is missing: give it with {flag}, or in a config file\n" in result.stderr

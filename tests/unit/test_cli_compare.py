@@ -78,7 +78,7 @@ def test_json_of_runs_and_benchmarks_together_has_both(runs: list[str], tmp_path
         ),
         (["{0}", "{0}"], "is named twice"),
         (["{0}", "{1}-not"], "holds no run"),
-        (["{0}", "--baseline", "morethink"], "no setting to compare with strategy 'morethink'"),
+        (["{0}", "--baseline", "morethink"], "Its strategies: default, zerothink. Fix: give one of them"),
         ([], "Missing argument 'RUN [RUN]...'"),
     ],
 )

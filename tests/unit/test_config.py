@@ -125,16 +125,18 @@ def test_a_wrong_value_beside_a_file_is_looked_for_in_both(file: Path):
         ({"sampling": {"temprature": 1}}, "sampling.temprature: is no key of the config"),
         ({"datasets": []}, "datasets: must have at least 1 item"),
         ({"datasets": [{"name": "a", "limit": 0}]}, "datasets.0.limit: must be at least 1"),
+        ({"datasets": "quickstart"}, "datasets: must be a list (found 'quickstart'): write [quickstart]\n"),
+        ({"parts": "reply"}, "parts: must be a list (found 'reply')\n"),
         ({"parts": ["reply"]}, "parts.0: must be 'response', 'thought' or 'answer' (found 'reply')"),
         ({"resources": {"device": "tpu"}}, "resources.device: must be 'auto', 'cpu' or 'cuda' (found 'tpu')"),
-        ({"datasets": ["a", "b", "a"]}, "config: datasets names a more than once"),
+        ({"datasets": ["a", "b", "a"]}, f"{WRONG}  datasets names a more than once"),
         ({"judges": ["j", "j"]}, "judges names j more than once"),
         ({"parts": ["answer", "answer"]}, "parts names answer more than once"),
         ({"strategies": ["default", {"name": "default"}]}, "strategies names"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_would_be_right(keys: dict[str, Any], says: str):
-    assert says in refusal(**keys)
+    assert says in f"{refusal(**keys)}\n"
 
 
 def test_all_problems_of_a_config_are_reported_at_once():
@@ -154,15 +156,17 @@ def test_all_problems_of_a_config_are_reported_at_once():
         ("samples", "--set samples: the key or the = is missing. Fix: write key=value"),
         ("=3", "--set =3: the key or the = is missing. Fix: write key=value"),
         ("samples=[", "--set samples=… is not valid YAML"),
-        ("datasets.3=x", "--set datasets.3: the list has no item '3'; it has 1, counted from 0. Fix: correct"),
-        ("datasets.first=x", "the list has no item 'first'"),
-        ("datasets.3.limit=1", "--set datasets.3.limit: there is no '3' to set"),
-        ("datasets.first.limit=1", "there is no 'first' to set"),
-        ("samples.most.of=1", "--set samples.most.of: "),
+        ("datasets.3=x", "--set datasets.3: datasets has no item 3; it has 1, number 0. Fix: correct the number"),
+        ("datasets.first=x", "datasets has no item first; it has 1, number 0. Fix: correct"),
+        ("datasets.3.limit=1", "--set datasets.3.limit: datasets has no item 3; it has 1, number 0. Fix: correct"),
+        ("datasets.first.limit=1", "datasets has no item first; it has 1, number 0. Fix: correct"),
+        ("settings.0.samples=1", "--set settings.0.samples: settings has no item 0; it has none. Fix: correct"),
+        ("judges.2.engine.context_length=4096", "judges has no item 2; it has 2, numbered 0 to 1. Fix: correct"),
+        ("samples.most.of=1", "--set samples.most.of: there is no 'most' to set. Fix: correct the key."),
     ],
 )
 def test_an_assignment_that_leads_nowhere_is_refused(assignment: str, says: str):
-    assert says in refusal(assignment, samples=5)
+    assert says in refusal(assignment, samples=5, settings=[], judges=["refusal-match", "llama-guard-3-8b"])
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
@@ -175,7 +179,9 @@ def test_a_missing_file_is_named(tmp_path: Path):
     [
         (b"model: [R1-7B", "is not valid YAML"),
         (b"model: {{", "is not valid YAML"),
-        (b"- model\n", "expected keys and values at the top, found list. Fix: write them"),
+        (b"- model\n", "expected keys and values at the top, found a list. Fix: write them"),
+        (b"prompt\nHow?\n", "expected keys and values at the top, found text. Fix: write them"),
+        (b"3\n", "expected keys and values at the top, found a number. Fix: write them"),
         (b"", "expected keys and values at the top, found nothing. Fix: write them"),
         (b"\xff\xfe\x00m", "can't be read as UTF-8 text"),
         (b"model: !!python/object/apply:os.system [echo]", "is not valid YAML"),
@@ -221,7 +227,7 @@ def test_explicit_settings_take_what_they_leave_out_from_the_run():
             [{"dataset": "a"}, {"dataset": "a", "strategy": "default"}],
             "is listed more than once. Fix: remove the repetition.",
         ),
-        ([{"dataset": "a", "samples": 3}], f"settings.0: {WRONG}  config: temperature 0 with 3 samples"),
+        ([{"dataset": "a", "samples": 3}], f"settings.0: {WRONG}  temperature 0 with 3 samples"),
         ([{"dataset": "a", "sampling": {"temprature": 1}}], "sampling.temprature: is no key of the config"),
         ([{"dataset": "a", "sampling": {"top_p": 2}}], f"settings.0: {WRONG}  sampling.top_p"),
     ],
@@ -301,7 +307,11 @@ def test_a_vote_is_over_all_judges_by_majority_unless_it_says_otherwise():
     [
         (TWO, {"name": "v", "judges": ["refusal-match", "harmbench"]}, "votes.0.judges: harmbench is not among judges"),
         (TWO, {"name": "refusal-match"}, "votes.0.name: refusal-match is a judge already"),
-        (TWO[:1], {"name": "v"}, "votes.0 needs two judges or more, each once; it has llama-guard-3-8b"),
+        (
+            TWO[:1],
+            {"name": "v"},
+            f"{WRONG}  votes.0 needs two judges or more; the run has one (llama-guard-3-8b): add one, or remove it",
+        ),
         (TWO, {"name": "v", "judges": TWO[:1] * 2}, "votes.0 needs two judges or more, each once"),
         (TWO, {"name": "v", "judges": TWO[:1]}, "votes.0.judges"),
         (TWO, {"name": "v", "rule": "most"}, "votes.0.rule"),

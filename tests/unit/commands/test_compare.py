@@ -131,9 +131,16 @@ def test_strategies_of_one_run_are_held_against_a_baseline(tmp_path: Path) -> No
     assert found.left_out == ()
 
 
-def test_a_baseline_with_nothing_beside_it_is_refused_with_what_there_is(one: Path) -> None:
+def test_a_baseline_with_nothing_beside_it_is_refused_with_what_there_is(one: Path, tmp_path: Path) -> None:
+    for strategy in ("default", "zerothink"):
+        with pytest.raises(InputError, match=r"one has one strategy, default, so .* Fix: evaluate several strategies"):
+            compare_strategies(str(one), strategy)
+    zero = ZERO.model_copy(update={"samples": 2, "sampling": FIVE.sampling})
+    run = write_run(tmp_path / "run", [(GREEDY, UNSAFE), (zero, {"p0": [False] * 2})], TEXTS)
+    with pytest.raises(InputError, match=r"'zero' is not in .*/run\. Its strategies: default, zerothink\. Fix"):
+        compare_strategies(str(run), "zero")
     with pytest.raises(InputError, match=r"strategy 'zerothink' .* It has: strongreject-default-t0-k1"):
-        compare_strategies(str(one), "zerothink")
+        compare_strategies(str(run), "zerothink")
 
 
 def test_published_differences_stand_beside_where_both_sides_were_published(one: Path, tmp_path: Path) -> None:

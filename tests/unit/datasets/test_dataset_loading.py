@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -127,6 +128,8 @@ def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> Non
     source = written(tmp_path / "a.jsonl", [{"question": "x", "kind": "y"}])
     with pytest.raises(InputError, match=r"a\.jsonl has no column 'prompt'.*question, kind.*--prompt-column"):
         load_prompts(entry(source))
+    with pytest.raises(InputError, match=r"no column 'response'\. Its columns: question, kind\."):
+        load_prompts(entry(source, prompt="response"))
     with pytest.raises(InputError, match=r"no column 'kinds'\. Did you mean 'kind'"):
         load_prompts(entry(source, prompt="question", category_column="kinds"))
 
@@ -275,6 +278,22 @@ def test_a_set_of_the_hub_is_loaded_by_config_and_its_errors_say_what_to_do(tmp_
     assert "HF_HUB_OFFLINE" in offline
     assert "the path of a local copy" in offline
     assert of_kinds == "NA,y, z"
+
+
+@pytest.mark.parametrize(
+    ("columns", "flags"),
+    [
+        ({"prompt_column": "prompt"}, ""),
+        ({"prompt_column": "q", "category_column": "kind"}, ", with --prompt-column q --category-column kind"),
+        ({"prompt_column": "q", "prompt_columns": {"adversarial": "wrapped"}}, ""),
+    ],
+)
+def test_a_download_that_fails_names_the_columns_of_a_local_copy(columns: dict[str, Any], flags: str) -> None:
+    mine = DatasetEntry(name="mine", kind="file", source="http://127.0.0.1:9/prompts.csv", **columns)
+    with pytest.raises(InputError) as refusal:
+        load_prompts(mine)
+    fix = f"the network, or give the path of a local copy in place of its name{flags}."
+    assert str(refusal.value).endswith(fix)
 
 
 def test_a_gated_set_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:

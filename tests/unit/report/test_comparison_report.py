@@ -72,6 +72,15 @@ def test_a_pair_of_unequal_settings_is_noted_and_so_are_other_prompts(tmp_path: 
     assert "some differences rest on only 8 prompts." in text
 
 
+def test_a_difference_without_prompts_is_noted_as_none(tmp_path: Path) -> None:
+    unjudged = {each: [None] for each in TEXTS}
+    one = write_run(tmp_path / "one", [(GREEDY, HALF)], TEXTS, "R1-7B")
+    two = write_run(tmp_path / "two", [(GREEDY, unjudged)], TEXTS, "R1-8B")
+    text = flat(shown(compare_runs([str(one), str(two)])))
+    assert "some differences have no prompt with verdicts on both sides, so they are none." in text
+    assert "rest on only" not in text
+
+
 def test_a_comparison_without_published_figures_has_a_note(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, [(GREEDY, SAFE)], TEXTS) for name in ("one", "two")]
     uris = [str(run) for run in runs]

@@ -59,6 +59,14 @@ def test_a_running_stage_reports_rows_throughput_time_to_go_and_its_pools():
     )
 
 
+def test_rows_that_wait_for_their_commit_are_not_0_00_to_go():
+    pools = {name: pool(rows_in=48, rows_out=48) for name in ("model", "guard")}
+    rates = {"model": PoolRate(20.0, 0.0), "guard": PoolRate(10.0, 0.0)}
+    assert "(0%), 0 unsafe verdicts, 1:00 so far. model:" in sentence(snapshot(pools, rates=rates, total=48))
+    committed = {"rows": 48, "ok": 48, "unsafe": 0}
+    assert "1:00 so far, 0:00 to go" in sentence(snapshot(pools, rates=rates, total=48, committed=committed))
+
+
 def test_a_stage_of_rules_alone_has_no_pools_and_no_tokens():
     assert sentence(snapshot(stage=())) == "0/1,565 rows (0%), 0 unsafe verdicts, 1:00 so far."
     assert sentence(snapshot(stage=(), committed={"rows": 313, "unsafe": 9})) == (

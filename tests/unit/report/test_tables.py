@@ -121,9 +121,12 @@ def test_verdicts_with_a_note_of_their_judge_are_noted() -> None:
 
 
 def test_few_prompts_are_noted() -> None:
-    (note,) = notes(metrics_of(GREEDY, 4))
-    assert note.endswith("Safe@1 and ConsSafe@K and Safe@K on only 4 of 4.")
+    few = "wildjailbreak-250: the safety figures are based on only 4 harmful prompts."
+    assert notes(metrics_of(GREEDY, 4)) == [few]
     assert notes(metrics_of(GREEDY, 30)) == []
+    found, missing = notes(metrics_of(GREEDY, 4, blocked=1))
+    assert found == few
+    assert missing.endswith("Prompts behind the figures: Safe@1, ConsSafe@K and Safe@K on only 3 of 4.")
 
 
 def test_absent_rows_are_noted() -> None:

@@ -116,9 +116,17 @@ def test_a_model_by_folder_with_a_long_context_is_given_32768_tokens_unless_more
 
 
 def test_a_model_that_the_catalog_does_not_hold_needs_its_family(model_folder: Path):
-    assert "Fix: name its family with --family (api, demo, gemini-api, llama-base, llama-instruct, qwq, " in refusal(
-        model=str(model_folder)
+    assert refusal(model=str(model_folder)).endswith(
+        "Fix: add --family r1 if it writes <think>...</think> or --family llama-instruct if it is a chat model without "
+        "tags (others: llama-base, qwq, sky-t1, skywork-o1)."
     )
+
+
+def test_a_single_word_is_offered_as_a_folder_a_hub_id_and_a_model_of_an_api():
+    own = "Fix: give a known name, or write ./gpt-4o for a folder or OWNER/gpt-4o for a Hugging Face id"
+    api = ", or openai:gpt-4o with --base-url for an API."
+    assert refusal(model={"name": "gpt-4o", "family": "r1"}).endswith(own + api)
+    assert refusal(model="gpt-4o").endswith(f"{own} with its --family{api}")
 
 
 def test_an_unknown_family_is_refused_before_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch):
@@ -145,7 +153,16 @@ def test_a_config_that_wants_code_of_its_own_is_refused_without_asking(model_fol
 
 
 def test_a_missing_model_folder_is_refused():
-    assert "No model folder at ./no-such-model" in refusal(model={"name": "./no-such-model", "family": "r1"})
+    for model in ({"name": "./no-such-model", "family": "r1"}, "./no-such-model"):
+        assert "No model folder at ./no-such-model" in refusal(model=model)
+
+
+def test_a_folder_without_a_config_is_refused_as_no_models_folder(tmp_path: Path):
+    for model in ({"name": str(tmp_path), "family": "r1"}, str(tmp_path)):
+        assert refusal(model=model) == (
+            f"{tmp_path} is not a model's folder: it has no config.json. Fix: give the folder that has config.json and "
+            "*.safetensors."
+        )
 
 
 def test_overrides_of_an_engine_are_laid_over_the_catalogs():
@@ -216,7 +233,9 @@ def test_special_tokens_as_text_are_refused_where_a_judge_has_no_chat_template()
 
 def test_a_missing_or_empty_file_of_phrases_is_refused(tmp_path: Path):
     phrases = tmp_path / "phrases.txt"
-    assert "phrases.txt" in refusal(judges=[{"name": "refusal-match", "phrases": str(phrases)}])
+    assert refusal(judges=[{"name": "refusal-match", "phrases": str(phrases)}]) == (
+        f"There is no file {phrases} with refusal phrases. Fix: check the path in judges.N.phrases."
+    )
     phrases.write_text("# none yet\n")
     assert "no phrase in it" in refusal(judges=[{"name": "refusal-match", "phrases": str(phrases)}])
 

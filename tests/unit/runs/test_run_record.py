@@ -14,7 +14,8 @@ import pytest
 from safechain_ray.cluster.planner import ClusterView, Node, Plan, PlannedPool
 from safechain_ray.cluster.progress import PoolProgress, Stage
 from safechain_ray.commands.status import run_status
-from safechain_ray.errors import RunConflictError
+from safechain_ray.config import JudgeConfig
+from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.runs import record
@@ -22,7 +23,7 @@ from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.progress import Snapshot, Throughput
 from safechain_ray.runs.record import RunRecord
-from safechain_ray.runs.resolve import resolve
+from safechain_ray.runs.resolve import resolve, resolve_judge
 from safechain_ray.runs.run_file import RunFile, read_run_file
 from safechain_ray.storage import Folder, open_folder
 from safechain_ray.types import Setting, samples_table
@@ -208,6 +209,16 @@ def test_the_same_folder_for_another_run_is_refused_and_left_as_it_was(folder: R
     with pytest.raises(RunConflictError, match=r"settings\.0\.samples: 3 -> 2"):
         opened(folder, samples=2)
     assert stored(folder) == before
+
+
+def test_a_judge_of_the_run_itself_is_not_removed_and_the_fix_is_another_run(folder: RunFolder):
+    run = opened(folder, judges=["refusal-match"])
+    own = r"is a judge of the run itself: .* Fix: evaluate again without this judge and with another --output"
+    with pytest.raises(InputError, match=rf"^refusal-match {own}\.$"):
+        run.remove_judge("refusal-match")
+    run.judge_added(resolve_judge(JudgeConfig(name="demo-guard")), ("response",))
+    with pytest.raises(InputError, match=rf"^refusal-match {own}, or name one of demo-guard\.$"):
+        run.remove_judge("refusal-match")
 
 
 def test_a_finished_run_tells_its_outcomes_and_tokens(folder: RunFolder):

@@ -54,7 +54,7 @@ def call(*arguments: str) -> Result:
         ((*JUDGED, "--set", f"judges=[{{name: openai-moderation, endpoint: [{SECRET}]}}]"), "(found a list)"),
         ((*API, "--set", f"{SECRET}=x"), "***: is no key of the config"),
         ((*API, "--set", SECRET), "--set ***: the key or the = is missing. Fix: write key=value"),
-        ((*API, "--set", f"datasets.{SECRET}.x=1"), "--set datasets.***.x: there is no '***'"),
+        ((*API, "--set", f"datasets.{SECRET}.x=1"), "--set datasets.***.x: datasets has no item ***;"),
         ((*API, "--set", f"samples={SECRET}"), "samples: must be a whole number (found text)"),
         ((*API, "--set", f"{SECRET}=!!int {SECRET}"), "does not fit the tag !!int"),
         ((*API, "--set", f"samples=!{SECRET} x"), "this tag is none of !!bool"),

@@ -200,7 +200,7 @@ def test_what_changed_in_the_bucket_is_another_copy(model: Uploaded, copies: Pat
 def test_a_file_that_is_replaced_while_it_is_fetched_is_refused(model: Uploaded, copies: Path) -> None:
     listed = model.stored()
     model.write(FETCHED[1], SHARD[:-1])
-    with pytest.raises(StorageError, match="its size differs from its listing") as refusal:
+    with pytest.raises(StorageError, match="its size has changed since the folder was listed") as refusal:
         listed.fetch()
     assert "rerun when nothing writes to it" in str(refusal.value)
     assert copies_there(copies) == []
