@@ -17,7 +17,7 @@ from safechain_ray.http_clients import check_proxy
 from safechain_ray.model_files import CustomCodeError, load_config
 from safechain_ray.runs.folder import WEIGHTS
 from safechain_ray.runs.identity import READING, weights_fingerprint
-from safechain_ray.storage import bare_uri, redact
+from safechain_ray.storage import bare_uri, redact, refuse_mistyped
 from safechain_ray.types.strict_numbers import plain_words
 
 AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
@@ -71,6 +71,7 @@ def resolve_model(config: ModelConfig) -> ModelEntry:
         if config.family is not None:
             overrides["family"] = config.family
         return with_overrides(entry, overrides)
+    refuse_mistyped(config.name)
     if "/" not in config.name:
         other = "a Hugging Face id or a folder (./NAME) with its --family"
         raise UnknownNameError("model", config.name, [*catalog.models(), *catalog.api_models()], other)

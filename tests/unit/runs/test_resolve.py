@@ -144,6 +144,12 @@ def test_a_config_that_wants_code_of_its_own_is_refused_without_asking(model_fol
     assert f"Model {model_folder} needs Python code from its own folder" in text
 
 
+def test_a_model_at_a_uri_that_lacks_a_slash_is_refused_with_the_right_one():
+    for family in ({}, {"family": "r1"}):
+        with pytest.raises(InputError, match=r"Fix: write it as s3://bucket/model"):
+            resolve(config(model={"name": "s3:/bucket/model", **family}))
+
+
 def test_a_missing_model_folder_is_refused():
     assert "No model folder at ./no-such-model" in refusal(model={"name": "./no-such-model", "family": "r1"})
 
