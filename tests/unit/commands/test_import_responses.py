@@ -117,6 +117,7 @@ def test_input_that_makes_no_run_is_refused(
         ([{**ROWS[0], "majority": True}], {"label_column": "majority"}, "its name does not say which of them means"),
         (ROWS, {"sampling": {"temperature": 0.0}}, "up to 2 responses to a prompt, and temperature 0 would make"),
         (ROWS, {"category_column": "label", "benign_categories": ["nice"]}, "Unknown benign category 'nice'"),
+        (ROWS, {"benign_categories": ["nice"]}, "is read without categories. Fix: name the column with --category-col"),
         ([{"prompt": "p", "Prompt": "q", "response": "r"}], {}, "several columns that may hold the prompts"),
     ],
 )
