@@ -179,11 +179,42 @@ def test_lists_of_another_length_are_shown_by_their_names():
 
 
 def test_settings_are_shown_by_what_they_are_of():
-    setting = {"dataset": "d", "strategy": {"name": "default"}, "sampling": {"temperature": 0.6}}
+    (setting,) = one_setting(5)
     assert differences({"settings": [setting]}, {"settings": []}) == [
-        "settings: d default temp=0.6 -> none",
-        "  only there: d default temp=0.6",
+        "settings: d default temp=0.6 top_p=0.95 K=5 -> none",
+        "  only there: d default temp=0.6 top_p=0.95 K=5",
     ]
+
+
+def test_settings_of_both_runs_are_compared_where_one_run_has_another_setting_too():
+    (five,), (three,) = one_setting(5), one_setting(3)
+    five["sampling"]["max_tokens"] = 600
+    other = five | {"strategy": {"name": "morethink", "options": {"compat": "paper"}}}
+    assert differences({"settings": [five, other]}, {"settings": [three]}) == [
+        "settings: d default temp=0.6 top_p=0.95 max_tokens=600 K=5, d morethink compat=paper temp=0.6 top_p=0.95 "
+        "max_tokens=600 K=5 -> d default temp=0.6 top_p=0.95 K=3",
+        "settings[d default].sampling.max_tokens: 600 -> 16000",
+        "settings[d default].samples: 5 -> 3",
+        "  only there: d morethink compat=paper temp=0.6 top_p=0.95 max_tokens=600 K=5",
+    ]
+
+
+def test_settings_that_differ_in_their_sampling_alone_are_named_with_it():
+    warm, cold = one_setting(5)[0], one_setting(5)[0]
+    cold["sampling"]["temperature"] = 0.2
+    assert differences({"settings": [warm, cold]}, {"settings": [cold]})[1:] == [
+        "  only there: d default temp=0.6 top_p=0.95 K=5"
+    ]
+
+
+def test_other_items_at_the_same_place_are_named_and_not_compared():
+    there, here = {"name": "guard", "kind": "llama_guard"}, {"name": "match", "kind": "rule"}
+    assert differences({"judges": [there]}, {"judges": [here]}) == [
+        "judges: guard -> match",
+        "  only there: guard",
+        "  only here: match",
+    ]
+    assert differences({"judges": [there, here]}, {"judges": [here, there]}) == ["judges: guard, match -> match, guard"]
 
 
 def test_a_mark_of_other_settings_gives_no_reason_of_its_own():
