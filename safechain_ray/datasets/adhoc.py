@@ -22,8 +22,11 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def is_adhoc(source: str) -> bool:
-    """Whether `source` is a path, a URI or a Hugging Face id (`owner/name`) rather than a catalog name."""
-    return "/" in source or has_known_suffix(source)
+    """Whether `source` is a path, a URI or a Hugging Face id (`owner/name`) rather than a catalog name.
+
+    An existing file is a path also without a known suffix: reading it then reports its format.
+    """
+    return "/" in source or has_known_suffix(source) or Path(source).expanduser().is_file()
 
 
 def adhoc_entry(
