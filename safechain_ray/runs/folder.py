@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -32,6 +32,12 @@ PARALLEL_SIZES = {"tensor_parallel_size", "pipeline_parallel_size"}
 
 WEIGHTS = "weights"
 """Key of an identity with the fingerprint of the model's weights (`identity.weights_fingerprint`)."""
+
+LEVELS_OF_RUN = 3
+"""Levels of folders below a run: `verdicts/JUDGE/FILE`."""
+
+MOST_SUBFOLDERS = 20
+"""Most subfolders of a wrong folder that are looked into for a run."""
 
 METRICS_FIX = "run the run's own command again: it measures the samples anew."
 
@@ -180,10 +186,30 @@ def read_metrics(uri: str) -> RunMetrics:
 def read_figures(folder: Folder, file: str, model: type[Figures], what: str) -> Figures:
     """The figures of a finished run in `file`. Raises InputError where there are none, or they don't parse."""
     if not folder.exists(file):
-        raise InputError(
-            f"{folder} has no {file}. Fix: check the path; if the run has not ended, rerun its command to resume."
-        )
+        if not folder.exists(RUN_FILE):
+            raise no_run(folder)
+        raise InputError(f"The run in {folder} has not ended: it has no {file}. Fix: rerun its command to resume.")
     return read_record(folder, file, model, what, METRICS_FIX)
+
+
+def no_run(folder: Folder, what: str = "run and no sweep") -> InputError:
+    """The error for a folder without a run.json: absent, a part of a run, or a parent of runs. `what` is missing."""
+    if not folder.exists():
+        return InputError(f"There is no folder {folder}. Fix: check the path.")
+    path = Path(folder.path)
+    above = [each for each in path.parents[:LEVELS_OF_RUN] if (each / RUN_FILE).is_file()] if folder.is_local else []
+    if above:
+        return InputError(f"{folder} is a part of a run. Fix: give {above[0]}.")
+    if folder.is_local and not path.is_dir():
+        return InputError(f"{folder} is a file, and no folder of a run. Fix: give the folder that --output named.")
+    if (folder / "samples").list_files(".parquet"):
+        return InputError(f"{folder} holds samples but no run.json. Fix: {RESTORE_RUN}")
+    inside = [name for name in folder.list_folders()[:MOST_SUBFOLDERS] if (folder / name).exists(RUN_FILE)]
+    if inside:
+        return InputError(
+            f"{folder} holds no {what}, but folders of runs. Fix: give one, such as {folder / inside[0]}."
+        )
+    return InputError(f"{folder} holds no {what}. Fix: give the folder that --output named.")
 
 
 def kind_in(folder: Folder) -> Kind | None:

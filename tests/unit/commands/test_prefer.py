@@ -132,7 +132,7 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path):
     study = {"identity": {"judges": [], "labelled": "h"}, "data": {"name": "d"}}
     (tmp_path / "study" / "run.json").write_text(json.dumps(study))
     assert "holds a judge study, preferences or benchmarks, but no run of a model" in refusal(a, tmp_path / "study")
-    assert "holds no run" in refusal(a, tmp_path / "nothing")
+    assert "There is no folder" in refusal(a, tmp_path / "nothing")
 
 
 def test_a_judge_of_verdicts_compares_nothing_and_a_preference_judge_gives_no_verdict(tmp_path: Path):

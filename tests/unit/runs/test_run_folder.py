@@ -135,8 +135,33 @@ def test_the_metrics_of_a_run_read_as_they_were_written(run: RunFolder):
 
 
 def test_a_folder_without_metrics_is_no_finished_run(run: RunFolder):
-    with pytest.raises(InputError, match=r"has no metrics\.json\. Fix: check the path; if the run has not ended"):
+    run.folder.write_text("run.json", "{}")
+    with pytest.raises(InputError, match=r"has not ended: it has no metrics\.json\. Fix: rerun its command to resume"):
         read_metrics(run.folder.uri)
+
+
+def test_a_folder_of_no_run_is_refused_with_the_one_that_is_meant(tmp_path: Path):
+    first = tmp_path / "runs" / "first"
+    (first / "verdicts" / "guard").mkdir(parents=True)
+    (first / "run.json").write_text("{}")
+    (tmp_path / "data.csv").write_text("a")
+    (tmp_path / "lost" / "samples").mkdir(parents=True)
+    (tmp_path / "lost" / "samples" / "a.parquet").write_text("a")
+    (tmp_path / "empty").mkdir()
+    said = {
+        "nothing": f"There is no folder {tmp_path}/nothing. Fix: check the path.",
+        "data.csv": f"{tmp_path}/data.csv is a file, and no folder of a run. Fix: give the folder that --output named.",
+        "empty": f"{tmp_path}/empty holds no run and no sweep. Fix: give the folder that --output named.",
+        "runs": f"{tmp_path}/runs holds no run and no sweep, but folders of runs. Fix: give one, such as {first}.",
+        "runs/first/run.json": f"{first}/run.json is a part of a run. Fix: give {first}.",
+        "runs/first/verdicts/guard": f"{first}/verdicts/guard is a part of a run. Fix: give {first}.",
+    }
+    for place, text in said.items():
+        with pytest.raises(InputError) as refusal:
+            read_metrics(str(tmp_path / place))
+        assert str(refusal.value) == text
+    with pytest.raises(InputError, match=r"holds samples but no run\.json"):
+        read_metrics(str(tmp_path / "lost"))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"settings": 3}', b"\xff"])
