@@ -195,7 +195,7 @@ def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
         return entry.model_copy(update={"engine": with_overrides(entry.engine, config.engine.overrides())})
     if entry.endpoint is not None:
         endpoint = _endpoint(entry.endpoint, config.endpoint)
-        endpoint.api_key()
+        endpoint.api_key(f"{'judge' if entry.kind == 'preference' else 'judges.N'}.endpoint.api_key_env")
         check_proxy(endpoint.base_url)
         return entry.model_copy(update={"endpoint": endpoint})
     phrases = config.phrases or entry.phrases

@@ -304,7 +304,9 @@ LOCAL = {"name": "openai-moderation", "endpoint": {"base_url": "http://127.0.0.1
 
 def test_a_key_that_is_not_set_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    assert "The environment variable OPENAI_API_KEY is not set" in refusal(judges=["openai-moderation"])
+    text = refusal(judges=["openai-moderation"])
+    assert "The environment variable OPENAI_API_KEY is not set" in text
+    assert "run `export OPENAI_API_KEY=...` before the command, or name another one with --set judges.N." in text
 
 
 def test_an_endpoint_may_be_another_server_and_only_what_it_answers_belongs_to_the_identity(
