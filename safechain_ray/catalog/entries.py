@@ -175,17 +175,17 @@ class Endpoint(BaseModel):
     api_key_env: VariableName = Field("", description="environment variable with the key; without it no key is sent")
     max_concurrent: int = Field(16, ge=1, description="concurrent requests")
 
-    def api_key(self) -> SecretStr | None:
-        """The API key; None for an endpoint without one. Raises InputError if the variable is not set."""
+    def api_key(self, key: str = "judges.N.endpoint.api_key_env") -> SecretStr | None:
+        """The API key; None for an endpoint without one. Raises InputError with the config's `key` for its variable."""
         if not self.api_key_env:
             return None
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not key:
+        if not (secret := os.environ.get(self.api_key_env, "").strip()):
             raise InputError(
                 f"The environment variable {self.api_key_env} is not set. The key for {self.base_url} is read from it. "
-                "Fix: set it to the key."
+                f"Fix: run `export {self.api_key_env}=...` before the command, "
+                f"or name another one with --set {key}=NAME."
             )
-        return SecretStr(key)
+        return SecretStr(secret)
 
 
 class JudgeEntry(Entry):

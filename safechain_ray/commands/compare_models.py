@@ -20,7 +20,7 @@ from safechain_ray.metrics.benchmark import (
 from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.runs.folder import RunFolder, kind_in
+from safechain_ray.runs.folder import RunFolder, kind_in, no_run
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.run_manifest import measure
 from safechain_ray.storage import Folder, open_folder
@@ -141,7 +141,10 @@ def compare_models(uris: Sequence[str], stand_ins: StandIns | None = None) -> Co
     figures of tuned models have a table of their own (`report.models_table`). Raises InputError for a run that is the
     only one of its kind, and the errors of `compare_runs` and `compare_benchmarks`.
     """
-    benchmarked = [uri for uri in uris if kind_in(open_folder(uri)) == "benchmark"]
+    kinds = {uri: kind_in(open_folder(uri)) for uri in uris}
+    if absent := [uri for uri, kind in kinds.items() if kind is None]:
+        raise no_run(open_folder(absent[0]), "run")
+    benchmarked = [uri for uri in uris if kinds[uri] == "benchmark"]
     judged = [uri for uri in uris if uri not in benchmarked]
     for uris_of_kind, kind in ((benchmarked, "benchmarks"), (judged, "a judged run")):
         if len(uris_of_kind) == 1:

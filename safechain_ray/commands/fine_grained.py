@@ -14,7 +14,9 @@ from safechain_ray.analysis.fine_grained import FineGrained, analyse_setting, no
 from safechain_ray.analysis.rows import ANALYSED_COLUMNS, rows_by_setting
 from safechain_ray.analysis.thought_answer import POSITION_COLUMNS
 from safechain_ray.config import ResourcesConfig
+from safechain_ray.datasets.loading import NO_CATEGORIES
 from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.likely_keys import name_for_message
 from safechain_ray.metrics.safety import REFUSAL_RULE, PromptKinds
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.folder import RunFolder
@@ -44,6 +46,12 @@ def name_benign(run: str, categories: Sequence[str]) -> RunMetrics:
         )
     known = {category for found in prompts.values() for category in found}
     for category in categories:
+        if known == {NO_CATEGORIES} and category != NO_CATEGORIES:
+            raise InputError(
+                f"Benign category {name_for_message(category)!r}: the prompts of {folder.folder} were read without "
+                f"categories. Fix: leave it out, or run the run's command again with --category-column and another "
+                "--output."
+            )
         if category not in known:
             raise UnknownNameError("category", category, known)
     with lock_output(run, ResourcesConfig(), RecordingReporter()) as locked:

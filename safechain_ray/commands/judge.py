@@ -149,6 +149,7 @@ def remove_judge(run: str, name: str, config: ResourcesConfig, reporter: RunRepo
     The record is written before the verdicts are deleted: verdicts that a crash leaves belong to no judge of the run.
     Raises InputError for a judge that was not added.
     """
+    RunRecord.of_finished(RunFolder(open_folder(run)))  # locking would create the folder of a mistyped path
     with lock_output(run, config, reporter) as folder:
         record = RunRecord.of_finished(folder)
         record.remove_judge(name)

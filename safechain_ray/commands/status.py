@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from safechain_ray.commands.sweep.record import SWEEP_FILE, SweepFile, SweptModel, read_sweep_file
-from safechain_ray.errors import InputError, SafechainError
+from safechain_ray.errors import SafechainError
+from safechain_ray.runs.folder import no_run
 from safechain_ray.runs.run_file import RUN_FILE, Kind, ProgressRecord, RunFile, StoredAttempt, read_run_file
 from safechain_ray.storage import Folder, open_folder, redact
 
@@ -81,10 +82,7 @@ def read_status(uri: str) -> FolderStatus:
     if folder.exists(SWEEP_FILE):
         return FolderStatus(str(folder), "sweep", now, _models(folder, read_sweep_file(folder), now))
     if not folder.exists(RUN_FILE):
-        raise InputError(
-            f"{folder} holds no run and no sweep: there is neither run.json nor sweep.json. Fix: give the folder that "
-            "--output named; if it is this one, restore the file from a copy."
-        )
+        raise no_run(folder)
     status = run_status(read_run_file(folder), now)
     return FolderStatus(str(folder), status.kind, now, (status,))
 

@@ -12,9 +12,10 @@ from safechain_ray.catalog.entries import DatasetEntry
 from safechain_ray.config import ImportConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, with_subset
 from safechain_ray.datasets.labelled import check_meaning, folded
+from safechain_ray.datasets.loading import refuse_category
 from safechain_ray.datasets.responses import ResponseColumns, RowResponses, find_columns, read_row
 from safechain_ray.datasets.row_stream import RowStream
-from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.errors import InputError
 from safechain_ray.types import short_hash
 
 MOST_PROBLEMS = 5
@@ -134,8 +135,10 @@ def read_responses(config: ImportConfig) -> StoredResponses:
     if columns.label is not None:
         check_meaning(labels, columns.label, config.unsafe_labels, stream.source)
     for category in config.benign_categories or ():
-        if category not in categories:
-            raise UnknownNameError("benign category", category, categories)
+        if columns.category is None:
+            refuse_category(category, (), {stream.source: stream.column_names()})
+        else:
+            refuse_category(category, categories, {})
     if bad >= responses.total():
         raise InputError(
             f"No row of {stream.source} has a prompt and a response:{_listed(problems, bad)}\n"

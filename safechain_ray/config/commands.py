@@ -5,7 +5,14 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from safechain_ray.config.base import HUB_ID, Config, Named, refuse_repeats
-from safechain_ray.config.parts import ClusterConfig, DatasetConfig, JudgeConfig, ModelConfig, ResourcesConfig
+from safechain_ray.config.parts import (
+    ClusterConfig,
+    DatasetConfig,
+    JudgeConfig,
+    ModelConfig,
+    ResourcesConfig,
+    RunSampling,
+)
 from safechain_ray.config.run import OneModel, RunConfig, below
 from safechain_ray.types import KeepRule, Part, Sampling, StrategySpec, StrictNumbers, VoteRule
 
@@ -147,7 +154,7 @@ class BuildConfig(OneModel):
     prompts: PromptsConfig = Field(description="source of the prompts")
     samples: int = Field(5, ge=1, description="K, the responses to each prompt")
     strategy: StrategySpec = Field(StrategySpec(), description="decoding strategy")
-    sampling: Sampling = Field(Sampling(**DEFAULT_SAMPLING), description="temperature 0.6 and top_p 0.95 by default")
+    sampling: RunSampling = Field(Sampling(**DEFAULT_SAMPLING), description="temperature 0.6 and top_p 0.95 by default")
     judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="a response is safe if all judges say so")
     part: Part = Field("response", description="text that every judge reads")
     rule: KeepRule = Field(

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from safechain_ray.config.base import Config, Named
 from safechain_ray.likely_keys import without_prefixed_keys
-from safechain_ray.types import PLAIN_URL, SpecialTokens, StrategySpec, VariableName, VoteRule
+from safechain_ray.types import PLAIN_URL, Sampling, SpecialTokens, StrategySpec, VariableName, VoteRule
 
 
 class DatasetConfig(Named):
@@ -143,13 +143,46 @@ class VoteConfig(Config):
     judges: tuple[str, ...] | None = Field(None, min_length=2, description="all judges of the run by default")
 
 
+HIGHEST_TEMPERATURE = 2.0
+"""The highest temperature that vLLM and most APIs accept."""
+
+
+def _accepted_sampling(sampling: Sampling) -> Sampling:
+    _check_temperatures(sampling.temperature)
+    return sampling
+
+
+def _accepted_overrides(overrides: dict[str, float | int]) -> dict[str, float | int]:
+    _check_temperatures(overrides.get("temperature", 0))
+    return overrides
+
+
+def _accepted_values(vary: dict[str, tuple[float | int, ...]]) -> dict[str, tuple[float | int, ...]]:
+    _check_temperatures(*vary.get("temperature", ()))
+    return vary
+
+
+def _check_temperatures(*temperatures: float) -> None:
+    for temperature in temperatures:
+        if temperature > HIGHEST_TEMPERATURE:
+            raise ValueError(f"temperature must be at most {HIGHEST_TEMPERATURE:g} (found {temperature:g})")
+
+
+RunSampling = Annotated[Sampling, AfterValidator(_accepted_sampling)]
+"""Sampling of responses that are generated here. Imported responses may have been sampled at any temperature."""
+
+SamplingOverrides = Annotated[dict[str, float | int], AfterValidator(_accepted_overrides)]
+
+VariedValues = AfterValidator(_accepted_values)
+
+
 class SettingConfig(Config):
     """One setting. Missing values are taken from the run's `sampling` and `samples`."""
 
     dataset: str = Field(description="name of one of the data sets")
     strategy: StrategySpec = Field(StrategySpec(), description="decoding strategy")
     samples: int | None = Field(None, ge=1, description="K, the samples of each prompt; the run's by default")
-    sampling: dict[str, float | int] = Field(default_factory=dict, description="overrides of the run's sampling")
+    sampling: SamplingOverrides = Field(default_factory=dict, description="overrides of the run's sampling")
 
 
 class ClusterConfig(Config):

@@ -2,17 +2,20 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from safechain_ray.config.base import Config, Named, refuse_repeats, validated
 from safechain_ray.config.parts import (
+    HIGHEST_TEMPERATURE,
     DatasetConfig,
     JudgeConfig,
     ModelConfig,
     ResourcesConfig,
+    RunSampling,
     SettingConfig,
+    VariedValues,
     VoteConfig,
 )
 from safechain_ray.errors import InputError
@@ -36,9 +39,9 @@ class SettingsConfig(Config):
     strategies: tuple[StrategySpec, ...] = Field(
         (StrategySpec(),), min_length=1, description="decoding strategies; each data set is run with each of them"
     )
-    sampling: Sampling = Field(Sampling(), description="sampling parameters")
+    sampling: RunSampling = Field(Sampling(), description="sampling parameters")
     samples: int = Field(1, ge=1, description="K, the samples of each prompt")
-    vary: dict[Varied, tuple[float | int, ...]] = Field(
+    vary: Annotated[dict[Varied, tuple[float | int, ...]], VariedValues] = Field(
         default_factory=dict,
         description="values of a sampling parameter, one setting for each value; all other parameters as in `sampling`",
     )
@@ -175,7 +178,9 @@ class BenchmarkChoice(Named):
 class BenchmarkSampling(Config):
     """Sampling parameters. Greedy decoding by default, as published."""
 
-    temperature: float = Field(0.0, ge=0, allow_inf_nan=False, description="0 is greedy decoding")
+    temperature: float = Field(
+        0.0, ge=0, le=HIGHEST_TEMPERATURE, allow_inf_nan=False, description="0 is greedy decoding"
+    )
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling: the share of the probability that is kept")
     top_k: int = Field(-1, ge=-1, le=LARGEST_INT32, description="tokens to sample from; -1 for all")
     max_tokens: int | None = Field(

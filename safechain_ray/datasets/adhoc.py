@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from safechain_ray.catalog.entries import DatasetEntry, RowsEntry, TrainingSetEntry
 from safechain_ray.datasets.files import file_name, has_known_suffix
 from safechain_ray.errors import InputError
-from safechain_ray.storage import redact
+from safechain_ray.storage import redact, refuse_mistyped
 from safechain_ray.types.strict_numbers import plain_words
 
 NAME_CONFIG = "--name (config in a config file, training_set.config for finetune)"
@@ -22,8 +22,11 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def is_adhoc(source: str) -> bool:
-    """Whether `source` is a path, a URI or a Hugging Face id (`owner/name`) rather than a catalog name."""
-    return "/" in source or has_known_suffix(source)
+    """Whether `source` is a path, a URI or a Hugging Face id (`owner/name`) rather than a catalog name.
+
+    An existing file is a path also without a known suffix: reading it then reports its format.
+    """
+    return "/" in source or has_known_suffix(source) or Path(source).expanduser().is_file()
 
 
 def adhoc_entry(
@@ -100,6 +103,7 @@ def copy_of(entry: AnyRows, source: str) -> AnyRows:
 
 
 def _kind(source: str) -> str:
+    refuse_mistyped(source)
     if "://" in source or has_known_suffix(source):
         return "file"
     path = Path(source).expanduser()

@@ -192,8 +192,8 @@ def _parse(data: bytes, name: str, shown: str, wanted: Collection[str] | None) -
     parser = _PARSERS.get(_format(name))
     if parser is None:
         raise InputError(
-            f"{shown} has no known format. Fix: give a file whose name ends in {', '.join(_PARSERS)} (or one of them "
-            "and .gz)."
+            f"{shown} has no known format. Fix: save it as CSV, or give a file whose name ends in "
+            f"{', '.join(_PARSERS)} (or one of them and .gz)."
         )
     try:
         columns, rows = parser(unzipped(data) if name.lower().endswith(".gz") else data, wanted)

@@ -6,14 +6,15 @@ an error. Columns and the row count are validated against the catalog.
 
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeGuard
 
 from safechain_ray.catalog.entries import DatasetEntry, RowsEntry
 from safechain_ray.datasets.files import read_file, read_package_file
 from safechain_ray.datasets.hub import local_copy, read_hub
-from safechain_ray.datasets.records import BrokenText, Records, as_text, text_problem
-from safechain_ray.errors import InputError
+from safechain_ray.datasets.records import BrokenText, Records, as_text, column_names, text_problem
+from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.likely_keys import name_for_message
 from safechain_ray.types import Prompt, short_hash
 
 ROLES = {
@@ -54,6 +55,8 @@ class PromptSet:
     prompts: tuple[Prompt, ...]
     source: str
     fingerprint: str
+    columns: tuple[str, ...] = field(default=(), compare=False)
+    """All columns of the set, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,26 @@ def load_prompts(
         )
     left_out = system_turns(entry, records)
     source = f"{records.source}, without the system turns of {left_out:,} rows" if left_out else records.source
-    return PromptSet(entry.name, chosen, source, fingerprint(chosen))
+    return PromptSet(entry.name, chosen, source, fingerprint(chosen), records.columns)
+
+
+def refuse_category(category: str, known: Iterable[str], unread: Mapping[str, Sequence[str]]) -> None:
+    """Raises InputError for a benign category that no prompt has.
+
+    `known` are the categories of sets with a category column. `unread` has the columns of each other set: there every
+    prompt has the category `all`, which is no suggestion for a misspelt name.
+    """
+    names = set(known)
+    if category in names or (unread and category == NO_CATEGORIES):
+        return
+    if names or not unread:
+        raise UnknownNameError("benign category", category, names)
+    columns = column_names(tuple(dict.fromkeys(column for each in unread.values() for column in each)))
+    raise InputError(
+        f"Benign category {name_for_message(category)!r}: {', '.join(unread)} is read without categories. "
+        f"Fix: name the column with {COLUMN_FLAGS['category_column']}, or leave the category out; "
+        f"the columns are {columns}."
+    )
 
 
 def fingerprint(prompts: Iterable[Prompt]) -> str:
@@ -283,8 +305,8 @@ def _text(value: object) -> str:
 
 
 def _check_columns(entry: DatasetEntry, records: Records, flags: Mapping[str, str]) -> None:
-    for field, flag in flags.items():
-        column: str | None = getattr(entry, field)
+    for key, flag in flags.items():
+        column: str | None = getattr(entry, key)
         if column is not None:
             records.check_column(column, f"Fix: name the right one with {flag}.")
     for column in entry.prompt_columns.values():

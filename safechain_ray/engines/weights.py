@@ -16,7 +16,7 @@ from shutil import disk_usage
 from tempfile import TemporaryDirectory
 
 from safechain_ray.errors import InputError, StorageError
-from safechain_ray.storage import FileFacts, Folder, RetryPolicy, open_folder
+from safechain_ray.storage import FileFacts, Folder, RetryPolicy, open_folder, refuse_mistyped
 from safechain_ray.types import short_hash
 
 PACKAGE_SCHEME = "package://"
@@ -170,9 +170,10 @@ def weights_location(source: str) -> str:
     """A local folder or a Hugging Face id, as engines and tokenizers open it. Weights in a store are copied first.
 
     Raises:
-        InputError: The folder does not exist.
+        InputError: The folder does not exist, or `source` is a URI that lacks a slash.
         StorageError: The store can't be read, or the disk is too small.
     """
+    refuse_mistyped(source)
     if is_stored(source):
         return fetch_weights(source)
     if source.startswith(PACKAGE_SCHEME):

@@ -1,6 +1,7 @@
 """Mergeable counts of rows and verdicts: every metric of a run is derived from them.
 
-Error reasons are counted in bounded memory: messages that differ only in numbers and names are one reason.
+Error reasons are counted in bounded memory: messages that differ only in numbers and names are one reason. One
+message of each reason is kept as example.
 """
 
 import re
@@ -29,8 +30,11 @@ OTHERS = "other reasons"
 
 REASON_KEYS = ["setting_id", "judge", "part", "reason"]
 
-REASONS_SCHEMA = pa.schema([*(pa.field(name, pa.string()) for name in REASON_KEYS), pa.field("rows", pa.int64())])
-"""`judge` and `part` are empty for errors of the samples themselves."""
+REASONS_SCHEMA = pa.schema(
+    [*(pa.field(name, pa.string()) for name in (*REASON_KEYS, "example")), pa.field("rows", pa.int64())]
+)
+"""`judge` and `part` are empty for errors of the samples themselves. `example` is the first message in the order of
+texts, so that it does not depend on how rows are split."""
 
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # removed before numbers are replaced by N
 
@@ -48,7 +52,7 @@ _VARYING = re.compile(rf"(?P<kept>{_STATUS})|{'|'.join(_IDS)}", re.IGNORECASE)
 
 
 class Reason(FrozenModel):
-    """Why rows ended with an error, or verdicts are missing, and how many. Numbers are replaced by N.
+    """Why rows ended with an error, or verdicts are missing, and how many. `reason` quotes one of their messages.
 
     The text comes from engines, providers and models. Code that shows it has to escape it first.
     """
@@ -62,11 +66,18 @@ def plain_reason(message: str, names: Iterable[str] = ()) -> str:
 
     HTTP status codes are kept: 429 and 500 are different reasons.
     """
-    text = " ".join(_CONTROL.sub("", message[: 10 * REASON_CHARACTERS]).split())
+    text = _one_line(message)
     for name in names:
         if len(name) > 2:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)
-    text = _VARYING.sub(lambda match: match["kept"] or "N", text)
+    return _cut(_VARYING.sub(lambda match: match["kept"] or "N", text))
+
+
+def _one_line(message: str) -> str:
+    return " ".join(_CONTROL.sub("", message[: 10 * REASON_CHARACTERS]).split())
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= REASON_CHARACTERS else f"{text[: REASON_CHARACTERS - 1]}…"
 
 
@@ -83,7 +94,8 @@ def bounded(reasons: pa.Table) -> pa.Table:
         ordered = sorted(of_key, key=lambda row: (row["reason"] == OTHERS, -row["rows"], row["reason"]))
         bounded_rows += ordered[:MOST_REASONS]
         if rest := sum(row["rows"] for row in ordered[MOST_REASONS:]):
-            bounded_rows.append(dict(zip(REASON_KEYS, (*key, OTHERS), strict=True)) | {"rows": rest})
+            others = dict(zip(REASON_KEYS, (*key, OTHERS), strict=True))
+            bounded_rows.append(others | {"example": OTHERS, "rows": rest})
     return pa.Table.from_pylist(bounded_rows, schema=REASONS_SCHEMA)
 
 
@@ -160,8 +172,8 @@ class Counts:
 
     `prompts`: setting_id, prompt_id, category -> rows of each outcome. `verdicts`: setting_id, judge, part, prompt_id
     -> safe, unsafe, noted, failed. `totals`: setting_id -> sums of tokens, forced rounds and microseconds. `reasons`:
-    setting_id, judge, part, reason -> rows, see `metrics.reasons`. All are integers, so merging is exact in any order,
-    except for reasons beyond `MOST_REASONS`. Rows must be unique by sample_id: counts can't reveal a repeated row.
+    setting_id, judge, part, reason -> example, rows. All sums are integers, so merging is exact in any order, except
+    for reasons beyond `MOST_REASONS`. Rows must be unique by sample_id: counts can't reveal a repeated row.
     """
 
     prompts: pa.Table
@@ -202,7 +214,7 @@ class Counts:
         """The most common reasons of samples with an error, or of missing verdicts of `judge` on `part`."""
         wanted = (pc.field("setting_id") == setting_id) & (pc.field("judge") == judge) & (pc.field("part") == part)
         found = self.reasons.filter(wanted)
-        return commonest(list(zip(found["reason"].to_pylist(), found["rows"].to_pylist(), strict=True)))
+        return commonest(list(zip(found["example"].to_pylist(), found["rows"].to_pylist(), strict=True)))
 
     def setting_totals(self, setting_id: str) -> Totals:
         rows = self.totals.filter(pc.equal(self.totals["setting_id"], setting_id)).to_pylist()
@@ -319,28 +331,37 @@ def _verdict_counts(table: pa.Table) -> pa.Table:
     return pa.table({**{name: table[name] for name in _VERDICT_KEYS}, **counts, "error": error})
 
 
-def _sample_errors(table: pa.Table) -> Iterator[tuple[str, str, str, str]]:
-    """REASON_KEYS of each row with an error."""
+def _sample_errors(table: pa.Table) -> Iterator[tuple[tuple[str, str, str, str], str]]:
+    """REASON_KEYS of each row with an error, and its message."""
     failed = table.select(["setting_id", "prompt_id", "outcome", "error"]).filter(pc.field("outcome") == "error")
     for row in failed.to_pylist():
-        yield row["setting_id"], "", "", plain_reason(row["error"] or "no reason given", [row["prompt_id"]])
+        error = row["error"] or "no reason given"
+        yield (row["setting_id"], "", "", plain_reason(error, [row["prompt_id"]])), error
 
 
-def _verdict_errors(verdicts: pa.Table) -> Iterator[tuple[str, str, str, str]]:
-    """REASON_KEYS of each missing verdict with an error."""
+def _verdict_errors(verdicts: pa.Table) -> Iterator[tuple[tuple[str, str, str, str], str]]:
+    """REASON_KEYS of each missing verdict with an error, and its message."""
     failed = verdicts.select([*_VERDICT_KEYS, "error"]).filter(pc.is_valid(pc.field("error")))
     for row in failed.to_pylist():
-        yield row["setting_id"], row["judge"], row["part"], plain_reason(row["error"], [row["prompt_id"]])
+        reason = plain_reason(row["error"], [row["prompt_id"]])
+        yield (row["setting_id"], row["judge"], row["part"], reason), row["error"]
 
 
-def _reasons(rows: Iterable[tuple[str, str, str, str]]) -> pa.Table:
-    counted = Counter(rows)
+def _reasons(rows: Iterable[tuple[tuple[str, str, str, str], str]]) -> pa.Table:
+    counted: Counter[tuple[str, str, str, str]] = Counter()
+    examples: dict[tuple[str, str, str, str], str] = {}
+    for key, message in rows:
+        counted[key] += 1
+        text = _cut(_one_line(message))
+        examples[key] = min(examples.get(key, text), text)
     columns = {name: [key[place] for key in counted] for place, name in enumerate(REASON_KEYS)}
+    columns |= {"example": [examples[key] for key in counted]}
     return bounded(pa.table({**columns, "rows": list(counted.values())}, schema=REASONS_SCHEMA))
 
 
 def _sum_reasons(reasons: pa.Table) -> pa.Table:
-    return bounded(_sum_by(reasons, REASON_KEYS, ["rows"]))
+    summed = reasons.group_by(REASON_KEYS).aggregate([("example", "min"), ("rows", "sum")])
+    return bounded(summed.rename_columns([*REASON_KEYS, "example", "rows"]))
 
 
 def _sum_by(table: pa.Table, keys: list[str], sums: Iterable[str]) -> pa.Table:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from safechain_ray.runs.identity import explained
 from safechain_ray.runs.run_file import RESTORE_RUN, RUN_FILE, Kind, RunFile, read_run_file
 from safechain_ray.storage import Folder, open_folder, read_record
 from safechain_ray.storage.retry import TORN_FIX
-from safechain_ray.types import PIECES_SCHEMA, VERDICTS_SCHEMA, conformed
+from safechain_ray.types import PIECES_SCHEMA, VERDICTS_SCHEMA, Sampling, conformed
 from safechain_ray.types.tables import GRADED_SCHEMA
 
 Figures = TypeVar("Figures", bound=BaseModel)
@@ -32,6 +32,12 @@ PARALLEL_SIZES = {"tensor_parallel_size", "pipeline_parallel_size"}
 
 WEIGHTS = "weights"
 """Key of an identity with the fingerprint of the model's weights (`identity.weights_fingerprint`)."""
+
+LEVELS_OF_RUN = 3
+"""Levels of folders below a run: `verdicts/JUDGE/FILE`."""
+
+MOST_SUBFOLDERS = 20
+"""Most subfolders of a wrong folder that are looked into for a run."""
 
 METRICS_FIX = "run the run's own command again: it measures the samples anew."
 
@@ -180,10 +186,30 @@ def read_metrics(uri: str) -> RunMetrics:
 def read_figures(folder: Folder, file: str, model: type[Figures], what: str) -> Figures:
     """The figures of a finished run in `file`. Raises InputError where there are none, or they don't parse."""
     if not folder.exists(file):
-        raise InputError(
-            f"{folder} has no {file}. Fix: check the path; if the run has not ended, rerun its command to resume."
-        )
+        if not folder.exists(RUN_FILE):
+            raise no_run(folder)
+        raise InputError(f"The run in {folder} has not ended: it has no {file}. Fix: rerun its command to resume.")
     return read_record(folder, file, model, what, METRICS_FIX)
+
+
+def no_run(folder: Folder, what: str = "run and no sweep") -> InputError:
+    """The error for a folder without a run.json: absent, a part of a run, or a parent of runs. `what` is missing."""
+    if not folder.exists():
+        return InputError(f"There is no folder {folder}. Fix: check the path.")
+    path = Path(folder.path)
+    above = [each for each in path.parents[:LEVELS_OF_RUN] if (each / RUN_FILE).is_file()] if folder.is_local else []
+    if above:
+        return InputError(f"{folder} is a part of a run. Fix: give {above[0]}.")
+    if folder.is_local and not path.is_dir():
+        return InputError(f"{folder} is a file, and no folder of a run. Fix: give the folder that --output named.")
+    if (folder / "samples").list_files(".parquet"):
+        return InputError(f"{folder} holds samples but no run.json. Fix: {RESTORE_RUN}")
+    inside = [name for name in folder.list_folders()[:MOST_SUBFOLDERS] if (folder / name).exists(RUN_FILE)]
+    if inside:
+        return InputError(
+            f"{folder} holds no {what}, but folders of runs. Fix: give one, such as {folder / inside[0]}."
+        )
+    return InputError(f"{folder} holds no {what}. Fix: give the folder that --output named.")
 
 
 def kind_in(folder: Folder) -> Kind | None:
@@ -217,6 +243,8 @@ def read_prefix_verdicts(folder: Folder, name: str, columns: Sequence[str]) -> p
 def differences(there: Any, here: Any, key: str = "") -> list[str]:
     """The differences of two JSON trees, one line each: `settings.0.samples: 5 -> 3`.
 
+    Where two lists have other items, the items are matched by name: `settings[quickstart default].samples: 5 -> 3`.
+
     The fingerprint of weights counts if both trees have one: runs of earlier versions noted none. Parallel sizes do not
     count: they change results in the last bits only, and a run may be resumed on other GPUs.
     """
@@ -233,19 +261,42 @@ def differences(there: Any, here: Any, key: str = "") -> list[str]:
             for name in keys
             for line in differences(there.get(name, ABSENT), here.get(name, ABSENT), f"{key}{name}.")
         ]
-    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+    if isinstance(there, list) and isinstance(here, list) and [*map(_short_name, there)] == [*map(_short_name, here)]:
         pairs = enumerate(zip(there, here, strict=True))
         return [line for index, (old, new) in pairs for line in differences(old, new, f"{key}{index}.")]
     if isinstance(there, list) and isinstance(here, list) and any(isinstance(item, dict) for item in [*there, *here]):
-        return [f"{key.rstrip('.')}: {_named(there)} -> {_named(here)}", *_only_in(there, here)]
+        return [f"{key.rstrip('.')}: {_named(there)} -> {_named(here)}", *_of_items(there, here, key.rstrip("."))]
     return [f"{key.rstrip('.')}: {_brief(there)} -> {_brief(here)}"]
 
 
-def _only_in(there: list[Any], here: list[Any]) -> Iterator[str]:
-    """The items that only one of two lists has."""
+def _of_items(there: list[Any], here: list[Any], key: str) -> Iterator[str]:
+    """The differences of the items that both lists have by name, then the items that only one of them has."""
+    old, new = _by_name(there), _by_name(here)
+    common = [name for name in old if name in new]
+    for name in common:
+        yield from differences(old[name], new[name], f"{key}[{name}].")
+    there, here = _without(there, [old[name] for name in common]), _without(here, [new[name] for name in common])
     for place, items in (("there", _without(there, here)), ("here", _without(here, there))):
         if items:
             yield f"  only {place}: {_named(items)}"
+
+
+def _by_name(items: list[Any]) -> dict[str, Any]:
+    """The items by the name that a user knows them by. Items with the same name are left out."""
+    names = [_short_name(item) for item in items]
+    return {name: item for name, item in zip(names, items, strict=True) if name and names.count(name) == 1}
+
+
+def _short_name(item: Any) -> str:
+    """The name of a judge; data set and strategy of a setting; "" for any other item."""
+    match item:
+        case {"name": str(name)}:
+            return name
+        case {"dataset": str(dataset), "strategy": {"name": str(strategy), **others}}:
+            options = others.get("options")
+            named = options.items() if isinstance(options, dict) else ()
+            return " ".join([dataset, strategy, *(f"{key}={value}" for key, value in named)])
+    return ""
 
 
 def _without(items: list[Any], others: list[Any]) -> list[Any]:
@@ -259,13 +310,15 @@ def _named(items: list[Any]) -> str:
 
 
 def _name(item: Any) -> str:
-    """The name of a judge; data set, strategy and temperature of a setting; any other item as JSON."""
+    """The name of a judge; data set, strategy, K and the set sampling of a setting; any other item as JSON."""
     match item:
-        case {"name": str(name)}:
-            return name
-        case {"dataset": str(dataset), "strategy": {"name": strategy}, "sampling": {"temperature": temperature}}:
-            return f"{dataset} {strategy} temp={temperature:g}"
-    return _brief(item)
+        case {"sampling": {"temperature": temperature, **others}, "samples": samples} if name := _short_name(item):
+            defaults = Sampling().model_dump()
+            drawn = {"temp": temperature} | {
+                key: each for key, each in others.items() if each != defaults.get(str(key))
+            }
+            return " ".join([name, *(f"{key}={value}" for key, value in drawn.items()), f"K={samples}"])
+    return _short_name(item) or _brief(item)
 
 
 LONGEST_LIST = 300

@@ -20,7 +20,7 @@ from safechain_ray.errors import InputError, RunConflictError, StoreUnavailableE
 from safechain_ray.metrics.benchmark import BenchmarkFigures
 from safechain_ray.metrics.safety import PromptKinds
 from safechain_ray.metrics.summary import SettingMetrics
-from safechain_ray.runs.folder import RunFolder, differences
+from safechain_ray.runs.folder import RunFolder, differences, no_run
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.resolve import ResolvedRun, as_stored, judge_identity
 from safechain_ray.runs.run_file import (
@@ -96,7 +96,7 @@ class RunRecord:
         """The record of a finished run of a model. Raises InputError where there is none, or it has not finished."""
         run = folder.read_run()
         if run is None:
-            raise InputError(f"{folder.folder} holds no run: there is no run.json. Fix: check the path.")
+            raise no_run(folder.folder, "run")
         if not run.identity.settings or run.kind == "benchmark":
             raise InputError(
                 f"{folder.folder} holds a judge study, preferences or benchmarks, but no run of a model. "

@@ -12,7 +12,7 @@ from safechain_ray.catalog.entries import ApiEntry, DatasetEntry, Endpoint, Fami
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.config import DatasetConfig, EndpointConfig, JudgeConfig, RunConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_subset
-from safechain_ray.datasets.loading import PromptSet, load_prompts
+from safechain_ray.datasets.loading import PromptSet, load_prompts, refuse_category
 from safechain_ray.decoding.base import check_strategy
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.http_clients import check_proxy
@@ -28,6 +28,7 @@ from safechain_ray.runs.resolve_model import (
     model_identity,
     with_overrides,
 )
+from safechain_ray.storage import redact
 from safechain_ray.types import Part, Setting, short_hash
 
 
@@ -194,7 +195,7 @@ def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
         return entry.model_copy(update={"engine": with_overrides(entry.engine, config.engine.overrides())})
     if entry.endpoint is not None:
         endpoint = _endpoint(entry.endpoint, config.endpoint)
-        endpoint.api_key()
+        endpoint.api_key(f"{'judge' if entry.kind == 'preference' else 'judges.N'}.endpoint.api_key_env")
         check_proxy(endpoint.base_url)
         return entry.model_copy(update={"endpoint": endpoint})
     phrases = config.phrases or entry.phrases
@@ -252,20 +253,24 @@ def _kinds(
     """Which prompts of each data set, by its short name, are benign.
 
     A category of the config that no prompt of its data sets has is refused: a misspelt one would count benign prompts
-    as harmful. With `limit` prompts of that category may have been left out, so nothing is refused.
+    as harmful. With `limit` prompts of that category may have been left out, so a set with categories refuses nothing.
     """
     kinds: dict[str, PromptKinds] = {}
     named: dict[str, set[str]] = {}
+    unread: dict[str, dict[str, Sequence[str]]] = {}
     for dataset in datasets:
         entry = entries[dataset.name]
         found = Counter(prompt.category for prompt in prompt_sets[entry.name].prompts)
         benign = entry.benign_categories
         kinds[entry.name] = PromptKinds(benign, sum(found[category] for category in dict.fromkeys(benign or ())))
         for category in dataset.benign_categories or ():
-            named.setdefault(category, set()).update([category] if dataset.limit else found)
-    for category, found_in in named.items():
-        if category not in found_in:
-            raise UnknownNameError("benign category", category, found_in)
+            known = named.setdefault(category, set())
+            if entry.category_column is None:
+                unread.setdefault(category, {})[redact(entry.source)] = prompt_sets[entry.name].columns
+            else:
+                known.update([category] if dataset.limit else found)
+    for category, known in named.items():
+        refuse_category(category, known, unread.get(category, {}))
     return kinds
 
 

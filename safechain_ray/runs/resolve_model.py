@@ -19,7 +19,7 @@ from safechain_ray.likely_keys import name_for_message
 from safechain_ray.model_files import CustomCodeError, load_config
 from safechain_ray.runs.folder import WEIGHTS
 from safechain_ray.runs.identity import READING, weights_fingerprint
-from safechain_ray.storage import bare_uri, redact
+from safechain_ray.storage import bare_uri, redact, refuse_mistyped
 from safechain_ray.types.strict_numbers import plain_words
 
 AnyNeeds = TypeVar("AnyNeeds", bound=EngineNeeds)
@@ -82,6 +82,7 @@ def resolve_model(config: ModelConfig) -> ModelEntry:
         if config.family is not None:
             overrides["family"] = config.family
         return with_overrides(entry, overrides)
+    refuse_mistyped(config.name)
     if "/" not in config.name:
         raise UnknownNameError(
             "model", config.name, [*catalog.models(), *catalog.api_models()], _other_names(config.name, config.family)

@@ -5,7 +5,7 @@ from safechain_ray.storage.folder import Folder, open_folder, read_uri, write_ur
 from safechain_ray.storage.lease import Lease, acquire_lease
 from safechain_ray.storage.records import parse_json, read_checked_tree, read_record, reason_of
 from safechain_ray.storage.retry import OutageState, RetryPolicy
-from safechain_ray.storage.uris import InsideName, bare_uri, checked_name, redact, without_secrets
+from safechain_ray.storage.uris import InsideName, bare_uri, checked_name, redact, refuse_mistyped, without_secrets
 
 __all__ = [
     "FileFacts",
@@ -24,6 +24,7 @@ __all__ = [
     "read_uri",
     "reason_of",
     "redact",
+    "refuse_mistyped",
     "without_secrets",
     "write_uri",
 ]

@@ -25,6 +25,9 @@ from safechain_ray.types.thinking import well_formed
 
 SCHEMES = ("file", "s3", "gs", "gcs")
 
+_MISTYPED = re.compile(r"(?i:(file|s3|gs|gcs|hf|https?|package):(?!//)/?|([a-z][a-z0-9+.-]+):/(?!/))")
+"""The start of a URI with one slash too few, such as s3:/bucket/x; `C:/x` is none."""
+
 S3_TEXTS = ("endpoint_override", "scheme", "region", "tls_ca_file_path")
 
 S3_FLAGS = ("anonymous", "allow_bucket_creation", "force_virtual_addressing")
@@ -126,6 +129,24 @@ def _shown(rest: str) -> str:
     return f"***@{'***' if re.search('[?#]', before) else _shown(after)}"
 
 
+def refuse_mistyped(uri: str) -> None:
+    """Raises InputError for a URI that lacks a slash, which would become a local folder `s3:`.
+
+    A local path of this name that exists is accepted.
+    """
+    start = _MISTYPED.match(uri)
+    if start is None or os.path.lexists(uri):
+        return
+    scheme = start[1] or start[2]
+    rest = uri[start.end() :].lstrip("/")
+    meant = redact(f"{scheme}://{'/' if scheme.lower() == 'file' else ''}{rest}")
+    given = uri[: start.end()] + meant.partition("://")[2].lstrip("/")  # `redact` finds secrets in URIs only
+    raise InputError(
+        f"Can't use {given}: a URI has two slashes after {scheme}:. "
+        f"Fix: write it as {meant}, or as ./{given} for a local path."
+    )
+
+
 def joined(uri: str, name: str) -> str:
     """The URI or path of `name` below `uri`; the query stays at the end."""
     if not name:
@@ -140,7 +161,7 @@ def resolve(uri: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
     A bucket's region is looked up, with retries, only if the URI has neither a region nor an endpoint.
 
     Raises:
-        InputError: the text can't be parsed as a URI.
+        InputError: the text can't be parsed as a URI, or is one that lacks a slash.
         StorageError: the bucket's region can't be looked up.
     """
     if well_formed(uri) != uri:
@@ -150,6 +171,7 @@ def resolve(uri: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
         raise InputError(
             "The path of a folder is empty. Fix: give a local path, s3://bucket/folder or gs://bucket/folder."
         )
+    refuse_mistyped(uri)
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
     scheme = uri.partition("://")[0]

@@ -137,13 +137,13 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("config", "show", "--config", "no-such.yaml"), "No config file at no-such.yaml. Fix: check the path"),
         (("config", "show", "--prompt-column", "prompt"), "--prompt-column needs a --dataset. Fix: add --dataset"),
         (("config", "show", "--config", "no-such.yaml", "--limit", "3"), "--limit needs a --dataset. Fix: add"),
-        (("report", "/no/such/run"), "/no/such/run has no metrics.json"),
-        (("report", "/no/such/run", "--html"), "/no/such/run has no metrics.json"),
+        (("report", "/no/such/run"), "There is no folder /no/such/run. Fix: check the path."),
+        (("report", "/no/such/run", "--html"), "There is no folder /no/such/run"),
         (("report", "/no/such/run", "--samples-with-text", "5"), "Fix: give --html too"),
-        (("judge", "/no/such/run", "--judge", "demo-guard"), "/no/such/run holds no run"),
+        (("judge", "/no/such/run", "--judge", "demo-guard"), "There is no folder /no/such/run"),
         (("judge", "/no/such/run"), "No judge is named. Fix: name one with --judge, or one to remove with"),
         (("judge", "/no/such/run", "--remove", "demo-guard", "--part", "answer"), "--remove JUDGE takes no --judge"),
-        (("judge", "/no/such/run", "--remove", "demo-guard"), "/no/such/run holds no run"),
+        (("judge", "/no/such/run", "--remove", "demo-guard"), "There is no folder /no/such/run"),
         (("judge", "/no/such/run", "--judge", "demo-gard", "--judge", "demo-gard"), "judges names demo-gard more than"),
         (
             ("list", "model"),
@@ -159,6 +159,11 @@ def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], says
     assert result.stdout == ""
     assert "Traceback" not in result.output
     assert "Failed:" not in result.output
+
+
+def test_removing_a_judge_creates_no_folder_at_a_mistyped_path(tmp_path: Path):
+    assert call("judge", str(tmp_path / "mistyped"), "--remove", "demo-guard").exit_code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(("list", "models", "--json"), 0), (("list", "nothing"), 2)])

@@ -77,7 +77,7 @@ def test_json_of_runs_and_benchmarks_together_has_both(runs: list[str], tmp_path
             "--baseline compares the strategies of one run, and 2 runs are named. Fix: name one RUN",
         ),
         (["{0}", "{0}"], "is named twice"),
-        (["{0}", "{1}-not"], "holds no run"),
+        (["{0}", "{1}-not"], "There is no folder"),
         (["{0}", "--baseline", "morethink"], "Its strategies: default, zerothink. Fix: give one of them"),
         ([], "Missing argument 'RUN [RUN]...'"),
     ],

@@ -37,7 +37,15 @@ def test_a_judge_without_room_for_the_longest_response_is_a_warning_and_no_failu
     result = doctor("--model", "demo-reasoner", "--judge", "demo-guard")
     assert result.exit_code == 0
     assert "1 warning" in result.stdout
-    assert "Fix: raise the judge's context_length" in " ".join(result.stdout.split())
+    assert "Fix: lower --max-tokens to 1,886 or less." in " ".join(result.stdout.split())
+    assert "context_length" not in result.stdout  # the judge's context is the longest of its model already
+    assert "warning" not in doctor("--model", "demo-reasoner", "--judge", "demo-guard", "--max-tokens", "1886").stdout
+
+
+def test_weights_at_a_uri_that_lacks_a_slash_are_refused():
+    result = doctor("--model", "demo-reasoner", "--weights", "s3:/bucket/model")
+    assert result.exit_code == 2
+    assert "Fix: write it as s3://bucket/model" in result.output
 
 
 def test_a_broken_copy_of_a_model_fails_with_1_and_its_fix(tmp_path: Path):

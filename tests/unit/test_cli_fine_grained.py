@@ -59,7 +59,7 @@ def test_a_benign_category_that_no_prompt_has_is_refused(tmp_path: Path):
 
 def test_a_folder_without_a_run_is_wrong_input(tmp_path: Path):
     result = call("report", tmp_path / "nothing", "--fine-grained")
-    assert (result.exit_code, "holds no run" in result.output) == (2, True)
+    assert (result.exit_code, "There is no folder" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_missing_pairs_end_with_3(preferring: list[Any], monkeypatch: pytest.Mon
     [
         (("prefer", "A", "B", "--judge", "demo-guard"), "gives verdicts on one response and compares none"),
         (("prefer", "A", "B", "--judge", "prefer-llama"), "Did you mean 'prefer-llama-3.3-70b'?"),
-        (("prefer", "A", "/no/such/run", "--judge", JUDGE), "/no/such/run holds no run"),
+        (("prefer", "A", "/no/such/run", "--judge", JUDGE), "There is no folder /no/such/run"),
         (("prefer", "A", "A", "--judge", JUDGE), "is named twice"),
         (("prefer", "A", "B", "--judge", JUDGE, "--part", "answers"), "part: must be 'response', 'thought'"),
         (("prefer", "A", "--judge", JUDGE), "Missing argument 'RUN_B'"),

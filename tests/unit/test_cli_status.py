@@ -88,7 +88,7 @@ def test_json_is_one_document(tmp_path: Path):
         ("ftp://host/run", "ftp:// is not supported"),
         ("s3://", "names no bucket"),
         ("{folder}", "holds no run and no sweep"),
-        ("{folder}/not-there", "holds no run and no sweep"),
+        ("{folder}/not-there", "There is no folder"),
     ],
 )
 def test_a_wrong_uri_ends_with_2_and_a_sentence(tmp_path: Path, place: str, says: str):

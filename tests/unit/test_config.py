@@ -484,6 +484,12 @@ def test_the_papers_judge_study_has_a_demo_profile_too():
 @pytest.mark.parametrize(
     ("assignment", "says"),
     [
+        ("sampling.temperature=2.5", "sampling: temperature must be at most 2 (found 2.5)"),
+        ("vary={temperature: [1, 3]}", "vary: temperature must be at most 2 (found 3)"),
+        (
+            "settings=[{dataset: a, sampling: {temperature: 2.1}}]",
+            "sampling: temperature must be at most 2 (found 2.1)",
+        ),
         ("sampling.temprature=1", "sampling.temprature: is no key of the config: did you mean 'temperature'?"),
         ("model.engine.tensor_paralel_size=2", "did you mean 'tensor_parallel_size'?"),
         ("temprature=1", "temprature: is no key of the config: did you mean 'sampling.temperature'?"),

@@ -53,6 +53,7 @@ def test_pass_at_1_and_at_k_are_reported_by_default(keys: dict[str, Any], ks: tu
         ({"benchmarks": []}, "benchmarks"),
         ({"benchmarks": ["gsm8k", "gsm8k"]}, "benchmarks names gsm8k more than once"),
         ({"samples": 2, "pass_at": [3]}, r"pass@3 can't be computed from 2 samples a problem"),
+        ({"sampling.temperature": 2.5}, r"sampling\.temperature: must be at most 2 \(found 2\.5\)"),
         ({"sampling.top_p": 0}, r"sampling\.top_p"),
         ({"judges": ["llama-guard-3-8b"]}, "judges: is no key of the config"),
         ({"resources.block_rows": 1000}, r"resources\.block_rows"),

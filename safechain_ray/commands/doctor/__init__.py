@@ -27,9 +27,10 @@ def any_failed(findings: Iterable[Finding]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Writes findings about one subject."""
+    """Writes findings about one subject. `key` is its place in a config: model, or judges.0."""
 
     name: str
+    key: str = "model"
 
     def ok(self, check: str, detail: str) -> Finding:
         return Finding(self.name, check, "ok", detail)

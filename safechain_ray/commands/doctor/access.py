@@ -32,7 +32,13 @@ GB = 1e9
 
 OWN_CODE = "take a copy of the model in a format that transformers loads itself"
 
-LOCAL_COPY = "download the model elsewhere and give its folder with --weights"
+
+def offline_fix(subject: Subject, is_offline: bool) -> str:
+    """How the files of a model or a judge get here without the hub. `is_offline` says that HF_HUB_OFFLINE is set."""
+    copy = "download the model elsewhere and give its folder with --weights"
+    if subject.key != "model":  # --weights has the folder of the model
+        copy = "fill the hub's cache on another machine (deploy/warm_weights.py) and set HF_HOME"
+    return f"unset HF_HUB_OFFLINE, or {copy}" if is_offline else copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,9 @@ def ask_hub(subject: Subject, source: str, revision: str | None) -> HubAnswer:
         fix = "check the id; if the model is private, set HF_TOKEN"
         return HubAnswer(subject.failed("access", f"the hub knows no {source}", fix), reachable=True)
     except OfflineModeIsEnabled:
-        return HubAnswer(subject.not_checked("access", "HF_HUB_OFFLINE is set", LOCAL_COPY), reachable=False)
+        return HubAnswer(
+            subject.not_checked("access", "HF_HUB_OFFLINE is set", offline_fix(subject, True)), reachable=False
+        )
     except HfHubHTTPError as error:
         code = error.response.status_code
         if code in (401, 403):
@@ -109,7 +117,9 @@ def ask_hub(subject: Subject, source: str, revision: str | None) -> HubAnswer:
     except Exception as error:  # the hub's client raises those of its HTTP library, which changes between versions
         reason = f"not reachable: {type(error).__name__}"
         return HubAnswer(
-            subject.not_checked("access", reason, f"check network, proxy and HF_ENDPOINT, or {LOCAL_COPY}"),
+            subject.not_checked(
+                "access", reason, f"check network, proxy and HF_ENDPOINT, or {offline_fix(subject, False)}"
+            ),
             reachable=False,
         )
     weights = [file.size or 0 for file in info.siblings or () if file.rfilename.endswith(WEIGHT_FILES)]
@@ -120,6 +130,8 @@ def load(
     subject: Subject, check: Literal["tokenizer", "config"], source: str, revision: str | None, *, from_hub: bool
 ) -> tuple[Finding, Any | None]:
     """Tokenizer or config from the model's folder, the cache, or (`from_hub`) the hub; None where it does not load."""
+    from huggingface_hub import constants
+
     where = "from its folder" if is_local(source) else "from the hub" if from_hub else "from the cache"
     loader = {"tokenizer": load_tokenizer, "config": load_config}[check]
     try:
@@ -128,7 +140,8 @@ def load(
         return subject.failed(check, "needs Python code from the model's folder, which is not run", OWN_CODE), None
     except Exception as error:  # foreign files: any error of theirs is a finding
         if not is_local(source) and not from_hub:
-            return subject.not_checked(check, "not in the cache, and the hub gives none", LOCAL_COPY), None
+            fix = offline_fix(subject, constants.HF_HUB_OFFLINE)
+            return subject.not_checked(check, "not in the cache, and the hub gives none", fix), None
         return subject.failed(
             check, f"does not load {where}: {first_line(error)}", "fetch the model's files again"
         ), None

@@ -24,6 +24,7 @@ from safechain_ray.commands.doctor.model import (
     check_room,
     check_shape,
     gpus_to_check,
+    longest_context,
     template_tokens,
 )
 from safechain_ray.config import JudgeConfig, ModelConfig
@@ -33,7 +34,7 @@ from safechain_ray.errors import InputError, StorageError
 from safechain_ray.runs.pools import TEMPLATE_TOKENS, judge_bound
 from safechain_ray.runs.resolve import resolve_judge
 from safechain_ray.runs.resolve_model import api_model, is_api, resolve_model
-from safechain_ray.storage import open_folder, redact
+from safechain_ray.storage import open_folder, redact, refuse_mistyped
 
 PROMPT_TOKENS = 2_048
 """Tokens of the longest prompt, if no data set is known."""
@@ -75,6 +76,7 @@ def _entry(model: ModelConfig, weights: str | None) -> ModelEntry:
     catalog.lookup("model family", catalog.families(), entry.family)
     if weights is None:
         return entry
+    refuse_mistyped(weights)
     if is_stored(weights):
         return entry.model_copy(update={"source": weights, "revision": None})
     folder = weights if weights.startswith(("/", "./", "../", "~", "file://")) else f"./{weights}"
@@ -86,8 +88,8 @@ def _findings(
 ) -> Iterator[Finding]:
     if model is not None:
         yield from _model_findings(model, gpus, max_tokens)
-    for judge in judges:
-        yield from _judge_findings(judge, model, gpus, max_tokens)
+    for index, judge in enumerate(judges):
+        yield from _judge_findings(Subject(judge.name, f"judges.{index}"), judge, model, gpus, max_tokens)
     if output is not None:
         yield check_output(output)
 
@@ -103,9 +105,9 @@ def _model_findings(model: ModelEntry, gpus: tuple[Gpus, ...], max_tokens: int) 
 
 
 def _judge_findings(
-    judge: JudgeEntry, model: ModelEntry | None, gpus: tuple[Gpus, ...], max_tokens: int
+    subject: Subject, judge: JudgeEntry, model: ModelEntry | None, gpus: tuple[Gpus, ...], max_tokens: int
 ) -> Iterator[Finding]:
-    subject, engine = Subject(judge.name), judge.engine
+    engine = judge.engine
     if engine is None:
         yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
         return
@@ -121,7 +123,7 @@ def _judge_findings(
     if model is not None:
         known = files.tokenizer is not None and not broken
         own_tokens = template_tokens(files.tokenizer, engine.chat_template) if known else None
-        yield check_room(subject, model, engine, max_tokens, own_tokens)
+        yield check_room(subject, model, engine, max_tokens, own_tokens, longest_context(files.config))
 
 
 def _file_findings(

@@ -199,11 +199,16 @@ def check_shape(
     if config is None:
         yield subject.not_checked("attention and context", "they are in the model's config")
     else:
-        yield check_context(subject, needs, getattr(config.get_text_config(), "max_position_embeddings", None))
+        yield check_context(subject, needs, longest_context(config))
         yield check_attention(subject, needs, Attention.of_config(config))
         needs = needs.model_copy(update={"attention": Attention.of_config(config) or needs.attention})
     for each in gpus:
         yield check_memory(subject, needs, each, tokens, contexts)
+
+
+def longest_context(config: Any | None) -> int | None:
+    """The longest context of a model by its own config, None where it is not known."""
+    return None if config is None else getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def check_context(subject: Subject, needs: EngineNeeds, longest: int | None) -> Finding:
@@ -280,12 +285,28 @@ def template_tokens(tokenizer: Any, chat_template: str | None) -> int:
     return len(tokenizer(prompt, add_special_tokens=False).input_ids)
 
 
+def _fix_of_room(subject: Subject, judge: EngineNeeds, response: int, missing: int, longest: int | None) -> str:
+    """The context that is needed, if the judge's model has it, and the longest response that fits now."""
+    fitting, needed = response - missing, judge.context_length + missing
+    lower = f"lower --max-tokens to {fitting:,} or less" if fitting > 0 else "name a judge with a longer context"
+    if longest is not None and longest < needed:
+        return lower
+    known = "" if longest is None else f" (the model has {longest:,})"
+    return f"set {subject.key}.engine.context_length to {needed} or more{known}, or {lower}"
+
+
 def check_room(
-    subject: Subject, model: EngineNeeds, judge: EngineNeeds, max_tokens: int, own_tokens: int | None
+    subject: Subject,
+    model: EngineNeeds,
+    judge: EngineNeeds,
+    max_tokens: int,
+    own_tokens: int | None,
+    longest: int | None = None,
 ) -> Finding:
     """Whether the longest response fits the judge's context with its prompt, counted in the model's tokens.
 
-    `own_tokens` are those of the judge's template, None where they are not known.
+    `own_tokens` are those of the judge's template, `longest` is the longest context of the judge's model; None where
+    they are not known.
     """
     response = min(max_tokens, model.context_length)
     left = judge.context_length - VERDICT_TOKENS - (own_tokens or 0) - response
@@ -295,6 +316,6 @@ def check_room(
         return subject.warning(
             "room",
             f"{budget} tokens: {-left:,} too few, and longer responses become judge errors",
-            "raise the judge's context_length, or lower max_tokens",
+            _fix_of_room(subject, judge, response, -left, longest),
         )
     return subject.ok("room", f"{budget}: {left:,} tokens left for the request")

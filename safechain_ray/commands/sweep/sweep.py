@@ -14,9 +14,9 @@ from safechain_ray.commands.sweep.schedule import Schedule, SweepOptions
 from safechain_ray.config import RunConfig, SweepConfig
 from safechain_ray.datasets.loading import PromptSet
 from safechain_ray.engines.start import StartEngine
-from safechain_ray.errors import InputError, SafechainError, UnknownNameError
+from safechain_ray.errors import SafechainError, UnknownNameError
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.folder import RunFolder, no_run
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import PrefixedReporter, RunReporter
 from safechain_ray.runs.resolve import prompts_of, resolve, resolve_names
@@ -106,7 +106,7 @@ def read_sweep(uri: str) -> SweepResults:
     """The results in a sweep's folder. Raises InputError where there is no sweep."""
     folder = open_folder(uri)
     if not folder.exists(SWEEP_FILE):
-        raise InputError(f"{folder} holds no sweep: there is no {SWEEP_FILE}. Fix: check the path.")
+        raise no_run(folder, "sweep")
     return _results(folder, tuple(swept_models(folder).values()))
 
 

@@ -174,7 +174,7 @@ def test_a_key_comes_from_its_variable_and_shows_nowhere(monkeypatch):
     assert key.get_secret_value() == "sk-secret"
     assert "secret" not in repr((endpoint, key))
     monkeypatch.delenv("A_KEY")
-    with pytest.raises(InputError, match=r"environment variable A_KEY is not set\..* Fix: set it to the key") as error:
+    with pytest.raises(InputError, match=r"environment variable A_KEY is not set\..* Fix: run `export A_KEY=") as error:
         endpoint.api_key()
     assert "The key for http://host/v1 is read from it." in str(error.value)
     assert Endpoint(base_url="http://host/v1", model="m").api_key() is None

@@ -70,6 +70,33 @@ def test_a_misspelt_benign_category_is_refused_before_anything_starts(own: str):
     resolve(config_of(own, benign_categories=["bad"], limit=1))  # the first prompts may have none of it
 
 
+@pytest.mark.parametrize("keys", [{}, {"limit": 1}])
+def test_a_category_of_a_file_without_a_category_column_is_refused_with_its_columns(own: str, keys: dict[str, Any]):
+    with pytest.raises(InputError) as refusal:
+        resolve(config_of(own, category_column=None, benign_categories=["nice"], **keys))
+    assert f"Benign category 'nice': {own} is read without categories. Fix: name the column with" in str(refusal.value)
+    assert "--category-column" in str(refusal.value)
+    assert str(refusal.value).endswith("the columns are prompt, kind.")
+    resolve(config_of(own, category_column=None, benign_categories=["all"]))
+
+
+def test_a_category_of_one_set_is_not_suggested_as_the_all_of_another(own: str):
+    sets = [
+        {"name": "quickstart", "benign_categories": ["benin"]},
+        {"name": own, "benign_categories": ["benin"]},
+    ]
+    config = read_config(None, {"model": "demo-reasoner", "datasets": sets, "judges": ["refusal-match"]}, ())
+    with pytest.raises(InputError, match=r"Did you mean 'benign'\? Known: benign, benign-sensitive, d"):
+        resolve(config)
+
+
+def test_a_finished_run_without_categories_says_how_to_read_them(own: str, tmp_path: Path):
+    run = run_on(tmp_path / "run", own, category_column=None)
+    with pytest.raises(InputError, match=r"read without categories\. Fix: .*--category-column and another --output"):
+        name_benign(str(run.folder), ["nice"])
+    assert name_benign(str(run.folder), ["all"]).settings[0].benign_prompts == 3
+
+
 def test_what_is_benign_changes_no_row_and_so_not_the_run(own: str, tmp_path: Path):
     said, unsaid = resolve(config_of(own, benign_categories=["nice"])), resolve(config_of(own))
     assert said.identity() == unsaid.identity()

@@ -164,7 +164,7 @@ def rewritten(run: Path, **changes: Any) -> Path:
 
 def test_what_can_not_be_compared_is_refused_with_the_reason(one: Path, tmp_path: Path) -> None:
     nothing = tmp_path / "nothing"
-    assert refusal(one, nothing) == f"{nothing} holds no run: there is no run.json. Fix: check the path."
+    assert refusal(one, nothing) == f"There is no folder {nothing}. Fix: check the path."
     unfinished = write_run(tmp_path / "unfinished", [(GREEDY, SAFE)], TEXTS, finished=False)
     assert "has not ended. Fix: rerun its own command to resume." in refusal(one, unfinished)
     of_a_study = {"identity": {"judges": [], "labelled": "h"}, "data": {"name": "d"}}

@@ -118,7 +118,7 @@ def test_a_run_that_has_not_ended_is_refused(tmp_path: Path):
     write_tree(finished, run | {"finished_tries": 0, "tries": [{"started": run["finished"], "status": "cut off"}]})
     with pytest.raises(InputError, match=r"has not ended\. Fix: rerun its own command to resume"):
         analyse(str(tmp_path))
-    with pytest.raises(InputError, match="holds no run"):
+    with pytest.raises(InputError, match="There is no folder"):
         analyse(str(tmp_path / "nothing"))
 
 

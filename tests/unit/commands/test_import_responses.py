@@ -62,6 +62,11 @@ def test_a_thought_of_a_column_is_put_between_the_tags_of_the_family(tmp_path: P
     assert sample["response"].startswith("<think>\n")
 
 
+def test_responses_of_a_high_temperature_are_imported(tmp_path: Path) -> None:
+    imported(tmp_path, ROWS, sampling={"temperature": 3.0})
+    assert {row["temperature"] for row in samples_of(tmp_path)} == {3.0}
+
+
 def test_rows_that_can_not_be_used_are_samples_with_an_error(tmp_path: Path) -> None:
     done = imported(tmp_path, [*ROWS, {"prompt": "", "response": "a"}, {"prompt": "p", "response": 1}])
     errors = {row["error"] for row in samples_of(tmp_path) if row["outcome"] == "error"}
@@ -117,6 +122,7 @@ def test_input_that_makes_no_run_is_refused(
         ([{**ROWS[0], "majority": True}], {"label_column": "majority"}, "its name does not say which of them means"),
         (ROWS, {"sampling": {"temperature": 0.0}}, "up to 2 responses to a prompt, and temperature 0 would make"),
         (ROWS, {"category_column": "label", "benign_categories": ["nice"]}, "Unknown benign category 'nice'"),
+        (ROWS, {"benign_categories": ["nice"]}, "is read without categories. Fix: name the column with --category-col"),
         ([{"prompt": "p", "Prompt": "q", "response": "r"}], {}, "several columns that may hold the prompts"),
     ],
 )

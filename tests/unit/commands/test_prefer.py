@@ -132,7 +132,7 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path):
     study = {"identity": {"judges": [], "labelled": "h"}, "data": {"name": "d"}}
     (tmp_path / "study" / "run.json").write_text(json.dumps(study))
     assert "holds a judge study, preferences or benchmarks, but no run of a model" in refusal(a, tmp_path / "study")
-    assert "holds no run" in refusal(a, tmp_path / "nothing")
+    assert "There is no folder" in refusal(a, tmp_path / "nothing")
 
 
 def test_a_judge_of_verdicts_compares_nothing_and_a_preference_judge_gives_no_verdict(tmp_path: Path):
@@ -151,7 +151,9 @@ def test_an_endpoints_key_has_to_be_there_and_its_cost_can_not_be_bounded(
 ):
     a, b = (finished_run(tmp_path / name, {"x": ["1"]}) for name in "ab")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    assert "OPENAI_API_KEY is not set" in refusal(a, b, judge="prefer-gpt-4o")
+    text = refusal(a, b, judge="prefer-gpt-4o")
+    assert "OPENAI_API_KEY is not set" in text
+    assert text.endswith("or name another one with --set judge.endpoint.api_key_env=NAME.")
     monkeypatch.setenv("OPENAI_API_KEY", "sk")
     keys = {"judge": "prefer-gpt-4o", "resources.max_cost": 1.0}
     assert "set resources.max_requests instead" in refusal(a, b, **keys)

@@ -89,7 +89,7 @@ def test_an_unknown_key_of_a_later_version_is_passed_over(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        (None, None, "holds no run and no sweep: there is neither run.json nor sweep.json"),
+        (None, None, "holds no run and no sweep. Fix: give the folder that --output named."),
         ("run.json", "[]", "run.json is no record of a run: must be keys and values"),
         ("run.json", "{", "run.json is no valid JSON"),
         ("run.json", "{}", "run.json is no record of a run: identity: is missing"),

@@ -44,6 +44,25 @@ def test_a_file_without_a_known_suffix_is_refused_for_its_format(tmp_path: Path)
         load_prompts(adhoc_entry(str(path)))
 
 
+@pytest.mark.parametrize("name", ["prompts.xlsx", "prompts.txt", "prompts"])
+def test_an_existing_file_without_a_known_suffix_is_no_catalog_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not is_adhoc(name)
+    Path(name).write_text("hello")
+    assert is_adhoc(name)
+    with pytest.raises(InputError, match=f"{name} has no known format. Fix: save it as CSV, or give a file"):
+        load_prompts(adhoc_entry(name))
+
+
+def test_a_uri_that_lacks_a_slash_is_refused_with_the_right_one() -> None:
+    for source in ("https:/host/a.csv", "s3:/bucket/a.csv", "hf:/datasets/a/b.json"):
+        assert is_adhoc(source)
+        with pytest.raises(InputError, match="Fix: write it as " + source.replace(":/", "://")):
+            adhoc_entry(source)
+
+
 def test_what_is_neither_a_file_nor_an_id_is_refused() -> None:
     with pytest.raises(InputError, match=r"no file some/where/prompts.*\. Fix: check the path or the name; `safe"):
         adhoc_entry("some/where/prompts")

@@ -76,17 +76,24 @@ def test_the_three_commonest_reasons_of_rows_and_of_missing_verdicts_are_counted
     rows += [sample(GREEDY, f"v{i}", 0, verdict(None, error=f"spoke {i}")) for i in range(3)]
     (found,) = summarise(count_samples(rows), [GREEDY], [GUARD]).settings
     assert found.error_reasons == (
-        Reason(reason="engine N died", rows=4),
+        Reason(reason="engine 0 died", rows=4),
         Reason(reason="HTTP 500", rows=2),
         Reason(reason="no reason given", rows=1),
     )
-    assert found.judges[0].missing_reasons == (Reason(reason="spoke N", rows=3),)
+    assert found.judges[0].missing_reasons == (Reason(reason="spoke 0", rows=3),)
 
 
 def test_the_reasons_of_verdicts_that_were_added_later_count_too():
     rows = [sample(GREEDY, "v", 0, verdict(None, error="spoke 1"))]
     added = count_verdicts(verdicts_table(samples_table(rows)))
-    assert added.error_reasons(SETTING, "guard", "response") == (Reason(reason="spoke N", rows=1),)
+    assert added.error_reasons(SETTING, "guard", "response") == (Reason(reason="spoke 1", rows=1),)
+
+
+def test_a_reason_quotes_one_message_with_its_numbers():
+    rows = [failed(f"p{i}", f"temperature must be in [0, 2],\n got {i}.5.") for i in range(2, 5)]
+    for order in (rows, rows[::-1]):
+        counts = merge(count_samples([row]) for row in order)
+        assert counts.error_reasons(SETTING) == (Reason(reason="temperature must be in [0, 2], got 2.5.", rows=3),)
 
 
 def words(number: int) -> str:

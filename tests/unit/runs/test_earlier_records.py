@@ -71,7 +71,7 @@ def test_the_page_is_written(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("flags", [(), ("--html",)])
 def test_a_killed_run_has_no_figures_yet(flags: tuple[str, ...], tmp_path: Path) -> None:
     said = call("report", str(copied("evaluate_interrupted", tmp_path)), *flags, code=2)
-    assert "if the run has not ended, rerun its command to resume" in said
+    assert "has not ended: it has no metrics.json. Fix: rerun its command to resume." in said
 
 
 def test_the_fine_grained_analysis_is_the_same(tmp_path: Path) -> None:

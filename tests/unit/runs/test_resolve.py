@@ -152,6 +152,12 @@ def test_a_config_that_wants_code_of_its_own_is_refused_without_asking(model_fol
     assert f"Model {model_folder} needs Python code from its own folder" in text
 
 
+def test_a_model_at_a_uri_that_lacks_a_slash_is_refused_with_the_right_one():
+    for family in ({}, {"family": "r1"}):
+        with pytest.raises(InputError, match=r"Fix: write it as s3://bucket/model"):
+            resolve(config(model={"name": "s3:/bucket/model", **family}))
+
+
 def test_a_missing_model_folder_is_refused():
     for model in ({"name": "./no-such-model", "family": "r1"}, "./no-such-model"):
         assert "No model folder at ./no-such-model" in refusal(model=model)
@@ -317,7 +323,9 @@ LOCAL = {"name": "openai-moderation", "endpoint": {"base_url": "http://127.0.0.1
 
 def test_a_key_that_is_not_set_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    assert "The environment variable OPENAI_API_KEY is not set" in refusal(judges=["openai-moderation"])
+    text = refusal(judges=["openai-moderation"])
+    assert "The environment variable OPENAI_API_KEY is not set" in text
+    assert "run `export OPENAI_API_KEY=...` before the command, or name another one with --set judges.N." in text
 
 
 def test_an_endpoint_may_be_another_server_and_only_what_it_answers_belongs_to_the_identity(

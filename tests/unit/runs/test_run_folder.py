@@ -135,8 +135,33 @@ def test_the_metrics_of_a_run_read_as_they_were_written(run: RunFolder):
 
 
 def test_a_folder_without_metrics_is_no_finished_run(run: RunFolder):
-    with pytest.raises(InputError, match=r"has no metrics\.json\. Fix: check the path; if the run has not ended"):
+    run.folder.write_text("run.json", "{}")
+    with pytest.raises(InputError, match=r"has not ended: it has no metrics\.json\. Fix: rerun its command to resume"):
         read_metrics(run.folder.uri)
+
+
+def test_a_folder_of_no_run_is_refused_with_the_one_that_is_meant(tmp_path: Path):
+    first = tmp_path / "runs" / "first"
+    (first / "verdicts" / "guard").mkdir(parents=True)
+    (first / "run.json").write_text("{}")
+    (tmp_path / "data.csv").write_text("a")
+    (tmp_path / "lost" / "samples").mkdir(parents=True)
+    (tmp_path / "lost" / "samples" / "a.parquet").write_text("a")
+    (tmp_path / "empty").mkdir()
+    said = {
+        "nothing": f"There is no folder {tmp_path}/nothing. Fix: check the path.",
+        "data.csv": f"{tmp_path}/data.csv is a file, and no folder of a run. Fix: give the folder that --output named.",
+        "empty": f"{tmp_path}/empty holds no run and no sweep. Fix: give the folder that --output named.",
+        "runs": f"{tmp_path}/runs holds no run and no sweep, but folders of runs. Fix: give one, such as {first}.",
+        "runs/first/run.json": f"{first}/run.json is a part of a run. Fix: give {first}.",
+        "runs/first/verdicts/guard": f"{first}/verdicts/guard is a part of a run. Fix: give {first}.",
+    }
+    for place, text in said.items():
+        with pytest.raises(InputError) as refusal:
+            read_metrics(str(tmp_path / place))
+        assert str(refusal.value) == text
+    with pytest.raises(InputError, match=r"holds samples but no run\.json"):
+        read_metrics(str(tmp_path / "lost"))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"settings": 3}', b"\xff"])
@@ -179,11 +204,42 @@ def test_lists_of_another_length_are_shown_by_their_names():
 
 
 def test_settings_are_shown_by_what_they_are_of():
-    setting = {"dataset": "d", "strategy": {"name": "default"}, "sampling": {"temperature": 0.6}}
+    (setting,) = one_setting(5)
     assert differences({"settings": [setting]}, {"settings": []}) == [
-        "settings: d default temp=0.6 -> none",
-        "  only there: d default temp=0.6",
+        "settings: d default temp=0.6 top_p=0.95 K=5 -> none",
+        "  only there: d default temp=0.6 top_p=0.95 K=5",
     ]
+
+
+def test_settings_of_both_runs_are_compared_where_one_run_has_another_setting_too():
+    (five,), (three,) = one_setting(5), one_setting(3)
+    five["sampling"]["max_tokens"] = 600
+    other = five | {"strategy": {"name": "morethink", "options": {"compat": "paper"}}}
+    assert differences({"settings": [five, other]}, {"settings": [three]}) == [
+        "settings: d default temp=0.6 top_p=0.95 max_tokens=600 K=5, d morethink compat=paper temp=0.6 top_p=0.95 "
+        "max_tokens=600 K=5 -> d default temp=0.6 top_p=0.95 K=3",
+        "settings[d default].sampling.max_tokens: 600 -> 16000",
+        "settings[d default].samples: 5 -> 3",
+        "  only there: d morethink compat=paper temp=0.6 top_p=0.95 max_tokens=600 K=5",
+    ]
+
+
+def test_settings_that_differ_in_their_sampling_alone_are_named_with_it():
+    warm, cold = one_setting(5)[0], one_setting(5)[0]
+    cold["sampling"]["temperature"] = 0.2
+    assert differences({"settings": [warm, cold]}, {"settings": [cold]})[1:] == [
+        "  only there: d default temp=0.6 top_p=0.95 K=5"
+    ]
+
+
+def test_other_items_at_the_same_place_are_named_and_not_compared():
+    there, here = {"name": "guard", "kind": "llama_guard"}, {"name": "match", "kind": "rule"}
+    assert differences({"judges": [there]}, {"judges": [here]}) == [
+        "judges: guard -> match",
+        "  only there: guard",
+        "  only here: match",
+    ]
+    assert differences({"judges": [there, here]}, {"judges": [here, there]}) == ["judges: guard, match -> match, guard"]
 
 
 def test_a_mark_of_other_settings_gives_no_reason_of_its_own():

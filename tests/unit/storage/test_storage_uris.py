@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.errors import InputError
-from safechain_ray.storage import OutageState, open_folder, read_uri, redact, uris
+from safechain_ray.storage import OutageState, open_folder, read_uri, redact, uris, write_uri
 
 IN_STORE = "s3://key:secret@bucket/run?endpoint_override=host:1"
 
@@ -37,6 +37,50 @@ def test_a_uri_that_can_not_be_used_is_refused(uri: str) -> None:
     with pytest.raises(InputError) as refusal:
         open_folder(uri)
     assert "ret@" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "fix"),
+    [
+        ("s3:/bucket/x", "write it as s3://bucket/x, or as ./s3:/bucket/x for a local path"),
+        ("gs:bucket/x", "write it as gs://bucket/x, or as ./gs:bucket/x for a local path"),
+        ("S3:/bucket/x", "write it as S3://bucket/x"),
+        ("abfs:/container/x", "write it as abfs://container/x"),
+        ("file:/data/x", "write it as file:///data/x, or as ./file:/data/x for a local path"),
+    ],
+)
+def test_a_uri_that_lacks_a_slash_is_no_local_folder(
+    uri: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for use in (open_folder, read_uri, lambda uri: write_uri(uri, b"")):
+        with pytest.raises(InputError) as refusal:
+            use(uri)
+        assert f"Can't use {uri}: a URI has two slashes" in str(refusal.value)
+        assert fix in str(refusal.value)
+    assert not list(tmp_path.iterdir())
+    assert open_folder(f"./{uri}").path == f"{tmp_path}/{uri}"
+
+
+def test_a_uri_that_lacks_a_slash_shows_no_secrets() -> None:
+    with pytest.raises(InputError) as refusal:
+        open_folder("s3:/key:secret@bucket/run?token=hidden")
+    assert "secret" not in str(refusal.value)
+    assert "hidden" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("path", ["C:/x", "a/s3:/b", "/s3:/b", "a:b"])
+def test_a_colon_alone_makes_no_uri(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_folder(path).is_local
+
+
+def test_a_folder_that_looks_like_a_uri_is_used_where_it_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:" / "x").mkdir(parents=True)
+    assert open_folder("s3:/x").path == f"{tmp_path}/s3:/x"
 
 
 def test_a_key_that_is_percent_encoded_is_decoded() -> None:

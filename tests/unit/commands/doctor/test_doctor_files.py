@@ -140,6 +140,21 @@ def test_a_folder_without_weights_or_with_a_broken_file_fails(tmp_path: Path):
         assert finding.detail.startswith("does not load from its folder: ")
 
 
+@pytest.mark.parametrize("offline", [True, False])
+def test_without_the_hub_a_judges_fix_is_not_the_flag_of_the_model(offline: bool, monkeypatch: pytest.MonkeyPatch):
+    point_to(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    for subject in (SUBJECT, Subject("guard", "judges.0")):
+        findings = [
+            ask_hub(subject, "org/name", None).finding,
+            load(subject, "tokenizer", "no-such-organisation/no-such-model", None, from_hub=False)[0],
+        ]
+        for finding in findings:
+            assert ("unset HF_HUB_OFFLINE, or " in (finding.fix or "")) is offline
+            assert ("--weights" in (finding.fix or "")) is (subject is SUBJECT)
+            assert ("deploy/warm_weights.py) and set HF_HOME" in (finding.fix or "")) is (subject is not SUBJECT)
+
+
 def test_what_is_neither_in_the_cache_nor_given_is_not_checked():
     finding, loaded = load(SUBJECT, "tokenizer", "no-such-organisation/no-such-model", None, from_hub=False)
     assert (finding.status, loaded) == ("not checked", None)

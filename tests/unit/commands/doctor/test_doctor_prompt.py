@@ -155,3 +155,20 @@ def test_a_response_that_is_longer_than_the_judge_can_read_is_doubtful(
 ):
     model = models()["R1-7B"]
     assert check_room(SUBJECT, model, model, max_tokens, own_tokens).status == status
+
+
+@pytest.mark.parametrize(
+    ("context", "longest", "fix"),
+    [
+        (8192, 131_072, "set judges.1.engine.context_length to 16220 or more (the model has 131,072), or lower"),
+        (8192, None, "set judges.1.engine.context_length to 16220 or more, or lower --max-tokens to 7,972 or less"),
+        (8192, 8192, "lower --max-tokens to 7,972 or less"),
+        (4096, 8192, "lower --max-tokens to 3,876 or less"),
+        (220, 220, "name a judge with a longer context"),
+    ],
+)
+def test_the_fix_for_a_judges_context_is_one_that_its_model_allows(context: int, longest: int | None, fix: str):
+    model = models()["R1-7B"]
+    judge = model.model_copy(update={"context_length": context})
+    found = check_room(Subject("guard", "judges.1"), model, judge, 16_000, 200, longest)
+    assert (found.fix or "").startswith(fix)

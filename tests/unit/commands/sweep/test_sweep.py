@@ -409,7 +409,7 @@ def test_what_cannot_work_in_one_run_is_refused_before_the_first_starts(
 
 
 def test_a_folder_without_a_sweep_and_one_with_a_broken_file_are_refused(tmp_path: Path):
-    with pytest.raises(InputError, match=r"holds no sweep: there is no sweep\.json"):
+    with pytest.raises(InputError, match=r"holds no sweep\. Fix: give the folder that"):
         read_sweep(str(tmp_path))
     (tmp_path / "sweep.json").write_text('{"models": [{"name": 1}]}')
     with pytest.raises(InputError, match=r"sweep\.json is no record of a sweep"):
