@@ -17,7 +17,6 @@ from safechain_ray.cluster.planner import Plan
 from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.commands.stored_responses import StoredResponses, read_responses
 from safechain_ray.config import ImportConfig, ResourcesConfig
-from safechain_ray.config.commands import IMPORTED
 from safechain_ray.datasets.responses import RowResponses, StoredResponse
 from safechain_ray.decoding.base import split_response
 from safechain_ray.engines.api_answers import ApiAnswer
@@ -35,6 +34,7 @@ from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.workload import Remaining, Workload
 from safechain_ray.runs.workload import run as run_workload
 from safechain_ray.types import (
+    IMPORTED,
     FinishReason,
     Outcome,
     Sample,

@@ -14,10 +14,7 @@ from safechain_ray.config.parts import (
     RunSampling,
 )
 from safechain_ray.config.run import OneModel, RunConfig, below
-from safechain_ray.types import KeepRule, Part, Sampling, StrategySpec, StrictNumbers, VoteRule
-
-IMPORTED = "imported"
-"""Name of the decoding strategy of responses that were generated elsewhere."""
+from safechain_ray.types import IMPORTED, KeepRule, Part, Sampling, StrategySpec, StrictNumbers, VoteRule
 
 PIECE_COUNTS = range(2, 101)
 """Numbers of pieces into which a thought can be divided."""

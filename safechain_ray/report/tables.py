@@ -40,6 +40,7 @@ from safechain_ray.report.labels import (
 )
 from safechain_ray.report.published import difference_cell
 from safechain_ray.report.renderers import print_document
+from safechain_ray.types import IMPORTED
 
 FEW_PROMPTS = 30
 """A metric over fewer prompts has a 95% interval of more than 30 percentage points where half are safe."""
@@ -180,7 +181,9 @@ def _dataset_notes(setting: SettingMetrics) -> Iterator[str]:
 
 
 def _setting_notes(setting: SettingMetrics, name: str) -> Iterator[str]:
-    if setting.rows < setting.rows_expected:
+    if setting.rows < setting.rows_expected and setting.strategy == IMPORTED:
+        yield f"{name}: some prompts have fewer than {setting.samples} responses."
+    elif setting.rows < setting.rows_expected:
         yield f"{name}: only {setting.rows:,} of {setting.rows_expected:,} rows are there."
     if setting.outcomes["error"] and setting.error_reasons:
         yield (

@@ -12,6 +12,7 @@ from safechain_ray.types.calls import (
     ThinkingTags,
 )
 from safechain_ray.types.samples import (
+    IMPORTED,
     NO_FAILURE,
     Prompt,
     Sample,
@@ -60,6 +61,7 @@ from safechain_ray.types.thinking import (
 )
 
 __all__ = [
+    "IMPORTED",
     "LARGEST_INT32",
     "NO_FAILURE",
     "PIECES_SCHEMA",

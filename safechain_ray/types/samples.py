@@ -167,6 +167,10 @@ class Sampling(StrictNumbers):
         return self.temperature == 0
 
 
+IMPORTED = "imported"
+"""Name of the decoding strategy of responses that were generated elsewhere."""
+
+
 class StrategySpec(StrictNumbers):
     """A decoding strategy by name, with its options (for example `compat: paper` of `morethink`)."""
 

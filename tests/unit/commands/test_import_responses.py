@@ -10,6 +10,7 @@ import pytest
 from safechain_ray.commands.import_responses import Imported, import_responses, resolve_import
 from safechain_ray.config import ImportConfig
 from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.report.tables import notes
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.workload import run
 
@@ -196,3 +197,8 @@ def test_an_import_is_an_attempt_of_its_run(tmp_path: Path) -> None:
     imported(tmp_path, ROWS)
     (attempt,) = json.loads((tmp_path / "run" / "run.json").read_text())["tries"]
     assert (attempt["status"], attempt["rows_found"]) == ("done", 0)
+
+
+def test_prompts_with_fewer_responses_are_no_lost_rows(tmp_path: Path) -> None:
+    sentences = notes(imported(tmp_path, ROWS).metrics)
+    assert "rows imported sampling=unknown K=2: some prompts have fewer than 2 responses." in sentences
