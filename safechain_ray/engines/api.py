@@ -19,6 +19,7 @@ from safechain_ray.engines.api_faults import (
     AnsweredError,
     Fault,
     Refusals,
+    Silence,
     backoff,
     decode_error,
     status_in,
@@ -56,7 +57,10 @@ CUT_WITHOUT_TAGS = (
 
 @dataclass(frozen=True)
 class ApiStart:
-    """One API engine to start: its entry and its budget. `on_counts` receives counts, as differences."""
+    """One API engine to start: its entry and its budget. `on_counts` receives counts, as differences.
+
+    `on_note` receives sentences for the user.
+    """
 
     needs: ApiEntry
     max_running: int = RUNNING
@@ -64,6 +68,7 @@ class ApiStart:
     max_requests: int | None = None
     on_tokens: Callable[[int], None] = field(default=lambda count: None)
     on_counts: Callable[..., None] = field(default=lambda **counts: None)
+    on_note: Callable[[str], None] = field(default=lambda sentence: None)
 
 
 def start_api(start: ApiStart) -> "ApiEngine":
@@ -102,6 +107,7 @@ class ApiEngine:
         self._gate = RequestGate(limit, self._budget, lambda change: start.on_counts(concurrency=change))
         self._on_tokens = start.on_tokens
         self._count = start.on_counts
+        self._silence = Silence(entry, lambda text: start.on_note(self._secrets.removed_from_message(text)))
         self._random = random.Random()
         self._name = f"openai {__version__}, {entry.source}"
         self._shared = SharedRequests(entry.most_choices, self._choices) if entry.most_choices > 1 else None
@@ -187,6 +193,7 @@ class ApiEngine:
             if attempt == ATTEMPTS and not is_renamed:
                 raise RowError(f"{self._entry.source} failed {ATTEMPTS} times. The last error: {outcome.text}")
             self._count(retries=1)
+            self._silence.note_fault(outcome)
             if not is_renamed:
                 await asyncio.sleep(backoff(attempt, self._random))
                 attempt += 1
@@ -195,6 +202,7 @@ class ApiEngine:
         self, wire: Mapping[str, Any], bounds: Usage, most_bytes: int, slot: RequestSlot
     ) -> "_Received | Fault":
         self._count(requests=1)
+        self._silence.note_request()
         try:
             body = api_answers.first_choices(await self._send(wire, most_bytes), wire.get("n", 1))
             return self._read(body, wire, bounds, slot)
@@ -265,6 +273,7 @@ class ApiEngine:
         if not answers:
             raise failures[0]
         self._refusals.note_answer()
+        self._silence.note_answer()
         for _, answer in answers:
             if isinstance(answer, api_answers.ApiAnswer):
                 self._opening.note(answer)

@@ -86,6 +86,8 @@ MOST_DETAILS = 100
 REFUSED_AT_FIRST = 10
 """The run ends after this many rejected requests without an accepted one: they share a rejected parameter."""
 
+SILENCE_SECONDS = 20.0
+
 FORBIDDEN_IN_A_ROW = 10
 """The run ends after this many consecutive 403s or redirects after good answers. Fewer are refusals of content in
 unknown words."""
@@ -254,6 +256,37 @@ class AnsweredError(Exception):
         self.status = status
         self.body = body
         self.headers = headers
+
+
+class Silence:
+    """Reports once that an endpoint has given no answer for `SILENCE_SECONDS`, with the last error.
+
+    Requests are retried for minutes. Without the note a wrong address looks like a slow server until rows fail.
+    """
+
+    def __init__(self, entry: ApiEntry, report: Callable[[str], None]) -> None:
+        self._entry = entry
+        self._report = report
+        self._began: float | None = None
+        self._is_over = False
+
+    def note_request(self) -> None:
+        if self._began is None:
+            self._began = time.monotonic()
+
+    def note_answer(self) -> None:
+        self._is_over = True
+
+    def note_fault(self, fault: Fault) -> None:
+        began = self._began
+        if self._is_over or began is None or time.monotonic() - began < SILENCE_SECONDS:
+            return
+        self._is_over = True
+        server = "wait for the server" if fault.overload else "check that the server runs"
+        self._report(
+            f"No answer from {self._entry.base_url} yet: {fault.text.rstrip('.')}. The requests are retried. "
+            f"Fix: {server}, or correct the address with {self._entry.option('base_url=URL')}."
+        )
 
 
 class Refusals:

@@ -61,9 +61,12 @@ class EngineSupervisor:
         tracker_client: TrackerClient,
         max_deaths: int,
     ) -> None:
-        self._start = replace(start, on_tokens=lambda count: reporter.add(tokens=count), on_counts=reporter.add)
-        if isinstance(self._start, EngineStart):
-            self._start = replace(self._start, on_note=reporter.note)
+        self._start = replace(
+            start,
+            on_tokens=lambda count: reporter.add(tokens=count),
+            on_counts=reporter.add,
+            on_note=reporter.note,
+        )
         self._start_engine = start_engine
         self._reporter = reporter
         self._tracker_client = tracker_client

@@ -17,7 +17,12 @@ Outcome = Completion | BaseException
 
 
 def ask(
-    api: ScriptedApi, *prompts: str, counts: Counter[str] | None = None, sampling: Sampling | None = None, **start: Any
+    api: ScriptedApi,
+    *prompts: str,
+    counts: Counter[str] | None = None,
+    sampling: Sampling | None = None,
+    notes: list[str] | None = None,
+    **start: Any,
 ) -> Sequence[Outcome]:
     """What an engine before `api` answers to `prompts` that come together; `start` sets its entry and its limits."""
     counts = Counter() if counts is None else counts
@@ -26,7 +31,14 @@ def ask(
     entry = ApiEntry.model_validate(usual | start)
 
     async def together() -> Sequence[Outcome]:
-        engine = start_api(ApiStart(entry, **limits, on_counts=lambda **new: counts.update(new)))
+        engine = start_api(
+            ApiStart(
+                entry,
+                **limits,
+                on_counts=lambda **new: counts.update(new),
+                on_note=([] if notes is None else notes).append,
+            )
+        )
         requests = (
             Request(engine.render((Message("user", prompt),)), sampling or Sampling(max_tokens=50), 50)
             for prompt in prompts

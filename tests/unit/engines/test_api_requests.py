@@ -13,6 +13,7 @@ from aiohttp import web
 
 from safechain_ray.catalog.entries import ApiEntry, Prices
 from safechain_ray.engines import api as api_engine
+from safechain_ray.engines import api_faults
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.api_gate import FIRST_LIMIT
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError, RowError
@@ -41,6 +42,27 @@ def test_an_answer_comes_with_its_thought_its_tokens_and_its_cost():
     assert (answer.prompt_tokens, answer.completion_tokens, answer.thought_tokens) == (7, 10, 3)
     assert (counts["requests"], counts["retries"], counts["cost_microdollars"]) == (1, 0, 1007)
     assert (counts["input_tokens"], counts["output_tokens"]) == (7, 10)
+
+
+def test_an_endpoint_that_does_not_answer_is_reported_once_with_the_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(api_faults, "SILENCE_SECONDS", 0.0)
+    notes: list[str] = []
+    with serving(always(chat)) as api:
+        ask(api, "a", "b", notes=notes, base_url="http://127.0.0.1:9/v1")
+    (note,) = notes
+    assert note.startswith("No answer from http://127.0.0.1:9/v1 yet: connection: ")
+    assert note.endswith("Fix: check that the server runs, or correct the address with --base-url URL.")
+
+
+def test_an_endpoint_that_answers_or_is_silent_for_a_moment_only_is_not_reported(monkeypatch: pytest.MonkeyPatch):
+    notes: list[str] = []
+    with serving(at_first(lambda request: failure(500))) as api:
+        ask(api, "a", notes=notes)
+    monkeypatch.setattr(api_faults, "SILENCE_SECONDS", 0.0)
+    answered = at_first(lambda request: chat(), lambda request: failure(500))
+    with serving(answered) as api:
+        ask(api, "a", "b", notes=notes, max_running=1)
+    assert notes == []
 
 
 def test_a_request_holds_the_model_the_turns_and_only_the_sampling_that_was_asked_for():
