@@ -21,8 +21,9 @@ from rich.console import Console
 from safechain_ray.cli.options import Command
 from safechain_ray.engines.start import captured_output
 from safechain_ray.errors import InputError, SafechainError
+from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.document import printable_lines
-from safechain_ray.storage import redact
+from safechain_ray.storage import Folder, redact
 
 DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -130,6 +131,19 @@ def print_location(label: str, location: object, console: Console | None = None)
     """Print `LABEL: LOCATION` on one line that is not wrapped."""
     text = printable_lines(f"{label}: {location}")
     (console or Console()).print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def show_run(metrics: RunMetrics, folder: Folder, report: str | None, as_json: bool) -> None:
+    """Print the figures of a run, and where its results and its page are."""
+    from safechain_ray.report.tables import render_metrics
+
+    if as_json:
+        click.echo(metrics.model_dump_json(indent=2))
+        return
+    render_metrics(metrics, Console())
+    print_location("Results", folder)
+    if report:
+        print_location("Report", report)
 
 
 def _fail(message: str, code: int, as_json: bool, *, debug: bool = False) -> NoReturn:

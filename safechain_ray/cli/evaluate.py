@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from safechain_ray.cli.common import (
     DONE,
     ERRORS_IN_SAMPLES,
     interruptible,
     output_options,
-    print_location,
     quiet_libraries,
+    show_run,
 )
 from safechain_ray.cli.completion import complete
 from safechain_ray.cli.options import (
@@ -102,20 +101,13 @@ def evaluate(*, as_json: bool, html: bool, **flags: Any) -> None:
     from safechain_ray.engines.vllm import start_vllm
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
-    from safechain_ray.report.tables import render_metrics
 
     config = read_run_config(**flags)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = run_evaluation(config, progress, start_vllm)
     written = write_report(done.folder.folder) if html else None
-    if as_json:
-        click.echo(done.metrics.model_dump_json(indent=2))
-    else:
-        render_metrics(done.metrics, Console())
-        print_location("Results", done.folder.folder)
-        if written:
-            print_location("Report", written)
+    show_run(done.metrics, done.folder.folder, written, as_json)
     sys.exit(ERRORS_IN_SAMPLES if done.errors else DONE)
 
 

@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from safechain_ray.cli.common import (
     DONE,
     ERRORS_IN_SAMPLES,
     interruptible,
     output_options,
-    print_location,
     quiet_libraries,
+    show_run,
 )
 from safechain_ray.cli.options import (
     by_key,
@@ -95,18 +94,11 @@ def import_responses(
     from safechain_ray.commands.import_responses import import_responses as run_import
     from safechain_ray.report.html.write import write_report
     from safechain_ray.report.progress import progress_for
-    from safechain_ray.report.tables import render_metrics
 
     resolved = read_config_as(ImportConfig, config, {**by_key(flags), "source": source}, assignments, profile)
     interruptible()
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = run_import(resolved, progress)
     written = write_report(done.folder.folder) if html else None
-    if as_json:
-        click.echo(done.metrics.model_dump_json(indent=2))
-    else:
-        render_metrics(done.metrics, Console())
-        print_location("Results", done.folder.folder)
-        if written:
-            print_location("Report", written)
+    show_run(done.metrics, done.folder.folder, written, as_json)
     sys.exit(ERRORS_IN_SAMPLES if done.metrics.errors else DONE)
