@@ -163,7 +163,7 @@ def shards_failed(failure: BaseException) -> CheckpointException:
     [
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            r"No space left.*free some space there\. Rerun the",
+            r"No space left.*Fix: free some space there, then rerun the command to resume",
         ),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), r"quota exceeded.*free some space there"),
         (OSError(errno.EROFS, "Read-only file system"), r"Read-only.*give this user write permission there"),
