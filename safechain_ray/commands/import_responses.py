@@ -1,7 +1,7 @@
 """Import of responses that exist already: a run like any other, whose rows were generated elsewhere.
 
-The rows are read twice: once before anything is written (`stored_responses.py`), and once to write the samples. An
-interrupted import resumes.
+The rows are read before anything is written (`stored_responses.py`), and again to write the samples. An interrupted
+import resumes.
 
 A row that can't be read becomes a sample with an error. Labels become the verdicts of a judge named `human`.
 """
@@ -155,7 +155,7 @@ class ImportWorkload(Workload[Imported]):
 
     def _samples(self) -> Iterator[Sample]:
         indices = Counter[str]()
-        for _, row, prompt_id, problem in self.responses.each():
+        for row, prompt_id, problem in self.responses.each():
             for response in row.responses:
                 sample = self._sample(row, response, prompt_id, indices[prompt_id], problem or response.problem)
                 indices[prompt_id] += 1
@@ -218,7 +218,7 @@ class ImportWorkload(Workload[Imported]):
 
 
 def resolve_import(config: ImportConfig) -> ImportWorkload:
-    """The workload of an import: reads the source once. Raises the errors of `read_responses`."""
+    """The workload of an import, after a first reading of the source. Raises the errors of `read_responses`."""
     family = _family(config)
     responses = read_responses(config)
     if family.tags is None and responses.columns.thought is not None:

@@ -1,4 +1,4 @@
-"""The rows of stored responses, read once before a run is made of them: columns, prompts, K, and a hash of all texts.
+"""The rows of stored responses, read before a run is made of them: columns, prompts, K, and a hash of all texts.
 
 Memory grows with the number of prompts, not with the length of the texts.
 """
@@ -22,7 +22,7 @@ MOST_PROBLEMS = 5
 """Most rows that an error lists."""
 
 MOST_LABELS = 1000
-"""Distinct labels that are kept, to find out what they mean."""
+"""Distinct labels that are kept, to find out what they mean. Labels of --unsafe-label are always kept."""
 
 
 @dataclass
@@ -57,8 +57,6 @@ class StoredResponses:
     responses: Mapping[str, int]
     categories: Mapping[str, int]
     fingerprint: str
-    problems: tuple[str, ...]
-    bad: int
 
     @property
     def samples(self) -> int:
@@ -69,8 +67,8 @@ class StoredResponses:
         """K: most responses to one prompt."""
         return max(self.responses.values())
 
-    def each(self) -> Iterator[tuple[int, RowResponses, str, str | None]]:
-        """Each row, counted from 1, with the id of its prompt and its problem.
+    def each(self) -> Iterator[tuple[RowResponses, str, str | None]]:
+        """Each row, with the id of its prompt and its problem.
 
         Raises InputError, after the last row, if the source has changed since it was read before.
         """
@@ -80,7 +78,7 @@ class StoredResponses:
             digest.add(row, prompt_id)
             if number > self.rows:
                 break
-            yield number, row, prompt_id, problem
+            yield row, prompt_id, problem
         if digest.text != self.fingerprint:
             raise InputError(
                 f"{self.stream.source} changed while it was read. Fix: rerun the command when the file is complete."
@@ -103,7 +101,7 @@ class RowsDigest:
 
 
 def read_responses(config: ImportConfig) -> StoredResponses:
-    """Read the source once. Memory grows with the number of prompts, not with their texts.
+    """Read the source: for its columns, then for all facts about its rows.
 
     Raises:
         InputError: The source can't be read, lacks a column, or has no row with a prompt and a response.
@@ -115,7 +113,7 @@ def read_responses(config: ImportConfig) -> StoredResponses:
     stream = RowStream(entry, frozenset(columns.named.values()))
     unsafe_labels = frozenset(map(folded, config.unsafe_labels))
     numbers, digest, categories = PromptNumbers(), RowsDigest(), Counter[str]()
-    responses, labels = Counter[str](), Counter[str]()
+    responses, labels = Counter[str](), set[str]()
     problems: list[str] = []
     rows = bad = 0
     for number, row in _rows(stream, columns, unsafe_labels):
@@ -124,8 +122,9 @@ def read_responses(config: ImportConfig) -> StoredResponses:
         if prompt_id not in responses:
             categories[row.category] += 1
         responses[prompt_id] += len(row.responses)
-        if columns.label is not None and len(labels) < MOST_LABELS:
-            labels.update(each.label for each in row.responses)
+        if columns.label is not None:
+            found = {each.label for each in row.responses}
+            labels.update(found if len(labels) < MOST_LABELS else found & unsafe_labels)
         wrong = [problem] if problem else [each.problem for each in row.responses if each.problem]
         problems += [f"row {number}: {each}" for each in wrong[: MOST_PROBLEMS - len(problems)]]
         bad += len(row.responses) if problem else len(wrong)
@@ -144,9 +143,7 @@ def read_responses(config: ImportConfig) -> StoredResponses:
             f"No row of {stream.source} has a prompt and a response:{_listed(problems, bad)}\n"
             "Fix: name the right columns with --prompt-column and --response-column, or with --messages-column."
         )
-    return StoredResponses(
-        stream, columns, unsafe_labels, rows, responses, categories, digest.text, tuple(problems), bad
-    )
+    return StoredResponses(stream, columns, unsafe_labels, rows, responses, categories, digest.text)
 
 
 def _entry(config: ImportConfig) -> DatasetEntry:

@@ -114,14 +114,14 @@ def test_a_head_that_is_away_for_a_moment_is_told_at_the_next_look(metadata: Met
 def test_the_watch_outlives_a_service_in_trouble_and_says_so_once(
     metadata: Metadata, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(interruption_watcher.logger, "warning", lambda *said: told.append(said))
+    warnings: list[Any] = []
+    monkeypatch.setattr(interruption_watcher.logger, "warning", lambda *said: warnings.append(said))
     metadata.broken = True
     node: Any = Node(looks=3)
     watch(node, client, gcp_notice)
     assert metadata.looks == 3
     assert node.drained == []
-    ((words, *values),) = told
+    ((words, *values),) = warnings
     assert "failed on node id: HTTPStatusError(" in words % tuple(values)
     assert (words % tuple(values)).endswith(f"check that {client.base_url} and the Ray head node answer.")
 

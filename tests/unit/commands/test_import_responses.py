@@ -202,3 +202,10 @@ def test_an_import_is_an_attempt_of_its_run(tmp_path: Path) -> None:
 def test_prompts_with_fewer_responses_are_no_lost_rows(tmp_path: Path) -> None:
     sentences = notes(imported(tmp_path, ROWS).metrics)
     assert "rows imported sampling=unknown K=2: some prompts have fewer than 2 responses." in sentences
+
+
+def test_an_unsafe_label_after_many_other_labels_is_found(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{number}", "response": "a", "kind": f"kind {number}"} for number in range(1100)]
+    done = imported(tmp_path, [*rows, {**rows[0], "kind": "harm"}], label_column="kind", unsafe_labels=["harm"])
+    verdicts = [row["verdicts"][0]["unsafe"] for row in samples_of(tmp_path)]
+    assert (verdicts.count(True), verdicts.count(None), done.metrics.errors) == (1, 0, 0)

@@ -99,8 +99,8 @@ def test_weights_that_are_not_there_are_refused_by_name(source: str):
 
 def test_weights_that_are_not_on_the_engines_node_are_an_engine_that_does_not_start():
     needs = models()["R1-7B"].model_copy(update={"source": "/no/such/folder"})
-    told = "The engine for /no/such/folder did not start: No model folder"
-    with pytest.raises(EngineStartError, match=told) as failed:
+    message = "The engine for /no/such/folder did not start: No model folder"
+    with pytest.raises(EngineStartError, match=message) as failed:
         start_vllm(start(needs, INSTALLED_DEVICE))
     assert str(failed.value).count("Fix:") == 1
 
