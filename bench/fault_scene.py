@@ -11,26 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
+from safechain_ray.commands.gpu_check.check import descendants_titled
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the S3 server is that of the tests
 
 REPLICAS = 2
 SPOT_NOTICE_SECONDS = 120
-
-
-def below_this_process() -> list[psutil.Process]:
-    """All processes that this one started, directly or not: others on the machine may run the same programs."""
-    children: list[psutil.Process] = psutil.Process().children(recursive=True)
-    return children
-
-
-def title_of(process: psutil.Process) -> str:
-    """The title that a process gave itself, or its command line; empty for one that has ended."""
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 @dataclass
@@ -100,7 +86,7 @@ class Scene:
     def kill_workers(self, kind: str, count: int) -> None:
         """The first `count` worker processes of a pool."""
         title = f"ray::MapWorker(MapBatches({kind}"
-        found = [each.pid for each in below_this_process() if title_of(each).startswith(title)]
+        found = [each.pid for each in descendants_titled(title)]
         assert found, title
         for pid in found[:count]:
             os.kill(pid, signal.SIGKILL)

@@ -11,13 +11,14 @@ from pathlib import Path
 from time import monotonic
 
 import click
-from fault_scene import REPLICAS, Scene, below_this_process, title_of
+from fault_scene import REPLICAS, Scene
 from measuring import in_new_process, load_average, show_machine, wide_console
 from ray.cloudpickle import register_pickle_by_value
 from rich.table import Table
 
 from safechain_ray.cluster.workers.generator import WORKER_TITLE
 from safechain_ray.commands.evaluate import evaluate
+from safechain_ray.commands.gpu_check.check import descendants_titled, title_of
 from safechain_ray.config import RunConfig, read_config
 from safechain_ray.engines import vllm
 from safechain_ray.engines.start import EngineStart
@@ -39,9 +40,9 @@ class OnCpu:
 def kill_engine_core(worker: str) -> None:
     """`kill -9` of the engine core below one worker of a pool."""
     title = f"ray::MapWorker({worker}"
-    for process in below_this_process():
+    for process in descendants_titled("VLLM::EngineCor"):
         parent = process.parent()
-        if title_of(process).startswith("VLLM::EngineCor") and parent is not None and title in title_of(parent):
+        if parent is not None and title in title_of(parent):
             os.kill(process.pid, signal.SIGKILL)
             return
     raise AssertionError(f"no engine core below {worker}")

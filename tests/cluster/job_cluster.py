@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from safechain_ray.commands.gpu_check.check import descendants
 from tests.processes import marked_environment, marked_processes
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -102,7 +103,7 @@ class JobCluster:
 
 def with_all_below(pid: int) -> list[psutil.Process]:
     process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]
+    return [process, *descendants(process)]
 
 
 def kill_node(raylet: int) -> None:

@@ -14,15 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 from aiohttp import web
 
+from safechain_ray.commands.gpu_check.check import title_of
 from safechain_ray.commands.status import read_status
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.storage import Folder, open_folder
@@ -163,17 +162,13 @@ def finished(log: str) -> int:
 
 def rows_of_engines(log: str) -> int:
     """The most rows that a model with an engine of its own has."""
-    told = re.findall(r"(\S+): (\d+)/12 rows", log)
-    return max((int(rows) for model, rows in told if model not in BY_API), default=0)
+    reported = re.findall(r"(\S+): (\d+)/12 rows", log)
+    return max((int(rows) for model, rows in reported if model not in BY_API), default=0)
 
 
 def replicas(node: int) -> int:
     """How many replicas of models a node holds."""
-    found = 0
-    for process in with_all_below(node):
-        with suppress(psutil.NoSuchProcess):
-            found += "MapBatches(GeneratorWorker)" in " ".join(process.cmdline())
-    return found
+    return sum("MapBatches(GeneratorWorker)" in title_of(process) for process in with_all_below(node))
 
 
 @pytest.mark.usefixtures("weights")
@@ -205,9 +200,9 @@ def test_twelve_models_are_complete_in_the_morning_whatever_died_in_the_night(
 
     assert "4 GPUs is gone: its unfinished work moves to other nodes." in night.logs("evening")
 
-    told = night.submit("again")
+    output = night.submit("again")
 
-    assert "of 12 models have samples to do" in told
+    assert "of 12 models have samples to do" in output
     assert night.states() == {"done"}
     for model in night.models:
         ids = night.sample_ids(model)

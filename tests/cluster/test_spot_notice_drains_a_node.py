@@ -14,6 +14,7 @@ import pytest
 
 import safechain_ray
 from safechain_ray.cluster.spot.interruption_watcher import Raylet, _raylets
+from safechain_ray.commands.gpu_check.check import title_of
 from tests.cluster.job_cluster import RAY, JobCluster, job_cluster
 from tests.metadata_server import Metadata, metadata_server
 
@@ -71,7 +72,7 @@ def spot_node(cluster: JobCluster) -> Iterator[Raylet]:
 
 
 def raylets_of(cluster: JobCluster) -> list[Raylet]:
-    return [raylet for raylet in _raylets() if any(str(cluster.folder) in flag for flag in raylet.process.cmdline())]
+    return [raylet for raylet in _raylets() if str(cluster.folder) in title_of(raylet.process)]
 
 
 def wait_for(look: Any, seconds: float = 120) -> Any:

@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.engine_cores import JUDGE_ACTOR, MODEL_ACTOR, committed_rows, engine_core
+from tests.engine_cores import JUDGE_ACTOR, MODEL_ACTOR, core_after
 from tests.processes import left_over, marked_environment
 
 ROWS = 313 * 4
@@ -33,11 +32,7 @@ def test_an_evaluation_whose_engine_cores_are_killed_has_every_row_and_verdict(
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     dead: set[int] = set()
     for rows in (1, ROWS // 2):
-        deadline = time.monotonic() + 300
-        while committed_rows(run) < rows or (core := engine_core(environment, actor, dead)) is None:
-            assert running.poll() is None, running.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        core = core_after(rows, run, running, environment, actor, dead)
         os.kill(core, signal.SIGKILL)
         dead.add(core)
     _, stderr = running.communicate(timeout=500)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,7 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, f1_score
 
-from tests.engine_cores import JUDGE_ACTOR, committed_rows, engine_core
+from tests.engine_cores import JUDGE_ACTOR, core_after
 from tests.labelled_responses import write_labelled
 from tests.processes import left_over, marked_environment
 from tests.real_data import needs_real_data, real
@@ -76,14 +75,7 @@ def killed_study(folder: Path, labelled: Path, prompt_column: str, response_colu
         *(*columns, *judges, "--set", "resources.block_rows=16", "--json", "--output", str(study)),
     ]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 300
-    while not committed_rows(study):
-        assert running.poll() is None, running.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    core = engine_core(environment, JUDGE_ACTOR)
-    assert core is not None
-    os.kill(core, signal.SIGKILL)
+    os.kill(core_after(1, study, running, environment, JUDGE_ACTOR), signal.SIGKILL)
     stdout, stderr = running.communicate(timeout=500)
 
     assert running.returncode == 3, stderr  # verdicts on answers longer than the context are missing

@@ -9,6 +9,7 @@ import pytest
 
 from safechain_ray import catalog
 from safechain_ray.commands.gpu_check.cases import CASES, SAMPLED, RunningEngine, ask
+from safechain_ray.commands.gpu_check.check import title_of
 from safechain_ray.errors import EngineDiedError, EngineStartError
 from safechain_ray.types import Completion
 from tests.engine.running_engine import start
@@ -41,7 +42,7 @@ def test_an_engine_that_can_not_start_shows_the_end_of_its_log(reasoner: Running
 
 def engine_cores() -> set[int]:
     """The process ids of vLLM's engine cores below this process."""
-    return {child.pid for child in psutil.Process().children() if "VLLM::EngineCor" in " ".join(child.cmdline())}
+    return {child.pid for child in psutil.Process().children() if "VLLM::EngineCor" in title_of(child)}
 
 
 def test_every_request_of_an_engine_core_that_is_killed_ends_at_once(

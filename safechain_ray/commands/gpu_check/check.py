@@ -126,11 +126,31 @@ def run_step(step: Step, scene: Scene) -> Iterator[Finding]:
         yield subject.failed("end", f"the step ended with {how}", f"see {log}:\n{last_lines(log)}")
 
 
+def title_of(process: psutil.Process) -> str:
+    """The title that a process gave itself, or its command line; empty for one that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """All processes below one; none below one that has ended."""
+    with suppress(psutil.Error):
+        return list(process.children(recursive=True))
+    return []
+
+
+def descendants_titled(title: str) -> list[psutil.Process]:
+    """The processes below this one with these words in their title."""
+    return [child for child in descendants(psutil.Process()) if title in title_of(child)]
+
+
 def end_with_descendants(child: subprocess.Popen[bytes]) -> None:
     """Kill a step that is still running, and its engines."""
     running: list[psutil.Process] = []
     if child.poll() is None:
-        running = [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]
+        running = [*descendants(psutil.Process(child.pid)), psutil.Process(child.pid)]
     for process in running:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -31,7 +30,7 @@ from safechain_ray.commands.gpu_check.cases import (
     quickstart,
     running_engine,
 )
-from safechain_ray.commands.gpu_check.check import Scene, share_of
+from safechain_ray.commands.gpu_check.check import Scene, descendants_titled, share_of
 from safechain_ray.commands.gpu_check.speed import write_model
 from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus
 from safechain_ray.engines.start import EngineStart
@@ -175,9 +174,7 @@ def check_memory_released(scene: Scene) -> Iterator[Finding]:
 def _killed(subject: Subject, running: RunningEngine) -> Finding:
     """Kill the engine's core under its requests: each must end with an error soon."""
     check = "engine core killed"
-    cores = [
-        child for child in psutil.Process().children(recursive=True) if "VLLM::EngineCor" in " ".join(child.cmdline())
-    ]
+    cores = descendants_titled("VLLM::EngineCor")
     if len(cores) != 1:
         return subject.failed(check, f"{len(cores)} engine cores were found", "report it with the engine's log")
     requests = [ask(running, sampling=SAMPLED, seed=seed) for seed in range(IN_FLIGHT)]

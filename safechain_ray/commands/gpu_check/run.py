@@ -2,9 +2,8 @@
 
 import asyncio
 import math
-import os
-import signal
 from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psutil
@@ -22,7 +21,7 @@ from safechain_ray.commands.gpu_check.cases import (
     read_reference,
     running_engine,
 )
-from safechain_ray.commands.gpu_check.check import Scene, share_of
+from safechain_ray.commands.gpu_check.check import Scene, descendants, descendants_titled, share_of
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.judges.base import make_judge
 from safechain_ray.runs.progress import Snapshot
@@ -50,19 +49,17 @@ class Killer:
 
     def update(self, snapshot: Snapshot) -> None:
         if not self.killed and snapshot.done >= CORE_AT:
-            self._kill("engine core", [child for worker in _workers() for child in worker.children(recursive=True)])
+            workers = descendants_titled(WORKER_TITLE)
+            self._kill("engine core", [child for worker in workers for child in descendants(worker)])
         if len(self.killed) == 1 and snapshot.done >= WORKER_AT:
-            self._kill("worker", _workers())
+            self._kill("worker", descendants_titled(WORKER_TITLE))
 
     def _kill(self, what: str, processes: list[psutil.Process]) -> None:
         for process in processes:
-            os.kill(process.pid, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         if processes:
             self.killed.append(what)
-
-
-def _workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if WORKER_TITLE in " ".join(child.cmdline())]
 
 
 def check_run(scene: Scene) -> Iterator[Finding]:

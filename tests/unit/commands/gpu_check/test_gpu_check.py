@@ -1,6 +1,9 @@
 """The GPU check: its steps in child processes, the cases that engines are put to, and what a run is compared with."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -17,8 +20,10 @@ from safechain_ray.commands.gpu_check.check import (
     Scene,
     Step,
     chosen_steps,
+    descendants,
     read_findings,
     run_step,
+    title_of,
     write_finding,
 )
 from safechain_ray.config import read_config
@@ -33,6 +38,18 @@ from tests.unit.commands.gpu_check import steps_of_tests
 def findings_of(function: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 60) -> list[Finding]:
     monkeypatch.setenv("PYTHONPATH", python_path())
     return list(run_step(Step("step", steps_of_tests.__name__, function, seconds), Scene("cpu", scratch)))
+
+
+def test_a_process_that_has_ended_has_no_title():
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # a zombie: the system keeps it until it is waited for
+    zombie = psutil.Process(ended.pid)
+    assert zombie.status() == psutil.STATUS_ZOMBIE
+    assert title_of(zombie) == ""
+    assert descendants(zombie) == []
+    ended.wait()
+    assert title_of(zombie) == ""
+    assert descendants(zombie) == []
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)

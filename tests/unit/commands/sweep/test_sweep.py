@@ -135,7 +135,7 @@ def test_the_prompts_are_read_once_for_all_models(
     assert sorted(cluster.started) == ["R1-70B", "R1-7B", "R1-8B"]
 
 
-def told(folder: Path) -> list[dict[str, Any]]:
+def reported(folder: Path) -> list[dict[str, Any]]:
     models: list[dict[str, Any]] = json.loads((folder / "sweep" / "sweep.json").read_text())["models"]
     return models
 
@@ -171,7 +171,7 @@ def test_no_more_models_at_once_than_asked_for(tmp_path: Path, cluster: Cluster)
     ("error", "reason"),
     [(EngineStartError("CUDA out of memory"), "CUDA out of memory"), (ValueError("odd"), "ValueError('odd')")],
 )
-def test_a_model_that_fails_leaves_the_others_alone_is_tried_again_and_told(
+def test_a_model_that_fails_leaves_the_others_alone_is_tried_again_and_reported(
     tmp_path: Path, cluster: Cluster, error: Exception, reason: str
 ):
     cluster.ends["R1-7B"] = [error, error, error]
@@ -181,14 +181,14 @@ def test_a_model_that_fails_leaves_the_others_alone_is_tried_again_and_told(
     assert done.failed
     assert cluster.started.count("R1-7B") == 3
     assert f"R1-7B failed, the sweep continues: {reason}" in reporter.sentences
-    assert [(model["error"], model["tries"]) for model in told(tmp_path)] == [(reason, 3), (None, 1), (None, 1)]
+    assert [(model["error"], model["tries"]) for model in reported(tmp_path)] == [(reason, 3), (None, 1), (None, 1)]
 
 
 def test_a_model_that_failed_once_is_done_at_the_second_try(tmp_path: Path, cluster: Cluster):
     cluster.ends["R1-8B"] = [EngineStartError("a node was lost")]
     done = run(config(tmp_path))
     assert statuses(done)[2] == ("R1-8B", "done")
-    assert told(tmp_path)[2]["error"] is None
+    assert reported(tmp_path)[2]["error"] is None
 
 
 def test_what_is_wrong_with_the_config_is_not_tried_again(tmp_path: Path, cluster: Cluster):
@@ -247,7 +247,7 @@ def test_an_interrupt_stops_the_runs_and_leaves_them_queued(
     monkeypatch.setattr(schedule.Schedule, "_end_slices", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(config(tmp_path))
-    assert [model["status"] for model in told(tmp_path)] == ["queued"] * 3
+    assert [model["status"] for model in reported(tmp_path)] == ["queued"] * 3
     assert cluster.active_run == set()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("run-")] == []
 
@@ -263,7 +263,7 @@ def test_when_time_is_up_what_is_not_finished_is_queued_for_the_next_command(
     reporter = RecordingReporter()
 
     def night_is_over_when_the_others_are_done() -> float:
-        return float([model["status"] for model in told(tmp_path)[1:]] == ["done", "done"])
+        return float([model["status"] for model in reported(tmp_path)[1:]] == ["done", "done"])
 
     with_clock(monkeypatch, night_is_over_when_the_others_are_done)
     done = run(config(tmp_path), reporter, options=SweepOptions(deadline=1))
@@ -305,7 +305,7 @@ def test_what_an_earlier_driver_left_running_is_queued_again(tmp_path: Path, clu
     file = tmp_path / "sweep" / "sweep.json"
     file.write_text(file.read_text().replace('"queued"', '"running"'))
     run(config(tmp_path), only=("R1-8B",))
-    assert [model["status"] for model in told(tmp_path)] == ["queued", "queued", "done"]
+    assert [model["status"] for model in reported(tmp_path)] == ["queued", "queued", "done"]
 
 
 def test_only_and_skip_choose_models_and_the_others_keep_what_they_had(tmp_path: Path, cluster: Cluster):
@@ -327,7 +327,7 @@ def test_models_that_are_left_out_count_neither_as_failed_nor_as_unfinished(tmp_
     done = run(config(tmp_path), only=("R1-7B",))
     assert statuses(done) == [("R1-7B", "done"), ("R1-70B", "queued"), ("R1-8B", "failed")]
     assert (done.failed, done.incomplete) == (False, ())
-    assert [model["left_out"] for model in told(tmp_path)] == [False, True, True]
+    assert [model["left_out"] for model in reported(tmp_path)] == [False, True, True]
 
 
 def test_a_sweep_that_has_ended_says_so_and_one_at_work_does_not(tmp_path: Path, cluster: Cluster):
@@ -379,11 +379,11 @@ def test_a_sweep_says_so_when_models_with_room_wait_long_for_the_place_of_a_larg
     assert said.endswith("They wait for at most 5 minutes.")
 
 
-def test_the_deadline_is_told_with_its_time_zone(tmp_path: Path, cluster: Cluster):
+def test_the_deadline_is_reported_with_its_time_zone(tmp_path: Path, cluster: Cluster):
     reporter = RecordingReporter()
     run(config(tmp_path), reporter, options=SweepOptions(deadline=4e9))
-    told = datetime.fromtimestamp(4e9).astimezone()
-    assert f"Time is up at {told:%Y-%m-%d %H:%M} {told:%Z}." in reporter.sentences
+    deadline = datetime.fromtimestamp(4e9).astimezone()
+    assert f"Time is up at {deadline:%Y-%m-%d %H:%M} {deadline:%Z}." in reporter.sentences
 
 
 def test_errors_in_samples_are_summed_over_the_models(tmp_path: Path, cluster: Cluster):
