@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from safechain_ray.catalog import judges
-from safechain_ray.catalog.entries import Endpoint, JudgeEntry
+from safechain_ray.catalog.judge_entries import Endpoint, JudgeEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,10 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
-from safechain_ray.catalog.entries import (
-    ApiEntry,
-    DatasetEntry,
-    Family,
-    JudgeEntry,
-    ModelEntry,
-    ModelShape,
-    TrainingSetEntry,
-)
+from safechain_ray.catalog.entries import ApiEntry, Family, ModelEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
+from safechain_ray.catalog.model_shapes import ModelShape
+from safechain_ray.catalog.row_entries import DatasetEntry, TrainingSetEntry
 from safechain_ray.errors import UnknownNameError
 from safechain_ray.types.yaml_text import load_yaml
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from safechain_ray.catalog.entries import RowsEntry
+from safechain_ray.catalog.row_entries import RowsEntry
 from safechain_ray.errors import UnknownNameError
 
 GraderKind = Literal[

@@ -17,7 +17,8 @@ import ray.data
 from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, Family, JudgeEntry, ModelEntry, judging_api
+from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, Family, ModelEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry, judging_api
 from safechain_ray.cluster.placement_groups import new_group
 from safechain_ray.cluster.planner import PlannedPool
 from safechain_ray.cluster.progress import PoolProgress

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import ray
 from ray.data import Dataset
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cluster.nodes import beside_driver
 from safechain_ray.cluster.pipeline import (
     ROWS_PER_SLOT,

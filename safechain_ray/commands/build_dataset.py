@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import DatasetEntry, Entry
+from safechain_ray.catalog.entries import Entry
+from safechain_ray.catalog.row_entries import DatasetEntry
 from safechain_ray.commands.evaluate import Evaluation, finish, open_run
 from safechain_ray.commands.training_set_folder import DatasetRecord, write_rows
 from safechain_ray.config import BuildConfig, DatasetConfig, PromptsConfig

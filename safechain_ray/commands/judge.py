@@ -14,7 +14,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, make_plan
 from safechain_ray.cluster.progress import Stage

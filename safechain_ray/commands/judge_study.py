@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from ray.data import Dataset
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.published import Pilot, published_figures
 from safechain_ray.cluster.pipeline import StreamSettings
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan

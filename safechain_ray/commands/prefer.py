@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from safechain_ray.catalog.entries import DatasetEntry
+from safechain_ray.catalog.row_entries import DatasetEntry
 from safechain_ray.config import ImportConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, with_subset
 from safechain_ray.datasets.labelled import check_meaning, folded

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from safechain_ray.catalog.entries import DatasetEntry, RowsEntry, TrainingSetEntry
+from safechain_ray.catalog.row_entries import DatasetEntry, RowsEntry, TrainingSetEntry
 from safechain_ray.datasets.files import file_name, has_known_suffix
 from safechain_ray.errors import InputError
 from safechain_ray.storage import redact, refuse_mistyped

@@ -14,7 +14,7 @@ from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
-from safechain_ray.catalog.entries import DatasetEntry, RowsEntry, TrainingSetEntry
+from safechain_ray.catalog.row_entries import DatasetEntry, RowsEntry, TrainingSetEntry
 from safechain_ray.datasets.adhoc import NAME_CONFIG, NAME_SPLIT
 from safechain_ray.datasets.columnar import class_names, is_saved, plain_rows, read_saved, saved_as, saved_splits
 from safechain_ray.datasets.files import FileFormat, SplitFiles, remember, remembered

@@ -21,7 +21,7 @@ from functools import cache
 from typing import Literal
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import TrainingSetEntry
+from safechain_ray.catalog.row_entries import TrainingSetEntry
 from safechain_ray.datasets.records import Records, as_text
 from safechain_ray.errors import InputError
 from safechain_ray.types import ThinkingTags

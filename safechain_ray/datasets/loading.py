@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeGuard
 
-from safechain_ray.catalog.entries import DatasetEntry, RowsEntry
+from safechain_ray.catalog.row_entries import DatasetEntry, RowsEntry
 from safechain_ray.datasets.files import read_file, read_package_file
 from safechain_ray.datasets.hub import local_copy, read_hub
 from safechain_ray.datasets.records import BrokenText, Records, as_text, column_names, text_problem

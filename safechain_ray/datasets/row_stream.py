@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from safechain_ray.catalog.entries import RowsEntry
+from safechain_ray.catalog.row_entries import RowsEntry
 from safechain_ray.datasets.columnar import parquet_batches
 from safechain_ray.datasets.files import file_name
 from safechain_ray.datasets.json_files import json_lines_of, read_delimited

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Literal
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import TrainingSetEntry
+from safechain_ray.catalog.row_entries import TrainingSetEntry
 from safechain_ray.datasets.layouts import (
     HISTORY,
     NO_FAMILY,

@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 import pyarrow as pa
 
 from safechain_ray import judges
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.errors import EngineDiedError, EngineStartError, UnknownNameError
 from safechain_ray.types import (
     PIECES_SCHEMA,

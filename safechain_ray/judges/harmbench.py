@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.errors import InputError, RowError
 from safechain_ray.judges.base import LONGER_CONTEXT, Judge, missing_verdict, plain_word, word_share
 from safechain_ray.types import Completion, CountTokens, Engine, Generate, Part, Request, Sampling, Verdict

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.errors import InputError, RowError
 from safechain_ray.judges.base import PUNCTUATION, Judge, missing_verdict, word_share
 from safechain_ray.types import Completion, Engine, Generate, Message, Part, Request, Sampling, Verdict

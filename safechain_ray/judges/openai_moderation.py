@@ -7,7 +7,7 @@ from typing import Annotated
 from openai import APIError, AsyncOpenAI, AuthenticationError, OpenAIError
 from pydantic import BaseModel, Field, ValidationError
 
-from safechain_ray.catalog.entries import Endpoint, JudgeEntry
+from safechain_ray.catalog.judge_entries import Endpoint, JudgeEntry
 from safechain_ray.errors import EngineStartError, InputError
 from safechain_ray.http_clients import openai_client, secrets_sent
 from safechain_ray.http_clients.provider_client import limited_to

@@ -10,7 +10,7 @@ from asyncio import gather
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.errors import RowError
 from safechain_ray.judges.base import LONGER_CONTEXT, PUNCTUATION, word_shares
 from safechain_ray.types import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.errors import InputError
 from safechain_ray.judges.base import Judge
 from safechain_ray.types import Engine, Part, Verdict, short_hash

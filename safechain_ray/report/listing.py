@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, JudgeEntry, ModelEntry, RowsEntry
+from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, ModelEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.parallelism import ParallelSizes
+from safechain_ray.catalog.row_entries import RowsEntry
 from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.report.document import escape

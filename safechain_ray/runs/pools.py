@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from safechain_ray.catalog.entries import GPU_GIGABYTES, ApiEntry, EngineNeeds, JudgeEntry
+from safechain_ray.catalog.entries import GPU_GIGABYTES, ApiEntry, EngineNeeds
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, MODEL_CONTEXTS, GpuFit, Gpus, fit_engine, fit_sentence
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.config import ResourcesConfig

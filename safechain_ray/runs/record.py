@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from safechain_ray import __version__
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool
 from safechain_ray.cluster.progress import PoolProgress
 from safechain_ray.config import RunConfig

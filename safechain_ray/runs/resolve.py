@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import ApiEntry, DatasetEntry, Endpoint, Family, JudgeEntry, ModelEntry
+from safechain_ray.catalog.entries import ApiEntry, Family, ModelEntry
+from safechain_ray.catalog.judge_entries import Endpoint, JudgeEntry
+from safechain_ray.catalog.row_entries import DatasetEntry
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.config import DatasetConfig, EndpointConfig, JudgeConfig, RunConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_subset

@@ -6,7 +6,7 @@ from functools import partial
 
 from ray.data import Dataset
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cluster import pipeline
 from safechain_ray.cluster.pipeline import StreamSettings
 from safechain_ray.cluster.planner import Plan, PlannedPool

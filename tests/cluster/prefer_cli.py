@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from safechain_ray import catalog, cli
-from safechain_ray.catalog.entries import Endpoint, JudgeEntry
+from safechain_ray.catalog.judge_entries import Endpoint, JudgeEntry
 from safechain_ray.engines import vllm
 from safechain_ray.testing import Script, ScriptedEngines
 from safechain_ray.types import Request

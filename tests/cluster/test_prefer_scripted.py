@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import Endpoint
+from safechain_ray.catalog.judge_entries import Endpoint
 from safechain_ray.commands.prefer import Preferring, prefer
 from safechain_ray.config import PreferenceConfig, read_config_as
 from safechain_ray.errors import EngineStartError, RunConflictError

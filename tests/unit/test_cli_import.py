@@ -33,14 +33,14 @@ def test_a_file_becomes_a_run_with_a_page(file: str, tmp_path: Path) -> None:
     assert "66.7" in result.stdout
     assert (tmp_path / "run" / "report.html").exists()
     status = CliRunner().invoke(app, ["status", str(tmp_path / "run")])
-    assert "done; 3 of 3 rows" in status.stdout.replace("\n", "")
+    assert "done; 3 of 3 rows" in " ".join(status.stdout.split())
 
 
 def test_a_column_that_is_not_there_is_named(file: str, tmp_path: Path) -> None:
     result = call(file, "--output", str(tmp_path / "run"))
     assert result.exit_code == 2
-    assert "has no column of responses. Its columns: prompt, reply, gold. Fix: name it with --response-colu" in (
-        result.stderr.replace("\n", "")
+    assert "has no column of responses. Its columns: prompt, reply, gold. Fix: name it with --response-column" in (
+        " ".join(result.stderr.split())
     )
 
 

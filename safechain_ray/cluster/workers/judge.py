@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import SecretStr
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cluster.progress import ProgressReporter
 from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor, gc_freeze
 from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row

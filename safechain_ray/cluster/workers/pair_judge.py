@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import SecretStr
 
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cluster.progress import ProgressReporter
 from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor
 from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row

@@ -6,7 +6,8 @@ from itertools import chain
 from typing import Any
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import EngineNeeds, JudgeEntry, ModelEntry
+from safechain_ray.catalog.entries import EngineNeeds, ModelEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cluster.gpu_fit import JUDGE_CONTEXTS, Gpus
 from safechain_ray.commands.doctor import Finding, Subject
 from safechain_ray.commands.doctor.access import (

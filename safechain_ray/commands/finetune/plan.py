@@ -7,7 +7,8 @@ yet."""
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from safechain_ray.catalog.entries import GPU_GIGABYTES, ModelShape
+from safechain_ray.catalog.entries import GPU_GIGABYTES
+from safechain_ray.catalog.model_shapes import ModelShape
 from safechain_ray.cluster.planner import ClusterView, PoolNeeds
 from safechain_ray.cluster.training.run import check_workers
 from safechain_ray.commands.finetune.resolve import BaseModelSpec, UnreadHubError, read_training_set, tokenise_set

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import Family, ModelEntry, ModelShape, TrainingSetEntry
+from safechain_ray.catalog.entries import Family, ModelEntry
+from safechain_ray.catalog.model_shapes import ModelShape
+from safechain_ray.catalog.row_entries import TrainingSetEntry
 from safechain_ray.commands.training_set_folder import as_built, fetched_set, is_stored_set, named_after
 from safechain_ray.config import FinetuneConfig, ModelConfig, TrainingSetConfig
 from safechain_ray.datasets.adhoc import adhoc_training_set, copy_of, is_adhoc

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from safechain_ray.catalog.entries import ApiEntry, DatasetEntry, EngineNeeds
+from safechain_ray.catalog.entries import ApiEntry, EngineNeeds
+from safechain_ray.catalog.row_entries import DatasetEntry
 from safechain_ray.config import DatasetConfig, RunConfig, SweepConfig
 from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.runs.pools import DECODE_UTILISATION, PREFILL_UTILISATION

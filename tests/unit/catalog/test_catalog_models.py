@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from safechain_ray.catalog import families, judges, lookup, models, shapes
-from safechain_ray.catalog.entries import Endpoint
+from safechain_ray.catalog.judge_entries import Endpoint
 from safechain_ray.decoding.base import STRATEGIES, check_strategy
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types import StrategySpec, ThinkingTags

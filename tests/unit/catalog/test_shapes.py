@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoConfig
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import ModelShape
+from safechain_ray.catalog.model_shapes import ModelShape
 from safechain_ray.demo import model_path
 
 

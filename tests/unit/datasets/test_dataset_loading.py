@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.catalog import datasets
-from safechain_ray.catalog.entries import DatasetEntry
+from safechain_ray.catalog.row_entries import DatasetEntry
 from safechain_ray.datasets.loading import fingerprint, load_prompts, prompts_of
 from safechain_ray.datasets.records import Records
 from safechain_ray.errors import InputError
@@ -210,7 +210,7 @@ def test_a_local_copy_of_a_public_set_fits_its_entry(name: str, file: str) -> No
 
 HUB = """
 import sys
-from safechain_ray.catalog.entries import DatasetEntry
+from safechain_ray.catalog.row_entries import DatasetEntry
 from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.errors import InputError
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.catalog import training_sets
-from safechain_ray.catalog.entries import TrainingSetEntry
+from safechain_ray.catalog.row_entries import TrainingSetEntry
 from safechain_ray.datasets.adhoc import adhoc_training_set, copy_of
 from safechain_ray.datasets.layouts import split_thought
 from safechain_ray.datasets.training_sets import load_training_set

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from safechain_ray import catalog, judges
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cli import app
 from safechain_ray.config import RunConfig
 from safechain_ray.errors import UnknownNameError

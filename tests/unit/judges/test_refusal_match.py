@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.catalog import judges
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.errors import InputError
 from safechain_ray.judges.base import make_judge

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import JudgeEntry
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cluster.planner import ClusterView, Node, PoolNeeds
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.engines.vllm_environment import EnginePackage

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from safechain_ray.catalog import api_models, families, judges
-from safechain_ray.catalog.entries import ApiEntry, judging_api
+from safechain_ray.catalog.entries import ApiEntry
+from safechain_ray.catalog.judge_entries import judging_api
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ResourcesConfig
 from safechain_ray.errors import InputError

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray import catalog
-from safechain_ray.catalog.entries import ModelShape
+from safechain_ray.catalog.model_shapes import ModelShape
 from safechain_ray.commands.finetune.plan import GIB, MemoryPlan, plan_memory
 from safechain_ray.config import LoraOptions, TrainingOptions
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from safechain_ray.catalog import judges
-from safechain_ray.catalog.entries import JudgeEntry, judging_api
+from safechain_ray.catalog.judge_entries import JudgeEntry, judging_api
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.workers.pair_judge import PairJudgeWorker, preference_counts
 from safechain_ray.engines.api import ApiStart, start_api

@@ -17,7 +17,8 @@ import pytest
 from aiohttp import web
 
 from safechain_ray.catalog import families, judges
-from safechain_ray.catalog.entries import ApiEntry, judging_api
+from safechain_ray.catalog.entries import ApiEntry
+from safechain_ray.catalog.judge_entries import judging_api
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
