@@ -194,8 +194,7 @@ def _first_token(answer: FirstTokenAnswer, judge: str, part: Part, completion: C
     if deciding is None:
         raise UnreadableAnswerError(f"no log-probability of a token: {_quote(completion.text)}")
     first = next(iter(deciding)).strip()
-    start = plain_word(first)
-    if not start or not any(plain_word(token).startswith(start) for token in answer.tokens):
+    if not _is_named(plain_word(first), answer):
         names = ", ".join(answer.tokens)
         raise UnreadableAnswerError(f"the first token {first!r} is none of {names}: {_quote(completion.text)}")
     shares = word_shares(completion.logprobs, tuple(answer.tokens))
@@ -206,6 +205,13 @@ def _first_token(answer: FirstTokenAnswer, judge: str, part: Part, completion: C
     likeliest = max((token for token in shares if answer.tokens[token] == "unsafe"), key=lambda token: shares[token])
     categories = (answer.categories[likeliest],) if unsafe and likeliest in answer.categories else ()
     return Verdict(judge, part, unsafe, score, categories)
+
+
+def _is_named(token: str, answer: FirstTokenAnswer) -> bool:
+    """Whether a plain token is a named one, or starts only named ones of the same decision."""
+    started = [name for name in answer.tokens if token and plain_word(name).startswith(token)]
+    is_whole = any(plain_word(name) == token for name in started)
+    return bool(started) and (is_whole or len({answer.tokens[name] for name in started}) == 1)
 
 
 def _quote(text: str) -> str:
