@@ -162,4 +162,5 @@ def judging_api(judge: JudgeEntry) -> ApiEntry:
         max_concurrent=judge.endpoint.max_concurrent,
         opens_thought=False,
         is_judge=True,
+        judge_key="judge" if judge.kind == "preference" else "judges.N",
     )
