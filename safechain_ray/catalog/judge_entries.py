@@ -85,6 +85,14 @@ class JudgeEntry(Entry):
         return self.endpoint is not None and self.kind in FORMS
 
     @property
+    def own_tokens(self) -> int:
+        """Bound of the tokens of the request's own text and of the answer; 0 for kinds whose request is code."""
+        if self.request is None:
+            return 0
+        texts = (*self.request.texts, self.policy or "", *self.policies.values())
+        return self.request.max_tokens + sum(map(len, texts)) // CHARACTERS_A_TOKEN
+
+    @property
     def is_raw(self) -> bool:
         """Whether the judge has a whole prompt of its own, to which no chat template is applied."""
         return self.kind == "harmbench" or (self.request is not None and self.request.raw is not None)
@@ -124,6 +132,9 @@ class JudgeEntry(Entry):
             raise ValueError(f"judge {self.name}: {problems[0]}")
         return self
 
+
+CHARACTERS_A_TOKEN = 3
+"""Fewest characters of a token in English prose, on average. Tokenizers of the guards reach 4 to 5."""
 
 FORM_FIELDS = ("request", "answers", "reading", "policy", "policy_file", "policies")
 

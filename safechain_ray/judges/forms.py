@@ -43,8 +43,7 @@ class FormJudge:
 
     async def judge(self, prompt: str, part: Part, text: str) -> Verdict:
         """The verdict. A request that the engine refuses (an over-long text) gives a verdict with an error."""
-        shown = {"prompt": escaped(prompt, self.marks), "response": escaped(text, self.marks), "part": part}
-        shown["mark"] = short_hash(shown["prompt"], shown["response"], characters=MARK_CHARACTERS)
+        shown = slot_values(self.marks, prompt, part, text)
         asked = (self._ask(shown | {"policy": policy}, part) for policy in self.policies.values())
         verdicts = dict(zip(self.policies, await gather(*asked), strict=True))
         if len(verdicts) == 1:
@@ -67,10 +66,30 @@ class FormJudge:
             return missing_verdict(self.name, part, str(error))
 
     def _prompt(self, values: Mapping[str, str]) -> str:
-        if self.request.raw is not None:
-            return fill(self.request.raw, values)
-        turns = self.request.messages or ()
-        return self.render(tuple(Message(turn.role, fill(turn.content, values)) for turn in turns))
+        filled = filled_request(self.request, values)
+        return filled if isinstance(filled, str) else self.render(filled)
+
+
+def slot_values(marks: re.Pattern[str] | None, prompt: str, part: Part, text: str) -> dict[str, str]:
+    """The texts of all slots but the policy, with control tokens and `marks` broken up."""
+    shown = {"prompt": escaped(prompt, marks), "response": escaped(text, marks)}
+    mark = short_hash(shown["prompt"], shown["response"], characters=MARK_CHARACTERS)
+    return {**shown, "part": part, "mark": mark}
+
+
+def filled_request(request: JudgeRequest, values: Mapping[str, str]) -> str | tuple[Message, ...]:
+    """The raw prompt, or the messages for the chat template."""
+    if request.raw is not None:
+        return fill(request.raw, values)
+    return tuple(Message(turn.role, fill(turn.content, values)) for turn in request.messages or ())
+
+
+def example_request(entry: JudgeEntry, prompt: str, text: str) -> str | tuple[Message, ...]:
+    """What an entry with a request sends about `text`, for checks without an engine."""
+    assert entry.request is not None
+    policy = entry.policy or next(iter(entry.policies.values()), "")
+    values = slot_values(marks_of(entry.request.texts, entry.request.marks), prompt, "response", text)
+    return filled_request(entry.request, {**values, "policy": policy})
 
 
 def worst_of(judge: str, part: Part, verdicts: Mapping[str, Verdict]) -> Verdict:

@@ -1,11 +1,17 @@
 """Entries of judges whose behaviour is data: what is refused when the catalog is read, and with which fix."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from safechain_ray.catalog import judges
 from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.judge_forms import POLICY_ANSWERS, POLICY_REQUEST
 from safechain_ray.types.yaml_text import load_yaml
+
+GUIDE = Path(__file__).parents[3] / "docs" / "extending.md"
 
 ENGINE = {"source": "my-org/guard", "parameters": 1.0, "context_length": 4096}
 ENDPOINT = {"base_url": "http://localhost:8000/v1", "model": "chat"}
@@ -158,3 +164,19 @@ def test_only_fields_that_are_given_are_in_the_dump_so_that_older_runs_keep_thei
     assert "prompt_source" not in dumped
     assert set(dumped["request"]) == {"messages", "max_tokens"}
     assert set(dumped["answers"]) == {"verdict"}
+
+
+def test_the_judges_of_the_guide_are_entries():
+    section = GUIDE.read_text(encoding="utf-8").partition("## Add a judge of a known kind")[2].partition("\n## ")[0]
+    examples = [load_yaml(text, "the guide") for text in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)]
+    entries = [
+        JudgeEntry.model_validate({"name": name, **fields}) for each in examples for name, fields in each.items()
+    ]
+    assert [entry.name for entry in entries] == ["wildguard", "my-policy"]
+    assert entries[0].answers == judges()["wildguard"].answers
+
+
+def test_the_tokens_of_a_judges_own_text_and_answer_are_bounded():
+    assert JudgeEntry(name="refusal-match", kind="refusal_match").own_tokens == 0
+    judge = entry(request={"raw": "x" * 300 + "{response}", "max_tokens": 50})
+    assert 50 + 100 <= judge.own_tokens <= 50 + 110
