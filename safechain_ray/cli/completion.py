@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from safechain_ray import catalog
-from safechain_ray.decoding.base import STRATEGIES
+from safechain_ray.decoding.base import strategies
 from safechain_ray.types import KeepRule, Part, VoteRule
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -42,7 +42,7 @@ VALUES: Mapping[Kind, Callable[[], Mapping[str, str]]] = {
     "benchmark": lambda: _described(catalog.benchmarks()),
     "judge": lambda: _judges(preference=False),
     "preference judge": lambda: _judges(preference=True),
-    "strategy": lambda: _described(STRATEGIES),
+    "strategy": lambda: _described(strategies()),
     "part": lambda: _plain(get_args(Part)),
     "vote": lambda: _plain(get_args(VoteRule)),
     "rule": lambda: _plain(get_args(KeepRule)),

@@ -17,6 +17,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from safechain_ray import catalog
 from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, Family, ModelEntry
 from safechain_ray.catalog.judge_entries import JudgeEntry, judging_api
 from safechain_ray.cluster.placement_groups import new_group
@@ -34,10 +35,12 @@ from safechain_ray.cluster.workers.judge import EndpointJudge, EngineJudge, Part
 from safechain_ray.cluster.workers.pair_judge import REQUESTS_A_PAIR, PairJudgeWorker, PairReader, StoredPair
 from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.config import ResourcesConfig
+from safechain_ray.decoding.base import strategy
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.start import RUNNING, EngineStart, StartEngine
 from safechain_ray.engines.vllm_environment import path_with_own_programs
 from safechain_ray.errors import StallError
+from safechain_ray.judges.base import builder
 from safechain_ray.storage import Folder
 from safechain_ray.types import Part, as_samples, filter_by_ids, without_verdicts
 
@@ -102,7 +105,8 @@ class StreamSettings:
         )
 
     def api_start(self, entry: ApiEntry) -> ApiStart:
-        return ApiStart(entry, self.max_running or RUNNING, self.max_cost, self.max_requests)
+        tags = catalog.families()[entry.family].tags
+        return ApiStart(entry, self.max_running or RUNNING, self.max_cost, self.max_requests, tags)
 
     def running(self, pool: PlannedPool) -> int:
         """Concurrency of one replica: the requests that its engine decodes at once."""
@@ -153,6 +157,7 @@ def generate(
         "model": model.name,
         "family": family,
         "sample_specs": broadcast(sample_specs),
+        "strategies": {setting.setting_id: strategy(setting.strategy) for setting in sample_specs.settings},
         **_engine_of(model, pool, settings),
         "max_deaths": settings.max_engine_deaths,
         "progress_tracker": settings.progress_tracker,
@@ -176,7 +181,12 @@ def judge(
     settings: StreamSettings,
 ) -> Dataset:
     """The pool of a judge with an engine or an endpoint: adds its verdicts to the samples."""
-    arguments: dict[str, Any] = {"entry": entry, "parts": parts, "progress_tracker": settings.progress_tracker}
+    arguments: dict[str, Any] = {
+        "entry": entry,
+        "parts": parts,
+        "progress_tracker": settings.progress_tracker,
+        "build": builder(entry),
+    }
     if entry.endpoint is not None:
         arguments["key"] = entry.endpoint.api_key()
         # At least a block, so that a second block fills the slots that the last rows of the first block leave.

@@ -5,7 +5,7 @@ A row that fails becomes a sample with an error. Only an engine that can't be st
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from safechain_ray.cluster.progress import ProgressReporter
 from safechain_ray.cluster.sample_index import SampleIndex, SampleSpec
 from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor, gc_freeze
 from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row
-from safechain_ray.decoding.base import DecodeCheckpoint, Decoded, DecodingTask, split_response, strategy
+from safechain_ray.decoding.base import DecodeCheckpoint, Decoded, DecodingTask, Strategy, split_response
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import BlockedError, EngineStartError, RowError
@@ -25,13 +25,18 @@ from safechain_ray.types import Engine, Outcome, Sample, check_storable, samples
 
 
 class GeneratorWorker:
-    """One replica of the evaluated model. A call takes a block of sample numbers and returns their samples."""
+    """One replica of the evaluated model. A call takes a block of sample numbers and returns their samples.
+
+    `strategies` are those of the settings, by setting id. They are built on the driver: other nodes may lack a user's
+    catalog.
+    """
 
     def __init__(
         self,
         model: str,
         family: Family,
         sample_specs: Any,
+        strategies: Mapping[str, Strategy],
         start: EngineStart | ApiStart,
         start_engine: Callable[[Any], Engine],
         max_deaths: int,
@@ -41,7 +46,7 @@ class GeneratorWorker:
         self._model = model
         self._family = family
         self._sample_index: SampleIndex = ray.get(sample_specs.fetch.remote())
-        self._strategies = {item.setting_id: strategy(item.strategy) for item in self._sample_index.settings}
+        self._strategies = strategies
         self._reporter = ProgressReporter(progress_tracker, "model")
         self._tracker_client = TrackerClient(inflight_tracker, "model")
         self._supervisor = EngineSupervisor(start, start_engine, self._reporter, self._tracker_client, max_deaths)

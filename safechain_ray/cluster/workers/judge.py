@@ -14,6 +14,7 @@ from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor, gc
 from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row
 from safechain_ray.engines.start import EngineStart, StartEngine
 from safechain_ray.judges.base import (
+    BuildJudge,
     Judge,
     ThoughtPrefixes,
     Vote,
@@ -55,7 +56,7 @@ class JudgeWorker:
 
 
 class EngineJudge(JudgeWorker):
-    """A worker with an engine of its own."""
+    """A worker with an engine of its own. `build` is looked up on the driver: other nodes may lack a user's catalog."""
 
     def __init__(
         self,
@@ -66,12 +67,13 @@ class EngineJudge(JudgeWorker):
         max_deaths: int,
         progress_tracker: Any,
         inflight_tracker: Any,
+        build: BuildJudge = make_judge,
     ) -> None:
         reporter = ProgressReporter(progress_tracker, entry.name)
         self._supervisor = EngineSupervisor(
             start, start_engine, reporter, TrackerClient(inflight_tracker, entry.name), max_deaths
         )
-        super().__init__(make_judge(entry, self._supervisor), parts, reporter)
+        super().__init__(build(entry, self._supervisor), parts, reporter)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._supervisor.check()
@@ -82,11 +84,18 @@ class EngineJudge(JudgeWorker):
 class EndpointJudge(JudgeWorker):
     """A worker that sends requests to a server. `key` is from the driver's environment, as other nodes may lack it."""
 
-    def __init__(self, entry: JudgeEntry, parts: PartsOrPieces, key: SecretStr | None, progress_tracker: Any) -> None:
+    def __init__(
+        self,
+        entry: JudgeEntry,
+        parts: PartsOrPieces,
+        key: SecretStr | None,
+        progress_tracker: Any,
+        build: BuildJudge = make_judge,
+    ) -> None:
         if key is not None and entry.endpoint is not None:
             os.environ[entry.endpoint.api_key_env] = key.get_secret_value()
         reporter = ProgressReporter(progress_tracker, entry.name)
-        super().__init__(make_judge(entry, None), parts, reporter)
+        super().__init__(build(entry, None), parts, reporter)
         reporter.set_ready(True)
 
 

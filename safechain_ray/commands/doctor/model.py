@@ -11,7 +11,7 @@ from safechain_ray.catalog.entries import EngineNeeds, Family
 from safechain_ray.catalog.parallelism import Attention
 from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, MODEL_CONTEXTS, Gpus, fit_engine, fit_sentence
 from safechain_ray.commands.doctor import Finding, Subject
-from safechain_ray.decoding.base import STRATEGIES, DecodingTask, strategy
+from safechain_ray.decoding.base import DecodingTask, strategies, strategy
 from safechain_ray.engines.gpus import GpuReport, gpus_of_this_process, smallest_memory
 from safechain_ray.errors import PlanError, first_line
 from safechain_ray.model_files import ChatTemplateError, render_chat
@@ -48,7 +48,7 @@ def check_model_prompt(
         yield subject.ok("thinking tags", f"family {family.name} writes none: the whole response is judged")
     else:
         yield check_tags(subject, tokenizer, family.tags)
-    for name, entry in STRATEGIES.items():
+    for name, entry in strategies().items():
         if family.tags is not None or not entry.needs_tags:
             yield check_strategy_prompt(subject, tokenizer, name, prompt, family.tags)
 

@@ -19,6 +19,7 @@ NAMES = {
     "training-sets": catalog.training_sets(),
     "judges": catalog.judges(),
     "strategies": STRATEGIES,
+    "families": catalog.families(),
 }
 
 

@@ -12,6 +12,7 @@ from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
 from safechain_ray.cluster.workers.generator import GeneratorWorker
+from safechain_ray.decoding.base import strategy
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
 from safechain_ray.testing import ScriptedEngine
 from safechain_ray.types import (
@@ -62,6 +63,7 @@ def generated(progress_tracker: ProgressTracker) -> Any:
             model="demo-reasoner",
             family=families()[family],
             sample_specs=LocalActor(Holder(sample_specs)),
+            strategies={each.setting_id: strategy(each.strategy) for each in settings},
             start=start_of(MODEL),
             start_engine=engines(**script),
             max_deaths=2,

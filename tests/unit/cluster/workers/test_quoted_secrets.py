@@ -25,6 +25,7 @@ from safechain_ray.cluster.workers import generator
 from safechain_ray.cluster.workers.generator import GeneratorWorker
 from safechain_ray.cluster.workers.judge import EndpointJudge
 from safechain_ray.cluster.workers.pair_judge import PairJudgeWorker
+from safechain_ray.decoding.base import strategy
 from safechain_ray.engines import api as api_engine
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
@@ -157,6 +158,7 @@ def generated(url: str, **entry: Any) -> pa.Table | str:
             "m",
             families()["r1"],
             LocalActor(Holder),
+            {SETTING.setting_id: strategy(SETTING.strategy)},
             start,
             start_api,
             2,
