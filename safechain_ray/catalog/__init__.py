@@ -13,14 +13,14 @@ from safechain_ray.catalog.code import is_code, load_code
 from safechain_ray.catalog.entries import ApiEntry, Family, MetricCode, ModelEntry, StrategyCode
 from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.model_shapes import ModelShape
-from safechain_ray.catalog.row_entries import DatasetEntry, TrainingSetEntry
+from safechain_ray.catalog.row_entries import DatasetEntry, ResponsesEntry, TrainingSetEntry
 from safechain_ray.catalog.sources import BUILT_IN, Entries, Origin, Section, UserCatalog, add_entries, user_catalog
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types.yaml_text import load_yaml
 
 __all__ = [
     "api_models", "benchmarks", "code_of", "datasets", "families", "from_outside", "is_code", "judges", "lookup",
-    "metrics", "models", "origin_of", "reports", "shapes", "strategies", "training_sets",
+    "metrics", "models", "origin_of", "reports", "responses", "shapes", "strategies", "training_sets",
 ]  # fmt: skip
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
@@ -31,6 +31,7 @@ TYPES: Mapping[Section, type[BaseModel]] = {
     "families": Family,
     "judges": JudgeEntry,
     "datasets": DatasetEntry,
+    "responses": ResponsesEntry,
     "training_sets": TrainingSetEntry,
     "benchmarks": BenchmarkEntry,
     "shapes": ModelShape,
@@ -60,6 +61,11 @@ def judges() -> Mapping[str, JudgeEntry]:
 
 def datasets() -> Mapping[str, DatasetEntry]:
     return _entries("datasets").by_name
+
+
+def responses() -> Mapping[str, ResponsesEntry]:
+    """Sets of responses that exist, for `import`."""
+    return _entries("responses").by_name
 
 
 def training_sets() -> Mapping[str, TrainingSetEntry]:

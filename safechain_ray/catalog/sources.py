@@ -32,8 +32,8 @@ GROUP = "safechain_ray.catalog"
 """Entry points of packages with a catalog: a module whose folder is read, or a path in a module."""
 
 Section = Literal[
-    "models", "api_models", "families", "judges", "datasets", "training_sets", "benchmarks", "shapes", "strategies",
-    "metrics",
+    "models", "api_models", "families", "judges", "datasets", "responses", "training_sets", "benchmarks", "shapes",
+    "strategies", "metrics",
 ]  # fmt: skip
 
 SUFFIXES = (".yaml", ".yml")

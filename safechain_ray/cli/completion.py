@@ -16,8 +16,8 @@ from safechain_ray.types import KeepRule, Part, VoteRule
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 Kind = Literal[
-    "model", "family", "dataset", "training set", "benchmark", "judge", "preference judge", "strategy", "part", "vote",
-    "rule", "device",
+    "model", "family", "dataset", "responses", "training set", "benchmark", "judge", "preference judge", "strategy",
+    "part", "vote", "rule", "device",
 ]  # fmt: skip
 
 
@@ -38,6 +38,7 @@ VALUES: Mapping[Kind, Callable[[], Mapping[str, str]]] = {
     "model": lambda: _described({**catalog.models(), **catalog.api_models()}),
     "family": lambda: _described(catalog.families()),
     "dataset": lambda: _described(catalog.datasets()),
+    "responses": lambda: _described(catalog.responses()),
     "training set": lambda: _described(catalog.training_sets()),
     "benchmark": lambda: _described(catalog.benchmarks()),
     "judge": lambda: _judges(preference=False),

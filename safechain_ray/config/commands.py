@@ -73,7 +73,7 @@ class JudgingConfig(Config):
 class ImportConfig(Config):
     """Responses that exist already, made into a run."""
 
-    source: str = Field(description="path, URI or Hugging Face id of the responses")
+    source: str = Field(description="catalog name, path, URI or Hugging Face id of the responses")
     output: str | None = Field(None, description="the run's folder: a local path or URI")
     model: str | None = Field(None, min_length=1, description="who wrote the responses; the file's name by default")
     family: str | None = Field(None, description="family with the thinking tags; the model's, or api, by default")

@@ -92,6 +92,10 @@ def _datasets() -> list[Row]:
     return _row_sets(catalog.datasets().values())
 
 
+def _responses() -> list[Row]:
+    return _row_sets(catalog.responses().values())
+
+
 def _training_sets() -> list[Row]:
     return _row_sets(catalog.training_sets().values())
 
@@ -219,6 +223,7 @@ LISTINGS: Mapping[str, Listing] = {
         ("model", "endpoint", "description"),
     ),
     "datasets": Listing(_datasets, ROW_COLUMNS, ("datasets",), ROW_TEXTS),
+    "responses": Listing(_responses, ROW_COLUMNS, ("responses",), ROW_TEXTS),
     "training-sets": Listing(_training_sets, ROW_COLUMNS, ("training_sets",), ROW_TEXTS),
     "benchmarks": Listing(
         _benchmarks,
