@@ -33,7 +33,7 @@ UNMARKED_OF_ENTRIES = {"description", "caveat", "licence", "gated", "access"}
 UNMARKED_OF_APIS = {"api_key_env", "prices", "max_concurrent", "timeout_seconds", "max_tokens_parameter"}
 """The same of an API."""
 
-UNMARKED_OF_ENGINES = {"runs_on_cpu", "parameters", "weights_dtype", "attention"}
+UNMARKED_OF_ENGINES = {"runs_on_cpu", "parameters", "active_parameters", "weights_dtype", "attention"}
 """The same of an engine."""
 
 REFUSED_ARGUMENTS = {
