@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from safechain_ray.catalog.parallelism import Attention, ParallelSizes
 from safechain_ray.likely_keys import without_prefixed_keys
-from safechain_ray.types import Message, SpecialTokens, ThinkingTags, VariableName
+from safechain_ray.types import Message, SpecialTokens, TemplateKwargs, ThinkingTags, VariableName, is_empty
 
 MessageContent = Literal["text", "list"]
 """The content of a message for a chat template: text, or a list of `{type: text, text: ...}`."""
@@ -45,6 +45,19 @@ class Family(BaseModel):
     name: str
     tags: ThinkingTags | None = None
     system_prompt: str | None = Field(None, description="None leaves the system turn to the chat template")
+    template_kwargs: TemplateKwargs = Field(
+        default_factory=dict,
+        exclude_if=is_empty,  # runs that are older than this field keep their identity
+        description="arguments of the chat template with which models of this family think",
+    )
+    no_think: TemplateKwargs | None = Field(
+        None,
+        exclude_if=lambda arguments: arguments is None,
+        description="arguments of the chat template with which they do not think; None: there is no switch",
+    )
+    efforts: tuple[str, ...] = Field(
+        (), exclude_if=is_empty, description="values of the template argument reasoning_effort"
+    )
     source: str = Field("", description="where these facts come from")
 
     def conversation(self, prompt: str) -> tuple[Message, ...]:
@@ -91,6 +104,11 @@ class EngineNeeds(BaseModel):
         # Without the default in the dump, runs that are older than this field keep their identity.
         exclude_if=lambda content: content == "text",
         description="how the model's chat template reads a message's content; multimodal ones want a list",
+    )
+    template_kwargs: TemplateKwargs = Field(
+        default_factory=dict,
+        exclude_if=is_empty,
+        description="arguments of the chat template, such as {enable_thinking: false}; they win over the family's",
     )
     special_tokens: SpecialTokens = Field(
         "control",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -15,6 +15,7 @@ from safechain_ray.catalog import families, models
 from safechain_ray.catalog.entries import Family
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types import (
+    NO_ARGUMENTS,
     CountTokens,
     FinishReason,
     Generate,
@@ -150,6 +151,19 @@ def bos_twice(prompt: str) -> str:
     return prompt if opening is None else opening.group() + prompt
 
 
+def split_begun(prompt: str, tags: ThinkingTags | None) -> tuple[str, str]:
+    """As `split_opening`, also for a thought that the template opens and closes: that of a model that shall not think.
+
+    Example:
+        >>> split_begun("Hi<think>\\n\\n</think>\\n\\n", ThinkingTags("<think>", "</think>"))
+        ('Hi', '<think>\\n\\n</think>\\n\\n')
+    """
+    if tags is None:
+        return prompt, ""
+    begun = re.search(rf"{re.escape(tags.open)}\s*(?:{re.escape(tags.close)}\s*)?\Z", prompt)
+    return (prompt, "") if begun is None else (prompt[: begun.start()], begun.group())
+
+
 def split_opening(prompt: str, tags: ThinkingTags | None) -> tuple[str, str]:
     """`prompt` as (text before the opening tag, opening tag at the end with the whitespace after it).
 
@@ -182,7 +196,9 @@ class StrategyEntry:
     """The module of a strategy, and its requirements.
 
     A strategy of `one_request` per sample needs a context for one prompt and one response. Others send the response
-    again, and may fill any context.
+    again, and may fill any context. `switch` names the function of the module that gives the strategy's arguments of
+    the chat template, from its options and the family. `not_of_apis` says why a model behind an API can't follow it.
+    `example` has the options that have no default.
     """
 
     module: str
@@ -190,6 +206,9 @@ class StrategyEntry:
     needs_tags: bool = True
     one_request: bool = False
     build: str = "build"
+    switch: str | None = None
+    not_of_apis: str | None = None
+    example: Mapping[str, str | int] = field(default_factory=dict)
 
 
 STRATEGIES: Mapping[str, StrategyEntry] = {
@@ -236,6 +255,26 @@ def strategy(spec: StrategySpec) -> Strategy:
     return built
 
 
+def template_arguments(spec: StrategySpec, family: Family, model: Mapping[str, Any] = NO_ARGUMENTS) -> dict[str, Any]:
+    """Arguments of the chat template in a setting: the family's, the model's, the strategy's switch, the setting's own.
+
+    Later ones win. Raises InputError for a strategy whose switch models of `family` do not have.
+    """
+    entry = strategy_entry(spec.name)
+    switch: dict[str, Any] = {}
+    if entry.switch is not None:
+        module = import_module(f"{__package__}.{entry.module}")
+        switch = getattr(module, entry.switch)(spec, family)
+    return {**family.template_kwargs, **model, **switch, **spec.template_kwargs}
+
+
+def request_body(spec: StrategySpec, family: Family) -> dict[str, Any]:
+    """Keys of an API's request in a setting: `reasoning_effort` is one itself, other arguments are the template's."""
+    arguments = template_arguments(spec, family)
+    effort = {key: arguments.pop(key) for key in ("reasoning_effort",) if key in arguments}
+    return {**effort, **({"chat_template_kwargs": arguments} if arguments else {}), **spec.extra_body}
+
+
 def check_strategy(spec: StrategySpec, family: Family, takes_prefill: bool = True) -> None:
     """Raise InputError for a strategy that models of `family` can't follow, before anything loads.
 
@@ -244,12 +283,21 @@ def check_strategy(spec: StrategySpec, family: Family, takes_prefill: bool = Tru
     if spec.name not in STRATEGIES:
         raise UnknownNameError("strategy", spec.name, STRATEGIES)
     strategy(spec)
-    if STRATEGIES[spec.name].needs_tags and not takes_prefill:
+    entry = STRATEGIES[spec.name]
+    if spec.extra_body and takes_prefill:
+        raise InputError(
+            f"Strategy {spec.name!r}: extra_body has keys of a request to an API, and this model is run here. Fix: use "
+            "template_kwargs for arguments of its chat template."
+        )
+    if entry.not_of_apis is not None and not takes_prefill:
+        raise InputError(f"Strategy {spec.name!r} can't be used with a model behind an API: {entry.not_of_apis}")
+    template_arguments(spec, family)
+    if entry.needs_tags and not takes_prefill:
         raise InputError(
             f"Strategy {spec.name!r} prefills part of the response, and an API takes whole turns only. Fix: use "
             "strategy 'default' for this model, or run its weights if they are published."
         )
-    if family.tags is not None or not STRATEGIES[spec.name].needs_tags:
+    if family.tags is not None or not entry.needs_tags:
         return
     able = [model.name for model in models().values() if families()[model.family].tags is not None]
     raise InputError(

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
 from safechain_ray.model_files import ChatTemplateLimitError, check_template_limits, render_chat
 from safechain_ray.storage import redact
-from safechain_ray.types import Completion, Message, Request, broken_up
+from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, broken_up
 
 MEMORY_STARTS = 3
 """Attempts to start an engine that fail for GPU memory; the error of the last attempt is raised."""
@@ -175,6 +176,7 @@ class VllmEngine:
         self._special_tokens = special_tokens(self._tokenizer) if start.needs.special_tokens == "text" else ()
         # The samples of a prompt come together: it is rendered and tokenised once.
         self._rendered = lru_cache(maxsize=1024)(self._render)
+        self._template_kwargs = start.needs.template_kwargs
         self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)
         self._message_content = start.needs.message_content
         self._context_length = int(self._engine.model_config.max_model_len)
@@ -195,13 +197,14 @@ class VllmEngine:
         """Most sequences and most tokens that vLLM schedules in one step."""
         return limits_of_a_step(self._engine.vllm_config)
 
-    def render(self, messages: tuple[Message, ...]) -> str:
-        return self._rendered(messages)
+    def render(self, messages: tuple[Message, ...], arguments: Mapping[str, Any] = NO_ARGUMENTS) -> str:
+        return self._rendered(messages, json.dumps(self._template_kwargs | dict(arguments)))
 
-    def _render(self, messages: tuple[Message, ...]) -> str:
+    def _render(self, messages: tuple[Message, ...], arguments: str) -> str:
+        """`arguments` are JSON, as a key of the cache."""
         plain = [Message(turn.role, broken_up(turn.content, self._special_tokens)) for turn in messages]
         turns = template_turns(tuple(plain), self._message_content)
-        return render_chat(self._tokenizer, turns, self._chat_template)
+        return render_chat(self._tokenizer, turns, self._chat_template, arguments=json.loads(arguments))
 
     def count_tokens(self, text: str) -> int:
         return len(self._encode(text))
@@ -282,6 +285,7 @@ class VllmEngine:
             seed=request.seed,
             stop=list(request.stop) or None,
             logprobs=request.logprobs or None,
+            skip_special_tokens=request.skip_special_tokens,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 

@@ -12,16 +12,24 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from safechain_ray.catalog.entries import Family
+from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, Family
 from safechain_ray.cluster.progress import ProgressReporter
 from safechain_ray.cluster.sample_index import SampleIndex, SampleSpec
 from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor, gc_freeze
 from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row
-from safechain_ray.decoding.base import DecodeCheckpoint, Decoded, DecodingTask, split_response, strategy
+from safechain_ray.decoding.base import (
+    DecodeCheckpoint,
+    Decoded,
+    DecodingTask,
+    request_body,
+    split_response,
+    strategy,
+    template_arguments,
+)
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import BlockedError, EngineStartError, RowError
-from safechain_ray.types import Engine, Outcome, Sample, check_storable, samples_table
+from safechain_ray.types import Engine, Outcome, Sample, StrategySpec, check_storable, samples_table
 
 
 class GeneratorWorker:
@@ -41,7 +49,11 @@ class GeneratorWorker:
         self._model = model
         self._family = family
         self._sample_index: SampleIndex = ray.get(sample_specs.fetch.remote())
-        self._strategies = {item.setting_id: strategy(item.strategy) for item in self._sample_index.settings}
+        settings = self._sample_index.settings
+        self._strategies = {setting.setting_id: strategy(setting.strategy) for setting in settings}
+        self._arguments = {
+            setting.setting_id: _arguments(setting.strategy, family, start.needs) for setting in settings
+        }
         self._reporter = ProgressReporter(progress_tracker, "model")
         self._tracker_client = TrackerClient(inflight_tracker, "model")
         self._supervisor = EngineSupervisor(start, start_engine, self._reporter, self._tracker_client, max_deaths)
@@ -79,7 +91,9 @@ class GeneratorWorker:
 
     async def _decode(self, item: SampleSpec, checkpoint: DecodeCheckpoint) -> Decoded:
         task = DecodingTask(
-            prompt=self._supervisor.render(self._family.conversation(item.prompt.text)),
+            prompt=self._supervisor.render(
+                self._family.conversation(item.prompt.text), self._arguments[item.setting.setting_id]
+            ),
             tags=self._family.tags,
             sampling=item.setting.sampling,
             seed=item.seed,
@@ -145,6 +159,13 @@ class GeneratorWorker:
             engine=self._supervisor.name,
             **{**absent, **nothing, **known},
         )
+
+
+def _arguments(spec: StrategySpec, family: Family, needs: EngineNeeds | ApiEntry) -> dict[str, Any]:
+    """Arguments of `render` in a setting: of the chat template, or keys of an API's request."""
+    if isinstance(needs, ApiEntry):
+        return request_body(spec, family)
+    return template_arguments(spec, family, needs.template_kwargs)
 
 
 WORKER_TITLE = f"MapBatches({GeneratorWorker.__name__}"

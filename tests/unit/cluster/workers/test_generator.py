@@ -15,9 +15,11 @@ from safechain_ray.cluster.workers.generator import GeneratorWorker
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
 from safechain_ray.testing import ScriptedEngine
 from safechain_ray.types import (
+    NO_ARGUMENTS,
     SAMPLES_SCHEMA,
     Message,
     Prompt,
+    Request,
     Sample,
     Sampling,
     Setting,
@@ -113,7 +115,7 @@ def test_the_stored_prompt_is_the_original_though_its_special_tokens_are_broken_
 ):
     render = ScriptedEngine.render
 
-    def broken(engine: ScriptedEngine, messages: tuple[Message, ...]) -> str:
+    def broken(engine: ScriptedEngine, messages: tuple[Message, ...], arguments: Any = NO_ARGUMENTS) -> str:
         return render(engine, tuple(replace(turn, content=broken_up(turn.content, ["<s>"])) for turn in messages))
 
     monkeypatch.setattr(ScriptedEngine, "render", broken)
@@ -128,6 +130,21 @@ def test_each_row_follows_its_own_settings_strategy(generated: Any):
     *_, prefilled = generated(settings=(SAMPLED, zerothink), answer=lambda request: "Hello you!")
     assert (prefilled.strategy, prefilled.prefill) == ("zerothink", "<think>\n\n</think>\n\n")
     assert (prefilled.seed, prefilled.outcome, prefilled.answer) == (None, "ok", "Hello you!")
+
+
+def test_a_hybrid_model_thinks_in_one_setting_and_not_in_another_with_one_engine(generated: Any):
+    on, off = (
+        Setting(dataset="d", strategy={"template_kwargs": {"enable_thinking": enabled}}) for enabled in (True, False)
+    )
+
+    def answer(request: Request) -> str:
+        return "Hello you!" if "</think>" in request.prompt else "Greet them.\n</think>\n\nHello you!"
+
+    thinking, plain = generated(settings=(on, off), answer=answer)
+    assert (thinking.setting_id, plain.setting_id) == (on.setting_id, off.setting_id)
+    assert (thinking.thought, thinking.answer, thinking.prefill) == ("Greet them.", "Hello you!", "<think>\n")
+    assert (plain.thought, plain.answer, plain.prefill) == ("", "Hello you!", "<think>\n\n</think>\n\n")
+    assert (plain.outcome, plain.thought_tokens, plain.answer_tokens) == ("ok", 0, 2)
 
 
 def test_the_engine_is_given_each_samples_own_seed(generated: Any):

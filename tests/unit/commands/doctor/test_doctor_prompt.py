@@ -44,8 +44,10 @@ def broken(tmp_path: Path) -> Callable[..., Any]:
     return made
 
 
-def examined(tokenizer: Any, family: str = "demo", chat_template: str | None = None) -> dict[str, Finding]:
-    findings = check_model_prompt(SUBJECT, tokenizer, families()[family], chat_template)
+def examined(
+    tokenizer: Any, family: str = "demo", chat_template: str | None = None, **arguments: Any
+) -> dict[str, Finding]:
+    findings = check_model_prompt(SUBJECT, tokenizer, families()[family], chat_template, **arguments)
     return {finding.check: finding for finding in findings}
 
 
@@ -57,6 +59,17 @@ def complaints(findings: dict[str, Finding]) -> dict[str, str]:
 def test_nothing_is_wrong_with_the_templates_of_the_families(fixture: str):
     family, template, bos = FIXTURES[fixture]
     assert complaints(examined(tokenizer_of(template, bos), family)) == {}
+
+
+def test_arguments_that_the_template_never_reads_are_reported(broken: Callable[..., Any]):
+    switch = "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>{% endif %}"
+    tokenizer = broken(OWN_TEMPLATE + switch)
+    assert "template arguments" not in examined(tokenizer)
+    known = examined(tokenizer, template_kwargs={"enable_thinking": False})
+    assert known["template arguments"].detail == "the chat template reads enable_thinking"
+    assert known["prefill of default"].detail == "the template opens and closes <think> itself"
+    unknown = examined(tokenizer, template_kwargs={"enable_thinkin": False})["template arguments"]
+    assert (unknown.status, unknown.detail) == ("failed", "the chat template never reads enable_thinkin")
 
 
 def test_nothing_is_wrong_with_the_demo_model(broken: Callable[..., Any]):
