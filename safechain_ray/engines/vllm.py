@@ -161,7 +161,7 @@ class VllmEngine:
 
         # The defaults of the offline class `LLM`: 8,192 or 16,384 batched tokens a step, where AsyncLLM takes 2,048.
         self._engine = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(**engine_arguments(start, weights, os.environ)),
+            AsyncEngineArgs(**_reasoning_arguments(start), **engine_arguments(start, weights, os.environ)),
             usage_context=UsageContext.LLM_CLASS,
             stat_loggers=[_token_counter(start)],
         )
@@ -276,7 +276,7 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind
 
         sampling = request.sampling
-        return SamplingParams(
+        parameters = SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
@@ -288,6 +288,27 @@ class VllmEngine:
             skip_special_tokens=request.skip_special_tokens,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
+        if request.thinking_budget is not None:  # earlier versions of vLLM have no such argument
+            parameters.thinking_token_budget = request.thinking_budget
+        return parameters
+
+
+def _reasoning_arguments(start: EngineStart) -> dict[str, Any]:
+    """The tags between which vLLM counts the tokens of a thought. Raises ValueError for a vLLM that can't count them.
+
+    They are given without a reasoning parser: only a parser's tags would be used, and every token is counted by ids.
+    """
+    if start.thinking_tags is None:
+        return {}
+    try:
+        from vllm.config.reasoning import ReasoningConfig
+    except ImportError:
+        raise ValueError(
+            "this version of vLLM can't bound the tokens of a thought. Fix: install vLLM 0.32, or leave out "
+            "strategy 'budget'"
+        ) from None
+    tags = start.thinking_tags
+    return {"reasoning_config": ReasoningConfig(reasoning_start_str=tags.open, reasoning_end_str=tags.close)}
 
 
 def _is_cancelled() -> bool:

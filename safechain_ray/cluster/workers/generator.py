@@ -6,6 +6,7 @@ A row that fails becomes a sample with an error. Only an engine that can't be st
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from safechain_ray.decoding.base import (
     DecodeCheckpoint,
     Decoded,
     DecodingTask,
+    bounds_thought,
     request_body,
     split_response,
     strategy,
@@ -56,6 +58,8 @@ class GeneratorWorker:
         }
         self._reporter = ProgressReporter(progress_tracker, "model")
         self._tracker_client = TrackerClient(inflight_tracker, "model")
+        if isinstance(start, EngineStart) and any(bounds_thought(each.strategy) for each in settings):
+            start = replace(start, thinking_tags=family.tags)
         self._supervisor = EngineSupervisor(start, start_engine, self._reporter, self._tracker_client, max_deaths)
         gc_freeze()
 

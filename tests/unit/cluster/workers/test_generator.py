@@ -13,7 +13,7 @@ from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
 from safechain_ray.cluster.workers.generator import GeneratorWorker
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
-from safechain_ray.testing import ScriptedEngine
+from safechain_ray.testing import ScriptedEngine, ScriptedEngines
 from safechain_ray.types import (
     NO_ARGUMENTS,
     SAMPLES_SCHEMA,
@@ -145,6 +145,19 @@ def test_a_hybrid_model_thinks_in_one_setting_and_not_in_another_with_one_engine
     assert (thinking.thought, thinking.answer, thinking.prefill) == ("Greet them.", "Hello you!", "<think>\n")
     assert (plain.thought, plain.answer, plain.prefill) == ("", "Hello you!", "<think>\n\n</think>\n\n")
     assert (plain.outcome, plain.thought_tokens, plain.answer_tokens) == ("ok", 0, 2)
+
+
+def test_an_engine_counts_thinking_tokens_only_where_a_setting_has_a_budget(
+    generated: Any, monkeypatch: pytest.MonkeyPatch
+):
+    tags: list[Any] = []
+    start_engine = ScriptedEngines.__call__
+    monkeypatch.setattr(
+        ScriptedEngines, "__call__", lambda self, start: tags.append(start.thinking_tags) or start_engine(self, start)
+    )
+    generated()
+    generated(settings=(SAMPLED, Setting(dataset="d", strategy={"name": "budget", "tokens": 3})))
+    assert tags == [None, families()["demo"].tags]
 
 
 def test_the_engine_is_given_each_samples_own_seed(generated: Any):
