@@ -3,11 +3,11 @@
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from safechain_ray.catalog.parallelism import Attention, ParallelSizes
 from safechain_ray.likely_keys import without_prefixed_keys
-from safechain_ray.types import Message, SpecialTokens, ThinkingTags, VariableName
+from safechain_ray.types import Message, SpecialTokens, TemplateKwargs, ThinkingTags, VariableName, is_empty
 from safechain_ray.types.model_errors import CODE
 
 MessageContent = Literal["text", "list"]
@@ -17,8 +17,11 @@ MessageContent = Literal["text", "list"]
 GPU_GIGABYTES = 80
 """Memory of the GPUs for which the catalog gives parallel sizes."""
 
-QUANTIZED_DTYPES = ("fp8", "quantized")
-"""Values of `weights_dtype` for published weights that are quantized; `quantized` is any method other than fp8."""
+QUANTIZED_DTYPES = ("fp8", "mxfp4", "quantized")
+"""Values of `weights_dtype` for published weights that are quantized; `quantized` is any method without a name here."""
+
+BYTES_EACH = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1, "mxfp4": 0.6}
+"""Bytes of a parameter. In MXFP4 experts take 4.25 bits and all else 16: gpt-oss-20b has 0.66 bytes, -120b 0.56."""
 
 QUANTIZED_GIGABYTES = 1.15
 """Per billion parameters in fp8: one byte each, and two for the embeddings, which vLLM does not quantize."""
@@ -43,6 +46,19 @@ class Family(BaseModel):
     name: str
     tags: ThinkingTags | None = None
     system_prompt: str | None = Field(None, description="None leaves the system turn to the chat template")
+    template_kwargs: TemplateKwargs = Field(
+        default_factory=dict,
+        exclude_if=is_empty,  # runs that are older than this field keep their identity
+        description="arguments of the chat template with which models of this family think",
+    )
+    no_think: TemplateKwargs | None = Field(
+        None,
+        exclude_if=lambda arguments: arguments is None,
+        description="arguments of the chat template with which they do not think; None: there is no switch",
+    )
+    efforts: tuple[str, ...] = Field(
+        (), exclude_if=is_empty, description="values of the template argument reasoning_effort"
+    )
     source: str = Field("", description="where these facts come from")
 
     def conversation(self, prompt: str) -> tuple[Message, ...]:
@@ -60,7 +76,13 @@ class EngineNeeds(BaseModel):
 
     source: str = Field(description="Hugging Face id, local path, s3:// or gs:// folder, or package://… (shipped here)")
     revision: str | None = None
-    parameters: float = Field(description="billions of parameters")
+    parameters: float = Field(description="billions of parameters, which take memory")
+    active_parameters: float | None = Field(
+        None,
+        gt=0,
+        exclude_if=lambda active: active is None,
+        description="billions of parameters that compute a token, in a mixture of experts; None: all",
+    )
     dtype: str = "bfloat16"
     weights_dtype: str | None = Field(None, description="of the published weights, where it is not `dtype`")
     context_length: int = Field(ge=1, description="tokens of prompt and completion together")
@@ -84,6 +106,11 @@ class EngineNeeds(BaseModel):
         exclude_if=lambda content: content == "text",
         description="how the model's chat template reads a message's content; multimodal ones want a list",
     )
+    template_kwargs: TemplateKwargs = Field(
+        default_factory=dict,
+        exclude_if=is_empty,
+        description="arguments of the chat template, such as {enable_thinking: false}; they win over the family's",
+    )
     special_tokens: SpecialTokens = Field(
         "control",
         exclude_if=lambda special_tokens: special_tokens == "control",
@@ -103,6 +130,18 @@ class EngineNeeds(BaseModel):
         return self.sizes.gpus
 
     @property
+    def computed_parameters(self) -> float:
+        """Billions of parameters that compute a token, which decide its time."""
+        return self.parameters if self.active_parameters is None else self.active_parameters
+
+    @property
+    def inactive_gigabytes(self) -> float:
+        """Memory of the weights that do not compute a given token: the other experts."""
+        if self.active_parameters is None:
+            return 0.0
+        return self.weight_gigabytes * (1 - self.active_parameters / self.parameters)
+
+    @property
     def is_quantized(self) -> bool:
         """Whether the published weights are quantized, or `engine_kwargs` quantizes them in vLLM."""
         return self.weights_dtype in QUANTIZED_DTYPES or "quantization" in self.engine_kwargs
@@ -112,8 +151,13 @@ class EngineNeeds(BaseModel):
         """Memory of the weights alone."""
         if self.quantization is not None:
             return self.parameters * QUANTIZED_GIGABYTES
-        bytes_each = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}.get(self.weights_dtype or self.dtype, 2)
-        return self.parameters * bytes_each
+        return self.parameters * BYTES_EACH.get(self.weights_dtype or self.dtype, 2)
+
+    @model_validator(mode="after")
+    def _active_among_all(self) -> Self:
+        if self.active_parameters is not None and self.active_parameters > self.parameters:
+            raise ValueError("active_parameters are among parameters, and can't exceed them")
+        return self
 
     def spread(self, sizes: ParallelSizes, context_length: int) -> Self:
         """A copy with other parallel sizes and context length."""

@@ -28,14 +28,13 @@ from safechain_ray.cluster.ray_internals.stream_context import configure
 from safechain_ray.cluster.sample_index import SampleIndex, broadcast
 from safechain_ray.cluster.session import cluster_address
 from safechain_ray.cluster.stream_control import StreamControl
-from safechain_ray.cluster.workers.generator import GeneratorWorker
+from safechain_ray.cluster.workers.generator import GeneratorWorker, decodings_of, with_thinking_tags
 from safechain_ray.cluster.workers.grader import BlockGrader
 from safechain_ray.cluster.workers.inflight_tracker import start_inflight_tracker
 from safechain_ray.cluster.workers.judge import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.workers.pair_judge import REQUESTS_A_PAIR, PairJudgeWorker, PairReader, StoredPair
 from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.config import ResourcesConfig
-from safechain_ray.decoding.base import strategy
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.start import RUNNING, EngineStart, StartEngine
 from safechain_ray.engines.vllm_environment import path_with_own_programs
@@ -153,16 +152,17 @@ def generate(
     settings: StreamSettings,
 ) -> Dataset:
     """The model's pool: samples without verdicts, from sample numbers."""
-    arguments = {
+    arguments: dict[str, Any] = {
         "model": model.name,
         "family": family,
         "sample_specs": broadcast(sample_specs),
-        "strategies": {setting.setting_id: strategy(setting.strategy) for setting in sample_specs.settings},
+        "decodings": decodings_of(sample_specs.settings, family, model),
         **_engine_of(model, pool, settings),
         "max_deaths": settings.max_engine_deaths,
         "progress_tracker": settings.progress_tracker,
         "inflight_tracker": settings.inflight_tracker,
     }
+    arguments["start"] = with_thinking_tags(arguments["start"], sample_specs.settings, family)
     pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
     return add_pool(numbers, GeneratorWorker, arguments, pool_arguments, generates=True)
 

@@ -1,15 +1,24 @@
 """Parts that configs share: data sets, engines, models, judges, votes, settings, resources."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, JsonValue, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from safechain_ray.config.base import Config, Named
 from safechain_ray.likely_keys import without_prefixed_keys
-from safechain_ray.types import PLAIN_URL, Sampling, SpecialTokens, StrategySpec, VariableName, VoteRule
+from safechain_ray.types import (
+    PLAIN_URL,
+    Sampling,
+    SpecialTokens,
+    StrategySpec,
+    TemplateKwargs,
+    VariableName,
+    VoteRule,
+)
 
 
 class DatasetConfig(Named):
@@ -54,6 +63,9 @@ class EngineConfig(Config):
     )
     special_tokens: SpecialTokens | None = Field(
         None, description="special tokens within a prompt are sent as `control` tokens, or as plain `text`"
+    )
+    template_kwargs: TemplateKwargs | None = Field(
+        None, description="arguments of the chat template for every setting, added to the catalog's"
     )
     engine_kwargs: dict[str, Any] | None = Field(None, description="keyword arguments of vLLM's engine")
 
@@ -187,8 +199,22 @@ def _accepted_overrides(overrides: dict[str, float | int]) -> dict[str, float | 
     return overrides
 
 
-def _accepted_values(vary: dict[str, tuple[float | int, ...]]) -> dict[str, tuple[float | int, ...]]:
-    _check_temperatures(*vary.get("temperature", ()))
+VariedValue = float | int | str | dict[str, JsonValue]
+
+KINDS_OF_VARIED: Mapping[str, tuple[type, str]] = {
+    "template_kwargs": (dict, "mappings, such as [{enable_thinking: true}, {enable_thinking: false}]"),
+    "extra_body": (dict, "mappings, such as [{thinking: {type: enabled}}, {thinking: {type: disabled}}]"),
+    "reasoning_effort": (str, "words, such as [low, high]"),
+}
+"""The type of the values of `vary` that are no sampling parameters."""
+
+
+def _accepted_values(vary: dict[str, tuple[VariedValue, ...]]) -> dict[str, tuple[VariedValue, ...]]:
+    for key, values in vary.items():
+        kind, words = KINDS_OF_VARIED.get(key, ((float, int), "numbers"))
+        if not all(isinstance(value, kind) for value in values):
+            raise ValueError(f"{key} takes a list of {words}")
+    _check_temperatures(*(value for value in vary.get("temperature", ()) if isinstance(value, float | int)))
     return vary
 
 

@@ -20,7 +20,7 @@ from safechain_ray.metrics.safety import (
     over_refusal,
 )
 from safechain_ray.metrics.user_metrics import Figures, UserFigure
-from safechain_ray.types import Outcome, Part, Sampling, Setting, StrategySpec
+from safechain_ray.types import Outcome, Part, RequestBody, Sampling, Setting, StrategySpec, TemplateKwargs, is_empty
 
 Value = TypeVar("Value")
 
@@ -84,6 +84,8 @@ class SettingFacts(FrozenModel):
     dataset: str
     strategy: str
     strategy_options: dict[str, bool | int | float | str]
+    template_kwargs: TemplateKwargs = Field(default_factory=dict, exclude_if=is_empty)
+    extra_body: RequestBody = Field(default_factory=dict, exclude_if=is_empty)
     sampling: dict[str, float | int]
     samples: int = Field(description="K, the samples of each prompt")
 
@@ -102,6 +104,8 @@ class SettingFacts(FrozenModel):
             dataset=setting.dataset,
             strategy=setting.strategy.name,
             strategy_options=setting.strategy.options,
+            template_kwargs=setting.strategy.template_kwargs,
+            extra_body=setting.strategy.extra_body,
             sampling=setting.sampling.model_dump(),
             samples=setting.samples,
         )
@@ -111,7 +115,12 @@ def as_setting(facts: SettingFacts) -> Setting:
     """The setting of these figures. Raises ValueError if there can be no such setting."""
     return Setting(
         dataset=facts.dataset,
-        strategy=StrategySpec(name=facts.strategy, options=facts.strategy_options),
+        strategy=StrategySpec(
+            name=facts.strategy,
+            options=facts.strategy_options,
+            template_kwargs=facts.template_kwargs,
+            extra_body=facts.extra_body,
+        ),
         sampling=Sampling.model_validate(facts.sampling),
         samples=facts.samples,
     )

@@ -28,7 +28,13 @@ def _models() -> list[Row]:
 
 
 def _model(entry: ModelEntry) -> Row:
-    return {**_any_model(entry), "revision": entry.revision, "parameters (B)": entry.parameters, **_engine(entry)}
+    return {
+        **_any_model(entry),
+        "revision": entry.revision,
+        "parameters (B)": entry.parameters,
+        "active (B)": entry.active_parameters,
+        **_engine(entry),
+    }
 
 
 def _api_model(entry: ApiEntry) -> Row:

@@ -27,6 +27,7 @@ from safechain_ray.metrics.user_metrics import check_user_metrics
 from safechain_ray.runs.identity import ALIKE_APOSTROPHES, decoding_marks, name_of, reading_mark
 from safechain_ray.runs.resolve_model import (
     UNMARKED_OF_ENTRIES,
+    UNMARKED_OF_FAMILIES,
     check_limits,
     check_weights,
     engine_identity,
@@ -74,7 +75,7 @@ class ResolvedRun:
         """All that changes the run's results, and nothing else. A run is resumed by a config of the same identity."""
         identity: dict[str, Any] = {
             "model": model_identity(self.model),
-            "family": self.family.model_dump(exclude={"source"}),
+            "family": self.family.model_dump(exclude=UNMARKED_OF_FAMILIES),
             "settings": [setting.model_dump() for setting in self.settings],
             "prompts": {name: prompts.fingerprint for name, prompts in self.prompt_sets.items()},
             "judges": [judge_identity(judge) for judge in self.judges],

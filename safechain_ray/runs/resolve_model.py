@@ -30,10 +30,13 @@ ANY_SERVER = "openai:"
 UNMARKED_OF_ENTRIES = {"description", "caveat", "licence", "gated", "access"}
 """Fields of a model or a judge that change no result, and so are no part of an identity."""
 
+UNMARKED_OF_FAMILIES = {"source", "efforts"}
+"""The same of a family."""
+
 UNMARKED_OF_APIS = {"api_key_env", "prices", "max_concurrent", "timeout_seconds", "max_tokens_parameter"}
 """The same of an API."""
 
-UNMARKED_OF_ENGINES = {"runs_on_cpu", "parameters", "weights_dtype", "attention"}
+UNMARKED_OF_ENGINES = {"runs_on_cpu", "parameters", "active_parameters", "weights_dtype", "attention"}
 """The same of an engine."""
 
 REFUSED_ARGUMENTS = {
@@ -239,7 +242,7 @@ def engine_identity(engine: EngineNeeds) -> dict[str, Any]:
 
 
 def with_overrides(entry: AnyNeeds, overrides: Mapping[str, Any]) -> AnyNeeds:
-    """The entry with the overrides, validated again; `engine_kwargs` are added to the catalog's.
+    """The entry with the overrides, validated again; `engine_kwargs` and `template_kwargs` are added to the catalog's.
 
     Raises InputError for `engine_kwargs` that a plan would miss or that run a model's own code, and for weights that
     are quantized twice.
@@ -251,6 +254,7 @@ def with_overrides(entry: AnyNeeds, overrides: Mapping[str, Any]) -> AnyNeeds:
         if key in added:
             raise InputError(f"engine_kwargs: {key} is not set there. Fix: {own}.")
     fields["engine_kwargs"] = entry.engine_kwargs | added
+    fields["template_kwargs"] = entry.template_kwargs | overrides.get("template_kwargs", {})
     resolved = type(entry).model_validate(fields)
     if resolved.quantization is not None and resolved.is_quantized:
         raise InputError(
