@@ -59,6 +59,16 @@ class Family(BaseModel):
     efforts: tuple[str, ...] = Field(
         (), exclude_if=is_empty, description="values of the template argument reasoning_effort"
     )
+    skip_special_tokens: bool = Field(
+        True,
+        exclude_if=lambda skips: skips,
+        description="False: the tags are special tokens, which the engine would leave out of the text",
+    )
+    reasoning_parser: str | None = Field(
+        None,
+        exclude_if=lambda parser: parser is None,
+        description="vLLM's parser for this family, against which the tags were held; responses are split by the tags",
+    )
     source: str = Field("", description="where these facts come from")
 
     def conversation(self, prompt: str) -> tuple[Message, ...]:

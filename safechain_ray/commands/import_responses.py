@@ -30,6 +30,7 @@ from safechain_ray.runs.identity import name_of
 from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import as_stored
+from safechain_ray.runs.resolve_model import UNMARKED_OF_FAMILIES
 from safechain_ray.runs.run_manifest import measure_and_write
 from safechain_ray.runs.workload import Remaining, Workload
 from safechain_ray.runs.workload import run as run_workload
@@ -90,7 +91,7 @@ class ImportWorkload(Workload[Imported]):
         return as_stored(
             {
                 "model": {"name": self.model},
-                "family": self.family.model_dump(exclude={"source"}),
+                "family": self.family.model_dump(exclude=UNMARKED_OF_FAMILIES),
                 "settings": [self.setting.model_dump()],
                 "prompts": {self.setting.dataset: self.responses.fingerprint},
                 "judges": [{"name": HUMAN, "kind": "labels"}] if self._has_labels else [],

@@ -30,7 +30,7 @@ ANY_SERVER = "openai:"
 UNMARKED_OF_ENTRIES = {"description", "caveat", "licence", "gated", "access"}
 """Fields of a model or a judge that change no result, and so are no part of an identity."""
 
-UNMARKED_OF_FAMILIES = {"source", "efforts"}
+UNMARKED_OF_FAMILIES = {"source", "efforts", "reasoning_parser"}
 """The same of a family."""
 
 UNMARKED_OF_APIS = {"api_key_env", "prices", "max_concurrent", "timeout_seconds", "max_tokens_parameter"}

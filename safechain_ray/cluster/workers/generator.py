@@ -32,7 +32,16 @@ from safechain_ray.decoding.base import (
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import BlockedError, EngineStartError, RowError
-from safechain_ray.types import Engine, Outcome, Sample, Setting, check_storable, samples_table
+from safechain_ray.types import (
+    Completion,
+    Engine,
+    Outcome,
+    Request,
+    Sample,
+    Setting,
+    check_storable,
+    samples_table,
+)
 
 AnyStart = TypeVar("AnyStart", EngineStart, ApiStart)
 
@@ -128,8 +137,13 @@ class GeneratorWorker:
             checkpoint=checkpoint,
             save_checkpoint=partial(self._tracker_client.save_checkpoint, item.sample_id),
         )
-        engine = self._supervisor
-        return await decoding.strategy.decode(task, engine.generate, engine.count_tokens)
+        return await decoding.strategy.decode(task, self._generate, self._supervisor.count_tokens)
+
+    async def _generate(self, request: Request) -> Completion:
+        """The engine's completion, with special tokens in its text where the family's tags are such tokens."""
+        return await self._supervisor.generate(
+            request if self._family.skip_special_tokens else replace(request, skip_special_tokens=False)
+        )
 
     def _completed(self, item: SampleSpec, decoded: Decoded, seconds: float) -> Sample:
         parts = split_response(decoded.whole, self._family.tags)

@@ -64,7 +64,7 @@ def check_model_prompt(
     if family.tags is None:
         yield subject.ok("thinking tags", f"family {family.name} writes none: the whole response is judged")
     else:
-        yield check_tags(subject, tokenizer, family.tags)
+        yield check_tags(subject, tokenizer, family.tags, family.skip_special_tokens)
     for spec in _strategies_of(family):
         arguments = template_arguments(spec, family, template_kwargs)
         rendered = render(tokenizer, family.conversation(PROBE), chat_template, arguments)
@@ -146,8 +146,8 @@ def check_system_prompt(subject: Subject, family: Family, prompt: str) -> Findin
     return subject.failed("system prompt", "the template drops or changes it", OTHER_TEMPLATE)
 
 
-def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags) -> Finding:
-    """Every tag survives tokenisation and decoding, also without special tokens, as vLLM decodes."""
+def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags, skip_special_tokens: bool = True) -> Finding:
+    """Every tag survives tokenisation and decoding as vLLM decodes: without special tokens where the family skips them."""
     written = [tag for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag is not None]
     ids = {tag: tokenizer(tag, add_special_tokens=False).input_ids for tag in written}
     changed = [tag for tag in written if tokenizer.decode(ids[tag], skip_special_tokens=False) != tag]
@@ -157,7 +157,8 @@ def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags) -> Finding:
             f"{', '.join(changed)} does not survive tokenisation",
             "check the model's family, and that the tokenizer is this model's own",
         )
-    hidden = [tag for tag in written if tag not in tokenizer.decode(ids[tag], skip_special_tokens=True)]
+    texts = {tag: tokenizer.decode(ids[tag], skip_special_tokens=skip_special_tokens) for tag in written}
+    hidden = [tag for tag, text in texts.items() if tag not in text]
     if hidden:
         return subject.failed(
             "thinking tags",

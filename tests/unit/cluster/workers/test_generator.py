@@ -161,6 +161,15 @@ def test_an_engine_counts_thinking_tokens_only_where_a_setting_has_a_budget(
     assert tags == [None, families()["demo"].tags]
 
 
+@pytest.mark.parametrize(("family", "skips"), [("demo", True), ("gpt-oss", False)])
+def test_special_tokens_stay_in_the_text_of_a_family_whose_tags_are_such_tokens(
+    family: str, skips: bool, generated: Any
+):
+    asked: list[bool] = []
+    generated(family=family, answer=lambda request: asked.append(request.skip_special_tokens) or "Hi")
+    assert asked == [skips, skips]
+
+
 def test_the_engine_is_given_each_samples_own_seed(generated: Any):
     seeds = []
     generated(answer=lambda request: seeds.append(request.seed) or "</think>\nHi")

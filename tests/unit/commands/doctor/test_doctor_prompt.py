@@ -74,6 +74,14 @@ def test_arguments_that_the_template_never_reads_are_reported(broken: Callable[.
     assert (unknown.status, unknown.detail) == ("failed", "the chat template never reads enable_thinkin")
 
 
+def test_tags_that_are_special_tokens_are_fine_for_a_family_that_keeps_them(broken: Callable[..., Any]):
+    tokenizer, family = broken(tags_special=True), families()["demo"]
+    assert examined(tokenizer)["thinking tags"].status == "failed"
+    keeping = family.model_copy(update={"skip_special_tokens": False})
+    findings = check_model_prompt(SUBJECT, tokenizer, keeping, None)
+    assert {finding.check: finding.status for finding in findings}["thinking tags"] == "ok"
+
+
 def test_nothing_is_wrong_with_the_demo_model(broken: Callable[..., Any]):
     findings = examined(broken())
     assert complaints(findings) == {}
