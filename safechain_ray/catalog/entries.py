@@ -257,6 +257,7 @@ class ApiEntry(Entry):
         "None: detected",
     )
     is_judge: bool = Field(False, exclude=True, description="a judge's endpoint, which has other config keys")
+    judge_key: str = Field("judge", exclude=True, description="the config key of a judge, for messages")
 
     @field_validator("base_url")
     @classmethod
@@ -270,7 +271,7 @@ class ApiEntry(Entry):
 
     def option(self, key: Literal["api_key_env=NAME", "model=ID", "base_url=URL"]) -> str:
         """The option that sets a key of this endpoint, for messages."""
-        return f"--set judge.endpoint.{key}" if self.is_judge else API_OPTIONS[key]
+        return f"--set {self.judge_key}.endpoint.{key}" if self.is_judge else API_OPTIONS[key]
 
     @property
     def source(self) -> str:

@@ -191,15 +191,15 @@ def judge(
         arguments["key"] = entry.endpoint.api_key()
         # At least a block, so that a second block fills the slots that the last rows of the first block leave.
         pool_arguments = _pool_arguments(pool, settings, max(entry.endpoint.max_concurrent, settings.block_rows))
-        return add_pool(samples, EndpointJudge, arguments, pool_arguments)
-    assert entry.engine is not None
+        if not entry.calls_chat_api:
+            return add_pool(samples, EndpointJudge, arguments, pool_arguments)
+    else:
+        pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
     arguments |= {
-        "start": settings.engine_start(pool, entry.engine),
-        "start_engine": settings.start_engine,
+        **_engine_of(entry.engine or judging_api(entry), pool, settings),
         "max_deaths": settings.max_engine_deaths,
         "inflight_tracker": settings.inflight_tracker,
     }
-    pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
     return add_pool(samples, EngineJudge, arguments, pool_arguments)
 
 

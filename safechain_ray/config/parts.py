@@ -154,6 +154,10 @@ class JudgeConfig(Named):
 
     name: str = Field(description="catalog name (`safechain-ray list judges`), hub id, or a new name with `kind`")
     phrases: str | None = Field(None, description="refusal-match: a file of refusal phrases, one a line")
+    reading: Literal["strict", "loose"] | None = Field(
+        None, description="judges with a controversial label: strict counts it as unsafe, loose as safe"
+    )
+    policy_file: str | None = Field(None, description="judges with a policy: a UTF-8 file with another one")
     engine: EngineConfig = Field(EngineConfig(), description="overrides of the engine's arguments")
     endpoint: EndpointConfig = Field(EndpointConfig(), description="overrides for a judge behind an API")
     definition: dict[str, Any] | None = Field(

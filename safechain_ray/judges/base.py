@@ -287,6 +287,8 @@ def prefixes_table(samples: pa.Table, prefixes: ThoughtPrefixes) -> pa.Table:
             "categories": verdict.categories,
             "error": verdict.error,
             "note": verdict.note,
+            "refusal": verdict.refusal,
+            "harmful_request": verdict.harmful_request,
         }
         for sample in samples_from_table(samples)
         for number, (each, verdict) in enumerate(zip(_with_prefixes(sample, prefixes), sample.verdicts, strict=True), 1)

@@ -157,6 +157,7 @@ def _judges() -> list[Row]:
             "GPUs": entry.engine.gpus if entry.engine else None,
             "context": entry.engine.context_length if entry.engine else None,
             "endpoint": entry.endpoint.base_url if entry.endpoint else None,
+            "source of the prompt": entry.prompt_source or None,
             "gated": entry.gated,
             "access": entry.access,
             "licence": entry.licence,

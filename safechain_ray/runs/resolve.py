@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import ApiEntry, Family, ModelEntry
-from safechain_ray.catalog.judge_entries import Endpoint, JudgeEntry
+from safechain_ray.catalog.judge_entries import Endpoint, JudgeEntry, with_policy_text
 from safechain_ray.catalog.row_entries import DatasetEntry
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.config import DatasetConfig, EndpointConfig, JudgeConfig, RunConfig
@@ -216,11 +216,12 @@ def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
         raise InputError(
             f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does. Fix: leave out phrases."
         )
-    if entry.kind == "harmbench" and config.engine.special_tokens == "text":
+    if entry.is_raw and config.engine.special_tokens == "text":
         raise InputError(
             f"judges: {config.name} has a prompt of its own without a chat template, in which special tokens are not "
             "broken up. Fix: leave engine.special_tokens out."
         )
+    entry = _with_data(entry, config)
     if entry.engine is not None:
         engine = with_overrides(entry.engine, config.engine.overrides())
         check_weights(engine.source)
@@ -233,6 +234,22 @@ def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
     phrases = config.phrases or entry.phrases
     read_phrases(phrases)
     return entry.model_copy(update={"phrases": phrases})
+
+
+def _with_data(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
+    """The entry with the config's reading and policy."""
+    if config.reading is not None:
+        if entry.reading is None:
+            raise InputError(
+                f"judges: {config.name} has one reading, as none of its labels is controversial. "
+                "Fix: leave reading out."
+            )
+        entry = entry.model_copy(update={"reading": config.reading})
+    if config.policy_file is not None:
+        if entry.policy is None and entry.policy_file is None:
+            raise InputError(f"judges: {config.name} has no policy to replace. Fix: leave policy_file out.")
+        entry = entry.model_copy(update={"policy": None, "policy_file": config.policy_file})
+    return with_policy_text(entry)
 
 
 def _endpoint(known: Endpoint, config: EndpointConfig) -> Endpoint:

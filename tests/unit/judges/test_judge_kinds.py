@@ -51,7 +51,7 @@ def config(judge: str) -> RunConfig:
 def test_an_unknown_kind_is_refused_by_name_with_the_known_ones_before_an_engine_starts(with_judge: JudgeEntry):
     with pytest.raises(UnknownNameError) as refused:
         resolve(config("by-length"))
-    known = "harmbench, llama_guard, openai_moderation, refusal_match"
+    known = "first_token, harmbench, labelled_lines, llama_guard, openai_moderation, policy, refusal_match, template"
     assert str(refused.value) == (
         f"Unknown kind of judge (judges.by-length, built-in) 'longest'. Known: {known}. "
         "Fix: give a known name, or module:name for code."
