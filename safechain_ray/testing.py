@@ -5,6 +5,7 @@ vLLM's. `sample` and `verdict` build records; a test names only the columns that
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
-from safechain_ray.types import Completion, Message, Part, Request, Sample, Setting, Verdict
+from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Part, Request, Sample, Setting, Verdict
 
 NEVER: Callable[[Request], bool] = lambda request: False  # noqa: E731 (a default that reads as its meaning)
 
@@ -80,9 +81,14 @@ class ScriptedEngine:
     def context_length(self) -> int:
         return self.script.context_length
 
-    def render(self, messages: tuple[Message, ...]) -> str:
+    def render(self, messages: tuple[Message, ...], arguments: Mapping[str, Any] = NO_ARGUMENTS) -> str:
+        """As the template of a hybrid model: `enable_thinking` of False closes the thought. Others are written out."""
+        others = {key: value for key, value in arguments.items() if key != "enable_thinking"}
         turns = "".join(f"<|{message.role}|>{message.content}" for message in messages)
-        return f"{turns}<|assistant|>" + ("<think>\n" if self.script.opens_thought else "")
+        head = (f"<|arguments|>{json.dumps(others, sort_keys=True)}" if others else "") + f"{turns}<|assistant|>"
+        if not arguments.get("enable_thinking", True):
+            return f"{head}<think>\n\n</think>\n\n"
+        return head + ("<think>\n" if self.script.opens_thought else "")
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())

@@ -3,11 +3,12 @@
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from safechain_ray.catalog.parallelism import Attention, ParallelSizes
 from safechain_ray.likely_keys import without_prefixed_keys
-from safechain_ray.types import Message, SpecialTokens, ThinkingTags, VariableName
+from safechain_ray.types import Message, SpecialTokens, TemplateKwargs, ThinkingTags, VariableName, is_empty
+from safechain_ray.types.model_errors import CODE
 
 MessageContent = Literal["text", "list"]
 """The content of a message for a chat template: text, or a list of `{type: text, text: ...}`."""
@@ -16,8 +17,11 @@ MessageContent = Literal["text", "list"]
 GPU_GIGABYTES = 80
 """Memory of the GPUs for which the catalog gives parallel sizes."""
 
-QUANTIZED_DTYPES = ("fp8", "quantized")
-"""Values of `weights_dtype` for published weights that are quantized; `quantized` is any method other than fp8."""
+QUANTIZED_DTYPES = ("fp8", "mxfp4", "quantized")
+"""Values of `weights_dtype` for published weights that are quantized; `quantized` is any method without a name here."""
+
+BYTES_EACH = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1, "mxfp4": 0.6}
+"""Bytes of a parameter. In MXFP4 experts take 4.25 bits and all else 16: gpt-oss-20b has 0.66 bytes, -120b 0.56."""
 
 QUANTIZED_GIGABYTES = 1.15
 """Per billion parameters in fp8: one byte each, and two for the embeddings, which vLLM does not quantize."""
@@ -42,6 +46,29 @@ class Family(BaseModel):
     name: str
     tags: ThinkingTags | None = None
     system_prompt: str | None = Field(None, description="None leaves the system turn to the chat template")
+    template_kwargs: TemplateKwargs = Field(
+        default_factory=dict,
+        exclude_if=is_empty,  # runs that are older than this field keep their identity
+        description="arguments of the chat template with which models of this family think",
+    )
+    no_think: TemplateKwargs | None = Field(
+        None,
+        exclude_if=lambda arguments: arguments is None,
+        description="arguments of the chat template with which they do not think; None: there is no switch",
+    )
+    efforts: tuple[str, ...] = Field(
+        (), exclude_if=is_empty, description="values of the template argument reasoning_effort"
+    )
+    skip_special_tokens: bool = Field(
+        True,
+        exclude_if=lambda skips: skips,
+        description="False: the tags are special tokens, which the engine would leave out of the text",
+    )
+    reasoning_parser: str | None = Field(
+        None,
+        exclude_if=lambda parser: parser is None,
+        description="vLLM's parser for this family, against which the tags were held; responses are split by the tags",
+    )
     source: str = Field("", description="where these facts come from")
 
     def conversation(self, prompt: str) -> tuple[Message, ...]:
@@ -59,7 +86,13 @@ class EngineNeeds(BaseModel):
 
     source: str = Field(description="Hugging Face id, local path, s3:// or gs:// folder, or package://… (shipped here)")
     revision: str | None = None
-    parameters: float = Field(description="billions of parameters")
+    parameters: float = Field(description="billions of parameters, which take memory")
+    active_parameters: float | None = Field(
+        None,
+        gt=0,
+        exclude_if=lambda active: active is None,
+        description="billions of parameters that compute a token, in a mixture of experts; None: all",
+    )
     dtype: str = "bfloat16"
     weights_dtype: str | None = Field(None, description="of the published weights, where it is not `dtype`")
     context_length: int = Field(ge=1, description="tokens of prompt and completion together")
@@ -83,6 +116,11 @@ class EngineNeeds(BaseModel):
         exclude_if=lambda content: content == "text",
         description="how the model's chat template reads a message's content; multimodal ones want a list",
     )
+    template_kwargs: TemplateKwargs = Field(
+        default_factory=dict,
+        exclude_if=is_empty,
+        description="arguments of the chat template, such as {enable_thinking: false}; they win over the family's",
+    )
     special_tokens: SpecialTokens = Field(
         "control",
         exclude_if=lambda special_tokens: special_tokens == "control",
@@ -102,6 +140,18 @@ class EngineNeeds(BaseModel):
         return self.sizes.gpus
 
     @property
+    def computed_parameters(self) -> float:
+        """Billions of parameters that compute a token, which decide its time."""
+        return self.parameters if self.active_parameters is None else self.active_parameters
+
+    @property
+    def inactive_gigabytes(self) -> float:
+        """Memory of the weights that do not compute a given token: the other experts."""
+        if self.active_parameters is None:
+            return 0.0
+        return self.weight_gigabytes * (1 - self.active_parameters / self.parameters)
+
+    @property
     def is_quantized(self) -> bool:
         """Whether the published weights are quantized, or `engine_kwargs` quantizes them in vLLM."""
         return self.weights_dtype in QUANTIZED_DTYPES or "quantization" in self.engine_kwargs
@@ -111,8 +161,13 @@ class EngineNeeds(BaseModel):
         """Memory of the weights alone."""
         if self.quantization is not None:
             return self.parameters * QUANTIZED_GIGABYTES
-        bytes_each = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}.get(self.weights_dtype or self.dtype, 2)
-        return self.parameters * bytes_each
+        return self.parameters * BYTES_EACH.get(self.weights_dtype or self.dtype, 2)
+
+    @model_validator(mode="after")
+    def _active_among_all(self) -> Self:
+        if self.active_parameters is not None and self.active_parameters > self.parameters:
+            raise ValueError("active_parameters are among parameters, and can't exceed them")
+        return self
 
     def spread(self, sizes: ParallelSizes, context_length: int) -> Self:
         """A copy with other parallel sizes and context length."""
@@ -123,6 +178,27 @@ class ModelEntry(Entry, EngineNeeds):
     """A reasoning model that vLLM replicas run."""
 
     family: str
+
+
+class CodeEntry(BaseModel):
+    """Python code of a user's catalog: `kind` is `module:name`, a class or a function."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    kind: str = Field(pattern=CODE, description="module:name, found beside the file or installed")
+
+
+class StrategyCode(CodeEntry):
+    """A decoding strategy: `kind` is called with its options, an instance of its or its module's `Options`."""
+
+    needs_tags: bool = Field(True, description="whether it needs a family with thinking tags and a prefill")
+    one_request: bool = Field(False, description="whether a sample is one request, so that a short context is enough")
+
+
+class MetricCode(CodeEntry):
+    """A metric of each setting: `kind` has `columns`, `count(rows)` for a table of samples, and `value(counts)`."""
 
 
 class Prices(BaseModel):

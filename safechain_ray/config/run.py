@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,13 +15,26 @@ from safechain_ray.config.parts import (
     ResourcesConfig,
     RunSampling,
     SettingConfig,
+    VariedValue,
     VariedValues,
     VoteConfig,
 )
 from safechain_ray.errors import InputError
 from safechain_ray.types import LARGEST_INT32, Part, Sampling, Setting, StrategySpec
 
-Varied = Literal["temperature", "top_p", "top_k", "max_tokens", "repetition_penalty"]
+Varied = Literal[
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "repetition_penalty",
+    "template_kwargs",
+    "extra_body",
+    "reasoning_effort",
+]
+
+ARGUMENTS = ("template_kwargs", "extra_body")
+"""Keys of `vary` that belong to the strategy of a setting, not to its sampling."""
 
 
 class OneModel(Config):
@@ -41,9 +54,10 @@ class SettingsConfig(Config):
     )
     sampling: RunSampling = Field(Sampling(), description="sampling parameters")
     samples: int = Field(1, ge=1, description="K, the samples of each prompt")
-    vary: Annotated[dict[Varied, tuple[float | int, ...]], VariedValues] = Field(
+    vary: Annotated[dict[Varied, tuple[VariedValue, ...]], VariedValues] = Field(
         default_factory=dict,
-        description="values of a sampling parameter, one setting for each value; all other parameters as in `sampling`",
+        description="values of a sampling parameter, of template_kwargs, extra_body or reasoning_effort; one setting "
+        "for each value, all other parameters as in `sampling`",
     )
     settings: tuple[SettingConfig, ...] = Field((), description="explicit settings instead of datasets x strategies")
     judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="judges of every sample")
@@ -98,7 +112,9 @@ class SettingsConfig(Config):
         Raises InputError for a setting of an unlisted data set and for a repeated setting.
         """
         wanted = self.settings or tuple(
-            SettingConfig(dataset=dataset.name, strategy=strategy, sampling=point)
+            SettingConfig(
+                dataset=dataset.name, strategy=_with_arguments(strategy, point), sampling=_without_arguments(point)
+            )
             for dataset in self.datasets
             for strategy in self.strategies
             for point in self._points()
@@ -129,8 +145,23 @@ class SettingsConfig(Config):
             )
         return tuple(expanded)
 
-    def _points(self) -> list[dict[str, float | int]]:
-        return [{key: value} for key, values in self.vary.items() for value in values] or [{}]
+    def _points(self) -> list[dict[str, Any]]:
+        return [_point(key, value) for key, values in self.vary.items() for value in values] or [{}]
+
+
+def _point(key: str, value: VariedValue) -> dict[str, Any]:
+    """A value of `vary`. The effort is an argument of the chat template; an API has a key for it in its requests."""
+    return {"template_kwargs": {key: value}} if key == "reasoning_effort" else {key: value}
+
+
+def _with_arguments(strategy: StrategySpec, point: Mapping[str, Any]) -> StrategySpec:
+    """The strategy with the arguments of a point, validated. Raises InputError for a reserved name."""
+    given = {key: getattr(strategy, key) | point[key] for key in ARGUMENTS if key in point}
+    return validated(StrategySpec, strategy.model_dump() | given, "vary") if given else strategy
+
+
+def _without_arguments(point: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in point.items() if key not in ARGUMENTS}
 
 
 class RunConfig(SettingsConfig, OneModel):

@@ -1,20 +1,26 @@
-"""Protocol and registry of decoding strategies: their tasks, results, checkpoints, and the split of a response.
+"""Protocol and registry of decoding strategies: their tasks, results, checkpoints, and checks.
 
-A new strategy is a file with `Options` and `build`, and a line in `STRATEGIES`.
+A built-in strategy is a module with `Options` and `build`, and a line in `STRATEGIES`. Catalogs of users add others.
 """
 
-import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from safechain_ray.catalog import families, models
-from safechain_ray.catalog.entries import Family
+from safechain_ray import catalog
+from safechain_ray.catalog.entries import Family, StrategyCode
+from safechain_ray.decoding.response import ResponseParts as ResponseParts  # strategies import these from here
+from safechain_ray.decoding.response import bos_twice as bos_twice
+from safechain_ray.decoding.response import split_begun as split_begun
+from safechain_ray.decoding.response import split_opening as split_opening
+from safechain_ray.decoding.response import split_response as split_response
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types import (
+    NO_ARGUMENTS,
     CountTokens,
     FinishReason,
     Generate,
@@ -22,7 +28,6 @@ from safechain_ray.types import (
     StrategySpec,
     StrictNumbers,
     ThinkingTags,
-    read_tags,
     short_hash,
 )
 from safechain_ray.types.strict_numbers import plain_words
@@ -136,34 +141,6 @@ class OneCallOptions(StrategyOptions):
     )
 
 
-_BOS = re.compile(r"<｜begin▁of▁sentence｜>|<\|begin_of_text\|>|<s>")
-"""The BOS tokens of R1's, Llama 3's and Llama 2's tokenizers, which add BOS to every text."""
-
-
-def bos_twice(prompt: str) -> str:
-    """`prompt` with a second BOS where the chat template writes one, as in the published codes.
-
-    resp_gen.py of github.com/uw-nsl/safechain and EvalPlus pass the rendered text to vLLM, whose tokenizer adds a BOS
-    of its own. Templates without BOS (QwQ, Sky-T1) and APIs are sent the same prompt either way.
-    """
-    opening = _BOS.match(prompt)
-    return prompt if opening is None else opening.group() + prompt
-
-
-def split_opening(prompt: str, tags: ThinkingTags | None) -> tuple[str, str]:
-    """`prompt` as (text before the opening tag, opening tag at the end with the whitespace after it).
-
-    The second item is "" where the template does not open the thought. Only the end of the prompt counts: a user's
-    request may have the tag anywhere.
-    """
-    if tags is None:
-        return prompt, ""
-    opening = re.search(rf"{re.escape(tags.open)}\s*\Z", prompt)
-    if opening is None:
-        return prompt, ""
-    return prompt[: opening.start()], opening.group()
-
-
 def required_tags(task: DecodingTask) -> ThinkingTags:
     """The task's tags; `check_strategy` has refused a family without them when the config was read."""
     if task.tags is None:
@@ -179,10 +156,13 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StrategyEntry:
-    """The module of a strategy, and its requirements.
+    """The module of a strategy, or `module:name` of a user's code; and its requirements.
 
     A strategy of `one_request` per sample needs a context for one prompt and one response. Others send the response
-    again, and may fill any context.
+    again, and may fill any context. `switch` names the function of the module that gives the strategy's arguments of
+    the chat template, from its options and the family. `not_of_apis` says why a model behind an API can't follow it.
+    `example` has the options that have no default. The engine counts the thought's tokens where a strategy
+    `bounds_thought`.
     """
 
     module: str
@@ -190,6 +170,11 @@ class StrategyEntry:
     needs_tags: bool = True
     one_request: bool = False
     build: str = "build"
+    options: str = "Options"
+    switch: str | None = None
+    not_of_apis: str | None = None
+    example: Mapping[str, str | int] = field(default_factory=dict)
+    bounds_thought: bool = False
 
 
 STRATEGIES: Mapping[str, StrategyEntry] = {
@@ -201,6 +186,46 @@ STRATEGIES: Mapping[str, StrategyEntry] = {
         "one_call", "a thought of one sentence is prefilled", one_request=True, build="build_lessthink"
     ),
     "morethink": StrategyEntry("morethink", "the thought is kept open for up to 10 rounds or 10,000 tokens"),
+    "no-think": StrategyEntry(
+        "model_switch",
+        "the model's own switch is off: it does not think",
+        needs_tags=False,
+        one_request=True,
+        switch="no_think",
+        not_of_apis="providers have switches of their own. Fix: use strategy 'default' with the provider's switch in "
+        "extra_body, or for a server of vLLM in template_kwargs.",
+    ),
+    "effort": StrategyEntry(
+        "model_switch",
+        "the model's own level of reasoning effort (option level)",
+        needs_tags=False,
+        one_request=True,
+        options="EffortOptions",
+        switch="effort",
+        example={"level": "low"},
+    ),
+    "budget": StrategyEntry(
+        "budget",
+        "vLLM closes the thought after a number of tokens (option tokens)",
+        one_request=True,
+        not_of_apis="vLLM's sampler enforces it. Fix: run the model's weights, or for a server of vLLM that has a "
+        "--reasoning-parser use strategy 'default' with extra_body {thinking_token_budget: N}.",
+        example={"tokens": 100},
+        bounds_thought=True,
+    ),
+    "safepath": StrategyEntry(
+        "opened_thought",
+        "the thought begins with SafePath's primer (arXiv:2505.14667) and stays open",
+        one_request=True,
+        build="build_safepath",
+    ),
+    "thinking-intervention": StrategyEntry(
+        "opened_thought",
+        "the thought begins with a sentence about safety in the first person (arXiv:2503.24370); the wording is this "
+        "project's, as the published one was not verified (option text)",
+        one_request=True,
+        build="build_intervention",
+    ),
 }
 
 STYLE_STRATEGIES: Mapping[str, StrategyEntry] = {
@@ -211,11 +236,23 @@ STYLE_STRATEGIES: Mapping[str, StrategyEntry] = {
 """Strategies that belong to a style of a benchmark: the style chooses them, a user does not."""
 
 
+def strategies() -> Mapping[str, StrategyEntry]:
+    """The built-in strategies, and those of users' catalogs."""
+    added = catalog.strategies()
+    if not added:
+        return STRATEGIES
+    return {**STRATEGIES, **{name: _entry_of(code) for name, code in added.items()}}
+
+
+def _entry_of(code: StrategyCode) -> StrategyEntry:
+    return StrategyEntry(code.kind, code.description, code.needs_tags, code.one_request)
+
+
 def strategy_entry(name: str) -> StrategyEntry:
     """The entry of a strategy. Raises UnknownNameError."""
-    entry = STYLE_STRATEGIES.get(name) or STRATEGIES.get(name)
+    entry = STYLE_STRATEGIES.get(name) or strategies().get(name)
     if entry is None:
-        raise UnknownNameError("strategy", name, STRATEGIES)
+        raise UnknownNameError("strategy", name, strategies())
     return entry
 
 
@@ -226,14 +263,50 @@ def strategy(spec: StrategySpec) -> Strategy:
         UnknownNameError: There is no strategy of this name.
         InputError: An option does not exist, or its value is invalid.
     """
-    entry = strategy_entry(spec.name)
-    module = import_module(f"{__package__}.{entry.module}")
+    build, options_type = _code_of(spec.name)
     try:
-        options = module.Options.model_validate(spec.options)
+        options = options_type.model_validate(spec.options)
     except ValidationError as error:
-        raise InputError(_explain(spec, error, tuple(module.Options.model_fields))) from None
-    built: Strategy = getattr(module, entry.build)(options)
-    return built
+        raise InputError(_explain(spec, error, tuple(options_type.model_fields))) from None
+    return build(options)
+
+
+def _code_of(name: str) -> tuple[Callable[[StrategyOptions], Strategy], type[StrategyOptions]]:
+    """What builds a strategy, and the type of its options: that of the class itself or of its module."""
+    entry = strategy_entry(name)
+    if not catalog.is_code(entry.module):
+        module = import_module(f"{__package__}.{entry.module}")
+        return getattr(module, entry.build), getattr(module, entry.options)
+    build: Any = catalog.code_of("strategies", name, entry.module)
+    of_module = getattr(sys.modules[build.__module__], "Options", StrategyOptions)
+    return build, getattr(build, "Options", of_module)
+
+
+def bounds_thought(spec: StrategySpec) -> bool:
+    """Whether the engine has to count the tokens of a thought."""
+    return strategy_entry(spec.name).bounds_thought
+
+
+def template_arguments(
+    spec: StrategySpec, family: Family, model: Mapping[str, Any] = NO_ARGUMENTS, *, of_api: bool = False
+) -> dict[str, Any]:
+    """Arguments of the chat template in a setting: the family's, the model's, the strategy's switch, the setting's own.
+
+    Later ones win. Raises InputError for a strategy whose switch models of `family` do not have.
+    """
+    entry = strategy_entry(spec.name)
+    switch: dict[str, Any] = {}
+    if entry.switch is not None:
+        module = import_module(f"{__package__}.{entry.module}")
+        switch = getattr(module, entry.switch)(spec, family, of_api)
+    return {**family.template_kwargs, **model, **switch, **spec.template_kwargs}
+
+
+def request_body(spec: StrategySpec, family: Family) -> dict[str, Any]:
+    """Keys of an API's request in a setting: `reasoning_effort` is one itself, other arguments are the template's."""
+    arguments = template_arguments(spec, family, of_api=True)
+    effort = {key: arguments.pop(key) for key in ("reasoning_effort",) if key in arguments}
+    return {**effort, **({"chat_template_kwargs": arguments} if arguments else {}), **spec.extra_body}
 
 
 def check_strategy(spec: StrategySpec, family: Family, takes_prefill: bool = True) -> None:
@@ -241,17 +314,28 @@ def check_strategy(spec: StrategySpec, family: Family, takes_prefill: bool = Tru
 
     `takes_prefill` is False for an API without prefill.
     """
-    if spec.name not in STRATEGIES:
-        raise UnknownNameError("strategy", spec.name, STRATEGIES)
+    known = strategies()
+    if spec.name not in known:
+        raise UnknownNameError("strategy", spec.name, known)
     strategy(spec)
-    if STRATEGIES[spec.name].needs_tags and not takes_prefill:
+    entry = known[spec.name]
+    if spec.extra_body and takes_prefill:
+        raise InputError(
+            f"Strategy {spec.name!r}: extra_body has keys of a request to an API, and this model is run here. Fix: use "
+            "template_kwargs for arguments of its chat template."
+        )
+    if entry.not_of_apis is not None and not takes_prefill:
+        raise InputError(f"Strategy {spec.name!r} can't be used with a model behind an API: {entry.not_of_apis}")
+    template_arguments(spec, family, of_api=not takes_prefill)
+    if entry.needs_tags and not takes_prefill:
         raise InputError(
             f"Strategy {spec.name!r} prefills part of the response, and an API takes whole turns only. Fix: use "
             "strategy 'default' for this model, or run its weights if they are published."
         )
-    if family.tags is not None or not STRATEGIES[spec.name].needs_tags:
+    if family.tags is not None or not entry.needs_tags:
         return
-    able = [model.name for model in models().values() if families()[model.family].tags is not None]
+    with_tags = {name for name, each in catalog.families().items() if each.tags is not None}
+    able = [model.name for model in catalog.models().values() if model.family in with_tags]
     raise InputError(
         f"Strategy {spec.name!r} controls the text between thinking tags, and models of family {family.name!r} write "
         f"none. Fix: use strategy 'default', or one of the models that can: {', '.join(able)}."
@@ -262,44 +346,9 @@ def _explain(spec: StrategySpec, error: ValidationError, known: tuple[str, ...])
     problems = "; ".join(
         f"no option {fault['loc'][0]!r}"
         if fault["type"] == "extra_forbidden"
+        else f"option {fault['loc'][0]!r} is missing"
+        if fault["type"] == "missing"
         else f"option {fault['loc'][0]!r}: {plain_words(fault)}, not {fault['input']!r}"
         for fault in error.errors()
     )
     return f"Strategy {spec.name!r}: {problems}. Fix: correct its options (known: {', '.join(known) or 'none'})."
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseParts:
-    """`thought` and `answer` without tags and without line breaks around them; both None where a family has no tags.
-
-    `closed` is False where a thought was opened and never closed: the answer is then empty, the sample truncated.
-    """
-
-    thought: str | None
-    answer: str | None
-    closed: bool
-
-
-def split_response(response: str, tags: ThinkingTags | None) -> ResponseParts:
-    """Split `response` (the prefill included) at the first closing tag, by the rules of `read_tags`.
-
-    - An opening tag counts only at the response's start; a template that opens the thought has it in the prefill.
-    - Without a counted tag the whole response is the answer, and the thought is empty.
-    - Tags around the answer (Sky-T1) are removed at its start and its end.
-
-    Both parts are substrings of the response, in order. Never raises.
-    """
-    if tags is None:
-        return ResponseParts(None, None, closed=True)
-    text = read_tags(response, tags)
-    if text.form == "unclosed":
-        return ResponseParts(text.thought.strip("\n"), "", closed=False)
-    return ResponseParts(text.thought.strip("\n"), _answer(text.answer, tags), closed=True)
-
-
-def _answer(text: str, tags: ThinkingTags) -> str:
-    if tags.answer_open is not None and text.lstrip().startswith(tags.answer_open):
-        text = text.lstrip().removeprefix(tags.answer_open)
-    if tags.answer_close is not None and text.rstrip().endswith(tags.answer_close):
-        text = text.rstrip().removesuffix(tags.answer_close)
-    return text.strip("\n")

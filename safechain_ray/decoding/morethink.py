@@ -20,6 +20,7 @@ from safechain_ray.decoding.base import (
     bos_twice,
     required_tags,
     restored_state,
+    split_begun,
     split_opening,
 )
 from safechain_ray.errors import RowError
@@ -149,7 +150,8 @@ class MoreThink:
 
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
         tags = required_tags(task)
-        turn, opening = split_opening(task.prompt, tags)
+        turn, begun = split_begun(task.prompt, tags)
+        opening = "" if tags.close in begun else begun  # a thought that the template closed is opened again
         checkpoint = restored_state(task.checkpoint, _Written, self.options.max_rounds) or _Written()
         writing = _Writing(
             **asdict(checkpoint),

@@ -12,7 +12,7 @@ from safechain_ray.decoding.base import (
     Strategy,
     bos_twice,
     required_tags,
-    split_opening,
+    split_begun,
 )
 from safechain_ray.types import CountTokens, Generate, Request
 
@@ -38,7 +38,7 @@ class Prefilled:
 
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
         tags = required_tags(task)
-        turn, _ = split_opening(task.prompt, tags)
+        turn, _ = split_begun(task.prompt, tags)
         prefill = f"{tags.open}\n{self.thought}\n{tags.close}\n\n"
         published = self.options.compat == "paper"
         prompt = bos_twice(turn + prefill) if published else turn + prefill
@@ -68,12 +68,12 @@ class Default:
     options: OneCallOptions
 
     async def decode(self, task: DecodingTask, generate: Generate, count_tokens: CountTokens) -> Decoded:
-        _, opening = split_opening(task.prompt, task.tags)
+        _, begun = split_begun(task.prompt, task.tags)
         published = self.options.compat == "paper"
         prompt = bos_twice(task.prompt) if published else task.prompt
         completion = await generate(Request(prompt, task.sampling, task.sampling.max_tokens, task.seed))
         return Decoded(
-            prefill=opening,
+            prefill=begun,
             text=completion.text,
             finish_reason=completion.finish_reason,
             prompt_tokens=completion.prompt_tokens,

@@ -33,6 +33,7 @@ from safechain_ray.engines.api_wire import (
     missing_key,
     most_answer_bytes,
     read_usage,
+    rendered_parts,
     shared_usage,
     thought_tokens,
     wire_request,
@@ -40,7 +41,7 @@ from safechain_ray.engines.api_wire import (
 from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import EngineRefusedError, EngineStartError, InputError, RowError, SafechainError
 from safechain_ray.http_clients import openai_client, secrets_sent
-from safechain_ray.types import Completion, Message, Request
+from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, ThinkingTags
 
 ATTEMPTS = 10
 """Attempts of one request. A row that fails after them is retried by the next command."""
@@ -57,15 +58,17 @@ CUT_WITHOUT_TAGS = (
 
 @dataclass(frozen=True)
 class ApiStart:
-    """One API engine to start: its entry and its budget. `on_counts` receives counts, as differences.
+    """One API engine to start: its entry, the tags of its family, and its budget.
 
-    `on_note` receives sentences for the user.
+    `tags` are from the driver: other nodes may lack a user's catalog. `on_counts` receives counts, as differences, and
+    `on_note` sentences for the user.
     """
 
     needs: ApiEntry
     max_running: int = RUNNING
     max_cost: float | None = None
     max_requests: int | None = None
+    tags: ThinkingTags | None = field(default_factory=lambda: families()["api"].tags)
     on_tokens: Callable[[int], None] = field(default=lambda count: None)
     on_counts: Callable[..., None] = field(default=lambda **counts: None)
     on_note: Callable[[str], None] = field(default=lambda sentence: None)
@@ -98,9 +101,9 @@ class ApiEngine:
         key = key_of(entry)
         self._secrets = secrets_sent(entry.base_url, key)
         self._client = openai_client(entry.base_url, key, max_retries=0, timeout=entry.timeout_seconds)
-        self._tags = families()[entry.family].tags
-        self._opening = ThoughtOpening(entry.opens_thought, self._tags)
-        self._probing: asyncio.Task[None] | None = None
+        self._tags = start.tags
+        self._openings: dict[str, ThoughtOpening] = {}
+        self._probing: dict[str, asyncio.Task[None]] = {}
         self._refusals = Refusals(entry, self._secrets)
         self._budget = Budget(entry.prices, start.max_cost, start.max_requests)
         limit = AdaptiveLimit(min(start.max_running, entry.max_concurrent))
@@ -120,9 +123,10 @@ class ApiEngine:
     def context_length(self) -> int:
         return self._entry.context_length
 
-    def render(self, messages: tuple[Message, ...]) -> str:
-        """The messages as JSON: the template is the provider's."""
-        return json.dumps([{"role": message.role, "content": message.content} for message in messages])
+    def render(self, messages: tuple[Message, ...], arguments: Mapping[str, Any] = NO_ARGUMENTS) -> str:
+        """The messages as JSON, with further keys of the request's body. The template is the provider's."""
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        return json.dumps({"messages": turns, "body": dict(arguments)} if arguments else turns)
 
     def count_tokens(self, text: str) -> int:
         """An estimate, as the provider's tokenizer is not public."""
@@ -170,11 +174,17 @@ class ApiEngine:
 
     async def _answer(self, request: Request, count: int) -> Sequence[Outcome]:
         received = await self._receive(request, count)
-        if any(self._is_ambiguous(answer) for _, answer in received.answers):
-            if self._probing is None:
-                self._probing = asyncio.create_task(self._probe(request))
-            await asyncio.shield(self._probing)
-        return self._outcomes(received)[:count]
+        opening, body = self._opening(request), _body_of(request)
+        if any(opening.is_ambiguous(each) for _, each in received.answers if isinstance(each, api_answers.ApiAnswer)):
+            if body not in self._probing:
+                self._probing[body] = asyncio.create_task(self._probe(request))
+            await asyncio.shield(self._probing[body])
+        return self._outcomes(received, opening)[:count]
+
+    def _opening(self, request: Request) -> ThoughtOpening:
+        """Arguments of the chat template decide whether it opens the thought: settings learn separately."""
+        new = ThoughtOpening(self._entry.opens_thought, self._tags)
+        return self._openings.setdefault(_body_of(request), new)
 
     async def _receive(self, request: Request, count: int) -> "_Received":
         """The answers to one request, which is retried. Raises the errors of `generate`."""
@@ -188,6 +198,9 @@ class ApiEngine:
                 wire = wire_request(self._entry, request, count, self._refusals.max_tokens_parameter)
                 outcome = await self._attempt(wire, bounds, most_bytes, slot)
             if not isinstance(outcome, Fault):
+                for _, answer in outcome.answers:
+                    if isinstance(answer, api_answers.ApiAnswer):
+                        self._opening(request).note(answer)
                 return outcome
             is_renamed = "max_tokens" in wire and self._refusals.max_tokens_parameter != "max_tokens"
             if attempt == ATTEMPTS and not is_renamed:
@@ -274,9 +287,6 @@ class ApiEngine:
             raise failures[0]
         self._refusals.note_answer()
         self._silence.note_answer()
-        for _, answer in answers:
-            if isinstance(answer, api_answers.ApiAnswer):
-                self._opening.note(answer)
         tops: int = wire.get("top_logprobs", 0)
         return _Received(body, usage, answers, ((bounds.output_tokens or 0) if tops else 0, tops))
 
@@ -306,9 +316,9 @@ class ApiEngine:
     def _cost(self, usage: Usage) -> float:
         return self._budget.most(usage.input_tokens or 0, usage.output_tokens or 0)
 
-    def _outcomes(self, received: "_Received") -> Sequence[Outcome]:
+    def _outcomes(self, received: "_Received", opening: ThoughtOpening) -> Sequence[Outcome]:
         texts = [
-            "" if isinstance(answer, RowError) else answer.response(self._tags, self._opening.opens_before(answer))
+            "" if isinstance(answer, RowError) else answer.response(self._tags, opening.opens_before(answer))
             for _, answer in received.answers
         ]
         shares = shared_usage(received.usage, texts)
@@ -316,7 +326,7 @@ class ApiEngine:
         for (index, answer), text, share in zip(received.answers, texts, shares, strict=True):
             if isinstance(answer, RowError):
                 outcomes.append(answer)
-            elif self._opening.is_ambiguous(answer):
+            elif opening.is_ambiguous(answer):
                 outcomes.append(RowError(f"{self._entry.source} {CUT_WITHOUT_TAGS}"))
             else:
                 output_tokens = share.output_tokens or 0
@@ -332,19 +342,21 @@ class ApiEngine:
                 )
         return outcomes
 
-    def _is_ambiguous(self, answer: api_answers.ApiAnswer | RowError) -> bool:
-        return isinstance(answer, api_answers.ApiAnswer) and self._opening.is_ambiguous(answer)
-
     async def _probe(self, request: Request) -> None:
         """Send a short, harmless prompt: a complete answer shows how the server writes thoughts.
 
         The second token limit is for a server whose context is too short for the first.
         """
         self._count(probes=1)
+        prompt = self.render(PROBE, rendered_parts(request.prompt)[1])
         for max_tokens in (max(PROBE_TOKENS, request.max_tokens), request.max_tokens):
             with suppress(RowError):
-                await self._receive(Request(self.render(PROBE), request.sampling, max_tokens), 1)
+                await self._receive(Request(prompt, request.sampling, max_tokens), 1)
                 return
+
+
+def _body_of(request: Request) -> str:
+    return json.dumps(rendered_parts(request.prompt)[1])
 
 
 @dataclass(frozen=True, slots=True)

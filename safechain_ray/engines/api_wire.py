@@ -18,6 +18,9 @@ from safechain_ray.types.thinking import well_formed_tree
 
 NOT_PARAMETERS = frozenset({"model", "messages", "extra_body"})
 
+TEMPLATE_KWARGS = "chat_template_kwargs"
+"""Key of a request's body with the arguments of the server's chat template (vLLM, SGLang)."""
+
 BYTES_OF_AN_ENVELOPE = 2**20
 
 BYTES_A_TOKEN = 512
@@ -44,12 +47,27 @@ def wire_request(
         "top_k": sampling.top_k if sampling.top_k > 0 else None,
         "repetition_penalty": sampling.repetition_penalty if sampling.repetition_penalty != 1 else None,
     }
+    messages, body = rendered_parts(request.prompt)
     return {
         "model": entry.api_model,
-        "messages": json.loads(request.prompt),
+        "messages": messages,
         **_given(standard, entry.omits),
-        "extra_body": _given(of_open_models, entry.omits) | entry.extra_body,
+        "extra_body": _given(of_open_models, entry.omits) | with_body(entry.extra_body, body),
     }
+
+
+def rendered_parts(prompt: str) -> tuple[list[Any], Mapping[str, Any]]:
+    """The messages of a rendered prompt, and the keys of its request's body."""
+    rendered = json.loads(prompt)
+    return (rendered, {}) if isinstance(rendered, list) else (rendered["messages"], rendered["body"])
+
+
+def with_body(entry: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry's body with a setting's, which wins; arguments of the chat template are merged one by one."""
+    merged = {**entry, **setting}
+    if TEMPLATE_KWARGS in entry and TEMPLATE_KWARGS in setting:
+        merged[TEMPLATE_KWARGS] = {**as_mapping(entry[TEMPLATE_KWARGS]), **as_mapping(setting[TEMPLATE_KWARGS])}
+    return merged
 
 
 def most_answer_bytes(request: Request, count: int) -> int:

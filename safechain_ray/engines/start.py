@@ -20,7 +20,7 @@ import psutil
 
 from safechain_ray.catalog.entries import EngineNeeds
 from safechain_ray.engines.gpus import gpus_of_this_process, read_gpus
-from safechain_ray.types import Engine
+from safechain_ray.types import Engine, ThinkingTags
 
 Device = Literal["cpu", "cuda"]
 
@@ -33,7 +33,8 @@ class EngineStart:
     """One engine to start. `kv_cache_gigabytes` bounds the KV cache on CPUs; on GPUs it gets the remaining memory.
 
     `memory_share` is the engine's share of a GPU that several engines use; None for a GPU of its own. The text of a
-    `batch_invariant` engine on GPUs does not depend on concurrent requests. `on_tokens` receives the number of new
+    `batch_invariant` engine on GPUs does not depend on concurrent requests. With `thinking_tags` vLLM can bound the
+    tokens of a thought. `on_tokens` receives the number of new
     tokens, `on_counts` other counts, `on_note` sentences for the driver's screen.
     """
 
@@ -44,6 +45,7 @@ class EngineStart:
     max_running: int = RUNNING
     executor: Literal["mp", "ray"] = "mp"
     batch_invariant: bool = False
+    thinking_tags: ThinkingTags | None = None
     memory_share: float | None = None
     on_tokens: Callable[[int], None] = field(default=lambda count: None)
     on_counts: Callable[..., None] = field(default=lambda **counts: None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
 from safechain_ray.model_files import ChatTemplateLimitError, check_template_limits, render_chat
 from safechain_ray.storage import redact
-from safechain_ray.types import Completion, Message, Request, broken_up
+from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, broken_up
 
 MEMORY_STARTS = 3
 """Attempts to start an engine that fail for GPU memory; the error of the last attempt is raised."""
@@ -160,7 +161,7 @@ class VllmEngine:
 
         # The defaults of the offline class `LLM`: 8,192 or 16,384 batched tokens a step, where AsyncLLM takes 2,048.
         self._engine = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(**engine_arguments(start, weights, os.environ)),
+            AsyncEngineArgs(**_reasoning_arguments(start), **engine_arguments(start, weights, os.environ)),
             usage_context=UsageContext.LLM_CLASS,
             stat_loggers=[_token_counter(start)],
         )
@@ -175,6 +176,7 @@ class VllmEngine:
         self._special_tokens = special_tokens(self._tokenizer) if start.needs.special_tokens == "text" else ()
         # The samples of a prompt come together: it is rendered and tokenised once.
         self._rendered = lru_cache(maxsize=1024)(self._render)
+        self._template_kwargs = start.needs.template_kwargs
         self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)
         self._message_content = start.needs.message_content
         self._context_length = int(self._engine.model_config.max_model_len)
@@ -195,13 +197,14 @@ class VllmEngine:
         """Most sequences and most tokens that vLLM schedules in one step."""
         return limits_of_a_step(self._engine.vllm_config)
 
-    def render(self, messages: tuple[Message, ...]) -> str:
-        return self._rendered(messages)
+    def render(self, messages: tuple[Message, ...], arguments: Mapping[str, Any] = NO_ARGUMENTS) -> str:
+        return self._rendered(messages, json.dumps(self._template_kwargs | dict(arguments)))
 
-    def _render(self, messages: tuple[Message, ...]) -> str:
+    def _render(self, messages: tuple[Message, ...], arguments: str) -> str:
+        """`arguments` are JSON, as a key of the cache."""
         plain = [Message(turn.role, broken_up(turn.content, self._special_tokens)) for turn in messages]
         turns = template_turns(tuple(plain), self._message_content)
-        return render_chat(self._tokenizer, turns, self._chat_template)
+        return render_chat(self._tokenizer, turns, self._chat_template, arguments=json.loads(arguments))
 
     def count_tokens(self, text: str) -> int:
         return len(self._encode(text))
@@ -273,7 +276,7 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind
 
         sampling = request.sampling
-        return SamplingParams(
+        parameters = SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
@@ -282,8 +285,30 @@ class VllmEngine:
             seed=request.seed,
             stop=list(request.stop) or None,
             logprobs=request.logprobs or None,
+            skip_special_tokens=request.skip_special_tokens,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
+        if request.thinking_budget is not None:  # earlier versions of vLLM have no such argument
+            parameters.thinking_token_budget = request.thinking_budget
+        return parameters
+
+
+def _reasoning_arguments(start: EngineStart) -> dict[str, Any]:
+    """The tags between which vLLM counts the tokens of a thought. Raises ValueError for a vLLM that can't count them.
+
+    They are given without a reasoning parser: only a parser's tags would be used, and every token is counted by ids.
+    """
+    if start.thinking_tags is None:
+        return {}
+    try:
+        from vllm.config.reasoning import ReasoningConfig
+    except ImportError:
+        raise ValueError(
+            "this version of vLLM can't bound the tokens of a thought. Fix: install vLLM 0.32, or leave out "
+            "strategy 'budget'"
+        ) from None
+    tags = start.thinking_tags
+    return {"reasoning_config": ReasoningConfig(reasoning_start_str=tags.open, reasoning_end_str=tags.close)}
 
 
 def _is_cancelled() -> bool:

@@ -59,6 +59,7 @@ class FormJudge:
                 self.request.max_tokens,
                 stop=self.request.stop,
                 logprobs=LOGPROBS if self.reader.needs_logprobs else 0,
+                skip_special_tokens=self.reader.answers.own_thought != "harmony",  # channels are special tokens
             )
             opened = prompt.rstrip().endswith(THOUGHT_OPENS)
             return self.reader.read(self.name, part, await self.generate(request), thought_is_open=opened)

@@ -11,6 +11,7 @@ from safechain_ray.metrics.intervals import FrozenModel
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics, as_setting
 from safechain_ray.types import Part, Sampling, Setting, StrategySpec
+from safechain_ray.types.arguments import json_text
 
 IN_PLACE_OF_BLOCKED = "the published code judged a fixed refusal in place of each"
 """utils_model.py and resp_gen.py of github.com/uw-nsl/safechain: a fixed sentence, which a judge calls safe."""
@@ -187,6 +188,8 @@ def _other_strategy(strategy: StrategySpec, model: str, evaluation: Evaluation) 
         usual = f", not {published[key]}" if key in published else ""
         reason = f" ({WITHOUT_COMPAT[strategy.name]})" if key == "compat" else ""
         yield f"{strategy.name} with {key}={value}{usual}{reason}"
+    for key, argument in (strategy.template_kwargs | strategy.extra_body).items():
+        yield f"{strategy.name} with {key}={json_text(argument)}"
 
 
 def _other_prompts(dataset: str, published: str, prompts: int) -> Iterator[str]:

@@ -19,7 +19,8 @@ from safechain_ray.metrics.safety import (
     missing_verdicts,
     over_refusal,
 )
-from safechain_ray.types import Outcome, Part, Sampling, Setting, StrategySpec
+from safechain_ray.metrics.user_metrics import Figures, UserFigure
+from safechain_ray.types import Outcome, Part, RequestBody, Sampling, Setting, StrategySpec, TemplateKwargs, is_empty
 
 Value = TypeVar("Value")
 
@@ -83,6 +84,8 @@ class SettingFacts(FrozenModel):
     dataset: str
     strategy: str
     strategy_options: dict[str, bool | int | float | str]
+    template_kwargs: TemplateKwargs = Field(default_factory=dict, exclude_if=is_empty)
+    extra_body: RequestBody = Field(default_factory=dict, exclude_if=is_empty)
     sampling: dict[str, float | int]
     samples: int = Field(description="K, the samples of each prompt")
 
@@ -101,6 +104,8 @@ class SettingFacts(FrozenModel):
             dataset=setting.dataset,
             strategy=setting.strategy.name,
             strategy_options=setting.strategy.options,
+            template_kwargs=setting.strategy.template_kwargs,
+            extra_body=setting.strategy.extra_body,
             sampling=setting.sampling.model_dump(),
             samples=setting.samples,
         )
@@ -110,7 +115,12 @@ def as_setting(facts: SettingFacts) -> Setting:
     """The setting of these figures. Raises ValueError if there can be no such setting."""
     return Setting(
         dataset=facts.dataset,
-        strategy=StrategySpec(name=facts.strategy, options=facts.strategy_options),
+        strategy=StrategySpec(
+            name=facts.strategy,
+            options=facts.strategy_options,
+            template_kwargs=facts.template_kwargs,
+            extra_body=facts.extra_body,
+        ),
         sampling=Sampling.model_validate(facts.sampling),
         samples=facts.samples,
     )
@@ -135,6 +145,9 @@ class SettingMetrics(SettingFacts):
     benign_prompts: int = Field(0, description="prompts that a model should not refuse; in no safety metric")
     over_refusal: OverRefusalMetrics | None = Field(None, description="null without a benign prompt")
     error_reasons: tuple[Reason, ...] = Field((), description="the commonest reasons of rows with an error")
+    user_metrics: dict[str, UserFigure] = Field(
+        default_factory=dict, exclude_if=lambda figures: not figures, description="metrics of the user's catalog"
+    )
 
     @property
     def harmful_prompts(self) -> int:
@@ -151,6 +164,14 @@ class RunMetrics(FrozenModel):
     harmful_apart: bool = Field(
         False, description="whether safety metrics leave benign prompts out; files of earlier versions pool them"
     )
+
+    def with_user_metrics(self, figures: Figures) -> "RunMetrics":
+        """A copy with these figures of each setting."""
+        settings = (
+            setting.model_copy(update={"user_metrics": {**setting.user_metrics, **figures.get(setting.setting_id, {})}})
+            for setting in self.settings
+        )
+        return self.model_copy(update={"settings": tuple(settings)})
 
     @property
     def errors(self) -> int:

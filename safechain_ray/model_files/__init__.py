@@ -3,6 +3,7 @@
 from safechain_ray.model_files.chat_template import (
     ChatTemplateError,
     ChatTemplateLimitError,
+    arguments_read,
     check_template_limits,
     render_chat,
 )
@@ -12,6 +13,7 @@ __all__ = [
     "ChatTemplateError",
     "ChatTemplateLimitError",
     "CustomCodeError",
+    "arguments_read",
     "check_template_limits",
     "load_config",
     "load_tokenizer",

@@ -157,7 +157,8 @@ def _safe_shares(
     for model, run in safety_of.items():
         for setting in run.settings:
             for judge in setting.judges:
-                is_published = setting.strategy == "default" and judge.part == "response"
+                is_default = setting.strategy == "default" and not (setting.template_kwargs or setting.extra_body)
+                is_published = is_default and judge.part == "response"
                 column = published_as.get(setting.dataset, setting.dataset) if is_published else None
                 label = (setting_label(setting, common), judge_label(judge))
                 yield _Figure(label, model, safety_cell(judge, "safe_at_1"), column)

@@ -27,9 +27,8 @@ def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) 
     Fields of the sampling (and K) that are `common` to all settings of a table are left to its title.
     """
     plain = _plain(setting)
-    options = [f"{key}={value}" for key, value in plain.strategy.options.items()]
     drawn = [words for key, words in _sampling_words(plain).items() if key not in common]
-    return printable(" ".join([plain.dataset, plain.strategy.name, *options, *drawn]))
+    return printable(" ".join([plain.dataset, plain.strategy.name, *plain.strategy.words, *drawn]))
 
 
 def common_sampling(settings: Sequence[SettingFacts | Setting]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from safechain_ray.engines.start import RUNNING, Device
 from safechain_ray.engines.vllm_environment import package_mismatch
 from safechain_ray.errors import PlanError
 from safechain_ray.runs.resolve import ResolvedRun
+from safechain_ray.runs.token_rates import TokenRates
 from safechain_ray.storage import redact
 
 MODEL_POOL = "model"
@@ -24,10 +25,6 @@ TEMPLATE_TOKENS = 1_024
 
 JUDGE_TOKENS = 1.5
 """Tokens of a judge for each token of a model: tokenizers differ. Longer texts are errors of their rows."""
-
-DECODE_UTILISATION = 0.10
-PREFILL_UTILISATION = 0.40
-"""Shares of a GPU's peak: cautious for vLLM with full batches. A model decodes, a judge prefills."""
 
 MEMORY_ARGUMENTS = {"quantization", "cpu_offload_gb", "kv_cache_dtype", "kv_cache_memory_bytes"}
 """Of `engine_kwargs`: with them an engine takes another amount of memory than is computed here."""
@@ -77,8 +74,8 @@ def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) 
         wanted=replicas,
         useful=useful,
     )
-    work = len(run.sample_specs) * run.model.parameters / DECODE_UTILISATION
-    return [_with_work(model, work), *judges]
+    seconds = len(run.sample_specs) * TokenRates().decode_seconds(run.model)
+    return [_with_seconds(model, seconds), *judges]
 
 
 def longest_request(run: ResolvedRun) -> int | None:
@@ -105,21 +102,22 @@ def judge_needs(
 ) -> list[PoolNeeds]:
     """The pools of the judges that are no rules. `tokens` bound a sample, as a model counts them.
 
-    `parts` of each of `rows` samples are judged. The planner weighs the pools' work; without rows each judge has one
-    replica.
+    `parts` of each of `rows` samples are judged. The planner weighs the pools' work, as if all texts were equally long;
+    without rows each judge has one replica.
     """
+    rates = TokenRates()
     needs = ((judge, _judge_needs(judge, resources, view, tokens, rows)) for judge in judges)
     return [
-        each if judge.engine is None else _with_work(each, rows * parts * judge.engine.parameters / PREFILL_UTILISATION)
+        each if judge.engine is None else _with_seconds(each, rows * parts * rates.prefill_seconds(judge.engine))
         for judge, each in needs
         if each is not None
     ]
 
 
-def _with_work(needs: PoolNeeds, work: float) -> PoolNeeds:
-    """With the time that the work takes one replica; as fast as it has GPUs."""
-    smaller = None if needs.smaller is None else _with_work(needs.smaller, work)
-    return replace(needs, seconds=work / max(1.0, needs.gpus), smaller=smaller)
+def _with_seconds(needs: PoolNeeds, gpu_seconds: float) -> PoolNeeds:
+    """With the time that the work takes one replica, which shares it over its GPUs."""
+    smaller = None if needs.smaller is None else _with_seconds(needs.smaller, gpu_seconds)
+    return replace(needs, seconds=gpu_seconds / max(1.0, needs.gpus), smaller=smaller)
 
 
 def judge_bound(tokens: int) -> int:

@@ -22,6 +22,7 @@ from safechain_ray.judges.refusal_match import read_phrases, refusal_match
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, Counts, count_table, count_verdicts, merge
 from safechain_ray.metrics.safety import GUARD_REFUSALS, REFUSAL_RULE, BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.metrics.user_metrics import columns_of, measure_user_metrics, user_metrics
 from safechain_ray.runs.folder import RunFolder, read_metrics
 from safechain_ray.runs.run_file import RunFile, StoredDataset
 from safechain_ray.storage import open_folder
@@ -230,7 +231,17 @@ def measure(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
         run_manifest.expected_prompts,
         benign=BenignPrompts(run_manifest.kinds, run_manifest.refusals, run_manifest.seeking_refusals),
     )
-    return metrics.model_copy(update={"model": run_manifest.model, "caveats": run_manifest.caveats})
+    metrics = metrics.model_copy(update={"model": run_manifest.model, "caveats": run_manifest.caveats})
+    return _with_user_metrics(metrics, folder)
+
+
+def _with_user_metrics(metrics: RunMetrics, folder: RunFolder) -> RunMetrics:
+    """The metrics with those of the user's catalog that they lack, measured over all samples in the folder."""
+    known = {name for setting in metrics.settings for name in setting.user_metrics}
+    added = {name: metric for name, metric in user_metrics().items() if name not in known}
+    if not added:
+        return metrics
+    return metrics.with_user_metrics(measure_user_metrics(added, folder.counted_samples(columns_of(added))))
 
 
 def measure_and_write(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
@@ -267,16 +278,17 @@ POOLED = (
 def metrics_of(uri: str) -> RunMetrics:
     """The metrics of the run in the folder `uri`.
 
-    Figures of an earlier version are recomputed from the run's samples. Without the samples the stored figures are
+    Metrics of the user's catalog that the stored figures lack are measured. Figures of an earlier version are
+    recomputed from the run's samples. Without the samples the stored figures are
     returned unchanged, with POOLED as a caveat if a data set may have benign prompts. Nothing is written.
 
     Raises:
         InputError: no metrics.json in the folder, or one that does not parse.
     """
     stored = read_metrics(uri)
-    if stored.harmful_apart:
-        return stored
     run = RunFolder(open_folder(uri))
+    if stored.harmful_apart:
+        return _with_user_metrics(stored, run)
     run_file = run.read_run()
     if run_file is not None:
         anew = measure(run, RunManifest.of(run_file))

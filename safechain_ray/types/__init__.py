@@ -1,6 +1,8 @@
 """Frozen records that all packages share: prompts, settings, samples, verdicts, and the engine protocol."""
 
+from safechain_ray.types.arguments import RequestBody, TemplateKwargs, is_empty
 from safechain_ray.types.calls import (
+    NO_ARGUMENTS,
     Completion,
     CountTokens,
     Demonstration,
@@ -63,6 +65,7 @@ from safechain_ray.types.thinking import (
 __all__ = [
     "IMPORTED",
     "LARGEST_INT32",
+    "NO_ARGUMENTS",
     "NO_FAILURE",
     "PIECES_SCHEMA",
     "PLAIN_URL",
@@ -84,6 +87,7 @@ __all__ = [
     "Part",
     "Prompt",
     "Request",
+    "RequestBody",
     "Sample",
     "Sampling",
     "Setting",
@@ -92,6 +96,7 @@ __all__ = [
     "StrictNumbers",
     "TagForm",
     "TaggedText",
+    "TemplateKwargs",
     "ThinkingTags",
     "VariableName",
     "Verdict",
@@ -102,6 +107,7 @@ __all__ = [
     "check_storable",
     "conformed",
     "filter_by_ids",
+    "is_empty",
     "read_tags",
     "samples_from_table",
     "samples_table",

@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
 from safechain_ray.types.samples import Sampling
 from safechain_ray.types.strict_numbers import FinishReason
@@ -26,6 +27,9 @@ class ThinkingTags:
     answer_close: str | None = None
 
 
+NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One completion to generate.
@@ -33,6 +37,9 @@ class Request:
     `prompt` is the output of the engine's `render` followed by the strategy's prefill. It is the whole text, with
     special tokens (BOS too) written out. For an API, which applies the chat template itself, it is the messages as
     JSON.
+
+    Without `skip_special_tokens` the text has special tokens, for families whose tags are such tokens. With a
+    `thinking_budget` the engine closes the thought after so many tokens; only engines of vLLM can.
     """
 
     prompt: str
@@ -41,6 +48,8 @@ class Request:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     logprobs: int = 0
+    skip_special_tokens: bool = True
+    thinking_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,11 @@ class Engine(Protocol):
     def context_length(self) -> int:
         """Maximum number of tokens of prompt and completion together."""
 
-    def render(self, messages: tuple[Message, ...]) -> str:
-        """The conversation as `Request.prompt`: text by the model's chat template, ready for the assistant's turn."""
+    def render(self, messages: tuple[Message, ...], arguments: Mapping[str, Any] = NO_ARGUMENTS) -> str:
+        """The conversation as `Request.prompt`: text by the model's chat template, ready for the assistant's turn.
+
+        `arguments` are the template's own (`enable_thinking`). For an API they are keys of the request's body.
+        """
 
     def count_tokens(self, text: str) -> int: ...
 

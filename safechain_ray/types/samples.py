@@ -30,6 +30,7 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, field_validator, m
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from safechain_ray.types.arguments import RequestBody, TemplateKwargs, is_empty, json_text
 from safechain_ray.types.strict_numbers import LARGEST_INT32, FinishReason, Outcome, Part, StrictNumbers
 
 Int32 = Annotated[int, pa.int32()]
@@ -181,6 +182,15 @@ class StrategySpec(StrictNumbers):
 
     name: str = Field("default", description="name of the strategy (`safechain-ray list strategies`)")
     options: dict[str, bool | int | float | str] = Field(default_factory=dict, description="options of the strategy")
+    template_kwargs: TemplateKwargs = Field(
+        default_factory=dict,
+        exclude_if=is_empty,  # settings that are older than this field keep their identity
+        description="arguments of the model's chat template, for example {enable_thinking: false}; of an API, "
+        "chat_template_kwargs and reasoning_effort of the request",
+    )
+    extra_body: RequestBody = Field(
+        default_factory=dict, exclude_if=is_empty, description="API: JSON that is added to each request of the setting"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -191,7 +201,8 @@ class StrategySpec(StrictNumbers):
         if isinstance(value, dict) and "options" not in value:
             return {
                 "name": value.get("name", "default"),
-                "options": {key: option for key, option in value.items() if key != "name"},
+                "options": {key: option for key, option in value.items() if key not in cls.model_fields},
+                **{key: value[key] for key in ("template_kwargs", "extra_body") if key in value},
             }
         return value
 
@@ -200,6 +211,14 @@ class StrategySpec(StrictNumbers):
     def _in_order(cls, options: dict[str, Any]) -> dict[str, Any]:
         """Sorted, so that the setting's id does not depend on the order in the config."""
         return dict(sorted(options.items()))
+
+    @property
+    def words(self) -> list[str]:
+        """Options and arguments for a label, for example `compat=paper` and `enable_thinking=false`."""
+        options = [f"{key}={value}" for key, value in self.options.items()]
+        return options + [
+            f"{key}={json_text(value)}" for key, value in (self.template_kwargs | self.extra_body).items()
+        ]
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

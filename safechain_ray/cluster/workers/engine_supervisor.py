@@ -27,7 +27,7 @@ from safechain_ray.decoding.base import DecodeCheckpoint
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError, first_line
-from safechain_ray.types import Completion, Engine, Message, Request
+from safechain_ray.types import NO_ARGUMENTS, Completion, Engine, Message, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ class EngineSupervisor:
     def context_length(self) -> int:
         return self._engine.context_length
 
-    def render(self, messages: tuple[Message, ...]) -> str:
-        return self._engine.render(messages)
+    def render(self, messages: tuple[Message, ...], arguments: Mapping[str, Any] = NO_ARGUMENTS) -> str:
+        return self._engine.render(messages, arguments)
 
     def count_tokens(self, text: str) -> int:
         return self._engine.count_tokens(text)

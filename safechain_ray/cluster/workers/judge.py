@@ -16,6 +16,7 @@ from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, curren
 from safechain_ray.engines.api import ApiStart
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.judges.base import (
+    BuildJudge,
     Judge,
     ThoughtPrefixes,
     Vote,
@@ -59,7 +60,8 @@ class JudgeWorker:
 class EngineJudge(JudgeWorker):
     """A worker with an engine of its own, or with the chat API at its endpoint.
 
-    `key` is the endpoint's key from the driver's environment, as other nodes may lack it.
+    `key` is the endpoint's key from the driver's environment, as other nodes may lack it. `build` is looked up on the
+    driver too: other nodes may lack a user's catalog.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class EngineJudge(JudgeWorker):
         max_deaths: int,
         progress_tracker: Any,
         inflight_tracker: Any,
+        build: BuildJudge = make_judge,
         key: SecretStr | None = None,
     ) -> None:
         _put_key(entry, key)
@@ -78,7 +81,7 @@ class EngineJudge(JudgeWorker):
         self._supervisor = EngineSupervisor(
             start, start_engine, reporter, TrackerClient(inflight_tracker, entry.name), max_deaths
         )
-        super().__init__(make_judge(entry, self._supervisor), parts, reporter)
+        super().__init__(build(entry, self._supervisor), parts, reporter)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._supervisor.check()
@@ -89,10 +92,17 @@ class EngineJudge(JudgeWorker):
 class EndpointJudge(JudgeWorker):
     """A worker that sends requests to a server. `key` is from the driver's environment, as other nodes may lack it."""
 
-    def __init__(self, entry: JudgeEntry, parts: PartsOrPieces, key: SecretStr | None, progress_tracker: Any) -> None:
+    def __init__(
+        self,
+        entry: JudgeEntry,
+        parts: PartsOrPieces,
+        key: SecretStr | None,
+        progress_tracker: Any,
+        build: BuildJudge = make_judge,
+    ) -> None:
         _put_key(entry, key)
         reporter = ProgressReporter(progress_tracker, entry.name)
-        super().__init__(make_judge(entry, None), parts, reporter)
+        super().__init__(build(entry, None), parts, reporter)
         reporter.set_ready(True)
 
 

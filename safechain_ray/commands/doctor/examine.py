@@ -101,7 +101,8 @@ def _model_findings(model: ModelEntry, gpus: tuple[Gpus, ...], max_tokens: int) 
     files = yield from _file_findings(subject, model, gated=model.gated, access=model.access)
     yield from check_shape(subject, model, files.config, gpus, PROMPT_TOKENS + TEMPLATE_TOKENS + max_tokens)
     if files.tokenizer is not None:
-        yield from check_model_prompt(subject, files.tokenizer, catalog.families()[model.family], model.chat_template)
+        family = catalog.families()[model.family]
+        yield from check_model_prompt(subject, files.tokenizer, family, model.chat_template, model.template_kwargs)
     else:
         yield subject.not_checked("prompt", "template, BOS, tags and prefills need the tokenizer")
 

@@ -4,7 +4,8 @@ A prompt is checked for its chat template, BOS, system prompt, thinking tags and
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from safechain_ray.catalog.entries import EngineNeeds, Family
@@ -12,12 +13,12 @@ from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.parallelism import Attention
 from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, MODEL_CONTEXTS, Gpus, fit_engine, fit_sentence
 from safechain_ray.commands.doctor import Finding, Subject
-from safechain_ray.decoding.base import STRATEGIES, DecodingTask, strategy
+from safechain_ray.decoding.base import DecodingTask, strategies, strategy, template_arguments
 from safechain_ray.engines.gpus import GpuReport, gpus_of_this_process, smallest_memory
-from safechain_ray.errors import PlanError, first_line
+from safechain_ray.errors import InputError, PlanError, first_line
 from safechain_ray.judges.forms import example_request
-from safechain_ray.model_files import ChatTemplateError, render_chat
-from safechain_ray.types import Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
+from safechain_ray.model_files import ChatTemplateError, arguments_read, render_chat
+from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
 from safechain_ray.types.thinking import well_formed
 
 PROBE = "Which 7 rivers reach the sea at Wismar?"
@@ -26,33 +27,75 @@ PROBE = "Which 7 rivers reach the sea at Wismar?"
 OTHER_TEMPLATE = "give a tokenizer with the model's own chat template, or the catalog entry a `chat_template`"
 
 
-def render(tokenizer: Any, turns: tuple[Message, ...], chat_template: str | None) -> str:
+def render(
+    tokenizer: Any,
+    turns: tuple[Message, ...],
+    chat_template: str | None,
+    arguments: Mapping[str, Any] = NO_ARGUMENTS,
+) -> str:
     """The conversation as the engine renders it. Raises the errors of `render_chat`."""
-    prompt = render_chat(tokenizer, [{"role": turn.role, "content": turn.content} for turn in turns], chat_template)
+    plain = [{"role": turn.role, "content": turn.content} for turn in turns]
+    prompt = render_chat(tokenizer, plain, chat_template, arguments=arguments)
     if well_formed(prompt) != prompt:
         raise ChatTemplateError("it writes half of a surrogate pair, which no tokenizer reads")
     return prompt
 
 
 def check_model_prompt(
-    subject: Subject, tokenizer: Any, family: Family, chat_template: str | None
+    subject: Subject,
+    tokenizer: Any,
+    family: Family,
+    chat_template: str | None,
+    template_kwargs: Mapping[str, Any] = NO_ARGUMENTS,
 ) -> Iterator[Finding]:
-    """All checks of a model's prompt. If its template does not render, the later checks are skipped."""
+    """All checks of a model's prompt. If its template does not render, the later checks are skipped.
+
+    `template_kwargs` are the model's own arguments of its template.
+    """
     try:
-        prompt = render(tokenizer, family.conversation(PROBE), chat_template)
+        own = template_arguments(StrategySpec(), family, template_kwargs)
+        prompt = render(tokenizer, family.conversation(PROBE), chat_template, own)
     except Exception as error:  # a template is foreign code, and may raise anything
         yield template_failure(subject, tokenizer, chat_template, error)
         return
     yield check_rendering(subject, prompt)
+    if given := [*own, *(family.no_think or ()), *(("reasoning_effort",) if family.efforts else ())]:
+        yield check_arguments(subject, tuple(dict.fromkeys(given)), arguments_read(tokenizer, chat_template))
     yield check_bos(subject, tokenizer, prompt)
     yield check_system_prompt(subject, family, prompt)
     if family.tags is None:
         yield subject.ok("thinking tags", f"family {family.name} writes none: the whole response is judged")
     else:
-        yield check_tags(subject, tokenizer, family.tags)
-    for name, entry in STRATEGIES.items():
-        if family.tags is not None or not entry.needs_tags:
-            yield check_strategy_prompt(subject, tokenizer, name, prompt, family.tags)
+        yield check_tags(subject, tokenizer, family.tags, family.skip_special_tokens)
+    for spec in _strategies_of(family):
+        arguments = template_arguments(spec, family, template_kwargs)
+        rendered = render(tokenizer, family.conversation(PROBE), chat_template, arguments)
+        yield check_strategy_prompt(subject, tokenizer, spec, rendered, family.tags)
+
+
+def _strategies_of(family: Family) -> Iterator[StrategySpec]:
+    """The strategies that models of the family can follow, one of each."""
+    for name, entry in strategies().items():
+        spec = StrategySpec(name=name, options=entry.example)
+        if family.tags is None and entry.needs_tags:
+            continue
+        with suppress(InputError):  # a switch that the family does not have
+            template_arguments(spec, family)
+            yield spec
+
+
+def check_arguments(subject: Subject, given: Sequence[str], read: frozenset[str] | None) -> Finding:
+    """Whether the chat template reads each argument that it is given: it ignores a misspelt one without an error."""
+    check = "template arguments"
+    if read is None:
+        return subject.not_checked(check, "this tokenizer writes prompts without a template")
+    if unread := [name for name in given if name not in read]:
+        return subject.failed(
+            check,
+            f"the chat template never reads {', '.join(unread)}",
+            "correct template_kwargs of the model or its strategy, or the model's family",
+        )
+    return subject.ok(check, f"the chat template reads {', '.join(given)}")
 
 
 def template_failure(subject: Subject, tokenizer: Any, chat_template: str | None, error: Exception) -> Finding:
@@ -105,8 +148,8 @@ def check_system_prompt(subject: Subject, family: Family, prompt: str) -> Findin
     return subject.failed("system prompt", "the template drops or changes it", OTHER_TEMPLATE)
 
 
-def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags) -> Finding:
-    """Every tag survives tokenisation and decoding, also without special tokens, as vLLM decodes."""
+def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags, skip_special_tokens: bool = True) -> Finding:
+    """Every tag survives tokenisation, and decoding as vLLM decodes for the family: with or without special tokens."""
     written = [tag for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag is not None]
     ids = {tag: tokenizer(tag, add_special_tokens=False).input_ids for tag in written}
     changed = [tag for tag in written if tokenizer.decode(ids[tag], skip_special_tokens=False) != tag]
@@ -116,7 +159,8 @@ def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags) -> Finding:
             f"{', '.join(changed)} does not survive tokenisation",
             "check the model's family, and that the tokenizer is this model's own",
         )
-    hidden = [tag for tag in written if tag not in tokenizer.decode(ids[tag], skip_special_tokens=True)]
+    texts = {tag: tokenizer.decode(ids[tag], skip_special_tokens=skip_special_tokens) for tag in written}
+    hidden = [tag for tag, text in texts.items() if tag not in text]
     if hidden:
         return subject.failed(
             "thinking tags",
@@ -134,11 +178,11 @@ def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags) -> Finding:
 
 
 def check_strategy_prompt(
-    subject: Subject, tokenizer: Any, name: str, rendered: str, tags: ThinkingTags | None
+    subject: Subject, tokenizer: Any, spec: StrategySpec, rendered: str, tags: ThinkingTags | None
 ) -> Finding:
     """The first prompt of a strategy: its prefill is at the end, unchanged by tokenisation, and opens one thought."""
-    check = f"prefill of {name}"
-    prompt, prefill = asyncio.run(_first_request(name, rendered, tags))
+    check = f"prefill of {spec.name}"
+    prompt, prefill = asyncio.run(_first_request(spec, rendered, tags))
     ids = tokenizer(prompt, add_special_tokens=False).input_ids
     if tokenizer.decode(ids, skip_special_tokens=False) != prompt:
         return subject.failed(check, "tokenisation changes the prompt", "check that the tokenizer is this model's own")
@@ -154,12 +198,13 @@ def check_strategy_prompt(
             f"{tags.open} appears {opened} times in the assistant's turn, not {wanted}",
             f"end the template's generation prompt with the assistant's header, or with {tags.open} and a line break",
         )
-    if name == "default":
-        return subject.ok(check, f"the template opens {tags.open} itself" if prefill else "none")
+    if rendered.endswith(prefill):
+        ends = "opens and closes" if tags.close in prefill else "opens"
+        return subject.ok(check, f"the template {ends} {tags.open} itself" if prefill else "none")
     return subject.ok(check, f"{tags.open} once, {len(tokenizer(prefill, add_special_tokens=False).input_ids)} tokens")
 
 
-async def _first_request(name: str, rendered: str, tags: ThinkingTags | None) -> tuple[str, str]:
+async def _first_request(spec: StrategySpec, rendered: str, tags: ThinkingTags | None) -> tuple[str, str]:
     """The first prompt that a strategy sends, and its prefill."""
     sent: list[Request] = []
 
@@ -168,7 +213,7 @@ async def _first_request(name: str, rendered: str, tags: ThinkingTags | None) ->
         return Completion("", prompt_tokens=0, completion_tokens=0, finish_reason="stop")
 
     task = DecodingTask(rendered, tags, Sampling(), seed=None)
-    decoded = await strategy(StrategySpec(name=name)).decode(task, generate, len)
+    decoded = await strategy(spec).decode(task, generate, len)
     return sent[0].prompt, decoded.prefill
 
 

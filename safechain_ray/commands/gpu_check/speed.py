@@ -28,7 +28,7 @@ from safechain_ray.engines.weights import weights_location
 from safechain_ray.model_files import render_chat
 from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.runs.resolve import ResolvedRun, resolve
-from safechain_ray.types import Completion, Engine, Message, Request, Sampling
+from safechain_ray.types import NO_ARGUMENTS, Completion, Engine, Message, Request, Sampling
 
 WARM_UP_REQUESTS = 32
 
@@ -81,8 +81,8 @@ class TimedEngine:
     def context_length(self) -> int:
         return self._engine.context_length
 
-    def render(self, messages: tuple[Message, ...]) -> str:
-        return self._engine.render(messages)
+    def render(self, messages: tuple[Message, ...], arguments: Mapping[str, Any] = NO_ARGUMENTS) -> str:
+        return self._engine.render(messages, arguments)
 
     def count_tokens(self, text: str) -> int:
         return self._engine.count_tokens(text)

@@ -17,10 +17,10 @@ from safechain_ray.cluster.scheduler_policy import RunningRun
 from safechain_ray.cluster.shared_judges import SharedJudge
 from safechain_ray.cluster.stream_control import StreamControl
 from safechain_ray.commands.evaluate import OpenRun
-from safechain_ray.commands.sweep.estimate import Assumptions
 from safechain_ray.errors import PlanError
 from safechain_ray.runs.pools import judge_needs, longest_request, pool_needs
 from safechain_ray.runs.progress import PoolNotes, PrefixedReporter, Reporter
+from safechain_ray.runs.token_rates import TokenRates
 
 REPORT_AFTER = 60.0
 """Seconds of a condition before it is reported: the GPUs of a run that ends are free only moments later."""
@@ -127,8 +127,8 @@ def time_slice(left: float, demands: Mapping[str, Demand], all_gpus: float) -> d
 
 
 def work(opened: OpenRun, rows: int) -> float:
-    """The work of `rows` samples: rows times billions of parameters; 0 where a provider does it."""
-    return 0.0 if isinstance(opened.run.model, ApiEntry) else rows * opened.run.model.parameters
+    """The work of `rows` samples: GPU-seconds of a token of each; 0 where a provider does it."""
+    return 0.0 if isinstance(opened.run.model, ApiEntry) else rows * TokenRates().decode_seconds(opened.run.model)
 
 
 GRACE_PERIOD = 120.0
@@ -170,12 +170,11 @@ def shared_pools(runs: Sequence[OpenRun], view: ClusterView) -> tuple[PlannedPoo
 
 
 def replicas_for(judge: EngineNeeds, pool: PoolNeeds, runs: Sequence[OpenRun], view: ClusterView) -> int:
-    """Replicas of a judge: its share of the GPUs is its share of all operations, under the assumptions of `plan`."""
+    """Replicas of a judge: its share of the GPUs is its share of all time, by the rates of `plan`."""
     if not pool.gpus:
         return 1
-    assumed = Assumptions()
-    judging = sum(run.left for run in runs) * judge.parameters / assumed.prefill_utilisation
-    generating = sum(work(run, run.left) for run in runs) / assumed.decode_utilisation
+    judging = sum(run.left for run in runs) * TokenRates().prefill_seconds(judge)
+    generating = sum(work(run, run.left) for run in runs)
     gpus = sum(node.gpus for node in view.with_autoscaler.nodes)
     return max(1, round(gpus * judging / (judging + generating) / pool.gpus))
 

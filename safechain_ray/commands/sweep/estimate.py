@@ -6,22 +6,17 @@ from safechain_ray.catalog.entries import ApiEntry, EngineNeeds
 from safechain_ray.catalog.row_entries import DatasetEntry
 from safechain_ray.config import DatasetConfig, RunConfig, SweepConfig
 from safechain_ray.datasets.loading import load_prompts
-from safechain_ray.runs.pools import DECODE_UTILISATION, PREFILL_UTILISATION
 from safechain_ray.runs.resolve import ResolvedNames, resolve_names
+from safechain_ray.runs.token_rates import TokenRates
 from safechain_ray.storage import redact
 
 
 @dataclass(frozen=True, slots=True)
-class Assumptions:
-    """Assumptions beside the config. Utilisations are shares of the GPU's peak, cautious for vLLM with full batches."""
+class Assumptions(TokenRates):
+    """Assumptions beside the config: lengths of texts, the time of a token, and the start of an engine."""
 
     prompt_tokens: int = 300
     response_tokens: int = 2_000
-    gpu: str = "H100"
-    peak_tflops: float = 989.0
-    """Dense bfloat16, from NVIDIA's data sheet of the H100 SXM."""
-    decode_utilisation: float = DECODE_UTILISATION
-    prefill_utilisation: float = PREFILL_UTILISATION
     start_minutes: float = 5.0
     """Until an engine answers, with its weights on disk."""
 
@@ -29,9 +24,11 @@ class Assumptions:
         return [
             f"Expected: {self.prompt_tokens:,} tokens a prompt and {self.response_tokens:,} a response "
             "(--response-tokens); at most: every response as long as max_tokens allows.",
-            f"GPU-hours: on {self.gpu} ({self.peak_tflops:g} TFLOPS dense bfloat16), two operations a parameter and "
-            f"token, {self.decode_utilisation:.0%} of the peak while decoding, {self.prefill_utilisation:.0%} while "
-            f"judging, and {self.start_minutes:g} minutes until an engine answers. Judges included.",
+            f"GPU-hours: on {self.gpu} ({self.peak_tflops:g} TFLOPS dense bfloat16), two operations for each active "
+            f"parameter and token, {self.decode_utilisation:.0%} of the peak while decoding, "
+            f"{self.prefill_utilisation:.0%} while judging. Each decoded token takes {self.host_microseconds:g} "
+            f"microseconds more, and {self.expert_microseconds:g} for each gigabyte of other experts. An engine needs "
+            f"{self.start_minutes:g} minutes until it answers. Judges included.",
             "API cost: the catalog's prices, which change; without retries.",
         ]
 
@@ -147,26 +144,16 @@ def _prompt_count(entry: DatasetEntry, config: DatasetConfig) -> int:
 
 
 def _generating_hours(engine: EngineNeeds, responses: Amount, assumptions: Assumptions) -> Amount:
-    start = engine.gpus * assumptions.start_minutes / 60
-    rate = assumptions.peak_tflops * assumptions.decode_utilisation
-    return Amount(
-        start + _hours(engine, responses.expected, rate),
-        start + _hours(engine, responses.at_most, rate),
-    )
+    start, seconds = engine.gpus * assumptions.start_minutes / 60, assumptions.decode_seconds(engine)
+    return Amount(start + responses.expected * seconds / 3600, start + responses.at_most * seconds / 3600)
 
 
 def _judging_hours(
     engine: EngineNeeds, prompts: int, responses: Amount, assumptions: Assumptions, parts: int
 ) -> Amount:
     """A judge reads prompt and part, and writes next to nothing."""
-    start = engine.gpus * assumptions.start_minutes / 60
-    rate = assumptions.peak_tflops * assumptions.prefill_utilisation
+    start, seconds = engine.gpus * assumptions.start_minutes / 60, assumptions.prefill_seconds(engine)
     return Amount(
-        start + _hours(engine, parts * (prompts + responses.expected), rate),
-        start + _hours(engine, parts * (prompts + responses.at_most), rate),
+        start + parts * (prompts + responses.expected) * seconds / 3600,
+        start + parts * (prompts + responses.at_most) * seconds / 3600,
     )
-
-
-def _hours(engine: EngineNeeds, tokens: float, tflops: float) -> float:
-    """GPU-hours: the same for any number of GPUs that share the work."""
-    return tokens * 2 * engine.parameters * 1e9 / (tflops * 1e12) / 3600

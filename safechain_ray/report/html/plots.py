@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Literal, get_args
 
 from safechain_ray.metrics.safety import Metric
-from safechain_ray.metrics.summary import RunMetrics, SettingMetrics
+from safechain_ray.metrics.summary import RunMetrics, SettingMetrics, as_setting
 from safechain_ray.report.document import printable
 from safechain_ray.report.html import plot
 from safechain_ray.report.html.elements import Markup, join
@@ -49,7 +49,7 @@ class Curve:
 
 def strategy_label(setting: SettingMetrics) -> str:
     """For example `morethink compat=paper`."""
-    return printable(" ".join([setting.strategy, *(f"{k}={v}" for k, v in setting.strategy_options.items())]))
+    return printable(" ".join([setting.strategy, *as_setting(setting).strategy.words]))
 
 
 def strategy_groups(metrics: RunMetrics) -> list[StrategyGroup]:

@@ -116,11 +116,20 @@ def test_every_family_says_where_its_facts_come_from_and_can_at_least_decode_as_
     check_strategy(StrategySpec(name="default"), family)
 
 
-def test_a_family_with_tags_can_follow_every_strategy():
+def test_a_family_with_tags_can_follow_every_strategy_without_a_switch():
     for family in families().values():
         if family.tags is not None:
-            for name in STRATEGIES:
-                check_strategy(StrategySpec(name=name), family)
+            for name, entry in STRATEGIES.items():
+                if entry.switch is None:
+                    check_strategy(StrategySpec(name=name, options=entry.example), family)
+
+
+def test_a_family_with_a_switch_can_follow_the_models_own():
+    for family in families().values():
+        if family.no_think is not None:
+            check_strategy(StrategySpec(name="no-think"), family)
+        for level in family.efforts:
+            check_strategy(StrategySpec(name="effort", options={"level": level}), family)
 
 
 def test_judges_say_what_their_kind_needs_an_engine_an_endpoint_or_nothing():

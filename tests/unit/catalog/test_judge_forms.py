@@ -169,9 +169,8 @@ def test_only_fields_that_are_given_are_in_the_dump_so_that_older_runs_keep_thei
 def test_the_judges_of_the_guide_are_entries():
     section = GUIDE.read_text(encoding="utf-8").partition("## Add a judge of a known kind")[2].partition("\n## ")[0]
     examples = [load_yaml(text, "the guide") for text in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)]
-    entries = [
-        JudgeEntry.model_validate({"name": name, **fields}) for each in examples for name, fields in each.items()
-    ]
+    fields = [{"name": name, **each} for example in examples for name, each in example["judges"].items()]
+    entries = [JudgeEntry.model_validate(each) for each in fields]
     assert [entry.name for entry in entries] == ["wildguard", "my-policy"]
     assert entries[0].answers == judges()["wildguard"].answers
 

@@ -44,6 +44,23 @@ def test_an_answer_comes_with_its_thought_its_tokens_and_its_cost():
     assert (counts["input_tokens"], counts["output_tokens"]) == (7, 10)
 
 
+def test_a_settings_body_is_sent_with_the_entrys_and_wins():
+    sent: list[dict[str, Any]] = []
+
+    async def respond(body: dict[str, Any], request: web.Request) -> web.Response:
+        sent.append(body)
+        return chat("Hello", reasoning_content="Greet.")
+
+    own = {"chat_template_kwargs": {"keep": True, "enable_thinking": True}, "user": "me"}
+    given = {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "low"}
+    with serving(respond) as api:
+        ask(api, "Hi", extra_body=own, arguments=given)
+    (body,) = sent
+    assert body["messages"] == [{"role": "user", "content": "Hi"}]
+    assert body["chat_template_kwargs"] == {"keep": True, "enable_thinking": False}
+    assert (body["reasoning_effort"], body["user"]) == ("low", "me")
+
+
 def test_an_endpoint_that_does_not_answer_is_reported_once_with_the_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(api_faults, "SILENCE_SECONDS", 0.0)
     notes: list[str] = []

@@ -200,6 +200,8 @@ def test_gpt_oss_safeguard_is_asked_by_the_projects_own_request():
     entry = judges()["gpt-oss-safeguard-20b"]
     assert entry.request == POLICY_REQUEST
     _, (request,) = asked("gpt-oss-safeguard-20b")
+    assert not request.skip_special_tokens  # they mark the channels
+    assert asked("dynaguard-8b")[1][0].skip_special_tokens
     system, user = request.prompt.split("[/system]\n")
     assert system.startswith(f"[system]\n{entry.policy}\n\n")
     assert f"\n{PROMPT}\n" in user

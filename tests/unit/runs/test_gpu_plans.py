@@ -77,13 +77,13 @@ def test_one_gpu_of_80_gb_streams_with_a_share_for_each_engine():
 
 
 def test_a_node_of_eight_is_divided_by_the_work_of_model_and_judge():
-    """One judge of 8B keeps up with four replicas of a model of 8B, and with 0.9 of R1-1.5B."""
+    """One judge of 8B keeps up with four replicas of a model of 8B, and with two of R1-1.5B."""
     assert run_manifest(plan("R1-8B", 1, 8, H100)) == [{"model": (6, 1, "mp"), GUARD: (2, 1, "mp")}]
-    assert run_manifest(plan("R1-1.5B", 1, 8, H100)) == [{"model": (4, 1, "mp"), GUARD: (4, 1, "mp")}]
+    assert run_manifest(plan("R1-1.5B", 1, 8, H100)) == [{"model": (5, 1, "mp"), GUARD: (3, 1, "mp")}]
     thoughts = {"parts": ["thought", "answer"]}
     assert run_manifest(plan("R1-8B", 1, 8, H100, **thoughts)) == [{"model": (5, 1, "mp"), GUARD: (3, 1, "mp")}]
     assert run_manifest(plan("R1-70B", 1, 8, H100)) == [{"model": (1, 4, "mp"), GUARD: (1, 1, "mp")}]
-    assert run_manifest(plan("R1-14B", 1, 8, A100)) == [{"model": (3, 2, "mp"), GUARD: (1, 1, "mp")}]
+    assert run_manifest(plan("R1-14B", 1, 8, A100)) == [{"model": (3, 2, "mp"), GUARD: (2, 1, "mp")}]
 
 
 def test_two_nodes_of_eight_hold_r1_itself_and_its_judge_after_it():

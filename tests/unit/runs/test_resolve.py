@@ -118,7 +118,8 @@ def test_a_model_by_folder_with_a_long_context_is_given_32768_tokens_unless_more
 def test_a_model_that_the_catalog_does_not_hold_needs_its_family(model_folder: Path):
     assert refusal(model=str(model_folder)).endswith(
         "Fix: add --family r1 if it writes <think>...</think> or --family llama-instruct if it is a chat model without "
-        "tags (others: llama-base, qwq, sky-t1, skywork-o1)."
+        "tags (others: deepseek-v4, gemma4, glm, gpt-oss, kimi-k2, llama-base, mistral-think, nemotron3, olmo3, qwen3, "
+        "qwen3-thinking, qwq, seed-oss, sky-t1, skywork-o1)."
     )
 
 

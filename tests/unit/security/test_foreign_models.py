@@ -237,7 +237,7 @@ def test_threads_share_the_child_and_get_their_own_prompts(tokenizer: Any) -> No
 
 def test_a_child_ends_with_the_process_that_started_it() -> None:
     child = LimitedProcess(chat_template._CHILD.worker, processor_seconds=1, memory=2**29)
-    assert child.ask(["x", {}, TURNS, True, 9]) == "x"
+    assert child.ask(["render", "x", {}, TURNS, True, 9]) == "x"
     process = child.process
     assert process is not None
     del child

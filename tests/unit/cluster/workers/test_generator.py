@@ -11,13 +11,15 @@ from safechain_ray.catalog import families
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
-from safechain_ray.cluster.workers.generator import GeneratorWorker
+from safechain_ray.cluster.workers.generator import GeneratorWorker, decodings_of, with_thinking_tags
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
-from safechain_ray.testing import ScriptedEngine
+from safechain_ray.testing import ScriptedEngine, ScriptedEngines
 from safechain_ray.types import (
+    NO_ARGUMENTS,
     SAMPLES_SCHEMA,
     Message,
     Prompt,
+    Request,
     Sample,
     Sampling,
     Setting,
@@ -62,7 +64,8 @@ def generated(progress_tracker: ProgressTracker) -> Any:
             model="demo-reasoner",
             family=families()[family],
             sample_specs=LocalActor(Holder(sample_specs)),
-            start=start_of(MODEL),
+            decodings=decodings_of(settings, families()[family], MODEL),
+            start=with_thinking_tags(start_of(MODEL), settings, families()[family]),
             start_engine=engines(**script),
             max_deaths=2,
             progress_tracker=LocalActor(progress_tracker),
@@ -113,7 +116,7 @@ def test_the_stored_prompt_is_the_original_though_its_special_tokens_are_broken_
 ):
     render = ScriptedEngine.render
 
-    def broken(engine: ScriptedEngine, messages: tuple[Message, ...]) -> str:
+    def broken(engine: ScriptedEngine, messages: tuple[Message, ...], arguments: Any = NO_ARGUMENTS) -> str:
         return render(engine, tuple(replace(turn, content=broken_up(turn.content, ["<s>"])) for turn in messages))
 
     monkeypatch.setattr(ScriptedEngine, "render", broken)
@@ -128,6 +131,43 @@ def test_each_row_follows_its_own_settings_strategy(generated: Any):
     *_, prefilled = generated(settings=(SAMPLED, zerothink), answer=lambda request: "Hello you!")
     assert (prefilled.strategy, prefilled.prefill) == ("zerothink", "<think>\n\n</think>\n\n")
     assert (prefilled.seed, prefilled.outcome, prefilled.answer) == (None, "ok", "Hello you!")
+
+
+def test_a_hybrid_model_thinks_in_one_setting_and_not_in_another_with_one_engine(generated: Any):
+    on, off = (
+        Setting(dataset="d", strategy={"template_kwargs": {"enable_thinking": enabled}}) for enabled in (True, False)
+    )
+
+    def answer(request: Request) -> str:
+        return "Hello you!" if "</think>" in request.prompt else "Greet them.\n</think>\n\nHello you!"
+
+    thinking, plain = generated(settings=(on, off), answer=answer)
+    assert (thinking.setting_id, plain.setting_id) == (on.setting_id, off.setting_id)
+    assert (thinking.thought, thinking.answer, thinking.prefill) == ("Greet them.", "Hello you!", "<think>\n")
+    assert (plain.thought, plain.answer, plain.prefill) == ("", "Hello you!", "<think>\n\n</think>\n\n")
+    assert (plain.outcome, plain.thought_tokens, plain.answer_tokens) == ("ok", 0, 2)
+
+
+def test_an_engine_counts_thinking_tokens_only_where_a_setting_has_a_budget(
+    generated: Any, monkeypatch: pytest.MonkeyPatch
+):
+    tags: list[Any] = []
+    start_engine = ScriptedEngines.__call__
+    monkeypatch.setattr(
+        ScriptedEngines, "__call__", lambda self, start: tags.append(start.thinking_tags) or start_engine(self, start)
+    )
+    generated()
+    generated(settings=(SAMPLED, Setting(dataset="d", strategy={"name": "budget", "tokens": 3})))
+    assert tags == [None, families()["demo"].tags]
+
+
+@pytest.mark.parametrize(("family", "skips"), [("demo", True), ("gpt-oss", False)])
+def test_special_tokens_stay_in_the_text_of_a_family_whose_tags_are_such_tokens(
+    family: str, skips: bool, generated: Any
+):
+    asked: list[bool] = []
+    generated(family=family, answer=lambda request: asked.append(request.skip_special_tokens) or "Hi")
+    assert asked == [skips, skips]
 
 
 def test_the_engine_is_given_each_samples_own_seed(generated: Any):

@@ -16,6 +16,8 @@ from safechain_ray.engines.weights import weights_location
 from tests.family_tokenizers import FIXTURES, R1_BOS, tokenizer_of
 
 SUBJECT = Subject("model")
+PREFILLED = ("default", "zerothink", "lessthink", "morethink", "budget", "safepath", "thinking-intervention")
+"""The strategies that a family with tags and without a switch can follow."""
 OWN_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}<｜User｜>{{ m.content }}"
     "{% else %}<｜Assistant｜>{{ m.content.split('</think>')[-1] }}{% endif %}{% endfor %}"
@@ -44,8 +46,10 @@ def broken(tmp_path: Path) -> Callable[..., Any]:
     return made
 
 
-def examined(tokenizer: Any, family: str = "demo", chat_template: str | None = None) -> dict[str, Finding]:
-    findings = check_model_prompt(SUBJECT, tokenizer, families()[family], chat_template)
+def examined(
+    tokenizer: Any, family: str = "demo", chat_template: str | None = None, **arguments: Any
+) -> dict[str, Finding]:
+    findings = check_model_prompt(SUBJECT, tokenizer, families()[family], chat_template, **arguments)
     return {finding.check: finding for finding in findings}
 
 
@@ -59,13 +63,30 @@ def test_nothing_is_wrong_with_the_templates_of_the_families(fixture: str):
     assert complaints(examined(tokenizer_of(template, bos), family)) == {}
 
 
+def test_arguments_that_the_template_never_reads_are_reported(broken: Callable[..., Any]):
+    switch = "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>{% endif %}"
+    tokenizer = broken(OWN_TEMPLATE + switch)
+    assert "template arguments" not in examined(tokenizer)
+    known = examined(tokenizer, template_kwargs={"enable_thinking": False})
+    assert known["template arguments"].detail == "the chat template reads enable_thinking"
+    assert known["prefill of default"].detail == "the template opens and closes <think> itself"
+    unknown = examined(tokenizer, template_kwargs={"enable_thinkin": False})["template arguments"]
+    assert (unknown.status, unknown.detail) == ("failed", "the chat template never reads enable_thinkin")
+
+
+def test_tags_that_are_special_tokens_are_fine_for_a_family_that_keeps_them(broken: Callable[..., Any]):
+    tokenizer, family = broken(tags_special=True), families()["demo"]
+    assert examined(tokenizer)["thinking tags"].status == "failed"
+    keeping = family.model_copy(update={"skip_special_tokens": False})
+    findings = check_model_prompt(SUBJECT, tokenizer, keeping, None)
+    assert {finding.check: finding.status for finding in findings}["thinking tags"] == "ok"
+
+
 def test_nothing_is_wrong_with_the_demo_model(broken: Callable[..., Any]):
     findings = examined(broken())
     assert complaints(findings) == {}
     assert findings["prefill of default"].detail == "the template opens <think> itself"
-    assert [check for check in findings if check.startswith("prefill")] == [
-        f"prefill of {name}" for name in ("default", "zerothink", "lessthink", "morethink")
-    ]
+    assert [check for check in findings if check.startswith("prefill")] == [f"prefill of {name}" for name in PREFILLED]
 
 
 def test_nothing_is_wrong_with_a_base_model_and_the_template_of_its_entry():
@@ -99,9 +120,7 @@ def test_a_beginning_of_sequence_that_is_missing_or_late_is_found(broken: Callab
 def test_a_thought_that_the_template_opens_and_goes_on_with_is_found_at_every_strategy(broken: Callable[..., Any]):
     opened = OWN_TEMPLATE.replace("<｜Assistant｜>{% endif %}", "<｜Assistant｜><think>\nLet me see. {% endif %}")
     findings = examined(broken(opened))
-    assert complaints(findings) == {
-        f"prefill of {name}": "failed" for name in ("default", "zerothink", "lessthink", "morethink")
-    }
+    assert complaints(findings) == {f"prefill of {name}": "failed" for name in PREFILLED}
     assert "<think> appears 2 times in the assistant's turn, not 1" in findings["prefill of zerothink"].detail
 
 

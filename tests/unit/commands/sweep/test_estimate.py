@@ -53,7 +53,7 @@ def test_gpu_hours_follow_the_assumptions():
     hours = next(each for each in estimated(assumptions=seven) if each.model == "R1-7B").gpu_hours
     assert hours is not None
     tokens = 1113 * 2000
-    decoding = tokens * 2 * 7.62e9 / (989e12 * 0.10) / 3600
+    decoding = tokens * (65e-6 + 2 * 7.62e9 / (989e12 * 0.17)) / 3600
     judging = (tokens + 1113 * 300) * 2 * 8.03e9 / (989e12 * 0.40) / 3600
     assert hours.expected == pytest.approx(decoding + judging)
     assert hours.at_most > 4 * hours.expected
