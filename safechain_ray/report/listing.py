@@ -214,7 +214,7 @@ LISTINGS: Mapping[str, Listing] = {
     "models": Listing(
         _models,
         {
-            "parameters (B)": "billions of\nparameters",
+            "parameters (B)": "size in\nbillions",
             "GPUs of 80 GB": "GPUs\nof 80 GB",
             "GPUs of 48 GB": "or\nof 48 GB",
             "thought apart": "separate\nthought",
