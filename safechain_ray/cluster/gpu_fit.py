@@ -97,7 +97,11 @@ MODEL_CONTEXTS = 4
 JUDGE_CONTEXTS = 1
 
 UNKNOWN_ATTENTION_BYTES = 16_384
-"""KV cache of a token for each billion parameters, where `config.json` is not known: Llama 3's 8B."""
+"""KV cache of a token for each billion parameters, where `config.json` is not known: Llama 3's 8B.
+
+In a mixture of experts the cache follows neither all parameters nor the active ones. Their geometric mean is used,
+which is above the real size for Qwen3-30B-A3B (1.7 times) and gpt-oss-120b (5 times).
+"""
 
 PARALLEL_FIELDS = {"tensor_parallel_size", "pipeline_parallel_size"}
 
@@ -264,7 +268,8 @@ def cache_bytes(engine: EngineNeeds, sizes: ParallelSizes) -> float:
     """Bytes of KV cache of a token on each GPU."""
     if engine.attention is not None:
         return engine.attention.cache_bytes(sizes) * (2 if engine.dtype == "float32" else 1)
-    return UNKNOWN_ATTENTION_BYTES * max(engine.parameters, 1.0) / sizes.gpus
+    billions = math.sqrt(engine.parameters * engine.computed_parameters)
+    return UNKNOWN_ATTENTION_BYTES * max(billions, 1.0) / sizes.gpus
 
 
 def _refusal(engine: EngineNeeds, gpus: Gpus, tokens: int | None) -> str:

@@ -178,8 +178,8 @@ def _families() -> list[Row]:
     return [
         {
             "name": name,
-            "opening tag": family.tags and family.tags.open,
-            "closing tag": family.tags and family.tags.close,
+            "thought apart": family.tags is not None,
+            "tags": family.tags and f"{family.tags.open} {family.tags.close}",
             "system prompt": family.system_prompt,
             "source": family.source,
         }
@@ -214,7 +214,7 @@ LISTINGS: Mapping[str, Listing] = {
     "models": Listing(
         _models,
         {
-            "parameters (B)": "billions of\nparameters",
+            "parameters (B)": "size in\nbillions",
             "GPUs of 80 GB": "GPUs\nof 80 GB",
             "GPUs of 48 GB": "or\nof 48 GB",
             "thought apart": "separate\nthought",
@@ -252,9 +252,7 @@ LISTINGS: Mapping[str, Listing] = {
     "strategies": Listing(
         _strategies, {"needs thinking tags": "needs thinking tags"}, ("strategies",), ("description",)
     ),
-    "families": Listing(
-        _families, {"opening tag": "opening tag", "closing tag": "closing tag"}, ("families",), ("source",)
-    ),
+    "families": Listing(_families, {"thought apart": "separate thought"}, ("families",), ("tags", "source")),
 }
 
 
@@ -314,4 +312,4 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))

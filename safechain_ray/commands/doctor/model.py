@@ -149,7 +149,7 @@ def check_system_prompt(subject: Subject, family: Family, prompt: str) -> Findin
 
 
 def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags, skip_special_tokens: bool = True) -> Finding:
-    """Every tag survives tokenisation, and decoding as vLLM decodes for the family: with or without special tokens."""
+    """Every tag survives tokenisation and vLLM's decoding, which drops special tokens unless the family keeps them."""
     written = [tag for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag is not None]
     ids = {tag: tokenizer(tag, add_special_tokens=False).input_ids for tag in written}
     changed = [tag for tag in written if tokenizer.decode(ids[tag], skip_special_tokens=False) != tag]

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from safechain_ray.catalog import families, judges, lookup, models, shapes
 from safechain_ray.catalog.judge_entries import Endpoint
 from safechain_ray.catalog.judge_forms import FORMS
+from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
 from safechain_ray.decoding.base import STRATEGIES, check_strategy
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types import StrategySpec, ThinkingTags
@@ -52,7 +53,44 @@ HEADS_AND_LAYERS = {
     "Sky-T1-Flash": (40, 64),
     "Llama-3.3-70B-Instruct": (64, 80),
     "Llama-3.1-70B": (64, 80),
+    "Qwen3-4B": (32, 36),
+    "Qwen3-8B": (32, 36),
+    "Qwen3-14B": (40, 40),
+    "Qwen3-32B": (64, 64),
+    "Qwen3-30B-A3B-Thinking": (32, 48),
+    "gpt-oss-20b": (64, 24),
+    "gpt-oss-120b": (64, 36),
+    "Olmo-3.1-32B-Think": (40, 64),
+    "QwQ-32B": (40, 64),
+    "R1-0528-Qwen3-8B": (32, 36),
+    "STAR1-8B": (32, 32),
+    "SafeKey-8B": (32, 32),
+    "RealSafe-R1-7B": (28, 28),
+    "Qwen3-4B-SafeRL": (32, 36),
+    "Seed-OSS-36B": (80, 64),
 }
+
+# Billions of parameters that compute a token, as the models' cards and the recipes of vLLM say.
+ACTIVE = {
+    "R1-671B": 37,
+    "Qwen3-30B-A3B-Thinking": 3.3,
+    "Qwen3.6-35B-A3B": 3,
+    "gpt-oss-20b": 3.6,
+    "gpt-oss-120b": 5.1,
+    "Nemotron-3-Nano": 3.5,
+    "GLM-4.7-Flash": 3,
+}
+
+
+def test_mixtures_of_experts_name_their_active_parameters():
+    assert {name: entry.active_parameters for name, entry in models().items() if entry.active_parameters} == ACTIVE
+
+
+def test_models_of_2026_fit_two_gpus_of_80_gigabytes():
+    """gpt-oss-120b too, whose weights are MXFP4."""
+    recent = [entry for name, entry in models().items() if name.startswith(("Qwen3", "gpt", "Olmo", "GLM", "Nemotron"))]
+    assert len(recent) > 10
+    assert all(fit_engine(entry, Gpus(80)).sizes.gpus <= 2 for entry in recent)
 
 
 @pytest.mark.parametrize("name", HEADS_AND_LAYERS)

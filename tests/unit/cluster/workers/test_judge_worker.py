@@ -237,7 +237,7 @@ def test_a_form_is_asked_of_a_chat_api_with_the_drivers_key_and_the_reasoning_de
             2,
             LocalActor(ProgressTracker()),
             LocalTracker(),
-            SecretStr("sk-driver"),
+            key=SecretStr("sk-driver"),
         )
         held = samples_table([sample("a", "Sure."), sample("b", "No.")])
         judged = asyncio.run(judge(held))
