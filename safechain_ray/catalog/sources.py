@@ -38,7 +38,7 @@ Section = Literal[
 
 SUFFIXES = (".yaml", ".yml")
 
-PATH_KEYS = frozenset({"source", "phrases", "policy"})
+PATH_KEYS = frozenset({"source", "phrases", "policy_file"})
 """Keys of entries whose value may be a path relative to the catalog file: it then begins with `./` or `../`."""
 
 

@@ -15,7 +15,7 @@ from tests.processes import left_over, marked_environment
 from tests.unit.test_docs import commands
 
 PAGE = ROOT / "docs" / "extending.md"
-ENTRIES = ["my-family", "my-model", "my-prompts", "by-length", "briefthink", "long thoughts"]
+ENTRIES = ["my-family", "my-model", "my-prompts", "by-length", "my-wildguard", "briefthink", "long thoughts"]
 
 
 def write_files(folder: Path) -> None:
