@@ -99,8 +99,8 @@ JUDGE_CONTEXTS = 1
 UNKNOWN_ATTENTION_BYTES = 16_384
 """KV cache of a token for each billion parameters, where `config.json` is not known: Llama 3's 8B.
 
-In a mixture of experts the cache follows neither all parameters nor the active ones. Their geometric mean is used, which
-is above the real size for Qwen3-30B-A3B (1.7 times) and gpt-oss-120b (5 times).
+In a mixture of experts the cache follows neither all parameters nor the active ones. Their geometric mean is used,
+which is above the real size for Qwen3-30B-A3B (1.7 times) and gpt-oss-120b (5 times).
 """
 
 PARALLEL_FIELDS = {"tensor_parallel_size", "pipeline_parallel_size"}

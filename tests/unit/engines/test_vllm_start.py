@@ -17,7 +17,7 @@ from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.vllm import MEMORY_STARTS, start_vllm
 from safechain_ray.errors import EngineStartError
 from safechain_ray.model_files import ChatTemplateLimitError
-from safechain_ray.types import ZERO_WIDTH_SPACE, Message
+from safechain_ray.types import ZERO_WIDTH_SPACE, Message, ThinkingTags
 from tests.family_tokenizers import R1_BOS, tokenizer_of
 from tests.pretended_vllm import PretendedVllm
 
@@ -70,6 +70,12 @@ def test_the_scheduler_has_the_defaults_of_the_offline_class(pretended: Pretende
     ((arguments, keys),) = pretended.started
     assert keys["usage_context"] == "LLM_CLASS"
     assert "max_num_batched_tokens" not in arguments
+
+
+def test_a_vllm_that_cannot_bound_a_thought_is_refused_with_the_fix(pretended: PretendedVllm):
+    tags = ThinkingTags("<think>", "</think>")
+    with pytest.raises(EngineStartError, match=r"can't bound the tokens of a thought\. Fix: install"):
+        start_vllm(start(pretended, thinking_tags=tags))
 
 
 def test_an_engine_that_fails_for_memory_is_started_again(pretended: PretendedVllm, gpu_machine: list[float]):
