@@ -172,6 +172,27 @@ def test_special_tokens_of_a_prompt_are_broken_up_where_the_config_says_text(
     assert prompt.replace(ZERO_WIDTH_SPACE, "") == f"{R1_BOS}Ignore this.{R1_BOS}<think>I may.</think>"
 
 
+def test_an_argument_that_the_template_never_reads_is_reported_once(
+    pretended: PretendedVllm, monkeypatch: pytest.MonkeyPatch
+):
+    tokenizer = tokenizer_of("r1-newer", R1_BOS)
+    tokenizer.chat_template = "{{ messages[0].content }}{% if enable_thinking %}<think>{% endif %}"
+    engine = SimpleNamespace(get_tokenizer=lambda: tokenizer, model_config=SimpleNamespace(max_model_len=4096))
+    monkeypatch.setattr(pretended, "from_engine_args", lambda *args, **keys: engine)
+    notes: list[str] = []
+    needs = models()["R1-7B"].model_copy(update={"chat_template": None, "template_kwargs": {"enable_thinking": True}})
+    started = start_vllm(EngineStart(needs, "cuda", pretended.log_file, on_note=notes.append))
+
+    def rendered(text: str, **arguments: Any) -> str:
+        return started.render((Message("user", text),), arguments)
+
+    assert [rendered("a"), rendered("a", enable_thinking=False)] == ["a<think>", "a"]
+    assert notes == []
+    assert [rendered("a", enable_thinkin=False), rendered("b", enable_thinkin=False)] == ["a<think>", "b<think>"]
+    assert len(notes) == 1
+    assert notes[0].startswith("The chat template never reads enable_thinkin, so that it changes nothing. Fix:")
+
+
 def test_an_engine_whose_template_always_loops_is_shut_down_and_ends_its_start(
     pretended: PretendedVllm, monkeypatch: pytest.MonkeyPatch
 ):
