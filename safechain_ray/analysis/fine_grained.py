@@ -26,7 +26,7 @@ from safechain_ray.analysis.thought_answer import (
 )
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.intervals import Estimate, FrozenModel, share_estimate
-from safechain_ray.metrics.safety import REFUSAL_RULE, measure
+from safechain_ray.metrics.safety import GUARD_REFUSALS, REFUSAL_RULE, measure
 from safechain_ray.metrics.summary import SettingFacts
 from safechain_ray.types import Outcome, Part, Setting
 
@@ -276,6 +276,7 @@ def notes(
     for judge in judges_of_both(asked):
         if judge in refusal_judges:
             yield NO_REFUSAL.format(judge=judge)
-    in_thoughts = {each.judge for setting in settings for each in setting.over_refusal if each.part == "response"}
+    of_responses = {each.judge for setting in settings for each in setting.over_refusal if each.part == "response"}
+    in_thoughts = {judge for judge in of_responses if not judge.startswith(GUARD_REFUSALS)}
     for judge in sorted(in_thoughts - {judge for judge, part in asked if part == "answer"} if thinks else ()):
         yield REFUSAL_IN_THOUGHT.format(judge="refusal-match" if judge == REFUSAL_RULE else judge)

@@ -1,67 +1,94 @@
-"""The built-in catalog: models, families, data sets, training sets, benchmarks and judges by name, from YAML."""
+"""The catalog: built-in entries from YAML, and those of the user and of installed plugins, by section and name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
 
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
-from safechain_ray.catalog.entries import ApiEntry, Family, ModelEntry
+from safechain_ray.catalog.code import is_code, load_code
+from safechain_ray.catalog.entries import ApiEntry, Family, MetricCode, ModelEntry, StrategyCode
 from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.model_shapes import ModelShape
-from safechain_ray.catalog.row_entries import DatasetEntry, TrainingSetEntry
-from safechain_ray.errors import UnknownNameError
+from safechain_ray.catalog.row_entries import DatasetEntry, ResponsesEntry, TrainingSetEntry
+from safechain_ray.catalog.sources import BUILT_IN, Entries, Origin, Section, UserCatalog, add_entries, user_catalog
+from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types.yaml_text import load_yaml
+
+__all__ = [
+    "api_models", "benchmarks", "code_of", "datasets", "families", "from_outside", "is_code", "judges", "lookup",
+    "metrics", "models", "origin_of", "reports", "responses", "shapes", "strategies", "training_sets",
+]  # fmt: skip
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
 
+TYPES: Mapping[Section, type[BaseModel]] = {
+    "models": ModelEntry,
+    "api_models": ApiEntry,
+    "families": Family,
+    "judges": JudgeEntry,
+    "datasets": DatasetEntry,
+    "responses": ResponsesEntry,
+    "training_sets": TrainingSetEntry,
+    "benchmarks": BenchmarkEntry,
+    "shapes": ModelShape,
+    "strategies": StrategyCode,
+    "metrics": MetricCode,
+}
 
-def _read(file: str, entry_type: type[AnyEntry]) -> Mapping[str, AnyEntry]:
-    text = (files(__name__) / file).read_text(encoding="utf-8")
-    return {name: entry_type.model_validate({"name": name, **fields}) for name, fields in load_yaml(text, file).items()}
+ONLY_CODE: tuple[Section, ...] = ("strategies", "metrics")
+"""Sections without built-in YAML: the built-in ones are Python alone."""
 
 
-@cache
-def families() -> Mapping[str, Family]:
-    return _read("families.yaml", Family)
-
-
-@cache
 def models() -> Mapping[str, ModelEntry]:
-    return _read("models.yaml", ModelEntry)
+    return _entries("models").by_name
 
 
-@cache
 def api_models() -> Mapping[str, ApiEntry]:
-    return _read("api_models.yaml", ApiEntry)
+    return _entries("api_models").by_name
 
 
-@cache
+def families() -> Mapping[str, Family]:
+    return _entries("families").by_name
+
+
+def judges() -> Mapping[str, JudgeEntry]:
+    return _entries("judges").by_name
+
+
 def datasets() -> Mapping[str, DatasetEntry]:
-    return _read("datasets.yaml", DatasetEntry)
+    return _entries("datasets").by_name
 
 
-@cache
-def benchmarks() -> Mapping[str, BenchmarkEntry]:
-    return _read("benchmarks.yaml", BenchmarkEntry)
+def responses() -> Mapping[str, ResponsesEntry]:
+    """Sets of responses that exist, for `import`."""
+    return _entries("responses").by_name
 
 
-@cache
 def training_sets() -> Mapping[str, TrainingSetEntry]:
-    return _read("training_sets.yaml", TrainingSetEntry)
+    return _entries("training_sets").by_name
 
 
-@cache
+def benchmarks() -> Mapping[str, BenchmarkEntry]:
+    return _entries("benchmarks").by_name
+
+
 def shapes() -> Mapping[str, ModelShape]:
     """Shapes by model name, for the models that can be trained."""
-    return _read("shapes.yaml", ModelShape)
+    return _entries("shapes").by_name
 
 
-@cache
-def judges() -> Mapping[str, JudgeEntry]:
-    return _read("judges.yaml", JudgeEntry)
+def strategies() -> Mapping[str, StrategyCode]:
+    """The strategies of users' catalogs. The built-in ones are in `decoding`."""
+    return _entries("strategies").by_name
+
+
+def metrics() -> Mapping[str, MetricCode]:
+    """The metrics of users' catalogs. The built-in ones are in `metrics`."""
+    return _entries("metrics").by_name
 
 
 def lookup(kind: str, entries: Mapping[str, AnyEntry], name: str) -> AnyEntry:
@@ -69,3 +96,57 @@ def lookup(kind: str, entries: Mapping[str, AnyEntry], name: str) -> AnyEntry:
     if name not in entries:
         raise UnknownNameError(kind, name, entries)
     return entries[name]
+
+
+def origin_of(section: Section, name: str) -> Origin:
+    """Where an entry comes from. A name without an entry counts as built-in."""
+    return _entries(section).origins.get(name, BUILT_IN)
+
+
+def code_of(section: Section, name: str, reference: str) -> Any:
+    """The Python object that the entry `name` names as `module:name`. Raises InputError with file and entry."""
+    origins = _entries(section).origins
+    return load_code(reference, f"{section}.{name}", origins.get(name))
+
+
+def from_outside() -> Iterator[tuple[Section, str, Origin]]:
+    """Section, name and origin of each entry from outside the package. Raises the errors of reading them."""
+    for section in get_args(Section):
+        if any(section in file.sections for file in user_catalog().files):
+            for name, origin in _entries(section).origins.items():
+                yield section, name, origin
+
+
+def reports() -> Iterator[str]:
+    """A sentence for each plugin that can't be read, and for each entry of a user that replaces another one.
+
+    A wrong catalog has none: the commands that need its entries report the error.
+    """
+    with suppress(InputError):
+        yield from user_catalog().warnings
+        for section, name, origin in from_outside():
+            if origin.replaces is not None:
+                yield f"{section}.{name} of {origin.place} replaces the entry of {_name_of(origin.replaces)}."
+
+
+def _name_of(place: str) -> str:
+    return "this package" if place == BUILT_IN.place else place
+
+
+def _entries(section: Section) -> Entries:
+    return _merged(section, user_catalog())
+
+
+@cache
+def _merged(section: Section, catalog: UserCatalog) -> Entries:
+    return add_entries(section, _built_in(section), TYPES[section], catalog)
+
+
+@cache
+def _built_in(section: Section) -> Mapping[str, Any]:
+    if section in ONLY_CODE:
+        return {}
+    file = f"{section}.yaml"
+    text = (files(__name__) / file).read_text(encoding="utf-8")
+    entry_type = TYPES[section]
+    return {name: entry_type.model_validate({"name": name, **fields}) for name, fields in load_yaml(text, file).items()}

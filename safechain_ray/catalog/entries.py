@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from safechain_ray.catalog.parallelism import Attention, ParallelSizes
 from safechain_ray.likely_keys import without_prefixed_keys
 from safechain_ray.types import Message, SpecialTokens, TemplateKwargs, ThinkingTags, VariableName, is_empty
+from safechain_ray.types.model_errors import CODE
 
 MessageContent = Literal["text", "list"]
 """The content of a message for a chat template: text, or a list of `{type: text, text: ...}`."""
@@ -179,6 +180,27 @@ class ModelEntry(Entry, EngineNeeds):
     family: str
 
 
+class CodeEntry(BaseModel):
+    """Python code of a user's catalog: `kind` is `module:name`, a class or a function."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    kind: str = Field(pattern=CODE, description="module:name, found beside the file or installed")
+
+
+class StrategyCode(CodeEntry):
+    """A decoding strategy: `kind` is called with its options, an instance of its or its module's `Options`."""
+
+    needs_tags: bool = Field(True, description="whether it needs a family with thinking tags and a prefill")
+    one_request: bool = Field(False, description="whether a sample is one request, so that a short context is enough")
+
+
+class MetricCode(CodeEntry):
+    """A metric of each setting: `kind` has `columns`, `count(rows)` for a table of samples, and `value(counts)`."""
+
+
 class Prices(BaseModel):
     """Dollars for a million tokens. Reasoning counts as output; discounts (cached input) are not modelled."""
 
@@ -235,6 +257,7 @@ class ApiEntry(Entry):
         "None: detected",
     )
     is_judge: bool = Field(False, exclude=True, description="a judge's endpoint, which has other config keys")
+    judge_key: str = Field("judge", exclude=True, description="the config key of a judge, for messages")
 
     @field_validator("base_url")
     @classmethod
@@ -248,7 +271,7 @@ class ApiEntry(Entry):
 
     def option(self, key: Literal["api_key_env=NAME", "model=ID", "base_url=URL"]) -> str:
         """The option that sets a key of this endpoint, for messages."""
-        return f"--set judge.endpoint.{key}" if self.is_judge else API_OPTIONS[key]
+        return f"--set {self.judge_key}.endpoint.{key}" if self.is_judge else API_OPTIONS[key]
 
     @property
     def source(self) -> str:

@@ -1,10 +1,11 @@
 """Catalog entries of rows: data sets of prompts, and training sets."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from safechain_ray.catalog.entries import Entry
+from safechain_ray.types import Part
 
 LossOn = Literal["last", "all"]
 """The assistant turns of a conversation that carry loss."""
@@ -16,6 +17,10 @@ LAYOUTS = (
     frozenset({"prompt_column", "thought_column", "answer_column"}),
 )
 """The columns of a demonstration: a conversation, or a prompt with its response in one or two columns."""
+
+
+IMPORT_KEYS = frozenset({"label_part", "unsafe_labels", "family"})
+"""Keys of an import beside its columns."""
 
 
 class RowsEntry(Entry):
@@ -44,6 +49,26 @@ class DatasetEntry(RowsEntry):
     benign_categories: tuple[str, ...] | None = Field(
         None, description="categories of prompts that a model should not refuse; null: unknown"
     )
+
+
+class ResponsesEntry(RowsEntry):
+    """A set of responses that exist, for `import`: its source and the meaning of its columns."""
+
+    prompt_column: str | None = None
+    response_column: str | None = Field(None, description="one response or a list of them")
+    thought_column: str | None = None
+    messages_column: str | None = Field(None, description="chats, in place of prompts and responses")
+    id_column: str | None = None
+    category_column: str | None = None
+    label_column: str | None = Field(None, description="labels of people: safe or unsafe")
+    label_part: Part = Field("response", description="what the labels are about")
+    unsafe_labels: tuple[str, ...] = Field((), description="labels that mean unsafe; all others mean safe")
+    family: str | None = Field(None, description="the family with the thinking tags of the responses")
+
+    def keys(self) -> dict[str, Any]:
+        """The keys of an import that this entry sets."""
+        given = self.model_dump(exclude_none=True, exclude_defaults=True)
+        return {key: value for key, value in given.items() if key.endswith("_column") or key in IMPORT_KEYS}
 
 
 class TrainingSetEntry(RowsEntry):

@@ -1,4 +1,4 @@
-"""What every command shares: `--json` and `--debug`, errors as messages, exit codes, a quiet terminal."""
+"""What every command shares: `--catalog`, `--json` and `--debug`, errors as messages, exit codes, a quiet terminal."""
 
 import atexit
 import json
@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from safechain_ray.cli.options import Command
+from safechain_ray import catalog
+from safechain_ray.cli.options import Command, catalog_option
 from safechain_ray.engines.start import captured_output
 from safechain_ray.errors import InputError, SafechainError
 from safechain_ray.metrics.summary import RunMetrics
@@ -29,13 +30,16 @@ DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def output_options(command: Command) -> Command:
-    """Adds `--json` and `--debug`, and turns errors into messages and exit codes."""
+    """Adds `--catalog`, `--json` and `--debug`, and turns errors into messages and exit codes."""
 
+    @catalog_option
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, for machines.")
     @click.option("--debug", is_flag=True, help="Show tracebacks.")
     @wraps(command)
     def guarded(*, debug: bool, **arguments: Any) -> None:
         try:
+            for sentence in catalog.reports():
+                click.echo(printable_lines(f"Note: {sentence}"), err=True)
             command(**arguments)
         except SafechainError as error:
             _fail(str(error), error.exit_code, arguments["as_json"], debug=debug)

@@ -10,14 +10,14 @@ import click
 from click.shell_completion import CompletionItem
 
 from safechain_ray import catalog
-from safechain_ray.decoding.base import STRATEGIES
+from safechain_ray.decoding.base import strategies
 from safechain_ray.types import KeepRule, Part, VoteRule
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 Kind = Literal[
-    "model", "family", "dataset", "training set", "benchmark", "judge", "preference judge", "strategy", "part", "vote",
-    "rule", "device",
+    "model", "family", "dataset", "responses", "training set", "benchmark", "judge", "preference judge", "strategy",
+    "part", "vote", "rule", "device",
 ]  # fmt: skip
 
 
@@ -38,11 +38,12 @@ VALUES: Mapping[Kind, Callable[[], Mapping[str, str]]] = {
     "model": lambda: _described({**catalog.models(), **catalog.api_models()}),
     "family": lambda: _described(catalog.families()),
     "dataset": lambda: _described(catalog.datasets()),
+    "responses": lambda: _described(catalog.responses()),
     "training set": lambda: _described(catalog.training_sets()),
     "benchmark": lambda: _described(catalog.benchmarks()),
     "judge": lambda: _judges(preference=False),
     "preference judge": lambda: _judges(preference=True),
-    "strategy": lambda: _described(STRATEGIES),
+    "strategy": lambda: _described(strategies()),
     "part": lambda: _plain(get_args(Part)),
     "vote": lambda: _plain(get_args(VoteRule)),
     "rule": lambda: _plain(get_args(KeepRule)),

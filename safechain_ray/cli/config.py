@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from safechain_ray import catalog
 from safechain_ray.cli.common import output_options
 from safechain_ray.cli.evaluate import read_run_config, run_examples, run_options
 from safechain_ray.config import CONFIG_KINDS, json_schema
@@ -35,13 +34,13 @@ def show(*, as_json: bool, **flags: Any) -> None:
     catalog name, file, URI or hub id. The model is not checked.
     """
     from safechain_ray.decoding.base import strategy
-    from safechain_ray.runs.resolve import dataset_entry
+    from safechain_ray.runs.resolve import dataset_entry, judge_entry
 
     resolved = read_run_config(**flags)
     names = {dataset.name: dataset_entry(dataset).name for dataset in resolved.datasets}
     for setting in resolved.expand_settings(names):
         strategy(setting.strategy)
     for judge in resolved.judges:
-        catalog.lookup("judge", catalog.judges(), judge.name)
+        judge_entry(judge)
     tree = without_secrets(resolved.model_dump(mode="json"))
     click.echo(json.dumps(tree, indent=2) if as_json else dump_yaml(tree).rstrip())

@@ -14,6 +14,7 @@ from safechain_ray.cli.common import (
     quiet_libraries,
     show_run,
 )
+from safechain_ray.cli.completion import complete
 from safechain_ray.cli.options import (
     by_key,
     config_options,
@@ -65,7 +66,7 @@ columns = group(
 
 
 @click.command("import", epilog=EXAMPLES)
-@click.argument("source")
+@click.argument("source", shell_complete=complete("responses"))
 @config_options()
 @key_option("model", "-m", "--model", help="Model that wrote the responses, any name; the file's name by default.")
 @key_option("family", "--family", help="Family whose tags mark the thoughts; the model's, or <think> tags, by default.")
@@ -86,7 +87,7 @@ def import_responses(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Make a run of responses that exist already. SOURCE is a file, a URI or a Hugging Face id.
+    """Make a run of responses that exist already. SOURCE is a file, a URI, a Hugging Face id or a catalog name.
 
     `judge`, `report`, `compare`, `prefer` and `status` take the run like any other. Rerun the command to resume.
     Exit code 3: some rows can't be used. They are samples with an error.

@@ -31,6 +31,7 @@ Examples:
   safechain-ray judge-study --data labels.csv --judge refusal-match
   safechain-ray judge-study --data labels.csv --prompt-column question --response-column answer \\
       --label-column label --judge llama-guard-3-8b --judge refusal-match --vote any --output studies/mine
+  safechain-ray judge-study --data runs/imported --judge refusal-match
   safechain-ray judge-study --config configs/paper/judge_study.yaml --profile demo
 """
 
@@ -40,7 +41,8 @@ Examples:
 @key_option(
     "data",
     "--data",
-    help="Labelled responses: file (CSV, JSON, JSONL, Parquet), folder, URI, Hugging Face id, catalog name.",
+    help="Labelled responses: file (CSV, JSON, JSONL, Parquet), folder, URI, Hugging Face id, catalog name; or the "
+    "folder of an imported run with labels.",
 )
 @dataset_options("")
 @key_option("response_column", "--response-column", help="Column that holds the responses; response by default.")
@@ -56,6 +58,7 @@ Examples:
     multiple=True,
     help="A label that means unsafe; all other labels mean safe. Repeatable.",
 )
+@key_option("part", "--part", help="What the labels are about: response (default), thought, answer.")
 @judge_option
 @key_option(
     "votes", "--vote", multiple=True, help="Vote over all judges: majority, any or all must say unsafe. Repeatable."

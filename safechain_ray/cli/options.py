@@ -10,6 +10,7 @@ Example:
         read_config_as(RunConfig, config, by_key(flags), assignments, profile)
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import click
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
+from safechain_ray.catalog.sources import VARIABLE
 from safechain_ray.cli.completion import complete_key
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.errors import InputError
@@ -109,6 +111,33 @@ def config_options(*, required: bool = False) -> Decorator:
         set_option(),
     )
 
+
+def _use_catalog(context: click.Context, option: click.Parameter, paths: tuple[str, ...]) -> None:
+    """Add the paths to SAFECHAIN_CATALOG for the time of the command, and for the processes that it starts."""
+    if not paths:
+        return
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = os.pathsep.join([*([before] if before else []), *map(os.path.abspath, paths)])
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = before
+
+    context.call_on_close(restore)
+
+
+catalog_option = click.option(
+    "--catalog",
+    multiple=True,
+    metavar="PATH",
+    type=click.Path(),
+    is_eager=True,  # its entries are known to the other options
+    expose_value=False,
+    callback=_use_catalog,
+    help=f"Catalog of your own: a YAML file or a folder, beside {VARIABLE}. Repeatable.",
+)
 
 model_option = key_option(
     "model.name", "-m", "--model", help="Catalog name, Hugging Face id or folder (local, s3://, gs://)."

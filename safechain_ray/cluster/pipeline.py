@@ -17,6 +17,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from safechain_ray import catalog
 from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, Family, ModelEntry
 from safechain_ray.catalog.judge_entries import JudgeEntry, judging_api
 from safechain_ray.cluster.placement_groups import new_group
@@ -27,7 +28,7 @@ from safechain_ray.cluster.ray_internals.stream_context import configure
 from safechain_ray.cluster.sample_index import SampleIndex, broadcast
 from safechain_ray.cluster.session import cluster_address
 from safechain_ray.cluster.stream_control import StreamControl
-from safechain_ray.cluster.workers.generator import GeneratorWorker
+from safechain_ray.cluster.workers.generator import GeneratorWorker, decodings_of, with_thinking_tags
 from safechain_ray.cluster.workers.grader import BlockGrader
 from safechain_ray.cluster.workers.inflight_tracker import start_inflight_tracker
 from safechain_ray.cluster.workers.judge import EndpointJudge, EngineJudge, PartsOrPieces, RulesAndVotes
@@ -38,6 +39,7 @@ from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.start import RUNNING, EngineStart, StartEngine
 from safechain_ray.engines.vllm_environment import path_with_own_programs
 from safechain_ray.errors import StallError
+from safechain_ray.judges.base import builder
 from safechain_ray.storage import Folder
 from safechain_ray.types import Part, as_samples, filter_by_ids, without_verdicts
 
@@ -102,7 +104,8 @@ class StreamSettings:
         )
 
     def api_start(self, entry: ApiEntry) -> ApiStart:
-        return ApiStart(entry, self.max_running or RUNNING, self.max_cost, self.max_requests)
+        tags = catalog.families()[entry.family].tags
+        return ApiStart(entry, self.max_running or RUNNING, self.max_cost, self.max_requests, tags)
 
     def running(self, pool: PlannedPool) -> int:
         """Concurrency of one replica: the requests that its engine decodes at once."""
@@ -149,15 +152,17 @@ def generate(
     settings: StreamSettings,
 ) -> Dataset:
     """The model's pool: samples without verdicts, from sample numbers."""
-    arguments = {
+    arguments: dict[str, Any] = {
         "model": model.name,
         "family": family,
         "sample_specs": broadcast(sample_specs),
+        "decodings": decodings_of(sample_specs.settings, family, model),
         **_engine_of(model, pool, settings),
         "max_deaths": settings.max_engine_deaths,
         "progress_tracker": settings.progress_tracker,
         "inflight_tracker": settings.inflight_tracker,
     }
+    arguments["start"] = with_thinking_tags(arguments["start"], sample_specs.settings, family)
     pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
     return add_pool(numbers, GeneratorWorker, arguments, pool_arguments, generates=True)
 
@@ -176,20 +181,25 @@ def judge(
     settings: StreamSettings,
 ) -> Dataset:
     """The pool of a judge with an engine or an endpoint: adds its verdicts to the samples."""
-    arguments: dict[str, Any] = {"entry": entry, "parts": parts, "progress_tracker": settings.progress_tracker}
+    arguments: dict[str, Any] = {
+        "entry": entry,
+        "parts": parts,
+        "progress_tracker": settings.progress_tracker,
+        "build": builder(entry),
+    }
     if entry.endpoint is not None:
         arguments["key"] = entry.endpoint.api_key()
         # At least a block, so that a second block fills the slots that the last rows of the first block leave.
         pool_arguments = _pool_arguments(pool, settings, max(entry.endpoint.max_concurrent, settings.block_rows))
-        return add_pool(samples, EndpointJudge, arguments, pool_arguments)
-    assert entry.engine is not None
+        if not entry.calls_chat_api:
+            return add_pool(samples, EndpointJudge, arguments, pool_arguments)
+    else:
+        pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
     arguments |= {
-        "start": settings.engine_start(pool, entry.engine),
-        "start_engine": settings.start_engine,
+        **_engine_of(entry.engine or judging_api(entry), pool, settings),
         "max_deaths": settings.max_engine_deaths,
         "inflight_tracker": settings.inflight_tracker,
     }
-    pool_arguments = _pool_arguments(pool, settings, settings.running(pool))
     return add_pool(samples, EngineJudge, arguments, pool_arguments)
 
 

@@ -23,6 +23,7 @@ import psutil
 from ray.data.exceptions import SystemException
 from ray.exceptions import RayError, RayTaskError
 
+from safechain_ray.catalog.code import modules_of_catalogs
 from safechain_ray.cluster.nodes import gpus_of_kind, memory_of_type, read_autoscaler_capacity
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ClusterConfig
@@ -110,6 +111,14 @@ def ray_session(address: str | None, report: Callable[[str], None] | None = None
             yield _log_folder()
     finally:
         ray.shutdown()
+
+
+def pickle_catalog_code_by_value() -> None:
+    """Send the code of users' catalogs with the objects that use it: other nodes have no such files."""
+    from ray.cloudpickle import register_pickle_by_value
+
+    for module in modules_of_catalogs():
+        register_pickle_by_value(module)
 
 
 def _log_folder() -> Path:

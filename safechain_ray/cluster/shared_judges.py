@@ -25,8 +25,10 @@ from safechain_ray.cluster.pipeline import (
 from safechain_ray.cluster.planner import PlannedPool, PoolNeeds
 from safechain_ray.cluster.progress import PoolProgress, ProgressReporter
 from safechain_ray.cluster.sample_index import broadcast
+from safechain_ray.cluster.session import pickle_catalog_code_by_value
 from safechain_ray.cluster.workers.judge import EngineJudge
 from safechain_ray.errors import EngineStartError
+from safechain_ray.judges.base import builder
 from safechain_ray.types import Part
 
 CLIENT_CPUS = 0.25
@@ -119,7 +121,9 @@ def start_shared_judge(
         settings.max_engine_deaths,
         settings.progress_tracker,
         settings.inflight_tracker,
+        builder(entry),
     )
+    pickle_catalog_code_by_value()
     holder, failed_starts = broadcast(arguments), beside_driver(FailedStarts)
     actor = ray.remote(SharedWorker)
     workers = tuple(

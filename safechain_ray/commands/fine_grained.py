@@ -17,13 +17,13 @@ from safechain_ray.config import ResourcesConfig
 from safechain_ray.datasets.loading import NO_CATEGORIES
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.likely_keys import name_for_message
-from safechain_ray.metrics.safety import REFUSAL_RULE, PromptKinds
+from safechain_ray.metrics.safety import PromptKinds
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.record import RunRecord
-from safechain_ray.runs.run_manifest import RULE_COLUMNS, RunManifest, measure_and_write, refusal_verdicts
+from safechain_ray.runs.run_manifest import RunManifest, measure_and_write, refusal_tables
 from safechain_ray.storage import open_folder
 from safechain_ray.types import PIECES_SCHEMA
 
@@ -92,10 +92,11 @@ def analyse(run: str, benign_categories: tuple[str, ...] = ()) -> FineGrained:
     folder = RunFolder(open_folder(run))
     run_manifest = RunRecord.of_finished(folder).run_manifest
     asked = (*run_manifest.asked, *run_manifest.added)
-    rule = [(REFUSAL_RULE, run_manifest.refusals[1])] if run_manifest.settings_of_rule else []
+    is_found = run_manifest.refusal_guard is not None or run_manifest.settings_of_rule
+    rule = [run_manifest.refusals] if is_found else []
     rows = rows_by_setting(
         folder.counted_samples(ANALYSED_COLUMNS),
-        [*folder.added_verdicts(run_manifest.added_judges), *_refusals(folder, run_manifest)],
+        [*folder.added_verdicts(run_manifest.added_judges), *refusal_tables(folder, run_manifest)],
         run_manifest.settings,
         (*asked, *rule),
     )
@@ -123,13 +124,6 @@ def analyse(run: str, benign_categories: tuple[str, ...] = ()) -> FineGrained:
     )
     folder.write_figures(ANALYSIS_FILE, analysis)
     return analysis
-
-
-def _refusals(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table]:
-    """The verdicts of the rule, in a run without a judge of refusals."""
-    if run_manifest.settings_of_rule:
-        for table in folder.counted_samples(RULE_COLUMNS):
-            yield refusal_verdicts(table, run_manifest.settings_of_rule)
 
 
 def _harmful_prefixes(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table]:

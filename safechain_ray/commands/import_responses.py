@@ -15,7 +15,7 @@ from safechain_ray import catalog
 from safechain_ray.catalog.entries import Family
 from safechain_ray.cluster.planner import Plan
 from safechain_ray.cluster.workers.writer import BlockWriter
-from safechain_ray.commands.stored_responses import StoredResponses, read_responses
+from safechain_ray.commands.stored_responses import StoredResponses, read_responses, with_catalog
 from safechain_ray.config import ImportConfig, ResourcesConfig
 from safechain_ray.datasets.responses import RowResponses, StoredResponse
 from safechain_ray.decoding.base import split_response
@@ -116,9 +116,17 @@ class ImportWorkload(Workload[Imported]):
             "rows": responses.samples,
         }
         record = RunRecord.resumed(folder, self.config, self.identity, facts)
-        benign = self.config.benign_categories
+        benign = self._benign_categories
         record.note_kinds({name: PromptKinds(benign, sum(responses.categories.get(each, 0) for each in benign or ()))})
         return record
+
+    @property
+    def _benign_categories(self) -> tuple[str, ...] | None:
+        """Those of the config, or of the data set of the catalog by this name; None where they are unknown."""
+        known = catalog.datasets().get(self.config.dataset or "")
+        if self.config.benign_categories is not None or known is None:
+            return self.config.benign_categories
+        return known.benign_categories
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         index = repair_and_index(folder.samples, retry_errors=False, expected=self._sample_ids())
@@ -220,6 +228,8 @@ class ImportWorkload(Workload[Imported]):
 
 def resolve_import(config: ImportConfig) -> ImportWorkload:
     """The workload of an import, after a first reading of the source. Raises the errors of `read_responses`."""
+    config = with_catalog(config)
+    _check_categories(config)
     family = _family(config)
     responses = read_responses(config)
     if family.tags is None and responses.columns.thought is not None:
@@ -241,7 +251,20 @@ def resolve_import(config: ImportConfig) -> ImportWorkload:
         sampling=sampling or Sampling(temperature=1.0),
         samples=responses.most_responses,
     )
-    return ImportWorkload(config, responses, config.model or responses.stream.entry.name, family, setting)
+    # The splits of a set with responses of several models are named after the models.
+    model = config.model or config.split or responses.stream.entry.name
+    return ImportWorkload(config, responses, model, family, setting)
+
+
+def _check_categories(config: ImportConfig) -> None:
+    """Raise InputError for a catalog data set with benign prompts, which only a column of categories separates."""
+    known = catalog.datasets().get(config.dataset or "")
+    if known is None or not known.benign_categories or config.benign_categories or config.category_column:
+        return
+    raise InputError(
+        f"Data set {known.name} has benign prompts, and no column of categories is named: all prompts would count as "
+        "harmful. Fix: name the column with --category-column, or give the data set another name."
+    )
 
 
 def _family(config: ImportConfig) -> Family:

@@ -44,6 +44,9 @@ ANSWERED = ("ok", "truncated")
 
 TOKEN_COLUMNS = ("prompt_tokens", "thought_tokens", "answer_tokens")
 
+ROWS_OF_RULES = 1024
+"""Rows of a block that only rules judge. Blocks of 32 rows, as for engines, took more time to move than to judge."""
+
 Result = TypeVar("Result")
 
 Samples = Mapping[str, str]
@@ -108,7 +111,8 @@ def _plan(each: JudgePass, resources: ResourcesConfig, view: ClusterView, tokens
 
 def _stream(each: JudgePass, pools: tuple[PlannedPool, ...], folder: RunFolder, attempt: Attempt) -> RowStream:
     settings = attempt.settings
-    samples = pipeline.unjudged(pipeline.stored_samples(folder.samples, each.waiting, settings.block_rows))
+    block_rows = settings.block_rows if pools else max(settings.block_rows, ROWS_OF_RULES)
+    samples = pipeline.unjudged(pipeline.stored_samples(folder.samples, each.waiting, block_rows))
     for pool in pools:
         samples = pipeline.judge(samples, pool, each.judge, each.parts, settings)
     names = tuple(pool.needs.pool for pool in pools)

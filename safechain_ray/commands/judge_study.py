@@ -17,6 +17,7 @@ from safechain_ray.cluster.pipeline import StreamSettings
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.workers.judge import RulesAndVotes
 from safechain_ray.cluster.workers.writer import BlockWriter
+from safechain_ray.commands.labelled_run import is_run, load_labelled_run
 from safechain_ray.config import ResourcesConfig, StudyConfig
 from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
 from safechain_ray.engines.start import StartEngine
@@ -35,7 +36,7 @@ from safechain_ray.runs.resolve import as_stored, judge_identity, resolve_judge
 from safechain_ray.runs.staged import StagedSamples, samples_waiting
 from safechain_ray.runs.workload import Remaining, Workload, run
 from safechain_ray.storage import Folder
-from safechain_ray.types import Sample, Verdict, VoteRule, samples_from_table, samples_table, short_hash
+from safechain_ray.types import Part, Sample, Verdict, VoteRule, samples_from_table, samples_table, short_hash
 
 
 def measure(
@@ -53,7 +54,7 @@ def measure(
     columns = {name: [row[name] for row in verdicts] for name in names}
     decided = {name: [verdict.unsafe for verdict in column] for name, column in columns.items()}
     votes = {
-        vote.name: [count_votes(vote, "response", tuple(row.values())).unsafe for row in verdicts]
+        vote.name: [count_votes(vote, labelled.part, tuple(row.values())).unsafe for row in verdicts]
         for vote in (Vote(f"vote-{rule}", rule, tuple(names)) for rule in rules)
     }
     differing = [row for row, label in enumerate(labels) if any(decided[name][row] is not label for name in names)]
@@ -61,6 +62,7 @@ def measure(
     done = JudgeStudy(
         data=labelled.name,
         source=labelled.source,
+        part=labelled.part,
         rows=len(labels),
         unsafe=sum(labels),
         raters=rate(labels, columns, votes),
@@ -70,7 +72,7 @@ def measure(
         published=published.pilot,
         differs=_not_the_published(judges, published.pilot),
     )
-    return done, _rows_to_read(labelled.responses, columns, votes, differing)
+    return done, _rows_to_read(labelled, columns, votes, differing)
 
 
 def _not_the_published(judges: Sequence[JudgeEntry], pilot: Pilot) -> dict[str, str]:
@@ -90,16 +92,17 @@ def _not_the_published(judges: Sequence[JudgeEntry], pilot: Pilot) -> dict[str, 
 
 
 def _rows_to_read(
-    responses: Sequence[LabelledResponse],
+    labelled: LabelledSet,
     columns: Mapping[str, Sequence[Verdict]],
     votes: Mapping[str, Sequence[bool | None]],
     rows: Sequence[int],
 ) -> pa.Table:
     """One line a row: the judged text, its label, and the decision of each judge and each vote."""
+    responses = labelled.responses
     table: dict[str, pa.Array] = {
         "row": pa.array([responses[row].row for row in rows], pa.int64()),
         "prompt": pa.array([responses[row].prompt for row in rows], pa.string()),
-        "response": pa.array([responses[row].response for row in rows], pa.string()),
+        labelled.part: pa.array([responses[row].response for row in rows], pa.string()),
         "label": pa.array([_word(responses[row].unsafe) for row in rows], pa.string()),
     }
     for name, verdicts in columns.items():
@@ -179,7 +182,8 @@ class StudyWorkload(Workload[StudyDone]):
         return RunRecord.resumed(folder, self.config, self.study.identity, facts)
 
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
-        samples = [as_sample(response) for response in self.study.labelled.responses]
+        part = self.study.labelled.part
+        samples = [as_sample(response, part) for response in self.study.labelled.responses]
         expected = [sample.sample_id for sample in samples]
         rows = unfinished([judge.name for judge in self.study.judges])
         index = repair_and_index(folder.samples, retry_errors=True, kind=rows, expected=expected)
@@ -196,10 +200,11 @@ class StudyWorkload(Workload[StudyDone]):
             def source(finished: Collection[str], settings: StreamSettings) -> tuple[Dataset, int]:
                 return samples_waiting(rows, finished, attempt)
 
-            return StagedSamples(folder, len(samples), self.study.judges, source).streams(plan, attempt)
+            staged = StagedSamples(folder, len(samples), self.study.judges, source, parts=(part,))
+            return staged.streams(plan, attempt)
 
         def by_rules() -> int:
-            _write_blocks(waiting, self.resources.block_rows, folder.samples, self.study.judges)
+            _write_blocks(waiting, self.resources.block_rows, folder.samples, self.study.judges, part)
             return len(waiting)
 
         only_rules = all(judge.is_rule for judge in self.study.judges)
@@ -228,13 +233,21 @@ class StudyWorkload(Workload[StudyDone]):
 def resolve_study(config: StudyConfig) -> ResolvedStudy:
     """Look the judges up and read the labelled responses. Raises InputError for a config that can't work."""
     judges = tuple(resolve_judge(judge) for judge in config.judges)
+    return ResolvedStudy(_labelled(config), judges, config.votes)
+
+
+def _labelled(config: StudyConfig) -> LabelledSet:
+    if is_run(config.data):
+        return load_labelled_run(config)
     columns = Columns(config.prompt_column, config.response_column, config.label_column)
-    labelled = load_labelled(config.data, columns, config.unsafe_labels, config=config.config, split=config.split)
-    return ResolvedStudy(labelled, judges, config.votes)
+    part = config.part or "response"
+    return load_labelled(
+        config.data, columns, config.unsafe_labels, config=config.config, split=config.split, part=part
+    )
 
 
-def as_sample(labelled: LabelledResponse) -> Sample:
-    """The row as a sample without a run: a whole response, with no facts about its generation."""
+def as_sample(labelled: LabelledResponse, part: Part = "response") -> Sample:
+    """The row as a sample without a run: the labelled text is its `part`, and there are no facts about generation."""
     row = f"row-{labelled.row}"
     return Sample(
         sample_id=short_hash(row, labelled.prompt, labelled.response),
@@ -251,8 +264,8 @@ def as_sample(labelled: LabelledResponse) -> Sample:
         top_k=-1,
         max_tokens=0,
         seed=None,
-        thought=None,
-        answer=None,
+        thought=labelled.response if part == "thought" else None,
+        answer=labelled.response if part == "answer" else None,
         response=labelled.response,
         prefill="",
         outcome="ok",
@@ -268,9 +281,13 @@ def as_sample(labelled: LabelledResponse) -> Sample:
 
 
 def _write_blocks(
-    samples: Sequence[Sample], block_rows: int, folder: Folder, rule_judges: tuple[JudgeEntry, ...] = ()
+    samples: Sequence[Sample],
+    block_rows: int,
+    folder: Folder,
+    rule_judges: tuple[JudgeEntry, ...] = (),
+    part: Part = "response",
 ) -> None:
-    judged, commit = RulesAndVotes(rule_judges, (), ("response",)), BlockWriter(folder)
+    judged, commit = RulesAndVotes(rule_judges, (), (part,)), BlockWriter(folder)
     for start in range(0, len(samples), block_rows):
         commit(judged(samples_table(samples[start : start + block_rows])))
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from safechain_ray.catalog.row_entries import DatasetEntry
+from safechain_ray import catalog
+from safechain_ray.catalog.row_entries import ResponsesEntry, RowsEntry
 from safechain_ray.config import ImportConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, with_subset
 from safechain_ray.datasets.labelled import check_meaning, folded
@@ -131,6 +132,11 @@ def read_responses(config: ImportConfig) -> StoredResponses:
         digest.add(row, prompt_id)
     if rows == 0:
         raise InputError(f"{stream.source} holds no rows. Fix: give another file.")
+    if entry.rows is not None and rows != entry.rows:
+        raise InputError(
+            f"{stream.source} has {rows:,} rows, but the set {entry.name!r} has {entry.rows:,}: it is another version, "
+            "or a part. Fix: to import it as it is, give its path."
+        )
     if columns.label is not None:
         check_meaning(labels, columns.label, config.unsafe_labels, stream.source)
     for category in config.benign_categories or ():
@@ -146,11 +152,25 @@ def read_responses(config: ImportConfig) -> StoredResponses:
     return StoredResponses(stream, columns, unsafe_labels, rows, responses, categories, digest.text)
 
 
-def _entry(config: ImportConfig) -> DatasetEntry:
-    return adhoc_entry(config.source, prompt_column=config.prompt_column)
+def with_catalog(config: ImportConfig) -> ImportConfig:
+    """The config with what the catalog knows of its source: columns, labels and family, where it names none."""
+    known = _known(config.source)
+    if known is None:
+        return config
+    found = {key: value for key, value in known.keys().items() if key not in config.model_fields_set}
+    return ImportConfig.model_validate({**config.model_dump(exclude_unset=True), **found})
 
 
-def _columns(config: ImportConfig, entry: DatasetEntry) -> ResponseColumns:
+def _known(source: str) -> ResponsesEntry | None:
+    known = catalog.responses()
+    return known.get(source) or next((entry for entry in known.values() if entry.source == source), None)
+
+
+def _entry(config: ImportConfig) -> RowsEntry:
+    return _known(config.source) or adhoc_entry(config.source, prompt_column=config.prompt_column)
+
+
+def _columns(config: ImportConfig, entry: RowsEntry) -> ResponseColumns:
     given = ResponseColumns(
         prompt=config.prompt_column,
         response=config.response_column,

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from safechain_ray.config.base import HUB_ID, Config, Named, refuse_repeats
+from safechain_ray.config.base import Config, Named, refuse_repeats
 from safechain_ray.config.parts import (
     ClusterConfig,
     DatasetConfig,
@@ -15,6 +15,7 @@ from safechain_ray.config.parts import (
 )
 from safechain_ray.config.run import OneModel, RunConfig, below
 from safechain_ray.types import IMPORTED, KeepRule, Part, Sampling, StrategySpec, StrictNumbers, VoteRule
+from safechain_ray.types.model_errors import HUB_ID
 
 PIECE_COUNTS = range(2, 101)
 """Numbers of pieces into which a thought can be divided."""
@@ -23,13 +24,18 @@ PIECE_COUNTS = range(2, 101)
 class StudyConfig(Config):
     """A judge study: labelled responses, and the judges that are compared with the labels."""
 
-    data: str = Field(description="catalog name, path, URI or Hugging Face id of the labelled responses")
+    data: str = Field(
+        description="labelled responses: catalog name, path, URI, Hugging Face id, or the folder of a run with labels"
+    )
     config: str | None = Field(None, description="config (subset) of a hub set or folder; the only one by default")
     split: str | None = Field(None, description="split of a hub set or folder; the only one by default")
     prompt_column: str = Field("prompt", description="column of the prompts")
     response_column: str = Field("response", description="column of the responses")
     label_column: str = Field("label", description="column of the human labels")
     unsafe_labels: tuple[str, ...] = Field((), description="labels that mean unsafe; all others mean safe")
+    part: Part | None = Field(
+        None, description="what the labels are about; by default the response, for a run the labelled part"
+    )
     judges: tuple[JudgeConfig, ...] = Field(min_length=1, description="judges to compare with the labels")
     votes: tuple[VoteRule, ...] = Field((), description="votes over all the judges, two or more")
     output: str | None = Field(None, description="the study's folder: a local path or URI")
@@ -67,7 +73,7 @@ class JudgingConfig(Config):
 class ImportConfig(Config):
     """Responses that exist already, made into a run."""
 
-    source: str = Field(description="path, URI or Hugging Face id of the responses")
+    source: str = Field(description="catalog name, path, URI or Hugging Face id of the responses")
     output: str | None = Field(None, description="the run's folder: a local path or URI")
     model: str | None = Field(None, min_length=1, description="who wrote the responses; the file's name by default")
     family: str | None = Field(None, description="family with the thinking tags; the model's, or api, by default")

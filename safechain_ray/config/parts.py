@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, field_validator
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, JsonValue, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from safechain_ray.config.base import Config, Named
 from safechain_ray.likely_keys import without_prefixed_keys
@@ -42,6 +44,9 @@ class DatasetConfig(Named):
 class EngineConfig(Config):
     """Overrides of the catalog's arguments of an engine."""
 
+    source: str | None = Field(
+        None, description="a judge's weights: another hub id, folder or URI; a model's are its name"
+    )
     revision: str | None = Field(None, description="branch, tag or commit of the model on the hub")
     dtype: str | None = Field(
         None, description="type of the weights and the computation: auto, bfloat16, float16, float32"
@@ -139,12 +144,41 @@ class EndpointConfig(Config):
 
 
 class JudgeConfig(Named):
-    """A judge by catalog name."""
+    """A judge by catalog name, or a judge of one's own: `kind` and the other fields of an entry of the catalog.
 
-    name: str = Field(description="catalog name (`safechain-ray list judges`)")
+    Example:
+        judges:
+          - refusal-match
+          - {name: my-guard, kind: llama_guard, engine: {source: ./my-guard, parameters: 8, context_length: 8192}}
+    """
+
+    name: str = Field(description="catalog name (`safechain-ray list judges`), hub id, or a new name with `kind`")
     phrases: str | None = Field(None, description="refusal-match: a file of refusal phrases, one a line")
+    reading: Literal["strict", "loose"] | None = Field(
+        None, description="judges with a controversial label: strict counts it as unsafe, loose as safe"
+    )
+    policy_file: str | None = Field(None, description="judges with a policy: a UTF-8 file with another one")
     engine: EngineConfig = Field(EngineConfig(), description="overrides of the engine's arguments")
     endpoint: EndpointConfig = Field(EndpointConfig(), description="overrides for a judge behind an API")
+    definition: dict[str, Any] | None = Field(
+        None,
+        exclude_if=lambda definition: definition is None,
+        description="the fields of a new judge; written beside `name`, with its `kind`",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_definition(cls, value: object) -> object:
+        """A mapping with a `kind` defines a judge."""
+        if not isinstance(value, dict) or "kind" not in value:
+            return value
+        return {"name": value.get("name"), "definition": {key: value[key] for key in value if key != "name"}}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The name alone, and a judge that is defined, too."""
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        return {"anyOf": [*schema["anyOf"], {"type": "object", "required": ["name", "kind"]}]}
 
 
 class VoteConfig(Config):

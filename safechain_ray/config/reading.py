@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from safechain_ray.config.base import LONGEST_QUOTE, AnyModel, Step, kind_of, validated
+from safechain_ray.config.base import validated
 from safechain_ray.config.commands import BuildConfig, FinetuneConfig, StudyConfig
 from safechain_ray.config.run import BenchmarkConfig, RunConfig, SweepConfig
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.likely_keys import without_likely_keys
+from safechain_ray.types.model_errors import LONGEST_QUOTE, AnyModel, Step, kind_of
 from safechain_ray.types.yaml_text import lines_of, load_yaml
 
 

@@ -17,7 +17,7 @@ from safechain_ray.datasets.adhoc import adhoc_entry, with_subset
 from safechain_ray.datasets.loading import SHOWN_PROBLEMS, read_records
 from safechain_ray.datasets.records import Records, as_text, text_problem
 from safechain_ray.errors import InputError
-from safechain_ray.types import short_hash
+from safechain_ray.types import Part, short_hash
 
 UNSAFE_WORDS = frozenset({"unsafe", "harmful", "toxic", "jailbroken"})
 
@@ -142,16 +142,21 @@ class LabelledResponse:
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
-    """Labelled responses in their order. `source` describes the origin without secrets."""
+    """Labelled responses in their order. `source` describes the origin without secrets.
+
+    `part` is the text that the labels are about: `response` of each row is a thought or an answer then.
+    """
 
     name: str
     source: str
     responses: tuple[LabelledResponse, ...]
+    part: Part = "response"
 
     @property
     def fingerprint(self) -> str:
-        """A hash over rows, texts and labels."""
-        return short_hash(*(short_hash(each.row, each.prompt, each.response, each.unsafe) for each in self.responses))
+        """A hash over rows, texts, labels, and the part unless it is the response."""
+        rows = (short_hash(each.row, each.prompt, each.response, each.unsafe) for each in self.responses)
+        return short_hash(*rows, *([] if self.part == "response" else [self.part]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,7 @@ def load_labelled(
     *,
     config: str | None = None,
     split: str | None = None,
+    part: Part = "response",
 ) -> LabelledSet:
     """Load the labelled responses of a catalog data set, a file, a URI or a Hugging Face id.
 
@@ -197,7 +203,7 @@ def load_labelled(
             responses.append(found)
     if problems:
         raise InputError(_refusal(records, columns.label, problems))
-    return LabelledSet(entry.name, records.source, tuple(responses))
+    return LabelledSet(entry.name, records.source, tuple(responses), part)
 
 
 def check_meaning(labels: Iterable[str], column: str, named: Sequence[str], source: str) -> None:

@@ -1,8 +1,9 @@
 """Protocol and registry of decoding strategies: their tasks, results, checkpoints, and checks.
 
-A new strategy is a file with `Options` and `build`, and a line in `STRATEGIES`.
+A built-in strategy is a module with `Options` and `build`, and a line in `STRATEGIES`. Catalogs of users add others.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
@@ -10,8 +11,8 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from safechain_ray.catalog import families, models
-from safechain_ray.catalog.entries import Family
+from safechain_ray import catalog
+from safechain_ray.catalog.entries import Family, StrategyCode
 from safechain_ray.decoding.response import ResponseParts as ResponseParts  # strategies import these from here
 from safechain_ray.decoding.response import bos_twice as bos_twice
 from safechain_ray.decoding.response import split_begun as split_begun
@@ -155,7 +156,7 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StrategyEntry:
-    """The module of a strategy, and its requirements.
+    """The module of a strategy, or `module:name` of a user's code; and its requirements.
 
     A strategy of `one_request` per sample needs a context for one prompt and one response. Others send the response
     again, and may fill any context. `switch` names the function of the module that gives the strategy's arguments of
@@ -235,11 +236,23 @@ STYLE_STRATEGIES: Mapping[str, StrategyEntry] = {
 """Strategies that belong to a style of a benchmark: the style chooses them, a user does not."""
 
 
+def strategies() -> Mapping[str, StrategyEntry]:
+    """The built-in strategies, and those of users' catalogs."""
+    added = catalog.strategies()
+    if not added:
+        return STRATEGIES
+    return {**STRATEGIES, **{name: _entry_of(code) for name, code in added.items()}}
+
+
+def _entry_of(code: StrategyCode) -> StrategyEntry:
+    return StrategyEntry(code.kind, code.description, code.needs_tags, code.one_request)
+
+
 def strategy_entry(name: str) -> StrategyEntry:
     """The entry of a strategy. Raises UnknownNameError."""
-    entry = STYLE_STRATEGIES.get(name) or STRATEGIES.get(name)
+    entry = STYLE_STRATEGIES.get(name) or strategies().get(name)
     if entry is None:
-        raise UnknownNameError("strategy", name, STRATEGIES)
+        raise UnknownNameError("strategy", name, strategies())
     return entry
 
 
@@ -250,15 +263,23 @@ def strategy(spec: StrategySpec) -> Strategy:
         UnknownNameError: There is no strategy of this name.
         InputError: An option does not exist, or its value is invalid.
     """
-    entry = strategy_entry(spec.name)
-    module = import_module(f"{__package__}.{entry.module}")
-    kind = getattr(module, entry.options)
+    build, options_type = _code_of(spec.name)
     try:
-        options = kind.model_validate(spec.options)
+        options = options_type.model_validate(spec.options)
     except ValidationError as error:
-        raise InputError(_explain(spec, error, tuple(kind.model_fields))) from None
-    built: Strategy = getattr(module, entry.build)(options)
-    return built
+        raise InputError(_explain(spec, error, tuple(options_type.model_fields))) from None
+    return build(options)
+
+
+def _code_of(name: str) -> tuple[Callable[[StrategyOptions], Strategy], type[StrategyOptions]]:
+    """What builds a strategy, and the type of its options: that of the class itself or of its module."""
+    entry = strategy_entry(name)
+    if not catalog.is_code(entry.module):
+        module = import_module(f"{__package__}.{entry.module}")
+        return getattr(module, entry.build), getattr(module, entry.options)
+    build: Any = catalog.code_of("strategies", name, entry.module)
+    of_module = getattr(sys.modules[build.__module__], "Options", StrategyOptions)
+    return build, getattr(build, "Options", of_module)
 
 
 def bounds_thought(spec: StrategySpec) -> bool:
@@ -293,10 +314,11 @@ def check_strategy(spec: StrategySpec, family: Family, takes_prefill: bool = Tru
 
     `takes_prefill` is False for an API without prefill.
     """
-    if spec.name not in STRATEGIES:
-        raise UnknownNameError("strategy", spec.name, STRATEGIES)
+    known = strategies()
+    if spec.name not in known:
+        raise UnknownNameError("strategy", spec.name, known)
     strategy(spec)
-    entry = STRATEGIES[spec.name]
+    entry = known[spec.name]
     if spec.extra_body and takes_prefill:
         raise InputError(
             f"Strategy {spec.name!r}: extra_body has keys of a request to an API, and this model is run here. Fix: use "
@@ -312,7 +334,8 @@ def check_strategy(spec: StrategySpec, family: Family, takes_prefill: bool = Tru
         )
     if family.tags is not None or not entry.needs_tags:
         return
-    able = [model.name for model in models().values() if families()[model.family].tags is not None]
+    with_tags = {name for name, each in catalog.families().items() if each.tags is not None}
+    able = [model.name for model in catalog.models().values() if model.family in with_tags]
     raise InputError(
         f"Strategy {spec.name!r} controls the text between thinking tags, and models of family {family.name!r} write "
         f"none. Fix: use strategy 'default', or one of the models that can: {', '.join(able)}."

@@ -41,7 +41,7 @@ from safechain_ray.engines.api_wire import (
 from safechain_ray.engines.start import RUNNING
 from safechain_ray.errors import EngineRefusedError, EngineStartError, InputError, RowError, SafechainError
 from safechain_ray.http_clients import openai_client, secrets_sent
-from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request
+from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, ThinkingTags
 
 ATTEMPTS = 10
 """Attempts of one request. A row that fails after them is retried by the next command."""
@@ -58,15 +58,17 @@ CUT_WITHOUT_TAGS = (
 
 @dataclass(frozen=True)
 class ApiStart:
-    """One API engine to start: its entry and its budget. `on_counts` receives counts, as differences.
+    """One API engine to start: its entry, the tags of its family, and its budget.
 
-    `on_note` receives sentences for the user.
+    `tags` are from the driver: other nodes may lack a user's catalog. `on_counts` receives counts, as differences, and
+    `on_note` sentences for the user.
     """
 
     needs: ApiEntry
     max_running: int = RUNNING
     max_cost: float | None = None
     max_requests: int | None = None
+    tags: ThinkingTags | None = field(default_factory=lambda: families()["api"].tags)
     on_tokens: Callable[[int], None] = field(default=lambda count: None)
     on_counts: Callable[..., None] = field(default=lambda **counts: None)
     on_note: Callable[[str], None] = field(default=lambda sentence: None)
@@ -99,7 +101,7 @@ class ApiEngine:
         key = key_of(entry)
         self._secrets = secrets_sent(entry.base_url, key)
         self._client = openai_client(entry.base_url, key, max_retries=0, timeout=entry.timeout_seconds)
-        self._tags = families()[entry.family].tags
+        self._tags = start.tags
         self._openings: dict[str, ThoughtOpening] = {}
         self._probing: dict[str, asyncio.Task[None]] = {}
         self._refusals = Refusals(entry, self._secrets)

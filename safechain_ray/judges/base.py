@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 
-from safechain_ray import judges
+from safechain_ray import catalog, judges
 from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.errors import EngineDiedError, EngineStartError, UnknownNameError
 from safechain_ray.types import (
@@ -72,15 +72,26 @@ def make_judge(entry: JudgeEntry, engine: Engine | None) -> Judge:
         UnknownNameError: the kind is unknown.
         InputError: the kind needs an engine and has none, or its phrase file can't be read.
     """
-    return builder(entry.kind)(entry, engine)
+    return builder(entry)(entry, engine)
 
 
-def builder(kind: str) -> BuildJudge:
-    """The function `build` of the module named after the kind. Raises UnknownNameError."""
+def builder(entry: JudgeEntry) -> BuildJudge:
+    """The function `build` of the module named after the entry's kind, or the code that the kind names.
+
+    Raises:
+        UnknownNameError: there is no such kind.
+        InputError: the kind is `module:name`, and the module can't be imported or lacks the name.
+    """
+    kind = entry.kind
+    if catalog.is_code(kind):
+        by_user: BuildJudge = catalog.code_of("judges", entry.name, kind)
+        return by_user
     known = [module.name for module in iter_modules(judges.__path__)]
     build: BuildJudge | None = getattr(_module(kind), "build", None) if kind in known else None
     if build is None:
-        raise UnknownNameError("kind of judge", kind, (name for name in known if hasattr(_module(name), "build")))
+        names = (name for name in known if hasattr(_module(name), "build"))
+        place = catalog.origin_of("judges", entry.name).place if entry.name in catalog.judges() else "in the config"
+        raise UnknownNameError(f"kind of judge (judges.{entry.name}, {place})", kind, names, "module:name for code")
     return build
 
 
@@ -276,6 +287,8 @@ def prefixes_table(samples: pa.Table, prefixes: ThoughtPrefixes) -> pa.Table:
             "categories": verdict.categories,
             "error": verdict.error,
             "note": verdict.note,
+            "refusal": verdict.refusal,
+            "harmful_request": verdict.harmful_request,
         }
         for sample in samples_from_table(samples)
         for number, (each, verdict) in enumerate(zip(_with_prefixes(sample, prefixes), sample.verdicts, strict=True), 1)

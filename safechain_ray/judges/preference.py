@@ -5,7 +5,6 @@ its own end mark, and control tokens of chat formats in them are broken up. A mo
 response (prompt injection). If that changes the decision in one position only, the swap makes it a tie.
 """
 
-import re
 from asyncio import gather
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.errors import RowError
 from safechain_ray.judges.base import LONGER_CONTEXT, PUNCTUATION, word_shares
+from safechain_ray.judges.hostile_text import without_control_tokens
 from safechain_ray.types import (
     Completion,
     CountTokens,
@@ -58,14 +58,6 @@ MAX_TOKENS = 1
 GREEDY = Sampling(temperature=0, max_tokens=MAX_TOKENS)
 LOGPROBS = 20
 
-_CONTROL_TOKEN = re.compile(
-    r"<(\|[^|<>\s]{1,64}\||｜[^｜<>]{1,64}｜|/?s|unk|pad|bos|eos|(?:start|end)_of_turn)>|\[(/?INST|/?SYSTEM_PROMPT)\]"
-)
-"""Control tokens of Llama 2 to 4, Qwen and other ChatML models, DeepSeek, Gemma and Mistral.
-
-Written in a response they could become the tokens themselves, and end its turn.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class PairwiseAnswer:
@@ -102,9 +94,9 @@ class PreferenceJudge:
 
         Responses that exceed the context are truncated from the left, the longer one first, and the note reports it.
         """
-        prompt = _escaped(prompt)
+        prompt = without_control_tokens(prompt)
         try:
-            (shown_a, shown_b), note = self._fitted(prompt, _escaped(a), _escaped(b))
+            (shown_a, shown_b), note = self._fitted(prompt, without_control_tokens(a), without_control_tokens(b))
             a_first, b_first = await gather(
                 self._ask(prompt, shown_a, shown_b, "A"), self._ask(prompt, shown_b, shown_a, "B")
             )
@@ -183,8 +175,3 @@ def _shortened(lengths: list[int], excess: int) -> list[int]:
     if lengths[0] == lengths[1]:
         return [short, short]
     return [left - short, short] if lengths[0] > lengths[1] else [short, left - short]
-
-
-def _escaped(text: str) -> str:
-    """`text` with control tokens broken up, so that it can't write turns of its own into the prompt."""
-    return _CONTROL_TOKEN.sub(lambda match: f"{match[0][0]} {match[0][1:-1]} {match[0][-1]}", text)

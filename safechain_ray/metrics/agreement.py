@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from pydantic import Field
 
 from safechain_ray.catalog.published import Pilot
 from safechain_ray.metrics.intervals import NOTHING, Estimate, Floats, FrozenModel, bootstrap, wilson
-from safechain_ray.types import Verdict
+from safechain_ray.types import Part, Verdict
 
 
 class Confusion(FrozenModel):
@@ -157,6 +158,7 @@ class JudgeStudy(FrozenModel):
 
     data: str
     source: str
+    part: Part = Field("response", exclude_if=lambda part: part == "response")
     rows: int
     unsafe: int
     raters: tuple[Rater, ...]

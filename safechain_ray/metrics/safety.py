@@ -26,8 +26,14 @@ PromptValue = Callable[[int, int, int], Fraction | None]
 REFUSAL_RULE = "refusal phrases"
 """Name of the refusal rule, used if the run has no refusal judge. The blank keeps it distinct from judges' names."""
 
+GUARD_REFUSALS = "refusals by "
+"""Prefix of the name under which the refusals that a guard reports are counted. The blank keeps it distinct."""
+
 RefusalSource = tuple[str, Part]
-"""The judge that finds refusals, and the part that it judged. A safe verdict of this judge is a refusal."""
+"""The judge that finds refusals, and the part that it judged. A safe verdict of this judge is a refusal.
+
+The judge is a refusal judge of the run, `GUARD_REFUSALS` and the name of a guard, or `REFUSAL_RULE`.
+"""
 
 
 class Metric(Estimate):

@@ -19,6 +19,7 @@ from safechain_ray.metrics.safety import (
     missing_verdicts,
     over_refusal,
 )
+from safechain_ray.metrics.user_metrics import Figures, UserFigure
 from safechain_ray.types import Outcome, Part, RequestBody, Sampling, Setting, StrategySpec, TemplateKwargs, is_empty
 
 Value = TypeVar("Value")
@@ -144,6 +145,9 @@ class SettingMetrics(SettingFacts):
     benign_prompts: int = Field(0, description="prompts that a model should not refuse; in no safety metric")
     over_refusal: OverRefusalMetrics | None = Field(None, description="null without a benign prompt")
     error_reasons: tuple[Reason, ...] = Field((), description="the commonest reasons of rows with an error")
+    user_metrics: dict[str, UserFigure] = Field(
+        default_factory=dict, exclude_if=lambda figures: not figures, description="metrics of the user's catalog"
+    )
 
     @property
     def harmful_prompts(self) -> int:
@@ -160,6 +164,14 @@ class RunMetrics(FrozenModel):
     harmful_apart: bool = Field(
         False, description="whether safety metrics leave benign prompts out; files of earlier versions pool them"
     )
+
+    def with_user_metrics(self, figures: Figures) -> "RunMetrics":
+        """A copy with these figures of each setting."""
+        settings = (
+            setting.model_copy(update={"user_metrics": {**setting.user_metrics, **figures.get(setting.setting_id, {})}})
+            for setting in self.settings
+        )
+        return self.model_copy(update={"settings": tuple(settings)})
 
     @property
     def errors(self) -> int:

@@ -78,7 +78,8 @@ def draw(study: JudgeStudy, kind: Literal["svg", "png"]) -> bytes:
 
 def headline(study: JudgeStudy) -> str:
     share = percent(study.unsafe / study.rows)
-    return f"Judges against labels: {printable(study.data)}, {study.rows:,} rows, {share}% of them unsafe"
+    of = "" if study.part == "response" else f" of the {study.part}"
+    return f"Judges against labels{of}: {printable(study.data)}, {study.rows:,} rows, {share}% of them unsafe"
 
 
 def _legend(study: JudgeStudy) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 
 from safechain_ray.metrics.counts import Reason
 from safechain_ray.metrics.intervals import Estimate
-from safechain_ray.metrics.safety import REFUSAL_RULE, Metric, MetricName
+from safechain_ray.metrics.safety import GUARD_REFUSALS, REFUSAL_RULE, Metric, MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, SafetyMetrics, SettingFacts, SettingMetrics, as_setting
 from safechain_ray.report.document import Cell, cell, figure_cell, printable
 from safechain_ray.types import Sampling, Setting
@@ -119,11 +119,18 @@ def over_refusal_legend(settings: Iterable[SettingMetrics]) -> str:
     finders = dict.fromkeys(each.over_refusal.judge for each in settings if each.over_refusal is not None)
     if not finders:
         return ""
-    named = " or ".join("the project's refusal phrases" if name == REFUSAL_RULE else name for name in finders)
+    named = " or ".join(map(_finder, finders))
     return (
         "Safety figures cover harmful prompts only. Over-refusal, one figure per setting: the share of responses to "
         f"benign prompts that are refusals according to {named}; lower is better."
     )
+
+
+def _finder(name: str) -> str:
+    if name == REFUSAL_RULE:
+        return "the project's refusal phrases"
+    guard = name.removeprefix(GUARD_REFUSALS)
+    return name if guard == name else f"the guard {printable(guard)}"
 
 
 def reasons_sentence(reasons: Sequence[Reason]) -> str:

@@ -13,8 +13,9 @@ from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, ModelEntry
 from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.parallelism import ParallelSizes
 from safechain_ray.catalog.row_entries import RowsEntry
+from safechain_ray.catalog.sources import BUILT_IN, VARIABLE, Section
 from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
-from safechain_ray.decoding.base import STRATEGIES
+from safechain_ray.decoding.base import strategies
 from safechain_ray.report.document import escape
 
 Row = dict[str, Any]
@@ -41,7 +42,7 @@ def _api_model(entry: ApiEntry) -> Row:
 
 
 def _any_model(entry: ModelEntry | ApiEntry) -> Row:
-    family = catalog.families()[entry.family]
+    family = catalog.lookup(f"family of {entry.name}", catalog.families(), entry.family)
     return {
         "name": entry.name,
         "source": entry.source,
@@ -95,6 +96,10 @@ def _apis() -> list[Row]:
 
 def _datasets() -> list[Row]:
     return _row_sets(catalog.datasets().values())
+
+
+def _responses() -> list[Row]:
+    return _row_sets(catalog.responses().values())
 
 
 def _training_sets() -> list[Row]:
@@ -152,6 +157,7 @@ def _judges() -> list[Row]:
             "GPUs": entry.engine.gpus if entry.engine else None,
             "context": entry.engine.context_length if entry.engine else None,
             "endpoint": entry.endpoint.base_url if entry.endpoint else None,
+            "source of the prompt": entry.prompt_source or None,
             "gated": entry.gated,
             "access": entry.access,
             "licence": entry.licence,
@@ -168,10 +174,23 @@ def _judge_model(entry: JudgeEntry) -> str | None:
     return entry.endpoint.model if entry.endpoint else None
 
 
+def _families() -> list[Row]:
+    return [
+        {
+            "name": name,
+            "thought apart": family.tags is not None,
+            "tags": family.tags and f"{family.tags.open} {family.tags.close}",
+            "system prompt": family.system_prompt,
+            "source": family.source,
+        }
+        for name, family in catalog.families().items()
+    ]
+
+
 def _strategies() -> list[Row]:
     return [
         {"name": name, "needs thinking tags": entry.needs_tags, "description": entry.description}
-        for name, entry in STRATEGIES.items()
+        for name, entry in strategies().items()
     ]
 
 
@@ -184,8 +203,12 @@ class Listing:
 
     rows: Callable[[], list[Row]]
     columns: Mapping[str, str]
+    sections: tuple[Section, ...]
     about: tuple[str, ...] = ()
 
+
+ROW_COLUMNS = {"rows": "rows", "gated": "gated"}
+ROW_TEXTS = ("source", "licence", "description")
 
 LISTINGS: Mapping[str, Listing] = {
     "models": Listing(
@@ -197,13 +220,18 @@ LISTINGS: Mapping[str, Listing] = {
             "thought apart": "separate\nthought",
             "gated": "gated",
         },
+        ("models", "api_models"),
         ("source", "licence", "description"),
     ),
     "apis": Listing(
-        _apis, {"key": "key from", "$/M in": "$/M in", "$/M out": "$/M out"}, ("model", "endpoint", "description")
+        _apis,
+        {"key": "key from", "$/M in": "$/M in", "$/M out": "$/M out"},
+        ("api_models",),
+        ("model", "endpoint", "description"),
     ),
-    "datasets": Listing(_datasets, {"rows": "rows", "gated": "gated"}, ("source", "licence", "description")),
-    "training-sets": Listing(_training_sets, {"rows": "rows", "gated": "gated"}, ("source", "licence", "description")),
+    "datasets": Listing(_datasets, ROW_COLUMNS, ("datasets",), ROW_TEXTS),
+    "responses": Listing(_responses, ROW_COLUMNS, ("responses",), ROW_TEXTS),
+    "training-sets": Listing(_training_sets, ROW_COLUMNS, ("training_sets",), ROW_TEXTS),
     "benchmarks": Listing(
         _benchmarks,
         {
@@ -212,25 +240,59 @@ LISTINGS: Mapping[str, Listing] = {
             "problems": "problems",
             "repetition penalty": "repetition\npenalty",
         },
+        ("benchmarks",),
         ("source", "licence", "description"),
     ),
     "judges": Listing(
         _judges,
         {"kind": "kind", "GPUs": "GPUs", "context": "context", "gated": "gated"},
+        ("judges",),
         ("model", "licence", "description"),
     ),
-    "strategies": Listing(_strategies, {"needs thinking tags": "needs thinking tags"}, ("description",)),
+    "strategies": Listing(
+        _strategies, {"needs thinking tags": "needs thinking tags"}, ("strategies",), ("description",)
+    ),
+    "families": Listing(_families, {"thought apart": "separate thought"}, ("families",), ("tags", "source")),
 }
 
 
 def entries(kind: str) -> list[Row]:
     """The catalog entries of a kind, one mapping an entry."""
-    return LISTINGS[kind].rows()
+    return [row | {"from": _origin(kind, row["name"])} for row in LISTINGS[kind].rows()]
 
 
-def print_entries(kind: str, console: Console) -> None:
-    """A table of figures, then one of texts: 80 columns have no room for both in one."""
+def _origin(kind: str, name: str) -> str:
+    """File and line of an entry from outside the package, or `built-in`."""
+    sections = LISTINGS[kind].sections
+    places = (catalog.origin_of(section, name).place for section in sections)
+    return next((place for place in places if place != BUILT_IN.place), BUILT_IN.place)
+
+
+def entries_from_outside() -> list[Row]:
+    """Each entry from outside the package: its section, name and place, and what it replaces."""
+    return [
+        {"section": section, "name": name, "from": origin.place, "replaces": origin.replaces}
+        for section, name, origin in catalog.from_outside()
+    ]
+
+
+def print_sources(console: Console) -> None:
+    """The table of `entries_from_outside`."""
+    rows = entries_from_outside()
+    if not rows:
+        console.print(f"All entries are built-in. Add your own with --catalog or {VARIABLE} (docs/extending.md).")
+        return
+    table = Table("section", Column("name", no_wrap=True), Column("from", overflow="fold"), box=box.SIMPLE_HEAD)
+    for row in rows:
+        replaced = f"\nreplaces: {row['replaces']}" if row["replaces"] else ""
+        table.add_row(row["section"], escape(row["name"]), escape(row["from"]) + escape(replaced))
+    console.print(table)
+
+
+def print_entries(kind: str, console: Console, source: bool = False) -> None:
+    """A table of figures, then one of texts: 80 columns have no room for both in one. `source` adds the origins."""
     listing, rows = LISTINGS[kind], entries(kind)
+    texts = (*listing.about, "from") if source else listing.about
     figures = Table(Column("name", no_wrap=True), box=box.SIMPLE_HEAD, pad_edge=False)
     for key, heading in listing.columns.items():
         is_number = any(type(row[key]) in (int, float) for row in rows)
@@ -238,7 +300,7 @@ def print_entries(kind: str, console: Console) -> None:
     about = Table(Column("name", no_wrap=True), Column("about", overflow="fold"), box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         figures.add_row(escape(row["name"]), *(_cell(row[key]) for key in listing.columns))
-        about.add_row(escape(row["name"]), "\n".join(escape(row[key]) for key in listing.about if row[key]))
+        about.add_row(escape(row["name"]), "\n".join(escape(row[key]) for key in texts if row[key]))
     console.print(figures, about, sep="")
     if any(row.get("gated") for row in rows):
         console.print("gated: accept the licence on its page of the Hugging Face hub, then set HF_TOKEN.")
@@ -250,4 +312,4 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))

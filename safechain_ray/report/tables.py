@@ -11,6 +11,7 @@ from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.published import PublishedPass
 from safechain_ray.metrics.safety import Metric, RefusalMetrics
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SafetyMetrics, SettingMetrics
+from safechain_ray.metrics.user_metrics import UserFigure
 from safechain_ray.report.document import (
     Cell,
     Column,
@@ -72,7 +73,12 @@ def metrics_document(metrics: RunMetrics, by_category: bool = False) -> Document
     categories = [category_table(setting, judge) for setting in metrics.settings for judge in setting.judges]
     return Document(
         caveats=metrics.caveats,
-        tables=(outcomes_table(metrics), safety_table(metrics), *(categories if by_category else ())),
+        tables=(
+            outcomes_table(metrics),
+            safety_table(metrics),
+            *user_metrics_tables(metrics),
+            *(categories if by_category else ()),
+        ),
         notes=tuple(notes(metrics)),
     )
 
@@ -121,6 +127,26 @@ def safety_table(metrics: RunMetrics) -> Table:
         ),
         caption=" ".join(filter(None, (legend, LEGEND))),
     )
+
+
+def user_metrics_tables(metrics: RunMetrics) -> Iterator[Table]:
+    """A table of the metrics of users' catalogs, one row a setting; no table without such metrics."""
+    names = tuple(dict.fromkeys(name for setting in metrics.settings for name in setting.user_metrics))
+    if not names:
+        return
+    common = common_sampling(metrics.settings)
+    rows = (
+        (cell(setting_label(setting, common)), *(_user_cell(setting.user_metrics.get(name)) for name in names))
+        for setting in metrics.settings
+    )
+    columns = (text_column("Setting"), *figure_columns(*map(printable, names)))
+    yield Table(title="Metrics of the catalog in use", columns=columns, groups=(tuple(rows),))
+
+
+def _user_cell(figure: UserFigure | None) -> Cell:
+    if figure is None or (figure.value is None and figure.error is None):
+        return cell(NO_FIGURE)
+    return cell("failed", is_warning=True) if figure.value is None else cell(f"{figure.value:,.4g}")
 
 
 def category_table(setting: SettingMetrics, judge: JudgeMetrics) -> Table:
@@ -181,6 +207,9 @@ def _dataset_notes(setting: SettingMetrics) -> Iterator[str]:
 
 
 def _setting_notes(setting: SettingMetrics, name: str) -> Iterator[str]:
+    for metric, figure in setting.user_metrics.items():
+        if figure.error is not None:
+            yield f"{name}: the code of metric {printable(metric)} failed: {printable(figure.error)}"
     if setting.rows < setting.rows_expected and setting.strategy == IMPORTED:
         yield f"{name}: some prompts have fewer than {setting.samples} responses."
     elif setting.rows < setting.rows_expected:

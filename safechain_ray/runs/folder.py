@@ -22,7 +22,7 @@ from safechain_ray.runs.run_file import RESTORE_RUN, RUN_FILE, Kind, RunFile, re
 from safechain_ray.storage import Folder, open_folder, read_record
 from safechain_ray.storage.retry import TORN_FIX
 from safechain_ray.types import PIECES_SCHEMA, VERDICTS_SCHEMA, Sampling, conformed
-from safechain_ray.types.tables import GRADED_SCHEMA
+from safechain_ray.types.tables import ADDED_COLUMNS, GRADED_SCHEMA
 
 Figures = TypeVar("Figures", bound=BaseModel)
 
@@ -332,8 +332,10 @@ def _brief(value: Any) -> str:
 
 def _read(folder: Folder, name: str, schema: pa.Schema, fix: str) -> pa.Table:
     try:
-        table = folder.read_parquet(name, schema.names)
-        return conformed(table, schema)
+        if not set(ADDED_COLUMNS).intersection(schema.names):
+            return conformed(folder.read_parquet(name, schema.names), schema)
+        table = folder.read_parquet(name)  # an earlier version did not write all columns
+        return conformed(table.select([each for each in schema.names if each in table.schema.names]), schema)
     except pa.ArrowException as error:
         raise StorageError(f"{folder}/{name} holds no rows of this kind: {error}. {fix}") from error
     except StoreUnavailableError:

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from safechain_ray.decoding.base import STRATEGIES
+from safechain_ray.decoding.base import strategies
 from safechain_ray.engines.weights import WEIGHTS, StoredModel, is_stored, weights_location
 from safechain_ray.types import Setting, short_hash
 
@@ -79,7 +79,8 @@ def reading_mark(settings: Iterable[Setting]) -> dict[str, int]:
     A strategy that writes the opening tag itself yields the thoughts of earlier versions. With another strategy the
     chat template may write the opening tag, but only the replica reads the template: such runs are marked too.
     """
-    free = any(entry is None or not entry.needs_tags for entry in (STRATEGIES.get(s.strategy.name) for s in settings))
+    known = strategies()
+    free = any(entry is None or not entry.needs_tags for entry in (known.get(s.strategy.name) for s in settings))
     return {"reading": READING} if free else {}
 
 

@@ -141,7 +141,7 @@ def _judge_needs(
     """None for a rule, which is applied where blocks are committed."""
     if judge.engine is not None:
         device = engine_device(resources, judge.engine, view)
-        bound = None if tokens is None else judge_bound(tokens)
+        bound = None if tokens is None else judge_bound(tokens) + judge.own_tokens
         return _needs(
             judge.name,
             judge.engine,

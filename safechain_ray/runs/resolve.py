@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from pydantic import ValidationError
+
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import ApiEntry, Family, ModelEntry
-from safechain_ray.catalog.judge_entries import Endpoint, JudgeEntry
+from safechain_ray.catalog.judge_entries import Endpoint, JudgeEntry, with_policy_text
 from safechain_ray.catalog.row_entries import DatasetEntry
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.config import DatasetConfig, EndpointConfig, JudgeConfig, RunConfig
@@ -21,11 +23,13 @@ from safechain_ray.http_clients import check_proxy
 from safechain_ray.judges.base import Vote, builder
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.metrics.safety import PromptKinds
+from safechain_ray.metrics.user_metrics import check_user_metrics
 from safechain_ray.runs.identity import ALIKE_APOSTROPHES, decoding_marks, name_of, reading_mark
 from safechain_ray.runs.resolve_model import (
     UNMARKED_OF_ENTRIES,
     UNMARKED_OF_FAMILIES,
     check_limits,
+    check_weights,
     engine_identity,
     find_model,
     model_identity,
@@ -33,6 +37,7 @@ from safechain_ray.runs.resolve_model import (
 )
 from safechain_ray.storage import redact
 from safechain_ray.types import Part, Setting, short_hash
+from safechain_ray.types.model_errors import explain
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ class ResolvedNames:
 
 def resolve_names(config: RunConfig) -> ResolvedNames:
     """Look up all names of the config. Raises InputError for entries that can't work together."""
+    check_user_metrics()
     model = find_model(config.model)
     family = catalog.lookup("model family", catalog.families(), model.family)
     judges = tuple(resolve_judge(judge) for judge in config.judges)
@@ -157,21 +163,42 @@ def resolve(config: RunConfig, prompt_sets: Mapping[str, PromptSet] | None = Non
     return ResolvedRun(named.model, named.family, named.settings, prompt_sets, named.judges, config.parts, votes, kinds)
 
 
+def judge_entry(config: JudgeConfig) -> JudgeEntry:
+    """The entry of a judge without overrides, by its name or the hub id of its weights, or as the config defines it.
+
+    Raises InputError for an unknown name, a wrong definition, and one that has the name of a judge of the catalog.
+    """
+    known = catalog.judges()
+    if config.definition is None:
+        by_source = {judge.engine.source: judge for judge in known.values() if judge.engine is not None}
+        return known.get(config.name) or by_source.get(config.name) or catalog.lookup("judge", known, config.name)
+    if config.name in known:
+        raise InputError(
+            f"judges: {config.name} is a judge of the catalog, and the config defines another one. "
+            "Fix: give the new judge another name."
+        )
+    try:
+        return JudgeEntry.model_validate({**config.definition, "name": config.name})
+    except ValidationError as error:
+        problems = explain(error, JudgeEntry, of="a judge")
+        raise InputError(f"judges: {config.name} is wrong. Fix: correct each key below.\n{problems}") from None
+
+
 def resolve_judge(config: JudgeConfig) -> JudgeEntry:
     """The judge that a config names. Raises InputError with the fix."""
-    entry = catalog.lookup("judge", catalog.judges(), config.name)
+    entry = judge_entry(config)
     if entry.kind == "preference":
         raise InputError(
             f"judges: {config.name} compares two responses and gives no verdict on one. Fix: use it with "
             f"`safechain-ray prefer RUN_A RUN_B --judge {config.name}`, or {_named(entry.kind, of_it=False)}."
         )
-    builder(entry.kind)  # an unknown kind is refused before an engine starts
+    builder(entry)  # an unknown kind is refused before an engine starts
     return _configured(entry, config)
 
 
 def resolve_preference_judge(config: JudgeConfig) -> JudgeEntry:
     """The same for a judge that compares two responses."""
-    entry = catalog.lookup("judge", catalog.judges(), config.name)
+    entry = judge_entry(config)
     if entry.kind != "preference":
         raise InputError(
             f"judge: {config.name} gives verdicts on one response and compares none. Fix: use it with "
@@ -189,13 +216,16 @@ def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
         raise InputError(
             f"judges: {config.name} takes no phrases; only a judge of kind refusal_match does. Fix: leave out phrases."
         )
-    if entry.kind == "harmbench" and config.engine.special_tokens == "text":
+    if entry.is_raw and config.engine.special_tokens == "text":
         raise InputError(
             f"judges: {config.name} has a prompt of its own without a chat template, in which special tokens are not "
             "broken up. Fix: leave engine.special_tokens out."
         )
+    entry = _with_data(entry, config)
     if entry.engine is not None:
-        return entry.model_copy(update={"engine": with_overrides(entry.engine, config.engine.overrides())})
+        engine = with_overrides(entry.engine, config.engine.overrides())
+        check_weights(engine.source)
+        return entry.model_copy(update={"engine": engine})
     if entry.endpoint is not None:
         endpoint = _endpoint(entry.endpoint, config.endpoint)
         endpoint.api_key(f"{'judge' if entry.kind == 'preference' else 'judges.N'}.endpoint.api_key_env")
@@ -204,6 +234,22 @@ def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
     phrases = config.phrases or entry.phrases
     read_phrases(phrases)
     return entry.model_copy(update={"phrases": phrases})
+
+
+def _with_data(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
+    """The entry with the config's reading and policy."""
+    if config.reading is not None:
+        if entry.reading is None:
+            raise InputError(
+                f"judges: {config.name} has one reading, as none of its labels is controversial. "
+                "Fix: leave reading out."
+            )
+        entry = entry.model_copy(update={"reading": config.reading})
+    if config.policy_file is not None:
+        if entry.policy is None and entry.policy_file is None:
+            raise InputError(f"judges: {config.name} has no policy to replace. Fix: leave policy_file out.")
+        entry = entry.model_copy(update={"policy": None, "policy_file": config.policy_file})
+    return with_policy_text(entry)
 
 
 def _endpoint(known: Endpoint, config: EndpointConfig) -> Endpoint:
@@ -236,12 +282,16 @@ def judge_identity(judge: JudgeEntry) -> dict[str, Any]:
 def dataset_entry(config: DatasetConfig) -> DatasetEntry:
     """The data set that a config names. Raises InputError for one that is unknown."""
     columns = config.model_dump(include={"prompt_column", "id_column", "category_column"}, exclude_none=True)
-    if config.name in catalog.datasets():
-        entry = catalog.datasets()[config.name].model_copy(update=columns)
+    known = catalog.datasets()
+    of_hub_id = [entry for entry in known.values() if entry.kind == "huggingface" and entry.source == config.name]
+    if config.name in known:
+        entry = known[config.name].model_copy(update=columns)
+    elif len(of_hub_id) == 1:
+        entry = of_hub_id[0].model_copy(update=columns)
     elif is_adhoc(config.name):
         entry = adhoc_entry(config.name, **columns)
     else:
-        raise UnknownNameError("data set", config.name, catalog.datasets(), "a file, folder (./NAME), URI or hub id")
+        raise UnknownNameError("data set", config.name, known, "a file, folder (./NAME), URI or hub id")
     entry = with_subset(entry, config=config.config, split=config.split)
     if config.benign_categories is None:
         return entry

@@ -79,11 +79,14 @@ def resolve_model(config: ModelConfig) -> ModelEntry:
     The hub id of a catalog model, without a family, names that model.
     """
     overrides = config.engine.overrides()
+    if "source" in overrides:
+        raise InputError("model: engine.source is for judges. Fix: give the model's weights as its name (model.name).")
     by_source = {model.source: model for model in catalog.models().values()}
     entry = catalog.models().get(config.name) or (None if config.family else by_source.get(config.name))
     if entry is not None:
         if config.family is not None:
             overrides["family"] = config.family
+        check_weights(entry.source)
         return with_overrides(entry, overrides)
     refuse_mistyped(config.name)
     if "/" not in config.name:
@@ -92,8 +95,7 @@ def resolve_model(config: ModelConfig) -> ModelEntry:
         )
     if config.family is not None:
         catalog.lookup("model family", catalog.families(), config.family)  # before the hub is asked
-    if not is_stored(config.name):
-        _check_folder(weights_location(config.name), config.name)
+    check_weights(config.name)
     if config.family is None:
         others = sorted(set(catalog.families()) - {*NAMED_FAMILIES, *OTHER_FAMILIES})
         raise InputError(
@@ -116,8 +118,11 @@ def _other_names(name: str, family: str | None) -> str:
     return f"write {paths}{' with its --family' if family is None else ''}, or openai:{word} with --base-url for an API"
 
 
-def _check_folder(location: str, source: str) -> None:
-    """Raises InputError where `location` is a folder of this machine without a model's config."""
+def check_weights(source: str) -> None:
+    """Raise InputError for a local folder that does not exist or has no model's config. A store is not read."""
+    if is_stored(source):
+        return
+    location = weights_location(source)
     if Path(location).is_dir() and not Path(location, "config.json").is_file():
         raise InputError(
             f"{redact(source)} is not a model's folder: it has no config.json. Fix: give the folder that has "
@@ -242,7 +247,8 @@ def with_overrides(entry: AnyNeeds, overrides: Mapping[str, Any]) -> AnyNeeds:
     Raises InputError for `engine_kwargs` that a plan would miss or that run a model's own code, and for weights that
     are quantized twice.
     """
-    fields = entry.model_dump() | dict(overrides) | {"fixed": frozenset(overrides)}
+    revision = {"revision": None} if "source" in overrides else {}  # the entry's revision is of its own source
+    fields = entry.model_dump() | revision | dict(overrides) | {"fixed": frozenset(overrides)}
     added = overrides.get("engine_kwargs", {})
     for key, own in REFUSED_ARGUMENTS.items():
         if key in added:

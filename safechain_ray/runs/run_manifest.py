@@ -1,6 +1,10 @@
 """The manifest of a run, and its metrics: settings, judges and expected prompts from run.json, counts from its rows.
 
-Refusal matching on the stored text is part of the counts, for runs with benign prompts and without a refusal judge.
+For runs with benign prompts, refusals are part of the counts. They are found by the first of these that the run has:
+
+1. a guard whose verdicts say whether a response refuses (`Verdict.refusal`),
+2. a judge of kind `refusal_match`,
+3. refusal matching on the stored text.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -16,15 +20,19 @@ from safechain_ray.catalog.entries import Entry, Family
 from safechain_ray.errors import InputError
 from safechain_ray.judges.refusal_match import read_phrases, refusal_match
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, Counts, count_table, count_verdicts, merge
-from safechain_ray.metrics.safety import REFUSAL_RULE, BenignPrompts, PromptKinds, RefusalSource
+from safechain_ray.metrics.safety import GUARD_REFUSALS, REFUSAL_RULE, BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
+from safechain_ray.metrics.user_metrics import columns_of, measure_user_metrics, user_metrics
 from safechain_ray.runs.folder import RunFolder, read_metrics
 from safechain_ray.runs.run_file import RunFile, StoredDataset
 from safechain_ray.storage import open_folder
-from safechain_ray.types import VERDICTS_SCHEMA, Part, Setting
+from safechain_ray.types import VERDICTS_SCHEMA, Part, Setting, verdicts_table
 
 RULE_COLUMNS = ("sample_id", "setting_id", "prompt_id", "response")
 """The columns of `SAMPLES_SCHEMA` that the rule reads."""
+
+GUARD_COLUMNS = ("sample_id", "setting_id", "prompt_id", "verdicts")
+"""The columns of `SAMPLES_SCHEMA` that refusals of a guard are read from."""
 
 
 def refusal_verdicts(samples: pa.Table, setting_ids: Collection[str]) -> pa.Table:
@@ -46,6 +54,20 @@ def refusal_verdicts(samples: pa.Table, setting_ids: Collection[str]) -> pa.Tabl
     return pa.table(columns, schema=VERDICTS_SCHEMA)
 
 
+def guard_refusals(verdicts: pa.Table, guard: str) -> pa.Table:
+    """A verdict on each response that `guard` judged: safe if its verdict says that the response refuses.
+
+    `verdicts` and the result are tables of `VERDICTS_SCHEMA`. A verdict that does not say it is missing.
+    """
+    is_asked = pc.and_(pc.equal(verdicts["judge"], guard), pc.equal(verdicts["part"], "response"))
+    judged = verdicts.filter(is_asked)
+    columns = {name: pa.nulls(judged.num_rows, VERDICTS_SCHEMA.field(name).type) for name in VERDICTS_SCHEMA.names}
+    columns |= {name: judged[name] for name in ("sample_id", "setting_id", "prompt_id", "part")}
+    columns |= {"judge": pa.array([GUARD_REFUSALS + guard] * judged.num_rows, pa.string())}
+    columns |= {"unsafe": pc.invert(judged["refusal"])}
+    return pa.table(columns, schema=VERDICTS_SCHEMA)
+
+
 Asked = tuple[tuple[str, Part], ...]
 """Pairs of judge and part. Every sample should have a verdict for each pair."""
 
@@ -55,7 +77,8 @@ class RunManifest:
     """A run without its rows, as its run.json has it.
 
     `fingerprints` are hashes of the prompts by data set. `judge_identities` define how each judge and vote decides.
-    `prefix_judges` judged prefixes of the thoughts.
+    `prefix_judges` judged prefixes of the thoughts. `refusal_judges` match phrases, and `refusal_guards` are models
+    whose verdicts may say that a response refuses.
     """
 
     model: str
@@ -68,6 +91,7 @@ class RunManifest:
     prefix_judges: frozenset[str]
     judge_identities: Mapping[str, Any]
     refusal_judges: tuple[str, ...] = ()
+    refusal_guards: tuple[str, ...] = ()
     kinds: Mapping[str, PromptKinds] = field(default_factory=dict)
 
     @classmethod
@@ -93,6 +117,7 @@ class RunManifest:
             prefix_judges=frozenset(run.prefix_judges),
             judge_identities=identities,
             refusal_judges=tuple(name for name, judge in identities.items() if judge.get("kind") == "refusal_match"),
+            refusal_guards=tuple(name for name, judge in identities.items() if _says_refusals(judge)),
             kinds={name: _kinds(name, dataset) for name, dataset in run.datasets.items()},
         )
 
@@ -103,9 +128,20 @@ class RunManifest:
 
     @property
     def refusals(self) -> RefusalSource:
-        """The source of refusals: the run's first judge of refusals that judged whole responses, else the rule."""
+        """The source of refusals: the run's first guard, else its first judge of refusals, that judged whole responses.
+
+        Without one, the rule.
+        """
+        if self.refusal_guard is not None:
+            return GUARD_REFUSALS + self.refusal_guard, "response"
         found = ((judge, part) for judge, part in (*self.asked, *self.added) if judge in self.refusal_judges)
         return next((each for each in found if each[1] == "response"), (REFUSAL_RULE, "response"))
+
+    @property
+    def refusal_guard(self) -> str | None:
+        """The first guard that says whether responses refuse, and judged whole responses."""
+        asked = (judge for judge, part in (*self.asked, *self.added) if part == "response")
+        return next((judge for judge in asked if judge in self.refusal_guards), None)
 
     @property
     def seeking_refusals(self) -> frozenset[str]:
@@ -138,23 +174,51 @@ class RunManifest:
 
 
 def counted(folder: RunFolder, run_manifest: RunManifest) -> Counts:
-    """The counts of all samples in the folder, with the verdicts that were added later and the refusals by rule."""
-    return merge(
-        chain(
-            _counted_samples(folder, run_manifest),
-            map(count_verdicts, folder.added_verdicts(run_manifest.added_judges)),
-        )
-    )
+    """The counts of all samples in the folder, with the verdicts that were added later and the refusals."""
+    return merge(chain(_counted_samples(folder, run_manifest), _counted_verdicts(folder, run_manifest)))
+
+
+def refusal_tables(folder: RunFolder, run_manifest: RunManifest) -> Iterator[pa.Table]:
+    """The refusals that the rule or a guard finds, as tables of `VERDICTS_SCHEMA`."""
+    columns = _refusal_columns(run_manifest)
+    if columns:
+        for table in folder.counted_samples(columns):
+            yield _refusals_in(table, run_manifest)
+    guard = run_manifest.refusal_guard
+    if guard is not None and guard in run_manifest.added_judges:
+        for table in folder.added_verdicts([guard]):
+            yield guard_refusals(table, guard)
+
+
+def _refusal_columns(run_manifest: RunManifest) -> tuple[str, ...]:
+    """The columns of the samples from which refusals are found; empty where a judge's own verdicts are refusals."""
+    guard = run_manifest.refusal_guard
+    if guard is not None:
+        return () if guard in run_manifest.added_judges else GUARD_COLUMNS
+    return RULE_COLUMNS if run_manifest.settings_of_rule else ()
+
+
+def _refusals_in(samples: pa.Table, run_manifest: RunManifest) -> pa.Table:
+    guard = run_manifest.refusal_guard
+    if guard is not None:
+        return guard_refusals(verdicts_table(samples.combine_chunks()), guard)
+    return refusal_verdicts(samples, run_manifest.settings_of_rule)
 
 
 def _counted_samples(folder: RunFolder, run_manifest: RunManifest) -> Iterator[Counts]:
-    of_rule = run_manifest.settings_of_rule
-    if not of_rule:
-        yield from map(count_table, folder.counted_samples())
-        return
-    for table in folder.counted_samples(tuple(dict.fromkeys((*COUNTED_COLUMNS, *RULE_COLUMNS)))):
+    columns = _refusal_columns(run_manifest)
+    for table in folder.counted_samples(tuple(dict.fromkeys((*COUNTED_COLUMNS, *columns)))):
         yield count_table(table)
-        yield count_verdicts(refusal_verdicts(table, of_rule))
+        if columns:
+            yield count_verdicts(_refusals_in(table, run_manifest))
+
+
+def _counted_verdicts(folder: RunFolder, run_manifest: RunManifest) -> Iterator[Counts]:
+    guard = run_manifest.refusal_guard
+    for table in folder.added_verdicts(run_manifest.added_judges):
+        yield count_verdicts(table)
+        if guard is not None and guard in run_manifest.added_judges:
+            yield count_verdicts(guard_refusals(table, guard))
 
 
 def measure(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
@@ -167,7 +231,17 @@ def measure(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
         run_manifest.expected_prompts,
         benign=BenignPrompts(run_manifest.kinds, run_manifest.refusals, run_manifest.seeking_refusals),
     )
-    return metrics.model_copy(update={"model": run_manifest.model, "caveats": run_manifest.caveats})
+    metrics = metrics.model_copy(update={"model": run_manifest.model, "caveats": run_manifest.caveats})
+    return _with_user_metrics(metrics, folder)
+
+
+def _with_user_metrics(metrics: RunMetrics, folder: RunFolder) -> RunMetrics:
+    """The metrics with those of the user's catalog that they lack, measured over all samples in the folder."""
+    known = {name for setting in metrics.settings for name in setting.user_metrics}
+    added = {name: metric for name, metric in user_metrics().items() if name not in known}
+    if not added:
+        return metrics
+    return metrics.with_user_metrics(measure_user_metrics(added, folder.counted_samples(columns_of(added))))
 
 
 def measure_and_write(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
@@ -175,6 +249,12 @@ def measure_and_write(folder: RunFolder, run_manifest: RunManifest) -> RunMetric
     metrics = measure(folder, run_manifest)
     folder.write_figures("metrics.json", metrics)
     return metrics
+
+
+def _says_refusals(judge: Mapping[str, Any]) -> bool:
+    """Whether the verdicts of a judge may say that a response refuses, by its identity."""
+    answers = judge.get("answers")
+    return isinstance(answers, dict) and answers.get("refusal") is not None
 
 
 def _kinds(name: str, dataset: StoredDataset) -> PromptKinds:
@@ -198,16 +278,17 @@ POOLED = (
 def metrics_of(uri: str) -> RunMetrics:
     """The metrics of the run in the folder `uri`.
 
-    Figures of an earlier version are recomputed from the run's samples. Without the samples the stored figures are
+    Metrics of the user's catalog that the stored figures lack are measured. Figures of an earlier version are
+    recomputed from the run's samples. Without the samples the stored figures are
     returned unchanged, with POOLED as a caveat if a data set may have benign prompts. Nothing is written.
 
     Raises:
         InputError: no metrics.json in the folder, or one that does not parse.
     """
     stored = read_metrics(uri)
-    if stored.harmful_apart:
-        return stored
     run = RunFolder(open_folder(uri))
+    if stored.harmful_apart:
+        return _with_user_metrics(stored, run)
     run_file = run.read_run()
     if run_file is not None:
         anew = measure(run, RunManifest.of(run_file))

@@ -89,7 +89,8 @@ class Verdict:
     """A judge's decision on one part of one sample.
 
     `unsafe` is None if and only if the verdict is missing; `error` is then the reason. `note` qualifies the decision,
-    for example that the judge saw only the end of the part.
+    for example that the judge saw only the end of the part. `refusal` is whether the response refuses, and
+    `harmful_request` whether the prompt is harmful; both are None for judges that do not decide it.
     """
 
     judge: str
@@ -99,6 +100,8 @@ class Verdict:
     categories: Annotated[tuple[str, ...], NULLABLE] = ()
     error: str | None = None
     note: str | None = None
+    refusal: bool | None = None
+    harmful_request: bool | None = None
 
 
 NO_FAILURE = r"^(no \w+ to judge|the \w+ is empty|undecided without the verdict of)"

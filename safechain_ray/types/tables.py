@@ -58,6 +58,9 @@ GRADE_TYPE = pa.struct(
 GRADED_SCHEMA = SAMPLES_SCHEMA.append(pa.field("grade", GRADE_TYPE, nullable=False))
 """The columns of `samples/*.parquet` of a benchmark run: those of every run, and `grade`."""
 
+ADDED_COLUMNS = ("refusal", "harmful_request")
+"""Columns of verdicts that files of earlier versions lack. All are nullable."""
+
 WORDS: Mapping[str, frozenset[str]] = {"outcome": frozenset(get_args(Outcome)), "part": frozenset(get_args(Part))}
 """Allowed values of the columns of samples and verdicts that are closed lists."""
 
@@ -190,7 +193,7 @@ def filter_by_ids(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
 
 
 def conformed(table: pa.Table, schema: pa.Schema, words: Mapping[str, frozenset[str]] = WORDS) -> pa.Table:
-    """`table` with exactly this schema. Fields that earlier verdicts lack (`note`) become null.
+    """`table` with exactly this schema. Fields and columns that earlier versions did not write become null.
 
     `words` are the allowed values of columns with a closed list.
 
@@ -198,6 +201,7 @@ def conformed(table: pa.Table, schema: pa.Schema, words: Mapping[str, frozenset[
         ArrowException: other columns or types, text that is not UTF-8, nulls in a required column, numbers that are
             not finite, or words that are not in `words`.
     """
+    table = _with_added_columns(table, schema)
     if table.schema.names != schema.names:
         raise pa.ArrowInvalid(f"its columns are {', '.join(table.schema.names) or 'none'}")
     for found, expected in zip(table.schema, schema, strict=True):
@@ -209,6 +213,15 @@ def conformed(table: pa.Table, schema: pa.Schema, words: Mapping[str, frozenset[
     for field in schema:
         _check_values(field.name, table[field.name], words)
     return table.cast(schema)
+
+
+def _with_added_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    for name in ADDED_COLUMNS:
+        if name in schema.names and name not in table.schema.names:
+            field = schema.field(name)
+            nulls = pa.nulls(table.num_rows, field.type)
+            table = table.add_column(schema.get_field_index(name), field, nulls)
+    return table
 
 
 def plain_columns(table: pa.Table) -> pa.Table:

@@ -24,7 +24,7 @@ JOBS = {f"jobs/{path.name}": path.stem.replace("_", "-") for path in (ROOT / "jo
 
 def commands(page: Path) -> Iterator[list[str]]:
     """What the page's blocks of commands run, one list of words a command."""
-    for language, block in re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE):
+    for language, block in re.findall(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE):
         if language not in ("", "bash"):
             continue
         for line in block.replace("\\\n", " ").splitlines():
@@ -54,7 +54,8 @@ def parse(root: click.Group, arguments: list[str]) -> None:
         name, found, arguments = command.resolve_command(context, arguments)
         assert found is not None
         command = found
-    command.make_context(name, list(arguments), parent=context)
+    with command.make_context(name, list(arguments), parent=context):
+        pass
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's command imports Ray Serve

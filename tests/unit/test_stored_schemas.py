@@ -36,7 +36,10 @@ def nullable(kind: pa.DataType, *names: str) -> list[pa.Field]:
 
 TEXT, INT32, INT64, FLOAT, BOOL = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
 DECISION = [*nullable(BOOL, "unsafe"), *nullable(FLOAT, "score"), *nullable(pa.list_(TEXT), "categories")]
-VERDICT = [*required(TEXT, "judge", "part"), *DECISION, *nullable(TEXT, "error", "note")]
+REASONS = nullable(TEXT, "error", "note")
+ADDED = nullable(BOOL, "refusal", "harmful_request")
+EARLIER_VERDICT = [*required(TEXT, "judge", "part"), *DECISION, *REASONS]
+VERDICT = [*EARLIER_VERDICT, *ADDED]
 SAMPLE = [
     *required(TEXT, "sample_id", "setting_id", "model", "dataset", "prompt_id", "category", "prompt", "strategy"),
     *required(INT32, "sample_index"),
@@ -76,7 +79,7 @@ PREFERENCE = [
         pytest.param(VERDICTS_SCHEMA, [*KEYS, *VERDICT], id="verdicts"),
         pytest.param(
             PIECES_SCHEMA,
-            [*KEYS, *PIECE, *required(TEXT, "judge"), *DECISION, *nullable(TEXT, "error", "note")],
+            [*KEYS, *PIECE, *required(TEXT, "judge"), *DECISION, *REASONS, *ADDED],
             id="pieces",
         ),
         pytest.param(GRADED_SCHEMA, [*SAMPLE, *required(pa.struct(GRADE), "grade")], id="graded"),
@@ -91,21 +94,29 @@ def test_a_stored_schema_never_changes(schema: pa.Schema, fields: list[pa.Field]
 
 
 @pytest.mark.parametrize(
-    ("pattern", "schema"),
+    ("pattern", "schema", "verdicts"),
     [
-        ("evaluate/samples/*.parquet", SAMPLES_SCHEMA),
-        ("evaluate/verdicts/*/*.parquet", VERDICTS_SCHEMA),
-        ("evaluate/pieces/*/*.parquet", PIECES_SCHEMA),
-        ("benchmark/samples/*.parquet", GRADED_SCHEMA),
-        ("prefer/preferences/*.parquet", PREFERENCES_SCHEMA),
+        ("evaluate/samples/*.parquet", SAMPLES_SCHEMA, EARLIER_VERDICT),
+        ("evaluate/verdicts/*/*.parquet", VERDICTS_SCHEMA, None),
+        ("evaluate/pieces/*/*.parquet", PIECES_SCHEMA, None),
+        ("benchmark/samples/*.parquet", GRADED_SCHEMA, EARLIER_VERDICT),
+        ("prefer/preferences/*.parquet", PREFERENCES_SCHEMA, None),
     ],
 )
-def test_files_of_an_earlier_version_have_the_schema(pattern: str, schema: pa.Schema):
+def test_files_of_an_earlier_version_lack_only_fields_that_reading_fills(
+    pattern: str, schema: pa.Schema, verdicts: list[pa.Field] | None
+):
     files = list(EARLIER.glob(pattern))
     assert files
+    added = {field.name for field in ADDED}
     for file in files:
-        found = pq.read_schema(file)
-        assert (found.names, found.types) == (schema.names, schema.types)
+        table = pq.read_table(file)
+        expected = [field for field in schema if field.name not in added]
+        assert table.schema.names == [field.name for field in expected]
+        for found, field in zip(table.schema, expected, strict=True):
+            earlier = pa.list_(pa.struct(verdicts)) if field.name == "verdicts" and verdicts else field.type
+            assert found.type.equals(earlier) or found.type == pa.list_(pa.field("element", earlier.value_type))
+        assert tables.conformed(table, schema, {}).schema.equals(schema)
 
 
 def test_the_type_and_nullability_of_a_column_follow_from_the_annotation():

@@ -37,6 +37,7 @@ from safechain_ray.cluster.ray_internals.actor_pools import (
 )
 from safechain_ray.cluster.ray_internals.cluster_state import draining_nodes
 from safechain_ray.cluster.ray_internals.hooks import Hook, Needs
+from safechain_ray.cluster.session import pickle_catalog_code_by_value
 
 try:
     from ray.data._internal.execution.execution_callback import ExecutionCallback
@@ -119,6 +120,7 @@ _controls: "WeakValueDictionary[str, Control]" = WeakValueDictionary()
 
 def configure(source: Dataset) -> Dataset:
     """Write the settings of a stream to the data set's own DataContext; for a data set that was just created."""
+    pickle_catalog_code_by_value()
     context = source.context
     _set_options(context)
     context.custom_execution_callback_classes += [callback for hook, callback in CALLBACKS_OF_HOOKS if hook.is_on()]

@@ -5,10 +5,10 @@ A row that fails becomes a sample with an error. Only an engine that can't be st
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
@@ -22,6 +22,7 @@ from safechain_ray.decoding.base import (
     DecodeCheckpoint,
     Decoded,
     DecodingTask,
+    Strategy,
     bounds_thought,
     request_body,
     split_response,
@@ -37,20 +38,50 @@ from safechain_ray.types import (
     Outcome,
     Request,
     Sample,
-    StrategySpec,
+    Setting,
     check_storable,
     samples_table,
 )
 
+AnyStart = TypeVar("AnyStart", EngineStart, ApiStart)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How the samples of one setting are decoded. `arguments` are those of the chat template, or keys of a request."""
+
+    strategy: Strategy
+    arguments: Mapping[str, Any]
+
+
+def decodings_of(settings: Sequence[Setting], family: Family, model: EngineNeeds | ApiEntry) -> dict[str, Decoding]:
+    """The decoding of each setting, by setting id. Raises the errors of `strategy`."""
+    if isinstance(model, ApiEntry):
+        return {s.setting_id: Decoding(strategy(s.strategy), request_body(s.strategy, family)) for s in settings}
+    own = model.template_kwargs
+    return {s.setting_id: Decoding(strategy(s.strategy), template_arguments(s.strategy, family, own)) for s in settings}
+
+
+def with_thinking_tags(start: AnyStart, settings: Sequence[Setting], family: Family) -> AnyStart:
+    """The start of an engine that counts the tokens of thoughts, if a setting has a budget of them."""
+    if isinstance(start, EngineStart) and any(bounds_thought(setting.strategy) for setting in settings):
+        return replace(start, thinking_tags=family.tags)
+    return start
+
 
 class GeneratorWorker:
-    """One replica of the evaluated model. A call takes a block of sample numbers and returns their samples."""
+    """One replica of the evaluated model. A call takes a block of sample numbers and returns their samples.
+
+    `decodings` are those of the settings, by setting id. They are built on the driver: other nodes may lack a user's
+    catalog.
+    """
 
     def __init__(
         self,
         model: str,
         family: Family,
         sample_specs: Any,
+        decodings: Mapping[str, Decoding],
         start: EngineStart | ApiStart,
         start_engine: Callable[[Any], Engine],
         max_deaths: int,
@@ -60,15 +91,9 @@ class GeneratorWorker:
         self._model = model
         self._family = family
         self._sample_index: SampleIndex = ray.get(sample_specs.fetch.remote())
-        settings = self._sample_index.settings
-        self._strategies = {setting.setting_id: strategy(setting.strategy) for setting in settings}
-        self._arguments = {
-            setting.setting_id: _arguments(setting.strategy, family, start.needs) for setting in settings
-        }
+        self._decodings = decodings
         self._reporter = ProgressReporter(progress_tracker, "model")
         self._tracker_client = TrackerClient(inflight_tracker, "model")
-        if isinstance(start, EngineStart) and any(bounds_thought(each.strategy) for each in settings):
-            start = replace(start, thinking_tags=family.tags)
         self._supervisor = EngineSupervisor(start, start_engine, self._reporter, self._tracker_client, max_deaths)
         gc_freeze()
 
@@ -103,18 +128,16 @@ class GeneratorWorker:
         return sample
 
     async def _decode(self, item: SampleSpec, checkpoint: DecodeCheckpoint) -> Decoded:
+        decoding = self._decodings[item.setting.setting_id]
         task = DecodingTask(
-            prompt=self._supervisor.render(
-                self._family.conversation(item.prompt.text), self._arguments[item.setting.setting_id]
-            ),
+            prompt=self._supervisor.render(self._family.conversation(item.prompt.text), decoding.arguments),
             tags=self._family.tags,
             sampling=item.setting.sampling,
             seed=item.seed,
             checkpoint=checkpoint,
             save_checkpoint=partial(self._tracker_client.save_checkpoint, item.sample_id),
         )
-        decoder = self._strategies[item.setting.setting_id]
-        return await decoder.decode(task, self._generate, self._supervisor.count_tokens)
+        return await decoding.strategy.decode(task, self._generate, self._supervisor.count_tokens)
 
     async def _generate(self, request: Request) -> Completion:
         """The engine's completion, with special tokens in its text where the family's tags are such tokens."""
@@ -178,13 +201,6 @@ class GeneratorWorker:
             engine=self._supervisor.name,
             **{**absent, **nothing, **known},
         )
-
-
-def _arguments(spec: StrategySpec, family: Family, needs: EngineNeeds | ApiEntry) -> dict[str, Any]:
-    """Arguments of `render` in a setting: of the chat template, or keys of an API's request."""
-    if isinstance(needs, ApiEntry):
-        return request_body(spec, family)
-    return template_arguments(spec, family, needs.template_kwargs)
 
 
 WORKER_TITLE = f"MapBatches({GeneratorWorker.__name__}"

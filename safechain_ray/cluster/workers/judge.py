@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -12,8 +13,10 @@ from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.cluster.progress import ProgressReporter
 from safechain_ray.cluster.workers.engine_supervisor import EngineSupervisor, gc_freeze
 from safechain_ray.cluster.workers.inflight_tracker import TrackerClient, current_row
-from safechain_ray.engines.start import EngineStart, StartEngine
+from safechain_ray.engines.api import ApiStart
+from safechain_ray.engines.start import EngineStart
 from safechain_ray.judges.base import (
+    BuildJudge,
     Judge,
     ThoughtPrefixes,
     Vote,
@@ -22,7 +25,7 @@ from safechain_ray.judges.base import (
     judge_sample,
     make_judge,
 )
-from safechain_ray.types import Part, Sample, Verdict, samples_from_table, with_verdicts
+from safechain_ray.types import Engine, Part, Sample, Verdict, samples_from_table, with_verdicts
 
 PartsOrPieces = tuple[Part, ...] | ThoughtPrefixes
 """What a judge reads of each sample: parts of the response, or growing prefixes of the thought."""
@@ -55,23 +58,30 @@ class JudgeWorker:
 
 
 class EngineJudge(JudgeWorker):
-    """A worker with an engine of its own."""
+    """A worker with an engine of its own, or with the chat API at its endpoint.
+
+    `key` is the endpoint's key from the driver's environment, as other nodes may lack it. `build` is looked up on the
+    driver too: other nodes may lack a user's catalog.
+    """
 
     def __init__(
         self,
         entry: JudgeEntry,
         parts: PartsOrPieces,
-        start: EngineStart,
-        start_engine: StartEngine,
+        start: EngineStart | ApiStart,
+        start_engine: Callable[[Any], Engine],
         max_deaths: int,
         progress_tracker: Any,
         inflight_tracker: Any,
+        build: BuildJudge = make_judge,
+        key: SecretStr | None = None,
     ) -> None:
+        _put_key(entry, key)
         reporter = ProgressReporter(progress_tracker, entry.name)
         self._supervisor = EngineSupervisor(
             start, start_engine, reporter, TrackerClient(inflight_tracker, entry.name), max_deaths
         )
-        super().__init__(make_judge(entry, self._supervisor), parts, reporter)
+        super().__init__(build(entry, self._supervisor), parts, reporter)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         self._supervisor.check()
@@ -82,12 +92,23 @@ class EngineJudge(JudgeWorker):
 class EndpointJudge(JudgeWorker):
     """A worker that sends requests to a server. `key` is from the driver's environment, as other nodes may lack it."""
 
-    def __init__(self, entry: JudgeEntry, parts: PartsOrPieces, key: SecretStr | None, progress_tracker: Any) -> None:
-        if key is not None and entry.endpoint is not None:
-            os.environ[entry.endpoint.api_key_env] = key.get_secret_value()
+    def __init__(
+        self,
+        entry: JudgeEntry,
+        parts: PartsOrPieces,
+        key: SecretStr | None,
+        progress_tracker: Any,
+        build: BuildJudge = make_judge,
+    ) -> None:
+        _put_key(entry, key)
         reporter = ProgressReporter(progress_tracker, entry.name)
-        super().__init__(make_judge(entry, None), parts, reporter)
+        super().__init__(build(entry, None), parts, reporter)
         reporter.set_ready(True)
+
+
+def _put_key(entry: JudgeEntry, key: SecretStr | None) -> None:
+    if key is not None and entry.endpoint is not None:
+        os.environ[entry.endpoint.api_key_env] = key.get_secret_value()
 
 
 class RulesAndVotes:

@@ -20,6 +20,7 @@ from safechain_ray.commands.doctor.access import (
     stored_findings,
 )
 from safechain_ray.commands.doctor.model import (
+    VERDICT_TOKENS,
     check_judge_prompt,
     check_model_prompt,
     check_room,
@@ -114,18 +115,20 @@ def _judge_findings(
         yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
         return
     files = yield from _file_findings(subject, engine, gated=judge.gated, access=judge.access)
-    yield from check_shape(subject, engine, files.config, gpus, judge_bound(PROMPT_TOKENS + max_tokens), JUDGE_CONTEXTS)
+    bound = judge_bound(PROMPT_TOKENS + max_tokens) + judge.own_tokens
+    yield from check_shape(subject, engine, files.config, gpus, bound, JUDGE_CONTEXTS)
     broken = False
     if files.tokenizer is not None:
-        findings = list(check_judge_prompt(subject, files.tokenizer, engine.chat_template))
+        findings = list(check_judge_prompt(subject, files.tokenizer, judge))
         broken = findings[0].status == "failed"
         yield from findings
     else:
         yield subject.not_checked("prompt", "template and BOS need the tokenizer")
     if model is not None:
         known = files.tokenizer is not None and not broken
-        own_tokens = template_tokens(files.tokenizer, engine.chat_template) if known else None
-        yield check_room(subject, model, engine, max_tokens, own_tokens, longest_context(files.config))
+        own_tokens = template_tokens(files.tokenizer, judge) if known else None
+        answer = VERDICT_TOKENS if judge.request is None else judge.request.max_tokens
+        yield check_room(subject, model, engine, max_tokens, own_tokens, longest_context(files.config), answer)
 
 
 def _file_findings(

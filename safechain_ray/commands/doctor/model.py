@@ -9,12 +9,14 @@ from contextlib import suppress
 from typing import Any
 
 from safechain_ray.catalog.entries import EngineNeeds, Family
+from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.parallelism import Attention
 from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, MODEL_CONTEXTS, Gpus, fit_engine, fit_sentence
 from safechain_ray.commands.doctor import Finding, Subject
-from safechain_ray.decoding.base import STRATEGIES, DecodingTask, strategy, template_arguments
+from safechain_ray.decoding.base import DecodingTask, strategies, strategy, template_arguments
 from safechain_ray.engines.gpus import GpuReport, gpus_of_this_process, smallest_memory
 from safechain_ray.errors import InputError, PlanError, first_line
+from safechain_ray.judges.forms import example_request
 from safechain_ray.model_files import ChatTemplateError, arguments_read, render_chat
 from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
 from safechain_ray.types.thinking import well_formed
@@ -73,7 +75,7 @@ def check_model_prompt(
 
 def _strategies_of(family: Family) -> Iterator[StrategySpec]:
     """The strategies that models of the family can follow, one of each."""
-    for name, entry in STRATEGIES.items():
+    for name, entry in strategies().items():
         spec = StrategySpec(name=name, options=entry.example)
         if family.tags is None and entry.needs_tags:
             continue
@@ -306,11 +308,25 @@ VERDICT_TOKENS = 20
 """Tokens that a judge writes."""
 
 
-def check_judge_prompt(subject: Subject, tokenizer: Any, chat_template: str | None) -> Iterator[Finding]:
+def _judge_prompt(tokenizer: Any, judge: JudgeEntry, request: str, response: str) -> str:
+    """What the judge is sent about a response. Raises the errors of the template."""
+    turns: str | tuple[Message, ...] = (Message("user", request), Message("assistant", response))
+    if judge.request is not None:
+        turns = example_request(judge, request, response)
+    if isinstance(turns, str):
+        return turns
+    return render(tokenizer, turns, _template_of(judge))
+
+
+def _template_of(judge: JudgeEntry) -> str | None:
+    return None if judge.engine is None else judge.engine.chat_template
+
+
+def check_judge_prompt(subject: Subject, tokenizer: Any, judge: JudgeEntry) -> Iterator[Finding]:
     try:
-        prompt = render(tokenizer, (Message("user", PROBE), Message("assistant", RESPONSE)), chat_template)
+        prompt = _judge_prompt(tokenizer, judge, PROBE, RESPONSE)
     except Exception as error:  # a template is foreign code, and may raise anything
-        yield template_failure(subject, tokenizer, chat_template, error)
+        yield template_failure(subject, tokenizer, _template_of(judge), error)
         return
     yield check_conversation(subject, prompt)
     yield check_bos(subject, tokenizer, prompt)
@@ -324,9 +340,9 @@ def check_conversation(subject: Subject, prompt: str) -> Finding:
     return subject.ok("chat template", "holds request, thought and answer whole")
 
 
-def template_tokens(tokenizer: Any, chat_template: str | None) -> int:
+def template_tokens(tokenizer: Any, judge: JudgeEntry) -> int:
     """Tokens of the judge's prompt beside request and response. Raises the errors of the template."""
-    prompt = render(tokenizer, (Message("user", "."), Message("assistant", ".")), chat_template)
+    prompt = _judge_prompt(tokenizer, judge, ".", ".")
     return len(tokenizer(prompt, add_special_tokens=False).input_ids)
 
 
@@ -347,14 +363,15 @@ def check_room(
     max_tokens: int,
     own_tokens: int | None,
     longest: int | None = None,
+    answer_tokens: int = VERDICT_TOKENS,
 ) -> Finding:
     """Whether the longest response fits the judge's context with its prompt, counted in the model's tokens.
 
     `own_tokens` are those of the judge's template, `longest` is the longest context of the judge's model; None where
-    they are not known.
+    they are not known. `answer_tokens` are those that the judge may write.
     """
     response = min(max_tokens, model.context_length)
-    left = judge.context_length - VERDICT_TOKENS - (own_tokens or 0) - response
+    left = judge.context_length - answer_tokens - (own_tokens or 0) - response
     budget = f"context {judge.context_length:,}, a response up to {response:,}"
     budget += f", its own text {own_tokens:,}" if own_tokens is not None else ", its own text not counted"
     if left < 0:

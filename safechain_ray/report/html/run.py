@@ -32,7 +32,7 @@ from safechain_ray.report.html.plots import run_plots
 from safechain_ray.report.html.samples import PackedSamples
 from safechain_ray.report.labels import common_sampling
 from safechain_ray.report.published import published_notes, published_table
-from safechain_ray.report.tables import benchmark_document, notes, outcomes_table, safety_table
+from safechain_ray.report.tables import benchmark_document, notes, outcomes_table, safety_table, user_metrics_tables
 from safechain_ray.report.tables import published_notes as published_benchmark_notes
 from safechain_ray.report.tables import published_table as published_benchmark_table
 from safechain_ray.runs.run_file import ModelIdentity, RunFile, StoredAttempt
@@ -158,7 +158,7 @@ def run_page(
     Published figures are shown beside the run's where there are some, of its own model or of those in `stand_ins`.
     """
     published = published_section(metrics, stand_ins)
-    tables = (safety_table(metrics), outcomes_table(metrics, with_tokens=True))
+    tables = (safety_table(metrics), outcomes_table(metrics, with_tokens=True), *user_metrics_tables(metrics))
     sections = [
         Section("first", "Warnings and notes", know_first(metrics)),
         Section("figures", "Figures", join(map(html_table, tables))),

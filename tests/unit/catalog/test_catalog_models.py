@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from safechain_ray.catalog import families, judges, lookup, models, shapes
 from safechain_ray.catalog.judge_entries import Endpoint
+from safechain_ray.catalog.judge_forms import FORMS
 from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
 from safechain_ray.decoding.base import STRATEGIES, check_strategy
 from safechain_ray.errors import InputError, UnknownNameError
@@ -175,6 +176,24 @@ def test_judges_say_what_their_kind_needs_an_engine_an_endpoint_or_nothing():
         "llama-guard-3-1b": "llama_guard",
         "llama-guard-4-12b": "llama_guard",
         "harmbench": "harmbench",
+        "qwen3guard-gen-0.6b": "labelled_lines",
+        "qwen3guard-gen-4b": "labelled_lines",
+        "qwen3guard-gen-8b": "labelled_lines",
+        "wildguard": "labelled_lines",
+        "polyguard-qwen": "labelled_lines",
+        "polyguard-qwen-smol": "labelled_lines",
+        "granite-guardian-4.1-8b": "labelled_lines",
+        "dynaguard-8b": "labelled_lines",
+        "dynaguard-1.7b": "labelled_lines",
+        "nemotron-safety-4b": "labelled_lines",
+        "reasoningshield-3b": "labelled_lines",
+        "reasoningshield-1b": "labelled_lines",
+        "gpt-oss-safeguard-20b": "policy",
+        "shieldgemma-2b": "first_token",
+        "shieldgemma-9b": "first_token",
+        "shieldgemma-27b": "first_token",
+        "yufeng-xguard-reason-8b": "first_token",
+        "strongreject-gpt-4o": "template",
         "openai-moderation": "openai_moderation",
         "prefer-llama-3.3-70b": "preference",
         "prefer-gpt-4o": "preference",
@@ -182,7 +201,7 @@ def test_judges_say_what_their_kind_needs_an_engine_an_endpoint_or_nothing():
         "refusal-match": "refusal_match",
     }
     for judge in judges().values():
-        if judge.kind == "preference":
+        if judge.kind in ("preference", *FORMS):
             assert (judge.engine is None) != (judge.endpoint is None)
             continue
         assert (judge.engine is not None) == (judge.kind in ("llama_guard", "harmbench"))

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 import pytest
 
+from safechain_ray import catalog
 from safechain_ray.commands.import_responses import Imported, import_responses, resolve_import
 from safechain_ray.config import ImportConfig
 from safechain_ray.errors import InputError, RunConflictError
@@ -209,3 +212,83 @@ def test_an_unsafe_label_after_many_other_labels_is_found(tmp_path: Path) -> Non
     done = imported(tmp_path, [*rows, {**rows[0], "kind": "harm"}], label_column="kind", unsafe_labels=["harm"])
     verdicts = [row["verdicts"][0]["unsafe"] for row in samples_of(tmp_path)]
     assert (verdicts.count(True), verdicts.count(None), done.metrics.errors) == (1, 0, 0)
+
+
+SHAPE = """---
+configs:
+- config_name: default
+  data_files:
+  - {split: canonical__A, path: data/canonical__A-*}
+  - {split: canonical__B, path: data/canonical__B-*}
+---
+"""
+
+
+@pytest.fixture
+def safety_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A set with the columns and splits of lrm-safety-eval, as the catalog's entry of it."""
+    folder = tmp_path / "hub"
+    (folder / "data").mkdir(parents=True)
+    (folder / "README.md").write_text(SHAPE)
+    for split in "AB":
+        rows = [
+            {
+                "prompt_index": number,
+                "prompt_id": f"p{number}",
+                "scored_model": split,
+                "query": f"Question {number}",
+                "generation": f"<think>\nThought.\n</think>\n\nAnswer {split}.",
+                "evaluations": "{}",
+            }
+            for number in range(3)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "data" / f"canonical__{split}-00000-of-00001.parquet")
+    entry = catalog.responses()["lrm-safety-eval"]
+    ours = entry.model_copy(update={"source": str(folder), "revision": None, "rows": 3})
+    monkeypatch.setattr(catalog, "responses", lambda: {ours.name: ours})
+    return folder
+
+
+def test_a_set_of_the_catalog_is_imported_by_name_or_source_and_split(safety_eval: Path, tmp_path: Path) -> None:
+    for number, source in enumerate(["lrm-safety-eval", str(safety_eval)]):
+        config = ImportConfig(source=source, split="canonical__B", output=str(tmp_path / f"run-{number}"))
+        done = import_responses(config, RecordingReporter())
+        assert (done.metrics.model, done.metrics.settings[0].rows) == ("canonical__B", 3)
+        samples = pads.dataset(str(tmp_path / f"run-{number}" / "samples"), format="parquet").to_table().to_pylist()
+        assert {row["prompt_id"] for row in samples} == {"p0", "p1", "p2"}
+        assert {(row["thought"], row["answer"]) for row in samples} == {("Thought.", "Answer B.")}
+
+
+def test_a_set_of_the_catalog_with_other_rows_is_refused(
+    safety_eval: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (entry,) = catalog.responses().values()
+    monkeypatch.setattr(catalog, "responses", lambda: {entry.name: entry.model_copy(update={"rows": 4})})
+    with pytest.raises(InputError, match="has 3 rows, but the set 'lrm-safety-eval' has 4"):
+        resolve_import(ImportConfig(source="lrm-safety-eval", split="canonical__A"))
+    with pytest.raises(InputError, match="canonical__A"):
+        resolve_import(ImportConfig(source="lrm-safety-eval"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "benign"),
+    [
+        ({"dataset": "strongreject"}, ()),
+        ({"dataset": "mine"}, None),
+        ({"dataset": "strongreject", "category_column": "topic", "benign_categories": ("food",)}, ("food",)),
+    ],
+)
+def test_the_benign_categories_of_a_catalog_set_are_those_of_an_import_with_its_name(
+    tmp_path: Path, keys: dict[str, Any], benign: tuple[str, ...] | None
+) -> None:
+    rows = [{"prompt": "p", "response": "r", "topic": "food"}]
+    done = imported(tmp_path, rows, **keys)
+    assert done.metrics.settings[0].benign_categories == benign
+
+
+def test_a_catalog_set_with_benign_prompts_needs_their_categories(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "response": "r", "kind": "homonyms"}, {"prompt": "q", "response": "r", "kind": "other"}]
+    with pytest.raises(InputError, match="xstest has benign prompts, and no column of categories is named"):
+        imported(tmp_path, rows, dataset="xstest")
+    done = imported(tmp_path, rows, dataset="xstest", category_column="kind")
+    assert (done.metrics.settings[0].benign_prompts, done.metrics.settings[0].harmful_prompts) == (1, 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from safechain_ray.catalog import families
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, Sampling
@@ -39,6 +40,7 @@ def ask(
             ApiStart(
                 entry,
                 **limits,
+                tags=families()[entry.family].tags,
                 on_counts=lambda **new: counts.update(new),
                 on_note=([] if notes is None else notes).append,
             )

@@ -51,8 +51,11 @@ def config(judge: str) -> RunConfig:
 def test_an_unknown_kind_is_refused_by_name_with_the_known_ones_before_an_engine_starts(with_judge: JudgeEntry):
     with pytest.raises(UnknownNameError) as refused:
         resolve(config("by-length"))
-    known = "harmbench, llama_guard, openai_moderation, refusal_match"
-    assert str(refused.value) == f"Unknown kind of judge 'longest'. Known: {known}. Fix: give a known name."
+    known = "first_token, harmbench, labelled_lines, llama_guard, openai_moderation, policy, refusal_match, template"
+    assert str(refused.value) == (
+        f"Unknown kind of judge (judges.by-length, built-in) 'longest'. Known: {known}. "
+        "Fix: give a known name, or module:name for code."
+    )
 
 
 def test_other_commands_and_other_judges_work_beside_an_unknown_kind(with_judge: JudgeEntry):
@@ -68,6 +71,9 @@ def test_a_module_with_a_build_is_a_kind(with_judge: JudgeEntry, tmp_path: Path,
     assert asyncio.run(make_judge(entry, None).judge("prompt", "response", "long")).unsafe is True
 
 
-@pytest.mark.parametrize("kind", sorted({entry.kind for entry in catalog.judges().values()} - {"preference"}))
-def test_every_kind_of_the_catalog_has_its_code(kind: str):
-    assert callable(builder(kind))
+JUDGES = [judge for judge in catalog.judges().values() if judge.kind != "preference"]
+
+
+@pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge.name)
+def test_every_judge_of_the_catalog_has_its_code(judge: JudgeEntry):
+    assert callable(builder(judge))

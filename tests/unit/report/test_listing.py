@@ -15,10 +15,12 @@ NAMES = {
     "models": {**catalog.models(), **catalog.api_models()},
     "apis": catalog.api_models(),
     "datasets": catalog.datasets(),
+    "responses": catalog.responses(),
     "benchmarks": catalog.benchmarks(),
     "training-sets": catalog.training_sets(),
     "judges": catalog.judges(),
     "strategies": STRATEGIES,
+    "families": catalog.families(),
 }
 
 

@@ -11,7 +11,7 @@ from safechain_ray.config import JudgeConfig
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.runs import resolve_model as resolving
 from safechain_ray.runs.folder import differences
-from safechain_ray.runs.resolve import resolve, resolve_preference_judge
+from safechain_ray.runs.resolve import judge_identity, resolve, resolve_judge, resolve_preference_judge
 from tests.unit.runs.small_runs import config, resolved
 
 
@@ -379,3 +379,31 @@ def test_votes_are_asked_like_judges_and_belong_to_the_identity():
     judges = ["demo-guard", "refusal-match"]
     assert run.identity()["votes"] == [{"name": "either", "rule": "any", "judges": judges}]
     assert "votes" not in resolved().identity()
+
+
+def test_the_reading_of_a_judge_is_chosen_by_its_config_and_changes_the_identity():
+    strict, loose = (resolve_judge(JudgeConfig(name="qwen3guard-gen-4b", reading=name)) for name in (None, "loose"))
+    assert (strict.reading, loose.reading) == ("strict", "loose")
+    assert judge_identity(strict) != judge_identity(loose)
+    assert judge_identity(strict) == judge_identity(resolve_judge(JudgeConfig(name="qwen3guard-gen-4b")))
+    with pytest.raises(InputError, match=r"wildguard has one reading.* Fix: leave reading out\."):
+        resolve_judge(JudgeConfig(name="wildguard", reading="loose"))
+
+
+def test_a_policy_of_a_file_replaces_the_entrys_and_is_part_of_the_identity(tmp_path: Path):
+    (tmp_path / "policy.txt").write_text("No recipes.\n")
+    config = JudgeConfig(name="gpt-oss-safeguard-20b", policy_file=str(tmp_path / "policy.txt"))
+    judge = resolve_judge(config)
+    assert (judge.policy, judge.policy_file) == ("No recipes.", None)
+    assert judge_identity(judge)["policy"] == "No recipes."
+    assert "prompt_source" not in judge_identity(judge)
+    with pytest.raises(InputError, match=r"has no policy to replace\. Fix: leave policy_file out\."):
+        resolve_judge(JudgeConfig(name="wildguard", policy_file="policy.txt"))
+    with pytest.raises(InputError, match=r"can't be read: No such file.* Fix: give a UTF-8 text file"):
+        resolve_judge(JudgeConfig(name="gpt-oss-safeguard-20b", policy_file=str(tmp_path / "none.txt")))
+
+
+def test_special_tokens_as_text_are_refused_for_every_raw_prompt():
+    for name in ("harmbench", "wildguard"):
+        with pytest.raises(InputError, match="has a prompt of its own without a chat template"):
+            resolve_judge(JudgeConfig(name=name, engine={"special_tokens": "text"}))

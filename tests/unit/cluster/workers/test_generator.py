@@ -11,7 +11,7 @@ from safechain_ray.catalog import families
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
-from safechain_ray.cluster.workers.generator import GeneratorWorker
+from safechain_ray.cluster.workers.generator import GeneratorWorker, decodings_of, with_thinking_tags
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
 from safechain_ray.testing import ScriptedEngine, ScriptedEngines
 from safechain_ray.types import (
@@ -64,7 +64,8 @@ def generated(progress_tracker: ProgressTracker) -> Any:
             model="demo-reasoner",
             family=families()[family],
             sample_specs=LocalActor(Holder(sample_specs)),
-            start=start_of(MODEL),
+            decodings=decodings_of(settings, families()[family], MODEL),
+            start=with_thinking_tags(start_of(MODEL), settings, families()[family]),
             start_engine=engines(**script),
             max_deaths=2,
             progress_tracker=LocalActor(progress_tracker),

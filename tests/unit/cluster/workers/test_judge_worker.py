@@ -7,18 +7,22 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from aiohttp import web
 from pydantic import SecretStr
 
 from safechain_ray import testing
 from safechain_ray.catalog import judges
+from safechain_ray.catalog.judge_entries import JudgeEntry, judging_api
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.workers.judge import EndpointJudge, EngineJudge, RulesAndVotes
 from safechain_ray.cluster.workers.writer import BlockWriter, block_counts
+from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
 from safechain_ray.judges.base import Vote
 from safechain_ray.storage import open_folder
 from safechain_ray.types import SAMPLES_SCHEMA, Sample, Verdict, samples_from_table, samples_table
 from tests.moderation_server import Answer, flags_bombs, moderation_entry, serving
+from tests.scripted_api import serving as chat_serving
 from tests.unit.cluster.local_actors import GUARD, LocalActor, LocalTracker, engines, start_of
 
 REFUSAL = judges()["refusal-match"]
@@ -201,3 +205,42 @@ def test_an_endpoint_whose_error_holds_half_of_a_surrogate_pair_costs_one_verdic
     errors = [each.verdicts[0].error for each in samples_from_table(table)]
     assert errors[0] is None
     assert "no: \ufffd" in str(errors[1])
+
+
+RUBRIC: dict[str, Any] = {
+    "name": "rubric",
+    "kind": "template",
+    "request": {"messages": [{"role": "user", "content": "{prompt} / {response}"}], "max_tokens": 50},
+    "answers": {"verdict": {"pattern": "^verdict: (.*)$", "values": {"bad": "unsafe", "good": "safe"}}},
+    "endpoint": {"base_url": "http://localhost", "model": "chat-1", "api_key_env": "NODE_KEY"},
+}
+
+
+async def grade(body: dict[str, Any], request: web.Request) -> web.Response:
+    word = "bad" if "Sure" in body["messages"][-1]["content"] else "good"
+    message = {"reasoning_content": "verdict: good", "content": f"I see.\nverdict: {word}"}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}})
+
+
+def test_a_form_is_asked_of_a_chat_api_with_the_drivers_key_and_the_reasoning_decides_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("NODE_KEY", "")  # undone after the test, with what the worker sets
+    with chat_serving(grade) as api:
+        entry = JudgeEntry.model_validate({**RUBRIC, "endpoint": {**RUBRIC["endpoint"], "base_url": api.url}})
+        judge = EngineJudge(
+            entry,
+            ("response",),
+            ApiStart(judging_api(entry)),
+            start_api,
+            2,
+            LocalActor(ProgressTracker()),
+            LocalTracker(),
+            key=SecretStr("sk-driver"),
+        )
+        held = samples_table([sample("a", "Sure."), sample("b", "No.")])
+        judged = asyncio.run(judge(held))
+    assert [each[0] for each in verdicts(judged)] == [("rubric", "response", True), ("rubric", "response", False)]
+    assert {headers["Authorization"] for headers in api.headers} == {"Bearer sk-driver"}
+    assert {(body["model"], body["temperature"], body["max_tokens"]) for body in api.bodies} == {("chat-1", 0.0, 50)}

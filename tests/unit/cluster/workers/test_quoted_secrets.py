@@ -22,7 +22,7 @@ from safechain_ray.catalog.judge_entries import judging_api
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
-from safechain_ray.cluster.workers.generator import GeneratorWorker
+from safechain_ray.cluster.workers.generator import GeneratorWorker, decodings_of
 from safechain_ray.cluster.workers.judge import EndpointJudge
 from safechain_ray.cluster.workers.pair_judge import PairJudgeWorker
 from safechain_ray.engines import api as api_engine
@@ -157,6 +157,7 @@ def generated(url: str, **entry: Any) -> pa.Table | str:
             "m",
             families()["r1"],
             LocalActor(Holder),
+            decodings_of((SETTING,), families()["r1"], needs),
             start,
             start_api,
             2,

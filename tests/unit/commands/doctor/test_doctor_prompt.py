@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from safechain_ray.catalog import families, models
+from safechain_ray.catalog import families, judges, models
 from safechain_ray.commands.doctor import Finding, Subject
-from safechain_ray.commands.doctor.model import check_judge_prompt, check_model_prompt, check_room
+from safechain_ray.commands.doctor.model import check_judge_prompt, check_model_prompt, check_room, template_tokens
 from safechain_ray.engines.weights import weights_location
 from tests.family_tokenizers import FIXTURES, R1_BOS, tokenizer_of
 
@@ -161,9 +161,20 @@ def test_a_template_that_does_not_open_the_assistants_turn_is_doubtful(broken: C
 
 def test_a_judges_template_has_to_hold_thought_and_answer_whole(broken: Callable[..., Any]):
     guard = AutoTokenizer.from_pretrained(weights_location("package://demo-guard"))
-    assert {finding.status for finding in check_judge_prompt(SUBJECT, guard, None)} == {"ok"}
-    stripping, _ = check_judge_prompt(SUBJECT, broken(OWN_TEMPLATE), None)
+    entry = judges()["demo-guard"]
+    assert {finding.status for finding in check_judge_prompt(SUBJECT, guard, entry)} == {"ok"}
+    stripping, _ = check_judge_prompt(SUBJECT, broken(OWN_TEMPLATE), entry)
     assert (stripping.status, stripping.detail) == ("failed", "it drops the thought")
+
+
+def test_a_guard_of_a_form_is_checked_with_its_own_request(broken: Callable[..., Any]):
+    """Its marks keep the thought in a template that would drop it; a raw prompt needs no template."""
+    tokenizer = broken(OWN_TEMPLATE)
+    for name in ("qwen3guard-gen-4b", "wildguard"):
+        conversation, *_ = check_judge_prompt(SUBJECT, tokenizer, judges()[name])
+        assert (conversation.check, conversation.status) == ("chat template", "ok")
+    raw, template = (template_tokens(tokenizer, judges()[name]) for name in ("wildguard", "demo-guard"))
+    assert raw > template
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Python code that a catalog entry names as `module:name`: found beside the catalog file, or installed."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from safechain_ray.catalog.sources import Origin
+from safechain_ray.errors import InputError, first_line
+
+_folders: set[Path] = set()
+"""Folders of catalog files that modules were imported from."""
+
+
+def is_code(reference: str) -> bool:
+    """Whether a kind names Python code rather than a built-in kind."""
+    return ":" in reference
+
+
+def load_code(reference: str, entry: str, origin: Origin | None) -> Any:
+    """The object that `module:name` of an entry names. `entry` (`judge my-guard`) and `origin` are for messages.
+
+    Raises InputError if the module can't be imported or has no such object.
+
+    Example:
+        >>> load_code("wordcount:WordCount", "judge by-words", origin)
+        <class 'wordcount.WordCount'>
+    """
+    module_name, _, name = reference.partition(":")
+    where = f"{entry} ({origin.place})" if origin is not None else entry
+    try:
+        module = _import(module_name, None if origin is None else origin.folder)
+    except _NameTakenError as error:
+        raise InputError(f"{where}: {error}") from None
+    except Exception as error:
+        raise InputError(
+            f"{where}: module {module_name!r} of {reference!r} can't be imported: {type(error).__name__}: "
+            f"{first_line(error)}. Fix: correct the module, put it beside the catalog file, or install its package."
+        ) from error
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        public = ", ".join(sorted(each for each in vars(module) if not each.startswith("_"))) or "nothing"
+        raise InputError(
+            f"{where}: module {module_name!r} has no {name!r}; it has {public}. Fix: correct {reference!r}."
+        )
+    return found
+
+
+def modules_of_catalogs() -> tuple[ModuleType, ...]:
+    """The modules in folders of catalogs that have been imported. Other nodes have no such files, so that these modules
+    are pickled by value.
+    """
+    return tuple(
+        module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] != __package__.partition(".")[0]
+        and (file := getattr(module, "__file__", None))
+        and any(_file_of(name, folder) == Path(file).resolve() for folder in _folders)
+    )
+
+
+class _NameTakenError(Exception):
+    """Another module of this name is imported already."""
+
+
+def _import(name: str, folder: Path | None) -> ModuleType:
+    beside = None if folder is None else _file_of(name, folder)
+    if beside is None:
+        return importlib.import_module(name)
+    assert folder is not None
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # last: a module must not hide one that is installed
+    _folders.add(folder)
+    module = importlib.import_module(name)
+    if module.__file__ is None or Path(module.__file__).resolve() != beside:
+        raise _NameTakenError(f"another module {name!r} is installed. Fix: rename {beside}.")
+    return module
+
+
+def _file_of(name: str, folder: Path) -> Path | None:
+    """The file of a module in a folder; None where the folder has no such module."""
+    path = folder.joinpath(*name.split("."))
+    return next((file.resolve() for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

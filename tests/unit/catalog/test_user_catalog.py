@@ -1,0 +1,306 @@
+"""Catalogs from outside the package: files, folders and plugins; wrong ones; and the code that their entries name."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from safechain_ray import catalog
+from safechain_ray.catalog import sources
+from safechain_ray.catalog.code import modules_of_catalogs
+from safechain_ray.cli import app
+from safechain_ray.config import RunConfig
+from safechain_ray.decoding.base import strategies, strategy
+from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.judges.base import builder
+from safechain_ray.runs.resolve import resolve
+from safechain_ray.types import StrategySpec
+
+FAMILY = "families:\n  mine:\n    tags: {open: '<reason>', close: '</reason>'}\n    source: my card\n"
+JUDGE = "judges:\n  by-length:\n    kind: lengths:Longest\n"
+LENGTHS = """
+from safechain_ray.types import Verdict
+from shared_words import LIMIT
+
+class Longest:
+    def __init__(self, entry, engine):
+        self.name = entry.name
+
+    async def judge(self, prompt, part, text):
+        return Verdict(self.name, part, unsafe=len(text) > LIMIT)
+"""
+BRIEF = """
+from safechain_ray.decoding.base import StrategyOptions
+
+class Options(StrategyOptions):
+    sentence: str = "Short."
+
+class Brief:
+    def __init__(self, options):
+        self.options = options
+"""
+
+Use = Callable[..., Path]
+
+
+@pytest.fixture
+def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Writes a catalog folder of these files and puts it into SAFECHAIN_CATALOG."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+
+    def write(**files: str) -> Path:
+        folder = tmp_path / "mine"
+        folder.mkdir(exist_ok=True)
+        for name, text in files.items():
+            (folder / name.replace("_yaml", ".yaml").replace("_py", ".py")).write_text(text)
+        monkeypatch.setenv(sources.VARIABLE, str(folder))
+        sources._read_all.cache_clear()
+        return folder
+
+    monkeypatch.setattr(catalog.code, "_folders", set())
+    yield write
+    sources._read_all.cache_clear()
+    for name in {"lengths", "shared_words", "brief", "broken", "json_words"} & (set(sys.modules) - before):
+        del sys.modules[name]
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_a_folder_adds_entries_to_the_built_in_ones_and_says_where_each_is_from(use: Use) -> None:
+    built_in = set(catalog.families())
+    folder = use(families_yaml=FAMILY, judges_yaml=JUDGE)
+    assert set(catalog.families()) == built_in | {"mine"}
+    assert catalog.families()["mine"].tags.open == "<reason>"
+    assert catalog.origin_of("families", "mine").place == f"{folder}/families.yaml, line 2"
+    assert catalog.origin_of("families", "r1").place == "built-in"
+    listed = json.loads(call("list", "--source", "--json").stdout)
+    assert [(row["section"], row["name"], row["replaces"]) for row in listed] == [
+        ("families", "mine", None),
+        ("judges", "by-length", None),
+    ]
+    assert f"{folder}/judges.yaml, line 2" in call("list", "judges", "--source", "--json").stdout
+
+
+def test_without_a_catalog_of_the_user_nothing_is_from_outside() -> None:
+    assert json.loads(call("list", "--source", "--json").stdout) == []
+    assert "--catalog" in call("list", "--source").stdout
+
+
+def test_the_option_is_for_one_command_and_adds_to_the_variable(use: Use, tmp_path: Path) -> None:
+    folder = use(families_yaml=FAMILY)
+    (tmp_path / "more.yaml").write_text("families:\n  other: {source: a card}\n")
+    listed = json.loads(call("list", "families", "--json", "--catalog", str(tmp_path / "more.yaml")).stdout)
+    assert {"mine", "other"} <= {row["name"] for row in listed}
+    assert os.environ[sources.VARIABLE] == str(folder)
+    assert "other" not in catalog.families()
+
+
+def test_an_entry_that_replaces_another_one_is_reported(use: Use) -> None:
+    folder = use(judges_yaml="judges:\n  refusal-match: {kind: refusal_match, phrases: ./words.txt}\n")
+    result = call("list", "judges", "--json")
+    assert (
+        f"Note: judges.refusal-match of {folder}/judges.yaml, line 2 replaces the entry of this pack" in result.stderr
+    )
+    assert catalog.judges()["refusal-match"].phrases == str(folder.resolve() / "words.txt")
+    (row,) = json.loads(call("list", "--source", "--json").stdout)
+    assert row["replaces"] == "built-in"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("judges:\n  mine:\n    kind: x\n   bad", ["not valid YAML", "line 4"]),
+        ("judge:\n  mine: {kind: x}\n", ["Unknown catalog section", "line 1", "Did you mean 'judges'?"]),
+        (
+            "judges:\n  mine:\n    kinds: x\n",
+            ["judges.mine is wrong", "did you mean 'kind'? (line 3)", "kind: is missing"],
+        ),
+        ("judges:\n  mine: 3\n", ["line 2", "judges.mine is a number, not an entry"]),
+        ("judges: [a]\n", ["judges is a list, not entries by name"]),
+        ("- a\n", ["expected sections such as `judges:`", "found a list"]),
+        ("judges:\n  a: {kind: x}\n  a: {kind: y}\n", ["'a' is given twice, first in line 2"]),
+        ("strategies:\n  mine: {kind: no-module}\n", ["must be module:name"]),
+    ],
+)
+def test_a_wrong_file_is_refused_with_file_line_and_key(use: Use, text: str, words: list[str]) -> None:
+    folder = use(mine_yaml=text)
+    result = call("list", "strategies" if "strategies" in text else "judges")
+    assert result.exit_code == 2
+    assert all(each in " ".join(result.stderr.split()) for each in [*words, str(folder / "mine.yaml"), "Fix: "])
+
+
+def test_a_wrong_section_leaves_the_commands_that_do_not_need_it_alone(use: Use) -> None:
+    use(models_yaml="models:\n  mine: {sorce: x}\n", families_yaml=FAMILY)
+    assert "mine" in catalog.families()
+    assert call("list", "judges").exit_code == 0
+    assert call("list", "models").exit_code == 2
+
+
+def test_a_catalog_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = call("list", "judges", "--catalog", "nowhere.yaml")
+    assert (result.exit_code, "No catalog at" in result.stderr) == (2, True)
+
+
+def test_a_folder_without_yaml_is_refused(use: Use) -> None:
+    use(words_py="")
+    with pytest.raises(InputError, match="has no YAML file"):
+        catalog.judges()
+
+
+def test_a_judge_of_the_users_code_judges_and_is_sent_to_nodes_without_its_files(use: Use, tmp_path: Path) -> None:
+    from ray import cloudpickle
+
+    from safechain_ray.cluster.session import pickle_catalog_code_by_value
+
+    use(judges_yaml=JUDGE, lengths_py=LENGTHS, shared_words_py="LIMIT = 5\n")
+    build = builder(catalog.judges()["by-length"])
+    assert {module.__name__ for module in modules_of_catalogs()} == {"lengths", "shared_words"}
+    pickle_catalog_code_by_value()
+    (tmp_path / "judge.pkl").write_bytes(cloudpickle.dumps(build(catalog.judges()["by-length"], None)))
+    elsewhere = (
+        "import asyncio, pathlib, sys; from ray import cloudpickle\n"
+        "judge = cloudpickle.loads(pathlib.Path('judge.pkl').read_bytes())\n"
+        "print(asyncio.run(judge.judge('p', 'response', 'too long')).unsafe, 'lengths' in sys.modules)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(catalog.__file__).parents[2])}
+    ran = subprocess.run(
+        [sys.executable, "-c", elsewhere], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("broken:Longest", "module 'broken' of 'broken:Longest' can't be imported: RuntimeError: no luck"),
+        ("lengths:Shortest", "module 'lengths' has no 'Shortest'; it has LIMIT, Longest, Verdict"),
+        ("nowhere:Longest", "module 'nowhere' of 'nowhere:Longest' can't be imported: ModuleNotFoundError"),
+        ("json:Longest", "another module 'json' is installed. Fix: rename"),
+        ("longest", "Unknown kind of judge (judges.mine, {folder}/judges.yaml, line 2) 'longest'. Known: "),
+    ],
+)
+def test_code_that_cannot_be_loaded_is_refused_with_file_and_entry_and_others_work(
+    use: Use, kind: str, words: str
+) -> None:
+    folder = use(
+        judges_yaml=f"judges:\n  mine: {{kind: '{kind}'}}\n",
+        lengths_py=LENGTHS,
+        shared_words_py="LIMIT = 5\n",
+        broken_py="raise RuntimeError('no luck')\n",
+        json_py="",
+    )
+    with pytest.raises(InputError) as refused:
+        resolve(config("mine"))
+    assert words.format(folder=folder) in str(refused.value)
+    assert f"{folder}/judges.yaml, line 2" in str(refused.value)
+    assert resolve(config("refusal-match")).judges[0].kind == "refusal_match"
+
+
+def config(*judges: object, **others: object) -> RunConfig:
+    given = {"model": "demo-reasoner", "datasets": ["quickstart"], "judges": list(judges)}
+    return RunConfig.model_validate(given | others)
+
+
+def test_a_strategy_of_the_users_code_takes_its_options(use: Use) -> None:
+    use(
+        strategies_yaml="strategies:\n  brief: {kind: 'brief:Brief', description: short, one_request: true}\n",
+        brief_py=BRIEF,
+    )
+    assert strategies()["brief"].one_request is True
+    assert strategy(StrategySpec(name="brief", options={"sentence": "Hm."})).options.sentence == "Hm."
+    with pytest.raises(InputError, match=r"no option 'sentance'.*known: sentence"):
+        strategy(StrategySpec(name="brief", options={"sentance": "Hm."}))
+    run = resolve(config("refusal-match", strategies=["default", "brief"]))
+    assert [setting.strategy.name for setting in run.settings] == ["default", "brief"]
+    assert "brief" in call("list", "strategies").stdout
+
+
+def test_a_model_of_an_unknown_family_is_refused_by_name(use: Use) -> None:
+    use(models_yaml="models:\n  mine: {source: a/b, family: nobody, parameters: 7, context_length: 4096}\n")
+    with pytest.raises(UnknownNameError, match="Unknown model family 'nobody'"):
+        resolve(config("refusal-match", model="mine"))
+    assert call("list", "models").exit_code == 2
+
+
+def test_a_plugin_adds_entries_and_one_that_raises_is_reported(
+    use: Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "packages" / "my_plugin"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "families.yaml").write_text(FAMILY)
+    (package.parent / "bad_plugin.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(package.parent))
+    points = [EntryPoint(name, name, sources.GROUP) for name in ("my_plugin", "bad_plugin")]
+    monkeypatch.setattr(sources, "entry_points", lambda group: points)
+    use(judges_yaml=JUDGE)
+    assert catalog.origin_of("families", "mine").place == f"{package}/families.yaml (plugin my_plugin), line 2"
+    result = call("list", "judges")
+    assert result.exit_code == 0
+    assert "Note: The catalog plugin bad_plugin (bad_plugin) can't be read, so its entries are missing: ZeroDi" in (
+        result.stderr
+    )
+
+
+@pytest.mark.parametrize("missing", ["folder", "config"])
+def test_weights_that_are_not_there_are_refused(tmp_path: Path, missing: str) -> None:
+    if missing == "config":
+        (tmp_path / "weights").mkdir()
+    words = {"folder": "No model folder at", "config": "it has no config.json"}[missing]
+    with pytest.raises(InputError, match=words):
+        resolve(config({"name": "llama-guard-3-8b", "engine": {"source": str(tmp_path / "weights")}}))
+
+
+def test_a_judge_can_be_defined_in_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / "config.json").write_text("{}")
+    mine = {"name": "mine", "kind": "llama_guard", "engine": {"source": "./g", "parameters": 1, "context_length": 4096}}
+    (judge,) = resolve(config(mine)).judges
+    assert (judge.name, judge.kind, judge.engine.source, judge.engine.context_length) == (
+        "mine",
+        "llama_guard",
+        "./g",
+        4096,
+    )
+    stored = config(mine).model_dump(mode="json")
+    assert RunConfig.model_validate(stored) == config(mine)
+    assert "definition" not in config("refusal-match").model_dump(mode="json")["judges"][0]
+
+
+@pytest.mark.parametrize(
+    ("judge", "words"),
+    [
+        ({"name": "mine", "kind": "llama_guard", "engin": {}}, "engin: is no key of a judge: did you mean 'engine'?"),
+        ({"name": "mine", "kind": "llamaguard"}, "Unknown kind of judge (judges.mine, in the config) 'llamaguard'"),
+        ({"name": "refusal-match", "kind": "llama_guard"}, "refusal-match is a judge of the catalog"),
+    ],
+)
+def test_a_wrong_definition_of_a_judge_is_refused(judge: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError) as refused:
+        resolve(config(judge))
+    assert words in str(refused.value)
+
+
+def test_a_judges_weights_can_be_others_which_makes_another_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    ours = {"name": "llama-guard-3-8b", "engine": {"source": "me/my-guard"}}
+    (judge,), known = resolve(config(ours)).judges, resolve(config("llama-guard-3-8b"))
+    assert (judge.engine.source, judge.engine.revision) == ("me/my-guard", None)
+    assert resolve(config(ours)).identity() != known.identity()
+    with pytest.raises(InputError, match=r"engine\.source is for judges"):
+        resolve(config("refusal-match", model={"name": "R1-7B", "engine": {"source": "me/mine"}}))
+
+
+def test_a_hub_id_that_the_catalog_has_is_its_entry() -> None:
+    (judge,) = resolve(config("meta-llama/Llama-Guard-3-8B")).judges
+    assert judge == resolve(config("llama-guard-3-8b")).judges[0]
